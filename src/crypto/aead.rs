@@ -1,0 +1,173 @@
+//! The one function that encrypts and the one that derives keys (docs/format.md, section 2).
+//!
+//! Nothing else in the program calls AES or HKDF. Every encryption has a key and a nonce of its own, derived from a
+//! fresh 24-byte salt, so that GCM's limits on messages per key are never met.
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{CryptoError, random};
+use crate::model::SecretBytes;
+
+const SALT: usize = 24;
+const TAG: usize = 16;
+
+/// What a seal adds to its plaintext: 24 bytes of salt and 16 of tag.
+pub const OVERHEAD: usize = SALT + TAG;
+
+/// 32 uniform bytes. Wiped when dropped; never printed.
+pub struct Key([u8; 32]);
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Key {
+    /// Draws a key.
+    pub fn random() -> Result<Self, CryptoError> {
+        let mut key = Self([0; 32]);
+        random::fill(&mut key.0)?;
+        Ok(key)
+    }
+
+    /// Takes a key out of an opened seal.
+    pub fn copy_of(bytes: &[u8; 32]) -> Self {
+        Self(*bytes)
+    }
+
+    /// `EXP(K, label, ctx)`: derives another key.
+    pub fn expand(&self, label: &str, context: &[u8]) -> Self {
+        let mut key = Self([0; 32]);
+        self.expand_into(label, &[context], &mut key.0);
+        key
+    }
+
+    /// The bytes, for use.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    // HKDF-Expand, RFC 5869, section 2.3, with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`.
+    fn expand_into(&self, label: &str, context: &[&[u8]], out: &mut [u8]) {
+        let mut info = Vec::with_capacity(64);
+        info.extend_from_slice(b"secrets/v1/");
+        info.extend_from_slice(label.as_bytes());
+        info.push(0);
+        context.iter().for_each(|part| info.extend_from_slice(part));
+        let expander = Hkdf::<Sha256>::from_prk(&self.0).ok();
+        let done = expander.and_then(|hkdf| hkdf.expand(&info, out).ok());
+        debug_assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
+    }
+
+    fn cipher(&self, label: &str, salt: &[u8]) -> (Aes256Gcm, Nonce<aes_gcm::aead::consts::U12>) {
+        let mut derived = Zeroizing::new([0_u8; 44]);
+        self.expand_into("aead", &[label.as_bytes(), &[0], salt], &mut *derived);
+        let mut key = Zeroizing::new([0_u8; 32]);
+        key.copy_from_slice(&derived[..32]);
+        let mut nonce = [0_u8; 12];
+        nonce.copy_from_slice(&derived[32..]);
+        (Aes256Gcm::new((&*key).into()), nonce.into())
+    }
+
+    /// `SEAL(K, label, ctx, pt)`: encrypts under AES-256-GCM (NIST SP 800-38D). The result is `plaintext.len()` plus
+    /// [`OVERHEAD`] bytes.
+    pub fn seal(
+        &self,
+        label: &str,
+        vault_id: &[u8; 16],
+        context: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        self.seal_with_salt(random::array::<SALT>()?, label, vault_id, context, plaintext)
+    }
+
+    /// [`Key::seal`] with a salt of the caller's: for known-answer vectors only, a salt is never used twice.
+    #[doc(hidden)]
+    pub fn seal_with_salt(
+        &self,
+        salt: [u8; SALT],
+        label: &str,
+        vault_id: &[u8; 16],
+        context: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        // Encrypted in its final place: no plaintext is left in a buffer that grew.
+        let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        sealed.extend_from_slice(&salt);
+        sealed.extend_from_slice(plaintext);
+        let (cipher, nonce) = self.cipher(label, &salt);
+        let tag = cipher
+            .encrypt_inout_detached(&nonce, &associated_data(label, vault_id, context), (&mut sealed[SALT..]).into())
+            .map_err(|_| CryptoError::Damaged("the plaintext"))?;
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    /// Opens what [`Key::seal`] made under the same label, vault and context. `what` names it in the error.
+    pub fn open(
+        &self,
+        label: &str,
+        vault_id: &[u8; 16],
+        context: &[u8],
+        sealed: &[u8],
+        what: &'static str,
+    ) -> Result<SecretBytes, CryptoError> {
+        let damaged = CryptoError::Damaged(what);
+        let Some(length) = sealed.len().checked_sub(OVERHEAD) else {
+            return Err(damaged);
+        };
+        let (salt, rest) = sealed.split_at(SALT);
+        let (ciphertext, tag) = rest.split_at(length);
+        let Ok(tag) = <[u8; TAG]>::try_from(tag) else {
+            return Err(damaged);
+        };
+        let mut plaintext = SecretBytes::copy_of(ciphertext);
+        let (cipher, nonce) = self.cipher(label, salt);
+        cipher
+            .decrypt_inout_detached(
+                &nonce,
+                &associated_data(label, vault_id, context),
+                plaintext.expose_mut().into(),
+                &Tag::from(tag),
+            )
+            .map_err(|_| damaged)?;
+        Ok(plaintext)
+    }
+}
+
+// AAD(label, ctx) = "secrets/v1" ‖ 0 ‖ label ‖ 0 ‖ vault_id ‖ ctx
+fn associated_data(label: &str, vault_id: &[u8; 16], context: &[u8]) -> Vec<u8> {
+    [b"secrets/v1\0", label.as_bytes(), &[0], vault_id, context].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_only_what_was_sealed_under_the_same_names() {
+        let (key, vault) = (Key::random().unwrap(), [7; 16]);
+        let sealed = key.seal("value", &vault, b"ctx", b"plaintext").unwrap();
+        assert_eq!(sealed.len(), 9 + OVERHEAD);
+        let open = |label: &str, vault: &[u8; 16], context: &[u8], sealed: &[u8]| {
+            key.open(label, vault, context, sealed, "it").map(|bytes| bytes.expose().to_vec())
+        };
+        assert_eq!(open("value", &vault, b"ctx", &sealed).unwrap(), b"plaintext");
+        assert!(open("meta", &vault, b"ctx", &sealed).is_err());
+        assert!(open("value", &[8; 16], b"ctx", &sealed).is_err());
+        assert!(open("value", &vault, b"ctz", &sealed).is_err());
+        for cut in 0..sealed.len() {
+            assert!(open("value", &vault, b"ctx", &sealed[..cut]).is_err());
+        }
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(open("value", &vault, b"ctx", &flipped).is_err());
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Leaf, bucket, top and signed head (docs/format.md, section 5): any change made without the keys shows.
+//!
+//! One Ed25519 signature per transaction covers every record of a project; a lookup hashes one bucket of 256.
+
+use ed25519_dalek::{Signature, Signer, SigningKey};
+use sha2::{Digest, Sha256};
+
+use super::CryptoError;
+use super::keys::{Keyring, ProjectId, ProjectRow, RecordId, VaultId, project_context};
+use super::record::Record;
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// Number of buckets of a project; a record's bucket is the first byte of its tag's index.
+pub const BUCKETS: usize = 256;
+/// What stands in the top for a bucket without records, which has no row.
+pub const EMPTY_BUCKET: Hash = [0; 32];
+
+const HEAD_NAME: &[u8; 16] = b"secrets/v1/head\0";
+const HEAD_SIZE: usize = 188;
+const HEAD: &str = "a project's head";
+
+/// SHA-256 (FIPS 180-4) of a sealed value, as `records.val_hash` holds it.
+pub fn value_hash(sealed: &[u8]) -> Hash {
+    Sha256::digest(sealed).into()
+}
+
+/// The leaf of a record: every column but `leaf`, bound to its vault and project.
+pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let mut hash = Sha256::new();
+    hash.update(b"secrets/v1/leaf\0");
+    hash.update(vault_id);
+    hash.update(pid);
+    hash.update(record.rid);
+    hash.update(record.epoch.to_be_bytes());
+    hash.update(record.ver.to_be_bytes());
+    hash.update(record.vver.to_be_bytes());
+    hash.update(length(&record.tag_ix));
+    hash.update(record.tag_ix);
+    hash.update(length(&record.meta));
+    hash.update(&record.meta);
+    hash.update(record.val_hash);
+    hash.finalize().into()
+}
+
+/// What a bucket holds of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaf {
+    /// The blind index of its tag
+    pub tag_ix: [u8; 16],
+    /// Its id
+    pub rid: RecordId,
+    /// Its [`leaf`]
+    pub leaf: Hash,
+}
+
+/// The hash of bucket `number`, whose leaves come in ascending order of `tag_ix`; [`EMPTY_BUCKET`] without any.
+pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
+    if leaves.is_empty() {
+        return EMPTY_BUCKET;
+    }
+    let mut hash = Sha256::new();
+    hash.update(b"secrets/v1/bucket\0");
+    hash.update(pid);
+    hash.update([number]);
+    hash.update(u32::try_from(leaves.len()).unwrap_or(u32::MAX).to_be_bytes());
+    for leaf in leaves {
+        hash.update(leaf.tag_ix);
+        hash.update(leaf.rid);
+        hash.update(leaf.leaf);
+    }
+    hash.finalize().into()
+}
+
+/// The hash over a project's 256 buckets.
+pub fn top(pid: &ProjectId, buckets: &[Hash; BUCKETS]) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(b"secrets/v1/top\0");
+    hash.update(pid);
+    for bucket in buckets {
+        hash.update(bucket);
+    }
+    hash.finalize().into()
+}
+
+/// What is signed once per transaction: the state of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Counts the project's transactions, from 1
+    pub seq: u64,
+    /// Number of records
+    pub count: u64,
+    /// [`top`]
+    pub top: Hash,
+    /// Head of the audit log; zeros, as nothing writes one yet
+    pub audit_head: Hash,
+    /// When it was signed, in milliseconds since 1970
+    pub time: u64,
+    /// Who signed: zeros for the holder of the root key
+    pub signer_id: [u8; 16],
+    /// SHA-256 of the head before it; zeros for the first
+    pub previous: Hash,
+}
+
+impl Head {
+    /// The 188 bytes that are signed.
+    pub fn encode(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Vec<u8> {
+        let parts: [&[u8]; 11] = [
+            HEAD_NAME,
+            vault_id,
+            pid,
+            &epoch.to_be_bytes(),
+            &self.seq.to_be_bytes(),
+            &self.count.to_be_bytes(),
+            &self.top,
+            &self.audit_head,
+            &self.time.to_be_bytes(),
+            &self.signer_id,
+            &self.previous,
+        ];
+        parts.concat()
+    }
+
+    // The fields behind name, vault, project and epoch, which the caller knows and compares as a whole.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (_, rest) = bytes.split_at_checked(HEAD_NAME.len() + 16 + 16 + 4)?;
+        let (seq, rest) = rest.split_first_chunk()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let (top, rest) = rest.split_first_chunk()?;
+        let (audit_head, rest) = rest.split_first_chunk()?;
+        let (time, rest) = rest.split_first_chunk()?;
+        let (signer_id, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            seq: u64::from_be_bytes(*seq),
+            count: u64::from_be_bytes(*count),
+            top: *top,
+            audit_head: *audit_head,
+            time: u64::from_be_bytes(*time),
+            signer_id: *signer_id,
+            previous: rest.try_into().ok()?,
+        })
+    }
+
+    /// SHA-256 of the encoded head: what the next one names as its predecessor.
+    pub fn hash(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Hash {
+        Sha256::digest(self.encode(vault_id, pid, epoch)).into()
+    }
+}
+
+impl Keyring {
+    /// Signs a head (Ed25519, RFC 8032) and seals it: a stolen file shows neither its time nor its number.
+    /// Returns the columns `head` and `sig`.
+    pub fn sign_head(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+        head: &Head,
+    ) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {
+        let plain = head.encode(vault_id, pid, epoch);
+        let signature = SigningKey::from_bytes(self.signing.expose()).sign(&plain);
+        let sealed = self.metadata.seal("head", vault_id, &project_context(pid, epoch), &plain)?;
+        Ok((sealed, signature.to_bytes().to_vec()))
+    }
+
+    /// Opens a project's head and checks its signature, strictly.
+    pub fn open_head(&self, vault_id: &VaultId, row: &ProjectRow) -> Result<Head, CryptoError> {
+        let damaged = || CryptoError::Damaged(HEAD);
+        let context = project_context(&row.pid, row.epoch);
+        let plain = self.metadata.open("head", vault_id, &context, &row.head, HEAD)?;
+        let signature = Signature::from_slice(&row.sig).map_err(|_| damaged())?;
+        SigningKey::from_bytes(self.signing.expose())
+            .verifying_key()
+            .verify_strict(plain.expose(), &signature)
+            .map_err(|_| damaged())?;
+        let head = Head::decode(plain.expose()).ok_or_else(damaged)?;
+        let same = plain.len() == HEAD_SIZE && head.encode(vault_id, &row.pid, row.epoch) == plain.expose();
+        same.then_some(head).ok_or_else(damaged)
+    }
+}

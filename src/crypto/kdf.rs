@@ -1,0 +1,191 @@
+//! From a passphrase to the keys of its slot: Argon2id, then HKDF (docs/format.md, section 3).
+//!
+//! Parameters of a vault are hostile until checked: out of bounds, nothing is allocated and nothing is computed.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use unicode_normalization::UnicodeNormalization;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::CryptoError;
+use super::aead::Key;
+use super::memory::Arena;
+use crate::model::{Invalid, SecretBytes};
+
+/// Argon2id's costs (RFC 9106, section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KdfParams {
+    /// Memory in KiB
+    pub memory: u32,
+    /// Passes over it
+    pub iterations: u32,
+    /// Lanes
+    pub parallelism: u32,
+}
+
+impl KdfParams {
+    /// The second recommended option of RFC 9106, section 4: t=3, p=4, m=64 MiB.
+    pub const DEFAULT: Self = Self { memory: 64 * 1024, iterations: 3, parallelism: 4 };
+    /// The least that a vault may ask for.
+    pub const LEAST: Self = Self { memory: 19 * 1024, iterations: 1, parallelism: 1 };
+
+    /// Checks the format's bounds: 19 MiB ≤ m ≤ 2 GiB, 1 ≤ t ≤ 64, 1 ≤ p ≤ 16, m·t ≤ 2^23 KiB.
+    pub fn check(self) -> Result<Self, CryptoError> {
+        let Self { memory, iterations, parallelism } = self;
+        let cost = u64::from(memory) * u64::from(iterations);
+        if !(Self::LEAST.memory..=2 * 1024 * 1024).contains(&memory) {
+            Err(CryptoError::Unsupported("the key derivation's memory is outside 19 MiB to 2 GiB"))
+        } else if !(1..=64).contains(&iterations) {
+            Err(CryptoError::Unsupported("the key derivation's iterations are outside 1 to 64"))
+        } else if !(1..=16).contains(&parallelism) {
+            Err(CryptoError::Unsupported("the key derivation's parallelism is outside 1 to 16"))
+        } else if cost > 1 << 23 {
+            Err(CryptoError::Unsupported("the key derivation's memory times iterations is over 8 GiB"))
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// `m ‖ t ‖ p`, each a big-endian u32.
+    pub fn encode(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        for (place, number) in bytes.chunks_exact_mut(4).zip([self.memory, self.iterations, self.parallelism]) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Reads [`KdfParams::encode`]'s bytes and checks their bounds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
+        let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+        match (number(0), number(4), number(8)) {
+            (Some(memory), Some(iterations), Some(parallelism)) if bytes.len() == 12 => {
+                Self { memory, iterations, parallelism }.check()
+            }
+            _ => Err(CryptoError::Unsupported("the key derivation's parameters are not 12 bytes")),
+        }
+    }
+}
+
+/// A passphrase in NFC: the same keys whichever way the keyboard composes an `é`.
+pub struct Passphrase(SecretBytes);
+
+impl Passphrase {
+    /// Most bytes, after normalisation.
+    pub const MAX: usize = 1024;
+
+    /// Takes UTF-8 of 1 to 1,024 bytes.
+    pub fn new(bytes: &SecretBytes) -> Result<Self, Invalid> {
+        let text = std::str::from_utf8(bytes.expose()).map_err(|_| Invalid("it is not UTF-8".into()))?;
+        if text.is_empty() {
+            return Err(Invalid("it is empty".into()));
+        }
+        if text.len() > 4 * Self::MAX {
+            return Err(Invalid("it is longer than 1,024 bytes".into()));
+        }
+        // NFC at most triples UTF-8, so the buffer never moves.
+        let mut normal = SecretBytes::with_capacity(3 * text.len());
+        let mut utf8 = [0; 4];
+        text.nfc().for_each(|c| normal.extend(c.encode_utf8(&mut utf8).as_bytes()));
+        utf8.zeroize();
+        if normal.len() > Self::MAX {
+            return Err(Invalid("it is longer than 1,024 bytes".into()));
+        }
+        Ok(Self(normal))
+    }
+
+    /// True where guessing is cheap: fewer than 12 characters, or fewer than 5 different ones.
+    pub fn is_weak(&self) -> bool {
+        let text = std::str::from_utf8(self.0.expose()).unwrap_or_default();
+        let mut different: Vec<char> = text.chars().take(64).collect();
+        let length = different.len();
+        different.sort_unstable();
+        different.dedup();
+        let weak = length < 12 || different.len() < 5;
+        different.iter_mut().for_each(|c| *c = '\0');
+        weak
+    }
+
+    /// Derives the keys of one slot. Costs what `params` say: 64 MiB and three passes by default.
+    pub fn derive(
+        &self,
+        params: KdfParams,
+        salt: &[u8; 16],
+        vault_id: &[u8; 16],
+        slot_id: &[u8; 16],
+    ) -> Result<SlotKeys, CryptoError> {
+        let params = params.check()?;
+        let no_memory = || CryptoError::Memory(params.memory / 1024);
+        let costs = Params::new(params.memory, params.iterations, params.parallelism, Some(32))
+            .map_err(|_| CryptoError::Unsupported("the key derivation's parameters"))?;
+        let mut arena = Arena::new(costs.block_count()).ok_or_else(no_memory)?;
+        let mut derived = Zeroizing::new([0_u8; 32]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, costs)
+            .hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, &mut arena)
+            .map_err(|_| no_memory())?;
+        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(vault_id), &*derived);
+        let prk = Key::copy_of(&extracted.into());
+        extracted.as_mut_slice().zeroize();
+        Ok(SlotKeys {
+            kek: prk.expand("slot-kek", slot_id),
+            commitment: *prk.expand("slot-commit", slot_id).expose(),
+        })
+    }
+}
+
+/// What a passphrase gives for one slot.
+pub struct SlotKeys {
+    /// Opens the slot's copy of the root key
+    pub kek: Key,
+    /// Stored beside it: says "wrong passphrase" without a guess at what failed
+    pub commitment: [u8; 32],
+}
+
+impl SlotKeys {
+    /// Compares with a stored commitment, in constant time.
+    pub fn commits_to(&self, stored: &[u8]) -> bool {
+        self.commitment.ct_eq(stored).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passphrase(text: &str) -> Result<Passphrase, Invalid> {
+        Passphrase::new(&SecretBytes::copy_of(text.as_bytes()))
+    }
+
+    #[test]
+    fn bounds_are_the_formats() {
+        let params = |memory, iterations, parallelism| KdfParams { memory, iterations, parallelism }.check().is_ok();
+        assert!(params(19 * 1024, 1, 1) && params(2 * 1024 * 1024, 4, 16) && params(128 * 1024, 64, 1));
+        for (m, t, p) in [(19 * 1024 - 1, 1, 1), (2 * 1024 * 1024 + 1, 1, 1), (65536, 0, 1), (19456, 65, 1)] {
+            assert!(!params(m, t, p));
+        }
+        assert!(!params(65536, 1, 0) && !params(65536, 1, 17) && !params(2 * 1024 * 1024, 5, 1));
+        assert!(!params(u32::MAX, u32::MAX, u32::MAX));
+        assert_eq!(KdfParams::decode(&KdfParams::DEFAULT.encode()), Ok(KdfParams::DEFAULT));
+        assert!(KdfParams::decode(&[0; 11]).is_err() && KdfParams::decode(&[0; 13]).is_err());
+    }
+
+    #[test]
+    fn a_passphrase_is_normalised_and_bounded() {
+        let composed = passphrase("caf\u{e9}").unwrap();
+        let decomposed = passphrase("cafe\u{301}").unwrap();
+        assert_eq!(composed.0.expose(), decomposed.0.expose());
+        assert!(passphrase("").is_err() && passphrase(&"x".repeat(1025)).is_err());
+        assert!(passphrase(&"x".repeat(1024)).is_ok());
+        assert!(Passphrase::new(&SecretBytes::copy_of(&[0xff])).is_err());
+        // The worst growth that NFC knows: one character of 4 bytes becomes three of 4.
+        assert!(passphrase(&"\u{1d160}".repeat(85)).unwrap().0.len() <= 1024);
+    }
+
+    #[test]
+    fn weak_passphrases_are_told() {
+        assert!(passphrase("short").unwrap().is_weak() && passphrase(&"ab".repeat(20)).unwrap().is_weak());
+        assert!(!passphrase("correct horse battery staple").unwrap().is_weak());
+    }
+}

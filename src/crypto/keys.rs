@@ -1,0 +1,281 @@
+//! Slots, the root key and the key rings of projects (docs/format.md, section 3).
+//!
+//! The root key opens key rings and signs for the vault's own tables; it never opens a record. A project's keys open
+//! that project's records and nothing else.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::CryptoError;
+use super::aead::Key;
+use super::kdf::{KdfParams, Passphrase};
+use super::record::{pad, unpad};
+use super::random;
+use crate::model::{ProjectName, SecretBytes, TagKey};
+
+/// The only suite of format 1: section 2's primitives.
+pub const SUITE: u32 = 1;
+/// The slot type of a passphrase.
+pub const PASSPHRASE_SLOT: u32 = 1;
+/// Key rings are padded to multiples of this many bytes.
+const KEYRING_STEP: usize = 256;
+
+/// Names the vault in everything that is sealed; drawn once.
+pub type VaultId = [u8; 16];
+/// Names a project without its name.
+pub type ProjectId = [u8; 16];
+/// Names a record; `se` and its hex digits are the secret's id.
+pub type RecordId = [u8; 8];
+
+/// The row of table `vault`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultRow {
+    /// Drawn when the vault was made
+    pub vault_id: VaultId,
+    /// [`SUITE`]
+    pub suite: u32,
+    /// Counts changes of slots and projects
+    pub root_seq: u64,
+    /// Over this row, the slots, the projects' keys and the grants
+    pub root_mac: Vec<u8>,
+}
+
+/// A row of table `slots`: one way to the root key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Drawn when the slot was made, 16 bytes
+    pub slot_id: Vec<u8>,
+    /// [`PASSPHRASE_SLOT`]
+    pub kind: u32,
+    /// [`KdfParams::encode`]
+    pub params: Vec<u8>,
+    /// Argon2id's salt, 16 bytes
+    pub salt: Vec<u8>,
+    /// 32 bytes, compared before anything is opened
+    pub commitment: Vec<u8>,
+    /// The sealed root key
+    pub wrap: Vec<u8>,
+}
+
+/// A row of table `projects`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectRow {
+    /// Drawn when the project was made
+    pub pid: ProjectId,
+    /// Generation of its keys
+    pub epoch: u32,
+    /// The sealed key ring
+    pub keys: Vec<u8>,
+    /// The sealed head
+    pub head: Vec<u8>,
+    /// Signature of the opened head, 64 bytes
+    pub sig: Vec<u8>,
+}
+
+/// A row of table `grants`: a token's keys. None is made yet, but the root MAC covers them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// 16 bytes
+    pub token_id: Vec<u8>,
+    /// Generation of the grant
+    pub generation: u64,
+    /// Sealed for the token
+    pub bundle: Vec<u8>,
+    /// Sealed for the owner
+    pub admin: Vec<u8>,
+}
+
+impl Slot {
+    /// Seals `root` under a passphrase.
+    pub fn create(
+        passphrase: &Passphrase,
+        params: KdfParams,
+        vault_id: &VaultId,
+        root: &RootKey,
+    ) -> Result<Self, CryptoError> {
+        let slot_id: [u8; 16] = random::array()?;
+        let salt: [u8; 16] = random::array()?;
+        let keys = passphrase.derive(params, &salt, vault_id, &slot_id)?;
+        let mut slot = Self {
+            slot_id: slot_id.to_vec(),
+            kind: PASSPHRASE_SLOT,
+            params: params.encode().to_vec(),
+            salt: salt.to_vec(),
+            commitment: keys.commitment.to_vec(),
+            wrap: Vec::new(),
+        };
+        slot.wrap = keys.kek.seal("slot", vault_id, &slot.context(), root.0.expose())?;
+        Ok(slot)
+    }
+
+    /// Opens the root key. [`CryptoError::WrongPassphrase`] where the commitment differs; where it matches and the
+    /// seal does not open, the slot is damaged.
+    pub fn open(&self, passphrase: &Passphrase, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
+        let (slot_id, salt) = (self.slot_id.as_slice().try_into(), self.salt.as_slice().try_into());
+        let (Ok(slot_id), Ok(salt)) = (slot_id, salt) else {
+            return Err(CryptoError::Damaged("a key slot"));
+        };
+        let keys = passphrase.derive(KdfParams::decode(&self.params)?, salt, vault_id, slot_id)?;
+        if !keys.commits_to(&self.commitment) {
+            return Err(CryptoError::WrongPassphrase);
+        }
+        let root = keys.kek.open("slot", vault_id, &self.context(), &self.wrap, "the key slot")?;
+        root.expose().try_into().map(RootKey::from_bytes).map_err(|_| CryptoError::Damaged("the key slot"))
+    }
+
+    fn context(&self) -> Vec<u8> {
+        [&self.slot_id[..], &self.kind.to_be_bytes(), &self.params, &self.salt].concat()
+    }
+}
+
+/// The key to every project's key ring.
+pub struct RootKey(Key);
+
+impl RootKey {
+    /// Draws the root key of a new vault.
+    pub fn random() -> Result<Self, CryptoError> {
+        Key::random().map(Self)
+    }
+
+    /// Takes 32 bytes; the source stays the caller's to wipe.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(Key::copy_of(bytes))
+    }
+
+    /// Seals a key ring for `pid` and `epoch`.
+    pub fn seal_keyring(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+        keyring: &Keyring,
+    ) -> Result<Vec<u8>, CryptoError> {
+        let mut plain = SecretBytes::with_capacity(KEYRING_STEP);
+        for key in [&keyring.metadata, &keyring.value, &keyring.signing] {
+            plain.extend(key.expose());
+        }
+        plain.extend(keyring.name.as_str().as_bytes());
+        let padded = pad(plain.expose(), |n| n.next_multiple_of(KEYRING_STEP));
+        self.0.expand("projects", &[]).seal("project", vault_id, &project_context(pid, epoch), padded.expose())
+    }
+
+    /// Opens the key ring of a project's row.
+    pub fn open_keyring(&self, vault_id: &VaultId, row: &ProjectRow) -> Result<Keyring, CryptoError> {
+        const WHAT: &str = "a project's key ring";
+        let context = project_context(&row.pid, row.epoch);
+        let padded = self.0.expand("projects", &[]).open("project", vault_id, &context, &row.keys, WHAT)?;
+        let plain = unpad(padded.expose(), |n| n.next_multiple_of(KEYRING_STEP), WHAT)?;
+        let key = |at: usize| plain.get(at..at + 32)?.try_into().ok().map(Key::copy_of);
+        let name = plain.get(96..).and_then(|name| ProjectName::parse(std::str::from_utf8(name).ok()?).ok());
+        match (key(0), key(32), key(64), name) {
+            (Some(metadata), Some(value), Some(signing), Some(name)) => {
+                Ok(Keyring::new(&row.pid, metadata, value, signing, name))
+            }
+            _ => Err(CryptoError::Damaged(WHAT)),
+        }
+    }
+
+    /// The root MAC: HMAC-SHA256 (RFC 2104) over every column of the vault's row but the MAC, every slot, every
+    /// project's `pid`, `epoch` and `keys`, and every grant, each in ascending order of its id.
+    pub fn mac(&self, vault: &VaultRow, slots: &[Slot], projects: &[ProjectRow], grants: &[Grant]) -> [u8; 32] {
+        self.mac_state(vault, slots, projects, grants).finalize().into_bytes().into()
+    }
+
+    /// Checks the stored root MAC in constant time.
+    pub fn verify_mac(
+        &self,
+        vault: &VaultRow,
+        slots: &[Slot],
+        projects: &[ProjectRow],
+        grants: &[Grant],
+    ) -> Result<(), CryptoError> {
+        self.mac_state(vault, slots, projects, grants)
+            .verify_slice(&vault.root_mac)
+            .map_err(|_| CryptoError::Damaged("the vault's table of slots, projects and grants"))
+    }
+
+    fn mac_state(
+        &self,
+        vault: &VaultRow,
+        slots: &[Slot],
+        projects: &[ProjectRow],
+        grants: &[Grant],
+    ) -> Hmac<Sha256> {
+        let mut mac = keyed(&self.0.expand("root-mac", &[]));
+        mac.update(b"secrets/v1/root\0");
+        prefixed(&mut mac, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
+        count(&mut mac, slots.len());
+        for s in slots {
+            prefixed(&mut mac, &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap]);
+        }
+        count(&mut mac, projects.len());
+        for p in projects {
+            prefixed(&mut mac, &[&p.pid, &p.epoch.to_be_bytes(), &p.keys]);
+        }
+        count(&mut mac, grants.len());
+        for g in grants {
+            prefixed(&mut mac, &[&g.token_id, &g.generation.to_be_bytes(), &g.bundle, &g.admin]);
+        }
+        mac
+    }
+}
+
+/// A project's keys, opened.
+pub struct Keyring {
+    /// PMK: opens metadata and heads
+    pub metadata: Key,
+    /// PVK: opens values
+    pub value: Key,
+    /// PSK: the Ed25519 seed that signs heads
+    pub signing: Key,
+    /// The project's name
+    pub name: ProjectName,
+    tag_index: Key,
+}
+
+impl Keyring {
+    /// Draws the keys of a new project.
+    pub fn random(pid: &ProjectId, name: ProjectName) -> Result<Self, CryptoError> {
+        Ok(Self::new(pid, Key::random()?, Key::random()?, Key::random()?, name))
+    }
+
+    /// Puts a key ring together from its parts.
+    pub fn new(pid: &ProjectId, metadata: Key, value: Key, signing: Key, name: ProjectName) -> Self {
+        let tag_index = metadata.expand("tag-index", pid);
+        Self { metadata, value, signing, name, tag_index }
+    }
+
+    /// The blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. Its first byte is the bucket.
+    pub fn tag_ix(&self, key: &TagKey) -> [u8; 16] {
+        let mut mac = keyed(&self.tag_index);
+        mac.update(key.as_str().as_bytes());
+        let full: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut index = [0; 16];
+        index.copy_from_slice(&full[..16]);
+        index
+    }
+}
+
+/// `pid ‖ epoch`: what a key ring and a head are bound to.
+pub(super) fn project_context(pid: &ProjectId, epoch: u32) -> Vec<u8> {
+    [&pid[..], &epoch.to_be_bytes()].concat()
+}
+
+fn keyed(key: &Key) -> Hmac<Sha256> {
+    // A key shorter than the block is padded with zeros (RFC 2104, section 2); so is this one, by us.
+    let mut block = Zeroizing::new([0_u8; 64]);
+    block[..32].copy_from_slice(key.expose());
+    Hmac::new((&*block).into())
+}
+
+fn prefixed(mac: &mut Hmac<Sha256>, columns: &[&[u8]]) {
+    for column in columns {
+        count(mac, column.len());
+        mac.update(column);
+    }
+}
+
+fn count(mac: &mut Hmac<Sha256>, n: usize) {
+    mac.update(&u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes());
+}

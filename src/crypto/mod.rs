@@ -1,0 +1,38 @@
+//! All cryptography of the vault: docs/format.md in code, to be read in one sitting.
+//!
+//! No file, no database, no terminal. Plaintext goes in and sealed bytes come out, or the other way round.
+//!
+//! * `memory`, `random`: where Argon2id works; the system's generator
+//! * `aead`: the one function that encrypts, and the one that derives keys
+//! * `kdf`: passphrase to slot keys
+//! * `keys`: slots, the root key, project key rings
+//! * `record`: metadata and values
+//! * `integrity`: leaf, bucket, top, signed head
+
+pub mod aead;
+pub mod integrity;
+pub mod kdf;
+pub mod keys;
+mod memory;
+pub mod random;
+pub mod record;
+
+/// Why something could not be sealed or opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CryptoError {
+    /// The commitment does not match: not this passphrase
+    #[error("wrong passphrase")]
+    WrongPassphrase,
+    /// A seal, a signature, a MAC or an encoding does not hold; the text says which
+    #[error("{0} is damaged or was tampered with")]
+    Damaged(&'static str),
+    /// Of a suite, slot type or KDF bounds that this version does not open
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// Argon2id's memory could not be had
+    #[error("not enough memory for the key derivation ({0} MiB)")]
+    Memory(u32),
+    /// The system's generator failed
+    #[error("the system's random generator failed")]
+    Random,
+}

@@ -1,0 +1,247 @@
+//! Metadata and values: their encoding, their padding, their seals (docs/format.md, section 4).
+//!
+//! Decoding takes exactly what encoding makes: an unknown field, a field out of order, a byte of padding that is not
+//! zero or a length that does not fit is damage.
+
+use super::CryptoError;
+use super::keys::{Keyring, ProjectId, RecordId, VaultId};
+use crate::model::{Description, Hint, Metadata, Name, SecretBytes, SecretValue, Tag, Timestamp};
+
+const METADATA_STEP: usize = 256;
+const METADATA: &str = "a secret's metadata";
+const VALUE: &str = "a secret's value";
+
+/// A row of table `records`: one secret, sealed, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The blind index of its tag
+    pub tag_ix: [u8; 16],
+    /// The secret's id
+    pub rid: RecordId,
+    /// Generation of the keys that sealed it
+    pub epoch: u32,
+    /// Counts the record's changes, from 1
+    pub ver: u64,
+    /// The version that last set the value
+    pub vver: u64,
+    /// Sealed metadata
+    pub meta: Vec<u8>,
+    /// SHA-256 of the sealed value in table `vals`
+    pub val_hash: [u8; 32],
+    /// [`super::integrity::leaf`] of all that
+    pub leaf: [u8; 32],
+}
+
+/// Where a record stands: what its seals are bound to.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The vault
+    pub vault_id: &'a VaultId,
+    /// The project
+    pub pid: &'a ProjectId,
+    /// The record
+    pub rid: &'a RecordId,
+    /// Generation of the project's keys
+    pub epoch: u32,
+}
+
+impl Place<'_> {
+    fn context(&self, version: u64) -> Vec<u8> {
+        [&self.pid[..], self.rid, &self.epoch.to_be_bytes(), &version.to_be_bytes()].concat()
+    }
+}
+
+impl Keyring {
+    /// Seals metadata as version `ver` of its record.
+    pub fn seal_metadata(&self, place: Place<'_>, ver: u64, metadata: &Metadata) -> Result<Vec<u8>, CryptoError> {
+        let padded = pad(encode_metadata(metadata).expose(), metadata_size);
+        self.metadata.seal("meta", place.vault_id, &place.context(ver), padded.expose())
+    }
+
+    /// Opens metadata.
+    pub fn open_metadata(&self, place: Place<'_>, ver: u64, sealed: &[u8]) -> Result<Metadata, CryptoError> {
+        let padded = self.metadata.open("meta", place.vault_id, &place.context(ver), sealed, METADATA)?;
+        decode_metadata(unpad(padded.expose(), metadata_size, METADATA)?).ok_or(CryptoError::Damaged(METADATA))
+    }
+
+    /// Seals a value as set by version `vver` of its record.
+    pub fn seal_value(&self, place: Place<'_>, vver: u64, value: &SecretValue) -> Result<Vec<u8>, CryptoError> {
+        let padded = pad(value.expose(), value_size);
+        self.value.seal("value", place.vault_id, &place.context(vver), padded.expose())
+    }
+
+    /// Opens a value.
+    pub fn open_value(&self, place: Place<'_>, vver: u64, sealed: &[u8]) -> Result<SecretValue, CryptoError> {
+        let padded = self.value.open("value", place.vault_id, &place.context(vver), sealed, VALUE)?;
+        let bytes = SecretBytes::copy_of(unpad(padded.expose(), value_size, VALUE)?);
+        SecretValue::new(bytes, true).map_err(|_| CryptoError::Damaged(VALUE))
+    }
+}
+
+/// `u32 length ‖ plaintext ‖ zeros` up to what `size` makes of the sum of the first two.
+pub fn pad(plaintext: &[u8], size: fn(usize) -> usize) -> SecretBytes {
+    let end = 4 + plaintext.len();
+    let mut padded = SecretBytes::zeroed(size(end));
+    let bytes = padded.expose_mut();
+    bytes[..4].copy_from_slice(&u32::try_from(plaintext.len()).unwrap_or(u32::MAX).to_be_bytes());
+    bytes[4..end].copy_from_slice(plaintext);
+    padded
+}
+
+/// Takes off what [`pad`] put on, checking every byte of it.
+pub fn unpad<'a>(padded: &'a [u8], size: fn(usize) -> usize, what: &'static str) -> Result<&'a [u8], CryptoError> {
+    let found = || {
+        let (length, rest) = padded.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (plaintext, zeros) = rest.split_at_checked(length)?;
+        (size(4 + length) == padded.len() && zeros.iter().all(|b| *b == 0)).then_some(plaintext)
+    };
+    found().ok_or(CryptoError::Damaged(what))
+}
+
+/// Metadata is padded to multiples of 256 bytes.
+fn metadata_size(length: usize) -> usize {
+    length.next_multiple_of(METADATA_STEP)
+}
+
+/// Values: up to 256 bytes to 256, up to 4,096 to the next power of two, above by Padmé, which gives away at most
+/// log2(log2(length)) bits of the length for at most 12 % more bytes (Nikitin et al., PETS 2019, section 4).
+pub fn value_size(length: usize) -> usize {
+    if length <= 4096 {
+        return length.next_power_of_two().max(256);
+    }
+    let exponent = length.ilog2();
+    let kept = exponent.ilog2() + 1;
+    let step = 1_usize << (exponent - kept);
+    length.next_multiple_of(step)
+}
+
+const FIELD_TAG: u8 = 1;
+const FIELD_NAME: u8 = 2;
+const FIELD_DESCRIPTION: u8 = 3;
+const FIELD_HINT: u8 = 4;
+const FIELD_CREATED: u8 = 5;
+const FIELD_UPDATED: u8 = 6;
+
+// `type(1) ‖ length(4) ‖ bytes`, types ascending, absent fields left out.
+fn encode_metadata(metadata: &Metadata) -> SecretBytes {
+    let (created, updated) = (metadata.created.0.to_be_bytes(), metadata.updated.0.to_be_bytes());
+    let fields = [
+        (FIELD_TAG, Some(metadata.tag.as_str().as_bytes())),
+        (FIELD_NAME, metadata.name.as_ref().map(|name| name.as_str().as_bytes())),
+        (FIELD_DESCRIPTION, metadata.description.as_ref().map(|text| text.as_str().as_bytes())),
+        (FIELD_HINT, Some(metadata.hint.as_str().as_bytes())),
+        (FIELD_CREATED, Some(&created[..])),
+        (FIELD_UPDATED, Some(&updated[..])),
+    ];
+    let mut out = SecretBytes::with_capacity(METADATA_STEP);
+    for (kind, bytes) in fields {
+        let Some(bytes) = bytes else { continue };
+        out.push(kind);
+        out.extend(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend(bytes);
+    }
+    out
+}
+
+fn decode_metadata(mut bytes: &[u8]) -> Option<Metadata> {
+    let mut fields: [Option<&[u8]>; 7] = [None; 7];
+    let mut last = 0;
+    while let Some((&kind, rest)) = bytes.split_first() {
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        if kind <= last {
+            return None;
+        }
+        *fields.get_mut(usize::from(kind))? = Some(value);
+        (last, bytes) = (kind, rest);
+    }
+    let text = |kind: u8| fields[usize::from(kind)].map(|b| std::str::from_utf8(b).ok());
+    let time = |kind: u8| {
+        fields[usize::from(kind)].and_then(|b| b.try_into().ok()).map(|b| Timestamp(u64::from_be_bytes(b)))
+    };
+    let name = match text(FIELD_NAME) {
+        None => None,
+        Some(text) => Some(Name::stored(text?)?),
+    };
+    let description = match text(FIELD_DESCRIPTION) {
+        None => None,
+        Some(text) => Some(Description::stored(text?)?),
+    };
+    Some(Metadata {
+        tag: Tag::parse(text(FIELD_TAG)??).ok()?,
+        name,
+        description,
+        hint: Hint::stored(text(FIELD_HINT)??).ok()?,
+        created: time(FIELD_CREATED)?,
+        updated: time(FIELD_UPDATED)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Metadata {
+        Metadata {
+            tag: Tag::parse("my-secret").unwrap(),
+            name: Name::parse("My secret").unwrap(),
+            description: Description::parse("two\nlines").unwrap(),
+            hint: Hint::of(b"0123456789abcdef0123456789abcdef"),
+            created: Timestamp(1_700_000_000_000),
+            updated: Timestamp(1_700_000_000_001),
+        }
+    }
+
+    #[test]
+    fn metadata_round_trips() {
+        let mut metadata = sample();
+        assert_eq!(decode_metadata(encode_metadata(&metadata).expose()), Some(metadata.clone()));
+        (metadata.name, metadata.description) = (None, None);
+        assert_eq!(decode_metadata(encode_metadata(&metadata).expose()), Some(metadata));
+    }
+
+    #[test]
+    fn metadata_is_decoded_strictly() {
+        let whole = encode_metadata(&sample()).expose().to_vec();
+        for cut in 0..whole.len() {
+            assert_eq!(decode_metadata(&whole[..cut]), None, "cut at {cut}");
+        }
+        let with = |more: &[u8]| decode_metadata(&[&whole, more].concat());
+        assert_eq!(with(&[7, 0, 0, 0, 0]), None, "an unknown field");
+        assert_eq!(with(&[6, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]), None, "a field twice");
+        assert_eq!(with(&[0, 0, 0, 0, 0]), None, "type 0");
+        assert_eq!(with(&[255, 255, 255, 255, 255]), None, "a length past the end");
+    }
+
+    #[test]
+    fn padding_is_checked_to_the_last_byte() {
+        for length in [0, 1, 251, 252, 253, 4092, 4093, 5000, 70_000] {
+            let plain = vec![7; length];
+            let padded = pad(&plain, value_size);
+            assert_eq!(unpad(padded.expose(), value_size, "it").unwrap(), plain);
+            for at in 4 + length..padded.len() {
+                let mut wrong = padded.expose().to_vec();
+                wrong[at] = 1;
+                assert!(unpad(&wrong, value_size, "it").is_err());
+            }
+            assert!(unpad(&[padded.expose(), &[0]].concat(), value_size, "it").is_err());
+        }
+        for bad in [&[][..], &[0, 0, 0], &[0, 0, 0, 1], &[255; 256]] {
+            assert!(unpad(bad, value_size, "it").is_err());
+        }
+    }
+
+    #[test]
+    fn value_sizes_follow_the_format() {
+        let cases = [(4, 256), (256, 256), (257, 512), (4096, 4096), (4097, 4352), (9000, 9216), (1_048_580, 1_081_344)];
+        for (length, size) in cases {
+            assert_eq!(value_size(length), size, "{length}");
+        }
+        for length in (4097..1_048_580).step_by(997) {
+            let size = value_size(length);
+            assert!(size >= length && (size - length) * 100 <= length * 12, "{length} {size}");
+            assert_eq!(value_size(size), size);
+        }
+    }
+}

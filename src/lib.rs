@@ -1,0 +1,4 @@
+//! x
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+pub mod crypto;
+pub mod model;

@@ -1,0 +1,101 @@
+//! `SecretBytes`: bytes that are wiped when dropped and that nothing can print.
+//!
+//! No `Debug`, `Display`, `Clone`, `Serialize` or `PartialEq`; never reallocated without wiping the old place.
+
+use zeroize::Zeroize;
+
+/// Bytes that are wiped when dropped.
+pub struct SecretBytes(Vec<u8>);
+
+impl SecretBytes {
+    /// Makes an empty buffer that takes `capacity` bytes without moving.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    /// Makes a buffer of `len` zero bytes, to be written in place.
+    pub fn zeroed(len: usize) -> Self {
+        Self(vec![0; len])
+    }
+
+    /// Takes over a vector; its whole capacity is wiped in the end.
+    pub fn from_vec(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Copies a slice. The source stays the caller's to wipe.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = Self::with_capacity(bytes.len());
+        copy.extend(bytes);
+        copy
+    }
+
+    /// Appends, moving to a larger place if need be; the old place is wiped.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            let mut larger = Vec::with_capacity(needed.max(2 * self.0.capacity()));
+            larger.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Appends one byte.
+    pub fn push(&mut self, byte: u8) {
+        self.extend(&[byte]);
+    }
+
+    /// Shortens to `len` bytes, wiping what is cut off.
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(tail) = self.0.get_mut(len..) {
+            tail.zeroize();
+        }
+        self.0.truncate(len);
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True without a byte.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes, for use.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes, to be written in place.
+    pub fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_keeps_the_bytes() {
+        let mut bytes = SecretBytes::with_capacity(1);
+        for byte in 0..=255 {
+            bytes.push(byte);
+        }
+        assert!(bytes.expose().iter().copied().eq(0..=255));
+        bytes.truncate(3);
+        assert_eq!(bytes.expose(), [0, 1, 2]);
+        bytes.truncate(9);
+        assert_eq!(bytes.len(), 3);
+    }
+}

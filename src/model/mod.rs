@@ -1,0 +1,84 @@
+//! The words of the contract as types: what they hold is checked when they are made.
+//!
+//! Nothing here does I/O, and nothing here can print a value.
+
+mod bytes;
+mod name;
+mod value;
+
+pub use bytes::SecretBytes;
+pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
+pub use value::{Hint, SecretValue};
+
+/// Why an input is not what its type asks for: half a sentence that fits behind "is not a tag: ".
+///
+/// It never holds the input itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+/// A moment in UTC, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The moment it is called.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// RFC 3339 with milliseconds, as in `2026-11-21T09:30:00.125Z`.
+    ///
+    /// A moment past the year 9999 (only a vault written by other means holds one) is shown as its end.
+    pub fn rfc3339(self) -> String {
+        let last = jiff::Timestamp::MAX;
+        let moment = i64::try_from(self.0)
+            .ok()
+            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+            .unwrap_or(last);
+        moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    }
+
+    /// For people: `2026-11-21 09:30:00 UTC`.
+    pub fn for_people(self) -> String {
+        let text = self.rfc3339();
+        format!("{} {} UTC", &text[..10], &text[11..19])
+    }
+}
+
+/// What is kept about a secret beside its value, sealed under the project's metadata key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// The identifier in its project, as spelled at `create`
+    pub tag: Tag,
+    /// A label for people
+    pub name: Option<Name>,
+    /// Free text
+    pub description: Option<Description>,
+    /// What may be shown of the value
+    pub hint: Hint,
+    /// When the secret was stored first
+    pub created: Timestamp,
+    /// When it was changed last
+    pub updated: Timestamp,
+}
+
+/// One secret as `get` and `list` show it: everything but the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Unique in the vault, immutable
+    pub id: SecretId,
+    /// Where it belongs
+    pub project: ProjectName,
+    /// The rest
+    pub metadata: Metadata,
+    /// How often it was changed; a write names the version it has seen
+    pub version: u64,
+}

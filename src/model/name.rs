@@ -1,0 +1,287 @@
+//! Names that are shown: tags, ids, projects, labels and descriptions.
+//!
+//! Never a value. Text that comes out of a vault is checked again: its bounds are the same on the way out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::Invalid;
+
+const TAG_MAX: usize = 128;
+const NAME_MAX: usize = 256;
+const DESCRIPTION_MAX: usize = 4096;
+
+/// A secret's identifier in its project, spelled as at `create`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag(String);
+
+impl Tag {
+    /// Takes `^[A-Za-z0-9_][A-Za-z0-9_-]{0,127}$` with at least one letter or digit, not of the shape of an id.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        check_identifier(text, "-_")?;
+        if text.starts_with('-') {
+            return Err(Invalid::new("it begins with `-`"));
+        }
+        let tag = Self(text.to_owned());
+        if SecretId::parse(tag.key().as_str()).is_some() {
+            return Err(Invalid::new("it has the shape of an id (`se` and 16 hex digits)"));
+        }
+        Ok(tag)
+    }
+
+    /// The form that is compared.
+    pub fn key(&self) -> TagKey {
+        TagKey::of(&self.0)
+    }
+
+    /// The spelling given at `create`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Tag {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::parse(text)
+    }
+}
+
+/// A tag as it is compared: ASCII lower case, `-` turned into `_`. `my-secret` and `MY_SECRET` share one key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TagKey(String);
+
+impl TagKey {
+    fn of(tag: &str) -> Self {
+        Self(tag.to_ascii_lowercase().replace('-', "_"))
+    }
+
+    /// The key's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `se` and 16 lower-case hex digits: random, unique in the vault, immutable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SecretId(pub [u8; 8]);
+
+impl SecretId {
+    /// Takes exactly the 18 characters that `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("se")?;
+        let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != 16 || !digits.bytes().all(lower_hex) {
+            return None;
+        }
+        u64::from_str_radix(digits, 16).ok().map(|n| Self(n.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "se{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+/// How a command names a secret: by tag in the current project, by id in any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretRef {
+    /// In the current project, by any spelling
+    Tag(Tag),
+    /// In whichever project holds it
+    Id(SecretId),
+}
+
+impl FromStr for SecretRef {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match SecretId::parse(text) {
+            Some(id) => Ok(Self::Id(id)),
+            None => Tag::parse(text).map(Self::Tag),
+        }
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => tag.fmt(f),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+/// A project's name: the tag's characters and `.`, compared exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProjectName(String);
+
+impl ProjectName {
+    /// Takes `^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$` with at least one letter or digit.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        check_identifier(text, "-_.")?;
+        if text.starts_with('-') {
+            return Err(Invalid::new("it begins with `-`"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ProjectName {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::parse(text)
+    }
+}
+
+fn check_identifier(text: &str, besides: &str) -> Result<(), Invalid> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || besides.contains(c);
+    if text.is_empty() {
+        Err(Invalid::new("it is empty"))
+    } else if text.len() > TAG_MAX && text.chars().all(allowed) {
+        Err(Invalid::new(format!("it has {} characters, at most {TAG_MAX} fit", text.len())))
+    } else if !text.chars().all(allowed) {
+        let dot = if besides.contains('.') { ", `.`" } else { "" };
+        Err(Invalid::new(format!("only ASCII letters, digits, `_`{dot} and `-` are allowed")))
+    } else if !text.bytes().any(|b| b.is_ascii_alphanumeric()) {
+        Err(Invalid::new("it has no letter and no digit"))
+    } else {
+        Ok(())
+    }
+}
+
+/// A label for people: 1 to 256 characters, none a control character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// Checks the bounds; the empty text is `None`, which clears a name.
+    pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
+        if text.chars().any(char::is_control) {
+            return Err(Invalid::new("it holds a control character"));
+        }
+        check_length(text, NAME_MAX)?;
+        Ok((!text.is_empty()).then(|| Self(text.to_owned())))
+    }
+
+    /// Takes what a vault holds. Its length is checked; a hostile character is made visible when it is printed, so
+    /// that a vault written by other means can still be listed.
+    pub fn stored(text: &str) -> Option<Self> {
+        (!text.is_empty() && check_length(text, NAME_MAX).is_ok()).then(|| Self(text.to_owned()))
+    }
+
+    /// The label's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Free text: 1 to 4,096 characters, of control characters only newline and tab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description(String);
+
+impl Description {
+    /// Checks the bounds; the empty text is `None`, which clears a description.
+    pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
+        if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+            return Err(Invalid::new("it holds a control character other than newline and tab"));
+        }
+        check_length(text, DESCRIPTION_MAX)?;
+        Ok((!text.is_empty()).then(|| Self(text.to_owned())))
+    }
+
+    /// Takes what a vault holds, as [`Name::stored`] does.
+    pub fn stored(text: &str) -> Option<Self> {
+        (!text.is_empty() && check_length(text, DESCRIPTION_MAX).is_ok()).then(|| Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check_length(text: &str, most: usize) -> Result<(), Invalid> {
+    let length = text.chars().count();
+    if length > most {
+        return Err(Invalid::new(format!("it has {length} characters, at most {most} fit")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_follow_the_contract() {
+        let longest = "a".repeat(128);
+        for good in ["a", "0", "_a", "my-secret", "MY_SECRET", "a-", "__0", &longest, "se", "seg123456789abcdef"] {
+            assert!(Tag::parse(good).is_ok(), "{good}");
+        }
+        let too_long = "a".repeat(129);
+        let bad = ["", "-a", "_", "__", "a b", "a.b", "ä", "a\n", "a/b", &too_long];
+        for bad in bad.into_iter().chain(["se0123456789abcdef", "SE0123456789ABCDEF"]) {
+            assert!(Tag::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn spellings_share_a_key() {
+        let key = Tag::parse("my-secret").unwrap().key();
+        for spelling in ["my_secret", "MY_SECRET", "My-Secret"] {
+            assert_eq!(Tag::parse(spelling).unwrap().key(), key);
+        }
+        assert_eq!(key.as_str(), "my_secret");
+    }
+
+    #[test]
+    fn ids_round_trip() {
+        let id = SecretId([0, 1, 2, 0xab, 0xff, 0, 9, 0x10]);
+        assert_eq!(id.to_string(), "se000102abff000910");
+        assert_eq!(SecretId::parse(&id.to_string()), Some(id));
+        for bad in ["se000102ABFF000910", "se0", "xx000102abff000910", "se+00102abff000910", "se000102abff0009100"] {
+            assert_eq!(SecretId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn projects_take_dots() {
+        for good in ["web", "web.api", ".x", "1"] {
+            assert!(ProjectName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "-x", "a b", "a/b", "é"] {
+            assert!(ProjectName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_have_bounds_in_characters() {
+        assert!(Name::parse(&"é".repeat(256)).unwrap().is_some());
+        assert!(Name::parse(&"é".repeat(257)).is_err());
+        assert!(Name::parse("").unwrap().is_none());
+        for bad in ["a\nb", "a\x1b[0m", "a\u{85}b"] {
+            assert!(Name::parse(bad).is_err());
+        }
+        assert!(Description::parse("a\n\tb").unwrap().is_some());
+        assert!(Description::parse("a\rb").is_err());
+        assert!(Description::parse(&"x".repeat(4097)).is_err());
+    }
+}
