@@ -1,0 +1,137 @@
+//! The vault's path: what may be opened and how a new file comes to stand there.
+//!
+//! It never opens the vault itself: closing a second descriptor would drop SQLite's locks on it.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use crate::crypto::random;
+
+/// Makes a path absolute and canonicalises its parent; the last name is left alone. SQLite is handed nothing else:
+/// to it `:memory:`, an empty name and `file:x?mode=memory` are vaults that vanish with the process.
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    let bad = || StoreError::BadPath(path.to_owned());
+    let name = path.file_name().ok_or_else(bad)?;
+    // `dir/` and `dir/.` have a file name to std; a file they are not.
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(bad());
+    }
+    let whole = std::path::absolute(path).map_err(|_| bad())?;
+    let parent = whole.parent().ok_or_else(bad)?;
+    let parent = parent.canonicalize().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => StoreError::Missing(path.to_owned()),
+        _ => StoreError::Io { action: "open", path: path.to_owned(), source },
+    })?;
+    Ok(parent.join(name))
+}
+
+/// The path to open, where nobody else can read, replace or redirect what is there.
+pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
+    let path = absolute(path)?;
+    let metadata = fs::symlink_metadata(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Missing(path.clone()),
+        _ => StoreError::Io { action: "open", path: path.clone(), source },
+    })?;
+    let kind = metadata.file_type();
+    let quoted = quoted(&path);
+    let (why, mend) = if kind.is_symlink() {
+        ("is a symbolic link; a vault is opened by its own name", None)
+    } else if kind.is_dir() {
+        ("is a directory, not a vault", None)
+    } else if !kind.is_file() {
+        let special = kind.is_fifo() || kind.is_socket();
+        (if special { "is a FIFO or a socket, not a vault" } else { "is a device, not a vault" }, None)
+    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+        ("belongs to another user", None)
+    } else if metadata.mode() & 0o077 != 0 {
+        ("can be accessed by other users", Some(format!("chmod 600 {quoted}")))
+    } else if metadata.nlink() > 1 {
+        ("has several names (hard links)", Some(format!("cp {quoted} {quoted}.copy && mv {quoted}.copy {quoted}")))
+    } else {
+        return Ok(path);
+    };
+    Err(StoreError::Unsafe { path, why, mend })
+}
+
+/// A file in the making, beside the place where it is to stand. Dropped without [`Nascent::settle`], it is removed.
+pub(super) struct Nascent {
+    path: PathBuf,
+    target: PathBuf,
+    settled: bool,
+}
+
+impl Nascent {
+    /// Creates an empty file (0600, in a directory that is made 0700 if it is missing). Refuses where the target
+    /// exists.
+    pub(super) fn beside(target: &Path) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
+        if target.file_name().is_some() {
+            let whole = std::path::absolute(target).map_err(failed)?;
+            if let Some(parent) = whole.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+            }
+        }
+        let target = absolute(target)?;
+        if fs::symlink_metadata(&target).is_ok() {
+            return Err(StoreError::Exists(target));
+        }
+        let drawn: [u8; 8] = random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
+        let mut name = OsString::from(format!(".{:016x}-", u64::from_be_bytes(drawn)));
+        name.push(target.file_name().unwrap_or_default());
+        let path = target.with_file_name(name);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        Ok(Self { path, target, settled: false })
+    }
+
+    /// Where the file is now.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name, unless something has taken it meanwhile.
+    pub(super) fn settle(mut self) -> Result<PathBuf, StoreError> {
+        rename_new(&self.path, &self.target).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => StoreError::Exists(self.target.clone()),
+            _ => StoreError::Io { action: "create", path: self.target.clone(), source },
+        })?;
+        self.settled = true;
+        if let Some(parent) = self.target.parent() {
+            let synced = File::open(parent).and_then(|directory| directory.sync_all());
+            synced.map_err(|source| StoreError::Io { action: "create", path: self.target.clone(), source })?;
+        }
+        Ok(self.target.clone())
+    }
+}
+
+impl Drop for Nascent {
+    fn drop(&mut self) {
+        if !self.settled {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Renames without replacing.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {} // an old kernel or a plain file system
+            done => return done.map_err(Into::into),
+        }
+    }
+    fs::hard_link(from, to)?;
+    fs::remove_file(from)
+}
+
+/// A path as one word of a POSIX shell, for a command that is shown.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&b);
+    if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,508 @@
+//! The vault's SQLite file (docs/format.md, section 6); the only file that names rusqlite.
+//!
+//! The file is hostile: SQLite's messages may carry its bytes and are never passed on, and every column's type and
+//! length is checked before it leaves here.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+
+use super::place::{self, Nascent};
+use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
+use crate::crypto::integrity::{Hash, Leaf};
+use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, Slot, VaultRow};
+use crate::crypto::record::Record;
+
+/// The whole schema, each statement as SQLite keeps it.
+const SCHEMA: [&str; 8] = [
+    "CREATE TABLE vault(id INTEGER PRIMARY KEY CHECK(id = 1), vault_id BLOB NOT NULL, suite INTEGER NOT NULL, \
+     root_seq INTEGER NOT NULL, root_mac BLOB NOT NULL) STRICT",
+    "CREATE TABLE slots(slot_id BLOB PRIMARY KEY NOT NULL, type INTEGER NOT NULL, params BLOB NOT NULL, \
+     salt BLOB NOT NULL, commitment BLOB NOT NULL, wrap BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE projects(pid BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, keys BLOB NOT NULL, \
+     head BLOB NOT NULL, sig BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE grants(token_id BLOB PRIMARY KEY NOT NULL, gen INTEGER NOT NULL, bundle BLOB NOT NULL, \
+     admin BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE buckets(pid BLOB NOT NULL, b INTEGER NOT NULL, h BLOB NOT NULL, PRIMARY KEY(pid, b)) STRICT, \
+     WITHOUT ROWID",
+    "CREATE TABLE records(pid BLOB NOT NULL, tag_ix BLOB NOT NULL, rid BLOB NOT NULL UNIQUE, epoch INTEGER NOT NULL, \
+     ver INTEGER NOT NULL, vver INTEGER NOT NULL, meta BLOB NOT NULL, val_hash BLOB NOT NULL, leaf BLOB NOT NULL, \
+     PRIMARY KEY(pid, tag_ix)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE vals(rid BLOB PRIMARY KEY NOT NULL, val BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, actor BLOB NOT NULL, prev BLOB NOT NULL, ct BLOB NOT NULL, \
+     hash BLOB NOT NULL) STRICT",
+];
+/// Indexes that SQLite makes for the above: the unique `rid`.
+const OWN_INDEXES: i64 = 1;
+
+const BUSY: Duration = Duration::from_secs(30);
+/// Up to this many bytes a write that leaves dead bytes is followed by a VACUUM.
+const COMPACT_AT_ONCE: i64 = 8 * 1024 * 1024;
+/// No cell of a vault comes near this many bytes; a hostile one is refused unread.
+const LONGEST_CELL: i32 = 4 * 1024 * 1024;
+/// No vault has more slots or grants than this.
+const MOST_SLOTS: usize = 1024;
+
+/// A vault's file, open.
+pub struct SqliteStore {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// Opens an existing vault. The file must be a regular one, ours, private, under one name.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = place::existing(path)?;
+        let store = Self::connect(path)?;
+        store.read()?;
+        Ok(store)
+    }
+
+    /// Makes a vault with its first slot. It stands at `path` whole or not at all; what is there is never replaced.
+    pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
+        let nascent = Nascent::beside(path)?;
+        let store = Self::connect(nascent.path().to_owned())?;
+        let fill = || -> rusqlite::Result<()> {
+            store.connection.execute_batch("BEGIN IMMEDIATE")?;
+            store.connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            store.connection.pragma_update(None, "user_version", FORMAT)?;
+            SCHEMA.iter().try_for_each(|statement| store.connection.execute_batch(statement))
+        };
+        fill().map_err(translate)?;
+        let mut transaction = Box::new(Open { store: &store, dead_bytes: false });
+        transaction.apply(Change::Vault(vault))?;
+        transaction.apply(Change::Slot(slot))?;
+        transaction.commit()?;
+        store.connection.close().map_err(|(_, error)| translate(error))?;
+        Self::connect(nascent.settle()?)
+    }
+
+    /// The file's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn connect(path: PathBuf) -> Result<Self, StoreError> {
+        // Never CREATE, never URI; NOFOLLOW closes the gap between the check of the path and this.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let connection = Connection::open_with_flags(&path, flags).map_err(translate)?;
+        harden(&connection).map_err(|error| match translate(error) {
+            StoreError::Damaged(_) => StoreError::NotAVault(path.clone()),
+            other => other,
+        })?;
+        Ok(Self { connection, path })
+    }
+
+    // Inside a transaction, so that what is checked is what is read.
+    fn check_schema(&self) -> Result<(), StoreError> {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let not_ours = |error| match translate(error) {
+            StoreError::Damaged(_) => StoreError::NotAVault(self.path.clone()),
+            other => other,
+        };
+        if number("application_id").map_err(not_ours)? != APPLICATION_ID {
+            return Err(StoreError::NotAVault(self.path.clone()));
+        }
+        match number("user_version").map_err(translate)? {
+            FORMAT => {}
+            other => return Err(StoreError::Format(other)),
+        }
+        let mut found = 0;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
+            .map_err(translate)?;
+        let mut rows = statement.query([]).map_err(translate)?;
+        while let Some(row) = rows.next().map_err(translate)? {
+            let sql = row.get_ref(0).map_err(translate)?;
+            if sql.as_str().ok() != SCHEMA.get(found).copied() {
+                return Err(StoreError::Damaged("schema"));
+            }
+            found += 1;
+        }
+        let indexes: i64 = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM sqlite_schema WHERE sql IS NULL")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(translate)?;
+        let audit: i64 = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM audit LIMIT 1)")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(translate)?;
+        if found != SCHEMA.len() || indexes != OWN_INDEXES || audit != 0 {
+            return Err(StoreError::Damaged("schema"));
+        }
+        Ok(())
+    }
+
+    /// The empty file that says: a write has left dead bytes, and no VACUUM has followed yet.
+    fn marker(&self) -> PathBuf {
+        let mut name = OsString::from(self.path.as_os_str());
+        name.push("-compact");
+        PathBuf::from(name)
+    }
+
+    fn vacuum(&self) -> Result<(), StoreError> {
+        self.connection.execute_batch("VACUUM").map_err(translate)?;
+        match fs::remove_file(self.marker()) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::Io { action: "remove", path: self.marker(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn size(&self) -> Result<i64, StoreError> {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        Ok(number("page_count").map_err(translate)? * number("page_size").map_err(translate)?)
+    }
+}
+
+fn harden(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_CELL)?;
+    for (setting, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+    ] {
+        connection.set_db_config(setting, on)?;
+    }
+    connection.execute_batch(
+        "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON; \
+         PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
+    )
+}
+
+impl Store for SqliteStore {
+    fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+        self.connection.execute_batch("BEGIN").map_err(translate)?;
+        let open = Box::new(Open { store: self, dead_bytes: false });
+        self.check_schema()?;
+        Ok(open)
+    }
+
+    fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(translate)?;
+        let open = Box::new(Open { store: self, dead_bytes: false });
+        self.check_schema()?;
+        Ok(open)
+    }
+
+    fn compact(&self) -> Result<(), StoreError> {
+        self.read()?;
+        self.vacuum()
+    }
+}
+
+/// An open transaction; rolled back when dropped.
+struct Open<'a> {
+    store: &'a SqliteStore,
+    dead_bytes: bool,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.store.connection.is_autocommit() {
+            let _ = self.store.connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+impl Open<'_> {
+    /// All rows of a statement, at most `most` of them.
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        most: usize,
+        what: &'static str,
+        read: impl Fn(&Row<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut found = Vec::new();
+        self.each(sql, params, what, |row| {
+            found.push(read(row).ok_or(StoreError::Damaged(what))?);
+            if found.len() > most { Err(StoreError::Damaged(what)) } else { Ok(true) }
+        })?;
+        Ok(found)
+    }
+
+    fn each(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        what: &'static str,
+        mut visit: impl FnMut(&Row<'_>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let named = |error| match translate(error) {
+            StoreError::Damaged(_) => StoreError::Damaged(what),
+            other => other,
+        };
+        let mut statement = self.store.connection.prepare_cached(sql).map_err(named)?;
+        let mut rows = statement.query(params).map_err(named)?;
+        while let Some(row) = rows.next().map_err(named)? {
+            if !visit(row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
+        self.store
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params))
+            .map_err(translate)
+    }
+
+    fn exists(&self, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
+        let mut statement = self.store.connection.prepare_cached(sql).map_err(translate)?;
+        statement.query_row(params, |_| Ok(())).optional().map(|row| row.is_some()).map_err(translate)
+    }
+}
+
+fn blob<const N: usize>(row: &Row<'_>, column: usize) -> Option<[u8; N]> {
+    row.get_ref(column).ok()?.as_blob().ok()?.try_into().ok()
+}
+
+fn bytes(row: &Row<'_>, column: usize) -> Option<Vec<u8>> {
+    row.get_ref(column).ok()?.as_blob().ok().map(<[u8]>::to_vec)
+}
+
+fn number<N: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Option<N> {
+    row.get_ref(column).ok()?.as_i64().ok()?.try_into().ok()
+}
+
+// A count of changes never gets near 2^63.
+fn integer(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+const RECORD: &str = "SELECT tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf FROM records";
+
+fn record(row: &Row<'_>) -> Option<Record> {
+    Some(Record {
+        tag_ix: blob(row, 0)?,
+        rid: blob(row, 1)?,
+        epoch: number(row, 2)?,
+        ver: number(row, 3)?,
+        vver: number(row, 4)?,
+        meta: bytes(row, 5)?,
+        val_hash: blob(row, 6)?,
+        leaf: blob(row, 7)?,
+    })
+}
+
+impl Snapshot for Open<'_> {
+    fn vault(&self) -> Result<VaultRow, StoreError> {
+        const WHAT: &str = "own row";
+        let sql = "SELECT vault_id, suite, root_seq, root_mac, id FROM vault";
+        let rows = self.rows(sql, [], 1, WHAT, |row| {
+            (number::<i64>(row, 4)? == 1).then_some(())?;
+            Some(VaultRow {
+                vault_id: blob(row, 0)?,
+                suite: number(row, 1)?,
+                root_seq: number(row, 2)?,
+                root_mac: bytes(row, 3)?,
+            })
+        })?;
+        rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
+    }
+
+    fn slots(&self) -> Result<Vec<Slot>, StoreError> {
+        let sql = "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
+        self.rows(sql, [], MOST_SLOTS, "table of key slots", |row| {
+            Some(Slot {
+                slot_id: bytes(row, 0)?,
+                kind: number(row, 1)?,
+                params: bytes(row, 2)?,
+                salt: bytes(row, 3)?,
+                commitment: bytes(row, 4)?,
+                wrap: bytes(row, 5)?,
+            })
+        })
+    }
+
+    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
+        let sql = "SELECT pid, epoch, keys, head, sig FROM projects ORDER BY pid";
+        self.rows(sql, [], usize::MAX, "table of projects", |row| {
+            Some(ProjectRow {
+                pid: blob(row, 0)?,
+                epoch: number(row, 1)?,
+                keys: bytes(row, 2)?,
+                head: bytes(row, 3)?,
+                sig: bytes(row, 4)?,
+            })
+        })
+    }
+
+    fn grants(&self) -> Result<Vec<Grant>, StoreError> {
+        let sql = "SELECT token_id, gen, bundle, admin FROM grants ORDER BY token_id";
+        self.rows(sql, [], MOST_SLOTS, "table of grants", |row| {
+            Some(Grant {
+                token_id: bytes(row, 0)?,
+                generation: number(row, 1)?,
+                bundle: bytes(row, 2)?,
+                admin: bytes(row, 3)?,
+            })
+        })
+    }
+
+    fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
+        let sql = "SELECT b, h FROM buckets WHERE pid = ?1 ORDER BY b";
+        self.rows(sql, [&pid[..]], 256, "table of buckets", |row| Some((number(row, 0)?, blob(row, 1)?)))
+    }
+
+    fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
+        let sql = "SELECT tag_ix, rid, leaf FROM records WHERE pid = ?1 AND tag_ix BETWEEN ?2 AND ?3 ORDER BY tag_ix";
+        // A blob that begins with the bucket's byte, of any length: one of another length is damage, not invisible.
+        let (first, last) = ([bucket], [&[bucket][..], &[0xff; 16]].concat());
+        self.rows(sql, params![&pid[..], &first[..], last], usize::MAX, "table of records", |row| {
+            Some(Leaf { tag_ix: blob(row, 0)?, rid: blob(row, 1)?, leaf: blob(row, 2)? })
+        })
+    }
+
+    fn record(&self, pid: &ProjectId, tag_ix: &[u8; 16]) -> Result<Option<Record>, StoreError> {
+        let sql = format!("{RECORD} WHERE pid = ?1 AND tag_ix = ?2");
+        let rows = self.rows(&sql, [&pid[..], tag_ix], 1, "table of records", record)?;
+        Ok(rows.into_iter().next())
+    }
+
+    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+        const WHAT: &str = "table of records";
+        let sql = format!("{RECORD} WHERE pid = ?1 ORDER BY tag_ix");
+        self.each(&sql, [&pid[..]], WHAT, |row| Ok(visit(record(row).ok_or(StoreError::Damaged(WHAT))?)))
+    }
+
+    fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError> {
+        let sql = "SELECT pid, tag_ix FROM records WHERE rid = ?1";
+        let rows =
+            self.rows(sql, [&rid[..]], 1, "table of records", |row| Some((blob(row, 0)?, blob(row, 1)?)))?;
+        Ok(rows.into_iter().next())
+    }
+
+    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows =
+            self.rows("SELECT val FROM vals WHERE rid = ?1", [&rid[..]], 1, "table of values", |row| bytes(row, 0))?;
+        Ok(rows.into_iter().next())
+    }
+}
+
+impl Transaction for Open<'_> {
+    fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+        match change {
+            Change::Vault(v) => self.execute(
+                "INSERT OR REPLACE INTO vault(id, vault_id, suite, root_seq, root_mac) VALUES(1, ?1, ?2, ?3, ?4)",
+                params![&v.vault_id[..], v.suite, integer(v.root_seq), v.root_mac],
+            ),
+            Change::Slot(s) => self.execute(
+                "INSERT INTO slots(slot_id, type, params, salt, commitment, wrap) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                params![s.slot_id, s.kind, s.params, s.salt, s.commitment, s.wrap],
+            ),
+            Change::Project(p) => self.execute(
+                "INSERT OR REPLACE INTO projects(pid, epoch, keys, head, sig) VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![&p.pid[..], p.epoch, p.keys, p.head, p.sig],
+            ),
+            Change::DropProject(pid) => {
+                self.dead_bytes = true;
+                self.execute("DELETE FROM vals WHERE rid IN (SELECT rid FROM records WHERE pid = ?1)", [&pid[..]])?;
+                for table in ["records", "buckets", "projects"] {
+                    self.execute(&format!("DELETE FROM {table} WHERE pid = ?1"), [&pid[..]])?;
+                }
+                Ok(0)
+            }
+            Change::Bucket(pid, number, Some(hash)) => self.execute(
+                "INSERT OR REPLACE INTO buckets(pid, b, h) VALUES(?1, ?2, ?3)",
+                params![&pid[..], number, &hash[..]],
+            ),
+            Change::Bucket(pid, number, None) => {
+                self.execute("DELETE FROM buckets WHERE pid = ?1 AND b = ?2", params![&pid[..], number])
+            }
+            Change::Record(pid, r) => self.execute(
+                "INSERT INTO records(pid, tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(pid, tag_ix) DO UPDATE SET \
+                 rid = ?3, epoch = ?4, ver = ?5, vver = ?6, meta = ?7, val_hash = ?8, leaf = ?9",
+                params![
+                    &pid[..],
+                    &r.tag_ix[..],
+                    &r.rid[..],
+                    r.epoch,
+                    integer(r.ver),
+                    integer(r.vver),
+                    r.meta,
+                    &r.val_hash[..],
+                    &r.leaf[..]
+                ],
+            ),
+            Change::DropRecord(pid, r) => {
+                self.dead_bytes = true;
+                self.execute("DELETE FROM records WHERE pid = ?1 AND tag_ix = ?2", params![&pid[..], &r.tag_ix[..]])?;
+                self.execute("DELETE FROM vals WHERE rid = ?1", [&r.rid[..]])
+            }
+            Change::Value(rid, sealed) => {
+                self.dead_bytes |= self.exists("SELECT 1 FROM vals WHERE rid = ?1", [&rid[..]])?;
+                self.execute("INSERT OR REPLACE INTO vals(rid, val) VALUES(?1, ?2)", params![&rid[..], sealed])
+            }
+        }
+        .map(drop)
+    }
+
+    fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
+        let marker = self.store.marker();
+        if self.dead_bytes {
+            let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&marker);
+            made.map_err(|source| StoreError::Io { action: "create", path: marker.clone(), source })?;
+        }
+        self.store.connection.execute_batch("COMMIT").map_err(translate)?;
+        // From here on the change is durable: nothing below may turn it into an error.
+        if !marker.exists() {
+            return Ok(Committed { compaction_due: false });
+        }
+        let small = self.store.size().is_ok_and(|bytes| bytes <= COMPACT_AT_ONCE);
+        if !small {
+            return Ok(Committed { compaction_due: self.dead_bytes });
+        }
+        Ok(Committed { compaction_due: self.store.vacuum().is_err() })
+    }
+}
+
+/// Turns SQLite's error into ours, dropping its text.
+fn translate(error: rusqlite::Error) -> StoreError {
+    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+        return StoreError::Damaged("file");
+    };
+    match failure.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy,
+        ErrorCode::DiskFull => StoreError::Full,
+        ErrorCode::ReadOnly => StoreError::ReadOnly,
+        ErrorCode::SystemIoFailure if !SHORT_READS.contains(&failure.extended_code) => {
+            StoreError::Sqlite(failure.extended_code)
+        }
+        ErrorCode::CannotOpen
+        | ErrorCode::PermissionDenied
+        | ErrorCode::OutOfMemory
+        | ErrorCode::OperationInterrupted
+        | ErrorCode::FileLockingProtocolFailed => StoreError::Sqlite(failure.extended_code),
+        // A file that SQLite cannot make sense of: cut short, garbled, of other types than its schema says.
+        _ => StoreError::Damaged("file"),
+    }
+}
+
+const SHORT_READS: [i32; 2] = [rusqlite::ffi::SQLITE_IOERR_SHORT_READ, rusqlite::ffi::SQLITE_IOERR_CORRUPTFS];

@@ -1,0 +1,182 @@
+//! Changing a project: verify what will be signed anew, apply, sign once (docs/format.md, section 5).
+//!
+//! A bucket is verified before its first change, or signing it would launder somebody's.
+
+use std::collections::BTreeMap;
+
+use super::VaultError;
+use super::state::{Found, Project, State};
+use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf};
+use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId, RootKey};
+use crate::crypto::random;
+use crate::crypto::record::Record;
+use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, Timestamp};
+use crate::store::{Change, Snapshot, Transaction};
+
+/// A project in the making or in change, within one transaction.
+pub(super) struct Edit<'a> {
+    project: Project<'a>,
+    leaves: BTreeMap<u8, Vec<Leaf>>,
+    count: u64,
+}
+
+impl<'a> Edit<'a> {
+    pub(super) fn new(project: Project<'a>) -> Self {
+        let count = project.head.count;
+        Self { project, leaves: BTreeMap::new(), count }
+    }
+
+    fn leaves(&mut self, snapshot: &dyn Snapshot, bucket: u8) -> Result<&mut Vec<Leaf>, VaultError> {
+        if !self.leaves.contains_key(&bucket) {
+            self.leaves.insert(bucket, self.project.bucket(snapshot, bucket)?);
+        }
+        Ok(self.leaves.entry(bucket).or_default())
+    }
+
+    /// Stores a new secret under a new id.
+    pub(super) fn add(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        metadata: Metadata,
+        value: &SecretValue,
+    ) -> Result<Secret, VaultError> {
+        let record = Record {
+            tag_ix: self.project.keyring.tag_ix(&metadata.tag.key()),
+            rid: free_id(transaction)?,
+            epoch: self.project.row.epoch,
+            ver: 0,
+            vver: 0,
+            meta: Vec::new(),
+            val_hash: [0; 32],
+            leaf: [0; 32],
+        };
+        self.count += 1;
+        self.put(transaction, Found { record, metadata }, Some(value))
+    }
+
+    /// Stores the next version of a record; without `value` the one that is there stays.
+    pub(super) fn put(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        found: Found,
+        value: Option<&SecretValue>,
+    ) -> Result<Secret, VaultError> {
+        let Found { mut record, metadata } = found;
+        record.ver += 1;
+        let place = self.project.place(&record.rid);
+        if let Some(value) = value {
+            record.vver = record.ver;
+            let sealed = self.project.keyring.seal_value(place, record.vver, value)?;
+            record.val_hash = integrity::value_hash(&sealed);
+            transaction.apply(Change::Value(&record.rid, &sealed))?;
+        }
+        record.meta = self.project.keyring.seal_metadata(place, record.ver, &metadata)?;
+        record.leaf = integrity::leaf(self.project.vault_id, &self.project.row.pid, &record);
+        // Read before it is written: this verifies the bucket as it was.
+        let leaves = self.leaves(transaction, record.tag_ix[0])?;
+        let leaf = Leaf { tag_ix: record.tag_ix, rid: record.rid, leaf: record.leaf };
+        match leaves.binary_search_by(|other| other.tag_ix.cmp(&record.tag_ix)) {
+            Ok(at) => leaves[at] = leaf,
+            Err(at) => leaves.insert(at, leaf),
+        }
+        transaction.apply(Change::Record(&self.project.row.pid, &record))?;
+        Ok(self.project.secret(Found { record, metadata }))
+    }
+
+    /// Removes a record.
+    pub(super) fn remove(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        found: Found,
+    ) -> Result<Secret, VaultError> {
+        let record = &found.record;
+        self.leaves(transaction, record.tag_ix[0])?.retain(|leaf| leaf.tag_ix != record.tag_ix);
+        self.count -= 1;
+        transaction.apply(Change::DropRecord(&self.project.row.pid, record))?;
+        Ok(self.project.secret(found))
+    }
+
+    /// Writes the changed buckets and the new head. The caller commits.
+    pub(super) fn sign(self, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
+        let Project { vault_id, row, keyring, head, mut buckets } = self.project;
+        for (number, leaves) in &self.leaves {
+            let hash = integrity::bucket(&row.pid, *number, leaves);
+            buckets[usize::from(*number)] = hash;
+            let stored = (hash != EMPTY_BUCKET).then_some(&hash);
+            transaction.apply(Change::Bucket(&row.pid, *number, stored))?;
+        }
+        let first = head.seq == 0;
+        let next = Head {
+            seq: head.seq + 1,
+            count: self.count,
+            top: integrity::top(&row.pid, &buckets),
+            audit_head: head.audit_head,
+            time: Timestamp::now().0,
+            signer_id: [0; 16],
+            previous: if first { [0; 32] } else { head.hash(vault_id, &row.pid, row.epoch) },
+        };
+        let (head, sig) = keyring.sign_head(vault_id, &row.pid, row.epoch, &next)?;
+        Ok(transaction.apply(Change::Project(&ProjectRow { head, sig, ..row.clone() }))?)
+    }
+}
+
+/// A project that is about to exist: its row has keys and no head yet.
+pub(super) struct Unborn {
+    row: ProjectRow,
+    keyring: Keyring,
+}
+
+impl Unborn {
+    pub(super) fn new(state: &State, root: &RootKey, name: &ProjectName) -> Result<Self, VaultError> {
+        let pid: ProjectId = random::array()?;
+        let keyring = Keyring::random(&pid, name.clone())?;
+        let keys = root.seal_keyring(&state.vault.vault_id, &pid, 1, &keyring)?;
+        Ok(Self { row: ProjectRow { pid, epoch: 1, keys, head: Vec::new(), sig: Vec::new() }, keyring })
+    }
+
+    /// The empty project, to be edited.
+    pub(super) fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
+        let head = Head {
+            seq: 0,
+            count: 0,
+            top: [0; 32],
+            audit_head: [0; 32],
+            time: 0,
+            signer_id: [0; 16],
+            previous: [0; 32],
+        };
+        let buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
+        Project { vault_id: &state.vault.vault_id, row: &self.row, keyring: &self.keyring, head, buckets }
+    }
+
+    /// Enters the project into what the root MAC covers.
+    pub(super) fn enter(&self, state: &State, root: &RootKey, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
+        let mut rows = state.rows.clone();
+        rows.push(self.row.clone());
+        seal_root(state, root, rows, transaction)
+    }
+}
+
+/// Writes the vault's row with the next number and a MAC over `rows`.
+pub(super) fn seal_root(
+    state: &State,
+    root: &RootKey,
+    mut rows: Vec<ProjectRow>,
+    transaction: &mut dyn Transaction,
+) -> Result<(), VaultError> {
+    rows.sort_by_key(|row| row.pid);
+    let mut vault = state.vault.clone();
+    vault.root_seq += 1;
+    vault.root_mac = root.mac(&vault, &state.slots, &rows, &state.grants).to_vec();
+    Ok(transaction.apply(Change::Vault(&vault))?)
+}
+
+/// Draws an id that no secret of the vault has.
+fn free_id(snapshot: &dyn Transaction) -> Result<RecordId, VaultError> {
+    loop {
+        let rid: RecordId = random::array()?;
+        if snapshot.locate(&rid)?.is_none() {
+            return Ok(SecretId(rid).0);
+        }
+    }
+}

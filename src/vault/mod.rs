@@ -1,0 +1,201 @@
+//! The vault as the rest of the program sees it: projects and secrets; seal on the way in, open on the way out.
+//!
+//! * `state`: reading, with everything verified that is read
+//! * `edit`: changing a project, signing it anew
+//! * `secrets`, `projects`, `copy`: the operations
+//!
+//! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`] and nowhere else.
+
+mod copy;
+mod edit;
+mod projects;
+mod secrets;
+mod state;
+
+use std::path::Path;
+
+pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
+pub use secrets::{Changes, NewSecret, Scope};
+
+use crate::crypto::CryptoError;
+use crate::crypto::kdf::{KdfParams, Passphrase};
+use crate::crypto::keys::{PASSPHRASE_SLOT, RootKey, SUITE, Slot, VaultRow};
+use crate::crypto::random;
+use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
+use crate::store::{Committed, SqliteStore, Store, StoreError};
+
+/// A vault that has been found but not unlocked.
+pub struct Locked {
+    store: Box<dyn Store>,
+}
+
+impl Locked {
+    /// Opens the vault at `path`.
+    pub fn open(path: &Path) -> Result<Self, VaultError> {
+        Ok(Self::over(Box::new(SqliteStore::open(path)?)))
+    }
+
+    /// Takes any store.
+    pub fn over(store: Box<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Opens the root key with a passphrase. Costs what the slot's parameters say.
+    pub fn root_key(&self, passphrase: &Passphrase) -> Result<RootKey, VaultError> {
+        let (vault, slots) = {
+            let snapshot = self.store.read()?;
+            (state::checked_row(&*snapshot)?, snapshot.slots()?)
+        };
+        let mut outcome = Err(CryptoError::Unsupported("the vault has no passphrase slot"));
+        for slot in slots.iter().filter(|slot| slot.kind == PASSPHRASE_SLOT) {
+            outcome = slot.open(passphrase, &vault.vault_id);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        Ok(outcome?)
+    }
+
+    /// The vault, with its root key.
+    pub fn unlocked(self, root: RootKey) -> Vault {
+        Vault { store: self.store, root }
+    }
+
+    /// Opens and unlocks in one go.
+    pub fn unlock(self, passphrase: &Passphrase) -> Result<Vault, VaultError> {
+        let root = self.root_key(passphrase)?;
+        Ok(self.unlocked(root))
+    }
+
+    /// Overwrites what deleted and changed rows have left behind in the file. Needs no key.
+    pub fn compact(&self) -> Result<(), VaultError> {
+        Ok(self.store.compact()?)
+    }
+}
+
+/// An unlocked vault.
+pub struct Vault {
+    store: Box<dyn Store>,
+    root: RootKey,
+}
+
+impl Vault {
+    /// Makes an empty vault at `path` and unlocks it.
+    pub fn init(path: &Path, passphrase: &Passphrase, params: KdfParams) -> Result<Self, VaultError> {
+        let root = RootKey::random()?;
+        let mut row = VaultRow { vault_id: random::array()?, suite: SUITE, root_seq: 1, root_mac: Vec::new() };
+        let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
+        row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]).to_vec();
+        let store = SqliteStore::create(path, &row, &slot)?;
+        Ok(Self { store: Box::new(store), root })
+    }
+}
+
+/// The result of a change, and whether dead bytes stay in the file until `compact`.
+#[derive(Debug)]
+pub struct Written<T> {
+    /// What was written
+    pub value: T,
+    /// Deleted or replaced bytes are still in the file
+    pub compaction_due: bool,
+}
+
+impl<T> Written<T> {
+    fn new(value: T, committed: Committed) -> Self {
+        Self { value, compaction_due: committed.compaction_due }
+    }
+}
+
+/// What opens values for use: a project of a vault; later an agent's client, a token.
+pub trait Reveal {
+    /// Opens the values of `tags`, in their order, all from one state of the vault. A tag that is not there comes
+    /// back with the nearest one that is.
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError>;
+}
+
+/// The answer to one tag.
+pub enum Revealed {
+    /// Its value
+    Value(SecretValue),
+    /// No such secret
+    Missing {
+        /// What was perhaps meant
+        nearest: Option<Tag>,
+    },
+}
+
+/// Why the vault did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The file
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key, a seal
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// A record that is not what was signed; nothing of it is shown
+    #[error("{what} of `{id}` in project `{project}` is damaged or was tampered with")]
+    Record {
+        /// "the value", "the metadata"
+        what: &'static str,
+        /// Which record
+        id: SecretId,
+        /// Of which project
+        project: ProjectName,
+    },
+    /// What a project's head was signed over is not what the file holds
+    #[error("{what} of project `{project}` is damaged or was tampered with")]
+    Project {
+        /// "the head", "a bucket"
+        what: &'static str,
+        /// Of which project
+        project: ProjectName,
+    },
+    /// No secret of that tag in the project, or of that id anywhere
+    #[error("no secret `{wanted}`")]
+    NoSecret {
+        /// As asked for
+        wanted: SecretRef,
+        /// Where it was looked for
+        project: ProjectName,
+        /// What was perhaps meant
+        nearest: Option<Tag>,
+    },
+    /// No project of that name
+    #[error("no project `{name}`")]
+    NoProject {
+        /// As asked for
+        name: ProjectName,
+        /// What was perhaps meant
+        nearest: Option<ProjectName>,
+    },
+    /// Secrets of these tags are there already
+    #[error("{} secrets are there already", .0.len())]
+    Exists(Vec<Secret>),
+    /// A project of that name is there already
+    #[error("there is a project `{0}` already")]
+    ProjectExists(ProjectName),
+    /// Somebody else changed the secret since it was read
+    #[error("`{0}` was changed meanwhile")]
+    Changed(Tag),
+    /// Two sources of one copy have the same tag
+    #[error("`{0}` and `{1}` would be copied to the same tag")]
+    SameTarget(Tag, Tag),
+    /// Source and target of a copy are one secret
+    #[error("`{0}` would be copied onto itself")]
+    OntoItself(Tag),
+}
+
+/// The candidate that `wanted` was perhaps meant to be: at most a third of it mistyped.
+fn nearest<'a, T: 'a>(
+    wanted: &str,
+    candidates: impl Iterator<Item = &'a T>,
+    text: impl Fn(&T) -> String,
+) -> Option<&'a T> {
+    let most = (wanted.chars().count() / 3).max(1);
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(wanted, &text(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= most)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

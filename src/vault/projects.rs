@@ -1,0 +1,68 @@
+//! The operations on projects: list, rename, delete.
+
+use super::edit::seal_root;
+use super::state::State;
+use super::{Vault, VaultError, Written, nearest};
+use crate::model::ProjectName;
+use crate::store::Change;
+
+impl Vault {
+    /// All projects with their numbers of secrets, sorted by name.
+    pub fn projects(&self) -> Result<Vec<(ProjectName, u64)>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, &self.root)?;
+        let mut projects = Vec::with_capacity(state.rows.len());
+        for at in 0..state.rows.len() {
+            let project = state.project(&*snapshot, at)?;
+            projects.push((project.keyring.name.clone(), project.head.count));
+        }
+        projects.sort();
+        Ok(projects)
+    }
+
+    /// Gives a project another name; its secrets stay as they are.
+    pub fn rename_project(&self, from: &ProjectName, to: &ProjectName) -> Result<Written<()>, VaultError> {
+        let mut transaction = self.store.write()?;
+        let mut state = State::read(&*transaction, &self.root)?;
+        let at = known(&state, from)?;
+        if state.position(to).is_some_and(|other| other != at) {
+            return Err(VaultError::ProjectExists(to.clone()));
+        }
+        state.keyrings[at].name = to.clone();
+        let mut rows = state.rows.clone();
+        let row = &mut rows[at];
+        row.keys = self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, &state.keyrings[at])?;
+        transaction.apply(Change::Project(row))?;
+        seal_root(&state, &self.root, rows, &mut *transaction)?;
+        Ok(Written::new((), transaction.commit()?))
+    }
+
+    /// Deletes projects with all their secrets: all that are named, or none. Returns them with their numbers of
+    /// secrets.
+    pub fn delete_projects(&self, names: &[ProjectName]) -> Result<Written<Vec<(ProjectName, u64)>>, VaultError> {
+        let mut transaction = self.store.write()?;
+        let state = State::read(&*transaction, &self.root)?;
+        let mut places = names.iter().map(|name| known(&state, name)).collect::<Result<Vec<_>, _>>()?;
+        places.sort_unstable();
+        places.dedup();
+        let mut deleted = Vec::new();
+        for &at in &places {
+            let project = state.project(&*transaction, at)?;
+            deleted.push((project.keyring.name.clone(), project.head.count));
+        }
+        let mut rows = state.rows.clone();
+        for &at in places.iter().rev() {
+            transaction.apply(Change::DropProject(&rows.remove(at).pid))?;
+        }
+        seal_root(&state, &self.root, rows, &mut *transaction)?;
+        Ok(Written::new(deleted, transaction.commit()?))
+    }
+}
+
+pub(super) fn known(state: &State, name: &ProjectName) -> Result<usize, VaultError> {
+    state.position(name).ok_or_else(|| {
+        let names = state.keyrings.iter().map(|keyring| &keyring.name);
+        let nearest = nearest(name.as_str(), names, |other| other.as_str().to_owned()).cloned();
+        VaultError::NoProject { name: name.clone(), nearest }
+    })
+}

@@ -1,0 +1,223 @@
+//! The operations on secrets: create, get, list, update, delete, and revealing values for use.
+
+use std::collections::BTreeMap;
+
+use super::edit::{Edit, Unborn};
+use super::state::{Found, Project, State};
+use super::{Reveal, Revealed, Vault, VaultError, Written, nearest};
+use crate::crypto::keys::ProjectId;
+use crate::model::{Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, Timestamp};
+use crate::store::Snapshot;
+
+/// A secret to be stored.
+pub struct NewSecret {
+    /// Its identifier
+    pub tag: Tag,
+    /// A label
+    pub name: Option<Name>,
+    /// Free text
+    pub description: Option<Description>,
+    /// What it protects
+    pub value: SecretValue,
+}
+
+/// What `update` changes; `None` leaves a thing as it is, `Some(None)` clears it.
+#[derive(Default)]
+pub struct Changes {
+    /// The label
+    pub name: Option<Option<Name>>,
+    /// The free text
+    pub description: Option<Option<Description>>,
+    /// The value
+    pub value: Option<SecretValue>,
+}
+
+/// Past this many secrets a miss offers no near one: it would open every name.
+const SUGGEST_AMONG: u64 = 10_000;
+
+impl Vault {
+    /// Stores a new secret; the project comes to be with its first one.
+    pub fn create(&self, project: &ProjectName, new: NewSecret) -> Result<Written<Secret>, VaultError> {
+        let mut transaction = self.store.write()?;
+        let state = State::read(&*transaction, &self.root)?;
+        let unborn;
+        let target = match state.named(&*transaction, project)? {
+            Some(target) => target,
+            None => {
+                unborn = Unborn::new(&state, &self.root, project)?;
+                unborn.enter(&state, &self.root, &mut *transaction)?;
+                unborn.project(&state)
+            }
+        };
+        if target.head.count > 0
+            && let Some(existing) = target.by_tag(&*transaction, &new.tag.key())?
+        {
+            return Err(VaultError::Exists(vec![target.secret(existing)]));
+        }
+        let now = Timestamp::now();
+        let NewSecret { tag, name, description, value } = new;
+        let metadata = Metadata { tag, name, description, hint: value.hint(), created: now, updated: now };
+        let mut edit = Edit::new(target);
+        let secret = edit.add(&mut *transaction, metadata, &value)?;
+        edit.sign(&mut *transaction)?;
+        Ok(Written::new(secret, transaction.commit()?))
+    }
+
+    /// One secret's metadata.
+    pub fn get(&self, project: &ProjectName, wanted: &SecretRef) -> Result<Secret, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, &self.root)?;
+        let (project, found) = find(&state, &*snapshot, project, wanted)?;
+        Ok(project.secret(found))
+    }
+
+    /// The secret of a tag, where there is one.
+    pub fn find(&self, project: &ProjectName, tag: &Tag) -> Result<Option<Secret>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, &self.root)?;
+        let Some(project) = state.named(&*snapshot, project)? else {
+            return Ok(None);
+        };
+        Ok(project.by_tag(&*snapshot, &tag.key())?.map(|found| project.secret(found)))
+    }
+
+    /// The secrets of one project, or of all, that `keep` keeps; sorted by project, then by tag key. An unknown
+    /// project has none.
+    pub fn list(
+        &self,
+        project: Option<&ProjectName>,
+        keep: impl Fn(&Metadata) -> bool,
+    ) -> Result<Vec<Secret>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, &self.root)?;
+        let mut secrets = Vec::new();
+        for (at, keyring) in state.keyrings.iter().enumerate() {
+            if project.is_some_and(|name| *name != keyring.name) {
+                continue;
+            }
+            let project = state.project(&*snapshot, at)?;
+            project.each(&*snapshot, |found| {
+                if keep(&found.metadata) {
+                    secrets.push(project.secret(found));
+                }
+            })?;
+        }
+        secrets.sort_by_cached_key(|secret| (secret.project.clone(), secret.metadata.tag.key()));
+        Ok(secrets)
+    }
+
+    /// Changes what `changes` names and nothing else. With `seen`, the version that was read before: where somebody
+    /// else has changed the secret since, nothing is written.
+    pub fn update(
+        &self,
+        project: &ProjectName,
+        wanted: &SecretRef,
+        seen: Option<u64>,
+        changes: Changes,
+    ) -> Result<Written<Secret>, VaultError> {
+        let mut transaction = self.store.write()?;
+        let state = State::read(&*transaction, &self.root)?;
+        let (project, mut found) = find(&state, &*transaction, project, wanted)?;
+        if seen.is_some_and(|version| version != found.record.ver) {
+            return Err(VaultError::Changed(found.metadata.tag));
+        }
+        if let Some(name) = changes.name {
+            found.metadata.name = name;
+        }
+        if let Some(description) = changes.description {
+            found.metadata.description = description;
+        }
+        if let Some(value) = &changes.value {
+            found.metadata.hint = value.hint();
+        }
+        found.metadata.updated = Timestamp::now();
+        let mut edit = Edit::new(project);
+        let secret = edit.put(&mut *transaction, found, changes.value.as_ref())?;
+        edit.sign(&mut *transaction)?;
+        Ok(Written::new(secret, transaction.commit()?))
+    }
+
+    /// Deletes all that are named, or none.
+    pub fn delete(&self, project: &ProjectName, wanted: &[SecretRef]) -> Result<Written<Vec<Secret>>, VaultError> {
+        let mut transaction = self.store.write()?;
+        let state = State::read(&*transaction, &self.root)?;
+        // All are found before the first is removed: a bucket is verified as it was signed.
+        let mut edits: BTreeMap<ProjectId, Edit<'_>> = BTreeMap::new();
+        let mut doomed: Vec<(ProjectId, Found)> = Vec::new();
+        for wanted in wanted {
+            let (project, found) = find(&state, &*transaction, project, wanted)?;
+            if doomed.iter().all(|(_, other)| other.record.rid != found.record.rid) {
+                doomed.push((project.row.pid, found));
+                edits.entry(project.row.pid).or_insert_with(|| Edit::new(project));
+            }
+        }
+        let mut deleted = Vec::new();
+        for (pid, found) in doomed {
+            if let Some(edit) = edits.get_mut(&pid) {
+                deleted.push(edit.remove(&mut *transaction, found)?);
+            }
+        }
+        for edit in edits.into_values() {
+            edit.sign(&mut *transaction)?;
+        }
+        Ok(Written::new(deleted, transaction.commit()?))
+    }
+
+    /// A project's values, for use.
+    pub fn scope<'a>(&'a self, project: &'a ProjectName) -> Scope<'a> {
+        Scope { vault: self, project }
+    }
+}
+
+/// Finds a secret by tag in `project`, by id in any.
+pub(super) fn find<'s>(
+    state: &'s State,
+    snapshot: &dyn Snapshot,
+    project: &ProjectName,
+    wanted: &SecretRef,
+) -> Result<(Project<'s>, Found), VaultError> {
+    let missing = |nearest| VaultError::NoSecret { wanted: wanted.clone(), project: project.clone(), nearest };
+    match wanted {
+        SecretRef::Id(id) => {
+            let (at, found) = state.by_id(snapshot, &id.0)?.ok_or_else(|| missing(None))?;
+            Ok((state.project(snapshot, at)?, found))
+        }
+        SecretRef::Tag(tag) => {
+            let project = state.named(snapshot, project)?.ok_or_else(|| missing(None))?;
+            match project.by_tag(snapshot, &tag.key())? {
+                Some(found) => Ok((project, found)),
+                None => Err(missing(near_tag(&project, snapshot, tag)?)),
+            }
+        }
+    }
+}
+
+fn near_tag(project: &Project<'_>, snapshot: &dyn Snapshot, wanted: &Tag) -> Result<Option<Tag>, VaultError> {
+    if project.head.count > SUGGEST_AMONG {
+        return Ok(None);
+    }
+    let mut tags = Vec::new();
+    project.each(snapshot, |found| tags.push(found.metadata.tag))?;
+    Ok(nearest(wanted.key().as_str(), tags.iter(), |tag| tag.key().as_str().to_owned()).cloned())
+}
+
+/// One project of an unlocked vault: where values come from.
+pub struct Scope<'a> {
+    vault: &'a Vault,
+    project: &'a ProjectName,
+}
+
+impl Reveal for Scope<'_> {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let snapshot = self.vault.store.read()?;
+        let state = State::read(&*snapshot, &self.vault.root)?;
+        let Some(project) = state.named(&*snapshot, self.project)? else {
+            return Ok(tags.iter().map(|_| Revealed::Missing { nearest: None }).collect());
+        };
+        let reveal = |tag: &Tag| match project.by_tag(&*snapshot, &tag.key())? {
+            Some(found) => project.value(&*snapshot, &found.record).map(Revealed::Value),
+            None => Ok(Revealed::Missing { nearest: near_tag(&project, &*snapshot, tag)? }),
+        };
+        tags.iter().map(reveal).collect()
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading a vault: one snapshot, and nothing of it that is not verified (docs/format.md, section 5).
+
+use super::VaultError;
+use crate::crypto::CryptoError;
+use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf};
+use crate::crypto::keys::{Grant, Keyring, ProjectRow, RecordId, RootKey, SUITE, Slot, VaultId, VaultRow};
+use crate::crypto::record::{Place, Record};
+use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, TagKey};
+use crate::store::Snapshot;
+
+/// The vault's row, of the suite that this version knows.
+pub(super) fn checked_row(snapshot: &dyn Snapshot) -> Result<VaultRow, VaultError> {
+    let vault = snapshot.vault()?;
+    if vault.suite != SUITE {
+        return Err(CryptoError::Unsupported("the vault's suite is unknown to this version").into());
+    }
+    Ok(vault)
+}
+
+/// What the root MAC covers, verified, and every project's key ring, opened.
+pub(super) struct State {
+    pub(super) vault: VaultRow,
+    pub(super) slots: Vec<Slot>,
+    pub(super) grants: Vec<Grant>,
+    pub(super) rows: Vec<ProjectRow>,
+    pub(super) keyrings: Vec<Keyring>,
+}
+
+impl State {
+    pub(super) fn read(snapshot: &dyn Snapshot, root: &RootKey) -> Result<Self, VaultError> {
+        let (vault, slots) = (checked_row(snapshot)?, snapshot.slots()?);
+        let (rows, grants) = (snapshot.projects()?, snapshot.grants()?);
+        root.verify_mac(&vault, &slots, &rows, &grants)?;
+        let open = |row| root.open_keyring(&vault.vault_id, row);
+        let keyrings = rows.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { vault, slots, grants, rows, keyrings })
+    }
+
+    pub(super) fn position(&self, name: &ProjectName) -> Option<usize> {
+        self.keyrings.iter().position(|keyring| keyring.name == *name)
+    }
+
+    /// Opens a project of this state.
+    pub(super) fn project(&self, snapshot: &dyn Snapshot, at: usize) -> Result<Project<'_>, VaultError> {
+        Project::open(snapshot, &self.vault.vault_id, &self.rows[at], &self.keyrings[at])
+    }
+
+    /// Opens a project by its name; `None` where there is none.
+    pub(super) fn named(
+        &self,
+        snapshot: &dyn Snapshot,
+        name: &ProjectName,
+    ) -> Result<Option<Project<'_>>, VaultError> {
+        self.position(name).map(|at| self.project(snapshot, at)).transpose()
+    }
+
+    /// Finds a record by its id. `None` is proven: every head and every bucket has been verified.
+    pub(super) fn by_id(
+        &self,
+        snapshot: &dyn Snapshot,
+        rid: &RecordId,
+    ) -> Result<Option<(usize, Found)>, VaultError> {
+        if let Some((pid, tag_ix)) = snapshot.locate(rid)? {
+            let row = self.rows.iter().position(|row| row.pid == pid);
+            let at = row.ok_or(CryptoError::Damaged("the table of records"))?;
+            let project = self.project(snapshot, at)?;
+            let found = project.by_index(snapshot, &tag_ix)?.filter(|found| found.record.rid == *rid);
+            return found.map(|found| Some((at, found))).ok_or_else(|| project.damaged("a bucket"));
+        }
+        for at in 0..self.rows.len() {
+            let project = self.project(snapshot, at)?;
+            for bucket in 0..=u8::MAX {
+                if project.bucket(snapshot, bucket)?.iter().any(|leaf| leaf.rid == *rid) {
+                    return Err(project.damaged("the index of ids"));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A record with its metadata, verified.
+#[derive(Clone)]
+pub(super) struct Found {
+    pub(super) record: Record,
+    pub(super) metadata: Metadata,
+}
+
+/// A project whose head and top are verified.
+pub(super) struct Project<'a> {
+    pub(super) vault_id: &'a VaultId,
+    pub(super) row: &'a ProjectRow,
+    pub(super) keyring: &'a Keyring,
+    pub(super) head: Head,
+    pub(super) buckets: Box<[Hash; BUCKETS]>,
+}
+
+impl<'a> Project<'a> {
+    fn open(
+        snapshot: &dyn Snapshot,
+        vault_id: &'a VaultId,
+        row: &'a ProjectRow,
+        keyring: &'a Keyring,
+    ) -> Result<Self, VaultError> {
+        let damaged = |what| VaultError::Project { what, project: keyring.name.clone() };
+        let head = keyring.open_head(vault_id, row).map_err(|_| damaged("the head"))?;
+        let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
+        for (number, hash) in snapshot.buckets(&row.pid)? {
+            buckets[usize::from(number)] = hash;
+        }
+        if integrity::top(&row.pid, &buckets) != head.top {
+            return Err(damaged("the table of buckets"));
+        }
+        Ok(Self { vault_id, row, keyring, head, buckets })
+    }
+
+    pub(super) fn damaged(&self, what: &'static str) -> VaultError {
+        VaultError::Project { what, project: self.keyring.name.clone() }
+    }
+
+    fn damaged_record(&self, what: &'static str, record: &Record) -> VaultError {
+        VaultError::Record { what, id: SecretId(record.rid), project: self.keyring.name.clone() }
+    }
+
+    pub(super) fn place<'p>(&'p self, rid: &'p RecordId) -> Place<'p> {
+        Place { vault_id: self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
+    }
+
+    /// The leaves of one bucket, which give its hash.
+    pub(super) fn bucket(&self, snapshot: &dyn Snapshot, number: u8) -> Result<Vec<Leaf>, VaultError> {
+        let leaves = snapshot.leaves(&self.row.pid, number)?;
+        self.check_bucket(number, &leaves)?;
+        Ok(leaves)
+    }
+
+    fn check_bucket(&self, number: u8, leaves: &[Leaf]) -> Result<(), VaultError> {
+        if integrity::bucket(&self.row.pid, number, leaves) == self.buckets[usize::from(number)] {
+            Ok(())
+        } else {
+            Err(self.damaged("a bucket"))
+        }
+    }
+
+    /// Finds a record by tag. `None` is proven by its bucket.
+    pub(super) fn by_tag(&self, snapshot: &dyn Snapshot, key: &TagKey) -> Result<Option<Found>, VaultError> {
+        let found = self.by_index(snapshot, &self.keyring.tag_ix(key))?;
+        match found {
+            Some(found) if found.metadata.tag.key() != *key => {
+                Err(self.damaged_record("the metadata", &found.record))
+            }
+            found => Ok(found),
+        }
+    }
+
+    fn by_index(&self, snapshot: &dyn Snapshot, tag_ix: &[u8; 16]) -> Result<Option<Found>, VaultError> {
+        let leaves = self.bucket(snapshot, tag_ix[0])?;
+        let Some(leaf) = leaves.iter().find(|leaf| leaf.tag_ix == *tag_ix) else {
+            return Ok(None);
+        };
+        match snapshot.record(&self.row.pid, tag_ix)? {
+            Some(record) if record.leaf == leaf.leaf && record.rid == leaf.rid => self.opened(record).map(Some),
+            _ => Err(self.damaged("a record")),
+        }
+    }
+
+    /// Checks a record against its leaf and opens its metadata.
+    fn opened(&self, record: Record) -> Result<Found, VaultError> {
+        let current = integrity::leaf(self.vault_id, &self.row.pid, &record) == record.leaf;
+        if !current || record.epoch != self.row.epoch {
+            return Err(self.damaged_record("the record", &record));
+        }
+        let metadata = self
+            .keyring
+            .open_metadata(self.place(&record.rid), record.ver, &record.meta)
+            .map_err(|_| self.damaged_record("the metadata", &record))?;
+        if self.keyring.tag_ix(&metadata.tag.key()) != record.tag_ix {
+            return Err(self.damaged_record("the tag", &record));
+        }
+        Ok(Found { record, metadata })
+    }
+
+    /// Hands over every record, each one, each bucket and the count verified by the end.
+    pub(super) fn each(
+        &self,
+        snapshot: &dyn Snapshot,
+        mut visit: impl FnMut(Found),
+    ) -> Result<(), VaultError> {
+        let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
+        let mut outcome = Ok(());
+        snapshot.records(&self.row.pid, &mut |record| {
+            let Record { tag_ix, rid, leaf, .. } = record;
+            leaves[usize::from(tag_ix[0])].push(Leaf { tag_ix, rid, leaf });
+            outcome = self.opened(record).map(&mut visit);
+            outcome.is_ok()
+        })?;
+        outcome?;
+        for (number, leaves) in (0..=u8::MAX).zip(&leaves) {
+            self.check_bucket(number, leaves)?;
+        }
+        let count: usize = leaves.iter().map(Vec::len).sum();
+        if u64::try_from(count) == Ok(self.head.count) { Ok(()) } else { Err(self.damaged("the number of records")) }
+    }
+
+    /// Opens a value.
+    pub(super) fn value(&self, snapshot: &dyn Snapshot, record: &Record) -> Result<SecretValue, VaultError> {
+        let damaged = || self.damaged_record("the value", record);
+        let sealed = snapshot.value(&record.rid)?.ok_or_else(damaged)?;
+        if integrity::value_hash(&sealed) != record.val_hash {
+            return Err(damaged());
+        }
+        self.keyring.open_value(self.place(&record.rid), record.vver, &sealed).map_err(|_| damaged())
+    }
+
+    /// A found record as it is shown.
+    pub(super) fn secret(&self, found: Found) -> Secret {
+        Secret {
+            id: SecretId(found.record.rid),
+            project: self.keyring.name.clone(),
+            metadata: found.metadata,
+            version: found.record.ver,
+        }
+    }
+}
