@@ -1,6 +1,50 @@
-//! x
-#![cfg_attr(test, allow(clippy::unwrap_used))]
-pub mod crypto;
-pub mod model;
-pub mod store;
+//! Write-only secrets on your own machine.
+//!
+//! A value goes in once, is never shown again, and comes out only where a placeholder uses it. The binary `secrets` is
+//! [`main`]; this library is what it is made of, in layers whose imports point down: the command line, then
+//! [`template`], [`vault`], [`store`], [`crypto`], [`model`].
+//!
+//! ```
+//! use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
+//! use terminal_secrets::model::{ProjectName, SecretBytes, SecretValue, Tag};
+//! use terminal_secrets::template::{Plan, Template, grammar::Grammar};
+//! use terminal_secrets::vault::{NewSecret, Vault};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let passphrase = Passphrase::new(&SecretBytes::copy_of(b"correct horse battery staple"))?;
+//! let vault = Vault::init(&directory.path().join("vault.db"), &passphrase, KdfParams::LEAST)?;
+//!
+//! let web = ProjectName::parse("web")?;
+//! let value = SecretValue::new(SecretBytes::copy_of(b"postgres://localhost/dev"), false)?;
+//! vault.create(&web, NewSecret { tag: Tag::parse("database-url")?, name: None, description: None, value })?;
+//!
+//! let mut template = Template::from_text("example", b"URL={{ secrets.database-url }}".to_vec());
+//! let resolved = Plan::new(&mut template, Grammar::default())?.resolve(&vault.scope(&web))?;
+//! let mut out = Vec::new();
+//! resolved.expand(&mut template, &mut out).expect("the template is in memory");
+//! assert_eq!(out, b"URL=postgres://localhost/dev");
+//! # Ok(())
+//! # }
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_precision_loss))]
+
+mod cli;
+mod commands;
+mod context;
+mod error;
+
+mod config;
+mod ui;
+
+pub mod template;
+
 pub mod vault;
+
+pub mod store;
+
+pub mod crypto;
+
+pub mod model;
+
+pub use cli::{command, main};

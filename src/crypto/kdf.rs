@@ -128,10 +128,7 @@ impl Passphrase {
         let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(vault_id), &*derived);
         let prk = Key::copy_of(&extracted.into());
         extracted.as_mut_slice().zeroize();
-        Ok(SlotKeys {
-            kek: prk.expand("slot-kek", slot_id),
-            commitment: *prk.expand("slot-commit", slot_id).expose(),
-        })
+        Ok(SlotKeys { kek: prk.expand("slot-kek", slot_id), commitment: *prk.expand("slot-commit", slot_id).expose() })
     }
 }
 

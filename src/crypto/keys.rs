@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use super::CryptoError;
 use super::aead::Key;
 use super::kdf::{KdfParams, Passphrase};
-use super::record::{pad, unpad};
 use super::random;
+use super::record::{pad, unpad};
 use crate::model::{ProjectName, SecretBytes, TagKey};
 
 /// The only suite of format 1: section 2's primitives.
@@ -195,13 +195,7 @@ impl RootKey {
             .map_err(|_| CryptoError::Damaged("the vault's table of slots, projects and grants"))
     }
 
-    fn mac_state(
-        &self,
-        vault: &VaultRow,
-        slots: &[Slot],
-        projects: &[ProjectRow],
-        grants: &[Grant],
-    ) -> Hmac<Sha256> {
+    fn mac_state(&self, vault: &VaultRow, slots: &[Slot], projects: &[ProjectRow], grants: &[Grant]) -> Hmac<Sha256> {
         let mut mac = keyed(&self.0.expand("root-mac", &[]));
         mac.update(b"secrets/v1/root\0");
         prefixed(&mut mac, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);

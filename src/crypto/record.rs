@@ -157,9 +157,8 @@ fn decode_metadata(mut bytes: &[u8]) -> Option<Metadata> {
         (last, bytes) = (kind, rest);
     }
     let text = |kind: u8| fields[usize::from(kind)].map(|b| std::str::from_utf8(b).ok());
-    let time = |kind: u8| {
-        fields[usize::from(kind)].and_then(|b| b.try_into().ok()).map(|b| Timestamp(u64::from_be_bytes(b)))
-    };
+    let time =
+        |kind: u8| fields[usize::from(kind)].and_then(|b| b.try_into().ok()).map(|b| Timestamp(u64::from_be_bytes(b)));
     let name = match text(FIELD_NAME) {
         None => None,
         Some(text) => Some(Name::stored(text?)?),
@@ -234,7 +233,8 @@ mod tests {
 
     #[test]
     fn value_sizes_follow_the_format() {
-        let cases = [(4, 256), (256, 256), (257, 512), (4096, 4096), (4097, 4352), (9000, 9216), (1_048_580, 1_081_344)];
+        let cases =
+            [(4, 256), (256, 256), (257, 512), (4096, 4096), (4097, 4352), (9000, 9216), (1_048_580, 1_081_344)];
         for (length, size) in cases {
             assert_eq!(value_size(length), size, "{length}");
         }

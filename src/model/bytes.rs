@@ -55,6 +55,11 @@ impl SecretBytes {
         self.0.truncate(len);
     }
 
+    /// Empties the buffer for other bytes; what it held is wiped when it is dropped, or written over before.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -39,10 +39,8 @@ impl Timestamp {
     /// A moment past the year 9999 (only a vault written by other means holds one) is shown as its end.
     pub fn rfc3339(self) -> String {
         let last = jiff::Timestamp::MAX;
-        let moment = i64::try_from(self.0)
-            .ok()
-            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-            .unwrap_or(last);
+        let moment =
+            i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(last);
         moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
     }
 

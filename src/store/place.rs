@@ -4,11 +4,11 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::{APPLICATION_ID, StoreError};
 use crate::crypto::random;
 
 /// Makes a path absolute and canonicalises its parent; the last name is left alone. SQLite is handed nothing else:
@@ -48,6 +48,10 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
     } else if metadata.uid() != rustix::process::geteuid().as_raw() {
         ("belongs to another user", None)
     } else if metadata.mode() & 0o077 != 0 {
+        // `chmod` is recommended for a vault only: not for whatever file somebody has named.
+        if !looks_like_a_vault(&path) {
+            return Err(StoreError::NotAVault(path));
+        }
         ("can be accessed by other users", Some(format!("chmod 600 {quoted}")))
     } else if metadata.nlink() > 1 {
         ("has several names (hard links)", Some(format!("cp {quoted} {quoted}.copy && mv {quoted}.copy {quoted}")))
@@ -55,6 +59,13 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
         return Ok(path);
     };
     Err(StoreError::Unsafe { path, why, mend })
+}
+
+/// Looks at the application id in SQLite's header. Only for a file that will not be opened: see the top of this file.
+fn looks_like_a_vault(path: &Path) -> bool {
+    let mut header = [0; 72];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header.starts_with(b"SQLite format 3\0") && header[68..] == APPLICATION_ID.to_be_bytes()
 }
 
 /// A file in the making, beside the place where it is to stand. Dropped without [`Nascent::settle`], it is removed.

@@ -265,11 +265,7 @@ impl Open<'_> {
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
-        self.store
-            .connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(params))
-            .map_err(translate)
+        self.store.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(translate)
     }
 
     fn exists(&self, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
@@ -393,8 +389,7 @@ impl Snapshot for Open<'_> {
 
     fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError> {
         let sql = "SELECT pid, tag_ix FROM records WHERE rid = ?1";
-        let rows =
-            self.rows(sql, [&rid[..]], 1, "table of records", |row| Some((blob(row, 0)?, blob(row, 1)?)))?;
+        let rows = self.rows(sql, [&rid[..]], 1, "table of records", |row| Some((blob(row, 0)?, blob(row, 1)?)))?;
         Ok(rows.into_iter().next())
     }
 

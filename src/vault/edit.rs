@@ -84,11 +84,7 @@ impl<'a> Edit<'a> {
     }
 
     /// Removes a record.
-    pub(super) fn remove(
-        &mut self,
-        transaction: &mut dyn Transaction,
-        found: Found,
-    ) -> Result<Secret, VaultError> {
+    pub(super) fn remove(&mut self, transaction: &mut dyn Transaction, found: Found) -> Result<Secret, VaultError> {
         let record = &found.record;
         self.leaves(transaction, record.tag_ix[0])?.retain(|leaf| leaf.tag_ix != record.tag_ix);
         self.count -= 1;
@@ -150,7 +146,12 @@ impl Unborn {
     }
 
     /// Enters the project into what the root MAC covers.
-    pub(super) fn enter(&self, state: &State, root: &RootKey, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
+    pub(super) fn enter(
+        &self,
+        state: &State,
+        root: &RootKey,
+        transaction: &mut dyn Transaction,
+    ) -> Result<(), VaultError> {
         let mut rows = state.rows.clone();
         rows.push(self.row.clone());
         seal_root(state, root, rows, transaction)

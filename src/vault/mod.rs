@@ -49,7 +49,8 @@ impl Locked {
         let mut outcome = Err(CryptoError::Unsupported("the vault has no passphrase slot"));
         for slot in slots.iter().filter(|slot| slot.kind == PASSPHRASE_SLOT) {
             outcome = slot.open(passphrase, &vault.vault_id);
-            if outcome.is_ok() {
+            // Only another passphrase's slot is passed over: damage is told, never hidden by the next one's answer.
+            if !matches!(outcome, Err(CryptoError::WrongPassphrase)) {
                 break;
             }
         }

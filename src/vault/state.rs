@@ -46,20 +46,12 @@ impl State {
     }
 
     /// Opens a project by its name; `None` where there is none.
-    pub(super) fn named(
-        &self,
-        snapshot: &dyn Snapshot,
-        name: &ProjectName,
-    ) -> Result<Option<Project<'_>>, VaultError> {
+    pub(super) fn named(&self, snapshot: &dyn Snapshot, name: &ProjectName) -> Result<Option<Project<'_>>, VaultError> {
         self.position(name).map(|at| self.project(snapshot, at)).transpose()
     }
 
     /// Finds a record by its id. `None` is proven: every head and every bucket has been verified.
-    pub(super) fn by_id(
-        &self,
-        snapshot: &dyn Snapshot,
-        rid: &RecordId,
-    ) -> Result<Option<(usize, Found)>, VaultError> {
+    pub(super) fn by_id(&self, snapshot: &dyn Snapshot, rid: &RecordId) -> Result<Option<(usize, Found)>, VaultError> {
         if let Some((pid, tag_ix)) = snapshot.locate(rid)? {
             let row = self.rows.iter().position(|row| row.pid == pid);
             let at = row.ok_or(CryptoError::Damaged("the table of records"))?;
@@ -105,10 +97,12 @@ impl<'a> Project<'a> {
         let damaged = |what| VaultError::Project { what, project: keyring.name.clone() };
         let head = keyring.open_head(vault_id, row).map_err(|_| damaged("the head"))?;
         let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
+        let mut empty_row = false;
         for (number, hash) in snapshot.buckets(&row.pid)? {
+            empty_row |= hash == EMPTY_BUCKET;
             buckets[usize::from(number)] = hash;
         }
-        if integrity::top(&row.pid, &buckets) != head.top {
+        if empty_row || integrity::top(&row.pid, &buckets) != head.top {
             return Err(damaged("the table of buckets"));
         }
         Ok(Self { vault_id, row, keyring, head, buckets })
@@ -145,9 +139,7 @@ impl<'a> Project<'a> {
     pub(super) fn by_tag(&self, snapshot: &dyn Snapshot, key: &TagKey) -> Result<Option<Found>, VaultError> {
         let found = self.by_index(snapshot, &self.keyring.tag_ix(key))?;
         match found {
-            Some(found) if found.metadata.tag.key() != *key => {
-                Err(self.damaged_record("the metadata", &found.record))
-            }
+            Some(found) if found.metadata.tag.key() != *key => Err(self.damaged_record("the metadata", &found.record)),
             found => Ok(found),
         }
     }
@@ -180,11 +172,7 @@ impl<'a> Project<'a> {
     }
 
     /// Hands over every record, each one, each bucket and the count verified by the end.
-    pub(super) fn each(
-        &self,
-        snapshot: &dyn Snapshot,
-        mut visit: impl FnMut(Found),
-    ) -> Result<(), VaultError> {
+    pub(super) fn each(&self, snapshot: &dyn Snapshot, mut visit: impl FnMut(Found)) -> Result<(), VaultError> {
         let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
         let mut outcome = Ok(());
         snapshot.records(&self.row.pid, &mut |record| {

@@ -1,1 +1,8 @@
-fn main(){}
+//! One test binary: a file for each command and each promise.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines)]
+#![allow(missing_docs, unreachable_pub)]
+
+mod get;
+mod support;
+mod vectors;
+mod wycheproof;

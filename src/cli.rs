@@ -1,0 +1,206 @@
+//! From argv to an exit code: parses, runs one command, tells what went wrong.
+//!
+//! An argument that was not understood is never repeated: it may be a value that somebody tried to pass.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use rustix::process::{Resource, Rlimit};
+
+use crate::commands::Command;
+use crate::config::Environment;
+use crate::context::{Context, GlobalArgs};
+use crate::error::{Error, Kind};
+use crate::ui::{ColorWhen, Ui};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets init                              make the vault
+  secrets create --tag api-key              store a secret, typed or pasted unseen
+  secrets list                              what is there, values never shown
+  secrets render app.env.tmpl -o .env       replace {{ secrets.api-key }} in a file
+  secrets create --help                     options and examples of a command";
+
+/// Write-only secrets on your own machine
+///
+/// A value goes in once, is never shown again, and comes out only where a placeholder, `{{ secrets.my-secret }}` or
+/// `{{MY_SECRET}}`, uses it. Everything is kept in one encrypted file; nothing leaves the machine.
+#[derive(Parser)]
+#[command(name = "secrets", bin_name = "secrets", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    options: GlobalArgs,
+}
+
+/// The command tree: help, completions and man pages are made from it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program with the process's arguments and streams; returns its exit code.
+pub fn main() -> ExitCode {
+    harden_process();
+    std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Kind::Failure.exit_code()))
+}
+
+fn run() -> ExitCode {
+    if let Ok(true) = clap_complete::CompleteEnv::with_factory(command)
+        .bin("secrets")
+        .try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref())
+    {
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let environment = Environment::read();
+    let (ui, outcome) = match parse(&arguments) {
+        Ok(Cli { command, options }) => {
+            let color = options.color;
+            let ui = Ui::new(options.json, options.quiet, color, environment.no_color, environment.force_color);
+            let context = Context::new(options, environment, ui);
+            let outcome = command.run(&context);
+            (context.ui, outcome)
+        }
+        Err(error) => {
+            let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+            let ui = Ui::new(json, false, ColorWhen::Auto, environment.no_color, environment.force_color);
+            let outcome = told(&error, &ui);
+            (ui, outcome)
+        }
+    };
+    match outcome {
+        Ok(()) => {
+            ui.finish();
+            ExitCode::SUCCESS
+        }
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            if ui.is_json() {
+                ui.json_failure(&error.json());
+            } else {
+                ui.failure(error.message(), error.notes(), error.hints());
+            }
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+/// Before anything secret is in memory: no core dumps, no ptrace by the same user, files for us alone, and a panic that
+/// tells its place and not its words.
+fn harden_process() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
+        let ui = Ui::new(false, false, ColorWhen::Never, true, false);
+        ui.failure(&format!("internal error{place}"), &[], &["this is a bug of `secrets`; please report it".into()]);
+    }));
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Help and version are results; everything else becomes a failure in our words.
+fn told(error: &clap::Error, ui: &Ui) -> Result<(), Error> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            Ok(())
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
+            let _ = error.print();
+            Err(Error::usage("a command is missing"))
+        }
+        _ => Err(translated(error)),
+    }
+}
+
+fn translated(error: &clap::Error) -> Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    // `--token=hunter2`, `-khunter2` or a bare `hunter2`: what could be a value is left out.
+    let option = match argument.split('=').next().unwrap_or_default() {
+        long if long.starts_with("--") => long.split_whitespace().next().map(str::to_owned),
+        short if short.starts_with('-') => Some(short.chars().take(2).collect()),
+        bare if bare.starts_with('<') || bare.starts_with('[') => Some(bare.to_owned()),
+        _ => None,
+    };
+    let named = option.as_deref().map_or_else(|| "an argument".to_owned(), |name| format!("`{name}`"));
+    let message = match error.kind() {
+        ErrorKind::InvalidSubcommand => unknown_command(&text(ContextKind::InvalidSubcommand).unwrap_or_default()),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            "a command is missing".into()
+        }
+        ErrorKind::UnknownArgument => match option {
+            Some(name) => format!("there is no option `{name}` here"),
+            None => "there is an argument too many (not repeated here: it may be a value)".into(),
+        },
+        ErrorKind::MissingRequiredArgument => format!("{} is missing", backticked(&argument)),
+        ErrorKind::ArgumentConflict => {
+            let other = text(ContextKind::PriorArg).map_or_else(|| "another option".to_owned(), |a| backticked(&a));
+            format!("{named} cannot be used with {other}")
+        }
+        ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+            format!("{named} needs a value")
+        }
+        ErrorKind::TooManyValues => format!("{named} takes no such value"),
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".into(),
+        ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_some_and(|value| value.is_empty()) => {
+            format!("{} needs a value", backticked(&argument))
+        }
+        _ => match std::error::Error::source(error) {
+            Some(why) if why.is::<std::num::ParseIntError>() => format!("{} is not a number", backticked(&argument)),
+            Some(why) => format!("{} is not well formed: {why}", backticked(&argument)),
+            None => format!("{} is not one of its possible values", backticked(&argument)),
+        },
+    };
+    let mut told = Error::new(Kind::Usage, message);
+    if let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue)
+        && !valid.is_empty()
+    {
+        told = told.hint(format!("possible values: {}", valid.join(", ")));
+    }
+    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg] {
+        let near = match error.get(kind) {
+            Some(ContextValue::String(near)) => Some(near.as_str()),
+            Some(ContextValue::Strings(several)) => several.last().map(String::as_str), // the most alike comes last
+            _ => None,
+        };
+        if let Some(near) = near.filter(|near| !VALUE_ATTEMPTS.contains(near)) {
+            told = told.hint(format!("did you mean `{near}`?"));
+        }
+    }
+    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
+        let usage = usage.to_string();
+        let usage = usage.trim_start_matches("Usage:").trim().lines().next().unwrap_or_default().to_owned();
+        told = told.hint(format!("usage: {usage}"));
+    } else if told.hints().is_empty() {
+        told = told.hint("see `secrets help` or `secrets COMMAND --help`");
+    }
+    told
+}
+
+/// Options that exist to be refused, see `commands/value_source.rs`.
+const VALUE_ATTEMPTS: [&str; 4] = ["--value", "--secret", "--password", "--token"];
+
+/// A mistyped command is repeated, unless it looks like something else.
+fn unknown_command(word: &str) -> String {
+    let harmless = word.len() <= 16 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    if harmless { format!("there is no command `{word}`") } else { "there is no such command".into() }
+}
+
+fn backticked(arguments: &str) -> String {
+    if arguments.is_empty() { "an argument".into() } else { format!("`{arguments}`") }
+}

@@ -1,0 +1,126 @@
+//! `secrets clone`: copies secrets to another project, or one under another tag.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::model::{ProjectName, SecretRef, Tag};
+use crate::ui::SecretsJson;
+use crate::vault::{Action, CopyPlan, CopyRequest, OnConflict, VaultError};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets clone api-key db-url --to staging
+  secrets clone --all --to staging --on-conflict skip
+  secrets clone api-key --tag api-key-old
+  secrets clone --all --to staging --dry-run";
+
+/// Copy secrets to another project
+///
+/// Tag, name, description and value are copied under a new id; the copy and the original are independent from then on.
+/// Either all are copied or none.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CloneArgs {
+    /// Tags in the current project, or ids in any
+    #[arg(value_name = "TAG|ID", required_unless_present = "all")]
+    secrets: Vec<SecretRef>,
+    /// Copy the whole project
+    #[arg(long, conflicts_with_all = ["secrets", "tag"])]
+    all: bool,
+    /// The project that gets the copies
+    #[arg(long, value_name = "PROJECT", required_unless_present = "tag")]
+    to: Option<ProjectName>,
+    /// Another tag for the copy of one secret
+    #[arg(long)]
+    tag: Option<Tag>,
+    /// What happens where the target has the tag already
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    on_conflict: OnConflictArg,
+    /// Print the plan and copy nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum OnConflictArg {
+    /// Copy nothing
+    #[default]
+    Fail,
+    /// Leave the target's secret as it is
+    Skip,
+    /// Replace its name, description and value; its id and tag stay
+    Overwrite,
+}
+
+impl From<OnConflictArg> for OnConflict {
+    fn from(arg: OnConflictArg) -> Self {
+        match arg {
+            OnConflictArg::Fail => Self::Fail,
+            OnConflictArg::Skip => Self::Skip,
+            OnConflictArg::Overwrite => Self::Overwrite,
+        }
+    }
+}
+
+pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
+    if args.tag.is_some() && args.secrets.len() > 1 {
+        return Err(Error::usage("`--tag` renames the copy of one secret, and several are named"));
+    }
+    let from = cx.project()?;
+    let request = CopyRequest {
+        secrets: (!args.all).then_some(&args.secrets),
+        from,
+        to: args.to.as_ref().unwrap_or(from),
+        tag: args.tag.as_ref(),
+        on_conflict: args.on_conflict.into(),
+    };
+    let vault = cx.vault()?;
+    if args.dry_run {
+        let plan = vault.plan_copy(&request).map_err(conflict)?;
+        return show_plan(cx, &plan, request.to);
+    }
+    let outcome = cx.written(vault.copy(&request).map_err(conflict)?);
+    let skipped = outcome.plan.len() - outcome.secrets.len();
+    let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    let count = match outcome.secrets.len() {
+        1 => "1 secret".to_owned(),
+        n => format!("{n} secrets"),
+    };
+    cx.ui.status(&format!("copied {count} to project `{}`{skipped}", request.to));
+    if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&outcome.secrets))?) } else { Ok(()) }
+}
+
+fn conflict(error: VaultError) -> Error {
+    let exists = matches!(error, VaultError::Exists(_));
+    let error = Error::from(error);
+    if exists {
+        error.hint("nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`")
+    } else {
+        error
+    }
+}
+
+fn show_plan(cx: &Context, plan: &CopyPlan, to: &ProjectName) -> Result<(), Error> {
+    let word = |action| match action {
+        Action::Create => "create",
+        Action::Skip => "skip",
+        Action::Overwrite => "overwrite",
+    };
+    if cx.ui.is_json() {
+        let steps = plan.iter().map(|step| {
+            json!({ "action": word(step.action), "id": step.source.id.to_string(),
+                    "from": step.source.project.as_str(), "source": step.source.metadata.tag.as_str(),
+                    "project": to.as_str(), "tag": step.tag.as_str() })
+        });
+        return Ok(cx.ui.json(&json!({ "plan": steps.collect::<Vec<_>>() }))?);
+    }
+    let mut out = String::new();
+    for step in plan {
+        let source = format!("{}/{}", step.source.project, step.source.metadata.tag);
+        let _ = writeln!(out, "{:<9}  {source} -> {to}/{}", word(step.action), step.tag);
+    }
+    Ok(cx.ui.text(&out)?)
+}

@@ -1,0 +1,29 @@
+//! `secrets get`: shows one secret's metadata and hint, never its value.
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::model::SecretRef;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets get api-key
+  secrets get API_KEY --json
+  secrets get se0123456789abcdef
+  secrets render -e '{{ secrets.api-key }}'     the way to use a value";
+
+/// Show a secret's metadata and hint
+///
+/// A value is never shown: use it with `render`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct GetArgs {
+    /// Tag in the current project, or id in any
+    #[arg(value_name = "TAG|ID")]
+    secret: SecretRef,
+}
+
+pub(crate) fn run(args: &GetArgs, cx: &Context) -> Result<(), Error> {
+    let project = cx.project()?;
+    let secret = cx.vault()?.get(project, &args.secret)?;
+    Ok(cx.ui.show(&secret)?)
+}

@@ -1,0 +1,85 @@
+//! `secrets list`: shows what is there, a page at a time.
+
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::model::Metadata;
+use crate::ui::SecretJson;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets list
+  secrets list --filter stripe
+  secrets list --all-projects --json | jq -r '.secrets[].tag'
+  secrets list | cut -f1                    tab-separated where it is no terminal";
+
+/// List secrets with their hints
+///
+/// On a terminal a table; elsewhere a line a secret with tabs between tag, hint, date, name and id (the project first
+/// with --all-projects). Sorted by tag.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ListArgs {
+    /// Only secrets whose tag, name or description contains this, in any case
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Which page, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    page: usize,
+    /// Secrets on a page, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    page_size: u16,
+    /// All on one page
+    #[arg(long, conflicts_with_all = ["page", "page_size"])]
+    all: bool,
+    /// Secrets of every project
+    #[arg(long, conflicts_with = "project")]
+    all_projects: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PageJson<'a> {
+    page: usize,
+    secrets: Vec<SecretJson<'a>>,
+    total: usize,
+    total_pages: usize,
+}
+
+pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
+    let project = if args.all_projects { None } else { Some(cx.project()?) };
+    let wanted = args.filter.as_deref().map(str::to_lowercase);
+    let keep = |metadata: &Metadata| wanted.as_deref().is_none_or(|text| contains(metadata, text));
+    let secrets = cx.vault()?.list(project, keep)?;
+    let total = secrets.len();
+    let (page, size) = if args.all { (0, total.max(1)) } else { (args.page, args.page_size.into()) };
+    let start = page.saturating_mul(size).min(total);
+    let shown = &secrets[start..start.saturating_add(size).min(total)];
+    if cx.ui.is_json() {
+        let secrets = shown.iter().map(SecretJson::of).collect();
+        return Ok(cx.ui.json(&PageJson { page, secrets, total, total_pages: total.div_ceil(size) })?);
+    }
+    cx.ui.list(shown, args.all_projects)?;
+    if total == 0 {
+        let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
+        let what = if wanted.is_some() { "no secret that matches" } else { "no secret" };
+        cx.ui.status(&format!("{what} in {place}"));
+    } else if shown.len() < total {
+        let pages = total.div_ceil(size);
+        let next = if page + 1 < pages { format!("`--page {}` shows the next, ", page + 1) } else { String::new() };
+        cx.ui.status(&format!(
+            "{} of {total} secrets, page {page} of 0 to {}; {next}`--all` shows all",
+            shown.len(),
+            pages - 1
+        ));
+    }
+    Ok(())
+}
+
+fn contains(metadata: &Metadata, text: &str) -> bool {
+    let has = |field: &str| field.to_lowercase().contains(text);
+    has(metadata.tag.as_str())
+        || metadata.name.as_ref().is_some_and(|name| has(name.as_str()))
+        || metadata.description.as_ref().is_some_and(|description| has(description.as_str()))
+}

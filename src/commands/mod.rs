@@ -1,0 +1,52 @@
+//! The commands, one file each: its arguments and its handler.
+
+mod clone;
+mod compact;
+mod completions;
+mod create;
+mod delete;
+mod get;
+mod init;
+mod list;
+mod project;
+mod render;
+mod update;
+mod value_source;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::Error;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Init(init::InitArgs),
+    Create(create::CreateArgs),
+    List(list::ListArgs),
+    Get(get::GetArgs),
+    Update(update::UpdateArgs),
+    Delete(delete::DeleteArgs),
+    Clone(clone::CloneArgs),
+    Render(render::RenderArgs),
+    Project(project::ProjectArgs),
+    Compact(compact::CompactArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    pub(crate) fn run(self, cx: &Context) -> Result<(), Error> {
+        match self {
+            Self::Init(args) => init::run(&args, cx),
+            Self::Create(args) => create::run(args, cx),
+            Self::List(args) => list::run(&args, cx),
+            Self::Get(args) => get::run(&args, cx),
+            Self::Update(args) => update::run(args, cx),
+            Self::Delete(args) => delete::run(&args, cx),
+            Self::Clone(args) => clone::run(&args, cx),
+            Self::Render(args) => render::run(args, cx),
+            Self::Project(args) => project::run(args, cx),
+            Self::Compact(args) => compact::run(&args, cx),
+            Self::Completions(args) => completions::run(&args, cx),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `secrets project`: lists, renames and deletes projects.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::delete::{confirmed, needs_terminal};
+use crate::context::Context;
+use crate::error::Error;
+use crate::model::ProjectName;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets project list
+  secrets project rename web website
+  secrets project delete old-project --yes";
+
+/// List, rename or delete projects
+///
+/// A project comes to be with its first secret and stays until it is deleted.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ProjectArgs {
+    #[command(subcommand)]
+    command: ProjectCommand,
+}
+
+#[derive(clap::Subcommand)]
+enum ProjectCommand {
+    /// List projects with their numbers of secrets
+    #[command(after_help = "Examples:\n  secrets project list\n  secrets project list --json")]
+    List,
+    /// Give a project another name
+    #[command(after_help = "Example:\n  secrets project rename web website")]
+    Rename {
+        /// Its name now
+        from: ProjectName,
+        /// Its name from now on
+        to: ProjectName,
+    },
+    /// Delete projects with all their secrets, irreversibly
+    #[command(after_help = "Example:\n  secrets project delete old-project --yes")]
+    Delete {
+        /// Their names
+        #[arg(value_name = "PROJECT", required = true)]
+        projects: Vec<ProjectName>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
+    match args.command {
+        ProjectCommand::List => list(cx),
+        ProjectCommand::Rename { from, to } => {
+            cx.written(cx.vault()?.rename_project(&from, &to)?);
+            cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
+            if cx.ui.is_json() { list(cx) } else { Ok(()) }
+        }
+        ProjectCommand::Delete { projects, yes } => delete(cx, &projects, yes),
+    }
+}
+
+fn list(cx: &Context) -> Result<(), Error> {
+    show(cx, &cx.vault()?.projects()?)
+}
+
+fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
+    if cx.ui.is_json() {
+        let projects = projects.iter().map(|(name, count)| json!({ "name": name.as_str(), "secrets": count }));
+        return Ok(cx.ui.json(&json!({ "projects": projects.collect::<Vec<_>>() }))?);
+    }
+    let mut out = String::new();
+    for (name, count) in projects {
+        let _ = writeln!(out, "{name}\t{count}");
+    }
+    Ok(cx.ui.text(&out)?)
+}
+
+fn delete(cx: &Context, names: &[ProjectName], yes: bool) -> Result<(), Error> {
+    if !yes {
+        needs_terminal("deleting a project")?;
+        let known = cx.vault()?.projects()?;
+        let doomed = known.iter().filter(|(name, _)| names.contains(name));
+        let doomed: Vec<String> = doomed.map(|(name, count)| format!("`{name}` with its {count} secrets")).collect();
+        if !doomed.is_empty() {
+            confirmed(&format!("Delete project {} for good?", doomed.join(", ")))?;
+        }
+    }
+    let deleted = cx.written(cx.vault()?.delete_projects(names)?);
+    for (name, count) in &deleted {
+        cx.ui.status(&format!("deleted project `{name}` with its {count} secrets"));
+    }
+    if cx.ui.is_json() { show(cx, &deleted) } else { Ok(()) }
+}

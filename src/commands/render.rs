@@ -1,0 +1,224 @@
+//! `secrets render`: replaces placeholders, all or none, into a file or onto stdout.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, fstat};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{self, Error, Kind};
+use crate::template::filter::Filter;
+use crate::template::grammar::{Delimiters, Grammar};
+use crate::template::output::{Output, Written};
+use crate::template::{ExpandError, Plan, Resolved, Template};
+use crate::ui::UiError;
+use crate::vault::{Reveal, Revealed, VaultError};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets render app.env.tmpl -o .env
+  secrets render config.json.tmpl --escape json | jq .
+  secrets render -e 'https://:{{ secrets.token | url }}@example.org'
+  secrets render app.env.tmpl -o .env --check     exit 8 where .env is out of date
+  secrets render app.env.tmpl --list              what it refers to; needs no passphrase
+
+Placeholders are {{ secrets.my-secret }} and {{MY_SECRET}}; filters follow a bar:
+  {{ secrets.key | trim | json }}     json, shell, url, base64, trim
+A backslash before one copies it as it is; ${{ ... }} is left alone.";
+
+/// Replace placeholders in a template
+///
+/// Every other byte is copied as it is. Either all placeholders are resolved or nothing is written.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RenderArgs {
+    /// The template; `-` or none is stdin
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file: Option<PathBuf>,
+    /// Take this text as the template
+    #[arg(short = 'e', long, value_name = "TEMPLATE", conflicts_with = "file")]
+    text: Option<String>,
+    /// Write to a file instead of stdout
+    #[arg(short, long, value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// Permission bits of OUT, in octal [default: 600, or what OUT has of it]
+    #[arg(long, value_name = "OCTAL", requires = "output", value_parser = octal)]
+    mode: Option<u32>,
+    /// Write nothing; exit 8 if OUT is missing or differs
+    #[arg(long, requires = "output", conflicts_with = "list")]
+    check: bool,
+    /// Print the references with line and column; needs no vault
+    #[arg(long, conflicts_with = "output")]
+    list: bool,
+    /// Leave placeholders that name no secret or are not well formed as they are
+    #[arg(long)]
+    keep_unknown: bool,
+    /// The filter of placeholders that have none of their own
+    #[arg(long, value_name = "FILTER", value_parser = clap::builder::PossibleValuesParser::new(Filter::NAMES))]
+    escape: Option<String>,
+    /// What opens and closes a placeholder
+    #[arg(long, value_name = "OPEN,CLOSE", default_value = "{{,}}")]
+    delimiters: Delimiters,
+    /// Only {{ secrets.tag }}, not the bare {{NAME}}
+    #[arg(long)]
+    namespaced: bool,
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(mode),
+        _ => Err("permission bits are three octal digits, as in 640".into()),
+    }
+}
+
+pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
+    let mut template = open(&args)?;
+    let output = args.output.as_ref().map(|path| Output::new(path, args.mode, template.identity())).transpose()?;
+    let grammar = Grammar {
+        delimiters: args.delimiters.clone(),
+        namespaced: args.namespaced,
+        escape: args.escape.as_deref().and_then(|name| Filter::named(name.as_bytes())),
+    };
+    let plan = Plan::new(&mut template, grammar)?;
+    if let Some(findings) = plan.malformed(&mut template)? {
+        let failure = error::malformed(&findings, template.name());
+        if !args.keep_unknown {
+            return Err(failure);
+        }
+        warn(cx, failure.notes(), "not well formed and left as it is");
+    }
+    if args.list {
+        return list(cx, &plan, &mut template);
+    }
+    let resolved = resolve(cx, &args, plan, &mut template)?;
+    match output {
+        None => to_stdout(&resolved, &mut template),
+        Some(output) if args.check => check(&resolved, &mut template, &output, &args),
+        Some(output) => {
+            let written = output.replace(&mut |out| resolved.expand(&mut template, out))?;
+            let path = args.output.unwrap_or_default();
+            cx.ui.status(&match written {
+                Written::Replaced => format!("wrote `{}`", path.display()),
+                Written::Same => format!("`{}` is up to date", path.display()),
+                Written::ModeChanged => format!("`{}` is up to date, its mode was changed", path.display()),
+            });
+            Ok(())
+        }
+    }
+}
+
+fn open(args: &RenderArgs) -> Result<Template, Error> {
+    if let Some(text) = &args.text {
+        return Ok(Template::from_text("--text", text.clone().into_bytes()));
+    }
+    match args.file.as_deref() {
+        Some(path) if path != Path::new("-") => Ok(Template::from_file(path)?),
+        _ => {
+            let stat = fstat(rustix::stdio::stdin()).ok();
+            let regular = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+            let identity = regular.map(|stat| (stat.st_dev, stat.st_ino));
+            Ok(Template::from_reader("stdin", io::stdin().lock())?.with_identity(identity))
+        }
+    }
+}
+
+/// Where nothing is referred to, nothing is opened and no passphrase is asked for.
+struct Nothing;
+
+impl Reveal for Nothing {
+    fn reveal(&self, _: &[crate::model::Tag]) -> Result<Vec<Revealed>, VaultError> {
+        Ok(Vec::new())
+    }
+}
+
+fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template) -> Result<Resolved, Error> {
+    if plan.is_empty() {
+        return Ok(plan.resolve(&Nothing)?);
+    }
+    let project = cx.project()?;
+    let resolved = plan.resolve(&cx.vault()?.scope(project))?;
+    if let Some(findings) = resolved.unknown(template)? {
+        let failure = error::unknown(&findings, template.name(), Some(project.as_str()));
+        if !args.keep_unknown {
+            return Err(failure);
+        }
+        warn(cx, failure.notes(), "names no secret and is left as it is");
+    }
+    Ok(resolved)
+}
+
+/// One warning a placeholder: the lines that begin with its place.
+fn warn(cx: &Context, notes: &[String], what: &str) {
+    for note in notes.iter().filter(|note| !note.starts_with(' ')) {
+        cx.ui.warn(&format!("{note}: {what}"));
+    }
+}
+
+#[derive(Serialize)]
+struct ReferencesJson<'a> {
+    references: Vec<ReferenceJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReferenceJson<'a> {
+    tag: &'a str,
+    file: &'a str,
+    line: u64,
+    column: u64,
+    filters: &'a [&'static str],
+}
+
+fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error> {
+    let file = template.name().to_owned();
+    let mut references = Vec::new();
+    plan.each_reference(template, |placeholder, position| {
+        let filters: Vec<&'static str> = placeholder.filters.iter().map(|filter| filter.name()).collect();
+        references.push((placeholder.tag.to_string(), position, filters));
+        Ok(())
+    })?;
+    if cx.ui.is_json() {
+        let references = references
+            .iter()
+            .map(|(tag, at, filters)| ReferenceJson { tag, file: &file, line: at.line, column: at.column, filters })
+            .collect();
+        return Ok(cx.ui.json(&ReferencesJson { references })?);
+    }
+    let mut out = String::new();
+    for (tag, position, filters) in references {
+        let filters = filters.iter().map(|name| format!(" | {name}")).collect::<String>();
+        let file = crate::ui::escape::visible(&file);
+        out += &format!("{file}:{}:{}: {tag}{filters}\n", position.line, position.column);
+    }
+    Ok(cx.ui.text(&out)?)
+}
+
+fn to_stdout(resolved: &Resolved, template: &mut Template) -> Result<(), Error> {
+    match resolved.expand(template, &mut RawStdout) {
+        Ok(()) => Ok(()),
+        Err(ExpandError::Template(error)) => Err(error.into()),
+        Err(ExpandError::Output(error)) => Err(UiError::Stdout(error).into()),
+    }
+}
+
+fn check(resolved: &Resolved, template: &mut Template, output: &Output, args: &RenderArgs) -> Result<(), Error> {
+    if output.is_current(&mut |out| resolved.expand(template, out))? {
+        return Ok(());
+    }
+    let path = args.output.clone().unwrap_or_default();
+    let what = if output.exists() { "is out of date" } else { "is missing" };
+    Err(Error::new(Kind::Differs, format!("`{}` {what}", path.display())).hint("render it without `--check`"))
+}
+
+/// Stdout without std's buffer, which would keep a copy of the values.
+struct RawStdout;
+
+impl Write for RawStdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

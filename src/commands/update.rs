@@ -1,0 +1,70 @@
+//! `secrets update`: changes what is named and nothing else.
+
+use std::ffi::OsString;
+
+use super::create::label;
+use super::value_source::{ValueArgs, never_from_an_argument};
+use crate::context::Context;
+use crate::error::Error;
+use crate::model::{Description, Name, SecretRef};
+use crate::vault::Changes;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets update api-key                        asks for a new value
+  secrets update api-key --generate
+  secrets update api-key --name 'Stripe, live'
+  secrets update api-key --name ''              clears the name";
+
+/// Change a secret's value, name or description
+///
+/// With no option, asks for a new value (all of stdin where it is no terminal). With --name or --description alone the
+/// value stays and stdin is not read. The tag and the id never change.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UpdateArgs {
+    /// Tag in the current project, or id in any
+    #[arg(value_name = "TAG|ID")]
+    secret: SecretRef,
+    /// Another label; '' clears it
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Another description; '' clears it
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    #[command(flatten)]
+    value: ValueArgs,
+    /// What people try; refused without being repeated
+    #[arg(hide = true)]
+    positional_attempt: Vec<OsString>,
+}
+
+pub(crate) fn run(args: UpdateArgs, cx: &Context) -> Result<(), Error> {
+    args.value.check()?;
+    if !args.positional_attempt.is_empty() {
+        return Err(never_from_an_argument().hint("usage: secrets update TAG"));
+    }
+    let mut changes = Changes {
+        name: args.name.as_ref().map(|text| label("name", Some(text), Name::parse)).transpose()?,
+        description: args
+            .description
+            .as_ref()
+            .map(|text| label("description", Some(text), Description::parse))
+            .transpose()?,
+        value: None,
+    };
+    let project = cx.project()?;
+    let vault = cx.vault()?;
+    let current = vault.get(project, &args.secret)?;
+    let labels_only = args.name.is_some() || args.description.is_some();
+    if args.value.names_a_source() || !labels_only {
+        changes.value = Some(args.value.read(&format!("New value of {}", current.metadata.tag))?);
+    }
+    let with_value = changes.value.is_some();
+    // The version seen before the prompt: who else has changed it meanwhile is not written over.
+    let secret = cx.written(vault.update(project, &args.secret, Some(current.version), changes)?);
+    let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
+    let shown = if with_value { format!(", hint {hint}") } else { String::new() };
+    cx.ui.status(&format!("updated `{tag}` in project `{}`{shown}", secret.project));
+    if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
+}

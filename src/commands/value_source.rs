@@ -1,0 +1,107 @@
+//! Where a value comes from: a hidden prompt, stdin, a file, the generator. Never an argument.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::crypto::random::{Alphabet, generate};
+use crate::error::{Error, Kind};
+use crate::model::{SecretBytes, SecretValue};
+use crate::ui::{input, prompt};
+
+/// The options of `create` and `update` that name a value's source.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Where the value comes from")]
+pub(super) struct ValueArgs {
+    /// Take the value from a file, byte for byte; `-` is stdin
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "generate")]
+    value_file: Option<PathBuf>,
+    /// Generate the value
+    #[arg(long)]
+    generate: bool,
+    /// Characters of a generated value, 8 to 1024
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "generate",
+          value_parser = clap::value_parser!(u16).range(8..=1024))]
+    length: u16,
+    /// What a generated value is made of
+    #[arg(long, value_enum, default_value_t, requires = "generate")]
+    alphabet: AlphabetArg,
+    /// Keep a newline at the end of what comes from stdin
+    #[arg(long)]
+    exact: bool,
+    /// Allow a value without a byte
+    #[arg(long)]
+    allow_empty: bool,
+    /// What people try; refused without being repeated
+    #[arg(long = "value", aliases = ["secret", "password", "token"], hide = true,
+          num_args = 0..=1, value_name = "X")]
+    value_attempt: Option<Option<OsString>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum AlphabetArg {
+    /// Letters and digits
+    #[default]
+    Alnum,
+    /// 0-9 and a-f
+    Hex,
+    /// Letters, digits, `-` and `_`
+    Base64url,
+    /// The 94 visible ASCII characters
+    Ascii,
+}
+
+impl From<AlphabetArg> for Alphabet {
+    fn from(arg: AlphabetArg) -> Self {
+        match arg {
+            AlphabetArg::Alnum => Self::Alnum,
+            AlphabetArg::Hex => Self::Hex,
+            AlphabetArg::Base64url => Self::Base64Url,
+            AlphabetArg::Ascii => Self::Ascii,
+        }
+    }
+}
+
+/// The answer to a value on the command line.
+pub(super) fn never_from_an_argument() -> Error {
+    Error::usage("a value is never taken from an argument: other processes and the shell's history would see it")
+        .hint("leave it out to type it unseen, pipe it in, or use `--value-file PATH` or `--generate`")
+}
+
+impl ValueArgs {
+    /// Refuses an attempt to pass the value itself.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.value_attempt.is_some() { Err(never_from_an_argument()) } else { Ok(()) }
+    }
+
+    /// True where an option names a source.
+    pub(super) fn names_a_source(&self) -> bool {
+        self.generate || self.value_file.is_some()
+    }
+
+    /// Reads the value.
+    pub(super) fn read(&self, question: &str) -> Result<SecretValue, Error> {
+        let stdin = self.value_file.as_deref() == Some(Path::new("-"));
+        let bytes = match &self.value_file {
+            _ if self.generate => generate(self.length.into(), self.alphabet.into())?,
+            Some(path) if !stdin => input::file(path, SecretValue::MAX)
+                .map(|(bytes, _)| bytes)
+                .map_err(|error| Error::new(Kind::Failure, format!("cannot read `{}`: {error}", path.display())))?,
+            None if input::stdin_is_terminal() => prompt::value(question)?,
+            _ => self.from_stdin()?,
+        };
+        SecretValue::new(bytes, self.allow_empty).map_err(|why| {
+            let error = Error::usage(format!("{why}; nothing was stored"));
+            if why.0.contains("empty") { error.hint("`--allow-empty` stores it all the same") } else { error }
+        })
+    }
+
+    fn from_stdin(&self) -> Result<SecretBytes, Error> {
+        // Two bytes more than a value: a newline at the end is not counted.
+        let mut bytes = input::stdin(SecretValue::MAX + 2)
+            .map_err(|error| Error::new(Kind::Failure, format!("cannot read stdin: {error}")))?;
+        if !self.exact {
+            input::drop_newline(&mut bytes);
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,185 @@
+//! What a command works with: the options that all share, the vault opened when it is first needed.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use crate::config::Environment;
+use crate::crypto::CryptoError;
+use crate::crypto::kdf::Passphrase;
+use crate::error::{Error, Kind};
+use crate::model::{ProjectName, SecretBytes};
+use crate::store::StoreError;
+use crate::ui::{ColorWhen, Ui, UiError, input, prompt};
+use crate::vault::{Locked, Vault, VaultError, Written};
+
+/// Options that every command takes.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// The vault's file [env: SECRETS_VAULT] [default: secrets/vault.db in the data directory]
+    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    vault: Option<PathBuf>,
+    /// The current project [env: SECRETS_PROJECT] [default: that of the nearest .secrets.toml, else `default`]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    project: Option<ProjectName>,
+    /// Read the passphrase from a file [env: SECRETS_PASSPHRASE_FILE]
+    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    passphrase_file: Option<PathBuf>,
+    /// Print results and errors as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no status lines
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// When to use colour [env: NO_COLOR, CLICOLOR_FORCE]
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) color: ColorWhen,
+}
+
+/// Tries at a prompt.
+const TRIES: usize = 3;
+
+/// What a command works with.
+pub(crate) struct Context {
+    pub(crate) ui: Ui,
+    options: GlobalArgs,
+    environment: Environment,
+    vault: OnceCell<Vault>,
+    project: OnceCell<ProjectName>,
+}
+
+impl Context {
+    pub(crate) fn new(options: GlobalArgs, environment: Environment, ui: Ui) -> Self {
+        Self { ui, options, environment, vault: OnceCell::new(), project: OnceCell::new() }
+    }
+
+    /// Where the vault is, or is to be.
+    pub(crate) fn vault_path(&self) -> Result<PathBuf, Error> {
+        Ok(self.environment.vault_path(self.options.vault.as_deref())?)
+    }
+
+    /// The current project.
+    pub(crate) fn project(&self) -> Result<&ProjectName, Error> {
+        if let Some(project) = self.project.get() {
+            return Ok(project);
+        }
+        let project = match &self.options.project {
+            Some(project) => project.clone(),
+            None => self.environment.project(&|warning| self.ui.warn(warning))?,
+        };
+        Ok(self.project.get_or_init(|| project))
+    }
+
+    /// The vault before it is unlocked.
+    pub(crate) fn locked(&self) -> Result<Locked, Error> {
+        Ok(Locked::open(&self.vault_path()?)?)
+    }
+
+    /// True where there is no vault yet.
+    pub(crate) fn vault_is_missing(&self) -> Result<bool, Error> {
+        match Locked::open(&self.vault_path()?) {
+            Err(VaultError::Store(StoreError::Missing(_))) => Ok(true),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(false),
+        }
+    }
+
+    /// The vault, unlocked when it is first asked for.
+    pub(crate) fn vault(&self) -> Result<&Vault, Error> {
+        if let Some(vault) = self.vault.get() {
+            return Ok(vault);
+        }
+        let vault = self.unlock()?;
+        Ok(self.vault.get_or_init(|| vault))
+    }
+
+    /// Takes over a vault that was just made.
+    pub(crate) fn adopt(&self, vault: Vault) {
+        let _ = self.vault.set(vault);
+    }
+
+    fn unlock(&self) -> Result<Vault, Error> {
+        let locked = self.locked()?;
+        if let Some(passphrase) = self.given_passphrase()? {
+            return Ok(locked.unlock(&passphrase)?);
+        }
+        let question = format!("Passphrase for {}", self.vault_path()?.display());
+        for tries_left in (0..TRIES).rev() {
+            let passphrase = ask(&question).and_then(|typed| parsed(&typed));
+            let root = match passphrase {
+                Ok(passphrase) => locked.root_key(&passphrase).map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            match root {
+                Ok(root) => return Ok(locked.unlocked(root)),
+                Err(error) if tries_left > 0 && error.kind() == Kind::Locked && !is_silent(&error) => {
+                    self.ui.status(&format!("{}, try again", error.message()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(CryptoError::WrongPassphrase.into())
+    }
+
+    /// The passphrase of an option, a file or the environment, in the contract's order.
+    fn given_passphrase(&self) -> Result<Option<Passphrase>, Error> {
+        let file = self.options.passphrase_file.as_ref().or(self.environment.passphrase_file.as_ref());
+        if let Some(path) = file {
+            return self.passphrase_of_file(path).map(Some);
+        }
+        self.environment.passphrase.as_ref().map(parsed).transpose()
+    }
+
+    fn passphrase_of_file(&self, path: &Path) -> Result<Passphrase, Error> {
+        let (mut bytes, exposed) = input::file(path, 8 * Passphrase::MAX).map_err(|source| {
+            Error::new(Kind::Locked, format!("cannot read the passphrase file `{}`: {source}", path.display()))
+        })?;
+        if exposed {
+            self.ui.warn(&format!("other users can read the passphrase file `{}`", path.display()));
+        }
+        input::drop_newline(&mut bytes);
+        parsed(&bytes)
+    }
+
+    /// The passphrase of a vault that is to be made: as given, else typed twice.
+    pub(crate) fn new_passphrase(&self) -> Result<Passphrase, Error> {
+        if let Some(passphrase) = self.given_passphrase()? {
+            return Ok(passphrase);
+        }
+        for _ in 0..TRIES {
+            let first = ask("New passphrase")?;
+            let passphrase = parsed(&first)?;
+            let second = ask("The same again")?;
+            if first.expose() == second.expose() {
+                return Ok(passphrase);
+            }
+            self.ui.status("the two differ, try again");
+        }
+        Err(Error::new(Kind::Locked, "the passphrase was not typed the same way twice"))
+    }
+
+    /// Unwraps a change, passing on that the file is due for `compact`.
+    pub(crate) fn written<T>(&self, written: Written<T>) -> T {
+        if written.compaction_due {
+            self.ui.warn("deleted bytes are still in the vault's file; `secrets compact` overwrites them");
+        }
+        written.value
+    }
+}
+
+fn ask(question: &str) -> Result<SecretBytes, Error> {
+    prompt::secret(question).map_err(|error| match error {
+        UiError::NoTerminal => Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
+            .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE"),
+        other => other.into(),
+    })
+}
+
+/// A failure that trying again cannot mend.
+fn is_silent(error: &Error) -> bool {
+    !error.hints().is_empty()
+}
+
+fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
+    Passphrase::new(bytes).map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))
+}

@@ -1,0 +1,178 @@
+//! What may be done to a value on its way out. Every intermediate result is wiped.
+
+use base64ct::{Base64, Encoding};
+
+use crate::model::SecretBytes;
+
+/// Most bytes that a filter may make of a value: a chain of `base64` would grow without end.
+pub const LARGEST: usize = 16 * 1024 * 1024;
+
+/// A filter of a placeholder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Filter {
+    /// For the inside of a JSON string, or of a YAML double-quoted one; adds no quotes
+    Json,
+    /// One word of a POSIX shell, quotes included
+    Shell,
+    /// Percent-encodes all but RFC 3986's unreserved characters
+    Url,
+    /// RFC 4648, section 4, padded
+    Base64,
+    /// Drops ASCII white space at both ends
+    Trim,
+}
+
+/// Why a filter cannot take a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// JSON text is Unicode
+    #[error("the filter `json` needs a value that is UTF-8")]
+    NotUtf8,
+    /// A word of a shell cannot hold it
+    #[error("the filter `shell` cannot take a value with a NUL byte")]
+    Nul,
+    /// [`LARGEST`]
+    #[error("its filters make more than 16 MiB of the value")]
+    TooLarge,
+}
+
+impl Filter {
+    /// All names, in the order of the documentation.
+    pub const NAMES: [&'static str; 5] = ["json", "shell", "url", "base64", "trim"];
+
+    /// The filter of a name.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"json" => Self::Json,
+            b"shell" => Self::Shell,
+            b"url" => Self::Url,
+            b"base64" => Self::Base64,
+            b"trim" => Self::Trim,
+            _ => return None,
+        })
+    }
+
+    /// The name in a placeholder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Shell => "shell",
+            Self::Url => "url",
+            Self::Base64 => "base64",
+            Self::Trim => "trim",
+        }
+    }
+
+    /// Applies the filter.
+    pub fn apply(self, value: &[u8]) -> Result<SecretBytes, FilterError> {
+        let filtered = match self {
+            Self::Json => json(std::str::from_utf8(value).map_err(|_| FilterError::NotUtf8)?),
+            Self::Shell if value.contains(&0) => return Err(FilterError::Nul),
+            Self::Shell => shell(value),
+            Self::Url => url(value),
+            Self::Base64 => base64(value),
+            Self::Trim => SecretBytes::copy_of(value.trim_ascii()),
+        };
+        if filtered.len() > LARGEST { Err(FilterError::TooLarge) } else { Ok(filtered) }
+    }
+}
+
+fn json(value: &str) -> SecretBytes {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut out = SecretBytes::with_capacity(value.len() + value.len() / 8 + 16);
+    let mut utf8 = [0; 4];
+    for c in value.chars() {
+        match c {
+            '"' => out.extend(br#"\""#),
+            '\\' => out.extend(br"\\"),
+            '\n' => out.extend(br"\n"),
+            '\r' => out.extend(br"\r"),
+            '\t' => out.extend(br"\t"),
+            // What JSON forbids raw, and beyond that what YAML does not take as printable (YAML 1.2, section 5.1).
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                out.extend(br"\u");
+                let code = u32::from(c);
+                (0..4).rev().for_each(|digit| out.push(HEX[(code >> (4 * digit)) as usize & 15]));
+            }
+            c => out.extend(c.encode_utf8(&mut utf8).as_bytes()),
+        }
+    }
+    out
+}
+
+fn shell(value: &[u8]) -> SecretBytes {
+    let mut out = SecretBytes::with_capacity(value.len() + value.len() / 8 + 16);
+    out.push(b'\'');
+    for &byte in value {
+        if byte == b'\'' {
+            out.extend(br"'\''");
+        } else {
+            out.push(byte);
+        }
+    }
+    out.push(b'\'');
+    out
+}
+
+fn url(value: &[u8]) -> SecretBytes {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = SecretBytes::with_capacity(value.len() * 3);
+    for &byte in value {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte);
+        } else {
+            out.extend(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+    }
+    out
+}
+
+fn base64(value: &[u8]) -> SecretBytes {
+    let mut out = SecretBytes::zeroed(Base64::encoded_len(value));
+    let length = Base64::encode(value, out.expose_mut()).map_or(0, str::len);
+    debug_assert_eq!(length, out.len(), "the buffer has the encoded length");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(name: &str, value: &[u8]) -> Result<Vec<u8>, FilterError> {
+        Filter::named(name.as_bytes()).unwrap().apply(value).map(|bytes| bytes.expose().to_vec())
+    }
+
+    #[test]
+    fn filters_escape_for_their_readers() {
+        let cases: [(&str, &[u8], &str); 14] = [
+            ("json", b"a\"b\\c\n\x01", r#"a\"b\\c\n\u0001"#),
+            ("json", "é€😀".as_bytes(), "é€😀"),
+            ("json", "\u{7f}\u{85}\u{2028}".as_bytes(), r"\u007f\u0085\u2028"),
+            ("shell", b"", "''"),
+            ("shell", b"it's $HOME `x`\n", "'it'\\''s $HOME `x`\n'"),
+            ("url", b"a b/c~d-e.f_g\xff", "a%20b%2Fc~d-e.f_g%FF"),
+            ("base64", b"", ""),
+            ("base64", b"f", "Zg=="),
+            ("base64", b"foobar", "Zm9vYmFy"),
+            ("base64", b"\xff\xfe", "//4="),
+            ("trim", b" \t\r\n a b \x0c", "a b"),
+            ("trim", b"\n\n", ""),
+            ("trim", "\u{a0}x".as_bytes(), "\u{a0}x"),
+            ("json", b"", ""),
+        ];
+        for (name, value, expected) in cases {
+            assert_eq!(apply(name, value).unwrap(), expected.as_bytes(), "{name} {value:?}");
+        }
+        assert_eq!(apply("json", b"\xff"), Err(FilterError::NotUtf8));
+        assert_eq!(apply("shell", b"a\0b"), Err(FilterError::Nul));
+        assert_eq!(apply("url", &vec![0; LARGEST / 3 + 1]), Err(FilterError::TooLarge));
+    }
+
+    #[test]
+    fn names_and_filters_agree() {
+        for name in Filter::NAMES {
+            assert_eq!(Filter::named(name.as_bytes()).unwrap().name(), name);
+        }
+        assert_eq!(Filter::named(b"JSON"), None);
+    }
+}

@@ -1,0 +1,347 @@
+//! What a placeholder is: bytes in, a decision out, without backtracking over more than 512 bytes.
+//!
+//! ```text
+//! placeholder = "{{" blank* reference ( blank* "|" blank* filter )* blank* "}}"      at most 512 bytes in all
+//! reference   = "secrets." tag | NAME
+//! NAME        = [A-Z_][A-Z0-9_]*
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::filter::Filter;
+use crate::model::{Invalid, Tag};
+
+/// Most bytes of a placeholder, delimiters included.
+pub const LONGEST: usize = 512;
+const LONGEST_DELIMITER: usize = 16;
+const NAMESPACE: &[u8] = b"secrets.";
+
+/// What opens and closes a placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delimiters {
+    open: Vec<u8>,
+    close: Vec<u8>,
+}
+
+impl Default for Delimiters {
+    fn default() -> Self {
+        Self { open: b"{{".to_vec(), close: b"}}".to_vec() }
+    }
+}
+
+impl FromStr for Delimiters {
+    type Err = Invalid;
+
+    /// Takes `OPEN,CLOSE`. Neither holds a character that could be part of what stands between them.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let Some((open, close)) = text.split_once(',') else {
+            return Err(Invalid("two delimiters are needed with a comma between them, as in `[[,]]`".into()));
+        };
+        let inner = |c: char| c.is_ascii_alphanumeric() || c.is_whitespace() || c.is_control() || r"_.|\,".contains(c);
+        for side in [open, close] {
+            if side.is_empty() || side.len() > LONGEST_DELIMITER {
+                return Err(Invalid(format!("a delimiter has 1 to {LONGEST_DELIMITER} bytes")));
+            }
+            if side.contains(inner) {
+                return Err(Invalid(r"a delimiter holds no letter, digit, blank, `_`, `.`, `|`, `\` or `,`".into()));
+            }
+        }
+        if close.starts_with('-') {
+            return Err(Invalid("the closing delimiter begins with `-`, which a tag may end with".into()));
+        }
+        Ok(Self { open: open.into(), close: close.into() })
+    }
+}
+
+/// How placeholders are written in one template.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grammar {
+    /// What opens and closes them
+    pub delimiters: Delimiters,
+    /// Only `{{ secrets.tag }}`, not the bare `{{NAME}}`
+    pub namespaced: bool,
+    /// The filter of placeholders that have none of their own
+    pub escape: Option<Filter>,
+}
+
+/// A well-formed placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placeholder {
+    /// The tag as spelled
+    pub tag: Tag,
+    /// What is done to the value, in this order; `--escape` included
+    pub filters: Vec<Filter>,
+}
+
+/// Why something that plainly meant us is no placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Malformed {
+    /// What follows `secrets.` is no tag
+    Tag(Invalid),
+    /// No such filter
+    Filter,
+    /// Something else stands where `|` or the closing delimiter belongs, or the template ends
+    Unclosed,
+    /// Over 512 bytes
+    TooLong,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(why) => write!(f, "not a tag: {why}"),
+            Self::Filter => write!(f, "no such filter; there are {}", Filter::NAMES.join(", ")),
+            Self::Unclosed => f.write_str("not closed behind the tag or filter"),
+            Self::TooLong => write!(f, "longer than {LONGEST} bytes"),
+        }
+    }
+}
+
+/// What stands at an opening delimiter.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Match {
+    /// Nothing of ours: the first byte is ordinary
+    Ordinary,
+    /// That depends on bytes that are still to come
+    Incomplete,
+    /// A placeholder of `length` bytes
+    Placeholder {
+        /// What it says
+        placeholder: Placeholder,
+        /// Its bytes, delimiters included
+        length: usize,
+    },
+    /// It begins like one of ours and is none
+    Malformed(Malformed),
+}
+
+impl Grammar {
+    /// The bytes that every placeholder begins with.
+    pub fn open(&self) -> &[u8] {
+        &self.delimiters.open
+    }
+
+    /// Decides what stands at the beginning of `input`, which begins with the opening delimiter. `complete` says that
+    /// nothing follows `input`.
+    pub fn at(&self, input: &[u8], complete: bool) -> Match {
+        let cut = input.len() >= LONGEST;
+        let mut cursor = Cursor { input: &input[..input.len().min(LONGEST)], at: self.delimiters.open.len() };
+        cursor.skip_blanks();
+        let ours = cursor.rest().starts_with(NAMESPACE);
+        if !ours && !cut && !complete && NAMESPACE.starts_with(cursor.rest()) {
+            return Match::Incomplete;
+        }
+        match self.parse(&mut cursor, ours) {
+            Ok(placeholder) => Match::Placeholder { placeholder, length: cursor.at },
+            Err(Stop::End) if !cut && !complete => Match::Incomplete,
+            Err(_) if !ours => Match::Ordinary,
+            Err(Stop::End) if cut => Match::Malformed(Malformed::TooLong),
+            Err(Stop::End) => Match::Malformed(Malformed::Unclosed),
+            Err(Stop::Malformed(why)) => Match::Malformed(why),
+        }
+    }
+
+    fn parse(&self, cursor: &mut Cursor<'_>, ours: bool) -> Result<Placeholder, Stop> {
+        let name = if ours {
+            cursor.at += NAMESPACE.len();
+            cursor.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))?
+        } else {
+            let bare = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            cursor.take_while(|b| !self.namespaced && bare(b))?
+        };
+        if !ours && name.first().is_none_or(u8::is_ascii_digit) {
+            return Err(Stop::Malformed(Malformed::Unclosed));
+        }
+        let tag = std::str::from_utf8(name).map_err(|_| Stop::Malformed(Malformed::Unclosed))?;
+        let tag = Tag::parse(tag).map_err(|why| Stop::Malformed(Malformed::Tag(why)))?;
+        let mut filters = Vec::new();
+        loop {
+            cursor.skip_blanks();
+            if cursor.take(&self.delimiters.close)? {
+                if filters.is_empty() {
+                    filters.extend(self.escape);
+                }
+                return Ok(Placeholder { tag, filters });
+            }
+            if !cursor.take(b"|")? {
+                return Err(Stop::Malformed(Malformed::Unclosed));
+            }
+            cursor.skip_blanks();
+            let name = cursor.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))?;
+            filters.push(Filter::named(name).ok_or(Stop::Malformed(Malformed::Filter))?);
+        }
+    }
+}
+
+/// Why parsing ended before the closing delimiter.
+enum Stop {
+    End,
+    Malformed(Malformed),
+}
+
+struct Cursor<'a> {
+    input: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn rest(&self) -> &'a [u8] {
+        self.input.get(self.at..).unwrap_or_default()
+    }
+
+    fn skip_blanks(&mut self) {
+        self.at += self.rest().iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    }
+
+    /// Takes bytes as long as they fit; where the input ends first, more could.
+    fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> Result<&'a [u8], Stop> {
+        let rest = self.rest();
+        let length = rest.iter().position(|b| !fits(*b)).ok_or(Stop::End)?;
+        self.at += length;
+        Ok(&rest[..length])
+    }
+
+    /// Takes `token`, or says that something else stands there.
+    fn take(&mut self, token: &[u8]) -> Result<bool, Stop> {
+        let rest = self.rest();
+        if rest.starts_with(token) {
+            self.at += token.len();
+            Ok(true)
+        } else if token.starts_with(rest) {
+            Err(Stop::End)
+        } else {
+            Ok(false)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Match {
+        Grammar::default().at(text.as_bytes(), true)
+    }
+
+    fn placeholder(text: &str) -> Option<(String, Vec<Filter>, usize)> {
+        match at(text) {
+            Match::Placeholder { placeholder: p, length } => Some((p.tag.to_string(), p.filters, length)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn placeholders_of_both_forms() {
+        let cases: [(&str, &str, &[Filter]); 8] = [
+            ("{{ secrets.my-secret }}", "my-secret", &[]),
+            ("{{secrets.my_secret}}", "my_secret", &[]),
+            ("{{\t secrets.A1\t}}", "A1", &[]),
+            ("{{MY_API_TOKEN}}", "MY_API_TOKEN", &[]),
+            ("{{ _X1 }}", "_X1", &[]),
+            ("{{ X|json }}", "X", &[Filter::Json]),
+            ("{{ secrets.x | trim|\turl }}", "x", &[Filter::Trim, Filter::Url]),
+            ("{{X|shell|base64}}", "X", &[Filter::Shell, Filter::Base64]),
+        ];
+        for (text, tag, filters) in cases {
+            assert_eq!(placeholder(text), Some((tag.into(), filters.into(), text.len())), "{text}");
+            assert_eq!(placeholder(&format!("{text}}}}} rest")), Some((tag.into(), filters.into(), text.len())));
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_ordinary() {
+        for text in [
+            "{{ .Values.x }}",
+            "{{#if}}",
+            "{{ user.name }}",
+            "{{ lower }}",
+            "{{ TITLE | upper }}",
+            "{{",
+            "{{ ",
+            "{{ X",
+            "{{ X }",
+            "{{ X } }",
+            "{{X\n}}",
+            "{{ _ }}",
+            "{{ 1X }}",
+            "{{}}",
+            "{{{X}}}",
+            "{{ X | }}",
+            "{{ X || json }}",
+            "{{ SE0123456789ABCDEF }}",
+            "{{ secretsX }}",
+            "{{ secret.x }}",
+            "{{ Secrets.x }}",
+            "{{\u{a0}X}}",
+            "{{ X-Y }}",
+        ] {
+            assert_eq!(at(text), Match::Ordinary, "{text}");
+        }
+        let long = format!("{{{{ X{} }}}}", " ".repeat(LONGEST));
+        assert_eq!(at(&long), Match::Ordinary);
+        let name = format!("{{{{{}}}}}", "A".repeat(129));
+        assert_eq!(at(&name), Match::Ordinary, "a NAME that is no tag");
+    }
+
+    #[test]
+    fn what_plainly_meant_us_is_malformed() {
+        let tag = |text: &str| matches!(at(text), Match::Malformed(Malformed::Tag(_)));
+        for text in ["{{ secrets. }}", "{{ secrets.-x }}", "{{ secrets._ }}", "{{secrets.se0123456789abcdef}}"] {
+            assert!(tag(text), "{text}");
+        }
+        assert!(tag(&format!("{{{{ secrets.{} }}}}", "a".repeat(129))));
+        let unclosed = Match::Malformed(Malformed::Unclosed);
+        for text in [
+            "{{ secrets.x",
+            "{{ secrets.x ",
+            "{{ secrets.x }",
+            "{{ secrets.x y }}",
+            "{{ secrets.x\n}}",
+            "{{secrets.x|",
+            "{{secrets.x|json",
+            "{{ secrets.x.y }}",
+            "{{ secrets.",
+            "{{ secrets.x || 'y' }}",
+            "{{ secrets.é }}",
+        ] {
+            let found = at(text);
+            let filter = Match::Malformed(Malformed::Filter);
+            assert!(found == unclosed || found == filter || tag(text), "{text} {found:?}");
+        }
+        assert_eq!(at("{{ secrets.x | upper }}"), Match::Malformed(Malformed::Filter));
+        let fits = format!("{{{{ secrets.x{}}}}}", " ".repeat(LONGEST - 14));
+        assert_eq!((fits.len(), placeholder(&fits).map(|p| p.2)), (LONGEST, Some(LONGEST)));
+        assert_eq!(at(&fits.replace("}}", " }}")), Match::Malformed(Malformed::TooLong));
+    }
+
+    #[test]
+    fn every_prefix_of_a_placeholder_is_incomplete() {
+        for text in ["{{ secrets.my-secret | json }}", "{{ MY_SECRET|trim }}"] {
+            for cut in 2..text.len() {
+                assert_eq!(Grammar::default().at(&text.as_bytes()[..cut], false), Match::Incomplete, "{cut}");
+            }
+        }
+        assert_eq!(Grammar::default().at(b"{{ secrex", false), Match::Ordinary);
+        assert_eq!(Grammar::default().at(b"{{ X }x", false), Match::Ordinary);
+    }
+
+    #[test]
+    fn other_delimiters_and_namespaced() {
+        let grammar = |text: &str, namespaced| Grammar { delimiters: text.parse().unwrap(), namespaced, escape: None };
+        let found = |g: &Grammar, text: &str| matches!(g.at(text.as_bytes(), true), Match::Placeholder { .. });
+        assert!(found(&grammar("[[,]]", false), "[[ X ]]") && found(&grammar("<%=,%>", false), "<%= secrets.x %>"));
+        assert!(found(&grammar("%,%", false), "%X%") && found(&grammar("${,}", false), "${X}"));
+        assert!(found(&grammar("{{,}}", true), "{{ secrets.X }}") && !found(&grammar("{{,}}", true), "{{ X }}"));
+        for bad in ["", "[[", ",", "[[,", ",]]", "a,b", "{ {,}}", "[[,]],", "\\{,}", "<!--,-->", "{{,|}}"] {
+            assert!(bad.parse::<Delimiters>().is_err(), "{bad}");
+        }
+        let escape = Grammar { escape: Some(Filter::Json), ..Grammar::default() };
+        let filters = |text: &str| match escape.at(text.as_bytes(), true) {
+            Match::Placeholder { placeholder, .. } => placeholder.filters,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(filters("{{X}}"), [Filter::Json]);
+        assert_eq!(filters("{{X|url}}"), [Filter::Url]);
+    }
+}

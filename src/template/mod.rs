@@ -1,0 +1,101 @@
+//! Templates: placeholders in any bytes, resolved all together or not at all.
+//!
+//! * `grammar`: what a placeholder is; pure
+//! * `filter`: what may be done to a value on its way out; pure
+//! * `source`: a template that can be read twice, of any size
+//! * `scan`: one pass over it in constant memory
+//! * `plan`: everything is resolved before the first byte is written
+//! * `output`: the safe file
+//!
+//! Nothing here prints, prompts or reads the environment. A template is no secret; what it is expanded with is.
+
+pub mod filter;
+pub mod grammar;
+pub mod output;
+mod plan;
+mod scan;
+mod source;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use plan::{ExpandError, Plan, Resolved};
+pub use scan::{Event, Position, ScanError, WINDOW, scan};
+pub use source::Template;
+
+use crate::model::Tag;
+use crate::vault::VaultError;
+use filter::FilterError;
+use grammar::Malformed;
+
+/// Something about one placeholder, and where it stands.
+#[derive(Debug)]
+pub struct Finding<T> {
+    /// Where its `{{` begins
+    pub position: Position,
+    /// Its line, cut to what surrounds it, and the caret's column in that; characters are made visible
+    pub excerpt: Option<(String, usize)>,
+    /// What there is to say
+    pub what: T,
+}
+
+/// Findings of one kind: the first thousand, and how many there are.
+#[derive(Debug)]
+pub struct Findings<T> {
+    /// At most a thousand
+    pub listed: Vec<Finding<T>>,
+    /// All of them
+    pub total: u64,
+}
+
+/// A tag that names no secret.
+#[derive(Debug, Clone)]
+pub struct UnknownTag {
+    /// As spelled in the template
+    pub tag: Tag,
+    /// What was perhaps meant
+    pub nearest: Option<Tag>,
+}
+
+/// Why a template was not rendered. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// Placeholders that plainly meant us and are not well formed
+    #[error("{} placeholders are not well formed", .0.total)]
+    Malformed(Findings<Malformed>),
+    /// Placeholders that name no secret
+    #[error("{} placeholders name no secret", .0.total)]
+    Unknown(Findings<UnknownTag>),
+    /// A filter that cannot take a value; the tag says whose
+    #[error("`{tag}`: {why}")]
+    Filter {
+        /// Whose value
+        tag: Tag,
+        /// What is in the way
+        why: FilterError,
+    },
+    /// The template changed between its two readings
+    #[error("`{}` changed while it was read", .0)]
+    Moved(String),
+    /// The output may not be replaced
+    #[error("`{}` {why}", path.display())]
+    UnsafeOutput {
+        /// The output
+        path: PathBuf,
+        /// Half a sentence: "is a symbolic link"
+        why: &'static str,
+    },
+    /// The system failed
+    #[error("cannot {action} `{name}`: {source}")]
+    Io {
+        /// "read", "write"
+        action: &'static str,
+        /// A path, or "stdin"
+        name: String,
+        /// The system's word
+        source: io::Error,
+    },
+    /// The vault
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}

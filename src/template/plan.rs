@@ -1,0 +1,279 @@
+//! Everything is resolved before the first byte is written.
+//!
+//! A first pass gathers what a template refers to; then all values are opened, from one state of the vault, and filtered;
+//! only then a second pass writes. Memory grows with the different references, never with the template.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+
+use super::filter::{Filter, FilterError, LARGEST};
+use super::grammar::{Grammar, Malformed, Placeholder};
+use super::scan::{Event, Position, ScanError, WINDOW, scan};
+use super::source::Template;
+use super::{Finding, Findings, TemplateError, UnknownTag};
+use crate::model::{SecretBytes, SecretValue, Tag, TagKey};
+use crate::vault::{Reveal, Revealed};
+
+/// Findings that are listed one by one; past them they are counted.
+const LISTED: usize = 1000;
+/// Findings whose line is shown.
+const EXCERPTS: usize = 10;
+/// All filtered values of one template together.
+const FILTERED: usize = 4 * LARGEST;
+/// Output is gathered in a buffer of this size, which is wiped.
+const BUFFER: usize = 64 * 1024;
+
+type Reference = (TagKey, Vec<Filter>);
+
+fn reference(placeholder: &Placeholder) -> Reference {
+    (placeholder.tag.key(), placeholder.filters.clone())
+}
+
+/// What a template refers to.
+pub struct Plan {
+    grammar: Grammar,
+    /// The different references, with the spelling of the first
+    references: HashMap<Reference, Tag>,
+    malformed: u64,
+}
+
+impl Plan {
+    /// Reads the template once.
+    pub fn new(template: &mut Template, grammar: Grammar) -> Result<Self, TemplateError> {
+        let mut references = HashMap::new();
+        let mut malformed = 0;
+        pass(template, &grammar, false, |event| {
+            match event {
+                Event::Literal(_) => {}
+                Event::Placeholder(placeholder, _, _) => {
+                    references.entry(reference(placeholder)).or_insert_with(|| placeholder.tag.clone());
+                }
+                Event::Malformed(..) => malformed += 1,
+            }
+            Ok(())
+        })?;
+        Ok(Self { grammar, references, malformed })
+    }
+
+    /// True where nothing is to be resolved: no vault is needed.
+    pub fn is_empty(&self) -> bool {
+        self.references.is_empty()
+    }
+
+    /// What is not well formed, with its places.
+    pub fn malformed(&self, template: &mut Template) -> Result<Option<Findings<Malformed>>, TemplateError> {
+        if self.malformed == 0 {
+            return Ok(None);
+        }
+        let findings = findings(template, &self.grammar, |event| match event {
+            Event::Malformed(why, position) => Some((why, position)),
+            _ => None,
+        })?;
+        Ok(Some(findings))
+    }
+
+    /// Hands over every reference in order, with line and column.
+    pub fn each_reference(
+        &self,
+        template: &mut Template,
+        mut visit: impl FnMut(&Placeholder, Position) -> Result<(), TemplateError>,
+    ) -> Result<(), TemplateError> {
+        pass(template, &self.grammar, true, |event| match event {
+            Event::Placeholder(placeholder, _, position) => visit(placeholder, position),
+            _ => Ok(()),
+        })
+    }
+
+    /// Opens and filters every value. What is unknown is left to [`Resolved::unknown`].
+    pub fn resolve(self, values: &dyn Reveal) -> Result<Resolved, TemplateError> {
+        let mut tags: Vec<Tag> = Vec::new();
+        let mut places: HashMap<TagKey, usize> = HashMap::new();
+        for ((key, _), tag) in &self.references {
+            places.entry(key.clone()).or_insert_with(|| {
+                tags.push(tag.clone());
+                tags.len() - 1
+            });
+        }
+        let revealed = if tags.is_empty() { Vec::new() } else { values.reveal(&tags)? };
+        let mut missing = HashMap::new();
+        let mut opened: Vec<Option<SecretValue>> = Vec::with_capacity(revealed.len());
+        for (tag, revealed) in tags.iter().zip(revealed) {
+            opened.push(match revealed {
+                Revealed::Value(value) => Some(value),
+                Revealed::Missing { nearest } => {
+                    missing.insert(tag.key(), nearest);
+                    None
+                }
+            });
+        }
+        let mut renderings = HashMap::with_capacity(self.references.len());
+        let mut filtered = 0;
+        for (reference, tag) in self.references {
+            let at = places[&reference.0];
+            let rendering = match &opened[at] {
+                None => Rendering::AsItIs,
+                Some(_) if reference.1.is_empty() => Rendering::Value(at),
+                Some(value) => {
+                    let result = apply(&reference.1, value.expose(), &mut filtered);
+                    Rendering::Filtered(result.map_err(|why| TemplateError::Filter { tag, why })?)
+                }
+            };
+            renderings.insert(reference, rendering);
+        }
+        Ok(Resolved { grammar: self.grammar, values: opened, renderings, missing })
+    }
+}
+
+fn apply(filters: &[Filter], value: &[u8], sum: &mut usize) -> Result<SecretBytes, FilterError> {
+    let mut result = SecretBytes::copy_of(value);
+    for filter in filters {
+        result = filter.apply(result.expose())?;
+    }
+    *sum += result.len();
+    if *sum > FILTERED { Err(FilterError::TooLarge) } else { Ok(result) }
+}
+
+enum Rendering {
+    /// The value of this place, as it is
+    Value(usize),
+    /// A value through filters
+    Filtered(SecretBytes),
+    /// The placeholder itself: it names no secret
+    AsItIs,
+}
+
+/// A template's references, resolved.
+pub struct Resolved {
+    grammar: Grammar,
+    values: Vec<Option<SecretValue>>,
+    renderings: HashMap<Reference, Rendering>,
+    missing: HashMap<TagKey, Option<Tag>>,
+}
+
+impl Resolved {
+    /// Placeholders that name no secret, with their places.
+    pub fn unknown(&self, template: &mut Template) -> Result<Option<Findings<UnknownTag>>, TemplateError> {
+        if self.missing.is_empty() {
+            return Ok(None);
+        }
+        let findings = findings(template, &self.grammar, |event| match event {
+            Event::Placeholder(placeholder, _, position) => {
+                let nearest = self.missing.get(&placeholder.tag.key())?.clone();
+                Some((UnknownTag { tag: placeholder.tag.clone(), nearest }, position))
+            }
+            _ => None,
+        })?;
+        Ok(Some(findings))
+    }
+
+    /// Different tags that name no secret.
+    pub fn missing(&self) -> HashSet<&TagKey> {
+        self.missing.keys().collect()
+    }
+
+    /// Writes the template with every placeholder replaced; an unknown or malformed one stays as it is.
+    pub fn expand(&self, template: &mut Template, out: &mut dyn Write) -> Result<(), ExpandError> {
+        template.check_unchanged().map_err(ExpandError::Template)?;
+        let mut buffer = Buffer { bytes: SecretBytes::with_capacity(BUFFER), out };
+        let name = template.name().to_owned();
+        let mut reader = template.reader().map_err(ExpandError::Template)?;
+        let done = scan(&mut *reader, &self.grammar, WINDOW, false, |event| match event {
+            Event::Literal(bytes) => buffer.put(bytes).map_err(ExpandError::Output),
+            Event::Placeholder(placeholder, raw, _) => {
+                let bytes = match self.renderings.get(&reference(placeholder)) {
+                    Some(Rendering::Value(at)) => self.values[*at].as_ref().map_or(raw, SecretValue::expose),
+                    Some(Rendering::Filtered(bytes)) => bytes.expose(),
+                    Some(Rendering::AsItIs) => raw,
+                    // It was not there in the first pass.
+                    None => return Err(ExpandError::Template(TemplateError::Moved(name.clone()))),
+                };
+                buffer.put(bytes).map_err(ExpandError::Output)
+            }
+            Event::Malformed(..) => Ok(()),
+        });
+        drop(reader);
+        match done {
+            Ok(()) => {}
+            Err(ScanError::Visit(error)) => return Err(error),
+            Err(ScanError::Read(source)) => {
+                return Err(ExpandError::Template(TemplateError::Io { action: "read", name, source }));
+            }
+        }
+        buffer.flush().map_err(ExpandError::Output)?;
+        template.check_unchanged().map_err(ExpandError::Template)
+    }
+}
+
+/// Why an expansion broke off: the template, or what it was written to.
+#[derive(Debug)]
+pub enum ExpandError {
+    /// The template could not be read again
+    Template(TemplateError),
+    /// The output took no more
+    Output(io::Error),
+}
+
+/// Gathers small pieces for few writes; unlike std's, it is wiped.
+struct Buffer<'a> {
+    bytes: SecretBytes,
+    out: &'a mut dyn Write,
+}
+
+impl Buffer<'_> {
+    fn put(&mut self, piece: &[u8]) -> io::Result<()> {
+        if self.bytes.len() + piece.len() > BUFFER {
+            self.flush_bytes()?;
+        }
+        if piece.len() >= BUFFER {
+            return self.out.write_all(piece);
+        }
+        self.bytes.extend(piece);
+        Ok(())
+    }
+
+    fn flush_bytes(&mut self) -> io::Result<()> {
+        self.out.write_all(self.bytes.expose())?;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush_bytes()?;
+        self.out.flush()
+    }
+}
+
+fn pass(
+    template: &mut Template,
+    grammar: &Grammar,
+    lines: bool,
+    visit: impl FnMut(Event<'_>) -> Result<(), TemplateError>,
+) -> Result<(), TemplateError> {
+    let name = template.name().to_owned();
+    let mut reader = template.reader()?;
+    scan(&mut *reader, grammar, WINDOW, lines, visit).map_err(|error| match error {
+        ScanError::Visit(error) => error,
+        ScanError::Read(source) => TemplateError::Io { action: "read", name, source },
+    })
+}
+
+fn findings<T>(
+    template: &mut Template,
+    grammar: &Grammar,
+    mut pick: impl FnMut(Event<'_>) -> Option<(T, Position)>,
+) -> Result<Findings<T>, TemplateError> {
+    let mut found = Findings { listed: Vec::new(), total: 0 };
+    pass(template, grammar, true, |event| {
+        if let Some((what, position)) = pick(event) {
+            found.total += 1;
+            if found.listed.len() < LISTED {
+                found.listed.push(Finding { position, excerpt: None, what });
+            }
+        }
+        Ok(())
+    })?;
+    for finding in found.listed.iter_mut().take(EXCERPTS) {
+        finding.excerpt = template.excerpt(finding.position.offset, finding.position.column);
+    }
+    Ok(found)
+}

@@ -1,0 +1,53 @@
+//! Bytes from a file or from stdin, straight into wiped memory: std's buffered stdin would keep a copy.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use crate::model::SecretBytes;
+
+/// Reads to the end, at most `most` bytes and one more, by which the caller sees that there were too many.
+fn read(descriptor: impl AsFd, most: usize) -> io::Result<SecretBytes> {
+    let mut bytes = SecretBytes::with_capacity(most.min(64 * 1024));
+    let mut piece = SecretBytes::zeroed(64 * 1024);
+    while bytes.len() <= most {
+        let room = piece.len().min(most + 1 - bytes.len());
+        match rustix::io::read(&descriptor, &mut piece.expose_mut()[..room]) {
+            Ok(0) => break,
+            Ok(length) => bytes.extend(&piece.expose()[..length]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads stdin.
+pub(crate) fn stdin(most: usize) -> io::Result<SecretBytes> {
+    read(rustix::stdio::stdin(), most)
+}
+
+/// Reads a file, a FIFO or `/dev/fd/N`; tells whether others can read it too.
+pub(crate) fn file(path: &Path, most: usize) -> io::Result<(SecretBytes, bool)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    let exposed = metadata.is_file() && metadata.mode() & 0o077 != 0;
+    Ok((read(&file, most)?, exposed))
+}
+
+/// True where a person sits at stdin.
+pub(crate) fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Drops one newline, `\n` or `\r\n`, from the end.
+pub(crate) fn drop_newline(bytes: &mut SecretBytes) {
+    let end = bytes.expose();
+    let cut = if end.ends_with(b"\r\n") { 2 } else { usize::from(end.ends_with(b"\n")) };
+    bytes.truncate(bytes.len() - cut);
+}

@@ -1,0 +1,236 @@
+//! What people and scripts see: results on stdout, everything else on stderr.
+//!
+//! It is handed names, hints and counts; no value ever reaches it. Text out of a vault is made visible before it is
+//! printed.
+
+pub(crate) mod escape;
+pub(crate) mod input;
+pub(crate) mod prompt;
+mod table;
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::model::Secret;
+use escape::{PlainJson, visible, visible_lines};
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Why something could not be asked or shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UiError {
+    #[error("cannot write to stdout: {0}")]
+    Stdout(io::Error),
+    #[error("there is no terminal to ask on")]
+    NoTerminal,
+    #[error("interrupted")]
+    Interrupted,
+    #[error("cannot use the terminal: {0}")]
+    Terminal(io::Error),
+    #[error("the value has several lines; a prompt takes one")]
+    SeveralLines,
+}
+
+/// The three streams, as the options want them.
+pub(crate) struct Ui {
+    json: bool,
+    quiet: bool,
+    color_out: bool,
+    color_err: bool,
+    /// With `--json` a warning waits for success: on a failure stderr holds one JSON object and nothing else
+    warnings: RefCell<Vec<String>>,
+}
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+const LABEL: Style = Style::new().bold();
+
+impl Ui {
+    pub(crate) fn new(json: bool, quiet: bool, color: ColorWhen, no_color: bool, force_color: bool) -> Self {
+        let wanted = |terminal: bool| match color {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => !no_color && (force_color || terminal),
+        };
+        Self {
+            json,
+            quiet,
+            color_out: wanted(io::stdout().is_terminal()),
+            color_err: wanted(io::stderr().is_terminal()),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// True where results are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints one JSON document and a newline.
+    pub(crate) fn json(&self, document: &impl Serialize) -> Result<(), UiError> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        write_json(&mut out, document).and_then(|()| out.flush()).map_err(UiError::Stdout)
+    }
+
+    /// Prints text as it is.
+    pub(crate) fn text(&self, text: &str) -> Result<(), UiError> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(UiError::Stdout)
+    }
+
+    /// Prints one secret's metadata and hint.
+    pub(crate) fn show(&self, secret: &Secret) -> Result<(), UiError> {
+        if self.json {
+            return self.json(&SecretJson::of(secret));
+        }
+        let m = &secret.metadata;
+        let id = secret.id.to_string();
+        let (created, updated) = (m.created.for_people(), m.updated.for_people());
+        let description =
+            m.description.as_ref().map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
+        let lines = [
+            ("tag", Some(m.tag.to_string())),
+            ("name", m.name.as_ref().map(|name| visible(name.as_str()))),
+            ("description", description),
+            ("project", Some(secret.project.to_string())),
+            ("hint", Some(visible(m.hint.as_str()))),
+            ("id", Some(id)),
+            ("created", Some(created)),
+            ("updated", Some(updated)),
+        ];
+        let mut out = String::new();
+        for (label, text) in lines {
+            if let Some(text) = text {
+                out += &format!("{}{text}\n", self.styled(LABEL, &format!("{label:<13}"), self.color_out));
+            }
+        }
+        self.text(&out)
+    }
+
+    /// Prints secrets as a table on a terminal, as lines of tab-separated columns elsewhere.
+    pub(crate) fn list(&self, secrets: &[Secret], with_project: bool) -> Result<(), UiError> {
+        let text = if io::stdout().is_terminal() {
+            table::table(secrets, with_project, self.color_out)
+        } else {
+            table::lines(secrets, with_project)
+        };
+        self.text(&text)
+    }
+
+    /// Says on stderr what was done.
+    pub(crate) fn status(&self, text: &str) {
+        if !self.quiet && !self.json {
+            self.stderr(&format!("{}\n", visible(text)));
+        }
+    }
+
+    /// Warns on stderr.
+    pub(crate) fn warn(&self, text: &str) {
+        if self.json {
+            self.warnings.borrow_mut().push(text.to_owned());
+        } else {
+            let label = self.styled(WARNING, "warning:", self.color_err);
+            self.stderr(&format!("{label} {}\n", visible(text)));
+        }
+    }
+
+    /// Prints what was held back for success.
+    pub(crate) fn finish(&self) {
+        for text in self.warnings.take() {
+            self.stderr(&format!("warning: {}\n", visible(&text)));
+        }
+    }
+
+    /// Prints a failure for people: the sentence, what belongs to it line by line, the hints.
+    pub(crate) fn failure(&self, message: &str, notes: &[String], hints: &[String]) {
+        let mut out = format!("{} {}\n", self.styled(ERROR, "error:", self.color_err), visible(message));
+        for note in notes {
+            out += &format!("{}\n", visible(note));
+        }
+        for hint in hints {
+            out += &format!("{} {}\n", self.styled(HINT, "hint:", self.color_err), visible(hint));
+        }
+        self.stderr(&out);
+    }
+
+    /// Prints a failure as one JSON object.
+    pub(crate) fn json_failure(&self, document: &impl Serialize) {
+        let mut out = Vec::new();
+        if write_json(&mut out, document).is_ok() {
+            let _ = io::stderr().lock().write_all(&out);
+        }
+    }
+
+    fn styled(&self, style: Style, text: &str, color: bool) -> String {
+        if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    // Where even stderr cannot be written there is nobody left to tell.
+    fn stderr(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PlainJson);
+    document.serialize(&mut serializer)?;
+    out.write_all(b"\n")
+}
+
+/// A secret in JSON. Field names are those of Cortex's API.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SecretJson<'a> {
+    id: String,
+    tag: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    project: &'a str,
+    hint: &'a str,
+    created_at: String,
+    updated_at: String,
+}
+
+impl<'a> SecretJson<'a> {
+    pub(crate) fn of(secret: &'a Secret) -> Self {
+        let m = &secret.metadata;
+        Self {
+            id: secret.id.to_string(),
+            tag: m.tag.as_str(),
+            name: m.name.as_ref().map(crate::model::Name::as_str),
+            description: m.description.as_ref().map(crate::model::Description::as_str),
+            project: secret.project.as_str(),
+            hint: m.hint.as_str(),
+            created_at: m.created.rfc3339(),
+            updated_at: m.updated.rfc3339(),
+        }
+    }
+}
+
+/// Several secrets in JSON, without paging.
+#[derive(Serialize)]
+pub(crate) struct SecretsJson<'a> {
+    secrets: Vec<SecretJson<'a>>,
+}
+
+impl<'a> SecretsJson<'a> {
+    pub(crate) fn of(secrets: &'a [Secret]) -> Self {
+        Self { secrets: secrets.iter().map(SecretJson::of).collect() }
+    }
+}

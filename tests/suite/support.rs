@@ -1,0 +1,269 @@
+//! What tests are written with: a sandbox with a vault of its own, and runs of the binary that read as a story.
+//!
+//! A run whose output was not asked about fails the test that dropped it: nothing printed goes unnoticed.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
+use terminal_secrets::model::{ProjectName, SecretBytes, SecretValue, Tag};
+use terminal_secrets::vault::{Locked, NewSecret, Vault};
+
+/// The passphrase of every sandbox.
+pub const PASSPHRASE: &str = "correct horse battery staple";
+
+/// The passphrase as the library takes it.
+pub fn passphrase() -> Passphrase {
+    Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).unwrap()
+}
+
+/// A value as the library takes it.
+pub fn value(bytes: &[u8]) -> SecretValue {
+    SecretValue::new(SecretBytes::copy_of(bytes), true).unwrap()
+}
+
+/// A secret with nothing but a tag and a value.
+pub fn secret(tag: &str, bytes: &[u8]) -> NewSecret {
+    NewSecret { tag: Tag::parse(tag).unwrap(), name: None, description: None, value: value(bytes) }
+}
+
+/// A project's name.
+pub fn project(name: &str) -> ProjectName {
+    ProjectName::parse(name).unwrap()
+}
+
+/// A directory with a vault, made with the cheapest parameters that the format allows.
+pub struct Sandbox {
+    directory: TempDir,
+}
+
+impl Sandbox {
+    /// A directory without a vault.
+    pub fn empty() -> Self {
+        Self { directory: TempDir::new().unwrap() }
+    }
+
+    /// With an empty vault.
+    pub fn new() -> Self {
+        let sandbox = Self::empty();
+        Vault::init(&sandbox.vault_path(), &passphrase(), KdfParams::LEAST).unwrap();
+        sandbox
+    }
+
+    /// With secrets in project `default`.
+    pub fn with_secrets(secrets: &[(&str, &str)]) -> Self {
+        let sandbox = Self::new();
+        let vault = sandbox.vault();
+        for (tag, text) in secrets {
+            vault.create(&project("default"), secret(tag, text.as_bytes())).unwrap();
+        }
+        sandbox
+    }
+
+    /// The vault, opened by the library.
+    pub fn vault(&self) -> Vault {
+        Locked::open(&self.vault_path()).unwrap().unlock(&passphrase()).unwrap()
+    }
+
+    pub fn vault_path(&self) -> PathBuf {
+        self.path("vault.db")
+    }
+
+    /// A path in the sandbox.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file in the sandbox.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Reads a file of the sandbox.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// Runs the binary in the sandbox: its vault, the passphrase in the environment, no terminal, stdin empty.
+    pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Run {
+        self.command(arguments).run()
+    }
+
+    /// The same, to be changed before it runs.
+    pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Prepared {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secrets"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("HOME", self.directory.path())
+            .env("SECRETS_VAULT", self.vault_path())
+            .env("SECRETS_PASSPHRASE", PASSPHRASE);
+        Prepared { command, stdin: Vec::new() }
+    }
+}
+
+/// A run that has not begun.
+pub struct Prepared {
+    pub command: Command,
+    stdin: Vec<u8>,
+}
+
+impl Prepared {
+    pub fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.stdin = bytes.as_ref().to_vec();
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
+    /// Runs it to its end, without a controlling terminal.
+    pub fn run(mut self) -> Run {
+        let mut line: Vec<OsString> = vec!["secrets".into()];
+        line.extend(self.command.get_args().map(OsStr::to_owned));
+        let mut setsid = Command::new("setsid");
+        setsid.arg("--wait").arg(self.command.get_program()).args(self.command.get_args());
+        if let Some(directory) = self.command.get_current_dir() {
+            setsid.current_dir(directory);
+        }
+        setsid.env_clear();
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                setsid.env(name, value);
+            }
+        }
+        self.command = setsid;
+        let piped = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let bytes = std::mem::take(&mut self.stdin);
+        // Who does not read its stdin closes it early: that is its right.
+        let feeder = std::thread::spawn(move || drop(stdin.write_all(&bytes)));
+        let output = child.wait_with_output().unwrap();
+        feeder.join().unwrap();
+        Run {
+            line,
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            asked: Asked::default(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Asked {
+    code: bool,
+    stdout: bool,
+    stderr: bool,
+}
+
+/// A run that has ended. What it printed must be asked about before it is dropped, unless it printed nothing.
+pub struct Run {
+    line: Vec<OsString>,
+    code: Option<i32>,
+    stdout: Vec<u8>,
+    stderr: String,
+    asked: Asked,
+}
+
+impl Run {
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        self.fails_with(0)
+    }
+
+    #[track_caller]
+    pub fn fails_with(mut self, code: i32) -> Self {
+        self.asked.code = true;
+        assert_eq!(self.code, Some(code), "{:?}\nstderr: {}", self.line, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn stdout(mut self, expected: impl AsRef<[u8]>) -> Self {
+        self.asked.stdout = true;
+        let (found, expected) = (String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(expected.as_ref()));
+        assert_eq!(found, expected, "{:?}\nstderr: {}", self.line, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn stderr(mut self, expected: &str) -> Self {
+        self.asked.stderr = true;
+        assert_eq!(self.stderr, expected, "{:?}", self.line);
+        self
+    }
+
+    #[track_caller]
+    pub fn stdout_has(mut self, part: &str) -> Self {
+        self.asked.stdout = true;
+        let found = String::from_utf8_lossy(&self.stdout);
+        assert!(found.contains(part), "{:?}\nstdout: {found}\nhas no: {part}", self.line);
+        self
+    }
+
+    #[track_caller]
+    pub fn stderr_has(mut self, part: &str) -> Self {
+        self.asked.stderr = true;
+        assert!(self.stderr.contains(part), "{:?}\nstderr: {}\nhas no: {part}", self.line, self.stderr);
+        self
+    }
+
+    /// Stdout as bytes.
+    pub fn bytes(mut self) -> Vec<u8> {
+        self.asked.stdout = true;
+        std::mem::take(&mut self.stdout)
+    }
+
+    /// Stdout as JSON.
+    #[track_caller]
+    pub fn json(mut self) -> serde_json::Value {
+        self.asked.stdout = true;
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
+    }
+
+    /// Stderr as one JSON object.
+    #[track_caller]
+    pub fn json_error(mut self) -> serde_json::Value {
+        self.asked.stderr = true;
+        serde_json::from_str(&self.stderr).unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
+    }
+
+    /// Everything that was printed, for tests that look for what must not be there.
+    pub fn everything(mut self) -> (Option<i32>, Vec<u8>, String) {
+        self.asked = Asked { code: true, stdout: true, stderr: true };
+        (self.code, std::mem::take(&mut self.stdout), std::mem::take(&mut self.stderr))
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        assert!(self.asked.code, "nobody asked whether {:?} succeeded", self.line);
+        let unread = |asked: bool, empty: bool| !asked && !empty;
+        assert!(!unread(self.asked.stdout, self.stdout.is_empty()), "unexpected stdout of {:?}", self.line);
+        let stderr = unread(self.asked.stderr, self.stderr.is_empty());
+        assert!(!stderr, "unexpected stderr of {:?}: {}", self.line, self.stderr);
+    }
+}
