@@ -1,1 +1,2 @@
+//! Library benches; written below.
 fn main() {}

@@ -58,15 +58,14 @@ fn run() -> ExitCode {
     let environment = Environment::read();
     let (ui, outcome) = match parse(&arguments) {
         Ok(Cli { command, options }) => {
-            let color = options.color;
-            let ui = Ui::new(options.json, options.quiet, color, environment.no_color, environment.force_color);
+            let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
             let context = Context::new(options, environment, ui);
             let outcome = command.run(&context);
             (context.ui, outcome)
         }
         Err(error) => {
             let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
-            let ui = Ui::new(json, false, ColorWhen::Auto, environment.no_color, environment.force_color);
+            let ui = Ui::new(json, false, color(ColorWhen::Auto, &environment));
             let outcome = told(&error, &ui);
             (ui, outcome)
         }
@@ -88,12 +87,21 @@ fn run() -> ExitCode {
     }
 }
 
+/// `--color` wins over `NO_COLOR`, which wins over `CLICOLOR_FORCE`.
+fn color(option: ColorWhen, environment: &Environment) -> ColorWhen {
+    match option {
+        ColorWhen::Auto if environment.no_color => ColorWhen::Never,
+        ColorWhen::Auto if environment.force_color => ColorWhen::Always,
+        chosen => chosen,
+    }
+}
+
 /// Before anything secret is in memory: no core dumps, no ptrace by the same user, files for us alone, and a panic that
 /// tells its place and not its words.
 fn harden_process() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
-        let ui = Ui::new(false, false, ColorWhen::Never, true, false);
+        let ui = Ui::new(false, false, ColorWhen::Never);
         ui.failure(&format!("internal error{place}"), &[], &["this is a bug of `secrets`; please report it".into()]);
     }));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -137,5 +137,5 @@ fn project_of(path: &Path) -> Result<Option<ProjectName>, ConfigError> {
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    (before.iter().filter(|b| **b == b'\n').count() + 1, before.len() - line_start + 1)
+    (memchr::memchr_iter(b'\n', before).count() + 1, before.len() - line_start + 1)
 }

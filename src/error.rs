@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::config::ConfigError;
 use crate::crypto::CryptoError;
-use crate::model::{SecretRef, Tag};
+use crate::model::{ProjectName, SecretRef, Tag};
 use crate::store::StoreError;
 use crate::template::grammar::Malformed;
 use crate::template::{Findings, TemplateError, UnknownTag};
@@ -193,8 +193,11 @@ impl From<StoreError> for Error {
             }
             StoreError::NotAVault(_) | StoreError::Format(_) => Self::new(Kind::Damaged, message),
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
-            StoreError::Busy | StoreError::ReadOnly | StoreError::Full => Self::new(Kind::Failure, message),
-            StoreError::Sqlite(_) | StoreError::Io { .. } => Self::new(Kind::Failure, message),
+            StoreError::Busy
+            | StoreError::ReadOnly
+            | StoreError::Full
+            | StoreError::Sqlite(_)
+            | StoreError::Io { .. } => Self::new(Kind::Failure, message),
         }
     }
 }
@@ -257,8 +260,6 @@ impl From<TemplateError> for Error {
         let message = error.to_string();
         match error {
             TemplateError::Vault(error) => error.into(),
-            TemplateError::Malformed(findings) => malformed(&findings, ""),
-            TemplateError::Unknown(findings) => unknown(&findings, "", None),
             TemplateError::Filter { .. } => Self::usage(message),
             TemplateError::UnsafeOutput { .. } => {
                 Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
@@ -295,11 +296,10 @@ pub(crate) fn malformed(findings: &Findings<Malformed>, file: &str) -> Error {
 }
 
 /// Placeholders that name no secret.
-pub(crate) fn unknown(findings: &Findings<UnknownTag>, file: &str, project: Option<&str>) -> Error {
-    let place = project.map_or_else(String::new, |name| format!(" in project `{name}`"));
+pub(crate) fn unknown(findings: &Findings<UnknownTag>, file: &str, project: &ProjectName) -> Error {
     let message = match findings.total {
-        1 => format!("a placeholder names no secret{place}"),
-        n => format!("{n} placeholders name no secret{place}"),
+        1 => format!("a placeholder names no secret in project `{project}`"),
+        n => format!("{n} placeholders name no secret in project `{project}`"),
     };
     let mut error = Error::new(Kind::NotFound, message);
     let text = |what: &UnknownTag| {

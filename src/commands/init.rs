@@ -22,6 +22,7 @@ Examples:
 /// it costs; the defaults are RFC 9106's second recommended choice.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_field_names)] // named as the options are
 pub(crate) struct InitArgs {
     /// Memory of the key derivation in MiB, 19 to 2048
     #[arg(long, value_name = "MIB", default_value_t = KdfParams::DEFAULT.memory / 1024)]

@@ -40,7 +40,7 @@ impl Command {
             Self::Create(args) => create::run(args, cx),
             Self::List(args) => list::run(&args, cx),
             Self::Get(args) => get::run(&args, cx),
-            Self::Update(args) => update::run(args, cx),
+            Self::Update(args) => update::run(&args, cx),
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
             Self::Render(args) => render::run(args, cx),

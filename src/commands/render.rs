@@ -13,6 +13,7 @@ use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, Written};
 use crate::template::{ExpandError, Plan, Resolved, Template};
 use crate::ui::UiError;
+use crate::ui::escape::visible;
 use crate::vault::{Reveal, Revealed, VaultError};
 
 const EXAMPLES: &str = "\
@@ -139,7 +140,7 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template)
     let project = cx.project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
     if let Some(findings) = resolved.unknown(template)? {
-        let failure = error::unknown(&findings, template.name(), Some(project.as_str()));
+        let failure = error::unknown(&findings, template.name(), project);
         if !args.keep_unknown {
             return Err(failure);
         }
@@ -186,9 +187,8 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
     }
     let mut out = String::new();
     for (tag, position, filters) in references {
-        let filters = filters.iter().map(|name| format!(" | {name}")).collect::<String>();
-        let file = crate::ui::escape::visible(&file);
-        out += &format!("{file}:{}:{}: {tag}{filters}\n", position.line, position.column);
+        let reference = [&[tag.as_str()], &filters[..]].concat().join(" | ");
+        out += &format!("{}:{}:{}: {reference}\n", visible(&file), position.line, position.column);
     }
     Ok(cx.ui.text(&out)?)
 }

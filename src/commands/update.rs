@@ -39,7 +39,7 @@ pub(crate) struct UpdateArgs {
     positional_attempt: Vec<OsString>,
 }
 
-pub(crate) fn run(args: UpdateArgs, cx: &Context) -> Result<(), Error> {
+pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     args.value.check()?;
     if !args.positional_attempt.is_empty() {
         return Err(never_from_an_argument().hint("usage: secrets update TAG"));

@@ -34,7 +34,7 @@ pub(super) struct ValueArgs {
     /// What people try; refused without being repeated
     #[arg(long = "value", aliases = ["secret", "password", "token"], hide = true,
           num_args = 0..=1, value_name = "X")]
-    value_attempt: Option<Option<OsString>>,
+    value_attempt: Option<Vec<OsString>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
@@ -87,7 +87,7 @@ impl ValueArgs {
                 .map(|(bytes, _)| bytes)
                 .map_err(|error| Error::new(Kind::Failure, format!("cannot read `{}`: {error}", path.display())))?,
             None if input::stdin_is_terminal() => prompt::value(question)?,
-            _ => self.from_stdin()?,
+            _ => self.stdin()?,
         };
         SecretValue::new(bytes, self.allow_empty).map_err(|why| {
             let error = Error::usage(format!("{why}; nothing was stored"));
@@ -95,7 +95,7 @@ impl ValueArgs {
         })
     }
 
-    fn from_stdin(&self) -> Result<SecretBytes, Error> {
+    fn stdin(&self) -> Result<SecretBytes, Error> {
         // Two bytes more than a value: a newline at the end is not counted.
         let mut bytes = input::stdin(SecretValue::MAX + 2)
             .map_err(|error| Error::new(Kind::Failure, format!("cannot read stdin: {error}")))?;

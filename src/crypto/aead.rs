@@ -41,6 +41,7 @@ impl Key {
     }
 
     /// `EXP(K, label, ctx)`: derives another key.
+    #[must_use]
     pub fn expand(&self, label: &str, context: &[u8]) -> Self {
         let mut key = Self([0; 32]);
         self.expand_into(label, &[context], &mut key.0);
@@ -58,7 +59,7 @@ impl Key {
         info.extend_from_slice(b"secrets/v1/");
         info.extend_from_slice(label.as_bytes());
         info.push(0);
-        context.iter().for_each(|part| info.extend_from_slice(part));
+        info.extend(context.iter().copied().flatten());
         let expander = Hkdf::<Sha256>::from_prk(&self.0).ok();
         let done = expander.and_then(|hkdf| hkdf.expand(&info, out).ok());
         debug_assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");

@@ -104,7 +104,7 @@ impl Passphrase {
         different.sort_unstable();
         different.dedup();
         let weak = length < 12 || different.len() < 5;
-        different.iter_mut().for_each(|c| *c = '\0');
+        different.fill('\0');
         weak
     }
 

@@ -479,6 +479,7 @@ impl Transaction for Open<'_> {
 }
 
 /// Turns SQLite's error into ours, dropping its text.
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
 fn translate(error: rusqlite::Error) -> StoreError {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
         return StoreError::Damaged("file");

@@ -26,7 +26,6 @@ pub use source::Template;
 use crate::model::Tag;
 use crate::vault::VaultError;
 use filter::FilterError;
-use grammar::Malformed;
 
 /// Something about one placeholder, and where it stands.
 #[derive(Debug)]
@@ -60,12 +59,6 @@ pub struct UnknownTag {
 /// Why a template was not rendered. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// Placeholders that plainly meant us and are not well formed
-    #[error("{} placeholders are not well formed", .0.total)]
-    Malformed(Findings<Malformed>),
-    /// Placeholders that name no secret
-    #[error("{} placeholders name no secret", .0.total)]
-    Unknown(Findings<UnknownTag>),
     /// A filter that cannot take a value; the tag says whose
     #[error("`{tag}`: {why}")]
     Filter {

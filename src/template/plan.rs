@@ -3,7 +3,7 @@
 //! A first pass gathers what a template refers to; then all values are opened, from one state of the vault, and filtered;
 //! only then a second pass writes. Memory grows with the different references, never with the template.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::filter::{Filter, FilterError, LARGEST};
@@ -164,11 +164,6 @@ impl Resolved {
             _ => None,
         })?;
         Ok(Some(findings))
-    }
-
-    /// Different tags that name no secret.
-    pub fn missing(&self) -> HashSet<&TagKey> {
-        self.missing.keys().collect()
     }
 
     /// Writes the template with every placeholder replaced; an unknown or malformed one stays as it is.

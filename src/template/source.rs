@@ -91,6 +91,7 @@ impl Template {
     }
 
     /// Notes what stdin is redirected from.
+    #[must_use]
     pub fn with_identity(mut self, identity: Option<(u64, u64)>) -> Self {
         self.identity = identity;
         self

@@ -60,11 +60,11 @@ const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const LABEL: Style = Style::new().bold();
 
 impl Ui {
-    pub(crate) fn new(json: bool, quiet: bool, color: ColorWhen, no_color: bool, force_color: bool) -> Self {
+    pub(crate) fn new(json: bool, quiet: bool, color: ColorWhen) -> Self {
         let wanted = |terminal: bool| match color {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
-            ColorWhen::Auto => !no_color && (force_color || terminal),
+            ColorWhen::Auto => terminal,
         };
         Self {
             json,

@@ -179,7 +179,7 @@ pub(super) fn find<'s>(
     let missing = |nearest| VaultError::NoSecret { wanted: wanted.clone(), project: project.clone(), nearest };
     match wanted {
         SecretRef::Id(id) => {
-            let (at, found) = state.by_id(snapshot, &id.0)?.ok_or_else(|| missing(None))?;
+            let (at, found) = state.by_id(snapshot, id.0)?.ok_or_else(|| missing(None))?;
             Ok((state.project(snapshot, at)?, found))
         }
         SecretRef::Tag(tag) => {

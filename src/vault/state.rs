@@ -51,18 +51,18 @@ impl State {
     }
 
     /// Finds a record by its id. `None` is proven: every head and every bucket has been verified.
-    pub(super) fn by_id(&self, snapshot: &dyn Snapshot, rid: &RecordId) -> Result<Option<(usize, Found)>, VaultError> {
-        if let Some((pid, tag_ix)) = snapshot.locate(rid)? {
+    pub(super) fn by_id(&self, snapshot: &dyn Snapshot, rid: RecordId) -> Result<Option<(usize, Found)>, VaultError> {
+        if let Some((pid, tag_ix)) = snapshot.locate(&rid)? {
             let row = self.rows.iter().position(|row| row.pid == pid);
             let at = row.ok_or(CryptoError::Damaged("the table of records"))?;
             let project = self.project(snapshot, at)?;
-            let found = project.by_index(snapshot, &tag_ix)?.filter(|found| found.record.rid == *rid);
+            let found = project.by_index(snapshot, &tag_ix)?.filter(|found| found.record.rid == rid);
             return found.map(|found| Some((at, found))).ok_or_else(|| project.damaged("a bucket"));
         }
         for at in 0..self.rows.len() {
             let project = self.project(snapshot, at)?;
             for bucket in 0..=u8::MAX {
-                if project.bucket(snapshot, bucket)?.iter().any(|leaf| leaf.rid == *rid) {
+                if project.bucket(snapshot, bucket)?.iter().any(|leaf| leaf.rid == rid) {
                     return Err(project.damaged("the index of ids"));
                 }
             }

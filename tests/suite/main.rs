@@ -1,6 +1,6 @@
 //! One test binary: a file for each command and each promise.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines)]
-#![allow(missing_docs, unreachable_pub)]
+#![allow(missing_docs, unreachable_pub, dead_code)]
 
 mod get;
 mod support;
