@@ -16,13 +16,13 @@ use crate::vault::{Locked, Vault, VaultError, Written};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// The vault's file [env: `SECRETS_VAULT`] [default: secrets/vault.db in the data directory]
+    /// The vault's file [env: SECRETS_VAULT] [default: secrets/vault.db in the data directory]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     vault: Option<PathBuf>,
-    /// The current project [env: `SECRETS_PROJECT`] [default: that of the nearest .secrets.toml, else `default`]
+    /// The current project [env: SECRETS_PROJECT] [default: that of the nearest .secrets.toml, else `default`]
     #[arg(short, long, global = true, value_name = "NAME")]
     project: Option<ProjectName>,
-    /// Read the passphrase from a file [env: `SECRETS_PASSPHRASE_FILE`]
+    /// Read the passphrase from a file [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     passphrase_file: Option<PathBuf>,
     /// Print results and errors as JSON
@@ -31,7 +31,7 @@ pub(crate) struct GlobalArgs {
     /// Print no status lines
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// When to use colour [env: `NO_COLOR`, `CLICOLOR_FORCE`]
+    /// When to use colour [env: NO_COLOR, CLICOLOR_FORCE]
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     pub(crate) color: ColorWhen,
 }
