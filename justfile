@@ -1,0 +1,44 @@
+# What is checked before a commit is what .ci/run checks.
+
+# fmt, clippy, tests, docs, licences, vectors, man pages: everything but the long runs
+check: fmt lint test doc deny vectors man shell
+
+fmt:
+    cargo fmt --check
+
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# the README's second command
+test:
+    cargo test
+
+# tests that take minutes: every byte flipped, 1,000 kills, 100,000 templates
+test-long:
+    cargo test --locked --release -- --ignored
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+# licences, bans and sources; advisories where a database is at hand: `cargo deny check advisories`
+deny:
+    cargo deny --locked check licenses bans sources
+
+# the second implementation of docs/format.md recomputes every known answer
+vectors:
+    python3 tests/vectors/check.py
+
+# man pages under a linter
+man:
+    for page in man/*.1; do mandoc -T lint -W warning "$page" || exit 1; done
+
+shell:
+    shellcheck .ci/run examples/demo.sh benches/whole-process.sh tests/completions.sh
+
+# writes man pages and completions anew
+generate:
+    SECRETS_GENERATE=1 cargo test --locked --test suite generated
+
+# figures of docs/performance.md
+bench:
+    benches/whole-process.sh

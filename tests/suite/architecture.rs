@@ -1,0 +1,165 @@
+//! The house's rules: imports point down, no orphan file, every file says what it is, only one file is unsafe.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms from the roof to the cellar. A file may name rooms below its own, and its own row.
+const ROWS: [&[&str]; 10] = [
+    &["cli"],
+    &["commands"],
+    &["context"],
+    &["error"],
+    &["ui", "config"],
+    &["template"],
+    &["vault"],
+    &["store"],
+    &["crypto"],
+    &["model"],
+];
+
+/// From this room down: no argument parser, no environment, no terminal, no exit.
+const CORE: &str = "template";
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 30);
+    found
+}
+
+/// The room of a file: its first folder, or its own name.
+fn room(path: &Path) -> String {
+    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn row(room: &str) -> Option<usize> {
+    ROWS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// The code without its unit tests, comments and the text of strings.
+fn code(text: &str) -> String {
+    let tested = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    tested.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+/// Rooms that a text names by `crate::room`, also inside braces: `use crate::{model, vault::Vault}`.
+fn named_rooms(code: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for part in code.split("crate::").skip(1) {
+        let names = match part.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap().split(',').map(str::trim).collect(),
+            None => vec![part],
+        };
+        for name in names {
+            let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+            rooms.insert(name[..end].to_owned());
+        }
+    }
+    rooms
+}
+
+#[test]
+fn imports_point_down() {
+    let mut checked = 0;
+    for (path, text) in sources() {
+        let Some(own) = row(&room(&path)) else {
+            assert!(["lib", "main"].contains(&room(&path).as_str()), "{} belongs to no row", path.display());
+            continue;
+        };
+        for named in named_rooms(&code(&text)) {
+            let there = row(&named).unwrap_or_else(|| panic!("{}: `{named}` is no room", path.display()));
+            assert!(there >= own, "{} reaches up to `{named}`", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 60, "only {checked} imports were seen");
+}
+
+#[test]
+fn the_core_knows_no_terminal() {
+    let core = row(CORE).unwrap();
+    for (path, text) in sources() {
+        if row(&room(&path)).is_none_or(|row| row < core) {
+            continue;
+        }
+        for word in ["clap", "std::env", "rpassword", "anstyle", "terminal_size", "process::exit", "stdout()", "stderr()"] {
+            assert!(!code(&text).contains(word), "{} uses {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_one_file_knows_each_of_these() {
+    for (word, owner) in [
+        ("rusqlite", "store/sqlite.rs"),
+        ("unsafe", "crypto/memory.rs"),
+        ("aes_gcm", "crypto/aead.rs"),
+        ("argon2::", "crypto/"),
+        ("env::var", "config.rs"),
+        ("rpassword", "ui/prompt.rs"),
+        ("comfy_table", "ui/table.rs"),
+    ] {
+        for (path, text) in sources() {
+            let allowed = path.to_string_lossy().contains(owner);
+            assert!(allowed || !code(&text).contains(word), "{} names {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_an_orphan() {
+    let all = sources();
+    for (path, _) in &all {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let folder = path.parent().unwrap();
+        let (module, parent) = match stem.as_str() {
+            "lib" | "main" => continue,
+            "mod" => (folder.file_name().unwrap().to_string_lossy().into_owned(), folder.parent().unwrap()),
+            _ => (stem, folder),
+        };
+        let declared = all.iter().any(|(other, text)| {
+            let declares = other.parent() == Some(parent) && ["mod.rs", "lib.rs"].iter().any(|name| other.ends_with(name));
+            declares && code(text).lines().any(|line| line.trim_end().ends_with(&format!("mod {module};")))
+        });
+        assert!(declared, "{} is part of nothing", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{} opens without saying what it is", path.display());
+    }
+}
+
+#[test]
+fn no_file_has_become_a_cupboard() {
+    for (path, text) in sources() {
+        let lines = code(&text).lines().filter(|line| !line.trim().is_empty()).count();
+        assert!(lines <= 450, "{} has {lines} lines of code: split it", path.display());
+    }
+}
+
+#[test]
+fn every_file_of_this_suite_runs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    let main = fs::read_to_string(folder.join("main.rs")).unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let stem = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(stem == "main" || main.contains(&format!("mod {stem};")), "tests/suite/{stem}.rs does not run");
+    }
+}

@@ -1,0 +1,144 @@
+//! A small vault whose root key the test knows: thousands of damaged copies are opened without a key derivation each.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use terminal_secrets::crypto::CryptoError;
+use terminal_secrets::crypto::kdf::KdfParams;
+use terminal_secrets::crypto::keys::{RootKey, Slot, VaultRow};
+use terminal_secrets::model::Tag;
+use terminal_secrets::store::{SqliteStore, StoreError};
+use terminal_secrets::vault::{Changes, Locked, Reveal, Revealed, Vault, VaultError};
+
+use crate::support::{passphrase, project, secret, value};
+
+/// What the fixture holds: project, tag, value.
+pub const SECRETS: [(&str, &str, &str); 3] =
+    [("alpha", "one", "m4rker-one-9f2c71d0"), ("alpha", "two", "m4rker-two-51be88a3"), ("beta", "three", "m4rker-3")];
+
+const ROOT: [u8; 32] = [7; 32];
+
+/// The fixture's root key.
+pub fn root() -> RootKey {
+    RootKey::from_bytes(&ROOT)
+}
+
+/// The row and the slot of a vault with that root key.
+pub fn vault_rows() -> (VaultRow, Slot) {
+    let mut row = VaultRow { vault_id: [9; 16], suite: 1, root_seq: 1, root_mac: Vec::new() };
+    let slot = Slot::create(&passphrase(), KdfParams::LEAST, &row.vault_id, &root()).unwrap();
+    row.root_mac = root().mac(&row, std::slice::from_ref(&slot), &[], &[]).to_vec();
+    (row, slot)
+}
+
+/// The file as it was before `one` got its present value, and as it is now.
+static FILES: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("vault.db");
+    let (row, slot) = vault_rows();
+    let vault = Locked::over(Box::new(SqliteStore::create(&path, &row, &slot).unwrap())).unlocked(root());
+    for (name, tag, text) in SECRETS {
+        let text = if tag == "one" { "m4rker-old" } else { text };
+        vault.create(&project(name), secret(tag, text.as_bytes())).unwrap();
+    }
+    let before = fs::read(&path).unwrap();
+    let changes = Changes { value: Some(value(SECRETS[0].2.as_bytes())), ..Changes::default() };
+    vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
+    (before, fs::read(&path).unwrap())
+});
+
+/// A copy of the fixture in a directory of its own.
+pub struct Specimen {
+    directory: TempDir,
+}
+
+impl Specimen {
+    pub fn new() -> Self {
+        Self::of(&FILES.1)
+    }
+
+    /// As it was before `one` got its present value.
+    pub fn earlier() -> Self {
+        Self::of(&FILES.0)
+    }
+
+    pub fn of(bytes: &[u8]) -> Self {
+        let specimen = Self { directory: TempDir::new().unwrap() };
+        specimen.overwrite(bytes);
+        specimen
+    }
+
+    /// Puts other bytes in the file's place, and nothing beside it.
+    pub fn overwrite(&self, bytes: &[u8]) {
+        for name in ["vault.db-journal", "vault.db-wal", "vault.db-shm", "vault.db-compact"] {
+            let _ = fs::remove_file(self.directory.path().join(name));
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.path());
+        file.unwrap().write_all(bytes).unwrap();
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("vault.db")
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        fs::read(self.path()).unwrap()
+    }
+
+    /// Opens it with the root key that the test knows: no slot is read.
+    pub fn vault(&self) -> Result<Vault, VaultError> {
+        Ok(Locked::open(&self.path())?.unlocked(root()))
+    }
+
+    /// What somebody with a database shell can do to the file.
+    pub fn sql(&self, statements: &str) {
+        self.connection().execute_batch(statements).unwrap();
+    }
+
+    pub fn connection(&self) -> Connection {
+        let connection = Connection::open(self.path()).unwrap();
+        // Writable schema, as an attacker needs it; the bundled SQLite refuses it only in defensive mode.
+        connection.execute_batch("PRAGMA writable_schema = ON; PRAGMA trusted_schema = ON").unwrap();
+        connection
+    }
+}
+
+/// The exit code that `src/error.rs` gives a failure of the vault.
+pub fn code(error: &VaultError) -> u8 {
+    match error {
+        VaultError::Store(StoreError::Missing(_)) | VaultError::NoSecret { .. } | VaultError::NoProject { .. } => 3,
+        VaultError::Store(StoreError::Exists(_))
+        | VaultError::Exists(_)
+        | VaultError::ProjectExists(_)
+        | VaultError::Changed(_)
+        | VaultError::SameTarget(..) => 4,
+        VaultError::Crypto(CryptoError::WrongPassphrase) => 5,
+        VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_))
+        | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
+        | VaultError::Record { .. }
+        | VaultError::Project { .. } => 6,
+        VaultError::Store(StoreError::Unsafe { .. }) => 7,
+        VaultError::Store(StoreError::BadPath(_)) | VaultError::OntoItself(_) => 2,
+        VaultError::Store(_) | VaultError::Crypto(_) => 1,
+    }
+}
+
+/// The value of a tag; `None` where there is no such secret.
+pub fn reveal(vault: &Vault, name: &str, tag: &str) -> Result<Option<Vec<u8>>, VaultError> {
+    let name = project(name);
+    let revealed = vault.scope(&name).reveal(&[Tag::parse(tag).unwrap()])?;
+    Ok(revealed.into_iter().next().and_then(|answer| match answer {
+        Revealed::Value(value) => Some(value.expose().to_vec()),
+        Revealed::Missing { .. } => None,
+    }))
+}

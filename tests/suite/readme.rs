@@ -1,0 +1,132 @@
+//! README.md's blocks do what they show.
+//!
+//! `console` blocks run in order in one sandbox, each command on a pseudo-terminal of 80 columns, as a reader would see
+//! it. What changes from run to run (hints of generated values, ids, dates) is compared by its shape.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{PASSPHRASE, Sandbox};
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The blocks of one language.
+fn blocks(language: &str) -> Vec<String> {
+    let text = readme();
+    let opening = format!("```{language}\n");
+    text.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// Command lines and what is shown below each.
+fn steps(block: &str) -> Vec<(String, String)> {
+    let mut steps: Vec<(String, String)> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => steps.push((command.to_owned(), String::new())),
+            (None, Some((_, output))) => *output += &format!("{line}\n"),
+            (None, None) => panic!("a block begins with output: {line}"),
+        }
+    }
+    steps
+}
+
+/// Replaces what is different in every run.
+fn shape(output: &str) -> String {
+    let word = |word: &str| {
+        let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
+        if word.strip_prefix("se").is_some_and(|rest| rest.len() == 16 && hex(rest)) {
+            "ID".to_owned()
+        } else if word.len() == 10 && word.chars().filter(|c| *c == '-').count() == 2 {
+            "DATE".to_owned()
+        } else if word.split_once('…').is_some_and(|(start, end)| start.len() == 4 && hex(start) && hex(end)) {
+            "HINT".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    output.lines().map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+fn on_a_terminal(sandbox: &Sandbox, command: &str) -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_secrets")).parent().unwrap();
+    let output = Command::new("script")
+        .args(["-qec", &format!("stty cols 80; {command}"), "/dev/null"])
+        .current_dir(sandbox.path(""))
+        .env_clear()
+        .env("HOME", sandbox.path(""))
+        .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", binary.display()))
+        .env("SECRETS_PASSPHRASE", PASSPHRASE)
+        .env("SHELL", "/bin/sh")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let home = format!("{}/", sandbox.path("").display());
+    String::from_utf8(output.stdout).unwrap().replace('\r', "").replace(&home.replace("//", "/"), "/home/you/")
+}
+
+#[test]
+fn the_tour_shows_what_happens() {
+    let sandbox = Sandbox::empty();
+    let mut count = 0;
+    for block in blocks("console") {
+        for (command, expected) in steps(&block) {
+            // The cheapest key derivation: the tour is about words.
+            let cheap = " init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1";
+            let found = on_a_terminal(&sandbox, &command.replace("secrets init", &format!("secrets{cheap}")));
+            let found = found.replace("warning: these key derivation parameters make guessing cheaper than the default ones\n", "");
+            assert_eq!(shape(&found), shape(&expected), "$ {command}");
+            count += 1;
+        }
+    }
+    assert!(count >= 14, "only {count} commands were run");
+}
+
+#[test]
+fn the_demo_ends_as_shown() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg("sh examples/demo.sh 2>&1")
+        .current_dir(root)
+        .env("SECRETS", env!("CARGO_BIN_EXE_secrets"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let shown = blocks("text").remove(0);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.ends_with(&shown), "{printed}");
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_man_page() {
+    let sections = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sections.roff")).unwrap();
+    let status = sections.split(".SH ENVIRONMENT").next().unwrap();
+    let manual: Vec<&str> = status.lines().filter_map(|line| line.strip_prefix(".B ")).collect();
+    let manual: Vec<&str> = manual.into_iter().filter(|word| word.parse::<u8>().is_ok()).collect();
+    let text = readme();
+    let table = text.split("| exit code | |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let shown: Vec<&str> = table.lines().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+    let shown: Vec<&str> = shown.into_iter().filter(|word| word.parse::<u8>().is_ok()).collect();
+    assert_eq!(shown, manual);
+    assert_eq!(manual, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130"]);
+}
+
+#[test]
+fn every_linked_file_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut checked = 0;
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/format.md"] {
+        let path = root.join(page);
+        for link in fs::read_to_string(&path).unwrap().split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if !target.contains("://") && !target.is_empty() {
+                assert!(path.parent().unwrap().join(target).exists(), "{page} links to {target}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 10);
+}
