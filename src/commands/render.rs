@@ -1,5 +1,6 @@
 //! `secrets render`: replaces placeholders, all or none, into a file or onto stdout.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -119,7 +120,10 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
             let stat = fstat(rustix::stdio::stdin()).ok();
             let regular = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
             let identity = regular.map(|stat| (stat.st_dev, stat.st_ino));
-            Ok(Template::from_reader("stdin", io::stdin().lock())?.with_identity(identity))
+            // Not through std's stdin, whose buffer is small for a template of gigabytes.
+            let stdin = rustix::io::dup(rustix::stdio::stdin())
+                .map_err(|errno| Error::new(Kind::Failure, format!("cannot read stdin: {errno}")))?;
+            Ok(Template::from_reader("stdin", File::from(stdin))?.with_identity(identity))
         }
     }
 }

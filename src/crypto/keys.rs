@@ -225,7 +225,8 @@ pub struct Keyring {
     pub signing: Key,
     /// The project's name
     pub name: ProjectName,
-    tag_index: Key,
+    /// HMAC under the tag index's key, about to take its first byte: a list computes one index a record
+    tag_index: Hmac<Sha256>,
 }
 
 impl Keyring {
@@ -236,13 +237,13 @@ impl Keyring {
 
     /// Puts a key ring together from its parts.
     pub fn new(pid: &ProjectId, metadata: Key, value: Key, signing: Key, name: ProjectName) -> Self {
-        let tag_index = metadata.expand("tag-index", pid);
+        let tag_index = keyed(&metadata.expand("tag-index", pid));
         Self { metadata, value, signing, name, tag_index }
     }
 
     /// The blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. Its first byte is the bucket.
     pub fn tag_ix(&self, key: &TagKey) -> [u8; 16] {
-        let mut mac = keyed(&self.tag_index);
+        let mut mac = self.tag_index.clone();
         mac.update(key.as_str().as_bytes());
         let full: [u8; 32] = mac.finalize().into_bytes().into();
         let mut index = [0; 16];

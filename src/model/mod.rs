@@ -41,7 +41,7 @@ impl Timestamp {
         let last = jiff::Timestamp::MAX;
         let moment =
             i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(last);
-        moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+        format!("{moment:.3}")
     }
 
     /// For people: `2026-11-21 09:30:00 UTC`.

@@ -59,7 +59,7 @@ pub struct TagKey(String);
 
 impl TagKey {
     fn of(tag: &str) -> Self {
-        Self(tag.to_ascii_lowercase().replace('-', "_"))
+        Self(tag.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect())
     }
 
     /// The key's text.

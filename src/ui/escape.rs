@@ -45,6 +45,10 @@ impl serde_json::ser::Formatter for PlainJson {
         writer: &mut W,
         fragment: &str,
     ) -> std::io::Result<()> {
+        // Nearly every string: serde has escaped the controls of ASCII, so only DEL could be left.
+        if fragment.is_ascii() && !fragment.contains('\x7f') {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut clean = 0;
         for (at, c) in fragment.char_indices().filter(|(_, c)| is_hostile(*c)) {
             writer.write_all(&fragment.as_bytes()[clean..at])?;

@@ -10,7 +10,7 @@ use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId, RootKey};
 use crate::crypto::random;
 use crate::crypto::record::Record;
-use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, Timestamp};
+use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
 use crate::store::{Change, Snapshot, Transaction};
 
 /// A project in the making or in change, within one transaction.
@@ -31,6 +31,18 @@ impl<'a> Edit<'a> {
             self.leaves.insert(bucket, self.project.bucket(snapshot, bucket)?);
         }
         Ok(self.leaves.entry(bucket).or_default())
+    }
+
+    /// The secret of a tag, as the edit stands.
+    pub(super) fn find(&mut self, snapshot: &dyn Snapshot, key: &TagKey) -> Result<Option<Secret>, VaultError> {
+        let tag_ix = self.project.keyring.tag_ix(key);
+        let leaves = self.leaves(snapshot, tag_ix[0])?;
+        let Ok(at) = leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(&tag_ix)) else {
+            return Ok(None);
+        };
+        let leaf = leaves[at];
+        let found = self.project.by_leaf(snapshot, &leaf)?;
+        Ok(Some(self.project.secret(found)))
     }
 
     /// Stores a new secret under a new id.
@@ -177,7 +189,7 @@ fn free_id(snapshot: &dyn Transaction) -> Result<RecordId, VaultError> {
     loop {
         let rid: RecordId = random::array()?;
         if snapshot.locate(&rid)?.is_none() {
-            return Ok(SecretId(rid).0);
+            return Ok(rid);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::edit::{Edit, Unborn};
 use super::state::{Found, Project, State};
 use super::{Reveal, Revealed, Vault, VaultError, Written, nearest};
+use crate::crypto::CryptoError;
 use crate::crypto::keys::ProjectId;
 use crate::model::{Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, Timestamp};
 use crate::store::Snapshot;
@@ -38,6 +39,18 @@ const SUGGEST_AMONG: u64 = 10_000;
 impl Vault {
     /// Stores a new secret; the project comes to be with its first one.
     pub fn create(&self, project: &ProjectName, new: NewSecret) -> Result<Written<Secret>, VaultError> {
+        let written = self.create_all(project, [new])?;
+        // One went in, so one comes out.
+        let secret = written.value.into_iter().next().ok_or(CryptoError::Damaged("a new secret"))?;
+        Ok(Written { value: secret, compaction_due: written.compaction_due })
+    }
+
+    /// Stores new secrets in one transaction: all of them, or none where one's tag is taken.
+    pub fn create_all(
+        &self,
+        project: &ProjectName,
+        new: impl IntoIterator<Item = NewSecret>,
+    ) -> Result<Written<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = State::read(&*transaction, &self.root)?;
         let unborn;
@@ -49,18 +62,18 @@ impl Vault {
                 unborn.project(&state)
             }
         };
-        if target.head.count > 0
-            && let Some(existing) = target.by_tag(&*transaction, &new.tag.key())?
-        {
-            return Err(VaultError::Exists(vec![target.secret(existing)]));
-        }
         let now = Timestamp::now();
-        let NewSecret { tag, name, description, value } = new;
-        let metadata = Metadata { tag, name, description, hint: value.hint(), created: now, updated: now };
         let mut edit = Edit::new(target);
-        let secret = edit.add(&mut *transaction, metadata, &value)?;
+        let mut secrets = Vec::new();
+        for NewSecret { tag, name, description, value } in new {
+            if let Some(existing) = edit.find(&*transaction, &tag.key())? {
+                return Err(VaultError::Exists(vec![existing]));
+            }
+            let metadata = Metadata { tag, name, description, hint: value.hint(), created: now, updated: now };
+            secrets.push(edit.add(&mut *transaction, metadata, &value)?);
+        }
         edit.sign(&mut *transaction)?;
-        Ok(Written::new(secret, transaction.commit()?))
+        Ok(Written::new(secrets, transaction.commit()?))
     }
 
     /// One secret's metadata.
@@ -90,19 +103,20 @@ impl Vault {
     ) -> Result<Vec<Secret>, VaultError> {
         let snapshot = self.store.read()?;
         let state = State::read(&*snapshot, &self.root)?;
+        let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
+        let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
+        places.sort_by_key(|at| &state.keyrings[*at].name);
         let mut secrets = Vec::new();
-        for (at, keyring) in state.keyrings.iter().enumerate() {
-            if project.is_some_and(|name| *name != keyring.name) {
-                continue;
-            }
+        for at in places {
             let project = state.project(&*snapshot, at)?;
+            let first = secrets.len();
             project.each(&*snapshot, |found| {
                 if keep(&found.metadata) {
                     secrets.push(project.secret(found));
                 }
             })?;
+            secrets[first..].sort_by_cached_key(|secret| secret.metadata.tag.key());
         }
-        secrets.sort_by_cached_key(|secret| (secret.project.clone(), secret.metadata.tag.key()));
         Ok(secrets)
     }
 

@@ -146,11 +146,13 @@ impl<'a> Project<'a> {
 
     fn by_index(&self, snapshot: &dyn Snapshot, tag_ix: &[u8; 16]) -> Result<Option<Found>, VaultError> {
         let leaves = self.bucket(snapshot, tag_ix[0])?;
-        let Some(leaf) = leaves.iter().find(|leaf| leaf.tag_ix == *tag_ix) else {
-            return Ok(None);
-        };
-        match snapshot.record(&self.row.pid, tag_ix)? {
-            Some(record) if record.leaf == leaf.leaf && record.rid == leaf.rid => self.opened(record).map(Some),
+        leaves.iter().find(|leaf| leaf.tag_ix == *tag_ix).map(|leaf| self.by_leaf(snapshot, leaf)).transpose()
+    }
+
+    /// The record of a verified leaf.
+    pub(super) fn by_leaf(&self, snapshot: &dyn Snapshot, leaf: &Leaf) -> Result<Found, VaultError> {
+        match snapshot.record(&self.row.pid, &leaf.tag_ix)? {
+            Some(record) if record.leaf == leaf.leaf && record.rid == leaf.rid => self.opened(record),
             _ => Err(self.damaged("a record")),
         }
     }

@@ -96,7 +96,9 @@ fn the_core_knows_no_terminal() {
         if row(&room(&path)).is_none_or(|row| row < core) {
             continue;
         }
-        for word in ["clap", "std::env", "rpassword", "anstyle", "terminal_size", "process::exit", "stdout()", "stderr()"] {
+        for word in
+            ["clap", "std::env", "rpassword", "anstyle", "terminal_size", "process::exit", "stdout()", "stderr()"]
+        {
             assert!(!code(&text).contains(word), "{} uses {word}", path.display());
         }
     }
@@ -132,7 +134,8 @@ fn no_file_is_an_orphan() {
             _ => (stem, folder),
         };
         let declared = all.iter().any(|(other, text)| {
-            let declares = other.parent() == Some(parent) && ["mod.rs", "lib.rs"].iter().any(|name| other.ends_with(name));
+            let declares =
+                other.parent() == Some(parent) && ["mod.rs", "lib.rs"].iter().any(|name| other.ends_with(name));
             declares && code(text).lines().any(|line| line.trim_end().ends_with(&format!("mod {module};")))
         });
         assert!(declared, "{} is part of nothing", path.display());

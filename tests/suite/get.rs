@@ -1,6 +1,56 @@
 //! `secrets get`: metadata and hint, never the value.
 
-use crate::support::Sandbox;
+use terminal_secrets::model::{Description, Name};
+use terminal_secrets::vault::Changes;
+
+use crate::support::{Sandbox, project, secret};
+
+#[test]
+fn get_shows_metadata_and_hint() {
+    let sandbox = Sandbox::with_secrets(&[("api-token", "t0ps3cret-t0ps3cret")]);
+    let changes = Changes {
+        name: Some(Name::parse("Stripe, live").unwrap()),
+        description: Some(Description::parse("rotated\nevery May").unwrap()),
+        value: None,
+    };
+    let changed = sandbox.vault().update(&project("default"), &"api-token".parse().unwrap(), None, changes).unwrap();
+    let secret = changed.value;
+    let m = &secret.metadata;
+    sandbox.run(["get", "api-token"]).succeeds().stdout(format!(
+        "tag          api-token\n\
+         name         Stripe, live\n\
+         description  rotated\n             every May\n\
+         project      default\n\
+         hint         t0…et\n\
+         id           {}\n\
+         created      {}\n\
+         updated      {}\n",
+        secret.id,
+        m.created.for_people(),
+        m.updated.for_people()
+    ));
+}
+
+#[test]
+fn get_finds_a_tag_by_any_spelling_and_shows_the_first_one() {
+    let sandbox = Sandbox::with_secrets(&[("my-secret", "x")]);
+    for spelling in ["my-secret", "my_secret", "MY_SECRET", "My-Secret"] {
+        sandbox.run(["get", spelling]).succeeds().stdout_has("tag          my-secret\n");
+    }
+}
+
+#[test]
+fn get_by_id_looks_in_every_project_and_by_tag_in_the_current_one() {
+    let sandbox = Sandbox::new();
+    let stored = sandbox.vault().create(&project("other"), secret("key", b"x")).unwrap();
+    let id = stored.value.id.to_string();
+    sandbox.run(["get", &id]).succeeds().stdout_has("project      other\n");
+    sandbox.run(["get", "key", "--project", "other"]).succeeds().stdout_has(&id);
+    sandbox
+        .run(["get", "key"])
+        .fails_with(3)
+        .stderr("error: no secret `key` in project `default`\nhint: `secrets list` shows what is there\n");
+}
 
 #[test]
 fn get_offers_the_nearest_tag() {
@@ -10,4 +60,29 @@ fn get_offers_the_nearest_tag() {
         .fails_with(3)
         .stdout("")
         .stderr("error: no secret `api-tokem` in project `default`\nhint: did you mean `api-token`?\n");
+}
+
+#[test]
+fn get_of_an_id_that_is_nowhere_says_so() {
+    Sandbox::with_secrets(&[("key", "x")])
+        .run(["get", "se0123456789abcdef"])
+        .fails_with(3)
+        .stderr("error: no secret `se0123456789abcdef` in any project\nhint: `secrets list` shows what is there\n");
+}
+
+#[test]
+fn get_refuses_what_is_no_tag() {
+    let sandbox = Sandbox::new();
+    for bad in ["a b", "ä", "a.b", "_", "a/b"] {
+        sandbox.run(["get", bad]).fails_with(2).stderr_has("error: `<TAG|ID>` is not well formed: ");
+    }
+}
+
+#[test]
+fn get_without_a_vault_says_how_to_make_one() {
+    let sandbox = Sandbox::empty();
+    let path = sandbox.vault_path();
+    let expected = format!("error: no vault at `{}`\nhint: make one with `secrets init`\n", path.display());
+    sandbox.run(["get", "key"]).fails_with(3).stderr(&expected);
+    assert!(!path.exists(), "looking for a vault does not make one");
 }

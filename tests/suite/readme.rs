@@ -76,7 +76,8 @@ fn the_tour_shows_what_happens() {
             // The cheapest key derivation: the tour is about words.
             let cheap = " init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1";
             let found = on_a_terminal(&sandbox, &command.replace("secrets init", &format!("secrets{cheap}")));
-            let found = found.replace("warning: these key derivation parameters make guessing cheaper than the default ones\n", "");
+            let found = found
+                .replace("warning: these key derivation parameters make guessing cheaper than the default ones\n", "");
             assert_eq!(shape(&found), shape(&expected), "$ {command}");
             count += 1;
         }

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# The figures of docs/performance.md: whole processes, in one run, as ratios and as CPU time beyond the key derivation.
+#
+# Needs python3 (for CPU time and memory of children) and, for the wall times, hyperfine. Peers and tools that are not
+# installed are skipped. SECRETS_BENCH_LARGE=1 adds the vault of 1,000,000 secrets (a minute and 1 GB of disk).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo build --quiet --release --locked
+target=${CARGO_TARGET_DIR:-target}
+binary=$(realpath "$target/release/secrets")
+# `cargo bench` prints where it built the tool.
+fill=$(cargo bench --locked --bench fill --no-run 2>&1 | sed -n 's/.*(\(.*fill-[0-9a-f]*\)).*/\1/p')
+fill=$(realpath "$fill")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+export SECRETS_PASSPHRASE='correct horse battery staple'
+
+"$fill" vault v100.db 100
+"$fill" vault v10000.db 10000
+"$fill" vault v100000.db 100000
+if [ -n "${SECRETS_BENCH_LARGE:-}" ]; then "$fill" vault v1000000.db 1000000; fi
+"$fill" template t256.tmpl 256
+SECRETS_VAULT=$work/default.db "$binary" init --quiet
+for n in $(seq 1 20); do printf 'value-number-%s' "$n" | SECRETS_VAULT=$work/default.db "$binary" create --quiet --tag "key-$n"; done
+for n in $(seq 1 20); do printf 'KEY_%s={{ secrets.key-%s }}\n' "$n" "$n"; done >twenty.tmpl
+python3 -c '
+for n in range(100000):
+    print("{{" + " " * (n % 7) + f"secrets.secret-{n % 20:07d}" + " " * (n % 5) + "}}")' >many.tmpl
+
+cat >measure.py <<'END'
+"""CPU time and memory of children, medians of several runs; each figure with what it is held against."""
+import os, resource, shutil, statistics, subprocess, sys, time
+
+binary, fill = sys.argv[1:3]
+
+def once(line):
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(line, shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cpu * 1000, wall * 1000
+
+def cpu(line, runs=15):
+    return statistics.median(once("exec " + line)[0] for _ in range(runs))
+
+def wall(line, runs=9):
+    return min(once(line)[1] for _ in range(runs))
+
+def memory(line):
+    script = f"import resource, subprocess; subprocess.run({line!r}, shell=True, check=True, stdout=subprocess.DEVNULL); " \
+             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    return int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout) / 1024
+
+def row(what, figure, goal):
+    print(f"{what:<66} {figure:>20}   {goal}", flush=True)
+
+true = wall("/bin/true", 41)
+row("--version, wall, against /bin/true", f"{wall(f'{binary} --version', 41) / true:.1f}x", "<= 2x")
+
+kdf = cpu(f"{fill} kdf 64 3 4")
+row("default key derivation (64 MiB, t=3, p=4), CPU", f"{kdf:.0f} ms", "")
+if shutil.which("argon2"):
+    reference = cpu("sh -c 'printf passphrase | argon2 somesaltsomesalt -id -t 3 -k 65536 -p 4 -l 32'")
+    row("  the same, against the C reference", f"{kdf / reference:.2f}x", "<= 1.0x")
+default = f"{binary} --vault default.db"
+row("get, default parameters, CPU beyond the KDF", f"{cpu(f'{default} get key-7') - kdf:.1f} ms", "<= 4 ms")
+row("render of 20 placeholders, default parameters, CPU beyond the KDF",
+    f"{cpu(f'{default} render twenty.tmpl') - kdf:.1f} ms", "<= 4 ms")
+
+least = cpu(f"{fill} kdf 19 1 1", 31)
+least_memory = memory(f"exec {fill} kdf 19 1 1")
+row("cheapest key derivation (19 MiB, t=1, p=1), CPU", f"{least:.1f} ms", "")
+for count, goal in [(100, 3), (10_000, 3), (1_000_000, 8)]:
+    if os.path.exists(f"v{count}.db"):
+        line = f"{binary} --vault v{count}.db get secret-0000077"
+        row(f"get among {count:,}, verified, CPU beyond the KDF", f"{cpu(line) - least:.1f} ms", f"<= {goal} ms")
+        row(f"  its memory beyond the KDF's", f"{memory('exec ' + line) - least_memory:.1f} MiB", "<= 32 MiB")
+line = f"{binary} --vault v100000.db list --all --json"
+row("list --all --json of 100,000, CPU beyond the KDF", f"{cpu(line, 7) - least:.0f} ms", "<= 400 ms")
+row("  its memory", f"{memory('exec ' + line):.0f} MiB", "<= 128 MiB")
+
+render = f"{binary} --vault v100.db render"
+small = wall(f"{render} -e '{{{{ secrets.secret-0000001 }}}}'")
+row("render of 100,000 placeholders on 20 secrets, wall beyond one's", f"{wall(f'{render} many.tmpl') - small:.0f} ms", "<= 200 ms")
+for where, sink in [("/dev/null", "> /dev/null"), ("a pipe", "| cat > /dev/null")]:
+    ours, cat = wall(f"{render} t256.tmpl {sink}") - small, wall(f"cat t256.tmpl {sink}")
+    row(f"render of 256 MiB to {where}, throughput against cat", f"{cat / ours:.2f}x", ">= 0.5x")
+growth = memory(f"exec {render} t256.tmpl") - memory(f"exec {render} -e '{{{{ secrets.secret-0000001 }}}}'")
+row("  its memory beyond that of a template of 29 bytes", f"{growth:.1f} MiB", "flat")
+END
+python3 measure.py "$binary" "$fill"
+
+if command -v hyperfine >/dev/null; then
+    echo
+    hyperfine --shell=none --warmup 5 --style basic --export-markdown wall.md \
+        /bin/true "$binary --version" "$binary --vault v100.db get secret-0000077" "$binary --vault default.db get key-7" \
+        >/dev/null 2>&1
+    sed "s#$work/##g; s#$binary#secrets#g" wall.md
+fi

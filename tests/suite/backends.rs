@@ -1,0 +1,230 @@
+//! Stores for tests: one in memory, one that fails at a given call.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use terminal_secrets::crypto::integrity::{Hash, Leaf};
+use terminal_secrets::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, Slot, VaultRow};
+use terminal_secrets::crypto::record::Record;
+use terminal_secrets::store::{Change, Committed, Snapshot, Store, StoreError, Transaction};
+
+/// The rows of a store in memory.
+#[derive(Clone)]
+struct Rows {
+    vault: VaultRow,
+    slots: BTreeMap<Vec<u8>, Slot>,
+    projects: BTreeMap<ProjectId, ProjectRow>,
+    buckets: BTreeMap<(ProjectId, u8), Hash>,
+    records: BTreeMap<(ProjectId, [u8; 16]), Record>,
+    values: BTreeMap<RecordId, Vec<u8>>,
+}
+
+/// A store in memory: a snapshot is a copy, a commit puts the copy in its place.
+#[derive(Clone)]
+pub struct MemoryStore {
+    rows: Rc<RefCell<Rc<Rows>>>,
+}
+
+impl MemoryStore {
+    pub fn new(vault: &VaultRow, slot: &Slot) -> Self {
+        let slots = BTreeMap::from([(slot.slot_id.clone(), slot.clone())]);
+        let (projects, buckets, records, values) = Default::default();
+        let rows = Rows { vault: vault.clone(), slots, projects, buckets, records, values };
+        Self { rows: Rc::new(RefCell::new(Rc::new(rows))) }
+    }
+
+    fn now(&self) -> Ref<'_, Rc<Rows>> {
+        self.rows.borrow()
+    }
+}
+
+impl Store for MemoryStore {
+    fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+        Ok(Box::new(View { store: self, rows: self.now().clone() }))
+    }
+
+    fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
+        Ok(Box::new(View { store: self, rows: self.now().clone() }))
+    }
+
+    fn compact(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+struct View<'a> {
+    store: &'a MemoryStore,
+    rows: Rc<Rows>,
+}
+
+impl Snapshot for View<'_> {
+    fn vault(&self) -> Result<VaultRow, StoreError> {
+        Ok(self.rows.vault.clone())
+    }
+
+    fn slots(&self) -> Result<Vec<Slot>, StoreError> {
+        Ok(self.rows.slots.values().cloned().collect())
+    }
+
+    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
+        Ok(self.rows.projects.values().cloned().collect())
+    }
+
+    fn grants(&self) -> Result<Vec<Grant>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
+        Ok(self.rows.buckets.range((*pid, 0)..=(*pid, 255)).map(|((_, number), hash)| (*number, *hash)).collect())
+    }
+
+    fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
+        let records = self.rows.records.iter().filter(|((owner, tag_ix), _)| owner == pid && tag_ix[0] == bucket);
+        Ok(records.map(|(_, r)| Leaf { tag_ix: r.tag_ix, rid: r.rid, leaf: r.leaf }).collect())
+    }
+
+    fn record(&self, pid: &ProjectId, tag_ix: &[u8; 16]) -> Result<Option<Record>, StoreError> {
+        Ok(self.rows.records.get(&(*pid, *tag_ix)).cloned())
+    }
+
+    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+        let _ =
+            self.rows.records.iter().filter(|((owner, _), _)| owner == pid).all(|(_, record)| visit(record.clone()));
+        Ok(())
+    }
+
+    fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError> {
+        Ok(self.rows.records.iter().find(|(_, record)| record.rid == *rid).map(|(place, _)| *place))
+    }
+
+    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.rows.values.get(rid).cloned())
+    }
+}
+
+impl Transaction for View<'_> {
+    fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+        let rows = Rc::make_mut(&mut self.rows);
+        match change {
+            Change::Vault(vault) => rows.vault = vault.clone(),
+            Change::Slot(slot) => drop(rows.slots.insert(slot.slot_id.clone(), slot.clone())),
+            Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
+            Change::DropProject(pid) => {
+                rows.projects.remove(pid);
+                rows.buckets.retain(|(owner, _), _| owner != pid);
+                for ((owner, _), record) in &rows.records {
+                    if owner == pid {
+                        rows.values.remove(&record.rid);
+                    }
+                }
+                rows.records.retain(|(owner, _), _| owner != pid);
+            }
+            Change::Bucket(pid, number, Some(hash)) => drop(rows.buckets.insert((*pid, number), *hash)),
+            Change::Bucket(pid, number, None) => drop(rows.buckets.remove(&(*pid, number))),
+            Change::Record(pid, record) => drop(rows.records.insert((*pid, record.tag_ix), record.clone())),
+            Change::DropRecord(pid, record) => {
+                rows.records.remove(&(*pid, record.tag_ix));
+                rows.values.remove(&record.rid);
+            }
+            Change::Value(rid, sealed) => drop(rows.values.insert(*rid, sealed.to_vec())),
+        }
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
+        *self.store.rows.borrow_mut() = self.rows;
+        Ok(Committed { compaction_due: false })
+    }
+}
+
+/// Fails at one call out of all, and at the ones after it: a full disk stays full.
+#[derive(Clone)]
+pub struct FailingStore<S> {
+    pub inner: S,
+    pub calls: Rc<Cell<usize>>,
+    pub fails_at: usize,
+    pub with: fn() -> StoreError,
+}
+
+impl<S> FailingStore<S> {
+    fn call(&self) -> Result<(), StoreError> {
+        self.calls.set(self.calls.get() + 1);
+        if self.calls.get() < self.fails_at { Ok(()) } else { Err((self.with)()) }
+    }
+}
+
+/// A snapshot or a transaction whose calls are counted.
+struct Counted<'a, S, T: ?Sized> {
+    store: &'a FailingStore<S>,
+    inner: Box<T>,
+}
+
+impl<S: Store> Store for FailingStore<S> {
+    fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+        self.call()?;
+        Ok(Box::new(Counted { store: self, inner: self.inner.read()? }))
+    }
+
+    fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
+        self.call()?;
+        Ok(Box::new(Counted { store: self, inner: self.inner.write()? }))
+    }
+
+    fn compact(&self) -> Result<(), StoreError> {
+        self.call()?;
+        self.inner.compact()
+    }
+}
+
+impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
+    fn vault(&self) -> Result<VaultRow, StoreError> {
+        self.store.call().and_then(|()| self.inner.vault())
+    }
+
+    fn slots(&self) -> Result<Vec<Slot>, StoreError> {
+        self.store.call().and_then(|()| self.inner.slots())
+    }
+
+    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
+        self.store.call().and_then(|()| self.inner.projects())
+    }
+
+    fn grants(&self) -> Result<Vec<Grant>, StoreError> {
+        self.store.call().and_then(|()| self.inner.grants())
+    }
+
+    fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
+        self.store.call().and_then(|()| self.inner.buckets(pid))
+    }
+
+    fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
+        self.store.call().and_then(|()| self.inner.leaves(pid, bucket))
+    }
+
+    fn record(&self, pid: &ProjectId, tag_ix: &[u8; 16]) -> Result<Option<Record>, StoreError> {
+        self.store.call().and_then(|()| self.inner.record(pid, tag_ix))
+    }
+
+    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+        self.store.call().and_then(|()| self.inner.records(pid, visit))
+    }
+
+    fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError> {
+        self.store.call().and_then(|()| self.inner.locate(rid))
+    }
+
+    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.call().and_then(|()| self.inner.value(rid))
+    }
+}
+
+impl<S: Store> Transaction for Counted<'_, S, dyn Transaction + '_> {
+    fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+        self.store.call().and_then(|()| self.inner.apply(change))
+    }
+
+    fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
+        self.store.call().and_then(|()| self.inner.commit())
+    }
+}

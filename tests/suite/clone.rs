@@ -1,0 +1,196 @@
+//! `secrets clone`: copies, all or none, independent from then on.
+
+use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::vault::NewSecret;
+
+use crate::support::{Sandbox, project, value};
+
+/// Project `default` with `my-a` and `b`, each with a name, a description and a value.
+fn sources() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let vault = sandbox.vault();
+    for tag in ["my-a", "b"] {
+        let (name, description) = (Name::parse(&format!("Name of {tag}")).unwrap(), Description::parse("d").unwrap());
+        let value = value(format!("value of {tag}").as_bytes());
+        vault
+            .create(&project("default"), NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value })
+            .unwrap();
+    }
+    sandbox
+}
+
+fn create(sandbox: &Sandbox, tag: &str, in_project: &str, text: &str) {
+    sandbox.command(["create", "--tag", tag, "-p", in_project, "-q"]).stdin(text).run().succeeds();
+}
+
+#[track_caller]
+fn assert_value(sandbox: &Sandbox, in_project: &str, tag: &str, expected: &str) {
+    let template = format!("{{{{ secrets.{tag} }}}}");
+    sandbox.run(["render", "-p", in_project, "-e", &template]).succeeds().stdout(expected);
+}
+
+#[track_caller]
+fn assert_projects(sandbox: &Sandbox, expected: &str) {
+    sandbox.run(["project", "list"]).succeeds().stdout(expected);
+}
+
+fn metadata(sandbox: &Sandbox, tag: &str, in_project: &str) -> serde_json::Value {
+    sandbox.run(["get", tag, "-p", in_project, "--json"]).succeeds().json()
+}
+
+#[test]
+fn clone_copies_tag_name_description_and_value_under_a_new_id() {
+    let sandbox = sources();
+    let run = sandbox.run(["clone", "MY_A", "b", "--to", "staging"]);
+    run.succeeds().stdout("").stderr("copied 2 secrets to project `staging`\n");
+    let (source, copy) = (metadata(&sandbox, "my-a", "default"), metadata(&sandbox, "my-a", "staging"));
+    for same in ["tag", "name", "description", "hint"] {
+        assert_eq!(source[same], copy[same]);
+    }
+    assert_ne!(source["id"], copy["id"]);
+    assert_value(&sandbox, "staging", "my-a", "value of my-a");
+    assert_value(&sandbox, "staging", "b", "value of b");
+}
+
+#[test]
+fn clone_and_original_are_independent() {
+    let sandbox = sources();
+    sandbox.run(["clone", "b", "--to", "staging"]).succeeds().stderr("copied 1 secret to project `staging`\n");
+    sandbox.command(["update", "b", "-q"]).stdin("changed").run().succeeds();
+    assert_value(&sandbox, "staging", "b", "value of b");
+    sandbox.run(["delete", "b", "-p", "staging", "-y", "-q"]).succeeds();
+    assert_value(&sandbox, "default", "b", "changed");
+}
+
+#[test]
+fn clone_all_copies_the_project() {
+    let sandbox = sources();
+    let run = sandbox.run(["clone", "--all", "--to", "staging"]);
+    run.succeeds().stdout("").stderr("copied 2 secrets to project `staging`\n");
+    assert_projects(&sandbox, "default\t2\nstaging\t2\n");
+    let run = sandbox.run(["clone", "--all", "-p", "stagin", "--to", "x"]);
+    run.fails_with(3).stderr("error: no project `stagin`\nhint: did you mean `staging`?\n");
+}
+
+#[test]
+fn clone_under_another_tag_stays_in_the_project() {
+    let sandbox = sources();
+    let run = sandbox.run(["clone", "b", "--tag", "B2"]);
+    run.succeeds().stderr("copied 1 secret to project `default`\n");
+    assert_value(&sandbox, "default", "B2", "value of b");
+    sandbox.run(["clone", "b", "--tag", "c", "--to", "staging", "-q"]).succeeds();
+    assert_value(&sandbox, "staging", "c", "value of b");
+    let run = sandbox.run(["clone", "b", "my-a", "--tag", "c"]);
+    run.fails_with(2).stderr_has("error: `--tag` renames the copy of one secret, and several are named\n");
+    let run = sandbox.run(["clone", "--all", "--tag", "c", "--to", "x"]);
+    run.fails_with(2).stderr_has("error: `--all` cannot be used with `--tag <TAG>`\n");
+}
+
+#[test]
+fn clone_by_id_copies_from_any_project() {
+    let sandbox = sources();
+    let id = metadata(&sandbox, "b", "default")["id"].as_str().unwrap().to_owned();
+    // Named twice, it is copied once.
+    let run = sandbox.run(["clone", &id, &id, "-p", "other", "--to", "staging"]);
+    run.succeeds().stderr("copied 1 secret to project `staging`\n");
+    assert_value(&sandbox, "staging", "b", "value of b");
+}
+
+#[test]
+fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
+    let sandbox = sources();
+    create(&sandbox, "MY_A", "staging", "mine");
+    let hint = "hint: nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`\n";
+    for fail in [&[][..], &["--on-conflict", "fail"], &["--dry-run"]] {
+        let line = ["clone", "--all", "--to", "staging"].iter().chain(fail);
+        let expected = format!("error: there is a secret `MY_A` in project `staging` already\n{hint}");
+        sandbox.run(line).fails_with(4).stdout("").stderr(&expected);
+    }
+    create(&sandbox, "b", "staging", "mine");
+    let run = sandbox.run(["clone", "--all", "--to", "staging"]);
+    run.fails_with(4)
+        .stderr(&format!("error: there are 2 secrets of these tags in project `staging` already\n  b\n  MY_A\n{hint}"));
+    assert_value(&sandbox, "staging", "my-a", "mine");
+    assert_projects(&sandbox, "default\t2\nstaging\t2\n");
+}
+
+#[test]
+fn clone_is_all_or_none() {
+    let sandbox = sources();
+    let run = sandbox.run(["clone", "b", "nowhere", "--to", "staging"]);
+    run.fails_with(3).stdout("").stderr_has("error: no secret `nowhere` in project `default`\n");
+    assert_projects(&sandbox, "default\t2\n");
+}
+
+#[test]
+fn clone_can_skip() {
+    let sandbox = sources();
+    create(&sandbox, "MY_A", "staging", "mine");
+    let run = sandbox.run(["clone", "--all", "--to", "staging", "--on-conflict", "skip"]);
+    run.succeeds().stdout("").stderr("copied 1 secret to project `staging`, 1 skipped\n");
+    assert_value(&sandbox, "staging", "my-a", "mine");
+    assert_value(&sandbox, "staging", "b", "value of b");
+}
+
+#[test]
+fn clone_can_overwrite_and_keeps_the_target_s_id_and_tag() {
+    let sandbox = sources();
+    create(&sandbox, "MY_A", "staging", "mine");
+    let before = metadata(&sandbox, "MY_A", "staging");
+    let run = sandbox.run(["clone", "--all", "--to", "staging", "--on-conflict", "overwrite"]);
+    run.succeeds().stdout("").stderr("copied 2 secrets to project `staging`\n");
+    let after = metadata(&sandbox, "MY_A", "staging");
+    assert_eq!((&after["id"], &after["tag"]), (&before["id"], &before["tag"]));
+    assert_eq!(after["createdAt"], before["createdAt"]);
+    assert_eq!(after["name"], "Name of my-a");
+    assert_value(&sandbox, "staging", "my-a", "value of my-a");
+}
+
+#[test]
+fn clone_dry_run_prints_the_plan_and_copies_nothing() {
+    let sandbox = sources();
+    create(&sandbox, "MY_A", "staging", "mine");
+    for (how, word) in [("skip", "skip     "), ("overwrite", "overwrite")] {
+        let run = sandbox.run(["clone", "--all", "--to", "staging", "--dry-run", "--on-conflict", how]);
+        run.succeeds()
+            .stderr("")
+            .stdout(format!("create     default/b -> staging/b\n{word}  default/my-a -> staging/my-a\n"));
+    }
+    let run = sandbox.run(["clone", "b", "--to", "new", "--dry-run"]);
+    run.succeeds().stdout("create     default/b -> new/b\n");
+    assert_value(&sandbox, "staging", "my-a", "mine");
+    assert_projects(&sandbox, "default\t2\nstaging\t1\n");
+}
+
+#[test]
+fn clone_onto_itself_is_refused() {
+    let sandbox = sources();
+    for how in ["fail", "skip", "overwrite"] {
+        let run = sandbox.run(["clone", "b", "--to", "default", "--on-conflict", how]);
+        run.fails_with(2).stdout("").stderr(
+            "error: `b` would be copied onto itself\n\
+             hint: name another project with `--to`, or another tag with `--tag`\n",
+        );
+    }
+}
+
+#[test]
+fn clone_of_two_secrets_to_one_tag_is_refused() {
+    let sandbox = sources();
+    create(&sandbox, "B", "other", "another b");
+    let id = metadata(&sandbox, "b", "other")["id"].as_str().unwrap().to_owned();
+    let run = sandbox.run(["clone", "b", &id, "--to", "staging"]);
+    run.fails_with(4).stdout("").stderr_has("would be copied to the same tag\n");
+    assert_projects(&sandbox, "default\t2\nother\t1\n");
+}
+
+#[test]
+fn clone_needs_to_know_what_and_where() {
+    let sandbox = sources();
+    sandbox.run(["clone", "b"]).fails_with(2).stdout("").stderr_has("error: `--to <PROJECT>` is missing\n");
+    sandbox.run(["clone", "--to", "x"]).fails_with(2).stdout("").stderr_has("is missing\n");
+    let run = sandbox.run(["clone", "b", "--all", "--to", "x"]);
+    run.fails_with(2).stdout("").stderr_has("cannot be used with");
+    let run = sandbox.run(["clone", "b", "--to", "x", "--on-conflict", "ask"]);
+    run.fails_with(2).stdout("").stderr_has("hint: possible values: fail, skip, overwrite\n");
+}

@@ -1,0 +1,50 @@
+//! `secrets compact`: overwrites deleted bytes, needs no passphrase and loses nothing.
+
+use crate::create::revealed;
+use crate::support::Sandbox;
+
+#[test]
+fn compact_needs_no_passphrase() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    let run = sandbox.command(["compact"]).without_env("SECRETS_PASSPHRASE").run();
+    run.succeeds().stdout("").stderr("compacted the vault\n");
+    assert_eq!(revealed(&sandbox, "key"), b"value");
+    sandbox.run(["compact", "-q"]).succeeds().stdout("").stderr("");
+}
+
+#[test]
+fn compact_gives_deleted_space_back() {
+    let sandbox = Sandbox::with_secrets(&[("small", "value")]);
+    let least = sandbox.vault_path().metadata().unwrap().len();
+    for number in 0..9 {
+        let tag = format!("large-{number}");
+        sandbox.command(["create", "--tag", &tag, "-q"]).stdin(vec![b'x'; 1024 * 1024]).run().succeeds();
+    }
+    let tags: Vec<String> = (0..9).map(|number| format!("large-{number}")).collect();
+    // So many dead bytes are not overwritten at once: that it is due is said, also to who wants no status.
+    let run = sandbox.run(["delete", "-y", "-q"].iter().copied().chain(tags.iter().map(String::as_str)));
+    run.succeeds().stderr("warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them\n");
+    assert!(sandbox.vault_path().metadata().unwrap().len() > 9 * 1024 * 1024);
+    sandbox.run(["compact"]).succeeds().stderr("compacted the vault\n");
+    assert!(sandbox.vault_path().metadata().unwrap().len() <= 2 * least);
+    assert_eq!(revealed(&sandbox, "small"), b"value");
+}
+
+#[test]
+fn compact_without_a_vault_makes_none() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(["compact"]).fails_with(3).stdout("").stderr_has("hint: make one with `secrets init`\n");
+    assert!(!sandbox.vault_path().exists());
+}
+
+#[test]
+fn compact_leaves_another_program_s_database_alone() {
+    let sandbox = Sandbox::empty();
+    let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
+    connection.execute_batch("CREATE TABLE notes(text); INSERT INTO notes VALUES('mine')").unwrap();
+    drop(connection);
+    std::process::Command::new("chmod").arg("600").arg(sandbox.vault_path()).status().unwrap();
+    let before = sandbox.read("vault.db");
+    sandbox.run(["compact"]).fails_with(6).stdout("").stderr_has("is not a vault\n");
+    assert_eq!(sandbox.read("vault.db"), before);
+}

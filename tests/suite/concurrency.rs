@@ -1,0 +1,391 @@
+//! Many at one vault: nothing is lost, no reader is alarmed, who is killed leaves the old state or the new one, and
+//! what was deleted is gone from the file.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use terminal_secrets::model::{ProjectName, SecretRef, Tag};
+use terminal_secrets::store::SqliteStore;
+use terminal_secrets::vault::{Changes, Locked, Vault, VaultError};
+
+use crate::fixture::{reveal, root, vault_rows};
+use crate::support::{Sandbox, project, secret, value};
+
+/// A vault whose root key is known: a thread opens it without a key derivation.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::empty();
+    let (row, slot) = vault_rows();
+    SqliteStore::create(&sandbox.vault_path(), &row, &slot).unwrap();
+    sandbox
+}
+
+fn open(path: &Path) -> Vault {
+    Locked::open(path).unwrap().unlocked(root())
+}
+
+fn default() -> ProjectName {
+    project("default")
+}
+
+/// Writers, each with a connection of its own, beside readers that list, get and reveal without a pause.
+fn crowd(writers: usize, creates: usize, readers: usize) {
+    let sandbox = sandbox();
+    let path = sandbox.vault_path();
+    open(&path).create(&default(), secret("first", b"the first value")).unwrap();
+    let (working, reads) = (AtomicUsize::new(writers), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let (path, working) = (&path, &working);
+            scope.spawn(move || {
+                let vault = open(path);
+                for n in 0..creates {
+                    let tag = format!("w{writer}-{n}");
+                    vault.create(&default(), secret(&tag, tag.as_bytes())).unwrap();
+                }
+                working.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        for reader in 0..readers {
+            let (path, working, reads) = (&path, &working, &reads);
+            scope.spawn(move || {
+                let mut seen = 0;
+                while working.load(Ordering::Relaxed) > 0 {
+                    let vault = open(path);
+                    if reader % 2 == 0 {
+                        let listed = vault.list(None, |_| true).unwrap().len();
+                        assert!(listed >= seen, "{listed} secrets after {seen}");
+                        seen = listed;
+                    } else {
+                        assert_eq!(reveal(&vault, "default", "first").unwrap().unwrap(), b"the first value");
+                        assert!(vault.find(&default(), &Tag::parse("absent").unwrap()).unwrap().is_none());
+                    }
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let vault = open(&path);
+    let tags = vault.list(None, |_| true).unwrap().into_iter().map(|secret| secret.metadata.tag.as_str().to_owned());
+    let mut expected: BTreeSet<String> =
+        (0..writers).flat_map(|w| (0..creates).map(move |n| format!("w{w}-{n}"))).collect();
+    expected.insert("first".into());
+    assert_eq!(tags.collect::<BTreeSet<_>>(), expected);
+    assert!(reads.load(Ordering::Relaxed) > readers, "the readers have hardly read");
+}
+
+#[test]
+fn writers_beside_readers_lose_nothing() {
+    crowd(10, 10, 5);
+}
+
+#[test]
+#[ignore = "a minute"]
+fn fifty_writers_beside_twenty_readers_lose_nothing() {
+    crowd(50, 20, 20);
+}
+
+#[test]
+fn processes_beside_processes_lose_nothing() {
+    let sandbox = sandbox();
+    let mut children = Vec::new();
+    for n in 0..12 {
+        let tag = format!("p{n}");
+        children.push(spawn(&sandbox, &["create", "--tag", &tag, "--generate", "-q"]));
+        children.push(spawn(&sandbox, &["list", "-q"]));
+    }
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(sandbox.vault().list(None, |_| true).unwrap().len(), 12);
+}
+
+fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
+    let mut command = sandbox.command(arguments).command;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
+}
+
+/// Numbers that differ from run to run; the seed is in the message of whatever fails.
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Self(now.as_nanos() as u64 | 1)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// What one writer has been told and what it may have done besides.
+struct Ledger {
+    /// The value of its own secret that was acknowledged last
+    value: Option<String>,
+    /// The value that it was killed over
+    perhaps: Option<String>,
+    /// Its tags that were acknowledged and not deleted since
+    tags: BTreeSet<String>,
+    /// Tags whose creation or deletion was cut short
+    open: BTreeSet<String>,
+}
+
+const WRITERS: usize = 8;
+
+/// Rounds of eight writers, all killed at random, until that many have died in the middle of something.
+fn kill_writers(kills: usize) {
+    let sandbox = sandbox();
+    let path = sandbox.vault_path();
+    open(&path).create(&default(), secret("steady", b"the steady value")).unwrap();
+    let mut ledgers: Vec<Ledger> = (0..WRITERS)
+        .map(|_| Ledger { value: None, perhaps: None, tags: BTreeSet::new(), open: BTreeSet::new() })
+        .collect();
+    let (mut dice, mut killed, mut acknowledged) = (Dice::new(), 0, 0);
+    let seed = dice.0;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // A connection for each look: what a killed writer has left is rolled back by whoever comes next.
+                    let vault = open(&path);
+                    vault.list(None, |_| true).unwrap();
+                    assert_eq!(reveal(&vault, "default", "steady").unwrap().unwrap(), b"the steady value");
+                }
+            });
+        }
+        let finish = Finish(&done);
+        let mut round = 0;
+        while killed < kills {
+            round += 1;
+            let mut running: Vec<_> = (0..WRITERS).map(|at| begin(&sandbox, at, round, &ledgers[at])).collect();
+            std::thread::sleep(Duration::from_millis(10 + dice.below(150)));
+            for (at, (child, deed)) in running.iter_mut().enumerate() {
+                if dice.below(4) == 0 {
+                    std::thread::sleep(Duration::from_millis(dice.below(20)));
+                }
+                let _ = child.kill();
+                let status = child.wait().unwrap();
+                assert!(status.success() || status.code().is_none(), "seed {seed}: {deed:?} ended with {status}");
+                killed += usize::from(!status.success());
+                acknowledged += usize::from(status.success());
+                ledgers[at].enter(deed, status.success());
+            }
+            verify(&path, &mut ledgers, seed);
+        }
+        drop(finish);
+    });
+    assert!(acknowledged > 0, "no writer lived long enough to be acknowledged");
+}
+
+/// Ends the readers, also where the round panics.
+struct Finish<'a>(&'a AtomicBool);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a writer was sent to do.
+#[derive(Debug)]
+enum Deed {
+    Create(String),
+    Update(String),
+    Delete(String),
+}
+
+/// A writer changes its own secret, creates another, deletes one of those.
+fn begin(sandbox: &Sandbox, at: usize, round: usize, ledger: &Ledger) -> (Child, Deed) {
+    let own = format!("own{at}");
+    let oldest = ledger.tags.first().filter(|_| ledger.tags.len() > 2 && round.is_multiple_of(3));
+    if let Some(tag) = oldest {
+        return (spawn(sandbox, &["delete", tag, "--yes", "-q"]), Deed::Delete(tag.clone()));
+    }
+    if round % 3 == 1 || (ledger.value.is_none() && ledger.perhaps.is_some()) {
+        let tag = format!("t{at}-{round}");
+        return (spawn(sandbox, &["create", "--tag", &tag, "--generate", "-q"]), Deed::Create(tag));
+    }
+    let text = format!("value {at} of round {round}, long enough for a hint");
+    let file = sandbox.write(&format!("{own}.txt"), &text);
+    let verb: &[&str] = if ledger.value.is_some() { &["update", &own] } else { &["create", "--tag", &own] };
+    let arguments = [verb, &["--value-file", file.to_str().unwrap(), "-q"]].concat();
+    (spawn(sandbox, &arguments), Deed::Update(text))
+}
+
+impl Ledger {
+    fn enter(&mut self, deed: &Deed, acknowledged: bool) {
+        match (deed, acknowledged) {
+            (Deed::Create(tag), true) => drop(self.tags.insert(tag.clone())),
+            (Deed::Delete(tag), true) => drop(self.tags.remove(tag)),
+            (Deed::Create(tag) | Deed::Delete(tag), false) => {
+                self.tags.remove(tag);
+                self.open.insert(tag.clone());
+            }
+            (Deed::Update(text), true) => (self.value, self.perhaps) = (Some(text.clone()), None),
+            (Deed::Update(text), false) => self.perhaps = Some(text.clone()),
+        }
+    }
+}
+
+/// Opens the vault as after a crash, reads everything, and settles what was open.
+fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
+    let vault = open(path);
+    let listed = vault.list(None, |_| true).unwrap();
+    let mut found: BTreeSet<String> = listed.iter().map(|secret| secret.metadata.tag.as_str().to_owned()).collect();
+    for tag in &found {
+        assert!(reveal(&vault, "default", tag).unwrap().is_some(), "seed {seed}: {tag}");
+    }
+    assert!(found.remove("steady"));
+    for (at, ledger) in ledgers.iter_mut().enumerate() {
+        let own = format!("own{at}");
+        let present = reveal(&vault, "default", &own).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
+        let known = present == ledger.value || (present.is_some() && present == ledger.perhaps);
+        assert!(known, "seed {seed}: {own} is {present:?}, acknowledged was {:?}", ledger.value);
+        (ledger.value, ledger.perhaps) = (present, None);
+        found.remove(&own);
+        for tag in &ledger.tags {
+            assert!(found.remove(tag), "seed {seed}: {tag} was acknowledged and is lost");
+        }
+        for tag in std::mem::take(&mut ledger.open) {
+            if found.remove(&tag) {
+                ledger.tags.insert(tag);
+            }
+        }
+    }
+    assert!(found.is_empty(), "seed {seed}: nobody has made {found:?}");
+}
+
+#[test]
+fn killed_writers_leave_the_old_state_or_the_new_one() {
+    kill_writers(40);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn a_thousand_killed_writers_leave_the_old_state_or_the_new_one() {
+    kill_writers(1000);
+}
+
+#[test]
+fn of_two_updates_of_one_version_the_second_is_told() {
+    let sandbox = sandbox();
+    let (first, second) = (open(&sandbox.vault_path()), open(&sandbox.vault_path()));
+    let seen = first.create(&default(), secret("shared", b"old")).unwrap().value.version;
+    let wanted: SecretRef = "shared".parse().unwrap();
+    let change = |text: &[u8]| Changes { value: Some(value(text)), ..Changes::default() };
+    first.update(&default(), &wanted, Some(seen), change(b"from the first")).unwrap();
+    let refused = second.update(&default(), &wanted, Some(seen), change(b"from the second"));
+    assert!(matches!(refused, Err(VaultError::Changed(tag)) if tag.as_str() == "shared"));
+    assert_eq!(reveal(&second, "default", "shared").unwrap().unwrap(), b"from the first");
+    let seen = second.get(&default(), &wanted).unwrap().version;
+    second.update(&default(), &wanted, Some(seen), change(b"from the second")).unwrap();
+    assert_eq!(reveal(&first, "default", "shared").unwrap().unwrap(), b"from the second");
+}
+
+type Attempt<'a> = dyn Fn(&Vault, &[u8]) -> Result<(), VaultError> + Sync + 'a;
+
+/// Both begin at once, again and again; exactly one of two wins.
+#[test]
+fn of_two_writers_at_once_one_wins() {
+    let sandbox = sandbox();
+    let path = sandbox.vault_path();
+    for round in 0..10 {
+        let (tag, start) = (format!("tag{round}"), Barrier::new(2));
+        let race = |attempt: &Attempt<'_>| {
+            let run = |text: &'static [u8]| {
+                let vault = open(&path);
+                start.wait();
+                attempt(&vault, text).map(|()| text)
+            };
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| run(b"of the one"));
+                (run(b"of the other"), other.join().unwrap())
+            })
+        };
+        let winner = match race(&|vault, text| vault.create(&default(), secret(&tag, text)).map(drop)) {
+            (Ok(text), Err(VaultError::Exists(_))) | (Err(VaultError::Exists(_)), Ok(text)) => text,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(reveal(&open(&path), "default", &tag).unwrap().unwrap(), winner);
+        let update = |vault: &Vault, text: &[u8]| {
+            let changes = Changes { value: Some(value(text)), ..Changes::default() };
+            vault.update(&default(), &tag.parse().unwrap(), Some(1), changes).map(drop)
+        };
+        let winner = match race(&update) {
+            (Ok(text), Err(VaultError::Changed(_))) | (Err(VaultError::Changed(_)), Ok(text)) => text,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(reveal(&open(&path), "default", &tag).unwrap().unwrap(), winner);
+    }
+}
+
+/// Values come and go in one vault; of none that went is a run of 16 sealed bytes left.
+fn no_dead_bytes(rounds: usize) {
+    let sandbox = sandbox();
+    let vault = open(&sandbox.vault_path());
+    let mut dice = Dice::new();
+    for n in 0..10 {
+        let size = 1 + dice.below(20_000) as usize;
+        vault.create(&default(), secret(&format!("stays{n}"), &vec![b'x'; size])).unwrap();
+    }
+    for round in 0..rounds {
+        let size = 1 + dice.below(if round % 10 == 0 { 40_000 } else { 3_000 }) as usize;
+        let before = sealed(&sandbox.vault_path());
+        let tag: SecretRef = "goes".parse().unwrap();
+        vault.create(&default(), secret("goes", &vec![b'y'; size])).unwrap();
+        let first = new_ones(&sandbox.vault_path(), &before);
+        let changes = Changes { value: Some(value(&vec![b'z'; size / 2 + 1])), ..Changes::default() };
+        let due = vault.update(&default(), &tag, None, changes).unwrap().compaction_due;
+        assert!(!due);
+        assert_gone(&sandbox, &first, round);
+        let second = new_ones(&sandbox.vault_path(), &before);
+        assert!(!vault.delete(&default(), &[tag]).unwrap().compaction_due);
+        assert_gone(&sandbox, &second, round);
+    }
+}
+
+/// Every sealed value and every sealed metadata in the file.
+fn sealed(path: &Path) -> BTreeSet<Vec<u8>> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection.prepare("SELECT val FROM vals UNION SELECT meta FROM records").unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+fn new_ones(path: &Path, before: &BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
+    let new: Vec<_> = sealed(path).difference(before).cloned().collect();
+    assert_eq!(new.len(), 2, "a value and its metadata");
+    let file = std::fs::read(path).unwrap();
+    // The beginning is in one piece wherever the rest overflows to: the search finds what is there.
+    assert!(new.iter().all(|sealed| memchr::memmem::find(&file, &sealed[..16]).is_some()));
+    new
+}
+
+fn assert_gone(sandbox: &Sandbox, dead: &[Vec<u8>], round: usize) {
+    let names: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names, [sandbox.vault_path()], "nothing stays beside the vault");
+    let file = std::fs::read(sandbox.vault_path()).unwrap();
+    let windows: std::collections::HashSet<&[u8]> = dead.iter().flat_map(|sealed| sealed.chunks_exact(16)).collect();
+    let alive = file.windows(16).find(|window| windows.contains(window));
+    assert!(alive.is_none(), "round {round}: {alive:02x?} of a dead value is still there");
+}
+
+#[test]
+fn what_was_deleted_or_replaced_is_gone_from_the_file() {
+    no_dead_bytes(50);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn a_thousand_times_what_was_deleted_or_replaced_is_gone() {
+    no_dead_bytes(1000);
+}

@@ -1,0 +1,259 @@
+//! Where things are: the vault, the project, the passphrase, colour; options before the environment before files.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
+
+const WRONG: &str = "error: wrong passphrase\n";
+
+/// A passphrase file that only its owner can read.
+fn passphrase_file(sandbox: &Sandbox, name: &str, content: impl AsRef<[u8]>) {
+    let path = sandbox.write(name, content);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Secret `key` in several projects, each of which says in the hint where it is.
+fn projects() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let vault = sandbox.vault();
+    for name in ["default", "env", "file", "inner", "option"] {
+        vault.create(&project(name), secret("key", b"x")).unwrap();
+    }
+    sandbox
+}
+
+#[track_caller]
+fn is_project(run: Run, name: &str) {
+    run.succeeds().stdout_has(&format!("project      {name}\n"));
+}
+
+#[test]
+fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory() {
+    let sandbox = Sandbox::empty();
+    let missing = |run: Run, path: &Path| {
+        let expected = format!("error: no vault at `{}`\nhint: make one with `secrets init`\n", path.display());
+        run.fails_with(3).stdout("").stderr(&expected);
+    };
+    missing(sandbox.run(["list", "--vault", "o.db"]), &sandbox.path("o.db"));
+    missing(sandbox.run(["list"]), &sandbox.vault_path());
+    let without = || sandbox.command(["list"]).without_env("SECRETS_VAULT");
+    missing(without().env("XDG_DATA_HOME", sandbox.path("xdg")).run(), &sandbox.path("xdg/secrets/vault.db"));
+    let usual = sandbox.path(".local/share/secrets/vault.db");
+    missing(without().run(), &usual);
+    // A variable that is empty says nothing, nor does a relative directory.
+    missing(without().env("SECRETS_VAULT", "").env("XDG_DATA_HOME", "").run(), &usual);
+    missing(without().env("XDG_DATA_HOME", "relative").run(), &usual);
+}
+
+#[test]
+fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["list", "--vault", ""]).fails_with(2).stderr_has("error: `--vault <PATH>` needs a value\n");
+    for path in ["./", "..", "/"] {
+        let expected = format!("error: `{path}` is not the path of a file\n");
+        sandbox.run(["list", "--vault", path]).fails_with(2).stderr(&expected);
+    }
+}
+
+#[test]
+fn the_project_is_the_option_s_then_the_environment_s_then_the_file_s() {
+    let sandbox = projects();
+    is_project(sandbox.run(["get", "key"]), "default");
+    sandbox.write(".secrets.toml", "project = \"file\"\n");
+    is_project(sandbox.run(["get", "key"]), "file");
+    is_project(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "").run(), "file");
+    is_project(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "env").run(), "env");
+    is_project(sandbox.command(["get", "key", "-p", "option"]).env("SECRETS_PROJECT", "env").run(), "option");
+    is_project(sandbox.run(["--project", "option", "get", "key"]), "option");
+}
+
+#[test]
+fn the_nearest_file_upwards_names_the_project() {
+    let sandbox = projects();
+    std::fs::create_dir_all(sandbox.path("a/b/c")).unwrap();
+    sandbox.write(".secrets.toml", "project = \"file\"\n");
+    sandbox.write("a/b/.secrets.toml", "other = 1\nproject = \"inner\"\n");
+    for (directory, name) in [("a/b/c", "inner"), ("a/b", "inner"), ("a", "file"), ("", "file")] {
+        is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path(directory)).run(), name);
+    }
+    // A directory of that name is no manifest.
+    std::fs::create_dir(sandbox.path("a/.secrets.toml")).unwrap();
+    is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a")).run(), "file");
+    // The nearest file is asked, and no other: without a project it means the default one.
+    sandbox.write("a/b/c/.secrets.toml", "");
+    is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a/b/c")).run(), "default");
+}
+
+#[test]
+fn a_file_that_is_wrong_is_told_with_line_and_column() {
+    let sandbox = projects();
+    let path = sandbox.path(".secrets.toml");
+    for (content, place) in [
+        ("project = 5\n", "1:11: "),
+        ("# é\nproject = [\n", "2:12: "),
+        ("\n\nproject =\n", "3:10: "),
+        ("project = \"a\"\nproject = \"b\"\n", "2:1: "),
+        ("x = 1\n  project = \"a b\"\n", "2:13: `a b` is no project name: "),
+        ("project = \"\"\n", "1:11: `` is no project name: it is empty"),
+    ] {
+        sandbox.write(".secrets.toml", content);
+        let run = sandbox.run(["get", "key"]).fails_with(2).stdout("");
+        run.stderr_has(&format!("error: {}:{place}", path.display()))
+            .stderr_has("\nhint: the file's line should read: project = \"NAME\"\n");
+    }
+    // Where the project is named otherwise the file is not read.
+    is_project(sandbox.run(["get", "key", "-p", "option"]), "option");
+}
+
+#[test]
+fn a_project_name_of_the_environment_that_is_none_is_refused() {
+    let sandbox = projects();
+    sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "a b").run().fails_with(2).stdout("").stderr(
+        "error: SECRETS_PROJECT=`a b` is no project name: only ASCII letters, digits, `_`, `.` and `-` are allowed\n\
+         hint: name another one with `--project NAME`\n",
+    );
+    sandbox.run(["get", "key", "-p", "a b"]).fails_with(2).stderr_has("error: `--project <NAME>` is not well formed: ");
+}
+
+#[test]
+fn another_user_s_file_is_ignored_with_a_warning() {
+    let sandbox = projects();
+    std::fs::create_dir(sandbox.path("a")).unwrap();
+    sandbox.write(".secrets.toml", "project = \"file\"\n");
+    let foreign = sandbox.write("a/.secrets.toml", "project = \"inner\"\n");
+    if chown(&foreign, Some(65534), None).is_err() {
+        return; // only root can give a file away
+    }
+    let inside = |arguments: &[&str]| sandbox.command(arguments).current_dir(sandbox.path("a")).run();
+    let warning = format!("warning: `{}` belongs to another user and is ignored\n", foreign.display());
+    inside(&["get", "key"]).succeeds().stdout_has("project      file\n").stderr(&warning);
+    // With `--json` it waits for success; a failure is one object alone.
+    let run = inside(&["get", "key", "--json"]).succeeds().stderr(&warning);
+    assert_eq!(run.json()["project"], "file");
+    let error = inside(&["get", "other", "--json"]).fails_with(3).stdout("").json_error();
+    assert_eq!(error["type"], "NOT_FOUND");
+}
+
+#[test]
+fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environment_s() {
+    let sandbox = Sandbox::new();
+    passphrase_file(&sandbox, "right", PASSPHRASE);
+    passphrase_file(&sandbox, "wrong", "wrong");
+    for (option, file, variable, code) in [
+        (Some("right"), Some("wrong"), Some("wrong"), 0),
+        (Some("wrong"), Some("right"), Some(PASSPHRASE), 5),
+        (None, Some("right"), Some("wrong"), 0),
+        (None, Some("wrong"), Some(PASSPHRASE), 5),
+        (None, None, Some(PASSPHRASE), 0),
+        (None, None, Some("wrong"), 5),
+        // Empty variables say nothing.
+        (None, Some(""), Some(PASSPHRASE), 0),
+        (None, Some("right"), Some(""), 0),
+    ] {
+        let mut line = vec!["list", "-q"];
+        line.extend(option.iter().flat_map(|path| ["--passphrase-file", path]));
+        let mut command = sandbox.command(line).without_env("SECRETS_PASSPHRASE");
+        for (name, value) in [("SECRETS_PASSPHRASE_FILE", file), ("SECRETS_PASSPHRASE", variable)] {
+            command = value.into_iter().fold(command, |command, value| command.env(name, value));
+        }
+        command.run().fails_with(code).stdout("").stderr(if code == 0 { "" } else { WRONG });
+    }
+}
+
+#[test]
+fn one_trailing_newline_of_a_passphrase_file_is_dropped() {
+    let sandbox = Sandbox::new();
+    for (ending, code) in [("", 0), ("\n", 0), ("\r\n", 0), ("\n\n", 5), (" ", 5), ("\r", 5)] {
+        passphrase_file(&sandbox, "file", PASSPHRASE.to_owned() + ending);
+        let run = sandbox.run(["list", "-q", "--passphrase-file", "file"]);
+        run.fails_with(code).stderr(if code == 0 { "" } else { WRONG });
+    }
+}
+
+#[test]
+fn a_passphrase_comes_through_a_fifo_or_a_descriptor() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.path("fifo");
+    // Its mode does not matter: what goes through is read once.
+    assert!(std::process::Command::new("mkfifo").args(["-m", "666"]).arg(&fifo).status().unwrap().success());
+    let writer = std::thread::spawn(move || std::fs::write(fifo, PASSPHRASE.to_owned() + "\n").unwrap());
+    sandbox.run(["list", "-q", "--passphrase-file", "fifo"]).succeeds().stderr("");
+    writer.join().unwrap();
+    let run = sandbox.command(["list", "-q", "--passphrase-file", "/dev/fd/0"]).stdin(PASSPHRASE).run();
+    run.succeeds().stderr("");
+}
+
+#[test]
+fn a_passphrase_file_that_others_can_read_is_warned_of() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("file", PASSPHRASE);
+    for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let warning = "warning: other users can read the passphrase file `file`\n";
+        let run = sandbox.run(["list", "-q", "--passphrase-file", "file"]);
+        run.succeeds().stdout("").stderr(if warned { warning } else { "" });
+    }
+}
+
+#[test]
+fn a_passphrase_file_that_cannot_be_read_is_named() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.run(["list", "--passphrase-file", "nowhere"]);
+    run.fails_with(5).stderr("error: cannot read the passphrase file `nowhere`: No such file or directory\n");
+    let run = sandbox.run(["list", "--passphrase-file", "."]);
+    run.fails_with(5).stderr("error: cannot read the passphrase file `.`: is a directory\n");
+}
+
+#[test]
+fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    for line in [&["list"][..], &["get", "key"], &["create", "--tag", "new"], &["render", "-e", "{{ secrets.key }}"]] {
+        let begun = Instant::now();
+        let run = sandbox.command(line).without_env("SECRETS_PASSPHRASE").stdin("a value").run();
+        // A tenth of a second is promised; a busy machine gets five times as much.
+        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+        run.fails_with(5).stdout("").stderr(
+            "error: no passphrase was given and there is no terminal to ask on\n\
+             hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE\n",
+        );
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_or_where_it_is_asked_for() {
+    let sandbox = Sandbox::new();
+    let coloured = "\x1b[1m\x1b[31merror:\x1b[0m no secret";
+    for (option, no_color, force, shown) in [
+        ("auto", "", "", "error: no secret"),
+        ("auto", "", "1", coloured),
+        ("auto", "", "0", "error: no secret"),
+        ("auto", "1", "1", "error: no secret"),
+        ("always", "", "", coloured),
+        ("always", "1", "", coloured),
+        ("never", "", "1", "error: no secret"),
+    ] {
+        let command = sandbox.command(["get", "key", "--color", option]);
+        let run = command.env("NO_COLOR", no_color).env("CLICOLOR_FORCE", force).run();
+        let (_, _, stderr) = run.everything();
+        assert!(stderr.starts_with(shown), "{option} NO_COLOR={no_color} CLICOLOR_FORCE={force}: {stderr:?}");
+    }
+}
+
+#[test]
+fn colour_never_gets_into_json() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let run = sandbox.run(["get", "key", "--json", "--color", "always"]).succeeds();
+    assert!(!run.bytes().contains(&0x1b));
+    let (_, _, stderr) = sandbox.run(["get", "other", "--json", "--color", "always"]).everything();
+    assert!(stderr.starts_with('{'), "{stderr:?}");
+}
+
+#[test]
+fn reading_works_on_a_read_only_file() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    std::fs::set_permissions(sandbox.vault_path(), std::fs::Permissions::from_mode(0o400)).unwrap();
+    sandbox.run(["render", "-e", "{{ secrets.key }}"]).succeeds().stdout("x");
+    sandbox.run(["list"]).succeeds().stdout_has("key\t");
+}

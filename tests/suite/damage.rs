@@ -1,0 +1,234 @@
+//! Bytes of a vault's file changed at random places: every answer is the right one or an error that says so.
+//!
+//! A damaged file may be refused as damaged (6), as none (3) or as locked (5). It never gives another answer, never a
+//! panic, never an error that blames the system (1) or the file's owner (7).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use terminal_secrets::model::{Secret, SecretRef};
+use terminal_secrets::vault::{Changes, Locked, Vault, VaultError};
+
+use crate::fixture::{SECRETS, Specimen, code, reveal};
+use crate::support::{passphrase, project};
+
+/// Everything that can be read of a vault.
+#[derive(PartialEq)]
+struct Content {
+    listed: Vec<Secret>,
+    by_tag: Secret,
+    by_id: Secret,
+    values: Vec<Option<Vec<u8>>>,
+}
+
+/// Each operation on its own: an early one that fails must not hide what a later one answers.
+fn answers(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultError>> {
+    let (name, tag, _) = SECRETS[0];
+    let (name, wanted): (_, SecretRef) = (project(name), tag.parse().unwrap());
+    let mut answers = vec![
+        vault.list(None, |_| true).map(|found| found == good.listed),
+        vault.get(&name, &wanted).map(|found| found == good.by_tag),
+        vault.get(&name, &SecretRef::Id(good.by_id.id)).map(|found| found == good.by_id),
+        vault.find(&name, &"absent".parse().unwrap()).map(|found| found.is_none()),
+    ];
+    let values = SECRETS.iter().zip(&good.values);
+    answers.extend(values.map(|((name, tag, _), value)| reveal(vault, name, tag).map(|found| found == *value)));
+    answers
+}
+
+/// A write, and what there is to see after it: it must not have signed the damage.
+fn answers_to_a_write(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultError>> {
+    let (name, tag, _) = SECRETS[0];
+    let changes = Changes { description: Some(None), ..Changes::default() };
+    let outcome = vault.update(&project(name), &tag.parse().unwrap(), None, changes);
+    let mut expected = good.listed.clone();
+    let Some(version) = outcome.as_ref().ok().map(|written| written.value.version) else {
+        return vec![outcome.map(|_| true)];
+    };
+    let fresh = outcome.unwrap().value;
+    for secret in expected.iter_mut().filter(|secret| secret.id == fresh.id) {
+        secret.clone_from(&fresh);
+    }
+    let mut answers = vec![Ok(version == good.by_tag.version + 1)];
+    answers.push(vault.list(None, |_| true).map(|found| found == expected));
+    let values = SECRETS.iter().zip(&good.values);
+    answers.extend(values.map(|((name, tag, _), value)| reveal(vault, name, tag).map(|found| found == *value)));
+    answers
+}
+
+fn content(vault: &Vault) -> Content {
+    let listed = vault.list(None, |_| true).unwrap();
+    let by_tag = listed.iter().find(|secret| secret.metadata.tag.as_str() == SECRETS[0].1).unwrap().clone();
+    let by_id = listed.iter().find(|secret| secret.metadata.tag.as_str() == SECRETS[2].1).unwrap().clone();
+    let values = SECRETS.iter().map(|(name, tag, _)| reveal(vault, name, tag).unwrap()).collect();
+    Content { listed, by_tag, by_id, values }
+}
+
+/// A vault with pages of 512 bytes: the same tables, overflow pages and all, in a third of the bytes.
+fn compressed() -> Vec<u8> {
+    let specimen = Specimen::new();
+    specimen.sql("PRAGMA page_size = 512; VACUUM");
+    specimen.bytes()
+}
+
+/// How a file was damaged, and what it was damaged to.
+type Damaged = (String, Vec<u8>);
+
+/// Opens every damaged file on all processors and says what was wrong with the answers.
+fn wrong_answers(
+    good: &[u8],
+    writes: bool,
+    count: usize,
+    damage: impl Fn(usize) -> Damaged + Sync,
+) -> BTreeMap<String, usize> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let specimen = Specimen::of(good);
+        let expected = content(&specimen.vault().unwrap());
+        let mut wrong = BTreeMap::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return wrong;
+            }
+            let (what, bytes) = damage(at);
+            specimen.overwrite(&bytes);
+            let answers = match specimen.vault() {
+                Ok(vault) if writes => answers_to_a_write(&vault, &expected),
+                Ok(vault) => answers(&vault, &expected),
+                Err(error) => vec![Err(error)],
+            };
+            for (operation, answer) in answers.into_iter().enumerate() {
+                let fault = match answer {
+                    Ok(true) => continue,
+                    Ok(false) => "another answer".to_owned(),
+                    Err(error) if [3, 5, 6].contains(&code(&error)) && !says_it_is_not_there(&error) => continue,
+                    Err(error) => format!("{error:?}"),
+                };
+                wrong.insert(format!("{what}, operation {operation}: {fault}"), at);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// All that is asked for is there: that it is not would be a wrong answer.
+fn says_it_is_not_there(error: &VaultError) -> bool {
+    matches!(error, VaultError::NoSecret { .. } | VaultError::NoProject { .. })
+}
+
+fn assert_none(wrong: &BTreeMap<String, usize>) {
+    let shown: Vec<&str> = wrong.keys().take(20).map(String::as_str).collect();
+    assert!(wrong.is_empty(), "{} wrong answers, such as\n{}", wrong.len(), shown.join("\n"));
+}
+
+/// Flips each of the bytes with each mask.
+fn flip(good: &[u8], writes: bool, places: &[usize], masks: &[u8]) {
+    let wrong = wrong_answers(good, writes, places.len() * masks.len(), |at| {
+        let (place, mask) = (places[at / masks.len()], masks[at % masks.len()]);
+        let mut bytes = good.to_vec();
+        bytes[place] ^= mask;
+        (format!("byte {place} ^ {mask:#04x}"), bytes)
+    });
+    assert_none(&wrong);
+}
+
+/// Flips each seventh byte, or each.
+fn flip_all(good: &[u8], writes: bool, step: usize, masks: &[u8]) {
+    flip(good, writes, &(0..good.len()).skip(step / 2).step_by(step).collect::<Vec<_>>(), masks);
+}
+
+#[test]
+fn every_seventh_byte_flipped_gives_the_same_answer_or_an_error() {
+    flip_all(&compressed(), false, 7, &[0xff]);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn every_byte_flipped_gives_the_same_answer_or_an_error() {
+    for writes in [false, true] {
+        flip_all(&compressed(), writes, 1, &[0x01, 0x80, 0xff]);
+        flip_all(&Specimen::new().bytes(), writes, 1, &[0xff]);
+    }
+}
+
+#[test]
+fn a_flipped_header_gives_the_same_answer_or_an_error() {
+    // 0x03 turns the 1 of the file's versions into a 2: the file claims to be in WAL mode.
+    let header: Vec<usize> = (0..100).collect();
+    for writes in [false, true] {
+        flip(&compressed(), writes, &header, &[0x03, 0xff]);
+    }
+}
+
+#[test]
+fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
+    let specimen = Specimen::new();
+    let good = specimen.bytes();
+    for place in slot_places(&specimen) {
+        let mut bytes = good.clone();
+        bytes[place] ^= 0xff;
+        specimen.overwrite(&bytes);
+        let outcome = Locked::open(&specimen.path()).and_then(|locked| locked.unlock(&passphrase()));
+        let outcome = outcome.and_then(|vault| vault.list(None, |_| true));
+        let refused = outcome.as_ref().is_err_and(|error| [5, 6].contains(&code(error)));
+        assert!(refused, "byte {place}: {outcome:?}");
+    }
+}
+
+/// Where the bytes of the vault's id and of the slot's columns stand in the file.
+fn slot_places(specimen: &Specimen) -> Vec<usize> {
+    let sql = "SELECT slot_id, params, salt, commitment, wrap, vault_id FROM slots, vault";
+    let read = |row: &rusqlite::Row<'_>| (0..6).map(|column| row.get(column)).collect::<Result<Vec<Vec<u8>>, _>>();
+    let columns = specimen.connection().query_row(sql, [], read).unwrap();
+    let file = specimen.bytes();
+    let place = |column: &Vec<u8>| file.windows(column.len()).position(|window| window == column).unwrap();
+    let places = columns.iter().flat_map(|column| (place(column)..).take(column.len()));
+    places.collect()
+}
+
+#[test]
+fn a_file_cut_short_or_grown_gives_the_same_answer_or_an_error() {
+    let good = compressed();
+    let mut lengths: Vec<usize> = (0..good.len()).step_by(97).collect();
+    for page in (0..good.len()).step_by(512) {
+        lengths.extend([page.saturating_sub(1), page, page + 1]);
+    }
+    lengths.extend((1..=4096).step_by(455).map(|more| good.len() + more));
+    let wrong = wrong_answers(&good, false, lengths.len(), |at| {
+        let mut bytes = good.clone();
+        bytes.resize(lengths[at], 0xa5);
+        (format!("{} of {} bytes", lengths[at], good.len()), bytes)
+    });
+    assert_none(&wrong);
+}
+
+#[test]
+fn pages_zeroed_filled_or_swapped_give_the_same_answer_or_an_error() {
+    for page_size in [512, 4096] {
+        let good = if page_size == 512 { compressed() } else { Specimen::new().bytes() };
+        let pages = good.len() / page_size;
+        let mut cases = Vec::new();
+        for first in 0..pages {
+            cases.extend([(first, first, 0x00), (first, first, 0xff)]);
+            cases.extend((0..first).map(|second| (first, second, 0)));
+        }
+        let wrong = wrong_answers(&good, false, cases.len(), |at| {
+            let (first, second, fill) = cases[at];
+            let (first_page, second_page) = (first * page_size, second * page_size);
+            let mut bytes = good.clone();
+            if first == second {
+                bytes[first_page..first_page + page_size].fill(fill);
+            } else {
+                bytes[second_page..second_page + page_size].copy_from_slice(&good[first_page..first_page + page_size]);
+                bytes[first_page..first_page + page_size].copy_from_slice(&good[second_page..second_page + page_size]);
+            }
+            (format!("pages {first} and {second} of {page_size} bytes, {fill:#04x}"), bytes)
+        });
+        assert_none(&wrong);
+    }
+}

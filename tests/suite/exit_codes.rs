@@ -1,0 +1,149 @@
+//! The documented exit codes: each one provoked, with the JSON type that belongs to it.
+
+use crate::support::{Prepared, Sandbox};
+
+/// Runs it for people and for a program, and compares code and type.
+#[track_caller]
+fn fails(command: impl Fn(&[&str]) -> Prepared, code: i32, kind: &str) {
+    let (found, stdout, stderr) = command(&[]).run().everything();
+    assert_eq!((found, stdout.len()), (Some(code), 0), "{stderr}");
+    assert!(stderr.lines().any(|line| line.starts_with("error: ")), "{stderr}");
+    let run = command(&["--json"]).run().fails_with(code).stdout("");
+    let error = run.json_error();
+    assert_eq!(error["type"], kind, "{error}");
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
+}
+
+/// A command line, to which `--json` is added or not.
+fn line<'a>(sandbox: &'a Sandbox, arguments: &'a [&'a str]) -> impl Fn(&[&str]) -> Prepared + 'a {
+    move |more| sandbox.command(arguments.iter().chain(more))
+}
+
+#[test]
+fn exit_0_is_done() {
+    Sandbox::new().run(["list", "-q"]).succeeds();
+    Sandbox::empty().run(["--version"]).succeeds().stdout_has("secrets ");
+    Sandbox::empty().run(["create", "--help"]).succeeds().stdout_has("Usage: secrets create");
+}
+
+#[test]
+fn exit_0_is_a_reader_that_went_away() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    for arguments in [&["get", "key"][..], &["list", "--json"], &["completions", "zsh"], &["project", "list"]] {
+        let mut command = sandbox.command(arguments).command;
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn exit_1_is_an_input_that_cannot_be_read() {
+    fails(line(&Sandbox::new(), &["create", "--tag", "key", "--value-file", "nowhere"]), 1, "INTERNAL_ERROR");
+}
+
+#[test]
+fn exit_1_is_an_output_that_cannot_be_written() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = sandbox.command(["get", "key"]).command.stdout(full()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*stderr), (Some(1), "error: cannot write to stdout: No space left on device\n"));
+}
+
+#[test]
+fn exit_2_is_usage() {
+    let sandbox = Sandbox::new();
+    fails(line(&sandbox, &["get"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["get", "a b"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["frobnicate"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["list", "--frobnicate"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["create", "--tag", "key"]), 2, "BAD_REQUEST"); // an empty value
+    fails(line(&sandbox, &["create", "--tag", "key", "--value", "x"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["init", "--vault", "other.db", "--kdf-memory", "1"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["render", "-e", "{{ secrets.key | }}"]), 2, "BAD_REQUEST");
+    sandbox.write(".secrets.toml", "project = 1");
+    fails(line(&sandbox, &["list"]), 2, "BAD_REQUEST");
+}
+
+#[test]
+fn exit_2_is_a_command_that_is_missing() {
+    let sandbox = Sandbox::empty();
+    let error = sandbox.run(["--json"]).fails_with(2).stdout("").json_error();
+    assert_eq!((&error["type"], &error["message"]), (&"BAD_REQUEST".into(), &"a command is missing".into()));
+    let no_arguments: [&str; 0] = [];
+    sandbox.run(no_arguments).fails_with(2).stdout("").stderr_has("\nerror: a command is missing\n");
+}
+
+#[test]
+fn exit_3_is_no_such_thing() {
+    let sandbox = Sandbox::new();
+    fails(line(&sandbox, &["get", "key"]), 3, "NOT_FOUND");
+    fails(line(&sandbox, &["get", "se0123456789abcdef"]), 3, "NOT_FOUND");
+    fails(line(&sandbox, &["project", "rename", "a", "b"]), 3, "NOT_FOUND");
+    fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}"]), 3, "NOT_FOUND");
+    fails(line(&Sandbox::empty(), &["list"]), 3, "NOT_FOUND");
+}
+
+#[test]
+fn exit_4_is_already_there() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
+    fails(line(&sandbox, &["init"]), 4, "CONFLICT");
+    fails(line(&sandbox, &["create", "--tag", "KEY"]), 4, "CONFLICT");
+    fails(line(&sandbox, &["clone", "key", "--tag", "other"]), 4, "CONFLICT");
+}
+
+#[test]
+fn exit_5_is_cannot_unlock() {
+    let sandbox = Sandbox::new();
+    fails(|more| line(&sandbox, &["list"])(more).env("SECRETS_PASSPHRASE", "wrong"), 5, "UNAUTHORIZED");
+    fails(|more| line(&sandbox, &["list"])(more).without_env("SECRETS_PASSPHRASE"), 5, "UNAUTHORIZED");
+    fails(line(&sandbox, &["list", "--passphrase-file", "nowhere"]), 5, "UNAUTHORIZED");
+}
+
+#[test]
+fn exit_6_is_damaged_or_no_vault() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
+    connection.execute("UPDATE vals SET val = zeroblob(length(val))", []).unwrap();
+    drop(connection);
+    fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}"]), 6, "UNPROCESSABLE_CONTENT");
+    let (_, _, stderr) = sandbox.run(["render", "-e", "{{ secrets.key }}"]).everything();
+    assert!(stderr.contains("the value of `se"), "the record is named: {stderr}");
+    std::fs::write(sandbox.vault_path(), "notes").unwrap();
+    fails(line(&sandbox, &["list"]), 6, "UNPROCESSABLE_CONTENT");
+}
+
+#[test]
+fn exit_7_is_refused() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    fails(line(&sandbox, &["delete", "key"]), 7, "FORBIDDEN");
+    fails(line(&sandbox, &["project", "delete", "default"]), 7, "FORBIDDEN");
+    fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}", "-o", "/dev/null"]), 7, "FORBIDDEN");
+    std::os::unix::fs::symlink(sandbox.vault_path(), sandbox.path("link.db")).unwrap();
+    fails(line(&sandbox, &["list", "--vault", "link.db"]), 7, "FORBIDDEN");
+}
+
+#[test]
+fn exit_8_is_a_check_that_found_something() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}", "-o", "out", "--check"]), 8, "CONFLICT");
+}
+
+#[test]
+fn exit_130_is_interrupted() {
+    // Through a pseudo-terminal: see prompts.rs. Here the signal itself, while stdin is waited for.
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(["create", "--tag", "key"]).command;
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let status = child.wait().unwrap();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    // A shell shows a process that the signal ended as 130, too.
+    assert!(status.code() == Some(130) || signal == Some(2), "{status:?}");
+    assert!(sandbox.vault().list(None, |_| true).unwrap().is_empty());
+}

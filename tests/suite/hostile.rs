@@ -1,0 +1,166 @@
+//! Slots and lengths that nobody's `secrets` has written: refused at once, before memory or time is spent on them.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use terminal_secrets::vault::Locked;
+
+use crate::fixture::{Specimen, code};
+use crate::support::{Sandbox, passphrase};
+
+/// The whole of a refusal; a debug build hashes and seals some ten times slower.
+const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
+/// A refusal that reads nothing large is as fast in any build.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// KiB of data, heap and anonymous maps together.
+const MEMORY: &str = "32768";
+
+/// A name and what is done to the file. The numbers are `m ‖ t ‖ p` in hex.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("no memory", "00000000 00000001 00000001"),
+    ("memory of 1 KiB", "00000001 00000001 00000001"),
+    ("memory just below the bound", "00004bff 00000001 00000001"),
+    ("memory just above the bound", "00200001 00000001 00000001"),
+    ("memory of 4 GiB", "00400000 00000001 00000001"),
+    ("memory of 4 TiB", "ffffffff 00000001 00000001"),
+    ("little-endian memory", "004c0000 00000001 00000001"),
+    ("no pass", "00004c00 00000000 00000001"),
+    ("passes just above the bound", "00004c00 00000041 00000001"),
+    ("passes without end", "00004c00 ffffffff 00000001"),
+    ("no lane", "00004c00 00000001 00000000"),
+    ("lanes just above the bound", "00004c00 00000001 00000011"),
+    ("lanes without end", "00004c00 00000001 ffffffff"),
+    ("the product just above the bound", "00200000 00000005 00000001"),
+    ("a product that overflows 32 bits", "00200000 00000040 00000010"),
+    ("everything without end", "ffffffff ffffffff ffffffff"),
+    ("parameters of no bytes", ""),
+    ("parameters of 11 bytes", "00004c00 00000001 000000"),
+    ("parameters of 13 bytes", "00004c00 00000001 00000001 00"),
+    ("parameters of 16 bytes", "00004c00 00000001 00000001 00000013"),
+];
+
+const HUGE: &str = "zeroblob(3145728)";
+
+/// Lengths and numbers: a name and a statement. `HUGE` is a blob of 3 MiB.
+const STATEMENTS: &[(&str, &str)] = &[
+    ("no salt", "UPDATE slots SET salt = x''"),
+    ("a salt of 15 bytes", "UPDATE slots SET salt = zeroblob(15)"),
+    ("a huge salt", "UPDATE slots SET salt = HUGE"),
+    ("no slot id", "UPDATE slots SET slot_id = x''"),
+    ("a huge slot id", "UPDATE slots SET slot_id = HUGE"),
+    ("huge parameters", "UPDATE slots SET params = HUGE"),
+    ("suite 2", "UPDATE vault SET suite = 2"),
+    ("a negative suite", "UPDATE vault SET suite = -1"),
+    ("a suite that overflows", "UPDATE vault SET suite = 4294967297"),
+    ("type 2", "UPDATE slots SET type = 2"),
+    ("a negative type", "UPDATE slots SET type = -1"),
+    ("no slot", "DELETE FROM slots"),
+    (
+        "10,000 slots",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO slots \
+     SELECT CAST(printf('%016d', i) AS BLOB), type, params, salt, commitment, wrap FROM slots, n",
+    ),
+    ("a huge vault id", "UPDATE vault SET vault_id = HUGE"),
+    ("a vault id of no bytes", "UPDATE vault SET vault_id = x''"),
+    ("a negative root number", "UPDATE vault SET root_seq = -1"),
+];
+
+const SLOTS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 16) INSERT INTO slots \
+     SELECT CAST(printf('%016d', i) AS BLOB), type, params, salt, commitment, HUGE FROM slots, n";
+const GRANTS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 16) INSERT INTO grants \
+     SELECT CAST(printf('%016d', i) AS BLOB), 1, HUGE, x'' FROM n";
+const PROJECTS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 16) INSERT INTO \
+     projects SELECT CAST(printf('%016d', i) AS BLOB), 1, HUGE, x'', x'' FROM n";
+
+/// Those that are only noticed behind the key derivation, or after the blob was read.
+const LATE: &[(&str, &str)] = &[
+    ("no commitment", "UPDATE slots SET commitment = x''"),
+    ("a huge commitment", "UPDATE slots SET commitment = HUGE"),
+    ("no wrap", "UPDATE slots SET wrap = x''"),
+    ("a wrap of a salt's length", "UPDATE slots SET wrap = zeroblob(24)"),
+    ("a huge wrap", "UPDATE slots SET wrap = HUGE"),
+    ("a huge root MAC", "UPDATE vault SET root_mac = HUGE"),
+    ("huge key rings", "UPDATE projects SET keys = HUGE"),
+    ("huge heads", "UPDATE projects SET head = HUGE"),
+    ("huge signatures", "UPDATE projects SET sig = HUGE"),
+    ("a huge project id", "UPDATE projects SET pid = HUGE WHERE pid = (SELECT min(pid) FROM projects)"),
+    ("huge metadata", "UPDATE records SET meta = HUGE"),
+    ("sixteen huge slots", SLOTS),
+    ("sixteen huge grants", GRANTS),
+    ("sixteen huge projects", PROJECTS),
+    ("a cell over the limit", "UPDATE slots SET wrap = zeroblob(5000000)"),
+];
+
+fn hostile(statement: &str) -> Specimen {
+    let specimen = Specimen::new();
+    specimen.sql(&statement.replace("HUGE", HUGE));
+    specimen
+}
+
+fn parameters(hex: &str) -> String {
+    format!("UPDATE slots SET params = x'{}'", hex.replace(' ', ""))
+}
+
+/// The best of three: what else the machine does is not the vault's doing.
+fn time_to_refuse(name: &str, specimen: &Specimen) -> Duration {
+    let refuse = || {
+        let start = Instant::now();
+        let outcome = Locked::open(&specimen.path()).and_then(|locked| locked.unlock(&passphrase()));
+        let outcome = outcome.and_then(|vault| vault.list(None, |_| true));
+        let taken = start.elapsed();
+        assert!(outcome.as_ref().is_err_and(|error| code(error) == 6), "{name}: {outcome:?}");
+        taken
+    };
+    (0..3).map(|_| refuse()).min().unwrap_or_default()
+}
+
+/// Runs `list` with little memory; the limit is the kernel's, so that no allocation escapes it.
+fn refuses_in_little_memory(name: &str, specimen: &Specimen) -> Option<String> {
+    let sandbox = Sandbox::empty();
+    let mut prepared = sandbox.command(["-c", "ulimit -d \"$1\" && exec \"$2\" list --all-projects", "sh", MEMORY]);
+    let program = std::mem::replace(&mut prepared.command, std::process::Command::new("sh"));
+    prepared.command.args(program.get_args()).arg(program.get_program()).env_clear();
+    prepared.command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = prepared.command.env("SECRETS_VAULT", specimen.path()).stdin(Stdio::null()).output().unwrap();
+    let refused = output.status.code() == Some(6) && output.stdout.is_empty();
+    (!refused).then(|| format!("{name}: {} {}", output.status, String::from_utf8_lossy(&output.stderr)))
+}
+
+fn check(cases: impl Iterator<Item = (&'static str, String)>, limit: Duration) {
+    let mut wrong = Vec::new();
+    for (name, statement) in cases {
+        let specimen = hostile(&statement);
+        let taken = time_to_refuse(name, &specimen);
+        if taken > limit {
+            wrong.push(format!("{name}: {taken:?}"));
+        }
+        wrong.extend(refuses_in_little_memory(name, &specimen));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn hostile_parameters_are_refused_at_once_in_little_memory() {
+    check(PARAMETERS.iter().map(|(name, hex)| (*name, parameters(hex))), AT_ONCE);
+}
+
+#[test]
+fn hostile_lengths_are_refused_at_once_in_little_memory() {
+    check(STATEMENTS.iter().map(|(name, statement)| (*name, (*statement).to_owned())), AT_ONCE);
+}
+
+#[test]
+fn hostile_blobs_are_refused_soon_in_little_memory() {
+    check(LATE.iter().map(|(name, statement)| (*name, (*statement).to_owned())), LIMIT);
+}
+
+#[test]
+fn the_limit_on_memory_is_one() {
+    // The vault's own parameters fit, RFC 9106's do not: the measure can tell the two apart.
+    let specimen = Specimen::new();
+    let fits = refuses_in_little_memory("", &specimen).unwrap();
+    assert!(fits.contains("exit status: 0"), "{fits}");
+    specimen.sql(&parameters("00010000 00000003 00000004"));
+    let refused = refuses_in_little_memory("", &specimen).unwrap();
+    assert!(refused.contains("not enough memory"), "{refused}");
+}

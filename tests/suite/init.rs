@@ -1,0 +1,136 @@
+//! `secrets init`: a vault is made once, with parameters inside the format's bounds.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::Sandbox;
+
+/// The cheapest parameters that the format allows.
+const LEAST: [&str; 7] = ["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"];
+const CHEAP: &str = "warning: these key derivation parameters make guessing cheaper than the default ones\n";
+
+fn made(sandbox: &Sandbox) -> String {
+    format!("made the vault `{}`\n", sandbox.vault_path().display())
+}
+
+#[test]
+fn init_makes_a_vault_that_opens() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(["init"]).succeeds().stdout("").stderr(&made(&sandbox));
+    sandbox.run(["list", "-q"]).succeeds().stdout("");
+    let mode = sandbox.vault_path().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
+fn init_makes_the_directory_for_its_owner_alone() {
+    let sandbox = Sandbox::empty();
+    let directory = sandbox.path("data");
+    let run = sandbox.command(LEAST).without_env("SECRETS_VAULT").env("XDG_DATA_HOME", &directory).run();
+    let vault = directory.join("secrets/vault.db");
+    run.succeeds().stderr(&format!("{CHEAP}made the vault `{}`\n", vault.display()));
+    let mode = vault.parent().unwrap().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+}
+
+#[test]
+fn init_never_replaces_a_vault() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let before = sandbox.read("vault.db");
+    sandbox.run(["init"]).fails_with(4).stdout("").stderr(&format!(
+        "error: there is a vault at `{}` already\nhint: make another one with `secrets init --vault PATH`\n",
+        sandbox.vault_path().display()
+    ));
+    assert_eq!(sandbox.read("vault.db"), before);
+}
+
+#[test]
+fn init_never_replaces_another_file() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("vault.db", "somebody's notes");
+    sandbox.run(["init"]).fails_with(4).stderr_has("already\n");
+    assert_eq!(sandbox.read("vault.db"), b"somebody's notes");
+}
+
+#[test]
+fn init_asks_no_passphrase_where_there_is_a_vault() {
+    // No passphrase is given and no terminal is there: a question would end in 5.
+    Sandbox::new().command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(4).stderr_has("already\n");
+}
+
+#[test]
+fn init_keeps_its_parameters_in_bounds() {
+    let sandbox = Sandbox::empty();
+    for (option, too_small, too_large, why) in [
+        ("--kdf-memory", "18", "2049", "memory is outside 19 MiB to 2 GiB"),
+        ("--kdf-iterations", "0", "65", "iterations are outside 1 to 64"),
+        ("--kdf-parallelism", "0", "17", "parallelism is outside 1 to 16"),
+    ] {
+        for value in [too_small, too_large, "4294967295"] {
+            let expected = format!("error: the key derivation's {why}\nhint: leave out the `--kdf` options\n");
+            sandbox.run(["init", option, value]).fails_with(2).stdout("").stderr(&expected);
+        }
+        sandbox.run(["init", option, "many"]).fails_with(2).stderr_has("is not a number\n");
+    }
+    assert!(!sandbox.vault_path().exists());
+}
+
+#[test]
+fn init_warns_of_cheap_parameters_and_not_of_dear_ones() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(LEAST).succeeds().stderr(&(CHEAP.to_owned() + &made(&sandbox)));
+    let dearer = ["init", "--vault", "dearer.db", "--kdf-memory", "65", "--kdf-parallelism", "16"];
+    sandbox.run(dearer).succeeds().stderr("made the vault `dearer.db`\n");
+    // More passes make up for less memory.
+    let traded = ["init", "--vault", "traded.db", "--kdf-memory", "19", "--kdf-iterations", "11"];
+    sandbox.run(traded).succeeds().stderr("made the vault `traded.db`\n");
+}
+
+#[test]
+fn init_warns_of_a_weak_passphrase() {
+    let warning =
+        "warning: that is a weak passphrase, and all that protects a stolen file; a few random words are better\n";
+    for weak in ["hunter2", "abababababababababab"] {
+        let sandbox = Sandbox::empty();
+        let run = sandbox.command(LEAST).env("SECRETS_PASSPHRASE", weak).run();
+        run.succeeds().stderr(&format!("{warning}{CHEAP}{}", made(&sandbox)));
+    }
+}
+
+#[test]
+fn init_refuses_an_empty_passphrase() {
+    let sandbox = Sandbox::empty();
+    for empty in ["", "\n", "\r\n"] {
+        sandbox.write("passphrase", empty);
+        let run = sandbox.run(["init", "--passphrase-file", "passphrase"]);
+        run.fails_with(5).stderr_has("error: that is no passphrase: it is empty\n");
+    }
+    assert!(!sandbox.vault_path().exists());
+}
+
+#[test]
+fn init_refuses_a_passphrase_that_is_too_long_or_no_text() {
+    let sandbox = Sandbox::empty();
+    sandbox.command(LEAST).env("SECRETS_PASSPHRASE", "x1y2z".repeat(204) + "1234").run().succeeds().stderr_has("made");
+    for bad in [vec![b'x'; 1025], vec![b'x'; 100_000], b"caf\xe9".to_vec()] {
+        sandbox.write("passphrase", bad);
+        let run = sandbox.run(["init", "--vault", "other.db", "--passphrase-file", "passphrase"]);
+        run.fails_with(5).stderr_has("error: that is no passphrase: it is ");
+    }
+    assert!(!sandbox.path("other.db").exists());
+}
+
+#[test]
+fn init_without_a_passphrase_or_a_terminal_leaves_nothing_behind() {
+    let sandbox = Sandbox::empty();
+    sandbox.command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5).stderr(
+        "error: no passphrase was given and there is no terminal to ask on\n\
+         hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE\n",
+    );
+    assert_eq!(sandbox.path("").read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn init_with_quiet_says_nothing_and_still_warns() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(LEAST.iter().chain(&["--quiet"])).succeeds().stdout("").stderr(CHEAP);
+}

@@ -1,0 +1,185 @@
+//! `secrets list`: what is there, a page at a time, sorted by tag key.
+
+use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::vault::NewSecret;
+
+use crate::support::{Sandbox, project, secret, value};
+
+/// The tags that a run of `list --json` shows, and its envelope.
+#[track_caller]
+fn page(sandbox: &Sandbox, options: &[&str]) -> (Vec<String>, u64, u64, u64) {
+    let json = sandbox.run(["list", "--json"].iter().chain(options)).succeeds().json();
+    let tags = json["secrets"].as_array().unwrap().iter().map(|secret| secret["tag"].as_str().unwrap().to_owned());
+    let number = |name: &str| json[name].as_u64().unwrap();
+    (tags.collect(), number("page"), number("total"), number("totalPages"))
+}
+
+fn tags(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn five() -> Sandbox {
+    Sandbox::with_secrets(&[("b", "x"), ("A-2", "x"), ("e", "x"), ("a_1", "x"), ("D", "x")])
+}
+
+#[test]
+fn list_is_sorted_by_tag_key() {
+    assert_eq!(page(&five(), &[]), (tags(&["a_1", "A-2", "b", "D", "e"]), 0, 5, 1));
+}
+
+#[test]
+fn list_without_a_terminal_is_lines_of_columns_with_tabs() {
+    let sandbox = Sandbox::new();
+    let name = Name::parse("Stripe, live").unwrap();
+    let tag = Tag::parse("key").unwrap();
+    let new = NewSecret { tag, name, description: None, value: value(b"abcdefghijklmnopqrstuvwxyz012345") };
+    let stored = sandbox.vault().create(&project("default"), new).unwrap().value;
+    let day = &stored.metadata.updated.rfc3339()[..10];
+    let line = format!("key\tabcd…2345\t{day}\tStripe, live\t{}\n", stored.id);
+    sandbox.run(["list"]).succeeds().stdout(&line);
+    sandbox.run(["list", "--all-projects"]).succeeds().stdout(format!("default\t{line}"));
+}
+
+#[test]
+fn list_pages_are_counted_from_0() {
+    let sandbox = five();
+    assert_eq!(page(&sandbox, &["--page-size", "2"]), (tags(&["a_1", "A-2"]), 0, 5, 3));
+    assert_eq!(page(&sandbox, &["--page-size", "2", "--page", "0"]), (tags(&["a_1", "A-2"]), 0, 5, 3));
+    assert_eq!(page(&sandbox, &["--page-size", "2", "--page", "2"]), (tags(&["e"]), 2, 5, 3));
+    assert_eq!(page(&sandbox, &["--page-size", "2", "--page", "3"]), (tags(&[]), 3, 5, 3));
+    assert_eq!(page(&sandbox, &["--page-size", "5"]).3, 1);
+    assert_eq!(page(&sandbox, &["--page-size", "1", "--page", "18446744073709551615"]).0, tags(&[]));
+}
+
+#[test]
+fn list_all_is_one_page() {
+    let sandbox = five();
+    assert_eq!(page(&sandbox, &["--all"]).1..=page(&sandbox, &["--all"]).3, 0..=1);
+    assert_eq!(page(&sandbox, &["--all"]).0.len(), 5);
+    for other in [["--page", "1"], ["--page-size", "3"]] {
+        sandbox.run(["list", "--all"].iter().chain(&other)).fails_with(2).stderr_has("error: `--all` cannot be used");
+    }
+}
+
+#[test]
+fn list_shows_250_unless_told() {
+    let sandbox = Sandbox::new();
+    let vault = sandbox.vault();
+    for number in 0..251 {
+        vault.create(&project("default"), secret(&format!("t{number:03}"), b"x")).unwrap();
+    }
+    let (shown, number, total, pages) = page(&sandbox, &[]);
+    assert_eq!((shown.len(), number, total, pages), (250, 0, 251, 2));
+    assert_eq!(page(&sandbox, &["--page", "1"]).0, tags(&["t250"]));
+    assert_eq!(page(&sandbox, &["--page-size", "1000"]).0.len(), 251);
+    let run = sandbox.run(["list", "--filter", "t00", "--page-size", "4"]).succeeds();
+    run.stdout_has("t003\t")
+        .stderr("4 of 10 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all\n");
+}
+
+#[test]
+fn list_keeps_its_bounds() {
+    let sandbox = five();
+    for (option, bad) in [("--page-size", "0"), ("--page-size", "1001"), ("--page-size", "x"), ("--page", "x")] {
+        sandbox
+            .run(["list", option, bad])
+            .fails_with(2)
+            .stdout("")
+            .stderr_has(&format!("error: `{option} <N>` is not"));
+    }
+    sandbox.run(["list", "--page", "-1"]).fails_with(2).stdout("").stderr_has("error: ");
+}
+
+#[test]
+fn list_says_how_to_see_the_rest() {
+    let sandbox = five();
+    let rest = |options: &[&str], expected: &str| {
+        sandbox.run(["list"].iter().chain(options)).succeeds().stdout_has("").stderr(expected);
+    };
+    rest(&["--page-size", "2"], "2 of 5 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all\n");
+    rest(&["--page-size", "2", "--page", "2"], "1 of 5 secrets, page 2 of 0 to 2; `--all` shows all\n");
+    rest(&["--page", "7"], "0 of 5 secrets, page 7 of 0 to 0; `--all` shows all\n");
+    rest(&["--page-size", "2", "-q"], "");
+    rest(&["--all"], "");
+}
+
+#[test]
+fn list_of_an_unknown_project_is_empty() {
+    let sandbox = five();
+    let run = sandbox.run(["list", "-p", "nowhere"]);
+    run.succeeds().stdout("").stderr("no secret in project `nowhere`\n");
+    assert_eq!(page(&sandbox, &["-p", "nowhere"]), (tags(&[]), 0, 0, 0));
+    assert_eq!(page(&sandbox, &["-p", "nowhere", "--all"]), (tags(&[]), 0, 0, 0));
+}
+
+#[test]
+fn list_of_an_emptied_project_is_empty() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    sandbox.run(["delete", "key", "-y", "-q"]).succeeds();
+    assert_eq!(page(&sandbox, &[]), (tags(&[]), 0, 0, 0));
+    sandbox.run(["list"]).succeeds().stdout("").stderr("no secret in project `default`\n");
+    sandbox.run(["list", "--all-projects"]).succeeds().stdout("").stderr("no secret in the vault\n");
+}
+
+#[test]
+fn list_filters_tag_name_and_description_in_any_case() {
+    let sandbox = Sandbox::new();
+    let vault = sandbox.vault();
+    for (tag, name, description) in [
+        ("stripe-key", "", ""),
+        ("two", "STRIPE, live", ""),
+        ("three", "", "for\nÜber-Stripe"),
+        ("four", "mail", "SMTP"),
+    ] {
+        let (name, description) = (Name::parse(name).unwrap(), Description::parse(description).unwrap());
+        let new = NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value: value(b"stripe") };
+        vault.create(&project("default"), new).unwrap();
+    }
+    // A value is no place to look: `four` holds `stripe` too.
+    for text in ["stripe", "STRIPE", "sTrIpE"] {
+        assert_eq!(page(&sandbox, &["--filter", text]), (tags(&["stripe-key", "three", "two"]), 0, 3, 1));
+    }
+    assert_eq!(page(&sandbox, &["--filter", "über"]).0, tags(&["three"]));
+    assert_eq!(page(&sandbox, &["--filter", ""]).2, 4);
+    // Text, not a pattern.
+    assert_eq!(page(&sandbox, &["--filter", ".*"]).2, 0);
+    let run = sandbox.run(["list", "--filter", "paypal"]);
+    run.succeeds().stdout("").stderr("no secret that matches in project `default`\n");
+}
+
+#[test]
+fn list_of_all_projects_is_sorted_by_project_first() {
+    let sandbox = Sandbox::new();
+    let vault = sandbox.vault();
+    for (name, tag) in [("web", "a"), ("api", "z"), ("api", "b")] {
+        vault.create(&project(name), secret(tag, b"x")).unwrap();
+    }
+    let json = sandbox.run(["list", "--all-projects", "--json"]).succeeds().json();
+    let found: Vec<(&str, &str)> = json["secrets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|secret| (secret["project"].as_str().unwrap(), secret["tag"].as_str().unwrap()))
+        .collect();
+    assert_eq!(found, [("api", "b"), ("api", "z"), ("web", "a")]);
+    let run = sandbox.run(["list", "--all-projects", "-p", "web"]);
+    run.fails_with(2).stderr_has("error: `--all-projects` cannot be used with `--project <NAME>`\n");
+}
+
+#[test]
+fn list_works_where_the_project_is_named_by_the_environment() {
+    // `--all-projects` contradicts `--project`, not a setting that is always there.
+    let sandbox = five();
+    let run = sandbox.command(["list", "--all-projects", "--filter", "D"]).env("SECRETS_PROJECT", "web").run();
+    run.succeeds().stdout_has("default\tD\t");
+}
+
+#[test]
+fn list_into_a_pipe_that_nobody_reads_is_quiet_success() {
+    let sandbox = five();
+    let mut command = sandbox.command(["list"]).command;
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}

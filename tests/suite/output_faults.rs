@@ -1,0 +1,185 @@
+//! Output files where the system fails: kills and signals between two given system calls, a full disk, a file system
+//! that has no nameless files.
+//!
+//! `strace` stops the program where it is wanted, and some tests mount a small file system. Where either is not to be
+//! had, a test says so on stderr and passes.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::output::{WAITING, mode, names};
+use crate::support::Sandbox;
+
+/// Says on the test's own stderr, which is not captured, that something was not tested.
+fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
+/// The binary under strace, which fails or kills it at a system call; `None` where there is no strace or no tracing.
+fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
+    let strace = |program: &str| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null"]).args(if program == "true" { &[] } else { options }).arg(program);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    if !strace("true").status().is_ok_and(|status| status.success()) {
+        skipped("strace is not installed or may not trace");
+        return None;
+    }
+    let mut command = strace(env!("CARGO_BIN_EXE_secrets"));
+    command.args(["render", "-q", template, "-o"]).arg(sandbox.path("out")).current_dir(sandbox.path(""));
+    let status = command.status().unwrap();
+    Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+}
+
+#[test]
+fn a_kill_between_link_and_rename_leaves_the_old_file_and_what_the_next_render_clears_away() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("out", "old");
+    sandbox.write("new", "new");
+    let Some(code) = traced(&sandbox, &["-e", "trace=/^rename", "-e", "inject=/^rename:signal=KILL"], "new") else {
+        return;
+    };
+    assert_eq!((code, sandbox.read("out")), (137, b"old".to_vec()));
+    assert_eq!(
+        (names(&sandbox.path("")), mode(&sandbox.path(WAITING))),
+        (vec![WAITING.into(), "new".into(), "out".into()], 0o600)
+    );
+    sandbox.run(["render", "-q", "-e", "newer", "-o", "out"]).succeeds();
+    assert_eq!((names(&sandbox.path("")), sandbox.read("out")), (vec!["new".into(), "out".into()], b"newer".to_vec()));
+}
+
+/// A signal can be answered, so that even here nothing is left.
+#[test]
+fn a_signal_between_link_and_rename_leaves_nothing() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let sandbox = Sandbox::empty();
+        sandbox.write("out", "old");
+        sandbox.write("new", "new");
+        let inject = format!("inject=linkat:signal={signal}");
+        if traced(&sandbox, &["-e", "trace=linkat", "-e", &inject], "new").is_none() {
+            return;
+        }
+        let out = sandbox.read("out");
+        assert!(out == b"old" || out == b"new");
+        assert_eq!(names(&sandbox.path("")), ["new", "out"], "{signal}");
+    }
+}
+
+/// The output's directory fails to take a nameless file, as on a file system without them; `more` is done to the
+/// waiting file.
+fn without_nameless_files<'a>(sandbox: &'a Sandbox, more: &[&'a str], template: &str) -> Option<i32> {
+    let (directory, waiting) = (sandbox.path(""), sandbox.path(WAITING));
+    // Where there is still an `open`, it is what the nameless file is asked for by, and nothing else in this directory.
+    let open = if cfg!(target_arch = "x86_64") { "open" } else { "openat" };
+    let inject = format!("inject={open}:error=EOPNOTSUPP:when=1");
+    let paths = ["-P", directory.to_str().unwrap().trim_end_matches('/'), "-P", waiting.to_str().unwrap()];
+    let trace = format!("trace={open},flock,write,fsync,/^rename");
+    let usual = ["-e", &trace, "-e", &inject];
+    traced(sandbox, &[&paths[..], &usual, more].concat(), template)
+}
+
+#[test]
+fn without_nameless_files_a_named_one_is_used() {
+    // What is done to it on the way, the exit code, what is there afterwards.
+    let cases: [(&[&str], i32, &[&str]); 5] = [
+        (&[], 0, &["new"]),
+        (&["-e", "inject=write:error=ENOSPC"], 1, &["old"]),
+        (&["-e", "inject=fsync:error=EIO:when=1"], 1, &["old"]),
+        (&["-e", "inject=/^rename:error=EACCES"], 1, &["old"]),
+        (&["-e", "inject=write:signal=TERM:delay_exit=300000"], 143, &["old", "new"]),
+    ];
+    for (more, expected, contents) in cases {
+        for left in [None, Some("of a dead writer")] {
+            let sandbox = Sandbox::empty();
+            sandbox.write("new", "new");
+            sandbox.write("out", "old");
+            left.map(|text| sandbox.write(WAITING, text));
+            let Some(code) = without_nameless_files(&sandbox, more, "new") else { return };
+            let found = String::from_utf8(sandbox.read("out")).unwrap();
+            assert!(code == expected && contents.contains(&found.as_str()), "{more:?}: {code}, {found}");
+            assert_eq!(names(&sandbox.path("")), ["new", "out"], "{more:?}");
+        }
+    }
+}
+
+/// One is stopped behind the making of its file and before its lock, where the other takes it for a dead one's.
+#[test]
+fn without_nameless_files_two_renders_do_not_take_each_others() {
+    let sandbox = Sandbox::empty();
+    let contents = [b"a".repeat(200_000), b"b".repeat(200_000)];
+    sandbox.write("a", &contents[0]);
+    sandbox.write("b", &contents[1]);
+    let slow_lock = ["-e", "inject=flock:delay_enter=600000:when=1"];
+    let slow_write = ["-e", "inject=write:delay_exit=900000:when=1"];
+    let codes = std::thread::scope(|scope| {
+        let first = scope.spawn(|| without_nameless_files(&sandbox, &slow_lock, "a"));
+        std::thread::sleep(Duration::from_millis(300));
+        let second = scope.spawn(|| without_nameless_files(&sandbox, &slow_write, "b"));
+        [first.join().unwrap(), second.join().unwrap()]
+    });
+    if codes.contains(&None) {
+        return;
+    }
+    assert_eq!(codes, [Some(0), Some(0)]);
+    assert!(contents.contains(&sandbox.read("out")), "{} bytes", sandbox.read("out").len());
+    assert_eq!(names(&sandbox.path("")), ["a", "b", "out"]);
+}
+
+/// A directory of its own file system of 1 MiB; unmounted when dropped. `None` where mounting is not permitted.
+struct Small(PathBuf);
+
+impl Small {
+    fn mounted(path: PathBuf) -> Option<Self> {
+        fs::create_dir(&path).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).stderr(Stdio::null());
+        if mount.status().is_ok_and(|status| status.success()) {
+            return Some(Self(path));
+        }
+        skipped("mounting is not permitted");
+        None
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file_and_nothing_else() {
+    let sandbox = Sandbox::empty();
+    let Some(small) = Small::mounted(sandbox.path("small")) else { return };
+    sandbox.write("large", "x".repeat(2_000_000));
+    for old in [None, Some("old")] {
+        if let Some(text) = old {
+            fs::write(small.0.join("out"), text).unwrap();
+        }
+        let run = sandbox.run(["render", "large", "-o", "small/out"]);
+        run.fails_with(1).stdout("").stderr("error: cannot write `small/out`: No space left on device\n");
+        assert_eq!(fs::read(small.0.join("out")).ok().as_deref(), old.map(str::as_bytes));
+        assert_eq!(names(&small.0).len(), usize::from(old.is_some()));
+    }
+    sandbox.run(["render", "-q", "-e", "fits", "-o", "small/out"]).succeeds();
+    assert_eq!(fs::read(small.0.join("out")).unwrap(), b"fits");
+}
+
+#[test]
+fn the_longest_name_of_a_file_system_can_be_written_again() {
+    let sandbox = Sandbox::empty();
+    for length in [241, 242, 243, 254, 255] {
+        let name = "n".repeat(length);
+        for text in ["first", "second"] {
+            sandbox.run(["render", "-q", "-e", text, "-o", &name]).succeeds().stdout("").stderr("");
+            assert_eq!(sandbox.read(&name), text.as_bytes());
+        }
+    }
+    assert_eq!(names(&sandbox.path("")).len(), 5);
+}

@@ -1,0 +1,110 @@
+//! `secrets project`: lists, renames and deletes projects.
+
+use crate::support::{Sandbox, project, secret};
+
+/// `web` with two secrets, `api` with one.
+fn two() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let vault = sandbox.vault();
+    for (name, tag) in [("web", "a"), ("web", "b"), ("api", "a")] {
+        vault.create(&project(name), secret(tag, b"x")).unwrap();
+    }
+    sandbox
+}
+
+#[test]
+fn project_list_counts_secrets() {
+    let sandbox = two();
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
+    Sandbox::new().run(["project", "list"]).succeeds().stdout("");
+}
+
+#[test]
+fn a_project_stays_when_its_last_secret_goes() {
+    let sandbox = two();
+    sandbox.run(["delete", "a", "-p", "api", "-y", "-q"]).succeeds();
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t0\nweb\t2\n");
+}
+
+#[test]
+fn looking_into_a_project_does_not_make_it() {
+    let sandbox = two();
+    sandbox.run(["list", "-p", "new", "-q"]).succeeds();
+    sandbox.run(["get", "a", "-p", "new"]).fails_with(3).stderr_has("error: no secret `a` in project `new`\n");
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
+}
+
+#[test]
+fn project_rename_keeps_the_secrets() {
+    let sandbox = two();
+    let run = sandbox.run(["project", "rename", "web", "web.site"]);
+    run.succeeds().stdout("").stderr("renamed project `web` to `web.site`\n");
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb.site\t2\n");
+    sandbox.run(["render", "-p", "web.site", "-e", "{{ secrets.b }}"]).succeeds().stdout("x");
+    sandbox.run(["get", "b", "-p", "web"]).fails_with(3).stderr_has("error: no secret `b` in project `web`\n");
+}
+
+#[test]
+fn project_rename_takes_no_name_that_is_taken() {
+    let sandbox = two();
+    let run = sandbox.run(["project", "rename", "web", "api"]);
+    run.fails_with(4).stdout("").stderr_has("error: there is a project `api` already\n");
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
+}
+
+#[test]
+fn project_rename_compares_names_exactly() {
+    let sandbox = two();
+    let run = sandbox.run(["project", "rename", "web", "Web"]);
+    run.succeeds().stderr("renamed project `web` to `Web`\n");
+    let run = sandbox.run(["project", "rename", "web", "x"]);
+    run.fails_with(3).stderr("error: no project `web`\nhint: did you mean `Web`?\n");
+}
+
+#[test]
+fn project_names_follow_the_tag_s_rule_and_take_dots() {
+    let sandbox = two();
+    let long = "a".repeat(129);
+    for bad in ["", "a b", "a/b", "é", "..", "_", &long] {
+        let run = sandbox.run(["project", "rename", "web", bad]);
+        run.fails_with(2).stdout("").stderr_has("error: `<TO>` is not well formed: ");
+    }
+    sandbox.command(["create", "--tag", "a", "-p", ".x.1-y_", "-q"]).stdin("x").run().succeeds();
+    sandbox.run(["list", "-p", ".x.1-y_"]).succeeds().stdout_has("a\t••••\t");
+}
+
+#[test]
+fn project_delete_needs_yes_without_a_terminal() {
+    let sandbox = two();
+    sandbox.command(["project", "delete", "web"]).stdin("y\n").run().fails_with(7).stdout("").stderr(
+        "error: deleting a project needs `--yes` where there is no terminal to ask on\n\
+         hint: nothing was changed; add `--yes` to do it\n",
+    );
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
+}
+
+#[test]
+fn project_delete_takes_the_secrets_along() {
+    let sandbox = two();
+    let run = sandbox.run(["project", "delete", "web", "--yes"]);
+    run.succeeds().stdout("").stderr("deleted project `web` with its 2 secrets\n");
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t1\n");
+    sandbox.run(["list", "-p", "web", "-q"]).succeeds().stdout("");
+}
+
+#[test]
+fn project_delete_is_all_or_none() {
+    let sandbox = two();
+    let run = sandbox.run(["project", "delete", "web", "apo", "-y"]);
+    run.fails_with(3).stdout("").stderr("error: no project `apo`\nhint: did you mean `api`?\n");
+    sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
+    sandbox.run(["project", "delete", "web", "api", "web", "-y", "-q"]).succeeds();
+    sandbox.run(["project", "list"]).succeeds().stdout("");
+}
+
+#[test]
+fn project_needs_a_command() {
+    let (code, stdout, stderr) = two().run(["project"]).everything();
+    assert_eq!((code, stdout), (Some(2), Vec::new()));
+    assert!(stderr.contains("Usage: secrets project") && stderr.ends_with("error: a command is missing\n"), "{stderr}");
+}

@@ -1,0 +1,348 @@
+//! `secrets render`: what comes out, what each option does, and how it fails.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Prepared, Sandbox, project, secret};
+
+/// Secrets whose values tell which of them was put in.
+fn sandbox() -> Sandbox {
+    Sandbox::with_secrets(&[("x", "vx"), ("TOKEN", "v token"), ("my-secret", "v\"my\nsecret"), ("url", " a/b ")])
+}
+
+/// Without vault and without passphrase.
+fn bare<const N: usize>(sandbox: &Sandbox, arguments: [&str; N]) -> Prepared {
+    sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").env("SECRETS_VAULT", sandbox.path("no.db"))
+}
+
+/// Each line of the design's grammar, and what it comes out as.
+const LINES: [(&[u8], &[u8]); 35] = [
+    (b"\xef\xbb\xbfa BOM\r", b"\xef\xbb\xbfa BOM\r"),
+    (b"{{ secrets.x }}{{X}}{{\tsecrets.X\t}}", b"vxvxvx"),
+    (b"{{ secrets.my_secret }}", b"v\"my\nsecret"),
+    (b"{{ secrets.my-secret }}", b"v\"my\nsecret"),
+    (b"{{ MY_SECRET }}", b"v\"my\nsecret"),
+    (b"{{ TOKEN }}\r", b"v token\r"),
+    (b"{{ secrets.token | json }}", b"v token"),
+    (b"{{MY_SECRET|json}}", br#"v\"my\nsecret"#),
+    (b"{{ TOKEN | shell }}", b"'v token'"),
+    (b"{{ TOKEN | url }}", b"v%20token"),
+    (b"{{ X | base64 }}", b"dng="),
+    (b"[{{ URL | trim }}]", b"[a/b]"),
+    (b"{{ URL |\ttrim|url| base64 }}", b"YSUyRmI="),
+    (b"{{ .Values.x }}", b"{{ .Values.x }}"),
+    (b"{{#if}} {{ user.name }} {{ lower }}", b"{{#if}} {{ user.name }} {{ lower }}"),
+    (b"{{ TITLE | upper }}", b"{{ TITLE | upper }}"),
+    (b"{{ _ }} {{ 1X }} {{}} {{ X Y }} {{ X-Y }}", b"{{ _ }} {{ 1X }} {{}} {{ X Y }} {{ X-Y }}"),
+    (b"{{ SE0123456789ABCDEF }}", b"{{ SE0123456789ABCDEF }}"),
+    (b"${{ secrets.X }} ${{ secrets.X || 'a' }}", b"${{ secrets.X }} ${{ secrets.X || 'a' }}"),
+    (b"$ {{X}} $x{{X}}", b"$ vx $xvx"),
+    (b"\\{{ secrets.x }}", b"{{ secrets.x }}"),
+    (b"\\{{X|json}}{{X}}", b"{{X|json}}vx"),
+    (b"\\\\{{ secrets.x }}", b"\\{{ secrets.x }}"),
+    (b"\\{{ .Values.x }} \\x \\", b"\\{{ .Values.x }} \\x \\"),
+    (b"{{{X}}}", b"{vx}"),
+    (b"${{{X}}} \\{{{X}}}", b"${vx} \\{vx}"),
+    (b"{{{{X}}}}", b"{{vx}}"),
+    (b"{{ X {{ X }}", b"{{ X vx"),
+    (b"{{", b"{{"),
+    (b"{{ X", b"{{ X"),
+    (b"}}", b"}}"),
+    (b"\0{{X}}\0", b"\0vx\0"),
+    (b"\xff\xfe{{X}}\x80", b"\xff\xfevx\x80"),
+    (b"", b""),
+    (b"no newline at the end {{X}}", b"no newline at the end vx"),
+];
+
+#[test]
+fn every_form_of_the_grammar_from_every_source_to_every_place() {
+    let sandbox = sandbox();
+    let join = |lines: Vec<&[u8]>| lines.join(&b'\n');
+    let template = join(LINES.iter().map(|line| line.0).collect());
+    let expected = join(LINES.iter().map(|line| line.1).collect());
+    sandbox.write("a.tmpl", &template);
+    sandbox.run(["render", "a.tmpl"]).succeeds().stdout(&expected);
+    sandbox.command(["render", "-"]).stdin(&template).run().succeeds().stdout(&expected);
+    sandbox.command(["render"]).stdin(&template).run().succeeds().stdout(&expected);
+    sandbox.run(["render", "a.tmpl", "-o", "out"]).succeeds().stdout("").stderr("wrote `out`\n");
+    assert_eq!(sandbox.read("out"), expected);
+    sandbox.run(["render", "-q", "a.tmpl", "-o", "quiet"]).succeeds();
+    sandbox.run(["render", "-e", r"\{{X}} ${{X}} {{X}}"]).succeeds().stdout("{{X}} ${{X}} vx");
+    sandbox.run(["render", "--text=-{{X}}-"]).succeeds().stdout("-vx-");
+}
+
+#[test]
+fn options_of_the_grammar() {
+    let sandbox = sandbox();
+    let cases: [(&[&str], &str, &str); 8] = [
+        (&["--escape", "json"], "{{MY_SECRET}} {{MY_SECRET|trim}}", "v\\\"my\\nsecret v\"my\nsecret"),
+        (&["--escape", "shell"], "{{TOKEN}} {{TOKEN|url}} \\{{X}}", "'v token' v%20token {{X}}"),
+        (&["--delimiters", "[[,]]"], r"[[X]] {{X}} [[[X]]] $[[X]] \[[X]] {{ secrets. }}", DELIMITED),
+        (&["--delimiters", "<%=,%>"], "<%= secrets.x | url %>", "vx"),
+        (&["--delimiters", "%,%"], "%X% 100%", "vx 100%"),
+        (&["--namespaced"], "{{X}} {{ secrets.x }} {{ Y }} \\{{X}}", "{{X}} vx {{ Y }} \\{{X}}"),
+        (&["--namespaced", "--escape", "url"], "{{TOKEN}} {{ secrets.token }}", "{{TOKEN}} v%20token"),
+        (&["--color", "always"], "{{X}}", "vx"),
+    ];
+    for (options, template, expected) in cases {
+        let run = sandbox.run([&["render", "-e", template], options].concat());
+        run.succeeds().stdout(expected).stderr("");
+    }
+}
+
+const DELIMITED: &str = "vx {{X}} [vx] $[[X]] [[X]] {{ secrets. }}";
+
+#[test]
+fn wrong_arguments_are_usage_errors() {
+    let sandbox = Sandbox::empty();
+    let cases: [&[&str]; 20] = [
+        &["--escape", "upper"],
+        &["--escape", ""],
+        &["--escape", "JSON"],
+        &["--delimiters", "[["],
+        &["--delimiters", "a,b"],
+        &["--delimiters", ",]]"],
+        &["--delimiters", ""],
+        &["--delimiters", "\\,}"],
+        &["--check"],
+        &["--mode", "640"],
+        &["-o", "out", "--mode", "9"],
+        &["-o", "out", "--mode", "1777"],
+        &["-o", "out", "--mode", "rw"],
+        &["-o", "out", "--mode", ""],
+        &["-o", "out", "--mode=-1"],
+        &["-o", "out", "--list"],
+        &["-o", "out", "--check", "--list"],
+        &["template"],
+        &["--text", "again"],
+        &["--nonsense"],
+    ];
+    for options in cases {
+        let run = bare(&sandbox, ["render", "-e", "plain"]);
+        let mut run = run;
+        run.command.args(options);
+        run.run().fails_with(2).stdout("").stderr_has("error: ");
+    }
+    sandbox.run(["render", "one", "two"]).fails_with(2).stderr_has("may be a value");
+    assert!(!sandbox.path("out").exists());
+}
+
+#[test]
+fn a_template_without_placeholders_needs_neither_vault_nor_passphrase() {
+    let sandbox = Sandbox::empty();
+    for template in ["", "plain\n", "{{ lower }} ${{ secrets.x }} \\{{ secrets.x }}"] {
+        let expected = template.replace("\\{{", "{{");
+        bare(&sandbox, ["render", "-e", template]).run().succeeds().stdout(&expected).stderr("");
+        bare(&sandbox, ["render", "-e", template, "-o", "out", "-q"]).run().succeeds();
+        assert_eq!(sandbox.read("out"), expected.as_bytes());
+    }
+    assert!(!sandbox.path("no.db").exists());
+}
+
+#[test]
+fn list_names_every_reference_without_a_vault() {
+    let sandbox = Sandbox::empty();
+    let template = sandbox.write("a.tmpl", "{{X}} é{{ secrets.my-secret | trim|json }}\r\n\\{{Y}} ${{Z}}\n\n{{X}}");
+    bare(&sandbox, ["render", "a.tmpl", "--list"])
+        .run()
+        .succeeds()
+        .stdout("a.tmpl:1:1: X\na.tmpl:1:9: my-secret | trim | json\na.tmpl:4:1: X\n")
+        .stderr("");
+    let found = bare(&sandbox, ["render", "a.tmpl", "--list", "--json"]).run().succeeds().json();
+    let one = |tag: &str, line, column, filters: &[&str]| json!({ "tag": tag, "file": "a.tmpl", "line": line, "column": column, "filters": filters });
+    let references = [one("X", 1, 1, &[]), one("my-secret", 1, 9, &["trim", "json"]), one("X", 4, 1, &[])];
+    assert_eq!(found, json!({ "references": references }));
+    let escaped = bare(&sandbox, ["render", "--list", "--escape", "url"]).stdin(fs::read(template).unwrap()).run();
+    escaped.succeeds().stdout("stdin:1:1: X | url\nstdin:1:9: my-secret | trim | json\nstdin:4:1: X | url\n");
+    let none = bare(&sandbox, ["render", "-e", "plain", "--list", "--json"]).run().succeeds().json();
+    assert_eq!(none, json!({ "references": [] }));
+    bare(&sandbox, ["render", "-e", "plain", "--list"]).run().succeeds().stdout("");
+    bare(&sandbox, ["render", "-e", "{{ secrets. }}", "--list"]).run().fails_with(2).stdout("").stderr_has("1:1");
+}
+
+#[test]
+fn check_compares_and_writes_nothing() {
+    let sandbox = sandbox();
+    let check = || sandbox.run(["render", "-e", "{{ TOKEN }}\n", "-o", "out", "--check"]);
+    let hint = "hint: render it without `--check`\n";
+    check().fails_with(8).stdout("").stderr(&format!("error: `out` is missing\n{hint}"));
+    assert!(!sandbox.path("out").exists());
+    // Shorter, longer, of one length, empty.
+    for stale in ["v token", "v token\n\n", "v Token\n", ""] {
+        let out = sandbox.write("out", stale);
+        let before = fs::metadata(&out).unwrap().modified().unwrap();
+        check().fails_with(8).stdout("").stderr(&format!("error: `out` is out of date\n{hint}"));
+        assert_eq!((sandbox.read("out"), fs::metadata(&out).unwrap().modified().unwrap()), (stale.into(), before));
+    }
+    sandbox.write("out", "v token\n");
+    check().succeeds().stdout("").stderr("");
+    let error = sandbox.run(["render", "-e", "{{X}}", "-o", "out", "--check", "--json"]).fails_with(8).json_error();
+    assert_eq!(error["type"], "CONFLICT");
+}
+
+#[test]
+fn unknown_names_are_all_listed_and_nothing_is_written() {
+    let sandbox = sandbox();
+    sandbox.write("a.tmpl", "{{X}}\né {{ secrets.my-secrte | json }}{{ TOKEM }}\n{{ secrets.zzzzzzzz }} {{TOKEN}}");
+    sandbox.write("out", "old");
+    let expected = "error: 3 placeholders name no secret in project `default`\n\
+                    a.tmpl:2:4: `my-secrte`, did you mean `my-secret`?\n    \
+                    é {{ secrets.my-secrte | json }}{{ TOKEM }\n      ^\n\
+                    a.tmpl:2:34: `TOKEM`, did you mean `TOKEN`?\n    \
+                    é {{ secrets.my-secrte | json }}{{ TOKEM }}\n                                    ^\n\
+                    a.tmpl:3:1: `zzzzzzzz`\n    {{ secrets.zzzzzzzz }} {{TOKEN}}\n    ^\n\
+                    hint: store it with `secrets create --tag zzzzzzzz`\n";
+    let before = fs::metadata(sandbox.path("out")).unwrap().modified().unwrap();
+    sandbox.run(["render", "a.tmpl"]).fails_with(3).stdout("").stderr(expected);
+    sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(3).stdout("").stderr(expected);
+    sandbox.run(["render", "a.tmpl", "-o", "new"]).fails_with(3).stdout("").stderr(expected);
+    assert_eq!(sandbox.read("out"), b"old");
+    assert_eq!(fs::metadata(sandbox.path("out")).unwrap().modified().unwrap(), before);
+    assert!(!sandbox.path("new").exists());
+}
+
+#[test]
+fn keep_unknown_leaves_them_and_warns_of_each() {
+    let sandbox = sandbox();
+    let template = "{{X}} {{ ZZZZ | url }} {{ secrets.x | upper }} {{ secrets.";
+    let malformed = "warning: --text:1:24: no such filter; there are json, shell, url, base64, trim: not well formed and \
+                     left as it is\nwarning: --text:1:48: not closed behind the tag or filter: not well formed and left \
+                     as it is\n";
+    let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
+    run.stdout(template.replace("{{X}}", "vx"))
+        .stderr_has(malformed)
+        .stderr_has("warning: --text:1:7: `ZZZZ`: names no");
+    // Where nothing is left to resolve, no vault is needed.
+    let only = "{{ secrets.x | upper }}";
+    bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only).stderr_has("warning: ");
+}
+
+#[test]
+fn what_is_not_well_formed_is_told_before_a_vault_is_looked_for() {
+    let sandbox = Sandbox::empty();
+    let long = format!("{{{{ secrets.x{} }}}}", " ".repeat(512));
+    let tag = format!("{{{{ secrets.{} }}}}", "a".repeat(129));
+    let cases = [
+        "{{ secrets.x",
+        "{{ secrets.x }",
+        "{{ secrets.x y }}",
+        "{{ secrets.x\n}}",
+        "{{ secrets. }}",
+        "{{ secrets.-x }}",
+        "{{ secrets._ }}",
+        "{{ secrets.se0123456789abcdef }}",
+        "{{ secrets.x | upper }}",
+        "{{ secrets.x | }}",
+        "{{ secrets.x || json }}",
+        "{{ secrets.x.y }}",
+        "{{secrets.é}}",
+        &long,
+        &tag,
+    ];
+    for case in cases {
+        sandbox.write("a.tmpl", format!("one\r\n é{case}"));
+        let run = bare(&sandbox, ["render", "a.tmpl", "-o", "out"]).run();
+        run.fails_with(2).stdout("").stderr_has("error: a placeholder is not well formed\na.tmpl:2:4: ");
+        assert!(!sandbox.path("out").exists());
+    }
+    let error = bare(&sandbox, ["render", "-e", "{{ secrets. }}\n{{ secrets.x", "--json"]).run().fails_with(2);
+    let error = error.json_error();
+    assert_eq!(
+        (&error["type"], &error["message"]),
+        (&json!("BAD_REQUEST"), &json!("2 placeholders are not well formed"))
+    );
+    let places: Vec<[&Value; 3]> = error["details"]["placeholders"].as_array().unwrap().iter().map(place).collect();
+    assert_eq!(places, [[&json!("--text"), &json!(1), &json!(1)], [&json!("--text"), &json!(2), &json!(1)]]);
+}
+
+fn place(finding: &Value) -> [&Value; 3] {
+    [&finding["file"], &finding["line"], &finding["column"]]
+}
+
+/// Every mistake is made in each case; those before it in this list are mended one after the other.
+#[test]
+fn the_first_of_several_mistakes_is_told() {
+    let sandbox = sandbox();
+    sandbox.write("malformed", "{{ Y }} {{ secrets. }}");
+    sandbox.write("unknown", "{{ Y }} {{ MY_SECRET | shell }}");
+    std::os::unix::fs::symlink("nowhere", sandbox.path("link")).unwrap();
+    let code = |template: &str, out: &str, vault: &str, passphrase: Option<&str>, code: i32| {
+        let command = sandbox.command(["render", template, "-o", out]).env("SECRETS_VAULT", sandbox.path(vault));
+        let command = match passphrase {
+            Some(given) => command.env("SECRETS_PASSPHRASE", given),
+            None => command.without_env("SECRETS_PASSPHRASE"),
+        };
+        command.run().fails_with(code).stdout("").stderr_has("error: ");
+    };
+    code("nothing", "link", "no.db", None, 1);
+    code("malformed", "link", "no.db", None, 7);
+    code("malformed", "out", "no.db", None, 2);
+    code("unknown", "out", "no.db", None, 3);
+    code("unknown", "out", "vault.db", None, 5);
+    code("unknown", "out", "vault.db", Some("wrong"), 5);
+    code("unknown", "out", "vault.db", Some(crate::support::PASSPHRASE), 3);
+    assert!(!sandbox.path("out").exists());
+}
+
+#[test]
+fn a_template_that_cannot_be_read_is_an_error() {
+    let sandbox = Sandbox::empty();
+    sandbox
+        .run(["render", "no.tmpl"])
+        .fails_with(1)
+        .stderr("error: cannot read `no.tmpl`: No such file or directory\n");
+    sandbox.run(["render", "."]).fails_with(1).stderr("error: cannot read `.`: is a directory\n");
+    let error = sandbox.run(["render", "no.tmpl", "--json"]).fails_with(1).json_error();
+    assert_eq!(error["type"], "INTERNAL_ERROR");
+}
+
+#[test]
+fn a_filter_that_cannot_take_a_value_names_the_tag_and_not_the_value() {
+    let sandbox = Sandbox::new();
+    let vault = sandbox.vault();
+    vault.create(&project("default"), secret("nul", b"mark\0er")).unwrap();
+    vault.create(&project("default"), secret("raw", b"mark\xffer")).unwrap();
+    let told = "error: `nul`: the filter `shell` cannot take a value with a NUL byte\n";
+    sandbox.run(["render", "-e", "a {{ secrets.nul | shell }}"]).fails_with(2).stdout("").stderr(told);
+    let error = sandbox.run(["render", "-e", "a {{ RAW | json }}", "--json"]).fails_with(2).stdout("").json_error();
+    assert_eq!(error["type"], "BAD_REQUEST");
+    assert_eq!(error["message"], "`RAW`: the filter `json` needs a value that is UTF-8");
+}
+
+#[test]
+fn the_project_is_the_current_one() {
+    let sandbox = sandbox();
+    sandbox.vault().create(&project("web"), secret("x", b"of web")).unwrap();
+    let render = ["render", "-e", "{{X}}"];
+    sandbox.run([&render[..], &["-p", "web"]].concat()).succeeds().stdout("of web");
+    sandbox.command(render).env("SECRETS_PROJECT", "web").run().succeeds().stdout("of web");
+    let run = sandbox.run(["render", "-e", "{{TOKEN}}", "--project", "web"]);
+    run.fails_with(3).stdout("").stderr_has("names no secret in project `web`");
+    sandbox.write(".secrets.toml", "project = \"web\"\n");
+    sandbox.run(render).succeeds().stdout("of web");
+    sandbox.run([&render[..], &["-p", "default"]].concat()).succeeds().stdout("vx");
+}
+
+#[test]
+fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
+    let sandbox = sandbox();
+    // A passphrase file that others can read, a placeholder that is kept, then a failure.
+    sandbox.write("passphrase", crate::support::PASSPHRASE);
+    let text = "{{ secrets. }} {{ Y }} {{ TOKEM }}";
+    let error = sandbox.run(["render", "-e", text, "--keep-unknown", "--json", "-p", "no/project"]);
+    assert_eq!(error.fails_with(2).stdout("").json_error()["type"], "BAD_REQUEST");
+    let arguments = ["render", "-e", "{{ ZZZZ }} {{ TOKEM }}", "--json", "--passphrase-file", "passphrase"];
+    let error = sandbox.command(arguments).run().fails_with(3).stdout("").json_error();
+    let (kind, message) = ("NOT_FOUND", "2 placeholders name no secret in project `default`");
+    assert_eq!((error["type"].as_str(), error["message"].as_str()), (Some(kind), Some(message)));
+    let expected = json!([
+        { "tag": "ZZZZ", "file": "--text", "line": 1, "column": 1, "suggestion": null },
+        { "tag": "TOKEM", "file": "--text", "line": 1, "column": 12, "suggestion": "TOKEN" },
+    ]);
+    assert_eq!(error["details"]["placeholders"], expected);
+    assert!(error["details"]["hints"].is_array());
+    let arguments = ["render", "-e", text, "--keep-unknown", "--json", "-o", "no/out"];
+    let error = sandbox.run(arguments).fails_with(1).stdout("").json_error();
+    assert_eq!(error["type"], "INTERNAL_ERROR");
+}

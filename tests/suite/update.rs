@@ -1,0 +1,161 @@
+//! `secrets update`: what is named changes, nothing else does.
+
+use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::vault::NewSecret;
+
+use crate::create::revealed;
+use crate::support::{Sandbox, project, value};
+
+/// A vault with `key`, which has a name, a description and a value.
+fn labelled() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let new = NewSecret {
+        tag: Tag::parse("key").unwrap(),
+        name: Name::parse("Old name").unwrap(),
+        description: Description::parse("Old text").unwrap(),
+        value: value(b"old value"),
+    };
+    sandbox.vault().create(&project("default"), new).unwrap();
+    sandbox
+}
+
+/// Name, description and value of `key`.
+fn state(sandbox: &Sandbox) -> (Option<String>, Option<String>, Vec<u8>) {
+    let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
+    let name = secret.metadata.name.map(|name| name.as_str().to_owned());
+    let description = secret.metadata.description.map(|text| text.as_str().to_owned());
+    (name, description, revealed(sandbox, "key"))
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn update_takes_a_new_value_from_stdin() {
+    let sandbox = labelled();
+    let run = sandbox.command(["update", "key"]).stdin("abcdefghijklmnopqrstuvwxyz012345\n").run();
+    run.succeeds().stdout("").stderr("updated `key` in project `default`, hint abcd…2345\n");
+    assert_eq!(state(&sandbox), (some("Old name"), some("Old text"), b"abcdefghijklmnopqrstuvwxyz012345".to_vec()));
+}
+
+#[test]
+fn update_of_a_label_alone_never_reads_stdin() {
+    for (option, expected) in [
+        ("--name", (some("New"), some("Old text"), b"old value".to_vec())),
+        ("--description", (some("Old name"), some("New"), b"old value".to_vec())),
+    ] {
+        let sandbox = labelled();
+        let run = sandbox.command(["update", "key", option, "New"]).stdin("not a new value").run();
+        run.succeeds().stdout("").stderr("updated `key` in project `default`\n");
+        assert_eq!(state(&sandbox), expected);
+    }
+}
+
+#[test]
+fn update_of_a_label_does_not_wait_for_stdin() {
+    let sandbox = labelled();
+    let mut command = sandbox.command(["update", "key", "--name", "New"]).command;
+    let stdin_that_never_ends = std::process::Stdio::piped();
+    let mut child = command.stdin(stdin_that_never_ends).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let held_open = child.stdin.take();
+    assert!(child.wait().unwrap().success());
+    drop(held_open);
+}
+
+#[test]
+fn update_with_an_empty_label_clears_it() {
+    let sandbox = labelled();
+    let run = sandbox.run(["update", "key", "--name", "", "--description", ""]);
+    run.succeeds().stderr("updated `key` in project `default`\n");
+    assert_eq!(state(&sandbox), (None, None, b"old value".to_vec()));
+}
+
+#[test]
+fn update_changes_label_and_value_at_once() {
+    let sandbox = labelled();
+    sandbox.write("value", "new\r\nvalue\n");
+    let run = sandbox.run(["update", "key", "--name", "New", "--value-file", "value"]);
+    run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
+    assert_eq!(state(&sandbox), (some("New"), some("Old text"), b"new\r\nvalue\n".to_vec()));
+    let run = sandbox.command(["update", "key", "--name", "Newer", "--value-file", "-"]).stdin("newer\n").run();
+    run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
+    assert_eq!(state(&sandbox), (some("Newer"), some("Old text"), b"newer".to_vec()));
+}
+
+#[test]
+fn update_generates() {
+    let sandbox = labelled();
+    let run = sandbox.run(["update", "key", "--generate", "--length", "1024", "--alphabet", "hex"]);
+    run.succeeds().stderr_has("updated `key` in project `default`, hint ");
+    let (name, _, value) = state(&sandbox);
+    assert_eq!(name, some("Old name"));
+    assert!(value.len() == 1024 && value.iter().all(|b| b"0123456789abcdef".contains(b)));
+}
+
+#[test]
+fn update_with_nothing_on_stdin_stores_nothing() {
+    for (stdin, arguments) in [("", &["update", "key"][..]), ("\n", &["update", "key", "--value-file", "-"])] {
+        let sandbox = labelled();
+        sandbox
+            .command(arguments)
+            .stdin(stdin)
+            .run()
+            .fails_with(2)
+            .stdout("")
+            .stderr("error: the value is empty; nothing was stored\nhint: `--allow-empty` stores it all the same\n");
+        assert_eq!(state(&sandbox).2, b"old value");
+    }
+    let sandbox = labelled();
+    let run = sandbox.run(["update", "key", "--allow-empty"]);
+    run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
+    assert_eq!(state(&sandbox).2, b"");
+}
+
+#[test]
+fn update_keeps_tag_and_id_and_moves_the_time() {
+    let sandbox = labelled();
+    let get = |sandbox: &Sandbox| sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
+    let before = get(&sandbox);
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    sandbox.command(["update", "KEY"]).stdin("x").run().succeeds().stderr_has("updated `key`");
+    let after = get(&sandbox);
+    assert_eq!((after.id, &after.metadata.tag), (before.id, &before.metadata.tag));
+    assert_eq!(after.metadata.created, before.metadata.created);
+    assert!(after.metadata.updated > before.metadata.updated);
+}
+
+#[test]
+fn update_by_id_reaches_another_project() {
+    let sandbox = Sandbox::new();
+    let stored = sandbox.vault().create(&project("web"), crate::support::secret("key", b"old")).unwrap();
+    let run = sandbox.command(["update", &stored.value.id.to_string()]).stdin("new").run();
+    run.succeeds().stderr("updated `key` in project `web`, hint ••••\n");
+}
+
+#[test]
+fn update_of_what_is_not_there_offers_the_nearest_and_reads_no_value() {
+    let sandbox = labelled();
+    sandbox
+        .command(["update", "kez"])
+        .stdin("x")
+        .run()
+        .fails_with(3)
+        .stdout("")
+        .stderr("error: no secret `kez` in project `default`\nhint: did you mean `key`?\n");
+}
+
+#[test]
+fn update_keeps_to_the_bounds_of_labels() {
+    let sandbox = labelled();
+    for (option, text, why) in [
+        ("--name", "a\nb".to_owned(), "it holds a control character"),
+        ("--name", "é".repeat(257), "it has 257 characters, at most 256 fit"),
+        ("--description", "a\rb".to_owned(), "it holds a control character other than newline and tab"),
+        ("--description", "é".repeat(4097), "it has 4097 characters, at most 4096 fit"),
+    ] {
+        let expected = format!("error: `{option}` is not well formed: {why}\n");
+        sandbox.run(["update", "key", option, &text]).fails_with(2).stdout("").stderr_has(&expected);
+    }
+    assert_eq!(state(&sandbox).0, some("Old name"));
+}
