@@ -24,13 +24,12 @@ fn terminal() -> Result<File, UiError> {
 
 /// Asks for something that is not shown while it is typed.
 pub(crate) fn secret(question: &str) -> Result<SecretBytes, UiError> {
-    let tty = terminal()?;
+    drop(terminal()?);
     // rpassword turns Ctrl-C into SIGINT while echo is off. Caught here, the error comes back and echo with it.
     let interrupted = Arc::new(AtomicBool::new(false));
     let handler = signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).map_err(UiError::Terminal)?;
     let answer = prompt_password_with_config(format!("{}: ", visible(question)), ConfigBuilder::new().build());
     signal_hook::low_level::unregister(handler);
-    let _ = (&tty).write_all(b"\n");
     match answer {
         Ok(text) => Ok(SecretBytes::from_vec(text.into_bytes())),
         Err(error) if interrupted.load(Ordering::Relaxed) || error.kind() == io::ErrorKind::Interrupted => {

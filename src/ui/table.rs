@@ -1,6 +1,6 @@
 //! Secrets as a table that fits the terminal, or as lines for a program.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use terminal_size::terminal_size;
 use unicode_width::UnicodeWidthStr;
 
@@ -75,8 +75,13 @@ pub(super) fn table(secrets: &[Secret], with_project: bool, color: bool) -> Stri
     for row in 0..secrets.len() {
         table.add_row(columns.iter().map(|column| column.cells[row].as_str()));
     }
-    for column in table.column_iter_mut() {
+    let fits = natural(&columns) <= width + usize::from(GAP);
+    for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, GAP));
+        // Of several columns only the name is wrapped; of one, what is wider than the terminal.
+        if !fits && columns.len() > 1 && columns[at].rank != 3 {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     let mut out = String::new();
     for (number, line) in table.lines().enumerate() {

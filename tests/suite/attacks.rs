@@ -68,7 +68,8 @@ fn id_of_one() -> SecretId {
 }
 
 /// Attacks in SQL: a name, who must refuse it, and the statements. `{one}`, `{two}`, `{three}` are ids of records,
-/// `{alpha}`, `{beta}` of projects; `old` is the file before `one` got its present value.
+/// `{alpha}`, `{beta}` of projects; `old` is the file before `one` got its present value,
+/// `fork` one in which it got another.
 const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("delete a record", ALL, "DELETE FROM records WHERE rid = {one}"),
     ("delete a record and its bucket", ALL, "DELETE FROM records WHERE rid = {one}; DELETE FROM buckets WHERE b = {b}"),
@@ -130,6 +131,12 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
         "roll back a record",
         ALL,
         "REPLACE INTO records SELECT * FROM old.records WHERE rid = {one}; REPLACE INTO vals SELECT * FROM old.vals",
+    ),
+    ("a value of a fork, of the same version", VALUE, "REPLACE INTO vals SELECT * FROM fork.vals WHERE rid = {one}"),
+    (
+        "a record of a fork, of the same version",
+        ALL,
+        "REPLACE INTO vals SELECT * FROM fork.vals; REPLACE INTO records SELECT * FROM fork.records",
     ),
     ("roll back a value", VALUE, "REPLACE INTO vals SELECT * FROM old.vals WHERE rid = {one}"),
     (
@@ -205,9 +212,10 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
 
 /// A vault after an attack.
 fn attacked(statements: &str) -> Specimen {
-    let (specimen, old) = (Specimen::new(), Specimen::earlier());
+    let (specimen, old, fork) = (Specimen::new(), Specimen::earlier(), Specimen::fork());
     let connection = specimen.connection();
     connection.execute("ATTACH ?1 AS old", [old.path().to_str().unwrap()]).unwrap();
+    connection.execute("ATTACH ?1 AS fork", [fork.path().to_str().unwrap()]).unwrap();
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     // `one` is the record that differs between the two files, `two` its neighbour.
     let pid = |rid: &str| format!("(SELECT pid FROM old.records WHERE rid = {rid})");
@@ -301,6 +309,25 @@ fn without_an_attack_every_operation_works() {
             outcome => assert!(outcome.is_ok(), "{op:?}: {outcome:?}"),
         }
     }
+}
+
+/// The first secret of an emptied project is looked up nowhere: its bucket is verified all the same.
+#[test]
+fn records_planted_in_an_emptied_project_are_not_signed() {
+    let specimen = Specimen::new();
+    let beta = project("beta");
+    specimen.vault().unwrap().delete(&beta, &["three".parse().unwrap()]).unwrap();
+    specimen.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 255) INSERT INTO records SELECT \
+         (SELECT pid FROM projects EXCEPT SELECT pid FROM records), CAST(unhex(printf('%02x', i)) || zeroblob(15) AS \
+         BLOB), CAST(printf('%08d', i) AS BLOB), epoch, ver, vver, meta, val_hash, leaf FROM n, (SELECT * FROM records \
+         LIMIT 1)",
+    );
+    let bytes = specimen.bytes();
+    let outcome = specimen.vault().unwrap().create(&beta, secret("fresh", b"value"));
+    assert!(outcome.as_ref().is_err_and(|error| code(error) == 6), "{outcome:?}");
+    assert!(specimen.bytes() == bytes);
+    assert!(specimen.vault().unwrap().list(Some(&beta), |_| true).is_err());
 }
 
 #[test]

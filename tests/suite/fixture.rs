@@ -36,8 +36,9 @@ pub fn vault_rows() -> (VaultRow, Slot) {
     (row, slot)
 }
 
-/// The file as it was before `one` got its present value, and as it is now.
-static FILES: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
+/// The file as it was before `one` got its present value, as it is now, and as it would be with another value of the
+/// same version.
+static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("vault.db");
     let (row, slot) = vault_rows();
@@ -47,9 +48,15 @@ static FILES: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
         vault.create(&project(name), secret(tag, text.as_bytes())).unwrap();
     }
     let before = fs::read(&path).unwrap();
-    let changes = Changes { value: Some(value(SECRETS[0].2.as_bytes())), ..Changes::default() };
-    vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
-    (before, fs::read(&path).unwrap())
+    let updated = |text: &str| {
+        fs::write(&path, &before).unwrap();
+        let changes = Changes { value: Some(value(text.as_bytes())), ..Changes::default() };
+        let vault = Locked::open(&path).unwrap().unlocked(root());
+        vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
+        fs::read(&path).unwrap()
+    };
+    let (now, fork) = (updated(SECRETS[0].2), updated("m4rker-fork"));
+    [before, now, fork]
 });
 
 /// A copy of the fixture in a directory of its own.
@@ -59,12 +66,17 @@ pub struct Specimen {
 
 impl Specimen {
     pub fn new() -> Self {
-        Self::of(&FILES.1)
+        Self::of(&FILES[1])
     }
 
     /// As it was before `one` got its present value.
     pub fn earlier() -> Self {
-        Self::of(&FILES.0)
+        Self::of(&FILES[0])
+    }
+
+    /// A copy of the vault that went another way: `one` has another value of the same version.
+    pub fn fork() -> Self {
+        Self::of(&FILES[2])
     }
 
     pub fn of(bytes: &[u8]) -> Self {

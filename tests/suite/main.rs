@@ -3,9 +3,35 @@
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
 mod architecture;
+mod attacks;
+mod backends;
+mod clone;
+mod compact;
+mod completions;
+mod concurrency;
+mod config;
+mod create;
+mod damage;
+mod delete;
+mod exit_codes;
+mod filters;
+mod fixture;
 mod generated;
 mod get;
+mod hostile;
+mod init;
+mod json;
+mod list;
+mod output;
+mod output_faults;
+mod paths;
+mod project;
 mod readme;
+mod render;
+mod render_streams;
+mod store;
 mod support;
+mod template;
+mod update;
 mod vectors;
 mod wycheproof;

@@ -11,6 +11,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use terminal_secrets::template::grammar::Grammar;
+use terminal_secrets::template::{ExpandError, Plan, Template, TemplateError};
 
 use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 
@@ -254,4 +256,20 @@ fn a_passphrase_file_that_others_can_read_is_warned_of() {
     run().stderr("warning: other users can read the passphrase file `passphrase`\n");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     run().stderr("");
+}
+
+/// A file is read twice; what was written to in between is not what was planned.
+#[test]
+fn a_large_template_that_changes_between_its_readings_is_refused() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("large", "0123456789 {{ lower }}\n".repeat(400_000));
+    for change in [b"{{ X }}".as_slice(), b"more"] {
+        let mut template = Template::from_file(&path).unwrap();
+        let vault = sandbox.vault();
+        let plan = Plan::new(&mut template, Grammar::default()).unwrap();
+        let resolved = plan.resolve(&vault.scope(&project("default"))).unwrap();
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(change).unwrap();
+        let done = resolved.expand(&mut template, &mut io::sink());
+        assert!(matches!(done, Err(ExpandError::Template(TemplateError::Moved(_)))));
+    }
 }

@@ -383,7 +383,7 @@ fn time_is_linear_in_the_template() {
             scan(&mut template.as_bytes(), &Grammar::default(), WINDOW, true, visit).unwrap();
             busy() - begin
         };
-        let (small, large) = (measured(512 << 10), measured(4 << 20));
+        let (small, large) = (measured(256 << 10), measured(2 << 20));
         // Eight times the bytes: eight times the work where it is linear, sixty-four where it is quadratic. Below a
         // few of the scheduler's ticks the clock says nothing.
         assert!(large < 24 * small.max(20_000_000), "{}: {small} ns, then {large} ns", &unit[..unit.len().min(20)]);

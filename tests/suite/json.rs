@@ -1,0 +1,199 @@
+//! The shapes of JSON: field names, their order, what is left out. Programs rely on them.
+
+use insta::assert_snapshot;
+
+use crate::support::{Run, Sandbox};
+
+/// What a run printed, with ids, times and the sandbox's directory blacked out, broken into lines that fit a page.
+#[track_caller]
+fn shown(sandbox: &Sandbox, run: Run) -> String {
+    let text = String::from_utf8(run.succeeds().bytes()).unwrap();
+    redacted(&text.replace(sandbox.path("").to_str().unwrap().trim_end_matches('/'), "[dir]"))
+}
+
+#[track_caller]
+fn error(run: Run) -> String {
+    let (code, stdout, stderr) = run.everything();
+    assert!(code != Some(0) && stdout.is_empty() && stderr.ends_with("}\n") && stderr.lines().count() == 1);
+    redacted(&stderr)
+}
+
+fn redacted(text: &str) -> String {
+    let is_id = |word: &str| {
+        word.len() == 18 && word.starts_with("se") && word[2..].bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    // 2026-11-21T09:30:00.125Z
+    let is_time = |word: &str| {
+        word.len() == 24 && word.ends_with('Z') && word[4..].starts_with('-') && word[10..].starts_with('T')
+    };
+    let parts = text.trim_end().split('"').map(|part| match part {
+        part if is_id(part) => "[id]",
+        part if is_time(part) => "[time]",
+        part => part,
+    });
+    let line = parts.collect::<Vec<_>>().join("\"");
+    let breaks =
+        ["{\"id\":", "{\"action\":", "{\"tag\":", "\"project\":", "\"details\":", "\"placeholders\":", "\"total\":"];
+    breaks.iter().fold(line, |text, part| text.replace(part, &format!("\n{part}")))
+}
+
+/// A vault with `api-key`, fully labelled, and `pin`, with nothing but a value.
+fn two() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let line = ["create", "-t", "api-key", "--name", "Stripe, live", "--description", "rotated\nevery May", "-q"];
+    sandbox.command(line).stdin("abcdefghijklmnopqrstuvwxyz012345").run().succeeds();
+    sandbox.command(["create", "-t", "pin", "-q"]).stdin("1234").run().succeeds();
+    sandbox
+}
+
+#[test]
+fn init_json() {
+    let sandbox = Sandbox::empty();
+    assert_snapshot!(shown(&sandbox, sandbox.run(["init", "--vault", "v.db", "--json"])), @r#"{"vault":"[dir]/v.db"}"#);
+}
+
+#[test]
+fn create_json() {
+    let sandbox = Sandbox::new();
+    let line = ["create", "-t", "key", "--name", "Näme \"x\"", "--json"];
+    assert_snapshot!(shown(&sandbox, sandbox.command(line).stdin("1234").run()), @r#"
+        {"id":"[id]","tag":"key","name":"Näme \"x\"",
+        "project":"default","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}
+    "#);
+}
+
+#[test]
+fn list_json() {
+    let sandbox = two();
+    assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "--page-size", "1"])), @r#"
+        {"page":0,"secrets":[
+        {"id":"[id]","tag":"api-key","name":"Stripe, live","description":"rotated\nevery May",
+        "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}],
+        "total":2,"totalPages":2}
+    "#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "--page", "1"])), @r#"
+        {"page":1,"secrets":[],
+        "total":2,"totalPages":1}
+    "#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "-p", "nowhere"])), @r#"
+        {"page":0,"secrets":[],
+        "total":0,"totalPages":0}
+    "#);
+}
+
+#[test]
+fn get_json() {
+    let sandbox = two();
+    assert_snapshot!(shown(&sandbox, sandbox.run(["get", "API_KEY", "--json"])), @r#"
+        {"id":"[id]","tag":"api-key","name":"Stripe, live","description":"rotated\nevery May",
+        "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}
+    "#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["get", "pin", "--json"])), @r#"
+        {"id":"[id]","tag":"pin",
+        "project":"default","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}
+    "#);
+}
+
+#[test]
+fn update_json() {
+    let sandbox = two();
+    assert_snapshot!(shown(&sandbox, sandbox.run(["update", "api-key", "--name", "", "--json"])), @r#"
+        {"id":"[id]","tag":"api-key","description":"rotated\nevery May",
+        "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}
+    "#);
+}
+
+#[test]
+fn delete_json() {
+    let sandbox = two();
+    assert_snapshot!(shown(&sandbox, sandbox.run(["delete", "pin", "-y", "--json"])), @r#"
+        {"secrets":[
+        {"id":"[id]","tag":"pin",
+        "project":"default","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}]}
+    "#);
+}
+
+#[test]
+fn clone_json() {
+    let sandbox = two();
+    let plan = sandbox.run(["clone", "--all", "--to", "web", "--dry-run", "--json"]);
+    assert_snapshot!(shown(&sandbox, plan), @r#"
+        {"plan":[
+        {"action":"create","from":"default","id":"[id]",
+        "project":"web","source":"api-key","tag":"api-key"},
+        {"action":"create","from":"default","id":"[id]",
+        "project":"web","source":"pin","tag":"pin"}]}
+    "#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["clone", "pin", "--to", "web", "--json"])), @r#"
+        {"secrets":[
+        {"id":"[id]","tag":"pin",
+        "project":"web","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}]}
+    "#);
+    let skipped = sandbox.run(["clone", "pin", "--to", "web", "--on-conflict", "skip", "--json"]);
+    assert_snapshot!(shown(&sandbox, skipped), @r#"{"secrets":[]}"#);
+}
+
+#[test]
+fn project_json() {
+    let sandbox = two();
+    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "list", "--json"])), @r#"{"projects":[{"name":"default","secrets":2}]}"#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "rename", "default", "web", "--json"])), @r#"{"projects":[{"name":"web","secrets":2}]}"#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "delete", "web", "-y", "--json"])), @r#"{"projects":[{"name":"web","secrets":2}]}"#);
+}
+
+#[test]
+fn compact_json() {
+    let sandbox = two();
+    assert_snapshot!(shown(&sandbox, sandbox.run(["compact", "--json"])), @r#"{"vault":"[dir]/vault.db"}"#);
+}
+
+#[test]
+fn render_json() {
+    let sandbox = two();
+    let list = sandbox.run(["render", "-e", "{{ secrets.pin | trim | json }}\n{{API_KEY}}", "--list", "--json"]);
+    assert_snapshot!(shown(&sandbox, list), @r#"
+        {"references":[
+        {"tag":"pin","file":"--text","line":1,"column":1,"filters":["trim","json"]},
+        {"tag":"API_KEY","file":"--text","line":2,"column":1,"filters":[]}]}
+    "#);
+    // What is rendered is rendered, in whichever form errors come.
+    let rendered = sandbox.run(["render", "-e", "{{ secrets.pin }}", "--json"]);
+    rendered.succeeds().stdout("1234");
+}
+
+#[test]
+fn error_json() {
+    let sandbox = two();
+    assert_snapshot!(error(sandbox.run(["get", "pim", "--json"])), @r#"
+        {"type":"NOT_FOUND","message":"no secret `pim` in project `default`",
+        "details":{"hints":["did you mean `pin`?"]}}
+    "#);
+    assert_snapshot!(error(sandbox.run(["create", "-t", "PIN", "--json"])), @r#"
+        {"type":"CONFLICT","message":"there is a secret `pin` in project `default` already",
+        "details":{"hints":["change its value with `secrets update pin`"],
+        "project":"default","tags":["pin"]}}
+    "#);
+    assert_snapshot!(error(sandbox.run(["list", "--page", "x", "--json"])), @r#"
+        {"type":"BAD_REQUEST","message":"`--page <N>` is not a number",
+        "details":{"hints":["see `secrets help` or `secrets COMMAND --help`"]}}
+    "#);
+    assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}{{ secrets.x | }}", "--json"])), @r#"
+        {"type":"BAD_REQUEST","message":"a placeholder is not well formed",
+        "details":{"hints":["write `\\{{` for a literal one, or leave them all with `--keep-unknown`"],
+        "placeholders":[{"column":18,"file":"--text","line":1,"reason":"no such filter; there are json, shell, url, base64, trim"}]}}
+    "#);
+    assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}", "--json"])), @r#"
+        {"type":"NOT_FOUND","message":"a placeholder names no secret in project `default`",
+        "details":{"hints":["mend the template; `secrets list` shows what is there"],
+        "placeholders":[{"column":1,"file":"--text","line":1,"suggestion":"pin","tag":"pim"}]}}
+    "#);
+    assert_snapshot!(error(sandbox.run(["delete", "pin", "--json"])), @r#"
+        {"type":"FORBIDDEN","message":"deleting needs `--yes` where there is no terminal to ask on",
+        "details":{"hints":["nothing was changed; add `--yes` to do it"]}}
+    "#);
+    assert_snapshot!(error(sandbox.command(["list", "--json"]).env("SECRETS_PASSPHRASE", "x").run()), @r#"{"type":"UNAUTHORIZED","message":"wrong passphrase"}"#);
+    assert_snapshot!(error(sandbox.run(["--json", "frobnicate"])), @r#"
+        {"type":"BAD_REQUEST","message":"there is no command `frobnicate`",
+        "details":{"hints":["usage: secrets [OPTIONS] <COMMAND>"]}}
+    "#);
+}
