@@ -226,6 +226,7 @@ impl From<VaultError> for Error {
             ),
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
+            VaultError::TooManyProjects => Self::usage(message).hint("make another vault with `--vault PATH`"),
             VaultError::Changed(_) => {
                 Self::new(Kind::Conflict, message).hint("nothing was written; look at it and try again")
             }
@@ -260,11 +261,13 @@ impl From<TemplateError> for Error {
         let message = error.to_string();
         match error {
             TemplateError::Vault(error) => error.into(),
-            TemplateError::Filter { .. } => Self::usage(message),
+            TemplateError::Filter { .. } | TemplateError::FilteredTooLarge => Self::usage(message),
             TemplateError::UnsafeOutput { .. } => {
                 Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
             }
-            TemplateError::Moved(_) | TemplateError::Io { .. } => Self::new(Kind::Failure, message),
+            TemplateError::Moved(_) | TemplateError::Stopped | TemplateError::Io { .. } => {
+                Self::new(Kind::Failure, message)
+            }
         }
     }
 }
@@ -292,7 +295,7 @@ pub(crate) fn malformed(findings: &Findings<Malformed>, file: &str) -> Error {
         json!({ "file": file, "line": p.line, "column": p.column, "reason": finding.what.to_string() })
     });
     let places = json!({ "placeholders": places.collect::<Vec<_>>() });
-    error.detailed(places).hint("write `\\{{` for a literal one, or leave them all with `--keep-unknown`")
+    error.detailed(places).hint("mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`")
 }
 
 /// Placeholders that name no secret.

@@ -12,7 +12,7 @@ use crate::error::{self, Error, Kind};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, Written};
-use crate::template::{ExpandError, Plan, Resolved, Template};
+use crate::template::{ExpandError, Findings, Plan, Resolved, Template, TemplateError};
 use crate::ui::UiError;
 use crate::ui::escape::visible;
 use crate::vault::{Reveal, Revealed, VaultError};
@@ -39,9 +39,9 @@ pub(crate) struct RenderArgs {
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Take this text as the template
-    #[arg(short = 'e', long, value_name = "TEMPLATE", conflicts_with = "file")]
+    #[arg(short = 'e', long, value_name = "TEMPLATE", conflicts_with = "file", allow_hyphen_values = true)]
     text: Option<String>,
-    /// Write to a file instead of stdout
+    /// Write to a file instead of stdout; `-` is stdout
     #[arg(short, long, value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// Permission bits of OUT, in octal [default: 600, or what OUT has of it]
@@ -75,8 +75,12 @@ fn octal(text: &str) -> Result<u32, String> {
 }
 
 pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
+    let file = args.output.as_ref().filter(|path| path.as_os_str() != "-");
+    if file.is_none() && (args.check || args.mode.is_some()) {
+        return Err(Error::usage("`--check` and `--mode` need a file").hint("name it with `-o OUT`"));
+    }
     let mut template = open(&args)?;
-    let output = args.output.as_ref().map(|path| Output::new(path, args.mode, template.identity())).transpose()?;
+    let output = file.map(|path| Output::new(path, args.mode, template.identity())).transpose()?;
     let grammar = Grammar {
         delimiters: args.delimiters.clone(),
         namespaced: args.namespaced,
@@ -84,11 +88,10 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     };
     let plan = Plan::new(&mut template, grammar)?;
     if let Some(findings) = plan.malformed(&mut template)? {
-        let failure = error::malformed(&findings, template.name());
         if !args.keep_unknown {
-            return Err(failure);
+            return Err(error::malformed(&findings, template.name()));
         }
-        warn(cx, failure.notes(), "not well formed and left as it is");
+        warn(cx, template.name(), &findings, |why| format!("left as it is: {why}"));
     }
     if args.list {
         return list(cx, &plan, &mut template);
@@ -144,25 +147,23 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template)
     let project = cx.project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
     if let Some(findings) = resolved.unknown(template)? {
-        let failure = error::unknown(&findings, template.name(), project);
         if !args.keep_unknown {
-            return Err(failure);
+            return Err(error::unknown(&findings, template.name(), project));
         }
-        warn(cx, failure.notes(), "names no secret and is left as it is");
+        warn(cx, template.name(), &findings, |what| format!("`{}` left as it is: it names no secret", what.tag));
     }
     Ok(resolved)
 }
 
-/// One warning a placeholder: the lines that begin with its place.
-fn warn(cx: &Context, notes: &[String], what: &str) {
-    for note in notes.iter().filter(|note| !note.starts_with(' ')) {
-        cx.ui.warn(&format!("{note}: {what}"));
+/// One warning a placeholder.
+fn warn<T>(cx: &Context, file: &str, findings: &Findings<T>, text: impl Fn(&T) -> String) {
+    for finding in &findings.listed {
+        cx.ui.warn(&format!("{file}:{}:{}: {}", finding.position.line, finding.position.column, text(&finding.what)));
     }
-}
-
-#[derive(Serialize)]
-struct ReferencesJson<'a> {
-    references: Vec<ReferenceJson<'a>>,
+    let more = findings.total - findings.listed.len() as u64;
+    if more > 0 {
+        cx.ui.warn(&format!("{file}: and {more} more placeholders are left as they are"));
+    }
 }
 
 #[derive(Serialize)]
@@ -171,30 +172,41 @@ struct ReferenceJson<'a> {
     file: &'a str,
     line: u64,
     column: u64,
-    filters: &'a [&'static str],
+    filters: Vec<&'a str>,
 }
 
+/// Prints each reference as it is found: there may be more of them than fit into memory.
 fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error> {
     let file = template.name().to_owned();
-    let mut references = Vec::new();
-    plan.each_reference(template, |placeholder, position| {
-        let filters: Vec<&'static str> = placeholder.filters.iter().map(|filter| filter.name()).collect();
-        references.push((placeholder.tag.to_string(), position, filters));
-        Ok(())
-    })?;
+    let mut out = cx.ui.results();
+    let mut separator = "";
     if cx.ui.is_json() {
-        let references = references
-            .iter()
-            .map(|(tag, at, filters)| ReferenceJson { tag, file: &file, line: at.line, column: at.column, filters })
-            .collect();
-        return Ok(cx.ui.json(&ReferencesJson { references })?);
+        out.text("{\"references\":[")?;
     }
-    let mut out = String::new();
-    for (tag, position, filters) in references {
-        let reference = [&[tag.as_str()], &filters[..]].concat().join(" | ");
-        out += &format!("{}:{}:{}: {reference}\n", visible(&file), position.line, position.column);
+    let mut failure = None;
+    let done = plan.each_reference(template, |placeholder, at| {
+        let tag = placeholder.tag.as_str();
+        let filters: Vec<&str> = placeholder.filters.iter().map(|filter| filter.name()).collect();
+        let printed = if cx.ui.is_json() {
+            let reference = ReferenceJson { tag, file: &file, line: at.line, column: at.column, filters };
+            out.text(std::mem::replace(&mut separator, ",")).and_then(|()| out.json(&reference))
+        } else {
+            let reference = [&[tag], &filters[..]].concat().join(" | ");
+            out.text(&format!("{}:{}:{}: {reference}\n", visible(&file), at.line, at.column))
+        };
+        printed.map_err(|error| {
+            failure = Some(error);
+            TemplateError::Stopped
+        })
+    });
+    match failure {
+        Some(error) => return Err(error.into()),
+        None => done?,
     }
-    Ok(cx.ui.text(&out)?)
+    if cx.ui.is_json() {
+        out.text("]}\n")?;
+    }
+    Ok(out.finish()?)
 }
 
 fn to_stdout(resolved: &Resolved, template: &mut Template) -> Result<(), Error> {

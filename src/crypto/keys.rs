@@ -113,7 +113,7 @@ impl Slot {
     /// seal does not open, the slot is damaged.
     pub fn open(&self, passphrase: &Passphrase, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
         let (slot_id, salt) = (self.slot_id.as_slice().try_into(), self.salt.as_slice().try_into());
-        let (Ok(slot_id), Ok(salt)) = (slot_id, salt) else {
+        let (Ok(slot_id), Ok(salt), 32) = (slot_id, salt, self.commitment.len()) else {
             return Err(CryptoError::Damaged("a key slot"));
         };
         let keys = passphrase.derive(KdfParams::decode(&self.params)?, salt, vault_id, slot_id)?;

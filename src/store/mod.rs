@@ -19,6 +19,9 @@ pub const APPLICATION_ID: i32 = 0x5343_5254;
 /// The format that this version reads and writes.
 pub const FORMAT: i32 = 1;
 
+/// Most projects of a vault: each is read and opened with every command, and a hostile file has no more than this.
+pub const MOST_PROJECTS: usize = 10_000;
+
 /// A place for sealed records.
 ///
 /// Everything that one operation reads comes from one [`Snapshot`]; everything that it writes is applied in one

@@ -17,7 +17,8 @@ fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let bad = || StoreError::BadPath(path.to_owned());
     let name = path.file_name().ok_or_else(bad)?;
     // `dir/` and `dir/.` have a file name to std; a file they are not.
-    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
         return Err(bad());
     }
     let whole = std::path::absolute(path).map_err(|_| bad())?;

@@ -13,9 +13,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rustix::fs::{Access, access};
 
 use super::place::{self, Nascent};
-use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
+use super::{APPLICATION_ID, Change, Committed, FORMAT, MOST_PROJECTS, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::integrity::{Hash, Leaf};
 use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, Slot, VaultRow};
 use crate::crypto::record::Record;
@@ -47,6 +48,12 @@ const BUSY: Duration = Duration::from_secs(30);
 const COMPACT_AT_ONCE: i64 = 8 * 1024 * 1024;
 /// No cell of a vault comes near this many bytes; a hostile one is refused unread.
 const LONGEST_CELL: i32 = 4 * 1024 * 1024;
+/// Bounds of columns, in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096 characters of 4 bytes and
+/// the rest of it), a sealed value (1 MiB and its padding).
+const SHORT: usize = 256;
+const LONG: usize = 1024;
+const LONGEST_META: usize = 32 * 1024;
+const LONGEST_VALUE: usize = 2 * 1024 * 1024;
 /// No vault has more slots or grants than this.
 const MOST_SLOTS: usize = 1024;
 
@@ -202,6 +209,12 @@ impl Store for SqliteStore {
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(translate)?;
         let open = Box::new(Open { store: self, dead_bytes: false });
         self.check_schema()?;
+        // To SQLite, BEGIN IMMEDIATE is a plain BEGIN where nothing can be written.
+        if self.connection.is_readonly("main").map_err(translate)? {
+            // Where the system lets us write, it is the header that says otherwise: an unknown "write version".
+            let writable = access(&self.path, Access::WRITE_OK).is_ok();
+            return Err(if writable { StoreError::Damaged("file") } else { StoreError::ReadOnly });
+        }
         Ok(open)
     }
 
@@ -278,8 +291,10 @@ fn blob<const N: usize>(row: &Row<'_>, column: usize) -> Option<[u8; N]> {
     row.get_ref(column).ok()?.as_blob().ok()?.try_into().ok()
 }
 
-fn bytes(row: &Row<'_>, column: usize) -> Option<Vec<u8>> {
-    row.get_ref(column).ok()?.as_blob().ok().map(<[u8]>::to_vec)
+/// A column of at most `most` bytes: a longer one is not even copied.
+fn bytes(row: &Row<'_>, column: usize, most: usize) -> Option<Vec<u8>> {
+    let bytes = row.get_ref(column).ok()?.as_blob().ok()?;
+    (bytes.len() <= most).then(|| bytes.to_vec())
 }
 
 fn number<N: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Option<N> {
@@ -300,7 +315,7 @@ fn record(row: &Row<'_>) -> Option<Record> {
         epoch: number(row, 2)?,
         ver: number(row, 3)?,
         vver: number(row, 4)?,
-        meta: bytes(row, 5)?,
+        meta: bytes(row, 5, LONGEST_META)?,
         val_hash: blob(row, 6)?,
         leaf: blob(row, 7)?,
     })
@@ -316,7 +331,7 @@ impl Snapshot for Open<'_> {
                 vault_id: blob(row, 0)?,
                 suite: number(row, 1)?,
                 root_seq: number(row, 2)?,
-                root_mac: bytes(row, 3)?,
+                root_mac: bytes(row, 3, SHORT)?,
             })
         })?;
         rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
@@ -326,25 +341,25 @@ impl Snapshot for Open<'_> {
         let sql = "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
         self.rows(sql, [], MOST_SLOTS, "table of key slots", |row| {
             Some(Slot {
-                slot_id: bytes(row, 0)?,
+                slot_id: bytes(row, 0, SHORT)?,
                 kind: number(row, 1)?,
-                params: bytes(row, 2)?,
-                salt: bytes(row, 3)?,
-                commitment: bytes(row, 4)?,
-                wrap: bytes(row, 5)?,
+                params: bytes(row, 2, SHORT)?,
+                salt: bytes(row, 3, SHORT)?,
+                commitment: bytes(row, 4, SHORT)?,
+                wrap: bytes(row, 5, SHORT)?,
             })
         })
     }
 
     fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
         let sql = "SELECT pid, epoch, keys, head, sig FROM projects ORDER BY pid";
-        self.rows(sql, [], usize::MAX, "table of projects", |row| {
+        self.rows(sql, [], MOST_PROJECTS, "table of projects", |row| {
             Some(ProjectRow {
                 pid: blob(row, 0)?,
                 epoch: number(row, 1)?,
-                keys: bytes(row, 2)?,
-                head: bytes(row, 3)?,
-                sig: bytes(row, 4)?,
+                keys: bytes(row, 2, LONG)?,
+                head: bytes(row, 3, LONG)?,
+                sig: bytes(row, 4, LONG)?,
             })
         })
     }
@@ -353,10 +368,10 @@ impl Snapshot for Open<'_> {
         let sql = "SELECT token_id, gen, bundle, admin FROM grants ORDER BY token_id";
         self.rows(sql, [], MOST_SLOTS, "table of grants", |row| {
             Some(Grant {
-                token_id: bytes(row, 0)?,
+                token_id: bytes(row, 0, SHORT)?,
                 generation: number(row, 1)?,
-                bundle: bytes(row, 2)?,
-                admin: bytes(row, 3)?,
+                bundle: bytes(row, 2, LONG)?,
+                admin: bytes(row, 3, LONG)?,
             })
         })
     }
@@ -394,8 +409,9 @@ impl Snapshot for Open<'_> {
     }
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows =
-            self.rows("SELECT val FROM vals WHERE rid = ?1", [&rid[..]], 1, "table of values", |row| bytes(row, 0))?;
+        let rows = self.rows("SELECT val FROM vals WHERE rid = ?1", [&rid[..]], 1, "table of values", |row| {
+            bytes(row, 0, LONGEST_VALUE)
+        })?;
         Ok(rows.into_iter().next())
     }
 }
@@ -462,7 +478,9 @@ impl Transaction for Open<'_> {
     fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
         let marker = self.store.marker();
         if self.dead_bytes {
-            let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&marker);
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            let made = options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(&marker);
             made.map_err(|source| StoreError::Io { action: "create", path: marker.clone(), source })?;
         }
         self.store.connection.execute_batch("COMMIT").map_err(translate)?;

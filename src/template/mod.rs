@@ -67,9 +67,15 @@ pub enum TemplateError {
         /// What is in the way
         why: FilterError,
     },
+    /// A bound on memory: the author of a template could ask for any number of large values
+    #[error("the filtered values of this template are more than 64 MiB together")]
+    FilteredTooLarge,
     /// The template changed between its two readings
     #[error("`{}` changed while it was read", .0)]
     Moved(String),
+    /// Whoever was handed the references wants no more of them
+    #[error("stopped")]
+    Stopped,
     /// The output may not be replaced
     #[error("`{}` {why}", path.display())]
     UnsafeOutput {

@@ -2,11 +2,14 @@
 //!
 //! It never follows a symbolic link, never writes through a second name and never widens an existing file's mode.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -212,9 +215,12 @@ struct Temporary {
 /// The name beside the output under which new content waits for the rename. There is one for each output: a writer
 /// that was killed between link and rename leaves it behind, and the next one clears it away.
 fn waiting_name(path: &Path) -> PathBuf {
+    const SUFFIX: &str = ".secrets-new";
+    // A name has 255 bytes at most. Two outputs whose names begin alike may share one: its lock makes them take turns.
+    let output = path.file_name().unwrap_or_default().as_bytes();
     let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".secrets-new");
+    name.push(OsStr::from_bytes(&output[..output.len().min(254 - SUFFIX.len())]));
+    name.push(SUFFIX);
     path.with_file_name(name)
 }
 
@@ -238,9 +244,15 @@ impl Temporary {
         loop {
             match rustix::fs::open(&name, flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
-                    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-                    remove_on_signal(name.clone())?;
-                    return Ok(Self { file: file.into(), name: Some(name) });
+                    let file = File::from(file);
+                    // Before it was locked, another writer may have taken it for a dead one's and cleared it away.
+                    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                        Ok(()) if is_at(&file, &name)? => {}
+                        Ok(()) | Err(Errno::WOULDBLOCK) => continue,
+                        Err(error) => return Err(error.into()),
+                    }
+                    remove_on_signal(file.try_clone()?, name.clone())?;
+                    return Ok(Self { file, name: Some(name) });
                 }
                 Err(Errno::EXIST) => clear_away(&name)?,
                 Err(error) => return Err(error.into()),
@@ -250,31 +262,30 @@ impl Temporary {
 
     /// Gives the content the output's name.
     fn publish(mut self, path: &Path, replaces: bool) -> io::Result<()> {
-        let name = match self.name.take() {
-            Some(name) => name,
-            None => {
-                // Not there yet: the name is taken in one step, without a temporary one in between.
-                if !replaces {
-                    match self.link(path) {
-                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                        done => return done,
-                    }
-                }
-                let name = waiting_name(path);
-                loop {
-                    match self.link(&name) {
-                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => clear_away(&name)?,
-                        done => break done?,
-                    }
-                }
-                name
-            }
+        let rename = |name: &Path| {
+            fs::rename(name, path).inspect_err(|_| {
+                let _ = fs::remove_file(name);
+            })
         };
-        let renamed = fs::rename(&name, path);
-        if renamed.is_err() {
-            let _ = fs::remove_file(&name);
+        if let Some(name) = self.name.take() {
+            return rename(&name);
         }
-        renamed
+        // Not there yet: the name is taken in one step, without a temporary one in between.
+        if !replaces {
+            match self.link(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                done => return done,
+            }
+        }
+        let name = waiting_name(path);
+        let signals = Signals::new()?;
+        loop {
+            let done = signals.held(|| self.link(&name).and_then(|()| rename(&name)));
+            match done {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => clear_away(&name)?,
+                done => return done,
+            }
+        }
     }
 
     fn link(&self, name: &Path) -> io::Result<()> {
@@ -300,23 +311,60 @@ fn clear_away(name: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let before = rustix::fs::fstat(&file)?;
+    let file = File::from(file);
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-    match rustix::fs::lstat(name) {
-        // Still the file that we hold the lock of: its writer is gone.
-        Ok(now) if (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino) => Ok(rustix::fs::unlink(name)?),
-        _ => Ok(()),
-    }
+    // Still the file that we hold the lock of: its writer is gone.
+    if is_at(&file, name)? { fs::remove_file(name) } else { Ok(()) }
 }
 
-/// Removes `name` when the process is told to end, then ends it as it would have.
-fn remove_on_signal(name: PathBuf) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+/// True where `name` is this file's.
+fn is_at(file: &File, name: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    Ok(fs::symlink_metadata(name).is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino())))
+}
+
+const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// Removes `name`, while it is that of `file`, when the process is told to end, then ends it as it would have.
+fn remove_on_signal(file: File, name: PathBuf) -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new(ENDING)?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            let _ = fs::remove_file(&name);
+            // Behind the rename it may be another writer's.
+            if is_at(&file, &name).unwrap_or(false) {
+                let _ = fs::remove_file(&name);
+            }
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     });
     Ok(())
+}
+
+/// The signals that end a process, held back between link and rename: there is a second name that would be left.
+struct Signals {
+    deliver: Arc<AtomicBool>,
+    seen: [Arc<AtomicBool>; 3],
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let signals = Self { deliver: Arc::new(AtomicBool::new(true)), seen: Default::default() };
+        for (signal, seen) in ENDING.into_iter().zip(&signals.seen) {
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&signals.deliver))?;
+            signal_hook::flag::register(signal, Arc::clone(seen))?;
+        }
+        Ok(signals)
+    }
+
+    fn held<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.deliver.store(false, Ordering::SeqCst);
+        let done = step();
+        self.deliver.store(true, Ordering::SeqCst);
+        for (signal, seen) in ENDING.into_iter().zip(&self.seen) {
+            if seen.load(Ordering::SeqCst) {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        }
+        done
+    }
 }

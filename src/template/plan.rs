@@ -114,8 +114,13 @@ impl Plan {
                 None => Rendering::AsItIs,
                 Some(_) if reference.1.is_empty() => Rendering::Value(at),
                 Some(value) => {
-                    let result = apply(&reference.1, value.expose(), &mut filtered);
-                    Rendering::Filtered(result.map_err(|why| TemplateError::Filter { tag, why })?)
+                    let result = apply(&reference.1, value.expose());
+                    let result = result.map_err(|why| TemplateError::Filter { tag, why })?;
+                    filtered += result.len();
+                    if filtered > FILTERED {
+                        return Err(TemplateError::FilteredTooLarge);
+                    }
+                    Rendering::Filtered(result)
                 }
             };
             renderings.insert(reference, rendering);
@@ -124,13 +129,12 @@ impl Plan {
     }
 }
 
-fn apply(filters: &[Filter], value: &[u8], sum: &mut usize) -> Result<SecretBytes, FilterError> {
+fn apply(filters: &[Filter], value: &[u8]) -> Result<SecretBytes, FilterError> {
     let mut result = SecretBytes::copy_of(value);
     for filter in filters {
         result = filter.apply(result.expose())?;
     }
-    *sum += result.len();
-    if *sum > FILTERED { Err(FilterError::TooLarge) } else { Ok(result) }
+    Ok(result)
 }
 
 enum Rendering {

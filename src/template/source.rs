@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::TemplateError;
+use crate::model::is_hostile;
 
 /// Templates up to this many bytes are read once and kept.
 const KEPT: u64 = 8 * 1024 * 1024;
@@ -140,11 +141,13 @@ impl Template {
         let end = bytes.iter().skip(before).position(|b| *b == b'\n').map_or(bytes.len(), |at| before + at);
         let (left, right) = bytes[..end].split_at_checked(before)?;
         let text = |bytes: &[u8]| -> String {
-            let visible = |c: char| if c.is_control() { '·' } else { c };
+            let visible = |c: char| if is_hostile(c) { '·' } else { c };
             String::from_utf8_lossy(bytes).chars().map(visible).collect()
         };
-        let left = text(left);
-        Some((format!("{left}{}", text(right).trim_end_matches('·')), left.chars().count()))
+        let before_it = if u64::try_from(before) == Ok(column - 1) { "" } else { "…" };
+        let behind_it = if right.len() == EXCERPT { "…" } else { "" };
+        let left = format!("{before_it}{}", text(left));
+        Some((format!("{left}{}{behind_it}", text(right).trim_end_matches('·')), left.chars().count()))
     }
 }
 

@@ -86,6 +86,11 @@ impl Ui {
         write_json(&mut out, document).and_then(|()| out.flush()).map_err(UiError::Stdout)
     }
 
+    /// Stdout for results that come one by one.
+    pub(crate) fn results(&self) -> Results {
+        Results(io::BufWriter::new(io::stdout()))
+    }
+
     /// Prints text as it is.
     pub(crate) fn text(&self, text: &str) -> Result<(), UiError> {
         let mut out = io::stdout().lock();
@@ -182,6 +187,24 @@ impl Ui {
     // Where even stderr cannot be written there is nobody left to tell.
     fn stderr(&self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Results that come one by one.
+pub(crate) struct Results(io::BufWriter<io::Stdout>);
+
+impl Results {
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), UiError> {
+        self.0.write_all(text.as_bytes()).map_err(UiError::Stdout)
+    }
+
+    pub(crate) fn json(&mut self, document: &impl Serialize) -> Result<(), UiError> {
+        let mut serializer = serde_json::Serializer::with_formatter(&mut self.0, PlainJson);
+        document.serialize(&mut serializer).map_err(|error| UiError::Stdout(error.into()))
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), UiError> {
+        self.0.flush().map_err(UiError::Stdout)
     }
 }
 

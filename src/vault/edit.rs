@@ -11,7 +11,7 @@ use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId, RootKey};
 use crate::crypto::random;
 use crate::crypto::record::Record;
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
-use crate::store::{Change, Snapshot, Transaction};
+use crate::store::{Change, MOST_PROJECTS, Snapshot, Transaction};
 
 /// A project in the making or in change, within one transaction.
 pub(super) struct Edit<'a> {
@@ -136,6 +136,9 @@ pub(super) struct Unborn {
 
 impl Unborn {
     pub(super) fn new(state: &State, root: &RootKey, name: &ProjectName) -> Result<Self, VaultError> {
+        if state.rows.len() >= MOST_PROJECTS {
+            return Err(VaultError::TooManyProjects);
+        }
         let pid: ProjectId = random::array()?;
         let keyring = Keyring::random(&pid, name.clone())?;
         let keys = root.seal_keyring(&state.vault.vault_id, &pid, 1, &keyring)?;

@@ -173,6 +173,9 @@ pub enum VaultError {
     /// Secrets of these tags are there already
     #[error("{} secrets are there already", .0.len())]
     Exists(Vec<Secret>),
+    /// The vault has as many projects as fit
+    #[error("the vault has {} projects, no more fit", crate::store::MOST_PROJECTS)]
+    TooManyProjects,
     /// A project of that name is there already
     #[error("there is a project `{0}` already")]
     ProjectExists(ProjectName),
@@ -193,7 +196,8 @@ fn nearest<'a, T: 'a>(
     candidates: impl Iterator<Item = &'a T>,
     text: impl Fn(&T) -> String,
 ) -> Option<&'a T> {
-    let most = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    let most = (length / 3).max(1).min(length.saturating_sub(1));
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(wanted, &text(candidate)), candidate))
         .filter(|(distance, _)| *distance <= most)

@@ -6,6 +6,9 @@ use terminal_secrets::vault::{Reveal, Revealed};
 use crate::support::{Sandbox, project};
 
 const MIB: usize = SecretValue::MAX;
+/// Whether a byte is of an alphabet.
+type Belongs = fn(u8) -> bool;
+
 const EMPTY: &str = "error: the value is empty; nothing was stored\nhint: `--allow-empty` stores it all the same\n";
 
 /// The value of a tag in project `default`, by the library.
@@ -146,7 +149,7 @@ fn create_generates_32_letters_and_digits() {
 #[test]
 fn create_generates_from_each_alphabet_the_whole_of_it() {
     let sandbox = Sandbox::new();
-    let sets: [(&str, usize, fn(u8) -> bool); 4] = [
+    let sets: [(&str, usize, Belongs); 4] = [
         ("alnum", 62, |b| b.is_ascii_alphanumeric()),
         ("hex", 16, |b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
         ("base64url", 64, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),

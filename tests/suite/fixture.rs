@@ -140,7 +140,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Record { .. }
         | VaultError::Project { .. } => 6,
         VaultError::Store(StoreError::Unsafe { .. }) => 7,
-        VaultError::Store(StoreError::BadPath(_)) | VaultError::OntoItself(_) => 2,
+        VaultError::Store(StoreError::BadPath(_)) | VaultError::OntoItself(_) | VaultError::TooManyProjects => 2,
         VaultError::Store(_) | VaultError::Crypto(_) => 1,
     }
 }

@@ -13,8 +13,8 @@ fn get_shows_metadata_and_hint() {
         description: Some(Description::parse("rotated\nevery May").unwrap()),
         value: None,
     };
-    let changed = sandbox.vault().update(&project("default"), &"api-token".parse().unwrap(), None, changes).unwrap();
-    let secret = changed.value;
+    let written = sandbox.vault().update(&project("default"), &"api-token".parse().unwrap(), None, changes).unwrap();
+    let secret = written.value;
     let m = &secret.metadata;
     sandbox.run(["get", "api-token"]).succeeds().stdout(format!(
         "tag          api-token\n\

@@ -34,7 +34,8 @@ fn redacted(text: &str) -> String {
     let line = parts.collect::<Vec<_>>().join("\"");
     let breaks =
         ["{\"id\":", "{\"action\":", "{\"tag\":", "\"project\":", "\"details\":", "\"placeholders\":", "\"total\":"];
-    breaks.iter().fold(line, |text, part| text.replace(part, &format!("\n{part}")))
+    let text = breaks.iter().fold(line, |text, part| text.replace(part, &format!("\n{part}")));
+    text.trim_start().to_owned()
 }
 
 /// A vault with `api-key`, fully labelled, and `pin`, with nothing but a value.
@@ -179,7 +180,7 @@ fn error_json() {
     "#);
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}{{ secrets.x | }}", "--json"])), @r#"
         {"type":"BAD_REQUEST","message":"a placeholder is not well formed",
-        "details":{"hints":["write `\\{{` for a literal one, or leave them all with `--keep-unknown`"],
+        "details":{"hints":["mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"],
         "placeholders":[{"column":18,"file":"--text","line":1,"reason":"no such filter; there are json, shell, url, base64, trim"}]}}
     "#);
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}", "--json"])), @r#"

@@ -32,6 +32,7 @@ mod render_streams;
 mod store;
 mod support;
 mod template;
+mod terminal;
 mod update;
 mod vectors;
 mod wycheproof;

@@ -217,7 +217,7 @@ fn paths_may_be_strange() {
         b"with space",
         b"new\nline",
         b"\xff\xfe",
-        b"-",
+        b"./-",
         b"--x",
         b"d/out",
         b"./d/../out",
@@ -267,11 +267,10 @@ fn a_killed_render_leaves_the_old_file_or_the_new() {
         child.wait().unwrap();
         let found = sandbox.read("out");
         assert!(found == old.as_bytes() || found.len() == 12_000_000, "{round}: {} bytes", found.len());
-        let mut left = names(&sandbox.path(""));
         if round % 3 == 0 {
-            left.retain(|name| name != WAITING);
+            let _ = fs::remove_file(sandbox.path(WAITING));
         }
-        assert_eq!(left, ["new", "out"], "{round}");
+        assert_eq!(names(&sandbox.path("")), ["new", "out"], "{round}");
     }
     assert!(spawned(&sandbox, "new").wait().unwrap().success());
     assert_eq!(

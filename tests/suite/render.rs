@@ -188,7 +188,7 @@ fn unknown_names_are_all_listed_and_nothing_is_written() {
     sandbox.write("out", "old");
     let expected = "error: 3 placeholders name no secret in project `default`\n\
                     a.tmpl:2:4: `my-secrte`, did you mean `my-secret`?\n    \
-                    é {{ secrets.my-secrte | json }}{{ TOKEM }\n      ^\n\
+                    é {{ secrets.my-secrte | json }}{{ TOKEM }…\n      ^\n\
                     a.tmpl:2:34: `TOKEM`, did you mean `TOKEN`?\n    \
                     é {{ secrets.my-secrte | json }}{{ TOKEM }}\n                                    ^\n\
                     a.tmpl:3:1: `zzzzzzzz`\n    {{ secrets.zzzzzzzz }} {{TOKEN}}\n    ^\n\
@@ -206,13 +206,12 @@ fn unknown_names_are_all_listed_and_nothing_is_written() {
 fn keep_unknown_leaves_them_and_warns_of_each() {
     let sandbox = sandbox();
     let template = "{{X}} {{ ZZZZ | url }} {{ secrets.x | upper }} {{ secrets.";
-    let malformed = "warning: --text:1:24: no such filter; there are json, shell, url, base64, trim: not well formed and \
-                     left as it is\nwarning: --text:1:48: not closed behind the tag or filter: not well formed and left \
-                     as it is\n";
+    let malformed = "warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim\n\
+                     warning: --text:1:48: left as it is: not closed behind the tag or filter\n";
     let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
     run.stdout(template.replace("{{X}}", "vx"))
         .stderr_has(malformed)
-        .stderr_has("warning: --text:1:7: `ZZZZ`: names no");
+        .stderr_has("warning: --text:1:7: `ZZZZ` left as it is: it names no secret\n");
     // Where nothing is left to resolve, no vault is needed.
     let only = "{{ secrets.x | upper }}";
     bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only).stderr_has("warning: ");
@@ -345,4 +344,15 @@ fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
     let arguments = ["render", "-e", text, "--keep-unknown", "--json", "-o", "no/out"];
     let error = sandbox.run(arguments).fails_with(1).stdout("").json_error();
     assert_eq!(error["type"], "INTERNAL_ERROR");
+}
+
+#[test]
+fn output_dash_is_stdout_and_text_may_begin_with_a_dash() {
+    let sandbox = Sandbox::with_secrets(&[("x", "value")]);
+    sandbox.run(["render", "-e", "-{{X}}", "-o", "-"]).succeeds().stdout("-value");
+    assert!(!sandbox.path("-").exists());
+    sandbox
+        .run(["render", "-e", "{{X}}", "-o", "-", "--check"])
+        .fails_with(2)
+        .stderr("error: `--check` and `--mode` need a file\nhint: name it with `-o OUT`\n");
 }

@@ -19,16 +19,12 @@ fn labelled() -> Sandbox {
     sandbox
 }
 
-/// Name, description and value of `key`.
-fn state(sandbox: &Sandbox) -> (Option<String>, Option<String>, Vec<u8>) {
+/// Name, description and value of `key`; empty where there is none.
+fn state(sandbox: &Sandbox) -> (String, String, Vec<u8>) {
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
-    let name = secret.metadata.name.map(|name| name.as_str().to_owned());
-    let description = secret.metadata.description.map(|text| text.as_str().to_owned());
+    let name = secret.metadata.name.map_or_else(String::new, |name| name.as_str().to_owned());
+    let description = secret.metadata.description.map_or_else(String::new, |text| text.as_str().to_owned());
     (name, description, revealed(sandbox, "key"))
-}
-
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
 }
 
 #[test]
@@ -36,14 +32,17 @@ fn update_takes_a_new_value_from_stdin() {
     let sandbox = labelled();
     let run = sandbox.command(["update", "key"]).stdin("abcdefghijklmnopqrstuvwxyz012345\n").run();
     run.succeeds().stdout("").stderr("updated `key` in project `default`, hint abcd…2345\n");
-    assert_eq!(state(&sandbox), (some("Old name"), some("Old text"), b"abcdefghijklmnopqrstuvwxyz012345".to_vec()));
+    assert_eq!(
+        state(&sandbox),
+        ("Old name".to_owned(), "Old text".to_owned(), b"abcdefghijklmnopqrstuvwxyz012345".to_vec())
+    );
 }
 
 #[test]
 fn update_of_a_label_alone_never_reads_stdin() {
     for (option, expected) in [
-        ("--name", (some("New"), some("Old text"), b"old value".to_vec())),
-        ("--description", (some("Old name"), some("New"), b"old value".to_vec())),
+        ("--name", ("New".to_owned(), "Old text".to_owned(), b"old value".to_vec())),
+        ("--description", ("Old name".to_owned(), "New".to_owned(), b"old value".to_vec())),
     ] {
         let sandbox = labelled();
         let run = sandbox.command(["update", "key", option, "New"]).stdin("not a new value").run();
@@ -68,7 +67,7 @@ fn update_with_an_empty_label_clears_it() {
     let sandbox = labelled();
     let run = sandbox.run(["update", "key", "--name", "", "--description", ""]);
     run.succeeds().stderr("updated `key` in project `default`\n");
-    assert_eq!(state(&sandbox), (None, None, b"old value".to_vec()));
+    assert_eq!(state(&sandbox), (String::new(), String::new(), b"old value".to_vec()));
 }
 
 #[test]
@@ -77,10 +76,10 @@ fn update_changes_label_and_value_at_once() {
     sandbox.write("value", "new\r\nvalue\n");
     let run = sandbox.run(["update", "key", "--name", "New", "--value-file", "value"]);
     run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
-    assert_eq!(state(&sandbox), (some("New"), some("Old text"), b"new\r\nvalue\n".to_vec()));
+    assert_eq!(state(&sandbox), ("New".to_owned(), "Old text".to_owned(), b"new\r\nvalue\n".to_vec()));
     let run = sandbox.command(["update", "key", "--name", "Newer", "--value-file", "-"]).stdin("newer\n").run();
     run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
-    assert_eq!(state(&sandbox), (some("Newer"), some("Old text"), b"newer".to_vec()));
+    assert_eq!(state(&sandbox), ("Newer".to_owned(), "Old text".to_owned(), b"newer".to_vec()));
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn update_generates() {
     let run = sandbox.run(["update", "key", "--generate", "--length", "1024", "--alphabet", "hex"]);
     run.succeeds().stderr_has("updated `key` in project `default`, hint ");
     let (name, _, value) = state(&sandbox);
-    assert_eq!(name, some("Old name"));
+    assert_eq!(name, "Old name".to_owned());
     assert!(value.len() == 1024 && value.iter().all(|b| b"0123456789abcdef".contains(b)));
 }
 
@@ -157,5 +156,5 @@ fn update_keeps_to_the_bounds_of_labels() {
         let expected = format!("error: `{option}` is not well formed: {why}\n");
         sandbox.run(["update", "key", option, &text]).fails_with(2).stdout("").stderr_has(&expected);
     }
-    assert_eq!(state(&sandbox).0, some("Old name"));
+    assert_eq!(state(&sandbox).0, "Old name".to_owned());
 }

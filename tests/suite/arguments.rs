@@ -1,0 +1,185 @@
+//! No argument that was not understood is repeated: it may be a value that somebody tried to pass.
+
+use crate::support::Sandbox;
+
+const MARKER: &str = "hunter2-MARKER";
+/// Each command with what it needs to be understood, and nothing that it would work with.
+const COMMANDS: [&str; 13] = [
+    "init",
+    "create --tag key",
+    "list",
+    "get key",
+    "update key",
+    "delete key",
+    "clone key --to web",
+    "render -e x",
+    "project list",
+    "project rename a b",
+    "project delete a",
+    "compact",
+    "completions bash",
+];
+/// Those that take one argument more, and what they take it for.
+const TAKES_MORE: [&str; 3] = ["delete key", "clone key --to web", "project delete a"];
+
+/// Runs a line that must be refused as it stands, before anything is looked for; returns the message.
+#[track_caller]
+fn refused(line: &str, more: &[&str]) -> String {
+    // No vault, no passphrase: what is understood would end in 3 or 5.
+    let sandbox = Sandbox::empty();
+    let arguments: Vec<&str> = line.split(' ').chain(more.iter().copied()).collect();
+    let (code, stdout, stderr) = sandbox.command(&arguments).without_env("SECRETS_PASSPHRASE").run().everything();
+    assert_eq!((code, stdout.len()), (Some(2), 0), "{arguments:?}: {stderr}");
+    for part in ["hunter2", "MARKER", "4929118273"] {
+        assert!(!stderr.contains(part), "{arguments:?}: {stderr}");
+    }
+    assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
+    let json = sandbox.command(["--json"].iter().chain(&arguments)).run().fails_with(2).stdout("").json_error();
+    assert!(!json.to_string().contains("hunter2") && !json.to_string().contains("4929118273"), "{json}");
+    assert_eq!(json["type"], "BAD_REQUEST");
+    stderr
+}
+
+#[test]
+fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
+    for line in ["create --tag key", "update key", "create", "create --tag key --generate", "update key --name x"] {
+        for attempt in [
+            &[MARKER][..],
+            &[MARKER, "more"],
+            &["--value", MARKER],
+            &["--value=hunter2-MARKER"],
+            &["--value"],
+            &["--secret", MARKER],
+            &["--secret=hunter2-MARKER"],
+            &["--password", MARKER],
+            &["--password=hunter2-MARKER"],
+            &["--token", MARKER],
+            &["--token=hunter2-MARKER"],
+            &["--", MARKER],
+        ] {
+            let message = refused(line, attempt);
+            assert!(
+                message.starts_with("error: a value is never taken from an argument"),
+                "{line} {attempt:?}: {message}"
+            );
+            for way in ["type it unseen", "pipe it in", "`--value-file PATH`", "`--generate`"] {
+                assert!(message.contains(way), "{way}: {message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_argument_too_many_is_not_repeated() {
+    for line in COMMANDS.iter().filter(|line| !TAKES_MORE.contains(line)) {
+        refused(line, &[MARKER]);
+    }
+}
+
+#[test]
+fn an_unknown_option_s_value_is_not_repeated() {
+    for line in COMMANDS {
+        for unknown in ["--unknown=hunter2-MARKER", "--key=hunter2-MARKER", "-khunter2-MARKER", "-k=hunter2-MARKER"] {
+            refused(line, &[unknown]);
+        }
+        if !line.starts_with("create") && !line.starts_with("update") {
+            for unknown in ["--value=hunter2-MARKER", "--password=hunter2-MARKER", "--token=hunter2-MARKER"] {
+                refused(line, &[unknown]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_looks_like_an_option_is_not_repeated() {
+    for line in COMMANDS {
+        for value in ["--hunter2-MARKER", "--hunter2-MARKER=x", "-----BEGIN MARKER-----\nhunter2\n"] {
+            refused(line, &[value]);
+        }
+    }
+    // A mistyped option is: it cannot be taken for a value.
+    assert!(refused("list", &["--fitler=x"]).contains("`--fitler`"));
+}
+
+#[test]
+fn an_option_that_takes_no_value_does_not_repeat_one() {
+    for line in COMMANDS {
+        for flag in ["--json=hunter2-MARKER", "--quiet=hunter2-MARKER"] {
+            refused(line, &[flag]);
+        }
+    }
+    refused("create --tag key", &["--generate=hunter2-MARKER"]);
+    refused("delete key", &["--yes=hunter2-MARKER"]);
+}
+
+#[test]
+fn what_is_none_of_the_possible_values_is_not_repeated() {
+    for (line, options) in [
+        ("list", &["--color", MARKER][..]),
+        ("list", &["--color=hunter2-MARKER"]),
+        ("create --tag key --generate", &["--alphabet", MARKER]),
+        ("clone key --to web", &["--on-conflict", MARKER]),
+        ("render -e x", &["--escape", MARKER]),
+        ("completions", &[MARKER]),
+        ("project", &[MARKER]),
+        ("help", &[MARKER]),
+        (MARKER, &[]),
+    ] {
+        let message = refused(line, options);
+        assert!(message.contains("possible values: ") || message.contains("usage: "), "{message}");
+    }
+}
+
+#[test]
+fn what_is_no_number_or_does_not_fit_is_not_repeated() {
+    for (line, option) in [
+        ("create --tag key --generate", "--length"),
+        ("update key --generate", "--length"),
+        ("list", "--page-size"),
+        ("init", "--kdf-memory"),
+        ("init", "--kdf-iterations"),
+        ("init", "--kdf-parallelism"),
+        ("render -e x -o y", "--mode"),
+    ] {
+        for bad in [MARKER, "4929118273", "-4929118273", "49291182730000000000000000", "4929118273x"] {
+            refused(line, &[&format!("{option}={bad}")]);
+        }
+    }
+    let message = refused("create --tag key --generate", &["--length", "7"]);
+    assert!(message.starts_with("error: `--length <N>` is not within 8 to 1024\n"), "{message}");
+}
+
+#[test]
+fn what_is_no_tag_or_name_is_not_repeated() {
+    for (line, options) in [
+        ("get", &["hunter2-MARKER!"][..]),
+        ("update", &["hunter2-MARKER!"]),
+        ("delete", &["hunter2-MARKER!"]),
+        ("clone", &["hunter2-MARKER!", "--to", "x"]),
+        ("clone key", &["--to", "hunter2-MARKER!"]),
+        ("clone key", &["--tag", "hunter2-MARKER!"]),
+        ("create", &["--tag", "hunter2-MARKER!"]),
+        ("create --tag key", &["--name", "hunter2-MARKER\n"]),
+        ("create --tag key", &["--description", "hunter2-MARKER\r"]),
+        ("list", &["-p", "hunter2-MARKER!"]),
+        ("project rename a", &["hunter2-MARKER!"]),
+        ("project delete", &["hunter2-MARKER!"]),
+        ("render -e x", &["--delimiters", MARKER]),
+    ] {
+        refused(line, options);
+    }
+}
+
+#[test]
+fn what_is_not_utf_8_is_not_repeated() {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = std::ffi::OsString::from_vec(b"hunter2-MARKER\xff".to_vec());
+    for line in ["get", "delete", "create --tag", "create --tag key --name", "list --filter", "list -p"] {
+        let arguments = line.split(' ').map(std::ffi::OsString::from).chain([bytes.clone()]);
+        let (code, _, stderr) = Sandbox::empty().run(arguments).everything();
+        assert!(code == Some(2) && !stderr.contains("hunter2"), "{line}: {stderr}");
+    }
+    // A value that is none is no UTF-8 problem.
+    let arguments = ["create".into(), "--tag".into(), "key".into(), bytes];
+    Sandbox::empty().run(arguments).fails_with(2).stderr_has("error: a value is never taken from an argument");
+}

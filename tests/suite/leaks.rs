@@ -1,0 +1,344 @@
+//! A value and a passphrase go in and come out nowhere but where `render` writes: not in what is printed, not in a file,
+//! not in a process that another one of the same user could look into.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{PASSPHRASE, Run, Sandbox};
+
+/// A value that is found again in any form. Its hint is `mRk7…9wLs`.
+const VALUE: &str = "mRk7vQz2TgXe8NbHc4YdUf6PjAo1KiSx5WlVr3ZtBnGqEhCy0MaDuFpJ9wLs";
+const OTHER: &str = "Zk3nWq8RtYv5HbJm1XcLs7PfGd4AeUo9KiNz2TgVx6QlCr0MhByEwSaDuFj";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
+/// The forms in which somebody could have written it: pieces of eight bytes (a hint gives four), hex, base64.
+fn forms(secret: &str) -> Vec<Vec<u8>> {
+    use base64ct::{Base64Unpadded, Encoding};
+    let bytes = secret.as_bytes();
+    let mut forms: Vec<Vec<u8>> = bytes.windows(8).map(<[u8]>::to_vec).collect();
+    let hex = hex(&bytes[8..24]);
+    forms.extend([hex.to_uppercase().into_bytes(), hex.into_bytes()]);
+    // From each of the three places where base64 can begin.
+    forms.extend((0..3).map(|at| Base64Unpadded::encode_string(&bytes[at..at + 24]).into_bytes()));
+    forms.push(bytes.iter().rev().copied().take(16).collect());
+    forms
+}
+
+#[track_caller]
+fn clean(what: &str, content: &[u8]) {
+    for secret in [VALUE, OTHER, PASSPHRASE] {
+        for form in forms(secret) {
+            let found = memchr::memmem::find(content, &form).is_some();
+            assert!(!found, "{what} holds {:?}", String::from_utf8_lossy(&form));
+        }
+    }
+}
+
+/// Neither stream of a run holds a secret; returns the code.
+#[track_caller]
+fn silent(run: Run) -> Option<i32> {
+    let (code, stdout, stderr) = run.everything();
+    clean("stdout", &stdout);
+    clean("stderr", stderr.as_bytes());
+    code
+}
+
+/// No file in a directory holds a secret, in its name or in its bytes.
+#[track_caller]
+fn clean_directory(directory: &Path) {
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        clean("a file's name", entry.file_name().as_encoded_bytes());
+        if entry.file_type().unwrap().is_dir() {
+            clean_directory(&entry.path());
+        } else if let Ok(content) = std::fs::read(entry.path()) {
+            clean(&entry.path().display().to_string(), &content);
+        }
+    }
+}
+
+/// A vault with `key`, which holds the value, and an empty directory for temporary files.
+fn with_value() -> Sandbox {
+    let sandbox = Sandbox::with_secrets(&[("key", VALUE), ("other", OTHER)]);
+    std::fs::create_dir(sandbox.path("tmp")).unwrap();
+    sandbox
+}
+
+#[test]
+fn the_search_finds_what_it_looks_for() {
+    let hex = hex(VALUE.as_bytes());
+    let base64 = <base64ct::Base64 as base64ct::Encoding>::encode_string(format!("x{VALUE}").as_bytes());
+    for text in [VALUE, &VALUE[20..28], &hex, &hex.to_uppercase(), &base64, PASSPHRASE] {
+        let found = std::panic::catch_unwind(|| clean("a test", text.as_bytes())).is_err();
+        assert!(found, "{text}");
+    }
+    clean("a hint", "mRk7…9wLs".as_bytes());
+}
+
+#[test]
+fn no_command_prints_a_value() {
+    let sandbox = with_value();
+    let id = sandbox.run(["get", "key", "--json"]).succeeds().json()["id"].as_str().unwrap().to_owned();
+    for line in [
+        "get key",
+        "get KEY --json",
+        "list",
+        "list --json",
+        "list --all-projects",
+        "list --filter mRk7",
+        "update key --name x",
+        "update key --description x --json",
+        "clone key --to web",
+        "clone --all --to two --json",
+        "clone --all --to web --dry-run --on-conflict skip",
+        "clone key --to web --on-conflict overwrite --json",
+        "project list",
+        "project rename web site",
+        "project delete site -y --json",
+        "compact",
+        "compact --json",
+        "completions bash",
+        "completions zsh",
+        "render -e {{KEY}} --list",
+        "render -e {{KEY}} --list --json",
+        "render -e {{KEY}} -o out",
+        "render -e {{KEY}} -o out --check",
+        "render -e {{KEY}} -o out -q",
+        "delete other -y",
+        "--help",
+        "create --help",
+        "--version",
+    ] {
+        assert_eq!(
+            silent(sandbox.command(line.split(' ')).env("TMPDIR", sandbox.path("tmp")).run()),
+            Some(0),
+            "{line}"
+        );
+    }
+    assert_eq!(silent(sandbox.run(["get", &id])), Some(0));
+    // What was rendered is where it belongs, and nowhere else.
+    assert_eq!(sandbox.read("out"), VALUE.as_bytes());
+    std::fs::remove_file(sandbox.path("out")).unwrap();
+    clean_directory(&sandbox.path(""));
+}
+
+#[test]
+fn no_way_of_storing_prints_a_value() {
+    let sandbox = with_value();
+    sandbox.write("value", VALUE);
+    for line in [
+        "create --tag a",
+        "create --tag b --json",
+        "create --tag c --value-file value",
+        "create --tag d --value-file -",
+        "create --tag e --exact -q",
+        "update a",
+        "update b --json",
+        "update c --value-file value --name x",
+    ] {
+        let run = sandbox.command(line.split(' ')).env("TMPDIR", sandbox.path("tmp")).stdin(VALUE).run();
+        assert_eq!(silent(run), Some(0), "{line}");
+    }
+    std::fs::remove_file(sandbox.path("value")).unwrap();
+    clean_directory(&sandbox.path(""));
+}
+
+#[test]
+fn no_failure_prints_a_value() {
+    let sandbox = with_value();
+    sandbox.write("value", VALUE.repeat(20_000)); // too large
+    sandbox.write("template", format!("{VALUE} {{{{ secrets.kez }}}}"));
+    std::os::unix::fs::symlink("nowhere", sandbox.path("link")).unwrap();
+    for (line, code) in [
+        ("create --tag key", 4),
+        ("create --tag KEY", 4),
+        ("create --tag a --value-file value", 2),
+        ("create --tag a --value-file value", 2),
+        ("create --tag a --value-file nowhere", 1),
+        ("create", 2),
+        ("create --tag a b", 2),
+        ("create --tag se0123456789abcdef", 2),
+        ("update nothing", 3),
+        ("update key --value-file value", 2),
+        ("update key --name x --allow-empty --generate --length 1", 2),
+        ("clone key other --tag x", 2),
+        ("clone --all --to default", 2),
+        ("delete key", 7),
+        ("delete key nothing -y", 3),
+        ("render -e {{KEY}}{{KEZ}}", 3),
+        ("render -e {{secrets.key|no}}", 2),
+        ("render -e {{KEY}} -o link", 7),
+        ("render -e {{KEY}} -o tmp", 7),
+        ("render -e {{KEY}} -o nowhere/out", 1),
+        ("render -e {{KEY}} -o missing --check", 8),
+        ("init", 4),
+        ("list --vault template", 6),
+    ] {
+        for json in [false, true] {
+            let line = line.split(' ').chain(json.then_some("--json"));
+            let run = sandbox.command(line.clone()).env("TMPDIR", sandbox.path("tmp")).stdin(VALUE).run();
+            assert_eq!(silent(run), Some(code), "{:?}", line.collect::<Vec<_>>());
+        }
+    }
+    for name in ["value", "template"] {
+        std::fs::remove_file(sandbox.path(name)).unwrap();
+    }
+    clean_directory(&sandbox.path(""));
+}
+
+#[test]
+fn a_damaged_vault_gives_no_value_away() {
+    let sandbox = with_value();
+    for damage in [
+        "UPDATE vals SET val = zeroblob(length(val))",
+        "UPDATE records SET meta = zeroblob(length(meta))",
+        "UPDATE projects SET head = zeroblob(length(head))",
+        "UPDATE slots SET wrap = zeroblob(length(wrap))",
+        "UPDATE vault SET root_mac = zeroblob(length(root_mac))",
+        "DELETE FROM vals",
+    ] {
+        let whole = sandbox.read("vault.db");
+        rusqlite::Connection::open(sandbox.vault_path()).unwrap().execute(damage, []).unwrap();
+        for line in ["get key", "list", "render -e {{KEY}}{{OTHER}}", "delete key -y", "clone --all --to web"] {
+            silent(sandbox.run(line.split(' ')));
+        }
+        std::fs::write(sandbox.vault_path(), whole).unwrap();
+    }
+}
+
+#[test]
+fn a_wrong_passphrase_is_not_printed() {
+    let sandbox = with_value();
+    for line in ["list", "get key --json", "render -e {{KEY}}", "create --tag a"] {
+        let run = sandbox.command(line.split(' ')).env("SECRETS_PASSPHRASE", VALUE).stdin(OTHER).run();
+        assert_eq!(silent(run), Some(5), "{line}");
+        sandbox.write("passphrase", format!("{VALUE}\n\n"));
+        let run = sandbox.run(line.split(' ').chain(["--passphrase-file", "passphrase"]));
+        assert_eq!(silent(run), Some(5), "{line}");
+    }
+    // One that is no passphrase at all.
+    for bad in [VALUE.repeat(100).into_bytes(), [VALUE.as_bytes(), b"\xff"].concat()] {
+        sandbox.write("passphrase", bad);
+        assert_eq!(silent(sandbox.run(["list", "--passphrase-file", "passphrase"])), Some(5));
+    }
+}
+
+#[test]
+fn a_writer_that_is_killed_leaves_no_value_behind() {
+    let sandbox = with_value();
+    let value = VALUE.repeat(16_000); // most of a MiB: a write that takes its time
+    for round in 0..12 {
+        let tag = format!("t{round}");
+        let line = if round % 2 == 0 { vec!["create", "--tag", &tag] } else { vec!["update", "key"] };
+        let mut command = sandbox.command(line).env("TMPDIR", sandbox.path("tmp")).command;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let bytes = value.clone();
+        let feeder = std::thread::spawn(move || drop(std::io::Write::write_all(&mut stdin, bytes.as_bytes())));
+        std::thread::sleep(Duration::from_millis(30 + 12 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        feeder.join().unwrap();
+        // A journal may be there now, and another file in the making.
+        clean_directory(&sandbox.path(""));
+    }
+    assert_eq!(silent(sandbox.run(["list"])), Some(0));
+    clean_directory(&sandbox.path(""));
+}
+
+#[test]
+fn a_large_template_on_stdin_leaves_no_value_behind() {
+    let sandbox = with_value();
+    let template = format!("{}{{{{ secrets.key }}}}", "x".repeat(9 * 1024 * 1024));
+    let line = ["render", "-", "-o", "out"];
+    let run = sandbox.command(line).env("TMPDIR", sandbox.path("tmp")).stdin(template).run();
+    assert_eq!(silent(run), Some(0));
+    assert!(sandbox.read("out").ends_with(VALUE.as_bytes()));
+    std::fs::remove_file(sandbox.path("out")).unwrap();
+    clean_directory(&sandbox.path(""));
+}
+
+#[test]
+fn no_other_program_is_ever_started() {
+    fn look(directory: &Path) {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                look(&entry.path());
+            } else {
+                let source = std::fs::read_to_string(entry.path()).unwrap();
+                assert!(!source.contains("process::Command"), "{}", entry.path().display());
+            }
+        }
+    }
+    look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+}
+
+/// The user that nobody is.
+const NOBODY: u32 = 65534;
+
+fn as_nobody(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
+    command
+}
+
+/// True where nobody can read the memory or the environment of a process of nobody's.
+fn is_open_to_its_user(child: &Child) -> bool {
+    let can_read = |file: &str| {
+        let path = format!("/proc/{}/{file}", child.id());
+        // Opening is what is allowed or not; the first page of memory is no memory.
+        let mut probe = as_nobody(Path::new("sh"));
+        probe.args(["-c", "exec 3< \"$0\"", &path]).stderr(Stdio::null()).status().unwrap().success()
+    };
+    let open = ["mem", "environ"].map(can_read);
+    assert_eq!(open[0], open[1]);
+    open[0]
+}
+
+#[test]
+fn a_running_instance_is_closed_to_other_processes_of_its_user() {
+    let sandbox = with_value();
+    // The build's directory may be closed to nobody: a copy is not.
+    let program = sandbox.path("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_secrets"), &program).unwrap();
+    std::fs::set_permissions(sandbox.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+    if chown(sandbox.vault_path(), Some(NOBODY), Some(NOBODY)).is_err() {
+        return; // only root can be somebody else
+    }
+    chown(sandbox.path(""), Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut command = as_nobody(&program);
+    command.args(["create", "--tag", "new"]).env("SECRETS_VAULT", sandbox.vault_path());
+    command.env("SECRETS_PASSPHRASE", PASSPHRASE).current_dir(sandbox.path("")).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // It waits for its stdin; by then it has long been itself and no longer setpriv.
+    let begun = Instant::now();
+    let is_itself = || std::fs::read(format!("/proc/{}/comm", child.id())).is_ok_and(|name| name == b"program\n");
+    while !is_itself() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let open = is_open_to_its_user(&child);
+    drop(child.stdin.take());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!open, "memory and environment can be read");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
+    // Another program of the same user is open: the question was the right one.
+    let mut sleeper = as_nobody(Path::new("sleep")).arg("30").spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let open = is_open_to_its_user(&sleeper);
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    assert!(open);
+}

@@ -1,0 +1,410 @@
+//! Prompts through a real pseudo-terminal: what is asked, what is not shown, what Ctrl-C leaves behind.
+//!
+//! A shell runs the program, as at home: it tells the exit code, whether the terminal echoes again, and what is left
+//! unread in it.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use expectrl::Expect;
+use expectrl::session::OsSession;
+
+use crate::create::revealed;
+use crate::support::{PASSPHRASE, Sandbox};
+
+const CTRL_C: &str = "\x03";
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What the shell says in the end.
+const EPILOGUE: &str = r#"
+    echo "code=$?"
+    stty -a | grep -q -- '-echo ' && echo "echo=off" || echo "echo=on"
+    stty -echo -icanon min 0 time 1
+    printf 'unread=[%s]\n' "$(dd bs=4096 count=1 2>/dev/null)"
+    echo "the end"
+"#;
+
+/// A terminal with a program on it.
+struct Terminal {
+    session: OsSession,
+    screen: String,
+    /// Up to here the screen was waited for.
+    read: usize,
+}
+
+impl Terminal {
+    /// Runs a shell script, in which `$secrets` is the program. No passphrase is given.
+    fn shell(sandbox: &Sandbox, script: &str) -> Self {
+        let no_arguments: [&str; 0] = [];
+        let program = sandbox.command(no_arguments).command;
+        let mut shell = Command::new("sh");
+        // The library that makes the terminal turns its echo off. A trap that does nothing: Ctrl-C is for the program, the shell lives on to tell how it ended.
+        shell.arg("-c").arg(format!("stty sane; trap : INT\n{script}\n{EPILOGUE}")).env_clear();
+        shell.env("secrets", program.get_program()).env("PATH", "/usr/bin:/bin").env("NO_COLOR", "1");
+        for (name, value) in program.get_envs().filter(|(name, _)| *name != "SECRETS_PASSPHRASE") {
+            shell.env(name, value.unwrap());
+        }
+        shell.current_dir(sandbox.path(""));
+        Self { session: OsSession::spawn(shell).unwrap(), screen: String::new(), read: 0 }
+    }
+
+    /// Runs the program.
+    fn run(sandbox: &Sandbox, arguments: &str) -> Self {
+        Self::shell(sandbox, &format!("\"$secrets\" {arguments}"))
+    }
+
+    #[track_caller]
+    fn waits_for(&mut self, text: &str) -> &mut Self {
+        let begun = Instant::now();
+        loop {
+            if let Some(at) = self.screen[self.read..].find(text) {
+                self.read += at + text.len();
+                return self;
+            }
+            let mut piece = [0; 4096];
+            match self.session.try_read(&mut piece) {
+                Ok(length) if length > 0 => self.screen += &String::from_utf8_lossy(&piece[..length]),
+                _ => std::thread::sleep(Duration::from_millis(2)),
+            }
+            assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{}", self.screen);
+        }
+    }
+
+    #[track_caller]
+    fn types(&mut self, text: &str) -> &mut Self {
+        self.session.send(text).unwrap();
+        self
+    }
+
+    /// Waits for the end. The terminal must echo and hold nothing unread.
+    #[track_caller]
+    fn ends_with(&mut self, code: i32) -> &str {
+        self.waits_for("the end");
+        let epilogue = format!("code={code}\r\necho=on\r\nunread=[]\r\nthe end");
+        assert!(self.screen.contains(&epilogue), "not {epilogue:?}:\n{}", self.screen);
+        &self.screen
+    }
+}
+
+/// Makes a vault whose passphrase was typed.
+fn init(sandbox: &Sandbox) {
+    let mut terminal = Terminal::run(sandbox, "init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1");
+    terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("made the vault").ends_with(0);
+}
+
+fn is_empty(sandbox: &Sandbox) -> bool {
+    sandbox.vault().list(None, |_| true).unwrap().is_empty()
+}
+
+#[test]
+fn init_asks_twice_and_shows_nothing() {
+    let sandbox = Sandbox::empty();
+    let mut terminal = Terminal::run(&sandbox, "init --kdf-memory 19 --kdf-iterations 1");
+    terminal.waits_for("New passphrase: ").types("first try\n");
+    terminal.waits_for("The same again: ").types("second try\n");
+    terminal.waits_for("the two differ, try again");
+    terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+    let screen = terminal.ends_with(0);
+    assert!(screen.contains("made the vault"), "{screen}");
+    for typed in ["first", "second", "horse"] {
+        assert!(!screen.contains(typed), "{screen}");
+    }
+    sandbox.run(["list", "-q"]).succeeds(); // with the passphrase that was typed
+}
+
+#[test]
+fn init_gives_up_after_three_mismatches() {
+    let sandbox = Sandbox::empty();
+    let mut terminal = Terminal::run(&sandbox, "init");
+    for _ in 0..3 {
+        terminal.waits_for("New passphrase: ").types("one\n");
+        terminal.waits_for("The same again: ").types("other\n");
+    }
+    terminal.waits_for("error: the passphrase was not typed the same way twice").ends_with(5);
+    assert!(!sandbox.vault_path().exists());
+}
+
+#[test]
+fn init_refuses_an_empty_passphrase_and_warns_of_a_weak_one() {
+    let sandbox = Sandbox::empty();
+    let mut terminal = Terminal::run(&sandbox, "init");
+    terminal.waits_for("New passphrase: ").types("\n");
+    terminal.waits_for("error: that is no passphrase: it is empty").ends_with(5);
+    assert!(!sandbox.vault_path().exists());
+    let mut terminal = Terminal::run(&sandbox, "init --kdf-memory 19 --kdf-iterations 1");
+    terminal.waits_for("New passphrase: ").types("hunter2\n");
+    terminal.waits_for("The same again: ").types("hunter2\n");
+    let screen = terminal.waits_for("that is a weak passphrase").ends_with(0);
+    assert!(!screen.contains("hunter2"), "{screen}");
+}
+
+#[test]
+fn create_asks_for_the_passphrase_then_for_the_value_and_shows_the_hint() {
+    let sandbox = Sandbox::new();
+    let mut terminal = Terminal::run(&sandbox, "create --tag key");
+    terminal.waits_for(&format!("Passphrase for {}: ", sandbox.vault_path().display())).types(PASSPHRASE).types("\n");
+    terminal.waits_for("Value of key: ").types("abcdefghijklmnopqrstuvwxyz012345\n");
+    terminal.waits_for("created `key` in project `default`, hint abcd…2345");
+    let screen = terminal.ends_with(0);
+    assert!(!screen.contains("horse") && !screen.contains("cdefgh"), "{screen}");
+    assert_eq!(revealed(&sandbox, "key"), b"abcdefghijklmnopqrstuvwxyz012345");
+}
+
+#[test]
+fn create_asks_for_no_value_where_the_tag_is_taken() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let mut terminal = Terminal::run(&sandbox, "create --tag KEY");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    let screen = terminal.waits_for("error: there is a secret `key`").ends_with(4);
+    assert!(!screen.contains("Value of"), "{screen}");
+}
+
+#[test]
+fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
+    for no in ["n\n", "no\n", "what?\n"] {
+        let sandbox = Sandbox::empty();
+        let mut terminal = Terminal::run(&sandbox, "create --tag key");
+        let path = sandbox.vault_path().display().to_string();
+        terminal.waits_for(&format!("There is no vault yet. Make one at {path}? [Y/n] ")).types(no);
+        terminal.waits_for("error: there is no vault").waits_for("hint: make one with `secrets init`").ends_with(3);
+        assert!(!sandbox.vault_path().exists());
+    }
+    for yes in ["y\n", "\n", "YES\n"] {
+        let sandbox = Sandbox::empty();
+        let mut terminal = Terminal::run(&sandbox, "create --tag key");
+        terminal.waits_for("[Y/n] ").types(yes);
+        terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
+        terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+        terminal.waits_for("made the vault");
+        // The passphrase is known by now: the value comes next.
+        terminal.waits_for("Value of key: ").types("1234\n");
+        let screen = terminal.waits_for("created `key`").ends_with(0);
+        assert!(!screen.contains("Passphrase for"), "{screen}");
+        assert_eq!(revealed(&sandbox, "key"), b"1234");
+    }
+}
+
+#[test]
+fn a_wrong_passphrase_can_be_mended_twice() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let mut terminal = Terminal::run(&sandbox, "get key");
+    for typed in ["wrong\n", "\n"] {
+        terminal.waits_for("Passphrase for ").types(typed).waits_for(", try again");
+    }
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("tag          key").ends_with(0);
+}
+
+#[test]
+fn three_wrong_passphrases_are_enough() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let mut terminal = Terminal::run(&sandbox, "get key");
+    for _ in 0..3 {
+        terminal.waits_for("Passphrase for ").types("hunter2\n");
+    }
+    let screen = terminal.waits_for("error: wrong passphrase").ends_with(5);
+    assert_eq!(screen.matches("wrong passphrase, try again").count(), 2, "{screen}");
+    assert!(!screen.contains("hunter2"), "{screen}");
+}
+
+#[test]
+fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
+    let unlocked: &[(&str, &str)] = &[("Passphrase for ", PASSPHRASE)];
+    for (arguments, answers, prompt) in [
+        ("init", &[][..], "New passphrase: "),
+        ("init", &[("New passphrase: ", PASSPHRASE)], "The same again: "),
+        ("--vault full.db list", &[], "Passphrase for "),
+        ("--vault full.db create --tag new", unlocked, "Value of new: "),
+        ("--vault full.db update key", unlocked, "New value of key: "),
+        ("--vault full.db delete key", unlocked, "[y/N] "),
+        ("--vault full.db project delete default", unlocked, "[y/N] "),
+        ("create --tag key", &[], "[Y/n] "),
+    ] {
+        let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+        std::fs::rename(sandbox.vault_path(), sandbox.path("full.db")).unwrap();
+        let mut terminal = Terminal::run(&sandbox, arguments);
+        for (question, answer) in answers {
+            terminal.waits_for(question).types(answer).types("\n");
+        }
+        terminal.waits_for(prompt);
+        if prompt.ends_with(": ") {
+            terminal.types("half of it");
+        }
+        let screen = terminal.types(CTRL_C).ends_with(130);
+        assert!(!screen.contains("half"), "{screen}");
+        assert!(!sandbox.vault_path().exists(), "{arguments}");
+        let left = sandbox.run(["list", "--vault", "full.db"]).succeeds().bytes();
+        assert!(left.starts_with(b"key\t") && left.split(|b| *b == b'\n').count() == 2, "{arguments}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_prompt_and_the_echo_is_back() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+        let mut terminal = Terminal::shell(&sandbox, "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list'");
+        let screen = &terminal.waits_for("Passphrase for ").screen;
+        let (_, rest) = screen.split_once("pid=").unwrap();
+        let pid = rest.split(',').next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        terminal.waits_for("the end");
+        assert!(terminal.screen.contains("echo=on"), "{signal:?}: {}", terminal.screen);
+        assert!(!terminal.screen.contains("code=0"), "{signal:?}: {}", terminal.screen);
+    }
+}
+
+#[test]
+fn a_typed_value_is_taken_as_it_is_and_can_be_mended() {
+    let long = "abcdefgh\t".repeat(1000);
+    // What is typed, and what becomes of it: backspace takes a character, Ctrl-U the line.
+    for (typed, stored) in
+        [("a\tb", "a\tb"), ("é漢x\x7f\x7fy", "éy"), ("wrong\x15right", "right"), (&*long, &*long), (" a ", " a ")]
+    {
+        let sandbox = Sandbox::new();
+        let mut terminal = Terminal::run(&sandbox, "create --tag key");
+        terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+        terminal.waits_for("Value of key: ").types(typed).types("\n");
+        terminal.waits_for("created `key`").ends_with(0);
+        assert_eq!(String::from_utf8_lossy(&revealed(&sandbox, "key")), stored);
+    }
+}
+
+#[test]
+fn ctrl_d_at_a_prompt_is_no_answer() {
+    let sandbox = Sandbox::new();
+    let mut terminal = Terminal::run(&sandbox, "create --tag key");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("Value of key: ").types("\x04");
+    terminal.waits_for("the end");
+    assert!(is_empty(&sandbox));
+}
+
+#[test]
+fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
+    let sandbox = Sandbox::with_secrets(&[("key", "old")]);
+    for (arguments, question) in [("create --tag new", "Value of new: "), ("update key", "New value of key: ")] {
+        let mut terminal = Terminal::run(&sandbox, arguments);
+        terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+        terminal.waits_for(question).types("-----BEGIN KEY-----\nMARKER\nrm -rf everything\n-----END KEY-----\n");
+        terminal.waits_for("error: the value has several lines; a prompt takes one");
+        terminal.waits_for("hint: pipe it in, or use `--value-file PATH`; nothing was stored");
+        let screen = terminal.ends_with(2);
+        assert!(!screen.contains("BEGIN") && !screen.contains("MARKER") && !screen.contains("END"), "{screen}");
+    }
+    assert_eq!(revealed(&sandbox, "key"), b"old");
+    assert!(sandbox.vault().find(&crate::support::project("default"), &"new".parse().unwrap()).unwrap().is_none());
+}
+
+#[test]
+fn a_pasted_value_without_an_end_of_its_last_line_is_thrown_away_too() {
+    let sandbox = Sandbox::new();
+    let mut terminal = Terminal::run(&sandbox, "create --tag new");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("Value of new: ").types("first line\nMARKER without an end");
+    let screen = terminal.waits_for("error: the value has several lines").ends_with(2);
+    assert!(!screen.contains("MARKER"), "{screen}");
+    assert!(is_empty(&sandbox));
+}
+
+#[test]
+fn an_empty_value_is_refused_at_the_prompt_too() {
+    let sandbox = Sandbox::new();
+    let mut terminal = Terminal::run(&sandbox, "create --tag key");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("Value of key: ").types("\n");
+    terminal.waits_for("error: the value is empty; nothing was stored").ends_with(2);
+    assert!(is_empty(&sandbox));
+}
+
+#[test]
+fn delete_asks_and_only_yes_deletes() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
+    for no in ["\n", "n\n", "yeah\n", "\x04"] {
+        let mut terminal = Terminal::run(&sandbox, "delete KEY other");
+        terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+        terminal
+            .waits_for("Delete `key` of project `default`, `other` of project `default` for good? [y/N] ")
+            .types(no);
+        terminal.waits_for("error: nothing was changed").ends_with(7);
+    }
+    let mut terminal = Terminal::run(&sandbox, "delete key");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("[y/N] ").types("y\n");
+    terminal.waits_for("deleted `key` of project `default`").ends_with(0);
+    sandbox.run(["list"]).succeeds().stdout_has("other\t");
+    sandbox.run(["get", "key"]).fails_with(3).stderr_has("no secret `key`");
+}
+
+#[test]
+fn project_delete_asks_and_only_yes_deletes() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
+    for (answer, code) in [("\n", 7), ("y\n", 0)] {
+        let mut terminal = Terminal::run(&sandbox, "project delete default");
+        terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+        terminal.waits_for("Delete project `default` with its 2 secrets for good? [y/N] ").types(answer);
+        terminal.ends_with(code);
+    }
+    sandbox.run(["project", "list"]).succeeds().stdout("");
+}
+
+#[test]
+fn the_passphrase_is_asked_for_while_stdin_and_stdout_are_pipes() {
+    let sandbox = Sandbox::new();
+    let mut terminal =
+        Terminal::shell(&sandbox, "printf 'piped value\\n' | \"$secrets\" create --tag key --json | cat");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    let screen = terminal.waits_for("\"tag\":\"key\"").ends_with(0);
+    assert!(!screen.contains("Value of") && !screen.contains("piped"), "{screen}");
+    assert_eq!(revealed(&sandbox, "key"), b"piped value");
+}
+
+#[test]
+fn what_is_piped_in_is_no_answer_to_a_question() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let mut terminal = Terminal::shell(&sandbox, "echo y | \"$secrets\" delete key");
+    terminal.waits_for("error: deleting needs `--yes`").ends_with(7);
+    sandbox.run(["get", "key"]).succeeds().stdout_has("tag ");
+}
+
+#[test]
+fn a_list_on_a_terminal_is_a_table_that_fits() {
+    let sandbox = Sandbox::new();
+    let name = "a name that is quite long and not to be shown in full on every terminal";
+    for (tag, name) in
+        [("a-tag-of-twenty-char", name), ("short", "漢字のとても長い名前はどこでも折り返される"), ("x", "")]
+    {
+        let line = ["create", "--tag", tag, "--name", name, "-q"];
+        sandbox.command(line).stdin("abcdefghijklmnopqrstuvwxyz012345").run().succeeds();
+    }
+    sandbox.write("passphrase", PASSPHRASE);
+    for (width, columns) in
+        [(40, &["TAG", "HINT"][..]), (80, &["TAG", "HINT", "NAME"]), (120, &["TAG", "HINT", "NAME", "ID"])]
+    {
+        let list = "NO_COLOR= \"$secrets\" list --passphrase-file passphrase 2>/dev/null";
+        let script = format!("stty cols {width} rows 24; {list}");
+        let mut terminal = Terminal::shell(&sandbox, &script);
+        let screen = terminal.ends_with(0);
+        // Every line but the epilogue's.
+        let table: Vec<&str> = screen.split("code=").next().unwrap().lines().collect();
+        for line in &table {
+            let line = plain(line);
+            assert!(unicode_width::UnicodeWidthStr::width(&*line) <= width, "{width}: {line}\n{screen}");
+        }
+        let header = plain(table[0]);
+        for column in columns {
+            assert!(header.contains(column), "{width}: {header}");
+        }
+        assert!(table[0].starts_with("\x1b[1m"), "the header is bold on a terminal: {:?}", table[0]);
+        for tag in ["a-tag-of-twenty-char", "short", "x"] {
+            assert!(table.iter().any(|line| line.split_whitespace().next() == Some(tag)), "{width}: {screen}");
+        }
+    }
+}
+
+/// A line without its colours.
+fn plain(line: &str) -> String {
+    line.replace("\x1b[1m", "").replace("\x1b[0m", "")
+}

@@ -1,0 +1,242 @@
+//! Hostile text never reaches a terminal raw, wherever it comes from: a vault, a manifest, a file's name, an argument.
+//!
+//! Stdout of `render` is the exception: what is rendered is rendered as it is.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::vault::{Changes, NewSecret};
+
+use crate::support::{Run, Sandbox, project, value};
+
+/// What a terminal acts on, or what changes how its neighbours look.
+const HOSTILE: [&str; 26] = [
+    "\x1b[31mred",                // a colour
+    "\x1b[2J\x1b[H",              // clears the screen
+    "\x1b]52;c;aGk=\x07",         // writes the clipboard
+    "\x1b]0;title\x1b\\",         // sets the title
+    "\x1b]8;;http://x\x1b\\link", // a link
+    "\x1b[6n",                    // types the cursor's place
+    "\x1bP$qm\x1b\\",             // asks for settings
+    "\u{9b}31mred",               // the same in C1
+    "\u{9d}52;c;aGk=\u{9c}",
+    "\u{90}x\u{9c}",
+    "\u{85}", // next line
+    "\x07",   // the bell
+    "\x08\x08\x08",
+    "\x7f",
+    "\0",
+    "\rerror: all is well",
+    "\u{202e}gnp.exe", // reversed
+    "\u{202d}x\u{202c}",
+    "\u{2066}x\u{2069}",
+    "\u{200e}\u{200f}\u{61c}",
+    "a\u{200b}b\u{200c}c\u{200d}d", // no width
+    "\u{feff}\u{2060}\u{ad}",
+    "\u{2028}x\u{2029}",
+    "\u{e0041}\u{e007f}", // tags
+    "\u{fff9}x\u{fffb}",
+    "\u{180e}",
+];
+
+/// True for what must not be printed to a person. Said here once more, so that a gap in the program's own list shows.
+fn is_raw(c: char) -> bool {
+    let invisible = ['\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
+    let ranges =
+        [('\u{200b}', '\u{200f}'), ('\u{2028}', '\u{202e}'), ('\u{2060}', '\u{206f}'), ('\u{fff9}', '\u{fffb}')];
+    (c.is_control() && c != '\n' && c != '\t')
+        || invisible.contains(&c)
+        || ranges.iter().any(|(from, to)| (*from..=*to).contains(&c))
+        || ('\u{e0000}'..='\u{e007f}').contains(&c)
+}
+
+/// Both streams of a run, which hold nothing raw and as many lines as they should.
+#[track_caller]
+fn harmless(run: Run) -> (String, String) {
+    let (_, stdout, stderr) = run.everything();
+    let stdout = String::from_utf8(stdout).unwrap();
+    for stream in [&stdout, &stderr] {
+        assert!(!stream.chars().any(is_raw), "{stream:?}");
+    }
+    (stdout, stderr)
+}
+
+/// A vault that somebody wrote by other means: `key` with a name and a description that no command line would take.
+fn hostile_vault(name: &str, description: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let new = NewSecret {
+        tag: Tag::parse("key").unwrap(),
+        name: Name::stored(name),
+        description: Description::stored(description),
+        value: value(b"x"),
+    };
+    sandbox.vault().create(&project("default"), new).unwrap();
+    sandbox
+}
+
+#[test]
+fn names_and_descriptions_of_a_vault_are_made_visible() {
+    // One vault for them all: its name and description change.
+    let sandbox = hostile_vault("x", "x");
+    let vault = sandbox.vault();
+    for hostile in HOSTILE {
+        let changes =
+            Changes { name: Some(Name::stored(hostile)), description: Some(Description::stored(hostile)), value: None };
+        vault.update(&project("default"), &"key".parse().unwrap(), None, changes).unwrap();
+        let (shown, _) = harmless(sandbox.run(["get", "key"]));
+        assert_eq!(shown.lines().count(), 8, "{shown}");
+        let (listed, _) = harmless(sandbox.run(["list"]));
+        assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");
+        // To a program the text is what it is, and on its way nothing that a terminal acts on.
+        let run = sandbox.run(["get", "key", "--json"]).succeeds();
+        let bytes = run.bytes();
+        assert!(!std::str::from_utf8(&bytes).unwrap().trim_end().chars().any(|c| is_raw(c) || c == '\t' || c == '\n'));
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((json["name"].as_str(), json["description"].as_str()), (Some(hostile), Some(hostile)));
+        let (listed, _) = harmless(sandbox.run(["list", "--json"]));
+        let json: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!(json["secrets"][0]["name"], hostile);
+    }
+}
+
+#[test]
+fn a_newline_or_a_tab_in_a_name_makes_no_line_and_no_column() {
+    let sandbox = hostile_vault("a\nkey2\t••••\tx", "a\nb\tc");
+    let (shown, _) = harmless(sandbox.run(["get", "key"]));
+    assert!(shown.contains("name         a\\nkey2\\t••••\\tx\n"), "{shown}");
+    // A description has lines; those after the first are indented, so that none looks like a field.
+    assert!(shown.contains("description  a\n             b\tc\n"), "{shown}");
+    let (listed, _) = harmless(sandbox.run(["list"]));
+    assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");
+}
+
+#[test]
+fn a_description_cannot_pretend_to_be_a_field() {
+    let sandbox = hostile_vault("x", "nothing\nhint         abcd…wxyz\rhint");
+    let (shown, _) = harmless(sandbox.run(["get", "key"]));
+    assert_eq!(shown.lines().filter(|line| line.starts_with("hint ")).count(), 1, "{shown}");
+}
+
+#[test]
+fn the_hint_of_a_hostile_value_is_made_visible() {
+    let sandbox = Sandbox::new();
+    for (number, hostile) in HOSTILE.into_iter().enumerate() {
+        // Long enough that its ends are shown.
+        let text = format!("{hostile}{}{hostile}", "x".repeat(40));
+        let tag = format!("t{number}");
+        harmless(sandbox.command(["create", "--tag", &tag]).stdin(text).run().succeeds());
+    }
+    let (listed, _) = harmless(sandbox.run(["list"]));
+    assert_eq!(listed.lines().count(), HOSTILE.len());
+    harmless(sandbox.run(["list", "--json"]));
+}
+
+#[test]
+fn names_of_the_command_line_are_checked_or_made_visible() {
+    let sandbox = Sandbox::new();
+    for (number, hostile) in HOSTILE.into_iter().filter(|text| !text.contains('\0')).enumerate() {
+        let tag = format!("t{number}");
+        let run = sandbox.command(["create", "--tag", &tag, "--name", hostile, "--description", hostile]).stdin("x");
+        harmless(run.run());
+        harmless(sandbox.run(["get", hostile]));
+        harmless(sandbox.run(["list", "-p", hostile]));
+        harmless(sandbox.run(["list", "--filter", hostile]));
+        harmless(sandbox.command(["list"]).env("SECRETS_PROJECT", hostile).run());
+        harmless(sandbox.run(["delete", hostile, "-y"]));
+        harmless(sandbox.run([hostile]));
+        harmless(sandbox.run(["list", &format!("--{hostile}")]));
+        harmless(sandbox.run(["list", "--page", hostile]));
+        harmless(sandbox.run(["completions", hostile]));
+    }
+    harmless(sandbox.run(["list"]));
+}
+
+#[test]
+fn names_of_files_are_made_visible() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let names = HOSTILE.iter().filter(|text| !text.contains(['\0', '/']));
+    for name in names {
+        harmless(sandbox.run(["list", "--vault", name]));
+        harmless(sandbox.run(["list", "--passphrase-file", name]));
+        harmless(sandbox.run(["create", "--tag", "new", "--value-file", name]));
+        harmless(sandbox.run(["render", name]));
+        sandbox.write(name, "{{ secrets.kez }} {{ secrets.key | no }}");
+        harmless(sandbox.run(["render", name]));
+        harmless(sandbox.run(["render", name, "--keep-unknown", "-o", "out"]));
+        harmless(sandbox.run(["list", "--vault", name])); // not a vault
+        sandbox.write(name, "{{ secrets.key }}");
+        harmless(sandbox.run(["render", name, "--list"]));
+        harmless(sandbox.run(["render", "-e", "x", "-o", name, "--check"]));
+        harmless(sandbox.run(["render", "-e", "x", "-o", name]));
+        std::fs::remove_file(sandbox.path(name)).unwrap();
+        harmless(sandbox.run(["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--vault", name]));
+    }
+}
+
+#[test]
+fn a_file_s_name_that_is_not_utf_8_is_made_visible() {
+    let sandbox = Sandbox::new();
+    let name = OsString::from_vec(b"a\xff\x1b[31m\x9b".to_vec());
+    for line in [&["render"][..], &["list", "--vault"], &["list", "--passphrase-file"]] {
+        harmless(sandbox.run(line.iter().map(OsString::from).chain([name.clone()])));
+    }
+}
+
+#[test]
+fn a_hostile_manifest_is_told_without_its_bytes() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    for hostile in HOSTILE {
+        let escaped: String = hostile.chars().map(|c| format!("\\U{:08X}", u32::from(c))).collect();
+        for manifest in [
+            format!("project = \"{hostile}\"\n"),
+            format!("project = \"{escaped}\"\n"),
+            format!("project = {hostile}\n"),
+            format!("{hostile} = 1\n"),
+            format!("\"{escaped}\" = 1\n\"{escaped}\" = 1\n"),
+            format!("project = [\"{hostile}\"]\n"),
+            format!("[{hostile}\n"),
+            format!("project = '{hostile}"),
+        ] {
+            sandbox.write(".secrets.toml", &manifest);
+            harmless(sandbox.run(["list"]));
+        }
+    }
+}
+
+#[test]
+fn a_hostile_directory_is_made_visible_in_warnings_and_errors() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    for hostile in HOSTILE.iter().filter(|text| !text.contains(['\0', '/'])) {
+        let directory = sandbox.path(hostile);
+        std::fs::create_dir(&directory).unwrap();
+        let manifest = directory.join(".secrets.toml");
+        std::fs::write(&manifest, "project = 1").unwrap();
+        let (_, stderr) = harmless(sandbox.command(["list"]).current_dir(&directory).run());
+        assert!(stderr.contains(".secrets.toml:1:11: "), "{stderr}");
+        if std::os::unix::fs::chown(&manifest, Some(65534), None).is_ok() {
+            let (_, stderr) = harmless(sandbox.command(["list"]).current_dir(&directory).run());
+            assert!(stderr.contains(".secrets.toml` belongs to another user"), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_hostile_template_s_errors_show_no_raw_byte() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    for hostile in HOSTILE {
+        for template in [
+            format!("{hostile}{{{{ secrets.kez }}}}{hostile}"),
+            format!("{{{{ secrets.key | {hostile} }}}}"),
+            format!("{{{{ secrets.{hostile} }}}}"),
+            format!("{hostile}\n{hostile} {{{{ secrets.key | }}}} {hostile}"),
+        ] {
+            sandbox.write("template", &template);
+            let (code, stdout, stderr) = sandbox.run(["render", "template"]).everything();
+            assert!(stdout.is_empty() || code == Some(0), "{template:?}");
+            assert!(!stderr.chars().any(is_raw), "{template:?}: {stderr:?}");
+            let (_, _, stderr) = sandbox.run(["render", "template", "--json"]).everything();
+            assert!(!stderr.chars().any(is_raw), "{template:?}: {stderr:?}");
+        }
+    }
+}
