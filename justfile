@@ -15,7 +15,7 @@ test:
 
 # tests that take minutes: every byte flipped, 1,000 kills, 100,000 templates
 test-long:
-    cargo test --locked --release -- --ignored
+    cargo test --locked --profile long --test suite -- --ignored
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

@@ -187,7 +187,7 @@ fn a_file_s_name_that_is_not_utf_8_is_made_visible() {
 fn a_hostile_manifest_is_told_without_its_bytes() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for hostile in HOSTILE {
-        let escaped: String = hostile.chars().map(|c| format!("\\U{:08X}", u32::from(c))).collect();
+        let escaped = hostile.chars().map(|c| format!("\\U{:08X}", u32::from(c))).collect::<Vec<_>>().concat();
         for manifest in [
             format!("project = \"{hostile}\"\n"),
             format!("project = \"{escaped}\"\n"),
