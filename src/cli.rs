@@ -120,8 +120,9 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
 fn told(error: &clap::Error, ui: &Ui) -> Result<(), Error> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            Ok(())
+            let text = error.render();
+            let text = if ui.is_colored() { text.ansi().to_string() } else { text.to_string() };
+            Ok(ui.text(&text)?)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
             let _ = error.print();
@@ -152,7 +153,8 @@ fn translated(error: &clap::Error) -> Error {
             "a command is missing".into()
         }
         ErrorKind::UnknownArgument => match option {
-            Some(name) => format!("there is no option `{name}` here"),
+            Some(name) if looks_like_an_option(&name) => format!("there is no option `{name}` here"),
+            Some(_) => "there is no such option here (not repeated: it may be a value)".into(),
             None => "there is an argument too many (not repeated here: it may be a value)".into(),
         },
         ErrorKind::MissingRequiredArgument => format!("{} is missing", backticked(&argument)),
@@ -170,7 +172,11 @@ fn translated(error: &clap::Error) -> Error {
         }
         _ => match std::error::Error::source(error) {
             Some(why) if why.is::<std::num::ParseIntError>() => format!("{} is not a number", backticked(&argument)),
-            Some(why) => format!("{} is not well formed: {why}", backticked(&argument)),
+            // clap repeats a number that is out of its range, which may be a PIN.
+            Some(why) => match why.to_string().split_once(" is not in ") {
+                Some((_, range)) => format!("{} takes {}", backticked(&argument), range.replace("..=", " to ")),
+                None => format!("{} is not well formed: {why}", backticked(&argument)),
+            },
             None => format!("{} is not one of its possible values", backticked(&argument)),
         },
     };
@@ -202,6 +208,12 @@ fn translated(error: &clap::Error) -> Error {
 
 /// Options that exist to be refused, see `commands/value_source.rs`.
 const VALUE_ATTEMPTS: [&str; 4] = ["--value", "--secret", "--password", "--token"];
+
+/// A mistyped option is repeated, unless it looks like something else: a value may begin with `--`, as a PEM key does.
+fn looks_like_an_option(word: &str) -> bool {
+    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
+    name.len() <= 16 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
 
 /// A mistyped command is repeated, unless it looks like something else.
 fn unknown_command(word: &str) -> String {

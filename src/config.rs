@@ -104,9 +104,11 @@ fn manifest_path(warn: &dyn Fn(&str)) -> Option<PathBuf> {
     let me = rustix::process::geteuid().as_raw();
     for directory in env::current_dir().ok()?.ancestors() {
         let path = directory.join(MANIFEST);
-        match fs::metadata(&path) {
-            Ok(found) if found.is_file() && found.uid() == me => return Some(path),
-            Ok(found) if found.is_file() => {
+        // A link counts as its owner's, whomever the file behind it belongs to.
+        let owners = fs::symlink_metadata(&path).and_then(|name| fs::metadata(&path).map(|file| (name, file)));
+        match owners {
+            Ok((name, file)) if file.is_file() && name.uid() == me && file.uid() == me => return Some(path),
+            Ok((_, file)) if file.is_file() => {
                 warn(&format!("`{}` belongs to another user and is ignored", path.display()));
             }
             _ => {}

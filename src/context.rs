@@ -99,23 +99,31 @@ impl Context {
     }
 
     fn unlock(&self) -> Result<Vault, Error> {
+        // Known before the vault is opened, which may wait for a writer: without either, the answer comes at once.
+        let given = self.given_passphrase()?;
+        if given.is_none() && !prompt::is_possible() {
+            if std::fs::symlink_metadata(self.vault_path()?).is_err() {
+                self.locked()?;
+            }
+            return Err(no_passphrase());
+        }
         let locked = self.locked()?;
-        if let Some(passphrase) = self.given_passphrase()? {
+        if let Some(passphrase) = given {
             return Ok(locked.unlock(&passphrase)?);
         }
         let question = format!("Passphrase for {}", self.vault_path()?.display());
         for tries_left in (0..TRIES).rev() {
-            let passphrase = ask(&question).and_then(|typed| parsed(&typed));
-            let root = match passphrase {
-                Ok(passphrase) => locked.root_key(&passphrase).map_err(Error::from),
-                Err(error) => Err(error),
+            let typed = ask(&question)?;
+            let Some(passphrase) = Passphrase::new(&typed).ok() else {
+                self.ui.warn("that is no passphrase, try again");
+                continue;
             };
-            match root {
+            match locked.root_key(&passphrase) {
                 Ok(root) => return Ok(locked.unlocked(root)),
-                Err(error) if tries_left > 0 && error.kind() == Kind::Locked && !is_silent(&error) => {
-                    self.ui.status(&format!("{}, try again", error.message()));
+                Err(VaultError::Crypto(CryptoError::WrongPassphrase)) if tries_left > 0 => {
+                    self.ui.warn("wrong passphrase, try again");
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Err(CryptoError::WrongPassphrase.into())
@@ -168,16 +176,15 @@ impl Context {
 }
 
 fn ask(question: &str) -> Result<SecretBytes, Error> {
-    prompt::secret(question).map_err(|error| match error {
-        UiError::NoTerminal => Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
-            .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE"),
+    prompt::passphrase(question).map_err(|error| match error {
+        UiError::NoTerminal => no_passphrase(),
         other => other.into(),
     })
 }
 
-/// A failure that trying again cannot mend.
-fn is_silent(error: &Error) -> bool {
-    !error.hints().is_empty()
+fn no_passphrase() -> Error {
+    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
+        .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
 }
 
 fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {

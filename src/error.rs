@@ -165,7 +165,8 @@ impl From<CryptoError> for Error {
     fn from(error: CryptoError) -> Self {
         let message = error.to_string();
         match error {
-            CryptoError::WrongPassphrase => Self::new(Kind::Locked, message),
+            CryptoError::WrongPassphrase => Self::new(Kind::Locked, message)
+                .hint("it is the one given at `secrets init`; there is no way in without it"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) | CryptoError::Random => Self::new(Kind::Failure, message),
@@ -183,7 +184,7 @@ impl From<StoreError> for Error {
             StoreError::Exists(_) => {
                 Self::new(Kind::Conflict, message).hint("make another one with `secrets init --vault PATH`")
             }
-            StoreError::BadPath(_) => Self::usage(message),
+            StoreError::BadPath(_) => Self::usage(message).hint("name a file with `--vault PATH` or SECRETS_VAULT"),
             StoreError::Unsafe { mend, .. } => {
                 let error = Self::new(Kind::Refused, message);
                 match mend {
@@ -191,7 +192,12 @@ impl From<StoreError> for Error {
                     None => error,
                 }
             }
-            StoreError::NotAVault(_) | StoreError::Format(_) => Self::new(Kind::Damaged, message),
+            StoreError::NotAVault(_) => {
+                Self::new(Kind::Damaged, message).hint("name the vault with `--vault PATH` or SECRETS_VAULT")
+            }
+            StoreError::Format(_) => {
+                Self::new(Kind::Damaged, message).hint("use the version of `secrets` that made it")
+            }
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             StoreError::Busy
             | StoreError::ReadOnly
@@ -261,7 +267,9 @@ impl From<TemplateError> for Error {
         let message = error.to_string();
         match error {
             TemplateError::Vault(error) => error.into(),
-            TemplateError::Filter { .. } | TemplateError::FilteredTooLarge => Self::usage(message),
+            TemplateError::Filter { .. } | TemplateError::FilteredTooLarge | TemplateError::TooManyReferences => {
+                Self::usage(message)
+            }
             TemplateError::UnsafeOutput { .. } => {
                 Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
             }

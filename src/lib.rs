@@ -46,5 +46,6 @@ pub mod store;
 pub mod crypto;
 
 pub mod model;
+mod signals;
 
 pub use cli::{command, main};

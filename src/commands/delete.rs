@@ -30,11 +30,14 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     }
     let project = cx.project()?;
     let vault = cx.vault()?;
+    let mut doomed = args.secrets.clone();
     if !args.yes {
         let found = args.secrets.iter().map(|wanted| vault.get(project, wanted)).collect::<Result<Vec<_>, _>>()?;
         confirmed(&format!("Delete {} for good?", named(&found)))?;
+        // By id: what was shown is what is deleted, whatever has taken its tag meanwhile.
+        doomed = found.iter().map(|secret| SecretRef::Id(secret.id)).collect();
     }
-    let deleted = cx.written(vault.delete(project, &args.secrets)?);
+    let deleted = cx.written(vault.delete(project, &doomed)?);
     cx.ui.status(&format!("deleted {}", named(&deleted)));
     if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&deleted))?) } else { Ok(()) }
 }

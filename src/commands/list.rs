@@ -65,6 +65,8 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
         let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
         let what = if wanted.is_some() { "no secret that matches" } else { "no secret" };
         cx.ui.status(&format!("{what} in {place}"));
+    } else if shown.is_empty() {
+        cx.ui.status(&format!("there is no page {page}; the last is {}", total.div_ceil(size) - 1));
     } else if shown.len() < total {
         let pages = total.div_ceil(size);
         let next = if page + 1 < pages { format!("`--page {}` shows the next, ", page + 1) } else { String::new() };

@@ -83,14 +83,19 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool) -> Result<(), Error> {
         needs_terminal("deleting a project")?;
         let known = cx.vault()?.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
-        let doomed: Vec<String> = doomed.map(|(name, count)| format!("`{name}` with its {count} secrets")).collect();
+        let doomed: Vec<String> =
+            doomed.map(|(name, count)| format!("`{name}` with its {}", counted(*count))).collect();
         if !doomed.is_empty() {
             confirmed(&format!("Delete project {} for good?", doomed.join(", ")))?;
         }
     }
     let deleted = cx.written(cx.vault()?.delete_projects(names)?);
     for (name, count) in &deleted {
-        cx.ui.status(&format!("deleted project `{name}` with its {count} secrets"));
+        cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count)));
     }
     if cx.ui.is_json() { show(cx, &deleted) } else { Ok(()) }
+}
+
+fn counted(count: u64) -> String {
+    if count == 1 { "1 secret".into() } else { format!("{count} secrets") }
 }

@@ -26,7 +26,7 @@ pub(super) struct ValueArgs {
     #[arg(long, value_enum, default_value_t, requires = "generate")]
     alphabet: AlphabetArg,
     /// Keep a newline at the end of what comes from stdin
-    #[arg(long)]
+    #[arg(long, conflicts_with = "generate")]
     exact: bool,
     /// Allow a value without a byte
     #[arg(long)]
@@ -89,9 +89,14 @@ impl ValueArgs {
             None if input::stdin_is_terminal() => prompt::value(question)?,
             _ => self.stdin()?,
         };
+        let empty = bytes.is_empty();
         SecretValue::new(bytes, self.allow_empty).map_err(|why| {
             let error = Error::usage(format!("{why}; nothing was stored"));
-            if why.0.contains("empty") { error.hint("`--allow-empty` stores it all the same") } else { error }
+            error.hint(if empty {
+                "`--allow-empty` stores it all the same"
+            } else {
+                "a value has at most 1,048,576 bytes"
+            })
         })
     }
 

@@ -85,6 +85,13 @@ impl Passphrase {
         if text.len() > 4 * Self::MAX {
             return Err(Invalid("it is longer than 1,024 bytes".into()));
         }
+        if text.is_ascii() {
+            // In NFC already; the iterator's own buffers would not be wiped.
+            return match text.len() {
+                0..=Self::MAX => Ok(Self(SecretBytes::copy_of(text.as_bytes()))),
+                _ => Err(Invalid("it is longer than 1,024 bytes".into())),
+            };
+        }
         // NFC at most triples UTF-8, so the buffer never moves.
         let mut normal = SecretBytes::with_capacity(3 * text.len());
         let mut utf8 = [0; 4];
@@ -99,13 +106,12 @@ impl Passphrase {
     /// True where guessing is cheap: fewer than 12 characters, or fewer than 5 different ones.
     pub fn is_weak(&self) -> bool {
         let text = std::str::from_utf8(self.0.expose()).unwrap_or_default();
-        let mut different: Vec<char> = text.chars().take(64).collect();
+        let mut different: Zeroizing<Vec<char>> = Zeroizing::new(Vec::with_capacity(64));
+        different.extend(text.chars().take(64));
         let length = different.len();
         different.sort_unstable();
         different.dedup();
-        let weak = length < 12 || different.len() < 5;
-        different.fill('\0');
-        weak
+        length < 12 || different.len() < 5
     }
 
     /// Derives the keys of one slot. Costs what `params` say: 64 MiB and three passes by default.
@@ -126,8 +132,10 @@ impl Passphrase {
             .hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, &mut arena)
             .map_err(|_| no_memory())?;
         let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(vault_id), &*derived);
-        let prk = Key::copy_of(&extracted.into());
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        bytes.copy_from_slice(&extracted);
         extracted.as_mut_slice().zeroize();
+        let prk = Key::copy_of(&bytes);
         Ok(SlotKeys { kek: prk.expand("slot-kek", slot_id), commitment: *prk.expand("slot-commit", slot_id).expose() })
     }
 }

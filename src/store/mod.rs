@@ -101,7 +101,7 @@ pub enum StoreError {
     #[error("no vault at `{}`", .0.display())]
     Missing(PathBuf),
     /// There is something at the path already
-    #[error("there is a vault at `{}` already", .0.display())]
+    #[error("there is something at `{}` already", .0.display())]
     Exists(PathBuf),
     /// The path names no file
     #[error("`{}` is not the path of a file", .0.display())]

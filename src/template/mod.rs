@@ -70,6 +70,9 @@ pub enum TemplateError {
     /// A bound on memory: the author of a template could ask for any number of large values
     #[error("the filtered values of this template are more than 64 MiB together")]
     FilteredTooLarge,
+    /// Another bound on memory
+    #[error("the template has more than 100,000 different references")]
+    TooManyReferences,
     /// The template changed between its two readings
     #[error("`{}` changed while it was read", .0)]
     Moved(String),

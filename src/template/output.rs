@@ -4,25 +4,30 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::TemplateError;
 use super::plan::ExpandError;
+use crate::signals::Hold;
 
 /// A file to be written, checked.
 pub struct Output {
     path: PathBuf,
-    existing: Option<Metadata>,
+    existing: Option<Existing>,
     mode: Option<u32>,
+}
+
+/// What stands under the output's name.
+struct Existing {
+    metadata: Metadata,
+    /// Opened once, so that what was checked is what is compared and whose mode is changed; `None` where it cannot be read
+    file: Option<File>,
 }
 
 /// What became of an output.
@@ -44,31 +49,47 @@ impl Output {
     /// which is never written over.
     pub fn new(path: &Path, mode: Option<u32>, template: Option<(u64, u64)>) -> Result<Self, TemplateError> {
         let refuse = |why| Err(TemplateError::UnsafeOutput { path: path.to_owned(), why });
-        let existing = match fs::symlink_metadata(path) {
+        let found = match fs::symlink_metadata(path) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(failed(path, source)),
         };
-        if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        let bytes = path.as_os_str().as_bytes();
+        if path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
             return refuse("is not the path of a file");
         }
-        if let Some(found) = &existing {
-            let kind = found.file_type();
-            if kind.is_symlink() {
-                return refuse("is a symbolic link");
-            } else if kind.is_dir() {
-                return refuse("is a directory");
-            } else if kind.is_fifo() || kind.is_socket() {
-                return refuse("is a FIFO or a socket");
-            } else if !kind.is_file() {
-                return refuse("is a device");
-            } else if template == Some((found.dev(), found.ino())) {
-                return refuse("is the template itself");
-            } else if found.nlink() > 1 {
-                return refuse("has several names (hard links)");
-            }
+        let Some(metadata) = found else {
+            return Ok(Self { path: path.to_owned(), existing: None, mode });
+        };
+        let kind = metadata.file_type();
+        if kind.is_symlink() {
+            return refuse("is a symbolic link");
+        } else if kind.is_dir() {
+            return refuse("is a directory");
+        } else if kind.is_fifo() || kind.is_socket() {
+            return refuse("is a FIFO or a socket");
+        } else if !kind.is_file() {
+            return refuse("is a device");
+        } else if template == Some((metadata.dev(), metadata.ino())) {
+            return refuse("is the template itself");
+        } else if metadata.nlink() > 1 {
+            return refuse("has several names (hard links)");
+        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+            // Also for root: whoever owns the file would be handed its values.
+            return refuse("belongs to another user");
         }
-        Ok(Self { path: path.to_owned(), existing, mode })
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => Some(File::from(file)),
+            Err(Errno::ACCESS) => None,
+            Err(error) => return Err(failed(path, error.into())),
+        };
+        if let Some(file) = &file
+            && !is_at(file, path).map_err(|source| failed(path, source))?
+        {
+            return refuse("was replaced just now");
+        }
+        Ok(Self { path: path.to_owned(), existing: Some(Existing { metadata, file }), mode })
     }
 
     /// True where the file is there.
@@ -78,7 +99,7 @@ impl Output {
 
     /// The bits that the file is to have: those asked for, else 0600 or what an existing file keeps of them.
     fn target_mode(&self) -> u32 {
-        let kept = self.existing.as_ref().map_or(PRIVATE, |found| found.mode() & PRIVATE);
+        let kept = self.existing.as_ref().map_or(PRIVATE, |found| found.metadata.mode() & PRIVATE);
         self.mode.unwrap_or(kept)
     }
 
@@ -87,13 +108,15 @@ impl Output {
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
     ) -> Result<bool, TemplateError> {
-        if !self.exists() {
+        let Some(Existing { file: Some(file), .. }) = &self.existing else {
             return Ok(false);
-        }
-        let file = File::open(&self.path).map_err(|source| failed(&self.path, source))?;
-        let mut comparison = Comparison { file, same: true, ended: false };
+        };
+        let failed = |source| failed(&self.path, source);
+        let mut file = file.try_clone().map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        let mut comparison = Comparison { file, same: true };
         match produce(&mut comparison) {
-            Ok(()) => comparison.finish().map_err(|source| failed(&self.path, source)),
+            Ok(()) => comparison.finish().map_err(failed),
             Err(ExpandError::Output(_)) if !comparison.same => Ok(false),
             Err(error) => Err(self.error(error)),
         }
@@ -105,47 +128,45 @@ impl Output {
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
     ) -> Result<Written, TemplateError> {
         let failed = |source: io::Error| failed(&self.path, source);
-        if self.is_readable_and_current(produce)? {
-            let mode = self.existing.as_ref().map(|found| found.mode() & 0o7777);
-            if mode == Some(self.target_mode()) {
-                return Ok(Written::Same);
-            }
-            let wanted = Permissions::from_mode(self.target_mode());
-            fs::set_permissions(&self.path, wanted).map_err(failed)?;
-            return Ok(Written::ModeChanged);
+        if self.is_current(produce)? {
+            return self.keep().map_err(failed);
         }
+        // Opened before anything is published: a directory that may not be read cannot be flushed, and is no failure.
+        let directory = File::open(directory(&self.path)).ok();
         let mut temporary = Temporary::beside(&self.path).map_err(failed)?;
-        self.keep_owner(&temporary.file)?;
+        self.keep_group(&temporary.file)?;
         rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(self.target_mode())).map_err(|e| failed(e.into()))?;
-        produce(&mut temporary.file).map_err(|error| self.error(error))?;
+        produce(&mut temporary).map_err(|error| self.error(error))?;
         temporary.file.sync_all().map_err(failed)?;
         temporary.publish(&self.path, self.exists()).map_err(failed)?;
-        File::open(directory(&self.path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        Ok(Written::Replaced)
-    }
-
-    fn is_readable_and_current(
-        &self,
-        produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
-    ) -> Result<bool, TemplateError> {
-        match self.is_current(produce) {
-            // Of mode 0200, say: it is replaced all the same.
-            Err(TemplateError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(false),
-            other => other,
+        match directory.map(|directory| directory.sync_all()) {
+            // Some file systems flush no directories.
+            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(failed(error)),
+            _ => Ok(Written::Replaced),
         }
     }
 
-    /// A file of another owner that we may replace (root, mostly) stays theirs.
-    fn keep_owner(&self, file: &File) -> Result<(), TemplateError> {
-        let Some(found) = &self.existing else { return Ok(()) };
+    /// The content is right already; perhaps the mode is not.
+    fn keep(&self) -> io::Result<Written> {
+        let Some(Existing { metadata, file: Some(file) }) = &self.existing else {
+            return Ok(Written::Same);
+        };
+        if metadata.mode() & 0o7777 == self.target_mode() {
+            return Ok(Written::Same);
+        }
+        file.set_permissions(Permissions::from_mode(self.target_mode()))?;
+        Ok(Written::ModeChanged)
+    }
+
+    /// A file of another group of ours stays that group's.
+    fn keep_group(&self, file: &File) -> Result<(), TemplateError> {
+        let Some(Existing { metadata, .. }) = &self.existing else { return Ok(()) };
         let new = file.metadata().map_err(|source| failed(&self.path, source))?;
-        if (new.uid(), new.gid()) == (found.uid(), found.gid()) {
+        if new.gid() == metadata.gid() {
             return Ok(());
         }
-        std::os::unix::fs::fchown(file, Some(found.uid()), Some(found.gid())).map_err(|_| TemplateError::UnsafeOutput {
-            path: self.path.clone(),
-            why: "belongs to another user or group",
-        })
+        std::os::unix::fs::fchown(file, None, Some(metadata.gid()))
+            .map_err(|_| TemplateError::UnsafeOutput { path: self.path.clone(), why: "belongs to another group" })
     }
 
     fn error(&self, error: ExpandError) -> TemplateError {
@@ -172,12 +193,11 @@ fn directory(path: &Path) -> &Path {
 struct Comparison {
     file: File,
     same: bool,
-    ended: bool,
 }
 
 impl Comparison {
     fn finish(mut self) -> io::Result<bool> {
-        Ok(self.same && !self.ended && self.file.read(&mut [0])? == 0)
+        Ok(self.same && self.file.read(&mut [0])? == 0)
     }
 }
 
@@ -205,11 +225,13 @@ impl Write for Comparison {
 /// The new content, before it has the output's name.
 ///
 /// Where the file system can, it has no name at all until it is whole, so that whatever kills us leaves nothing behind.
-/// Elsewhere it is a file `.NAME.secrets-new`, which a signal's handler removes.
+/// Elsewhere it is a file `.NAME.secrets-new`, which is removed before a signal ends the process.
 struct Temporary {
     file: File,
     /// The name it has while it is written, where it has one
     name: Option<PathBuf>,
+    /// As long as it has one, signals wait until it has been removed
+    hold: Option<Hold>,
 }
 
 /// The name beside the output under which new content waits for the rename. There is one for each output: a writer
@@ -231,8 +253,11 @@ impl Temporary {
             let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
             match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
-                    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(Self { file: file.into(), name: None });
+                    let nameless = Self { file: file.into(), name: None, hold: None };
+                    // Without /proc it could not be given a name.
+                    if lock(&nameless.file)? && fs::metadata(nameless.descriptor()).is_ok() {
+                        return Ok(nameless);
+                    }
                 }
                 // A file system without nameless files (NFS, some FUSE), or a kernel without them.
                 Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
@@ -241,18 +266,15 @@ impl Temporary {
         }
         let name = waiting_name(path);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let hold = Hold::new()?;
         loop {
             match rustix::fs::open(&name, flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
                     let file = File::from(file);
                     // Before it was locked, another writer may have taken it for a dead one's and cleared it away.
-                    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                        Ok(()) if is_at(&file, &name)? => {}
-                        Ok(()) | Err(Errno::WOULDBLOCK) => continue,
-                        Err(error) => return Err(error.into()),
+                    if lock(&file)? && is_at(&file, &name)? {
+                        return Ok(Self { file, name: Some(name), hold: Some(hold) });
                     }
-                    remove_on_signal(file.try_clone()?, name.clone())?;
-                    return Ok(Self { file, name: Some(name) });
                 }
                 Err(Errno::EXIST) => clear_away(&name)?,
                 Err(error) => return Err(error.into()),
@@ -278,9 +300,11 @@ impl Temporary {
             }
         }
         let name = waiting_name(path);
-        let signals = Signals::new()?;
         loop {
-            let done = signals.held(|| self.link(&name).and_then(|()| rename(&name)));
+            // Between the two there is a second name, which a signal would leave behind.
+            let hold = Hold::new()?;
+            let done = self.link(&name).and_then(|()| rename(&name));
+            drop(hold);
             match done {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => clear_away(&name)?,
                 done => return done,
@@ -289,9 +313,25 @@ impl Temporary {
     }
 
     fn link(&self, name: &Path) -> io::Result<()> {
+        Ok(rustix::fs::linkat(CWD, self.descriptor(), CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    fn descriptor(&self) -> String {
         use std::os::fd::AsRawFd;
-        let by_descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        Ok(rustix::fs::linkat(CWD, by_descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
+}
+
+impl Write for Temporary {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.hold.as_ref().is_some_and(Hold::is_due) {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -317,54 +357,17 @@ fn clear_away(name: &Path) -> io::Result<()> {
     if is_at(&file, name)? { fs::remove_file(name) } else { Ok(()) }
 }
 
+/// Takes the writer's lock; false where another has it. A file system without locks does without.
+fn lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) | Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// True where `name` is this file's.
 fn is_at(file: &File, name: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     Ok(fs::symlink_metadata(name).is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino())))
-}
-
-const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
-
-/// Removes `name`, while it is that of `file`, when the process is told to end, then ends it as it would have.
-fn remove_on_signal(file: File, name: PathBuf) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new(ENDING)?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            // Behind the rename it may be another writer's.
-            if is_at(&file, &name).unwrap_or(false) {
-                let _ = fs::remove_file(&name);
-            }
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
-        }
-    });
-    Ok(())
-}
-
-/// The signals that end a process, held back between link and rename: there is a second name that would be left.
-struct Signals {
-    deliver: Arc<AtomicBool>,
-    seen: [Arc<AtomicBool>; 3],
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let signals = Self { deliver: Arc::new(AtomicBool::new(true)), seen: Default::default() };
-        for (signal, seen) in ENDING.into_iter().zip(&signals.seen) {
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&signals.deliver))?;
-            signal_hook::flag::register(signal, Arc::clone(seen))?;
-        }
-        Ok(signals)
-    }
-
-    fn held<T>(&self, step: impl FnOnce() -> T) -> T {
-        self.deliver.store(false, Ordering::SeqCst);
-        let done = step();
-        self.deliver.store(true, Ordering::SeqCst);
-        for (signal, seen) in ENDING.into_iter().zip(&self.seen) {
-            if seen.load(Ordering::SeqCst) {
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
-        }
-        done
-    }
 }

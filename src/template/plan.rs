@@ -20,6 +20,8 @@ const LISTED: usize = 1000;
 const EXCERPTS: usize = 10;
 /// All filtered values of one template together.
 const FILTERED: usize = 4 * LARGEST;
+/// Different references of one template: what bounds memory whatever a template's author writes.
+const MOST_REFERENCES: usize = 100_000;
 /// Output is gathered in a buffer of this size, which is wiped.
 const BUFFER: usize = 64 * 1024;
 
@@ -47,6 +49,9 @@ impl Plan {
                 Event::Literal(_) => {}
                 Event::Placeholder(placeholder, _, _) => {
                     references.entry(reference(placeholder)).or_insert_with(|| placeholder.tag.clone());
+                    if references.len() > MOST_REFERENCES {
+                        return Err(TemplateError::TooManyReferences);
+                    }
                 }
                 Event::Malformed(..) => malformed += 1,
             }

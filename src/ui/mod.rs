@@ -80,6 +80,11 @@ impl Ui {
         self.json
     }
 
+    /// True where stdout takes colour.
+    pub(crate) fn is_colored(&self) -> bool {
+        self.color_out
+    }
+
     /// Prints one JSON document and a newline.
     pub(crate) fn json(&self, document: &impl Serialize) -> Result<(), UiError> {
         let mut out = io::BufWriter::new(io::stdout().lock());

@@ -1,20 +1,22 @@
 //! Questions on the controlling terminal, also while stdin and stdout are pipes.
 //!
-//! Nothing typed is shown where it is secret, and Ctrl-C gives the terminal back as it was.
+//! Nothing typed is shown where it is secret: the terminal is quiet before the question stands on it, so that what is
+//! typed ahead is not shown either. However a question ends, the terminal is given back as it was.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use rpassword::{ConfigBuilder, prompt_password_with_config};
+use rpassword::{ConfigBuilder, read_password_with_config};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{QueueSelector, tcflush};
-use signal_hook::consts::SIGINT;
+use rustix::io::Errno;
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
+};
 
 use super::UiError;
 use super::escape::visible;
-use crate::model::SecretBytes;
+use crate::model::{SecretBytes, SecretValue};
+use crate::signals::Hold;
 
 const TERMINAL: &str = "/dev/tty";
 
@@ -22,36 +24,124 @@ fn terminal() -> Result<File, UiError> {
     OpenOptions::new().read(true).write(true).open(TERMINAL).map_err(|_| UiError::NoTerminal)
 }
 
-/// Asks for something that is not shown while it is typed.
-pub(crate) fn secret(question: &str) -> Result<SecretBytes, UiError> {
-    drop(terminal()?);
-    // rpassword turns Ctrl-C into SIGINT while echo is off. Caught here, the error comes back and echo with it.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let handler = signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).map_err(UiError::Terminal)?;
-    let answer = prompt_password_with_config(format!("{}: ", visible(question)), ConfigBuilder::new().build());
-    signal_hook::low_level::unregister(handler);
-    match answer {
-        Ok(text) => Ok(SecretBytes::from_vec(text.into_bytes())),
-        Err(error) if interrupted.load(Ordering::Relaxed) || error.kind() == io::ErrorKind::Interrupted => {
-            Err(UiError::Interrupted)
+/// True where there is a terminal to ask on.
+pub(crate) fn is_possible() -> bool {
+    terminal().is_ok()
+}
+
+/// The terminal without echo and without lines, which end at 4,096 bytes. Dropped, it is as it was.
+struct Quiet<'a> {
+    tty: &'a File,
+    before: Termios,
+}
+
+impl<'a> Quiet<'a> {
+    fn new(tty: &'a File) -> io::Result<Self> {
+        let before = tcgetattr(tty)?;
+        let mut quiet = before.clone();
+        quiet.local_modes -= LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
+        quiet.input_modes |= InputModes::ICRNL;
+        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
+        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(tty, OptionalActions::Now, &quiet)?;
+        Ok(Self { tty, before })
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.tty, OptionalActions::Now, &self.before);
+    }
+}
+
+/// What is typed, byte by byte: what is typed ahead belongs to whoever reads next. A signal ends it.
+struct Keyboard {
+    tty: File,
+    hold: Hold,
+}
+
+impl Read for Keyboard {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut waiting = [PollFd::new(&self.tty, PollFlags::IN), PollFd::new(self.hold.came(), PollFlags::IN)];
+            match poll(&mut waiting, None) {
+                Ok(_) if !waiting[1].revents().is_empty() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Ok(_) => return self.tty.read(bytes.get_mut(..1).unwrap_or_default()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+    }
+}
+
+/// Asks for a passphrase. Keys that make no character (arrows, function keys) are passed over.
+pub(crate) fn passphrase(question: &str) -> Result<SecretBytes, UiError> {
+    ask(question, |keyboard| {
+        let config = ConfigBuilder::new().input_reader(keyboard).output_discard().build();
+        read_password_with_config(config).map(|text| SecretBytes::from_vec(text.into_bytes()))
+    })
+}
+
+/// Asks for a value, of which every byte counts: a tab is a tab. One of several lines was pasted: only its first would be
+/// taken, and the rest would be typed into the shell, so it is thrown away and refused.
+pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
+    let mut several = false;
+    let answer = ask(question, |mut keyboard| {
+        let value = line(&mut keyboard)?;
+        let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let more = || poll(&mut [PollFd::new(&keyboard.tty, PollFlags::IN)], Some(&moment));
+        while more().is_ok_and(|ready| ready > 0) {
+            several = true;
+            tcflush(&keyboard.tty, QueueSelector::IFlush)?;
+        }
+        Ok(value)
+    });
+    if several { Err(UiError::SeveralLines) } else { answer }
+}
+
+/// Makes the terminal quiet, asks, and gives it back.
+fn ask(question: &str, read: impl FnOnce(Keyboard) -> io::Result<SecretBytes>) -> Result<SecretBytes, UiError> {
+    let tty = terminal()?;
+    // It outlives the keyboard's, so that nothing ends the process before the terminal is back.
+    let hold = Hold::new().map_err(UiError::Terminal)?;
+    let quiet = Quiet::new(&tty).map_err(UiError::Terminal)?;
+    write!(&tty, "{}: ", visible(question)).map_err(UiError::Terminal)?;
+    let keyboard =
+        Keyboard { tty: tty.try_clone().map_err(UiError::Terminal)?, hold: Hold::new().map_err(UiError::Terminal)? };
+    let answer = read(keyboard);
+    let _ = (&tty).write_all(b"\n");
+    drop(quiet);
+    match answer {
+        _ if hold.take() => Err(UiError::Interrupted),
+        Ok(answer) => Ok(answer),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(UiError::Interrupted),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(UiError::Interrupted),
         Err(error) => Err(UiError::Terminal(error)),
     }
 }
 
-/// Asks for a value. One of several lines was pasted: only its first would be taken, and the rest would be typed into
-/// the shell, so it is thrown away and refused.
-pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
-    let value = secret(question)?;
-    let tty = terminal()?;
-    let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-    let mut waiting = [PollFd::new(&tty, PollFlags::IN)];
-    if poll(&mut waiting, Some(&moment)).is_ok_and(|ready| ready > 0) {
-        let _ = tcflush(&tty, QueueSelector::IFlush);
-        return Err(UiError::SeveralLines);
+/// Reads a line with the editing that people know: backspace and Ctrl-U. Every other byte is taken as it is.
+fn line(keyboard: &mut Keyboard) -> io::Result<SecretBytes> {
+    let mut typed = SecretBytes::with_capacity(4096);
+    let mut byte = [0];
+    loop {
+        if keyboard.read(&mut byte)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match byte[0] {
+            b'\n' | b'\r' => return Ok(typed),
+            0x03 => return Err(io::ErrorKind::Interrupted.into()),
+            0x04 if typed.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            0x04 => {}
+            0x15 => typed.truncate(0),
+            0x08 | 0x7f => {
+                let start = typed.expose().iter().rposition(|b| b & 0xc0 != 0x80).unwrap_or(0);
+                typed.truncate(start);
+            }
+            _ if typed.len() > SecretValue::MAX => {}
+            byte => typed.push(byte),
+        }
     }
-    Ok(value)
 }
 
 /// Asks yes or no. Enter alone is `default`.

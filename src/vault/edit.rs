@@ -99,7 +99,7 @@ impl<'a> Edit<'a> {
     pub(super) fn remove(&mut self, transaction: &mut dyn Transaction, found: Found) -> Result<Secret, VaultError> {
         let record = &found.record;
         self.leaves(transaction, record.tag_ix[0])?.retain(|leaf| leaf.tag_ix != record.tag_ix);
-        self.count -= 1;
+        self.count = self.count.checked_sub(1).ok_or_else(|| self.project.damaged("the number of records"))?;
         transaction.apply(Change::DropRecord(&self.project.row.pid, record))?;
         Ok(self.project.secret(found))
     }

@@ -35,6 +35,8 @@ pub struct Changes {
 
 /// Past this many secrets a miss offers no near one: it would open every name.
 const SUGGEST_AMONG: u64 = 10_000;
+/// Past this many misses of one reading no near one is offered any more.
+const MOST_SUGGESTIONS: usize = 100;
 
 impl Vault {
     /// Stores a new secret; the project comes to be with its first one.
@@ -207,12 +209,20 @@ pub(super) fn find<'s>(
 }
 
 fn near_tag(project: &Project<'_>, snapshot: &dyn Snapshot, wanted: &Tag) -> Result<Option<Tag>, VaultError> {
-    if project.head.count > SUGGEST_AMONG {
-        return Ok(None);
-    }
+    Ok(near_among(&all_tags(project, snapshot)?, wanted))
+}
+
+/// Every tag of a project; none of one that is too large to suggest from.
+fn all_tags(project: &Project<'_>, snapshot: &dyn Snapshot) -> Result<Vec<Tag>, VaultError> {
     let mut tags = Vec::new();
-    project.each(snapshot, |found| tags.push(found.metadata.tag))?;
-    Ok(nearest(wanted.key().as_str(), tags.iter(), |tag| tag.key().as_str().to_owned()).cloned())
+    if project.head.count <= SUGGEST_AMONG {
+        project.each(snapshot, |found| tags.push(found.metadata.tag))?;
+    }
+    Ok(tags)
+}
+
+fn near_among(tags: &[Tag], wanted: &Tag) -> Option<Tag> {
+    nearest(wanted.key().as_str(), tags.iter(), |tag| tag.key().as_str().to_owned()).cloned()
 }
 
 /// One project of an unlocked vault: where values come from.
@@ -228,9 +238,22 @@ impl Reveal for Scope<'_> {
         let Some(project) = state.named(&*snapshot, self.project)? else {
             return Ok(tags.iter().map(|_| Revealed::Missing { nearest: None }).collect());
         };
-        let reveal = |tag: &Tag| match project.by_tag(&*snapshot, &tag.key())? {
-            Some(found) => project.value(&*snapshot, &found.record).map(Revealed::Value),
-            None => Ok(Revealed::Missing { nearest: near_tag(&project, &*snapshot, tag)? }),
+        // Read once, for the first miss; past a few, nobody looks at suggestions.
+        let mut known: Option<Vec<Tag>> = None;
+        let mut misses = 0;
+        let reveal = |tag: &Tag| {
+            if let Some(found) = project.by_tag(&*snapshot, &tag.key())? {
+                return project.value(&*snapshot, &found.record).map(Revealed::Value);
+            }
+            misses += 1;
+            if misses > MOST_SUGGESTIONS {
+                return Ok(Revealed::Missing { nearest: None });
+            }
+            let known = match &mut known {
+                Some(known) => known,
+                none => none.insert(all_tags(&project, &*snapshot)?),
+            };
+            Ok(Revealed::Missing { nearest: near_among(known, tag) })
         };
         tags.iter().map(reveal).collect()
     }

@@ -1,5 +1,7 @@
 //! Reading a vault: one snapshot, and nothing of it that is not verified (docs/format.md, section 5).
 
+use std::collections::HashSet;
+
 use super::VaultError;
 use crate::crypto::CryptoError;
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf};
@@ -32,7 +34,11 @@ impl State {
         let (rows, grants) = (snapshot.projects()?, snapshot.grants()?);
         root.verify_mac(&vault, &slots, &rows, &grants)?;
         let open = |row| root.open_keyring(&vault.vault_id, row);
-        let keyrings = rows.iter().map(open).collect::<Result<_, _>>()?;
+        let keyrings: Vec<Keyring> = rows.iter().map(open).collect::<Result<_, _>>()?;
+        let names: HashSet<&ProjectName> = keyrings.iter().map(|keyring| &keyring.name).collect();
+        if names.len() != keyrings.len() {
+            return Err(CryptoError::Damaged("the table of projects").into());
+        }
         Ok(Self { vault, slots, grants, rows, keyrings })
     }
 
@@ -177,8 +183,14 @@ impl<'a> Project<'a> {
     pub(super) fn each(&self, snapshot: &dyn Snapshot, mut visit: impl FnMut(Found)) -> Result<(), VaultError> {
         let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
         let mut outcome = Ok(());
+        let mut last: Option<[u8; 16]> = None;
         snapshot.records(&self.row.pid, &mut |record| {
             let Record { tag_ix, rid, leaf, .. } = record;
+            // Pages that point at each other would repeat their records without end.
+            if last.replace(tag_ix).is_some_and(|last| last >= tag_ix) {
+                outcome = Err(self.damaged("the table of records"));
+                return false;
+            }
             leaves[usize::from(tag_ix[0])].push(Leaf { tag_ix, rid, leaf });
             outcome = self.opened(record).map(&mut visit);
             outcome.is_ok()

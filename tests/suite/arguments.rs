@@ -146,7 +146,7 @@ fn what_is_no_number_or_does_not_fit_is_not_repeated() {
         }
     }
     let message = refused("create --tag key --generate", &["--length", "7"]);
-    assert!(message.starts_with("error: `--length <N>` is not within 8 to 1024\n"), "{message}");
+    assert!(message.starts_with("error: `--length <N>` takes 8 to 1024\n"), "{message}");
 }
 
 #[test]

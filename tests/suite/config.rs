@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
 
-const WRONG: &str = "error: wrong passphrase\n";
+const WRONG: &str =
+    "error: wrong passphrase\nhint: it is the one given at `secrets init`; there is no way in without it\n";
 
 /// A passphrase file that only its owner can read.
 fn passphrase_file(sandbox: &Sandbox, name: &str, content: impl AsRef<[u8]>) {
@@ -52,7 +53,9 @@ fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.run(["list", "--vault", ""]).fails_with(2).stderr_has("error: `--vault <PATH>` needs a value\n");
     for path in ["./", "..", "/"] {
-        let expected = format!("error: `{path}` is not the path of a file\n");
+        let expected = format!(
+            "error: `{path}` is not the path of a file\nhint: name a file with `--vault PATH` or SECRETS_VAULT\n"
+        );
         sandbox.run(["list", "--vault", path]).fails_with(2).stderr(&expected);
     }
 }

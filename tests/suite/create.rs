@@ -118,7 +118,8 @@ fn create_with_nothing_on_stdin_stores_nothing() {
 fn create_takes_a_mebibyte_and_no_byte_more() {
     let sandbox = Sandbox::new();
     let (fits, too_much) = (vec![b'x'; MIB], vec![b'x'; MIB + 1]);
-    let too_large = "error: the value is larger than 1 MiB; nothing was stored\n";
+    let too_large =
+        "error: the value is larger than 1 MiB; nothing was stored\nhint: a value has at most 1,048,576 bytes\n";
     sandbox.command(["create", "--tag", "a", "-q"]).stdin(&fits).run().succeeds();
     sandbox.command(["create", "--tag", "b", "-q"]).stdin([&fits[..], b"\r\n"].concat()).run().succeeds();
     assert_eq!(revealed(&sandbox, "b").len(), MIB);

@@ -136,12 +136,18 @@ fn exit_8_is_a_check_that_found_something() {
 fn exit_130_is_interrupted() {
     // Through a pseudo-terminal: see prompts.rs. Here the signal itself, while stdin is waited for.
     let sandbox = Sandbox::new();
-    let mut command = sandbox.command(["create", "--tag", "key"]).command;
+    let prepared = sandbox.command(["create", "--tag", "key"]).command;
+    // Whoever runs the tests in the background has them ignore the signal.
+    let mut command = std::process::Command::new("env");
+    command.arg("--default-signal=INT").arg(prepared.get_program()).args(prepared.get_args());
+    command.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let stdin = child.stdin.take();
     std::thread::sleep(std::time::Duration::from_millis(300));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let status = child.wait().unwrap();
+    drop(stdin);
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     // A shell shows a process that the signal ended as 130, too.
     assert!(status.code() == Some(130) || signal == Some(2), "{status:?}");

@@ -37,7 +37,7 @@ fn init_never_replaces_a_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let before = sandbox.read("vault.db");
     sandbox.run(["init"]).fails_with(4).stdout("").stderr(&format!(
-        "error: there is a vault at `{}` already\nhint: make another one with `secrets init --vault PATH`\n",
+        "error: there is something at `{}` already\nhint: make another one with `secrets init --vault PATH`\n",
         sandbox.vault_path().display()
     ));
     assert_eq!(sandbox.read("vault.db"), before);

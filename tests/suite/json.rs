@@ -192,7 +192,10 @@ fn error_json() {
         {"type":"FORBIDDEN","message":"deleting needs `--yes` where there is no terminal to ask on",
         "details":{"hints":["nothing was changed; add `--yes` to do it"]}}
     "#);
-    assert_snapshot!(error(sandbox.command(["list", "--json"]).env("SECRETS_PASSPHRASE", "x").run()), @r#"{"type":"UNAUTHORIZED","message":"wrong passphrase"}"#);
+    assert_snapshot!(error(sandbox.command(["list", "--json"]).env("SECRETS_PASSPHRASE", "x").run()), @r#"
+    {"type":"UNAUTHORIZED","message":"wrong passphrase",
+    "details":{"hints":["it is the one given at `secrets init`; there is no way in without it"]}}
+    "#);
     assert_snapshot!(error(sandbox.run(["--json", "frobnicate"])), @r#"
         {"type":"BAD_REQUEST","message":"there is no command `frobnicate`",
         "details":{"hints":["usage: secrets [OPTIONS] <COMMAND>"]}}

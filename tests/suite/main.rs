@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
 mod architecture;
+mod arguments;
 mod attacks;
 mod backends;
 mod clone;
@@ -21,11 +22,13 @@ mod get;
 mod hostile;
 mod init;
 mod json;
+mod leaks;
 mod list;
 mod output;
 mod output_faults;
 mod paths;
 mod project;
+mod prompts;
 mod readme;
 mod render;
 mod render_streams;

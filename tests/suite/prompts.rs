@@ -36,8 +36,11 @@ impl Terminal {
     fn shell(sandbox: &Sandbox, script: &str) -> Self {
         let no_arguments: [&str; 0] = [];
         let program = sandbox.command(no_arguments).command;
-        let mut shell = Command::new("sh");
-        // The library that makes the terminal turns its echo off. A trap that does nothing: Ctrl-C is for the program, the shell lives on to tell how it ended.
+        // Whoever runs the tests in the background has them ignore Ctrl-C.
+        let mut shell = Command::new("env");
+        shell.args(["--default-signal=INT", "sh"]);
+        // Who makes the terminal turns its echo off. A trap that does nothing: Ctrl-C is for the program, the shell
+        // lives on to tell how it ended.
         shell.arg("-c").arg(format!("stty sane; trap : INT\n{script}\n{EPILOGUE}")).env_clear();
         shell.env("secrets", program.get_program()).env("PATH", "/usr/bin:/bin").env("NO_COLOR", "1");
         for (name, value) in program.get_envs().filter(|(name, _)| *name != "SECRETS_PASSPHRASE") {
@@ -237,6 +240,17 @@ fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
         assert!(!sandbox.vault_path().exists(), "{arguments}");
         let left = sandbox.run(["list", "--vault", "full.db"]).succeeds().bytes();
         assert!(left.starts_with(b"key\t") && left.split(|b| *b == b'\n').count() == 2, "{arguments}");
+    }
+}
+
+#[test]
+fn what_is_typed_the_moment_the_question_stands_is_not_shown() {
+    // A terminal that goes quiet after the question shows this every now and then.
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    for _ in 0..25 {
+        let mut terminal = Terminal::run(&sandbox, "list");
+        let screen = terminal.waits_for("Passphrase for ").types("MARKER").types(CTRL_C).ends_with(130);
+        assert!(!screen.contains("MARKER"), "{screen}");
     }
 }
 

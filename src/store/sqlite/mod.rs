@@ -1,7 +1,9 @@
-//! The vault's SQLite file (docs/format.md, section 6); the only file that names rusqlite.
+//! The vault's SQLite file (docs/format.md, section 6); the only folder that names rusqlite. `rows` reads it.
 //!
 //! The file is hostile: SQLite's messages may carry its bytes and are never passed on, and every column's type and
 //! length is checked before it leaves here.
+
+mod rows;
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -12,14 +14,12 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Access, access};
 
 use super::place::{self, Nascent};
-use super::{APPLICATION_ID, Change, Committed, FORMAT, MOST_PROJECTS, Snapshot, Store, StoreError, Transaction};
-use crate::crypto::integrity::{Hash, Leaf};
-use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, Slot, VaultRow};
-use crate::crypto::record::Record;
+use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
+use crate::crypto::keys::{Slot, VaultRow};
 
 /// The whole schema, each statement as SQLite keeps it.
 const SCHEMA: [&str; 8] = [
@@ -44,18 +44,12 @@ const SCHEMA: [&str; 8] = [
 const OWN_INDEXES: i64 = 1;
 
 const BUSY: Duration = Duration::from_secs(30);
+/// How long a write waits for readers before it leaves the VACUUM to the next one.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Up to this many bytes a write that leaves dead bytes is followed by a VACUUM.
 const COMPACT_AT_ONCE: i64 = 8 * 1024 * 1024;
 /// No cell of a vault comes near this many bytes; a hostile one is refused unread.
 const LONGEST_CELL: i32 = 4 * 1024 * 1024;
-/// Bounds of columns, in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096 characters of 4 bytes and
-/// the rest of it), a sealed value (1 MiB and its padding).
-const SHORT: usize = 256;
-const LONG: usize = 1024;
-const LONGEST_META: usize = 32 * 1024;
-const LONGEST_VALUE: usize = 2 * 1024 * 1024;
-/// No vault has more slots or grants than this.
-const MOST_SLOTS: usize = 1024;
 
 /// A vault's file, open.
 pub struct SqliteStore {
@@ -160,8 +154,12 @@ impl SqliteStore {
         PathBuf::from(name)
     }
 
-    fn vacuum(&self) -> Result<(), StoreError> {
-        self.connection.execute_batch("VACUUM").map_err(translate)?;
+    fn vacuum(&self, patience: Duration) -> Result<(), StoreError> {
+        // What it waits for is a reader; who has just written waits for it only a moment.
+        self.connection.busy_timeout(patience).map_err(translate)?;
+        let vacuumed = self.connection.execute_batch("VACUUM");
+        self.connection.busy_timeout(BUSY).map_err(translate)?;
+        vacuumed.map_err(translate)?;
         match fs::remove_file(self.marker()) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::Io { action: "remove", path: self.marker(), source })
@@ -220,7 +218,7 @@ impl Store for SqliteStore {
 
     fn compact(&self) -> Result<(), StoreError> {
         self.read()?;
-        self.vacuum()
+        self.vacuum(BUSY)
     }
 }
 
@@ -239,44 +237,6 @@ impl Drop for Open<'_> {
 }
 
 impl Open<'_> {
-    /// All rows of a statement, at most `most` of them.
-    fn rows<T>(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        most: usize,
-        what: &'static str,
-        read: impl Fn(&Row<'_>) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut found = Vec::new();
-        self.each(sql, params, what, |row| {
-            found.push(read(row).ok_or(StoreError::Damaged(what))?);
-            if found.len() > most { Err(StoreError::Damaged(what)) } else { Ok(true) }
-        })?;
-        Ok(found)
-    }
-
-    fn each(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        what: &'static str,
-        mut visit: impl FnMut(&Row<'_>) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
-        let named = |error| match translate(error) {
-            StoreError::Damaged(_) => StoreError::Damaged(what),
-            other => other,
-        };
-        let mut statement = self.store.connection.prepare_cached(sql).map_err(named)?;
-        let mut rows = statement.query(params).map_err(named)?;
-        while let Some(row) = rows.next().map_err(named)? {
-            if !visit(row)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
         self.store.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(translate)
     }
@@ -287,133 +247,9 @@ impl Open<'_> {
     }
 }
 
-fn blob<const N: usize>(row: &Row<'_>, column: usize) -> Option<[u8; N]> {
-    row.get_ref(column).ok()?.as_blob().ok()?.try_into().ok()
-}
-
-/// A column of at most `most` bytes: a longer one is not even copied.
-fn bytes(row: &Row<'_>, column: usize, most: usize) -> Option<Vec<u8>> {
-    let bytes = row.get_ref(column).ok()?.as_blob().ok()?;
-    (bytes.len() <= most).then(|| bytes.to_vec())
-}
-
-fn number<N: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Option<N> {
-    row.get_ref(column).ok()?.as_i64().ok()?.try_into().ok()
-}
-
 // A count of changes never gets near 2^63.
 fn integer(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-const RECORD: &str = "SELECT tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf FROM records";
-
-fn record(row: &Row<'_>) -> Option<Record> {
-    Some(Record {
-        tag_ix: blob(row, 0)?,
-        rid: blob(row, 1)?,
-        epoch: number(row, 2)?,
-        ver: number(row, 3)?,
-        vver: number(row, 4)?,
-        meta: bytes(row, 5, LONGEST_META)?,
-        val_hash: blob(row, 6)?,
-        leaf: blob(row, 7)?,
-    })
-}
-
-impl Snapshot for Open<'_> {
-    fn vault(&self) -> Result<VaultRow, StoreError> {
-        const WHAT: &str = "own row";
-        let sql = "SELECT vault_id, suite, root_seq, root_mac, id FROM vault";
-        let rows = self.rows(sql, [], 1, WHAT, |row| {
-            (number::<i64>(row, 4)? == 1).then_some(())?;
-            Some(VaultRow {
-                vault_id: blob(row, 0)?,
-                suite: number(row, 1)?,
-                root_seq: number(row, 2)?,
-                root_mac: bytes(row, 3, SHORT)?,
-            })
-        })?;
-        rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
-    }
-
-    fn slots(&self) -> Result<Vec<Slot>, StoreError> {
-        let sql = "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
-        self.rows(sql, [], MOST_SLOTS, "table of key slots", |row| {
-            Some(Slot {
-                slot_id: bytes(row, 0, SHORT)?,
-                kind: number(row, 1)?,
-                params: bytes(row, 2, SHORT)?,
-                salt: bytes(row, 3, SHORT)?,
-                commitment: bytes(row, 4, SHORT)?,
-                wrap: bytes(row, 5, SHORT)?,
-            })
-        })
-    }
-
-    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
-        let sql = "SELECT pid, epoch, keys, head, sig FROM projects ORDER BY pid";
-        self.rows(sql, [], MOST_PROJECTS, "table of projects", |row| {
-            Some(ProjectRow {
-                pid: blob(row, 0)?,
-                epoch: number(row, 1)?,
-                keys: bytes(row, 2, LONG)?,
-                head: bytes(row, 3, LONG)?,
-                sig: bytes(row, 4, LONG)?,
-            })
-        })
-    }
-
-    fn grants(&self) -> Result<Vec<Grant>, StoreError> {
-        let sql = "SELECT token_id, gen, bundle, admin FROM grants ORDER BY token_id";
-        self.rows(sql, [], MOST_SLOTS, "table of grants", |row| {
-            Some(Grant {
-                token_id: bytes(row, 0, SHORT)?,
-                generation: number(row, 1)?,
-                bundle: bytes(row, 2, LONG)?,
-                admin: bytes(row, 3, LONG)?,
-            })
-        })
-    }
-
-    fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
-        let sql = "SELECT b, h FROM buckets WHERE pid = ?1 ORDER BY b";
-        self.rows(sql, [&pid[..]], 256, "table of buckets", |row| Some((number(row, 0)?, blob(row, 1)?)))
-    }
-
-    fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
-        let sql = "SELECT tag_ix, rid, leaf FROM records WHERE pid = ?1 AND tag_ix BETWEEN ?2 AND ?3 ORDER BY tag_ix";
-        // A blob that begins with the bucket's byte, of any length: one of another length is damage, not invisible.
-        let (first, last) = ([bucket], [&[bucket][..], &[0xff; 16]].concat());
-        self.rows(sql, params![&pid[..], &first[..], last], usize::MAX, "table of records", |row| {
-            Some(Leaf { tag_ix: blob(row, 0)?, rid: blob(row, 1)?, leaf: blob(row, 2)? })
-        })
-    }
-
-    fn record(&self, pid: &ProjectId, tag_ix: &[u8; 16]) -> Result<Option<Record>, StoreError> {
-        let sql = format!("{RECORD} WHERE pid = ?1 AND tag_ix = ?2");
-        let rows = self.rows(&sql, [&pid[..], tag_ix], 1, "table of records", record)?;
-        Ok(rows.into_iter().next())
-    }
-
-    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
-        const WHAT: &str = "table of records";
-        let sql = format!("{RECORD} WHERE pid = ?1 ORDER BY tag_ix");
-        self.each(&sql, [&pid[..]], WHAT, |row| Ok(visit(record(row).ok_or(StoreError::Damaged(WHAT))?)))
-    }
-
-    fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError> {
-        let sql = "SELECT pid, tag_ix FROM records WHERE rid = ?1";
-        let rows = self.rows(sql, [&rid[..]], 1, "table of records", |row| Some((blob(row, 0)?, blob(row, 1)?)))?;
-        Ok(rows.into_iter().next())
-    }
-
-    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows = self.rows("SELECT val FROM vals WHERE rid = ?1", [&rid[..]], 1, "table of values", |row| {
-            bytes(row, 0, LONGEST_VALUE)
-        })?;
-        Ok(rows.into_iter().next())
-    }
 }
 
 impl Transaction for Open<'_> {
@@ -492,7 +328,7 @@ impl Transaction for Open<'_> {
         if !small {
             return Ok(Committed { compaction_due: self.dead_bytes });
         }
-        Ok(Committed { compaction_due: self.store.vacuum().is_err() })
+        Ok(Committed { compaction_due: self.store.vacuum(PATIENCE).is_err() })
     }
 }
 
