@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -32,17 +32,31 @@ fn default() -> ProjectName {
     project("default")
 }
 
+/// Waits for all others when it is dropped, also by a panic; dropped before the connection that was opened before it.
+struct Together<'a>(&'a Barrier);
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        self.0.wait();
+    }
+}
+
 /// Writers, each with a connection of its own, beside readers that list, get and reveal without a pause.
+///
+/// Connections of one process are closed together, when nobody reads or writes any more: SQLite's close can drop the locks
+/// of another connection to the same file (docs/design/store-transactions.md). The program itself opens one.
 fn crowd(writers: usize, creates: usize, readers: usize) {
     let sandbox = sandbox();
     let path = sandbox.vault_path();
     open(&path).create(&default(), secret("first", b"the first value")).unwrap();
     let (working, reads) = (AtomicUsize::new(writers), AtomicUsize::new(0));
+    let finish = Barrier::new(writers + readers);
     std::thread::scope(|scope| {
         for writer in 0..writers {
-            let (path, working) = (&path, &working);
+            let (path, working, finish) = (&path, &working, &finish);
             scope.spawn(move || {
                 let vault = open(path);
+                let _together = Together(finish);
                 for n in 0..creates {
                     let tag = format!("w{writer}-{n}");
                     vault.create(&default(), secret(&tag, tag.as_bytes())).unwrap();
@@ -51,11 +65,12 @@ fn crowd(writers: usize, creates: usize, readers: usize) {
             });
         }
         for reader in 0..readers {
-            let (path, working, reads) = (&path, &working, &reads);
+            let (path, working, reads, finish) = (&path, &working, &reads, &finish);
             scope.spawn(move || {
+                let vault = open(path);
+                let _together = Together(finish);
                 let mut seen = 0;
                 while working.load(Ordering::Relaxed) > 0 {
-                    let vault = open(path);
                     if reader % 2 == 0 {
                         let listed = vault.list(None, |_| true).unwrap().len();
                         assert!(listed >= seen, "{listed} secrets after {seen}");
@@ -151,10 +166,14 @@ fn kill_writers(kills: usize) {
     let (mut dice, mut killed, mut acknowledged) = (Dice::new(), 0, 0);
     let seed = dice.0;
     let done = AtomicBool::new(false);
+    // Of this process one connection at a time, see `crowd`; the writers are processes of their own.
+    let turn = Mutex::new(());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1)); // so that others get their turn
+                    let _turn = turn.lock().unwrap();
                     // A connection for each look: what a killed writer has left is rolled back by whoever comes next.
                     let vault = open(&path);
                     vault.list(None, |_| true).unwrap();
@@ -187,6 +206,7 @@ fn kill_writers(kills: usize) {
                 (0, _) => patience -= patience / 3,
                 _ => {}
             }
+            let _turn = turn.lock().unwrap();
             verify(&path, &mut ledgers, seed);
         }
         drop(finish);
