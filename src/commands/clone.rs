@@ -31,7 +31,7 @@ pub(crate) struct CloneArgs {
     #[arg(long, conflicts_with_all = ["secrets", "tag"])]
     all: bool,
     /// The project that gets the copies
-    #[arg(long, value_name = "PROJECT", required_unless_present = "tag")]
+    #[arg(long, value_name = "PROJECT")]
     to: Option<ProjectName>,
     /// Another tag for the copy of one secret
     #[arg(long)]
@@ -68,6 +68,10 @@ impl From<OnConflictArg> for OnConflict {
 pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
     if args.tag.is_some() && args.secrets.len() > 1 {
         return Err(Error::usage("`--tag` renames the copy of one secret, and several are named"));
+    }
+    if args.to.is_none() && args.tag.is_none() {
+        return Err(Error::usage("a copy needs another project, another tag, or both")
+            .hint("name them with `--to PROJECT` and `--tag TAG`"));
     }
     let from = cx.project()?;
     let request = CopyRequest {

@@ -8,8 +8,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use super::{APPLICATION_ID, StoreError};
 use crate::crypto::random;
+use crate::signals::Hold;
 
 /// Makes a path absolute and canonicalises its parent; the last name is left alone. SQLite is handed nothing else:
 /// to it `:memory:`, an empty name and `file:x?mode=memory` are vaults that vanish with the process.
@@ -56,6 +59,8 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
         ("can be accessed by other users", Some(format!("chmod 600 {quoted}")))
     } else if metadata.nlink() > 1 {
         ("has several names (hard links)", Some(format!("cp {quoted} {quoted}.copy && mv {quoted}.copy {quoted}")))
+    } else if access(&path, Access::READ_OK).is_err() {
+        ("cannot be read", Some(format!("chmod 600 {quoted}")))
     } else {
         return Ok(path);
     };
@@ -74,6 +79,8 @@ pub(super) struct Nascent {
     path: PathBuf,
     target: PathBuf,
     settled: bool,
+    /// Until the file has its name or is gone again
+    _hold: Hold,
 }
 
 impl Nascent {
@@ -95,8 +102,9 @@ impl Nascent {
         let mut name = OsString::from(format!(".{:016x}-", u64::from_be_bytes(drawn)));
         name.push(target.file_name().unwrap_or_default());
         let path = target.with_file_name(name);
+        let hold = Hold::new().map_err(failed)?;
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Self { path, target, settled: false })
+        Ok(Self { path, target, settled: false, _hold: hold })
     }
 
     /// Where the file is now.

@@ -76,6 +76,8 @@ impl Template {
                 let stamp = Stamp::of(&file)?;
                 Ok(Content::File { file, stamp })
             };
+            let failed =
+                |source| TemplateError::Io { action: "keep a temporary copy of", name: name.to_owned(), source };
             spool().map_err(failed)?
         };
         Ok(Self { name: name.into(), content, identity: None })

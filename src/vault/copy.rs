@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::edit::{Edit, Unborn};
+use super::edit::{Edit, target};
 use super::projects::known;
 use super::secrets::find;
 use super::state::{Found, Project, State};
@@ -103,15 +103,8 @@ impl Vault {
         prepared.steps.retain(|step| action(step, request.on_conflict) != Action::Skip);
         let mut secrets = Vec::new();
         if !prepared.steps.is_empty() {
-            let unborn;
-            let target = match state.named(&*transaction, request.to)? {
-                Some(target) => target,
-                None => {
-                    unborn = Unborn::new(&state, &self.root, request.to)?;
-                    unborn.enter(&state, &self.root, &mut *transaction)?;
-                    unborn.project(&state)
-                }
-            };
+            let mut unborn = None;
+            let target = target(&state, &self.root, &mut *transaction, request.to, &mut unborn)?;
             secrets = prepared.carry_out(Edit::new(target), &mut *transaction)?;
         }
         Ok(Written::new(CopyOutcome { plan, secrets }, transaction.commit()?))

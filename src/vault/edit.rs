@@ -135,7 +135,7 @@ pub(super) struct Unborn {
 }
 
 impl Unborn {
-    pub(super) fn new(state: &State, root: &RootKey, name: &ProjectName) -> Result<Self, VaultError> {
+    fn new(state: &State, root: &RootKey, name: &ProjectName) -> Result<Self, VaultError> {
         if state.rows.len() >= MOST_PROJECTS {
             return Err(VaultError::TooManyProjects);
         }
@@ -146,7 +146,7 @@ impl Unborn {
     }
 
     /// The empty project, to be edited.
-    pub(super) fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
+    fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
         let head = Head {
             seq: 0,
             count: 0,
@@ -161,16 +161,27 @@ impl Unborn {
     }
 
     /// Enters the project into what the root MAC covers.
-    pub(super) fn enter(
-        &self,
-        state: &State,
-        root: &RootKey,
-        transaction: &mut dyn Transaction,
-    ) -> Result<(), VaultError> {
+    fn enter(&self, state: &State, root: &RootKey, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
         let mut rows = state.rows.clone();
         rows.push(self.row.clone());
         seal_root(state, root, rows, transaction)
     }
+}
+
+/// The project of a name, made where there is none: `unborn` keeps what it is made of.
+pub(super) fn target<'a>(
+    state: &'a State,
+    root: &RootKey,
+    transaction: &mut dyn Transaction,
+    name: &ProjectName,
+    unborn: &'a mut Option<Unborn>,
+) -> Result<Project<'a>, VaultError> {
+    if let Some(project) = state.named(transaction, name)? {
+        return Ok(project);
+    }
+    let new = unborn.insert(Unborn::new(state, root, name)?);
+    new.enter(state, root, transaction)?;
+    Ok(new.project(state))
 }
 
 /// Writes the vault's row with the next number and a MAC over `rows`.

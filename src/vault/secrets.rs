@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::edit::{Edit, Unborn};
+use super::edit::{Edit, target};
 use super::state::{Found, Project, State};
 use super::{Reveal, Revealed, Vault, VaultError, Written, nearest};
 use crate::crypto::CryptoError;
@@ -55,15 +55,8 @@ impl Vault {
     ) -> Result<Written<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = State::read(&*transaction, &self.root)?;
-        let unborn;
-        let target = match state.named(&*transaction, project)? {
-            Some(target) => target,
-            None => {
-                unborn = Unborn::new(&state, &self.root, project)?;
-                unborn.enter(&state, &self.root, &mut *transaction)?;
-                unborn.project(&state)
-            }
-        };
+        let mut unborn = None;
+        let target = target(&state, &self.root, &mut *transaction, project, &mut unborn)?;
         let now = Timestamp::now();
         let mut edit = Edit::new(target);
         let mut secrets = Vec::new();

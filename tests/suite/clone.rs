@@ -187,7 +187,11 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
 #[test]
 fn clone_needs_to_know_what_and_where() {
     let sandbox = sources();
-    sandbox.run(["clone", "b"]).fails_with(2).stdout("").stderr_has("error: `--to <PROJECT>` is missing\n");
+    sandbox
+        .run(["clone", "b"])
+        .fails_with(2)
+        .stdout("")
+        .stderr_has("error: a copy needs another project, another tag, or both\n");
     sandbox.run(["clone", "--to", "x"]).fails_with(2).stdout("").stderr_has("is missing\n");
     let run = sandbox.run(["clone", "b", "--all", "--to", "x"]);
     run.fails_with(2).stdout("").stderr_has("cannot be used with");
