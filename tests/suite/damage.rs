@@ -10,7 +10,7 @@ use terminal_secrets::model::{Secret, SecretRef};
 use terminal_secrets::vault::{Changes, Locked, Vault, VaultError};
 
 use crate::fixture::{SECRETS, Specimen, code, reveal};
-use crate::support::{passphrase, project};
+use crate::support::{Sandbox, passphrase, project, secret};
 
 /// Everything that can be read of a vault.
 #[derive(PartialEq)]
@@ -231,4 +231,54 @@ fn pages_zeroed_filled_or_swapped_give_the_same_answer_or_an_error() {
         });
         assert_none(&wrong);
     }
+}
+
+/// Interior pages of `records` that all point at the next one: few kilobytes that hold the same rows a thousand million
+/// times. Whoever gathered them before checking would never end.
+#[test]
+fn rows_that_repeat_without_end_are_refused_at_once() {
+    const PAGE: usize = 4096;
+    const NESTING: usize = 12;
+    // A vault of one project: a search for it ends nowhere but at the table's end.
+    let sandbox = Sandbox::new();
+    let many = (0..50).map(|n| secret(&format!("tag{n}"), b"x"));
+    sandbox.vault().create_all(&project("alpha"), many).unwrap();
+    let specimen = Specimen::of(&sandbox.read("vault.db"));
+    let root: i64 = specimen
+        .connection()
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'records'", [], |row| row.get(0))
+        .unwrap();
+    let root = usize::try_from(root).unwrap();
+    let mut file = specimen.bytes();
+    let page = file[(root - 1) * PAGE..root * PAGE].to_vec();
+    assert_eq!(page[0], 2, "the root of `records` is an interior page");
+    let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    assert!(cells >= 5, "{cells} cells");
+    // A copy of the root, every child of which is `child`: the right-most one, and the first four bytes of each cell.
+    let copy = |child: u32| {
+        let mut copy = page.clone();
+        let places = (0..cells).map(|n| usize::from(u16::from_be_bytes([page[12 + 2 * n], page[13 + 2 * n]])));
+        for place in places.chain([8]) {
+            copy[place..place + 4].copy_from_slice(&child.to_be_bytes());
+        }
+        copy
+    };
+    let pages = file.len() / PAGE;
+    let new_root = copy((pages + 1) as u32);
+    for n in 1..=NESTING {
+        // The last one has the true children.
+        let copied = if n == NESTING { page.clone() } else { copy((pages + n + 1) as u32) };
+        file.extend_from_slice(&copied);
+    }
+    file[(root - 1) * PAGE..root * PAGE].copy_from_slice(&new_root);
+    file[28..32].copy_from_slice(&((pages + NESTING) as u32).to_be_bytes());
+    specimen.overwrite(&file);
+    let begin = std::time::Instant::now();
+    let vault = Locked::open(&specimen.path()).unwrap().unlock(&passphrase()).unwrap();
+    let tag: SecretRef = "tag7".parse().unwrap();
+    assert_eq!(vault.list(None, |_| true).map_err(|error| code(&error)).map(drop), Err(6));
+    // A search meets its bucket's rows once, or again and is refused.
+    let found = vault.get(&project("alpha"), &tag).map_err(|error| code(&error));
+    assert!(matches!(found, Ok(_) | Err(6)), "{found:?}");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
 }
