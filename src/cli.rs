@@ -196,6 +196,9 @@ fn translated(error: &clap::Error) -> Error {
             told = told.hint(format!("did you mean `{near}`?"));
         }
     }
+    if let Some(known) = text(ContextKind::InvalidSubcommand).and_then(|word| elsewhere(&word)) {
+        return Error::new(Kind::Usage, told.message()).hint(known);
+    }
     if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
         let usage = usage.to_string();
         let usage = usage.trim_start_matches("Usage:").trim().lines().next().unwrap_or_default().to_owned();
@@ -213,6 +216,22 @@ const VALUE_ATTEMPTS: [&str; 4] = ["--value", "--secret", "--password", "--token
 fn looks_like_an_option(word: &str) -> bool {
     let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
     name.len() <= 16 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// What other tools call our commands.
+fn elsewhere(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "show" | "read" | "reveal" | "cat" | "print" => {
+            "a value is never shown: `secrets get` shows its hint, `secrets render` uses it"
+        }
+        "add" | "set" | "new" | "put" | "insert" | "store" => "store a secret with `secrets create --tag TAG`",
+        "rm" | "remove" | "del" | "unset" => "did you mean `delete`?",
+        "ls" => "did you mean `list`?",
+        "edit" | "rotate" | "change" => "did you mean `update`?",
+        "cp" | "copy" => "did you mean `clone`?",
+        "inject" | "template" | "substitute" => "did you mean `render`?",
+        _ => return None,
+    })
 }
 
 /// A mistyped command is repeated, unless it looks like something else.

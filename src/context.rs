@@ -1,6 +1,7 @@
 //! What a command works with: the options that all share, the vault opened when it is first needed.
 
 use std::cell::OnceCell;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Environment;
@@ -118,7 +119,11 @@ impl Context {
                 self.ui.warn("that is no passphrase, try again");
                 continue;
             };
-            match locked.root_key(&passphrase) {
+            // What is typed while that takes its time is not shown: it may be the value that is asked for next.
+            let hush = prompt::hush();
+            let root = locked.root_key(&passphrase);
+            drop(hush);
+            match root {
                 Ok(root) => return Ok(locked.unlocked(root)),
                 Err(VaultError::Crypto(CryptoError::WrongPassphrase)) if tries_left > 0 => {
                     self.ui.warn("wrong passphrase, try again");
@@ -136,6 +141,12 @@ impl Context {
             return self.passphrase_of_file(path).map(Some);
         }
         self.environment.passphrase.as_ref().map(parsed).transpose()
+    }
+
+    /// Device and inode of the passphrase file, where one is named: no output replaces it.
+    pub(crate) fn passphrase_file_identity(&self) -> Option<(u64, u64)> {
+        let path = self.options.passphrase_file.as_ref().or(self.environment.passphrase_file.as_ref())?;
+        std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
     }
 
     fn passphrase_of_file(&self, path: &Path) -> Result<Passphrase, Error> {

@@ -141,6 +141,8 @@ impl From<UiError> for Error {
             UiError::NoTerminal => Self::new(Kind::Locked, message),
             UiError::Interrupted => Self::new(Kind::Interrupted, message),
             UiError::Terminal(_) => Self::new(Kind::Failure, message),
+            UiError::ControlCharacter => Self::usage(message)
+                .hint("type it again; to keep one, pipe the value in, or use `--value-file PATH`; nothing was stored"),
             UiError::SeveralLines => {
                 Self::usage(message).hint("pipe it in, or use `--value-file PATH`; nothing was stored")
             }

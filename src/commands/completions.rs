@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 const EXAMPLES: &str = "\
 Examples:
   bash        source <(secrets completions bash)                   in ~/.bashrc
-  zsh         source <(secrets completions zsh)                    in ~/.zshrc
+  zsh         source <(secrets completions zsh)                    in ~/.zshrc, after compinit
   fish        secrets completions fish | source                    in ~/.config/fish/config.fish
   elvish      eval (secrets completions elvish | slurp)            in ~/.config/elvish/rc.elv
   powershell  secrets completions powershell | Out-String | Invoke-Expression   in $PROFILE";

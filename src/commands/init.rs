@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets init
   secrets init --vault work.db --kdf-memory 256
-  secrets init --passphrase-file <(pwgen -s 32 1)";
+  secrets init --passphrase-file ~/.config/vault-passphrase     for cron; mode 600";
 
 /// Make the vault
 ///

@@ -80,7 +80,10 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         return Err(Error::usage("`--check` and `--mode` need a file").hint("name it with `-o OUT`"));
     }
     let mut template = open(&args)?;
-    let output = file.map(|path| Output::new(path, args.mode, template.identity())).transpose()?;
+    let mut spared: Vec<_> =
+        cx.passphrase_file_identity().map(|id| (id, "is the passphrase file")).into_iter().collect();
+    spared.extend(template.identity().map(|id| (id, "is the template itself")));
+    let output = file.map(|path| Output::new(path, args.mode, &spared)).transpose()?;
     let grammar = Grammar {
         delimiters: args.delimiters.clone(),
         namespaced: args.namespaced,

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::TemplateError;
 use super::plan::ExpandError;
 use crate::signals::Hold;
+use crate::store::APPLICATION_ID;
 
 /// A file to be written, checked.
 pub struct Output {
@@ -45,9 +46,9 @@ pub enum Written {
 const PRIVATE: u32 = 0o600;
 
 impl Output {
-    /// Checks what stands at `path`. `mode` are the permission bits asked for, `template` the identity of the template,
-    /// which is never written over.
-    pub fn new(path: &Path, mode: Option<u32>, template: Option<(u64, u64)>) -> Result<Self, TemplateError> {
+    /// Checks what stands at `path`. `mode` are the permission bits asked for; `spared` are files that are never written
+    /// over, by device and inode, with what is said of them: the template, the passphrase. No vault is, whichever.
+    pub fn new(path: &Path, mode: Option<u32>, spared: &[((u64, u64), &'static str)]) -> Result<Self, TemplateError> {
         let refuse = |why| Err(TemplateError::UnsafeOutput { path: path.to_owned(), why });
         let found = match fs::symlink_metadata(path) {
             Ok(metadata) => Some(metadata),
@@ -70,8 +71,8 @@ impl Output {
             return refuse("is a FIFO or a socket");
         } else if !kind.is_file() {
             return refuse("is a device");
-        } else if template == Some((metadata.dev(), metadata.ino())) {
-            return refuse("is the template itself");
+        } else if let Some((_, why)) = spared.iter().find(|(id, _)| *id == (metadata.dev(), metadata.ino())) {
+            return refuse(why);
         } else if metadata.nlink() > 1 {
             return refuse("has several names (hard links)");
         } else if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -88,6 +89,9 @@ impl Output {
             && !is_at(file, path).map_err(|source| failed(path, source))?
         {
             return refuse("was replaced just now");
+        }
+        if file.as_ref().is_some_and(is_a_vault) {
+            return refuse("is a vault");
         }
         Ok(Self { path: path.to_owned(), existing: Some(Existing { metadata, file }), mode })
     }
@@ -355,6 +359,13 @@ fn clear_away(name: &Path) -> io::Result<()> {
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     // Still the file that we hold the lock of: its writer is gone.
     if is_at(&file, name)? { fs::remove_file(name) } else { Ok(()) }
+}
+
+/// Looks for the application id in SQLite's header.
+fn is_a_vault(file: &File) -> bool {
+    let mut header = [0; 72];
+    let read = file.read_exact_at(&mut header, 0);
+    read.is_ok() && header.starts_with(b"SQLite format 3\0") && header[68..] == APPLICATION_ID.to_be_bytes()
 }
 
 /// Takes the writer's lock; false where another has it. A file system without locks does without.

@@ -42,6 +42,8 @@ pub(crate) enum UiError {
     Terminal(io::Error),
     #[error("the value has several lines; a prompt takes one")]
     SeveralLines,
+    #[error("the typed value holds a control character, as arrow keys and Ctrl-Z make them")]
+    ControlCharacter,
 }
 
 /// The three streams, as the options want them.

@@ -54,6 +54,30 @@ impl Drop for Quiet<'_> {
     }
 }
 
+/// The terminal without echo while nothing is asked. Signals wait, or one would leave it so.
+pub(crate) struct Hush {
+    tty: File,
+    before: Termios,
+    _hold: Hold,
+}
+
+/// Turns echo off until the result is dropped; `None` where there is no terminal.
+pub(crate) fn hush() -> Option<Hush> {
+    let tty = terminal().ok()?;
+    let hold = Hold::new().ok()?;
+    let before = tcgetattr(&tty).ok()?;
+    let mut quiet = before.clone();
+    quiet.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
+    tcsetattr(&tty, OptionalActions::Now, &quiet).ok()?;
+    Some(Hush { tty, before, _hold: hold })
+}
+
+impl Drop for Hush {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.tty, OptionalActions::Now, &self.before);
+    }
+}
+
 /// What is typed, byte by byte: what is typed ahead belongs to whoever reads next. A signal ends it.
 struct Keyboard {
     tty: File,
@@ -82,8 +106,9 @@ pub(crate) fn passphrase(question: &str) -> Result<SecretBytes, UiError> {
     })
 }
 
-/// Asks for a value, of which every byte counts: a tab is a tab. One of several lines was pasted: only its first would be
-/// taken, and the rest would be typed into the shell, so it is thrown away and refused.
+/// Asks for a value, of which every byte counts: a tab is a tab, and a key that makes other control characters (an arrow,
+/// Ctrl-Z) is refused, not dropped. One of several lines was pasted: only its first would be taken, and the rest would be
+/// typed into the shell, so it is thrown away and refused.
 pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
     let mut several = false;
     let answer = ask(question, |mut keyboard| {
@@ -96,7 +121,12 @@ pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
         }
         Ok(value)
     });
-    if several { Err(UiError::SeveralLines) } else { answer }
+    let odd = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    match answer {
+        _ if several => Err(UiError::SeveralLines),
+        Ok(value) if value.expose().iter().any(odd) => Err(UiError::ControlCharacter),
+        answer => answer,
+    }
 }
 
 /// Makes the terminal quiet, asks, and gives it back.

@@ -326,3 +326,23 @@ fn a_waiting_file_whose_writer_lives_is_waited_for() {
     assert!(child.wait().unwrap().success());
     assert_eq!((names(&sandbox.path("")), sandbox.read("out")), (vec!["new".into(), "out".into()], b"new".to_vec()));
 }
+
+#[test]
+fn a_vault_and_the_passphrase_file_are_never_written_over() {
+    let sandbox = Sandbox::with_secrets(&[("x", "value")]);
+    sandbox.write("passphrase", crate::support::PASSPHRASE);
+    fs::set_permissions(sandbox.path("passphrase"), fs::Permissions::from_mode(0o600)).unwrap();
+    let another = Sandbox::new();
+    fs::copy(another.vault_path(), sandbox.path("another.db")).unwrap();
+    for (name, why) in
+        [("vault.db", "is a vault"), ("another.db", "is a vault"), ("passphrase", "is the passphrase file")]
+    {
+        let before = sandbox.read(name);
+        sandbox
+            .run(["render", "-e", "{{X}}", "-o", name, "--passphrase-file", "passphrase"])
+            .fails_with(7)
+            .stdout("")
+            .stderr_has(&format!("error: `{name}` {why}\n"));
+        assert_eq!(sandbox.read(name), before);
+    }
+}

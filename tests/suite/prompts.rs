@@ -287,6 +287,18 @@ fn a_typed_value_is_taken_as_it_is_and_can_be_mended() {
 }
 
 #[test]
+fn a_typed_value_with_a_control_character_is_refused() {
+    for typed in ["abc\x1b[Ddef", "new\x1afg"] {
+        let sandbox = Sandbox::new();
+        let mut terminal = Terminal::run(&sandbox, "create --tag key");
+        terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+        terminal.waits_for("Value of key: ").types(typed).types("\n");
+        terminal.waits_for("error: the typed value holds a control character").ends_with(2);
+        assert!(is_empty(&sandbox));
+    }
+}
+
+#[test]
 fn ctrl_d_at_a_prompt_is_no_answer() {
     let sandbox = Sandbox::new();
     let mut terminal = Terminal::run(&sandbox, "create --tag key");
