@@ -4,8 +4,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -53,7 +53,7 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
         ("belongs to another user", None)
     } else if metadata.mode() & 0o077 != 0 {
         // `chmod` is recommended for a vault only: not for whatever file somebody has named.
-        if !looks_like_a_vault(&path) {
+        if !File::open(&path).is_ok_and(|file| looks_like_a_vault(&file)) {
             return Err(StoreError::NotAVault(path));
         }
         ("can be accessed by other users", Some(format!("chmod 600 {quoted}")))
@@ -67,10 +67,11 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
     Err(StoreError::Unsafe { path, why, mend })
 }
 
-/// Looks at the application id in SQLite's header. Only for a file that will not be opened: see the top of this file.
-fn looks_like_a_vault(path: &Path) -> bool {
+/// Looks for the application id in SQLite's header. Only for a file that is not opened as a vault: closing it would drop
+/// SQLite's locks.
+pub fn looks_like_a_vault(file: &File) -> bool {
     let mut header = [0; 72];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    let read = file.read_exact_at(&mut header, 0);
     read.is_ok() && header.starts_with(b"SQLite format 3\0") && header[68..] == APPLICATION_ID.to_be_bytes()
 }
 

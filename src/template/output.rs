@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::TemplateError;
 use super::plan::ExpandError;
 use crate::signals::Hold;
-use crate::store::APPLICATION_ID;
+use crate::store::looks_like_a_vault;
 
 /// A file to be written, checked.
 pub struct Output {
@@ -90,7 +90,7 @@ impl Output {
         {
             return refuse("was replaced just now");
         }
-        if file.as_ref().is_some_and(is_a_vault) {
+        if file.as_ref().is_some_and(looks_like_a_vault) {
             return refuse("is a vault");
         }
         Ok(Self { path: path.to_owned(), existing: Some(Existing { metadata, file }), mode })
@@ -359,13 +359,6 @@ fn clear_away(name: &Path) -> io::Result<()> {
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     // Still the file that we hold the lock of: its writer is gone.
     if is_at(&file, name)? { fs::remove_file(name) } else { Ok(()) }
-}
-
-/// Looks for the application id in SQLite's header.
-fn is_a_vault(file: &File) -> bool {
-    let mut header = [0; 72];
-    let read = file.read_exact_at(&mut header, 0);
-    read.is_ok() && header.starts_with(b"SQLite format 3\0") && header[68..] == APPLICATION_ID.to_be_bytes()
 }
 
 /// Takes the writer's lock; false where another has it. A file system without locks does without.

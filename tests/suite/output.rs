@@ -331,7 +331,7 @@ fn a_waiting_file_whose_writer_lives_is_waited_for() {
 fn a_vault_and_the_passphrase_file_are_never_written_over() {
     let sandbox = Sandbox::with_secrets(&[("x", "value")]);
     sandbox.write("passphrase", crate::support::PASSPHRASE);
-    fs::set_permissions(sandbox.path("passphrase"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(sandbox.path("passphrase"), Permissions::from_mode(0o600)).unwrap();
     let another = Sandbox::new();
     fs::copy(another.vault_path(), sandbox.path("another.db")).unwrap();
     for (name, why) in
