@@ -136,17 +136,19 @@ impl Context {
 
     /// The passphrase of an option, a file or the environment, in the contract's order.
     fn given_passphrase(&self) -> Result<Option<Passphrase>, Error> {
-        let file = self.options.passphrase_file.as_ref().or(self.environment.passphrase_file.as_ref());
-        if let Some(path) = file {
+        if let Some(path) = self.passphrase_file() {
             return self.passphrase_of_file(path).map(Some);
         }
         self.environment.passphrase.as_ref().map(parsed).transpose()
     }
 
+    fn passphrase_file(&self) -> Option<&Path> {
+        self.options.passphrase_file.as_deref().or(self.environment.passphrase_file.as_deref())
+    }
+
     /// Device and inode of the passphrase file, where one is named: no output replaces it.
     pub(crate) fn passphrase_file_identity(&self) -> Option<(u64, u64)> {
-        let path = self.options.passphrase_file.as_ref().or(self.environment.passphrase_file.as_ref())?;
-        std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+        std::fs::metadata(self.passphrase_file()?).ok().map(|found| (found.dev(), found.ino()))
     }
 
     fn passphrase_of_file(&self, path: &Path) -> Result<Passphrase, Error> {

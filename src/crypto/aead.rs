@@ -62,7 +62,8 @@ impl Key {
         info.extend(context.iter().copied().flatten());
         let expander = Hkdf::<Sha256>::from_prk(&self.0).ok();
         let done = expander.and_then(|hkdf| hkdf.expand(&info, out).ok());
-        debug_assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
+        // It cannot fail; if it did, `out` would be a key of zeros.
+        assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
     }
 
     fn cipher(&self, label: &str, salt: &[u8]) -> (Aes256Gcm, Nonce<aes_gcm::aead::consts::U12>) {
