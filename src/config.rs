@@ -27,6 +27,7 @@ pub(crate) struct Environment {
     pub(crate) no_color: bool,
     pub(crate) force_color: bool,
     data_directory: Option<PathBuf>,
+    agent_directory: Option<PathBuf>,
 }
 
 /// Why a place or a project is not known.
@@ -36,6 +37,8 @@ pub(crate) enum ConfigError {
     EmptyVaultPath,
     #[error("cannot tell where the vault is: there is no home directory")]
     NoDataDirectory,
+    #[error("there is no directory for the agent's socket")]
+    NoAgentDirectory,
     #[error("{origin} is no project name: {why}")]
     Project { origin: String, why: Invalid },
     #[error("{}: {message}", place(path, *at))]
@@ -62,7 +65,19 @@ impl Environment {
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             // An absolute XDG variable wins on every Unix, macOS too; where it is not absolute it is ignored.
             data_directory: path("XDG_DATA_HOME").filter(|path| path.is_absolute()).or_else(dirs::data_dir),
+            agent_directory: agent_directory(path("XDG_RUNTIME_DIR"), path("XDG_STATE_HOME")),
         }
+    }
+
+    /// The directory of the agent's socket; it may not be there yet.
+    pub(crate) fn agent_directory(&self) -> Result<&Path, ConfigError> {
+        self.agent_directory.as_deref().ok_or(ConfigError::NoAgentDirectory)
+    }
+
+    /// This program, to start an agent of the same version even after the file was replaced.
+    pub(crate) fn executable() -> PathBuf {
+        let running = PathBuf::from("/proc/self/exe");
+        if running.exists() { running } else { env::current_exe().unwrap_or(running) }
     }
 
     /// The vault's path: `--vault`, `SECRETS_VAULT`, or its place in the platform's data directory.
@@ -92,6 +107,17 @@ impl Environment {
 #[allow(clippy::disallowed_methods)]
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// `$XDG_RUNTIME_DIR/secrets`; where that is not said, as in cron, the directory that it would name; else one in the state
+/// directory. A runtime directory that is not ours is passed over: `sudo -E` leaves the caller's.
+fn agent_directory(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Option<PathBuf> {
+    let me = rustix::process::geteuid().as_raw();
+    let ours = |path: &PathBuf| path.is_absolute() && fs::metadata(path).is_ok_and(|found| found.uid() == me);
+    let usual = || PathBuf::from(format!("/run/user/{me}"));
+    let runtime = runtime.filter(ours).or_else(|| Some(usual()).filter(ours));
+    let state = || state.filter(|path| path.is_absolute()).or_else(dirs::state_dir).or_else(dirs::data_dir);
+    runtime.or_else(state).map(|directory| directory.join("secrets"))
 }
 
 fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {

@@ -3,13 +3,16 @@
 use std::cell::OnceCell;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::agent::{Client, Place};
 use crate::config::Environment;
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::Passphrase;
+use crate::crypto::keys::RootKey;
 use crate::error::{Error, Kind};
 use crate::model::{ProjectName, SecretBytes};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::ui::{ColorWhen, Ui, UiError, input, prompt};
 use crate::vault::{Locked, Vault, VaultError, Written};
 
@@ -39,6 +42,8 @@ pub(crate) struct GlobalArgs {
 
 /// Tries at a prompt.
 const TRIES: usize = 3;
+/// The longest wait for the agent.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -99,19 +104,61 @@ impl Context {
         let _ = self.vault.set(vault);
     }
 
+    /// The vault's path as the agent knows it.
+    pub(crate) fn canonical_vault_path(&self) -> Result<PathBuf, Error> {
+        Ok(store::absolute(&self.vault_path()?)?)
+    }
+
+    /// The way to the agent, if there is a place where one may be.
+    pub(crate) fn agent(&self, patience: Duration) -> Result<Option<Client>, Error> {
+        let Some(place) = Place::existing(self.environment.agent_directory()?)? else { return Ok(None) };
+        Ok(Some(Client::new(&place, &self.canonical_vault_path()?, patience)))
+    }
+
+    /// The place for an agent that is to be started.
+    pub(crate) fn new_agent_place(&self) -> Result<Place, Error> {
+        Ok(Place::made(self.environment.agent_directory()?)?)
+    }
+
+    /// The vault through the agent; `None` where it is locked.
+    pub(crate) fn vault_of_agent(&self, patience: Duration) -> Result<Option<Vault>, Error> {
+        // A place that cannot be used is told by `unlock`, which is the one to need it.
+        let Ok(Some(agent)) = self.agent(patience) else { return Ok(None) };
+        match agent.status(None)?.left {
+            Some(_) => Ok(Some(self.locked()?.unlocked(agent))),
+            None => Ok(None),
+        }
+    }
+
     fn unlock(&self) -> Result<Vault, Error> {
-        // Known before the vault is opened, which may wait for a writer: without either, the answer comes at once.
+        // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
         let given = self.given_passphrase()?;
-        if given.is_none() && !prompt::is_possible() {
+        if let Some(passphrase) = given {
+            return Ok(self.locked()?.unlock(&passphrase)?);
+        }
+        if let Some(vault) = self.vault_of_agent(PATIENCE)? {
+            return Ok(vault);
+        }
+        if !prompt::is_possible() {
             if std::fs::symlink_metadata(self.vault_path()?).is_err() {
                 self.locked()?;
             }
             return Err(no_passphrase());
         }
         let locked = self.locked()?;
-        if let Some(passphrase) = given {
-            return Ok(locked.unlock(&passphrase)?);
+        let root = self.typed_root_key(&locked)?;
+        Ok(locked.unlocked(root))
+    }
+
+    /// The root key by a passphrase, given or typed, even where an agent has it.
+    pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
+        match self.given_passphrase()? {
+            Some(passphrase) => Ok(locked.root_key(&passphrase)?),
+            None => self.typed_root_key(locked),
         }
+    }
+
+    fn typed_root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
         let question = format!("Passphrase for {}", self.vault_path()?.display());
         for tries_left in (0..TRIES).rev() {
             let typed = ask(&question)?;
@@ -124,7 +171,7 @@ impl Context {
             let root = locked.root_key(&passphrase);
             drop(hush);
             match root {
-                Ok(root) => return Ok(locked.unlocked(root)),
+                Ok(root) => return Ok(root),
                 Err(VaultError::Crypto(CryptoError::WrongPassphrase)) if tries_left > 0 => {
                     self.ui.warn("wrong passphrase, try again");
                 }
@@ -196,8 +243,9 @@ fn ask(question: &str) -> Result<SecretBytes, Error> {
 }
 
 fn no_passphrase() -> Error {
-    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
-        .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
+    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on").hint(
+        "give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE, or `secrets unlock` first",
+    )
 }
 
 fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::agent::PlaceError;
 use crate::config::ConfigError;
 use crate::crypto::CryptoError;
 use crate::model::{ProjectName, SecretRef, Tag};
@@ -15,7 +16,7 @@ use crate::store::StoreError;
 use crate::template::grammar::Malformed;
 use crate::template::{Findings, TemplateError, UnknownTag};
 use crate::ui::UiError;
-use crate::vault::VaultError;
+use crate::vault::{HolderError, VaultError};
 
 /// What sort of failure: its exit code and its JSON type (contract, section 5). Never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +157,7 @@ impl From<ConfigError> for Error {
             ConfigError::EmptyVaultPath | ConfigError::NoDataDirectory => {
                 "name it with `--vault PATH` or SECRETS_VAULT"
             }
+            ConfigError::NoAgentDirectory => "set XDG_RUNTIME_DIR to a directory of your own",
             ConfigError::Project { .. } => "name another one with `--project NAME`",
             ConfigError::Manifest { .. } => "the file's line should read: project = \"NAME\"",
         };
@@ -171,7 +173,7 @@ impl From<CryptoError> for Error {
                 .hint("it is the one given at `secrets init`; there is no way in without it"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
-            CryptoError::Memory(_) | CryptoError::Random => Self::new(Kind::Failure, message),
+            CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
         }
     }
 }
@@ -220,6 +222,7 @@ impl From<VaultError> for Error {
         match error {
             VaultError::Store(error) => error.into(),
             VaultError::Crypto(error) => error.into(),
+            VaultError::Holder(error) => error.into(),
             VaultError::Record { .. } | VaultError::Project { .. } => Self::new(Kind::Damaged, message).hint(RESTORE),
             VaultError::NoSecret { wanted, project, nearest } => {
                 let place = match wanted {
@@ -242,6 +245,44 @@ impl From<VaultError> for Error {
             VaultError::OntoItself(_) => {
                 Self::usage(message).hint("name another project with `--to`, or another tag with `--tag`")
             }
+        }
+    }
+}
+
+const RESTART: &str = "`secrets lock --all` ends it; then `secrets unlock` again";
+
+impl From<HolderError> for Error {
+    fn from(error: HolderError) -> Self {
+        let message = error.to_string();
+        match error {
+            HolderError::Locked | HolderError::OtherSlots => {
+                Self::new(Kind::Locked, message).hint("unlock it with `secrets unlock`")
+            }
+            HolderError::Replaced => {
+                Self::new(Kind::Damaged, message).hint("if that was you, `secrets unlock` takes this one")
+            }
+            HolderError::RolledBack(_) => Self::new(Kind::Damaged, message)
+                .hint("put the newest copy back; if the older one is wanted, `secrets lock` and unlock it again"),
+            HolderError::OtherVersion | HolderError::Silent | HolderError::Nonsense => {
+                Self::new(Kind::Failure, message).hint(RESTART)
+            }
+            HolderError::TooMany => Self::new(Kind::Failure, message).hint("`secrets lock --all` makes room"),
+            HolderError::Impostor => Self::new(Kind::Refused, message),
+            HolderError::Failed | HolderError::Io(_) => Self::new(Kind::Failure, message),
+        }
+    }
+}
+
+impl From<PlaceError> for Error {
+    fn from(error: PlaceError) -> Self {
+        let message = error.to_string();
+        match error {
+            PlaceError::Unsafe { path, .. } => Self::new(Kind::Refused, message)
+                .hint(format!("the agent needs a directory of your own, mode 700: `{}`", path.display())),
+            PlaceError::TooLong(_) => {
+                Self::usage(message).hint("set XDG_RUNTIME_DIR to a directory with a shorter path")
+            }
+            PlaceError::Io { .. } => Self::new(Kind::Failure, message),
         }
     }
 }

@@ -37,6 +37,7 @@ mod error;
 mod config;
 mod ui;
 
+pub mod agent;
 pub mod template;
 
 pub mod vault;

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments and its handler.
 
+mod agent;
 mod clone;
 mod compact;
 mod completions;
@@ -8,8 +9,11 @@ mod delete;
 mod get;
 mod init;
 mod list;
+mod lock;
 mod project;
 mod render;
+mod status;
+mod unlock;
 mod update;
 mod value_source;
 
@@ -28,9 +32,14 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     Clone(clone::CloneArgs),
     Render(render::RenderArgs),
+    Unlock(unlock::UnlockArgs),
+    Lock(lock::LockArgs),
+    Status(status::StatusArgs),
     Project(project::ProjectArgs),
     Compact(compact::CompactArgs),
     Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Agent(agent::AgentArgs),
 }
 
 impl Command {
@@ -44,9 +53,13 @@ impl Command {
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
+            Self::Unlock(args) => unlock::run(&args, cx),
+            Self::Lock(args) => lock::run(&args, cx),
+            Self::Status(args) => status::run(&args, cx),
             Self::Project(args) => project::run(args, cx),
             Self::Compact(args) => compact::run(&args, cx),
             Self::Completions(args) => completions::run(&args, cx),
+            Self::Agent(args) => agent::run(&args, cx),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `secrets render`: replaces placeholders, all or none, into a file or onto stdout.
 
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, fstat};
@@ -13,8 +12,8 @@ use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, Written};
 use crate::template::{ExpandError, Findings, Plan, Resolved, Template, TemplateError};
-use crate::ui::UiError;
 use crate::ui::escape::visible;
+use crate::ui::{UiError, raw};
 use crate::vault::{Reveal, Revealed, VaultError};
 
 const EXAMPLES: &str = "\
@@ -213,7 +212,7 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
 }
 
 fn to_stdout(resolved: &Resolved, template: &mut Template) -> Result<(), Error> {
-    match resolved.expand(template, &mut RawStdout) {
+    match resolved.expand(template, &mut raw::Stdout) {
         Ok(()) => Ok(()),
         Err(ExpandError::Template(error)) => Err(error.into()),
         Err(ExpandError::Output(error)) => Err(UiError::Stdout(error).into()),
@@ -227,17 +226,4 @@ fn check(resolved: &Resolved, template: &mut Template, output: &Output, args: &R
     let path = args.output.clone().unwrap_or_default();
     let what = if output.exists() { "is out of date" } else { "is missing" };
     Err(Error::new(Kind::Differs, format!("`{}` {what}", path.display())).hint("render it without `--check`"))
-}
-
-/// Stdout without std's buffer, which would keep a copy of the values.
-struct RawStdout;
-
-impl Write for RawStdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(rustix::stdio::stdout(), bytes)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -9,6 +9,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::memory::KeyPage;
 use super::{CryptoError, random};
 use crate::model::SecretBytes;
 
@@ -43,9 +44,7 @@ impl Key {
     /// `EXP(K, label, ctx)`: derives another key.
     #[must_use]
     pub fn expand(&self, label: &str, context: &[u8]) -> Self {
-        let mut key = Self([0; 32]);
-        self.expand_into(label, &[context], &mut key.0);
-        key
+        expand(&self.0, label, context)
     }
 
     /// The bytes, for use.
@@ -53,22 +52,9 @@ impl Key {
         &self.0
     }
 
-    // HKDF-Expand, RFC 5869, section 2.3, with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`.
-    fn expand_into(&self, label: &str, context: &[&[u8]], out: &mut [u8]) {
-        let mut info = Vec::with_capacity(64);
-        info.extend_from_slice(b"secrets/v1/");
-        info.extend_from_slice(label.as_bytes());
-        info.push(0);
-        info.extend(context.iter().copied().flatten());
-        let expander = Hkdf::<Sha256>::from_prk(&self.0).ok();
-        let done = expander.and_then(|hkdf| hkdf.expand(&info, out).ok());
-        // It cannot fail; if it did, `out` would be a key of zeros.
-        assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
-    }
-
     fn cipher(&self, label: &str, salt: &[u8]) -> (Aes256Gcm, Nonce<aes_gcm::aead::consts::U12>) {
         let mut derived = Zeroizing::new([0_u8; 44]);
-        self.expand_into("aead", &[label.as_bytes(), &[0], salt], &mut *derived);
+        expand_into(&self.0, "aead", &[label.as_bytes(), &[0], salt], &mut *derived);
         let mut key = Zeroizing::new([0_u8; 32]);
         key.copy_from_slice(&derived[..32]);
         let mut nonce = [0_u8; 12];
@@ -143,6 +129,66 @@ impl Key {
 }
 
 // AAD(label, ctx) = "secrets/v1" ‖ 0 ‖ label ‖ 0 ‖ vault_id ‖ ctx
+/// A key that stays for long, in a page of its own: locked in memory, in no core dump, inherited by no fork. Wiped when
+/// dropped. It only derives others.
+pub struct LastingKey(KeyPage);
+
+impl LastingKey {
+    /// Draws a key.
+    pub fn random() -> Result<Self, CryptoError> {
+        Self::filled(random::fill)
+    }
+
+    /// Takes 32 bytes; the source stays the caller's to wipe.
+    pub fn copy_of(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
+        Self::filled(|page| {
+            page.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn filled(fill: impl FnOnce(&mut [u8]) -> Result<(), CryptoError>) -> Result<Self, CryptoError> {
+        let mut page = KeyPage::new().ok_or(CryptoError::KeyMemory)?;
+        fill(page.expose_mut())?;
+        Ok(Self(page))
+    }
+
+    /// `EXP(K, label, ctx)`, see [`Key::expand`].
+    #[must_use]
+    pub fn expand(&self, label: &str, context: &[u8]) -> Key {
+        expand(self.0.expose(), label, context)
+    }
+
+    /// The bytes, for use.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    /// False where the system refused to keep the key out of swap.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+}
+
+fn expand(key: &[u8; 32], label: &str, context: &[u8]) -> Key {
+    let mut expanded = Key([0; 32]);
+    expand_into(key, label, &[context], &mut expanded.0);
+    expanded
+}
+
+// HKDF-Expand, RFC 5869, section 2.3, with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`.
+fn expand_into(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
+    let mut info = Vec::with_capacity(64);
+    info.extend_from_slice(b"secrets/v1/");
+    info.extend_from_slice(label.as_bytes());
+    info.push(0);
+    info.extend(context.iter().copied().flatten());
+    let expander = Hkdf::<Sha256>::from_prk(key).ok();
+    let done = expander.and_then(|hkdf| hkdf.expand(&info, out).ok());
+    // It cannot fail; if it did, `out` would be a key of zeros.
+    assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
+}
+
 fn associated_data(label: &str, vault_id: &[u8; 16], context: &[u8]) -> Vec<u8> {
     [b"secrets/v1\0", label.as_bytes(), &[0], vault_id, context].concat()
 }

@@ -8,7 +8,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::CryptoError;
-use super::aead::Key;
+use super::aead::{Key, LastingKey};
 use super::kdf::{KdfParams, Passphrase};
 use super::random;
 use super::record::{pad, unpad};
@@ -20,6 +20,10 @@ pub const SUITE: u32 = 1;
 pub const PASSPHRASE_SLOT: u32 = 1;
 /// Key rings are padded to multiples of this many bytes.
 const KEYRING_STEP: usize = 256;
+/// What the root MAC protects, as messages name it.
+pub const ROOT_TABLES: &str = "the vault's table of slots, projects and grants";
+/// A sealed key ring, as messages name it.
+pub const KEYRING: &str = "a project's key ring";
 
 /// Names the vault in everything that is sealed; drawn once.
 pub type VaultId = [u8; 16];
@@ -121,7 +125,7 @@ impl Slot {
             return Err(CryptoError::WrongPassphrase);
         }
         let root = keys.kek.open("slot", vault_id, &self.context(), &self.wrap, "the key slot")?;
-        root.expose().try_into().map(RootKey::from_bytes).map_err(|_| CryptoError::Damaged("the key slot"))
+        RootKey::from_bytes(root.expose().try_into().map_err(|_| CryptoError::Damaged("the key slot"))?)
     }
 
     fn context(&self) -> Vec<u8> {
@@ -130,17 +134,27 @@ impl Slot {
 }
 
 /// The key to every project's key ring.
-pub struct RootKey(Key);
+pub struct RootKey(LastingKey);
 
 impl RootKey {
     /// Draws the root key of a new vault.
     pub fn random() -> Result<Self, CryptoError> {
-        Key::random().map(Self)
+        LastingKey::random().map(Self)
     }
 
     /// Takes 32 bytes; the source stays the caller's to wipe.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(Key::copy_of(bytes))
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
+        LastingKey::copy_of(bytes).map(Self)
+    }
+
+    /// The key itself, for the one who is to hold it: an agent.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    /// False where the system refused to keep the key out of swap.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_locked()
     }
 
     /// Seals a key ring for `pid` and `epoch`.
@@ -151,35 +165,23 @@ impl RootKey {
         epoch: u32,
         keyring: &Keyring,
     ) -> Result<Vec<u8>, CryptoError> {
-        let mut plain = SecretBytes::with_capacity(KEYRING_STEP);
-        for key in [&keyring.metadata, &keyring.value, &keyring.signing] {
-            plain.extend(key.expose());
-        }
-        plain.extend(keyring.name.as_str().as_bytes());
+        let plain = keyring.encode();
         let padded = pad(plain.expose(), |n| n.next_multiple_of(KEYRING_STEP));
         self.0.expand("projects", &[]).seal("project", vault_id, &project_context(pid, epoch), padded.expose())
     }
 
     /// Opens the key ring of a project's row.
     pub fn open_keyring(&self, vault_id: &VaultId, row: &ProjectRow) -> Result<Keyring, CryptoError> {
-        const WHAT: &str = "a project's key ring";
         let context = project_context(&row.pid, row.epoch);
-        let padded = self.0.expand("projects", &[]).open("project", vault_id, &context, &row.keys, WHAT)?;
-        let plain = unpad(padded.expose(), |n| n.next_multiple_of(KEYRING_STEP), WHAT)?;
-        let key = |at: usize| plain.get(at..at + 32)?.try_into().ok().map(Key::copy_of);
-        let name = plain.get(96..).and_then(|name| ProjectName::parse(std::str::from_utf8(name).ok()?).ok());
-        match (key(0), key(32), key(64), name) {
-            (Some(metadata), Some(value), Some(signing), Some(name)) => {
-                Ok(Keyring::new(&row.pid, metadata, value, signing, name))
-            }
-            _ => Err(CryptoError::Damaged(WHAT)),
-        }
+        let padded = self.0.expand("projects", &[]).open("project", vault_id, &context, &row.keys, KEYRING)?;
+        let plain = unpad(padded.expose(), |n| n.next_multiple_of(KEYRING_STEP), KEYRING)?;
+        Keyring::decode(&row.pid, plain).ok_or(CryptoError::Damaged(KEYRING))
     }
 
     /// The root MAC: HMAC-SHA256 (RFC 2104) over every column of the vault's row but the MAC, every slot, every
     /// project's `pid`, `epoch` and `keys`, and every grant, each in ascending order of its id.
     pub fn mac(&self, vault: &VaultRow, slots: &[Slot], projects: &[ProjectRow], grants: &[Grant]) -> [u8; 32] {
-        self.mac_state(vault, slots, projects, grants).finalize().into_bytes().into()
+        self.mac_state(vault, slots, projects, grants).finish()
     }
 
     /// Checks the stored root MAC in constant time.
@@ -190,28 +192,65 @@ impl RootKey {
         projects: &[ProjectRow],
         grants: &[Grant],
     ) -> Result<(), CryptoError> {
-        self.mac_state(vault, slots, projects, grants)
-            .verify_slice(&vault.root_mac)
-            .map_err(|_| CryptoError::Damaged("the vault's table of slots, projects and grants"))
+        self.mac_state(vault, slots, projects, grants).verify(&vault.root_mac)
     }
 
-    fn mac_state(&self, vault: &VaultRow, slots: &[Slot], projects: &[ProjectRow], grants: &[Grant]) -> Hmac<Sha256> {
+    fn mac_state(&self, vault: &VaultRow, slots: &[Slot], projects: &[ProjectRow], grants: &[Grant]) -> RootMac {
+        let mut mac = self.begin_mac(&row_and_slots(vault, slots));
+        projects_and_grants(projects, grants, |bytes| mac.update(bytes));
+        mac
+    }
+
+    /// Begins a root MAC with what [`row_and_slots`] makes; [`projects_and_grants`] is what follows.
+    pub fn begin_mac(&self, row_and_slots: &[u8]) -> RootMac {
         let mut mac = keyed(&self.0.expand("root-mac", &[]));
         mac.update(b"secrets/v1/root\0");
-        prefixed(&mut mac, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
-        count(&mut mac, slots.len());
-        for s in slots {
-            prefixed(&mut mac, &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap]);
-        }
-        count(&mut mac, projects.len());
-        for p in projects {
-            prefixed(&mut mac, &[&p.pid, &p.epoch.to_be_bytes(), &p.keys]);
-        }
-        count(&mut mac, grants.len());
-        for g in grants {
-            prefixed(&mut mac, &[&g.token_id, &g.generation.to_be_bytes(), &g.bundle, &g.admin]);
-        }
-        mac
+        mac.update(row_and_slots);
+        RootMac(mac)
+    }
+}
+
+/// A root MAC in the making: the tables of a large vault come in pieces.
+pub struct RootMac(Hmac<Sha256>);
+
+impl RootMac {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The 32 bytes.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into_bytes().into()
+    }
+
+    /// Compares with a stored one in constant time.
+    pub fn verify(self, stored: &[u8]) -> Result<(), CryptoError> {
+        self.0.verify_slice(stored).map_err(|_| CryptoError::Damaged(ROOT_TABLES))
+    }
+}
+
+/// What the root MAC covers first: the vault's row without the MAC, and every slot.
+pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    let out = &mut |piece: &[u8]| bytes.extend_from_slice(piece);
+    prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
+    count(out, slots.len());
+    for s in slots {
+        prefixed(out, &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap]);
+    }
+    bytes
+}
+
+/// What the root MAC covers after that, handed over in small pieces: every project's keys, every grant.
+pub fn projects_and_grants(projects: &[ProjectRow], grants: &[Grant], mut out: impl FnMut(&[u8])) {
+    count(&mut out, projects.len());
+    for p in projects {
+        prefixed(&mut out, &[&p.pid, &p.epoch.to_be_bytes(), &p.keys]);
+    }
+    count(&mut out, grants.len());
+    for g in grants {
+        prefixed(&mut out, &[&g.token_id, &g.generation.to_be_bytes(), &g.bundle, &g.admin]);
     }
 }
 
@@ -241,6 +280,23 @@ impl Keyring {
         Self { metadata, value, signing, name, tag_index }
     }
 
+    /// PMK‖PVK‖PSK‖name: what is sealed.
+    pub fn encode(&self) -> SecretBytes {
+        let mut plain = SecretBytes::with_capacity(KEYRING_STEP);
+        for key in [&self.metadata, &self.value, &self.signing] {
+            plain.extend(key.expose());
+        }
+        plain.extend(self.name.as_str().as_bytes());
+        plain
+    }
+
+    /// Takes [`Keyring::encode`]'s bytes apart; `None` where they are none.
+    pub fn decode(pid: &ProjectId, plain: &[u8]) -> Option<Self> {
+        let key = |at: usize| plain.get(at..at + 32)?.try_into().ok().map(Key::copy_of);
+        let name = ProjectName::parse(std::str::from_utf8(plain.get(96..)?).ok()?).ok()?;
+        Some(Self::new(pid, key(0)?, key(32)?, key(64)?, name))
+    }
+
     /// The blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. Its first byte is the bucket.
     pub fn tag_ix(&self, key: &TagKey) -> [u8; 16] {
         let mut mac = self.tag_index.clone();
@@ -264,13 +320,13 @@ fn keyed(key: &Key) -> Hmac<Sha256> {
     Hmac::new((&*block).into())
 }
 
-fn prefixed(mac: &mut Hmac<Sha256>, columns: &[&[u8]]) {
+fn prefixed(out: &mut impl FnMut(&[u8]), columns: &[&[u8]]) {
     for column in columns {
-        count(mac, column.len());
-        mac.update(column);
+        count(out, column.len());
+        out(column);
     }
 }
 
-fn count(mac: &mut Hmac<Sha256>, n: usize) {
-    mac.update(&u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes());
+fn count(out: &mut impl FnMut(&[u8]), n: usize) {
+    out(&u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes());
 }

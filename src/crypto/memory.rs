@@ -1,14 +1,16 @@
-//! The memory that Argon2id works in: its own mapping, left out of core dumps, wiped before it is given back.
+//! Memory that is mapped for one purpose, left out of core dumps, wiped before it is given back: what Argon2id works in,
+//! and the page of the root key.
 //!
 //! The `argon2` crate frees its blocks as they are; they hold what a guess at the passphrase could be checked
 //! against. Mapping them ourselves also gets them huge pages, which saves the page faults of 16,384 small ones.
-#![allow(unsafe_code)] // three system calls and two views of memory that this type alone owns
+#![allow(unsafe_code)] // a few system calls and views of memory that these types alone own
 
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
 use argon2::Block;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+use zeroize::Zeroize;
 
 /// A number of zeroed Argon2 blocks of 1 KiB each.
 pub(super) struct Arena {
@@ -53,9 +55,67 @@ impl Drop for Arena {
     }
 }
 
+/// A page of its own for 32 bytes: never swapped out where the system allows it, inherited by no fork.
+pub(super) struct KeyPage {
+    start: NonNull<[u8; 32]>,
+    locked: bool,
+}
+
+impl KeyPage {
+    const LENGTH: usize = 4096;
+
+    /// Maps a page of zeros; `None` where the system refuses.
+    pub(super) fn new() -> Option<Self> {
+        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no existing memory.
+        let start = unsafe {
+            mm::mmap_anonymous(ptr::null_mut(), Self::LENGTH, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        }
+        .ok()?;
+        #[cfg(target_os = "linux")]
+        for advice in [Advice::LinuxDontDump, Advice::LinuxDontFork] {
+            // SAFETY: the range is the mapping made above. Both are wishes: a refusal changes nothing.
+            let _ = unsafe { mm::madvise(start, Self::LENGTH, advice) };
+        }
+        // SAFETY: the same range.
+        let locked = unsafe { mm::mlock(start, Self::LENGTH) }.is_ok();
+        Some(Self { start: NonNull::new(start.cast())?, locked })
+    }
+
+    /// False where the system did not lock it: the page may be written to swap.
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    pub(super) fn expose(&self) -> &[u8; 32] {
+        // SAFETY: `start` is page-aligned and readable; any bytes are a valid array; `&self` keeps writers away.
+        unsafe { self.start.as_ref() }
+    }
+
+    pub(super) fn expose_mut(&mut self) -> &mut [u8; 32] {
+        // SAFETY: as above, and `&mut self` is the only way to it.
+        unsafe { self.start.as_mut() }
+    }
+}
+
+impl Drop for KeyPage {
+    fn drop(&mut self) {
+        self.expose_mut().zeroize();
+        // SAFETY: the mapping made in `new`, with its length, which also unlocks it; no view of it outlives `self`.
+        let _ = unsafe { mm::munmap(self.start.as_ptr().cast::<c_void>(), Self::LENGTH) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_page_keeps_its_bytes() {
+        let mut page = KeyPage::new().unwrap();
+        assert_eq!(page.expose(), &[0; 32]);
+        page.expose_mut()[31] = 7;
+        assert_eq!(page.expose()[31], 7);
+    }
 
     #[test]
     fn an_arena_is_zeroed_and_writable() {

@@ -2,7 +2,7 @@
 //!
 //! No file, no database, no terminal. Plaintext goes in and sealed bytes come out, or the other way round.
 //!
-//! * `memory`, `random`: where Argon2id works; the system's generator
+//! * `memory`, `random`: where Argon2id works and the root key lies; the system's generator
 //! * `aead`: the one function that encrypts, and the one that derives keys
 //! * `kdf`: passphrase to slot keys
 //! * `keys`: slots, the root key, project key rings
@@ -32,6 +32,9 @@ pub enum CryptoError {
     /// Argon2id's memory could not be had
     #[error("not enough memory for the key derivation ({0} MiB)")]
     Memory(u32),
+    /// A page for the root key could not be had
+    #[error("not enough memory for a key")]
+    KeyMemory,
     /// The system's generator failed
     #[error("the system's random generator failed")]
     Random,

@@ -8,7 +8,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
-pub use place::looks_like_a_vault;
+pub use place::{absolute, looks_like_a_vault};
 pub use sqlite::SqliteStore;
 
 use crate::crypto::integrity::{Hash, Leaf};

@@ -16,7 +16,7 @@ use crate::signals::Hold;
 
 /// Makes a path absolute and canonicalises its parent; the last name is left alone. SQLite is handed nothing else:
 /// to it `:memory:`, an empty name and `file:x?mode=memory` are vaults that vanish with the process.
-fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+pub fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let bad = || StoreError::BadPath(path.to_owned());
     let name = path.file_name().ok_or_else(bad)?;
     // `dir/` and `dir/.` have a file name to std; a file they are not.

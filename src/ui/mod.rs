@@ -6,6 +6,7 @@
 pub(crate) mod escape;
 pub(crate) mod input;
 pub(crate) mod prompt;
+pub(crate) mod raw;
 mod table;
 
 use std::cell::RefCell;
@@ -124,13 +125,16 @@ impl Ui {
             ("created", Some(created)),
             ("updated", Some(updated)),
         ];
-        let mut out = String::new();
-        for (label, text) in lines {
-            if let Some(text) = text {
-                out += &format!("{}{text}\n", self.styled(LABEL, &format!("{label:<13}"), self.color_out));
-            }
-        }
-        self.text(&out)
+        let lines: Vec<_> = lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
+        self.labelled(&lines)
+    }
+
+    /// Prints lines with a label before each; the texts are visible already.
+    pub(crate) fn labelled(&self, lines: &[(&str, String)]) -> Result<(), UiError> {
+        let line = |(label, text): &(&str, String)| {
+            format!("{}{text}\n", self.styled(LABEL, &format!("{label:<13}"), self.color_out))
+        };
+        self.text(&lines.iter().map(line).collect::<String>())
     }
 
     /// Prints secrets as a table on a terminal, as lines of tab-separated columns elsewhere.

@@ -90,24 +90,24 @@ impl Vault {
     /// What [`Vault::copy`] would do; where it would fail, so does this.
     pub fn plan_copy(&self, request: &CopyRequest<'_>) -> Result<CopyPlan, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &self.root)?;
+        let state = State::read(&*snapshot, &*self.root)?;
         Ok(Prepared::new(&state, &*snapshot, request)?.plan())
     }
 
     /// Copies secrets in one transaction.
     pub fn copy(&self, request: &CopyRequest<'_>) -> Result<Written<CopyOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &self.root)?;
+        let state = State::read(&*transaction, &*self.root)?;
         let mut prepared = Prepared::new(&state, &*transaction, request)?;
         let plan = prepared.plan();
         prepared.steps.retain(|step| action(step, request.on_conflict) != Action::Skip);
         let mut secrets = Vec::new();
         if !prepared.steps.is_empty() {
             let mut unborn = None;
-            let target = target(&state, &self.root, &mut *transaction, request.to, &mut unborn)?;
+            let target = target(&state, &*self.root, &mut *transaction, request.to, &mut unborn)?;
             secrets = prepared.carry_out(Edit::new(target), &mut *transaction)?;
         }
-        Ok(Written::new(CopyOutcome { plan, secrets }, transaction.commit()?))
+        Ok(Written::new(CopyOutcome { plan, secrets }, self.commit(transaction)?))
     }
 }
 

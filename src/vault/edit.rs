@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::VaultError;
+use super::holder::{KeyHolder, Tables};
 use super::state::{Found, Project, State};
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf};
-use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId, RootKey};
+use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId};
 use crate::crypto::random;
 use crate::crypto::record::Record;
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
@@ -135,7 +136,7 @@ pub(super) struct Unborn {
 }
 
 impl Unborn {
-    fn new(state: &State, root: &RootKey, name: &ProjectName) -> Result<Self, VaultError> {
+    fn new(state: &State, root: &dyn KeyHolder, name: &ProjectName) -> Result<Self, VaultError> {
         if state.rows.len() >= MOST_PROJECTS {
             return Err(VaultError::TooManyProjects);
         }
@@ -161,7 +162,7 @@ impl Unborn {
     }
 
     /// Enters the project into what the root MAC covers.
-    fn enter(&self, state: &State, root: &RootKey, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
+    fn enter(&self, state: &State, root: &dyn KeyHolder, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
         let mut rows = state.rows.clone();
         rows.push(self.row.clone());
         seal_root(state, root, rows, transaction)
@@ -171,7 +172,7 @@ impl Unborn {
 /// The project of a name, made where there is none: `unborn` keeps what it is made of.
 pub(super) fn target<'a>(
     state: &'a State,
-    root: &RootKey,
+    root: &dyn KeyHolder,
     transaction: &mut dyn Transaction,
     name: &ProjectName,
     unborn: &'a mut Option<Unborn>,
@@ -187,14 +188,15 @@ pub(super) fn target<'a>(
 /// Writes the vault's row with the next number and a MAC over `rows`.
 pub(super) fn seal_root(
     state: &State,
-    root: &RootKey,
+    root: &dyn KeyHolder,
     mut rows: Vec<ProjectRow>,
     transaction: &mut dyn Transaction,
 ) -> Result<(), VaultError> {
     rows.sort_by_key(|row| row.pid);
     let mut vault = state.vault.clone();
     vault.root_seq += 1;
-    vault.root_mac = root.mac(&vault, &state.slots, &rows, &state.grants).to_vec();
+    vault.root_mac =
+        root.mac(&Tables { vault: &vault, slots: &state.slots, projects: &rows, grants: &state.grants })?.to_vec();
     Ok(transaction.apply(Change::Vault(&vault))?)
 }
 

@@ -1,5 +1,6 @@
 //! The vault as the rest of the program sees it: projects and secrets; seal on the way in, open on the way out.
 //!
+//! * `holder`: the root key's few operations, by the key itself or by an agent that has it
 //! * `state`: reading, with everything verified that is read
 //! * `edit`: changing a project, signing it anew
 //! * `secrets`, `projects`, `copy`: the operations
@@ -8,6 +9,7 @@
 
 mod copy;
 mod edit;
+mod holder;
 mod projects;
 mod secrets;
 mod state;
@@ -15,14 +17,16 @@ mod state;
 use std::path::Path;
 
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
+pub use holder::{HolderError, KeyHolder, Tables};
 pub use secrets::{Changes, NewSecret, Scope};
 
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
-use crate::crypto::keys::{PASSPHRASE_SLOT, RootKey, SUITE, Slot, VaultRow};
+use crate::crypto::keys::{PASSPHRASE_SLOT, RootKey, SUITE, Slot, VaultId, VaultRow};
 use crate::crypto::random;
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
-use crate::store::{Committed, SqliteStore, Store, StoreError};
+use crate::store::{Committed, SqliteStore, Store, StoreError, Transaction};
+use state::State;
 
 /// A vault that has been found but not unlocked.
 pub struct Locked {
@@ -57,15 +61,27 @@ impl Locked {
         Ok(outcome?)
     }
 
-    /// The vault, with its root key.
-    pub fn unlocked(self, root: RootKey) -> Vault {
-        Vault { store: self.store, root }
+    /// The vault's own id, by which an agent knows it. It is not verified yet.
+    pub fn vault_id(&self) -> Result<VaultId, VaultError> {
+        Ok(state::checked_row(&*self.store.read()?)?.vault_id)
+    }
+
+    /// The vault, with what holds its root key.
+    pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
+        Vault { store: self.store, root: Box::new(root) }
     }
 
     /// Opens and unlocks in one go.
     pub fn unlock(self, passphrase: &Passphrase) -> Result<Vault, VaultError> {
         let root = self.root_key(passphrase)?;
         Ok(self.unlocked(root))
+    }
+
+    /// Checks what the root MAC and the heads cover, and changes nothing.
+    pub fn check(&self, root: &dyn KeyHolder) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, root)?;
+        (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
     }
 
     /// Overwrites what deleted and changed rows have left behind in the file. Needs no key.
@@ -77,7 +93,7 @@ impl Locked {
 /// An unlocked vault.
 pub struct Vault {
     store: Box<dyn Store>,
-    root: RootKey,
+    root: Box<dyn KeyHolder>,
 }
 
 impl Vault {
@@ -88,7 +104,17 @@ impl Vault {
         let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]).to_vec();
         let store = SqliteStore::create(path, &row, &slot)?;
-        Ok(Self { store: Box::new(store), root })
+        Ok(Self { store: Box::new(store), root: Box::new(root) })
+    }
+
+    /// Commits, and shows the new state to a holder that remembers: it notices when that is taken back.
+    fn commit(&self, transaction: Box<dyn Transaction + '_>) -> Result<Committed, VaultError> {
+        let committed = transaction.commit()?;
+        if self.root.remembers() {
+            // What was written is written: what now fails is told by the next command.
+            let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*self.root));
+        }
+        Ok(committed)
     }
 }
 
@@ -134,6 +160,9 @@ pub enum VaultError {
     /// A key, a seal
     #[error(transparent)]
     Crypto(#[from] CryptoError),
+    /// What holds the root key
+    #[error(transparent)]
+    Holder(#[from] HolderError),
     /// A record that is not what was signed; nothing of it is shown
     #[error("{what} of `{id}` in project `{project}` is damaged or was tampered with")]
     Record {

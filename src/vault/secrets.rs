@@ -54,9 +54,9 @@ impl Vault {
         new: impl IntoIterator<Item = NewSecret>,
     ) -> Result<Written<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &self.root)?;
+        let state = State::read(&*transaction, &*self.root)?;
         let mut unborn = None;
-        let target = target(&state, &self.root, &mut *transaction, project, &mut unborn)?;
+        let target = target(&state, &*self.root, &mut *transaction, project, &mut unborn)?;
         let now = Timestamp::now();
         let mut edit = Edit::new(target);
         let mut secrets = Vec::new();
@@ -68,13 +68,13 @@ impl Vault {
             secrets.push(edit.add(&mut *transaction, metadata, &value)?);
         }
         edit.sign(&mut *transaction)?;
-        Ok(Written::new(secrets, transaction.commit()?))
+        Ok(Written::new(secrets, self.commit(transaction)?))
     }
 
     /// One secret's metadata.
     pub fn get(&self, project: &ProjectName, wanted: &SecretRef) -> Result<Secret, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &self.root)?;
+        let state = State::read(&*snapshot, &*self.root)?;
         let (project, found) = find(&state, &*snapshot, project, wanted)?;
         Ok(project.secret(found))
     }
@@ -82,7 +82,7 @@ impl Vault {
     /// The secret of a tag, where there is one.
     pub fn find(&self, project: &ProjectName, tag: &Tag) -> Result<Option<Secret>, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &self.root)?;
+        let state = State::read(&*snapshot, &*self.root)?;
         let Some(project) = state.named(&*snapshot, project)? else {
             return Ok(None);
         };
@@ -97,7 +97,7 @@ impl Vault {
         keep: impl Fn(&Metadata) -> bool,
     ) -> Result<Vec<Secret>, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &self.root)?;
+        let state = State::read(&*snapshot, &*self.root)?;
         let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
         let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
         places.sort_by_key(|at| &state.keyrings[*at].name);
@@ -125,7 +125,7 @@ impl Vault {
         changes: Changes,
     ) -> Result<Written<Secret>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &self.root)?;
+        let state = State::read(&*transaction, &*self.root)?;
         let (project, mut found) = find(&state, &*transaction, project, wanted)?;
         if seen.is_some_and(|version| version != found.record.ver) {
             return Err(VaultError::Changed(found.metadata.tag));
@@ -143,13 +143,13 @@ impl Vault {
         let mut edit = Edit::new(project);
         let secret = edit.put(&mut *transaction, found, changes.value.as_ref())?;
         edit.sign(&mut *transaction)?;
-        Ok(Written::new(secret, transaction.commit()?))
+        Ok(Written::new(secret, self.commit(transaction)?))
     }
 
     /// Deletes all that are named, or none.
     pub fn delete(&self, project: &ProjectName, wanted: &[SecretRef]) -> Result<Written<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &self.root)?;
+        let state = State::read(&*transaction, &*self.root)?;
         // All are found before the first is removed: a bucket is verified as it was signed.
         let mut edits: BTreeMap<ProjectId, Edit<'_>> = BTreeMap::new();
         let mut doomed: Vec<(ProjectId, Found)> = Vec::new();
@@ -169,7 +169,7 @@ impl Vault {
         for edit in edits.into_values() {
             edit.sign(&mut *transaction)?;
         }
-        Ok(Written::new(deleted, transaction.commit()?))
+        Ok(Written::new(deleted, self.commit(transaction)?))
     }
 
     /// A project's values, for use.
@@ -227,7 +227,7 @@ pub struct Scope<'a> {
 impl Reveal for Scope<'_> {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let snapshot = self.vault.store.read()?;
-        let state = State::read(&*snapshot, &self.vault.root)?;
+        let state = State::read(&*snapshot, &*self.vault.root)?;
         let Some(project) = state.named(&*snapshot, self.project)? else {
             return Ok(tags.iter().map(|_| Revealed::Missing { nearest: None }).collect());
         };

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::VaultError;
+use super::holder::{KeyHolder, Tables};
 use crate::crypto::CryptoError;
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf};
-use crate::crypto::keys::{Grant, Keyring, ProjectRow, RecordId, RootKey, SUITE, Slot, VaultId, VaultRow};
+use crate::crypto::keys::{Grant, Keyring, ProjectRow, RecordId, SUITE, Slot, VaultId, VaultRow};
 use crate::crypto::record::{Place, Record};
 use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, TagKey};
 use crate::store::Snapshot;
@@ -29,12 +30,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn read(snapshot: &dyn Snapshot, root: &RootKey) -> Result<Self, VaultError> {
+    pub(super) fn read(snapshot: &dyn Snapshot, root: &dyn KeyHolder) -> Result<Self, VaultError> {
         let (vault, slots) = (checked_row(snapshot)?, snapshot.slots()?);
         let (rows, grants) = (snapshot.projects()?, snapshot.grants()?);
-        root.verify_mac(&vault, &slots, &rows, &grants)?;
-        let open = |row| root.open_keyring(&vault.vault_id, row);
-        let keyrings: Vec<Keyring> = rows.iter().map(open).collect::<Result<_, _>>()?;
+        let keyrings = root.open(&Tables { vault: &vault, slots: &slots, projects: &rows, grants: &grants })?;
         let names: HashSet<&ProjectName> = keyrings.iter().map(|keyring| &keyring.name).collect();
         if names.len() != keyrings.len() {
             return Err(CryptoError::Damaged("the table of projects").into());

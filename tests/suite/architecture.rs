@@ -11,7 +11,7 @@ const ROWS: [&[&str]; 10] = [
     &["context"],
     &["error"],
     &["ui", "config"],
-    &["template"],
+    &["template", "agent"],
     &["vault"],
     &["store"],
     &["crypto"],
@@ -108,7 +108,7 @@ fn the_core_knows_no_terminal() {
 fn only_one_file_knows_each_of_these() {
     for (word, owner) in [
         ("rusqlite", "store/sqlite/"),
-        ("unsafe", "crypto/memory.rs"),
+        ("unsafe", "crypto/memory.rs agent/process.rs"),
         ("aes_gcm", "crypto/aead.rs"),
         ("argon2::", "crypto/"),
         ("env::var", "config.rs"),
@@ -116,7 +116,7 @@ fn only_one_file_knows_each_of_these() {
         ("comfy_table", "ui/table.rs"),
     ] {
         for (path, text) in sources() {
-            let allowed = path.to_string_lossy().contains(owner);
+            let allowed = owner.split(' ').any(|owner| path.to_string_lossy().contains(owner));
             assert!(allowed || !code(&text).contains(word), "{} names {word}", path.display());
         }
     }

@@ -13,7 +13,7 @@ use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::crypto::keys::{RootKey, Slot, VaultRow};
 use terminal_secrets::model::Tag;
 use terminal_secrets::store::{SqliteStore, StoreError};
-use terminal_secrets::vault::{Changes, Locked, Reveal, Revealed, Vault, VaultError};
+use terminal_secrets::vault::{Changes, HolderError, Locked, Reveal, Revealed, Vault, VaultError};
 
 use crate::support::{passphrase, project, secret, value};
 
@@ -25,7 +25,7 @@ const ROOT: [u8; 32] = [7; 32];
 
 /// The fixture's root key.
 pub fn root() -> RootKey {
-    RootKey::from_bytes(&ROOT)
+    RootKey::from_bytes(&ROOT).unwrap()
 }
 
 /// The row and the slot of a vault with that root key.
@@ -134,14 +134,16 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::ProjectExists(_)
         | VaultError::Changed(_)
         | VaultError::SameTarget(..) => 4,
-        VaultError::Crypto(CryptoError::WrongPassphrase) => 5,
+        VaultError::Crypto(CryptoError::WrongPassphrase)
+        | VaultError::Holder(HolderError::Locked | HolderError::OtherSlots) => 5,
         VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_))
         | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
+        | VaultError::Holder(HolderError::Replaced | HolderError::RolledBack(_))
         | VaultError::Record { .. }
         | VaultError::Project { .. } => 6,
         VaultError::Store(StoreError::Unsafe { .. }) => 7,
         VaultError::Store(StoreError::BadPath(_)) | VaultError::OntoItself(_) | VaultError::TooManyProjects => 2,
-        VaultError::Store(_) | VaultError::Crypto(_) => 1,
+        VaultError::Store(_) | VaultError::Crypto(_) | VaultError::Holder(_) => 1,
     }
 }
 

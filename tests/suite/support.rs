@@ -102,6 +102,7 @@ impl Sandbox {
             .current_dir(self.directory.path())
             .env_clear()
             .env("HOME", self.directory.path())
+            .env("XDG_RUNTIME_DIR", self.directory.path())
             .env("SECRETS_VAULT", self.vault_path())
             .env("SECRETS_PASSPHRASE", PASSPHRASE);
         Prepared { command, stdin: Vec::new() }

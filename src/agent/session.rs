@@ -1,0 +1,168 @@
+//! One unlocked vault: its root key, its time, and what was last seen of it.
+//!
+//! A state that is older than one that was seen here is refused: the file was put back. Nothing is written anywhere; with
+//! the key, the memory of what was seen is gone.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use super::protocol::Fault;
+use crate::crypto::CryptoError;
+use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, RootMac, VaultId};
+use crate::model::SecretBytes;
+use crate::store::MOST_PROJECTS;
+
+type Hash = [u8; 32];
+
+/// A vault's key and what belongs to it. Dropped, the key is wiped.
+pub(super) struct Session {
+    pub(super) path: Vec<u8>,
+    pub(super) vault_id: VaultId,
+    root: RootKey,
+    /// When it ends, whatever happens
+    ends: u64,
+    /// Milliseconds without use after which it ends
+    idle: u64,
+    used: u64,
+    seen: Option<SeenRoot>,
+    heads: HashMap<ProjectId, SeenHead>,
+}
+
+/// The root state that was verified last.
+struct SeenRoot {
+    slots: Hash,
+    seq: u64,
+    mac: Hash,
+}
+
+/// The head that was verified last.
+struct SeenHead {
+    epoch: u32,
+    seq: u64,
+    head: Hash,
+    /// Of the sealed head: what was seen before is not verified again
+    sealed: Hash,
+}
+
+/// A root MAC in the making.
+pub(super) struct MacUnderWay {
+    mac: RootMac,
+    seq: u64,
+    slots: Hash,
+}
+
+impl MacUnderWay {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.mac.update(bytes);
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        path: &[u8],
+        vault_id: VaultId,
+        key: &[u8; 32],
+        (ttl, idle): (u64, u64),
+        now: u64,
+    ) -> Result<Self, CryptoError> {
+        let root = RootKey::from_bytes(key)?;
+        let ends = now.saturating_add(ttl);
+        Ok(Self { path: path.to_vec(), vault_id, root, ends, idle, used: now, seen: None, heads: HashMap::new() })
+    }
+
+    pub(super) fn key_is_locked(&self) -> bool {
+        self.root.is_locked()
+    }
+
+    /// When it ends if nothing happens.
+    pub(super) fn expires(&self) -> u64 {
+        self.ends.min(self.used.saturating_add(self.idle))
+    }
+
+    /// Milliseconds left by either clock.
+    pub(super) fn left(&self, now: u64) -> (u64, u64) {
+        (self.ends.saturating_sub(now), self.expires().saturating_sub(now))
+    }
+
+    /// Use puts off the end by idling, never the other one.
+    pub(super) fn touch(&mut self, now: u64) {
+        self.used = now;
+    }
+
+    /// Begins a MAC over the vault's row and its slots, which are looked at.
+    pub(super) fn begin_mac(&self, row_and_slots: &[u8]) -> Option<Result<MacUnderWay, Fault>> {
+        // lp(vault_id) ‖ lp(suite) ‖ lp(root_seq) ‖ slots, docs/format.md, section 5.
+        let (vault_id, rest) = column::<16>(row_and_slots)?;
+        let (_suite, rest) = column::<4>(rest)?;
+        let (seq, slots) = column::<8>(rest)?;
+        if vault_id != self.vault_id {
+            return Some(Err(Fault::Replaced));
+        }
+        let slots = Sha256::digest(slots).into();
+        Some(Ok(MacUnderWay { mac: self.root.begin_mac(row_and_slots), seq: u64::from_be_bytes(seq), slots }))
+    }
+
+    /// Compares a MAC, and the state under it with the last one.
+    pub(super) fn verify(&mut self, under_way: MacUnderWay, stored: &[u8]) -> Result<(), Fault> {
+        let MacUnderWay { mac, seq, slots } = under_way;
+        let (Ok(()), Ok(stored)) = (mac.verify(stored), stored.try_into()) else { return Err(Fault::RootTables) };
+        match &self.seen {
+            Some(seen) if seen.seq > seq || (seen.seq == seq && seen.mac != stored) => Err(Fault::RolledBack),
+            _ => {
+                self.seen = Some(SeenRoot { slots, seq, mac: stored });
+                Ok(())
+            }
+        }
+    }
+
+    /// Signs a changed state, whose slots must be those that were verified: how the vault is unlocked is changed by
+    /// whoever has the passphrase.
+    pub(super) fn sign(&self, under_way: MacUnderWay) -> Result<Hash, Fault> {
+        match &self.seen {
+            Some(seen) if seen.slots == under_way.slots => Ok(under_way.mac.finish()),
+            _ => Err(Fault::OtherSlots),
+        }
+    }
+
+    /// Opens a key ring, and compares its project's head with the last one.
+    pub(super) fn open(&mut self, row: &ProjectRow, number: u32) -> Result<SecretBytes, Fault> {
+        let keyring = self.root.open_keyring(&self.vault_id, row).map_err(|_| Fault::Keyring(number))?;
+        let sealed = Sha256::new().chain_update(&row.head).chain_update(&row.sig).finalize().into();
+        if self.heads.get(&row.pid).is_none_or(|seen| seen.sealed != sealed) {
+            self.witness(row, &keyring, sealed).map_err(|()| Fault::ProjectRolledBack(number))?;
+        }
+        Ok(keyring.encode())
+    }
+
+    fn witness(&mut self, row: &ProjectRow, keyring: &Keyring, sealed: Hash) -> Result<(), ()> {
+        // A head that does not open is told by whoever uses its project.
+        let Ok(head) = keyring.open_head(&self.vault_id, row) else { return Ok(()) };
+        let now =
+            SeenHead { epoch: row.epoch, seq: head.seq, head: head.hash(&self.vault_id, &row.pid, row.epoch), sealed };
+        if let Some(seen) = self.heads.get(&row.pid) {
+            let (before, after) = ((seen.epoch, seen.seq), (now.epoch, now.seq));
+            if before > after || (before == after && seen.head != now.head) {
+                return Err(());
+            }
+        }
+        // As many as a vault has; those of deleted projects go when there are more.
+        if self.heads.len() >= MOST_PROJECTS && !self.heads.contains_key(&row.pid) {
+            self.heads.clear();
+        }
+        self.heads.insert(row.pid, now);
+        Ok(())
+    }
+
+    /// Seals a key ring.
+    pub(super) fn seal(&self, pid: &ProjectId, epoch: u32, keyring: &Keyring) -> Result<Vec<u8>, Fault> {
+        self.root.seal_keyring(&self.vault_id, pid, epoch, keyring).map_err(|_| Fault::System)
+    }
+}
+
+/// A column of known length behind its own.
+fn column<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (column, rest) = rest.split_first_chunk()?;
+    (usize::try_from(u32::from_be_bytes(*length)) == Ok(N)).then_some((*column, rest))
+}

@@ -1,0 +1,68 @@
+//! `secrets status`: is the vault unlocked, and for how long?
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::unlock::span;
+use crate::agent::Status;
+use crate::context::{Context, PATIENCE};
+use crate::error::{Error, Kind};
+use crate::ui::escape::visible;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets status
+  secrets status --json | jq .secondsLeft
+  secrets status --quiet >/dev/null 2>&1 || secrets unlock";
+
+/// Tell whether the vault is unlocked, and for how long
+///
+/// Exits with 0 where it is unlocked and with 5 where it is locked. Asking counts as use: it puts off locking by idling,
+/// never the end of `--ttl`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct StatusArgs {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusJson {
+    vault: String,
+    unlocked: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_left: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_seconds_left: Option<u64>,
+}
+
+pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
+    let path = cx.vault_path()?;
+    let vault_id = cx.locked()?.vault_id()?;
+    let status = match cx.agent(PATIENCE)? {
+        Some(client) => client.status(Some(vault_id))?,
+        None => Status { left: None, others: 0 },
+    };
+    if cx.ui.is_json() {
+        cx.ui.json(&StatusJson {
+            vault: path.display().to_string(),
+            unlocked: status.left.is_some(),
+            seconds_left: status.left.map(|(ttl, _)| rounded(ttl).as_secs()),
+            idle_seconds_left: status.left.map(|(_, idle)| rounded(idle).as_secs()),
+        })?;
+    }
+    let Some((ttl, idle)) = status.left else {
+        return Err(
+            Error::new(Kind::Locked, format!("`{}` is locked", path.display())).hint("unlock it with `secrets unlock`")
+        );
+    };
+    if !cx.ui.is_json() {
+        let left = format!("{}, {} without use", span(rounded(ttl)), span(rounded(idle)));
+        cx.ui.labelled(&[("vault", visible(&path.display().to_string())), ("unlocked for", left)])?;
+    }
+    Ok(())
+}
+
+/// To the nearest second: right after `--ttl 15m`, 15 minutes are left.
+fn rounded(time: Duration) -> Duration {
+    Duration::from_secs((time + Duration::from_millis(500)).as_secs())
+}

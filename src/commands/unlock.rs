@@ -1,0 +1,91 @@
+//! `secrets unlock`: hands the vault's root key to the agent, for a while.
+
+use std::time::Duration;
+
+use crate::agent::Client;
+use crate::config::Environment;
+use crate::context::{Context, PATIENCE};
+use crate::error::Error;
+use crate::vault::HolderError;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets unlock
+  secrets unlock --ttl 8h --idle 30m
+  secrets unlock --passphrase-file /run/keys/vault";
+
+/// Unlock the vault for a while
+///
+/// Asks the passphrase and hands the vault's key to an agent, a process of yours that is started if none runs. Until the
+/// time is over or `secrets lock`, commands on this vault ask for no passphrase. The agent's key leaves it in no form.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UnlockArgs {
+    /// Lock after this time, whatever happens: 90s, 15m, 8h, 1d; at most 30d
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
+    ttl: Duration,
+    /// Lock when nothing has asked for the vault for this time
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+    idle: Duration,
+}
+
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || "a time is a number and a unit, as in 90s, 15m or 8h".to_owned();
+    // A day is 24 hours here; to the library it is one of a calendar.
+    let parsed = match text.strip_suffix('d') {
+        Some(days) => days.parse().ok().and_then(|days: u32| Duration::from_secs(86_400).checked_mul(days)),
+        None => text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok()),
+    };
+    match parsed.ok_or_else(wrong)? {
+        time if time < Duration::from_secs(1) => Err("the shortest time is 1s".to_owned()),
+        time if time > LONGEST => Err("the longest time is 30d".to_owned()),
+        time => Ok(time),
+    }
+}
+
+pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
+    let place = cx.new_agent_place()?;
+    let locked = cx.locked()?;
+    let client = Client::new(&place, &cx.canonical_vault_path()?, PATIENCE);
+    let root = cx.root_key(&locked)?;
+    // A vault that is damaged is told now, and not by the next command.
+    locked.check(&root)?;
+    let vault_id = locked.vault_id()?;
+    let hand_over = || client.unlock(vault_id, &root, args.ttl, args.idle);
+    let mut handed_over = hand_over();
+    // One that was there may just have ended.
+    for _ in 0..3 {
+        if !matches!(handed_over, Err(HolderError::Locked)) {
+            break;
+        }
+        Client::start(&place, &Environment::executable(), PATIENCE)?;
+        handed_over = hand_over();
+    }
+    let in_memory = handed_over?;
+    // The agent sees the state that it will hold later ones against.
+    locked.check(&client)?;
+    if !in_memory {
+        cx.ui.warn("the system does not let the agent lock its memory: the key may be written to swap");
+    }
+    let path = cx.vault_path()?;
+    let idle = args.idle.min(args.ttl);
+    cx.ui.status(&format!("unlocked `{}` for {}, {} without use", path.display(), span(args.ttl), span(idle)));
+    Ok(())
+}
+
+/// A time for people: `15m`, `1h 30m`.
+pub(super) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let parts = [(seconds / 86_400, 'd'), (seconds / 3_600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    // Two units say enough.
+    let shown: Vec<String> = parts
+        .iter()
+        .skip_while(|(n, _)| *n == 0)
+        .take(2)
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if shown.is_empty() { "0s".into() } else { shown.join(" ") }
+}

@@ -1,0 +1,16 @@
+//! Stdout and stderr for bytes that may hold values: without std's buffers, which would keep a copy.
+
+use std::io::{self, Write};
+
+/// Stdout without a buffer.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

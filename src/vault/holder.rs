@@ -1,0 +1,100 @@
+//! What holds the root key and does its few operations: the key itself in this process, or an agent that has it.
+//!
+//! Vault code is the same with both. The key is in no answer.
+
+use super::VaultError;
+use crate::crypto::keys::{Grant, Keyring, ProjectId, ProjectRow, RootKey, Slot, VaultId, VaultRow};
+use crate::model::ProjectName;
+
+/// What the root MAC covers, each table in ascending order of its ids.
+#[derive(Clone, Copy)]
+pub struct Tables<'a> {
+    /// The vault's own row
+    pub vault: &'a VaultRow,
+    /// All slots
+    pub slots: &'a [Slot],
+    /// All projects
+    pub projects: &'a [ProjectRow],
+    /// All grants
+    pub grants: &'a [Grant],
+}
+
+/// The operations of the root key.
+pub trait KeyHolder {
+    /// Checks the root MAC of `tables`, then opens every project's key ring, in their order.
+    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError>;
+    /// The root MAC of changed `tables`.
+    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError>;
+    /// Seals a key ring for `pid` and `epoch`.
+    fn seal_keyring(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+        keyring: &Keyring,
+    ) -> Result<Vec<u8>, VaultError>;
+    /// True where [`KeyHolder::open`] also compares with what it saw before, so that it wants to see every new state.
+    fn remembers(&self) -> bool {
+        false
+    }
+}
+
+impl KeyHolder for RootKey {
+    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+        self.verify_mac(tables.vault, tables.slots, tables.projects, tables.grants)?;
+        let open = |row| self.open_keyring(&tables.vault.vault_id, row);
+        Ok(tables.projects.iter().map(open).collect::<Result<_, _>>()?)
+    }
+
+    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {
+        Ok(self.mac(tables.vault, tables.slots, tables.projects, tables.grants))
+    }
+
+    fn seal_keyring(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+        keyring: &Keyring,
+    ) -> Result<Vec<u8>, VaultError> {
+        Ok(self.seal_keyring(vault_id, pid, epoch, keyring)?)
+    }
+}
+
+/// Why an agent did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HolderError {
+    /// It has no key to this vault, or not any more
+    #[error("the vault is locked")]
+    Locked,
+    /// Another vault lies at the path
+    #[error("the vault at this path is not the one that was unlocked")]
+    Replaced,
+    /// An older state than one that it has seen
+    #[error("{} was put back to an earlier state", .0.as_ref().map_or_else(|| "the vault".into(), |p| format!("project `{p}`")))]
+    RolledBack(Option<ProjectName>),
+    /// Slots that it has not seen verified: changing them takes the passphrase
+    #[error("changing how the vault is unlocked needs the passphrase")]
+    OtherSlots,
+    /// It speaks another version of the protocol
+    #[error("the agent was started by another version of `secrets`")]
+    OtherVersion,
+    /// It holds as many vaults as fit
+    #[error("the agent holds as many vaults as fit")]
+    TooMany,
+    /// It had no memory, or no random bytes
+    #[error("the agent had no memory or no random bytes")]
+    Failed,
+    /// It did not answer in time
+    #[error("the agent does not answer")]
+    Silent,
+    /// It answered what makes no sense
+    #[error("the agent's answer makes no sense")]
+    Nonsense,
+    /// Another user's process listens in its place
+    #[error("what answers in the agent's place belongs to another user")]
+    Impostor,
+    /// The connection
+    #[error("cannot reach the agent: {0}")]
+    Io(#[from] std::io::Error),
+}
