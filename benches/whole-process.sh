@@ -13,8 +13,11 @@ binary=$(realpath "$target/release/secrets")
 fill=$(cargo bench --locked --bench fill --no-run 2>&1 | sed -n 's/.*(\(.*fill-[0-9a-f]*\)).*/\1/p')
 fill=$(realpath "$fill")
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap '"$binary" lock --all --quiet; rm -rf "$work"' EXIT
 cd "$work"
+# An agent of this run's own.
+mkdir -m 700 run
+export XDG_RUNTIME_DIR=$work/run
 export SECRETS_PASSPHRASE='correct horse battery staple'
 
 "$fill" vault v100.db 100
@@ -25,6 +28,21 @@ if [ -n "${SECRETS_BENCH_LARGE:-}" ]; then "$fill" vault v1000000.db 1000000; fi
 SECRETS_VAULT=$work/default.db "$binary" init --quiet
 for n in $(seq 1 20); do printf 'value-number-%s' "$n" | SECRETS_VAULT=$work/default.db "$binary" create --quiet --tag "key-$n"; done
 for n in $(seq 1 20); do printf 'KEY_%s={{ secrets.key-%s }}\n' "$n" "$n"; done >twenty.tmpl
+SECRETS_VAULT=$work/default.db "$binary" unlock --ttl 1h --idle 1h --quiet
+# 100 secrets of 40 characters, for masking.
+SECRETS_VAULT=$work/mask.db "$binary" init --quiet
+for n in $(seq 1 100); do SECRETS_VAULT=$work/mask.db "$binary" create --quiet --tag "token-$n" --generate --length 40; done
+SECRETS_VAULT=$work/mask.db "$binary" unlock --ttl 1h --idle 1h --quiet
+python3 -c '
+import random
+random.seed(1)
+words = "GET POST /api/v1/users 200 404 INFO WARN connected request id=7f3a duration=12ms user=anna retry".split()
+lines = ["2026-11-21T09:30:%02d.%03dZ " % (n % 60, n % 1000) + " ".join(random.choices(words, k=12)) for n in range(5000)]
+block = ("\\n".join(lines) + "\\n").encode()
+with open("log", "wb") as log:
+    for _ in range(2**30 // len(block) + 1):
+        log.write(block)
+'
 python3 -c '
 for n in range(100000):
     print("{{" + " " * (n % 7) + f"secrets.secret-{n % 20:07d}" + " " * (n % 5) + "}}")' >many.tmpl
@@ -88,6 +106,38 @@ row("render of 100,000 placeholders on 20 secrets, wall beyond one's", f"{wall(f
 for where, sink in [("/dev/null", "> /dev/null"), ("a pipe", "| cat > /dev/null")]:
     ours, cat = wall(f"{render} t256.tmpl {sink}") - small, wall(f"cat t256.tmpl {sink}")
     row(f"render of 256 MiB to {where}, throughput against cat", f"{cat / ours:.2f}x", ">= 0.5x")
+true_cpu = cpu("/bin/true", 101)
+agents = [int(p) for p in os.listdir("/proc") if p.isdigit() and os.path.exists(f"/proc/{p}/comm") and open(f"/proc/{p}/comm").read() == "secrets-agent\n"]
+
+def with_agent(line, runs=51):
+    """CPU of a command, and of the agents on its behalf, in milliseconds."""
+    spent = lambda: sum(int(open(f"/proc/{p}/schedstat").read().split()[0]) for p in agents)
+    before = spent()
+    own = cpu(line, runs)
+    return own, (spent() - before) / 1e6 / runs
+
+passphrase = os.environ.pop("SECRETS_PASSPHRASE")
+variables = " ".join(f"KEY_{n}=value-number-{n}" for n in range(1, 21))
+env_cpu = cpu(f"env {variables} true", 101)
+row("/bin/true, CPU", f"{true_cpu:.2f} ms", "")
+for what, line, against, goal in [
+    ("get, agent unlocked", f"{default} get key-7", true_cpu, ""),
+    ("render of 20 placeholders, agent unlocked", f"{default} render twenty.tmpl", true_cpu, "<= 4x"),
+    ("run -- true with 20 secrets, agent unlocked, against env ... true", f"{default} run -- true", env_cpu, "<= 3x"),
+]:
+    own, agent = with_agent(line)
+    row(f"{what}, CPU", f"{own / against:.1f}x", goal)
+    row("  with the agent's own", f"{(own + agent) / against:.1f}x", "")
+row("Tab on a tag, agent unlocked, wall", f"{wall(f'COMPLETE=bash _CLAP_COMPLETE_INDEX=2 {default} -- secrets get key', 21):.0f} ms", "<= 50 ms")
+masked = f"{binary} --vault mask.db"
+cat = wall("cat log > /dev/null", 3)
+for what, line in [("redact", f"{masked} redact log > /dev/null"), ("run -- cat", f"{masked} run -- cat log > /dev/null")]:
+    seconds = wall(line, 3) / 1000
+    row(f"{what} of 1 GiB of log, 100 secrets in all forms", f"{2**30 / 1e6 / seconds:.0f} MB/s", ">= 200 MB/s")
+    row("  its throughput against cat", f"{cat / 1000 / seconds:.2f}x", "")
+growth = memory(f"exec {masked} redact log") - memory(f"echo | exec {masked} redact")
+row("  redact's memory beyond that of one line", f"{growth:.1f} MiB", "flat")
+os.environ["SECRETS_PASSPHRASE"] = passphrase
 growth = memory(f"exec {render} t256.tmpl") - memory(f"exec {render} -e '{{{{ secrets.secret-0000001 }}}}'")
 row("  its memory beyond that of a template of 29 bytes", f"{growth:.1f} MiB", "flat")
 END

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
-use rustix::process::{Resource, Rlimit};
 
 use crate::commands::Command;
 use crate::config::Environment;
@@ -66,14 +65,14 @@ fn run() -> ExitCode {
         Err(error) => {
             let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
             let ui = Ui::new(json, false, color(ColorWhen::Auto, &environment));
-            let outcome = told(&error, &ui);
-            (ui, outcome)
+            let outcome = told(&error, &ui).map(|()| 0);
+            (ui, if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome })
         }
     };
     match outcome {
-        Ok(()) => {
+        Ok(code) => {
             ui.finish();
-            ExitCode::SUCCESS
+            ExitCode::from(code)
         }
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
@@ -82,7 +81,7 @@ fn run() -> ExitCode {
             } else {
                 ui.failure(error.message(), error.notes(), error.hints());
             }
-            ExitCode::from(error.kind().exit_code())
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -104,16 +103,19 @@ fn harden_process() {
         let ui = Ui::new(false, false, ColorWhen::Never);
         ui.failure(&format!("internal error{place}"), &[], &["this is a bug of `secrets`; please report it".into()]);
     }));
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    crate::process::harden();
 }
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let mut matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// True for a command line of `run`, whose failures have a code of their own.
+fn is_run(arguments: &[OsString]) -> bool {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("run"))
 }
 
 /// Help and version are results; everything else becomes a failure in our words.

@@ -74,6 +74,12 @@ impl Environment {
         self.agent_directory.as_deref().ok_or(ConfigError::NoAgentDirectory)
     }
 
+    /// All variables, for a program that is to be run.
+    #[allow(clippy::disallowed_methods)] // the one place where the environment is read
+    pub(crate) fn inherited() -> Vec<(OsString, OsString)> {
+        env::vars_os().collect()
+    }
+
     /// This program, to start an agent of the same version even after the file was replaced.
     pub(crate) fn executable() -> PathBuf {
         let running = PathBuf::from("/proc/self/exe");

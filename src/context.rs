@@ -5,7 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap_complete::ArgValueCompleter;
+
 use crate::agent::{Client, Place};
+use crate::completion;
 use crate::config::Environment;
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::Passphrase;
@@ -24,7 +27,7 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     vault: Option<PathBuf>,
     /// The current project [env: SECRETS_PROJECT] [default: that of the nearest .secrets.toml, else `default`]
-    #[arg(short, long, global = true, value_name = "NAME")]
+    #[arg(short, long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::projects))]
     project: Option<ProjectName>,
     /// Read the passphrase from a file [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
@@ -38,6 +41,13 @@ pub(crate) struct GlobalArgs {
     /// When to use colour [env: NO_COLOR, CLICOLOR_FORCE]
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     pub(crate) color: ColorWhen,
+}
+
+impl GlobalArgs {
+    /// The two that say where secrets are.
+    pub(crate) fn of(vault: Option<PathBuf>, project: Option<ProjectName>) -> Self {
+        Self { vault, project, passphrase_file: None, json: false, quiet: true, color: ColorWhen::Never }
+    }
 }
 
 /// Tries at a prompt.
@@ -57,6 +67,12 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(options: GlobalArgs, environment: Environment, ui: Ui) -> Self {
         Self { ui, options, environment, vault: OnceCell::new(), project: OnceCell::new() }
+    }
+
+    /// For who must not print anything, not even a warning.
+    pub(crate) fn silent(options: GlobalArgs) -> Self {
+        // With JSON, warnings wait for an end that does not come.
+        Self::new(options, Environment::read(), Ui::new(true, true, ColorWhen::Never))
     }
 
     /// Where the vault is, or is to be.
@@ -130,7 +146,8 @@ impl Context {
         }
     }
 
-    fn unlock(&self) -> Result<Vault, Error> {
+    /// The vault, unlocked and not kept here: for whoever runs for long.
+    pub(crate) fn unlock(&self) -> Result<Vault, Error> {
         // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
         let given = self.given_passphrase()?;
         if let Some(passphrase) = given {
@@ -143,7 +160,7 @@ impl Context {
             if std::fs::symlink_metadata(self.vault_path()?).is_err() {
                 self.locked()?;
             }
-            return Err(no_passphrase());
+            return Err(no_passphrase().hint("or unlock the vault for a while, where there is one: `secrets unlock`"));
         }
         let locked = self.locked()?;
         let root = self.typed_root_key(&locked)?;

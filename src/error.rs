@@ -12,6 +12,8 @@ use crate::agent::PlaceError;
 use crate::config::ConfigError;
 use crate::crypto::CryptoError;
 use crate::model::{ProjectName, SecretRef, Tag};
+use crate::run::RunError;
+use crate::scan::ScanError;
 use crate::store::StoreError;
 use crate::template::grammar::Malformed;
 use crate::template::{Findings, TemplateError, UnknownTag};
@@ -70,6 +72,8 @@ pub(crate) struct Error {
     details: Option<serde_json::Value>,
     /// A reader of stdout went away: nobody is to be told anything
     closed_pipe: bool,
+    /// What `run` exits with instead of its kind's code
+    code: Option<u8>,
 }
 
 /// A failure in JSON.
@@ -84,7 +88,7 @@ pub(crate) struct ErrorJson<'a> {
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         let message = without_number(message.into());
-        Self { kind, message, notes: Vec::new(), hints: Vec::new(), details: None, closed_pipe: false }
+        Self { kind, message, notes: Vec::new(), hints: Vec::new(), details: None, closed_pipe: false, code: None }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -101,8 +105,16 @@ impl Error {
         self
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.code.unwrap_or_else(|| self.kind.exit_code())
+    }
+
+    /// A failure of `run` itself: 125, as env(1) and timeout(1) have it, so that it is not taken for the program's.
+    pub(crate) fn in_run(mut self) -> Self {
+        if self.kind != Kind::Interrupted {
+            self.code.get_or_insert(125);
+        }
+        self
     }
 
     pub(crate) fn is_closed_pipe(&self) -> bool {
@@ -283,6 +295,23 @@ impl From<PlaceError> for Error {
                 Self::usage(message).hint("set XDG_RUNTIME_DIR to a directory with a shorter path")
             }
             PlaceError::Io { .. } => Self::new(Kind::Failure, message),
+        }
+    }
+}
+
+impl From<ScanError> for Error {
+    fn from(error: ScanError) -> Self {
+        Self::new(Kind::Failure, error.to_string())
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        let message = error.to_string();
+        match error {
+            RunError::NotFound(_) => Self { code: Some(127), ..Self::new(Kind::NotFound, message) },
+            RunError::NotExecutable { .. } => Self { code: Some(126), ..Self::new(Kind::Failure, message) },
+            RunError::Io { .. } => Self::new(Kind::Failure, message),
         }
     }
 }

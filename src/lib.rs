@@ -31,6 +31,7 @@
 
 mod cli;
 mod commands;
+mod completion;
 mod context;
 mod error;
 
@@ -38,7 +39,12 @@ mod config;
 mod ui;
 
 pub mod agent;
+pub mod dotenv;
+pub mod run;
+pub mod scan;
 pub mod template;
+
+pub mod mask;
 
 pub mod vault;
 
@@ -47,6 +53,7 @@ pub mod store;
 pub mod crypto;
 
 pub mod model;
+mod process;
 mod signals;
 
 pub use cli::{command, main};

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The completions that are checked in, in real shells: each must offer `render` for `secrets re`, `--escape` for
-# `secrets render --esc`, and a file's name for `secrets render some`.
+# `secrets render --esc`, a file's name for `secrets render some`, and, through an unlocked agent, tags and projects; once
+# it is locked again, silently none.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -8,14 +9,34 @@ binary=${SECRETS:-${CARGO_TARGET_DIR:-$root/target}/release/secrets}
 PATH=$(dirname "$binary"):$PATH
 export PATH
 directory=$(mktemp -d)
-trap 'rm -rf "$directory"' EXIT
+trap 'secrets lock --all --quiet; rm -rf "$directory"' EXIT
 cd "$directory"
 touch some.tmpl
+
+# A vault and an agent of this test's own.
+mkdir -m 700 run
+export HOME="$directory" XDG_RUNTIME_DIR="$directory/run" SECRETS_VAULT="$directory/vault.db"
+unset SECRETS_PASSPHRASE_FILE SECRETS_PROJECT
+(
+    export SECRETS_PASSPHRASE='correct horse battery staple'
+    secrets init --quiet
+    secrets create --quiet --tag stripe-key --generate
+    secrets create --quiet --tag session-key --generate --project staging
+    secrets unlock --quiet
+)
+unset SECRETS_PASSPHRASE
 
 expect() { # SHELL WHAT CANDIDATES
     case $3 in
         *"$2"*) echo "ok $1: $2" ;;
         *) echo "$1 does not offer $2: $3" >&2; exit 1 ;;
+    esac
+}
+
+expect_nothing() { # SHELL CANDIDATES
+    case $2 in
+        *-key*|*staging*|*rror*) echo "$1 offers what is locked: $2" >&2; exit 1 ;;
+        *) echo "ok $1: nothing while locked" ;;
     esac
 }
 
@@ -47,14 +68,28 @@ for shell in bash fish zsh; do
         bash)
             expect bash render "$(bash_offers secrets re)"
             expect bash --escape "$(bash_offers secrets render --esc)"
-            expect bash some.tmpl "$(bash_offers secrets render some)" ;;
+            expect bash some.tmpl "$(bash_offers secrets render some)"
+            expect bash stripe-key "$(bash_offers secrets get str)"
+            expect bash session-key "$(bash_offers secrets -p staging run --only ses)"
+            expect bash staging "$(bash_offers secrets list -p st)" ;;
         fish)
             expect fish render "$(fish_offers secrets re)"
             expect fish --escape "$(fish_offers secrets render --esc)"
-            expect fish some.tmpl "$(fish_offers secrets render some)" ;;
+            expect fish some.tmpl "$(fish_offers secrets render some)"
+            expect fish stripe-key "$(fish_offers secrets get str)"
+            expect fish session-key "$(fish_offers secrets -p staging run --only ses)"
+            expect fish staging "$(fish_offers secrets list -p st)" ;;
         zsh)
             expect zsh "init" "$(zsh_offers 'secrets ')"
             expect zsh --escape "$(zsh_offers 'secrets render --')"
-            expect zsh some.tmpl "$(zsh_offers 'secrets render s')" ;;
+            expect zsh some.tmpl "$(zsh_offers 'secrets render s')"
+            expect zsh stripe-key "$(zsh_offers 'secrets get s')"
+            expect zsh session-key "$(zsh_offers 'secrets -p staging run --only s')"
+            expect zsh staging "$(zsh_offers 'secrets project delete s')" ;;
     esac
 done
+
+secrets lock --quiet
+expect_nothing bash "$(bash_offers secrets get str 2>&1)"
+expect_nothing fish "$(fish_offers secrets get str 2>&1)"
+expect_nothing zsh "$(zsh_offers 'secrets get s' 2>&1)"

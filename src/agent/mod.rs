@@ -5,14 +5,12 @@
 //! * `session`: one unlocked vault, its time and what was last seen of it
 //! * `server`: the agent's process
 //! * `client`: the other end, and [`crate::vault::KeyHolder`]
-//! * `process`: what makes the agent's process its own
 //!
 //! No answer holds a root key. The agent runs no program, reads no vault, logs nothing and keeps nothing of its first
 //! caller.
 
 mod client;
 mod place;
-mod process;
 mod protocol;
 mod server;
 mod session;

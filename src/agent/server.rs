@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::now;
 use super::place::Place;
 use super::protocol::{Answer, Fault, LARGEST_FRAME, Request, Unreadable, frame_length};
 use super::session::{MacUnderWay, Session};
-use super::{now, process};
 use crate::crypto::keys::{Keyring, VaultId};
 use crate::model::SecretBytes;
+use crate::process;
 use crate::signals::Hold;
 
 /// Connections at one time. One more closes the one that has been idle for longest.
@@ -38,7 +39,7 @@ const LONGEST_WAIT: u64 = 5_000;
 
 /// Serves until every vault is locked. `ready` is called when the socket listens, or at once where another agent serves.
 pub fn serve(place: &Place, ready: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    process::detach()?;
+    process::detach(c"secrets-agent")?;
     let Some(_alone) = lock(place)? else { return ready() };
     let socket = place.socket();
     // Only the holder of the lock is here: what is in the way was left by one that was killed.

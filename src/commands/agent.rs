@@ -26,7 +26,7 @@ pub(crate) fn run(args: &AgentArgs, _: &Context) -> Result<(), Error> {
 }
 
 /// Tells whoever waits at the other end of stdout that the socket listens, and lets go of it.
-fn tell() -> io::Result<()> {
+pub(super) fn tell() -> io::Result<()> {
     Stdout.write_all(b".")?;
     Ok(dup2_stdout(File::options().write(true).open("/dev/null")?)?)
 }

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use serde_json::json;
 
+use clap_complete::ArgValueCompleter;
+
+use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{ProjectName, SecretRef, Tag};
@@ -25,13 +28,13 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CloneArgs {
     /// Tags in the current project, or ids in any
-    #[arg(value_name = "TAG|ID", required_unless_present = "all")]
+    #[arg(value_name = "TAG|ID", required_unless_present = "all", add = ArgValueCompleter::new(completion::tags))]
     secrets: Vec<SecretRef>,
     /// Copy the whole project
     #[arg(long, conflicts_with_all = ["secrets", "tag"])]
     all: bool,
     /// The project that gets the copies
-    #[arg(long, value_name = "PROJECT")]
+    #[arg(long, value_name = "PROJECT", add = ArgValueCompleter::new(completion::projects))]
     to: Option<ProjectName>,
     /// Another tag for the copy of one secret
     #[arg(long)]

@@ -1,5 +1,8 @@
 //! `secrets delete`: deletes secrets, all that are named or none.
 
+use clap_complete::ArgValueCompleter;
+
+use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{Secret, SecretRef};
@@ -17,7 +20,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DeleteArgs {
     /// Tags in the current project, or ids in any
-    #[arg(value_name = "TAG|ID", required = true)]
+    #[arg(value_name = "TAG|ID", required = true, add = ArgValueCompleter::new(completion::tags))]
     secrets: Vec<SecretRef>,
     /// Do not ask
     #[arg(short, long)]

@@ -1,5 +1,8 @@
 //! `secrets get`: shows one secret's metadata and hint, never its value.
 
+use clap_complete::ArgValueCompleter;
+
+use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::SecretRef;
@@ -18,7 +21,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GetArgs {
     /// Tag in the current project, or id in any
-    #[arg(value_name = "TAG|ID")]
+    #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
     secret: SecretRef,
 }
 

@@ -7,11 +7,16 @@ mod completions;
 mod create;
 mod delete;
 mod get;
+mod guard;
 mod init;
 mod list;
 mod lock;
+mod monitor;
 mod project;
+mod redact;
 mod render;
+mod run;
+mod scan;
 mod status;
 mod unlock;
 mod update;
@@ -32,6 +37,9 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     Clone(clone::CloneArgs),
     Render(render::RenderArgs),
+    Run(run::RunArgs),
+    Redact(redact::RedactArgs),
+    Scan(scan::ScanArgs),
     Unlock(unlock::UnlockArgs),
     Lock(lock::LockArgs),
     Status(status::StatusArgs),
@@ -40,10 +48,15 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Agent(agent::AgentArgs),
+    #[command(hide = true)]
+    Monitor(monitor::MonitorArgs),
+    #[command(hide = true)]
+    Guard(guard::GuardArgs),
 }
 
 impl Command {
-    pub(crate) fn run(self, cx: &Context) -> Result<(), Error> {
+    /// Runs it; returns the exit code of a success: 0, or what the program has that was run.
+    pub(crate) fn run(self, cx: &Context) -> Result<u8, Error> {
         match self {
             Self::Init(args) => init::run(&args, cx),
             Self::Create(args) => create::run(args, cx),
@@ -53,6 +66,9 @@ impl Command {
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
+            Self::Run(args) => return run::run(args, cx),
+            Self::Redact(args) => redact::run(&args, cx),
+            Self::Scan(args) => scan::run(&args, cx),
             Self::Unlock(args) => unlock::run(&args, cx),
             Self::Lock(args) => lock::run(&args, cx),
             Self::Status(args) => status::run(&args, cx),
@@ -60,6 +76,9 @@ impl Command {
             Self::Compact(args) => compact::run(&args, cx),
             Self::Completions(args) => completions::run(&args, cx),
             Self::Agent(args) => agent::run(&args, cx),
+            Self::Monitor(args) => return monitor::run(&args, cx),
+            Self::Guard(args) => guard::run(&args, cx),
         }
+        .map(|()| 0)
     }
 }

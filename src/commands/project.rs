@@ -5,6 +5,9 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::delete::{confirmed, needs_terminal};
+use clap_complete::ArgValueCompleter;
+
+use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::ProjectName;
@@ -34,6 +37,7 @@ enum ProjectCommand {
     #[command(after_help = "Example:\n  secrets project rename web website")]
     Rename {
         /// Its name now
+        #[arg(add = ArgValueCompleter::new(completion::projects))]
         from: ProjectName,
         /// Its name from now on
         to: ProjectName,
@@ -42,7 +46,7 @@ enum ProjectCommand {
     #[command(after_help = "Example:\n  secrets project delete old-project --yes")]
     Delete {
         /// Their names
-        #[arg(value_name = "PROJECT", required = true)]
+        #[arg(value_name = "PROJECT", required = true, add = ArgValueCompleter::new(completion::projects))]
         projects: Vec<ProjectName>,
         /// Do not ask
         #[arg(short, long)]

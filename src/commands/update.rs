@@ -4,6 +4,9 @@ use std::ffi::OsString;
 
 use super::create::label;
 use super::value_source::{ValueArgs, never_from_an_argument};
+use clap_complete::ArgValueCompleter;
+
+use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{Description, Name, SecretRef};
@@ -24,7 +27,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpdateArgs {
     /// Tag in the current project, or id in any
-    #[arg(value_name = "TAG|ID")]
+    #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
     secret: SecretRef,
     /// Another label; '' clears it
     #[arg(long, value_name = "TEXT")]

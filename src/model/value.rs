@@ -27,6 +27,12 @@ impl SecretValue {
         self.0.expose()
     }
 
+    /// A copy, wiped as the first is.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self(SecretBytes::copy_of(self.expose()))
+    }
+
     /// What may be shown of this value (contract, section 4).
     pub fn hint(&self) -> Hint {
         Hint::of(self.expose())

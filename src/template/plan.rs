@@ -3,7 +3,7 @@
 //! A first pass gathers what a template refers to; then all values are opened, from one state of the vault, and filtered;
 //! only then a second pass writes. Memory grows with the different references, never with the template.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use super::filter::{Filter, FilterError, LARGEST};
@@ -65,6 +65,12 @@ impl Plan {
         self.references.is_empty()
     }
 
+    /// The tags that are referred to, each once.
+    pub fn tags(&self) -> Vec<Tag> {
+        let mut seen = HashSet::new();
+        self.references.iter().filter(|((key, _), _)| seen.insert(key)).map(|(_, tag)| tag.clone()).collect()
+    }
+
     /// What is not well formed, with its places.
     pub fn malformed(&self, template: &mut Template) -> Result<Option<Findings<Malformed>>, TemplateError> {
         if self.malformed == 0 {
@@ -91,14 +97,8 @@ impl Plan {
 
     /// Opens and filters every value. What is unknown is left to [`Resolved::unknown`].
     pub fn resolve(self, values: &dyn Reveal) -> Result<Resolved, TemplateError> {
-        let mut tags: Vec<Tag> = Vec::new();
-        let mut places: HashMap<TagKey, usize> = HashMap::new();
-        for ((key, _), tag) in &self.references {
-            places.entry(key.clone()).or_insert_with(|| {
-                tags.push(tag.clone());
-                tags.len() - 1
-            });
-        }
+        let tags = self.tags();
+        let places: HashMap<TagKey, usize> = tags.iter().map(Tag::key).zip(0..).collect();
         let revealed = if tags.is_empty() { Vec::new() } else { values.reveal(&tags)? };
         let mut missing = HashMap::new();
         let mut opened: Vec<Option<SecretValue>> = Vec::with_capacity(revealed.len());

@@ -139,12 +139,17 @@ impl Ui {
 
     /// Prints secrets as a table on a terminal, as lines of tab-separated columns elsewhere.
     pub(crate) fn list(&self, secrets: &[Secret], with_project: bool) -> Result<(), UiError> {
-        let text = if io::stdout().is_terminal() {
-            table::table(secrets, with_project, self.color_out)
-        } else {
-            table::lines(secrets, with_project)
-        };
-        self.text(&text)
+        self.table(table::of_secrets(secrets, with_project))
+    }
+
+    /// Prints rows of visible texts likewise.
+    pub(crate) fn rows<const N: usize>(&self, titles: [&'static str; N], rows: &[[String; N]]) -> Result<(), UiError> {
+        self.table(table::of_rows(titles, rows))
+    }
+
+    fn table(&self, columns: Vec<table::Column>) -> Result<(), UiError> {
+        let terminal = io::stdout().is_terminal();
+        self.text(&if terminal { table::table(columns, self.color_out) } else { table::lines(&columns) })
     }
 
     /// Says on stderr what was done.

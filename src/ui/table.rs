@@ -1,4 +1,4 @@
-//! Secrets as a table that fits the terminal, or as lines for a program.
+//! Rows as a table that fits the terminal, or as lines for a program.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use terminal_size::terminal_size;
@@ -15,7 +15,7 @@ const GAP: u16 = 2;
 /// A name is rather wrapped into this many columns than left out.
 const LEAST_NAME: usize = 12;
 
-struct Column {
+pub(super) struct Column {
     title: &'static str,
     cells: Vec<String>,
     /// Left out first where the terminal is narrow; 0 stays
@@ -28,7 +28,17 @@ impl Column {
     }
 }
 
-fn columns(secrets: &[Secret], with_project: bool) -> Vec<Column> {
+/// Columns of texts that are visible already, the first one kept on the narrowest terminal.
+pub(super) fn of_rows<const N: usize>(titles: [&'static str; N], rows: &[[String; N]]) -> Vec<Column> {
+    let column = |(at, rank): (usize, u8)| Column {
+        title: titles[at],
+        rank,
+        cells: rows.iter().map(|row| row[at].clone()).collect(),
+    };
+    (0..N).zip(0..).map(column).collect()
+}
+
+pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> {
     let column = |title, rank, cell: &dyn Fn(&Secret) -> String| Column {
         title,
         rank,
@@ -48,12 +58,12 @@ fn columns(secrets: &[Secret], with_project: bool) -> Vec<Column> {
 
 /// A table as wide as the terminal at most: columns that do not fit are left out, from the id to the hint; what is still
 /// too wide is wrapped.
-pub(super) fn table(secrets: &[Secret], with_project: bool, color: bool) -> String {
-    if secrets.is_empty() {
+pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
+    let rows = columns.first().map_or(0, |column| column.cells.len());
+    if rows == 0 {
         return String::new();
     }
     let width = terminal_size().map_or(USUAL_WIDTH, |(width, _)| usize::from(width.0)).max(10);
-    let mut columns = columns(secrets, with_project);
     columns.retain(|column| column.rank != 3 || column.cells.iter().any(|cell| !cell.is_empty()));
     let natural = |columns: &[Column]| columns.iter().map(|c| c.width() + usize::from(GAP)).sum::<usize>();
     while natural(&columns) > width + usize::from(GAP) {
@@ -72,7 +82,7 @@ pub(super) fn table(secrets: &[Secret], with_project: bool, color: bool) -> Stri
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX).saturating_add(GAP));
     table.set_header(columns.iter().map(|column| column.title));
-    for row in 0..secrets.len() {
+    for row in 0..rows {
         table.add_row(columns.iter().map(|column| column.cells[row].as_str()));
     }
     let fits = natural(&columns) <= width + usize::from(GAP);
@@ -95,11 +105,10 @@ pub(super) fn table(secrets: &[Secret], with_project: bool, color: bool) -> Stri
     out
 }
 
-/// One line a secret: tag, hint, updated, name, id, with tabs between them and no header.
-pub(super) fn lines(secrets: &[Secret], with_project: bool) -> String {
-    let columns = columns(secrets, with_project);
+/// One line a row, with tabs between its cells and no header.
+pub(super) fn lines(columns: &[Column]) -> String {
     let mut out = String::new();
-    for row in 0..secrets.len() {
+    for row in 0..columns.first().map_or(0, |column| column.cells.len()) {
         let cells: Vec<&str> = columns.iter().map(|column| column.cells[row].as_str()).collect();
         out += &cells.join("\t");
         out.push('\n');

@@ -224,6 +224,21 @@ pub struct Scope<'a> {
     project: &'a ProjectName,
 }
 
+impl Scope<'_> {
+    /// Opens every value, sorted by tag key, all from one state of the vault; an unknown project has none.
+    pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
+        let snapshot = self.vault.store.read()?;
+        let state = State::read(&*snapshot, &*self.vault.root)?;
+        let Some(project) = state.named(&*snapshot, self.project)? else { return Ok(Vec::new()) };
+        // First the records, all verified; then the values, which are read by other statements.
+        let mut found = Vec::new();
+        project.each(&*snapshot, |record| found.push(record))?;
+        found.sort_by_cached_key(|found| found.metadata.tag.key());
+        let open = |found: Found| Ok((found.metadata.tag, project.value(&*snapshot, &found.record)?));
+        found.into_iter().map(open).collect()
+    }
+}
+
 impl Reveal for Scope<'_> {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let snapshot = self.vault.store.read()?;

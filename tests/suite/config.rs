@@ -219,7 +219,8 @@ fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
         assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
         run.fails_with(5).stdout("").stderr(
             "error: no passphrase was given and there is no terminal to ask on\n\
-             hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE\n",
+             hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE\n\
+             hint: or unlock the vault for a while, where there is one: `secrets unlock`\n",
         );
     }
 }

@@ -48,6 +48,11 @@ fn man_pages_are_current() {
     check_no_others("man", &pages);
 }
 
+/// Commands for people: neither clap's own `help` nor what other commands start.
+fn visible(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set())
+}
+
 fn write_page(command: &clap::Command, by_hand: &str, pages: &mut Vec<PathBuf>) {
     let name = command.get_display_name().unwrap_or("secrets").to_owned();
     let source = format!("secrets {}", env!("CARGO_PKG_VERSION"));
@@ -58,7 +63,7 @@ fn write_page(command: &clap::Command, by_hand: &str, pages: &mut Vec<PathBuf>) 
     man.render_synopsis_section(&mut page).unwrap();
     man.render_description_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
-    let subcommands: Vec<_> = command.get_subcommands().filter(|sub| sub.get_name() != "help").collect();
+    let subcommands: Vec<_> = visible(command).collect();
     if !subcommands.is_empty() {
         man.render_subcommands_section(&mut page).unwrap();
     }
@@ -130,7 +135,7 @@ fn completions_are_current() {
 #[test]
 fn every_command_has_examples() {
     fn check(command: &clap::Command) {
-        for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        for subcommand in visible(command) {
             let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Example"), "`{}` shows none", subcommand.get_name());
             check(subcommand);

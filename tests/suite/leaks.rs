@@ -267,14 +267,18 @@ fn a_large_template_on_stdin_leaves_no_value_behind() {
 }
 
 #[test]
-fn no_other_program_is_ever_started() {
+fn only_these_files_start_programs() {
+    const STARTERS: [&str; 6] =
+        ["agent/client.rs", "run/child.rs", "run/files.rs", "run/monitor.rs", "run/supervise.rs", "src/scan.rs"];
     fn look(directory: &Path) {
         for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() {
                 look(&entry.path());
             } else {
                 let source = std::fs::read_to_string(entry.path()).unwrap();
-                assert!(!source.contains("process::Command"), "{}", entry.path().display());
+                let starts = source.contains("process::Command") || source.contains("process::{Child, Command");
+                let path = entry.path().display().to_string();
+                assert!(!starts || STARTERS.iter().any(|known| path.ends_with(known)), "{path}");
             }
         }
     }
@@ -333,7 +337,8 @@ fn a_running_instance_is_closed_to_other_processes_of_its_user() {
     child.wait().unwrap();
     assert!(!open, "memory and environment can be read");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
+    // The soft limit counts; the hard one stays, so that `run` can give programs back what was theirs.
+    assert_eq!(core.split_whitespace().nth(4), Some("0"));
     // Another program of the same user is open: the question was the right one.
     let mut sleeper = as_nobody(Path::new("sleep")).arg("30").spawn().unwrap();
     std::thread::sleep(Duration::from_millis(200));

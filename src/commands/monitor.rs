@@ -1,0 +1,19 @@
+//! `secrets monitor`: the process between `run` and a program on a pseudo-terminal. Not for people.
+
+use std::ffi::OsString;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::run::monitor;
+
+/// Lead a program's session on a pseudo-terminal; started by `secrets run`
+#[derive(clap::Args)]
+pub(crate) struct MonitorArgs {
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(args: &MonitorArgs, _: &Context) -> Result<u8, Error> {
+    monitor(&args.command).map_err(|error| Error::from(error).in_run())
+}

@@ -1,0 +1,46 @@
+//! `secrets redact`: copies a stream with the project's values masked.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::run::warn_of_short;
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::run::mask_stream;
+use crate::ui::{UiError, raw};
+
+const EXAMPLES: &str = "\
+Examples:
+  tail -f app.log | secrets redact
+  secrets redact build.log > build.public.log
+  kubectl logs -f deploy/web | secrets redact --project web";
+
+/// Copy a stream with secret values masked
+///
+/// Every value of the project is looked for as it is and in the forms in which programs print it: escaped for JSON, a
+/// shell or a URL, in hex, in base64. It shows as \u{2039}my-secret\u{203a}. Nothing is held back for longer than a moment.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RedactArgs {
+    /// What to copy; `-` or none is stdin
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
+    let failed = |what: &str, source| Error::new(Kind::Failure, format!("cannot read {what}: {source}"));
+    let [input, output, _] = raw::streams().map_err(|source| failed("stdin", source))?;
+    let input = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
+        Some(path) => File::open(path).map_err(|source| failed(&format!("`{}`", path.display()), source))?.into(),
+        None => input,
+    };
+    let vault = cx.unlock()?;
+    let values = vault.scope(cx.project()?).reveal_all()?;
+    drop(vault);
+    warn_of_short(&values, cx);
+    mask_stream(input, output, values).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => UiError::Stdout(error).into(),
+        _ => failed("it", error),
+    })
+}

@@ -1,0 +1,492 @@
+//! `secrets run`: runs a program with secrets in its environment, their values masked in its output.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use clap_complete::ArgValueCompleter;
+
+use crate::completion;
+use crate::config::Environment;
+use crate::context::Context;
+use crate::dotenv;
+use crate::error::{self, Error, Kind};
+use crate::model::{ProjectName, SecretBytes, SecretValue, Tag, TagKey};
+use crate::run::{Job, PrivateFiles, Streams, become_program, run as run_job, variables};
+use crate::template::grammar::Grammar;
+use crate::template::{Plan, Template};
+use crate::ui::escape::visible;
+use crate::ui::{input, raw};
+use crate::vault::{Reveal, Revealed, VaultError};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets run -- npm start                            every secret of the project as TAG_KEY
+  secrets run --only database-url -- psql             just this one, as DATABASE_URL
+  secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db.example.org
+  secrets run --env-file app.env -- ./server          lines NAME=TEMPLATE
+  secrets run --file KEYFILE=tls-key -- sh -c 'openssl rsa -check -noout -in \"$KEYFILE\"'
+  secrets run --stdin registry-token -- docker login --password-stdin
+  secrets run --dry-run                               names, and where each comes from
+
+What the program prints is masked: a value shows as \u{2039}my-secret\u{203a}. An argument never holds a secret, as every process
+can see it: let a shell that is run this way expand a variable.";
+
+/// Run a program with secrets in its environment, masked in its output
+///
+/// Without --only, --env, --env-file, --file and --stdin the program gets every secret of the project, under its tag in
+/// upper case; with any of them, just what they name. Variables that are set already and hold a placeholder are
+/// expanded. The program's exit code is passed through (128+n for a signal); 125 is a failure of our own, 126 and 127
+/// say that the program could not be run or found.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES, override_usage = "secrets run [OPTIONS] -- CMD [ARGS]...")]
+pub(crate) struct RunArgs {
+    /// Only these secrets, each as its tag in upper case
+    #[arg(long, value_name = "TAG,...", value_delimiter = ',', add = ArgValueCompleter::new(completion::tags_with_commas))]
+    only: Vec<Tag>,
+    /// Set a variable from a template
+    #[arg(long, value_name = "NAME=TEMPLATE")]
+    env: Vec<OsString>,
+    /// Set variables from a dotenv file whose values are templates
+    #[arg(long = "env-file", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    env_files: Vec<PathBuf>,
+    /// Put a value into a private file while the program runs, its path into a variable
+    #[arg(long = "file", value_name = "NAME=TAG", add = ArgValueCompleter::new(completion::tag_of_variable))]
+    files: Vec<String>,
+    /// Give a value to the program as its stdin
+    #[arg(long, value_name = "TAG", add = ArgValueCompleter::new(completion::tags))]
+    stdin: Option<Tag>,
+    /// Pass on nothing of our own environment but what tells who and where one is: PATH, HOME, TERM, LANG and the like
+    #[arg(long)]
+    clean_env: bool,
+    /// Do not mask values in the program's output
+    #[arg(long)]
+    no_mask: bool,
+    /// List the variables and where each comes from, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The program and its arguments
+    #[arg(
+        trailing_var_arg = true,
+        required_unless_present = "dry_run",
+        value_name = "CMD",
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(args: RunArgs, cx: &Context) -> Result<u8, Error> {
+    run_program(args, cx).map_err(Error::in_run)
+}
+
+fn run_program(args: RunArgs, cx: &Context) -> Result<u8, Error> {
+    refuse_placeholders(&args.command)?;
+    let requests = Requests::new(&args, cx)?;
+    let opened = requests.open(cx)?;
+    let mut variables = requests.variables(&opened, cx)?;
+    let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
+    if args.dry_run {
+        return list(&variables, args.stdin.as_ref(), cx).map(|()| 0);
+    }
+    let stdin = args.stdin.as_ref().map(|tag| opened.value(tag)).transpose()?;
+    let left_out = variables.left_out;
+    let environment = variables.all.into_iter().map(|variable| (variable.name, variable.value)).collect();
+    if args.no_mask && files.is_none() && stdin.is_none() {
+        return Err(become_program(&args.command, environment).into());
+    }
+    let masked = if args.no_mask { None } else { Some(opened.masked(&left_out, cx)) };
+    let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
+    let job = Job { command: args.command, environment, stdin, masked, executable: Environment::executable() };
+    Ok(run_job(job, &Streams { input, output, errors })?)
+}
+
+/// An argument is seen by every process of the machine.
+fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
+    for (number, argument) in command.iter().enumerate() {
+        let mut template = Template::from_text("an argument", argument.as_bytes().to_vec());
+        let plan = Plan::new(&mut template, Grammar::default())?;
+        if let Some(tag) = plan.tags().first() {
+            let name = variables::name_of(tag);
+            let message = format!(
+                "argument {number} of the program holds a placeholder for `{tag}`, and every process can see arguments"
+            );
+            return Err(Error::new(Kind::Refused, message).hint(format!(
+                "let a shell expand it: secrets run --only {tag} -- sh -c 'CMD \"${name}\"'; or give it with `--file` or `--stdin`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A variable that is to be set from a template.
+struct Assignment {
+    name: OsString,
+    text: Vec<u8>,
+    /// As messages name it
+    place: String,
+    /// As `--dry-run` names it
+    source: String,
+    tags: Vec<Tag>,
+}
+
+impl Assignment {
+    fn new(name: OsString, text: Vec<u8>, place: &str, source: &str) -> Result<Self, Error> {
+        let mut template = Template::from_text(place, text.clone());
+        let plan = Plan::new(&mut template, Grammar::default())?;
+        if let Some(findings) = plan.malformed(&mut template)? {
+            return Err(error::malformed(&findings, place));
+        }
+        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags: plan.tags() })
+    }
+
+    fn of_tag(tag: &Tag, source: &str) -> Result<Self, Error> {
+        let text = format!("{{{{ secrets.{tag} }}}}");
+        Self::new(variables::name_of(tag).into(), text.into_bytes(), source, source)
+    }
+}
+
+/// What the command line, its files and our environment ask for.
+struct Requests<'a> {
+    args: &'a RunArgs,
+    /// Ours, without what holds placeholders
+    plain: Vec<(OsString, OsString)>,
+    assignments: Vec<Assignment>,
+    files: Vec<(String, Tag)>,
+    /// Every secret of the project, as nothing says otherwise
+    all: bool,
+}
+
+impl<'a> Requests<'a> {
+    fn new(args: &'a RunArgs, cx: &Context) -> Result<Self, Error> {
+        let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
+        let all = !named && args.files.is_empty() && args.stdin.is_none();
+        let mut requests = Self { args, plain: Vec::new(), assignments: Vec::new(), files: Vec::new(), all };
+        requests.inherit(cx)?;
+        for tag in &args.only {
+            let name = variables::name_of(tag);
+            settable(&name, "--only", false)?;
+            requests.assignments.push(Assignment::of_tag(tag, "--only")?);
+        }
+        for path in &args.env_files {
+            requests.env_file(path)?;
+        }
+        for text in &args.env {
+            let (name, template) = split(text.as_bytes(), "--env NAME=TEMPLATE")?;
+            settable(name, "--env", true)?;
+            let place = format!("--env {name}");
+            requests.assignments.push(Assignment::new(name.into(), template.to_vec(), &place, "--env")?);
+        }
+        for text in &args.files {
+            let (name, tag) = split(text.as_bytes(), "--file NAME=TAG")?;
+            settable(name, "--file", false)?;
+            let tag = std::str::from_utf8(tag).ok().and_then(|tag| Tag::parse(tag).ok());
+            let tag = tag.ok_or_else(|| Error::usage("`--file NAME=TAG` needs the tag of a secret"))?;
+            requests.files.push((name.to_owned(), tag));
+        }
+        Ok(requests)
+    }
+
+    /// Our own environment: what unlocks vaults stays here, what holds a placeholder is expanded.
+    fn inherit(&mut self, cx: &Context) -> Result<(), Error> {
+        let inherited = Environment::inherited().into_iter().filter(|(name, _)| !variables::is_ours(name));
+        for (name, value) in inherited.filter(|(name, _)| !self.args.clean_env || variables::is_kept(name)) {
+            if memchr::memmem::find(value.as_bytes(), b"{{").is_none() {
+                self.plain.push((name, value));
+                continue;
+            }
+            let shown = name.to_string_lossy().into_owned();
+            let place = format!("environment {shown}");
+            let assignment = Assignment::new(name.clone(), value.as_bytes().to_vec(), &place, "environment")?;
+            if assignment.tags.is_empty() {
+                self.plain.push((name, value));
+            } else if variables::steers(&shown) {
+                cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
+                self.plain.push((name, value));
+            } else {
+                self.assignments.push(assignment);
+            }
+        }
+        Ok(())
+    }
+
+    fn env_file(&mut self, path: &std::path::Path) -> Result<(), Error> {
+        const MOST: usize = 64 * 1024 * 1024;
+        let shown = path.display().to_string();
+        let failed = |source| Error::new(Kind::Failure, format!("cannot read `{shown}`: {source}"));
+        let (text, _) = input::file(path, MOST).map_err(failed)?;
+        let wrong =
+            |error: dotenv::DotenvError| Error::usage(format!("{shown}:{}:{}: {error}", error.line, error.column));
+        for entry in dotenv::parse(text.expose()).map_err(wrong)? {
+            let place = format!("{shown}:{} {}", entry.line, entry.name);
+            allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
+            let source = format!("{shown}:{}", entry.line);
+            let value = entry.value.expose().to_vec();
+            self.assignments.push(Assignment::new(entry.name.into(), value, &place, &source)?);
+        }
+        Ok(())
+    }
+
+    /// Opens what is asked for, all from one state of the vault; no vault where nothing is.
+    fn open(&self, cx: &Context) -> Result<Opened, Error> {
+        let mut wanted: Vec<Tag> = self.assignments.iter().flat_map(|assignment| assignment.tags.clone()).collect();
+        wanted.extend(self.files.iter().map(|(_, tag)| tag.clone()));
+        wanted.extend(self.args.stdin.clone());
+        let project = cx.project()?;
+        let mut opened =
+            Opened { project: project.clone(), values: Vec::new(), places: HashMap::new(), missing: HashMap::new() };
+        if wanted.is_empty() && !self.all {
+            return Ok(opened);
+        }
+        // Not kept in the context: the program may run for days.
+        let vault = cx.unlock()?;
+        let scope = vault.scope(project);
+        if self.all {
+            scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
+        }
+        wanted.retain(|tag| !opened.places.contains_key(&tag.key()));
+        for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
+            match revealed {
+                Revealed::Value(value) => opened.put(tag.clone(), value),
+                Revealed::Missing { nearest } => drop(opened.missing.insert(tag.key(), nearest)),
+            }
+        }
+        Ok(opened)
+    }
+
+    /// The program's environment, what was named last winning.
+    fn variables(&self, opened: &Opened, cx: &Context) -> Result<Variables, Error> {
+        let mut variables = Variables::default();
+        for (name, value) in &self.plain {
+            variables.set(name.clone(), value.clone(), None, Vec::new());
+        }
+        if self.all {
+            for (tag, value) in &opened.values {
+                let name = variables::name_of(tag);
+                match unfit(&name, value.expose()) {
+                    Some(why) => {
+                        cx.ui.warn(&format!("`{tag}` is left out: {why}"));
+                        variables.left_out.insert(tag.key());
+                    }
+                    None => {
+                        let bytes = OsString::from_vec(value.expose().to_vec());
+                        variables.set(name.into(), bytes, Some("project"), vec![tag.to_string()]);
+                    }
+                }
+            }
+        }
+        for assignment in &self.assignments {
+            let value = assignment.expand(opened)?;
+            let shown = assignment.name.to_string_lossy();
+            if value.expose().contains(&0) {
+                return Err(Error::usage(format!("`{shown}` cannot be set: its value has a NUL byte"))
+                    .hint("give it with `--file NAME=TAG`"));
+            }
+            let tags = assignment.tags.iter().map(ToString::to_string).collect();
+            let value = OsString::from_vec(value.expose().to_vec());
+            variables.set(assignment.name.clone(), value, Some(&assignment.source), tags);
+        }
+        Ok(variables)
+    }
+
+    /// Writes the private files, and their paths into variables.
+    fn files(
+        &self,
+        opened: &Opened,
+        variables: &mut Variables,
+        dry_run: bool,
+        cx: &Context,
+    ) -> Result<Option<PrivateFiles>, Error> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        let failed = |source| Error::new(Kind::Failure, format!("cannot make a private file: {source}"));
+        let files = if dry_run {
+            None
+        } else {
+            let place = cx.new_agent_place()?;
+            Some(PrivateFiles::new(place.directory(), &Environment::executable()).map_err(failed)?)
+        };
+        for (name, tag) in &self.files {
+            let value = opened.value(tag)?;
+            let path = files.as_ref().map(|files| files.put(tag, &value)).transpose().map_err(failed)?;
+            variables.set(name.into(), path.unwrap_or_default().into(), Some("--file"), vec![tag.to_string()]);
+        }
+        Ok(files)
+    }
+}
+
+impl Assignment {
+    fn expand(&self, opened: &Opened) -> Result<SecretBytes, Error> {
+        let mut template = Template::from_text(&self.place, self.text.clone());
+        let plan = Plan::new(&mut template, Grammar::default())?;
+        let resolved = plan.resolve(opened)?;
+        if let Some(findings) = resolved.unknown(&mut template)? {
+            return Err(error::unknown(&findings, template.name(), &opened.project));
+        }
+        let mut value = SecretBytes::with_capacity(256);
+        let failed = |_| Error::new(Kind::Failure, format!("cannot expand {}", self.place));
+        resolved.expand(&mut template, &mut value).map_err(failed)?;
+        Ok(value)
+    }
+}
+
+/// Values that were opened, and tags that name none.
+struct Opened {
+    project: ProjectName,
+    values: Vec<(Tag, SecretValue)>,
+    places: HashMap<TagKey, usize>,
+    missing: HashMap<TagKey, Option<Tag>>,
+}
+
+impl Opened {
+    fn put(&mut self, tag: Tag, value: SecretValue) {
+        self.places.insert(tag.key(), self.values.len());
+        self.values.push((tag, value));
+    }
+
+    fn value(&self, tag: &Tag) -> Result<SecretValue, Error> {
+        match self.places.get(&tag.key()) {
+            Some(at) => Ok(self.values[*at].1.duplicate()),
+            None => {
+                let nearest = self.missing.get(&tag.key()).cloned().flatten();
+                let wanted = crate::model::SecretRef::Tag(tag.clone());
+                Err(VaultError::NoSecret { wanted, project: self.project.clone(), nearest }.into())
+            }
+        }
+    }
+
+    /// What must not be in the output; short values are in it all the same.
+    fn masked(mut self, left_out: &HashSet<TagKey>, cx: &Context) -> Vec<(Tag, SecretValue)> {
+        self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
+        warn_of_short(&self.values, cx);
+        self.values
+    }
+}
+
+/// Says which values are too short to be masked or found.
+pub(super) fn warn_of_short(values: &[(Tag, SecretValue)], cx: &Context) {
+    let is_short = |value: &SecretValue| (1..crate::mask::Needles::SHORTEST).contains(&value.expose().len());
+    let short: Vec<String> =
+        values.iter().filter(|(_, value)| is_short(value)).map(|(tag, _)| format!("`{tag}`")).collect();
+    if !short.is_empty() {
+        cx.ui.warn(&format!("values under 8 bytes are not masked: {}", short.join(", ")));
+    }
+}
+
+impl Reveal for Opened {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
+            Some(at) => Revealed::Value(self.values[*at].1.duplicate()),
+            None => Revealed::Missing { nearest: self.missing.get(&tag.key()).cloned().flatten() },
+        };
+        Ok(tags.iter().map(reveal).collect())
+    }
+}
+
+struct Variable {
+    name: OsString,
+    value: OsString,
+    /// Where it comes from; `None` for what is passed on
+    source: Option<String>,
+    tags: Vec<String>,
+}
+
+#[derive(Default)]
+struct Variables {
+    all: Vec<Variable>,
+    /// Tags that were opened and not given to the program
+    left_out: HashSet<TagKey>,
+}
+
+impl Variables {
+    fn set(&mut self, name: OsString, value: OsString, source: Option<&str>, tags: Vec<String>) {
+        self.all.retain(|other| other.name != name);
+        self.all.push(Variable { name, value, source: source.map(str::to_owned), tags });
+    }
+}
+
+/// `NAME=REST`. The rest is not repeated in the error: it may be a value.
+fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]), Error> {
+    let at = memchr::memchr(b'=', text).ok_or_else(|| Error::usage(format!("`{form}` needs a name and a `=`")))?;
+    let name = std::str::from_utf8(&text[..at]).ok().filter(|name| variables::is_name(name));
+    let name = name.ok_or_else(|| {
+        Error::usage(format!("`{form}` needs the name of a variable: letters, digits and `_`, no digit first"))
+    })?;
+    Ok((name, &text[at + 1..]))
+}
+
+/// Refuses what shells could not use, and what is not [`allowed`].
+fn settable(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
+    if !variables::is_name(name) {
+        return Err(Error::usage(format!("{place}: `{}` is no name of a variable", visible(name)))
+            .hint("name one with `--env NAME='{{ secrets.TAG }}'`"));
+    }
+    allowed(name, place, explicit)
+}
+
+/// Refuses names that may not be set, or not this way.
+fn allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
+    if variables::is_ours(OsStr::new(name)) {
+        return Err(Error::new(Kind::Refused, format!("{place}: `{name}` is never given to a program")));
+    }
+    if !explicit && variables::steers(name) {
+        let message = format!("{place}: `{name}` steers programs, so it is set only by an explicit `--env`");
+        return Err(Error::new(Kind::Refused, message).hint(format!("if you mean it: --env {name}=TEMPLATE")));
+    }
+    Ok(())
+}
+
+/// Why a secret is not among the variables that nobody named.
+fn unfit(name: &str, value: &[u8]) -> Option<&'static str> {
+    if variables::is_ours(OsStr::new(name)) {
+        Some("its variable is never given to a program")
+    } else if !variables::is_name(name) {
+        Some("its tag makes no name of a variable; `--env NAME=TEMPLATE` gives it one")
+    } else if variables::steers(name) {
+        Some("its variable steers programs, so only an explicit `--env` sets it")
+    } else if value.contains(&0) {
+        Some("its value has a NUL byte; `--file NAME=TAG` takes it")
+    } else {
+        None
+    }
+}
+
+#[derive(Serialize)]
+struct VariableJson<'a> {
+    name: String,
+    source: &'a str,
+    secrets: &'a [String],
+}
+
+#[derive(Serialize)]
+struct DryRunJson<'a> {
+    variables: Vec<VariableJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdin: Option<String>,
+}
+
+/// Prints what would be set, sorted by name: no value.
+fn list(variables: &Variables, stdin: Option<&Tag>, cx: &Context) -> Result<(), Error> {
+    let mut set: Vec<VariableJson<'_>> = Vec::new();
+    for variable in &variables.all {
+        if let Some(source) = &variable.source {
+            set.push(VariableJson {
+                name: variable.name.to_string_lossy().into_owned(),
+                source,
+                secrets: &variable.tags,
+            });
+        }
+    }
+    set.sort_by(|a, b| a.name.cmp(&b.name));
+    let stdin = stdin.map(ToString::to_string);
+    if cx.ui.is_json() {
+        return Ok(cx.ui.json(&DryRunJson { variables: set, stdin })?);
+    }
+    let mut rows: Vec<[String; 3]> =
+        set.iter().map(|row| [visible(&row.name), visible(row.source), row.secrets.join(", ")]).collect();
+    rows.extend(stdin.map(|tag| ["(stdin)".to_owned(), "--stdin".to_owned(), tag]));
+    Ok(cx.ui.rows(["VARIABLE", "FROM", "SECRETS"], &rows)?)
+}

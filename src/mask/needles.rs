@@ -1,0 +1,115 @@
+//! The needles of a set of secrets: every form of every value, ready to be looked for. They are never shown.
+
+use super::automaton::Automaton;
+use super::forms;
+use super::skip::Skip;
+use crate::model::{SecretBytes, Tag};
+
+/// How a value may stand in a stream, in the order of precedence where two forms are the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Form {
+    /// As it is, or as a terminal writes its newlines
+    Raw,
+    /// One line of it, or it without the white space around it
+    Line,
+    /// The inside of a JSON string
+    Json,
+    /// Quoted or escaped for a shell
+    Shell,
+    /// Percent-encoded
+    Url,
+    /// Hexadecimal
+    Hex,
+    /// Base64 in either alphabet, at any place in the encoded data
+    Base64,
+}
+
+impl Form {
+    /// The name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Line => "line",
+            Self::Json => "json",
+            Self::Shell => "shell",
+            Self::Url => "url",
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+        }
+    }
+}
+
+/// What is looked for: an automaton over all forms of all values, which is wiped when dropped.
+///
+/// It takes about ten bytes of memory for each byte of each form; a value has some fifteen to fifty times its
+/// length in forms.
+pub struct Needles {
+    pub(super) automaton: Automaton,
+    pub(super) skip: Skip,
+    /// By the number that the automaton has for it
+    list: Vec<Needle>,
+    tags: Vec<Tag>,
+    short: Vec<Tag>,
+}
+
+/// One needle, without its bytes.
+struct Needle {
+    length: u64,
+    /// Index of its tag
+    tag: usize,
+    form: Form,
+}
+
+/// A needle while the automaton is built.
+struct Text {
+    bytes: SecretBytes,
+    tag: usize,
+    form: Form,
+}
+
+impl Needles {
+    /// Fewest bytes of a needle; what is shorter stands in streams by chance.
+    pub const SHORTEST: usize = 8;
+
+    /// Takes the secrets in the order in which they win where two have the same bytes in some form.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a Tag, &'a [u8])>) -> Self {
+        let (mut tags, mut short, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        for (tag, value) in secrets {
+            if value.len() < Self::SHORTEST {
+                short.push(tag.clone());
+                continue;
+            }
+            forms::each(value, |form, bytes| texts.push(Text { bytes, tag: tags.len(), form }));
+            tags.push(tag.clone());
+        }
+        // Of equal needles the first tag's first form stays.
+        let place = |text: &Text| (text.tag, text.form);
+        texts.sort_unstable_by(|a, b| a.bytes.expose().cmp(b.bytes.expose()).then_with(|| place(a).cmp(&place(b))));
+        texts.dedup_by(|later, first| later.bytes.expose() == first.bytes.expose());
+        let bytes: Vec<&[u8]> = texts.iter().map(|text| text.bytes.expose()).collect();
+        let (automaton, skip) = (Automaton::new(&bytes), Skip::new(&bytes));
+        let needle = |text: &Text| Needle { length: text.bytes.len() as u64, tag: text.tag, form: text.form };
+        Self { automaton, skip, list: texts.iter().map(needle).collect(), tags, short }
+    }
+
+    /// Tags of the values that are too short to be looked for.
+    pub fn short(&self) -> &[Tag] {
+        &self.short
+    }
+
+    /// True where nothing is looked for.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Length of a needle that the automaton named.
+    pub(super) fn length(&self, needle: u32) -> u64 {
+        self.list[needle as usize].length
+    }
+
+    /// Whose value a needle is, and in which form.
+    pub(super) fn origin(&self, needle: u32) -> (&Tag, Form) {
+        let needle = &self.list[needle as usize];
+        (&self.tags[needle.tag], needle.form)
+    }
+}

@@ -1,0 +1,62 @@
+//! Where a needle may begin: a table of hashes that passes over most of a stream. It never misses one.
+
+use crate::model::SecretBytes;
+
+/// Bits of a hash: 32 KiB of table stay in the processor's first cache.
+const BITS: u32 = 15;
+const SIZE: usize = 1 << BITS;
+
+/// Bytes of a needle that the table knows: windows of four bytes at its first five places. Any five places in a row
+/// have one that is looked at.
+pub(super) const KNOWN: usize = 8;
+const PLACES: usize = 5;
+
+/// For each hash of four bytes, a bit for each place in a needle where such bytes may stand.
+pub(super) struct Skip(SecretBytes);
+
+impl Skip {
+    /// Takes needles of eight bytes or more.
+    pub(super) fn new(needles: &[&[u8]]) -> Self {
+        let mut table = SecretBytes::zeroed(SIZE);
+        for needle in needles {
+            for (place, window) in needle.windows(4).take(PLACES).enumerate() {
+                let [a, b, c, d] = *window else { continue };
+                table.expose_mut()[hash(u32::from_le_bytes([a, b, c, d]))] |= 1 << place;
+            }
+        }
+        Self(table)
+    }
+
+    /// The first place at or behind `from` where a needle may begin, seeing what is there of it. Where fewer than
+    /// [`KNOWN`] bytes are left, that is the next.
+    pub(super) fn next(&self, bytes: &[u8], mut from: usize) -> usize {
+        let Ok(table) = <&[u8; SIZE]>::try_from(self.0.expose()) else { return from };
+        while let Some((_, middle)) = windows(bytes, from) {
+            let places = table[hash(middle)];
+            if places != 0 {
+                let mut starts =
+                    (0..PLACES).rev().filter(|place| places >> place & 1 == 1).map(|place| from + 4 - place);
+                if let Some(start) = starts.find(|start| may_begin(table, bytes, *start)) {
+                    return start;
+                }
+            }
+            from += PLACES;
+        }
+        from
+    }
+}
+
+fn may_begin(table: &[u8; SIZE], bytes: &[u8], start: usize) -> bool {
+    windows(bytes, start)
+        .is_none_or(|(first, middle)| table[hash(first)] & 1 != 0 && table[hash(middle)] >> (PLACES - 1) & 1 != 0)
+}
+
+/// The two windows of four bytes from a place on.
+fn windows(bytes: &[u8], from: usize) -> Option<(u32, u32)> {
+    let [first, middle] = bytes.get(from..)?.first_chunk::<KNOWN>()?.as_chunks().0 else { return None };
+    Some((u32::from_le_bytes(*first), u32::from_le_bytes(*middle)))
+}
+
+fn hash(window: u32) -> usize {
+    (window.wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize
+}

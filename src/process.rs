@@ -1,0 +1,74 @@
+//! This process: hardened before anything secret is in its memory, as it was for the programs that it starts, and cut
+//! off from its caller where it is to live on its own.
+#![allow(unsafe_code)] // to close descriptors that were inherited, one must take them by number
+
+use std::fs;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask};
+
+/// What hardening took away.
+struct Before {
+    umask: Mode,
+    core: Rlimit,
+}
+
+static BEFORE: OnceLock<Before> = OnceLock::new();
+
+const PRIVATE: Mode = Mode::from_raw_mode(0o077);
+
+/// No core dumps, no tracing by the same user, new files for us alone.
+pub(crate) fn harden() {
+    let before = Before { umask: umask(PRIVATE), core: getrlimit(Resource::Core) };
+    no_core(before.core);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let _ = BEFORE.set(before);
+}
+
+fn no_core(limit: Rlimit) {
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+}
+
+/// Starts a program under the mask and the limit that we were started with: they are its caller's, not ours. That this
+/// process leaves no core all the same, the system knows by other means.
+pub(crate) fn as_before<T>(start: impl FnOnce() -> T) -> T {
+    let Some(before) = BEFORE.get() else { return start() };
+    umask(before.umask);
+    let _ = setrlimit(Resource::Core, before.core);
+    let outcome = start();
+    umask(PRIVATE);
+    no_core(before.core);
+    outcome
+}
+
+/// Leaves everything behind: session, terminal, directory, descriptors. To be called before the process opens anything;
+/// the environment was left behind by whoever started it.
+pub(crate) fn detach(name: &std::ffi::CStr) -> io::Result<()> {
+    // It fails where the process leads a group already, as under a test's `setsid`: then it is alone as well.
+    let _ = setsid();
+    chdir("/")?;
+    close_inherited();
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::set_name(name);
+    Ok(())
+}
+
+/// Closes all but the three standard descriptors: one left open would keep a pipeline of the first caller waiting.
+fn close_inherited() {
+    let Ok(entries) = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")) else { return };
+    let open: Vec<RawFd> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|number| *number > 2 && is_open(*number)) {
+        // SAFETY: nothing in this process owns a descriptor past the standard ones yet: it has opened none, and the
+        // directory's own was closed above, which `is_open` sees.
+        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    }
+}
+
+fn is_open(descriptor: RawFd) -> bool {
+    fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
+        || fs::symlink_metadata(format!("/dev/fd/{descriptor}")).is_ok()
+}

@@ -1,0 +1,88 @@
+//! Running a program with secrets: its environment, its files, its streams with values masked, its signals.
+//!
+//! * `variables`: which names may be set, and what is left of our own environment
+//! * `files`: values in private files for as long as the program lives
+//! * `child`: between fork and exec
+//! * `signals`: which came, and from whom
+//! * `stream`: one output on its way through the mask
+//! * `terminal`: pseudo-terminals, and the real one made raw
+//! * `monitor`: the process between us and the program on a pseudo-terminal
+//! * `supervise`: the loop that holds it all together
+//!
+//! No shell stands between: arguments arrive as they were given. A value is in the program's environment, files or stdin,
+//! and never in its arguments.
+
+mod child;
+mod files;
+mod monitor;
+mod signals;
+mod stream;
+mod supervise;
+mod terminal;
+pub mod variables;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+pub use files::{PrivateFiles, guard};
+pub use monitor::monitor;
+pub use stream::mask_stream;
+pub use supervise::{become_program, run};
+
+use crate::model::{SecretValue, Tag};
+
+/// A program to be run.
+pub struct Job {
+    /// The program and its arguments
+    pub command: Vec<OsString>,
+    /// Its whole environment
+    pub environment: Vec<(OsString, OsString)>,
+    /// What it finds on stdin instead of ours
+    pub stdin: Option<SecretValue>,
+    /// What must not be in its output; `None` where nothing is masked
+    pub masked: Option<Vec<(Tag, SecretValue)>>,
+    /// This program, for the process between
+    pub executable: PathBuf,
+}
+
+/// Our three streams.
+pub struct Streams {
+    /// Where input comes from
+    pub input: OwnedFd,
+    /// Where output goes
+    pub output: OwnedFd,
+    /// Where errors go
+    pub errors: OwnedFd,
+}
+
+/// Why a program was not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no such program
+    #[error("there is no program `{0}`")]
+    NotFound(String),
+    /// It is there and cannot be run
+    #[error("cannot run `{name}`: {source}")]
+    NotExecutable {
+        /// As it was named
+        name: String,
+        /// The system's word
+        source: io::Error,
+    },
+    /// The system failed
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// "make a pseudo-terminal"
+        action: &'static str,
+        /// Its word
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    fn io<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { action, source: source.into() }
+    }
+}

@@ -1,0 +1,83 @@
+//! Signals that are passed on to the program: which came, and whether a terminal sent them.
+//!
+//! What was ignored when we were started stays ignored, for the program too: `nohup` works.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use rustix::process::Signal;
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
+
+use crate::signals::Hold;
+
+/// What is passed on, and SIGCHLD.
+const SIGNALS: [Signal; 10] = [
+    Signal::CHILD,
+    Signal::INT,
+    Signal::TERM,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::WINCH,
+    Signal::TSTP,
+    Signal::CONT,
+    Signal::USR1,
+    Signal::USR2,
+];
+
+/// A signal that came.
+pub(super) struct Came {
+    pub(super) signal: Signal,
+    /// By the kernel, as a terminal does: the whole process group has it
+    pub(super) by_kernel: bool,
+}
+
+/// As long as it lives, these signals come to us.
+pub(super) struct Signals {
+    delivery: SignalDelivery<UnixStream, WithOrigin>,
+    hold: Hold,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        let ignored = ignored();
+        let wanted = SIGNALS.iter().map(|signal| signal.as_raw());
+        let wanted: Vec<i32> = wanted.filter(|number| ignored & (1 << (number - 1)) == 0).collect();
+        // An earlier prompt's handlers would end us.
+        let hold = Hold::new()?;
+        let (read, write) = UnixStream::pair()?;
+        Ok(Self { delivery: SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?, hold })
+    }
+
+    /// Becomes readable when one comes.
+    pub(super) fn came(&self) -> &UnixStream {
+        self.delivery.get_read()
+    }
+
+    /// Those that came since the last time.
+    pub(super) fn take(&mut self) -> Vec<Came> {
+        self.hold.take();
+        let origins = self.delivery.pending();
+        let came = |origin: signal_hook::low_level::siginfo::Origin| {
+            let signal = Signal::from_named_raw(origin.signal)?;
+            Some(Came { signal, by_kernel: matches!(origin.cause, Cause::Kernel) })
+        };
+        origins.filter_map(came).collect()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // They were the program's.
+        self.hold.take();
+    }
+}
+
+/// The set of signals that are ignored, a bit each.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,228 @@
+//! One output on its way through the mask: what came is masked, queued, and written when it can be.
+//!
+//! A prefix of a value waits for the rest at most 40 ms of silence. What is queued is wiped.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::io::Errno;
+use rustix::termios::isatty;
+
+use crate::mask::{Masker, Match, Needles, Sink};
+use crate::model::{SecretBytes, SecretValue, Tag};
+
+/// Read at one time.
+const PIECE: usize = 64 * 1024;
+/// Written at one time to what may not take it all: a pipe that is ready takes as much without blocking.
+const SAFE: usize = 4096;
+/// More than a pipe or a pseudo-terminal holds.
+const PIPE: usize = 128 * 1024;
+/// How long a held-back prefix waits for the next byte.
+const SILENCE: Duration = Duration::from_millis(40);
+
+/// The values to be masked, made into needles when the first output comes: most programs that print nothing cost
+/// nothing.
+pub(super) struct Mask {
+    values: Vec<(Tag, SecretValue)>,
+    needles: OnceLock<Arc<Needles>>,
+}
+
+impl Mask {
+    pub(super) fn new(values: Vec<(Tag, SecretValue)>) -> Arc<Self> {
+        Arc::new(Self { values, needles: OnceLock::new() })
+    }
+
+    fn needles(&self) -> Arc<Needles> {
+        let made = || Arc::new(Needles::new(self.values.iter().map(|(tag, value)| (tag, value.expose()))));
+        Arc::clone(self.needles.get_or_init(made))
+    }
+}
+
+/// Bytes that wait to be written; `‹tag›` stands where a value was.
+struct Queue {
+    bytes: SecretBytes,
+    written: usize,
+    /// The region that was masked last: where it ended, and whose it was
+    last: Option<(u64, Tag)>,
+}
+
+impl Sink for Queue {
+    type Error = std::convert::Infallible;
+
+    fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.bytes.extend(bytes);
+        Ok(())
+    }
+
+    fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
+        // A region that grew after it had been let out is still the same one.
+        let goes_on = self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
+        if !goes_on {
+            self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
+        }
+        self.last = Some((found.end, found.tag.clone()));
+        Ok(())
+    }
+}
+
+/// What became of a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// There may be more
+    Open,
+    /// Nothing more comes, and all that came was written
+    Ended,
+    /// Whoever read it went away
+    Broken,
+}
+
+pub(super) struct Stream {
+    from: OwnedFd,
+    to: OwnedFd,
+    mask: Arc<Mask>,
+    masker: Option<Masker<Arc<Needles>>>,
+    queue: Queue,
+    piece: SecretBytes,
+    /// It may not take all that is written: a write would wait
+    may_block: bool,
+    ended: bool,
+    /// Bytes that are still taken, once the program has ended
+    left: Option<usize>,
+    /// When a held-back prefix is let go
+    release_at: Option<Instant>,
+}
+
+impl Stream {
+    /// From what is read without blocking, to what may be anything.
+    pub(super) fn new(from: OwnedFd, to: OwnedFd, mask: Arc<Mask>) -> Self {
+        let kind = fstat(&to).map(|found| FileType::from_raw_mode(found.st_mode));
+        let (to, may_block) = match kind {
+            Ok(FileType::Fifo) => unblocked(to),
+            Ok(FileType::Socket) => (to, true),
+            _ => (to, false),
+        };
+        let may_block = may_block || isatty(&to);
+        let queue = Queue { bytes: SecretBytes::with_capacity(0), written: 0, last: None };
+        let piece = SecretBytes::zeroed(PIECE);
+        Self { from, to, mask, masker: None, queue, piece, may_block, ended: false, left: None, release_at: None }
+    }
+
+    /// What to wait for: room while something is queued, else more.
+    pub(super) fn waits_for(&self) -> (BorrowedFd<'_>, PollFlags) {
+        if self.is_queueing() { (self.to.as_fd(), PollFlags::OUT) } else { (self.from.as_fd(), PollFlags::IN) }
+    }
+
+    /// When something is due though nothing comes.
+    pub(super) fn release_at(&self) -> Option<Instant> {
+        if self.is_queueing() { None } else { self.release_at }
+    }
+
+    /// The program has ended: what it wrote is in the pipe, and whoever else writes on is not waited for.
+    pub(super) fn expect_the_end(&mut self) {
+        self.left = Some(PIPE);
+    }
+
+    pub(super) fn is_queueing(&self) -> bool {
+        self.queue.written < self.queue.bytes.len()
+    }
+
+    /// Goes on as far as it can without waiting. `ready` says that what it waits for is there.
+    pub(super) fn advance(&mut self, ready: bool) -> State {
+        if ready && self.is_queueing() {
+            if self.write().is_err() {
+                return State::Broken;
+            }
+        } else if ready && !self.ended {
+            self.read();
+        }
+        if self.release_at().is_some_and(|moment| Instant::now() >= moment) {
+            self.release();
+        }
+        if self.ended && !self.is_queueing() { State::Ended } else { State::Open }
+    }
+
+    fn read(&mut self) {
+        let length = match rustix::io::read(&self.from, self.piece.expose_mut()) {
+            Ok(0) => return self.end(),
+            Ok(length) => length,
+            Err(Errno::INTR | Errno::AGAIN) => return,
+            // A pseudo-terminal that nobody has open any more answers so.
+            Err(_) => return self.end(),
+        };
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(length);
+            self.ended = *left == 0;
+        }
+        let mask = &self.mask;
+        let masker = self.masker.get_or_insert_with(|| Masker::new(mask.needles()));
+        let Ok(()) = masker.push(&self.piece.expose()[..length], &mut self.queue);
+        self.release_at = masker.is_holding().then(|| Instant::now() + SILENCE);
+        if self.ended {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        self.release_at = None;
+        if let Some(masker) = &mut self.masker {
+            let Ok(()) = masker.release(&mut self.queue);
+        }
+    }
+
+    /// Nothing more comes: what was held back goes out.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.release();
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let rest = &self.queue.bytes.expose()[self.queue.written..];
+        let most = if self.may_block { rest.len().min(SAFE) } else { rest.len() };
+        match rustix::io::write(&self.to, &rest[..most]) {
+            Ok(length) => self.queue.written += length,
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !self.is_queueing() {
+            self.queue.bytes.clear();
+            self.queue.written = 0;
+        }
+        Ok(())
+    }
+}
+
+/// A pipe opened anew without blocking: to change the one that we were given would change it for others. Where the system
+/// does not give it, it is written in small pieces.
+fn unblocked(pipe: OwnedFd) -> (OwnedFd, bool) {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(anew) => (anew, false),
+        Err(_) => (pipe, true),
+    }
+}
+
+/// Copies `from` to `to` with `values` masked, until the end. A reader that goes away is an error of kind `BrokenPipe`.
+pub fn mask_stream(from: OwnedFd, to: OwnedFd, values: Vec<(Tag, SecretValue)>) -> io::Result<()> {
+    let mut stream = Stream::new(from, to, Mask::new(values));
+    loop {
+        let (descriptor, flags) = stream.waits_for();
+        let mut waiting = [PollFd::new(&descriptor, flags)];
+        let left = stream.release_at().map(|moment| moment.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let ready = match poll(&mut waiting, left.as_ref()) {
+            Ok(number) => number > 0,
+            Err(Errno::INTR) => false,
+            Err(error) => return Err(error.into()),
+        };
+        match stream.advance(ready) {
+            State::Open => {}
+            State::Ended => return Ok(()),
+            State::Broken => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}

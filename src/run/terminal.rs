@@ -1,0 +1,98 @@
+//! Terminals: a pseudo one for the program, the real one made raw while what is typed is passed on.
+//!
+//! However it ends, the real one is given back as it was; only SIGKILL leaves it raw (`stty sane` mends it).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Pid, getpgrp, getpid, getppid, getsid};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
+
+/// Both ends of a pseudo-terminal.
+pub(super) struct Pty {
+    pub(super) ours: OwnedFd,
+    pub(super) programs: OwnedFd,
+}
+
+/// Makes a pseudo-terminal that looks like the `real` one. With `cooked` it works on what passes, as a terminal does; without,
+/// the real one behind it does.
+pub(super) fn pty(real: impl AsFd, cooked: bool) -> io::Result<Pty> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    // What is typed must not keep us from reading what is printed.
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let programs = rustix::fs::open(ptsname(&ours, Vec::new())?, flags, rustix::fs::Mode::empty())?;
+    let mut modes = tcgetattr(&real)?;
+    if !cooked {
+        modes.output_modes -= OutputModes::OPOST;
+    }
+    tcsetattr(&programs, OptionalActions::Now, &modes)?;
+    resize(&real, &ours);
+    Ok(Pty { ours, programs })
+}
+
+/// Gives a pseudo-terminal the real one's size.
+pub(super) fn resize(real: impl AsFd, pseudo: impl AsFd) {
+    if let Ok(size) = tcgetwinsize(real) {
+        let _ = tcsetwinsize(pseudo, size);
+    }
+}
+
+/// True where `terminal` is ours to read: our controlling one, with our group in its foreground.
+pub(super) fn is_in_foreground(terminal: impl AsFd) -> bool {
+    isatty(&terminal) && tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp())
+}
+
+/// The real terminal while it is raw. Dropped, it is as it was.
+pub(super) struct Raw<T: AsFd> {
+    terminal: T,
+    before: Termios,
+}
+
+impl<T: AsFd> Raw<T> {
+    pub(super) fn new(terminal: T) -> io::Result<Self> {
+        let before = tcgetattr(&terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(&terminal, OptionalActions::Drain, &raw)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl<T: AsFd> Drop for Raw<T> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
+    }
+}
+
+/// True where somebody would continue us if we stopped: a shell that looks after our process group. The kernel stops no
+/// group without one.
+pub(super) fn can_be_continued() -> bool {
+    let (Ok(session), group) = (getsid(None), getpgrp()) else { return false };
+    let mut ancestor = getppid();
+    for _ in 0..32 {
+        let Some(pid) = ancestor.filter(|pid| getsid(Some(*pid)) == Ok(session)) else { return false };
+        if rustix::process::getpgid(Some(pid)) != Ok(group) {
+            return true;
+        }
+        ancestor = parent_of(pid);
+    }
+    false
+}
+
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The name, in parentheses, may hold anything.
+    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    Pid::from_raw(parent)
+}
+
+/// Stops this process, as a shell's Ctrl-Z does; returns when it is continued.
+pub(super) fn stop() {
+    let _ = rustix::process::kill_process(getpid(), rustix::process::Signal::STOP);
+}

@@ -1,0 +1,561 @@
+//! Masking: properties against a naive model that sees the whole stream, every form at every split, real encoders.
+//!
+//! The model below knows no automaton: it looks for each needle at each place, and joins what overlaps.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64ct::{Base64, Base64Url, Encoding};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use terminal_secrets::mask::{Form, Masker, Match, Needles, Sink};
+use terminal_secrets::model::Tag;
+
+/// What comes out, as `<tag>` where a region was; and that offsets add up.
+#[derive(Default)]
+struct Out {
+    text: Vec<u8>,
+    offset: u64,
+    regions: Vec<(u64, u64, String, Form)>,
+    /// For each byte of the stream that is out: whether it was shown
+    shown: Vec<Option<u8>>,
+}
+
+impl Sink for Out {
+    type Error = Infallible;
+
+    fn literal(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        assert!(!bytes.is_empty());
+        self.text.extend(bytes);
+        self.offset += bytes.len() as u64;
+        self.shown.extend(bytes.iter().map(|byte| Some(*byte)));
+        Ok(())
+    }
+
+    fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
+        assert!(found.start == self.offset && found.end > found.start, "{found:?} at {}", self.offset);
+        self.text.extend(format!("<{}>", found.tag).bytes());
+        self.offset = found.end;
+        self.shown.resize(found.end as usize, None);
+        self.regions.push((found.start, found.end, found.tag.to_string(), found.form));
+        Ok(())
+    }
+}
+
+/// Needles of values with the tags t0, t1, …
+fn needles(values: &[Vec<u8>]) -> Needles {
+    let tags: Vec<Tag> = (0..values.len()).map(|n| Tag::parse(&format!("t{n}")).unwrap()).collect();
+    Needles::new(tags.iter().zip(values.iter().map(Vec::as_slice)))
+}
+
+fn masked_in(needles: &Needles, pieces: &[&[u8]]) -> Out {
+    let (mut masker, mut out) = (Masker::new(needles), Out::default());
+    for piece in pieces {
+        let Ok(()) = masker.push(piece, &mut out);
+        assert!(masker.settled() == out.offset);
+    }
+    let Ok(()) = masker.release(&mut out);
+    assert!(!masker.is_holding() && out.offset == pieces.iter().map(|piece| piece.len() as u64).sum::<u64>());
+    out
+}
+
+fn masked(needles: &Needles, text: &[u8]) -> String {
+    String::from_utf8_lossy(&masked_in(needles, &[text]).text).into_owned()
+}
+
+/// Every place of every needle: start, end, which.
+fn matches(values: &[Vec<u8>], text: &[u8]) -> Vec<(usize, usize, usize)> {
+    let mut found = Vec::new();
+    for start in 0..text.len() {
+        for (which, value) in values.iter().enumerate() {
+            if value.len() >= 8 && text[start..].starts_with(value) {
+                found.push((start, start + value.len(), which));
+            }
+        }
+    }
+    found
+}
+
+/// Overlapping matches joined, with the name of the longest; of equally long ones the first.
+fn regions(values: &[Vec<u8>], text: &[u8]) -> Vec<(u64, u64, String)> {
+    let mut joined: Vec<(usize, usize, usize, usize)> = Vec::new();
+    for (start, end, which) in matches(values, text) {
+        match joined.last_mut().filter(|(_, last, ..)| *last > start) {
+            Some((_, last, length, name)) => {
+                *last = end.max(*last);
+                if end - start > *length {
+                    (*length, *name) = (end - start, which);
+                }
+            }
+            None => joined.push((start, end, end - start, which)),
+        }
+    }
+    joined.into_iter().map(|(start, end, _, which)| (start as u64, end as u64, format!("t{which}"))).collect()
+}
+
+/// Up to where a stream that ends here can be out.
+fn settled(values: &[Vec<u8>], text: &[u8]) -> u64 {
+    let begins = |tail: &[u8]| values.iter().any(|value| value.len() > tail.len() && value.starts_with(tail));
+    let safe = (0..=text.len()).find(|at| *at == text.len() || begins(&text[*at..])).unwrap() as u64;
+    let growing = regions(values, text).into_iter().find(|(_, end, _)| *end > safe);
+    growing.map_or(safe, |(start, ..)| start.min(safe))
+}
+
+/// Words that repeat and are one another's beginnings and ends.
+fn words() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let letters = || prop::sample::select(b"aab".to_vec());
+    let periodic = (vec(letters(), 1..4), 1..8_usize, vec(letters(), 0..3))
+        .prop_map(|(unit, times, rest)| [unit.repeat(times), rest].concat());
+    vec(prop_oneof![vec(letters(), 4..14), periodic], 1..6)
+}
+
+/// Values and a text made of their parts.
+fn cases_of_text() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<u8>)> {
+    let pieces = vec((any::<u16>(), 0..20_usize, 0..20_usize, any::<bool>()), 0..14);
+    (words(), pieces).prop_map(|(values, pieces)| {
+        let mut text = Vec::new();
+        for (which, from, to, other) in pieces {
+            let value = &values[usize::from(which) % values.len()];
+            text.extend(&value[from.min(value.len())..to.max(from).min(value.len())]);
+            text.extend(if other { &b"c"[..] } else { b"" });
+            text.extend(if to % 3 == 0 { &value[..] } else { b"" });
+        }
+        (values, text)
+    })
+}
+
+fn cut<'a>(text: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
+    let (mut rest, mut pieces) = (text, Vec::new());
+    for length in lengths.iter().cycle() {
+        if rest.is_empty() || lengths.iter().all(|length| *length == 0) {
+            break;
+        }
+        let (piece, behind) = rest.split_at((*length).min(rest.len()));
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(3_000))]
+
+    #[test]
+    fn every_match_is_masked_and_nothing_else((values, text) in cases_of_text(), lengths in vec(0..30_usize, 1..6)) {
+        let needles = needles(&values);
+        let expected = regions(&values, &text);
+        for pieces in [vec![&text[..]], cut(&text, &lengths), cut(&text, &[1])] {
+            let out = masked_in(&needles, &pieces);
+            let found: Vec<_> = out.regions.into_iter().map(|(start, end, tag, _)| (start, end, tag)).collect();
+            prop_assert_eq!(&found, &expected);
+            for (at, byte) in out.shown.iter().enumerate() {
+                prop_assert!(byte.is_none_or(|byte| byte == text[at]));
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_may_become_a_secret_is_held_back((values, text) in cases_of_text(), lengths in vec(1..30_usize, 1..6)) {
+        let needles = needles(&values);
+        let values: Vec<_> = values.into_iter().filter(|value| value.len() >= 8).collect();
+        let (mut masker, mut out, mut position) = (Masker::new(&needles), Out::default(), 0);
+        for piece in cut(&text, &lengths) {
+            let Ok(()) = masker.push(piece, &mut out);
+            position += piece.len();
+            prop_assert_eq!(masker.settled(), settled(&values, &text[..position]));
+            prop_assert_eq!(masker.is_holding(), masker.settled() < position as u64);
+        }
+    }
+
+    #[test]
+    fn a_release_shows_what_was_held_and_not_a_byte_more(
+        (values, text) in cases_of_text(),
+        lengths in vec((1..12_usize, any::<bool>()), 1..6),
+    ) {
+        let needles = needles(&values);
+        let (mut masker, mut out, mut position, mut releases) = (Masker::new(&needles), Out::default(), 0, Vec::new());
+        for (piece, release) in cut(&text, &lengths.iter().map(|it| it.0).collect::<Vec<_>>()).into_iter().zip(lengths.iter().cycle()) {
+            let Ok(()) = masker.push(piece, &mut out);
+            position += piece.len();
+            if release.1 {
+                let Ok(()) = masker.release(&mut out);
+                prop_assert!(!masker.is_holding() && out.offset == position as u64);
+                releases.push(position);
+            }
+        }
+        let Ok(()) = masker.release(&mut out);
+        let matches = matches(&values, &text);
+        // A byte that was let out before the match was complete has been seen; every other byte of it has not.
+        let hidden = |at: usize| matches.iter().any(|(start, end, _)| {
+            (*start..*end).contains(&at) && !releases.iter().any(|release| at < *release && release < end)
+        });
+        let expected: Vec<_> = text.iter().enumerate().map(|(at, byte)| (!hidden(at)).then_some(*byte)).collect();
+        prop_assert!(out.shown == expected, "{:?} {}\n{:?}\n{expected:?}", values, text.escape_ascii(), out.shown);
+    }
+
+    #[test]
+    fn base64_of_a_value_among_other_data_is_masked(
+        before in vec(any::<u8>(), 0..12), value in vec(any::<u8>(), 8..70), after in vec(any::<u8>(), 0..12),
+    ) {
+        let needles = needles(std::slice::from_ref(&value));
+        let data = [&before[..], &value, &after].concat();
+        for text in [Base64::encode_string(&data), Base64Url::encode_string(&data)] {
+            let out = masked_in(&needles, &[text.as_bytes()]);
+            let (first, last) = (8 * before.len(), 8 * (before.len() + value.len()));
+            for (at, shown) in out.shown.iter().enumerate() {
+                let bits = 6 * at..6 * at + 6;
+                if bits.start >= first && (bits.end <= last || after.is_empty() && bits.start < last) {
+                    prop_assert_eq!(*shown, None, "{} of {}", at, text);
+                }
+                if bits.end <= first || bits.start >= last {
+                    prop_assert!(shown.is_some(), "{} of {}", at, text);
+                }
+            }
+        }
+    }
+}
+
+/// A value with something for every encoder, and what programs make of it.
+fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
+    let value = " it's <a>/\"b\\\"\u{1}\t& é😀~*!\nsecond line of it, which is long enough\n";
+    let hex: String = value
+        .bytes()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| format!("{digit:x}"))
+        .collect::<Vec<_>>()
+        .concat();
+    let percent = |kept: &str, upper: bool| -> String {
+        let escape = |byte: u8| if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") };
+        let one = |byte: u8| match char::from(byte) {
+            c if c.is_ascii_alphanumeric() || kept.contains(c) => c.to_string(),
+            _ => escape(byte),
+        };
+        value.bytes().map(one).collect()
+    };
+    let json = |html: &[(&str, &str)]| {
+        let text = serde_json::to_string(value).unwrap();
+        html.iter().fold(text[1..text.len() - 1].to_owned(), |text, (from, to)| text.replace(from, to))
+    };
+    let ascii = [("é", r"\u00e9"), ("😀", r"\ud83d\ude00")];
+    let encoded = |at: usize| {
+        let data = [&b"::"[..at], value.as_bytes(), b":"].concat();
+        let text = Base64::encode_string(&data).into_bytes();
+        let whole = 8 * (at + value.len()) / 6;
+        text[(8 * at).div_ceil(6)..whole].to_vec()
+    };
+    let url = |text: Vec<u8>| {
+        text.into_iter()
+            .map(|byte| match byte {
+                b'+' => b'-',
+                b'/' => b'_',
+                _ => byte,
+            })
+            .collect()
+    };
+    let texts = vec![
+        (Form::Raw, value.to_owned()),
+        (Form::Raw, value.replace('\n', "\r\n")),
+        (Form::Line, value.trim().to_owned()),
+        (Form::Line, value.lines().next().unwrap().to_owned()),
+        (Form::Line, value.lines().next().unwrap().trim().to_owned()),
+        (Form::Line, value.lines().nth(1).unwrap().to_owned()),
+        (Form::Json, json(&[])),
+        (Form::Json, json(&ascii)),
+        (Form::Json, json(&[("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")])),
+        (Form::Json, json(&[("/", r"\/")])),
+        (Form::Json, json(&[ascii[0], ascii[1], ("/", r"\/")])),
+        (Form::Shell, value.replace('\'', r"'\''")),
+        (Form::Shell, value.replace('\'', r#"'"'"'"#)),
+        (
+            Form::Shell,
+            "\\ it\\'s <a>/\"b\\\\\"\\001\\t& é😀~*!\\nsecond line of it, which is long enough\\n"[1..].into(),
+        ),
+        (Form::Url, percent("-._~", true)),
+        (Form::Url, percent("-._~", false)),
+        (Form::Url, percent("-_.!~*'()", true)),
+        (Form::Url, percent(" *-._", true).replace(' ', "+")),
+        (Form::Hex, hex.clone()),
+        (Form::Hex, hex.to_uppercase()),
+    ];
+    let mut all: Vec<_> = texts.into_iter().map(|(form, text)| (form, text.into_bytes())).collect();
+    all.extend((0..3).map(encoded).map(|text| (Form::Base64, text)));
+    all.extend((0..3).map(encoded).map(|text| (Form::Base64, url(text))));
+    for columns in [76, 64] {
+        let rows: Vec<Vec<u8>> =
+            Base64::encode_string(value.as_bytes()).into_bytes().chunks(columns).map(<[u8]>::to_vec).collect();
+        all.push((Form::Base64, rows[0].clone()));
+    }
+    (value.into(), all)
+}
+
+#[test]
+fn every_form_is_masked_wherever_it_is_split() {
+    let (value, forms) = every_form();
+    let needles = needles(&[value]);
+    for (form, text) in forms {
+        let stream = [b"before >", &text[..], b"] after"].concat();
+        for split in 0..=stream.len() {
+            let out = masked_in(&needles, &[&stream[..split], &stream[split..]]);
+            let shown = out.text.escape_ascii();
+            assert!(out.text == b"before ><t0>] after", "{} at {split}: {shown}", form.name());
+            assert_eq!(out.regions[0].3, form, "{}", text.escape_ascii());
+        }
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert!(masked_in(&needles, &bytes).text == b"before ><t0>] after", "{}", form.name());
+    }
+}
+
+#[test]
+fn what_ends_encoded_data_is_masked_to_its_last_character() {
+    let needles =
+        needles(&[b"hunter2-hunter2".to_vec(), b"correct horse battery staple and so on until it is long".to_vec()]);
+    let header = format!("Authorization: Basic {}\r\n", Base64::encode_string(b"admin:hunter2-hunter2"));
+    assert_eq!(masked(&needles, header.as_bytes()), "Authorization: Basic YWRtaW46<t0>\r\n");
+    let header = format!("Authorization: Basic {}\r\n", Base64::encode_string(b"root:hunter2-hunter2"));
+    assert_eq!(masked(&needles, header.as_bytes()), "Authorization: Basic cm9vdDp<t0>=\r\n");
+    let data = Base64::encode_string(b"correct horse battery staple and so on until it is long");
+    assert_eq!(masked(&needles, data.as_bytes()), "<t1>==");
+    assert_eq!(masked(&needles, format!("{}\n{}\n", &data[..64], &data[64..]).as_bytes()), "<t1>\n<t1>==\n");
+}
+
+#[test]
+fn the_newline_at_the_end_matters_to_no_form() {
+    let needles = needles(&[b"pa/s\"s w'ord\n".to_vec(), b"\t blanks around  ".to_vec()]);
+    let cases = [
+        ("KEY=pa/s\"s w'ord;", "KEY=<t0>;"),
+        (r#"{"k":"pa/s\"s w'ord"}"#, r#"{"k":"<t0>"}"#),
+        (r#"{"k":"pa/s\"s w'ord\n"}"#, r#"{"k":"<t0>"}"#),
+        ("'pa/s\"s w'\\''ord'", "'<t0>'"),
+        ("?k=pa%2Fs%22s%20w%27ord&", "?k=<t0>&"),
+        ("?k=pa%2Fs%22s+w%27ord%0A&", "?k=<t0>&"),
+        ("[blanks around]", "[<t1>]"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(masked(&needles, text.as_bytes()), expected, "{text}");
+    }
+    let encoded = Base64::encode_string(b"pa/s\"s w'ord");
+    assert_eq!(masked(&needles, format!("k: {encoded}\n").as_bytes()), "k: <t0>\n");
+}
+
+#[test]
+fn overlapping_secrets_leave_nothing_of_one_another() {
+    let needles =
+        needles(&[b"aaaabbbbcccc".to_vec(), b"ccccdddd".to_vec(), b"bbbbccccdd".to_vec(), b"xxxxyyyy".to_vec()]);
+    assert_eq!(masked(&needles, b"-aaaabbbbccccdddd-"), "-<t0>-");
+    assert_eq!(masked(&needles, b"-bbbbccccdddd-"), "-<t2>-");
+    assert_eq!(masked(&needles, b"xxxxyyyyxxxxyyyy"), "<t3><t3>", "what only touches stays apart");
+    assert_eq!(masked(&needles, b"aaaabbbbcccxxxxyyyy"), "aaaabbbbccc<t3>");
+}
+
+#[test]
+fn short_values_are_named_and_not_looked_for() {
+    let tags = ["a", "b", "c", "d"].map(|tag| Tag::parse(tag).unwrap());
+    let needles = Needles::new(tags.iter().zip([&b"1234567"[..], b"12345678", b"", b"a\nb\nc\n         \nd\n"]));
+    assert_eq!(needles.short(), [tags[0].clone(), tags[2].clone()]);
+    assert!(!needles.is_empty());
+    // Lines that are too short are not looked for alone.
+    assert_eq!(
+        masked(&needles, b"1234567 12345678 a b         c a\nb\nc\n         \nd\n."),
+        "1234567 <b> a b         c <d>."
+    );
+    let none = Needles::new(tags.iter().take(1).map(|tag| (tag, &b"short"[..])));
+    assert!(none.is_empty());
+    let mut masker = Masker::new(Arc::new(none));
+    let mut out = Out::default();
+    let Ok(()) = masker.push(b"short and anything else, all at once", &mut out);
+    assert!(!masker.is_holding() && out.text == b"short and anything else, all at once");
+}
+
+#[test]
+fn of_equal_needles_the_first_tag_and_the_simplest_form_win() {
+    let twice = needles(&[b"-same value-".to_vec(), b"-same value-".to_vec(), b"--same value-\nshort".to_vec()]);
+    let out = masked_in(&twice, &[b"-same value-"]);
+    assert_eq!(out.regions, [(0, 12, "t0".to_owned(), Form::Raw)]);
+    // `41…` is the second value, and the first one's hexadecimal form.
+    let other = needles(&[b"AAAAAAAA".to_vec(), b"4141414141414141".to_vec()]);
+    assert_eq!(masked_in(&other, &[b"4141414141414141"]).regions[0].2, "t0");
+    let plain = needles(&[b"longenough\nlongenough".to_vec()]);
+    assert_eq!(masked_in(&plain, &[b"longenough"]).regions[0].3, Form::Line);
+}
+
+#[test]
+fn a_prompt_is_let_out_after_silence() {
+    let needles = needles(&[b"Password: hunter2".to_vec()]);
+    let (mut masker, mut out) = (Masker::new(&needles), Out::default());
+    let Ok(()) = masker.push(b"login\nPassword: ", &mut out);
+    assert!(out.text == b"login\n" && masker.is_holding() && masker.settled() == 6);
+    let Ok(()) = masker.release(&mut out);
+    assert!(out.text == b"login\nPassword: " && !masker.is_holding());
+    let Ok(()) = masker.push(b"hunter2, hunter2\n", &mut out);
+    assert_eq!(String::from_utf8_lossy(&out.text), "login\nPassword: <t0>, hunter2\n");
+    assert_eq!(out.regions, [(16, 23, "t0".to_owned(), Form::Raw)]);
+}
+
+/// Counts; nothing is kept.
+#[derive(Default)]
+struct Count {
+    shown: u64,
+    regions: u64,
+}
+
+impl Sink for Count {
+    type Error = Infallible;
+
+    fn literal(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.shown += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn masked(&mut self, _: &Match<'_>) -> Result<(), Infallible> {
+        self.regions += 1;
+        Ok(())
+    }
+}
+
+fn counted(needles: &Needles, stream: impl Iterator<Item = impl AsRef<[u8]>>) -> Count {
+    let (mut masker, mut count) = (Masker::new(needles), Count::default());
+    for piece in stream {
+        let Ok(()) = masker.push(piece.as_ref(), &mut count);
+    }
+    let Ok(()) = masker.release(&mut count);
+    count
+}
+
+/// Were one of these quadratic, it would take hours.
+fn periodic(length: usize, stream: usize) {
+    let begin = Instant::now();
+    let value = b"a".repeat(length);
+    let blocks = || std::iter::repeat_n([b'a'; 10_000], stream / 10_000);
+    let single = || std::iter::repeat_n(b"a", 100_000.min(stream));
+    let of_a = needles(std::slice::from_ref(&value));
+    let count = counted(&of_a, blocks());
+    assert!((count.shown, count.regions) == if stream < length { (stream as u64, 0) } else { (0, 1) });
+    counted(&of_a, single());
+    drop(of_a);
+    // The automaton stays deep and never finds the longest; a short one ends at each byte of it.
+    let with_end = [&value[..], b"b"].concat();
+    let both = needles(&[with_end, b"aaaaaaaaa".to_vec()]);
+    assert_eq!(counted(&both, blocks()).shown, 0);
+    assert_eq!(counted(&both, single()).regions, 1);
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn time_is_linear_where_needle_and_stream_repeat() {
+    periodic(64 << 10, 1_000_000);
+}
+
+#[test]
+fn held_bytes_slide_through_a_long_needle() {
+    // Each byte lets one out that was held 50,000 bytes ago.
+    let value = [b"a".repeat(50_000), b"b".to_vec()].concat();
+    let count = counted(&needles(&[value]), std::iter::repeat_n(b"a", 200_000));
+    assert_eq!((count.shown, count.regions), (200_000, 0));
+}
+
+#[test]
+#[ignore = "long"]
+fn a_value_of_a_mebibyte_and_ten_megabytes_of_it() {
+    periodic(1 << 20, 10_000_000);
+}
+
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+#[ignore = "long"]
+fn memory_is_flat_over_ten_gigabytes() {
+    let mut values: Vec<Vec<u8>> = (0..100).map(|n| format!("secret-value-number-{n}-of-many\n").into()).collect();
+    values.push(b"aaaaaaaaaa".to_vec());
+    let needles = needles(&values);
+    let mut log = Vec::new();
+    for n in 0.. {
+        log.extend(format!("2026-11-21 INFO request {n} secret-value-number-{} took {n} ms\n", n % 200).bytes());
+        if log.len() >= 64 << 10 {
+            break;
+        }
+    }
+    for block in [log, b"secret-value-number-7-of-many".repeat(2260), b"aaaaaaaa".repeat(8 << 10)] {
+        counted(&needles, std::iter::repeat_n(&block, 100));
+        let before = resident();
+        counted(&needles, std::iter::repeat_n(&block, 10_000_000_000 / 3 / block.len()));
+        let after = resident();
+        assert!(after < before + 4096, "{before} kB, then {after} kB");
+    }
+}
+
+/// What `program` makes of values, each behind a NUL.
+fn piped(mut command: Command, values: &[String]) -> Vec<Vec<u8>> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program is needed");
+    let mut stdin = child.stdin.take().unwrap();
+    let input: Vec<u8> = values.iter().flat_map(|value| value.bytes().chain([0])).collect();
+    let feeder = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap().unwrap();
+    assert!(output.status.success());
+    output.stdout.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// Text with what encoders treat in their own way.
+fn awkward_texts() -> Vec<String> {
+    use proptest::strategy::ValueTree;
+    let special = "\"\\/'`$<>&;|*?![]{}()^#~=:,.+-_@% \t\n\r\u{1}\u{8}\u{c}\u{1b}\u{7f}abcXYZ019é€😀";
+    let letter = prop::sample::select(special.chars().collect::<Vec<_>>());
+    let text = vec(letter, 8..40).prop_map(String::from_iter);
+    let mut runner = proptest::test_runner::TestRunner::default();
+    (0..1_000).map(|_| text.new_tree(&mut runner).unwrap().current()).collect()
+}
+
+/// Nothing but the quotes around it is seen of any of these writings of a value.
+fn all_masked(values: &[String], writings: &[Vec<u8>], quotes: &[&str]) {
+    assert!(writings.len() > values.len() && writings.len() % values.len() == 1);
+    for (value, writings) in values.iter().zip(writings.chunks(writings.len() / values.len())) {
+        let needles = needles(&[value.clone().into_bytes()]);
+        for writing in writings {
+            let found = masked(&needles, writing);
+            let inner = quotes.iter().find_map(|quote| found.strip_prefix(quote)).unwrap_or(&found);
+            assert_eq!(inner.trim_end_matches(['"', '\'', '=']), "<t0>", "{value:?} as {}", writing.escape_ascii());
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn what_python_writes_is_masked() {
+    let program = r#"
+import sys, json, shlex, base64, urllib.parse as u
+out = sys.stdout.buffer
+for raw in sys.stdin.buffer.read().split(b"\0")[:-1]:
+    v = raw.decode()
+    for text in [json.dumps(v), json.dumps(v, ensure_ascii=False), u.quote(v), u.quote(v, safe=""), u.quote_plus(v),
+                 shlex.quote(v), raw.hex(), base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()]:
+        out.write(text.encode() + b"\0")
+"#;
+    let mut python = Command::new("python3");
+    python.args(["-c", program]);
+    let values = awkward_texts();
+    all_masked(&values, &piped(python, &values), &["\"", "'"]);
+}
+
+#[test]
+#[ignore = "needs bash"]
+fn what_bash_writes_is_masked() {
+    for locale in ["C", "C.UTF-8"] {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", r#"while IFS= read -r -d '' v; do printf '%q\0' "$v"; printf '%s\0' "${v@Q}"; done"#]);
+        bash.env("LC_ALL", locale);
+        let values = awkward_texts();
+        all_masked(&values, &piped(bash, &values), &["$'", "'"]);
+    }
+}
