@@ -260,9 +260,8 @@ fn ask(question: &str) -> Result<SecretBytes, Error> {
 }
 
 fn no_passphrase() -> Error {
-    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on").hint(
-        "give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE, or `secrets unlock` first",
-    )
+    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
+        .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
 }
 
 fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
