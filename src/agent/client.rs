@@ -32,8 +32,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Status {
     /// What is left until it is locked, whatever happens, and if nothing happens; `None` where it is locked
     pub left: Option<(Duration, Duration)>,
-    /// Other vaults that are unlocked
-    pub others: u32,
 }
 
 /// The way to an agent, for one vault.
@@ -58,14 +56,14 @@ impl Client {
     /// How the vault is; without an agent it is locked. With `vault_id`, another vault at the path is an error.
     pub fn status(&self, vault_id: Option<VaultId>) -> Result<Status, HolderError> {
         let asked = self.talk(|line| match line.ask(&Request::Status { path: &self.vault, vault_id })?.decoded()? {
-            Answer::State { left, others } => {
+            Answer::State { left } => {
                 let left = left.map(|(ttl, idle)| (Duration::from_millis(ttl), Duration::from_millis(idle)));
-                Ok(Status { left, others })
+                Ok(Status { left })
             }
             other => Err(other.unexpected()),
         });
         match asked {
-            Err(HolderError::Locked) => Ok(Status { left: None, others: 0 }),
+            Err(HolderError::Locked) => Ok(Status { left: None }),
             asked => asked,
         }
     }

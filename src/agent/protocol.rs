@@ -90,8 +90,6 @@ pub enum Answer<'a> {
     State {
         /// Milliseconds left by either clock; `None` where it is locked
         left: Option<(u64, u64)>,
-        /// Other vaults that are unlocked
-        others: u32,
     },
     /// Bytes that were asked for
     Bytes(&'a [u8]),
@@ -325,10 +323,10 @@ impl<'a> Answer<'a> {
     pub fn encode(&self) -> Option<SecretBytes> {
         let frame = match self {
             Self::Done(flag) => Writer::new(128).put(&[u8::from(*flag)]),
-            Self::State { left, others } => {
+            Self::State { left } => {
                 let (ttl, idle) = left.unwrap_or_default();
                 let frame = Writer::new(129).put(&[u8::from(left.is_some())]);
-                frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes()).put(&others.to_be_bytes())
+                frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes())
             }
             Self::Bytes(bytes) => Writer::new(130).lp(bytes),
             Self::Keyrings(all) => all.iter().fold(Writer::new(131), |frame, bytes| frame.lp(bytes)),
@@ -358,7 +356,7 @@ impl<'a> Answer<'a> {
             128 => Self::Done(fields.flag()?),
             129 => {
                 let (unlocked, left) = (fields.flag()?, (fields.u64()?, fields.u64()?));
-                Self::State { left: unlocked.then_some(left), others: fields.u32()? }
+                Self::State { left: unlocked.then_some(left) }
             }
             130 => Self::Bytes(fields.lp()?),
             131 => {

@@ -277,12 +277,11 @@ impl Agent {
     }
 
     fn status(&mut self, path: &[u8], vault_id: Option<VaultId>, moment: u64) -> Result<Option<SecretBytes>, Fault> {
-        let others = self.sessions.iter().filter(|session| session.path != path).count();
         let left = match self.session(path, moment) {
             Some(session) if vault_id.is_some_and(|id| id != session.vault_id) => return Err(Fault::Replaced),
             session => session.map(|session| session.left(moment)),
         };
-        Ok(Answer::State { left, others: u32::try_from(others).unwrap_or(u32::MAX) }.encode())
+        Ok(Answer::State { left }.encode())
     }
 
     fn unlock(

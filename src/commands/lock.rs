@@ -1,5 +1,7 @@
 //! `secrets lock`: has the agent forget keys.
 
+use super::status;
+use crate::agent::Status;
 use crate::context::{Context, PATIENCE};
 use crate::error::Error;
 
@@ -22,7 +24,7 @@ pub(crate) struct LockArgs {
 pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
     let Some(client) = cx.agent(PATIENCE)? else {
         cx.ui.status("nothing was unlocked");
-        return Ok(());
+        return tell(cx);
     };
     let was = if args.all { client.lock_all()? } else { client.lock()? };
     let path = cx.vault_path()?;
@@ -32,5 +34,10 @@ pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
         (true, false) => format!("locked `{}`", path.display()),
         (false, false) => format!("`{}` was locked already", path.display()),
     });
-    Ok(())
+    tell(cx)
+}
+
+/// With JSON: how the vault is now.
+fn tell(cx: &Context) -> Result<(), Error> {
+    if cx.ui.is_json() { status::show(cx, Status { left: None }) } else { Ok(()) }
 }

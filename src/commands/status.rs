@@ -36,30 +36,36 @@ struct StatusJson {
 }
 
 pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
-    let path = cx.vault_path()?;
     let vault_id = cx.locked()?.vault_id()?;
     let status = match cx.agent(PATIENCE)? {
         Some(client) => client.status(Some(vault_id))?,
-        None => Status { left: None, others: 0 },
+        None => Status { left: None },
     };
+    show(cx, status)?;
+    match status.left {
+        Some(_) => Ok(()),
+        None => {
+            let path = cx.vault_path()?;
+            Err(Error::new(Kind::Locked, format!("`{}` is locked", path.display()))
+                .hint("unlock it with `secrets unlock`"))
+        }
+    }
+}
+
+/// Prints how the vault is; for people only where it is unlocked.
+pub(super) fn show(cx: &Context, status: Status) -> Result<(), Error> {
+    let path = cx.vault_path()?.display().to_string();
     if cx.ui.is_json() {
-        cx.ui.json(&StatusJson {
-            vault: path.display().to_string(),
+        return Ok(cx.ui.json(&StatusJson {
+            vault: path,
             unlocked: status.left.is_some(),
             seconds_left: status.left.map(|(ttl, _)| rounded(ttl).as_secs()),
             idle_seconds_left: status.left.map(|(_, idle)| rounded(idle).as_secs()),
-        })?;
+        })?);
     }
-    let Some((ttl, idle)) = status.left else {
-        return Err(
-            Error::new(Kind::Locked, format!("`{}` is locked", path.display())).hint("unlock it with `secrets unlock`")
-        );
-    };
-    if !cx.ui.is_json() {
-        let left = format!("{}, {} without use", span(rounded(ttl)), span(rounded(idle)));
-        cx.ui.labelled(&[("vault", visible(&path.display().to_string())), ("unlocked for", left)])?;
-    }
-    Ok(())
+    let Some((ttl, idle)) = status.left else { return Ok(()) };
+    let left = format!("{}, {} without use", span(rounded(ttl)), span(rounded(idle)));
+    Ok(cx.ui.labelled(&[("vault", visible(&path)), ("unlocked for", left)])?)
 }
 
 /// To the nearest second: right after `--ttl 15m`, 15 minutes are left.

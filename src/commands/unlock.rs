@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::status;
 use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{Context, PATIENCE};
@@ -68,6 +69,9 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     locked.check(&client)?;
     if !in_memory {
         cx.ui.warn("the system does not let the agent lock its memory: the key may be written to swap");
+    }
+    if cx.ui.is_json() {
+        return status::show(cx, client.status(Some(vault_id))?);
     }
     let path = cx.vault_path()?;
     let idle = args.idle.min(args.ttl);

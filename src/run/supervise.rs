@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_current_process_group, kill_process, wait};
@@ -100,11 +101,12 @@ impl Running {
         let failed = || RunError::io::<io::Error>("make a pseudo-terminal or a pipe");
         let signals = Signals::new().map_err(RunError::io("handle signals"))?;
         let (mut all, mut resized, mut keyboard) = (Vec::new(), Vec::new(), None);
+        // One terminal for both keeps their order.
+        let same = matches!((fstat(&streams.output), fstat(&streams.errors)), (Ok(a), Ok(b)) if a.st_rdev == b.st_rdev);
         let mut shared: Option<OwnedFd> = None;
         for (to, is_output) in [(&streams.output, true), (&streams.errors, false)] {
-            // One terminal for both keeps their order.
             let programs = match &shared {
-                Some(programs) if isatty(to) => programs.try_clone().map_err(failed())?,
+                Some(programs) if same && isatty(to) => programs.try_clone().map_err(failed())?,
                 _ => {
                     let (ours, programs) = ends(to, interactive).map_err(failed())?;
                     if isatty(to) {
@@ -200,6 +202,8 @@ impl Running {
     /// pseudo-terminal it has not.
     fn pass_on(&mut self, came: &Came) {
         match came.signal {
+            // Once it has been waited for, its number may be another's.
+            _ if self.ended.is_some() => return,
             Signal::CHILD => return,
             Signal::WINCH => self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo)),
             Signal::CONT => self.look_at_foreground(),

@@ -1,9 +1,9 @@
 //! Stdout and stderr for bytes that may hold values: without std's buffers, which would keep a copy.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::io::dup;
+use rustix::io::fcntl_dupfd_cloexec;
 
 /// Stdout without a buffer.
 pub(crate) struct Stdout;
@@ -18,7 +18,8 @@ impl Write for Stdout {
     }
 }
 
-/// Stdin, stdout and stderr as descriptors of one's own.
+/// Stdin, stdout and stderr as descriptors of one's own, which no program inherits.
 pub(crate) fn streams() -> io::Result<[OwnedFd; 3]> {
-    Ok([dup(rustix::stdio::stdin())?, dup(rustix::stdio::stdout())?, dup(rustix::stdio::stderr())?])
+    let own = |stream: BorrowedFd<'_>| fcntl_dupfd_cloexec(stream, 3);
+    Ok([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?])
 }
