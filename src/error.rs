@@ -13,6 +13,7 @@ use crate::config::ConfigError;
 use crate::crypto::CryptoError;
 use crate::model::{ProjectName, SecretRef, Tag};
 use crate::run::RunError;
+use crate::run::environment::AssignmentError;
 use crate::scan::ScanError;
 use crate::store::StoreError;
 use crate::template::grammar::Malformed;
@@ -302,6 +303,17 @@ impl From<PlaceError> for Error {
 impl From<ScanError> for Error {
     fn from(error: ScanError) -> Self {
         Self::new(Kind::Failure, error.to_string())
+    }
+}
+
+/// What a program's environment is made of; `project` is where its secrets were looked for.
+pub(crate) fn assignment(error: AssignmentError, project: &ProjectName) -> Error {
+    let message = error.to_string();
+    match error {
+        AssignmentError::Malformed { place, findings } => malformed(&findings, &place),
+        AssignmentError::Unknown { place, findings } => unknown(&findings, &place, project),
+        AssignmentError::Nul { .. } => Error::usage(message).hint("give it with `--file NAME=TAG`"),
+        AssignmentError::Template(error) => error.into(),
     }
 }
 

@@ -66,7 +66,7 @@ impl Command {
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
-            Self::Run(args) => return run::run(args, cx),
+            Self::Run(args) => return run::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),
             Self::Unlock(args) => unlock::run(&args, cx),

@@ -1,6 +1,5 @@
 //! `secrets run`: runs a program with secrets in its environment, their values masked in its output.
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -14,13 +13,13 @@ use crate::config::Environment;
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, SecretBytes, SecretValue, Tag, TagKey};
+use crate::model::{ProjectName, SecretValue, Tag};
+use crate::run::environment::{Assignment, Opened, Variables};
 use crate::run::{Job, PrivateFiles, Streams, become_program, run as run_job, variables};
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::ui::escape::visible;
 use crate::ui::{input, raw};
-use crate::vault::{Reveal, Revealed, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,28 +77,29 @@ pub(crate) struct RunArgs {
     command: Vec<OsString>,
 }
 
-pub(crate) fn run(args: RunArgs, cx: &Context) -> Result<u8, Error> {
+pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     run_program(args, cx).map_err(Error::in_run)
 }
 
-fn run_program(args: RunArgs, cx: &Context) -> Result<u8, Error> {
+fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     refuse_placeholders(&args.command)?;
-    let requests = Requests::new(&args, cx)?;
+    let requests = Requests::new(args, cx)?;
     let opened = requests.open(cx)?;
     let mut variables = requests.variables(&opened, cx)?;
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
     if args.dry_run {
         return list(&variables, args.stdin.as_ref(), cx).map(|()| 0);
     }
-    let stdin = args.stdin.as_ref().map(|tag| opened.value(tag)).transpose()?;
-    let left_out = variables.left_out;
-    let environment = variables.all.into_iter().map(|variable| (variable.name, variable.value)).collect();
+    let stdin = args.stdin.as_ref().map(|tag| opened.value(tag).map(SecretValue::duplicate)).transpose()?;
     if args.no_mask && files.is_none() && stdin.is_none() {
-        return Err(become_program(&args.command, environment).into());
+        return Err(become_program(&args.command, variables.into_pairs()).into());
     }
-    let masked = if args.no_mask { None } else { Some(opened.masked(&left_out, cx)) };
+    let given = opened.given(&variables.left_out);
+    let masked = (!args.no_mask).then_some(given).inspect(|given| warn_of_short(given, cx));
+    let environment = variables.into_pairs();
+    let command = args.command.clone();
     let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
-    let job = Job { command: args.command, environment, stdin, masked, executable: Environment::executable() };
+    let job = Job { command, environment, stdin, masked, executable: Environment::executable() };
     Ok(run_job(job, &Streams { input, output, errors })?)
 }
 
@@ -121,36 +121,10 @@ fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A variable that is to be set from a template.
-struct Assignment {
-    name: OsString,
-    text: Vec<u8>,
-    /// As messages name it
-    place: String,
-    /// As `--dry-run` names it
-    source: String,
-    tags: Vec<Tag>,
-}
-
-impl Assignment {
-    fn new(name: OsString, text: Vec<u8>, place: &str, source: &str) -> Result<Self, Error> {
-        let mut template = Template::from_text(place, text.clone());
-        let plan = Plan::new(&mut template, Grammar::default())?;
-        if let Some(findings) = plan.malformed(&mut template)? {
-            return Err(error::malformed(&findings, place));
-        }
-        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags: plan.tags() })
-    }
-
-    fn of_tag(tag: &Tag, source: &str) -> Result<Self, Error> {
-        let text = format!("{{{{ secrets.{tag} }}}}");
-        Self::new(variables::name_of(tag).into(), text.into_bytes(), source, source)
-    }
-}
-
 /// What the command line, its files and our environment ask for.
 struct Requests<'a> {
     args: &'a RunArgs,
+    project: &'a ProjectName,
     /// Ours, without what holds placeholders
     plain: Vec<(OsString, OsString)>,
     assignments: Vec<Assignment>,
@@ -160,15 +134,17 @@ struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    fn new(args: &'a RunArgs, cx: &Context) -> Result<Self, Error> {
+    fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
         let all = !named && args.files.is_empty() && args.stdin.is_none();
-        let mut requests = Self { args, plain: Vec::new(), assignments: Vec::new(), files: Vec::new(), all };
+        let project = cx.project()?;
+        let mut requests = Self { args, project, plain: Vec::new(), assignments: Vec::new(), files: Vec::new(), all };
         requests.inherit(cx)?;
         for tag in &args.only {
             let name = variables::name_of(tag);
             settable(&name, "--only", false)?;
-            requests.assignments.push(Assignment::of_tag(tag, "--only")?);
+            let template = format!("{{{{ secrets.{tag} }}}}");
+            requests.assign(name.into(), template.into_bytes(), "--only", "--only")?;
         }
         for path in &args.env_files {
             requests.env_file(path)?;
@@ -177,7 +153,7 @@ impl<'a> Requests<'a> {
             let (name, template) = split(text.as_bytes(), "--env NAME=TEMPLATE")?;
             settable(name, "--env", true)?;
             let place = format!("--env {name}");
-            requests.assignments.push(Assignment::new(name.into(), template.to_vec(), &place, "--env")?);
+            requests.assign(name.into(), template.to_vec(), &place, "--env")?;
         }
         for text in &args.files {
             let (name, tag) = split(text.as_bytes(), "--file NAME=TAG")?;
@@ -199,8 +175,9 @@ impl<'a> Requests<'a> {
             }
             let shown = name.to_string_lossy().into_owned();
             let place = format!("environment {shown}");
-            let assignment = Assignment::new(name.clone(), value.as_bytes().to_vec(), &place, "environment")?;
-            if assignment.tags.is_empty() {
+            let assignment = Assignment::new(name.clone(), value.as_bytes().to_vec(), &place, "environment")
+                .map_err(|error| error::assignment(error, self.project))?;
+            if assignment.tags().is_empty() {
                 self.plain.push((name, value));
             } else if variables::steers(&shown) {
                 cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
@@ -224,36 +201,28 @@ impl<'a> Requests<'a> {
             allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
             let source = format!("{shown}:{}", entry.line);
             let value = entry.value.expose().to_vec();
-            self.assignments.push(Assignment::new(entry.name.into(), value, &place, &source)?);
+            self.assign(entry.name.into(), value, &place, &source)?;
         }
+        Ok(())
+    }
+
+    fn assign(&mut self, name: OsString, template: Vec<u8>, place: &str, source: &str) -> Result<(), Error> {
+        let assignment = Assignment::new(name, template, place, source);
+        self.assignments.push(assignment.map_err(|error| error::assignment(error, self.project))?);
         Ok(())
     }
 
     /// Opens what is asked for, all from one state of the vault; no vault where nothing is.
     fn open(&self, cx: &Context) -> Result<Opened, Error> {
-        let mut wanted: Vec<Tag> = self.assignments.iter().flat_map(|assignment| assignment.tags.clone()).collect();
+        let mut wanted: Vec<Tag> = self.assignments.iter().flat_map(|assignment| assignment.tags().to_vec()).collect();
         wanted.extend(self.files.iter().map(|(_, tag)| tag.clone()));
         wanted.extend(self.args.stdin.clone());
-        let project = cx.project()?;
-        let mut opened =
-            Opened { project: project.clone(), values: Vec::new(), places: HashMap::new(), missing: HashMap::new() };
         if wanted.is_empty() && !self.all {
-            return Ok(opened);
+            return Ok(Opened::none(self.project));
         }
         // Not kept in the context: the program may run for days.
         let vault = cx.unlock()?;
-        let scope = vault.scope(project);
-        if self.all {
-            scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
-        }
-        wanted.retain(|tag| !opened.places.contains_key(&tag.key()));
-        for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
-            match revealed {
-                Revealed::Value(value) => opened.put(tag.clone(), value),
-                Revealed::Missing { nearest } => drop(opened.missing.insert(tag.key(), nearest)),
-            }
-        }
-        Ok(opened)
+        Ok(Opened::open(self.project, &vault.scope(self.project), wanted, self.all)?)
     }
 
     /// The program's environment, what was named last winning.
@@ -263,7 +232,7 @@ impl<'a> Requests<'a> {
             variables.set(name.clone(), value.clone(), None, Vec::new());
         }
         if self.all {
-            for (tag, value) in &opened.values {
+            for (tag, value) in opened.values() {
                 let name = variables::name_of(tag);
                 match unfit(&name, value.expose()) {
                     Some(why) => {
@@ -272,21 +241,13 @@ impl<'a> Requests<'a> {
                     }
                     None => {
                         let bytes = OsString::from_vec(value.expose().to_vec());
-                        variables.set(name.into(), bytes, Some("project"), vec![tag.to_string()]);
+                        variables.set(name.into(), bytes, Some("project"), vec![tag.clone()]);
                     }
                 }
             }
         }
         for assignment in &self.assignments {
-            let value = assignment.expand(opened)?;
-            let shown = assignment.name.to_string_lossy();
-            if value.expose().contains(&0) {
-                return Err(Error::usage(format!("`{shown}` cannot be set: its value has a NUL byte"))
-                    .hint("give it with `--file NAME=TAG`"));
-            }
-            let tags = assignment.tags.iter().map(ToString::to_string).collect();
-            let value = OsString::from_vec(value.expose().to_vec());
-            variables.set(assignment.name.clone(), value, Some(&assignment.source), tags);
+            variables.assign(assignment, opened).map_err(|error| error::assignment(error, self.project))?;
         }
         Ok(variables)
     }
@@ -311,58 +272,10 @@ impl<'a> Requests<'a> {
         };
         for (name, tag) in &self.files {
             let value = opened.value(tag)?;
-            let path = files.as_ref().map(|files| files.put(tag, &value)).transpose().map_err(failed)?;
-            variables.set(name.into(), path.unwrap_or_default().into(), Some("--file"), vec![tag.to_string()]);
+            let path = files.as_ref().map(|files| files.put(tag, value)).transpose().map_err(failed)?;
+            variables.set(name.into(), path.unwrap_or_default().into(), Some("--file"), vec![tag.clone()]);
         }
         Ok(files)
-    }
-}
-
-impl Assignment {
-    fn expand(&self, opened: &Opened) -> Result<SecretBytes, Error> {
-        let mut template = Template::from_text(&self.place, self.text.clone());
-        let plan = Plan::new(&mut template, Grammar::default())?;
-        let resolved = plan.resolve(opened)?;
-        if let Some(findings) = resolved.unknown(&mut template)? {
-            return Err(error::unknown(&findings, template.name(), &opened.project));
-        }
-        let mut value = SecretBytes::with_capacity(256);
-        let failed = |_| Error::new(Kind::Failure, format!("cannot expand {}", self.place));
-        resolved.expand(&mut template, &mut value).map_err(failed)?;
-        Ok(value)
-    }
-}
-
-/// Values that were opened, and tags that name none.
-struct Opened {
-    project: ProjectName,
-    values: Vec<(Tag, SecretValue)>,
-    places: HashMap<TagKey, usize>,
-    missing: HashMap<TagKey, Option<Tag>>,
-}
-
-impl Opened {
-    fn put(&mut self, tag: Tag, value: SecretValue) {
-        self.places.insert(tag.key(), self.values.len());
-        self.values.push((tag, value));
-    }
-
-    fn value(&self, tag: &Tag) -> Result<SecretValue, Error> {
-        match self.places.get(&tag.key()) {
-            Some(at) => Ok(self.values[*at].1.duplicate()),
-            None => {
-                let nearest = self.missing.get(&tag.key()).cloned().flatten();
-                let wanted = crate::model::SecretRef::Tag(tag.clone());
-                Err(VaultError::NoSecret { wanted, project: self.project.clone(), nearest }.into())
-            }
-        }
-    }
-
-    /// What must not be in the output; short values are in it all the same.
-    fn masked(mut self, left_out: &HashSet<TagKey>, cx: &Context) -> Vec<(Tag, SecretValue)> {
-        self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
-        warn_of_short(&self.values, cx);
-        self.values
     }
 }
 
@@ -373,38 +286,6 @@ pub(super) fn warn_of_short(values: &[(Tag, SecretValue)], cx: &Context) {
         values.iter().filter(|(_, value)| is_short(value)).map(|(tag, _)| format!("`{tag}`")).collect();
     if !short.is_empty() {
         cx.ui.warn(&format!("values under 8 bytes are not masked: {}", short.join(", ")));
-    }
-}
-
-impl Reveal for Opened {
-    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
-            Some(at) => Revealed::Value(self.values[*at].1.duplicate()),
-            None => Revealed::Missing { nearest: self.missing.get(&tag.key()).cloned().flatten() },
-        };
-        Ok(tags.iter().map(reveal).collect())
-    }
-}
-
-struct Variable {
-    name: OsString,
-    value: OsString,
-    /// Where it comes from; `None` for what is passed on
-    source: Option<String>,
-    tags: Vec<String>,
-}
-
-#[derive(Default)]
-struct Variables {
-    all: Vec<Variable>,
-    /// Tags that were opened and not given to the program
-    left_out: HashSet<TagKey>,
-}
-
-impl Variables {
-    fn set(&mut self, name: OsString, value: OsString, source: Option<&str>, tags: Vec<String>) {
-        self.all.retain(|other| other.name != name);
-        self.all.push(Variable { name, value, source: source.map(str::to_owned), tags });
     }
 }
 
@@ -458,7 +339,7 @@ fn unfit(name: &str, value: &[u8]) -> Option<&'static str> {
 struct VariableJson<'a> {
     name: String,
     source: &'a str,
-    secrets: &'a [String],
+    secrets: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -471,12 +352,12 @@ struct DryRunJson<'a> {
 /// Prints what would be set, sorted by name: no value.
 fn list(variables: &Variables, stdin: Option<&Tag>, cx: &Context) -> Result<(), Error> {
     let mut set: Vec<VariableJson<'_>> = Vec::new();
-    for variable in &variables.all {
+    for variable in variables.all() {
         if let Some(source) = &variable.source {
             set.push(VariableJson {
                 name: variable.name.to_string_lossy().into_owned(),
                 source,
-                secrets: &variable.tags,
+                secrets: variable.tags.iter().map(Tag::as_str).collect(),
             });
         }
     }

@@ -1,6 +1,7 @@
 //! Running a program with secrets: its environment, its files, its streams with values masked, its signals.
 //!
 //! * `variables`: which names may be set, and what is left of our own environment
+//! * `environment`: variables from templates, their values all from one state of the vault
 //! * `files`: values in private files for as long as the program lives
 //! * `child`: between fork and exec
 //! * `signals`: which came, and from whom
@@ -13,6 +14,7 @@
 //! and never in its arguments.
 
 mod child;
+pub mod environment;
 mod files;
 mod monitor;
 mod signals;

@@ -1,0 +1,204 @@
+//! The environment of a program: variables from templates, all of their values from one state of the vault.
+//!
+//! It decides nothing about names; `variables` knows those.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use crate::model::{ProjectName, SecretBytes, SecretRef, SecretValue, Tag, TagKey};
+use crate::template::grammar::{Grammar, Malformed};
+use crate::template::{ExpandError, Findings, Plan, Template, TemplateError, UnknownTag};
+use crate::vault::{Reveal, Revealed, Scope, VaultError};
+
+/// A variable that is to be set from a template.
+pub struct Assignment {
+    name: OsString,
+    text: Vec<u8>,
+    place: String,
+    source: String,
+    tags: Vec<Tag>,
+}
+
+/// Why a variable cannot be set. Its place says where the template stands.
+#[derive(Debug, thiserror::Error)]
+pub enum AssignmentError {
+    /// A placeholder that is not well formed
+    #[error("{place}: a placeholder is not well formed")]
+    Malformed {
+        /// Where
+        place: String,
+        /// What, with columns in the template
+        findings: Findings<Malformed>,
+    },
+    /// A placeholder that names no secret
+    #[error("{place}: a placeholder names no secret")]
+    Unknown {
+        /// Where
+        place: String,
+        /// What, with columns in the template
+        findings: Findings<UnknownTag>,
+    },
+    /// An environment ends its values with NUL
+    #[error("`{}` cannot be set: its value has a NUL byte", name.to_string_lossy())]
+    Nul {
+        /// The variable
+        name: OsString,
+    },
+    /// A filter, a bound
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
+
+impl Assignment {
+    /// Takes a template. `place` is how messages name it, `source` how a list of variables does.
+    pub fn new(name: OsString, text: Vec<u8>, place: &str, source: &str) -> Result<Self, AssignmentError> {
+        let mut template = Template::from_text(place, text.clone());
+        let plan = Plan::new(&mut template, Grammar::default())?;
+        if let Some(findings) = plan.malformed(&mut template)? {
+            return Err(AssignmentError::Malformed { place: place.to_owned(), findings });
+        }
+        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags: plan.tags() })
+    }
+
+    /// The tags that it refers to.
+    pub fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    fn expand(&self, values: &dyn Reveal) -> Result<OsString, AssignmentError> {
+        let mut template = Template::from_text(&self.place, self.text.clone());
+        let resolved = Plan::new(&mut template, Grammar::default())?.resolve(values)?;
+        if let Some(findings) = resolved.unknown(&mut template)? {
+            return Err(AssignmentError::Unknown { place: self.place.clone(), findings });
+        }
+        let mut value = SecretBytes::with_capacity(256);
+        resolved.expand(&mut template, &mut value).map_err(|error| match error {
+            ExpandError::Template(error) => error,
+            ExpandError::Output(source) => TemplateError::Io { action: "expand", name: self.place.clone(), source },
+        })?;
+        if value.expose().contains(&0) {
+            return Err(AssignmentError::Nul { name: self.name.clone() });
+        }
+        Ok(OsString::from_vec(value.expose().to_vec()))
+    }
+}
+
+/// Values that were opened, and tags that name none.
+pub struct Opened {
+    project: ProjectName,
+    values: Vec<(Tag, SecretValue)>,
+    places: HashMap<TagKey, usize>,
+    missing: HashMap<TagKey, Option<Tag>>,
+}
+
+impl Opened {
+    /// Nothing yet, of this project.
+    pub fn none(project: &ProjectName) -> Self {
+        Self { project: project.clone(), values: Vec::new(), places: HashMap::new(), missing: HashMap::new() }
+    }
+
+    /// Opens `wanted`, and every other secret of the project with `all`.
+    pub fn open(project: &ProjectName, scope: &Scope<'_>, mut wanted: Vec<Tag>, all: bool) -> Result<Self, VaultError> {
+        let mut opened = Self::none(project);
+        if all {
+            scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
+        }
+        wanted.retain(|tag| !opened.places.contains_key(&tag.key()));
+        for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
+            match revealed {
+                Revealed::Value(value) => opened.put(tag.clone(), value),
+                Revealed::Missing { nearest } => drop(opened.missing.insert(tag.key(), nearest)),
+            }
+        }
+        Ok(opened)
+    }
+
+    fn put(&mut self, tag: Tag, value: SecretValue) {
+        self.places.insert(tag.key(), self.values.len());
+        self.values.push((tag, value));
+    }
+
+    /// All that was opened.
+    pub fn values(&self) -> &[(Tag, SecretValue)] {
+        &self.values
+    }
+
+    /// All that was opened but for `left_out`.
+    pub fn given(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
+        self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
+        self.values
+    }
+
+    /// One value.
+    pub fn value(&self, tag: &Tag) -> Result<&SecretValue, VaultError> {
+        match self.places.get(&tag.key()) {
+            Some(at) => Ok(&self.values[*at].1),
+            None => {
+                let nearest = self.missing.get(&tag.key()).cloned().flatten();
+                let wanted = SecretRef::Tag(tag.clone());
+                Err(VaultError::NoSecret { wanted, project: self.project.clone(), nearest })
+            }
+        }
+    }
+}
+
+impl Reveal for Opened {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
+            Some(at) => Revealed::Value(self.values[*at].1.duplicate()),
+            None => Revealed::Missing { nearest: self.missing.get(&tag.key()).cloned().flatten() },
+        };
+        Ok(tags.iter().map(reveal).collect())
+    }
+}
+
+/// One variable.
+pub struct Variable {
+    /// Its name
+    pub name: OsString,
+    /// Its value
+    pub value: OsString,
+    /// Where it comes from; `None` for what is passed on as it is
+    pub source: Option<String>,
+    /// Whose values are in it
+    pub tags: Vec<Tag>,
+}
+
+/// All variables; of two with one name the later is kept.
+#[derive(Default)]
+pub struct Variables {
+    all: Vec<Variable>,
+    places: HashMap<OsString, usize>,
+    /// Tags that were opened and not given to the program
+    pub left_out: HashSet<TagKey>,
+}
+
+impl Variables {
+    /// Sets one.
+    pub fn set(&mut self, name: OsString, value: OsString, source: Option<&str>, tags: Vec<Tag>) {
+        let at = *self.places.entry(name.clone()).or_insert(self.all.len());
+        let variable = Variable { name, value, source: source.map(str::to_owned), tags };
+        match self.all.get_mut(at) {
+            Some(earlier) => *earlier = variable,
+            None => self.all.push(variable),
+        }
+    }
+
+    /// Sets what a template makes of `values`.
+    pub fn assign(&mut self, assignment: &Assignment, values: &dyn Reveal) -> Result<(), AssignmentError> {
+        let value = assignment.expand(values)?;
+        self.set(assignment.name.clone(), value, Some(&assignment.source), assignment.tags.clone());
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Variable] {
+        &self.all
+    }
+
+    /// Names and values.
+    pub fn into_pairs(self) -> Vec<(OsString, OsString)> {
+        self.all.into_iter().map(|variable| (variable.name, variable.value)).collect()
+    }
+}
