@@ -63,7 +63,8 @@ struct Fixed;
 
 impl Reveal for Fixed {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        Ok(tags.iter().map(|_| Revealed::Value(value("a value of usual length"))).collect())
+        let answer = |tag: &Tag| Revealed::Value { tag: tag.clone(), value: value("a value of usual length") };
+        Ok(tags.iter().map(answer).collect())
     }
 }
 

@@ -310,7 +310,9 @@ impl From<ScanError> for Error {
 pub(crate) fn assignment(error: AssignmentError, project: &ProjectName) -> Error {
     let message = error.to_string();
     match error {
-        AssignmentError::Malformed { place, findings } => malformed(&findings, &place),
+        AssignmentError::Malformed { place, findings } => {
+            malformed(&findings, &place).hint("mend it; `{{ secrets.TAG | FILTER }}` is what it looks like")
+        }
         AssignmentError::Unknown { place, findings } => unknown(&findings, &place, project),
         AssignmentError::Nul { .. } => Error::usage(message).hint("give it with `--file NAME=TAG`"),
         AssignmentError::Template(error) => error.into(),
@@ -387,7 +389,7 @@ pub(crate) fn malformed(findings: &Findings<Malformed>, file: &str) -> Error {
         json!({ "file": file, "line": p.line, "column": p.column, "reason": finding.what.to_string() })
     });
     let places = json!({ "placeholders": places.collect::<Vec<_>>() });
-    error.detailed(places).hint("mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`")
+    error.detailed(places)
 }
 
 /// Placeholders that name no secret.

@@ -91,7 +91,8 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let plan = Plan::new(&mut template, grammar)?;
     if let Some(findings) = plan.malformed(&mut template)? {
         if !args.keep_unknown {
-            return Err(error::malformed(&findings, template.name()));
+            return Err(error::malformed(&findings, template.name())
+                .hint("mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"));
         }
         warn(cx, template.name(), &findings, |why| format!("left as it is: {why}"));
     }

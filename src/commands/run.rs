@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, SecretValue, Tag};
-use crate::run::environment::{Assignment, Opened, Variables};
+use crate::run::environment::{Assignment, AssignmentError, Opened, Variables};
 use crate::run::{Job, PrivateFiles, Streams, become_program, run as run_job, variables};
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
@@ -90,7 +90,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     if args.dry_run {
         return list(&variables, args.stdin.as_ref(), cx).map(|()| 0);
     }
-    let stdin = args.stdin.as_ref().map(|tag| opened.value(tag).map(SecretValue::duplicate)).transpose()?;
+    let stdin = args.stdin.as_ref().map(|tag| opened.value(tag).map(|(_, value)| value.duplicate())).transpose()?;
     if args.no_mask && files.is_none() && stdin.is_none() {
         return Err(become_program(&args.command, variables.into_pairs()).into());
     }
@@ -127,6 +127,8 @@ struct Requests<'a> {
     project: &'a ProjectName,
     /// Ours, without what holds placeholders
     plain: Vec<(OsString, OsString)>,
+    /// Ours that do
+    inherited: Vec<Assignment>,
     assignments: Vec<Assignment>,
     files: Vec<(String, Tag)>,
     /// Every secret of the project, as nothing says otherwise
@@ -138,13 +140,18 @@ impl<'a> Requests<'a> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
         let all = !named && args.files.is_empty() && args.stdin.is_none();
         let project = cx.project()?;
-        let mut requests = Self { args, project, plain: Vec::new(), assignments: Vec::new(), files: Vec::new(), all };
+        let mut requests = Self {
+            args,
+            project,
+            plain: Vec::new(),
+            inherited: Vec::new(),
+            assignments: Vec::new(),
+            files: Vec::new(),
+            all,
+        };
         requests.inherit(cx)?;
         for tag in &args.only {
-            let name = variables::name_of(tag);
-            settable(&name, "--only", false)?;
-            let template = format!("{{{{ secrets.{tag} }}}}");
-            requests.assign(name.into(), template.into_bytes(), "--only", "--only")?;
+            settable(&variables::name_of(tag), "--only", false)?;
         }
         for path in &args.env_files {
             requests.env_file(path)?;
@@ -183,7 +190,7 @@ impl<'a> Requests<'a> {
                 cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
                 self.plain.push((name, value));
             } else {
-                self.assignments.push(assignment);
+                self.inherited.push(assignment);
             }
         }
         Ok(())
@@ -214,7 +221,9 @@ impl<'a> Requests<'a> {
 
     /// Opens what is asked for, all from one state of the vault; no vault where nothing is.
     fn open(&self, cx: &Context) -> Result<Opened, Error> {
-        let mut wanted: Vec<Tag> = self.assignments.iter().flat_map(|assignment| assignment.tags().to_vec()).collect();
+        let mut wanted: Vec<Tag> =
+            self.inherited.iter().chain(&self.assignments).flat_map(|assignment| assignment.tags().to_vec()).collect();
+        wanted.extend(self.args.only.clone());
         wanted.extend(self.files.iter().map(|(_, tag)| tag.clone()));
         wanted.extend(self.args.stdin.clone());
         if wanted.is_empty() && !self.all {
@@ -246,9 +255,20 @@ impl<'a> Requests<'a> {
                 }
             }
         }
-        for assignment in &self.assignments {
-            variables.assign(assignment, opened).map_err(|error| error::assignment(error, self.project))?;
+        let assign = |variables: &mut Variables, assignment: &Assignment| {
+            variables.assign(assignment, opened).map_err(|error| error::assignment(error, self.project))
+        };
+        self.inherited.iter().try_for_each(|assignment| assign(&mut variables, assignment))?;
+        for tag in &self.args.only {
+            let (stored, value) = opened.value(tag)?;
+            let name = variables::name_of(tag);
+            if value.expose().contains(&0) {
+                return Err(error::assignment(AssignmentError::Nul { name: name.into() }, self.project));
+            }
+            let bytes = OsString::from_vec(value.expose().to_vec());
+            variables.set(name.into(), bytes, Some("--only"), vec![stored.clone()]);
         }
+        self.assignments.iter().try_for_each(|assignment| assign(&mut variables, assignment))?;
         Ok(variables)
     }
 
@@ -271,7 +291,7 @@ impl<'a> Requests<'a> {
             Some(PrivateFiles::new(place.directory(), &Environment::executable()).map_err(failed)?)
         };
         for (name, tag) in &self.files {
-            let value = opened.value(tag)?;
+            let (tag, value) = opened.value(tag)?;
             let path = files.as_ref().map(|files| files.put(tag, value)).transpose().map_err(failed)?;
             variables.set(name.into(), path.unwrap_or_default().into(), Some("--file"), vec![tag.clone()]);
         }

@@ -107,7 +107,7 @@ impl Opened {
         wanted.retain(|tag| !opened.places.contains_key(&tag.key()));
         for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
             match revealed {
-                Revealed::Value(value) => opened.put(tag.clone(), value),
+                Revealed::Value { tag, value } => opened.put(tag, value),
                 Revealed::Missing { nearest } => drop(opened.missing.insert(tag.key(), nearest)),
             }
         }
@@ -124,16 +124,20 @@ impl Opened {
         &self.values
     }
 
+    fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.values.iter().map(|(tag, _)| tag)
+    }
+
     /// All that was opened but for `left_out`.
     pub fn given(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
         self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
         self.values
     }
 
-    /// One value.
-    pub fn value(&self, tag: &Tag) -> Result<&SecretValue, VaultError> {
+    /// One value, with its tag as it was stored.
+    pub fn value(&self, tag: &Tag) -> Result<&(Tag, SecretValue), VaultError> {
         match self.places.get(&tag.key()) {
-            Some(at) => Ok(&self.values[*at].1),
+            Some(at) => Ok(&self.values[*at]),
             None => {
                 let nearest = self.missing.get(&tag.key()).cloned().flatten();
                 let wanted = SecretRef::Tag(tag.clone());
@@ -146,7 +150,10 @@ impl Opened {
 impl Reveal for Opened {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
-            Some(at) => Revealed::Value(self.values[*at].1.duplicate()),
+            Some(at) => {
+                let (tag, value) = &self.values[*at];
+                Revealed::Value { tag: tag.clone(), value: value.duplicate() }
+            }
             None => Revealed::Missing { nearest: self.missing.get(&tag.key()).cloned().flatten() },
         };
         Ok(tags.iter().map(reveal).collect())
@@ -186,9 +193,10 @@ impl Variables {
     }
 
     /// Sets what a template makes of `values`.
-    pub fn assign(&mut self, assignment: &Assignment, values: &dyn Reveal) -> Result<(), AssignmentError> {
+    pub fn assign(&mut self, assignment: &Assignment, values: &Opened) -> Result<(), AssignmentError> {
         let value = assignment.expand(values)?;
-        self.set(assignment.name.clone(), value, Some(&assignment.source), assignment.tags.clone());
+        let stored = values.tags().filter(|stored| assignment.tags.iter().any(|tag| tag.key() == stored.key()));
+        self.set(assignment.name.clone(), value, Some(&assignment.source), stored.cloned().collect());
         Ok(())
     }
 

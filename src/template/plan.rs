@@ -104,7 +104,7 @@ impl Plan {
         let mut opened: Vec<Option<SecretValue>> = Vec::with_capacity(revealed.len());
         for (tag, revealed) in tags.iter().zip(revealed) {
             opened.push(match revealed {
-                Revealed::Value(value) => Some(value),
+                Revealed::Value { value, .. } => Some(value),
                 Revealed::Missing { nearest } => {
                     missing.insert(tag.key(), nearest);
                     None

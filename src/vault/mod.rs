@@ -143,7 +143,12 @@ pub trait Reveal {
 /// The answer to one tag.
 pub enum Revealed {
     /// Its value
-    Value(SecretValue),
+    Value {
+        /// As it was spelled when it was stored
+        tag: Tag,
+        /// The value
+        value: SecretValue,
+    },
     /// No such secret
     Missing {
         /// What was perhaps meant

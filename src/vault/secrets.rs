@@ -251,7 +251,8 @@ impl Reveal for Scope<'_> {
         let mut misses = 0;
         let reveal = |tag: &Tag| {
             if let Some(found) = project.by_tag(&*snapshot, &tag.key())? {
-                return project.value(&*snapshot, &found.record).map(Revealed::Value);
+                let value = project.value(&*snapshot, &found.record)?;
+                return Ok(Revealed::Value { tag: found.metadata.tag, value });
             }
             misses += 1;
             if misses > MOST_SUGGESTIONS {

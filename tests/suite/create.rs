@@ -17,7 +17,7 @@ pub fn revealed(sandbox: &Sandbox, tag: &str) -> Vec<u8> {
     let vault = sandbox.vault();
     let answer = vault.scope(&project("default")).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0);
     match answer {
-        Revealed::Value(value) => value.expose().to_vec(),
+        Revealed::Value { value, .. } => value.expose().to_vec(),
         Revealed::Missing { .. } => panic!("no secret {tag}"),
     }
 }

@@ -152,7 +152,7 @@ pub fn reveal(vault: &Vault, name: &str, tag: &str) -> Result<Option<Vec<u8>>, V
     let name = project(name);
     let revealed = vault.scope(&name).reveal(&[Tag::parse(tag).unwrap()])?;
     Ok(revealed.into_iter().next().and_then(|answer| match answer {
-        Revealed::Value(value) => Some(value.expose().to_vec()),
+        Revealed::Value { value, .. } => Some(value.expose().to_vec()),
         Revealed::Missing { .. } => None,
     }))
 }

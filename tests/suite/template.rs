@@ -281,7 +281,7 @@ struct Map(HashMap<String, Vec<u8>>);
 impl Reveal for Map {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let one = |tag: &Tag| match self.0.get(tag.key().as_str()) {
-            Some(bytes) => Revealed::Value(value(bytes)),
+            Some(bytes) => Revealed::Value { tag: tag.clone(), value: value(bytes) },
             None => Revealed::Missing { nearest: None },
         };
         Ok(tags.iter().map(one).collect())
