@@ -20,12 +20,14 @@ Examples:
   secrets create --tag api-key              store a secret, typed or pasted unseen
   secrets list                              what is there, values never shown
   secrets render app.env.tmpl -o .env       replace {{ secrets.api-key }} in a file
+  secrets run -- npm start                  run a program with secrets, masked in its output
+  secrets unlock                            no more passphrases for a while
   secrets create --help                     options and examples of a command";
 
 /// Write-only secrets on your own machine
 ///
 /// A value goes in once, is never shown again, and comes out only where a placeholder, `{{ secrets.my-secret }}` or
-/// `{{MY_SECRET}}`, uses it. Everything is kept in one encrypted file; nothing leaves the machine.
+/// `{{MY_SECRET}}`, uses it, or a program is run with it. Everything is kept in one encrypted file; nothing leaves the machine.
 #[derive(Parser)]
 #[command(name = "secrets", bin_name = "secrets", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
@@ -232,6 +234,10 @@ fn elsewhere(word: &str) -> Option<&'static str> {
         "edit" | "rotate" | "change" => "did you mean `update`?",
         "cp" | "copy" => "did you mean `clone`?",
         "inject" | "template" | "substitute" => "did you mean `render`?",
+        "exec" | "env" | "start" => "did you mean `run`?",
+        "mask" | "filter" => "did you mean `redact`?",
+        "login" | "signin" | "open" => "did you mean `unlock`?",
+        "logout" | "signout" | "close" => "did you mean `lock`?",
         _ => return None,
     })
 }
