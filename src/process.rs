@@ -1,10 +1,10 @@
 //! This process: hardened before anything secret is in its memory, as it was for the programs that it starts, and cut
 //! off from its caller where it is to live on its own.
-#![allow(unsafe_code)] // to close descriptors that were inherited, one must take them by number
+#![allow(unsafe_code)] // descriptors that were inherited are taken by number; one question about a socket
 
 use std::fs;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::fs::Mode;
@@ -55,6 +55,26 @@ pub(crate) fn detach(name: &std::ffi::CStr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(name);
     Ok(())
+}
+
+/// True for a socket whose other end is a process of our own user.
+#[cfg(target_os = "linux")]
+pub(crate) fn peer_is_us(socket: &impl AsRawFd) -> bool {
+    // Not by rustix: it takes the peer's process id for one that is never 0, which it is in another PID namespace.
+    let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: libc::gid_t::MAX };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes into `peer`, which has as many, all of them plain numbers.
+    let asked = unsafe {
+        let place = (&raw mut peer).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut length)
+    };
+    asked == 0 && peer.uid == rustix::process::geteuid().as_raw()
+}
+
+/// Elsewhere the modes of the directory and of the socket alone keep others away.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn peer_is_us(_: &impl AsRawFd) -> bool {
+    true
 }
 
 /// Closes all but the three standard descriptors: one left open would keep a pipeline of the first caller waiting.

@@ -16,12 +16,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use super::place::Place;
 use super::protocol::{Answer, Fault, LARGEST_FRAME, Request, Unreadable, frame_length};
-use super::server::peer_is_us;
 use crate::crypto::CryptoError;
 use crate::crypto::keys::{
     KEYRING, Keyring, ProjectId, ProjectRow, ROOT_TABLES, RootKey, VaultId, projects_and_grants, row_and_slots,
 };
 use crate::model::SecretBytes;
+use crate::process;
 use crate::vault::{HolderError, KeyHolder, Tables, VaultError};
 
 /// Between two tries where a connection was closed, or the agent just starts.
@@ -270,7 +270,7 @@ impl Client {
 
 impl Line {
     fn new(stream: UnixStream, give_up: Instant) -> Result<Self, HolderError> {
-        if !peer_is_us(&stream) {
+        if !process::peer_is_us(&stream) {
             return Err(HolderError::Impostor);
         }
         stream.set_nonblocking(false)?;

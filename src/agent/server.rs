@@ -5,7 +5,6 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -147,7 +146,7 @@ impl Agent {
                 // No descriptor is left: one that is idle gives up its own.
                 Err(_) => return self.close_oldest(),
             };
-            if !peer_is_us(&stream) || stream.set_nonblocking(true).is_err() {
+            if !process::peer_is_us(&stream) || stream.set_nonblocking(true).is_err() {
                 continue;
             }
             if self.connections.len() >= MOST_CONNECTIONS {
@@ -367,13 +366,4 @@ impl Connection {
         self.began = None;
         Ok(())
     }
-}
-
-/// True for a peer of our own user.
-pub(super) fn peer_is_us(stream: &impl AsFd) -> bool {
-    #[cfg(target_os = "linux")]
-    return rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid());
-    // Elsewhere the directory's and the socket's modes alone keep others away.
-    #[cfg(not(target_os = "linux"))]
-    return stream.as_fd() == stream.as_fd();
 }
