@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
-    warn_of_short(&values, cx);
+    warn_of_short(&values, "masked", cx);
     mask_stream(input, output, values).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => UiError::Stdout(error).into(),
         _ => failed("it", error),

@@ -95,7 +95,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
         return Err(become_program(&args.command, variables.into_pairs()).into());
     }
     let given = opened.given(&variables.left_out);
-    let masked = (!args.no_mask).then_some(given).inspect(|given| warn_of_short(given, cx));
+    let masked = (!args.no_mask).then_some(given).inspect(|given| warn_of_short(given, "masked", cx));
     let environment = variables.into_pairs();
     let command = args.command.clone();
     let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
@@ -300,12 +300,12 @@ impl<'a> Requests<'a> {
 }
 
 /// Says which values are too short to be masked or found.
-pub(super) fn warn_of_short(values: &[(Tag, SecretValue)], cx: &Context) {
+pub(super) fn warn_of_short(values: &[(Tag, SecretValue)], spared: &str, cx: &Context) {
     let is_short = |value: &SecretValue| (1..crate::mask::Needles::SHORTEST).contains(&value.expose().len());
     let short: Vec<String> =
         values.iter().filter(|(_, value)| is_short(value)).map(|(tag, _)| format!("`{tag}`")).collect();
     if !short.is_empty() {
-        cx.ui.warn(&format!("values under 8 bytes are not masked: {}", short.join(", ")));
+        cx.ui.warn(&format!("values under 8 bytes are not {spared}: {}", short.join(", ")));
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
-    warn_of_short(&values, cx);
+    warn_of_short(&values, "looked for", cx);
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
     let mut found = FindingsJson { findings: Vec::new(), files: 0 };
     let mut failed = 0_u64;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::unlock::span;
+use super::unlock::spans;
 use crate::agent::Status;
 use crate::context::{Context, PATIENCE};
 use crate::error::{Error, Kind};
@@ -64,8 +64,8 @@ pub(super) fn show(cx: &Context, status: Status) -> Result<(), Error> {
         })?);
     }
     let Some((ttl, idle)) = status.left else { return Ok(()) };
-    let left = format!("{}, {} without use", span(rounded(ttl)), span(rounded(idle)));
-    Ok(cx.ui.labelled(&[("vault", visible(&path)), ("unlocked for", left)])?)
+    let left = format!("for {}", spans(rounded(ttl), rounded(idle)));
+    Ok(cx.ui.labelled(&[("vault", visible(&path)), ("unlocked", left)])?)
 }
 
 /// To the nearest second: right after `--ttl 15m`, 15 minutes are left.

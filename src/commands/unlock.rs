@@ -74,13 +74,17 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
         return status::show(cx, client.status(Some(vault_id))?);
     }
     let path = cx.vault_path()?;
-    let idle = args.idle.min(args.ttl);
-    cx.ui.status(&format!("unlocked `{}` for {}, {} without use", path.display(), span(args.ttl), span(idle)));
+    cx.ui.status(&format!("unlocked `{}` for {}", path.display(), spans(args.ttl, args.idle)));
     Ok(())
 }
 
-/// A time for people: `15m`, `1h 30m`.
-pub(super) fn span(time: Duration) -> String {
+/// What is left, for people: `15m, or 5m without use`.
+pub(super) fn spans(ttl: Duration, idle: Duration) -> String {
+    if idle < ttl { format!("{}, or {} without use", span(ttl), span(idle)) } else { span(ttl) }
+}
+
+/// `15m`, `1h 30m`.
+fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let parts = [(seconds / 86_400, 'd'), (seconds / 3_600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
     // Two units say enough.
