@@ -44,6 +44,8 @@ pub struct Client {
 /// One connection.
 struct Line {
     stream: UnixStream,
+    /// For each answer, whole
+    patience: Duration,
     closed: bool,
 }
 
@@ -92,7 +94,11 @@ impl Client {
 
     /// Has the agent forget every key and end, whatever its version; false where there is none.
     pub fn lock_all(&self) -> Result<bool, HolderError> {
-        match self.talk(|line| line.ask(&Request::LockAll).map(drop)) {
+        // One that closes the connection without an answer has understood as well.
+        let told = |line: &mut Line| {
+            line.ask(&Request::LockAll).map(drop).or_else(|error| if line.closed { Ok(()) } else { Err(error) })
+        };
+        match self.talk(told) {
             Err(HolderError::Locked) => Ok(false),
             // Another version answers in its own words, or with the end of the connection.
             Err(HolderError::OtherVersion | HolderError::Nonsense) | Ok(()) => Ok(true),
@@ -275,9 +281,8 @@ impl Line {
         }
         stream.set_nonblocking(false)?;
         let left = give_up.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(left))?;
         stream.set_write_timeout(Some(left))?;
-        Ok(Self { stream, closed: false })
+        Ok(Self { stream, patience: left, closed: false })
     }
 
     fn failed(&mut self, error: std::io::Error) -> HolderError {
@@ -301,12 +306,31 @@ impl Line {
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Frame, HolderError> {
         self.tell(&request.encode().ok_or(HolderError::Nonsense)?)?;
+        let give_up = Instant::now() + self.patience;
         let mut prefix = [0; 4];
-        self.stream.read_exact(&mut prefix).map_err(|error| self.failed(error))?;
+        self.fill(&mut prefix, give_up)?;
         let length = frame_length(prefix).ok_or(HolderError::Nonsense)?;
         let mut frame = SecretBytes::zeroed(length);
-        self.stream.read_exact(frame.expose_mut()).map_err(|error| self.failed(error))?;
+        self.fill(frame.expose_mut(), give_up)?;
         Ok(Frame(frame))
+    }
+
+    /// Reads all of it, also where it comes byte by byte, and not for longer than that.
+    fn fill(&mut self, mut wanted: &mut [u8], give_up: Instant) -> Result<(), HolderError> {
+        while !wanted.is_empty() {
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(HolderError::Silent);
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(wanted) {
+                Ok(0) => return Err(self.failed(ErrorKind::UnexpectedEof.into())),
+                Ok(length) => wanted = &mut wanted[length..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Ok(())
     }
 }
 

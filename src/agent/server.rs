@@ -5,12 +5,15 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use zeroize::Zeroize;
 
 use super::now;
 use super::place::Place;
@@ -27,19 +30,22 @@ pub const MOST_CONNECTIONS: usize = 128;
 const MOST_SESSIONS: usize = 64;
 /// New connections that are taken before those that are there get their turn.
 const ACCEPT_AT_ONCE: usize = 16;
+/// Between two looks at what others are about to change.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Milliseconds for the rest of a frame that has begun, and for an answer to be taken.
 const FRAME_TIME: u64 = 2_000;
 /// Milliseconds that a connection may say nothing.
 const IDLE_TIME: u64 = 10_000;
 /// Milliseconds until an agent to which nobody gave a key ends.
 const GRACE: u64 = 10_000;
-/// The longest wait: the clock of `poll` may stand still while the machine is suspended, ours does not.
-const LONGEST_WAIT: u64 = 5_000;
+/// The longest wait: the clock of `poll` may stand still while the machine is suspended, ours does not; and so often
+/// the agent looks whether its socket is still there. Shorter than a client's patience, see [`alone`].
+const LONGEST_WAIT: u64 = 4_000;
 
 /// Serves until every vault is locked. `ready` is called when the socket listens, or at once where another agent serves.
 pub fn serve(place: &Place, ready: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     process::detach(c"secrets-agent")?;
-    let Some(_alone) = lock(place)? else { return ready() };
+    let Some(_alone) = alone(place)? else { return ready() };
     let socket = place.socket();
     // Only the holder of the lock is here: what is in the way was left by one that was killed.
     let _ = fs::remove_file(&socket);
@@ -47,13 +53,29 @@ pub fn serve(place: &Place, ready: impl FnOnce() -> io::Result<()>) -> io::Resul
     fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     let hold = Hold::new()?;
+    let socket = Socket { identity: identity(&socket), path: socket };
     ready()?;
-    let mut agent = Agent { listener, hold, sessions: Vec::new(), connections: Vec::new(), grace: now() + GRACE };
+    let grace = now() + GRACE;
+    let mut agent = Agent { listener, socket, hold, sessions: Vec::new(), connections: Vec::new(), grace };
     let outcome = agent.run();
     // First the name, so that nobody connects to a deaf one; then the keys, with `agent`.
-    let _ = fs::remove_file(&socket);
+    if agent.socket.is_there() {
+        let _ = fs::remove_file(&agent.socket.path);
+    }
     agent.hold.take();
     outcome
+}
+
+/// The lock, or `None` where another agent serves. One that has the lock and no socket is about to listen or to end.
+fn alone(place: &Place) -> io::Result<Option<File>> {
+    let give_up = now() + LONGEST_WAIT;
+    loop {
+        let file = lock(place)?;
+        if file.is_some() || place.socket().exists() || now() > give_up {
+            return Ok(file);
+        }
+        sleep(PAUSE);
+    }
 }
 
 /// The lock file, ours as long as it is open; `None` where another agent has it.
@@ -66,8 +88,26 @@ fn lock(place: &Place) -> io::Result<Option<File>> {
     }
 }
 
+/// The name by which the agent is reached.
+struct Socket {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Socket {
+    /// False where somebody took the name away: nobody could lock what is held here.
+    fn is_there(&self) -> bool {
+        identity(&self.path) == self.identity
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 struct Agent {
     listener: UnixListener,
+    socket: Socket,
     hold: Hold,
     sessions: Vec<Session>,
     connections: Vec<Connection>,
@@ -77,8 +117,10 @@ struct Agent {
 
 struct Connection {
     stream: UnixStream,
-    /// What has come of the next frame, its length in front
+    /// What has come, each frame with its length in front
     input: SecretBytes,
+    /// How much of that has been dealt with
+    taken: usize,
     /// What is still to be sent
     output: SecretBytes,
     /// When it last said or took something whole
@@ -101,7 +143,7 @@ impl Agent {
             self.sessions.retain(|session| session.expires() > moment);
             self.connections.retain(|connection| connection.deadline() > moment);
             let over = if self.sessions.is_empty() { moment >= self.grace } else { false };
-            if over || self.hold.is_due() {
+            if over || self.hold.is_due() || !self.socket.is_there() {
                 return Ok(());
             }
             let (accept, ready) = self.wait(moment)?;
@@ -116,6 +158,7 @@ impl Agent {
                 flags.is_empty() || self.serve(connection, flags, moment).is_ok()
             });
             self.connections = connections;
+            forget_calls();
             if accept {
                 self.accept(moment);
             }
@@ -143,8 +186,8 @@ impl Agent {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // No descriptor is left: one that is idle gives up its own.
-                Err(_) => return self.close_oldest(),
+                // No descriptor is left: one that is idle gives up its own, or somebody else's comes free.
+                Err(_) => return if self.connections.is_empty() { sleep(PAUSE) } else { self.close_oldest() },
             };
             if !process::peer_is_us(&stream) || stream.set_nonblocking(true).is_err() {
                 continue;
@@ -180,6 +223,7 @@ impl Agent {
                 connection.send(moment)?;
             }
         }
+        connection.forget_taken();
         connection.began = match (connection.input.is_empty(), connection.output.is_empty()) {
             (true, true) => None,
             _ => connection.began.or(Some(moment)),
@@ -291,8 +335,10 @@ impl Agent {
         key: &[u8; 32],
         moment: u64,
     ) -> Result<Option<SecretBytes>, Fault> {
-        let session = Session::new(path, vault_id, key, times, moment).map_err(|_| Fault::System)?;
-        self.sessions.retain(|other| other.path != path);
+        let mut session = Session::new(path, vault_id, key, times, moment).map_err(|_| Fault::System)?;
+        if let Some(at) = self.sessions.iter().position(|other| other.path == path) {
+            session.remember(self.sessions.swap_remove(at));
+        }
         if self.sessions.len() >= MOST_SESSIONS {
             return Err(Fault::TooMany);
         }
@@ -313,7 +359,7 @@ impl Agent {
 impl Connection {
     fn new(stream: UnixStream, moment: u64) -> Self {
         let (input, output) = (SecretBytes::with_capacity(0), SecretBytes::with_capacity(0));
-        Self { stream, input, output, active: moment, began: None, mac: None, verified: None }
+        Self { stream, input, taken: 0, output, active: moment, began: None, mac: None, verified: None }
     }
 
     fn interest(&self) -> PollFlags {
@@ -341,13 +387,21 @@ impl Connection {
 
     /// The next whole frame.
     fn next_frame(&mut self) -> Result<Option<SecretBytes>, Closed> {
-        let Some(prefix) = self.input.expose().first_chunk() else { return Ok(None) };
+        let Some((prefix, rest)) = self.input.expose()[self.taken..].split_first_chunk() else { return Ok(None) };
         let length = frame_length(*prefix).ok_or(Closed)?;
-        let Some(frame) = self.input.expose().get(4..4 + length) else { return Ok(None) };
+        let Some(frame) = rest.get(..length) else { return Ok(None) };
         let frame = SecretBytes::copy_of(frame);
-        self.input = SecretBytes::copy_of(&self.input.expose()[4 + length..]);
+        self.taken += 4 + length;
         self.began = None;
         Ok(Some(frame))
+    }
+
+    /// Moves up what is left, once for all frames of a turn: moved for each, thousands of small ones take seconds.
+    fn forget_taken(&mut self) {
+        if self.taken > 0 {
+            self.input = SecretBytes::copy_of(&self.input.expose()[self.taken..]);
+            self.taken = 0;
+        }
     }
 
     fn send(&mut self, moment: u64) -> Fate {
@@ -366,4 +420,12 @@ impl Connection {
         self.began = None;
         Ok(())
     }
+}
+
+/// Wipes what calls that have returned left on the stack: keys from where they were moved, a cipher's round keys.
+#[inline(never)]
+#[allow(clippy::large_stack_arrays)] // deeper than any of those calls went
+fn forget_calls() {
+    let mut dead = [0_u8; 64 * 1024];
+    dead.zeroize();
 }

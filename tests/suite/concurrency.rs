@@ -125,15 +125,15 @@ fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
 }
 
 /// Numbers that differ from run to run; the seed is in the message of whatever fails.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Self(now.as_nanos() as u64 | 1)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

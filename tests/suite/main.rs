@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
+mod agent;
 mod architecture;
 mod arguments;
 mod attacks;

@@ -1,0 +1,1551 @@
+//! The agent: who may speak to it and how, what it keeps and for how long, what it notices, what it leaves behind.
+
+use std::fs::{self, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::ops::Deref;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use memchr::memmem;
+use rustix::process::{Pid, Resource, Signal, Uid, kill_process};
+use rustix::thread::set_thread_res_uid;
+use terminal_secrets::agent::{Answer, Client, Fault, LARGEST_FRAME, MOST_CONNECTIONS, Place, Request, VERSION};
+use terminal_secrets::crypto::aead::Key;
+use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
+use terminal_secrets::crypto::keys::{ProjectRow, RootKey, Slot, VaultRow, row_and_slots};
+use terminal_secrets::model::SecretBytes;
+use terminal_secrets::store::{SqliteStore, Store};
+use terminal_secrets::vault::{Changes, HolderError, KeyHolder, Locked, Tables, Vault, VaultError};
+
+use crate::concurrency::Dice;
+use crate::fixture::{self, Specimen, reveal};
+use crate::support::{Prepared, Sandbox, passphrase, project, secret, value};
+
+/// What a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// With what a busy machine may add.
+const AT_MOST: Duration = Duration::from_secs(8);
+const HOUR: Duration = Duration::from_secs(3600);
+const NOBODY: u32 = 65534;
+
+/// A sandbox whose agent ends with it.
+struct Home(Sandbox);
+
+impl Deref for Home {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.0
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Who listens may be this very process, in an agent's place.
+        if let Some(pid) = self.pid().filter(|pid| *pid != rustix::process::getpid()) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Home {
+    fn new() -> Self {
+        Self(Sandbox::with_secrets(&[("key", "a value of no great length")]))
+    }
+
+    /// With an unlocked vault.
+    fn unlocked() -> Self {
+        let home = Self::new();
+        home.run(["unlock", "-q"]).succeeds();
+        home
+    }
+
+    /// With an agent that holds a key of nothing in particular, at a path where there is nothing.
+    fn with_agent() -> Self {
+        let home = Self(Sandbox::empty());
+        home.start();
+        home.hold(b"/steady", HOUR, HOUR);
+        home
+    }
+
+    fn start(&self) {
+        let place = Place::made(&self.directory()).unwrap();
+        Client::start(&place, Path::new(env!("CARGO_BIN_EXE_secrets")), PATIENCE).unwrap();
+    }
+
+    /// Has the agent hold a key.
+    fn hold(&self, path: &[u8], ttl: Duration, idle: Duration) {
+        let (ttl, idle) = (ttl.as_millis() as u64, idle.as_millis() as u64);
+        let request = Request::Unlock { path, vault_id: [1; 16], ttl, idle, key: &[2; 32] };
+        assert!(matches!(decoded(&ask(&self.dial(), &request)), Answer::Done(_)));
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.path("secrets")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory().join("agent.sock")
+    }
+
+    fn dial(&self) -> UnixStream {
+        dial(&self.socket()).unwrap()
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Some(rustix::net::sockopt::socket_peercred(dial(&self.socket()).ok()?).unwrap().pid)
+    }
+
+    fn client(&self) -> Client {
+        let place = Place::existing(&self.directory()).unwrap().unwrap();
+        Client::new(&place, &self.vault_path().canonicalize().unwrap(), PATIENCE)
+    }
+
+    /// A command to which nobody gives the passphrase.
+    fn free<const N: usize>(&self, arguments: [&str; N]) -> Prepared {
+        self.command(arguments).without_env("SECRETS_PASSPHRASE")
+    }
+
+    fn is_unlocked(&self) -> bool {
+        self.client().status(None).unwrap().left.is_some()
+    }
+
+    /// Serves within five seconds, and truly.
+    #[track_caller]
+    fn serves(&self) {
+        let begun = Instant::now();
+        let answer = ask(&self.dial(), &Request::Status { path: b"/nothing", vault_id: None });
+        assert!(matches!(decoded(&answer), Answer::State { left: None, .. }));
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    }
+}
+
+fn dial(socket: &Path) -> std::io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(AT_MOST)).unwrap();
+    stream.set_write_timeout(Some(AT_MOST)).unwrap();
+    Ok(stream)
+}
+
+/// A frame from a stream, without its length.
+fn frame(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut frame)?;
+    Ok(frame)
+}
+
+fn tell(mut stream: &UnixStream, request: &Request<'_>) {
+    stream.write_all(request.encode().unwrap().expose()).unwrap();
+}
+
+fn ask(stream: &UnixStream, request: &Request<'_>) -> Vec<u8> {
+    tell(stream, request);
+    frame(stream).unwrap()
+}
+
+#[track_caller]
+fn decoded(frame: &[u8]) -> Answer<'_> {
+    Answer::decode(frame).unwrap_or_else(|why| panic!("{why:?}: {frame:02x?}"))
+}
+
+/// Reads to the end; `None` where it does not come. An end with a reset is one: there was more that nobody read.
+fn rest(mut stream: &UnixStream) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    match stream.read_to_end(&mut all) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => None,
+        _ => Some(all),
+    }
+}
+
+/// True when a process has ended; one that nobody has waited for has.
+fn is_gone(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+#[track_caller]
+fn within(time: Duration, what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < time, "{what}: not in {time:?}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// The agent has ended, and its socket with it.
+#[track_caller]
+fn ends(home: &Home, pid: Pid) {
+    within(AT_MOST, "the agent ends", || is_gone(pid));
+    assert!(!home.socket().exists());
+}
+
+/// The row of the vault at `/steady`, and no slots.
+fn row_of_steady() -> Vec<u8> {
+    [&[0, 0, 0, 16], &[1; 16][..], &[0, 0, 0, 4], &[0; 4], &[0, 0, 0, 8], &[0; 8], &[0; 4]].concat()
+}
+
+fn am_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn proc(pid: Pid, file: &str) -> Vec<u8> {
+    fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap()
+}
+
+/// A line of /proc/PID/status in KiB.
+fn kib(pid: Pid, name: &str) -> u64 {
+    let status = String::from_utf8(proc(pid, "status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn descriptors(pid: Pid) -> Vec<PathBuf> {
+    let all = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+    all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect()
+}
+
+// The protocol.
+
+/// One of each.
+fn requests() -> Vec<SecretBytes> {
+    let row = |n: u8| ProjectRow {
+        pid: [n; 16],
+        epoch: u32::from(n),
+        keys: vec![n; 300],
+        head: vec![n; 200],
+        sig: vec![n; 64],
+    };
+    let path = b"/a/path of some\xff/vault.db".as_slice();
+    [
+        Request::LockAll,
+        Request::Status { path, vault_id: None },
+        Request::Status { path, vault_id: Some([3; 16]) },
+        Request::Unlock { path, vault_id: [3; 16], ttl: 60_000, idle: u64::MAX, key: &[5; 32] },
+        Request::Lock { path },
+        Request::BeginMac { path, row_and_slots: &[6; 99] },
+        Request::MoreMac { bytes: &[7; 1000] },
+        Request::MoreMac { bytes: &[] },
+        Request::Verify { mac: &[8; 32] },
+        Request::Sign,
+        Request::Open { rows: vec![] },
+        Request::Open { rows: vec![row(1), row(2)] },
+        Request::Seal { path, pid: [1; 16], epoch: 9, keyring: &[b'k'; 100] },
+    ]
+    .iter()
+    .map(|request| request.encode().unwrap())
+    .collect()
+}
+
+fn answers() -> Vec<SecretBytes> {
+    let faults = [
+        Fault::Locked,
+        Fault::Replaced,
+        Fault::RolledBack,
+        Fault::ProjectRolledBack(0),
+        Fault::ProjectRolledBack(77),
+        Fault::OtherSlots,
+        Fault::RootTables,
+        Fault::Keyring(u32::MAX),
+        Fault::System,
+        Fault::Version,
+        Fault::TooMany,
+    ];
+    let mut all = vec![
+        Answer::Done(true),
+        Answer::Done(false),
+        Answer::State { left: None },
+        Answer::State { left: Some((1, u64::MAX)) },
+        Answer::Bytes(&[]),
+        Answer::Bytes(&[9; 32]),
+        Answer::Keyrings(vec![]),
+        Answer::Keyrings(vec![b"one", b"", b"three"]),
+    ];
+    all.extend(faults.map(Answer::Fault));
+    all.iter().map(|answer| answer.encode().unwrap()).collect()
+}
+
+/// What a frame says, said again.
+fn again(frame: &[u8]) -> Option<SecretBytes> {
+    match frame.get(1) {
+        Some(kind) if *kind < 128 => Request::decode(frame).ok()?.encode(),
+        _ => Answer::decode(frame).ok()?.encode(),
+    }
+}
+
+#[test]
+fn a_frame_is_read_as_it_was_written() {
+    for frame in requests().iter().chain(&answers()) {
+        let (length, body) = frame.expose().split_first_chunk().unwrap();
+        assert_eq!(u32::from_be_bytes(*length) as usize, body.len());
+        assert_eq!(body[0], VERSION);
+        assert_eq!(again(body).unwrap().expose(), frame.expose());
+    }
+}
+
+#[test]
+fn a_frame_is_read_whole_or_not_at_all() {
+    for frame in requests().iter().chain(&answers()) {
+        let body = &frame.expose()[4..];
+        // Lists end with their frame; kind 0 is never looked into.
+        let (list, lock_all) = ([8, 131].contains(&body[1]), body[1] == 0);
+        for cut in 0..body.len() {
+            if let Some(read) = again(&body[..cut]) {
+                assert!(list && read.expose()[4..] == body[..cut], "{cut} of {body:02x?}");
+            }
+        }
+        for extra in [0, 1, 255] {
+            assert_eq!(again(&[body, &[extra]].concat()).is_some(), lock_all, "{body:02x?} and {extra}");
+        }
+        for version in [0, VERSION + 1, 255] {
+            let other = [&[version], &body[1..]].concat();
+            assert_eq!(again(&other).is_some(), lock_all);
+        }
+    }
+}
+
+#[test]
+fn a_frame_has_a_largest_size() {
+    let most = vec![0; LARGEST_FRAME - 6];
+    assert_eq!(Request::MoreMac { bytes: &most }.encode().unwrap().len(), LARGEST_FRAME + 4);
+    assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), LARGEST_FRAME + 4);
+    let more = vec![0; LARGEST_FRAME - 5];
+    assert!(Request::MoreMac { bytes: &more }.encode().is_none());
+    assert!(Answer::Bytes(&more).encode().is_none());
+}
+
+/// Each is closed without a word.
+#[test]
+fn what_is_malformed_is_closed_without_a_word() {
+    let home = Home::with_agent();
+    let with_length = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
+    let mut bad: Vec<Vec<u8>> =
+        [0, 1, LARGEST_FRAME as u32 + 1, 1 << 30, u32::MAX].map(|n| n.to_be_bytes().to_vec()).into();
+    for kind in [10, 77, 128, 132, 255] {
+        bad.push(with_length(&[VERSION, kind]));
+    }
+    for frame in requests().iter().filter(|frame| frame.expose()[5] != 0) {
+        bad.push(with_length(&[&frame.expose()[4..], b"x"].concat()));
+        bad.push(with_length(&frame.expose()[4..frame.len() - 1]));
+    }
+    // A MAC that was not begun, key rings that were not verified, a path that is longer than its frame.
+    bad.push(Request::MoreMac { bytes: b"x" }.encode().unwrap().expose().to_vec());
+    bad.push(Request::Verify { mac: &[0; 32] }.encode().unwrap().expose().to_vec());
+    bad.push(Request::Sign.encode().unwrap().expose().to_vec());
+    bad.push(Request::Open { rows: vec![] }.encode().unwrap().expose().to_vec());
+    bad.push(with_length(&[VERSION, 3, 0xff, 0xff, 0xff, 0xff]));
+    bad.push(b"GET / HTTP/1.1\r\n\r\n".to_vec());
+    bad.retain(|bytes| again(bytes.get(4..).unwrap_or_default()).is_none_or(|_| bytes[5] >= 5));
+    for bytes in &bad {
+        let mut stream = home.dial();
+        stream.write_all(bytes).unwrap();
+        assert_eq!(rest(&stream).as_deref(), Some(&[][..]), "{bytes:02x?}");
+    }
+    home.serves();
+}
+
+#[test]
+fn the_largest_frame_is_served() {
+    let home = Home::with_agent();
+    let stream = home.dial();
+    let bytes = vec![0; LARGEST_FRAME - 6];
+    let row_and_slots = row_of_steady();
+    tell(&stream, &Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots });
+    for _ in 0..20 {
+        tell(&stream, &Request::MoreMac { bytes: &bytes });
+    }
+    let answer = ask(&stream, &Request::Verify { mac: &[0; 32] });
+    assert!(decoded(&answer) == Answer::Fault(Fault::RootTables));
+}
+
+#[test]
+fn frames_may_come_in_any_pieces() {
+    let home = Home::with_agent();
+    let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
+    let mut stream = home.dial();
+    for byte in request.expose() {
+        stream.write_all(&[*byte]).unwrap();
+        sleep(Duration::from_millis(2));
+    }
+    assert!(matches!(decoded(&frame(&stream).unwrap()), Answer::State { left: Some(_), .. }));
+    stream.write_all(&request.expose().repeat(100)).unwrap();
+    for _ in 0..100 {
+        assert!(matches!(decoded(&frame(&stream).unwrap()), Answer::State { left: Some(_), .. }));
+    }
+}
+
+#[test]
+fn a_newer_client_is_told_and_may_end_the_agent() {
+    let home = Home::with_agent();
+    let pid = home.pid().unwrap();
+    let mut stream = home.dial();
+    stream.write_all(&[0, 0, 0, 3, VERSION + 1, 200, 7]).unwrap();
+    assert!(decoded(&frame(&stream).unwrap()) == Answer::Fault(Fault::Version));
+    stream.write_all(&[0, 0, 0, 5, 255, 0, 1, 2, 3]).unwrap();
+    assert!(decoded(&frame(&stream).unwrap()) == Answer::Done(true));
+    ends(&home, pid);
+}
+
+// The commands.
+
+#[test]
+fn while_it_is_unlocked_no_passphrase_is_asked_for() {
+    let home = Home::new();
+    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
+    home.run(["unlock", "--ttl", "1h", "--idle", "90s"]).succeeds().stderr_has("for 1h, or 1m 30s without use");
+    home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
+    home.free(["clone", "key", "--to", "web", "-q"]).run().succeeds();
+    home.free(["project", "rename", "web", "site", "-q"]).run().succeeds();
+    home.free(["update", "key", "-q"]).stdin("another value").run().succeeds();
+    home.free(["render", "-e", "{{KEY}} {{NEW}}"]).run().succeeds().stdout("another value a new value");
+    home.free(["project", "delete", "site", "-yq"]).run().succeeds();
+    home.free(["delete", "new", "-yq"]).run().succeeds();
+    home.free(["compact", "-q"]).run().succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    let status = home.free(["status", "--json"]).run().succeeds().json();
+    assert_eq!((&status["unlocked"], &status["idleSecondsLeft"]), (&true.into(), &90.into()));
+    let pid = home.pid().unwrap();
+    home.free(["lock"]).run().succeeds().stderr_has("locked `");
+    home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
+    ends(&home, pid);
+    // It reads as the library wrote it, and the other way round.
+    assert_eq!(reveal(&home.vault(), "default", "key").unwrap().unwrap(), b"another value");
+}
+
+#[test]
+fn locking_what_is_locked_is_no_failure() {
+    let home = Home::new();
+    for arguments in [&["lock"][..], &["lock", "--all"]] {
+        home.run(arguments).succeeds().stderr_has("nothing was unlocked");
+    }
+    home.run(["unlock", "-q"]).succeeds();
+    home.run(["lock", "-q"]).succeeds();
+    home.run(["lock"]).succeeds().stderr_has("was locked already");
+    home.run(["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
+}
+
+#[test]
+fn a_wrong_passphrase_or_time_unlocks_nothing() {
+    let home = Home::new();
+    home.command(["unlock"]).env("SECRETS_PASSPHRASE", "wrong").run().fails_with(5).stderr_has("passphrase");
+    for time in ["0s", "31d", "x", "1", "18446744073709551615s", "4294967295d", ""] {
+        home.run(["unlock", "--ttl", time]).fails_with(2).stderr_has("--ttl");
+    }
+    assert!(!home.socket().exists());
+}
+
+#[test]
+fn one_agent_holds_two_vaults() {
+    let home = Home::unlocked();
+    let other = home.path("other.db");
+    Vault::init(&other, &passphrase(), KdfParams::LEAST).unwrap();
+    home.free(["list", "--vault", "other.db"]).run().fails_with(5).stderr_has("secrets unlock");
+    let pid = home.pid().unwrap();
+    home.run(["unlock", "--vault", "other.db", "-q"]).succeeds();
+    assert_eq!(home.pid(), Some(pid));
+    home.free(["create", "--vault", "other.db", "--tag", "x", "-q"]).stdin("of the other").run().succeeds();
+    home.free(["render", "-e", "{{KEY}}"]).run().succeeds().stdout("a value of no great length");
+    symlink(home.path(""), home.path("link")).unwrap();
+    home.free(["render", "--vault", "link/other.db", "-e", "{{X}}"]).run().succeeds().stdout("of the other");
+    home.free(["lock", "-q"]).run().succeeds();
+    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    home.free(["status", "--vault", "other.db", "-q"]).run().succeeds().stdout_has("other.db");
+    assert_eq!(home.pid(), Some(pid));
+    home.free(["lock", "--all", "-q"]).run().succeeds();
+    ends(&home, pid);
+}
+
+#[test]
+fn an_agent_holds_so_many_vaults_and_tells_the_next() {
+    let home = Home::with_agent();
+    let stream = home.dial();
+    let unlock = |n: u8| {
+        let path = [b'/', n];
+        ask(&stream, &Request::Unlock { path: &path, vault_id: [n; 16], ttl: 60_000, idle: 60_000, key: &[n; 32] })
+    };
+    for n in 0..63 {
+        assert!(matches!(decoded(&unlock(n)), Answer::Done(_)), "{n}");
+    }
+    assert!(decoded(&unlock(63)) == Answer::Fault(Fault::TooMany));
+    assert!(matches!(decoded(&unlock(62)), Answer::Done(_)), "again is no more");
+    home.serves();
+}
+
+#[test]
+fn of_unlocks_at_once_one_starts_the_agent() {
+    let home = Home::new();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| home.run(["unlock", "-q"]).succeeds());
+        }
+    });
+    assert!(home.is_unlocked());
+    let ours = home.directory().into_os_string().into_encoded_bytes();
+    let is_ours = |entry: &fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"secrets\0agent\0") && memmem::find(&line, &ours).is_some()
+    };
+    // Those that came second end by themselves.
+    let agents = || fs::read_dir("/proc").unwrap().flatten().filter(is_ours).count();
+    within(AT_MOST, "one is left", || agents() == 1);
+    assert!(home.is_unlocked());
+}
+
+// The place.
+
+#[test]
+fn socket_and_directory_are_its_users_alone() {
+    let home = Home::unlocked();
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!((mode(&home.directory()), mode(&home.socket())), (0o700, 0o600));
+    for entry in fs::read_dir(home.directory()).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()) & 0o077, 0);
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_ours_alone_is_refused() {
+    let home = Home::new();
+    fs::create_dir(home.directory()).unwrap();
+    for mode in [0o750, 0o701, 0o777] {
+        fs::set_permissions(home.directory(), Permissions::from_mode(mode)).unwrap();
+        for command in ["unlock", "lock", "status"] {
+            home.run([command]).fails_with(7).stderr_has("is open to other users");
+        }
+        // With a passphrase nothing needs the agent; without one the place is no excuse to hang.
+        home.run(["list", "-q"]).succeeds().stdout_has("key");
+        home.free(["list", "-q"]).run().fails_with(5).stderr_has("passphrase");
+    }
+    fs::remove_dir(home.directory()).unwrap();
+    fs::create_dir(home.path("elsewhere")).unwrap();
+    symlink(home.path("elsewhere"), home.directory()).unwrap();
+    home.run(["unlock"]).fails_with(7).stderr_has("is no directory");
+    fs::remove_file(home.directory()).unwrap();
+    fs::write(home.directory(), "").unwrap();
+    home.run(["unlock"]).fails_with(7).stderr_has("is no directory");
+    if am_root() {
+        fs::remove_file(home.directory()).unwrap();
+        fs::create_dir(home.directory()).unwrap();
+        chown(home.directory(), Some(NOBODY), None).unwrap();
+        home.run(["unlock"]).fails_with(7).stderr_has("belongs to another user");
+    }
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_told() {
+    let home = Home::new();
+    let long = home.path(&"x".repeat(120));
+    fs::create_dir(&long).unwrap();
+    home.command(["unlock"]).env("XDG_RUNTIME_DIR", long).run().fails_with(2).stderr_has("too long for a socket");
+}
+
+#[test]
+fn without_a_runtime_directory_it_is_the_state_directory() {
+    if Path::new("/run/user").join(rustix::process::geteuid().to_string()).exists() {
+        return; // that one would be used, and it is not ours to play with
+    }
+    let home = Home::new();
+    let state = home.path("state");
+    for runtime in ["", "relative", "/", "/proc/1/root/nowhere"] {
+        if runtime == "/" && am_root() {
+            continue;
+        }
+        let command = |name| home.command([name, "-q"]).env("XDG_RUNTIME_DIR", runtime).env("XDG_STATE_HOME", &state);
+        command("unlock").run().succeeds();
+        assert!(state.join("secrets/agent.sock").exists(), "{runtime}");
+        command("lock").run().succeeds();
+        within(AT_MOST, "the agent ends", || !state.join("secrets/agent.sock").exists());
+    }
+}
+
+// Other users.
+
+/// Does something as another user: on Linux a thread may be somebody else.
+fn as_nobody<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let nobody = Uid::from_raw(NOBODY);
+            set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            deed()
+        });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn another_user_gets_no_answer() {
+    if !am_root() {
+        return;
+    }
+    let home = Home::unlocked();
+    assert_eq!(as_nobody(|| dial(&home.socket()).unwrap_err().kind()), ErrorKind::PermissionDenied);
+    // Even where the modes let him in.
+    for path in [home.path(""), home.directory(), home.socket()] {
+        fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    }
+    let said = as_nobody(|| {
+        let mut stream = dial(&home.socket()).unwrap();
+        let _ = stream.write_all(Request::LockAll.encode().unwrap().expose());
+        rest(&stream)
+    });
+    assert_eq!(said, Some(vec![]));
+    fs::set_permissions(home.directory(), Permissions::from_mode(0o700)).unwrap();
+    assert!(home.is_unlocked());
+}
+
+#[test]
+fn another_users_agent_gets_no_key() {
+    if !am_root() {
+        return;
+    }
+    let home = Home::new();
+    Place::made(&home.directory()).unwrap();
+    for path in [home.path(""), home.directory()] {
+        fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    }
+    let listener = as_nobody(|| UnixListener::bind(home.socket()).unwrap());
+    fs::set_permissions(home.directory(), Permissions::from_mode(0o700)).unwrap();
+    for command in ["unlock", "lock", "status", "list"] {
+        let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
+        run.run().fails_with(7).stderr_has("belongs to another user");
+    }
+    listener.set_nonblocking(true).unwrap();
+    while let Ok((stream, _)) = listener.accept() {
+        assert_eq!(rest(&stream), Some(vec![]), "something was said to him");
+    }
+}
+
+// Who is in the agent's place.
+
+/// Answers whoever comes, in the agent's place and as our own user.
+fn impostor(home: &Home, answer: impl Fn(UnixStream) + Send + Sync + 'static) {
+    Place::made(&home.directory()).unwrap();
+    let _ = fs::remove_file(home.socket());
+    let listener = UnixListener::bind(home.socket()).unwrap();
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || answer(stream));
+        }
+    });
+}
+
+#[test]
+fn an_agent_of_another_version_is_told_and_never_waited_for() {
+    let home = Home::new();
+    impostor(&home, |mut stream| {
+        let _ = frame(&stream);
+        let _ = stream.write_all(&[0, 0, 0, 4, VERSION + 1, 128, 1, 2]);
+    });
+    let begun = Instant::now();
+    for command in ["unlock", "lock", "status", "list"] {
+        let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
+        run.run().fails_with(1).stderr_has("another version");
+    }
+    home.run(["lock", "--all", "-q"]).succeeds();
+    assert!(begun.elapsed() < PATIENCE);
+}
+
+#[test]
+fn an_answer_without_sense_is_an_error() {
+    let home = Home::new();
+    for answer in [
+        &b"garbage that is no frame"[..],
+        &[0, 0, 0, 3, VERSION, 128, 7],
+        &[0, 1, 0, 1],
+        &[0, 0, 0, 3, VERSION, 131, 0],
+    ] {
+        let answer = answer.to_vec();
+        impostor(&home, move |mut stream| {
+            let _ = frame(&stream);
+            let _ = stream.write_all(&answer);
+        });
+        home.free(["list"]).run().fails_with(1).stderr_has("makes no sense");
+    }
+}
+
+/// Four ways not to answer.
+#[test]
+fn who_does_not_answer_is_not_waited_for() {
+    let patience = Duration::from_millis(500);
+    let deaf: [fn(UnixStream); 4] = [
+        drop,
+        |stream| {
+            let _ = frame(&stream);
+            sleep(AT_MOST);
+        },
+        |_stream| sleep(AT_MOST),
+        // A byte now and then is no answer either.
+        |mut stream| {
+            let _ = frame(&stream);
+            for byte in Answer::Bytes(&[0; 60]).encode().unwrap().expose() {
+                if stream.write_all(&[*byte]).is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(100));
+            }
+        },
+    ];
+    let specimen = Specimen::new();
+    let (vault, slots, projects) = tables(&specimen);
+    let tables = Tables { vault: &vault, slots: &slots, projects: &projects, grants: &[] };
+    let talk = |n: usize, deaf: fn(UnixStream)| {
+        let home = Home(Sandbox::empty());
+        impostor(&home, deaf);
+        let client = Client::new(&Place::made(&home.directory()).unwrap(), Path::new("/x"), patience);
+        let silent = |what: &str, talk: &dyn Fn() -> Option<HolderError>| {
+            let begun = Instant::now();
+            assert!(matches!(talk(), Some(HolderError::Silent)), "{n} {what}");
+            assert!(begun.elapsed() < 4 * patience, "{n} {what}: {:?}", begun.elapsed());
+        };
+        silent("status", &|| client.status(None).err());
+        silent("lock", &|| client.lock().err());
+        silent("lock --all", &|| client.lock_all().err());
+        silent("unlock", &|| client.unlock([0; 16], &fixture::root(), HOUR, HOUR).err());
+        silent("list", &|| match client.open(&tables) {
+            Err(VaultError::Holder(error)) => Some(error),
+            _ => None,
+        });
+    };
+    thread::scope(|scope| {
+        for (n, deaf) in deaf.into_iter().enumerate() {
+            scope.spawn(move || talk(n, deaf));
+        }
+    });
+}
+
+#[test]
+fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
+    let home = Home::unlocked();
+    let pid = home.pid().unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    thread::scope(|scope| {
+        for command in ["unlock", "list", "status", "lock"] {
+            let home = &home;
+            scope.spawn(move || {
+                let begun = Instant::now();
+                let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
+                run.run().fails_with(1).stderr_has("does not answer");
+                assert!(begun.elapsed() < AT_MOST, "{command}: {:?}", begun.elapsed());
+            });
+        }
+    });
+    home.run(["list", "-q"]).succeeds().stdout_has("key");
+    kill_process(pid, Signal::CONT).unwrap();
+    home.serves();
+}
+
+#[test]
+fn a_killed_agent_is_no_obstacle() {
+    let home = Home::unlocked();
+    let pid = home.pid().unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    within(AT_MOST, "it is killed", || is_gone(pid));
+    assert!(home.socket().exists());
+    home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
+    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    home.free(["lock"]).run().succeeds().stderr_has("was locked already");
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+}
+
+/// Whoever tidies up takes the socket away: no key is to stay with a process that nobody reaches.
+#[test]
+fn an_agent_whose_socket_is_gone_ends() {
+    let (home, other) = (Home::new(), Home::new());
+    // One that does not notice is out of reach of the guard, too.
+    for home in [&home, &other] {
+        home.run(["unlock", "--ttl", "20s", "-q"]).succeeds();
+    }
+    let (pid, others) = (home.pid().unwrap(), other.pid().unwrap());
+    fs::remove_file(home.socket()).unwrap();
+    fs::remove_file(other.socket()).unwrap();
+    let _stranger = UnixListener::bind(other.socket()).unwrap();
+    // Who unlocks meanwhile waits for that.
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    within(AT_MOST, "the agents end", || is_gone(pid) && is_gone(others));
+    assert!(other.socket().exists(), "another one's socket is not its to remove");
+}
+
+// Time.
+
+#[test]
+fn signals_end_it() {
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let home = Home::unlocked();
+        let pid = home.pid().unwrap();
+        kill_process(pid, signal).unwrap();
+        ends(&home, pid);
+        home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
+    }
+}
+
+#[test]
+fn its_time_ends_whatever_happens() {
+    let home = Home::new();
+    let begun = Instant::now();
+    home.run(["unlock", "--ttl", "2s", "-q"]).succeeds();
+    let pid = home.pid().unwrap();
+    while home.free(["list", "-q"]).run().everything().0 == Some(0) {
+        assert!(begun.elapsed() < AT_MOST);
+    }
+    assert!(begun.elapsed() > Duration::from_secs(2));
+    ends(&home, pid);
+}
+
+#[test]
+fn idling_ends_it_and_asking_puts_that_off_only() {
+    let home = Home(Sandbox::empty());
+    home.start();
+    let pid = home.pid().unwrap();
+    let begun = Instant::now();
+    home.hold(b"/steady", Duration::from_millis(1500), Duration::from_millis(500));
+    let state = || match decoded(&ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None })) {
+        Answer::State { left, .. } => left,
+        _ => panic!("no state"),
+    };
+    while begun.elapsed() < Duration::from_millis(1200) {
+        let (ttl, idle) = state().unwrap();
+        assert!(ttl <= 1500 && idle <= 500 && idle <= ttl);
+        sleep(Duration::from_millis(150));
+    }
+    ends(&home, pid);
+    assert!((1400..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    home.start();
+    let (pid, begun) = (home.pid().unwrap(), Instant::now());
+    home.hold(b"/steady", HOUR, Duration::from_millis(700));
+    // To ask about another vault is no use of this one.
+    while begun.elapsed() < Duration::from_millis(500) {
+        home.serves();
+        sleep(Duration::from_millis(100));
+    }
+    ends(&home, pid);
+    assert!((600..2500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_longest_and_the_shortest_time_are_served() {
+    let home = Home::with_agent();
+    let stream = home.dial();
+    let unlock =
+        |ttl, idle| ask(&stream, &Request::Unlock { path: b"/x", vault_id: [0; 16], ttl, idle, key: &[0; 32] });
+    assert!(matches!(decoded(&unlock(u64::MAX, u64::MAX)), Answer::Done(_)));
+    let state = || ask(&home.dial(), &Request::Status { path: b"/x", vault_id: None });
+    assert!(matches!(decoded(&state()), Answer::State { left: Some(_), .. }));
+    for (ttl, idle) in [(0, u64::MAX), (u64::MAX, 0)] {
+        assert!(matches!(decoded(&unlock(ttl, idle)), Answer::Done(_)));
+        sleep(Duration::from_millis(20));
+        assert!(matches!(decoded(&state()), Answer::State { left: None, .. }));
+    }
+}
+
+// Many and slow ones.
+
+#[test]
+fn beside_silent_connections_a_new_client_is_served() {
+    let home = Home::unlocked();
+    let pid = home.pid().unwrap();
+    let mut silent: Vec<UnixStream> = (0..100).map(|_| home.dial()).collect();
+    sleep(Duration::from_millis(100));
+    silent.extend((0..200).map(|_| home.dial()));
+    home.serves();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
+    // The oldest went first.
+    let closed = |stream: &UnixStream| {
+        stream.set_nonblocking(true).unwrap();
+        matches!((&*stream).read(&mut [0]), Ok(0))
+    };
+    let closed: Vec<bool> = silent.iter().map(closed).collect();
+    assert!(closed[..100].iter().all(|closed| *closed));
+    assert!(closed[290..].iter().all(|closed| !closed));
+}
+
+#[test]
+fn a_frame_that_does_not_come_to_its_end_is_given_up() {
+    let home = Home::with_agent();
+    let begun = Instant::now();
+    let mut stream = home.dial();
+    let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
+    for byte in request.expose() {
+        if stream.write_all(&[*byte]).is_err() {
+            break;
+        }
+        sleep(Duration::from_millis(500));
+    }
+    assert_eq!(rest(&stream).as_deref(), Some(&[][..]));
+    assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+}
+
+/// Who asks and does not read is given up; nobody else waits for him.
+#[test]
+fn answers_that_nobody_takes_are_given_up() {
+    let home = Home::with_agent();
+    let pid = home.pid().unwrap();
+    let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
+    let many = request.expose().repeat(100);
+    let greedy: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
+    let begun = Instant::now();
+    for mut stream in &greedy {
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&many).is_ok() {
+            assert!(begun.elapsed() < AT_MOST);
+        }
+    }
+    home.serves();
+    within(AT_MOST, "they are closed", || descriptors(pid).len() < 16);
+    assert!(kib(pid, "VmRSS") < 64 * 1024);
+}
+
+/// A flood of the smallest frames keeps nobody else from being served.
+#[test]
+fn beside_a_flood_of_small_frames_a_new_client_is_served() {
+    let home = Home::with_agent();
+    let row_and_slots = row_of_steady();
+    let first = Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots };
+    let flood = Request::MoreMac { bytes: &[] }.encode().unwrap().expose().repeat(10_000);
+    let streams: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
+    thread::scope(|scope| {
+        for mut stream in &streams {
+            tell(stream, &first);
+            let flood = &flood;
+            scope.spawn(move || while stream.write_all(flood).is_ok() {});
+        }
+        sleep(Duration::from_millis(500));
+        let begun = Instant::now();
+        let served = thread::scope(|scope| scope.spawn(|| home.serves()).join());
+        let took = begun.elapsed();
+        for stream in &streams {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        assert!(served.is_ok(), "served after {took:?}");
+    });
+}
+
+// What it keeps, and what not.
+
+#[test]
+fn it_keeps_nothing_of_its_first_caller() {
+    let home = Home::new();
+    let mut caller = home.command(["unlock", "-q"]).env("A_CALLERS_VARIABLE", "x").command;
+    let inherited = home.write("inherited", "");
+    let script = format!("umask 0; trap '' TERM HUP; exec 7<'{0}' 9>'{0}'; \"$@\" <&7 | cat", inherited.display());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, "sh"]).arg(caller.get_program()).args(caller.get_args()).env_clear();
+    shell.envs(caller.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    // The pipe ends with the caller: nobody holds it open.
+    let output = shell.current_dir(home.path("")).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+    caller.env_clear();
+    let pid = home.pid().unwrap();
+    let number = pid.as_raw_nonzero();
+    assert_eq!(proc(pid, "environ"), b"");
+    assert_eq!(fs::read_link(format!("/proc/{number}/cwd")).unwrap(), Path::new("/"));
+    let expected =
+        [&b"secrets\0agent\0--directory\0"[..], home.directory().as_os_str().as_encoded_bytes(), b"\0"].concat();
+    assert_eq!(proc(pid, "cmdline"), expected);
+    for descriptor in descriptors(pid) {
+        let name = descriptor.to_string_lossy().into_owned();
+        let own = name == "/dev/null" || name.starts_with("socket:") || name.ends_with("/secrets/agent.lock");
+        assert!(own, "{name}");
+    }
+    // state, parent, group, session, terminal
+    let stat = String::from_utf8(proc(pid, "stat")).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let own = number.to_string();
+    assert_eq!((fields[2], fields[3], fields[4]), (own.as_str(), own.as_str(), "0"), "{stat}");
+    let status = String::from_utf8(proc(pid, "status")).unwrap();
+    assert!(status.contains("Umask:\t0077"), "{status}");
+    assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
+    assert!(status.contains("Threads:\t1\n"), "{status}");
+    // Signals that the caller ignored end it all the same.
+    kill_process(pid, Signal::HUP).unwrap();
+    ends(&home, pid);
+}
+
+/// Mappings, each with its lines of smaps.
+fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
+    let smaps = String::from_utf8(proc(pid, "smaps")).unwrap();
+    let mut all: Vec<(u64, u64, String)> = Vec::new();
+    for line in smaps.lines() {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        match range.and_then(|(from, to)| Some((number(from)?, number(to)?))) {
+            Some((from, to)) => all.push((from, to, format!("{line}\n"))),
+            None => all.last_mut().unwrap().2 += &format!("{line}\n"),
+        }
+    }
+    all
+}
+
+/// Where in a process's writable memory these bytes are.
+fn places(pid: Pid, wanted: &[u8]) -> Vec<(u64, String)> {
+    let memory = fs::File::open(format!("/proc/{}/mem", pid.as_raw_nonzero())).unwrap();
+    let mut found = Vec::new();
+    for (from, to, lines) in mappings(pid) {
+        if lines.split(' ').nth(1).is_none_or(|rights| !rights.starts_with("rw")) {
+            continue;
+        }
+        let mut bytes = vec![0; (to - from) as usize];
+        if memory.read_exact_at(&mut bytes, from).is_ok() {
+            found.extend(memmem::find_iter(&bytes, wanted).map(|at| (from + at as u64, lines.clone())));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
+    if !am_root() {
+        return; // the memory of what is not dumpable is root's alone to read
+    }
+    let home = Home::unlocked();
+    for _ in 0..3 {
+        home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    }
+    home.free(["create", "--tag", "x", "-q"]).stdin("value").run().succeeds();
+    let pid = home.pid().unwrap();
+    let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
+    let found = places(pid, root.expose());
+    let [(_, lines)] = found.as_slice() else { panic!("{} places: {found:#?}", found.len()) };
+    let flags: Vec<&str> = lines.lines().find(|line| line.starts_with("VmFlags:")).unwrap().split(' ').collect();
+    for flag in ["dd", "dc", "lo"] {
+        assert!(flags.contains(&flag), "{flag}: {flags:?}");
+    }
+    assert!(lines.contains("Locked:                4 kB"), "{lines}");
+    assert_eq!(kib(pid, "VmLck"), 4);
+    let limits = String::from_utf8(proc(pid, "limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"));
+}
+
+#[test]
+fn where_memory_cannot_be_locked_it_warns_and_goes_on() {
+    let home = Home::new();
+    let unlock = home.command(["unlock"]).command;
+    // Root may lock what it likes, unless it may not.
+    let mut command = Command::new(if am_root() { "setpriv" } else { "env" });
+    if am_root() {
+        command.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
+    }
+    command.args(["prlimit", "--memlock=0:0"]).arg(unlock.get_program()).args(unlock.get_args()).env_clear();
+    command.envs(unlock.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("the key may be written to swap"), "{stderr}");
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    assert_eq!(kib(home.pid().unwrap(), "VmLck"), 0);
+}
+
+/// All that an agent says, whatever is asked of it.
+#[test]
+fn the_root_key_is_in_no_answer() {
+    let home = Home::new();
+    let other = Home::new();
+    other.start();
+    let (socket, said) = (other.socket(), Arc::new(Mutex::new(Vec::new())));
+    let ear = Arc::clone(&said);
+    impostor(&home, move |mut client| {
+        let mut agent = UnixStream::connect(&socket).unwrap();
+        let (mut from_client, mut to_agent) = (client.try_clone().unwrap(), agent.try_clone().unwrap());
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from_client, &mut to_agent);
+            let _ = to_agent.shutdown(Shutdown::Write);
+        });
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = agent.read(&mut piece) {
+            ear.lock().unwrap().extend_from_slice(&piece[..length]);
+            let _ = client.write_all(&piece[..length]);
+        }
+        let _ = client.shutdown(Shutdown::Both);
+    });
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
+    home.free(["clone", "key", "--to", "web", "-q"]).run().succeeds();
+    home.free(["project", "rename", "web", "site", "-q"]).run().succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    home.free(["render", "-e", "{{KEY}}"]).run().succeeds().stdout_has("value");
+    home.free(["status", "-q"]).run().succeeds().stdout_has("unlocked");
+    home.free(["lock", "-q"]).run().succeeds();
+    let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
+    let said = said.lock().unwrap();
+    assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the ear hears");
+    // No eight bytes of it.
+    assert!(root.expose().windows(8).all(|piece| memmem::find(&said, piece).is_none()));
+}
+
+#[test]
+fn an_agent_that_nobody_gives_a_key_ends() {
+    let home = Home::with_agent();
+    let pid = home.pid().unwrap();
+    let answer = ask(&home.dial(), &Request::Lock { path: b"/steady" });
+    assert!(decoded(&answer) == Answer::Done(true));
+    ends(&home, pid);
+}
+
+// What it notices.
+
+/// An agent that holds the fixture's key.
+struct Watched {
+    home: Home,
+    specimen: Specimen,
+}
+
+impl Watched {
+    fn new(specimen: Specimen) -> Self {
+        let home = Home(Sandbox::empty());
+        home.start();
+        let watched = Self { home, specimen };
+        watched.unlock();
+        watched.look().unwrap();
+        watched
+    }
+
+    fn client(&self) -> Client {
+        let place = Place::existing(&self.home.directory()).unwrap().unwrap();
+        Client::new(&place, &self.specimen.path().canonicalize().unwrap(), PATIENCE)
+    }
+
+    fn unlock(&self) {
+        self.client().unlock([9; 16], &fixture::root(), HOUR, HOUR).unwrap();
+    }
+
+    fn vault(&self) -> Vault {
+        Locked::open(&self.specimen.path()).unwrap().unlocked(self.client())
+    }
+
+    /// What `list` does.
+    fn look(&self) -> Result<usize, VaultError> {
+        self.vault().list(None, |_| true).map(|all| all.len())
+    }
+
+    #[track_caller]
+    fn is_alarmed(&self, name: Option<&str>) {
+        match self.look() {
+            Err(VaultError::Holder(HolderError::RolledBack(found))) => assert_eq!(found, name.map(project)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_vault_that_was_put_back_is_noticed() {
+    let watched = Watched::new(Specimen::new());
+    let now = watched.specimen.bytes();
+    watched.specimen.overwrite(&Specimen::earlier().bytes());
+    watched.is_alarmed(Some("alpha"));
+    // Again, and in the eyes of whoever would write.
+    let refused = watched.vault().create(&project("alpha"), secret("x", b"x"));
+    assert!(matches!(refused, Err(VaultError::Holder(HolderError::RolledBack(_)))));
+    watched.is_alarmed(Some("alpha"));
+    watched.specimen.overwrite(&now);
+    assert_eq!(watched.look().unwrap(), 3);
+}
+
+#[test]
+fn a_fork_of_a_vault_is_noticed() {
+    let watched = Watched::new(Specimen::new());
+    watched.specimen.overwrite(&Specimen::fork().bytes());
+    watched.is_alarmed(Some("alpha"));
+}
+
+#[test]
+fn a_vault_before_its_newest_project_is_noticed() {
+    let watched = Watched::new(Specimen::new());
+    let before = watched.specimen.bytes();
+    watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
+    watched.specimen.overwrite(&before);
+    watched.is_alarmed(None);
+}
+
+/// A writer through the agent shows it what it wrote: that is noticed too when it is taken back.
+#[test]
+fn what_was_written_last_is_remembered() {
+    let watched = Watched::new(Specimen::new());
+    let before = watched.specimen.bytes();
+    let changes = Changes { value: Some(value(b"newer")), ..Changes::default() };
+    watched.vault().update(&project("beta"), &"three".parse().unwrap(), None, changes).unwrap();
+    watched.specimen.overwrite(&before);
+    watched.is_alarmed(Some("beta"));
+}
+
+#[test]
+fn one_projects_rows_put_back_are_noticed() {
+    let watched = Watched::new(Specimen::new());
+    let earlier = Specimen::earlier();
+    watched.specimen.sql(&format!(
+        "ATTACH '{}' AS old; BEGIN; {} COMMIT;",
+        earlier.path().display(),
+        "DELETE FROM vals; INSERT INTO vals SELECT * FROM old.vals;
+         DELETE FROM records; INSERT INTO records SELECT * FROM old.records;
+         DELETE FROM buckets; INSERT INTO buckets SELECT * FROM old.buckets;
+         DELETE FROM projects; INSERT INTO projects SELECT * FROM old.projects;"
+    ));
+    watched.is_alarmed(Some("alpha"));
+}
+
+#[test]
+fn another_vault_at_the_path_is_noticed() {
+    let home = Home::unlocked();
+    let other = Home::new();
+    fs::copy(other.vault_path(), home.vault_path()).unwrap();
+    for command in ["list", "status"] {
+        home.free([command]).run().fails_with(6).stderr_has("is not the one that was unlocked");
+    }
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+}
+
+/// More time is no reason to forget what was seen.
+#[test]
+fn unlocking_again_does_not_forget_what_was_seen() {
+    let watched = Watched::new(Specimen::new());
+    watched.specimen.overwrite(&Specimen::earlier().bytes());
+    watched.unlock();
+    watched.is_alarmed(Some("alpha"));
+    // `lock` does: it is how an older copy is accepted.
+    assert!(watched.client().lock().unwrap());
+    within(AT_MOST, "the agent ends", || !watched.home.socket().exists());
+    watched.home.start();
+    watched.unlock();
+    assert_eq!(watched.look().unwrap(), 3);
+}
+
+/// The first rows of the fixture's tables, and its slots.
+fn tables(specimen: &Specimen) -> (VaultRow, Vec<Slot>, Vec<ProjectRow>) {
+    let store = SqliteStore::open(&specimen.path()).unwrap();
+    let snapshot = store.read().unwrap();
+    (snapshot.vault().unwrap(), snapshot.slots().unwrap(), snapshot.projects().unwrap())
+}
+
+#[test]
+fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
+    let home = Home(Sandbox::empty());
+    home.start();
+    let watched = Watched { home, specimen: Specimen::new() };
+    watched.unlock();
+    let (mut vault, slots, projects) = tables(&watched.specimen);
+    let client = watched.client();
+    let mac = |vault: &VaultRow, slots: &[Slot]| {
+        KeyHolder::mac(&client, &Tables { vault, slots, projects: &projects, grants: &[] })
+    };
+    let refused = |outcome| matches!(outcome, Err(VaultError::Holder(HolderError::OtherSlots)));
+    vault.root_seq += 1;
+    assert!(refused(mac(&vault, &slots)), "it has seen none yet");
+    watched.look().unwrap();
+    assert_eq!(mac(&vault, &slots).unwrap(), fixture::root().mac(&vault, &slots, &projects, &[]));
+    let other = Passphrase::new(&SecretBytes::copy_of(b"another passphrase")).unwrap();
+    let added = Slot::create(&other, KdfParams::LEAST, &vault.vault_id, &fixture::root()).unwrap();
+    let mut changed = slots[0].clone();
+    changed.wrap[0] ^= 1;
+    for slots in [vec![], vec![added.clone()], vec![slots[0].clone(), added], vec![changed]] {
+        assert!(refused(mac(&vault, &slots)));
+        // Nor after a look at them that failed.
+        let look = client.open(&Tables { vault: &vault, slots: &slots, projects: &projects, grants: &[] });
+        assert!(matches!(look, Err(VaultError::Crypto(_))));
+        assert!(refused(mac(&vault, &slots)));
+    }
+    // What belongs to the slots cannot be said to be of the projects: the first piece is whole.
+    let bytes = row_and_slots(&vault, &slots);
+    let stream = watched.home.dial();
+    let path = watched.specimen.path().canonicalize().unwrap();
+    for cut in 0..bytes.len() {
+        let path = path.as_os_str().as_encoded_bytes();
+        tell(&stream, &Request::BeginMac { path, row_and_slots: &bytes[..cut] });
+        let _ = (&stream).write_all(Request::MoreMac { bytes: &bytes[cut..] }.encode().unwrap().expose());
+        let answer = if cut < 40 { rest(&stream) } else { Some(ask(&stream, &Request::Sign)) };
+        match answer.as_deref() {
+            Some([]) => return assert!(cut < 40, "closed at {cut}"),
+            Some(answer) => assert!(decoded(answer) == Answer::Fault(Fault::OtherSlots), "{cut}"),
+            None => panic!("no answer at {cut}"),
+        }
+    }
+}
+
+#[test]
+fn readers_beside_writers_through_an_agent_see_no_alarm() {
+    let watched = Watched::new(Specimen::new());
+    let (path, bytes) = (watched.home.path("runtime"), watched.specimen.path());
+    drop(path);
+    let home = &watched.home;
+    let command = |arguments: &[&str]| {
+        let mut command =
+            home.command(arguments).without_env("SECRETS_PASSPHRASE").env("SECRETS_VAULT", &bytes).command;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for round in 0..4 {
+        let mut children = Vec::new();
+        for n in 0..4 {
+            let (tag, name) = (format!("t{round}-{n}"), format!("p{n}"));
+            children.push(command(&["create", "-p", &name, "--tag", &tag, "--generate", "-q"]));
+            children.push(command(&["list", "--all-projects", "-q"]));
+        }
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    assert_eq!(watched.look().unwrap(), 3 + 16);
+}
+
+// Long ones.
+
+/// True where some frame in here, wherever one may be seen, would end the agent: kind 0 does.
+fn locks_all(mut bytes: &[u8]) -> bool {
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let length = u32::from_be_bytes(*length) as usize;
+        if !(2..=LARGEST_FRAME).contains(&length) || rest.len() < length {
+            return false;
+        }
+        if rest[1] == 0 {
+            return true;
+        }
+        bytes = &rest[length..];
+    }
+    false
+}
+
+/// Sends random bytes, mutated frames and whole ones, some on each connection; all that comes back are answers.
+fn bombard(home: &Home, frames: usize) {
+    let mut dice = Dice::new();
+    let seed = dice.0;
+    let mut whole: Vec<SecretBytes> = requests().into_iter().skip(1).collect();
+    for _ in 0..3 {
+        whole.push(Request::BeginMac { path: b"/steady", row_and_slots: &row_of_steady() }.encode().unwrap());
+        whole.push(Request::Status { path: b"/steady", vault_id: Some([1; 16]) }.encode().unwrap());
+    }
+    let (mut sent, mut answered) = (0, 0);
+    while sent < frames {
+        let mut bytes = Vec::new();
+        let kind = dice.below(3);
+        for _ in 0..=dice.below(16) {
+            let mut next = whole[dice.below(whole.len() as u64) as usize].expose().to_vec();
+            match kind {
+                0 => {
+                    next = (0..dice.below(200)).map(|_| dice.below(256) as u8).collect();
+                    // Half of them with a length that is possible.
+                    if dice.below(2) == 0 {
+                        next.splice(0..0, [0, 0, 0, dice.below(250) as u8, VERSION, 1 + dice.below(9) as u8]);
+                    }
+                }
+                1 => {
+                    for _ in 0..=dice.below(3) {
+                        let at = dice.below(next.len() as u64) as usize;
+                        match dice.below(4) {
+                            0 => next[at] = dice.below(256) as u8,
+                            1 => next[at] ^= 1 << dice.below(8),
+                            2 => drop(next.remove(at)),
+                            _ => next.insert(at, dice.below(256) as u8),
+                        }
+                    }
+                }
+                _ => {}
+            }
+            bytes.extend(next);
+            sent += 1;
+        }
+        if locks_all(&bytes) {
+            continue;
+        }
+        let stream = home.dial();
+        let _ = (&stream).write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let said = rest(&stream).unwrap_or_else(|| panic!("seed {seed}: no end after {bytes:02x?}"));
+        let mut said = said.as_slice();
+        while let Some((length, rest)) = said.split_first_chunk() {
+            let (answer, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+            assert!(Answer::decode(answer).is_ok(), "seed {seed}");
+            answered += 1;
+            said = rest;
+        }
+        assert!(said.is_empty(), "seed {seed}");
+    }
+    assert!(answered > frames / 100, "seed {seed}: only {answered} of {sent} answered");
+}
+
+fn survives(frames: usize) {
+    let home = Home::with_agent();
+    let pid = home.pid().unwrap();
+    bombard(&home, frames.min(1000));
+    let before = kib(pid, "VmRSS");
+    bombard(&home, frames);
+    home.serves();
+    assert_eq!(home.pid(), Some(pid));
+    let after = kib(pid, "VmRSS");
+    assert!(after < before + 8 * 1024, "{before} KiB, then {after}");
+    within(AT_MOST, "all are closed", || descriptors(pid).len() < 16);
+    let steady = ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None });
+    assert!(matches!(decoded(&steady), Answer::State { left: Some(_), .. }));
+}
+
+#[test]
+fn thousands_of_random_frames_do_no_harm() {
+    survives(3000);
+}
+
+#[test]
+#[ignore = "a minute"]
+fn a_hundred_thousand_random_frames_do_no_harm() {
+    survives(100_000);
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn ten_thousand_connections_do_no_harm() {
+    let home = Home::unlocked();
+    let pid = home.pid().unwrap();
+    let before = kib(pid, "VmRSS");
+    // As many as we may have open at a time, each of them silent or in the middle of a frame.
+    let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1024).min(12_000) as usize - 200;
+    let mut open = std::collections::VecDeque::new();
+    for n in 0..10_000 {
+        let mut stream = home.dial();
+        if n % 2 == 0 {
+            let _ = stream.write_all(&[0, 0, 0xff, 0xff, VERSION, 5]);
+        }
+        open.push_back(stream);
+        if open.len() > most {
+            open.pop_front();
+        }
+        if n % 500 == 0 {
+            home.serves();
+            assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
+        }
+    }
+    home.serves();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    let after = kib(pid, "VmRSS");
+    assert!(after < before + 16 * 1024, "{before} KiB, then {after}");
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn three_hundred_slow_connections_are_given_up() {
+    let home = Home::unlocked();
+    let pid = home.pid().unwrap();
+    let request = Request::MoreMac { bytes: &[0; 1000] }.encode().unwrap();
+    let mut slow: Vec<UnixStream> = (0..300).map(|_| home.dial()).collect();
+    for byte in &request.expose()[..12] {
+        for stream in &mut slow {
+            let _ = stream.write_all(&[*byte]);
+        }
+        home.serves();
+        home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+        sleep(Duration::from_secs(1));
+    }
+    assert!(descriptors(pid).len() < 16);
+    // Nor may one say nothing for ever.
+    let silent: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
+    within(Duration::from_secs(15), "they are closed", || descriptors(pid).len() < 16);
+    drop(silent);
+}
+
+/// Root key and keys of every project.
+fn keys(path: &Path) -> Vec<(&'static str, [u8; 32])> {
+    let root = Locked::open(path).unwrap().root_key(&passphrase()).unwrap();
+    let store = SqliteStore::open(path).unwrap();
+    let snapshot = store.read().unwrap();
+    let vault = snapshot.vault().unwrap();
+    let mut keys = vec![("root", *root.expose()), ("projects", *root_of(&root, "projects").expose())];
+    keys.push(("root-mac", *root_of(&root, "root-mac").expose()));
+    for row in snapshot.projects().unwrap() {
+        let ring = root.open_keyring(&vault.vault_id, &row).unwrap();
+        // Of the one message that the key ring is, docs/format.md, section 2.
+        let once = root_of(&root, "projects").expand("aead", &[b"project\0", &row.keys[..24]].concat());
+        keys.push(("the key ring's seal", *once.expose()));
+        keys.extend([("PMK", *ring.metadata.expose()), ("PVK", *ring.value.expose()), ("PSK", *ring.signing.expose())]);
+    }
+    keys
+}
+
+/// A key that is derived from the root key: what opens key rings, what makes the root MAC.
+fn root_of(root: &RootKey, label: &str) -> Key {
+    Key::copy_of(root.expose()).expand(label, &[])
+}
+
+fn remains(pid: Pid, keys: &[(&'static str, [u8; 32])]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, key) in keys {
+        for (part, bytes) in [("whole", &key[..]), ("first half", &key[..16]), ("second half", &key[16..])] {
+            for (at, lines) in places(pid, bytes) {
+                found.push(format!("{part} of {name} at {at:x} in {}", lines.lines().next().unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+#[ignore = "reads the agent's memory"]
+fn of_a_vault_that_was_locked_no_key_is_left_in_memory() {
+    let (home, other) = (Home::new(), Home::new());
+    let at_other = |arguments: &[&str]| {
+        let vault = other.vault_path();
+        home.command([arguments, &["--vault", vault.to_str().unwrap()]].concat())
+    };
+    home.run(["unlock", "-q"]).succeeds();
+    at_other(&["unlock", "-q"]).run().succeeds();
+    let pid = home.pid().unwrap();
+    let use_it = |command: &dyn Fn(&[&str]) -> Prepared, n: usize| {
+        let free = |arguments: &[&str]| command(arguments).without_env("SECRETS_PASSPHRASE");
+        free(&["create", "--tag", &format!("t{n}"), "-p", &format!("p{n}"), "-q"]).stdin("a value").run().succeeds();
+        free(&["list", "--all-projects", "-q"]).run().succeeds().stdout_has("key");
+        free(&["render", "-e", "{{KEY}}"]).run().succeeds().stdout_has("value");
+        free(&["project", "rename", &format!("p{n}"), &format!("q{n}"), "-q"]).run().succeeds();
+        free(&["delete", &format!("t{n}"), "-p", &format!("q{n}"), "-yq"]).run().succeeds();
+    };
+    for n in 0..5 {
+        use_it(&at_other, n);
+        use_it(&|arguments| home.command(arguments), n);
+    }
+    let (mine, others) = (keys(&home.vault_path()), keys(&other.vault_path()));
+    assert_eq!(places(pid, &mine[0].1).len(), 1, "the search finds what it looks for, and only there");
+    assert_eq!(places(pid, &others[0].1).len(), 1);
+    // While it is unlocked, of what was derived for an answer nothing stays behind.
+    let left = remains(pid, &[&mine[1..], &others[1..]].concat());
+    assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
+    home.run(["lock", "-q"]).succeeds();
+    home.serves();
+    let left = remains(pid, &mine);
+    assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
+    assert_eq!(places(pid, &others[0].1).len(), 1);
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn an_agent_opens_and_executes_nothing_once_it_serves() {
+    let home = Home::new();
+    Place::made(&home.directory()).unwrap();
+    let trace = home.path("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_secrets"));
+    strace.args(["agent", "--directory"]).arg(home.directory()).env_clear().env("PATH", "/usr/bin:/bin");
+    let mut agent = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    within(AT_MOST, "it listens", || home.socket().exists());
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    home.free(["lock", "-q"]).run().succeeds();
+    assert!(agent.wait().unwrap().success());
+    let trace = fs::read_to_string(trace).unwrap();
+    let served = &trace[trace.find("listen(").unwrap()..];
+    let served = &served[served.find("accept4(").unwrap()..];
+    assert!(served.lines().count() > 30, "{served}");
+    for call in
+        ["open", "exec", "fork", "vfork", "clone", "socket(", "connect(", "rename", "mkdir", "ptrace", " write("]
+    {
+        let called = served.lines().find(|line| line.contains(call));
+        assert!(called.is_none(), "{}", called.unwrap());
+    }
+}
