@@ -2,6 +2,7 @@
 //!
 //! It waits for no answer longer than it is told to, and talks only to a process of its own user.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -94,12 +95,14 @@ impl Client {
 
     /// Has the agent forget every key and end, whatever its version; false where there is none.
     pub fn lock_all(&self) -> Result<bool, HolderError> {
-        // One that closes the connection without an answer has understood as well.
+        let met = Cell::new(false);
         let told = |line: &mut Line| {
-            line.ask(&Request::LockAll).map(drop).or_else(|error| if line.closed { Ok(()) } else { Err(error) })
+            met.set(true);
+            line.ask(&Request::LockAll).map(drop)
         };
         match self.talk(told) {
-            Err(HolderError::Locked) => Ok(false),
+            // One that closed the connection instead of answering, and is gone now, has understood.
+            Err(HolderError::Locked) => Ok(met.get()),
             // Another version answers in its own words, or with the end of the connection.
             Err(HolderError::OtherVersion | HolderError::Nonsense) | Ok(()) => Ok(true),
             Err(other) => Err(other),
