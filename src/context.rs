@@ -125,9 +125,14 @@ impl Context {
         Ok(store::absolute(&self.vault_path()?)?)
     }
 
+    /// Where an agent may be.
+    pub(crate) fn agent_place(&self) -> Result<Option<Place>, Error> {
+        Ok(Place::existing(self.environment.agent_directory()?)?)
+    }
+
     /// The way to the agent, if there is a place where one may be.
     pub(crate) fn agent(&self, patience: Duration) -> Result<Option<Client>, Error> {
-        let Some(place) = Place::existing(self.environment.agent_directory()?)? else { return Ok(None) };
+        let Some(place) = self.agent_place()? else { return Ok(None) };
         Ok(Some(Client::new(&place, &self.canonical_vault_path()?, patience)))
     }
 

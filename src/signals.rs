@@ -3,6 +3,7 @@
 //! A handler that is taken away leaves its signal ignored, not as it was. So one handler stays, from the first hold on,
 //! that does what the system would do, except while a hold lasts.
 
+use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,7 +26,8 @@ struct Handlers {
 
 static HANDLERS: OnceLock<Handlers> = OnceLock::new();
 
-fn handlers() -> io::Result<&'static Handlers> {
+/// What was ignored when we were started stays so, as under `nohup`, unless `all` are wanted.
+fn handlers(all: bool) -> io::Result<&'static Handlers> {
     if let Some(handlers) = HANDLERS.get() {
         return Ok(handlers);
     }
@@ -33,7 +35,8 @@ fn handlers() -> io::Result<&'static Handlers> {
     came.set_nonblocking(true)?;
     let handlers =
         Handlers { free: Arc::new(AtomicBool::new(true)), seen: Default::default(), came, holds: AtomicUsize::new(0) };
-    for (signal, seen) in ENDING.into_iter().zip(&handlers.seen) {
+    let ignored = if all { 0 } else { ignored() };
+    for (signal, seen) in ENDING.into_iter().zip(&handlers.seen).filter(|(signal, _)| !is_in(ignored, *signal)) {
         flag::register_conditional_default(signal, Arc::clone(&handlers.free))?;
         flag::register(signal, Arc::clone(seen))?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
@@ -41,16 +44,36 @@ fn handlers() -> io::Result<&'static Handlers> {
     Ok(HANDLERS.get_or_init(|| handlers))
 }
 
+/// The set of signals that are ignored, a bit each.
+pub(crate) fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// True for a signal in such a set.
+pub(crate) fn is_in(set: u64, signal: i32) -> bool {
+    set & (1 << (signal - 1)) != 0
+}
+
 /// As long as one of these lives, SIGINT, SIGTERM and SIGHUP wait. Dropped, it lets one that came do its work.
 pub(crate) struct Hold(&'static Handlers);
 
 impl Hold {
-    /// Begins to hold signals back.
+    /// Begins to hold signals back; those that are ignored come to nobody.
     pub(crate) fn new() -> io::Result<Self> {
-        let handlers = handlers()?;
+        Ok(Self::on(handlers(false)?))
+    }
+
+    /// The same with those that our caller had us ignore: for a process that lives on its own.
+    pub(crate) fn on_all() -> io::Result<Self> {
+        Ok(Self::on(handlers(true)?))
+    }
+
+    fn on(handlers: &'static Handlers) -> Self {
         handlers.holds.fetch_add(1, Ordering::SeqCst);
         handlers.free.store(false, Ordering::SeqCst);
-        Ok(Self(handlers))
+        Self(handlers)
     }
 
     /// Becomes readable when a signal comes.

@@ -52,7 +52,7 @@ pub fn serve(place: &Place, ready: impl FnOnce() -> io::Result<()>) -> io::Resul
     let listener = UnixListener::bind(&socket)?;
     fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
-    let hold = Hold::new()?;
+    let hold = Hold::on_all()?;
     let socket = Socket { identity: identity(&socket), path: socket };
     ready()?;
     let grace = now() + GRACE;

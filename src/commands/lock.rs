@@ -1,7 +1,9 @@
 //! `secrets lock`: has the agent forget keys.
 
+use std::path::Path;
+
 use super::status;
-use crate::agent::Status;
+use crate::agent::{Client, Status};
 use crate::context::{Context, PATIENCE};
 use crate::error::Error;
 
@@ -22,22 +24,23 @@ pub(crate) struct LockArgs {
 }
 
 pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
-    let Some(client) = cx.agent(PATIENCE)? else {
-        cx.ui.status("nothing was unlocked");
-        return tell(cx);
-    };
-    let was = if args.all { client.lock_all()? } else { client.lock()? };
-    let path = cx.vault_path()?;
-    cx.ui.status(&match (was, args.all) {
-        (true, true) => "locked every vault".to_owned(),
-        (false, true) => "nothing was unlocked".to_owned(),
-        (true, false) => format!("locked `{}`", path.display()),
-        (false, false) => format!("`{}` was locked already", path.display()),
-    });
-    tell(cx)
+    let said = if args.all { lock_all(cx)? } else { lock(cx)? };
+    cx.ui.status(&said);
+    // With JSON: how the vault is now.
+    if cx.ui.is_json() { status::show(cx, Status { left: None }) } else { Ok(()) }
 }
 
-/// With JSON: how the vault is now.
-fn tell(cx: &Context) -> Result<(), Error> {
-    if cx.ui.is_json() { status::show(cx, Status { left: None }) } else { Ok(()) }
+/// Needs no vault: there may be none where it looks for one.
+fn lock_all(cx: &Context) -> Result<String, Error> {
+    let place = cx.agent_place()?;
+    let agent = place.map(|place| Client::new(&place, Path::new(""), PATIENCE));
+    let locked = agent.map_or(Ok(false), |agent| agent.lock_all())?;
+    Ok(if locked { "locked every vault" } else { "nothing was unlocked" }.to_owned())
+}
+
+fn lock(cx: &Context) -> Result<String, Error> {
+    let locked = cx.agent(PATIENCE)?.map_or(Ok(false), |agent| agent.lock())?;
+    let path = cx.vault_path()?;
+    let path = path.display();
+    Ok(if locked { format!("locked `{path}`") } else { format!("`{path}` was locked already") })
 }

@@ -73,7 +73,7 @@ fn start_guard(directory: &Path, executable: &Path) -> io::Result<Child> {
 /// The guard's process: waits until `waiting` ends, which is when its other end is gone, and removes the directory.
 pub fn guard(directory: &Path, ready: impl FnOnce() -> io::Result<()>, mut waiting: impl Read) -> io::Result<()> {
     process::detach(c"secrets-guard")?;
-    let hold = Hold::new()?;
+    let hold = Hold::on_all()?;
     ready()?;
     let _ = io::copy(&mut waiting, &mut io::sink());
     let named = directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));

@@ -2,7 +2,6 @@
 //!
 //! What was ignored when we were started stays ignored, for the program too: `nohup` works.
 
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 
@@ -11,7 +10,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
-use crate::signals::Hold;
+use crate::signals::{Hold, ignored, is_in};
 
 /// What is passed on, and SIGCHLD.
 const SIGNALS: [Signal; 10] = [
@@ -44,7 +43,7 @@ impl Signals {
     pub(super) fn new() -> io::Result<Self> {
         let ignored = ignored();
         let wanted = SIGNALS.iter().map(|signal| signal.as_raw());
-        let wanted: Vec<i32> = wanted.filter(|number| ignored & (1 << (number - 1)) == 0).collect();
+        let wanted: Vec<i32> = wanted.filter(|number| !is_in(ignored, *number)).collect();
         // An earlier prompt's handlers would end us.
         let hold = Hold::new()?;
         let (read, write) = UnixStream::pair()?;
@@ -73,11 +72,4 @@ impl Drop for Signals {
         // They were the program's.
         self.hold.take();
     }
-}
-
-/// The set of signals that are ignored, a bit each.
-fn ignored() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
 }

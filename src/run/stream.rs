@@ -48,6 +48,8 @@ struct Queue {
     written: usize,
     /// The region that was masked last: where it ended, and whose it was
     last: Option<(u64, Tag)>,
+    /// Nothing has come since what was held back was let out
+    released: bool,
 }
 
 impl Sink for Queue {
@@ -55,16 +57,19 @@ impl Sink for Queue {
 
     fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
         self.bytes.extend(bytes);
+        self.released = false;
         Ok(())
     }
 
     fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
         // A region that grew after it had been let out is still the same one.
-        let goes_on = self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
+        let goes_on =
+            self.released && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
         if !goes_on {
             self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
         }
         self.last = Some((found.end, found.tag.clone()));
+        self.released = false;
         Ok(())
     }
 }
@@ -106,7 +111,7 @@ impl Stream {
             _ => (to, false),
         };
         let may_block = may_block || isatty(&to);
-        let queue = Queue { bytes: SecretBytes::with_capacity(0), written: 0, last: None };
+        let queue = Queue { bytes: SecretBytes::with_capacity(0), written: 0, last: None, released: false };
         let piece = SecretBytes::zeroed(PIECE);
         Self { from, to, mask, masker: None, queue, piece, may_block, ended: false, left: None, release_at: None }
     }
@@ -170,6 +175,7 @@ impl Stream {
         self.release_at = None;
         if let Some(masker) = &mut self.masker {
             let Ok(()) = masker.release(&mut self.queue);
+            self.queue.released = true;
         }
     }
 
