@@ -37,6 +37,7 @@ mod redact;
 mod render;
 mod render_streams;
 mod run;
+mod run_terminal;
 mod scan;
 mod store;
 mod support;

@@ -24,8 +24,8 @@ const EPILOGUE: &str = r#"
 "#;
 
 /// A terminal with a program on it.
-struct Terminal {
-    session: OsSession,
+pub struct Terminal {
+    pub session: OsSession,
     screen: String,
     /// Up to here the screen was waited for.
     read: usize,
@@ -33,7 +33,7 @@ struct Terminal {
 
 impl Terminal {
     /// Runs a shell script, in which `$secrets` is the program. No passphrase is given.
-    fn shell(sandbox: &Sandbox, script: &str) -> Self {
+    pub fn shell(sandbox: &Sandbox, script: &str) -> Self {
         let no_arguments: [&str; 0] = [];
         let program = sandbox.command(no_arguments).command;
         // Whoever runs the tests in the background has them ignore Ctrl-C.
@@ -56,7 +56,7 @@ impl Terminal {
     }
 
     #[track_caller]
-    fn waits_for(&mut self, text: &str) -> &mut Self {
+    pub fn waits_for(&mut self, text: &str) -> &mut Self {
         let begun = Instant::now();
         loop {
             if let Some(at) = self.screen[self.read..].find(text) {
@@ -73,14 +73,14 @@ impl Terminal {
     }
 
     #[track_caller]
-    fn types(&mut self, text: &str) -> &mut Self {
+    pub fn types(&mut self, text: &str) -> &mut Self {
         self.session.send(text).unwrap();
         self
     }
 
     /// Waits for the end. The terminal must echo and hold nothing unread.
     #[track_caller]
-    fn ends_with(&mut self, code: i32) -> &str {
+    pub fn ends_with(&mut self, code: i32) -> &str {
         self.waits_for("the end");
         let epilogue = format!("code={code}\r\necho=on\r\nunread=[]\r\nthe end");
         assert!(self.screen.contains(&epilogue), "not {epilogue:?}:\n{}", self.screen);

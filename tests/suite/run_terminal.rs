@@ -1,0 +1,319 @@
+//! `run` on a real pseudo-terminal: programs behave as without us, and what they print is masked.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::prompts::Terminal;
+use crate::support::Sandbox;
+
+const TOKEN: &str = "t0ken-abcdefghijklmnop";
+
+/// A vault that is unlocked until this is dropped.
+struct Unlocked(Sandbox);
+
+impl Unlocked {
+    fn new() -> Self {
+        let sandbox = Sandbox::with_secrets(&[("api-token", TOKEN)]);
+        sandbox.run(["unlock", "-q"]).succeeds();
+        Self(sandbox)
+    }
+
+    /// A shell that is no interactive one.
+    fn shell(&self, script: &str) -> Terminal {
+        Terminal::shell(&self.0, script)
+    }
+
+    /// Runs a program by `run`; it is one word of a shell.
+    fn run(&self, program: &str) -> Terminal {
+        self.shell(&format!("\"$secrets\" run -- {program}"))
+    }
+
+    /// A shell with job control, as people have it.
+    fn interactive(&self) -> Terminal {
+        let mut terminal = self.shell("PS1='ready> ' exec bash --norc --noediting -i");
+        terminal.waits_for("ready> ");
+        terminal
+    }
+}
+
+impl Drop for Unlocked {
+    fn drop(&mut self) {
+        let _ = self.0.run(["lock", "--all", "-q"]).everything();
+    }
+}
+
+fn has(program: &str) -> bool {
+    Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap().status.success()
+}
+
+#[track_caller]
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn all_three_streams_are_the_programs_own_terminal() {
+    let home = Unlocked::new();
+    let line = "sh -c 'test -t 0 && test -t 1 && test -t 2 && tty && stty size && echo \"<$API_TOKEN>\"'";
+    let mut terminal = home.shell(&format!("stty rows 33 cols 77\n\"$secrets\" run -- {line}"));
+    terminal.waits_for("/dev/pts/").waits_for("33 77").waits_for("<‹api-token›>");
+    let screen = terminal.ends_with(0);
+    assert!(!screen.contains("t0ken"), "{screen}");
+}
+
+#[test]
+fn exit_codes_pass_through() {
+    let home = Unlocked::new();
+    home.run("sh -c 'exit 7'").ends_with(7);
+    home.run("sh -c 'kill -TERM $$'").ends_with(143);
+    home.run("no-such-program").waits_for("there is no program `no-such-program`").ends_with(127);
+    home.run("/etc/passwd").waits_for("Permission denied").ends_with(126);
+}
+
+#[test]
+fn a_value_in_pieces_is_masked_and_a_prompt_that_begins_like_it_is_shown() {
+    let home = Unlocked::new();
+    let line =
+        "sh -c 'printf t0ken-abc; sleep 0.01; printf \"defghijklmnop\\n\"; printf \"t0ken-? \"; read x; echo \"$x\"'";
+    let mut terminal = home.run(line);
+    terminal.waits_for("‹api-token›").waits_for("t0ken-? ").types("t0ken-abcdefghijklmnop\n");
+    // What is typed is echoed by the program's terminal, and masked there too; so is what the program makes of it.
+    terminal.waits_for("‹api-token›").waits_for("‹api-token›").ends_with(0);
+}
+
+#[test]
+fn one_ctrl_c_is_one_signal() {
+    let home = Unlocked::new();
+    let count = "trap 'n=$((n + 1))' INT; n=0; echo up; i=0; while [ $i -lt 60 ]; do sleep 0.01; i=$((i + 1)); done; \
+                 echo \"count $n\"";
+    let line = count.replace('\'', "'\\''");
+    for pipe in ["", " | (trap '' INT; cat)"] {
+        let mut terminal = home.shell(&format!("line='{line}'\n\"$secrets\" run -- sh -c \"$line\"{pipe}"));
+        terminal.waits_for("up").types("\x03").waits_for("count 1").ends_with(0);
+    }
+    home.run("sleep 1000").shell_is_up().types("\x03").ends_with(130);
+}
+
+impl Terminal {
+    /// Waits until `run` has made the terminal raw, so that a key is the program's.
+    fn shell_is_up(&mut self) -> &mut Self {
+        std::thread::sleep(Duration::from_millis(700));
+        self
+    }
+}
+
+#[test]
+fn ctrl_backslash_and_ctrl_d_are_the_programs() {
+    let home = Unlocked::new();
+    home.run("sleep 1000").shell_is_up().types("\x1c").ends_with(131);
+    let mut terminal = home.run("cat");
+    terminal.shell_is_up().types("hello\n").waits_for("hello\r\nhello").types("\x04").ends_with(0);
+}
+
+#[test]
+fn ctrl_z_stops_and_fg_continues() {
+    let home = Unlocked::new();
+    let mut terminal = home.interactive();
+    terminal.types("\"$secrets\" run -- sh -c 'echo first; read x; echo \"second $x\"'; echo \"ended $?\"\n");
+    terminal.waits_for("first\r\n").types("\x1a").waits_for("Stopped").waits_for("ready> ");
+    // The shell has its terminal back as it was.
+    terminal
+        .types("stty -a | grep -c -- ' icanon'; jobs\n")
+        .waits_for("1\r\n")
+        .waits_for("Stopped")
+        .waits_for("ready> ");
+    terminal.types("fg\n").waits_for("read x").types("words\n").waits_for("second words");
+    terminal.waits_for("ready> ").types("exit\n");
+}
+
+#[test]
+fn a_script_around_it_is_stopped_as_a_whole() {
+    let home = Unlocked::new();
+    home.0.write("script", "\"$secrets\" run -- sh -c 'echo first; read x; echo \"second $x\"'\necho script goes on\n");
+    let mut terminal = home.interactive();
+    terminal.types("sh script\n").waits_for("first\r\n").types("\x1a").waits_for("Stopped").waits_for("ready> ");
+    terminal
+        .types("fg\n")
+        .waits_for("sh script")
+        .types("words\n")
+        .waits_for("second words")
+        .waits_for("script goes on");
+    terminal.waits_for("ready> ").types("exit\n");
+}
+
+#[test]
+fn in_the_background_it_prints_and_comes_to_the_foreground() {
+    let home = Unlocked::new();
+    let mut terminal = home.interactive();
+    terminal.types("\"$secrets\" run -- sh -c 'sleep 0.1; echo \"<$API_TOKEN>\"; sleep 1000' &\n");
+    terminal.waits_for("<‹api-token›>").types("fg\n").waits_for("run -- sh");
+    terminal.shell_is_up().types("\x03").waits_for("ready> ").types("exit\n");
+}
+
+#[test]
+fn jobs_of_an_inner_shell_are_its_own() {
+    let home = Unlocked::new();
+    let mut terminal = home.shell("PS1='inner> ' \"$secrets\" run -- bash --norc --noediting -i");
+    terminal.waits_for("inner> ").types("sleep 1000\n").shell_is_up().types("\x1a").waits_for("Stopped");
+    terminal
+        .waits_for("inner> ")
+        .types("jobs\n")
+        .waits_for("Stopped")
+        .waits_for("inner> ")
+        .types("fg\n")
+        .waits_for("sleep 1000");
+    terminal.shell_is_up().types("\x03").waits_for("inner> ").types("exit 5\n").ends_with(5);
+}
+
+#[test]
+fn a_program_may_make_its_terminal_raw_and_leave_it_so() {
+    let home = Unlocked::new();
+    let line = "sh -c 'stty raw -echo; printf up; dd bs=1 count=3 2>/dev/null | od -An -tx1; exit 3'";
+    let mut terminal = home.run(line);
+    terminal.waits_for("up").types("\x03\x1a\r").waits_for("03 1a 0d").ends_with(3);
+}
+
+#[test]
+fn what_is_typed_unseen_is_not_shown() {
+    let home = Unlocked::new();
+    let mut terminal = home.run("bash -c 'read -rsp \"Password: \" x; echo; echo \"${#x} characters\"'");
+    let screen = terminal.waits_for("Password: ").types("hunter2\n").waits_for("7 characters").ends_with(0);
+    assert!(!screen.contains("hunter2"), "{screen}");
+    let line = "sh -c 'printf \"Name: \" >/dev/tty; read x </dev/tty; echo \"hello $x\"'";
+    home.run(line).waits_for("Name: ").types("you\n").waits_for("hello you").ends_with(0);
+}
+
+#[test]
+fn size_changes_reach_the_program() {
+    let home = Unlocked::new();
+    let line = "bash -c 'trap \"stty size\" WINCH; echo up; for i in {1..1000}; do sleep 0.01; done'";
+    for redirection in ["", " </dev/null"] {
+        let mut terminal = home.run(&format!("{line}{redirection}"));
+        terminal.waits_for("up");
+        terminal.session.get_process_mut().set_window_size(91, 47).unwrap();
+        if redirection.is_empty() {
+            terminal.waits_for("47 91");
+        }
+    }
+}
+
+#[test]
+fn a_large_paste_arrives_while_the_program_prints() {
+    let home = Unlocked::new();
+    let line = "sh -c 'stty raw -echo; printf up; (while :; do echo noise; done) & head -c 100000 >pasted; kill $!; echo; \
+                wc -c <pasted'";
+    let mut terminal = home.run(line);
+    terminal.waits_for("up");
+    for _ in 0..100 {
+        terminal.types(&"x".repeat(1000));
+        terminal.waits_for("noise");
+    }
+    terminal.waits_for("100000").ends_with(0);
+}
+
+#[test]
+fn each_stream_is_decided_by_itself() {
+    let home = Unlocked::new();
+    let mut terminal =
+        home.run("sh -c 'test -t 0 && test ! -t 1 && test -t 2 && echo \"<$API_TOKEN>\" | tee /dev/stderr' | cat");
+    terminal.waits_for("<‹api-token›>").waits_for("<‹api-token›>").ends_with(0);
+    let mut terminal =
+        home.run("sh -c 'test -t 0 && test -t 1 && test ! -t 2 && echo \"<$API_TOKEN>\" >&2' 2>errors; cat errors");
+    terminal.waits_for("<‹api-token›>").ends_with(0);
+    let mut terminal =
+        home.shell("echo piped | \"$secrets\" run -- sh -c 'test ! -t 0 && test -t 1 && test -t 2 && cat'");
+    terminal.waits_for("piped").ends_with(0);
+}
+
+#[test]
+fn a_pager_behind_it_keeps_the_keyboard() {
+    let home = Unlocked::new();
+    if !has("less") {
+        return;
+    }
+    let mut terminal =
+        home.shell("export TERM=xterm LESS=; \"$secrets\" run -- sh -c 'seq 1000; echo $API_TOKEN' | less; echo back");
+    terminal.waits_for("10\r\n").types("G").waits_for("api-token").types("q").waits_for("back").ends_with(0);
+    let mut terminal = home.shell("export TERM=xterm LESS=; \"$secrets\" run -- sh -c 'seq 1000 | less'; echo back");
+    terminal.waits_for("10\r\n").types("G").waits_for("1000").types("q").waits_for("back").ends_with(0);
+}
+
+#[test]
+fn an_editor_works() {
+    let home = Unlocked::new();
+    if !has("vim") {
+        return;
+    }
+    let mut terminal = home.interactive();
+    terminal
+        .types("export TERM=xterm; \"$secrets\" run -- vim -u NONE -i NONE page\n")
+        .waits_for("[New")
+        .types("ihello\x1b");
+    terminal
+        .waits_for("hello")
+        .types("\x1a")
+        .waits_for("Stopped")
+        .waits_for("ready> ")
+        .types("fg\n")
+        .waits_for("hello");
+    terminal.types(":wq\r").waits_for("ready> ").types("cat page\n").waits_for("hello\r\n").types("exit\n");
+    assert_eq!(home.0.read("page"), b"hello\n");
+}
+
+#[test]
+fn run_inside_run_works() {
+    let home = Unlocked::new();
+    let mut terminal = home.run("\"$secrets\" run -- sh -c 'read x; echo \"$x <$API_TOKEN>\"; exit 6'");
+    terminal.shell_is_up().types("deep\n").waits_for("deep <‹api-token›>").ends_with(6);
+}
+
+fn is_alive(pid: &str) -> bool {
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
+}
+
+/// The ids of a program and of the `run` above it.
+fn ids(home: &Unlocked) -> (String, String) {
+    until("the program does not start", || home.0.path("pid").exists() && home.0.read("pid").ends_with(b"\n"));
+    let program = String::from_utf8(home.0.read("pid")).unwrap();
+    // On a pseudo-terminal the monitor stands between.
+    let parent = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap();
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let run = parent(&parent(&program));
+    (program, run)
+}
+
+const PROGRAM: &str = "sh -c 'trap \"\" TERM; echo $$ >pid; while :; do sleep 0.1; done'";
+
+#[test]
+fn killed_or_hung_up_it_leaves_no_program() {
+    let home = Unlocked::new();
+    let mut terminal = home.shell(&format!("\"$secrets\" run -- {PROGRAM}; stty sane"));
+    let (program, run) = ids(&home);
+    kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    until("the program lives on", || !is_alive(&program));
+    terminal.waits_for("the end");
+    std::fs::remove_file(home.0.path("pid")).unwrap();
+    let terminal = home.run(PROGRAM);
+    let (program, _) = ids(&home);
+    drop(terminal); // the terminal is gone
+    until("the program lives on", || !is_alive(&program));
+}
+
+#[test]
+fn asked_to_end_it_gives_the_terminal_back() {
+    let home = Unlocked::new();
+    let mut terminal = home.run("sh -c 'echo $$ >pid; stty raw -echo; while :; do sleep 0.1; done'");
+    let (_, run) = ids(&home);
+    kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), Signal::TERM).unwrap();
+    terminal.ends_with(143);
+}
