@@ -123,7 +123,10 @@ fn agent_directory(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Option<P
     let usual = || PathBuf::from(format!("/run/user/{me}"));
     let runtime = runtime.filter(ours).or_else(|| Some(usual()).filter(ours));
     let state = || state.filter(|path| path.is_absolute()).or_else(dirs::state_dir).or_else(dirs::data_dir);
-    runtime.or_else(state).map(|directory| directory.join("secrets"))
+    // Nor is a state directory that somebody else may exchange: made by root for a user, it would also lock that one out.
+    let ours_or_new =
+        |path: &PathBuf| path.ancestors().find_map(|path| fs::metadata(path).ok()).is_some_and(|f| f.uid() == me);
+    runtime.or_else(|| state().filter(ours_or_new)).map(|directory| directory.join("secrets"))
 }
 
 fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {

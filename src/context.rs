@@ -122,7 +122,14 @@ impl Context {
 
     /// The vault's path as the agent knows it.
     pub(crate) fn canonical_vault_path(&self) -> Result<PathBuf, Error> {
-        Ok(store::absolute(&self.vault_path()?)?)
+        let path = self.vault_path()?;
+        match store::absolute(&path) {
+            // Its directory is gone, an unmounted disk perhaps: what is held of it can still be locked.
+            Err(StoreError::Missing(_) | StoreError::Io { .. }) => {
+                std::path::absolute(&path).map_err(|_| StoreError::BadPath(path).into())
+            }
+            canonical => Ok(canonical?),
+        }
     }
 
     /// Where an agent may be.

@@ -325,7 +325,7 @@ impl From<RunError> for Error {
         match error {
             RunError::NotFound(_) => Self { code: Some(127), ..Self::new(Kind::NotFound, message) },
             RunError::NotExecutable { .. } => Self { code: Some(126), ..Self::new(Kind::Failure, message) },
-            RunError::Io { .. } => Self::new(Kind::Failure, message),
+            RunError::Output(_) | RunError::Io { .. } => Self::new(Kind::Failure, message),
         }
     }
 }

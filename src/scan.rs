@@ -112,12 +112,13 @@ pub fn files(paths: &[PathBuf], everything: bool) -> impl Iterator<Item = Result
     paths.iter().skip(1).for_each(|path| {
         builder.add(path);
     });
-    builder.standard_filters(!everything).hidden(false).require_git(false);
+    // `.ignore` files are for other tools: git commits what they name.
+    builder.standard_filters(!everything).ignore(false).hidden(false).require_git(false);
     builder.sort_by_file_name(Ord::cmp).filter_entry(|entry| entry.depth() == 0 || entry.file_name() != ".git");
     builder.build().filter_map(|entry| match entry {
         // A named file is searched whatever it is; of a tree, what is regular.
         Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => Some(Ok(entry.into_path())),
-        Ok(entry) if entry.depth() == 0 && entry.path().is_file() => Some(Ok(entry.into_path())),
+        Ok(entry) if entry.depth() == 0 && !entry.path().is_dir() => Some(Ok(entry.into_path())),
         Ok(_) => None,
         Err(error) => Some(Err(error.into())),
     })

@@ -1,13 +1,12 @@
 //! `secrets redact`: copies a stream with the project's values masked.
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::run::warn_of_short;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::run::mask_stream;
+use crate::run::{StreamError, mask_stream};
 use crate::ui::{UiError, raw};
 
 const EXAMPLES: &str = "\
@@ -39,8 +38,9 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
     warn_of_short(&values, "masked", cx);
-    mask_stream(input, output, values).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => UiError::Stdout(error).into(),
-        _ => failed("it", error),
+    let what = args.file.as_deref().map_or_else(|| "stdin".to_owned(), |path| format!("`{}`", path.display()));
+    mask_stream(input, output, values).map_err(|error| match error {
+        StreamError::Write(source) => UiError::Stdout(source).into(),
+        StreamError::Read(source) => failed(&what, source),
     })
 }

@@ -128,7 +128,6 @@ impl Key {
     }
 }
 
-// AAD(label, ctx) = "secrets/v1" ‖ 0 ‖ label ‖ 0 ‖ vault_id ‖ ctx
 /// A key that stays for long, in a page of its own: locked in memory, in no core dump, inherited by no fork. Wiped when
 /// dropped. It only derives others.
 pub struct LastingKey(KeyPage);
@@ -189,6 +188,7 @@ fn expand_into(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
 }
 
+// AAD(label, ctx) = "secrets/v1" ‖ 0 ‖ label ‖ 0 ‖ vault_id ‖ ctx
 fn associated_data(label: &str, vault_id: &[u8; 16], context: &[u8]) -> Vec<u8> {
     [b"secrets/v1\0", label.as_bytes(), &[0], vault_id, context].concat()
 }

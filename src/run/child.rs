@@ -67,6 +67,16 @@ fn prepare(command: &mut Command, group: Group) {
     unsafe { command.pre_exec(ready) };
 }
 
+/// A mask that we were started with would keep signals from us, SIGCHLD among them; the program starts with none either.
+pub(super) fn unblock_signals() {
+    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` fills the set that the other call reads.
+    unsafe {
+        libc::sigemptyset(mask.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), std::ptr::null_mut());
+    }
+}
+
 /// Takes the terminal's foreground before the program can miss it. A background group may do so only while it blocks the
 /// signal that would stop it.
 fn take_foreground() -> io::Result<()> {

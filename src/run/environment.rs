@@ -196,7 +196,10 @@ impl Variables {
     pub fn assign(&mut self, assignment: &Assignment, values: &Opened) -> Result<(), AssignmentError> {
         let value = assignment.expand(values)?;
         let stored = values.tags().filter(|stored| assignment.tags.iter().any(|tag| tag.key() == stored.key()));
-        self.set(assignment.name.clone(), value, Some(&assignment.source), stored.cloned().collect());
+        let stored: Vec<Tag> = stored.cloned().collect();
+        // Given this way after all, so it is to be masked.
+        self.left_out.retain(|key| stored.iter().all(|tag| tag.key() != *key));
+        self.set(assignment.name.clone(), value, Some(&assignment.source), stored);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! They are removed when the program has ended. Where we are killed before that, a guard removes them: a process of its
 //! own that does nothing but wait for our end. What both left behind, as when the machine lost power, the next one removes.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -22,6 +22,8 @@ const PREFIX: &str = "run-";
 /// A directory of ours alone with a file for each value. Dropped, it is gone.
 pub struct PrivateFiles {
     directory: PathBuf,
+    /// The directory, locked as long as we live: a process id says nothing in another PID namespace
+    _lock: File,
     _guard: Child,
 }
 
@@ -33,8 +35,10 @@ impl PrivateFiles {
         let name = format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(drawn));
         let directory = parent.join(name);
         DirBuilder::new().mode(0o700).create(&directory)?;
+        let lock = File::open(&directory)?;
+        lock.lock()?;
         match start_guard(&directory, executable) {
-            Ok(guard) => Ok(Self { directory, _guard: guard }),
+            Ok(guard) => Ok(Self { directory, _lock: lock, _guard: guard }),
             Err(error) => {
                 let _ = fs::remove_dir(&directory);
                 Err(error)
@@ -92,6 +96,7 @@ fn sweep(parent: &Path) {
         let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok());
         if let Some(pid) = pid.and_then(Pid::from_raw)
             && test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+            && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())
         {
             let _ = fs::remove_dir_all(entry.path());
         }

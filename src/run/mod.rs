@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 pub use files::{PrivateFiles, guard};
 pub use monitor::monitor;
-pub use stream::mask_stream;
+pub use stream::{StreamError, mask_stream};
 pub use supervise::{become_program, run};
 
 use crate::model::{SecretValue, Tag};
@@ -73,6 +73,9 @@ pub enum RunError {
         /// The system's word
         source: io::Error,
     },
+    /// What it printed did not get to where it was to go
+    #[error("the program's output is lost: {0}")]
+    Output(StreamError),
     /// The system failed
     #[error("cannot {action}: {source}")]
     Io {

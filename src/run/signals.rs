@@ -10,6 +10,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
+use super::child::unblock_signals;
 use crate::signals::{Hold, ignored, is_in};
 
 /// What is passed on, and SIGCHLD.
@@ -43,11 +44,15 @@ impl Signals {
     pub(super) fn new() -> io::Result<Self> {
         let ignored = ignored();
         let wanted = SIGNALS.iter().map(|signal| signal.as_raw());
-        let wanted: Vec<i32> = wanted.filter(|number| !is_in(ignored, *number)).collect();
+        // Without SIGCHLD nobody tells us of the program's end, and where it is ignored its exit code is lost.
+        let is_wanted = |number: &i32| *number == Signal::CHILD.as_raw() || !is_in(ignored, *number);
+        let wanted: Vec<i32> = wanted.filter(is_wanted).collect();
         // An earlier prompt's handlers would end us.
         let hold = Hold::new()?;
         let (read, write) = UnixStream::pair()?;
-        Ok(Self { delivery: SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?, hold })
+        let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
+        unblock_signals();
+        Ok(Self { delivery, hold })
     }
 
     /// Becomes readable when one comes.

@@ -85,6 +85,17 @@ pub(super) enum State {
     Broken,
 }
 
+/// Why a stream ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// What it comes from
+    #[error("cannot read: {0}")]
+    Read(io::Error),
+    /// Where it goes; a reader that went away has the kind `BrokenPipe`
+    #[error("cannot write: {0}")]
+    Write(io::Error),
+}
+
 pub(super) struct Stream {
     from: OwnedFd,
     to: OwnedFd,
@@ -136,28 +147,33 @@ impl Stream {
     }
 
     /// Goes on as far as it can without waiting. `ready` says that what it waits for is there.
-    pub(super) fn advance(&mut self, ready: bool) -> State {
+    pub(super) fn advance(&mut self, ready: bool) -> Result<State, StreamError> {
         if ready && self.is_queueing() {
-            if self.write().is_err() {
-                return State::Broken;
+            match self.write() {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(State::Broken),
+                written => written.map_err(StreamError::Write)?,
             }
         } else if ready && !self.ended {
-            self.read();
+            self.read().map_err(StreamError::Read)?;
         }
         if self.release_at().is_some_and(|moment| Instant::now() >= moment) {
             self.release();
         }
-        if self.ended && !self.is_queueing() { State::Ended } else { State::Open }
+        Ok(if self.ended && !self.is_queueing() { State::Ended } else { State::Open })
     }
 
-    fn read(&mut self) {
+    fn read(&mut self) -> io::Result<()> {
         let length = match rustix::io::read(&self.from, self.piece.expose_mut()) {
-            Ok(0) => return self.end(),
             Ok(length) => length,
-            Err(Errno::INTR | Errno::AGAIN) => return,
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
             // A pseudo-terminal that nobody has open any more answers so.
-            Err(_) => return self.end(),
+            Err(Errno::IO) if isatty(&self.from) => 0,
+            Err(error) => return Err(error.into()),
         };
+        if length == 0 {
+            self.end();
+            return Ok(());
+        }
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(length);
             self.ended = *left == 0;
@@ -169,6 +185,7 @@ impl Stream {
         if self.ended {
             self.release();
         }
+        Ok(())
     }
 
     fn release(&mut self) {
@@ -213,7 +230,7 @@ fn unblocked(pipe: OwnedFd) -> (OwnedFd, bool) {
 }
 
 /// Copies `from` to `to` with `values` masked, until the end. A reader that goes away is an error of kind `BrokenPipe`.
-pub fn mask_stream(from: OwnedFd, to: OwnedFd, values: Vec<(Tag, SecretValue)>) -> io::Result<()> {
+pub fn mask_stream(from: OwnedFd, to: OwnedFd, values: Vec<(Tag, SecretValue)>) -> Result<(), StreamError> {
     let mut stream = Stream::new(from, to, Mask::new(values));
     loop {
         let (descriptor, flags) = stream.waits_for();
@@ -223,12 +240,12 @@ pub fn mask_stream(from: OwnedFd, to: OwnedFd, values: Vec<(Tag, SecretValue)>) 
         let ready = match poll(&mut waiting, left.as_ref()) {
             Ok(number) => number > 0,
             Err(Errno::INTR) => false,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(StreamError::Read(error.into())),
         };
-        match stream.advance(ready) {
+        match stream.advance(ready)? {
             State::Open => {}
             State::Ended => return Ok(()),
-            State::Broken => return Err(io::ErrorKind::BrokenPipe.into()),
+            State::Broken => return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into())),
         }
     }
 }

@@ -17,7 +17,7 @@ use rustix::termios::isatty;
 
 use super::child::{self, Group};
 use super::signals::{Came, Signals};
-use super::stream::{Mask, State, Stream};
+use super::stream::{Mask, State, Stream, StreamError};
 use super::terminal::{Raw, can_be_continued, is_in_foreground, pty, resize, stop};
 use super::{Job, RunError, Streams};
 use crate::model::{SecretBytes, SecretValue};
@@ -63,7 +63,17 @@ pub fn run(job: Job, streams: &Streams) -> Result<u8, RunError> {
 fn plain(program: Command) -> Result<u8, RunError> {
     let signals = Signals::new().map_err(RunError::io("handle signals"))?;
     let pid = child::start(program, Group::Ours)?;
-    Running { pid, signals, streams: Vec::new(), resized: Vec::new(), keyboard: None, ended: None }.supervised()
+    Running {
+        pid,
+        signals,
+        streams: Vec::new(),
+        resized: Vec::new(),
+        keyboard: None,
+        ended: None,
+        quiet: false,
+        lost: None,
+    }
+    .supervised()
 }
 
 /// A value as a file that has no name and never touches a disk.
@@ -94,6 +104,10 @@ struct Running {
     keyboard: Option<Keyboard>,
     /// The program's exit code, and since when nothing more has come
     ended: Option<(u8, Instant)>,
+    /// Nothing came when last looked at after the end
+    quiet: bool,
+    /// Why output of the program is lost
+    lost: Option<StreamError>,
 }
 
 impl Running {
@@ -101,18 +115,19 @@ impl Running {
         let failed = || RunError::io::<io::Error>("make a pseudo-terminal or a pipe");
         let signals = Signals::new().map_err(RunError::io("handle signals"))?;
         let (mut all, mut resized, mut keyboard) = (Vec::new(), Vec::new(), None);
-        // One terminal for both keeps their order.
-        let same = matches!((fstat(&streams.output), fstat(&streams.errors)), (Ok(a), Ok(b)) if a.st_rdev == b.st_rdev);
+        // One terminal or pipe for both keeps their order, as after `2>&1`.
+        let identity = |stream| fstat(stream).ok().map(|found| (found.st_dev, found.st_ino));
+        let same = identity(&streams.output).is_some_and(|output| identity(&streams.errors) == Some(output));
         let mut shared: Option<OwnedFd> = None;
         for (to, is_output) in [(&streams.output, true), (&streams.errors, false)] {
             let programs = match &shared {
-                Some(programs) if same && isatty(to) => programs.try_clone().map_err(failed())?,
+                Some(programs) if same => programs.try_clone().map_err(failed())?,
                 _ => {
                     let (ours, programs) = ends(to, interactive).map_err(failed())?;
                     if isatty(to) {
                         resized.push((to.try_clone().map_err(failed())?, ours.try_clone().map_err(failed())?));
-                        shared = Some(programs.try_clone().map_err(failed())?);
                     }
+                    shared = Some(programs.try_clone().map_err(failed())?);
                     if interactive && is_output {
                         keyboard = Some(Keyboard::new(&streams.input, &ours).map_err(failed())?);
                         program.stdin(Stdio::from(programs.try_clone().map_err(failed())?));
@@ -132,7 +147,7 @@ impl Running {
         drop(shared);
         // `program` holds the last copies of the program's ends: it is gone with this call.
         let pid = child::start(program, Group::Ours)?;
-        let mut running = Self { pid, signals, streams: all, resized, keyboard, ended: None };
+        let mut running = Self { pid, signals, streams: all, resized, keyboard, ended: None, quiet: false, lost: None };
         running.look_at_foreground();
         Ok(running)
     }
@@ -140,7 +155,7 @@ impl Running {
     fn supervised(mut self) -> Result<u8, RunError> {
         loop {
             if let Some(code) = self.over() {
-                return Ok(code);
+                return self.lost.take().map_or(Ok(code), |error| Err(RunError::Output(error)));
             }
             self.wait_and_advance()?;
             for came in self.signals.take() {
@@ -154,7 +169,8 @@ impl Running {
     fn over(&self) -> Option<u8> {
         let (code, since) = self.ended?;
         // A grandchild may keep a stream open for ever: what comes after a silence is not waited for.
-        let silent = since.elapsed() >= LAST_WORDS && self.streams.iter().all(|stream| !stream.is_queueing());
+        let is_out = |stream: &Stream| !stream.is_queueing() && stream.release_at().is_none();
+        let silent = self.quiet && since.elapsed() >= LAST_WORDS && self.streams.iter().all(is_out);
         (self.streams.is_empty() || silent).then_some(code)
     }
 
@@ -181,12 +197,20 @@ impl Running {
         drop(waiting);
         let mut number = 0;
         let mut moved = false;
+        let lost = &mut self.lost;
         self.streams.retain_mut(|stream| {
             number += 1;
             moved |= ready[number];
             // With a stream that is broken our end of it goes: the program gets SIGPIPE, or its terminal hangs up.
-            stream.advance(ready[number]) == State::Open
+            match stream.advance(ready[number]) {
+                Ok(state) => state == State::Open,
+                Err(error) => {
+                    lost.get_or_insert(error);
+                    false
+                }
+            }
         });
+        self.quiet = self.ended.is_some() && !moved;
         if let (Some((_, since)), true) = (&mut self.ended, moved) {
             *since = Instant::now();
         }
@@ -206,7 +230,10 @@ impl Running {
             _ if self.ended.is_some() => return,
             Signal::CHILD => return,
             Signal::WINCH => self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo)),
-            Signal::CONT => self.look_at_foreground(),
+            Signal::CONT => {
+                self.look_at_foreground();
+                self.keyboard.iter().for_each(Keyboard::continued);
+            }
             _ => {}
         }
         // The program may have asked for the size before we had passed it on.
@@ -288,6 +315,13 @@ impl Keyboard {
     fn look_at_foreground(&mut self) {
         if self.raw.is_none() && is_in_foreground(&self.terminal) {
             self.raw = self.terminal.try_clone().and_then(Raw::new).ok();
+        }
+    }
+
+    /// Somebody stopped us without our doing: a shell has given the terminal its own modes meanwhile.
+    fn continued(&self) {
+        if let Some(raw) = self.raw.as_ref().filter(|_| is_in_foreground(&self.terminal)) {
+            raw.again();
         }
     }
 

@@ -62,6 +62,13 @@ impl<T: AsFd> Raw<T> {
         tcsetattr(&terminal, OptionalActions::Drain, &raw)?;
         Ok(Self { terminal, before })
     }
+
+    /// Makes it raw once more, after a shell had it.
+    pub(super) fn again(&self) {
+        let mut raw = self.before.clone();
+        raw.make_raw();
+        let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &raw);
+    }
 }
 
 impl<T: AsFd> Drop for Raw<T> {
