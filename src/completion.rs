@@ -80,6 +80,8 @@ fn option(word: &OsStr, names: [&str; 2], rest: &mut impl Iterator<Item = OsStri
         return rest.next();
     }
     let word = word.to_str()?;
-    let value = names.iter().find_map(|name| word.strip_prefix(name)?.strip_prefix('='))?;
-    Some(value.into())
+    let joined = |name: &&str| {
+        if name.starts_with("--") { word.strip_prefix(*name)?.strip_prefix('=') } else { word.strip_prefix(*name) }
+    };
+    names.iter().find_map(joined).map(Into::into)
 }

@@ -2,6 +2,7 @@
 //!
 //! It never opens a vault. `SECRETS_PASSPHRASE` is taken once, into wiped memory.
 
+use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -23,7 +24,7 @@ pub(crate) struct Environment {
     pub(crate) vault: Option<PathBuf>,
     pub(crate) project: Option<OsString>,
     pub(crate) passphrase_file: Option<PathBuf>,
-    pub(crate) passphrase: Option<SecretBytes>,
+    pub(crate) passphrase: RefCell<Option<SecretBytes>>,
     pub(crate) no_color: bool,
     pub(crate) force_color: bool,
     data_directory: Option<PathBuf>,
@@ -60,7 +61,7 @@ impl Environment {
             vault: path("SECRETS_VAULT"),
             project: variable("SECRETS_PROJECT"),
             passphrase_file: path("SECRETS_PASSPHRASE_FILE"),
-            passphrase: variable("SECRETS_PASSPHRASE").map(|text| SecretBytes::from_vec(text.into_vec())),
+            passphrase: variable("SECRETS_PASSPHRASE").map(|text| SecretBytes::from_vec(text.into_vec())).into(),
             no_color: variable("NO_COLOR").is_some(),
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             // An absolute XDG variable wins on every Unix, macOS too; where it is not absolute it is ignored.

@@ -179,6 +179,11 @@ impl Context {
         Ok(locked.unlocked(root))
     }
 
+    /// Wipes the passphrase that the environment gave: for whoever runs for long.
+    pub(crate) fn forget_passphrase(&self) {
+        self.environment.passphrase.take();
+    }
+
     /// The root key by a passphrase, given or typed, even where an agent has it.
     pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
         match self.given_passphrase()? {
@@ -215,7 +220,7 @@ impl Context {
         if let Some(path) = self.passphrase_file() {
             return self.passphrase_of_file(path).map(Some);
         }
-        self.environment.passphrase.as_ref().map(parsed).transpose()
+        self.environment.passphrase.borrow().as_ref().map(parsed).transpose()
     }
 
     fn passphrase_file(&self) -> Option<&Path> {

@@ -278,7 +278,7 @@ impl From<HolderError> for Error {
                 .hint("put the newest copy back; if the older one is wanted, `secrets lock` and unlock it again"),
             HolderError::OtherVersion | HolderError::Nonsense => Self::new(Kind::Failure, message).hint(RESTART),
             HolderError::Silent => Self::new(Kind::Failure, message)
-                .hint("`pkill -KILL secrets-agent` ends it; then `secrets unlock` again"),
+                .hint("`pkill -KILL -x -u $(id -u) secrets-agent` ends it; then `secrets unlock` again"),
             HolderError::TooMany => Self::new(Kind::Failure, message).hint("`secrets lock --all` makes room"),
             HolderError::Impostor => Self::new(Kind::Refused, message),
             HolderError::Failed | HolderError::Io(_) => Self::new(Kind::Failure, message),

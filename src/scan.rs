@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -124,19 +125,25 @@ pub fn files(paths: &[PathBuf], everything: bool) -> impl Iterator<Item = Result
     })
 }
 
-/// Finds values in what git has staged, as it is staged: hands over each file's path and findings.
+/// Finds values in what git has staged, as it is staged: hands over each file's path and findings. Git gets no variable
+/// of these `hidden` names.
 pub fn staged(
     needles: &Needles,
     paths: &[PathBuf],
+    hidden: &[OsString],
     mut visit: impl FnMut(String, Vec<Finding>),
 ) -> Result<u64, ScanError> {
-    let blobs = staged_blobs(paths)?;
+    let blobs = staged_blobs(paths, hidden)?;
     let failed = |source: io::Error| ScanError::Git(source.to_string());
     if blobs.is_empty() {
         return Ok(0);
     }
-    let mut git =
-        git().args(["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut git = git(hidden)
+        .args(["cat-file", "--batch"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
     let (Some(mut asks), Some(answers)) = (git.stdin.take(), git.stdout.take()) else {
         return Err(ScanError::Git("it has no streams".into()));
     };
@@ -157,18 +164,29 @@ pub fn staged(
     Ok(blobs.len() as u64)
 }
 
-fn git() -> Command {
+fn git(hidden: &[OsString]) -> Command {
     let mut git = Command::new("git");
-    // It gets what it needs, and nothing that unlocks a vault.
-    for name in ["SECRETS_PASSPHRASE", "SECRETS_PASSPHRASE_FILE"] {
+    for name in hidden {
         git.env_remove(name);
     }
     git
 }
 
+/// What git prints; where it fails, what it says.
+fn answer(git: &mut Command) -> Result<Vec<u8>, ScanError> {
+    let output = git.stdin(Stdio::null()).output().map_err(|source| ScanError::Git(source.to_string()))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(ScanError::Git(said.lines().next().unwrap_or("it failed").trim_start_matches("fatal: ").to_owned()))
+}
+
 /// Ids and paths of the files that the next commit would change.
-fn staged_blobs(paths: &[PathBuf]) -> Result<Vec<(String, String)>, ScanError> {
-    let mut git = git();
+fn staged_blobs(paths: &[PathBuf], hidden: &[OsString]) -> Result<Vec<(String, String)>, ScanError> {
+    // Outside of a repository `diff` is another command, with other complaints.
+    answer(git(hidden).args(["rev-parse", "--git-dir"]))?;
+    let mut git = git(hidden);
     git.args([
         "diff",
         "--cached",
@@ -180,13 +198,8 @@ fn staged_blobs(paths: &[PathBuf]) -> Result<Vec<(String, String)>, ScanError> {
         "--ignore-submodules",
     ]);
     git.arg("--diff-filter=d").arg("--").args(paths);
-    let output = git.stdin(Stdio::null()).output().map_err(|source| ScanError::Git(source.to_string()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().next().unwrap_or("it failed").trim_start_matches("fatal: ").to_owned();
-        return Err(ScanError::Git(said));
-    }
-    let mut fields = output.stdout.split(|byte| *byte == 0);
+    let raw = answer(&mut git)?;
+    let mut fields = raw.split(|byte| *byte == 0);
     let mut blobs = Vec::new();
     while let (Some(change), Some(path)) = (fields.next(), fields.next()) {
         // `:OLDMODE NEWMODE OLDID NEWID STATUS`

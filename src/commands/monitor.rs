@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::run::monitor;
+use crate::ui::raw;
 
 /// Lead a program's session on a pseudo-terminal; started by `secrets run`
 #[derive(clap::Args)]
@@ -15,5 +16,6 @@ pub(crate) struct MonitorArgs {
 }
 
 pub(crate) fn run(args: &MonitorArgs, _: &Context) -> Result<u8, Error> {
-    monitor(&args.command).map_err(|error| Error::from(error).in_run())
+    let [environment, terminal, _] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
+    monitor(&args.command, environment, terminal).map_err(|error| Error::from(error).in_run())
 }

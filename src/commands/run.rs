@@ -85,6 +85,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     refuse_placeholders(&args.command)?;
     let requests = Requests::new(args, cx)?;
     let opened = requests.open(cx)?;
+    cx.forget_passphrase();
     let mut variables = requests.variables(&opened, cx)?;
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
     if args.dry_run {
@@ -99,7 +100,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     let environment = variables.into_pairs();
     let command = args.command.clone();
     let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
-    let job = Job { command, environment, stdin, masked, executable: Environment::executable() };
+    let options = if cx.ui.is_json() { vec!["--json"] } else { Vec::new() };
+    let job = Job { command, environment, stdin, masked, executable: Environment::executable(), options };
     Ok(run_job(job, &Streams { input, output, errors })?)
 }
 
@@ -169,6 +171,9 @@ impl<'a> Requests<'a> {
             let tag = tag.ok_or_else(|| Error::usage("`--file NAME=TAG` needs the tag of a secret"))?;
             requests.files.push((name.to_owned(), tag));
         }
+        // What is set anew is not looked at.
+        let anew = &requests.assignments;
+        requests.inherited.retain(|inherited| anew.iter().all(|assignment| assignment.name() != inherited.name()));
         Ok(requests)
     }
 
@@ -182,7 +187,7 @@ impl<'a> Requests<'a> {
             }
             let shown = name.to_string_lossy().into_owned();
             let place = format!("environment {shown}");
-            let assignment = Assignment::new(name.clone(), value.as_bytes().to_vec(), &place, "environment")
+            let assignment = Assignment::inherited(name.clone(), value.as_bytes().to_vec(), &place)
                 .map_err(|error| error::assignment(error, self.project))?;
             if assignment.tags().is_empty() {
                 self.plain.push((name, value));
@@ -258,7 +263,13 @@ impl<'a> Requests<'a> {
         let assign = |variables: &mut Variables, assignment: &Assignment| {
             variables.assign(assignment, opened).map_err(|error| error::assignment(error, self.project))
         };
-        self.inherited.iter().try_for_each(|assignment| assign(&mut variables, assignment))?;
+        for assignment in &self.inherited {
+            for tag in assignment.foreign(opened) {
+                let name = assignment.name().to_string_lossy();
+                cx.ui.warn(&format!("`{{{{{tag}}}}}` in `{name}` is left as it is: it names no secret"));
+            }
+            assign(&mut variables, assignment)?;
+        }
         for tag in &self.args.only {
             let (stored, value) = opened.value(tag)?;
             let name = variables::name_of(tag);

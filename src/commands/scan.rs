@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::run::warn_of_short;
+use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::mask::Needles;
+use crate::run::variables;
 use crate::scan::{self, Finding};
 use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
   secrets scan .                     every file that git does not ignore
-  secrets scan --no-ignore dist      every file
+  secrets scan --no-ignore dist      what git ignores too
   secrets scan --staged              what the next commit would add
 As a hook that stops such a commit, .git/hooks/pre-commit:
   #!/bin/sh
@@ -33,7 +35,7 @@ pub(crate) struct ScanArgs {
     /// Search what git has staged, as it is staged
     #[arg(long)]
     staged: bool,
-    /// Search also what git ignores
+    /// Search also what git ignores, though never `.git` itself
     #[arg(long, conflicts_with = "staged")]
     no_ignore: bool,
 }
@@ -74,7 +76,9 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         }));
     };
     if args.staged {
-        let files = scan::staged(&needles, &args.paths, &mut take)?;
+        let inherited = Environment::inherited().into_iter().map(|(name, _)| name);
+        let hidden: Vec<_> = inherited.filter(|name| variables::is_ours(name)).collect();
+        let files = scan::staged(&needles, &args.paths, &hidden, &mut take)?;
         found.files = files;
     } else {
         for path in scan::files(&args.paths, args.no_ignore) {

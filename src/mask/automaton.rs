@@ -75,6 +75,7 @@ impl Automaton {
     fn plant(&mut self, needles: &[&[u8]], shared: &[usize]) {
         // The way to the last needle's end: where the numbers jump, and the depth there.
         let mut way = vec![(ROOT, 0)];
+        // Wiped by whom they are handed to; as many as there are needles, so that it never moves.
         let (mut next, mut branches) = (1, Vec::with_capacity(needles.len()));
         for (index, (needle, &shared)) in needles.iter().zip(shared).enumerate() {
             while way.last().is_some_and(|(_, depth)| *depth > shared) {

@@ -16,8 +16,11 @@ pub(super) struct Branches {
 
 impl Branches {
     /// Takes each child once.
-    pub(super) fn new(children: Vec<(u32, u8, u32)>) -> Self {
-        let mut list: Vec<_> = children.into_iter().map(|(parent, byte, child)| (key(parent, byte), child)).collect();
+    pub(super) fn new(mut children: Vec<(u32, u8, u32)>) -> Self {
+        let mut list: Vec<_> = children.iter().map(|(parent, byte, child)| (key(*parent, *byte), *child)).collect();
+        for (_, byte, _) in &mut children {
+            byte.zeroize();
+        }
         list.sort_unstable();
         let mut branches = Self { slots: vec![EMPTY; (2 * list.len()).next_power_of_two().max(2)], list };
         for at in 0..branches.list.len() {

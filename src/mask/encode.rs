@@ -141,6 +141,22 @@ pub(super) fn percent(value: &[u8], kept: &[u8], upper: bool) -> SecretBytes {
     out
 }
 
+/// The text of XML or HTML, quotes written as given.
+pub(super) fn xml(value: &[u8], quote: &[u8], apostrophe: &[u8]) -> SecretBytes {
+    let mut out = room_for(value);
+    for &byte in value {
+        match byte {
+            b'&' => out.extend(b"&amp;"),
+            b'<' => out.extend(b"&lt;"),
+            b'>' => out.extend(b"&gt;"),
+            b'"' => out.extend(quote),
+            b'\'' => out.extend(apostrophe),
+            byte => out.push(byte),
+        }
+    }
+    out
+}
+
 /// Two digits for each byte.
 pub(super) fn hex(value: &[u8], upper: bool) -> SecretBytes {
     let digits = if upper { UPPER } else { LOWER };
@@ -196,13 +212,14 @@ mod tests {
         for (writer, expected) in writers {
             assert_eq!(json(text, writer).expose(), expected.as_bytes());
         }
-        let cases: [(SecretBytes, &[u8]); 9] = [
+        let cases: [(SecretBytes, &[u8]); 10] = [
             (single_quoted(b"'it's", br"'\''"), br"'\''it'\''s"),
             (backslashed(b"#a #~b=~c!"), br"\#a\ #~b=\~c\!"),
             (dollar_quoted(b"a'\\\t\x1b\x01\x7f\xc3\xa9", false), b"a\\'\\\\\\t\\E\\001\\177\xc3\xa9"),
             (dollar_quoted(b"\xc3\xa9\xff", true), br"\303\251\377"),
             (percent(b"a b/c~\xff", b"-._~", true), b"a%20b%2Fc~%FF"),
             (percent(b"a b/c~\xff", b" *-._", false), b"a+b%2fc%7e%ff"),
+            (xml(b"a<b>&\"'", b"&quot;", b"'"), b"a&lt;b&gt;&amp;&quot;'"),
             (hex(b"\x00\xAf", false), b"00af"),
             (terminal_newlines(b"\na\r\n\n"), b"\r\na\r\n\r\n"),
             (base64(b"foobar", 1, false).0, b"AGZvb2Jhcg"),

@@ -20,6 +20,16 @@ const KEPT: [&[u8]; 5] = [
     b" -._~",     // and its quote_plus
 ];
 
+/// What XML and HTML writers make of quotes; some leave one of them, or both, as they are.
+const XML: [(&[u8], &[u8]); 6] = [
+    (b"\"", b"'"),
+    (b"&quot;", b"'"),
+    (b"&quot;", b"&apos;"),
+    (b"&quot;", b"&#39;"),
+    (b"&quot;", b"&#x27;"),
+    (b"&#34;", b"&#39;"),
+];
+
 const JSON: [Json; 7] = {
     let least = Json { ascii: false, delete: false, html: false, slash: false, printable: false };
     [
@@ -75,6 +85,9 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         self.json(value);
         self.shell(value);
         self.url(value);
+        for (quote, apostrophe) in XML {
+            self.whole(Form::Xml, encode::xml(value, quote, apostrophe));
+        }
         self.whole(Form::Hex, encode::hex(value, false));
         self.whole(Form::Hex, encode::hex(value, true));
         self.base64(value);

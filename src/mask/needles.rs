@@ -18,6 +18,8 @@ pub enum Form {
     Shell,
     /// Percent-encoded
     Url,
+    /// With the entities of XML and HTML
+    Xml,
     /// Hexadecimal
     Hex,
     /// Base64 in either alphabet, at any place in the encoded data
@@ -33,6 +35,7 @@ impl Form {
             Self::Json => "json",
             Self::Shell => "shell",
             Self::Url => "url",
+            Self::Xml => "xml",
             Self::Hex => "hex",
             Self::Base64 => "base64",
         }

@@ -3,7 +3,7 @@
 //! It decides nothing about names; `variables` knows those.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 
 use crate::model::{ProjectName, SecretBytes, SecretRef, SecretValue, Tag, TagKey};
@@ -18,6 +18,8 @@ pub struct Assignment {
     place: String,
     source: String,
     tags: Vec<Tag>,
+    /// Of an inherited variable: the tags in the form that is ours alone. Bare braces may be somebody else's
+    ours: Option<Vec<Tag>>,
 }
 
 /// Why a variable cannot be set. Its place says where the template stands.
@@ -58,7 +60,26 @@ impl Assignment {
         if let Some(findings) = plan.malformed(&mut template)? {
             return Err(AssignmentError::Malformed { place: place.to_owned(), findings });
         }
-        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags: plan.tags() })
+        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags: plan.tags(), ours: None })
+    }
+
+    /// A variable that was there before us: `{{NAME}}` that names no secret is left as it is, `{{ secrets.name }}` is ours
+    /// and has to name one.
+    pub fn inherited(name: OsString, text: Vec<u8>, place: &str) -> Result<Self, AssignmentError> {
+        let namespaced = Grammar { namespaced: true, ..Grammar::default() };
+        let ours = Plan::new(&mut Template::from_text(place, text.clone()), namespaced)?.tags();
+        Ok(Self { ours: Some(ours), ..Self::new(name, text, place, "environment")? })
+    }
+
+    /// The variable.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Tags that are left as they are, as nothing of these values has them.
+    pub fn foreign(&self, values: &Opened) -> Vec<&Tag> {
+        let unknown = |tag: &&Tag| !values.places.contains_key(&tag.key());
+        self.ours.iter().flat_map(|_| self.tags.iter().filter(unknown)).collect()
     }
 
     /// The tags that it refers to.
@@ -66,10 +87,18 @@ impl Assignment {
         &self.tags
     }
 
+    /// True where nothing of it is in a form that is ours alone.
+    fn is_foreign(&self, findings: &Findings<UnknownTag>) -> bool {
+        let ours = |ours: &Vec<Tag>| findings.listed.iter().any(|finding| ours.contains(&finding.what.tag));
+        self.ours.as_ref().is_some_and(|tags| !ours(tags))
+    }
+
     fn expand(&self, values: &dyn Reveal) -> Result<OsString, AssignmentError> {
         let mut template = Template::from_text(&self.place, self.text.clone());
         let resolved = Plan::new(&mut template, Grammar::default())?.resolve(values)?;
-        if let Some(findings) = resolved.unknown(&mut template)? {
+        if let Some(findings) = resolved.unknown(&mut template)?
+            && !self.is_foreign(&findings)
+        {
             return Err(AssignmentError::Unknown { place: self.place.clone(), findings });
         }
         let mut value = SecretBytes::with_capacity(256);

@@ -35,10 +35,12 @@ impl PrivateFiles {
         let name = format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(drawn));
         let directory = parent.join(name);
         DirBuilder::new().mode(0o700).create(&directory)?;
-        let lock = File::open(&directory)?;
-        lock.lock()?;
-        match start_guard(&directory, executable) {
-            Ok(guard) => Ok(Self { directory, _lock: lock, _guard: guard }),
+        let locked = || {
+            let lock = File::open(&directory)?;
+            lock.lock().map(|()| lock)
+        };
+        match locked().and_then(|lock| Ok((lock, start_guard(&directory, executable)?))) {
+            Ok((lock, guard)) => Ok(Self { directory, _lock: lock, _guard: guard }),
             Err(error) => {
                 let _ = fs::remove_dir(&directory);
                 Err(error)

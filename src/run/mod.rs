@@ -47,6 +47,8 @@ pub struct Job {
     pub masked: Option<Vec<(Tag, SecretValue)>>,
     /// This program, for the process between
     pub executable: PathBuf,
+    /// Its options, so that it speaks as we do
+    pub options: Vec<&'static str>,
 }
 
 /// Our three streams.

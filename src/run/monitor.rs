@@ -1,32 +1,55 @@
 //! The process between us and a program on a pseudo-terminal: it leads the session that the terminal belongs to.
 //!
 //! Without it the program would lead that session itself, in a process group that the kernel never stops: Ctrl-Z would do
-//! nothing. It stops when the program stops, and ends as the program ends; it reads and writes nothing.
+//! nothing. It stops when the program stops, and ends as the program ends; it reads nothing but the program's environment,
+//! which is not its own: what steers programs steers the one that was asked for.
 
-use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
-use std::process::Command;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitOptions, ioctl_tiocsctty, kill_process_group, setsid, waitpid};
-use rustix::stdio::stdin;
 
 use super::RunError;
 use super::child::{self, Group};
 use super::signals::Signals;
 use super::supervise::exit_code;
 use super::terminal::stop;
+use crate::model::SecretBytes;
 
-/// Runs a program in a session of its own, on the terminal that is stdin; returns its exit code.
-pub fn monitor(command: &[OsString]) -> Result<u8, RunError> {
+/// What the monitor is told of the program's environment: each variable with a NUL behind it.
+pub(super) fn packed(environment: &[(OsString, OsString)]) -> SecretBytes {
+    let mut packed = SecretBytes::with_capacity(4096);
+    for (name, value) in environment {
+        for part in [name.as_bytes(), b"=", value.as_bytes(), b"\0"] {
+            packed.extend(part);
+        }
+    }
+    packed
+}
+
+/// Runs a program in a session of its own, on `terminal`; returns its exit code.
+pub fn monitor(command: &[OsString], environment: OwnedFd, terminal: OwnedFd) -> Result<u8, RunError> {
     let failed = "take the pseudo-terminal";
-    let terminal: BorrowedFd<'_> = stdin();
+    let mut packed = SecretBytes::with_capacity(0);
+    io::copy(&mut File::from(environment), &mut packed).map_err(RunError::io("read the environment"))?;
     setsid().map_err(RunError::io(failed))?;
-    ioctl_tiocsctty(terminal).map_err(RunError::io(failed))?;
+    ioctl_tiocsctty(&terminal).map_err(RunError::io(failed))?;
     let mut signals = Signals::new().map_err(RunError::io("handle signals"))?;
     let (program, arguments) = command.split_first().ok_or_else(|| RunError::NotFound(String::new()))?;
     let mut command = Command::new(program);
-    command.args(arguments);
+    command.args(arguments).env_clear().stdin(Stdio::from(terminal));
+    for variable in packed.expose().split(|byte| *byte == 0) {
+        // A name may begin with a `=`, and has one more behind it.
+        if let Some(at) = variable.iter().skip(1).position(|byte| *byte == b'=') {
+            command.env(OsStr::from_bytes(&variable[..=at]), OsStr::from_bytes(&variable[at + 2..]));
+        }
+    }
+    drop(packed);
     let pid = child::start(command, Group::OwnForeground)?;
     loop {
         if let Some(code) = wait(pid)? {

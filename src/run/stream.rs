@@ -19,8 +19,8 @@ use crate::model::{SecretBytes, SecretValue, Tag};
 const PIECE: usize = 64 * 1024;
 /// Written at one time to what may not take it all: a pipe that is ready takes as much without blocking.
 const SAFE: usize = 4096;
-/// More than a pipe or a pseudo-terminal holds.
-const PIPE: usize = 128 * 1024;
+/// More than a pipe holds, also one that its program has made as large as the system allows.
+const PIPE: usize = 2 * 1024 * 1024;
 /// How long a held-back prefix waits for the next byte.
 const SILENCE: Duration = Duration::from_millis(40);
 

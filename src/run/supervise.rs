@@ -16,11 +16,12 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_current_process
 use rustix::termios::isatty;
 
 use super::child::{self, Group};
+use super::monitor::packed;
 use super::signals::{Came, Signals};
 use super::stream::{Mask, State, Stream, StreamError};
 use super::terminal::{Raw, can_be_continued, is_in_foreground, pty, resize, stop};
 use super::{Job, RunError, Streams};
-use crate::model::{SecretBytes, SecretValue};
+use crate::model::SecretBytes;
 
 /// How long output that a program left in a pseudo-terminal may take to arrive after its end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -35,23 +36,24 @@ pub(super) fn exit_code(status: WaitStatus) -> Option<u8> {
 
 /// Runs a program to its end; returns its exit code, 128+n where signal n ended it.
 pub fn run(job: Job, streams: &Streams) -> Result<u8, RunError> {
-    let Job { command, environment, stdin, masked, executable } = job;
+    let Job { command, environment, stdin, masked, executable, options } = job;
     let interactive =
         masked.is_some() && stdin.is_none() && isatty(&streams.output) && is_in_foreground(&streams.input);
     let mut program = if interactive {
         // By its own name: the process between finds the program as we would.
         let mut between = Command::new(executable);
         std::os::unix::process::CommandExt::arg0(&mut between, "secrets");
-        between.arg("monitor").arg("--").args(&command);
+        between.args(options).arg("monitor").arg("--").args(&command).env_clear();
+        let packed = in_memory(packed(&environment).expose());
+        between.stdin(Stdio::from(packed.map_err(RunError::io("hand over the environment"))?));
         between
     } else {
         let mut program = Command::new(&command[0]);
-        program.args(&command[1..]);
+        program.args(&command[1..]).env_clear().envs(environment);
         program
     };
-    program.env_clear().envs(environment);
     if let Some(value) = stdin {
-        program.stdin(Stdio::from(in_memory(&value).map_err(RunError::io("hand over stdin"))?));
+        program.stdin(Stdio::from(in_memory(value.expose()).map_err(RunError::io("hand over stdin"))?));
     }
     let Some(values) = masked else { return plain(program) };
     let mask = Mask::new(values);
@@ -76,13 +78,13 @@ fn plain(program: Command) -> Result<u8, RunError> {
     .supervised()
 }
 
-/// A value as a file that has no name and never touches a disk.
-fn in_memory(value: &SecretValue) -> io::Result<OwnedFd> {
+/// Bytes as a file that has no name and never touches a disk.
+fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
-    let file = File::from(rustix::fs::memfd_create(c"stdin", rustix::fs::MemfdFlags::CLOEXEC)?);
+    let file = File::from(rustix::fs::memfd_create(c"secrets", rustix::fs::MemfdFlags::CLOEXEC)?);
     #[cfg(not(target_os = "linux"))]
     let file = tempfile::tempfile()?;
-    io::Write::write_all(&mut &file, value.expose())?;
+    io::Write::write_all(&mut &file, bytes)?;
     io::Seek::rewind(&mut &file)?;
     Ok(file.into())
 }
@@ -130,7 +132,6 @@ impl Running {
                     shared = Some(programs.try_clone().map_err(failed())?);
                     if interactive && is_output {
                         keyboard = Some(Keyboard::new(&streams.input, &ours).map_err(failed())?);
-                        program.stdin(Stdio::from(programs.try_clone().map_err(failed())?));
                     }
                     let to = to.try_clone().map_err(failed())?;
                     all.push(Stream::new(ours, to, Arc::clone(mask)));

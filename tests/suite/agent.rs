@@ -421,6 +421,21 @@ fn while_it_is_unlocked_no_passphrase_is_asked_for() {
 }
 
 #[test]
+fn a_vault_whose_directory_is_gone_can_be_locked() {
+    let home = Home::new();
+    fs::create_dir(home.path("disk")).unwrap();
+    fs::rename(home.vault_path(), home.path("disk/vault.db")).unwrap();
+    let on_disk = |line: &[&str]| home.command(line).env("SECRETS_VAULT", home.path("disk/vault.db")).run();
+    for line in [&["lock"][..], &["lock", "--all"]] {
+        on_disk(&["unlock", "-q"]).succeeds();
+        fs::rename(home.path("disk"), home.path("away")).unwrap();
+        on_disk(line).succeeds().stderr_has("locked ");
+        fs::rename(home.path("away"), home.path("disk")).unwrap();
+        on_disk(&["status"]).fails_with(5).stderr_has("is locked");
+    }
+}
+
+#[test]
 fn locking_what_is_locked_is_no_failure() {
     let home = Home::new();
     home.run(["lock"]).succeeds().stderr_has("was locked already");

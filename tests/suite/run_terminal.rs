@@ -267,6 +267,18 @@ fn an_editor_works() {
 }
 
 #[test]
+fn the_process_between_has_nothing_of_the_programs_environment() {
+    let home = Unlocked::new();
+    let line = "\"$secrets\" run --env LD_PRELOAD=/nonexistent.so -- sh -c 'tr \"\\0\" \"\\n\" </proc/$PPID/environ; echo end' 2>errors";
+    let screen = home.shell(line).waits_for("end").ends_with(0).to_owned();
+    assert!(!screen.contains("LD_PRELOAD") && !screen.contains("HOME="), "{screen}");
+    // What it says is said as we say it.
+    let mut terminal =
+        home.shell("\"$secrets\" --json run -- no-such-program 2>errors; code=$?; cat errors; (exit $code)");
+    terminal.waits_for("{\"type\":\"NOT_FOUND\",\"message\":\"there is no program `no-such-program`\"}").ends_with(127);
+}
+
+#[test]
 fn run_inside_run_works() {
     let home = Unlocked::new();
     let mut terminal = home.run("\"$secrets\" run -- sh -c 'read x; echo \"$x <$API_TOKEN>\"; exit 6'");

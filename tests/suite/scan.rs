@@ -29,6 +29,8 @@ fn tree(sandbox: &Sandbox) {
     sandbox.write("tree/.git/config", TOKEN);
     sandbox.write("tree/.gitignore", ".env\nnode_modules\n");
     sandbox.write("tree/.env", TOKEN);
+    // For other tools: git commits what it names.
+    sandbox.write("tree/.ignore", "src\n");
     sandbox.write("tree/node_modules/c.js", TOKEN);
     sandbox.write("tree/clean", "nothing here");
 }
@@ -43,11 +45,12 @@ fn a_tree_is_searched_as_git_sees_it() {
     let sandbox = sandbox();
     tree(&sandbox);
     let run = scan(&sandbox, &["tree"]).run().fails_with(8).stdout(FOUND);
-    run.stderr_has("error: 4 values in 4 files\nhint: put a placeholder there");
+    run.stderr_has("error: 4 values in 5 files\nhint: put a placeholder there");
     let run = scan(&sandbox, &["--no-ignore", "tree/.env", "tree/node_modules", "tree/clean"]).run().fails_with(8);
     run.stdout("tree/.env:1: api-token (raw)\ntree/node_modules/c.js:1: api-token (raw)\n").stderr_has("2 values in 3");
     // What is named is searched, ignored or not.
     scan(&sandbox, &["tree/.env"]).run().fails_with(8).stdout("tree/.env:1: api-token (raw)\n").stderr_has("1 value");
+    scan(&sandbox, &["/dev/stdin"]).stdin(TOKEN).run().fails_with(8).stdout_has("/dev/stdin:1").stderr_has("1 value");
     let run = scan(&sandbox, &["tree/clean"]).run().succeeds().stdout("");
     run.stderr("no value in 1 file\n");
 }
@@ -157,5 +160,5 @@ fn as_a_hook_it_stops_the_commit() {
 fn without_a_repository_git_says_so() {
     let sandbox = sandbox();
     let run = scan(&sandbox, &["--staged"]).env("GIT_CEILING_DIRECTORIES", "/").run().fails_with(1);
-    run.stderr_has("error: cannot ask git what is staged: ");
+    run.stderr_has("error: cannot ask git what is staged: not a git repository");
 }
