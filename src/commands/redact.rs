@@ -18,7 +18,7 @@ Examples:
 /// Copy a stream with secret values masked
 ///
 /// Every value of the project is looked for as it is and in the forms in which programs print it: escaped for JSON, a
-/// shell, a URL or XML, in hex, in base64. It shows as \u{2039}my-secret\u{203a}. Nothing is held back for longer than a moment.
+/// shell, a URL or XML, in hex, in base64. It shows as ‹my-secret›. What begins like a value waits 40 ms for the rest of it, no longer.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RedactArgs {

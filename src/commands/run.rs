@@ -38,8 +38,9 @@ can see it: let a shell that is run this way expand a variable.";
 ///
 /// Without --only, --env, --env-file, --file and --stdin the program gets every secret of the project, under its tag in
 /// upper case; with any of them, just what they name. Variables that are set already and hold a placeholder are
-/// expanded. The program's exit code is passed through (128+n for a signal); 125 is a failure of our own, 126 and 127
-/// say that the program could not be run or found.
+/// expanded. What the program leaves behind in the background loses its output when it ends. Its exit code is passed
+/// through (128+n for a signal); 125 is a failure of our own, 126 and 127 say that the program could not be run or
+/// found.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "secrets run [OPTIONS] -- CMD [ARGS]...")]
 pub(crate) struct RunArgs {
@@ -49,7 +50,7 @@ pub(crate) struct RunArgs {
     /// Set a variable from a template
     #[arg(long, value_name = "NAME=TEMPLATE")]
     env: Vec<OsString>,
-    /// Set variables from a dotenv file whose values are templates
+    /// Set variables from a dotenv file whose values are templates; `$` is kept as it is
     #[arg(long = "env-file", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     env_files: Vec<PathBuf>,
     /// Put a value into a private file while the program runs, its path into a variable

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::edit::{Edit, target};
+use super::projects::known;
 use super::state::{Found, Project, State};
 use super::{Reveal, Revealed, Vault, VaultError, Written, nearest};
 use crate::crypto::CryptoError;
@@ -225,11 +226,12 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// Opens every value, sorted by tag key, all from one state of the vault; an unknown project has none.
+    /// Opens every value, sorted by tag key, all from one state of the vault. An unknown project is an error:
+    /// whoever takes all would go on with nothing.
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
         let snapshot = self.vault.store.read()?;
         let state = State::read(&*snapshot, &*self.vault.root)?;
-        let Some(project) = state.named(&*snapshot, self.project)? else { return Ok(Vec::new()) };
+        let project = state.project(&*snapshot, known(&state, self.project)?)?;
         // First the records, all verified; then the values, which are read by other statements.
         let mut found = Vec::new();
         project.each(&*snapshot, |record| found.push(record))?;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, project, secret};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 
@@ -36,7 +36,15 @@ fn the_frame_of_a_key_is_no_secret() {
 #[test]
 fn another_project_has_other_values() {
     let sandbox = sandbox();
+    sandbox.vault().create(&project("web"), secret("other", b"another value")).unwrap();
     sandbox.command(["redact", "-p", "web"]).stdin(TOKEN).run().succeeds().stdout(TOKEN);
+    // With a mistyped one nothing would be masked, found or given.
+    for line in [&["redact"][..], &["scan", "."]] {
+        let run = sandbox.run([line, &["-p", "defualt"]].concat()).fails_with(3).stdout("");
+        run.stderr("error: no project `defualt`\nhint: did you mean `default`?\n");
+    }
+    let run = sandbox.run(["run", "-p", "defualt", "--", "true"]).fails_with(125);
+    run.stderr("error: no project `defualt`\nhint: did you mean `default`?\n");
 }
 
 #[test]
