@@ -166,6 +166,8 @@ pub fn staged(
 
 fn git(hidden: &[OsString]) -> Command {
     let mut git = Command::new("git");
+    // All of it from wherever one stands, and what is staged, not what is shown in its place.
+    git.args(["--no-replace-objects", "-c", "diff.relative=false"]);
     for name in hidden {
         git.env_remove(name);
     }

@@ -52,6 +52,9 @@ struct FindingJson {
 struct FindingsJson {
     findings: Vec<FindingJson>,
     files: u64,
+    /// Why something was not searched
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
 }
 
 pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
@@ -65,8 +68,8 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     drop(vault);
     warn_of_short(&values, "looked for", cx);
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
-    let mut found = FindingsJson { findings: Vec::new(), files: 0 };
-    let mut failed = 0_u64;
+    let mut found = FindingsJson { findings: Vec::new(), files: 0, unread: Vec::new() };
+    let (mut files, mut unread) = (0, Vec::new());
     let mut take = |file: String, findings: Vec<Finding>| {
         found.findings.extend(findings.into_iter().map(|finding| FindingJson {
             file: file.clone(),
@@ -78,8 +81,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     if args.staged {
         let inherited = Environment::inherited().into_iter().map(|(name, _)| name);
         let hidden: Vec<_> = inherited.filter(|name| variables::is_ours(name)).collect();
-        let files = scan::staged(&needles, &args.paths, &hidden, &mut take)?;
-        found.files = files;
+        files = scan::staged(&needles, &args.paths, &hidden, &mut take)?;
     } else {
         for path in scan::files(&args.paths, args.no_ignore) {
             // What cannot be read is told, and the rest is searched all the same.
@@ -87,21 +89,22 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
                 Ok((findings, path)) => take(shown(&path), findings),
                 Err(error) => {
                     cx.ui.warn(&error.to_string());
-                    failed += 1;
+                    unread.push(error.to_string());
                     continue;
                 }
             }
-            found.files += 1;
+            files += 1;
         }
     }
-    tell(&found, failed, cx)
+    (found.files, found.unread) = (files, unread);
+    tell(&found, cx)
 }
 
 fn shown(path: &Path) -> String {
     path.strip_prefix("./").unwrap_or(path).to_string_lossy().into_owned()
 }
 
-fn tell(found: &FindingsJson, failed: u64, cx: &Context) -> Result<(), Error> {
+fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
     if cx.ui.is_json() {
         cx.ui.json(found)?;
     } else {
@@ -112,7 +115,10 @@ fn tell(found: &FindingsJson, failed: u64, cx: &Context) -> Result<(), Error> {
     }
     let files = |n: u64| if n == 1 { "1 file".to_owned() } else { format!("{n} files") };
     match found.findings.len() {
-        0 if failed > 0 => Err(Error::new(Kind::Failure, format!("{} could not be searched", files(failed)))),
+        0 if !found.unread.is_empty() => {
+            let unread = files(found.unread.len() as u64);
+            Err(Error::new(Kind::Failure, format!("{unread} could not be searched")))
+        }
         0 => {
             cx.ui.status(&format!("no value in {}", files(found.files)));
             Ok(())

@@ -25,9 +25,11 @@ pub(super) enum Group {
 }
 
 /// Starts `command`; returns its process id. The caller waits for it.
-pub(super) fn start(mut command: Command, group: Group) -> Result<Pid, RunError> {
+///
+/// `mask` is the signal mask that it starts with.
+pub(super) fn start(mut command: Command, group: Group, mask: Mask) -> Result<Pid, RunError> {
     let name = command.get_program().to_owned();
-    prepare(&mut command, group);
+    prepare(&mut command, group, mask);
     let child = process::as_before(|| command.spawn()).map_err(|error| failed(&name, error))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| RunError::Io { action: "start the program", source: io::ErrorKind::Other.into() })
@@ -47,7 +49,7 @@ fn failed(name: &OsString, source: io::Error) -> RunError {
     }
 }
 
-fn prepare(command: &mut Command, group: Group) {
+fn prepare(command: &mut Command, group: Group, mask: Mask) {
     if group == Group::OwnForeground {
         command.process_group(0);
     }
@@ -57,23 +59,42 @@ fn prepare(command: &mut Command, group: Group) {
         {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // We were killed before the kernel had been told.
-            if getppid() != Some(us) {
+            // In a PID namespace of its own it has a parent that it cannot see.
+            if getppid().is_some_and(|parent| parent != us) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
-        if group == Group::OwnForeground { take_foreground() } else { Ok(()) }
+        if group == Group::OwnForeground {
+            take_foreground()?;
+        }
+        mask.set();
+        Ok(())
     };
     // SAFETY: between fork and exec the closure makes system calls only: it allocates nothing and takes no lock.
     unsafe { command.pre_exec(ready) };
 }
 
-/// A mask that we were started with would keep signals from us, SIGCHLD among them; the program starts with none either.
-pub(super) fn unblock_signals() {
-    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: `sigemptyset` fills the set that the other call reads.
-    unsafe {
-        libc::sigemptyset(mask.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), std::ptr::null_mut());
+/// Signals that are blocked.
+#[derive(Clone, Copy)]
+pub(super) struct Mask(libc::sigset_t);
+
+impl Mask {
+    /// A mask that we were started with would keep signals from us, SIGCHLD among them. It is the program's, as without
+    /// us.
+    pub(super) fn taken() -> Self {
+        let (mut none, mut before) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
+        // SAFETY: the calls fill the sets that are read after them; with valid arguments they do not fail.
+        unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigemptyset(before.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+
+    fn set(&self) {
+        // SAFETY: it reads a set that is filled, and may be called between fork and exec.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
 }
 

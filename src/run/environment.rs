@@ -133,7 +133,9 @@ impl Opened {
         if all {
             scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
         }
-        wanted.retain(|tag| !opened.places.contains_key(&tag.key()));
+        // One secret may be asked for in several places.
+        let mut asked = HashSet::new();
+        wanted.retain(|tag| !opened.places.contains_key(&tag.key()) && asked.insert(tag.key()));
         for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
             match revealed {
                 Revealed::Value { tag, value } => opened.put(tag, value),

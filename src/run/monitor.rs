@@ -50,7 +50,7 @@ pub fn monitor(command: &[OsString], environment: OwnedFd, terminal: OwnedFd) ->
         }
     }
     drop(packed);
-    let pid = child::start(command, Group::OwnForeground)?;
+    let pid = child::start(command, Group::OwnForeground, signals.mask())?;
     loop {
         if let Some(code) = wait(pid)? {
             return Ok(code);

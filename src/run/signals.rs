@@ -10,7 +10,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
-use super::child::unblock_signals;
+use super::child::Mask;
 use crate::signals::{Hold, ignored, is_in};
 
 /// What is passed on, and SIGCHLD.
@@ -38,6 +38,7 @@ pub(super) struct Came {
 pub(super) struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
     hold: Hold,
+    mask: Mask,
 }
 
 impl Signals {
@@ -51,8 +52,12 @@ impl Signals {
         let hold = Hold::new()?;
         let (read, write) = UnixStream::pair()?;
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
-        unblock_signals();
-        Ok(Self { delivery, hold })
+        Ok(Self { delivery, hold, mask: Mask::taken() })
+    }
+
+    /// What was blocked when we were started.
+    pub(super) fn mask(&self) -> Mask {
+        self.mask
     }
 
     /// Becomes readable when one comes.

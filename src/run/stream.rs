@@ -105,6 +105,8 @@ pub(super) struct Stream {
     piece: SecretBytes,
     /// It may not take all that is written: a write would wait
     may_block: bool,
+    /// A pipe whose reader does not come back once it has gone
+    reader_is_last: bool,
     ended: bool,
     /// Bytes that are still taken, once the program has ended
     left: Option<usize>,
@@ -118,18 +120,38 @@ impl Stream {
         let kind = fstat(&to).map(|found| FileType::from_raw_mode(found.st_mode));
         let (to, may_block) = match kind {
             Ok(FileType::Fifo) => unblocked(to),
+            // One that does not take more while its own keyboard is full would never be read from again.
+            Ok(FileType::CharacterDevice) if isatty(&to) => unblocked(to),
             Ok(FileType::Socket) => (to, true),
             _ => (to, false),
         };
-        let may_block = may_block || isatty(&to);
+        let reader_is_last = matches!(kind, Ok(FileType::Fifo)) && is_anonymous(&to);
         let queue = Queue { bytes: SecretBytes::with_capacity(0), written: 0, last: None, released: false };
         let piece = SecretBytes::zeroed(PIECE);
-        Self { from, to, mask, masker: None, queue, piece, may_block, ended: false, left: None, release_at: None }
+        Self {
+            from,
+            to,
+            mask,
+            masker: None,
+            queue,
+            piece,
+            may_block,
+            reader_is_last,
+            ended: false,
+            left: None,
+            release_at: None,
+        }
     }
 
     /// What to wait for: room while something is queued, else more.
     pub(super) fn waits_for(&self) -> (BorrowedFd<'_>, PollFlags) {
         if self.is_queueing() { (self.to.as_fd(), PollFlags::OUT) } else { (self.from.as_fd(), PollFlags::IN) }
+    }
+
+    /// What tells that our reader went away though nothing is written: then the program's next write is its last, as
+    /// without us.
+    pub(super) fn watches(&self) -> Option<BorrowedFd<'_>> {
+        self.reader_is_last.then(|| self.to.as_fd())
     }
 
     /// When something is due though nothing comes.
@@ -146,8 +168,12 @@ impl Stream {
         self.queue.written < self.queue.bytes.len()
     }
 
-    /// Goes on as far as it can without waiting. `ready` says that what it waits for is there.
-    pub(super) fn advance(&mut self, ready: bool) -> Result<State, StreamError> {
+    /// Goes on as far as it can without waiting. `ready` says that what it waits for is there, `alarmed` that what it
+    /// watches has something to say.
+    pub(super) fn advance(&mut self, ready: bool, alarmed: bool) -> Result<State, StreamError> {
+        if alarmed && self.reader_is_last {
+            return Ok(State::Broken);
+        }
         if ready && self.is_queueing() {
             match self.write() {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(State::Broken),
@@ -218,15 +244,27 @@ impl Stream {
     }
 }
 
-/// A pipe opened anew without blocking: to change the one that we were given would change it for others. Where the system
-/// does not give it, it is written in small pieces.
-fn unblocked(pipe: OwnedFd) -> (OwnedFd, bool) {
-    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+/// A pipe or terminal opened anew without blocking: to change the one that we were given would change it for others. Where
+/// the system does not give it, it is written in small pieces.
+fn unblocked(given: OwnedFd) -> (OwnedFd, bool) {
+    let path = format!("/proc/self/fd/{}", given.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(anew) => (anew, false),
-        Err(_) => (pipe, true),
+        Err(_) => (given, true),
     }
+}
+
+/// True for a pipe without a name: nobody opens it anew.
+#[cfg(target_os = "linux")]
+fn is_anonymous(pipe: &OwnedFd) -> bool {
+    const PIPEFS: u64 = 0x5049_5045;
+    rustix::fs::fstatfs(pipe).is_ok_and(|found| u64::try_from(found.f_type) == Ok(PIPEFS))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_anonymous(_: &OwnedFd) -> bool {
+    false
 }
 
 /// Copies `from` to `to` with `values` masked, until the end. A reader that goes away is an error of kind `BrokenPipe`.
@@ -242,7 +280,7 @@ pub fn mask_stream(from: OwnedFd, to: OwnedFd, values: Vec<(Tag, SecretValue)>) 
             Err(Errno::INTR) => false,
             Err(error) => return Err(StreamError::Read(error.into())),
         };
-        match stream.advance(ready)? {
+        match stream.advance(ready, false)? {
             State::Open => {}
             State::Ended => return Ok(()),
             State::Broken => return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into())),

@@ -23,7 +23,8 @@ use super::terminal::{Raw, can_be_continued, is_in_foreground, pty, resize, stop
 use super::{Job, RunError, Streams};
 use crate::model::SecretBytes;
 
-/// How long output that a program left in a pseudo-terminal may take to arrive after its end.
+/// How long, after the program's end, output is waited for in all: what it left in a pseudo-terminal, or what comes of
+/// its last words by way of another process.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// In the background nothing tells when the foreground is ours: it is looked at this often.
 const FOREGROUND_POLL: Duration = Duration::from_millis(250);
@@ -64,18 +65,9 @@ pub fn run(job: Job, streams: &Streams) -> Result<u8, RunError> {
 /// Nothing is masked: the program has our streams, and only signals and its end are ours to handle.
 fn plain(program: Command) -> Result<u8, RunError> {
     let signals = Signals::new().map_err(RunError::io("handle signals"))?;
-    let pid = child::start(program, Group::Ours)?;
-    Running {
-        pid,
-        signals,
-        streams: Vec::new(),
-        resized: Vec::new(),
-        keyboard: None,
-        ended: None,
-        quiet: false,
-        lost: None,
-    }
-    .supervised()
+    let pid = child::start(program, Group::Ours, signals.mask())?;
+    Running { pid, signals, streams: Vec::new(), resized: Vec::new(), keyboard: None, ended: None, lost: None }
+        .supervised()
 }
 
 /// Bytes as a file that has no name and never touches a disk.
@@ -104,10 +96,8 @@ struct Running {
     /// Pseudo-terminals that follow the size of a real one: (real, pseudo)
     resized: Vec<(OwnedFd, OwnedFd)>,
     keyboard: Option<Keyboard>,
-    /// The program's exit code, and since when nothing more has come
-    ended: Option<(u8, Instant)>,
-    /// Nothing came when last looked at after the end
-    quiet: bool,
+    /// The program's exit code, and for how long output was waited for since its end
+    ended: Option<(u8, Duration)>,
     /// Why output of the program is lost
     lost: Option<StreamError>,
 }
@@ -147,8 +137,8 @@ impl Running {
         }
         drop(shared);
         // `program` holds the last copies of the program's ends: it is gone with this call.
-        let pid = child::start(program, Group::Ours)?;
-        let mut running = Self { pid, signals, streams: all, resized, keyboard, ended: None, quiet: false, lost: None };
+        let pid = child::start(program, Group::Ours, signals.mask())?;
+        let mut running = Self { pid, signals, streams: all, resized, keyboard, ended: None, lost: None };
         running.look_at_foreground();
         Ok(running)
     }
@@ -168,17 +158,16 @@ impl Running {
 
     /// The exit code, when the program has ended and its last output was written.
     fn over(&self) -> Option<u8> {
-        let (code, since) = self.ended?;
-        // A grandchild may keep a stream open for ever: what comes after a silence is not waited for.
-        let is_out = |stream: &Stream| !stream.is_queueing() && stream.release_at().is_none();
-        let silent = self.quiet && since.elapsed() >= LAST_WORDS && self.streams.iter().all(is_out);
-        (self.streams.is_empty() || silent).then_some(code)
+        let (code, _) = self.ended?;
+        self.streams.is_empty().then_some(code)
     }
 
     fn wait_and_advance(&mut self) -> Result<(), RunError> {
         let now = Instant::now();
         let mut deadlines: Vec<Instant> = self.streams.iter().filter_map(Stream::release_at).collect();
-        deadlines.extend(self.ended.map(|(_, since)| since + LAST_WORDS));
+        // A reader that is slow is waited for: only with nothing left to write does time count.
+        let is_patient = self.streams.iter().any(Stream::is_queueing);
+        deadlines.extend(self.ended.filter(|_| !is_patient).map(|(_, waited)| now + LAST_WORDS.saturating_sub(waited)));
         if self.keyboard.as_ref().is_some_and(|keyboard| keyboard.raw.is_none()) {
             deadlines.push(now + FOREGROUND_POLL);
         }
@@ -187,6 +176,11 @@ impl Running {
         let mut waiting: Vec<(BorrowedFd<'_>, PollFlags)> = vec![(self.signals.came().as_fd(), PollFlags::IN)];
         waiting.extend(self.streams.iter().map(Stream::waits_for));
         let streams = waiting.len();
+        // Of a stream without anything to watch, something that stays silent.
+        let silent = self.signals.came().as_fd();
+        let watches = |stream| (Stream::watches(stream).unwrap_or(silent), PollFlags::empty());
+        waiting.extend(self.streams.iter().map(watches));
+        let watched = waiting.len();
         waiting.extend(self.keyboard.as_ref().and_then(Keyboard::waits_for));
         let mut all: Vec<PollFd<'_>> =
             waiting.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
@@ -194,16 +188,16 @@ impl Running {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(RunError::io("wait for the program's output")(error)),
         }
+        let passed = now.elapsed();
         let ready: Vec<bool> = all.iter().map(|waited| !waited.revents().is_empty()).collect();
         drop(waiting);
+        let moved = ready[1..streams].contains(&true);
         let mut number = 0;
-        let mut moved = false;
         let lost = &mut self.lost;
         self.streams.retain_mut(|stream| {
             number += 1;
-            moved |= ready[number];
             // With a stream that is broken our end of it goes: the program gets SIGPIPE, or its terminal hangs up.
-            match stream.advance(ready[number]) {
+            match stream.advance(ready[number], ready[streams + number - 1]) {
                 Ok(state) => state == State::Open,
                 Err(error) => {
                     lost.get_or_insert(error);
@@ -211,12 +205,17 @@ impl Running {
                 }
             }
         });
-        self.quiet = self.ended.is_some() && !moved;
-        if let (Some((_, since)), true) = (&mut self.ended, moved) {
-            *since = Instant::now();
+        if let (Some((_, waited)), false) = (&mut self.ended, is_patient) {
+            *waited += passed;
+            // A grandchild may keep a stream open for ever, and write to it now and then. What the program itself wrote is
+            // there without waiting.
+            if *waited >= LAST_WORDS && !moved {
+                self.streams.iter_mut().for_each(Stream::end);
+                self.streams.retain(Stream::is_queueing);
+            }
         }
         match &mut self.keyboard {
-            Some(keyboard) if ready.get(streams) == Some(&true) => keyboard.advance(),
+            Some(keyboard) if ready.get(watched) == Some(&true) => keyboard.advance(),
             Some(keyboard) if keyboard.raw.is_none() => self.look_at_foreground(),
             _ => {}
         }
@@ -227,8 +226,16 @@ impl Running {
     /// pseudo-terminal it has not.
     fn pass_on(&mut self, came: &Came) {
         match came.signal {
-            // Once it has been waited for, its number may be another's.
-            _ if self.ended.is_some() => return,
+            // Once it has been waited for, its number may be another's. What it printed may wait for a reader that does
+            // not read: who wants us to end is obeyed.
+            signal if self.ended.is_some() => {
+                if [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].contains(&signal) {
+                    self.streams.clear();
+                    let code = u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX);
+                    self.ended = Some((code, LAST_WORDS));
+                }
+                return;
+            }
             Signal::CHILD => return,
             Signal::WINCH => self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo)),
             Signal::CONT => {
@@ -250,7 +257,7 @@ impl Running {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
                 Ok(Some((pid, status))) if pid == self.pid => match exit_code(status) {
                     Some(code) => {
-                        self.ended = Some((code, Instant::now()));
+                        self.ended = Some((code, Duration::ZERO));
                         self.streams.iter_mut().for_each(Stream::expect_the_end);
                     }
                     None if status.stopped() => self.stopped(),

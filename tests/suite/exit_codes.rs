@@ -42,6 +42,8 @@ fn exit_0_is_a_reader_that_went_away() {
 #[test]
 fn exit_1_is_an_input_that_cannot_be_read() {
     fails(line(&Sandbox::new(), &["create", "--tag", "key", "--value-file", "nowhere"]), 1, "INTERNAL_ERROR");
+    fails(line(&Sandbox::new(), &["redact", "nowhere"]), 1, "INTERNAL_ERROR");
+    fails(line(&Sandbox::new(), &["scan", "nowhere"]), 1, "INTERNAL_ERROR");
 }
 
 #[test]
@@ -64,6 +66,9 @@ fn exit_2_is_usage() {
     fails(line(&sandbox, &["create", "--tag", "key", "--value", "x"]), 2, "BAD_REQUEST");
     fails(line(&sandbox, &["init", "--vault", "other.db", "--kdf-memory", "1"]), 2, "BAD_REQUEST");
     fails(line(&sandbox, &["render", "-e", "{{ secrets.key | }}"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["scan"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["scan", "--staged", "--no-ignore"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["redact", "a", "b"]), 2, "BAD_REQUEST");
     sandbox.write(".secrets.toml", "project = 1");
     fails(line(&sandbox, &["list"]), 2, "BAD_REQUEST");
 }
@@ -130,6 +135,43 @@ fn exit_7_is_refused() {
 fn exit_8_is_a_check_that_found_something() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}", "-o", "out", "--check"]), 8, "CONFLICT");
+    // A list comes with it, so that it is not like the others.
+    let sandbox = Sandbox::with_secrets(&[("key", "0123456789")]);
+    sandbox.write("file", "0123456789");
+    sandbox.run(["scan", "file"]).fails_with(8).stdout("file:1: key (raw)\n").stderr_has("error: 1 value in 1 file");
+    assert_eq!(
+        sandbox.run(["scan", "file", "--json"]).fails_with(8).stdout_has("findings").json_error()["type"],
+        "CONFLICT"
+    );
+}
+
+#[test]
+fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    // Behind the program everything is the program's.
+    let run = |arguments: &'static [&'static str], sandbox: &Sandbox| {
+        let sandbox = sandbox.vault_path();
+        move |more: &[&str]| {
+            let prepared = Sandbox::empty().command([&["run"], more, arguments].concat());
+            prepared.env("SECRETS_VAULT", &sandbox).current_dir("/")
+        }
+    };
+    fails(run(&["--only", "nope", "--", "true"], &sandbox), 125, "NOT_FOUND");
+    fails(run(&["--env", "A={{ secrets.nope }}", "--", "true"], &sandbox), 125, "NOT_FOUND");
+    fails(run(&["--frobnicate", "--", "true"], &sandbox), 125, "BAD_REQUEST");
+    fails(run(&[], &sandbox), 125, "BAD_REQUEST");
+    fails(run(&["--env", "A", "--", "true"], &sandbox), 125, "BAD_REQUEST");
+    fails(run(&["--only", "a b", "--", "true"], &sandbox), 125, "BAD_REQUEST");
+    fails(run(&["--", "echo", "{{ secrets.key }}"], &sandbox), 125, "FORBIDDEN");
+    fails(run(&["--env-file", "/nowhere", "--", "true"], &sandbox), 125, "INTERNAL_ERROR");
+    fails(run(&["--", "true"], &Sandbox::empty()), 125, "NOT_FOUND");
+    let unlocked = run(&["--", "true"], &sandbox);
+    fails(|more| unlocked(more).without_env("SECRETS_PASSPHRASE"), 125, "UNAUTHORIZED");
+    fails(|more| unlocked(more).env("SECRETS_PASSPHRASE", "wrong"), 125, "UNAUTHORIZED");
+    fails(run(&["--only", "key", "--", "/etc/passwd"], &sandbox), 126, "INTERNAL_ERROR");
+    fails(run(&["--only", "key", "--", "no-such-program"], &sandbox), 127, "NOT_FOUND");
+    std::fs::write(sandbox.vault_path(), "notes").unwrap();
+    fails(run(&["--", "true"], &sandbox), 125, "UNPROCESSABLE_CONTENT");
 }
 
 #[test]

@@ -163,6 +163,29 @@ fn render_json() {
 }
 
 #[test]
+fn run_json() {
+    let sandbox = two();
+    let line = ["run", "--json", "--dry-run", "--only", "pin", "--env", "URL={{ API_KEY }}", "--env", "MODE=x"];
+    let line = [&line[..], &["--file", "KEY=API_KEY", "--stdin", "pin"]].concat();
+    assert_snapshot!(shown(&sandbox, sandbox.run(line)), @r#"
+        {"variables":[{"name":"KEY","source":"--file","secrets":["api-key"]},{"name":"MODE","source":"--env","secrets":[]},{"name":"PIN","source":"--only","secrets":["pin"]},{"name":"URL","source":"--env","secrets":["api-key"]}],"stdin":"pin"}
+    "#);
+}
+
+#[test]
+fn scan_json() {
+    let sandbox = two();
+    sandbox.write("a\nb", "\nabcdefghijklmnopqrstuvwxyz012345");
+    let (code, stdout, stderr) = sandbox.run(["scan", "--json", "a\nb"]).everything();
+    assert_eq!(code, Some(8));
+    assert_snapshot!(redacted(&String::from_utf8(stdout).unwrap()), @r#"{"findings":[{"file":"a\nb","line":2,"tag":"api-key","form":"raw"}],"files":1}"#);
+    assert_snapshot!(redacted(&stderr), @r#"
+        {"type":"CONFLICT","message":"1 value in 1 file",
+        "details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}
+    "#);
+}
+
+#[test]
 fn error_json() {
     let sandbox = two();
     assert_snapshot!(error(sandbox.run(["get", "pim", "--json"])), @r#"

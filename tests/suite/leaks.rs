@@ -65,6 +65,11 @@ fn clean_directory(directory: &Path) {
     }
 }
 
+/// The arguments of a line; a tab stands for a space inside of one.
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(|word| word.replace('\t', " ")).collect()
+}
+
 /// A vault with `key`, which holds the value, and an empty directory for temporary files.
 fn with_value() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&[("key", VALUE), ("other", OTHER)]);
@@ -112,13 +117,34 @@ fn no_command_prints_a_value() {
         "render -e {{KEY}} -o out",
         "render -e {{KEY}} -o out --check",
         "render -e {{KEY}} -o out -q",
+        "scan vault.db tmp",
+        "scan vault.db --json",
+        "run --dry-run --only key --file F=other --stdin key",
+        "run --dry-run --json --env A={{KEY}}",
+        "run -- /usr/bin/printenv KEY OTHER",
+        "run --json --only key -- /bin/sh -c echo\t$KEY;echo\t$KEY>&2",
+        "run --file F=key -- /bin/sh -c cat\t$F;echo\t$F>&2",
+        "run --stdin key -- /bin/cat",
+        "run --env A={{KEY|base64}}{{OTHER|url}} -- /usr/bin/printenv A",
+        "redact",
+        "unlock --ttl 1m -q",
+        "status",
+        "status --json",
+        "get key",
+        "lock",
         "delete other -y",
         "--help",
         "create --help",
         "--version",
     ] {
         assert_eq!(
-            silent(sandbox.command(line.split(' ')).env("TMPDIR", sandbox.path("tmp")).run()),
+            silent(
+                sandbox
+                    .command(words(line))
+                    .env("TMPDIR", sandbox.path("tmp"))
+                    .stdin(if line == "redact" { VALUE } else { "" })
+                    .run()
+            ),
             Some(0),
             "{line}"
         );
@@ -127,6 +153,50 @@ fn no_command_prints_a_value() {
     // What was rendered is where it belongs, and nowhere else.
     assert_eq!(sandbox.read("out"), VALUE.as_bytes());
     std::fs::remove_file(sandbox.path("out")).unwrap();
+    clean_directory(&sandbox.path(""));
+}
+
+#[test]
+fn while_a_program_runs_its_values_are_with_it_and_nowhere_else() {
+    let sandbox = with_value();
+    let line =
+        ["run", "--env", "A={{ KEY }}", "--file", "F=other", "--", "/bin/sh", "-c", "echo go; exec /bin/sleep 1000"];
+    for more in [&[][..], &["--no-mask"]] {
+        let mut command = sandbox.command([&line[..1], more, &line[1..]].concat()).command;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+        let children: Vec<&str> = children.split_whitespace().collect();
+        let read = |pid: &str, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        let begun = Instant::now();
+        while !children.iter().any(|pid| read(pid, "comm") == b"sleep\n") {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+        }
+        let us = child.id().to_string();
+        let mut holders = 0;
+        for pid in children.iter().copied().chain([&*us]) {
+            clean("a command line", &read(pid, "cmdline"));
+            let environment = read(pid, "environ");
+            if read(pid, "comm") == b"sleep\n" {
+                holders += usize::from(memchr::memmem::find(&environment, VALUE.as_bytes()).is_some());
+                assert!(memchr::memmem::find(&environment, PASSPHRASE.as_bytes()).is_none());
+            } else if pid == us {
+                // The passphrase is there because this test put it there.
+                assert!(memchr::memmem::find(&environment, &VALUE.as_bytes()[..16]).is_none());
+            } else {
+                clean("the environment of the guard", &environment);
+            }
+        }
+        assert_eq!((children.len(), holders), (2, 1), "the guard and the program");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let begun = Instant::now();
+        let left = || std::fs::read_dir(sandbox.path("secrets")).unwrap().flatten().any(|entry| entry.path().is_dir());
+        while left() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the private file is still there");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
     clean_directory(&sandbox.path(""));
 }
 
@@ -181,9 +251,23 @@ fn no_failure_prints_a_value() {
         ("render -e {{KEY}} -o missing --check", 8),
         ("init", 4),
         ("list --vault template", 6),
+        ("scan value", 8),
+        ("scan nowhere", 1),
+        ("redact nowhere", 1),
+        ("redact tmp", 1),
+        ("run --only kez -- true", 125),
+        ("run --env A={{KEY}}{{KEZ}} -- true", 125),
+        ("run --env A={{secrets.key|no}} -- true", 125),
+        ("run --env LD_PRELOAD={{KEZ}} -- true", 125),
+        ("run --only key -- /no/such/program", 127),
+        ("run --only key -- /etc/passwd", 126),
+        ("run --env-file template -- true", 125),
+        ("run --env-file value -- true", 125),
+        ("run --stdin key -- /bin/sh -c cat;exit\t9", 9),
+        ("run -- /bin/sh -c kill\t-9\t$$", 137),
     ] {
         for json in [false, true] {
-            let line = line.split(' ').chain(json.then_some("--json"));
+            let line = words(line).into_iter().chain(json.then(|| "--json".to_owned()));
             let run = sandbox.command(line.clone()).env("TMPDIR", sandbox.path("tmp")).stdin(VALUE).run();
             assert_eq!(silent(run), Some(code), "{:?}", line.collect::<Vec<_>>());
         }

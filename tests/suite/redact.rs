@@ -1,7 +1,7 @@
 //! `redact`: any stream, with values masked.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
 
 use crate::support::{Sandbox, project, secret};
 
@@ -72,4 +72,98 @@ fn short_values_are_told() {
     let sandbox = Sandbox::with_secrets(&[("pin", "1234")]);
     let run = sandbox.command(["redact"]).stdin("1234").run().succeeds().stdout("1234");
     run.stderr("warning: values under 8 bytes are not masked: `pin`\n");
+}
+
+/// A pipeline in the sandbox, with the binary as `$0`; what it prints.
+fn pipeline(sandbox: &Sandbox, line: &str) -> (Option<i32>, String) {
+    let program = sandbox.command(["redact"]).command;
+    let mut shell = Command::new("bash");
+    shell.args(["-c", line]).arg(program.get_program()).current_dir(sandbox.path("")).env_clear();
+    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = shell.env("PATH", "/usr/local/bin:/usr/bin:/bin").output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_value_is_masked_wherever_the_stream_was_split() {
+    let sandbox = sandbox();
+    let line = format!(
+        "T={TOKEN}; for n in $(seq 1 21); do printf %s \"${{T:0:n}}\"; sleep 0.002; echo \"${{T:n}}\"; done | \"$0\" redact"
+    );
+    assert_eq!(pipeline(&sandbox, &line), (Some(0), "‹api-token›\n".repeat(21)));
+    // Across the end of what is read at one time.
+    for before in [65_530, 65_515, 65_535, 65_536, 131_060] {
+        let text = format!("{}{TOKEN}\n", " ".repeat(before));
+        sandbox.write("log", text);
+        sandbox.run(["redact", "log"]).succeeds().stdout(format!("{}‹api-token›\n", " ".repeat(before)));
+    }
+}
+
+#[test]
+fn the_beginning_of_a_value_is_let_go_at_the_end_and_after_a_silence() {
+    let sandbox = sandbox();
+    sandbox.command(["redact"]).stdin(&TOKEN[..20]).run().succeeds().stdout(&TOKEN[..20]);
+    let mut command = sandbox.command(["redact"]).command;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"t0ken-").unwrap();
+    let mut shown = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut shown).unwrap();
+    assert_eq!(&shown, b"t0ken-");
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn in_a_pipeline_it_is_as_any_filter() {
+    let sandbox = sandbox();
+    // A reader that goes away is quiet success, for whoever wrote on as well.
+    let line = format!("yes {TOKEN} | \"$0\" redact | head -n 2; echo ${{PIPESTATUS[@]}}");
+    assert_eq!(pipeline(&sandbox, &line), (Some(0), "‹api-token›\n‹api-token›\n141 0 0\n".to_owned()));
+    // Into a file, at its end.
+    let line = format!("echo before >out; echo {TOKEN} | \"$0\" redact >>out; cat out");
+    assert_eq!(pipeline(&sandbox, &line), (Some(0), "before\n‹api-token›\n".to_owned()));
+}
+
+#[test]
+fn a_large_stream_is_copied_byte_for_byte() {
+    let sandbox = sandbox();
+    let mut state = 1_u32;
+    let bytes: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(2_000_000)
+    .collect();
+    sandbox.write("large", &bytes);
+    assert!(sandbox.run(["redact", "large"]).succeeds().bytes() == bytes);
+    assert!(sandbox.command(["redact"]).stdin(&bytes).run().succeeds().bytes() == bytes);
+}
+
+#[test]
+fn failures_have_their_codes_and_print_nothing() {
+    let sandbox = sandbox();
+    let fails = |line: &[&str], code, words: &str| {
+        sandbox.command(line).stdin(TOKEN).run().fails_with(code).stdout("").stderr_has(words);
+    };
+    fails(&["redact", "/etc"], 1, "error: cannot read `/etc`: Is a directory");
+    fails(&["redact", "a", "b"], 2, "error: ");
+    let locked = sandbox.command(["redact"]).stdin(TOKEN).without_env("SECRETS_PASSPHRASE").run();
+    locked.fails_with(5).stdout("").stderr_has("no passphrase was given");
+    // That a file is not there is said before a passphrase is missed.
+    let run = sandbox.command(["redact", "nowhere"]).without_env("SECRETS_PASSPHRASE").run();
+    run.fails_with(1).stderr("error: cannot read `nowhere`: No such file or directory\n");
+    let error = sandbox.run(["redact", "nowhere", "--json"]).fails_with(1).json_error();
+    assert_eq!(error["type"], "INTERNAL_ERROR");
+}
+
+#[test]
+fn of_two_values_the_one_that_begins_first_is_masked_and_both_are_hidden() {
+    let sandbox = Sandbox::with_secrets(&[("inner", "ghijklmnop"), ("outer", TOKEN), ("tail", "klmnop-and-more")]);
+    sandbox.command(["redact"]).stdin("ghijklmnop").run().succeeds().stdout("‹inner›");
+    sandbox.command(["redact"]).stdin(TOKEN).run().succeeds().stdout("‹outer›");
+    let printed = sandbox.command(["redact"]).stdin(format!("{TOKEN}-and-more.")).run().succeeds().bytes();
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(printed.starts_with("‹outer›") && printed.ends_with('.') && !printed.contains("more"), "{printed}");
 }

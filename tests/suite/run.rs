@@ -535,3 +535,356 @@ fn killed_at_any_moment_it_leaves_nothing() {
         )
     });
 }
+
+/// A command line behind something that changes how a process begins: `env`, a shell, perl.
+fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(prepared.command.get_program()).args(prepared.command.get_args()).env_clear();
+    command.envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(prepared.command.get_current_dir().unwrap()).stdin(Stdio::null());
+    command
+}
+
+/// Processor time that a process has used, in clock ticks.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let all: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    all[11].parse::<u64>().unwrap() + all[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_grandchild_that_prints_now_and_then_is_not_waited_for() {
+    let sandbox = sandbox();
+    let line = "(while :; do echo x; sleep 0.02; done) & echo done; exit 3";
+    let begun = Instant::now();
+    let (code, stdout, stderr) = script(&sandbox, line).run().everything();
+    assert!(begun.elapsed() < AT_MOST && code == Some(3) && stderr.is_empty(), "{code:?} {stderr}");
+    assert!(String::from_utf8(stdout).unwrap().contains("done\n"));
+}
+
+#[test]
+fn what_the_program_left_in_the_pipe_arrives_however_slow_the_reader_is() {
+    let sandbox = sandbox();
+    let mut running = Running::new(script(&sandbox, "sleep 1000 & head -c 60000 /dev/zero; echo the end"));
+    let mut output = running.0.stdout.take().unwrap();
+    let (mut all, mut piece) = (Vec::new(), vec![0; 6000]);
+    loop {
+        std::thread::sleep(Duration::from_millis(30));
+        match output.read(&mut piece).unwrap() {
+            0 => break,
+            length => all.extend_from_slice(&piece[..length]),
+        }
+    }
+    assert!(all.len() == 60_008 && all.ends_with(b"the end\n"), "{}", all.len());
+    assert_eq!(running.code(), Some(0));
+}
+
+#[test]
+fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
+    let sandbox = sandbox();
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+        let program = script(&sandbox, "head -c 1000000 /dev/zero & sleep 0.1; kill $!; echo >&2");
+        let mut command = behind(&["env", "--default-signal=INT,QUIT,HUP"], &program);
+        let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut errors = BufReader::new(running.0.stderr.take().unwrap());
+        assert_eq!(Running::line(&mut errors), "");
+        // The program has ended, and what it printed fills the pipe that nobody reads.
+        let children = format!("/proc/{0}/task/{0}/children", running.0.id());
+        until("the program lives", || std::fs::read_to_string(&children).unwrap().is_empty());
+        std::thread::sleep(Duration::from_millis(150));
+        let before = ticks(running.0.id());
+        std::thread::sleep(Duration::from_millis(200));
+        let used = ticks(running.0.id()) - before;
+        assert!(used < 8, "{used} ticks");
+        assert!(running.0.try_wait().unwrap().is_none());
+        running.signal(signal);
+        until("it outlives a signal", || running.0.try_wait().unwrap().is_some());
+        assert_eq!(running.code(), Some(code));
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_missed_at_the_first_write() {
+    let sandbox = sandbox();
+    let line = "read go; echo x; echo y >&2";
+    for prepared in
+        [script(&sandbox, line), prepared(&sandbox, &["--only", "api-token", "--no-mask", "--", "sh", "-c", line])]
+    {
+        let mut command = prepared.command;
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        drop(child.stdout.take());
+        std::thread::sleep(Duration::from_millis(200));
+        drop(child.stdin.take());
+        let output = child.wait_with_output().unwrap();
+        // Without masking it is the program itself that the signal ends.
+        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+        assert!(output.status.code() == Some(141) || signal == Some(13), "{output:?}");
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn what_was_blocked_stays_blocked() {
+    let sandbox = sandbox();
+    let block = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGUSR1, SIGTERM, SIGCHLD)); exec @ARGV";
+    // Without a shell: they have masks of their own.
+    let line = ["--", "grep", "SigBlk", "/proc/self/status"];
+    for options in
+        [&["--only", "api-token"][..], &["--no-mask", "--only", "api-token"], &["--no-mask", "--stdin", "pin"]]
+    {
+        let program = prepared(&sandbox, &[options, &line].concat());
+        let Ok(output) = behind(&["perl", "-e", block], &program).output() else { return };
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let blocked = u64::from_str_radix(printed.trim_start_matches("SigBlk:").trim(), 16).unwrap();
+        assert_eq!((output.status.code(), blocked), (Some(0), 1 << 9 | 1 << 14 | 1 << 16), "{options:?}");
+    }
+}
+
+#[test]
+fn a_value_is_masked_wherever_it_is_split() {
+    let sandbox = sandbox();
+    let line = "for n in $(seq 1 21); do printf \"%.${n}s\" \"$API_TOKEN\"; sleep 0.002; \
+                printf %s \"$API_TOKEN\" | tail -c +$((n + 1)); echo; done";
+    script(&sandbox, line).run().succeeds().stdout("‹api-token›\n".repeat(21));
+    // Byte by byte.
+    let line = "for n in $(seq 1 22); do printf %s \"$API_TOKEN\" | head -c $n | tail -c 1; done; echo .";
+    script(&sandbox, line).run().succeeds().stdout("‹api-token›.\n");
+}
+
+#[test]
+fn a_prefix_is_held_for_less_than_50_ms() {
+    let sandbox = sandbox();
+    let held = |_| {
+        let mut running = Running::new(script(&sandbox, "printf '.t0ken-'; sleep 1000"));
+        let mut output = running.0.stdout.take().unwrap();
+        output.read_exact(&mut [0]).unwrap();
+        let begun = Instant::now();
+        output.read_exact(&mut [0; 6]).unwrap();
+        let held = begun.elapsed();
+        running.signal(Signal::TERM);
+        running.code();
+        held
+    };
+    // The best of some, as the machine may be busy.
+    let best = (0..5).map(held).min().unwrap();
+    assert!(best < Duration::from_millis(50), "{best:?}");
+}
+
+#[test]
+fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
+    use base64ct::{Base64, Base64Url, Base64UrlUnpadded, Encoding};
+    let value = "it's \"odd\" & 100% secret/value?>\u{fc}~";
+    let sandbox = Sandbox::with_secrets(&[("odd", value)]);
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let url: String = value
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    let json = serde_json::to_string(value).unwrap();
+    let forms = [
+        value.to_owned(),
+        json.trim_matches('"').to_owned(),
+        format!("'{}'", value.replace('\'', "'\\''")),
+        url.to_lowercase(),
+        url,
+        hex.to_uppercase(),
+        hex,
+        Base64::encode_string(value.as_bytes()),
+        Base64Url::encode_string(value.as_bytes()),
+        Base64UrlUnpadded::encode_string(value.as_bytes()),
+        Base64::encode_string(format!("u:{value}").as_bytes()),
+        Base64::encode_string(format!("user:{value}").as_bytes()),
+    ];
+    for form in &forms {
+        let printed = prepared(&sandbox, &["--", "cat"]).stdin(format!("<{form}>")).run().succeeds().bytes();
+        let printed = String::from_utf8(printed).unwrap();
+        assert!(printed.contains("‹odd›") && printed.len() < 24, "{form}: {printed}");
+    }
+    for near in [&value[1..], &value[..value.len() - 1], "it's \"odd\" & 100%  secret/value?>\u{fc}~"] {
+        prepared(&sandbox, &["--", "cat"]).stdin(near).run().succeeds().stdout(near);
+    }
+}
+
+#[test]
+fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
+    let sandbox = Sandbox::with_secrets(&[("seven", "1234567"), ("eight", "abcdefgh"), ("empty", "x")]);
+    let run =
+        prepared(&sandbox, &["--", "sh", "-c", "echo $SEVEN $EIGHT"]).run().succeeds().stdout("1234567 ‹eight›\n");
+    run.stderr("warning: values under 8 bytes are not masked: `empty`, `seven`\n");
+    let line = ["--only", "seven", "--stdin", "SEVEN", "--file", "F=seven", "--env", "A={{ seven }}", "--", "true"];
+    let once = "warning: values under 8 bytes are not masked: `seven`\n";
+    prepared(&sandbox, &line).run().succeeds().stderr(once);
+    // Of what the program was not given nobody speaks.
+    prepared(&sandbox, &["--only", "eight", "--", "echo", "abcdefgh"]).run().succeeds().stdout("‹eight›\n");
+    // Nothing is masked, so nothing is told.
+    let run = prepared(&sandbox, &["--no-mask", "--", "sh", "-c", "echo $SEVEN $EIGHT"]).run();
+    run.succeeds().stdout("1234567 abcdefgh\n");
+}
+
+#[test]
+fn descriptors_that_the_caller_passed_arrive_and_no_others() {
+    let sandbox = sandbox();
+    // The listing's own is the last.
+    let list = ["--", "sh", "-c", "exec ls /proc/self/fd"];
+    for options in [
+        &["--only", "api-token"][..],
+        &["--no-mask", "--only", "pin"],
+        &["--file", "F=api-token"],
+        &["--stdin", "api-token"],
+    ] {
+        let program = prepared(&sandbox, &[options, &list].concat());
+        let output = behind(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
+        let with = String::from_utf8(output.stdout).unwrap();
+        let line = ["-c", "exec \"$@\" 7</dev/null", "sh", "sh", "-c", "exec ls /proc/self/fd"];
+        let without = Command::new("sh").args(line).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(with, String::from_utf8(without.stdout).unwrap(), "{options:?}");
+        assert!(with.contains("7\n"));
+    }
+}
+
+#[test]
+fn a_reader_that_waits_makes_the_program_wait() {
+    let sandbox = sandbox();
+    let mut running = Running::new(script(&sandbox, "head -c 8000000 /dev/zero; : >all-written"));
+    let mut output = running.0.stdout.take().unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(!sandbox.path("all-written").exists());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
+    let size = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1);
+    let resident: u64 = size("VmRSS").unwrap().parse().unwrap();
+    assert!(resident < 64 * 1024, "{resident} KiB");
+    assert_eq!(std::io::copy(&mut output, &mut std::io::sink()).unwrap(), 8_000_000);
+    assert_eq!(running.code(), Some(0));
+    assert!(sandbox.path("all-written").exists());
+}
+
+#[test]
+fn stopped_and_continued_the_program_stops_and_goes_on() {
+    let sandbox = sandbox();
+    let mut running = Running::new(script(&sandbox, "echo $$; while :; do sleep 0.01; done"));
+    let pid = Running::line(&mut running.output());
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.as_bytes()[0]
+    };
+    running.signal(Signal::TSTP);
+    until("it does not stop", || state() == b'T');
+    running.signal(Signal::CONT);
+    until("it does not go on", || state() != b'T');
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), Some(143));
+}
+
+#[test]
+fn what_cannot_be_run_is_told_as_env_tells_it() {
+    let sandbox = sandbox();
+    sandbox.write("script", "echo no interpreter named");
+    sandbox.write("lost", "#!/no/such/interpreter\n");
+    sandbox.write("plain", "x");
+    std::fs::create_dir(sandbox.path("bin")).unwrap();
+    sandbox.write("bin/ours", "#!/bin/sh\necho ours\n");
+    for name in ["script", "lost", "bin/ours"] {
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(sandbox.path(name), executable).unwrap();
+    }
+    for name in ["", "no-such", "/etc/passwd/x", "/tmp", "./plain", "./lost", "./script"] {
+        for options in [&["--only", "api-token"][..], &["--only", "api-token", "--no-mask"]] {
+            let (with, stdout, _) = prepared(&sandbox, &[options, &["--", name]].concat()).run().everything();
+            let mut env = Command::new("env");
+            let without = env.arg(name).env("PATH", PATH).current_dir(sandbox.path("")).output().unwrap();
+            assert_eq!((with, stdout), (without.status.code(), without.stdout), "`{name}`");
+        }
+    }
+    // A new PATH is where the program is looked for.
+    let path = format!("PATH={}:{PATH}", sandbox.path("bin").display());
+    prepared(&sandbox, &["--env", &path, "--", "ours"]).run().succeeds().stdout("ours\n");
+    // More than the system takes.
+    let sandbox = Sandbox::with_secrets(&[("large", &"x".repeat(60_000))]);
+    let run = prepared(&sandbox, &["--env", "A={{ LARGE }}{{ LARGE }}{{ LARGE }}", "--", "true"]).run();
+    run.fails_with(126).stderr_has("error: cannot run `true`: Argument list too long");
+}
+
+#[test]
+fn of_several_sources_the_more_explicit_one_wins() {
+    let sandbox = Sandbox::with_secrets(&[("api-token", TOKEN), ("a", "from the project"), ("b", "another value")]);
+    sandbox.write("one.env", "A=from one\n");
+    sandbox.write("two.env", "A=from two\n");
+    let shown = |options: &[&str]| {
+        let run = prepared(&sandbox, &[options, &["--no-mask", "--", "printenv", "A"]].concat());
+        String::from_utf8(run.env("A", "inherited").run().succeeds().bytes()).unwrap()
+    };
+    assert_eq!(shown(&[]), "from the project\n");
+    assert_eq!(shown(&["--only", "b"]), "inherited\n");
+    assert_eq!(shown(&["--only", "a"]), "from the project\n");
+    assert_eq!(shown(&["--only", "a", "--env-file", "one.env"]), "from one\n");
+    assert_eq!(shown(&["--env-file", "one.env", "--env-file", "two.env"]), "from two\n");
+    assert_eq!(shown(&["--env", "A=from env", "--env-file", "one.env", "--only", "a"]), "from env\n");
+    assert_eq!(shown(&["--env", "A=1", "--env", "A=2"]), "2\n");
+    assert!(shown(&["--env", "A=1", "--file", "A=b"]).ends_with("/b\n"));
+    // A pipe is a file, too.
+    let run =
+        prepared(&sandbox, &["--env-file", "/dev/stdin", "--", "printenv", "A"]).stdin("A='{{ API_TOKEN }}'\n").run();
+    run.succeeds().stdout("‹api-token›\n");
+}
+
+#[test]
+fn private_files_go_however_the_program_leaves_them() {
+    let sandbox = sandbox();
+    sandbox.write("kept", "x");
+    let place = sandbox.path("").display().to_string();
+    for (line, code) in [
+        ("[ \"$A\" = \"$B\" ] && [ \"$A\" != \"$C\" ]".to_owned(), 0),
+        ("rm -r \"$(dirname \"$A\")\"".to_owned(), 0),
+        (format!("d=$(dirname \"$A\"); mkdir $d/more; : >$d/more/x; ln -s {place}/kept $d/link; chmod 0 $A"), 0),
+        ("kill -KILL $$".to_owned(), 137),
+        ("exit 9".to_owned(), 9),
+    ] {
+        let options = ["--file", "A=api-token", "--file", "B=api-token", "--file", "C=database-url", "--", "sh", "-c"];
+        let run = prepared(&sandbox, &[&options[..], &[&line]].concat()).run().fails_with(code);
+        run.stdout("").stderr("");
+        assert!(left_in(&sandbox).is_empty(), "{line}");
+    }
+    assert_eq!(sandbox.read("kept"), b"x");
+    let run = prepared(&sandbox, &["--file", "A=api-token", "--", "no-such-program"]).run().fails_with(127);
+    run.stderr_has("there is no program");
+    assert!(left_in(&sandbox).is_empty());
+    // What a process that is gone left behind, as when the machine lost power.
+    let old = sandbox.path("secrets/run-999999999-0");
+    std::fs::create_dir(&old).unwrap();
+    std::fs::write(old.join("api_token"), TOKEN).unwrap();
+    prepared(&sandbox, &["--file", "A=api-token", "--", "true"]).run().succeeds();
+    assert!(!old.exists());
+}
+
+#[test]
+fn killed_with_its_whole_group_it_leaves_no_file() {
+    let sandbox = sandbox();
+    for signal in [Signal::KILL, Signal::TERM, Signal::HUP] {
+        let line = ["--file", "KEY=api-token", "--", "sh", "-c", "echo ready; exec sleep 1000"];
+        let mut command = prepared(&sandbox, &line).command;
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut running = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        assert_eq!(Running::line(&mut running.output()), "ready");
+        assert_eq!(left_in(&sandbox).len(), 1);
+        let group = Pid::from_raw(running.0.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process_group(group, signal).unwrap();
+        running.code();
+        until("the file is still there", || left_in(&sandbox).is_empty());
+    }
+}
+
+#[test]
+fn output_into_a_file_is_masked() {
+    let sandbox = sandbox();
+    let program = script(&sandbox, "echo $API_TOKEN; echo $API_TOKEN >&2; echo end");
+    let status = behind(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
+    assert!(status.success());
+    assert_eq!(String::from_utf8(sandbox.read("both")).unwrap(), "‹api-token›\n‹api-token›\nend\n");
+    // At its end, not over what is there.
+    behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program).stderr(Stdio::null()).status().unwrap();
+    assert!(String::from_utf8(sandbox.read("both")).unwrap().ends_with("end\n‹api-token›\nend\n"));
+}

@@ -1,5 +1,6 @@
 //! `scan`: values in trees, and in what git has staged.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -161,4 +162,277 @@ fn without_a_repository_git_says_so() {
     let sandbox = sandbox();
     let run = scan(&sandbox, &["--staged"]).env("GIT_CEILING_DIRECTORIES", "/").run().fails_with(1);
     run.stderr_has("error: cannot ask git what is staged: not a git repository");
+}
+
+#[test]
+fn git_is_asked_for_all_that_is_staged_however_it_is_configured() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
+    sandbox.write("repo/top", TOKEN);
+    sandbox.write("repo/sub/clean", "x");
+    assert!(git(&sandbox, &["add", "."]));
+    for (key, value) in [
+        ("diff.relative", "true"),
+        ("diff.noprefix", "true"),
+        ("diff.mnemonicPrefix", "true"),
+        ("diff.external", "false"),
+        ("diff.renames", "copies"),
+        ("diff.orderFile", "nowhere-else"),
+        ("diff.ignoreSubmodules", "all"),
+        ("color.ui", "always"),
+        ("color.diff", "always"),
+        ("core.quotePath", "true"),
+        ("core.pager", "false"),
+    ] {
+        let set = git(&sandbox, &["config", key, value]);
+        sandbox.write("repo/nowhere-else", "");
+        let run = scan(&sandbox, &["--staged"]).current_dir(sandbox.path("repo/sub")).run();
+        assert!(set && git(&sandbox, &["config", "--unset", key]));
+        run.fails_with(8).stdout("top:1: api-token (raw)\n").stderr_has("1 value in 2 files");
+    }
+}
+
+#[test]
+fn what_git_shows_in_the_place_of_something_is_not_what_is_staged() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    sandbox.write("repo/a", TOKEN);
+    sandbox.write("repo/b", "clean");
+    assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["replace", ":a", ":b"]));
+    staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value");
+}
+
+#[test]
+fn staged_paths_may_be_given_and_may_be_anything() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    let odd = std::ffi::OsStr::from_bytes(b"\xff and\na \xe2\x80\xaeb");
+    std::fs::write(sandbox.path("repo").join(odd), TOKEN).unwrap();
+    std::fs::create_dir(sandbox.path("repo/-d")).unwrap();
+    sandbox.write("repo/-d/-f", TOKEN);
+    assert!(git(&sandbox, &["add", "."]));
+    let run = staged(&sandbox).run().fails_with(8).stderr_has("2 values in 2 files");
+    // Neither a new line nor one that runs backwards.
+    let shown = String::from_utf8(run.bytes()).unwrap();
+    assert!(shown.starts_with("-d/-f:1: ") && shown.lines().count() == 2 && !shown.contains('\u{202e}'), "{shown}");
+    let json = scan(&sandbox, &["--staged", "--json"]).current_dir(sandbox.path("repo")).run().fails_with(8);
+    let json = json.stderr_has("CONFLICT").json();
+    assert_eq!(json["findings"][1]["file"], "\u{fffd} and\na \u{202e}b");
+    let run = scan(&sandbox, &["--staged", "--", "-d"]).current_dir(sandbox.path("repo")).run().fails_with(8);
+    run.stdout("-d/-f:1: api-token (raw)\n").stderr_has("1 value in 1 file");
+    let run = scan(&sandbox, &["--staged", "--", "-f"]).current_dir(sandbox.path("repo/-d")).run().fails_with(8);
+    run.stdout("-d/-f:1: api-token (raw)\n").stderr_has("1 value in 1 file");
+}
+
+#[test]
+fn part_of_a_file_staged_is_that_part() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    sandbox.write("repo/a", "one\ntwo\n");
+    assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"]));
+    // Staged with a value, clean in the tree; and the other way round.
+    sandbox.write("repo/a", format!("one\ntwo\n{TOKEN}\n"));
+    assert!(git(&sandbox, &["add", "a"]));
+    sandbox.write("repo/a", "one\ntwo\n");
+    staged(&sandbox).run().fails_with(8).stdout("a:3: api-token (raw)\n").stderr_has("1 value");
+    sandbox.write("repo/a", "one\ntwo\nthree\n");
+    assert!(git(&sandbox, &["add", "a"]));
+    sandbox.write("repo/a", format!("one\ntwo\nthree\n{TOKEN}\n"));
+    staged(&sandbox).run().succeeds().stderr("no value in 1 file\n");
+    // Said to be added some day is not yet staged.
+    sandbox.write("repo/later", TOKEN);
+    assert!(git(&sandbox, &["add", "-N", "later"]));
+    staged(&sandbox).run().succeeds().stderr_has("no value in ");
+}
+
+#[test]
+fn another_index_submodules_links_and_conflicts() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    sandbox.write("repo/a", "clean");
+    assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"]));
+    sandbox.write("repo/a", TOKEN);
+    std::fs::copy(sandbox.path("repo/.git/index"), sandbox.path("index")).unwrap();
+    assert!(git(&sandbox, &["add", "a"]));
+    staged(&sandbox).env("GIT_INDEX_FILE", sandbox.path("index")).run().succeeds().stderr("no value in 0 files\n");
+    staged(&sandbox).run().fails_with(8).stdout_has("a:1").stderr_has("1 value");
+    // A repository in it is another one's business.
+    let module = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./.git", "module"];
+    assert!(git(&sandbox, &module));
+    std::os::unix::fs::symlink("a", sandbox.path("repo/link")).unwrap();
+    assert!(git(&sandbox, &["add", "."]));
+    staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value in 2 files");
+    // A conflict is nothing that could be committed.
+    assert!(
+        git(&sandbox, &["commit", "-q", "-m", "ours"]) && git(&sandbox, &["checkout", "-q", "-b", "other", "HEAD~"])
+    );
+    sandbox.write("repo/a", "theirs");
+    assert!(git(&sandbox, &["commit", "-q", "-a", "-m", "theirs"]) && !git(&sandbox, &["merge", "main"]));
+    staged(&sandbox).run().succeeds().stderr_has("no value in ");
+    sandbox.write("repo/a", TOKEN);
+    assert!(git(&sandbox, &["add", "a"]));
+    staged(&sandbox).run().fails_with(8).stdout_has("a:1: api-token (raw)\n").stderr_has("1 value");
+}
+
+#[test]
+fn a_staged_file_that_git_has_lost_is_an_error() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    sandbox.write("repo/a", "lost");
+    assert!(git(&sandbox, &["add", "."]));
+    let objects = std::fs::read_dir(sandbox.path("repo/.git/objects")).unwrap().flatten();
+    objects
+        .filter(|entry| entry.file_name().len() == 2)
+        .for_each(|entry| std::fs::remove_dir_all(entry.path()).unwrap());
+    staged(&sandbox).run().fails_with(1).stderr_has("error: cannot ask git what is staged: it does not have `a`");
+    let output = scan(&sandbox, &["--staged"]).env("PATH", "/nowhere").command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && stderr.contains("cannot ask git what is staged: "), "{stderr}");
+}
+
+#[test]
+fn git_gets_nothing_that_unlocks_the_vault() {
+    let sandbox = sandbox();
+    std::fs::create_dir(sandbox.path("bin")).unwrap();
+    let script = format!("#!/bin/sh\nenv >>{}\n", sandbox.path("told").display());
+    sandbox.write("bin/git", script);
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(sandbox.path("bin/git"), executable).unwrap();
+    let path = format!("{}:{PATH}", sandbox.path("bin").display());
+    let run = sandbox.command(["scan", "--staged"]).env("PATH", path).env("SECRETS_TOKEN", "x").run();
+    run.succeeds().stderr("no value in 0 files\n");
+    let told = String::from_utf8(sandbox.read("told")).unwrap();
+    assert!(told.contains("HOME=") && !told.contains("SECRETS_PASS") && !told.contains("SECRETS_TOK"), "{told}");
+}
+
+#[test]
+fn as_a_hook_it_sees_each_kind_of_commit() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    let hook = format!("#!/bin/sh\nexec {} scan --staged\n", env!("CARGO_BIN_EXE_secrets"));
+    sandbox.write("repo/.git/hooks/pre-commit", hook);
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(sandbox.path("repo/.git/hooks/pre-commit"), executable).unwrap();
+    std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
+    sandbox.write("repo/sub/a", "clean");
+    sandbox.write("repo/b", "clean");
+    assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-m", "x"]));
+    // Only some paths; from a directory further down; amended; in another tree of the same repository.
+    sandbox.write("repo/b", TOKEN);
+    sandbox.write("repo/sub/a", "still clean");
+    assert!(!git(&sandbox, &["commit", "-m", "x", "b"]) && git(&sandbox, &["commit", "-m", "x", "sub/a"]));
+    assert!(git(&sandbox, &["add", "b"]) && !git(&sandbox, &["-C", "sub", "commit", "-m", "x"]));
+    assert!(!git(&sandbox, &["commit", "--amend", "-m", "x"]));
+    assert!(git(&sandbox, &["reset", "-q", "--hard"]) && git(&sandbox, &["worktree", "add", "-q", "../tree"]));
+    sandbox.write("tree/b", TOKEN);
+    assert!(git(&sandbox, &["-C", "../tree", "add", "b"]) && !git(&sandbox, &["-C", "../tree", "commit", "-m", "x"]));
+}
+
+#[test]
+fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
+    let sandbox = sandbox();
+    for directory in ["tree/.git/info", "tree/sub/deep", "tree/module"] {
+        std::fs::create_dir_all(sandbox.path(directory)).unwrap();
+    }
+    sandbox.write("outside", TOKEN);
+    sandbox.write("tree/.gitignore", "*.log\n/top\n!kept.log\n");
+    sandbox.write("tree/.git/info/exclude", "excluded\n");
+    sandbox.write("tree/sub/.gitignore", "deep/\n");
+    for name in ["a.log", "kept.log", "top", "sub/top", "excluded", "sub/deep/x", "module/x"] {
+        sandbox.write(&format!("tree/{name}"), TOKEN);
+    }
+    sandbox.write("tree/module/.git", format!("gitdir: {TOKEN}"));
+    std::os::unix::fs::symlink("../outside", sandbox.path("tree/link")).unwrap();
+    std::os::unix::fs::symlink("..", sandbox.path("tree/up")).unwrap();
+    assert!(Command::new("mkfifo").arg(sandbox.path("tree/pipe")).status().unwrap().success());
+    let files = |arguments: &[&str]| {
+        let found = scan(&sandbox, arguments).run().fails_with(8).stderr_has("values in").bytes();
+        let found = String::from_utf8(found).unwrap();
+        found
+            .lines()
+            .map(|line| line.trim_start_matches("tree/").split(':').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(files(&["tree"]), ["kept.log", "module/x", "sub/top"]);
+    let all = ["a.log", "excluded", "kept.log", "module/x", "sub/deep/x", "sub/top", "top"];
+    assert_eq!(files(&["tree", "--no-ignore"]), all);
+    let run = scan(&sandbox, &["--json", "."]).current_dir(sandbox.path("tree")).run().fails_with(8);
+    let json = run.stderr_has("CONFLICT").json();
+    assert_eq!(json["findings"][0]["file"], "kept.log");
+}
+
+#[test]
+fn lines_are_right_wherever_a_value_lies() {
+    let sandbox = sandbox();
+    // Each with one byte more before the end of what is read at one time.
+    let names: Vec<String> = (0..24).map(|n| format!("at-{n:02}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        let mut text = "line\n".repeat(13_000);
+        text += &".".repeat(65_536 - 23 + n - text.len());
+        text += &format!("{TOKEN}\nfirst line of it\nsecond line of it\n\n{TOKEN}");
+        sandbox.write(name, text);
+    }
+    let arguments: Vec<&str> = names.iter().map(String::as_str).collect();
+    let lines = |name: &String| {
+        [(13_001, "api-token"), (13_002, "key"), (13_005, "api-token")]
+            .map(|(line, tag)| format!("{name}:{line}: {tag} (raw)\n"))
+    };
+    let expected: String = names.iter().flat_map(lines).collect();
+    scan(&sandbox, &arguments).run().fails_with(8).stdout(expected).stderr_has("72 values in 24 files");
+    // Values that lie in one another's way; ends of lines of other systems; no end of line.
+    sandbox.write("small", format!("{TOKEN}{TOKEN}\r\n{TOKEN}\rx\nfirst line of it\nno second\nsecond line of it"));
+    let run = scan(&sandbox, &["small"]).run().fails_with(8).stderr_has("5 values in 1 file");
+    let small = "small:1: api-token (raw)\nsmall:1: api-token (raw)\nsmall:2: api-token (raw)\n\
+                 small:3: key (line)\nsmall:5: key (line)\n";
+    run.stdout(small);
+}
+
+#[test]
+fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
+    let sandbox = sandbox();
+    std::fs::create_dir_all(sandbox.path("tree/closed")).unwrap();
+    sandbox.write("tree/a", "clean");
+    sandbox.write("tree/locked", TOKEN);
+    sandbox.write("tree/closed/x", TOKEN);
+    sandbox.write("tree/z", TOKEN);
+    let nobody = Some(65_534);
+    let program = sandbox.path("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_secrets"), &program).unwrap();
+    for path in ["", "vault.db", "tree", "tree/a", "tree/locked", "tree/closed", "tree/z"] {
+        if std::os::unix::fs::chown(sandbox.path(path), nobody, nobody).is_err() {
+            return; // only root can be somebody else
+        }
+    }
+    for path in ["tree/locked", "tree/closed"] {
+        std::fs::set_permissions(sandbox.path(path), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    }
+    let as_nobody = |arguments: &[&str]| {
+        let prepared = sandbox.command(["x"]);
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(&program)
+            .arg("scan")
+            .args(arguments);
+        command.env_clear().envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.env("PATH", PATH).current_dir(sandbox.path("")).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, stdout, stderr) = as_nobody(&["tree"]);
+    assert_eq!((code, &*stdout), (Some(8), "tree/z:1: api-token (raw)\n"), "{stderr}");
+    assert!(stderr.contains("locked") && stderr.contains("closed") && stderr.contains("Permission denied"), "{stderr}");
+    // Without a finding it is a failure, not success.
+    let (code, stdout, stderr) = as_nobody(&["--json", "tree/a", "tree/locked"]);
+    let found: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let unread = ["cannot read `tree/locked`: Permission denied (os error 13)"];
+    assert_eq!(
+        (code, found),
+        (Some(1), serde_json::json!({ "findings": [], "files": 1, "unread": unread })),
+        "{stderr}"
+    );
+    assert!(stderr.contains("1 file could not be searched"), "{stderr}");
+    let (code, stdout, _) = as_nobody(&["--json", "tree/z", "tree/locked"]);
+    assert!(code == Some(8) && stdout.contains("\"unread\":["), "{stdout}");
 }
