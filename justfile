@@ -35,9 +35,9 @@ man:
 shell:
     shellcheck .ci/run examples/demo.sh benches/whole-process.sh tests/completions.sh
 
-# writes man pages and completions anew
+# writes man pages, completions and the JSON Schema anew
 generate:
-    SECRETS_GENERATE=1 cargo test --locked --test suite generated
+    SECRETS_GENERATE=1 cargo test --locked generated
 
 # figures of docs/performance.md
 bench:

@@ -6,16 +6,14 @@ use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use crate::model::{Invalid, ProjectName, SecretBytes};
+use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, Place};
 
-/// The file that names a directory's project.
-const MANIFEST: &str = ".secrets.toml";
 /// The project where nothing names one.
 const DEFAULT_PROJECT: &str = "default";
 
@@ -43,12 +41,12 @@ pub(crate) enum ConfigError {
     #[error("{origin} is no project name: {why}")]
     Project { origin: String, why: Invalid },
     #[error("{}: {message}", place(path, *at))]
-    Manifest { path: PathBuf, at: Option<(usize, usize)>, message: String },
+    Manifest { path: PathBuf, at: Option<Place>, message: String },
 }
 
-fn place(path: &Path, at: Option<(usize, usize)>) -> String {
+fn place(path: &Path, at: Option<Place>) -> String {
     match at {
-        Some((line, column)) => format!("{}:{line}:{column}", path.display()),
+        Some(at) => format!("{}:{}:{}", path.display(), at.line, at.column),
         None => path.display().to_string(),
     }
 }
@@ -81,6 +79,11 @@ impl Environment {
         env::vars_os().collect()
     }
 
+    /// The name of the working directory.
+    pub(crate) fn directory_name() -> Option<String> {
+        env::current_dir().ok()?.file_name().map(|name| name.to_string_lossy().into_owned())
+    }
+
     /// This program, to start an agent of the same version even after the file was replaced.
     pub(crate) fn executable() -> PathBuf {
         let running = PathBuf::from("/proc/self/exe");
@@ -99,14 +102,30 @@ impl Environment {
         }
     }
 
-    /// The current project: `SECRETS_PROJECT`, the nearest `.secrets.toml`, or `default`. What was ignored on the way
-    /// is told through `warn`.
-    pub(crate) fn project(&self, warn: &dyn Fn(&str)) -> Result<ProjectName, ConfigError> {
-        if let Some(name) = &self.project {
-            return named(&name.to_string_lossy(), "SECRETS_PROJECT");
+    /// The project of `SECRETS_PROJECT`.
+    pub(crate) fn project(&self) -> Result<Option<ProjectName>, ConfigError> {
+        self.project.as_ref().map(|name| named(&name.to_string_lossy(), "SECRETS_PROJECT")).transpose()
+    }
+
+    /// The project where nothing names one.
+    pub(crate) fn default_project() -> Result<ProjectName, ConfigError> {
+        named(DEFAULT_PROJECT, "the default")
+    }
+
+    /// The nearest `.secrets.toml` from the working directory upwards. What was ignored on the way is told through `warn`.
+    pub(crate) fn manifest(warn: &dyn Fn(&str)) -> Result<Option<Manifest>, ConfigError> {
+        let Some(directory) = manifest_directory(warn) else { return Ok(None) };
+        let path = directory.join(MANIFEST);
+        let failed = |at, message| ConfigError::Manifest { path: path.clone(), at, message };
+        let unreadable = |error: std::io::Error| failed(None, format!("cannot be read: {error}"));
+        let mut text = Vec::new();
+        let file = fs::File::open(&path).map_err(unreadable)?;
+        file.take(LARGEST + 1).read_to_end(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > LARGEST {
+            return Err(failed(None, "is larger than 1 MiB".into()));
         }
-        let from_manifest = manifest_path(warn).map(|path| project_of(&path)).transpose()?.flatten();
-        from_manifest.map_or_else(|| named(DEFAULT_PROJECT, "the default"), Ok)
+        let text = String::from_utf8(text).map_err(|_| failed(None, "is not UTF-8".into()))?;
+        Manifest::parse(&directory, &text).map(Some).map_err(|error| failed(error.at, error.message))
     }
 }
 
@@ -134,46 +153,23 @@ fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {
     ProjectName::parse(name).map_err(|why| ConfigError::Project { origin: format!("{origin}=`{name}`"), why })
 }
 
-/// The nearest manifest from the working directory upwards. Another user's is passed over: whoever can write to a
-/// directory above ours could otherwise choose the project that our values come from.
-fn manifest_path(warn: &dyn Fn(&str)) -> Option<PathBuf> {
+/// Where the nearest manifest is, from the working directory upwards, seen from there: empty, or `..` and so on. Another
+/// user's is passed over: whoever can write to a directory above ours could otherwise choose what our values are used for.
+fn manifest_directory(warn: &dyn Fn(&str)) -> Option<PathBuf> {
     let me = rustix::process::geteuid().as_raw();
-    for directory in env::current_dir().ok()?.ancestors() {
+    let mut directory = PathBuf::new();
+    for _ in env::current_dir().ok()?.ancestors() {
         let path = directory.join(MANIFEST);
         // A link counts as its owner's, whomever the file behind it belongs to.
         let owners = fs::symlink_metadata(&path).and_then(|name| fs::metadata(&path).map(|file| (name, file)));
         match owners {
-            Ok((name, file)) if file.is_file() && name.uid() == me && file.uid() == me => return Some(path),
+            Ok((name, file)) if file.is_file() && name.uid() == me && file.uid() == me => return Some(directory),
             Ok((_, file)) if file.is_file() => {
                 warn(&format!("`{}` belongs to another user and is ignored", path.display()));
             }
             _ => {}
         }
+        directory.push("..");
     }
     None
-}
-
-/// The one key that is read so far. Others belong to the commands that will read them.
-#[derive(Deserialize)]
-struct Manifest {
-    project: Option<toml::Spanned<String>>,
-}
-
-fn project_of(path: &Path) -> Result<Option<ProjectName>, ConfigError> {
-    let failed = |at, message| ConfigError::Manifest { path: path.to_owned(), at, message };
-    let text = fs::read_to_string(path).map_err(|error| failed(None, format!("cannot be read: {error}")))?;
-    let manifest: Manifest = toml::from_str(&text).map_err(|error| {
-        let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-        failed(error.span().map(|span| line_and_column(&text, span.start)), message)
-    })?;
-    let Some(project) = manifest.project else { return Ok(None) };
-    let at = line_and_column(&text, project.span().start);
-    let parsed = ProjectName::parse(project.get_ref());
-    parsed.map(Some).map_err(|why| failed(Some(at), format!("`{}` is no project name: {why}", project.get_ref())))
-}
-
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    (memchr::memchr_iter(b'\n', before).count() + 1, before.len() - line_start + 1)
 }

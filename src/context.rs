@@ -14,7 +14,11 @@ use crate::crypto::CryptoError;
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::keys::RootKey;
 use crate::error::{Error, Kind};
+use crate::git::Git;
 use crate::model::{ProjectName, SecretBytes};
+use crate::run::variables;
+use crate::setup::Manifest;
+use crate::setup::manifest::MANIFEST;
 use crate::store::{self, StoreError};
 use crate::ui::{ColorWhen, Ui, UiError, input, prompt};
 use crate::vault::{Locked, Vault, VaultError, Written};
@@ -62,11 +66,12 @@ pub(crate) struct Context {
     environment: Environment,
     vault: OnceCell<Vault>,
     project: OnceCell<ProjectName>,
+    manifest: OnceCell<Option<Manifest>>,
 }
 
 impl Context {
     pub(crate) fn new(options: GlobalArgs, environment: Environment, ui: Ui) -> Self {
-        Self { ui, options, environment, vault: OnceCell::new(), project: OnceCell::new() }
+        Self { ui, options, environment, vault: OnceCell::new(), project: OnceCell::new(), manifest: OnceCell::new() }
     }
 
     /// For who must not print anything, not even a warning.
@@ -85,11 +90,52 @@ impl Context {
         if let Some(project) = self.project.get() {
             return Ok(project);
         }
-        let project = match &self.options.project {
-            Some(project) => project.clone(),
-            None => self.environment.project(&|warning| self.ui.warn(warning))?,
+        let project = match self.named_project()? {
+            Some(project) => project,
+            None => match self.manifest()?.and_then(|manifest| manifest.project.clone()) {
+                Some(project) => project,
+                None => Environment::default_project()?,
+            },
         };
         Ok(self.project.get_or_init(|| project))
+    }
+
+    /// The project that an option or the environment names.
+    pub(crate) fn named_project(&self) -> Result<Option<ProjectName>, Error> {
+        match &self.options.project {
+            Some(project) => Ok(Some(project.clone())),
+            None => Ok(self.environment.project()?),
+        }
+    }
+
+    /// The nearest `.secrets.toml`, where there is one.
+    pub(crate) fn manifest(&self) -> Result<Option<&Manifest>, Error> {
+        if let Some(manifest) = self.manifest.get() {
+            return Ok(manifest.as_ref());
+        }
+        let manifest = Environment::manifest(&|warning| self.ui.warn(warning))?;
+        Ok(self.manifest.get_or_init(|| manifest).as_ref())
+    }
+
+    /// The manifest, which the command cannot do without.
+    pub(crate) fn needed_manifest(&self) -> Result<&Manifest, Error> {
+        self.manifest()?.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("there is no `{MANIFEST}` here or in a directory above"))
+                .hint("write one with `secrets init --project-file`")
+        })
+    }
+
+    /// The project that placeholders in the manifest's tree name secrets of.
+    pub(crate) fn tree_project(&self) -> Result<Option<&ProjectName>, Error> {
+        let Some(manifest) = self.manifest()? else { return Ok(None) };
+        manifest.project.as_ref().map_or_else(|| self.project(), Ok).map(Some)
+    }
+
+    /// git in a directory.
+    pub(crate) fn git(directory: &Path) -> Git {
+        let inherited = Environment::inherited().into_iter().map(|(name, _)| name);
+        let hidden: Vec<_> = inherited.filter(|name| variables::is_ours(name)).collect();
+        Git::at(directory, &hidden)
     }
 
     /// The vault before it is unlocked.

@@ -40,8 +40,10 @@ mod ui;
 
 pub mod agent;
 pub mod dotenv;
+pub mod git;
 pub mod run;
 pub mod scan;
+pub mod setup;
 pub mod template;
 
 pub mod mask;

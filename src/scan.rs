@@ -4,14 +4,15 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use ignore::WalkBuilder;
 
+use crate::git::{Git, GitError};
 use crate::mask::{Form, Masker, Match, Needles, Sink};
 use crate::model::{SecretBytes, Tag};
 
@@ -42,7 +43,7 @@ pub enum ScanError {
     Walk(#[from] ignore::Error),
     /// git
     #[error("cannot ask git what is staged: {0}")]
-    Git(String),
+    Git(#[from] GitError),
 }
 
 const PIECE: usize = 64 * 1024;
@@ -107,16 +108,21 @@ pub fn file(needles: &Needles, path: &Path) -> Result<Vec<Finding>, ScanError> {
     stream(needles, File::open(path).map_err(failed)?).map_err(failed)
 }
 
-/// The regular files under `paths`, hidden ones too, but for `.git` and, unless `everything`, for what git ignores.
-pub fn files(paths: &[PathBuf], everything: bool) -> impl Iterator<Item = Result<PathBuf, ScanError>> {
+/// A walk through `paths` as git sees them: hidden files too, but for `.git` and, unless `everything`, for what it ignores.
+pub(crate) fn walk(paths: &[PathBuf], everything: bool) -> WalkBuilder {
     let mut builder = WalkBuilder::new(paths.first().map_or(Path::new("."), PathBuf::as_path));
     paths.iter().skip(1).for_each(|path| {
         builder.add(path);
     });
     // `.ignore` files are for other tools: git commits what they name.
     builder.standard_filters(!everything).ignore(false).hidden(false).require_git(false);
-    builder.sort_by_file_name(Ord::cmp).filter_entry(|entry| entry.depth() == 0 || entry.file_name() != ".git");
-    builder.build().filter_map(|entry| match entry {
+    builder.filter_entry(|entry| entry.depth() == 0 || entry.file_name() != ".git");
+    builder
+}
+
+/// The regular files of such a walk, in order.
+pub fn files(paths: &[PathBuf], everything: bool) -> impl Iterator<Item = Result<PathBuf, ScanError>> {
+    walk(paths, everything).sort_by_file_name(Ord::cmp).build().filter_map(|entry| match entry {
         // A named file is searched whatever it is; of a tree, what is regular.
         Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => Some(Ok(entry.into_path())),
         Ok(entry) if entry.depth() == 0 && !entry.path().is_dir() => Some(Ok(entry.into_path())),
@@ -125,27 +131,23 @@ pub fn files(paths: &[PathBuf], everything: bool) -> impl Iterator<Item = Result
     })
 }
 
-/// Finds values in what git has staged, as it is staged: hands over each file's path and findings. Git gets no variable
-/// of these `hidden` names.
+/// Finds values in what git has staged, as it is staged: hands over each file's path and findings.
 pub fn staged(
     needles: &Needles,
     paths: &[PathBuf],
-    hidden: &[OsString],
+    git: &Git,
     mut visit: impl FnMut(String, Vec<Finding>),
 ) -> Result<u64, ScanError> {
-    let blobs = staged_blobs(paths, hidden)?;
-    let failed = |source: io::Error| ScanError::Git(source.to_string());
+    let blobs = staged_blobs(paths, git)?;
+    let failed = |source: io::Error| ScanError::Git(source.into());
     if blobs.is_empty() {
         return Ok(0);
     }
-    let mut git = git(hidden)
-        .args(["cat-file", "--batch"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+    let mut git = git.command();
+    let mut git =
+        git.args(["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let (Some(mut asks), Some(answers)) = (git.stdin.take(), git.stdout.take()) else {
-        return Err(ScanError::Git("it has no streams".into()));
+        return Err(ScanError::Git(GitError("it has no streams".into())));
     };
     let mut answers = BufReader::new(answers);
     for (id, path) in &blobs {
@@ -154,7 +156,7 @@ pub fn staged(
         let mut header = String::new();
         answers.read_line(&mut header).map_err(failed)?;
         let size = header.split_whitespace().nth(2).and_then(|size| size.parse().ok());
-        let size: u64 = size.ok_or_else(|| ScanError::Git(format!("it does not have `{path}`")))?;
+        let size: u64 = size.ok_or_else(|| ScanError::Git(GitError(format!("it does not have `{path}`"))))?;
         let found = stream(needles, (&mut answers).take(size)).map_err(failed)?;
         answers.read_exact(&mut [0]).map_err(failed)?;
         visit(path.clone(), found);
@@ -164,43 +166,13 @@ pub fn staged(
     Ok(blobs.len() as u64)
 }
 
-fn git(hidden: &[OsString]) -> Command {
-    let mut git = Command::new("git");
-    // All of it from wherever one stands, and what is staged, not what is shown in its place.
-    git.args(["--no-replace-objects", "-c", "diff.relative=false"]);
-    for name in hidden {
-        git.env_remove(name);
-    }
-    git
-}
-
-/// What git prints; where it fails, what it says.
-fn answer(git: &mut Command) -> Result<Vec<u8>, ScanError> {
-    let output = git.stdin(Stdio::null()).output().map_err(|source| ScanError::Git(source.to_string()))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(ScanError::Git(said.lines().next().unwrap_or("it failed").trim_start_matches("fatal: ").to_owned()))
-}
-
 /// Ids and paths of the files that the next commit would change.
-fn staged_blobs(paths: &[PathBuf], hidden: &[OsString]) -> Result<Vec<(String, String)>, ScanError> {
+fn staged_blobs(paths: &[PathBuf], git: &Git) -> Result<Vec<(String, String)>, ScanError> {
     // Outside of a repository `diff` is another command, with other complaints.
-    answer(git(hidden).args(["rev-parse", "--git-dir"]))?;
-    let mut git = git(hidden);
-    git.args([
-        "diff",
-        "--cached",
-        "--raw",
-        "-z",
-        "--no-abbrev",
-        "--no-renames",
-        "--no-ext-diff",
-        "--ignore-submodules",
-    ]);
-    git.arg("--diff-filter=d").arg("--").args(paths);
-    let raw = answer(&mut git)?;
+    git.answer(["rev-parse", "--git-dir"])?;
+    let question = ["diff", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff"];
+    let question = question.into_iter().chain(["--ignore-submodules", "--diff-filter=d", "--"]).map(OsStr::new);
+    let raw = git.answer(question.chain(paths.iter().map(|path| path.as_os_str())))?;
     let mut fields = raw.split(|byte| *byte == 0);
     let mut blobs = Vec::new();
     while let (Some(change), Some(path)) = (fields.next(), fields.next()) {

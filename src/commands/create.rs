@@ -85,7 +85,7 @@ fn taken(error: VaultError) -> Error {
 }
 
 /// On a terminal without a vault, makes one first if that is wanted.
-fn offer_a_vault(cx: &Context) -> Result<(), Error> {
+pub(super) fn offer_a_vault(cx: &Context) -> Result<(), Error> {
     if !input::stdin_is_terminal() || !cx.vault_is_missing()? {
         return Ok(());
     }

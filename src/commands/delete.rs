@@ -1,11 +1,16 @@
 //! `secrets delete`: deletes secrets, all that are named or none.
 
-use clap_complete::ArgValueCompleter;
+use std::collections::HashSet;
 
+use clap_complete::ArgValueCompleter;
+use serde_json::json;
+
+use super::outputs;
+use super::refs::{self, ReferenceJson};
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{Secret, SecretRef};
+use crate::model::{Secret, SecretRef, TagKey};
 use crate::ui::{SecretsJson, input, prompt};
 
 const EXAMPLES: &str = "\
@@ -15,7 +20,8 @@ Examples:
 
 /// Delete secrets, irreversibly
 ///
-/// Asks on a terminal; elsewhere --yes is needed. Either all are deleted or none.
+/// Asks on a terminal; elsewhere --yes is needed. Either all are deleted or none. A secret that something in the tree of
+/// .secrets.toml still refers to stays, unless --force is given; see `secrets refs`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DeleteArgs {
@@ -25,6 +31,9 @@ pub(crate) struct DeleteArgs {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// Delete what is still referred to as well
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
@@ -33,13 +42,15 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     }
     let project = cx.project()?;
     let vault = cx.vault()?;
-    let mut doomed = args.secrets.clone();
-    if !args.yes {
-        let found = args.secrets.iter().map(|wanted| vault.get(project, wanted)).collect::<Result<Vec<_>, _>>()?;
-        confirmed(&format!("Delete {} for good?", named(&found)))?;
-        // By id: what was shown is what is deleted, whatever has taken its tag meanwhile.
-        doomed = found.iter().map(|secret| SecretRef::Id(secret.id)).collect();
+    let found = args.secrets.iter().map(|wanted| vault.get(project, wanted)).collect::<Result<Vec<_>, _>>()?;
+    if !args.force {
+        refuse_referenced(cx, &found)?;
     }
+    if !args.yes {
+        confirmed(&format!("Delete {} for good?", named(&found)))?;
+    }
+    // By id: what was shown and looked for is what is deleted, whatever has taken its tag meanwhile.
+    let doomed: Vec<SecretRef> = found.iter().map(|secret| SecretRef::Id(secret.id)).collect();
     let deleted = cx.written(vault.delete(project, &doomed)?);
     cx.ui.status(&format!("deleted {}", named(&deleted)));
     if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&deleted))?) } else { Ok(()) }
@@ -48,6 +59,39 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
 fn named(secrets: &[Secret]) -> String {
     let names = secrets.iter().map(|secret| format!("`{}` of project `{}`", secret.metadata.tag, secret.project));
     names.collect::<Vec<_>>().join(", ")
+}
+
+/// Places that are shown of a refusal.
+const SHOWN: usize = 20;
+
+/// Refuses while the working directory's tree refers to one of these secrets.
+pub(super) fn refuse_referenced(cx: &Context, secrets: &[Secret]) -> Result<(), Error> {
+    let Some(project) = cx.tree_project()? else { return Ok(()) };
+    let ours: HashSet<TagKey> =
+        secrets.iter().filter(|secret| secret.project == *project).map(|secret| secret.metadata.tag.key()).collect();
+    if ours.is_empty() {
+        return Ok(());
+    }
+    let mut references = outputs::references(cx, project)?;
+    references.retain(|reference| ours.contains(&reference.tag.key()));
+    if references.is_empty() {
+        return Ok(());
+    }
+    let keys: HashSet<TagKey> = references.iter().map(|reference| reference.tag.key()).collect();
+    let what = match &references[..] {
+        [only] => format!("1 place refers to `{}`", only.tag),
+        all if keys.len() == 1 => format!("{} places refer to `{}`", all.len(), all[0].tag),
+        all => format!("{} places refer to {} of these secrets", all.len(), keys.len()),
+    };
+    let mut notes: Vec<String> = references.iter().take(SHOWN).map(refs::line).collect();
+    if references.len() > SHOWN {
+        notes.push(format!("and {} more", references.len() - SHOWN));
+    }
+    let places: Vec<_> = references.iter().map(ReferenceJson::of).collect();
+    Err(Error::new(Kind::Refused, what)
+        .with_notes(notes)
+        .detailed(json!({ "references": places }))
+        .hint("nothing was deleted; `--force` does it all the same"))
 }
 
 /// Refuses what is irreversible where nobody can be asked.

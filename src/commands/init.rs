@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::project_file;
 use crate::context::Context;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::error::Error;
@@ -14,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets init
   secrets init --vault work.db --kdf-memory 256
+  secrets init --project-file                   a first .secrets.toml; no vault is needed
   secrets init --passphrase-file ~/.config/vault-passphrase     for cron; mode 600";
 
 /// Make the vault
@@ -33,9 +35,15 @@ pub(crate) struct InitArgs {
     /// Lanes of the key derivation, 1 to 16
     #[arg(long, value_name = "N", default_value_t = KdfParams::DEFAULT.parallelism)]
     kdf_parallelism: u32,
+    /// Make no vault but a first .secrets.toml here, from the placeholders in the tree
+    #[arg(long, conflicts_with_all = ["kdf_memory", "kdf_iterations", "kdf_parallelism"])]
+    project_file: bool,
 }
 
 pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
+    if args.project_file {
+        return project_file::write(cx);
+    }
     let params = KdfParams {
         memory: args.kdf_memory.saturating_mul(1024),
         iterations: args.kdf_iterations,

@@ -1,6 +1,7 @@
 //! The commands, one file each: its arguments and its handler.
 
 mod agent;
+mod check;
 mod clone;
 mod compact;
 mod completions;
@@ -12,11 +13,15 @@ mod init;
 mod list;
 mod lock;
 mod monitor;
+mod outputs;
 mod project;
+mod project_file;
 mod redact;
+mod refs;
 mod render;
 mod run;
 mod scan;
+mod setup;
 mod status;
 mod unlock;
 mod update;
@@ -40,6 +45,9 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     Redact(redact::RedactArgs),
     Scan(scan::ScanArgs),
+    Setup(setup::SetupArgs),
+    Check(check::CheckArgs),
+    Refs(refs::RefsArgs),
     Unlock(unlock::UnlockArgs),
     Lock(lock::LockArgs),
     Status(status::StatusArgs),
@@ -69,6 +77,9 @@ impl Command {
             Self::Run(args) => return run::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),
+            Self::Setup(args) => setup::run(&args, cx),
+            Self::Check(args) => check::run(&args, cx),
+            Self::Refs(args) => refs::run(&args, cx),
             Self::Unlock(args) => unlock::run(&args, cx),
             Self::Lock(args) => lock::run(&args, cx),
             Self::Status(args) => status::run(&args, cx),

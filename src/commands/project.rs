@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::delete::{confirmed, needs_terminal};
+use super::delete::{confirmed, needs_terminal, refuse_referenced};
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;
@@ -51,6 +51,9 @@ enum ProjectCommand {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Delete also what the working directory's tree still refers to
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -62,7 +65,7 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
             if cx.ui.is_json() { list(cx) } else { Ok(()) }
         }
-        ProjectCommand::Delete { projects, yes } => delete(cx, &projects, yes),
+        ProjectCommand::Delete { projects, yes, force } => delete(cx, &projects, yes, force),
     }
 }
 
@@ -82,9 +85,14 @@ fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
     Ok(cx.ui.text(&out)?)
 }
 
-fn delete(cx: &Context, names: &[ProjectName], yes: bool) -> Result<(), Error> {
+fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result<(), Error> {
     if !yes {
         needs_terminal("deleting a project")?;
+    }
+    if let Some(ours) = cx.tree_project()?.filter(|ours| !force && names.contains(ours)) {
+        refuse_referenced(cx, &cx.vault()?.list(Some(ours), |_| true)?)?;
+    }
+    if !yes {
         let known = cx.vault()?.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
         let doomed: Vec<String> =

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, fstat};
 use serde::Serialize;
 
+use super::outputs;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
+use crate::setup::OutputState;
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
-use crate::template::output::{Output, Written};
+use crate::template::output::Output;
 use crate::template::{ExpandError, Findings, Plan, Resolved, Template, TemplateError};
 use crate::ui::escape::visible;
 use crate::ui::{UiError, raw};
@@ -23,6 +25,8 @@ Examples:
   secrets render -e 'https://:{{ secrets.token | url }}@example.org'
   secrets render app.env.tmpl -o .env --check     exit 8 where .env is out of date
   secrets render app.env.tmpl --list              what it refers to; needs no passphrase
+  secrets render --all                            every output of .secrets.toml
+  secrets render --stale                          those that are out of date
 
 Placeholders are {{ secrets.my-secret }} and {{MY_SECRET}}; filters follow a bar:
   {{ secrets.key | trim | json }}     json, shell, url, base64, trim
@@ -30,7 +34,8 @@ A backslash before one copies it as it is; ${{ ... }} is left alone.";
 
 /// Replace placeholders in a template
 ///
-/// Every other byte is copied as it is. Either all placeholders are resolved or nothing is written.
+/// Every other byte is copied as it is. Either all placeholders are resolved or nothing is written. With --all or --stale
+/// that holds for all outputs of .secrets.toml together.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RenderArgs {
@@ -47,7 +52,7 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "OCTAL", requires = "output", value_parser = octal)]
     mode: Option<u32>,
     /// Write nothing; exit 8 if OUT is missing or differs
-    #[arg(long, requires = "output", conflicts_with = "list")]
+    #[arg(long, conflicts_with = "list")]
     check: bool,
     /// Print the references with line and column; needs no vault
     #[arg(long, conflicts_with = "output")]
@@ -64,7 +69,17 @@ pub(crate) struct RenderArgs {
     /// Only {{ secrets.tag }}, not the bare {{NAME}}
     #[arg(long)]
     namespaced: bool,
+    /// Render every output of .secrets.toml
+    #[arg(long, conflicts_with_all = OF_ONE)]
+    all: bool,
+    /// Render the outputs of .secrets.toml that are missing or out of date
+    #[arg(long, conflicts_with_all = OF_ONE, conflicts_with_all = ["all", "check"])]
+    stale: bool,
 }
+
+/// Options that speak of one template.
+const OF_ONE: [&str; 9] =
+    ["file", "text", "output", "mode", "list", "keep_unknown", "escape", "delimiters", "namespaced"];
 
 fn octal(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
@@ -74,6 +89,9 @@ fn octal(text: &str) -> Result<u32, String> {
 }
 
 pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
+    if args.all || args.stale {
+        return render_manifest(&args, cx);
+    }
     let file = args.output.as_ref().filter(|path| path.as_os_str() != "-");
     if file.is_none() && (args.check || args.mode.is_some()) {
         return Err(Error::usage("`--check` and `--mode` need a file").hint("name it with `-o OUT`"));
@@ -91,7 +109,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let plan = Plan::new(&mut template, grammar)?;
     if let Some(findings) = plan.malformed(&mut template)? {
         if !args.keep_unknown {
-            return Err(error::malformed(&findings, template.name())
+            return Err(error::malformed(&[(template.name(), &findings)])
                 .hint("mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"));
         }
         warn(cx, template.name(), &findings, |why| format!("left as it is: {why}"));
@@ -106,14 +124,42 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         Some(output) => {
             let written = output.replace(&mut |out| resolved.expand(&mut template, out))?;
             let path = args.output.unwrap_or_default();
-            cx.ui.status(&match written {
-                Written::Replaced => format!("wrote `{}`", path.display()),
-                Written::Same => format!("`{}` is up to date", path.display()),
-                Written::ModeChanged => format!("`{}` is up to date, its mode was changed", path.display()),
-            });
+            cx.ui.status(&outputs::said(&path.display().to_string(), written));
             Ok(())
         }
     }
+}
+
+/// The outputs of `.secrets.toml`: all resolved before the first is written.
+fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
+    let manifest = cx.needed_manifest()?;
+    let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
+    let project = cx.project()?;
+    let states = resolved.states().map_err(|error| error::setup(error, project))?;
+    let stale: Vec<_> = states.iter().filter(|(_, state)| *state != OutputState::Current).collect();
+    if args.check {
+        let Some((one, found)) = stale.first() else { return Ok(()) };
+        let name = manifest.at(&one.output);
+        let what = match (stale.len(), found) {
+            (1, OutputState::Missing) => format!("`{}` is missing", name.display()),
+            (1, OutputState::Exposed(mode)) => format!("`{}` has the mode {mode:o}, which is too wide", name.display()),
+            (1, _) => format!("`{}` is out of date", name.display()),
+            (n, _) => format!("{n} outputs are out of date"),
+        };
+        let notes = stale.iter().filter(|_| stale.len() > 1);
+        let notes = notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
+        return Err(Error::new(Kind::Differs, what)
+            .with_notes(notes.collect())
+            .hint("`secrets render --stale` renders what is out of date"));
+    }
+    if args.stale {
+        resolved.retain(|rendering| stale.iter().any(|(other, _)| other.output == rendering.output));
+        if stale.is_empty() {
+            cx.ui.status("every output is up to date");
+        }
+    }
+    let written = outputs::write(cx, resolved)?;
+    if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&written))?) } else { Ok(()) }
 }
 
 fn open(args: &RenderArgs) -> Result<Template, Error> {
@@ -151,7 +197,7 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template)
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
     if let Some(findings) = resolved.unknown(template)? {
         if !args.keep_unknown {
-            return Err(error::unknown(&findings, template.name(), project));
+            return Err(error::unknown(&[(template.name(), &findings)], project));
         }
         warn(cx, template.name(), &findings, |what| format!("`{}` left as it is: it names no secret", what.tag));
     }

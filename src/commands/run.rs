@@ -1,5 +1,6 @@
 //! `secrets run`: runs a program with secrets in its environment, their values masked in its output.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -13,13 +14,15 @@ use crate::config::Environment;
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, SecretValue, Tag};
-use crate::run::environment::{Assignment, AssignmentError, Opened, Variables};
+use crate::model::{ProjectName, SecretValue, Tag, TagKey};
+use crate::run::environment::{Assignment, AssignmentError, Variables};
 use crate::run::{Job, PrivateFiles, Streams, become_program, run as run_job, variables};
+use crate::setup::Manifest;
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::ui::escape::visible;
 use crate::ui::{input, raw};
+use crate::vault::Opened;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,8 +39,9 @@ can see it: let a shell that is run this way expand a variable.";
 
 /// Run a program with secrets in its environment, masked in its output
 ///
-/// Without --only, --env, --env-file, --file and --stdin the program gets every secret of the project, under its tag in
-/// upper case; with any of them, just what they name. Variables that are set already and hold a placeholder are
+/// Without --only, --env and --env-file the program gets what [run.env] of the nearest .secrets.toml says, and exactly that;
+/// where nothing says so and no --file or --stdin is given either, every secret of the project, under its tag in upper case;
+/// with any of them, just what they name. Variables that are set already and hold a placeholder are
 /// expanded. What the program leaves behind in the background loses its output when it ends. Its exit code is passed
 /// through (128+n for a signal); 125 is a failure of our own, 126 and 127 say that the program could not be run or
 /// found.
@@ -134,6 +138,8 @@ struct Requests<'a> {
     inherited: Vec<Assignment>,
     assignments: Vec<Assignment>,
     files: Vec<(String, Tag)>,
+    /// What the manifest's variables may be without
+    optional: HashSet<TagKey>,
     /// Every secret of the project, as nothing says otherwise
     all: bool,
 }
@@ -141,7 +147,8 @@ struct Requests<'a> {
 impl<'a> Requests<'a> {
     fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
-        let all = !named && args.files.is_empty() && args.stdin.is_none();
+        let manifest = if named { None } else { cx.manifest()?.filter(|manifest| manifest.run.is_some()) };
+        let all = !named && manifest.is_none() && args.files.is_empty() && args.stdin.is_none();
         let project = cx.project()?;
         let mut requests = Self {
             args,
@@ -150,9 +157,13 @@ impl<'a> Requests<'a> {
             inherited: Vec::new(),
             assignments: Vec::new(),
             files: Vec::new(),
+            optional: HashSet::new(),
             all,
         };
         requests.inherit(cx)?;
+        if let Some(manifest) = manifest {
+            requests.manifest(manifest)?;
+        }
         for tag in &args.only {
             settable(&variables::name_of(tag), "--only", false)?;
         }
@@ -200,6 +211,25 @@ impl<'a> Requests<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The variables of `[run.env]`.
+    fn manifest(&mut self, manifest: &Manifest) -> Result<(), Error> {
+        for variable in manifest.run.iter().flatten() {
+            let source = format!("{}:{}", manifest.path().display(), variable.place.line);
+            settable(&variable.name, &source, false)?;
+            let place = format!("{source} {}", variable.name);
+            self.assign(variable.name.clone().into(), variable.text.clone().into_bytes(), &place, &source)?;
+        }
+        let optional = manifest.secrets.iter().filter(|declaration| declaration.optional);
+        self.optional = optional.map(|declaration| declaration.tag.key()).collect();
+        Ok(())
+    }
+
+    /// True for a variable that the project does without, as an optional secret is not there.
+    fn is_left_out(&self, assignment: &Assignment, opened: &Opened) -> bool {
+        let mut missing = assignment.tags().iter().filter(|tag| !opened.has(tag)).peekable();
+        missing.peek().is_some() && missing.all(|tag| self.optional.contains(&tag.key()))
     }
 
     fn env_file(&mut self, path: &std::path::Path) -> Result<(), Error> {
@@ -280,7 +310,8 @@ impl<'a> Requests<'a> {
             let bytes = OsString::from_vec(value.expose().to_vec());
             variables.set(name.into(), bytes, Some("--only"), vec![stored.clone()]);
         }
-        self.assignments.iter().try_for_each(|assignment| assign(&mut variables, assignment))?;
+        let mut given = self.assignments.iter().filter(|assignment| !self.is_left_out(assignment, opened));
+        given.try_for_each(|assignment| assign(&mut variables, assignment))?;
         Ok(variables)
     }
 

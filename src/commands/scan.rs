@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::run::warn_of_short;
-use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::mask::Needles;
-use crate::run::variables;
 use crate::scan::{self, Finding};
 use crate::ui::escape::visible;
 
@@ -79,9 +77,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         }));
     };
     if args.staged {
-        let inherited = Environment::inherited().into_iter().map(|(name, _)| name);
-        let hidden: Vec<_> = inherited.filter(|name| variables::is_ours(name)).collect();
-        files = scan::staged(&needles, &args.paths, &hidden, &mut take)?;
+        files = scan::staged(&needles, &args.paths, &Context::git(Path::new("")), &mut take)?;
     } else {
         for path in scan::files(&args.paths, args.no_ignore) {
             // What cannot be read is told, and the rest is searched all the same.
@@ -113,7 +109,6 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
         };
         cx.ui.text(&found.findings.iter().map(line).collect::<String>())?;
     }
-    let files = |n: u64| if n == 1 { "1 file".to_owned() } else { format!("{n} files") };
     match found.findings.len() {
         0 if !found.unread.is_empty() => {
             let unread = files(found.unread.len() as u64);
@@ -126,6 +121,11 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
         1 => Err(Error::new(Kind::Differs, format!("1 value in {}", files(found.files))).hint(MEND)),
         n => Err(Error::new(Kind::Differs, format!("{n} values in {}", files(found.files))).hint(MEND)),
     }
+}
+
+/// A number of files in words.
+pub(super) fn files(n: u64) -> String {
+    if n == 1 { "1 file".into() } else { format!("{n} files") }
 }
 
 const MEND: &str = "put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed";

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 
 use super::create::label;
+use super::outputs;
 use super::value_source::{ValueArgs, never_from_an_argument};
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::{Description, Name, SecretRef};
+use crate::model::{Description, Name, Secret, SecretRef};
 use crate::vault::Changes;
 
 const EXAMPLES: &str = "\
@@ -69,5 +70,22 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
     let shown = if with_value { format!(", hint {hint}") } else { String::new() };
     cx.ui.status(&format!("updated `{tag}` in project `{}`{shown}", secret.project));
+    if with_value {
+        tell_stale(cx, &secret);
+    }
     if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
+}
+
+/// Names the outputs that the new value has made stale. The value is stored: what cannot be told is only warned of.
+fn tell_stale(cx: &Context, secret: &Secret) {
+    match outputs::made_stale(cx, &secret.project, &secret.metadata.tag) {
+        Ok(stale) if stale.is_empty() => {}
+        Ok(stale) => {
+            let names: Vec<String> = stale.iter().map(|path| format!("`{}`", path.display())).collect();
+            let (are, they) = if names.len() == 1 { ("is", "it") } else { ("are", "them") };
+            let names = names.join(", ");
+            cx.ui.status(&format!("{names} {are} out of date now; `secrets render --stale` renders {they} anew"));
+        }
+        Err(error) => cx.ui.warn(&format!("which outputs are out of date now is not known: {}", error.message())),
+    }
 }

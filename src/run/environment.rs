@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 
-use crate::model::{ProjectName, SecretBytes, SecretRef, SecretValue, Tag, TagKey};
+use crate::model::{SecretBytes, Tag, TagKey};
 use crate::template::grammar::{Grammar, Malformed};
 use crate::template::{ExpandError, Findings, Plan, Template, TemplateError, UnknownTag};
-use crate::vault::{Reveal, Revealed, Scope, VaultError};
+use crate::vault::{Opened, Reveal};
 
 /// A variable that is to be set from a template.
 pub struct Assignment {
@@ -78,7 +78,7 @@ impl Assignment {
 
     /// Tags that are left as they are, as nothing of these values has them.
     pub fn foreign(&self, values: &Opened) -> Vec<&Tag> {
-        let unknown = |tag: &&Tag| !values.places.contains_key(&tag.key());
+        let unknown = |tag: &&Tag| !values.has(tag);
         self.ours.iter().flat_map(|_| self.tags.iter().filter(unknown)).collect()
     }
 
@@ -110,84 +110,6 @@ impl Assignment {
             return Err(AssignmentError::Nul { name: self.name.clone() });
         }
         Ok(OsString::from_vec(value.expose().to_vec()))
-    }
-}
-
-/// Values that were opened, and tags that name none.
-pub struct Opened {
-    project: ProjectName,
-    values: Vec<(Tag, SecretValue)>,
-    places: HashMap<TagKey, usize>,
-    missing: HashMap<TagKey, Option<Tag>>,
-}
-
-impl Opened {
-    /// Nothing yet, of this project.
-    pub fn none(project: &ProjectName) -> Self {
-        Self { project: project.clone(), values: Vec::new(), places: HashMap::new(), missing: HashMap::new() }
-    }
-
-    /// Opens `wanted`, and every other secret of the project with `all`.
-    pub fn open(project: &ProjectName, scope: &Scope<'_>, mut wanted: Vec<Tag>, all: bool) -> Result<Self, VaultError> {
-        let mut opened = Self::none(project);
-        if all {
-            scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
-        }
-        // One secret may be asked for in several places.
-        let mut asked = HashSet::new();
-        wanted.retain(|tag| !opened.places.contains_key(&tag.key()) && asked.insert(tag.key()));
-        for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
-            match revealed {
-                Revealed::Value { tag, value } => opened.put(tag, value),
-                Revealed::Missing { nearest } => drop(opened.missing.insert(tag.key(), nearest)),
-            }
-        }
-        Ok(opened)
-    }
-
-    fn put(&mut self, tag: Tag, value: SecretValue) {
-        self.places.insert(tag.key(), self.values.len());
-        self.values.push((tag, value));
-    }
-
-    /// All that was opened.
-    pub fn values(&self) -> &[(Tag, SecretValue)] {
-        &self.values
-    }
-
-    fn tags(&self) -> impl Iterator<Item = &Tag> {
-        self.values.iter().map(|(tag, _)| tag)
-    }
-
-    /// All that was opened but for `left_out`.
-    pub fn given(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
-        self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
-        self.values
-    }
-
-    /// One value, with its tag as it was stored.
-    pub fn value(&self, tag: &Tag) -> Result<&(Tag, SecretValue), VaultError> {
-        match self.places.get(&tag.key()) {
-            Some(at) => Ok(&self.values[*at]),
-            None => {
-                let nearest = self.missing.get(&tag.key()).cloned().flatten();
-                let wanted = SecretRef::Tag(tag.clone());
-                Err(VaultError::NoSecret { wanted, project: self.project.clone(), nearest })
-            }
-        }
-    }
-}
-
-impl Reveal for Opened {
-    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
-            Some(at) => {
-                let (tag, value) = &self.values[*at];
-                Revealed::Value { tag: tag.clone(), value: value.duplicate() }
-            }
-            None => Revealed::Missing { nearest: self.missing.get(&tag.key()).cloned().flatten() },
-        };
-        Ok(tags.iter().map(reveal).collect())
     }
 }
 

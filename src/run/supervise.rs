@@ -180,7 +180,7 @@ impl Running {
         let silent = self.signals.came().as_fd();
         let watches = |stream| (Stream::watches(stream).unwrap_or(silent), PollFlags::empty());
         waiting.extend(self.streams.iter().map(watches));
-        let watched = waiting.len();
+        let keyboard_at = waiting.len();
         waiting.extend(self.keyboard.as_ref().and_then(Keyboard::waits_for));
         let mut all: Vec<PollFd<'_>> =
             waiting.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
@@ -215,7 +215,7 @@ impl Running {
             }
         }
         match &mut self.keyboard {
-            Some(keyboard) if ready.get(watched) == Some(&true) => keyboard.advance(),
+            Some(keyboard) if ready.get(keyboard_at) == Some(&true) => keyboard.advance(),
             Some(keyboard) if keyboard.raw.is_none() => self.look_at_foreground(),
             _ => {}
         }

@@ -1,8 +1,10 @@
 //! What may be done to a value on its way out. Every intermediate result is wiped.
 
+use std::str::FromStr;
+
 use base64ct::{Base64, Encoding};
 
-use crate::model::SecretBytes;
+use crate::model::{Invalid, SecretBytes};
 
 /// Most bytes that a filter may make of a value: a chain of `base64` would grow without end.
 pub const LARGEST: usize = 16 * 1024 * 1024;
@@ -34,6 +36,15 @@ pub enum FilterError {
     /// [`LARGEST`]
     #[error("its filters make more than 16 MiB of the value")]
     TooLarge,
+}
+
+impl FromStr for Filter {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        Self::named(name.as_bytes())
+            .ok_or_else(|| Invalid(format!("no such filter; there are {}", Self::NAMES.join(", "))))
+    }
 }
 
 impl Filter {

@@ -131,9 +131,18 @@ impl Output {
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
     ) -> Result<Written, TemplateError> {
+        self.prepare(produce)?.publish()
+    }
+
+    /// Writes all of what `produce` writes, under no name yet: what can fail has failed before the first of several outputs
+    /// is published.
+    pub fn prepare(
+        &self,
+        produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
+    ) -> Result<Pending<'_>, TemplateError> {
         let failed = |source: io::Error| failed(&self.path, source);
         if self.is_current(produce)? {
-            return self.keep().map_err(failed);
+            return Ok(Pending { output: self, content: None });
         }
         // Opened before anything is published: a directory that may not be read cannot be flushed, and is no failure.
         let directory = File::open(directory(&self.path)).ok();
@@ -142,12 +151,13 @@ impl Output {
         rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(self.target_mode())).map_err(|e| failed(e.into()))?;
         produce(&mut temporary).map_err(|error| self.error(error))?;
         temporary.file.sync_all().map_err(failed)?;
-        temporary.publish(&self.path, self.exists()).map_err(failed)?;
-        match directory.map(|directory| directory.sync_all()) {
-            // Some file systems flush no directories.
-            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(failed(error)),
-            _ => Ok(Written::Replaced),
-        }
+        Ok(Pending { output: self, content: Some((temporary, directory)) })
+    }
+
+    /// The file's permission bits where they are wider than they are to be.
+    pub fn excessive_mode(&self) -> Option<u32> {
+        let mode = self.existing.as_ref()?.metadata.mode() & 0o7777;
+        (mode & !self.target_mode() != 0).then_some(mode)
     }
 
     /// The content is right already; perhaps the mode is not.
@@ -177,6 +187,29 @@ impl Output {
         match error {
             ExpandError::Template(error) => error,
             ExpandError::Output(source) => failed(&self.path, source),
+        }
+    }
+}
+
+/// An output's new content, written and flushed, that nothing names yet; dropped, it is gone.
+pub struct Pending<'o> {
+    output: &'o Output,
+    /// `None` where the file has that content already
+    content: Option<(Temporary, Option<File>)>,
+}
+
+impl Pending<'_> {
+    /// Gives the content the output's name.
+    pub fn publish(self) -> Result<Written, TemplateError> {
+        let failed = |source: io::Error| failed(&self.output.path, source);
+        let Some((temporary, directory)) = self.content else {
+            return self.output.keep().map_err(failed);
+        };
+        temporary.publish(&self.output.path, self.output.exists()).map_err(failed)?;
+        match directory.map(|directory| directory.sync_all()) {
+            // Some file systems flush no directories.
+            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(failed(error)),
+            _ => Ok(Written::Replaced),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use super::UiError;
 use crate::model::SecretBytes;
 
 /// Reads to the end, at most `most` bytes and one more, by which the caller sees that there were too many.
@@ -38,6 +39,20 @@ pub(crate) fn file(path: &Path, most: usize) -> io::Result<(SecretBytes, bool)> 
     }
     let exposed = metadata.is_file() && metadata.mode() & 0o077 != 0;
     Ok((read(&file, most)?, exposed))
+}
+
+/// Reads a file, or stdin for `-`; returns what messages call it as well.
+pub(crate) fn named(path: &Path, most: usize) -> Result<(SecretBytes, String), UiError> {
+    let (name, bytes) = if path == Path::new("-") {
+        ("stdin".to_owned(), stdin(most))
+    } else {
+        (path.display().to_string(), file(path, most).map(|(bytes, _)| bytes))
+    };
+    match bytes {
+        Ok(bytes) if bytes.len() > most => Err(UiError::TooLarge(name)),
+        Ok(bytes) => Ok((bytes, name)),
+        Err(source) => Err(UiError::Input { name, source }),
+    }
 }
 
 /// True where a person sits at stdin.

@@ -5,6 +5,7 @@
 
 pub(crate) mod escape;
 pub(crate) mod input;
+mod progress;
 pub(crate) mod prompt;
 pub(crate) mod raw;
 mod table;
@@ -16,6 +17,8 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::model::Secret;
+pub(crate) use progress::Progress;
+
 use escape::{PlainJson, visible, visible_lines};
 
 /// When to use colour.
@@ -33,6 +36,10 @@ pub(crate) enum ColorWhen {
 /// Why something could not be asked or shown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UiError {
+    #[error("cannot read `{name}`: {source}")]
+    Input { name: String, source: io::Error },
+    #[error("`{0}` is larger than 64 MiB")]
+    TooLarge(String),
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
     #[error("there is no terminal to ask on")]
@@ -157,6 +164,11 @@ impl Ui {
         if !self.quiet && !self.json {
             self.stderr(&format!("{}\n", visible(text)));
         }
+    }
+
+    /// A line on stderr that says how many of something there were, where a person looks and it takes long.
+    pub(crate) fn progress(&self, what: &'static str) -> Progress {
+        Progress::new(what, !self.quiet && !self.json && io::stderr().is_terminal())
     }
 
     /// Warns on stderr.

@@ -3,13 +3,16 @@
 //! * `holder`: the root key's few operations, by the key itself or by an agent that has it
 //! * `state`: reading, with everything verified that is read
 //! * `edit`: changing a project, signing it anew
-//! * `secrets`, `projects`, `copy`: the operations
+//! * `secrets`, `projects`, `copy`, `import`: the operations
+//! * `opened`: values opened together, for several uses
 //!
 //! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`] and nowhere else.
 
 mod copy;
 mod edit;
 mod holder;
+mod import;
+mod opened;
 mod projects;
 mod secrets;
 mod state;
@@ -18,6 +21,8 @@ use std::path::Path;
 
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
 pub use holder::{HolderError, KeyHolder, Tables};
+pub use import::{Import, ImportOutcome, Imported};
+pub use opened::Opened;
 pub use secrets::{Changes, NewSecret, Scope};
 
 use crate::crypto::CryptoError;

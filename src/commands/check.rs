@@ -1,0 +1,235 @@
+//! `secrets check`: holds what `.secrets.toml` asks for against the vault, the files and git. It changes nothing and shows
+//! no value.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::outputs;
+use super::refs::ReferenceJson;
+use crate::context::Context;
+use crate::error::{self, Error, Kind};
+use crate::git::Standing;
+use crate::model::TagKey;
+use crate::setup::{Need, OutputState, Rendering, Tree, needs};
+use crate::ui::escape::visible;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets check                 what is missing, out of date or about to be committed
+  secrets check --json | jq '.missing[].tag'
+  secrets check -q || exit 1    in a script: 0 is good";
+
+/// Check what .secrets.toml asks for
+///
+/// Tells which secrets are missing, which outputs are out of date, and which of them git tracks or does not ignore; that is
+/// its exit code as well: 3, else 8, else 7, else 0. Secrets that nothing refers to, references that are not declared and
+/// optional secrets that are not there are told and are no failure. No value is shown, and nothing is changed.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CheckArgs {}
+
+/// The document of `--json`, described in docs/check.md.
+#[derive(Serialize)]
+struct CheckJson {
+    version: u32,
+    project: String,
+    manifest: String,
+    missing: Vec<NeedJson>,
+    optional: Vec<NeedJson>,
+    undeclared: Vec<NeedJson>,
+    unused: Vec<UnusedJson>,
+    outputs: Vec<OutputJson>,
+    exit: u8,
+}
+
+#[derive(Serialize)]
+struct NeedJson {
+    tag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// `secrets setup` generates it
+    generated: bool,
+    references: Vec<ReferenceJson>,
+}
+
+#[derive(Serialize)]
+struct UnusedJson {
+    tag: String,
+    declared: bool,
+    stored: bool,
+}
+
+#[derive(Serialize)]
+struct OutputJson {
+    output: String,
+    template: String,
+    /// "current", "missing", "stale", "exposed", or "unknown" where a secret is missing
+    state: &'static str,
+    /// "ignored", "exposed", "tracked", or "none" outside of a repository
+    git: &'static str,
+}
+
+pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
+    let manifest = cx.needed_manifest()?;
+    let project = cx.project()?;
+    let mut files = outputs::open(cx, manifest)?;
+    let progress = cx.ui.progress("files searched");
+    let tree = Tree::search(&manifest.directory, Some(manifest), &|number| progress.reached(number));
+    drop(progress);
+    tree.unread.iter().for_each(|why| cx.ui.warn(why));
+    let stored = cx.vault()?.list(Some(project), |_| true)?;
+    let known: HashSet<TagKey> = stored.iter().map(|secret| secret.metadata.tag.key()).collect();
+    let needs = needs(manifest, &tree);
+
+    let absent = |need: &&Need<'_>| !known.contains(&need.tag.key());
+    let used: HashSet<TagKey> =
+        tree.references.iter().filter(|reference| !reference.declared).map(|r| r.tag.key()).collect();
+    let mut unused: Vec<UnusedJson> = Vec::new();
+    // Where nothing says what `run` gives to a program it gives everything that is declared.
+    for declaration in manifest.secrets.iter().filter(|_| manifest.run.is_some()) {
+        let key = declaration.tag.key();
+        if !used.contains(&key) {
+            unused.push(UnusedJson { tag: declaration.tag.to_string(), declared: true, stored: known.contains(&key) });
+        }
+    }
+    for secret in &stored {
+        let tag = &secret.metadata.tag;
+        if !used.contains(&tag.key()) && manifest.declaration(&tag.key()).is_none() {
+            unused.push(UnusedJson { tag: tag.to_string(), declared: false, stored: true });
+        }
+    }
+
+    let unknown = files.split_off(|tag| known.contains(&tag.key()));
+    let states = outputs::resolve(cx, files)?.states().map_err(|error| error::setup(error, project))?;
+    let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
+    let standing = Context::git(&manifest.directory).standing(&paths)?;
+    let output = |(rendering, standing): (&Rendering, Standing)| {
+        let state = states.iter().find(|(other, _)| other.output == rendering.output).map(|(_, state)| *state);
+        OutputJson {
+            output: rendering.output.to_string_lossy().into_owned(),
+            template: rendering.template.to_string_lossy().into_owned(),
+            state: match state {
+                Some(OutputState::Current) => "current",
+                Some(OutputState::Missing) => "missing",
+                Some(OutputState::Stale) => "stale",
+                Some(OutputState::Exposed(_)) => "exposed",
+                None => "unknown",
+            },
+            git: match standing {
+                Standing::NoRepository => "none",
+                Standing::Ignored => "ignored",
+                Standing::Exposed => "exposed",
+                Standing::Tracked => "tracked",
+            },
+        }
+    };
+    debug_assert_eq!(states.len() + unknown.len(), manifest.render.len());
+    let mut found = CheckJson {
+        version: 1,
+        project: project.to_string(),
+        manifest: manifest.path().to_string_lossy().into_owned(),
+        missing: needs.iter().filter(absent).filter(|need| need.is_required()).map(need).collect(),
+        optional: needs.iter().filter(absent).filter(|need| !need.is_required()).map(need).collect(),
+        undeclared: needs.iter().filter(|need| need.declaration.is_none()).map(need).collect(),
+        unused,
+        outputs: manifest.render.iter().zip(standing).map(output).collect(),
+        exit: 0,
+    };
+    let verdict = verdict(&found);
+    found.exit = verdict.as_ref().map_or(0, Error::exit_code);
+    if cx.ui.is_json() {
+        cx.ui.json(&found)?;
+    } else {
+        show(&found, cx)?;
+    }
+    match verdict {
+        Some(error) => Err(error),
+        None => {
+            let counted = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+            let secrets = counted(needs.len(), "secret");
+            let outputs = counted(found.outputs.len(), "output");
+            cx.ui.status(&format!("nothing is missing or out of date in project `{project}`: {secrets}, {outputs}"));
+            Ok(())
+        }
+    }
+}
+
+fn need(need: &Need<'_>) -> NeedJson {
+    let declaration = need.declaration;
+    NeedJson {
+        tag: need.tag.to_string(),
+        description: declaration.and_then(|d| d.description.as_ref()).map(|text| text.as_str().to_owned()),
+        generated: declaration.is_some_and(|d| d.generate.is_some()),
+        references: need.references.iter().map(ReferenceJson::of).collect(),
+    }
+}
+
+/// The failure, the gravest first.
+fn verdict(found: &CheckJson) -> Option<Error> {
+    let counted = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
+    let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
+    let stale = found.outputs.iter().filter(stale).count();
+    let tracked = found.outputs.iter().filter(|output| output.git == "tracked").count();
+    let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
+    let error = if !found.missing.is_empty() {
+        Error::new(Kind::NotFound, counted(found.missing.len(), "a secret is missing", "secrets are missing"))
+            .hint("`secrets setup` asks for what is missing")
+    } else if stale > 0 {
+        Error::new(Kind::Differs, counted(stale, "an output is out of date", "outputs are out of date"))
+            .hint("`secrets render --stale` renders what is out of date")
+    } else if tracked > 0 {
+        Error::new(Kind::Refused, counted(tracked, "an output is tracked by git", "outputs are tracked by git"))
+            .hint("take it out with `git rm --cached FILE`; values that were committed have to be changed")
+    } else if exposed > 0 {
+        Error::new(Kind::Refused, counted(exposed, "an output is not ignored by git", "outputs are not ignored by git"))
+            .hint("`secrets setup` adds it to .gitignore")
+    } else {
+        return None;
+    };
+    Some(error)
+}
+
+/// One row for each thing that is not as it should be, or that is worth knowing.
+fn show(found: &CheckJson, cx: &Context) -> Result<(), Error> {
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    let places = |need: &NeedJson| match &need.references[..] {
+        [] => String::new(),
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            format!("{}{more}", visible(&first.place()))
+        }
+    };
+    for (word, needs) in [("missing", &found.missing), ("optional", &found.optional), ("undeclared", &found.undeclared)]
+    {
+        for need in needs {
+            let about = match &need.description {
+                Some(text) if word != "undeclared" => visible(text),
+                _ => places(need),
+            };
+            rows.push([word.into(), need.tag.clone(), about]);
+        }
+    }
+    for unused in &found.unused {
+        let why =
+            if unused.declared { "declared, and nothing refers to it" } else { "stored, and nothing refers to it" };
+        rows.push(["unused".into(), unused.tag.clone(), why.into()]);
+    }
+    for output in &found.outputs {
+        let name = visible(&output.output);
+        match output.state {
+            "missing" => rows.push(["stale".into(), name.clone(), "it is not there".into()]),
+            "stale" => rows.push(["stale".into(), name.clone(), format!("of {}", visible(&output.template))]),
+            "exposed" => rows.push(["stale".into(), name.clone(), "its mode is too wide".into()]),
+            "unknown" => rows.push(["unknown".into(), name.clone(), "a secret of it is missing".into()]),
+            _ => {}
+        }
+        match output.git {
+            "tracked" => rows.push(["tracked".into(), name, "the next commit would have it".into()]),
+            "exposed" => rows.push(["exposed".into(), name, "git does not ignore it".into()]),
+            _ => {}
+        }
+    }
+    Ok(cx.ui.rows(["FINDING", "WHAT", "ABOUT"], &rows)?)
+}

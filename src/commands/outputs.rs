@@ -1,0 +1,93 @@
+//! What `setup`, `check`, `render` and `update` share: the outputs of `.secrets.toml`, opened, compared and written.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{self, Error};
+use crate::model::{ProjectName, Tag};
+use crate::setup::{Manifest, Outputs, Reference, ResolvedOutputs, Spared, Tree};
+use crate::template::output::Written;
+use crate::vault::{Opened, Vault};
+
+/// Reads the manifest's templates and checks its outputs.
+pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
+    let project = cx.project()?;
+    Outputs::open(manifest, &spared(cx)).map_err(|error| error::setup(error, project))
+}
+
+/// What no output replaces.
+fn spared(cx: &Context) -> Vec<Spared> {
+    let mut spared: Vec<Spared> =
+        cx.passphrase_file_identity().map(|id| (id, "is the passphrase file")).into_iter().collect();
+    let vault = cx.vault_path().ok().and_then(|path| std::fs::metadata(path).ok());
+    spared.extend(vault.map(|found| ((found.dev(), found.ino()), "is the vault")));
+    spared
+}
+
+/// Opens what they refer to, all from one state of the vault; no vault where they refer to nothing.
+pub(super) fn resolve<'m>(cx: &Context, outputs: Outputs<'m>) -> Result<ResolvedOutputs<'m>, Error> {
+    let project = cx.project()?;
+    let opened =
+        if outputs.tags().is_empty() { Opened::none(project) } else { values(cx.vault()?, project, &outputs)? };
+    outputs.resolve(&opened).map_err(|error| error::setup(error, project))
+}
+
+fn values(vault: &Vault, project: &ProjectName, outputs: &Outputs<'_>) -> Result<Opened, Error> {
+    Ok(Opened::open(project, &vault.scope(project), outputs.tags(), false)?)
+}
+
+/// Writes them all and says what became of each.
+pub(super) fn write(cx: &Context, outputs: ResolvedOutputs<'_>) -> Result<Vec<(PathBuf, Written)>, Error> {
+    let project = cx.project()?;
+    let written = outputs.write().map_err(|error| error::setup(error, project))?;
+    for (path, written) in &written {
+        cx.ui.status(&said(&path.display().to_string(), *written));
+    }
+    Ok(written)
+}
+
+/// What became of an output.
+pub(super) fn said(path: &str, written: Written) -> String {
+    match written {
+        Written::Replaced => format!("wrote `{path}`"),
+        Written::Same => format!("`{path}` is up to date"),
+        Written::ModeChanged => format!("`{path}` is up to date, its mode was changed"),
+    }
+}
+
+/// What became of outputs, in JSON.
+pub(super) fn json(written: &[(PathBuf, Written)]) -> serde_json::Value {
+    let word = |written| match written {
+        Written::Replaced => "written",
+        Written::Same => "current",
+        Written::ModeChanged => "modeChanged",
+    };
+    let outputs =
+        written.iter().map(|(path, written)| json!({ "output": path.to_string_lossy(), "state": word(*written) }));
+    json!({ "outputs": outputs.collect::<Vec<_>>() })
+}
+
+/// The outputs that a new value of a tag made stale, where the working directory's project is this one.
+pub(super) fn made_stale(cx: &Context, project: &ProjectName, tag: &Tag) -> Result<Vec<PathBuf>, Error> {
+    let Some(manifest) = of_tree(cx, project)? else { return Ok(Vec::new()) };
+    let there = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok();
+    Ok(open(cx, manifest)?.of(tag).into_iter().filter(there).collect())
+}
+
+/// Every reference in the tree, where its project is this one; nothing elsewhere.
+pub(super) fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Reference>, Error> {
+    let Some(manifest) = of_tree(cx, project)? else { return Ok(Vec::new()) };
+    let progress = cx.ui.progress("files searched");
+    let tree = Tree::search(&manifest.directory, Some(manifest), &|number| progress.reached(number));
+    drop(progress);
+    tree.unread.iter().for_each(|why| cx.ui.warn(why));
+    Ok(tree.references)
+}
+
+fn of_tree<'c>(cx: &'c Context, project: &ProjectName) -> Result<Option<&'c Manifest>, Error> {
+    let is_ours = cx.tree_project()? == Some(project);
+    Ok(cx.manifest()?.filter(|_| is_ours))
+}

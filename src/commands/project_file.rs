@@ -1,0 +1,83 @@
+//! The first `.secrets.toml`, for `init --project-file`, `setup --new` and `template`; and files for everybody to read.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::config::Environment;
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::model::ProjectName;
+use crate::process;
+use crate::setup::manifest::MANIFEST;
+use crate::setup::{Draft, Tree};
+
+/// Writes `.secrets.toml` in the working directory from the placeholders in its tree.
+pub(super) fn write(cx: &Context) -> Result<(), Error> {
+    refuse_another()?;
+    let progress = cx.ui.progress("files searched");
+    let tree = Tree::search(Path::new(""), None, &|number| progress.reached(number));
+    drop(progress);
+    tree.unread.iter().for_each(|why| cx.ui.warn(why));
+    let draft = Draft::of(&tree, project(cx)?);
+    create(Path::new(MANIFEST), draft.text().as_bytes())?;
+    let counted = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    let (secrets, outputs) = (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
+    cx.ui.status(&format!("wrote `{MANIFEST}` for project `{}`: {secrets}, {outputs}", draft.project));
+    if !draft.left_out.is_empty() {
+        let files: Vec<String> = draft.left_out.iter().take(3).map(|file| format!("`{}`", file.display())).collect();
+        let more = if draft.left_out.len() > 3 { " and others" } else { "" };
+        cx.ui.status(&format!("left out, as other tools use it too: bare {{{{NAME}}}} in {}{more}", files.join(", ")));
+    }
+    if draft.secrets.is_empty() {
+        cx.ui.status("nothing here refers to a secret yet; `secrets template .env` makes a template of a dotenv file");
+    } else {
+        cx.ui.status("next: look at it, then `secrets setup`");
+    }
+    if cx.ui.is_json() {
+        let secrets: Vec<_> = draft.secrets.iter().map(|(tag, _)| tag.as_str()).collect();
+        cx.ui.json(&json!({ "manifest": MANIFEST, "project": draft.project.as_str(), "secrets": secrets }))?;
+    }
+    Ok(())
+}
+
+/// Refuses where there is one already.
+fn refuse_another() -> Result<(), Error> {
+    if std::fs::symlink_metadata(MANIFEST).is_err() {
+        return Ok(());
+    }
+    let error = Error::new(Kind::Conflict, format!("there is a `{MANIFEST}` here already"));
+    Err(error.hint("`secrets check` tells what it lacks; nothing was written"))
+}
+
+/// The project that a first manifest is for: the one that was named, else one named as the directory.
+pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
+    if let Some(project) = cx.named_project()? {
+        return Ok(project);
+    }
+    let name = Environment::directory_name();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name: String = name.unwrap_or_default().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    match ProjectName::parse(name.trim_matches('-')) {
+        Ok(project) => Ok(project),
+        Err(_) => Ok(cx.project()?.clone()),
+    }
+}
+
+/// Makes a file that is no secret, as the caller's umask has it; one that is there already is never written over.
+pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::new(Kind::Conflict, format!("there is a `{}` already", path.display())).hint("nothing was written")
+        }
+        _ => Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display())),
+    };
+    let mut file = process::as_before(|| OpenOptions::new().write(true).create_new(true).open(path)).map_err(failed)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| {
+        // Half of it is worse than nothing.
+        let _ = std::fs::remove_file(path);
+        failed(source)
+    })
+}

@@ -1,0 +1,122 @@
+//! `secrets refs`: every place in the project's tree that names a secret. Never a value, and no passphrase.
+
+use std::path::Path;
+
+use clap_complete::ArgValueCompleter;
+use serde::Serialize;
+
+use crate::completion;
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::model::{SecretRef, Tag};
+use crate::setup::{Reference, Tree};
+use crate::ui::escape::visible;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets refs                    every placeholder, with file:line:column
+  secrets refs database-url       those of one secret, in any spelling
+  secrets refs --json | jq -r '.references[].tag' | sort -u";
+
+/// Find the places that refer to secrets
+///
+/// Searches the directory of the nearest .secrets.toml, or the working directory where there is none: every file that git
+/// does not ignore, but for binary ones. Placeholders are listed, and what .secrets.toml itself declares and refers to. No
+/// vault and no passphrase is needed, except for an id.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RefsArgs {
+    /// Only places that refer to this secret
+    #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
+    secret: Option<SecretRef>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ReferenceJson {
+    tag: String,
+    file: String,
+    line: u64,
+    column: u64,
+    filters: Vec<&'static str>,
+    /// "placeholder", or "declaration" for the manifest's `[secrets.TAG]`
+    kind: &'static str,
+}
+
+impl ReferenceJson {
+    /// `file:line:column`
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}:{}", self.file, self.line, self.column)
+    }
+
+    pub(super) fn of(reference: &Reference) -> Self {
+        Self {
+            tag: reference.tag.to_string(),
+            file: reference.file.to_string_lossy().into_owned(),
+            line: reference.place.line,
+            column: reference.place.column,
+            filters: reference.filters.iter().map(|filter| filter.name()).collect(),
+            kind: if reference.declared { "declaration" } else { "placeholder" },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ReferencesJson {
+    references: Vec<ReferenceJson>,
+    files: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
+}
+
+pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
+    let wanted = args.secret.as_ref().map(|secret| tag(secret, cx)).transpose()?;
+    let manifest = cx.manifest()?;
+    let root = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
+    let progress = cx.ui.progress("files searched");
+    let mut tree = Tree::search(root, manifest, &|number| progress.reached(number));
+    drop(progress);
+    if let Some(Some(tag)) = &wanted {
+        tree.references.retain(|reference| reference.tag.key() == tag.key());
+    } else if wanted.is_some() {
+        tree.references.clear();
+    }
+    if cx.ui.is_json() {
+        let references = tree.references.iter().map(ReferenceJson::of).collect();
+        cx.ui.json(&ReferencesJson { references, files: tree.files, unread: tree.unread.clone() })?;
+    } else {
+        let mut out = cx.ui.results();
+        for reference in &tree.references {
+            out.text(&format!("{}\n", line(reference)))?;
+        }
+        out.finish()?;
+        tree.unread.iter().for_each(|why| cx.ui.warn(why));
+        if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
+            cx.ui.status(&format!("nothing refers to `{secret}` in {}", super::scan::files(tree.files)));
+        }
+    }
+    match tree.unread.len() as u64 {
+        0 => Ok(()),
+        n => Err(Error::new(Kind::Failure, format!("{} could not be searched", super::scan::files(n)))),
+    }
+}
+
+/// The tag to look for; `None` where the id is that of another project's secret.
+fn tag(secret: &SecretRef, cx: &Context) -> Result<Option<Tag>, Error> {
+    match secret {
+        SecretRef::Tag(tag) => Ok(Some(tag.clone())),
+        SecretRef::Id(_) => {
+            let project = cx.project()?;
+            let found = cx.vault()?.get(project, secret)?;
+            Ok((found.project == *project).then_some(found.metadata.tag))
+        }
+    }
+}
+
+/// `file:line:column: tag | filter`, as `render --list` has it.
+pub(super) fn line(reference: &Reference) -> String {
+    let mut words = vec![reference.tag.as_str()];
+    words.extend(reference.filters.iter().map(|filter| filter.name()));
+    let (file, place) = (visible(&reference.file.to_string_lossy()), reference.place);
+    let declared = if reference.declared { " (declared)" } else { "" };
+    format!("{file}:{}:{}: {}{declared}", place.line, place.column, words.join(" | "))
+}

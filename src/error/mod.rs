@@ -1,0 +1,221 @@
+//! Every sentence, hint and exit code of a failure; `vault`, `agent` and `template` have those of their rooms.
+//!
+//! A message is one sentence in lower case without a full stop, names in backticks; a hint is what mends it. Neither
+//! ever holds a value, a type's name or SQLite's words.
+
+mod agent;
+mod template;
+mod vault;
+
+use serde::Serialize;
+use serde_json::json;
+
+pub(crate) use template::{assignment, malformed, setup, unknown};
+
+use crate::config::ConfigError;
+use crate::git::GitError;
+use crate::run::RunError;
+use crate::scan::ScanError;
+use crate::ui::UiError;
+
+/// What sort of failure: its exit code and its JSON type (contract, section 5). Never renumbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Failure,
+    Usage,
+    NotFound,
+    Conflict,
+    Locked,
+    Damaged,
+    Refused,
+    Differs,
+    Interrupted,
+}
+
+impl Kind {
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Conflict => 4,
+            Self::Locked => 5,
+            Self::Damaged => 6,
+            Self::Refused => 7,
+            Self::Differs => 8,
+            Self::Interrupted => 130,
+        }
+    }
+
+    fn json_type(self) -> &'static str {
+        match self {
+            Self::Failure | Self::Interrupted => "INTERNAL_ERROR",
+            Self::Usage => "BAD_REQUEST",
+            Self::NotFound => "NOT_FOUND",
+            Self::Conflict | Self::Differs => "CONFLICT",
+            Self::Locked => "UNAUTHORIZED",
+            Self::Damaged => "UNPROCESSABLE_CONTENT",
+            Self::Refused => "FORBIDDEN",
+        }
+    }
+}
+
+/// A failure as it is told.
+#[derive(Debug)]
+pub(crate) struct Error {
+    kind: Kind,
+    message: String,
+    notes: Vec<String>,
+    hints: Vec<String>,
+    details: Option<serde_json::Value>,
+    /// A reader of stdout went away: nobody is to be told anything
+    closed_pipe: bool,
+    /// What `run` exits with instead of its kind's code
+    code: Option<u8>,
+}
+
+/// A failure in JSON.
+#[derive(Serialize)]
+pub(crate) struct ErrorJson<'a> {
+    r#type: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<serde_json::Value>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let message = without_number(message.into());
+        Self { kind, message, notes: Vec::new(), hints: Vec::new(), details: None, closed_pipe: false, code: None }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Lines that belong to the sentence.
+    pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
+        self
+    }
+
+    /// What a program is told beyond the sentence.
+    pub(crate) fn detailed(mut self, details: serde_json::Value) -> Self {
+        self.details = Some(details);
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.code.unwrap_or_else(|| self.kind.exit_code())
+    }
+
+    /// A failure of `run` itself: 125, as env(1) and timeout(1) have it, so that it is not taken for the program's.
+    pub(crate) fn in_run(mut self) -> Self {
+        if self.kind != Kind::Interrupted {
+            self.code.get_or_insert(125);
+        }
+        self
+    }
+
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    pub(crate) fn json(&self) -> ErrorJson<'_> {
+        let mut details = self.details.clone();
+        if !self.hints.is_empty() {
+            let object = details.get_or_insert_with(|| json!({}));
+            object["hints"] = json!(self.hints);
+        }
+        ErrorJson { r#type: self.kind.json_type(), message: &self.message, details }
+    }
+}
+
+impl From<UiError> for Error {
+    fn from(error: UiError) -> Self {
+        let message = error.to_string();
+        match error {
+            UiError::Stdout(source) => {
+                let closed_pipe = source.kind() == std::io::ErrorKind::BrokenPipe;
+                Self { closed_pipe, ..Self::new(Kind::Failure, message) }
+            }
+            UiError::TooLarge(_) => Self::usage(message),
+            UiError::NoTerminal => Self::new(Kind::Locked, message),
+            UiError::Interrupted => Self::new(Kind::Interrupted, message),
+            UiError::Terminal(_) | UiError::Input { .. } => Self::new(Kind::Failure, message),
+            UiError::ControlCharacter => Self::usage(message)
+                .hint("type it again; to keep one, pipe the value in, or use `--value-file PATH`; nothing was stored"),
+            UiError::SeveralLines => {
+                Self::usage(message).hint("pipe it in, or use `--value-file PATH`; nothing was stored")
+            }
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        let hint = match &error {
+            ConfigError::EmptyVaultPath | ConfigError::NoDataDirectory => {
+                "name it with `--vault PATH` or SECRETS_VAULT"
+            }
+            ConfigError::NoAgentDirectory => "set XDG_RUNTIME_DIR to a directory of your own",
+            ConfigError::Project { .. } => "name another one with `--project NAME`",
+            ConfigError::Manifest { .. } => "`secrets setup --help` shows what the file may hold; never a value",
+        };
+        Self::usage(error.to_string()).hint(hint)
+    }
+}
+
+fn did_you_mean(nearest: Option<&impl std::fmt::Display>) -> Option<String> {
+    nearest.map(|name| format!("did you mean `{name}`?"))
+}
+
+impl From<ScanError> for Error {
+    fn from(error: ScanError) -> Self {
+        Self::new(Kind::Failure, error.to_string())
+    }
+}
+
+impl From<GitError> for Error {
+    fn from(error: GitError) -> Self {
+        Self::new(Kind::Failure, format!("cannot ask git: {error}"))
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        let message = error.to_string();
+        match error {
+            RunError::NotFound(_) => Self { code: Some(127), ..Self::new(Kind::NotFound, message) },
+            RunError::NotExecutable { .. } => Self { code: Some(126), ..Self::new(Kind::Failure, message) },
+            RunError::Output(_) | RunError::Io { .. } => Self::new(Kind::Failure, message),
+        }
+    }
+}
+
+/// Drops the number that std puts behind the system's words: "No such file or directory (os error 2)".
+fn without_number(mut message: String) -> String {
+    if let Some(at) = message.rfind(" (os error ")
+        && message.ends_with(')')
+    {
+        message.truncate(at);
+    }
+    message
+}

@@ -1,0 +1,128 @@
+//! What templates, and what is made of them, have to say: each placeholder with its file, line and column.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::{Error, Kind, did_you_mean};
+use crate::model::{ProjectName, Tag};
+use crate::run::environment::AssignmentError;
+use crate::setup::SetupError;
+use crate::template::grammar::Malformed;
+use crate::template::{Finding, Findings, TemplateError, UnknownTag};
+
+/// What a program's environment is made of; `project` is where its secrets were looked for.
+pub(crate) fn assignment(error: AssignmentError, project: &ProjectName) -> Error {
+    let message = error.to_string();
+    match error {
+        AssignmentError::Malformed { place, findings } => {
+            malformed(&[(&place, &findings)]).hint("mend it; `{{ secrets.TAG | FILTER }}` is what it looks like")
+        }
+        AssignmentError::Unknown { place, findings } => unknown(&[(&place, &findings)], project),
+        AssignmentError::Nul { .. } => Error::usage(message).hint("give it with `--file NAME=TAG`"),
+        AssignmentError::Template(error) => error.into(),
+    }
+}
+
+impl From<TemplateError> for Error {
+    fn from(error: TemplateError) -> Self {
+        let message = error.to_string();
+        match error {
+            TemplateError::Vault(error) => error.into(),
+            TemplateError::Filter { .. } | TemplateError::FilteredTooLarge | TemplateError::TooManyReferences => {
+                Self::usage(message)
+            }
+            TemplateError::UnsafeOutput { .. } => {
+                Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
+            }
+            TemplateError::Moved(_) | TemplateError::Stopped | TemplateError::Io { .. } => {
+                Self::new(Kind::Failure, message)
+            }
+        }
+    }
+}
+
+/// What a project's files have to say; `project` is where their secrets were looked for.
+pub(crate) fn setup(error: SetupError, project: &ProjectName) -> Error {
+    fn by_file<T>(found: &[(String, Findings<T>)]) -> Vec<(&str, &Findings<T>)> {
+        found.iter().map(|(file, findings)| (file.as_str(), findings)).collect()
+    }
+    let message = error.to_string();
+    match error {
+        SetupError::Malformed(found) => malformed(&by_file(&found))
+            .hint("mend it, or give the template other `delimiters` in `.secrets.toml`; nothing was written"),
+        SetupError::Unknown(found) => unknown(&by_file(&found), project),
+        SetupError::Outside(_) => Error::new(Kind::Refused, message).hint("a link leads there; nothing was written"),
+        SetupError::Template(error) => error.into(),
+        SetupError::Git(error) => error.into(),
+    }
+}
+
+/// Placeholders that are not well formed, by file.
+pub(crate) fn malformed(found: &[(&str, &Findings<Malformed>)]) -> Error {
+    let message = match total(found) {
+        1 => "a placeholder is not well formed".to_owned(),
+        n => format!("{n} placeholders are not well formed"),
+    };
+    let mut error = Error::usage(message);
+    error.notes = notes(found, ToString::to_string);
+    let places = listed(found).map(|(file, finding)| {
+        let p = finding.position;
+        json!({ "file": file, "line": p.line, "column": p.column, "reason": finding.what.to_string() })
+    });
+    let places = json!({ "placeholders": places.collect::<Vec<_>>() });
+    error.detailed(places)
+}
+
+/// Placeholders that name no secret, by file.
+pub(crate) fn unknown(found: &[(&str, &Findings<UnknownTag>)], project: &ProjectName) -> Error {
+    let message = match total(found) {
+        1 => format!("a placeholder names no secret in project `{project}`"),
+        n => format!("{n} placeholders name no secret in project `{project}`"),
+    };
+    let mut error = Error::new(Kind::NotFound, message);
+    let text = |what: &UnknownTag| {
+        let mut text = format!("`{}`", what.tag);
+        if let Some(question) = did_you_mean(what.nearest.as_ref()) {
+            let _ = write!(text, ", {question}");
+        }
+        text
+    };
+    error.notes = notes(found, text);
+    let places = listed(found).map(|(file, finding)| {
+        let p = finding.position;
+        let suggestion = finding.what.nearest.as_ref().map(Tag::as_str);
+        json!({ "tag": finding.what.tag.as_str(), "file": file, "line": p.line, "column": p.column,
+                "suggestion": suggestion })
+    });
+    let places = json!({ "placeholders": places.collect::<Vec<_>>() });
+    let hint = match listed(found).find(|(_, finding)| finding.what.nearest.is_none()) {
+        Some((_, finding)) => format!("store it with `secrets create --tag {}`", finding.what.tag),
+        None => "mend the template; `secrets list` shows what is there".to_owned(),
+    };
+    error.detailed(places).hint(hint)
+}
+
+fn total<T>(found: &[(&str, &Findings<T>)]) -> u64 {
+    found.iter().map(|(_, findings)| findings.total).sum()
+}
+
+fn listed<'a, T>(found: &'a [(&'a str, &'a Findings<T>)]) -> impl Iterator<Item = (&'a str, &'a Finding<T>)> {
+    found.iter().flat_map(|(file, findings)| findings.listed.iter().map(|finding| (*file, finding)))
+}
+
+fn notes<T>(found: &[(&str, &Findings<T>)], text: impl Fn(&T) -> String) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (file, finding) in listed(found) {
+        notes.push(format!("{file}:{}:{}: {}", finding.position.line, finding.position.column, text(&finding.what)));
+        if let Some((line, caret)) = &finding.excerpt {
+            notes.push(format!("    {line}"));
+            notes.push(format!("    {}^", " ".repeat(*caret)));
+        }
+    }
+    let more = total(found) - listed(found).count() as u64;
+    if more > 0 {
+        notes.push(format!("and {more} more"));
+    }
+    notes
+}

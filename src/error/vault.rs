@@ -1,0 +1,107 @@
+//! What a vault's file, its cryptography and its secrets have to say.
+
+use serde_json::json;
+
+use super::{Error, Kind, did_you_mean};
+use crate::crypto::CryptoError;
+use crate::model::SecretRef;
+use crate::store::StoreError;
+use crate::vault::VaultError;
+
+impl From<CryptoError> for Error {
+    fn from(error: CryptoError) -> Self {
+        let message = error.to_string();
+        match error {
+            CryptoError::WrongPassphrase => Self::new(Kind::Locked, message)
+                .hint("it is the one given at `secrets init`; there is no way in without it"),
+            CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
+            CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
+            CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
+        }
+    }
+}
+
+const RESTORE: &str = "nothing of it was used; put back a copy of the vault from a backup";
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Missing(_) => Self::new(Kind::NotFound, message).hint("make one with `secrets init`"),
+            StoreError::Exists(_) => {
+                Self::new(Kind::Conflict, message).hint("make another one with `secrets init --vault PATH`")
+            }
+            StoreError::BadPath(_) => Self::usage(message).hint("name a file with `--vault PATH` or SECRETS_VAULT"),
+            StoreError::Unsafe { mend, .. } => {
+                let error = Self::new(Kind::Refused, message);
+                match mend {
+                    Some(command) => error.hint(format!("mend it with `{command}`")),
+                    None => error,
+                }
+            }
+            StoreError::NotAVault(_) => {
+                Self::new(Kind::Damaged, message).hint("name the vault with `--vault PATH` or SECRETS_VAULT")
+            }
+            StoreError::Format(_) => {
+                Self::new(Kind::Damaged, message).hint("use the version of `secrets` that made it")
+            }
+            StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
+            StoreError::Busy
+            | StoreError::ReadOnly
+            | StoreError::Full
+            | StoreError::Sqlite(_)
+            | StoreError::Io { .. } => Self::new(Kind::Failure, message),
+        }
+    }
+}
+
+impl From<VaultError> for Error {
+    fn from(error: VaultError) -> Self {
+        let message = error.to_string();
+        match error {
+            VaultError::Store(error) => error.into(),
+            VaultError::Crypto(error) => error.into(),
+            VaultError::Holder(error) => error.into(),
+            VaultError::Record { .. } | VaultError::Project { .. } => Self::new(Kind::Damaged, message).hint(RESTORE),
+            VaultError::NoSecret { wanted, project, nearest } => {
+                let place = match wanted {
+                    SecretRef::Tag(_) => format!("in project `{project}`"),
+                    SecretRef::Id(_) => "in any project".into(),
+                };
+                Self::new(Kind::NotFound, format!("{message} {place}"))
+                    .hint(did_you_mean(nearest.as_ref()).unwrap_or_else(|| "`secrets list` shows what is there".into()))
+            }
+            VaultError::NoProject { nearest, .. } => Self::new(Kind::NotFound, message).hint(
+                did_you_mean(nearest.as_ref()).unwrap_or_else(|| "`secrets project list` shows what is there".into()),
+            ),
+            VaultError::Exists(secrets) => exists(&secrets),
+            VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
+            VaultError::TooManyProjects => Self::usage(message).hint("make another vault with `--vault PATH`"),
+            VaultError::Changed(_) => {
+                Self::new(Kind::Conflict, message).hint("nothing was written; look at it and try again")
+            }
+            VaultError::SameTarget(..) => Self::new(Kind::Conflict, message).hint("clone them one by one with `--tag`"),
+            VaultError::OntoItself(_) => {
+                Self::usage(message).hint("name another project with `--to`, or another tag with `--tag`")
+            }
+        }
+    }
+}
+
+fn exists(secrets: &[crate::model::Secret]) -> Error {
+    let tags: Vec<&str> = secrets.iter().map(|secret| secret.metadata.tag.as_str()).collect();
+    let project = secrets.first().map_or_else(String::new, |secret| secret.project.to_string());
+    let error = match secrets {
+        [only] => {
+            let tag = only.metadata.tag.as_str();
+            Error::new(Kind::Conflict, format!("there is a secret `{tag}` in project `{project}` already"))
+        }
+        _ => {
+            let message = format!("there are {} secrets of these tags in project `{project}` already", secrets.len());
+            let mut error = Error::new(Kind::Conflict, message);
+            error.notes = tags.iter().map(|tag| format!("  {tag}")).collect();
+            error
+        }
+    };
+    error.detailed(json!({ "tags": tags, "project": project }))
+}

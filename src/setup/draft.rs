@@ -1,0 +1,117 @@
+//! A manifest written for the first time, or added to with everything else in it left as it is.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+
+use super::manifest::Manifest;
+use super::tree::Tree;
+use crate::model::{Description, ProjectName, Tag};
+
+/// Endings by which a template is known; without it, it is named as what it becomes.
+const ENDINGS: [&str; 3] = ["tmpl", "tpl", "template"];
+/// Endings of prose, in which a placeholder is an example.
+const PROSE: [&str; 5] = ["md", "markdown", "rst", "adoc", "txt"];
+
+/// What a first manifest is to hold.
+pub struct Draft {
+    /// The project's name
+    pub project: ProjectName,
+    /// The secrets that are referred to, and what each is for
+    pub secrets: Vec<(Tag, Option<Description>)>,
+    /// Templates and what they become
+    pub render: Vec<(PathBuf, PathBuf)>,
+    /// Files with bare `{{NAME}}` that were left out: they may be another tool's
+    pub left_out: Vec<PathBuf>,
+}
+
+impl Draft {
+    /// What a tree asks for: templates by their names, and every `{{ secrets.tag }}` elsewhere. Of other files a bare
+    /// `{{NAME}}` is not taken for a secret, nor is anything in prose.
+    pub fn of(tree: &Tree, project: ProjectName) -> Self {
+        let mut draft = Self { project, secrets: Vec::new(), render: Vec::new(), left_out: Vec::new() };
+        let mut known = HashSet::new();
+        for reference in &tree.references {
+            let output = output_of(&reference.file);
+            let ending = reference.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            if output.is_none() && PROSE.contains(&ending.to_ascii_lowercase().as_str()) {
+                continue;
+            }
+            if output.is_none() && reference.bare {
+                draft.left_out.push(reference.file.clone());
+                continue;
+            }
+            if let Some(output) = output
+                && draft.render.iter().all(|(template, other)| *template != reference.file && *other != output)
+            {
+                draft.render.push((reference.file.clone(), output));
+            }
+            if known.insert(reference.tag.key()) {
+                draft.secrets.push((reference.tag.clone(), None));
+            }
+        }
+        draft.left_out.dedup();
+        draft
+    }
+
+    /// The manifest's text.
+    pub fn text(&self) -> String {
+        let mut text = String::from(
+            "# What this directory needs of `secrets`. Commit it: it never holds a value.\n\
+             # `secrets setup` asks for what is missing and renders; `secrets check` tells what is not right.\n",
+        );
+        let _ = writeln!(text, "project = \"{}\"", self.project);
+        for (tag, description) in &self.secrets {
+            let _ = write!(text, "\n[secrets.{tag}]\n");
+            if let Some(description) = description {
+                let _ = writeln!(text, "description = {}", value(description.as_str()));
+            }
+        }
+        for (template, output) in &self.render {
+            let (template, output) = (value(in_toml(template)), value(in_toml(output)));
+            let _ = write!(text, "\n[[render]]\ntemplate = {template}\noutput = {output}\n");
+        }
+        text
+    }
+}
+
+/// What a template of this name becomes: the name without its ending.
+pub fn output_of(template: &Path) -> Option<PathBuf> {
+    let ending = template.extension()?.to_str()?;
+    let output = template.with_extension("");
+    ENDINGS.contains(&ending).then_some(output).filter(|output| output.file_name().is_some())
+}
+
+/// Adds secrets and a file to be rendered to a manifest's text; what is there already stays as it is, comments too.
+pub fn add(
+    manifest: &Manifest,
+    text: &str,
+    secrets: &[(Tag, Option<Description>)],
+    (template, output): (&Path, &Path),
+) -> Option<String> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    let mut implicit = Table::new();
+    implicit.set_implicit(true);
+    let tables = document.entry("secrets").or_insert(Item::Table(implicit)).as_table_like_mut()?;
+    for (tag, description) in secrets.iter().filter(|(tag, _)| manifest.declaration(&tag.key()).is_none()) {
+        let mut table = Table::new();
+        if let Some(description) = description {
+            table.insert("description", value(description.as_str()));
+        }
+        tables.insert(tag.as_str(), Item::Table(table));
+    }
+    if manifest.render.iter().all(|rendering| rendering.template != template && rendering.output != output) {
+        let render = document.entry("render").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        let mut table = Table::new();
+        table.insert("template", value(in_toml(template)));
+        table.insert("output", value(in_toml(output)));
+        render.as_array_of_tables_mut()?.push(table);
+    }
+    Some(document.to_string())
+}
+
+fn in_toml(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

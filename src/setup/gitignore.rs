@@ -1,0 +1,72 @@
+//! `.gitignore` beside the manifest: outputs that git would take are added to it, a line each. Nothing else in it changes.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::SetupError;
+use super::manifest::Manifest;
+use crate::git::{Git, GitError, Standing, ignoring};
+use crate::template::TemplateError;
+
+/// What git would take.
+pub struct Unignored {
+    directory: PathBuf,
+    /// Outputs that git has taken, as seen from the working directory
+    pub tracked: Vec<PathBuf>,
+    /// Outputs that it does not ignore, relative to the directory
+    exposed: Vec<PathBuf>,
+}
+
+/// Asks git what it makes of a manifest's outputs.
+pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> {
+    let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
+    let mut found = Unignored { directory: manifest.directory.clone(), tracked: Vec::new(), exposed: Vec::new() };
+    for (path, standing) in paths.iter().zip(git.standing(&paths)?) {
+        match standing {
+            Standing::Tracked => found.tracked.push(manifest.at(path)),
+            Standing::Exposed => found.exposed.push((*path).to_owned()),
+            Standing::Ignored | Standing::NoRepository => {}
+        }
+    }
+    Ok(found)
+}
+
+impl Unignored {
+    /// The lines that are added.
+    pub fn lines(&self) -> Vec<String> {
+        self.exposed.iter().map(|path| String::from_utf8_lossy(&ignoring(path)).into_owned()).collect()
+    }
+
+    /// Adds them. What ends without a newline gets one first; lines end as the last one does.
+    pub fn apply(&self) -> Result<(), SetupError> {
+        if self.exposed.is_empty() {
+            return Ok(());
+        }
+        let path = self.directory.join(".gitignore");
+        let failed =
+            |source: io::Error| TemplateError::Io { action: "add to", name: path.display().to_string(), source };
+        // git reads no link there either.
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(SetupError::Template(TemplateError::UnsafeOutput { path, why: "is no regular file" }));
+        }
+        let before = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(error).into()),
+        };
+        let ending: &[u8] = if before.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+        let mut addition = Vec::new();
+        if !before.is_empty() && !before.ends_with(b"\n") {
+            addition.extend_from_slice(ending);
+        }
+        for path in &self.exposed {
+            addition.extend_from_slice(&ignoring(path));
+            addition.extend_from_slice(ending);
+        }
+        // In one piece behind what is there, whoever else writes to it.
+        let opened = crate::process::as_before(|| OpenOptions::new().append(true).create(true).open(&path));
+        opened.and_then(|mut file| file.write_all(&addition)).map_err(failed)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,543 @@
+//! `.secrets.toml`: what a project's directory declares. It never holds a value, and no message about it repeats what could
+//! be one.
+//!
+//! Every key is known and every value has its type, or the file is refused with line and column.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use crate::crypto::random::Alphabet;
+use crate::model::{Description, ProjectName, Tag, TagKey};
+use crate::template::filter::Filter;
+use crate::template::grammar::{Delimiters, Grammar};
+
+/// The file's name.
+pub const MANIFEST: &str = ".secrets.toml";
+/// Bytes of a manifest at most.
+pub const LARGEST: u64 = 1024 * 1024;
+
+/// What a directory declares.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The directory, as seen from the working directory: empty, or `..`, `../..` and so on
+    pub directory: PathBuf,
+    /// The project that its placeholders name secrets of
+    pub project: Option<ProjectName>,
+    /// `[secrets.TAG]`, in the file's order
+    pub secrets: Vec<Declaration>,
+    /// `[[render]]`, in the file's order
+    pub render: Vec<Rendering>,
+    /// `[run.env]`, in the file's order; `None` where there is no such table
+    pub run: Option<Vec<Variable>>,
+}
+
+/// A line and a column, both from 1, the column in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line
+    pub line: u64,
+    /// The column
+    pub column: u64,
+}
+
+/// A secret that the project needs.
+#[derive(Debug)]
+pub struct Declaration {
+    /// Its tag, as spelled here
+    pub tag: Tag,
+    /// What it is for
+    pub description: Option<Description>,
+    /// How to make a value where there is none
+    pub generate: Option<Generate>,
+    /// The project works without it
+    pub optional: bool,
+    /// Where the tag stands
+    pub place: Place,
+}
+
+/// A value to be generated.
+#[derive(Debug, Clone, Copy)]
+pub struct Generate {
+    /// Characters, 8 to 1,024
+    pub length: usize,
+    /// What they are drawn from
+    pub alphabet: Alphabet,
+}
+
+/// A file to be rendered. Paths are relative to the manifest's directory and stay inside.
+#[derive(Debug)]
+pub struct Rendering {
+    /// The template
+    pub template: PathBuf,
+    /// What it becomes
+    pub output: PathBuf,
+    /// Permission bits of the output, where they are asked for
+    pub mode: Option<u32>,
+    /// How its placeholders are written
+    pub grammar: Grammar,
+}
+
+/// A variable of `[run.env]`.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name
+    pub name: String,
+    /// Its value, a template
+    pub text: String,
+    /// Where the value stands
+    pub place: Place,
+    /// Its bytes in the file
+    pub span: Range<usize>,
+}
+
+/// Why a manifest is refused, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ManifestError {
+    /// Where, if it can be told
+    pub at: Option<Place>,
+    /// What is wrong; it repeats keys, tags and paths, and nothing that stands where a value could
+    pub message: String,
+}
+
+/// What a project's directory needs of `secrets`; it never holds a value
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = ".secrets.toml"))]
+struct File {
+    /// The project whose secrets the placeholders name
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$")))]
+    project: Option<Text<ProjectName>>,
+    /// The secrets that the project needs, each under its tag
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, SecretTable>"))]
+    secrets: BTreeMap<Spanned<String>, SecretTable>,
+    /// Files that are rendered from templates
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<RenderTable>"))]
+    render: Vec<Spanned<RenderTable>>,
+    /// What `secrets run` gives to a program
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "RunTable"))]
+    run: Option<RunTable>,
+}
+
+/// A secret that the project needs
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "secret"))]
+struct SecretTable {
+    /// What it is for; shown where its value is asked for
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String", length(max = 4096)))]
+    description: Option<Words>,
+    /// How `secrets setup` makes a value where there is none
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "GenerateTable"))]
+    generate: Option<GenerateTable>,
+    /// The project works without it
+    #[serde(default)]
+    optional: bool,
+}
+
+/// A value to be generated
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "generate"))]
+struct GenerateTable {
+    /// Characters
+    #[serde(default = "usual_length")]
+    #[cfg_attr(test, schemars(with = "u16", range(min = 8, max = 1024)))]
+    length: Length,
+    /// What the characters are drawn from
+    #[serde(default)]
+    alphabet: AlphabetWord,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "alphabet"))]
+enum AlphabetWord {
+    /// Letters and digits
+    #[default]
+    Alnum,
+    /// 0-9 and a-f
+    Hex,
+    /// Letters, digits, `-` and `_`
+    Base64url,
+    /// The 94 visible ASCII characters
+    Ascii,
+}
+
+/// A file that is rendered from a template
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "render"))]
+struct RenderTable {
+    /// The template's path, relative to this file
+    #[cfg_attr(test, schemars(with = "String"))]
+    template: Text<Inside>,
+    /// The path of what it becomes, relative to this file
+    #[cfg_attr(test, schemars(with = "String"))]
+    output: Text<Inside>,
+    /// Permission bits of the output in octal: "600" unless it says otherwise
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^[0-7]{3,4}$")))]
+    mode: Option<Text<Mode>>,
+    /// The filter of placeholders that have none of their own
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = Filter::NAMES)))]
+    escape: Option<Text<Filter>>,
+    /// What opens and closes a placeholder: "{{,}}" unless it says otherwise
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String"))]
+    delimiters: Option<Text<Delimiters>>,
+    /// Only {{ secrets.tag }} is a placeholder, not the bare {{NAME}}
+    #[serde(default)]
+    namespaced: bool,
+}
+
+/// What `secrets run` gives to a program
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "run"))]
+struct RunTable {
+    /// Variables and their templates
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    env: Option<BTreeMap<String, Spanned<String>>>,
+}
+
+/// A text that has to be well formed.
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A description; `None` where it is empty.
+struct Words(Option<Description>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Description::parse(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+struct Length(u16);
+
+fn usual_length() -> Length {
+    Length(32)
+}
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match i64::deserialize(deserializer).map(u16::try_from)? {
+            Ok(length @ 8..=1024) => Ok(Self(length)),
+            _ => Err(serde::de::Error::custom("a generated value has 8 to 1024 characters")),
+        }
+    }
+}
+
+struct Mode(u32);
+
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(mode)),
+            _ => Err("permission bits are three octal digits in quotes, as in \"640\""),
+        }
+    }
+}
+
+/// A path of a file inside the manifest's directory, in one spelling.
+struct Inside(PathBuf);
+
+impl FromStr for Inside {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut path = PathBuf::new();
+        for part in Path::new(text).components() {
+            match part {
+                Component::Normal(name) if name.eq_ignore_ascii_case(".git") => {
+                    return Err("the path is one of git's own");
+                }
+                Component::Normal(name) => path.push(name),
+                Component::CurDir => {}
+                _ => return Err("the path leaves the directory of this file"),
+            }
+        }
+        if path.as_os_str().is_empty() || text.ends_with('/') || text.contains('\0') {
+            return Err("that is not the path of a file");
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Manifest {
+    /// Takes the file's text. `directory` is where it was found, seen from the working directory.
+    pub fn parse(directory: &Path, text: &str) -> Result<Self, ManifestError> {
+        let file: File = toml::from_str(text).map_err(|error| refused(text, &error))?;
+        let mut manifest = Self {
+            directory: directory.to_owned(),
+            project: file.project.map(|name| name.0),
+            secrets: declarations(text, file.secrets)?,
+            render: Vec::new(),
+            run: file.run.and_then(|run| run.env).map(|env| variables(text, env)),
+        };
+        for table in file.render {
+            let place = place(text, table.span().start);
+            let rendering = rendering(table.into_inner());
+            manifest.check_paths(&rendering).map_err(|message| ManifestError { at: Some(place), message })?;
+            manifest.render.push(rendering);
+        }
+        Ok(manifest)
+    }
+
+    /// A path of the manifest, as seen from the working directory.
+    pub fn at(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// The manifest's own path.
+    pub fn path(&self) -> PathBuf {
+        self.at(Path::new(MANIFEST))
+    }
+
+    /// The declaration of a tag.
+    pub fn declaration(&self, key: &TagKey) -> Option<&Declaration> {
+        self.secrets.iter().find(|declaration| declaration.tag.key() == *key)
+    }
+
+    /// An output destroys nothing that is read, and two do not take turns.
+    fn check_paths(&self, new: &Rendering) -> Result<(), String> {
+        let output = new.output.display();
+        let mut templates = self.render.iter().chain([new]).map(|rendering| &rendering.template);
+        if new.output == Path::new(MANIFEST) {
+            return Err("the output is this file itself".into());
+        }
+        if templates.any(|template| *template == new.output) {
+            return Err(format!("the output `{output}` is a template"));
+        }
+        if let Some(other) = self.render.iter().find(|other| other.output == new.template) {
+            return Err(format!("the template `{}` is an output", other.output.display()));
+        }
+        if self.render.iter().any(|other| other.output == new.output) {
+            return Err(format!("the output `{output}` is rendered twice"));
+        }
+        Ok(())
+    }
+}
+
+fn declarations(text: &str, tables: BTreeMap<Spanned<String>, SecretTable>) -> Result<Vec<Declaration>, ManifestError> {
+    let mut tables: Vec<_> = tables.into_iter().collect();
+    tables.sort_by_key(|(tag, _)| tag.span().start);
+    let mut known: HashMap<TagKey, Tag> = HashMap::new();
+    let mut declarations = Vec::with_capacity(tables.len());
+    for (spelled, table) in tables {
+        let place = place(text, spelled.span().start);
+        let refused = |message| ManifestError { at: Some(place), message };
+        let tag = Tag::parse(spelled.get_ref())
+            .map_err(|why| refused(format!("`[secrets.TAG]` needs the tag of a secret: {why}")))?;
+        if let Some(other) = known.insert(tag.key(), tag.clone()) {
+            return Err(refused(format!("`{tag}` and `{other}` are one tag")));
+        }
+        let alphabet = |word| match word {
+            AlphabetWord::Alnum => Alphabet::Alnum,
+            AlphabetWord::Hex => Alphabet::Hex,
+            AlphabetWord::Base64url => Alphabet::Base64Url,
+            AlphabetWord::Ascii => Alphabet::Ascii,
+        };
+        declarations.push(Declaration {
+            tag,
+            description: table.description.and_then(|words| words.0),
+            generate: table
+                .generate
+                .map(|generate| Generate { length: generate.length.0.into(), alphabet: alphabet(generate.alphabet) }),
+            optional: table.optional,
+            place,
+        });
+    }
+    Ok(declarations)
+}
+
+fn variables(text: &str, env: BTreeMap<String, Spanned<String>>) -> Vec<Variable> {
+    let variable = |(name, value): (String, Spanned<String>)| {
+        let span = value.span();
+        Variable { name, text: value.into_inner(), place: place(text, span.start), span }
+    };
+    let mut variables: Vec<Variable> = env.into_iter().map(variable).collect();
+    variables.sort_by_key(|variable| variable.span.start);
+    variables
+}
+
+fn rendering(table: RenderTable) -> Rendering {
+    let grammar = Grammar {
+        delimiters: table.delimiters.map(|text| text.0).unwrap_or_default(),
+        namespaced: table.namespaced,
+        escape: table.escape.map(|text| text.0),
+    };
+    let (template, output) = (table.template.0.0, table.output.0.0);
+    Rendering { template, output, mode: table.mode.map(|text| text.0.0), grammar }
+}
+
+/// The parser's complaint without what it repeats of the file: that may be a value which somebody put there.
+fn refused(text: &str, error: &toml::de::Error) -> ManifestError {
+    let said = error.message().lines().next().unwrap_or("this is not TOML");
+    let wrong_type = said.strip_prefix("invalid type: ").or_else(|| said.strip_prefix("invalid value: "));
+    let message =
+        match (wrong_type.and_then(|said| said.rsplit_once(", expected ")), said.rsplit_once("unknown variant")) {
+            (Some((found, expected)), _) => {
+                let found = found.split([' ', '`', '"']).next().unwrap_or_default();
+                let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
+                let expected = match expected {
+                    "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
+                    "a string" | "a boolean" | "a sequence" => expected,
+                    "i64" => "a whole number",
+                    other => other,
+                };
+                format!("{} does not belong here, but {expected}", described(found))
+            }
+            (_, Some((_, variants))) => {
+                let expected = variants.split_once("expected ").map_or("another one", |(_, expected)| expected);
+                format!("this is not one of its words, {}", expected.replace("one of ", ""))
+            }
+            _ => said.replace("unknown field", "unknown key").replace("missing field", "missing key"),
+        };
+    ManifestError { at: error.span().map(|span| place(text, span.start)), message }
+}
+
+fn described(kind: &str) -> &'static str {
+    match kind {
+        "string" => "a text",
+        "integer" | "floating" => "a number",
+        "boolean" => "true or false",
+        "map" => "a table",
+        "sequence" => "a list",
+        _ => "this",
+    }
+}
+
+/// The line and column of an offset.
+pub(super) fn place(text: &str, offset: usize) -> Place {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line_start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+    Place {
+        line: memchr::memchr_iter(b'\n', before).count() as u64 + 1,
+        column: (before.len() - line_start) as u64 + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Manifest, String> {
+        Manifest::parse(Path::new(""), text).map_err(|error| match error.at {
+            Some(at) => format!("{}:{}: {error}", at.line, at.column),
+            None => error.to_string(),
+        })
+    }
+
+    #[test]
+    fn every_key_is_known() {
+        let manifest = parsed(
+            "project = \"web\"\n\
+             [secrets.database-url]\ndescription = \"PostgreSQL URL\"\n\
+             [secrets.session-key]\ngenerate = { length = 64, alphabet = \"hex\" }\n\
+             [secrets.sentry-dsn]\noptional = true\n\
+             [[render]]\ntemplate = \"./config/app.env.tmpl\"\noutput = \".env\"\nmode = \"640\"\nescape = \"json\"\n\
+             delimiters = \"[[,]]\"\nnamespaced = true\n\
+             [run.env]\nB = \"{{ secrets.database-url }}\"\nA = \"1\"\n",
+        )
+        .unwrap();
+        let tags: Vec<&str> = manifest.secrets.iter().map(|secret| secret.tag.as_str()).collect();
+        assert_eq!(tags, ["database-url", "session-key", "sentry-dsn"]);
+        assert_eq!(manifest.secrets[1].generate.unwrap().length, 64);
+        assert_eq!(manifest.secrets[2].place, Place { line: 6, column: 10 });
+        assert_eq!(manifest.render[0].template, Path::new("config/app.env.tmpl"));
+        assert_eq!(manifest.render[0].mode, Some(0o640));
+        let names: Vec<&str> = manifest.run.as_ref().unwrap().iter().map(|variable| variable.name.as_str()).collect();
+        assert_eq!(names, ["B", "A"]);
+        assert!(parsed("").unwrap().run.is_none() && parsed("[run.env]\n").unwrap().run.unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_line_and_column() {
+        for (text, message) in [
+            ("projct = \"web\"", "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`"),
+            ("project = 5", "1:11: a number does not belong here, but a string"),
+            ("project = \"a b\"", "1:11: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
+            ("project = [\n", "1:12: "),
+            ("[secrets]\nkey = \"sk_live_1234567890\"", "2:7: a text does not belong here, but a table"),
+            ("[secrets.key]\nvalue = \"sk_live_1234567890\"", "2:1: unknown key `value`, expected one of "),
+            ("[secrets.key]\noptional = \"yes\"", "2:12: a text does not belong here, but a boolean"),
+            ("[secrets.\"a b\"]\n", "1:10: `[secrets.TAG]` needs the tag of a secret: only "),
+            ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are one tag"),
+            ("[secrets.a]\ngenerate = { length = 7 }", "2:23: a generated value has 8 to 1024 characters"),
+            ("[secrets.a]\ngenerate = { alphabet = \"hexx\" }", "2:25: this is not one of its words, `alnum`, `hex`"),
+            ("[secrets.a]\ngenerate = true", "2:12: true or false does not belong here, but a table"),
+            ("[[render]]\noutput = \".env\"", "1:1: missing key `template`"),
+            (
+                "[[render]]\ntemplate = \"/etc/x\"\noutput = \".env\"",
+                "2:12: the path leaves the directory of this file",
+            ),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"../.env\"", "3:10: the path leaves the directory of this file"),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"a/.GIT/hooks/x\"", "3:10: the path is one of git's own"),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"a/\"", "3:10: that is not the path of a file"),
+            ("[[render]]\ntemplate = \"t\"\noutput = \".secrets.toml\"", "1:1: the output is this file itself"),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"./t\"", "1:1: the output `t` is a template"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 640",
+                "4:8: a number does not belong here, but a string",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"888\"",
+                "4:8: permission bits are three octal digits",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"html\"",
+                "4:10: no such filter; there are json, ",
+            ),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"", "4:14: two delimiters are needed"),
+            ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
+            ("[run.env]\nA = 1", "2:5: a number does not belong here, but a string"),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert!(error.starts_with(message), "{text}\n{error}");
+            assert!(!error.contains("sk_live"), "{error}");
+        }
+        let twice = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
+        assert_eq!(parsed(&twice.repeat(2)).unwrap_err(), "4:1: the output `o` is rendered twice");
+        let chained = format!("{twice}[[render]]\ntemplate = \"o\"\noutput = \"p\"\n");
+        assert_eq!(parsed(&chained).unwrap_err(), "4:1: the template `o` is an output");
+    }
+
+    /// Editors complete and check the file with it.
+    #[test]
+    fn generated_schema_is_current() {
+        let mut schema = schemars::schema_for!(File);
+        schema.insert("$comment".into(), "Generated from src/setup/manifest.rs by `just generate`".into());
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/secrets.schema.json");
+        #[allow(clippy::disallowed_methods)]
+        if std::env::var_os("SECRETS_GENERATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert!(std::fs::read_to_string(&path).is_ok_and(|found| found == text), "stale: run `just generate`");
+    }
+}

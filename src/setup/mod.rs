@@ -1,0 +1,54 @@
+//! A project's directory: what its `.secrets.toml` declares, what in its tree refers to secrets, what is rendered there.
+//!
+//! * `manifest`: the committed file, which never holds a value
+//! * `draft`: a manifest written or added to
+//! * `tree`: every reference in the tree, with its place
+//! * `outputs`: all files of the manifest rendered, or none started
+//! * `gitignore`: what git must not take
+//! * `needs`: what the project asks for, held against what there is
+//!
+//! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
+
+mod draft;
+pub mod gitignore;
+pub mod manifest;
+mod needs;
+mod outputs;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+pub use draft::{Draft, add, output_of};
+pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Variable};
+pub use needs::{Need, needs};
+pub use outputs::{OutputState, Outputs, ResolvedOutputs, Spared};
+pub use tree::{Reference, Tree};
+
+use crate::git::GitError;
+use crate::template::grammar::Malformed;
+use crate::template::{Findings, TemplateError, UnknownTag};
+
+/// Why a project was not set up. Where it names outputs none was written.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Placeholders that are not well formed, by template
+    #[error("placeholders are not well formed")]
+    Malformed(Vec<(String, Findings<Malformed>)>),
+    /// Placeholders that name no secret, by template
+    #[error("placeholders name no secret")]
+    Unknown(Vec<(String, Findings<UnknownTag>)>),
+    /// A link leads a template or an output elsewhere
+    #[error("`{}` leads out of the directory of `.secrets.toml`", .0.display())]
+    Outside(PathBuf),
+    /// A template, an output
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// git
+    #[error("cannot ask git: {0}")]
+    Git(#[from] GitError),
+}
+
+/// The empty path as one that can be opened.
+fn relative(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}

@@ -1,0 +1,188 @@
+//! All files of a manifest: every template is read and resolved and every output checked before the first is written.
+//!
+//! Nothing leaves the manifest's directory, by no link either.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::manifest::{Manifest, Rendering};
+use super::{SetupError, relative};
+use crate::model::Tag;
+use crate::template::output::{Output, Written};
+use crate::template::{Plan, Resolved, Template, TemplateError};
+use crate::vault::Reveal;
+
+/// A file by device and inode, and half a sentence on why nothing is written over it.
+pub type Spared = ((u64, u64), &'static str);
+
+/// The manifest's files, read and checked.
+pub struct Outputs<'m> {
+    manifest: &'m Manifest,
+    files: Vec<OutputFile<'m>>,
+}
+
+struct OutputFile<'m> {
+    rendering: &'m Rendering,
+    template: Template,
+    plan: Plan,
+    output: Output,
+}
+
+impl<'m> Outputs<'m> {
+    /// Reads every template and checks every output. `spared` are files that none may replace.
+    pub fn open(manifest: &'m Manifest, spared: &[Spared]) -> Result<Self, SetupError> {
+        let root = fs::canonicalize(relative(&manifest.directory))
+            .map_err(|source| io_error("read", &manifest.directory, source))?;
+        let mut templates = Vec::new();
+        for rendering in &manifest.render {
+            let path = manifest.at(&rendering.template);
+            let template = Template::from_file(&path)?;
+            let real = fs::canonicalize(&path).map_err(|source| io_error("read", &path, source))?;
+            if !real.starts_with(&root) {
+                return Err(SetupError::Outside(path));
+            }
+            templates.push(template);
+        }
+        let mut spared = spared.to_vec();
+        spared.extend(templates.iter().filter_map(Template::identity).map(|id| (id, "is a template")));
+        spared.extend(fs::metadata(manifest.path()).ok().map(|found| ((found.dev(), found.ino()), "is the manifest")));
+        let (mut files, mut malformed) = (Vec::new(), Vec::new());
+        for (rendering, mut template) in manifest.render.iter().zip(templates) {
+            let path = manifest.at(&rendering.output);
+            stays_inside(&path, &root)?;
+            let output = Output::new(&path, rendering.mode, &spared)?;
+            let plan = Plan::new(&mut template, rendering.grammar.clone())?;
+            if let Some(findings) = plan.malformed(&mut template)? {
+                malformed.push((template.name().to_owned(), findings));
+            }
+            files.push(OutputFile { rendering, template, plan, output });
+        }
+        if malformed.is_empty() { Ok(Self { manifest, files }) } else { Err(SetupError::Malformed(malformed)) }
+    }
+
+    /// All tags that the templates refer to; one may come several times.
+    pub fn tags(&self) -> Vec<Tag> {
+        self.files.iter().flat_map(|file| file.plan.tags()).collect()
+    }
+
+    /// The outputs whose templates refer to a tag, as seen from the working directory.
+    pub fn of(&self, tag: &Tag) -> Vec<PathBuf> {
+        let refers = |file: &&OutputFile<'_>| file.plan.tags().iter().any(|other| other.key() == tag.key());
+        self.files.iter().filter(refers).map(|file| self.manifest.at(&file.rendering.output)).collect()
+    }
+
+    /// Takes out those that refer to what is not there, and returns them.
+    pub fn split_off(&mut self, is_there: impl Fn(&Tag) -> bool) -> Vec<&'m Rendering> {
+        let mut off = Vec::new();
+        self.files.retain(|file| {
+            let whole = file.plan.tags().iter().all(&is_there);
+            off.extend((!whole).then_some(file.rendering));
+            whole
+        });
+        off
+    }
+
+    /// Opens what they refer to, all of it or an error that lists what names no secret.
+    pub fn resolve(self, values: &dyn Reveal) -> Result<ResolvedOutputs<'m>, SetupError> {
+        let (mut files, mut unknown) = (Vec::new(), Vec::new());
+        for OutputFile { rendering, mut template, plan, output } in self.files {
+            let resolved = plan.resolve(values)?;
+            if let Some(findings) = resolved.unknown(&mut template)? {
+                unknown.push((template.name().to_owned(), findings));
+            }
+            files.push(ResolvedFile { rendering, template, resolved, output });
+        }
+        if unknown.is_empty() {
+            Ok(ResolvedOutputs { manifest: self.manifest, files })
+        } else {
+            Err(SetupError::Unknown(unknown))
+        }
+    }
+}
+
+/// An output held against what it would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputState {
+    /// It is what it should be
+    Current,
+    /// It is not there
+    Missing,
+    /// It has another content
+    Stale,
+    /// Its mode is wider than it should be
+    Exposed(u32),
+}
+
+/// The manifest's files with all values resolved.
+pub struct ResolvedOutputs<'m> {
+    manifest: &'m Manifest,
+    files: Vec<ResolvedFile<'m>>,
+}
+
+struct ResolvedFile<'m> {
+    rendering: &'m Rendering,
+    template: Template,
+    resolved: Resolved,
+    output: Output,
+}
+
+impl<'m> ResolvedOutputs<'m> {
+    /// Holds each output against what it would be. Nothing is written.
+    pub fn states(&mut self) -> Result<Vec<(&'m Rendering, OutputState)>, SetupError> {
+        let mut states = Vec::with_capacity(self.files.len());
+        for file in &mut self.files {
+            let ResolvedFile { template, resolved, output, rendering } = file;
+            let current = output.is_current(&mut |out| resolved.expand(template, out))?;
+            let state = match output.excessive_mode() {
+                _ if !output.exists() => OutputState::Missing,
+                _ if !current => OutputState::Stale,
+                Some(mode) => OutputState::Exposed(mode),
+                None => OutputState::Current,
+            };
+            states.push((*rendering, state));
+        }
+        Ok(states)
+    }
+
+    /// Keeps only some of them.
+    pub fn retain(&mut self, keep: impl Fn(&Rendering) -> bool) {
+        self.files.retain(|file| keep(file.rendering));
+    }
+
+    /// Writes them: each one's content is on the disk before the first gets its name. Directories that are not there are
+    /// made.
+    pub fn write(mut self) -> Result<Vec<(PathBuf, Written)>, SetupError> {
+        for file in &self.files {
+            let path = self.manifest.at(&file.rendering.output);
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
+                fs::create_dir_all(parent).map_err(|source| io_error("make the directory", parent, source))?;
+            }
+        }
+        let mut pending = Vec::with_capacity(self.files.len());
+        for ResolvedFile { template, resolved, output, rendering } in &mut self.files {
+            let path = self.manifest.at(&rendering.output);
+            pending.push((path, output.prepare(&mut |out| resolved.expand(template, out))?));
+        }
+        let mut written = Vec::with_capacity(pending.len());
+        for (path, content) in pending {
+            written.push((path, content.publish()?));
+        }
+        Ok(written)
+    }
+}
+
+/// Refuses a path whose directory, as far as it exists, lies elsewhere: a link in the tree would lead out of it.
+fn stays_inside(path: &Path, root: &Path) -> Result<(), SetupError> {
+    let existing = path.ancestors().skip(1).find(|above| relative(above).symlink_metadata().is_ok());
+    let existing = relative(existing.unwrap_or(Path::new("")));
+    let real = fs::canonicalize(existing).map_err(|source| io_error("read", existing, source))?;
+    let into_git = real
+        .strip_prefix(root)
+        .is_ok_and(|inside| inside.components().any(|part| part.as_os_str().eq_ignore_ascii_case(".git")));
+    if real.starts_with(root) && !into_git { Ok(()) } else { Err(SetupError::Outside(path.to_owned())) }
+}
+
+fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> SetupError {
+    TemplateError::Io { action, name: relative(path).display().to_string(), source }.into()
+}

@@ -1,0 +1,229 @@
+//! Every reference in a project's tree, with file, line and column. It reads only, asks nothing of a vault, passes over what
+//! git ignores, `.git` and binary files, and follows no link.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ignore::WalkState;
+use memchr::memmem::Finder;
+
+use super::manifest::{MANIFEST, Manifest, Place};
+use super::relative;
+use crate::model::{Tag, TagKey};
+use crate::scan::walk;
+use crate::template::filter::Filter;
+use crate::template::grammar::Grammar;
+use crate::template::{Event, ScanError, WINDOW, scan};
+
+/// A NUL byte within so many bytes makes a file binary, as for git.
+const HEAD: usize = 8000;
+/// Files up to this many bytes are read at once.
+const SMALL: usize = 1024 * 1024;
+
+/// A place that names a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The file, as seen from the working directory
+    pub file: PathBuf,
+    /// Where in it
+    pub place: Place,
+    /// The secret, as spelled there
+    pub tag: Tag,
+    /// Filters of the placeholder
+    pub filters: Vec<Filter>,
+    /// Written as `{{NAME}}`, which other tools use as well
+    pub bare: bool,
+    /// Not a placeholder but the manifest's `[secrets.TAG]`
+    pub declared: bool,
+}
+
+/// What a tree holds.
+#[derive(Default)]
+pub struct Tree {
+    /// Sorted by file and place
+    pub references: Vec<Reference>,
+    /// Files that were searched
+    pub files: u64,
+    /// Why something was not searched
+    pub unread: Vec<String>,
+}
+
+impl Tree {
+    /// Searches the tree below `root`, the manifest's directory where there is a manifest. Of its templates placeholders are
+    /// found as they are written there. `searched` is called with the number of files, now and then, by several threads.
+    pub fn search(root: &Path, manifest: Option<&Manifest>, searched: &(dyn Fn(u64) + Sync)) -> Self {
+        let mut grammars: HashMap<PathBuf, &Grammar> = HashMap::new();
+        for rendering in manifest.iter().flat_map(|manifest| &manifest.render) {
+            grammars.insert(root.join(&rendering.template), &rendering.grammar);
+        }
+        let usual = Grammar::default();
+        let found: Mutex<(Vec<Reference>, Vec<String>)> = Mutex::default();
+        let files = AtomicU64::new(0);
+        let manifest_path = root.join(MANIFEST);
+        let walk = walk(&[relative(root).to_owned()], false).build_parallel();
+        walk.run(|| {
+            let mut search = Search::new();
+            let (grammars, usual, found, files, manifest_path) = (&grammars, &usual, &found, &files, &manifest_path);
+            Box::new(move |entry| {
+                let outcome = match entry {
+                    Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                        let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
+                        let number = files.fetch_add(1, Ordering::Relaxed) + 1;
+                        if number.is_multiple_of(256) {
+                            searched(number);
+                        }
+                        // The manifest is read as what it is, below.
+                        if path == manifest_path {
+                            return WalkState::Continue;
+                        }
+                        let grammar = grammars.get(path).copied().unwrap_or(usual);
+                        search.file(path, grammar).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+                    }
+                    Ok(_) => Ok(Vec::new()),
+                    Err(error) => Err(error.to_string()),
+                };
+                let Ok(mut found) = found.lock() else { return WalkState::Quit };
+                match outcome {
+                    Ok(references) => found.0.extend(references),
+                    Err(error) => found.1.push(error),
+                }
+                WalkState::Continue
+            })
+        });
+        let (references, unread) = found.into_inner().unwrap_or_default();
+        let mut tree = Self { references, unread, files: files.into_inner() };
+        // A template that git ignores is one all the same.
+        let mut search = Search::new();
+        for (path, grammar) in grammars {
+            if tree.references.iter().all(|reference| reference.file != path) {
+                tree.file(&mut search, &path, grammar);
+            }
+        }
+        tree.references.extend(manifest.into_iter().flat_map(of_manifest));
+        tree.references.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        tree.unread.sort();
+        tree.unread.dedup();
+        tree
+    }
+
+    /// What the manifest's own files hold, its templates and itself, without a walk.
+    pub fn of(manifest: &Manifest) -> Self {
+        let mut tree = Self::default();
+        let mut search = Search::new();
+        for rendering in &manifest.render {
+            tree.file(&mut search, &manifest.at(&rendering.template), &rendering.grammar);
+        }
+        tree.references.extend(of_manifest(manifest));
+        tree
+    }
+
+    fn file(&mut self, search: &mut Search, path: &Path, grammar: &Grammar) {
+        self.files += 1;
+        match search.file(path, grammar) {
+            Ok(references) => self.references.extend(references),
+            Err(error) => self.unread.push(format!("cannot read `{}`: {error}", path.display())),
+        }
+    }
+
+    /// The references to one secret.
+    pub fn to(&self, key: &TagKey) -> impl Iterator<Item = &Reference> {
+        self.references.iter().filter(move |reference| reference.tag.key() == *key)
+    }
+}
+
+/// What a manifest itself refers to: its declarations, and the placeholders of `[run.env]`.
+fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
+    let file = manifest.path();
+    let declared = manifest.secrets.iter().map(|declaration| Reference {
+        file: file.clone(),
+        place: declaration.place,
+        tag: declaration.tag.clone(),
+        filters: Vec::new(),
+        bare: false,
+        declared: true,
+    });
+    let mut references: Vec<Reference> = declared.collect();
+    for variable in manifest.run.iter().flatten() {
+        let grammar = Grammar::default();
+        let mut text = variable.text.as_bytes();
+        let (mut column, mut line) = (variable.place.column + 1, variable.place.line);
+        if variable.text.contains('\n') || variable.span.len() != variable.text.len() + 2 {
+            // Escapes or several lines: where in the file a byte of the text stands is not known.
+            (column, line) = (variable.place.column, line);
+        }
+        let simple = column != variable.place.column;
+        let done: Result<(), ScanError<std::convert::Infallible>> = scan(&mut text, &grammar, WINDOW, true, |event| {
+            if let Event::Placeholder(placeholder, raw, position) = event {
+                let column = if simple { column + position.offset } else { column };
+                references.push(Reference {
+                    file: file.clone(),
+                    place: Place { line, column },
+                    tag: placeholder.tag.clone(),
+                    filters: placeholder.filters.clone(),
+                    bare: is_bare(raw),
+                    declared: false,
+                });
+            }
+            Ok(())
+        });
+        debug_assert!(done.is_ok(), "a text in memory can be read");
+    }
+    references
+}
+
+struct Search {
+    buffer: Vec<u8>,
+    open: Finder<'static>,
+}
+
+impl Search {
+    fn new() -> Self {
+        Self { buffer: Vec::new(), open: Finder::new(Grammar::default().open()).into_owned() }
+    }
+
+    fn file(&mut self, path: &Path, grammar: &Grammar) -> std::io::Result<Vec<Reference>> {
+        let mut file = File::open(path)?;
+        self.buffer.clear();
+        (&mut file).take(SMALL as u64).read_to_end(&mut self.buffer)?;
+        if memchr::memchr(0, &self.buffer[..self.buffer.len().min(HEAD)]).is_some() {
+            return Ok(Vec::new());
+        }
+        if self.buffer.len() < SMALL {
+            let usual = self.open.needle() == grammar.open();
+            if usual && self.open.find(&self.buffer).is_none() {
+                return Ok(Vec::new());
+            }
+            return references(path, grammar, &mut &self.buffer[..], self.buffer.len() + 1);
+        }
+        references(path, grammar, &mut (&self.buffer[..]).chain(file), WINDOW)
+    }
+}
+
+fn references(path: &Path, grammar: &Grammar, text: &mut dyn Read, window: usize) -> std::io::Result<Vec<Reference>> {
+    let mut references = Vec::new();
+    let done: Result<(), ScanError<std::convert::Infallible>> = scan(text, grammar, window, true, |event| {
+        if let Event::Placeholder(placeholder, raw, position) = event {
+            references.push(Reference {
+                file: path.to_owned(),
+                place: Place { line: position.line, column: position.column },
+                tag: placeholder.tag.clone(),
+                filters: placeholder.filters.clone(),
+                bare: is_bare(raw),
+                declared: false,
+            });
+        }
+        Ok(())
+    });
+    match done {
+        Err(ScanError::Read(error)) => Err(error),
+        _ => Ok(references),
+    }
+}
+
+fn is_bare(placeholder: &[u8]) -> bool {
+    memchr::memmem::find(placeholder, b"secrets.").is_none()
+}

@@ -1,0 +1,90 @@
+//! Values that were opened together, from one state of the vault, for several uses. They are wiped with it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Reveal, Revealed, Scope, VaultError};
+use crate::model::{ProjectName, SecretRef, SecretValue, Tag, TagKey};
+
+/// Values that were opened, and tags that name none.
+pub struct Opened {
+    project: ProjectName,
+    values: Vec<(Tag, SecretValue)>,
+    places: HashMap<TagKey, usize>,
+    missing: HashMap<TagKey, Option<Tag>>,
+}
+
+impl Opened {
+    /// Nothing yet, of this project.
+    pub fn none(project: &ProjectName) -> Self {
+        Self { project: project.clone(), values: Vec::new(), places: HashMap::new(), missing: HashMap::new() }
+    }
+
+    /// Opens `wanted`, and every other secret of the project with `all`.
+    pub fn open(project: &ProjectName, scope: &Scope<'_>, mut wanted: Vec<Tag>, all: bool) -> Result<Self, VaultError> {
+        let mut opened = Self::none(project);
+        if all {
+            scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
+        }
+        // One secret may be asked for in several places.
+        let mut asked = HashSet::new();
+        wanted.retain(|tag| !opened.has(tag) && asked.insert(tag.key()));
+        for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
+            match revealed {
+                Revealed::Value { tag, value } => opened.put(tag, value),
+                Revealed::Missing { nearest } => drop(opened.missing.insert(tag.key(), nearest)),
+            }
+        }
+        Ok(opened)
+    }
+
+    fn put(&mut self, tag: Tag, value: SecretValue) {
+        self.places.insert(tag.key(), self.values.len());
+        self.values.push((tag, value));
+    }
+
+    /// All that was opened.
+    pub fn values(&self) -> &[(Tag, SecretValue)] {
+        &self.values
+    }
+
+    /// True where a tag was opened.
+    pub fn has(&self, tag: &Tag) -> bool {
+        self.places.contains_key(&tag.key())
+    }
+
+    /// The tags of all that was opened.
+    pub fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.values.iter().map(|(tag, _)| tag)
+    }
+
+    /// All that was opened but for `left_out`.
+    pub fn given(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
+        self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
+        self.values
+    }
+
+    /// One value, with its tag as it was stored.
+    pub fn value(&self, tag: &Tag) -> Result<&(Tag, SecretValue), VaultError> {
+        match self.places.get(&tag.key()) {
+            Some(at) => Ok(&self.values[*at]),
+            None => {
+                let nearest = self.missing.get(&tag.key()).cloned().flatten();
+                let wanted = SecretRef::Tag(tag.clone());
+                Err(VaultError::NoSecret { wanted, project: self.project.clone(), nearest })
+            }
+        }
+    }
+}
+
+impl Reveal for Opened {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
+            Some(at) => {
+                let (tag, value) = &self.values[*at];
+                Revealed::Value { tag: tag.clone(), value: value.duplicate() }
+            }
+            None => Revealed::Missing { nearest: self.missing.get(&tag.key()).cloned().flatten() },
+        };
+        Ok(tags.iter().map(reveal).collect())
+    }
+}
