@@ -233,7 +233,7 @@ fn elsewhere(word: &str) -> Option<&'static str> {
         "ls" => "did you mean `list`?",
         "edit" | "rotate" | "change" => "did you mean `update`?",
         "cp" | "copy" => "did you mean `clone`?",
-        "inject" | "template" | "substitute" => "did you mean `render`?",
+        "inject" | "substitute" => "did you mean `render`?",
         "exec" | "env" | "start" => "did you mean `run`?",
         "mask" | "filter" => "did you mean `redact`?",
         "login" | "signin" | "open" => "did you mean `unlock`?",

@@ -16,6 +16,7 @@
 //! The dialects of compose, node, ruby and python disagree; docs/design/dotenv.md says which one was followed where.
 
 use std::fmt;
+use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use thiserror::Error;
@@ -33,6 +34,10 @@ pub struct Entry {
     pub value: SecretBytes,
     /// Line of the name, counted from 1
     pub line: u64,
+    /// Bytes of the file from the begin of that line to the value's end
+    pub whole: Range<usize>,
+    /// Bytes of the file that are the value as it is written, its quotes included
+    pub span: Range<usize>,
 }
 
 /// Why a file is refused, and where. It holds no byte of the file: what looks like a name may be a value's second line.
@@ -126,12 +131,18 @@ impl Quote {
 /// # Errors
 /// The first line that breaks the grammar; what was read before it is wiped.
 pub fn parse(text: &[u8]) -> Result<Vec<Entry>, DotenvError> {
-    let mut reader = Reader { text: text.strip_prefix(BOM).unwrap_or(text), at: 0, line: 1, counted: 0 };
+    let inside = text.strip_prefix(BOM).unwrap_or(text);
+    let mark = text.len() - inside.len();
+    let mut reader = Reader { text: inside, at: 0, line: 1, counted: 0 };
     let mut entries = Vec::new();
     while !reader.rest().is_empty() {
+        let begin = reader.at;
         reader.skip_blanks();
         if !matches!(reader.line().first(), None | Some(b'#')) {
-            entries.push(reader.entry()?);
+            let mut entry = reader.entry()?;
+            entry.span = entry.span.start + mark..entry.span.end + mark;
+            entry.whole = begin + mark..entry.span.end;
+            entries.push(entry);
         }
         reader.skip_line();
     }
@@ -176,7 +187,8 @@ impl<'a> Reader<'a> {
             return Err(self.error(self.at, Why::NoEquals));
         }
         self.at += 1;
-        Ok(Entry { name, value: self.value()?, line })
+        let (value, span) = self.value()?;
+        Ok(Entry { name, value, line, whole: 0..0, span })
     }
 
     /// Skips `export` where a name follows it: in `export=1` and `export = 1` it is the name.
@@ -203,26 +215,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self) -> Result<SecretBytes, DotenvError> {
-        let line = self.line();
+    /// The value and where it stands.
+    fn value(&mut self) -> Result<(SecretBytes, Range<usize>), DotenvError> {
+        let (line, begin) = (self.line(), self.at);
         self.skip_blanks();
         match self.rest().first().copied().and_then(Quote::opened_by) {
             Some(quote) => self.quoted(quote),
-            None => Ok(SecretBytes::copy_of(unquoted(line))),
+            None => {
+                let span = unquoted(line);
+                Ok((SecretBytes::copy_of(&line[span.clone()]), begin + span.start..begin + span.end))
+            }
         }
     }
 
-    fn quoted(&mut self, quote: Quote) -> Result<SecretBytes, DotenvError> {
+    fn quoted(&mut self, quote: Quote) -> Result<(SecretBytes, Range<usize>), DotenvError> {
         let open = self.at;
         self.at += 1;
         let inside = self.rest();
         let length = quote.closed_at(inside).ok_or_else(|| self.error(open, Why::Unclosed(quote)))?;
         self.at += length + 1;
+        let span = open..self.at;
         self.skip_blanks();
         if !matches!(self.line().first(), None | Some(b'#')) {
             return Err(self.error(self.at, Why::AfterQuote(quote)));
         }
-        Ok(quote.value_of(&inside[..length]))
+        Ok((quote.value_of(&inside[..length]), span))
     }
 
     /// Number of the line in which `at` is. Asked for rising places only.
@@ -247,14 +264,14 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The value in what follows the `=`. In `A=#x` nothing blank stands before the `#`: a password may begin with it.
-fn unquoted(line: &[u8]) -> &[u8] {
+/// Where the value is in what follows the `=`. In `A=#x` nothing blank stands before the `#`: a password may begin with it.
+fn unquoted(line: &[u8]) -> Range<usize> {
     let mut signs = memchr_iter(b'#', line);
     let comment = signs.find(|at| line[..*at].last().is_some_and(|before| is_blank(*before)));
     let line = &line[..comment.unwrap_or(line.len())];
     let from = line.iter().take_while(|b| is_blank(**b)).count();
     let blanks = line[from..].iter().rev().take_while(|b| is_blank(**b)).count();
-    &line[from..line.len() - blanks]
+    from..line.len() - blanks
 }
 
 /// The first `"` that no backslash stands before, itself not escaped.

@@ -41,6 +41,7 @@ mod ui;
 pub mod agent;
 pub mod dotenv;
 pub mod git;
+pub mod import;
 pub mod run;
 pub mod scan;
 pub mod setup;

@@ -48,7 +48,7 @@ pub(crate) struct CloneArgs {
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum OnConflictArg {
+pub(super) enum OnConflictArg {
     /// Copy nothing
     #[default]
     Fail,

@@ -9,6 +9,7 @@ mod create;
 mod delete;
 mod get;
 mod guard;
+mod import;
 mod init;
 mod list;
 mod lock;
@@ -23,6 +24,7 @@ mod run;
 mod scan;
 mod setup;
 mod status;
+mod template;
 mod unlock;
 mod update;
 mod value_source;
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     Redact(redact::RedactArgs),
     Scan(scan::ScanArgs),
+    Import(import::ImportArgs),
+    Template(template::TemplateArgs),
     Setup(setup::SetupArgs),
     Check(check::CheckArgs),
     Refs(refs::RefsArgs),
@@ -77,6 +81,8 @@ impl Command {
             Self::Run(args) => return run::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),
+            Self::Import(args) => import::run(&args, cx),
+            Self::Template(args) => template::run(&args, cx),
             Self::Setup(args) => setup::run(&args, cx),
             Self::Check(args) => check::run(&args, cx),
             Self::Refs(args) => refs::run(&args, cx),

@@ -66,6 +66,19 @@ pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
     }
 }
 
+/// Replaces a file that is no secret in one step; its mode stays.
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let failed = |source: io::Error| Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display()));
+    // A link is followed to what it names.
+    let path = std::fs::canonicalize(path).map_err(failed)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    file.write_all(content).and_then(|()| file.as_file().set_permissions(permissions)).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(&path).map(drop).map_err(|error| failed(error.error))
+}
+
 /// Makes a file that is no secret, as the caller's umask has it; one that is there already is never written over.
 pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {

@@ -5,6 +5,7 @@
 //! * `tree`: every reference in the tree, with its place
 //! * `outputs`: all files of the manifest rendered, or none started
 //! * `gitignore`: what git must not take
+//! * `migration`: a dotenv file turned into a template
 //! * `needs`: what the project asks for, held against what there is
 //!
 //! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
@@ -12,6 +13,7 @@
 mod draft;
 pub mod gitignore;
 pub mod manifest;
+pub mod migration;
 mod needs;
 mod outputs;
 mod tree;

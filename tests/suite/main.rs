@@ -22,6 +22,7 @@ mod fixture;
 mod generated;
 mod get;
 mod hostile;
+mod import_formats;
 mod init;
 mod json;
 mod leaks;

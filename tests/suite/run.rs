@@ -676,7 +676,7 @@ fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
     use base64ct::{Base64, Base64Url, Base64UrlUnpadded, Encoding};
     let value = "it's \"odd\" & 100% secret/value?>\u{fc}~";
     let sandbox = Sandbox::with_secrets(&[("odd", value)]);
-    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let url: String = value
         .bytes()
         .map(|byte| match byte {

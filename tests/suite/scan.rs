@@ -405,7 +405,7 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
         }
     }
     for path in ["tree/locked", "tree/closed"] {
-        std::fs::set_permissions(sandbox.path(path), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(sandbox.path(path), std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
     }
     let as_nobody = |arguments: &[&str]| {
         let prepared = sandbox.command(["x"]);

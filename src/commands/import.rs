@@ -1,0 +1,240 @@
+//! `secrets import`: stores what a dotenv file or another tool's export holds, all of it or nothing.
+//!
+//! What was stored is read back and compared before anything is said to be done, or a file removed.
+
+use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::clone::OnConflictArg;
+use super::create::offer_a_vault;
+use super::setup::MOST;
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::git::Standing;
+use crate::import::{Format, Items, Skipped, read};
+use crate::model::{ProjectName, SecretBytes, Tag};
+use crate::ui::escape::visible;
+use crate::ui::{SecretsJson, input};
+use crate::vault::{Action, Import, ImportOutcome, Imported, NewSecret, Reveal, Revealed, VaultError};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets import .env
+  secrets import .env --dry-run                       what would be stored, under which tag
+  secrets import .env --delete-source                 removes the file once all is stored
+  secrets import export.json --format bitwarden --prefix personal-
+  doppler secrets download --no-file --format json | secrets import -
+Of dotenv files `$` stays as it is: nothing is expanded. Formats: dotenv, json (one flat object), 1password (CSV), bitwarden
+(unencrypted JSON or CSV), keepass (XML, or KeePassXC's CSV). An export is as readable as a note: remove it afterwards.";
+
+/// Store what a dotenv file or another tool's export holds
+///
+/// All of it in one transaction, or nothing. A secret that is there with the same value already is left alone, so that an
+/// import can be done again; what happens to one with another value is said by --on-conflict. Empty entries are left out
+/// with a warning. Every value is read back and compared.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ImportArgs {
+    /// The file; `-` is stdin
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file: PathBuf,
+    /// What the file is; told from its name and content where it is left out
+    #[arg(long, value_name = "FORMAT", value_parser = clap::builder::PossibleValuesParser::new(Format::NAMES))]
+    format: Option<String>,
+    /// What is put before every tag
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// What happens to a tag that the project has with another value
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    on_conflict: OnConflictArg,
+    /// Print what would be done and store nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove the file once every value of it is in the vault
+    #[arg(long, conflicts_with = "dry_run")]
+    delete_source: bool,
+}
+
+pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
+    let stdin = args.file == Path::new("-");
+    if stdin && args.delete_source {
+        return Err(Error::usage("stdin is no file that could be removed").hint("leave out `--delete-source`"));
+    }
+    let project = cx.project()?;
+    let (text, file) = input::named(&args.file, MOST)?;
+    let Items { items, skipped } = parsed(args, &text, &file)?;
+    for left in &skipped {
+        let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
+        cx.ui.warn(&format!("{file}{line}: `{}` is left out: {}", left.source, left.why));
+    }
+    if items.is_empty() {
+        return Err(Error::usage(format!("there is no value in `{file}`")).hint("nothing was stored"));
+    }
+    if !args.dry_run {
+        offer_a_vault(cx)?;
+    }
+    let sources: Vec<String> = items.iter().map(|item| item.source.clone()).collect();
+    let secrets: Vec<NewSecret> = items
+        .into_iter()
+        .map(|item| NewSecret { tag: item.tag, name: item.name, description: item.description, value: item.value })
+        .collect();
+    let import = Import { secrets, to: project, on_conflict: args.on_conflict.into(), dry_run: args.dry_run };
+    let outcome = store(cx, &import)?;
+    if args.dry_run {
+        return show_plan(cx, &outcome, &sources, &skipped, project);
+    }
+    if args.delete_source {
+        remove(args, cx, &text, &import, &outcome)?;
+    }
+    if cx.ui.is_json() {
+        let same = outcome.steps.iter().filter(|(_, step)| *step == Imported::Same).map(|(tag, _)| tag.as_str());
+        let mut document = json!({ "unchanged": same.collect::<Vec<_>>(), "skipped": skipped_json(&skipped) });
+        document["secrets"] = json!(SecretsJson::of(&outcome.secrets))["secrets"].take();
+        cx.ui.json(&document)?;
+    }
+    Ok(())
+}
+
+fn parsed(args: &ImportArgs, text: &SecretBytes, file: &str) -> Result<Items, Error> {
+    let named = args.format.as_deref().and_then(Format::named);
+    let name = args.file.file_name().and_then(|name| name.to_str());
+    let format = named.or_else(|| Format::of(name, text.expose())).ok_or_else(|| {
+        Error::usage(format!("what `{file}` is cannot be told from its content")).hint("name it with `--format FORMAT`")
+    })?;
+    read(format, text.expose(), &args.prefix).map_err(|error| {
+        let place = error.at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
+        Error::usage(format!("{file}{place}: {error}")).hint(format!("read as {}; nothing was stored", format.name()))
+    })
+}
+
+/// Stores in one transaction, reads back what is now there, and says how much it was.
+pub(super) fn store(cx: &Context, import: &Import<'_>) -> Result<ImportOutcome, Error> {
+    let vault = cx.vault()?;
+    let progress = cx.ui.progress("secrets");
+    progress.reached(import.secrets.len() as u64);
+    let outcome = cx.written(vault.import(import).map_err(conflict)?);
+    if import.dry_run {
+        return Ok(outcome);
+    }
+    let there: Vec<usize> =
+        (0..outcome.steps.len()).filter(|at| outcome.steps[*at].1 != Imported::Action(Action::Skip)).collect();
+    let tags: Vec<Tag> = there.iter().map(|at| outcome.steps[*at].0.clone()).collect();
+    let found = vault.scope(import.to).reveal(&tags)?;
+    drop(progress);
+    for (at, found) in there.iter().zip(found) {
+        let new = &import.secrets[*at];
+        if !matches!(found, Revealed::Value { value, .. } if value.expose() == new.value.expose()) {
+            let message = format!("`{}` was not stored as it is in the file", new.tag);
+            return Err(
+                Error::new(Kind::Conflict, message).hint("somebody else changes the project; look at it and try again")
+            );
+        }
+    }
+    let count = |wanted: Imported| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
+    let mut parts = Vec::new();
+    for (wanted, word) in [
+        (Imported::Action(Action::Create), "created"),
+        (Imported::Action(Action::Overwrite), "overwritten"),
+        (Imported::Action(Action::Skip), "skipped"),
+        (Imported::Same, "there already"),
+    ] {
+        parts.extend(Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")));
+    }
+    cx.ui.status(&format!("imported into project `{}`: {}", import.to, parts.join(", ")));
+    Ok(outcome)
+}
+
+fn conflict(error: VaultError) -> Error {
+    let exists = matches!(error, VaultError::Exists(_));
+    let error = Error::from(error);
+    if exists {
+        error.hint("nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`")
+    } else {
+        error
+    }
+}
+
+/// Removes the file, if every value of it is in the vault and it is still what was read.
+fn remove(
+    args: &ImportArgs,
+    cx: &Context,
+    text: &SecretBytes,
+    import: &Import<'_>,
+    outcome: &ImportOutcome,
+) -> Result<(), Error> {
+    let name = args.file.display();
+    let skipped = outcome.steps.iter().filter(|(_, step)| *step == Imported::Action(Action::Skip)).count();
+    let kept = |why: String| Error::new(Kind::Conflict, format!("`{name}` was not removed: {why}"));
+    if skipped > 0 {
+        return Err(kept(format!(
+            "{} of it {} not in the vault",
+            values(skipped),
+            if skipped == 1 { "is" } else { "are" }
+        )));
+    }
+    debug_assert_eq!(outcome.steps.len(), import.secrets.len());
+    let found = std::fs::symlink_metadata(&args.file).map_err(|source| failed(&args.file, &source))?;
+    if !found.is_file() || found.nlink() > 1 {
+        return Err(kept("it is a link, or has several names".into()));
+    }
+    let (again, _) = input::named(&args.file, MOST)?;
+    if again.expose() != text.expose() {
+        return Err(kept("it was changed meanwhile".into()));
+    }
+    let tracked = is_tracked(&args.file);
+    std::fs::remove_file(&args.file).map_err(|source| failed(&args.file, &source))?;
+    cx.ui.status(&format!("removed `{name}`"));
+    if tracked {
+        cx.ui.warn(&format!("git has `{name}`: its values are in the history and have to be changed"));
+    }
+    Ok(())
+}
+
+fn values(count: usize) -> String {
+    if count == 1 { "1 value".into() } else { format!("{count} values") }
+}
+
+fn failed(path: &Path, source: &std::io::Error) -> Error {
+    Error::new(Kind::Failure, format!("cannot remove `{}`: {source}", path.display()))
+}
+
+/// True for a file that git has. Where git does not answer, nothing is known.
+pub(super) fn is_tracked(path: &Path) -> bool {
+    let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
+    let standing = Context::git(directory).standing(&[Path::new(name)]);
+    standing.is_ok_and(|standing| standing == [Standing::Tracked])
+}
+
+fn skipped_json(skipped: &[Skipped]) -> Vec<serde_json::Value> {
+    skipped.iter().map(|left| json!({ "source": left.source, "line": left.line, "why": left.why })).collect()
+}
+
+fn show_plan(
+    cx: &Context,
+    outcome: &ImportOutcome,
+    sources: &[String],
+    skipped: &[Skipped],
+    project: &ProjectName,
+) -> Result<(), Error> {
+    let word = |step: Imported| match step {
+        Imported::Action(Action::Create) => "create",
+        Imported::Action(Action::Overwrite) => "overwrite",
+        Imported::Action(Action::Skip) => "skip",
+        Imported::Same => "same",
+    };
+    if cx.ui.is_json() {
+        let steps = outcome.steps.iter().zip(sources).map(|((tag, step), source)| {
+            json!({ "action": word(*step), "source": source, "project": project.as_str(), "tag": tag.as_str() })
+        });
+        let plan = json!({ "plan": steps.collect::<Vec<_>>(), "skipped": skipped_json(skipped) });
+        return Ok(cx.ui.json(&plan)?);
+    }
+    let mut out = String::new();
+    for ((tag, step), source) in outcome.steps.iter().zip(sources) {
+        let _ = writeln!(out, "{:<9}  {} -> {project}/{tag}", word(*step), visible(source));
+    }
+    Ok(cx.ui.text(&out)?)
+}

@@ -1,0 +1,241 @@
+//! `secrets template`: turns a dotenv file into a template plus stored secrets, in one step.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::clone::OnConflictArg;
+use super::create::offer_a_vault;
+use super::import::{is_tracked, store};
+use super::project_file;
+use super::setup::MOST;
+use crate::context::Context;
+use crate::error::{self, Error, Kind};
+use crate::model::{Description, ProjectName, Tag};
+use crate::setup::manifest::MANIFEST;
+use crate::setup::migration::{Migration, MigrationError, Wanted};
+use crate::setup::{Draft, Manifest, add, gitignore};
+use crate::ui::input;
+use crate::vault::{Import, NewSecret};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets template .env                            .env.tmpl, every value in the vault
+  secrets template .env --keep PORT,NODE_ENV       these are no secrets
+  secrets template .env.example --example          placeholders only; `secrets setup` asks for the values
+  secrets template .env -o config/app.env.tmpl";
+
+/// Turn a dotenv file into a template
+///
+/// Every value is stored in the vault, under the name of its variable as tag, and gives way to a placeholder; comments, order
+/// and quotes stay. The template is written beside the file and entered into .secrets.toml, which is made where there is none;
+/// the file itself becomes what is rendered, and .gitignore gets it. Nothing is written unless the template renders to what the
+/// file said. Values in commented-out lines are left out.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TemplateArgs {
+    /// The dotenv file
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file: PathBuf,
+    /// The template [default: FILE with .tmpl behind it]
+    #[arg(short, long, value_name = "TEMPLATE", value_hint = clap::ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// Names whose values are no secrets and stay in the template
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    keep: Vec<String>,
+    /// FILE is an example whose values are none: store nothing
+    #[arg(long, conflicts_with = "on_conflict")]
+    example: bool,
+    /// What happens to a tag that the project has with another value
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    on_conflict: OnConflictArg,
+}
+
+pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
+    let (text, file) = input::named(&args.file, MOST)?;
+    if args.file == Path::new("-") {
+        return Err(Error::usage("a template is made of a file, not of stdin").hint("usage: secrets template FILE.env"));
+    }
+    let manifest = cx.manifest()?;
+    let paths = Paths::new(args, manifest)?;
+    let wanted = Wanted { keep: &args.keep, example: args.example };
+    let migration = Migration::of(text.expose(), wanted).map_err(|error| refused(&error, &file))?;
+    if let Some(name) = args.keep.iter().find(|name| !migration.left.iter().any(|(left, _)| left == *name)) {
+        return Err(Error::usage(format!("there is no `{name}` in `{file}` to be kept")).hint("nothing was written"));
+    }
+    if migration.secrets.is_empty() {
+        return Err(
+            Error::usage(format!("there is no value in `{file}` that would be a secret")).hint("nothing was written")
+        );
+    }
+    let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
+    let declared: Vec<(Tag, Option<Description>)> =
+        migration.secrets.iter().map(|(tag, description, _)| (tag.clone(), description.clone())).collect();
+    let manifest_text = paths.manifest_text(manifest, &project, &declared)?;
+
+    for (name, why) in &migration.left {
+        cx.ui.status(&format!("`{name}` stays as it is: {why}"));
+    }
+    for line in &migration.blanked {
+        cx.ui.warn(&format!("{}:{line}: the value of a commented-out line was left out", paths.shown.display()));
+    }
+    if !args.example {
+        offer_a_vault(cx)?;
+        let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
+        let secrets = migration.secrets.into_iter().filter_map(new).collect();
+        let import = Import { secrets, to: &project, on_conflict: args.on_conflict.into(), dry_run: false };
+        store(cx, &import)?;
+    }
+    project_file::create(&paths.shown, &migration.template)?;
+    cx.ui.status(&format!("wrote `{}`", paths.shown.display()));
+    enter(cx, manifest, &manifest_text)?;
+    let tracked = ignore_output(cx)?;
+    if tracked || (!args.example && is_tracked(&args.file)) {
+        cx.ui.warn(&format!(
+            "git has `{}`: take it out with `git rm --cached`, and change the values that were committed",
+            paths.output_shown.display()
+        ));
+    }
+    cx.ui.status("next: look at them, then `secrets setup`");
+    if cx.ui.is_json() {
+        let secrets: Vec<&str> = declared.iter().map(|(tag, _)| tag.as_str()).collect();
+        let template = paths.shown.to_string_lossy();
+        cx.ui.json(&json!({ "template": template, "project": project.as_str(), "secrets": secrets }))?;
+    }
+    Ok(())
+}
+
+/// Where things are, inside the manifest's directory.
+struct Paths {
+    /// The template, as it is named on the command line
+    shown: PathBuf,
+    /// What it becomes, likewise
+    output_shown: PathBuf,
+    /// Both relative to the manifest
+    template: PathBuf,
+    output: PathBuf,
+}
+
+impl Paths {
+    fn new(args: &TemplateArgs, manifest: Option<&Manifest>) -> Result<Self, Error> {
+        let output = if args.example { without_example(&args.file)? } else { args.file.clone() };
+        let template = args.output.clone().unwrap_or_else(|| with_ending(&output));
+        if fs::symlink_metadata(&template).is_ok() {
+            return Err(Error::new(Kind::Conflict, format!("there is a `{}` already", template.display()))
+                .hint("name another one with `-o TEMPLATE`; nothing was written"));
+        }
+        let root = manifest.map_or(Path::new("."), |manifest| {
+            if manifest.directory.as_os_str().is_empty() { Path::new(".") } else { &manifest.directory }
+        });
+        let relative = |path: &Path| -> Result<PathBuf, Error> {
+            let failed = |source| Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display()));
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let parent = fs::canonicalize(parent).map_err(failed)?;
+            let root = fs::canonicalize(root).map_err(failed)?;
+            let inside = parent.strip_prefix(&root).ok().zip(path.file_name());
+            inside.map(|(directory, name)| directory.join(name)).ok_or_else(|| {
+                let place = if manifest.is_some() { "the directory of `.secrets.toml`" } else { "this directory" };
+                Error::new(Kind::Refused, format!("`{}` is outside of {place}", path.display()))
+                    .hint("change to its directory first; nothing was written")
+            })
+        };
+        let (inside, output_inside) = (relative(&template)?, relative(&output)?);
+        Ok(Self { template: inside, output: output_inside, shown: template, output_shown: output })
+    }
+
+    /// The manifest's text with the template in it, checked by being read.
+    fn manifest_text(
+        &self,
+        manifest: Option<&Manifest>,
+        project: &ProjectName,
+        secrets: &[(Tag, Option<Description>)],
+    ) -> Result<String, Error> {
+        let render = vec![(self.template.clone(), self.output.clone())];
+        let text = match manifest {
+            None => {
+                let draft = Draft { project: project.clone(), secrets: secrets.to_vec(), render, left_out: Vec::new() };
+                Some(draft.text())
+            }
+            Some(manifest) => {
+                let before = fs::read_to_string(manifest.path())
+                    .map_err(|source| Error::new(Kind::Failure, format!("cannot read `{MANIFEST}`: {source}")))?;
+                add(manifest, &before, secrets, (&self.template, &self.output))
+            }
+        };
+        let text = text.ok_or_else(|| {
+            Error::usage(format!("`{MANIFEST}` cannot be added to"))
+                .hint("write its tables out as `[secrets.TAG]` and `[[render]]`")
+        })?;
+        match Manifest::parse(Path::new(""), &text) {
+            Ok(_) => Ok(text),
+            Err(error) => {
+                Err(Error::usage(format!("`{MANIFEST}` would not be well formed: {error}")).hint("nothing was written"))
+            }
+        }
+    }
+}
+
+/// Writes the manifest.
+fn enter(cx: &Context, manifest: Option<&Manifest>, text: &str) -> Result<(), Error> {
+    let Some(manifest) = manifest else {
+        project_file::create(Path::new(MANIFEST), text.as_bytes())?;
+        cx.ui.status(&format!("wrote `{MANIFEST}`"));
+        return Ok(());
+    };
+    let path = manifest.path();
+    project_file::replace(&path, text.as_bytes())?;
+    cx.ui.status(&format!("added it to `{}`", path.display()));
+    Ok(())
+}
+
+/// Adds the outputs of the manifest to .gitignore; true where git has one.
+fn ignore_output(cx: &Context) -> Result<bool, Error> {
+    let project = cx.project()?;
+    let Some(manifest) = crate::config::Environment::manifest(&|_| {})? else { return Ok(false) };
+    let found = gitignore::unignored(&manifest, &Context::git(&manifest.directory))?;
+    found.apply().map_err(|error| error::setup(error, project))?;
+    for line in found.lines() {
+        cx.ui.status(&format!("added `{line}` to .gitignore"));
+    }
+    Ok(!found.tracked.is_empty())
+}
+
+/// `.env` of `.env.example`, `app.env` of `app.env.dist`.
+fn without_example(file: &Path) -> Result<PathBuf, Error> {
+    const ENDINGS: [&str; 5] = ["example", "sample", "dist", "template", "defaults"];
+    let ending = file.extension().and_then(OsStr::to_str).unwrap_or_default();
+    if ENDINGS.contains(&ending) {
+        return Ok(file.with_extension(""));
+    }
+    Err(Error::usage(format!("what `{}` is an example of cannot be told from its name", file.display()))
+        .hint(format!("the name of an example ends with one of: {}", ENDINGS.join(", "))))
+}
+
+fn with_ending(file: &Path) -> PathBuf {
+    let name = [file.as_os_str().as_bytes(), b".tmpl"].concat();
+    PathBuf::from(OsStr::from_bytes(&name))
+}
+
+fn refused(error: &MigrationError, file: &str) -> Error {
+    let place = match error {
+        MigrationError::Dotenv(error) => format!("{file}:{}:{}", error.line, error.column),
+        MigrationError::Twice { line, .. }
+        | MigrationError::Value { line, .. }
+        | MigrationError::TooLarge { line, .. } => format!("{file}:{line}"),
+        _ => file.to_owned(),
+    };
+    let hint = match error {
+        MigrationError::Twice { .. } => "take out the one that is not meant; nothing was written",
+        MigrationError::Leak { .. } => {
+            "change that line, or leave the value where it is with `--keep NAME`; nothing was written"
+        }
+        MigrationError::Placeholder => {
+            "render it with `secrets render`, or take the placeholder out; nothing was written"
+        }
+        _ => "nothing was written",
+    };
+    Error::usage(format!("{place}: {error}")).hint(hint)
+}

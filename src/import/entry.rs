@@ -1,0 +1,189 @@
+//! An entry of a password manager, and the items it comes to. Never decides by a value what is shown of it.
+
+use super::tags::Tags;
+use super::{ImportError, Item, Items, Skipped, Why};
+use crate::model::{Description, Name, SecretBytes, SecretValue, Tag};
+
+const NAME_MOST: usize = 256;
+const DESCRIPTION_MOST: usize = 4096;
+
+/// What every manager knows of an entry.
+#[derive(Default)]
+pub(super) struct Entry {
+    pub(super) title: String,
+    pub(super) users: Vec<String>,
+    pub(super) urls: Vec<String>,
+    pub(super) password: Option<SecretBytes>,
+    pub(super) totp: Option<SecretBytes>,
+    pub(super) notes: Option<SecretBytes>,
+    /// By their labels, in the source's order
+    pub(super) fields: Vec<(String, SecretBytes)>,
+    /// Parts that cannot become items: label and reason
+    pub(super) dropped: Vec<(String, &'static str)>,
+    pub(super) at: Option<(u64, u64)>,
+}
+
+/// Items while they are read.
+pub(super) struct Collector<'p> {
+    tags: Tags<'p>,
+    found: Items,
+}
+
+impl<'p> Collector<'p> {
+    pub(super) fn new(tags: Tags<'p>) -> Self {
+        Self { tags, found: Items::default() }
+    }
+
+    pub(super) fn finish(self) -> Items {
+        self.found
+    }
+
+    pub(super) fn skip(&mut self, source: &str, at: Option<(u64, u64)>, why: &'static str) {
+        self.found.skipped.push(Skipped { source: label(source), line: at.map(|(line, _)| line), why });
+    }
+
+    /// Takes a name and its value; an empty one is skipped.
+    pub(super) fn pair(&mut self, name: &str, value: SecretBytes, at: Option<(u64, u64)>) -> Result<(), ImportError> {
+        if value.is_empty() {
+            self.skip(name, at, "it is empty");
+            return Ok(());
+        }
+        let tag = self.tags.spelled(name)?;
+        self.push(Labels { tag, name: None, description: None, source: label(name) }, value, at)
+    }
+
+    /// Takes an entry: its password, or else its notes, under the title alone, the rest with the name of the field.
+    pub(super) fn entry(&mut self, entry: Entry) -> Result<(), ImportError> {
+        let title = entry.label();
+        let description = entry.description();
+        for (part, why) in &entry.dropped {
+            self.skip(&format!("{title}, {part}"), entry.at, why);
+        }
+        let there = |value: Option<SecretBytes>| value.filter(|value| !value.is_empty());
+        let (password, notes) = (there(entry.password), there(entry.notes));
+        let (main, notes) = match (password, notes) {
+            (Some(password), notes) => (Some(("password", password)), notes),
+            (None, notes) => (notes.map(|notes| ("notes", notes)), None),
+        };
+        let mut rest: Vec<(String, SecretBytes)> = Vec::new();
+        rest.extend(there(entry.totp).map(|totp| ("totp".into(), totp)));
+        rest.extend(notes.map(|notes| ("notes".into(), notes)));
+        rest.extend(entry.fields.into_iter().filter(|(_, value)| !value.is_empty()));
+        if main.is_none() && rest.is_empty() {
+            self.skip(&title, entry.at, "it holds no secret");
+            return Ok(());
+        }
+        let stem = self.tags.stem(&entry.title)?;
+        let name = Name::parse(&shown(&entry.title, NAME_MOST)).ok().flatten();
+        let labels = |tag: Tag, part: &str| {
+            let source = format!("{title}, {}", label(part));
+            Labels { tag, name: name.clone(), description: description.clone(), source }
+        };
+        if let Some((part, value)) = main {
+            self.push(labels(stem.tag(), part), value, entry.at)?;
+        }
+        for (part, value) in rest {
+            let tag = self.tags.field(&stem, &part)?;
+            self.push(labels(tag, &part), value, entry.at)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, labels: Labels, value: SecretBytes, at: Option<(u64, u64)>) -> Result<(), ImportError> {
+        let Labels { tag, name, description, source } = labels;
+        match SecretValue::new(value, false) {
+            Ok(value) => self.found.items.push(Item { tag, name, description, value, source }),
+            Err(_) => return Err(ImportError { at, why: Why::TooLarge(source) }),
+        }
+        Ok(())
+    }
+}
+
+/// All of an item but its value.
+struct Labels {
+    tag: Tag,
+    name: Option<Name>,
+    description: Option<Description>,
+    source: String,
+}
+
+impl Entry {
+    /// What messages call it.
+    pub(super) fn label(&self) -> String {
+        label(&self.title)
+    }
+
+    /// Takes a value for a place that holds one; a second one becomes a field.
+    pub(super) fn put(&mut self, part: Part, value: SecretBytes) {
+        let (place, field) = match part {
+            Part::Password => (&mut self.password, "password"),
+            Part::Totp => (&mut self.totp, "totp"),
+            Part::Notes => (&mut self.notes, "notes"),
+        };
+        if place.as_ref().is_none_or(SecretBytes::is_empty) {
+            *place = Some(value);
+        } else {
+            self.fields.push((field.into(), value));
+        }
+    }
+
+    fn description(&self) -> Option<Description> {
+        let lines = |name: &'static str, texts: &[String]| {
+            let texts = texts.iter().map(|text| shown(text, DESCRIPTION_MOST)).filter(|text| !text.is_empty());
+            texts.map(|text| format!("{name}: {text}")).collect::<Vec<_>>()
+        };
+        let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
+        let all = [lines("user", &self.users), lines("url", &urls)].concat().join("\n");
+        let all: String = all.chars().take(DESCRIPTION_MOST).collect();
+        Description::parse(&all).ok().flatten()
+    }
+}
+
+/// A place of an entry that holds one value.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Password,
+    Totp,
+    Notes,
+}
+
+/// A label as messages show it.
+pub(super) fn label(text: &str) -> String {
+    let label = shown(text, NAME_MOST);
+    if label.is_empty() { "(untitled)".into() } else { label }
+}
+
+/// Text without control characters and blanks at its ends, cut.
+fn shown(text: &str, most: usize) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    text.trim().chars().take(most).collect()
+}
+
+/// An address without what may be secret in it: `user:password@`, the query, the fragment.
+fn without_credentials(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let authority = url.find("//").map_or(0, |at| at + 2);
+    let path = url[authority..].find('/').map_or(url.len(), |at| authority + at);
+    match url[authority..path].rfind('@') {
+        Some(at) => [&url[..authority], &url[authority + at + 1..]].concat(),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_no_credentials() {
+        for (url, shown) in [
+            ("https://example.org/login", "https://example.org/login"),
+            ("https://me:hunter2@example.org/a@b?token=x#y", "https://example.org/a@b"),
+            ("me@example.org", "example.org"),
+            ("https://a@b:c@example.org", "https://example.org"),
+            ("", ""),
+        ] {
+            assert_eq!(without_credentials(url), shown, "{url}");
+        }
+    }
+}

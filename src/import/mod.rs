@@ -1,0 +1,93 @@
+//! Exports of other tools, read into items that can be stored. Never reads a file, opens a vault or repeats a byte of a
+//! value in an error: what it names are labels, a key, a title, the name of a field.
+//!
+//! | format | what is read |
+//! |---|---|
+//! | dotenv | `crate::dotenv`'s dialect |
+//! | json | one flat object |
+//! | 1password | the CSV of 1Password 8 |
+//! | bitwarden | the unencrypted JSON and the CSV |
+//! | keepass | the XML of KeePass 2 and of KeePassXC, KeePassXC's CSV |
+//!
+//! Nothing is lost in silence: what does not become an item stands in [`Items::skipped`]. Left out without a word are
+//! former passwords (history), and what only orders entries: folders, tags, icons, times.
+
+mod bitwarden;
+mod entry;
+mod fault;
+mod format;
+mod json;
+mod keepass;
+mod pairs;
+mod place;
+mod table;
+mod tags;
+
+pub use fault::{ImportError, Why};
+pub use format::Format;
+
+use crate::model::{Description, Name, SecretValue, Tag};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// One secret to be stored. It has no `Debug`: the value is secret.
+pub struct Item {
+    /// Its tag, unlike that of any other item
+    pub tag: Tag,
+    /// The entry's title
+    pub name: Option<Name>,
+    /// User names and addresses
+    pub description: Option<Description>,
+    /// Its value, never empty
+    pub value: SecretValue,
+    /// What the source calls it: `DATABASE_URL`, `GitHub, password`; labels only
+    pub source: String,
+}
+
+/// Something that does not become an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// What the source calls it
+    pub source: String,
+    /// Line of the file, counted from 1
+    pub line: Option<u64>,
+    /// Why, as half a sentence
+    pub why: &'static str,
+}
+
+/// What a file holds, in its order.
+#[derive(Default)]
+pub struct Items {
+    /// To be stored
+    pub items: Vec<Item>,
+    /// Not to be stored
+    pub skipped: Vec<Skipped>,
+}
+
+/// Reads a whole file. `prefix` goes before every tag.
+///
+/// `text` stays the caller's to wipe.
+///
+/// # Errors
+/// The first thing that is not as the format has it; what was read before is wiped.
+pub fn read(format: Format, text: &[u8], prefix: &str) -> Result<Items, ImportError> {
+    let tags = tags::Tags::new(prefix)?;
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    match format {
+        Format::Dotenv => pairs::dotenv(text, tags),
+        Format::Json => pairs::json(place::utf8(text)?, tags),
+        Format::OnePassword => table::read(format, place::utf8(text)?, tags),
+        Format::Bitwarden => {
+            let text = place::utf8(text)?;
+            if begins_with(text, '{') { bitwarden::read(text, tags) } else { table::read(format, text, tags) }
+        }
+        Format::KeePass => {
+            let text = place::utf8(text)?;
+            if begins_with(text, '<') { keepass::read(text, tags) } else { table::read(format, text, tags) }
+        }
+    }
+}
+
+fn begins_with(text: &str, first: char) -> bool {
+    text.trim_start().starts_with(first)
+}

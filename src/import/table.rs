@@ -1,0 +1,155 @@
+//! The CSV of 1Password, Bitwarden and KeePassXC: columns by their names, in any order and case. Never takes a row that
+//! has not the cells its header names.
+
+use csv::{ByteRecord, ErrorKind, ReaderBuilder};
+
+use super::entry::{Collector, Entry, Part};
+use super::place::Lines;
+use super::tags::Tags;
+use super::{Format, ImportError, Items, Why};
+use crate::model::SecretBytes;
+
+/// What a column is for.
+#[derive(Clone)]
+enum Column {
+    Title,
+    User,
+    Url,
+    Value(Part),
+    /// Bitwarden's custom fields, all in one cell
+    Fields,
+    /// KeePassXC's path of groups
+    Group,
+    /// Orders entries, says nothing of them
+    Order,
+    /// One that no version had so far; its cells are kept as fields
+    Unknown(String),
+}
+
+/// The format whose columns the first row names.
+pub(super) fn format_of(text: &str) -> Option<Format> {
+    let first = first_row(text)?;
+    [Format::KeePass, Format::Bitwarden, Format::OnePassword].into_iter().find(|format| names(*format, &first))
+}
+
+pub(super) fn read(format: Format, text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
+    let header = first_row(text).filter(|header| names(format, header));
+    let Some(header) = header else { return Err(ImportError::nowhere(Why::Columns)) };
+    refuse_open_quote(text)?;
+    let columns: Vec<Column> = header.iter().map(|name| column(format, name)).collect();
+    let mut found = Collector::new(tags);
+    // `csv` reads by way of a buffer and a row of its own; both are freed unwiped.
+    let mut rows = ReaderBuilder::new().from_reader(text.as_bytes());
+    let mut row = ByteRecord::new();
+    loop {
+        match rows.read_byte_record(&mut row) {
+            Ok(true) => {}
+            Ok(false) => return Ok(found.finish()),
+            Err(error) => return Err(fault(&error)),
+        }
+        let at = row.position().map(|position| (position.line(), 1));
+        let (entry, recycled) = entry_of(&columns, &row, at);
+        if recycled {
+            found.skip(&entry.title, at, "it is in the recycle bin");
+        } else {
+            found.entry(entry)?;
+        }
+    }
+}
+
+/// The first row's cells.
+fn first_row(text: &str) -> Option<Vec<String>> {
+    let mut rows = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut row = ByteRecord::new();
+    let there = rows.read_byte_record(&mut row).ok()?;
+    there.then(|| row.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect())
+}
+
+/// True where a row has the columns without which it is not this format's header.
+fn names(format: Format, header: &[String]) -> bool {
+    let needed: &[&str] = match format {
+        Format::OnePassword => &["title", "username", "password", "otpauth"],
+        Format::Bitwarden => &["name", "login_username", "login_password"],
+        Format::KeePass => &["group", "title", "username", "password"],
+        Format::Dotenv | Format::Json => return false,
+    };
+    needed.iter().all(|needed| header.iter().any(|name| name.eq_ignore_ascii_case(needed)))
+}
+
+fn column(format: Format, name: &str) -> Column {
+    match (format, name.to_ascii_lowercase().as_str()) {
+        (Format::Bitwarden, "name") | (Format::OnePassword | Format::KeePass, "title") => Column::Title,
+        (Format::Bitwarden, "login_username") | (Format::OnePassword | Format::KeePass, "username") => Column::User,
+        (Format::Bitwarden, "login_password") | (Format::OnePassword | Format::KeePass, "password") => {
+            Column::Value(Part::Password)
+        }
+        (Format::Bitwarden, "login_uri") | (Format::OnePassword | Format::KeePass, "url") => Column::Url,
+        (Format::Bitwarden, "login_totp") | (Format::OnePassword, "otpauth") | (Format::KeePass, "totp") => {
+            Column::Value(Part::Totp)
+        }
+        (_, "notes") => Column::Value(Part::Notes),
+        (Format::Bitwarden, "fields") => Column::Fields,
+        (Format::KeePass, "group") => Column::Group,
+        (Format::OnePassword, "favorite" | "archived" | "tags" | "type" | "vault")
+        | (Format::Bitwarden, "folder" | "collections" | "favorite" | "type" | "reprompt" | "archiveddate")
+        | (Format::KeePass, "icon" | "last modified" | "created" | "tags")
+        | (_, "") => Column::Order,
+        _ => Column::Unknown(name.to_owned()),
+    }
+}
+
+/// An entry, and whether it lies in the recycle bin. KeePassXC's CSV knows that group by its name alone, which is
+/// another one in another language: then the entry is kept.
+fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<(u64, u64)>) -> (Entry, bool) {
+    let mut entry = Entry { at, ..Entry::default() };
+    let mut recycled = false;
+    for (column, cell) in columns.iter().zip(row) {
+        let text = || String::from_utf8_lossy(cell).into_owned();
+        match column {
+            Column::Title => entry.title = text(),
+            Column::User => entry.users.push(text()),
+            Column::Url => entry.urls.push(text()),
+            Column::Value(part) => entry.put(*part, SecretBytes::copy_of(cell)),
+            Column::Fields => fields(cell, &mut entry),
+            Column::Group => recycled = cell.split(|byte| *byte == b'/').nth(1) == Some(b"Recycle Bin"),
+            Column::Order => {}
+            Column::Unknown(name) => entry.fields.push((name.clone(), SecretBytes::copy_of(cell))),
+        }
+    }
+    (entry, recycled)
+}
+
+/// Custom fields, `name: value` in lines. Where a line has no such beginning, a value has several lines; then all of it
+/// is one secret, for a value's second line could pass for a name.
+fn fields(cell: &[u8], entry: &mut Entry) {
+    let lines = || cell.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let parted = |line: &[u8]| line.windows(2).position(|pair| pair == b": ").filter(|at| *at > 0);
+    if !lines().all(|line| line.is_empty() || parted(line).is_some()) {
+        entry.fields.push(("fields".into(), SecretBytes::copy_of(cell)));
+        return;
+    }
+    for line in lines() {
+        if let Some(at) = parted(line) {
+            let name = String::from_utf8_lossy(&line[..at]).into_owned();
+            entry.fields.push((name, SecretBytes::copy_of(&line[at + 2..])));
+        }
+    }
+}
+
+/// Refuses a file that was cut short in a cell: `csv` would take all that follows an open quote for that cell.
+fn refuse_open_quote(text: &str) -> Result<(), ImportError> {
+    let quotes = || memchr::memchr_iter(b'"', text.as_bytes());
+    match quotes().next_back().filter(|_| quotes().count() % 2 == 1) {
+        Some(last) => Err(ImportError::at(Lines::of(text.as_bytes()).place(last), Why::Quote)),
+        None => Ok(()),
+    }
+}
+
+/// Only the place of a library's error: its text quotes.
+fn fault(error: &csv::Error) -> ImportError {
+    let why = match error.kind() {
+        ErrorKind::Utf8 { .. } => Why::Utf8,
+        _ => Why::Row,
+    };
+    ImportError { at: error.position().map(|position| (position.line(), 1)), why }
+}

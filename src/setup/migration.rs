@@ -1,0 +1,309 @@
+//! A dotenv file turned into a template: each value gives way to a placeholder, every other byte stays.
+//!
+//! What the template renders to reads as the file did, or the file is refused. No value stays in the template, in a comment
+//! neither.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::dotenv::{self, DotenvError, Entry};
+use crate::mask::{Masker, Match, Needles, Sink};
+use crate::model::{Description, SecretBytes, SecretValue, Tag, TagKey};
+use crate::template::filter::Filter;
+use crate::template::grammar::Grammar;
+use crate::template::{ExpandError, Plan, Template, TemplateError};
+use crate::vault::{Reveal, Revealed, VaultError};
+
+/// A file that was taken apart.
+pub struct Migration {
+    /// The template
+    pub template: Vec<u8>,
+    /// Tags, what comments say of them, and values; no value where the file is an example
+    pub secrets: Vec<(Tag, Option<Description>, Option<SecretValue>)>,
+    /// Names that were left as they are, with the reason
+    pub left: Vec<(String, &'static str)>,
+    /// Lines whose comment lost a value, from 1
+    pub blanked: Vec<u64>,
+    /// Newlines of the template
+    lines: u64,
+}
+
+/// What is done with a file.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Names whose values stay in the template
+    pub keep: &'a [String],
+    /// The file is an example: its values are none
+    pub example: bool,
+}
+
+/// Why a file cannot become a template. No byte of a value is repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// It is no dotenv file
+    #[error(transparent)]
+    Dotenv(#[from] DotenvError),
+    /// A placeholder would be resolved that is none
+    #[error("it holds a placeholder already")]
+    Placeholder,
+    /// Of one name the file has two values
+    #[error("`{name}` stands there twice with different values")]
+    Twice {
+        /// Which
+        name: String,
+        /// Where the second one stands
+        line: u64,
+    },
+    /// No spelling of the value survives
+    #[error("the value of `{name}` cannot be written as a placeholder")]
+    Value {
+        /// Which
+        name: String,
+        /// Where
+        line: u64,
+    },
+    /// A comment or a kept value holds it too
+    #[error("the value of `{tag}` would still stand in line {line} of the template")]
+    Leak {
+        /// Whose
+        tag: Tag,
+        /// Where
+        line: u64,
+    },
+    /// A value is out of bounds
+    #[error("`{name}`: the value is larger than 1 MiB")]
+    TooLarge {
+        /// Which
+        name: String,
+        /// Where
+        line: u64,
+    },
+    /// The template engine
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
+
+impl Migration {
+    /// Takes a dotenv file apart.
+    pub fn of(text: &[u8], wanted: Wanted<'_>) -> Result<Self, MigrationError> {
+        let entries = dotenv::parse(text)?;
+        let mut made =
+            Self { template: Vec::new(), secrets: Vec::new(), left: Vec::new(), blanked: Vec::new(), lines: 0 };
+        let mut known: HashMap<TagKey, usize> = HashMap::new();
+        let mut written = 0;
+        for entry in &entries {
+            made.between(&text[written..entry.span.start], written == 0);
+            written = entry.span.end;
+            match made.secret(entry, text, wanted, &mut known)? {
+                Some(placeholder) => made.put(&placeholder),
+                None => made.put(&text[entry.span.clone()]),
+            }
+        }
+        made.between(&text[written..], written == 0);
+        if !wanted.example {
+            made.prove(text, &entries)?;
+        }
+        made.find_leaks()?;
+        Ok(made)
+    }
+
+    /// Decides about one assignment; returns what stands in its value's place.
+    fn secret(
+        &mut self,
+        entry: &Entry,
+        text: &[u8],
+        wanted: Wanted<'_>,
+        known: &mut HashMap<TagKey, usize>,
+    ) -> Result<Option<Vec<u8>>, MigrationError> {
+        let (name, line) = (entry.name.clone(), entry.line);
+        let kept = wanted.keep.contains(&name).then_some("as asked for");
+        let empty = (entry.value.is_empty() && !wanted.example).then_some("it is empty");
+        let Ok(tag) = Tag::parse(&name.replace('.', "_")) else {
+            self.left.push((name, "its name makes no tag"));
+            return Ok(None);
+        };
+        if let Some(why) = kept.or(empty) {
+            self.left.push((name, why));
+            return Ok(None);
+        }
+        let placeholder = if wanted.example {
+            let quote = text.get(entry.span.start).filter(|b| matches!(b, b'"' | b'\'' | b'`'));
+            spelled(&tag, quote.copied(), None)
+        } else {
+            written(entry, &text[entry.span.clone()], &tag)
+                .ok_or_else(|| MigrationError::Value { name: name.clone(), line })?
+        };
+        let description = comment_above(text, &entry.whole);
+        let value = if wanted.example {
+            None
+        } else {
+            let bytes = SecretBytes::copy_of(entry.value.expose());
+            Some(SecretValue::new(bytes, false).map_err(|_| MigrationError::TooLarge { name: name.clone(), line })?)
+        };
+        match known.get(&tag.key()) {
+            Some(at) => {
+                let first = self.secrets[*at].2.as_ref().map(SecretValue::expose);
+                if first != value.as_ref().map(SecretValue::expose) {
+                    return Err(MigrationError::Twice { name, line });
+                }
+            }
+            None => {
+                known.insert(tag.key(), self.secrets.len());
+                self.secrets.push((tag, description, value));
+            }
+        }
+        Ok(Some(placeholder))
+    }
+
+    /// Copies what stands between values: names, comments. A commented-out assignment loses its value, which may be an old
+    /// secret. `first` says that the piece begins a line.
+    fn between(&mut self, piece: &[u8], first: bool) {
+        for (number, part) in piece.split_inclusive(|b| *b == b'\n').enumerate() {
+            let whole = number > 0 || first;
+            match whole.then(|| commented_value(part)).flatten() {
+                Some(range) => {
+                    self.blanked.push(self.lines + 1);
+                    self.put(&part[..range.start]);
+                    self.put(&part[range.end..]);
+                }
+                None => self.put(part),
+            }
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        self.template.extend(bytes);
+    }
+
+    /// Renders the template and reads it: it has to say what the file said.
+    fn prove(&self, text: &[u8], entries: &[Entry]) -> Result<(), MigrationError> {
+        let mut template = Template::from_text("the template", self.template.clone());
+        let plan = Plan::new(&mut template, Grammar::default())?;
+        let known = |tag: &Tag| self.secrets.iter().any(|(other, _, _)| other.key() == tag.key());
+        if plan.malformed(&mut template)?.is_some() || !plan.tags().iter().all(known) {
+            return Err(MigrationError::Placeholder);
+        }
+        let mut rendered = SecretBytes::with_capacity(text.len());
+        plan.resolve(self)?.expand(&mut template, &mut rendered).map_err(|error| match error {
+            ExpandError::Template(error) => error,
+            ExpandError::Output(source) => TemplateError::Io { action: "expand", name: "it".into(), source },
+        })?;
+        let again = dotenv::parse(rendered.expose()).map_err(|_| MigrationError::Placeholder)?;
+        let same = |(a, b): (&Entry, &Entry)| a.name == b.name && a.value.expose() == b.value.expose();
+        if again.len() == entries.len() && again.iter().zip(entries).all(same) {
+            Ok(())
+        } else {
+            Err(MigrationError::Placeholder)
+        }
+    }
+
+    /// Looks for values in the template, in every form in which they are masked.
+    fn find_leaks(&self) -> Result<(), MigrationError> {
+        let values = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
+        let needles = Needles::new(values);
+        let mut masker = Masker::new(&needles);
+        let mut leak = Leak(None);
+        let Ok(()) = masker.push(&self.template, &mut leak);
+        let Ok(()) = masker.release(&mut leak);
+        match leak.0 {
+            None => Ok(()),
+            Some((tag, offset)) => {
+                let before = &self.template[..usize::try_from(offset).unwrap_or(0).min(self.template.len())];
+                let line = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
+                Err(MigrationError::Leak { tag, line })
+            }
+        }
+    }
+}
+
+/// The template's values, for its proof.
+impl Reveal for Migration {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let reveal = |tag: &Tag| {
+            let found = self.secrets.iter().find(|(other, _, _)| other.key() == tag.key());
+            match found.and_then(|(tag, _, value)| Some((tag, value.as_ref()?))) {
+                Some((tag, value)) => Revealed::Value { tag: tag.clone(), value: value.duplicate() },
+                None => Revealed::Missing { nearest: None },
+            }
+        };
+        Ok(tags.iter().map(reveal).collect())
+    }
+}
+
+/// The first value that was found.
+struct Leak(Option<(Tag, u64)>);
+
+impl Sink for Leak {
+    type Error = std::convert::Infallible;
+
+    fn literal(&mut self, _: &[u8]) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
+        self.0.get_or_insert_with(|| (found.tag.clone(), found.start));
+        Ok(())
+    }
+}
+
+/// A placeholder between quotes, or bare.
+fn spelled(tag: &Tag, quote: Option<u8>, filter: Option<Filter>) -> Vec<u8> {
+    let filter = filter.map_or_else(String::new, |filter| format!(" | {}", filter.name()));
+    let quote: Vec<u8> = quote.into_iter().collect();
+    [&quote[..], format!("{{{{ secrets.{tag}{filter} }}}}").as_bytes(), &quote[..]].concat()
+}
+
+/// The placeholder whose rendering reads as the value does: as it was quoted where that can be, else as it can be.
+fn written(entry: &Entry, raw: &[u8], tag: &Tag) -> Option<Vec<u8>> {
+    let value = entry.value.expose();
+    let reads = |text: &[u8]| {
+        let line = SecretBytes::from_vec([b"A=", text, b"\nB=1\n"].concat());
+        dotenv::parse(line.expose()).is_ok_and(|found| found.len() == 2 && found[0].value.expose() == value)
+    };
+    let quote = raw.first().copied().filter(|b| matches!(b, b'"' | b'\'' | b'`'));
+    let escaped = Filter::Json.apply(value).ok();
+    let options =
+        [(quote, None), (Some(b'"'), Some(Filter::Json)), (Some(b'\''), None), (Some(b'`'), None), (Some(b'"'), None)];
+    options.into_iter().find_map(|(quote, filter)| {
+        let inside = if filter.is_some() { escaped.as_ref()?.expose() } else { value };
+        let quotes: Vec<u8> = quote.into_iter().collect();
+        let rendered = SecretBytes::from_vec([&quotes[..], inside, &quotes[..]].concat());
+        reads(rendered.expose()).then(|| spelled(tag, quote, filter))
+    })
+}
+
+/// Where the value of a commented-out assignment stands, as in `# NAME=value`.
+fn commented_value(line: &[u8]) -> Option<Range<usize>> {
+    let text = line.trim_ascii_end();
+    let start = text.iter().position(|b| !matches!(b, b' ' | b'\t')).filter(|at| text[*at] == b'#')?;
+    let inside = start + text[start..].iter().position(|b| !matches!(b, b'#' | b' ' | b'\t'))?;
+    let inside = if text[inside..].starts_with(b"export ") { inside + 7 } else { inside };
+    let name =
+        text[inside..].iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')).count();
+    let behind = &text[inside + name..];
+    let blanks = behind.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let equals = inside + name + blanks;
+    (name > 0 && text.get(equals) == Some(&b'=') && equals + 1 < text.len()).then(|| equals + 1..text.len())
+}
+
+/// What the comment right above an assignment says, where it says anything but another assignment.
+fn comment_above(text: &[u8], whole: &Range<usize>) -> Option<Description> {
+    let mut words: Vec<&str> = Vec::new();
+    let mut above = text[..whole.start].strip_suffix(b"\n")?;
+    loop {
+        let begin = memchr::memrchr(b'\n', above).map_or(0, |at| at + 1);
+        let line = std::str::from_utf8(&above[begin..]).ok()?.trim();
+        let Some(comment) = line.strip_prefix('#') else { break };
+        if commented_value(line.as_bytes()).is_some() {
+            break;
+        }
+        words.push(comment.trim_start_matches('#').trim());
+        match above[..begin].strip_suffix(b"\n") {
+            Some(rest) => above = rest,
+            None => break,
+        }
+    }
+    words.reverse();
+    Description::parse(words.join(" ").trim()).ok().flatten()
+}

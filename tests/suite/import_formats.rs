@@ -1,0 +1,577 @@
+//! Exports of other tools: each format's sample item by item, the rules, what is refused, and that nothing is quoted.
+//!
+//! `keepassxc.xml` and `keepassxc.csv` were written by `keepassxc-cli export` of 2.7.4; the others follow the formats'
+//! documentation. Every value in them is made up.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use terminal_secrets::import::{Format, ImportError, Items, Skipped, Why, read};
+use terminal_secrets::model::{Description, Name};
+
+const SAMPLES: [(Format, &str); 8] = [
+    (Format::Dotenv, "values.env"),
+    (Format::Json, "values.json"),
+    (Format::OnePassword, "1password.csv"),
+    (Format::Bitwarden, "bitwarden.json"),
+    (Format::Bitwarden, "bitwarden.csv"),
+    (Format::KeePass, "keepass.xml"),
+    (Format::KeePass, "keepassxc.xml"),
+    (Format::KeePass, "keepassxc.csv"),
+];
+const FORMATS: [Format; 5] = [Format::Dotenv, Format::Json, Format::OnePassword, Format::Bitwarden, Format::KeePass];
+
+fn sample(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import").join(name)).unwrap()
+}
+
+fn taken(format: Format, text: &[u8]) -> Items {
+    read(format, text, "").unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+fn refused(format: Format, text: &[u8]) -> ImportError {
+    read(format, text, "").err().unwrap_or_else(|| panic!("{format:?} took {:?}", String::from_utf8_lossy(text)))
+}
+
+/// Tag, value and source of each item.
+fn rows(items: &Items) -> Vec<(&str, &str, &str)> {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    items.items.iter().map(|item| (item.tag.as_str(), text(item.value.expose()), item.source.as_str())).collect()
+}
+
+fn skipped(items: &Items) -> Vec<(&str, Option<u64>, &str)> {
+    items.skipped.iter().map(|Skipped { source, line, why }| (source.as_str(), *line, *why)).collect()
+}
+
+/// Name and description of an item.
+fn labels<'a>(items: &'a Items, tag: &str) -> (Option<&'a str>, Option<&'a str>) {
+    let item = items.items.iter().find(|item| item.tag.as_str() == tag).unwrap();
+    (item.name.as_ref().map(Name::as_str), item.description.as_ref().map(Description::as_str))
+}
+
+#[test]
+fn dotenv() {
+    let items = taken(Format::Dotenv, &sample("values.env"));
+    assert_eq!(
+        rows(&items),
+        [
+            ("DATABASE_URL", "postgres://fake:fake@localhost/dev", "DATABASE_URL"),
+            ("app_token", "fake $token # all of it", "app.token"),
+            ("MULTI", "fake line 1\nfake line 2", "MULTI"),
+            ("once", "fake-second", "once"),
+            ("item", "/usr/bin/env", "_"),
+        ]
+    );
+    assert_eq!(
+        skipped(&items),
+        [("EMPTY", Some(4), "it is empty"), ("ONCE", Some(5), "it stands there again further down")]
+    );
+    assert!(items.items.iter().all(|item| item.name.is_none() && item.description.is_none()));
+
+    // the later one counts, even where it is empty
+    let items = taken(Format::Dotenv, b"A-B=1\nA.B=2\nA_B=");
+    assert_eq!(rows(&items), []);
+    let again = "it stands there again further down";
+    assert_eq!(skipped(&items), [("A-B", Some(1), again), ("A.B", Some(2), again), ("A_B", Some(3), "it is empty")]);
+
+    // any bytes
+    assert_eq!(taken(Format::Dotenv, b"A=\xff\x00").items[0].value.expose(), b"\xff\x00");
+    let error = refused(Format::Dotenv, b"A=1\nfake-secret");
+    assert_eq!(
+        (error.at, error.to_string().as_str()),
+        (Some((2, 12)), "no `=` follows the name; nothing is taken from the environment")
+    );
+}
+
+#[test]
+fn flat_json() {
+    let items = taken(Format::Json, &sample("values.json"));
+    assert_eq!(
+        rows(&items),
+        [
+            ("DATABASE_URL", "postgres://fake:fake@localhost/dev", "DATABASE_URL"),
+            ("price", "1.50", "price"),
+            ("big", "123456789012345678901234567890", "big"),
+            ("exponent", "1E+400", "exponent"),
+            ("debug", "false", "debug"),
+            ("escaped", "fäke \"quoted\" \\ / ü 🔑\n\ttab", "escaped"),
+            ("my-key", "fake spaced", "my key!"),
+            ("twice", "fake-second", "twice"),
+            ("a_b", "fake-dot", "a.b"),
+            ("A_B-2", "fake-underscore", "A_B"),
+        ]
+    );
+    assert_eq!(
+        skipped(&items),
+        [
+            ("nothing", Some(8), "it is empty"),
+            ("empty", Some(9), "it is empty"),
+            ("twice", Some(11), "it stands there again further down"),
+        ]
+    );
+    assert!(taken(Format::Json, b" {} ").items.is_empty());
+}
+
+#[test]
+fn what_json_is_refused() {
+    for (text, at, why) in [
+        (&b"{\"a\": 1,\n \"b\": {\"c\": \"fake-secret\"}}"[..], Some((2, 7)), Why::Nested("b".into())),
+        (b"{\"a\": [\"fake-secret\"]}", Some((1, 7)), Why::Nested("a".into())),
+        (b"{\"a\": \"fake-secret\"", Some((1, 19)), Why::Json),
+        (b"{\"a\": \"fake-secret\"} x", Some((1, 22)), Why::Json),
+        (b"{\"a\": \"fake\\ud800secret\"}", Some((1, 7)), Why::Json),
+        (b"{\"a\": fake-secret}", Some((1, 9)), Why::Json),
+        (b"{\n\"a\": \"\xff\"}", Some((2, 7)), Why::Utf8),
+        (b"[\"fake-secret\"]", None, Why::NotAnObject),
+        (b"\"fake-secret\"", None, Why::NotAnObject),
+        (b"", None, Why::NotAnObject),
+    ] {
+        assert_eq!(refused(Format::Json, text), ImportError { at, why }, "{}", String::from_utf8_lossy(text));
+    }
+    assert_eq!(refused(Format::Json, format!("{{\"a\": {}", "[".repeat(1_000_000)).as_bytes()).why, Why::Json);
+}
+
+#[test]
+fn one_password() {
+    let items = taken(Format::OnePassword, &sample("1password.csv"));
+    assert_eq!(
+        rows(&items),
+        [
+            ("github", "fake \"quoted\" $HOME, 'x'", "GitHub, password"),
+            ("github-totp", "otpauth://totp/x?secret=FAKEFAKE", "GitHub, totp"),
+            ("github-notes", "fake note 1\nfake note 2", "GitHub, notes"),
+            ("github-2", " fäke blanks ", "GitHub, password"),
+            ("only-a-note", "fake note", "Only a note, notes"),
+        ]
+    );
+    assert_eq!(skipped(&items), [("Nothing", Some(6), "it holds no secret")]);
+    assert_eq!(labels(&items, "github-totp"), (Some("GitHub"), Some("user: octo\nurl: https://github.com")));
+    assert_eq!(labels(&items, "github-2"), (Some("GitHub"), Some("user: second")));
+
+    // columns in any order and case; one that nobody knows is kept
+    let items =
+        taken(Format::OnePassword, b"password,TITLE,otpAuth,Username,Recovery Code\r\nfake,A,,me,fake-code\r\n");
+    assert_eq!(rows(&items), [("a", "fake", "A, password"), ("a-recovery-code", "fake-code", "A, Recovery Code")]);
+}
+
+#[test]
+fn bitwarden_json() {
+    let items = taken(Format::Bitwarden, &sample("bitwarden.json"));
+    assert_eq!(
+        rows(&items),
+        [
+            ("github", "fäke \"quoted\" \\ $HOME ü", "GitHub, password"),
+            ("github-totp", "otpauth://totp/x?secret=FAKEFAKE", "GitHub, totp"),
+            ("github-notes", "fake notes\r\nline 2", "GitHub, notes"),
+            ("github-api-key", "fake-api-key", "GitHub, API Key"),
+            ("github-region", "fake-text", "GitHub, Region"),
+            ("a-note", "fake secret note", "A note, notes"),
+            ("visa-cardholder-name", "Fake Holder", "Visa, cardholder name"),
+            ("visa-number", "4111111111111111", "Visa, number"),
+            ("visa-exp-month", "4", "Visa, exp month"),
+            ("visa-exp-year", "2030", "Visa, exp year"),
+            ("me-first-name", "Fake", "Me, first name"),
+            ("me-address1", "Fake Street 1", "Me, address1"),
+            ("me-ssn", "000-00-0000", "Me, ssn"),
+            ("me-username", "fakeuser", "Me, username"),
+            (
+                "deploy-key-private-key",
+                "-----BEGIN FAKE KEY-----\nfake\n-----END FAKE KEY-----\n",
+                "Deploy key, private key"
+            ),
+            ("deploy-key-public-key", "ssh-ed25519 fake", "Deploy key, public key"),
+            ("deploy-key-key-fingerprint", "SHA256:fake", "Deploy key, key fingerprint"),
+        ]
+    );
+    assert_eq!(
+        skipped(&items),
+        [
+            ("GitHub, Remember", Some(5), "it is a checkbox"),
+            ("GitHub, passkey", Some(5), "passkeys are not taken over"),
+            ("Nothing", Some(31), "it holds no secret"),
+            ("Deleted", Some(32), "it is in the trash"),
+        ]
+    );
+    let description = "user: octo\nurl: https://github.com/?a=1&b=2\nurl: https://gist.example";
+    assert_eq!(labels(&items, "github"), (Some("GitHub"), Some(description)));
+    assert_eq!(labels(&items, "a-note"), (Some("A note"), None));
+}
+
+#[test]
+fn bitwarden_csv() {
+    let items = taken(Format::Bitwarden, &sample("bitwarden.csv"));
+    assert_eq!(
+        rows(&items),
+        [
+            ("forum", "fake-password", "Forum, password"),
+            ("my-bank", "fake,\"comma", "My Bank, password"),
+            ("my-bank-totp", "FAKETOTPSEED", "My Bank, totp"),
+            ("my-bank-notes", "fake bank note", "My Bank, notes"),
+            ("my-bank-pin", "1234", "My Bank, PIN"),
+            ("my-bank-hint", "fake: colon", "My Bank, Hint"),
+            ("my-note", "fake note line 1\nfake line 2", "My Note, notes"),
+            // a line of it begins with no name
+            ("my-note-fields", "key: fake first line\nfake second line", "My Note, fields"),
+        ]
+    );
+    assert_eq!(labels(&items, "forum"), (Some("Forum"), Some("user: me@example.com\nurl: https://forum.example")));
+}
+
+#[test]
+fn what_bitwarden_is_refused() {
+    for (text, at, why) in [
+        (&b"{\"encrypted\": true, \"items\": [{\"name\": \"2.fake|fake\"}]}"[..], Some((1, 15)), Why::Encrypted),
+        (b"{\"encrypted\": true, \"passwordProtected\": true, \"data\": \"fake\"}", Some((1, 15)), Why::Encrypted),
+        (b"{\"encrypted\": false}", None, Why::NoItems),
+        (b"{\"encrypted\": false, \"items\": [\"fake-secret\"]}", Some((1, 32)), Why::Shape("items")),
+        (b"{\"items\": [{\"login\": \"fake-secret\"}]}", Some((1, 22)), Why::Shape("login")),
+        (b"{\"items\": [{\"name\": [\"fake-secret\"]}]}", Some((1, 21)), Why::Shape("name")),
+        (b"{\"items\": [{\"notes\": \"\\udc00\"}]}", Some((1, 22)), Why::Json),
+        (b"folder,name\nfake,secret", None, Why::Columns),
+        (b"", None, Why::Columns),
+    ] {
+        assert_eq!(refused(Format::Bitwarden, text), ImportError { at, why }, "{}", String::from_utf8_lossy(text));
+    }
+    let encrypted = refused(Format::Bitwarden, b"{\"encrypted\": true}").to_string();
+    assert_eq!(encrypted, "it is encrypted; export it as `.json`, not as `.json (Encrypted)`");
+}
+
+/// What `keepassxc-cli show` prints of the same vault.
+const KEEPASSXC: [(&str, &str, &str); 10] = [
+    ("github", "fake \"quoted\" $HOME 'x'", "GitHub, password"),
+    ("github-notes", "fake notes line 1\nline 2", "GitHub, notes"),
+    ("umlaute-tags", "fäke-€-&<>]]>&amp;-ß-🔑", "Umläute & <Tags>, password"),
+    ("blanks", " \t fake leading and trailing  ", "Blanks, password"),
+    ("lines", "fake\nline\r\ncrlf\rcr\n", "Lines, password"),
+    ("extra", "fake,comma;semicolon", "Extra, password"),
+    ("only-a-note", "  fake secret note\n", "Only a note, notes"),
+    ("github-2", "fake-second", "GitHub, password"),
+    ("item", "fake-untitled", "(untitled), password"),
+    ("same-name", "fake-nested", "Same/Name, password"),
+];
+
+#[test]
+fn keepassxc_wrote_both() {
+    let bin = "it is in the recycle bin";
+    for (name, totp, more, skips) in [
+        (
+            "keepassxc.xml",
+            "otpauth://totp/x?secret=FAKEFAKEFAKEFAKE&period=30&digits=6&issuer=x",
+            &[
+                ("extra-api-key", "fake-api-&-key", "Extra, API Key"),
+                ("extra-plain", "fake plain attribute", "Extra, plain"),
+            ][..],
+            &[("GitHub, note.txt", "attached files are not taken over")][..],
+        ),
+        (
+            "keepassxc.csv",
+            "otpauth://totp/Extra:x?secret=FAKEFAKEFAKEFAKE&period=30&digits=6&issuer=Extra",
+            &[][..],
+            &[][..],
+        ),
+    ] {
+        let items = taken(Format::KeePass, &sample(name));
+        let mut expected = KEEPASSXC.to_vec();
+        // each of the two writes it in its own way
+        expected.push(("extra-totp", totp, "Extra, totp"));
+        expected.extend_from_slice(more);
+        expected.sort_unstable();
+        let mut found = rows(&items);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{name}");
+        let mut expected = vec![("Nothing", "it holds no secret"), ("Deleted", bin), ("Deeper", bin)];
+        expected.extend_from_slice(skips);
+        expected.sort_unstable();
+        let mut found: Vec<_> = items.skipped.iter().map(|skip| (skip.source.as_str(), skip.why)).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{name}");
+        assert!(items.skipped.iter().all(|skip| skip.line.is_some()));
+        assert_eq!(labels(&items, "github"), (Some("GitHub"), Some("user: octo\nurl: https://github.com/?a=1&b=<2>")));
+        assert_eq!(labels(&items, "umlaute-tags"), (Some("Umläute & <Tags>"), Some("user: jürgen")));
+        assert_eq!(labels(&items, "item"), (None, None));
+    }
+}
+
+#[test]
+fn keepass_xml() {
+    let items = taken(Format::KeePass, &sample("keepass.xml"));
+    assert_eq!(
+        rows(&items),
+        [
+            ("server", "fake <&> ä ä\r<&raw;>", "Server, password"),
+            ("server-notes", "fake note", "Server, notes"),
+            ("server-timeotp-secret-base32", "FAKEFAKE", "Server, TimeOtp-Secret-Base32"),
+            ("behind-the-bin", "fake-last", "Behind the bin, password"),
+        ]
+    );
+    assert_eq!(
+        skipped(&items),
+        [
+            ("Server, id_fake", Some(15), "attached files are not taken over"),
+            ("Old server", Some(36), "it is in the recycle bin"),
+        ]
+    );
+}
+
+#[test]
+fn what_xml_is_refused() {
+    let value = |value: &str| {
+        format!(
+            "<KeePassFile><Root><Group><Entry>\n<String><Key>Password</Key>{value}</String></Entry></Group></Root></KeePassFile>"
+        )
+    };
+    let bomb = "<!DOCTYPE x [<!ENTITY a \"fake\"><!ENTITY b \"&a;&a;\">]>";
+    for (text, at, why) in [
+        (value("<Value Protected=\"True\">ZmFrZQ==</Value>"), Some((2, 28)), Why::Protected),
+        (value("<Value>&b;</Value>"), Some((2, 35)), Why::Entity),
+        (format!("{bomb}{}", value("<Value>&b;</Value>")), Some((2, 35)), Why::Entity),
+        (value("<Value>&#0;</Value>"), Some((2, 35)), Why::Entity),
+        (value("<Value>fake</Walue>"), Some((2, 39)), Why::Xml),
+        (value("<Value Protected=\"1\" Protected=\"2\">fake</Value>"), Some((2, 28)), Why::Xml),
+        ("<KeePassFile>\n<Root>".into(), Some((2, 7)), Why::Xml),
+        ("<pwlist>fake</pwlist>".into(), Some((1, 1)), Why::NotKeePass),
+        ("<KeePassFile/><x/>".into(), Some((1, 15)), Why::NotKeePass),
+        ("<!-- fake -->".into(), Some((1, 1)), Why::NotKeePass),
+    ] {
+        assert_eq!(refused(Format::KeePass, text.as_bytes()), ImportError { at, why }, "{text}");
+    }
+    assert!(taken(Format::KeePass, value("<Value Protected=\"False\">fake</Value>").as_bytes()).items.len() == 1);
+    let error = refused(Format::KeePass, b"<KeePassFile>\n\xff</KeePassFile>");
+    assert_eq!(error, ImportError { at: Some((2, 1)), why: Why::Utf8 });
+}
+
+#[test]
+fn what_csv_is_refused() {
+    let header = "Title,Username,Password,OTPAuth\n";
+    for (rows, at, why) in [
+        ("a,b,fake\n", Some((2, 1)), Why::Row),
+        ("a,b,fake,,\n", Some((2, 1)), Why::Row),
+        ("a,b,c,\nd,\"e\nf\",fake,\ng,fake\n", Some((5, 1)), Why::Row),
+        ("a,b,fake,\"cut short\nx,y,fake,\n", Some((2, 10)), Why::Quote),
+    ] {
+        assert_eq!(refused(Format::OnePassword, format!("{header}{rows}").as_bytes()), ImportError { at, why });
+    }
+    let mut latin = header.as_bytes().to_vec();
+    latin.extend(b"a,b,f\xe4ke,\n");
+    assert_eq!(refused(Format::OnePassword, &latin), ImportError { at: Some((2, 6)), why: Why::Utf8 });
+    for format in [Format::OnePassword, Format::Bitwarden, Format::KeePass] {
+        assert_eq!(refused(format, b"url,username,password\nx,y,fake\n").why, Why::Columns);
+    }
+}
+
+#[test]
+fn titles_make_tags() {
+    let long = "x".repeat(300);
+    let cut = "x".repeat(128);
+    let rows: &[(&str, &str)] = &[
+        ("My  Bank (new)!", "my-bank-new"),
+        ("Straße & Ümläut", "strasse-umlaut"),
+        ("se0123456789abcdef", "se0123456789abcdef-1"),
+        ("🔑", "item"),
+        ("", "item"),
+        ("a/b\u{1b}[0m", "a-b-0m"),
+        (&long, &cut),
+    ];
+    for (title, tag) in rows {
+        let text = format!("Title,Username,Password,OTPAuth\n\"{title}\",,fake,\n");
+        let items = taken(Format::OnePassword, text.as_bytes());
+        assert_eq!(items.items[0].tag.as_str(), *tag, "{title}");
+        let name: String = title.chars().filter(|c| !c.is_control()).take(256).collect();
+        assert_eq!(items.items[0].name.as_ref().map_or("", Name::as_str), name);
+    }
+    // numbers go by the entry, so that what belongs together stays together
+    let text = "Title,Username,Password,OTPAuth\nA b,,1,\na-B,,2,2t\nA_B,,3,\nA b totp,,4,\nA b 2,,5,\n";
+    let items = taken(Format::OnePassword, text.as_bytes());
+    let tags: Vec<_> = items.items.iter().map(|item| item.tag.as_str()).collect();
+    assert_eq!(tags, ["a-b", "a-b-2", "a-b-2-totp", "a-b-3", "a-b-totp", "a-b-2-2"]);
+}
+
+#[test]
+fn descriptions_are_cut() {
+    let url = "u".repeat(5000);
+    let text = format!("Title,Url,Username,Password,OTPAuth\nA,{url},\"me\r\n\u{7}too\",fake,\n");
+    let items = taken(Format::OnePassword, text.as_bytes());
+    let description = items.items[0].description.as_ref().unwrap().as_str();
+    assert_eq!(description.chars().count(), 4096);
+    assert!(description.starts_with("user: metoo\nurl: uuu"));
+}
+
+#[test]
+fn a_prefix_goes_before_every_tag() {
+    for (format, name) in SAMPLES {
+        let plain = read(format, &sample(name), "").ok().unwrap();
+        let prefixed = read(format, &sample(name), "old-").ok().unwrap();
+        for (plain, prefixed) in plain.items.iter().zip(&prefixed.items) {
+            let spelled = if plain.source == "_" { "_" } else { plain.tag.as_str() }; // no tag alone
+            assert_eq!(prefixed.tag.as_str(), format!("old-{spelled}"));
+        }
+    }
+    for bad in ["-", "ä", "a b", ".", &"x".repeat(101)] {
+        assert_eq!(read(Format::Json, b"{}", bad).err().unwrap(), ImportError { at: None, why: Why::Prefix }, "{bad}");
+    }
+}
+
+#[test]
+fn values_over_a_mebibyte_are_refused_by_name() {
+    let most = "f".repeat(1024 * 1024);
+    let over = "f".repeat(1024 * 1024 + 1);
+    for (format, before, after, at, label) in [
+        (Format::Dotenv, "A=1\nBIG=", "", (2, 1), "BIG"),
+        (Format::Json, "{\n\"big\": \"", "\"}", (2, 8), "big"),
+        (Format::OnePassword, "Title,Username,Password,OTPAuth\nBig,,", ",", (2, 1), "Big, password"),
+        (Format::Bitwarden, "{\"items\": [\n{\"name\": \"Big\", \"notes\": \"", "\"}]}", (2, 1), "Big, notes"),
+        (
+            Format::KeePass,
+            "<KeePassFile><Root><Group>\n<Entry><String><Key>Title</Key><Value>Big</Value></String><String><Key>k</Key><Value>",
+            "</Value></String></Entry></Group></Root></KeePassFile>",
+            (2, 1),
+            "Big, k",
+        ),
+    ] {
+        assert_eq!(
+            taken(format, format!("{before}{most}{after}").as_bytes()).items.last().unwrap().value.expose().len(),
+            most.len()
+        );
+        let error = refused(format, format!("{before}{over}{after}").as_bytes());
+        assert_eq!(error, ImportError { at: Some(at), why: Why::TooLarge(label.into()) });
+        assert_eq!(error.to_string(), format!("the value of `{label}` is larger than 1 MiB"));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_dropped() {
+    for (format, name) in SAMPLES {
+        let text = sample(name);
+        let marked = [b"\xef\xbb\xbf", &text[..]].concat();
+        assert_eq!(Format::of(Some(name), &marked), Some(format), "{name}");
+        let (plain, marked) = (taken(format, &text), taken(format, &marked));
+        assert_eq!(rows(&plain), rows(&marked), "{name}");
+        assert_eq!(skipped(&plain), skipped(&marked), "{name}");
+    }
+}
+
+#[test]
+fn formats_have_names() {
+    for (format, name) in FORMATS.into_iter().zip(Format::NAMES) {
+        assert_eq!((format.name(), Format::named(name)), (name, Some(format)));
+    }
+    assert_eq!(Format::named("lastpass"), None);
+}
+
+#[test]
+fn formats_are_told_from_content_and_name() {
+    for (format, name) in SAMPLES {
+        for given in [Some(name), Some("/tmp/export"), None] {
+            assert_eq!(Format::of(given, &sample(name)), Some(format), "{name} as {given:?}");
+        }
+    }
+    let rows: &[(Option<&str>, &str, Option<Format>)] = &[
+        (None, "", Some(Format::Dotenv)),
+        (None, "A=1,2", Some(Format::Dotenv)),
+        (None, "# a, b\nA=1", Some(Format::Dotenv)),
+        (None, "\n A=1", Some(Format::Dotenv)),
+        (Some("dir/.env.local"), "{}", Some(Format::Dotenv)),
+        (Some("prod.env"), "a,b", Some(Format::Dotenv)),
+        (Some(".env.json"), "{\"A\": 1}", Some(Format::Json)),
+        (None, "{\"items\": [], \"encrypted\": 1}", Some(Format::Bitwarden)),
+        (None, "{\"encrypted\": true, \"passwordProtected\": true}", Some(Format::Bitwarden)),
+        (None, "{\"items\": []}", Some(Format::Json)),
+        (None, "{\"encrypted\": \"x\"}", Some(Format::Json)),
+        (None, "{ not json", Some(Format::Json)),
+        (None, "[1]", None),
+        (Some("a.json"), "", None),
+        (None, "<?xml version=\"1.0\"?><!-- x --><KeePassFile/>", Some(Format::KeePass)),
+        (None, "<pwlist><!-- <KeePassFile> --></pwlist>", None),
+        (Some("a.xml"), "x", None),
+        (None, "url,username,password\n", None),
+        (Some("a.csv"), "x", None),
+        (None, "NAME,login_password,login_username\n", Some(Format::Bitwarden)),
+    ];
+    for (name, text, expected) in rows {
+        assert_eq!(Format::of(*name, text.as_bytes()), *expected, "{name:?} {text:?}");
+    }
+    assert_eq!(Format::of(None, b"A=\xff"), Some(Format::Dotenv));
+    assert_eq!(Format::of(Some("a.csv"), b"\xff"), None);
+}
+
+#[test]
+fn many_of_one_title_take_linear_time() {
+    let text = format!("Title,Username,Password,OTPAuth\n{}", "A,,fake,\n".repeat(50_000));
+    let start = std::time::Instant::now();
+    assert_eq!(taken(Format::OnePassword, text.as_bytes()).items.last().unwrap().tag.as_str(), "a-50000");
+    let deep = "<Group>".repeat(100_000);
+    let text = format!("<KeePassFile><Root>{deep}{}</Root></KeePassFile>", deep.replace('<', "</"));
+    assert!(taken(Format::KeePass, text.as_bytes()).items.is_empty());
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+/// What must hold of any bytes: no panic; tags are unlike each other; an error quotes no value.
+fn check(format: Format, text: &[u8], prefix: &str) {
+    match read(format, text, prefix) {
+        Ok(items) => {
+            let keys: HashSet<_> = items.items.iter().map(|item| item.tag.key()).collect();
+            assert_eq!(keys.len(), items.items.len());
+            assert!(items.items.iter().all(|item| item.tag.as_str().starts_with(prefix)));
+            assert!(items.items.iter().all(|item| !item.value.expose().is_empty()));
+        }
+        Err(error) => {
+            assert!(!error.to_string().contains("fake-"), "{error}");
+            if let Some((line, column)) = error.at {
+                assert!(line > 0 && column > 0, "{error:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(text in vec(any::<u8>(), 0..300), prefix in "[a-z]{0,3}") {
+        let _ = Format::of(None, &text);
+        for format in FORMATS {
+            check(format, &text, &prefix);
+        }
+    }
+
+    #[test]
+    fn any_pieces_are_read_or_refused(
+        pieces in vec(
+            prop::sample::select(vec![
+                "{", "}", "[", "]", "\"", ":", ",", "\n", "\r", "=", "null", "1", "items", "\"items\":[{", "\"login\":{",
+                "\"name\":", "\"password\":\"x\"", "\"fields\":[", "Title,Username,Password,OTPAuth\n", "a,b,c,d\n",
+                "<KeePassFile>", "<Root>", "<Group>", "<UUID>", "<Entry>", "<String>", "<Key>", "<Value>", "</", ">",
+                "<Value/>", "&lt;", "&#", ";", "<![CDATA[", "]]>", "<!--", "-->", "ä", "\u{301}", " ",
+            ]),
+            0..40,
+        ),
+    ) {
+        let text = pieces.concat();
+        let _ = Format::of(None, text.as_bytes());
+        for format in FORMATS {
+            check(format, text.as_bytes(), "");
+        }
+    }
+
+    #[test]
+    fn broken_samples_are_read_or_refused(
+        which in 0..SAMPLES.len(),
+        edits in vec((any::<prop::sample::Index>(), 0..3u8, any::<u8>()), 1..8),
+    ) {
+        let (format, name) = SAMPLES[which];
+        let mut text = sample(name);
+        for (at, kind, byte) in edits {
+            let at = at.index(text.len().max(1)).min(text.len());
+            match kind {
+                0 if at < text.len() => text[at] = byte,
+                1 => text.insert(at, byte),
+                _ => { text.drain(at..text.len().min(at + usize::from(byte))); }
+            }
+        }
+        let _ = Format::of(Some(name), &text);
+        for format in [format, Format::Json, Format::Bitwarden] {
+            check(format, &text, "");
+        }
+    }
+}
