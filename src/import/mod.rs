@@ -10,7 +10,8 @@
 //! | keepass | the XML of KeePass 2 and of KeePassXC, KeePassXC's CSV |
 //!
 //! Nothing is lost in silence: what does not become an item stands in [`Items::skipped`]. Left out without a word are
-//! former passwords (history), and what only orders entries: folders, tags, icons, times.
+//! former passwords (history), what only orders entries (folders, tags, icons, times), and of addresses what may be secret and would be
+//! shown: credentials, the query.
 
 mod bitwarden;
 mod entry;

@@ -406,11 +406,13 @@ fn refused(text: &str, error: &toml::de::Error) -> ManifestError {
                 let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
                 let expected = match expected {
                     "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
-                    "a string" | "a boolean" | "a sequence" => expected,
+                    "a string" => "a text",
+                    "a boolean" => "true or false",
+                    "a sequence" => "a list",
                     "i64" => "a whole number",
                     other => other,
                 };
-                format!("{} does not belong here, but {expected}", described(found))
+                format!("{} stands where {expected} belongs", described(found))
             }
             (_, Some((_, variants))) => {
                 let expected = variants.split_once("expected ").map_or("another one", |(_, expected)| expected);
@@ -480,17 +482,17 @@ mod tests {
     fn what_is_wrong_is_told_with_line_and_column() {
         for (text, message) in [
             ("projct = \"web\"", "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`"),
-            ("project = 5", "1:11: a number does not belong here, but a string"),
+            ("project = 5", "1:11: a number stands where a text belongs"),
             ("project = \"a b\"", "1:11: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
             ("project = [\n", "1:12: "),
-            ("[secrets]\nkey = \"sk_live_1234567890\"", "2:7: a text does not belong here, but a table"),
+            ("[secrets]\nkey = \"sk_live_1234567890\"", "2:7: a text stands where a table belongs"),
             ("[secrets.key]\nvalue = \"sk_live_1234567890\"", "2:1: unknown key `value`, expected one of "),
-            ("[secrets.key]\noptional = \"yes\"", "2:12: a text does not belong here, but a boolean"),
+            ("[secrets.key]\noptional = \"yes\"", "2:12: a text stands where true or false belongs"),
             ("[secrets.\"a b\"]\n", "1:10: `[secrets.TAG]` needs the tag of a secret: only "),
             ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are one tag"),
             ("[secrets.a]\ngenerate = { length = 7 }", "2:23: a generated value has 8 to 1024 characters"),
             ("[secrets.a]\ngenerate = { alphabet = \"hexx\" }", "2:25: this is not one of its words, `alnum`, `hex`"),
-            ("[secrets.a]\ngenerate = true", "2:12: true or false does not belong here, but a table"),
+            ("[secrets.a]\ngenerate = true", "2:12: true or false stands where a table belongs"),
             ("[[render]]\noutput = \".env\"", "1:1: missing key `template`"),
             (
                 "[[render]]\ntemplate = \"/etc/x\"\noutput = \".env\"",
@@ -501,10 +503,7 @@ mod tests {
             ("[[render]]\ntemplate = \"t\"\noutput = \"a/\"", "3:10: that is not the path of a file"),
             ("[[render]]\ntemplate = \"t\"\noutput = \".secrets.toml\"", "1:1: the output is this file itself"),
             ("[[render]]\ntemplate = \"t\"\noutput = \"./t\"", "1:1: the output `t` is a template"),
-            (
-                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 640",
-                "4:8: a number does not belong here, but a string",
-            ),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 640", "4:8: a number stands where a text belongs"),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"888\"",
                 "4:8: permission bits are three octal digits",
@@ -515,7 +514,7 @@ mod tests {
             ),
             ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"", "4:14: two delimiters are needed"),
             ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
-            ("[run.env]\nA = 1", "2:5: a number does not belong here, but a string"),
+            ("[run.env]\nA = 1", "2:5: a number stands where a text belongs"),
         ] {
             let error = parsed(text).unwrap_err();
             assert!(error.starts_with(message), "{text}\n{error}");

@@ -195,7 +195,7 @@ fn bitwarden_json() {
             ("Deleted", Some(32), "it is in the trash"),
         ]
     );
-    let description = "user: octo\nurl: https://github.com/?a=1&b=2\nurl: https://gist.example";
+    let description = "user: octo\nurl: https://github.com/\nurl: https://gist.example";
     assert_eq!(labels(&items, "github"), (Some("GitHub"), Some(description)));
     assert_eq!(labels(&items, "a-note"), (Some("A note"), None));
 }
@@ -289,7 +289,7 @@ fn keepassxc_wrote_both() {
         found.sort_unstable();
         assert_eq!(found, expected, "{name}");
         assert!(items.skipped.iter().all(|skip| skip.line.is_some()));
-        assert_eq!(labels(&items, "github"), (Some("GitHub"), Some("user: octo\nurl: https://github.com/?a=1&b=<2>")));
+        assert_eq!(labels(&items, "github"), (Some("GitHub"), Some("user: octo\nurl: https://github.com/")));
         assert_eq!(labels(&items, "umlaute-tags"), (Some("Umläute & <Tags>"), Some("user: jürgen")));
         assert_eq!(labels(&items, "item"), (None, None));
     }
