@@ -157,6 +157,50 @@ fn no_command_prints_a_value() {
 }
 
 #[test]
+fn no_command_of_a_project_prints_a_value() {
+    let sandbox = Sandbox::with_secrets(&[("key", VALUE)]);
+    std::fs::create_dir(sandbox.path("tmp")).unwrap();
+    sandbox.write("t.tmpl", "K={{ KEY }}\nO={{ secrets.other }}\n");
+    sandbox.write(
+        ".secrets.toml",
+        "project = \"default\"\n[secrets.other]\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n\
+         [run.env]\nA = \"{{ KEY }}\"\n",
+    );
+    let given = format!("OTHER={OTHER}\n");
+    sandbox.write("given.env", &given);
+    for (line, code) in [
+        ("setup", 3),
+        ("check --json", 3),
+        ("setup --from given.env --json", 0),
+        ("setup", 0),
+        ("check", 0),
+        ("check --json", 0),
+        ("refs", 0),
+        ("refs --json", 0),
+        ("run -- /usr/bin/printenv A", 0),
+        ("run --dry-run", 0),
+        ("update key --generate", 0),
+        ("update key --value-file given.env", 0),
+        ("render --all --check", 8),
+        ("render --stale", 0),
+        ("render --all --json", 0),
+        ("delete key -y", 7),
+        ("project delete default -y --json", 7),
+        ("import given.env", 0),
+        ("import given.env --dry-run --json", 0),
+        ("import - --on-conflict overwrite", 0),
+        ("import - --format json", 2),
+        ("template given.env -o given.tmpl", 0),
+        ("import given.env --delete-source", 0),
+    ] {
+        let run = sandbox.command(words(line)).env("TMPDIR", sandbox.path("tmp")).stdin(&given).run();
+        assert_eq!(silent(run), Some(code), "{line}");
+    }
+    std::fs::remove_file(sandbox.path("out")).unwrap();
+    clean_directory(&sandbox.path(""));
+}
+
+#[test]
 fn while_a_program_runs_its_values_are_with_it_and_nowhere_else() {
     let sandbox = with_value();
     let line =

@@ -1,0 +1,194 @@
+//! `secrets import`: a file's values go in, all in one transaction, and are read back.
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use crate::support::{Sandbox, project, secret};
+
+#[track_caller]
+fn assert_value(sandbox: &Sandbox, tag: &str, expected: impl AsRef<[u8]>) {
+    sandbox.run(["render", "-e", &format!("{{{{ secrets.{tag} }}}}")]).succeeds().stdout(expected);
+}
+
+fn git(sandbox: &Sandbox, words: &[&str]) {
+    let mut git = Command::new("git");
+    let git =
+        git.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(words).current_dir(sandbox.path(""));
+    assert!(git.output().unwrap().status.success(), "git {words:?}");
+}
+
+#[test]
+fn every_value_of_a_dotenv_file_goes_in_as_it_is_written() {
+    let sandbox = Sandbox::new();
+    let text = "\u{feff}# comment\r\nA=pa$$word\r\nexport B='it is $HOME'\nC=\"line\\none\ntwo \\\"q\\\"\" # more\nEMPTY=\nD = x#y\nA=2nd\n";
+    sandbox.write(".env", text);
+    sandbox.run(["import", ".env"]).succeeds().stdout("").stderr(
+        "warning: .env:2: `A` is left out: it stands there again further down\n\
+         warning: .env:6: `EMPTY` is left out: it is empty\n\
+         imported into project `default`: 4 created\n",
+    );
+    for (tag, value) in [("A", "2nd"), ("B", "it is $HOME"), ("C", "line\none\ntwo \"q\""), ("D", "x#y")] {
+        assert_value(&sandbox, tag, value);
+    }
+    assert_eq!(sandbox.read(".env"), text.as_bytes());
+}
+
+#[test]
+fn what_is_there_with_the_same_value_is_left_alone() {
+    let sandbox = Sandbox::with_secrets(&[("a", "1"), ("b", "2")]);
+    let before = sandbox.run(["list", "--json"]).succeeds().json();
+    sandbox.write("f.env", "A=1\nB=2\n");
+    sandbox.run(["import", "f.env"]).succeeds().stderr("imported into project `default`: 2 there already\n");
+    assert_eq!(sandbox.run(["list", "--json"]).succeeds().json(), before);
+    sandbox.write("f.env", "A=1\nB=2\nC=3\n");
+    let found = sandbox.run(["import", "f.env", "--json"]).succeeds().stderr("").json();
+    assert_eq!(found["unchanged"], serde_json::json!(["a", "b"]));
+    assert_eq!(found["secrets"][0]["tag"], "C");
+    assert_eq!(found["skipped"], serde_json::json!([]));
+}
+
+#[test]
+fn a_conflict_stores_nothing_unless_it_is_said_what_to_do() {
+    let sandbox = Sandbox::with_secrets(&[("a", "old"), ("b", "old")]);
+    sandbox.run(["update", "a", "--name", "Label", "-q"]).succeeds();
+    sandbox.write("f.env", "A=new\nB=new\nC=new\n");
+    sandbox.run(["import", "f.env"]).fails_with(4).stdout("").stderr(
+        "error: there are 2 secrets of these tags in project `default` already\n  a\n  b\n\
+         hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`\n",
+    );
+    sandbox.run(["get", "c"]).fails_with(3).stderr_has("no secret `c`");
+    let skip = ["import", "f.env", "--on-conflict", "skip"];
+    sandbox.run(skip).succeeds().stderr("imported into project `default`: 1 created, 2 skipped\n");
+    assert_value(&sandbox, "a", "old");
+    let overwrite = ["import", "f.env", "--on-conflict", "overwrite"];
+    sandbox.run(overwrite).succeeds().stderr("imported into project `default`: 2 overwritten, 1 there already\n");
+    assert_value(&sandbox, "a", "new");
+    // Its label, its tag and its id stay.
+    sandbox.run(["get", "a"]).succeeds().stdout_has("name         Label\n");
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_stores_nothing() {
+    let sandbox = Sandbox::with_secrets(&[("x-a", "old"), ("x-b", "2")]);
+    sandbox.write("f.env", "A=new\nB=2\nC=3\nD=\n");
+    let line = ["import", "f.env", "--prefix", "x-", "--on-conflict", "overwrite", "--dry-run"];
+    sandbox
+        .run(line)
+        .succeeds()
+        .stderr("warning: f.env:4: `D` is left out: it is empty\n")
+        .stdout("overwrite  A -> default/x-a\nsame       B -> default/x-b\ncreate     C -> default/x-C\n");
+    let plan = sandbox.run(line.iter().chain(&["--json"])).succeeds().stderr_has("`D` is left out").json();
+    assert_eq!(
+        plan["plan"][2],
+        serde_json::json!({"action": "create", "source": "C", "project": "default", "tag": "x-C"})
+    );
+    assert_eq!(plan["skipped"][0]["line"], 4);
+    sandbox.run(["list"]).succeeds().stdout_has("x-a\t").stderr("");
+    assert_value(&sandbox, "x-a", "old");
+}
+
+#[test]
+fn the_source_goes_only_when_every_value_of_it_is_stored() {
+    let sandbox = Sandbox::with_secrets(&[("a", "old")]);
+    sandbox.write("f.env", "A=new\nB=2\n");
+    let skip = ["import", "f.env", "--on-conflict", "skip", "--delete-source"];
+    sandbox.run(skip).fails_with(4).stderr_has("error: `f.env` was not removed: 1 value of it is not in the vault\n");
+    assert_value(&sandbox, "b", "2");
+    assert!(sandbox.path("f.env").exists());
+    let overwrite = ["import", "f.env", "--on-conflict", "overwrite", "--delete-source"];
+    sandbox.run(overwrite).succeeds().stderr_has("removed `f.env`\n");
+    assert!(!sandbox.path("f.env").exists());
+    // What was done before is done again: the file goes though nothing is new.
+    sandbox.write("f.env", "A=new\nB=2\n");
+    sandbox.run(["import", "f.env", "--delete-source"]).succeeds().stderr_has("2 there already\nremoved `f.env`\n");
+
+    sandbox.write("real.env", "A=new\n");
+    symlink("real.env", sandbox.path("link.env")).unwrap();
+    let run = sandbox.run(["import", "link.env", "--delete-source"]).fails_with(4);
+    run.stderr_has("`link.env` was not removed: it is a link, or has several names");
+    sandbox.command(["import", "-", "--delete-source"]).stdin("A=1").run().fails_with(2).stderr_has("stdin is no file");
+}
+
+#[test]
+fn values_that_git_has_are_told_of() {
+    let sandbox = Sandbox::new();
+    git(&sandbox, &["init", "-q", "."]);
+    sandbox.write("f.env", "A=1\n");
+    git(&sandbox, &["add", "f.env"]);
+    sandbox.run(["import", "f.env", "--delete-source"]).succeeds().stderr(
+        "imported into project `default`: 1 created\nremoved `f.env`\n\
+         warning: git has `f.env`: its values are in the history and have to be changed\n",
+    );
+}
+
+#[test]
+fn a_broken_file_is_refused_without_a_byte_of_it() {
+    let sandbox = Sandbox::new();
+    for (text, format, place) in [
+        ("A=1\nhunter2hunter2\n", "dotenv", "f:2:15: "),
+        ("A='hunter2hunter2\n", "dotenv", "f:1:3: the single quote is never closed"),
+        ("{\"A\": \"hunter2hunter2\", \"B\": {\"hunter2hunter2\": 1}}", "json", "f:1:"),
+        ("{\"A\": \"hunter2hunter2\"", "json", "f:1:"),
+        ("nothing\nhunter2hunter2\n", "1password", "f: the first row does not name the columns"),
+        ("<KeePassFile><hunter2hunter2>", "keepass", "f"),
+    ] {
+        sandbox.write("f", text);
+        let (code, stdout, stderr) = sandbox.run(["import", "f", "--format", format]).everything();
+        assert_eq!((code, stdout.len()), (Some(2), 0), "{format}: {stderr}");
+        assert!(stderr.starts_with(&format!("error: {place}")) && !stderr.contains("hunter2"), "{format}: {stderr}");
+        assert!(stderr.ends_with(&format!("hint: read as {format}; nothing was stored\n")), "{stderr}");
+    }
+    sandbox.write("f.xml", "<a/>");
+    sandbox.run(["import", "f.xml"]).fails_with(2).stderr_has("hint: name it with `--format FORMAT`");
+    sandbox.write("f.env", "# nothing\nA=\n");
+    sandbox.run(["import", "f.env"]).fails_with(2).stderr_has("error: there is no value in `f.env`\n");
+    sandbox
+        .run(["import", "nowhere"])
+        .fails_with(1)
+        .stderr("error: cannot read `nowhere`: No such file or directory\n");
+    sandbox.run(["import", "f.env", "--prefix", "a b"]).fails_with(2).stderr_has("error: ");
+    sandbox.run(["project", "list"]).succeeds().stdout("");
+}
+
+#[test]
+fn stdin_and_json_are_taken() {
+    let sandbox = Sandbox::new();
+    let json = r#"{"A": "x\ny", "N": 1.50, "T": true, "E": null}"#;
+    sandbox
+        .command(["import", "-"])
+        .stdin(json)
+        .run()
+        .succeeds()
+        .stderr("warning: stdin:1: `E` is left out: it is empty\nimported into project `default`: 3 created\n");
+    assert_value(&sandbox, "a", "x\ny");
+    assert_value(&sandbox, "n", "1.50");
+    assert_value(&sandbox, "t", "true");
+}
+
+#[test]
+fn an_export_of_another_manager_is_told_by_its_content() {
+    for name in ["1password.csv", "bitwarden.csv", "bitwarden.json", "keepass.xml", "keepassxc.csv", "keepassxc.xml"] {
+        let sandbox = Sandbox::new();
+        let path = format!("{}/tests/fixtures/import/{name}", env!("CARGO_MANIFEST_DIR"));
+        let (code, _, stderr) = sandbox.run(["import", &path]).everything();
+        assert_eq!(code, Some(0), "{name}: {stderr}");
+        assert!(stderr.contains(" created\n"), "{name}: {stderr}");
+        // Once more, and nothing is new.
+        let (code, _, stderr) = sandbox.run(["import", &path]).everything();
+        assert!(code == Some(0) && !stderr.contains(" created"), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn ten_thousand_are_one_transaction() {
+    let sandbox = Sandbox::new();
+    let text: String = (0..10_000).map(|n| format!("NAME_{n:05}=value-of-{n}\n")).collect();
+    sandbox.write("f.env", &text);
+    sandbox.run(["import", "f.env"]).succeeds().stderr("imported into project `default`: 10000 created\n");
+    assert_value(&sandbox, "name_07777", "value-of-7777");
+    // The last one is in the way of all.
+    let vault = sandbox.vault();
+    vault.create(&project("web"), secret("name-09999", b"other")).unwrap();
+    sandbox.run(["-p", "web", "import", "f.env"]).fails_with(4).stderr_has("there is a secret `name-09999`");
+    assert_eq!(vault.projects().unwrap()[1].1, 1);
+}
