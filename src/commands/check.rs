@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::outputs;
 use super::refs::ReferenceJson;
+use super::setup::counted;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
@@ -58,7 +59,6 @@ struct NeedJson {
 struct UnusedJson {
     tag: String,
     declared: bool,
-    stored: bool,
 }
 
 #[derive(Serialize)]
@@ -90,14 +90,14 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     // Where nothing says what `run` gives to a program it gives everything that is declared.
     for declaration in manifest.secrets.iter().filter(|_| manifest.run.is_some()) {
         let key = declaration.tag.key();
-        if !used.contains(&key) {
-            unused.push(UnusedJson { tag: declaration.tag.to_string(), declared: true, stored: known.contains(&key) });
+        if !used.contains(&key) && known.contains(&key) {
+            unused.push(UnusedJson { tag: declaration.tag.to_string(), declared: true });
         }
     }
     for secret in &stored {
         let tag = &secret.metadata.tag;
         if !used.contains(&tag.key()) && manifest.declaration(&tag.key()).is_none() {
-            unused.push(UnusedJson { tag: tag.to_string(), declared: false, stored: true });
+            unused.push(UnusedJson { tag: tag.to_string(), declared: false });
         }
     }
 
@@ -147,7 +147,6 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     match verdict {
         Some(error) => Err(error),
         None => {
-            let counted = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
             let secrets = counted(needs.len(), "secret");
             let outputs = counted(found.outputs.len(), "output");
             cx.ui.status(&format!("nothing is missing or out of date in project `{project}`: {secrets}, {outputs}"));

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::setup::counted;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -23,7 +24,6 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
     tree.unread.iter().for_each(|why| cx.ui.warn(why));
     let draft = Draft::of(&tree, project(cx)?);
     create(Path::new(MANIFEST), draft.text().as_bytes())?;
-    let counted = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     let (secrets, outputs) = (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
     cx.ui.status(&format!("wrote `{MANIFEST}` for project `{}`: {secrets}, {outputs}", draft.project));
     if !draft.left_out.is_empty() {

@@ -83,14 +83,17 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     }
     given.leftovers(cx);
     if !plan.asked.is_empty() && !prompt::is_possible() {
-        return Err(nobody_to_ask(&plan.asked, project));
+        return Err(still_missing(&plan.asked, project)
+            .hint("`secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file"));
     }
     confirm(args, cx, files, &ignoring, &needs, &plan)?;
 
     let mut created = store(cx, project, plan.stored)?;
     let skipped = ask(cx, project, &plan.asked, &mut created)?;
     if !skipped.is_empty() {
-        return Err(nobody_to_ask(&skipped, project));
+        return Err(
+            still_missing(&skipped, project).hint("`secrets setup` asks for them again; what was typed is stored")
+        );
     }
     // Before the files are there: at no moment would `git add .` take one.
     ignoring.apply().map_err(|error| error::setup(error, project))?;
@@ -155,7 +158,7 @@ fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
 }
 
 /// What cannot be had.
-fn nobody_to_ask(needs: &[&Need<'_>], project: &ProjectName) -> Error {
+fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
     let message = match needs {
         [only] => format!("`{}` is missing in project `{project}`", only.tag),
         all => format!("{} secrets are missing in project `{project}`", all.len()),
@@ -171,7 +174,6 @@ fn nobody_to_ask(needs: &[&Need<'_>], project: &ProjectName) -> Error {
     Error::new(Kind::NotFound, message)
         .with_notes(needs.iter().map(note).collect())
         .detailed(json!({ "missing": missing }))
-        .hint("`secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file")
 }
 
 /// Asks before a file is replaced that somebody may have written, or .gitignore is changed.
@@ -248,6 +250,12 @@ fn ask<'n, 'm>(
     created: &mut Vec<Secret>,
 ) -> Result<Vec<&'n Need<'m>>, Error> {
     let mut skipped = Vec::new();
+    if !needs.is_empty() {
+        cx.ui.status(&format!(
+            "{} to be typed, unseen; Enter alone leaves one for later",
+            counted(needs.len(), "value")
+        ));
+    }
     for need in needs {
         let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
         let about = description.map_or_else(String::new, |text| format!(" ({})", text.as_str().replace('\n', " ")));
@@ -272,7 +280,6 @@ fn finish(
     ignoring: &Unignored,
     written: &[(PathBuf, Written)],
 ) -> Result<(), Error> {
-    let counted = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));
     cx.ui.status(&format!("project `{project}` is set up: {secrets}, {outputs}"));
     if !cx.ui.is_json() {
@@ -283,6 +290,11 @@ fn finish(
     document["gitignore"] = json!(ignoring.lines());
     document["secrets"] = json!(SecretsJson::of(created))["secrets"].take();
     Ok(cx.ui.json(&document)?)
+}
+
+/// A number of things in words.
+pub(super) fn counted(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// Values of `--from`, by the key of the tag that they are for.
