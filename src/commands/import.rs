@@ -113,9 +113,10 @@ fn parsed(args: &ImportArgs, text: &SecretBytes, file: &str) -> Result<Items, Er
 /// Stores in one transaction, reads back what is now there, and says how much it was.
 pub(super) fn store(cx: &Context, import: &Import<'_>) -> Result<ImportOutcome, Error> {
     let vault = cx.vault()?;
-    let progress = cx.ui.progress("secrets");
-    progress.reached(import.secrets.len() as u64);
-    let outcome = cx.written(vault.import(import).map_err(conflict)?);
+    let progress = cx.ui.progress("secrets stored");
+    let outcome = vault.import(import, &|number| progress.reached(number));
+    drop(progress);
+    let outcome = cx.written(outcome.map_err(conflict)?);
     if import.dry_run {
         return Ok(outcome);
     }
@@ -123,7 +124,6 @@ pub(super) fn store(cx: &Context, import: &Import<'_>) -> Result<ImportOutcome, 
         (0..outcome.steps.len()).filter(|at| outcome.steps[*at].1 != Imported::Action(Action::Skip)).collect();
     let tags: Vec<Tag> = there.iter().map(|at| outcome.steps[*at].0.clone()).collect();
     let found = vault.scope(import.to).reveal(&tags)?;
-    drop(progress);
     for (at, found) in there.iter().zip(found) {
         let new = &import.secrets[*at];
         if !matches!(found, Revealed::Value { value, .. } if value.expose() == new.value.expose()) {

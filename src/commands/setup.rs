@@ -230,7 +230,7 @@ fn store(cx: &Context, project: &ProjectName, secrets: Vec<NewSecret>) -> Result
         return Ok(Vec::new());
     }
     let import = Import { secrets, to: project, on_conflict: OnConflict::Fail, dry_run: false };
-    let created = cx.written(cx.vault()?.import(&import)?).secrets;
+    let created = cx.written(cx.vault()?.import(&import, &|_| {})?).secrets;
     for secret in &created {
         told(cx, secret);
     }

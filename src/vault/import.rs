@@ -40,8 +40,8 @@ pub struct ImportOutcome {
 
 impl Vault {
     /// Stores secrets in one transaction. One that is there with the same value is left alone, so that what was broken off
-    /// can be done again.
-    pub fn import(&self, import: &Import<'_>) -> Result<Written<ImportOutcome>, VaultError> {
+    /// can be done again. `stored` is told how many were stored so far.
+    pub fn import(&self, import: &Import<'_>, stored: &dyn Fn(u64)) -> Result<Written<ImportOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = State::read(&*transaction, &*self.root)?;
         let steps = steps(&state, &*transaction, import)?;
@@ -67,6 +67,7 @@ impl Vault {
             if !writes(step) {
                 continue;
             }
+            stored(outcome.secrets.len() as u64);
             let (name, description, hint) = (new.name.clone(), new.description.clone(), new.value.hint());
             outcome.secrets.push(if let Some(mut there) = found.remove(&new.tag.key()) {
                 there.metadata.name = name.or(there.metadata.name);

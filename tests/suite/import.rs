@@ -182,7 +182,8 @@ fn an_export_of_another_manager_is_told_by_its_content() {
 #[test]
 fn ten_thousand_are_one_transaction() {
     let sandbox = Sandbox::new();
-    let text: String = (0..10_000).map(|n| format!("NAME_{n:05}=value-of-{n}\n")).collect();
+    let lines: Vec<String> = (0..10_000).map(|n| format!("NAME_{n:05}=value-of-{n}\n")).collect();
+    let text = lines.concat();
     sandbox.write("f.env", &text);
     sandbox.run(["import", "f.env"]).succeeds().stderr("imported into project `default`: 10000 created\n");
     assert_value(&sandbox, "name_07777", "value-of-7777");
