@@ -21,6 +21,8 @@ Examples:
   secrets list                              what is there, values never shown
   secrets render app.env.tmpl -o .env       replace {{ secrets.api-key }} in a file
   secrets run -- npm start                  run a program with secrets, masked in its output
+  secrets setup                             all that a cloned project's .secrets.toml asks for
+  secrets import .env                       a dotenv file into the vault
   secrets unlock                            no more passphrases for a while
   secrets create --help                     options and examples of a command";
 
