@@ -52,7 +52,8 @@ impl Git {
     /// A command of its own: all of the repository from wherever one stands, and no other program.
     pub(crate) fn command(&self) -> Command {
         let mut git = Command::new("git");
-        git.current_dir(&self.directory);
+        // Its complaints are told apart by their words.
+        git.current_dir(&self.directory).env("LC_ALL", "C");
         git.args(["--no-replace-objects", "-c", "diff.relative=false", "-c", "core.fsmonitor=false"]);
         for name in &self.hidden {
             git.env_remove(name);
@@ -63,11 +64,17 @@ impl Git {
     fn ask(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &[u8]) -> Result<Output, GitError> {
         let mut git = self.command();
         let mut git = git.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        if let Some(mut asks) = git.stdin.take() {
-            // What it does not read it has refused already, and says so.
-            let _ = asks.write_all(input);
-        }
-        Ok(git.wait_with_output()?)
+        let asks = git.stdin.take();
+        // Beside the reading: it answers before it has heard everything.
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                if let Some(mut asks) = asks {
+                    // What it does not read it has refused already, and says so.
+                    let _ = asks.write_all(input);
+                }
+            });
+            Ok(git.wait_with_output()?)
+        })
     }
 
     /// What git prints; where it fails, what it says.
@@ -83,7 +90,31 @@ impl Git {
             return Ok(false);
         }
         let output = self.ask(["rev-parse", "--is-inside-work-tree"], b"")?;
+        // One that it does not trust, as it belongs to another user, is a repository all the same.
+        if !output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("not a git repository") {
+            return Err(complaint(&output));
+        }
         Ok(output.status.success() && output.stdout.starts_with(b"true"))
+    }
+
+    /// The first of these files that a rule of a `.gitignore` below the directory takes back, with that `.gitignore`; what
+    /// the directory's own says of it does not count.
+    pub fn taken_back(&self, paths: &[&Path]) -> Result<Option<(PathBuf, PathBuf)>, GitError> {
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let mut prefix = self.answer(["rev-parse", "--show-prefix"])?;
+        prefix.truncate(prefix.trim_ascii_end().len());
+        let output = self.ask(["check-ignore", "-z", "-v", "--stdin"], &zero_terminated(paths))?;
+        let fields: Vec<&[u8]> = output.stdout.split(|byte| *byte == 0).collect();
+        // The rule's file, line, the rule, the path.
+        Ok(fields.chunks_exact(4).find_map(|rule| {
+            let file = Path::new(OsStr::from_bytes(rule[0].strip_prefix(&prefix[..])?));
+            let is_below = file.file_name() == Some(".gitignore".as_ref()) && file.components().count() > 1;
+            let path = Path::new(OsStr::from_bytes(rule[3]));
+            let takes_back = rule[2].starts_with(b"!") && is_below && file.is_relative();
+            takes_back.then(|| (path.to_owned(), file.to_owned()))
+        }))
     }
 
     /// What git makes of files, in their order; paths are relative to the directory.
@@ -94,8 +125,7 @@ impl Git {
         let question = ["--literal-pathspecs", "ls-files", "-z", "--"].into_iter().map(OsStr::new);
         let question = question.chain(paths.iter().map(|path| path.as_os_str()));
         let tracked = names(&self.answer(question)?);
-        let asked: Vec<u8> = paths.iter().flat_map(|path| [path.as_os_str().as_bytes(), b"\0"].concat()).collect();
-        let output = self.ask(["check-ignore", "-z", "--stdin"], &asked)?;
+        let output = self.ask(["check-ignore", "-z", "--stdin"], &zero_terminated(paths))?;
         // 1 says that it ignores none of them.
         let ignored = match output.status.code() {
             Some(0 | 1) => names(&output.stdout),
@@ -108,6 +138,10 @@ impl Git {
         };
         Ok(paths.iter().map(standing).collect())
     }
+}
+
+fn zero_terminated(paths: &[&Path]) -> Vec<u8> {
+    paths.iter().flat_map(|path| [path.as_os_str().as_bytes(), b"\0"].concat()).collect()
 }
 
 fn names(answer: &[u8]) -> HashSet<OsString> {
@@ -124,10 +158,12 @@ fn complaint(output: &Output) -> GitError {
 pub fn ignoring(path: &Path) -> Vec<u8> {
     let mut line = vec![b'/'];
     for byte in OsStr::as_bytes(path.as_os_str()) {
-        if b"*?[]\\! #".contains(byte) {
-            line.push(b'\\');
+        match byte {
+            // A line cannot hold them.
+            b'\n' | b'\r' => line.push(b'?'),
+            _ if b"*?[]\\! #".contains(byte) => line.extend([b'\\', *byte]),
+            _ => line.push(*byte),
         }
-        line.push(*byte);
     }
     line
 }

@@ -16,9 +16,10 @@ use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::{Manifest, Need, OutputState, Outputs, Tree, needs};
+use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
 use crate::template::output::Written;
-use crate::template::{Plan, Template};
+use crate::template::{Event, ScanError, WINDOW, scan};
 use crate::ui::{SecretsJson, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict};
 
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     let files = outputs::open(cx, manifest)?;
     let needs = needs(manifest, &Tree::of(manifest));
     let mut given = args.from.as_deref().map(|path| Given::read(path, manifest)).transpose()?.unwrap_or_default();
-    let ignoring = unignored(manifest)?;
+    let ignoring = unignored(cx, manifest)?;
     if needs.iter().any(|need| !need.references.is_empty() || need.is_required()) {
         offer_a_vault(cx)?;
     }
@@ -115,7 +116,7 @@ fn missing<'n, 'm>(cx: &Context, project: &ProjectName, needs: &'n [Need<'m>]) -
 }
 
 /// Outputs that git would take. One that it has taken already is refused: the next commit would publish it.
-fn unignored(manifest: &Manifest) -> Result<Unignored, Error> {
+fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
     let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
     if let Some(tracked) = found.tracked.first() {
         let name = tracked.display();
@@ -125,6 +126,16 @@ fn unignored(manifest: &Manifest) -> Result<Unignored, Error> {
         )
         .hint(format!("take it out with `git rm --cached {name}`; nothing was changed")));
     }
+    if let Some((output, rule)) = &found.taken_back {
+        let (output, rule) = (output.display(), rule.display());
+        return Err(Error::new(
+            Kind::Refused,
+            format!("git does not ignore `{output}` whatever .gitignore says: `{rule}` takes it back"),
+        )
+        .hint(format!("take that rule out of `{rule}`; nothing was changed")));
+    }
+    let project = cx.project()?;
+    found.check().map_err(|error| error::setup(error, project))?;
     Ok(found)
 }
 
@@ -310,7 +321,7 @@ struct Given {
 impl Given {
     fn read(path: &Path, manifest: &Manifest) -> Result<Self, Error> {
         let (entries, file) = dotenv_file(path)?;
-        let mut given = Self { names: names(manifest)?, file, ..Self::default() };
+        let mut given = Self { names: names(manifest), file, ..Self::default() };
         for entry in entries {
             // What is no tag is nobody's here; of a name that stands there twice the later counts, as for every tool.
             let Ok(tag) = entry.name.parse::<Tag>() else { continue };
@@ -318,6 +329,7 @@ impl Given {
                 given.values.remove(&tag.key());
                 given.empty.push(entry.name);
             } else {
+                given.empty.retain(|name| *name != entry.name);
                 given.values.insert(tag.key(), entry.value);
             }
         }
@@ -338,28 +350,41 @@ impl Given {
 }
 
 /// The names that variables have in `[run.env]` and in templates of dotenv files, where their whole value is one secret.
-fn names(manifest: &Manifest) -> Result<HashMap<TagKey, TagKey>, Error> {
+fn names(manifest: &Manifest) -> HashMap<TagKey, TagKey> {
     let mut names = HashMap::new();
-    let mut note = |name: &str, text: &[u8], grammar: &Grammar| -> Result<(), Error> {
-        let mut template = Template::from_text("a value", text.to_vec());
-        let plan = Plan::new(&mut template, grammar.clone())?;
-        if let ([tag], Ok(name)) = (&plan.tags()[..], name.parse::<Tag>())
-            && text.starts_with(grammar.open())
-        {
+    let mut note = |name: &str, text: &[u8], grammar: &Grammar| {
+        if let (Some(tag), Ok(name)) = (only(text, grammar), name.parse::<Tag>()) {
             names.entry(tag.key()).or_insert(name.key());
         }
-        Ok(())
     };
     for variable in manifest.run.iter().flatten() {
-        note(&variable.name, variable.text.as_bytes(), &Grammar::default())?;
+        note(&variable.name, variable.text.as_bytes(), &Grammar::default());
     }
     for rendering in &manifest.render {
         let Ok(text) = std::fs::read(manifest.at(&rendering.template)) else { continue };
         for entry in dotenv::parse(&text).unwrap_or_default() {
-            note(&entry.name, entry.value.expose(), &rendering.grammar)?;
+            note(&entry.name, entry.value.expose(), &rendering.grammar);
         }
     }
-    Ok(names)
+    names
+}
+
+/// The secret that a text is, all of it and as it is: not a part of a longer one, nor encoded.
+fn only(text: &[u8], grammar: &Grammar) -> Option<Tag> {
+    let (mut tags, mut is_more) = (Vec::new(), false);
+    let done: Result<(), ScanError<std::convert::Infallible>> = scan(&mut &*text, grammar, WINDOW, true, |event| {
+        match event {
+            Event::Placeholder(placeholder, ..) => {
+                let filters = placeholder.filters.iter().chain(grammar.escape.iter());
+                is_more |= filters.into_iter().any(|filter| matches!(filter, Filter::Url | Filter::Base64));
+                tags.push(placeholder.tag.clone());
+            }
+            Event::Literal(bytes) => is_more |= !bytes.is_empty(),
+            Event::Malformed(..) => is_more = true,
+        }
+        Ok(())
+    });
+    tags.pop().filter(|_| done.is_ok() && tags.is_empty() && !is_more)
 }
 
 /// A dotenv file's entries, and how messages name it.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use super::manifest::Manifest;
-use super::tree::Tree;
+use super::manifest::{MANIFEST, Manifest};
+use super::tree::{Reference, Tree};
 use crate::model::{Description, ProjectName, Tag};
 
 /// Endings by which a template is known; without it, it is named as what it becomes.
@@ -34,7 +34,7 @@ impl Draft {
         let mut draft = Self { project, secrets: Vec::new(), render: Vec::new(), left_out: Vec::new() };
         let mut known = HashSet::new();
         for reference in &tree.references {
-            let output = output_of(&reference.file);
+            let output = output_of(&reference.file).filter(|output| could_be_output(&reference.file, output, tree));
             let ending = reference.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             if output.is_none() && PROSE.contains(&ending.to_ascii_lowercase().as_str()) {
                 continue;
@@ -75,6 +75,17 @@ impl Draft {
         }
         text
     }
+}
+
+/// False where the manifest would be refused: what is read is not written over, and a name has to be text.
+fn could_be_output(template: &Path, output: &Path, tree: &Tree) -> bool {
+    let is_ours = [MANIFEST, ".gitignore"].iter().any(|name| output.file_name() == Some(name.as_ref()));
+    // Another template, or the directory of one.
+    let is_taken = |reference: &Reference| match reference.file.strip_prefix(output) {
+        Ok(rest) => !rest.as_os_str().is_empty() || output_of(output).is_some(),
+        Err(_) => false,
+    };
+    template.to_str().is_some() && !is_ours && !tree.references.iter().any(is_taken)
 }
 
 /// What a template of this name becomes: the name without its ending.

@@ -16,12 +16,15 @@ pub struct Unignored {
     pub tracked: Vec<PathBuf>,
     /// Outputs that it does not ignore, relative to the directory
     exposed: Vec<PathBuf>,
+    /// Of these, one that a `.gitignore` further down takes back, and that file: what is added up here would not count
+    pub taken_back: Option<(PathBuf, PathBuf)>,
 }
 
 /// Asks git what it makes of a manifest's outputs.
 pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> {
     let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
-    let mut found = Unignored { directory: manifest.directory.clone(), tracked: Vec::new(), exposed: Vec::new() };
+    let mut found =
+        Unignored { directory: manifest.directory.clone(), tracked: Vec::new(), exposed: Vec::new(), taken_back: None };
     for (path, standing) in paths.iter().zip(git.standing(&paths)?) {
         match standing {
             Standing::Tracked => found.tracked.push(manifest.at(path)),
@@ -29,10 +32,23 @@ pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> 
             Standing::Ignored | Standing::NoRepository => {}
         }
     }
+    let exposed: Vec<&Path> = found.exposed.iter().map(PathBuf::as_path).collect();
+    let taken_back = git.taken_back(&exposed)?;
+    found.taken_back = taken_back.map(|(path, rule)| (manifest.at(&path), manifest.at(&rule)));
     Ok(found)
 }
 
 impl Unignored {
+    /// Refuses what cannot be added to.
+    pub fn check(&self) -> Result<(), SetupError> {
+        let path = self.directory.join(".gitignore");
+        // git reads no link there either.
+        if !self.exposed.is_empty() && fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(SetupError::Template(TemplateError::UnsafeOutput { path, why: "is no regular file" }));
+        }
+        Ok(())
+    }
+
     /// The lines that are added.
     pub fn lines(&self) -> Vec<String> {
         self.exposed.iter().map(|path| String::from_utf8_lossy(&ignoring(path)).into_owned()).collect()
@@ -46,16 +62,14 @@ impl Unignored {
         let path = self.directory.join(".gitignore");
         let failed =
             |source: io::Error| TemplateError::Io { action: "add to", name: path.display().to_string(), source };
-        // git reads no link there either.
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(SetupError::Template(TemplateError::UnsafeOutput { path, why: "is no regular file" }));
-        }
+        self.check()?;
         let before = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed(error).into()),
         };
-        let ending: &[u8] = if before.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+        let last = memchr::memrchr(b'\n', &before).map_or(&[][..], |at| &before[..=at]);
+        let ending: &[u8] = if last.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
         let mut addition = Vec::new();
         if !before.is_empty() && !before.ends_with(b"\n") {
             addition.extend_from_slice(ending);

@@ -9,6 +9,8 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
@@ -118,15 +120,15 @@ struct File {
     /// The secrets that the project needs, each under its tag
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, SecretTable>"))]
-    secrets: BTreeMap<Spanned<String>, SecretTable>,
+    secrets: BTreeMap<Spanned<String>, Keys<SecretTable>>,
     /// Files that are rendered from templates
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<RenderTable>"))]
-    render: Vec<Spanned<RenderTable>>,
+    render: Vec<Spanned<Keys<RenderTable>>>,
     /// What `secrets run` gives to a program
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "RunTable"))]
-    run: Option<RunTable>,
+    run: Option<Keys<RunTable>>,
 }
 
 /// A secret that the project needs
@@ -141,7 +143,7 @@ struct SecretTable {
     /// How `secrets setup` makes a value where there is none
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "GenerateTable"))]
-    generate: Option<GenerateTable>,
+    generate: Option<Keys<GenerateTable>>,
     /// The project works without it
     #[serde(default)]
     optional: bool,
@@ -213,6 +215,29 @@ struct RunTable {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     env: Option<BTreeMap<String, Spanned<String>>>,
+}
+
+/// A table and nothing else: serde would take a list as well, its items for the keys in their order.
+struct Keys<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keys<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Of<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Of<T> {
+            type Value = Keys<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Keys)
+            }
+        }
+
+        deserializer.deserialize_map(Of(std::marker::PhantomData))
+    }
 }
 
 /// A text that has to be well formed.
@@ -297,11 +322,11 @@ impl Manifest {
             project: file.project.map(|name| name.0),
             secrets: declarations(text, file.secrets)?,
             render: Vec::new(),
-            run: file.run.and_then(|run| run.env).map(|env| variables(text, env)),
+            run: file.run.and_then(|run| run.0.env).map(|env| variables(text, env)),
         };
         for table in file.render {
             let place = place(text, table.span().start);
-            let rendering = rendering(table.into_inner());
+            let rendering = rendering(table.into_inner().0);
             manifest.check_paths(&rendering).map_err(|message| ManifestError { at: Some(place), message })?;
             manifest.render.push(rendering);
         }
@@ -333,6 +358,14 @@ impl Manifest {
         if templates.any(|template| *template == new.output) {
             return Err(format!("the output `{output}` is a template"));
         }
+        if new.output.file_name() == Some(".gitignore".as_ref()) {
+            return Err(format!("the output `{output}` is a file of git's own"));
+        }
+        let nested =
+            |other: &&Rendering| other.output.starts_with(&new.output) || new.output.starts_with(&other.output);
+        if let Some(other) = self.render.iter().filter(|other| other.output != new.output).find(nested) {
+            return Err(format!("the outputs `{}` and `{output}` lie one in the other", other.output.display()));
+        }
         if let Some(other) = self.render.iter().find(|other| other.output == new.template) {
             return Err(format!("the template `{}` is an output", other.output.display()));
         }
@@ -343,12 +376,15 @@ impl Manifest {
     }
 }
 
-fn declarations(text: &str, tables: BTreeMap<Spanned<String>, SecretTable>) -> Result<Vec<Declaration>, ManifestError> {
+fn declarations(
+    text: &str,
+    tables: BTreeMap<Spanned<String>, Keys<SecretTable>>,
+) -> Result<Vec<Declaration>, ManifestError> {
     let mut tables: Vec<_> = tables.into_iter().collect();
     tables.sort_by_key(|(tag, _)| tag.span().start);
     let mut known: HashMap<TagKey, Tag> = HashMap::new();
     let mut declarations = Vec::with_capacity(tables.len());
-    for (spelled, table) in tables {
+    for (spelled, Keys(table)) in tables {
         let place = place(text, spelled.span().start);
         let refused = |message| ManifestError { at: Some(place), message };
         let tag = Tag::parse(spelled.get_ref())
@@ -365,9 +401,10 @@ fn declarations(text: &str, tables: BTreeMap<Spanned<String>, SecretTable>) -> R
         declarations.push(Declaration {
             tag,
             description: table.description.and_then(|words| words.0),
-            generate: table
-                .generate
-                .map(|generate| Generate { length: generate.length.0.into(), alphabet: alphabet(generate.alphabet) }),
+            generate: table.generate.map(|Keys(generate)| Generate {
+                length: generate.length.0.into(),
+                alphabet: alphabet(generate.alphabet),
+            }),
             optional: table.optional,
             place,
         });
@@ -415,7 +452,8 @@ fn refused(text: &str, error: &toml::de::Error) -> ManifestError {
                 format!("{} stands where {expected} belongs", described(found))
             }
             (_, Some((_, variants))) => {
-                let expected = variants.split_once("expected ").map_or("another one", |(_, expected)| expected);
+                // The last: what it repeats of the file stands before.
+                let expected = variants.rsplit_once(", expected ").map_or("another one", |(_, expected)| expected);
                 format!("this is not one of its words, {}", expected.replace("one of ", ""))
             }
             _ => said.replace("unknown field", "unknown key").replace("missing field", "missing key"),

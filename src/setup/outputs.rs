@@ -2,6 +2,7 @@
 //!
 //! Nothing leaves the manifest's directory, by no link either.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,20 +38,25 @@ impl<'m> Outputs<'m> {
         let mut templates = Vec::new();
         for rendering in &manifest.render {
             let path = manifest.at(&rendering.template);
-            let template = Template::from_file(&path)?;
+            // Known before a byte is read: a device has no end, and a FIFO waits for one.
             let real = fs::canonicalize(&path).map_err(|source| io_error("read", &path, source))?;
             if !real.starts_with(&root) {
                 return Err(SetupError::Outside(path));
             }
-            templates.push(template);
+            if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
+                return Err(io_error("read", &path, std::io::Error::other("it is no regular file")));
+            }
+            templates.push(Template::from_file(&path)?);
         }
         let mut spared = spared.to_vec();
         spared.extend(templates.iter().filter_map(Template::identity).map(|id| (id, "is a template")));
         spared.extend(fs::metadata(manifest.path()).ok().map(|found| ((found.dev(), found.ino()), "is the manifest")));
-        let (mut files, mut malformed) = (Vec::new(), Vec::new());
+        let (mut files, mut malformed, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         for (rendering, mut template) in manifest.render.iter().zip(templates) {
             let path = manifest.at(&rendering.output);
-            stays_inside(&path, &root)?;
+            if !known.insert(stays_inside(&path, &root)?) {
+                return Err(TemplateError::UnsafeOutput { path, why: "is another output as well, by a link" }.into());
+            }
             let output = Output::new(&path, rendering.mode, &spared)?;
             let plan = Plan::new(&mut template, rendering.grammar.clone())?;
             if let Some(findings) = plan.malformed(&mut template)? {
@@ -172,15 +178,20 @@ impl<'m> ResolvedOutputs<'m> {
     }
 }
 
-/// Refuses a path whose directory, as far as it exists, lies elsewhere: a link in the tree would lead out of it.
-fn stays_inside(path: &Path, root: &Path) -> Result<(), SetupError> {
-    let existing = path.ancestors().skip(1).find(|above| relative(above).symlink_metadata().is_ok());
-    let existing = relative(existing.unwrap_or(Path::new("")));
+/// Refuses a path whose directory, as far as it exists, lies elsewhere: a link in the tree would lead out of it. Returns the
+/// path without links.
+fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
+    let above = path.ancestors().skip(1).find(|above| relative(above).symlink_metadata().is_ok());
+    let above = above.unwrap_or(Path::new(""));
+    let existing = relative(above);
     let real = fs::canonicalize(existing).map_err(|source| io_error("read", existing, source))?;
     let into_git = real
         .strip_prefix(root)
         .is_ok_and(|inside| inside.components().any(|part| part.as_os_str().eq_ignore_ascii_case(".git")));
-    if real.starts_with(root) && !into_git { Ok(()) } else { Err(SetupError::Outside(path.to_owned())) }
+    if !real.starts_with(root) || into_git {
+        return Err(SetupError::Outside(path.to_owned()));
+    }
+    Ok(path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest)))
 }
 
 fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> SetupError {

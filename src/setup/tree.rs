@@ -56,9 +56,9 @@ impl Tree {
     /// Searches the tree below `root`, the manifest's directory where there is a manifest. Of its templates placeholders are
     /// found as they are written there. `searched` is called with the number of files, now and then, by several threads.
     pub fn search(root: &Path, manifest: Option<&Manifest>, searched: &(dyn Fn(u64) + Sync)) -> Self {
-        let mut grammars: HashMap<PathBuf, &Grammar> = HashMap::new();
+        let mut grammars: HashMap<PathBuf, Vec<&Grammar>> = HashMap::new();
         for rendering in manifest.iter().flat_map(|manifest| &manifest.render) {
-            grammars.insert(root.join(&rendering.template), &rendering.grammar);
+            grammars.entry(root.join(&rendering.template)).or_default().push(&rendering.grammar);
         }
         let usual = Grammar::default();
         let found: Mutex<(Vec<Reference>, Vec<String>)> = Mutex::default();
@@ -72,6 +72,10 @@ impl Tree {
                 let outcome = match entry {
                     Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
                         let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
+                        // A template is searched below, once for each way to read it.
+                        if grammars.contains_key(path) {
+                            return WalkState::Continue;
+                        }
                         let number = files.fetch_add(1, Ordering::Relaxed) + 1;
                         if number.is_multiple_of(256) {
                             searched(number);
@@ -80,8 +84,7 @@ impl Tree {
                         if path == manifest_path {
                             return WalkState::Continue;
                         }
-                        let grammar = grammars.get(path).copied().unwrap_or(usual);
-                        search.file(path, grammar).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+                        search.file(path, usual).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
                     }
                     Ok(_) => Ok(Vec::new()),
                     Err(error) => Err(error.to_string()),
@@ -98,13 +101,12 @@ impl Tree {
         let mut tree = Self { references, unread, files: files.into_inner() };
         // A template that git ignores is one all the same.
         let mut search = Search::new();
-        for (path, grammar) in grammars {
-            if tree.references.iter().all(|reference| reference.file != path) {
-                tree.file(&mut search, &path, grammar);
-            }
+        for (path, grammars) in &grammars {
+            grammars.iter().for_each(|grammar| tree.file(&mut search, path, grammar));
         }
         tree.references.extend(manifest.into_iter().flat_map(of_manifest));
         tree.references.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        tree.references.dedup();
         tree.unread.sort();
         tree.unread.dedup();
         tree
@@ -123,6 +125,11 @@ impl Tree {
 
     fn file(&mut self, search: &mut Search, path: &Path, grammar: &Grammar) {
         self.files += 1;
+        // One that is no file might keep us waiting.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            self.unread.push(format!("cannot read `{}`: it is no regular file", path.display()));
+            return;
+        }
         match search.file(path, grammar) {
             Ok(references) => self.references.extend(references),
             Err(error) => self.unread.push(format!("cannot read `{}`: {error}", path.display())),

@@ -132,10 +132,10 @@ fn without_nameless_files_two_renders_do_not_take_each_others() {
 }
 
 /// A directory of its own file system of 1 MiB; unmounted when dropped. `None` where mounting is not permitted.
-struct Small(PathBuf);
+pub struct Small(PathBuf);
 
 impl Small {
-    fn mounted(path: PathBuf) -> Option<Self> {
+    pub fn mounted(path: PathBuf) -> Option<Self> {
         fs::create_dir(&path).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).stderr(Stdio::null());

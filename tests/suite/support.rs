@@ -229,6 +229,15 @@ impl Run {
         self
     }
 
+    /// Neither stream has this in it. It does not ask about them.
+    #[track_caller]
+    pub fn without(self, part: &str) -> Self {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        assert!(!stdout.contains(part), "{:?}\nstdout: {stdout}\nhas: {part}", self.line);
+        assert!(!self.stderr.contains(part), "{:?}\nstderr: {}\nhas: {part}", self.line, self.stderr);
+        self
+    }
+
     /// Stdout as bytes.
     pub fn bytes(mut self) -> Vec<u8> {
         self.asked.stdout = true;

@@ -1,0 +1,125 @@
+//! `check`: what is missing, stale or about to be committed; it changes nothing and shows no value.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use crate::setup::{MARKER, Project, TEMPLATE, simple};
+
+/// All of it at once, the gravest first.
+#[test]
+fn the_gravest_finding_is_the_exit_code() {
+    let manifest = "project = \"web\"\n[secrets.key]\ndescription = \"the key\"\n[secrets.dsn]\noptional = true\n[secrets.idle]\n\
+        [[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n[[render]]\ntemplate = \"b.tmpl\"\noutput = \"b\"\n\
+        [run.env]\nDSN = \"{{ secrets.dsn }}\"\n";
+    let project = Project::in_git(&[
+        (".secrets.toml", manifest),
+        (".env.tmpl", TEMPLATE),
+        ("b.tmpl", "{{ secrets.extra }} {{EXTRA}}"),
+        ("b", "old"),
+        ("src/x", "{{ secrets.from-code }}"),
+        (".gitignore", "/.env\n"),
+    ]);
+    project.store("web", "extra", MARKER);
+    project.store("web", "stored-only", MARKER);
+    project.store("web", "from-code", MARKER);
+    let check = |code: i32, rows: &str, said: &str| {
+        project.changes_nothing(&["check"]).fails_with(code).stdout(rows).stderr(said);
+    };
+    let told = "undeclared\textra\tb.tmpl:1:1 and 1 more\n";
+    let unused = "unused\tstored-only\tstored, and nothing refers to it\n";
+    let idle = "unused\tidle\tdeclared, and nothing refers to it\n";
+    let optional = "optional\tdsn\t.secrets.toml:14:8\n";
+    check(
+        3,
+        &format!(
+            "missing\tkey\tthe key\nmissing\tidle\t\n{optional}{told}{unused}\
+             unknown\t.env\ta secret of it is missing\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"
+        ),
+        "error: 2 secrets are missing\nhint: `secrets setup` asks for what is missing\n",
+    );
+    project.store("web", "KEY", MARKER);
+    project.store("web", "idle", MARKER);
+    let known = format!("{optional}{told}{idle}{unused}");
+    check(
+        8,
+        &format!("{known}stale\t.env\tit is not there\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"),
+        "error: 2 outputs are out of date\nhint: `secrets render --stale` renders what is out of date\n",
+    );
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    fs::set_permissions(project.path("b"), Permissions::from_mode(0o644)).unwrap();
+    check(
+        8,
+        &format!("{known}stale\tb\tits mode is too wide\nexposed\tb\tgit does not ignore it\n"),
+        "error: an output is out of date\nhint: `secrets render --stale` renders what is out of date\n",
+    );
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    check(
+        7,
+        &format!("{known}exposed\tb\tgit does not ignore it\n"),
+        "error: an output is not ignored by git\nhint: `secrets setup` adds it to .gitignore\n",
+    );
+    project.git(&["add", "-f", ".env"]);
+    check(
+        7,
+        &format!("{known}tracked\t.env\tthe next commit would have it\nexposed\tb\tgit does not ignore it\n"),
+        "error: an output is tracked by git\n\
+         hint: take it out with `git rm --cached FILE`; values that were committed have to be changed\n",
+    );
+    project.git(&["rm", "-q", "--cached", ".env"]);
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    check(0, &known, "nothing is missing or out of date in project `web`: 4 secrets, 2 outputs\n");
+    project.run(&["check", "-q", "-p", "elsewhere"]).fails_with(3).stdout_has("missing\tkey").stderr_has("are missing");
+}
+
+#[test]
+fn json_has_all_of_it_on_stdout_and_the_failure_on_stderr() {
+    let project = simple();
+    let run = project.changes_nothing(&["check", "--json"]).fails_with(8);
+    let expected = concat!(
+        r#"{"exit":8,"manifest":".secrets.toml","missing":[],"optional":[],"#,
+        r#""outputs":[{"git":"exposed","output":".env","state":"missing","template":".env.tmpl"}],"#,
+        r#""project":"web","undeclared":[],"unused":[],"version":1}"#
+    );
+    let run = run.stderr_has(r#""type":"CONFLICT""#);
+    assert_eq!(run.json().to_string(), expected);
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    let document = project.changes_nothing(&["check", "--json"]).succeeds().json();
+    assert_eq!((&document["exit"], &document["outputs"][0]["git"]), (&0.into(), &"ignored".into()));
+    project.write(".secrets.toml", "[secrets.gone]\ndescription = \"d\"\ngenerate = {}\n");
+    let run = project.changes_nothing(&["check", "--json"]).fails_with(3).stderr_has(r#""type":"NOT_FOUND""#);
+    let missing = run.json()["missing"].to_string();
+    assert_eq!(missing, r#"[{"description":"d","generated":true,"references":[],"tag":"gone"}]"#);
+}
+
+#[test]
+fn a_template_that_is_rendered_twice_is_read_both_ways() {
+    let twice = "[[render]]\ntemplate = \"t\"\noutput = \"one\"\ndelimiters = \"[[,]]\"\n[[render]]\ntemplate = \"t\"\noutput = \"two\"\n";
+    let project = Project::new(&[(".secrets.toml", twice), ("t", "{{ secrets.key }} [[ secrets.other ]]")]);
+    project.store("default", "key", MARKER);
+    project.write("two", format!("{MARKER} [[ secrets.other ]]"));
+    fs::set_permissions(project.path("two"), Permissions::from_mode(0o600)).unwrap();
+    let run = project.changes_nothing(&["check"]).fails_with(3).stderr_has("error: a secret is missing\n");
+    run.stdout("missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nundeclared\tother\tt:1:19\nunknown\tone\ta secret of it is missing\n");
+}
+
+#[test]
+fn what_cannot_be_checked_is_a_failure() {
+    let project = simple();
+    project.write(".env.tmpl", "KEY={{ secrets.key | nothing }}\n");
+    project.changes_nothing(&["check"]).fails_with(2).stdout("").stderr_has(".env.tmpl:1:5: ");
+    fs::remove_file(project.path(".env.tmpl")).unwrap();
+    project.changes_nothing(&["check"]).fails_with(1).stdout("").stderr_has("error: cannot read `.env.tmpl`");
+    let project = simple();
+    fs::create_dir(project.path(".env")).unwrap();
+    project.changes_nothing(&["check"]).fails_with(7).stdout("").stderr_has("error: `.env` is a directory");
+    let project = simple();
+    let locked = project.command(&["check"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5);
+    locked.stdout("").stderr_has("error: ");
+    fs::remove_file(project.0.vault_path()).unwrap();
+    for command in ["check", "setup"] {
+        let before = project.files();
+        project.run(&[command]).fails_with(3).stdout("").stderr_has("error: no vault at ");
+        assert_eq!(before, project.files());
+        assert!(!project.0.vault_path().exists());
+    }
+}

@@ -1,0 +1,100 @@
+//! `refs`: every place that names a secret, and no other.
+
+use std::os::unix::fs::symlink;
+
+use crate::setup::{MARKER, Project};
+
+#[test]
+fn every_placeholder_is_found_with_its_place_and_nothing_else() {
+    let project = Project::new(&[
+        ("a.txt", "{{ secrets.one }}{{TWO}}\r\n  {{secrets.one|json | url}}\n"),
+        (".hidden/b", "\u{feff}{{ secrets.THREE }}"),
+        ("long", &format!("{}{{{{ secrets.one }}}}", "é".repeat(10_000))),
+        (
+            "not",
+            "\\{{ secrets.x }} ${{ secrets.x }} {{ secrets. }} {{ secrets.x | nothing }} {{ lower }} {{ .Values.X }} {{ X Y }}",
+        ),
+        ("braces", "{{{ONE}}} {{{{ secrets.one }}}}"),
+        (".gitignore", "ignored\n"),
+        ("ignored", "{{ secrets.ignored }}"),
+        (".ignore", "seen\n"),
+        ("seen", "{{ secrets.one }}"),
+        (".git/config", "{{ secrets.git }}"),
+    ]);
+    project.write("binary", b"{{ secrets.binary }}\0");
+    project.write("latin", b"\xe9 {{ secrets.latin }}");
+    project.write("late", [&b"x".repeat(8000)[..], b"\0{{ secrets.late }}"].concat());
+    symlink("a.txt", project.path("link")).unwrap();
+    symlink("/etc", project.path("etc")).unwrap();
+    let all = ".hidden/b:1:4: THREE\na.txt:1:1: one\na.txt:1:18: TWO\na.txt:2:3: one | json | url\nbraces:1:2: ONE\n\
+        braces:1:13: one\nlate:1:8002: late\nlatin:1:3: latin\nlong:1:20001: one\nseen:1:1: one\n";
+    // Neither a passphrase nor a vault is needed.
+    let run = |arguments: &[&str]| {
+        project.command(arguments).without_env("SECRETS_PASSPHRASE").env("SECRETS_VAULT", "/nowhere").run()
+    };
+    run(&["refs"]).succeeds().stdout(all);
+    let of_one: String = all.split_inclusive('\n').filter(|line| line.to_lowercase().contains(": one")).collect();
+    run(&["refs", "One"]).succeeds().stdout(of_one);
+    run(&["refs", "four"]).succeeds().stdout("").stderr("nothing refers to `four` in 11 files\n");
+    let json = run(&["refs", "two", "--json"]).succeeds().json();
+    let expected = r#"{"files":11,"references":[{"column":18,"file":"a.txt","filters":[],"kind":"placeholder","line":1,"tag":"TWO"}]}"#;
+    assert_eq!(json.to_string(), expected);
+    // Without a manifest it is the working directory's tree.
+    let below = project.command(&["refs"]).current_dir(project.path(".hidden")).run();
+    below.succeeds().stdout("b:1:4: THREE\n");
+}
+
+#[test]
+fn the_manifest_and_its_templates_are_read_as_what_they_are() {
+    let manifest = "project = \"web\" # {{ secrets.comment }}\n[secrets.key]\ndescription = \"not {{ secrets.prose }}\"\n\
+        secrets.\"Other\".optional = true\n";
+    let project = Project::new(&[
+        (".secrets.toml", &manifest.replace("secrets.\"Other\".optional", "[secrets.Other]\noptional")),
+        ("t", "[[ secrets.key ]] {{ secrets.braces }}"),
+        ("deep/x", "{{KEY}}"),
+        ("namespaced", "{{ secrets.key }} {{BARE}}"),
+        (".gitignore", "t\nnamespaced\n"),
+    ]);
+    let more = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[,]]\"\n\
+        [[render]]\ntemplate = \"namespaced\"\noutput = \"p\"\nnamespaced = true\n\
+        [[render]]\ntemplate = \"t\"\noutput = \"q\"\n\
+        [run.env]\nA = \"x{{ secrets.key | json }}{{KEY}}\"\nB = 'y {{OTHER}}'\nC = \"\\\"{{KEY}}\"\nD = \"\"\"\n{{KEY}}\"\"\"\n";
+    let text = project.read(".secrets.toml") + more;
+    project.write(".secrets.toml", text);
+    let expected = ".secrets.toml:2:10: key (declared)\n.secrets.toml:4:10: Other (declared)\n\
+        .secrets.toml:18:7: key | json\n.secrets.toml:18:31: KEY\n.secrets.toml:19:8: OTHER\n\
+        .secrets.toml:20:5: KEY\n.secrets.toml:21:5: KEY\ndeep/x:1:1: KEY\nnamespaced:1:1: key\nt:1:1: key\nt:1:19: braces\n";
+    project.run(&["refs"]).succeeds().stdout(expected);
+    // From below, all of the manifest's tree, as it is named from there.
+    let below = project.command(&["refs", "key"]).current_dir(project.path("deep")).run();
+    let from_below: String = expected
+        .lines()
+        .filter(|line| line.to_lowercase().contains(": key"))
+        .map(|line| format!("../{line}\n"))
+        .collect();
+    below.succeeds().stdout(from_below);
+}
+
+#[test]
+fn an_id_is_looked_up_and_needs_the_vault() {
+    let project = Project::new(&[(".secrets.toml", "project = \"web\"\n"), ("a", "{{ secrets.key }}")]);
+    project.store("web", "KEY", MARKER);
+    project.store("other", "key", MARKER);
+    let all = project.0.vault().list(None, |_| true).unwrap();
+    let id = |name: &str| all.iter().find(|secret| secret.project.as_str() == name).unwrap().id.to_string();
+    project.run(&["refs", &id("web")]).succeeds().stdout("a:1:1: key\n");
+    // Another project's secret of that tag is not what the tree refers to.
+    let none = format!("nothing refers to `{}` in 2 files\n", id("other"));
+    project.run(&["refs", &id("other")]).succeeds().stdout("").stderr(&none);
+    project.run(&["refs", "se0123456789abcdef"]).fails_with(3).stdout("").stderr_has("no secret `se0123456789abcdef`");
+    let locked = project.command(&["refs", &id("web")]).without_env("SECRETS_PASSPHRASE").run().fails_with(5);
+    locked.stdout("").stderr_has("error: ");
+}
+
+#[test]
+fn names_of_files_cannot_write_on_the_terminal() {
+    let project = Project::new(&[("a\u{1b}[31m\nb\u{202e}", "{{KEY}}")]);
+    project.run(&["refs"]).succeeds().stdout("a\\u{1b}[31m\\nb\\u{202e}:1:1: KEY\n");
+    let json = project.run(&["refs", "--json"]).succeeds().json();
+    assert_eq!(json["references"][0]["file"], "a\u{1b}[31m\nb\u{202e}");
+}

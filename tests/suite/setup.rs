@@ -1,0 +1,1009 @@
+//! `setup`, `setup --new` and `render --all`: from a fresh clone to files that work, in what state git and the tree may be.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use terminal_secrets::model::Tag;
+use terminal_secrets::vault::{Reveal, Revealed};
+
+use crate::output::names;
+use crate::output_faults::Small;
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Prepared, Run, Sandbox, project, secret};
+
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// A value that nothing prints.
+pub const MARKER: &str = "MARKER-f3b1c59e07d8";
+
+/// Files by path: what makes one of them another file, or its content another.
+pub type Files = BTreeMap<PathBuf, (u64, SystemTime, u32, Vec<u8>)>;
+
+/// A sandbox with a project's directory `repo`.
+pub struct Project(pub Sandbox);
+
+impl Project {
+    /// A directory with these files, and an empty vault.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let project = Self(Sandbox::new());
+        fs::create_dir(project.path("")).unwrap();
+        for (name, content) in files {
+            project.write(name, content);
+        }
+        project
+    }
+
+    /// The same in a repository of git's.
+    pub fn in_git(files: &[(&str, &str)]) -> Self {
+        let project = Self::new(files);
+        project.git(&["init", "-q"]);
+        project
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path("repo").join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Stores a secret in the vault's project of this name.
+    pub fn store(&self, name: &str, tag: &str, value: &str) {
+        self.0.vault().create(&project(name), secret(tag, value.as_bytes())).unwrap();
+    }
+
+    /// What the vault has of a tag.
+    pub fn stored(&self, name: &str, tag: &str) -> Option<String> {
+        let vault = self.0.vault();
+        match vault.scope(&project(name)).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0) {
+            Revealed::Value { value, .. } => Some(String::from_utf8(value.expose().to_vec()).unwrap()),
+            Revealed::Missing { .. } => None,
+        }
+    }
+
+    /// The program, in the project's directory, with git to be found.
+    pub fn command(&self, arguments: &[&str]) -> Prepared {
+        self.0.command(arguments).env("PATH", PATH).current_dir(self.path(""))
+    }
+
+    /// Runs it; the marker is nowhere in what it prints.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        self.command(arguments).run().without(MARKER)
+    }
+
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "init.defaultBranch=main"]);
+        git.args(arguments).current_dir(self.path(""));
+        let output = git.env_clear().env("PATH", PATH).env("HOME", self.0.path("")).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Every file of the directory but git's own.
+    pub fn files(&self) -> Files {
+        fn walk(directory: &Path, found: &mut Files) {
+            for entry in fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                let metadata = fs::symlink_metadata(&path).unwrap();
+                let content = match metadata.file_type() {
+                    _ if path.file_name() == Some(".git".as_ref()) => continue,
+                    kind if kind.is_dir() => {
+                        walk(&path, found);
+                        Vec::new()
+                    }
+                    kind if kind.is_file() => fs::read(&path).unwrap(),
+                    _ => Vec::new(),
+                };
+                // A directory's time changes with what is made in it and gone again.
+                found.insert(path, (metadata.ino(), metadata.modified().unwrap(), metadata.mode(), content));
+            }
+        }
+        let mut found = Files::new();
+        walk(&self.path(""), &mut found);
+        found
+    }
+
+    /// What all secrets of the vault are, without times.
+    pub fn secrets(&self) -> Vec<(String, u64)> {
+        let all = self.0.vault().list(None, |_| true).unwrap();
+        all.iter().map(|secret| (secret.id.to_string(), secret.version)).collect()
+    }
+
+    /// A run that changes neither a file nor a secret.
+    #[track_caller]
+    pub fn changes_nothing(&self, arguments: &[&str]) -> Run {
+        let before = (self.files(), self.secrets());
+        let run = self.run(arguments);
+        assert_eq!(differences(&before.0, &self.files()), Vec::<&Path>::new(), "{arguments:?}");
+        assert_eq!(before.1, self.secrets(), "{arguments:?}");
+        run
+    }
+}
+
+fn differences<'f>(before: &'f Files, after: &'f Files) -> Vec<&'f Path> {
+    let paths = before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path));
+    paths.map(PathBuf::as_path).collect()
+}
+
+/// A manifest with `.env.tmpl`, and what it renders.
+pub const MANIFEST: &str = "project = \"web\"\n[secrets.key]\ndescription = \"the key\"\n\
+    [[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n";
+pub const TEMPLATE: &str = "KEY={{ secrets.key }}\n";
+
+/// One secret, stored, and one output that is not there.
+pub fn simple() -> Project {
+    let project = Project::in_git(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
+    project.store("web", "key", MARKER);
+    project
+}
+
+#[test]
+fn what_is_missing_comes_from_a_file_or_is_generated_and_a_second_run_changes_nothing() {
+    let project = Project::in_git(&[
+        (
+            ".secrets.toml",
+            "project = \"web\"\n[secrets.url]\n[secrets.session]\ngenerate = { length = 64, alphabet = \"hex\" }\n\
+             [secrets.short]\ngenerate = {}\n[secrets.dsn]\noptional = true\n\
+             [[render]]\ntemplate = \"c/app.tmpl\"\noutput = \"new/dir/app.env\"\nmode = \"640\"\n",
+        ),
+        ("c/app.tmpl", "{{ secrets.url }} {{SESSION}} {{ secrets.short }}\n"),
+    ]);
+    project.0.write("old.env", format!("URL={MARKER}\nOTHER=x\nEMPTY=\n"));
+    let run = project.run(&["setup", "--from", "../old.env", "--yes"]).succeeds().stdout("");
+    run.stderr_has("added `/new/dir/app.env` to .gitignore\nwrote `new/dir/app.env`\nproject `web` is set up: 4 secrets, 1 output\n");
+    let (session, short) = (project.stored("web", "session").unwrap(), project.stored("web", "short").unwrap());
+    assert!(session.len() == 64 && session.bytes().all(|b| b.is_ascii_hexdigit()), "{session}");
+    assert!(short.len() == 32 && project.stored("web", "dsn").is_none());
+    assert_eq!(project.read("new/dir/app.env"), format!("{MARKER} {session} {short}\n"));
+    assert_eq!(fs::metadata(project.path("new/dir/app.env")).unwrap().mode() & 0o777, 0o640);
+    for from in [&["setup"][..], &["setup", "--from", "../old.env"], &["setup", "--yes"]] {
+        let run = project.changes_nothing(from).succeeds().stdout("");
+        run.stderr_has("`new/dir/app.env` is up to date\nproject `web` is set up: 4 secrets, 1 output\n");
+    }
+    let json = project.changes_nothing(&["setup", "--json"]).succeeds().json();
+    let expected =
+        r#"{"gitignore":[],"outputs":[{"output":"new/dir/app.env","state":"current"}],"project":"web","secrets":[]}"#;
+    assert_eq!(json.to_string(), expected);
+}
+
+#[test]
+fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
+    let manifest = "project = \"web\"\n[secrets.a]\ndescription = \"first\\nof two\"\n[secrets.b]\n[secrets.g]\ngenerate = {}\n\
+        [secrets.o]\noptional = true\n[run.env]\nX = \"{{ secrets.c }}\"\n\
+        [[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n";
+    let project = Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", "{{ secrets.o }} {{ secrets.a }}")]);
+    project.0.write("some.env", format!("B={MARKER}\n"));
+    for yes in [&["setup", "--from", "../some.env"][..], &["setup", "--from", "../some.env", "--yes"]] {
+        // `o` is optional, but there is no output without it.
+        project.changes_nothing(yes).fails_with(3).stdout("").stderr(
+            "error: 3 secrets are missing in project `web`\n  a: first\\nof two\n  o\n  c\n\
+             hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
+        );
+    }
+    let error = project.changes_nothing(&["setup", "--json"]).fails_with(3).json_error();
+    assert_eq!((&error["type"], error["details"]["missing"].as_array().unwrap().len()), (&"NOT_FOUND".into(), 4));
+    // All that is missing is in the file: no question is left.
+    project.0.write("all.env", format!("a={MARKER}\nB=b\nC=c\no=o\n"));
+    project.run(&["setup", "-q", "--from", "../all.env", "--yes"]).succeeds();
+    assert_eq!(project.read("out"), format!("o {MARKER}"));
+}
+
+#[test]
+fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for_all_of_it() {
+    let manifest = "project = \"web\"\n[run.env]\nPGPASSWORD = \"{{ secrets.db-password }}\"\n\
+        [[render]]\ntemplate = \"t.env\"\noutput = \"out\"\n";
+    let template = "STRIPE=\"{{ secrets.stripe-key | json }}\"\nURL={{ secrets.host-password }}@host/db\n\
+        ENC={{ secrets.encoded | base64 }}\nBOTH={{ secrets.one }}{{ secrets.two }}\n";
+    let project = Project::new(&[(".secrets.toml", manifest), ("t.env", template)]);
+    let given = "PGPASSWORD=1\nSTRIPE=2\nURL=3@host/db\nENC=NA==\nBOTH=56\nEMPTY=\nLATER=\nLATER=x\n";
+    project.0.write("old.env", given);
+    let run = project.changes_nothing(&["setup", "--from", "../old.env", "--yes"]).fails_with(3);
+    run.stdout("").stderr(
+        "warning: `EMPTY` is empty in `../old.env` and was left out\n\
+         error: 4 secrets are missing in project `web`\n  host-password\n  encoded\n  one\n  two\n\
+         hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
+    );
+    project.0.write("old.env", format!("{given}host_password=3\nencoded=4\nONE=5\ntwo=6\n"));
+    project.run(&["setup", "-q", "--from", "../old.env", "--yes"]).succeeds().stderr_has("`EMPTY` is empty");
+    assert_eq!(project.read("out"), "STRIPE=\"2\"\nURL=3@host/db\nENC=NA==\nBOTH=56\n");
+    assert_eq!(project.stored("web", "db-password").unwrap(), "1");
+}
+
+#[test]
+fn a_file_that_differs_is_replaced_and_gitignore_changed_only_with_yes() {
+    let project = simple();
+    let needs = |what: &str| {
+        format!(
+            "error: to {what} needs `--yes` where there is no terminal to ask on\n\
+             hint: nothing was changed; add `--yes` to do it\n"
+        )
+    };
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("add `/.env` to .gitignore"));
+    project.write(".env", "written by hand");
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env` and add `/.env` to .gitignore"));
+    project.write(".gitignore", ".env");
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env`"));
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    assert_eq!((project.read(".env"), project.read(".gitignore")), (format!("KEY={MARKER}\n"), ".env".into()));
+    // A mode that is too wide is narrowed without a question.
+    fs::set_permissions(project.path(".env"), fs::Permissions::from_mode(0o644)).unwrap();
+    project.run(&["setup"]).succeeds().stderr_has("`.env` is up to date, its mode was changed");
+    // One that is not there replaces nothing.
+    fs::remove_file(project.path(".env")).unwrap();
+    project.run(&["setup"]).succeeds().stderr_has("wrote `.env`");
+    project.changes_nothing(&["setup", "-q"]).succeeds();
+}
+
+/// `.gitignore` before (where there is one) and after.
+#[test]
+fn gitignore_gets_a_line_where_it_needs_one_and_is_left_alone_otherwise() {
+    for (before, after) in [
+        (None, "/.env\n"),
+        (Some(""), "/.env\n"),
+        (Some(".env\n"), ".env\n"),
+        (Some("*.log\n"), "*.log\n/.env\n"),
+        (Some("*.log"), "*.log\n/.env\n"),
+        (Some("*.log\r\n"), "*.log\r\n/.env\r\n"),
+        (Some("*.log\r\nx"), "*.log\r\nx\r\n/.env\r\n"),
+        (Some(".env\n!.env\n"), ".env\n!.env\n/.env\n"),
+        (Some("*\n!.env\n"), "*\n!.env\n/.env\n"),
+        (Some("# .env"), "# .env\n/.env\n"),
+    ] {
+        let project = simple();
+        if let Some(before) = before {
+            project.write(".gitignore", before);
+        }
+        project.run(&["setup", "--yes", "-q"]).succeeds();
+        assert_eq!(project.read(".gitignore"), after, "{before:?}");
+        project.changes_nothing(&["setup", "-q"]).succeeds();
+        project.run(&["check", "-q"]).succeeds();
+        assert!(!project.git(&["status", "--porcelain", "-uall"]).contains(".env\n"));
+    }
+}
+
+#[test]
+fn what_other_rules_of_git_ignore_is_ignored() {
+    for (rule, content) in [(".git/info/exclude", ".env\n"), ("../.config/git/ignore", ".env\n")] {
+        let project = simple();
+        project.write(rule, content);
+        project.run(&["setup", "-q"]).succeeds();
+        assert!(!project.path(".gitignore").exists(), "{rule}");
+    }
+    // A manifest below the repository's root: the root's rules hold there, and what is added is added beside it.
+    for (root, added) in [("app/.env\n", None), ("*.log\n", Some("/.env\n")), (".env\n!/app/.env\n", Some("/.env\n"))] {
+        let project = Project::in_git(&[("app/.secrets.toml", MANIFEST), ("app/.env.tmpl", TEMPLATE)]);
+        project.write(".gitignore", root);
+        project.store("web", "key", MARKER);
+        // From a directory below it.
+        fs::create_dir(project.path("app/deep")).unwrap();
+        let setup = project.command(&["setup", "--yes", "-q"]).current_dir(project.path("app/deep"));
+        setup.run().without(MARKER).succeeds();
+        assert_eq!(fs::read_to_string(project.path("app/.gitignore")).ok().as_deref(), added, "{root}");
+        assert_eq!((project.read(".gitignore").as_str(), project.read("app/.env")), (root, format!("KEY={MARKER}\n")));
+        assert!(!project.git(&["status", "--porcelain", "-uall"]).contains(".env\n"));
+    }
+}
+
+#[test]
+fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_changes() {
+    let manifest = "[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"conf/app.env\"\n";
+    let project =
+        Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", TEMPLATE), ("conf/.gitignore", "!*.env\n")]);
+    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stderr(
+        "error: git does not ignore `conf/app.env` whatever .gitignore says: `conf/.gitignore` takes it back\n\
+         hint: take that rule out of `conf/.gitignore`; nothing was changed\n",
+    );
+    project.write("conf/.gitignore", "!*.env\napp.env\n");
+    project.run(&["setup", "-q"]).succeeds();
+}
+
+#[test]
+fn an_output_that_git_tracks_is_refused_before_anything_changes() {
+    let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
+    let project = Project::in_git(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE), (".env", "KEY=old\n")]);
+    project.write(".gitignore", ".env\n");
+    project.git(&["add", "-f", "."]);
+    for yes in [&["setup"][..], &["setup", "--yes"]] {
+        project.changes_nothing(yes).fails_with(7).stderr(
+            "error: `.env` is tracked by git: the next commit would publish what is in it\n\
+             hint: take it out with `git rm --cached .env`; nothing was changed\n",
+        );
+    }
+    project.git(&["rm", "-q", "--cached", ".env"]);
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+}
+
+#[test]
+fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
+    let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
+    for kind in ["link", "broken link", "directory"] {
+        let project = Project::in_git(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE), ("rules", "*.log\n")]);
+        match kind {
+            "link" => symlink("rules", project.path(".gitignore")).unwrap(),
+            "broken link" => symlink("nothing", project.path(".gitignore")).unwrap(),
+            _ => fs::create_dir(project.path(".gitignore")).unwrap(),
+        }
+        let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
+        run.stderr_has("error: `.gitignore` is no regular file\n");
+        // Where nothing is to be added it may be what it likes.
+        project.write(".git/info/exclude", ".env\n");
+        project.run(&["setup", "--yes", "-q"]).succeeds();
+    }
+}
+
+#[test]
+fn without_a_repository_git_is_not_needed_and_with_one_it_is() {
+    let bare = |project: &Project| project.command(&["setup", "--yes"]).env("PATH", "/nonexistent");
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
+    project.store("web", "key", MARKER);
+    // `setsid` is found with a path, the program is run with another.
+    let run = |project: &Project| {
+        let mut prepared = bare(project);
+        prepared.command.env("PATH", "/nonexistent");
+        let output = Command::new("/usr/bin/env")
+            .args(["-i"])
+            .args(prepared.command.get_envs().map(|(name, value)| {
+                let mut pair = name.to_owned();
+                pair.push("=");
+                pair.push(value.unwrap_or_default());
+                pair
+            }))
+            .args(["/usr/bin/setsid", "--wait"])
+            .arg(prepared.command.get_program())
+            .args(["setup", "--yes"])
+            .current_dir(project.path(""))
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let said = "wrote `.env`\nproject `web` is set up: 1 secret, 1 output\n";
+    assert_eq!(run(&project), (0, said.into()));
+    assert!(!project.path(".gitignore").exists());
+    let project = simple();
+    let before = project.files();
+    assert_eq!(run(&project), (1, "error: cannot ask git: there is no program `git`\n".into()));
+    assert_eq!(before, project.files());
+}
+
+#[test]
+fn a_repository_that_git_does_not_trust_is_no_missing_one() {
+    let project = simple();
+    let before = project.files();
+    for arguments in [&["setup", "--yes"][..], &["check"]] {
+        let run = project.command(arguments).env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").run().fails_with(1);
+        run.stdout("").stderr_has("error: cannot ask git: detected dubious ownership");
+    }
+    assert_eq!(before, project.files());
+}
+
+#[test]
+fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
+    let names = [
+        "a b",
+        " leading",
+        "trailing ",
+        "#hash",
+        "!bang",
+        "st*ar",
+        "quest?ion",
+        "[set]",
+        "back\\slash",
+        "tab\there",
+        "new\nline",
+        "\nfirst",
+        "return\r",
+        "quo\"te",
+        "émoji 🔑",
+        "-dash",
+        "sub dir/#!* ",
+        "~",
+        "$HOME",
+        "a\\",
+    ];
+    for name in names {
+        let project =
+            Project::in_git(&[("t.tmpl", TEMPLATE), ("line", ""), ("staar", ""), ("questXion", ""), ("s", "")]);
+        project.store("default", "key", MARKER);
+        let quoted = serde_json::to_string(name).unwrap();
+        project.write(".secrets.toml", format!("[[render]]\ntemplate = \"t.tmpl\"\noutput = {quoted}\n"));
+        let seen = project.git(&["status", "--porcelain", "-uall", "-z"]);
+        project.run(&["setup", "--yes", "-q"]).succeeds();
+        assert_eq!(project.read(name), format!("KEY={MARKER}\n"), "{name:?}");
+        let now = project.git(&["status", "--porcelain", "-uall", "-z"]);
+        let now: Vec<&str> = now.split('\0').filter(|line| *line != "?? .gitignore").collect();
+        assert_eq!(now, seen.split('\0').collect::<Vec<_>>(), "{name:?}");
+        project.run(&["check", "-q"]).succeeds().stdout_has("undeclared\tkey\t");
+        project.changes_nothing(&["setup", "-q"]).succeeds();
+        project.git(&["add", "-f", "."]);
+        let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
+        run.stderr_has("is tracked by git");
+    }
+}
+
+#[test]
+fn git_gets_neither_the_passphrase_nor_a_value() {
+    let project = simple();
+    let real = "/usr/bin/git";
+    let spy = project.0.write(
+        "git",
+        format!("#!/bin/sh\n{{ env; echo \"$@\"; }} >> {}\nexec {real} \"$@\"\n", project.0.path("heard").display()),
+    );
+    fs::set_permissions(&spy, fs::Permissions::from_mode(0o755)).unwrap();
+    for arguments in [&["setup", "--yes", "-q"][..], &["check", "-q"]] {
+        let path = format!("{}:{PATH}", project.0.path("").display());
+        project.command(arguments).env("PATH", path).run().without(MARKER).succeeds();
+    }
+    let heard = String::from_utf8(project.0.read("heard")).unwrap();
+    assert!(heard.contains("check-ignore") && !heard.contains(MARKER) && !heard.contains(PASSPHRASE), "{heard}");
+}
+
+#[test]
+fn many_outputs_are_told_to_git_without_waiting_for_each_other() {
+    // More than two pipes hold.
+    let mut manifest = String::from("project = \"web\"\n");
+    let long = "d".repeat(200);
+    for n in 0..1500 {
+        let output = format!("o/{long}/{n}");
+        manifest += &format!("[[render]]\ntemplate = \"t\"\noutput = \"{output}\"\n");
+    }
+    let project = Project::in_git(&[(".secrets.toml", &*manifest), ("t", "no placeholder"), (".gitignore", "/o/\n")]);
+    project.run(&["setup", "-q"]).succeeds();
+    assert_eq!(names(&project.path("o").join(&long)).len(), 1500);
+}
+
+// Questions.
+
+const TWO: &str = "project = \"web\"\n[secrets.first]\ndescription = \"the first\"\n[secrets.second]\n[secrets.made]\n\
+    generate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \".env\"\n";
+
+/// A project with two questions.
+fn two() -> Project {
+    Project::in_git(&[
+        (".secrets.toml", TWO),
+        ("t.tmpl", "{{ secrets.first }} {{ secrets.second }}\n"),
+        (".gitignore", "x\n"),
+    ])
+}
+
+/// Runs `setup` on a terminal and unlocks the vault.
+fn on_a_terminal(project: &Project, script: &str) -> Terminal {
+    let mut terminal = Terminal::shell(&project.0, &format!("cd repo; {script}"));
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal
+}
+
+#[test]
+fn setup_asks_for_what_is_missing_hidden_and_stores_it_at_once() {
+    let project = two();
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    terminal.waits_for("Add `/.env` to .gitignore? [Y/n] ").types("\n");
+    terminal.waits_for("created `made` in project `web`");
+    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
+    terminal.waits_for("created `first` in project `web`, hint ");
+    terminal.waits_for("Value of second: ").types("other\n");
+    terminal
+        .waits_for("added `/.env` to .gitignore")
+        .waits_for("wrote `.env`")
+        .waits_for("is set up: 3 secrets, 1 output");
+    let screen = terminal.ends_with(0);
+    assert!(!screen.contains(MARKER) && !screen.contains("other"), "{screen}");
+    assert_eq!(project.read(".env"), format!("{MARKER} other\n"));
+    project.changes_nothing(&["setup", "-q"]).succeeds();
+    assert_eq!(project.0.vault().list(None, |_| true).unwrap().len(), 3);
+}
+
+#[test]
+fn no_to_the_question_changes_nothing() {
+    let project = two();
+    let before = (project.files(), project.secrets());
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    terminal.waits_for("[Y/n] ").types("n\n").waits_for("error: nothing was changed").ends_with(7);
+    assert_eq!(before, (project.files(), project.secrets()));
+    project.write(".env", "by hand");
+    let before = (project.files(), project.secrets());
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    // Where something is lost, Enter is no.
+    terminal.waits_for("Replace `.env` and add `/.env` to .gitignore? [y/N] ").types("\n");
+    terminal.waits_for("error: nothing was changed").ends_with(7);
+    assert_eq!(before, (project.files(), project.secrets()));
+}
+
+#[test]
+fn enter_leaves_a_secret_for_later() {
+    let project = two();
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
+    terminal.waits_for("Value of first (the first): ").types("\n");
+    terminal.waits_for("Value of second: ").types(MARKER).types("\n");
+    let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
+    assert!(!screen.contains(MARKER), "{screen}");
+    assert!(!project.path(".env").exists() && project.read(".gitignore") == "x\n");
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
+    terminal.waits_for("Value of first (the first): ").types("1\n");
+    let screen = terminal.waits_for("is set up").ends_with(0);
+    assert!(!screen.contains("Value of second"), "{screen}");
+    assert_eq!(project.read(".env"), format!("1 {MARKER}\n"));
+}
+
+#[test]
+fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on() {
+    let project = two();
+    let before = project.files();
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
+    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second: ").types("half\x03");
+    let screen = terminal.ends_with(130);
+    assert!(!screen.contains(MARKER) && !screen.contains("half"), "{screen}");
+    assert_eq!(before, project.files());
+    let made = project.stored("web", "made").unwrap();
+    assert_eq!((project.stored("web", "first").as_deref(), project.stored("web", "second")), (Some(MARKER), None));
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
+    terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up");
+    let screen = terminal.ends_with(0);
+    assert!(!screen.contains("Value of first"), "{screen}");
+    assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
+    assert_eq!(project.stored("web", "made").unwrap(), made);
+}
+
+#[test]
+fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let project = two();
+    let before = project.files();
+    // It leaves the terminal as it was at the question.
+    let script = "sh -c 'echo $$ > ../pid; exec \"$secrets\" setup --yes'; code=$?; stty sane; (exit $code)";
+    let mut terminal = on_a_terminal(&project, script);
+    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second: ");
+    let pid = String::from_utf8(project.0.read("pid")).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    terminal.ends_with(137);
+    assert_eq!(before, project.files());
+    project.changes_nothing(&["setup"]).fails_with(3).stderr_has("error: `second` is missing");
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
+    terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up").ends_with(0);
+    assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
+}
+
+#[test]
+fn a_description_cannot_write_on_the_terminal() {
+    let manifest = "[secrets.a]\ndescription = \"x\\u202Ey\\nz\\u200B\"\n";
+    let project = Project::new(&[(".secrets.toml", manifest)]);
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    let screen = terminal.waits_for("Value of a (x\\u{202e}y z").types("\x03").ends_with(130);
+    assert!(!screen.contains('\u{202e}') && !screen.contains('\u{200b}'), "{screen}");
+    let (_, stdout, stderr) = project.run(&["check"]).everything();
+    let all = String::from_utf8(stdout).unwrap() + &stderr;
+    assert!(!all.contains('\u{202e}') && !all.contains('\u{200b}') && all.contains("x\\u{202e}y"), "{all}");
+}
+
+// A first manifest.
+
+#[test]
+fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
+    let project = Project::new(&[
+        ("app.env.tmpl", "A={{ secrets.a }}\nB={{B_KEY}}\n"),
+        ("deploy/x.yml", "{{ secrets.deploy-key }} {{ OTHERS }}"),
+        ("web/page.html", "{{ TITLE }}"),
+        ("README.md", "write {{ secrets.example }}"),
+        ("no.tpl", "nothing"),
+    ]);
+    let written = "# What this directory needs of `secrets`. Commit it: it never holds a value.\n\
+        # `secrets setup` asks for what is missing and renders; `secrets check` tells what is not right.\n\
+        project = \"repo\"\n\n[secrets.a]\n\n[secrets.B_KEY]\n\n[secrets.deploy-key]\n\n\
+        [[render]]\ntemplate = \"app.env.tmpl\"\noutput = \"app.env\"\n";
+    for command in [&["init", "--project-file"][..], &["setup", "--new"]] {
+        let run = project.command(command).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("");
+        run.stderr(
+            "wrote `.secrets.toml` for project `repo`: 3 secrets, 1 output\n\
+             left out, as other tools use it too: bare {{NAME}} in `deploy/x.yml`, `web/page.html`\n\
+             next: look at it, then `secrets setup`\n",
+        );
+        assert_eq!(project.read(".secrets.toml"), written);
+        for again in [&["init", "--project-file"][..], &["setup", "--new"]] {
+            project.changes_nothing(again).fails_with(4).stdout("").stderr(
+                "error: there is a `.secrets.toml` here already\n\
+                 hint: `secrets check` tells what it lacks; nothing was written\n",
+            );
+        }
+        fs::remove_file(project.path(".secrets.toml")).unwrap();
+    }
+    symlink("nowhere", project.path(".secrets.toml")).unwrap();
+    project.changes_nothing(&["setup", "--new", "-q"]).fails_with(4).stderr_has("here already");
+}
+
+#[test]
+fn a_first_manifest_is_one_that_is_taken() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let text = "{{ secrets.key }}";
+    let trees: [&[&str]; 8] = [
+        &["a.tmpl", "a.tmpl.tmpl"],
+        &["a.tmpl", "a.tpl", "a.template"],
+        &["a.tmpl", "a/b.tmpl"],
+        &[".secrets.toml.tmpl"],
+        &[".gitignore.tmpl"],
+        &["new\nline \"quoted\" '\\.tmpl"],
+        &[".tmpl", "..tmpl"],
+        &[],
+    ];
+    for tree in trees {
+        let project = Project::new(&tree.iter().map(|name| (*name, text)).collect::<Vec<_>>());
+        fs::write(project.path("").join(OsStr::from_bytes(b"not \xff UTF-8.tmpl")), text).unwrap();
+        project.store("repo", "key", MARKER);
+        project.run(&["setup", "--new", "-q"]).succeeds();
+        project.run(&["setup", "-q"]).succeeds();
+        let (code, ..) = project.run(&["check"]).everything();
+        assert_eq!(code, Some(0), "{tree:?}\n{}", project.read(".secrets.toml"));
+    }
+}
+
+// `render --all`.
+
+/// Runs with a second output that cannot be: the first stays as it is.
+#[track_caller]
+fn none_is_started(project: &Project, code: i32, said: &str) {
+    for command in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
+        let before = (project.files(), project.secrets());
+        let run = project.run(command);
+        let after = (project.files(), project.secrets());
+        assert_eq!(before, after, "{command:?}");
+        let code = if command[0] == "setup" && said.contains("names no secret") { 3 } else { code };
+        let said = if command[0] == "setup" && code == 3 { "is missing" } else { said };
+        run.fails_with(code).stdout("").stderr_has(said);
+    }
+}
+
+#[test]
+fn all_outputs_are_written_or_none_is_started() {
+    let second = "[[render]]\ntemplate = \"second\"\noutput = \"two\"\n";
+    let make = |second: &str| {
+        let first = "[[render]]\ntemplate = \"first\"\noutput = \"one\"\n";
+        let third = "[[render]]\ntemplate = \"first\"\noutput = \"three\"\n";
+        let project = Project::new(&[
+            (".secrets.toml", &format!("{first}{second}{third}")),
+            ("first", "{{ secrets.key }}"),
+            ("second", "{{ secrets.key }}"),
+            ("one", "old"),
+        ]);
+        project.store("default", "key", MARKER);
+        project
+    };
+    let at = |output: &str| second.replace("two", output);
+
+    let project = make(second);
+    project.write("second", "{{ secrets.kay }}");
+    none_is_started(&project, 3, "names no secret");
+    let project = make(second);
+    project.write("second", "x\n{{ secrets.key | nothing }}");
+    none_is_started(&project, 2, "second:2:1");
+    let project = make(second);
+    fs::remove_file(project.path("second")).unwrap();
+    none_is_started(&project, 1, "`second`");
+    let project = make(second);
+    symlink("elsewhere", project.path("two")).unwrap();
+    none_is_started(&project, 7, "error: `two` is a symbolic link");
+    let project = make(second);
+    fs::create_dir(project.path("two")).unwrap();
+    none_is_started(&project, 7, "error: `two` is a directory");
+    let project = make(second);
+    project.write("two", "x");
+    fs::hard_link(project.path("two"), project.path("name")).unwrap();
+    none_is_started(&project, 7, "error: `two` has several names");
+    let project = make(&at("first/two"));
+    none_is_started(&project, 1, "first");
+    let project = make(&at("one/two"));
+    none_is_started(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
+    let project = make(&at("three/two"));
+    none_is_started(&project, 2, "7:1: the outputs `three/two` and `three` lie one in the other");
+
+    let project = make(&at("out/two"));
+    symlink("..", project.path("out")).unwrap();
+    none_is_started(&project, 7, "error: `out/two` leads out of the directory of `.secrets.toml`");
+    let project = make(&at("link/one"));
+    symlink(".", project.path("link")).unwrap();
+    none_is_started(&project, 7, "error: `link/one` is another output as well, by a link");
+    let project = make(&at("link/hooks/x"));
+    fs::create_dir(project.path(".git")).unwrap();
+    symlink(".git", project.path("link")).unwrap();
+    none_is_started(&project, 7, "error: `link/hooks/x` leads out of the directory");
+    // A template that is elsewhere, or has no end.
+    for (elsewhere, said) in [("../vault.db", "`second` leads out"), ("/dev/zero", "`second` leads out")] {
+        let project = make(second);
+        fs::remove_file(project.path("second")).unwrap();
+        symlink(elsewhere, project.path("second")).unwrap();
+        none_is_started(&project, 7, said);
+    }
+    let project = make(second);
+    fs::remove_file(project.path("second")).unwrap();
+    assert!(Command::new("mkfifo").arg(project.path("second")).status().unwrap().success());
+    none_is_started(&project, 1, "cannot read `second`: it is no regular file");
+    project.run(&["refs", "-q"]).fails_with(1).stdout("first:1:1: key\n").stderr_has("no regular file");
+}
+
+#[test]
+fn a_full_disk_leaves_every_output_as_it_was() {
+    let project = Project::new(&[("first", "{{ secrets.key }}"), ("second", &"x{{ secrets.key }}".repeat(100_000))]);
+    let manifest = "[[render]]\ntemplate = \"first\"\noutput = \"small/one\"\n\
+        [[render]]\ntemplate = \"second\"\noutput = \"small/two\"\n";
+    project.write(".secrets.toml", manifest);
+    project.store("default", "key", MARKER);
+    let Some(small) = Small::mounted(project.path("small")) else { return };
+    project.write("small/one", "old");
+    project
+        .changes_nothing(&["render", "--all"])
+        .fails_with(1)
+        .stderr("error: cannot write `small/two`: No space left on device\n");
+    assert_eq!(names(&project.path("small")), ["one"]);
+    drop(small);
+}
+
+#[test]
+fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
+    let manifest = "[[render]]\ntemplate = \"t\"\noutput = \"a\"\n[[render]]\ntemplate = \"t\"\noutput = \"b\"\nescape = \"base64\"\n\
+        [[render]]\ntemplate = \"u\"\noutput = \"c/c\"\ndelimiters = \"[[,]]\"\nmode = \"644\"\n";
+    let project =
+        Project::new(&[(".secrets.toml", manifest), ("t", "{{ secrets.key }}"), ("u", "[[KEY]] {{ secrets.key }}")]);
+    project.store("default", "key", MARKER);
+    project.changes_nothing(&["render", "--all", "--check"]).fails_with(8).stdout("").stderr(
+        "error: 3 outputs are out of date\n  a\n  b\n  c/c\nhint: `secrets render --stale` renders what is out of date\n",
+    );
+    project.run(&["render", "--all"]).succeeds().stdout("").stderr("wrote `a`\nwrote `b`\nwrote `c/c`\n");
+    assert_eq!((project.read("a"), project.read("c/c")), (MARKER.into(), format!("{MARKER} {{{{ secrets.key }}}}")));
+    project.changes_nothing(&["render", "--all", "--check"]).succeeds().stderr("");
+    project.changes_nothing(&["render", "--stale"]).succeeds().stderr("every output is up to date\n");
+    project.changes_nothing(&["render", "--all", "-q"]).succeeds();
+    fs::set_permissions(project.path("a"), fs::Permissions::from_mode(0o640)).unwrap();
+    let said = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
+    said.stderr_has("error: `a` has the mode 640, which is too wide\n");
+    project.write("b", "x");
+    let before = project.files();
+    project.run(&["render", "--stale"]).succeeds().stderr("`a` is up to date, its mode was changed\nwrote `b`\n");
+    let after = project.files();
+    assert_eq!(
+        differences(&before, &after),
+        [project.path("a"), project.path("b"), project.path("a"), project.path("b")]
+    );
+    // Another directory of the same project.
+    fs::create_dir(project.path("deep")).unwrap();
+    let run = project.command(&["render", "--all", "--json"]).current_dir(project.path("deep")).run();
+    let outputs = run.without(MARKER).succeeds().json()["outputs"].to_string();
+    assert!(outputs.contains(r#"{"output":"../c/c","state":"current"}"#), "{outputs}");
+}
+
+// What else asks the manifest.
+
+#[test]
+fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
+    let manifest = "project = \"web\"\n[secrets.dsn]\noptional = true\n[run.env]\nURL = \"pg://{{ secrets.key }}@h\"\n\
+        DSN = \"{{ secrets.dsn }}\"\nBOTH = \"{{ secrets.key }} {{ secrets.dsn }}\"\nPLAIN = \"1\"\n";
+    let project = Project::new(&[(".secrets.toml", manifest)]);
+    project.run(&["run", "--", "true"]).fails_with(125).stdout("").stderr_has("`key`");
+    project.store("web", "key", MARKER);
+    project.store("web", "unrelated", "an unrelated value");
+    let print = [
+        "run",
+        "--clean-env",
+        "--",
+        "sh",
+        "-c",
+        "env | grep -v -e ^PWD= -e ^HOME= -e ^PATH= -e ^XDG_ -e ^_= -e ^SHLVL= | sort",
+    ];
+    project.run(&print).succeeds().stdout("PLAIN=1\nURL=pg://‹key›@h\n");
+    project
+        .run(&["run", "--", "sh", "-c", &format!("test \"$URL\" = pg://{MARKER}@h && test -z \"$KEY$UNRELATED$DSN\"")])
+        .succeeds();
+    let rows = "PLAIN\t.secrets.toml:8\t\nURL\t.secrets.toml:5\tkey\n";
+    project.run(&["run", "--dry-run"]).succeeds().stdout(rows);
+    project.store("web", "dsn", "dsn-value");
+    project.run(&print).succeeds().stdout_has("BOTH=‹key› ‹dsn›\nDSN=‹dsn›\n");
+    // What is named by hand is all there is.
+    project.run(&["run", "--clean-env", "--only", "dsn", "--dry-run"]).succeeds().stdout("DSN\t--only\tdsn\n");
+    project.run(&["run", "--env", "A={{DSN}}", "--dry-run"]).succeeds().stdout("A\t--env\tdsn\n");
+    // An empty table gives nothing, none gives everything.
+    project.write(".secrets.toml", "project = \"web\"\n[run.env]\n");
+    project.run(&["run", "--dry-run"]).succeeds().stdout("");
+    project.write(".secrets.toml", "project = \"web\"\n[secrets.dsn]\n");
+    project
+        .run(&["run", "--dry-run"])
+        .succeeds()
+        .stdout("DSN\tproject\tdsn\nKEY\tproject\tkey\nUNRELATED\tproject\tunrelated\n");
+    // What steers programs is not set from a file that came with a clone.
+    project.write(".secrets.toml", "[run.env]\nLD_PRELOAD = \"./evil.so\"\n");
+    project.run(&["run", "--", "true"]).fails_with(125).stdout("").stderr_has("`LD_PRELOAD` steers programs");
+}
+
+#[test]
+fn what_the_tree_refers_to_is_deleted_only_by_force() {
+    let project = simple();
+    project.store("web", "unused", "x");
+    project.store("other", "key", "x");
+    let refusal = "error: 2 places refer to `key`\n.env.tmpl:1:5: key\n.secrets.toml:2:10: key (declared)\n\
+        hint: nothing was deleted; `--force` does it all the same\n";
+    for arguments in [
+        &["delete", "KEY", "--yes"][..],
+        &["delete", "unused", "key", "-y"],
+        &["project", "delete", "web", "--yes"],
+        &["project", "delete", "other", "web", "-y"],
+    ] {
+        project.changes_nothing(arguments).fails_with(7).stdout("").stderr(refusal);
+    }
+    let error = project.changes_nothing(&["delete", "key", "-y", "--json"]).fails_with(7).json_error();
+    assert_eq!(error["details"]["references"][0]["file"], ".env.tmpl");
+    let id = project.0.vault().list(None, |secret| secret.tag.as_str() == "key").unwrap();
+    let ours = id.iter().find(|secret| secret.project.as_str() == "web").unwrap().id.to_string();
+    project.changes_nothing(&["delete", &ours, "-y"]).fails_with(7).stderr(refusal);
+    // Another project's secret of the same tag is none of this tree's business, nor is one that nothing refers to.
+    project.run(&["delete", "-p", "other", "key", "-y", "-q"]).succeeds();
+    project.run(&["delete", "unused", "-y", "-q"]).succeeds();
+    // Nor does a tree elsewhere count.
+    let elsewhere = project.0.command(["delete", "-p", "web", "key"]).run().fails_with(7);
+    elsewhere.stderr_has("error: deleting needs `--yes`");
+    project.run(&["delete", "key", "-y", "--force"]).succeeds().stderr("deleted `key` of project `web`\n");
+    project.store("web", "key", MARKER);
+    let run = project.run(&["project", "delete", "web", "-y", "--force"]).succeeds();
+    run.stderr("deleted project `web` with its 1 secret\n");
+}
+
+#[test]
+fn update_names_the_outputs_that_are_out_of_date_now() {
+    let project = simple();
+    let update = |arguments: &[&str]| {
+        project.command(&[&["update", "key"], arguments].concat()).stdin("a new value of it").run().without("a new")
+    };
+    // None is there yet.
+    update(&[]).succeeds().stderr_has("updated `key` in project `web`, hint ");
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    let stale = "`.env` is out of date now; `secrets render --stale` renders it anew\n";
+    update(&[]).succeeds().stderr_has(stale);
+    let (_, _, said) = update(&["--name", "x"]).everything();
+    assert!(!said.contains("out of date"), "{said}");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=a new value of it\n");
+    // The value is stored whatever the manifest looks like.
+    fs::remove_file(project.path(".env.tmpl")).unwrap();
+    update(&[]).succeeds().stderr_has("warning: which outputs are out of date now is not known");
+}
+
+// Whole repositories.
+
+/// Sets a repository up twice and checks it.
+#[track_caller]
+fn is_set_up(project: &Project, from: &str) {
+    project.0.write("given.env", from);
+    project.run(&["setup", "--from", "../given.env", "--yes", "-q"]).succeeds();
+    project.changes_nothing(&["setup", "-q"]).succeeds();
+    project.changes_nothing(&["setup", "--yes", "-q", "--from", "../given.env"]).succeeds();
+    project.changes_nothing(&["render", "--all", "--check"]).succeeds();
+    let (code, stdout, stderr) = project.changes_nothing(&["check"]).everything();
+    assert_eq!(code, Some(0), "{}{stderr}", String::from_utf8_lossy(&stdout));
+    project.git(&["add", "."]);
+    project.run(&["scan", "--staged"]).succeeds().stderr_has("");
+}
+
+#[test]
+fn a_node_app_is_set_up() {
+    let project = Project::in_git(&[
+        ("package.json", "{\"name\": \"shop\", \"scripts\": {\"start\": \"node src/index.js\"}}\n"),
+        (".env.example", "DATABASE_URL=\nSESSION_KEY=\nPORT=3000\n"),
+        (".env.tmpl", "DATABASE_URL={{ secrets.database-url }}\r\nSESSION_KEY=\"{{SESSION_KEY}}\"\r\nPORT=3000\r\n"),
+        ("src/index.js", "const a = `${{ b: 1 }.b}`; // {{ user }}\nconst key = '{{ secrets.stripe-key | json }}';\n"),
+        ("views/home.hbs", "<h1>{{ title }}</h1>{{#if user}}{{ user.name }}{{/if}}{{{ body }}} {{> footer }}\n"),
+        (".github/workflows/ci.yml", "env:\n  TOKEN: ${{ secrets.NPM_TOKEN }}\n  A: ${{ secrets.A }}\n"),
+        ("README.md", "\\{{ secrets.escaped }} and {{ secrets. }}\n"),
+        (".gitignore", "node_modules/\n"),
+        ("node_modules/dep/index.js", "{{ secrets.not-ours }}\n"),
+    ]);
+    let references =
+        ".env.tmpl:1:14: database-url\n.env.tmpl:2:14: SESSION_KEY\nsrc/index.js:2:14: stripe-key | json\n";
+    project.run(&["refs"]).succeeds().stdout(references);
+    project.run(&["setup", "--new", "-q", "-p", "shop"]).succeeds();
+    is_set_up(&project, &format!("DATABASE_URL=postgres://{MARKER}\nSESSION_KEY='a b'\nSTRIPE_KEY=sk_1\nPORT=1\n"));
+    let text = format!("DATABASE_URL=postgres://{MARKER}\r\nSESSION_KEY=\"a b\"\r\nPORT=3000\r\n");
+    assert_eq!((project.read(".env"), project.read(".gitignore")), (text, "node_modules/\n/.env\n".into()));
+    let declared = format!(
+        "{}.secrets.toml:5:10: database-url (declared)\n.secrets.toml:7:10: SESSION_KEY (declared)\n\
+         .secrets.toml:9:10: stripe-key (declared)\nsrc/index.js:2:14: stripe-key | json\n",
+        references.split("src").next().unwrap()
+    );
+    project.run(&["refs"]).succeeds().stdout(declared);
+}
+
+#[test]
+fn a_helm_chart_is_set_up_and_its_own_braces_are_left_alone() {
+    let helm = "{{- include \"shop.name\" . }}\n{{ .Values.image.tag | quote }}{{ end }}\n{{- if .Values.x -}}{{- end }}\n\
+        {{/* comment */}}{{ $x := 1 }}{{ toYaml .Values.y | nindent 4 }}\n{{ `{{ literal }}` }}{{ \"a\" }}{{ 1 }}{{}}\n";
+    let project = Project::in_git(&[
+        ("chart/Chart.yaml", "name: shop\nversion: 1.0.0\n"),
+        ("chart/values.yaml", "image: {tag: v1}\n"),
+        ("chart/templates/_helpers.tpl", &format!("{{{{- define \"shop.name\" -}}}}\n{helm}")),
+        ("chart/templates/deployment.yaml", helm),
+        ("chart/templates/secret.yaml.tmpl", &format!("{helm}data:\n  key: {{{{ secrets.tls-key | base64 }}}}\n")),
+        ("chart/secret-values.yaml.tmpl", "db:\n  password: \"{{ secrets.db-password | json }}\"\n"),
+        ("chart/.helmignore", "*.tmpl\n.git/\n"),
+    ]);
+    project.run(&["refs"]).succeeds().stdout(
+        "chart/secret-values.yaml.tmpl:2:14: db-password | json\nchart/templates/secret.yaml.tmpl:7:8: tls-key | base64\n",
+    );
+    project.run(&["setup", "--new", "-q"]).succeeds();
+    is_set_up(&project, &format!("DB_PASSWORD='{MARKER}\"'\nTLS_KEY=key\n"));
+    assert_eq!(project.read("chart/secret-values.yaml"), format!("db:\n  password: \"{MARKER}\\\"\"\n"));
+    assert_eq!(project.read("chart/templates/secret.yaml"), format!("{helm}data:\n  key: a2V5\n"));
+}
+
+#[test]
+fn a_tree_of_ten_thousand_files_of_other_template_languages_is_set_up() {
+    let project = Project::in_git(&[(".gitignore", "node_modules/\n*.log\n!keep.log\n/tmp\n")]);
+    let noise: [(&str, &[u8]); 5] = [
+        ("html", b"<p>{{ user.name }}</p>{% for x in y %}{{ x|upper }}{% endfor %}{# {{ secret.x }} #}\n"),
+        ("erb", b"<%= ENV['KEY'] %> <% if a %>{{ mustache }}{{{ raw }}}<% end %>\n"),
+        ("py", b"f\"{{name}} {{ value }}\" % {'a': 1}\nTEMPLATE = '{{ secretsx.y }} {{ Secrets.z }}'\n"),
+        ("bin", b"\0\x01{{ secrets.in-binary }}\xff"),
+        ("css", b"a { b: c }\n"),
+    ];
+    let mut made = 0;
+    for directory in 0..100 {
+        let name = format!("app/d{directory}");
+        fs::create_dir_all(project.path(&name)).unwrap();
+        for n in 0..95 {
+            let (ending, content) = noise[n % noise.len()];
+            fs::write(project.path(&format!("{name}/f{n}.{ending}")), content).unwrap();
+            made += 1;
+        }
+    }
+    fs::create_dir_all(project.path("node_modules/dep")).unwrap();
+    for n in 0..500 {
+        fs::write(project.path(&format!("node_modules/dep/{n}.js")), "{{ secrets.vendored }}").unwrap();
+        made += 1;
+    }
+    assert_eq!(made, 10_000);
+    let long = "x\n".repeat(700_000);
+    for (name, text) in [
+        (".env.tmpl", "DB={{ secrets.db-url }}\nKEY={{SECRET_KEY}}\n"),
+        ("app/d7/.hidden/settings.yml.tmpl", "{{ user.name }}\nkey: \"{{ secrets.DB_URL | json }}\"\n"),
+        ("app/d50/deploy.sh", "curl -H 'x: {{ secrets.deploy }}' {{secrets.deploy|shell}}\n"),
+        ("app/d99/keep.log", "{{ secrets.kept }}"),
+        ("app/d99/other.log", "{{ secrets.ignored }}"),
+        ("tmp/x", "{{ secrets.ignored }}"),
+        ("app/tmp", "é {{ secrets.deep }}"),
+        ("app/large.txt", &format!("{long}  {{{{ secrets.far-down }}}}\n")),
+    ] {
+        project.write(name, text);
+    }
+    symlink("deploy.sh", project.path("app/d50/link")).unwrap();
+    symlink("..", project.path("app/d50/loop")).unwrap();
+    let expected = [
+        ".env.tmpl:1:4: db-url",
+        ".env.tmpl:2:5: SECRET_KEY",
+        "app/d50/deploy.sh:1:13: deploy",
+        "app/d50/deploy.sh:1:35: deploy | shell",
+        "app/d7/.hidden/settings.yml.tmpl:2:7: DB_URL | json",
+        "app/d99/keep.log:1:1: kept",
+        "app/large.txt:700001:3: far-down",
+        "app/tmp:1:4: deep",
+    ];
+    project.run(&["refs"]).succeeds().stdout(expected.join("\n") + "\n");
+    let json = project.run(&["refs", "db_url", "--json"]).succeeds().json();
+    // All but what is ignored, with .gitignore; `far-down` stands in prose.
+    assert_eq!((&json["files"], json["references"].as_array().unwrap().len()), (&9507.into(), 2));
+    project.run(&["setup", "--new", "-q"]).succeeds();
+    let manifest = project.read(".secrets.toml");
+    for (tag, is_there) in [("deploy", true), ("kept", true), ("deep", true), ("far-down", false), ("in-binary", false)]
+    {
+        assert_eq!(manifest.contains(&format!("[secrets.{tag}]")), is_there, "{tag}");
+    }
+    is_set_up(&project, &format!("DB={MARKER}\nSECRET_KEY=k\nDEPLOY=d\nKEPT=k\nDEEP=d\nFAR_DOWN=f\n"));
+    assert_eq!(project.read(".env"), format!("DB={MARKER}\nKEY=k\n"));
+    project.changes_nothing(&["delete", "deploy", "-y"]).fails_with(7).stderr_has("error: 3 places refer to `deploy`");
+}
