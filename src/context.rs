@@ -131,6 +131,14 @@ impl Context {
         manifest.project.as_ref().map_or_else(|| self.project(), Ok).map(Some)
     }
 
+    /// A command line of ours for a hint, for the project that this one was given.
+    pub(crate) fn again(&self, words: &str) -> String {
+        match &self.options.project {
+            Some(project) => format!("`secrets -p {project} {words}`"),
+            None => format!("`secrets {words}`"),
+        }
+    }
+
     /// git in a directory.
     pub(crate) fn git(directory: &Path) -> Git {
         let inherited = Environment::inherited().into_iter().map(|(name, _)| name);

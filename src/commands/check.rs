@@ -137,7 +137,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
         outputs: manifest.render.iter().zip(standing).map(output).collect(),
         exit: 0,
     };
-    let verdict = verdict(&found);
+    let verdict = verdict(&found, cx);
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
     if cx.ui.is_json() {
         cx.ui.json(&found)?;
@@ -166,7 +166,7 @@ fn need(need: &Need<'_>) -> NeedJson {
 }
 
 /// The failure, the gravest first.
-fn verdict(found: &CheckJson) -> Option<Error> {
+fn verdict(found: &CheckJson, cx: &Context) -> Option<Error> {
     let counted = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
     let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
     let stale = found.outputs.iter().filter(stale).count();
@@ -174,16 +174,16 @@ fn verdict(found: &CheckJson) -> Option<Error> {
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
     let error = if !found.missing.is_empty() {
         Error::new(Kind::NotFound, counted(found.missing.len(), "a secret is missing", "secrets are missing"))
-            .hint("`secrets setup` asks for what is missing")
+            .hint(format!("{} asks for what is missing", cx.again("setup")))
     } else if stale > 0 {
         Error::new(Kind::Differs, counted(stale, "an output is out of date", "outputs are out of date"))
-            .hint("`secrets render --stale` renders what is out of date")
+            .hint(format!("{} renders what is out of date", cx.again("render --stale")))
     } else if tracked > 0 {
         Error::new(Kind::Refused, counted(tracked, "an output is tracked by git", "outputs are tracked by git"))
             .hint("take it out with `git rm --cached FILE`; values that were committed have to be changed")
     } else if exposed > 0 {
         Error::new(Kind::Refused, counted(exposed, "an output is not ignored by git", "outputs are not ignored by git"))
-            .hint("`secrets setup` adds it to .gitignore")
+            .hint(format!("{} adds it to .gitignore", cx.again("setup")))
     } else {
         return None;
     };

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::clone::OnConflictArg;
 use super::create::offer_a_vault;
-use super::setup::MOST;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::Standing;
@@ -64,7 +63,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         return Err(Error::usage("stdin is no file that could be removed").hint("leave out `--delete-source`"));
     }
     let project = cx.project()?;
-    let (text, file) = input::named(&args.file, MOST)?;
+    let (text, file) = input::named(&args.file)?;
     let Items { items, skipped } = parsed(args, &text, &file)?;
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
@@ -180,7 +179,7 @@ fn remove(
     if !found.is_file() || found.nlink() > 1 {
         return Err(kept("it is a link, or has several names".into()));
     }
-    let (again, _) = input::named(&args.file, MOST)?;
+    let (again, _) = input::named(&args.file)?;
     if again.expose() != text.expose() {
         return Err(kept("it was changed meanwhile".into()));
     }

@@ -63,6 +63,12 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
         ProjectCommand::Rename { from, to } => {
             cx.written(cx.vault()?.rename_project(&from, &to)?);
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
+            // The name stands in a committed file, which is somebody's to change.
+            if let Ok(Some(manifest)) = cx.manifest()
+                && manifest.project.as_ref() == Some(&from)
+            {
+                cx.ui.warn(&format!("`{}` still names `{from}`", manifest.path().display()));
+            }
             if cx.ui.is_json() { list(cx) } else { Ok(()) }
         }
         ProjectCommand::Delete { projects, yes, force } => delete(cx, &projects, yes, force),

@@ -2,7 +2,7 @@
 //!
 //! It goes on where it was broken off: each value that was typed is stored before the next is asked for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -13,14 +13,11 @@ use crate::context::Context;
 use crate::crypto::random::generate;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
+use crate::model::{ProjectName, Secret, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::{self, Unignored};
-use crate::setup::{Manifest, Need, OutputState, Outputs, Tree, needs};
-use crate::template::filter::Filter;
-use crate::template::grammar::Grammar;
+use crate::setup::{Given, Manifest, Need, OutputState, Outputs, Tree, needs};
 use crate::template::output::Written;
-use crate::template::{Event, ScanError, WINDOW, scan};
-use crate::ui::{SecretsJson, input, prompt};
+use crate::ui::{SecretsJson, UiError, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict};
 
 const EXAMPLES: &str = "\
@@ -45,16 +42,17 @@ A .secrets.toml, which is committed and never holds a value:
 /// Set a project up: ask for missing secrets, render its files
 ///
 /// What the nearest .secrets.toml declares and what its templates refer to is held against the vault. What is missing is
-/// taken from --from, generated where that is declared, or asked for and not shown; Enter alone leaves one for later. Then
-/// all outputs are rendered, and those that git does not ignore are added to .gitignore. A second run changes nothing; one
-/// that was broken off is gone on with. Where nobody can be asked and something is missing nothing is changed: exit 3.
+/// taken from --from, generated where that is declared, or asked for and not shown; Enter alone leaves one for later. Outputs
+/// that git does not ignore are added to .gitignore, then all are rendered; before one that is there is replaced by something
+/// else you are asked. A second run changes nothing; one that was broken off is gone on with. Where nobody can be asked and
+/// something is missing nothing is changed: exit 3.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SetupArgs {
     /// Take missing values from a dotenv file; `-` is stdin
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     from: Option<PathBuf>,
-    /// Replace files and change .gitignore without asking
+    /// Replace files that are there without asking
     #[arg(short, long)]
     yes: bool,
     /// Write a first .secrets.toml here and stop
@@ -71,7 +69,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     // What is wrong with templates, outputs or the file is known before anything is asked for.
     let files = outputs::open(cx, manifest)?;
     let needs = needs(manifest, &Tree::of(manifest));
-    let mut given = args.from.as_deref().map(|path| Given::read(path, manifest)).transpose()?.unwrap_or_default();
+    let mut given = args.from.as_deref().map(|path| given(path, manifest, cx)).transpose()?.unwrap_or_default();
     let ignoring = unignored(cx, manifest)?;
     if needs.iter().any(|need| !need.references.is_empty() || need.is_required()) {
         offer_a_vault(cx)?;
@@ -82,20 +80,26 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     for need in missing {
         plan.add(need, &mut given)?;
     }
-    given.leftovers(cx);
     if !plan.asked.is_empty() && !prompt::is_possible() {
-        return Err(still_missing(&plan.asked, project)
-            .hint("`secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file"));
+        return Err(still_missing(&plan.asked, project).hint(format!(
+            "{} on a terminal asks for them; `--from FILE.env` takes them from a file",
+            cx.again("setup")
+        )));
     }
-    confirm(args, cx, files, &ignoring, &needs, &plan)?;
+    let replaced = if args.yes { Vec::new() } else { replaced(cx, files, &plan)? };
+    if !replaced.is_empty() && !prompt::is_possible() {
+        let what = format!("to replace {} needs `--yes` where there is no terminal to ask on", names_of(&replaced));
+        return Err(Error::new(Kind::Refused, what).hint("nothing was changed; add `--yes` to do it"));
+    }
 
     let mut created = store(cx, project, plan.stored)?;
     let skipped = ask(cx, project, &plan.asked, &mut created)?;
     if !skipped.is_empty() {
-        return Err(
-            still_missing(&skipped, project).hint("`secrets setup` asks for them again; what was typed is stored")
-        );
+        return Err(still_missing(&skipped, project)
+            .hint(format!("{} asks for them again; what was typed is stored", cx.again("setup"))));
     }
+    // Last: an answer is shown, and what is typed before it may be a value.
+    confirm(&replaced)?;
     // Before the files are there: at no moment would `git add .` take one.
     ignoring.apply().map_err(|error| error::setup(error, project))?;
     for line in ignoring.lines() {
@@ -105,7 +109,19 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     finish(cx, project, &needs, &created, &ignoring, &written)
 }
 
-/// The required secrets that the vault does not have.
+/// The values of a dotenv file.
+fn given(path: &Path, manifest: &Manifest, cx: &Context) -> Result<Given, Error> {
+    let (text, file) = input::named(path)?;
+    let entries = dotenv::parse(text.expose());
+    let entries = entries.map_err(|e| Error::usage(format!("{file}:{}:{}: {e}", e.line, e.column)))?;
+    let given = Given::of(entries, manifest);
+    for name in given.empty() {
+        cx.ui.warn(&format!("`{name}` is empty in `{file}` and was left out"));
+    }
+    Ok(given)
+}
+
+/// The secrets that the vault does not have.
 fn missing<'n, 'm>(cx: &Context, project: &ProjectName, needs: &'n [Need<'m>]) -> Result<Vec<&'n Need<'m>>, Error> {
     if needs.is_empty() {
         return Ok(Vec::new());
@@ -168,6 +184,30 @@ fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
     NewSecret { tag: need.tag.clone(), name: None, description, value }
 }
 
+/// Asks for one value; `None` leaves it for later, which one of several lines has to be.
+fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
+    let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
+    let about = description.map_or_else(String::new, |text| format!(" ({})", text.as_str().replace('\n', " ")));
+    let question = format!("Value of {}{about}", need.tag);
+    loop {
+        match prompt::value(&question) {
+            Ok(bytes) if bytes.is_empty() => return Ok(None),
+            Ok(bytes) => {
+                return SecretValue::new(bytes, false).map(Some).map_err(|why| Error::usage(why.to_string()));
+            }
+            Err(UiError::ControlCharacter) => {
+                cx.ui.warn("that held a control character, as arrow keys make them; once more");
+            }
+            Err(UiError::SeveralLines) => {
+                let create = cx.again(&format!("create --tag {} --value-file PATH", need.tag));
+                cx.ui.warn(&format!("a value of several lines is left for later; store it with {create}"));
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// What cannot be had.
 fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
     let message = match needs {
@@ -187,52 +227,30 @@ fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
         .detailed(json!({ "missing": missing }))
 }
 
-/// Asks before a file is replaced that somebody may have written, or .gitignore is changed.
-fn confirm(
-    args: &SetupArgs,
-    cx: &Context,
-    mut files: Outputs<'_>,
-    ignoring: &Unignored,
-    needs: &[Need<'_>],
-    plan: &Plans<'_, '_>,
-) -> Result<(), Error> {
-    if args.yes {
-        return Ok(());
-    }
-    let manifest = cx.needed_manifest()?;
-    let new: HashSet<TagKey> = plan.stored.iter().map(|new| new.tag.key()).collect();
-    let asked: HashSet<TagKey> = plan.asked.iter().map(|need| need.tag.key()).collect();
-    let has =
-        |key: &TagKey| !new.contains(key) && !asked.contains(key) && needs.iter().any(|need| need.tag.key() == *key);
-    let project = cx.project()?;
-    let unresolved = files.split_off(|tag| has(&tag.key()));
+/// Outputs that are there and would get another content: somebody may have written them.
+fn replaced(cx: &Context, mut files: Outputs<'_>, plan: &Plans<'_, '_>) -> Result<Vec<PathBuf>, Error> {
+    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let asked = plan.asked.iter().map(|need| &need.tag);
+    let new: HashSet<TagKey> = plan.stored.iter().map(|new| &new.tag).chain(asked).map(Tag::key).collect();
+    let unresolved = files.split_off(|tag| !new.contains(&tag.key()));
     let states = outputs::resolve(cx, files)?.states().map_err(|error| error::setup(error, project))?;
     let stale = states.iter().filter(|(_, state)| *state == OutputState::Stale).map(|(rendering, _)| *rendering);
     let there = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok();
-    let replaced: Vec<PathBuf> =
-        stale.chain(unresolved).map(|rendering| manifest.at(&rendering.output)).filter(there).collect();
-    let named: Vec<String> = replaced.iter().map(|path| format!("`{}`", path.display())).collect();
-    let lines: Vec<String> = ignoring.lines().iter().map(|line| format!("`{line}`")).collect();
-    let (replacing, adding) = (named.join(", "), lines.join(", "));
-    let question = match (replaced.is_empty(), lines.is_empty()) {
-        (true, true) => return Ok(()),
-        (false, true) => format!("replace {replacing}"),
-        (true, false) => format!("add {adding} to .gitignore"),
-        (false, false) => format!("replace {replacing} and add {adding} to .gitignore"),
-    };
-    if !prompt::is_possible() {
-        return Err(Error::new(
-            Kind::Refused,
-            format!("to {question} needs `--yes` where there is no terminal to ask on"),
-        )
-        .hint("nothing was changed; add `--yes` to do it"));
-    }
-    let mut letters = question.chars();
-    let question: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
-    if prompt::confirm(&format!("{question}?"), replaced.is_empty())? {
+    Ok(stale.chain(unresolved).map(|rendering| manifest.at(&rendering.output)).filter(there).collect())
+}
+
+/// Asks before files are replaced.
+fn confirm(replaced: &[PathBuf]) -> Result<(), Error> {
+    if replaced.is_empty() || prompt::confirm(&format!("Replace {}?", names_of(replaced)), false)? {
         return Ok(());
     }
-    Err(Error::new(Kind::Refused, "nothing was changed"))
+    let what = if replaced.len() == 1 { "was left as it is" } else { "were left as they are" };
+    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced)));
+    Err(error.hint("`secrets setup --from FILE` takes values out of a dotenv file; nothing was rendered"))
+}
+
+fn names_of(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ")
 }
 
 /// Stores what needs no answer, all of it or none.
@@ -268,14 +286,10 @@ fn ask<'n, 'm>(
         ));
     }
     for need in needs {
-        let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
-        let about = description.map_or_else(String::new, |text| format!(" ({})", text.as_str().replace('\n', " ")));
-        let bytes = prompt::value(&format!("Value of {}{about}", need.tag))?;
-        if bytes.is_empty() {
+        let Some(value) = typed(cx, need)? else {
             skipped.push(*need);
             continue;
-        }
-        let value = SecretValue::new(bytes, false).map_err(|why| Error::usage(why.to_string()))?;
+        };
         let secret = cx.written(cx.vault()?.create(project, new_secret(need, value))?);
         told(cx, &secret);
         created.push(secret);
@@ -307,93 +321,3 @@ fn finish(
 pub(super) fn counted(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
-
-/// Values of `--from`, by the key of the tag that they are for.
-#[derive(Default)]
-struct Given {
-    values: HashMap<TagKey, SecretBytes>,
-    /// Under which names the manifest's own files use a tag
-    names: HashMap<TagKey, TagKey>,
-    empty: Vec<String>,
-    file: String,
-}
-
-impl Given {
-    fn read(path: &Path, manifest: &Manifest) -> Result<Self, Error> {
-        let (entries, file) = dotenv_file(path)?;
-        let mut given = Self { names: names(manifest), file, ..Self::default() };
-        for entry in entries {
-            // What is no tag is nobody's here; of a name that stands there twice the later counts, as for every tool.
-            let Ok(tag) = entry.name.parse::<Tag>() else { continue };
-            if entry.value.is_empty() {
-                given.values.remove(&tag.key());
-                given.empty.push(entry.name);
-            } else {
-                given.empty.retain(|name| *name != entry.name);
-                given.values.insert(tag.key(), entry.value);
-            }
-        }
-        Ok(given)
-    }
-
-    fn take(&mut self, need: &Need<'_>) -> Option<SecretBytes> {
-        let key = need.tag.key();
-        self.values.remove(&key).or_else(|| self.values.remove(self.names.get(&key)?))
-    }
-
-    /// Says what was empty.
-    fn leftovers(&self, cx: &Context) {
-        for name in &self.empty {
-            cx.ui.warn(&format!("`{name}` is empty in `{}` and was left out", self.file));
-        }
-    }
-}
-
-/// The names that variables have in `[run.env]` and in templates of dotenv files, where their whole value is one secret.
-fn names(manifest: &Manifest) -> HashMap<TagKey, TagKey> {
-    let mut names = HashMap::new();
-    let mut note = |name: &str, text: &[u8], grammar: &Grammar| {
-        if let (Some(tag), Ok(name)) = (only(text, grammar), name.parse::<Tag>()) {
-            names.entry(tag.key()).or_insert(name.key());
-        }
-    };
-    for variable in manifest.run.iter().flatten() {
-        note(&variable.name, variable.text.as_bytes(), &Grammar::default());
-    }
-    for rendering in &manifest.render {
-        let Ok(text) = std::fs::read(manifest.at(&rendering.template)) else { continue };
-        for entry in dotenv::parse(&text).unwrap_or_default() {
-            note(&entry.name, entry.value.expose(), &rendering.grammar);
-        }
-    }
-    names
-}
-
-/// The secret that a text is, all of it and as it is: not a part of a longer one, nor encoded.
-fn only(text: &[u8], grammar: &Grammar) -> Option<Tag> {
-    let (mut tags, mut is_more) = (Vec::new(), false);
-    let done: Result<(), ScanError<std::convert::Infallible>> = scan(&mut &*text, grammar, WINDOW, true, |event| {
-        match event {
-            Event::Placeholder(placeholder, ..) => {
-                let filters = placeholder.filters.iter().chain(grammar.escape.iter());
-                is_more |= filters.into_iter().any(|filter| matches!(filter, Filter::Url | Filter::Base64));
-                tags.push(placeholder.tag.clone());
-            }
-            Event::Literal(bytes) => is_more |= !bytes.is_empty(),
-            Event::Malformed(..) => is_more = true,
-        }
-        Ok(())
-    });
-    tags.pop().filter(|_| done.is_ok() && tags.is_empty() && !is_more)
-}
-
-/// A dotenv file's entries, and how messages name it.
-pub(super) fn dotenv_file(path: &Path) -> Result<(Vec<dotenv::Entry>, String), Error> {
-    let (text, name) = input::named(path, MOST)?;
-    let entries = dotenv::parse(text.expose());
-    let entries = entries.map_err(|e| Error::usage(format!("{name}:{}:{}: {e}", e.line, e.column)))?;
-    Ok((entries, name))
-}
-
-/// Bytes of a file of values at most.
-pub(super) const MOST: usize = 64 * 1024 * 1024;

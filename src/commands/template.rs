@@ -11,7 +11,6 @@ use super::clone::OnConflictArg;
 use super::create::offer_a_vault;
 use super::import::{is_tracked, store};
 use super::project_file;
-use super::setup::MOST;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, ProjectName, Tag};
@@ -55,7 +54,7 @@ pub(crate) struct TemplateArgs {
 }
 
 pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
-    let (text, file) = input::named(&args.file, MOST)?;
+    let (text, file) = input::named(&args.file)?;
     if args.file == Path::new("-") {
         return Err(Error::usage("a template is made of a file, not of stdin").hint("usage: secrets template FILE.env"));
     }

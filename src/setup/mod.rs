@@ -2,6 +2,7 @@
 //!
 //! * `manifest`: the committed file, which never holds a value
 //! * `draft`: a manifest written or added to
+//! * `given`: values of a dotenv file for what a manifest needs
 //! * `tree`: every reference in the tree, with its place
 //! * `outputs`: all files of the manifest rendered, or none started
 //! * `gitignore`: what git must not take
@@ -12,6 +13,7 @@
 
 mod draft;
 pub mod gitignore;
+mod given;
 pub mod manifest;
 pub mod migration;
 mod needs;
@@ -21,6 +23,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 
 pub use draft::{Draft, add, output_of};
+pub use given::Given;
 pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Variable};
 pub use needs::{Need, needs};
 pub use outputs::{OutputState, Outputs, ResolvedOutputs, Spared};

@@ -102,7 +102,9 @@ impl Tree {
         // A template that git ignores is one all the same.
         let mut search = Search::new();
         for (path, grammars) in &grammars {
-            grammars.iter().for_each(|grammar| tree.file(&mut search, path, grammar));
+            for grammar in grammars {
+                tree.file(&mut search, path, grammar);
+            }
         }
         tree.references.extend(manifest.into_iter().flat_map(of_manifest));
         tree.references.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));

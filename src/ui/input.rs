@@ -41,15 +41,18 @@ pub(crate) fn file(path: &Path, most: usize) -> io::Result<(SecretBytes, bool)> 
     Ok((read(&file, most)?, exposed))
 }
 
-/// Reads a file, or stdin for `-`; returns what messages call it as well.
-pub(crate) fn named(path: &Path, most: usize) -> Result<(SecretBytes, String), UiError> {
+/// Bytes of a file of values at most.
+const MOST: usize = 64 * 1024 * 1024;
+
+/// Reads a file of values, or stdin for `-`, of at most 64 MiB; returns what messages call it as well.
+pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
     let (name, bytes) = if path == Path::new("-") {
-        ("stdin".to_owned(), stdin(most))
+        ("stdin".to_owned(), stdin(MOST))
     } else {
-        (path.display().to_string(), file(path, most).map(|(bytes, _)| bytes))
+        (path.display().to_string(), file(path, MOST).map(|(bytes, _)| bytes))
     };
     match bytes {
-        Ok(bytes) if bytes.len() > most => Err(UiError::TooLarge(name)),
+        Ok(bytes) if bytes.len() > MOST => Err(UiError::TooLarge(name)),
         Ok(bytes) => Ok((bytes, name)),
         Err(source) => Err(UiError::Input { name, source }),
     }

@@ -67,11 +67,12 @@ fn the_manifest_and_its_templates_are_read_as_what_they_are() {
     project.run(&["refs"]).succeeds().stdout(expected);
     // From below, all of the manifest's tree, as it is named from there.
     let below = project.command(&["refs", "key"]).current_dir(project.path("deep")).run();
-    let from_below: String = expected
+    let from_below: Vec<String> = expected
         .lines()
         .filter(|line| line.to_lowercase().contains(": key"))
         .map(|line| format!("../{line}\n"))
         .collect();
+    let from_below = from_below.concat();
     below.succeeds().stdout(from_below);
 }
 

@@ -222,7 +222,7 @@ fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for
 }
 
 #[test]
-fn a_file_that_differs_is_replaced_and_gitignore_changed_only_with_yes() {
+fn a_file_that_differs_is_replaced_only_with_yes() {
     let project = simple();
     let needs = |what: &str| {
         format!(
@@ -230,9 +230,8 @@ fn a_file_that_differs_is_replaced_and_gitignore_changed_only_with_yes() {
              hint: nothing was changed; add `--yes` to do it\n"
         )
     };
-    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("add `/.env` to .gitignore"));
     project.write(".env", "written by hand");
-    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env` and add `/.env` to .gitignore"));
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env`"));
     project.write(".gitignore", ".env");
     project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env`"));
     project.run(&["setup", "--yes", "-q"]).succeeds();
@@ -488,7 +487,6 @@ fn on_a_terminal(project: &Project, script: &str) -> Terminal {
 fn setup_asks_for_what_is_missing_hidden_and_stores_it_at_once() {
     let project = two();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
-    terminal.waits_for("Add `/.env` to .gitignore? [Y/n] ").types("\n");
     terminal.waits_for("created `made` in project `web`");
     terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
     terminal.waits_for("created `first` in project `web`, hint ");
@@ -505,19 +503,31 @@ fn setup_asks_for_what_is_missing_hidden_and_stores_it_at_once() {
 }
 
 #[test]
-fn no_to_the_question_changes_nothing() {
+fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
     let project = two();
-    let before = (project.files(), project.secrets());
-    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
-    terminal.waits_for("[Y/n] ").types("n\n").waits_for("error: nothing was changed").ends_with(7);
-    assert_eq!(before, (project.files(), project.secrets()));
     project.write(".env", "by hand");
-    let before = (project.files(), project.secrets());
+    let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
-    // Where something is lost, Enter is no.
-    terminal.waits_for("Replace `.env` and add `/.env` to .gitignore? [y/N] ").types("\n");
-    terminal.waits_for("error: nothing was changed").ends_with(7);
-    assert_eq!(before, (project.files(), project.secrets()));
+    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second: ").types("other\n");
+    // Last, so that no value is typed where it shows. Where something is lost, Enter is no.
+    terminal.waits_for("Replace `.env`? [y/N] ").types("\n");
+    terminal.waits_for("error: `.env` was left as it is").ends_with(7);
+    assert_eq!((before, project.0.vault().list(None, |_| true).unwrap().len()), (project.files(), 3));
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    terminal.waits_for("Replace `.env`? [y/N] ").types("y\n").waits_for("is set up").ends_with(0);
+}
+
+#[test]
+fn a_value_of_several_lines_is_left_for_later() {
+    let project = two();
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    terminal.waits_for("Value of first (the first): ").types("-----BEGIN\nabc\n-----END\n");
+    terminal.waits_for("left for later; store it with `secrets create --tag first --value-file PATH`");
+    terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("once more");
+    terminal.waits_for("Value of second: ").types(MARKER).types("\n");
+    let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
+    assert!(!screen.contains(MARKER) && !screen.contains("BEGIN"), "{screen}");
 }
 
 #[test]
