@@ -33,11 +33,16 @@ man:
     for page in man/*.1; do mandoc -T lint -W warning "$page" || exit 1; done
 
 shell:
-    shellcheck .ci/run examples/demo.sh benches/whole-process.sh tests/completions.sh
+    shellcheck .ci/run examples/demo.sh benches/whole-process.sh tests/completions.sh tests/integrations.sh
 
 # writes man pages, completions and the JSON Schema anew
 generate:
     SECRETS_GENERATE=1 cargo test --locked generated
+
+# every example of docs/integrations.md with the real program
+integrations:
+    cargo build --locked
+    tests/integrations.sh
 
 # figures of docs/performance.md
 bench:
