@@ -25,8 +25,8 @@ Examples:
 /// Check what .secrets.toml asks for
 ///
 /// Tells which secrets are missing, which outputs are out of date, and which of them git tracks or does not ignore; that is
-/// its exit code as well: 3, else 8, else 7, else 0. Secrets that nothing refers to, references that are not declared and
-/// optional secrets that are not there are told and are no failure. No value is shown, and nothing is changed.
+/// its exit code as well: 3, else 8, else 7, else 0. Secrets that nothing refers to, references of its templates that are not
+/// declared and optional secrets that are not there are told and are no failure. No value is shown, and nothing is changed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckArgs {}
@@ -202,7 +202,10 @@ fn show(found: &CheckJson, cx: &Context) -> Result<(), Error> {
     };
     for (word, needs) in [("missing", &found.missing), ("optional", &found.optional), ("undeclared", &found.undeclared)]
     {
-        for need in needs {
+        // What is missing has a row already.
+        let has_row =
+            |need: &&NeedJson| word == "undeclared" && found.missing.iter().any(|other| other.tag == need.tag);
+        for need in needs.iter().filter(|need| !has_row(need)) {
             let about = match &need.description {
                 Some(text) if word != "undeclared" => visible(text),
                 _ => places(need),

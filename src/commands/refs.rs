@@ -21,8 +21,8 @@ Examples:
 /// Find the places that refer to secrets
 ///
 /// Searches the directory of the nearest .secrets.toml, or the working directory where there is none: every file that git
-/// does not ignore, but for binary ones. Placeholders are listed, and what .secrets.toml itself declares and refers to. No
-/// vault and no passphrase is needed, except for an id.
+/// does not ignore, but for binary ones and for directories with a .secrets.toml of their own. Placeholders are listed, and
+/// what .secrets.toml itself declares and refers to. No vault and no passphrase is needed, except for an id.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RefsArgs {

@@ -69,9 +69,9 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     // What is wrong with templates, outputs or the file is known before anything is asked for.
     let files = outputs::open(cx, manifest)?;
     let needs = needs(manifest, &Tree::of(manifest));
-    let mut given = args.from.as_deref().map(|path| given(path, manifest, cx)).transpose()?.unwrap_or_default();
+    let mut given = args.from.as_deref().map(|path| given(path, manifest, &needs, cx)).transpose()?.unwrap_or_default();
     let ignoring = unignored(cx, manifest)?;
-    if needs.iter().any(|need| !need.references.is_empty() || need.is_required()) {
+    if !needs.is_empty() {
         offer_a_vault(cx)?;
     }
     let missing = missing(cx, project, &needs)?;
@@ -110,12 +110,13 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 }
 
 /// The values of a dotenv file.
-fn given(path: &Path, manifest: &Manifest, cx: &Context) -> Result<Given, Error> {
+fn given(path: &Path, manifest: &Manifest, needs: &[Need<'_>], cx: &Context) -> Result<Given, Error> {
     let (text, file) = input::named(path)?;
     let entries = dotenv::parse(text.expose());
     let entries = entries.map_err(|e| Error::usage(format!("{file}:{}:{}: {e}", e.line, e.column)))?;
     let given = Given::of(entries, manifest);
-    for name in given.empty() {
+    let is_needed = |name: &&Tag| needs.iter().any(|need| need.tag.key() == name.key());
+    for name in given.empty().iter().filter(is_needed) {
         cx.ui.warn(&format!("`{name}` is empty in `{file}` and was left out"));
     }
     Ok(given)

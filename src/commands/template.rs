@@ -222,12 +222,14 @@ fn refused(error: &MigrationError, file: &str) -> Error {
     let place = match error {
         MigrationError::Dotenv(error) => format!("{file}:{}:{}", error.line, error.column),
         MigrationError::Twice { line, .. }
+        | MigrationError::Name { line, .. }
         | MigrationError::Value { line, .. }
         | MigrationError::TooLarge { line, .. } => format!("{file}:{line}"),
         _ => file.to_owned(),
     };
     let hint = match error {
         MigrationError::Twice { .. } => "take out the one that is not meant; nothing was written",
+        MigrationError::Name { .. } => "give it another name, or leave it as it is with `--keep`; nothing was written",
         MigrationError::Leak { .. } => {
             "change that line, or leave the value where it is with `--keep NAME`; nothing was written"
         }

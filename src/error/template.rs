@@ -53,6 +53,8 @@ pub(crate) fn setup(error: SetupError, project: &ProjectName) -> Error {
             .hint("mend it, or give the template other `delimiters` in `.secrets.toml`; nothing was written"),
         SetupError::Unknown(found) => unknown(&by_file(&found), project),
         SetupError::Outside(_) => Error::new(Kind::Refused, message).hint("a link leads there; nothing was written"),
+        SetupError::Template(TemplateError::UnsafeOutput { .. }) => Error::new(Kind::Refused, message)
+            .hint("move it away, or name another file in `.secrets.toml`; nothing was written"),
         SetupError::Template(error) => error.into(),
         SetupError::Git(error) => error.into(),
     }

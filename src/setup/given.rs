@@ -17,7 +17,7 @@ pub struct Given {
     values: HashMap<TagKey, SecretBytes>,
     /// Under which names the manifest's own files use a tag
     names: HashMap<TagKey, TagKey>,
-    empty: Vec<String>,
+    empty: Vec<Tag>,
 }
 
 impl Given {
@@ -27,10 +27,10 @@ impl Given {
         for entry in entries {
             // What is no tag is nobody's here.
             let Ok(tag) = entry.name.parse::<Tag>() else { continue };
-            given.empty.retain(|name| *name != entry.name);
+            given.empty.retain(|name| name.key() != tag.key());
             if entry.value.is_empty() {
                 given.values.remove(&tag.key());
-                given.empty.push(entry.name);
+                given.empty.push(tag);
             } else {
                 given.values.insert(tag.key(), entry.value);
             }
@@ -45,7 +45,7 @@ impl Given {
     }
 
     /// Names without a value.
-    pub fn empty(&self) -> &[String] {
+    pub fn empty(&self) -> &[Tag] {
         &self.empty
     }
 }

@@ -4,6 +4,8 @@
 //! Every key is known and every value has its type, or the file is refused with line and column.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -16,8 +18,10 @@ use toml::Spanned;
 
 use crate::crypto::random::Alphabet;
 use crate::model::{Description, ProjectName, Tag, TagKey};
+use crate::run::variables::{is_name, is_ours, steers};
 use crate::template::filter::Filter;
-use crate::template::grammar::{Delimiters, Grammar};
+use crate::template::grammar::{Delimiters, Grammar, Malformed};
+use crate::template::{Event, ScanError, scan};
 
 /// The file's name.
 pub const MANIFEST: &str = ".secrets.toml";
@@ -214,7 +218,7 @@ struct RunTable {
     /// Variables and their templates
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
-    env: Option<BTreeMap<String, Spanned<String>>>,
+    env: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
 }
 
 /// A table and nothing else: serde would take a list as well, its items for the keys in their order.
@@ -322,7 +326,7 @@ impl Manifest {
             project: file.project.map(|name| name.0),
             secrets: declarations(text, file.secrets)?,
             render: Vec::new(),
-            run: file.run.and_then(|run| run.0.env).map(|env| variables(text, env)),
+            run: file.run.and_then(|run| run.0.env).map(|env| variables(text, env)).transpose()?,
         };
         for table in file.render {
             let place = place(text, table.span().start);
@@ -412,14 +416,42 @@ fn declarations(
     Ok(declarations)
 }
 
-fn variables(text: &str, env: BTreeMap<String, Spanned<String>>) -> Vec<Variable> {
-    let variable = |(name, value): (String, Spanned<String>)| {
-        let span = value.span();
-        Variable { name, text: value.into_inner(), place: place(text, span.start), span }
-    };
-    let mut variables: Vec<Variable> = env.into_iter().map(variable).collect();
+/// Variables that `run` would refuse are refused here, so that `check` and `setup` know of them too.
+fn variables(text: &str, env: BTreeMap<Spanned<String>, Spanned<String>>) -> Result<Vec<Variable>, ManifestError> {
+    let mut variables = Vec::with_capacity(env.len());
+    for (name, value) in env {
+        let refused = |at: usize, message: String| ManifestError { at: Some(place(text, at)), message };
+        let (at, name, span) = (name.span().start, name.into_inner(), value.span());
+        if !is_name(&name) {
+            return Err(refused(
+                at,
+                "`[run.env]` needs names of variables: letters, digits and `_`, no digit first".into(),
+            ));
+        } else if is_ours(OsStr::new(&name)) {
+            return Err(refused(at, format!("`{name}` is never given to a program")));
+        } else if steers(&name) {
+            return Err(refused(at, format!("`{name}` steers programs, so it is set only by an explicit `run --env`")));
+        }
+        let value = value.into_inner();
+        if let Some(why) = malformed(&value) {
+            return Err(refused(span.start, format!("a placeholder is not well formed: {why}")));
+        }
+        variables.push(Variable { name, text: value, place: place(text, span.start), span });
+    }
     variables.sort_by_key(|variable| variable.span.start);
-    variables
+    Ok(variables)
+}
+
+fn malformed(text: &str) -> Option<Malformed> {
+    let mut found = None;
+    let done: Result<(), ScanError<Infallible>> =
+        scan(&mut text.as_bytes(), &Grammar::default(), text.len() + 1, false, |event| {
+            if let Event::Malformed(why, _) = event {
+                found.get_or_insert(why);
+            }
+            Ok(())
+        });
+    found.filter(|_| done.is_ok())
 }
 
 fn rendering(table: RenderTable) -> Rendering {
@@ -445,11 +477,13 @@ fn refused(text: &str, error: &toml::de::Error) -> ManifestError {
                     "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
                     "a string" => "a text",
                     "a boolean" => "true or false",
-                    "a sequence" => "a list",
+                    "a sequence" => "a list of tables",
                     "i64" => "a whole number",
                     other => other,
                 };
-                format!("{} stands where {expected} belongs", described(found))
+                let brackets =
+                    if expected == "a list of tables" { ": write it with double brackets" } else { Default::default() };
+                format!("{} stands where {expected} belongs{brackets}", described(found))
             }
             (_, Some((_, variants))) => {
                 // The last: what it repeats of the file stands before.
@@ -464,7 +498,8 @@ fn refused(text: &str, error: &toml::de::Error) -> ManifestError {
 fn described(kind: &str) -> &'static str {
     match kind {
         "string" => "a text",
-        "integer" | "floating" => "a number",
+        "integer" => "a number",
+        "floating" => "a fraction",
         "boolean" => "true or false",
         "map" => "a table",
         "sequence" => "a list",
@@ -552,6 +587,15 @@ mod tests {
             ),
             ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"", "4:14: two delimiters are needed"),
             ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
+            ("[run.env]\nPATH = \"x\"", "2:1: `PATH` steers programs"),
+            ("[run.env]\n\"A B\" = \"x\"", "2:1: `[run.env]` needs names of variables"),
+            ("[run.env]\nSECRETS_PASSPHRASE = \"x\"", "2:1: `SECRETS_PASSPHRASE` is never given"),
+            ("[run.env]\nA = \"{{ secrets.! }}\"", "2:5: a placeholder is not well formed: not a tag: it is empty"),
+            (
+                "[render]\ntemplate = \"x\"",
+                "1:1: a table stands where a list of tables belongs: write it with double brackets",
+            ),
+            ("[secrets.a]\ngenerate = { length = 9.5 }", "2:23: a fraction stands where a whole number belongs"),
             ("[run.env]\nA = 1", "2:5: a number stands where a text belongs"),
         ] {
             let error = parsed(text).unwrap_err();

@@ -26,6 +26,8 @@ pub struct Migration {
     pub blanked: Vec<u64>,
     /// Newlines of the template
     lines: u64,
+    /// The quote of a commented-out value that goes on
+    open: Option<u8>,
 }
 
 /// What is done with a file.
@@ -53,6 +55,16 @@ pub enum MigrationError {
         name: String,
         /// Where the second one stands
         line: u64,
+    },
+    /// Its value can be stored under no tag of that name
+    #[error("`{name}` makes no tag: {why}")]
+    Name {
+        /// Which
+        name: String,
+        /// Where
+        line: u64,
+        /// What a tag would have to be
+        why: String,
     },
     /// No spelling of the value survives
     #[error("the value of `{name}` cannot be written as a placeholder")]
@@ -87,19 +99,25 @@ impl Migration {
     /// Takes a dotenv file apart.
     pub fn of(text: &[u8], wanted: Wanted<'_>) -> Result<Self, MigrationError> {
         let entries = dotenv::parse(text)?;
-        let mut made =
-            Self { template: Vec::new(), secrets: Vec::new(), left: Vec::new(), blanked: Vec::new(), lines: 0 };
+        let mut made = Self {
+            template: Vec::new(),
+            secrets: Vec::new(),
+            left: Vec::new(),
+            blanked: Vec::new(),
+            lines: 0,
+            open: None,
+        };
         let mut known: HashMap<TagKey, usize> = HashMap::new();
         let mut written = 0;
         for entry in &entries {
-            made.between(&text[written..entry.span.start], written == 0);
+            made.between(&text[written..entry.span.start]);
             written = entry.span.end;
             match made.secret(entry, text, wanted, &mut known)? {
                 Some(placeholder) => made.put(&placeholder),
                 None => made.put(&text[entry.span.clone()]),
             }
         }
-        made.between(&text[written..], written == 0);
+        made.between(&text[written..]);
         if !wanted.example {
             made.prove(text, &entries)?;
         }
@@ -118,14 +136,15 @@ impl Migration {
         let (name, line) = (entry.name.clone(), entry.line);
         let kept = wanted.keep.contains(&name).then_some("as asked for");
         let empty = (entry.value.is_empty() && !wanted.example).then_some("it is empty");
-        let Ok(tag) = Tag::parse(&name.replace('.', "_")) else {
-            self.left.push((name, "its name makes no tag"));
-            return Ok(None);
-        };
         if let Some(why) = kept.or(empty) {
             self.left.push((name, why));
             return Ok(None);
         }
+        let tag = Tag::parse(&name.replace('.', "_")).map_err(|why| MigrationError::Name {
+            name: name.clone(),
+            line,
+            why: why.0,
+        })?;
         let placeholder = if wanted.example {
             let quote = text.get(entry.span.start).filter(|b| matches!(b, b'"' | b'\'' | b'`'));
             spelled(&tag, quote.copied(), None)
@@ -155,18 +174,32 @@ impl Migration {
         Ok(Some(placeholder))
     }
 
-    /// Copies what stands between values: names, comments. A commented-out assignment loses its value, which may be an old
-    /// secret. `first` says that the piece begins a line.
-    fn between(&mut self, piece: &[u8], first: bool) {
-        for (number, part) in piece.split_inclusive(|b| *b == b'\n').enumerate() {
-            let whole = number > 0 || first;
-            match whole.then(|| commented_value(part)).flatten() {
-                Some(range) => {
-                    self.blanked.push(self.lines + 1);
-                    self.put(&part[..range.start]);
-                    self.put(&part[range.end..]);
+    /// Copies what stands between values: names, comments. What is assigned in a comment, which may be an old secret, is left
+    /// out, over lines too.
+    fn between(&mut self, piece: &[u8]) {
+        for line in piece.split_inclusive(|b| *b == b'\n') {
+            let Some(start) = comment(line) else {
+                self.open = None;
+                self.put(line);
+                continue;
+            };
+            let end = line.trim_ascii_end().len();
+            let from = match self.open {
+                Some(quote) => {
+                    self.open = Some(quote).filter(|quote| !line[start..].contains(quote));
+                    Some(start + 1)
                 }
-                None => self.put(part),
+                None => commented_value(&line[start..])
+                    .map(|at| start + at)
+                    .inspect(|at| self.open = left_open(&line[*at..])),
+            };
+            match from.filter(|from| *from < end) {
+                Some(from) => {
+                    self.blanked.push(self.lines + 1);
+                    self.put(&line[..from]);
+                    self.put(&line[end..]);
+                }
+                None => self.put(line),
             }
         }
     }
@@ -198,23 +231,29 @@ impl Migration {
         }
     }
 
-    /// Looks for values in the template, in every form in which they are masked.
-    fn find_leaks(&self) -> Result<(), MigrationError> {
+    /// Looks for values in the template, in every form in which they are masked. A description with one in it is dropped.
+    fn find_leaks(&mut self) -> Result<(), MigrationError> {
         let values = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
         let needles = Needles::new(values);
-        let mut masker = Masker::new(&needles);
-        let mut leak = Leak(None);
-        let Ok(()) = masker.push(&self.template, &mut leak);
-        let Ok(()) = masker.release(&mut leak);
-        match leak.0 {
-            None => Ok(()),
-            Some((tag, offset)) => {
-                let before = &self.template[..usize::try_from(offset).unwrap_or(0).min(self.template.len())];
-                let line = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
-                Err(MigrationError::Leak { tag, line })
-            }
+        if let Some((tag, offset)) = leak(&needles, &self.template) {
+            let before = &self.template[..usize::try_from(offset).unwrap_or(0).min(self.template.len())];
+            let line = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
+            return Err(MigrationError::Leak { tag, line });
         }
+        for (_, description, _) in &mut self.secrets {
+            *description = description.take().filter(|text| leak(&needles, text.as_str().as_bytes()).is_none());
+        }
+        Ok(())
     }
+}
+
+/// The first value in a text, and where it begins.
+fn leak(needles: &Needles, text: &[u8]) -> Option<(Tag, u64)> {
+    let mut masker = Masker::new(needles);
+    let mut leak = Leak(None);
+    let Ok(()) = masker.push(text, &mut leak);
+    let Ok(()) = masker.release(&mut leak);
+    leak.0
 }
 
 /// The template's values, for its proof.
@@ -263,42 +302,55 @@ fn written(entry: &Entry, raw: &[u8], tag: &Tag) -> Option<Vec<u8>> {
     };
     let quote = raw.first().copied().filter(|b| matches!(b, b'"' | b'\'' | b'`'));
     let escaped = Filter::Json.apply(value).ok();
-    let options =
-        [(quote, None), (Some(b'"'), Some(Filter::Json)), (Some(b'\''), None), (Some(b'`'), None), (Some(b'"'), None)];
-    options.into_iter().find_map(|(quote, filter)| {
+    let rendered = |(quote, filter): (Option<u8>, Option<Filter>)| {
         let inside = if filter.is_some() { escaped.as_ref()?.expose() } else { value };
         let quotes: Vec<u8> = quote.into_iter().collect();
-        let rendered = SecretBytes::from_vec([&quotes[..], inside, &quotes[..]].concat());
-        reads(rendered.expose()).then(|| spelled(tag, quote, filter))
-    })
+        Some(SecretBytes::from_vec([&quotes[..], inside, &quotes[..]].concat()))
+    };
+    let (as_it_was, json, single) = ((quote, None), (Some(b'"'), Some(Filter::Json)), (Some(b'\''), None));
+    let same = |option: &_| rendered(*option).is_some_and(|text| text.expose() == raw);
+    let reads_so = |option: &_| rendered(*option).is_some_and(|text| reads(text.expose()));
+    // To the letter, if that can be. Else within single quotes first: nobody expands anything there.
+    let options = [as_it_was, json].into_iter().filter(same).chain([single, as_it_was, (Some(b'`'), None), json]);
+    options.into_iter().find(reads_so).map(|(quote, filter)| spelled(tag, quote, filter))
 }
 
-/// Where the value of a commented-out assignment stands, as in `# NAME=value`.
-fn commented_value(line: &[u8]) -> Option<Range<usize>> {
-    let text = line.trim_ascii_end();
-    let start = text.iter().position(|b| !matches!(b, b' ' | b'\t')).filter(|at| text[*at] == b'#')?;
-    let inside = start + text[start..].iter().position(|b| !matches!(b, b'#' | b' ' | b'\t'))?;
-    let inside = if text[inside..].starts_with(b"export ") { inside + 7 } else { inside };
-    let name =
-        text[inside..].iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')).count();
-    let behind = &text[inside + name..];
-    let blanks = behind.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-    let equals = inside + name + blanks;
-    (name > 0 && text.get(equals) == Some(&b'=') && equals + 1 < text.len()).then(|| equals + 1..text.len())
+/// What a line holds behind blanks and a byte order mark, where that is a comment.
+fn comment(line: &[u8]) -> Option<usize> {
+    let mark = if line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let blanks = line[mark..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    (line.get(mark + blanks) == Some(&b'#')).then_some(mark + blanks)
 }
 
-/// What the comment right above an assignment says, where it says anything but another assignment.
+/// Where in a comment a value stands: behind the first `NAME=`, wherever that is.
+fn commented_value(comment: &[u8]) -> Option<usize> {
+    let text = comment.trim_ascii_end();
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    let mut signs = memchr::memchr_iter(b'=', text);
+    signs
+        .find(|at| text[..*at].trim_ascii_end().last().is_some_and(|b| is_name(*b)) && at + 1 < text.len())
+        .map(|at| at + 1)
+}
+
+/// The quote that a value begins with and does not close.
+fn left_open(value: &[u8]) -> Option<u8> {
+    let value = value.trim_ascii();
+    let quote = *value.first().filter(|b| matches!(b, b'"' | b'\'' | b'`'))?;
+    (!value[1..].contains(&quote)).then_some(quote)
+}
+
+/// What the comment right above an assignment says, unless something in it is commented out.
 fn comment_above(text: &[u8], whole: &Range<usize>) -> Option<Description> {
     let mut words: Vec<&str> = Vec::new();
     let mut above = text[..whole.start].strip_suffix(b"\n")?;
     loop {
         let begin = memchr::memrchr(b'\n', above).map_or(0, |at| at + 1);
-        let line = std::str::from_utf8(&above[begin..]).ok()?.trim();
-        let Some(comment) = line.strip_prefix('#') else { break };
-        if commented_value(line.as_bytes()).is_some() {
-            break;
+        let Some(start) = comment(&above[begin..]) else { break };
+        let comment = &above[begin + start..];
+        if commented_value(comment).is_some() {
+            return None;
         }
-        words.push(comment.trim_start_matches('#').trim());
+        words.push(std::str::from_utf8(comment).ok()?.trim_matches('#').trim());
         match above[..begin].strip_suffix(b"\n") {
             Some(rest) => above = rest,
             None => break,

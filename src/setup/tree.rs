@@ -64,7 +64,13 @@ impl Tree {
         let found: Mutex<(Vec<Reference>, Vec<String>)> = Mutex::default();
         let files = AtomicU64::new(0);
         let manifest_path = root.join(MANIFEST);
-        let walk = walk(&[relative(root).to_owned()], false).build_parallel();
+        let mut walk = walk(&[relative(root).to_owned()], false);
+        // A directory with a manifest of its own is another project's tree.
+        walk.filter_entry(|entry| {
+            let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
+            entry.depth() == 0 || entry.file_name() != ".git" && !(is_below && entry.path().join(MANIFEST).is_file())
+        });
+        let walk = walk.build_parallel();
         walk.run(|| {
             let mut search = Search::new();
             let (grammars, usual, found, files, manifest_path) = (&grammars, &usual, &found, &files, &manifest_path);

@@ -99,7 +99,7 @@ fn a_template_that_is_rendered_twice_is_read_both_ways() {
     project.write("two", format!("{MARKER} [[ secrets.other ]]"));
     fs::set_permissions(project.path("two"), Permissions::from_mode(0o600)).unwrap();
     let run = project.changes_nothing(&["check"]).fails_with(3).stderr_has("error: a secret is missing\n");
-    run.stdout("missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nundeclared\tother\tt:1:19\nunknown\tone\ta secret of it is missing\n");
+    run.stdout("missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nunknown\tone\ta secret of it is missing\n");
 }
 
 #[test]

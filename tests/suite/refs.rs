@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use crate::setup::{MARKER, Project};
+use crate::support::Sandbox;
 
 #[test]
 fn every_placeholder_is_found_with_its_place_and_nothing_else() {
@@ -98,4 +99,22 @@ fn names_of_files_cannot_write_on_the_terminal() {
     project.run(&["refs"]).succeeds().stdout("a\\u{1b}[31m\\nb\\u{202e}:1:1: KEY\n");
     let json = project.run(&["refs", "--json"]).succeeds().json();
     assert_eq!(json["references"][0]["file"], "a\u{1b}[31m\nb\u{202e}");
+}
+
+/// In a repository of several projects each has its own.
+#[test]
+fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
+    let sandbox = Sandbox::with_secrets(&[("key", "a value of some length")]);
+    for directory in ["api/deep", "web"] {
+        std::fs::create_dir_all(sandbox.path(directory)).unwrap();
+    }
+    sandbox.write(".secrets.toml", "project = \"default\"\n");
+    sandbox.write("web/a.tmpl", "{{ secrets.key }}");
+    sandbox.write("api/.secrets.toml", "project = \"api\"\n[secrets.key]\n");
+    sandbox.write("api/deep/b.tmpl", "{{ secrets.key }}");
+    sandbox.run(["refs"]).succeeds().stdout("web/a.tmpl:1:1: key\n");
+    let below = sandbox.command(["refs"]).current_dir(sandbox.path("api/deep")).run();
+    below.succeeds().stdout("../.secrets.toml:2:10: key (declared)\n../deep/b.tmpl:1:1: key\n");
+    std::fs::remove_file(sandbox.path("web/a.tmpl")).unwrap();
+    sandbox.run(["delete", "key", "--yes"]).succeeds().stderr("deleted `key` of project `default`\n");
 }
