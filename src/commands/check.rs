@@ -102,7 +102,9 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let unknown = files.split_off(|tag| known.contains(&tag.key()));
-    let states = outputs::resolve(cx, files)?.states().map_err(|error| error::setup(error, project))?;
+    let mut files = outputs::resolve(cx, files)?;
+    outputs::warn_of_misread(cx, &mut files)?;
+    let states = files.states().map_err(|error| error::setup(error, project))?;
     let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
     let standing = Context::git(&manifest.directory).standing(&paths)?;
     let output = |(rendering, standing): (&Rendering, Standing)| {

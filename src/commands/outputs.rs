@@ -35,13 +35,25 @@ pub(super) fn resolve<'m>(cx: &Context, outputs: Outputs<'m>) -> Result<Resolved
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
 }
 
+/// Warns of values that are not fit for where they stand.
+pub(super) fn warn_of_misread(cx: &Context, outputs: &mut ResolvedOutputs<'_>) -> Result<(), Error> {
+    let project = cx.project()?;
+    for (path, name) in outputs.misread().map_err(|error| error::setup(error, project))? {
+        let whose = name.map_or_else(|| "a value".to_owned(), |name| format!("the value of `{name}`"));
+        let what = "reads otherwise there than it is stored: quote its placeholder, or filter it";
+        cx.ui.warn(&format!("`{}`: {whose} {what}", path.display()));
+    }
+    Ok(())
+}
+
 fn values(vault: &Vault, project: &ProjectName, outputs: &Outputs<'_>) -> Result<Opened, Error> {
     Ok(Opened::open(project, &vault.scope(project), outputs.tags(), false)?)
 }
 
 /// Writes them all and says what became of each.
-pub(super) fn write(cx: &Context, outputs: ResolvedOutputs<'_>) -> Result<Vec<(PathBuf, Written)>, Error> {
+pub(super) fn write(cx: &Context, mut outputs: ResolvedOutputs<'_>) -> Result<Vec<(PathBuf, Written)>, Error> {
     let project = cx.project()?;
+    warn_of_misread(cx, &mut outputs)?;
     let written = outputs.write().map_err(|error| error::setup(error, project))?;
     for (path, written) in &written {
         cx.ui.status(&said(&path.display().to_string(), *written));

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Rendering};
 use super::{SetupError, relative};
-use crate::model::Tag;
+use crate::dotenv;
+use crate::model::{SecretBytes, Tag};
 use crate::template::output::{Output, Written};
-use crate::template::{Plan, Resolved, Template, TemplateError};
+use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 use crate::vault::Reveal;
 
 /// A file by device and inode, and half a sentence on why nothing is written over it.
@@ -151,6 +152,39 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(states)
     }
 
+    /// Dotenv files in which a value reads otherwise than it is stored, as it ends its quotes or its line, with the name of the
+    /// first such variable where it can be told.
+    pub fn misread(&mut self) -> Result<Vec<(PathBuf, Option<String>)>, SetupError> {
+        let mut misread = Vec::new();
+        for ResolvedFile { rendering, template, resolved, .. } in &mut self.files {
+            let Ok(text) = fs::read(self.manifest.at(&rendering.template)) else { continue };
+            if !is_dotenv(&rendering.output) || text.len() > DOTENV {
+                continue;
+            }
+            let Ok(meant) = dotenv::parse(&text) else { continue };
+            let rendered = expanded(resolved, template)?;
+            let Ok(found) = dotenv::parse(rendered.expose()) else {
+                misread.push((self.manifest.at(&rendering.output), None));
+                continue;
+            };
+            for (at, meant) in meant.iter().enumerate() {
+                let mut part = Template::from_text("a value", meant.value.expose().to_vec());
+                let plan = Plan::new(&mut part, rendering.grammar.clone())?;
+                // What a filter has escaped reads as something else on purpose.
+                let is_meant = match found.get(at).filter(|found| found.name == meant.name) {
+                    Some(_) if plan.has_filters() => true,
+                    Some(found) => expanded(resolved, &mut part)?.expose() == found.value.expose(),
+                    None => false,
+                };
+                if !is_meant {
+                    misread.push((self.manifest.at(&rendering.output), Some(meant.name.clone())));
+                    break;
+                }
+            }
+        }
+        Ok(misread)
+    }
+
     /// Keeps only some of them.
     pub fn retain(&mut self, keep: impl Fn(&Rendering) -> bool) {
         self.files.retain(|file| keep(file.rendering));
@@ -175,6 +209,23 @@ impl<'m> ResolvedOutputs<'m> {
             written.push((path, content.publish()?));
         }
         Ok(written)
+    }
+}
+
+/// Bytes of a dotenv template that is looked into.
+const DOTENV: usize = 1024 * 1024;
+
+fn is_dotenv(output: &Path) -> bool {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
+}
+
+fn expanded(resolved: &Resolved, template: &mut Template) -> Result<SecretBytes, SetupError> {
+    let mut text = SecretBytes::with_capacity(4096);
+    match resolved.expand(template, &mut text) {
+        Ok(()) => Ok(text),
+        Err(ExpandError::Template(error)) => Err(error.into()),
+        Err(ExpandError::Output(source)) => Err(io_error("expand", Path::new(template.name()), source)),
     }
 }
 

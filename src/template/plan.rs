@@ -65,6 +65,11 @@ impl Plan {
         self.references.is_empty()
     }
 
+    /// True where a placeholder has a filter.
+    pub fn has_filters(&self) -> bool {
+        self.references.keys().any(|(_, filters)| !filters.is_empty())
+    }
+
     /// The tags that are referred to, each once.
     pub fn tags(&self) -> Vec<Tag> {
         let mut seen = HashSet::new();

@@ -1017,3 +1017,40 @@ fn a_tree_of_ten_thousand_files_of_other_template_languages_is_set_up() {
     assert_eq!(project.read(".env"), format!("DB={MARKER}\nKEY=k\n"));
     project.changes_nothing(&["delete", "deploy", "-y"]).fails_with(7).stderr_has("error: 3 places refer to `deploy`");
 }
+
+/// A value that was changed may end the quotes that the first one stood in.
+#[test]
+fn a_value_that_ends_its_quotes_is_warned_of() {
+    let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"a.env\"\n";
+    let project = Project::new(&[
+        (".secrets.toml", manifest),
+        ("t", "A='{{ secrets.a }}'\nB={{ secrets.b }}\nC=\"{{ C | json }}\"\n"),
+    ]);
+    let warning = |name: &str| {
+        format!(
+            "warning: `a.env`: {name} reads otherwise there than it is stored: quote its placeholder, or filter it\n"
+        )
+    };
+    for (tag, value, said) in [
+        ("a", "plain", None),
+        ("b", "x", None),
+        ("c", "it's \"c\"\\n", None),
+        ("a", "it's", Some("a value")),
+        ("a", "x'\nB='y", Some("the value of `A`")),
+        ("a", "fine # $HOME", None),
+        ("b", "a #b", Some("the value of `B`")),
+        ("b", " a", Some("the value of `B`")),
+        ("b", "x\nC=1", Some("the value of `C`")),
+    ] {
+        if project.stored("web", tag).is_none() {
+            project.store("web", tag, value);
+            continue;
+        }
+        project.command(&["update", tag, "-q"]).stdin(value).run().succeeds();
+        let run = project.run(&["render", "--all"]).succeeds();
+        run.stderr(&(said.map(warning).unwrap_or_default() + "wrote `a.env`\n"));
+        if said.is_some() {
+            project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has("reads otherwise there");
+        }
+    }
+}
