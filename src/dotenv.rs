@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::model::SecretBytes;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 const EXPORT: &[u8] = b"export";
 
 /// One assignment. It has no `Debug`: the value is secret.

@@ -12,9 +12,10 @@ use super::setup::counted;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
-use crate::model::TagKey;
+use crate::model::{Tag, TagKey};
 use crate::setup::{Need, OutputState, Rendering, Tree, needs};
 use crate::ui::escape::visible;
+use crate::vault::{Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +53,9 @@ struct NeedJson {
     description: Option<String>,
     /// `secrets setup` generates it
     generated: bool,
+    /// What was perhaps meant by a reference that is not declared
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<String>,
     references: Vec<ReferenceJson>,
 }
 
@@ -139,6 +143,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
         outputs: manifest.render.iter().zip(standing).map(output).collect(),
         exit: 0,
     };
+    suggest(cx, &mut found.missing)?;
     let verdict = verdict(&found, cx);
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
     if cx.ui.is_json() {
@@ -163,8 +168,24 @@ fn need(need: &Need<'_>) -> NeedJson {
         tag: need.tag.to_string(),
         description: declaration.and_then(|d| d.description.as_ref()).map(|text| text.as_str().to_owned()),
         generated: declaration.is_some_and(|d| d.generate.is_some()),
+        suggestion: None,
         references: need.references.iter().map(ReferenceJson::of).collect(),
     }
+}
+
+/// Says what a mistyped reference was perhaps meant to be. A declared tag is no mistake.
+fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
+    let manifest = cx.needed_manifest()?;
+    for need in missing {
+        let Ok(tag) = need.tag.parse::<Tag>() else { continue };
+        if manifest.declaration(&tag.key()).is_none()
+            && let Some(Revealed::Missing { nearest: Some(nearest) }) =
+                cx.vault()?.scope(cx.project()?).reveal(&[tag])?.pop()
+        {
+            need.suggestion = Some(nearest.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// The failure, the gravest first.
@@ -211,6 +232,10 @@ fn show(found: &CheckJson, cx: &Context) -> Result<(), Error> {
             let about = match &need.description {
                 Some(text) if word != "undeclared" => visible(text),
                 _ => places(need),
+            };
+            let about = match &need.suggestion {
+                Some(meant) => format!("{about}, did you mean `{meant}`?"),
+                None => about,
             };
             rows.push([word.into(), need.tag.clone(), about]);
         }

@@ -47,7 +47,7 @@ pub(crate) struct CloneArgs {
     dry_run: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum OnConflictArg {
     /// Copy nothing
     #[default]

@@ -13,7 +13,7 @@ use super::create::offer_a_vault;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::Standing;
-use crate::import::{Format, Items, Skipped, read};
+use crate::import::{EMPTY, Format, Items, Skipped, read};
 use crate::model::{ProjectName, SecretBytes, Tag};
 use crate::ui::escape::visible;
 use crate::ui::{SecretsJson, input};
@@ -52,7 +52,7 @@ pub(crate) struct ImportArgs {
     /// Print what would be done and store nothing
     #[arg(long)]
     dry_run: bool,
-    /// Remove the file once every value of it is in the vault
+    /// Remove the file once every value of it is in the vault; one that was left out, but for empty ones, keeps it
     #[arg(long, conflicts_with = "dry_run")]
     delete_source: bool,
 }
@@ -80,13 +80,14 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         .into_iter()
         .map(|item| NewSecret { tag: item.tag, name: item.name, description: item.description, value: item.value })
         .collect();
-    let import = Import { secrets, to: project, on_conflict: args.on_conflict.into(), dry_run: args.dry_run };
-    let outcome = store(cx, &import)?;
+    let import = Import { secrets, to: project, on_conflict: args.on_conflict.into() };
     if args.dry_run {
+        let outcome = cx.vault()?.plan_import(&import).map_err(conflict)?;
         return show_plan(cx, &outcome, &sources, &skipped, project);
     }
+    let outcome = store(cx, &import)?;
     if args.delete_source {
-        remove(args, cx, &text, &import, &outcome)?;
+        remove(args, cx, &text, &skipped, &outcome)?;
     }
     if cx.ui.is_json() {
         let same = outcome.steps.iter().filter(|(_, step)| *step == Imported::Same).map(|(tag, _)| tag.as_str());
@@ -116,9 +117,6 @@ pub(super) fn store(cx: &Context, import: &Import<'_>) -> Result<ImportOutcome, 
     let outcome = vault.import(import, &|number| progress.reached(number));
     drop(progress);
     let outcome = cx.written(outcome.map_err(conflict)?);
-    if import.dry_run {
-        return Ok(outcome);
-    }
     let there: Vec<usize> =
         (0..outcome.steps.len()).filter(|at| outcome.steps[*at].1 != Imported::Action(Action::Skip)).collect();
     let tags: Vec<Tag> = there.iter().map(|at| outcome.steps[*at].0.clone()).collect();
@@ -161,11 +159,12 @@ fn remove(
     args: &ImportArgs,
     cx: &Context,
     text: &SecretBytes,
-    import: &Import<'_>,
+    left_out: &[Skipped],
     outcome: &ImportOutcome,
 ) -> Result<(), Error> {
     let name = args.file.display();
-    let skipped = outcome.steps.iter().filter(|(_, step)| *step == Imported::Action(Action::Skip)).count();
+    let left_out = left_out.iter().filter(|left| left.why != EMPTY).count();
+    let skipped = left_out + outcome.steps.iter().filter(|(_, step)| *step == Imported::Action(Action::Skip)).count();
     let kept = |why: String| Error::new(Kind::Conflict, format!("`{name}` was not removed: {why}"));
     if skipped > 0 {
         return Err(kept(format!(
@@ -174,7 +173,6 @@ fn remove(
             if skipped == 1 { "is" } else { "are" }
         )));
     }
-    debug_assert_eq!(outcome.steps.len(), import.secrets.len());
     let found = std::fs::symlink_metadata(&args.file).map_err(|source| failed(&args.file, &source))?;
     if !found.is_file() || found.nlink() > 1 {
         return Err(kept("it is a link, or has several names".into()));

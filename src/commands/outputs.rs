@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::error::{self, Error};
+use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Tag};
+use crate::setup::gitignore::{self, Unignored};
 use crate::setup::{Manifest, Outputs, Reference, ResolvedOutputs, Spared, Tree};
 use crate::template::output::Written;
 use crate::vault::{Opened, Vault};
@@ -16,6 +17,15 @@ use crate::vault::{Opened, Vault};
 pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
     let project = cx.project()?;
     Outputs::open(manifest, &spared(cx)).map_err(|error| error::setup(error, project))
+}
+
+/// What git makes of the outputs. One that it has is refused: the next commit would publish it.
+pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
+    let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
+    let Some(tracked) = found.tracked.first() else { return Ok(found) };
+    let name = tracked.display();
+    let what = format!("`{name}` is tracked by git: the next commit would publish what is in it");
+    Err(Error::new(Kind::Refused, what).hint(format!("take it out with `git rm --cached {name}`; nothing was changed")))
 }
 
 /// What no output replaces.

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::model::ProjectName;
 use crate::process;
 use crate::setup::manifest::MANIFEST;
-use crate::setup::{Draft, Tree};
+use crate::setup::{Draft, Manifest, Tree};
 
 /// Writes `.secrets.toml` in the working directory from the placeholders in its tree.
 pub(super) fn write(cx: &Context) -> Result<(), Error> {
@@ -23,7 +23,12 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
     drop(progress);
     tree.unread.iter().for_each(|why| cx.ui.warn(why));
     let draft = Draft::of(&tree, project(cx)?);
-    create(Path::new(MANIFEST), draft.text().as_bytes())?;
+    let text = draft.text();
+    Manifest::parse(Path::new(""), &text).map_err(|error| {
+        Error::usage(format!("`{MANIFEST}` would not be well formed: {error}"))
+            .hint("rename the template of that output; nothing was written")
+    })?;
+    create(Path::new(MANIFEST), text.as_bytes())?;
     let (secrets, outputs) = (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
     cx.ui.status(&format!("wrote `{MANIFEST}` for project `{}`: {secrets}, {outputs}", draft.project));
     if !draft.left_out.is_empty() {

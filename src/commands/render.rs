@@ -12,7 +12,7 @@ use crate::error::{self, Error, Kind};
 use crate::setup::OutputState;
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
-use crate::template::output::Output;
+use crate::template::output::{Output, permission_bits};
 use crate::template::{ExpandError, Findings, Plan, Resolved, Template, TemplateError};
 use crate::ui::escape::visible;
 use crate::ui::{UiError, raw};
@@ -82,10 +82,7 @@ const OF_ONE: [&str; 9] =
     ["file", "text", "output", "mode", "list", "keep_unknown", "escape", "delimiters", "namespaced"];
 
 fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(mode),
-        _ => Err("permission bits are three octal digits, as in 640".into()),
-    }
+    permission_bits(text).ok_or_else(|| "permission bits are three octal digits, as in 640".into())
 }
 
 pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
@@ -150,8 +147,9 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
         let notes = notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
         return Err(Error::new(Kind::Differs, what)
             .with_notes(notes.collect())
-            .hint("`secrets render --stale` renders what is out of date"));
+            .hint(format!("{} renders what is out of date", cx.again("render --stale"))));
     }
+    outputs::untracked(manifest)?;
     if args.stale {
         resolved.retain(|rendering| stale.iter().any(|(other, _)| other.output == rendering.output));
         if stale.is_empty() {

@@ -3,6 +3,7 @@
 //! It goes on where it was broken off: each value that was typed is stored before the next is asked for.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -13,12 +14,12 @@ use crate::context::Context;
 use crate::crypto::random::generate;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, Secret, SecretValue, Tag, TagKey};
-use crate::setup::gitignore::{self, Unignored};
-use crate::setup::{Given, Manifest, Need, OutputState, Outputs, Tree, needs};
+use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
+use crate::setup::gitignore::Unignored;
+use crate::setup::{Given, Manifest, Need, OutputState, Outputs, Rendering, Tree, needs};
 use crate::template::output::Written;
 use crate::ui::{SecretsJson, UiError, input, prompt};
-use crate::vault::{Import, NewSecret, OnConflict};
+use crate::vault::{Import, NewSecret, OnConflict, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,6 +87,9 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
             cx.again("setup")
         )));
     }
+    if let Some(path) = &args.from {
+        refuse_loss(cx, path, manifest, &given)?;
+    }
     let replaced = if args.yes { Vec::new() } else { replaced(cx, files, &plan)? };
     if !replaced.is_empty() && !prompt::is_possible() {
         let what = format!("to replace {} needs `--yes` where there is no terminal to ask on", names_of(&replaced));
@@ -134,15 +138,7 @@ fn missing<'n, 'm>(cx: &Context, project: &ProjectName, needs: &'n [Need<'m>]) -
 
 /// Outputs that git would take. One that it has taken already is refused: the next commit would publish it.
 fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
-    let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
-    if let Some(tracked) = found.tracked.first() {
-        let name = tracked.display();
-        return Err(Error::new(
-            Kind::Refused,
-            format!("`{name}` is tracked by git: the next commit would publish what is in it"),
-        )
-        .hint(format!("take it out with `git rm --cached {name}`; nothing was changed")));
-    }
+    let found = outputs::untracked(manifest)?;
     if let Some((output, rule)) = &found.taken_back {
         let (output, rule) = (output.display(), rule.display());
         return Err(Error::new(
@@ -154,6 +150,30 @@ fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
     let project = cx.project()?;
     found.check().map_err(|error| error::setup(error, project))?;
     Ok(found)
+}
+
+/// Refuses where the file of `--from` is an output itself, and holds what would be lost with it.
+fn refuse_loss(cx: &Context, path: &Path, manifest: &Manifest, given: &Given) -> Result<(), Error> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let is_output = |rendering: &Rendering| identity(&manifest.at(&rendering.output)) == identity(path);
+    if identity(path).is_none() || !manifest.render.iter().any(is_output) {
+        return Ok(());
+    }
+    let project = cx.project()?;
+    let tags: Vec<Tag> = given.rest().map(|(tag, _)| tag.clone()).collect();
+    let stored = cx.vault()?.scope(project).reveal(&tags)?;
+    let is_stored = |(value, stored): (&SecretBytes, &Revealed)| matches!(stored, Revealed::Value { value: there, .. } if there.expose() == value.expose());
+    let lost = given.rest().zip(&stored).filter(|((_, value), stored)| !is_stored((value, stored)));
+    let lost: Vec<String> = lost.map(|((tag, _), _)| format!("`{tag}`")).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let name = path.display();
+    let what = format!("`{name}` would be replaced, and the vault does not have its values of {}", lost.join(", "));
+    Err(Error::new(Kind::Refused, what).hint(format!(
+        "store them with {}, or move the file away; nothing was changed",
+        cx.again(&format!("import {name}"))
+    )))
 }
 
 /// Where the missing ones come from.
@@ -188,7 +208,9 @@ fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
 /// Asks for one value; `None` leaves it for later, which one of several lines has to be.
 fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
     let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
-    let about = description.map_or_else(String::new, |text| format!(" ({})", text.as_str().replace('\n', " ")));
+    let place = need.references.first().map(|r| format!("{}:{}", r.file.display(), r.place.line));
+    let about = description.map(|text| text.as_str().replace('\n', " ")).or(place);
+    let about = about.map_or_else(String::new, |about| format!(" ({about})"));
     let question = format!("Value of {}{about}", need.tag);
     loop {
         match prompt::value(&question) {
@@ -259,7 +281,7 @@ fn store(cx: &Context, project: &ProjectName, secrets: Vec<NewSecret>) -> Result
     if secrets.is_empty() {
         return Ok(Vec::new());
     }
-    let import = Import { secrets, to: project, on_conflict: OnConflict::Fail, dry_run: false };
+    let import = Import { secrets, to: project, on_conflict: OnConflict::Fail };
     let created = cx.written(cx.vault()?.import(&import, &|_| {})?).secrets;
     for secret in &created {
         told(cx, secret);

@@ -58,7 +58,19 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     if args.file == Path::new("-") {
         return Err(Error::usage("a template is made of a file, not of stdin").hint("usage: secrets template FILE.env"));
     }
+    if args.on_conflict == OnConflictArg::Skip {
+        return Err(Error::usage("`--on-conflict skip` would render other values than the file has")
+            .hint("use `fail` or `overwrite`"));
+    }
     let manifest = cx.manifest()?;
+    if manifest.is_some() && cx.tree_project()? != Some(cx.project()?) {
+        return Err(Error::usage(format!("`{MANIFEST}` is another project's"))
+            .hint("leave out `--project`; nothing was written"));
+    }
+    if fs::symlink_metadata(&args.file).is_ok_and(|found| !found.is_file()) {
+        let what = format!("`{file}` is no regular file, so nothing could be rendered there");
+        return Err(Error::new(Kind::Refused, what).hint("name the file itself; nothing was written"));
+    }
     let paths = Paths::new(args, manifest)?;
     let wanted = Wanted { keep: &args.keep, example: args.example };
     let migration = Migration::of(text.expose(), wanted).map_err(|error| refused(&error, &file))?;
@@ -74,6 +86,8 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let declared: Vec<(Tag, Option<Description>)> =
         migration.secrets.iter().map(|(tag, description, _)| (tag.clone(), description.clone())).collect();
     let manifest_text = paths.manifest_text(manifest, &project, &declared)?;
+    let is_written = paths.is_written(&migration.template)?;
+    paths.check_gitignore(manifest, &manifest_text, &project)?;
 
     for (name, why) in &migration.left {
         cx.ui.status(&format!("`{name}` stays as it is: {why}"));
@@ -81,15 +95,23 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     for line in &migration.blanked {
         cx.ui.warn(&format!("{}:{line}: the value of a commented-out line was left out", paths.shown.display()));
     }
+    if !migration.identical {
+        let file = args.file.display();
+        cx.ui.status(&format!(
+            "comments or quotes of `{file}` will differ, no value does; `setup` asks before it replaces it"
+        ));
+    }
     if !args.example {
         offer_a_vault(cx)?;
         let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
         let secrets = migration.secrets.into_iter().filter_map(new).collect();
-        let import = Import { secrets, to: &project, on_conflict: args.on_conflict.into(), dry_run: false };
+        let import = Import { secrets, to: &project, on_conflict: args.on_conflict.into() };
         store(cx, &import)?;
     }
-    project_file::create(&paths.shown, &migration.template)?;
-    cx.ui.status(&format!("wrote `{}`", paths.shown.display()));
+    if !is_written {
+        project_file::create(&paths.shown, &migration.template)?;
+        cx.ui.status(&format!("wrote `{}`", paths.shown.display()));
+    }
     enter(cx, manifest, &manifest_text)?;
     let tracked = ignore_output(cx)?;
     if tracked || (!args.example && is_tracked(&args.file)) {
@@ -122,10 +144,6 @@ impl Paths {
     fn new(args: &TemplateArgs, manifest: Option<&Manifest>) -> Result<Self, Error> {
         let output = if args.example { without_example(&args.file)? } else { args.file.clone() };
         let template = args.output.clone().unwrap_or_else(|| with_ending(&output));
-        if fs::symlink_metadata(&template).is_ok() {
-            return Err(Error::new(Kind::Conflict, format!("there is a `{}` already", template.display()))
-                .hint("name another one with `-o TEMPLATE`; nothing was written"));
-        }
         let root = manifest.map_or(Path::new("."), |manifest| {
             if manifest.directory.as_os_str().is_empty() { Path::new(".") } else { &manifest.directory }
         });
@@ -143,6 +161,24 @@ impl Paths {
         };
         let (inside, output_inside) = (relative(&template)?, relative(&output)?);
         Ok(Self { template: inside, output: output_inside, shown: template, output_shown: output })
+    }
+
+    /// True where the template is there as it is to be: a run that was broken off is gone on with.
+    fn is_written(&self, template: &[u8]) -> Result<bool, Error> {
+        match fs::symlink_metadata(&self.shown) {
+            Err(_) => Ok(false),
+            Ok(_) if fs::read(&self.shown).is_ok_and(|found| found == template) => Ok(true),
+            Ok(_) => Err(Error::new(Kind::Conflict, format!("there is a `{}` already", self.shown.display()))
+                .hint("name another one with `-o TEMPLATE`; nothing was written")),
+        }
+    }
+
+    /// Refuses a .gitignore that cannot be added to, before anything is stored.
+    fn check_gitignore(&self, manifest: Option<&Manifest>, text: &str, project: &ProjectName) -> Result<(), Error> {
+        let directory = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
+        let Ok(new) = Manifest::parse(directory, text) else { return Ok(()) };
+        let found = gitignore::unignored(&new, &Context::git(directory))?;
+        found.check().map_err(|error| error::setup(error, project))
     }
 
     /// The manifest's text with the template in it, checked by being read.

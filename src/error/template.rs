@@ -12,13 +12,19 @@ use crate::template::grammar::Malformed;
 use crate::template::{Finding, Findings, TemplateError, UnknownTag};
 
 /// What a program's environment is made of; `project` is where its secrets were looked for.
+///
+/// Nothing of the text around a placeholder is repeated: a variable may hold a plain value as well.
 pub(crate) fn assignment(error: AssignmentError, project: &ProjectName) -> Error {
     let message = error.to_string();
     match error {
-        AssignmentError::Malformed { place, findings } => {
+        AssignmentError::Malformed { place, mut findings } => {
+            findings.listed.iter_mut().for_each(|finding| finding.excerpt = None);
             malformed(&[(&place, &findings)]).hint("mend it; `{{ secrets.TAG | FILTER }}` is what it looks like")
         }
-        AssignmentError::Unknown { place, findings } => unknown(&[(&place, &findings)], project),
+        AssignmentError::Unknown { place, mut findings } => {
+            findings.listed.iter_mut().for_each(|finding| finding.excerpt = None);
+            unknown(&[(&place, &findings)], project)
+        }
         AssignmentError::Nul { .. } => Error::usage(message).hint("give it with `--file NAME=TAG`"),
         AssignmentError::Template(error) => error.into(),
     }

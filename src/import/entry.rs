@@ -45,7 +45,7 @@ impl<'p> Collector<'p> {
     /// Takes a name and its value; an empty one is skipped.
     pub(super) fn pair(&mut self, name: &str, value: SecretBytes, at: Option<(u64, u64)>) -> Result<(), ImportError> {
         if value.is_empty() {
-            self.skip(name, at, "it is empty");
+            self.skip(name, at, super::EMPTY);
             return Ok(());
         }
         let tag = self.tags.spelled(name)?;

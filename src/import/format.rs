@@ -1,7 +1,8 @@
 //! The formats by name, and which of them a file has. Never reads more of a value than it takes to step over it.
 
 use super::json::{Document, Object};
-use super::{BOM, begins_with, keepass, table};
+use super::{begins_with, keepass, table};
+use crate::dotenv::BOM;
 
 /// A format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,8 @@ pub use format::Format;
 
 use crate::model::{Description, Name, SecretValue, Tag};
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// Why something without a value is skipped.
+pub const EMPTY: &str = "it is empty";
 
 /// One secret to be stored. It has no `Debug`: the value is secret.
 pub struct Item {
@@ -73,7 +74,7 @@ pub struct Items {
 /// The first thing that is not as the format has it; what was read before is wiped.
 pub fn read(format: Format, text: &[u8], prefix: &str) -> Result<Items, ImportError> {
     let tags = tags::Tags::new(prefix)?;
-    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
     match format {
         Format::Dotenv => pairs::dotenv(text, tags),
         Format::Json => pairs::json(place::utf8(text)?, tags),

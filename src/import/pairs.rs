@@ -9,18 +9,17 @@ use super::json::{Document, Object};
 use super::tags::Tags;
 use super::{ImportError, Items, Why};
 use crate::dotenv;
-use crate::model::Tag;
 
 const AGAIN: &str = "it stands there again further down";
 
 pub(super) fn dotenv(text: &[u8], tags: Tags<'_>) -> Result<Items, ImportError> {
     let entries =
         dotenv::parse(text).map_err(|error| ImportError::at((error.line, error.column), Why::Dotenv(error.why)))?;
-    let last = last_of(entries.iter().map(|entry| key(&entry.name)));
+    let last = last_of(entries.iter().map(|entry| entry.name.clone()));
     let mut found = Collector::new(tags);
     for (index, entry) in entries.into_iter().enumerate() {
         let at = Some((entry.line, 1));
-        if last.get(&key(&entry.name)) == Some(&index) {
+        if last.get(&entry.name) == Some(&index) {
             found.pair(&entry.name, entry.value, at)?;
         } else {
             found.skip(&entry.name, at, AGAIN);
@@ -51,10 +50,4 @@ pub(super) fn json(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
 /// Which place is the last of each name.
 fn last_of<K: Hash + Eq>(names: impl Iterator<Item = K>) -> HashMap<K, usize> {
     names.enumerate().map(|(index, name)| (name, index)).collect()
-}
-
-/// The form in which names of a `.env` file are compared: two of one key could not be stored beside each other.
-fn key(name: &str) -> String {
-    let spelled = name.replace('.', "_");
-    Tag::parse(&spelled).map_or(spelled, |tag| tag.key().as_str().to_owned())
 }

@@ -102,7 +102,8 @@ pub fn add(
     secrets: &[(Tag, Option<Description>)],
     (template, output): (&Path, &Path),
 ) -> Option<String> {
-    let mut document: DocumentMut = text.parse().ok()?;
+    let (mark, inside) = text.strip_prefix('\u{feff}').map_or(("", text), |inside| ("\u{feff}", inside));
+    let mut document: DocumentMut = inside.parse().ok()?;
     let mut implicit = Table::new();
     implicit.set_implicit(true);
     let tables = document.entry("secrets").or_insert(Item::Table(implicit)).as_table_like_mut()?;
@@ -120,7 +121,10 @@ pub fn add(
         table.insert("output", value(in_toml(output)));
         render.as_array_of_tables_mut()?.push(table);
     }
-    Some(document.to_string())
+    let added = document.to_string();
+    // A file of Windows' lines stays one.
+    let added = if inside.contains("\r\n") { added.replace("\r\n", "\n").replace('\n', "\r\n") } else { added };
+    Some([mark, &added].concat())
 }
 
 fn in_toml(path: &Path) -> String {

@@ -1,7 +1,9 @@
 //! Values of a dotenv file, found for what a manifest needs: by the tag, or by the name under which its own files use it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::Read;
 
 use super::manifest::Manifest;
 use super::needs::Need;
@@ -11,10 +13,13 @@ use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
 use crate::template::{Event, ScanError, WINDOW, scan};
 
+/// Bytes of a template that are looked at.
+const LARGEST: u64 = 1024 * 1024;
+
 /// Values by the key of the tag that they are for.
 #[derive(Default)]
 pub struct Given {
-    values: HashMap<TagKey, SecretBytes>,
+    values: BTreeMap<TagKey, (Tag, SecretBytes)>,
     /// Under which names the manifest's own files use a tag
     names: HashMap<TagKey, TagKey>,
     empty: Vec<Tag>,
@@ -32,7 +37,7 @@ impl Given {
                 given.values.remove(&tag.key());
                 given.empty.push(tag);
             } else {
-                given.values.insert(tag.key(), entry.value);
+                given.values.insert(tag.key(), (tag, entry.value));
             }
         }
         given
@@ -41,7 +46,12 @@ impl Given {
     /// The value for a need, once.
     pub fn take(&mut self, need: &Need<'_>) -> Option<SecretBytes> {
         let key = need.tag.key();
-        self.values.remove(&key).or_else(|| self.values.remove(self.names.get(&key)?))
+        self.values.remove(&key).or_else(|| self.values.remove(self.names.get(&key)?)).map(|(_, value)| value)
+    }
+
+    /// What was not taken.
+    pub fn rest(&self) -> impl Iterator<Item = (&Tag, &SecretBytes)> {
+        self.values.values().map(|(tag, value)| (tag, value))
     }
 
     /// Names without a value.
@@ -62,7 +72,12 @@ fn names(manifest: &Manifest) -> HashMap<TagKey, TagKey> {
         note(&variable.name, variable.text.as_bytes(), &Grammar::default());
     }
     for rendering in &manifest.render {
-        let Ok(text) = std::fs::read(manifest.at(&rendering.template)) else { continue };
+        let mut text = Vec::new();
+        let read =
+            File::open(manifest.at(&rendering.template)).and_then(|file| file.take(LARGEST).read_to_end(&mut text));
+        if read.is_err() {
+            continue;
+        }
         for entry in dotenv::parse(&text).unwrap_or_default() {
             note(&entry.name, entry.value.expose(), &rendering.grammar);
         }

@@ -3,7 +3,7 @@
 //!
 //! Every key is known and every value has its type, or the file is refused with line and column.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fmt;
@@ -21,6 +21,7 @@ use crate::model::{Description, ProjectName, Tag, TagKey};
 use crate::run::variables::{is_name, is_ours, steers};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar, Malformed};
+use crate::template::output::permission_bits;
 use crate::template::{Event, ScanError, scan};
 
 /// The file's name.
@@ -41,6 +42,8 @@ pub struct Manifest {
     pub render: Vec<Rendering>,
     /// `[run.env]`, in the file's order; `None` where there is no such table
     pub run: Option<Vec<Variable>>,
+    /// Places of declarations
+    places: HashMap<TagKey, usize>,
 }
 
 /// A line and a column, both from 1, the column in bytes.
@@ -195,7 +198,7 @@ struct RenderTable {
     output: Text<Inside>,
     /// Permission bits of the output in octal: "600" unless it says otherwise
     #[serde(default)]
-    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^[0-7]{3,4}$")))]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0?[0-7]{3}$")))]
     mode: Option<Text<Mode>>,
     /// The filter of placeholders that have none of their own
     #[serde(default)]
@@ -285,10 +288,7 @@ impl FromStr for Mode {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match u32::from_str_radix(text, 8) {
-            Ok(mode) if mode <= 0o777 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(mode)),
-            _ => Err("permission bits are three octal digits in quotes, as in \"640\""),
-        }
+        permission_bits(text).map(Self).ok_or("permission bits are three octal digits in quotes, as in \"640\"")
     }
 }
 
@@ -320,18 +320,22 @@ impl FromStr for Inside {
 impl Manifest {
     /// Takes the file's text. `directory` is where it was found, seen from the working directory.
     pub fn parse(directory: &Path, text: &str) -> Result<Self, ManifestError> {
-        let file: File = toml::from_str(text).map_err(|error| refused(text, &error))?;
+        let lines = Lines::of(text);
+        let file: File = toml::from_str(text).map_err(|error| refused(&lines, &error))?;
         let mut manifest = Self {
             directory: directory.to_owned(),
             project: file.project.map(|name| name.0),
-            secrets: declarations(text, file.secrets)?,
+            secrets: declarations(&lines, file.secrets)?,
+            places: HashMap::new(),
             render: Vec::new(),
-            run: file.run.and_then(|run| run.0.env).map(|env| variables(text, env)).transpose()?,
+            run: file.run.and_then(|run| run.0.env).map(|env| variables(&lines, env)).transpose()?,
         };
+        manifest.places = manifest.secrets.iter().map(|declaration| declaration.tag.key()).zip(0..).collect();
+        let mut taken = Paths::default();
         for table in file.render {
-            let place = place(text, table.span().start);
+            let start = table.span().start;
             let rendering = rendering(table.into_inner().0);
-            manifest.check_paths(&rendering).map_err(|message| ManifestError { at: Some(place), message })?;
+            taken.take(&rendering).map_err(|message| ManifestError { at: Some(lines.place(start)), message })?;
             manifest.render.push(rendering);
         }
         Ok(manifest)
@@ -349,39 +353,48 @@ impl Manifest {
 
     /// The declaration of a tag.
     pub fn declaration(&self, key: &TagKey) -> Option<&Declaration> {
-        self.secrets.iter().find(|declaration| declaration.tag.key() == *key)
+        self.places.get(key).map(|at| &self.secrets[*at])
     }
+}
 
-    /// An output destroys nothing that is read, and two do not take turns.
-    fn check_paths(&self, new: &Rendering) -> Result<(), String> {
-        let output = new.output.display();
-        let mut templates = self.render.iter().chain([new]).map(|rendering| &rendering.template);
+/// The paths of a manifest so far: an output destroys nothing that is read, and two do not take turns.
+#[derive(Default)]
+struct Paths {
+    templates: HashSet<PathBuf>,
+    outputs: HashSet<PathBuf>,
+    /// Directories that outputs lie in
+    above: HashSet<PathBuf>,
+}
+
+impl Paths {
+    fn take(&mut self, new: &Rendering) -> Result<(), String> {
+        let (template, output) = (new.template.display(), new.output.display());
+        self.templates.insert(new.template.clone());
         if new.output == Path::new(MANIFEST) {
             return Err("the output is this file itself".into());
-        }
-        if templates.any(|template| *template == new.output) {
-            return Err(format!("the output `{output}` is a template"));
-        }
-        if new.output.file_name() == Some(".gitignore".as_ref()) {
+        } else if new.output.file_name() == Some(".gitignore".as_ref()) {
             return Err(format!("the output `{output}` is a file of git's own"));
-        }
-        let nested =
-            |other: &&Rendering| other.output.starts_with(&new.output) || new.output.starts_with(&other.output);
-        if let Some(other) = self.render.iter().filter(|other| other.output != new.output).find(nested) {
-            return Err(format!("the outputs `{}` and `{output}` lie one in the other", other.output.display()));
-        }
-        if let Some(other) = self.render.iter().find(|other| other.output == new.template) {
-            return Err(format!("the template `{}` is an output", other.output.display()));
-        }
-        if self.render.iter().any(|other| other.output == new.output) {
+        } else if self.templates.contains(&new.output) {
+            return Err(format!("the output `{output}` is a template"));
+        } else if self.outputs.contains(&new.template) {
+            return Err(format!("the template `{template}` is an output"));
+        } else if self.outputs.contains(&new.output) {
             return Err(format!("the output `{output}` is rendered twice"));
         }
+        let mut above = new.output.ancestors().skip(1);
+        if let Some(other) = above.find(|above| self.outputs.contains(*above)) {
+            return Err(format!("the outputs `{}` and `{output}` lie one in the other", other.display()));
+        } else if self.above.contains(&new.output) {
+            return Err(format!("another output lies in the output `{output}`"));
+        }
+        self.above.extend(new.output.ancestors().skip(1).map(Path::to_owned));
+        self.outputs.insert(new.output.clone());
         Ok(())
     }
 }
 
 fn declarations(
-    text: &str,
+    lines: &Lines,
     tables: BTreeMap<Spanned<String>, Keys<SecretTable>>,
 ) -> Result<Vec<Declaration>, ManifestError> {
     let mut tables: Vec<_> = tables.into_iter().collect();
@@ -389,7 +402,7 @@ fn declarations(
     let mut known: HashMap<TagKey, Tag> = HashMap::new();
     let mut declarations = Vec::with_capacity(tables.len());
     for (spelled, Keys(table)) in tables {
-        let place = place(text, spelled.span().start);
+        let place = lines.place(spelled.span().start);
         let refused = |message| ManifestError { at: Some(place), message };
         let tag = Tag::parse(spelled.get_ref())
             .map_err(|why| refused(format!("`[secrets.TAG]` needs the tag of a secret: {why}")))?;
@@ -417,10 +430,10 @@ fn declarations(
 }
 
 /// Variables that `run` would refuse are refused here, so that `check` and `setup` know of them too.
-fn variables(text: &str, env: BTreeMap<Spanned<String>, Spanned<String>>) -> Result<Vec<Variable>, ManifestError> {
+fn variables(lines: &Lines, env: BTreeMap<Spanned<String>, Spanned<String>>) -> Result<Vec<Variable>, ManifestError> {
     let mut variables = Vec::with_capacity(env.len());
     for (name, value) in env {
-        let refused = |at: usize, message: String| ManifestError { at: Some(place(text, at)), message };
+        let refused = |at: usize, message: String| ManifestError { at: Some(lines.place(at)), message };
         let (at, name, span) = (name.span().start, name.into_inner(), value.span());
         if !is_name(&name) {
             return Err(refused(
@@ -436,7 +449,7 @@ fn variables(text: &str, env: BTreeMap<Spanned<String>, Spanned<String>>) -> Res
         if let Some(why) = malformed(&value) {
             return Err(refused(span.start, format!("a placeholder is not well formed: {why}")));
         }
-        variables.push(Variable { name, text: value, place: place(text, span.start), span });
+        variables.push(Variable { name, text: value, place: lines.place(span.start), span });
     }
     variables.sort_by_key(|variable| variable.span.start);
     Ok(variables)
@@ -465,7 +478,7 @@ fn rendering(table: RenderTable) -> Rendering {
 }
 
 /// The parser's complaint without what it repeats of the file: that may be a value which somebody put there.
-fn refused(text: &str, error: &toml::de::Error) -> ManifestError {
+fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
     let said = error.message().lines().next().unwrap_or("this is not TOML");
     let wrong_type = said.strip_prefix("invalid type: ").or_else(|| said.strip_prefix("invalid value: "));
     let message =
@@ -492,7 +505,7 @@ fn refused(text: &str, error: &toml::de::Error) -> ManifestError {
             }
             _ => said.replace("unknown field", "unknown key").replace("missing field", "missing key"),
         };
-    ManifestError { at: error.span().map(|span| place(text, span.start)), message }
+    ManifestError { at: error.span().map(|span| lines.place(span.start)), message }
 }
 
 fn described(kind: &str) -> &'static str {
@@ -507,13 +520,18 @@ fn described(kind: &str) -> &'static str {
     }
 }
 
-/// The line and column of an offset.
-pub(super) fn place(text: &str, offset: usize) -> Place {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    let line_start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
-    Place {
-        line: memchr::memchr_iter(b'\n', before).count() as u64 + 1,
-        column: (before.len() - line_start) as u64 + 1,
+/// Where lines begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self([0].into_iter().chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect())
+    }
+
+    /// The line and column of an offset.
+    fn place(&self, offset: usize) -> Place {
+        let line = self.0.partition_point(|start| *start <= offset);
+        Place { line: line as u64, column: (offset - self.0[line - 1]) as u64 + 1 }
     }
 }
 

@@ -3,7 +3,7 @@
 //! What the template renders to reads as the file did, or the file is refused. No value stays in the template, in a comment
 //! neither.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::dotenv::{self, DotenvError, Entry};
@@ -22,6 +22,8 @@ pub struct Migration {
     pub secrets: Vec<(Tag, Option<Description>, Option<SecretValue>)>,
     /// Names that were left as they are, with the reason
     pub left: Vec<(String, &'static str)>,
+    /// What the template renders to is the file, byte for byte
+    pub identical: bool,
     /// Lines whose comment lost a value, from 1
     pub blanked: Vec<u64>,
     /// Newlines of the template
@@ -103,6 +105,7 @@ impl Migration {
             template: Vec::new(),
             secrets: Vec::new(),
             left: Vec::new(),
+            identical: true,
             blanked: Vec::new(),
             lines: 0,
             open: None,
@@ -119,7 +122,7 @@ impl Migration {
         }
         made.between(&text[written..]);
         if !wanted.example {
-            made.prove(text, &entries)?;
+            made.identical = made.prove(text, &entries)?;
         }
         made.find_leaks()?;
         Ok(made)
@@ -140,11 +143,17 @@ impl Migration {
             self.left.push((name, why));
             return Ok(None);
         }
-        let tag = Tag::parse(&name.replace('.', "_")).map_err(|why| MigrationError::Name {
-            name: name.clone(),
-            line,
-            why: why.0,
-        })?;
+        let tag = match Tag::parse(&name.replace('.', "_")) {
+            Ok(tag) => tag,
+            Err(_) if wanted.example => {
+                self.left.push((name, "its name makes no tag"));
+                return Ok(None);
+            }
+            Err(why) => return Err(MigrationError::Name { name, line, why: why.0 }),
+        };
+        if !wanted.example && is_template(entry.value.expose())? {
+            return Err(MigrationError::Placeholder);
+        }
         let placeholder = if wanted.example {
             let quote = text.get(entry.span.start).filter(|b| matches!(b, b'"' | b'\'' | b'`'));
             spelled(&tag, quote.copied(), None)
@@ -209,12 +218,12 @@ impl Migration {
         self.template.extend(bytes);
     }
 
-    /// Renders the template and reads it: it has to say what the file said.
-    fn prove(&self, text: &[u8], entries: &[Entry]) -> Result<(), MigrationError> {
+    /// Renders the template and reads it: it has to say what the file said. True where it is the same to the letter.
+    fn prove(&self, text: &[u8], entries: &[Entry]) -> Result<bool, MigrationError> {
         let mut template = Template::from_text("the template", self.template.clone());
         let plan = Plan::new(&mut template, Grammar::default())?;
-        let known = |tag: &Tag| self.secrets.iter().any(|(other, _, _)| other.key() == tag.key());
-        if plan.malformed(&mut template)?.is_some() || !plan.tags().iter().all(known) {
+        let keys: HashSet<TagKey> = self.secrets.iter().map(|(tag, _, _)| tag.key()).collect();
+        if plan.malformed(&mut template)?.is_some() || !plan.tags().iter().all(|tag| keys.contains(&tag.key())) {
             return Err(MigrationError::Placeholder);
         }
         let mut rendered = SecretBytes::with_capacity(text.len());
@@ -225,7 +234,7 @@ impl Migration {
         let again = dotenv::parse(rendered.expose()).map_err(|_| MigrationError::Placeholder)?;
         let same = |(a, b): (&Entry, &Entry)| a.name == b.name && a.value.expose() == b.value.expose();
         if again.len() == entries.len() && again.iter().zip(entries).all(same) {
-            Ok(())
+            Ok(rendered.expose() == text)
         } else {
             Err(MigrationError::Placeholder)
         }
@@ -235,16 +244,31 @@ impl Migration {
     fn find_leaks(&mut self) -> Result<(), MigrationError> {
         let values = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
         let needles = Needles::new(values);
-        if let Some((tag, offset)) = leak(&needles, &self.template) {
+        let short = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
+        let short = short.filter(|(_, value)| (SHORTEST..Needles::SHORTEST).contains(&value.len()));
+        let word =
+            short.into_iter().find_map(|(tag, value)| Some((tag.clone(), whole_word(&self.template, value)? as u64)));
+        if let Some((tag, offset)) = leak(&needles, &self.template).or(word) {
             let before = &self.template[..usize::try_from(offset).unwrap_or(0).min(self.template.len())];
             let line = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
             return Err(MigrationError::Leak { tag, line });
         }
         for (_, description, _) in &mut self.secrets {
+            // Short values were looked for in the comment that it comes from.
             *description = description.take().filter(|text| leak(&needles, text.as_str().as_bytes()).is_none());
         }
         Ok(())
     }
+}
+
+/// Values of fewer bytes are in every text.
+const SHORTEST: usize = 4;
+
+/// Where a text has a value that is too short for a needle, with nothing of a word around it.
+fn whole_word(text: &[u8], value: &[u8]) -> Option<usize> {
+    let is_word = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    memchr::memmem::find_iter(text, value)
+        .find(|at| !is_word(text[..*at].last()) && !is_word(text.get(at + value.len())))
 }
 
 /// The first value in a text, and where it begins.
@@ -259,12 +283,11 @@ fn leak(needles: &Needles, text: &[u8]) -> Option<(Tag, u64)> {
 /// The template's values, for its proof.
 impl Reveal for Migration {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let reveal = |tag: &Tag| {
-            let found = self.secrets.iter().find(|(other, _, _)| other.key() == tag.key());
-            match found.and_then(|(tag, _, value)| Some((tag, value.as_ref()?))) {
-                Some((tag, value)) => Revealed::Value { tag: tag.clone(), value: value.duplicate() },
-                None => Revealed::Missing { nearest: None },
-            }
+        let by_key: HashMap<TagKey, (&Tag, &SecretValue)> =
+            self.secrets.iter().filter_map(|(tag, _, value)| Some((tag.key(), (tag, value.as_ref()?)))).collect();
+        let reveal = |tag: &Tag| match by_key.get(&tag.key()) {
+            Some((tag, value)) => Revealed::Value { tag: (*tag).clone(), value: value.duplicate() },
+            None => Revealed::Missing { nearest: None },
         };
         Ok(tags.iter().map(reveal).collect())
     }
@@ -284,6 +307,12 @@ impl Sink for Leak {
         self.0.get_or_insert_with(|| (found.tag.clone(), found.start));
         Ok(())
     }
+}
+
+/// True for a value with a placeholder in the form that is ours alone: the file is a template already.
+fn is_template(value: &[u8]) -> Result<bool, TemplateError> {
+    let namespaced = Grammar { namespaced: true, ..Grammar::default() };
+    Ok(!Plan::new(&mut Template::from_text("a value", value.to_vec()), namespaced)?.is_empty())
 }
 
 /// A placeholder between quotes, or bare.
@@ -312,12 +341,17 @@ fn written(entry: &Entry, raw: &[u8], tag: &Tag) -> Option<Vec<u8>> {
     let reads_so = |option: &_| rendered(*option).is_some_and(|text| reads(text.expose()));
     // To the letter, if that can be. Else within single quotes first: nobody expands anything there.
     let options = [as_it_was, json].into_iter().filter(same).chain([single, as_it_was, (Some(b'`'), None), json]);
-    options.into_iter().find(reads_so).map(|(quote, filter)| spelled(tag, quote, filter))
+    // What was kept from being expanded, by a shell that reads the file too, stands nowhere else.
+    let is_guarded = quote == Some(b'"') && raw.windows(2).any(|pair| matches!(pair, b"\\$" | b"\\`"));
+    options
+        .filter(|option| !is_guarded || *option == single)
+        .find(reads_so)
+        .map(|(quote, filter)| spelled(tag, quote, filter))
 }
 
 /// What a line holds behind blanks and a byte order mark, where that is a comment.
 fn comment(line: &[u8]) -> Option<usize> {
-    let mark = if line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let mark = if line.starts_with(dotenv::BOM) { dotenv::BOM.len() } else { 0 };
     let blanks = line[mark..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     (line.get(mark + blanks) == Some(&b'#')).then_some(mark + blanks)
 }
@@ -350,7 +384,9 @@ fn comment_above(text: &[u8], whole: &Range<usize>) -> Option<Description> {
         if commented_value(comment).is_some() {
             return None;
         }
-        words.push(std::str::from_utf8(comment).ok()?.trim_matches('#').trim());
+        // `# --- Database ---`, too.
+        let is_ornament = |c: char| c.is_whitespace() || "#-=*~_".contains(c);
+        words.push(std::str::from_utf8(comment).ok()?.trim_matches(is_ornament));
         match above[..begin].strip_suffix(b"\n") {
             Some(rest) => above = rest,
             None => break,

@@ -1,6 +1,6 @@
 //! What a project asks for, held against what its vault has. It knows tags, never values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::manifest::{Declaration, Manifest};
 use super::tree::{Reference, Tree};
@@ -35,7 +35,7 @@ pub fn needs<'m>(manifest: &'m Manifest, tree: &Tree) -> Vec<Need<'m>> {
         needs.push(Need { tag, declaration: Some(declaration), references: Vec::new(), is_rendered: false });
     }
     let own = manifest.path();
-    let templates: Vec<_> = manifest.render.iter().map(|rendering| manifest.at(&rendering.template)).collect();
+    let templates: HashSet<_> = manifest.render.iter().map(|rendering| manifest.at(&rendering.template)).collect();
     for reference in tree.references.iter().filter(|reference| !reference.declared) {
         let is_rendered = templates.contains(&reference.file);
         if !is_rendered && reference.file != own {

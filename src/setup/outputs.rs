@@ -242,6 +242,12 @@ fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
     if !real.starts_with(root) || into_git {
         return Err(SetupError::Outside(path.to_owned()));
     }
+    // What the outer repository ignores, the inner one may take.
+    if real.ancestors().take_while(|above| *above != root).any(|above| above.join(".git").symlink_metadata().is_ok()) {
+        return Err(
+            TemplateError::UnsafeOutput { path: path.to_owned(), why: "lies in a git repository of its own" }.into()
+        );
+    }
     Ok(path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest)))
 }
 

@@ -13,7 +13,7 @@ use memchr::memmem::Finder;
 
 use super::manifest::{MANIFEST, Manifest, Place};
 use super::relative;
-use crate::model::{Tag, TagKey};
+use crate::model::Tag;
 use crate::scan::walk;
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
@@ -23,6 +23,9 @@ use crate::template::{Event, ScanError, WINDOW, scan};
 const HEAD: usize = 8000;
 /// Files up to this many bytes are read at once.
 const SMALL: usize = 1024 * 1024;
+
+/// References that are kept at most: what bounds memory whatever a tree holds.
+const MOST: usize = 200_000;
 
 /// A place that names a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,8 @@ impl Tree {
         let files = AtomicU64::new(0);
         let manifest_path = root.join(MANIFEST);
         let mut walk = walk(&[relative(root).to_owned()], false);
+        // What the system mounts into it, as `/proc`, may answer a reader never.
+        walk.same_file_system(true);
         // A directory with a manifest of its own is another project's tree.
         walk.filter_entry(|entry| {
             let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
@@ -97,6 +102,10 @@ impl Tree {
                 };
                 let Ok(mut found) = found.lock() else { return WalkState::Quit };
                 match outcome {
+                    Ok(references) if found.0.len() + references.len() > MOST => {
+                        found.1.push(format!("there are more than {MOST} references here"));
+                        return WalkState::Quit;
+                    }
                     Ok(references) => found.0.extend(references),
                     Err(error) => found.1.push(error),
                 }
@@ -139,14 +148,12 @@ impl Tree {
             return;
         }
         match search.file(path, grammar) {
+            Ok(references) if self.references.len() + references.len() > MOST => {
+                self.unread.push(format!("there are more than {MOST} references here"));
+            }
             Ok(references) => self.references.extend(references),
             Err(error) => self.unread.push(format!("cannot read `{}`: {error}", path.display())),
         }
-    }
-
-    /// The references to one secret.
-    pub fn to(&self, key: &TagKey) -> impl Iterator<Item = &Reference> {
-        self.references.iter().filter(move |reference| reference.tag.key() == *key)
     }
 }
 
@@ -221,7 +228,7 @@ impl Search {
 fn references(path: &Path, grammar: &Grammar, text: &mut dyn Read, window: usize) -> std::io::Result<Vec<Reference>> {
     let mut references = Vec::new();
     let done: Result<(), ScanError<std::convert::Infallible>> = scan(text, grammar, window, true, |event| {
-        if let Event::Placeholder(placeholder, raw, position) = event {
+        if let (Event::Placeholder(placeholder, raw, position), true) = (event, references.len() <= MOST) {
             references.push(Reference {
                 file: path.to_owned(),
                 place: Place { line: position.line, column: position.column },

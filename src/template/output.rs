@@ -45,6 +45,13 @@ pub enum Written {
 /// Permission bits of an output that nobody asked for other ones.
 const PRIVATE: u32 = 0o600;
 
+/// Permission bits as people write them: three octal digits, perhaps with a zero before them.
+pub fn permission_bits(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    let octal = digits.len() == 3 && digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    u32::from_str_radix(digits, 8).ok().filter(|_| octal)
+}
+
 impl Output {
     /// Checks what stands at `path`. `mode` are the permission bits asked for; `spared` are files that are never written
     /// over, by device and inode, with what is said of them: the template, the passphrase. No vault is, whichever.

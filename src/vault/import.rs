@@ -16,8 +16,6 @@ pub struct Import<'a> {
     pub to: &'a ProjectName,
     /// What happens to tags that the project has with another value
     pub on_conflict: OnConflict,
-    /// Only the plan is wanted
-    pub dry_run: bool,
 }
 
 /// What became of one of them.
@@ -39,6 +37,13 @@ pub struct ImportOutcome {
 }
 
 impl Vault {
+    /// What [`Vault::import`] would do; where it would fail, so does this. It waits for no writer.
+    pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, &*self.root)?;
+        Ok(ImportOutcome { steps: steps(&state, &*snapshot, import)?, secrets: Vec::new() })
+    }
+
     /// Stores secrets in one transaction. One that is there with the same value is left alone, so that what was broken off
     /// can be done again. `stored` is told how many were stored so far.
     pub fn import(&self, import: &Import<'_>, stored: &dyn Fn(u64)) -> Result<Written<ImportOutcome>, VaultError> {
@@ -47,7 +52,7 @@ impl Vault {
         let steps = steps(&state, &*transaction, import)?;
         let mut outcome = ImportOutcome { steps, secrets: Vec::new() };
         let writes = |step: &Imported| matches!(step, Imported::Action(Action::Create | Action::Overwrite));
-        if import.dry_run || !outcome.steps.iter().any(|(_, step)| writes(step)) {
+        if !outcome.steps.iter().any(|(_, step)| writes(step)) {
             return Ok(Written { value: outcome, compaction_due: false });
         }
         let mut unborn = None;
@@ -97,7 +102,12 @@ fn steps(
     }
     let mut steps = Vec::with_capacity(import.secrets.len());
     let mut conflicts = Vec::new();
+    let mut seen: BTreeMap<TagKey, &Tag> = BTreeMap::new();
     for new in &import.secrets {
+        // Two of one tag would be counted twice and stored once: a head that no state has.
+        if let Some(other) = seen.insert(new.tag.key(), &new.tag) {
+            return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
+        }
         let (Some(project), Some(found)) = (&project, there.get(&new.tag.key())) else {
             steps.push((new.tag.clone(), Imported::Action(Action::Create)));
             continue;

@@ -222,7 +222,7 @@ pub enum VaultError {
     #[error("`{0}` was changed meanwhile")]
     Changed(Tag),
     /// Two sources of one copy have the same tag
-    #[error("`{0}` and `{1}` would be copied to the same tag")]
+    #[error("`{0}` and `{1}` would be stored under one tag")]
     SameTarget(Tag, Tag),
     /// Source and target of a copy are one secret
     #[error("`{0}` would be copied onto itself")]

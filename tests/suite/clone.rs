@@ -180,7 +180,7 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
     create(&sandbox, "B", "other", "another b");
     let id = metadata(&sandbox, "b", "other")["id"].as_str().unwrap().to_owned();
     let run = sandbox.run(["clone", "b", &id, "--to", "staging"]);
-    run.fails_with(4).stdout("").stderr_has("would be copied to the same tag\n");
+    run.fails_with(4).stdout("").stderr_has("would be stored under one tag\n");
     assert_projects(&sandbox, "default\t2\nother\t1\n");
 }
 

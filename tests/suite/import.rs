@@ -102,11 +102,38 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
     sandbox.write("f.env", "A=new\nB=2\n");
     sandbox.run(["import", "f.env", "--delete-source"]).succeeds().stderr_has("2 there already\nremoved `f.env`\n");
 
+    // Of what is left out only the empty is no loss.
+    sandbox.write("f.env", "A=first\nA=new\nE=\n");
+    let run = sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4);
+    run.stderr_has("error: `f.env` was not removed: 1 value of it is not in the vault\n");
+    sandbox.write("f.env", "A=new\nE=\n");
+    sandbox.run(["import", "f.env", "--delete-source"]).succeeds().stderr_has("removed `f.env`\n");
     sandbox.write("real.env", "A=new\n");
     symlink("real.env", sandbox.path("link.env")).unwrap();
     let run = sandbox.run(["import", "link.env", "--delete-source"]).fails_with(4);
     run.stderr_has("`link.env` was not removed: it is a link, or has several names");
     sandbox.command(["import", "-", "--delete-source"]).stdin("A=1").run().fails_with(2).stderr_has("stdin is no file");
+}
+
+#[test]
+fn names_that_differ_in_case_are_two_variables() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f.env", "Token=one\nTOKEN=two\n");
+    sandbox
+        .run(["import", "f.env", "--dry-run"])
+        .succeeds()
+        .stdout("create     Token -> default/Token\ncreate     TOKEN -> default/TOKEN-2\n");
+    sandbox.run(["import", "f.env"]).succeeds().stderr("imported into project `default`: 2 created\n");
+    assert_value(&sandbox, "token", "one");
+    assert_value(&sandbox, "token-2", "two");
+}
+
+#[test]
+fn a_plan_needs_no_vault_that_can_be_written() {
+    let sandbox = Sandbox::with_secrets(&[("a", "1")]);
+    sandbox.write("f.env", "A=1\nB=2\n");
+    std::fs::set_permissions(sandbox.vault_path(), std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    sandbox.run(["import", "f.env", "--dry-run"]).succeeds().stdout_has("create     B");
 }
 
 #[test]

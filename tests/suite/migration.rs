@@ -26,6 +26,7 @@ fn one_step_from_a_dotenv_file_to_a_project() {
     sandbox.write(".env", FILE);
     sandbox.run(["-p", "web", "template", ".env", "--keep", "PORT"]).succeeds().stderr(
         "`PORT` stays as it is: as asked for\n`EMPTY` stays as it is: it is empty\n\
+         comments or quotes of `.env` will differ, no value does; `setup` asks before it replaces it\n\
          imported into project `web`: 3 created\nwrote `.env.tmpl`\nwrote `.secrets.toml`\n\
          added `/.env` to .gitignore\nnext: look at them, then `secrets setup`\n",
     );
@@ -108,6 +109,7 @@ fn no_value_stays_behind() {
         "# sk_live_51Hx0aBcDeFgHiJk\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
         "# c2tfbGl2ZV81MUh4MGFCY0RlRmdIaUpr\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
         "KEY=sk_live_51Hx0aBcDeFgHiJk\nKEPT=x-sk_live_51Hx0aBcDeFgHiJk\n",
+        "# the old PIN is 48151\nPIN=48151\n",
     ] {
         let error = of(text, &["KEPT"]).err().unwrap();
         assert!(matches!(error, MigrationError::Leak { .. }), "{error}");
@@ -130,6 +132,42 @@ fn no_value_stays_behind() {
 }
 
 #[test]
+fn nothing_is_stored_where_it_could_not_be_finished() {
+    let sandbox = Sandbox::new();
+    git(&sandbox);
+    sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
+    std::fs::create_dir(sandbox.path(".gitignore")).unwrap();
+    sandbox.run(["template", ".env"]).fails_with(7).stderr_has("error: `.gitignore` is no regular file\n");
+    sandbox.run(["template", ".env", "--on-conflict", "skip"]).fails_with(2).stderr_has("would render other values");
+    std::os::unix::fs::symlink(".env", sandbox.path("link.env")).unwrap();
+    sandbox.run(["template", "link.env"]).fails_with(7).stderr_has("error: `link.env` is no regular file");
+    sandbox.run(["project", "list"]).succeeds().stdout("");
+    assert!(!sandbox.path(".env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
+    std::fs::remove_dir(sandbox.path(".gitignore")).unwrap();
+    // What was broken off behind the template is gone on with.
+    sandbox.write(".env.tmpl", "KEY={{ secrets.KEY }}\n");
+    sandbox.run(["-p", "web", "template", ".env"]).succeeds().stderr(
+        "imported into project `web`: 1 created\nwrote `.secrets.toml`\nadded `/.env` to .gitignore\n\
+         next: look at them, then `secrets setup`\n",
+    );
+    // It is the manifest's project that the template's placeholders name secrets of.
+    sandbox.write("b.env", "B=1\n");
+    sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2).stderr_has("is another project's");
+}
+
+#[test]
+fn a_manifest_keeps_its_line_endings() {
+    let sandbox = Sandbox::new();
+    sandbox.write(".secrets.toml", "\u{feff}# ours\r\nproject = \"web\"\r\n");
+    sandbox.write("a.env", "A=1234\n");
+    sandbox.run(["template", "a.env", "-q"]).succeeds();
+    let text = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
+    assert!(text.starts_with("\u{feff}# ours\r\nproject = \"web\"\r\n"), "{text:?}");
+    assert_eq!(text.matches('\n').count(), text.matches("\r\n").count(), "{text:?}");
+    sandbox.run(["check"]).fails_with(8).stdout_has("its mode is too wide").stderr_has("error: ");
+}
+
+#[test]
 fn what_would_not_come_out_as_it_was_is_refused() {
     let sandbox = Sandbox::new();
     for (text, message) in [
@@ -146,6 +184,7 @@ fn what_would_not_come_out_as_it_was_is_refused() {
     sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("there is no `B` in `f.env` to be kept");
     sandbox.write("f.env", "A=1\nB=\"{{ secrets.a }}\"\n");
     sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("f.env: it holds a placeholder already");
+    sandbox.write("f.env", "A=1\n");
     sandbox.write("f.env.tmpl", "mine");
     sandbox.run(["template", "f.env"]).fails_with(4).stderr_has("error: there is a `f.env.tmpl` already\n");
     sandbox

@@ -490,7 +490,7 @@ fn setup_asks_for_what_is_missing_hidden_and_stores_it_at_once() {
     terminal.waits_for("created `made` in project `web`");
     terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
     terminal.waits_for("created `first` in project `web`, hint ");
-    terminal.waits_for("Value of second: ").types("other\n");
+    terminal.waits_for("Value of second (t.tmpl:1): ").types("other\n");
     terminal
         .waits_for("added `/.env` to .gitignore")
         .waits_for("wrote `.env`")
@@ -509,7 +509,7 @@ fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
     let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
-    terminal.waits_for("Value of second: ").types("other\n");
+    terminal.waits_for("Value of second (t.tmpl:1): ").types("other\n");
     // Last, so that no value is typed where it shows. Where something is lost, Enter is no.
     terminal.waits_for("Replace `.env`? [y/N] ").types("\n");
     terminal.waits_for("error: `.env` was left as it is").ends_with(7);
@@ -524,8 +524,8 @@ fn a_value_of_several_lines_is_left_for_later() {
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Value of first (the first): ").types("-----BEGIN\nabc\n-----END\n");
     terminal.waits_for("left for later; store it with `secrets create --tag first --value-file PATH`");
-    terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("once more");
-    terminal.waits_for("Value of second: ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second (t.tmpl:1): ").types("a\x1b[Db\n").waits_for("once more");
+    terminal.waits_for("Value of second (t.tmpl:1): ").types(MARKER).types("\n");
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
     assert!(!screen.contains(MARKER) && !screen.contains("BEGIN"), "{screen}");
 }
@@ -535,7 +535,7 @@ fn enter_leaves_a_secret_for_later() {
     let project = two();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
     terminal.waits_for("Value of first (the first): ").types("\n");
-    terminal.waits_for("Value of second: ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second (t.tmpl:1): ").types(MARKER).types("\n");
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
     assert!(!screen.contains(MARKER), "{screen}");
     assert!(!project.path(".env").exists() && project.read(".gitignore") == "x\n");
@@ -552,14 +552,14 @@ fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
     let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
     terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
-    terminal.waits_for("Value of second: ").types("half\x03");
+    terminal.waits_for("Value of second (t.tmpl:1): ").types("half\x03");
     let screen = terminal.ends_with(130);
     assert!(!screen.contains(MARKER) && !screen.contains("half"), "{screen}");
     assert_eq!(before, project.files());
     let made = project.stored("web", "made").unwrap();
     assert_eq!((project.stored("web", "first").as_deref(), project.stored("web", "second")), (Some(MARKER), None));
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
-    terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up");
+    terminal.waits_for("Value of second (t.tmpl:1): ").types("2\n").waits_for("is set up");
     let screen = terminal.ends_with(0);
     assert!(!screen.contains("Value of first"), "{screen}");
     assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
@@ -575,14 +575,14 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
     let script = "sh -c 'echo $$ > ../pid; exec \"$secrets\" setup --yes'; code=$?; stty sane; (exit $code)";
     let mut terminal = on_a_terminal(&project, script);
     terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
-    terminal.waits_for("Value of second: ");
+    terminal.waits_for("Value of second (t.tmpl:1): ");
     let pid = String::from_utf8(project.0.read("pid")).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     terminal.ends_with(137);
     assert_eq!(before, project.files());
     project.changes_nothing(&["setup"]).fails_with(3).stderr_has("error: `second` is missing");
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
-    terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up").ends_with(0);
+    terminal.waits_for("Value of second (t.tmpl:1): ").types("2\n").waits_for("is set up").ends_with(0);
     assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
 }
 
@@ -716,7 +716,7 @@ fn all_outputs_are_written_or_none_is_started() {
     let project = make(&at("one/two"));
     none_is_started(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
     let project = make(&at("three/two"));
-    none_is_started(&project, 2, "7:1: the outputs `three/two` and `three` lie one in the other");
+    none_is_started(&project, 2, "7:1: another output lies in the output `three`");
 
     let project = make(&at("out/two"));
     symlink("..", project.path("out")).unwrap();
@@ -1040,7 +1040,7 @@ fn a_value_that_ends_its_quotes_is_warned_of() {
         ("a", "fine # $HOME", None),
         ("b", "a #b", Some("the value of `B`")),
         ("b", " a", Some("the value of `B`")),
-        ("b", "x\nC=1", Some("the value of `C`")),
+        ("b", "x\nC=1", Some("the value of `B`")),
     ] {
         if project.stored("web", tag).is_none() {
             project.store("web", tag, value);
@@ -1052,5 +1052,41 @@ fn a_value_that_ends_its_quotes_is_warned_of() {
         if said.is_some() {
             project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has("reads otherwise there");
         }
+    }
+}
+
+#[test]
+fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
+    let project = simple();
+    project.write(".gitignore", ".env\n");
+    project.write(".env", format!("KEY={MARKER}\nEXTRA=of somebody\n"));
+    let run = project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7).stdout("");
+    run.stderr(
+        "error: `.env` would be replaced, and the vault does not have its values of `EXTRA`\n\
+         hint: store them with `secrets import .env`, or move the file away; nothing was changed\n",
+    );
+    project.run(&["import", ".env", "-q"]).succeeds();
+    project.run(&["setup", "--from", ".env", "--yes", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), format!("KEY={MARKER}\n"));
+}
+
+#[test]
+fn an_output_that_git_has_is_rendered_by_nobody() {
+    let project = simple();
+    project.write(".env", "of the repository");
+    project.git(&["add", "-f", ".env"]);
+    for line in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
+        project.changes_nothing(line).fails_with(7).stderr_has("error: `.env` is tracked by git: ");
+    }
+}
+
+#[test]
+fn an_output_in_a_repository_of_its_own_is_refused() {
+    let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"sub/deep/o\"\n";
+    let project = Project::in_git(&[(".secrets.toml", manifest), ("t", "x"), ("sub/deep/f", "")]);
+    fs::create_dir(project.path("sub/.git")).unwrap();
+    for line in ["setup", "check"] {
+        let run = project.changes_nothing(&[line]).fails_with(7);
+        run.stderr_has("error: `sub/deep/o` lies in a git repository of its own\n");
     }
 }
