@@ -41,7 +41,7 @@ generate:
 
 # every example of docs/integrations.md with the real program
 integrations:
-    cargo build --locked
+    cargo build --locked --release
     tests/integrations.sh
 
 # figures of docs/performance.md

@@ -1,153 +1,457 @@
 #!/usr/bin/env bash
-# Runs every example of docs/integrations.md with the real program: `tests/integrations.sh [PATH OF SECRETS]`. A program that is not
-# installed is skipped; with --strict that is a failure.
-# shellcheck disable=SC2016 # what stands in single quotes is for other shells
+# Every block of docs/integrations.md, with the real programs, on a vault and projects of this test's own. A program that is
+# not installed is skipped; with --strict a missing direnv, git, just or make is a failure.
+# shellcheck disable=SC2016 # what stands in single quotes is for programs, or for the page
 set -euo pipefail
-cd "$(dirname "$0")/.."
-strict=
-if [ "${1:-}" = --strict ]; then strict=1 && shift; fi
-binary=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/debug/secrets}")
-page=$PWD/docs/integrations.md
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir -m 700 "$work/bin" "$work/home" "$work/web" "$work/home/run"
-ln -s "$binary" "$work/bin/secrets"
 
-export HOME=$work/home XDG_RUNTIME_DIR=$work/home/run XDG_DATA_HOME=$work/home/data PATH=$work/bin:$PATH
-export SECRETS_VAULT=$work/vault.db SECRETS_PASSPHRASE='correct horse battery staple'
-export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@example.org GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@example.org
-unset SECRETS_PROJECT SECRETS_PASSPHRASE_FILE
-passed=0 failed=0
-# What most readers get wrong: `$`, `#`, blanks, backslashes.
-value='postgres://app:pa$$w0rd$HOME#x \n@db/dev'
+root=$(cd "$(dirname "$0")/.." && pwd)
+page=$root/docs/integrations.md
+binary=${SECRETS:-${CARGO_TARGET_DIR:-$root/target}/release/secrets}
+strict=false
+[ "${1:-}" != --strict ] || strict=true
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
 
-good() { passed=$((passed + 1)) && echo "ok       $1"; }
-bad() { failed=$((failed + 1)) && echo "FAILED   $1"; }
-test_that() { local what=$1 && shift && if "$@"; then good "$what"; else bad "$what"; fi; }
-has() {
-    command -v "$1" >/dev/null && return
-    if [ -n "$strict" ]; then bad "$1 is not installed"; else echo "skipped  $1 is not installed"; fi
-    return 1
-}
+# Nothing of the caller's is read or written, but for Docker's plugins.
+export DOCKER_CONFIG=${DOCKER_CONFIG:-$HOME/.docker}
+for name in $(compgen -e | grep -E '^(SECRETS|GIT|DIRENV|COMPOSE|XDG|MAKE|MFLAGS|JUST|PRE_COMMIT)' || true); do unset "$name"; done
+mkdir -m 700 "$directory/home" "$directory/run" "$directory/bin"
+export HOME=$directory/home XDG_RUNTIME_DIR=$directory/run GIT_CONFIG_NOSYSTEM=1
+export PATH=$directory/bin:$PATH SECRETS_VAULT=$directory/vault.db SECRETS_PASSPHRASE_FILE=$directory/passphrase
+ln -s "$(realpath "$binary")" "$directory/bin/secrets"
+cheap='--kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1'
+stripe=sk_test_51Hx0aBcDeFgHiJkLmNoPq9Qz7
+# What a single-quoted line can hold: everything but a quote, a newline and a backslash at the end.
+password="p\$\$w\$HOME#1 \"x\" \\n \`id\` {{x}} %d;&"
+(umask 077 && echo 'correct horse battery staple' >"$SECRETS_PASSPHRASE_FILE")
 
-# Prints the block behind a marker of the page.
-block() {
-    awk -v marker="<!-- $1 -->" '
+example() { # KEY: the block below that marker
+    local marker="<!-- test: $1 -->"
+    awk -v marker="$marker" '
         $0 == marker { found = 1; next }
         found && /^```/ { if (inside) exit; inside = 1; next }
-        inside { print }' "$page"
+        inside { print }
+    ' "$page" | grep '' || { echo "the page has no $marker" >&2; return 1; }
 }
-# Writes the file of that name from the page.
-file() { mkdir -p "$(dirname "${2:-$1}")" && block "$1" >"${2:-$1}" && [ -s "${2:-$1}" ]; }
 
-secrets init --quiet --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1 2>/dev/null
-cd "$work/web"
-git init --quiet .
-for name in .secrets.toml .env.tmpl env.sh.tmpl database-url.tmpl; do file "$name"; done
-printf %s "$value" | secrets create --quiet --tag database-url
-test_that "setup of the page's project" secrets setup --yes --quiet
-key=$(sed -n 's/^SESSION_KEY=//p' .env)
-before=$(stat -c '%n %y' .env env.sh run/database-url .gitignore)
-secrets setup --quiet
-test_that "a second one changes nothing" [ "$before" = "$(stat -c '%n %y' .env env.sh run/database-url .gitignore)" ]
-test_that "a shell takes env.sh" sh -c '. ./env.sh; [ "$DATABASE_URL" = "$1" ]' sh "$value"
+same() { # WHAT WANTED GOT
+    [ "$2" = "$3" ] || { printf '%s: wanted [%s], got [%s]\n' "$1" "$2" "$3" >&2; return 1; }
+}
 
-if has direnv; then
-    file .envrc
-    direnv allow .
-    test_that "direnv" [ "$(direnv exec . sh -c 'printf %s "$DATABASE_URL"' 2>/dev/null)" = "$value" ]
-fi
+refused() { # COMMAND...: fails
+    if "$@"; then echo "was not refused: $*" >&2; return 1; fi
+}
 
-# `docker compose` is the same program as a plug-in; either says what it would start without a daemon.
-compose=(docker compose)
-docker compose version >/dev/null 2>&1 || compose=(docker-compose)
-if has "${compose[0]}"; then
-    file docker-compose.yml
-    # Printed as a compose file is read, where `$` is written twice.
-    twice='$$'
-    printed="DATABASE_URL: ${value//'$'/$twice}"
-    found=$("${compose[@]}" config 2>/dev/null)
-    test_that "compose: env_file" grep -qF "$printed" <<<"$found"
-    test_that "compose: secrets" grep -qE 'file: .*/run/database-url$' <<<"$found"
-    test_that "compose: the file" [ "$(cat run/database-url)" = "$value" ]
-    test_that "compose: the file is private" [ "$(stat -c %a run/database-url)" = 600 ]
-    sed -i 's/env_file: .env/environment: [DATABASE_URL]/' docker-compose.yml
-    line=$(block 'run: compose-run' | sed "s/docker compose up/${compose[*]} config/; s/secrets run/secrets run --no-mask/")
-    test_that "compose: by name" grep -qF "$printed" <<<"$(sh -c "$line" 2>/dev/null)"
-fi
+skip() { echo "$*" >"$directory/skipped"; exit 77; }
 
-if has systemd-analyze; then
-    mkdir -p units
-    for unit in app-secrets.service app.service; do
-        file "$unit" "units/$unit"
-        sed -i "s,/usr/bin/secrets,$binary,; s,/usr/bin/app,/bin/true," "units/$unit"
-    done
-    test_that "systemd: the units" systemd-analyze verify --man=no units/app.service units/app-secrets.service
-    # There is no manager here; what it would run, with its specifiers filled in.
-    mkdir -m 700 credentials runtime runtime/app
-    (umask 077 && echo "$SECRETS_PASSPHRASE" >credentials/passphrase)
-    line=$(sed -n 's/^ExecStart=//p' units/app-secrets.service)
-    line=${line//%d/$PWD/credentials} line=${line//%t/$PWD/runtime}
-    line=${line//\/etc\/app\/vault.db/$SECRETS_VAULT} line=${line//\/etc\/app/$PWD}
-    test_that "systemd: rendering" env -u SECRETS_PASSPHRASE setsid --wait sh -c "$line --quiet"
-    line=$(sed -n "s/^ExecStart=.bin.sh -c '\(.*\)'\$/\1/p" units/app.service)
-    line=${line/\/bin\/true/printenv DATABASE_URL}
-    test_that "systemd: the program" [ "$(CREDENTIALS_DIRECTORY=$PWD/runtime/app sh -c "$line")" = "$value" ]
-fi
+needs() { # PROGRAM
+    command -v "$1" >/dev/null && return
+    case $strict,$1 in
+        true,direnv | true,git | true,just | true,make) echo "$1 is not installed" >&2; exit 1 ;;
+        *) skip "$1 is not installed" ;;
+    esac
+}
 
-if has git; then
-    file pre-commit .git/hooks/pre-commit
-    chmod +x .git/hooks/pre-commit
-    git add .secrets.toml .env.tmpl .gitignore
-    test_that "git: what holds no value is committed" sh -c 'git commit --quiet --message one 2>/dev/null'
-    printf 'url: %s\n' "$value" >notes
-    git add notes
-    test_that "git: a value is refused" sh -c '! git commit --quiet --message two 2>/dev/null >&2'
-    git reset --quiet
-fi
-if command -v pre-commit >/dev/null; then
-    rm .git/hooks/pre-commit
-    file .pre-commit-config.yaml
-    git add .pre-commit-config.yaml
-    test_that "pre-commit: nothing found" sh -c 'pre-commit run >/dev/null'
-    git add notes
-    test_that "pre-commit: a value is refused" sh -c '! pre-commit run >/dev/null'
-    git reset --quiet
-else
-    echo "skipped  pre-commit is not installed"
-fi
-
-if has jq; then
-    file .github/workflows/secrets.yml
-    workflow=.github/workflows/secrets.yml
-    line=$(sed -n 's/^ *run: \(secrets refs.*\)/\1/p' $workflow)
-    test_that "actions: refs" [ "$(env -u SECRETS_PASSPHRASE -u SECRETS_VAULT sh -c "$line" | tr '\n' ' ')" = "database-url session-key " ]
-    line=$(sed -n '/^ *run: |$/,$p' $workflow | sed 1d)
-    # As git checks it out.
-    mkdir ci
-    install -m 644 "$SECRETS_VAULT" ci/vault.db
-    rm .env
-    test_that "actions: check" [ "$(SECRETS_VAULT=ci/vault.db sh -ec "$line" 2>/dev/null | jq -c .missing)" = "[]" ]
-    test_that "actions: render" [ -s .env ]
-    test_that "actions: its own placeholders stay" cmp -s $workflow <(secrets render $workflow)
-fi
-
-printf '#!/bin/sh\n[ "$DATABASE_URL" = "$EXPECTED" ] && [ -z "${SESSION_KEY-}" ]\n' >test.sh
-chmod +x test.sh
-for tool in make just; do
-    if has $tool; then
-        if [ $tool = make ]; then file Makefile; else file justfile; fi
-        rm .env
-        test_that "$tool" sh -c 'EXPECTED=$1 $2 test >/dev/null 2>&1' sh "$value" $tool
-        test_that "$tool: .env is there" [ -s .env ]
+passed=0 failed=0
+check() { # NAME FUNCTION, which runs in a copy of the project and of the vault
+    local status=0 work=$directory/work/$2
+    mkdir -p "$work/web"
+    if [ -d "$directory/web" ]; then
+        cp -R "$directory/web" "$work"
+        cp -p "$directory/vault.db" "$work"
+        SECRETS_VAULT=$work/vault.db
     fi
+    set +e
+    (set -e; cd "$work/web"; "$2") >"$directory/log" 2>&1
+    status=$?
+    set -e
+    case $status in
+        0) echo "ok $1"; passed=$((passed + 1)) ;;
+        77) echo "skipped: $1: $(cat "$directory/skipped")" ;;
+        *) echo "FAILED $1"; sed 's/^/    /' "$directory/log"; failed=$((failed + 1)) ;;
+    esac
+}
+
+# The first Python that reads YAML, which JSON is too.
+python=
+for name in python3 /usr/bin/python3; do
+    if [ -z "$python" ] && "$name" -c 'import yaml' 2>/dev/null; then python=$name; fi
 done
+yaml() { # FILE EXPRESSION of d
+    "$python" -c 'import sys, yaml; d = yaml.safe_load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$1" "$2"
+}
 
-block 'run: clone' >clone.sh
-test_that "clone" sh -e clone.sh 2>/dev/null
-test_that "clone: the other project's is rendered" sh -c '! grep -qF "$1" .env && grep -qF "$2" .env' sh "$value" "$key"
-secrets render --all --quiet
-test_that "clone: the first is as it was" grep -qF "$value" .env
+# --- the project
 
+project() {
+    git config --global user.name test
+    git config --global user.email test@example.org
+    git config --global init.defaultBranch main
+    example 'project .secrets.toml' >.secrets.toml
+    example 'project app.env.tmpl' >app.env.tmpl
+    git init -q
+    # shellcheck disable=SC2086 # options
+    secrets init -q $cheap
+    printf %s "$stripe" | secrets create -q --tag stripe-key
+    secrets setup --yes
+    same 'mode of .env' 600 "$(stat -c %a .env)"
+    same .gitignore .env "$(sed 's,^/,,' .gitignore)"
+    printf %s "$password" | secrets update -q db-password
+    secrets render --stale
+    secrets check
+    printf '#!/bin/sh\nprintf "%%s\\n" "$STRIPE_KEY" "$DB_PASSWORD" >seen\n' >server
+    chmod +x server
+    git add . && git commit -qm first
+    cp -R . "$directory/web"
+}
+
+quotes() {
+    # shellcheck disable=SC1091
+    same sh "$password" "$(. ./.env; printf %s "$DB_PASSWORD")"
+    secrets run --env-file app.env.tmpl -- ./server
+    same --env-file "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
+}
+
+# --- direnv
+
+direnv_dotenv() {
+    needs direnv
+    needs python3
+    example 'direnv .envrc' >.envrc
+    direnv allow
+    direnv exec . ./server
+    same 'in direnv' "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
+    # A value that changed comes with the next load, and DIRENV_DIFF holds it as the page says.
+    printf 'another value of it' | secrets update -q db-password
+    direnv exec . ./server
+    same 'after an update' 'another value of it' "$(sed -n 2p seen)"
+    (
+        eval "$(direnv export bash)"
+        python3 -c 'import base64, os, zlib; print(zlib.decompress(base64.urlsafe_b64decode(os.environ["DIRENV_DIFF"])))'
+    ) >unpacked
+    grep -q "$stripe" unpacked
+    # Locked, it has nothing.
+    rm .env
+    same locked '' "$(SECRETS_PASSPHRASE_FILE='' setsid -w direnv exec . printenv STRIPE_KEY </dev/null || true)"
+    # What the page says of the filter `shell`.
+    printf "it's" | secrets update -q db-password
+    echo 'DB_PASSWORD={{ secrets.db-password | shell }}' >app.env.tmpl
+    refused same 'the filter shell' "it's" "$(direnv exec . printenv DB_PASSWORD)"
+}
+
+direnv_placeholders() {
+    needs direnv
+    example 'direnv placeholders .envrc' >.envrc
+    direnv allow
+    same 'in the shell' '{{ secrets.stripe-key }}' "$(SECRETS_VAULT=/nowhere direnv exec . printenv STRIPE_KEY)"
+    grep -qF '`secrets run -- ./server`' "$page"
+    direnv exec . secrets run -- ./server
+    same 'in the program' "$stripe" "$(sed -n 1p seen)"
+}
+
+# --- Docker Compose
+
+compose_needed() {
+    [ -n "$python" ] || skip 'no Python that reads YAML'
+    if docker compose version >/dev/null 2>&1; then return; fi
+    command -v docker-compose >/dev/null || skip 'docker compose is not installed'
+    printf '#!/bin/sh\nshift\nexec docker-compose "$@"\n' >"$directory/bin/docker"
+    chmod +x "$directory/bin/docker"
+}
+
+resolved() { # NAME: of the service's environment, from what Compose says it made of all files; `$` stands doubled there
+    docker compose config >config.yaml
+    yaml config.yaml "d['services']['web']['environment']['$1'].replace('\$\$', '\$')"
+}
+
+compose_environment() {
+    compose_needed
+    example 'compose environment compose.yaml' >compose.yaml
+    # Without a daemon: what `up` would be given.
+    example 'compose environment run' | sed 's/compose up$/compose config/' >run
+    sed 's/run --/run --no-mask --/' run | sh >config.yaml
+    same 'STRIPE_KEY' "$stripe" "$(yaml config.yaml "d['services']['web']['environment']['STRIPE_KEY']")"
+    same 'DB_PASSWORD' "$password" \
+        "$(yaml config.yaml "d['services']['web']['environment']['DB_PASSWORD'].replace('\$\$', '\$')")"
+    sh run >masked
+    grep -q '‹stripe-key›' masked
+    refused grep -q "$stripe" masked
+}
+
+compose_env_file() {
+    compose_needed
+    example 'compose env_file compose.yaml' >compose.yaml
+    same 'DB_PASSWORD' "$password" "$(resolved DB_PASSWORD)"
+    same 'STRIPE_KEY' "$stripe" "$(resolved STRIPE_KEY)"
+    # `${…}` needs the quotes, which Compose 1 does not heed; the filter `shell` is no way to write a quote.
+    printf 'a${HOME}b' | secrets update -q db-password
+    secrets render --stale
+    case $(docker compose version --short) in
+        1.*) ;;
+        *) same 'with quotes' 'a${HOME}b' "$(resolved DB_PASSWORD)" ;;
+    esac
+    sed -i "s/'//g" app.env.tmpl
+    secrets render --stale
+    same 'without quotes' "a${HOME}b" "$(resolved DB_PASSWORD)"
+    printf "it's" | secrets update -q db-password
+    echo 'DB_PASSWORD={{ secrets.db-password | shell }}' >app.env.tmpl
+    secrets render --stale
+    refused same 'the filter shell' "it's" "$(resolved DB_PASSWORD)"
+}
+
+compose_raw() {
+    compose_needed
+    local version
+    version=$(docker compose version --short)
+    [ "$(printf '%s\n' 2.30 "${version#v}" | sort -V | head -n 1)" = 2.30 ] || skip "it needs Compose 2.30, this is $version"
+    grep -qF '`env_file: [{path: .env, format: raw}]`' "$page"
+    example 'compose env_file compose.yaml' | sed 's/env_file:.*/env_file: [{path: .env, format: raw}]/' >compose.yaml
+    sed -i "s/'//g" app.env.tmpl
+    printf "it's \"\$HOME\" \\" | secrets update -q db-password
+    secrets render --stale
+    same 'DB_PASSWORD' "it's \"\$HOME\" \\" "$(resolved DB_PASSWORD)"
+}
+
+compose_secrets() {
+    compose_needed
+    example 'compose secrets compose.yaml' >compose.yaml
+    example 'compose secrets template' >template
+    sh template
+    docker compose config >config.yaml
+    same 'the file' "$PWD/run/db-password" "$(realpath "$(yaml config.yaml "d['secrets']['db-password']['file']")")"
+    same 'its mode' 600 "$(stat -c %a run/db-password)"
+    printf %s "$password" | cmp - run/db-password
+    git check-ignore -q run/db-password
+    refused grep -qF 'p$$w' config.yaml
+}
+
+# --- systemd
+
+# The paths of the unit's programs and files become those of this test.
+here() {
+    printf '#!/bin/sh\ncat "$2"\n' >"$PWD/web-server"
+    chmod +x "$PWD/web-server"
+    sed -e "s,/usr/local/bin/secrets,$directory/bin/secrets,; s,/usr/local/bin/web,$PWD/web-server," \
+        -e "s,/srv/web,$PWD,; s,/etc/secrets/passphrase,$SECRETS_PASSPHRASE_FILE,; s,/var/lib/secrets/vault.db,$SECRETS_VAULT," \
+        "$1"
+}
+
+verified() { # UNIT: systemd knows every key and finds every program
+    local said
+    said=$(systemd-analyze verify --man=no "$1" 2>&1 | grep -F "$(basename "$1")" || true)
+    same 'systemd-analyze verify' '' "$said"
+}
+
+# A manager that runs starts the unit itself. The user's is left alone: this test has a home of its own.
+started() { # UNIT OUTPUT
+    [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] || return 0
+    local unit=secrets-test-$$.service
+    sed "/^ExecStart=/i Type=oneshot\nStandardOutput=file:$PWD/seen" "$1" >"/run/systemd/system/$unit"
+    systemctl daemon-reload
+    local status=0
+    systemctl start "$unit" || status=$?
+    rm -f "/run/systemd/system/$unit"
+    systemctl daemon-reload
+    same 'the unit started' 0 "$status"
+    cmp seen "$2"
+    echo yes >"$directory/managed"
+}
+
+systemd_file() {
+    needs systemd-analyze
+    example 'systemd web.service' >unit
+    # Its user has no way into this test's directory but by what it is given.
+    here unit | sed '/^DynamicUser=/d' >web.service
+    verified "$PWD/web.service"
+    started web.service .env
+}
+
+systemd_rendering() {
+    needs systemd-analyze
+    example 'systemd rendering web.service' >unit
+    here unit >web.service
+    verified "$PWD/web.service"
+    started web.service .env
+    # What the manager would do with it: the environment, then both programs.
+    mkdir -p credentials "$directory/run/web"
+    chmod 700 credentials
+    cp "$SECRETS_PASSPHRASE_FILE" credentials/vault-passphrase
+    chmod 400 credentials/vault-passphrase
+    sed -e "s,%d,$PWD/credentials,g; s,%t,$directory/run,g" -n -e 's/^Environment=/export /p' -e 's/^ExecStart\(Pre\)\?=//p' \
+        web.service >steps
+    env -u SECRETS_VAULT -u SECRETS_PASSPHRASE_FILE bash -e steps >seen
+    cmp seen .env
+    same 'its mode' 600 "$(stat -c %a "$directory/run/web/app.env")"
+}
+
+systemd_manager() {
+    needs systemd-analyze
+    [ -e "$directory/managed" ] || skip 'no manager is running: units were verified, not started'
+}
+
+# --- git
+
+commits() { # one commit is accepted, one refused
+    echo 'nothing of note' >note
+    git add note && git commit -qm accepted
+    echo "key = $stripe" >note
+    git add note && refused git commit -qm refused
+    same 'the last commit' accepted "$(git log -1 --format=%s)"
+}
+
+git_hook() {
+    needs git
+    mkdir -p .git/hooks
+    example 'git pre-commit' >.git/hooks/pre-commit
+    chmod +x .git/hooks/pre-commit
+    commits
+    git rm -qf --cached note
+    echo harmless >other
+    git add other
+    refused env -u SECRETS_PASSPHRASE_FILE setsid -w git commit -qm locked </dev/null
+    git commit -qm unlocked
+}
+
+# The entry as git's own hook: what the program pre-commit does with it.
+git_entry() {
+    needs git
+    example 'git .pre-commit-config.yaml' >.pre-commit-config.yaml
+    if [ -n "$python" ]; then
+        same 'what is passed' 'False True' "$(yaml .pre-commit-config.yaml \
+            "'{pass_filenames} {always_run}'.format(**d['repos'][0]['hooks'][0])")"
+    fi
+    mkdir -p .git/hooks
+    { echo '#!/bin/sh'; sed -n 's/^ *entry: //p' .pre-commit-config.yaml; } >.git/hooks/pre-commit
+    chmod +x .git/hooks/pre-commit
+    commits
+}
+
+git_pre_commit() {
+    needs git
+    needs pre-commit
+    example 'git .pre-commit-config.yaml' >.pre-commit-config.yaml
+    git add .pre-commit-config.yaml
+    pre-commit install
+    commits
+}
+
+# --- GitHub Actions
+
+actions() {
+    needs python3
+    mkdir -p .github/workflows
+    local workflow=.github/workflows/secrets.yml
+    example 'actions .github/workflows/secrets.yml' >$workflow
+    [ -z "$python" ] || same 'steps' 4 "$(yaml $workflow "len(d['jobs']['check']['steps'])")"
+    # GitHub's placeholders are not ours.
+    secrets render $workflow | cmp - $workflow
+    [ "$(grep -cF '${{' $workflow)" = 2 ]
+    refused grep VAULT_PASSPHRASE <(secrets refs)
+
+    # The vault, with what would be typed given by a file and the passphrase by the environment.
+    printf '%s\n' "STRIPE_KEY=$stripe" >given
+    example 'actions vault' | sed "s/^secrets init/& $cheap/; s/^secrets setup/& --yes --from given/" >vault
+    unset SECRETS_PASSPHRASE_FILE SECRETS_VAULT
+    SECRETS_PASSPHRASE=generated-for-ci-alone bash -e vault
+    rm given
+    git add . && git commit -qm ci
+
+    # A checkout; the passphrase from GitHub; each step but the building of this program.
+    git clone -q . ../checkout
+    cd ../checkout
+    grep -q '^ *SECRETS_VAULT: ci/vault.db$' $workflow
+    sed -n 's/^ *- run: //p' $workflow | grep -v '^cargo install' >steps
+    same 'the number of steps' 2 "$(wc -l <steps)"
+    sed -n 1p steps >step
+    bash -e step >refs.json
+    sed -n 2p steps >step
+    SECRETS_VAULT=ci/vault.db SECRETS_PASSPHRASE=generated-for-ci-alone bash -e step >check.json
+    python3 - <<'END'
+import json
+references = json.load(open("refs.json"))["references"]
+assert {"stripe-key", "db-password"} == {reference["tag"] for reference in references}, references
+found = json.load(open("check.json"))
+assert found["exit"] == 0 and found["missing"] == [], found
+END
+    refused grep -q "$stripe" refs.json check.json
+    # What is missing fails the job.
+    echo 'NEW={{ secrets.new-key }}' >>app.env.tmpl
+    refused env SECRETS_VAULT=ci/vault.db SECRETS_PASSPHRASE=generated-for-ci-alone bash -e step
+}
+
+# --- make, just
+
+makefile() {
+    needs make
+    example 'make Makefile' >Makefile
+    printf '\nbuilt: .env\n\techo built >>$@\n' >>Makefile
+    rm .env
+    make start
+    same 'the program' "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
+    make built && make built
+    same 'built, once' 1 "$(wc -l <built)"
+    sleep 0.1
+    printf 'another value of it' | secrets update -q db-password
+    make built
+    same 'built, twice' 2 "$(wc -l <built)"
+    grep -q 'another value of it' .env
+}
+
+justfile() {
+    needs just
+    example 'just justfile' >justfile
+    printf '#!/bin/sh\nprintf %%s "$PGPASSWORD" >queried\n' >query
+    chmod +x query
+    rm .env
+    just start
+    same 'the program' "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
+    [ -f .env ]
+    just query
+    same 'the query' "$password" "$(cat queried)"
+}
+
+duplicate() {
+    example 'duplicate' >steps
+    bash -e steps
+    cd ../staging
+    grep -q '^project = "web-staging"$' .secrets.toml
+    grep -qF "STRIPE_KEY='$stripe'" .env
+    refused grep -qF "$password" .env
+    # The first one is as it was.
+    cd ../web
+    secrets check
+}
+
+unproven() {
+    same 'the blocks with a marker' "$(grep -c '^```' "$page")" "$((2 * $(grep -c '^<!-- test: ' "$page")))"
+    local key
+    sed -n 's/^<!-- test: \(.*\) -->$/\1/p' "$page" | sort >markers
+    same 'markers that stand twice' '' "$(uniq -d markers)"
+    while read -r key; do
+        grep -qF "example '$key'" "$root/tests/integrations.sh" || { echo "nothing tests: $key" >&2; return 1; }
+    done <markers
+}
+
+needs git
+check 'project' project
+[ "$failed" = 0 ] || { echo "$passed passed, $failed failed"; exit 1; }
+check 'quotes, sh and run --env-file' quotes
+check 'direnv, dotenv' direnv_dotenv
+check 'direnv, placeholders' direnv_placeholders
+check 'compose, environment' compose_environment
+check 'compose, env_file' compose_env_file
+check 'compose, env_file raw' compose_raw
+check 'compose, secrets' compose_secrets
+check 'systemd, a rendered file' systemd_file
+check 'systemd, rendering' systemd_rendering
+check 'systemd, a manager' systemd_manager
+check 'git, hook' git_hook
+check 'git, the entry for pre-commit' git_entry
+check 'git, pre-commit' git_pre_commit
+check 'GitHub Actions' actions
+check 'make' makefile
+check 'just' justfile
+check 'duplicate' duplicate
+check 'every block has a marker and a test' unproven
 echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+[ "$failed" = 0 ]
