@@ -160,11 +160,14 @@ fn refuse_loss(cx: &Context, path: &Path, manifest: &Manifest, given: &Given) ->
         return Ok(());
     }
     let project = cx.project()?;
-    let tags: Vec<Tag> = given.rest().map(|(tag, _)| tag.clone()).collect();
+    let tags: Vec<Tag> = given.rest().map(|(_, tag, _)| tag.clone()).collect();
     let stored = cx.vault()?.scope(project).reveal(&tags)?;
-    let is_stored = |(value, stored): (&SecretBytes, &Revealed)| matches!(stored, Revealed::Value { value: there, .. } if there.expose() == value.expose());
-    let lost = given.rest().zip(&stored).filter(|((_, value), stored)| !is_stored((value, stored)));
-    let lost: Vec<String> = lost.map(|((tag, _), _)| format!("`{tag}`")).collect();
+    let is_lost = |value: &SecretBytes, stored: &Revealed| match stored {
+        Revealed::Value { value: there, .. } => there.expose() != value.expose(),
+        Revealed::Missing { .. } => true,
+    };
+    let lost = given.rest().zip(&stored).filter(|((_, _, value), stored)| is_lost(value, stored));
+    let lost: Vec<String> = lost.map(|((name, ..), _)| format!("`{name}`")).collect();
     if lost.is_empty() {
         return Ok(());
     }

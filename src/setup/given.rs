@@ -16,19 +16,18 @@ use crate::template::{Event, ScanError, WINDOW, scan};
 /// Bytes of a template that are looked at.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Values by the key of the tag that they are for.
+/// Values by the key of their names.
 #[derive(Default)]
 pub struct Given {
     values: BTreeMap<TagKey, (Tag, SecretBytes)>,
-    /// Under which names the manifest's own files use a tag
-    names: HashMap<TagKey, TagKey>,
+    own: Own,
     empty: Vec<Tag>,
 }
 
 impl Given {
     /// Takes a file's entries. Of a name that stands there twice the later counts, as for every tool.
     pub fn of(entries: Vec<Entry>, manifest: &Manifest) -> Self {
-        let mut given = Self { names: names(manifest), ..Self::default() };
+        let mut given = Self { own: Own::of(manifest), ..Self::default() };
         for entry in entries {
             // What is no tag is nobody's here.
             let Ok(tag) = entry.name.parse::<Tag>() else { continue };
@@ -46,12 +45,16 @@ impl Given {
     /// The value for a need, once.
     pub fn take(&mut self, need: &Need<'_>) -> Option<SecretBytes> {
         let key = need.tag.key();
-        self.values.remove(&key).or_else(|| self.values.remove(self.names.get(&key)?)).map(|(_, value)| value)
+        self.values.remove(&key).or_else(|| self.values.remove(self.own.names.get(&key)?)).map(|(_, value)| value)
     }
 
-    /// What was not taken.
-    pub fn rest(&self) -> impl Iterator<Item = (&Tag, &SecretBytes)> {
-        self.values.values().map(|(tag, value)| (tag, value))
+    /// What was not taken: the name, the tag that the manifest's files have for it, the value. What a template says itself,
+    /// in the same words, is left out.
+    pub fn rest(&self) -> impl Iterator<Item = (&Tag, &Tag, &SecretBytes)> {
+        let is_said =
+            |key: &TagKey, value: &SecretBytes| self.own.literals.get(key).is_some_and(|text| text == value.expose());
+        let rest = self.values.iter().filter(move |(key, (_, value))| !is_said(key, value));
+        rest.map(|(key, (name, value))| (name, self.own.uses.get(key).unwrap_or(name), value))
     }
 
     /// Names without a value.
@@ -60,29 +63,45 @@ impl Given {
     }
 }
 
-/// The names that variables have in `[run.env]` and in templates of dotenv files, where their whole value is one secret.
-fn names(manifest: &Manifest) -> HashMap<TagKey, TagKey> {
-    let mut names = HashMap::new();
-    let mut note = |name: &str, text: &[u8], grammar: &Grammar| {
-        if let (Some(tag), Ok(name)) = (only(text, grammar), name.parse::<Tag>()) {
-            names.entry(tag.key()).or_insert(name.key());
+/// What `[run.env]` and templates of dotenv files say of names.
+#[derive(Default)]
+struct Own {
+    /// Under which name a tag is used, where the variable's whole value is that one secret
+    names: HashMap<TagKey, TagKey>,
+    /// The other way round
+    uses: HashMap<TagKey, Tag>,
+    /// Values without a placeholder
+    literals: HashMap<TagKey, Vec<u8>>,
+}
+
+impl Own {
+    fn of(manifest: &Manifest) -> Self {
+        let mut own = Self::default();
+        for variable in manifest.run.iter().flatten() {
+            own.note(&variable.name, variable.text.as_bytes(), &Grammar::default());
         }
-    };
-    for variable in manifest.run.iter().flatten() {
-        note(&variable.name, variable.text.as_bytes(), &Grammar::default());
+        for rendering in &manifest.render {
+            let mut text = Vec::new();
+            let path = manifest.at(&rendering.template);
+            if File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut text)).is_err() {
+                continue;
+            }
+            for entry in dotenv::parse(&text).unwrap_or_default() {
+                own.note(&entry.name, entry.value.expose(), &rendering.grammar);
+            }
+        }
+        own
     }
-    for rendering in &manifest.render {
-        let mut text = Vec::new();
-        let read =
-            File::open(manifest.at(&rendering.template)).and_then(|file| file.take(LARGEST).read_to_end(&mut text));
-        if read.is_err() {
-            continue;
-        }
-        for entry in dotenv::parse(&text).unwrap_or_default() {
-            note(&entry.name, entry.value.expose(), &rendering.grammar);
+
+    fn note(&mut self, name: &str, text: &[u8], grammar: &Grammar) {
+        let Ok(name) = name.parse::<Tag>() else { return };
+        if let Some(tag) = only(text, grammar) {
+            self.names.entry(tag.key()).or_insert(name.key());
+            self.uses.entry(name.key()).or_insert(tag);
+        } else {
+            self.literals.entry(name.key()).or_insert_with(|| text.to_vec());
         }
     }
-    names
 }
 
 /// The secret that a text is, all of it and as it is: not a part of a longer one, nor encoded.

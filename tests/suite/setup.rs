@@ -1068,6 +1068,13 @@ fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
     project.run(&["import", ".env", "-q"]).succeeds();
     project.run(&["setup", "--from", ".env", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), format!("KEY={MARKER}\n"));
+    // What the template says itself, or uses under another name, is not lost.
+    project.write(".env.tmpl", "KEY={{ secrets.key }}\nPORT=3000\nNAME=\"{{ secrets.extra }}\"\n");
+    project.write(".env", format!("KEY={MARKER}\nPORT=3000\nNAME=of somebody\n# mine\n"));
+    project.run(&["setup", "--from", ".env", "--yes", "-q"]).succeeds();
+    project.write(".env", format!("KEY={MARKER}\nPORT=3001\n"));
+    let run = project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7);
+    run.stderr_has("does not have its values of `PORT`\n");
 }
 
 #[test]
