@@ -12,8 +12,8 @@ use super::setup::counted;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
-use crate::model::{Tag, TagKey};
-use crate::setup::{Need, OutputState, Rendering, Tree, needs};
+use crate::model::{Secret, Tag, TagKey};
+use crate::setup::{Manifest, Need, OutputState, Rendering, Tree, needs};
 use crate::ui::escape::visible;
 use crate::vault::{Reveal, Revealed};
 
@@ -88,50 +88,13 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let needs = needs(manifest, &tree);
 
     let absent = |need: &&Need<'_>| !known.contains(&need.tag.key());
-    let used: HashSet<TagKey> =
-        tree.references.iter().filter(|reference| !reference.declared).map(|r| r.tag.key()).collect();
-    let mut unused: Vec<UnusedJson> = Vec::new();
-    // Where nothing says what `run` gives to a program it gives everything that is declared.
-    for declaration in manifest.secrets.iter().filter(|_| manifest.run.is_some()) {
-        let key = declaration.tag.key();
-        if !used.contains(&key) && known.contains(&key) {
-            unused.push(UnusedJson { tag: declaration.tag.to_string(), declared: true });
-        }
-    }
-    for secret in &stored {
-        let tag = &secret.metadata.tag;
-        if !used.contains(&tag.key()) && manifest.declaration(&tag.key()).is_none() {
-            unused.push(UnusedJson { tag: tag.to_string(), declared: false });
-        }
-    }
-
-    let unknown = files.split_off(|tag| known.contains(&tag.key()));
+    // What a secret is missing of cannot be rendered, nor compared.
+    files.split_off(|tag| known.contains(&tag.key()));
     let mut files = outputs::resolve(cx, files)?;
     outputs::warn_of_misread(cx, &mut files)?;
     let states = files.states().map_err(|error| error::setup(error, project))?;
     let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
     let standing = Context::git(&manifest.directory).standing(&paths)?;
-    let output = |(rendering, standing): (&Rendering, Standing)| {
-        let state = states.iter().find(|(other, _)| other.output == rendering.output).map(|(_, state)| *state);
-        OutputJson {
-            output: rendering.output.to_string_lossy().into_owned(),
-            template: rendering.template.to_string_lossy().into_owned(),
-            state: match state {
-                Some(OutputState::Current) => "current",
-                Some(OutputState::Missing) => "missing",
-                Some(OutputState::Stale) => "stale",
-                Some(OutputState::Exposed(_)) => "exposed",
-                None => "unknown",
-            },
-            git: match standing {
-                Standing::NoRepository => "none",
-                Standing::Ignored => "ignored",
-                Standing::Exposed => "exposed",
-                Standing::Tracked => "tracked",
-            },
-        }
-    };
-    debug_assert_eq!(states.len() + unknown.len(), manifest.render.len());
     let mut found = CheckJson {
         version: 1,
         project: project.to_string(),
@@ -139,8 +102,13 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
         missing: needs.iter().filter(absent).filter(|need| need.is_required()).map(need).collect(),
         optional: needs.iter().filter(absent).filter(|need| !need.is_required()).map(need).collect(),
         undeclared: needs.iter().filter(|need| need.declaration.is_none()).map(need).collect(),
-        unused,
-        outputs: manifest.render.iter().zip(standing).map(output).collect(),
+        unused: unused(manifest, &tree, &stored, &known),
+        outputs: manifest
+            .render
+            .iter()
+            .zip(standing)
+            .map(|(rendering, standing)| output(rendering, standing, &states))
+            .collect(),
         exit: 0,
     };
     suggest(cx, &mut found.missing)?;
@@ -159,6 +127,40 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
             cx.ui.status(&format!("nothing is missing or out of date in project `{project}`: {secrets}, {outputs}"));
             Ok(())
         }
+    }
+}
+
+/// What is in the vault and not needed.
+fn unused(manifest: &Manifest, tree: &Tree, stored: &[Secret], known: &HashSet<TagKey>) -> Vec<UnusedJson> {
+    let placeholders = tree.references.iter().filter(|reference| !reference.declared);
+    let used: HashSet<TagKey> = placeholders.map(|reference| reference.tag.key()).collect();
+    // Where nothing says what `run` gives to a program it gives everything that is declared.
+    let declared = manifest.secrets.iter().filter(|_| manifest.run.is_some()).map(|declaration| &declaration.tag);
+    let declared = declared.filter(|tag| !used.contains(&tag.key()) && known.contains(&tag.key()));
+    let stored = stored.iter().map(|secret| &secret.metadata.tag);
+    let stored = stored.filter(|tag| !used.contains(&tag.key()) && manifest.declaration(&tag.key()).is_none());
+    let unused = |tag: &Tag, declared| UnusedJson { tag: tag.to_string(), declared };
+    declared.map(|tag| unused(tag, true)).chain(stored.map(|tag| unused(tag, false))).collect()
+}
+
+fn output(rendering: &Rendering, standing: Standing, states: &[(&Rendering, OutputState)]) -> OutputJson {
+    let state = states.iter().find(|(other, _)| other.output == rendering.output).map(|(_, state)| *state);
+    OutputJson {
+        output: rendering.output.to_string_lossy().into_owned(),
+        template: rendering.template.to_string_lossy().into_owned(),
+        state: match state {
+            Some(OutputState::Current) => "current",
+            Some(OutputState::Missing) => "missing",
+            Some(OutputState::Stale) => "stale",
+            Some(OutputState::Exposed(_)) => "exposed",
+            None => "unknown",
+        },
+        git: match standing {
+            Standing::NoRepository => "none",
+            Standing::Ignored => "ignored",
+            Standing::Exposed => "exposed",
+            Standing::Tracked => "tracked",
+        },
     }
 }
 

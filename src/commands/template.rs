@@ -54,59 +54,24 @@ pub(crate) struct TemplateArgs {
 }
 
 pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
-    let (text, file) = input::named(&args.file)?;
-    if args.file == Path::new("-") {
-        return Err(Error::usage("a template is made of a file, not of stdin").hint("usage: secrets template FILE.env"));
-    }
-    if args.on_conflict == OnConflictArg::Skip {
-        return Err(Error::usage("`--on-conflict skip` would render other values than the file has")
-            .hint("use `fail` or `overwrite`"));
-    }
     let manifest = cx.manifest()?;
-    if manifest.is_some() && cx.tree_project()? != Some(cx.project()?) {
-        return Err(Error::usage(format!("`{MANIFEST}` is another project's"))
-            .hint("leave out `--project`; nothing was written"));
-    }
-    if fs::symlink_metadata(&args.file).is_ok_and(|found| !found.is_file()) {
-        let what = format!("`{file}` is no regular file, so nothing could be rendered there");
-        return Err(Error::new(Kind::Refused, what).hint("name the file itself; nothing was written"));
-    }
+    check(args, manifest, cx)?;
     let paths = Paths::new(args, manifest)?;
-    let wanted = Wanted { keep: &args.keep, example: args.example };
-    let migration = Migration::of(text.expose(), wanted).map_err(|error| refused(&error, &file))?;
-    if let Some(name) = args.keep.iter().find(|name| !migration.left.iter().any(|(left, _)| left == *name)) {
-        return Err(Error::usage(format!("there is no `{name}` in `{file}` to be kept")).hint("nothing was written"));
-    }
-    if migration.secrets.is_empty() {
-        return Err(
-            Error::usage(format!("there is no value in `{file}` that would be a secret")).hint("nothing was written")
-        );
-    }
+    let (text, file) = input::named(&args.file)?;
+    let migration = migrated(args, text.expose(), &file)?;
     let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
     let declared: Vec<(Tag, Option<Description>)> =
         migration.secrets.iter().map(|(tag, description, _)| (tag.clone(), description.clone())).collect();
     let manifest_text = paths.manifest_text(manifest, &project, &declared)?;
     let is_written = paths.is_written(&migration.template)?;
     paths.check_gitignore(manifest, &manifest_text, &project)?;
-
-    for (name, why) in &migration.left {
-        cx.ui.status(&format!("`{name}` stays as it is: {why}"));
-    }
-    for line in &migration.blanked {
-        cx.ui.warn(&format!("{}:{line}: the value of a commented-out line was left out", paths.shown.display()));
-    }
-    if !migration.identical {
-        let file = args.file.display();
-        cx.ui.status(&format!(
-            "comments or quotes of `{file}` will differ, no value does; `setup` asks before it replaces it"
-        ));
-    }
+    tell(cx, &migration, &paths, &file);
+    // From here on things are written: first what loses nothing.
     if !args.example {
         offer_a_vault(cx)?;
         let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
         let secrets = migration.secrets.into_iter().filter_map(new).collect();
-        let import = Import { secrets, to: &project, on_conflict: args.on_conflict.into() };
-        store(cx, &import)?;
+        store(cx, &Import { secrets, to: &project, on_conflict: args.on_conflict.into() })?;
     }
     if !is_written {
         project_file::create(&paths.shown, &migration.template)?;
@@ -127,6 +92,54 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.json(&json!({ "template": template, "project": project.as_str(), "secrets": secrets }))?;
     }
     Ok(())
+}
+
+/// Refuses what could not be finished.
+fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Result<(), Error> {
+    if args.file == Path::new("-") {
+        return Err(Error::usage("a template is made of a file, not of stdin").hint("usage: secrets template FILE.env"));
+    }
+    if args.on_conflict == OnConflictArg::Skip {
+        return Err(Error::usage("`--on-conflict skip` would render other values than the file has")
+            .hint("use `fail` or `overwrite`"));
+    }
+    if manifest.is_some() && cx.tree_project()? != Some(cx.project()?) {
+        return Err(Error::usage(format!("`{MANIFEST}` is another project's"))
+            .hint("leave out `--project`; nothing was written"));
+    }
+    if fs::symlink_metadata(&args.file).is_ok_and(|found| !found.is_file()) {
+        let what = format!("`{}` is no regular file, so nothing could be rendered there", args.file.display());
+        return Err(Error::new(Kind::Refused, what).hint("name the file itself; nothing was written"));
+    }
+    Ok(())
+}
+
+fn migrated(args: &TemplateArgs, text: &[u8], file: &str) -> Result<Migration, Error> {
+    let wanted = Wanted { keep: &args.keep, example: args.example };
+    let migration = Migration::of(text, wanted).map_err(|error| refused(&error, file))?;
+    if let Some(name) = args.keep.iter().find(|name| !migration.left.iter().any(|(left, _)| left == *name)) {
+        return Err(Error::usage(format!("there is no `{name}` in `{file}` to be kept")).hint("nothing was written"));
+    }
+    if migration.secrets.is_empty() {
+        return Err(
+            Error::usage(format!("there is no value in `{file}` that would be a secret")).hint("nothing was written")
+        );
+    }
+    Ok(migration)
+}
+
+/// Says what does not come out as one might think.
+fn tell(cx: &Context, migration: &Migration, paths: &Paths, file: &str) {
+    for (name, why) in &migration.left {
+        cx.ui.status(&format!("`{name}` stays as it is: {why}"));
+    }
+    for line in &migration.blanked {
+        cx.ui.warn(&format!("{}:{line}: the value of a commented-out line was left out", paths.shown.display()));
+    }
+    if !migration.identical {
+        let what = "will differ, no value does; `setup` asks before it replaces it";
+        cx.ui.status(&format!("comments or quotes of `{file}` {what}"));
+    }
 }
 
 /// Where things are, inside the manifest's directory.
