@@ -35,6 +35,8 @@ struct Running(Child);
 impl Running {
     fn new(prepared: Prepared) -> Self {
         let mut command = prepared.command;
+        // A group whose parent is outside of it: of an orphaned one, as under `setsid`, the system stops nobody.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
