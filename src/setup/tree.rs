@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ignore::WalkState;
+use ignore::{WalkParallel, WalkState};
 use memchr::memmem::Finder;
 
 use super::manifest::{MANIFEST, Manifest, Place};
@@ -63,27 +63,16 @@ impl Tree {
         for rendering in manifest.iter().flat_map(|manifest| &manifest.render) {
             grammars.entry(root.join(&rendering.template)).or_default().push(&rendering.grammar);
         }
-        let usual = Grammar::default();
-        let found: Mutex<(Vec<Reference>, Vec<String>)> = Mutex::default();
-        let files = AtomicU64::new(0);
-        let manifest_path = root.join(MANIFEST);
-        let mut walk = walk(&[relative(root).to_owned()], false);
-        // What the system mounts into it, as `/proc`, may answer a reader never.
-        walk.same_file_system(true);
-        // A directory with a manifest of its own is another project's tree.
-        walk.filter_entry(|entry| {
-            let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
-            entry.depth() == 0 || entry.file_name() != ".git" && !(is_below && entry.path().join(MANIFEST).is_file())
-        });
-        let walk = walk.build_parallel();
-        walk.run(|| {
+        let (usual, own, files) = (Grammar::default(), root.join(MANIFEST), AtomicU64::new(0));
+        let tree = Mutex::new(Self::default());
+        walk_of(root).run(|| {
             let mut search = Search::new();
-            let (grammars, usual, found, files, manifest_path) = (&grammars, &usual, &found, &files, &manifest_path);
+            let (grammars, usual, own, files, tree) = (&grammars, &usual, &own, &files, &tree);
             Box::new(move |entry| {
-                let outcome = match entry {
+                let found = match entry {
                     Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
                         let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
-                        // A template is searched below, once for each way to read it.
+                        // Templates are searched below, once for each way to read them.
                         if grammars.contains_key(path) {
                             return WalkState::Continue;
                         }
@@ -91,29 +80,22 @@ impl Tree {
                         if number.is_multiple_of(256) {
                             searched(number);
                         }
-                        // The manifest is read as what it is, below.
-                        if path == manifest_path {
-                            return WalkState::Continue;
+                        // So is the manifest, as what it is.
+                        if path == own {
+                            Ok(Vec::new())
+                        } else {
+                            search.file(path, usual).map_err(|why| unread(path, &why))
                         }
-                        search.file(path, usual).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
                     }
                     Ok(_) => Ok(Vec::new()),
                     Err(error) => Err(error.to_string()),
                 };
-                let Ok(mut found) = found.lock() else { return WalkState::Quit };
-                match outcome {
-                    Ok(references) if found.0.len() + references.len() > MOST => {
-                        found.1.push(format!("there are more than {MOST} references here"));
-                        return WalkState::Quit;
-                    }
-                    Ok(references) => found.0.extend(references),
-                    Err(error) => found.1.push(error),
-                }
-                WalkState::Continue
+                let goes_on = tree.lock().is_ok_and(|mut tree| tree.take(found));
+                if goes_on { WalkState::Continue } else { WalkState::Quit }
             })
         });
-        let (references, unread) = found.into_inner().unwrap_or_default();
-        let mut tree = Self { references, unread, files: files.into_inner() };
+        let mut tree = tree.into_inner().unwrap_or_default();
+        tree.files = files.into_inner();
         // A template that git ignores is one all the same.
         let mut search = Search::new();
         for (path, grammars) in &grammars {
@@ -127,6 +109,19 @@ impl Tree {
         tree.unread.sort();
         tree.unread.dedup();
         tree
+    }
+
+    /// Takes what was found in one file, or why it was not searched; false where there is too much.
+    fn take(&mut self, found: Result<Vec<Reference>, String>) -> bool {
+        match found {
+            Ok(references) if self.references.len() + references.len() > MOST => {
+                self.unread.push(format!("there are more than {MOST} references here"));
+                return false;
+            }
+            Ok(references) => self.references.extend(references),
+            Err(why) => self.unread.push(why),
+        }
+        true
     }
 
     /// What the manifest's own files hold, its templates and itself, without a walk.
@@ -143,18 +138,30 @@ impl Tree {
     fn file(&mut self, search: &mut Search, path: &Path, grammar: &Grammar) {
         self.files += 1;
         // One that is no file might keep us waiting.
-        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            self.unread.push(format!("cannot read `{}`: it is no regular file", path.display()));
-            return;
-        }
-        match search.file(path, grammar) {
-            Ok(references) if self.references.len() + references.len() > MOST => {
-                self.unread.push(format!("there are more than {MOST} references here"));
-            }
-            Ok(references) => self.references.extend(references),
-            Err(error) => self.unread.push(format!("cannot read `{}`: {error}", path.display())),
-        }
+        let found = if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            Err(io::Error::other("it is no regular file"))
+        } else {
+            search.file(path, grammar)
+        };
+        self.take(found.map_err(|why| unread(path, &why)));
     }
+}
+
+/// The walk through a tree: what git sees of it.
+fn walk_of(root: &Path) -> WalkParallel {
+    let mut walk = walk(&[relative(root).to_owned()], false);
+    // What the system mounts into it, as `/proc`, may answer a reader never.
+    walk.same_file_system(true);
+    // A directory with a manifest of its own is another project's tree.
+    walk.filter_entry(|entry| {
+        let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
+        entry.depth() == 0 || entry.file_name() != ".git" && !(is_below && entry.path().join(MANIFEST).is_file())
+    });
+    walk.build_parallel()
+}
+
+fn unread(path: &Path, why: &io::Error) -> String {
+    format!("cannot read `{}`: {why}", path.display())
 }
 
 /// What a manifest itself refers to: its declarations, and the placeholders of `[run.env]`.
@@ -207,7 +214,7 @@ impl Search {
         Self { buffer: Vec::new(), open: Finder::new(Grammar::default().open()).into_owned() }
     }
 
-    fn file(&mut self, path: &Path, grammar: &Grammar) -> std::io::Result<Vec<Reference>> {
+    fn file(&mut self, path: &Path, grammar: &Grammar) -> io::Result<Vec<Reference>> {
         let mut file = File::open(path)?;
         self.buffer.clear();
         (&mut file).take(SMALL as u64).read_to_end(&mut self.buffer)?;
@@ -225,7 +232,7 @@ impl Search {
     }
 }
 
-fn references(path: &Path, grammar: &Grammar, text: &mut dyn Read, window: usize) -> std::io::Result<Vec<Reference>> {
+fn references(path: &Path, grammar: &Grammar, text: &mut dyn Read, window: usize) -> io::Result<Vec<Reference>> {
     let mut references = Vec::new();
     let done: Result<(), ScanError<std::convert::Infallible>> = scan(text, grammar, window, true, |event| {
         if let (Event::Placeholder(placeholder, raw, position), true) = (event, references.len() <= MOST) {
