@@ -175,16 +175,18 @@ fn need(need: &Need<'_>) -> NeedJson {
     }
 }
 
-/// Says what a mistyped reference was perhaps meant to be. A declared tag is no mistake.
+/// Says what mistyped references were perhaps meant to be. A declared tag is no mistake.
 fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
-    for need in missing {
-        let Ok(tag) = need.tag.parse::<Tag>() else { continue };
-        if manifest.declaration(&tag.key()).is_none()
-            && let Some(Revealed::Missing { nearest: Some(nearest) }) =
-                cx.vault()?.scope(cx.project()?).reveal(&[tag])?.pop()
-        {
-            need.suggestion = Some(nearest.to_string());
+    let tag = |need: &NeedJson| need.tag.parse().ok().filter(|tag: &Tag| manifest.declaration(&tag.key()).is_none());
+    let (mut needs, tags): (Vec<_>, Vec<_>) =
+        missing.iter_mut().filter_map(|need| tag(need).map(|tag| (need, tag))).unzip();
+    if tags.is_empty() {
+        return Ok(());
+    }
+    for (need, found) in needs.iter_mut().zip(cx.vault()?.scope(cx.project()?).reveal(&tags)?) {
+        if let Revealed::Missing { nearest } = found {
+            need.suggestion = nearest.map(|tag| tag.to_string());
         }
     }
     Ok(())

@@ -82,10 +82,10 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         .collect();
     let import = Import { secrets, to: project, on_conflict: args.on_conflict.into() };
     if args.dry_run {
-        let outcome = cx.vault()?.plan_import(&import).map_err(conflict)?;
+        let outcome = cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
         return show_plan(cx, &outcome, &sources, &skipped, project);
     }
-    let outcome = store(cx, &import)?;
+    let outcome = store(cx, &import, CONFLICT)?;
     if args.delete_source {
         remove(args, cx, &text, &skipped, &outcome)?;
     }
@@ -110,13 +110,14 @@ fn parsed(args: &ImportArgs, text: &SecretBytes, file: &str) -> Result<Items, Er
     })
 }
 
-/// Stores in one transaction, reads back what is now there, and says how much it was.
-pub(super) fn store(cx: &Context, import: &Import<'_>) -> Result<ImportOutcome, Error> {
+/// Stores in one transaction, reads back what is now there, and says how much it was. `mend` is the hint where a secret is
+/// in the way.
+pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<ImportOutcome, Error> {
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets stored");
     let outcome = vault.import(import, &|number| progress.reached(number));
     drop(progress);
-    let outcome = cx.written(outcome.map_err(conflict)?);
+    let outcome = cx.written(outcome.map_err(|error| conflict(error, mend))?);
     let there: Vec<usize> =
         (0..outcome.steps.len()).filter(|at| outcome.steps[*at].1 != Imported::Action(Action::Skip)).collect();
     let tags: Vec<Tag> = there.iter().map(|at| outcome.steps[*at].0.clone()).collect();
@@ -144,14 +145,13 @@ pub(super) fn store(cx: &Context, import: &Import<'_>) -> Result<ImportOutcome, 
     Ok(outcome)
 }
 
-fn conflict(error: VaultError) -> Error {
+const CONFLICT: &str =
+    "nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`";
+
+fn conflict(error: VaultError, mend: &str) -> Error {
     let exists = matches!(error, VaultError::Exists(_));
     let error = Error::from(error);
-    if exists {
-        error.hint("nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`")
-    } else {
-        error
-    }
+    if exists { error.hint(mend) } else { error }
 }
 
 /// Removes the file, if every value of it is in the vault and it is still what was read.

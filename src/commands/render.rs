@@ -132,7 +132,9 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
     let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
     let project = cx.project()?;
-    let states = resolved.states().map_err(|error| error::setup(error, project))?;
+    // To render all is to compare all: that is not done twice.
+    let states = if args.check || args.stale { resolved.states() } else { Ok(Vec::new()) };
+    let states = states.map_err(|error| error::setup(error, project))?;
     let stale: Vec<_> = states.iter().filter(|(_, state)| *state != OutputState::Current).collect();
     if args.check {
         let Some((one, found)) = stale.first() else { return Ok(()) };

@@ -1,13 +1,13 @@
 //! A manifest written for the first time, or added to with everything else in it left as it is.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::manifest::{MANIFEST, Manifest};
-use super::tree::{Reference, Tree};
+use super::tree::Tree;
 use crate::model::{Description, ProjectName, Tag};
 
 /// Endings by which a template is known; without it, it is named as what it becomes.
@@ -32,21 +32,27 @@ impl Draft {
     /// `{{NAME}}` is not taken for a secret, nor is anything in prose.
     pub fn of(tree: &Tree, project: ProjectName) -> Self {
         let mut draft = Self { project, secrets: Vec::new(), render: Vec::new(), left_out: Vec::new() };
-        let mut known = HashSet::new();
+        let files: BTreeSet<&Path> = tree.references.iter().map(|reference| reference.file.as_path()).collect();
+        let above: HashSet<&Path> = files.iter().flat_map(|file| file.ancestors().skip(1)).collect();
+        let (mut known, mut templates, mut outputs) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for file in &files {
+            if let Some(output) = output_of(file).filter(|output| could_be_output(file, output, &files, &above)) {
+                // Of two templates that would become one file the first one does.
+                templates.insert(*file);
+                if outputs.insert(output.clone()) {
+                    draft.render.push((file.to_path_buf(), output));
+                }
+            }
+        }
         for reference in &tree.references {
-            let output = output_of(&reference.file).filter(|output| could_be_output(&reference.file, output, tree));
+            let is_template = templates.contains(reference.file.as_path());
             let ending = reference.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-            if output.is_none() && PROSE.contains(&ending.to_ascii_lowercase().as_str()) {
+            if !is_template && PROSE.contains(&ending.to_ascii_lowercase().as_str()) {
                 continue;
             }
-            if output.is_none() && reference.bare {
+            if !is_template && reference.bare {
                 draft.left_out.push(reference.file.clone());
                 continue;
-            }
-            if let Some(output) = output
-                && draft.render.iter().all(|(template, other)| *template != reference.file && *other != output)
-            {
-                draft.render.push((reference.file.clone(), output));
             }
             if known.insert(reference.tag.key()) {
                 draft.secrets.push((reference.tag.clone(), None));
@@ -77,15 +83,13 @@ impl Draft {
     }
 }
 
-/// False where the manifest would be refused: what is read is not written over, and a name has to be text.
-fn could_be_output(template: &Path, output: &Path, tree: &Tree) -> bool {
+/// False where the manifest would be refused: what is read is not written over, and a name has to be text. `above` are the
+/// directories of `files`.
+fn could_be_output(template: &Path, output: &Path, files: &BTreeSet<&Path>, above: &HashSet<&Path>) -> bool {
     let is_ours = [MANIFEST, ".gitignore"].iter().any(|name| output.file_name() == Some(name.as_ref()));
     // Another template, or the directory of one.
-    let is_taken = |reference: &Reference| match reference.file.strip_prefix(output) {
-        Ok(rest) => !rest.as_os_str().is_empty() || output_of(output).is_some(),
-        Err(_) => false,
-    };
-    template.to_str().is_some() && !is_ours && !tree.references.iter().any(is_taken)
+    let is_taken = above.contains(output) || files.contains(output) && output_of(output).is_some();
+    template.to_str().is_some() && !is_ours && !is_taken
 }
 
 /// What a template of this name becomes: the name without its ending.

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +46,7 @@ impl<'m> Outputs<'m> {
                 return Err(SetupError::Outside(path));
             }
             if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
-                return Err(io_error("read", &path, std::io::Error::other("it is no regular file")));
+                return Err(io_error("read", &path, io::Error::other("it is no regular file")));
             }
             templates.push(Template::from_file(&path)?);
         }
@@ -157,12 +158,12 @@ impl<'m> ResolvedOutputs<'m> {
     pub fn misread(&mut self) -> Result<Vec<(PathBuf, Option<String>)>, SetupError> {
         let mut misread = Vec::new();
         for ResolvedFile { rendering, template, resolved, .. } in &mut self.files {
-            let Ok(text) = fs::read(self.manifest.at(&rendering.template)) else { continue };
-            if !is_dotenv(&rendering.output) || text.len() > DOTENV {
+            if !is_dotenv(&rendering.output) {
                 continue;
             }
+            let Some(text) = beginning(&self.manifest.at(&rendering.template)) else { continue };
             let Ok(meant) = dotenv::parse(&text) else { continue };
-            let rendered = expanded(resolved, template)?;
+            let Some(rendered) = expanded(resolved, template)? else { continue };
             let Ok(found) = dotenv::parse(rendered.expose()) else {
                 misread.push((self.manifest.at(&rendering.output), None));
                 continue;
@@ -173,7 +174,10 @@ impl<'m> ResolvedOutputs<'m> {
                 // What a filter has escaped reads as something else on purpose.
                 let is_meant = match found.get(at).filter(|found| found.name == meant.name) {
                     Some(_) if plan.has_filters() => true,
-                    Some(found) => expanded(resolved, &mut part)?.expose() == found.value.expose(),
+                    // No part is larger than the whole.
+                    Some(found) => {
+                        expanded(resolved, &mut part)?.is_none_or(|text| text.expose() == found.value.expose())
+                    }
                     None => false,
                 };
                 if !is_meant {
@@ -212,20 +216,47 @@ impl<'m> ResolvedOutputs<'m> {
     }
 }
 
-/// Bytes of a dotenv template that is looked into.
-const DOTENV: usize = 1024 * 1024;
+/// Bytes of a dotenv template that is looked into, and of what it is rendered to: whoever writes a template could ask for
+/// any number of large values.
+const TEMPLATE: u64 = 1024 * 1024;
+const RENDERED: usize = 16 * 1024 * 1024;
+
+/// A template's text; `None` where it cannot be read, or is too long to be a dotenv file's.
+fn beginning(path: &Path) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    fs::File::open(path).ok()?.take(TEMPLATE + 1).read_to_end(&mut text).ok()?;
+    (text.len() as u64 <= TEMPLATE).then_some(text)
+}
 
 fn is_dotenv(output: &Path) -> bool {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
 }
 
-fn expanded(resolved: &Resolved, template: &mut Template) -> Result<SecretBytes, SetupError> {
-    let mut text = SecretBytes::with_capacity(4096);
+/// What a template is rendered to, in memory; `None` where that is too long.
+fn expanded(resolved: &Resolved, template: &mut Template) -> Result<Option<SecretBytes>, SetupError> {
+    let mut text = Bounded(SecretBytes::with_capacity(4096));
     match resolved.expand(template, &mut text) {
-        Ok(()) => Ok(text),
+        Ok(()) => Ok(Some(text.0)),
         Err(ExpandError::Template(error)) => Err(error.into()),
-        Err(ExpandError::Output(source)) => Err(io_error("expand", Path::new(template.name()), source)),
+        Err(ExpandError::Output(_)) => Ok(None),
+    }
+}
+
+/// Takes bytes up to a bound.
+struct Bounded(SecretBytes);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > RENDERED {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -251,6 +282,6 @@ fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
     Ok(path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest)))
 }
 
-fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> SetupError {
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> SetupError {
     TemplateError::Io { action, name: relative(path).display().to_string(), source }.into()
 }

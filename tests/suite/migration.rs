@@ -150,6 +150,10 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
         "imported into project `web`: 1 created\nwrote `.secrets.toml`\nadded `/.env` to .gitignore\n\
          next: look at them, then `secrets setup`\n",
     );
+    // What is in the way is told with what this command can do.
+    sandbox.write("c.env", "KEY=another value\n");
+    let run = sandbox.run(["template", "c.env"]).fails_with(4).stderr_has("there is a secret `KEY`");
+    run.stderr_has("hint: nothing was stored; their values differ: `--on-conflict overwrite` takes the file's\n");
     // It is the manifest's project that the template's placeholders name secrets of.
     sandbox.write("b.env", "B=1\n");
     sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2).stderr_has("is another project's");

@@ -1097,3 +1097,24 @@ fn an_output_in_a_repository_of_its_own_is_refused() {
         run.stderr_has("error: `sub/deep/o` lies in a git repository of its own\n");
     }
 }
+
+/// Whoever writes a template decides how often a value stands there, not how much memory that takes.
+#[test]
+fn a_dotenv_template_of_many_large_values_is_rendered_in_little_memory() {
+    let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"a.env\"\n";
+    let template: Vec<String> = (0..200).map(|n| format!("A{n}={{{{ secrets.large }}}}\n")).collect();
+    let project = Project::new(&[(".secrets.toml", manifest), ("t", &template.concat())]);
+    project.store("web", "large", &"x".repeat(1 << 20));
+    let limited = format!("ulimit -v 400000; exec {} render --all", env!("CARGO_BIN_EXE_secrets"));
+    let command = project.command(&[]).command;
+    let output = Command::new("sh")
+        .args(["-c", &limited])
+        .current_dir(project.path(""))
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*stderr), (Some(0), "wrote `a.env`\n"));
+    assert!(fs::metadata(project.path("a.env")).unwrap().len() > 200 << 20);
+}
