@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::outputs;
 use super::refs::ReferenceJson;
-use super::setup::counted;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
 use crate::model::{Secret, Tag, TagKey};
 use crate::setup::{Manifest, Need, OutputState, Rendering, Tree, needs};
+use crate::ui::counted;
 use crate::ui::escape::visible;
 use crate::vault::{Reveal, Revealed};
 
@@ -194,22 +194,22 @@ fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
 
 /// The failure, the gravest first.
 fn verdict(found: &CheckJson, cx: &Context) -> Option<Error> {
-    let counted = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
+    let said = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
     let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
     let stale = found.outputs.iter().filter(stale).count();
     let tracked = found.outputs.iter().filter(|output| output.git == "tracked").count();
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
     let error = if !found.missing.is_empty() {
-        Error::new(Kind::NotFound, counted(found.missing.len(), "a secret is missing", "secrets are missing"))
+        Error::new(Kind::NotFound, said(found.missing.len(), "a secret is missing", "secrets are missing"))
             .hint(format!("{} asks for what is missing", cx.again("setup")))
     } else if stale > 0 {
-        Error::new(Kind::Differs, counted(stale, "an output is out of date", "outputs are out of date"))
+        Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date"))
             .hint(format!("{} renders what is out of date", cx.again("render --stale")))
     } else if tracked > 0 {
-        Error::new(Kind::Refused, counted(tracked, "an output is tracked by git", "outputs are tracked by git"))
+        Error::new(Kind::Refused, said(tracked, "an output is tracked by git", "outputs are tracked by git"))
             .hint("take it out with `git rm --cached FILE`; values that were committed have to be changed")
     } else if exposed > 0 {
-        Error::new(Kind::Refused, counted(exposed, "an output is not ignored by git", "outputs are not ignored by git"))
+        Error::new(Kind::Refused, said(exposed, "an output is not ignored by git", "outputs are not ignored by git"))
             .hint(format!("{} adds it to .gitignore", cx.again("setup")))
     } else {
         return None;

@@ -10,7 +10,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{ProjectName, SecretRef, Tag};
-use crate::ui::SecretsJson;
+use crate::ui::{SecretsJson, counted};
 use crate::vault::{Action, CopyPlan, CopyRequest, OnConflict, VaultError};
 
 const EXAMPLES: &str = "\
@@ -86,28 +86,24 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
     };
     let vault = cx.vault()?;
     if args.dry_run {
-        let plan = vault.plan_copy(&request).map_err(conflict)?;
+        let plan = vault.plan_copy(&request).map_err(|error| conflict(error, CONFLICT))?;
         return show_plan(cx, &plan, request.to);
     }
-    let outcome = cx.written(vault.copy(&request).map_err(conflict)?);
+    let outcome = cx.written(vault.copy(&request).map_err(|error| conflict(error, CONFLICT))?);
     let skipped = outcome.plan.len() - outcome.secrets.len();
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-    let count = match outcome.secrets.len() {
-        1 => "1 secret".to_owned(),
-        n => format!("{n} secrets"),
-    };
+    let count = counted(outcome.secrets.len(), "secret");
     cx.ui.status(&format!("copied {count} to project `{}`{skipped}", request.to));
     if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&outcome.secrets))?) } else { Ok(()) }
 }
 
-fn conflict(error: VaultError) -> Error {
+const CONFLICT: &str = "nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`";
+
+/// A failure, with what mends it where a secret is in the way.
+pub(super) fn conflict(error: VaultError, mend: &str) -> Error {
     let exists = matches!(error, VaultError::Exists(_));
     let error = Error::from(error);
-    if exists {
-        error.hint("nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`")
-    } else {
-        error
-    }
+    if exists { error.hint(mend) } else { error }
 }
 
 fn show_plan(cx: &Context, plan: &CopyPlan, to: &ProjectName) -> Result<(), Error> {

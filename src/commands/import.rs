@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::clone::OnConflictArg;
+use super::clone::{OnConflictArg, conflict};
 use super::create::offer_a_vault;
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -16,8 +16,8 @@ use crate::git::Standing;
 use crate::import::{EMPTY, Format, Items, Skipped, read};
 use crate::model::{ProjectName, SecretBytes, Tag};
 use crate::ui::escape::visible;
-use crate::ui::{SecretsJson, input};
-use crate::vault::{Action, Import, ImportOutcome, Imported, NewSecret, Reveal, Revealed, VaultError};
+use crate::ui::{SecretsJson, counted, input};
+use crate::vault::{Action, Import, ImportOutcome, Imported, NewSecret, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -148,12 +148,6 @@ pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<Imp
 const CONFLICT: &str =
     "nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`";
 
-fn conflict(error: VaultError, mend: &str) -> Error {
-    let exists = matches!(error, VaultError::Exists(_));
-    let error = Error::from(error);
-    if exists { error.hint(mend) } else { error }
-}
-
 /// Removes the file, if every value of it is in the vault and it is still what was read.
 fn remove(
     args: &ImportArgs,
@@ -169,7 +163,7 @@ fn remove(
     if skipped > 0 {
         return Err(kept(format!(
             "{} of it {} not in the vault",
-            values(skipped),
+            counted(skipped, "value"),
             if skipped == 1 { "is" } else { "are" }
         )));
     }
@@ -188,10 +182,6 @@ fn remove(
         cx.ui.warn(&format!("git has `{name}`: its values are in the history and have to be changed"));
     }
     Ok(())
-}
-
-fn values(count: usize) -> String {
-    if count == 1 { "1 value".into() } else { format!("{count} values") }
 }
 
 fn failed(path: &Path, source: &std::io::Error) -> Error {

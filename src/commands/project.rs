@@ -11,6 +11,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::ProjectName;
+use crate::ui::counted;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,18 +103,14 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
         let known = cx.vault()?.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
         let doomed: Vec<String> =
-            doomed.map(|(name, count)| format!("`{name}` with its {}", counted(*count))).collect();
+            doomed.map(|(name, count)| format!("`{name}` with its {}", counted(*count, "secret"))).collect();
         if !doomed.is_empty() {
             confirmed(&format!("Delete project {} for good?", doomed.join(", ")))?;
         }
     }
     let deleted = cx.written(cx.vault()?.delete_projects(names)?);
     for (name, count) in &deleted {
-        cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count)));
+        cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count, "secret")));
     }
     if cx.ui.is_json() { show(cx, &deleted) } else { Ok(()) }
-}
-
-fn counted(count: u64) -> String {
-    if count == 1 { "1 secret".into() } else { format!("{count} secrets") }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::setup::counted;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -14,6 +13,7 @@ use crate::model::ProjectName;
 use crate::process;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Draft, Manifest, Tree};
+use crate::ui::counted;
 
 /// Writes `.secrets.toml` in the working directory from the placeholders in its tree.
 pub(super) fn write(cx: &Context) -> Result<(), Error> {

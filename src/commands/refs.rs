@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{SecretRef, Tag};
 use crate::setup::{Reference, Tree};
+use crate::ui::counted;
 use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
@@ -91,12 +92,12 @@ pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
         out.finish()?;
         tree.unread.iter().for_each(|why| cx.ui.warn(why));
         if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
-            cx.ui.status(&format!("nothing refers to `{secret}` in {}", super::scan::files(tree.files)));
+            cx.ui.status(&format!("nothing refers to `{secret}` in {}", counted(tree.files, "file")));
         }
     }
     match tree.unread.len() as u64 {
         0 => Ok(()),
-        n => Err(Error::new(Kind::Failure, format!("{} could not be searched", super::scan::files(n)))),
+        n => Err(Error::new(Kind::Failure, format!("{} could not be searched", counted(n, "file")))),
     }
 }
 

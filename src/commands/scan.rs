@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::mask::Needles;
 use crate::scan::{self, Finding};
+use crate::ui::counted;
 use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
@@ -111,21 +112,18 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
     }
     match found.findings.len() {
         0 if !found.unread.is_empty() => {
-            let unread = files(found.unread.len() as u64);
+            let unread = counted(found.unread.len(), "file");
             Err(Error::new(Kind::Failure, format!("{unread} could not be searched")))
         }
         0 => {
-            cx.ui.status(&format!("no value in {}", files(found.files)));
+            cx.ui.status(&format!("no value in {}", counted(found.files, "file")));
             Ok(())
         }
-        1 => Err(Error::new(Kind::Differs, format!("1 value in {}", files(found.files))).hint(MEND)),
-        n => Err(Error::new(Kind::Differs, format!("{n} values in {}", files(found.files))).hint(MEND)),
+        n => {
+            let what = format!("{} in {}", counted(n, "value"), counted(found.files, "file"));
+            Err(Error::new(Kind::Differs, what).hint(MEND))
+        }
     }
-}
-
-/// A number of files in words.
-pub(super) fn files(n: u64) -> String {
-    if n == 1 { "1 file".into() } else { format!("{n} files") }
 }
 
 const MEND: &str = "put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed";

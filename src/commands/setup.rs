@@ -18,7 +18,7 @@ use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::Unignored;
 use crate::setup::{Given, Manifest, Need, OutputState, Outputs, Rendering, Tree, needs};
 use crate::template::output::Written;
-use crate::ui::{SecretsJson, UiError, input, prompt};
+use crate::ui::{SecretsJson, UiError, counted, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
@@ -341,9 +341,4 @@ fn finish(
     document["gitignore"] = json!(ignoring.lines());
     document["secrets"] = json!(SecretsJson::of(created))["secrets"].take();
     Ok(cx.ui.json(&document)?)
-}
-
-/// A number of things in words.
-pub(super) fn counted(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
