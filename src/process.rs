@@ -1,9 +1,10 @@
 //! This process: hardened before anything secret is in its memory, as it was for the programs that it starts, and cut
 //! off from its caller where it is to live on its own.
-#![allow(unsafe_code)] // descriptors that were inherited are taken by number; one question about a socket
+#![allow(unsafe_code)] // descriptors that were inherited are taken by number; one question about a socket; one stop
 
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
@@ -91,4 +92,33 @@ fn close_inherited() {
 fn is_open(descriptor: RawFd) -> bool {
     fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
         || fs::symlink_metadata(format!("/dev/fd/{descriptor}")).is_ok()
+}
+
+/// Stops this process, as Ctrl-Z does, until it is continued; not at all where `continued` finds that it was already.
+///
+/// Nothing that continues us is lost in between: a SIGCONT before the question is for `continued` to find, a later one
+/// takes back the stop that is pending by then (POSIX.1-2017, 2.4.1). SIGSTOP, which cannot be held back, would come
+/// after it, and nobody would continue us any more.
+pub(crate) fn stop_unless(continued: impl FnOnce() -> bool) {
+    let signal = libc::SIGTSTP;
+    let (mut set, mut mask) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
+    let mut handler = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: all zeros are the default action with an empty set, every pointer is to a place of its type that outlives the
+    // call, and what is read was filled: with valid arguments none of the calls fails.
+    unsafe {
+        let mut default = std::mem::zeroed::<libc::sigaction>();
+        default.sa_sigaction = libc::SIG_DFL;
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), mask.as_mut_ptr());
+        libc::sigaction(signal, &raw const default, handler.as_mut_ptr());
+        libc::raise(signal);
+        if continued() {
+            default.sa_sigaction = libc::SIG_IGN;
+            libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+        libc::sigaction(signal, handler.as_ptr(), std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), std::ptr::null_mut());
+    }
 }

@@ -12,13 +12,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitOptions, ioctl_tiocsctty, kill_process_group, setsid, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, ioctl_tiocsctty, kill_process, kill_process_group, setsid, waitpid,
+};
 
 use super::RunError;
 use super::child::{self, Group};
 use super::signals::Signals;
 use super::supervise::exit_code;
-use super::terminal::stop;
 use crate::model::SecretBytes;
 
 /// What the monitor is told of the program's environment: each variable with a NUL behind it.
@@ -72,7 +73,8 @@ fn wait(pid: Pid) -> Result<Option<u8>, RunError> {
             return Ok(Some(code));
         }
         if status.stopped() {
-            stop();
+            // Who continues us has seen us stopped. In a session of our own nothing else than SIGSTOP stops us.
+            let _ = kill_process(getpid(), Signal::STOP);
             let _ = kill_process_group(pid, Signal::CONT);
         }
     }

@@ -11,6 +11,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
 use super::child::Mask;
+use crate::process::stop_unless;
 use crate::signals::{Hold, ignored, is_in};
 
 /// What is passed on, and SIGCHLD.
@@ -74,6 +75,17 @@ impl Signals {
             Some(Came { signal, by_kernel: matches!(origin.cause, Cause::Kernel) })
         };
         origins.filter_map(came).collect()
+    }
+
+    /// Stops this process until it is continued, or not at all where that came already; returns what came meanwhile.
+    pub(super) fn stop(&mut self) -> Vec<Came> {
+        let mut all = Vec::new();
+        stop_unless(|| {
+            all = self.take();
+            all.iter().any(|came| came.signal == Signal::CONT)
+        });
+        all.extend(self.take());
+        all
     }
 }
 

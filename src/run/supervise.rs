@@ -19,7 +19,7 @@ use super::child::{self, Group};
 use super::monitor::packed;
 use super::signals::{Came, Signals};
 use super::stream::{Mask, State, Stream, StreamError};
-use super::terminal::{Raw, can_be_continued, is_in_foreground, pty, resize, stop};
+use super::terminal::{Raw, can_be_continued, is_in_foreground, pty, resize};
 use super::{Job, RunError, Streams};
 use crate::model::SecretBytes;
 
@@ -286,9 +286,8 @@ impl Running {
                 // A script that started us waits for us in our group: it has to stop as well.
                 let _ = kill_current_process_group(Signal::TSTP);
             }
-            stop();
             // What we sent ourselves is not the program's.
-            for came in self.signals.take().iter().filter(|came| came.signal != Signal::TSTP) {
+            for came in self.signals.stop().iter().filter(|came| came.signal != Signal::TSTP) {
                 self.pass_on(came);
             }
         }

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Pid, getpgrp, getpid, getppid, getsid};
+use rustix::process::{Pid, getpgrp, getppid, getsid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
     OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
@@ -97,9 +97,4 @@ fn parent_of(pid: Pid) -> Option<Pid> {
     // The name, in parentheses, may hold anything.
     let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
     Pid::from_raw(parent)
-}
-
-/// Stops this process, as a shell's Ctrl-Z does; returns when it is continued.
-pub(super) fn stop() {
-    let _ = rustix::process::kill_process(getpid(), rustix::process::Signal::STOP);
 }

@@ -768,15 +768,22 @@ fn a_reader_that_waits_makes_the_program_wait() {
 fn stopped_and_continued_the_program_stops_and_goes_on() {
     let sandbox = sandbox();
     let mut running = Running::new(script(&sandbox, "echo $$; while :; do sleep 0.01; done"));
-    let pid = Running::line(&mut running.output());
-    let state = || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.as_bytes()[0]
+    let mut output = running.output();
+    let pid = Running::line(&mut output);
+    let state = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0])
     };
-    running.signal(Signal::TSTP);
-    until("it does not stop", || state() == b'T');
-    running.signal(Signal::CONT);
-    until("it does not go on", || state() != b'T');
+    let ours = running.0.id().to_string();
+    for round in 0..20 {
+        running.signal(Signal::TSTP);
+        // A shell waits until it has seen us stopped, other callers do not.
+        let waits_for_us = round % 2 == 0;
+        until("it does not stop", || state(&pid) == Some(b'T') && (!waits_for_us || state(&ours) == Some(b'T')));
+        running.signal(Signal::CONT);
+        let goes_on = || state(&pid).is_some_and(|state| state != b'T') && state(&ours) != Some(b'T');
+        until("it does not go on", goes_on);
+    }
     running.signal(Signal::TERM);
     assert_eq!(running.code(), Some(143));
 }
