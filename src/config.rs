@@ -27,6 +27,7 @@ pub(crate) struct Environment {
     pub(crate) force_color: bool,
     data_directory: Option<PathBuf>,
     agent_directory: Option<PathBuf>,
+    state_directory: Option<PathBuf>,
 }
 
 /// Why a place or a project is not known.
@@ -64,13 +65,19 @@ impl Environment {
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             // An absolute XDG variable wins on every Unix, macOS too; where it is not absolute it is ignored.
             data_directory: path("XDG_DATA_HOME").filter(|path| path.is_absolute()).or_else(dirs::data_dir),
-            agent_directory: agent_directory(path("XDG_RUNTIME_DIR"), path("XDG_STATE_HOME")),
+            agent_directory: agent_directory(path("XDG_RUNTIME_DIR"), state_directory(path("XDG_STATE_HOME"))),
+            state_directory: state_directory(path("XDG_STATE_HOME")),
         }
     }
 
     /// The directory of the agent's socket; it may not be there yet.
     pub(crate) fn agent_directory(&self) -> Result<&Path, ConfigError> {
         self.agent_directory.as_deref().ok_or(ConfigError::NoAgentDirectory)
+    }
+
+    /// Where what was last seen of vaults is written down; nowhere without a home directory.
+    pub(crate) fn anchors(&self) -> Option<PathBuf> {
+        self.state_directory.as_ref().map(|directory| directory.join("secrets").join("anchors"))
     }
 
     /// All variables, for a program that is to be run.
@@ -142,11 +149,16 @@ fn agent_directory(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Option<P
     let ours = |path: &PathBuf| path.is_absolute() && fs::metadata(path).is_ok_and(|found| found.uid() == me);
     let usual = || PathBuf::from(format!("/run/user/{me}"));
     let runtime = runtime.filter(ours).or_else(|| Some(usual()).filter(ours));
-    let state = || state.filter(|path| path.is_absolute()).or_else(dirs::state_dir).or_else(dirs::data_dir);
-    // Nor is a state directory that somebody else may exchange: made by root for a user, it would also lock that one out.
+    runtime.or(state).map(|directory| directory.join("secrets"))
+}
+
+/// `$XDG_STATE_HOME` or the platform's. One that somebody else may exchange is passed over: made by root for a user, what is
+/// in it would also lock that one out.
+fn state_directory(named: Option<PathBuf>) -> Option<PathBuf> {
+    let me = rustix::process::geteuid().as_raw();
     let ours_or_new =
         |path: &PathBuf| path.ancestors().find_map(|path| fs::metadata(path).ok()).is_some_and(|f| f.uid() == me);
-    runtime.or_else(|| state().filter(ours_or_new)).map(|directory| directory.join("secrets"))
+    named.filter(|path| path.is_absolute()).or_else(dirs::state_dir).or_else(dirs::data_dir).filter(ours_or_new)
 }
 
 fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {

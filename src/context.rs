@@ -19,7 +19,7 @@ use crate::model::{ProjectName, SecretBytes};
 use crate::run::variables;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
-use crate::store::{self, StoreError};
+use crate::store::{self, Anchors, StoreError};
 use crate::ui::{ColorWhen, Ui, UiError, input, prompt};
 use crate::vault::{Locked, Vault, VaultError, Written};
 
@@ -148,7 +148,12 @@ impl Context {
 
     /// The vault before it is unlocked.
     pub(crate) fn locked(&self) -> Result<Locked, Error> {
-        Ok(Locked::open(&self.vault_path()?)?)
+        let path = self.vault_path()?;
+        let locked = Locked::open(&path)?;
+        match self.environment.anchors() {
+            Some(directory) => Ok(locked.anchored(Anchors::new(&directory, &path)?)),
+            None => Ok(locked),
+        }
     }
 
     /// True where there is no vault yet.

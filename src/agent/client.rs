@@ -2,7 +2,7 @@
 //!
 //! It waits for no answer longer than it is told to, and talks only to a process of its own user.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -18,6 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use super::place::Place;
 use super::protocol::{Answer, Fault, LARGEST_FRAME, Request, Unreadable, frame_length};
 use crate::crypto::CryptoError;
+use crate::crypto::aead::Key;
 use crate::crypto::keys::{
     KEYRING, Keyring, ProjectId, ProjectRow, ROOT_TABLES, RootKey, VaultId, projects_and_grants, row_and_slots,
 };
@@ -40,6 +41,8 @@ pub struct Client {
     socket: PathBuf,
     vault: Vec<u8>,
     patience: Duration,
+    /// Comes with the first key rings
+    anchor_key: OnceCell<Key>,
 }
 
 /// One connection.
@@ -53,7 +56,12 @@ struct Line {
 impl Client {
     /// `vault` is the canonical path of a vault, which is how the agent knows it.
     pub fn new(place: &Place, vault: &Path, patience: Duration) -> Self {
-        Self { socket: place.socket(), vault: vault.as_os_str().as_bytes().to_vec(), patience }
+        Self {
+            socket: place.socket(),
+            vault: vault.as_os_str().as_bytes().to_vec(),
+            patience,
+            anchor_key: OnceCell::new(),
+        }
     }
 
     /// How the vault is; without an agent it is locked. With `vault_id`, another vault at the path is an error.
@@ -238,7 +246,15 @@ impl KeyHolder for Client {
     fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
         self.converse(|line| {
             self.verify(line, tables)?;
-            Self::keyrings(line, tables.projects)
+            let keyrings = Self::keyrings(line, tables.projects)?;
+            if self.anchor_key.get().is_none() {
+                let key = match line.ask(&Request::AnchorKey)?.decoded()? {
+                    Answer::Bytes(key) => Key::copy_of(key.try_into().map_err(|_| HolderError::Nonsense)?),
+                    other => return Err(other.unexpected().into()),
+                };
+                let _ = self.anchor_key.set(key);
+            }
+            Ok(keyrings)
         })
     }
 
@@ -259,6 +275,11 @@ impl KeyHolder for Client {
             Answer::Bytes(sealed) => Ok(sealed.to_vec()),
             other => Err(other.unexpected().into()),
         })
+    }
+
+    fn anchor_key(&self) -> Result<Key, VaultError> {
+        let key = self.anchor_key.get().ok_or(HolderError::Locked)?;
+        Ok(Key::copy_of(key.expose()))
     }
 
     fn remembers(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::crypto::keys::{ProjectId, ProjectRow, VaultId};
 use crate::model::SecretBytes;
 
 /// The version that this binary speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The largest frame, without the four bytes of its length.
 pub const LARGEST_FRAME: usize = 64 * 1024;
 
@@ -79,6 +79,8 @@ pub enum Request<'a> {
         /// [`crate::crypto::keys::Keyring::encode`]
         keyring: &'a [u8],
     },
+    /// Give out the key that seals what was last seen of the vault, which was verified; answered by [`Answer::Bytes`]
+    AnchorKey,
 }
 
 /// What the agent answers.
@@ -230,6 +232,7 @@ impl<'a> Request<'a> {
             Self::Seal { path, pid, epoch, keyring } => {
                 Writer::new(9).lp(path).put(pid).put(&epoch.to_be_bytes()).lp(keyring)
             }
+            Self::AnchorKey => Writer::new(10),
         };
         frame.finish()
     }
@@ -280,6 +283,7 @@ impl<'a> Request<'a> {
                 Self::Open { rows }
             }
             9 => Self::Seal { path: fields.lp()?, pid: fields.array()?, epoch: fields.u32()?, keyring: fields.lp()? },
+            10 => Self::AnchorKey,
             _ => return None,
         })
     }

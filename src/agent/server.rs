@@ -315,6 +315,11 @@ impl Agent {
                 let session = self.session(path, moment).ok_or(Fault::Locked);
                 session.and_then(|session| Ok(Answer::Bytes(&session.seal(&pid, epoch, &keyring)?).encode()))
             }
+            Request::AnchorKey => {
+                let path = connection.verified.as_ref().ok_or(Closed)?;
+                let session = self.session(path, moment).ok_or(Fault::Locked);
+                session.map(|session| Answer::Bytes(session.anchor_key().expose()).encode())
+            }
             Request::BeginMac { .. } | Request::MoreMac { .. } => return Err(Closed),
         })
     }

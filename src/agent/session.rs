@@ -10,7 +10,9 @@ use subtle::ConstantTimeEq;
 
 use super::protocol::Fault;
 use crate::crypto::CryptoError;
+use crate::crypto::aead::Key;
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, RootMac, VaultId};
+use crate::crypto::lineage::{Ancestors, Moment, Relation};
 use crate::model::SecretBytes;
 use crate::store::MOST_PROJECTS;
 
@@ -33,15 +35,12 @@ pub(super) struct Session {
 /// The root state that was verified last.
 struct SeenRoot {
     slots: Hash,
-    seq: u64,
-    mac: Hash,
+    state: Moment,
 }
 
 /// The head that was verified last.
 struct SeenHead {
-    epoch: u32,
-    seq: u64,
-    head: Hash,
+    head: Moment,
     /// Of the sealed head: what was seen before is not verified again
     sealed: Hash,
 }
@@ -50,6 +49,7 @@ struct SeenHead {
 pub(super) struct MacUnderWay {
     mac: RootMac,
     seq: u64,
+    ancestors: Ancestors,
     slots: Hash,
 }
 
@@ -100,28 +100,29 @@ impl Session {
 
     /// Begins a MAC over the vault's row and its slots, which are looked at.
     pub(super) fn begin_mac(&self, row_and_slots: &[u8]) -> Option<Result<MacUnderWay, Fault>> {
-        // lp(vault_id) ‖ lp(suite) ‖ lp(root_seq) ‖ slots, docs/format.md, section 5.
+        // lp(vault_id) ‖ lp(suite) ‖ lp(root_seq) ‖ lp(ancestors) ‖ slots, docs/format.md, section 5.
         let (vault_id, rest) = column::<16>(row_and_slots)?;
         let (_suite, rest) = column::<4>(rest)?;
-        let (seq, slots) = column::<8>(rest)?;
+        let (seq, rest) = column::<8>(rest)?;
+        let (ancestors, slots) = column::<{ Ancestors::SIZE }>(rest)?;
         if vault_id != self.vault_id {
             return Some(Err(Fault::Replaced));
         }
         let slots = Sha256::digest(slots).into();
-        Some(Ok(MacUnderWay { mac: self.root.begin_mac(row_and_slots), seq: u64::from_be_bytes(seq), slots }))
+        let (mac, seq) = (self.root.begin_mac(row_and_slots), u64::from_be_bytes(seq));
+        Some(Ok(MacUnderWay { mac, seq, ancestors: Ancestors::decode(&ancestors)?, slots }))
     }
 
     /// Compares a MAC, and the state under it with the last one.
     pub(super) fn verify(&mut self, under_way: MacUnderWay, stored: &[u8]) -> Result<(), Fault> {
-        let MacUnderWay { mac, seq, slots } = under_way;
+        let MacUnderWay { mac, seq, ancestors, slots } = under_way;
         let (Ok(()), Ok(stored)) = (mac.verify(stored), stored.try_into()) else { return Err(Fault::RootTables) };
-        match &self.seen {
-            Some(seen) if seen.seq > seq || (seen.seq == seq && seen.mac != stored) => Err(Fault::RolledBack),
-            _ => {
-                self.seen = Some(SeenRoot { slots, seq, mac: stored });
-                Ok(())
-            }
+        let state = Moment { seq, hash: stored, ancestors };
+        if self.seen.as_ref().is_some_and(|seen| !follows(&state, &seen.state)) {
+            return Err(Fault::RolledBack);
         }
+        self.seen = Some(SeenRoot { slots, state });
+        Ok(())
     }
 
     /// Signs a changed state, whose slots must be those that were verified: how the vault is unlocked is changed by
@@ -146,26 +147,32 @@ impl Session {
     fn witness(&mut self, row: &ProjectRow, keyring: &Keyring, sealed: Hash) -> Result<(), ()> {
         // A head that does not open is told by whoever uses its project.
         let Ok(head) = keyring.open_head(&self.vault_id, row) else { return Ok(()) };
-        let now =
-            SeenHead { epoch: row.epoch, seq: head.seq, head: head.hash(&self.vault_id, &row.pid, row.epoch), sealed };
-        if let Some(seen) = self.heads.get(&row.pid) {
-            let (before, after) = ((seen.epoch, seen.seq), (now.epoch, now.seq));
-            if before > after || (before == after && seen.head != now.head) {
-                return Err(());
-            }
+        let head = head.moment(&self.vault_id, &row.pid, row.epoch);
+        if self.heads.get(&row.pid).is_some_and(|seen| !follows(&head, &seen.head)) {
+            return Err(());
         }
         // As many as a vault has; those of deleted projects go when there are more.
         if self.heads.len() >= MOST_PROJECTS && !self.heads.contains_key(&row.pid) {
             self.heads.clear();
         }
-        self.heads.insert(row.pid, now);
+        self.heads.insert(row.pid, SeenHead { head, sealed });
         Ok(())
+    }
+
+    /// The key to what was last seen of the vault; it opens nothing else.
+    pub(super) fn anchor_key(&self) -> Key {
+        self.root.anchor_key()
     }
 
     /// Seals a key ring.
     pub(super) fn seal(&self, pid: &ProjectId, epoch: u32, keyring: &Keyring) -> Result<Vec<u8>, Fault> {
         self.root.seal_keyring(&self.vault_id, pid, epoch, keyring).map_err(|_| Fault::System)
     }
+}
+
+/// True for a state that is the one that was seen, or follows on it.
+fn follows(now: &Moment, seen: &Moment) -> bool {
+    matches!(now.since(seen), Relation::Same | Relation::Later)
 }
 
 /// A column of known length behind its own.

@@ -70,8 +70,7 @@ pub(super) fn make(cx: &Context, path: &Path, params: KdfParams) -> Result<Vault
     if passphrase.is_weak() {
         cx.ui.warn("that is a weak passphrase, and all that protects a stolen file; a few random words are better");
     }
-    let cost = |p: KdfParams| u64::from(p.memory) * u64::from(p.iterations);
-    if cost(params) < cost(KdfParams::DEFAULT) {
+    if params.cost() < KdfParams::DEFAULT.cost() {
         cx.ui.warn("these key derivation parameters make guessing cheaper than the default ones");
     }
     cx.ui.status(&format!("made the vault `{}`", path.display()));

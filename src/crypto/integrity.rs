@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::CryptoError;
 use super::keys::{Keyring, ProjectId, ProjectRow, RecordId, VaultId, project_context};
+use super::lineage::{Ancestors, Moment};
 use super::record::Record;
 
 /// A SHA-256 digest.
@@ -18,7 +19,7 @@ pub const BUCKETS: usize = 256;
 pub const EMPTY_BUCKET: Hash = [0; 32];
 
 const HEAD_NAME: &[u8; 16] = b"secrets/v1/head\0";
-const HEAD_SIZE: usize = 188;
+const HEAD_SIZE: usize = 668;
 const HEAD: &str = "a project's head";
 
 /// SHA-256 (FIPS 180-4) of a sealed value, as `records.val_hash` holds it.
@@ -100,12 +101,12 @@ pub struct Head {
     pub time: u64,
     /// Who signed: zeros for the holder of the root key
     pub signer_id: [u8; 16],
-    /// SHA-256 of the head before it; zeros for the first
-    pub previous: Hash,
+    /// The heads before it
+    pub ancestors: Ancestors,
 }
 
 impl Head {
-    /// The 188 bytes that are signed.
+    /// The 668 bytes that are signed.
     pub fn encode(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Vec<u8> {
         let parts: [&[u8]; 11] = [
             HEAD_NAME,
@@ -118,7 +119,7 @@ impl Head {
             &self.audit_head,
             &self.time.to_be_bytes(),
             &self.signer_id,
-            &self.previous,
+            self.ancestors.encode(),
         ];
         parts.concat()
     }
@@ -139,13 +140,18 @@ impl Head {
             audit_head: *audit_head,
             time: u64::from_be_bytes(*time),
             signer_id: *signer_id,
-            previous: rest.try_into().ok()?,
+            ancestors: Ancestors::decode(rest)?,
         })
     }
 
-    /// SHA-256 of the encoded head: what the next one names as its predecessor.
+    /// SHA-256 of the encoded head: what those after it name it by.
     pub fn hash(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Hash {
         Sha256::digest(self.encode(vault_id, pid, epoch)).into()
+    }
+
+    /// The head as a state among others.
+    pub fn moment(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Moment {
+        Moment { seq: self.seq, hash: self.hash(vault_id, pid, epoch), ancestors: self.ancestors.clone() }
     }
 }
 

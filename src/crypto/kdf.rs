@@ -34,18 +34,22 @@ impl KdfParams {
     /// Checks the format's bounds: 19 MiB ≤ m ≤ 2 GiB, 1 ≤ t ≤ 64, 1 ≤ p ≤ 16, m·t ≤ 2^23 KiB.
     pub fn check(self) -> Result<Self, CryptoError> {
         let Self { memory, iterations, parallelism } = self;
-        let cost = u64::from(memory) * u64::from(iterations);
         if !(Self::LEAST.memory..=2 * 1024 * 1024).contains(&memory) {
             Err(CryptoError::Unsupported("the key derivation's memory is outside 19 MiB to 2 GiB"))
         } else if !(1..=64).contains(&iterations) {
             Err(CryptoError::Unsupported("the key derivation's iterations are outside 1 to 64"))
         } else if !(1..=16).contains(&parallelism) {
             Err(CryptoError::Unsupported("the key derivation's parallelism is outside 1 to 16"))
-        } else if cost > 1 << 23 {
+        } else if self.cost() > 1 << 23 {
             Err(CryptoError::Unsupported("the key derivation's memory times iterations is over 8 GiB"))
         } else {
             Ok(self)
         }
+    }
+
+    /// What a guess costs, as far as one number says it: memory in KiB times passes.
+    pub fn cost(self) -> u64 {
+        u64::from(self.memory) * u64::from(self.iterations)
     }
 
     /// `m ‖ t ‖ p`, each a big-endian u32.
@@ -131,16 +135,11 @@ impl Passphrase {
         Argon2::new(Algorithm::Argon2id, Version::V0x13, costs)
             .hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, &mut arena)
             .map_err(|_| no_memory())?;
-        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(vault_id), &*derived);
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        bytes.copy_from_slice(&extracted);
-        extracted.as_mut_slice().zeroize();
-        let prk = Key::copy_of(&bytes);
-        Ok(SlotKeys { kek: prk.expand("slot-kek", slot_id), commitment: *prk.expand("slot-commit", slot_id).expose() })
+        Ok(SlotKeys::of(&derived, vault_id, slot_id))
     }
 }
 
-/// What a passphrase gives for one slot.
+/// What a passphrase or a recovery code gives for one slot.
 pub struct SlotKeys {
     /// Opens the slot's copy of the root key
     pub kek: Key,
@@ -149,6 +148,16 @@ pub struct SlotKeys {
 }
 
 impl SlotKeys {
+    /// HKDF (RFC 5869) of 32 bytes that nobody guesses.
+    pub(super) fn of(uniform: &[u8; 32], vault_id: &[u8; 16], slot_id: &[u8; 16]) -> Self {
+        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(vault_id), uniform);
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        bytes.copy_from_slice(&extracted);
+        extracted.as_mut_slice().zeroize();
+        let prk = Key::copy_of(&bytes);
+        Self { kek: prk.expand("slot-kek", slot_id), commitment: *prk.expand("slot-commit", slot_id).expose() }
+    }
+
     /// Compares with a stored commitment, in constant time.
     pub fn commits_to(&self, stored: &[u8]) -> bool {
         self.commitment.ct_eq(stored).into()

@@ -1,23 +1,23 @@
-//! Slots, the root key and the key rings of projects (docs/format.md, section 3).
+//! The root key and the key rings of projects (docs/format.md, section 3).
 //!
 //! The root key opens key rings and signs for the vault's own tables; it never opens a record. A project's keys open
 //! that project's records and nothing else.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::CryptoError;
 use super::aead::{Key, LastingKey};
-use super::kdf::{KdfParams, Passphrase};
-use super::random;
+use super::integrity::Hash;
+use super::lineage::{Ancestors, Moment};
 use super::record::{pad, unpad};
+use super::slot::Slot;
 use crate::model::{ProjectName, SecretBytes, TagKey};
 
 /// The only suite of format 1: section 2's primitives.
 pub const SUITE: u32 = 1;
-/// The slot type of a passphrase.
-pub const PASSPHRASE_SLOT: u32 = 1;
 /// Key rings are padded to multiples of this many bytes.
 const KEYRING_STEP: usize = 256;
 /// What the root MAC protects, as messages name it.
@@ -42,24 +42,28 @@ pub struct VaultRow {
     /// Counts changes of slots and projects
     pub root_seq: u64,
     /// Over this row, the slots, the projects' keys and the grants
-    pub root_mac: Vec<u8>,
+    pub root_mac: Hash,
+    /// The states before it, by their MACs
+    pub ancestors: Ancestors,
 }
 
-/// A row of table `slots`: one way to the root key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
-    /// Drawn when the slot was made, 16 bytes
-    pub slot_id: Vec<u8>,
-    /// [`PASSPHRASE_SLOT`]
-    pub kind: u32,
-    /// [`KdfParams::encode`]
-    pub params: Vec<u8>,
-    /// Argon2id's salt, 16 bytes
-    pub salt: Vec<u8>,
-    /// 32 bytes, compared before anything is opened
-    pub commitment: Vec<u8>,
-    /// The sealed root key
-    pub wrap: Vec<u8>,
+impl VaultRow {
+    /// The row of a vault that begins. Its MAC is still to be made.
+    pub fn first(vault_id: VaultId) -> Self {
+        Self { vault_id, suite: SUITE, root_seq: 1, root_mac: [0; 32], ancestors: Ancestors::none() }
+    }
+
+    /// The row of the state that follows. Its MAC is still to be made.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        let ancestors = self.ancestors.then(&self.root_mac);
+        Self { root_seq: self.root_seq + 1, root_mac: [0; 32], ancestors, ..self.clone() }
+    }
+
+    /// The row as a state among others.
+    pub fn moment(&self) -> Moment {
+        Moment { seq: self.root_seq, hash: self.root_mac, ancestors: self.ancestors.clone() }
+    }
 }
 
 /// A row of table `projects`.
@@ -90,49 +94,6 @@ pub struct Grant {
     pub admin: Vec<u8>,
 }
 
-impl Slot {
-    /// Seals `root` under a passphrase.
-    pub fn create(
-        passphrase: &Passphrase,
-        params: KdfParams,
-        vault_id: &VaultId,
-        root: &RootKey,
-    ) -> Result<Self, CryptoError> {
-        let slot_id: [u8; 16] = random::array()?;
-        let salt: [u8; 16] = random::array()?;
-        let keys = passphrase.derive(params, &salt, vault_id, &slot_id)?;
-        let mut slot = Self {
-            slot_id: slot_id.to_vec(),
-            kind: PASSPHRASE_SLOT,
-            params: params.encode().to_vec(),
-            salt: salt.to_vec(),
-            commitment: keys.commitment.to_vec(),
-            wrap: Vec::new(),
-        };
-        slot.wrap = keys.kek.seal("slot", vault_id, &slot.context(), root.0.expose())?;
-        Ok(slot)
-    }
-
-    /// Opens the root key. [`CryptoError::WrongPassphrase`] where the commitment differs; where it matches and the
-    /// seal does not open, the slot is damaged.
-    pub fn open(&self, passphrase: &Passphrase, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
-        let (slot_id, salt) = (self.slot_id.as_slice().try_into(), self.salt.as_slice().try_into());
-        let (Ok(slot_id), Ok(salt), 32) = (slot_id, salt, self.commitment.len()) else {
-            return Err(CryptoError::Damaged("a key slot"));
-        };
-        let keys = passphrase.derive(KdfParams::decode(&self.params)?, salt, vault_id, slot_id)?;
-        if !keys.commits_to(&self.commitment) {
-            return Err(CryptoError::WrongPassphrase);
-        }
-        let root = keys.kek.open("slot", vault_id, &self.context(), &self.wrap, "the key slot")?;
-        RootKey::from_bytes(root.expose().try_into().map_err(|_| CryptoError::Damaged("the key slot"))?)
-    }
-
-    fn context(&self) -> Vec<u8> {
-        [&self.slot_id[..], &self.kind.to_be_bytes(), &self.params, &self.salt].concat()
-    }
-}
-
 /// The key to every project's key ring.
 pub struct RootKey(LastingKey);
 
@@ -150,6 +111,16 @@ impl RootKey {
     /// The key itself, for the one who is to hold it: an agent.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
+    }
+
+    /// Compares in constant time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+
+    /// The key that seals what was last seen of the vault (section 7).
+    pub fn anchor_key(&self) -> Key {
+        self.0.expand("anchor", &[])
     }
 
     /// False where the system refused to keep the key out of swap.
@@ -232,9 +203,10 @@ impl RootMac {
 
 /// What the root MAC covers first: the vault's row without the MAC, and every slot.
 pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
+    let mut bytes = Vec::with_capacity(1024);
     let out = &mut |piece: &[u8]| bytes.extend_from_slice(piece);
-    prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
+    let ancestors = vault.ancestors.encode();
+    prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes(), ancestors]);
     count(out, slots.len());
     for s in slots {
         prefixed(out, &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap]);

@@ -5,17 +5,23 @@
 //! * `memory`, `random`: where Argon2id works and the root key lies; the system's generator
 //! * `aead`: the one function that encrypts, and the one that derives keys
 //! * `kdf`: passphrase to slot keys
-//! * `keys`: slots, the root key, project key rings
+//! * `slot`, `recovery`: the ways to the root key, by passphrase or by recovery code
+//! * `keys`: the root key, project key rings
 //! * `record`: metadata and values
 //! * `integrity`: leaf, bucket, top, signed head
+//! * `lineage`, `anchor`: which of two states came first; what was last seen of a vault
 
 pub mod aead;
+pub mod anchor;
 pub mod integrity;
 pub mod kdf;
 pub mod keys;
+pub mod lineage;
 mod memory;
 pub mod random;
 pub mod record;
+pub mod recovery;
+pub mod slot;
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +29,12 @@ pub enum CryptoError {
     /// The commitment does not match: not this passphrase
     #[error("wrong passphrase")]
     WrongPassphrase,
+    /// The same for a recovery code
+    #[error("wrong recovery code")]
+    WrongRecoveryCode,
+    /// There is no slot that a recovery code could open
+    #[error("the vault has no recovery code")]
+    NoRecoveryCode,
     /// A seal, a signature, a MAC or an encoding does not hold; the text says which
     #[error("{0} is damaged or was tampered with")]
     Damaged(&'static str),

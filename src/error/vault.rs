@@ -4,16 +4,23 @@ use serde_json::json;
 
 use super::{Error, Kind, did_you_mean};
 use crate::crypto::CryptoError;
+use crate::crypto::lineage::Relation;
 use crate::model::SecretRef;
 use crate::store::StoreError;
-use crate::vault::VaultError;
+use crate::ui::counted;
+use crate::vault::{Departure, VaultError};
 
 impl From<CryptoError> for Error {
     fn from(error: CryptoError) -> Self {
         let message = error.to_string();
         match error {
-            CryptoError::WrongPassphrase => Self::new(Kind::Locked, message)
-                .hint("it is the one given at `secrets init`; there is no way in without it"),
+            CryptoError::WrongPassphrase => Self::new(Kind::Locked, message).hint(
+                "it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code",
+            ),
+            CryptoError::WrongRecoveryCode => Self::new(Kind::Locked, message)
+                .hint("it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault"),
+            CryptoError::NoRecoveryCode => Self::new(Kind::Locked, message)
+                .hint("leave out `--recovery`; with the passphrase, `secrets recovery create` makes one"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
@@ -62,6 +69,7 @@ impl From<VaultError> for Error {
             VaultError::Store(error) => error.into(),
             VaultError::Crypto(error) => error.into(),
             VaultError::Holder(error) => error.into(),
+            VaultError::Departed(departure) => departed(&departure),
             VaultError::Record { .. } | VaultError::Project { .. } => Self::new(Kind::Damaged, message).hint(RESTORE),
             VaultError::NoSecret { wanted, project, nearest } => {
                 let place = match wanted {
@@ -85,6 +93,31 @@ impl From<VaultError> for Error {
                 Self::usage(message).hint("name another project with `--to`, or another tag with `--tag`")
             }
         }
+    }
+}
+
+/// What of a vault is not as it was last seen.
+fn departed(departure: &Departure) -> Error {
+    let mut notes = Vec::new();
+    notes.extend(far(departure.vault).map(|how| format!("  its table of slots and projects: {how}")));
+    for (project, relation) in &departure.projects {
+        let how = relation.map_or(Some("not there".into()), far);
+        notes.extend(how.map(|how| format!("  project `{project}`: {how}")));
+    }
+    let projects: Vec<_> = departure.projects.iter().map(|(name, _)| name.as_str()).collect();
+    Error::new(Kind::Damaged, departure.to_string())
+        .with_notes(notes)
+        .detailed(json!({ "forked": departure.is_fork(), "projects": projects }))
+        .hint("nothing of it was used; put back the right file, or a backup with `secrets restore PATH`")
+        .hint("if this is the state that you want: `secrets restore --accept`")
+}
+
+/// How far a state is from the one that was seen.
+fn far(relation: Relation) -> Option<String> {
+    match relation {
+        Relation::Same | Relation::Later => None,
+        Relation::Earlier(by) => Some(format!("{} behind", counted(by, "change"))),
+        Relation::Forked => Some("went another way".into()),
     }
 }
 

@@ -3,17 +3,20 @@
 //! A store sees only sealed bytes. It neither encrypts nor verifies; a hostile one can withhold and answer nonsense,
 //! which [`crate::vault`] notices. Rows are those of docs/format.md, section 6.
 
+mod anchors;
 mod place;
 mod sqlite;
 
 use std::path::PathBuf;
 
+pub use anchors::Anchors;
 pub use place::{absolute, looks_like_a_vault};
 pub use sqlite::SqliteStore;
 
 use crate::crypto::integrity::{Hash, Leaf};
-use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, Slot, VaultRow};
+use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
 use crate::crypto::record::Record;
+use crate::crypto::slot::Slot;
 
 /// The application id of a vault's SQLite file: `SCRT`.
 pub const APPLICATION_ID: i32 = 0x5343_5254;
@@ -70,6 +73,8 @@ pub trait Transaction: Snapshot {
 
 /// One change of one row.
 pub enum Change<'a> {
+    /// Removes the slot of an id, for good
+    DropSlot(&'a [u8]),
     /// Replaces the vault's row
     Vault(&'a VaultRow),
     /// Adds a slot

@@ -9,6 +9,7 @@ use super::holder::{KeyHolder, Tables};
 use super::state::{Found, Project, State};
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId};
+use crate::crypto::lineage::Ancestors;
 use crate::crypto::random;
 use crate::crypto::record::Record;
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
@@ -114,7 +115,10 @@ impl<'a> Edit<'a> {
             let stored = (hash != EMPTY_BUCKET).then_some(&hash);
             transaction.apply(Change::Bucket(&row.pid, *number, stored))?;
         }
-        let first = head.seq == 0;
+        let ancestors = match head.seq {
+            0 => Ancestors::none(),
+            _ => head.ancestors.then(&head.hash(vault_id, &row.pid, row.epoch)),
+        };
         let next = Head {
             seq: head.seq + 1,
             count: self.count,
@@ -122,7 +126,7 @@ impl<'a> Edit<'a> {
             audit_head: head.audit_head,
             time: Timestamp::now().0,
             signer_id: [0; 16],
-            previous: if first { [0; 32] } else { head.hash(vault_id, &row.pid, row.epoch) },
+            ancestors,
         };
         let (head, sig) = keyring.sign_head(vault_id, &row.pid, row.epoch, &next)?;
         Ok(transaction.apply(Change::Project(&ProjectRow { head, sig, ..row.clone() }))?)
@@ -155,7 +159,7 @@ impl Unborn {
             audit_head: [0; 32],
             time: 0,
             signer_id: [0; 16],
-            previous: [0; 32],
+            ancestors: Ancestors::none(),
         };
         let buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
         Project { vault_id: &state.vault.vault_id, row: &self.row, keyring: &self.keyring, head, buckets }
@@ -193,10 +197,9 @@ pub(super) fn seal_root(
     transaction: &mut dyn Transaction,
 ) -> Result<(), VaultError> {
     rows.sort_by_key(|row| row.pid);
-    let mut vault = state.vault.clone();
-    vault.root_seq += 1;
+    let mut vault = state.vault.next();
     vault.root_mac =
-        root.mac(&Tables { vault: &vault, slots: &state.slots, projects: &rows, grants: &state.grants })?.to_vec();
+        root.mac(&Tables { vault: &vault, slots: &state.slots, projects: &rows, grants: &state.grants })?;
     Ok(transaction.apply(Change::Vault(&vault))?)
 }
 

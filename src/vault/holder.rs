@@ -3,7 +3,9 @@
 //! Vault code is the same with both. The key is in no answer.
 
 use super::VaultError;
-use crate::crypto::keys::{Grant, Keyring, ProjectId, ProjectRow, RootKey, Slot, VaultId, VaultRow};
+use crate::crypto::aead::Key;
+use crate::crypto::keys::{Grant, Keyring, ProjectId, ProjectRow, RootKey, VaultId, VaultRow};
+use crate::crypto::slot::Slot;
 use crate::model::ProjectName;
 
 /// What the root MAC covers, each table in ascending order of its ids.
@@ -33,6 +35,12 @@ pub trait KeyHolder {
         epoch: u32,
         keyring: &Keyring,
     ) -> Result<Vec<u8>, VaultError>;
+    /// The key that seals what was last seen of the vault.
+    fn anchor_key(&self) -> Result<Key, VaultError>;
+    /// The root key itself, where this process has it.
+    fn root_key(&self) -> Option<&RootKey> {
+        None
+    }
     /// True where [`KeyHolder::open`] also compares with what it saw before, so that it wants to see every new state.
     fn remembers(&self) -> bool {
         false
@@ -58,6 +66,46 @@ impl KeyHolder for RootKey {
         keyring: &Keyring,
     ) -> Result<Vec<u8>, VaultError> {
         Ok(self.seal_keyring(vault_id, pid, epoch, keyring)?)
+    }
+
+    fn anchor_key(&self) -> Result<Key, VaultError> {
+        Ok(self.anchor_key())
+    }
+
+    fn root_key(&self) -> Option<&RootKey> {
+        Some(self)
+    }
+}
+
+impl<H: KeyHolder + ?Sized> KeyHolder for &H {
+    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+        (**self).open(tables)
+    }
+
+    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {
+        (**self).mac(tables)
+    }
+
+    fn seal_keyring(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+        keyring: &Keyring,
+    ) -> Result<Vec<u8>, VaultError> {
+        (**self).seal_keyring(vault_id, pid, epoch, keyring)
+    }
+
+    fn anchor_key(&self) -> Result<Key, VaultError> {
+        (**self).anchor_key()
+    }
+
+    fn root_key(&self) -> Option<&RootKey> {
+        (**self).root_key()
+    }
+
+    fn remembers(&self) -> bool {
+        (**self).remembers()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The vault as the rest of the program sees it: projects and secrets; seal on the way in, open on the way out.
 //!
 //! * `holder`: the root key's few operations, by the key itself or by an agent that has it
+//! * `anchored`: a holder that remembers what was last seen here
+//! * `slots`: the passphrase and the recovery code
 //! * `state`: reading, with everything verified that is read
 //! * `edit`: changing a project, signing it anew
 //! * `secrets`, `projects`, `copy`, `import`: the operations
@@ -8,6 +10,7 @@
 //!
 //! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`] and nowhere else.
 
+mod anchored;
 mod copy;
 mod edit;
 mod holder;
@@ -15,10 +18,12 @@ mod import;
 mod opened;
 mod projects;
 mod secrets;
+mod slots;
 mod state;
 
 use std::path::Path;
 
+pub use anchored::Departure;
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
 pub use holder::{HolderError, KeyHolder, Tables};
 pub use import::{Import, ImportOutcome, Imported};
@@ -27,15 +32,18 @@ pub use secrets::{Changes, NewSecret, Scope};
 
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
-use crate::crypto::keys::{PASSPHRASE_SLOT, RootKey, SUITE, Slot, VaultId, VaultRow};
+use crate::crypto::keys::{RootKey, VaultId, VaultRow};
 use crate::crypto::random;
+use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
-use crate::store::{Committed, SqliteStore, Store, StoreError, Transaction};
+use crate::store::{Anchors, Committed, SqliteStore, Store, StoreError, Transaction};
+use anchored::Anchored;
 use state::State;
 
 /// A vault that has been found but not unlocked.
 pub struct Locked {
     store: Box<dyn Store>,
+    anchors: Option<Anchors>,
 }
 
 impl Locked {
@@ -46,24 +54,22 @@ impl Locked {
 
     /// Takes any store.
     pub fn over(store: Box<dyn Store>) -> Self {
-        Self { store }
+        Self { store, anchors: None }
     }
 
-    /// Opens the root key with a passphrase. Costs what the slot's parameters say.
-    pub fn root_key(&self, passphrase: &Passphrase) -> Result<RootKey, VaultError> {
+    /// Holds every state that is opened against what was last seen here, and remembers it.
+    #[must_use]
+    pub fn anchored(self, anchors: Anchors) -> Self {
+        Self { anchors: Some(anchors), ..self }
+    }
+
+    /// Opens the root key with a passphrase or a recovery code. Costs what the slot's parameters say.
+    pub fn root_key(&self, by: &dyn Credential) -> Result<RootKey, VaultError> {
         let (vault, slots) = {
             let snapshot = self.store.read()?;
             (state::checked_row(&*snapshot)?, snapshot.slots()?)
         };
-        let mut outcome = Err(CryptoError::Unsupported("the vault has no passphrase slot"));
-        for slot in slots.iter().filter(|slot| slot.kind == PASSPHRASE_SLOT) {
-            outcome = slot.open(passphrase, &vault.vault_id);
-            // Only another passphrase's slot is passed over: damage is told, never hidden by the next one's answer.
-            if !matches!(outcome, Err(CryptoError::WrongPassphrase)) {
-                break;
-            }
-        }
-        Ok(outcome?)
+        Ok(slots::open(&slots, by, &vault.vault_id)?)
     }
 
     /// The vault's own id, by which an agent knows it. It is not verified yet.
@@ -73,19 +79,26 @@ impl Locked {
 
     /// The vault, with what holds its root key.
     pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
-        Vault { store: self.store, root: Box::new(root) }
+        let root: Box<dyn KeyHolder> = match self.anchors {
+            Some(anchors) => Box::new(Anchored::new(root, anchors)),
+            None => Box::new(root),
+        };
+        Vault { store: self.store, root }
     }
 
     /// Opens and unlocks in one go.
-    pub fn unlock(self, passphrase: &Passphrase) -> Result<Vault, VaultError> {
-        let root = self.root_key(passphrase)?;
+    pub fn unlock(self, by: &dyn Credential) -> Result<Vault, VaultError> {
+        let root = self.root_key(by)?;
         Ok(self.unlocked(root))
     }
 
     /// Checks what the root MAC and the heads cover, and changes nothing.
     pub fn check(&self, root: &dyn KeyHolder) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, root)?;
+        let state = match &self.anchors {
+            Some(anchors) => State::read(&*snapshot, &Anchored::new(root, anchors.clone()))?,
+            None => State::read(&*snapshot, root)?,
+        };
         (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
     }
 
@@ -105,9 +118,9 @@ impl Vault {
     /// Makes an empty vault at `path` and unlocks it.
     pub fn init(path: &Path, passphrase: &Passphrase, params: KdfParams) -> Result<Self, VaultError> {
         let root = RootKey::random()?;
-        let mut row = VaultRow { vault_id: random::array()?, suite: SUITE, root_seq: 1, root_mac: Vec::new() };
+        let mut row = VaultRow::first(random::array()?);
         let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
-        row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]).to_vec();
+        row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
         let store = SqliteStore::create(path, &row, &slot)?;
         Ok(Self { store: Box::new(store), root: Box::new(root) })
     }
@@ -120,6 +133,12 @@ impl Vault {
             let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*self.root));
         }
         Ok(committed)
+    }
+}
+
+impl From<Departure> for VaultError {
+    fn from(departure: Departure) -> Self {
+        Self::Departed(Box::new(departure))
     }
 }
 
@@ -173,6 +192,9 @@ pub enum VaultError {
     /// What holds the root key
     #[error(transparent)]
     Holder(#[from] HolderError),
+    /// Not the state that was last seen here, nor one that follows on it
+    #[error("{0}")]
+    Departed(Box<Departure>),
     /// A record that is not what was signed; nothing of it is shown
     #[error("{what} of `{id}` in project `{project}` is damaged or was tampered with")]
     Record {

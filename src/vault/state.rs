@@ -6,8 +6,9 @@ use super::VaultError;
 use super::holder::{KeyHolder, Tables};
 use crate::crypto::CryptoError;
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf};
-use crate::crypto::keys::{Grant, Keyring, ProjectRow, RecordId, SUITE, Slot, VaultId, VaultRow};
+use crate::crypto::keys::{Grant, Keyring, ProjectRow, RecordId, SUITE, VaultId, VaultRow};
 use crate::crypto::record::{Place, Record};
+use crate::crypto::slot::Slot;
 use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, TagKey};
 use crate::store::Snapshot;
 

@@ -18,7 +18,8 @@ use rustix::thread::set_thread_res_uid;
 use terminal_secrets::agent::{Answer, Client, Fault, LARGEST_FRAME, MOST_CONNECTIONS, Place, Request, VERSION};
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::crypto::keys::{ProjectRow, RootKey, Slot, VaultRow, row_and_slots};
+use terminal_secrets::crypto::keys::{ProjectRow, RootKey, VaultRow, row_and_slots};
+use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::model::SecretBytes;
 use terminal_secrets::store::{SqliteStore, Store};
 use terminal_secrets::vault::{Changes, HolderError, KeyHolder, Locked, Tables, Vault, VaultError};
@@ -189,7 +190,8 @@ fn ends(home: &Home, pid: Pid) {
 
 /// The row of the vault at `/steady`, and no slots.
 fn row_of_steady() -> Vec<u8> {
-    [&[0, 0, 0, 16], &[1; 16][..], &[0, 0, 0, 4], &[0; 4], &[0, 0, 0, 8], &[0; 8], &[0; 4]].concat()
+    [&[0, 0, 0, 16], &[1; 16][..], &[0, 0, 0, 4], &[0; 4], &[0, 0, 0, 8], &[0; 8], &[0, 0, 2, 0], &[0; 512], &[0; 4]]
+        .concat()
 }
 
 fn am_root() -> bool {
@@ -238,6 +240,7 @@ fn requests() -> Vec<SecretBytes> {
         Request::Open { rows: vec![] },
         Request::Open { rows: vec![row(1), row(2)] },
         Request::Seal { path, pid: [1; 16], epoch: 9, keyring: &[b'k'; 100] },
+        Request::AnchorKey,
     ]
     .iter()
     .map(|request| request.encode().unwrap())

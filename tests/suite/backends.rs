@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use terminal_secrets::crypto::integrity::{Hash, Leaf};
-use terminal_secrets::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, Slot, VaultRow};
+use terminal_secrets::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
 use terminal_secrets::crypto::record::Record;
+use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::store::{Change, Committed, Snapshot, Store, StoreError, Transaction};
 
 /// The rows of a store in memory.
@@ -109,6 +110,7 @@ impl Transaction for View<'_> {
         match change {
             Change::Vault(vault) => rows.vault = vault.clone(),
             Change::Slot(slot) => drop(rows.slots.insert(slot.slot_id.clone(), slot.clone())),
+            Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
             Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
             Change::DropProject(pid) => {
                 rows.projects.remove(pid);

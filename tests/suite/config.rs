@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
 
-const WRONG: &str =
-    "error: wrong passphrase\nhint: it is the one given at `secrets init`; there is no way in without it\n";
+const WRONG: &str = "error: wrong passphrase\nhint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code\n";
 
 /// A passphrase file that only its owner can read.
 fn passphrase_file(sandbox: &Sandbox, name: &str, content: impl AsRef<[u8]>) {

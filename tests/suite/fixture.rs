@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::kdf::KdfParams;
-use terminal_secrets::crypto::keys::{RootKey, Slot, VaultRow};
+use terminal_secrets::crypto::keys::{RootKey, VaultRow};
+use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::model::Tag;
 use terminal_secrets::store::{SqliteStore, StoreError};
 use terminal_secrets::vault::{Changes, HolderError, Locked, Reveal, Revealed, Vault, VaultError};
@@ -30,9 +31,9 @@ pub fn root() -> RootKey {
 
 /// The row and the slot of a vault with that root key.
 pub fn vault_rows() -> (VaultRow, Slot) {
-    let mut row = VaultRow { vault_id: [9; 16], suite: 1, root_seq: 1, root_mac: Vec::new() };
+    let mut row = VaultRow::first([9; 16]);
     let slot = Slot::create(&passphrase(), KdfParams::LEAST, &row.vault_id, &root()).unwrap();
-    row.root_mac = root().mac(&row, std::slice::from_ref(&slot), &[], &[]).to_vec();
+    row.root_mac = root().mac(&row, std::slice::from_ref(&slot), &[], &[]);
     (row, slot)
 }
 
@@ -134,11 +135,14 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::ProjectExists(_)
         | VaultError::Changed(_)
         | VaultError::SameTarget(..) => 4,
-        VaultError::Crypto(CryptoError::WrongPassphrase)
+        VaultError::Crypto(
+            CryptoError::WrongPassphrase | CryptoError::WrongRecoveryCode | CryptoError::NoRecoveryCode,
+        )
         | VaultError::Holder(HolderError::Locked | HolderError::OtherSlots) => 5,
         VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_))
         | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
         | VaultError::Holder(HolderError::Replaced | HolderError::RolledBack(_))
+        | VaultError::Departed(_)
         | VaultError::Record { .. }
         | VaultError::Project { .. } => 6,
         VaultError::Store(StoreError::Unsafe { .. }) => 7,

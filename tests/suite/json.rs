@@ -217,7 +217,7 @@ fn error_json() {
     "#);
     assert_snapshot!(error(sandbox.command(["list", "--json"]).env("SECRETS_PASSPHRASE", "x").run()), @r#"
     {"type":"UNAUTHORIZED","message":"wrong passphrase",
-    "details":{"hints":["it is the one given at `secrets init`; there is no way in without it"]}}
+    "details":{"hints":["it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code"]}}
     "#);
     assert_snapshot!(error(sandbox.run(["--json", "frobnicate"])), @r#"
         {"type":"BAD_REQUEST","message":"there is no command `frobnicate`",

@@ -38,12 +38,14 @@ pub fn project(name: &str) -> ProjectName {
 /// A directory with a vault, made with the cheapest parameters that the format allows.
 pub struct Sandbox {
     directory: TempDir,
+    /// Where the program remembers what it saw of vaults
+    state: TempDir,
 }
 
 impl Sandbox {
     /// A directory without a vault.
     pub fn empty() -> Self {
-        Self { directory: TempDir::new().unwrap() }
+        Self { directory: TempDir::new().unwrap(), state: TempDir::new().unwrap() }
     }
 
     /// With an empty vault.
@@ -77,6 +79,11 @@ impl Sandbox {
         self.directory.path().join(name)
     }
 
+    /// Where the program remembers what it saw of vaults.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
     /// Writes a file in the sandbox.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
@@ -103,6 +110,7 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.directory.path())
             .env("XDG_RUNTIME_DIR", self.directory.path())
+            .env("XDG_STATE_HOME", self.state.path())
             .env("SECRETS_VAULT", self.vault_path())
             .env("SECRETS_PASSPHRASE", PASSPHRASE);
         Prepared { command, stdin: Vec::new() }

@@ -14,8 +14,10 @@ use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf};
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::crypto::keys::{Grant, Keyring, ProjectRow, RootKey, Slot, VaultRow};
+use terminal_secrets::crypto::keys::{Grant, Keyring, ProjectRow, RootKey, VaultRow};
+use terminal_secrets::crypto::lineage::Ancestors;
 use terminal_secrets::crypto::record::{self, Place, Record};
+use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::model::{
     Description, Hint, Metadata, Name, ProjectName, SecretBytes, SecretValue, Tag, Timestamp,
 };
@@ -61,9 +63,12 @@ impl Case {
     fn opened<T>(&self, result: Result<T, CryptoError>) -> Option<T> {
         let code = result.as_ref().err().map(|error| match error {
             CryptoError::WrongPassphrase => "wrong-passphrase",
+            CryptoError::WrongRecoveryCode => "wrong-recovery-code",
             CryptoError::Damaged(_) => "damaged",
             CryptoError::Unsupported(_) => "unsupported",
-            CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random => "the machine",
+            CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random | CryptoError::NoRecoveryCode => {
+                "the machine"
+            }
         });
         assert_eq!(code, self.expected.0["error"].as_str(), "{}", self.name);
         result.ok()
@@ -181,7 +186,7 @@ impl Fields {
             audit_head: self.array("audit_head"),
             time: self.u64("time"),
             signer_id: self.array("signer_id"),
-            previous: self.array("previous"),
+            ancestors: Ancestors::decode(&self.bytes("ancestors")).unwrap(),
         }
     }
 }
@@ -233,7 +238,7 @@ fn value_opened(case: &Case) {
 
 /// The library gives no root key away; two that make the same MAC are the same.
 fn assert_same_root(case: &Case, found: &RootKey, expected: &[u8; 32]) {
-    let vault = VaultRow { vault_id: [0; 16], suite: 1, root_seq: 0, root_mac: Vec::new() };
+    let vault = VaultRow::first([0; 16]);
     let mac = |root: &RootKey| root.mac(&vault, &[], &[], &[]);
     assert_eq!(mac(found), mac(&RootKey::from_bytes(expected).unwrap()), "{}", case.name);
 }
@@ -393,9 +398,10 @@ fn head_opened(case: &Case) {
 
 fn root_mac(case: &Case) {
     let input = &case.input;
-    let mac = case.expected.bytes("root_mac");
+    let root_mac = case.expected.array("root_mac");
     let (vault_id, suite, root_seq) = (input.array("vault_id"), input.u32("suite"), input.u64("root_seq"));
-    let vault = VaultRow { vault_id, suite, root_seq, root_mac: mac };
+    let ancestors = Ancestors::decode(&input.bytes("ancestors")).unwrap();
+    let vault = VaultRow { vault_id, suite, root_seq, root_mac, ancestors };
     let slots = input.rows("slots", Fields::slot);
     let projects = input.rows("projects", |row| ProjectRow {
         pid: row.array("pid"),

@@ -233,7 +233,7 @@ def top(pid: bytes, buckets: dict[int, bytes]) -> bytes:
 
 
 HEAD = [("epoch", 4), ("seq", 8), ("count", 8), ("top", 32), ("audit_head", 32), ("time", 8), ("signer_id", 16)]
-HEAD += [("previous", 32)]
+HEAD += [("ancestors", 32 * 16)]
 NUMBERS = {"epoch", "seq", "count", "time"}
 
 
@@ -250,7 +250,7 @@ def open_head(keys: Data, vault_id: bytes, pid: bytes, epoch: int, sealed: bytes
         public_key(keys["psk"]).verify(signature, encoded)
     except InvalidSignature:
         raise Refused("damaged", "head: signature") from None
-    need(len(encoded) == 188)
+    need(len(encoded) == 668)
     head, at = {}, 48
     for name, size in HEAD:
         head[name] = int.from_bytes(encoded[at : at + size], "big") if name in NUMBERS else encoded[at : at + size]
@@ -267,6 +267,7 @@ def root_mac(root_key: bytes, vault: Data, slots: list[Data], projects: list[Dat
 
     encode: dict[str, Callable[[Any], bytes]] = {"type": u32, "epoch": u32, "gen": u64}
     parts = [b"secrets/v1/root\0", lp(vault["vault_id"]), lp(u32(vault["suite"])), lp(u64(vault["root_seq"]))]
+    parts += [lp(vault["ancestors"])]
     parts += table(slots, "slot_id", "type", "params", "salt", "commitment", "wrap")
     parts += table(projects, "pid", "epoch", "keys")
     parts += table(grants, "token_id", "gen", "bundle", "admin")
@@ -296,8 +297,10 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
     projects = rows("SELECT * FROM projects")
     need(len(vaults) == 1 and len(vaults[0]["vault_id"]) == 16 and not rows("SELECT * FROM audit"), "damaged", "vault")
     need(vaults[0]["suite"] == SUITE, "unsupported", "suite")
+    need(len(vaults[0]["root_mac"]) == 32 + 32 * 16, "damaged", "root MAC")
+    stored, vaults[0]["ancestors"] = vaults[0]["root_mac"][:32], vaults[0]["root_mac"][32:]
     root_key = open_any_slot(slots, vaults[0]["vault_id"], passphrase)
-    need(root_mac(root_key, vaults[0], slots, projects, grants) == vaults[0]["root_mac"], "damaged", "root MAC")
+    need(root_mac(root_key, vaults[0], slots, projects, grants) == stored, "damaged", "root MAC")
     listed = [list_project(root_key, vaults[0]["vault_id"], project, rows) for project in projects]
     return {"projects": sorted(listed, key=lambda project: project["name"])}
 
@@ -511,7 +514,7 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     yield "top", "top", "5", "Three of the 256 buckets have records", {"pid": pid, "buckets": buckets}
 
     head = place | {"seq": 9, "count": 3, "top": fixed("top", 32), "audit_head": bytes(32), "time": 1700000000002}
-    head |= {"signer_id": bytes(16), "previous": fixed("previous", 32), "pmk": pmk, "psk": psk, "salt": salt}
+    head |= {"signer_id": bytes(16), "ancestors": fixed("ancestors", 8 * 16) + bytes(24 * 16), "pmk": pmk, "psk": psk, "salt": salt}
     yield "head", "head", "5", "Encoded, sealed, signed", head
     known = known_head(head)
     opened = place | {"pmk": pmk, "psk": psk, "sealed": known["sealed"]}
@@ -528,6 +531,7 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     projects.sort(key=lambda row: row["pid"])
     everything = {"slots": slots, "projects": projects, "grants": grants}
     root = {"vault_id": vault_id, "suite": SUITE, "root_seq": 5, "root_key": root_key}
+    root |= {"ancestors": fixed("root ancestors", 4 * 16) + bytes(28 * 16)}
     yield "root-mac", "root-mac", "5", "Two slots, two projects, a grant", root | everything
 
 

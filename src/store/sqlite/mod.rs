@@ -19,7 +19,8 @@ use rustix::fs::{Access, access};
 
 use super::place::{self, Nascent};
 use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
-use crate::crypto::keys::{Slot, VaultRow};
+use crate::crypto::keys::VaultRow;
+use crate::crypto::slot::Slot;
 
 /// The whole schema, each statement as SQLite keeps it.
 const SCHEMA: [&str; 8] = [
@@ -77,7 +78,7 @@ impl SqliteStore {
             SCHEMA.iter().try_for_each(|statement| store.connection.execute_batch(statement))
         };
         fill().map_err(translate)?;
-        let mut transaction = Box::new(Open { store: &store, dead_bytes: false });
+        let mut transaction = Box::new(Open::new(&store));
         transaction.apply(Change::Vault(vault))?;
         transaction.apply(Change::Slot(slot))?;
         transaction.commit()?;
@@ -198,14 +199,14 @@ fn harden(connection: &Connection) -> rusqlite::Result<()> {
 impl Store for SqliteStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
         self.connection.execute_batch("BEGIN").map_err(translate)?;
-        let open = Box::new(Open { store: self, dead_bytes: false });
+        let open = Box::new(Open::new(self));
         self.check_schema()?;
         Ok(open)
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(translate)?;
-        let open = Box::new(Open { store: self, dead_bytes: false });
+        let open = Box::new(Open::new(self));
         self.check_schema()?;
         // To SQLite, BEGIN IMMEDIATE is a plain BEGIN where nothing can be written.
         if self.connection.is_readonly("main").map_err(translate)? {
@@ -226,6 +227,8 @@ impl Store for SqliteStore {
 struct Open<'a> {
     store: &'a SqliteStore,
     dead_bytes: bool,
+    /// What is dead are ways to keys: they are overwritten however large the file is
+    keys_changed: bool,
 }
 
 impl Drop for Open<'_> {
@@ -236,7 +239,11 @@ impl Drop for Open<'_> {
     }
 }
 
-impl Open<'_> {
+impl<'a> Open<'a> {
+    fn new(store: &'a SqliteStore) -> Self {
+        Self { store, dead_bytes: false, keys_changed: false }
+    }
+
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
         self.store.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(translate)
     }
@@ -257,12 +264,16 @@ impl Transaction for Open<'_> {
         match change {
             Change::Vault(v) => self.execute(
                 "INSERT OR REPLACE INTO vault(id, vault_id, suite, root_seq, root_mac) VALUES(1, ?1, ?2, ?3, ?4)",
-                params![&v.vault_id[..], v.suite, integer(v.root_seq), v.root_mac],
+                params![&v.vault_id[..], v.suite, integer(v.root_seq), [&v.root_mac, v.ancestors.encode()].concat()],
             ),
             Change::Slot(s) => self.execute(
                 "INSERT INTO slots(slot_id, type, params, salt, commitment, wrap) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
                 params![s.slot_id, s.kind, s.params, s.salt, s.commitment, s.wrap],
             ),
+            Change::DropSlot(slot_id) => {
+                self.keys_changed = true;
+                self.execute("DELETE FROM slots WHERE slot_id = ?1", [slot_id])
+            }
             Change::Project(p) => self.execute(
                 "INSERT OR REPLACE INTO projects(pid, epoch, keys, head, sig) VALUES(?1, ?2, ?3, ?4, ?5)",
                 params![&p.pid[..], p.epoch, p.keys, p.head, p.sig],
@@ -313,7 +324,8 @@ impl Transaction for Open<'_> {
 
     fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
         let marker = self.store.marker();
-        if self.dead_bytes {
+        let dead_bytes = self.dead_bytes || self.keys_changed;
+        if dead_bytes {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false).mode(0o600);
             let made = options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(&marker);
@@ -325,8 +337,8 @@ impl Transaction for Open<'_> {
             return Ok(Committed { compaction_due: false });
         }
         let small = self.store.size().is_ok_and(|bytes| bytes <= COMPACT_AT_ONCE);
-        if !small {
-            return Ok(Committed { compaction_due: self.dead_bytes });
+        if !small && !self.keys_changed {
+            return Ok(Committed { compaction_due: dead_bytes });
         }
         Ok(Committed { compaction_due: self.store.vacuum(PATIENCE).is_err() })
     }

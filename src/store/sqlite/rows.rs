@@ -8,8 +8,10 @@ use rusqlite::{Row, params};
 
 use super::{Open, translate};
 use crate::crypto::integrity::{Hash, Leaf};
-use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, Slot, VaultRow};
+use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
+use crate::crypto::lineage::Ancestors;
 use crate::crypto::record::Record;
+use crate::crypto::slot::Slot;
 use crate::store::{MOST_PROJECTS, Snapshot, StoreError};
 
 /// Bounds of columns, in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096 characters of 4 bytes and
@@ -98,12 +100,10 @@ impl Snapshot for Open<'_> {
         let sql = "SELECT vault_id, suite, root_seq, root_mac, id FROM vault";
         let rows = self.rows(sql, [], 1, WHAT, |row| {
             (number::<i64>(row, 4)? == 1).then_some(())?;
-            Some(VaultRow {
-                vault_id: blob(row, 0)?,
-                suite: number(row, 1)?,
-                root_seq: number(row, 2)?,
-                root_mac: bytes(row, 3, SHORT)?,
-            })
+            let (vault_id, suite, root_seq) = (blob(row, 0)?, number(row, 1)?, number(row, 2)?);
+            let column: [u8; 32 + Ancestors::SIZE] = blob(row, 3)?;
+            let (root_mac, ancestors) = column.split_first_chunk()?;
+            Some(VaultRow { vault_id, suite, root_seq, root_mac: *root_mac, ancestors: Ancestors::decode(ancestors)? })
         })?;
         rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
     }

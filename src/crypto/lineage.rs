@@ -1,0 +1,150 @@
+//! Which of two states of one thing came first, and whether they went separate ways (docs/format.md, section 5).
+//!
+//! Every state names the last 32 before it. It compares hashes that are verified already, and remembers nothing.
+
+use super::integrity::Hash;
+
+/// How many states before it a state names.
+pub const NAMED: usize = 32;
+/// What is kept of a state's hash.
+const SHORT: usize = 16;
+
+/// The states before one, the nearest first: the first 16 bytes of their hashes; zeros where there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ancestors(Box<[[u8; SHORT]; NAMED]>);
+
+impl Ancestors {
+    /// Bytes of [`Ancestors::encode`].
+    pub const SIZE: usize = NAMED * SHORT;
+
+    /// Those of a first state.
+    pub fn none() -> Self {
+        Self(Box::new([[0; SHORT]; NAMED]))
+    }
+
+    /// Those of the state that follows on one of this hash, which has these.
+    #[must_use]
+    pub fn then(&self, hash: &Hash) -> Self {
+        let mut next = Self::none();
+        next.0[0] = short(hash);
+        next.0[1..].copy_from_slice(&self.0[..NAMED - 1]);
+        next
+    }
+
+    /// All of them, one after the other.
+    pub fn encode(&self) -> &[u8] {
+        self.0.as_flattened()
+    }
+
+    /// Reads [`Ancestors::encode`]'s bytes; `None` for another number of them.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut found = Self::none();
+        let places = found.0.as_flattened_mut();
+        if bytes.len() != places.len() {
+            return None;
+        }
+        places.copy_from_slice(bytes);
+        Some(found)
+    }
+
+    /// The one that came `distance` states before; `None` where that is too long ago.
+    fn at(&self, distance: u64) -> Option<&[u8; SHORT]> {
+        self.0.get(usize::try_from(distance).ok()?.checked_sub(1)?)
+    }
+}
+
+fn short(hash: &Hash) -> [u8; SHORT] {
+    let mut short = [0; SHORT];
+    short.copy_from_slice(&hash[..SHORT]);
+    short
+}
+
+/// A state: its number, its hash, what came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// Counts states, from 1
+    pub seq: u64,
+    /// What tells it from every other
+    pub hash: Hash,
+    /// Those before it
+    pub ancestors: Ancestors,
+}
+
+/// How a state stands to one that was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// It is the same
+    Same,
+    /// It follows on it; more than 32 states later that is taken on trust
+    Later,
+    /// It was that many states before it; more than 32, and it may have gone another way since
+    Earlier(u64),
+    /// Both follow on a common one, and neither on the other
+    Forked,
+}
+
+impl Moment {
+    /// How this state stands to one that was `seen` before.
+    pub fn since(&self, seen: &Self) -> Relation {
+        let names = |later: &Self, earlier: &Self| {
+            later.ancestors.at(later.seq - earlier.seq).is_none_or(|named| *named == short(&earlier.hash))
+        };
+        if self.seq == seen.seq {
+            return if self.hash == seen.hash { Relation::Same } else { Relation::Forked };
+        }
+        if self.seq > seen.seq {
+            return if names(self, seen) { Relation::Later } else { Relation::Forked };
+        }
+        if names(seen, self) { Relation::Earlier(seen.seq - self.seq) } else { Relation::Forked }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The `seq`th state of a line that left the trunk after state `left`.
+    fn moment(seq: u64, left: u64) -> Moment {
+        let hash = |at: u64| {
+            let mut hash = [u8::from(at > left); 32];
+            hash[..8].copy_from_slice(&at.to_be_bytes());
+            hash
+        };
+        let mut ancestors = Ancestors::none();
+        (1..seq).for_each(|at| ancestors = ancestors.then(&hash(at)));
+        Moment { seq, hash: hash(seq), ancestors }
+    }
+
+    #[test]
+    fn states_of_one_line_come_before_and_after() {
+        for (now, seen) in [(1, 1), (2, 1), (33, 1), (34, 1), (90, 57), (90, 58), (500, 3)] {
+            let (now, seen) = (moment(now, 1000), moment(seen, 1000));
+            let by = now.seq - seen.seq;
+            assert_eq!(now.since(&seen), if by == 0 { Relation::Same } else { Relation::Later });
+            assert_eq!(seen.since(&now), if by == 0 { Relation::Same } else { Relation::Earlier(by) });
+        }
+    }
+
+    #[test]
+    fn lines_that_went_separate_ways_are_told() {
+        for left in 1..50 {
+            for by in 0..=32 {
+                let (now, seen) = (moment(left + 1 + by, left), moment(left + 1, 1000));
+                assert_eq!(now.since(&seen), Relation::Forked, "{left} {by}");
+                assert_eq!(seen.since(&now), Relation::Forked, "{left} {by}");
+            }
+        }
+        // Longer ago than a state names.
+        assert_eq!(moment(50, 10).since(&moment(11, 1000)), Relation::Later);
+        assert_eq!(moment(11, 10).since(&moment(50, 1000)), Relation::Earlier(39));
+    }
+
+    #[test]
+    fn the_encoding_is_their_hashes() {
+        let ancestors = moment(4, 1000).ancestors;
+        assert_eq!(Ancestors::decode(ancestors.encode()), Some(ancestors.clone()));
+        assert_eq!(ancestors.encode()[..8], 3_u64.to_be_bytes());
+        assert_eq!(ancestors.encode().len(), Ancestors::SIZE);
+        assert_eq!(Ancestors::decode(&[0; Ancestors::SIZE - 1]), None);
+    }
+}

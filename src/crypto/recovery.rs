@@ -1,0 +1,139 @@
+//! The recovery code: 256 random bits that open a slot of their own, written so that a person can copy them
+//! (docs/format.md, section 3).
+//!
+//! It needs no key derivation that costs: nobody guesses 256 bits.
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::CryptoError;
+use super::aead::Key;
+use super::kdf::SlotKeys;
+use crate::model::{Invalid, SecretBytes};
+
+/// Crockford's base32: no I, L, O, U, which are read as others.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// 32 bytes and 3 of their checksum are 56 digits, without a bit left over.
+const BYTES: usize = 35;
+const GROUP: usize = 4;
+
+/// A recovery code. Wiped when dropped; it is shown once, by whoever made it.
+pub struct RecoveryCode(Key);
+
+impl RecoveryCode {
+    /// Digits of a code, without what stands between them.
+    pub const DIGITS: usize = BYTES * 8 / 5;
+
+    /// Draws one.
+    pub fn random() -> Result<Self, CryptoError> {
+        Key::random().map(Self)
+    }
+
+    /// Takes what was written down: 56 digits in upper or lower case, with blanks, line ends or hyphens anywhere; O for 0, I
+    /// and L for 1.
+    pub fn parse(text: &SecretBytes) -> Result<Self, Invalid> {
+        let mut digits = Zeroizing::new([0_u8; Self::DIGITS]);
+        let mut count = 0;
+        for character in text.expose().iter().filter(|character| !b" -\t\r\n".contains(character)) {
+            // Where, not what: a digit of it is a part of a secret.
+            let digit = digit(*character)
+                .ok_or_else(|| Invalid(format!("its character {} is none of a recovery code's", count + 1)))?;
+            if let Some(place) = digits.get_mut(count) {
+                *place = digit;
+            }
+            count += 1;
+        }
+        if count != Self::DIGITS {
+            return Err(Invalid(format!("it has {count} characters instead of {}", Self::DIGITS)));
+        }
+        let mut bytes = Zeroizing::new([0_u8; BYTES]);
+        for (digits, bytes) in digits.chunks_exact(8).zip(bytes.chunks_exact_mut(5)) {
+            let bits = Zeroizing::new(digits.iter().fold(0, |bits, digit| bits << 5 | u64::from(*digit)));
+            bytes.copy_from_slice(&Zeroizing::new(bits.to_be_bytes())[3..]);
+        }
+        let mut code = Zeroizing::new([0_u8; 32]);
+        code.copy_from_slice(&bytes[..32]);
+        if checksum(&code) != bytes[32..] {
+            return Err(Invalid("a character of it is wrong: its checksum does not fit".into()));
+        }
+        Ok(Self(Key::copy_of(&code)))
+    }
+
+    /// The code as it is written down: 14 groups of 4 digits, with hyphens.
+    pub fn text(&self) -> SecretBytes {
+        let mut bytes = Zeroizing::new([0_u8; BYTES]);
+        bytes[..32].copy_from_slice(self.0.expose());
+        bytes[32..].copy_from_slice(&checksum(self.0.expose()));
+        let mut text = SecretBytes::with_capacity(Self::DIGITS + Self::DIGITS / GROUP);
+        for bytes in bytes.chunks_exact(5) {
+            let bits = Zeroizing::new(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)));
+            for at in (0..8).rev() {
+                if at % GROUP == GROUP - 1 && !text.is_empty() {
+                    text.push(b'-');
+                }
+                text.push(DIGITS[usize::from((*bits >> (5 * at)) as u8 & 31)]);
+            }
+        }
+        text
+    }
+
+    /// The keys of its slot.
+    pub(super) fn derive(&self, vault_id: &[u8; 16], slot_id: &[u8; 16]) -> SlotKeys {
+        SlotKeys::of(self.0.expose(), vault_id, slot_id)
+    }
+}
+
+fn checksum(code: &[u8; 32]) -> [u8; 3] {
+    let digest = Sha256::new().chain_update(b"secrets/v1/recovery\0").chain_update(code).finalize();
+    [digest[0], digest[1], digest[2]]
+}
+
+fn digit(character: u8) -> Option<u8> {
+    let character = match character.to_ascii_uppercase() {
+        b'O' => b'0',
+        b'I' | b'L' => b'1',
+        other => other,
+    };
+    DIGITS.iter().position(|digit| *digit == character).and_then(|at| u8::try_from(at).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<RecoveryCode, String> {
+        RecoveryCode::parse(&SecretBytes::copy_of(text.as_bytes())).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn a_code_is_read_as_people_write_it() {
+        for _ in 0..100 {
+            let code = RecoveryCode::random().unwrap();
+            let text = String::from_utf8(code.text().expose().to_vec()).unwrap();
+            assert_eq!((text.len(), text.split('-').count()), (69, 14), "{text}");
+            let typed = text.to_lowercase().replace('0', "o").replace('1', "l").replace('-', " ");
+            for text in [&text, &typed, &text.replace('-', "\n"), &text.replace('1', "I").replace('-', "")] {
+                assert_eq!(parsed(text).unwrap().0.expose(), code.0.expose());
+            }
+        }
+    }
+
+    #[test]
+    fn every_wrong_character_is_noticed() {
+        let code = RecoveryCode(Key::copy_of(&[0x5a; 32]));
+        let text = String::from_utf8(code.text().expose().to_vec()).unwrap();
+        for at in (0..text.len()).filter(|at| text.as_bytes()[*at] != b'-') {
+            for digit in DIGITS.iter().filter(|digit| **digit != text.as_bytes()[at]) {
+                let mut wrong = text.clone().into_bytes();
+                wrong[at] = *digit;
+                let wrong = parsed(str::from_utf8(&wrong).unwrap()).err().unwrap();
+                assert_eq!(wrong, "a character of it is wrong: its checksum does not fit");
+            }
+        }
+        assert_eq!(parsed("").err().unwrap(), "it has 0 characters instead of 56");
+        assert_eq!(parsed(&text[1..]).err().unwrap(), "it has 55 characters instead of 56");
+        assert_eq!(parsed(&format!("{text}0")).err().unwrap(), "it has 57 characters instead of 56");
+        assert_eq!(parsed("0U").err().unwrap(), "its character 2 is none of a recovery code's");
+        assert_eq!(parsed("\u{e9}").err().unwrap(), "its character 1 is none of a recovery code's");
+    }
+}

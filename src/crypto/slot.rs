@@ -1,0 +1,144 @@
+//! Slots: the ways to the root key, by a passphrase or by a recovery code (docs/format.md, section 3).
+//!
+//! A slot is hostile until it is opened: its parameters are checked before memory is taken.
+
+use super::CryptoError;
+use super::kdf::{KdfParams, Passphrase, SlotKeys};
+use super::keys::{RootKey, VaultId};
+use super::random;
+use super::recovery::RecoveryCode;
+
+/// A row of table `slots`: one way to the root key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Drawn when the slot was made, 16 bytes
+    pub slot_id: Vec<u8>,
+    /// [`PASSPHRASE_SLOT`] or [`RECOVERY_SLOT`]
+    pub kind: u32,
+    /// [`KdfParams::encode`]; empty for a recovery code
+    pub params: Vec<u8>,
+    /// 16 bytes: Argon2id's salt; a recovery code, uniform as it is, makes no other use of it than to be bound to it
+    pub salt: Vec<u8>,
+    /// 32 bytes, compared before anything is opened
+    pub commitment: Vec<u8>,
+    /// The sealed root key
+    pub wrap: Vec<u8>,
+}
+
+/// The slot type of a passphrase.
+pub const PASSPHRASE_SLOT: u32 = 1;
+/// The slot type of a recovery code.
+pub const RECOVERY_SLOT: u32 = 2;
+
+/// What opens slots of one type.
+pub trait Credential {
+    /// The type of slots that it may open.
+    fn slot_type(&self) -> u32;
+    /// The keys of one slot; costs what its parameters say.
+    fn slot_keys(
+        &self,
+        params: &[u8],
+        salt: &[u8; 16],
+        vault_id: &VaultId,
+        slot_id: &[u8; 16],
+    ) -> Result<SlotKeys, CryptoError>;
+    /// What is said where the commitment differs.
+    fn wrong(&self) -> CryptoError;
+}
+
+impl Credential for Passphrase {
+    fn slot_type(&self) -> u32 {
+        PASSPHRASE_SLOT
+    }
+
+    fn slot_keys(
+        &self,
+        params: &[u8],
+        salt: &[u8; 16],
+        vault_id: &VaultId,
+        slot_id: &[u8; 16],
+    ) -> Result<SlotKeys, CryptoError> {
+        self.derive(KdfParams::decode(params)?, salt, vault_id, slot_id)
+    }
+
+    fn wrong(&self) -> CryptoError {
+        CryptoError::WrongPassphrase
+    }
+}
+
+impl Credential for RecoveryCode {
+    fn slot_type(&self) -> u32 {
+        RECOVERY_SLOT
+    }
+
+    fn slot_keys(
+        &self,
+        params: &[u8],
+        _: &[u8; 16],
+        vault_id: &VaultId,
+        slot_id: &[u8; 16],
+    ) -> Result<SlotKeys, CryptoError> {
+        if params.is_empty() { Ok(self.derive(vault_id, slot_id)) } else { Err(CryptoError::Damaged("a key slot")) }
+    }
+
+    fn wrong(&self) -> CryptoError {
+        CryptoError::WrongRecoveryCode
+    }
+}
+
+impl Slot {
+    /// Seals `root` under a passphrase.
+    pub fn create(
+        passphrase: &Passphrase,
+        params: KdfParams,
+        vault_id: &VaultId,
+        root: &RootKey,
+    ) -> Result<Self, CryptoError> {
+        Self::sealed(passphrase, params.encode().to_vec(), vault_id, root)
+    }
+
+    /// Seals `root` under a recovery code.
+    pub fn of_recovery(code: &RecoveryCode, vault_id: &VaultId, root: &RootKey) -> Result<Self, CryptoError> {
+        Self::sealed(code, Vec::new(), vault_id, root)
+    }
+
+    fn sealed(by: &dyn Credential, params: Vec<u8>, vault_id: &VaultId, root: &RootKey) -> Result<Self, CryptoError> {
+        let slot_id: [u8; 16] = random::array()?;
+        let salt: [u8; 16] = random::array()?;
+        let keys = by.slot_keys(&params, &salt, vault_id, &slot_id)?;
+        let mut slot = Self {
+            slot_id: slot_id.to_vec(),
+            kind: by.slot_type(),
+            params,
+            salt: salt.to_vec(),
+            commitment: keys.commitment.to_vec(),
+            wrap: Vec::new(),
+        };
+        slot.wrap = keys.kek.seal("slot", vault_id, &slot.context(), root.expose())?;
+        Ok(slot)
+    }
+
+    /// Opens the root key. [`Credential::wrong`] where the commitment differs; where it matches and the seal does not
+    /// open, the slot is damaged.
+    pub fn open(&self, by: &dyn Credential, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
+        let (slot_id, salt) = (self.slot_id.as_slice().try_into(), self.salt.as_slice().try_into());
+        let (Ok(slot_id), Ok(salt), 32) = (slot_id, salt, self.commitment.len()) else {
+            return Err(CryptoError::Damaged("a key slot"));
+        };
+        let keys = by.slot_keys(&self.params, salt, vault_id, slot_id)?;
+        if !keys.commits_to(&self.commitment) {
+            return Err(by.wrong());
+        }
+        let root = keys.kek.open("slot", vault_id, &self.context(), &self.wrap, "the key slot")?;
+        RootKey::from_bytes(root.expose().try_into().map_err(|_| CryptoError::Damaged("the key slot"))?)
+    }
+
+    /// What a guess at its passphrase costs; `None` for another type, or where it is out of bounds.
+    pub fn kdf_params(&self) -> Option<KdfParams> {
+        KdfParams::decode(&self.params).ok().filter(|_| self.kind == PASSPHRASE_SLOT)
+    }
+
+    fn context(&self) -> Vec<u8> {
+        [&self.slot_id[..], &self.kind.to_be_bytes(), &self.params, &self.salt].concat()
+    }
+}

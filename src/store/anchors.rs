@@ -1,0 +1,80 @@
+//! Where anchors lie: a small file for each vault and place, in the state directory.
+//!
+//! Nothing here is flushed to the disk: after a power cut an anchor may be older, or empty, and that costs only what it
+//! would have noticed. It never says what is in a file.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::StoreError;
+use super::place::absolute;
+use crate::crypto::integrity::Hash;
+use crate::crypto::keys::VaultId;
+
+/// As large as that of 10,000 projects, and some.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// The place of a vault's anchors.
+#[derive(Debug, Clone)]
+pub struct Anchors {
+    directory: PathBuf,
+    place: Hash,
+}
+
+impl Anchors {
+    /// In `directory`, which is made when it is first needed, for the vault at `path`. A copy of the vault at another path has
+    /// an anchor of its own: to look into a backup is no rollback.
+    pub fn new(directory: &Path, path: &Path) -> Result<Self, StoreError> {
+        let path = absolute(path)?;
+        Ok(Self { directory: directory.to_owned(), place: Sha256::digest(path.as_os_str().as_bytes()).into() })
+    }
+
+    /// SHA-256 of the vault's canonical path: what its anchors are bound to.
+    pub fn place(&self) -> &Hash {
+        &self.place
+    }
+
+    fn file(&self, vault_id: &VaultId) -> PathBuf {
+        let digest = Sha256::new().chain_update(vault_id).chain_update(self.place).finalize();
+        let name: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        self.directory.join(name)
+    }
+
+    /// What was written last; `None` where nothing was, or where it did not reach the disk.
+    pub fn read(&self, vault_id: &VaultId) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.file(vault_id);
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(bytes)),
+            Err(source) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&source.kind()) => Ok(None),
+            Err(source) => Err(StoreError::Io { action: "read", path, source }),
+        }
+    }
+
+    /// Puts `bytes` in the place of what was written last, whole or not at all.
+    pub fn write(&self, vault_id: &VaultId, bytes: &[u8]) -> io::Result<()> {
+        let mut directory = DirBuilder::new();
+        directory.recursive(true).mode(0o700).create(&self.directory)?;
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.directory)?;
+        file.write_all(bytes)?;
+        file.persist(self.file(vault_id))?;
+        Ok(())
+    }
+
+    /// Forgets what was seen.
+    pub fn remove(&self, vault_id: &VaultId) -> Result<(), StoreError> {
+        let path = self.file(vault_id);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::Io { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+}

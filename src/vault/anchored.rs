@@ -1,0 +1,162 @@
+//! A holder of the root key that remembers: what it opens is held against what was last seen of the vault here.
+//!
+//! It writes down what it sees, and never that it saw less than before. What it cannot write down it cannot notice later: a
+//! read-only home is no reason to refuse a vault.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::VaultError;
+use super::holder::{KeyHolder, Tables};
+use crate::crypto::aead::Key;
+use crate::crypto::anchor::{Anchor, SeenProject};
+use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, VaultId};
+use crate::crypto::lineage::{Moment, Relation};
+use crate::model::ProjectName;
+use crate::store::Anchors;
+
+/// A holder with a memory.
+pub(super) struct Anchored<H> {
+    inner: H,
+    anchors: Anchors,
+}
+
+/// How a vault differs from what was last seen of it here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// Its slots, projects and grants; [`Relation::Same`] where only projects differ
+    pub vault: Relation,
+    /// Projects that were put back or went another way; `None` for one that is not there
+    pub projects: Vec<(ProjectName, Option<Relation>)>,
+}
+
+impl Departure {
+    /// True where it is no earlier state of what was seen, but one that went another way.
+    pub fn is_fork(&self) -> bool {
+        let forked = |relation: &Relation| *relation == Relation::Forked;
+        forked(&self.vault) || self.projects.iter().any(|(_, relation)| relation.as_ref().is_some_and(forked))
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.is_fork() {
+            true => "the vault is a copy that went another way than the one that was last seen here",
+            false => "the vault was put back to an earlier state than was last seen here",
+        })
+    }
+}
+
+impl<H: KeyHolder> Anchored<H> {
+    pub(super) fn new(inner: H, anchors: Anchors) -> Self {
+        Self { inner, anchors }
+    }
+
+    fn witness(&self, tables: &Tables<'_>, keyrings: &[Keyring]) -> Result<(), VaultError> {
+        let (vault_id, place) = (&tables.vault.vault_id, self.anchors.place());
+        let key = self.inner.anchor_key()?;
+        let root = tables.vault.moment();
+        let before = match self.anchors.read(vault_id)? {
+            None => None,
+            Some(bytes) => match Anchor::open(&key, vault_id, place, &bytes) {
+                Ok(before) => Some(before),
+                // Written under another root key: the vault's keys were changed elsewhere, unless it is older than that.
+                Err(_) => match Anchor::claimed_seq(&bytes) {
+                    Some(seq) if seq < root.seq => None,
+                    seq => {
+                        let by = seq.map_or(0, |seq| seq - root.seq);
+                        let vault = if by == 0 { Relation::Forked } else { Relation::Earlier(by) };
+                        return Err(Departure { vault, projects: Vec::new() }.into());
+                    }
+                },
+            },
+        };
+        let now = Anchor { root, projects: seen_now(before.as_ref(), vault_id, tables.projects, keyrings) };
+        if before.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        if let Some(departure) = before.and_then(|before| departure(&before, &now)) {
+            return Err(departure.into());
+        }
+        let _ = self.anchors.write(vault_id, &now.seal(&key, vault_id, place)?);
+        Ok(())
+    }
+}
+
+/// What is to be seen now. Of a project whose head does not open, whoever uses it tells; what was seen of it stays.
+fn seen_now(
+    before: Option<&Anchor>,
+    vault_id: &VaultId,
+    rows: &[ProjectRow],
+    keyrings: &[Keyring],
+) -> Vec<SeenProject> {
+    let known: HashMap<ProjectId, &SeenProject> =
+        before.iter().flat_map(|anchor| &anchor.projects).map(|project| (project.pid, project)).collect();
+    let see = |(row, keyring): (&ProjectRow, &Keyring)| {
+        let known = known.get(&row.pid).copied();
+        let sealed = Sha256::new().chain_update(&row.head).chain_update(&row.sig).finalize().into();
+        let head = match known.filter(|known| known.sealed == sealed) {
+            Some(known) => Ok(known.head.clone()),
+            None => keyring.open_head(vault_id, row).map(|head| head.moment(vault_id, &row.pid, row.epoch)),
+        };
+        match head {
+            Ok(head) => Some(SeenProject { pid: row.pid, name: keyring.name.clone(), head, sealed }),
+            Err(_) => known.cloned(),
+        }
+    };
+    rows.iter().zip(keyrings).filter_map(see).collect()
+}
+
+/// How a state departs from what was seen before; `None` where it is the same or follows on it.
+fn departure(before: &Anchor, now: &Anchor) -> Option<Departure> {
+    let departs = |relation: Relation| matches!(relation, Relation::Earlier(_) | Relation::Forked);
+    let vault = now.root.since(&before.root);
+    let heads: HashMap<ProjectId, &Moment> = now.projects.iter().map(|project| (project.pid, &project.head)).collect();
+    let projects = before.projects.iter().filter_map(|seen| {
+        let relation = heads.get(&seen.pid).map(|head| head.since(&seen.head));
+        // A project may be deleted: then the vault's own state says so, and follows on what was seen.
+        let told = relation.map_or(departs(vault), departs);
+        told.then(|| (seen.name.clone(), relation))
+    });
+    let projects: Vec<_> = projects.collect();
+    if !departs(vault) && projects.is_empty() {
+        return None;
+    }
+    Some(Departure { vault: if departs(vault) { vault } else { Relation::Same }, projects })
+}
+
+impl<H: KeyHolder> KeyHolder for Anchored<H> {
+    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+        let keyrings = self.inner.open(tables)?;
+        self.witness(tables, &keyrings)?;
+        Ok(keyrings)
+    }
+
+    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {
+        self.inner.mac(tables)
+    }
+
+    fn seal_keyring(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+        keyring: &Keyring,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.inner.seal_keyring(vault_id, pid, epoch, keyring)
+    }
+
+    fn anchor_key(&self) -> Result<Key, VaultError> {
+        self.inner.anchor_key()
+    }
+
+    fn root_key(&self) -> Option<&RootKey> {
+        self.inner.root_key()
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,124 @@
+//! The ways in: the passphrase and the recovery code, opened and changed.
+//!
+//! A slot is tried out inside the transaction that brings it in, before the old one goes. Changing slots takes the root key
+//! itself, which an agent gives to nobody.
+
+use super::holder::Tables;
+use super::state::State;
+use super::{HolderError, Vault, VaultError, Written};
+use crate::crypto::CryptoError;
+use crate::crypto::kdf::{KdfParams, Passphrase};
+use crate::crypto::keys::{RootKey, VaultId};
+use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::slot::{Credential, PASSPHRASE_SLOT, RECOVERY_SLOT, Slot};
+use crate::store::{Change, Transaction};
+
+/// Opens the first slot that `by` opens.
+pub(super) fn open(slots: &[Slot], by: &dyn Credential, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
+    let mut outcome = Err(match by.slot_type() {
+        RECOVERY_SLOT => CryptoError::NoRecoveryCode,
+        _ => CryptoError::Unsupported("the vault has no passphrase slot"),
+    });
+    for slot in slots.iter().filter(|slot| slot.kind == by.slot_type()) {
+        outcome = slot.open(by, vault_id);
+        // Only another one's slot is passed over: damage is told, never hidden by the next one's answer.
+        if !outcome.as_ref().is_err_and(|error| *error == by.wrong()) {
+            break;
+        }
+    }
+    outcome
+}
+
+/// The costs of a vault's dearest passphrase slot.
+fn dearest(slots: &[Slot]) -> Option<KdfParams> {
+    slots.iter().filter_map(Slot::kdf_params).max_by_key(|params| params.cost())
+}
+
+impl Vault {
+    /// Sets another passphrase: the old one's slot is gone from the file. Without `params` it costs what the old one did;
+    /// returns what it costs now.
+    pub fn set_passphrase(
+        &self,
+        new: &Passphrase,
+        params: Option<KdfParams>,
+    ) -> Result<Written<KdfParams>, VaultError> {
+        let root = self.root_key()?;
+        // The key derivation takes its time: nobody waits for it.
+        let (vault_id, slots) = {
+            let snapshot = self.store.read()?;
+            let state = State::read(&*snapshot, &*self.root)?;
+            (state.vault.vault_id, state.slots)
+        };
+        let params = params.or_else(|| dearest(&slots)).unwrap_or(KdfParams::DEFAULT);
+        let slot = Slot::create(new, params, &vault_id, root)?;
+        let written = self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))?;
+        Ok(Written { value: params, compaction_due: written.compaction_due })
+    }
+
+    /// True where a recovery code opens the vault.
+    pub fn has_recovery(&self) -> Result<bool, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, &*self.root)?;
+        Ok(state.slots.iter().any(|slot| slot.kind == RECOVERY_SLOT))
+    }
+
+    /// Makes a recovery code; one that there was opens the vault no more.
+    pub fn create_recovery(&self) -> Result<Written<RecoveryCode>, VaultError> {
+        let code = RecoveryCode::random()?;
+        let vault_id = {
+            let snapshot = self.store.read()?;
+            State::read(&*snapshot, &*self.root)?.vault.vault_id
+        };
+        let slot = Slot::of_recovery(&code, &vault_id, self.root_key()?)?;
+        let written = self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
+        Ok(Written { value: code, compaction_due: written.compaction_due })
+    }
+
+    /// Has the recovery code open the vault no more.
+    pub fn delete_recovery(&self) -> Result<Written<()>, VaultError> {
+        if !self.has_recovery()? {
+            return Err(CryptoError::NoRecoveryCode.into());
+        }
+        self.replace_slots(RECOVERY_SLOT, None)
+    }
+
+    /// The root key, where this process has it.
+    pub(super) fn root_key(&self) -> Result<&RootKey, VaultError> {
+        self.root.root_key().ok_or(VaultError::Holder(HolderError::OtherSlots))
+    }
+
+    /// Puts one slot, or none, in the place of all of its type.
+    fn replace_slots(&self, kind: u32, new: Option<(&Slot, &dyn Credential)>) -> Result<Written<()>, VaultError> {
+        let root = self.root_key()?;
+        let mut transaction = self.store.write()?;
+        let state = State::read(&*transaction, &*self.root)?;
+        let mut slots: Vec<Slot> = state.slots.iter().filter(|slot| slot.kind != kind).cloned().collect();
+        if let Some((slot, by)) = new {
+            bring_in(&mut *transaction, slot, by, &state.vault.vault_id, root)?;
+            slots.push(slot.clone());
+        }
+        for old in state.slots.iter().filter(|slot| slot.kind == kind) {
+            transaction.apply(Change::DropSlot(&old.slot_id))?;
+        }
+        slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
+        let mut vault = state.vault.next();
+        let tables = Tables { vault: &vault, slots: &slots, projects: &state.rows, grants: &state.grants };
+        vault.root_mac = self.root.mac(&tables)?;
+        transaction.apply(Change::Vault(&vault))?;
+        Ok(Written::new((), self.commit(transaction)?))
+    }
+}
+
+/// Adds a slot and opens it as it now lies there: what does not give the root key is not committed.
+pub(super) fn bring_in(
+    transaction: &mut dyn Transaction,
+    slot: &Slot,
+    by: &dyn Credential,
+    vault_id: &VaultId,
+    root: &RootKey,
+) -> Result<(), VaultError> {
+    transaction.apply(Change::Slot(slot))?;
+    let stored = transaction.slots()?.into_iter().find(|stored| stored.slot_id == slot.slot_id);
+    let opened = stored.ok_or(CryptoError::Damaged("the new key slot"))?.open(by, vault_id)?;
+    if opened.is_same(root) { Ok(()) } else { Err(CryptoError::Damaged("the new key slot").into()) }
+}
