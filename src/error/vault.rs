@@ -85,6 +85,7 @@ impl From<VaultError> for Error {
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
             VaultError::TooManyProjects => Self::usage(message).hint("make another vault with `--vault PATH`"),
+            VaultError::SlotsChanged => Self::new(Kind::Conflict, message).hint("nothing was written; try again"),
             VaultError::Changed(_) => {
                 Self::new(Kind::Conflict, message).hint("nothing was written; look at it and try again")
             }

@@ -87,6 +87,8 @@ pub enum Change<'a> {
     Bucket(&'a ProjectId, u8, Option<&'a Hash>),
     /// Adds or replaces a record
     Record(&'a ProjectId, &'a Record),
+    /// Replaces the record of an index by one of another, of the same id
+    MoveRecord(&'a ProjectId, &'a [u8; 16], &'a Record),
     /// Removes a record and its value
     DropRecord(&'a ProjectId, &'a Record),
     /// Adds or replaces a sealed value

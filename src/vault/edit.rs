@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::VaultError;
 use super::holder::{KeyHolder, Tables};
 use super::state::{Found, Project, State};
-use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf};
+use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId};
 use crate::crypto::lineage::Ancestors;
 use crate::crypto::random;
@@ -108,29 +108,47 @@ impl<'a> Edit<'a> {
 
     /// Writes the changed buckets and the new head. The caller commits.
     pub(super) fn sign(self, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
-        let Project { vault_id, row, keyring, head, mut buckets } = self.project;
+        let pid = &self.project.row.pid;
+        let mut buckets = self.project.buckets.clone();
         for (number, leaves) in &self.leaves {
-            let hash = integrity::bucket(&row.pid, *number, leaves);
+            let hash = integrity::bucket(pid, *number, leaves);
             buckets[usize::from(*number)] = hash;
             let stored = (hash != EMPTY_BUCKET).then_some(&hash);
-            transaction.apply(Change::Bucket(&row.pid, *number, stored))?;
+            transaction.apply(Change::Bucket(pid, *number, stored))?;
         }
-        let ancestors = match head.seq {
-            0 => Ancestors::none(),
-            _ => head.ancestors.then(&head.hash(vault_id, &row.pid, row.epoch)),
-        };
-        let next = Head {
-            seq: head.seq + 1,
-            count: self.count,
-            top: integrity::top(&row.pid, &buckets),
-            audit_head: head.audit_head,
-            time: Timestamp::now().0,
-            signer_id: [0; 16],
-            ancestors,
-        };
-        let (head, sig) = keyring.sign_head(vault_id, &row.pid, row.epoch, &next)?;
-        Ok(transaction.apply(Change::Project(&ProjectRow { head, sig, ..row.clone() }))?)
+        let Project { row, keyring, .. } = self.project;
+        sign_next(transaction, &self.project, row, keyring, &buckets, self.count).map(drop)
     }
+}
+
+/// Signs the state that follows on `project`'s, with `buckets` and `count` records, under the keys of `row`. Returns the row as it
+/// was written.
+pub(super) fn sign_next(
+    transaction: &mut dyn Transaction,
+    project: &Project<'_>,
+    row: &ProjectRow,
+    keyring: &Keyring,
+    buckets: &[Hash; BUCKETS],
+    count: u64,
+) -> Result<ProjectRow, VaultError> {
+    let Project { vault_id, head, row: before, .. } = project;
+    let ancestors = match head.seq {
+        0 => Ancestors::none(),
+        _ => head.ancestors.then(&head.hash(vault_id, &before.pid, before.epoch)),
+    };
+    let next = Head {
+        seq: head.seq + 1,
+        count,
+        top: integrity::top(&row.pid, buckets),
+        audit_head: head.audit_head,
+        time: Timestamp::now().0,
+        signer_id: [0; 16],
+        ancestors,
+    };
+    let (head, sig) = keyring.sign_head(vault_id, &row.pid, row.epoch, &next)?;
+    let written = ProjectRow { head, sig, ..row.clone() };
+    transaction.apply(Change::Project(&written))?;
+    Ok(written)
 }
 
 /// A project that is about to exist: its row has keys and no head yet.

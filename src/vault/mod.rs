@@ -6,6 +6,7 @@
 //! * `state`: reading, with everything verified that is read
 //! * `edit`: changing a project, signing it anew
 //! * `secrets`, `projects`, `copy`, `import`: the operations
+//! * `rekey`: everything sealed anew under new keys
 //! * `opened`: values opened together, for several uses
 //!
 //! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`] and nowhere else.
@@ -17,6 +18,7 @@ mod holder;
 mod import;
 mod opened;
 mod projects;
+mod rekey;
 mod secrets;
 mod slots;
 mod state;
@@ -28,6 +30,7 @@ pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
 pub use holder::{HolderError, KeyHolder, Tables};
 pub use import::{Import, ImportOutcome, Imported};
 pub use opened::Opened;
+pub use rekey::Rekeyed;
 pub use secrets::{Changes, NewSecret, Scope};
 
 use crate::crypto::CryptoError;
@@ -79,11 +82,7 @@ impl Locked {
 
     /// The vault, with what holds its root key.
     pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
-        let root: Box<dyn KeyHolder> = match self.anchors {
-            Some(anchors) => Box::new(Anchored::new(root, anchors)),
-            None => Box::new(root),
-        };
-        Vault { store: self.store, root }
+        Vault { root: remembering(root, self.anchors.as_ref()), store: self.store, anchors: self.anchors }
     }
 
     /// Opens and unlocks in one go.
@@ -95,10 +94,7 @@ impl Locked {
     /// Checks what the root MAC and the heads cover, and changes nothing.
     pub fn check(&self, root: &dyn KeyHolder) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let state = match &self.anchors {
-            Some(anchors) => State::read(&*snapshot, &Anchored::new(root, anchors.clone()))?,
-            None => State::read(&*snapshot, root)?,
-        };
+        let state = State::read(&*snapshot, &*remembering(root, self.anchors.as_ref()))?;
         (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
     }
 
@@ -112,6 +108,15 @@ impl Locked {
 pub struct Vault {
     store: Box<dyn Store>,
     root: Box<dyn KeyHolder>,
+    anchors: Option<Anchors>,
+}
+
+/// A holder that holds what it opens against what was last seen.
+fn remembering<'a>(root: impl KeyHolder + 'a, anchors: Option<&Anchors>) -> Box<dyn KeyHolder + 'a> {
+    match anchors {
+        Some(anchors) => Box::new(Anchored::new(root, anchors.clone())),
+        None => Box::new(root),
+    }
 }
 
 impl Vault {
@@ -122,7 +127,7 @@ impl Vault {
         let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
         let store = SqliteStore::create(path, &row, &slot)?;
-        Ok(Self { store: Box::new(store), root: Box::new(root) })
+        Ok(Self { store: Box::new(store), root: Box::new(root), anchors: None })
     }
 
     /// Commits, and shows the new state to a holder that remembers: it notices when that is taken back.
@@ -192,6 +197,9 @@ pub enum VaultError {
     /// What holds the root key
     #[error(transparent)]
     Holder(#[from] HolderError),
+    /// Somebody else changed how the vault is unlocked, meanwhile
+    #[error("how the vault is unlocked was changed meanwhile")]
+    SlotsChanged,
     /// Not the state that was last seen here, nor one that follows on it
     #[error("{0}")]
     Departed(Box<Departure>),

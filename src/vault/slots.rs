@@ -30,29 +30,23 @@ pub(super) fn open(slots: &[Slot], by: &dyn Credential, vault_id: &VaultId) -> R
 }
 
 /// The costs of a vault's dearest passphrase slot.
-fn dearest(slots: &[Slot]) -> Option<KdfParams> {
-    slots.iter().filter_map(Slot::kdf_params).max_by_key(|params| params.cost())
+pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
+    slots.iter().filter_map(Slot::kdf_params).max_by_key(|params| params.cost()).unwrap_or(KdfParams::DEFAULT)
 }
 
 impl Vault {
-    /// Sets another passphrase: the old one's slot is gone from the file. Without `params` it costs what the old one did;
-    /// returns what it costs now.
-    pub fn set_passphrase(
-        &self,
-        new: &Passphrase,
-        params: Option<KdfParams>,
-    ) -> Result<Written<KdfParams>, VaultError> {
-        let root = self.root_key()?;
+    /// What a guess at the passphrase costs.
+    pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = State::read(&*snapshot, &*self.root)?;
+        Ok(dearest(&state.slots))
+    }
+
+    /// Sets another passphrase, a guess at which costs `params`. The old one's slot is gone from the file.
+    pub fn set_passphrase(&self, new: &Passphrase, params: KdfParams) -> Result<Written<()>, VaultError> {
         // The key derivation takes its time: nobody waits for it.
-        let (vault_id, slots) = {
-            let snapshot = self.store.read()?;
-            let state = State::read(&*snapshot, &*self.root)?;
-            (state.vault.vault_id, state.slots)
-        };
-        let params = params.or_else(|| dearest(&slots)).unwrap_or(KdfParams::DEFAULT);
-        let slot = Slot::create(new, params, &vault_id, root)?;
-        let written = self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))?;
-        Ok(Written { value: params, compaction_due: written.compaction_due })
+        let slot = Slot::create(new, params, &self.id()?, self.root_key()?)?;
+        self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))
     }
 
     /// True where a recovery code opens the vault.
@@ -65,11 +59,7 @@ impl Vault {
     /// Makes a recovery code; one that there was opens the vault no more.
     pub fn create_recovery(&self) -> Result<Written<RecoveryCode>, VaultError> {
         let code = RecoveryCode::random()?;
-        let vault_id = {
-            let snapshot = self.store.read()?;
-            State::read(&*snapshot, &*self.root)?.vault.vault_id
-        };
-        let slot = Slot::of_recovery(&code, &vault_id, self.root_key()?)?;
+        let slot = Slot::of_recovery(&code, &self.id()?, self.root_key()?)?;
         let written = self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
         Ok(Written { value: code, compaction_due: written.compaction_due })
     }
@@ -80,6 +70,11 @@ impl Vault {
             return Err(CryptoError::NoRecoveryCode.into());
         }
         self.replace_slots(RECOVERY_SLOT, None)
+    }
+
+    fn id(&self) -> Result<VaultId, VaultError> {
+        let snapshot = self.store.read()?;
+        Ok(State::read(&*snapshot, &*self.root)?.vault.vault_id)
     }
 
     /// The root key, where this process has it.

@@ -125,6 +125,10 @@ impl Transaction for View<'_> {
             Change::Bucket(pid, number, Some(hash)) => drop(rows.buckets.insert((*pid, number), *hash)),
             Change::Bucket(pid, number, None) => drop(rows.buckets.remove(&(*pid, number))),
             Change::Record(pid, record) => drop(rows.records.insert((*pid, record.tag_ix), record.clone())),
+            Change::MoveRecord(pid, from, record) => {
+                rows.records.remove(&(*pid, *from));
+                rows.records.insert((*pid, record.tag_ix), record.clone());
+            }
             Change::DropRecord(pid, record) => {
                 rows.records.remove(&(*pid, record.tag_ix));
                 rows.values.remove(&record.rid);

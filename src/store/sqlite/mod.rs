@@ -309,13 +309,31 @@ impl Transaction for Open<'_> {
                     &r.leaf[..]
                 ],
             ),
+            Change::MoveRecord(pid, from, r) => {
+                self.keys_changed = true;
+                self.execute(
+                    "UPDATE records SET tag_ix = ?3, epoch = ?4, ver = ?5, vver = ?6, meta = ?7, val_hash = ?8, leaf = ?9 \
+                     WHERE pid = ?1 AND tag_ix = ?2",
+                    params![
+                        &pid[..],
+                        &from[..],
+                        &r.tag_ix[..],
+                        r.epoch,
+                        integer(r.ver),
+                        integer(r.vver),
+                        r.meta,
+                        &r.val_hash[..],
+                        &r.leaf[..]
+                    ],
+                )
+            }
             Change::DropRecord(pid, r) => {
                 self.dead_bytes = true;
                 self.execute("DELETE FROM records WHERE pid = ?1 AND tag_ix = ?2", params![&pid[..], &r.tag_ix[..]])?;
                 self.execute("DELETE FROM vals WHERE rid = ?1", [&r.rid[..]])
             }
             Change::Value(rid, sealed) => {
-                self.dead_bytes |= self.exists("SELECT 1 FROM vals WHERE rid = ?1", [&rid[..]])?;
+                self.dead_bytes = self.dead_bytes || self.exists("SELECT 1 FROM vals WHERE rid = ?1", [&rid[..]])?;
                 self.execute("INSERT OR REPLACE INTO vals(rid, val) VALUES(?1, ?2)", params![&rid[..], sealed])
             }
         }

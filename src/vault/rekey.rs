@@ -1,0 +1,193 @@
+//! New keys: of one project, or of the whole vault. Everything is sealed anew in one transaction.
+//!
+//! What is sealed anew is verified first. Nothing of it can be taken up again half-way: until the commit, the file is the old
+//! one.
+
+use super::edit::{seal_root, sign_next};
+use super::holder::Tables;
+use super::projects::known;
+use super::slots::{bring_in, dearest};
+use super::state::{Project, State};
+use super::{KeyHolder, Vault, VaultError, Written, remembering};
+use crate::crypto::CryptoError;
+use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Leaf};
+use crate::crypto::kdf::Passphrase;
+use crate::crypto::keys::{Keyring, ProjectRow, RootKey};
+use crate::crypto::record::{Place, Record};
+use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::slot::{Credential, RECOVERY_SLOT, Slot};
+use crate::model::ProjectName;
+use crate::store::{Change, Transaction};
+
+/// What was sealed anew.
+pub struct Rekeyed {
+    /// Number of projects
+    pub projects: u64,
+    /// Number of secrets
+    pub secrets: u64,
+    /// The vault had a recovery code that was not given: this is the new one
+    pub recovery: Option<RecoveryCode>,
+}
+
+impl Vault {
+    /// Gives a project new keys. Whoever holds the old ones opens nothing that is stored from now on. `reached` is told how
+    /// many secrets were sealed anew.
+    pub fn rekey_project(&self, name: &ProjectName, reached: &dyn Fn(u64)) -> Result<Written<Rekeyed>, VaultError> {
+        let mut transaction = self.store.write()?;
+        let state = State::read(&*transaction, &*self.root)?;
+        let at = known(&state, name)?;
+        let mut rows = state.rows.clone();
+        let mut anew = Anew { reached, secrets: 0 };
+        rows[at] = anew.project(&state, at, &mut *transaction, |row, keyring| {
+            self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, keyring)
+        })?;
+        seal_root(&state, &*self.root, rows, &mut *transaction)?;
+        let rekeyed = Rekeyed { projects: 1, secrets: anew.secrets, recovery: None };
+        Ok(Written::new(rekeyed, self.commit(transaction)?))
+    }
+
+    /// Gives the vault a new root key and every project new keys. It opens with `passphrase` from then on, and with a
+    /// recovery code where there was one: with `recovery`, which must be it, or with a new one.
+    pub fn rekey(
+        self,
+        passphrase: &Passphrase,
+        recovery: Option<&RecoveryCode>,
+        reached: &dyn Fn(u64),
+    ) -> Result<Written<Rekeyed>, VaultError> {
+        self.root_key()?;
+        let root = RootKey::random()?;
+        let before = {
+            let snapshot = self.store.read()?;
+            State::read(&*snapshot, &*self.root)?
+        };
+        let vault_id = before.vault.vault_id;
+        // The key derivations take their time: nobody waits for them.
+        let slot = Slot::create(passphrase, dearest(&before.slots), &vault_id, &root)?;
+        let mut ways: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
+        let mut drawn = None;
+        if let Some(slot) = before.slots.iter().find(|slot| slot.kind == RECOVERY_SLOT) {
+            let code = match recovery {
+                Some(code) => slot.open(code, &vault_id).map(|_| code)?,
+                None => drawn.insert(RecoveryCode::random()?),
+            };
+            ways.push((Slot::of_recovery(code, &vault_id, &root)?, code));
+        }
+        let mut transaction = self.store.write()?;
+        let state = State::read(&*transaction, &*self.root)?;
+        if state.slots != before.slots {
+            return Err(VaultError::SlotsChanged);
+        }
+        for old in &state.slots {
+            transaction.apply(Change::DropSlot(&old.slot_id))?;
+        }
+        for (slot, by) in &ways {
+            bring_in(&mut *transaction, slot, *by, &vault_id, &root)?;
+        }
+        let mut anew = Anew { reached, secrets: 0 };
+        let mut rows = Vec::with_capacity(state.rows.len());
+        for at in 0..state.rows.len() {
+            rows.push(anew.project(&state, at, &mut *transaction, |row, keyring| {
+                Ok(root.seal_keyring(&vault_id, &row.pid, row.epoch, keyring)?)
+            })?);
+        }
+        let mut slots: Vec<Slot> = ways.into_iter().map(|(slot, _)| slot).collect();
+        slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
+        let mut vault = state.vault.next();
+        let tables = Tables { vault: &vault, slots: &slots, projects: &rows, grants: &state.grants };
+        vault.root_mac = KeyHolder::mac(&root, &tables)?;
+        transaction.apply(Change::Vault(&vault))?;
+        let committed = transaction.commit()?;
+        // From here on the old key opens nothing: what was seen is written down under the new one.
+        let renewed = remembering(root, self.anchors.as_ref());
+        let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*renewed));
+        let (projects, secrets) = (rows.len() as u64, anew.secrets);
+        Ok(Written::new(Rekeyed { projects, secrets, recovery: drawn }, committed))
+    }
+}
+
+/// Projects being sealed anew.
+struct Anew<'a> {
+    reached: &'a dyn Fn(u64),
+    secrets: u64,
+}
+
+impl Anew<'_> {
+    /// Seals one project anew under keys of the next epoch; `seal` seals its key ring. Returns its new row.
+    fn project(
+        &mut self,
+        state: &State,
+        at: usize,
+        transaction: &mut dyn Transaction,
+        seal: impl FnOnce(&ProjectRow, &Keyring) -> Result<Vec<u8>, VaultError>,
+    ) -> Result<ProjectRow, VaultError> {
+        let project = state.project(&*transaction, at)?;
+        let pid = project.row.pid;
+        let keyring = Keyring::random(&pid, project.keyring.name.clone())?;
+        let epoch = project.row.epoch.checked_add(1).ok_or(CryptoError::Unsupported("the project's epoch"))?;
+        let mut row = ProjectRow { epoch, ..project.row.clone() };
+        row.keys = seal(&row, &keyring)?;
+        let mut moves = Vec::new();
+        project.each(&*transaction, |found| {
+            let to = keyring.tag_ix(&found.metadata.tag.key());
+            moves.push((to, Record { meta: Vec::new(), ..found.record }));
+        })?;
+        let next = Next { project: &project, row: &row, keyring: &keyring };
+        // In the order in which values lie in the file, then in that in which records will.
+        moves.sort_unstable_by_key(|(_, record)| record.rid);
+        for (_, record) in &mut moves {
+            next.value(transaction, record)?;
+            self.secrets += 1;
+            (self.reached)(self.secrets);
+        }
+        moves.sort_unstable_by_key(|(to, _)| *to);
+        let buckets = next.records(transaction, moves)?;
+        sign_next(transaction, &project, &row, &keyring, &buckets, project.head.count)
+    }
+}
+
+/// A project and the keys that it is to have.
+struct Next<'a> {
+    project: &'a Project<'a>,
+    row: &'a ProjectRow,
+    keyring: &'a Keyring,
+}
+
+impl Next<'_> {
+    fn place<'p>(&'p self, rid: &'p [u8; 8]) -> Place<'p> {
+        Place { vault_id: self.project.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
+    }
+
+    /// Seals a value anew, and gives `record` its hash in the place of the old one's.
+    fn value(&self, transaction: &mut dyn Transaction, record: &mut Record) -> Result<(), VaultError> {
+        let value = self.project.value(&*transaction, record)?;
+        let sealed = self.keyring.seal_value(self.place(&record.rid), record.vver, &value)?;
+        record.val_hash = integrity::value_hash(&sealed);
+        Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
+    }
+
+    /// Seals the metadata of all records anew and moves them to where their tags' new indexes say. Returns the buckets.
+    fn records(
+        &self,
+        transaction: &mut dyn Transaction,
+        moves: Vec<([u8; 16], Record)>,
+    ) -> Result<Box<[integrity::Hash; BUCKETS]>, VaultError> {
+        let pid = &self.row.pid;
+        let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
+        for (tag_ix, old) in moves {
+            let leaf = Leaf { tag_ix: old.tag_ix, rid: old.rid, leaf: old.leaf };
+            let found = self.project.by_leaf(&*transaction, &leaf)?;
+            let mut record = Record { tag_ix, epoch: self.row.epoch, val_hash: old.val_hash, ..found.record };
+            record.meta = self.keyring.seal_metadata(self.place(&record.rid), record.ver, &found.metadata)?;
+            record.leaf = integrity::leaf(self.project.vault_id, pid, &record);
+            transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
+            leaves[usize::from(tag_ix[0])].push(Leaf { tag_ix, rid: record.rid, leaf: record.leaf });
+        }
+        let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
+        for (number, leaves) in (0..=u8::MAX).zip(&leaves) {
+            let hash = integrity::bucket(pid, number, leaves);
+            buckets[usize::from(number)] = hash;
+            transaction.apply(Change::Bucket(pid, number, (hash != EMPTY_BUCKET).then_some(&hash)))?;
+        }
+        Ok(buckets)
+    }
+}
