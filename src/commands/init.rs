@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::kdf_options::KdfOptions;
 use super::project_file;
 use crate::context::Context;
 use crate::crypto::kdf::{KdfParams, Passphrase};
@@ -20,21 +21,13 @@ Examples:
 
 /// Make the vault
 ///
-/// Asks for a passphrase twice. It is the only way in: there is no recovery without it. The options set what a guess at
-/// it costs; the defaults are RFC 9106's second recommended choice.
+/// Asks for a passphrase twice. It is the only way in, until `secrets recovery create` makes another. The --kdf options set what
+/// a guess at it costs; without them it is RFC 9106's second recommended choice: 64 MiB, 3 passes, 4 lanes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[allow(clippy::struct_field_names)] // named as the options are
 pub(crate) struct InitArgs {
-    /// Memory of the key derivation in MiB, 19 to 2048
-    #[arg(long, value_name = "MIB", default_value_t = KdfParams::DEFAULT.memory / 1024)]
-    kdf_memory: u32,
-    /// Passes of the key derivation, 1 to 64
-    #[arg(long, value_name = "N", default_value_t = KdfParams::DEFAULT.iterations)]
-    kdf_iterations: u32,
-    /// Lanes of the key derivation, 1 to 16
-    #[arg(long, value_name = "N", default_value_t = KdfParams::DEFAULT.parallelism)]
-    kdf_parallelism: u32,
+    #[command(flatten)]
+    kdf: KdfOptions,
     /// Make no vault but a first .secrets.toml here, from the placeholders in the tree
     #[arg(long, conflicts_with_all = ["kdf_memory", "kdf_iterations", "kdf_parallelism"])]
     project_file: bool,
@@ -44,12 +37,7 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     if args.project_file {
         return project_file::write(cx);
     }
-    let params = KdfParams {
-        memory: args.kdf_memory.saturating_mul(1024),
-        iterations: args.kdf_iterations,
-        parallelism: args.kdf_parallelism,
-    };
-    let params = params.check().map_err(|why| Error::usage(why.to_string()).hint("leave out the `--kdf` options"))?;
+    let params = args.kdf.over(KdfParams::DEFAULT)?;
     let path = cx.vault_path()?;
     let vault = make(cx, &path, params)?;
     cx.adopt(vault);
@@ -67,9 +55,6 @@ pub(super) fn make(cx: &Context, path: &Path, params: KdfParams) -> Result<Vault
     }
     let passphrase: Passphrase = cx.new_passphrase()?;
     let vault = Vault::init(path, &passphrase, params)?;
-    if passphrase.is_weak() {
-        cx.ui.warn("that is a weak passphrase, and all that protects a stolen file; a few random words are better");
-    }
     if params.cost() < KdfParams::DEFAULT.cost() {
         cx.ui.warn("these key derivation parameters make guessing cheaper than the default ones");
     }

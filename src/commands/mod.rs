@@ -11,14 +11,18 @@ mod get;
 mod guard;
 mod import;
 mod init;
+mod kdf_options;
 mod list;
 mod lock;
 mod monitor;
 mod outputs;
+mod passwd;
 mod project;
 mod project_file;
+mod recovery;
 mod redact;
 mod refs;
+mod rekey;
 mod render;
 mod run;
 mod scan;
@@ -56,6 +60,9 @@ pub(crate) enum Command {
     Lock(lock::LockArgs),
     Status(status::StatusArgs),
     Project(project::ProjectArgs),
+    Passwd(passwd::PasswdArgs),
+    Recovery(recovery::RecoveryArgs),
+    Rekey(rekey::RekeyArgs),
     Compact(compact::CompactArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
@@ -90,6 +97,9 @@ impl Command {
             Self::Lock(args) => lock::run(&args, cx),
             Self::Status(args) => status::run(&args, cx),
             Self::Project(args) => project::run(args, cx),
+            Self::Passwd(args) => passwd::run(&args, cx),
+            Self::Recovery(args) => recovery::run(&args, cx),
+            Self::Rekey(args) => rekey::run(&args, cx),
             Self::Compact(args) => compact::run(&args, cx),
             Self::Completions(args) => completions::run(&args, cx),
             Self::Agent(args) => agent::run(&args, cx),

@@ -1,7 +1,8 @@
 //! What a command works with: the options that all share, the vault opened when it is first needed.
 
+mod unlocking;
+
 use std::cell::OnceCell;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,17 +11,14 @@ use clap_complete::ArgValueCompleter;
 use crate::agent::{Client, Place};
 use crate::completion;
 use crate::config::Environment;
-use crate::crypto::CryptoError;
-use crate::crypto::kdf::Passphrase;
-use crate::crypto::keys::RootKey;
 use crate::error::{Error, Kind};
 use crate::git::Git;
-use crate::model::{ProjectName, SecretBytes};
+use crate::model::ProjectName;
 use crate::run::variables;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
 use crate::store::{self, Anchors, StoreError};
-use crate::ui::{ColorWhen, Ui, UiError, input, prompt};
+use crate::ui::{ColorWhen, Ui};
 use crate::vault::{Locked, Vault, VaultError, Written};
 
 /// Options that every command takes.
@@ -36,6 +34,9 @@ pub(crate) struct GlobalArgs {
     /// Read the passphrase from a file [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     passphrase_file: Option<PathBuf>,
+    /// Unlock with the recovery code in place of the passphrase
+    #[arg(long, global = true)]
+    recovery: bool,
     /// Print results and errors as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -50,12 +51,18 @@ pub(crate) struct GlobalArgs {
 impl GlobalArgs {
     /// The two that say where secrets are.
     pub(crate) fn of(vault: Option<PathBuf>, project: Option<ProjectName>) -> Self {
-        Self { vault, project, passphrase_file: None, json: false, quiet: true, color: ColorWhen::Never }
+        Self {
+            vault,
+            project,
+            passphrase_file: None,
+            recovery: false,
+            json: false,
+            quiet: true,
+            color: ColorWhen::Never,
+        }
     }
 }
 
-/// Tries at a prompt.
-const TRIES: usize = 3;
 /// The longest wait for the agent.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -106,6 +113,11 @@ impl Context {
             Some(project) => Ok(Some(project.clone())),
             None => Ok(self.environment.project()?),
         }
+    }
+
+    /// The project of the option.
+    pub(crate) fn project_option(&self) -> Option<&ProjectName> {
+        self.options.project.as_ref()
     }
 
     /// The nearest `.secrets.toml`, where there is one.
@@ -217,108 +229,6 @@ impl Context {
         }
     }
 
-    /// The vault, unlocked and not kept here: for whoever runs for long.
-    pub(crate) fn unlock(&self) -> Result<Vault, Error> {
-        // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
-        let given = self.given_passphrase()?;
-        if let Some(passphrase) = given {
-            return Ok(self.locked()?.unlock(&passphrase)?);
-        }
-        if let Some(vault) = self.vault_of_agent(PATIENCE)? {
-            return Ok(vault);
-        }
-        if !prompt::is_possible() {
-            if std::fs::symlink_metadata(self.vault_path()?).is_err() {
-                self.locked()?;
-            }
-            return Err(no_passphrase().hint("or unlock the vault for a while, where there is one: `secrets unlock`"));
-        }
-        let locked = self.locked()?;
-        let root = self.typed_root_key(&locked)?;
-        Ok(locked.unlocked(root))
-    }
-
-    /// Wipes the passphrase that the environment gave: for whoever runs for long.
-    pub(crate) fn forget_passphrase(&self) {
-        self.environment.passphrase.take();
-    }
-
-    /// The root key by a passphrase, given or typed, even where an agent has it.
-    pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
-        match self.given_passphrase()? {
-            Some(passphrase) => Ok(locked.root_key(&passphrase)?),
-            None => self.typed_root_key(locked),
-        }
-    }
-
-    fn typed_root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
-        let question = format!("Passphrase for {}", self.vault_path()?.display());
-        for tries_left in (0..TRIES).rev() {
-            let typed = ask(&question)?;
-            let Some(passphrase) = Passphrase::new(&typed).ok() else {
-                self.ui.warn("that is no passphrase, try again");
-                continue;
-            };
-            // What is typed while that takes its time is not shown: it may be the value that is asked for next.
-            let hush = prompt::hush();
-            let root = locked.root_key(&passphrase);
-            drop(hush);
-            match root {
-                Ok(root) => return Ok(root),
-                Err(VaultError::Crypto(CryptoError::WrongPassphrase)) if tries_left > 0 => {
-                    self.ui.warn("wrong passphrase, try again");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(CryptoError::WrongPassphrase.into())
-    }
-
-    /// The passphrase of an option, a file or the environment, in the contract's order.
-    fn given_passphrase(&self) -> Result<Option<Passphrase>, Error> {
-        if let Some(path) = self.passphrase_file() {
-            return self.passphrase_of_file(path).map(Some);
-        }
-        self.environment.passphrase.borrow().as_ref().map(parsed).transpose()
-    }
-
-    fn passphrase_file(&self) -> Option<&Path> {
-        self.options.passphrase_file.as_deref().or(self.environment.passphrase_file.as_deref())
-    }
-
-    /// Device and inode of the passphrase file, where one is named: no output replaces it.
-    pub(crate) fn passphrase_file_identity(&self) -> Option<(u64, u64)> {
-        std::fs::metadata(self.passphrase_file()?).ok().map(|found| (found.dev(), found.ino()))
-    }
-
-    fn passphrase_of_file(&self, path: &Path) -> Result<Passphrase, Error> {
-        let (mut bytes, exposed) = input::file(path, 8 * Passphrase::MAX).map_err(|source| {
-            Error::new(Kind::Locked, format!("cannot read the passphrase file `{}`: {source}", path.display()))
-        })?;
-        if exposed {
-            self.ui.warn(&format!("other users can read the passphrase file `{}`", path.display()));
-        }
-        input::drop_newline(&mut bytes);
-        parsed(&bytes)
-    }
-
-    /// The passphrase of a vault that is to be made: as given, else typed twice.
-    pub(crate) fn new_passphrase(&self) -> Result<Passphrase, Error> {
-        if let Some(passphrase) = self.given_passphrase()? {
-            return Ok(passphrase);
-        }
-        for _ in 0..TRIES {
-            let first = ask("New passphrase")?;
-            let passphrase = parsed(&first)?;
-            let second = ask("The same again")?;
-            if first.expose() == second.expose() {
-                return Ok(passphrase);
-            }
-            self.ui.status("the two differ, try again");
-        }
-        Err(Error::new(Kind::Locked, "the passphrase was not typed the same way twice"))
-    }
-
     /// Unwraps a change, passing on that the file is due for `compact`.
     pub(crate) fn written<T>(&self, written: Written<T>) -> T {
         if written.compaction_due {
@@ -326,20 +236,4 @@ impl Context {
         }
         written.value
     }
-}
-
-fn ask(question: &str) -> Result<SecretBytes, Error> {
-    prompt::passphrase(question).map_err(|error| match error {
-        UiError::NoTerminal => no_passphrase(),
-        other => other.into(),
-    })
-}
-
-fn no_passphrase() -> Error {
-    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
-        .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
-}
-
-fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
-    Passphrase::new(bytes).map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))
 }

@@ -17,7 +17,7 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::model::Secret;
+use crate::model::{Secret, SecretBytes};
 pub(crate) use progress::Progress;
 
 use escape::{PlainJson, visible, visible_lines};
@@ -105,6 +105,28 @@ impl Ui {
     /// Stdout for results that come one by one.
     pub(crate) fn results(&self) -> Results {
         Results(io::BufWriter::new(io::stdout()))
+    }
+
+    /// Prints a recovery code: on a terminal in two lines that fit everywhere, elsewhere in one. Nothing of it is left in a buffer.
+    pub(crate) fn code(&self, code: &SecretBytes) -> Result<(), UiError> {
+        let mut line = SecretBytes::with_capacity(2 * code.len());
+        if self.json {
+            line.extend(b"{\"recoveryCode\":\"");
+            line.extend(code.expose());
+            line.extend(b"\"}");
+        } else {
+            let (first, second) = code.expose().split_at(code.len().div_ceil(2));
+            line.extend(first);
+            line.extend(if io::stdout().is_terminal() { b"\n" } else { b"" });
+            line.extend(second);
+        }
+        line.push(b'\n');
+        let mut rest = line.expose();
+        while !rest.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest));
+            rest = &rest[written.map_err(|error| UiError::Stdout(error.into()))?..];
+        }
+        Ok(())
     }
 
     /// Prints text as it is.

@@ -1,0 +1,31 @@
+//! The options that set what a guess at a passphrase costs.
+
+use crate::crypto::kdf::KdfParams;
+use crate::error::Error;
+
+/// What a guess costs. What is not named stays as it is.
+#[derive(clap::Args)]
+#[allow(clippy::struct_field_names)] // named as the options are
+pub(crate) struct KdfOptions {
+    /// Memory of the key derivation in MiB, 19 to 2048
+    #[arg(long, value_name = "MIB")]
+    kdf_memory: Option<u32>,
+    /// Passes of the key derivation, 1 to 64
+    #[arg(long, value_name = "N")]
+    kdf_iterations: Option<u32>,
+    /// Lanes of the key derivation, 1 to 16
+    #[arg(long, value_name = "N")]
+    kdf_parallelism: Option<u32>,
+}
+
+impl KdfOptions {
+    /// `base` with what was named.
+    pub(crate) fn over(&self, base: KdfParams) -> Result<KdfParams, Error> {
+        let params = KdfParams {
+            memory: self.kdf_memory.map_or(base.memory, |mebibytes| mebibytes.saturating_mul(1024)),
+            iterations: self.kdf_iterations.unwrap_or(base.iterations),
+            parallelism: self.kdf_parallelism.unwrap_or(base.parallelism),
+        };
+        params.check().map_err(|why| Error::usage(why.to_string()).hint("leave out the `--kdf` options"))
+    }
+}

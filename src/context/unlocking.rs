@@ -1,0 +1,240 @@
+//! How the vault is unlocked: what is given, what an agent holds, what is typed; and the choice of a new passphrase.
+//!
+//! It keeps nothing: a passphrase or a code is wiped once the root key is there.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{Context, PATIENCE};
+use crate::crypto::CryptoError;
+use crate::crypto::kdf::Passphrase;
+use crate::crypto::keys::RootKey;
+use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::slot::Credential;
+use crate::error::{Error, Kind};
+use crate::model::{Invalid, SecretBytes};
+use crate::ui::{UiError, input, prompt};
+use crate::vault::{Locked, Vault, VaultError};
+
+/// Tries at a prompt.
+const TRIES: usize = 3;
+
+impl Context {
+    /// The vault, unlocked and not kept here: for whoever runs for long.
+    pub(crate) fn unlock(&self) -> Result<Vault, Error> {
+        // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
+        if let Some(credential) = self.given_credential()? {
+            return Ok(self.locked()?.unlock(&*credential)?);
+        }
+        if !self.options.recovery
+            && let Some(vault) = self.vault_of_agent(PATIENCE)?
+        {
+            return Ok(vault);
+        }
+        if !prompt::is_possible() {
+            if std::fs::symlink_metadata(self.vault_path()?).is_err() {
+                self.locked()?;
+            }
+            return Err(no_passphrase().hint("or unlock the vault for a while, where there is one: `secrets unlock`"));
+        }
+        self.unlock_anew()
+    }
+
+    /// The vault, unlocked by what is given or typed now, even where an agent has its key.
+    pub(crate) fn unlock_anew(&self) -> Result<Vault, Error> {
+        let locked = self.locked()?;
+        let root = self.root_key(&locked)?;
+        Ok(locked.unlocked(root))
+    }
+
+    /// The same by the passphrase, which is needed once more.
+    pub(crate) fn unlock_by_passphrase(&self) -> Result<(Vault, Passphrase), Error> {
+        let given = self.given()?;
+        let locked = self.locked()?;
+        let (root, passphrase) = match given {
+            Some(bytes) => {
+                let passphrase = parsed(&bytes)?;
+                (locked.root_key(&passphrase)?, passphrase)
+            }
+            None => self.typed(&locked, "Passphrase", Passphrase::new)?,
+        };
+        Ok((locked.unlocked(root), passphrase))
+    }
+
+    /// The root key by what is given or typed, even where an agent has it.
+    pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
+        match self.given_credential()? {
+            Some(credential) => Ok(locked.root_key(&*credential)?),
+            None if self.options.recovery => Ok(self.typed(locked, "Recovery code", RecoveryCode::parse)?.0),
+            None => Ok(self.typed(locked, "Passphrase", Passphrase::new)?.0),
+        }
+    }
+
+    /// Asks for what opens the vault, three times.
+    fn typed<C: Credential>(
+        &self,
+        locked: &Locked,
+        what: &str,
+        read: impl Fn(&SecretBytes) -> Result<C, Invalid>,
+    ) -> Result<(RootKey, C), Error> {
+        let question = format!("{what} for {}", self.vault_path()?.display());
+        let mut failure = None;
+        for tries_left in (0..TRIES).rev() {
+            let again = |why: &str| match tries_left {
+                0 => {}
+                _ => self.ui.warn(&format!("{why}, try again")),
+            };
+            let credential = match read(&ask(&question)?) {
+                Ok(credential) => credential,
+                Err(why) => {
+                    let why = format!("that is no {}: {why}", what.to_lowercase());
+                    again(&why);
+                    failure = Some(Error::new(Kind::Locked, why));
+                    continue;
+                }
+            };
+            // What is typed while that takes its time is not shown: it may be the value that is asked for next.
+            let hush = prompt::hush();
+            let root = locked.root_key(&credential);
+            drop(hush);
+            match root {
+                Ok(root) => return Ok((root, credential)),
+                Err(VaultError::Crypto(error)) if error == credential.wrong() => {
+                    again(&error.to_string());
+                    failure = Some(error.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(failure.unwrap_or_else(|| CryptoError::WrongPassphrase.into()))
+    }
+
+    /// What opens the vault, of an option, a file or the environment.
+    fn given_credential(&self) -> Result<Option<Box<dyn Credential>>, Error> {
+        let Some(bytes) = self.given()? else { return Ok(None) };
+        Ok(Some(if self.options.recovery { Box::new(recovery_code(&bytes)?) } else { Box::new(parsed(&bytes)?) }))
+    }
+
+    /// The passphrase, or the recovery code, of an option, a file or the environment, in the contract's order.
+    fn given(&self) -> Result<Option<SecretBytes>, Error> {
+        if let Some(path) = self.passphrase_file() {
+            return self.line_of_file(path).map(Some);
+        }
+        Ok(self.environment.passphrase.borrow().as_ref().map(|bytes| SecretBytes::copy_of(bytes.expose())))
+    }
+
+    fn passphrase_file(&self) -> Option<&Path> {
+        self.options.passphrase_file.as_deref().or(self.environment.passphrase_file.as_deref())
+    }
+
+    /// Device and inode of the passphrase file, where one is named: no output replaces it.
+    pub(crate) fn passphrase_file_identity(&self) -> Option<(u64, u64)> {
+        std::fs::metadata(self.passphrase_file()?).ok().map(|found| (found.dev(), found.ino()))
+    }
+
+    /// Wipes the passphrase that the environment gave: for whoever runs for long.
+    pub(crate) fn forget_passphrase(&self) {
+        self.environment.passphrase.take();
+    }
+
+    fn line_of_file(&self, path: &Path) -> Result<SecretBytes, Error> {
+        let (mut bytes, exposed) = input::file(path, 8 * Passphrase::MAX).map_err(|source| {
+            Error::new(Kind::Locked, format!("cannot read the passphrase file `{}`: {source}", path.display()))
+        })?;
+        if exposed {
+            self.ui.warn(&format!("other users can read the passphrase file `{}`", path.display()));
+        }
+        input::drop_newline(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// True where `--recovery` was given.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.options.recovery
+    }
+
+    /// A recovery code out of a file.
+    pub(crate) fn recovery_code_of_file(&self, path: &Path) -> Result<RecoveryCode, Error> {
+        recovery_code(&self.line_of_file(path)?)
+    }
+
+    /// A recovery code that is typed; `None` for an empty line.
+    pub(crate) fn typed_recovery_code(&self) -> Result<Option<RecoveryCode>, Error> {
+        loop {
+            let typed = ask("Recovery code (empty: a new one is made and printed)")?;
+            if typed.is_empty() {
+                return Ok(None);
+            }
+            match RecoveryCode::parse(&typed) {
+                Ok(code) => return Ok(Some(code)),
+                Err(why) => self.ui.warn(&format!("that is no recovery code: {why}, try again")),
+            }
+        }
+    }
+
+    /// The passphrase of a vault that is to be made: as given, else typed twice.
+    pub(crate) fn new_passphrase(&self) -> Result<Passphrase, Error> {
+        match self.given()? {
+            Some(bytes) => Ok(self.told_if_weak(parsed(&bytes)?)),
+            None => self.typed_twice(),
+        }
+    }
+
+    /// Refuses where a new passphrase could come from nowhere; `option` is the one that names a file.
+    pub(crate) fn needs_new_passphrase(&self, file: Option<&Path>, option: &str) -> Result<(), Error> {
+        if file.is_some() || prompt::is_possible() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Locked, "no new passphrase was given and there is no terminal to ask on")
+            .hint(format!("give it by `{option} PATH`")))
+    }
+
+    /// The passphrase that takes another's place: that of a file, else typed twice.
+    pub(crate) fn chosen_passphrase(&self, file: Option<&Path>) -> Result<Passphrase, Error> {
+        match file {
+            Some(path) => Ok(self.told_if_weak(parsed(&self.line_of_file(path)?)?)),
+            None => self.typed_twice(),
+        }
+    }
+
+    fn typed_twice(&self) -> Result<Passphrase, Error> {
+        for _ in 0..TRIES {
+            let first = ask("New passphrase")?;
+            let passphrase = parsed(&first)?;
+            let second = ask("The same again")?;
+            if first.expose() == second.expose() {
+                return Ok(self.told_if_weak(passphrase));
+            }
+            self.ui.status("the two differ, try again");
+        }
+        Err(Error::new(Kind::Locked, "the passphrase was not typed the same way twice"))
+    }
+
+    fn told_if_weak(&self, passphrase: Passphrase) -> Passphrase {
+        if passphrase.is_weak() {
+            self.ui
+                .warn("that is a weak passphrase, and all that protects a stolen file; a few random words are better");
+        }
+        passphrase
+    }
+}
+
+fn ask(question: &str) -> Result<SecretBytes, Error> {
+    prompt::passphrase(question).map_err(|error| match error {
+        UiError::NoTerminal => no_passphrase(),
+        other => other.into(),
+    })
+}
+
+fn no_passphrase() -> Error {
+    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
+        .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
+}
+
+fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
+    Passphrase::new(bytes).map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))
+}
+
+fn recovery_code(bytes: &SecretBytes) -> Result<RecoveryCode, Error> {
+    RecoveryCode::parse(bytes).map_err(|why| Error::new(Kind::Locked, format!("that is no recovery code: {why}")))
+}
