@@ -1,6 +1,7 @@
 //! The commands, one file each: its arguments and its handler.
 
 mod agent;
+mod backup;
 mod check;
 mod clone;
 mod compact;
@@ -24,7 +25,9 @@ mod redact;
 mod refs;
 mod rekey;
 mod render;
+mod restore;
 mod run;
+mod salvage;
 mod scan;
 mod setup;
 mod status;
@@ -32,6 +35,7 @@ mod template;
 mod unlock;
 mod update;
 mod value_source;
+mod verify;
 
 use clap::Subcommand;
 
@@ -63,6 +67,10 @@ pub(crate) enum Command {
     Passwd(passwd::PasswdArgs),
     Recovery(recovery::RecoveryArgs),
     Rekey(rekey::RekeyArgs),
+    Verify(verify::VerifyArgs),
+    Salvage(salvage::SalvageArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     Compact(compact::CompactArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
@@ -100,6 +108,10 @@ impl Command {
             Self::Passwd(args) => passwd::run(&args, cx),
             Self::Recovery(args) => recovery::run(&args, cx),
             Self::Rekey(args) => rekey::run(&args, cx),
+            Self::Verify(args) => verify::run(&args, cx),
+            Self::Salvage(args) => salvage::run(&args, cx),
+            Self::Backup(args) => backup::run(&args, cx),
+            Self::Restore(args) => restore::run(&args, cx),
             Self::Compact(args) => compact::run(&args, cx),
             Self::Completions(args) => completions::run(&args, cx),
             Self::Agent(args) => agent::run(&args, cx),

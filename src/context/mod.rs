@@ -162,10 +162,16 @@ impl Context {
     pub(crate) fn locked(&self) -> Result<Locked, Error> {
         let path = self.vault_path()?;
         let locked = Locked::open(&path)?;
-        match self.environment.anchors() {
-            Some(directory) => Ok(locked.anchored(Anchors::new(&directory, &path)?)),
-            None => Ok(locked),
-        }
+        Ok(match self.anchors()? {
+            Some(anchors) => locked.anchored(anchors),
+            None => locked,
+        })
+    }
+
+    /// What was last seen of the vault here; nothing without a place for it.
+    pub(crate) fn anchors(&self) -> Result<Option<Anchors>, Error> {
+        let Some(directory) = self.environment.anchors() else { return Ok(None) };
+        Ok(Some(Anchors::new(&directory, &self.vault_path()?)?))
     }
 
     /// True where there is no vault yet.

@@ -70,14 +70,45 @@ impl Context {
         }
     }
 
-    /// Asks for what opens the vault, three times.
+    /// The root key of the first of several vaults that what is given or typed opens; the question names `path`.
+    pub(crate) fn root_key_of_any(&self, vaults: &[&Locked], path: &Path) -> Result<RootKey, Error> {
+        let open = |by: &dyn Credential| {
+            let mut outcome = Err(by.wrong().into());
+            for vault in vaults {
+                outcome = vault.root_key(by);
+                if !matches!(&outcome, Err(VaultError::Crypto(error)) if *error == by.wrong()) {
+                    break;
+                }
+            }
+            outcome
+        };
+        match self.given_credential()? {
+            Some(credential) => Ok(open(&*credential)?),
+            None if self.options.recovery => {
+                Ok(self.typed_for(path, "Recovery code", RecoveryCode::parse, |code| open(code))?.0)
+            }
+            None => Ok(self.typed_for(path, "Passphrase", Passphrase::new, |passphrase| open(passphrase))?.0),
+        }
+    }
+
     fn typed<C: Credential>(
         &self,
         locked: &Locked,
         what: &str,
         read: impl Fn(&SecretBytes) -> Result<C, Invalid>,
     ) -> Result<(RootKey, C), Error> {
-        let question = format!("{what} for {}", self.vault_path()?.display());
+        self.typed_for(&self.vault_path()?, what, read, |credential| locked.root_key(credential))
+    }
+
+    /// Asks for what opens a vault, three times.
+    fn typed_for<C: Credential>(
+        &self,
+        path: &Path,
+        what: &str,
+        read: impl Fn(&SecretBytes) -> Result<C, Invalid>,
+        open: impl Fn(&C) -> Result<RootKey, VaultError>,
+    ) -> Result<(RootKey, C), Error> {
+        let question = format!("{what} for {}", path.display());
         let mut failure = None;
         for tries_left in (0..TRIES).rev() {
             let again = |why: &str| match tries_left {
@@ -95,7 +126,7 @@ impl Context {
             };
             // What is typed while that takes its time is not shown: it may be the value that is asked for next.
             let hush = prompt::hush();
-            let root = locked.root_key(&credential);
+            let root = open(&credential);
             drop(hush);
             match root {
                 Ok(root) => return Ok((root, credential)),

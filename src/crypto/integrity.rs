@@ -106,6 +106,19 @@ pub struct Head {
 }
 
 impl Head {
+    /// What the first head follows on.
+    pub fn none() -> Self {
+        Self {
+            seq: 0,
+            count: 0,
+            top: [0; 32],
+            audit_head: [0; 32],
+            time: 0,
+            signer_id: [0; 16],
+            ancestors: Ancestors::none(),
+        }
+    }
+
     /// The 668 bytes that are signed.
     pub fn encode(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Vec<u8> {
         let parts: [&[u8]; 11] = [

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 pub(crate) use template::{assignment, malformed, setup, unknown};
+pub(crate) use vault::findings;
 
 use crate::config::ConfigError;
 use crate::git::GitError;

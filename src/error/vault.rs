@@ -8,7 +8,7 @@ use crate::crypto::lineage::Relation;
 use crate::model::SecretRef;
 use crate::store::StoreError;
 use crate::ui::counted;
-use crate::vault::{Departure, VaultError};
+use crate::vault::{Departure, Report, VaultError};
 
 impl From<CryptoError> for Error {
     fn from(error: CryptoError) -> Self {
@@ -28,7 +28,8 @@ impl From<CryptoError> for Error {
     }
 }
 
-const RESTORE: &str = "nothing of it was used; put back a copy of the vault from a backup";
+const RESTORE: &str =
+    "nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place";
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
@@ -85,6 +86,15 @@ impl From<VaultError> for Error {
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
             VaultError::TooManyProjects => Self::usage(message).hint("make another vault with `--vault PATH`"),
+            VaultError::AnotherVault(_) => {
+                Self::new(Kind::Refused, message).hint("nothing was written; name another file")
+            }
+            VaultError::NotWhole(report) => Self::new(Kind::Damaged, message)
+                .with_notes(findings(&report))
+                .hint("`secrets salvage OUT` saves what can be read into a new vault"),
+            VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
+                .with_notes(findings(&report))
+                .hint("nothing was made; put back a backup with `secrets restore PATH`"),
             VaultError::SlotsChanged => Self::new(Kind::Conflict, message).hint("nothing was written; try again"),
             VaultError::Changed(_) => {
                 Self::new(Kind::Conflict, message).hint("nothing was written; look at it and try again")
@@ -94,6 +104,24 @@ impl From<VaultError> for Error {
                 Self::usage(message).hint("name another project with `--to`, or another tag with `--tag`")
             }
         }
+    }
+}
+
+/// Findings that are shown of a damaged vault.
+const SHOWN: usize = 20;
+
+/// What is damaged, line by line.
+pub(crate) fn findings(report: &Report) -> Vec<String> {
+    let mut notes: Vec<String> = report.damage.iter().take(SHOWN).map(|damage| format!("  {damage}")).collect();
+    if report.damage.len() > SHOWN {
+        notes.push(format!("  and {} more", report.damage.len() - SHOWN));
+    }
+    notes
+}
+
+impl From<Departure> for Error {
+    fn from(departure: Departure) -> Self {
+        departed(&departure)
     }
 }
 

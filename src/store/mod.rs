@@ -10,8 +10,8 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
-pub use place::{absolute, looks_like_a_vault};
-pub use sqlite::SqliteStore;
+pub use place::{absolute, looks_like_a_vault, rename_new};
+pub use sqlite::{NewFile, SqliteStore};
 
 use crate::crypto::integrity::{Hash, Leaf};
 use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
@@ -59,8 +59,25 @@ pub trait Snapshot {
     fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError>;
     /// Where the record of an id stands.
     fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError>;
+    /// Hands over where every record stands, by the index of ids: project and blind index.
+    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError>;
+    /// Counts rows that belong to nothing.
+    fn strays(&self) -> Result<Strays, StoreError>;
+    /// True where the store finds no fault with its own structure.
+    fn is_sound(&self) -> Result<bool, StoreError>;
     /// A sealed value.
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+/// Rows that belong to nothing: no operation reads or leaves any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Strays {
+    /// Values without a record
+    pub values: u64,
+    /// Records without a project
+    pub records: u64,
+    /// Buckets without a project
+    pub buckets: u64,
 }
 
 /// A change in the making. Reads see what was applied before them.
@@ -73,6 +90,10 @@ pub trait Transaction: Snapshot {
 
 /// One change of one row.
 pub enum Change<'a> {
+    /// Removes everything, for good
+    Clear,
+    /// Adds a grant
+    Grant(&'a Grant),
     /// Removes the slot of an id, for good
     DropSlot(&'a [u8]),
     /// Replaces the vault's row

@@ -79,6 +79,7 @@ pub fn looks_like_a_vault(file: &File) -> bool {
 pub(super) struct Nascent {
     path: PathBuf,
     target: PathBuf,
+    replace: bool,
     settled: bool,
     /// Until the file has its name or is gone again
     _hold: Hold,
@@ -86,8 +87,8 @@ pub(super) struct Nascent {
 
 impl Nascent {
     /// Creates an empty file (0600, in a directory that is made 0700 if it is missing). Refuses where the target
-    /// exists.
-    pub(super) fn beside(target: &Path) -> Result<Self, StoreError> {
+    /// exists, unless it is to `replace` it.
+    pub(super) fn beside(target: &Path, replace: bool) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
         if target.file_name().is_some() {
             let whole = std::path::absolute(target).map_err(failed)?;
@@ -96,7 +97,7 @@ impl Nascent {
             }
         }
         let target = absolute(target)?;
-        if fs::symlink_metadata(&target).is_ok() {
+        if !replace && fs::symlink_metadata(&target).is_ok() {
             return Err(StoreError::Exists(target));
         }
         let drawn: [u8; 8] = random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
@@ -105,7 +106,7 @@ impl Nascent {
         let path = target.with_file_name(name);
         let hold = Hold::new().map_err(failed)?;
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Self { path, target, settled: false, _hold: hold })
+        Ok(Self { path, target, replace, settled: false, _hold: hold })
     }
 
     /// Where the file is now.
@@ -113,9 +114,11 @@ impl Nascent {
         &self.path
     }
 
-    /// Gives the file its name, unless something has taken it meanwhile.
+    /// Gives the file its name, unless something has taken it meanwhile that is not to be replaced.
     pub(super) fn settle(mut self) -> Result<PathBuf, StoreError> {
-        rename_new(&self.path, &self.target).map_err(|source| match source.kind() {
+        let renamed =
+            if self.replace { fs::rename(&self.path, &self.target) } else { rename_new(&self.path, &self.target) };
+        renamed.map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => StoreError::Exists(self.target.clone()),
             _ => StoreError::Io { action: "create", path: self.target.clone(), source },
         })?;
@@ -137,7 +140,7 @@ impl Drop for Nascent {
 }
 
 /// Renames without replacing.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -176,9 +176,24 @@ fn line(keyboard: &mut Keyboard) -> io::Result<SecretBytes> {
 
 /// Asks yes or no. Enter alone is `default`.
 pub(crate) fn confirm(question: &str, default: bool) -> Result<bool, UiError> {
-    let mut tty = terminal()?;
     let choices = if default { "[Y/n]" } else { "[y/N]" };
-    write!(tty, "{} {choices} ", visible(question)).map_err(UiError::Terminal)?;
+    Ok(match echoed(&format!("{} {choices} ", visible(question)))?.as_deref() {
+        Some(b"") => default,
+        Some(b"y" | b"yes") => true,
+        _ => false,
+    })
+}
+
+/// Asks for a word, where a `y` is too easily typed.
+pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, UiError> {
+    let answer = echoed(&format!("{} `{word}`: ", visible(question)))?;
+    Ok(answer.as_deref() == Some(word.as_bytes()))
+}
+
+/// Asks for a line that is shown, without blanks around it, in lower case; `None` where the terminal ends instead.
+fn echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
+    let mut tty = terminal()?;
+    tty.write_all(question.as_bytes()).map_err(UiError::Terminal)?;
     let mut answer = Vec::new();
     let mut byte = [0];
     // Byte by byte: what is typed ahead belongs to whoever reads next.
@@ -187,11 +202,7 @@ pub(crate) fn confirm(question: &str, default: bool) -> Result<bool, UiError> {
     }
     if byte[0] != b'\n' {
         let _ = tty.write_all(b"\n");
-        return Ok(false);
+        return Ok(None);
     }
-    Ok(match answer.trim_ascii().to_ascii_lowercase().as_slice() {
-        b"" => default,
-        b"y" | b"yes" => true,
-        _ => false,
-    })
+    Ok(Some(answer.trim_ascii().to_ascii_lowercase()))
 }

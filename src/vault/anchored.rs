@@ -134,6 +134,10 @@ impl<H: KeyHolder> KeyHolder for Anchored<H> {
         Ok(keyrings)
     }
 
+    fn open_unseen(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+        self.inner.open_unseen(tables)
+    }
+
     fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {
         self.inner.mac(tables)
     }

@@ -54,9 +54,21 @@ impl<'a> Edit<'a> {
         metadata: Metadata,
         value: &SecretValue,
     ) -> Result<Secret, VaultError> {
+        let rid = free_id(transaction)?;
+        self.add_as(transaction, rid, metadata, value)
+    }
+
+    /// Stores a new secret under an id that no other has.
+    pub(super) fn add_as(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        rid: RecordId,
+        metadata: Metadata,
+        value: &SecretValue,
+    ) -> Result<Secret, VaultError> {
         let record = Record {
             tag_ix: self.project.keyring.tag_ix(&metadata.tag.key()),
-            rid: free_id(transaction)?,
+            rid,
             epoch: self.project.row.epoch,
             ver: 0,
             vver: 0,
@@ -170,17 +182,7 @@ impl Unborn {
 
     /// The empty project, to be edited.
     fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
-        let head = Head {
-            seq: 0,
-            count: 0,
-            top: [0; 32],
-            audit_head: [0; 32],
-            time: 0,
-            signer_id: [0; 16],
-            ancestors: Ancestors::none(),
-        };
-        let buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
-        Project { vault_id: &state.vault.vault_id, row: &self.row, keyring: &self.keyring, head, buckets }
+        Project::unverified(&state.vault.vault_id, &self.row, &self.keyring)
     }
 
     /// Enters the project into what the root MAC covers.

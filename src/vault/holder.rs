@@ -25,6 +25,10 @@ pub struct Tables<'a> {
 pub trait KeyHolder {
     /// Checks the root MAC of `tables`, then opens every project's key ring, in their order.
     fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError>;
+    /// The same without regard to what was seen before.
+    fn open_unseen(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+        self.open(tables)
+    }
     /// The root MAC of changed `tables`.
     fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError>;
     /// Seals a key ring for `pid` and `epoch`.
@@ -80,6 +84,10 @@ impl KeyHolder for RootKey {
 impl<H: KeyHolder + ?Sized> KeyHolder for &H {
     fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
         (**self).open(tables)
+    }
+
+    fn open_unseen(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+        (**self).open_unseen(tables)
     }
 
     fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {

@@ -5,6 +5,8 @@
 //! * `slots`: the passphrase and the recovery code
 //! * `state`: reading, with everything verified that is read
 //! * `edit`: changing a project, signing it anew
+//! * `examine`: everything looked at, damaged or not
+//! * `copies`: backup, restore, salvage
 //! * `secrets`, `projects`, `copy`, `import`: the operations
 //! * `rekey`: everything sealed anew under new keys
 //! * `opened`: values opened together, for several uses
@@ -12,8 +14,10 @@
 //! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`] and nowhere else.
 
 mod anchored;
+mod copies;
 mod copy;
 mod edit;
+mod examine;
 mod holder;
 mod import;
 mod opened;
@@ -23,10 +27,12 @@ mod secrets;
 mod slots;
 mod state;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use anchored::Departure;
+pub use copies::{Difference, Salvaged};
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
+pub use examine::{Damage, ProjectReport, Report};
 pub use holder::{HolderError, KeyHolder, Tables};
 pub use import::{Import, ImportOutcome, Imported};
 pub use opened::Opened;
@@ -197,6 +203,15 @@ pub enum VaultError {
     /// What holds the root key
     #[error(transparent)]
     Holder(#[from] HolderError),
+    /// It would give way to a copy of another vault
+    #[error("`{}` is no copy of this vault", .0.display())]
+    AnotherVault(PathBuf),
+    /// Not everything in it holds
+    #[error("the vault is damaged or was tampered with")]
+    NotWhole(Box<Report>),
+    /// Nothing in it can be read
+    #[error("there is no secret in the vault that can be read")]
+    NothingToSave(Box<Report>),
     /// Somebody else changed how the vault is unlocked, meanwhile
     #[error("how the vault is unlocked was changed meanwhile")]
     SlotsChanged,

@@ -94,7 +94,12 @@ pub(super) struct Project<'a> {
 }
 
 impl<'a> Project<'a> {
-    fn open(
+    /// One whose head was not looked at: its records can be opened, and nothing vouches for them.
+    pub(super) fn unverified(vault_id: &'a VaultId, row: &'a ProjectRow, keyring: &'a Keyring) -> Self {
+        Self { vault_id, row, keyring, head: Head::none(), buckets: Box::new([EMPTY_BUCKET; BUCKETS]) }
+    }
+
+    pub(super) fn open(
         snapshot: &dyn Snapshot,
         vault_id: &'a VaultId,
         row: &'a ProjectRow,

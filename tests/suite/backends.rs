@@ -8,7 +8,7 @@ use terminal_secrets::crypto::integrity::{Hash, Leaf};
 use terminal_secrets::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
 use terminal_secrets::crypto::record::Record;
 use terminal_secrets::crypto::slot::Slot;
-use terminal_secrets::store::{Change, Committed, Snapshot, Store, StoreError, Transaction};
+use terminal_secrets::store::{Change, Committed, Snapshot, Store, StoreError, Strays, Transaction};
 
 /// The rows of a store in memory.
 #[derive(Clone)]
@@ -99,6 +99,26 @@ impl Snapshot for View<'_> {
         Ok(self.rows.records.iter().find(|(_, record)| record.rid == *rid).map(|(place, _)| *place))
     }
 
+    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
+        self.rows.records.keys().for_each(|(pid, tag_ix)| visit(*pid, *tag_ix));
+        Ok(())
+    }
+
+    fn strays(&self) -> Result<Strays, StoreError> {
+        let known = |rid: &RecordId| self.rows.records.values().any(|record| record.rid == *rid);
+        let owned = |pid: &ProjectId| self.rows.projects.contains_key(pid);
+        let count = |n: usize| n.try_into().unwrap();
+        Ok(Strays {
+            values: count(self.rows.values.keys().filter(|rid| !known(rid)).count()),
+            records: count(self.rows.records.keys().filter(|(pid, _)| !owned(pid)).count()),
+            buckets: count(self.rows.buckets.keys().filter(|(pid, _)| !owned(pid)).count()),
+        })
+    }
+
+    fn is_sound(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.rows.values.get(rid).cloned())
     }
@@ -110,6 +130,14 @@ impl Transaction for View<'_> {
         match change {
             Change::Vault(vault) => rows.vault = vault.clone(),
             Change::Slot(slot) => drop(rows.slots.insert(slot.slot_id.clone(), slot.clone())),
+            Change::Clear => {
+                rows.slots.clear();
+                rows.projects.clear();
+                rows.buckets.clear();
+                rows.records.clear();
+                rows.values.clear();
+            }
+            Change::Grant(_) => unreachable!("no grant is made yet"),
             Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
             Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
             Change::DropProject(pid) => {

@@ -144,9 +144,11 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
         | VaultError::Holder(HolderError::Replaced | HolderError::RolledBack(_))
         | VaultError::Departed(_)
+        | VaultError::NotWhole(_)
+        | VaultError::NothingToSave(_)
         | VaultError::Record { .. }
         | VaultError::Project { .. } => 6,
-        VaultError::Store(StoreError::Unsafe { .. }) => 7,
+        VaultError::Store(StoreError::Unsafe { .. }) | VaultError::AnotherVault(_) => 7,
         VaultError::Store(StoreError::BadPath(_)) | VaultError::OntoItself(_) | VaultError::TooManyProjects => 2,
         VaultError::Store(_) | VaultError::Crypto(_) | VaultError::Holder(_) => 1,
     }

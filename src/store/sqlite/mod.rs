@@ -58,6 +58,21 @@ pub struct SqliteStore {
     path: PathBuf,
 }
 
+/// A vault in the making: a file that has not its name yet. Dropped unsettled, it is removed.
+pub struct NewFile(Nascent);
+
+impl NewFile {
+    /// The file, to be filled or looked at.
+    pub fn open(&self) -> Result<SqliteStore, StoreError> {
+        SqliteStore::connect(self.0.path().to_owned())
+    }
+
+    /// Gives it its name. What was written has to be committed and closed.
+    pub fn settle(self) -> Result<PathBuf, StoreError> {
+        self.0.settle()
+    }
+}
+
 impl SqliteStore {
     /// Opens an existing vault. The file must be a regular one, ours, private, under one name.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
@@ -69,21 +84,30 @@ impl SqliteStore {
 
     /// Makes a vault with its first slot. It stands at `path` whole or not at all; what is there is never replaced.
     pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
-        let nascent = Nascent::beside(path)?;
-        let store = Self::connect(nascent.path().to_owned())?;
+        let new = Self::begin(path, false)?;
+        {
+            let store = new.open()?;
+            let mut transaction = store.write()?;
+            transaction.apply(Change::Vault(vault))?;
+            transaction.apply(Change::Slot(slot))?;
+            transaction.commit()?;
+        }
+        Self::connect(new.settle()?)
+    }
+
+    /// Begins a vault that is to stand at `path`, with tables and nothing in them. Without `replace` nothing may be there.
+    pub fn begin(path: &Path, replace: bool) -> Result<NewFile, StoreError> {
+        let new = NewFile(Nascent::beside(path, replace)?);
+        let connection = new.open()?.connection;
         let fill = || -> rusqlite::Result<()> {
-            store.connection.execute_batch("BEGIN IMMEDIATE")?;
-            store.connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            store.connection.pragma_update(None, "user_version", FORMAT)?;
-            SCHEMA.iter().try_for_each(|statement| store.connection.execute_batch(statement))
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            connection.pragma_update(None, "user_version", FORMAT)?;
+            SCHEMA.iter().try_for_each(|statement| connection.execute_batch(statement))?;
+            connection.execute_batch("COMMIT")
         };
         fill().map_err(translate)?;
-        let mut transaction = Box::new(Open::new(&store));
-        transaction.apply(Change::Vault(vault))?;
-        transaction.apply(Change::Slot(slot))?;
-        transaction.commit()?;
-        store.connection.close().map_err(|(_, error)| translate(error))?;
-        Self::connect(nascent.settle()?)
+        Ok(new)
     }
 
     /// The file's absolute path.
@@ -269,6 +293,17 @@ impl Transaction for Open<'_> {
             Change::Slot(s) => self.execute(
                 "INSERT INTO slots(slot_id, type, params, salt, commitment, wrap) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
                 params![s.slot_id, s.kind, s.params, s.salt, s.commitment, s.wrap],
+            ),
+            Change::Clear => {
+                self.keys_changed = true;
+                for table in ["vault", "slots", "projects", "grants", "buckets", "records", "vals"] {
+                    self.execute(&format!("DELETE FROM {table}"), [])?;
+                }
+                Ok(0)
+            }
+            Change::Grant(g) => self.execute(
+                "INSERT INTO grants(token_id, gen, bundle, admin) VALUES(?1, ?2, ?3, ?4)",
+                params![g.token_id, integer(g.generation), g.bundle, g.admin],
             ),
             Change::DropSlot(slot_id) => {
                 self.keys_changed = true;

@@ -12,7 +12,7 @@ use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
 use crate::crypto::lineage::Ancestors;
 use crate::crypto::record::Record;
 use crate::crypto::slot::Slot;
-use crate::store::{MOST_PROJECTS, Snapshot, StoreError};
+use crate::store::{MOST_PROJECTS, Snapshot, StoreError, Strays};
 
 /// Bounds of columns, in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096 characters of 4 bytes and
 /// the rest of it), a sealed value (1 MiB and its padding).
@@ -180,6 +180,36 @@ impl Snapshot for Open<'_> {
         let sql = "SELECT pid, tag_ix FROM records WHERE rid = ?1";
         let rows = self.rows(sql, [&rid[..]], 1, "table of records", |row| Some((blob(row, 0)?, blob(row, 1)?)))?;
         Ok(rows.into_iter().next())
+    }
+
+    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
+        const WHAT: &str = "index of ids";
+        // All three columns stand in the index: the table itself is not read.
+        self.each("SELECT pid, tag_ix FROM records ORDER BY rid", [], WHAT, |row| {
+            let (Some(pid), Some(tag_ix)) = (blob(row, 0), blob(row, 1)) else { return Err(StoreError::Damaged(WHAT)) };
+            visit(pid, tag_ix);
+            Ok(true)
+        })
+    }
+
+    fn strays(&self) -> Result<Strays, StoreError> {
+        let count = |sql: &str| {
+            let counts = self.rows(sql, [], 1, "structure", |row| number(row, 0))?;
+            Ok(counts.into_iter().next().unwrap_or(0))
+        };
+        Ok(Strays {
+            values: count("SELECT count(*) FROM vals WHERE rid NOT IN (SELECT rid FROM records)")?,
+            records: count("SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)")?,
+            buckets: count("SELECT count(*) FROM buckets WHERE pid NOT IN (SELECT pid FROM projects)")?,
+        })
+    }
+
+    fn is_sound(&self) -> Result<bool, StoreError> {
+        // What it says is not passed on: it may repeat a hostile file's bytes.
+        let found = self.rows("PRAGMA integrity_check(1)", [], 1, "structure", |row| {
+            Some(row.get_ref(0).ok()?.as_str().ok()? == "ok")
+        })?;
+        Ok(found == [true])
     }
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {

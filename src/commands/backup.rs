@@ -1,0 +1,48 @@
+//! `secrets backup`: a copy of the vault that was looked at before it has its name.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::store::StoreError;
+use crate::ui::counted;
+use crate::vault::VaultError;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets backup /mnt/usb/vault.db
+  secrets backup --replace ~/backups/vault.db          for cron: the last one gives way when the new one holds
+  secrets --vault /mnt/usb/vault.db list               a backup is a vault";
+
+/// Copy the vault
+///
+/// The copy is a vault of its own that opens with the passphrase of today. It is readable by you alone from its first byte on,
+/// flushed to the disk and checked to the last seal before it gets its name. Works while others use the vault.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BackupArgs {
+    /// The copy
+    #[arg(value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    path: PathBuf,
+    /// Replace an earlier copy of the same vault
+    #[arg(long)]
+    replace: bool,
+}
+
+pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
+    let vault = cx.vault()?;
+    let progress = cx.ui.progress("secrets checked");
+    let copied = vault.backup(&args.path, args.replace, &|number| progress.reached(number));
+    let secrets = copied.map_err(|error| match error {
+        VaultError::Store(StoreError::Exists(_)) => {
+            Error::new(Kind::Conflict, error.to_string()).hint("`--replace` replaces an earlier copy of the same vault")
+        }
+        other => other.into(),
+    })?;
+    drop(progress);
+    let path = args.path.display().to_string();
+    cx.ui.status(&format!("copied the vault with its {} to `{path}`", counted(secrets, "secret")));
+    if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets }))?) } else { Ok(()) }
+}

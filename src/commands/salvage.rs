@@ -1,0 +1,62 @@
+//! `secrets salvage`: what can be read of a damaged vault, in a new one.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Kind, findings};
+use crate::ui::counted;
+use crate::vault::Salvaged;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets salvage rescued.db
+  secrets --vault rescued.db list --all-projects";
+
+/// Save what can be read of a damaged vault into a new one
+///
+/// The new vault opens with the same passphrase; ids and times stay. What does not open is left out and told (exit 6); what opens
+/// though nothing vouches that it is the latest is taken, and named. The damaged vault stays as it is.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SalvageArgs {
+    /// The new vault; nothing may be there
+    #[arg(value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
+    out: PathBuf,
+}
+
+/// Findings that are listed.
+const SHOWN: usize = 20;
+
+pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
+    let (vault, passphrase) = cx.unlock_by_passphrase()?;
+    let progress = cx.ui.progress("secrets read");
+    let salvaged = vault.salvage(&args.out, &passphrase, &|number| progress.reached(number))?;
+    drop(progress);
+    let Salvaged { report, saved, unproven } = &salvaged;
+    let out = args.out.display().to_string();
+    for (project, tag) in unproven.iter().take(SHOWN) {
+        cx.ui.warn(&format!("`{tag}` of project `{project}` is genuine, but may be older than it was"));
+    }
+    if unproven.len() > SHOWN {
+        cx.ui.warn(&format!("so may {} more", unproven.len() - SHOWN));
+    }
+    cx.ui.status(&format!("saved {} into `{out}`", counted(*saved, "secret")));
+    if cx.ui.is_json() {
+        let unproven =
+            unproven.iter().map(|(project, tag)| json!({ "project": project.as_str(), "tag": tag.as_str() }));
+        let unproven: Vec<_> = unproven.collect();
+        cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": report.damage.len() }))?;
+    }
+    let left: u64 = report.projects.iter().map(|project| project.secrets - project.readable).sum();
+    if report.damage.is_empty() {
+        return Ok(());
+    }
+    let lost = if left == 0 {
+        "what was damaged is left out".into()
+    } else {
+        format!("{} could not be read", counted(left, "secret"))
+    };
+    Err(Error::new(Kind::Damaged, lost).with_notes(findings(report)).hint(format!("what could be read is in `{out}`")))
+}

@@ -1,0 +1,117 @@
+//! `secrets verify`: looks at everything in the vault.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::ui::counted;
+use crate::vault::{Damage, Report};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets verify
+  secrets verify --json | jq .damage
+  secrets --vault backup.db verify";
+
+/// Check everything in the vault
+///
+/// Every seal, hash, signature and count, the file's own structure, and that nothing is in it that belongs to nobody; and whether
+/// it is the state that was last seen here. Changes nothing. Prints what is there; where something is damaged, what, and how much
+/// can still be read (exit 6).
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct VerifyArgs {}
+
+pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
+    let vault = cx.vault()?;
+    let progress = cx.ui.progress("secrets checked");
+    let report = vault.verify(&|number| progress.reached(number))?;
+    drop(progress);
+    show(&report, cx)?;
+    let Some(failure) = failure(&report) else {
+        cx.ui.status("everything holds");
+        return Ok(());
+    };
+    Err(failure)
+}
+
+fn failure(report: &Report) -> Option<Error> {
+    if let Some(departure) = &report.departure {
+        return Some(departure.clone().into());
+    }
+    let found = match report.damage.len() {
+        0 => return None,
+        number => counted(number, "finding"),
+    };
+    Some(
+        Error::new(Kind::Damaged, format!("the vault is damaged or was tampered with: {found}"))
+            .hint("put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`"),
+    )
+}
+
+fn show(report: &Report, cx: &Context) -> Result<(), Error> {
+    let path = cx.vault_path()?.display().to_string();
+    if cx.ui.is_json() {
+        return Ok(cx.ui.json(&document(report, &path))?);
+    }
+    let (secrets, readable) = report
+        .projects
+        .iter()
+        .fold((0, 0), |(found, readable), project| (found + project.secrets, readable + project.readable));
+    let mut ways: Vec<String> = report
+        .passphrases
+        .iter()
+        .map(|p| format!("passphrase ({} MiB, {}, {})", p.memory / 1024, passes(p.iterations), lanes(p.parallelism)))
+        .collect();
+    ways.extend(report.recovery.then(|| "recovery code".to_owned()));
+    let mut lines = vec![
+        ("vault", path),
+        ("opens with", ways.join(", ")),
+        ("projects", report.projects.len().to_string()),
+        ("secrets", if secrets == readable { secrets.to_string() } else { format!("{secrets}, {readable} readable") }),
+    ];
+    lines.extend(report.damage.iter().map(|damage| ("damaged", damage.to_string())));
+    Ok(cx.ui.labelled(&lines)?)
+}
+
+fn passes(number: u32) -> String {
+    if number == 1 { "1 pass".into() } else { format!("{number} passes") }
+}
+
+fn lanes(number: u32) -> String {
+    counted(number, "lane")
+}
+
+fn document(report: &Report, path: &str) -> serde_json::Value {
+    let projects = report.projects.iter().map(
+        |project| json!({ "name": project.name.as_str(), "secrets": project.secrets, "readable": project.readable }),
+    );
+    let passphrases = report
+        .passphrases
+        .iter()
+        .map(|p| json!({ "memory": p.memory / 1024, "iterations": p.iterations, "parallelism": p.parallelism }));
+    let damage = report.damage.iter().map(damage);
+    json!({
+        "vault": path,
+        "projects": projects.collect::<Vec<_>>(),
+        "passphrases": passphrases.collect::<Vec<_>>(),
+        "recovery": report.recovery,
+        "damage": damage.collect::<Vec<_>>(),
+        "departed": report.departure.as_ref().map(ToString::to_string),
+    })
+}
+
+fn damage(damage: &Damage) -> serde_json::Value {
+    let mut found = json!({ "what": damage.what });
+    let texts = [
+        ("project", damage.project.as_ref().map(ToString::to_string)),
+        ("id", damage.id.map(|id| id.to_string())),
+        ("tag", damage.tag.as_ref().map(ToString::to_string)),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            found[name] = text.into();
+        }
+    }
+    found
+}
