@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::ui::counted;
 use crate::vault::VaultError;
 
@@ -32,6 +32,11 @@ pub(crate) struct BackupArgs {
 }
 
 pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
+    if args.replace
+        && store::absolute(&args.path).is_ok_and(|path| cx.canonical_vault_path().is_ok_and(|vault| vault == path))
+    {
+        return Err(Error::usage("that is the vault itself").hint("name another file"));
+    }
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets checked");
     let copied = vault.backup(&args.path, args.replace, &|number| progress.reached(number));

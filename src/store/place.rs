@@ -134,6 +134,10 @@ impl Nascent {
 impl Drop for Nascent {
     fn drop(&mut self) {
         if !self.settled {
+            // SQLite's journal stays where it could not be played back, as on a full disk.
+            let mut journal = self.path.clone().into_os_string();
+            journal.push("-journal");
+            let _ = fs::remove_file(journal);
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -248,6 +248,18 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
         self.store.call().and_then(|()| self.inner.locate(rid))
     }
 
+    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
+        self.store.call().and_then(|()| self.inner.places(visit))
+    }
+
+    fn strays(&self) -> Result<Strays, StoreError> {
+        self.store.call().and_then(|()| self.inner.strays())
+    }
+
+    fn is_sound(&self) -> Result<bool, StoreError> {
+        self.store.call().and_then(|()| self.inner.is_sound())
+    }
+
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.call().and_then(|()| self.inner.value(rid))
     }

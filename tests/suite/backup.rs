@@ -1,0 +1,256 @@
+//! `secrets backup` and `secrets restore`: a copy that holds, and the way back.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use serde_json::json;
+use terminal_secrets::vault::Locked;
+
+use crate::create::revealed;
+use crate::output_faults::Small;
+use crate::passwd::{NEW, file};
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
+
+fn sandbox() -> Sandbox {
+    Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")])
+}
+
+/// The names in the sandbox.
+fn names(sandbox: &Sandbox) -> Vec<String> {
+    let entries = std::fs::read_dir(sandbox.path("")).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn change(sandbox: &Sandbox, tag: &str, value: &str) {
+    sandbox.command(["update", tag, "-q"]).stdin(value).run().succeeds();
+}
+
+#[test]
+fn a_copy_is_a_vault_for_us_alone() {
+    let sandbox = sandbox();
+    // However the process was started.
+    let mut command = Command::new("sh");
+    let prepared = sandbox.command([""; 0]).command;
+    command.args(["-c", "umask 000; exec \"$0\" backup copy.db"]).arg(env!("CARGO_BIN_EXE_secrets")).env_clear();
+    command.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    let output = command.current_dir(sandbox.path("")).output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "copied the vault with its 2 secrets to `copy.db`\n");
+    assert!(output.status.success() && output.stdout.is_empty());
+    let copy = sandbox.path("copy.db");
+    assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+    sandbox.run(["--vault", "copy.db", "render", "-e", "{{ ONE }}"]).succeeds().stdout("value one");
+    sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      2\n");
+    assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
+    let found = sandbox.run(["backup", "--json", "new/directory/copy.db"]).succeeds().json();
+    assert_eq!(found, json!({ "vault": "new/directory/copy.db", "secrets": 2 }));
+}
+
+#[test]
+fn what_is_there_stays_unless_it_is_an_earlier_copy() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    sandbox.write("note", "mine");
+    for name in ["copy.db", "note", "vault.db"] {
+        let before = sandbox.read(name);
+        sandbox
+            .run(["backup", name])
+            .fails_with(4)
+            .stdout("")
+            .stderr_has("hint: `--replace` replaces an earlier copy of the same vault\n");
+        assert_eq!(sandbox.read(name), before);
+    }
+    change(&sandbox, "one", "a newer value");
+    sandbox.run(["backup", "-q", "--replace", "copy.db"]).succeeds();
+    sandbox.run(["backup", "-q", "--replace", "another.db"]).succeeds();
+    sandbox.run(["--vault", "copy.db", "render", "-e", "{{ ONE }}"]).succeeds().stdout("a newer value");
+    let private = PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(sandbox.path("note"), private).unwrap();
+    sandbox.run(["backup", "--replace", "note"]).fails_with(6).stderr_has("is not a vault\n");
+    assert_eq!(sandbox.read("note"), b"mine");
+    let other = self::sandbox();
+    let theirs = other.vault_path();
+    let run = sandbox.run(["backup", "--replace", theirs.to_str().unwrap()]).fails_with(7);
+    run.stderr_has("is no copy of this vault\nhint: nothing was written; name another file\n");
+    // The vault does not give way to itself.
+    sandbox.run(["backup", "--replace", "vault.db"]).fails_with(2).stderr_has("that is the vault itself");
+    assert_eq!(revealed(&sandbox, "one"), b"a newer value");
+}
+
+#[test]
+fn a_damaged_vault_is_not_copied() {
+    let sandbox = sandbox();
+    let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
+    connection.execute_batch("UPDATE vals SET val = zeroblob(length(val))").unwrap();
+    drop(connection);
+    let run = sandbox.run(["backup", "copy.db"]).fails_with(6).stdout("");
+    run.stderr_has("error: the vault is damaged or was tampered with\n  the value of `")
+        .stderr_has("hint: `secrets salvage OUT` saves what can be read into a new vault\n");
+    assert_eq!(names(&sandbox), ["vault.db"]);
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_left() {
+    let sandbox = sandbox();
+    let Some(small) = Small::mounted(sandbox.path("small")) else { return };
+    let large = (0..4).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
+    sandbox.vault().create_all(&project("default"), large).unwrap();
+    sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout("").stderr_has("error: no space left");
+    assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 0);
+    drop(small);
+}
+
+#[test]
+fn rows_of_nobody_are_not_copied() {
+    let sandbox = sandbox();
+    let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
+    connection.execute_batch("INSERT INTO vals VALUES(x'0102030405060708', x'6d61726b6572')").unwrap();
+    drop(connection);
+    sandbox.run(["verify"]).fails_with(6).stdout_has("a value that belongs to no secret").stderr_has("1 finding");
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      2\n");
+    assert!(!sandbox.read("copy.db").windows(6).any(|bytes| bytes == b"marker"));
+}
+
+#[test]
+fn the_difference_is_shown_and_asked_about() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    change(&sandbox, "two", "another value of two");
+    sandbox.run(["delete", "one", "-y", "-q"]).succeeds();
+    sandbox.command(["create", "--tag", "three", "-q"]).stdin("value three").run().succeeds();
+    let before = sandbox.read("vault.db");
+    let shown = "+ default/one\n- default/three\n~ default/two\n1 added, 1 removed, 1 changed\n";
+    sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stdout("").stderr(shown);
+    let run = sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds();
+    let found = run.json();
+    let tag = |member: &str| found[member][0]["tag"].as_str().unwrap().to_owned();
+    assert_eq!([tag("added"), tag("removed"), tag("changed")], ["one", "three", "two"]);
+    sandbox.run(["restore", "copy.db"]).fails_with(7).stdout("").stderr(
+        "error: restoring needs `--yes` where there is no terminal to ask on\n\
+         hint: nothing was changed; add `--yes` to do it\n",
+    );
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore copy.db");
+    terminal.waits_for("Passphrase for copy.db: ").types(&format!("{PASSPHRASE}\n"));
+    terminal.waits_for("1 added, 1 removed, 1 changed").waits_for("Put `copy.db` into the place of `");
+    terminal.types("n\n");
+    terminal.ends_with(7);
+    assert_eq!(sandbox.read("vault.db"), before);
+    let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
+    run.stderr(&format!("{shown}restored `{}`\n", sandbox.vault_path().display()));
+    assert_eq!((revealed(&sandbox, "one"), revealed(&sandbox, "two")), (b"value one".into(), b"value two".into()));
+    sandbox.run(["get", "three"]).fails_with(3).stderr_has("no secret `three`");
+    // It is what was last seen now.
+    change(&sandbox, "one", "and on it goes");
+    let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
+    run.stderr_has("~ default/one\n0 added, 0 removed, 1 changed\n");
+    let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
+    run.stderr_has("the backup holds what the vault holds\n");
+    assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
+}
+
+#[test]
+fn nothing_is_left_of_what_was_replaced() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    change(&sandbox, "one", "a value that goes");
+    let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
+    let sealed: Vec<u8> = connection
+        .query_row("SELECT val FROM vals ORDER BY rid = (SELECT rid FROM records WHERE ver = 2) DESC", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    drop(connection);
+    assert!(crate::passwd::is_left(&sandbox, &sealed));
+    sandbox.run(["restore", "copy.db", "-y", "-q"]).succeeds();
+    assert!(!crate::passwd::is_left(&sandbox, &sealed));
+}
+
+#[test]
+fn where_there_is_no_vault_one_is_made() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    std::fs::remove_file(sandbox.vault_path()).unwrap();
+    sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("2 added, 0 removed, 0 changed\n");
+    assert_eq!(revealed(&sandbox, "one"), b"value one");
+    assert_eq!(sandbox.vault_path().metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn what_is_no_vault_any_more_is_kept_beside() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    let mut broken = sandbox.read("vault.db");
+    for (case, at) in [(1, 0), (2, 4096 * 3)] {
+        let end = broken.len().min(at + 5000);
+        broken[at..end].fill(0xaa);
+        sandbox.write("vault.db", &broken);
+        let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
+        let aside = sandbox.path(&format!("vault.db.damaged-{case}"));
+        run.stderr_has(&format!("warning: what lay there is now `{}`\n", aside.display()));
+        assert_eq!(std::fs::read(&aside).unwrap(), broken);
+        assert_eq!(revealed(&sandbox, "two"), b"value two");
+    }
+}
+
+#[test]
+fn the_passphrase_is_that_of_its_time() {
+    let sandbox = sandbox();
+    file(&sandbox, "new", NEW);
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
+    // The present passphrase will do where the keys are the same.
+    sandbox
+        .run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"])
+        .succeeds()
+        .stderr_has("the backup holds");
+    sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
+    sandbox.run(["list", "--passphrase-file", "new"]).fails_with(5).stderr_has("wrong passphrase");
+    assert_eq!(revealed(&sandbox, "one"), b"value one");
+    // After `rekey` the backup has other keys.
+    sandbox.run(["rekey", "-y", "-q"]).succeeds();
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
+    let run = sandbox.run(["restore", "copy.db", "-y", "--passphrase-file", "new"]).fails_with(5);
+    run.stderr_has("error: the backup has other keys than the vault: it takes the passphrase of its time\n");
+    let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
+    run.stderr_has(
+        "warning: what is there now does not open with the same keys, so it cannot be compared: all of it goes\n",
+    );
+    assert_eq!(revealed(&sandbox, "one"), b"value one");
+}
+
+#[test]
+fn a_damaged_backup_changes_nothing() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
+    connection
+        .execute_batch("UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)")
+        .unwrap();
+    drop(connection);
+    let before = sandbox.read("vault.db");
+    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout("").stderr_has("hint: the backup was not used\n");
+    sandbox.run(["restore", "none.db", "-y"]).fails_with(3).stderr_has("no vault at");
+    sandbox.run(["restore", "vault.db", "-y"]).fails_with(2).stderr_has("that is the vault itself");
+    sandbox.run(["restore", "-y"]).fails_with(2).stderr_has("is missing");
+    std::fs::set_permissions(sandbox.path("copy.db"), PermissionsExt::from_mode(0o644)).unwrap();
+    sandbox.run(["restore", "copy.db", "-y"]).fails_with(7).stderr_has("hint: mend it with `chmod 600 ");
+    assert_eq!(sandbox.read("vault.db"), before);
+}
+
+#[test]
+fn the_agent_forgets_what_it_saw() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    sandbox.run(["unlock", "-q"]).succeeds();
+    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    bare(&["delete", "one", "-y", "-q"]).succeeds();
+    sandbox.run(["restore", "copy.db", "-y", "-q"]).succeeds();
+    bare(&["list"]).fails_with(5).stderr_has("no passphrase was given");
+    sandbox.run(["unlock", "-q"]).succeeds();
+    bare(&["list"]).succeeds().stdout_has("one");
+    bare(&["lock", "--all", "-q"]).succeeds();
+    assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).is_ok());
+}

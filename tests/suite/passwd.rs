@@ -1,0 +1,166 @@
+//! `secrets passwd`: the new passphrase opens, the old one does not, and nothing of its slot is left.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
+use terminal_secrets::model::SecretBytes;
+use terminal_secrets::vault::Locked;
+
+use crate::create::revealed;
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
+
+pub const NEW: &str = "a quite different battery staple";
+
+/// A file with a passphrase that nobody else can read.
+pub fn file(sandbox: &Sandbox, name: &str, passphrase: &str) -> PathBuf {
+    let path = sandbox.write(name, format!("{passphrase}\n"));
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, private).unwrap();
+    path
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_secrets(&[("key", "the value stays")]);
+    file(&sandbox, "new", NEW);
+    sandbox
+}
+
+/// The bytes of the only passphrase slot: salt, commitment, sealed root key.
+pub fn slot(sandbox: &Sandbox) -> [Vec<u8>; 3] {
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    let sql = "SELECT salt, commitment, wrap FROM slots WHERE type = 1";
+    connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap()
+}
+
+/// True where a file beside the vault, or the vault, holds 16 bytes of `needle`.
+pub fn is_left(sandbox: &Sandbox, needle: &[u8]) -> bool {
+    let files = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).any(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        needle.chunks(16).any(|piece| piece.len() == 16 && memchr::memmem::find(&bytes, piece).is_some())
+    })
+}
+
+#[test]
+fn the_new_passphrase_opens_and_the_old_one_does_not() {
+    let sandbox = sandbox();
+    let run = sandbox.run(["passwd", "--new-passphrase-file", "new"]).succeeds().stdout("");
+    run.stderr(&format!(
+        "warning: a guess at it costs less than by default, which is `--kdf-memory 64 --kdf-iterations 3`\n\
+         changed the passphrase of `{}`\n\
+         copies made before open with the old one; if somebody else may know it: `secrets rekey`\n",
+        sandbox.vault_path().display()
+    ));
+    sandbox.run(["list"]).fails_with(5).stdout("").stderr_has("error: wrong passphrase\n");
+    let run = sandbox.command(["render", "-e", "{{ KEY }}"]).env("SECRETS_PASSPHRASE", NEW).run();
+    run.succeeds().stdout("the value stays");
+    // And back again, as JSON.
+    file(&sandbox, "old", PASSPHRASE);
+    let back = sandbox.command(["passwd", "--passphrase-file", "new", "--new-passphrase-file", "old", "--json"]).run();
+    let found = back.succeeds().stderr_has("warning: a guess at it").json();
+    assert_eq!(found["kdf"], serde_json::json!({ "memory": 19, "iterations": 1, "parallelism": 1 }));
+    assert_eq!(revealed(&sandbox, "key"), b"the value stays");
+}
+
+#[test]
+fn nothing_of_the_old_slot_is_left() {
+    let sandbox = sandbox();
+    let before = slot(&sandbox);
+    assert!(before.iter().all(|bytes| is_left(&sandbox, bytes)));
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning:");
+    assert!(!before.iter().any(|bytes| is_left(&sandbox, bytes)));
+    assert!(slot(&sandbox).iter().all(|bytes| is_left(&sandbox, bytes)));
+}
+
+#[test]
+fn nothing_of_the_old_slot_is_left_in_a_large_vault() {
+    let sandbox = sandbox();
+    let large = (0..9).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
+    sandbox.vault().create_all(&project("default"), large).unwrap();
+    let before = slot(&sandbox);
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning: a guess");
+    assert!(!before.iter().any(|bytes| is_left(&sandbox, bytes)));
+}
+
+#[test]
+fn a_guess_is_made_dearer_and_stays_so() {
+    let sandbox = sandbox();
+    let kdf = ["--kdf-memory", "64", "--kdf-iterations", "3"];
+    let same = file(&sandbox, "same", PASSPHRASE);
+    let line = [&["passwd", "-q", "--new-passphrase-file", same.to_str().unwrap()][..], &kdf].concat();
+    sandbox.run(line).succeeds().stdout("").stderr("");
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr("");
+    let vault = Locked::open(&sandbox.vault_path()).unwrap();
+    let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
+    let params = vault.unlock(&new).unwrap().kdf_params().unwrap();
+    assert_eq!(params, KdfParams { memory: 64 * 1024, iterations: 3, parallelism: 1 });
+}
+
+#[test]
+fn what_is_wrong_is_told_before_anything_is_asked() {
+    let sandbox = sandbox();
+    let before = sandbox.read("vault.db");
+    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    bare(&["passwd", "--kdf-memory", "18"])
+        .fails_with(2)
+        .stderr("error: the key derivation's memory is outside 19 MiB to 2 GiB\nhint: leave out the `--kdf` options\n");
+    bare(&["passwd"]).fails_with(5).stderr(
+        "error: no new passphrase was given and there is no terminal to ask on\n\
+         hint: give it by `--new-passphrase-file PATH`\n",
+    );
+    bare(&["passwd", "--new-passphrase-file", "new"])
+        .fails_with(5)
+        .stderr_has("error: no passphrase was given and there is no terminal to ask on\n");
+    sandbox
+        .run(["passwd", "--new-passphrase-file", "none"])
+        .fails_with(5)
+        .stderr_has("cannot read the passphrase file");
+    sandbox.write("empty", "\n");
+    let run = sandbox.run(["passwd", "--new-passphrase-file", "empty"]).fails_with(5);
+    run.stderr_has("error: that is no passphrase: it is empty\n");
+    sandbox.write("weak", "hunter2");
+    assert_eq!(sandbox.read("vault.db"), before);
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "weak"]).succeeds().stderr_has("that is a weak passphrase");
+}
+
+#[test]
+fn the_current_one_is_asked_for_also_while_unlocked() {
+    let sandbox = sandbox();
+    sandbox.run(["unlock", "-q"]).succeeds();
+    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    bare(&["list"]).succeeds().stdout_has("key");
+    bare(&["passwd", "--new-passphrase-file", "new"]).fails_with(5).stderr_has("no passphrase was given");
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning:");
+    // The root key is the same: what the agent holds goes on opening the vault.
+    bare(&["list"]).succeeds().stdout_has("key");
+    bare(&["lock", "--all", "-q"]).succeeds();
+}
+
+#[test]
+fn it_asks_for_the_old_one_once_and_for_the_new_one_twice() {
+    let sandbox = sandbox();
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
+    terminal.waits_for("Passphrase for ").types("wrong\n").waits_for("warning: wrong passphrase, try again");
+    terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
+    terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
+    terminal.waits_for("The same again: ").types("another\n").waits_for("the two differ, try again");
+    terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
+    terminal.waits_for("The same again: ").types(&format!("{NEW}\n")).waits_for("changed the passphrase of");
+    let screen = terminal.ends_with(0);
+    assert!(!screen.contains(NEW) && !screen.contains(PASSPHRASE), "{screen}");
+    sandbox.command(["list"]).env("SECRETS_PASSPHRASE", NEW).run().succeeds().stdout_has("key");
+}
+
+#[test]
+fn ctrl_c_at_the_new_one_changes_nothing() {
+    let sandbox = sandbox();
+    let before = sandbox.read("vault.db");
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
+    terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
+    terminal.waits_for("New passphrase: ").types(NEW).types("\x03");
+    terminal.ends_with(130);
+    assert_eq!(sandbox.read("vault.db"), before);
+    assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).is_ok());
+}

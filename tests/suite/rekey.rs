@@ -1,0 +1,169 @@
+//! `secrets rekey`: the same secrets under keys that nobody has had.
+
+use rusqlite::Connection;
+use terminal_secrets::crypto::keys::RootKey;
+use terminal_secrets::vault::Locked;
+
+use crate::passwd::{file, is_left, slot};
+use crate::prompts::Terminal;
+use crate::recovery::create;
+use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
+
+const SECRETS: [(&str, &str); 3] = [("one", "value of one"), ("two", "value of two"), ("three", "value of three")];
+
+/// Three secrets in `default`, forty in `web`.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_secrets(&SECRETS);
+    let many = (0..40).map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
+    sandbox.vault().create_all(&project("web"), many).unwrap();
+    sandbox
+}
+
+/// What everything of the vault is, but for its keys.
+fn everything(sandbox: &Sandbox) -> Vec<String> {
+    let vault = sandbox.vault();
+    let secrets = vault.list(None, |_| true).unwrap();
+    assert!(vault.verify(&|_| {}).unwrap().damage.is_empty());
+    let values = ["default", "web"].map(|name| {
+        let name = project(name);
+        let all = vault.scope(&name).reveal_all().unwrap();
+        all.iter().map(|(tag, value)| format!("{tag}={:?}", value.expose())).collect::<Vec<_>>()
+    });
+    secrets.iter().map(|secret| format!("{secret:?}")).chain(values.concat()).collect()
+}
+
+fn column(sandbox: &Sandbox, sql: &str) -> Vec<Vec<u8>> {
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    let mut statement = connection.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+const SEALED: [&str; 6] = [
+    "SELECT keys FROM projects",
+    "SELECT head FROM projects",
+    "SELECT meta FROM records",
+    "SELECT tag_ix FROM records",
+    "SELECT val FROM vals",
+    "SELECT wrap FROM slots",
+];
+
+#[test]
+fn everything_is_the_same_and_nothing_is_sealed_as_before() {
+    let sandbox = sandbox();
+    let before = everything(&sandbox);
+    let sealed: Vec<Vec<u8>> = SEALED.iter().flat_map(|sql| column(&sandbox, sql)).collect();
+    let root = Locked::open(&sandbox.vault_path()).unwrap().root_key(&passphrase()).unwrap();
+    let old = RootKey::from_bytes(root.expose()).unwrap();
+    sandbox.run(["rekey", "-y"]).succeeds().stdout("").stderr("sealed 43 secrets of 2 projects anew\n");
+    assert_eq!(everything(&sandbox), before);
+    // Nothing that the old keys open is left, neither as a row nor as dead bytes.
+    for bytes in &sealed {
+        assert!(!is_left(&sandbox, bytes));
+    }
+    assert!(!Locked::open(&sandbox.vault_path()).unwrap().opens_with(&old).unwrap());
+    let run = sandbox.run(["rekey", "-y", "--json"]).succeeds();
+    assert_eq!(run.json(), serde_json::json!({ "projects": 2, "secrets": 43 }));
+    assert_eq!(everything(&sandbox), before);
+}
+
+#[test]
+fn one_project_s_keys_leave_the_others_alone() {
+    let sandbox = sandbox();
+    let before = everything(&sandbox);
+    let of = |name: &str| {
+        let rows = "SELECT meta FROM records WHERE (SELECT count(*) FROM records r WHERE r.pid = records.pid)";
+        column(&sandbox, &format!("{rows} = {}", if name == "web" { 40 } else { 3 }))
+    };
+    let (web, others, slots) = (of("web"), of("default"), slot(&sandbox));
+    sandbox.run(["rekey", "--project", "web", "-y"]).succeeds().stderr("sealed 40 secrets of 1 project anew\n");
+    assert_eq!(everything(&sandbox), before);
+    assert_eq!((of("default"), slot(&sandbox)), (others, slots));
+    assert!(of("web").iter().all(|meta| !web.contains(meta)));
+    sandbox.run(["-p", "no-such", "rekey", "-y"]).fails_with(3).stderr_has("error: no project `no-such`\n");
+    let run = sandbox.run(["-p", "web", "rekey", "-y", "--recovery-file", "code"]).fails_with(2);
+    run.stderr_has("error: `--recovery-file` cannot be used with `--project`\n");
+}
+
+#[test]
+fn a_project_s_keys_are_changed_through_the_agent_too() {
+    let sandbox = sandbox();
+    let before = everything(&sandbox);
+    sandbox.run(["unlock", "-q"]).succeeds();
+    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    bare(&["-p", "web", "rekey", "-y", "-q"]).succeeds();
+    bare(&["-p", "web", "list", "--json"]).succeeds().stdout_has("key-39");
+    // The root key is nothing that an agent gives away.
+    bare(&["rekey", "-y"]).fails_with(5).stderr_has("no passphrase was given");
+    assert_eq!(everything(&sandbox), before);
+    // With it, the agent's key opens nothing any more, and is forgotten.
+    sandbox.run(["rekey", "-y", "-q"]).succeeds();
+    bare(&["status"]).fails_with(5).stdout("").stderr_has("is locked\n");
+    bare(&["lock", "--all", "-q"]).succeeds();
+}
+
+#[test]
+fn the_recovery_code_stays_or_gives_way() {
+    let sandbox = sandbox();
+    let code = create(&sandbox, &[]);
+    let list = |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
+    sandbox.run(["rekey", "-y", "-q", "--recovery-file", "code"]).succeeds().stdout("");
+    list(&code).succeeds().stdout_has("one");
+    // Another vault's is refused, and nothing is changed.
+    let other = Sandbox::new();
+    let before = sandbox.read("vault.db");
+    file(&sandbox, "other", &create(&other, &[]));
+    sandbox.run(["rekey", "-y", "--recovery-file", "other"]).fails_with(5).stderr_has("error: wrong recovery code\n");
+    assert_eq!(sandbox.read("vault.db"), before);
+    // Not given, another one is printed.
+    let run = sandbox.run(["rekey", "-y", "-q"]).succeeds();
+    let new = String::from_utf8(run.bytes()).unwrap();
+    list(&code).fails_with(5).stderr_has("wrong recovery code");
+    list(new.trim_end()).succeeds().stdout_has("one");
+    sandbox.run(["recovery", "delete", "-y", "-q"]).succeeds();
+    sandbox.run(["rekey", "-y", "--recovery-file", "code"]).fails_with(5).stderr_has("the vault has no recovery code");
+    sandbox
+        .run(["rekey", "-y", "--recovery"])
+        .fails_with(2)
+        .stderr_has("hint: set one with `secrets passwd --recovery`");
+}
+
+#[test]
+fn it_asks() {
+    let sandbox = sandbox();
+    let code = create(&sandbox, &[]);
+    let before = sandbox.read("vault.db");
+    sandbox.run(["rekey"]).fails_with(7).stderr_has("sealing everything anew needs `--yes`");
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
+    terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
+    terminal.waits_for("Seal the whole vault anew? [y/N] ").types("\n");
+    terminal.ends_with(7);
+    assert_eq!(sandbox.read("vault.db"), before);
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
+    terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n")).waits_for("[y/N] ").types("y\n");
+    terminal.waits_for("Recovery code (empty: a new one is made and printed): ").types("what\n");
+    terminal.waits_for("warning: that is no recovery code: it has 4 characters").waits_for("Recovery code");
+    terminal.types(&format!("{code}\n")).waits_for("sealed 43 secrets of 2 projects anew");
+    assert!(!terminal.ends_with(0).contains(&code));
+    sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", &code).run().succeeds().stdout_has("one");
+}
+
+#[test]
+fn what_is_damaged_is_not_sealed_anew() {
+    let sandbox = sandbox();
+    for (name, damage) in [
+        ("a value", "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)"),
+        ("a record", "UPDATE records SET meta = zeroblob(length(meta)) WHERE rid = (SELECT max(rid) FROM records)"),
+        ("a record gone", "DELETE FROM records WHERE rid = (SELECT max(rid) FROM records)"),
+        ("a bucket", "UPDATE buckets SET h = randomblob(32) WHERE b = (SELECT max(b) FROM buckets)"),
+        ("a slot", "UPDATE slots SET salt = randomblob(16)"),
+    ] {
+        let whole = sandbox.read("vault.db");
+        Connection::open(sandbox.vault_path()).unwrap().execute_batch(damage).unwrap();
+        let before = sandbox.read("vault.db");
+        let run = sandbox.run(["rekey", "-y"]);
+        let run = if name == "a slot" { run.fails_with(5) } else { run.fails_with(6) };
+        run.stdout("").stderr_has("error: ");
+        assert_eq!(sandbox.read("vault.db"), before, "{name}");
+        sandbox.write("vault.db", whole);
+    }
+}

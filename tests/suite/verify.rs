@@ -1,0 +1,246 @@
+//! `secrets verify` and `secrets salvage`: everything is looked at, and one damaged thing hides no other.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+use terminal_secrets::vault::{Locked, Report, VaultError};
+
+use crate::fixture::{SECRETS, Specimen, reveal};
+use crate::support::{Sandbox, passphrase, project, secret};
+
+/// Forty secrets in `web`, two in `default`.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")]);
+    let many = (0..40).map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
+    sandbox.vault().create_all(&project("web"), many).unwrap();
+    sandbox
+}
+
+fn sql(sandbox: &Sandbox, statements: &str) {
+    rusqlite::Connection::open(sandbox.vault_path()).unwrap().execute_batch(statements).unwrap();
+}
+
+fn report(specimen: &Specimen) -> Result<Report, VaultError> {
+    specimen.vault()?.verify(&|_| {})
+}
+
+#[test]
+fn of_a_vault_without_a_fault_it_says_what_is_there() {
+    let sandbox = sandbox();
+    let path = sandbox.vault_path().display().to_string();
+    sandbox.run(["verify"]).succeeds().stderr("everything holds\n").stdout(format!(
+        "vault        {path}\nopens with   passphrase (19 MiB, 1 pass, 1 lane)\nprojects     2\nsecrets      42\n"
+    ));
+    sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
+    assert_eq!(
+        sandbox.run(["verify", "--json"]).succeeds().json(),
+        json!({
+            "vault": path,
+            "projects": [
+                { "name": "default", "secrets": 2, "readable": 2 },
+                { "name": "web", "secrets": 40, "readable": 40 },
+            ],
+            "passphrases": [{ "memory": 19, "iterations": 1, "parallelism": 1 }],
+            "recovery": true,
+            "damage": [],
+            "departed": null,
+        })
+    );
+    Sandbox::new().run(["verify", "-q"]).succeeds().stdout_has("secrets      0\n").stderr("");
+    Sandbox::empty().run(["verify"]).fails_with(3).stderr_has("no vault at");
+}
+
+#[test]
+fn what_is_damaged_is_named_and_the_rest_is_read() {
+    let sandbox = sandbox();
+    let id = |tag: &str| sandbox.vault().get(&project("default"), &tag.parse().unwrap()).unwrap().id.to_string();
+    let (one, two) = (id("one"), id("two"));
+    let of = |id: &str| format!("WHERE rid = x'{}'", &id[2..]);
+    sql(&sandbox, &format!("UPDATE vals SET val = zeroblob(length(val)) {}", of(&one)));
+    sql(&sandbox, &format!("UPDATE records SET meta = zeroblob(length(meta)) {}", of(&two)));
+    let run = sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 40 readable\n");
+    let run = run.stdout_has("damaged      the value of `one` of project `default`\n");
+    run.stdout_has(&format!("damaged      the record of `{two}` of project `default`\n")).stderr(
+        "error: the vault is damaged or was tampered with: 2 findings\n\
+         hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`\n",
+    );
+    let run = sandbox.run(["verify", "--json"]).fails_with(6);
+    let found = run.stderr_has("UNPROCESSABLE_CONTENT").json();
+    assert_eq!(found["projects"][0], json!({ "name": "default", "secrets": 2, "readable": 0 }));
+    assert_eq!(found["projects"][1], json!({ "name": "web", "secrets": 40, "readable": 40 }));
+    let damage = found["damage"].as_array().unwrap();
+    assert!(damage.contains(&json!({ "what": "the value", "project": "default", "id": one, "tag": "one" })));
+    assert!(damage.contains(&json!({ "what": "the record", "project": "default", "id": two })));
+}
+
+/// What nobody reads otherwise, too.
+#[test]
+fn each_attack_on_the_file_is_found() {
+    let cases = [
+        ("a value of nobody", "INSERT INTO vals VALUES(x'0102030405060708', x'00')"),
+        (
+            "a record of no project",
+            "INSERT INTO records SELECT zeroblob(16), tag_ix, zeroblob(8), epoch, ver, vver, meta, val_hash, leaf \
+             FROM records LIMIT 1",
+        ),
+        ("a bucket of no project", "INSERT INTO buckets VALUES(zeroblob(16), 1, zeroblob(32))"),
+        ("an empty bucket's row", "INSERT OR IGNORE INTO buckets SELECT pid, 255 - b, zeroblob(32) FROM buckets"),
+        ("a value gone", "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)"),
+        ("a record gone", "DELETE FROM records WHERE rid = (SELECT max(rid) FROM records)"),
+        ("a bucket gone", "DELETE FROM buckets WHERE h = (SELECT max(h) FROM buckets)"),
+        ("a head", "UPDATE projects SET head = zeroblob(length(head)) WHERE pid = (SELECT max(pid) FROM projects)"),
+        ("a signature", "UPDATE projects SET sig = zeroblob(64)"),
+        ("a key ring", "UPDATE projects SET keys = zeroblob(length(keys)) WHERE pid = (SELECT max(pid) FROM projects)"),
+        ("the root MAC", "UPDATE vault SET root_mac = zeroblob(544)"),
+        ("a slot more", "INSERT INTO slots SELECT randomblob(16), 1, params, salt, commitment, wrap FROM slots"),
+        ("a slot's parameters", "UPDATE slots SET params = x'00'"),
+        ("a grant", "INSERT INTO grants VALUES(x'01', 1, x'', x'')"),
+        ("a project gone", "DELETE FROM projects WHERE pid = (SELECT max(pid) FROM projects)"),
+        ("an epoch", "UPDATE records SET epoch = 2"),
+        ("a count of changes", "UPDATE records SET ver = ver + 1"),
+        ("a leaf", "UPDATE records SET leaf = zeroblob(32)"),
+    ];
+    for (name, attack) in cases {
+        let specimen = Specimen::new();
+        specimen.sql(attack);
+        let report = report(&specimen).unwrap();
+        assert!(!report.damage.is_empty(), "{name}");
+        // What belongs to nobody is not copied; of all else, no copy is made.
+        let copy = specimen.directory().join("copy.db");
+        let copied = specimen.vault().unwrap().backup(&copy, false, &|_| {}).is_ok();
+        let belongs_to_nobody = name.contains(" of no") || name.contains("empty bucket");
+        assert_eq!((copied, copy.exists()), (belongs_to_nobody, belongs_to_nobody), "{name}");
+    }
+    assert!(report(&Specimen::new()).unwrap().damage.is_empty());
+}
+
+/// Damaged anywhere, it tells, or the answers are the right ones; what is saved is what was stored.
+fn damaged_at(at: usize) {
+    let whole = Specimen::new().bytes();
+    let mut bytes = whole.clone();
+    bytes[at] ^= 0x55;
+    let specimen = Specimen::of(&bytes);
+    let Ok(vault) = specimen.vault() else { return };
+    let Ok(report) = vault.verify(&|_| {}) else { return };
+    let readable: u64 = report.projects.iter().map(|project| project.readable).sum();
+    assert!(readable <= 3);
+    if report.damage.is_empty() {
+        for (name, tag, text) in SECRETS {
+            assert_eq!(reveal(&vault, name, tag).unwrap().unwrap(), text.as_bytes(), "{at}");
+        }
+    }
+    let out = specimen.directory().join("out.db");
+    match vault.salvage(&out, &passphrase(), &|_| {}) {
+        Ok(salvaged) => {
+            assert_eq!(salvaged.saved, readable, "{at}");
+            let saved = Locked::open(&out).unwrap().unlock(&passphrase()).unwrap();
+            assert!(saved.verify(&|_| {}).unwrap().damage.is_empty(), "{at}");
+            for (name, tag, text) in SECRETS {
+                let found = reveal(&saved, name, tag).unwrap();
+                assert!(found.is_none_or(|found| found == text.as_bytes() || found == b"m4rker-old"), "{at}");
+            }
+        }
+        Err(_) => assert!(!out.exists(), "{at}"),
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_the_rest_is_saved() {
+    (0..Specimen::new().bytes().len()).step_by(307).for_each(damaged_at);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn every_flipped_byte_is_found_and_the_rest_is_saved() {
+    (0..Specimen::new().bytes().len()).for_each(damaged_at);
+}
+
+#[test]
+fn a_zeroed_page_leaves_the_others_readable() {
+    let whole = Specimen::new().bytes();
+    for page in 1..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..(page + 1) * 4096].fill(0);
+        let specimen = Specimen::of(&bytes);
+        let found = specimen.vault().and_then(|vault| vault.verify(&|_| {}));
+        assert!(
+            found.is_err_and(|error| crate::fixture::code(&error) == 6)
+                || !report(&specimen).unwrap().damage.is_empty()
+        );
+    }
+}
+
+#[test]
+fn what_can_be_read_is_saved_with_ids_and_times() {
+    let sandbox = sandbox();
+    let before = sandbox.vault().list(None, |_| true).unwrap();
+    let one = before.iter().find(|secret| secret.metadata.tag.as_str() == "one").unwrap().id.to_string();
+    sql(&sandbox, &format!("UPDATE vals SET val = zeroblob(length(val)) WHERE rid = x'{}'", &one[2..]));
+    let damaged = sandbox.read("vault.db");
+    sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("").stderr(
+        "saved 41 secrets into `out.db`\n\
+         error: 1 secret could not be read\n  the value of `one` of project `default`\n\
+         hint: what could be read is in `out.db`\n",
+    );
+    assert_eq!(sandbox.read("vault.db"), damaged);
+    assert_eq!(sandbox.path("out.db").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let saved = Locked::open(&sandbox.path("out.db")).unwrap().unlock(&passphrase()).unwrap();
+    let after = saved.list(None, |_| true).unwrap();
+    let kept: Vec<_> = before.iter().filter(|secret| secret.id.to_string() != one).collect();
+    let same = |one: &terminal_secrets::model::Secret| (one.id, one.project.clone(), one.metadata.clone());
+    assert_eq!(after.iter().map(same).collect::<Vec<_>>(), kept.into_iter().map(same).collect::<Vec<_>>());
+    let run = sandbox.run(["--vault", "out.db", "-p", "web", "render", "-e", "{{ KEY_7 }}"]);
+    run.succeeds().stdout("web value 7");
+    // Nothing is written over.
+    sandbox.run(["salvage", "out.db"]).fails_with(4).stderr_has("there is something at");
+}
+
+#[test]
+fn what_nothing_vouches_for_is_named() {
+    let sandbox = sandbox();
+    sql(
+        &sandbox,
+        "UPDATE projects SET head = zeroblob(length(head)) WHERE pid IN (SELECT pid FROM records \
+         GROUP BY pid HAVING count(*) = 2)",
+    );
+    let run = sandbox.run(["salvage", "out.db", "--json"]).fails_with(6);
+    let (code, stdout, stderr) = run.everything();
+    assert_eq!(code, Some(6));
+    let found: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!((found["saved"].as_u64(), found["damage"].as_u64()), (Some(42), Some(1)));
+    let mut tags: Vec<_> = found["unproven"].as_array().unwrap().iter().map(|one| one["tag"].to_string()).collect();
+    tags.sort();
+    assert_eq!(tags, ["\"one\"", "\"two\""]);
+    assert!(stderr.contains("what was damaged is left out"), "{stderr}");
+    let run = sandbox.run(["salvage", "again.db"]).fails_with(6);
+    run.stderr_has("warning: `one` of project `default` is genuine, but may be older than it was\n");
+}
+
+#[test]
+fn where_nothing_can_be_read_nothing_is_made() {
+    let sandbox = sandbox();
+    sql(&sandbox, "DELETE FROM projects");
+    sandbox
+        .run(["salvage", "out.db"])
+        .fails_with(6)
+        .stdout("")
+        .stderr_has("error: there is no secret in the vault that can be read\n");
+    assert!(!sandbox.path("out.db").exists());
+    let left: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["vault.db"]);
+}
+
+#[test]
+fn through_the_agent_it_tells_that_something_is_damaged() {
+    let sandbox = sandbox();
+    sandbox.run(["unlock", "-q"]).succeeds();
+    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    bare(&["verify", "-q"]).succeeds().stdout_has("secrets      42\n");
+    sql(&sandbox, "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)");
+    bare(&["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n").stderr_has("1 finding\n");
+    sql(&sandbox, "UPDATE vault SET root_mac = zeroblob(544)");
+    bare(&["verify"]).fails_with(6).stdout("").stderr_has("damaged or was tampered with");
+    bare(&["lock", "--all", "-q"]).succeeds();
+    // With the passphrase, it says more.
+    sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n").stderr_has("2 findings");
+}
