@@ -360,7 +360,8 @@ impl<'a> Answer<'a> {
             128 => Self::Done(fields.flag()?),
             129 => {
                 let (unlocked, left) = (fields.flag()?, (fields.u64()?, fields.u64()?));
-                Self::State { left: unlocked.then_some(left) }
+                // A locked vault has no time left.
+                (unlocked || left == (0, 0)).then_some(Self::State { left: unlocked.then_some(left) })?
             }
             130 => Self::Bytes(fields.lp()?),
             131 => {

@@ -314,6 +314,19 @@ fn a_frame_is_read_whole_or_not_at_all() {
     }
 }
 
+/// Found by fuzzing: the time left of a vault that is locked was passed over.
+#[test]
+fn a_locked_vault_has_no_time_left() {
+    let locked = Answer::State { left: None }.encode().unwrap();
+    let mut body = locked.expose()[4..].to_vec();
+    assert!(Answer::decode(&body).is_ok());
+    for at in 3..body.len() {
+        body[at] = 1;
+        assert!(Answer::decode(&body).is_err(), "{body:02x?}");
+        body[at] = 0;
+    }
+}
+
 #[test]
 fn a_frame_has_a_largest_size() {
     let most = vec![0; LARGEST_FRAME - 6];
