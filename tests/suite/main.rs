@@ -21,6 +21,7 @@ mod dotenv;
 mod exit_codes;
 mod filters;
 mod fixture;
+mod fuzz;
 mod generated;
 mod get;
 mod hostile;

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Writes the checked-in seeds of every target into corpus/TARGET/NAME.seed: small inputs that reach far, made of the known
+answers in tests/vectors, the exports in tests/fixtures/import, the examples and the README. The same tree gives the same
+seeds. What a target's input looks like, its own file in src/ says."""
+
+import json
+import pathlib
+import re
+import shutil
+import struct
+
+FUZZ = pathlib.Path(__file__).resolve().parent
+ROOT = FUZZ.parent
+VECTORS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "tests/vectors").glob("*.json"))}
+
+
+def write(target, name, data):
+    data = data.encode() if isinstance(data, str) else data
+    assert len(data) <= 16 * 1024, (target, name)
+    (FUZZ / "corpus" / target / f"{name}.seed").write_bytes(data)
+
+
+def lp(data):
+    return struct.pack(">I", len(data)) + data
+
+
+def agent():
+    path, vault = b"/home/you/.local/share/secrets/vault.db", bytes(range(16))
+    time = struct.pack(">QQ", 900_000, 300_000)
+    row = bytes(16) + struct.pack(">I", 1) + lp(b"k" * 60) + lp(b"h" * 60) + lp(b"s" * 64)
+    requests = [b"", lp(path) + lp(vault), lp(path) + vault + time + b"K" * 32, lp(path), lp(path) + lp(b"rows"),
+                lp(b"more"), lp(b"m" * 32), b"", row + row, lp(path) + bytes(16) + struct.pack(">I", 1) + lp(b"r" * 99)]
+    for kind, fields in enumerate(requests):
+        write("agent", f"request-{kind}", bytes([1, kind]) + fields)
+    answers = [b"\1", b"\1" + time, lp(b"bytes"), lp(b"r" * 99) + lp(b"q" * 99), b"\7" + struct.pack(">I", 3)]
+    for kind, fields in enumerate(answers):
+        write("agent", f"answer-{kind}", bytes([1, 128 + kind]) + fields)
+    write("agent", "answer-locked", bytes([1, 129]) + b"\0" + bytes(16))
+    write("agent", "another-version", bytes([2, 1]) + lp(path))
+
+
+def dotenv():
+    write("dotenv", "values", (ROOT / "tests/fixtures/import/values.env").read_bytes())
+    write("dotenv", "quotes", "\ufeff# c\r\nexport A=\"x\\n\\\"y\" # c\nB='1\n2'\nC=`\"'`\nD=a b#c #d\nE=\n")
+    write("dotenv", "unclosed", "A=1\nB=\"never closed\nC=2\n")
+    write("dotenv", "names", "a.b-c=1\n_=2\nexport=3\nexport = 4\nexport export=5\n")
+
+
+def head():
+    write("head", "as-it-is", b"\0")
+    for name, at in (("name", 0), ("vault", 16), ("epoch", 48), ("numbers", 52), ("behind-them", 68)):
+        write("head", f"other-{name}", b"\0" + struct.pack(">HB", at, 8) + bytes(range(1, 9)))
+    write("head", "cut", b"\0" + struct.pack(">HB", 100, 0))
+    write("head", "longer", b"\0" + struct.pack(">HB", 300, 0))
+    write("head", "sealed", b"\1" + struct.pack(">HB", 30, 1) + b"x")
+    write("head", "signature", b"\2" + struct.pack(">HB", 63, 1) + b"\xff")
+
+
+def imports():
+    for number, prefix, name in ((0, 0, "values.env"), (1, 1, "values.json"), (2, 0, "1password.csv"),
+                                 (3, 0, "bitwarden.json"), (3, 1, "bitwarden.csv"), (4, 0, "keepass.xml"),
+                                 (4, 1, "keepassxc.csv")):
+        data = (ROOT / "tests/fixtures/import" / name).read_bytes()
+        write("import", name, bytes([number, prefix]) + data)
+    write("import", "json-numbers", b"\1\0" + b'{"a": 1.50, "b": null, "c": "\\u00e9\\n", "a_b": "x", "A-B": "y", "d": [1]}')
+    write("import", "xml-entities", b"\4\0" + b"<KeePassFile><Root><Group><Entry><String><Key>Password</Key><Value>&amp;"
+          b"&#x41;<![CDATA[<x>]]></Value></String></Entry></Group></Root></KeePassFile>")
+
+
+def keyring():
+    case = VECTORS["keyring"]["input"]
+    plain = b"".join(bytes.fromhex(case[key]) for key in ("pmk", "pvk", "psk")) + case["name"].encode()
+    write("keyring", "backend", b"\0" + plain)
+    write("keyring", "padded", b"\1" + lp(plain).ljust(256, b"\0"))
+    write("keyring", "sealed", b"\2" + bytes.fromhex(VECTORS["keyring"]["expected"]["sealed"]))
+    write("keyring", "no-name", b"\0" + plain[:96])
+
+
+def manifest():
+    readme = (ROOT / "README.md").read_text()
+    write("manifest", "readme", re.search(r'^project = "web"\n.*?output = "web.env"\n', readme, re.M | re.S).group())
+    write("manifest", "every-key", 'project = "web"\n[secrets.database-url]\ndescription = "PostgreSQL URL"\n'
+          '[secrets.session-key]\ngenerate = { length = 64, alphabet = "hex" }\n[secrets.dsn]\noptional = true\n'
+          '[[render]]\ntemplate = "./config/app.env.tmpl"\noutput = ".env"\nmode = "640"\nescape = "json"\n'
+          'delimiters = "[[,]]"\nnamespaced = true\n[run.env]\nB = "{{ secrets.database-url }}"\nA = \'1\'\n')
+    write("manifest", "a-value-in-it", '[secrets.key]\nvalue = "sk_live_1234567890"\n')
+    write("manifest", "wrong-types", 'project = ["x"]\nsecrets.a = """x"""\nrun = "y"\n')
+    write("manifest", "not-a-word", '[secrets.a]\ngenerate = { alphabet = "x expected y" }\n')
+    write("manifest", "unclosed", '[run.env]\nA = "\\q\nB = "{{ secrets.! }}"\n')
+
+
+def mask():
+    values = [b"s3cret/with+odd characters", b"line one\nline \"two\"", b"s3cret/with"]
+    head = bytes([2]) + b"".join(bytes([len(value)]) + value for value in values)
+    write("mask", "whole-and-halves", head + b"\3\1" + b"a \xf8 b \xf9\xfa c \xfb\xfd\xfc\xfe d \xf8\xf8")
+    write("mask", "forms", head + b"\0\2" + b"s3cret%2Fwith%2Bodd%20characters czNjcmV0L3dpdGgrb2RkIGNoYXJhY3RlcnM= "
+          b'line one\\nline \\"two\\" 7333637265742f77697468')
+    write("mask", "short", bytes([0, 7]) + b"hunter2" + b"\5\0hunter2 hunter2")
+
+
+def metadata():
+    for name, case in VECTORS.items():
+        if case["kind"] == "metadata":
+            write("metadata", name, b"\0" + bytes.fromhex(case["expected"]["encoded"]))
+        elif case["kind"] == "metadata-opened":
+            write("metadata", name, b"\1" + bytes.fromhex(case["expected"]["padded"]))
+    write("metadata", "value", b"\2a value")
+    write("metadata", "value-padded", b"\3" + lp(b"a value").ljust(256, b"\0"))
+
+
+def slot():
+    for name, shape, m, t, p in (("default", 0, 65536, 3, 4), ("least", 0, 19456, 1, 1), ("less", 0, 19455, 1, 1),
+                                 ("most", 0, 2097152, 4, 16), ("more", 0, 2097152, 5, 16), ("all", 0, 2**32 - 1, 64, 16)):
+        write("slot", name, bytes(4) + bytes([shape]) + struct.pack(">III", m, t, p) + b"i" * 16 + b"s" * 16 + b"c" * 32)
+    write("slot", "lengths", bytes([15, 17, 33, 39, 2 + 4 + 8 + 16]) + struct.pack(">III", 65536, 3, 4) + b"x" * 99)
+    write("slot", "long-parameters", bytes(4) + bytes([1, 13]) + b"\0" * 80)
+
+
+def template():
+    example = (ROOT / "examples/app.env.tmpl").read_bytes()
+    write("template", "example", b"\0\7" + example)
+    write("template", "escapes", b"\0\1" + rb"\{{ secrets.x }} \\{{X}} $\{{ X }} ${{{X}}} {{{{X}}}} \{{ .v }} {{A}}\{{B}}")
+    write("template", "malformed", b"\0\2{{ secrets.\n{{ secrets.x | upper }} {{ secrets.{{X}} {{ secrets.se0123456789abcdef }}")
+    write("template", "filters", b"\x08\x03{{ X | json | shell|url\t| base64|trim }}{{secrets.my-secret}}")
+    write("template", "brackets", b"\x02\x04[[X]] [[[X]]] $[[ secrets.x | url ]] {{X}}")
+    write("template", "one-sign", b"\x03\x05%X%Y%%secrets.x%%")
+    write("template", "again-and-again", b"\x80\x06{{{{ secrets.")
+    write("template", "namespaced", b"\x10\x08{{ X }} {{ secrets.X }}")
+
+
+def vault():
+    patch = lambda page, at, data: bytes([0, page]) + struct.pack(">HB", at, len(data)) + data
+    cases = {
+        "as-it-is": b"", "patched": patch(9, 4000, b"xyz"), "flipped": bytes([1, 3]) + struct.pack(">HB", 4090, 1),
+        "cells": bytes([2, 5, 1, 0, 200]), "pointer": bytes([3, 5, 4, 1, 0]), "kind": bytes([4, 6, 2]),
+        "loop": bytes([5, 6, 7]), "copied": bytes([6, 10, 11]), "swapped": bytes([7, 10, 11]),
+        "cut": bytes([8, 14, 0, 100]), "grown": bytes([9, 10]), "wal": bytes([10, 1]) + b"\2\2",
+        "free-pages": bytes([10, 5, 0, 0, 0, 5]), "moved": bytes([11, 10]) + struct.pack(">HBHB", 3000, 11, 3000, 250),
+        "schema": patch(0, 3900, b"CREATE VIEW"), "journal": bytes([12]) + struct.pack(">IIIII", 1, 0, 16, 512, 4096),
+    }
+    for name, mutation in cases.items():
+        write("vault", name, b"\0" + mutation)
+    write("vault", "written", b"\1" + cases["loop"])
+
+
+if __name__ == "__main__":
+    makers = {"agent": agent, "dotenv": dotenv, "head": head, "import": imports, "keyring": keyring, "manifest": manifest,
+              "mask": mask, "metadata": metadata, "slot": slot, "template": template, "vault": vault}
+    for target, make in makers.items():
+        shutil.rmtree(FUZZ / "corpus" / target, ignore_errors=True)
+        (FUZZ / "corpus" / target).mkdir(parents=True)
+        make()

@@ -1,0 +1,56 @@
+//! Exports of other tools: no panic, no two items of one tag, bounded memory, and no error that repeats a value.
+
+use std::collections::HashSet;
+
+use super::input::Input;
+use terminal_secrets::import::{Format, read};
+
+/// What stands where a value of JSON or of a dotenv file stands.
+const MARKER: &str = "mArKeR7qZ";
+
+/// Takes a byte for the format, one for the prefix of tags, and the file's bytes.
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (format, prefix) = (input.u8(), input.u8());
+    let format = Format::named(Format::NAMES[usize::from(format) % Format::NAMES.len()]).expect("it is one of them");
+    let prefix = ["", "web-", "-", "é"][usize::from(prefix) % 4];
+    let text = input.rest();
+    let _ = Format::of(None, text);
+    if let Ok(found) = read(format, text, prefix) {
+        let mut tags = HashSet::new();
+        let mut bytes = 0;
+        for item in &found.items {
+            assert!(tags.insert(item.tag.key()), "two items with the tag `{}`", item.tag);
+            assert!(item.tag.as_str().starts_with(prefix) && !item.value.expose().is_empty());
+            assert!(!item.source.contains(char::is_control), "a label of control characters");
+            bytes += item.value.expose().len() + item.source.len();
+        }
+        assert!(found.skipped.iter().all(|skipped| !skipped.source.contains(char::is_control)));
+        // A value may get a frame, as `otpauth://` is one; it never becomes many times what it was. A title is repeated
+        // by the label of each of its fields, at most 256 characters of it.
+        let bound = 2048 * (found.items.len() + 1) + 4 * text.len();
+        assert!(bytes <= bound, "{} bytes of text became {bytes}", text.len());
+    }
+    let sign = match format {
+        Format::Dotenv => b'=',
+        Format::Json | Format::Bitwarden => b':',
+        Format::OnePassword | Format::KeePass => return,
+    };
+    if let Err(error) = read(format, &planted(text, sign), prefix) {
+        assert!(!error.to_string().contains(MARKER), "{error}");
+    }
+}
+
+/// The text with a marker in each quoted value: behind `:` or `=`, blanks and a quote.
+fn planted(text: &[u8], sign: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 64);
+    let mut after_sign = false;
+    for byte in text {
+        out.push(*byte);
+        if after_sign && *byte == b'"' {
+            out.extend(MARKER.bytes());
+        }
+        after_sign = *byte == sign || (after_sign && matches!(byte, b' ' | b'\t' | b'\n'));
+    }
+    out
+}

@@ -1,0 +1,102 @@
+//! Masking: how a stream is cut into pieces never matters, offsets add up, and no value is in what is shown.
+
+use std::convert::Infallible;
+
+use super::input::Input;
+use terminal_secrets::mask::{Form, Masker, Match, Needles, Sink};
+use terminal_secrets::model::Tag;
+
+/// Most values, and most bytes of one: an automaton is built for every input.
+const VALUES: u8 = 3;
+const LONGEST: usize = 40;
+
+/// What came out: pieces that were shown, joined, and regions.
+#[derive(Default, PartialEq, Eq)]
+struct Out {
+    offset: u64,
+    parts: Vec<Part>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Part {
+    Shown(Vec<u8>),
+    Masked(String, Form, u64, u64),
+}
+
+impl Sink for Out {
+    type Error = Infallible;
+
+    fn literal(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        assert!(!bytes.is_empty());
+        self.offset += bytes.len() as u64;
+        match self.parts.last_mut() {
+            Some(Part::Shown(shown)) => shown.extend(bytes),
+            _ => self.parts.push(Part::Shown(bytes.to_vec())),
+        }
+        Ok(())
+    }
+
+    fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
+        assert!(found.start == self.offset && found.end > found.start, "a region out of its place");
+        self.offset = found.end;
+        self.parts.push(Part::Masked(found.tag.to_string(), found.form, found.start, found.end));
+        Ok(())
+    }
+}
+
+/// Takes values, how to cut, and a stream in which some bytes stand for a value or a part of one.
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let count = 1 + input.u8() % VALUES;
+    let values: Vec<&[u8]> =
+        (0..count).map(|_| input.piece()).map(|value| &value[..value.len().min(LONGEST)]).collect();
+    let (cut, silence) = (usize::from(input.u8()), input.u8());
+    let stream = stream(input.rest(), &values);
+
+    let tags: Vec<Tag> = (0..count).map(|n| Tag::parse(&format!("t{n}")).expect("it is a tag")).collect();
+    let needles = Needles::new(tags.iter().zip(values.iter().copied()));
+    let whole = masked(&needles, [&stream[..]].into_iter(), None);
+    let pieces = stream.chunks(1 + cut % 16);
+    assert!(whole == masked(&needles, pieces.clone(), None), "another cut, another output");
+    for part in &whole.parts {
+        let Part::Shown(shown) = part else { continue };
+        for value in values.iter().filter(|value| value.len() >= Needles::SHORTEST) {
+            assert!(!shown.windows(value.len()).any(|window| window == *value), "a value was shown");
+        }
+    }
+    // Silence lets out what is held back, wherever it falls.
+    masked(&needles, pieces, Some(usize::from(silence)));
+}
+
+fn masked<'a>(needles: &Needles, pieces: impl Iterator<Item = &'a [u8]>, silence: Option<usize>) -> Out {
+    let (mut masker, mut out, mut taken) = (Masker::new(needles), Out::default(), 0);
+    for (number, piece) in pieces.enumerate() {
+        let Ok(()) = masker.push(piece, &mut out);
+        taken += piece.len() as u64;
+        assert!(masker.settled() == out.offset && out.offset <= taken);
+        assert!(masker.is_holding() == (out.offset < taken));
+        if silence == Some(number) {
+            let Ok(()) = masker.release(&mut out);
+            assert!(!masker.is_holding() && out.offset == taken);
+        }
+    }
+    let Ok(()) = masker.release(&mut out);
+    assert!(!masker.is_holding() && out.offset == taken, "bytes were lost");
+    out
+}
+
+/// Some of the bytes that no text has stand for values: chance would never write one.
+fn stream(bytes: &[u8], values: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for byte in bytes {
+        let value = values[usize::from(*byte) % values.len()];
+        let half = value.len() / 2;
+        match byte {
+            0xf8..=0xfa => out.extend_from_slice(value),
+            0xfb..=0xfc => out.extend_from_slice(&value[..half]),
+            0xfd..=0xfe => out.extend_from_slice(&value[half..]),
+            _ => out.push(*byte),
+        }
+    }
+    out
+}

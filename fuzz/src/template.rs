@@ -1,0 +1,186 @@
+//! Templates: what is no placeholder comes out byte for byte, windows and reads of any size change nothing, positions are
+//! true, values are never scanned again, and time is linear.
+
+use std::convert::Infallible;
+use std::io::{self, Read};
+
+use super::input::Input;
+use terminal_secrets::model::{SecretBytes, SecretValue, Tag, is_hostile};
+use terminal_secrets::template::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
+use terminal_secrets::template::{Event, Plan, Position, Template, TemplateError, WINDOW, scan};
+use terminal_secrets::vault::{Reveal, Revealed, VaultError};
+
+/// A short input is also scanned as a long one, which a timeout shows to be slow.
+const SHORT: usize = 48;
+const LONG: usize = 64 * 1024;
+
+/// Takes a byte for the grammar, one for the pieces in which it is read, and the template.
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (kind, cut) = (input.u8(), usize::from(input.u8()));
+    let text = input.rest();
+    let grammar = grammar(kind);
+    let parts = parts(&mut &*text, &grammar, WINDOW, true);
+    assert!(parts == model(text, &grammar), "the scanner and the grammar disagree");
+    let mut dripping = Dripping { text, most: 1 + cut % 61 };
+    assert!(parts == self::parts(&mut dripping, &grammar, 2 * LONGEST + cut, true), "another cut, another template");
+    expand(&parts, text, &grammar);
+    if kind & 0x80 != 0 && (1..=SHORT).contains(&text.len()) {
+        let long = text.repeat(LONG / text.len());
+        self::parts(&mut &*long, &grammar, WINDOW, true);
+    }
+}
+
+fn grammar(kind: u8) -> Grammar {
+    let delimiters = ["{{,}}", "{{,}}", "[[,]]", "%,%", "<%=,%>", "${,}", "{,}", "((((,:))"][usize::from(kind) % 8];
+    let escape = if kind & 8 == 0 { None } else { Some("json".parse().expect("it is a filter")) };
+    Grammar { delimiters: delimiters.parse().expect("they are delimiters"), namespaced: kind & 16 != 0, escape }
+}
+
+/// An event, literals joined.
+#[derive(PartialEq)]
+enum Part {
+    Literal(Vec<u8>),
+    Placeholder(Placeholder, Vec<u8>, Position),
+    Malformed(Malformed, Position),
+}
+
+fn parts(reader: &mut dyn Read, grammar: &Grammar, window: usize, lines: bool) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let done = scan::<Infallible>(reader, grammar, window, lines, |event| {
+        match (event, parts.last_mut()) {
+            (Event::Literal(bytes), Some(Part::Literal(before))) => before.extend_from_slice(bytes),
+            (Event::Literal(bytes), _) => parts.push(Part::Literal(bytes.to_vec())),
+            (Event::Placeholder(what, raw, position), _) => {
+                parts.push(Part::Placeholder(what.clone(), raw.to_vec(), position));
+            }
+            (Event::Malformed(why, position), _) => parts.push(Part::Malformed(why, position)),
+        }
+        Ok(())
+    });
+    assert!(done.is_ok());
+    parts
+}
+
+/// Hands over a few bytes at a time.
+struct Dripping<'a> {
+    text: &'a [u8],
+    most: usize,
+}
+
+impl Read for Dripping<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.most.min(buffer.len());
+        self.text.read(&mut buffer[..most])
+    }
+}
+
+/// The same by the rules of the grammar alone, a byte at a time.
+fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
+    let (mut parts, mut literal, mut at) = (Vec::new(), Vec::new(), 0);
+    let end = |literal: &mut Vec<u8>, parts: &mut Vec<Part>| {
+        if !literal.is_empty() {
+            parts.push(Part::Literal(std::mem::take(literal)));
+        }
+    };
+    while at < text.len() {
+        let (rest, before) = (&text[at..], at.checked_sub(1).map(|before| text[before]));
+        let found = if rest.starts_with(grammar.open()) && before != Some(b'$') {
+            grammar.at(rest, true)
+        } else {
+            Match::Ordinary
+        };
+        let taken = match found {
+            Match::Incomplete => panic!("nothing is incomplete at the end"),
+            Match::Ordinary => 1,
+            Match::Malformed(why) => {
+                end(&mut literal, &mut parts);
+                parts.push(Part::Malformed(why, position(text, at)));
+                grammar.open().len()
+            }
+            Match::Placeholder { length, .. } if before == Some(b'\\') => {
+                assert_eq!(literal.pop(), Some(b'\\'));
+                length
+            }
+            Match::Placeholder { placeholder, length } => {
+                assert!(length <= LONGEST);
+                end(&mut literal, &mut parts);
+                parts.push(Part::Placeholder(placeholder, rest[..length].to_vec(), position(text, at)));
+                at += length;
+                continue;
+            }
+        };
+        literal.extend_from_slice(&rest[..taken]);
+        at += taken;
+    }
+    end(&mut literal, &mut parts);
+    parts
+}
+
+fn position(text: &[u8], at: usize) -> Position {
+    let before = &text[..at];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    Position { offset: at as u64, line: line as u64, column: column as u64 }
+}
+
+/// Plans and expands as `render` does.
+fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
+    let mut template = Template::from_text("fuzzed", text.to_vec());
+    let plan = Plan::new(&mut template, grammar.clone()).expect("an input has few references");
+    let malformed = parts.iter().filter(|part| matches!(part, Part::Malformed(..))).count();
+    let told = plan.malformed(&mut template).expect("it is in memory");
+    assert_eq!(told.as_ref().map_or(0, |found| found.total), malformed as u64);
+    visible(told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()));
+    let resolved = match plan.resolve(&Values) {
+        Ok(resolved) => resolved,
+        Err(TemplateError::Filter { .. } | TemplateError::FilteredTooLarge) => return,
+        Err(other) => panic!("{other}"),
+    };
+    let told = resolved.unknown(&mut template).expect("it is in memory");
+    visible(told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()));
+    let mut out = Vec::new();
+    assert!(resolved.expand(&mut template, &mut out).is_ok());
+    let mut rest = &out[..];
+    for part in parts {
+        let expected = match part {
+            Part::Malformed(..) => continue,
+            Part::Literal(bytes) => bytes.clone(),
+            Part::Placeholder(what, raw, _) => match value(&what.tag) {
+                None => raw.clone(),
+                Some(value) => what.filters.iter().fold(value, |value, filter| {
+                    filter.apply(&value).map(|value| value.expose().to_vec()).unwrap_or_default()
+                }),
+            },
+        };
+        rest = rest.strip_prefix(&expected[..]).expect("a part is not what it was resolved to");
+    }
+    assert!(rest.is_empty());
+}
+
+fn visible<'a>(excerpts: impl Iterator<Item = &'a (String, usize)>) {
+    for (excerpt, _) in excerpts {
+        assert!(!excerpt.contains(is_hostile), "an excerpt would act on the terminal");
+    }
+}
+
+/// Every other tag names a secret; its value looks like a template.
+struct Values;
+
+fn value(tag: &Tag) -> Option<Vec<u8>> {
+    let key = tag.key();
+    (key.as_str().len() % 2 == 1).then(|| format!("'{}' \"\\{{{{ X }}}}\n{{{{Y}}}} é ", key.as_str()).into_bytes())
+}
+
+impl Reveal for Values {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let reveal = |tag: &Tag| match value(tag) {
+            None => Revealed::Missing { nearest: None },
+            Some(bytes) => {
+                let value = SecretValue::new(SecretBytes::from_vec(bytes), false).expect("it is a value");
+                Revealed::Value { tag: tag.clone(), value }
+            }
+        };
+        Ok(tags.iter().map(reveal).collect())
+    }
+}

@@ -1,0 +1,224 @@
+//! A vault's file, mutated as one who knows SQLite would: opened with the right root key it gives the answers of the
+//! original, or an error. Never another answer, a panic, a long wait or much memory.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::input::Input;
+use super::world::{Copy, VAULT, root};
+use terminal_secrets::crypto::keys::RootKey;
+use terminal_secrets::model::{ProjectName, Secret, SecretBytes, SecretId, SecretRef, SecretValue, Tag};
+use terminal_secrets::store::StoreError;
+use terminal_secrets::vault::{Locked, NewSecret, Reveal, Revealed, Vault, VaultError};
+
+/// SQLite's page, in vaults that we make.
+const PAGE: usize = 4096;
+/// Pages that a file may grow to by mutation.
+const MOST_PAGES: usize = 48;
+/// Where SQLite's file header has numbers that steer it.
+const HEADER: [usize; 17] = [16, 18, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 92, 96];
+/// What a rollback journal begins with.
+const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Everything that the original answers.
+#[derive(PartialEq)]
+struct Answers {
+    projects: Vec<(ProjectName, u64)>,
+    listed: Vec<Secret>,
+    /// Of each project
+    values: Vec<(ProjectName, Values)>,
+}
+
+type Values = Vec<(Tag, Vec<u8>)>;
+
+fn original() -> &'static Answers {
+    static ORIGINAL: OnceLock<Answers> = OnceLock::new();
+    ORIGINAL.get_or_init(|| {
+        let copy = Copy::of(VAULT);
+        let vault = unlocked(&copy.path()).expect("the original opens");
+        let projects = vault.projects().expect("it has projects");
+        let listed = vault.list(None, |_| true).expect("it has secrets");
+        let values =
+            projects.iter().map(|(name, _)| (name.clone(), all(&vault, name).expect("it has values"))).collect();
+        Answers { projects, listed, values }
+    })
+}
+
+fn unlocked(path: &Path) -> Result<Vault, VaultError> {
+    let root = RootKey::from_bytes(root()).expect("there is memory");
+    let locked = Locked::open(path)?;
+    locked.check(&root)?;
+    Ok(locked.unlocked(root))
+}
+
+fn all(vault: &Vault, project: &ProjectName) -> Result<Values, VaultError> {
+    let values = vault.scope(project).reveal_all()?;
+    Ok(values.into_iter().map(|(tag, value)| (tag, value.expose().to_vec())).collect())
+}
+
+/// Takes a byte that says which secret is asked for and whether one is written, and mutations.
+pub fn run(data: &[u8]) {
+    let expected = original();
+    let mut input = Input::new(data);
+    let chosen = usize::from(input.u8());
+    let mut bytes = VAULT.to_vec();
+    let mut journal = None;
+    while !input.is_empty() && journal.is_none() {
+        journal = mutate(&mut bytes, &mut input);
+    }
+    if let Some(rest) = journal {
+        let copy = Copy::of(&bytes);
+        copy.put("vault.db-journal", &[&JOURNAL, rest].concat());
+        ask(&copy, expected, chosen);
+    } else {
+        ask(&Copy::of(&bytes), expected, chosen);
+    }
+}
+
+fn ask(copy: &Copy, expected: &Answers, chosen: usize) {
+    // A head that does not hold is told by `check`; what is asked for without it is told as well.
+    let root = RootKey::from_bytes(root()).expect("there is memory");
+    let vault = match Locked::open(&copy.path()) {
+        Ok(locked) => locked.unlocked(root),
+        Err(error) => return refused(&error),
+    };
+    same(vault.projects(), &expected.projects);
+    same(vault.list(None, |_| true), &expected.listed);
+    let secret = &expected.listed[chosen % expected.listed.len()];
+    same(vault.find(&secret.project, &secret.metadata.tag), &Some(secret.clone()));
+    same(vault.get(&secret.project, &SecretRef::Id(secret.id)), secret);
+    let (name, values) = &expected.values[chosen % expected.values.len()];
+    same(all(&vault, name), values);
+    let tags: Vec<Tag> = values.iter().map(|(tag, _)| tag.clone()).collect();
+    let revealed = vault.scope(name).reveal(&tags).map(|all| all.into_iter().map(plain).collect::<Vec<_>>());
+    same(revealed, &values.iter().cloned().map(Some).collect::<Vec<_>>());
+    let (first, absent) = (&expected.projects[0].0, Tag::parse("not-there").expect("it is a tag"));
+    same(vault.find(first, &absent), &None);
+    match vault.get(first, &SecretRef::Id(SecretId([0; 8]))) {
+        Ok(_) => panic!("a secret was made up"),
+        Err(VaultError::NoSecret { .. }) => {}
+        Err(error) => refused(&error),
+    }
+    if chosen % 4 == 1 {
+        write(&vault, expected);
+    }
+}
+
+fn plain(revealed: Revealed) -> Option<(Tag, Vec<u8>)> {
+    match revealed {
+        Revealed::Value { tag, value } => Some((tag, value.expose().to_vec())),
+        Revealed::Missing { .. } => None,
+    }
+}
+
+/// What is written stands beside what was there, or is refused; damage is never signed anew.
+fn write(vault: &Vault, expected: &Answers) {
+    let value = SecretValue::new(SecretBytes::copy_of(b"a new value"), false).expect("it is a value");
+    let tag = Tag::parse("new-one").expect("it is a tag");
+    let new = NewSecret { tag: tag.clone(), name: None, description: None, value };
+    let made = match vault.create(&expected.projects[0].0, new) {
+        Ok(made) => made.value,
+        Err(error) => return refused(&error),
+    };
+    match vault.list(None, |_| true) {
+        Err(error) => refused(&error),
+        Ok(listed) => {
+            let (ours, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|secret| secret.metadata.tag == tag);
+            assert!(ours == [made] && others == expected.listed, "a write changed what it did not mean to");
+        }
+    }
+}
+
+fn same<T: PartialEq, E: Into<VaultError>>(found: Result<T, E>, expected: &T) {
+    match found {
+        Ok(found) => assert!(found == *expected, "an answer that the original does not give"),
+        Err(error) => refused(&error.into()),
+    }
+}
+
+/// An error that says "damaged", never one that is an answer, and none that waited.
+fn refused(error: &VaultError) {
+    match error {
+        VaultError::Crypto(_) | VaultError::Record { .. } | VaultError::Project { .. } => {}
+        VaultError::Store(
+            StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_) | StoreError::Sqlite(_),
+        ) => {}
+        other => panic!("{other}"),
+    }
+}
+
+/// One mutation; with the last kind, the rest of the input is a rollback journal beside the file.
+fn mutate<'a>(bytes: &mut Vec<u8>, input: &mut Input<'a>) -> Option<&'a [u8]> {
+    let kind = input.u8() % 13;
+    if kind == 12 {
+        return Some(input.take(usize::MAX));
+    }
+    let pages = (bytes.len() / PAGE).max(1);
+    let page = usize::from(input.u8()) % pages;
+    // The first page's tree begins behind the file's header.
+    let (begin, tree) = (page * PAGE, page * PAGE + if page == 0 { 100 } else { 0 });
+    match kind {
+        0 => {
+            let (at, new) = (input.u16() % PAGE, input.piece());
+            put(bytes, begin + at, new);
+        }
+        1 => {
+            let (at, mask) = (input.u16() % PAGE, input.u8());
+            if let Some(byte) = bytes.get_mut(begin + at) {
+                *byte ^= mask;
+            }
+        }
+        // A page's header: first free block, number of cells, where they begin, fragments.
+        2 => {
+            let (field, new) = (usize::from(input.u8() % 4), input.array::<2>());
+            put(bytes, tree + [1, 3, 5, 7][field], &new[..if field == 3 { 1 } else { 2 }]);
+        }
+        // Where one of its cells is, in a leaf and in a page above leaves.
+        3 => {
+            let (index, new) = (usize::from(input.u8()), input.array::<2>());
+            put(bytes, tree + 8 + 4 * (index & 1) + 2 * (index >> 1), &new);
+        }
+        4 => put(bytes, tree, &[[2, 5, 10, 13][usize::from(input.u8() % 4)]]),
+        // A page above others: its last child, another page or itself.
+        5 => put(bytes, tree + 8, &u32::from(input.u8()).to_be_bytes()),
+        6 => {
+            let to = usize::from(input.u8()) % pages * PAGE;
+            let copy = bytes[begin..bytes.len().min(begin + PAGE)].to_vec();
+            put(bytes, to, &copy);
+        }
+        7 => {
+            let other = usize::from(input.u8()) % pages * PAGE;
+            for at in 0..PAGE {
+                if begin.max(other) + at < bytes.len() {
+                    bytes.swap(begin + at, other + at);
+                }
+            }
+        }
+        8 => bytes.truncate(begin + input.u16() % PAGE),
+        9 => {
+            if pages < MOST_PAGES {
+                bytes.resize(pages * PAGE, 0);
+                bytes.extend_from_within(begin..begin + PAGE);
+            }
+        }
+        10 => {
+            let (field, new) = (usize::from(input.u8()) % HEADER.len(), input.array::<4>());
+            let at = HEADER[field];
+            put(bytes, at, &new[..if at < 24 { 2 } else { 4 }]);
+        }
+        // A piece of one page in another: cells and sealed bytes that are whole, in the wrong place.
+        _ => {
+            let (from, to_page, to) = (input.u16() % PAGE, usize::from(input.u8()) % pages, input.u16() % PAGE);
+            let length = usize::from(input.u8());
+            let piece: Vec<u8> = bytes.iter().skip(begin + from).take(length).copied().collect();
+            put(bytes, to_page * PAGE + to, &piece);
+        }
+    }
+    None
+}
+
+fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
+    for (place, new) in bytes.iter_mut().skip(at).zip(new) {
+        *place = *new;
+    }
+}

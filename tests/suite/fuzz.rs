@@ -1,0 +1,95 @@
+//! Fuzzing without a fuzzer: every input of `fuzz/corpus` and `fuzz/regressions` is tried again on its target.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use terminal_secrets::crypto::kdf::KdfParams;
+use terminal_secrets::vault::{Locked, Vault};
+
+use crate::support::{passphrase, project, secret};
+
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+}
+
+fn inputs(of: &str, target: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder(of).join(target)) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn corpus_and_regressions_hold() {
+    for (target, run) in targets::TARGETS {
+        let corpus = inputs("corpus", target);
+        assert!(corpus.len() >= 3, "{target} has no corpus");
+        for path in corpus.into_iter().chain(inputs("regressions", target)) {
+            let input = fs::read(&path).unwrap();
+            let held = std::panic::catch_unwind(|| run(&input));
+            assert!(held.is_ok(), "{} does not hold", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_target_has_an_entry_and_every_folder_a_target() {
+    let known: Vec<&str> = targets::TARGETS.iter().map(|(name, _)| *name).collect();
+    let manifest = fs::read_to_string(folder("Cargo.toml")).unwrap();
+    for name in &known {
+        assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name} is not built");
+        let entry = fs::read_to_string(folder("targets").join(format!("{name}.rs"))).unwrap();
+        assert!(entry.contains(&format!("terminal_secrets_fuzz::{name}::run(data)")), "{name} runs something else");
+    }
+    for of in ["corpus", "regressions", "targets"] {
+        for entry in fs::read_dir(folder(of)).unwrap() {
+            let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+            assert!(known.contains(&name.as_str()), "fuzz/{of} has `{name}`, which is no target");
+        }
+    }
+}
+
+/// The vault that targets mutate. Its keys are drawn, so it is made anew only where it does not open any more: where the
+/// format has changed.
+#[test]
+fn generated_vault_of_the_targets_opens() {
+    let path = folder("fixtures/vault.db");
+    let copy = tempfile::tempdir().unwrap();
+    let place = copy.path().join("vault.db");
+    let opens = || {
+        fs::copy(&path, &place).unwrap();
+        private(&place);
+        let vault = Locked::open(&place).ok()?.unlock(&passphrase()).ok()?;
+        vault.list(None, |_| true).ok().map(|secrets| secrets.len())
+    };
+    #[allow(clippy::disallowed_methods)]
+    if std::env::var_os("SECRETS_GENERATE").is_some() && opens().is_none() {
+        let _ = fs::remove_file(&place);
+        make(&place);
+        fs::copy(&place, &path).unwrap();
+        private(&path);
+    }
+    assert_eq!(opens(), Some(19), "the vault of the targets is stale: run `just generate`");
+    assert!(fs::metadata(&path).unwrap().len() <= 64 * 1024);
+}
+
+fn private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Pages of every kind: a tree of two levels, a value over several pages, a shared bucket or none, two projects.
+fn make(path: &Path) {
+    let vault = Vault::init(path, &passphrase(), KdfParams::LEAST).unwrap();
+    for n in 0..16 {
+        let mut new = secret(&format!("tag-{n}"), format!("value number {n} of the vault").as_bytes());
+        new.name = terminal_secrets::model::Name::parse("A name").unwrap();
+        vault.create(&project("default"), new).unwrap();
+    }
+    vault.create(&project("default"), secret("large", &[b'v'; 6000])).unwrap();
+    for tag in ["tag-0", "OTHER_TAG"] {
+        vault.create(&project("web.api"), secret(tag, b"a value of another project")).unwrap();
+    }
+    drop(vault);
+}
