@@ -5,6 +5,7 @@ check: fmt lint test doc deny vectors man shell
 
 fmt:
     cargo fmt --check
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 lint:
     cargo clippy --locked --all-targets -- -D warnings
@@ -17,12 +18,21 @@ test:
 test-long:
     cargo test --locked --profile long --test suite -- --ignored
 
+# every target of fuzz/, two and a half minutes altogether
+fuzz:
+    fuzz/run
+
+# the same for an hour
+fuzz-long:
+    fuzz/run --seconds 3600
+
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 # licences, bans and sources; advisories where a database is at hand: `cargo deny check advisories`
 deny:
     cargo deny --locked check licenses bans sources
+    cargo deny --locked --manifest-path fuzz/Cargo.toml check licenses bans sources
 
 # the second implementation of docs/format.md recomputes every known answer
 vectors:
@@ -33,7 +43,7 @@ man:
     for page in man/*.1; do mandoc -T lint -W warning "$page" || exit 1; done
 
 shell:
-    shellcheck .ci/run examples/demo.sh benches/whole-process.sh tests/completions.sh tests/integrations.sh
+    shellcheck .ci/run fuzz/run examples/demo.sh benches/whole-process.sh tests/completions.sh tests/integrations.sh
 
 # writes man pages, completions and the JSON Schema anew
 generate:
