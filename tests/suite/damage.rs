@@ -165,6 +165,21 @@ fn a_flipped_header_gives_the_same_answer_or_an_error() {
     }
 }
 
+/// Found by fuzzing: a header that claims a log, and that nobody may write it, was told as a read-only file system.
+#[test]
+fn versions_that_a_header_claims_give_the_same_answer_or_an_error() {
+    let (good, claims) = (compressed(), [0, 1, 2, 3, 255]);
+    for writes in [false, true] {
+        let wrong = wrong_answers(&good, writes, claims.len() * claims.len(), |at| {
+            let (write, read) = (claims[at / claims.len()], claims[at % claims.len()]);
+            let mut bytes = good.clone();
+            bytes[18..20].copy_from_slice(&[write, read]);
+            (format!("write version {write}, read version {read}"), bytes)
+        });
+        assert_none(&wrong);
+    }
+}
+
 #[test]
 fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
     let specimen = Specimen::new();

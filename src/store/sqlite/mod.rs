@@ -124,6 +124,8 @@ impl SqliteStore {
         let connection = Connection::open_with_flags(&path, flags).map_err(translate)?;
         harden(&connection).map_err(|error| match translate(error) {
             StoreError::Damaged(_) => StoreError::NotAVault(path.clone()),
+            // A header that claims a log beside the file is written anew, unless it also says that nobody may.
+            StoreError::ReadOnly => unwritable(&path),
             other => other,
         })?;
         Ok(Self { connection, path })
@@ -220,6 +222,11 @@ fn harden(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// Why SQLite does not write. Where the system lets us, it is the header that says otherwise: an unknown "write version".
+fn unwritable(path: &Path) -> StoreError {
+    if access(path, Access::WRITE_OK).is_ok() { StoreError::Damaged("file") } else { StoreError::ReadOnly }
+}
+
 impl Store for SqliteStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
         self.connection.execute_batch("BEGIN").map_err(translate)?;
@@ -235,9 +242,7 @@ impl Store for SqliteStore {
         self.check_schema()?;
         // To SQLite, BEGIN IMMEDIATE is a plain BEGIN where nothing can be written.
         if self.connection.is_readonly("main").map_err(translate)? {
-            // Where the system lets us write, it is the header that says otherwise: an unknown "write version".
-            let writable = access(&self.path, Access::WRITE_OK).is_ok();
-            return Err(if writable { StoreError::Damaged("file") } else { StoreError::ReadOnly });
+            return Err(unwritable(&self.path));
         }
         Ok(open)
     }
