@@ -134,8 +134,8 @@ def vault():
         "as-it-is": b"", "patched": patch(9, 4000, b"xyz"), "flipped": bytes([1, 3]) + struct.pack(">HB", 4090, 1),
         "cells": bytes([2, 5, 1, 0, 200]), "pointer": bytes([3, 5, 4, 1, 0]), "kind": bytes([4, 6, 2]),
         "loop": bytes([5, 6, 7]), "copied": bytes([6, 10, 11]), "swapped": bytes([7, 10, 11]),
-        "cut": bytes([8, 14, 0, 100]), "grown": bytes([9, 10]), "wal": bytes([10, 1]) + b"\2\2",
-        "free-pages": bytes([10, 5, 0, 0, 0, 5]), "moved": bytes([11, 10]) + struct.pack(">HBHB", 3000, 11, 3000, 250),
+        "cut": bytes([8, 14, 0, 100]), "grown": bytes([9, 10]), "wal": bytes([10, 0, 1]) + b"\2\2",
+        "free-pages": bytes([10, 0, 5, 0, 0, 0, 5]), "moved": bytes([11, 10]) + struct.pack(">HBHB", 3000, 11, 3000, 250),
         "schema": patch(0, 3900, b"CREATE VIEW"), "journal": bytes([12]) + struct.pack(">IIIII", 1, 0, 16, 512, 4096),
     }
     for name, mutation in cases.items():
