@@ -63,6 +63,7 @@ def imports():
         data = (ROOT / "tests/fixtures/import" / name).read_bytes()
         write("import", name, bytes([number, prefix]) + data)
     write("import", "json-numbers", b"\1\0" + b'{"a": 1.50, "b": null, "c": "\\u00e9\\n", "a_b": "x", "A-B": "y", "d": [1]}')
+    write("import", "one-tag", b"\0\0a.b=1\nA_B_3=2\na-b=3\na_b-1=4\na_b=5\n")
     write("import", "xml-entities", b"\4\0" + b"<KeePassFile><Root><Group><Entry><String><Key>Password</Key><Value>&amp;"
           b"&#x41;<![CDATA[<x>]]></Value></String></Entry></Group></Root></KeePassFile>")
 
@@ -74,6 +75,7 @@ def keyring():
     write("keyring", "padded", b"\1" + lp(plain).ljust(256, b"\0"))
     write("keyring", "sealed", b"\2" + bytes.fromhex(VECTORS["keyring"]["expected"]["sealed"]))
     write("keyring", "no-name", b"\0" + plain[:96])
+    write("keyring", "name-with-nul", b"\0" + plain + b"\0x")
 
 
 def manifest():
@@ -84,6 +86,7 @@ def manifest():
           '[[render]]\ntemplate = "./config/app.env.tmpl"\noutput = ".env"\nmode = "640"\nescape = "json"\n'
           'delimiters = "[[,]]"\nnamespaced = true\n[run.env]\nB = "{{ secrets.database-url }}"\nA = \'1\'\n')
     write("manifest", "a-value-in-it", '[secrets.key]\nvalue = "sk_live_1234567890"\n')
+    write("manifest", "a-text-for-a-table", '[secrets]\nkey = "sk_live_1234567890"\n')
     write("manifest", "wrong-types", 'project = ["x"]\nsecrets.a = """x"""\nrun = "y"\n')
     write("manifest", "not-a-word", '[secrets.a]\ngenerate = { alphabet = "x expected y" }\n')
     write("manifest", "unclosed", '[run.env]\nA = "\\q\nB = "{{ secrets.! }}"\n')
@@ -104,6 +107,8 @@ def metadata():
             write("metadata", name, b"\0" + bytes.fromhex(case["expected"]["encoded"]))
         elif case["kind"] == "metadata-opened":
             write("metadata", name, b"\1" + bytes.fromhex(case["expected"]["padded"]))
+        elif case["kind"] == "value-opened" and "padded" in case["expected"]:
+            write("metadata", name, b"\3" + bytes.fromhex(case["expected"]["padded"]))
     write("metadata", "value", b"\2a value")
     write("metadata", "value-padded", b"\3" + lp(b"a value").ljust(256, b"\0"))
 
@@ -125,6 +130,8 @@ def template():
     write("template", "brackets", b"\x02\x04[[X]] [[[X]]] $[[ secrets.x | url ]] {{X}}")
     write("template", "one-sign", b"\x03\x05%X%Y%%secrets.x%%")
     write("template", "again-and-again", b"\x80\x06{{{{ secrets.")
+    for before in (1, 2, 9, 20):
+        write("template", f"window-ends-after-{before}", bytes([0x40, 40, before]) + rb"\{{ secrets.x }} {{ Y }}")
     write("template", "namespaced", b"\x10\x08{{ X }} {{ secrets.X }}")
 
 
@@ -134,6 +141,7 @@ def vault():
         "as-it-is": b"", "patched": patch(9, 4000, b"xyz"), "flipped": bytes([1, 3]) + struct.pack(">HB", 4090, 1),
         "cells": bytes([2, 5, 1, 0, 200]), "pointer": bytes([3, 5, 4, 1, 0]), "kind": bytes([4, 6, 2]),
         "loop": bytes([5, 6, 7]), "copied": bytes([6, 10, 11]), "swapped": bytes([7, 10, 11]),
+        "emptied": bytes([2, 5, 1, 0, 0, 4, 6, 2, 2, 6, 1, 0, 0]),
         "cut": bytes([8, 14, 0, 100]), "grown": bytes([9, 10]), "wal": bytes([10, 0, 1]) + b"\2\2",
         "free-pages": bytes([10, 0, 5, 0, 0, 0, 5]), "moved": bytes([11, 10]) + struct.pack(">HBHB", 3000, 11, 3000, 250),
         "schema": patch(0, 3900, b"CREATE VIEW"), "journal": bytes([12]) + struct.pack(">IIIII", 1, 0, 16, 512, 4096),

@@ -14,16 +14,19 @@ use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 const SHORT: usize = 48;
 const LONG: usize = 64 * 1024;
 
-/// Takes a byte for the grammar, one for the pieces in which it is read, and the template.
+/// Takes a byte for the grammar, one for the pieces in which it is read, and the template; where the first byte asks for
+/// it, one more: the template then begins so many bytes before a window's end.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (kind, cut) = (input.u8(), usize::from(input.u8()));
-    let text = input.rest();
+    let window = 2 * LONGEST + cut;
+    let filler = if kind & 0x40 == 0 { Vec::new() } else { vec![b'.'; window - usize::from(input.u8())] };
+    let text = &[&filler, input.rest()].concat()[..];
     let grammar = grammar(kind);
     let parts = parts(&mut &*text, &grammar, WINDOW, true);
     assert!(parts == model(text, &grammar), "the scanner and the grammar disagree");
     let mut dripping = Dripping { text, most: 1 + cut % 61 };
-    assert!(parts == self::parts(&mut dripping, &grammar, 2 * LONGEST + cut, true), "another cut, another template");
+    assert!(parts == self::parts(&mut dripping, &grammar, window, true), "another cut, another template");
     expand(&parts, text, &grammar);
     if kind & 0x80 != 0 && (1..=SHORT).contains(&text.len()) {
         let long = text.repeat(LONG / text.len());
