@@ -1,6 +1,7 @@
 //! Frames of the agent's protocol, in both directions: no panic, and one encoding for everything that is understood.
 
 use terminal_secrets::agent::{Answer, LARGEST_FRAME, Request};
+use terminal_secrets::model::SecretBytes;
 
 /// Takes a frame without its length.
 pub fn run(data: &[u8]) {
@@ -10,12 +11,12 @@ pub fn run(data: &[u8]) {
             // The one request that is understood in every version, whatever follows.
             assert!(again.is_some_and(|frame| matches!(Request::decode(&frame.expose()[4..]), Ok(Request::LockAll))));
         } else {
-            same(data, again.as_ref().map(|frame| frame.expose()), "a request");
+            same(data, again.as_ref().map(SecretBytes::expose), "a request");
         }
     }
     if let Ok(answer) = Answer::decode(data) {
         let again = answer.encode();
-        same(data, again.as_ref().map(|frame| frame.expose()), "an answer");
+        same(data, again.as_ref().map(SecretBytes::expose), "an answer");
     }
 }
 

@@ -21,7 +21,7 @@ pub fn run(data: &[u8]) {
             entry.span.start <= entry.span.end && entry.span.end == entry.whole.end && entry.whole.end <= data.len()
         );
         behind = entry.whole.end;
-        let begin = data[..entry.whole.start].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        let begin = data[..entry.whole.start].split(|byte| *byte == b'\n').count() as u64;
         assert_eq!(entry.line, begin, "the line of `{}`", entry.name);
         // The assignment alone, and the value alone behind another name, are read as the same value. A blank goes behind
         // both: a value may end with `\r` before blanks, which would be the line's end without them.

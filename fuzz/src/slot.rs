@@ -51,7 +51,7 @@ fn within_bounds(params: &[u8]) -> bool {
     let number = |at: usize| params[at..at + 4].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     params.len() == 12 && {
         let (memory, passes, lanes) = (number(0), number(4), number(8));
-        let memory_fits = 19 * 1024 <= memory && memory <= 2 * 1024 * 1024;
+        let memory_fits = (19 * 1024..=2 * 1024 * 1024).contains(&memory);
         memory_fits && (1..=64).contains(&passes) && (1..=16).contains(&lanes) && memory * passes <= 1 << 23
     }
 }

@@ -122,7 +122,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
 
 fn position(text: &[u8], at: usize) -> Position {
     let before = &text[..at];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = before.split(|byte| *byte == b'\n').count();
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
     Position { offset: at as u64, line: line as u64, column: column as u64 }
 }

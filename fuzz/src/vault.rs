@@ -139,8 +139,10 @@ fn same<T: PartialEq, E: Into<VaultError>>(found: Result<T, E>, expected: &T) {
 /// An error that says "damaged": none that is an answer, none that waited, none that blames the system.
 fn refused(error: &VaultError) {
     match error {
-        VaultError::Crypto(_) | VaultError::Record { .. } | VaultError::Project { .. } => {}
-        VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_)) => {}
+        VaultError::Crypto(_)
+        | VaultError::Record { .. }
+        | VaultError::Project { .. }
+        | VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_)) => {}
         other => panic!("{other}"),
     }
 }
