@@ -1,4 +1,4 @@
-//! Library benches: what one call costs, without a process around it. `cargo bench --bench library`.
+//! Library benches: what one call costs, without a process around it. `cargo bench --locked --bench library`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

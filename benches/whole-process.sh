@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 cargo build --quiet --release --locked
 target=${CARGO_TARGET_DIR:-target}
 binary=$(realpath "$target/release/secrets")
-# `cargo bench` prints where it built the tool.
+# `cargo bench --locked` prints where it built the tool.
 fill=$(cargo bench --locked --bench fill --no-run 2>&1 | sed -n 's/.*(\(.*fill-[0-9a-f]*\)).*/\1/p')
 fill=$(realpath "$fill")
 work=$(mktemp -d)

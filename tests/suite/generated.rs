@@ -1,6 +1,6 @@
 //! Man pages and completions are made from the command tree, checked in, and current.
 //!
-//! `just generate` (`SECRETS_GENERATE=1 cargo test generated`) writes them anew.
+//! `just generate` (`SECRETS_GENERATE=1 cargo test --locked generated`) writes them anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};

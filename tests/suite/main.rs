@@ -52,6 +52,7 @@ mod run_terminal;
 mod scan;
 mod setup;
 mod store;
+mod supply;
 mod support;
 mod template;
 mod terminal;

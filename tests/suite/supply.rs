@@ -1,0 +1,129 @@
+//! What the program is made of, and by which commands: how many crates there are, that every call of cargo keeps to
+//! Cargo.lock, that the package's changelog is of this version. Never asks a network.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Crates in the binary. 36 are asked for in Cargo.toml, each with its reason there. With what they are made of, the
+/// cryptography comes to 41, TOML, JSON, CSV and XML to 21, the command line to 19, walking trees to 13 and SQLite to 9. Each is
+/// somebody who can reach every value: whoever adds one says here what it is worth, whoever takes one out lowers the number.
+const IN_THE_BINARY: usize = 117;
+
+/// The same and those that run on the machine of whoever builds it: macros, build scripts and what these are made of.
+const TO_BUILD: usize = 133;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Crates that this machine's binary is made of, by cargo's kinds of edges.
+fn crates(edges: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}", "--edges", edges])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    // Name and version; what follows marks a macro, a path, or that it was shown before.
+    let name = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    tree.lines().map(name).filter(|name| !name.starts_with("terminal-secrets ")).collect()
+}
+
+#[test]
+fn no_crate_comes_in_unseen() {
+    for (edges, most) in [("normal,no-proc-macro", IN_THE_BINARY), ("normal,build", TO_BUILD)] {
+        let found = crates(edges);
+        let list = found.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        assert!(found.len() <= most, "{} crates by `{edges}` where {most} were: {list}", found.len());
+        assert!(found.len() + 5 > most, "only {} crates by `{edges}`: lower the number", found.len());
+    }
+}
+
+/// Everything that tells somebody, or something, which commands to run.
+fn pages_and_scripts() -> Vec<PathBuf> {
+    fn walk(path: PathBuf, found: &mut Vec<PathBuf>) {
+        if path.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                walk(entry.unwrap().path(), found);
+            }
+        } else {
+            found.push(path);
+        }
+    }
+    let mut found = Vec::new();
+    for name in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "Cargo.toml",
+        "justfile",
+        "deny.toml",
+        "docs",
+        "examples",
+        "packaging",
+        ".ci",
+        ".github",
+        "benches",
+        "tests",
+    ] {
+        walk(root().join(name), &mut found);
+    }
+    found
+}
+
+/// Calls of cargo in a line: `cargo build` in a script, in a sentence, after `&&`.
+fn calls(line: &str) -> impl Iterator<Item = &str> {
+    const COMMANDS: [&str; 15] = [
+        "bench", "build", "check", "clippy", "deb", "deny", "doc", "fetch", "install", "metadata", "pkgid", "run",
+        "rustc", "test", "tree",
+    ];
+    line.match_indices("cargo ").filter_map(|(at, _)| {
+        let call = line[at..].split(['`', ';', '&', '|', ')', '"']).next().unwrap();
+        let word = call.split(' ').nth(1)?;
+        COMMANDS.contains(&word).then_some(call)
+    })
+}
+
+#[test]
+fn every_call_of_cargo_keeps_to_the_lock_file() {
+    let mut checked = 0;
+    for path in pages_and_scripts() {
+        let own = path.ends_with("tests/suite/supply.rs");
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (number, line) in text.replace("\\\n", "").lines().enumerate() {
+            for call in calls(line) {
+                // The README's second command, as people type it: clippy has held Cargo.lock against Cargo.toml before, and
+                // cargo changes a lock file only where the two disagree.
+                if own || call.trim_end() == "cargo test" || call.contains("--version") {
+                    continue;
+                }
+                let place = format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1);
+                assert!(call.contains("--locked"), "{place}: `{call}` may take other crates than Cargo.lock names");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "only {checked} calls were seen");
+}
+
+#[test]
+fn a_call_of_cargo_is_seen() {
+    let seen: Vec<_> =
+        calls("  run: cargo build --release && cargo test; see `cargo deny check`, cargo and cargo's own").collect();
+    assert_eq!(seen, ["cargo build --release ", "cargo test", "cargo deny check"]);
+    assert_eq!(calls("cargo fmt --check, cargo, cargo-deny").count(), 0);
+}
+
+#[test]
+fn the_package_is_of_this_version() {
+    let changelog = fs::read_to_string(root().join("packaging/debian/changelog")).unwrap();
+    let first = changelog.lines().next().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        first.starts_with(&format!("terminal-secrets ({version}-")),
+        "packaging/debian/changelog begins with {first}"
+    );
+}
