@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The bill of materials of a release: sbom.sh BINARY OUTPUT writes CycloneDX 1.5 (JSON) about what is in BINARY.
+#
+# cargo-cyclonedx writes it from what cargo says; this adds the binary's hash and SQLite, takes out what only tests switch
+# on and where it was written, and holds the result against the dependency tree. The same sources give the same bytes.
+set -euo pipefail
+binary=$(realpath "$1")
+output=$(realpath "$2")
+cd "$(dirname "$0")/.."
+
+# Also the proof that Cargo.lock is current, which cargo-cyclonedx does not ask for.
+tree=$(cargo tree --locked --edges normal --prefix none --format '{p}' | awk '{print $1 "@" substr($2, 2)}' | sort -u)
+own=$(cargo pkgid --locked | sed 's/.*[#@]//')
+expected=$(grep -vx "terminal-secrets@$own" <<<"$tree")
+
+sqlite_sources=$(cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" |
+    jq -r '.packages[] | select(.name == "libsqlite3-sys").manifest_path | rtrimstr("/Cargo.toml")')
+sqlite=$(sed -n 's/^#define SQLITE_VERSION  *"\(.*\)"/\1/p' "$sqlite_sources/sqlite3/sqlite3.h")
+
+raw=secrets_bin.cdx.json
+trap 'rm -f "$raw"' EXIT
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} \
+    cargo cyclonedx --quiet --format json --describe binaries --no-build-deps --spec-version 1.5
+
+jq --arg hash "$(sha256sum "$binary" | cut -d' ' -f1)" --arg sqlite "$sqlite" --arg expected "$expected" '
+    ($expected | split("\n")) as $names
+    | [.components[] | select("\(.name)@\(.version)" | IN($names[]) | not)."bom-ref"] as $surplus
+    | .metadata.component.hashes = [{alg: "SHA-256", content: $hash}]
+    | .components |= map(select(."bom-ref" | IN($surplus[]) | not))
+    | .dependencies |= map(select(.ref | IN($surplus[]) | not) | if .dependsOn then .dependsOn -= $surplus else . end)
+    | .components += [{type: "library", "bom-ref": "sqlite", name: "sqlite", version: $sqlite, scope: "required",
+        purl: "pkg:generic/sqlite@\($sqlite)", licenses: [{expression: "blessing"}]}]
+    | (.dependencies[] | select(.ref | contains("#libsqlite3-sys@"))).dependsOn += ["sqlite"]
+    | .dependencies += [{ref: "sqlite"}]
+    | walk(if type == "string" then sub("path\\+file://[^#]*"; "path+file:///source") else . end)
+' "$raw" >"$output"
+
+found=$(jq -r '.components[] | select(.name != "sqlite") | "\(.name)@\(.version)"' "$output" | sort -u)
+if ! diff <(sort <<<"$expected") <(echo "$found"); then
+    echo "the bill of materials is not what the binary is made of" >&2
+    exit 1
+fi
+# Every crate is named with the hash that Cargo.lock has.
+locked=$(awk -F'"' '/^name/ {n = $2} /^version/ {v = $2} /^checksum/ {print n "@" v " " $2}' Cargo.lock | sort)
+hashed=$(jq -r '.components[] | select(.hashes) | "\(.name)@\(.version) \(.hashes[0].content)"' "$output" | sort)
+if [ "$(wc -l <<<"$hashed")" != "$(wc -l <<<"$expected")" ] || [ -n "$(comm -13 <(echo "$locked") <(echo "$hashed"))" ]; then
+    echo "the bill of materials has other hashes than Cargo.lock" >&2
+    exit 1
+fi
+echo "$output: $(wc -l <<<"$expected") crates and SQLite $sqlite"
