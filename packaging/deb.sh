@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Makes the Debian package, and tries it: lintian, then a Debian with nothing but the essential packages, where it is
+# installed, used as a person would, and removed without a trace. deb.sh [FOLDER] leaves the package in FOLDER.
+#
+# Becomes root for the clean Debian only (a chroot). SUITE names another release of Debian than the oldest that is served.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+folder=$(realpath -m "${1:-$target/debian}")
+suite=${SUITE:-bookworm}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+work=$(mktemp -d)
+root=$work/root
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+trap 'as_root rm -rf --one-file-system "$work"' EXIT
+fail() { echo "$*" >&2; exit 1; }
+
+# The package holds the binary that everybody can build again. --no-build alone would fall back to a stale one.
+binary=$(packaging/build.sh)
+make() {
+    CARGO_TARGET_DIR=$(dirname "$(dirname "$binary")") \
+        cargo deb --locked --offline --quiet --no-build --no-strip --output "$1"
+}
+mkdir -p "$folder" "$work/again"
+package=$(make "$folder")
+cmp "$package" "$(make "$work/again")" || fail "two packages of one binary differ"
+contents=$work/contents
+dpkg-deb --fsys-tarfile "$package" | tar -C "$(mkdir "$contents" && echo "$contents")" -xf -
+cmp "$binary" "$contents/usr/bin/secrets" || fail "the package has another binary"
+
+# Warnings count. What is meant is in packaging/debian/lintian-overrides, with its reason.
+lintian --fail-on error,warning --allow-root "$package"
+
+# debootstrap once; a copy of its result serves the next time.
+clean=$target/clean-$suite.tar
+if [ ! -f "$clean" ]; then
+    as_root debootstrap --variant=minbase "$suite" "$work/new" >"$work/log" || fail "$(tail "$work/log")"
+    as_root tar -C "$work/new" --numeric-owner -cf - . >"$clean.part"
+    mv "$clean.part" "$clean"
+fi
+mkdir "$root"
+as_root tar -C "$root" --numeric-owner -xpf "$clean"
+
+# With processes of its own: what it leaves running ends with it.
+inside() {
+    as_root unshare --mount --pid --fork --kill-child --mount-proc="$root/proc" \
+        chroot "$@"
+}
+admin() { inside "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"; }
+person() { inside --userspec=1000:1000 "$root" /usr/bin/env -i HOME=/home/you PATH=/usr/bin:/bin LC_ALL=C.UTF-8 "$@"; }
+# Every file but dpkg's own records, logs, and what the person made.
+listing() {
+    as_root find "$root" -xdev ! -path "$root/var/lib/dpkg/*" ! -path "$root/var/log/*" ! -path "$root/home/you/*" | sort
+}
+
+admin useradd --uid 1000 --user-group --create-home --shell /bin/bash you
+listing >"$work/before"
+as_root cp "$package" "$root/package.deb"
+
+echo "-- beside GNOME's secrets it is refused"
+mkdir -p "$work/other/DEBIAN"
+printf '%s\n' 'Package: secrets' 'Version: 1' 'Architecture: all' 'Maintainer: x <x@example.org>' 'Description: x' \
+    >"$work/other/DEBIAN/control"
+dpkg-deb --build --root-owner-group "$work/other" "$work/other.deb" >/dev/null
+as_root cp "$work/other.deb" "$root/other.deb"
+admin dpkg -i /other.deb >/dev/null
+if admin dpkg -i /package.deb >"$work/refused" 2>&1; then fail "it was installed beside the package secrets"; fi
+grep -q 'terminal-secrets conflicts with secrets' "$work/refused" || fail "$(cat "$work/refused")"
+admin dpkg -P secrets >/dev/null
+
+echo "-- installed"
+admin dpkg -i /package.deb >"$work/installed" 2>&1 || fail "$(cat "$work/installed")"
+depends=$(dpkg-deb -f "$package" Depends)
+for library in $(readelf -d "$binary" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+    owner=$(admin dpkg -S "*/$library" | sed 's/:.*//' | sort -u)
+    case ", $depends," in
+        *", $owner,"*|*", $owner ("*) ;;
+        *) fail "$library is of $owner, which is not in Depends: $depends" ;;
+    esac
+done
+person secrets --version
+
+echo "-- manual"
+for page in man/*.1; do
+    as_root gzip -dc "$root/usr/share/man/man1/$(basename "$page").gz" | cmp - "$page"
+done
+shown=$(as_root gzip -dc "$root/usr/share/man/man1/secrets.1.gz" | mandoc -T ascii | col -b)
+[[ $shown == *"EXIT STATUS"* ]] || fail "man secrets shows nothing"
+[ -s "$root/usr/share/doc/terminal-secrets/copyright" ] || fail "no licences"
+for page in README.md SECURITY.md format.md changelog.gz changelog.Debian.gz; do
+    [ -s "$root/usr/share/doc/terminal-secrets/$page" ] || fail "no $page"
+done
+
+echo "-- completions"
+cmp completions/_secrets "$root/usr/share/zsh/vendor-completions/_secrets"
+cmp completions/secrets.fish "$root/usr/share/fish/vendor_completions.d/secrets.fish"
+# shellcheck disable=SC2016
+offered=$(person bash --norc -c '
+    source /usr/share/bash-completion/completions/secrets && complete -p secrets >/dev/null
+    COMP_WORDS=(secrets rend); COMP_CWORD=1; COMP_TYPE=9
+    _clap_complete_secrets secrets rend; echo "${COMPREPLY[@]}"')
+[ "${offered% }" = render ] || fail "bash offers \`$offered\` for \`secrets rend\`"
+
+echo "-- used"
+# shellcheck disable=SC2016
+person bash -euc '
+    umask 077; cd; printf "correct horse battery staple\n" >pass
+    export SECRETS_PASSPHRASE_FILE=$HOME/pass
+    secrets init
+    printf sk_test_51Hx0aBcDeFgHiJkLmNoPq | secrets create --tag stripe-key
+    printf "KEY={{ secrets.stripe-key }}\n" >app.tmpl
+    secrets render app.tmpl -o app.env
+    test "$(cat app.env)" = KEY=sk_test_51Hx0aBcDeFgHiJkLmNoPq
+    test "$(stat -c %a app.env)" = 600
+    test "$(secrets run -- sh -c "echo \$STRIPE_KEY")" = "‹stripe-key›"
+    secrets unlock --quiet; unset SECRETS_PASSPHRASE_FILE; secrets list; secrets lock --quiet'
+
+echo "-- removed"
+admin dpkg -P terminal-secrets >/dev/null
+as_root rm "$root/package.deb" "$root/other.deb"
+listing >"$work/after"
+diff "$work/before" "$work/after" || fail "this is left of it"
+echo "$package: installed, used and removed on a clean $suite"

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Everything that a release consists of, each piece tried: release.sh [FOLDER] leaves it in FOLDER, with checksums.
+# Publishes nothing; .github/workflows/release.yml does (docs/release.md).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+own=$(realpath -m "${CARGO_TARGET_DIR:-target}/release-files")
+folder=$(realpath -m "${1:-$own}")
+if [ "$folder" = "$own" ]; then rm -rf "$own"; fi
+mkdir -p "$folder"
+[ -z "$(ls -A "$folder")" ] || { echo "$folder is not empty" >&2; exit 1; }
+name=terminal-secrets-$(cargo pkgid --locked | sed 's/.*[#@]//')-$(rustc -vV | sed -n 's/^host: //p')
+
+packaging/reproducible.sh
+binary=$(packaging/build.sh)
+install -m 755 "$binary" "$folder/$name"
+packaging/sbom.sh "$folder/$name" "$folder/$name.cdx.json"
+packaging/deb.sh "$folder"
+
+# Who builds it again needs the same compilers, and cc's part is SQLite.
+{
+    echo "source $(git rev-parse HEAD)"
+    rustc -vV
+    cc --version | head -n 1
+    ld --version | head -n 1
+    sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release
+} >"$folder/$name.built-with.txt"
+
+cd "$folder"
+sha256sum -- * >SHA256SUMS
+cat SHA256SUMS
