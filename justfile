@@ -29,10 +29,14 @@ fuzz-long:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# licences, bans and sources; advisories where a database is at hand: `cargo deny check advisories`
+# licences, bans and sources: what needs no database, and no network once the crates are there
 deny:
     cargo deny --locked check licenses bans sources
     cargo deny --locked --manifest-path fuzz/Cargo.toml check licenses bans sources
+
+# known weaknesses, where a database is at hand: `cargo deny --locked fetch db`, or ADVISORY_DB=FOLDER
+advisories:
+    packaging/advisories.sh
 
 # the second implementation of docs/format.md recomputes every known answer
 vectors:
@@ -43,7 +47,7 @@ man:
     for page in man/*.1; do mandoc -T lint -W warning "$page" || exit 1; done
 
 shell:
-    shellcheck .ci/run fuzz/run examples/demo.sh benches/whole-process.sh tests/completions.sh tests/integrations.sh
+    shellcheck .ci/run fuzz/run packaging/*.sh examples/demo.sh benches/whole-process.sh tests/completions.sh tests/integrations.sh
 
 # writes man pages, completions and the JSON Schema anew
 generate:
@@ -53,6 +57,10 @@ generate:
 integrations:
     cargo build --locked --release
     tests/integrations.sh
+
+# what a release is made of, tried: the binary built twice, its bill of materials, the Debian package on a clean Debian
+package:
+    packaging/release.sh
 
 # figures of docs/performance.md
 bench:

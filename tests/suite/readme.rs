@@ -127,7 +127,15 @@ fn the_exit_codes_are_those_of_the_man_page() {
 fn every_linked_file_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut checked = 0;
-    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/format.md"] {
+    for page in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "docs/format.md",
+        "docs/release.md",
+    ] {
         let path = root.join(page);
         for link in fs::read_to_string(&path).unwrap().split("](").skip(1) {
             let target = link.split([')', '#']).next().unwrap();
