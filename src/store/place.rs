@@ -93,7 +93,7 @@ impl Nascent {
         if target.file_name().is_some() {
             let whole = std::path::absolute(target).map_err(failed)?;
             if let Some(parent) = whole.parent() {
-                DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+                make(parent).map_err(failed)?;
             }
         }
         let target = absolute(target)?;
@@ -141,6 +141,22 @@ impl Drop for Nascent {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Makes a directory and those above it, each flushed into the one above: a vault in it outlives a power cut only so.
+fn make(directory: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|above| !above.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    for above in missing.into_iter().filter_map(Path::parent) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            // Made by somebody before us, and not ours to read; or of a file system that flushes no directories.
+            Err(error) if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Renames without replacing.
