@@ -152,7 +152,10 @@ impl Output {
             return Ok(Pending { output: self, content: None });
         }
         // Opened before anything is published: a directory that may not be read cannot be flushed, and is no failure.
-        let directory = File::open(directory(&self.path)).ok();
+        let directory = match File::open(directory(&self.path)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            opened => Some(opened.map_err(failed)?),
+        };
         let mut temporary = Temporary::beside(&self.path).map_err(failed)?;
         self.keep_group(&temporary.file)?;
         rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(self.target_mode())).map_err(|e| failed(e.into()))?;
