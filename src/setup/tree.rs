@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ignore::{WalkParallel, WalkState};
 use memchr::memmem::Finder;
+use zeroize::Zeroizing;
 
 use super::manifest::{MANIFEST, Manifest, Place};
 use super::relative;
@@ -205,13 +206,17 @@ fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
 }
 
 struct Search {
-    buffer: Vec<u8>,
+    /// What a tree's files hold may be values: it is wiped, and never grows, which would leave a copy behind.
+    buffer: Zeroizing<Vec<u8>>,
     open: Finder<'static>,
 }
 
 impl Search {
     fn new() -> Self {
-        Self { buffer: Vec::new(), open: Finder::new(Grammar::default().open()).into_owned() }
+        Self {
+            buffer: Zeroizing::new(Vec::with_capacity(SMALL)),
+            open: Finder::new(Grammar::default().open()).into_owned(),
+        }
     }
 
     fn file(&mut self, path: &Path, grammar: &Grammar) -> io::Result<Vec<Reference>> {
