@@ -194,7 +194,7 @@ fn row_of_steady() -> Vec<u8> {
         .concat()
 }
 
-fn am_root() -> bool {
+pub fn am_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -1004,7 +1004,7 @@ fn it_keeps_nothing_of_its_first_caller() {
 }
 
 /// Mappings, each with its lines of smaps.
-fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
+pub fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
     let smaps = String::from_utf8(proc(pid, "smaps")).unwrap();
     let mut all: Vec<(u64, u64, String)> = Vec::new();
     for line in smaps.lines() {
@@ -1482,8 +1482,8 @@ fn three_hundred_slow_connections_are_given_up() {
 }
 
 /// Root key and keys of every project.
-fn keys(path: &Path) -> Vec<(&'static str, [u8; 32])> {
-    let root = Locked::open(path).unwrap().root_key(&passphrase()).unwrap();
+pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32])> {
+    let root = Locked::open(path).unwrap().root_key(passphrase).unwrap();
     let store = SqliteStore::open(path).unwrap();
     let snapshot = store.read().unwrap();
     let vault = snapshot.vault().unwrap();
@@ -1539,7 +1539,7 @@ fn of_a_vault_that_was_locked_no_key_is_left_in_memory() {
         use_it(&at_other, n);
         use_it(&|arguments| home.command(arguments), n);
     }
-    let (mine, others) = (keys(&home.vault_path()), keys(&other.vault_path()));
+    let (mine, others) = (keys(&home.vault_path(), &passphrase()), keys(&other.vault_path(), &passphrase()));
     assert_eq!(places(pid, &mine[0].1).len(), 1, "the search finds what it looks for, and only there");
     assert_eq!(places(pid, &others[0].1).len(), 1);
     // While it is unlocked, of what was derived for an answer nothing stays behind.

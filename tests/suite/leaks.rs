@@ -21,7 +21,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The forms in which somebody could have written it: pieces of eight bytes (a hint gives four), hex, base64.
-fn forms(secret: &str) -> Vec<Vec<u8>> {
+pub fn forms(secret: &str) -> Vec<Vec<u8>> {
     use base64ct::{Base64Unpadded, Encoding};
     let bytes = secret.as_bytes();
     let mut forms: Vec<Vec<u8>> = bytes.windows(8).map(<[u8]>::to_vec).collect();

@@ -15,7 +15,7 @@ use crate::output::{WAITING, mode, names};
 use crate::support::Sandbox;
 
 /// Says on the test's own stderr, which is not captured, that something was not tested.
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
