@@ -62,7 +62,7 @@ impl Anchor {
             let (seq, head) = (project.head.seq.to_be_bytes(), &project.head);
             let parts: [&[u8]; 7] =
                 [&project.pid, &number(name.len()), name, &seq, &head.hash, head.ancestors.encode(), &project.sealed];
-            parts.iter().for_each(|part| out.extend_from_slice(part));
+            out.extend(parts.concat());
         }
         out
     }

@@ -71,7 +71,7 @@ impl RecoveryCode {
                 if at % GROUP == GROUP - 1 && !text.is_empty() {
                     text.push(b'-');
                 }
-                text.push(DIGITS[usize::from((*bits >> (5 * at)) as u8 & 31)]);
+                text.push(DIGITS[usize::try_from(*bits >> (5 * at) & 31).unwrap_or(0)]);
             }
         }
         text

@@ -40,9 +40,9 @@ impl Anchors {
     }
 
     fn file(&self, vault_id: &VaultId) -> PathBuf {
-        let digest = Sha256::new().chain_update(vault_id).chain_update(self.place).finalize();
-        let name: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        self.directory.join(name)
+        let digest: Hash = Sha256::new().chain_update(vault_id).chain_update(self.place).finalize().into();
+        let (name, _) = digest.split_first_chunk().unwrap_or((&[0; 16], &[]));
+        self.directory.join(format!("{:032x}", u128::from_be_bytes(*name)))
     }
 
     /// What was written last; `None` where nothing was, or where it did not reach the disk.

@@ -42,9 +42,10 @@ impl Departure {
 
 impl fmt::Display for Departure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.is_fork() {
-            true => "the vault is a copy that went another way than the one that was last seen here",
-            false => "the vault was put back to an earlier state than was last seen here",
+        f.write_str(if self.is_fork() {
+            "the vault is a copy that went another way than the one that was last seen here"
+        } else {
+            "the vault was put back to an earlier state than was last seen here"
         })
     }
 }
