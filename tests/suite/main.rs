@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
 mod agent;
+mod anchor;
 mod architecture;
 mod arguments;
 mod attacks;

@@ -1,0 +1,370 @@
+//! The anchor: a vault that is not what was last seen here, nor follows on it, is refused with what differs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use terminal_secrets::crypto::lineage::Relation;
+use terminal_secrets::store::Anchors;
+use terminal_secrets::vault::{Changes, Departure, Locked, Vault, VaultError};
+
+use crate::fixture::{Specimen, root};
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret, value};
+
+/// A vault with a memory, both of the test's own.
+struct Seen {
+    specimen: Specimen,
+    state: TempDir,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let seen = Self { specimen: Specimen::new(), state: TempDir::new().unwrap() };
+        seen.look().unwrap();
+        seen
+    }
+
+    fn anchors(&self, path: &Path) -> Anchors {
+        Anchors::new(&self.state.path().join("anchors"), path).unwrap()
+    }
+
+    fn vault(&self) -> Vault {
+        let path = self.specimen.path();
+        Locked::open(&path).unwrap().anchored(self.anchors(&path)).unlocked(root())
+    }
+
+    fn look(&self) -> Result<(), VaultError> {
+        self.vault().projects().map(drop)
+    }
+
+    fn departure(&self) -> Departure {
+        match self.look() {
+            Err(VaultError::Departed(departure)) => *departure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Changes secret `one` of project `alpha`, `times` over.
+    fn change(&self, times: u64) {
+        for number in 0..times {
+            let changes = Changes { value: Some(value(format!("value {number}").as_bytes())), ..Changes::default() };
+            self.vault().update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
+        }
+    }
+
+    /// The same by somebody who remembers nothing.
+    fn change_elsewhere(&self, times: u64) {
+        for number in 0..times {
+            let changes = Changes { value: Some(value(format!("other {number}").as_bytes())), ..Changes::default() };
+            let vault = self.specimen.vault().unwrap();
+            vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.state.path().join("anchors")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+fn alpha(departure: &Departure) -> Option<Relation> {
+    let (_, relation) = departure.projects.iter().find(|(name, _)| *name == project("alpha")).unwrap();
+    *relation
+}
+
+#[test]
+fn a_file_that_was_put_back_is_refused_however_far() {
+    let seen = Seen::new();
+    let before = seen.specimen.bytes();
+    for by in 1..=50 {
+        seen.change(1);
+        let after = seen.specimen.bytes();
+        seen.specimen.overwrite(&before);
+        let departure = seen.departure();
+        assert_eq!((alpha(&departure), departure.is_fork()), (Some(Relation::Earlier(by)), false), "{by}");
+        // Nor is anything written.
+        let create = seen.vault().create(&project("alpha"), secret("four", b"value"));
+        assert!(matches!(create, Err(VaultError::Departed(_))), "{by}");
+        assert_eq!(seen.specimen.bytes(), before, "{by}");
+        seen.specimen.overwrite(&after);
+        seen.look().unwrap();
+    }
+}
+
+#[test]
+fn one_project_that_was_put_back_is_refused() {
+    let seen = Seen::new();
+    let old = Specimen::of(&seen.specimen.bytes());
+    for by in 1..=50 {
+        seen.change(1);
+        let after = seen.specimen.bytes();
+        // Every row of it, from a copy of then; the other project and the vault's own rows stay.
+        let pid = "(SELECT pid FROM main.records GROUP BY pid HAVING count(*) = 2)";
+        seen.specimen.sql(&format!(
+            "ATTACH '{}' AS old; CREATE TEMP TABLE which AS SELECT {pid} AS pid; \
+             DELETE FROM main.vals WHERE rid IN (SELECT rid FROM main.records WHERE pid = {pid}); \
+             INSERT INTO main.vals SELECT * FROM old.vals WHERE rid IN (SELECT rid FROM old.records WHERE pid = {pid}); \
+             DELETE FROM main.records WHERE pid = (SELECT pid FROM which); \
+             INSERT INTO main.records SELECT * FROM old.records WHERE pid = (SELECT pid FROM which); \
+             DELETE FROM main.buckets WHERE pid = (SELECT pid FROM which); \
+             INSERT INTO main.buckets SELECT * FROM old.buckets WHERE pid = (SELECT pid FROM which); \
+             REPLACE INTO main.projects SELECT * FROM old.projects WHERE pid = (SELECT pid FROM which);",
+            old.path().display()
+        ));
+        // The file itself holds: without a memory it is taken.
+        assert!(seen.specimen.vault().unwrap().verify(&|_| {}).unwrap().damage.is_empty());
+        let departure = seen.departure();
+        assert_eq!((departure.vault, alpha(&departure)), (Relation::Same, Some(Relation::Earlier(by))), "{by}");
+        assert_eq!(departure.projects.len(), 1);
+        seen.specimen.overwrite(&after);
+    }
+}
+
+#[test]
+fn a_copy_that_went_another_way_is_told_from_one_that_was_put_back() {
+    let seen = Seen::new();
+    let common = seen.specimen.bytes();
+    let [file] = &seen.files()[..] else { panic!("one file") };
+    let grown = |change: &dyn Fn()| -> Vec<_> {
+        seen.specimen.overwrite(&common);
+        let step = |_| {
+            change();
+            (seen.specimen.bytes(), fs::read(file).unwrap())
+        };
+        (0..25).map(step).collect()
+    };
+    let theirs = grown(&|| seen.change_elsewhere(1));
+    let ours = grown(&|| seen.change(1));
+    for (at, (_, memory)) in ours.iter().enumerate() {
+        for (vault, _) in [&theirs[0], &theirs[at], &theirs[24]] {
+            fs::write(file, memory).unwrap();
+            seen.specimen.overwrite(vault);
+            let told = seen.departure();
+            assert!(told.is_fork() && alpha(&told) == Some(Relation::Forked), "{at}");
+        }
+    }
+}
+
+#[test]
+fn what_is_too_far_ahead_is_taken_on_trust() {
+    let seen = Seen::new();
+    let common = seen.specimen.bytes();
+    seen.change(3);
+    seen.specimen.overwrite(&common);
+    // 32 states are named; the 36th of theirs does not name the third any more.
+    seen.change_elsewhere(35);
+    assert!(seen.departure().is_fork());
+    seen.change_elsewhere(1);
+    seen.look().unwrap();
+}
+
+#[test]
+fn what_follows_is_taken_however_far() {
+    for by in [1, 2, 31, 32, 33, 80] {
+        let seen = Seen::new();
+        seen.change_elsewhere(by);
+        seen.look().unwrap();
+        assert_eq!(seen.files().len(), 1);
+    }
+}
+
+#[test]
+fn projects_come_and_go() {
+    let seen = Seen::new();
+    let elsewhere = || seen.specimen.vault().unwrap();
+    elsewhere().create(&project("gamma"), secret("key", b"value")).unwrap();
+    seen.look().unwrap();
+    let with_gamma = seen.specimen.bytes();
+    elsewhere().delete_projects(&[project("alpha"), project("gamma")]).unwrap();
+    seen.look().unwrap();
+    // Deleted, and put back.
+    seen.specimen.overwrite(&with_gamma);
+    let departure = seen.departure();
+    assert_eq!(departure.vault, Relation::Earlier(1));
+    assert!(departure.projects.is_empty(), "{departure:?}");
+    // Made here, and gone with a copy that knows nothing of it.
+    let seen = Seen::new();
+    let before = seen.specimen.bytes();
+    seen.vault().create(&project("gamma"), secret("key", b"value")).unwrap();
+    seen.specimen.overwrite(&before);
+    seen.specimen.vault().unwrap().create(&project("delta"), secret("key", b"value")).unwrap();
+    let departure = seen.departure();
+    assert_eq!((departure.vault, departure.is_fork()), (Relation::Forked, true));
+    assert_eq!(departure.projects, [(project("gamma"), None)]);
+}
+
+#[test]
+fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+    let before = sandbox.read("vault.db");
+    // By somebody with a memory elsewhere.
+    let elsewhere = TempDir::new().unwrap();
+    let run = sandbox.command(["rekey", "-y", "-q"]).env("XDG_STATE_HOME", elsewhere.path()).run();
+    run.succeeds();
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+    sandbox.write("vault.db", &before);
+    let run = sandbox.run(["list"]).fails_with(6).stdout("");
+    run.stderr_has("error: the vault was put back to an earlier state than was last seen here\n");
+}
+
+#[test]
+fn a_copy_elsewhere_has_a_memory_of_its_own() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+    fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
+    sandbox.command(["update", "key", "-q"]).stdin("another value").run().succeeds();
+    // To look into an earlier copy is no rollback.
+    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key");
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+    // By whatever name of its directory it is reached.
+    std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("link")).unwrap();
+    fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
+    sandbox.run(["--vault", "link/vault.db", "list"]).fails_with(6).stderr_has("put back to an earlier state");
+}
+
+#[test]
+fn without_a_place_to_remember_it_works_as_before() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    let list = |state: &str| sandbox.command(["list", "-q"]).env("XDG_STATE_HOME", state).run();
+    sandbox.write("file", "no directory");
+    for state in [sandbox.path("file"), "/proc/no/such".into(), "/dev/null".into()] {
+        list(state.to_str().unwrap()).succeeds().stdout_has("key");
+    }
+    // A relative one counts as none, as XDG has it: then it is the usual one.
+    list("relative").succeeds().stdout_has("key");
+    assert!(!sandbox.path("relative").exists());
+    assert!(sandbox.path(".local/state/secrets/anchors").exists());
+}
+
+#[test]
+fn what_was_seen_is_private_and_tells_nothing() {
+    let sandbox = Sandbox::with_secrets(&[("a-telling-tag", "value")]);
+    sandbox.run(["-p", "default", "list", "-q"]).succeeds().stdout_has("a-telling-tag");
+    let directory = sandbox.state().join("secrets/anchors");
+    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    let files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+    let bytes = fs::read(&files[0]).unwrap();
+    for word in ["default", "telling", "vault.db", "secrets"] {
+        assert!(memchr::memmem::find(&bytes, word.as_bytes()).is_none(), "{word}");
+    }
+}
+
+#[test]
+fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
+    let seen = Seen::new();
+    let [file] = &seen.files()[..] else { panic!("one file") };
+    let whole = fs::read(file).unwrap();
+    for at in (0..whole.len()).step_by(41) {
+        let mut garbled = whole.clone();
+        garbled[at] ^= 1;
+        fs::write(file, &garbled).unwrap();
+        // The number in front says, unverified, how new it is: one that seems older gives way.
+        assert!(seen.look().is_err() || at < 8, "{at}");
+    }
+    // After a power cut a file may be empty, or gone.
+    fs::write(file, "").unwrap();
+    seen.look().unwrap();
+    assert_eq!(fs::read(file).unwrap().len(), whole.len());
+    fs::remove_file(file).unwrap();
+    seen.look().unwrap();
+}
+
+#[test]
+fn one_of_another_vault_or_place_opens_nothing() {
+    let (one, other) = (Seen::new(), Seen::new());
+    other.change(3);
+    let ([mine], [theirs]) = (&one.files()[..], &other.files()[..]) else { panic!("one file each") };
+    // The same vault id and root key, another path.
+    fs::copy(theirs, mine).unwrap();
+    assert!(matches!(one.look(), Err(VaultError::Departed(_))));
+}
+
+#[test]
+fn what_differs_is_told() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    let vault = sandbox.vault();
+    vault.create(&project("web"), secret("key", b"value")).unwrap();
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+    let before = sandbox.read("vault.db");
+    for value in ["one", "two"] {
+        sandbox.command(["update", "key", "-q"]).stdin(value).run().succeeds();
+    }
+    let after = sandbox.read("vault.db");
+    sandbox.write("vault.db", &before);
+    let told = "error: the vault was put back to an earlier state than was last seen here\n  \
+                project `default`: 2 changes behind\n\
+                hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`\n\
+                hint: if this is the state that you want: `secrets restore --accept`\n";
+    for line in [&["list"][..], &["get", "key"], &["render", "-e", "{{ KEY }}"], &["unlock"], &["rekey", "-y"]] {
+        sandbox.run(line).fails_with(6).stdout("").stderr(told);
+    }
+    sandbox.command(["create", "--tag", "new"]).stdin("x").run().fails_with(6).stdout("").stderr(told);
+    let error = sandbox.run(["list", "--json"]).fails_with(6).json_error();
+    assert_eq!(error["type"], "UNPROCESSABLE_CONTENT");
+    assert_eq!(error["details"]["projects"], serde_json::json!(["default"]));
+    assert_eq!(error["details"]["forked"], false);
+    // A project that holds can be looked at no more than the other: the vault is one.
+    sandbox.run(["-p", "web", "list"]).fails_with(6).stderr(told);
+    sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      2\n").stderr(told);
+    assert_eq!(sandbox.read("vault.db"), before);
+    sandbox.write("vault.db", &after);
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+}
+
+#[test]
+fn a_typed_word_is_the_way_past() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    sandbox
+        .run(["restore", "--accept", "-y"])
+        .succeeds()
+        .stdout("")
+        .stderr("the vault is what was last seen here, or follows on it\n");
+    let before = sandbox.read("vault.db");
+    sandbox.command(["update", "key", "-q"]).stdin("another").run().succeeds();
+    sandbox.write("vault.db", &before);
+    sandbox.run(["restore", "--accept"]).fails_with(7).stderr_has("restoring needs `--yes`");
+    for (typed, code) in [("y\n", 7), ("\n", 7), ("\x04", 7), ("accept\n", 0)] {
+        let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore --accept");
+        terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
+        terminal.waits_for("warning: the vault was put back").waits_for("1 change behind");
+        terminal.waits_for("To take it as it is, type `accept`: ").types(typed);
+        terminal.ends_with(code);
+        let list = sandbox.run(["list", "-q"]);
+        if code == 0 {
+            list.succeeds().stdout_has("key")
+        } else {
+            list.fails_with(6).stderr_has("put back")
+        };
+    }
+    // What is damaged is not accepted.
+    Connection::open(sandbox.vault_path()).unwrap().execute_batch("UPDATE vals SET val = x'00'").unwrap();
+    sandbox.run(["restore", "--accept", "-y"]).fails_with(6).stderr_has("hint: `secrets salvage OUT`");
+}
+
+/// Readers and writers at once: nobody takes somebody's change for a rollback.
+#[test]
+fn there_is_no_false_alarm_under_load() {
+    let seen = Seen::new();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let seen = &seen;
+            scope.spawn(move || {
+                for number in 0..25 {
+                    if thread % 2 == 0 {
+                        let tag = format!("tag-{thread}-{number}");
+                        seen.vault().create(&project("alpha"), secret(&tag, b"value")).unwrap();
+                    }
+                    seen.look().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(seen.vault().list(Some(&project("alpha")), |_| true).unwrap().len(), 52);
+    assert!(Locked::open(&seen.specimen.path()).unwrap().unlock(&passphrase()).is_ok());
+}
