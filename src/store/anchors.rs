@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
@@ -16,6 +18,8 @@ use super::place::absolute;
 use crate::crypto::integrity::Hash;
 use crate::crypto::keys::VaultId;
 
+/// What is being written, before it has its name; the writer's process id follows.
+const NEW: &str = ".new-";
 /// As large as that of 10,000 projects, and some.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -61,9 +65,25 @@ impl Anchors {
     pub fn write(&self, vault_id: &VaultId, bytes: &[u8]) -> io::Result<()> {
         let mut directory = DirBuilder::new();
         directory.recursive(true).mode(0o700).create(&self.directory)?;
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.directory)?;
+        let mine = format!("{NEW}{}-", rustix::process::getpid().as_raw_nonzero());
+        let mut file = tempfile::Builder::new().prefix(&mine).tempfile_in(&self.directory)?;
         file.write_all(bytes)?;
         file.persist(self.file(vault_id))?;
+        self.clear_away()
+    }
+
+    /// Removes what processes that are no more were writing when they were killed.
+    fn clear_away(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let writer = name.to_str().and_then(|name| name.strip_prefix(NEW)?.split('-').next()?.parse().ok());
+            if let Some(writer) = writer.and_then(Pid::from_raw)
+                && rustix::process::test_kill_process(writer) == Err(Errno::SRCH)
+            {
+                fs::remove_file(entry.path())?;
+            }
+        }
         Ok(())
     }
 

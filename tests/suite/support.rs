@@ -40,12 +40,18 @@ pub struct Sandbox {
     directory: TempDir,
     /// Where the program remembers what it saw of vaults
     state: TempDir,
+    remembers_inside: bool,
 }
 
 impl Sandbox {
     /// A directory without a vault.
     pub fn empty() -> Self {
-        Self { directory: TempDir::new().unwrap(), state: TempDir::new().unwrap() }
+        Self { directory: TempDir::new().unwrap(), state: TempDir::new().unwrap(), remembers_inside: false }
+    }
+
+    /// The same, with what the program remembers in `state` inside of it.
+    pub fn with_its_memory() -> Self {
+        Self { remembers_inside: true, ..Self::empty() }
     }
 
     /// With an empty vault.
@@ -80,8 +86,8 @@ impl Sandbox {
     }
 
     /// Where the program remembers what it saw of vaults.
-    pub fn state(&self) -> &Path {
-        self.state.path()
+    pub fn state(&self) -> PathBuf {
+        if self.remembers_inside { self.path("state") } else { self.state.path().to_owned() }
     }
 
     /// Writes a file in the sandbox.
@@ -110,7 +116,7 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.directory.path())
             .env("XDG_RUNTIME_DIR", self.directory.path())
-            .env("XDG_STATE_HOME", self.state.path())
+            .env("XDG_STATE_HOME", self.state())
             .env("SECRETS_VAULT", self.vault_path())
             .env("SECRETS_PASSPHRASE", PASSPHRASE);
         Prepared { command, stdin: Vec::new() }
