@@ -100,17 +100,21 @@ impl Session {
 
     /// Begins a MAC over the vault's row and its slots, which are looked at.
     pub(super) fn begin_mac(&self, row_and_slots: &[u8]) -> Option<Result<MacUnderWay, Fault>> {
-        // lp(vault_id) ‖ lp(suite) ‖ lp(root_seq) ‖ lp(ancestors) ‖ slots, docs/format.md, section 5.
+        // lp(vault_id) ‖ lp(suite) ‖ lp(root_seq) ‖ lp(ancestors), not in format 1 ‖ slots, docs/format.md, section 5.
         let (vault_id, rest) = column::<16>(row_and_slots)?;
         let (_suite, rest) = column::<4>(rest)?;
         let (seq, rest) = column::<8>(rest)?;
-        let (ancestors, slots) = column::<{ Ancestors::SIZE }>(rest)?;
+        // In format 1 the slots follow at once, of which no vault has as many as that column has bytes.
+        let (ancestors, slots) = match column::<{ Ancestors::SIZE }>(rest) {
+            Some((ancestors, slots)) => (Ancestors::decode(&ancestors)?, slots),
+            None => (Ancestors::none(), rest),
+        };
         if vault_id != self.vault_id {
             return Some(Err(Fault::Replaced));
         }
         let slots = Sha256::digest(slots).into();
         let (mac, seq) = (self.root.begin_mac(row_and_slots), u64::from_be_bytes(seq));
-        Some(Ok(MacUnderWay { mac, seq, ancestors: Ancestors::decode(&ancestors)?, slots }))
+        Some(Ok(MacUnderWay { mac, seq, ancestors, slots }))
     }
 
     /// Compares a MAC, and the state under it with the last one.

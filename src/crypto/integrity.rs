@@ -19,7 +19,6 @@ pub const BUCKETS: usize = 256;
 pub const EMPTY_BUCKET: Hash = [0; 32];
 
 const HEAD_NAME: &[u8; 16] = b"secrets/v1/head\0";
-const HEAD_SIZE: usize = 668;
 const HEAD: &str = "a project's head";
 
 /// SHA-256 (FIPS 180-4) of a sealed value, as `records.val_hash` holds it.
@@ -102,7 +101,37 @@ pub struct Head {
     /// Who signed: zeros for the holder of the root key
     pub signer_id: [u8; 16],
     /// The heads before it
-    pub ancestors: Ancestors,
+    pub past: Past,
+}
+
+/// What a head says of those before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Past {
+    /// In format 1: SHA-256 of the one before it, zeros for the first
+    Previous(Hash),
+    /// Since format 2
+    Ancestors(Ancestors),
+}
+
+impl Past {
+    fn encode(&self) -> &[u8] {
+        match self {
+            Self::Previous(hash) => hash,
+            Self::Ancestors(ancestors) => ancestors.encode(),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let previous = bytes.try_into().ok().map(Self::Previous);
+        previous.or_else(|| Ancestors::decode(bytes).map(Self::Ancestors))
+    }
+
+    fn ancestors(&self) -> Ancestors {
+        match self {
+            Self::Previous(hash) => Ancestors::none().then(hash),
+            Self::Ancestors(ancestors) => ancestors.clone(),
+        }
+    }
 }
 
 impl Head {
@@ -115,11 +144,11 @@ impl Head {
             audit_head: [0; 32],
             time: 0,
             signer_id: [0; 16],
-            ancestors: Ancestors::none(),
+            past: Past::Ancestors(Ancestors::none()),
         }
     }
 
-    /// The 668 bytes that are signed.
+    /// The 668 bytes that are signed; 188 of format 1.
     pub fn encode(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Vec<u8> {
         let parts: [&[u8]; 11] = [
             HEAD_NAME,
@@ -132,7 +161,7 @@ impl Head {
             &self.audit_head,
             &self.time.to_be_bytes(),
             &self.signer_id,
-            self.ancestors.encode(),
+            self.past.encode(),
         ];
         parts.concat()
     }
@@ -153,7 +182,7 @@ impl Head {
             audit_head: *audit_head,
             time: u64::from_be_bytes(*time),
             signer_id: *signer_id,
-            ancestors: Ancestors::decode(rest)?,
+            past: Past::decode(rest)?,
         })
     }
 
@@ -164,7 +193,7 @@ impl Head {
 
     /// The head as a state among others.
     pub fn moment(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Moment {
-        Moment { seq: self.seq, hash: self.hash(vault_id, pid, epoch), ancestors: self.ancestors.clone() }
+        Moment { seq: self.seq, hash: self.hash(vault_id, pid, epoch), ancestors: self.past.ancestors() }
     }
 }
 
@@ -195,7 +224,7 @@ impl Keyring {
             .verify_strict(plain.expose(), &signature)
             .map_err(|_| damaged())?;
         let head = Head::decode(plain.expose()).ok_or_else(damaged)?;
-        let same = plain.len() == HEAD_SIZE && head.encode(vault_id, &row.pid, row.epoch) == plain.expose();
+        let same = head.encode(vault_id, &row.pid, row.epoch) == plain.expose();
         // No token signs and no audit log is kept yet: another signer or log is none that this version could check.
         let known = head.signer_id == [0; 16] && head.audit_head == [0; 32];
         (same && known).then_some(head).ok_or_else(damaged)

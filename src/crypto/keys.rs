@@ -43,26 +43,27 @@ pub struct VaultRow {
     pub root_seq: u64,
     /// Over this row, the slots, the projects' keys and the grants
     pub root_mac: Hash,
-    /// The states before it, by their MACs
-    pub ancestors: Ancestors,
+    /// The states before it, by their MACs; `None` in a row of format 1, which named none
+    pub ancestors: Option<Ancestors>,
 }
 
 impl VaultRow {
     /// The row of a vault that begins. Its MAC is still to be made.
     pub fn first(vault_id: VaultId) -> Self {
-        Self { vault_id, suite: SUITE, root_seq: 1, root_mac: [0; 32], ancestors: Ancestors::none() }
+        Self { vault_id, suite: SUITE, root_seq: 1, root_mac: [0; 32], ancestors: Some(Ancestors::none()) }
     }
 
     /// The row of the state that follows. Its MAC is still to be made.
     #[must_use]
     pub fn next(&self) -> Self {
-        let ancestors = self.ancestors.then(&self.root_mac);
-        Self { root_seq: self.root_seq + 1, root_mac: [0; 32], ancestors, ..self.clone() }
+        let ancestors = self.moment().ancestors.then(&self.root_mac);
+        Self { root_seq: self.root_seq + 1, root_mac: [0; 32], ancestors: Some(ancestors), ..self.clone() }
     }
 
     /// The row as a state among others.
     pub fn moment(&self) -> Moment {
-        Moment { seq: self.root_seq, hash: self.root_mac, ancestors: self.ancestors.clone() }
+        let ancestors = self.ancestors.clone().unwrap_or_else(Ancestors::none);
+        Moment { seq: self.root_seq, hash: self.root_mac, ancestors }
     }
 }
 
@@ -205,8 +206,10 @@ impl RootMac {
 pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1024);
     let out = &mut |piece: &[u8]| bytes.extend_from_slice(piece);
-    let ancestors = vault.ancestors.encode();
-    prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes(), ancestors]);
+    prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
+    if let Some(ancestors) = &vault.ancestors {
+        prefixed(out, &[ancestors.encode()]);
+    }
     count(out, slots.len());
     for s in slots {
         prefixed(out, &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap]);

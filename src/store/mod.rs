@@ -20,8 +20,8 @@ use crate::crypto::slot::Slot;
 
 /// The application id of a vault's SQLite file: `SCRT`.
 pub const APPLICATION_ID: i32 = 0x5343_5254;
-/// The format that this version reads and writes.
-pub const FORMAT: i32 = 1;
+/// The format that this version writes. It reads every earlier one.
+pub const FORMAT: i32 = 2;
 
 /// Most projects of a vault: each is read and opened with every command, and a hostile file has no more than this.
 pub const MOST_PROJECTS: usize = 10_000;
@@ -149,7 +149,7 @@ pub enum StoreError {
     #[error("`{}` is not a vault", .0.display())]
     NotAVault(PathBuf),
     /// A vault of another format
-    #[error("the vault has format {0}, this version reads format 1")]
+    #[error("the vault has format {0}, this version reads formats 1 to {FORMAT}")]
     Format(i32),
     /// The tables are not what the format says; the text names them
     #[error("the vault's {0} is damaged or was tampered with")]

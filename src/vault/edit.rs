@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::VaultError;
 use super::holder::{KeyHolder, Tables};
 use super::state::{Found, Project, State};
-use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf};
+use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf, Past};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId};
 use crate::crypto::lineage::Ancestors;
 use crate::crypto::random;
@@ -144,10 +144,8 @@ pub(super) fn sign_next(
     count: u64,
 ) -> Result<ProjectRow, VaultError> {
     let Project { vault_id, head, row: before, .. } = project;
-    let ancestors = match head.seq {
-        0 => Ancestors::none(),
-        _ => head.ancestors.then(&head.hash(vault_id, &before.pid, before.epoch)),
-    };
+    let now = head.moment(vault_id, &before.pid, before.epoch);
+    let ancestors = if head.seq == 0 { Ancestors::none() } else { now.ancestors.then(&now.hash) };
     let next = Head {
         seq: head.seq + 1,
         count,
@@ -155,7 +153,7 @@ pub(super) fn sign_next(
         audit_head: head.audit_head,
         time: Timestamp::now().0,
         signer_id: [0; 16],
-        ancestors,
+        past: Past::Ancestors(ancestors),
     };
     let (head, sig) = keyring.sign_head(vault_id, &row.pid, row.epoch, &next)?;
     let written = ProjectRow { head, sig, ..row.clone() };

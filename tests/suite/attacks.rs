@@ -189,7 +189,7 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("an empty root MAC", ALL, "UPDATE vault SET root_mac = x''"),
     ("no vault row", ALL, "DELETE FROM vault"),
     ("bump the suite", ALL, "UPDATE vault SET suite = 2"),
-    ("bump the format", ALL, "PRAGMA user_version = 2"),
+    ("bump the format", ALL, "PRAGMA user_version = 3"),
     ("an older format", ALL, "PRAGMA user_version = 0"),
     ("another application", ALL, "PRAGMA application_id = 1"),
     ("plant a trigger", ALL, "CREATE TRIGGER x AFTER UPDATE ON records BEGIN DELETE FROM records; END"),

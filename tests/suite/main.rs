@@ -23,6 +23,7 @@ mod exit_codes;
 mod faults;
 mod filters;
 mod fixture;
+mod formats;
 mod fuzz;
 mod generated;
 mod get;

@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
 TEXT = {"label", "name", "fields", "spellings", "error"}  # the members of a known answer that are not hex
 SUITE, PASSPHRASE = 1, 1
-APPLICATION_ID, USER_VERSION = 0x53435254, 1
+APPLICATION_ID, USER_VERSIONS = 0x53435254, (1, 2)
 FIELDS = ["tag", "name", "description", "hint", "created", "updated"]  # metadata, types 1 to 6
 
 
@@ -233,12 +233,13 @@ def top(pid: bytes, buckets: dict[int, bytes]) -> bytes:
 
 
 HEAD = [("epoch", 4), ("seq", 8), ("count", 8), ("top", 32), ("audit_head", 32), ("time", 8), ("signer_id", 16)]
+FORMAT_1 = HEAD + [("previous", 32)]
 HEAD += [("ancestors", 32 * 16)]
 NUMBERS = {"epoch", "seq", "count", "time"}
 
 
 def encode_head(vault_id: bytes, pid: bytes, head: Data) -> bytes:
-    members = (head[name].to_bytes(size, "big") if name in NUMBERS else head[name] for name, size in HEAD)
+    members = (head[name].to_bytes(size, "big") if name in NUMBERS else head[name] for name, size in (FORMAT_1 if "previous" in head else HEAD))
     return b"secrets/v1/head\0" + vault_id + pid + b"".join(members)
 
 
@@ -250,9 +251,9 @@ def open_head(keys: Data, vault_id: bytes, pid: bytes, epoch: int, sealed: bytes
         public_key(keys["psk"]).verify(signature, encoded)
     except InvalidSignature:
         raise Refused("damaged", "head: signature") from None
-    need(len(encoded) == 668)
+    need(len(encoded) in (668, 188))
     head, at = {}, 48
-    for name, size in HEAD:
+    for name, size in HEAD if len(encoded) == 668 else FORMAT_1:
         head[name] = int.from_bytes(encoded[at : at + size], "big") if name in NUMBERS else encoded[at : at + size]
         at += size
     need(encode_head(vault_id, pid, head) == encoded and head["epoch"] == epoch)
@@ -267,7 +268,7 @@ def root_mac(root_key: bytes, vault: Data, slots: list[Data], projects: list[Dat
 
     encode: dict[str, Callable[[Any], bytes]] = {"type": u32, "epoch": u32, "gen": u64}
     parts = [b"secrets/v1/root\0", lp(vault["vault_id"]), lp(u32(vault["suite"])), lp(u64(vault["root_seq"]))]
-    parts += [lp(vault["ancestors"])]
+    parts += [lp(vault["ancestors"])] if "ancestors" in vault else []
     parts += table(slots, "slot_id", "type", "params", "salt", "commitment", "wrap")
     parts += table(projects, "pid", "epoch", "keys")
     parts += table(grants, "token_id", "gen", "bundle", "admin")
@@ -286,7 +287,7 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
         return [dict(row) for row in connection.execute(query, values)]
 
     need(rows("PRAGMA application_id") == [{"application_id": APPLICATION_ID}], "unsupported", "application_id")
-    need(rows("PRAGMA user_version") == [{"user_version": USER_VERSION}], "unsupported", "user_version")
+    need(rows("PRAGMA user_version")[0]["user_version"] in USER_VERSIONS, "unsupported", "user_version")
     schema = re.findall(r"^(CREATE TABLE (\w+)\(.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     objects = {("table", name, name, sql) for sql, name in schema}
     objects |= {("index", "sqlite_autoindex_records_1", "records", None)}  # SQLite's own, of `rid UNIQUE`
@@ -297,8 +298,9 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
     projects = rows("SELECT * FROM projects")
     need(len(vaults) == 1 and len(vaults[0]["vault_id"]) == 16 and not rows("SELECT * FROM audit"), "damaged", "vault")
     need(vaults[0]["suite"] == SUITE, "unsupported", "suite")
-    need(len(vaults[0]["root_mac"]) == 32 + 32 * 16, "damaged", "root MAC")
-    stored, vaults[0]["ancestors"] = vaults[0]["root_mac"][:32], vaults[0]["root_mac"][32:]
+    stored, ancestors = vaults[0]["root_mac"][:32], vaults[0]["root_mac"][32:]
+    need(len(stored) == 32 and len(ancestors) in (0, 32 * 16), "damaged", "root MAC")
+    vaults[0] |= {"ancestors": ancestors} if ancestors else {}
     root_key = open_any_slot(slots, vaults[0]["vault_id"], passphrase)
     need(root_mac(root_key, vaults[0], slots, projects, grants) == stored, "damaged", "root MAC")
     listed = [list_project(root_key, vaults[0]["vault_id"], project, rows) for project in projects]
@@ -516,6 +518,8 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     head = place | {"seq": 9, "count": 3, "top": fixed("top", 32), "audit_head": bytes(32), "time": 1700000000002}
     head |= {"signer_id": bytes(16), "ancestors": fixed("ancestors", 8 * 16) + bytes(24 * 16), "pmk": pmk, "psk": psk, "salt": salt}
     yield "head", "head", "5", "Encoded, sealed, signed", head
+    earlier = {name: value for name, value in head.items() if name != "ancestors"} | {"previous": fixed("previous", 32)}
+    yield "head-format-1", "head", "7", "A head of format 1", earlier
     known = known_head(head)
     opened = place | {"pmk": pmk, "psk": psk, "sealed": known["sealed"]}
     yield "signature-right", "head-opened", "5", "A head that opens", opened | {"sig": known["sig"]}
@@ -533,6 +537,8 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     root = {"vault_id": vault_id, "suite": SUITE, "root_seq": 5, "root_key": root_key}
     root |= {"ancestors": fixed("root ancestors", 4 * 16) + bytes(28 * 16)}
     yield "root-mac", "root-mac", "5", "Two slots, two projects, a grant", root | everything
+    earlier = {name: value for name, value in root.items() if name != "ancestors"}
+    yield "root-mac-format-1", "root-mac", "7", "The same in format 1", earlier | everything
 
 
 def flipped(data: bytes) -> bytes:

@@ -20,6 +20,7 @@ use rustix::fs::{Access, access};
 use super::place::{self, Nascent};
 use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::keys::VaultRow;
+use crate::crypto::lineage::Ancestors;
 use crate::crypto::slot::Slot;
 
 /// The whole schema, each statement as SQLite keeps it.
@@ -142,7 +143,7 @@ impl SqliteStore {
             return Err(StoreError::NotAVault(self.path.clone()));
         }
         match number("user_version").map_err(translate)? {
-            FORMAT => {}
+            1..=FORMAT => {}
             other => return Err(StoreError::Format(other)),
         }
         let mut found = 0;
@@ -244,6 +245,8 @@ impl Store for SqliteStore {
         if self.connection.is_readonly("main").map_err(translate)? {
             return Err(unwritable(&self.path));
         }
+        // What is written is of this format: an earlier version says so, instead of calling it damaged.
+        self.connection.pragma_update(None, "user_version", FORMAT).map_err(translate)?;
         Ok(open)
     }
 
@@ -294,7 +297,7 @@ impl Transaction for Open<'_> {
         match change {
             Change::Vault(v) => self.execute(
                 "INSERT OR REPLACE INTO vault(id, vault_id, suite, root_seq, root_mac) VALUES(1, ?1, ?2, ?3, ?4)",
-                params![&v.vault_id[..], v.suite, integer(v.root_seq), [&v.root_mac, v.ancestors.encode()].concat()],
+                params![&v.vault_id[..], v.suite, integer(v.root_seq), [&v.root_mac[..], v.ancestors.as_ref().map_or(&[], Ancestors::encode)].concat()],
             ),
             Change::Slot(s) => self.execute(
                 "INSERT INTO slots(slot_id, type, params, salt, commitment, wrap) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",

@@ -101,9 +101,11 @@ impl Snapshot for Open<'_> {
         let rows = self.rows(sql, [], 1, WHAT, |row| {
             (number::<i64>(row, 4)? == 1).then_some(())?;
             let (vault_id, suite, root_seq) = (blob(row, 0)?, number(row, 1)?, number(row, 2)?);
-            let column: [u8; 32 + Ancestors::SIZE] = blob(row, 3)?;
-            let (root_mac, ancestors) = column.split_first_chunk()?;
-            Some(VaultRow { vault_id, suite, root_seq, root_mac: *root_mac, ancestors: Ancestors::decode(ancestors)? })
+            let column = bytes(row, 3, 32 + Ancestors::SIZE)?;
+            let (root_mac, behind) = column.split_first_chunk()?;
+            // Format 1 has the MAC alone.
+            let ancestors = if behind.is_empty() { None } else { Some(Ancestors::decode(behind)?) };
+            Some(VaultRow { vault_id, suite, root_seq, root_mac: *root_mac, ancestors })
         })?;
         rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
     }

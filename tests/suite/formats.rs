@@ -1,0 +1,126 @@
+//! Vaults of every format that was ever released open, are read without being changed, and become the present one with the next
+//! change. `tests/fixtures/vaults/format-N.db` was made by the last version that wrote format N.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rusqlite::Connection;
+use terminal_secrets::store::FORMAT;
+
+use crate::create::revealed;
+use crate::support::{PASSPHRASE, Sandbox};
+
+/// A sandbox with a vault of a format.
+fn sandbox(format: i32) -> Sandbox {
+    let sandbox = Sandbox::empty();
+    let fixture = format!("{}/tests/fixtures/vaults/format-{format}.db", env!("CARGO_MANIFEST_DIR"));
+    fs::copy(fixture, sandbox.vault_path()).unwrap();
+    fs::set_permissions(sandbox.vault_path(), PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(claimed(&sandbox), format);
+    sandbox
+}
+
+/// The format that the file says it is of.
+fn claimed(sandbox: &Sandbox) -> i32 {
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
+fn holds_what_was_stored(sandbox: &Sandbox) {
+    let run = sandbox.run(["list", "--all-projects", "--json"]).succeeds().json();
+    let of = |member: &str| -> Vec<String> {
+        run["secrets"].as_array().unwrap().iter().map(|secret| secret[member].to_string()).collect()
+    };
+    assert_eq!(of("tag"), ["\"any_bytes\"", "\"first\"", "\"FIRST\"", "\"large\""]);
+    assert_eq!(of("project"), ["\"default\"", "\"default\"", "\"web.api\"", "\"web.api\""]);
+    assert_eq!(of("description")[1], "\"Made by 0.1.0\"");
+    let render = |project: &str, tag: &str| {
+        let text = format!("{{{{ secrets.{tag} }}}}");
+        sandbox.run(["-p", project, "render", "-e", &text]).succeeds().bytes()
+    };
+    assert_eq!(render("default", "first"), b"replaced");
+    assert_eq!(render("default", "any_bytes"), b"\0\x01\xff any bytes");
+    assert_eq!(render("web.api", "first"), b"value of web");
+    assert_eq!(render("web.api", "large"), [b'v'; 6000]);
+    sandbox.run(["verify", "-q"]).succeeds().stdout_has("secrets      4\n");
+}
+
+#[test]
+fn every_format_is_read_as_it_is() {
+    for format in 1..=FORMAT {
+        let sandbox = sandbox(format);
+        let before = sandbox.read("vault.db");
+        holds_what_was_stored(&sandbox);
+        sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+        sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      4\n");
+        assert_eq!(sandbox.read("vault.db"), before, "{format}");
+        // Through an agent as well.
+        sandbox.run(["unlock", "-q"]).succeeds();
+        sandbox.command(["list", "-q"]).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout_has("first");
+        sandbox.run(["lock", "--all", "-q"]).succeeds();
+    }
+}
+
+#[test]
+fn every_format_becomes_the_present_one_with_the_next_change() {
+    let changes: [&[&str]; 6] = [
+        &["create", "--tag", "new", "--generate"],
+        &["project", "rename", "web.api", "web"],
+        &["-p", "web.api", "delete", "large", "-y"],
+        &["recovery", "create"],
+        &["rekey", "-y"],
+        &["-p", "default", "rekey", "-y"],
+    ];
+    for format in 1..=FORMAT {
+        for change in changes {
+            let sandbox = sandbox(format);
+            let run = sandbox.run([change, &["-q"]].concat());
+            let run = run.succeeds();
+            if change[0] == "recovery" {
+                run.stdout_has("-")
+            } else {
+                run.stdout("")
+            };
+            assert_eq!(claimed(&sandbox), FORMAT, "{change:?}");
+            sandbox.run(["verify", "-q"]).succeeds().stdout_has("projects     2\n");
+            assert_eq!(revealed(&sandbox, "first"), b"replaced");
+            // And so it goes on: what was changed is followed by what comes next.
+            sandbox.command(["update", "first", "-q"]).stdin("and again").run().succeeds();
+            sandbox.run(["list", "-q"]).succeeds().stdout_has("first");
+            assert_eq!(revealed(&sandbox, "first"), b"and again");
+        }
+    }
+}
+
+#[test]
+fn what_is_put_back_to_an_earlier_format_is_noticed() {
+    let sandbox = sandbox(1);
+    let before = sandbox.read("vault.db");
+    sandbox.command(["update", "first", "-q"]).stdin("newer").run().succeeds();
+    sandbox.write("vault.db", &before);
+    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has("  project `default`: 1 change behind\n");
+    // A number that says less than the file is does not make it so.
+    let sandbox = self::sandbox(FORMAT);
+    let lie = |format: i32| {
+        let connection = Connection::open(sandbox.vault_path()).unwrap();
+        connection.pragma_update(None, "user_version", format).unwrap();
+    };
+    lie(1);
+    sandbox.run(["verify", "-q"]).succeeds().stdout_has("secrets      4\n");
+    for format in [0, -1, FORMAT + 1, i32::MAX] {
+        lie(format);
+        let told = format!("error: the vault has format {format}, this version reads formats 1 to {FORMAT}\n");
+        sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(&told);
+    }
+}
+
+#[test]
+fn the_fixtures_are_those_of_the_tests_passphrase() {
+    let directory = format!("{}/tests/fixtures/vaults", env!("CARGO_MANIFEST_DIR"));
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let expected: Vec<String> = (1..=FORMAT).map(|format| format!("format-{format}.db")).collect();
+    assert_eq!(names, expected);
+    assert_eq!(PASSPHRASE, "correct horse battery staple");
+}
