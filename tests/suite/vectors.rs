@@ -12,11 +12,14 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use serde_json::Value;
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::aead::Key;
+use terminal_secrets::crypto::anchor::{Anchor, SeenProject};
 use terminal_secrets::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf, Past};
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::crypto::keys::{Grant, Keyring, ProjectRow, RootKey, VaultRow};
-use terminal_secrets::crypto::lineage::Ancestors;
+use terminal_secrets::crypto::lineage::{Ancestors, Moment};
 use terminal_secrets::crypto::record::{self, Place, Record};
+use terminal_secrets::crypto::recovery::RecoveryCode;
+use terminal_secrets::crypto::slot::Credential;
 use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::model::{
     Description, Hint, Metadata, Name, ProjectName, SecretBytes, SecretValue, Tag, Timestamp,
@@ -40,7 +43,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    expand slot slot_opened keyring metadata metadata_opened value value_opened value_sizes tag_index
+    expand slot slot_opened recovery recovery_opened anchor keyring metadata metadata_opened value value_opened value_sizes tag_index
     leaf bucket top head head_opened root_mac
 }
 
@@ -266,6 +269,49 @@ fn slot_opened(case: &Case) {
     if let Some(root) = case.opened(result) {
         assert_same_root(case, &root, &case.expected.array("root_key"));
     }
+}
+
+fn recovery(case: &Case) {
+    let (input, vault_id) = (&case.input, case.input.array("vault_id"));
+    let text = case.expected.text("text");
+    let code = RecoveryCode::parse(&SecretBytes::copy_of(text.as_bytes())).unwrap();
+    assert_eq!(code.text().expose(), text.as_bytes());
+    let keys = code.slot_keys(&[], &input.array("salt"), &vault_id, &input.array("slot_id")).unwrap();
+    case.same("kek", keys.kek.expose());
+    case.same("commitment", &keys.commitment);
+    let context = [&input.bytes("slot_id")[..], &input.u32("type").to_be_bytes(), &input.bytes("salt")].concat();
+    let root = input.bytes("root_key");
+    case.same("wrap", &keys.kek.seal_with_salt(input.array("wrap_salt"), "slot", &vault_id, &context, &root).unwrap());
+}
+
+fn recovery_opened(case: &Case) {
+    let code = RecoveryCode::parse(&SecretBytes::copy_of(case.input.text("text").as_bytes())).unwrap();
+    let result = case.input.slot().open(&code, &case.input.array("vault_id"));
+    if let Some(root) = case.opened(result) {
+        assert_same_root(case, &root, &case.expected.array("root_key"));
+    }
+}
+
+// Section 7
+
+fn anchor(case: &Case) {
+    let input = &case.input;
+    let key = RootKey::from_bytes(&input.array("root_key")).unwrap().anchor_key();
+    case.same("key", key.expose());
+    let ancestors = |fields: &Fields| Ancestors::decode(&fields.bytes("ancestors")).unwrap();
+    let projects = input.rows("projects", |row| SeenProject {
+        pid: row.array("pid"),
+        name: ProjectName::parse(row.text("name")).unwrap(),
+        head: Moment { seq: row.u64("seq"), hash: row.array("head"), ancestors: ancestors(row) },
+        sealed: row.array("sealed"),
+    });
+    let root = Moment { seq: input.u64("root_seq"), hash: input.array("root_mac"), ancestors: ancestors(input) };
+    let seen = Anchor { root, projects };
+    let (vault_id, place, bytes) = (input.array("vault_id"), input.array("place"), case.expected.bytes("anchor"));
+    assert_eq!(Anchor::open(&key, &vault_id, &place, &bytes).unwrap(), seen);
+    let again = seen.seal(&key, &vault_id, &place).unwrap();
+    assert_eq!((again.len(), &again[..8]), (bytes.len(), &bytes[..8]));
+    assert!(Anchor::open(&key, &vault_id, &[0; 32], &bytes).is_err());
 }
 
 // Section 4

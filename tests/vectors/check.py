@@ -34,8 +34,9 @@ Data = dict[str, Any]
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
-TEXT = {"label", "name", "fields", "spellings", "error"}  # the members of a known answer that are not hex
-SUITE, PASSPHRASE = 1, 1
+TEXT = {"label", "name", "text", "fields", "spellings", "error"}  # the members of a known answer that are not hex
+SUITE, PASSPHRASE, RECOVERY = 1, 1, 2
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 APPLICATION_ID, USER_VERSIONS = 0x53435254, (1, 2)
 FIELDS = ["tag", "name", "description", "hint", "created", "updated"]  # metadata, types 1 to 6
 
@@ -115,10 +116,14 @@ def unpad(padded: bytes, size: Callable[[int], int]) -> bytes:
 
 
 def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, bytes]:
-    """The key that wraps the root key, and the commitment."""
+    """The key that wraps the root key, and the commitment; of a recovery slot, `passphrase` is the code's 32 bytes."""
+    need(len(row["salt"]) == len(row["slot_id"]) == 16)
+    if row["type"] == RECOVERY:
+        need(row["params"] == b"")
+        prk = mac(vault_id, passphrase)
+        return expand(prk, "slot-kek", row["slot_id"]), expand(prk, "slot-commit", row["slot_id"])
     need(row["type"] == PASSPHRASE, "unsupported")
     need(len(row["params"]) == 12, "unsupported")
-    need(len(row["salt"]) == len(row["slot_id"]) == 16)
     m, t, p = (int.from_bytes(row["params"][at : at + 4], "big") for at in (0, 4, 8))
     need(19 << 10 <= m <= 2 << 20 and 1 <= t <= 64 and 1 <= p <= 16 and m * t <= 1 << 23, "unsupported")
     normal = unicodedata.normalize("NFC", passphrase.decode()).encode()
@@ -128,13 +133,20 @@ def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, byt
     return expand(prk, "slot-kek", row["slot_id"]), expand(prk, "slot-commit", row["slot_id"])
 
 
+def recovery_text(code: bytes) -> str:
+    number = int.from_bytes(code + sha256(b"secrets/v1/recovery\0" + code)[:3], "big")
+    digits = "".join(CROCKFORD[number >> 5 * at & 31] for at in reversed(range(56)))
+    return "-".join(digits[at : at + 4] for at in range(0, 56, 4))
+
+
 def slot_ctx(row: Data) -> bytes:
     return b"".join([row["slot_id"], u32(row["type"]), row["params"], row["salt"]])
 
 
 def open_slot(row: Data, vault_id: bytes, passphrase: bytes) -> bytes:
     kek, commitment = slot_keys(row, vault_id, passphrase)
-    need(hmac.compare_digest(commitment, row["commitment"]), "wrong-passphrase")
+    wrong = "wrong-recovery-code" if row["type"] == RECOVERY else "wrong-passphrase"
+    need(hmac.compare_digest(commitment, row["commitment"]), wrong)
     root_key = unseal(kek, vault_id, "slot", slot_ctx(row), row["wrap"])
     need(len(root_key) == 32)
     return root_key
@@ -308,7 +320,7 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
 
 
 def open_any_slot(slots: list[Data], vault_id: bytes, passphrase: bytes) -> bytes:
-    for slot in slots:
+    for slot in (slot for slot in slots if slot["type"] == PASSPHRASE):
         try:
             return open_slot(slot, vault_id, passphrase)
         except Refused as refused:
@@ -369,6 +381,19 @@ def known_slot(i: Data) -> Data:
     return {"kek": kek, "commitment": commitment, "wrap": wrap}
 
 
+def known_recovery(i: Data) -> Data:
+    return {"text": recovery_text(i["code"]), **known_slot(i | {"passphrase": i["code"]})}
+
+
+def known_anchor(i: Data) -> Data:
+    seen = i["root_mac"] + i["ancestors"] + u32(len(i["projects"]))
+    for row in i["projects"]:
+        seen += row["pid"] + lp(row["name"].encode()) + u64(row["seq"]) + row["head"] + row["ancestors"] + row["sealed"]
+    key, number = expand(i["root_key"], "anchor", b""), u64(i["root_seq"])
+    sealed = seal(key, i["vault_id"], "anchor", i["place"] + number, seen, i["salt"])
+    return {"key": key, "anchor": number + sealed}
+
+
 def known_keyring(i: Data) -> Data:
     key = expand(i["root_key"], "projects", b"")
     padded = pad(i["pmk"] + i["pvk"] + i["psk"] + i["name"].encode(), record_size)
@@ -403,6 +428,9 @@ KINDS: dict[str, Callable[[Data], Data]] = {
     "expand": lambda i: {"output": expand(i["key"], i["label"], i["ctx"], i["length"])},
     "slot": known_slot,
     "slot-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["passphrase"])},
+    "recovery": known_recovery,
+    "recovery-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["code"])},
+    "anchor": known_anchor,
     "keyring": known_keyring,
     "metadata": known_metadata,
     "metadata-opened": known_metadata_opened,
@@ -452,6 +480,18 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     for name, numbers in [("memory-too-small", (19455, 3, 1)), ("cost-too-large", (1 << 21, 5, 1))]:
         params = b"".join(map(u32, numbers))
         yield f"slot-{name}", "slot-opened", "3", "Refused before any memory is taken", slot | {"params": params}
+
+    code = {"code": fixed("code", 32)}
+    paper: Data = {"vault_id": vault_id, "slot_id": fixed("paper slot", 16), "type": RECOVERY, "params": b""}
+    paper |= {"salt": fixed("paper salt", 16)} | code
+    yield "recovery", "recovery", "3", "A code as it is written, and its slot", paper | made
+    opened = known_recovery(paper | made)
+    paper |= {"commitment": opened["commitment"], "wrap": opened["wrap"], "text": opened["text"]}
+    yield "recovery-opened", "recovery-opened", "3", "The code opens it", paper
+    other = {"code": fixed("other code", 32)}
+    other |= {"text": recovery_text(other["code"])}
+    yield "recovery-wrong", "recovery-opened", "3", "Another code", paper | other
+    yield "recovery-params", "recovery-opened", "3", "It has parameters", paper | {"params": least}
 
     place = {"vault_id": vault_id, "pid": pid, "epoch": 1}
     inside = place | {"root_key": root_key, **ring, "name": "backend", "salt": salt}
@@ -527,6 +567,13 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     order = (1 << 252) + 27742317777372353535851937790883648493  # of Ed25519's group; S + order is S, written otherwise
     unreduced = (int.from_bytes(known["sig"][32:], "little") + order).to_bytes(32, "little")
     yield "signature-malleable", "head-opened", "5", "S is not reduced", opened | {"sig": known["sig"][:32] + unreduced}
+
+    seen = [{"pid": fixed(f"pid {n}", 16), "name": f"project.{n}", "seq": n, "head": fixed(f"head {n}", 32)} for n in (1, 2)]
+    seen = [row | {"ancestors": fixed("ancestors", 512), "sealed": fixed("sealed head", 32)} for row in seen]
+    seen.sort(key=lambda row: row["pid"])
+    anchor = {"root_key": root_key, "vault_id": vault_id, "place": sha256(b"/home/you/vault.db"), "salt": salt}
+    anchor |= {"root_seq": 5, "root_mac": fixed("root mac", 32), "ancestors": fixed("root ancestors", 512)}
+    yield "anchor", "anchor", "7", "What was last seen of two projects", anchor | {"projects": seen}
 
     slots = [{name: slot[name] for name in ("slot_id", "type", "params", "salt", "commitment", "wrap")}]
     slots += [{**slots[0], "slot_id": b"\xff" * 16, "commitment": fixed("commitment", 32)}]
