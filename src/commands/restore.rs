@@ -9,7 +9,7 @@ use crate::context::{Context, PATIENCE};
 use crate::crypto::keys::RootKey;
 use crate::error::{Error, Kind};
 use crate::model::Secret;
-use crate::store::StoreError;
+use crate::store::{self, JOURNALS, StoreError};
 use crate::ui::{SecretsJson, counted, prompt};
 use crate::vault::{Difference, Locked, Vault, VaultError};
 
@@ -63,7 +63,7 @@ enum Present {
 fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     let backup = Locked::open(path)?;
     let place = cx.vault_path()?;
-    if cx.canonical_vault_path()? == crate::store::absolute(path)? {
+    if cx.canonical_vault_path()? == store::absolute(path)? {
         return Err(
             Error::usage("that is the vault itself").hint("to take it as it lies there: `secrets restore --accept`")
         );
@@ -138,27 +138,32 @@ fn put(backup: &Vault, present: Present, place: &Path, cx: &Context) -> Result<(
             done => return Ok(done?),
         },
         Present::Wreck => {}
-        Present::Nothing => return Ok(backup.backup(place, false, &|_| {}).map(|_| ())?),
+        Present::Nothing => {}
     }
-    let aside = set_aside(place)?;
-    cx.ui.warn(&format!("what lay there is now `{}`", aside.display()));
+    for aside in set_aside(place)? {
+        cx.ui.warn(&format!("what lay there is now `{}`", aside.display()));
+    }
     Ok(backup.backup(place, false, &|_| {}).map(|_| ())?)
 }
 
-/// Gives what is no vault any more another name, which nothing has.
-fn set_aside(place: &Path) -> Result<PathBuf, Error> {
-    let failed = |source| Error::from(StoreError::Io { action: "rename", path: place.to_owned(), source });
-    for number in 1.. {
-        let mut name = place.as_os_str().to_owned();
-        name.push(format!(".damaged-{number}"));
-        let aside = PathBuf::from(name);
-        match crate::store::rename_new(place, &aside) {
-            Ok(()) => return Ok(aside),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error)),
+/// Gives what is no vault any more, and a journal that would be played into what comes, another name, which nothing has.
+fn set_aside(place: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_free = |number: &u32| {
+        let aside = store::beside(place, &format!(".damaged-{number}"));
+        std::iter::once("").chain(JOURNALS).all(|end| std::fs::symlink_metadata(store::beside(&aside, end)).is_err())
+    };
+    let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
+    let mut names = Vec::new();
+    for end in std::iter::once("").chain(JOURNALS) {
+        let from = store::beside(place, end);
+        let aside = store::beside(place, &format!(".damaged-{number}{end}"));
+        match store::rename_new(&from, &aside) {
+            Ok(()) => names.push(aside),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StoreError::Io { action: "rename", path: from, source }.into()),
         }
     }
-    Err(failed(std::io::ErrorKind::AlreadyExists.into()))
+    Ok(names)
 }
 
 /// Lines that are shown of a difference.

@@ -16,7 +16,7 @@ Examples:
 
 /// Save what can be read of a damaged vault into a new one
 ///
-/// The new vault opens with the same passphrase; ids and times stay. What does not open is left out and told (exit 6); what opens
+/// The new vault opens with the same passphrase, unless another one is named; ids and times stay. What does not open is left out and told (exit 6); what opens
 /// though nothing vouches that it is the latest is taken, and named. The damaged vault stays as it is.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -24,13 +24,22 @@ pub(crate) struct SalvageArgs {
     /// The new vault; nothing may be there
     #[arg(value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
+    /// Read the new vault's passphrase from a file; with --recovery it is asked for where there is none
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    new_passphrase_file: Option<PathBuf>,
 }
 
 /// Findings that are listed.
 const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
-    let (vault, passphrase) = cx.unlock_by_passphrase()?;
+    let file = args.new_passphrase_file.as_deref();
+    let (vault, passphrase) = if cx.is_recovering() || file.is_some() {
+        cx.needs_new_passphrase(file, "--new-passphrase-file")?;
+        (cx.unlock_anew()?, cx.chosen_passphrase(file)?)
+    } else {
+        cx.unlock_by_passphrase()?
+    };
     let progress = cx.ui.progress("secrets read");
     let salvaged = vault.salvage(&args.out, &passphrase, &|number| progress.reached(number))?;
     drop(progress);
@@ -50,6 +59,9 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": report.damage.len() }))?;
     }
     let left: u64 = report.projects.iter().map(|project| project.secrets - project.readable).sum();
+    if let Some(departure) = &report.departure {
+        return Err(Error::new(Kind::Damaged, departure.to_string()).hint(format!("what it holds is in `{out}`")));
+    }
     if report.damage.is_empty() {
         return Ok(());
     }

@@ -5,11 +5,14 @@
 use super::CryptoError;
 use super::aead::Key;
 use super::integrity::Hash;
-use super::keys::{ProjectId, VaultId};
+use super::keys::{ProjectId, ROOT_TABLES, VaultId};
 use super::lineage::{Ancestors, Moment};
-use crate::model::ProjectName;
+use crate::model::{ProjectName, SecretBytes};
 
 const ANCHOR: &str = "the record of what was last seen of the vault";
+
+/// So many changes of the root key are followed by whoever has not seen the vault meanwhile.
+pub const MOST_PAST: usize = 8;
 
 /// What was last seen of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,29 +37,21 @@ pub struct SeenProject {
 }
 
 impl Anchor {
-    /// Seals it for the vault that lies at `place`, the SHA-256 of its path: `root_seq(8) ‖ SEAL(…)`.
+    /// Seals it for the vault that lies at `place`, the SHA-256 of its path.
     pub fn seal(&self, key: &Key, vault_id: &VaultId, place: &Hash) -> Result<Vec<u8>, CryptoError> {
-        let number = self.root.seq.to_be_bytes();
-        let sealed = key.seal("anchor", vault_id, &[&place[..], &number].concat(), &self.encode())?;
-        Ok([&number[..], &sealed].concat())
+        key.seal("anchor", vault_id, place, &self.encode())
     }
 
     /// Opens what [`Anchor::seal`] made.
     pub fn open(key: &Key, vault_id: &VaultId, place: &Hash, bytes: &[u8]) -> Result<Self, CryptoError> {
-        let damaged = CryptoError::Damaged(ANCHOR);
-        let Some((number, sealed)) = bytes.split_first_chunk::<8>() else { return Err(damaged) };
-        let plain = key.open("anchor", vault_id, &[&place[..], number].concat(), sealed, ANCHOR)?;
-        Self::decode(u64::from_be_bytes(*number), plain.expose()).ok_or(damaged)
-    }
-
-    /// The number of the vault's state in sealed bytes, which are not verified by that.
-    pub fn claimed_seq(bytes: &[u8]) -> Option<u64> {
-        bytes.first_chunk().copied().map(u64::from_be_bytes)
+        let plain = key.open("anchor", vault_id, place, bytes, ANCHOR)?;
+        Self::decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
     }
 
     fn encode(&self) -> Vec<u8> {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
-        let mut out = [&self.root.hash[..], self.root.ancestors.encode(), &number(self.projects.len())].concat();
+        let (seq, root) = (self.root.seq.to_be_bytes(), &self.root);
+        let mut out = [&seq[..], &root.hash, root.ancestors.encode(), &number(self.projects.len())].concat();
         for project in &self.projects {
             let name = project.name.as_str().as_bytes();
             let (seq, head) = (project.head.seq.to_be_bytes(), &project.head);
@@ -67,8 +62,9 @@ impl Anchor {
         out
     }
 
-    fn decode(seq: u64, bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
+        let seq = u64::from_be_bytes(*chunk(&mut rest)?);
         let root = Moment { seq, hash: *chunk(&mut rest)?, ancestors: ancestors(&mut rest)? };
         let mut projects = Vec::new();
         for _ in 0..u32::from_be_bytes(*chunk(&mut rest)?) {
@@ -83,6 +79,23 @@ impl Anchor {
         }
         rest.is_empty().then_some(Self { root, projects })
     }
+}
+
+/// Seals the anchor keys of the vault's earlier root keys under that of the present one, the latest first.
+pub fn seal_past(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
+    let mut keys = SecretBytes::with_capacity(32 * MOST_PAST);
+    past.iter().take(MOST_PAST).for_each(|key| keys.extend(key.expose()));
+    key.seal("anchor-past", vault_id, &[], keys.expose())
+}
+
+/// Opens what [`seal_past`] made; nothing is none.
+pub fn open_past(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<Key>, CryptoError> {
+    if sealed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys = key.open("anchor-past", vault_id, &[], sealed, ROOT_TABLES)?;
+    let (keys, rest) = keys.expose().as_chunks::<32>();
+    if rest.is_empty() { Ok(keys.iter().map(Key::copy_of).collect()) } else { Err(CryptoError::Damaged(ROOT_TABLES)) }
 }
 
 fn chunk<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {

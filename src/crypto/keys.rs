@@ -45,12 +45,21 @@ pub struct VaultRow {
     pub root_mac: Hash,
     /// The states before it, by their MACs; `None` in a row of format 1, which named none
     pub ancestors: Option<Ancestors>,
+    /// What earlier root keys sealed anchors with, sealed by [`super::anchor::seal_past`]; empty where there was none
+    pub anchor_past: Vec<u8>,
 }
 
 impl VaultRow {
     /// The row of a vault that begins. Its MAC is still to be made.
     pub fn first(vault_id: VaultId) -> Self {
-        Self { vault_id, suite: SUITE, root_seq: 1, root_mac: [0; 32], ancestors: Some(Ancestors::none()) }
+        Self {
+            vault_id,
+            suite: SUITE,
+            root_seq: 1,
+            root_mac: [0; 32],
+            ancestors: Some(Ancestors::none()),
+            anchor_past: Vec::new(),
+        }
     }
 
     /// The row of the state that follows. Its MAC is still to be made.
@@ -208,7 +217,7 @@ pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
     let out = &mut |piece: &[u8]| bytes.extend_from_slice(piece);
     prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
     if let Some(ancestors) = &vault.ancestors {
-        prefixed(out, &[ancestors.encode()]);
+        prefixed(out, &[ancestors.encode(), &vault.anchor_past]);
     }
     count(out, slots.len());
     for s in slots {

@@ -128,7 +128,7 @@ impl From<Departure> for Error {
 /// What of a vault is not as it was last seen.
 fn departed(departure: &Departure) -> Error {
     let mut notes = Vec::new();
-    notes.extend(far(departure.vault).map(|how| format!("  its table of slots and projects: {how}")));
+    notes.extend(departure.vault.and_then(far).map(|how| format!("  its table of slots and projects: {how}")));
     for (project, relation) in &departure.projects {
         let how = relation.map_or(Some("not there".into()), far);
         notes.extend(how.map(|how| format!("  project `{project}`: {how}")));

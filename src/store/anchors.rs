@@ -3,10 +3,10 @@
 //! Nothing here is flushed to the disk: after a power cut an anchor may be older, or empty, and that costs only what it
 //! would have noticed. It never says what is in a file.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -53,7 +53,14 @@ impl Anchors {
     pub fn read(&self, vault_id: &VaultId) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.file(vault_id);
         let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
+        let file = || {
+            // Not to wait for who writes into a FIFO.
+            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
+            let regular = file.metadata()?.is_file();
+            if regular { Ok(file) } else { Err(io::Error::other("it is no file")) }
+        };
+        match file().and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(bytes)),
             Err(source) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&source.kind()) => Ok(None),

@@ -10,7 +10,7 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
-pub use place::{absolute, looks_like_a_vault, rename_new};
+pub use place::{JOURNALS, absolute, beside, looks_like_a_vault, rename_new};
 pub use sqlite::{NewFile, SqliteStore};
 
 use crate::crypto::integrity::{Hash, Leaf};

@@ -100,6 +100,7 @@ impl Nascent {
         if !replace && fs::symlink_metadata(&target).is_ok() {
             return Err(StoreError::Exists(target));
         }
+        refuse_foreign_journal(&target)?;
         let drawn: [u8; 8] = random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
         let mut name = OsString::from(format!(".{:016x}-", u64::from_be_bytes(drawn)));
         name.push(target.file_name().unwrap_or_default());
@@ -116,6 +117,7 @@ impl Nascent {
 
     /// Gives the file its name, unless something has taken it meanwhile that is not to be replaced.
     pub(super) fn settle(mut self) -> Result<PathBuf, StoreError> {
+        refuse_foreign_journal(&self.target)?;
         let renamed =
             if self.replace { fs::rename(&self.path, &self.target) } else { rename_new(&self.path, &self.target) };
         renamed.map_err(|source| match source.kind() {
@@ -135,9 +137,7 @@ impl Drop for Nascent {
     fn drop(&mut self) {
         if !self.settled {
             // SQLite's journal stays where it could not be played back, as on a full disk.
-            let mut journal = self.path.clone().into_os_string();
-            journal.push("-journal");
-            let _ = fs::remove_file(journal);
+            let _ = fs::remove_file(beside(&self.path, "-journal"));
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -157,6 +157,22 @@ fn make(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What SQLite would take for a dead writer's and play into the file of this name.
+pub const JOURNALS: [&str; 2] = ["-journal", "-wal"];
+
+/// `path` with something more at its end.
+pub fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// A journal that somebody else's file has left would be played into the new one.
+fn refuse_foreign_journal(target: &Path) -> Result<(), StoreError> {
+    let there = JOURNALS.iter().map(|end| beside(target, end)).find(|path| fs::symlink_metadata(path).is_ok());
+    there.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
 }
 
 /// Renames without replacing.

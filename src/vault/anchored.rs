@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::VaultError;
 use super::holder::{KeyHolder, Tables};
 use crate::crypto::aead::Key;
-use crate::crypto::anchor::{Anchor, SeenProject};
+use crate::crypto::anchor::{Anchor, SeenProject, open_past};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, VaultId};
 use crate::crypto::lineage::{Moment, Relation};
 use crate::model::ProjectName;
@@ -26,8 +26,9 @@ pub(super) struct Anchored<H> {
 /// How a vault differs from what was last seen of it here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Departure {
-    /// Its slots, projects and grants; [`Relation::Same`] where only projects differ
-    pub vault: Relation,
+    /// Its slots, projects and grants; [`Relation::Same`] where only projects differ, `None` where it has keys that what was seen
+    /// does not open with
+    pub vault: Option<Relation>,
     /// Projects that were put back or went another way; `None` for one that is not there
     pub projects: Vec<(ProjectName, Option<Relation>)>,
 }
@@ -36,13 +37,16 @@ impl Departure {
     /// True where it is no earlier state of what was seen, but one that went another way.
     pub fn is_fork(&self) -> bool {
         let forked = |relation: &Relation| *relation == Relation::Forked;
-        forked(&self.vault) || self.projects.iter().any(|(_, relation)| relation.as_ref().is_some_and(forked))
+        self.vault.as_ref().is_some_and(forked)
+            || self.projects.iter().any(|(_, relation)| relation.as_ref().is_some_and(forked))
     }
 }
 
 impl fmt::Display for Departure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_fork() {
+        f.write_str(if self.vault.is_none() {
+            "the vault has other keys than when it was last seen here, or what was seen is damaged"
+        } else if self.is_fork() {
             "the vault is a copy that went another way than the one that was last seen here"
         } else {
             "the vault was put back to an earlier state than was last seen here"
@@ -61,18 +65,13 @@ impl<H: KeyHolder> Anchored<H> {
         let root = tables.vault.moment();
         let before = match self.anchors.read(vault_id)? {
             None => None,
-            Some(bytes) => match Anchor::open(&key, vault_id, place, &bytes) {
-                Ok(before) => Some(before),
-                // Written under another root key: the vault's keys were changed elsewhere, unless it is older than that.
-                Err(_) => match Anchor::claimed_seq(&bytes) {
-                    Some(seq) if seq < root.seq => None,
-                    seq => {
-                        let by = seq.map_or(0, |seq| seq - root.seq);
-                        let vault = if by == 0 { Relation::Forked } else { Relation::Earlier(by) };
-                        return Err(Departure { vault, projects: Vec::new() }.into());
-                    }
-                },
-            },
+            Some(bytes) => {
+                // Where the vault's keys were changed elsewhere, it knows those of before.
+                let past = open_past(&key, vault_id, &tables.vault.anchor_past)?;
+                let mut keys = std::iter::once(&key).chain(&past);
+                let opened = keys.find_map(|key| Anchor::open(key, vault_id, place, &bytes).ok());
+                Some(opened.ok_or(Departure { vault: None, projects: Vec::new() })?)
+            }
         };
         let now = Anchor { root, projects: seen_now(before.as_ref(), vault_id, tables.projects, keyrings) };
         if before.as_ref() == Some(&now) {
@@ -125,7 +124,7 @@ fn departure(before: &Anchor, now: &Anchor) -> Option<Departure> {
     if !departs(vault) && projects.is_empty() {
         return None;
     }
-    Some(Departure { vault: if departs(vault) { vault } else { Relation::Same }, projects })
+    Some(Departure { vault: Some(if departs(vault) { vault } else { Relation::Same }), projects })
 }
 
 impl<H: KeyHolder> KeyHolder for Anchored<H> {

@@ -10,6 +10,7 @@ use super::slots::{bring_in, dearest};
 use super::state::{Project, State};
 use super::{KeyHolder, Vault, VaultError, Written, remembering};
 use crate::crypto::CryptoError;
+use crate::crypto::anchor::{open_past, seal_past};
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::keys::{Keyring, ProjectRow, RootKey};
@@ -93,6 +94,11 @@ impl Vault {
         let mut slots: Vec<Slot> = ways.into_iter().map(|(slot, _)| slot).collect();
         slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
         let mut vault = state.vault.next();
+        // Who has seen the vault under the old key can tell that this one follows.
+        let before = self.root.anchor_key()?;
+        let mut past = open_past(&before, &vault_id, &vault.anchor_past)?;
+        past.insert(0, before);
+        vault.anchor_past = seal_past(&root.anchor_key(), &vault_id, &past)?;
         let tables = Tables { vault: &vault, slots: &slots, projects: &rows, grants: &state.grants };
         vault.root_mac = KeyHolder::mac(&root, &tables)?;
         transaction.apply(Change::Vault(&vault))?;

@@ -254,3 +254,26 @@ fn the_agent_forgets_what_it_saw() {
     bare(&["lock", "--all", "-q"]).succeeds();
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).is_ok());
 }
+
+/// A journal that was left by another file would be played into a new one of its name.
+#[test]
+fn no_vault_is_made_beside_a_journal() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    std::fs::remove_file(sandbox.vault_path()).unwrap();
+    for journal in ["vault.db-journal", "vault.db-wal"] {
+        sandbox.write(journal, "of a file that is gone");
+        let told = format!("error: there is something at `{}` already\n", sandbox.path(journal).display());
+        sandbox.run(["init"]).fails_with(4).stdout("").stderr_has(&told);
+        sandbox.run(["--vault", "copy.db", "backup", "vault.db"]).fails_with(4).stdout("").stderr_has(&told);
+        let run = sandbox.run(["--vault", "copy.db", "salvage", "vault.db"]).fails_with(4);
+        run.stdout("").stderr_has(&told);
+        assert!(!sandbox.vault_path().exists());
+        std::fs::remove_file(sandbox.path(journal)).unwrap();
+    }
+    sandbox.write("vault.db-journal", "of a file that is gone");
+    let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
+    run.stderr_has(&format!("warning: what lay there is now `{}.damaged-1-journal`\n", sandbox.vault_path().display()));
+    assert_eq!(names(&sandbox), ["copy.db", "vault.db", "vault.db.damaged-1-journal"]);
+    assert_eq!(revealed(&sandbox, "one"), b"value one");
+}

@@ -244,3 +244,29 @@ fn through_the_agent_it_tells_that_something_is_damaged() {
     // With the passphrase, it says more.
     sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n").stderr_has("2 findings");
 }
+
+#[test]
+fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
+    let sandbox = sandbox();
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("one");
+    let before = sandbox.read("vault.db");
+    sandbox.command(["update", "one", "-q"]).stdin("a newer value").run().succeeds();
+    sandbox.write("vault.db", before);
+    sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("").stderr(
+        "saved 42 secrets into `out.db`\n\
+         error: the vault was put back to an earlier state than was last seen here\n\
+         hint: what it holds is in `out.db`\n",
+    );
+}
+
+#[test]
+fn by_the_recovery_code_the_new_vault_gets_a_passphrase_of_its_own() {
+    let sandbox = sandbox();
+    crate::recovery::create(&sandbox, &[]);
+    crate::passwd::file(&sandbox, "new", crate::passwd::NEW);
+    let line = ["salvage", "out.db", "--recovery", "--passphrase-file", "code"];
+    let run = sandbox.run(line).fails_with(5);
+    run.stderr_has("error: no new passphrase was given and there is no terminal to ask on\n");
+    sandbox.run([&line[..], &["--new-passphrase-file", "new", "-q"]].concat()).succeeds().stdout("");
+    sandbox.run(["--vault", "out.db", "list", "-q", "--passphrase-file", "new"]).succeeds().stdout_has("one");
+}

@@ -280,7 +280,7 @@ def root_mac(root_key: bytes, vault: Data, slots: list[Data], projects: list[Dat
 
     encode: dict[str, Callable[[Any], bytes]] = {"type": u32, "epoch": u32, "gen": u64}
     parts = [b"secrets/v1/root\0", lp(vault["vault_id"]), lp(u32(vault["suite"])), lp(u64(vault["root_seq"]))]
-    parts += [lp(vault["ancestors"])] if "ancestors" in vault else []
+    parts += [lp(vault["ancestors"]), lp(vault["anchor_past"])] if "ancestors" in vault else []
     parts += table(slots, "slot_id", "type", "params", "salt", "commitment", "wrap")
     parts += table(projects, "pid", "epoch", "keys")
     parts += table(grants, "token_id", "gen", "bundle", "admin")
@@ -310,9 +310,9 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
     projects = rows("SELECT * FROM projects")
     need(len(vaults) == 1 and len(vaults[0]["vault_id"]) == 16 and not rows("SELECT * FROM audit"), "damaged", "vault")
     need(vaults[0]["suite"] == SUITE, "unsupported", "suite")
-    stored, ancestors = vaults[0]["root_mac"][:32], vaults[0]["root_mac"][32:]
-    need(len(stored) == 32 and len(ancestors) in (0, 32 * 16), "damaged", "root MAC")
-    vaults[0] |= {"ancestors": ancestors} if ancestors else {}
+    stored, behind = vaults[0]["root_mac"][:32], vaults[0]["root_mac"][32:]
+    need(len(stored) == 32 and (not behind or len(behind) >= 32 * 16), "damaged", "root MAC")
+    vaults[0] |= {"ancestors": behind[: 32 * 16], "anchor_past": behind[32 * 16 :]} if behind else {}
     root_key = open_any_slot(slots, vaults[0]["vault_id"], passphrase)
     need(root_mac(root_key, vaults[0], slots, projects, grants) == stored, "damaged", "root MAC")
     listed = [list_project(root_key, vaults[0]["vault_id"], project, rows) for project in projects]
@@ -386,12 +386,13 @@ def known_recovery(i: Data) -> Data:
 
 
 def known_anchor(i: Data) -> Data:
-    seen = i["root_mac"] + i["ancestors"] + u32(len(i["projects"]))
+    seen = u64(i["root_seq"]) + i["root_mac"] + i["ancestors"] + u32(len(i["projects"]))
     for row in i["projects"]:
         seen += row["pid"] + lp(row["name"].encode()) + u64(row["seq"]) + row["head"] + row["ancestors"] + row["sealed"]
-    key, number = expand(i["root_key"], "anchor", b""), u64(i["root_seq"])
-    sealed = seal(key, i["vault_id"], "anchor", i["place"] + number, seen, i["salt"])
-    return {"key": key, "anchor": number + sealed}
+    key = expand(i["root_key"], "anchor", b"")
+    keys = b"".join(expand(past["root_key"], "anchor", b"") for past in i["past_roots"])
+    past = seal(key, i["vault_id"], "anchor-past", b"", keys, i["salt"])
+    return {"key": key, "anchor": seal(key, i["vault_id"], "anchor", i["place"], seen, i["salt"]), "past": past}
 
 
 def known_keyring(i: Data) -> Data:
@@ -573,7 +574,8 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     seen.sort(key=lambda row: row["pid"])
     anchor = {"root_key": root_key, "vault_id": vault_id, "place": sha256(b"/home/you/vault.db"), "salt": salt}
     anchor |= {"root_seq": 5, "root_mac": fixed("root mac", 32), "ancestors": fixed("root ancestors", 512)}
-    yield "anchor", "anchor", "7", "What was last seen of two projects", anchor | {"projects": seen}
+    anchor |= {"past_roots": [{"root_key": fixed(f"root {n}", 32)} for n in (2, 1)]}
+    yield "anchor", "anchor", "7", "What was last seen of two projects; two earlier root keys", anchor | {"projects": seen}
 
     slots = [{name: slot[name] for name in ("slot_id", "type", "params", "salt", "commitment", "wrap")}]
     slots += [{**slots[0], "slot_id": b"\xff" * 16, "commitment": fixed("commitment", 32)}]
@@ -582,9 +584,9 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     projects.sort(key=lambda row: row["pid"])
     everything = {"slots": slots, "projects": projects, "grants": grants}
     root = {"vault_id": vault_id, "suite": SUITE, "root_seq": 5, "root_key": root_key}
-    root |= {"ancestors": fixed("root ancestors", 4 * 16) + bytes(28 * 16)}
+    root |= {"ancestors": fixed("root ancestors", 4 * 16) + bytes(28 * 16), "anchor_past": fixed("past", 72)}
     yield "root-mac", "root-mac", "5", "Two slots, two projects, a grant", root | everything
-    earlier = {name: value for name, value in root.items() if name != "ancestors"}
+    earlier = {name: value for name, value in root.items() if name not in ("ancestors", "anchor_past")}
     yield "root-mac-format-1", "root-mac", "7", "The same in format 1", earlier | everything
 
 

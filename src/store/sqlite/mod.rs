@@ -5,7 +5,6 @@
 
 mod rows;
 
-use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -177,9 +176,7 @@ impl SqliteStore {
 
     /// The empty file that says: a write has left dead bytes, and no VACUUM has followed yet.
     fn marker(&self) -> PathBuf {
-        let mut name = OsString::from(self.path.as_os_str());
-        name.push("-compact");
-        PathBuf::from(name)
+        place::beside(&self.path, "-compact")
     }
 
     fn vacuum(&self, patience: Duration) -> Result<(), StoreError> {
@@ -297,7 +294,10 @@ impl Transaction for Open<'_> {
         match change {
             Change::Vault(v) => self.execute(
                 "INSERT OR REPLACE INTO vault(id, vault_id, suite, root_seq, root_mac) VALUES(1, ?1, ?2, ?3, ?4)",
-                params![&v.vault_id[..], v.suite, integer(v.root_seq), [&v.root_mac[..], v.ancestors.as_ref().map_or(&[], Ancestors::encode)].concat()],
+                params![&v.vault_id[..], v.suite, integer(v.root_seq), {
+                    let ancestors = v.ancestors.as_ref().map_or(&[][..], Ancestors::encode);
+                    [&v.root_mac[..], ancestors, &v.anchor_past].concat()
+                }],
             ),
             Change::Slot(s) => self.execute(
                 "INSERT INTO slots(slot_id, type, params, salt, commitment, wrap) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",

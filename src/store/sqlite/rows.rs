@@ -101,11 +101,15 @@ impl Snapshot for Open<'_> {
         let rows = self.rows(sql, [], 1, WHAT, |row| {
             (number::<i64>(row, 4)? == 1).then_some(())?;
             let (vault_id, suite, root_seq) = (blob(row, 0)?, number(row, 1)?, number(row, 2)?);
-            let column = bytes(row, 3, 32 + Ancestors::SIZE)?;
+            let column = bytes(row, 3, LONG)?;
             let (root_mac, behind) = column.split_first_chunk()?;
             // Format 1 has the MAC alone.
-            let ancestors = if behind.is_empty() { None } else { Some(Ancestors::decode(behind)?) };
-            Some(VaultRow { vault_id, suite, root_seq, root_mac: *root_mac, ancestors })
+            let (ancestors, anchor_past) = match behind.split_at_checked(Ancestors::SIZE) {
+                Some((ancestors, past)) => (Some(Ancestors::decode(ancestors)?), past.to_vec()),
+                None if behind.is_empty() => (None, Vec::new()),
+                None => return None,
+            };
+            Some(VaultRow { vault_id, suite, root_seq, root_mac: *root_mac, ancestors, anchor_past })
         })?;
         rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
     }
