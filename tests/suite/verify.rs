@@ -151,8 +151,8 @@ fn a_flipped_byte_is_found_and_the_rest_is_saved() {
 
 #[test]
 #[ignore = "minutes"]
-fn every_flipped_byte_is_found_and_the_rest_is_saved() {
-    (0..Specimen::new().bytes().len()).for_each(damaged_at);
+fn one_flipped_byte_in_seventeen_is_found_and_the_rest_is_saved() {
+    (0..Specimen::new().bytes().len()).step_by(17).for_each(damaged_at);
 }
 
 #[test]
