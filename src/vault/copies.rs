@@ -107,6 +107,11 @@ impl Vault {
         let mut transaction = to.store.write()?;
         transaction.apply(Change::Clear)?;
         copy_rows(&*snapshot, &mut *transaction)?;
+        // What lies there now, not what lay in the backup when it was looked at.
+        let report = examine(&*transaction, &*self.root, &|_| {})?.report;
+        if !report.damage.is_empty() {
+            return Err(VaultError::NotWhole(Box::new(report)));
+        }
         transaction.commit()?;
         Ok(())
     }
