@@ -27,6 +27,7 @@ mod secrets;
 mod slots;
 mod state;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 pub use anchored::Departure;
@@ -48,6 +49,9 @@ use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
 use crate::store::{Anchors, Committed, SqliteStore, Store, StoreError, Transaction};
 use anchored::Anchored;
 use state::State;
+
+/// Key derivations, where others change the slots meanwhile.
+const UNLOCKS: usize = 5;
 
 /// A vault that has been found but not unlocked.
 pub struct Locked {
@@ -74,11 +78,21 @@ impl Locked {
 
     /// Opens the root key with a passphrase or a recovery code. Costs what the slot's parameters say.
     pub fn root_key(&self, by: &dyn Credential) -> Result<RootKey, VaultError> {
-        let (vault, slots) = {
+        let look = || {
             let snapshot = self.store.read()?;
-            (state::checked_row(&*snapshot)?, snapshot.slots()?)
+            Ok::<_, VaultError>((state::checked_row(&*snapshot)?.vault_id, snapshot.slots()?))
         };
-        Ok(slots::open(&slots, by, &vault.vault_id)?)
+        let mut found = look()?;
+        // The key derivation takes its time, and nobody waits for it: a `rekey` meanwhile is no damage.
+        for _ in 0..UNLOCKS {
+            let root = slots::open(&found.1, by, &found.0);
+            let now = look()?;
+            if now == found {
+                return Ok(root?);
+            }
+            found = now;
+        }
+        Err(VaultError::SlotsChanged)
     }
 
     /// The vault's own id, by which an agent knows it. It is not verified yet.
@@ -88,7 +102,12 @@ impl Locked {
 
     /// The vault, with what holds its root key.
     pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
-        Vault { root: remembering(root, self.anchors.as_ref()), store: self.store, anchors: self.anchors }
+        Vault {
+            root: remembering(root, self.anchors.as_ref()),
+            store: self.store,
+            anchors: self.anchors,
+            slots_seen: RefCell::default(),
+        }
     }
 
     /// Opens and unlocks in one go.
@@ -115,6 +134,8 @@ pub struct Vault {
     store: Box<dyn Store>,
     root: Box<dyn KeyHolder>,
     anchors: Option<Anchors>,
+    /// The slots as they were when they were first looked at, until they are changed
+    slots_seen: RefCell<Option<Vec<Slot>>>,
 }
 
 /// A holder that holds what it opens against what was last seen.
@@ -133,7 +154,7 @@ impl Vault {
         let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
         let store = SqliteStore::create(path, &row, &slot)?;
-        Ok(Self { store: Box::new(store), root: Box::new(root), anchors: None })
+        Ok(Self { store: Box::new(store), root: Box::new(root), anchors: None, slots_seen: RefCell::default() })
     }
 
     /// Commits, and shows the new state to a holder that remembers: it notices when that is taken back.

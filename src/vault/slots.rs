@@ -37,29 +37,25 @@ pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
 impl Vault {
     /// What a guess at the passphrase costs.
     pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
-        Ok(dearest(&state.slots))
+        Ok(dearest(&self.ways()?.1))
     }
 
     /// Sets another passphrase, a guess at which costs `params`. The old one's slot is gone from the file.
     pub fn set_passphrase(&self, new: &Passphrase, params: KdfParams) -> Result<Written<()>, VaultError> {
         // The key derivation takes its time: nobody waits for it.
-        let slot = Slot::create(new, params, &self.id()?, self.root_key()?)?;
+        let slot = Slot::create(new, params, &self.ways()?.0, self.root_key()?)?;
         self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))
     }
 
     /// True where a recovery code opens the vault.
     pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
-        Ok(state.slots.iter().any(|slot| slot.kind == RECOVERY_SLOT))
+        Ok(self.ways()?.1.iter().any(|slot| slot.kind == RECOVERY_SLOT))
     }
 
     /// Makes a recovery code; one that there was opens the vault no more.
     pub fn create_recovery(&self) -> Result<Written<RecoveryCode>, VaultError> {
         let code = RecoveryCode::random()?;
-        let slot = Slot::of_recovery(&code, &self.id()?, self.root_key()?)?;
+        let slot = Slot::of_recovery(&code, &self.ways()?.0, self.root_key()?)?;
         let written = self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
         Ok(Written { value: code, compaction_due: written.compaction_due })
     }
@@ -72,9 +68,13 @@ impl Vault {
         self.replace_slots(RECOVERY_SLOT, None)
     }
 
-    fn id(&self) -> Result<VaultId, VaultError> {
+    /// The vault's id and its slots. Those that are there when they are first looked at are the ones that may be replaced: who
+    /// has changed them since has done it on purpose.
+    fn ways(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
         let snapshot = self.store.read()?;
-        Ok(State::read(&*snapshot, &*self.root)?.vault.vault_id)
+        let state = State::read(&*snapshot, &*self.root)?;
+        self.slots_seen.borrow_mut().get_or_insert_with(|| state.slots.clone());
+        Ok((state.vault.vault_id, state.slots))
     }
 
     /// The root key, where this process has it.
@@ -87,6 +87,9 @@ impl Vault {
         let root = self.root_key()?;
         let mut transaction = self.store.write()?;
         let state = State::read(&*transaction, &*self.root)?;
+        if self.slots_seen.take().is_some_and(|seen| seen != state.slots) {
+            return Err(VaultError::SlotsChanged);
+        }
         let mut slots: Vec<Slot> = state.slots.iter().filter(|slot| slot.kind != kind).cloned().collect();
         if let Some((slot, by)) = new {
             bring_in(&mut *transaction, slot, by, &state.vault.vault_id, root)?;

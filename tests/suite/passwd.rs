@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::model::SecretBytes;
-use terminal_secrets::vault::Locked;
+use terminal_secrets::vault::{Locked, VaultError};
 
 use crate::create::revealed;
 use crate::prompts::Terminal;
@@ -163,4 +163,21 @@ fn ctrl_c_at_the_new_one_changes_nothing() {
     terminal.ends_with(130);
     assert_eq!(sandbox.read("vault.db"), before);
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).is_ok());
+}
+
+#[test]
+fn of_two_changes_at_a_time_the_second_is_refused() {
+    let sandbox = sandbox();
+    let open = || Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).unwrap();
+    let (one, other) = (open(), open());
+    let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
+    let params = one.kdf_params().unwrap();
+    other.has_recovery().unwrap();
+    one.set_passphrase(&new, params).unwrap();
+    // It was authorised by a passphrase that opens nothing any more.
+    assert!(matches!(other.set_passphrase(&passphrase(), params), Err(VaultError::SlotsChanged)));
+    assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&new).is_ok());
+    // One after the other is another thing.
+    one.set_passphrase(&passphrase(), params).unwrap();
+    one.set_passphrase(&new, params).unwrap();
 }

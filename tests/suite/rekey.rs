@@ -1,8 +1,11 @@
 //! `secrets rekey`: the same secrets under keys that nobody has had.
 
 use rusqlite::Connection;
+use terminal_secrets::crypto::CryptoError;
+use terminal_secrets::crypto::kdf::SlotKeys;
 use terminal_secrets::crypto::keys::RootKey;
-use terminal_secrets::vault::Locked;
+use terminal_secrets::crypto::slot::Credential;
+use terminal_secrets::vault::{Locked, VaultError};
 
 use crate::passwd::{file, is_left, slot};
 use crate::prompts::Terminal;
@@ -166,4 +169,45 @@ fn what_is_damaged_is_not_sealed_anew() {
         assert_eq!(sandbox.read("vault.db"), before, "{name}");
         sandbox.write("vault.db", whole);
     }
+}
+
+/// A passphrase that takes its time: the vault gets new keys meanwhile.
+struct Slow<'a> {
+    sandbox: &'a Sandbox,
+    rekeys: std::cell::Cell<u32>,
+}
+
+impl Credential for Slow<'_> {
+    fn slot_type(&self) -> u32 {
+        passphrase().slot_type()
+    }
+
+    fn slot_keys(
+        &self,
+        params: &[u8],
+        salt: &[u8; 16],
+        vault_id: &[u8; 16],
+        slot_id: &[u8; 16],
+    ) -> Result<SlotKeys, CryptoError> {
+        if self.rekeys.get() > 0 {
+            self.rekeys.set(self.rekeys.get() - 1);
+            self.sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
+        }
+        passphrase().slot_keys(params, salt, vault_id, slot_id)
+    }
+
+    fn wrong(&self) -> CryptoError {
+        passphrase().wrong()
+    }
+}
+
+#[test]
+fn new_keys_while_others_unlock_are_no_damage() {
+    let sandbox = sandbox();
+    let unlock = |rekeys| {
+        let slow = Slow { sandbox: &sandbox, rekeys: std::cell::Cell::new(rekeys) };
+        Locked::open(&sandbox.vault_path()).unwrap().unlock(&slow)
+    };
+    assert!(unlock(1).unwrap().projects().is_ok());
+    assert!(matches!(unlock(9), Err(VaultError::SlotsChanged)));
 }
