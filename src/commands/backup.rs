@@ -1,12 +1,14 @@
 //! `secrets backup`: a copy of the vault that was looked at before it has its name.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::store::{self, StoreError};
+use crate::store::StoreError;
 use crate::ui::counted;
 use crate::vault::VaultError;
 
@@ -32,9 +34,10 @@ pub(crate) struct BackupArgs {
 }
 
 pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
-    if args.replace
-        && store::absolute(&args.path).is_ok_and(|path| cx.canonical_vault_path().is_ok_and(|vault| vault == path))
-    {
+    let vault_path = cx.vault_path()?;
+    // By another path too, as by a bind mount: a copy in the vault's place would take what others write meanwhile.
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    if args.replace && identity(&args.path).is_some_and(|there| identity(&vault_path) == Some(there)) {
         return Err(Error::usage("that is the vault itself").hint("name another file"));
     }
     let vault = cx.vault()?;
