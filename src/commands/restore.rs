@@ -137,8 +137,7 @@ fn put(backup: &Vault, present: Present, place: &Path, cx: &Context) -> Result<(
             Err(VaultError::Store(StoreError::Damaged(_))) => {}
             done => return Ok(done?),
         },
-        Present::Wreck => {}
-        Present::Nothing => {}
+        Present::Wreck | Present::Nothing => {}
     }
     for aside in set_aside(place)? {
         cx.ui.warn(&format!("what lay there is now `{}`", aside.display()));

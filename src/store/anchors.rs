@@ -53,14 +53,13 @@ impl Anchors {
     pub fn read(&self, vault_id: &VaultId) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.file(vault_id);
         let mut bytes = Vec::new();
-        let file = || {
-            // Not to wait for who writes into a FIFO.
+        let mut read = || {
+            // Not to wait for who writes into a FIFO; what is no file was not written here.
             let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
-            let regular = file.metadata()?.is_file();
-            if regular { Ok(file) } else { Err(io::Error::other("it is no file")) }
+            if file.metadata()?.is_file() { file.take(LARGEST).read_to_end(&mut bytes) } else { Ok(0) }
         };
-        match file().and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
+        match read() {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(bytes)),
             Err(source) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&source.kind()) => Ok(None),

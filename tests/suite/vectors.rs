@@ -189,9 +189,10 @@ impl Fields {
             audit_head: self.array("audit_head"),
             time: self.u64("time"),
             signer_id: self.array("signer_id"),
-            past: match self.0["previous"].is_null() {
-                true => Past::Ancestors(Ancestors::decode(&self.bytes("ancestors")).unwrap()),
-                false => Past::Previous(self.array("previous")),
+            past: if self.0["previous"].is_null() {
+                Past::Ancestors(Ancestors::decode(&self.bytes("ancestors")).unwrap())
+            } else {
+                Past::Previous(self.array("previous"))
             },
         }
     }
