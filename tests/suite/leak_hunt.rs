@@ -105,6 +105,14 @@ const ROWS: &[Row] = &[
     ("project list", "", Nothing, &[]),
     ("project rename web site", "", Nothing, &[]),
     ("project delete web -y --force", "", Nothing, &[]),
+    ("verify", "", Nothing, &[]),
+    ("recovery create", "", Nothing, &[]),
+    ("rekey -y", "", Nothing, &[]),
+    ("rekey -y --project web", "", Nothing, &[]),
+    ("backup another.db", "", Nothing, &[]),
+    ("backup copy.db --replace", "", Nothing, &[]),
+    ("restore copy.db -y", "", Nothing, &[]),
+    ("salvage out.db", "", Nothing, &[]),
     ("compact", "", Nothing, &[]),
     ("status", "", Nothing, &[]),
     ("lock", "", Nothing, &[]),
@@ -131,6 +139,7 @@ fn home() -> Sandbox {
     let vault = Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).unwrap();
     vault.create(&project("default"), secret("key", STORED.as_bytes())).unwrap();
     vault.create(&project("web"), secret("port", format!("{STORED}b").as_bytes())).unwrap();
+    vault.backup(&sandbox.path("copy.db"), false, &|_| {}).unwrap();
     for (name, content) in [
         ("passphrase", format!("{PASSPHRASE}\n")),
         ("wrong", format!("{GIVEN}\n")),

@@ -91,6 +91,7 @@ fn the_search_finds_what_it_looks_for() {
 #[test]
 fn no_command_prints_a_value() {
     let sandbox = with_value();
+    crate::passwd::file(&sandbox, "same", PASSPHRASE);
     let id = sandbox.run(["get", "key", "--json"]).succeeds().json()["id"].as_str().unwrap().to_owned();
     for line in [
         "get key",
@@ -110,6 +111,22 @@ fn no_command_prints_a_value() {
         "project delete site -y --json",
         "compact",
         "compact --json",
+        "passwd --new-passphrase-file same -q",
+        "passwd --new-passphrase-file same --json",
+        "recovery create",
+        "recovery create --replace --json",
+        "rekey -y",
+        "rekey -y --json",
+        "-p default rekey -y",
+        "verify",
+        "verify --json",
+        "backup copy.db",
+        "backup copy.db --replace --json",
+        "restore copy.db --dry-run",
+        "restore copy.db -y --json",
+        "restore --accept -y",
+        "salvage out.db",
+        "recovery delete -y",
         "completions bash",
         "completions zsh",
         "render -e {{KEY}} --list",
@@ -153,7 +170,9 @@ fn no_command_prints_a_value() {
     // What was rendered is where it belongs, and nowhere else.
     assert_eq!(sandbox.read("out"), VALUE.as_bytes());
     std::fs::remove_file(sandbox.path("out")).unwrap();
+    std::fs::remove_file(sandbox.path("same")).unwrap();
     clean_directory(&sandbox.path(""));
+    clean_directory(&sandbox.state());
 }
 
 #[test]
