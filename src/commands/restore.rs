@@ -1,5 +1,7 @@
 //! `secrets restore`: puts a backup into the vault's place; the only way past what was last seen of it.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -11,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::model::Secret;
 use crate::store::{self, JOURNALS, StoreError};
 use crate::ui::{SecretsJson, counted, prompt};
-use crate::vault::{Difference, Locked, Vault, VaultError};
+use crate::vault::{Difference, Locked, Shape, Vault, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,9 +63,15 @@ enum Present {
 }
 
 fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
-    let backup = Locked::open(path)?;
+    let backup = Locked::open(path).map_err(|error| match error {
+        VaultError::Store(StoreError::Missing(_)) => {
+            Error::new(Kind::NotFound, error.to_string()).hint("name a copy that `secrets backup` made")
+        }
+        other => other.into(),
+    })?;
     let place = cx.vault_path()?;
-    if cx.canonical_vault_path()? == store::absolute(path)? {
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    if identity(path) == identity(&place) {
         return Err(
             Error::usage("that is the vault itself").hint("to take it as it lies there: `secrets restore --accept`")
         );
@@ -75,6 +83,8 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         Err(error) => return Err(error.into()),
     };
     let root = root_of(&backup, &present, path, cx)?;
+    // Nothing goes that was not shown to go.
+    let seen = if let Present::Vault(present) = &present { present.shape().ok() } else { None };
     let now = match present_secrets(&present, &root, &place)? {
         Some(secrets) => secrets,
         None => {
@@ -97,7 +107,11 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     if !args.yes {
         confirmed(&format!("Put `{}` into the place of `{}`?", path.display(), place.display()))?;
     }
-    put(&backup, present, &place, cx)?;
+    // Or the vault would be put back, and refused from then on.
+    if let Some(anchors) = cx.anchors()? {
+        anchors.can_be_replaced()?;
+    }
+    put(&backup, present, seen.as_ref(), &place, cx)?;
     // It is older than what was seen, on purpose. The agent has another memory of that.
     if let Ok(Some(agent)) = cx.agent(PATIENCE) {
         let _ = agent.lock();
@@ -131,9 +145,9 @@ fn present_secrets(present: &Present, root: &RootKey, place: &Path) -> Result<Op
 }
 
 /// Puts the backup into its place; what cannot be written over is kept under another name.
-fn put(backup: &Vault, present: Present, place: &Path, cx: &Context) -> Result<(), Error> {
+fn put(backup: &Vault, present: Present, seen: Option<&Shape>, place: &Path, cx: &Context) -> Result<(), Error> {
     match present {
-        Present::Vault(vault) => match backup.restore_into(&vault) {
+        Present::Vault(vault) => match backup.restore_into(&vault, seen) {
             Err(VaultError::Store(StoreError::Damaged(_))) => {}
             done => return Ok(done?),
         },
@@ -149,7 +163,7 @@ fn put(backup: &Vault, present: Present, place: &Path, cx: &Context) -> Result<(
 fn set_aside(place: &Path) -> Result<Vec<PathBuf>, Error> {
     let is_free = |number: &u32| {
         let aside = store::beside(place, &format!(".damaged-{number}"));
-        std::iter::once("").chain(JOURNALS).all(|end| std::fs::symlink_metadata(store::beside(&aside, end)).is_err())
+        std::iter::once("").chain(JOURNALS).all(|end| fs::symlink_metadata(store::beside(&aside, end)).is_err())
     };
     let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
     let mut names = Vec::new();

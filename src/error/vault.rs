@@ -19,8 +19,9 @@ impl From<CryptoError> for Error {
             ),
             CryptoError::WrongRecoveryCode => Self::new(Kind::Locked, message)
                 .hint("it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault"),
-            CryptoError::NoRecoveryCode => Self::new(Kind::Locked, message)
-                .hint("leave out `--recovery`; with the passphrase, `secrets recovery create` makes one"),
+            CryptoError::NoRecoveryCode => {
+                Self::new(Kind::Locked, message).hint("with the passphrase, `secrets recovery create` makes one")
+            }
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
@@ -95,7 +96,9 @@ impl From<VaultError> for Error {
             VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("nothing was made; put back a backup with `secrets restore PATH`"),
-            VaultError::SlotsChanged => Self::new(Kind::Conflict, message).hint("nothing was written; try again"),
+            VaultError::ChangedBelow | VaultError::SlotsChanged => {
+                Self::new(Kind::Conflict, message).hint("nothing was written; try again")
+            }
             VaultError::Changed(_) => {
                 Self::new(Kind::Conflict, message).hint("nothing was written; look at it and try again")
             }

@@ -71,11 +71,15 @@ impl Anchors {
     pub fn write(&self, vault_id: &VaultId, bytes: &[u8]) -> io::Result<()> {
         let mut directory = DirBuilder::new();
         directory.recursive(true).mode(0o700).create(&self.directory)?;
-        let mine = format!("{NEW}{}-", rustix::process::getpid().as_raw_nonzero());
-        let mut file = tempfile::Builder::new().prefix(&mine).tempfile_in(&self.directory)?;
+        let mut file = tempfile::Builder::new().prefix(&Self::mine()).tempfile_in(&self.directory)?;
         file.write_all(bytes)?;
         file.persist(self.file(vault_id))?;
         self.clear_away()
+    }
+
+    /// How names of what this process is writing begin.
+    fn mine() -> String {
+        format!("{NEW}{}-", rustix::process::getpid().as_raw_nonzero())
     }
 
     /// Removes what processes that are no more were writing when they were killed.
@@ -91,6 +95,16 @@ impl Anchors {
             }
         }
         Ok(())
+    }
+
+    /// An error where anchors are kept and none can be written: what was seen could not be taken back.
+    pub fn can_be_replaced(&self) -> Result<(), StoreError> {
+        if !self.directory.is_dir() {
+            return Ok(());
+        }
+        let path = self.directory.clone();
+        let written = tempfile::Builder::new().prefix(&Self::mine()).tempfile_in(&path).map(drop);
+        written.map_err(|source| StoreError::Io { action: "write to", path, source })
     }
 
     /// Forgets what was seen.

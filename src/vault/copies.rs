@@ -15,7 +15,7 @@ use super::{Locked, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::integrity::EMPTY_BUCKET;
 use crate::crypto::kdf::Passphrase;
-use crate::crypto::keys::{RootKey, VaultRow};
+use crate::crypto::keys::{ProjectRow, RootKey, VaultRow};
 use crate::crypto::random;
 use crate::crypto::slot::Slot;
 use crate::model::{ProjectName, Secret, SecretId, Tag};
@@ -51,6 +51,16 @@ impl Difference {
         }
         difference.removed = now.iter().filter(|secret| before.contains_key(&secret.id)).cloned().collect();
         difference
+    }
+}
+
+/// What of a vault is another with every change, seen without a key.
+#[derive(PartialEq, Eq)]
+pub struct Shape(VaultRow, Vec<ProjectRow>);
+
+impl Shape {
+    fn of(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
+        Ok(Self(snapshot.vault()?, snapshot.projects()?))
     }
 }
 
@@ -100,11 +110,15 @@ impl Vault {
         self.list(None, |_| true)
     }
 
-    /// Puts everything of this vault into the place of what `to` holds, in one transaction.
-    pub fn restore_into(&self, to: &Locked) -> Result<(), VaultError> {
+    /// Puts everything of this vault into the place of what `to` holds, in one transaction; of what was `seen` there and nothing
+    /// else.
+    pub fn restore_into(&self, to: &Locked, seen: Option<&Shape>) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
         State::read(&*snapshot, &*self.root)?;
         let mut transaction = to.store.write()?;
+        if seen.is_some_and(|seen| !Shape::of(&*transaction).is_ok_and(|now| now == *seen)) {
+            return Err(VaultError::ChangedBelow);
+        }
         transaction.apply(Change::Clear)?;
         copy_rows(&*snapshot, &mut *transaction)?;
         // What lies there now, not what lay in the backup when it was looked at.
@@ -196,8 +210,14 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
         }
         let mut rids = Vec::new();
         let mut outcome = Ok(());
+        let mut last: Option<[u8; 16]> = None;
         from.records(&project.pid, &mut |record| {
-            outcome = to.apply(Change::Record(&project.pid, &record));
+            // Pages that point at each other would repeat their records without end.
+            outcome = if last.replace(record.tag_ix) < Some(record.tag_ix) {
+                to.apply(Change::Record(&project.pid, &record))
+            } else {
+                Err(StoreError::Damaged("table of records"))
+            };
             rids.push(record.rid);
             outcome.is_ok()
         })?;
@@ -213,6 +233,11 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
 }
 
 impl Locked {
+    /// What it looks like now.
+    pub fn shape(&self) -> Result<Shape, VaultError> {
+        Shape::of(&*self.store.read()?)
+    }
+
     /// The root key of this vault, if it is `root`.
     pub fn opens_with(&self, root: &RootKey) -> Result<bool, VaultError> {
         let snapshot = self.store.read()?;

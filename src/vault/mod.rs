@@ -31,7 +31,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 pub use anchored::Departure;
-pub use copies::{Difference, Salvaged};
+pub use copies::{Difference, Salvaged, Shape};
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
 pub use examine::{Damage, ProjectReport, Report};
 pub use holder::{HolderError, KeyHolder, Tables};
@@ -236,6 +236,9 @@ pub enum VaultError {
     /// Somebody else changed how the vault is unlocked, meanwhile
     #[error("how the vault is unlocked was changed meanwhile")]
     SlotsChanged,
+    /// Somebody else changed what was to give way, meanwhile
+    #[error("the vault was changed meanwhile")]
+    ChangedBelow,
     /// Not the state that was last seen here, nor one that follows on it
     #[error("{0}")]
     Departed(Box<Departure>),

@@ -232,7 +232,8 @@ fn a_damaged_backup_changes_nothing() {
     drop(connection);
     let before = sandbox.read("vault.db");
     sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout("").stderr_has("hint: the backup was not used\n");
-    sandbox.run(["restore", "none.db", "-y"]).fails_with(3).stderr_has("no vault at");
+    let run = sandbox.run(["restore", "none.db", "-y"]).fails_with(3);
+    run.stderr_has("no vault at").stderr_has("hint: name a copy that `secrets backup` made\n");
     sandbox.run(["restore", "vault.db", "-y"]).fails_with(2).stderr_has("that is the vault itself");
     sandbox.run(["restore", "-y"]).fails_with(2).stderr_has("is missing");
     std::fs::set_permissions(sandbox.path("copy.db"), PermissionsExt::from_mode(0o644)).unwrap();
@@ -276,4 +277,33 @@ fn no_vault_is_made_beside_a_journal() {
     run.stderr_has(&format!("warning: what lay there is now `{}.damaged-1-journal`\n", sandbox.vault_path().display()));
     assert_eq!(names(&sandbox), ["copy.db", "vault.db", "vault.db.damaged-1-journal"]);
     assert_eq!(revealed(&sandbox, "one"), b"value one");
+}
+
+#[test]
+fn nothing_goes_that_was_not_shown_to_go() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    let copy = Locked::open(&sandbox.path("copy.db")).unwrap().unlock(&passphrase()).unwrap();
+    let present = Locked::open(&sandbox.vault_path()).unwrap();
+    let seen = present.shape().unwrap();
+    sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
+    let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
+    assert_eq!((crate::fixture::code(&refused), refused.to_string()), (4, "the vault was changed meanwhile".into()));
+    assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");
+    copy.restore_into(&present, Some(&present.shape().unwrap())).unwrap();
+}
+
+#[test]
+fn where_what_was_seen_cannot_be_taken_back_nothing_is_put_back() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    change(&sandbox, "one", "a newer value");
+    let before = sandbox.read("vault.db");
+    // A file in the directory's place would be no anchors at all; nobody writes to /proc.
+    let anchors = sandbox.state().join("secrets/anchors");
+    std::fs::remove_dir_all(&anchors).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fdinfo", &anchors).unwrap();
+    let run = sandbox.run(["restore", "copy.db", "-y"]).fails_with(1);
+    run.stdout("").stderr_has("error: cannot write to `");
+    assert_eq!(sandbox.read("vault.db"), before);
 }

@@ -134,6 +134,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Exists(_)
         | VaultError::ProjectExists(_)
         | VaultError::Changed(_)
+        | VaultError::ChangedBelow
         | VaultError::SlotsChanged
         | VaultError::SameTarget(..) => 4,
         VaultError::Crypto(

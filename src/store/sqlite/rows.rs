@@ -190,9 +190,16 @@ impl Snapshot for Open<'_> {
 
     fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
         const WHAT: &str = "index of ids";
-        // All three columns stand in the index: the table itself is not read.
-        self.each("SELECT pid, tag_ix FROM records ORDER BY rid", [], WHAT, |row| {
-            let (Some(pid), Some(tag_ix)) = (blob(row, 0), blob(row, 1)) else { return Err(StoreError::Damaged(WHAT)) };
+        // All three columns stand in the index: the table itself is not read. Pages that point at each other would repeat their
+        // rows without end.
+        let mut before: Option<RecordId> = None;
+        self.each("SELECT pid, tag_ix, rid FROM records ORDER BY rid", [], WHAT, |row| {
+            let (Some(pid), Some(tag_ix), Some(rid)) = (blob(row, 0), blob(row, 1), blob(row, 2)) else {
+                return Err(StoreError::Damaged(WHAT));
+            };
+            if before.replace(rid) >= Some(rid) {
+                return Err(StoreError::Damaged(WHAT));
+            }
             visit(pid, tag_ix);
             Ok(true)
         })
