@@ -40,6 +40,7 @@ mod ui;
 
 pub mod agent;
 pub mod dotenv;
+pub mod export;
 pub mod git;
 pub mod import;
 pub mod run;

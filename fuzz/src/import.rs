@@ -20,8 +20,11 @@ pub fn run(data: &[u8]) {
         let mut tags = HashSet::new();
         let mut bytes = 0;
         for item in &found.items {
-            assert!(tags.insert(item.tag.key()), "two items with the tag `{}`", item.tag);
-            assert!(item.tag.as_str().starts_with(prefix) && !item.value.expose().is_empty());
+            let project = item.origin.as_ref().map(|origin| origin.project.clone());
+            assert!(tags.insert((project, item.tag.key())), "two items with the tag `{}`", item.tag);
+            assert!(
+                item.tag.as_str().starts_with(prefix) && (format == Format::Age || !item.value.expose().is_empty())
+            );
             assert!(!item.source.contains(char::is_control), "a label of control characters");
             bytes += item.value.expose().len() + item.source.len();
         }
@@ -33,7 +36,7 @@ pub fn run(data: &[u8]) {
     }
     let sign = match format {
         Format::Dotenv => b'=',
-        Format::Json | Format::Bitwarden => b':',
+        Format::Json | Format::Bitwarden | Format::Age => b':',
         Format::OnePassword | Format::KeePass => return,
     };
     if let Err(error) = read(format, &planted(text, sign), prefix) {

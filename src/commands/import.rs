@@ -2,22 +2,25 @@
 //!
 //! What was stored is read back and compared before anything is said to be done, or a file removed.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::age_options;
 use super::clone::{OnConflictArg, conflict};
 use super::create::offer_a_vault;
 use crate::context::Context;
-use crate::error::{Error, Kind};
+use crate::crypto::age_file::{AgeError, By, Sealed, trimmed};
+use crate::error::{self, Error, Kind};
 use crate::git::Standing;
-use crate::import::{EMPTY, Format, Items, Skipped, read};
+use crate::import::{EMPTY, Format, Item, Items, Skipped, Why, read};
 use crate::model::{ProjectName, SecretBytes, Tag};
 use crate::ui::escape::visible;
 use crate::ui::{SecretsJson, counted, input};
-use crate::vault::{Action, Import, ImportOutcome, Imported, NewSecret, Reveal, Revealed};
+use crate::vault::{Action, Import, ImportOutcome, Imported, Incoming, NewSecret, Reveal, Revealed, Vault};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,14 +29,19 @@ Examples:
   secrets import .env --delete-source                 removes the file once all is stored
   secrets import export.json --format bitwarden --prefix personal-
   doppler secrets download --no-file --format json | secrets import -
+  secrets import all.age                              what `secrets export` wrote, each project by its name
 Of dotenv files `$` stays as it is: nothing is expanded. Formats: dotenv, json (one flat object), 1password (CSV), bitwarden
-(unencrypted JSON or CSV), keepass (XML, or KeePassXC's CSV). An export is as readable as a note: remove it afterwards.";
+(unencrypted JSON or CSV), keepass (XML, or KeePassXC's CSV), age (what `secrets export` wrote). An export of another program is as
+readable as a note: remove it afterwards.";
 
 /// Store what a dotenv file or another tool's export holds
 ///
 /// All of it in one transaction, or nothing. A secret that is there with the same value already is left alone, so that an
 /// import can be done again; what happens to one with another value is said by --on-conflict. Empty entries are left out
 /// with a warning. Every value is read back and compared.
+///
+/// What `secrets export` wrote goes into the projects that it came from, with its names, descriptions and times; with --project,
+/// a file of one project goes into that one.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -55,6 +63,12 @@ pub(crate) struct ImportArgs {
     /// Remove the file once every value of it is in the vault; one that was left out, but for empty ones, keeps it
     #[arg(long, conflicts_with = "dry_run")]
     delete_source: bool,
+    /// Read the passphrase of an age file from a file; one trailing newline is dropped
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "identity")]
+    import_passphrase_file: Option<PathBuf>,
+    /// Open an age file with the keys of a file, as `age-keygen` writes it; can be repeated
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    identity: Vec<PathBuf>,
 }
 
 pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
@@ -64,7 +78,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
     let project = cx.project()?;
     let (text, file) = input::named(&args.file)?;
-    let Items { items, skipped } = parsed(args, &text, &file)?;
+    let Items { items, skipped } = parsed(args, cx, &text, &file)?;
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
         cx.ui.warn(&format!("{file}{line}: `{}` is left out: {}", left.source, left.why));
@@ -76,14 +90,17 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         offer_a_vault(cx)?;
     }
     let sources: Vec<String> = items.iter().map(|item| item.source.clone()).collect();
-    let secrets: Vec<NewSecret> = items
-        .into_iter()
-        .map(|item| NewSecret { tag: item.tag, name: item.name, description: item.description, value: item.value })
-        .collect();
-    let import = Import { secrets, to: project, on_conflict: args.on_conflict.into() };
+    let targets = targets(&items, project, cx.project_option(), &file)?;
+    let incoming = |(item, to): (Item, _)| Incoming {
+        to,
+        new: NewSecret { tag: item.tag, name: item.name, description: item.description, value: item.value },
+        times: item.origin.map(|origin| (origin.created, origin.updated)),
+    };
+    let secrets = items.into_iter().zip(&targets).map(incoming).collect();
+    let import = Import { secrets, on_conflict: args.on_conflict.into() };
     if args.dry_run {
         let outcome = cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
-        return show_plan(cx, &outcome, &sources, &skipped, project);
+        return show_plan(cx, &outcome, &sources, &skipped, &targets);
     }
     let outcome = store(cx, &import, CONFLICT)?;
     if args.delete_source {
@@ -98,12 +115,63 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-fn parsed(args: &ImportArgs, text: &SecretBytes, file: &str) -> Result<Items, Error> {
+/// The project of each item: the one that it was exported from, unless another one was asked for.
+fn targets(
+    items: &[Item],
+    current: &ProjectName,
+    asked: Option<&ProjectName>,
+    file: &str,
+) -> Result<Vec<ProjectName>, Error> {
+    let origins: BTreeSet<&ProjectName> =
+        items.iter().filter_map(|item| item.origin.as_ref()).map(|origin| &origin.project).collect();
+    if asked.is_some() && origins.len() > 1 {
+        let what = format!("`{file}` holds {}, which do not go into one", counted(origins.len(), "project"));
+        return Err(Error::usage(what).hint("leave out `--project`: each goes into the project that it came from"));
+    }
+    let target = |item: &Item| match (&item.origin, asked) {
+        (Some(origin), None) => origin.project.clone(),
+        _ => current.clone(),
+    };
+    Ok(items.iter().map(target).collect())
+}
+
+/// What is in an age file.
+fn opened(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<SecretBytes, Error> {
+    let failed = |error| error::age_file(&error, file);
+    let read = || Sealed::read(trimmed(text.expose()));
+    let all = |by: &By<'_>| {
+        let mut all = SecretBytes::with_capacity(text.len());
+        read()?.open(by)?.each(|piece| all.extend(piece))?;
+        Ok(all)
+    };
+    let sealed = read().map_err(failed)?;
+    if !args.identity.is_empty() {
+        return all(&By::Identities(&age_options::identities(&args.identity, cx)?)).map_err(failed);
+    }
+    if !sealed.needs_passphrase() {
+        return Err(failed(AgeError::NeedsIdentity));
+    }
+    let given = args.import_passphrase_file.as_deref();
+    cx.open_by_passphrase(given, file, |passphrase| all(&By::Passphrase(passphrase)))
+}
+
+fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<Items, Error> {
     let named = args.format.as_deref().and_then(Format::named);
     let name = args.file.file_name().and_then(|name| name.to_str());
     let format = named.or_else(|| Format::of(name, text.expose())).ok_or_else(|| {
         Error::usage(format!("what `{file}` is cannot be told from its content")).hint("name it with `--format FORMAT`")
     })?;
+    if format == Format::Age {
+        let document = opened(args, cx, text, file)?;
+        return read(format, document.expose(), &args.prefix).map_err(|error| {
+            let kind = if error.why == Why::Version { Kind::Damaged } else { Kind::Usage };
+            Error::new(kind, format!("`{file}`: {error}"))
+                .hint("nothing was stored; docs/export.md says what it may hold")
+        });
+    }
+    if args.import_passphrase_file.is_some() || !args.identity.is_empty() {
+        return Err(Error::usage(format!("`{file}` is no age file")).hint(format!("read as {}", format.name())));
+    }
     read(format, text.expose(), &args.prefix).map_err(|error| {
         let place = error.at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
         Error::usage(format!("{file}{place}: {error}")).hint(format!("read as {}; nothing was stored", format.name()))
@@ -118,18 +186,9 @@ pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<Imp
     let outcome = vault.import(import, &|number| progress.reached(number));
     drop(progress);
     let outcome = cx.written(outcome.map_err(|error| conflict(error, mend))?);
-    let there: Vec<usize> =
-        (0..outcome.steps.len()).filter(|at| outcome.steps[*at].1 != Imported::Action(Action::Skip)).collect();
-    let tags: Vec<Tag> = there.iter().map(|at| outcome.steps[*at].0.clone()).collect();
-    let found = vault.scope(import.to).reveal(&tags)?;
-    for (at, found) in there.iter().zip(found) {
-        let new = &import.secrets[*at];
-        if !matches!(found, Revealed::Value { value, .. } if value.expose() == new.value.expose()) {
-            let message = format!("`{}` was not stored as it is in the file", new.tag);
-            return Err(
-                Error::new(Kind::Conflict, message).hint("somebody else changes the project; look at it and try again")
-            );
-        }
+    let projects = import.projects();
+    for project in &projects {
+        compare(vault, import, &outcome, project)?;
     }
     let count = |wanted: Imported| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
     let mut parts = Vec::new();
@@ -141,8 +200,31 @@ pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<Imp
     ] {
         parts.extend(Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")));
     }
-    cx.ui.status(&format!("imported into project `{}`: {}", import.to, parts.join(", ")));
+    let place = match projects[..] {
+        [project] => format!("project `{project}`"),
+        _ => counted(projects.len(), "project"),
+    };
+    cx.ui.status(&format!("imported into {place}: {}", parts.join(", ")));
     Ok(outcome)
+}
+
+/// Reads back what one project has now of an import.
+fn compare(vault: &Vault, import: &Import<'_>, outcome: &ImportOutcome, project: &ProjectName) -> Result<(), Error> {
+    let stored = |at: &usize| outcome.steps[*at].1 != Imported::Action(Action::Skip);
+    let there: Vec<usize> =
+        (0..outcome.steps.len()).filter(|at| import.secrets[*at].to == project).filter(stored).collect();
+    let tags: Vec<Tag> = there.iter().map(|at| outcome.steps[*at].0.clone()).collect();
+    let found = vault.scope(project).reveal(&tags)?;
+    for (at, found) in there.iter().zip(found) {
+        let new = &import.secrets[*at].new;
+        if !matches!(found, Revealed::Value { value, .. } if value.expose() == new.value.expose()) {
+            let message = format!("`{}` was not stored as it is in the file", new.tag);
+            return Err(
+                Error::new(Kind::Conflict, message).hint("somebody else changes the project; look at it and try again")
+            );
+        }
+    }
+    Ok(())
 }
 
 const CONFLICT: &str =
@@ -204,7 +286,7 @@ fn show_plan(
     outcome: &ImportOutcome,
     sources: &[String],
     skipped: &[Skipped],
-    project: &ProjectName,
+    targets: &[ProjectName],
 ) -> Result<(), Error> {
     let word = |step: Imported| match step {
         Imported::Action(Action::Create) => "create",
@@ -213,14 +295,14 @@ fn show_plan(
         Imported::Same => "same",
     };
     if cx.ui.is_json() {
-        let steps = outcome.steps.iter().zip(sources).map(|((tag, step), source)| {
+        let steps = outcome.steps.iter().zip(sources).zip(targets).map(|(((tag, step), source), project)| {
             json!({ "action": word(*step), "source": source, "project": project.as_str(), "tag": tag.as_str() })
         });
         let plan = json!({ "plan": steps.collect::<Vec<_>>(), "skipped": skipped_json(skipped) });
         return Ok(cx.ui.json(&plan)?);
     }
     let mut out = String::new();
-    for ((tag, step), source) in outcome.steps.iter().zip(sources) {
+    for (((tag, step), source), project) in outcome.steps.iter().zip(sources).zip(targets) {
         let _ = writeln!(out, "{:<9}  {} -> {project}/{tag}", word(*step), visible(source));
     }
     Ok(cx.ui.text(&out)?)

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments and its handler.
 
+mod age_options;
 mod agent;
 mod backup;
 mod check;
@@ -8,6 +9,7 @@ mod compact;
 mod completions;
 mod create;
 mod delete;
+mod export;
 mod get;
 mod guard;
 mod import;
@@ -56,6 +58,7 @@ pub(crate) enum Command {
     Redact(redact::RedactArgs),
     Scan(scan::ScanArgs),
     Import(import::ImportArgs),
+    Export(export::ExportArgs),
     Template(template::TemplateArgs),
     Setup(setup::SetupArgs),
     Check(check::CheckArgs),
@@ -97,6 +100,7 @@ impl Command {
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),
             Self::Import(args) => import::run(&args, cx),
+            Self::Export(args) => export::run(&args, cx),
             Self::Template(args) => template::run(&args, cx),
             Self::Setup(args) => setup::run(&args, cx),
             Self::Check(args) => check::run(&args, cx),

@@ -29,7 +29,7 @@ pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
 }
 
 /// What no output replaces.
-fn spared(cx: &Context) -> Vec<Spared> {
+pub(super) fn spared(cx: &Context) -> Vec<Spared> {
     let mut spared: Vec<Spared> =
         cx.passphrase_file_identity().map(|id| (id, "is the passphrase file")).into_iter().collect();
     let vault = cx.vault_path().ok().and_then(|path| std::fs::metadata(path).ok());

@@ -284,7 +284,7 @@ fn store(cx: &Context, project: &ProjectName, secrets: Vec<NewSecret>) -> Result
     if secrets.is_empty() {
         return Ok(Vec::new());
     }
-    let import = Import { secrets, to: project, on_conflict: OnConflict::Fail };
+    let import = Import::into_one(project, secrets, OnConflict::Fail);
     let created = cx.written(cx.vault()?.import(&import, &|_| {})?).secrets;
     for secret in &created {
         told(cx, secret);

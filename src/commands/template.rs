@@ -71,7 +71,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
         offer_a_vault(cx)?;
         let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
         let secrets = migration.secrets.into_iter().filter_map(new).collect();
-        let import = Import { secrets, to: &project, on_conflict: args.on_conflict.into() };
+        let import = Import::into_one(&project, secrets, args.on_conflict.into());
         store(cx, &import, "nothing was stored; their values differ: `--on-conflict overwrite` takes the file's")?;
     }
     if !is_written {

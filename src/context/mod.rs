@@ -1,5 +1,6 @@
 //! What a command works with: the options that all share, the vault opened when it is first needed.
 
+mod file_passphrase;
 mod unlocking;
 
 use std::cell::OnceCell;

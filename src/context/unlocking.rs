@@ -17,7 +17,7 @@ use crate::ui::{UiError, input, prompt};
 use crate::vault::{Locked, Vault, VaultError};
 
 /// Tries at a prompt.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 impl Context {
     /// The vault, unlocked and not kept here: for whoever runs for long.
@@ -168,14 +168,19 @@ impl Context {
         self.environment.passphrase.take();
     }
 
-    fn line_of_file(&self, path: &Path) -> Result<SecretBytes, Error> {
-        let (mut bytes, exposed) = input::file(path, 8 * Passphrase::MAX).map_err(|source| {
-            Error::new(Kind::Locked, format!("cannot read the passphrase file `{}`: {source}", path.display()))
+    pub(super) fn line_of_file(&self, path: &Path) -> Result<SecretBytes, Error> {
+        let mut bytes = self.private_file(path, "passphrase file", 8 * Passphrase::MAX)?;
+        input::drop_newline(&mut bytes);
+        Ok(bytes)
+    }
+
+    pub(super) fn private_file(&self, path: &Path, what: &str, most: usize) -> Result<SecretBytes, Error> {
+        let (bytes, exposed) = input::file(path, most).map_err(|source| {
+            Error::new(Kind::Locked, format!("cannot read the {what} `{}`: {source}", path.display()))
         })?;
         if exposed {
-            self.ui.warn(&format!("other users can read the passphrase file `{}`", path.display()));
+            self.ui.warn(&format!("other users can read the {what} `{}`", path.display()));
         }
-        input::drop_newline(&mut bytes);
         Ok(bytes)
     }
 
@@ -241,7 +246,7 @@ impl Context {
         Err(Error::new(Kind::Locked, "the passphrase was not typed the same way twice"))
     }
 
-    fn told_if_weak(&self, passphrase: Passphrase) -> Passphrase {
+    pub(super) fn told_if_weak(&self, passphrase: Passphrase) -> Passphrase {
         if passphrase.is_weak() {
             self.ui
                 .warn("that is a weak passphrase, and all that protects a stolen file; a few random words are better");
@@ -250,7 +255,7 @@ impl Context {
     }
 }
 
-fn ask(question: &str) -> Result<SecretBytes, Error> {
+pub(super) fn ask(question: &str) -> Result<SecretBytes, Error> {
     prompt::passphrase(question).map_err(|error| match error {
         UiError::NoTerminal => no_passphrase(),
         other => other.into(),

@@ -9,9 +9,11 @@
 //! * `keys`: the root key, project key rings
 //! * `record`: metadata and values
 //! * `integrity`: leaf, bucket, top, signed head
+//! * `age_file`: files of another format, for `export` and `import`; nothing of the vault is made of it
 //! * `lineage`, `anchor`: which of two states came first; what was last seen of a vault
 
 pub mod aead;
+pub mod age_file;
 pub mod anchor;
 pub mod integrity;
 pub mod kdf;

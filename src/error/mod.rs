@@ -3,6 +3,7 @@
 //! A message is one sentence in lower case without a full stop, names in backticks; a hint is what mends it. Neither
 //! ever holds a value, a type's name or SQLite's words.
 
+mod age;
 mod agent;
 mod template;
 mod vault;
@@ -10,6 +11,7 @@ mod vault;
 use serde::Serialize;
 use serde_json::json;
 
+pub(crate) use age::age_file;
 pub(crate) use template::{assignment, malformed, setup, unknown};
 pub(crate) use vault::findings;
 
@@ -157,7 +159,7 @@ impl From<UiError> for Error {
                 let closed_pipe = source.kind() == std::io::ErrorKind::BrokenPipe;
                 Self { closed_pipe, ..Self::new(Kind::Failure, message) }
             }
-            UiError::TooLarge(_) => Self::usage(message),
+            UiError::TooLarge(..) => Self::usage(message),
             UiError::NoTerminal => Self::new(Kind::Locked, message),
             UiError::Interrupted => Self::new(Kind::Interrupted, message),
             UiError::Terminal(_) | UiError::Input { .. } => Self::new(Kind::Failure, message),

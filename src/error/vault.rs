@@ -153,9 +153,22 @@ fn far(relation: Relation) -> Option<String> {
     }
 }
 
+fn exists_in_several(secrets: &[crate::model::Secret]) -> Error {
+    let line = |secret: &crate::model::Secret| format!("  {}/{}", secret.project, secret.metadata.tag);
+    let there =
+        secrets.iter().map(|secret| json!({ "project": secret.project.as_str(), "tag": secret.metadata.tag.as_str() }));
+    let details = json!({ "secrets": there.collect::<Vec<_>>() });
+    Error::new(Kind::Conflict, format!("there are {} secrets of these tags in their projects already", secrets.len()))
+        .with_notes(secrets.iter().map(line).collect())
+        .detailed(details)
+}
+
 fn exists(secrets: &[crate::model::Secret]) -> Error {
     let tags: Vec<&str> = secrets.iter().map(|secret| secret.metadata.tag.as_str()).collect();
     let project = secrets.first().map_or_else(String::new, |secret| secret.project.to_string());
+    if secrets.iter().any(|secret| secret.project.as_str() != project) {
+        return exists_in_several(secrets);
+    }
     let error = match secrets {
         [only] => {
             let tag = only.metadata.tag.as_str();

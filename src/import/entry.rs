@@ -92,7 +92,7 @@ impl<'p> Collector<'p> {
     fn push(&mut self, labels: Labels, value: SecretBytes, at: Option<(u64, u64)>) -> Result<(), ImportError> {
         let Labels { tag, name, description, source } = labels;
         match SecretValue::new(value, false) {
-            Ok(value) => self.found.items.push(Item { tag, name, description, value, source }),
+            Ok(value) => self.found.items.push(Item { tag, name, description, value, source, origin: None }),
             Err(_) => return Err(ImportError { at, why: Why::TooLarge(source) }),
         }
         Ok(())

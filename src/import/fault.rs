@@ -78,4 +78,13 @@ pub enum Why {
     /// `Protected="True"`
     #[error("a value in it is encrypted; export it as `KeePass XML (2.x)` or by `keepassxc-cli export`")]
     Protected,
+    /// Something else in an age file
+    #[error("what is in it is no export of `secrets`")]
+    NotAnExport,
+    /// An export of a later version
+    #[error("it is an export of a version that is not known")]
+    Version,
+    /// An export that is not as the format has it
+    #[error("{0} is not as an export has it")]
+    Document(String),
 }

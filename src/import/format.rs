@@ -2,6 +2,7 @@
 
 use super::json::{Document, Object};
 use super::{begins_with, keepass, table};
+use crate::crypto::age_file::is_age;
 use crate::dotenv::BOM;
 
 /// A format of an export.
@@ -17,13 +18,15 @@ pub enum Format {
     Bitwarden,
     /// KeePass's XML or KeePassXC's CSV
     KeePass,
+    /// `secrets export`: an age file
+    Age,
 }
 
 impl Format {
     /// What [`Self::named`] takes.
-    pub const NAMES: [&str; 5] = ["dotenv", "json", "1password", "bitwarden", "keepass"];
+    pub const NAMES: [&str; 6] = ["dotenv", "json", "1password", "bitwarden", "keepass", "age"];
 
-    const ALL: [Self; 5] = [Self::Dotenv, Self::Json, Self::OnePassword, Self::Bitwarden, Self::KeePass];
+    const ALL: [Self; 6] = [Self::Dotenv, Self::Json, Self::OnePassword, Self::Bitwarden, Self::KeePass, Self::Age];
 
     /// The format of a name.
     pub fn named(name: &str) -> Option<Self> {
@@ -38,12 +41,16 @@ impl Format {
             Self::OnePassword => "1password",
             Self::Bitwarden => "bitwarden",
             Self::KeePass => "keepass",
+            Self::Age => "age",
         }
     }
 
     /// The format of a file, by its content, and by its name where that says more. `None` where it is CSV, XML or JSON
     /// that is no known export; what is none of the three is taken for a `.env` file.
     pub fn of(name: Option<&str>, text: &[u8]) -> Option<Self> {
+        if is_age(text) {
+            return Some(Self::Age);
+        }
         let name = name.and_then(|name| name.rsplit(['/', '\\']).next()).unwrap_or_default().to_lowercase();
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
         let exported = matches!(ending, "csv" | "json" | "xml");

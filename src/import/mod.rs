@@ -8,6 +8,7 @@
 //! | 1password | the CSV of 1Password 8 |
 //! | bitwarden | the unencrypted JSON and the CSV |
 //! | keepass | the XML of KeePass 2 and of KeePassXC, KeePassXC's CSV |
+//! | age | the document of `secrets export`, once its age file is open |
 //!
 //! Nothing is lost in silence: what does not become an item stands in [`Items::skipped`]. Left out without a word are
 //! former passwords (history), what only orders entries (folders, tags, icons, times), and of addresses what may be secret and would be
@@ -15,6 +16,7 @@
 
 mod bitwarden;
 mod entry;
+mod exported;
 mod fault;
 mod format;
 mod json;
@@ -27,23 +29,35 @@ mod tags;
 pub use fault::{ImportError, Why};
 pub use format::Format;
 
-use crate::model::{Description, Name, SecretValue, Tag};
+use crate::model::{Description, Name, ProjectName, SecretValue, Tag, Timestamp};
 
 /// Why something without a value is skipped.
 pub const EMPTY: &str = "it is empty";
 
 /// One secret to be stored. It has no `Debug`: the value is secret.
 pub struct Item {
-    /// Its tag, unlike that of any other item
+    /// Its tag, unlike that of any other item of its project
     pub tag: Tag,
     /// The entry's title
     pub name: Option<Name>,
     /// User names and addresses
     pub description: Option<Description>,
-    /// Its value, never empty
+    /// Its value; only an export of ours has empty ones
     pub value: SecretValue,
     /// What the source calls it: `DATABASE_URL`, `GitHub, password`; labels only
     pub source: String,
+    /// Where it was before, where the format tells
+    pub origin: Option<Source>,
+}
+
+/// A secret's project and times in the vault that it was exported from.
+pub struct Source {
+    /// The project
+    pub project: ProjectName,
+    /// When it was stored first
+    pub created: Timestamp,
+    /// When it was changed last
+    pub updated: Timestamp,
 }
 
 /// Something that does not become an item.
@@ -66,7 +80,7 @@ pub struct Items {
     pub skipped: Vec<Skipped>,
 }
 
-/// Reads a whole file. `prefix` goes before every tag.
+/// Reads a whole file, of [`Format::Age`] what is in it. `prefix` goes before every tag.
 ///
 /// `text` stays the caller's to wipe.
 ///
@@ -76,6 +90,7 @@ pub fn read(format: Format, text: &[u8], prefix: &str) -> Result<Items, ImportEr
     let tags = tags::Tags::new(prefix)?;
     let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
     match format {
+        Format::Age => exported::read(place::utf8(text).map_err(|_| ImportError::nowhere(Why::NotAnExport))?, prefix),
         Format::Dotenv => pairs::dotenv(text, tags),
         Format::Json => pairs::json(place::utf8(text)?, tags),
         Format::OnePassword => table::read(format, place::utf8(text)?, tags),

@@ -71,7 +71,7 @@ fn names(format: Format, header: &[String]) -> bool {
         Format::OnePassword => &["title", "username", "password", "otpauth"],
         Format::Bitwarden => &["name", "login_username", "login_password"],
         Format::KeePass => &["group", "title", "username", "password"],
-        Format::Dotenv | Format::Json => return false,
+        Format::Dotenv | Format::Json | Format::Age => return false,
     };
     needed.iter().all(|needed| header.iter().any(|name| name.eq_ignore_ascii_case(needed)))
 }

@@ -54,6 +54,12 @@ impl Timestamp {
         format!("{moment:.3}")
     }
 
+    /// Reads RFC 3339 from 1970 on; what is finer than a millisecond is dropped.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(moment.as_millisecond()).ok().map(Self)
+    }
+
     /// For people: `2026-11-21 09:30:00 UTC`.
     pub fn for_people(self) -> String {
         let text = self.rfc3339();

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::TemplateError;
 use super::plan::ExpandError;
 use crate::signals::Hold;
-use crate::store::looks_like_a_vault;
+use crate::store::{looks_like_a_vault, rename_new};
 
 /// A file to be written, checked.
 pub struct Output {
@@ -147,10 +147,18 @@ impl Output {
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
     ) -> Result<Pending<'_>, TemplateError> {
-        let failed = |source: io::Error| failed(&self.path, source);
         if self.is_current(produce)? {
             return Ok(Pending { output: self, content: None });
         }
+        self.prepare_anew(produce)
+    }
+
+    /// The same for what never comes out the same twice: what is there is not compared.
+    pub fn prepare_anew(
+        &self,
+        produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
+    ) -> Result<Pending<'_>, TemplateError> {
+        let failed = |source: io::Error| failed(&self.path, source);
         // Opened before anything is published: a directory that may not be read cannot be flushed, and is no failure.
         let directory = match File::open(directory(&self.path)) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
@@ -216,9 +224,33 @@ impl Pending<'_> {
             return self.output.keep().map_err(failed);
         };
         temporary.publish(&self.output.path, self.output.exists()).map_err(failed)?;
+        Self::flushed(directory).map_err(failed)
+    }
+
+    /// Gives the content the output's name where nothing has it, not even since it was looked at; false where something has.
+    pub fn publish_new(self) -> Result<bool, TemplateError> {
+        let failed = |source: io::Error| failed(&self.output.path, source);
+        let Some((temporary, directory)) = self.content else { return Ok(false) };
+        match temporary.publish_new(&self.output.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(failed(error)),
+            Ok(()) => Self::flushed(directory).map(|_| true).map_err(failed),
+        }
+    }
+
+    /// Reads the content from its beginning, before it has a name.
+    pub fn read_back(&self) -> Result<File, TemplateError> {
+        let failed = |source: io::Error| failed(&self.output.path, source);
+        let Some((temporary, _)) = &self.content else { return Err(failed(io::ErrorKind::NotFound.into())) };
+        let mut file = temporary.file.try_clone().map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        Ok(file)
+    }
+
+    fn flushed(directory: Option<File>) -> io::Result<Written> {
         match directory.map(|directory| directory.sync_all()) {
             // Some file systems flush no directories.
-            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(failed(error)),
+            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
             _ => Ok(Written::Replaced),
         }
     }
@@ -297,7 +329,7 @@ impl Temporary {
     fn beside(path: &Path) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
-            let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
                     let nameless = Self { file: file.into(), name: None, hold: None };
@@ -312,7 +344,7 @@ impl Temporary {
             }
         }
         let name = waiting_name(path);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let hold = Hold::new()?;
         loop {
             match rustix::fs::open(&name, flags, Mode::from_raw_mode(PRIVATE)) {
@@ -357,6 +389,14 @@ impl Temporary {
                 done => return done,
             }
         }
+    }
+
+    /// Gives the content a name that nothing has; nothing is left over where it is taken.
+    fn publish_new(mut self, path: &Path) -> io::Result<()> {
+        let Some(name) = &self.name else { return self.link(path) };
+        rename_new(name, path)?;
+        self.name = None;
+        Ok(())
     }
 
     fn link(&self, name: &Path) -> io::Result<()> {

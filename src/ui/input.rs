@@ -6,11 +6,18 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::UiError;
+use crate::crypto::age_file::is_age;
 use crate::model::SecretBytes;
 
 /// Reads to the end, at most `most` bytes and one more, by which the caller sees that there were too many.
 fn read(descriptor: impl AsFd, most: usize) -> io::Result<SecretBytes> {
     let mut bytes = SecretBytes::with_capacity(most.min(64 * 1024));
+    read_on(descriptor, &mut bytes, most)?;
+    Ok(bytes)
+}
+
+/// Reads what follows on `bytes`, likewise.
+fn read_on(descriptor: impl AsFd, bytes: &mut SecretBytes, most: usize) -> io::Result<()> {
     let mut piece = SecretBytes::zeroed(64 * 1024);
     while bytes.len() <= most {
         let room = piece.len().min(most + 1 - bytes.len());
@@ -21,7 +28,7 @@ fn read(descriptor: impl AsFd, most: usize) -> io::Result<SecretBytes> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Reads stdin.
@@ -31,31 +38,47 @@ pub(crate) fn stdin(most: usize) -> io::Result<SecretBytes> {
 
 /// Reads a file, a FIFO or `/dev/fd/N`; tells whether others can read it too.
 pub(crate) fn file(path: &Path, most: usize) -> io::Result<(SecretBytes, bool)> {
+    let (file, exposed) = open(path)?;
+    Ok((read(&file, most)?, exposed))
+}
+
+fn open(path: &Path) -> io::Result<(File, bool)> {
     use std::os::unix::fs::MetadataExt;
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
-    let exposed = metadata.is_file() && metadata.mode() & 0o077 != 0;
-    Ok((read(&file, most)?, exposed))
+    Ok((file, metadata.is_file() && metadata.mode() & 0o077 != 0))
 }
 
 /// Bytes of a file of values at most.
 const MOST: usize = 64 * 1024 * 1024;
+/// The same of an age file: an export of a vault may be that large.
+pub(crate) const MOST_SEALED: usize = 1024 * 1024 * 1024;
 
-/// Reads a file of values, or stdin for `-`, of at most 64 MiB; returns what messages call it as well.
+/// Reads a file of values, or stdin for `-`, of at most 64 MiB, an age file of at most 1 GiB; returns what messages call it as
+/// well.
 pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
     let (name, bytes) = if path == Path::new("-") {
-        ("stdin".to_owned(), stdin(MOST))
+        ("stdin".to_owned(), values(rustix::stdio::stdin()))
     } else {
-        (path.display().to_string(), file(path, MOST).map(|(bytes, _)| bytes))
+        (path.display().to_string(), open(path).and_then(|(file, _)| values(&file)))
     };
     match bytes {
-        Ok(bytes) if bytes.len() > MOST => Err(UiError::TooLarge(name)),
+        Ok(bytes) if bytes.len() > MOST_SEALED => Err(UiError::TooLarge(name, "1 GiB")),
+        Ok(bytes) if bytes.len() > MOST && !is_age(bytes.expose()) => Err(UiError::TooLarge(name, "64 MiB")),
         Ok(bytes) => Ok((bytes, name)),
         Err(source) => Err(UiError::Input { name, source }),
     }
+}
+
+fn values(descriptor: impl AsFd) -> io::Result<SecretBytes> {
+    let mut bytes = read(&descriptor, MOST)?;
+    if bytes.len() > MOST && is_age(bytes.expose()) {
+        read_on(descriptor, &mut bytes, MOST_SEALED)?;
+    }
+    Ok(bytes)
 }
 
 /// True where a person sits at stdin.

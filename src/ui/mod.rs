@@ -39,8 +39,8 @@ pub(crate) enum ColorWhen {
 pub(crate) enum UiError {
     #[error("cannot read `{name}`: {source}")]
     Input { name: String, source: io::Error },
-    #[error("`{0}` is larger than 64 MiB")]
-    TooLarge(String),
+    #[error("`{0}` is larger than {1}")]
+    TooLarge(String, &'static str),
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
     #[error("there is no terminal to ask on")]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::VaultError;
 use super::holder::{KeyHolder, Tables};
 use super::state::{Found, Project, State};
+use crate::crypto::CryptoError;
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf, Past};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId};
 use crate::crypto::lineage::Ancestors;
@@ -169,9 +170,6 @@ pub(super) struct Unborn {
 
 impl Unborn {
     fn new(state: &State, root: &dyn KeyHolder, name: &ProjectName) -> Result<Self, VaultError> {
-        if state.rows.len() >= MOST_PROJECTS {
-            return Err(VaultError::TooManyProjects);
-        }
         let pid: ProjectId = random::array()?;
         let keyring = Keyring::random(&pid, name.clone())?;
         let keys = root.seal_keyring(&state.vault.vault_id, &pid, 1, &keyring)?;
@@ -179,16 +177,33 @@ impl Unborn {
     }
 
     /// The empty project, to be edited.
-    fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
+    pub(super) fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
         Project::unverified(&state.vault.vault_id, &self.row, &self.keyring)
     }
 
-    /// Enters the project into what the root MAC covers.
-    fn enter(&self, state: &State, root: &dyn KeyHolder, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
-        let mut rows = state.rows.clone();
-        rows.push(self.row.clone());
-        seal_root(state, root, rows, transaction)
+    pub(super) fn is_named(&self, name: &ProjectName) -> bool {
+        self.keyring.name == *name
     }
+}
+
+/// Makes the projects of `names` that are not there, and enters them into what the root MAC covers, all at once. Each is
+/// then to be edited and signed.
+pub(super) fn enter_all(
+    state: &State,
+    root: &dyn KeyHolder,
+    transaction: &mut dyn Transaction,
+    names: &[&ProjectName],
+) -> Result<Vec<Unborn>, VaultError> {
+    let missing: Vec<_> = names.iter().filter(|name| state.position(name).is_none()).collect();
+    if state.rows.len() + missing.len() > MOST_PROJECTS {
+        return Err(VaultError::TooManyProjects);
+    }
+    let unborn = missing.into_iter().map(|name| Unborn::new(state, root, name)).collect::<Result<Vec<_>, _>>()?;
+    if !unborn.is_empty() {
+        let rows = state.rows.iter().chain(unborn.iter().map(|new| &new.row)).cloned().collect();
+        seal_root(state, root, rows, transaction)?;
+    }
+    Ok(unborn)
 }
 
 /// The project of a name, made where there is none: `unborn` keeps what it is made of.
@@ -202,8 +217,9 @@ pub(super) fn target<'a>(
     if let Some(project) = state.named(transaction, name)? {
         return Ok(project);
     }
-    let new = unborn.insert(Unborn::new(state, root, name)?);
-    new.enter(state, root, transaction)?;
+    let made = enter_all(state, root, transaction, &[name])?.pop();
+    // The name is not there: one was made.
+    let new = unborn.insert(made.ok_or(CryptoError::Damaged("a new project"))?);
     Ok(new.project(state))
 }
 

@@ -1,21 +1,50 @@
-//! Storing many secrets at once: new ones and those that are there already, all in one transaction or none.
+//! Storing many secrets at once: new ones and those that are there already, of one project or of several, all in one
+//! transaction or none.
 
 use std::collections::BTreeMap;
 
 use super::copy::{Action, OnConflict};
-use super::edit::{Edit, target};
-use super::state::State;
+use super::edit::{Edit, Unborn, enter_all};
+use super::state::{Found, Project, State};
 use super::{NewSecret, Vault, VaultError, Written};
 use crate::model::{Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
+use crate::store::{Snapshot, Transaction};
 
-/// What is to be stored; of one tag there is one.
+/// What is to be stored; of one tag of one project there is one.
 pub struct Import<'a> {
     /// The secrets
-    pub secrets: Vec<NewSecret>,
-    /// The project that gets them
-    pub to: &'a ProjectName,
-    /// What happens to tags that the project has with another value
+    pub secrets: Vec<Incoming<'a>>,
+    /// What happens to tags that their project has with another value
     pub on_conflict: OnConflict,
+}
+
+/// One secret of an import.
+pub struct Incoming<'a> {
+    /// The project that gets it
+    pub to: &'a ProjectName,
+    /// The secret
+    pub new: NewSecret,
+    /// When it was stored first and changed last; the moment of the import where nothing tells
+    pub times: Option<(Timestamp, Timestamp)>,
+}
+
+impl<'a> Import<'a> {
+    /// Secrets for one project, stored now.
+    pub fn into_one(to: &'a ProjectName, secrets: Vec<NewSecret>, on_conflict: OnConflict) -> Self {
+        let incoming = |new| Incoming { to, new, times: None };
+        Self { secrets: secrets.into_iter().map(incoming).collect(), on_conflict }
+    }
+
+    /// The projects that get something, each once, in the order in which they come.
+    pub fn projects(&self) -> Vec<&'a ProjectName> {
+        let mut projects: Vec<&ProjectName> = Vec::new();
+        for incoming in &self.secrets {
+            if projects.last() != Some(&incoming.to) && !projects.contains(&incoming.to) {
+                projects.push(incoming.to);
+            }
+        }
+        projects
+    }
 }
 
 /// What became of one of them.
@@ -27,12 +56,18 @@ pub enum Imported {
     Same,
 }
 
+impl Imported {
+    fn writes(self) -> bool {
+        matches!(self, Self::Action(Action::Create | Action::Overwrite))
+    }
+}
+
 /// What became of all of them, in their order.
 #[derive(Debug)]
 pub struct ImportOutcome {
-    /// Tags as the project has them, and what became of each
+    /// Tags as their projects have them, and what became of each
     pub steps: Vec<(Tag, Imported)>,
-    /// The secrets that were created or overwritten
+    /// The secrets that were created or overwritten, project by project
     pub secrets: Vec<Secret>,
 }
 
@@ -51,64 +86,84 @@ impl Vault {
         let state = State::read(&*transaction, &*self.root)?;
         let steps = steps(&state, &*transaction, import)?;
         let mut outcome = ImportOutcome { steps, secrets: Vec::new() };
-        let writes = |step: &Imported| matches!(step, Imported::Action(Action::Create | Action::Overwrite));
-        if !outcome.steps.iter().any(|(_, step)| writes(step)) {
+        let mut written: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
+        for (at, incoming) in import.secrets.iter().enumerate().filter(|(at, _)| outcome.steps[*at].1.writes()) {
+            written.entry(incoming.to).or_default().push(at);
+        }
+        if written.is_empty() {
             return Ok(Written { value: outcome, compaction_due: false });
         }
-        let mut unborn = None;
-        let project = target(&state, &*self.root, &mut *transaction, import.to, &mut unborn)?;
-        // All are found before the first is changed: a bucket is verified as it was signed.
-        let mut found = BTreeMap::new();
-        for (tag, step) in &outcome.steps {
-            if *step == Imported::Action(Action::Overwrite)
-                && let Some(there) = project.by_tag(&*transaction, &tag.key())?
-            {
-                found.insert(tag.key(), there);
-            }
+        let names: Vec<&ProjectName> = written.keys().copied().collect();
+        let unborn = enter_all(&state, &*self.root, &mut *transaction, &names)?;
+        for (name, places) in written {
+            let project = match state.named(&*transaction, name)? {
+                Some(project) => project,
+                // It is not there, so it was entered just now.
+                None => match unborn.iter().find(|new| new.is_named(name)) {
+                    Some(new) => Unborn::project(new, &state),
+                    None => continue,
+                },
+            };
+            let incoming = places.iter().map(|at| &import.secrets[*at]);
+            store_in(project, &mut *transaction, incoming, stored, &mut outcome.secrets)?;
         }
-        let mut edit = Edit::new(project);
-        let now = Timestamp::now();
-        for (new, (_, step)) in import.secrets.iter().zip(&outcome.steps) {
-            if !writes(step) {
-                continue;
-            }
-            stored(outcome.secrets.len() as u64);
-            let (name, description, hint) = (new.name.clone(), new.description.clone(), new.value.hint());
-            outcome.secrets.push(if let Some(mut there) = found.remove(&new.tag.key()) {
-                there.metadata.name = name.or(there.metadata.name);
-                there.metadata.description = description.or(there.metadata.description);
-                (there.metadata.hint, there.metadata.updated) = (hint, now);
-                edit.put(&mut *transaction, there, Some(&new.value))?
-            } else {
-                let tag = new.tag.clone();
-                let metadata = Metadata { tag, name, description, hint, created: now, updated: now };
-                edit.add(&mut *transaction, metadata, &new.value)?
-            });
-        }
-        edit.sign(&mut *transaction)?;
         Ok(Written { compaction_due: self.commit(transaction)?.compaction_due, value: outcome })
     }
 }
 
-fn steps(
-    state: &State,
-    snapshot: &dyn crate::store::Snapshot,
-    import: &Import<'_>,
-) -> Result<Vec<(Tag, Imported)>, VaultError> {
-    let mut there: BTreeMap<TagKey, super::state::Found> = BTreeMap::new();
-    let project = state.named(snapshot, import.to)?;
-    if let Some(project) = &project {
-        project.each(snapshot, |found| drop(there.insert(found.metadata.tag.key(), found)))?;
+/// Stores what one project gets, and signs it.
+fn store_in<'i>(
+    project: Project<'_>,
+    transaction: &mut dyn Transaction,
+    incoming: impl Iterator<Item = &'i Incoming<'i>> + Clone,
+    stored: &dyn Fn(u64),
+    secrets: &mut Vec<Secret>,
+) -> Result<(), VaultError> {
+    // All are found before the first is changed: a bucket is verified as it was signed.
+    let mut found: BTreeMap<TagKey, Found> = BTreeMap::new();
+    for Incoming { new, .. } in incoming.clone() {
+        if let Some(there) = project.by_tag(transaction, &new.tag.key())? {
+            found.insert(new.tag.key(), there);
+        }
+    }
+    let mut edit = Edit::new(project);
+    let now = Timestamp::now();
+    for Incoming { new, times, .. } in incoming {
+        stored(secrets.len() as u64);
+        let (name, description, hint) = (new.name.clone(), new.description.clone(), new.value.hint());
+        secrets.push(if let Some(mut there) = found.remove(&new.tag.key()) {
+            there.metadata.name = name.or(there.metadata.name);
+            there.metadata.description = description.or(there.metadata.description);
+            (there.metadata.hint, there.metadata.updated) = (hint, now);
+            edit.put(transaction, there, Some(&new.value))?
+        } else {
+            let (created, updated) = times.unwrap_or((now, now));
+            let metadata = Metadata { tag: new.tag.clone(), name, description, hint, created, updated };
+            edit.add(transaction, metadata, &new.value)?
+        });
+    }
+    edit.sign(transaction)
+}
+
+fn steps(state: &State, snapshot: &dyn Snapshot, import: &Import<'_>) -> Result<Vec<(Tag, Imported)>, VaultError> {
+    type There<'s> = (Project<'s>, BTreeMap<TagKey, Found>);
+    let mut there: BTreeMap<&ProjectName, There<'_>> = BTreeMap::new();
+    for name in import.projects() {
+        let Some(project) = state.named(snapshot, name)? else { continue };
+        let mut found = BTreeMap::new();
+        project.each(snapshot, |one| drop(found.insert(one.metadata.tag.key(), one)))?;
+        there.insert(name, (project, found));
     }
     let mut steps = Vec::with_capacity(import.secrets.len());
     let mut conflicts = Vec::new();
-    let mut seen: BTreeMap<TagKey, &Tag> = BTreeMap::new();
-    for new in &import.secrets {
+    let mut seen: BTreeMap<(&ProjectName, TagKey), &Tag> = BTreeMap::new();
+    for Incoming { to, new, .. } in &import.secrets {
         // Two of one tag would be counted twice and stored once: a head that no state has.
-        if let Some(other) = seen.insert(new.tag.key(), &new.tag) {
+        if let Some(other) = seen.insert((to, new.tag.key()), &new.tag) {
             return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
         }
-        let (Some(project), Some(found)) = (&project, there.get(&new.tag.key())) else {
+        let known = there.get(to).and_then(|(project, found)| Some((project, found.get(&new.tag.key())?)));
+        let Some((project, found)) = known else {
             steps.push((new.tag.clone(), Imported::Action(Action::Create)));
             continue;
         };

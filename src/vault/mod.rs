@@ -7,17 +7,19 @@
 //! * `edit`: changing a project, signing it anew
 //! * `examine`: everything looked at, damaged or not
 //! * `copies`: backup, restore, salvage
-//! * `secrets`, `projects`, `copy`, `import`: the operations
+//! * `secrets`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: everything sealed anew under new keys
 //! * `opened`: values opened together, for several uses
 //!
-//! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`] and nowhere else.
+//! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`], and through [`Vault::export`]
+//! into a sealed file.
 
 mod anchored;
 mod copies;
 mod copy;
 mod edit;
 mod examine;
+mod export;
 mod holder;
 mod import;
 mod opened;
@@ -34,8 +36,9 @@ pub use anchored::Departure;
 pub use copies::{Difference, Salvaged, Shape};
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
 pub use examine::{Damage, ProjectReport, Report};
+pub use export::Exported;
 pub use holder::{HolderError, KeyHolder, Tables};
-pub use import::{Import, ImportOutcome, Imported};
+pub use import::{Import, ImportOutcome, Imported, Incoming};
 pub use opened::Opened;
 pub use rekey::Rekeyed;
 pub use secrets::{Changes, NewSecret, Scope};

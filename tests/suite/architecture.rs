@@ -11,7 +11,7 @@ const ROWS: [&[&str]; 11] = [
     &["context", "completion"],
     &["error"],
     &["ui", "config"],
-    &["template", "dotenv", "agent", "git", "import", "run", "scan", "setup"],
+    &["template", "dotenv", "agent", "export", "git", "import", "run", "scan", "setup"],
     &["mask"],
     &["vault"],
     &["store"],

@@ -20,6 +20,7 @@ mod damage;
 mod delete;
 mod dotenv;
 mod exit_codes;
+mod export;
 mod faults;
 mod filters;
 mod fixture;

@@ -1,0 +1,82 @@
+//! Passphrases of age files: that of an export, chosen, and that of a file to be imported. The vault's own is never taken for
+//! one: neither the environment nor `--passphrase-file` gives it.
+
+use std::path::Path;
+
+use super::Context;
+use super::unlocking::{TRIES, ask};
+use crate::crypto::age_file::AgeError;
+use crate::crypto::kdf::Passphrase;
+use crate::error::{self, Error, Kind};
+use crate::model::SecretBytes;
+use crate::ui::prompt;
+
+impl Context {
+    /// Refuses where the passphrase of an export could come from nowhere.
+    pub(crate) fn needs_export_passphrase(file: Option<&Path>) -> Result<(), Error> {
+        if file.is_some() || prompt::is_possible() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Locked, "no passphrase for the export was given and there is no terminal to ask on")
+            .hint("give it by `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`"))
+    }
+
+    /// The passphrase of an export: that of a file, else typed twice. It is taken as it is typed, as `age` does.
+    pub(crate) fn export_passphrase(&self, file: Option<&Path>) -> Result<SecretBytes, Error> {
+        let bytes = match file {
+            Some(path) => self.line_of_file(path)?,
+            None => self.export_passphrase_typed()?,
+        };
+        let parsed = Passphrase::new(&bytes);
+        let passphrase = parsed.map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))?;
+        self.told_if_weak(passphrase);
+        Ok(bytes)
+    }
+
+    fn export_passphrase_typed(&self) -> Result<SecretBytes, Error> {
+        for _ in 0..TRIES {
+            let first = ask("Passphrase for the export")?;
+            if first.is_empty() {
+                return Ok(first);
+            }
+            if ask("The same again")?.expose() == first.expose() {
+                return Ok(first);
+            }
+            self.ui.status("the two differ, try again");
+        }
+        Err(Error::new(Kind::Locked, "the passphrase was not typed the same way twice"))
+    }
+
+    /// Opens a file with the passphrase of `given`, else with one that is typed, three times. `name` is the file's.
+    pub(crate) fn open_by_passphrase<T>(
+        &self,
+        given: Option<&Path>,
+        name: &str,
+        open: impl Fn(&SecretBytes) -> Result<T, AgeError>,
+    ) -> Result<T, Error> {
+        if let Some(path) = given {
+            return open(&self.line_of_file(path)?).map_err(|error| error::age_file(&error, name));
+        }
+        if !prompt::is_possible() {
+            let what = format!("no passphrase for `{name}` was given and there is no terminal to ask on");
+            return Err(Error::new(Kind::Locked, what).hint("give it by `--import-passphrase-file PATH`"));
+        }
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
+            let passphrase = ask(&format!("Passphrase for {name}"))?;
+            let hush = prompt::hush();
+            let opened = open(&passphrase);
+            drop(hush);
+            match opened {
+                Err(AgeError::WrongPassphrase) if tries_left > 0 => self.ui.warn("wrong passphrase, try again"),
+                opened => return opened.map_err(|error| error::age_file(&error, name)),
+            }
+        }
+    }
+
+    /// A small file of keys, as `line_of_file` reads a passphrase.
+    pub(crate) fn identity_file(&self, path: &Path) -> Result<SecretBytes, Error> {
+        self.private_file(path, "identity file", 1024 * 1024)
+    }
+}

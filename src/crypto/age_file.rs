@@ -1,0 +1,369 @@
+//! age files (<https://age-encryption.org/v1>), by the `age` crate: what `export` writes and `import` reads. Nothing of the
+//! vault's own format is made of it.
+//!
+//! A file is hostile until it is opened: its header is bounded before it is parsed, and what a passphrase may cost before
+//! memory is taken. Errors carry no library's words.
+
+use std::io::{self, BufReader, Chain, Cursor, Read, Write};
+use std::iter;
+
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use age::secrecy::SecretString;
+use age::stream::{StreamReader, StreamWriter};
+use age::{DecryptError, Decryptor, Encryptor, scrypt, x25519};
+use sha2::{Digest as _, Sha256};
+
+use crate::model::SecretBytes;
+
+/// scrypt's work for a new file, as `age` itself has it: 2^18, which takes 256 MiB and about a second.
+const WORK: u8 = 18;
+/// The most that a file may ask for: 2^20, 1 GiB.
+pub const MOST_WORK: u8 = 20;
+/// Bytes of a header at most. The library parses it anew for each of its lines.
+const LONGEST_HEADER: usize = 64 * 1024;
+/// Recipients of a file at most, so that its header stays in that.
+pub const MOST_RECIPIENTS: usize = 256;
+
+const MAGIC: &[u8] = b"age-encryption.org/";
+const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+
+/// Why an age file was not made or not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AgeError {
+    /// It is encrypted to another passphrase
+    #[error("wrong passphrase")]
+    WrongPassphrase,
+    /// It is encrypted to other keys
+    #[error("none of the identities opens it")]
+    WrongIdentity,
+    /// It is encrypted to a passphrase, and an identity was given
+    #[error("it is encrypted to a passphrase, not to a key")]
+    NeedsPassphrase,
+    /// It is encrypted to keys, and a passphrase was given
+    #[error("it is encrypted to a key, not to a passphrase")]
+    NeedsIdentity,
+    /// Cut short, changed, or never a whole age file
+    #[error("it is damaged, cut short or was tampered with")]
+    Damaged,
+    /// Another version of age's format
+    #[error("it is of a version of age's format that is not known")]
+    Version,
+    /// A key derivation out of bounds
+    #[error("its passphrase costs more than 2^{MOST_WORK} rounds of scrypt (1 GiB)")]
+    TooMuchWork,
+    /// The memory for the passphrase could not be had
+    #[error("not enough memory for its passphrase ({0} MiB)")]
+    Memory(u64),
+    /// It could not be read or written
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Whom a file is for: an X25519 key of age's, `age1…`. There is nothing secret in it.
+pub struct Recipient(x25519::Recipient);
+
+impl Recipient {
+    /// Takes `age1…`; nothing else, as keys of SSH or of plugins.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().map(Self)
+    }
+}
+
+/// What opens a file: `AGE-SECRET-KEY-1…`.
+pub struct Identity(x25519::Identity);
+
+impl Identity {
+    /// Reads the lines of an identity file, as `age-keygen` writes it; the number of a line that is none where there is one.
+    pub fn parse_all(text: &SecretBytes) -> Result<Vec<Self>, usize> {
+        let lines = text.expose().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
+        let meant = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#"));
+        let one = |(line, number): (&[u8], usize)| {
+            std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()).map(Self).ok_or(number)
+        };
+        meant.map(one).collect()
+    }
+}
+
+/// Whom a new file is for.
+pub enum To<'a> {
+    /// Whoever knows it
+    Passphrase(&'a SecretBytes),
+    /// Whoever has one of their identities
+    Recipients(&'a [Recipient]),
+}
+
+/// What is to open a file.
+pub enum By<'a> {
+    /// Its passphrase
+    Passphrase(&'a SecretBytes),
+    /// Any of these
+    Identities(&'a [Identity]),
+}
+
+/// The file without blanks before its armor.
+pub fn trimmed(file: &[u8]) -> &[u8] {
+    if file.starts_with(MAGIC) { file } else { file.trim_ascii_start() }
+}
+
+/// True for the beginning of an age file, of whichever version, as bytes or armored.
+pub fn is_age(head: &[u8]) -> bool {
+    head.starts_with(MAGIC) || head.trim_ascii_start().starts_with(ARMOR)
+}
+
+/// A file in the making. The caller has to [`Self::finish`] it.
+pub struct Sealing<W: Write>(StreamWriter<ArmoredWriter<W>>);
+
+impl<W: Write> Sealing<W> {
+    /// Writes the header.
+    pub fn begin(to: &To<'_>, armor: bool, out: W) -> Result<Self, AgeError> {
+        let encryptor = match to {
+            To::Passphrase(passphrase) => {
+                let mut recipient = scrypt::Recipient::new(text_of(passphrase)?);
+                reserve(WORK)?;
+                recipient.set_work_factor(WORK);
+                Encryptor::with_recipients(iter::once(&recipient as _))
+            }
+            To::Recipients(recipients) => Encryptor::with_recipients(recipients.iter().map(|to| &to.0 as _)),
+        };
+        let format = if armor { Format::AsciiArmor } else { Format::Binary };
+        let encryptor = encryptor.map_err(|_| io::Error::other("the recipients do not go together"))?;
+        Ok(Self(encryptor.wrap_output(ArmoredWriter::wrap_output(out, format)?)?))
+    }
+
+    /// Writes the end, without which the file is cut short.
+    pub fn finish(self) -> io::Result<W> {
+        self.0.finish()?.finish()
+    }
+}
+
+impl<W: Write> Write for Sealing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, ArmoredReader<BufReader<R>>>>;
+
+/// A file whose header was read.
+pub struct Sealed<R: Read> {
+    decryptor: Decryptor<Whole<R>>,
+    work: Option<u8>,
+    recipients: usize,
+}
+
+impl<R: Read> Sealed<R> {
+    /// Reads the header.
+    pub fn read(file: R) -> Result<Self, AgeError> {
+        let mut file = ArmoredReader::new(file);
+        let mut head = Vec::new();
+        file.by_ref().take(LONGEST_HEADER as u64).read_to_end(&mut head).map_err(|error| unreadable(&error))?;
+        if !head.starts_with(MAGIC) {
+            return Err(AgeError::Damaged);
+        }
+        // The last line of a header; without it the library would look for it to the end of the file.
+        let Some(end) = memchr::memmem::find(&head, b"\n--- ") else {
+            let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            return Err(if first == b"age-encryption.org/v1" { AgeError::Damaged } else { AgeError::Version });
+        };
+        let stanzas = || head[..end].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"-> "));
+        let work = stanzas().find_map(|line| line.strip_prefix(b"-> scrypt ")).map(work_of);
+        // The library adds a part of random bytes now and then, so that nobody comes to rely on there being none.
+        let recipients = stanzas().filter(|line| line.starts_with(b"-> X25519 ")).count();
+        let whole = BufReader::new(Cursor::new(head).chain(file));
+        Ok(Self { decryptor: Decryptor::new_buffered(whole).map_err(failed)?, work, recipients })
+    }
+
+    /// True where a passphrase opens it, false where a key does.
+    pub fn needs_passphrase(&self) -> bool {
+        self.decryptor.is_scrypt()
+    }
+
+    /// How many X25519 keys it is encrypted to.
+    pub fn recipients(&self) -> usize {
+        self.recipients
+    }
+
+    /// Opens it. What is then read from it is authentic up to there, and whole once its end was reached.
+    pub fn open(self, by: &By<'_>) -> Result<Opening<R>, AgeError> {
+        match (by, self.needs_passphrase()) {
+            (By::Passphrase(passphrase), true) => {
+                let work = self.work.filter(|work| *work <= MOST_WORK).ok_or(AgeError::TooMuchWork)?;
+                reserve(work)?;
+                let mut identity = scrypt::Identity::new(text_of(passphrase)?);
+                identity.set_max_work_factor(MOST_WORK);
+                let opened = self.decryptor.decrypt(iter::once(&identity as _));
+                opened.map(Opening).map_err(|error| match error {
+                    DecryptError::DecryptionFailed
+                    | DecryptError::KeyDecryptionFailed
+                    | DecryptError::NoMatchingKeys => AgeError::WrongPassphrase,
+                    error => failed(error),
+                })
+            }
+            (By::Identities(identities), false) => {
+                let opened = self.decryptor.decrypt(identities.iter().map(|one| &one.0 as _));
+                opened.map(Opening).map_err(|error| match error {
+                    DecryptError::NoMatchingKeys => AgeError::WrongIdentity,
+                    error => failed(error),
+                })
+            }
+            (By::Passphrase(_), false) => Err(AgeError::NeedsIdentity),
+            (By::Identities(_), true) => Err(AgeError::NeedsPassphrase),
+        }
+    }
+}
+
+/// A file that is open.
+pub struct Opening<R: Read>(StreamReader<Whole<R>>);
+
+impl<R: Read> Opening<R> {
+    /// Hands over all of it, piece by piece, each wiped after; the file was whole where this succeeds.
+    pub fn each(mut self, mut take: impl FnMut(&[u8])) -> Result<(), AgeError> {
+        let mut piece = SecretBytes::zeroed(64 * 1024);
+        loop {
+            match self.0.read(piece.expose_mut()) {
+                Ok(0) => return Ok(()),
+                Ok(length) => take(&piece.expose()[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(&error)),
+            }
+        }
+    }
+}
+
+/// A hash by which two readings of one thing are compared; it is never shown.
+#[derive(PartialEq, Eq)]
+pub struct Digest([u8; 32]);
+
+/// Takes what is written and its hash.
+pub struct Digested<W> {
+    out: W,
+    hash: Sha256,
+}
+
+impl<W> Digested<W> {
+    /// Nothing was written yet.
+    pub fn new(out: W) -> Self {
+        Self { out, hash: Sha256::new() }
+    }
+
+    /// Takes bytes into the hash that are written nowhere.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+    }
+
+    /// What it was written to, and the hash.
+    pub fn finish(self) -> (W, Digest) {
+        (self.out, Digest(self.hash.finalize().into()))
+    }
+}
+
+impl<W: Write> Write for Digested<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.out.write(bytes)?;
+        self.hash.update(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// The library's text, which it wipes; a copy without room to spare, so that nothing moves.
+fn text_of(passphrase: &SecretBytes) -> Result<SecretString, AgeError> {
+    let text = std::str::from_utf8(passphrase.expose()).map_err(|_| AgeError::WrongPassphrase)?;
+    Ok(SecretString::from(text.to_owned()))
+}
+
+/// The work of `SALT WORK`; what is no small number is more than is allowed.
+fn work_of(arguments: &[u8]) -> u8 {
+    let number = arguments.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    std::str::from_utf8(number).ok().and_then(|number| number.parse().ok()).unwrap_or(u8::MAX)
+}
+
+/// Asks for scrypt's memory before the library does, which would end the process where there is none.
+fn reserve(work: u8) -> Result<(), AgeError> {
+    let bytes = 1_u64 << (10 + work.min(MOST_WORK));
+    let there = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    if there { Ok(()) } else { Err(AgeError::Memory(bytes >> 20)) }
+}
+
+fn failed(error: DecryptError) -> AgeError {
+    match error {
+        DecryptError::ExcessiveWork { .. } => AgeError::TooMuchWork,
+        DecryptError::UnknownFormat => AgeError::Version,
+        DecryptError::Io(error) => unreadable(&error),
+        _ => AgeError::Damaged,
+    }
+}
+
+/// The library tells damage as errors of reading; only those that carry the system's number are.
+fn unreadable(error: &io::Error) -> AgeError {
+    match error.raw_os_error() {
+        Some(number) => AgeError::Io(io::Error::from_raw_os_error(number)),
+        None => AgeError::Damaged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(armor: bool) -> (Vec<u8>, Vec<Identity>) {
+        let identity = x25519::Identity::generate();
+        let to = [Recipient(identity.to_public())];
+        let mut sealing = Sealing::begin(&To::Recipients(&to), armor, Vec::new()).unwrap();
+        sealing.write_all(&[7; 100_000]).unwrap();
+        (sealing.finish().unwrap(), vec![Identity(identity)])
+    }
+
+    fn opened(file: &[u8], by: &[Identity]) -> Result<SecretBytes, AgeError> {
+        let mut all = SecretBytes::with_capacity(0);
+        Sealed::read(file)?.open(&By::Identities(by))?.each(|piece| all.extend(piece))?;
+        Ok(all)
+    }
+
+    #[test]
+    fn what_was_sealed_is_opened() {
+        for armor in [false, true] {
+            let (file, by) = sealed(armor);
+            assert!(is_age(&file));
+            assert!(opened(&file, &by).unwrap().expose() == [7; 100_000]);
+            assert!(matches!(opened(&file, &sealed(false).1), Err(AgeError::WrongIdentity)));
+        }
+    }
+
+    #[test]
+    fn every_bit_and_every_length_counts() {
+        let (file, by) = sealed(false);
+        for at in (0..400).chain(file.len() - 100..file.len()).chain([65_700, 65_900]) {
+            let mut bad = file.clone();
+            bad[at] ^= 1;
+            assert!(opened(&bad, &by).is_err(), "byte {at}");
+            assert!(opened(&file[..at], &by).is_err(), "cut at {at}");
+        }
+        assert!(opened(&[&file[..], b"x"].concat(), &by).is_err());
+    }
+
+    #[test]
+    fn a_hostile_header_costs_nothing() {
+        let passphrase = SecretBytes::copy_of(b"x");
+        let body = format!("{}\n--- {}\n{}", "A".repeat(43), "A".repeat(43), "x".repeat(100));
+        for (work, expected) in [("21", true), ("63", true), ("255", true), ("99999", true), ("-1", true), ("1", false)]
+        {
+            let file = format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA {work}\n{body}");
+            let outcome = Sealed::read(file.as_bytes()).and_then(|file| file.open(&By::Passphrase(&passphrase)));
+            assert_eq!(matches!(outcome, Err(AgeError::TooMuchWork)), expected, "{work}");
+        }
+        let many = format!("age-encryption.org/v1\n{}", "-> X25519 a\n\n".repeat(1_000_000));
+        assert!(matches!(Sealed::read(many.as_bytes()), Err(AgeError::Damaged)));
+        assert!(matches!(
+            Sealed::read(&b"age-encryption.org/v9\nanything that is long enough to be one"[..]),
+            Err(AgeError::Version)
+        ));
+    }
+}
