@@ -5,16 +5,22 @@ use std::path::PathBuf;
 use crate::context::Context;
 use crate::crypto::age_file::{Identity, MOST_RECIPIENTS, Recipient};
 use crate::error::{Error, Kind};
+use crate::ui::{UiError, input};
+
+/// Bytes of a file of recipients at most.
+const LARGEST: usize = 1024 * 1024;
 
 /// The recipients that options name. What is none is not repeated: it may be an identity.
-pub(super) fn recipients(given: &[String], files: &[PathBuf], cx: &Context) -> Result<Vec<Recipient>, Error> {
+pub(super) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>, Error> {
     let mut recipients = Vec::new();
     for (text, number) in given.iter().zip(1..) {
         recipients.push(Recipient::parse(text).ok_or_else(|| none(text, &format!("`--recipient` number {number}")))?);
     }
     for path in files {
         let name = path.display();
-        let text = cx.identity_file(path)?;
+        // Nothing secret is in it: others may read it.
+        let read = input::file(path, LARGEST).map_err(|source| UiError::Input { name: name.to_string(), source });
+        let (text, _) = read?;
         let before = recipients.len();
         for (line, number) in text.expose().split(|byte| *byte == b'\n').zip(1..) {
             let line = std::str::from_utf8(line.trim_ascii()).unwrap_or("?");

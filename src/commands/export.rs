@@ -21,7 +21,7 @@ use crate::ui::input::MOST_SEALED;
 const EXAMPLES: &str = "\
 Examples:
   secrets export --encrypted web.age -p web
-  secrets export --encrypted all.age --all-projects -r age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kudu6wvqqwzth3r
+  secrets export --encrypted all.age --all-projects -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en
   age -d all.age | jq -r '.projects[].secrets[].tag'     without this program; docs/export.md describes what is in it
   secrets import all.age                                 into another vault";
 
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     if output.exists() {
         replaceable(args, path)?;
     }
-    let recipients = age_options::recipients(&args.recipient, &args.recipients_file, cx)?;
+    let recipients = age_options::recipients(&args.recipient, &args.recipients_file)?;
     let file = args.export_passphrase_file.as_deref();
     if recipients.is_empty() {
         Context::needs_export_passphrase(file)?;

@@ -25,13 +25,12 @@ pub(super) fn read(text: &str, prefix: &str) -> Result<Items, ImportError> {
     members.only(&["format", "version", "projects"], "the document")?;
     let projects = members.list(&document, "projects")?.ok_or_else(|| bad("`projects`"))?;
     let mut reader = Reader { document: &document, prefix, items: Items::default() };
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     for project in projects {
         let name = reader.project(project)?;
-        if names.contains(&name) {
-            return Err(bad(format!("a second project `{name}`")));
+        if let Some(again) = names.replace(name) {
+            return Err(bad(format!("a second project `{again}`")));
         }
-        names.push(name);
     }
     Ok(reader.items)
 }

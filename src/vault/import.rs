@@ -1,7 +1,7 @@
 //! Storing many secrets at once: new ones and those that are there already, of one project or of several, all in one
 //! transaction or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::copy::{Action, OnConflict};
 use super::edit::{Edit, Unborn, enter_all};
@@ -37,13 +37,8 @@ impl<'a> Import<'a> {
 
     /// The projects that get something, each once, in the order in which they come.
     pub fn projects(&self) -> Vec<&'a ProjectName> {
-        let mut projects: Vec<&ProjectName> = Vec::new();
-        for incoming in &self.secrets {
-            if projects.last() != Some(&incoming.to) && !projects.contains(&incoming.to) {
-                projects.push(incoming.to);
-            }
-        }
-        projects
+        let mut seen = HashSet::new();
+        self.secrets.iter().map(|incoming| incoming.to).filter(|to| seen.insert(*to)).collect()
     }
 }
 

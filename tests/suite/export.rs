@@ -7,7 +7,11 @@ use std::process::{Command, Stdio};
 
 use age::secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use terminal_secrets::model::{Description, Name, ProjectName, Tag};
+use terminal_secrets::crypto::age_file::{Recipient, To};
+use terminal_secrets::export::Sealing;
+use terminal_secrets::model::{Description, Name, ProjectName, SecretBytes, Tag};
+use terminal_secrets::template::ExpandError;
+use terminal_secrets::template::output::Output;
 use terminal_secrets::vault::{NewSecret, Reveal, Revealed, Vault};
 
 use crate::prompts::Terminal;
@@ -345,7 +349,6 @@ fn recipients_are_checked_and_an_identity_is_not_repeated() {
     let sandbox = Sandbox::with_secrets(&[("key", "1")]);
     let (one, two) = (key(&sandbox, "one"), key(&sandbox, "two"));
     sandbox.write("list", format!("# ours\n\n{two}\n"));
-    std::fs::set_permissions(sandbox.path("list"), PermissionsExt::from_mode(0o600)).unwrap();
     sandbox.run(["export", "--encrypted", "f", "-r", &one, "-R", "list"]).succeeds().stderr(
         "exported 1 secret of 1 project to `f`\n\
          it was read back byte for byte; that a recipient's key opens it, only that key can show\n",
@@ -366,7 +369,6 @@ fn recipients_are_checked_and_an_identity_is_not_repeated() {
         sandbox.run(["export", "--encrypted", "g", "-r", bad]).fails_with(2).stderr_has("is no recipient");
     }
     sandbox.write("empty", "# none\n");
-    std::fs::set_permissions(sandbox.path("empty"), PermissionsExt::from_mode(0o600)).unwrap();
     sandbox.run(["export", "--encrypted", "g", "-R", "empty"]).fails_with(2).stderr_has("there is no recipient in");
     assert!(!sandbox.path("g").exists());
 }
@@ -576,4 +578,40 @@ fn a_name_of_a_project_is_one() {
     for odd in ["a\"b", "a\\b", "a\nb"] {
         assert!(ProjectName::parse(odd).is_err() && Tag::parse(odd).is_err());
     }
+}
+
+#[test]
+fn a_file_that_is_not_what_was_written_is_found_out() {
+    let sandbox = Sandbox::with_secrets(&[("key", MARKER), ("other", "x")]);
+    let vault = sandbox.vault();
+    let passphrase = SecretBytes::copy_of(b"a passphrase");
+    let recipients = [Recipient::parse(&key(&sandbox, "key")).unwrap()];
+    for to in [To::Recipients(&recipients), To::Passphrase(&passphrase)] {
+        let mut sealing = Sealing::new(&vault, None, &to, false);
+        let mut file = Vec::new();
+        sealing.write(&mut file, &|_| {}).unwrap();
+        let check = |bytes: &[u8]| sealing.check(std::fs::File::open(sandbox.write("f", bytes)).unwrap());
+        assert_eq!(check(&file).unwrap(), file.len() as u64);
+        let last = file.len() - 1;
+        assert!(check(&file[..last]).is_err());
+        file[last] ^= 1;
+        assert!(check(&file).is_err());
+        // A whole file of the same kind, of something else.
+        let mut other = Sealing::new(&vault, None, &to, false);
+        let mut file = Vec::new();
+        other.write(&mut file, &|_| {}).unwrap();
+        assert!(check(&file).is_err());
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_meanwhile_is_not_taken_over() {
+    let sandbox = Sandbox::empty();
+    let path = sandbox.path("f");
+    let output = Output::new(&path, None, &[]).unwrap();
+    let pending = output.prepare_anew(&mut |out| out.write_all(b"ours").map_err(ExpandError::Output)).unwrap();
+    sandbox.write("f", "theirs");
+    assert!(!pending.publish_new().unwrap());
+    assert_eq!(sandbox.read("f"), b"theirs");
+    assert_eq!(std::fs::read_dir(sandbox.path("")).unwrap().count(), 1);
 }

@@ -92,6 +92,8 @@ fn the_search_finds_what_it_looks_for() {
 fn no_command_prints_a_value() {
     let sandbox = with_value();
     crate::passwd::file(&sandbox, "same", PASSPHRASE);
+    sandbox.write("file-pass", "a passphrase for the file");
+    std::fs::set_permissions(sandbox.path("file-pass"), PermissionsExt::from_mode(0o600)).unwrap();
     let id = sandbox.run(["get", "key", "--json"]).succeeds().json()["id"].as_str().unwrap().to_owned();
     for line in [
         "get key",
@@ -134,6 +136,12 @@ fn no_command_prints_a_value() {
         "render -e {{KEY}} -o out",
         "render -e {{KEY}} -o out --check",
         "render -e {{KEY}} -o out -q",
+        "export --encrypted all.age --all-projects -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en",
+        "export --encrypted all.age -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en --armor --replace --json",
+        "export --encrypted own.age --export-passphrase-file file-pass",
+        "import own.age --import-passphrase-file file-pass",
+        "import own.age --import-passphrase-file file-pass -p copy --dry-run --json",
+        "import own.age --import-passphrase-file file-pass -p copy --json",
         "scan vault.db tmp",
         "scan vault.db --json",
         "run --dry-run --only key --file F=other --stdin key",
@@ -313,6 +321,14 @@ fn no_failure_prints_a_value() {
         ("render -e {{KEY}} -o nowhere/out", 1),
         ("render -e {{KEY}} -o missing --check", 8),
         ("init", 4),
+        ("export", 2),
+        ("export --encrypted out", 5),
+        ("export --encrypted value -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en --replace", 7),
+        ("export --encrypted template -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en", 4),
+        ("export --encrypted out -R value", 2),
+        ("export --encrypted out -r age1x", 2),
+        ("import template -i value", 2),
+        ("import value --format age", 6),
         ("list --vault template", 6),
         ("scan value", 8),
         ("scan nowhere", 1),
