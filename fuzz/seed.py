@@ -64,6 +64,10 @@ def imports():
         write("import", name, bytes([number, prefix]) + data)
     write("import", "json-numbers", b"\1\0" + b'{"a": 1.50, "b": null, "c": "\\u00e9\\n", "a_b": "x", "A-B": "y", "d": [1]}')
     write("import", "one-tag", b"\0\0a.b=1\nA_B_3=2\na-b=3\na_b-1=4\na_b=5\n")
+    page = (ROOT / "docs/export.md").read_text()
+    write("import", "export-document", b"\5\0" + page.split("```json\n")[1].split("```")[0].encode())
+    write("import", "age-header", b"\5\0age-encryption.org/v1\n-> scrypt " + b"A" * 22 + b" 10\n" + b"A" * 43
+          + b"\n--- " + b"A" * 43 + b"\n" + bytes(48))
     write("import", "xml-entities", b"\4\0" + b"<KeePassFile><Root><Group><Entry><String><Key>Password</Key><Value>&amp;"
           b"&#x41;<![CDATA[<x>]]></Value></String></Entry></Group></Root></KeePassFile>")
 

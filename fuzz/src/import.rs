@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::input::Input;
+use terminal_secrets::crypto::age_file::Sealed;
 use terminal_secrets::import::{Format, read};
 
 /// What stands where a value of JSON or of a dotenv file stands.
@@ -16,6 +17,7 @@ pub fn run(data: &[u8]) {
     let prefix = ["", "web-", "-", "é"][usize::from(prefix) % 4];
     let text = input.rest();
     let _ = Format::of(None, text);
+    let _ = Sealed::read(text);
     if let Ok(found) = read(format, text, prefix) {
         let mut tags = HashSet::new();
         let mut bytes = 0;

@@ -317,7 +317,7 @@ mod tests {
         let identity = x25519::Identity::generate();
         let to = [Recipient(identity.to_public())];
         let mut sealing = Sealing::begin(&To::Recipients(&to), armor, Vec::new()).unwrap();
-        sealing.write_all(&[7; 100_000]).unwrap();
+        sealing.write_all(&vec![7; 100_000]).unwrap();
         (sealing.finish().unwrap(), vec![Identity(identity)])
     }
 
@@ -332,7 +332,7 @@ mod tests {
         for armor in [false, true] {
             let (file, by) = sealed(armor);
             assert!(is_age(&file));
-            assert!(opened(&file, &by).unwrap().expose() == [7; 100_000]);
+            assert!(opened(&file, &by).unwrap().expose() == vec![7; 100_000]);
             assert!(matches!(opened(&file, &sealed(false).1), Err(AgeError::WrongIdentity)));
         }
     }
