@@ -207,6 +207,11 @@ fn is_copy(name: &Path) -> bool {
     name.ends_with("copy.db")
 }
 
+/// What `restore` took for no vault any more, as it could not be read: it is kept.
+fn is_kept(name: &Path) -> bool {
+    name.to_str().unwrap().starts_with("vault.db.damaged-")
+}
+
 fn state(sandbox: &Sandbox) -> State {
     let files = tree(&sandbox.path(""));
     let locked = Locked::open(&sandbox.vault_path()).unwrap();
@@ -225,7 +230,7 @@ fn state(sandbox: &Sandbox) -> State {
         files: files
             .into_iter()
             .filter(|(name, (_, content))| content.is_some() && !is_vault(name) && !is_left_behind(name))
-            .filter(|(name, _)| !is_memory(name) && !is_copy(name))
+            .filter(|(name, _)| !is_memory(name) && !is_copy(name) && !is_kept(name))
             .collect(),
     }
 }
@@ -628,6 +633,7 @@ impl Plan {
         let dead = |name: &Path| is_in_the_making(name) && (fault.what == What::Kill || fault.call == "unlink");
         let left: Vec<&Path> = names(&after)
             .into_iter()
+            .filter(|name| !is_kept(name))
             .filter(|name| !is_memory(name) || name.to_str().unwrap().contains(".new-"))
             .filter(|name| (!expected.contains(name) || is_left_behind(name)) && !dead(name))
             .collect();
@@ -641,7 +647,8 @@ impl Plan {
 /// was replaced. A page that cannot be read is a damaged one: SQLite itself calls EIO corruption. Each refuses and changes
 /// nothing.
 fn is_refused(fault: &Fault, code: Option<i32>) -> bool {
-    let known = [("openat", 6), ("pread64", 6), ("access", 7), ("statx", 7)];
+    // Of a passphrase file: none could be had.
+    let known = [("openat", 6), ("pread64", 6), ("access", 7), ("statx", 7), ("statx", 5), ("read", 5), ("openat", 5)];
     fault.what == What::Broken && known.iter().any(|(call, refused)| fault.call == *call && code == Some(*refused))
 }
 
@@ -661,7 +668,7 @@ fn is_clean(text: &str) -> bool {
 fn is_one_sentence(stderr: &str) -> bool {
     let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
     // Lines that belong to the sentence are indented; a restore shows the difference before.
-    let begins = ["error: ", "hint: ", "warning: ", "  ", "~ web/port", "0 added, "];
+    let begins = ["error: ", "hint: ", "warning: ", "  ", "~ web/port", "0 added, ", "saved "];
     let known = |line: &str| begins.iter().any(|begin| line.starts_with(begin));
     errors == 1 && stderr.lines().all(known) && !stderr.contains("panicked")
 }
