@@ -60,12 +60,12 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
         return Err(Error::new(Kind::Conflict, "the vault has a recovery code already")
             .hint("`--replace` makes another one; the old one then opens nothing"));
     }
-    show(&cx.written(vault.create_recovery()?), cx)
+    show(&cx.written(vault.create_recovery()?), &[], cx)
 }
 
-/// Prints a code that the vault opens with from now on.
-pub(super) fn show(code: &RecoveryCode, cx: &Context) -> Result<(), Error> {
-    cx.ui.code(&code.text()).map_err(|why| {
+/// Prints a code that the vault opens with from now on; as JSON, behind `members`.
+pub(super) fn show(code: &RecoveryCode, members: &[(&str, u64)], cx: &Context) -> Result<(), Error> {
+    cx.ui.code(&code.text(), members).map_err(|why| {
         // A closed pipe is no quiet success here: nobody has the code.
         Error::new(Kind::Failure, format!("the vault has a new recovery code, which could not be shown: {why}"))
             .hint("make another one with `secrets recovery create --replace`")

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
     let Rekeyed { projects, secrets, recovery } = &rekeyed;
     cx.ui.status(&format!("sealed {} of {} anew", counted(*secrets, "secret"), counted(*projects, "project")));
     if let Some(code) = recovery {
-        return recovery::show(code, cx);
+        return recovery::show(code, &[("projects", *projects), ("secrets", *secrets)], cx);
     }
     if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "projects": projects, "secrets": secrets }))?) } else { Ok(()) }
 }

@@ -88,7 +88,10 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     let now = match present_secrets(&present, &root, &place)? {
         Some(secrets) => secrets,
         None => {
-            cx.ui.warn("what is there now does not open with the same keys, so it cannot be compared: all of it goes");
+            cx.ui.warn(match &present {
+                Present::Wreck => "what is there now is no vault any more, so it cannot be compared; it is kept beside",
+                _ => "what is there now does not open with the same keys, so it cannot be compared: all of it goes",
+            });
             Vec::new()
         }
     };
@@ -117,7 +120,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         let _ = agent.lock();
     }
     backup.accepted_at(cx.anchors()?)?;
-    cx.ui.status(&format!("restored `{}`", place.display()));
+    cx.ui.status(&format!("restored `{}`; it opens with the passphrase that it had then", place.display()));
     told(&difference, cx)
 }
 

@@ -107,11 +107,14 @@ impl Ui {
         Results(io::BufWriter::new(io::stdout()))
     }
 
-    /// Prints a recovery code: on a terminal in two lines that fit everywhere, elsewhere in one. Nothing of it is left in a buffer.
-    pub(crate) fn code(&self, code: &SecretBytes) -> Result<(), UiError> {
-        let mut line = SecretBytes::with_capacity(2 * code.len());
+    /// Prints a recovery code: on a terminal in two lines that fit everywhere, elsewhere in one; as JSON, behind `members`. Nothing of
+    /// it is left in a buffer.
+    pub(crate) fn code(&self, code: &SecretBytes, members: &[(&str, u64)]) -> Result<(), UiError> {
+        let mut line = SecretBytes::with_capacity(512);
         if self.json {
-            line.extend(b"{\"recoveryCode\":\"");
+            line.push(b'{');
+            members.iter().for_each(|(name, number)| line.extend(format!("\"{name}\":{number},").as_bytes()));
+            line.extend(b"\"recoveryCode\":\"");
             line.extend(code.expose());
             line.extend(b"\"}");
         } else {

@@ -139,7 +139,10 @@ fn the_difference_is_shown_and_asked_about() {
     terminal.ends_with(7);
     assert_eq!(sandbox.read("vault.db"), before);
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr(&format!("{shown}restored `{}`\n", sandbox.vault_path().display()));
+    run.stderr(&format!(
+        "{shown}restored `{}`; it opens with the passphrase that it had then\n",
+        sandbox.vault_path().display()
+    ));
     assert_eq!((revealed(&sandbox, "one"), revealed(&sandbox, "two")), (b"value one".into(), b"value two".into()));
     sandbox.run(["get", "three"]).fails_with(3).stderr_has("no secret `three`");
     // It is what was last seen now.

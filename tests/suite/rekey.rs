@@ -118,8 +118,13 @@ fn the_recovery_code_stays_or_gives_way() {
     sandbox.run(["rekey", "-y", "--recovery-file", "other"]).fails_with(5).stderr_has("error: wrong recovery code\n");
     assert_eq!(sandbox.read("vault.db"), before);
     // Not given, another one is printed.
+    let found = sandbox.run(["rekey", "-y", "--json"]).succeeds().json();
+    assert_eq!((found["projects"].as_u64(), found["secrets"].as_u64()), (Some(2), Some(43)));
+    let given = found["recoveryCode"].as_str().unwrap().to_owned();
+    list(&given).succeeds().stdout_has("one");
     let run = sandbox.run(["rekey", "-y", "-q"]).succeeds();
     let new = String::from_utf8(run.bytes()).unwrap();
+    list(&given).fails_with(5).stderr_has("wrong recovery code");
     list(&code).fails_with(5).stderr_has("wrong recovery code");
     list(new.trim_end()).succeeds().stdout_has("one");
     sandbox.run(["recovery", "delete", "-y", "-q"]).succeeds();
