@@ -113,7 +113,9 @@ impl Ui {
         let mut line = SecretBytes::with_capacity(512);
         if self.json {
             line.push(b'{');
-            members.iter().for_each(|(name, number)| line.extend(format!("\"{name}\":{number},").as_bytes()));
+            for (name, number) in members {
+                line.extend(format!("\"{name}\":{number},").as_bytes());
+            }
             line.extend(b"\"recoveryCode\":\"");
             line.extend(code.expose());
             line.extend(b"\"}");
