@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::memory::KeyPage;
 use super::{CryptoError, random};
-use crate::model::SecretBytes;
+use crate::model::{SecretBytes, overwrite_stack};
 
 const SALT: usize = 24;
 const TAG: usize = 16;
@@ -19,8 +19,8 @@ const TAG: usize = 16;
 /// What a seal adds to its plaintext: 24 bytes of salt and 16 of tag.
 pub const OVERHEAD: usize = SALT + TAG;
 
-/// 32 uniform bytes. Wiped when dropped; never printed.
-pub struct Key([u8; 32]);
+/// 32 uniform bytes. Wiped when dropped; never printed. They stay in one place: a move would leave a copy on the stack.
+pub struct Key(Box<[u8; 32]>);
 
 impl Drop for Key {
     fn drop(&mut self) {
@@ -31,14 +31,20 @@ impl Drop for Key {
 impl Key {
     /// Draws a key.
     pub fn random() -> Result<Self, CryptoError> {
-        let mut key = Self([0; 32]);
-        random::fill(&mut key.0)?;
+        let mut key = Self::empty();
+        random::fill(&mut *key.0)?;
         Ok(key)
     }
 
     /// Takes a key out of an opened seal.
     pub fn copy_of(bytes: &[u8; 32]) -> Self {
-        Self(*bytes)
+        let mut key = Self::empty();
+        key.0.copy_from_slice(bytes);
+        key
+    }
+
+    fn empty() -> Self {
+        Self(Box::new([0; 32]))
     }
 
     /// `EXP(K, label, ctx)`: derives another key.
@@ -170,13 +176,20 @@ impl LastingKey {
 }
 
 fn expand(key: &[u8; 32], label: &str, context: &[u8]) -> Key {
-    let mut expanded = Key([0; 32]);
-    expand_into(key, label, &[context], &mut expanded.0);
+    let mut expanded = Key::empty();
+    expand_into(key, label, &[context], &mut *expanded.0);
     expanded
 }
 
-// HKDF-Expand, RFC 5869, section 2.3, with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`.
 fn expand_into(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
+    hkdf_expand(key, label, context, out);
+    // The library copies the key onto the stack.
+    overwrite_stack();
+}
+
+// HKDF-Expand, RFC 5869, section 2.3, with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`. In a frame of its own, which is overwritten.
+#[inline(never)]
+fn hkdf_expand(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     let mut info = Vec::with_capacity(64);
     info.extend_from_slice(b"secrets/v1/");
     info.extend_from_slice(label.as_bytes());

@@ -4,6 +4,13 @@
 
 use zeroize::Zeroize;
 
+/// Overwrites the stack below the caller: what functions that have returned left there, as libraries that derive or encode do.
+/// Costs some 50 ns.
+#[inline(never)]
+pub(crate) fn overwrite_stack() {
+    std::hint::black_box(&mut [0_u8; 4096]);
+}
+
 /// Bytes that are wiped when dropped.
 pub struct SecretBytes(Vec<u8>);
 

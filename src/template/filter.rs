@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use base64ct::{Base64, Encoding};
 
-use crate::model::{Invalid, SecretBytes};
+use crate::model::{Invalid, SecretBytes, overwrite_stack};
 
 /// Most bytes that a filter may make of a value: a chain of `base64` would grow without end.
 pub const LARGEST: usize = 16 * 1024 * 1024;
@@ -142,6 +142,7 @@ fn base64(value: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::zeroed(Base64::encoded_len(value));
     let length = Base64::encode(value, out.expose_mut()).map_or(0, str::len);
     debug_assert_eq!(length, out.len(), "the buffer has the encoded length");
+    overwrite_stack();
     out
 }
 
