@@ -139,7 +139,7 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
                 let (text, foreign) = encode::base64(value, offset, url);
                 let text = &text.expose()[foreign..];
                 // The last character may hold bits of what follows. With none of those bits, the value was the last.
-                let own = text.len() - usize::from(!(offset + value.len()).is_multiple_of(3));
+                let own = text.len().saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(3)));
                 self.part(Form::Base64, &text[..own]);
                 self.part(Form::Base64, text);
                 if offset == 0 && value.len() > WRAPS {
