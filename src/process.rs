@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask};
+use rustix::process::{Pid, Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask};
 
 /// What hardening took away.
 struct Before {
@@ -94,7 +94,15 @@ fn is_open(descriptor: RawFd) -> bool {
         || fs::symlink_metadata(format!("/dev/fd/{descriptor}")).is_ok()
 }
 
-/// Stops this process, as Ctrl-Z does, until it is continued; not at all where `continued` finds that it was already.
+/// Our process group; none where it is led from outside of our PID namespace.
+pub(crate) fn group() -> Option<Pid> {
+    // Not by rustix, which takes it for a number that is never 0.
+    // SAFETY: the call takes nothing and cannot fail.
+    Pid::from_raw(unsafe { libc::getpgrp() })
+}
+
+/// Stops this process, as Ctrl-Z does, until it is continued; not at all where `continued` finds that it was already, or
+/// where no shell looks after our process group: of one that is orphaned the kernel stops nobody (POSIX.1-2017, 2.4.4).
 ///
 /// Nothing that continues us is lost in between: a SIGCONT before the question is for `continued` to find, a later one
 /// takes back the stop that is pending by then (POSIX.1-2017, 2.4.1). SIGSTOP, which cannot be held back, would come

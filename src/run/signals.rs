@@ -77,7 +77,8 @@ impl Signals {
         origins.filter_map(came).collect()
     }
 
-    /// Stops this process until it is continued, or not at all where that came already; returns what came meanwhile.
+    /// Stops this process until it is continued, or not at all where that came already or nobody would continue us; returns
+    /// what came meanwhile: with SIGCONT among it, unless we were not stopped.
     pub(super) fn stop(&mut self) -> Vec<Came> {
         let mut all = Vec::new();
         stop_unless(|| {

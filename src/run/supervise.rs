@@ -19,7 +19,7 @@ use super::child::{self, Group};
 use super::monitor::packed;
 use super::signals::{Came, Signals};
 use super::stream::{Mask, State, Stream, StreamError};
-use super::terminal::{Raw, can_be_continued, is_in_foreground, pty, resize};
+use super::terminal::{Raw, is_in_foreground, pty, resize};
 use super::{Job, RunError, Streams};
 use crate::model::SecretBytes;
 
@@ -273,27 +273,24 @@ impl Running {
 
     /// The program was stopped: we stop too, so that the shell notices, and go on with it.
     fn stopped(&mut self) {
-        // Where nobody would continue us, whoever stopped the program continues it.
-        let (interactive, continued) = (self.keyboard.is_some(), can_be_continued());
-        if !(interactive || continued) {
-            return;
-        }
+        let interactive = self.keyboard.is_some();
         if let Some(keyboard) = &mut self.keyboard {
             keyboard.raw = None;
+            // A script that started us waits for us in our group: it has to stop as well.
+            let _ = kill_current_process_group(Signal::TSTP);
         }
-        if continued {
-            if interactive {
-                // A script that started us waits for us in our group: it has to stop as well.
-                let _ = kill_current_process_group(Signal::TSTP);
-            }
-            // What we sent ourselves is not the program's.
-            for came in self.signals.stop().iter().filter(|came| came.signal != Signal::TSTP) {
-                self.pass_on(came);
-            }
+        let all = self.signals.stop();
+        // What we sent ourselves is not the program's.
+        for came in all.iter().filter(|came| came.signal != Signal::TSTP) {
+            self.pass_on(came);
         }
         self.look_at_foreground();
         self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo));
-        let _ = kill_process(self.pid, Signal::CONT);
+        // Where nobody would have continued us, whoever stopped the program continues it; but nobody else sees one that is
+        // on our pseudo-terminal.
+        if interactive || all.iter().any(|came| came.signal == Signal::CONT) {
+            let _ = kill_process(self.pid, Signal::CONT);
+        }
     }
 
     /// The real terminal is raw as long as it is ours.

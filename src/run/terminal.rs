@@ -5,11 +5,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Pid, getpgrp, getppid, getsid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
     OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
+
+use crate::process;
 
 /// Both ends of a pseudo-terminal.
 pub(super) struct Pty {
@@ -45,7 +46,7 @@ pub(super) fn resize(real: impl AsFd, pseudo: impl AsFd) {
 
 /// True where `terminal` is ours to read: our controlling one, with our group in its foreground.
 pub(super) fn is_in_foreground(terminal: impl AsFd) -> bool {
-    isatty(&terminal) && tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp())
+    isatty(&terminal) && tcgetpgrp(terminal).is_ok_and(|group| Some(group) == process::group())
 }
 
 /// The real terminal while it is raw. Dropped, it is as it was.
@@ -75,26 +76,4 @@ impl<T: AsFd> Drop for Raw<T> {
     fn drop(&mut self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
     }
-}
-
-/// True where somebody would continue us if we stopped: a shell that looks after our process group. The kernel stops no
-/// group without one.
-pub(super) fn can_be_continued() -> bool {
-    let (Ok(session), group) = (getsid(None), getpgrp()) else { return false };
-    let mut ancestor = getppid();
-    for _ in 0..32 {
-        let Some(pid) = ancestor.filter(|pid| getsid(Some(*pid)) == Ok(session)) else { return false };
-        if rustix::process::getpgid(Some(pid)) != Ok(group) {
-            return true;
-        }
-        ancestor = parent_of(pid);
-    }
-    false
-}
-
-fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name, in parentheses, may hold anything.
-    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-    Pid::from_raw(parent)
 }

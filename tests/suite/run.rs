@@ -458,18 +458,37 @@ fn disorder(bytes: &mut [u8]) {
     }
 }
 
-#[test]
-fn as_process_1_it_buries_what_is_left_to_it() {
+/// What a script prints, and the exit code, in a PID namespace where `first` is process 1; nothing where only root may.
+fn in_a_pid_namespace(first: &[&str], line: &str) -> Option<(Option<i32>, String)> {
     let sandbox = sandbox();
     let mut unshare = Command::new("unshare");
-    let program = script(&sandbox, "(sleep 0.05 &) ; sleep 0.3; ps -e -o stat= | grep -c Z; exit 4").command;
-    unshare.args(["-pf", "--mount-proc"]).arg(program.get_program()).args(program.get_args()).env_clear();
+    let program = script(&sandbox, line).command;
+    unshare.args(["-pf", "--mount-proc"]).args(first).arg(program.get_program()).args(program.get_args()).env_clear();
     unshare.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = unshare.output().unwrap();
-    if String::from_utf8_lossy(&output.stderr).contains("unshare") {
-        return; // only root may
-    }
-    assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(4), "0\n".to_owned()));
+    let output = std::os::unix::process::CommandExt::process_group(&mut unshare, 0).output().unwrap();
+    let refused = String::from_utf8_lossy(&output.stderr).contains("unshare");
+    (!refused).then(|| (output.status.code(), String::from_utf8(output.stdout).unwrap()))
+}
+
+#[test]
+fn as_process_1_it_buries_what_is_left_to_it() {
+    let printed = in_a_pid_namespace(&[], "(sleep 0.05 &) ; sleep 0.3; ps -e -o stat= | grep -c Z; exit 4");
+    assert!(printed.is_none_or(|printed| printed == (Some(4), "0\n".to_owned())));
+}
+
+#[test]
+fn where_session_and_group_are_led_from_outside_it_stops_and_goes_on() {
+    // As process 1 nothing stops it.
+    let line =
+        "(until ps -o stat= -p $PPID | grep -q T; do sleep 0.01; done; kill -CONT $PPID) & kill -STOP $$; echo on";
+    let printed = in_a_pid_namespace(&["sh", "-c", "\"$0\" \"$@\"; exit $?"], line);
+    assert!(printed.is_none_or(|printed| printed == (Some(0), "on\n".to_owned())));
+}
+
+#[test]
+fn where_no_shell_would_continue_it_whoever_stopped_the_program_does() {
+    let line = "(sleep 0.3; echo first; kill -CONT $$) & kill -STOP $$; echo second";
+    script(&sandbox(), line).run().succeeds().stdout("first\nsecond\n");
 }
 
 #[test]
