@@ -1,5 +1,7 @@
 //! The options that set what a guess at a passphrase costs.
 
+use serde_json::json;
+
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
 
@@ -16,6 +18,12 @@ pub(crate) struct KdfOptions {
     /// Lanes of the key derivation, 1 to 16
     #[arg(long, value_name = "N")]
     kdf_parallelism: Option<u32>,
+}
+
+/// Costs as JSON; memory in MiB, as the option has it.
+pub(super) fn json(params: KdfParams) -> serde_json::Value {
+    let KdfParams { memory, iterations, parallelism } = params;
+    json!({ "memory": memory / 1024, "iterations": iterations, "parallelism": parallelism })
 }
 
 impl KdfOptions {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::kdf_options::KdfOptions;
+use super::kdf_options::{self, KdfOptions};
 use crate::context::Context;
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
@@ -49,9 +49,7 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     cx.ui.status(&format!("changed the passphrase of `{path}`"));
     cx.ui.status("copies made before open with the old one; if somebody else may know it: `secrets rekey`");
     if cx.ui.is_json() {
-        let KdfParams { memory, iterations, parallelism } = params;
-        let kdf = json!({ "memory": memory / 1024, "iterations": iterations, "parallelism": parallelism });
-        cx.ui.json(&json!({ "vault": path, "kdf": kdf }))?;
+        cx.ui.json(&json!({ "vault": path, "kdf": kdf_options::json(params) }))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::delete::{confirmed, needs_terminal};
 use super::recovery;
-use crate::context::{Context, PATIENCE};
+use crate::context::Context;
 use crate::crypto::CryptoError;
 use crate::error::Error;
 use crate::ui::counted;
@@ -83,8 +83,6 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<Rekeyed, Error> {
     let progress = cx.ui.progress("secrets sealed anew");
     let rekeyed = cx.written(vault.rekey(&passphrase, code.as_ref(), &|number| progress.reached(number))?);
     // What it holds opens nothing any more.
-    if let Ok(Some(agent)) = cx.agent(PATIENCE) {
-        let _ = agent.lock();
-    }
+    cx.forget_in_agent();
     Ok(rekeyed)
 }

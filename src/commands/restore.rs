@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::delete::{confirmed, needs_terminal};
-use crate::context::{Context, PATIENCE};
+use crate::context::Context;
 use crate::crypto::keys::RootKey;
 use crate::error::{Error, Kind};
 use crate::model::Secret;
@@ -116,9 +116,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     }
     put(&backup, present, seen.as_ref(), &place, cx)?;
     // It is older than what was seen, on purpose. The agent has another memory of that.
-    if let Ok(Some(agent)) = cx.agent(PATIENCE) {
-        let _ = agent.lock();
-    }
+    cx.forget_in_agent();
     backup.accepted_at(cx.anchors()?)?;
     cx.ui.status(&format!("restored `{}`; it opens with the passphrase that it had then", place.display()));
     told(&difference, cx)
@@ -232,9 +230,7 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
         }
     }
     vault.accept()?;
-    if let Ok(Some(agent)) = cx.agent(PATIENCE) {
-        let _ = agent.lock();
-    }
+    cx.forget_in_agent();
     cx.ui.status(&format!(
         "took `{}` as it is: {}",
         cx.vault_path()?.display(),

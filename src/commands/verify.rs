@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::kdf_options;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::ui::counted;
@@ -86,10 +87,7 @@ fn document(report: &Report, path: &str) -> serde_json::Value {
     let projects = report.projects.iter().map(
         |project| json!({ "name": project.name.as_str(), "secrets": project.secrets, "readable": project.readable }),
     );
-    let passphrases = report
-        .passphrases
-        .iter()
-        .map(|p| json!({ "memory": p.memory / 1024, "iterations": p.iterations, "parallelism": p.parallelism }));
+    let passphrases = report.passphrases.iter().map(|params| kdf_options::json(*params));
     let damage = report.damage.iter().map(damage);
     json!({
         "vault": path,

@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use super::Context;
-use super::unlocking::{TRIES, ask};
+use super::unlocking::{TRIES, ask, parsed};
 use crate::crypto::age_file::AgeError;
-use crate::crypto::kdf::Passphrase;
 use crate::error::{self, Error, Kind};
 use crate::model::SecretBytes;
 use crate::ui::prompt;
@@ -23,28 +22,10 @@ impl Context {
 
     /// The passphrase of an export: that of a file, else typed twice. It is taken as it is typed, as `age` does.
     pub(crate) fn export_passphrase(&self, file: Option<&Path>) -> Result<SecretBytes, Error> {
-        let bytes = match file {
-            Some(path) => self.line_of_file(path)?,
-            None => self.export_passphrase_typed()?,
-        };
-        let parsed = Passphrase::new(&bytes);
-        let passphrase = parsed.map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))?;
-        self.told_if_weak(passphrase);
+        let typed = || self.typed_twice("Passphrase for the export");
+        let bytes = file.map_or_else(typed, |path| self.line_of_file(path))?;
+        self.told_if_weak(parsed(&bytes)?);
         Ok(bytes)
-    }
-
-    fn export_passphrase_typed(&self) -> Result<SecretBytes, Error> {
-        for _ in 0..TRIES {
-            let first = ask("Passphrase for the export")?;
-            if first.is_empty() {
-                return Ok(first);
-            }
-            if ask("The same again")?.expose() == first.expose() {
-                return Ok(first);
-            }
-            self.ui.status("the two differ, try again");
-        }
-        Err(Error::new(Kind::Locked, "the passphrase was not typed the same way twice"))
     }
 
     /// Opens a file with the passphrase of `given`, else with one that is typed, three times. `name` is the file's.

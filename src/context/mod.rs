@@ -221,6 +221,13 @@ impl Context {
         Ok(Some(Client::new(&place, &self.canonical_vault_path()?, patience)))
     }
 
+    /// Has an agent forget the vault, where one holds it: its key opens nothing any more, or what it saw is no more.
+    pub(crate) fn forget_in_agent(&self) {
+        if let Ok(Some(agent)) = self.agent(PATIENCE) {
+            let _ = agent.lock();
+        }
+    }
+
     /// The place for an agent that is to be started.
     pub(crate) fn new_agent_place(&self) -> Result<Place, Error> {
         Ok(Place::made(self.environment.agent_directory()?)?)

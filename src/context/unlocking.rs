@@ -210,10 +210,8 @@ impl Context {
 
     /// The passphrase of a vault that is to be made: as given, else typed twice.
     pub(crate) fn new_passphrase(&self) -> Result<Passphrase, Error> {
-        match self.given()? {
-            Some(bytes) => Ok(self.told_if_weak(parsed(&bytes)?)),
-            None => self.typed_twice(),
-        }
+        let bytes = self.given()?.map_or_else(|| self.typed_twice("New passphrase"), Ok)?;
+        Ok(self.told_if_weak(parsed(&bytes)?))
     }
 
     /// Refuses where a new passphrase could come from nowhere; `option` is the one that names a file.
@@ -227,19 +225,17 @@ impl Context {
 
     /// The passphrase that takes another's place: that of a file, else typed twice.
     pub(crate) fn chosen_passphrase(&self, file: Option<&Path>) -> Result<Passphrase, Error> {
-        match file {
-            Some(path) => Ok(self.told_if_weak(parsed(&self.line_of_file(path)?)?)),
-            None => self.typed_twice(),
-        }
+        let bytes = file.map_or_else(|| self.typed_twice("New passphrase"), |path| self.line_of_file(path))?;
+        Ok(self.told_if_weak(parsed(&bytes)?))
     }
 
-    fn typed_twice(&self) -> Result<Passphrase, Error> {
+    /// What is typed the same way twice; what is no passphrase is refused before the second time.
+    pub(super) fn typed_twice(&self, question: &str) -> Result<SecretBytes, Error> {
         for _ in 0..TRIES {
-            let first = ask("New passphrase")?;
-            let passphrase = parsed(&first)?;
-            let second = ask("The same again")?;
-            if first.expose() == second.expose() {
-                return Ok(self.told_if_weak(passphrase));
+            let first = ask(question)?;
+            parsed(&first)?;
+            if ask("The same again")?.expose() == first.expose() {
+                return Ok(first);
             }
             self.ui.status("the two differ, try again");
         }
@@ -267,7 +263,7 @@ fn no_passphrase() -> Error {
         .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
 }
 
-fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
+pub(super) fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
     Passphrase::new(bytes).map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))
 }
 

@@ -34,14 +34,8 @@ pub const RECOVERY_SLOT: u32 = 2;
 pub trait Credential {
     /// The type of slots that it may open.
     fn slot_type(&self) -> u32;
-    /// The keys of one slot; costs what its parameters say.
-    fn slot_keys(
-        &self,
-        params: &[u8],
-        salt: &[u8; 16],
-        vault_id: &VaultId,
-        slot_id: &[u8; 16],
-    ) -> Result<SlotKeys, CryptoError>;
+    /// The keys of one slot; costs what its parameters say. Its commitment and seal are not looked at.
+    fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError>;
     /// What is said where the commitment differs.
     fn wrong(&self) -> CryptoError;
 }
@@ -51,14 +45,9 @@ impl Credential for Passphrase {
         PASSPHRASE_SLOT
     }
 
-    fn slot_keys(
-        &self,
-        params: &[u8],
-        salt: &[u8; 16],
-        vault_id: &VaultId,
-        slot_id: &[u8; 16],
-    ) -> Result<SlotKeys, CryptoError> {
-        self.derive(KdfParams::decode(params)?, salt, vault_id, slot_id)
+    fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
+        let (slot_id, salt) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
+        self.derive(KdfParams::decode(&slot.params)?, salt, vault_id, slot_id)
     }
 
     fn wrong(&self) -> CryptoError {
@@ -71,19 +60,20 @@ impl Credential for RecoveryCode {
         RECOVERY_SLOT
     }
 
-    fn slot_keys(
-        &self,
-        params: &[u8],
-        _: &[u8; 16],
-        vault_id: &VaultId,
-        slot_id: &[u8; 16],
-    ) -> Result<SlotKeys, CryptoError> {
-        if params.is_empty() { Ok(self.derive(vault_id, slot_id)) } else { Err(CryptoError::Damaged("a key slot")) }
+    fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
+        let (slot_id, _) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
+        if slot.params.is_empty() { Ok(self.derive(vault_id, slot_id)) } else { Err(DAMAGED) }
     }
 
     fn wrong(&self) -> CryptoError {
         CryptoError::WrongRecoveryCode
     }
+}
+
+const DAMAGED: CryptoError = CryptoError::Damaged("a key slot");
+
+fn sixteen(column: &[u8]) -> Result<&[u8; 16], CryptoError> {
+    column.try_into().map_err(|_| DAMAGED)
 }
 
 impl Slot {
@@ -105,15 +95,11 @@ impl Slot {
     fn sealed(by: &dyn Credential, params: Vec<u8>, vault_id: &VaultId, root: &RootKey) -> Result<Self, CryptoError> {
         let slot_id: [u8; 16] = random::array()?;
         let salt: [u8; 16] = random::array()?;
-        let keys = by.slot_keys(&params, &salt, vault_id, &slot_id)?;
-        let mut slot = Self {
-            slot_id: slot_id.to_vec(),
-            kind: by.slot_type(),
-            params,
-            salt: salt.to_vec(),
-            commitment: keys.commitment.to_vec(),
-            wrap: Vec::new(),
-        };
+        let (commitment, wrap) = (Vec::new(), Vec::new());
+        let (slot_id, salt) = (slot_id.to_vec(), salt.to_vec());
+        let mut slot = Self { slot_id, kind: by.slot_type(), params, salt, commitment, wrap };
+        let keys = by.slot_keys(&slot, vault_id)?;
+        slot.commitment = keys.commitment.to_vec();
         slot.wrap = keys.kek.seal("slot", vault_id, &slot.context(), root.expose())?;
         Ok(slot)
     }
@@ -121,11 +107,11 @@ impl Slot {
     /// Opens the root key. [`Credential::wrong`] where the commitment differs; where it matches and the seal does not
     /// open, the slot is damaged.
     pub fn open(&self, by: &dyn Credential, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
-        let (slot_id, salt) = (self.slot_id.as_slice().try_into(), self.salt.as_slice().try_into());
-        let (Ok(slot_id), Ok(salt), 32) = (slot_id, salt, self.commitment.len()) else {
-            return Err(CryptoError::Damaged("a key slot"));
-        };
-        let keys = by.slot_keys(&self.params, salt, vault_id, slot_id)?;
+        // Before anything is paid for.
+        if self.commitment.len() != 32 {
+            return Err(DAMAGED);
+        }
+        let keys = by.slot_keys(self, vault_id)?;
         if !keys.commits_to(&self.commitment) {
             return Err(by.wrong());
         }

@@ -18,8 +18,8 @@ use crate::model::ProjectName;
 use crate::store::Anchors;
 
 /// A holder with a memory.
-pub(super) struct Anchored<H> {
-    inner: H,
+pub(super) struct Anchored {
+    inner: Box<dyn KeyHolder>,
     anchors: Anchors,
 }
 
@@ -54,35 +54,40 @@ impl fmt::Display for Departure {
     }
 }
 
-impl<H: KeyHolder> Anchored<H> {
-    pub(super) fn new(inner: H, anchors: Anchors) -> Self {
+impl Anchored {
+    pub(super) fn new(inner: Box<dyn KeyHolder>, anchors: Anchors) -> Self {
         Self { inner, anchors }
     }
+}
 
-    fn witness(&self, tables: &Tables<'_>, keyrings: &[Keyring]) -> Result<(), VaultError> {
-        let (vault_id, place) = (&tables.vault.vault_id, self.anchors.place());
-        let key = self.inner.anchor_key()?;
-        let root = tables.vault.moment();
-        let before = match self.anchors.read(vault_id)? {
-            None => None,
-            Some(bytes) => {
-                // Where the vault's keys were changed elsewhere, it knows those of before.
-                let past = open_past(&key, vault_id, &tables.vault.anchor_past)?;
-                let mut keys = std::iter::once(&key).chain(&past);
-                let opened = keys.find_map(|key| Anchor::open(key, vault_id, place, &bytes).ok());
-                Some(opened.ok_or(Departure { vault: None, projects: Vec::new() })?)
-            }
-        };
-        let now = Anchor { root, projects: seen_now(before.as_ref(), vault_id, tables.projects, keyrings) };
-        if before.as_ref() == Some(&now) {
-            return Ok(());
+/// Holds what was opened against what was last seen here, and writes it down. `key` is the one that seals anchors.
+pub(super) fn witness(
+    anchors: &Anchors,
+    key: &Key,
+    tables: &Tables<'_>,
+    keyrings: &[Keyring],
+) -> Result<(), VaultError> {
+    let (vault_id, place) = (&tables.vault.vault_id, anchors.place());
+    let root = tables.vault.moment();
+    let before = match anchors.read(vault_id)? {
+        None => None,
+        Some(bytes) => {
+            // Where the vault's keys were changed elsewhere, it knows those of before.
+            let past = open_past(key, vault_id, &tables.vault.anchor_past)?;
+            let mut keys = std::iter::once(key).chain(&past);
+            let opened = keys.find_map(|key| Anchor::open(key, vault_id, place, &bytes).ok());
+            Some(opened.ok_or(Departure { vault: None, projects: Vec::new() })?)
         }
-        if let Some(departure) = before.and_then(|before| departure(&before, &now)) {
-            return Err(departure.into());
-        }
-        let _ = self.anchors.write(vault_id, &now.seal(&key, vault_id, place)?);
-        Ok(())
+    };
+    let now = Anchor { root, projects: seen_now(before.as_ref(), vault_id, tables.projects, keyrings) };
+    if before.as_ref() == Some(&now) {
+        return Ok(());
     }
+    if let Some(departure) = before.and_then(|before| departure(&before, &now)) {
+        return Err(departure.into());
+    }
+    let _ = anchors.write(vault_id, &now.seal(key, vault_id, place)?);
+    Ok(())
 }
 
 /// What is to be seen now. Of a project whose head does not open, whoever uses it tells; what was seen of it stays.
@@ -127,10 +132,10 @@ fn departure(before: &Anchor, now: &Anchor) -> Option<Departure> {
     Some(Departure { vault: Some(if departs(vault) { vault } else { Relation::Same }), projects })
 }
 
-impl<H: KeyHolder> KeyHolder for Anchored<H> {
+impl KeyHolder for Anchored {
     fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
         let keyrings = self.inner.open(tables)?;
-        self.witness(tables, &keyrings)?;
+        witness(&self.anchors, &self.inner.anchor_key()?, tables, &keyrings)?;
         Ok(keyrings)
     }
 

@@ -9,10 +9,11 @@ use super::holder::{KeyHolder, Tables};
 use super::state::{Found, Project, State};
 use crate::crypto::CryptoError;
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf, Past};
-use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId};
+use crate::crypto::keys::{Grant, Keyring, ProjectId, ProjectRow, RecordId, VaultRow};
 use crate::crypto::lineage::Ancestors;
 use crate::crypto::random;
 use crate::crypto::record::Record;
+use crate::crypto::slot::Slot;
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
 use crate::store::{Change, MOST_PROJECTS, Snapshot, Transaction};
 
@@ -124,14 +125,23 @@ impl<'a> Edit<'a> {
         let pid = &self.project.row.pid;
         let mut buckets = self.project.buckets.clone();
         for (number, leaves) in &self.leaves {
-            let hash = integrity::bucket(pid, *number, leaves);
-            buckets[usize::from(*number)] = hash;
-            let stored = (hash != EMPTY_BUCKET).then_some(&hash);
-            transaction.apply(Change::Bucket(pid, *number, stored))?;
+            buckets[usize::from(*number)] = write_bucket(transaction, pid, *number, leaves)?;
         }
         let Project { row, keyring, .. } = self.project;
         sign_next(transaction, &self.project, row, keyring, &buckets, self.count).map(drop)
     }
+}
+
+/// Writes the hash of a bucket, and returns it.
+pub(super) fn write_bucket(
+    transaction: &mut dyn Transaction,
+    pid: &ProjectId,
+    number: u8,
+    leaves: &[Leaf],
+) -> Result<Hash, VaultError> {
+    let hash = integrity::bucket(pid, number, leaves);
+    transaction.apply(Change::Bucket(pid, number, (hash != EMPTY_BUCKET).then_some(&hash)))?;
+    Ok(hash)
 }
 
 /// Signs the state that follows on `project`'s, with `buckets` and `count` records, under the keys of `row`. Returns the row as it
@@ -223,17 +233,28 @@ pub(super) fn target<'a>(
     Ok(new.project(state))
 }
 
-/// Writes the vault's row with the next number and a MAC over `rows`.
+/// Writes the vault's row of the state that follows on `state`, in which the projects are `rows`.
 pub(super) fn seal_root(
     state: &State,
     root: &dyn KeyHolder,
-    mut rows: Vec<ProjectRow>,
+    rows: Vec<ProjectRow>,
     transaction: &mut dyn Transaction,
 ) -> Result<(), VaultError> {
+    seal_tables(state.vault.next(), state.slots.clone(), rows, &state.grants, root, transaction)
+}
+
+/// Writes the vault's row with a MAC over these tables.
+pub(super) fn seal_tables(
+    mut vault: VaultRow,
+    mut slots: Vec<Slot>,
+    mut rows: Vec<ProjectRow>,
+    grants: &[Grant],
+    root: &dyn KeyHolder,
+    transaction: &mut dyn Transaction,
+) -> Result<(), VaultError> {
+    slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
     rows.sort_by_key(|row| row.pid);
-    let mut vault = state.vault.next();
-    vault.root_mac =
-        root.mac(&Tables { vault: &vault, slots: &state.slots, projects: &rows, grants: &state.grants })?;
+    vault.root_mac = root.mac(&Tables { vault: &vault, slots: &slots, projects: &rows, grants })?;
     Ok(transaction.apply(Change::Vault(&vault))?)
 }
 

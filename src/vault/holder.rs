@@ -81,42 +81,6 @@ impl KeyHolder for RootKey {
     }
 }
 
-impl<H: KeyHolder + ?Sized> KeyHolder for &H {
-    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
-        (**self).open(tables)
-    }
-
-    fn open_unseen(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
-        (**self).open_unseen(tables)
-    }
-
-    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {
-        (**self).mac(tables)
-    }
-
-    fn seal_keyring(
-        &self,
-        vault_id: &VaultId,
-        pid: &ProjectId,
-        epoch: u32,
-        keyring: &Keyring,
-    ) -> Result<Vec<u8>, VaultError> {
-        (**self).seal_keyring(vault_id, pid, epoch, keyring)
-    }
-
-    fn anchor_key(&self) -> Result<Key, VaultError> {
-        (**self).anchor_key()
-    }
-
-    fn root_key(&self) -> Option<&RootKey> {
-        (**self).root_key()
-    }
-
-    fn remembers(&self) -> bool {
-        (**self).remembers()
-    }
-}
-
 /// Why an agent did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HolderError {

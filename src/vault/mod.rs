@@ -50,7 +50,7 @@ use crate::crypto::random;
 use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
 use crate::store::{Anchors, Committed, SqliteStore, Store, StoreError, Transaction};
-use anchored::Anchored;
+use anchored::{Anchored, witness};
 use state::State;
 
 /// Key derivations, where others change the slots meanwhile.
@@ -122,7 +122,10 @@ impl Locked {
     /// Checks what the root MAC and the heads cover, and changes nothing.
     pub fn check(&self, root: &dyn KeyHolder) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*remembering(root, self.anchors.as_ref()))?;
+        let state = State::read(&*snapshot, root)?;
+        if let Some(anchors) = &self.anchors {
+            witness(anchors, &root.anchor_key()?, &state.tables(), &state.keyrings)?;
+        }
         (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
     }
 
@@ -142,9 +145,9 @@ pub struct Vault {
 }
 
 /// A holder that holds what it opens against what was last seen.
-fn remembering<'a>(root: impl KeyHolder + 'a, anchors: Option<&Anchors>) -> Box<dyn KeyHolder + 'a> {
+fn remembering(root: impl KeyHolder + 'static, anchors: Option<&Anchors>) -> Box<dyn KeyHolder> {
     match anchors {
-        Some(anchors) => Box::new(Anchored::new(root, anchors.clone())),
+        Some(anchors) => Box::new(Anchored::new(Box::new(root), anchors.clone())),
         None => Box::new(root),
     }
 }

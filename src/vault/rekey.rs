@@ -3,12 +3,11 @@
 //! What is sealed anew is verified first. Nothing of it can be taken up again half-way: until the commit, the file is the old
 //! one.
 
-use super::edit::{seal_root, sign_next};
-use super::holder::Tables;
+use super::edit::{seal_root, seal_tables, sign_next, write_bucket};
 use super::projects::known;
 use super::slots::{bring_in, dearest};
 use super::state::{Project, State};
-use super::{KeyHolder, Vault, VaultError, Written, remembering};
+use super::{Vault, VaultError, Written, remembering};
 use crate::crypto::CryptoError;
 use crate::crypto::anchor::{open_past, seal_past};
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Leaf};
@@ -91,23 +90,20 @@ impl Vault {
                 Ok(root.seal_keyring(&vault_id, &row.pid, row.epoch, keyring)?)
             })?);
         }
-        let mut slots: Vec<Slot> = ways.into_iter().map(|(slot, _)| slot).collect();
-        slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
+        let slots = ways.into_iter().map(|(slot, _)| slot).collect();
+        let projects = rows.len() as u64;
         let mut vault = state.vault.next();
         // Who has seen the vault under the old key can tell that this one follows.
         let before = self.root.anchor_key()?;
         let mut past = open_past(&before, &vault_id, &vault.anchor_past)?;
         past.insert(0, before);
         vault.anchor_past = seal_past(&root.anchor_key(), &vault_id, &past)?;
-        let tables = Tables { vault: &vault, slots: &slots, projects: &rows, grants: &state.grants };
-        vault.root_mac = KeyHolder::mac(&root, &tables)?;
-        transaction.apply(Change::Vault(&vault))?;
+        seal_tables(vault, slots, rows, &state.grants, &root, &mut *transaction)?;
         let committed = transaction.commit()?;
         // From here on the old key opens nothing: what was seen is written down under the new one.
         let renewed = remembering(root, self.anchors.as_ref());
         let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*renewed));
-        let (projects, secrets) = (rows.len() as u64, anew.secrets);
-        Ok(Written::new(Rekeyed { projects, secrets, recovery: drawn }, committed))
+        Ok(Written::new(Rekeyed { projects, secrets: anew.secrets, recovery: drawn }, committed))
     }
 }
 
@@ -190,9 +186,7 @@ impl Next<'_> {
         }
         let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
         for (number, leaves) in (0..=u8::MAX).zip(&leaves) {
-            let hash = integrity::bucket(pid, number, leaves);
-            buckets[usize::from(number)] = hash;
-            transaction.apply(Change::Bucket(pid, number, (hash != EMPTY_BUCKET).then_some(&hash)))?;
+            buckets[usize::from(number)] = write_bucket(transaction, pid, number, leaves)?;
         }
         Ok(buckets)
     }

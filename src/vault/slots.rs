@@ -3,7 +3,7 @@
 //! A slot is tried out inside the transaction that brings it in, before the old one goes. Changing slots takes the root key
 //! itself, which an agent gives to nobody.
 
-use super::holder::Tables;
+use super::edit::seal_tables;
 use super::state::State;
 use super::{HolderError, Vault, VaultError, Written};
 use crate::crypto::CryptoError;
@@ -98,11 +98,7 @@ impl Vault {
         for old in state.slots.iter().filter(|slot| slot.kind == kind) {
             transaction.apply(Change::DropSlot(&old.slot_id))?;
         }
-        slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
-        let mut vault = state.vault.next();
-        let tables = Tables { vault: &vault, slots: &slots, projects: &state.rows, grants: &state.grants };
-        vault.root_mac = self.root.mac(&tables)?;
-        transaction.apply(Change::Vault(&vault))?;
+        seal_tables(state.vault.next(), slots, state.rows, &state.grants, &*self.root, &mut *transaction)?;
         Ok(Written::new((), self.commit(transaction)?))
     }
 }

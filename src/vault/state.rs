@@ -42,6 +42,11 @@ impl State {
         Ok(Self { vault, slots, grants, rows, keyrings })
     }
 
+    /// What the root MAC covers.
+    pub(super) fn tables(&self) -> Tables<'_> {
+        Tables { vault: &self.vault, slots: &self.slots, projects: &self.rows, grants: &self.grants }
+    }
+
     pub(super) fn position(&self, name: &ProjectName) -> Option<usize> {
         self.keyrings.iter().position(|keyring| keyring.name == *name)
     }

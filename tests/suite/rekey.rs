@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::kdf::SlotKeys;
 use terminal_secrets::crypto::keys::RootKey;
-use terminal_secrets::crypto::slot::Credential;
+use terminal_secrets::crypto::slot::{Credential, Slot};
 use terminal_secrets::vault::{Locked, VaultError};
 
 use crate::passwd::{file, is_left, slot};
@@ -187,18 +187,12 @@ impl Credential for Slow<'_> {
         passphrase().slot_type()
     }
 
-    fn slot_keys(
-        &self,
-        params: &[u8],
-        salt: &[u8; 16],
-        vault_id: &[u8; 16],
-        slot_id: &[u8; 16],
-    ) -> Result<SlotKeys, CryptoError> {
+    fn slot_keys(&self, slot: &Slot, vault_id: &[u8; 16]) -> Result<SlotKeys, CryptoError> {
         if self.rekeys.get() > 0 {
             self.rekeys.set(self.rekeys.get() - 1);
             self.sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
         }
-        passphrase().slot_keys(params, salt, vault_id, slot_id)
+        passphrase().slot_keys(slot, vault_id)
     }
 
     fn wrong(&self) -> CryptoError {

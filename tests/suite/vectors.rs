@@ -277,7 +277,15 @@ fn recovery(case: &Case) {
     let text = case.expected.text("text");
     let code = RecoveryCode::parse(&SecretBytes::copy_of(text.as_bytes())).unwrap();
     assert_eq!(code.text().expose(), text.as_bytes());
-    let keys = code.slot_keys(&[], &input.array("salt"), &vault_id, &input.array("slot_id")).unwrap();
+    let slot = Slot {
+        slot_id: input.bytes("slot_id"),
+        kind: input.u32("type"),
+        params: Vec::new(),
+        salt: input.bytes("salt"),
+        commitment: Vec::new(),
+        wrap: Vec::new(),
+    };
+    let keys = code.slot_keys(&slot, &vault_id).unwrap();
     case.same("kek", keys.kek.expose());
     case.same("commitment", &keys.commitment);
     let context = [&input.bytes("slot_id")[..], &input.u32("type").to_be_bytes(), &input.bytes("salt")].concat();

@@ -18,8 +18,9 @@ use rustix::fs::{Access, access};
 
 use super::place::{self, Nascent};
 use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
-use crate::crypto::keys::VaultRow;
+use crate::crypto::keys::{ProjectId, VaultRow};
 use crate::crypto::lineage::Ancestors;
+use crate::crypto::record::Record;
 use crate::crypto::slot::Slot;
 
 /// The whole schema, each statement as SQLite keeps it.
@@ -278,6 +279,24 @@ impl<'a> Open<'a> {
         self.store.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(translate)
     }
 
+    /// Writes a record: `?1` is its project, `?2` where it stands before, the others are its columns.
+    fn record(&self, sql: &str, pid: &ProjectId, before: &[u8; 16], record: &Record) -> Result<usize, StoreError> {
+        let Record { tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf } = record;
+        let columns = params![
+            &pid[..],
+            &before[..],
+            &tag_ix[..],
+            &rid[..],
+            epoch,
+            integer(*ver),
+            integer(*vver),
+            meta,
+            &val_hash[..],
+            &leaf[..]
+        ];
+        self.execute(sql, columns)
+    }
+
     fn exists(&self, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
         let mut statement = self.store.connection.prepare_cached(sql).map_err(translate)?;
         statement.query_row(params, |_| Ok(())).optional().map(|row| row.is_some()).map_err(translate)
@@ -337,38 +356,22 @@ impl Transaction for Open<'_> {
             Change::Bucket(pid, number, None) => {
                 self.execute("DELETE FROM buckets WHERE pid = ?1 AND b = ?2", params![&pid[..], number])
             }
-            Change::Record(pid, r) => self.execute(
+            Change::Record(pid, record) => self.record(
                 "INSERT INTO records(pid, tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf) \
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(pid, tag_ix) DO UPDATE SET \
-                 rid = ?3, epoch = ?4, ver = ?5, vver = ?6, meta = ?7, val_hash = ?8, leaf = ?9",
-                params![
-                    &pid[..],
-                    &r.tag_ix[..],
-                    &r.rid[..],
-                    r.epoch,
-                    integer(r.ver),
-                    integer(r.vver),
-                    r.meta,
-                    &r.val_hash[..],
-                    &r.leaf[..]
-                ],
+                 VALUES(?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT(pid, tag_ix) DO UPDATE SET \
+                 rid = ?4, epoch = ?5, ver = ?6, vver = ?7, meta = ?8, val_hash = ?9, leaf = ?10",
+                pid,
+                &record.tag_ix,
+                record,
             ),
-            Change::MoveRecord(pid, from, r) => {
+            Change::MoveRecord(pid, from, record) => {
                 self.keys_changed = true;
-                self.execute(
-                    "UPDATE records SET tag_ix = ?3, epoch = ?4, ver = ?5, vver = ?6, meta = ?7, val_hash = ?8, leaf = ?9 \
-                     WHERE pid = ?1 AND tag_ix = ?2",
-                    params![
-                        &pid[..],
-                        &from[..],
-                        &r.tag_ix[..],
-                        r.epoch,
-                        integer(r.ver),
-                        integer(r.vver),
-                        r.meta,
-                        &r.val_hash[..],
-                        &r.leaf[..]
-                    ],
+                self.record(
+                    "UPDATE records SET tag_ix = ?3, rid = ?4, epoch = ?5, ver = ?6, vver = ?7, meta = ?8, val_hash = ?9, \
+                     leaf = ?10 WHERE pid = ?1 AND tag_ix = ?2",
+                    pid,
+                    from,
+                    record,
                 )
             }
             Change::DropRecord(pid, r) => {
