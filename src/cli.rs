@@ -12,6 +12,7 @@ use crate::commands::Command;
 use crate::config::Environment;
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Error, Kind};
+use crate::model::{DEEP, overwrite_stack};
 use crate::ui::{ColorWhen, Ui};
 
 const EXAMPLES: &str = "\
@@ -47,7 +48,9 @@ pub fn command() -> clap::Command {
 /// Runs the program with the process's arguments and streams; returns its exit code.
 pub fn main() -> ExitCode {
     harden_process();
-    std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Kind::Failure.exit_code()))
+    let code = std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Kind::Failure.exit_code()));
+    overwrite_stack::<DEEP>();
+    code
 }
 
 fn run() -> ExitCode {

@@ -13,14 +13,13 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use zeroize::Zeroize;
 
 use super::now;
 use super::place::Place;
 use super::protocol::{Answer, Fault, LARGEST_FRAME, Request, Unreadable, frame_length};
 use super::session::{MacUnderWay, Session};
 use crate::crypto::keys::{Keyring, VaultId};
-use crate::model::SecretBytes;
+use crate::model::{DEEP, SecretBytes, overwrite_stack};
 use crate::process;
 use crate::signals::Hold;
 
@@ -158,7 +157,7 @@ impl Agent {
                 flags.is_empty() || self.serve(connection, flags, moment).is_ok()
             });
             self.connections = connections;
-            forget_calls();
+            overwrite_stack::<DEEP>();
             if accept {
                 self.accept(moment);
             }
@@ -425,12 +424,4 @@ impl Connection {
         self.began = None;
         Ok(())
     }
-}
-
-/// Wipes what calls that have returned left on the stack: keys from where they were moved, a cipher's round keys.
-#[inline(never)]
-#[allow(clippy::large_stack_arrays)] // deeper than any of those calls went
-fn forget_calls() {
-    let mut dead = [0_u8; 64 * 1024];
-    dead.zeroize();
 }

@@ -14,7 +14,7 @@ use crate::config::Environment;
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, SecretValue, Tag, TagKey};
+use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::run::environment::{Assignment, AssignmentError, Variables};
 use crate::run::{Job, PrivateFiles, Streams, become_program, run as run_job, variables};
 use crate::setup::Manifest;
@@ -107,6 +107,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
     let options = if cx.ui.is_json() { vec!["--json"] } else { Vec::new() };
     let job = Job { command, environment, stdin, masked, executable: Environment::executable(), options };
+    // The program may run for long.
+    overwrite_stack::<DEEP>();
     Ok(run_job(job, &Streams { input, output, errors })?)
 }
 

@@ -184,7 +184,7 @@ fn expand(key: &[u8; 32], label: &str, context: &[u8]) -> Key {
 fn expand_into(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     hkdf_expand(key, label, context, out);
     // The library copies the key onto the stack.
-    overwrite_stack();
+    overwrite_stack::<4096>();
 }
 
 // HKDF-Expand, RFC 5869, section 2.3, with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`. In a frame of its own, which is overwritten.

@@ -4,11 +4,14 @@
 
 use zeroize::Zeroize;
 
-/// Overwrites the stack below the caller: what functions that have returned left there, as libraries that derive or encode do.
-/// Costs some 50 ns.
+/// Bytes of stack that no command, and no request to the agent, goes below.
+pub(crate) const DEEP: usize = 64 * 1024;
+
+/// Overwrites `BYTES` of the stack below the caller: what functions that have returned left there. Libraries that derive or
+/// encode leave keys and values, the compiler what it moved or had in registers. 4,096 bytes cost some 50 ns.
 #[inline(never)]
-pub(crate) fn overwrite_stack() {
-    std::hint::black_box(&mut [0_u8; 4096]);
+pub(crate) fn overwrite_stack<const BYTES: usize>() {
+    std::hint::black_box(&mut [0_u8; BYTES]);
 }
 
 /// Bytes that are wiped when dropped.

@@ -7,7 +7,7 @@ mod name;
 mod value;
 
 pub use bytes::SecretBytes;
-pub(crate) use bytes::overwrite_stack;
+pub(crate) use bytes::{DEEP, overwrite_stack};
 pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
 pub use value::{Hint, SecretValue};
 

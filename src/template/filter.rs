@@ -142,7 +142,7 @@ fn base64(value: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::zeroed(Base64::encoded_len(value));
     let length = Base64::encode(value, out.expose_mut()).map_or(0, str::len);
     debug_assert_eq!(length, out.len(), "the buffer has the encoded length");
-    overwrite_stack();
+    overwrite_stack::<4096>();
     out
 }
 
