@@ -385,6 +385,7 @@ impl Answer<'_> {
             Self::Fault(Fault::Replaced) => HolderError::Replaced,
             Self::Fault(Fault::RolledBack) => HolderError::RolledBack(None),
             Self::Fault(Fault::OtherSlots) => HolderError::OtherSlots,
+            Self::Fault(Fault::OtherKey) => HolderError::OtherKey,
             Self::Fault(Fault::Version) => HolderError::OtherVersion,
             Self::Fault(Fault::TooMany) => HolderError::TooMany,
             Self::Fault(Fault::System) => HolderError::Failed,

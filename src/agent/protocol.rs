@@ -116,6 +116,8 @@ pub enum Fault {
     OtherSlots,
     /// The root MAC does not hold
     RootTables,
+    /// The same under slots that were never verified: the vault may have been given another key
+    OtherKey,
     /// The key ring of this row does not open
     Keyring(u32),
     /// The generator or the memory failed
@@ -302,6 +304,7 @@ impl Fault {
             Self::System => (8, 0),
             Self::Version => (9, 0),
             Self::TooMany => (10, 0),
+            Self::OtherKey => (11, 0),
         }
     }
 
@@ -317,6 +320,7 @@ impl Fault {
             Self::System,
             Self::Version,
             Self::TooMany,
+            Self::OtherKey,
         ];
         all.into_iter().find(|fault| fault.code() == (code, row))
     }

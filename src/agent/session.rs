@@ -120,7 +120,11 @@ impl Session {
     /// Compares a MAC, and the state under it with the last one.
     pub(super) fn verify(&mut self, under_way: MacUnderWay, stored: &[u8]) -> Result<(), Fault> {
         let MacUnderWay { mac, seq, ancestors, slots } = under_way;
-        let (Ok(()), Ok(stored)) = (mac.verify(stored), stored.try_into()) else { return Err(Fault::RootTables) };
+        let (Ok(()), Ok(stored)) = (mac.verify(stored), stored.try_into()) else {
+            // A vault that was given other keys elsewhere has other slots; who has the passphrase can tell that from damage.
+            let are_known = self.seen.as_ref().is_some_and(|seen| seen.slots == slots);
+            return Err(if are_known { Fault::RootTables } else { Fault::OtherKey });
+        };
         let state = Moment { seq, hash: stored, ancestors };
         if self.seen.as_ref().is_some_and(|seen| !follows(&state, &seen.state)) {
             return Err(Fault::RolledBack);

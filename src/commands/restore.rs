@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::delete::{confirmed, needs_terminal};
 use crate::context::Context;
@@ -25,7 +25,7 @@ Examples:
 ///
 /// The backup is checked to the last seal; what it would add, remove and change is shown, and asked about (without a terminal
 /// --yes is needed). It is one change: the vault is the old one or the restored one. It opens with the passphrase that it had then.
-/// A vault that is no vault any more is kept beside, under another name.
+/// What is there now and cannot be compared, as it is damaged or opens by another passphrase, is kept beside, under another name.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RestoreArgs {
@@ -67,6 +67,9 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         VaultError::Store(StoreError::Missing(_)) => {
             Error::new(Kind::NotFound, error.to_string()).hint("name a copy that `secrets backup` made")
         }
+        VaultError::Store(StoreError::NotAVault(_) | StoreError::BadPath(_)) => {
+            Error::new(Kind::Damaged, error.to_string()).hint("name a copy that `secrets backup` made")
+        }
         other => other.into(),
     })?;
     let place = cx.vault_path()?;
@@ -82,18 +85,24 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         Err(VaultError::Store(StoreError::NotAVault(_) | StoreError::Damaged(_))) => Present::Wreck,
         Err(error) => return Err(error.into()),
     };
-    let root = root_of(&backup, &present, path, cx)?;
+    let there = if let Present::Vault(present) = &present { Some(present) } else { None };
+    let (root, root_there) = cx.by_credential(path, |by| backup.root_keys(there, by))?;
+    if let (Some(there), Some(root_there)) = (there, &root_there) {
+        told_of_what_returns(&backup, there, root_there.is_same(&root), cx)?;
+    }
     // Nothing goes that was not shown to go.
-    let seen = if let Present::Vault(present) = &present { present.shape().ok() } else { None };
-    let now = match present_secrets(&present, &root, &place)? {
-        Some(secrets) => secrets,
-        None => {
-            cx.ui.warn(match &present {
-                Present::Wreck => "what is there now is no vault any more, so it cannot be compared; it is kept beside",
-                _ => "what is there now does not open with the same keys, so it cannot be compared: all of it goes",
-            });
-            Vec::new()
+    let seen = there.and_then(|there| there.shape().ok());
+    let now = match (&present, root_there) {
+        (Present::Nothing, _) => Some(Vec::new()),
+        (Present::Vault(_), Some(root)) => what_is_there(&place, root, cx)?,
+        (Present::Wreck | Present::Vault(_), _) => None,
+    };
+    let present = match (present, &now) {
+        (Present::Vault(_) | Present::Wreck, None) => {
+            cx.ui.warn("what is there now cannot be compared: it is damaged, or opens by another passphrase; it is kept beside");
+            Present::Wreck
         }
+        (present, _) => present,
     };
     let backup = backup.unlocked(root);
     let progress = cx.ui.progress("secrets checked");
@@ -102,14 +111,16 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     if !report.damage.is_empty() {
         return Err(Error::from(VaultError::NotWhole(Box::new(report))).hint("the backup was not used"));
     }
-    let difference = Difference::between(&now, backup.everything()?);
-    show(&difference, cx);
+    let compared = now.is_some();
+    let difference = Difference::between(&now.unwrap_or_default(), backup.everything()?);
+    show(&difference, compared, cx);
     if args.dry_run {
-        return told(&difference, cx);
+        return told(&difference, compared, cx);
     }
     if !args.yes {
         confirmed(&format!("Put `{}` into the place of `{}`?", path.display(), place.display()))?;
     }
+    store::make_directory(&place)?;
     // Or the vault would be put back, and refused from then on.
     if let Some(anchors) = cx.anchors()? {
         anchors.can_be_replaced()?;
@@ -118,31 +129,31 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     // It is older than what was seen, on purpose. The agent has another memory of that.
     cx.forget_in_agent();
     backup.accepted_at(cx.anchors()?)?;
-    cx.ui.status(&format!("restored `{}`; it opens with the passphrase that it had then", place.display()));
-    told(&difference, cx)
+    cx.ui.status(&format!("restored `{}`", place.display()));
+    told(&difference, compared, cx)
 }
 
-/// The root key of the backup: by what opens the backup, or by what opens the present vault, where they have the same.
-fn root_of(backup: &Locked, present: &Present, path: &Path, cx: &Context) -> Result<RootKey, Error> {
-    let locked = [Some(backup), if let Present::Vault(present) = present { Some(present) } else { None }];
-    let root = cx.root_key_of_any(&locked.into_iter().flatten().collect::<Vec<_>>(), path)?;
-    if backup.opens_with(&root)? {
-        return Ok(root);
+/// Warns of ways into the vault that were closed since the backup was made, and come back with it.
+fn told_of_what_returns(backup: &Locked, there: &Locked, is_same_root: bool, cx: &Context) -> Result<(), Error> {
+    if backup.vault_id()? != there.vault_id()? {
+        cx.ui.warn("the backup is of another vault than the one that is there");
+    } else if !is_same_root {
+        cx.ui.warn(
+            "the backup is of before `secrets rekey`: the keys of then come back; seal it anew once it is restored",
+        );
+    } else if !backup.has_same_slots(there)? {
+        cx.ui
+            .warn("the passphrase or the recovery code was changed since the backup was made; those of then come back");
     }
-    Err(Error::new(Kind::Locked, "the backup has other keys than the vault: it takes the passphrase of its time"))
+    Ok(())
 }
 
-/// The present vault's secrets; `None` where it opens with other keys.
-fn present_secrets(present: &Present, root: &RootKey, place: &Path) -> Result<Option<Vec<Secret>>, Error> {
-    match present {
-        Present::Nothing => Ok(Some(Vec::new())),
-        Present::Vault(vault) if vault.opens_with(root).unwrap_or(false) => {
-            let copy = RootKey::from_bytes(root.expose())?;
-            let secrets = Locked::open(place)?.unlocked(copy).everything();
-            Ok(secrets.ok())
-        }
-        Present::Wreck | Present::Vault(_) => Ok(None),
-    }
+/// The secrets of the vault that is there; `None` where it is damaged.
+fn what_is_there(place: &Path, root: RootKey, cx: &Context) -> Result<Option<Vec<Secret>>, Error> {
+    let vault = Locked::open(place)?.unlocked(root);
+    let progress = cx.ui.progress("secrets compared");
+    let is_whole = vault.verify(&|number| progress.reached(number)).is_ok_and(|report| report.damage.is_empty());
+    Ok(if is_whole { vault.everything().ok() } else { None })
 }
 
 /// Puts the backup into its place; what cannot be written over is kept under another name.
@@ -163,14 +174,14 @@ fn put(backup: &Vault, present: Present, seen: Option<&Shape>, place: &Path, cx:
 /// Gives what is no vault any more, and a journal that would be played into what comes, another name, which nothing has.
 fn set_aside(place: &Path) -> Result<Vec<PathBuf>, Error> {
     let is_free = |number: &u32| {
-        let aside = store::beside(place, &format!(".damaged-{number}"));
+        let aside = store::beside(place, &format!(".replaced-{number}"));
         std::iter::once("").chain(JOURNALS).all(|end| fs::symlink_metadata(store::beside(&aside, end)).is_err())
     };
     let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
     let mut names = Vec::new();
     for end in std::iter::once("").chain(JOURNALS) {
         let from = store::beside(place, end);
-        let aside = store::beside(place, &format!(".damaged-{number}{end}"));
+        let aside = store::beside(place, &format!(".replaced-{number}{end}"));
         match store::rename_new(&from, &aside) {
             Ok(()) => names.push(aside),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -183,8 +194,11 @@ fn set_aside(place: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Lines that are shown of a difference.
 const SHOWN: usize = 50;
 
-fn show(difference: &Difference, cx: &Context) {
+fn show(difference: &Difference, compared: bool, cx: &Context) {
     let Difference { added, removed, changed } = difference;
+    if !compared {
+        return cx.ui.status(&format!("the backup holds {}", counted(added.len() as u64, "secret")));
+    }
     let lines = [("+", added), ("-", removed), ("~", changed)].into_iter().flat_map(|(sign, secrets)| {
         secrets.iter().map(move |secret| format!("{sign} {}/{}", secret.project, secret.metadata.tag))
     });
@@ -201,13 +215,14 @@ fn show(difference: &Difference, cx: &Context) {
     });
 }
 
-fn told(difference: &Difference, cx: &Context) -> Result<(), Error> {
+fn told(difference: &Difference, compared: bool, cx: &Context) -> Result<(), Error> {
     if !cx.ui.is_json() {
         return Ok(());
     }
     let secrets = |secrets: &[Secret]| json!(SecretsJson::of(secrets))["secrets"].take();
     let Difference { added, removed, changed } = difference;
-    let document = json!({ "added": secrets(added), "removed": secrets(removed), "changed": secrets(changed) });
+    let compared = |found: &[Secret]| if compared { secrets(found) } else { Value::Null };
+    let document = json!({ "added": secrets(added), "removed": compared(removed), "changed": compared(changed) });
     Ok(cx.ui.json(&document)?)
 }
 

@@ -56,58 +56,39 @@ impl Context {
                 let passphrase = parsed(&bytes)?;
                 (locked.root_key(&passphrase)?, passphrase)
             }
-            None => self.typed(&locked, "Passphrase", Passphrase::new)?,
+            None => self.typed(&self.vault_path()?, "Passphrase", Passphrase::new, |by| locked.root_key(by))?,
         };
         Ok((locked.unlocked(root), passphrase))
     }
 
     /// The root key by what is given or typed, even where an agent has it.
     pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
-        match self.given_credential()? {
-            Some(credential) => Ok(locked.root_key(&*credential)?),
-            None if self.options.recovery => Ok(self.typed(locked, "Recovery code", RecoveryCode::parse)?.0),
-            None => Ok(self.typed(locked, "Passphrase", Passphrase::new)?.0),
-        }
+        self.by_credential(&self.vault_path()?, |by| locked.root_key(by))
     }
 
-    /// The root key of the first of several vaults that what is given or typed opens; the question names `path`.
-    pub(crate) fn root_key_of_any(&self, vaults: &[&Locked], path: &Path) -> Result<RootKey, Error> {
-        let open = |by: &dyn Credential| {
-            let mut outcome = Err(by.wrong().into());
-            for vault in vaults {
-                outcome = vault.root_key(by);
-                if !matches!(&outcome, Err(VaultError::Crypto(error)) if *error == by.wrong()) {
-                    break;
-                }
-            }
-            outcome
-        };
+    /// What `open` makes of the credential that is given, or typed at a question that names `path`.
+    pub(crate) fn by_credential<T>(
+        &self,
+        path: &Path,
+        open: impl Fn(&dyn Credential) -> Result<T, VaultError>,
+    ) -> Result<T, Error> {
         match self.given_credential()? {
             Some(credential) => Ok(open(&*credential)?),
             None if self.options.recovery => {
-                Ok(self.typed_for(path, "Recovery code", RecoveryCode::parse, |code| open(code))?.0)
+                Ok(self.typed(path, "Recovery code", RecoveryCode::parse, |code| open(code))?.0)
             }
-            None => Ok(self.typed_for(path, "Passphrase", Passphrase::new, |passphrase| open(passphrase))?.0),
+            None => Ok(self.typed(path, "Passphrase", Passphrase::new, |passphrase| open(passphrase))?.0),
         }
     }
 
-    fn typed<C: Credential>(
-        &self,
-        locked: &Locked,
-        what: &str,
-        read: impl Fn(&SecretBytes) -> Result<C, Invalid>,
-    ) -> Result<(RootKey, C), Error> {
-        self.typed_for(&self.vault_path()?, what, read, |credential| locked.root_key(credential))
-    }
-
     /// Asks for what opens a vault, three times.
-    fn typed_for<C: Credential>(
+    fn typed<C: Credential, T>(
         &self,
         path: &Path,
         what: &str,
         read: impl Fn(&SecretBytes) -> Result<C, Invalid>,
-        open: impl Fn(&C) -> Result<RootKey, VaultError>,
-    ) -> Result<(RootKey, C), Error> {
+        open: impl Fn(&C) -> Result<T, VaultError>,
+    ) -> Result<(T, C), Error> {
         let question = format!("{what} for {}", path.display());
         let mut failure = None;
         for tries_left in (0..TRIES).rev() {
@@ -126,10 +107,10 @@ impl Context {
             };
             // What is typed while that takes its time is not shown: it may be the value that is asked for next.
             let hush = prompt::hush();
-            let root = open(&credential);
+            let opened = open(&credential);
             drop(hush);
-            match root {
-                Ok(root) => return Ok((root, credential)),
+            match opened {
+                Ok(opened) => return Ok((opened, credential)),
                 Err(VaultError::Crypto(error)) if error == credential.wrong() => {
                     again(&error.to_string());
                     failure = Some(error.into());

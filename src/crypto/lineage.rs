@@ -47,9 +47,9 @@ impl Ancestors {
         Some(found)
     }
 
-    /// The one that came `distance` states before; `None` where that is too long ago.
+    /// The one that came `distance` states before; `None` where that is too long ago, or was written in format 1, which names none.
     fn at(&self, distance: u64) -> Option<&[u8; SHORT]> {
-        self.0.get(usize::try_from(distance).ok()?.checked_sub(1)?)
+        self.0.get(usize::try_from(distance).ok()?.checked_sub(1)?).filter(|named| **named != [0; SHORT])
     }
 }
 
@@ -137,6 +137,17 @@ mod tests {
         // Longer ago than a state names.
         assert_eq!(moment(50, 10).since(&moment(11, 1000)), Relation::Later);
         assert_eq!(moment(11, 10).since(&moment(50, 1000)), Relation::Earlier(39));
+    }
+
+    #[test]
+    fn what_a_state_does_not_name_is_taken_on_trust() {
+        let silent = |seq| Moment { ancestors: Ancestors::none(), ..moment(seq, 1000) };
+        assert_eq!(silent(9).since(&moment(7, 1000)), Relation::Later);
+        assert_eq!(moment(7, 1000).since(&silent(9)), Relation::Earlier(2));
+        // The first that names any, after some that do not.
+        let next = Moment { ancestors: Ancestors::none().then(&silent(9).hash), ..moment(10, 1000) };
+        assert_eq!([8, 9].map(|seq| next.since(&silent(seq))), [Relation::Later; 2]);
+        assert_eq!(next.since(&moment(9, 5)), Relation::Forked);
     }
 
     #[test]

@@ -13,11 +13,14 @@ impl From<HolderError> for Error {
             HolderError::Locked | HolderError::OtherSlots => {
                 Self::new(Kind::Locked, message).hint("unlock it with `secrets unlock`")
             }
+            HolderError::OtherKey => Self::new(Kind::Locked, message).hint(
+                "its keys were changed elsewhere, or it is damaged: `secrets unlock` asks for the passphrase again",
+            ),
             HolderError::Replaced => {
                 Self::new(Kind::Damaged, message).hint("if that was you, `secrets unlock` takes this one")
             }
             HolderError::RolledBack(_) => Self::new(Kind::Damaged, message)
-                .hint("put the newest copy back; if the older one is wanted, `secrets lock` and unlock it again"),
+                .hint("put the newest copy back; if the older one is wanted: `secrets restore --accept`"),
             HolderError::OtherVersion | HolderError::Nonsense => Self::new(Kind::Failure, message).hint(RESTART),
             HolderError::Silent => Self::new(Kind::Failure, message)
                 .hint("`pkill -KILL -x -u $(id -u) secrets-agent` ends it; then `secrets unlock` again"),

@@ -36,7 +36,11 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::Missing(_) => Self::new(Kind::NotFound, message).hint("make one with `secrets init`"),
+            StoreError::Missing(_) => Self::new(Kind::NotFound, message)
+                .hint("make one with `secrets init`, or put a backup there with `secrets restore PATH`"),
+            StoreError::NoDirectory(_) => {
+                Self::new(Kind::NotFound, message).hint("nothing was written; is the disk mounted? `mkdir -p` makes it")
+            }
             StoreError::Exists(_) => {
                 Self::new(Kind::Conflict, message).hint("make another one with `secrets init --vault PATH`")
             }
@@ -90,6 +94,7 @@ impl From<VaultError> for Error {
             VaultError::AnotherVault(_) => {
                 Self::new(Kind::Refused, message).hint("nothing was written; name another file")
             }
+            VaultError::OtherKeys => Self::new(Kind::Locked, message).hint("nothing was changed"),
             VaultError::NotWhole(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("`secrets salvage OUT` saves what can be read into a new vault"),

@@ -10,7 +10,7 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
-pub use place::{JOURNALS, absolute, beside, looks_like_a_vault, rename_new};
+pub use place::{JOURNALS, absolute, beside, looks_like_a_vault, make_directory, rename_new};
 pub use sqlite::{NewFile, SqliteStore};
 
 use crate::crypto::integrity::{Hash, Leaf};
@@ -129,6 +129,9 @@ pub enum StoreError {
     /// There is nothing at the path
     #[error("no vault at `{}`", .0.display())]
     Missing(PathBuf),
+    /// The directory in which a file is to be made is missing
+    #[error("there is no directory `{}`", .0.display())]
+    NoDirectory(PathBuf),
     /// There is something at the path already
     #[error("there is something at `{}` already", .0.display())]
     Exists(PathBuf),

@@ -86,17 +86,13 @@ pub(super) struct Nascent {
 }
 
 impl Nascent {
-    /// Creates an empty file (0600, in a directory that is made 0700 if it is missing). Refuses where the target
-    /// exists, unless it is to `replace` it.
+    /// Creates an empty file (0600). Refuses where the target exists, unless it is to `replace` it.
     pub(super) fn beside(target: &Path, replace: bool) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
-        if target.file_name().is_some() {
-            let whole = std::path::absolute(target).map_err(failed)?;
-            if let Some(parent) = whole.parent() {
-                make(parent).map_err(failed)?;
-            }
-        }
-        let target = absolute(target)?;
+        let target = absolute(target).map_err(|error| match error {
+            StoreError::Missing(path) => StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned()),
+            other => other,
+        })?;
         if !replace && fs::symlink_metadata(&target).is_ok() {
             return Err(StoreError::Exists(target));
         }
@@ -140,6 +136,16 @@ impl Drop for Nascent {
             let _ = fs::remove_file(beside(&self.path, "-journal"));
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Makes the directory that a vault at `path` is to stand in (0700), and those above it.
+pub fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Io { action: "create", path: path.to_owned(), source };
+    let whole = std::path::absolute(path).map_err(failed)?;
+    match whole.parent() {
+        Some(parent) if path.file_name().is_some() => make(parent).map_err(failed),
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use super::edit::{Edit, target};
 use super::examine::{Report, examine};
-use super::holder::{KeyHolder, Tables};
 use super::slots::dearest;
 use super::state::{Project, State};
 use super::{Locked, Vault, VaultError};
@@ -17,7 +16,7 @@ use crate::crypto::integrity::EMPTY_BUCKET;
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::keys::{ProjectRow, RootKey, VaultRow};
 use crate::crypto::random;
-use crate::crypto::slot::Slot;
+use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, Tag};
 use crate::store::{Anchors, Change, Snapshot, SqliteStore, Store, StoreError, Transaction};
 
@@ -79,7 +78,7 @@ impl Vault {
     /// must be a copy of the same vault, gives way. `reached` is told how many secrets were looked at.
     pub fn backup(&self, path: &Path, replace: bool, reached: &dyn Fn(u64)) -> Result<u64, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         if replace {
             match Locked::open(path).and_then(|there| there.vault_id()) {
                 Ok(vault_id) if vault_id == state.vault.vault_id => {}
@@ -114,7 +113,7 @@ impl Vault {
     /// else.
     pub fn restore_into(&self, to: &Locked, seen: Option<&Shape>) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        State::read(&*snapshot, &*self.root)?;
+        self.state(&*snapshot)?;
         let mut transaction = to.store.write()?;
         if seen.is_some_and(|seen| !Shape::of(&*transaction).is_ok_and(|now| now == *seen)) {
             return Err(VaultError::ChangedBelow);
@@ -136,7 +135,7 @@ impl Vault {
         if let Some(anchors) = &self.anchors {
             anchors.remove(&snapshot.vault()?.vault_id)?;
         }
-        State::read(&*snapshot, &*self.root)?;
+        self.state(&*snapshot)?;
         Ok(())
     }
 
@@ -146,7 +145,7 @@ impl Vault {
             Some(root) => RootKey::from_bytes(root.expose())?,
             None => return Ok(()),
         };
-        Locked { store: self.store, anchors }.unlocked(root).accept()
+        Locked { anchors, ..Locked::over(self.store) }.unlocked(root).accept()
     }
 
     /// Makes a new vault at `path` of all that can still be read, under `passphrase`. Ids and times stay.
@@ -238,12 +237,44 @@ impl Locked {
         Shape::of(&*self.store.read()?)
     }
 
-    /// The root key of this vault, if it is `root`.
-    pub fn opens_with(&self, root: &RootKey) -> Result<bool, VaultError> {
-        let snapshot = self.store.read()?;
-        let (vault, slots) = (super::state::checked_row(&*snapshot)?, snapshot.slots()?);
-        let (projects, grants) = (snapshot.projects()?, snapshot.grants()?);
-        let tables = Tables { vault: &vault, slots: &slots, projects: &projects, grants: &grants };
-        Ok(KeyHolder::open(root, &tables).is_ok())
+    /// Checks that `root` is this vault's root key: what the root MAC covers holds under it.
+    pub fn opens_with(&self, root: &RootKey) -> Result<(), VaultError> {
+        State::read(&*self.store.read()?, root).map(drop)
+    }
+
+    /// True where the same credentials open both.
+    pub fn has_same_slots(&self, other: &Self) -> Result<bool, VaultError> {
+        Ok(self.store.read()?.slots()? == other.store.read()?.slots()?)
+    }
+
+    /// The root keys of this vault and of `present`, which it is to replace, both opened by one credential; of the second one only
+    /// where that opens it. Where the first has been given another credential since, the second one's key may be its own.
+    pub fn root_keys(
+        &self,
+        present: Option<&Self>,
+        by: &dyn Credential,
+    ) -> Result<(RootKey, Option<RootKey>), VaultError> {
+        let opened = |vault: &Self| {
+            let root = vault.root_key(by)?;
+            // The slot gave it: what does not open with it now is damaged.
+            vault.opens_with(&root)?;
+            Ok::<_, VaultError>(root)
+        };
+        let is_other = |error: &CryptoError| *error == by.wrong() || *error == CryptoError::NoRecoveryCode;
+        let root = match (opened(self), present) {
+            (Err(VaultError::Crypto(error)), Some(present)) if is_other(&error) => {
+                let root = opened(present).map_err(|_| error)?;
+                return match self.opens_with(&root) {
+                    Ok(()) => Ok((RootKey::from_bytes(root.expose())?, Some(root))),
+                    Err(_) => Err(VaultError::OtherKeys),
+                };
+            }
+            (root, _) => root?,
+        };
+        let present = present.and_then(|present| match present.opens_with(&root) {
+            Ok(()) => RootKey::from_bytes(root.expose()).ok(),
+            Err(_) => opened(present).ok(),
+        });
+        Ok((root, present))
     }
 }

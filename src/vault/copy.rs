@@ -90,14 +90,14 @@ impl Vault {
     /// What [`Vault::copy`] would do; where it would fail, so does this.
     pub fn plan_copy(&self, request: &CopyRequest<'_>) -> Result<CopyPlan, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         Ok(Prepared::new(&state, &*snapshot, request)?.plan())
     }
 
     /// Copies secrets in one transaction.
     pub fn copy(&self, request: &CopyRequest<'_>) -> Result<Written<CopyOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         let mut prepared = Prepared::new(&state, &*transaction, request)?;
         let plan = prepared.plan();
         prepared.steps.retain(|step| action(step, request.on_conflict) != Action::Skip);

@@ -79,7 +79,11 @@ impl Vault {
     /// told how many secrets were looked at.
     pub fn verify(&self, reached: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
-        Ok(examine(&*snapshot, &*self.root, reached)?.report)
+        let report = examine(&*snapshot, &*self.root, reached)?.report;
+        if !report.damage.is_empty() && self.slots_changed(&*snapshot) {
+            return Err(VaultError::SlotsChanged);
+        }
+        Ok(report)
     }
 }
 

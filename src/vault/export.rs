@@ -3,7 +3,6 @@
 //! Never holds more than one value.
 
 use super::projects::known;
-use super::state::State;
 use super::{Vault, VaultError};
 use crate::model::{Metadata, ProjectName, SecretValue};
 
@@ -23,7 +22,7 @@ impl Vault {
         mut take: impl FnMut(Exported<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let snapshot = self.store.read().map_err(VaultError::from)?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         let places = match project {
             Some(name) => vec![known(&state, name)?],
             None => {

@@ -96,6 +96,9 @@ pub enum HolderError {
     /// Slots that it has not seen verified: changing them takes the passphrase
     #[error("changing how the vault is unlocked needs the passphrase")]
     OtherSlots,
+    /// Its key does not open the vault as it is now
+    #[error("the vault does not open with the key that was unlocked")]
+    OtherKey,
     /// It speaks another version of the protocol
     #[error("the agent was started by another version of `secrets`")]
     OtherVersion,

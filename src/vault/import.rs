@@ -70,7 +70,7 @@ impl Vault {
     /// What [`Vault::import`] would do; where it would fail, so does this. It waits for no writer.
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         Ok(ImportOutcome { steps: steps(&state, &*snapshot, import)?, secrets: Vec::new() })
     }
 
@@ -78,7 +78,7 @@ impl Vault {
     /// can be done again. `stored` is told how many were stored so far.
     pub fn import(&self, import: &Import<'_>, stored: &dyn Fn(u64)) -> Result<Written<ImportOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         let steps = steps(&state, &*transaction, import)?;
         let mut outcome = ImportOutcome { steps, secrets: Vec::new() };
         let mut written: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();

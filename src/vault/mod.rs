@@ -45,11 +45,11 @@ pub use secrets::{Changes, NewSecret, Scope};
 
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
-use crate::crypto::keys::{RootKey, VaultId, VaultRow};
+use crate::crypto::keys::{ROOT_TABLES, RootKey, VaultId, VaultRow};
 use crate::crypto::random;
 use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
-use crate::store::{Anchors, Committed, SqliteStore, Store, StoreError, Transaction};
+use crate::store::{Anchors, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction};
 use anchored::{Anchored, witness};
 use state::State;
 
@@ -60,6 +60,8 @@ const UNLOCKS: usize = 5;
 pub struct Locked {
     store: Box<dyn Store>,
     anchors: Option<Anchors>,
+    /// The slots that the root key was opened from
+    opened: RefCell<Option<Vec<Slot>>>,
 }
 
 impl Locked {
@@ -70,7 +72,7 @@ impl Locked {
 
     /// Takes any store.
     pub fn over(store: Box<dyn Store>) -> Self {
-        Self { store, anchors: None }
+        Self { store, anchors: None, opened: RefCell::default() }
     }
 
     /// Holds every state that is opened against what was last seen here, and remembers it.
@@ -91,7 +93,9 @@ impl Locked {
             let root = slots::open(&found.1, by, &found.0);
             let now = look()?;
             if now == found {
-                return Ok(root?);
+                let root = root?;
+                self.opened.replace(Some(found.1));
+                return Ok(root);
             }
             found = now;
         }
@@ -109,7 +113,7 @@ impl Locked {
             root: remembering(root, self.anchors.as_ref()),
             store: self.store,
             anchors: self.anchors,
-            slots_seen: RefCell::default(),
+            slots_seen: self.opened,
         }
     }
 
@@ -140,7 +144,7 @@ pub struct Vault {
     store: Box<dyn Store>,
     root: Box<dyn KeyHolder>,
     anchors: Option<Anchors>,
-    /// The slots as they were when they were first looked at, until they are changed
+    /// The slots as they were when the vault was unlocked or they were first looked at, until they are changed
     slots_seen: RefCell<Option<Vec<Slot>>>,
 }
 
@@ -163,12 +167,28 @@ impl Vault {
         Ok(Self { store: Box::new(store), root: Box::new(root), anchors: None, slots_seen: RefCell::default() })
     }
 
+    /// Reads a state, verified.
+    fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
+        State::read(snapshot, &*self.root).map_err(|error| match error {
+            // Nothing is damaged where somebody has changed the keys since this process opened them.
+            VaultError::Crypto(CryptoError::Damaged(ROOT_TABLES)) if self.slots_changed(snapshot) => {
+                VaultError::SlotsChanged
+            }
+            other => other,
+        })
+    }
+
+    /// True where the slots are not those that were seen before.
+    fn slots_changed(&self, snapshot: &dyn Snapshot) -> bool {
+        self.slots_seen.borrow().as_ref().is_some_and(|seen| snapshot.slots().is_ok_and(|now| now != *seen))
+    }
+
     /// Commits, and shows the new state to a holder that remembers: it notices when that is taken back.
     fn commit(&self, transaction: Box<dyn Transaction + '_>) -> Result<Committed, VaultError> {
         let committed = transaction.commit()?;
         if self.root.remembers() {
             // What was written is written: what now fails is told by the next command.
-            let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*self.root));
+            let _ = self.store.read().map_err(VaultError::from).and_then(|now| self.state(&*now));
         }
         Ok(committed)
     }
@@ -233,6 +253,9 @@ pub enum VaultError {
     /// It would give way to a copy of another vault
     #[error("`{}` is no copy of this vault", .0.display())]
     AnotherVault(PathBuf),
+    /// The credential opens what it would replace, and not this one
+    #[error("the backup has other keys than the vault: it takes the passphrase of its time")]
+    OtherKeys,
     /// Not everything in it holds
     #[error("the vault is damaged or was tampered with")]
     NotWhole(Box<Report>),

@@ -10,7 +10,7 @@ impl Vault {
     /// All projects with their numbers of secrets, sorted by name.
     pub fn projects(&self) -> Result<Vec<(ProjectName, u64)>, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         let mut projects = Vec::with_capacity(state.rows.len());
         for at in 0..state.rows.len() {
             let project = state.project(&*snapshot, at)?;
@@ -23,7 +23,7 @@ impl Vault {
     /// Gives a project another name; its secrets stay as they are.
     pub fn rename_project(&self, from: &ProjectName, to: &ProjectName) -> Result<Written<()>, VaultError> {
         let mut transaction = self.store.write()?;
-        let mut state = State::read(&*transaction, &*self.root)?;
+        let mut state = self.state(&*transaction)?;
         let at = known(&state, from)?;
         if state.position(to).is_some_and(|other| other != at) {
             return Err(VaultError::ProjectExists(to.clone()));
@@ -41,7 +41,7 @@ impl Vault {
     /// secrets.
     pub fn delete_projects(&self, names: &[ProjectName]) -> Result<Written<Vec<(ProjectName, u64)>>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         let mut places = names.iter().map(|name| known(&state, name)).collect::<Result<Vec<_>, _>>()?;
         places.sort_unstable();
         places.dedup();

@@ -34,7 +34,7 @@ impl Vault {
     /// many secrets were sealed anew.
     pub fn rekey_project(&self, name: &ProjectName, reached: &dyn Fn(u64)) -> Result<Written<Rekeyed>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         let at = known(&state, name)?;
         let mut rows = state.rows.clone();
         let mut anew = Anew { reached, secrets: 0 };
@@ -58,7 +58,7 @@ impl Vault {
         let root = RootKey::random()?;
         let before = {
             let snapshot = self.store.read()?;
-            State::read(&*snapshot, &*self.root)?
+            self.state(&*snapshot)?
         };
         let vault_id = before.vault.vault_id;
         // The key derivations take their time: nobody waits for them.
@@ -73,7 +73,7 @@ impl Vault {
             ways.push((Slot::of_recovery(code, &vault_id, &root)?, code));
         }
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         if state.slots != before.slots {
             return Err(VaultError::SlotsChanged);
         }

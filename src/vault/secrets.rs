@@ -55,7 +55,7 @@ impl Vault {
         new: impl IntoIterator<Item = NewSecret>,
     ) -> Result<Written<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         let mut unborn = None;
         let target = target(&state, &*self.root, &mut *transaction, project, &mut unborn)?;
         let now = Timestamp::now();
@@ -75,7 +75,7 @@ impl Vault {
     /// One secret's metadata.
     pub fn get(&self, project: &ProjectName, wanted: &SecretRef) -> Result<Secret, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         let (project, found) = find(&state, &*snapshot, project, wanted)?;
         Ok(project.secret(found))
     }
@@ -83,7 +83,7 @@ impl Vault {
     /// The secret of a tag, where there is one.
     pub fn find(&self, project: &ProjectName, tag: &Tag) -> Result<Option<Secret>, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         let Some(project) = state.named(&*snapshot, project)? else {
             return Ok(None);
         };
@@ -98,7 +98,7 @@ impl Vault {
         keep: impl Fn(&Metadata) -> bool,
     ) -> Result<Vec<Secret>, VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
         let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
         places.sort_by_key(|at| &state.keyrings[*at].name);
@@ -126,7 +126,7 @@ impl Vault {
         changes: Changes,
     ) -> Result<Written<Secret>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         let (project, mut found) = find(&state, &*transaction, project, wanted)?;
         if seen.is_some_and(|version| version != found.record.ver) {
             return Err(VaultError::Changed(found.metadata.tag));
@@ -150,7 +150,7 @@ impl Vault {
     /// Deletes all that are named, or none.
     pub fn delete(&self, project: &ProjectName, wanted: &[SecretRef]) -> Result<Written<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         // All are found before the first is removed: a bucket is verified as it was signed.
         let mut edits: BTreeMap<ProjectId, Edit<'_>> = BTreeMap::new();
         let mut doomed: Vec<(ProjectId, Found)> = Vec::new();
@@ -230,7 +230,7 @@ impl Scope<'_> {
     /// whoever takes all would go on with nothing.
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
         let snapshot = self.vault.store.read()?;
-        let state = State::read(&*snapshot, &*self.vault.root)?;
+        let state = self.vault.state(&*snapshot)?;
         let project = state.project(&*snapshot, known(&state, self.project)?)?;
         // First the records, all verified; then the values, which are read by other statements.
         let mut found = Vec::new();
@@ -244,7 +244,7 @@ impl Scope<'_> {
 impl Reveal for Scope<'_> {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let snapshot = self.vault.store.read()?;
-        let state = State::read(&*snapshot, &*self.vault.root)?;
+        let state = self.vault.state(&*snapshot)?;
         let Some(project) = state.named(&*snapshot, self.project)? else {
             return Ok(tags.iter().map(|_| Revealed::Missing { nearest: None }).collect());
         };

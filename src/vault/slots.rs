@@ -4,7 +4,6 @@
 //! itself, which an agent gives to nobody.
 
 use super::edit::seal_tables;
-use super::state::State;
 use super::{HolderError, Vault, VaultError, Written};
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
@@ -72,7 +71,7 @@ impl Vault {
     /// has changed them since has done it on purpose.
     fn ways(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, &*self.root)?;
+        let state = self.state(&*snapshot)?;
         self.slots_seen.borrow_mut().get_or_insert_with(|| state.slots.clone());
         Ok((state.vault.vault_id, state.slots))
     }
@@ -86,7 +85,7 @@ impl Vault {
     fn replace_slots(&self, kind: u32, new: Option<(&Slot, &dyn Credential)>) -> Result<Written<()>, VaultError> {
         let root = self.root_key()?;
         let mut transaction = self.store.write()?;
-        let state = State::read(&*transaction, &*self.root)?;
+        let state = self.state(&*transaction)?;
         if self.slots_seen.take().is_some_and(|seen| seen != state.slots) {
             return Err(VaultError::SlotsChanged);
         }

@@ -44,8 +44,12 @@ fn a_copy_is_a_vault_for_us_alone() {
     sandbox.run(["--vault", "copy.db", "render", "-e", "{{ ONE }}"]).succeeds().stdout("value one");
     sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      2\n");
     assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
-    let found = sandbox.run(["backup", "--json", "new/directory/copy.db"]).succeeds().json();
-    assert_eq!(found, json!({ "vault": "new/directory/copy.db", "secrets": 2 }));
+    let found = sandbox.run(["backup", "--json", "./another.db"]).succeeds().json();
+    assert_eq!(found, json!({ "vault": "./another.db", "secrets": 2 }));
+    // As where a disk is not mounted.
+    let run = sandbox.run(["backup", "disk/backups/copy.db"]).fails_with(3).stdout("");
+    run.stderr("error: there is no directory `disk/backups`\nhint: nothing was written; is the disk mounted? `mkdir -p` makes it\n");
+    assert!(!sandbox.path("disk").exists());
 }
 
 #[test]
@@ -139,10 +143,7 @@ fn the_difference_is_shown_and_asked_about() {
     terminal.ends_with(7);
     assert_eq!(sandbox.read("vault.db"), before);
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr(&format!(
-        "{shown}restored `{}`; it opens with the passphrase that it had then\n",
-        sandbox.vault_path().display()
-    ));
+    run.stderr(&format!("{shown}restored `{}`\n", sandbox.vault_path().display()));
     assert_eq!((revealed(&sandbox, "one"), revealed(&sandbox, "two")), (b"value one".into(), b"value two".into()));
     sandbox.run(["get", "three"]).fails_with(3).stderr_has("no secret `three`");
     // It is what was last seen now.
@@ -191,7 +192,7 @@ fn what_is_no_vault_any_more_is_kept_beside() {
         broken[at..end].fill(0xaa);
         sandbox.write("vault.db", &broken);
         let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-        let aside = sandbox.path(&format!("vault.db.damaged-{case}"));
+        let aside = sandbox.path(&format!("vault.db.replaced-{case}"));
         run.stderr_has(&format!("warning: what lay there is now `{}`\n", aside.display()));
         assert_eq!(std::fs::read(&aside).unwrap(), broken);
         assert_eq!(revealed(&sandbox, "two"), b"value two");
@@ -209,7 +210,8 @@ fn the_passphrase_is_that_of_its_time() {
         .run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"])
         .succeeds()
         .stderr_has("the backup holds");
-    sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
+    let run = sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
+    run.stderr_has("those of then come back");
     sandbox.run(["list", "--passphrase-file", "new"]).fails_with(5).stderr_has("wrong passphrase");
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     // After `rekey` the backup has other keys.
@@ -217,11 +219,81 @@ fn the_passphrase_is_that_of_its_time() {
     sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
     let run = sandbox.run(["restore", "copy.db", "-y", "--passphrase-file", "new"]).fails_with(5);
     run.stderr_has("error: the backup has other keys than the vault: it takes the passphrase of its time\n");
+    // What is there now opens by another passphrase: it is kept.
+    let run = sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds().stderr_has("it is kept beside\n");
+    let found = run.json();
+    assert_eq!((&found["removed"], found["added"].as_array().unwrap().len()), (&json!(null), 2));
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr_has(
-        "warning: what is there now does not open with the same keys, so it cannot be compared: all of it goes\n",
-    );
+    run.stderr_has("warning: what is there now cannot be compared");
     assert_eq!(revealed(&sandbox, "one"), b"value one");
+    sandbox.run(["--vault", "vault.db.replaced-1", "list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
+}
+
+#[test]
+fn across_new_keys_the_two_are_compared() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    sandbox.run(["rekey", "-y", "-q"]).succeeds();
+    sandbox.command(["create", "--tag", "three", "-q"]).stdin("value three").run().succeeds();
+    let shown = "warning: the backup is of before `secrets rekey`: the keys of then come back; seal it anew once it is restored\n\
+                 - default/three\n0 added, 1 removed, 0 changed\n";
+    sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stderr(shown);
+    sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("1 removed");
+    assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
+    file(&sandbox, "new", NEW);
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
+    let run = sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
+    run.stderr(
+        "warning: the passphrase or the recovery code was changed since the backup was made; those of then come back\n\
+         the backup holds what the vault holds\n",
+    );
+    let other = self::sandbox();
+    let theirs = other.vault_path();
+    let run = sandbox.run(["restore", "--dry-run", theirs.to_str().unwrap(), "--passphrase-file", "new"]).fails_with(5);
+    run.stderr_has("it takes the passphrase of its time");
+}
+
+#[test]
+fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    std::fs::create_dir(sandbox.path("home")).unwrap();
+    let new = |arguments: &[&str]| {
+        let home = sandbox.path("home");
+        let command = sandbox.command(arguments).without_env("SECRETS_VAULT").without_env("XDG_STATE_HOME");
+        command.env("HOME", home.to_str().unwrap()).run()
+    };
+    new(&["list"]).fails_with(3).stderr_has("or put a backup there with `secrets restore PATH`\n");
+    new(&["restore", "copy.db", "--dry-run"]).succeeds().stderr_has("2 added, 0 removed, 0 changed\n");
+    assert_eq!(std::fs::read_dir(sandbox.path("home")).unwrap().count(), 0);
+    new(&["restore", "copy.db", "-y"]).succeeds().stderr_has("restored `");
+    new(&["verify", "-q"]).succeeds().stdout_has("secrets      2\n");
+    let directory = sandbox.path("home/.local/share/secrets");
+    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn a_damaged_vault_is_kept_beside() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
+    connection.execute_batch("DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)").unwrap();
+    drop(connection);
+    let damaged = sandbox.read("vault.db");
+    let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("it is kept beside\n");
+    run.stderr_has("the backup holds 2 secrets\n");
+    assert_eq!(sandbox.read("vault.db.replaced-1"), damaged);
+    sandbox.run(["verify", "-q"]).succeeds().stdout_has("secrets      2\n");
+}
+
+#[test]
+fn a_damaged_backup_is_not_told_to_have_other_keys() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
+    connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
+    drop(connection);
+    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stderr_has("is damaged or was tampered with\n");
 }
 
 #[test]
@@ -277,8 +349,11 @@ fn no_vault_is_made_beside_a_journal() {
     }
     sandbox.write("vault.db-journal", "of a file that is gone");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr_has(&format!("warning: what lay there is now `{}.damaged-1-journal`\n", sandbox.vault_path().display()));
-    assert_eq!(names(&sandbox), ["copy.db", "vault.db", "vault.db.damaged-1-journal"]);
+    run.stderr_has(&format!(
+        "warning: what lay there is now `{}.replaced-1-journal`\n",
+        sandbox.vault_path().display()
+    ));
+    assert_eq!(names(&sandbox), ["copy.db", "vault.db", "vault.db.replaced-1-journal"]);
     assert_eq!(revealed(&sandbox, "one"), b"value one");
 }
 

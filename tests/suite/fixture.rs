@@ -129,7 +129,9 @@ impl Specimen {
 /// The exit code that `src/error.rs` gives a failure of the vault.
 pub fn code(error: &VaultError) -> u8 {
     match error {
-        VaultError::Store(StoreError::Missing(_)) | VaultError::NoSecret { .. } | VaultError::NoProject { .. } => 3,
+        VaultError::Store(StoreError::Missing(_) | StoreError::NoDirectory(_))
+        | VaultError::NoSecret { .. }
+        | VaultError::NoProject { .. } => 3,
         VaultError::Store(StoreError::Exists(_))
         | VaultError::Exists(_)
         | VaultError::ProjectExists(_)
@@ -140,7 +142,8 @@ pub fn code(error: &VaultError) -> u8 {
         VaultError::Crypto(
             CryptoError::WrongPassphrase | CryptoError::WrongRecoveryCode | CryptoError::NoRecoveryCode,
         )
-        | VaultError::Holder(HolderError::Locked | HolderError::OtherSlots) => 5,
+        | VaultError::Holder(HolderError::Locked | HolderError::OtherSlots | HolderError::OtherKey)
+        | VaultError::OtherKeys => 5,
         VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_))
         | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
         | VaultError::Holder(HolderError::Replaced | HolderError::RolledBack(_))

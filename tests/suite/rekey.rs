@@ -63,7 +63,7 @@ fn everything_is_the_same_and_nothing_is_sealed_as_before() {
     for bytes in &sealed {
         assert!(!is_left(&sandbox, bytes));
     }
-    assert!(!Locked::open(&sandbox.vault_path()).unwrap().opens_with(&old).unwrap());
+    assert!(Locked::open(&sandbox.vault_path()).unwrap().opens_with(&old).is_err());
     let run = sandbox.run(["rekey", "-y", "--json"]).succeeds();
     assert_eq!(run.json(), serde_json::json!({ "projects": 2, "secrets": 43 }));
     assert_eq!(everything(&sandbox), before);
@@ -209,4 +209,46 @@ fn new_keys_while_others_unlock_are_no_damage() {
     };
     assert!(unlock(1).unwrap().projects().is_ok());
     assert!(matches!(unlock(9), Err(VaultError::SlotsChanged)));
+}
+
+#[test]
+fn new_keys_after_others_have_unlocked_are_no_damage() {
+    let sandbox = sandbox();
+    let before = sandbox.vault();
+    assert!(before.projects().is_ok());
+    sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
+    assert!(matches!(before.projects(), Err(VaultError::SlotsChanged)));
+    assert!(matches!(before.verify(&|_| {}), Err(VaultError::SlotsChanged)));
+    let name = project("default");
+    assert!(matches!(before.create(&name, secret("late", b"value")), Err(VaultError::SlotsChanged)));
+    assert!(matches!(before.rekey_project(&name, &|_| {}), Err(VaultError::SlotsChanged)));
+    // Tables that do not hold under the slots that were opened are damaged.
+    let after = sandbox.vault();
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
+    assert!(matches!(after.projects(), Err(VaultError::Crypto(CryptoError::Damaged(_)))));
+}
+
+#[test]
+fn a_key_of_before_that_an_agent_holds_is_told_as_such() {
+    let sandbox = sandbox();
+    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    // Seen before by the agent, and not.
+    for looks in [true, false] {
+        sandbox.run(["unlock", "-q"]).succeeds();
+        if looks {
+            bare(&["list"]).succeeds().stdout_has("one");
+        }
+        sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
+        for line in [&["list"][..], &["verify"], &["create", "--tag", "x", "--generate"]] {
+            let run = bare(line).fails_with(5);
+            run.stderr(
+                "error: the vault does not open with the key that was unlocked\n\
+                 hint: its keys were changed elsewhere, or it is damaged: `secrets unlock` asks for the passphrase again\n",
+            );
+        }
+        sandbox.run(["unlock", "-q"]).succeeds();
+        bare(&["list"]).succeeds().stdout_has("one");
+        bare(&["lock", "-q"]).succeeds();
+    }
 }

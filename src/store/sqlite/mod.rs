@@ -83,8 +83,10 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Makes a vault with its first slot. It stands at `path` whole or not at all; what is there is never replaced.
+    /// Makes a vault with its first slot. It stands at `path` whole or not at all; what is there is never replaced. A directory
+    /// that is missing is made.
     pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
+        place::make_directory(path)?;
         let new = Self::begin(path, false)?;
         {
             let store = new.open()?;
