@@ -14,15 +14,16 @@ Examples:
   secrets passwd
   secrets passwd --kdf-memory 256               a guess costs four times as much
   secrets passwd --recovery                     the passphrase is forgotten, the recovery code is not
-  secrets passwd --passphrase-file old --new-passphrase-file new
-The new passphrase may be the old one: then only what a guess costs changes. Copies of the vault that were made before go on
-opening with the old one. Where somebody else may know it, `secrets rekey` is what is needed.";
+  secrets passwd --passphrase-file old --new-passphrase-file new";
 
 /// Change the passphrase
 ///
 /// Asks the current one, also while the vault is unlocked, then the new one twice. The new one is tried out before the old one
 /// goes; of that, nothing is left in the file. Nothing else is sealed anew: whoever has an old copy of the vault and the old
 /// passphrase has the keys of this one, until `secrets rekey`.
+///
+/// The new passphrase may be the old one: then only what a guess costs changes. Copies of the vault that were made before go on
+/// opening with the old one. Where somebody else may know it, `secrets rekey` is needed as well.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PasswdArgs {

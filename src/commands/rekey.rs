@@ -16,22 +16,27 @@ const EXAMPLES: &str = "\
 Examples:
   secrets rekey                            the root key and the keys of every project
   secrets rekey --project web              the keys of one project
-  secrets rekey --yes --passphrase-file pass --recovery-file code
-Whoever has an old copy of the vault and its passphrase has the values in it: rotate those where they come from. New keys keep
-from them what is stored from now on.";
+  secrets rekey --yes --passphrase-file pass --new-passphrase-file new --recovery-file code";
 
 /// Seal everything anew under new keys
 ///
-/// For when somebody may have had the vault and its passphrase: a new root key, new keys for every project, every secret sealed
-/// anew. With --project, only that project's keys. It is one change: killed at any moment, the vault is the old one or the new
-/// one. The passphrase stays. The recovery code, where there is one, is asked for, or a new one takes its place and is printed. An
-/// agent that holds the vault forgets it.
+/// For when somebody may have had the vault and its passphrase, as after a theft: a new root key, new keys for every project, every
+/// secret sealed anew. With --project, only that project's keys. It is one change: killed at any moment, the vault is the old one
+/// or the new one. The recovery code, where there is one, is asked for, or a new one takes its place and is printed. An agent that
+/// holds the vault forgets it.
+///
+/// The passphrase stays, unless --new-passphrase-file names another one: where somebody may know it, `secrets passwd` comes first.
+/// Old copies go on opening with the old keys: make a new backup, and give the secrets that were in them new values where they
+/// come from.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RekeyArgs {
     /// Read the recovery code, which then stays, from a file
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     recovery_file: Option<PathBuf>,
+    /// Read another passphrase, for the vault to open with from now on, from a file
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    new_passphrase_file: Option<PathBuf>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -42,9 +47,9 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         needs_terminal("sealing everything anew")?;
     }
     let rekeyed = match cx.project_option() {
-        Some(_) if args.recovery_file.is_some() => {
-            return Err(Error::usage("`--recovery-file` cannot be used with `--project`")
-                .hint("a project's keys have nothing to do with the recovery code"));
+        Some(_) if args.recovery_file.is_some() || args.new_passphrase_file.is_some() => {
+            return Err(Error::usage("`--recovery-file` and `--new-passphrase-file` cannot be used with `--project`")
+                .hint("a project's keys have nothing to do with how the vault is unlocked"));
         }
         Some(project) => {
             let vault = cx.vault()?;
@@ -58,7 +63,16 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
     };
     let Rekeyed { projects, secrets, recovery } = &rekeyed;
     cx.ui.status(&format!("sealed {} of {} anew", counted(*secrets, "secret"), counted(*projects, "project")));
+    if cx.project_option().is_none() {
+        cx.ui.status(
+            "old copies open as before: make a new backup, and give what was in them new values where it comes from",
+        );
+        if args.new_passphrase_file.is_none() {
+            cx.ui.status("the passphrase is the same; if somebody else may know it: `secrets passwd`");
+        }
+    }
     if let Some(code) = recovery {
+        cx.ui.status("the recovery code of before opens nothing any more; this is the new one");
         return recovery::show(code, &[("projects", *projects), ("secrets", *secrets)], cx);
     }
     if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "projects": projects, "secrets": secrets }))?) } else { Ok(()) }
@@ -69,7 +83,11 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<Rekeyed, Error> {
         return Err(Error::usage("`--recovery` cannot be used here: the passphrase is needed")
             .hint("set one with `secrets passwd --recovery`"));
     }
-    let (vault, passphrase) = cx.unlock_by_passphrase()?;
+    let (vault, known) = cx.unlock_by_passphrase()?;
+    let passphrase = match args.new_passphrase_file.as_deref() {
+        None => known,
+        file => cx.chosen_passphrase(file)?,
+    };
     let has_recovery = vault.has_recovery()?;
     if !args.yes {
         confirmed("Seal the whole vault anew?")?;

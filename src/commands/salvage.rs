@@ -6,13 +6,15 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Kind, findings};
+use crate::store::StoreError;
 use crate::ui::counted;
-use crate::vault::Salvaged;
+use crate::vault::{Salvaged, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
   secrets salvage rescued.db
-  secrets --vault rescued.db list --all-projects";
+  secrets --vault rescued.db list --all-projects
+  secrets restore rescued.db                           to go on with it; the damaged one is kept beside";
 
 /// Save what can be read of a damaged vault into a new one
 ///
@@ -41,34 +43,55 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         cx.unlock_by_passphrase()?
     };
     let progress = cx.ui.progress("secrets read");
-    let salvaged = vault.salvage(&args.out, &passphrase, &|number| progress.reached(number))?;
+    let salvaged = vault.salvage(&args.out, &passphrase, &|number| progress.reached(number));
+    let salvaged = salvaged.map_err(|error| match error {
+        VaultError::Store(StoreError::Exists(_)) => {
+            Error::new(Kind::Conflict, error.to_string()).hint("name a file that is not there")
+        }
+        other => other.into(),
+    })?;
     drop(progress);
     let Salvaged { report, saved, unproven } = &salvaged;
     let out = args.out.display().to_string();
     for (project, tag) in unproven.iter().take(SHOWN) {
-        cx.ui.warn(&format!("`{tag}` of project `{project}` is genuine, but may be older than it was"));
+        cx.ui.warn(&format!("`{tag}` of project `{project}` is genuine, but may be an earlier one"));
     }
     if unproven.len() > SHOWN {
         cx.ui.warn(&format!("so may {} more", unproven.len() - SHOWN));
     }
-    cx.ui.status(&format!("saved {} into `{out}`", counted(*saved, "secret")));
     if cx.ui.is_json() {
         let unproven =
             unproven.iter().map(|(project, tag)| json!({ "project": project.as_str(), "tag": tag.as_str() }));
         let unproven: Vec<_> = unproven.collect();
         cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": report.damage.len() }))?;
     }
-    let left: u64 = report.projects.iter().map(|project| project.secrets - project.readable).sum();
-    if let Some(departure) = &report.departure {
-        return Err(Error::new(Kind::Damaged, departure.to_string()).hint(format!("what it holds is in `{out}`")));
-    }
-    if report.damage.is_empty() {
+    told_of_what_is_next(&out, *saved, report.recovery, cx);
+    if report.damage.is_empty() && report.departure.is_none() {
         return Ok(());
     }
-    let lost = if left == 0 {
-        "what was damaged is left out".into()
-    } else {
-        format!("{} could not be read", counted(left, "secret"))
+    let left: u64 = report.projects.iter().map(|project| project.secrets - project.readable).sum();
+    let lost = match left {
+        0 if report.damage.is_empty() => None,
+        0 => Some("something is damaged, though every secret that was found could be read".to_owned()),
+        _ => Some(format!("{} could not be read", counted(left, "secret"))),
     };
-    Err(Error::new(Kind::Damaged, lost).with_notes(findings(report)).hint(format!("what could be read is in `{out}`")))
+    let mut notes = findings(report);
+    let message = match (&report.departure, lost) {
+        (None, lost) => lost.unwrap_or_default(),
+        (Some(departure), lost) => {
+            let told = Error::from(departure.clone());
+            notes.splice(0..0, told.notes().iter().cloned().chain(lost));
+            departure.to_string()
+        }
+    };
+    Err(Error::new(Kind::Damaged, message).with_notes(notes).hint(format!("what could be read is in `{out}`")))
+}
+
+/// How to go on with what was saved.
+fn told_of_what_is_next(out: &str, saved: u64, had_recovery: bool, cx: &Context) {
+    cx.ui.status(&format!("saved {} into `{out}`", counted(saved, "secret")));
+    cx.ui.status(&format!("to go on with it: `secrets restore {out}`, which keeps the damaged one beside"));
+    if had_recovery {
+        cx.ui.status("it has no recovery code; make one with `secrets recovery create`");
+    }
 }

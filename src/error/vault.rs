@@ -44,7 +44,7 @@ impl From<StoreError> for Error {
             StoreError::Exists(_) => {
                 Self::new(Kind::Conflict, message).hint("make another one with `secrets init --vault PATH`")
             }
-            StoreError::BadPath(_) => Self::usage(message).hint("name a file with `--vault PATH` or SECRETS_VAULT"),
+            StoreError::BadPath(_) => Self::usage(message).hint("name a file, as in `DIRECTORY/vault.db`"),
             StoreError::Unsafe { mend, .. } => {
                 let error = Self::new(Kind::Refused, message);
                 match mend {
@@ -52,9 +52,9 @@ impl From<StoreError> for Error {
                     None => error,
                 }
             }
-            StoreError::NotAVault(_) => {
-                Self::new(Kind::Damaged, message).hint("name the vault with `--vault PATH` or SECRETS_VAULT")
-            }
+            StoreError::NotAVault(_) => Self::new(Kind::Damaged, message)
+                .hint("name the vault with `--vault PATH` or SECRETS_VAULT")
+                .hint("if it was one: `secrets restore PATH` puts a backup in its place and keeps it beside"),
             StoreError::Format(_) => {
                 Self::new(Kind::Damaged, message).hint("use the version of `secrets` that made it")
             }
@@ -91,7 +91,7 @@ impl From<VaultError> for Error {
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
             VaultError::TooManyProjects => Self::usage(message).hint("make another vault with `--vault PATH`"),
-            VaultError::AnotherVault(_) => {
+            VaultError::AnotherVault(_) | VaultError::NoEarlierCopy(_) => {
                 Self::new(Kind::Refused, message).hint("nothing was written; name another file")
             }
             VaultError::OtherKeys => Self::new(Kind::Locked, message).hint("nothing was changed"),

@@ -8,6 +8,7 @@ mod value;
 
 pub use bytes::SecretBytes;
 pub(crate) use bytes::{DEEP, overwrite_stack};
+pub(crate) use name::TAG_MAX;
 pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
 pub use value::{Hint, SecretValue};
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::Invalid;
 
-const TAG_MAX: usize = 128;
+pub(crate) const TAG_MAX: usize = 128;
 const NAME_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4096;
 

@@ -47,6 +47,8 @@ pub trait Snapshot {
     fn slots(&self) -> Result<Vec<Slot>, StoreError>;
     /// All projects in ascending order of their ids.
     fn projects(&self) -> Result<Vec<ProjectRow>, StoreError>;
+    /// Those that can be read, their heads perhaps without content, and whether that is all of them as they should be.
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError>;
     /// All grants in ascending order of their ids.
     fn grants(&self) -> Result<Vec<Grant>, StoreError>;
     /// The hashes of a project's buckets that hold records.

@@ -3,13 +3,14 @@
 //! A copy has no name until it was looked at as a whole. Rows are copied as they are sealed, but for `salvage`, which seals what it
 //! can read into a new vault.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::anchored::departs;
 use super::edit::{Edit, target};
 use super::examine::{Report, examine};
 use super::slots::dearest;
-use super::state::{Project, State};
+use super::state::{Project, State, checked_row};
 use super::{Locked, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::integrity::EMPTY_BUCKET;
@@ -17,7 +18,7 @@ use crate::crypto::kdf::Passphrase;
 use crate::crypto::keys::{ProjectRow, RootKey, VaultRow};
 use crate::crypto::random;
 use crate::crypto::slot::{Credential, Slot};
-use crate::model::{ProjectName, Secret, SecretId, Tag};
+use crate::model::{ProjectName, Secret, SecretId, TAG_MAX, Tag};
 use crate::store::{Anchors, Change, Snapshot, SqliteStore, Store, StoreError, Transaction};
 
 /// What a restored vault has that the present one has not, and the other way round; sorted by project and tag.
@@ -80,10 +81,9 @@ impl Vault {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         if replace {
-            match Locked::open(path).and_then(|there| there.vault_id()) {
-                Ok(vault_id) if vault_id == state.vault.vault_id => {}
+            match Locked::open(path) {
+                Ok(there) => self.may_replace(&state, &there, path)?,
                 Err(VaultError::Store(StoreError::Missing(_))) => {}
-                Ok(_) => return Err(VaultError::AnotherVault(path.to_owned())),
                 Err(error) => return Err(error),
             }
         }
@@ -102,6 +102,21 @@ impl Vault {
         drop(store);
         copy.settle()?;
         Ok(report.projects.iter().map(|project| project.secrets).sum())
+    }
+
+    /// Refuses to put a copy of `state` over what is no earlier state of it. One under earlier keys cannot be looked into.
+    fn may_replace(&self, state: &State, there: &Locked, path: &Path) -> Result<(), VaultError> {
+        let snapshot = there.store.read()?;
+        let vault = checked_row(&*snapshot)?;
+        if vault.vault_id != state.vault.vault_id {
+            return Err(VaultError::AnotherVault(path.to_owned()));
+        }
+        let opened = self.root.root_key().map(|root| State::read(&*snapshot, root));
+        let departs = matches!(opened, Some(Ok(before)) if departs(state, &before).is_some());
+        if departs || vault.root_seq > state.vault.root_seq {
+            return Err(VaultError::NoEarlierCopy(path.to_owned()));
+        }
+        Ok(())
     }
 
     /// All secrets of all projects.
@@ -167,22 +182,20 @@ impl Vault {
             transaction.apply(Change::Slot(&slot))?;
             transaction.commit()?;
         }
-        let (mut saved, mut unproven) = (0, Vec::new());
+        let (mut saved, mut unproven, mut names) = (0, Vec::new(), HashSet::new());
         for ((row, keyring), readable) in examined.rows.iter().zip(&examined.keyrings).zip(&examined.readable) {
             let Some(keyring) = keyring.as_ref().filter(|_| !readable.is_empty()) else { continue };
             let from = Project::unverified(&examined.vault.vault_id, row, keyring);
             let mut transaction = store.write()?;
             let state = State::read(&*transaction, &root)?;
             let mut unborn = None;
-            let mut edit = Edit::new(target(&state, &root, &mut *transaction, &keyring.name, &mut unborn)?);
+            // Two projects of one name, as where one was put back, are both saved.
+            let name = unused(&keyring.name, &mut names);
+            let mut edit = Edit::new(target(&state, &root, &mut *transaction, &name, &mut unborn)?);
             for one in readable {
                 let found = from.by_leaf(&*snapshot, &one.leaf)?;
-                // Where nothing vouches for the records there may be two of a tag.
-                if edit.find(&*transaction, &found.metadata.tag.key())?.is_some() {
-                    continue;
-                }
                 if !one.proven {
-                    unproven.push((keyring.name.clone(), found.metadata.tag.clone()));
+                    unproven.push((name.clone(), found.metadata.tag.clone()));
                 }
                 let value = from.value(&*snapshot, &found.record)?;
                 edit.add_as(&mut *transaction, found.record.rid, found.metadata, &value)?;
@@ -195,6 +208,19 @@ impl Vault {
         copy.settle()?;
         Ok(Salvaged { report: examined.report, saved, unproven })
     }
+}
+
+/// A project's name, or the next one that is not taken: `web-2`.
+fn unused(name: &ProjectName, taken: &mut HashSet<ProjectName>) -> ProjectName {
+    let numbered = |number: u32| {
+        let end = format!("-{number}");
+        let start: String = name.as_str().chars().take(TAG_MAX.saturating_sub(end.len())).collect();
+        ProjectName::parse(&format!("{start}{end}")).ok()
+    };
+    let mut names = std::iter::once(name.clone()).chain((2..=u32::MAX).filter_map(numbered));
+    let found = names.find(|name| !taken.contains(name)).unwrap_or_else(|| name.clone());
+    taken.insert(found.clone());
+    found
 }
 
 /// Copies every row that belongs to the vault.

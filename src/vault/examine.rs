@@ -125,7 +125,10 @@ fn open(snapshot: &dyn Snapshot, root: &dyn KeyHolder) -> Result<Examined, Vault
     let vault = checked_row(snapshot)?;
     let mut report = Report::default();
     let slots = damaged_or(snapshot.slots(), "the table of key slots", &mut report)?.unwrap_or_default();
-    let rows = damaged_or(snapshot.projects(), "the table of projects", &mut report)?.unwrap_or_default();
+    let (rows, is_whole) = snapshot.readable_projects()?;
+    if !is_whole {
+        report.damage.push(Damage::of("the table of projects"));
+    }
     let grants = damaged_or(snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
     let tables = Tables { vault: &vault, slots: &slots, projects: &rows, grants: &grants };
     let opened = match root.open(&tables) {

@@ -253,6 +253,9 @@ pub enum VaultError {
     /// It would give way to a copy of another vault
     #[error("`{}` is no copy of this vault", .0.display())]
     AnotherVault(PathBuf),
+    /// It would give way to an older state of it, or to one that went another way
+    #[error("`{}` is no earlier copy of this vault: it holds what the vault does not", .0.display())]
+    NoEarlierCopy(PathBuf),
     /// The credential opens what it would replace, and not this one
     #[error("the backup has other keys than the vault: it takes the passphrase of its time")]
     OtherKeys,

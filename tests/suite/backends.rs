@@ -72,6 +72,10 @@ impl Snapshot for View<'_> {
         Ok(self.rows.projects.values().cloned().collect())
     }
 
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
+        self.projects().map(|rows| (rows, true))
+    }
+
     fn grants(&self) -> Result<Vec<Grant>, StoreError> {
         Ok(Vec::new())
     }
@@ -222,6 +226,10 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
 
     fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
         self.store.call().and_then(|()| self.inner.projects())
+    }
+
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
+        self.store.call().and_then(|()| self.inner.readable_projects())
     }
 
     fn grants(&self) -> Result<Vec<Grant>, StoreError> {

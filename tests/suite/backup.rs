@@ -78,6 +78,26 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
     let theirs = other.vault_path();
     let run = sandbox.run(["backup", "--replace", theirs.to_str().unwrap()]).fails_with(7);
     run.stderr_has("is no copy of this vault\nhint: nothing was written; name another file\n");
+    // Nor a newer one to an older one, or to one that went another way.
+    for command in [&["backup", "-q", "old.db"][..], &["update", "one", "--generate", "-q"]] {
+        sandbox.run(command).succeeds();
+    }
+    let newest = sandbox.read("vault.db");
+    let backwards = |tag: &str| {
+        let vault = sandbox.vault_path();
+        let run = sandbox.run(["--vault", "old.db", "backup", "--replace", vault.to_str().unwrap()]).fails_with(7);
+        run.stderr_has("is no earlier copy of this vault: it holds what the vault does not\n");
+        assert_eq!(sandbox.read("vault.db"), newest, "{tag}");
+    };
+    backwards("older");
+    sandbox.run(["--vault", "old.db", "create", "--tag", "other", "--generate", "-q"]).succeeds();
+    sandbox.run(["--vault", "old.db", "update", "one", "--generate", "-q"]).succeeds();
+    backwards("another way");
+    sandbox.run(["--vault", "old.db", "rekey", "-y", "-q"]).succeeds();
+    // Under newer keys it cannot be looked into, but has changed them more often.
+    let run = sandbox.run(["backup", "--replace", "old.db"]).fails_with(7);
+    run.stderr_has("is no earlier copy of this vault");
+    change(&sandbox, "one", "a newer value");
     // The vault does not give way to itself.
     sandbox.run(["backup", "--replace", "vault.db"]).fails_with(2).stderr_has("that is the vault itself");
     assert_eq!(revealed(&sandbox, "one"), b"a newer value");

@@ -33,7 +33,7 @@ fn is_project(run: Run, name: &str) {
 fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory() {
     let sandbox = Sandbox::empty();
     let missing = |run: Run, path: &Path| {
-        let expected = format!("error: no vault at `{}`\nhint: make one with `secrets init`\n", path.display());
+        let expected = format!("error: no vault at `{}`\nhint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n", path.display());
         run.fails_with(3).stdout("").stderr(&expected);
     };
     missing(sandbox.run(["list", "--vault", "o.db"]), &sandbox.path("o.db"));
@@ -53,7 +53,7 @@ fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
     sandbox.run(["list", "--vault", ""]).fails_with(2).stderr_has("error: `--vault <PATH>` needs a value\n");
     for path in ["./", "..", "/"] {
         let expected = format!(
-            "error: `{path}` is not the path of a file\nhint: name a file with `--vault PATH` or SECRETS_VAULT\n"
+            "error: `{path}` is not the path of a file\nhint: name a file, as in `DIRECTORY/vault.db`\n"
         );
         sandbox.run(["list", "--vault", path]).fails_with(2).stderr(&expected);
     }

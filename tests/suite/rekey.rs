@@ -7,7 +7,7 @@ use terminal_secrets::crypto::keys::RootKey;
 use terminal_secrets::crypto::slot::{Credential, Slot};
 use terminal_secrets::vault::{Locked, VaultError};
 
-use crate::passwd::{file, is_left, slot};
+use crate::passwd::{NEW, file, is_left, slot};
 use crate::prompts::Terminal;
 use crate::recovery::create;
 use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
@@ -57,7 +57,11 @@ fn everything_is_the_same_and_nothing_is_sealed_as_before() {
     let sealed: Vec<Vec<u8>> = SEALED.iter().flat_map(|sql| column(&sandbox, sql)).collect();
     let root = Locked::open(&sandbox.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let old = RootKey::from_bytes(root.expose()).unwrap();
-    sandbox.run(["rekey", "-y"]).succeeds().stdout("").stderr("sealed 43 secrets of 2 projects anew\n");
+    sandbox.run(["rekey", "-y"]).succeeds().stdout("").stderr(
+        "sealed 43 secrets of 2 projects anew\n\
+         old copies open as before: make a new backup, and give what was in them new values where it comes from\n\
+         the passphrase is the same; if somebody else may know it: `secrets passwd`\n",
+    );
     assert_eq!(everything(&sandbox), before);
     // Nothing that the old keys open is left, neither as a row nor as dead bytes.
     for bytes in &sealed {
@@ -84,7 +88,7 @@ fn one_project_s_keys_leave_the_others_alone() {
     assert!(of("web").iter().all(|meta| !web.contains(meta)));
     sandbox.run(["-p", "no-such", "rekey", "-y"]).fails_with(3).stderr_has("error: no project `no-such`\n");
     let run = sandbox.run(["-p", "web", "rekey", "-y", "--recovery-file", "code"]).fails_with(2);
-    run.stderr_has("error: `--recovery-file` cannot be used with `--project`\n");
+    run.stderr_has("error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`\n");
 }
 
 #[test]
@@ -133,6 +137,20 @@ fn the_recovery_code_stays_or_gives_way() {
         .run(["rekey", "-y", "--recovery"])
         .fails_with(2)
         .stderr_has("hint: set one with `secrets passwd --recovery`");
+}
+
+#[test]
+fn another_passphrase_comes_with_the_new_keys() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "old.db"]).succeeds();
+    file(&sandbox, "new", NEW);
+    let line = ["rekey", "-y", "--new-passphrase-file", "new"];
+    sandbox.run(line).succeeds().stderr_has("make a new backup").without("the passphrase is the same");
+    sandbox.run(["list"]).fails_with(5).stderr_has("wrong passphrase");
+    sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
+    sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one");
+    let run = sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
+    run.stderr_has("cannot be used with `--project`\n");
 }
 
 #[test]

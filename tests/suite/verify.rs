@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use rusqlite::Connection;
 use serde_json::json;
 use terminal_secrets::vault::{Locked, Report, VaultError};
 
@@ -17,7 +18,7 @@ fn sandbox() -> Sandbox {
 }
 
 fn sql(sandbox: &Sandbox, statements: &str) {
-    rusqlite::Connection::open(sandbox.vault_path()).unwrap().execute_batch(statements).unwrap();
+    Connection::open(sandbox.vault_path()).unwrap().execute_batch(statements).unwrap();
 }
 
 fn report(specimen: &Specimen) -> Result<Report, VaultError> {
@@ -179,6 +180,7 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
     let damaged = sandbox.read("vault.db");
     sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("").stderr(
         "saved 41 secrets into `out.db`\n\
+         to go on with it: `secrets restore out.db`, which keeps the damaged one beside\n\
          error: 1 secret could not be read\n  the value of `one` of project `default`\n\
          hint: what could be read is in `out.db`\n",
     );
@@ -192,7 +194,11 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
     let run = sandbox.run(["--vault", "out.db", "-p", "web", "render", "-e", "{{ KEY_7 }}"]);
     run.succeeds().stdout("web value 7");
     // Nothing is written over.
-    sandbox.run(["salvage", "out.db"]).fails_with(4).stderr_has("there is something at");
+    sandbox.run(["salvage", "out.db"]).fails_with(4).stderr_has("\nhint: name a file that is not there\n");
+    // As it is said, it goes on.
+    sandbox.run(["restore", "out.db", "-y", "-q"]).succeeds().stderr_has("it is kept beside");
+    sandbox.run(["-p", "web", "render", "-e", "{{ KEY_7 }}"]).succeeds().stdout("web value 7");
+    assert_eq!(sandbox.read("vault.db.replaced-1"), damaged);
 }
 
 #[test]
@@ -211,9 +217,10 @@ fn what_nothing_vouches_for_is_named() {
     let mut tags: Vec<_> = found["unproven"].as_array().unwrap().iter().map(|one| one["tag"].to_string()).collect();
     tags.sort();
     assert_eq!(tags, ["\"one\"", "\"two\""]);
-    assert!(stderr.contains("what was damaged is left out"), "{stderr}");
+    let told = "something is damaged, though every secret that was found could be read";
+    assert!(stderr.contains(told), "{stderr}");
     let run = sandbox.run(["salvage", "again.db"]).fails_with(6);
-    run.stderr_has("warning: `one` of project `default` is genuine, but may be older than it was\n");
+    run.stderr_has("warning: `one` of project `default` is genuine, but may be an earlier one\n");
 }
 
 #[test]
@@ -254,9 +261,61 @@ fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
     sandbox.write("vault.db", before);
     sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("").stderr(
         "saved 42 secrets into `out.db`\n\
-         error: the vault was put back to an earlier state than was last seen here\n\
-         hint: what it holds is in `out.db`\n",
+         to go on with it: `secrets restore out.db`, which keeps the damaged one beside\n\
+         error: the vault was put back to an earlier state than was last seen here\n  \
+         project `default`: 1 change behind\n\
+         hint: what could be read is in `out.db`\n",
     );
+    // What is damaged besides is told as well.
+    sql(&sandbox, "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)");
+    let run = sandbox.run(["salvage", "another.db"]).fails_with(6);
+    run.stderr_has("project `default`: 1 change behind\n1 secret could not be read\n  the value of ");
+}
+
+#[test]
+fn one_project_that_cannot_be_read_hides_no_other() {
+    for column in ["head", "sig", "keys"] {
+        let sandbox = sandbox();
+        sql(
+            &sandbox,
+            &format!(
+                "UPDATE projects SET {column} = zeroblob(100000) WHERE pid IN (SELECT pid FROM records \
+                 GROUP BY pid HAVING count(*) = 2)"
+            ),
+        );
+        let saved = if column == "keys" { 40 } else { 42 };
+        let run = sandbox.run(["salvage", "out.db"]).fails_with(6).stderr_has("\n  the table of projects\n");
+        run.stderr_has(&format!("saved {saved} secrets into"));
+        sandbox.run(["get", "one"]).fails_with(6).stderr_has("the vault's table of projects is damaged");
+    }
+}
+
+#[test]
+fn two_projects_of_one_name_are_both_saved() {
+    let sandbox = sandbox();
+    let rows = "FROM projects WHERE pid IN (SELECT pid FROM records GROUP BY pid HAVING count(*) = 2)";
+    sql(&sandbox, &format!("CREATE TABLE kept AS SELECT pid, keys {rows}"));
+    // The schema is a strange one for as long as it takes.
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    let kept: (Vec<u8>, Vec<u8>) =
+        connection.query_row("SELECT pid, keys FROM kept", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    connection.execute_batch("DROP TABLE kept").unwrap();
+    drop(connection);
+    sandbox.run(["project", "rename", "default", "before", "-q"]).succeeds();
+    sandbox.command(["-p", "default", "create", "--tag", "one", "-q"]).stdin("another one").run().succeeds();
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    connection.execute("UPDATE projects SET keys = ?2 WHERE pid = ?1", kept).unwrap();
+    drop(connection);
+    let run = sandbox.run(["salvage", "out.db"]).fails_with(6).stderr_has("saved 43 secrets into `out.db`\n");
+    run.stderr_has("the table of");
+    let mut values: Vec<Vec<u8>> = ["default", "default-2"]
+        .map(|project| {
+            let line = ["--vault", "out.db", "-p", project, "render", "-e", "{{ ONE }}"];
+            sandbox.run(line).succeeds().bytes()
+        })
+        .into();
+    values.sort();
+    assert_eq!(values, [b"another one".to_vec(), b"value one".to_vec()]);
 }
 
 #[test]

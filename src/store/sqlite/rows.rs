@@ -18,6 +18,7 @@ use crate::store::{MOST_PROJECTS, Snapshot, StoreError, Strays};
 /// the rest of it), a sealed value (1 MiB and its padding).
 const SHORT: usize = 256;
 const LONG: usize = 1024;
+const PROJECTS: &str = "table of projects";
 const LONGEST_META: usize = 32 * 1024;
 const LONGEST_VALUE: usize = 2 * 1024 * 1024;
 /// No vault has more slots than this: each costs a key derivation.
@@ -129,16 +130,33 @@ impl Snapshot for Open<'_> {
     }
 
     fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
+        match self.readable_projects()? {
+            (rows, true) => Ok(rows),
+            _ => Err(StoreError::Damaged(PROJECTS)),
+        }
+    }
+
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
         let sql = "SELECT pid, epoch, keys, head, sig FROM projects ORDER BY pid";
-        self.rows(sql, [], MOST_PROJECTS, "table of projects", |row| {
-            Some(ProjectRow {
-                pid: blob(row, 0)?,
-                epoch: number(row, 1)?,
-                keys: bytes(row, 2, LONG)?,
-                head: bytes(row, 3, LONG)?,
-                sig: bytes(row, 4, LONG)?,
-            })
-        })
+        let (mut found, mut whole) = (Vec::new(), true);
+        let read = self.each(sql, [], PROJECTS, |row| {
+            let (head, sig) = (bytes(row, 3, LONG), bytes(row, 4, LONG));
+            whole &= head.is_some() && sig.is_some();
+            let project = || {
+                let (head, sig) = (head.unwrap_or_default(), sig.unwrap_or_default());
+                Some(ProjectRow { pid: blob(row, 0)?, epoch: number(row, 1)?, keys: bytes(row, 2, LONG)?, head, sig })
+            };
+            match project() {
+                Some(project) => found.push(project),
+                None => whole = false,
+            }
+            whole &= found.len() <= MOST_PROJECTS;
+            Ok(found.len() <= MOST_PROJECTS)
+        });
+        match read {
+            Err(StoreError::Damaged(_)) => Ok((found, false)),
+            read => read.map(|()| (found, whole)),
+        }
     }
 
     fn grants(&self) -> Result<Vec<Grant>, StoreError> {
