@@ -66,7 +66,7 @@ fn run() -> ExitCode {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
             let context = Context::new(options, environment, ui);
-            let outcome = command.run(&context);
+            let outcome = command.run(&context).map_err(|error| error.for_vault(context.vault_option()));
             (context.ui, outcome)
         }
         Err(error) => {

@@ -59,5 +59,7 @@ pub(super) fn make(cx: &Context, path: &Path, params: KdfParams) -> Result<Vault
         cx.ui.warn("these key derivation parameters make guessing cheaper than the default ones");
     }
     cx.ui.status(&format!("made the vault `{}`", path.display()));
+    let code = cx.again("recovery create");
+    cx.ui.status(&format!("a forgotten passphrase cannot be reset; {code} prints a code for the safe"));
     Ok(vault)
 }

@@ -48,7 +48,8 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     }
     let path = cx.vault_path()?.display().to_string();
     cx.ui.status(&format!("changed the passphrase of `{path}`"));
-    cx.ui.status("copies made before open with the old one; if somebody else may know it: `secrets rekey`");
+    let rekey = cx.again("rekey");
+    cx.ui.status(&format!("copies made before open with the old one; if somebody else may know it: {rekey}"));
     if cx.ui.is_json() {
         cx.ui.json(&json!({ "vault": path, "kdf": kdf_options::json(params) }))?;
     }

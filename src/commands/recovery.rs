@@ -38,7 +38,7 @@ enum RecoveryCommand {
         #[arg(long)]
         replace: bool,
     },
-    /// Have the recovery code open the vault no more
+    /// Delete the recovery code: it opens nothing from then on
     #[command(after_help = "Example:\n  secrets recovery delete --yes")]
     Delete {
         /// Do not ask
@@ -80,9 +80,9 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
     }
     let vault = cx.unlock_anew()?;
     if !yes {
-        confirmed("Have the recovery code open the vault no more?")?;
+        confirmed("Delete the recovery code? It opens nothing from then on.")?;
     }
     cx.written(vault.delete_recovery()?);
-    cx.ui.status("the recovery code opens the vault no more");
+    cx.ui.status("deleted the recovery code");
     if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "vault": cx.vault_path()?.display().to_string() }))?) } else { Ok(()) }
 }

@@ -68,7 +68,8 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             "old copies open as before: make a new backup, and give what was in them new values where it comes from",
         );
         if args.new_passphrase_file.is_none() {
-            cx.ui.status("the passphrase is the same; if somebody else may know it: `secrets passwd`");
+            let passwd = cx.again("passwd");
+            cx.ui.status(&format!("the passphrase is the same; if somebody else may know it: {passwd}"));
         }
     }
     if let Some(code) = recovery {

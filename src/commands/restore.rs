@@ -234,13 +234,14 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
     }
     let Some(departure) = report.departure else {
         cx.ui.status("the vault is what was last seen here, or follows on it");
-        return Ok(());
+        return accepted(&vault, cx);
     };
     if !yes {
         let told = Error::from(VaultError::from(departure));
         cx.ui.warn(told.message());
         told.notes().iter().for_each(|note| cx.ui.status(note));
-        if !prompt::confirm_by_word("What was stored since is lost. To take it as it is, type", "accept")? {
+        if !prompt::confirm_by_word("What only the other state had is lost with it. To take this one, type", "accept")?
+        {
             return Err(Error::new(Kind::Refused, "nothing was changed"));
         }
     }
@@ -251,7 +252,15 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
         cx.vault_path()?.display(),
         counted(secrets_of(&vault)?, "secret")
     ));
-    Ok(())
+    accepted(&vault, cx)
+}
+
+fn accepted(vault: &Vault, cx: &Context) -> Result<(), Error> {
+    if !cx.ui.is_json() {
+        return Ok(());
+    }
+    let path = cx.vault_path()?.display().to_string();
+    Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets_of(vault)? }))?)
 }
 
 fn secrets_of(vault: &Vault) -> Result<u64, Error> {

@@ -1,12 +1,13 @@
 //! `secrets salvage`: what can be read of a damaged vault, in a new one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::verify;
 use crate::context::Context;
 use crate::error::{Error, Kind, findings};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::ui::counted;
 use crate::vault::{Salvaged, VaultError};
 
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         let unproven =
             unproven.iter().map(|(project, tag)| json!({ "project": project.as_str(), "tag": tag.as_str() }));
         let unproven: Vec<_> = unproven.collect();
-        cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": report.damage.len() }))?;
+        cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": verify::damage(report) }))?;
     }
     told_of_what_is_next(&out, *saved, report.recovery, cx);
     if report.damage.is_empty() && report.departure.is_none() {
@@ -90,8 +91,10 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
 /// How to go on with what was saved.
 fn told_of_what_is_next(out: &str, saved: u64, had_recovery: bool, cx: &Context) {
     cx.ui.status(&format!("saved {} into `{out}`", counted(saved, "secret")));
-    cx.ui.status(&format!("to go on with it: `secrets restore {out}`, which keeps the damaged one beside"));
+    let restore = cx.again(&format!("restore {}", store::quoted(Path::new(out))));
+    cx.ui.status(&format!("to go on with it: {restore}, which keeps the damaged one beside"));
     if had_recovery {
-        cx.ui.status("it has no recovery code; make one with `secrets recovery create`");
+        let create = cx.again("recovery create");
+        cx.ui.status(&format!("it has no recovery code; once it is restored, {create} makes one"));
     }
 }

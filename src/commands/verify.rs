@@ -31,9 +31,21 @@ pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     show(&report, cx)?;
     let Some(failure) = failure(&report) else {
         cx.ui.status("everything holds");
+        if !vault.is_remembered() {
+            cx.ui.warn(&unremembered(cx));
+        }
         return Ok(());
     };
     Err(failure)
+}
+
+/// Why a vault that is put back would not be noticed.
+fn unremembered(cx: &Context) -> String {
+    let place = cx.anchors().ok().flatten().map(|anchors| format!(" in `{}`", anchors.directory().display()));
+    format!(
+        "what was seen cannot be written down{}: a vault that is put back goes unnoticed",
+        place.unwrap_or_default()
+    )
 }
 
 fn failure(report: &Report) -> Option<Error> {
@@ -88,18 +100,22 @@ fn document(report: &Report, path: &str) -> serde_json::Value {
         |project| json!({ "name": project.name.as_str(), "secrets": project.secrets, "readable": project.readable }),
     );
     let passphrases = report.passphrases.iter().map(|params| kdf_options::json(*params));
-    let damage = report.damage.iter().map(damage);
     json!({
         "vault": path,
         "projects": projects.collect::<Vec<_>>(),
         "passphrases": passphrases.collect::<Vec<_>>(),
         "recovery": report.recovery,
-        "damage": damage.collect::<Vec<_>>(),
+        "damage": damage(report),
         "departed": report.departure.as_ref().map(ToString::to_string),
     })
 }
 
-fn damage(damage: &Damage) -> serde_json::Value {
+/// Everything that does not hold; as `salvage` tells it, too.
+pub(super) fn damage(report: &Report) -> Vec<serde_json::Value> {
+    report.damage.iter().map(finding).collect()
+}
+
+fn finding(damage: &Damage) -> serde_json::Value {
     let mut found = json!({ "what": damage.what });
     let texts = [
         ("project", damage.project.as_ref().map(ToString::to_string)),

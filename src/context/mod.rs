@@ -144,12 +144,16 @@ impl Context {
         manifest.project.as_ref().map_or_else(|| self.project(), Ok).map(Some)
     }
 
-    /// A command line of ours for a hint, for the project that this one was given.
+    /// The vault of the option.
+    pub(crate) fn vault_option(&self) -> Option<&Path> {
+        self.options.vault.as_deref()
+    }
+
+    /// A command line of ours for a hint, for the vault and the project that this one was given.
     pub(crate) fn again(&self, words: &str) -> String {
-        match &self.options.project {
-            Some(project) => format!("`secrets -p {project} {words}`"),
-            None => format!("`secrets {words}`"),
-        }
+        let vault = self.vault_option().map_or_else(String::new, |path| format!("--vault {} ", store::quoted(path)));
+        let project = self.options.project.as_ref().map_or_else(String::new, |project| format!("-p {project} "));
+        format!("`secrets {vault}{project}{words}`")
     }
 
     /// git in a directory.

@@ -124,7 +124,17 @@ impl Context {
     /// What opens the vault, of an option, a file or the environment.
     fn given_credential(&self) -> Result<Option<Box<dyn Credential>>, Error> {
         let Some(bytes) = self.given()? else { return Ok(None) };
-        Ok(Some(if self.options.recovery { Box::new(recovery_code(&bytes)?) } else { Box::new(parsed(&bytes)?) }))
+        if !self.options.recovery {
+            return Ok(Some(Box::new(parsed(&bytes)?)));
+        }
+        let code = recovery_code(&bytes).map_err(|error| {
+            let place = match self.passphrase_file() {
+                Some(path) => format!("out of `{}`", path.display()),
+                None => "out of SECRETS_PASSPHRASE".into(),
+            };
+            error.hint(format!("it came {place}; without `--passphrase-file` and SECRETS_PASSPHRASE* it is asked for"))
+        })?;
+        Ok(Some(Box::new(code)))
     }
 
     /// The passphrase, or the recovery code, of an option, a file or the environment, in the contract's order.
@@ -177,16 +187,19 @@ impl Context {
 
     /// A recovery code that is typed; `None` for an empty line.
     pub(crate) fn typed_recovery_code(&self) -> Result<Option<RecoveryCode>, Error> {
-        loop {
-            let typed = ask("Recovery code (empty: a new one is made and printed)")?;
+        let mut failure = None;
+        for tries_left in (0..TRIES).rev() {
+            let typed = ask("Recovery code, to keep it (empty: it opens nothing from now on, a new one is printed)")?;
             if typed.is_empty() {
                 return Ok(None);
             }
-            match RecoveryCode::parse(&typed) {
+            match recovery_code(&typed) {
                 Ok(code) => return Ok(Some(code)),
-                Err(why) => self.ui.warn(&format!("that is no recovery code: {why}, try again")),
+                Err(error) if tries_left > 0 => self.ui.warn(&format!("{}, try again", error.message())),
+                Err(error) => failure = Some(error),
             }
         }
+        failure.map_or(Ok(None), Err)
     }
 
     /// The passphrase of a vault that is to be made: as given, else typed twice.

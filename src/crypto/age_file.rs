@@ -19,10 +19,12 @@ use crate::model::SecretBytes;
 const WORK: u8 = 18;
 /// The most that a file may ask for: 2^20, 1 GiB.
 pub const MOST_WORK: u8 = 20;
-/// Bytes of a header at most. The library parses it anew for each of its lines.
+/// Bytes of a header at most.
 const LONGEST_HEADER: usize = 64 * 1024;
 /// Recipients of a file at most, so that its header stays in that.
 pub const MOST_RECIPIENTS: usize = 256;
+/// Parts of a header at most: recipients, and some that other software adds.
+const MOST_STANZAS: usize = 2 * MOST_RECIPIENTS;
 
 const MAGIC: &[u8] = b"age-encryption.org/";
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
@@ -170,6 +172,10 @@ impl<R: Read> Sealed<R> {
             return Err(if first == b"age-encryption.org/v1" { AgeError::Damaged } else { AgeError::Version });
         };
         let stanzas = || head[..end].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"-> "));
+        // The library parses the header anew for each of them.
+        if stanzas().count() > MOST_STANZAS {
+            return Err(AgeError::Damaged);
+        }
         let work = stanzas().find_map(|line| line.strip_prefix(b"-> scrypt ")).map(work_of);
         // The library adds a part of random bytes now and then, so that nobody comes to rely on there being none.
         let recipients = stanzas().filter(|line| line.starts_with(b"-> X25519 ")).count();
@@ -360,6 +366,9 @@ mod tests {
             assert_eq!(matches!(outcome, Err(AgeError::TooMuchWork)), expected, "{work}");
         }
         let many = format!("age-encryption.org/v1\n{}", "-> X25519 a\n\n".repeat(1_000_000));
+        assert!(matches!(Sealed::read(many.as_bytes()), Err(AgeError::Damaged)));
+        let parts = "-> a\n\n".repeat(5000);
+        let many = format!("age-encryption.org/v1\n{parts}--- {}\n{}", "A".repeat(43), "x".repeat(100));
         assert!(matches!(Sealed::read(many.as_bytes()), Err(AgeError::Damaged)));
         assert!(matches!(
             Sealed::read(&b"age-encryption.org/v9\nanything that is long enough to be one"[..]),

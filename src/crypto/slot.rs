@@ -70,7 +70,9 @@ impl Credential for RecoveryCode {
     }
 }
 
-const DAMAGED: CryptoError = CryptoError::Damaged("a key slot");
+/// What is damaged where a slot does not hold.
+pub const SLOT: &str = "the key slot";
+const DAMAGED: CryptoError = CryptoError::Damaged(SLOT);
 
 fn sixteen(column: &[u8]) -> Result<&[u8; 16], CryptoError> {
     column.try_into().map_err(|_| DAMAGED)
@@ -115,8 +117,8 @@ impl Slot {
         if !keys.commits_to(&self.commitment) {
             return Err(by.wrong());
         }
-        let root = keys.kek.open("slot", vault_id, &self.context(), &self.wrap, "the key slot")?;
-        RootKey::from_bytes(root.expose().try_into().map_err(|_| CryptoError::Damaged("the key slot"))?)
+        let root = keys.kek.open("slot", vault_id, &self.context(), &self.wrap, SLOT)?;
+        RootKey::from_bytes(root.expose().try_into().map_err(|_| DAMAGED)?)
     }
 
     /// What a guess at its passphrase costs; `None` for another type, or where it is out of bounds.

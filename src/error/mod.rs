@@ -8,6 +8,8 @@ mod agent;
 mod template;
 mod vault;
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,6 +21,7 @@ use crate::config::ConfigError;
 use crate::git::GitError;
 use crate::run::RunError;
 use crate::scan::ScanError;
+use crate::store;
 use crate::ui::UiError;
 
 /// What sort of failure: its exit code and its JSON type (contract, section 5). Never renumbered.
@@ -110,6 +113,17 @@ impl Error {
     /// What a program is told beyond the sentence.
     pub(crate) fn detailed(mut self, details: serde_json::Value) -> Self {
         self.details = Some(details);
+        self
+    }
+
+    /// Has the commands that its hints name ask for the vault that this one was given.
+    pub(crate) fn for_vault(mut self, path: Option<&Path>) -> Self {
+        if let Some(path) = path {
+            let named = format!("`secrets --vault {} ", store::quoted(path));
+            for hint in self.hints.iter_mut().filter(|hint| !hint.contains("--vault")) {
+                *hint = hint.replace("`secrets ", &named);
+            }
+        }
         self
     }
 

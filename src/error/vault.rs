@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Error, Kind, did_you_mean};
 use crate::crypto::CryptoError;
 use crate::crypto::lineage::Relation;
+use crate::crypto::slot::SLOT;
 use crate::model::SecretRef;
 use crate::store::StoreError;
 use crate::ui::counted;
@@ -22,6 +23,9 @@ impl From<CryptoError> for Error {
             CryptoError::NoRecoveryCode => {
                 Self::new(Kind::Locked, message).hint("with the passphrase, `secrets recovery create` makes one")
             }
+            CryptoError::Damaged(SLOT) => Self::new(Kind::Damaged, message)
+                .hint("by a recovery code, `secrets salvage OUT --recovery` saves what can be read")
+                .hint("`secrets restore PATH` puts a backup in its place"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
@@ -59,6 +63,8 @@ impl From<StoreError> for Error {
                 Self::new(Kind::Damaged, message).hint("use the version of `secrets` that made it")
             }
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
+            StoreError::Anchor { .. } => Self::new(Kind::Failure, message)
+                .hint("mend that, or remove it: then a vault that was put back goes unnoticed, once"),
             StoreError::Busy
             | StoreError::ReadOnly
             | StoreError::Full

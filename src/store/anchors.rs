@@ -9,17 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use super::place::absolute;
+use super::place::{NEW, absolute, left_behind};
 use crate::crypto::integrity::Hash;
 use crate::crypto::keys::VaultId;
 
-/// What is being written, before it has its name; the writer's process id follows.
-const NEW: &str = ".new-";
 /// As large as that of 10,000 projects, and some.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -36,6 +32,11 @@ impl Anchors {
     pub fn new(directory: &Path, path: &Path) -> Result<Self, StoreError> {
         let path = absolute(path)?;
         Ok(Self { directory: directory.to_owned(), place: Sha256::digest(path.as_os_str().as_bytes()).into() })
+    }
+
+    /// Where they lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// SHA-256 of the vault's canonical path: what its anchors are bound to.
@@ -63,7 +64,7 @@ impl Anchors {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(bytes)),
             Err(source) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&source.kind()) => Ok(None),
-            Err(source) => Err(StoreError::Io { action: "read", path, source }),
+            Err(source) => Err(StoreError::Anchor { path, source }),
         }
     }
 
@@ -73,7 +74,12 @@ impl Anchors {
         directory.recursive(true).mode(0o700).create(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(&Self::mine()).tempfile_in(&self.directory)?;
         file.write_all(bytes)?;
-        file.persist(self.file(vault_id))?;
+        let path = self.file(vault_id);
+        // What cannot be replaced by a file was not made here.
+        if path.is_dir() {
+            fs::remove_dir(&path)?;
+        }
+        file.persist(path)?;
         self.clear_away()
     }
 
@@ -86,11 +92,7 @@ impl Anchors {
     fn clear_away(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            let name = entry.file_name();
-            let writer = name.to_str().and_then(|name| name.strip_prefix(NEW)?.split('-').next()?.parse().ok());
-            if let Some(writer) = writer.and_then(Pid::from_raw)
-                && rustix::process::test_kill_process(writer) == Err(Errno::SRCH)
-            {
+            if left_behind(&entry.file_name()).is_some() {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -104,7 +106,8 @@ impl Anchors {
         }
         let path = self.directory.clone();
         let written = tempfile::Builder::new().prefix(&Self::mine()).tempfile_in(&path).map(drop);
-        written.map_err(|source| StoreError::Io { action: "write to", path, source })
+        // In the system's words, without the name that was tried.
+        written.map_err(|error| StoreError::Io { action: "write to", path, source: error.kind().into() })
     }
 
     /// Forgets what was seen.

@@ -10,7 +10,7 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
-pub use place::{JOURNALS, absolute, beside, looks_like_a_vault, make_directory, rename_new};
+pub use place::{JOURNALS, absolute, beside, looks_like_a_vault, make_directory, quoted, rename_new};
 pub use sqlite::{NewFile, SqliteStore};
 
 use crate::crypto::integrity::{Hash, Leaf};
@@ -159,6 +159,14 @@ pub enum StoreError {
     /// The tables are not what the format says; the text names them
     #[error("the vault's {0} is damaged or was tampered with")]
     Damaged(&'static str),
+    /// What was last seen of a vault cannot be read
+    #[error("cannot read what was last seen of the vault, `{}`: {source}", path.display())]
+    Anchor {
+        /// The file
+        path: PathBuf,
+        /// The system's word
+        source: std::io::Error,
+    },
     /// Another process kept the vault for 30 seconds
     #[error("the vault is busy: another process has been using it for 30 seconds")]
     Busy,

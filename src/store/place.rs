@@ -2,13 +2,16 @@
 //!
 //! It never opens the vault itself: closing a second descriptor would drop SQLite's locks on it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::{APPLICATION_ID, StoreError};
 use crate::crypto::random;
@@ -75,6 +78,35 @@ pub fn looks_like_a_vault(file: &File) -> bool {
     read.is_ok() && header.starts_with(b"SQLite format 3\0") && header[68..] == APPLICATION_ID.to_be_bytes()
 }
 
+/// How names of files in the making begin; the writer's process id follows, and what tells them apart.
+pub(super) const NEW: &str = ".new-";
+/// What nobody has touched for so long nobody is writing: of another PID namespace, process ids tell nothing.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+
+/// What follows the writer's process id in the name of a file in the making, if that process is no more.
+pub(super) fn left_behind(name: &OsStr) -> Option<&[u8]> {
+    let name = name.as_encoded_bytes().strip_prefix(NEW.as_bytes())?;
+    let (writer, rest) = name.split_at(name.iter().position(|byte| *byte == b'-')?);
+    let writer = Pid::from_raw(std::str::from_utf8(writer).ok()?.parse().ok()?)?;
+    (test_kill_process(writer) == Err(Errno::SRCH)).then_some(rest)
+}
+
+/// Removes what processes that were killed had begun to write for `target`: whole copies of a vault, perhaps.
+fn clear_away(target: &Path) {
+    let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_ours = |rest: &[u8]| {
+            // Behind a hyphen, 16 digits and another one; SQLite's journal has the name and more.
+            let meant = rest.get(18..).unwrap_or_default();
+            [meant, meant.strip_suffix(b"-journal").unwrap_or(meant)].contains(&name.as_encoded_bytes())
+        };
+        let touched = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if left_behind(&entry.file_name()).is_some_and(is_ours) && touched().is_some_and(|ago| ago > ABANDONED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A file in the making, beside the place where it is to stand. Dropped without [`Nascent::settle`], it is removed.
 pub(super) struct Nascent {
     path: PathBuf,
@@ -97,8 +129,10 @@ impl Nascent {
             return Err(StoreError::Exists(target));
         }
         refuse_foreign_journal(&target)?;
+        clear_away(&target);
         let drawn: [u8; 8] = random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
-        let mut name = OsString::from(format!(".{:016x}-", u64::from_be_bytes(drawn)));
+        let writer = rustix::process::getpid().as_raw_nonzero();
+        let mut name = OsString::from(format!("{NEW}{writer}-{:016x}-", u64::from_be_bytes(drawn)));
         name.push(target.file_name().unwrap_or_default());
         let path = target.with_file_name(name);
         let hold = Hold::new().map_err(failed)?;
@@ -187,7 +221,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {} // an old kernel or a plain file system
+            Err(Errno::INVAL | Errno::NOSYS) => {} // an old kernel or a plain file system
             done => return done.map_err(Into::into),
         }
     }
@@ -196,7 +230,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// A path as one word of a POSIX shell, for a command that is shown.
-fn quoted(path: &Path) -> String {
+pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&b);
     if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

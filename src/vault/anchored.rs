@@ -3,6 +3,7 @@
 //! It writes down what it sees, and never that it saw less than before. What it cannot write down it cannot notice later: a
 //! read-only home is no reason to refuse a vault.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -22,6 +23,7 @@ use crate::store::Anchors;
 pub(super) struct Anchored {
     inner: Box<dyn KeyHolder>,
     anchors: Anchors,
+    written: Cell<bool>,
 }
 
 /// How a vault differs from what was last seen of it here.
@@ -57,17 +59,18 @@ impl fmt::Display for Departure {
 
 impl Anchored {
     pub(super) fn new(inner: Box<dyn KeyHolder>, anchors: Anchors) -> Self {
-        Self { inner, anchors }
+        Self { inner, anchors, written: Cell::new(false) }
     }
 }
 
-/// Holds what was opened against what was last seen here, and writes it down. `key` is the one that seals anchors.
+/// Holds what was opened against what was last seen here, and writes it down; false where it could not. `key` is the one that
+/// seals anchors.
 pub(super) fn witness(
     anchors: &Anchors,
     key: &Key,
     tables: &Tables<'_>,
     keyrings: &[Keyring],
-) -> Result<(), VaultError> {
+) -> Result<bool, VaultError> {
     let (vault_id, place) = (&tables.vault.vault_id, anchors.place());
     let root = tables.vault.moment();
     let before = match anchors.read(vault_id)? {
@@ -82,13 +85,12 @@ pub(super) fn witness(
     };
     let now = Anchor { root, projects: seen_now(before.as_ref(), vault_id, tables.projects, keyrings) };
     if before.as_ref() == Some(&now) {
-        return Ok(());
+        return Ok(true);
     }
     if let Some(departure) = before.and_then(|before| departure(&before, &now)) {
         return Err(departure.into());
     }
-    let _ = anchors.write(vault_id, &now.seal(key, vault_id, place)?);
-    Ok(())
+    Ok(anchors.write(vault_id, &now.seal(key, vault_id, place)?).is_ok())
 }
 
 /// How a state departs from another one that is taken for an earlier one; `None` where it is the same or follows on it.
@@ -145,7 +147,7 @@ fn departure(before: &Anchor, now: &Anchor) -> Option<Departure> {
 impl KeyHolder for Anchored {
     fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
         let keyrings = self.inner.open(tables)?;
-        witness(&self.anchors, &self.inner.anchor_key()?, tables, &keyrings)?;
+        self.written.set(witness(&self.anchors, &self.inner.anchor_key()?, tables, &keyrings)?);
         Ok(keyrings)
     }
 
@@ -177,5 +179,9 @@ impl KeyHolder for Anchored {
 
     fn remembers(&self) -> bool {
         true
+    }
+
+    fn has_written(&self) -> bool {
+        self.written.get()
     }
 }

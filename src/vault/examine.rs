@@ -85,6 +85,11 @@ impl Vault {
         }
         Ok(report)
     }
+
+    /// True where the state that was looked at last is remembered here: one that is put back will be noticed.
+    pub fn is_remembered(&self) -> bool {
+        self.root.has_written()
+    }
 }
 
 /// Looks at everything.

@@ -45,6 +45,10 @@ pub trait KeyHolder {
     fn root_key(&self) -> Option<&RootKey> {
         None
     }
+    /// True where the last state that was opened is written down.
+    fn has_written(&self) -> bool {
+        false
+    }
     /// True where [`KeyHolder::open`] also compares with what it saw before, so that it wants to see every new state.
     fn remembers(&self) -> bool {
         false

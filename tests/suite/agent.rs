@@ -477,7 +477,7 @@ fn one_agent_holds_two_vaults() {
     let home = Home::unlocked();
     let other = home.path("other.db");
     Vault::init(&other, &passphrase(), KdfParams::LEAST).unwrap();
-    home.free(["list", "--vault", "other.db"]).run().fails_with(5).stderr_has("secrets unlock");
+    home.free(["list", "--vault", "other.db"]).run().fails_with(5).stderr_has("secrets --vault other.db unlock");
     let pid = home.pid().unwrap();
     home.run(["unlock", "--vault", "other.db", "-q"]).succeeds();
     assert_eq!(home.pid(), Some(pid));

@@ -357,7 +357,7 @@ fn a_typed_word_is_the_way_past() {
         let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore --accept");
         terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
         terminal.waits_for("warning: the vault was put back").waits_for("1 change behind");
-        terminal.waits_for("To take it as it is, type `accept`: ").types(typed);
+        terminal.waits_for("To take this one, type `accept`: ").types(typed);
         terminal.ends_with(code);
         let list = sandbox.run(["list", "-q"]);
         if code == 0 {
@@ -378,10 +378,49 @@ fn what_is_no_file_in_its_place_is_passed_over() {
     fs::remove_file(file).unwrap();
     fs::create_dir(file).unwrap();
     seen.look().unwrap();
-    fs::remove_dir(file).unwrap();
+    assert!(file.metadata().unwrap().is_file());
+    fs::remove_file(file).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     seen.look().unwrap();
     assert!(file.metadata().unwrap().is_file());
+}
+
+#[test]
+fn where_nothing_can_be_remembered_verify_says_so() {
+    let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
+    let anchors = sandbox.state().join("secrets/anchors");
+    fs::create_dir_all(anchors.parent().unwrap()).unwrap();
+    fs::write(&anchors, "").unwrap();
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("one");
+    let told = format!(
+        "everything holds\nwarning: what was seen cannot be written down in `{}`: a vault that is put back goes unnoticed\n",
+        anchors.display()
+    );
+    sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr(&told);
+    fs::remove_file(&anchors).unwrap();
+    sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr("everything holds\n");
+    // What was remembered and cannot be read is no leave.
+    let [file] = &fs::read_dir(&anchors).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else {
+        panic!("one file")
+    };
+    fs::remove_file(file).unwrap();
+    std::os::unix::fs::symlink(file, file).unwrap();
+    let run = sandbox.run(["list"]).fails_with(1).stderr_has("error: cannot read what was last seen of the vault, `");
+    run.stderr_has("\nhint: mend that, or remove it: then a vault that was put back goes unnoticed, once\n");
+}
+
+#[test]
+fn hints_are_for_the_vault_that_was_named() {
+    let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
+    sandbox.run(["backup", "-q", "my vault.db"]).succeeds();
+    let before = sandbox.read("my vault.db");
+    let line = ["--vault", "my vault.db", "create", "--tag", "two", "--generate", "-q"];
+    sandbox.run(line).succeeds();
+    fs::write(sandbox.path("my vault.db"), before).unwrap();
+    let run = sandbox.run(["--vault", "my vault.db", "list"]).fails_with(6);
+    let run = run.stderr_has("a backup with `secrets --vault 'my vault.db' restore PATH`\n");
+    run.stderr_has("this is the state that you want: `secrets --vault 'my vault.db' restore --accept`\n");
+    sandbox.run(["--vault", "my vault.db", "passwd"]).fails_with(5).stderr_has("give it by `--new-passphrase-file");
 }
 
 /// Readers and writers at once: nobody takes somebody's change for a rollback.

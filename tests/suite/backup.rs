@@ -127,6 +127,28 @@ fn on_a_full_disk_nothing_is_left() {
 }
 
 #[test]
+fn what_a_killed_backup_left_goes_with_the_next() {
+    let sandbox = sandbox();
+    let left = |name: &str, hours: u64| {
+        let file = std::fs::File::create(sandbox.path(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600)).unwrap();
+        name.to_owned()
+    };
+    let dead = ["", "-journal"].map(|end| left(&format!(".new-999999999-0123456789abcdef-copy.db{end}"), 2));
+    let kept = [
+        // Perhaps of another PID namespace, and being written.
+        left(".new-999999999-0123456789abcdef-copy.db-wal", 2),
+        left(".new-999999999-00000000000000aa-copy.db", 0),
+        left(".new-999999999-0123456789abcdef-another.db", 2),
+        left(&format!(".new-{}-0123456789abcdef-copy.db", std::process::id()), 2),
+    ];
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    assert!(dead.iter().all(|name| !sandbox.path(name).exists()));
+    assert!(kept.iter().all(|name| sandbox.path(name).exists()));
+    assert_eq!(names(&sandbox).len(), kept.len() + 2);
+}
+
+#[test]
 fn rows_of_nobody_are_not_copied() {
     let sandbox = sandbox();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();

@@ -33,7 +33,11 @@ fn compact_gives_deleted_space_back() {
 #[test]
 fn compact_without_a_vault_makes_none() {
     let sandbox = Sandbox::empty();
-    sandbox.run(["compact"]).fails_with(3).stdout("").stderr_has("hint: make one with `secrets init`\n");
+    sandbox
+        .run(["compact"])
+        .fails_with(3)
+        .stdout("")
+        .stderr_has("hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n");
     assert!(!sandbox.vault_path().exists());
 }
 

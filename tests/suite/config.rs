@@ -32,11 +32,17 @@ fn is_project(run: Run, name: &str) {
 #[test]
 fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory() {
     let sandbox = Sandbox::empty();
-    let missing = |run: Run, path: &Path| {
-        let expected = format!("error: no vault at `{}`\nhint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n", path.display());
+    let missing_by = |run: Run, path: &Path, option: &str| {
+        let path = path.display();
+        let expected = format!(
+            "error: no vault at `{path}`\n\
+             hint: make one with `secrets {option}init`, or put a backup there with `secrets {option}restore PATH`\n"
+        );
         run.fails_with(3).stdout("").stderr(&expected);
     };
-    missing(sandbox.run(["list", "--vault", "o.db"]), &sandbox.path("o.db"));
+    let missing = |run: Run, path: &Path| missing_by(run, path, "");
+    // What it says is to be done is for that vault.
+    missing_by(sandbox.run(["list", "--vault", "o.db"]), &sandbox.path("o.db"), "--vault o.db ");
     missing(sandbox.run(["list"]), &sandbox.vault_path());
     let without = || sandbox.command(["list"]).without_env("SECRETS_VAULT");
     missing(without().env("XDG_DATA_HOME", sandbox.path("xdg")).run(), &sandbox.path("xdg/secrets/vault.db"));
@@ -52,9 +58,8 @@ fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.run(["list", "--vault", ""]).fails_with(2).stderr_has("error: `--vault <PATH>` needs a value\n");
     for path in ["./", "..", "/"] {
-        let expected = format!(
-            "error: `{path}` is not the path of a file\nhint: name a file, as in `DIRECTORY/vault.db`\n"
-        );
+        let expected =
+            format!("error: `{path}` is not the path of a file\nhint: name a file, as in `DIRECTORY/vault.db`\n");
         sandbox.run(["list", "--vault", path]).fails_with(2).stderr(&expected);
     }
 }

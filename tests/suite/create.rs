@@ -280,7 +280,7 @@ fn create_without_a_vault_or_a_terminal_offers_none() {
     let path = sandbox.vault_path();
     run.fails_with(3)
         .stdout("")
-        .stderr(&format!("error: no vault at `{}`\nhint: make one with `secrets init`\n", path.display()));
+        .stderr(&format!("error: no vault at `{}`\nhint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n", path.display()));
     assert!(!path.exists());
 }
 

@@ -82,7 +82,10 @@ fn get_refuses_what_is_no_tag() {
 fn get_without_a_vault_says_how_to_make_one() {
     let sandbox = Sandbox::empty();
     let path = sandbox.vault_path();
-    let expected = format!("error: no vault at `{}`\nhint: make one with `secrets init`\n", path.display());
+    let expected = format!(
+        "error: no vault at `{}`\nhint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n",
+        path.display()
+    );
     sandbox.run(["get", "key"]).fails_with(3).stderr(&expected);
     assert!(!path.exists(), "looking for a vault does not make one");
 }

@@ -68,7 +68,7 @@ fn there_is_one_at_a_time() {
     list(&first).fails_with(5).stderr_has("wrong recovery code");
     list(&second).succeeds().stdout_has("key");
     sandbox.run(["recovery", "delete"]).fails_with(7).stderr_has("needs `--yes` where there is no terminal to ask on");
-    sandbox.run(["recovery", "delete", "-y"]).succeeds().stderr("the recovery code opens the vault no more\n");
+    sandbox.run(["recovery", "delete", "-y"]).succeeds().stderr("deleted the recovery code\n");
     for run in [list(&second), sandbox.run(["recovery", "delete", "-y"])] {
         run.fails_with(5).stdout("").stderr_has("error: the vault has no recovery code\n");
     }

@@ -166,7 +166,9 @@ fn it_asks() {
     assert_eq!(sandbox.read("vault.db"), before);
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n")).waits_for("[y/N] ").types("y\n");
-    terminal.waits_for("Recovery code (empty: a new one is made and printed): ").types("what\n");
+    terminal
+        .waits_for("Recovery code, to keep it (empty: it opens nothing from now on, a new one is printed): ")
+        .types("what\n");
     terminal.waits_for("warning: that is no recovery code: it has 4 characters").waits_for("Recovery code");
     terminal.types(&format!("{code}\n")).waits_for("sealed 43 secrets of 2 projects anew");
     assert!(!terminal.ends_with(0).contains(&code));

@@ -213,7 +213,7 @@ fn what_nothing_vouches_for_is_named() {
     let (code, stdout, stderr) = run.everything();
     assert_eq!(code, Some(6));
     let found: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
-    assert_eq!((found["saved"].as_u64(), found["damage"].as_u64()), (Some(42), Some(1)));
+    assert_eq!((found["saved"].as_u64(), found["damage"].as_array().map(Vec::len)), (Some(42), Some(1)));
     let mut tags: Vec<_> = found["unproven"].as_array().unwrap().iter().map(|one| one["tag"].to_string()).collect();
     tags.sort();
     assert_eq!(tags, ["\"one\"", "\"two\""]);

@@ -238,7 +238,7 @@ impl Store for SqliteStore {
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
         // A large change would otherwise write its pages, and read them again, many times over.
-        self.connection.execute_batch("PRAGMA cache_size=-65536; BEGIN IMMEDIATE").map_err(translate)?;
+        self.connection.execute_batch("PRAGMA cache_size=-131072; BEGIN IMMEDIATE").map_err(translate)?;
         let open = Box::new(Open::new(self));
         self.check_schema()?;
         // To SQLite, BEGIN IMMEDIATE is a plain BEGIN where nothing can be written.
