@@ -17,15 +17,15 @@ use crate::ui::{ColorWhen, Ui};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets init                              make the vault
-  secrets create --tag api-key              store a secret, typed or pasted unseen
-  secrets list                              what is there, values never shown
-  secrets render app.env.tmpl -o .env       replace {{ secrets.api-key }} in a file
-  secrets run -- npm start                  run a program with secrets, masked in its output
-  secrets setup                             all that a cloned project's .secrets.toml asks for
-  secrets import .env                       a dotenv file into the vault
-  secrets unlock                            no more passphrases for a while
-  secrets create --help                     options and examples of a command";
+  secrets init                          make the vault
+  secrets create --tag api-key          store a secret, typed unseen
+  secrets list                          what is there, never a value
+  secrets render app.env.tmpl -o .env   a file of placeholders, filled in
+  secrets run -- npm start              a program with secrets, masked
+  secrets setup                         all that a .secrets.toml asks for
+  secrets import .env                   a dotenv file into the vault
+  secrets unlock                        no more passphrases for a while
+  secrets create --help                 options and examples of a command";
 
 /// Write-only secrets on your own machine
 ///

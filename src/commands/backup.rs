@@ -15,8 +15,8 @@ use crate::vault::VaultError;
 const EXAMPLES: &str = "\
 Examples:
   secrets backup /mnt/usb/vault.db
-  secrets backup --replace ~/backups/vault.db          for cron: the last one gives way when the new one holds
-  secrets --vault /mnt/usb/vault.db list               a backup is a vault";
+  secrets backup --replace ~/backups/vault.db   a newer copy, as by cron
+  secrets --vault /mnt/usb/vault.db list        a backup is a vault";
 
 /// Copy the vault
 ///

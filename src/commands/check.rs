@@ -19,7 +19,7 @@ use crate::vault::{Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets check                 what is missing, out of date or about to be committed
+  secrets check                 what is missing, out of date, not ignored
   secrets check --json | jq '.missing[].tag'
   secrets check -q || exit 1    in a script: 0 is good";
 

@@ -7,11 +7,11 @@ use crate::error::{Error, Kind};
 
 const EXAMPLES: &str = "\
 Examples:
-  bash        source <(secrets completions bash)                   in ~/.bashrc
-  zsh         source <(secrets completions zsh)                    in ~/.zshrc, after compinit
-  fish        secrets completions fish | source                    in ~/.config/fish/config.fish
-  elvish      eval (secrets completions elvish | slurp)            in ~/.config/elvish/rc.elv
-  powershell  secrets completions powershell | Out-String | Invoke-Expression   in $PROFILE";
+  source <(secrets completions bash)         in ~/.bashrc
+  source <(secrets completions zsh)          in ~/.zshrc, after compinit
+  secrets completions fish | source          in ~/.config/fish/config.fish
+  eval (secrets completions elvish | slurp)  in ~/.config/elvish/rc.elv
+  secrets completions powershell | Out-String | Invoke-Expression";
 
 /// Print the completions of a shell
 ///

@@ -13,8 +13,8 @@ use crate::vault::{NewSecret, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets create --tag api-key                      type or paste the value, unseen
-  pass show api | secrets create --tag api-key      from another program
+  secrets create --tag api-key                   type or paste it, unseen
+  pass show api | secrets create --tag api-key   from another program
   secrets create --tag tls-key --value-file key.pem
   secrets create --tag session-key --generate --length 64 --alphabet hex";
 

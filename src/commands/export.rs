@@ -21,9 +21,10 @@ use crate::ui::input::MOST_SEALED;
 const EXAMPLES: &str = "\
 Examples:
   secrets export --encrypted web.age -p web
-  secrets export --encrypted all.age --all-projects -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en
-  age -d all.age | jq -r '.projects[].secrets[].tag'     without this program; docs/export.md describes what is in it
-  secrets import all.age                                 into another vault";
+  secrets export --encrypted all.age --all-projects --recipients-file ours
+  age -d all.age | jq -r '.projects[].secrets[].tag'
+  secrets import all.age               into another vault
+docs/export.md describes what is in it.";
 
 /// Write secrets to an encrypted file that other programs can read
 ///

@@ -25,20 +25,21 @@ use crate::vault::{Action, Import, ImportOutcome, Imported, Incoming, NewSecret,
 const EXAMPLES: &str = "\
 Examples:
   secrets import .env
-  secrets import .env --dry-run                       what would be stored, under which tag
-  secrets import .env --delete-source                 removes the file once all is stored
+  secrets import .env --dry-run         what would be stored, by which tag
+  secrets import .env --delete-source   and then the file goes
   secrets import export.json --format bitwarden --prefix personal-
   doppler secrets download --no-file --format json | secrets import -
-  secrets import all.age                              what `secrets export` wrote, each project by its name
-Of dotenv files `$` stays as it is: nothing is expanded. Formats: dotenv, json (one flat object), 1password (CSV), bitwarden
-(unencrypted JSON or CSV), keepass (XML, or KeePassXC's CSV), age (what `secrets export` wrote). An export of another program is as
-readable as a note: remove it afterwards.";
+  secrets import all.age                what `secrets export` wrote";
 
 /// Store what a dotenv file or another tool's export holds
 ///
 /// All of it in one transaction, or nothing. A secret that is there with the same value already is left alone, so that an
 /// import can be done again; what happens to one with another value is said by --on-conflict. Empty entries are left out
 /// with a warning. Every value is read back and compared.
+///
+/// Formats: dotenv, json (one flat object), 1password (CSV), bitwarden (unencrypted JSON or CSV), keepass (XML, or KeePassXC's
+/// CSV), age (what `secrets export` wrote). Of dotenv files `$` stays as it is: nothing is expanded. An export of another program
+/// is as readable as a note: remove it afterwards.
 ///
 /// What `secrets export` wrote goes into the projects that it came from, with its names, descriptions and times; with --project,
 /// a file of one project goes into that one.

@@ -16,8 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   secrets init
   secrets init --vault work.db --kdf-memory 256
-  secrets init --project-file                   a first .secrets.toml; no vault is needed
-  secrets init --passphrase-file ~/.config/vault-passphrase     for cron; mode 600";
+  secrets init --project-file      a first .secrets.toml; needs no vault
+  secrets init --passphrase-file ~/.config/vault-passphrase";
 
 /// Make the vault
 ///

@@ -12,7 +12,7 @@ Examples:
   secrets list
   secrets list --filter stripe
   secrets list --all-projects --json | jq -r '.secrets[].tag'
-  secrets list | cut -f1                    tab-separated where it is no terminal";
+  secrets list | cut -f1       tab-separated where it is no terminal";
 
 /// List secrets with their hints
 ///

@@ -12,8 +12,8 @@ use crate::error::Error;
 const EXAMPLES: &str = "\
 Examples:
   secrets passwd
-  secrets passwd --kdf-memory 256               a guess costs four times as much
-  secrets passwd --recovery                     the passphrase is forgotten, the recovery code is not
+  secrets passwd --kdf-memory 256       a guess costs four times as much
+  secrets passwd --recovery             by the recovery code
   secrets passwd --passphrase-file old --new-passphrase-file new";
 
 /// Change the passphrase

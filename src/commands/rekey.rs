@@ -14,9 +14,9 @@ use crate::vault::Rekeyed;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets rekey                            the root key and the keys of every project
-  secrets rekey --project web              the keys of one project
-  secrets rekey --yes --passphrase-file pass --new-passphrase-file new --recovery-file code";
+  secrets rekey                    the root key and those of every project
+  secrets rekey --project web      the keys of one project
+  secrets rekey -y --passphrase-file pass --recovery-file code";
 
 /// Seal everything anew under new keys
 ///

@@ -23,12 +23,12 @@ Examples:
   secrets render app.env.tmpl -o .env
   secrets render config.json.tmpl --escape json | jq .
   secrets render -e 'https://:{{ secrets.token | url }}@example.org'
-  secrets render app.env.tmpl -o .env --check     exit 8 where .env is out of date
-  secrets render app.env.tmpl --list              what it refers to; needs no passphrase
-  secrets render --all                            every output of .secrets.toml
-  secrets render --stale                          those that are out of date
+  secrets render app.env.tmpl -o .env --check   exit 8 if .env is stale
+  secrets render app.env.tmpl --list            needs no passphrase
+  secrets render --all                          outputs of .secrets.toml
+  secrets render --stale                        those that are out of date
 
-Placeholders are {{ secrets.my-secret }} and {{MY_SECRET}}; filters follow a bar:
+Placeholders: {{ secrets.my-secret }}, {{MY_SECRET}}; filters follow:
   {{ secrets.key | trim | json }}     json, shell, url, base64, trim
 A backslash before one copies it as it is; ${{ ... }} is left alone.";
 

@@ -17,9 +17,9 @@ use crate::vault::{Difference, Locked, Shape, Vault, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets restore /mnt/usb/vault.db --dry-run        what would come, go and change
+  secrets restore /mnt/usb/vault.db --dry-run   what would come and go
   secrets restore /mnt/usb/vault.db
-  secrets restore --accept                           the vault was put back by other means, and is to stay so";
+  secrets restore --accept                      what lies there is right";
 
 /// Put a backup into the vault's place
 ///

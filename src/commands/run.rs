@@ -26,16 +26,17 @@ use crate::vault::Opened;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets run -- npm start                            every secret of the project as TAG_KEY
-  secrets run --only database-url -- psql             just this one, as DATABASE_URL
-  secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db.example.org
-  secrets run --env-file app.env -- ./server          lines NAME=TEMPLATE
-  secrets run --file KEYFILE=tls-key -- sh -c 'openssl rsa -check -noout -in \"$KEYFILE\"'
+  secrets run -- npm start                  every secret, as TAG_KEY
+  secrets run --only database-url -- psql   just this one, as DATABASE_URL
+  secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db
+  secrets run --env-file app.env -- ./server     lines NAME=TEMPLATE
+  secrets run --file KEY=tls-key -- sh -c 'openssl rsa -noout -in \"$KEY\"'
   secrets run --stdin registry-token -- docker login --password-stdin
-  secrets run --dry-run                               names, and where each comes from
+  secrets run --dry-run                     names, and where each is from
 
-What the program prints is masked: a value shows as \u{2039}my-secret\u{203a}. An argument never holds a secret, as every process
-can see it: let a shell that is run this way expand a variable.";
+What the program prints is masked: a value shows as \u{2039}my-secret\u{203a}.
+An argument never holds a secret, as every process can see it: let a
+shell that is run this way expand a variable.";
 
 /// Run a program with secrets in its environment, masked in its output
 ///

@@ -15,7 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets salvage rescued.db
   secrets --vault rescued.db list --all-projects
-  secrets restore rescued.db                           to go on with it; the damaged one is kept beside";
+  secrets restore rescued.db       to go on with it";
 
 /// Save what can be read of a damaged vault into a new one
 ///

@@ -23,20 +23,20 @@ use crate::vault::{Import, NewSecret, OnConflict, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets setup                       asks for what is missing, renders everything
-  secrets setup --from .env           takes what it can from a dotenv file
-  secrets setup --new                 writes a first .secrets.toml from what the tree refers to
+  secrets setup                  asks for what is missing, renders all
+  secrets setup --from .env      takes what it can from a dotenv file
+  secrets setup --new            writes a first .secrets.toml
 A .secrets.toml, which is committed and never holds a value:
   project = \"web\"
   [secrets.database-url]
   description = \"PostgreSQL URL of the shared dev server\"
   [secrets.session-key]
-  generate = { length = 64, alphabet = \"hex\" }    # alnum, hex, base64url, ascii
+  generate = { length = 64, alphabet = \"hex\" }   # alnum, base64url, ascii
   [secrets.sentry-dsn]
   optional = true
   [[render]]
   template = \"config/app.env.tmpl\"
-  output = \".env\"        # also: mode, escape, delimiters, namespaced, as of render
+  output = \".env\"   # and mode, escape, delimiters as of render
   [run.env]
   DATABASE_URL = \"{{ secrets.database-url }}\"";
 

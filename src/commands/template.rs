@@ -22,9 +22,9 @@ use crate::vault::{Import, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets template .env                            .env.tmpl, every value in the vault
-  secrets template .env --keep PORT,NODE_ENV       these are no secrets
-  secrets template .env.example --example          placeholders only; `secrets setup` asks for the values
+  secrets template .env                        every value into the vault
+  secrets template .env --keep PORT,NODE_ENV   these are no secrets
+  secrets template .env.example --example      stores nothing
   secrets template .env -o config/app.env.tmpl";
 
 /// Turn a dotenv file into a template
