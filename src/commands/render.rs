@@ -122,7 +122,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
             let written = output.replace(&mut |out| resolved.expand(&mut template, out))?;
             let path = args.output.unwrap_or_default();
             cx.ui.status(&outputs::said(&path.display().to_string(), written));
-            Ok(())
+            if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&[(path, written)]))?) } else { Ok(()) }
         }
     }
 }

@@ -157,6 +157,10 @@ impl Error {
 
     pub(crate) fn json(&self) -> ErrorJson<'_> {
         let mut details = self.details.clone();
+        if details.is_none() && !self.notes.is_empty() {
+            let notes: Vec<&str> = self.notes.iter().map(|note| note.trim()).collect();
+            details = Some(json!({ "notes": notes }));
+        }
         if !self.hints.is_empty() {
             let object = details.get_or_insert_with(|| json!({}));
             object["hints"] = json!(self.hints);

@@ -224,3 +224,40 @@ fn error_json() {
         "details":{"hints":["usage: secrets [OPTIONS] <COMMAND>"]}}
     "#);
 }
+
+/// docs/json.md: each line of its table prints just the members that it names.
+#[test]
+fn the_documented_members_are_those_that_are_printed() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
+    let spans = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let rows: Vec<(String, Vec<String>)> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .map(|row| {
+            let (line, rest) = row.split_once('`').unwrap();
+            (line.to_owned(), spans(rest.split('|').nth(1).unwrap()))
+        })
+        .collect();
+    assert!(rows.len() > 30);
+    for (line, mut members) in rows {
+        let sandbox = two();
+        sandbox.write("pass", "a passphrase of six plain words\n");
+        std::fs::set_permissions(sandbox.path("pass"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        sandbox.write("new.env", "NEW=a-new-value\n");
+        sandbox.write("key.tmpl", "{{ API_KEY }}\n");
+        sandbox.run(["backup", "-q", "backup.db"]).succeeds();
+        if line.starts_with("recovery delete") {
+            sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
+        }
+        // It ends with 5 where the vault is locked.
+        let run = sandbox.command(["--json"].into_iter().chain(line.split(' '))).run();
+        let (code, stdout, stderr) = run.everything();
+        assert!(code == Some(0) || line == "status" && code == Some(5), "{line}: {code:?} {stderr}");
+        let found: serde_json::Value = serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{line}: {stderr}"));
+        let mut printed: Vec<String> = found.as_object().unwrap().keys().cloned().collect();
+        printed.sort();
+        members.sort();
+        assert_eq!(printed, members, "{line}");
+        sandbox.run(["lock", "--all", "-q"]).everything();
+    }
+}
