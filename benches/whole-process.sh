@@ -82,6 +82,11 @@ def cpu(line, runs=25):
     # The least of several runs: what else the machine does can only add.
     return min(once("exec " + line)[0] for _ in range(runs))
 
+def beyond(line, base, runs=41):
+    # Each in turn, so that a machine that changes its pace changes it for both.
+    pairs = [(once("exec " + line)[0], once("exec " + base)[0]) for _ in range(runs)]
+    return min(one for one, _ in pairs) - min(other for _, other in pairs)
+
 def wall(line, runs=9):
     return min(once(line)[1] for _ in range(runs))
 
@@ -96,23 +101,25 @@ def row(what, figure, goal):
 true = wall("/bin/true", 41)
 row("--version, wall, against /bin/true", f"{wall(f'{binary} --version', 41) / true:.1f}x", "<= 2x")
 
-kdf = cpu(f"{fill} kdf 64 3 4")
+derive = f"{fill} kdf 64 3 4"
+kdf = cpu(derive)
 row("default key derivation (64 MiB, t=3, p=4), CPU", f"{kdf:.0f} ms", "")
 if shutil.which("argon2"):
     reference = cpu("sh -c 'printf passphrase | argon2 somesaltsomesalt -id -t 3 -k 65536 -p 4 -l 32'")
     row("  the same, against the C reference", f"{kdf / reference:.2f}x", "<= 1.0x")
 default = f"{binary} --vault default.db"
-row("get, default parameters, CPU beyond the KDF", f"{cpu(f'{default} get key-7') - kdf:.1f} ms", "<= 4 ms")
+row("get, default parameters, CPU beyond the KDF", f"{beyond(f'{default} get key-7', derive):.1f} ms", "<= 4 ms")
 row("render of 20 placeholders, default parameters, CPU beyond the KDF",
-    f"{cpu(f'{default} render twenty.tmpl') - kdf:.1f} ms", "<= 4 ms")
+    f"{beyond(f'{default} render twenty.tmpl', derive):.1f} ms", "<= 4 ms")
 
-least = cpu(f"{fill} kdf 19 1 1", 31)
+derive = f"{fill} kdf 19 1 1"
+least = cpu(derive, 31)
 least_memory = memory(f"exec {fill} kdf 19 1 1")
 row("cheapest key derivation (19 MiB, t=1, p=1), CPU", f"{least:.1f} ms", "")
 for count, goal in [(100, 3), (10_000, 3), (1_000_000, 8)]:
     if os.path.exists(f"v{count}.db"):
         line = f"{binary} --vault v{count}.db get secret-0000077"
-        row(f"get among {count:,}, verified, CPU beyond the KDF", f"{cpu(line) - least:.1f} ms", f"<= {goal} ms")
+        row(f"get among {count:,}, verified, CPU beyond the KDF", f"{beyond(line, derive):.1f} ms", f"<= {goal} ms")
         row(f"  its memory beyond the KDF's", f"{memory('exec ' + line) - least_memory:.1f} MiB", "<= 32 MiB")
 line = f"{binary} --vault v100000.db list --all --json"
 row("list --all --json of 100,000, CPU beyond the KDF", f"{cpu(line, 7) - least:.0f} ms", "<= 400 ms")

@@ -17,10 +17,10 @@ use crate::crypto::age_file::{AgeError, By, Sealed, trimmed};
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
 use crate::import::{EMPTY, Format, Item, Items, Skipped, Why, read};
-use crate::model::{ProjectName, SecretBytes, Tag};
+use crate::model::{ProjectName, SecretBytes};
 use crate::ui::escape::visible;
 use crate::ui::{SecretsJson, counted, input};
-use crate::vault::{Action, Import, ImportOutcome, Imported, Incoming, NewSecret, Reveal, Revealed, Vault};
+use crate::vault::{Action, Import, ImportOutcome, Imported, Incoming, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -188,8 +188,11 @@ pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<Imp
     drop(progress);
     let outcome = cx.written(outcome.map_err(|error| conflict(error, mend))?);
     let projects = import.projects();
-    for project in &projects {
-        compare(vault, import, &outcome, project)?;
+    if let Some(at) = vault.compare(import, &outcome)? {
+        let message = format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
+        return Err(
+            Error::new(Kind::Conflict, message).hint("somebody else changes the project; look at it and try again")
+        );
     }
     let count = |wanted: Imported| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
     let mut parts = Vec::new();
@@ -207,25 +210,6 @@ pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<Imp
     };
     cx.ui.status(&format!("imported into {place}: {}", parts.join(", ")));
     Ok(outcome)
-}
-
-/// Reads back what one project has now of an import.
-fn compare(vault: &Vault, import: &Import<'_>, outcome: &ImportOutcome, project: &ProjectName) -> Result<(), Error> {
-    let stored = |at: &usize| outcome.steps[*at].1 != Imported::Action(Action::Skip);
-    let there: Vec<usize> =
-        (0..outcome.steps.len()).filter(|at| import.secrets[*at].to == project).filter(stored).collect();
-    let tags: Vec<Tag> = there.iter().map(|at| outcome.steps[*at].0.clone()).collect();
-    let found = vault.scope(project).reveal(&tags)?;
-    for (at, found) in there.iter().zip(found) {
-        let new = &import.secrets[*at].new;
-        if !matches!(found, Revealed::Value { value, .. } if value.expose() == new.value.expose()) {
-            let message = format!("`{}` was not stored as it is in the file", new.tag);
-            return Err(
-                Error::new(Kind::Conflict, message).hint("somebody else changes the project; look at it and try again")
-            );
-        }
-    }
-    Ok(())
 }
 
 const CONFLICT: &str =

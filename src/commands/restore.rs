@@ -62,15 +62,25 @@ enum Present {
     Vault(Locked),
 }
 
+impl Present {
+    fn at(place: &Path) -> Result<Self, Error> {
+        match Locked::open(place) {
+            Ok(present) => Ok(Self::Vault(present)),
+            Err(VaultError::Store(StoreError::Missing(_))) => Ok(Self::Nothing),
+            Err(VaultError::Store(StoreError::NotAVault(_) | StoreError::Damaged(_))) => Ok(Self::Wreck),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
-    let backup = Locked::open(path).map_err(|error| match error {
-        VaultError::Store(StoreError::Missing(_)) => {
-            Error::new(Kind::NotFound, error.to_string()).hint("name a copy that `secrets backup` made")
-        }
-        VaultError::Store(StoreError::NotAVault(_) | StoreError::BadPath(_)) => {
-            Error::new(Kind::Damaged, error.to_string()).hint("name a copy that `secrets backup` made")
-        }
-        other => other.into(),
+    let backup = Locked::open(path).map_err(|error| {
+        let kind = match &error {
+            VaultError::Store(StoreError::Missing(_)) => Kind::NotFound,
+            VaultError::Store(StoreError::NotAVault(_)) => Kind::Damaged,
+            _ => return error.into(),
+        };
+        Error::new(kind, error.to_string()).hint("name a copy that `secrets backup` made")
     })?;
     let place = cx.vault_path()?;
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
@@ -79,12 +89,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
             Error::usage("that is the vault itself").hint("to take it as it lies there: `secrets restore --accept`")
         );
     }
-    let present = match Locked::open(&place) {
-        Ok(present) => Present::Vault(present),
-        Err(VaultError::Store(StoreError::Missing(_))) => Present::Nothing,
-        Err(VaultError::Store(StoreError::NotAVault(_) | StoreError::Damaged(_))) => Present::Wreck,
-        Err(error) => return Err(error.into()),
-    };
+    let present = Present::at(&place)?;
     let there = if let Present::Vault(present) = &present { Some(present) } else { None };
     let (root, root_there) = cx.by_credential(path, |by| backup.root_keys(there, by))?;
     if let (Some(there), Some(root_there)) = (there, &root_there) {

@@ -196,6 +196,12 @@ impl Unborn {
     }
 }
 
+/// Those of `names` that a vault does not have; an error where they do not fit into it.
+pub(super) fn missing<'n>(state: &State, names: &[&'n ProjectName]) -> Result<Vec<&'n ProjectName>, VaultError> {
+    let missing: Vec<_> = names.iter().copied().filter(|name| state.position(name).is_none()).collect();
+    if state.rows.len() + missing.len() > MOST_PROJECTS { Err(VaultError::TooManyProjects) } else { Ok(missing) }
+}
+
 /// Makes the projects of `names` that are not there, and enters them into what the root MAC covers, all at once. Each is
 /// then to be edited and signed.
 pub(super) fn enter_all(
@@ -204,11 +210,8 @@ pub(super) fn enter_all(
     transaction: &mut dyn Transaction,
     names: &[&ProjectName],
 ) -> Result<Vec<Unborn>, VaultError> {
-    let missing: Vec<_> = names.iter().filter(|name| state.position(name).is_none()).collect();
-    if state.rows.len() + missing.len() > MOST_PROJECTS {
-        return Err(VaultError::TooManyProjects);
-    }
-    let unborn = missing.into_iter().map(|name| Unborn::new(state, root, name)).collect::<Result<Vec<_>, _>>()?;
+    let unborn =
+        missing(state, names)?.into_iter().map(|name| Unborn::new(state, root, name)).collect::<Result<Vec<_>, _>>()?;
     if !unborn.is_empty() {
         let rows = state.rows.iter().chain(unborn.iter().map(|new| &new.row)).cloned().collect();
         seal_root(state, root, rows, transaction)?;

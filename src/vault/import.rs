@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::copy::{Action, OnConflict};
-use super::edit::{Edit, Unborn, enter_all};
+use super::edit::{Edit, Unborn, enter_all, missing};
 use super::state::{Found, Project, State};
 use super::{NewSecret, Vault, VaultError, Written};
 use crate::model::{Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
@@ -71,7 +71,31 @@ impl Vault {
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
+        missing(&state, &import.projects())?;
         Ok(ImportOutcome { steps: steps(&state, &*snapshot, import)?, secrets: Vec::new() })
+    }
+
+    /// Reads back what an import stored or found to be there, all from one state of the vault. Returns the place of the first
+    /// secret that is not there as it came.
+    pub fn compare(&self, import: &Import<'_>, outcome: &ImportOutcome) -> Result<Option<usize>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let mut there: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
+        let steps = outcome.steps.iter().zip(&import.secrets).enumerate();
+        for (at, (_, incoming)) in steps.filter(|(_, (step, _))| step.1 != Imported::Action(Action::Skip)) {
+            there.entry(incoming.to).or_default().push(at);
+        }
+        for (name, places) in there {
+            let project = state.named(&*snapshot, name)?;
+            for at in places {
+                let Some(project) = &project else { return Ok(Some(at)) };
+                let Some(found) = project.by_tag(&*snapshot, &outcome.steps[at].0.key())? else { return Ok(Some(at)) };
+                if project.value(&*snapshot, &found.record)?.expose() != import.secrets[at].new.value.expose() {
+                    return Ok(Some(at));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Stores secrets in one transaction. One that is there with the same value is left alone, so that what was broken off

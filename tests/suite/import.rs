@@ -3,6 +3,9 @@
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use terminal_secrets::store::MOST_PROJECTS;
+use terminal_secrets::vault::{Import, Incoming, OnConflict, VaultError};
+
 use crate::support::{Sandbox, project, secret};
 
 #[track_caller]
@@ -219,4 +222,32 @@ fn ten_thousand_are_one_transaction() {
     vault.create(&project("web"), secret("name-09999", b"other")).unwrap();
     sandbox.run(["-p", "web", "import", "f.env"]).fails_with(4).stderr_has("there is a secret `name-09999`");
     assert_eq!(vault.projects().unwrap()[1].1, 1);
+}
+
+#[test]
+fn what_others_changed_meanwhile_is_found_when_it_is_read_back() {
+    let sandbox = Sandbox::with_secrets(&[("kept", "1")]);
+    let (vault, name) = (sandbox.vault(), project("default"));
+    let new = ["kept", "new", "other"].map(|tag| secret(tag, b"1"));
+    let import = Import::into_one(&name, new.into(), OnConflict::Fail);
+    let outcome = vault.import(&import, &|_| {}).unwrap().value;
+    assert_eq!(vault.compare(&import, &outcome).unwrap(), None);
+    for (tag, at) in [("other", 2), ("new", 1), ("kept", 0)] {
+        sandbox.command(["update", tag, "-q"]).stdin("2").run().succeeds();
+        assert_eq!(vault.compare(&import, &outcome).unwrap(), Some(at));
+    }
+    sandbox.run(["delete", "kept", "-y", "-q"]).succeeds();
+    assert_eq!(vault.compare(&import, &outcome).unwrap(), Some(0));
+}
+
+#[test]
+fn more_projects_than_fit_are_refused_by_a_dry_run_too() {
+    let sandbox = Sandbox::with_secrets(&[("there", "1")]);
+    let names: Vec<_> = (0..MOST_PROJECTS).map(|number| project(&format!("p{number}"))).collect();
+    let incoming = |to| Incoming { to, new: secret("one", b"1"), times: None };
+    let import = Import { secrets: names.iter().map(incoming).collect(), on_conflict: OnConflict::Fail };
+    let vault = sandbox.vault();
+    for refused in [vault.plan_import(&import).map(drop), vault.import(&import, &|_| {}).map(drop)] {
+        assert!(matches!(refused, Err(VaultError::TooManyProjects)));
+    }
 }

@@ -1,5 +1,7 @@
 //! The shapes of JSON: field names, their order, what is left out. Programs rely on them.
 
+use std::os::unix::fs::PermissionsExt;
+
 use insta::assert_snapshot;
 
 use crate::support::{Run, Sandbox};
@@ -239,13 +241,15 @@ fn the_documented_members_are_those_that_are_printed() {
         })
         .collect();
     assert!(rows.len() > 30);
+    let vault = two().read("vault.db");
     for (line, mut members) in rows {
-        let sandbox = two();
-        sandbox.write("pass", "a passphrase of six plain words\n");
-        std::fs::set_permissions(sandbox.path("pass"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let sandbox = Sandbox::empty();
+        let pass = "a passphrase of six plain words\n";
+        for (name, content) in [("vault.db", &*vault), ("backup.db", &*vault), ("pass", pass.as_bytes())] {
+            std::fs::set_permissions(sandbox.write(name, content), PermissionsExt::from_mode(0o600)).unwrap();
+        }
         sandbox.write("new.env", "NEW=a-new-value\n");
         sandbox.write("key.tmpl", "{{ API_KEY }}\n");
-        sandbox.run(["backup", "-q", "backup.db"]).succeeds();
         if line.starts_with("recovery delete") {
             sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
         }
@@ -258,6 +262,8 @@ fn the_documented_members_are_those_that_are_printed() {
         printed.sort();
         members.sort();
         assert_eq!(printed, members, "{line}");
-        sandbox.run(["lock", "--all", "-q"]).everything();
+        if line == "unlock" {
+            sandbox.run(["lock", "--all", "-q"]).succeeds();
+        }
     }
 }
