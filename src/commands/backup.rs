@@ -47,6 +47,9 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
         VaultError::Store(StoreError::Exists(_)) => {
             Error::new(Kind::Conflict, error.to_string()).hint("`--replace` replaces an earlier copy of the same vault")
         }
+        VaultError::Store(StoreError::NotAVault(_)) => {
+            Error::from(error).hinting("nothing was written; name another file")
+        }
         other => other.into(),
     })?;
     drop(progress);

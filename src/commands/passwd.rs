@@ -18,7 +18,7 @@ Examples:
 
 /// Change the passphrase
 ///
-/// Asks the current one, also while the vault is unlocked, then the new one twice. The new one is tried out before the old one
+/// Asks for the current one, also while the vault is unlocked, then the new one twice. The new one is tried out before the old one
 /// goes; of that, nothing is left in the file. Nothing else is sealed anew: whoever has an old copy of the vault and the old
 /// passphrase has the keys of this one, until `secrets rekey`.
 ///

@@ -30,7 +30,7 @@ pub(crate) struct RecoveryArgs {
 enum RecoveryCommand {
     /// Make a recovery code and print it, once
     ///
-    /// Asks the passphrase, also while the vault is unlocked. The code is all that is printed on stdout: 14 groups of four
+    /// Asks for the passphrase, also while the vault is unlocked. The code is all that is printed on stdout: 14 groups of four
     /// characters, the last of them a checksum. Blanks, hyphens and case do not matter when it is typed.
     #[command(after_help = "Examples:\n  secrets recovery create\n  secrets recovery create --replace | lpr")]
     Create {

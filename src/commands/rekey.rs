@@ -31,7 +31,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RekeyArgs {
-    /// Read the recovery code, which then stays, from a file
+    /// Read the recovery code from a file, and keep it
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     recovery_file: Option<PathBuf>,
     /// Read another passphrase, for the vault to open with from now on, from a file

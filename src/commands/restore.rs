@@ -56,21 +56,10 @@ pub(crate) fn run(args: &RestoreArgs, cx: &Context) -> Result<(), Error> {
 /// What lies at the vault's place.
 enum Present {
     Nothing,
-    /// Something that cannot be opened as a vault
-    Wreck,
-    /// A vault
-    Vault(Locked),
-}
-
-impl Present {
-    fn at(place: &Path) -> Result<Self, Error> {
-        match Locked::open(place) {
-            Ok(present) => Ok(Self::Vault(present)),
-            Err(VaultError::Store(StoreError::Missing(_))) => Ok(Self::Nothing),
-            Err(VaultError::Store(StoreError::NotAVault(_) | StoreError::Damaged(_))) => Ok(Self::Wreck),
-            Err(error) => Err(error.into()),
-        }
-    }
+    /// It cannot be compared, and is kept under another name: what is no vault, or one that is damaged or opens otherwise
+    Kept(Option<(Locked, Shape)>),
+    /// A vault, as it was when it was compared, and its secrets
+    Compared(Locked, Shape, Vec<Secret>),
 }
 
 fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
@@ -89,35 +78,34 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
             Error::usage("that is the vault itself").hint("to take it as it lies there: `secrets restore --accept`")
         );
     }
-    let present = Present::at(&place)?;
-    let there = if let Present::Vault(present) = &present { Some(present) } else { None };
-    let (root, root_there) = cx.by_credential(path, |by| backup.root_keys(there, by))?;
-    if let (Some(there), Some(root_there)) = (there, &root_there) {
-        told_of_what_returns(&backup, there, root_there.is_same(&root), cx)?;
+    let (root, present) = opened(&backup, path, &place, cx).map_err(|error| match error.kind() {
+        Kind::Damaged => error.hinting(format!(
+            "nothing was changed; `secrets --vault {} verify` tells more of the backup",
+            store::quoted(path)
+        )),
+        _ => error,
+    })?;
+    if let Present::Kept(_) = present {
+        cx.ui.warn(
+            "what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside",
+        );
     }
-    // Nothing goes that was not shown to go.
-    let seen = there.and_then(|there| there.shape().ok());
-    let now = match (&present, root_there) {
-        (Present::Nothing, _) => Some(Vec::new()),
-        (Present::Vault(_), Some(root)) => what_is_there(&place, root, cx)?,
-        (Present::Wreck | Present::Vault(_), _) => None,
-    };
-    let present = match (present, &now) {
-        (Present::Vault(_) | Present::Wreck, None) => {
-            cx.ui.warn("what is there now cannot be compared: it is damaged, or opens by another passphrase; it is kept beside");
-            Present::Wreck
-        }
-        (present, _) => present,
-    };
     let backup = backup.unlocked(root);
     let progress = cx.ui.progress("secrets checked");
     let report = backup.verify(&|number| progress.reached(number))?;
     drop(progress);
     if !report.damage.is_empty() {
-        return Err(Error::from(VaultError::NotWhole(Box::new(report))).hint("the backup was not used"));
+        return Err(Error::from(VaultError::NotWhole(Box::new(report))).hinting(format!(
+            "the backup was not used; `secrets --vault {} salvage OUT` saves what can be read of it",
+            store::quoted(path)
+        )));
     }
-    let compared = now.is_some();
-    let difference = Difference::between(&now.unwrap_or_default(), backup.everything()?);
+    let (now, compared) = match &present {
+        Present::Nothing => (&[][..], true),
+        Present::Kept(_) => (&[][..], false),
+        Present::Compared(_, _, now) => (&now[..], true),
+    };
+    let difference = Difference::between(now, backup.everything()?);
     show(&difference, compared, cx);
     if args.dry_run {
         return told(&difference, compared, cx);
@@ -130,7 +118,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     if let Some(anchors) = cx.anchors()? {
         anchors.can_be_replaced()?;
     }
-    put(&backup, present, seen.as_ref(), &place, cx)?;
+    put(&backup, &present, &place, cx)?;
     // It is older than what was seen, on purpose. The agent has another memory of that.
     cx.forget_in_agent();
     backup.accepted_at(cx.anchors()?)?;
@@ -138,17 +126,40 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     told(&difference, compared, cx)
 }
 
+/// The root key of the backup, by what is given or typed, and what it would replace.
+fn opened(backup: &Locked, path: &Path, place: &Path, cx: &Context) -> Result<(RootKey, Present), Error> {
+    let there = match Locked::open(place) {
+        Ok(there) => Some(there),
+        Err(VaultError::Store(StoreError::Missing(_) | StoreError::NotAVault(_) | StoreError::Damaged(_))) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let (root, root_there) = cx.by_credential(path, |by| backup.root_keys(there.as_ref(), by))?;
+    let Some(there) = there else {
+        let is_free = fs::symlink_metadata(place).is_err();
+        return Ok((root, if is_free { Present::Nothing } else { Present::Kept(None) }));
+    };
+    // Nothing goes that was not shown to go.
+    let Ok(seen) = there.shape() else { return Ok((root, Present::Kept(None))) };
+    let Some(root_there) = root_there else { return Ok((root, Present::Kept(Some((there, seen))))) };
+    told_of_what_returns(backup, &there, root_there.is_same(&root), cx)?;
+    Ok(match what_is_there(place, root_there, cx)? {
+        Some(secrets) => (root, Present::Compared(there, seen, secrets)),
+        None => (root, Present::Kept(Some((there, seen)))),
+    })
+}
+
 /// Warns of ways into the vault that were closed since the backup was made, and come back with it.
 fn told_of_what_returns(backup: &Locked, there: &Locked, is_same_root: bool, cx: &Context) -> Result<(), Error> {
+    let is_earlier = backup.root_seq()? < there.root_seq()?;
     if backup.vault_id()? != there.vault_id()? {
-        cx.ui.warn("the backup is of another vault than the one that is there");
-    } else if !is_same_root {
+        cx.ui.warn("that is another vault than the one that is there, as one that `salvage` made is");
+    } else if is_earlier && !is_same_root {
+        let rekey = cx.again("rekey");
+        cx.ui.warn(&format!("the backup is of before `secrets rekey`: its keys come back with it; then run {rekey}"));
+    } else if is_earlier && !backup.has_same_slots(there)? {
         cx.ui.warn(
-            "the backup is of before `secrets rekey`: the keys of then come back; seal it anew once it is restored",
+            "the passphrase or the recovery code was changed since the backup was made; the earlier ones come back",
         );
-    } else if !backup.has_same_slots(there)? {
-        cx.ui
-            .warn("the passphrase or the recovery code was changed since the backup was made; those of then come back");
     }
     Ok(())
 }
@@ -157,27 +168,42 @@ fn told_of_what_returns(backup: &Locked, there: &Locked, is_same_root: bool, cx:
 fn what_is_there(place: &Path, root: RootKey, cx: &Context) -> Result<Option<Vec<Secret>>, Error> {
     let vault = Locked::open(place)?.unlocked(root);
     let progress = cx.ui.progress("secrets compared");
-    let is_whole = vault.verify(&|number| progress.reached(number)).is_ok_and(|report| report.damage.is_empty());
-    Ok(if is_whole { vault.everything().ok() } else { None })
+    match vault.verify(&|number| progress.reached(number)) {
+        Ok(report) if report.damage.is_empty() => Ok(Some(vault.everything()?)),
+        Ok(_) => Ok(None),
+        Err(error) if error.is_damage() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Puts the backup into its place; what cannot be written over is kept under another name.
-fn put(backup: &Vault, present: Present, seen: Option<&Shape>, place: &Path, cx: &Context) -> Result<(), Error> {
-    match present {
-        Present::Vault(vault) => match backup.restore_into(&vault, seen) {
-            Err(VaultError::Store(StoreError::Damaged(_))) => {}
-            done => return Ok(done?),
-        },
-        Present::Wreck | Present::Nothing => {}
+/// Puts the backup into its place; what was not compared is kept under another name.
+fn put(backup: &Vault, present: &Present, place: &Path, cx: &Context) -> Result<(), Error> {
+    let unchanged = match present {
+        Present::Compared(vault, seen, _) => return Ok(backup.restore_into(vault, Some(seen))?),
+        Present::Kept(Some((vault, seen))) => Some((vault, seen)),
+        // A journal that would be played into what comes goes aside as well.
+        Present::Nothing | Present::Kept(None) => None,
+    };
+    let copy = backup.copy_for(place)?;
+    let asides = match unchanged {
+        Some((vault, seen)) => vault.while_unchanged(seen, || set_aside(place))?,
+        None => set_aside(place)?,
+    };
+    if let Err(error) = copy.settle() {
+        // What was there is better than nothing.
+        for (from, aside) in &asides {
+            let _ = store::rename_new(aside, from);
+        }
+        return Err(error.into());
     }
-    for aside in set_aside(place)? {
+    for (_, aside) in asides {
         cx.ui.warn(&format!("what lay there is now `{}`", aside.display()));
     }
-    Ok(backup.backup(place, false, &|_| {}).map(|_| ())?)
+    Ok(())
 }
 
-/// Gives what is no vault any more, and a journal that would be played into what comes, another name, which nothing has.
-fn set_aside(place: &Path) -> Result<Vec<PathBuf>, Error> {
+/// Gives what is there, and a journal that would be played into what comes, other names, which nothing has.
+fn set_aside(place: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
     let is_free = |number: &u32| {
         let aside = store::beside(place, &format!(".replaced-{number}"));
         std::iter::once("").chain(JOURNALS).all(|end| fs::symlink_metadata(store::beside(&aside, end)).is_err())
@@ -188,7 +214,7 @@ fn set_aside(place: &Path) -> Result<Vec<PathBuf>, Error> {
         let from = store::beside(place, end);
         let aside = store::beside(place, &format!(".replaced-{number}{end}"));
         match store::rename_new(&from, &aside) {
-            Ok(()) => names.push(aside),
+            Ok(()) => names.push((from, aside)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(StoreError::Io { action: "rename", path: from, source }.into()),
         }
@@ -238,6 +264,8 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
         return Err(VaultError::NotWhole(Box::new(report)).into());
     }
     let Some(departure) = report.departure else {
+        // An agent may remember what is not remembered here.
+        cx.forget_in_agent();
         cx.ui.status("the vault is what was last seen here, or follows on it");
         return accepted(&vault, cx);
     };

@@ -19,8 +19,9 @@ Examples:
 
 /// Save what can be read of a damaged vault into a new one
 ///
-/// The new vault opens with the same passphrase, unless another one is named; ids and times stay. What does not open is left out and told (exit 6); what opens
-/// though nothing vouches that it is the latest is taken, and named. The damaged vault stays as it is.
+/// The new vault opens with the same passphrase, unless another one is named; ids of secrets and times stay. What does not open is
+/// left out and told (exit 6); what opens though nothing vouches that it is the latest is taken, and named. The damaged vault stays
+/// as it is.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SalvageArgs {
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.warn(&format!("`{tag}` of project `{project}` is genuine, but may be an earlier one"));
     }
     if unproven.len() > SHOWN {
-        cx.ui.warn(&format!("so may {} more", unproven.len() - SHOWN));
+        cx.ui.warn(&format!("and {} more may be earlier ones", unproven.len() - SHOWN));
     }
     if cx.ui.is_json() {
         let unproven =
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         let unproven: Vec<_> = unproven.collect();
         cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": verify::damage(report) }))?;
     }
-    told_of_what_is_next(&out, *saved, report.recovery, cx);
+    told_of_what_is_next(&out, &salvaged, cx);
     if report.damage.is_empty() && report.departure.is_none() {
         return Ok(());
     }
@@ -89,11 +90,12 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
 }
 
 /// How to go on with what was saved.
-fn told_of_what_is_next(out: &str, saved: u64, had_recovery: bool, cx: &Context) {
-    cx.ui.status(&format!("saved {} into `{out}`", counted(saved, "secret")));
+fn told_of_what_is_next(out: &str, salvaged: &Salvaged, cx: &Context) {
+    cx.ui.status(&format!("saved {} into `{out}`", counted(salvaged.saved, "secret")));
     let restore = cx.again(&format!("restore {}", store::quoted(Path::new(out))));
-    cx.ui.status(&format!("to go on with it: {restore}, which keeps the damaged one beside"));
-    if had_recovery {
+    let kept = if salvaged.report.damage.is_empty() { "" } else { ", which keeps the damaged one beside" };
+    cx.ui.status(&format!("to go on with it: {restore}{kept}"));
+    if salvaged.report.recovery {
         let create = cx.again("recovery create");
         cx.ui.status(&format!("it has no recovery code; once it is restored, {create} makes one"));
     }

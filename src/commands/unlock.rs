@@ -17,7 +17,7 @@ Examples:
 
 /// Unlock the vault for a while
 ///
-/// Asks the passphrase and hands the vault's key to an agent, a process of yours that is started if none runs. Until the
+/// Asks for the passphrase and hands the vault's key to an agent, a process of yours that is started if none runs. Until the
 /// time is over or `secrets lock`, commands on this vault ask for no passphrase. The agent's key leaves it in no form.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -250,7 +250,8 @@ impl Context {
     /// Unwraps a change, passing on that the file is due for `compact`.
     pub(crate) fn written<T>(&self, written: Written<T>) -> T {
         if written.compaction_due {
-            self.ui.warn("deleted bytes are still in the vault's file; `secrets compact` overwrites them");
+            let compact = self.again("compact");
+            self.ui.warn(&format!("deleted bytes are still in the vault's file; {compact} overwrites them"));
         }
         written.value
     }

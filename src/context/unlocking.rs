@@ -132,7 +132,9 @@ impl Context {
                 Some(path) => format!("out of `{}`", path.display()),
                 None => "out of SECRETS_PASSPHRASE".into(),
             };
-            error.hint(format!("it came {place}; without `--passphrase-file` and SECRETS_PASSPHRASE* it is asked for"))
+            error.hint(format!(
+                "it came {place}; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it"
+            ))
         })?;
         Ok(Some(Box::new(code)))
     }

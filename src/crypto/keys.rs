@@ -118,6 +118,11 @@ impl RootKey {
         LastingKey::copy_of(bytes).map(Self)
     }
 
+    /// The same key in a place of its own.
+    pub fn copy(&self) -> Result<Self, CryptoError> {
+        Self::from_bytes(self.expose())
+    }
+
     /// The key itself, for the one who is to hold it: an agent.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()

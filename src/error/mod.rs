@@ -104,6 +104,15 @@ impl Error {
         self
     }
 
+    /// With this hint in the place of all others.
+    pub(crate) fn hinting(self, hint: impl Into<String>) -> Self {
+        Self { hints: vec![hint.into()], ..self }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Lines that belong to the sentence.
     pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
         self.notes = notes;

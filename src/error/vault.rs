@@ -100,7 +100,8 @@ impl From<VaultError> for Error {
             VaultError::AnotherVault(_) | VaultError::NoEarlierCopy(_) => {
                 Self::new(Kind::Refused, message).hint("nothing was written; name another file")
             }
-            VaultError::OtherKeys => Self::new(Kind::Locked, message).hint("nothing was changed"),
+            VaultError::OtherKeys => Self::new(Kind::Locked, message)
+                .hint("where its passphrase slot is damaged: `--recovery` takes its recovery code"),
             VaultError::NotWhole(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("`secrets salvage OUT` saves what can be read into a new vault"),

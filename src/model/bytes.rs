@@ -4,7 +4,7 @@
 
 use zeroize::Zeroize;
 
-/// Bytes of stack that no command, and no request to the agent, goes below.
+/// Bytes of stack that are overwritten after a command, and after a request to the agent: more than their cryptography uses.
 pub(crate) const DEEP: usize = 64 * 1024;
 
 /// Overwrites `BYTES` of the stack below the caller: what functions that have returned left there. Libraries that derive or

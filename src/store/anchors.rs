@@ -74,13 +74,14 @@ impl Anchors {
         directory.recursive(true).mode(0o700).create(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(&Self::mine()).tempfile_in(&self.directory)?;
         file.write_all(bytes)?;
-        let path = self.file(vault_id);
         // What cannot be replaced by a file was not made here.
+        let path = self.file(vault_id);
         if path.is_dir() {
             fs::remove_dir(&path)?;
         }
         file.persist(path)?;
-        self.clear_away()
+        let _ = self.clear_away();
+        Ok(())
     }
 
     /// How names of what this process is writing begin.
@@ -113,10 +114,10 @@ impl Anchors {
     /// Forgets what was seen.
     pub fn remove(&self, vault_id: &VaultId) -> Result<(), StoreError> {
         let path = self.file(vault_id);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StoreError::Io { action: "remove", path, source })
-            }
+        // Where there can be no file, nothing was seen.
+        let nothing = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        match if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) } {
+            Err(source) if !nothing.contains(&source.kind()) => Err(StoreError::Io { action: "remove", path, source }),
             _ => Ok(()),
         }
     }

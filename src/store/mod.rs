@@ -10,7 +10,7 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
-pub use place::{JOURNALS, absolute, beside, looks_like_a_vault, make_directory, quoted, rename_new};
+pub use place::{JOURNALS, There, absolute, beside, looks_like_a_vault, make_directory, quoted, rename_new};
 pub use sqlite::{NewFile, SqliteStore};
 
 use crate::crypto::integrity::{Hash, Leaf};

@@ -96,9 +96,11 @@ fn clear_away(target: &Path) {
     let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return };
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_ours = |rest: &[u8]| {
-            // Behind a hyphen, 16 digits and another one; SQLite's journal has the name and more.
-            let meant = rest.get(18..).unwrap_or_default();
-            [meant, meant.strip_suffix(b"-journal").unwrap_or(meant)].contains(&name.as_encoded_bytes())
+            let Some((digits, meant)) = rest.split_at_checked(18) else { return false };
+            let is_drawn = digits[1..17].iter().all(u8::is_ascii_hexdigit) && digits[17] == b'-';
+            // SQLite's journal has the name and more.
+            let meant = [meant, meant.strip_suffix(b"-journal").unwrap_or(meant)];
+            is_drawn && meant.contains(&name.as_encoded_bytes())
         };
         let touched = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
         if left_behind(&entry.file_name()).is_some_and(is_ours) && touched().is_some_and(|ago| ago > ABANDONED) {
@@ -107,28 +109,41 @@ fn clear_away(target: &Path) {
     }
 }
 
+/// What is to become of what stands where a new file is to stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum There {
+    /// Nothing may stand there
+    Refused,
+    /// It gives way
+    Replaced,
+    /// It will have been moved away by the time that the new file gets its name
+    Moved,
+}
+
 /// A file in the making, beside the place where it is to stand. Dropped without [`Nascent::settle`], it is removed.
 pub(super) struct Nascent {
     path: PathBuf,
     target: PathBuf,
-    replace: bool,
+    there: There,
     settled: bool,
     /// Until the file has its name or is gone again
     _hold: Hold,
 }
 
 impl Nascent {
-    /// Creates an empty file (0600). Refuses where the target exists, unless it is to `replace` it.
-    pub(super) fn beside(target: &Path, replace: bool) -> Result<Self, StoreError> {
+    /// Creates an empty file (0600). Refuses where the target exists, unless something is to become of that.
+    pub(super) fn beside(target: &Path, there: There) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
         let target = absolute(target).map_err(|error| match error {
             StoreError::Missing(path) => StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned()),
             other => other,
         })?;
-        if !replace && fs::symlink_metadata(&target).is_ok() {
+        if there == There::Refused && fs::symlink_metadata(&target).is_ok() {
             return Err(StoreError::Exists(target));
         }
-        refuse_foreign_journal(&target)?;
+        if there != There::Moved {
+            refuse_foreign_journal(&target)?;
+        }
         clear_away(&target);
         let drawn: [u8; 8] = random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
         let writer = rustix::process::getpid().as_raw_nonzero();
@@ -137,7 +152,7 @@ impl Nascent {
         let path = target.with_file_name(name);
         let hold = Hold::new().map_err(failed)?;
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Self { path, target, replace, settled: false, _hold: hold })
+        Ok(Self { path, target, there, settled: false, _hold: hold })
     }
 
     /// Where the file is now.
@@ -148,8 +163,10 @@ impl Nascent {
     /// Gives the file its name, unless something has taken it meanwhile that is not to be replaced.
     pub(super) fn settle(mut self) -> Result<PathBuf, StoreError> {
         refuse_foreign_journal(&self.target)?;
-        let renamed =
-            if self.replace { fs::rename(&self.path, &self.target) } else { rename_new(&self.path, &self.target) };
+        let renamed = match self.there {
+            There::Replaced => fs::rename(&self.path, &self.target),
+            There::Refused | There::Moved => rename_new(&self.path, &self.target),
+        };
         renamed.map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => StoreError::Exists(self.target.clone()),
             _ => StoreError::Io { action: "create", path: self.target.clone(), source },

@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 
 use super::VaultError;
 use super::holder::{KeyHolder, Tables};
-use super::state::State;
 use crate::crypto::aead::Key;
 use crate::crypto::anchor::{Anchor, SeenProject, open_past};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, VaultId};
@@ -91,15 +90,6 @@ pub(super) fn witness(
         return Err(departure.into());
     }
     Ok(anchors.write(vault_id, &now.seal(key, vault_id, place)?).is_ok())
-}
-
-/// How a state departs from another one that is taken for an earlier one; `None` where it is the same or follows on it.
-pub(super) fn departs(now: &State, before: &State) -> Option<Departure> {
-    let seen = |state: &State| Anchor {
-        root: state.vault.moment(),
-        projects: seen_now(None, &state.vault.vault_id, &state.rows, &state.keyrings),
-    };
-    departure(&seen(before), &seen(now))
 }
 
 /// What is to be seen now. Of a project whose head does not open, whoever uses it tells; what was seen of it stays.

@@ -6,20 +6,20 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::anchored::departs;
 use super::edit::{Edit, target};
 use super::examine::{Report, examine};
 use super::slots::dearest;
 use super::state::{Project, State, checked_row};
-use super::{Locked, Vault, VaultError};
+use super::{Locked, Vault, VaultError, told_apart};
 use crate::crypto::CryptoError;
-use crate::crypto::integrity::EMPTY_BUCKET;
+use crate::crypto::integrity::{EMPTY_BUCKET, Head};
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::keys::{ProjectRow, RootKey, VaultRow};
+use crate::crypto::lineage::{Moment, Relation};
 use crate::crypto::random;
 use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, TAG_MAX, Tag};
-use crate::store::{Anchors, Change, Snapshot, SqliteStore, Store, StoreError, Transaction};
+use crate::store::{Anchors, Change, NewFile, Snapshot, SqliteStore, Store, StoreError, There, Transaction};
 
 /// What a restored vault has that the present one has not, and the other way round; sorted by project and tag.
 #[derive(Debug, Default)]
@@ -82,16 +82,35 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         if replace {
             match Locked::open(path) {
-                Ok(there) => self.may_replace(&state, &there, path)?,
+                Ok(there) => Self::may_replace(&state, &*snapshot, &there, path)?,
                 Err(VaultError::Store(StoreError::Missing(_))) => {}
                 Err(error) => return Err(error),
             }
         }
-        let copy = SqliteStore::begin(path, replace)?;
+        let there = if replace { There::Replaced } else { There::Refused };
+        let (copy, secrets) = self.copied(&*snapshot, SqliteStore::begin(path, there)?, reached)?;
+        copy.settle()?;
+        Ok(secrets)
+    }
+
+    /// A copy that is to stand at `path` once what stands there has been moved away; durable and looked at as a whole.
+    pub fn copy_for(&self, path: &Path) -> Result<NewFile, VaultError> {
+        let snapshot = self.store.read()?;
+        self.state(&*snapshot)?;
+        Ok(self.copied(&*snapshot, SqliteStore::begin(path, There::Moved)?, &|_| {})?.0)
+    }
+
+    /// Copies all rows, and looks at the whole copy.
+    fn copied(
+        &self,
+        snapshot: &dyn Snapshot,
+        copy: NewFile,
+        reached: &dyn Fn(u64),
+    ) -> Result<(NewFile, u64), VaultError> {
         {
             let store = copy.open()?;
             let mut transaction = store.write()?;
-            copy_rows(&*snapshot, &mut *transaction)?;
+            copy_rows(snapshot, &mut *transaction)?;
             transaction.commit()?;
         }
         let store = copy.open()?;
@@ -100,23 +119,27 @@ impl Vault {
             return Err(VaultError::NotWhole(Box::new(report)));
         }
         drop(store);
-        copy.settle()?;
-        Ok(report.projects.iter().map(|project| project.secrets).sum())
+        Ok((copy, report.projects.iter().map(|project| project.secrets).sum()))
     }
 
-    /// Refuses to put a copy of `state` over what is no earlier state of it. One under earlier keys cannot be looked into.
-    fn may_replace(&self, state: &State, there: &Locked, path: &Path) -> Result<(), VaultError> {
-        let snapshot = there.store.read()?;
-        let vault = checked_row(&*snapshot)?;
+    /// Refuses to put a copy of `state` over what it does not follow on. A project under earlier keys cannot be looked into.
+    fn may_replace(state: &State, snapshot: &dyn Snapshot, there: &Locked, path: &Path) -> Result<(), VaultError> {
+        let before = there.store.read()?;
+        let vault = checked_row(&*before)?;
         if vault.vault_id != state.vault.vault_id {
             return Err(VaultError::AnotherVault(path.to_owned()));
         }
-        let opened = self.root.root_key().map(|root| State::read(&*snapshot, root));
-        let departs = matches!(opened, Some(Ok(before)) if departs(state, &before).is_some());
-        if departs || vault.root_seq > state.vault.root_seq {
-            return Err(VaultError::NoEarlierCopy(path.to_owned()));
+        let follows = |now: &Moment, before: &Moment| matches!(now.since(before), Relation::Same | Relation::Later);
+        let mut is_earlier = follows(&state.vault.moment(), &vault.moment());
+        let places: HashMap<_, _> = state.rows.iter().enumerate().map(|(at, row)| (row.pid, at)).collect();
+        for row in before.projects()? {
+            let Some(at) = places.get(&row.pid) else { continue };
+            let moment = |head: Head| head.moment(&vault.vault_id, &row.pid, row.epoch);
+            if let Ok(head) = state.keyrings[*at].open_head(&vault.vault_id, &row) {
+                is_earlier &= follows(&moment(state.project(snapshot, *at)?.head), &moment(head));
+            }
         }
-        Ok(())
+        if is_earlier { Ok(()) } else { Err(VaultError::NoEarlierCopy(path.to_owned())) }
     }
 
     /// All secrets of all projects.
@@ -157,7 +180,7 @@ impl Vault {
     /// The same for a copy of this vault that lies where `anchors` are kept for.
     pub fn accepted_at(self, anchors: Option<Anchors>) -> Result<(), VaultError> {
         let root = match anchors.as_ref().and(self.root.root_key()) {
-            Some(root) => RootKey::from_bytes(root.expose())?,
+            Some(root) => root.copy()?,
             None => return Ok(()),
         };
         Locked { anchors, ..Locked::over(self.store) }.unlocked(root).accept()
@@ -174,7 +197,7 @@ impl Vault {
         let mut row = VaultRow::first(random::array()?);
         let slot = Slot::create(passphrase, dearest(&examined.slots), &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
-        let copy = SqliteStore::begin(path, false)?;
+        let copy = SqliteStore::begin(path, There::Refused)?;
         let store = copy.open()?;
         {
             let mut transaction = store.write()?;
@@ -265,7 +288,31 @@ impl Locked {
 
     /// Checks that `root` is this vault's root key: what the root MAC covers holds under it.
     pub fn opens_with(&self, root: &RootKey) -> Result<(), VaultError> {
-        State::read(&*self.store.read()?, root).map(drop)
+        let snapshot = self.store.read()?;
+        told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
+    }
+
+    /// Does `act` while nobody else can change this vault, if it still looks as it was `seen`.
+    pub fn while_unchanged<T, E: From<VaultError>>(
+        &self,
+        seen: &Shape,
+        act: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let held = match self.store.write() {
+            Ok(held) => Some(held),
+            // What cannot be written nobody changes.
+            Err(StoreError::Damaged(_) | StoreError::ReadOnly) => None,
+            Err(error) => return Err(VaultError::from(error).into()),
+        };
+        if held.as_ref().is_some_and(|held| !Shape::of(&**held).is_ok_and(|now| now == *seen)) {
+            return Err(VaultError::ChangedBelow.into());
+        }
+        act()
+    }
+
+    /// How often the vault's keys, slots and projects were changed; as the file says, not verified.
+    pub fn root_seq(&self) -> Result<u64, VaultError> {
+        Ok(checked_row(&*self.store.read()?)?.root_seq)
     }
 
     /// True where the same credentials open both.
@@ -286,21 +333,31 @@ impl Locked {
             vault.opens_with(&root)?;
             Ok::<_, VaultError>(root)
         };
-        let is_other = |error: &CryptoError| *error == by.wrong() || *error == CryptoError::NoRecoveryCode;
+        let is_other = |error: &VaultError| match error {
+            VaultError::Crypto(error) => *error == by.wrong() || *error == CryptoError::NoRecoveryCode,
+            _ => false,
+        };
         let root = match (opened(self), present) {
-            (Err(VaultError::Crypto(error)), Some(present)) if is_other(&error) => {
-                let root = opened(present).map_err(|_| error)?;
+            (Err(wrong), Some(present)) if is_other(&wrong) => {
+                let root = match opened(present) {
+                    Err(error) if is_other(&error) || error.is_damage() => return Err(wrong),
+                    root => root?,
+                };
                 return match self.opens_with(&root) {
-                    Ok(()) => Ok((RootKey::from_bytes(root.expose())?, Some(root))),
-                    Err(_) => Err(VaultError::OtherKeys),
+                    Err(error) if error.is_damage() => Err(VaultError::OtherKeys),
+                    checked => checked.and_then(|()| Ok((root.copy()?, Some(root)))),
                 };
             }
             (root, _) => root?,
         };
-        let present = present.and_then(|present| match present.opens_with(&root) {
-            Ok(()) => RootKey::from_bytes(root.expose()).ok(),
-            Err(_) => opened(present).ok(),
-        });
+        let Some(present) = present else { return Ok((root, None)) };
+        let present = match present.opens_with(&root) {
+            Err(error) if error.is_damage() => match opened(present) {
+                Err(error) if is_other(&error) || error.is_damage() => None,
+                root => Some(root?),
+            },
+            checked => checked.and_then(|()| Ok(Some(root.copy()?)))?,
+        };
         Ok((root, present))
     }
 }

@@ -9,7 +9,6 @@ use super::anchored::Departure;
 use super::holder::{KeyHolder, Tables};
 use super::state::{Project, checked_row};
 use super::{Vault, VaultError};
-use crate::crypto::CryptoError;
 use crate::crypto::integrity::{self, Leaf};
 use crate::crypto::kdf::KdfParams;
 use crate::crypto::keys::{KEYRING, Keyring, ProjectId, ProjectRow, ROOT_TABLES, VaultRow};
@@ -145,7 +144,7 @@ fn open(snapshot: &dyn Snapshot, root: &dyn KeyHolder) -> Result<Examined, Vault
     };
     let keyrings: Vec<Option<Keyring>> = match (opened, root.root_key()) {
         (Ok(keyrings), _) => keyrings.into_iter().map(Some).collect(),
-        (Err(error), Some(root)) if is_damage(&error) => {
+        (Err(error), Some(root)) if error.is_damage() => {
             if root.verify_mac(&vault, &slots, &rows, &grants).is_err() {
                 report.damage.push(Damage::of(ROOT_TABLES));
             }
@@ -188,16 +187,6 @@ fn damaged_or<T>(
         }
         Err(other) => Err(other),
     }
-}
-
-fn is_damage(error: &VaultError) -> bool {
-    matches!(
-        error,
-        VaultError::Crypto(CryptoError::Damaged(_))
-            | VaultError::Store(StoreError::Damaged(_))
-            | VaultError::Project { .. }
-            | VaultError::Record { .. }
-    )
 }
 
 /// Where records stand by the index of ids, which is another tree of the file than the one that has the records.

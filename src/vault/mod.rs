@@ -126,7 +126,7 @@ impl Locked {
     /// Checks what the root MAC and the heads cover, and changes nothing.
     pub fn check(&self, root: &dyn KeyHolder) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let state = State::read(&*snapshot, root)?;
+        let state = told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
         if let Some(anchors) = &self.anchors {
             witness(anchors, &root.anchor_key()?, &state.tables(), &state.keyrings)?;
         }
@@ -169,18 +169,12 @@ impl Vault {
 
     /// Reads a state, verified.
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
-        State::read(snapshot, &*self.root).map_err(|error| match error {
-            // Nothing is damaged where somebody has changed the keys since this process opened them.
-            VaultError::Crypto(CryptoError::Damaged(ROOT_TABLES)) if self.slots_changed(snapshot) => {
-                VaultError::SlotsChanged
-            }
-            other => other,
-        })
+        told_apart(State::read(snapshot, &*self.root), &self.slots_seen, snapshot)
     }
 
     /// True where the slots are not those that were seen before.
     fn slots_changed(&self, snapshot: &dyn Snapshot) -> bool {
-        self.slots_seen.borrow().as_ref().is_some_and(|seen| snapshot.slots().is_ok_and(|now| now != *seen))
+        differ(&self.slots_seen, snapshot)
     }
 
     /// Commits, and shows the new state to a holder that remembers: it notices when that is taken back.
@@ -192,6 +186,24 @@ impl Vault {
         }
         Ok(committed)
     }
+}
+
+/// Tells keys that somebody has changed since this process opened them from damage.
+fn told_apart(
+    read: Result<State, VaultError>,
+    seen: &RefCell<Option<Vec<Slot>>>,
+    snapshot: &dyn Snapshot,
+) -> Result<State, VaultError> {
+    match read {
+        Err(VaultError::Crypto(CryptoError::Damaged(ROOT_TABLES))) if differ(seen, snapshot) => {
+            Err(VaultError::SlotsChanged)
+        }
+        read => read,
+    }
+}
+
+fn differ(seen: &RefCell<Option<Vec<Slot>>>, snapshot: &dyn Snapshot) -> bool {
+    seen.borrow().as_ref().is_some_and(|seen| snapshot.slots().is_ok_and(|now| now != *seen))
 }
 
 impl From<Departure> for VaultError {
@@ -257,7 +269,7 @@ pub enum VaultError {
     #[error("`{}` is no earlier copy of this vault: it holds what the vault does not", .0.display())]
     NoEarlierCopy(PathBuf),
     /// The credential opens what it would replace, and not this one
-    #[error("the backup has other keys than the vault: it takes the passphrase of its time")]
+    #[error("the backup has other keys than the vault: it opens with the passphrase that it had then")]
     OtherKeys,
     /// Not everything in it holds
     #[error("the vault is damaged or was tampered with")]
@@ -328,6 +340,19 @@ pub enum VaultError {
     /// Source and target of a copy are one secret
     #[error("`{0}` would be copied onto itself")]
     OntoItself(Tag),
+}
+
+impl VaultError {
+    /// True where it is the file's content that is not as it should be, not the machine, and nobody else.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Crypto(CryptoError::Damaged(_))
+                | Self::Store(StoreError::Damaged(_))
+                | Self::Project { .. }
+                | Self::Record { .. }
+        )
+    }
 }
 
 /// The candidate that `wanted` was perhaps meant to be: at most a third of it mistyped.

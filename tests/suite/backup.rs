@@ -253,20 +253,22 @@ fn the_passphrase_is_that_of_its_time() {
         .succeeds()
         .stderr_has("the backup holds");
     let run = sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
-    run.stderr_has("those of then come back");
+    run.stderr_has("the earlier ones come back");
     sandbox.run(["list", "--passphrase-file", "new"]).fails_with(5).stderr_has("wrong passphrase");
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     // After `rekey` the backup has other keys.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
     let run = sandbox.run(["restore", "copy.db", "-y", "--passphrase-file", "new"]).fails_with(5);
-    run.stderr_has("error: the backup has other keys than the vault: it takes the passphrase of its time\n");
+    run.stderr_has("error: the backup has other keys than the vault: it opens with the passphrase that it had then\n");
     // What is there now opens by another passphrase: it is kept.
     let run = sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds().stderr_has("it is kept beside\n");
     let found = run.json();
     assert_eq!((&found["removed"], found["added"].as_array().unwrap().len()), (&json!(null), 2));
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr_has("warning: what is there now cannot be compared");
+    run.stderr_has(
+        "warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside",
+    );
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     sandbox.run(["--vault", "vault.db.replaced-1", "list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
 }
@@ -277,7 +279,7 @@ fn across_new_keys_the_two_are_compared() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     sandbox.command(["create", "--tag", "three", "-q"]).stdin("value three").run().succeeds();
-    let shown = "warning: the backup is of before `secrets rekey`: the keys of then come back; seal it anew once it is restored\n\
+    let shown = "warning: the backup is of before `secrets rekey`: its keys come back with it; then run `secrets rekey`\n\
                  - default/three\n0 added, 1 removed, 0 changed\n";
     sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stderr(shown);
     sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("1 removed");
@@ -286,13 +288,13 @@ fn across_new_keys_the_two_are_compared() {
     sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
     let run = sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
     run.stderr(
-        "warning: the passphrase or the recovery code was changed since the backup was made; those of then come back\n\
+        "warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back\n\
          the backup holds what the vault holds\n",
     );
     let other = self::sandbox();
     let theirs = other.vault_path();
     let run = sandbox.run(["restore", "--dry-run", theirs.to_str().unwrap(), "--passphrase-file", "new"]).fails_with(5);
-    run.stderr_has("it takes the passphrase of its time");
+    run.stderr_has("it opens with the passphrase that it had then");
 }
 
 #[test]
@@ -335,7 +337,84 @@ fn a_damaged_backup_is_not_told_to_have_other_keys() {
     let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
     connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
     drop(connection);
-    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stderr_has("is damaged or was tampered with\n");
+    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stderr_has(
+        "is damaged or was tampered with\nhint: nothing was changed; `secrets --vault copy.db verify` tells more of the backup\n",
+    );
+}
+
+#[test]
+fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
+    let sandbox = sandbox();
+    let before = sandbox.read("vault.db");
+    sandbox.run(["rekey", "-y", "-q"]).succeeds();
+    sandbox.run(["backup", "-q", "newer.db"]).succeeds();
+    sandbox.write("vault.db", before);
+    let run = sandbox.run(["restore", "newer.db", "-y"]).succeeds();
+    run.stderr(&format!("the backup holds what the vault holds\nrestored `{}`\n", sandbox.vault_path().display()));
+}
+
+#[test]
+fn through_an_agent_too_only_an_earlier_copy_gives_way() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    let newer = ["--vault", "copy.db", "update", "one", "--generate", "-q"];
+    sandbox.run(newer).succeeds();
+    sandbox.run(["unlock", "-q"]).succeeds();
+    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    bare(&["backup", "--replace", "copy.db"]).fails_with(7).stderr_has("is no earlier copy of this vault");
+    bare(&["backup", "-q", "another.db"]).succeeds();
+    change(&sandbox, "two", "newer");
+    bare(&["backup", "-q", "--replace", "another.db"]).succeeds();
+    bare(&["lock", "--all", "-q"]).succeeds();
+}
+
+#[test]
+fn where_the_copy_does_not_fit_what_is_there_stays() {
+    let sandbox = sandbox();
+    let Some(small) = Small::mounted(sandbox.path("small")) else { return };
+    let large = (0..4).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
+    sandbox.vault().create_all(&project("default"), large).unwrap();
+    // Damaged, so that it would be kept beside.
+    sandbox.write("small/vault.db", "no vault any more");
+    std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600)).unwrap();
+    let run = sandbox.run(["--vault", "small/vault.db", "restore", "vault.db", "-y"]).fails_with(1).stdout("");
+    run.stderr_has("error: no space left");
+    assert_eq!(sandbox.read("small/vault.db"), b"no vault any more");
+    assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 1);
+    drop(small);
+}
+
+#[test]
+fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    change(&sandbox, "one", "newer");
+    let nowhere = |arguments: &[&str]| sandbox.command(arguments).env("XDG_STATE_HOME", "/dev/null").run();
+    nowhere(&["restore", "copy.db", "-y"]).succeeds().stderr_has("restored `");
+    nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
+    assert_eq!(revealed(&sandbox, "one"), b"value one");
+    // Something else than a file in the place of what was seen.
+    let anchors = sandbox.state().join("secrets/anchors");
+    for entry in std::fs::read_dir(&anchors).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+    }
+    sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("restored `");
+    // An agent may remember what is not remembered here.
+    nowhere(&["unlock", "-q"]).succeeds();
+    let bare = |arguments: &[&str]| {
+        let command = sandbox.command(arguments).without_env("SECRETS_PASSPHRASE");
+        command.env("XDG_STATE_HOME", "/dev/null").run()
+    };
+    let before = sandbox.read("vault.db");
+    bare(&["create", "--tag", "new", "--generate", "-q"]).succeeds();
+    bare(&["list"]).succeeds().stdout_has("new");
+    sandbox.write("vault.db", before);
+    bare(&["list"]).fails_with(6).stderr_has("hint: put the newest copy back");
+    nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
+    bare(&["list"]).fails_with(5).stderr_has("no passphrase was given");
+    nowhere(&["lock", "--all", "-q"]).everything();
 }
 
 #[test]
@@ -348,7 +427,9 @@ fn a_damaged_backup_changes_nothing() {
         .unwrap();
     drop(connection);
     let before = sandbox.read("vault.db");
-    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout("").stderr_has("hint: the backup was not used\n");
+    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout("").stderr_has(
+        "hint: the backup was not used; `secrets --vault copy.db salvage OUT` saves what can be read of it\n",
+    );
     let run = sandbox.run(["restore", "none.db", "-y"]).fails_with(3);
     run.stderr_has("no vault at").stderr_has("hint: name a copy that `secrets backup` made\n");
     sandbox.run(["restore", "vault.db", "-y"]).fails_with(2).stderr_has("that is the vault itself");

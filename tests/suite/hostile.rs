@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use terminal_secrets::vault::Locked;
 
 use crate::fixture::{Specimen, code};
@@ -163,4 +164,16 @@ fn the_limit_on_memory_is_one() {
     specimen.sql(&parameters("00010000 00000003 00000004"));
     let refused = refuses_in_little_memory("", &specimen).unwrap();
     assert!(refused.contains("not enough memory"), "{refused}");
+}
+
+#[test]
+fn rows_of_projects_that_are_none_are_refused() {
+    let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+                INSERT INTO projects SELECT CAST(printf('%015d', i) AS BLOB), 1, x'', x'', x'' FROM n";
+    connection.execute_batch(rows).unwrap();
+    drop(connection);
+    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has("the vault's table of projects is damaged");
+    sandbox.run(["verify", "-q"]).fails_with(6).stdout_has("the table of projects").stderr_has("finding");
 }

@@ -261,7 +261,7 @@ fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
     sandbox.write("vault.db", before);
     sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("").stderr(
         "saved 42 secrets into `out.db`\n\
-         to go on with it: `secrets restore out.db`, which keeps the damaged one beside\n\
+         to go on with it: `secrets restore out.db`\n\
          error: the vault was put back to an earlier state than was last seen here\n  \
          project `default`: 1 change behind\n\
          hint: what could be read is in `out.db`\n",

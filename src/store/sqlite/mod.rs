@@ -16,7 +16,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Access, access};
 
-use super::place::{self, Nascent};
+use super::place::{self, Nascent, There};
 use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::keys::{ProjectId, VaultRow};
 use crate::crypto::lineage::Ancestors;
@@ -87,7 +87,7 @@ impl SqliteStore {
     /// that is missing is made.
     pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
         place::make_directory(path)?;
-        let new = Self::begin(path, false)?;
+        let new = Self::begin(path, There::Refused)?;
         {
             let store = new.open()?;
             let mut transaction = store.write()?;
@@ -98,9 +98,9 @@ impl SqliteStore {
         Self::connect(new.settle()?)
     }
 
-    /// Begins a vault that is to stand at `path`, with tables and nothing in them. Without `replace` nothing may be there.
-    pub fn begin(path: &Path, replace: bool) -> Result<NewFile, StoreError> {
-        let new = NewFile(Nascent::beside(path, replace)?);
+    /// Begins a vault that is to stand at `path`, with tables and nothing in them.
+    pub fn begin(path: &Path, there: There) -> Result<NewFile, StoreError> {
+        let new = NewFile(Nascent::beside(path, there)?);
         let connection = new.open()?.connection;
         let fill = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;

@@ -138,20 +138,24 @@ impl Snapshot for Open<'_> {
 
     fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
         let sql = "SELECT pid, epoch, keys, head, sig FROM projects ORDER BY pid";
-        let (mut found, mut whole) = (Vec::new(), true);
+        let (mut found, mut seen, mut whole) = (Vec::new(), 0, true);
         let read = self.each(sql, [], PROJECTS, |row| {
+            // Whatever they are: pages that point at each other would repeat their rows without end.
+            seen += 1;
+            if seen > MOST_PROJECTS {
+                whole = false;
+                return Ok(false);
+            }
             let (head, sig) = (bytes(row, 3, LONG), bytes(row, 4, LONG));
-            whole &= head.is_some() && sig.is_some();
+            let are_there = head.is_some() && sig.is_some();
             let project = || {
                 let (head, sig) = (head.unwrap_or_default(), sig.unwrap_or_default());
                 Some(ProjectRow { pid: blob(row, 0)?, epoch: number(row, 1)?, keys: bytes(row, 2, LONG)?, head, sig })
             };
-            match project() {
-                Some(project) => found.push(project),
-                None => whole = false,
-            }
-            whole &= found.len() <= MOST_PROJECTS;
-            Ok(found.len() <= MOST_PROJECTS)
+            let project = project();
+            whole &= are_there && project.is_some();
+            found.extend(project);
+            Ok(true)
         });
         match read {
             Err(StoreError::Damaged(_)) => Ok((found, false)),
