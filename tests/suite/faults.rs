@@ -667,8 +667,9 @@ fn is_clean(text: &str) -> bool {
 /// One sentence that says `error:`, perhaps hints and warnings around it.
 fn is_one_sentence(stderr: &str) -> bool {
     let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
-    // Lines that belong to the sentence are indented; a restore shows the difference before.
-    let begins = ["error: ", "hint: ", "warning: ", "  ", "~ web/port", "0 added, ", "saved "];
+    // Lines that belong to the sentence are indented; a restore shows the difference before, salvage how to go on.
+    let difference = ["~ web/port", "0 added, ", "the backup holds "];
+    let begins = [&["error: ", "hint: ", "warning: ", "  ", "saved ", "to go on with it: "][..], &difference].concat();
     let known = |line: &str| begins.iter().any(|begin| line.starts_with(begin));
     errors == 1 && stderr.lines().all(known) && !stderr.contains("panicked")
 }
