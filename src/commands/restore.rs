@@ -186,8 +186,9 @@ fn put(backup: &Vault, present: &Present, place: &Path, cx: &Context) -> Result<
     };
     let copy = backup.copy_for(place)?;
     let asides = match unchanged {
-        Some((vault, seen)) => vault.while_unchanged(seen, || set_aside(place))?,
-        None => set_aside(place)?,
+        // A journal that is there meanwhile is that of the lock, which goes with it.
+        Some((vault, seen)) => vault.while_unchanged(seen, || set_aside(place, &[""]))?,
+        None => set_aside(place, &["", JOURNALS[0], JOURNALS[1]])?,
     };
     if let Err(error) = copy.settle() {
         // What was there is better than nothing.
@@ -202,15 +203,15 @@ fn put(backup: &Vault, present: &Present, place: &Path, cx: &Context) -> Result<
     Ok(())
 }
 
-/// Gives what is there, and a journal that would be played into what comes, other names, which nothing has.
-fn set_aside(place: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+/// Gives what is there, by the `ends` of its name, other names, which nothing has: a journal would be played into what comes.
+fn set_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
     let is_free = |number: &u32| {
         let aside = store::beside(place, &format!(".replaced-{number}"));
         std::iter::once("").chain(JOURNALS).all(|end| fs::symlink_metadata(store::beside(&aside, end)).is_err())
     };
     let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
     let mut names = Vec::new();
-    for end in std::iter::once("").chain(JOURNALS) {
+    for end in ends {
         let from = store::beside(place, end);
         let aside = store::beside(place, &format!(".replaced-{number}{end}"));
         match store::rename_new(&from, &aside) {
