@@ -78,13 +78,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
             Error::usage("that is the vault itself").hint("to take it as it lies there: `secrets restore --accept`")
         );
     }
-    let (root, present) = opened(&backup, path, &place, cx).map_err(|error| match error.kind() {
-        Kind::Damaged => error.hinting(format!(
-            "nothing was changed; `secrets --vault {} verify` tells more of the backup",
-            store::quoted(path)
-        )),
-        _ => error,
-    })?;
+    let (root, present) = opened(&backup, path, &place, cx)?;
     if let Present::Kept(_) = present {
         cx.ui.warn(
             "what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside",
@@ -133,7 +127,15 @@ fn opened(backup: &Locked, path: &Path, place: &Path, cx: &Context) -> Result<(R
         Err(VaultError::Store(StoreError::Missing(_) | StoreError::NotAVault(_) | StoreError::Damaged(_))) => None,
         Err(error) => return Err(error.into()),
     };
-    let (root, root_there) = cx.by_credential(path, |by| backup.root_keys(there.as_ref(), by))?;
+    let keys = cx.by_credential(path, |by| backup.root_keys(there.as_ref(), by));
+    let (root, root_there) = keys.map_err(|error| match error.kind() {
+        // Of what is there, damage is no error.
+        Kind::Damaged => error.hinting(format!(
+            "nothing was changed; `secrets --vault {} verify` tells more of the backup",
+            store::quoted(path)
+        )),
+        _ => error,
+    })?;
     let Some(there) = there else {
         let is_free = fs::symlink_metadata(place).is_err();
         return Ok((root, if is_free { Present::Nothing } else { Present::Kept(None) }));

@@ -24,6 +24,14 @@ fn names(sandbox: &Sandbox) -> Vec<String> {
     names
 }
 
+/// A disk of 1 MiB at `small`, and four times that in the vault.
+fn too_small(sandbox: &Sandbox) -> Option<Small> {
+    let small = Small::mounted(sandbox.path("small"))?;
+    let large = (0..4).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
+    sandbox.vault().create_all(&project("default"), large).unwrap();
+    Some(small)
+}
+
 fn change(sandbox: &Sandbox, tag: &str, value: &str) {
     sandbox.command(["update", tag, "-q"]).stdin(value).run().succeeds();
 }
@@ -118,9 +126,7 @@ fn a_damaged_vault_is_not_copied() {
 #[test]
 fn on_a_full_disk_nothing_is_left() {
     let sandbox = sandbox();
-    let Some(small) = Small::mounted(sandbox.path("small")) else { return };
-    let large = (0..4).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
-    sandbox.vault().create_all(&project("default"), large).unwrap();
+    let Some(small) = too_small(&sandbox) else { return };
     sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout("").stderr_has("error: no space left");
     assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 0);
     drop(small);
@@ -343,6 +349,19 @@ fn a_damaged_backup_is_not_told_to_have_other_keys() {
 }
 
 #[test]
+fn a_vault_of_a_later_version_is_left_alone_and_told_as_such() {
+    let sandbox = sandbox();
+    sandbox.run(["backup", "-q", "copy.db"]).succeeds();
+    let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let before = sandbox.read("vault.db");
+    let run = sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stderr_has("error: the vault has format 99");
+    run.stderr_has("\nhint: use the version of `secrets` that made it\n");
+    assert_eq!(sandbox.read("vault.db"), before);
+}
+
+#[test]
 fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
@@ -371,9 +390,7 @@ fn through_an_agent_too_only_an_earlier_copy_gives_way() {
 #[test]
 fn where_the_copy_does_not_fit_what_is_there_stays() {
     let sandbox = sandbox();
-    let Some(small) = Small::mounted(sandbox.path("small")) else { return };
-    let large = (0..4).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
-    sandbox.vault().create_all(&project("default"), large).unwrap();
+    let Some(small) = too_small(&sandbox) else { return };
     // Damaged, so that it would be kept beside.
     sandbox.write("small/vault.db", "no vault any more");
     std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600)).unwrap();
