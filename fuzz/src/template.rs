@@ -58,6 +58,7 @@ fn parts(reader: &mut dyn Read, grammar: &Grammar, window: usize, lines: bool) -
                 parts.push(Part::Placeholder(what.clone(), raw.to_vec(), position));
             }
             (Event::Malformed(why, position), _) => parts.push(Part::Malformed(why, position)),
+            (Event::NearMiss(..) | Event::Backslashes(..), _) => {}
         }
         Ok(())
     });
@@ -101,12 +102,16 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
                 parts.push(Part::Malformed(why, position(text, at)));
                 grammar.open().len()
             }
-            Match::Placeholder { length, .. } if before == Some(b'\\') => {
-                assert_eq!(literal.pop(), Some(b'\\'));
-                length
-            }
             Match::Placeholder { placeholder, length } => {
                 assert!(length <= LONGEST);
+                // All of the run are literals already; half of them stay.
+                let run = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+                literal.truncate(literal.len() - run.div_ceil(2));
+                if run % 2 == 1 {
+                    literal.extend_from_slice(&rest[..length]);
+                    at += length;
+                    continue;
+                }
                 end(&mut literal, &mut parts);
                 parts.push(Part::Placeholder(placeholder, rest[..length].to_vec(), position(text, at)));
                 at += length;

@@ -11,6 +11,7 @@ use crate::model::{ProjectName, Tag};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::{Manifest, Outputs, Reference, ResolvedOutputs, Spared, Tree};
 use crate::template::output::Written;
+use crate::template::{Findings, Suspects, Template};
 use crate::vault::{Opened, Vault};
 
 /// Reads the manifest's templates and checks its outputs.
@@ -38,11 +39,40 @@ pub(super) fn spared(cx: &Context) -> Vec<Spared> {
 }
 
 /// Opens what they refer to, all from one state of the vault; no vault where they refer to nothing.
-pub(super) fn resolve<'m>(cx: &Context, outputs: Outputs<'m>) -> Result<ResolvedOutputs<'m>, Error> {
+pub(super) fn resolve<'m>(cx: &Context, mut outputs: Outputs<'m>) -> Result<ResolvedOutputs<'m>, Error> {
     let project = cx.project()?;
     let opened =
         if outputs.tags().is_empty() { Opened::none(project) } else { values(cx.vault()?, project, &outputs)? };
+    for (template, suspects) in outputs.suspects() {
+        warn_of_suspects(cx, template, &suspects)?;
+    }
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
+}
+
+/// Warns of text in a template that may not do what its author expects: near misses of placeholders whose secret exists,
+/// and backslashes that version 0.1.0 read differently.
+pub(super) fn warn_of_suspects(cx: &Context, template: &mut Template, suspects: &Suspects) -> Result<(), Error> {
+    // Without a vault at hand nobody is asked for a passphrase: most such text belongs to other tools.
+    let vault = if suspects.has_near_misses() { cx.vault_at_hand() } else { None };
+    let is_stored = |tag: &Tag| -> Result<bool, Error> {
+        let found = vault.map(|vault| vault.find(cx.project()?, tag).map_err(Error::from)).transpose()?;
+        Ok(found.flatten().is_some())
+    };
+    if let Some(findings) = suspects.findings(template, is_stored)? {
+        warn(cx, template.name(), &findings, ToString::to_string);
+    }
+    Ok(())
+}
+
+/// Prints one warning for each finding in a template.
+pub(super) fn warn<T>(cx: &Context, file: &str, findings: &Findings<T>, text: impl Fn(&T) -> String) {
+    for finding in &findings.listed {
+        cx.ui.warn(&format!("{file}:{}:{}: {}", finding.position.line, finding.position.column, text(&finding.what)));
+    }
+    let more = findings.total - findings.listed.len() as u64;
+    if more > 0 {
+        cx.ui.warn(&format!("{file}: the same holds for {more} more places"));
+    }
 }
 
 /// Warns of values that are not fit for where they stand.

@@ -13,7 +13,7 @@ use crate::setup::OutputState;
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, permission_bits};
-use crate::template::{ExpandError, Findings, Plan, Resolved, Template, TemplateError};
+use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 use crate::ui::escape::visible;
 use crate::ui::{UiError, raw};
 use crate::vault::{Reveal, Revealed, VaultError};
@@ -30,7 +30,8 @@ Examples:
 
 Placeholders: {{ secrets.my-secret }}, {{MY_SECRET}}; filters follow:
   {{ secrets.key | trim | json }}     json, shell, url, base64, trim
-A backslash before one copies it as it is; ${{ ... }} is left alone.";
+A backslash before one copies it as it is; two give one backslash and the
+value. ${{ ... }} is left alone.";
 
 /// Replace placeholders in a template
 ///
@@ -109,12 +110,14 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
             return Err(error::malformed(&[(template.name(), &findings)])
                 .hint("mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"));
         }
-        warn(cx, template.name(), &findings, |why| format!("left as it is: {why}"));
+        outputs::warn(cx, template.name(), &findings, |why| format!("left as it is: {why}"));
     }
     if args.list {
         return list(cx, &plan, &mut template);
     }
+    let suspects = plan.suspects().clone();
     let resolved = resolve(cx, &args, plan, &mut template)?;
+    outputs::warn_of_suspects(cx, &mut template, &suspects)?;
     match output {
         None => to_stdout(&resolved, &mut template),
         Some(output) if args.check => check(&resolved, &mut template, &output, &args),
@@ -199,20 +202,11 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template)
         if !args.keep_unknown {
             return Err(error::unknown(&[(template.name(), &findings)], project));
         }
-        warn(cx, template.name(), &findings, |what| format!("`{}` left as it is: it names no secret", what.tag));
+        outputs::warn(cx, template.name(), &findings, |what| {
+            format!("`{}` left as it is: it names no secret", what.tag)
+        });
     }
     Ok(resolved)
-}
-
-/// One warning a placeholder.
-fn warn<T>(cx: &Context, file: &str, findings: &Findings<T>, text: impl Fn(&T) -> String) {
-    for finding in &findings.listed {
-        cx.ui.warn(&format!("{file}:{}:{}: {}", finding.position.line, finding.position.column, text(&finding.what)));
-    }
-    let more = findings.total - findings.listed.len() as u64;
-    if more > 0 {
-        cx.ui.warn(&format!("{file}: and {more} more placeholders are left as they are"));
-    }
 }
 
 #[derive(Serialize)]

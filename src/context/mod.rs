@@ -197,6 +197,16 @@ impl Context {
         Ok(self.vault.get_or_init(|| vault))
     }
 
+    /// Returns the vault if it is open, or if an agent opens it: nothing is asked for, and no key is derived.
+    pub(crate) fn vault_at_hand(&self) -> Option<&Vault> {
+        if self.vault.get().is_none()
+            && let Ok(Some(vault)) = self.vault_of_agent(PATIENCE)
+        {
+            let _ = self.vault.set(vault);
+        }
+        self.vault.get()
+    }
+
     /// Takes over a vault that was just made.
     pub(crate) fn adopt(&self, vault: Vault) {
         let _ = self.vault.set(vault);

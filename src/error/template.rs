@@ -38,6 +38,9 @@ impl From<TemplateError> for Error {
             TemplateError::Filter { .. } | TemplateError::FilteredTooLarge | TemplateError::TooManyReferences => {
                 Self::usage(message)
             }
+            TemplateError::Utf16(_) => {
+                Self::usage(message).hint("save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`")
+            }
             TemplateError::UnsafeOutput { .. } => {
                 Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
             }

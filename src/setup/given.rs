@@ -116,6 +116,7 @@ fn only(text: &[u8], grammar: &Grammar) -> Option<Tag> {
             }
             Event::Literal(bytes) => is_more |= !bytes.is_empty(),
             Event::Malformed(..) => is_more = true,
+            Event::NearMiss(..) | Event::Backslashes(..) => {}
         }
         Ok(())
     });

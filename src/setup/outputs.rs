@@ -13,7 +13,7 @@ use super::{SetupError, relative};
 use crate::dotenv;
 use crate::model::{SecretBytes, Tag};
 use crate::template::output::{Output, Written};
-use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
+use crate::template::{ExpandError, Plan, Resolved, Suspects, Template, TemplateError};
 use crate::vault::Reveal;
 
 /// A file by device and inode, and half a sentence on why nothing is written over it.
@@ -72,6 +72,11 @@ impl<'m> Outputs<'m> {
     /// All tags that the templates refer to; one may come several times.
     pub fn tags(&self) -> Vec<Tag> {
         self.files.iter().flat_map(|file| file.plan.tags()).collect()
+    }
+
+    /// Returns each template with the text in it that may not do what its author expects.
+    pub fn suspects(&mut self) -> impl Iterator<Item = (&mut Template, Suspects)> {
+        self.files.iter_mut().map(|file| (&mut file.template, file.plan.suspects().clone()))
     }
 
     /// The outputs whose templates refer to a tag, as seen from the working directory.

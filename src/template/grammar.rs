@@ -142,6 +142,25 @@ impl Grammar {
         }
     }
 
+    /// Returns the tag that ordinary text at an opening delimiter was probably meant to name: `{{ stripe-key }}`,
+    /// `{{ secret.x }}`, `{{- secrets.x -}}`. The caller warns only if a secret has that tag, because other tools write
+    /// such text too. With `namespaced`, the text has to name a namespace like ours.
+    pub fn near_miss(&self, input: &[u8]) -> Option<Tag> {
+        let inner = input.get(self.delimiters.open.len()..input.len().min(LONGEST))?;
+        let inner = &inner[..memchr::memmem::find(inner, &self.delimiters.close)?];
+        let inner = std::str::from_utf8(inner).ok().filter(|inner| !inner.contains('\n'))?;
+        let reference = inner.split('|').next().unwrap_or_default();
+
+        let reference = reference.trim().trim_start_matches(['-', '.']).trim_end_matches('-').trim();
+        let name = match reference.split_once('.') {
+            Some((namespace, name)) if is_like_our_namespace(namespace) => name,
+            Some(_) => return None,
+            None if self.namespaced => return None,
+            None => reference,
+        };
+        Tag::parse(name).ok()
+    }
+
     fn parse(&self, cursor: &mut Cursor<'_>, ours: bool) -> Result<Placeholder, Stop> {
         let name = if ours {
             cursor.at += NAMESPACE.len();
@@ -172,6 +191,10 @@ impl Grammar {
             filters.push(Filter::named(name).ok_or(Stop::Malformed(Malformed::Filter))?);
         }
     }
+}
+
+fn is_like_our_namespace(word: &str) -> bool {
+    ["secret", "secrets"].iter().any(|ours| word.eq_ignore_ascii_case(ours))
 }
 
 /// Why parsing ended before the closing delimiter.
@@ -313,6 +336,33 @@ mod tests {
         let fits = format!("{{{{ secrets.x{}}}}}", " ".repeat(LONGEST - 14));
         assert_eq!((fits.len(), placeholder(&fits).map(|p| p.2)), (LONGEST, Some(LONGEST)));
         assert_eq!(at(&fits.replace("}}", " }}")), Match::Malformed(Malformed::TooLong));
+    }
+
+    #[test]
+    fn a_near_miss_names_the_tag_that_was_probably_meant() {
+        let meant = |text: &str| Grammar::default().near_miss(text.as_bytes()).map(|tag| tag.to_string());
+        for (text, tag) in [
+            ("{{ stripe-key }}", "stripe-key"),
+            ("{{ Stripe_Key }}", "Stripe_Key"),
+            ("{{ secret.x }}", "x"),
+            ("{{ Secrets.x }}", "x"),
+            ("{{ .secrets.x }}", "x"),
+            ("{{- secrets.x -}}", "x"),
+            ("{{-secrets.x-}}", "x"),
+            ("{{ stripe-key | upper }}", "stripe-key"),
+            ("{{\u{a0}X\u{a0}}}", "X"),
+        ] {
+            assert_eq!(meant(text).as_deref(), Some(tag), "{text}");
+        }
+        for text in
+            ["{{ .Values.x }}", "{{#if}}", "{{ user.name }}", "{{ x", "{{}}", "{{ a b }}", "{{ X\n}}", "{{ _ }}"]
+        {
+            assert_eq!(meant(text), None, "{text}");
+        }
+
+        let namespaced = Grammar { namespaced: true, ..Grammar::default() };
+        assert_eq!(namespaced.near_miss(b"{{ stripe-key }}"), None);
+        assert!(namespaced.near_miss(b"{{ secret.stripe-key }}").is_some());
     }
 
     #[test]

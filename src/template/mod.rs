@@ -19,7 +19,7 @@ mod source;
 use std::io;
 use std::path::PathBuf;
 
-pub use plan::{ExpandError, Plan, Resolved};
+pub use plan::{ExpandError, Plan, Resolved, Suspects, Suspicion};
 pub use scan::{Event, Position, ScanError, WINDOW, scan};
 pub use source::Template;
 
@@ -73,6 +73,9 @@ pub enum TemplateError {
     /// Another bound on memory
     #[error("the template has more than 100,000 different references")]
     TooManyReferences,
+    /// The template is UTF-16 text, in which no placeholder can be found
+    #[error("`{}` is UTF-16 text, and placeholders are looked for in bytes", .0)]
+    Utf16(String),
     /// The template changed between its two readings
     #[error("`{}` changed while it was read", .0)]
     Moved(String),

@@ -4,6 +4,7 @@
 //! only then a second pass writes. Memory grows with the different references, never with the template.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io::{self, Write};
 
 use super::filter::{Filter, FilterError, LARGEST};
@@ -37,6 +38,93 @@ pub struct Plan {
     /// The different references, with the spelling of the first
     references: HashMap<Reference, Tag>,
     malformed: u64,
+    suspects: Suspects,
+}
+
+/// Near misses that are remembered: other tools' files are full of them.
+const MOST_NEAR_MISSES: usize = 100;
+
+/// Text of a template that may not do what its author expects.
+#[derive(Debug, Clone)]
+pub struct Suspects {
+    grammar: Grammar,
+    /// Tags that ordinary text resembles, each once
+    near_misses: HashMap<TagKey, Tag>,
+    /// Placeholders behind two or more backslashes
+    backslashes: u64,
+}
+
+/// Why a text is suspect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspicion {
+    /// It is copied, but it resembles a placeholder for this tag
+    NearMiss(Tag),
+    /// So many backslashes precede a placeholder; version 0.1.0 read them differently
+    Backslashes(u64),
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NearMiss(tag) => {
+                write!(
+                    f,
+                    "this text is copied, although a secret `{tag}` exists; a placeholder is `{{{{ secrets.{tag} }}}}`"
+                )
+            }
+            Self::Backslashes(number) => {
+                let (what, half) = (if number % 2 == 0 { "the value" } else { "the placeholder's text" }, number / 2);
+                let before = number - 1;
+                write!(f, "{number} backslashes before a placeholder give {half} and {what}; ")?;
+                write!(f, "version 0.1.0 gave {before} and the placeholder's text")
+            }
+        }
+    }
+}
+
+impl Suspects {
+    fn of(grammar: Grammar) -> Self {
+        Self { grammar, near_misses: HashMap::new(), backslashes: 0 }
+    }
+
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Backslashes(..) => self.backslashes += 1,
+            Event::NearMiss(tag, _) if self.near_misses.len() < MOST_NEAR_MISSES => {
+                self.near_misses.entry(tag.key()).or_insert_with(|| tag.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// True if the template may name secrets that no placeholder names: only a vault can tell.
+    pub fn has_near_misses(&self) -> bool {
+        !self.near_misses.is_empty()
+    }
+
+    /// Returns what to warn about. `is_stored` says whether a tag names a secret; it is asked once for each tag.
+    pub fn findings<E: From<TemplateError>>(
+        &self,
+        template: &mut Template,
+        mut is_stored: impl FnMut(&Tag) -> Result<bool, E>,
+    ) -> Result<Option<Findings<Suspicion>>, E> {
+        let mut stored = HashSet::new();
+        for (key, tag) in &self.near_misses {
+            if is_stored(tag)? {
+                stored.insert(key);
+            }
+        }
+        if stored.is_empty() && self.backslashes == 0 {
+            return Ok(None);
+        }
+
+        let found = findings(template, &self.grammar, |event| match event {
+            Event::NearMiss(tag, at) if stored.contains(&tag.key()) => Some((Suspicion::NearMiss(tag), at)),
+            Event::Backslashes(number, at) => Some((Suspicion::Backslashes(number), at)),
+            _ => None,
+        })?;
+        Ok(Some(found))
+    }
 }
 
 impl Plan {
@@ -44,9 +132,12 @@ impl Plan {
     pub fn new(template: &mut Template, grammar: Grammar) -> Result<Self, TemplateError> {
         let mut references = HashMap::new();
         let mut malformed = 0;
+        let mut suspects = Suspects::of(grammar.clone());
+        template.check_encoding()?;
         pass(template, &grammar, false, |event| {
+            suspects.note(&event);
             match event {
-                Event::Literal(_) => {}
+                Event::Literal(_) | Event::NearMiss(..) | Event::Backslashes(..) => {}
                 Event::Placeholder(placeholder, _, _) => {
                     references.entry(reference(placeholder)).or_insert_with(|| placeholder.tag.clone());
                     if references.len() > MOST_REFERENCES {
@@ -57,7 +148,12 @@ impl Plan {
             }
             Ok(())
         })?;
-        Ok(Self { grammar, references, malformed })
+        Ok(Self { grammar, references, malformed, suspects })
+    }
+
+    /// Returns the text that may not do what the author of the template expects.
+    pub fn suspects(&self) -> &Suspects {
+        &self.suspects
     }
 
     /// True where nothing is to be resolved: no vault is needed.
@@ -198,7 +294,7 @@ impl Resolved {
                 };
                 buffer.put(bytes).map_err(ExpandError::Output)
             }
-            Event::Malformed(..) => Ok(()),
+            Event::Malformed(..) | Event::NearMiss(..) | Event::Backslashes(..) => Ok(()),
         });
         drop(reader);
         match done {

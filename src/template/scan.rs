@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use memchr::memmem::Finder;
 
 use super::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
+use crate::model::Tag;
 
 /// The window's size, unless a test asks for another.
 pub const WINDOW: usize = 256 * 1024;
@@ -32,6 +33,10 @@ pub enum Event<'a> {
     Placeholder(&'a Placeholder, &'a [u8], Position),
     /// What follows at this place plainly meant us and is no placeholder; its bytes come as literals
     Malformed(Malformed, Position),
+    /// The text at this place is copied, but it resembles a placeholder for this tag
+    NearMiss(Tag, Position),
+    /// Two or more backslashes precede the placeholder at this place. Version 0.1.0 read them differently.
+    Backslashes(u64, Position),
 }
 
 /// Why a pass ended early.
@@ -49,6 +54,9 @@ struct Window {
     end: usize,
     /// From here on nothing has been handed over
     begin: usize,
+    /// Backslashes directly before `begin` that were taken and not yet handed over: what they become depends on what
+    /// follows them
+    held: u64,
     /// The byte before the buffer's first
     before: u8,
     /// The template's bytes before the buffer's first
@@ -119,9 +127,50 @@ impl Window {
     fn byte_before(&self, at: usize) -> u8 {
         if at == 0 { self.before } else { self.bytes[at - 1] }
     }
+
+    /// Hands over everything before `at` except the backslashes directly before it, which are held.
+    fn hand_over<E>(&mut self, at: usize, visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
+        let fresh = &self.bytes[self.begin..at];
+        let run = fresh.iter().rev().take_while(|byte| **byte == b'\\').count();
+
+        if run < fresh.len() {
+            backslashes(self.held, visit)?;
+            self.held = 0;
+            literal(&fresh[..fresh.len() - run], visit)?;
+        }
+        self.held += run as u64;
+        self.begin = at;
+        Ok(())
+    }
+
+    /// Hands over everything before `at`, backslashes too.
+    fn hand_over_all<E>(&mut self, at: usize, visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
+        self.hand_over(at, visit)?;
+        backslashes(std::mem::take(&mut self.held), visit)
+    }
+}
+
+type Visit<'a, E> = &'a mut dyn FnMut(Event<'_>) -> Result<(), E>;
+
+fn literal<E>(bytes: &[u8], visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
+    if bytes.is_empty() { Ok(()) } else { visit(Event::Literal(bytes)).map_err(ScanError::Visit) }
+}
+
+/// Hands over so many backslashes, in pieces.
+fn backslashes<E>(mut number: u64, visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
+    const PIECE: [u8; 1024] = [b'\\'; 1024];
+    while number > 0 {
+        let length = usize::try_from(number).map_or(PIECE.len(), |number| number.min(PIECE.len()));
+        literal(&PIECE[..length], visit)?;
+        number -= length as u64;
+    }
+    Ok(())
 }
 
 /// Reads a template once, handing over its parts in order. With `lines`, positions tell line and column.
+///
+/// Of `2n` backslashes directly before a placeholder, `n` are handed over, then the placeholder. Of `2n + 1`, `n` are
+/// handed over, then the placeholder's own bytes as a literal. Everywhere else a backslash is an ordinary byte.
 pub fn scan<E>(
     reader: &mut dyn Read,
     grammar: &Grammar,
@@ -131,11 +180,13 @@ pub fn scan<E>(
 ) -> Result<(), ScanError<E>> {
     let open = Finder::new(grammar.open());
     let width = grammar.open().len();
+    let visit: Visit<'_, E> = &mut visit;
     let mut w = Window {
         // Room for a whole placeholder, the byte before it and a piece of the next opening delimiter.
         bytes: vec![0; window.max(2 * LONGEST)],
         end: 0,
         begin: 0,
+        held: 0,
         before: b'\n',
         offset: 0,
         complete: false,
@@ -143,56 +194,63 @@ pub fn scan<E>(
     };
     w.refill(reader).map_err(ScanError::Read)?;
     let mut at = 0;
-    let literal = |bytes: &[u8], visit: &mut dyn FnMut(Event<'_>) -> Result<(), E>| {
-        if bytes.is_empty() { Ok(()) } else { visit(Event::Literal(bytes)).map_err(ScanError::Visit) }
-    };
+
     loop {
         let Some(found) = open.find(&w.bytes[at..w.end]).map(|found| at + found) else {
-            // A piece of a delimiter may end the window, and the byte before it may be a backslash: both stay.
-            let keep = if w.complete { w.end } else { w.end.saturating_sub(width).max(w.begin) };
-            literal(&w.bytes[w.begin..keep], &mut visit)?;
-            w.begin = keep;
             if w.complete {
-                return Ok(());
+                return w.hand_over_all(w.end, visit);
             }
+            // The window may end with a piece of a delimiter.
+            let keep = w.end.saturating_sub(width).max(w.begin);
+            w.hand_over(keep, visit)?;
             w.refill(reader).map_err(ScanError::Read)?;
             at = 0;
             continue;
         };
+
         at = found + 1;
-        let before = w.byte_before(found);
-        if before == b'$' {
+        if w.byte_before(found) == b'$' {
             continue; // `${{ … }}` is GitHub Actions'
         }
-        match grammar.at(&w.bytes[found..w.end], w.complete) {
-            Match::Ordinary => {}
-            Match::Incomplete => {
-                let keep = found.saturating_sub(1).max(w.begin);
-                literal(&w.bytes[w.begin..keep], &mut visit)?;
-                w.begin = keep;
+        let rest = &w.bytes[found..w.end];
+        // Whether ordinary text is a near miss is decided on as many bytes as a placeholder may have.
+        let is_whole = w.complete || rest.len() >= LONGEST;
+
+        match grammar.at(rest, w.complete) {
+            Match::Ordinary if is_whole => {
+                if let Some(tag) = grammar.near_miss(rest) {
+                    let position = w.position(found);
+                    visit(Event::NearMiss(tag, position)).map_err(ScanError::Visit)?;
+                }
+            }
+            Match::Ordinary | Match::Incomplete => {
+                w.hand_over(found, visit)?;
                 w.refill(reader).map_err(ScanError::Read)?;
                 at = 0;
             }
             Match::Malformed(why) => {
                 let position = w.position(found);
-                literal(&w.bytes[w.begin..found], &mut visit)?;
+                w.hand_over_all(found, visit)?;
                 visit(Event::Malformed(why, position)).map_err(ScanError::Visit)?;
-                literal(&w.bytes[found..found + width], &mut visit)?;
-                (w.begin, at) = (found + width, found + width);
+                w.hand_over_all(found + width, visit)?;
+                at = found + width;
             }
             Match::Placeholder { placeholder, length } => {
-                let whole = found..found + length;
-                if before == b'\\' && found > w.begin {
-                    literal(&w.bytes[w.begin..found - 1], &mut visit)?;
-                    literal(&w.bytes[whole.clone()], &mut visit)?;
-                } else {
-                    let position = w.position(found);
-                    literal(&w.bytes[w.begin..found], &mut visit)?;
-                    let event = Event::Placeholder(&placeholder, &w.bytes[whole.clone()], position);
-                    visit(event).map_err(ScanError::Visit)?;
+                let position = w.position(found);
+                w.hand_over(found, visit)?;
+                let number = std::mem::take(&mut w.held);
+                if number > 1 {
+                    visit(Event::Backslashes(number, position)).map_err(ScanError::Visit)?;
                 }
-                w.begin = whole.end;
-                at = whole.end;
+                backslashes(number / 2, visit)?;
+
+                let raw = &w.bytes[found..found + length];
+                let is_literal = number % 2 == 1;
+                let event =
+                    if is_literal { Event::Literal(raw) } else { Event::Placeholder(&placeholder, raw, position) };
+                visit(event).map_err(ScanError::Visit)?;
+                w.begin = found + length;
+                at = w.begin;
             }
         }
     }
@@ -216,6 +274,9 @@ mod tests {
                     out.extend_from_slice(b"<!>");
                     places.push((position.line, position.column));
                 }
+                Event::NearMiss(_, position) | Event::Backslashes(_, position) => {
+                    places.push((position.line, position.column));
+                }
             }
             Ok(())
         })
@@ -235,7 +296,13 @@ mod tests {
             ("${{ secrets.X }}", "${{ secrets.X }}"),
             ("${{{X}}}", "${<X>}"),
             (r"\{{ secrets.x }}", "{{ secrets.x }}"),
-            (r"\\{{ secrets.x }}", r"\{{ secrets.x }}"),
+            (r"\\{{ secrets.x }}", r"\<x>"),
+            (r"\\\{{ secrets.x }}", r"\{{ secrets.x }}"),
+            (r"CORP\\\\{{ X }}", r"CORP\\<X>"),
+            (r"\\{{ .Values.x }}", r"\\{{ .Values.x }}"),
+            (r"\\{{ secrets.x", r"\\<!>{{ secrets.x"),
+            (r"{{A}}\\{{B}}", r"<A>\<B>"),
+            (r"\\${{ X }}", r"\\${{ X }}"),
             (r"$\{{ X }}", "${{ X }}"),
             (r"\{{ .Values.x }}", r"\{{ .Values.x }}"),
             (r"\x {{X}}\", r"\x <X>\"),
@@ -268,8 +335,39 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_backslashes_may_be_longer_than_the_window() {
+        for (number, rest) in [(6000, "{{X}}"), (6001, "{{X}}"), (6000, " {{X}}"), (6001, "{{ .v }}"), (6001, "")] {
+            let template = format!("a{}{rest}", "\\".repeat(number));
+            let expected = match rest {
+                "{{X}}" if number % 2 == 0 => format!("a{}<X>", "\\".repeat(number / 2)),
+                "{{X}}" => format!("a{}{{{{X}}}}", "\\".repeat(number / 2)),
+                _ => template.replace("{{X}}", "<X>"),
+            };
+            let (out, _) = parts(template.as_bytes(), &Grammar::default(), 0);
+            assert!(out == expected.as_bytes(), "{number} {rest}");
+        }
+    }
+
+    #[test]
+    fn near_misses_and_backslashes_are_reported_with_their_places() {
+        let mut seen = Vec::new();
+        let template = b"{{ .Values.x }}\n{{ stripe-key }} \\\\{{X}}\n \\\\\\{{ secrets.y }}";
+        scan::<()>(&mut &template[..], &Grammar::default(), WINDOW, true, |event| {
+            match event {
+                Event::NearMiss(tag, at) => seen.push((tag.to_string(), 0, at.line, at.column)),
+                Event::Backslashes(number, at) => seen.push((String::new(), number, at.line, at.column)),
+                _ => {}
+            }
+            Ok(())
+        })
+        .unwrap();
+        let expected = [("stripe-key".to_owned(), 0, 2, 1), (String::new(), 2, 2, 20), (String::new(), 3, 3, 5)];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
     fn the_window_changes_nothing() {
-        let unit = "x{{ secrets.some-tag | json }}\\{{ X }}\n${{ Y }}{{{Z}}}{{ secrets.bad! }}{{ .v }}\\{{{{{{{A}}";
+        let unit = "x\\\\{{ Y }}{{ near-miss }}{{ secrets.some-tag | json }}\\{{ X }}\n${{ Y }}{{{Z}}}{{ secrets.bad! }}{{ .v }}\\{{{{{{{A}}";
         let template = unit.repeat(60);
         let whole = parts(template.as_bytes(), &Grammar::default(), 1 << 20);
         for window in 0..400 {

@@ -5,11 +5,15 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::TemplateError;
 use crate::model::is_hostile;
 
 /// Templates up to this many bytes are read once and kept.
 const KEPT: u64 = 8 * 1024 * 1024;
+/// How many bytes show the encoding.
+const BEGINNING: u64 = 512;
 /// How much of a line an excerpt shows on each side.
 const EXCERPT: usize = 40;
 
@@ -100,6 +104,17 @@ impl Template {
         self
     }
 
+    /// Refuses text that begins with the byte order mark of UTF-16: its placeholders would be copied unnoticed.
+    pub(super) fn check_encoding(&mut self) -> Result<(), TemplateError> {
+        let mut beginning = Vec::new();
+        let read = self.reader()?.take(BEGINNING).read_to_end(&mut beginning);
+        read.map_err(|source| failed(&self.name, source))?;
+
+        // Text follows the mark: any other file may begin with these two bytes.
+        let is_marked = beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff");
+        if is_marked && beginning.contains(&0) { Err(TemplateError::Utf16(self.name.clone())) } else { Ok(()) }
+    }
+
     /// Reads from the beginning.
     pub(super) fn reader(&mut self) -> Result<Box<dyn Read + '_>, TemplateError> {
         let Self { name, content, .. } = self;
@@ -122,7 +137,7 @@ impl Template {
         }
     }
 
-    /// The line around a position and the caret's place in it, control characters replaced.
+    /// Returns the line around a position, control characters replaced, and how many terminal columns precede the caret.
     pub(super) fn excerpt(&mut self, offset: u64, column: u64) -> Option<(String, usize)> {
         let before = usize::try_from(column - 1).unwrap_or(usize::MAX).min(EXCERPT);
         let mut bytes = vec![0; before + EXCERPT];
@@ -149,7 +164,7 @@ impl Template {
         let before_it = if u64::try_from(before) == Ok(column - 1) { "" } else { "…" };
         let behind_it = if right.len() == EXCERPT { "…" } else { "" };
         let left = format!("{before_it}{}", text(left));
-        Some((format!("{left}{}{behind_it}", text(right).trim_end_matches('·')), left.chars().count()))
+        Some((format!("{left}{}{behind_it}", text(right).trim_end_matches('·')), left.width()))
     }
 }
 

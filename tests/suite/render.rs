@@ -17,7 +17,7 @@ fn bare<const N: usize>(sandbox: &Sandbox, arguments: [&str; N]) -> Prepared {
 }
 
 /// Each line of the design's grammar, and what it comes out as.
-const LINES: [(&[u8], &[u8]); 35] = [
+const LINES: [(&[u8], &[u8]); 34] = [
     (b"\xef\xbb\xbfa BOM\r", b"\xef\xbb\xbfa BOM\r"),
     (b"{{ secrets.x }}{{X}}{{\tsecrets.X\t}}", b"vxvxvx"),
     (b"{{ secrets.my_secret }}", b"v\"my\nsecret"),
@@ -40,7 +40,6 @@ const LINES: [(&[u8], &[u8]); 35] = [
     (b"$ {{X}} $x{{X}}", b"$ vx $xvx"),
     (b"\\{{ secrets.x }}", b"{{ secrets.x }}"),
     (b"\\{{X|json}}{{X}}", b"{{X|json}}vx"),
-    (b"\\\\{{ secrets.x }}", b"\\{{ secrets.x }}"),
     (b"\\{{ .Values.x }} \\x \\", b"\\{{ .Values.x }} \\x \\"),
     (b"{{{X}}}", b"{vx}"),
     (b"${{{X}}} \\{{{X}}}", b"${vx} \\{vx}"),
@@ -70,6 +69,87 @@ fn every_form_of_the_grammar_from_every_source_to_every_place() {
     sandbox.run(["render", "-q", "a.tmpl", "-o", "quiet"]).succeeds();
     sandbox.run(["render", "-e", r"\{{X}} ${{X}} {{X}}"]).succeeds().stdout("{{X}} ${{X}} vx");
     sandbox.run(["render", "--text=-{{X}}-"]).succeeds().stdout("-vx-");
+}
+
+#[test]
+fn half_of_the_backslashes_before_a_placeholder_stay() {
+    let sandbox = Sandbox::with_secrets(&[("user", "alice")]);
+    let render = |template: &str| sandbox.run(["render", "-e", template]).succeeds();
+
+    render(r"CORP\\{{ secrets.user }}").stdout(r"CORP\alice").stderr(
+        "warning: --text:1:7: 2 backslashes before a placeholder give 1 and the value; \
+         version 0.1.0 gave 1 and the placeholder's text\n",
+    );
+    render(r"CORP\\\{{ USER }}").stdout(r"CORP\{{ USER }}").stderr(
+        "warning: --text:1:8: 3 backslashes before a placeholder give 1 and the placeholder's text; \
+         version 0.1.0 gave 2 and the placeholder's text\n",
+    );
+    // JSON needs each backslash twice.
+    let json = r#"{"user": "CORP\\\\{{ USER }}"}"#;
+    render(json).stdout(r#"{"user": "CORP\\alice"}"#).stderr_has(":1:19: 4 backslashes");
+    render(r"CORP\{{ USER }}").stdout("CORP{{ USER }}");
+    render(r"\\{{ .Values.x }} \\${{ USER }}").stdout(r"\\{{ .Values.x }} \\${{ USER }}");
+}
+
+#[test]
+fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
+    let sandbox = Sandbox::with_secrets(&[("stripe-key", "value")]);
+    let template = "{{STRIPE_KEY}} {{ stripe-key }} {{ lower }}\n {{ secret.Stripe_Key }}{{- secrets.stripe-key -}}\n";
+    let copied = template.replace("{{STRIPE_KEY}}", "value");
+    let warning = |place: &str, tag: &str| {
+        format!(
+            "warning: {place}: this text is copied, although a secret `{tag}` exists; \
+             a placeholder is `{{{{ secrets.{tag} }}}}`\n"
+        )
+    };
+    let warnings = |name: &str| {
+        [("1:16", "stripe-key"), ("2:2", "Stripe_Key"), ("2:25", "stripe-key")]
+            .map(|(place, tag)| warning(&format!("{name}:{place}"), tag))
+            .concat()
+    };
+    sandbox.write("a.tmpl", template);
+    sandbox.run(["render", "a.tmpl"]).succeeds().stdout(&copied).stderr(&warnings("a.tmpl"));
+
+    // With `--namespaced`, a bare name is another tool's.
+    let run = sandbox.run([
+        "render",
+        "--namespaced",
+        "-e",
+        "{{ stripe-key }} {{ secret.stripe-key }} {{ secrets.stripe-key }}",
+    ]);
+    run.succeeds()
+        .stdout("{{ stripe-key }} {{ secret.stripe-key }} value")
+        .stderr(&warning("--text:1:18", "stripe-key"));
+
+    // Without a placeholder no vault is opened, so nothing is known of tags.
+    bare(&sandbox, ["render", "-e", "{{ stripe-key }}"]).run().succeeds().stdout("{{ stripe-key }}");
+    sandbox.run(["unlock", "-q"]).succeeds();
+    let run = bare(&sandbox, ["render", "-e", "{{ stripe-key }}"]).env("SECRETS_VAULT", sandbox.vault_path()).run();
+    run.succeeds().stdout("{{ stripe-key }}").stderr(&warning("--text:1:1", "stripe-key"));
+    sandbox.run(["lock", "-q"]).succeeds();
+}
+
+#[test]
+fn a_template_in_utf_16_is_refused() {
+    let sandbox = sandbox();
+    let text = "KEY={{ secrets.x }}\n";
+    let little: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+    for bytes in [little, big] {
+        sandbox.write("a.tmpl", bytes);
+        sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(2).stderr(
+            "error: `a.tmpl` is UTF-16 text, and placeholders are looked for in bytes\n\
+             hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`\n",
+        );
+    }
+    assert!(!sandbox.path("out").exists());
+}
+
+#[test]
+fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
+    let sandbox = sandbox();
+    // Wide characters take two columns, combining ones none.
+    sandbox.run(["render", "-e", "名前e\u{301}={{ secrets.nn }}"]).fails_with(3).stderr_has("\n          ^\n");
 }
 
 #[test]

@@ -64,12 +64,19 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
         let before = if at == 0 { b' ' } else { template[at - 1] };
         let ours = rest.starts_with(style.open.as_bytes()) && before != b'$';
         match well_formed(rest, style).filter(|_| ours) {
-            Some((length, ..)) if before == b'\\' => {
-                text.pop();
-                text.extend_from_slice(&rest[..length]);
-                at += length;
-            }
             Some((length, tag, filters)) => {
+                // Of the backslashes before it, half go; one that has no partner makes it a literal.
+                let mut escapes = 0;
+                while text.last() == Some(&b'\\') {
+                    text.pop();
+                    escapes += 1;
+                }
+                text.resize(text.len() + escapes / 2, b'\\');
+                if escapes % 2 == 1 {
+                    text.extend_from_slice(&rest[..length]);
+                    at += length;
+                    continue;
+                }
                 parts.push(Part::Text(std::mem::take(&mut text)));
                 parts.push(Part::Placeholder {
                     tag,
@@ -157,6 +164,7 @@ fn product(template: &[u8], style: Style, window: usize, chunk: usize) -> Vec<Pa
     let mut parts = Vec::new();
     let done = scan::<Infallible>(&mut Chunks { rest: template, chunk }, &style.grammar(), window, true, |event| {
         parts.push(match event {
+            Event::NearMiss(..) | Event::Backslashes(..) => return Ok(()),
             Event::Literal(bytes) => Part::Text(bytes.to_vec()),
             Event::Malformed(_, at) => Part::Malformed { place: (at.line, at.column) },
             Event::Placeholder(placeholder, raw, at) => {
@@ -196,7 +204,8 @@ fn token(number: u8, style: Style) -> Vec<u8> {
         15 => b"{",
         16 => b"}",
         17 | 18 => b"$",
-        19 | 20 => b"\\",
+        19 => b"\\",
+        20 => b"\\\\\\",
         21..=23 => b"|",
         24..=27 => b" ",
         28 => b"\t",
