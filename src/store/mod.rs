@@ -5,12 +5,14 @@
 
 mod anchors;
 mod place;
+mod records;
 mod sqlite;
 
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
 pub use place::{JOURNALS, There, absolute, beside, looks_like_a_vault, make_directory, quoted, rename_new};
+pub use records::Records;
 pub use sqlite::{NewFile, SqliteStore};
 
 use crate::crypto::integrity::{Hash, Leaf};
