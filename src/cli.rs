@@ -2,10 +2,13 @@
 //!
 //! An argument that was not understood is never repeated: it may be a value that somebody tried to pass.
 
+mod help;
+mod usage;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
@@ -18,7 +21,7 @@ use crate::ui::{ColorWhen, Ui};
 const EXAMPLES: &str = "\
 Examples:
   secrets init                          make the vault
-  secrets create --tag api-key          store a secret, typed unseen
+  secrets create api-key                store a secret, typed hidden
   secrets list                          what is there, never a value
   secrets render app.env.tmpl -o .env   a file of placeholders, filled in
   secrets run -- npm start              a program with secrets, masked
@@ -66,13 +69,14 @@ fn run() -> ExitCode {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
             let context = Context::new(options, environment, ui);
-            let outcome = command.run(&context).map_err(|error| error.for_vault(context.vault_option()));
+            let outcome = command.run(&context);
+            let outcome = outcome.map_err(|error| context.explained(error).for_vault(context.vault_option()));
             (context.ui, outcome)
         }
         Err(error) => {
             let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
             let ui = Ui::new(json, false, color(ColorWhen::Auto, &environment));
-            let outcome = told(&error, &ui).map(|()| 0);
+            let outcome = told(error, &arguments, &ui).map(|()| 0);
             (ui, if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome })
         }
     };
@@ -86,7 +90,7 @@ fn run() -> ExitCode {
             if ui.is_json() {
                 ui.json_failure(&error.json());
             } else {
-                ui.failure(error.message(), error.notes(), error.hints());
+                ui.failure(error.is_answer(), error.message(), error.notes(), error.hints());
             }
             ExitCode::from(error.exit_code())
         }
@@ -108,7 +112,12 @@ fn harden_process() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
         let ui = Ui::new(false, false, ColorWhen::Never);
-        ui.failure(&format!("internal error{place}"), &[], &["this is a bug of `secrets`; please report it".into()]);
+        ui.failure(
+            false,
+            &format!("internal error{place}"),
+            &[],
+            &["this is a bug of `secrets`; please report it".into()],
+        );
     }));
     crate::process::harden();
 }
@@ -126,133 +135,17 @@ fn is_run(arguments: &[OsString]) -> bool {
 }
 
 /// Help and version are results; everything else becomes a failure in our words.
-fn told(error: &clap::Error, ui: &Ui) -> Result<(), Error> {
+fn told(error: clap::Error, arguments: &[OsString], ui: &Ui) -> Result<(), Error> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let text = error.render();
+            let text = help::requested(Cli::command(), arguments).unwrap_or(error).render();
             let text = if ui.is_colored() { text.ansi().to_string() } else { text.to_string() };
             Ok(ui.text(&text)?)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
-            let _ = error.print();
+            let _ = help::requested(Cli::command(), arguments).unwrap_or(error).print();
             Err(Error::usage("a command is missing"))
         }
-        _ => Err(translated(error)),
+        _ => Err(usage::failure(&error, &mut Cli::command(), arguments)),
     }
-}
-
-fn translated(error: &clap::Error) -> Error {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
-        _ => None,
-    };
-    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
-    // `--token=hunter2`, `-khunter2` or a bare `hunter2`: what could be a value is left out.
-    let option = match argument.split('=').next().unwrap_or_default() {
-        long if long.starts_with("--") => long.split_whitespace().next().map(str::to_owned),
-        short if short.starts_with('-') => Some(short.chars().take(2).collect()),
-        bare if bare.starts_with('<') || bare.starts_with('[') => Some(bare.to_owned()),
-        _ => None,
-    };
-    let named = option.as_deref().map_or_else(|| "an argument".to_owned(), |name| format!("`{name}`"));
-    let message = match error.kind() {
-        ErrorKind::InvalidSubcommand => unknown_command(&text(ContextKind::InvalidSubcommand).unwrap_or_default()),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            "a command is missing".into()
-        }
-        ErrorKind::UnknownArgument => match option {
-            Some(name) if looks_like_an_option(&name) => format!("there is no option `{name}` here"),
-            Some(_) => "there is no such option here (not repeated: it may be a value)".into(),
-            None => "there is an argument too many (not repeated here: it may be a value)".into(),
-        },
-        ErrorKind::MissingRequiredArgument => format!("{} is missing", backticked(&argument)),
-        ErrorKind::ArgumentConflict => {
-            let other = text(ContextKind::PriorArg).map_or_else(|| "another option".to_owned(), |a| backticked(&a));
-            format!("{named} cannot be used with {other}")
-        }
-        ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            format!("{named} needs a value")
-        }
-        ErrorKind::TooManyValues => format!("{named} takes no such value"),
-        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".into(),
-        ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_some_and(|value| value.is_empty()) => {
-            format!("{} needs a value", backticked(&argument))
-        }
-        _ => match std::error::Error::source(error) {
-            Some(why) if why.is::<std::num::ParseIntError>() => format!("{} is not a number", backticked(&argument)),
-            // clap repeats a number that is out of its range, which may be a PIN.
-            Some(why) => match why.to_string().split_once(" is not in ") {
-                Some((_, range)) => format!("{} takes {}", backticked(&argument), range.replace("..=", " to ")),
-                None => format!("{} is not well formed: {why}", backticked(&argument)),
-            },
-            None => format!("{} is not one of its possible values", backticked(&argument)),
-        },
-    };
-    let mut told = Error::new(Kind::Usage, message);
-    if let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue)
-        && !valid.is_empty()
-    {
-        told = told.hint(format!("possible values: {}", valid.join(", ")));
-    }
-    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg] {
-        let near = match error.get(kind) {
-            Some(ContextValue::String(near)) => Some(near.as_str()),
-            Some(ContextValue::Strings(several)) => several.last().map(String::as_str), // the most alike comes last
-            _ => None,
-        };
-        if let Some(near) = near.filter(|near| !VALUE_ATTEMPTS.contains(near)) {
-            told = told.hint(format!("did you mean `{near}`?"));
-        }
-    }
-    if let Some(known) = text(ContextKind::InvalidSubcommand).and_then(|word| elsewhere(&word)) {
-        return Error::new(Kind::Usage, told.message()).hint(known);
-    }
-    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
-        let usage = usage.to_string();
-        let usage = usage.trim_start_matches("Usage:").trim().lines().next().unwrap_or_default().to_owned();
-        told = told.hint(format!("usage: {usage}"));
-    } else if told.hints().is_empty() {
-        told = told.hint("see `secrets help` or `secrets COMMAND --help`");
-    }
-    told
-}
-
-/// Options that exist to be refused, see `commands/value_source.rs`.
-const VALUE_ATTEMPTS: [&str; 4] = ["--value", "--secret", "--password", "--token"];
-
-/// A mistyped option is repeated, unless it looks like something else: a value may begin with `--`, as a PEM key does.
-fn looks_like_an_option(word: &str) -> bool {
-    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
-    name.len() <= 16 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-}
-
-/// What other tools call our commands.
-fn elsewhere(word: &str) -> Option<&'static str> {
-    Some(match word {
-        "show" | "read" | "reveal" | "cat" | "print" => {
-            "a value is never shown: `secrets get` shows its hint, `secrets render` uses it"
-        }
-        "add" | "set" | "new" | "put" | "insert" | "store" => "store a secret with `secrets create --tag TAG`",
-        "rm" | "remove" | "del" | "unset" => "did you mean `delete`?",
-        "ls" => "did you mean `list`?",
-        "edit" | "rotate" | "change" => "did you mean `update`?",
-        "cp" | "copy" => "did you mean `clone`?",
-        "inject" | "substitute" => "did you mean `render`?",
-        "exec" | "env" | "start" => "did you mean `run`?",
-        "mask" | "filter" => "did you mean `redact`?",
-        "login" | "signin" | "open" => "did you mean `unlock`?",
-        "logout" | "signout" | "close" => "did you mean `lock`?",
-        _ => return None,
-    })
-}
-
-/// A mistyped command is repeated, unless it looks like something else.
-fn unknown_command(word: &str) -> String {
-    let harmless = word.len() <= 16 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-    if harmless { format!("there is no command `{word}`") } else { "there is no such command".into() }
-}
-
-fn backticked(arguments: &str) -> String {
-    if arguments.is_empty() { "an argument".into() } else { format!("`{arguments}`") }
 }

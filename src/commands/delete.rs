@@ -105,5 +105,9 @@ pub(super) fn needs_terminal(what: &str) -> Result<(), Error> {
 
 /// Asks; anything but yes ends the command.
 pub(super) fn confirmed(question: &str) -> Result<(), Error> {
-    if prompt::confirm(question, false)? { Ok(()) } else { Err(Error::new(Kind::Refused, "nothing was changed")) }
+    if prompt::confirm(question, false)? {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Refused, "nothing was changed").answering())
+    }
 }

@@ -1,4 +1,4 @@
-//! `secrets list`: shows what is there, a page at a time.
+//! `secrets list`: shows a project's secrets; on a terminal and as JSON a page at a time.
 
 use serde::Serialize;
 
@@ -16,8 +16,8 @@ Examples:
 
 /// List secrets with their hints
 ///
-/// On a terminal a table; elsewhere a line a secret with tabs between tag, hint, date, name and id (the project first
-/// with --all-projects). Sorted by tag.
+/// On a terminal, prints a table, a page at a time. Elsewhere, prints one line for each secret, with tabs between tag, hint,
+/// date, name and id (the project comes first with --all-projects). Secrets are sorted by tag.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ListArgs {
@@ -27,9 +27,9 @@ pub(crate) struct ListArgs {
     /// Which page, from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     page: usize,
-    /// Secrets on a page, 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    page_size: u16,
+    /// Secrets on a page, 1 to 1000 [default: 250 on a terminal and with --json, else all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    page_size: Option<u16>,
     /// All on one page
     #[arg(long, conflicts_with_all = ["page", "page_size"])]
     all: bool,
@@ -53,7 +53,11 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     let keep = |metadata: &Metadata| wanted.as_deref().is_none_or(|text| contains(metadata, text));
     let secrets = cx.vault()?.list(project, keep)?;
     let total = secrets.len();
-    let (page, size) = if args.all { (0, total.max(1)) } else { (args.page, args.page_size.into()) };
+    if total == 0 && !args.all_projects {
+        cx.require_named_project()?;
+    }
+    let (page, size) =
+        if is_paged(args, cx) { (args.page, args.page_size.unwrap_or(PAGE_SIZE).into()) } else { (0, total.max(1)) };
     let start = page.saturating_mul(size).min(total);
     let shown = &secrets[start..start.saturating_add(size).min(total)];
     if cx.ui.is_json() {
@@ -77,6 +81,15 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Secrets on a page where nothing else is asked for.
+const PAGE_SIZE: u16 = 250;
+
+/// A pipe gets everything, unless a page is asked for: a script that loses the rest of a list does not notice.
+fn is_paged(args: &ListArgs, cx: &Context) -> bool {
+    let is_asked_for = args.page > 0 || args.page_size.is_some();
+    !args.all && (is_asked_for || cx.ui.is_json() || cx.ui.stdout_is_terminal())
 }
 
 fn contains(metadata: &Metadata, text: &str) -> bool {

@@ -89,7 +89,7 @@ impl Command {
     pub(crate) fn run(self, cx: &Context) -> Result<u8, Error> {
         match self {
             Self::Init(args) => init::run(&args, cx),
-            Self::Create(args) => create::run(args, cx),
+            Self::Create(args) => create::run(&args, cx),
             Self::List(args) => list::run(&args, cx),
             Self::Get(args) => get::run(&args, cx),
             Self::Update(args) => update::run(&args, cx),

@@ -1,7 +1,5 @@
 //! `secrets project`: lists, renames and deletes projects.
 
-use std::fmt::Write;
-
 use serde_json::json;
 
 use super::delete::{confirmed, needs_terminal, refuse_referenced};
@@ -21,7 +19,7 @@ Examples:
 
 /// List, rename or delete projects
 ///
-/// A project comes to be with its first secret and stays until it is deleted.
+/// A project is created with its first secret and stays until it is deleted. `project list` marks the current one.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ProjectArgs {
@@ -81,15 +79,20 @@ fn list(cx: &Context) -> Result<(), Error> {
 }
 
 fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
+    let current = cx.project()?;
     if cx.ui.is_json() {
-        let projects = projects.iter().map(|(name, count)| json!({ "name": name.as_str(), "secrets": count }));
-        return Ok(cx.ui.json(&json!({ "projects": projects.collect::<Vec<_>>() }))?);
+        let project = |(name, count): &(ProjectName, u64)| json!({ "name": name.as_str(), "secrets": count, "current": name == current });
+        return Ok(cx.ui.json(&json!({ "projects": projects.iter().map(project).collect::<Vec<_>>() }))?);
     }
-    let mut out = String::new();
-    for (name, count) in projects {
-        let _ = writeln!(out, "{name}\t{count}");
+
+    let mark = |name: &ProjectName| if name == current { "current" } else { "" };
+    let row = |(name, count): &(ProjectName, u64)| [name.to_string(), count.to_string(), mark(name).to_owned()];
+    let rows: Vec<[String; 3]> = projects.iter().map(row).collect();
+    if cx.ui.stdout_is_terminal() {
+        return Ok(cx.ui.rows(["PROJECT", "SECRETS", ""], &rows)?);
     }
-    Ok(cx.ui.text(&out)?)
+    let line = |row: &[String; 3]| format!("{}\n", row.join("\t").trim_end());
+    Ok(cx.ui.text(&rows.iter().map(line).collect::<String>())?)
 }
 
 fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result<(), Error> {

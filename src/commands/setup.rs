@@ -225,7 +225,7 @@ fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
                 cx.ui.warn("that held a control character, as arrow keys make them; once more");
             }
             Err(UiError::SeveralLines) => {
-                let create = cx.again(&format!("create --tag {} --value-file PATH", need.tag));
+                let create = cx.again(&format!("create {} --value-file PATH", need.tag));
                 cx.ui.warn(&format!("a value of several lines is left for later; store it with {create}"));
                 return Ok(None);
             }
@@ -271,7 +271,7 @@ fn confirm(replaced: &[PathBuf]) -> Result<(), Error> {
         return Ok(());
     }
     let what = if replaced.len() == 1 { "was left as it is" } else { "were left as they are" };
-    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced)));
+    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).answering();
     Err(error.hint("`secrets setup --from FILE` takes values out of a dotenv file; nothing was rendered"))
 }
 

@@ -1,4 +1,4 @@
-//! `secrets status`: is the vault unlocked, and for how long?
+//! `secrets status`: which vault and project commands use here, and whether the vault is unlocked.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::unlock::spans;
 use crate::agent::Status;
-use crate::context::{Context, PATIENCE};
+use crate::context::{Context, PATIENCE, ProjectSource};
 use crate::error::{Error, Kind};
+use crate::model::ProjectName;
 use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
@@ -16,10 +17,10 @@ Examples:
   secrets status --json | jq .secondsLeft
   secrets status --quiet >/dev/null 2>&1 || secrets unlock";
 
-/// Tell whether the vault is unlocked, and for how long
+/// Show the vault, the current project, and whether the vault is unlocked
 ///
-/// Exits with 0 where it is unlocked and with 5 where it is locked. Asking counts as use: it puts off locking by idling,
-/// never the end of `--ttl`.
+/// Exits with 0 if the vault is unlocked and with 5 if it is locked. Asking counts as use: it delays the end of `--idle`, never
+/// the end of `--ttl`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {}
@@ -28,6 +29,10 @@ pub(crate) struct StatusArgs {}
 #[serde(rename_all = "camelCase")]
 struct StatusJson {
     vault: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project_source: Option<&'static str>,
     unlocked: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_left: Option<u64>,
@@ -47,25 +52,44 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
         None => {
             let path = cx.vault_path()?;
             Err(Error::new(Kind::Locked, format!("`{}` is locked", path.display()))
-                .hint("unlock it with `secrets unlock`"))
+                .hint("unlock it with `secrets unlock`")
+                .answering())
         }
     }
 }
 
-/// Prints how the vault is; for people only where it is unlocked.
+/// Prints the vault, the current project and what is left of the unlocked time.
 pub(super) fn show(cx: &Context, status: Status) -> Result<(), Error> {
     let path = cx.vault_path()?.display().to_string();
+    let project = project(cx);
     if cx.ui.is_json() {
         return Ok(cx.ui.json(&StatusJson {
             vault: path,
+            project: project.as_ref().map(|(name, _)| name.to_string()),
+            project_source: project.map(|(_, source)| source.word()),
             unlocked: status.left.is_some(),
             seconds_left: status.left.map(|(ttl, _)| rounded(ttl).as_secs()),
             idle_seconds_left: status.left.map(|(_, idle)| rounded(idle).as_secs()),
         })?);
     }
-    let Some((ttl, idle)) = status.left else { return Ok(()) };
-    let left = format!("for {}", spans(rounded(ttl), rounded(idle)));
-    Ok(cx.ui.labelled(&[("vault", visible(&path)), ("unlocked", left)])?)
+
+    let project = project.map(|(name, source)| format!("{name} ({})", visible(&source.describe())));
+    let left = status.left.map(|(ttl, idle)| format!("for {}", spans(rounded(ttl), rounded(idle))));
+    let lines = [("vault", Some(visible(&path))), ("project", project), ("unlocked", left)];
+    let lines: Vec<_> = lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
+    Ok(cx.ui.labelled(&lines)?)
+}
+
+/// The current project and what names it. An invalid manifest is only warned of: scripts ask here whether the vault is
+/// unlocked.
+fn project(cx: &Context) -> Option<(ProjectName, ProjectSource)> {
+    match cx.project().and_then(|name| Ok((name.clone(), cx.project_source()?))) {
+        Ok(found) => Some(found),
+        Err(error) => {
+            cx.ui.warn(error.message());
+            None
+        }
+    }
 }
 
 /// To the nearest second: right after `--ttl 15m`, 15 minutes are left.

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     let current = vault.get(project, &args.secret)?;
     let labels_only = args.name.is_some() || args.description.is_some();
     if args.value.names_a_source() || !labels_only {
-        changes.value = Some(args.value.read(&format!("New value of {}", current.metadata.tag))?);
+        changes.value = Some(args.value.read(&format!("New value of {}", current.metadata.tag), &cx.ui)?);
     }
     let with_value = changes.value.is_some();
     // The version seen before the prompt: who else has changed it meanwhile is not written over.

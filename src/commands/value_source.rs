@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::crypto::random::{Alphabet, generate};
 use crate::error::{Error, Kind};
 use crate::model::{SecretBytes, SecretValue};
-use crate::ui::{input, prompt};
+use crate::ui::{Ui, input, prompt};
 
 /// The options of `create` and `update` that name a value's source.
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ pub(super) struct ValueArgs {
     /// What a generated value is made of
     #[arg(long, value_enum, default_value_t, requires = "generate")]
     alphabet: AlphabetArg,
-    /// Keep a newline at the end of what comes from stdin
+    /// Keep a newline at the end of what comes from stdin, and do not warn of one in a file
     #[arg(long, conflicts_with = "generate")]
     exact: bool,
     /// Allow a value without a byte
@@ -78,9 +78,12 @@ impl ValueArgs {
         self.generate || self.value_file.is_some()
     }
 
-    /// Reads the value.
-    pub(super) fn read(&self, question: &str) -> Result<SecretValue, Error> {
+    /// Reads the value. Warns of what was probably not meant.
+    pub(super) fn read(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
         let stdin = self.value_file.as_deref() == Some(Path::new("-"));
+        if self.generate && input::stdin_has_bytes() {
+            ui.warn("stdin was not read: the value is generated");
+        }
         let bytes = match &self.value_file {
             _ if self.generate => generate(self.length.into(), self.alphabet.into())?,
             Some(path) if !stdin => input::file(path, SecretValue::MAX)
@@ -89,6 +92,10 @@ impl ValueArgs {
             None if input::stdin_is_terminal() => prompt::value(question)?,
             _ => self.stdin()?,
         };
+        if self.value_file.is_some() && !stdin && !self.exact {
+            self.warn_of_newline(&bytes, ui);
+        }
+
         let empty = bytes.is_empty();
         SecretValue::new(bytes, self.allow_empty).map_err(|why| {
             let error = Error::usage(format!("{why}; nothing was stored"));
@@ -98,6 +105,19 @@ impl ValueArgs {
                 "a value has at most 1,048,576 bytes"
             })
         })
+    }
+
+    /// Warns of a newline at the end of a file's only line. In a file of several lines, a PEM key for example, it belongs
+    /// to the value.
+    fn warn_of_newline(&self, bytes: &SecretBytes, ui: &Ui) {
+        let bytes = bytes.expose();
+        let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        if newlines == 1 && bytes.ends_with(b"\n") && bytes.len() > 1 {
+            ui.warn(
+                "the value ends with a newline, as the file does; stdin drops it: `secrets create TAG < FILE`; \
+                 `--exact` stores it without this warning",
+            );
+        }
     }
 
     fn stdin(&self) -> Result<SecretBytes, Error> {

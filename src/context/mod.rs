@@ -67,6 +67,36 @@ impl GlobalArgs {
 /// The longest wait for the agent.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What names the current project.
+pub(crate) enum ProjectSource {
+    Option(ProjectName),
+    Environment(ProjectName),
+    Manifest { project: ProjectName, path: PathBuf },
+    Default,
+}
+
+impl ProjectSource {
+    /// Half a sentence for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Option(_) => "named by --project".into(),
+            Self::Environment(_) => "named by SECRETS_PROJECT".into(),
+            Self::Manifest { path, .. } => format!("named by {}", path.display()),
+            Self::Default => "the default".into(),
+        }
+    }
+
+    /// One word for `--json`.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Option(_) => "option",
+            Self::Environment(_) => "environment",
+            Self::Manifest { .. } => "manifest",
+            Self::Default => "default",
+        }
+    }
+}
+
 /// What a command works with.
 pub(crate) struct Context {
     pub(crate) ui: Ui,
@@ -98,14 +128,36 @@ impl Context {
         if let Some(project) = self.project.get() {
             return Ok(project);
         }
-        let project = match self.named_project()? {
-            Some(project) => project,
-            None => match self.manifest()?.and_then(|manifest| manifest.project.clone()) {
-                Some(project) => project,
-                None => Environment::default_project()?,
-            },
+        let project = match self.project_source()? {
+            ProjectSource::Option(project) | ProjectSource::Environment(project) => project,
+            ProjectSource::Manifest { project, .. } => project,
+            ProjectSource::Default => Environment::default_project()?,
         };
         Ok(self.project.get_or_init(|| project))
+    }
+
+    /// Returns what names the current project.
+    pub(crate) fn project_source(&self) -> Result<ProjectSource, Error> {
+        if let Some(project) = &self.options.project {
+            return Ok(ProjectSource::Option(project.clone()));
+        }
+        if let Some(project) = self.environment.project()? {
+            return Ok(ProjectSource::Environment(project));
+        }
+        let manifest = self.manifest()?;
+        let named = manifest.and_then(|manifest| Some((manifest.project.clone()?, manifest.path())));
+        Ok(named.map_or(ProjectSource::Default, |(project, path)| ProjectSource::Manifest { project, path }))
+    }
+
+    /// Fails if `--project` or SECRETS_PROJECT names a project that does not exist. Others may be empty: the default one, and
+    /// that of a manifest, whose secrets are still to be created.
+    pub(crate) fn require_named_project(&self) -> Result<(), Error> {
+        match self.named_project()? {
+            Some(project) if project != Environment::default_project()? => {
+                Ok(self.vault()?.require_project(&project)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The project that an option or the environment names.
@@ -205,6 +257,21 @@ impl Context {
             let _ = self.vault.set(vault);
         }
         self.vault.get()
+    }
+
+    /// Adds where a missing secret is, if another project has its tag.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        let (Some(tag), Some(vault)) = (error.missing_tag(), self.vault.get()) else { return error };
+        match vault.projects_with(tag) {
+            Ok(projects) if !projects.is_empty() => {
+                let names: Vec<String> = projects.iter().map(|name| format!("`{name}`")).collect();
+                let have = if names.len() == 1 { "project" } else { "projects" };
+                let verb = if names.len() == 1 { "has" } else { "have" };
+                let hint = format!("{have} {} {verb} `{tag}`: add `--project {}`", names.join(", "), projects[0]);
+                error.hinting(hint)
+            }
+            _ => error,
+        }
     }
 
     /// Takes over a vault that was just made.

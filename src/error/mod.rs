@@ -19,6 +19,7 @@ pub(crate) use vault::findings;
 
 use crate::config::ConfigError;
 use crate::git::GitError;
+use crate::model::Tag;
 use crate::run::RunError;
 use crate::scan::ScanError;
 use crate::store;
@@ -78,6 +79,10 @@ pub(crate) struct Error {
     closed_pipe: bool,
     /// What `run` exits with instead of its kind's code
     code: Option<u8>,
+    /// The tag that names no secret in its project
+    missing: Option<Tag>,
+    /// An answer to a question rather than a failure: printed without `error:`
+    is_answer: bool,
 }
 
 /// A failure in JSON.
@@ -92,7 +97,17 @@ pub(crate) struct ErrorJson<'a> {
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         let message = without_number(message.into());
-        Self { kind, message, notes: Vec::new(), hints: Vec::new(), details: None, closed_pipe: false, code: None }
+        Self {
+            kind,
+            message,
+            notes: Vec::new(),
+            hints: Vec::new(),
+            details: None,
+            closed_pipe: false,
+            code: None,
+            missing: None,
+            is_answer: false,
+        }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -123,6 +138,28 @@ impl Error {
     pub(crate) fn detailed(mut self, details: serde_json::Value) -> Self {
         self.details = Some(details);
         self
+    }
+
+    /// Prints the sentence without `error:`: it is what was asked for, and the exit code says the rest.
+    pub(crate) fn answering(mut self) -> Self {
+        self.is_answer = true;
+        self
+    }
+
+    /// True if this is an answer rather than a failure.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.is_answer
+    }
+
+    /// Notes the tag that names no secret in its project: another project may have it.
+    pub(crate) fn missing(mut self, tag: Tag) -> Self {
+        self.missing = Some(tag);
+        self
+    }
+
+    /// Returns the tag that names no secret in its project.
+    pub(crate) fn missing_tag(&self) -> Option<&Tag> {
+        self.missing.as_ref()
     }
 
     /// Has the commands that its hints name ask for the vault that this one was given.

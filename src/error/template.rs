@@ -108,10 +108,14 @@ pub(crate) fn unknown(found: &[(&str, &Findings<UnknownTag>)], project: &Project
     });
     let places = json!({ "placeholders": places.collect::<Vec<_>>() });
     let hint = match listed(found).find(|(_, finding)| finding.what.nearest.is_none()) {
-        Some((_, finding)) => format!("store it with `secrets create --tag {}`", finding.what.tag),
-        None => "mend the template; `secrets list` shows what is there".to_owned(),
+        Some((_, finding)) => format!("store it with `secrets create {}`", finding.what.tag),
+        None => "fix the template; `secrets list` shows the secrets of the project".to_owned(),
     };
-    error.detailed(places).hint(hint)
+    let error = error.detailed(places).hint(hint);
+    match listed(found).next() {
+        Some((_, finding)) => error.missing(finding.what.tag.clone()),
+        None => error,
+    }
 }
 
 fn total<T>(found: &[(&str, &Findings<T>)]) -> u64 {

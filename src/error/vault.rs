@@ -6,7 +6,7 @@ use super::{Error, Kind, did_you_mean};
 use crate::crypto::CryptoError;
 use crate::crypto::lineage::Relation;
 use crate::crypto::slot::SLOT;
-use crate::model::SecretRef;
+use crate::model::{SecretRef, resembles_a_key};
 use crate::store::StoreError;
 use crate::ui::counted;
 use crate::vault::{Departure, Report, VaultError};
@@ -84,15 +84,26 @@ impl From<VaultError> for Error {
             VaultError::Departed(departure) => departed(&departure),
             VaultError::Record { .. } | VaultError::Project { .. } => Self::new(Kind::Damaged, message).hint(RESTORE),
             VaultError::NoSecret { wanted, project, nearest } => {
-                let place = match wanted {
-                    SecretRef::Tag(_) => format!("in project `{project}`"),
-                    SecretRef::Id(_) => "in any project".into(),
+                let list = match &wanted {
+                    SecretRef::Tag(_) => "`secrets list` shows the secrets of the project",
+                    SecretRef::Id(_) => "`secrets list --all-projects` shows every secret",
                 };
-                Self::new(Kind::NotFound, format!("{message} {place}"))
-                    .hint(did_you_mean(nearest.as_ref()).unwrap_or_else(|| "`secrets list` shows what is there".into()))
+                let hint = did_you_mean(nearest.as_ref()).unwrap_or_else(|| list.into());
+                let error = match &wanted {
+                    SecretRef::Tag(tag) if resembles_a_key(tag.as_str()) => {
+                        format!("no such secret (not shown, in case it is a value) in project `{project}`")
+                    }
+                    SecretRef::Tag(_) => format!("{message} in project `{project}`"),
+                    SecretRef::Id(_) => format!("{message} in any project"),
+                };
+                let error = Self::new(Kind::NotFound, error).hint(hint);
+                match wanted {
+                    SecretRef::Tag(tag) => error.missing(tag),
+                    SecretRef::Id(_) => error,
+                }
             }
             VaultError::NoProject { nearest, .. } => Self::new(Kind::NotFound, message).hint(
-                did_you_mean(nearest.as_ref()).unwrap_or_else(|| "`secrets project list` shows what is there".into()),
+                did_you_mean(nearest.as_ref()).unwrap_or_else(|| "`secrets project list` shows every project".into()),
             ),
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),

@@ -3,11 +3,13 @@
 //! Nothing here does I/O, and nothing here can print a value.
 
 mod bytes;
+mod key_shape;
 mod name;
 mod value;
 
 pub use bytes::SecretBytes;
 pub(crate) use bytes::{DEEP, overwrite_stack};
+pub(crate) use key_shape::resembles_a_key;
 pub(crate) use name::TAG_MAX;
 pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
 pub use value::{Hint, SecretValue};
@@ -50,22 +52,19 @@ impl Timestamp {
     ///
     /// A moment past the year 9999 (only a vault written by other means holds one) is shown as its end.
     pub fn rfc3339(self) -> String {
-        let last = jiff::Timestamp::MAX;
-        let moment =
-            i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(last);
-        format!("{moment:.3}")
+        format!("{:.3}", self.moment())
+    }
+
+    /// The same as the library's type; a moment past the year 9999 is its end.
+    pub(crate) fn moment(self) -> jiff::Timestamp {
+        let moment = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        moment.unwrap_or(jiff::Timestamp::MAX)
     }
 
     /// Reads RFC 3339 from 1970 on; what is finer than a millisecond is dropped.
     pub fn parse(text: &str) -> Option<Self> {
         let moment: jiff::Timestamp = text.parse().ok()?;
         u64::try_from(moment.as_millisecond()).ok().map(Self)
-    }
-
-    /// For people: `2026-11-21 09:30:00 UTC`.
-    pub fn for_people(self) -> String {
-        let text = self.rfc3339();
-        format!("{} {} UTC", &text[..10], &text[11..19])
     }
 }
 

@@ -86,6 +86,11 @@ pub(crate) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
+/// True if a pipe, a socket or a file at stdin has bytes that nobody has read. Never waits.
+pub(crate) fn stdin_has_bytes() -> bool {
+    !stdin_is_terminal() && rustix::io::ioctl_fionread(rustix::stdio::stdin()).is_ok_and(|waiting| waiting > 0)
+}
+
 /// Drops one newline, `\n` or `\r\n`, from the end.
 pub(crate) fn drop_newline(bytes: &mut SecretBytes) {
     let end = bytes.expose();

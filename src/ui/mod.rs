@@ -9,6 +9,8 @@ mod progress;
 pub(crate) mod prompt;
 pub(crate) mod raw;
 mod table;
+mod time;
+mod wrap;
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -16,6 +18,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use terminal_size::terminal_size_of;
 
 use crate::model::{Secret, SecretBytes};
 pub(crate) use progress::Progress;
@@ -61,6 +64,8 @@ pub(crate) struct Ui {
     quiet: bool,
     color_out: bool,
     color_err: bool,
+    /// Columns of the terminal that stderr is, if it is one
+    width: Option<usize>,
     /// With `--json` a warning waits for success: on a failure stderr holds one JSON object and nothing else
     warnings: RefCell<Vec<String>>,
 }
@@ -82,6 +87,7 @@ impl Ui {
             quiet,
             color_out: wanted(io::stdout().is_terminal()),
             color_err: wanted(io::stderr().is_terminal()),
+            width: terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0)),
             warnings: RefCell::default(),
         }
     }
@@ -94,6 +100,11 @@ impl Ui {
     /// True where stdout takes colour.
     pub(crate) fn is_colored(&self) -> bool {
         self.color_out
+    }
+
+    /// True if a person reads stdout.
+    pub(crate) fn stdout_is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
     }
 
     /// Prints one JSON document and a newline.
@@ -147,7 +158,7 @@ impl Ui {
         }
         let m = &secret.metadata;
         let id = secret.id.to_string();
-        let (created, updated) = (m.created.for_people(), m.updated.for_people());
+        let (created, updated) = (time::local(m.created), time::local(m.updated));
         let description =
             m.description.as_ref().map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
         let lines = [
@@ -190,7 +201,7 @@ impl Ui {
     /// Says on stderr what was done.
     pub(crate) fn status(&self, text: &str) {
         if !self.quiet && !self.json {
-            self.stderr(&format!("{}\n", visible(text)));
+            self.message("", text);
         }
     }
 
@@ -204,8 +215,7 @@ impl Ui {
         if self.json {
             self.warnings.borrow_mut().push(text.to_owned());
         } else {
-            let label = self.styled(WARNING, "warning:", self.color_err);
-            self.stderr(&format!("{label} {}\n", visible(text)));
+            self.message(&self.styled(WARNING, "warning:", self.color_err), text);
         }
     }
 
@@ -216,16 +226,22 @@ impl Ui {
         }
     }
 
-    /// Prints a failure for people: the sentence, what belongs to it line by line, the hints.
-    pub(crate) fn failure(&self, message: &str, notes: &[String], hints: &[String]) {
-        let mut out = format!("{} {}\n", self.styled(ERROR, "error:", self.color_err), visible(message));
-        for note in notes {
-            out += &format!("{}\n", visible(note));
-        }
+    /// Prints a failure for people: the sentence, what belongs to it line by line, the hints. An answer to a question has no
+    /// label.
+    pub(crate) fn failure(&self, is_answer: bool, message: &str, notes: &[String], hints: &[String]) {
+        let label = if is_answer { String::new() } else { self.styled(ERROR, "error:", self.color_err) };
+        self.message(&label, message);
+        // Notes quote lines of files, with a caret below: they are not broken.
+        self.stderr(&notes.iter().map(|note| format!("{}\n", visible(note))).collect::<String>());
         for hint in hints {
-            out += &format!("{} {}\n", self.styled(HINT, "hint:", self.color_err), visible(hint));
+            self.message(&self.styled(HINT, "hint:", self.color_err), hint);
         }
-        self.stderr(&out);
+    }
+
+    /// Prints one message, broken at words if stderr is a terminal.
+    fn message(&self, label: &str, text: &str) {
+        let text = [label, &visible(text)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        self.stderr(&format!("{}\n", wrap::at_words(&text, self.width)));
     }
 
     /// Prints a failure as one JSON object.

@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::LABEL;
 use super::escape::visible;
+use super::time::local_date;
 use crate::model::Secret;
 
 /// Width of a terminal that does not tell.
@@ -50,7 +51,7 @@ pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> 
     }
     columns.push(column("TAG", 0, &|s| s.metadata.tag.to_string()));
     columns.push(column("HINT", 1, &|s| visible(s.metadata.hint.as_str())));
-    columns.push(column("UPDATED", 2, &|s| s.metadata.updated.for_people()[..10].to_owned()));
+    columns.push(column("UPDATED", 2, &|s| local_date(s.metadata.updated)));
     columns.push(column("NAME", 3, &|s| s.metadata.name.as_ref().map_or_else(String::new, |n| visible(n.as_str()))));
     columns.push(column("ID", 4, &|s| s.id.to_string()));
     columns

@@ -20,6 +20,12 @@ impl Vault {
         Ok(projects)
     }
 
+    /// Fails with the nearest name if there is no project of that name.
+    pub fn require_project(&self, name: &ProjectName) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        known(&self.state(&*snapshot)?, name).map(drop)
+    }
+
     /// Gives a project another name; its secrets stay as they are.
     pub fn rename_project(&self, from: &ProjectName, to: &ProjectName) -> Result<Written<()>, VaultError> {
         let mut transaction = self.store.write()?;

@@ -39,6 +39,11 @@ const SUGGEST_AMONG: u64 = 10_000;
 /// Past this many misses of one reading no near one is offered any more.
 const MOST_SUGGESTIONS: usize = 100;
 
+/// Projects that are searched for a tag that the current one does not have.
+const MOST_PROJECTS_SEARCHED: usize = 1000;
+/// Projects that are named for it.
+const MOST_PROJECTS_NAMED: usize = 3;
+
 impl Vault {
     /// Stores a new secret; the project comes to be with its first one.
     pub fn create(&self, project: &ProjectName, new: NewSecret) -> Result<Written<Secret>, VaultError> {
@@ -88,6 +93,25 @@ impl Vault {
             return Ok(None);
         };
         Ok(project.by_tag(&*snapshot, &tag.key())?.map(|found| project.secret(found)))
+    }
+
+    /// Returns up to three projects that have a secret of this tag, sorted by name. Looks into at most 1,000.
+    pub fn projects_with(&self, tag: &Tag) -> Result<Vec<ProjectName>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let mut places: Vec<usize> = (0..state.keyrings.len()).collect();
+        places.sort_by_key(|at| &state.keyrings[*at].name);
+
+        let mut names = Vec::new();
+        for at in places.into_iter().take(MOST_PROJECTS_SEARCHED) {
+            if state.project(&*snapshot, at)?.by_tag(&*snapshot, &tag.key())?.is_some() {
+                names.push(state.keyrings[at].name.clone());
+            }
+            if names.len() == MOST_PROJECTS_NAMED {
+                break;
+            }
+        }
+        Ok(names)
     }
 
     /// The secrets of one project, or of all, that `keep` keeps; sorted by project, then by tag key. An unknown

@@ -42,7 +42,7 @@ fn refused(line: &str, more: &[&str]) -> String {
 
 #[test]
 fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
-    for line in ["create --tag key", "update key", "create", "create --tag key --generate", "update key --name x"] {
+    for line in ["create --tag key", "create key", "update key", "create --tag key --generate", "update key --name x"] {
         for attempt in [
             &[MARKER][..],
             &[MARKER, "more"],
@@ -67,6 +67,32 @@ fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
             }
         }
     }
+}
+
+/// What looks like a key is neither stored as a tag nor shown. `--tag` says that it is a tag after all.
+#[test]
+fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
+    for key in ["sk_hunter2MARKER", "ghp_hunter2MARKER", "hunter2-MARKER-0123456789", "eyJhunter2MARKER"] {
+        let message = refused("create", &[key]);
+        assert_eq!(
+            message,
+            "error: that looks like a key, not like a tag (not shown, in case it is a secret)\n\
+             hint: name the secret and leave the value out to type it hidden: `secrets create TAG`\n\
+             hint: if it is a tag: `secrets create --tag TAG`\n"
+        );
+    }
+    assert!(refused("create", &["hunter2 MARKER"]).starts_with("error: the tag is not valid: "));
+    assert_eq!(refused("create", &[]), "error: `TAG` is missing\nhint: usage: secrets create TAG\n");
+
+    let sandbox = Sandbox::new();
+    sandbox.command(["create", "api-key", "-q"]).stdin("value").run().succeeds();
+    sandbox.command(["create", "--tag", "sk_test", "-q"]).stdin("value").run().succeeds();
+    for command in ["get", "update", "delete"] {
+        let run = sandbox.run([command, "sk_hunter2MARKER"]).fails_with(if command == "delete" { 7 } else { 3 });
+        run.without("hunter2").stderr_has("error: ");
+    }
+    let run = sandbox.run(["delete", "sk_hunter2MARKER", "-y"]).fails_with(3).without("hunter2");
+    run.stderr_has("error: no such secret (not shown, in case it is a value) in project `default`\n");
 }
 
 #[test]
@@ -167,6 +193,71 @@ fn what_is_no_tag_or_name_is_not_repeated() {
         ("render -e x", &["--delimiters", MARKER]),
     ] {
         refused(line, options);
+    }
+}
+
+/// What people type who know another tool, and the hint that helps them.
+const MISTAKES: [(&str, &str); 45] = [
+    ("get key --reveal", "`secrets render --reveal -e '{{ secrets.TAG }}'` prints one"),
+    ("get key --value", "`secrets render --reveal -e"),
+    ("get key --value=x", "`secrets render --reveal -e"),
+    ("get key --show", "`secrets run` gives it to a program"),
+    ("get key --copy", "pipe the value: `secrets render -e '{{ secrets.TAG }}' | wl-copy`"),
+    ("get a b", "`secrets list --filter TEXT` finds several"),
+    ("list --tag key", "`secrets get TAG` shows one secret"),
+    ("list web", "`secrets list --project NAME` lists a project"),
+    ("render t .env", "`secrets render TEMPLATE -o OUT` writes to a file"),
+    ("render -i t", "`secrets render TEMPLATE -o OUT`"),
+    ("render -e a FILE", "leave it out to render a file: `secrets render FILE`"),
+    ("unlock 8h", "`secrets unlock --ttl 8h`"),
+    ("project new web", "`secrets --project NAME create TAG`"),
+    ("project create web", "`secrets --project NAME create TAG`"),
+    ("project use web", "SECRETS_PROJECT"),
+    ("project mv a b", "did you mean `rename`?"),
+    ("doctor", "`secrets status` tells about the agent"),
+    ("upgrade", "install the new version"),
+    ("upload", "nothing leaves this machine"),
+    ("sync", "`secrets backup FILE` copies the vault"),
+    ("rename a b", "`secrets clone OLD --tag NEW`"),
+    ("mv a b", "`secrets clone OLD --tag NEW`"),
+    ("version", "`secrets --version`"),
+    ("-v", "`secrets --version`"),
+    ("log", "no history is kept"),
+    ("history", "no history is kept"),
+    ("undo", "`secrets restore BACKUP --dry-run`"),
+    ("man", "`man secrets`"),
+    ("config", "there is no configuration file"),
+    ("inject", "did you mean `render`?"),
+    ("inject -i t", "`secrets render TEMPLATE -o OUT`"),
+    ("set key", "`secrets create TAG`"),
+    ("show key", "`secrets get` shows its hint"),
+    ("copy key", "did you mean `clone`?"),
+    ("search x", "`secrets list --filter TEXT`"),
+    ("exec x", "did you mean `run`?"),
+    ("passphrase", "did you mean `passwd`?"),
+    ("generate key", "`secrets create TAG --generate`"),
+    ("lst", "did you mean `list`?"),
+    ("updat", "did you mean `update`?"),
+    ("list --fitler x", "did you mean `--filter`?"),
+    ("list --all-project", "did you mean `--all-projects`?"),
+    ("get", "usage: secrets get [OPTIONS] <TAG|ID>"),
+    ("list --bogus", "usage: secrets list [OPTIONS]"),
+    ("get key --bogus", "usage: secrets get [OPTIONS] <TAG|ID>"),
+];
+
+#[test]
+fn what_another_tool_calls_it_gets_a_hint_that_helps() {
+    for (line, hint) in MISTAKES {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let (code, _, stderr) = Sandbox::empty().run(&arguments).everything();
+        let hints: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("hint: ")).collect();
+        assert!(code == Some(2) && hints.iter().any(|text| text.contains(hint)), "{line}: {stderr}");
+
+        // Neither a hidden command nor an option that does something else is offered.
+        for wrong in ["`monitor`", "`guard`", "`agent`", "`--recovery`", "`--vault`", "--vault <PATH>", "`--page`"] {
+            assert!(!stderr.contains(wrong), "{line}: {stderr}");
+        }
+        assert!(hints.len() <= 2, "{line}: {stderr}");
     }
 }
 

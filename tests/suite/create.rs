@@ -76,7 +76,7 @@ fn create_takes_a_file_byte_for_byte() {
     for (number, bytes) in [&every_byte[..], b"\n", b"a\r\n", b"\xef\xbb\xbfbom"].into_iter().enumerate() {
         let tag = format!("t{number}");
         sandbox.write("value", bytes);
-        sandbox.run(["create", "--tag", &tag, "--value-file", "value", "-q"]).succeeds();
+        sandbox.run(["create", "--tag", &tag, "--value-file", "value", "-q", "--exact"]).succeeds();
         assert_eq!(revealed(&sandbox, &tag), bytes);
     }
 }
@@ -95,7 +95,7 @@ fn create_reads_a_fifo() {
     let fifo = sandbox.path("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let writer = std::thread::spawn(move || std::fs::write(fifo, "from a pipe\n").unwrap());
-    sandbox.run(["create", "--tag", "key", "--value-file", "fifo", "-q"]).succeeds();
+    sandbox.run(["create", "--tag", "key", "--value-file", "fifo", "-q", "--exact"]).succeeds();
     writer.join().unwrap();
     assert_eq!(revealed(&sandbox, "key"), b"from a pipe\n");
 }
@@ -235,7 +235,7 @@ fn create_refuses_a_tag_that_is_none() {
 #[test]
 fn create_needs_a_tag() {
     let run = Sandbox::new().command(["create"]).stdin("x").run();
-    run.fails_with(2).stdout("").stderr("error: `--tag TAG` is missing\nhint: usage: secrets create --tag TAG\n");
+    run.fails_with(2).stdout("").stderr("error: `TAG` is missing\nhint: usage: secrets create TAG\n");
 }
 
 #[test]
@@ -296,4 +296,37 @@ fn create_shows_the_hint_of_a_whole_key_file() {
         run.succeeds().stderr(&format!("created `{tag}` in project `default`, hint {hint}\n"));
     }
     sandbox.command(["create", "--tag", "c"]).stdin([0xff; 40]).run().succeeds().stderr_has("hint ••••\n");
+}
+
+#[test]
+fn a_newline_at_the_end_of_a_file_s_only_line_is_warned_of() {
+    let sandbox = Sandbox::new();
+    let create = |tag: &str, content: &str, more: &[&str]| {
+        let path = sandbox.write("value", content);
+        let line = ["create", tag, "-q", "--value-file", path.to_str().unwrap()];
+        sandbox.run(line.iter().chain(more)).succeeds()
+    };
+    let warning = "warning: the value ends with a newline, as the file does; stdin drops it: `secrets create TAG < FILE`; \
+                   `--exact` stores it without this warning\n";
+    create("one", "key\n", &[]).stderr(warning);
+    create("exact", "key\n", &["--exact"]).stderr("");
+    create("bare", "key", &[]).stderr("");
+    create("pem", "-----BEGIN\nabc\n-----END\n", &[]).stderr("");
+    sandbox.run(["render", "-e", "[{{ secrets.one }}]"]).succeeds().stdout("[key\n]");
+}
+
+#[test]
+fn a_generated_value_leaves_stdin_alone() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.command(["create", "key", "--generate", "-q"]).stdin("value\n").run();
+    // Whether the pipe has its bytes by then is a matter of time; a file has them.
+    let (code, _, stderr) = run.everything();
+    let warning = "warning: stdin was not read: the value is generated\n";
+    assert!(code == Some(0) && ["", warning].contains(&stderr.as_str()), "{stderr}");
+
+    let input = std::fs::File::open(sandbox.write("input", "value\n")).unwrap();
+    let mut command = sandbox.command(["update", "key", "--generate", "-q"]).command;
+    let output = command.stdin(input).output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), warning);
+    sandbox.run(["create", "other", "--generate", "-q"]).succeeds().stderr("");
 }

@@ -1,6 +1,6 @@
 //! `secrets get`: metadata and hint, never the value.
 
-use terminal_secrets::model::{Description, Name};
+use terminal_secrets::model::{Description, Name, Timestamp};
 use terminal_secrets::vault::Changes;
 
 use crate::support::{Sandbox, project, secret};
@@ -26,9 +26,29 @@ fn get_shows_metadata_and_hint() {
          created      {}\n\
          updated      {}\n",
         secret.id,
-        m.created.for_people(),
-        m.updated.for_people()
+        in_utc(m.created),
+        in_utc(m.updated)
     ));
+}
+
+fn in_utc(moment: Timestamp) -> String {
+    let text = moment.rfc3339();
+    format!("{} {} UTC", &text[..10], &text[11..19])
+}
+
+#[test]
+fn people_see_local_time_and_programs_utc() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
+    let created = secret.metadata.created;
+    // Five hours and three quarters ahead, without daylight saving time, by POSIX's rules.
+    let moment = Timestamp(created.0 + 345 * 60 * 1000).rfc3339();
+    let local = format!("created      {} {} NPT\n", &moment[..10], &moment[11..19]);
+
+    let run = |arguments: &[&str]| sandbox.command(arguments).env("TZ", "NPT-5:45").run().succeeds();
+    run(&["get", "key"]).stdout_has(&local);
+    run(&["list"]).stdout_has(&format!("\t{}\t", &moment[..10]));
+    assert_eq!(run(&["get", "key", "--json"]).json()["createdAt"], created.rfc3339());
 }
 
 #[test]
@@ -46,10 +66,9 @@ fn get_by_id_looks_in_every_project_and_by_tag_in_the_current_one() {
     let id = stored.value.id.to_string();
     sandbox.run(["get", &id]).succeeds().stdout_has("project      other\n");
     sandbox.run(["get", "key", "--project", "other"]).succeeds().stdout_has(&id);
-    sandbox
-        .run(["get", "key"])
-        .fails_with(3)
-        .stderr("error: no secret `key` in project `default`\nhint: `secrets list` shows what is there\n");
+    sandbox.run(["get", "key"]).fails_with(3).stderr(
+        "error: no secret `key` in project `default`\nhint: project `other` has `key`: add `--project other`\n",
+    );
 }
 
 #[test]
@@ -67,7 +86,7 @@ fn get_of_an_id_that_is_nowhere_says_so() {
     Sandbox::with_secrets(&[("key", "x")])
         .run(["get", "se0123456789abcdef"])
         .fails_with(3)
-        .stderr("error: no secret `se0123456789abcdef` in any project\nhint: `secrets list` shows what is there\n");
+        .stderr("error: no secret `se0123456789abcdef` in any project\nhint: `secrets list --all-projects` shows every secret\n");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn list_json() {
         {"page":1,"secrets":[],
         "total":2,"totalPages":1}
     "#);
-    assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "-p", "nowhere"])), @r#"
+    assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "--filter", "nowhere"])), @r#"
         {"page":0,"secrets":[],
         "total":0,"totalPages":0}
     "#);
@@ -139,9 +139,9 @@ fn clone_json() {
 #[test]
 fn project_json() {
     let sandbox = two();
-    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "list", "--json"])), @r#"{"projects":[{"name":"default","secrets":2}]}"#);
-    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "rename", "default", "web", "--json"])), @r#"{"projects":[{"name":"web","secrets":2}]}"#);
-    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "delete", "web", "-y", "--json"])), @r#"{"projects":[{"name":"web","secrets":2}]}"#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "list", "--json"])), @r#"{"projects":[{"current":true,"name":"default","secrets":2}]}"#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "rename", "default", "web", "--json"])), @r#"{"projects":[{"current":false,"name":"web","secrets":2}]}"#);
+    assert_snapshot!(shown(&sandbox, sandbox.run(["project", "delete", "web", "-y", "--json"])), @r#"{"projects":[{"current":false,"name":"web","secrets":2}]}"#);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn error_json() {
     "#);
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}", "--json"])), @r#"
         {"type":"NOT_FOUND","message":"a placeholder names no secret in project `default`",
-        "details":{"hints":["mend the template; `secrets list` shows what is there"],
+        "details":{"hints":["fix the template; `secrets list` shows the secrets of the project"],
         "placeholders":[{"column":1,"file":"--text","line":1,"suggestion":"pin","tag":"pim"}]}}
     "#);
     assert_snapshot!(error(sandbox.run(["delete", "pin", "--json"])), @r#"

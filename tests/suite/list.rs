@@ -1,4 +1,4 @@
-//! `secrets list`: what is there, a page at a time, sorted by tag key.
+//! `secrets list`: a project's secrets, sorted by tag key; as JSON a page at a time.
 
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
@@ -62,7 +62,7 @@ fn list_all_is_one_page() {
 }
 
 #[test]
-fn list_shows_250_unless_told() {
+fn json_shows_250_unless_told_and_a_pipe_gets_all() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     for number in 0..251 {
@@ -72,6 +72,8 @@ fn list_shows_250_unless_told() {
     assert_eq!((shown.len(), number, total, pages), (250, 0, 251, 2));
     assert_eq!(page(&sandbox, &["--page", "1"]).0, tags(&["t250"]));
     assert_eq!(page(&sandbox, &["--page-size", "1000"]).0.len(), 251);
+    let lines = |run: crate::support::Run| run.succeeds().bytes().split(|byte| *byte == b'\n').count() - 1;
+    assert_eq!(lines(sandbox.run(["list"])), 251);
     let run = sandbox.run(["list", "--filter", "t00", "--page-size", "4"]).succeeds();
     run.stdout_has("t003\t")
         .stderr("4 of 10 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all\n");
@@ -95,17 +97,25 @@ fn list_says_how_to_see_the_rest() {
     rest(&["--page-size", "2"], "2 of 5 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all\n");
     rest(&["--page-size", "2", "--page", "2"], "1 of 5 secrets, page 2 of 0 to 2; `--all` shows all\n");
     rest(&["--page", "7"], "there is no page 7; the last is 0\n");
+    rest(&[], "");
     rest(&["--page-size", "2", "-q"], "");
     rest(&["--all"], "");
 }
 
 #[test]
-fn list_of_an_unknown_project_is_empty() {
+fn a_project_that_was_named_has_to_exist() {
     let sandbox = five();
-    let run = sandbox.run(["list", "-p", "nowhere"]);
-    run.succeeds().stdout("").stderr("no secret in project `nowhere`\n");
-    assert_eq!(page(&sandbox, &["-p", "nowhere"]), (tags(&[]), 0, 0, 0));
-    assert_eq!(page(&sandbox, &["-p", "nowhere", "--all"]), (tags(&[]), 0, 0, 0));
+    let unknown = "error: no project `defalt`\nhint: did you mean `default`?\n";
+    sandbox.run(["list", "-p", "defalt"]).fails_with(3).stdout("").stderr(unknown);
+    sandbox.run(["list", "-p", "defalt", "--filter", "x"]).fails_with(3).stdout("").stderr(unknown);
+    sandbox.command(["list"]).env("SECRETS_PROJECT", "defalt").run().fails_with(3).stdout("").stderr(unknown);
+    let json = sandbox.run(["list", "-p", "defalt", "--json"]).fails_with(3).stdout("").json_error();
+    assert_eq!(json["type"], "NOT_FOUND");
+
+    // The default project and that of a manifest exist as soon as they are needed.
+    sandbox.write(".secrets.toml", "project = \"web\"\n");
+    sandbox.run(["list"]).succeeds().stdout("").stderr("no secret in project `web`\n");
+    Sandbox::new().run(["list", "-p", "default"]).succeeds().stdout("").stderr("no secret in project `default`\n");
 }
 
 #[test]

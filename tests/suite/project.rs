@@ -20,6 +20,18 @@ fn project_list_counts_secrets() {
 }
 
 #[test]
+fn project_list_marks_the_current_one() {
+    let sandbox = two();
+    sandbox.run(["project", "list", "-p", "web"]).succeeds().stdout("api\t1\nweb\t2\tcurrent\n");
+    let run = sandbox.command(["project", "list"]).env("SECRETS_PROJECT", "api").run();
+    run.succeeds().stdout("api\t1\tcurrent\nweb\t2\n");
+    let json = sandbox.run(["project", "list", "--json", "-p", "api"]).succeeds().json();
+    let expected = serde_json::json!([{ "name": "api", "secrets": 1, "current": true },
+                                      { "name": "web", "secrets": 2, "current": false }]);
+    assert_eq!(json["projects"], expected);
+}
+
+#[test]
 fn a_project_stays_when_its_last_secret_goes() {
     let sandbox = two();
     sandbox.run(["delete", "a", "-p", "api", "-y", "-q"]).succeeds();
@@ -29,7 +41,7 @@ fn a_project_stays_when_its_last_secret_goes() {
 #[test]
 fn looking_into_a_project_does_not_make_it() {
     let sandbox = two();
-    sandbox.run(["list", "-p", "new", "-q"]).succeeds();
+    sandbox.run(["list", "-p", "new"]).fails_with(3).stderr_has("error: no project `new`\n");
     sandbox.run(["get", "a", "-p", "new"]).fails_with(3).stderr_has("error: no secret `a` in project `new`\n");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
 }
@@ -89,7 +101,7 @@ fn project_delete_takes_the_secrets_along() {
     let run = sandbox.run(["project", "delete", "web", "--yes"]);
     run.succeeds().stdout("").stderr("deleted project `web` with its 2 secrets\n");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\n");
-    sandbox.run(["list", "-p", "web", "-q"]).succeeds().stdout("");
+    sandbox.run(["list", "-p", "web", "-q"]).fails_with(3).stdout("").stderr_has("error: no project `web`\n");
 }
 
 #[test]

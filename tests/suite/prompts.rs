@@ -171,7 +171,7 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         let path = sandbox.vault_path().display().to_string();
         terminal.waits_for(&format!("There is no vault yet. Make one at {path}? [Y/n] ")).types(no);
-        terminal.waits_for("error: there is no vault").waits_for("hint: make one with `secrets init`").ends_with(3);
+        terminal.waits_for("\r\nthere is no vault").waits_for("hint: make one with `secrets init`").ends_with(3);
         assert!(!sandbox.vault_path().exists());
     }
     for yes in ["y\n", "\n", "YES\n"] {
@@ -354,7 +354,7 @@ fn delete_asks_and_only_yes_deletes() {
         terminal
             .waits_for("Delete `key` of project `default`, `other` of project `default` for good? [y/N] ")
             .types(no);
-        terminal.waits_for("error: nothing was changed").ends_with(7);
+        terminal.waits_for("\r\nnothing was changed").ends_with(7);
     }
     let mut terminal = Terminal::run(&sandbox, "delete key");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");

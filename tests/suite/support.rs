@@ -6,7 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Once};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use tempfile::TempDir;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::model::{ProjectName, SecretBytes, SecretValue, Tag};
@@ -46,6 +48,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// A directory without a vault.
     pub fn empty() -> Self {
+        reset_ignored_signals();
         Self { directory: TempDir::new().unwrap(), state: TempDir::new().unwrap(), remembers_inside: false }
     }
 
@@ -115,6 +118,7 @@ impl Sandbox {
             .current_dir(self.directory.path())
             .env_clear()
             .env("HOME", self.directory.path())
+            .env("TZ", "UTC")
             .env("XDG_RUNTIME_DIR", self.directory.path())
             .env("XDG_STATE_HOME", self.state())
             .env("SECRETS_VAULT", self.vault_path())
@@ -290,4 +294,21 @@ impl Drop for Run {
         let stderr = unread(self.asked.stderr, self.stderr.is_empty());
         assert!(!stderr, "unexpected stderr of {:?}: {}", self.line, self.stderr);
     }
+}
+
+/// Gives programs that tests start the usual reaction to signals, even if `cargo test` was started with some ignored, as
+/// `nohup` and background jobs of a script do: a caught signal is reset when a program starts, an ignored one is not.
+pub fn reset_ignored_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+
+        for signal in [SIGHUP, SIGINT, SIGQUIT] {
+            if ignored & 1 << (signal - 1) != 0 {
+                signal_hook::flag::register(signal, Arc::default()).unwrap();
+            }
+        }
+    });
 }

@@ -1,0 +1,73 @@
+//! Does a word look like an API key? Asked before a word of the command line is stored or shown as a tag.
+
+/// What keys of well-known services begin with. Prefixes that are also beginnings of good tags (`npm_`, `hf_`) are left to
+/// the other rule.
+const PREFIXES: [&str; 22] = [
+    "sk_",
+    "sk-",
+    "rk_live_",
+    "rk_test_",
+    "pk_live_",
+    "pk_test_",
+    "whsec_",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "xox",
+    "eyJ",
+    "ya29",
+    "shpat_",
+    "dop_v1_",
+];
+/// From this length on, a word that mixes digits with both cases was not written by a person.
+const LONG: usize = 20;
+
+/// True for a word that begins as keys of well-known services do, and for one of 20 or more characters that mixes digits
+/// with letters of both cases.
+pub(crate) fn resembles_a_key(word: &str) -> bool {
+    let has = |class: fn(&char) -> bool| word.chars().any(|c| class(&c));
+    let is_mixed = has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
+
+    PREFIXES.iter().any(|prefix| word.starts_with(prefix)) || is_mixed && word.chars().count() >= LONG
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_from_tags() {
+        for key in [
+            "sk_live_51Hx0aBcDeFg",
+            "sk-proj-abc",
+            "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+            "AKIAIOSFODNN7EXAMPLE",
+            "xoxb-1234",
+            "eyJhbGciOiJIUzI1NiJ9",
+            "glpat-abcdef",
+            "npm_a1B2c3D4e5F6g7H8i9J0",
+            "wJalrXUtnFEMI7K7MDENG",
+        ] {
+            assert!(resembles_a_key(key), "{key}");
+        }
+        for tag in [
+            "api-key",
+            "STRIPE_KEY",
+            "npm_token",
+            "hf_token",
+            "AWS_SECRET_ACCESS_KEY_2",
+            "Stripe_Key_2",
+            "oauth2-client-secret-production-2026",
+            "OAuth2ClientSecret",
+        ] {
+            assert!(!resembles_a_key(tag), "{tag}");
+        }
+    }
+}

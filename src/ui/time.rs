@@ -1,0 +1,33 @@
+//! Moments as people read them: in the time zone of TZ, or of the system. JSON has them in UTC.
+
+use jiff::tz::TimeZone;
+
+use crate::model::Timestamp;
+
+/// Returns date, time and zone, as in `2026-11-21 10:30:00 CET`.
+pub(super) fn local(moment: Timestamp) -> String {
+    in_zone(moment, TimeZone::system(), "%Y-%m-%d %H:%M:%S %Z")
+}
+
+/// Returns the date alone, as in `2026-11-21`.
+pub(super) fn local_date(moment: Timestamp) -> String {
+    in_zone(moment, TimeZone::system(), "%Y-%m-%d")
+}
+
+fn in_zone(moment: Timestamp, zone: TimeZone, format: &str) -> String {
+    moment.moment().to_zoned(zone).strftime(format).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_the_date_of_its_zone() {
+        let moment = Timestamp::parse("2026-11-21T23:30:00Z").unwrap();
+        let east = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(in_zone(moment, TimeZone::UTC, "%Y-%m-%d %H:%M:%S %Z"), "2026-11-21 23:30:00 UTC");
+        assert_eq!(in_zone(moment, east.clone(), "%Y-%m-%d %H:%M:%S %Z"), "2026-11-22 01:30:00 +02");
+        assert_eq!(in_zone(Timestamp(u64::MAX), east, "%Y"), "9999");
+    }
+}

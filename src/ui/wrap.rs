@@ -1,0 +1,62 @@
+//! Messages broken at words, so that a terminal does not break them inside one. A command in backticks stays in one piece
+//! where it fits on a line.
+
+use textwrap::core::Word;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
+/// Lines are not broken on a terminal narrower than this.
+const NARROWEST: usize = 20;
+
+/// Breaks `text` into lines of `width` columns; without a width, or on a very narrow terminal, it stays as it is.
+pub(super) fn at_words(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|width| *width >= NARROWEST) else { return text.to_owned() };
+    let separator = WordSeparator::Custom(|line| Box::new(words(line)));
+    let options = Options::new(width)
+        .word_separator(separator)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
+        .break_words(false);
+    textwrap::fill(text, options)
+}
+
+/// Splits at the blanks outside of backticks; each word keeps the blanks behind it.
+fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
+    let mut words = Vec::new();
+    let (mut start, mut is_quoted, mut is_blank) = (0, false, false);
+    for (at, character) in line.char_indices() {
+        if is_blank && character != ' ' {
+            words.push(Word::from(&line[start..at]));
+            start = at;
+        }
+        is_quoted ^= character == '`';
+        is_blank = character == ' ' && !is_quoted;
+    }
+    words.push(Word::from(&line[start..]));
+    words.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_at_words_and_commands_stay_whole() {
+        let text = "hint: make one with `secrets init --vault PATH`, or put a backup there";
+        assert_eq!(
+            at_words(text, Some(40)),
+            "hint: make one with\n`secrets init --vault PATH`, or put a\nbackup there"
+        );
+        assert_eq!(at_words(text, Some(200)), text);
+        assert_eq!(at_words(text, Some(5)), text);
+        assert_eq!(at_words(text, None), text);
+        // What is longer than a line is left to the terminal.
+        assert_eq!(
+            at_words("see `a b c d e f g h i j k l m` there", Some(20)),
+            "see\n`a b c d e f g h i j k l m`\nthere"
+        );
+        assert_eq!(
+            at_words("\u{1b}[31merror:\u{1b}[0m one two three four", Some(20)),
+            "\u{1b}[31merror:\u{1b}[0m one two three\nfour"
+        );
+    }
+}
