@@ -69,8 +69,7 @@ fn run() -> ExitCode {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
             let context = Context::new(options, environment, ui);
-            let outcome = command.run(&context);
-            let outcome = outcome.map_err(|error| context.explained(error).for_vault(context.vault_option()));
+            let outcome = command.run(&context).map_err(|error| context.explained(error));
             (context.ui, outcome)
         }
         Err(error) => {

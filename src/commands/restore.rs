@@ -123,7 +123,8 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
 /// The root key of the backup, by what is given or typed, and what it would replace.
 fn opened(backup: &Locked, path: &Path, place: &Path, cx: &Context) -> Result<(RootKey, Present), Error> {
     let there = match Locked::open(place) {
-        Ok(there) => Some(there),
+        // The backup may be one of the copies that it keeps.
+        Ok(there) => Some(there.keeping_copies()),
         Err(VaultError::Store(StoreError::Missing(_) | StoreError::NotAVault(_) | StoreError::Damaged(_))) => None,
         Err(error) => return Err(error.into()),
     };
@@ -168,7 +169,7 @@ fn told_of_what_returns(backup: &Locked, there: &Locked, is_same_root: bool, cx:
 
 /// The secrets of the vault that is there; `None` where it is damaged.
 fn what_is_there(place: &Path, root: RootKey, cx: &Context) -> Result<Option<Vec<Secret>>, Error> {
-    let vault = Locked::open(place)?.unlocked(root);
+    let vault = Locked::open(place)?.keeping_copies().unlocked(root);
     let progress = cx.ui.progress("secrets compared");
     match vault.verify(&|number| progress.reached(number)) {
         Ok(report) if report.damage.is_empty() => Ok(Some(vault.everything()?)),

@@ -3,7 +3,7 @@
 mod file_passphrase;
 mod unlocking;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -105,11 +105,20 @@ pub(crate) struct Context {
     vault: OnceCell<Vault>,
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
+    told_of_modes: Cell<bool>,
 }
 
 impl Context {
     pub(crate) fn new(options: GlobalArgs, environment: Environment, ui: Ui) -> Self {
-        Self { ui, options, environment, vault: OnceCell::new(), project: OnceCell::new(), manifest: OnceCell::new() }
+        Self {
+            ui,
+            options,
+            environment,
+            vault: OnceCell::new(),
+            project: OnceCell::new(),
+            manifest: OnceCell::new(),
+            told_of_modes: Cell::new(false),
+        }
     }
 
     /// For who must not print anything, not even a warning.
@@ -219,6 +228,12 @@ impl Context {
     pub(crate) fn locked(&self) -> Result<Locked, Error> {
         let path = self.vault_path()?;
         let locked = Locked::open(&path)?;
+        if locked.is_exposed() && !self.told_of_modes.replace(true) {
+            self.ui.warn(&format!(
+                "the file system of `{}` has no Unix modes: other users may be able to read or replace the vault",
+                path.display()
+            ));
+        }
         Ok(match self.anchors()? {
             Some(anchors) => locked.anchored(anchors),
             None => locked,
@@ -260,7 +275,7 @@ impl Context {
     }
 
     /// Adds where a missing secret is, if another project has its tag.
-    pub(crate) fn explained(&self, error: Error) -> Error {
+    fn with_other_projects(&self, error: Error) -> Error {
         let (Some(tag), Some(vault)) = (error.missing_tag(), self.vault.get()) else { return error };
         match vault.projects_with(tag) {
             Ok(projects) if !projects.is_empty() => {
@@ -322,6 +337,23 @@ impl Context {
             Some(_) => Ok(Some(self.locked()?.unlocked(agent))),
             None => Ok(None),
         }
+    }
+
+    /// A failure, with what is known of other projects and of the vault's directory: a damaged vault may have been right before the
+    /// journal of an interrupted change was played into it.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        let error = self.with_other_projects(error);
+        let error = match self.vault_path().map(|path| store::before_recovery(&path)) {
+            Ok(copy) if error.kind() == Kind::Damaged && copy.exists() => {
+                let copy = store::quoted(&copy);
+                error.hint(format!(
+                    "the vault as it was before an interrupted change was rolled back is `{copy}`; \
+                     `secrets restore {copy}` puts it back if it is whole"
+                ))
+            }
+            _ => error,
+        };
+        error.for_vault(self.vault_option())
     }
 
     /// Unwraps a change, passing on that the file is due for `compact`.

@@ -7,7 +7,7 @@ use crate::crypto::CryptoError;
 use crate::crypto::lineage::Relation;
 use crate::crypto::slot::SLOT;
 use crate::model::{SecretRef, resembles_a_key};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::ui::counted;
 use crate::vault::{Departure, Report, VaultError};
 
@@ -56,6 +56,14 @@ impl From<StoreError> for Error {
                     None => error,
                 }
             }
+            StoreError::ForeignJournal(path) => {
+                let aside = store::quoted(&store::beside(&path, ".aside"));
+                Self::new(Kind::Refused, message)
+                    .hint("it may come from a sync tool, or from another copy of the vault")
+                    .hint(format!("move it away and try again: `mv {} {aside}`", store::quoted(&path)))
+            }
+            StoreError::NoLocks => Self::new(Kind::Failure, message)
+                .hint("keep the vault on a local disk, and copy it there with `secrets backup PATH`"),
             StoreError::NotAVault(_) => Self::new(Kind::Damaged, message)
                 .hint("name the vault with `--vault PATH` or SECRETS_VAULT")
                 .hint("if it was one: `secrets restore PATH` puts a backup in its place and keeps it beside"),

@@ -4,6 +4,7 @@
 //! which [`crate::vault`] notices. Rows are those of docs/format.md, section 6.
 
 mod anchors;
+mod neighbours;
 mod place;
 mod records;
 mod sqlite;
@@ -11,7 +12,9 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
-pub use place::{JOURNALS, There, absolute, beside, looks_like_a_vault, make_directory, quoted, rename_new};
+pub use place::{
+    JOURNALS, There, absolute, before_recovery, beside, looks_like_a_vault, make_directory, quoted, rename_new,
+};
 pub use records::Records;
 pub use sqlite::{NewFile, SqliteStore};
 
@@ -39,6 +42,12 @@ pub trait Store {
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError>;
     /// Overwrites what deleted and changed rows have left behind, however large the store is.
     fn compact(&self) -> Result<(), StoreError>;
+    /// True if an interrupted change was rolled back, and the files as they were before are kept until [`Store::confirm`].
+    fn keeps_copies(&self) -> bool {
+        false
+    }
+    /// Removes those copies: the store was checked, and is right as it is now.
+    fn confirm(&self) {}
 }
 
 /// A consistent view of a store.
@@ -152,6 +161,9 @@ pub enum StoreError {
         /// A command line
         mend: Option<String>,
     },
+    /// A journal that was not written for this state of the vault
+    #[error("`{}` was not written for the vault as it is now; it would roll the vault back, and was not used", .0.display())]
+    ForeignJournal(PathBuf),
     /// Not an SQLite file of ours
     #[error("`{}` is not a vault", .0.display())]
     NotAVault(PathBuf),
@@ -172,6 +184,9 @@ pub enum StoreError {
     /// Another process kept the vault for 30 seconds
     #[error("the vault is busy: another process has been using it for 30 seconds")]
     Busy,
+    /// The file system knows no locks, without which readers and writers destroy each other's work
+    #[error("the vault's file system has no file locks")]
+    NoLocks,
     /// On a read-only file system, or without the right to write
     #[error("the vault cannot be written: the file or its file system is read-only")]
     ReadOnly,

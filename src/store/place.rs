@@ -13,6 +13,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
+use super::neighbours::{self, Probe};
 use super::{APPLICATION_ID, StoreError};
 use crate::crypto::random;
 use crate::signals::Hold;
@@ -36,15 +37,33 @@ pub fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(parent.join(name))
 }
 
-/// The path to open, where nobody else can read, replace or redirect what is there.
-pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
+/// A vault's file that may be opened.
+pub(super) struct Existing {
+    /// Its absolute path
+    pub(super) path: PathBuf,
+    /// Its file system has no Unix modes: others may be able to read or replace it
+    pub(super) is_exposed: bool,
+}
+
+/// Returns the file to open, if nobody else can read, replace or redirect it, or put a journal next to it.
+pub(super) fn existing(path: &Path) -> Result<Existing, StoreError> {
     let path = absolute(path)?;
+    let mut is_exposed = false;
     let metadata = fs::symlink_metadata(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Missing(path.clone()),
         _ => StoreError::Io { action: "open", path: path.clone(), source },
     })?;
     let kind = metadata.file_type();
-    let quoted = quoted(&path);
+    let (directory, quoted) = (path.parent().unwrap_or(&path), quoted(&path));
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if kind.is_file() && is_ours && metadata.mode() & 0o077 != 0 {
+        // `chmod` is recommended for a vault only: not for whatever file somebody has named.
+        if !File::open(&path).is_ok_and(|file| looks_like_a_vault(&file)) {
+            return Err(StoreError::NotAVault(path));
+        }
+        is_exposed = neighbours::modes_are_fixed(directory, Probe::File);
+    }
+
     let (why, mend) = if kind.is_symlink() {
         ("is a symbolic link; a vault is opened by its own name", None)
     } else if kind.is_dir() {
@@ -52,20 +71,17 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
     } else if !kind.is_file() {
         let special = kind.is_fifo() || kind.is_socket();
         (if special { "is a FIFO or a socket, not a vault" } else { "is a device, not a vault" }, None)
-    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+    } else if !is_ours {
         ("belongs to another user", None)
-    } else if metadata.mode() & 0o077 != 0 {
-        // `chmod` is recommended for a vault only: not for whatever file somebody has named.
-        if !File::open(&path).is_ok_and(|file| looks_like_a_vault(&file)) {
-            return Err(StoreError::NotAVault(path));
-        }
+    } else if metadata.mode() & 0o077 != 0 && !is_exposed {
         ("can be accessed by other users", Some(format!("chmod 600 {quoted}")))
     } else if metadata.nlink() > 1 {
         ("has several names (hard links)", Some(format!("cp {quoted} {quoted}.copy && mv {quoted}.copy {quoted}")))
     } else if access(&path, Access::READ_OK).is_err() {
         ("cannot be read", Some(format!("chmod 600 {quoted}")))
     } else {
-        return Ok(path);
+        is_exposed |= neighbours::check_directory(directory)?;
+        return Ok(Existing { path, is_exposed });
     };
     Err(StoreError::Unsafe { path, why, mend })
 }
@@ -141,6 +157,7 @@ impl Nascent {
         if there == There::Refused && fs::symlink_metadata(&target).is_ok() {
             return Err(StoreError::Exists(target));
         }
+        neighbours::check_directory(target.parent().unwrap_or(&target))?;
         if there != There::Moved {
             refuse_foreign_journal(&target)?;
         }
@@ -173,7 +190,7 @@ impl Nascent {
         })?;
         self.settled = true;
         if let Some(parent) = self.target.parent() {
-            let synced = File::open(parent).and_then(|directory| directory.sync_all());
+            let synced = flush_directory(parent);
             synced.map_err(|source| StoreError::Io { action: "create", path: self.target.clone(), source })?;
         }
         Ok(self.target.clone())
@@ -187,6 +204,14 @@ impl Drop for Nascent {
             let _ = fs::remove_file(beside(&self.path, "-journal"));
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Flushes what was named in a directory; some file systems cannot, and that is no failure.
+pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -226,13 +251,19 @@ pub fn beside(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The name of the copy of a vault as it was before an interrupted change was rolled back. Its journal's copy has a name that SQLite
+/// does not look for: what is looked at under this name is the file as it was.
+pub fn before_recovery(vault: &Path) -> PathBuf {
+    beside(vault, ".before-recovery")
+}
+
 /// A journal that somebody else's file has left would be played into the new one.
 fn refuse_foreign_journal(target: &Path) -> Result<(), StoreError> {
     let there = JOURNALS.iter().map(|end| beside(target, end)).find(|path| fs::symlink_metadata(path).is_ok());
     there.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
 }
 
-/// Renames without replacing.
+/// Renames without replacing. On a file system that can neither do that nor link, an empty file takes the name first, and gives way.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -242,8 +273,23 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
             done => return done.map_err(Into::into),
         }
     }
-    fs::hard_link(from, to)?;
-    fs::remove_file(from)
+    match fs::hard_link(from, to) {
+        Err(error) if has_no_links(&error) => {}
+        linked => return linked.and_then(|()| fs::remove_file(from)),
+    }
+
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    fs::rename(from, to).inspect_err(|_| {
+        let _ = fs::remove_file(to);
+    })
+}
+
+/// True for the answer of a file system without hard links, such as FAT.
+fn has_no_links(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL)
+    )
 }
 
 /// A path as one word of a POSIX shell, for a command that is shown.

@@ -62,17 +62,32 @@ pub struct Locked {
     anchors: Option<Anchors>,
     /// The slots that the root key was opened from
     opened: RefCell<Option<Vec<Slot>>>,
+    is_exposed: bool,
+    keeps_copies: bool,
 }
 
 impl Locked {
     /// Opens the vault at `path`.
     pub fn open(path: &Path) -> Result<Self, VaultError> {
-        Ok(Self::over(Box::new(SqliteStore::open(path)?)))
+        let store = SqliteStore::open(path)?;
+        let is_exposed = store.is_exposed();
+        Ok(Self { is_exposed, ..Self::over(Box::new(store)) })
     }
 
     /// Takes any store.
     pub fn over(store: Box<dyn Store>) -> Self {
-        Self { store, anchors: None, opened: RefCell::default() }
+        Self { store, anchors: None, opened: RefCell::default(), is_exposed: false, keeps_copies: false }
+    }
+
+    /// True if its file system has no Unix modes: others may be able to read or replace the file.
+    pub fn is_exposed(&self) -> bool {
+        self.is_exposed
+    }
+
+    /// Keeps the copies that were made before an interrupted change was rolled back, even if everything turns out to be right.
+    #[must_use]
+    pub fn keeping_copies(self) -> Self {
+        Self { keeps_copies: true, ..self }
     }
 
     /// Holds every state that is opened against what was last seen here, and remembers it.
@@ -114,6 +129,7 @@ impl Locked {
             store: self.store,
             anchors: self.anchors,
             slots_seen: self.opened,
+            keeps_copies: self.keeps_copies,
         }
     }
 
@@ -146,6 +162,7 @@ pub struct Vault {
     anchors: Option<Anchors>,
     /// The slots as they were when the vault was unlocked or they were first looked at, until they are changed
     slots_seen: RefCell<Option<Vec<Slot>>>,
+    keeps_copies: bool,
 }
 
 /// A holder that holds what it opens against what was last seen.
@@ -164,12 +181,30 @@ impl Vault {
         let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
         let store = SqliteStore::create(path, &row, &slot)?;
-        Ok(Self { store: Box::new(store), root: Box::new(root), anchors: None, slots_seen: RefCell::default() })
+        Ok(Self {
+            store: Box::new(store),
+            root: Box::new(root),
+            anchors: None,
+            slots_seen: RefCell::default(),
+            keeps_copies: false,
+        })
     }
 
     /// Reads a state, verified.
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
-        told_apart(State::read(snapshot, &*self.root), &self.slots_seen, snapshot)
+        let state = told_apart(State::read(snapshot, &*self.root), &self.slots_seen, snapshot)?;
+        if self.store.keeps_copies() && !self.keeps_copies {
+            self.confirm(snapshot)?;
+        }
+        Ok(state)
+    }
+
+    /// Looks at everything once an interrupted change was rolled back. If it is right, the copies from before are not needed.
+    fn confirm(&self, snapshot: &dyn Snapshot) -> Result<(), VaultError> {
+        if examine::examine(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
+            self.store.confirm();
+        }
+        Ok(())
     }
 
     /// True where the slots are not those that were seen before.

@@ -152,7 +152,9 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::NothingToSave(_)
         | VaultError::Record { .. }
         | VaultError::Project { .. } => 6,
-        VaultError::Store(StoreError::Unsafe { .. }) | VaultError::AnotherVault(_) | VaultError::NoEarlierCopy(_) => 7,
+        VaultError::Store(StoreError::Unsafe { .. } | StoreError::ForeignJournal(_))
+        | VaultError::AnotherVault(_)
+        | VaultError::NoEarlierCopy(_) => 7,
         VaultError::Store(StoreError::BadPath(_)) | VaultError::OntoItself(_) | VaultError::TooManyProjects => 2,
         VaultError::Store(_) | VaultError::Crypto(_) | VaultError::Holder(_) => 1,
     }

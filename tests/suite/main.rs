@@ -32,6 +32,7 @@ mod hostile;
 mod import;
 mod import_formats;
 mod init;
+mod journal;
 mod json;
 mod leak_hunt;
 mod leaks;

@@ -3,8 +3,10 @@
 //! The file is hostile: SQLite's messages may carry its bytes and are never passed on, and every column's type and
 //! length is checked before it leaves here.
 
+mod recovery;
 mod rows;
 
+use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +18,9 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Access, access};
 
+use recovery::Copies;
+
+use super::neighbours;
 use super::place::{self, Nascent, There};
 use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::keys::{ProjectId, VaultRow};
@@ -57,6 +62,11 @@ const LONGEST_CELL: i32 = 4 * 1024 * 1024;
 pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
+    is_exposed: bool,
+    /// An interrupted change was rolled back, and the files as they were before are kept
+    keeps_copies: Cell<bool>,
+    /// Asked whether a journal is hot; kept, because SQLite's close can drop the locks of another connection
+    _asked: Option<Connection>,
 }
 
 /// A vault in the making: a file that has not its name yet. Dropped unsettled, it is removed.
@@ -77,10 +87,25 @@ impl NewFile {
 impl SqliteStore {
     /// Opens an existing vault. The file must be a regular one, ours, private, under one name.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let path = place::existing(path)?;
-        let store = Self::connect(path)?;
+        let found = place::existing(path)?;
+        recovery::check_is_a_vault(&found.path)?;
+        let has_journal = neighbours::check_files(&found.path, found.is_exposed)?;
+        let asked = if has_journal { recovery::before_replay(&found.path)? } else { None };
+
+        let store = Self::connect(found.path)?;
+        let store = Self {
+            is_exposed: found.is_exposed,
+            keeps_copies: Cell::new(Copies::of(&store.path).exist()),
+            _asked: asked,
+            ..store
+        };
         store.read()?;
         Ok(store)
+    }
+
+    /// True if the file system has no Unix modes: others may be able to read or replace the file.
+    pub fn is_exposed(&self) -> bool {
+        self.is_exposed
     }
 
     /// Makes a vault with its first slot. It stands at `path` whole or not at all; what is there is never replaced. A directory
@@ -131,7 +156,7 @@ impl SqliteStore {
             StoreError::ReadOnly => unwritable(&path),
             other => other,
         })?;
-        Ok(Self { connection, path })
+        Ok(Self { connection, path, is_exposed: false, keeps_copies: Cell::new(false), _asked: None })
     }
 
     // Inside a transaction, so that what is checked is what is read.
@@ -230,6 +255,7 @@ fn unwritable(path: &Path) -> StoreError {
 
 impl Store for SqliteStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+        neighbours::check_files(&self.path, self.is_exposed)?;
         self.connection.execute_batch("BEGIN").map_err(translate)?;
         let open = Box::new(Open::new(self));
         self.check_schema()?;
@@ -237,6 +263,7 @@ impl Store for SqliteStore {
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
+        neighbours::check_files(&self.path, self.is_exposed)?;
         // A large change would otherwise write its pages, and read them again, many times over.
         self.connection.execute_batch("PRAGMA cache_size=-131072; BEGIN IMMEDIATE").map_err(translate)?;
         let open = Box::new(Open::new(self));
@@ -253,6 +280,16 @@ impl Store for SqliteStore {
     fn compact(&self) -> Result<(), StoreError> {
         self.read()?;
         self.vacuum(BUSY)
+    }
+
+    fn keeps_copies(&self) -> bool {
+        self.keeps_copies.get()
+    }
+
+    fn confirm(&self) {
+        if self.keeps_copies.take() {
+            Copies::of(&self.path).remove();
+        }
     }
 }
 
@@ -421,6 +458,7 @@ fn translate(error: rusqlite::Error) -> StoreError {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy,
         ErrorCode::DiskFull => StoreError::Full,
         ErrorCode::ReadOnly => StoreError::ReadOnly,
+        ErrorCode::SystemIoFailure if NO_LOCKS.contains(&failure.extended_code) => StoreError::NoLocks,
         ErrorCode::SystemIoFailure if !SHORT_READS.contains(&failure.extended_code) => {
             StoreError::Sqlite(failure.extended_code)
         }
@@ -434,4 +472,10 @@ fn translate(error: rusqlite::Error) -> StoreError {
     }
 }
 
+const NO_LOCKS: [i32; 4] = [
+    rusqlite::ffi::SQLITE_IOERR_LOCK,
+    rusqlite::ffi::SQLITE_IOERR_RDLOCK,
+    rusqlite::ffi::SQLITE_IOERR_UNLOCK,
+    rusqlite::ffi::SQLITE_IOERR_CHECKRESERVEDLOCK,
+];
 const SHORT_READS: [i32; 2] = [rusqlite::ffi::SQLITE_IOERR_SHORT_READ, rusqlite::ffi::SQLITE_IOERR_CORRUPTFS];

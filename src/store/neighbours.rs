@@ -1,0 +1,133 @@
+//! The directory of a vault and the files next to it that SQLite would read: checked before SQLite opens anything.
+//!
+//! SQLite plays a journal of the right name into the vault, whoever wrote it. So nobody else may be able to put one there.
+
+use std::fs::{self, DirBuilder, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::place::{NEW, beside, quoted};
+use crate::crypto::random;
+
+/// The write bits of the group and of everybody else.
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+/// In a directory with this bit, files are removed and renamed by their owners alone.
+const STICKY: u32 = 0o1000;
+
+/// What kind of name a probe creates.
+#[derive(Clone, Copy)]
+pub(super) enum Probe {
+    /// A file
+    File,
+    /// A directory
+    Directory,
+}
+
+/// Refuses a directory in which somebody else could replace the vault or put a journal next to it. Returns true if only a file
+/// system without Unix modes says that others can write to it.
+pub(super) fn check_directory(directory: &Path) -> Result<bool, StoreError> {
+    let found = fs::metadata(directory).map_err(|source| failed(directory, source))?;
+    let refuse = |why, mend| Err(StoreError::Unsafe { path: directory.to_owned(), why, mend });
+
+    let us = rustix::process::geteuid();
+    if found.uid() != us.as_raw() && found.uid() != 0 {
+        return refuse("belongs to another user, who can replace the files in it", None);
+    }
+
+    let is_open = found.mode() & OTHERS_WRITE != 0 || (found.mode() & GROUP_WRITES != 0 && !is_private_group(&found));
+    if !is_open || found.mode() & STICKY != 0 {
+        return Ok(false);
+    }
+    if modes_are_fixed(directory, Probe::Directory) {
+        return Ok(true);
+    }
+    refuse("can be written by other users", Some(format!("chmod go-w {}", quoted(directory))))
+}
+
+/// True for the group that many systems create for each user: its number is the user's, and nobody else is in it.
+fn is_private_group(found: &Metadata) -> bool {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if found.gid() != group || group != user {
+        return false;
+    }
+
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let number = group.to_string();
+    let mut members = groups.lines().filter_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        (fields.next()? == number).then(|| fields.next().unwrap_or_default().trim())
+    });
+    members.all(str::is_empty)
+}
+
+/// Refuses a journal, a log or a mark next to `vault` that is not ours. Returns true if there is a journal. With `exposed`, the
+/// file system has no Unix modes, and our own files need none.
+pub(super) fn check_files(vault: &Path, exposed: bool) -> Result<bool, StoreError> {
+    let has_journal = check_file(&beside(vault, "-journal"), exposed)?;
+    check_file(&beside(vault, "-compact"), exposed)?;
+
+    // Even one of our own: a vault never has one, and SQLite would read it in the place of the vault.
+    let log = beside(vault, "-wal");
+    if fs::symlink_metadata(&log).is_ok() {
+        let mend = Some(set_aside(&log));
+        return Err(StoreError::Unsafe { path: log, why: "is a write-ahead log, which a vault never has", mend });
+    }
+    Ok(has_journal)
+}
+
+/// The same for one file; true if it exists.
+fn check_file(path: &Path, exposed: bool) -> Result<bool, StoreError> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(failed(path, source)),
+    };
+
+    let why = if !found.file_type().is_file() {
+        "is not a regular file"
+    } else if found.uid() != rustix::process::geteuid().as_raw() {
+        "belongs to another user"
+    } else if found.nlink() > 1 {
+        "has several names (hard links)"
+    } else if found.mode() & 0o077 != 0 && !exposed {
+        "can be accessed by other users"
+    } else {
+        return Ok(true);
+    };
+    Err(StoreError::Unsafe { path: path.to_owned(), why, mend: Some(set_aside(path)) })
+}
+
+/// A command that takes a file out of SQLite's sight and keeps it.
+pub(super) fn set_aside(path: &Path) -> String {
+    format!("mv {} {}", quoted(path), quoted(&beside(path, ".aside")))
+}
+
+/// True if a new file or directory in `directory` does not get the mode that was asked for (FAT, SMB, a mount of another system),
+/// or nothing can be created there because the file system is read-only.
+pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
+    let Ok(drawn) = random::array::<8>() else { return false };
+    let writer = rustix::process::getpid().as_raw_nonzero();
+    let path = directory.join(format!("{NEW}{writer}-{:016x}-probe", u64::from_be_bytes(drawn)));
+
+    let created = match probe {
+        Probe::File => OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map(drop),
+        Probe::Directory => DirBuilder::new().mode(0o700).create(&path),
+    };
+    if let Err(error) = created {
+        return error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+    }
+
+    let mode = fs::symlink_metadata(&path).map(|found| found.mode());
+    let _ = match probe {
+        Probe::File => fs::remove_file(&path),
+        Probe::Directory => fs::remove_dir(&path),
+    };
+    mode.is_ok_and(|mode| mode & 0o077 != 0)
+}
+
+fn failed(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { action: "look at", path: PathBuf::from(path), source }
+}

@@ -1,0 +1,249 @@
+//! Before SQLite opens a file for writing: is it a vault, and may the journal next to it be played into it?
+//!
+//! A journal that a killed writer left is hot: whoever opens the vault next rolls the interrupted change back with it. SQLite asks
+//! only for its name. So a hot journal is read first (SQLite's file format, section 3), and both files are copied.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, ffi};
+
+use super::{BUSY, translate};
+use crate::store::place::{self, Nascent, There};
+use crate::store::{APPLICATION_ID, StoreError};
+
+/// Other processes may replay a journal, and leave the next one, while it is looked at.
+const ROUNDS: usize = 20;
+/// The first 8 bytes of a journal and of its later parts; the last 8 of one that is part of a change of several files.
+const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// SQLite's header of a file: what of it is compared.
+const HEADER: usize = 100;
+/// The largest page and the largest sector.
+const LARGEST: u32 = 65_536;
+
+/// The names of the copies of a vault and its journal, as they were before the journal was played into the vault.
+pub(super) struct Copies {
+    vault: PathBuf,
+    journal: PathBuf,
+}
+
+impl Copies {
+    pub(super) fn of(vault: &Path) -> Self {
+        let copy = place::before_recovery(vault);
+        Self { journal: place::beside(&copy, ".journal"), vault: copy }
+    }
+
+    /// True if at least one of them exists.
+    pub(super) fn exist(&self) -> bool {
+        self.is_whole() || fs::symlink_metadata(&self.journal).is_ok()
+    }
+
+    /// True if both were written: that of the vault comes last.
+    fn is_whole(&self) -> bool {
+        fs::symlink_metadata(&self.vault).is_ok()
+    }
+
+    /// Copies both files, durably.
+    fn make(&self, vault: &Path, journal: &Path) -> Result<(), StoreError> {
+        for (from, to) in [(journal, &self.journal), (vault, &self.vault)] {
+            let failed = |source: io::Error| match source.kind() {
+                io::ErrorKind::StorageFull => StoreError::Full,
+                io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
+                _ => StoreError::Io { action: "copy", path: from.to_owned(), source },
+            };
+            let copy = Nascent::beside(to, There::Replaced)?;
+            let mut file = OpenOptions::new().write(true).open(copy.path()).map_err(failed)?;
+            io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
+            file.sync_all().map_err(failed)?;
+            copy.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Removes them, durably: older ones that come back would pass for those of the next interrupted change.
+    pub(super) fn remove(&self) {
+        let _ = fs::remove_file(&self.vault);
+        let _ = fs::remove_file(&self.journal);
+        let _ = self.vault.parent().map(place::flush_directory);
+    }
+}
+
+/// Checks that `path` is a vault. Nothing is written, locked or replayed for that, whatever file it is.
+pub(super) fn check_is_a_vault(path: &Path) -> Result<(), StoreError> {
+    // An immutable file is read as it lies there: without a lock, a journal or a log.
+    let mut name = String::from("file:");
+    path.as_os_str().as_encoded_bytes().iter().for_each(|byte| match byte {
+        b'/' | b'.' | b'_' | b'-' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => name.push(char::from(*byte)),
+        other => name.push_str(&format!("%{other:02x}")),
+    });
+    let flags = read_only() | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(name + "?immutable=1", flags).map_err(translate)?;
+
+    match connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0)).map_err(translate) {
+        Ok(APPLICATION_ID) => Ok(()),
+        // Somebody is writing, or was killed: the header is ahead of the rest. It is rarely read this way, because closing the file
+        // drops the locks of other connections in this process.
+        Err(StoreError::Damaged(_)) if File::open(path).is_ok_and(|file| place::looks_like_a_vault(&file)) => Ok(()),
+        Ok(_) | Err(StoreError::Damaged(_)) => Err(StoreError::NotAVault(path.to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_only() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_EXRESCODE
+}
+
+/// Refuses a hot journal that was not written for the vault as it lies there; copies both files if it was. Returns the connection
+/// that was asked: closed now, it could drop the locks of others in this process.
+pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreError> {
+    let connection = Connection::open_with_flags(vault, read_only()).map_err(translate)?;
+    connection.busy_timeout(BUSY).map_err(translate)?;
+    let (journal, copies) = (place::beside(vault, "-journal"), Copies::of(vault));
+
+    let mut outcome = Ok(());
+    for _ in 0..ROUNDS {
+        if !is_hot(&connection)? {
+            outcome = Ok(());
+            break;
+        }
+        outcome = match fits(vault, &journal) {
+            Ok(true) => keep(&copies, vault, &journal, &connection),
+            Ok(false) => Err(StoreError::ForeignJournal(journal.clone())),
+            // Somebody else has replayed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => Err(StoreError::Io { action: "read", path: journal.clone(), source }),
+        };
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome.map(|()| Some(connection))
+}
+
+/// Copies both files, unless they were copied before.
+fn keep(copies: &Copies, vault: &Path, journal: &Path, connection: &Connection) -> Result<(), StoreError> {
+    if copies.is_whole() {
+        return Ok(());
+    }
+    copies.make(vault, journal)?;
+    // Somebody else has replayed it in the meantime: these are copies of neither state.
+    if !is_hot(connection)? {
+        copies.remove();
+    }
+    Ok(())
+}
+
+/// True if SQLite would replay the journal: its writer is gone.
+fn is_hot(connection: &Connection) -> Result<bool, StoreError> {
+    match connection.pragma_query_value(None, "schema_version", |_| Ok(())) {
+        Ok(()) => Ok(false),
+        Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.extended_code == ffi::SQLITE_READONLY_ROLLBACK => {
+            Ok(true)
+        }
+        Err(error) => Err(translate(error)),
+    }
+}
+
+/// True if the journal was written by a change of the vault as it lies there: it holds the first page as it was before that change,
+/// and the change counter in the vault is that page's, or the next.
+fn fits(vault: &Path, journal: &Path) -> io::Result<bool> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let open = |path| OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let (vault, journal) = (open(vault)?, open(journal)?);
+
+    let (mut now, size) = ([0; HEADER], vault.metadata()?.len());
+    if !read_whole(&vault, &mut now, 0)? {
+        return Ok(false);
+    }
+    match Saved::read(&journal, page_size(&now))? {
+        // Nothing of it was flushed, so nothing of the vault was changed.
+        Saved::Nothing { pages } => Ok(u64::from(pages) == size.div_ceil(u64::from(page_size(&now)))),
+        Saved::FirstPage(before) => {
+            let (counter, next) = (number(&before, 24), number(&now, 24));
+            Ok(before == now || (is_a_vaults(&before) && next == counter.wrapping_add(1)))
+        }
+        Saved::Unknown => Ok(false),
+    }
+}
+
+/// What a journal has saved.
+enum Saved {
+    /// The header of the first page
+    FirstPage([u8; HEADER]),
+    /// No page yet; the number of pages that the file had
+    Nothing {
+        /// So many
+        pages: u32,
+    },
+    /// Not what a writer of ours leaves
+    Unknown,
+}
+
+impl Saved {
+    fn read(journal: &File, page_size: u32) -> io::Result<Self> {
+        let (mut head, mut end, size) = ([0; 28], [0; 8], journal.metadata()?.len());
+        if !read_whole(journal, &mut head, 0)? || !read_whole(journal, &mut end, size.saturating_sub(8))? {
+            return Ok(Self::Unknown);
+        }
+        let [records, nonce, pages, sector, journals_page_size] = [8, 12, 16, 20, 24].map(|at| number(&head, at));
+        let is_ours = head.starts_with(&MAGIC) && end != MAGIC && journals_page_size == page_size;
+        if !is_ours || !(32..=LARGEST).contains(&sector) || !(512..=LARGEST).contains(&page_size) {
+            return Ok(Self::Unknown);
+        }
+
+        if records == 0 {
+            return Ok(Self::Nothing { pages });
+        }
+        let mut record = vec![0; page_size as usize + 8];
+        let mut at = u64::from(sector);
+        for _ in 0..records {
+            // SQLite replays no record behind one that was cut short or does not match its checksum.
+            if !read_whole(journal, &mut record, at)? {
+                break;
+            }
+            let (page, sum) = record[4..].split_at(page_size as usize);
+            if number(sum, 0) != checksum(nonce, page) {
+                break;
+            }
+            if number(&record, 0) == 1 {
+                return Ok(page.first_chunk().map_or(Self::Unknown, |header| Self::FirstPage(*header)));
+            }
+            at += record.len() as u64;
+        }
+        Ok(Self::Unknown)
+    }
+}
+
+/// The journal's checksum of a page: every 200th byte, from the end.
+fn checksum(nonce: u32, page: &[u8]) -> u32 {
+    let places = (1..).map(|n| page.len().checked_sub(200 * n)).map_while(|at| at.filter(|at| *at > 0));
+    places.fold(nonce, |sum, at| sum.wrapping_add(u32::from(page[at])))
+}
+
+fn is_a_vaults(header: &[u8; HEADER]) -> bool {
+    header.starts_with(b"SQLite format 3\0") && number(header, 68).cast_signed() == APPLICATION_ID
+}
+
+fn page_size(header: &[u8; HEADER]) -> u32 {
+    match u16::from_be_bytes([header[16], header[17]]) {
+        1 => LARGEST,
+        size => u32::from(size),
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |four| u32::from_be_bytes(*four))
+}
+
+/// Fills `bytes`; false if the file ends before.
+fn read_whole(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool> {
+    match file.read_exact_at(bytes, at) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| true),
+    }
+}
