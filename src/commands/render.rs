@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, fstat};
+use rustix::termios::isatty;
 use serde::Serialize;
 
 use super::outputs;
@@ -37,6 +38,10 @@ value. ${{ ... }} is left alone.";
 ///
 /// Every other byte is copied as it is. Either all placeholders are resolved or nothing is written. With --all or --stale
 /// that holds for all outputs of .secrets.toml together.
+///
+/// On a terminal every value is printed as ‹tag›; `--reveal` prints the values. Files and pipes get the values. `ssh -tt` and
+/// `docker run -t` give a program a terminal although a file or pipe reads it: use `ssh -T`, leave out `-t`, or write with
+/// `-o OUT`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RenderArgs {
@@ -61,6 +66,9 @@ pub(crate) struct RenderArgs {
     /// Leave placeholders that name no secret or are not well formed as they are
     #[arg(long)]
     keep_unknown: bool,
+    /// Print values on a terminal too
+    #[arg(long, conflicts_with = "list")]
+    reveal: bool,
     /// The filter of placeholders that have none of their own
     #[arg(long, value_name = "FILTER", value_parser = clap::builder::PossibleValuesParser::new(Filter::NAMES))]
     escape: Option<String>,
@@ -119,7 +127,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let resolved = resolve(cx, &args, plan, &mut template)?;
     outputs::warn_of_suspects(cx, &mut template, &suspects)?;
     match output {
-        None => to_stdout(&resolved, &mut template),
+        None => to_stdout(cx, &resolved, &mut template, args.reveal),
         Some(output) if args.check => check(&resolved, &mut template, &output, &args),
         Some(output) => {
             let written = output.replace(&mut |out| resolved.expand(&mut template, out))?;
@@ -252,8 +260,19 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
     Ok(out.finish()?)
 }
 
-fn to_stdout(resolved: &Resolved, template: &mut Template) -> Result<(), Error> {
-    match resolved.expand(template, &mut raw::Stdout) {
+/// Writes to stdout. A terminal shows no value that nobody asked for: it may be recorded, shared or looked at.
+fn to_stdout(cx: &Context, resolved: &Resolved, template: &mut Template, reveal: bool) -> Result<(), Error> {
+    let is_masked = !reveal && resolved.has_values() && isatty(rustix::stdio::stdout());
+    if is_masked {
+        cx.ui.warn("a terminal shows \u{2039}tag\u{203a} for each value; `--reveal` prints the values");
+    }
+
+    let expanded = if is_masked {
+        resolved.expand_masked(template, &mut raw::Stdout)
+    } else {
+        resolved.expand(template, &mut raw::Stdout)
+    };
+    match expanded {
         Ok(()) => Ok(()),
         Err(ExpandError::Template(error)) => Err(error.into()),
         Err(ExpandError::Output(error)) => Err(UiError::Stdout(error).into()),

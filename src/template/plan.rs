@@ -201,11 +201,14 @@ impl Plan {
         let tags = self.tags();
         let places: HashMap<TagKey, usize> = tags.iter().map(Tag::key).zip(0..).collect();
         let revealed = if tags.is_empty() { Vec::new() } else { values.reveal(&tags)? };
-        let mut missing = HashMap::new();
+        let (mut missing, mut names) = (HashMap::new(), HashMap::new());
         let mut opened: Vec<Option<SecretValue>> = Vec::with_capacity(revealed.len());
         for (tag, revealed) in tags.iter().zip(revealed) {
             opened.push(match revealed {
-                Revealed::Value { value, .. } => Some(value),
+                Revealed::Value { value, tag: stored } => {
+                    names.insert(tag.key(), stored);
+                    Some(value)
+                }
                 Revealed::Missing { nearest } => {
                     missing.insert(tag.key(), nearest);
                     None
@@ -231,7 +234,7 @@ impl Plan {
             };
             renderings.insert(reference, rendering);
         }
-        Ok(Resolved { grammar: self.grammar, values: opened, renderings, missing })
+        Ok(Resolved { grammar: self.grammar, values: opened, names, renderings, missing })
     }
 }
 
@@ -252,10 +255,21 @@ enum Rendering {
     AsItIs,
 }
 
+/// What stands in the output for a placeholder.
+enum Expansion<'a> {
+    Bytes(&'a [u8]),
+    /// The placeholder itself
+    AsItIs,
+    /// The first pass did not see this placeholder
+    Moved,
+}
+
 /// A template's references, resolved.
 pub struct Resolved {
     grammar: Grammar,
     values: Vec<Option<SecretValue>>,
+    /// Tags as the vault has them
+    names: HashMap<TagKey, Tag>,
     renderings: HashMap<Reference, Rendering>,
     missing: HashMap<TagKey, Option<Tag>>,
 }
@@ -276,8 +290,44 @@ impl Resolved {
         Ok(Some(findings))
     }
 
+    /// True if the expansion contains a value.
+    pub fn has_values(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// Writes the template with every placeholder replaced; an unknown or malformed one stays as it is.
     pub fn expand(&self, template: &mut Template, out: &mut dyn Write) -> Result<(), ExpandError> {
+        self.write(template, out, |placeholder| self.rendering(placeholder))
+    }
+
+    /// Writes the same with `‹tag›` for each value, whatever its length and its filters.
+    pub fn expand_masked(&self, template: &mut Template, out: &mut dyn Write) -> Result<(), ExpandError> {
+        let masks: HashMap<&TagKey, String> =
+            self.names.iter().map(|(key, tag)| (key, format!("\u{2039}{tag}\u{203a}"))).collect();
+
+        self.write(template, out, |placeholder| match masks.get(&placeholder.tag.key()) {
+            Some(mask) => Expansion::Bytes(mask.as_bytes()),
+            None => self.rendering(placeholder),
+        })
+    }
+
+    fn rendering(&self, placeholder: &Placeholder) -> Expansion<'_> {
+        match self.renderings.get(&reference(placeholder)) {
+            Some(Rendering::Value(at)) => {
+                self.values[*at].as_ref().map_or(Expansion::AsItIs, |value| Expansion::Bytes(value.expose()))
+            }
+            Some(Rendering::Filtered(bytes)) => Expansion::Bytes(bytes.expose()),
+            Some(Rendering::AsItIs) => Expansion::AsItIs,
+            None => Expansion::Moved,
+        }
+    }
+
+    fn write<'a>(
+        &'a self,
+        template: &mut Template,
+        out: &mut dyn Write,
+        expansion: impl Fn(&Placeholder) -> Expansion<'a>,
+    ) -> Result<(), ExpandError> {
         template.check_unchanged().map_err(ExpandError::Template)?;
         let mut buffer = Buffer { bytes: SecretBytes::with_capacity(BUFFER), out };
         let name = template.name().to_owned();
@@ -285,12 +335,10 @@ impl Resolved {
         let done = scan(&mut *reader, &self.grammar, WINDOW, false, |event| match event {
             Event::Literal(bytes) => buffer.put(bytes).map_err(ExpandError::Output),
             Event::Placeholder(placeholder, raw, _) => {
-                let bytes = match self.renderings.get(&reference(placeholder)) {
-                    Some(Rendering::Value(at)) => self.values[*at].as_ref().map_or(raw, SecretValue::expose),
-                    Some(Rendering::Filtered(bytes)) => bytes.expose(),
-                    Some(Rendering::AsItIs) => raw,
-                    // It was not there in the first pass.
-                    None => return Err(ExpandError::Template(TemplateError::Moved(name.clone()))),
+                let bytes = match expansion(placeholder) {
+                    Expansion::Bytes(bytes) => bytes,
+                    Expansion::AsItIs => raw,
+                    Expansion::Moved => return Err(ExpandError::Template(TemplateError::Moved(name.clone()))),
                 };
                 buffer.put(bytes).map_err(ExpandError::Output)
             }

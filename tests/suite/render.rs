@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Prepared, Sandbox, project, secret};
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 
 /// Secrets whose values tell which of them was put in.
 fn sandbox() -> Sandbox {
@@ -435,4 +436,37 @@ fn output_dash_is_stdout_and_text_may_begin_with_a_dash() {
         .run(["render", "-e", "{{X}}", "-o", "-", "--check"])
         .fails_with(2)
         .stderr("error: `--check` and `--mode` need a file\nhint: name it with `-o OUT`\n");
+}
+
+#[test]
+fn a_terminal_shows_the_tag_in_place_of_each_value() {
+    let sandbox = sandbox();
+    sandbox.write("t", "a={{X}} b={{ secrets.MY_SECRET | json }} c={{TOKEN}} d={{ nothing }} e=\\{{X}}\n");
+    let masked = "a=‹x› b=‹my-secret› c=‹TOKEN› d={{ nothing }} e={{X}}\r\n";
+    let note = "warning: a terminal shows ‹tag› for each value; `--reveal` prints the values\r\n";
+    let script = format!(
+        "export SECRETS_PASSPHRASE='{PASSPHRASE}'\n\
+         \"$secrets\" render t --keep-unknown 2>/dev/null; echo 1\n\
+         \"$secrets\" render t --keep-unknown -o - 2>&1 | cat >/dev/null; \"$secrets\" render -e '{{{{X}}}}!'; echo 2\n\
+         \"$secrets\" render -e '[{{{{X}}}}]' --reveal; echo 3\n\
+         \"$secrets\" render -e '({{{{X}}}})' | cat; echo 4\n\
+         \"$secrets\" render -e 'plain'; echo 5"
+    );
+
+    let mut terminal = Terminal::shell(&sandbox, &script);
+    // However short a value is, and whatever filters do with it.
+    terminal.waits_for(masked).waits_for("1\r\n").waits_for(note).waits_for("‹x›!2\r\n");
+    terminal.waits_for("[vx]3\r\n").waits_for("(vx)4\r\n").waits_for("plain5\r\n");
+    assert_eq!(terminal.ends_with(0).matches("warning: a terminal shows").count(), 1);
+}
+
+#[test]
+fn pipes_and_files_get_the_values_with_and_without_reveal() {
+    let sandbox = sandbox();
+    for reveal in [&[][..], &["--reveal"]] {
+        sandbox.run([&["render", "-e", "{{X}}"][..], reveal].concat()).succeeds().stdout("vx").stderr("");
+        sandbox.run([&["render", "-q", "-e", "{{X}}", "-o", "out"][..], reveal].concat()).succeeds();
+        assert_eq!(sandbox.read("out"), b"vx");
+        fs::remove_file(sandbox.path("out")).unwrap();
+    }
 }
