@@ -163,7 +163,7 @@ fn masking(c: &mut Criterion) {
             for chunk in log.chunks(64 << 10) {
                 let Ok(()) = masker.push(chunk, &mut seen);
             }
-            let Ok(()) = masker.release(&mut seen);
+            let Ok(()) = masker.finish(&mut seen);
             assert!(seen.0 < log.len() as u64);
         });
     });

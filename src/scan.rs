@@ -67,7 +67,7 @@ pub fn stream(needles: &Needles, mut from: impl Read) -> io::Result<Vec<Finding>
         let Ok(()) = masker.push(bytes, &mut found);
         found.pass(masker.settled());
     }
-    let Ok(()) = masker.release(&mut found);
+    let Ok(()) = masker.finish(&mut found);
     Ok(found.findings)
 }
 
@@ -96,6 +96,10 @@ impl Sink for Found {
     }
 
     fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
+        if !found.complete {
+            return Ok(());
+        }
+
         self.pass(found.start);
         self.findings.push(Finding { line: self.line, tag: found.tag.clone(), form: found.form });
         Ok(())

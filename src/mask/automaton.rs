@@ -184,9 +184,18 @@ impl Automaton {
 
     /// Number of bytes that a state stands for.
     pub(super) fn depth(&self, state: u32) -> u32 {
-        let run = self.runs.partition_point(|(first, _)| *first <= state) - 1;
-        let (first, depth) = self.runs[run];
+        let (first, depth) = self.runs[self.run(state)];
         depth + (state - first)
+    }
+
+    /// Returns a needle that begins as a state does; none for the root.
+    pub(super) fn needle_of(&self, state: u32) -> Option<u32> {
+        // The root's run comes first, then one for each needle.
+        self.run(state).checked_sub(1).map(number)
+    }
+
+    fn run(&self, state: u32) -> usize {
+        self.runs.partition_point(|(first, _)| *first <= state) - 1
     }
 
     /// That number, up to [`DEEP`].

@@ -5,8 +5,11 @@ use std::ops::Deref;
 
 use super::Needles;
 use super::automaton::{DEEP, ROOT};
-use super::pending::{Chunk, Pending, Sink};
+use super::pending::{Chunk, Pending, Region, Sink};
 use super::skip::KNOWN;
+
+/// Most bytes of one occurrence of a value that are shown before it is complete: one less than the shortest needle.
+const EXPOSED: usize = Needles::SHORTEST - 1;
 
 /// Masks one stream.
 ///
@@ -19,12 +22,14 @@ pub struct Masker<N> {
     /// Bytes taken
     position: u64,
     pending: Pending,
+    /// Offsets of bytes that pauses have shown and that may belong to a value that is not complete yet
+    exposed: Vec<u64>,
 }
 
 impl<N: Deref<Target = Needles>> Masker<N> {
     /// Begins a stream. Several streams may share needles, by reference or by `Arc`.
     pub fn new(needles: N) -> Self {
-        Self { needles, state: ROOT, position: 0, pending: Pending::new() }
+        Self { needles, state: ROOT, position: 0, pending: Pending::new(), exposed: Vec::new() }
     }
 
     /// Takes the next bytes of the stream.
@@ -43,13 +48,56 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         Ok(())
     }
 
-    /// Lets out what is held back: at the end, and when the stream has been silent for so long that what was held may
-    /// be a prompt. A secret that completes nevertheless is masked from there on.
-    pub fn release<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
+    /// Shows held bytes because the stream has been silent for so long that they may be a prompt.
+    ///
+    /// At most [`EXPOSED`] bytes of one occurrence of a value are ever shown, over all pauses. The rest stays held until
+    /// the stream goes on; if the value completes, the rest is masked.
+    pub fn pause<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
+        let limit = self.expose();
+        self.settle(limit, sink)
+    }
+
+    /// Gives out everything because the stream has ended. Of a value that is not complete, at most [`EXPOSED`] bytes are
+    /// shown: a program that is killed between two blocks of output leaves the beginning of one.
+    pub fn finish<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
+        let start = self.safe(self.position);
+        let is_long = self.is_holding() && self.position - start > EXPOSED as u64;
+        let begun = self.needles.automaton.needle_of(self.state).filter(|_| is_long);
+        if let Some(needle) = begun {
+            let region = Region { start, end: self.position, needle, complete: false };
+            self.pending.found(&self.needles, region, self.position);
+        }
+        self.settle(self.position, sink)
+    }
+
+    fn settle<S: Sink>(&mut self, until: u64, sink: &mut S) -> Result<(), S::Error> {
         let nothing = Chunk { bytes: &[], base: self.position };
-        self.pending.settle(&self.needles, self.position, nothing, sink)?;
+        self.pending.settle(&self.needles, until, nothing, sink)?;
         self.pending.keep(nothing);
         Ok(())
+    }
+
+    /// Returns the offset up to which a pause may show bytes, and remembers those that belong to a possible value.
+    fn expose(&mut self) -> u64 {
+        // A shorter end of the stream may begin a value as well. It begins later, so fewer of its bytes were shown.
+        let start = self.safe(self.position);
+        self.exposed.retain(|offset| *offset >= start);
+
+        let mut at = self.settled();
+        while at < self.position {
+            if let Some(end) = self.pending.region_over(at) {
+                at = end;
+                continue;
+            }
+            if at >= start {
+                if self.exposed.len() == EXPOSED {
+                    break;
+                }
+                self.exposed.push(at);
+            }
+            at += 1;
+        }
+        at
     }
 
     /// True where something is held back.
@@ -72,8 +120,10 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             at += 1;
             if let Some(needle) = step.found {
                 let end = chunk.base + at as u64;
+                let start = end.saturating_sub(self.needles.length(needle));
+                let region = Region { start, end, needle, complete: true };
                 // A region that grows settles nothing; it may be asked to grow at every byte.
-                if self.pending.found(&self.needles, needle, end, chunk.base) {
+                if self.pending.found(&self.needles, region, chunk.base) {
                     self.pending.settle(&self.needles, self.safe(end), chunk, sink)?;
                 }
             }

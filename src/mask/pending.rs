@@ -18,9 +18,11 @@ pub struct Match<'a> {
     pub start: u64,
     /// Offset in the stream of the byte behind it
     pub end: u64,
+    /// False if the stream ended inside the value
+    pub complete: bool,
 }
 
-/// Where a masked stream goes.
+/// Receives a masked stream.
 pub trait Sink {
     /// Why it takes nothing more
     type Error;
@@ -28,7 +30,7 @@ pub trait Sink {
     /// Takes bytes that may be seen; there is at least one.
     fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// Takes the place of a region that may not. The part of a region that comes after a release is a region again.
+    /// Takes the place of a region that may not be seen. The part of a region that comes after a pause is a region again.
     fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error>;
 }
 
@@ -47,11 +49,13 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// A place that must not be shown, before [`Match`] names it.
 #[derive(Clone, Copy)]
-struct Region {
-    start: u64,
-    end: u64,
-    needle: u32,
+pub(super) struct Region {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) needle: u32,
+    pub(super) complete: bool,
 }
 
 /// The end of a stream that is not yet out.
@@ -74,11 +78,12 @@ impl Pending {
         self.settled
     }
 
-    /// Takes a needle that ends at `end`, which no other did before. Returns false where it made a region larger.
-    pub(super) fn found(&mut self, needles: &Needles, needle: u32, end: u64, base: u64) -> bool {
-        // What a release has let out stays out.
-        let start = end.saturating_sub(needles.length(needle)).max(self.settled);
-        let mut region = Region { start, end, needle };
+    /// Takes a region that ends no earlier than those before. Returns false if it made a region larger.
+    pub(super) fn found(&mut self, needles: &Needles, found: Region, base: u64) -> bool {
+        // Bytes that a pause has shown stay shown.
+        let start = found.start.max(self.settled);
+        let mut region = Region { start, ..found };
+
         // Bytes that were literal and lie in the region are held, up to `base`, at the end of `held`.
         let (mut right, mut covered, mut new) = (base, 0, true);
         while let Some(last) = self.regions.back().copied().filter(|last| last.end > start) {
@@ -86,6 +91,7 @@ impl Pending {
             covered += right.saturating_sub(last.end);
             right = right.min(last.start);
             region.start = region.start.min(last.start);
+            region.complete |= last.complete;
             if needles.length(last.needle) >= needles.length(region.needle) {
                 region.needle = last.needle;
             }
@@ -98,7 +104,13 @@ impl Pending {
         new
     }
 
-    /// Gives out all that nothing can change when no needle begins before `safe` and ends later.
+    /// The end of the region that covers an offset.
+    pub(super) fn region_over(&self, offset: u64) -> Option<u64> {
+        let at = self.regions.partition_point(|region| region.end <= offset);
+        self.regions.get(at).filter(|region| region.start <= offset).map(|region| region.end)
+    }
+
+    /// Gives out all that nothing can change if no needle begins before `safe` and ends later.
     pub(super) fn settle<S: Sink>(
         &mut self,
         needles: &Needles,
@@ -111,7 +123,8 @@ impl Pending {
             self.literal(region.start, chunk, sink)?;
             let (tag, form) = needles.origin(region.needle);
             self.settled = region.end;
-            sink.masked(&Match { tag, form, start: region.start, end: region.end })?;
+            let Region { start, end, complete, .. } = region;
+            sink.masked(&Match { tag, form, start, end, complete })?;
         }
         let end = self.regions.front().map_or(safe, |region| region.start.min(safe));
         self.literal(end, chunk, sink)

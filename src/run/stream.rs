@@ -1,6 +1,7 @@
 //! One output on its way through the mask: what came is masked, queued, and written when it can be.
 //!
-//! A prefix of a value waits for the rest at most 40 ms of silence. What is queued is wiped.
+//! The beginning of a value waits for the rest. After 40 ms of silence at most seven bytes of it are shown, because they may
+//! be a prompt. What is queued is wiped.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -48,8 +49,8 @@ struct Queue {
     written: usize,
     /// The region that was masked last: where it ended, and whose it was
     last: Option<(u64, Tag)>,
-    /// Nothing has come since what was held back was let out
-    released: bool,
+    /// Nothing has come since a pause showed what was held back
+    paused: bool,
 }
 
 impl Sink for Queue {
@@ -57,19 +58,19 @@ impl Sink for Queue {
 
     fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
         self.bytes.extend(bytes);
-        self.released = false;
+        self.paused = false;
         Ok(())
     }
 
     fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
         // A region that grew after it had been let out is still the same one.
         let goes_on =
-            self.released && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
+            self.paused && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
         if !goes_on {
             self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
         }
         self.last = Some((found.end, found.tag.clone()));
-        self.released = false;
+        self.paused = false;
         Ok(())
     }
 }
@@ -126,7 +127,7 @@ impl Stream {
             _ => (to, false),
         };
         let reader_is_last = matches!(kind, Ok(FileType::Fifo)) && is_anonymous(&to);
-        let queue = Queue { bytes: SecretBytes::with_capacity(0), written: 0, last: None, released: false };
+        let queue = Queue { bytes: SecretBytes::with_capacity(0), written: 0, last: None, paused: false };
         let piece = SecretBytes::zeroed(PIECE);
         Self {
             from,
@@ -183,7 +184,7 @@ impl Stream {
             self.read().map_err(StreamError::Read)?;
         }
         if self.release_at().is_some_and(|moment| Instant::now() >= moment) {
-            self.release();
+            self.pause();
         }
         Ok(if self.ended && !self.is_queueing() { State::Ended } else { State::Open })
     }
@@ -209,23 +210,26 @@ impl Stream {
         let Ok(()) = masker.push(&self.piece.expose()[..length], &mut self.queue);
         self.release_at = masker.is_holding().then(|| Instant::now() + SILENCE);
         if self.ended {
-            self.release();
+            self.end();
         }
         Ok(())
     }
 
-    fn release(&mut self) {
+    fn pause(&mut self) {
         self.release_at = None;
         if let Some(masker) = &mut self.masker {
-            let Ok(()) = masker.release(&mut self.queue);
-            self.queue.released = true;
+            let Ok(()) = masker.pause(&mut self.queue);
+            self.queue.paused = true;
         }
     }
 
-    /// Nothing more comes: what was held back goes out.
+    /// Takes note that nothing more comes: what was held back goes out.
     pub(super) fn end(&mut self) {
         self.ended = true;
-        self.release();
+        self.release_at = None;
+        if let Some(masker) = &mut self.masker {
+            let Ok(()) = masker.finish(&mut self.queue);
+        }
     }
 
     fn write(&mut self) -> io::Result<()> {

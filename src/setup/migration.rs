@@ -276,7 +276,7 @@ fn leak(needles: &Needles, text: &[u8]) -> Option<(Tag, u64)> {
     let mut masker = Masker::new(needles);
     let mut leak = Leak(None);
     let Ok(()) = masker.push(text, &mut leak);
-    let Ok(()) = masker.release(&mut leak);
+    let Ok(()) = masker.finish(&mut leak);
     leak.0
 }
 
@@ -304,7 +304,9 @@ impl Sink for Leak {
     }
 
     fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
-        self.0.get_or_insert_with(|| (found.tag.clone(), found.start));
+        if found.complete {
+            self.0.get_or_insert_with(|| (found.tag.clone(), found.start));
+        }
         Ok(())
     }
 }
