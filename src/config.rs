@@ -26,7 +26,7 @@ pub(crate) struct Environment {
     pub(crate) no_color: bool,
     pub(crate) force_color: bool,
     data_directory: Option<PathBuf>,
-    agent_directory: Option<PathBuf>,
+    agent_directories: Vec<PathBuf>,
     state_directory: Option<PathBuf>,
 }
 
@@ -65,14 +65,24 @@ impl Environment {
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             // An absolute XDG variable wins on every Unix, macOS too; where it is not absolute it is ignored.
             data_directory: path("XDG_DATA_HOME").filter(|path| path.is_absolute()).or_else(dirs::data_dir),
-            agent_directory: agent_directory(path("XDG_RUNTIME_DIR"), state_directory(path("XDG_STATE_HOME"))),
+            agent_directories: agent_directories(path("XDG_RUNTIME_DIR"), state_directory(path("XDG_STATE_HOME"))),
             state_directory: state_directory(path("XDG_STATE_HOME")),
         }
     }
 
-    /// The directory of the agent's socket; it may not be there yet.
+    /// The directory of the agents' sockets, which may not exist yet.
     pub(crate) fn agent_directory(&self) -> Result<&Path, ConfigError> {
-        self.agent_directory.as_deref().ok_or(ConfigError::NoAgentDirectory)
+        self.agent_directories.first().map(PathBuf::as_path).ok_or(ConfigError::NoAgentDirectory)
+    }
+
+    /// The directories in which other logins of this user have their agents' sockets.
+    pub(crate) fn other_agent_directories(&self) -> &[PathBuf] {
+        self.agent_directories.get(1..).unwrap_or_default()
+    }
+
+    /// The directory of private records of this kind; none without a home directory.
+    pub(crate) fn records(&self, kind: &str) -> Option<PathBuf> {
+        self.state_directory.as_ref().map(|directory| directory.join("secrets").join(kind))
     }
 
     /// Where what was last seen of vaults is written down; nowhere without a home directory.
@@ -142,14 +152,16 @@ fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// `$XDG_RUNTIME_DIR/secrets`; where that is not said, as in cron, the directory that it would name; else one in the state
-/// directory. A runtime directory that is not ours is passed over: `sudo -E` leaves the caller's.
-fn agent_directory(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Option<PathBuf> {
+/// `$XDG_RUNTIME_DIR/secrets`; then, because cron and `su` do not set it, the directory that it would name; then one in the
+/// state directory. The first one is used. A runtime directory that is not ours is left out: `sudo -E` passes the caller's.
+fn agent_directories(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Vec<PathBuf> {
     let me = rustix::process::geteuid().as_raw();
     let ours = |path: &PathBuf| path.is_absolute() && fs::metadata(path).is_ok_and(|found| found.uid() == me);
-    let usual = || PathBuf::from(format!("/run/user/{me}"));
-    let runtime = runtime.filter(ours).or_else(|| Some(usual()).filter(ours));
-    runtime.or(state).map(|directory| directory.join("secrets"))
+    let usual = PathBuf::from(format!("/run/user/{me}"));
+    let runtimes = runtime.into_iter().chain([usual]).filter(ours);
+    let mut directories: Vec<PathBuf> = runtimes.chain(state).map(|directory| directory.join("secrets")).collect();
+    directories.dedup();
+    directories
 }
 
 /// `$XDG_STATE_HOME` or the platform's. One that somebody else may exchange is passed over: made by root for a user, what is

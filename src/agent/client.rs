@@ -1,8 +1,9 @@
 //! The agent's other end: asks it, starts it, and stands in for a root key.
 //!
-//! It waits for no answer longer than it is told to, and talks only to a process of its own user.
+//! It waits for no answer longer than it is told to, and talks only to a process of its own user. That is no proof that
+//! an agent listens: no frame that it sends holds a key, except a project's key ring that is to be sealed.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use super::place::Place;
-use super::protocol::{Answer, Fault, LARGEST_FRAME, Request, Unreadable, frame_length};
+use super::place::{Place, identity};
+use super::protocol::{Answer, Fault, Handover, LARGEST_FRAME, Request, Unreadable, frame_length};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
 use crate::crypto::keys::{
@@ -24,10 +25,15 @@ use crate::crypto::keys::{
 };
 use crate::model::SecretBytes;
 use crate::process;
-use crate::vault::{HolderError, KeyHolder, Tables, VaultError};
+use crate::vault::{HolderError, KeyHolder, Locked, Tables, VaultError};
 
 /// Between two tries where a connection was closed, or the agent just starts.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Agents that `lock --all` asks at one time.
+const ASKED_AT_ONCE: usize = 64;
+
+/// What a new agent says when it listens and its key is kept out of swap; anything else where it is not.
+pub(crate) const READY: u8 = b'.';
 
 /// How a vault is.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +44,7 @@ pub struct Status {
 
 /// The way to an agent, for one vault.
 pub struct Client {
+    place: Place,
     socket: PathBuf,
     vault: Vec<u8>,
     patience: Duration,
@@ -56,12 +63,8 @@ struct Line {
 impl Client {
     /// `vault` is the canonical path of a vault, which is how the agent knows it.
     pub fn new(place: &Place, vault: &Path, patience: Duration) -> Self {
-        Self {
-            socket: place.socket(),
-            vault: vault.as_os_str().as_bytes().to_vec(),
-            patience,
-            anchor_key: OnceCell::new(),
-        }
+        let vault = vault.as_os_str().as_bytes().to_vec();
+        Self { place: place.clone(), socket: place.socket(&vault), vault, patience, anchor_key: OnceCell::new() }
     }
 
     /// How the vault is; without an agent it is locked. With `vault_id`, another vault at the path is an error.
@@ -79,56 +82,109 @@ impl Client {
         }
     }
 
-    /// Hands the root key over. False where the system refused to keep it out of swap.
+    /// Starts an agent that holds the key of `locked`, and returns false where the system refused to keep it out of swap.
+    ///
+    /// Whoever listens in the agent's place so far is asked whether it has seen a newer state of the vault; then the new
+    /// agent takes the place. More time is no reason to forget a rollback.
     pub fn unlock(
         &self,
+        executable: &Path,
+        locked: &Locked,
+        root: &RootKey,
+        times: (Duration, Duration),
+    ) -> Result<bool, VaultError> {
+        // A client of its own: what a stranger answers is not to be kept.
+        let earlier = Self::new(&self.place, &self.path(), self.patience);
+        match locked.compare(&earlier) {
+            Err(VaultError::Holder(error @ (HolderError::RolledBack(_) | HolderError::Impostor))) => {
+                return Err(error.into());
+            }
+            _ => {}
+        }
+
+        let earlier = earlier.connect(Instant::now() + self.patience).ok();
+        let in_memory = self.start(executable, locked.vault_id()?, root, times)?;
+        // An earlier one would notice by itself that its name is gone, some seconds later.
+        if let (Some(mut line), Some(frame)) = (earlier, Request::Lock { path: &self.vault }.encode()) {
+            let _ = line.tell(&frame);
+        }
+        self.place.end_shared_agent();
+
+        // The agent sees the state that it will hold later ones against.
+        locked.check(self)?;
+        Ok(in_memory)
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(std::ffi::OsStr::from_bytes(&self.vault))
+    }
+
+    /// Has the agent forget the vault's key; false where it had none. Whoever does not do so is out of reach afterwards.
+    pub fn lock(&self) -> Result<bool, HolderError> {
+        let found = identity(&self.socket);
+        let outcome = match self.talk(|line| line.ask(&Request::Lock { path: &self.vault })?.done()) {
+            Err(HolderError::Locked) => Ok(false),
+            done => done,
+        };
+        if !matches!(outcome, Err(HolderError::Impostor)) {
+            self.place.remove(&self.socket, found);
+        }
+        self.place.end_shared_agent();
+        outcome
+    }
+
+    /// Has every agent at `place` forget its key and end, whatever its version; false where there is none.
+    pub fn lock_all(place: &Place, patience: Duration) -> Result<bool, HolderError> {
+        let mut outcome = Ok(false);
+        for sockets in place.sockets().chunks(ASKED_AT_ONCE) {
+            let give_up = Instant::now() + patience;
+            // All are asked before one is waited for: one that does not answer keeps no other key.
+            let asked: Vec<_> =
+                sockets.iter().map(|socket| (socket, identity(socket), ask_to_end(socket, give_up))).collect();
+            for (socket, found, line) in asked {
+                match line.and_then(|mut line| line.has_reacted(give_up)) {
+                    Err(HolderError::Locked) => {}
+                    Err(error) => outcome = Err(error),
+                    Ok(()) => outcome = outcome.map(|_| true),
+                }
+                place.remove(socket, found);
+            }
+        }
+        outcome
+    }
+
+    /// Starts an agent that holds this key, and waits until it listens. It gets the key through a pipe, and no environment, no
+    /// directory and no other descriptor of ours. False where the system refused to keep the key out of swap.
+    pub fn start(
+        &self,
+        executable: &Path,
         vault_id: VaultId,
         root: &RootKey,
-        ttl: Duration,
-        idle: Duration,
+        (ttl, idle): (Duration, Duration),
     ) -> Result<bool, HolderError> {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (ttl, idle, path) = (milliseconds(ttl), milliseconds(idle), self.vault.as_slice());
-        let request = Request::Unlock { path, vault_id, ttl, idle, key: root.expose() };
-        self.talk(|line| line.ask(&request)?.done())
-    }
+        let frame = Handover { path, vault_id, ttl, idle, key: root.expose() }.encode().ok_or(HolderError::Nonsense)?;
 
-    /// Has the agent forget this vault's key; false where it had none.
-    pub fn lock(&self) -> Result<bool, HolderError> {
-        match self.talk(|line| line.ask(&Request::Lock { path: &self.vault })?.done()) {
-            Err(HolderError::Locked) => Ok(false),
-            done => done,
-        }
-    }
-
-    /// Has the agent forget every key and end, whatever its version; false where there is none.
-    pub fn lock_all(&self) -> Result<bool, HolderError> {
-        let met = Cell::new(false);
-        let told = |line: &mut Line| {
-            met.set(true);
-            line.ask(&Request::LockAll).map(drop)
-        };
-        match self.talk(told) {
-            // One that closed the connection instead of answering, and is gone now, has understood.
-            Err(HolderError::Locked) => Ok(met.get()),
-            // Another version answers in its own words, or with the end of the connection.
-            Err(HolderError::OtherVersion | HolderError::Nonsense) | Ok(()) => Ok(true),
-            Err(other) => Err(other),
-        }
-    }
-
-    /// Starts an agent at `place`, and waits until one listens there. It gets no environment, no directory and no
-    /// descriptor of ours.
-    pub fn start(place: &Place, executable: &Path, patience: Duration) -> Result<(), HolderError> {
         let mut command = Command::new(executable);
-        command.arg0("secrets").arg("agent").arg("--directory").arg(place.directory()).env_clear().current_dir("/");
-        let mut agent = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let mut ready = agent.stdout.take().ok_or(HolderError::Silent)?;
-        let timeout = rustix::event::Timespec::try_from(patience).map_err(std::io::Error::other)?;
+        command.arg0("secrets").arg("agent").arg("--directory").arg(self.place.directory());
+        command.env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut agent = command.spawn()?;
+        let mut ready = agent.stdout.take().ok_or(HolderError::NotStarted)?;
+        // The pipe takes a frame at once; closed, it ends what the agent reads.
+        agent.stdin.take().ok_or(HolderError::NotStarted)?.write_all(frame.expose())?;
+        drop(frame);
+
+        let timeout = rustix::event::Timespec::try_from(self.patience).map_err(std::io::Error::other)?;
         let waiting = &mut [rustix::event::PollFd::new(&ready, rustix::event::PollFlags::IN)];
-        let said = matches!(rustix::event::poll(waiting, Some(&timeout)), Ok(1))
-            && ready.read(&mut [0]).is_ok_and(|length| length == 1);
-        if said { Ok(()) } else { Err(HolderError::Silent) }
+        if !matches!(rustix::event::poll(waiting, Some(&timeout)), Ok(1)) {
+            return Err(HolderError::Silent);
+        }
+        let mut answer = [0];
+        match ready.read(&mut answer) {
+            Ok(1) => Ok(answer == [READY]),
+            _ => Err(HolderError::NotStarted),
+        }
     }
 
     /// Has one conversation, again where the agent closed the connection: it had too many, or was just ending.
@@ -146,20 +202,7 @@ impl Client {
 
     /// [`HolderError::Locked`] where no agent listens.
     fn connect(&self, give_up: Instant) -> Result<Line, HolderError> {
-        let address = SocketAddrUnix::new(&self.socket).map_err(std::io::Error::from)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        loop {
-            let socket =
-                socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(std::io::Error::from)?;
-            match connect(&socket, &address) {
-                Ok(()) => return Line::new(UnixStream::from(socket), give_up),
-                Err(Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR) => return Err(HolderError::Locked),
-                // Its queue is full, and a blocking `connect` would wait for ever.
-                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < give_up => sleep(PAUSE),
-                Err(Errno::AGAIN | Errno::INTR) => return Err(HolderError::Silent),
-                Err(errno) => return Err(std::io::Error::from(errno).into()),
-            }
-        }
+        Line::to(&self.socket, give_up)
     }
 
     /// Has the agent check the root MAC of `tables`; from then on the line may open key rings.
@@ -298,7 +341,43 @@ impl Client {
     }
 }
 
+/// Tells the agent on a socket to end. The answer is another matter.
+fn ask_to_end(socket: &Path, give_up: Instant) -> Result<Line, HolderError> {
+    let mut line = Line::to(socket, give_up)?;
+    let frame = Request::LockAll.encode().ok_or(HolderError::Nonsense)?;
+    match line.tell(&frame) {
+        Err(error) if !line.closed => Err(error),
+        _ => Ok(line),
+    }
+}
+
 impl Line {
+    /// [`HolderError::Locked`] where no agent listens.
+    fn to(socket: &Path, give_up: Instant) -> Result<Self, HolderError> {
+        let address = SocketAddrUnix::new(socket).map_err(std::io::Error::from)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        loop {
+            let socket =
+                socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(std::io::Error::from)?;
+            match connect(&socket, &address) {
+                Ok(()) => return Self::new(UnixStream::from(socket), give_up),
+                Err(Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR) => return Err(HolderError::Locked),
+                // Its queue is full, and a blocking `connect` would wait for ever.
+                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < give_up => sleep(PAUSE),
+                Err(Errno::AGAIN | Errno::INTR) => return Err(HolderError::Silent),
+                Err(errno) => return Err(std::io::Error::from(errno).into()),
+            }
+        }
+    }
+
+    /// Waits for an answer of any version, or for the end of the connection: either comes of an agent that ends.
+    fn has_reacted(&mut self, give_up: Instant) -> Result<(), HolderError> {
+        match self.fill(&mut [0; 4], give_up) {
+            Err(_) if self.closed => Ok(()),
+            other => other,
+        }
+    }
+
     fn new(stream: UnixStream, give_up: Instant) -> Result<Self, HolderError> {
         if !process::peer_is_us(&stream) {
             return Err(HolderError::Impostor);
@@ -387,7 +466,6 @@ impl Answer<'_> {
             Self::Fault(Fault::OtherSlots) => HolderError::OtherSlots,
             Self::Fault(Fault::OtherKey) => HolderError::OtherKey,
             Self::Fault(Fault::Version) => HolderError::OtherVersion,
-            Self::Fault(Fault::TooMany) => HolderError::TooMany,
             Self::Fault(Fault::System) => HolderError::Failed,
             _ => HolderError::Nonsense,
         }

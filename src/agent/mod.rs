@@ -1,12 +1,12 @@
-//! The agent: one process per user that holds the root keys of unlocked vaults for a while.
+//! The agent: a process for each unlocked vault that holds its root key for a while.
 //!
-//! * `place`: the directory and the socket, verified
+//! * `place`: the directory and the sockets, verified
 //! * `protocol`: frames, requests and answers, for both ends
-//! * `session`: one unlocked vault, its time and what was last seen of it
+//! * `session`: the unlocked vault, its time and what was last seen of it
 //! * `server`: the agent's process
 //! * `client`: the other end, and [`crate::vault::KeyHolder`]
 //!
-//! No answer holds a root key. The agent runs no program, reads no vault, logs nothing and keeps nothing of its first
+//! No socket carries a root key: a new agent gets it through a pipe, and no answer holds it. The agent runs no program, reads no vault, logs nothing and keeps nothing of its first
 //! caller.
 
 mod client;
@@ -15,9 +15,10 @@ mod protocol;
 mod server;
 mod session;
 
+pub(crate) use client::READY;
 pub use client::{Client, Status};
-pub use place::{Place, PlaceError};
-pub use protocol::{Answer, Fault, LARGEST_FRAME, Request, VERSION};
+pub use place::{LONGEST as LONGEST_PLACE, Place, PlaceError};
+pub use protocol::{Answer, Fault, Handover, LARGEST_FRAME, Request, VERSION};
 pub use server::{MOST_CONNECTIONS, serve};
 
 /// Milliseconds on a clock that goes on while the machine is suspended.

@@ -2,7 +2,8 @@
 //!
 //! A frame is a big-endian u32, the length of what follows, at most 64 KiB; then the protocol's version, the kind, and
 //! the kind's fields: integers big-endian, bytes behind their u32 length. Both ends refuse what is not exactly that.
-//! Buffers are wiped: one request holds a root key on its way in, one answer key rings on their way out.
+//! Buffers are wiped: one answer holds key rings. No frame on a socket holds a root key: [`Handover`] is for the pipe
+//! between `unlock` and the agent that it starts.
 //!
 //! One thing never changes, whatever the version: kind 0 of any version locks everything, so that each `secrets lock
 //! --all` ends each agent.
@@ -11,7 +12,7 @@ use crate::crypto::keys::{ProjectId, ProjectRow, VaultId};
 use crate::model::SecretBytes;
 
 /// The version that this binary speaks.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// The largest frame, without the four bytes of its length.
 pub const LARGEST_FRAME: usize = 64 * 1024;
 
@@ -25,19 +26,6 @@ pub enum Request<'a> {
         path: &'a [u8],
         /// Its id, where the client knows it: another one is a fault
         vault_id: Option<VaultId>,
-    },
-    /// Hold this key
-    Unlock {
-        /// Which vault
-        path: &'a [u8],
-        /// Its id
-        vault_id: VaultId,
-        /// Milliseconds until it is forgotten
-        ttl: u64,
-        /// Milliseconds without use until it is forgotten
-        idle: u64,
-        /// The root key
-        key: &'a [u8; 32],
     },
     /// Forget the key of this path
     Lock {
@@ -83,6 +71,20 @@ pub enum Request<'a> {
     AnchorKey,
 }
 
+/// What a new agent reads from its stdin, once, before it listens: the key that it is to hold. It is no request.
+pub struct Handover<'a> {
+    /// Which vault
+    pub path: &'a [u8],
+    /// Its id
+    pub vault_id: VaultId,
+    /// Milliseconds until the key is forgotten
+    pub ttl: u64,
+    /// Milliseconds without use until the key is forgotten
+    pub idle: u64,
+    /// The root key
+    pub key: &'a [u8; 32],
+}
+
 /// What the agent answers.
 #[derive(PartialEq, Eq)]
 pub enum Answer<'a> {
@@ -124,8 +126,6 @@ pub enum Fault {
     System,
     /// The frame's version is not the agent's
     Version,
-    /// More vaults than an agent holds
-    TooMany,
 }
 
 /// Why a frame was not understood.
@@ -219,10 +219,6 @@ impl<'a> Request<'a> {
             Self::Status { path, vault_id } => {
                 Writer::new(1).lp(path).lp(vault_id.as_ref().map_or(&[], |id| id.as_slice()))
             }
-            Self::Unlock { path, vault_id, ttl, idle, key } => {
-                let frame = Writer::new(2).lp(path).put(vault_id).put(&ttl.to_be_bytes()).put(&idle.to_be_bytes());
-                frame.put(*key)
-            }
             Self::Lock { path } => Writer::new(3).lp(path),
             Self::BeginMac { path, row_and_slots } => Writer::new(4).lp(path).lp(row_and_slots),
             Self::MoreMac { bytes } => Writer::new(5).lp(bytes),
@@ -260,12 +256,7 @@ impl<'a> Request<'a> {
                 let vault_id = if id.is_empty() { None } else { Some(id.try_into().ok()?) };
                 Self::Status { path, vault_id }
             }
-            2 => {
-                let (path, vault_id, ttl, idle) = (fields.lp()?, fields.array()?, fields.u64()?, fields.u64()?);
-                let (key, rest) = fields.0.split_first_chunk()?;
-                fields.0 = rest;
-                Self::Unlock { path, vault_id, ttl, idle, key }
-            }
+            // Kind 2 of version 2 held a root key: it is not used again.
             3 => Self::Lock { path: fields.lp()? },
             4 => Self::BeginMac { path: fields.lp()?, row_and_slots: fields.lp()? },
             5 => Self::MoreMac { bytes: fields.lp()? },
@@ -291,6 +282,31 @@ impl<'a> Request<'a> {
     }
 }
 
+impl<'a> Handover<'a> {
+    const KIND: u8 = 64;
+
+    /// The frame, its length in front; `None` where it would be too large.
+    pub fn encode(&self) -> Option<SecretBytes> {
+        let Self { path, vault_id, ttl, idle, key } = self;
+        let frame = Writer::new(Self::KIND).lp(path).put(vault_id);
+        frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes()).put(*key).finish()
+    }
+
+    /// Takes a frame apart that came with its length, and alone.
+    pub fn decode(frame: &'a [u8]) -> Option<Self> {
+        let (prefix, frame) = frame.split_first_chunk()?;
+        if frame_length(*prefix)? != frame.len() {
+            return None;
+        }
+        let mut fields = Reader(frame);
+        if (fields.u8()?, fields.u8()?) != (VERSION, Self::KIND) {
+            return None;
+        }
+        let (path, vault_id, ttl, idle) = (fields.lp()?, fields.array()?, fields.u64()?, fields.u64()?);
+        Some(Self { path, vault_id, ttl, idle, key: fields.0.try_into().ok()? })
+    }
+}
+
 impl Fault {
     fn code(self) -> (u8, u32) {
         match self {
@@ -303,7 +319,6 @@ impl Fault {
             Self::Keyring(row) => (7, row),
             Self::System => (8, 0),
             Self::Version => (9, 0),
-            Self::TooMany => (10, 0),
             Self::OtherKey => (11, 0),
         }
     }
@@ -319,7 +334,6 @@ impl Fault {
             Self::Keyring(row),
             Self::System,
             Self::Version,
-            Self::TooMany,
             Self::OtherKey,
         ];
         all.into_iter().find(|fault| fault.code() == (code, row))

@@ -1,22 +1,22 @@
-//! The agent's process: one thread, one loop, bounded connections, no file but its socket and its lock.
+//! The agent's process: one key, one thread, one loop, bounded connections, no file but its socket and its lock.
 //!
 //! It answers who has its own user id and what is well formed; whatever else comes is closed without a word.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::now;
-use super::place::Place;
-use super::protocol::{Answer, Fault, LARGEST_FRAME, Request, Unreadable, frame_length};
+use super::place::{Place, identity, in_turn, remove};
+use super::protocol::{Answer, Fault, Handover, LARGEST_FRAME, Request, Unreadable, frame_length};
 use super::session::{MacUnderWay, Session};
 use crate::crypto::keys::{Keyring, VaultId};
 use crate::model::{DEEP, SecretBytes, overwrite_stack};
@@ -25,8 +25,6 @@ use crate::signals::Hold;
 
 /// Connections at one time. One more closes the one that has been idle for longest.
 pub const MOST_CONNECTIONS: usize = 128;
-/// Vaults at one time.
-const MOST_SESSIONS: usize = 64;
 /// New connections that are taken before those that are there get their turn.
 const ACCEPT_AT_ONCE: usize = 16;
 /// Between two looks at what others are about to change.
@@ -35,83 +33,79 @@ const PAUSE: Duration = Duration::from_millis(10);
 const FRAME_TIME: u64 = 2_000;
 /// Milliseconds that a connection may say nothing.
 const IDLE_TIME: u64 = 10_000;
-/// Milliseconds until an agent to which nobody gave a key ends.
-const GRACE: u64 = 10_000;
 /// The longest wait: the clock of `poll` may stand still while the machine is suspended, ours does not; and so often
-/// the agent looks whether its socket is still there. Shorter than a client's patience, see [`alone`].
+/// the agent looks whether its socket is still there.
 const LONGEST_WAIT: u64 = 4_000;
 
-/// Serves until every vault is locked. `ready` is called when the socket listens, or at once where another agent serves.
-pub fn serve(place: &Place, ready: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+/// Holds the key that `handover` returns, and serves until its time is over or somebody locks it. `ready` is called when
+/// the socket listens; it is told whether the key is kept out of swap.
+pub fn serve(
+    place: &Place,
+    handover: impl FnOnce() -> io::Result<SecretBytes>,
+    ready: impl FnOnce(bool) -> io::Result<()>,
+) -> io::Result<()> {
     process::detach(c"secrets-agent")?;
-    let Some(_alone) = alone(place)? else { return ready() };
-    let socket = place.socket();
-    // Only the holder of the lock is here: what is in the way was left by one that was killed.
-    let _ = fs::remove_file(&socket);
-    let listener = UnixListener::bind(&socket)?;
-    fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
+    let session = begin(&handover()?)?;
     let hold = Hold::on_all()?;
-    let socket = Socket { identity: identity(&socket), path: socket };
-    ready()?;
-    let grace = now() + GRACE;
-    let mut agent = Agent { listener, socket, hold, sessions: Vec::new(), connections: Vec::new(), grace };
+    let (listener, socket) = Socket::take_over(place, &session.path)?;
+    ready(session.key_is_locked())?;
+    overwrite_stack::<DEEP>();
+
+    let mut agent = Agent { listener, socket, hold, session: Some(session), connections: Vec::new() };
     let outcome = agent.run();
-    // First the name, so that nobody connects to a deaf one; then the keys, with `agent`.
-    if agent.socket.is_there() {
-        let _ = fs::remove_file(&agent.socket.path);
-    }
+
+    // The key first: the name may have to wait for its turn.
+    agent.session = None;
+    agent.connections.clear();
+    overwrite_stack::<DEEP>();
+    remove(&agent.socket.lock, &agent.socket.path, agent.socket.identity);
     agent.hold.take();
     outcome
 }
 
-/// The lock, or `None` where another agent serves. One that has the lock and no socket is about to listen or to end.
-fn alone(place: &Place) -> io::Result<Option<File>> {
-    let give_up = now() + LONGEST_WAIT;
-    loop {
-        let file = lock(place)?;
-        if file.is_some() || place.socket().exists() || now() > give_up {
-            return Ok(file);
-        }
-        sleep(PAUSE);
-    }
-}
-
-/// The lock file, ours as long as it is open; `None` where another agent has it.
-fn lock(place: &Place) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(place.lock())?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(error)) => Err(error),
-    }
+fn begin(frame: &SecretBytes) -> io::Result<Session> {
+    let handover = Handover::decode(frame.expose()).ok_or(ErrorKind::InvalidData)?;
+    Session::new(&handover, now()).map_err(io::Error::other)
 }
 
 /// The name by which the agent is reached.
 struct Socket {
     path: PathBuf,
     identity: Option<(u64, u64)>,
+    lock: File,
 }
 
 impl Socket {
+    /// Listens on a new socket, which then takes the name of an earlier one: at no moment nobody listens there, and an
+    /// earlier agent sees that its name is gone.
+    fn take_over(place: &Place, vault: &[u8]) -> io::Result<(UnixListener, Self)> {
+        let (path, lock) = (place.socket(vault), place.lock()?);
+        let new = path.with_extension("new");
+        let (listener, identity) = in_turn(&lock, |_| {
+            let _ = fs::remove_file(&new);
+            let listener = UnixListener::bind(&new)?;
+            fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+            listener.set_nonblocking(true)?;
+            let identity = identity(&new);
+            fs::rename(&new, &path)?;
+            Ok::<_, io::Error>((listener, identity))
+        })?;
+        Ok((listener, Self { path, identity, lock }))
+    }
+
     /// False where somebody took the name away: nobody could lock what is held here.
     fn is_there(&self) -> bool {
         identity(&self.path) == self.identity
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
-}
-
 struct Agent {
     listener: UnixListener,
     socket: Socket,
     hold: Hold,
-    sessions: Vec<Session>,
+    /// Until it is locked
+    session: Option<Session>,
     connections: Vec<Connection>,
-    /// When it ends if it still has no key
-    grace: u64,
 }
 
 struct Connection {
@@ -126,9 +120,9 @@ struct Connection {
     active: u64,
     /// When the frame that has begun, or the answer that waits, did so
     began: Option<u64>,
-    mac: Option<(Vec<u8>, Result<MacUnderWay, Fault>)>,
-    /// The vault whose tables were verified on this connection
-    verified: Option<Vec<u8>>,
+    mac: Option<Result<MacUnderWay, Fault>>,
+    /// True once the vault's tables were verified on this connection
+    verified: bool,
 }
 
 /// What becomes of a connection.
@@ -139,16 +133,15 @@ impl Agent {
     fn run(&mut self) -> io::Result<()> {
         loop {
             let moment = now();
-            self.sessions.retain(|session| session.expires() > moment);
+            self.forget_expired(moment);
             self.connections.retain(|connection| connection.deadline() > moment);
-            let over = if self.sessions.is_empty() { moment >= self.grace } else { false };
-            if over || self.hold.is_due() || !self.socket.is_there() {
+            if self.session.is_none() || self.hold.is_due() || !self.socket.is_there() {
                 return Ok(());
             }
             let (accept, ready) = self.wait(moment)?;
             let moment = now();
             // Time may have passed while it waited: an expired key answers nothing.
-            self.sessions.retain(|session| session.expires() > moment);
+            self.forget_expired(moment);
             let mut number = 0;
             let mut connections = mem::take(&mut self.connections);
             connections.retain_mut(|connection| {
@@ -166,9 +159,8 @@ impl Agent {
 
     /// Waits for the next thing to do: is somebody at the door, and which connections are ready?
     fn wait(&self, moment: u64) -> io::Result<(bool, Vec<PollFlags>)> {
-        let ends = self.sessions.iter().map(Session::expires);
+        let ends = self.session.iter().map(Session::expires);
         let ends = ends.chain(self.connections.iter().map(Connection::deadline));
-        let ends = ends.chain(self.sessions.is_empty().then_some(self.grace));
         let wait = ends.min().unwrap_or(u64::MAX).saturating_sub(moment).min(LONGEST_WAIT);
         let timeout = Timespec::try_from(Duration::from_millis(wait)).map_err(io::Error::other)?;
         let mut all = vec![PollFd::new(self.hold.came(), PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
@@ -245,16 +237,15 @@ impl Agent {
         match &request {
             Request::BeginMac { path, row_and_slots } => {
                 let begun = match self.session(path, moment) {
-                    Some(session) => session.begin_mac(row_and_slots).ok_or(Closed)?,
-                    None => Err(Fault::Locked),
+                    Ok(session) => session.begin_mac(row_and_slots).ok_or(Closed)?,
+                    Err(fault) => Err(fault),
                 };
-                connection.mac = Some((path.to_vec(), begun));
+                connection.mac = Some(begun);
                 connection.active = moment;
                 return Ok(None);
             }
             Request::MoreMac { bytes } => {
-                let (_, under_way) = connection.mac.as_mut().ok_or(Closed)?;
-                if let Ok(under_way) = under_way {
+                if let Ok(under_way) = connection.mac.as_mut().ok_or(Closed)? {
                     under_way.update(bytes);
                 }
                 return Ok(None);
@@ -273,51 +264,40 @@ impl Agent {
     ) -> Result<Result<Option<SecretBytes>, Fault>, Closed> {
         Ok(match request {
             Request::LockAll => {
-                self.sessions.clear();
-                self.grace = moment;
+                self.session = None;
                 Ok(Answer::Done(true).encode())
             }
             Request::Lock { path } => {
-                let before = self.sessions.len();
-                self.sessions.retain(|session| session.path != path);
-                if self.sessions.is_empty() {
-                    self.grace = moment;
-                }
-                Ok(Answer::Done(self.sessions.len() < before).encode())
+                let held = self.session.take_if(|session| session.path == path).is_some();
+                Ok(Answer::Done(held).encode())
             }
             Request::Status { path, vault_id } => self.status(path, vault_id, moment),
-            Request::Unlock { path, vault_id, ttl, idle, key } => self.unlock(path, vault_id, (ttl, idle), key, moment),
             Request::Verify { mac } => {
-                let (path, under_way) = connection.mac.take().ok_or(Closed)?;
-                self.session(&path, moment).ok_or(Fault::Locked).and_then(|session| {
+                let under_way = connection.mac.take().ok_or(Closed)?;
+                self.current(moment).and_then(|session| {
                     session.verify(under_way?, mac)?;
-                    connection.verified = Some(path.clone());
+                    connection.verified = true;
                     Ok(Answer::Done(true).encode())
                 })
             }
             Request::Sign => {
-                let (path, under_way) = connection.mac.take().ok_or(Closed)?;
-                let session = self.session(&path, moment).ok_or(Fault::Locked);
-                session.and_then(|session| Ok(Answer::Bytes(&session.sign(under_way?)?).encode()))
+                let under_way = connection.mac.take().ok_or(Closed)?;
+                self.current(moment).and_then(|session| Ok(Answer::Bytes(&session.sign(under_way?)?).encode()))
             }
-            Request::Open { rows } => {
-                let path = connection.verified.as_ref().ok_or(Closed)?;
-                let session = self.session(path, moment).ok_or(Fault::Locked);
-                session.and_then(|session| {
-                    let opened = rows.iter().zip(0..).map(|(row, number)| session.open(row, number));
-                    let opened = opened.collect::<Result<Vec<_>, _>>()?;
-                    Ok(Answer::Keyrings(opened.iter().map(SecretBytes::expose).collect()).encode())
-                })
+            // What is asked for without a look at the vault is closed.
+            Request::Open { .. } | Request::AnchorKey if !connection.verified => return Err(Closed),
+            Request::Open { rows } => self.current(moment).and_then(|session| {
+                let opened = rows.iter().zip(0..).map(|(row, number)| session.open(row, number));
+                let opened = opened.collect::<Result<Vec<_>, _>>()?;
+                Ok(Answer::Keyrings(opened.iter().map(SecretBytes::expose).collect()).encode())
+            }),
+            Request::AnchorKey => {
+                self.current(moment).map(|session| Answer::Bytes(session.anchor_key().expose()).encode())
             }
             Request::Seal { path, pid, epoch, keyring } => {
                 let keyring = Keyring::decode(&pid, keyring).ok_or(Closed)?;
-                let session = self.session(path, moment).ok_or(Fault::Locked);
+                let session = self.session(path, moment);
                 session.and_then(|session| Ok(Answer::Bytes(&session.seal(&pid, epoch, &keyring)?).encode()))
-            }
-            Request::AnchorKey => {
-                let path = connection.verified.as_ref().ok_or(Closed)?;
-                let session = self.session(path, moment).ok_or(Fault::Locked);
-                session.map(|session| Answer::Bytes(session.anchor_key().expose()).encode())
             }
             Request::BeginMac { .. } | Request::MoreMac { .. } => return Err(Closed),
         })
@@ -325,45 +305,34 @@ impl Agent {
 
     fn status(&mut self, path: &[u8], vault_id: Option<VaultId>, moment: u64) -> Result<Option<SecretBytes>, Fault> {
         let left = match self.session(path, moment) {
-            Some(session) if vault_id.is_some_and(|id| id != session.vault_id) => return Err(Fault::Replaced),
-            session => session.map(|session| session.left(moment)),
+            Ok(session) if vault_id.is_some_and(|id| id != session.vault_id) => return Err(Fault::Replaced),
+            session => session.ok().map(|session| session.left(moment)),
         };
         Ok(Answer::State { left }.encode())
     }
 
-    fn unlock(
-        &mut self,
-        path: &[u8],
-        vault_id: VaultId,
-        times: (u64, u64),
-        key: &[u8; 32],
-        moment: u64,
-    ) -> Result<Option<SecretBytes>, Fault> {
-        let mut session = Session::new(path, vault_id, key, times, moment).map_err(|_| Fault::System)?;
-        if let Some(at) = self.sessions.iter().position(|other| other.path == path) {
-            session.remember(self.sessions.swap_remove(at));
-        }
-        if self.sessions.len() >= MOST_SESSIONS {
-            return Err(Fault::TooMany);
-        }
-        let locked = session.key_is_locked();
-        self.sessions.push(session);
-        self.grace = moment;
-        Ok(Answer::Done(locked).encode())
+    /// The session, used now.
+    fn current(&mut self, moment: u64) -> Result<&mut Session, Fault> {
+        let session = self.session.as_mut().ok_or(Fault::Locked)?;
+        session.touch(moment);
+        Ok(session)
     }
 
-    /// The session of a path, used now.
-    fn session(&mut self, path: &[u8], moment: u64) -> Option<&mut Session> {
-        let session = self.sessions.iter_mut().find(|session| session.path == path)?;
-        session.touch(moment);
-        Some(session)
+    /// The session, if it is that of this path, used now.
+    fn session(&mut self, path: &[u8], moment: u64) -> Result<&mut Session, Fault> {
+        let is_this = self.session.as_ref().is_some_and(|session| session.path == path);
+        if is_this { self.current(moment) } else { Err(Fault::Locked) }
+    }
+
+    fn forget_expired(&mut self, moment: u64) {
+        self.session.take_if(|session| session.expires() <= moment);
     }
 }
 
 impl Connection {
     fn new(stream: UnixStream, moment: u64) -> Self {
         let (input, output) = (SecretBytes::with_capacity(0), SecretBytes::with_capacity(0));
-        Self { stream, input, taken: 0, output, active: moment, began: None, mac: None, verified: None }
+        Self { stream, input, taken: 0, output, active: moment, began: None, mac: None, verified: false }
     }
 
     fn interest(&self) -> PollFlags {

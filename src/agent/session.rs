@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use super::protocol::Fault;
+use super::protocol::{Fault, Handover};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, RootMac, VaultId};
@@ -60,23 +59,11 @@ impl MacUnderWay {
 }
 
 impl Session {
-    pub(super) fn new(
-        path: &[u8],
-        vault_id: VaultId,
-        key: &[u8; 32],
-        (ttl, idle): (u64, u64),
-        now: u64,
-    ) -> Result<Self, CryptoError> {
-        let root = RootKey::from_bytes(key)?;
-        let ends = now.saturating_add(ttl);
-        Ok(Self { path: path.to_vec(), vault_id, root, ends, idle, used: now, seen: None, heads: HashMap::new() })
-    }
-
-    /// Takes over what was seen of the same vault: more time is no reason to forget it.
-    pub(super) fn remember(&mut self, before: Self) {
-        if before.vault_id == self.vault_id && bool::from(before.root.expose().ct_eq(self.root.expose())) {
-            (self.seen, self.heads) = (before.seen, before.heads);
-        }
+    /// Begins now.
+    pub(super) fn new(handover: &Handover<'_>, now: u64) -> Result<Self, CryptoError> {
+        let Handover { path, vault_id, ttl, idle, key } = *handover;
+        let (path, root, ends) = (path.to_vec(), RootKey::from_bytes(key)?, now.saturating_add(ttl));
+        Ok(Self { path, vault_id, root, ends, idle, used: now, seen: None, heads: HashMap::new() })
     }
 
     pub(super) fn key_is_locked(&self) -> bool {

@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use rustix::stdio::dup2_stdout;
+use rustix::stdio::{dup2_stdin, dup2_stdout};
 
-use crate::agent::{Place, serve};
+use crate::agent::{LARGEST_FRAME, Place, READY, serve};
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::model::SecretBytes;
+use crate::ui::input;
 use crate::ui::raw::Stdout;
 
-/// Hold the keys of unlocked vaults; started by `secrets unlock`
+/// Hold the key of an unlocked vault; started by `secrets unlock`
 #[derive(clap::Args)]
 pub(crate) struct AgentArgs {
     /// Where to listen
@@ -22,11 +24,23 @@ pub(crate) struct AgentArgs {
 pub(crate) fn run(args: &AgentArgs, _: &Context) -> Result<(), Error> {
     let place = Place::existing(&args.directory)?;
     let place = place.ok_or_else(|| Error::new(Kind::NotFound, "there is no such directory"))?;
-    serve(&place, tell).map_err(|source| Error::new(Kind::Failure, format!("the agent ended: {source}")))
+    let ready = |in_memory| say(if in_memory { READY } else { b'!' });
+    serve(&place, take_key, ready).map_err(|source| Error::new(Kind::Failure, format!("the agent ended: {source}")))
 }
 
-/// Tells whoever waits at the other end of stdout that the socket listens, and lets go of it.
+/// Reads from stdin what `unlock` hands over, and lets go of it.
+fn take_key() -> io::Result<SecretBytes> {
+    let frame = input::stdin(LARGEST_FRAME + 4)?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    Ok(frame)
+}
+
+/// Tells whoever waits at the other end of stdout that the work begins, and lets go of it.
 pub(super) fn tell() -> io::Result<()> {
-    Stdout.write_all(b".")?;
+    say(READY)
+}
+
+fn say(byte: u8) -> io::Result<()> {
+    Stdout.write_all(&[byte])?;
     Ok(dup2_stdout(File::options().write(true).open("/dev/null")?)?)
 }

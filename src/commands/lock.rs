@@ -1,24 +1,23 @@
 //! `secrets lock`: has the agent forget keys.
 
-use std::path::Path;
-
 use super::status;
-use crate::agent::{Client, Status};
-use crate::context::{Context, PATIENCE};
+use crate::agent::Status;
+use crate::context::Context;
 use crate::error::Error;
 
 const EXAMPLES: &str = "\
 Examples:
   secrets lock            this vault
-  secrets lock --all      every vault, and the agent ends";
+  secrets lock --all      every vault";
 
-/// Lock the vault: the agent forgets its key
+/// Lock the vault: its agent forgets the key and ends
 ///
-/// A vault that is locked already is no failure.
+/// A vault that is locked already is no failure. A program that took the keys of projects from the agent keeps them: only
+/// `secrets rekey` makes them useless.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LockArgs {
-    /// Every vault; ends an agent of another version too
+    /// Every vault, in every directory where agents were started; ends agents of other versions too
     #[arg(long)]
     all: bool,
 }
@@ -32,14 +31,12 @@ pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
 
 /// Needs no vault: there may be none where it looks for one.
 fn lock_all(cx: &Context) -> Result<String, Error> {
-    let place = cx.agent_place()?;
-    let agent = place.map(|place| Client::new(&place, Path::new(""), PATIENCE));
-    let locked = agent.map_or(Ok(false), |agent| agent.lock_all())?;
+    let locked = cx.lock_everything()?;
     Ok(if locked { "locked every vault" } else { "nothing was unlocked" }.to_owned())
 }
 
 fn lock(cx: &Context) -> Result<String, Error> {
-    let locked = cx.agent(PATIENCE)?.map_or(Ok(false), |agent| agent.lock())?;
+    let locked = cx.lock_in_agents()?;
     let path = cx.vault_path()?;
     let path = path.display();
     Ok(if locked { format!("locked `{path}`") } else { format!("`{path}` was locked already") })

@@ -333,7 +333,7 @@ impl<'a> Requests<'a> {
         let files = if dry_run {
             None
         } else {
-            let place = cx.new_agent_place()?;
+            let place = cx.private_place()?;
             Some(PrivateFiles::new(place.directory(), &Environment::executable()).map_err(failed)?)
         };
         for (name, tag) in &self.files {

@@ -7,7 +7,6 @@ use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{Context, PATIENCE};
 use crate::error::Error;
-use crate::vault::HolderError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,8 +16,9 @@ Examples:
 
 /// Unlock the vault for a while
 ///
-/// Asks for the passphrase and hands the vault's key to an agent, a process of yours that is started if none runs. Until the
-/// time is over or `secrets lock`, commands on this vault ask for no passphrase. The agent's key leaves it in no form.
+/// Asks for the passphrase and starts an agent, a process of yours that holds the vault's key. Until the time is over or `secrets
+/// lock`, commands on this vault ask for no passphrase. The vault's key never leaves the agent, but the keys of its projects do:
+/// a program of yours that asks the agent for them keeps them after `lock`, until `secrets rekey`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UnlockArgs {
@@ -54,19 +54,8 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     // A vault that is damaged is told now, and not by the next command.
     locked.check(&root)?;
     let vault_id = locked.vault_id()?;
-    let hand_over = || client.unlock(vault_id, &root, args.ttl, args.idle);
-    let mut handed_over = hand_over();
-    // One that was there may just have ended.
-    for _ in 0..3 {
-        if !matches!(handed_over, Err(HolderError::Locked)) {
-            break;
-        }
-        Client::start(&place, &Environment::executable(), PATIENCE)?;
-        handed_over = hand_over();
-    }
-    let in_memory = handed_over?;
-    // The agent sees the state that it will hold later ones against.
-    locked.check(&client)?;
+    let in_memory = client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
+    cx.remember_agent_place(&place);
     if !in_memory {
         cx.ui.warn("the system does not let the agent lock its memory: the key may be written to swap");
     }

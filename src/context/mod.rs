@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap_complete::ArgValueCompleter;
 
-use crate::agent::{Client, Place};
+use crate::agent::{Client, LONGEST_PLACE, Place};
 use crate::completion;
 use crate::config::Environment;
 use crate::error::{Error, Kind};
@@ -18,9 +18,9 @@ use crate::model::ProjectName;
 use crate::run::variables;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
-use crate::store::{self, Anchors, StoreError};
+use crate::store::{self, Anchors, Records, StoreError};
 use crate::ui::{ColorWhen, Ui};
-use crate::vault::{Locked, Vault, VaultError, Written};
+use crate::vault::{HolderError, Locked, Vault, VaultError, Written};
 
 /// Options that every command takes.
 #[derive(clap::Args)]
@@ -306,9 +306,49 @@ impl Context {
         }
     }
 
-    /// Where an agent may be.
-    pub(crate) fn agent_place(&self) -> Result<Option<Place>, Error> {
-        Ok(Place::existing(self.environment.agent_directory()?)?)
+    /// The place of agents that this login starts, if it exists.
+    fn agent_place(&self) -> Result<Option<Place>, Error> {
+        let place = Place::existing(self.environment.agent_directory()?)?;
+        Ok(place.map(Place::with_room_for_sockets).transpose()?)
+    }
+
+    /// The places of all agents. Other logins of this user may have other directories: a place among them in which
+    /// `unlock` would start no agent has none.
+    fn agent_places(&self) -> Result<Vec<Place>, Error> {
+        let mut places: Vec<Place> = self.agent_place()?.into_iter().collect();
+        let known = self.environment.other_agent_directories().iter().cloned();
+        let remembered = self.agent_records().map(|records| Place::remembered(&records)).unwrap_or_default();
+        for directory in known.chain(remembered) {
+            if !places.iter().any(|place| place.directory() == directory)
+                && let Ok(Some(place)) = Place::existing(&directory)
+            {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Writes down where an agent was started, for a `lock --all` of another login.
+    pub(crate) fn remember_agent_place(&self, place: &Place) {
+        // Without a place for it, as in a read-only home, the other login has to know the directory itself.
+        if let Some(records) = self.agent_records() {
+            let _ = place.remember(&records);
+        }
+    }
+
+    fn agent_records(&self) -> Option<Records> {
+        self.environment.records("agents").map(|directory| Records::new(&directory, LONGEST_PLACE as u64))
+    }
+
+    /// Has every agent of this vault forget it; false if none held it.
+    pub(crate) fn lock_in_agents(&self) -> Result<bool, Error> {
+        let path = self.canonical_vault_path()?;
+        any(&self.agent_places()?, |place| Client::new(place, &path, PATIENCE).lock())
+    }
+
+    /// Has every agent forget its vault; false if there was none. Needs no vault.
+    pub(crate) fn lock_everything(&self) -> Result<bool, Error> {
+        any(&self.agent_places()?, |place| Client::lock_all(place, PATIENCE))
     }
 
     /// The way to the agent, if there is a place where one may be.
@@ -319,13 +359,16 @@ impl Context {
 
     /// Has an agent forget the vault, where one holds it: its key opens nothing any more, or what it saw is no more.
     pub(crate) fn forget_in_agent(&self) {
-        if let Ok(Some(agent)) = self.agent(PATIENCE) {
-            let _ = agent.lock();
-        }
+        let _ = self.lock_in_agents();
     }
 
     /// The place for an agent that is to be started.
     pub(crate) fn new_agent_place(&self) -> Result<Place, Error> {
+        Ok(self.private_place()?.with_room_for_sockets()?)
+    }
+
+    /// A directory of ours alone, for files that live as long as a process.
+    pub(crate) fn private_place(&self) -> Result<Place, Error> {
         Ok(Place::made(self.environment.agent_directory()?)?)
     }
 
@@ -364,4 +407,14 @@ impl Context {
         }
         written.value
     }
+}
+
+/// Locks at every place, also after one failed; true if some agent held a key.
+fn any(places: &[Place], lock: impl Fn(&Place) -> Result<bool, HolderError>) -> Result<bool, Error> {
+    let outcomes: Vec<_> = places.iter().map(lock).collect();
+    let mut held = false;
+    for outcome in outcomes {
+        held |= outcome?;
+    }
+    Ok(held)
 }

@@ -24,9 +24,8 @@ impl From<HolderError> for Error {
             HolderError::OtherVersion | HolderError::Nonsense => Self::new(Kind::Failure, message).hint(RESTART),
             HolderError::Silent => Self::new(Kind::Failure, message)
                 .hint("`pkill -KILL -x -u $(id -u) secrets-agent` ends it; then `secrets unlock` again"),
-            HolderError::TooMany => Self::new(Kind::Failure, message).hint("`secrets lock --all` makes room"),
             HolderError::Impostor => Self::new(Kind::Refused, message),
-            HolderError::Failed | HolderError::Io(_) => Self::new(Kind::Failure, message),
+            HolderError::Failed | HolderError::NotStarted | HolderError::Io(_) => Self::new(Kind::Failure, message),
         }
     }
 }

@@ -106,12 +106,12 @@ pub enum HolderError {
     /// It speaks another version of the protocol
     #[error("the agent was started by another version of `secrets`")]
     OtherVersion,
-    /// It holds as many vaults as fit
-    #[error("the agent holds as many vaults as fit")]
-    TooMany,
     /// It had no memory, or no random bytes
     #[error("the agent had no memory or no random bytes")]
     Failed,
+    /// A new one ended before it held the key
+    #[error("the agent could not be started")]
+    NotStarted,
     /// It did not answer in time
     #[error("the agent does not answer")]
     Silent,

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use memchr::memmem;
 use rustix::process::{Pid, Resource, Signal, Uid, kill_process};
 use rustix::thread::set_thread_res_uid;
-use terminal_secrets::agent::{Answer, Client, Fault, LARGEST_FRAME, MOST_CONNECTIONS, Place, Request, VERSION};
+use terminal_secrets::agent::{
+    Answer, Client, Fault, Handover, LARGEST_FRAME, MOST_CONNECTIONS, Place, Request, VERSION,
+};
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::crypto::keys::{ProjectRow, RootKey, VaultRow, row_and_slots};
@@ -36,13 +38,17 @@ const HOUR: Duration = Duration::from_secs(3600);
 const NOBODY: u32 = 65534;
 
 /// A sandbox whose agent ends with it.
-struct Home(Sandbox);
+struct Home {
+    sandbox: Sandbox,
+    /// The path of the vault whose agent is looked at
+    vault: PathBuf,
+}
 
 impl Deref for Home {
     type Target = Sandbox;
 
     fn deref(&self) -> &Sandbox {
-        &self.0
+        &self.sandbox
     }
 }
 
@@ -56,8 +62,13 @@ impl Drop for Home {
 }
 
 impl Home {
+    fn of(sandbox: Sandbox) -> Self {
+        let vault = sandbox.path("").canonicalize().unwrap().join("vault.db");
+        Self { sandbox, vault }
+    }
+
     fn new() -> Self {
-        Self(Sandbox::with_secrets(&[("key", "a value of no great length")]))
+        Self::of(Sandbox::with_secrets(&[("key", "a value of no great length")]))
     }
 
     /// With an unlocked vault.
@@ -67,32 +78,34 @@ impl Home {
         home
     }
 
+    /// Without a vault.
+    fn empty(vault: &str) -> Self {
+        Self { sandbox: Sandbox::empty(), vault: vault.into() }
+    }
+
     /// With an agent that holds a key of nothing in particular, at a path where there is nothing.
     fn with_agent() -> Self {
-        let home = Self(Sandbox::empty());
-        home.start();
-        home.hold(b"/steady", HOUR, HOUR);
+        let home = Self::empty("/steady");
+        home.hold(HOUR, HOUR);
         home
     }
 
-    fn start(&self) {
-        let place = Place::made(&self.directory()).unwrap();
-        Client::start(&place, Path::new(env!("CARGO_BIN_EXE_secrets")), PATIENCE).unwrap();
-    }
-
-    /// Has the agent hold a key.
-    fn hold(&self, path: &[u8], ttl: Duration, idle: Duration) {
-        let (ttl, idle) = (ttl.as_millis() as u64, idle.as_millis() as u64);
-        let request = Request::Unlock { path, vault_id: [1; 16], ttl, idle, key: &[2; 32] };
-        assert!(matches!(decoded(&ask(&self.dial(), &request)), Answer::Done(_)));
+    /// Starts an agent that holds that key.
+    fn hold(&self, ttl: Duration, idle: Duration) {
+        let root = RootKey::from_bytes(&[2; 32]).unwrap();
+        self.client().start(program(), [1; 16], &root, (ttl, idle)).unwrap();
     }
 
     fn directory(&self) -> PathBuf {
         self.path("secrets")
     }
 
+    fn place(&self) -> Place {
+        Place::made(&self.directory()).unwrap()
+    }
+
     fn socket(&self) -> PathBuf {
-        self.directory().join("agent.sock")
+        self.place().socket(self.vault.as_os_str().as_encoded_bytes())
     }
 
     fn dial(&self) -> UnixStream {
@@ -100,12 +113,13 @@ impl Home {
     }
 
     fn pid(&self) -> Option<Pid> {
-        Some(rustix::net::sockopt::socket_peercred(dial(&self.socket()).ok()?).unwrap().pid)
+        let place = Place::existing(&self.directory()).ok()??;
+        let socket = place.socket(self.vault.as_os_str().as_encoded_bytes());
+        Some(rustix::net::sockopt::socket_peercred(dial(&socket).ok()?).unwrap().pid)
     }
 
     fn client(&self) -> Client {
-        let place = Place::existing(&self.directory()).unwrap().unwrap();
-        Client::new(&place, &self.vault_path().canonicalize().unwrap(), PATIENCE)
+        Client::new(&self.place(), &self.vault, PATIENCE)
     }
 
     /// A command to which nobody gives the passphrase.
@@ -125,6 +139,17 @@ impl Home {
         assert!(matches!(decoded(&answer), Answer::State { left: None, .. }));
         assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     }
+}
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_secrets"))
+}
+
+/// All agents that listen in a directory.
+fn agents_in(directory: &Path) -> usize {
+    let ours = [b"secrets\0agent\0--directory\0", directory.as_os_str().as_encoded_bytes(), b"\0"].concat();
+    let is_ours = |entry: &fs::DirEntry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == ours);
+    fs::read_dir("/proc").unwrap().flatten().filter(is_ours).count()
 }
 
 fn dial(socket: &Path) -> std::io::Result<UnixStream> {
@@ -230,7 +255,6 @@ fn requests() -> Vec<SecretBytes> {
         Request::LockAll,
         Request::Status { path, vault_id: None },
         Request::Status { path, vault_id: Some([3; 16]) },
-        Request::Unlock { path, vault_id: [3; 16], ttl: 60_000, idle: u64::MAX, key: &[5; 32] },
         Request::Lock { path },
         Request::BeginMac { path, row_and_slots: &[6; 99] },
         Request::MoreMac { bytes: &[7; 1000] },
@@ -259,7 +283,6 @@ fn answers() -> Vec<SecretBytes> {
         Fault::Keyring(u32::MAX),
         Fault::System,
         Fault::Version,
-        Fault::TooMany,
     ];
     let mut all = vec![
         Answer::Done(true),
@@ -291,6 +314,21 @@ fn a_frame_is_read_as_it_was_written() {
         assert_eq!(body[0], VERSION);
         assert_eq!(again(body).unwrap().expose(), frame.expose());
     }
+}
+
+#[test]
+fn a_handover_is_read_whole_or_not_at_all() {
+    let handover = Handover { path: b"/a/vault.db", vault_id: [3; 16], ttl: 60_000, idle: u64::MAX, key: &[5; 32] };
+    let frame = handover.encode().unwrap();
+    let read = Handover::decode(frame.expose()).unwrap();
+    assert_eq!((read.path, read.vault_id, read.ttl, read.idle), (&b"/a/vault.db"[..], [3; 16], 60_000, u64::MAX));
+    assert_eq!(read.key, &[5; 32]);
+    for cut in 0..frame.len() {
+        assert!(Handover::decode(&frame.expose()[..cut]).is_none(), "{cut}");
+    }
+    assert!(Handover::decode(&[frame.expose(), b"x"].concat()).is_none());
+    // It is no request: nobody gives an agent a key through its socket.
+    assert!(Request::decode(&frame.expose()[4..]).is_err());
 }
 
 #[test]
@@ -344,7 +382,7 @@ fn what_is_malformed_is_closed_without_a_word() {
     let with_length = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
     let mut bad: Vec<Vec<u8>> =
         [0, 1, LARGEST_FRAME as u32 + 1, 1 << 30, u32::MAX].map(|n| n.to_be_bytes().to_vec()).into();
-    for kind in [10, 77, 128, 132, 255] {
+    for kind in [2, 10, 64, 77, 128, 132, 255] {
         bad.push(with_length(&[VERSION, kind]));
     }
     for frame in requests().iter().filter(|frame| frame.expose()[5] != 0) {
@@ -358,6 +396,9 @@ fn what_is_malformed_is_closed_without_a_word() {
     bad.push(Request::Open { rows: vec![] }.encode().unwrap().expose().to_vec());
     bad.push(with_length(&[VERSION, 3, 0xff, 0xff, 0xff, 0xff]));
     bad.push(b"GET / HTTP/1.1\r\n\r\n".to_vec());
+    // What gave the agent of version 2 a key, by this version's number.
+    let unlock = [&[VERSION, 2, 0, 0, 0, 2, b'/', b'x'], &[3; 16][..], &[9; 16], &[5; 32]].concat();
+    bad.push(with_length(&unlock));
     bad.retain(|bytes| again(bytes.get(4..).unwrap_or_default()).is_none_or(|_| bytes[5] >= 5));
     for bytes in &bad {
         let mut stream = home.dial();
@@ -460,6 +501,7 @@ fn locking_what_is_locked_is_no_failure() {
     home.run(["lock", "-q"]).succeeds();
     home.run(["lock"]).succeeds().stderr_has("was locked already");
     home.run(["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
+    assert!(!home.socket().exists());
 }
 
 #[test]
@@ -473,14 +515,14 @@ fn a_wrong_passphrase_or_time_unlocks_nothing() {
 }
 
 #[test]
-fn one_agent_holds_two_vaults() {
+fn each_vault_has_an_agent_of_its_own() {
     let home = Home::unlocked();
     let other = home.path("other.db");
     Vault::init(&other, &passphrase(), KdfParams::LEAST).unwrap();
     home.free(["list", "--vault", "other.db"]).run().fails_with(5).stderr_has("secrets --vault other.db unlock");
     let pid = home.pid().unwrap();
     home.run(["unlock", "--vault", "other.db", "-q"]).succeeds();
-    assert_eq!(home.pid(), Some(pid));
+    assert_eq!(home.pid(), Some(pid), "the other vault's session goes on");
     home.free(["create", "--vault", "other.db", "--tag", "x", "-q"]).stdin("of the other").run().succeeds();
     home.free(["render", "-e", "{{KEY}}"]).run().succeeds().stdout("a value of no great length");
     symlink(home.path(""), home.path("link")).unwrap();
@@ -488,29 +530,34 @@ fn one_agent_holds_two_vaults() {
     home.free(["lock", "-q"]).run().succeeds();
     home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
     home.free(["status", "--vault", "other.db", "-q"]).run().succeeds().stdout_has("other.db");
-    assert_eq!(home.pid(), Some(pid));
+    ends(&home, pid);
+    home.run(["unlock", "-q"]).succeeds();
+    let pid = home.pid().unwrap();
     home.free(["lock", "--all", "-q"]).run().succeeds();
     ends(&home, pid);
+    within(AT_MOST, "the other agent ends", || agents_in(&home.directory()) == 0);
+    home.free(["status", "--vault", "other.db", "-q"]).run().fails_with(5).stderr_has("is locked");
+}
+
+/// There is no number of vaults, nor of strangers, that keeps the next one out: no session is made through a socket.
+#[test]
+fn strangers_sockets_block_no_unlock_and_no_lock() {
+    let home = Home::new();
+    let place = home.place();
+    let strangers: Vec<_> = (0..70_u8).map(|n| UnixListener::bind(place.socket(&[b'/', n])).unwrap()).collect();
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+    let (pid, begun) = (home.pid().unwrap(), Instant::now());
+    assert!(matches!(Client::lock_all(&place, Duration::from_millis(300)), Err(HolderError::Silent)));
+    assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+    ends(&home, pid);
+    drop(strangers);
+    assert!(!Client::lock_all(&place, PATIENCE).unwrap(), "nobody is left");
+    assert_eq!(fs::read_dir(home.directory()).unwrap().count(), 1, "only the lock file is left");
 }
 
 #[test]
-fn an_agent_holds_so_many_vaults_and_tells_the_next() {
-    let home = Home::with_agent();
-    let stream = home.dial();
-    let unlock = |n: u8| {
-        let path = [b'/', n];
-        ask(&stream, &Request::Unlock { path: &path, vault_id: [n; 16], ttl: 60_000, idle: 60_000, key: &[n; 32] })
-    };
-    for n in 0..63 {
-        assert!(matches!(decoded(&unlock(n)), Answer::Done(_)), "{n}");
-    }
-    assert!(decoded(&unlock(63)) == Answer::Fault(Fault::TooMany));
-    assert!(matches!(decoded(&unlock(62)), Answer::Done(_)), "again is no more");
-    home.serves();
-}
-
-#[test]
-fn of_unlocks_at_once_one_starts_the_agent() {
+fn of_unlocks_at_once_one_agent_is_left() {
     let home = Home::new();
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -518,15 +565,35 @@ fn of_unlocks_at_once_one_starts_the_agent() {
         }
     });
     assert!(home.is_unlocked());
-    let ours = home.directory().into_os_string().into_encoded_bytes();
-    let is_ours = |entry: &fs::DirEntry| {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        line.starts_with(b"secrets\0agent\0") && memmem::find(&line, &ours).is_some()
-    };
-    // Those that came second end by themselves.
-    let agents = || fs::read_dir("/proc").unwrap().flatten().filter(is_ours).count();
-    within(AT_MOST, "one is left", || agents() == 1);
+    // Those whose place was taken end by themselves.
+    within(AT_MOST, "one is left", || agents_in(&home.directory()) == 1);
     assert!(home.is_unlocked());
+}
+
+#[test]
+fn unlocking_again_begins_another_time() {
+    let home = Home::new();
+    home.run(["unlock", "--ttl", "1h", "--idle", "1h", "-q"]).succeeds();
+    let pid = home.pid().unwrap();
+    home.run(["unlock", "--ttl", "3h", "--idle", "2h", "-q"]).succeeds();
+    within(Duration::from_secs(2), "the earlier agent ends at once", || is_gone(pid));
+    let (ttl, idle) = home.client().status(None).unwrap().left.unwrap();
+    assert!(ttl > 2 * HOUR && idle > HOUR, "{ttl:?} {idle:?}");
+}
+
+#[test]
+fn an_agent_that_is_given_no_key_ends() {
+    let home = Home::new();
+    home.place();
+    let directory = home.directory();
+    let agent = |input: &[u8]| {
+        home.command(["agent", "--directory", directory.to_str().unwrap()]).stdin(input).run().fails_with(1)
+    };
+    let frame = Handover { path: b"/x", vault_id: [0; 16], ttl: 1, idle: 1, key: &[0; 32] }.encode().unwrap();
+    for input in [&b""[..], b"x", &[0; 100_000], &frame.expose()[..frame.len() - 1]] {
+        agent(input).stderr_has("the agent ended");
+    }
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
 }
 
 // The place.
@@ -574,7 +641,14 @@ fn a_path_too_long_for_a_socket_is_told() {
     let home = Home::new();
     let long = home.path(&"x".repeat(120));
     fs::create_dir(&long).unwrap();
-    home.command(["unlock"]).env("XDG_RUNTIME_DIR", long).run().fails_with(2).stderr_has("too long for a socket");
+    for command in ["unlock", "lock", "status"] {
+        let run = home.command([command]).env("XDG_RUNTIME_DIR", &long).run();
+        run.fails_with(2).stderr_has("too long for a socket");
+    }
+    // A private file needs the directory and no socket.
+    let run = home.command(["run", "--file", "F=key", "--", "sh", "-c", "cmp \"$F\" /dev/null 2>&1 | wc -l"]);
+    run.env("XDG_RUNTIME_DIR", &long).run().succeeds().stdout("1\n");
+    home.command(["list", "-q"]).env("XDG_RUNTIME_DIR", &long).run().succeeds().stdout_has("key");
 }
 
 #[test]
@@ -590,10 +664,38 @@ fn without_a_runtime_directory_it_is_the_state_directory() {
         }
         let command = |name| home.command([name, "-q"]).env("XDG_RUNTIME_DIR", runtime).env("XDG_STATE_HOME", &state);
         command("unlock").run().succeeds();
-        assert!(state.join("secrets/agent.sock").exists(), "{runtime}");
+        assert_eq!(agents_in(&state.join("secrets")), 1, "{runtime}");
         command("lock").run().succeeds();
-        within(AT_MOST, "the agent ends", || !state.join("secrets/agent.sock").exists());
+        within(AT_MOST, "the agent ends", || agents_in(&state.join("secrets")) == 0);
     }
+}
+
+/// A login, cron, `su` and a container may each have another runtime directory, or none.
+#[test]
+fn lock_finds_agents_of_every_login() {
+    let home = Home::new();
+    let (one, other) = (home.path("one"), home.path("other"));
+    for directory in [&one, &other] {
+        fs::create_dir(directory).unwrap();
+    }
+    let at = |runtime: &Path, line: &[&str]| home.command(line).env("XDG_RUNTIME_DIR", runtime).run();
+    let nowhere = Path::new("");
+    for (runtime, later) in [(nowhere, one.as_path()), (&one, &other), (&one, nowhere)] {
+        if runtime == nowhere && Path::new("/run/user").join(rustix::process::geteuid().to_string()).exists() {
+            continue;
+        }
+        for line in [&["lock"][..], &["lock", "--all"]] {
+            at(runtime, &["unlock", "-q", "--ttl", "8h"]).succeeds();
+            at(runtime, &["status", "-q"]).succeeds().stdout_has("unlocked");
+            at(later, line).succeeds().stderr_has("locked ");
+            at(runtime, &["status", "-q"]).fails_with(5).stderr_has("is locked");
+        }
+        at(later, &["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
+    }
+    // A directory that is gone is forgotten, not an error.
+    fs::remove_dir_all(&one).unwrap();
+    at(&other, &["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
+    assert_eq!(fs::read_dir(home.state().join("secrets/agents")).into_iter().flatten().count(), 1);
 }
 
 // Other users.
@@ -616,13 +718,14 @@ fn another_user_gets_no_answer() {
         return;
     }
     let home = Home::unlocked();
-    assert_eq!(as_nobody(|| dial(&home.socket()).unwrap_err().kind()), ErrorKind::PermissionDenied);
+    let socket = home.socket();
+    assert_eq!(as_nobody(|| dial(&socket).unwrap_err().kind()), ErrorKind::PermissionDenied);
     // Even where the modes let him in.
-    for path in [home.path(""), home.directory(), home.socket()] {
+    for path in [&home.path(""), &home.directory(), &socket] {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
     let said = as_nobody(|| {
-        let mut stream = dial(&home.socket()).unwrap();
+        let mut stream = dial(&socket).unwrap();
         let _ = stream.write_all(Request::LockAll.encode().unwrap().expose());
         rest(&stream)
     });
@@ -637,11 +740,11 @@ fn another_users_agent_gets_no_key() {
         return;
     }
     let home = Home::new();
-    Place::made(&home.directory()).unwrap();
+    let socket = home.socket();
     for path in [home.path(""), home.directory()] {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
-    let listener = as_nobody(|| UnixListener::bind(home.socket()).unwrap());
+    let listener = as_nobody(|| UnixListener::bind(socket).unwrap());
     fs::set_permissions(home.directory(), Permissions::from_mode(0o700)).unwrap();
     for command in ["unlock", "lock", "status", "list"] {
         let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
@@ -657,9 +760,12 @@ fn another_users_agent_gets_no_key() {
 
 /// Answers whoever comes, in the agent's place and as our own user.
 fn impostor(home: &Home, answer: impl Fn(UnixStream) + Send + Sync + 'static) {
-    Place::made(&home.directory()).unwrap();
-    let _ = fs::remove_file(home.socket());
-    let listener = UnixListener::bind(home.socket()).unwrap();
+    impostor_at(&home.socket(), answer);
+}
+
+fn impostor_at(socket: &Path, answer: impl Fn(UnixStream) + Send + Sync + 'static) {
+    let _ = fs::remove_file(socket);
+    let listener = UnixListener::bind(socket).unwrap();
     let answer = Arc::new(answer);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -669,19 +775,77 @@ fn impostor(home: &Home, answer: impl Fn(UnixStream) + Send + Sync + 'static) {
     });
 }
 
+/// Whoever listens in an agent's place, of this version or of an earlier one, is told no byte of the root key, and is in
+/// nobody's way.
+#[test]
+fn a_stranger_in_the_agents_place_gets_no_key() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let answers = [Answer::Done(true), Answer::State { left: Some((1, 1)) }, Answer::Fault(Fault::OtherKey)];
+    let mut answers: Vec<Vec<u8>> = answers.iter().map(|answer| answer.encode().unwrap().expose().to_vec()).collect();
+    answers.extend([vec![], b"no frame at all".to_vec()]);
+    for answer in answers {
+        let home = Home::new();
+        let hear = |heard: &Arc<Mutex<Vec<u8>>>| {
+            let (heard, answer) = (Arc::clone(heard), answer.clone());
+            move |mut stream: UnixStream| {
+                let mut piece = [0; 4096];
+                while let Ok(length @ 1..) = stream.read(&mut piece) {
+                    heard.lock().unwrap().extend_from_slice(&piece[..length]);
+                    if stream.write_all(&answer).is_err() || answer.is_empty() {
+                        return;
+                    }
+                }
+            }
+        };
+        impostor(&home, hear(&heard));
+        impostor_at(&home.directory().join("agent.sock"), hear(&heard));
+        home.run(["unlock", "-q"]).succeeds();
+        home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+        assert!(home.pid().is_some_and(|pid| pid != rustix::process::getpid()), "the agent took the place over");
+        assert!(!home.directory().join("agent.sock").exists());
+        let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
+        let heard = heard.lock().unwrap();
+        assert!(root.expose().windows(4).all(|piece| memmem::find(&heard, piece).is_none()));
+    }
+    assert!(heard.lock().unwrap().len() > 1000, "they heard something");
+}
+
+/// One that claims to have seen a newer state can refuse an `unlock`, until `lock` takes its name away.
+#[test]
+fn a_stranger_is_locked_out_by_lock() {
+    let home = Home::new();
+    impostor(&home, |mut stream| {
+        while frame(&stream).is_ok() {
+            let fault = Answer::Fault(Fault::RolledBack).encode().unwrap();
+            if stream.write_all(fault.expose()).is_err() {
+                return;
+            }
+        }
+    });
+    home.run(["unlock"]).fails_with(6).stderr_has("earlier state");
+    home.run(["lock"]).fails_with(6).stderr_has("earlier state");
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+}
+
 #[test]
 fn an_agent_of_another_version_is_told_and_never_waited_for() {
     let home = Home::new();
-    impostor(&home, |mut stream| {
+    let other_version = |mut stream: UnixStream| {
         let _ = frame(&stream);
         let _ = stream.write_all(&[0, 0, 0, 4, VERSION + 1, 128, 1, 2]);
-    });
+    };
+    impostor(&home, other_version);
     let begun = Instant::now();
-    for command in ["unlock", "lock", "status", "list"] {
-        let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
-        run.run().fails_with(1).stderr_has("another version");
+    for command in ["status", "list", "lock"] {
+        home.free([command]).run().fails_with(1).stderr_has("another version");
     }
-    home.run(["lock", "--all", "-q"]).succeeds();
+    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    impostor(&home, other_version);
+    home.run(["lock", "--all"]).succeeds().stderr_has("locked every vault");
+    impostor(&home, other_version);
+    home.run(["unlock", "-q"]).succeeds();
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     assert!(begun.elapsed() < PATIENCE);
 }
 
@@ -729,22 +893,26 @@ fn who_does_not_answer_is_not_waited_for() {
     let (vault, slots, projects) = tables(&specimen);
     let tables = Tables { vault: &vault, slots: &slots, projects: &projects, grants: &[] };
     let talk = |n: usize, deaf: fn(UnixStream)| {
-        let home = Home(Sandbox::empty());
-        impostor(&home, deaf);
-        let client = Client::new(&Place::made(&home.directory()).unwrap(), Path::new("/x"), patience);
+        let home = Home::empty("/x");
+        let client = Client::new(&home.place(), Path::new("/x"), patience);
         let silent = |what: &str, talk: &dyn Fn() -> Option<HolderError>| {
+            impostor(&home, deaf);
             let begun = Instant::now();
             assert!(matches!(talk(), Some(HolderError::Silent)), "{n} {what}");
             assert!(begun.elapsed() < 4 * patience, "{n} {what}: {:?}", begun.elapsed());
         };
         silent("status", &|| client.status(None).err());
         silent("lock", &|| client.lock().err());
-        silent("lock --all", &|| client.lock_all().err());
-        silent("unlock", &|| client.unlock([0; 16], &fixture::root(), HOUR, HOUR).err());
         silent("list", &|| match client.open(&tables) {
             Err(VaultError::Holder(error)) => Some(error),
             _ => None,
         });
+        impostor(&home, deaf);
+        let begun = Instant::now();
+        // One that closes the connection is ending, as far as anybody can tell.
+        let _ = Client::lock_all(&home.place(), patience);
+        assert!(begun.elapsed() < 4 * patience, "{n} lock --all: {:?}", begun.elapsed());
+        assert!(!home.socket().exists());
     };
     thread::scope(|scope| {
         for (n, deaf) in deaf.into_iter().enumerate() {
@@ -759,19 +927,34 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
     let pid = home.pid().unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     thread::scope(|scope| {
-        for command in ["unlock", "list", "status", "lock"] {
+        for command in ["list", "status"] {
             let home = &home;
             scope.spawn(move || {
                 let begun = Instant::now();
-                let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
-                run.run().fails_with(1).stderr_has("does not answer");
+                home.free([command]).run().fails_with(1).stderr_has("does not answer");
                 assert!(begun.elapsed() < AT_MOST, "{command}: {:?}", begun.elapsed());
             });
         }
     });
     home.run(["list", "-q"]).succeeds().stdout_has("key");
+
+    // `unlock` takes its place over, and it ends once it goes on.
+    let impatient = Client::new(&home.place(), &home.vault, Duration::from_millis(500));
+    let locked = Locked::open(&home.vault_path()).unwrap();
+    let root = locked.root_key(&passphrase()).unwrap();
+    impatient.unlock(program(), &locked, &root, (HOUR, HOUR)).unwrap();
+    let next = home.pid().unwrap();
+    assert_ne!(next, pid);
     kill_process(pid, Signal::CONT).unwrap();
-    home.serves();
+    within(AT_MOST, "the stopped one ends", || is_gone(pid));
+    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+
+    // So does one that `lock` could not reach.
+    kill_process(next, Signal::STOP).unwrap();
+    assert!(matches!(impatient.lock(), Err(HolderError::Silent)));
+    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    kill_process(next, Signal::CONT).unwrap();
+    within(AT_MOST, "it ends", || is_gone(next));
 }
 
 #[test]
@@ -835,11 +1018,9 @@ fn its_time_ends_whatever_happens() {
 
 #[test]
 fn idling_ends_it_and_asking_puts_that_off_only() {
-    let home = Home(Sandbox::empty());
-    home.start();
-    let pid = home.pid().unwrap();
-    let begun = Instant::now();
-    home.hold(b"/steady", Duration::from_millis(1500), Duration::from_millis(500));
+    let home = Home::empty("/steady");
+    home.hold(Duration::from_millis(1500), Duration::from_millis(500));
+    let (pid, begun) = (home.pid().unwrap(), Instant::now());
     let state = || match decoded(&ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None })) {
         Answer::State { left, .. } => left,
         _ => panic!("no state"),
@@ -850,33 +1031,30 @@ fn idling_ends_it_and_asking_puts_that_off_only() {
         sleep(Duration::from_millis(150));
     }
     ends(&home, pid);
-    assert!((1400..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
-    home.start();
+    assert!((1300..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    home.hold(HOUR, Duration::from_millis(700));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
-    home.hold(b"/steady", HOUR, Duration::from_millis(700));
     // To ask about another vault is no use of this one.
     while begun.elapsed() < Duration::from_millis(500) {
         home.serves();
         sleep(Duration::from_millis(100));
     }
     ends(&home, pid);
-    assert!((600..2500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!((500..2500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
 
 #[test]
 fn the_longest_and_the_shortest_time_are_served() {
-    let home = Home::with_agent();
-    let stream = home.dial();
-    let unlock =
-        |ttl, idle| ask(&stream, &Request::Unlock { path: b"/x", vault_id: [0; 16], ttl, idle, key: &[0; 32] });
-    assert!(matches!(decoded(&unlock(u64::MAX, u64::MAX)), Answer::Done(_)));
-    let state = || ask(&home.dial(), &Request::Status { path: b"/x", vault_id: None });
-    assert!(matches!(decoded(&state()), Answer::State { left: Some(_), .. }));
-    for (ttl, idle) in [(0, u64::MAX), (u64::MAX, 0)] {
-        assert!(matches!(decoded(&unlock(ttl, idle)), Answer::Done(_)));
-        sleep(Duration::from_millis(20));
-        assert!(matches!(decoded(&state()), Answer::State { left: None, .. }));
+    let home = Home::empty("/steady");
+    home.hold(Duration::MAX, Duration::MAX);
+    let pid = home.pid().unwrap();
+    let state = ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None });
+    assert!(matches!(decoded(&state), Answer::State { left: Some(_), .. }));
+    for (ttl, idle) in [(Duration::ZERO, Duration::MAX), (Duration::MAX, Duration::ZERO)] {
+        home.hold(ttl, idle);
+        within(AT_MOST, "it ends at once", || !home.socket().exists());
     }
+    within(AT_MOST, "the first one sees that its place is taken", || is_gone(pid));
 }
 
 // Many and slow ones.
@@ -1081,12 +1259,13 @@ fn where_memory_cannot_be_locked_it_warns_and_goes_on() {
 /// All that an agent says, whatever is asked of it.
 #[test]
 fn the_root_key_is_in_no_answer() {
-    let home = Home::new();
-    let other = Home::new();
-    other.start();
-    let (socket, said) = (other.socket(), Arc::new(Mutex::new(Vec::new())));
+    let home = Home::unlocked();
+    // The commands find another runtime directory, and there somebody who passes everything on.
+    fs::create_dir(home.path("ear")).unwrap();
+    let place = Place::made(&home.path("ear/secrets")).unwrap();
+    let (socket, said) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
     let ear = Arc::clone(&said);
-    impostor(&home, move |mut client| {
+    impostor_at(&place.socket(home.vault.as_os_str().as_encoded_bytes()), move |mut client| {
         let mut agent = UnixStream::connect(&socket).unwrap();
         let (mut from_client, mut to_agent) = (client.try_clone().unwrap(), agent.try_clone().unwrap());
         thread::spawn(move || {
@@ -1100,14 +1279,17 @@ fn the_root_key_is_in_no_answer() {
         }
         let _ = client.shutdown(Shutdown::Both);
     });
-    home.run(["unlock", "-q"]).succeeds();
-    home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
-    home.free(["clone", "key", "--to", "web", "-q"]).run().succeeds();
-    home.free(["project", "rename", "web", "site", "-q"]).run().succeeds();
-    home.free(["list", "-q"]).run().succeeds().stdout_has("key");
-    home.free(["render", "-e", "{{KEY}}"]).run().succeeds().stdout_has("value");
-    home.free(["status", "-q"]).run().succeeds().stdout_has("unlocked");
-    home.free(["lock", "-q"]).run().succeeds();
+    let free = |line: &[&str]| {
+        let command = home.command(line).without_env("SECRETS_PASSPHRASE");
+        command.env("XDG_RUNTIME_DIR", home.path("ear"))
+    };
+    free(&["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
+    free(&["clone", "key", "--to", "web", "-q"]).run().succeeds();
+    free(&["project", "rename", "web", "site", "-q"]).run().succeeds();
+    free(&["list", "-q"]).run().succeeds().stdout_has("key");
+    free(&["render", "-e", "{{KEY}}"]).run().succeeds().stdout_has("value");
+    free(&["status", "-q"]).run().succeeds().stdout_has("unlocked");
+    free(&["lock", "-q"]).run().succeeds();
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let said = said.lock().unwrap();
     assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the ear hears");
@@ -1116,9 +1298,11 @@ fn the_root_key_is_in_no_answer() {
 }
 
 #[test]
-fn an_agent_that_nobody_gives_a_key_ends() {
+fn an_agent_that_is_locked_ends() {
     let home = Home::with_agent();
     let pid = home.pid().unwrap();
+    let answer = ask(&home.dial(), &Request::Lock { path: b"/another" });
+    assert!(decoded(&answer) == Answer::Done(false));
     let answer = ask(&home.dial(), &Request::Lock { path: b"/steady" });
     assert!(decoded(&answer) == Answer::Done(true));
     ends(&home, pid);
@@ -1134,21 +1318,27 @@ struct Watched {
 
 impl Watched {
     fn new(specimen: Specimen) -> Self {
-        let home = Home(Sandbox::empty());
-        home.start();
-        let watched = Self { home, specimen };
-        watched.unlock();
+        let watched = Self::unseen(specimen);
         watched.look().unwrap();
         watched
     }
 
-    fn client(&self) -> Client {
-        let place = Place::existing(&self.home.directory()).unwrap().unwrap();
-        Client::new(&place, &self.specimen.path().canonicalize().unwrap(), PATIENCE)
+    /// With an agent that has not seen the vault yet.
+    fn unseen(specimen: Specimen) -> Self {
+        let vault = specimen.path().canonicalize().unwrap();
+        let watched = Self { home: Home { sandbox: Sandbox::empty(), vault }, specimen };
+        watched.client().start(program(), [9; 16], &fixture::root(), (HOUR, HOUR)).unwrap();
+        watched
     }
 
-    fn unlock(&self) {
-        self.client().unlock([9; 16], &fixture::root(), HOUR, HOUR).unwrap();
+    fn client(&self) -> Client {
+        self.home.client()
+    }
+
+    /// What `unlock` does.
+    fn unlock(&self) -> Result<bool, VaultError> {
+        let locked = Locked::open(&self.specimen.path()).unwrap();
+        self.client().unlock(program(), &locked, &fixture::root(), (HOUR, HOUR))
     }
 
     fn vault(&self) -> Vault {
@@ -1241,14 +1431,15 @@ fn another_vault_at_the_path_is_noticed() {
 #[test]
 fn unlocking_again_does_not_forget_what_was_seen() {
     let watched = Watched::new(Specimen::new());
+    let pid = watched.home.pid();
+    watched.unlock().unwrap();
+    assert_ne!(watched.home.pid(), pid);
     watched.specimen.overwrite(&Specimen::earlier().bytes());
-    watched.unlock();
+    assert!(matches!(watched.unlock(), Err(VaultError::Holder(HolderError::RolledBack(_)))));
     watched.is_alarmed(Some("alpha"));
     // `lock` does: it is how an older copy is accepted.
     assert!(watched.client().lock().unwrap());
-    within(AT_MOST, "the agent ends", || !watched.home.socket().exists());
-    watched.home.start();
-    watched.unlock();
+    watched.unlock().unwrap();
     assert_eq!(watched.look().unwrap(), 3);
 }
 
@@ -1261,10 +1452,7 @@ fn tables(specimen: &Specimen) -> (VaultRow, Vec<Slot>, Vec<ProjectRow>) {
 
 #[test]
 fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
-    let home = Home(Sandbox::empty());
-    home.start();
-    let watched = Watched { home, specimen: Specimen::new() };
-    watched.unlock();
+    let watched = Watched::unseen(Specimen::new());
     let (mut vault, slots, projects) = tables(&watched.specimen);
     let client = watched.client();
     let mac = |vault: &VaultRow, slots: &[Slot]| {
@@ -1518,14 +1706,8 @@ fn remains(pid: Pid, keys: &[(&'static str, [u8; 32])]) -> Vec<String> {
 
 #[test]
 #[ignore = "reads the agent's memory"]
-fn of_a_vault_that_was_locked_no_key_is_left_in_memory() {
-    let (home, other) = (Home::new(), Home::new());
-    let at_other = |arguments: &[&str]| {
-        let vault = other.vault_path();
-        home.command([arguments, &["--vault", vault.to_str().unwrap()]].concat())
-    };
-    home.run(["unlock", "-q"]).succeeds();
-    at_other(&["unlock", "-q"]).run().succeeds();
+fn of_derived_keys_nothing_is_left_in_memory() {
+    let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let use_it = |command: &dyn Fn(&[&str]) -> Prepared, n: usize| {
         let free = |arguments: &[&str]| command(arguments).without_env("SECRETS_PASSPHRASE");
@@ -1536,34 +1718,34 @@ fn of_a_vault_that_was_locked_no_key_is_left_in_memory() {
         free(&["delete", &format!("t{n}"), "-p", &format!("q{n}"), "-yq"]).run().succeeds();
     };
     for n in 0..5 {
-        use_it(&at_other, n);
         use_it(&|arguments| home.command(arguments), n);
     }
-    let (mine, others) = (keys(&home.vault_path(), &passphrase()), keys(&other.vault_path(), &passphrase()));
-    assert_eq!(places(pid, &mine[0].1).len(), 1, "the search finds what it looks for, and only there");
-    assert_eq!(places(pid, &others[0].1).len(), 1);
-    // While it is unlocked, of what was derived for an answer nothing stays behind.
-    let left = remains(pid, &[&mine[1..], &others[1..]].concat());
+    let keys = keys(&home.vault_path(), &passphrase());
+    assert_eq!(places(pid, &keys[0].1).len(), 1, "the search finds what it looks for, and only there");
+    // Of what was derived for an answer nothing stays behind.
+    let left = remains(pid, &keys[1..]);
     assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
     home.run(["lock", "-q"]).succeeds();
-    home.serves();
-    let left = remains(pid, &mine);
-    assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
-    assert_eq!(places(pid, &others[0].1).len(), 1);
+    ends(&home, pid);
 }
 
 #[test]
 #[ignore = "needs strace"]
 fn an_agent_opens_and_executes_nothing_once_it_serves() {
     let home = Home::new();
-    Place::made(&home.directory()).unwrap();
     let trace = home.path("trace");
+    let locked = Locked::open(&home.vault_path()).unwrap();
+    let (root, vault_id) = (locked.root_key(&passphrase()).unwrap(), locked.vault_id().unwrap());
+    let path = home.vault.as_os_str().as_encoded_bytes();
+    let times = (3_600_000, 3_600_000);
+    let handover = Handover { path, vault_id, ttl: times.0, idle: times.1, key: root.expose() }.encode().unwrap();
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_secrets"));
     strace.args(["agent", "--directory"]).arg(home.directory()).env_clear().env("PATH", "/usr/bin:/bin");
-    let mut agent = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    home.place();
+    let mut agent = strace.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    agent.stdin.take().unwrap().write_all(handover.expose()).unwrap();
     within(AT_MOST, "it listens", || home.socket().exists());
-    home.run(["unlock", "-q"]).succeeds();
     home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     home.free(["lock", "-q"]).run().succeeds();
