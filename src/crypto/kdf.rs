@@ -2,7 +2,7 @@
 //!
 //! Parameters of a vault are hostile until checked: out of bounds, nothing is allocated and nothing is computed.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -132,11 +132,26 @@ impl Passphrase {
             .map_err(|_| CryptoError::Unsupported("the key derivation's parameters"))?;
         let mut arena = Arena::new(costs.block_count()).ok_or_else(no_memory)?;
         let mut derived = Zeroizing::new([0_u8; 32]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, costs)
-            .hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, &mut arena)
-            .map_err(|_| no_memory())?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, costs);
+        let blocks: &mut [Block] = arena.as_mut();
+        let hash = || argon2.hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, blocks);
+        on_threads(params.parallelism, hash).map_err(|_| no_memory())?;
         Ok(SlotKeys::of(&derived, vault_id, slot_id))
     }
+}
+
+/// Runs `work`, which takes its lanes from rayon, on as many threads as there are lanes. If the system gives no more
+/// threads (`ulimit -u`, a container's `pids.max`), this one works on one lane after the other.
+fn on_threads<T: Send>(lanes: u32, work: impl FnOnce() -> T + Send) -> T {
+    let lanes = usize::try_from(lanes).unwrap_or(1);
+    if let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(lanes).build() {
+        return pool.install(work);
+    }
+    // This thread stays in its pool of one. A second time that is an error, and then it is in one.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+    let outcome = work();
+    drop(pool);
+    outcome
 }
 
 /// What a passphrase or a recovery code gives for one slot.
