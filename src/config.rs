@@ -12,7 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Invalid, ProjectName, SecretBytes};
-use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, Place};
+use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, Place};
+use crate::ui::escape::clipped;
 
 /// The project where nothing names one.
 const DEFAULT_PROJECT: &str = "default";
@@ -142,7 +143,9 @@ impl Environment {
             return Err(failed(None, "is larger than 1 MiB".into()));
         }
         let text = String::from_utf8(text).map_err(|_| failed(None, "is not UTF-8".into()))?;
-        Manifest::parse(&directory, &text).map(Some).map_err(|error| failed(error.at, error.message))
+        // It repeats keys and paths, which may be as long as the file.
+        let refused = |error: ManifestError| failed(error.at, clipped(&error.message, 400));
+        Manifest::parse(&directory, &text).map(Some).map_err(refused)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::git::Standing;
 use crate::model::{Secret, Tag, TagKey};
 use crate::setup::{Manifest, Need, OutputState, Rendering, Tree, needs};
 use crate::ui::counted;
-use crate::ui::escape::visible;
+use crate::ui::escape::{quoted, visible};
 use crate::vault::{Reveal, Revealed};
 
 const EXAMPLES: &str = "\
@@ -234,7 +234,7 @@ fn show(found: &CheckJson, cx: &Context) -> Result<(), Error> {
             |need: &&NeedJson| word == "undeclared" && found.missing.iter().any(|other| other.tag == need.tag);
         for need in needs.iter().filter(|need| !has_row(need)) {
             let about = match &need.description {
-                Some(text) if word != "undeclared" => visible(text),
+                Some(text) if word != "undeclared" => quoted(text, 100),
                 _ => places(need),
             };
             let about = match &need.suggestion {

@@ -16,8 +16,10 @@ use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::Unignored;
+use crate::setup::manifest::MANIFEST;
 use crate::setup::{Given, Manifest, Need, OutputState, Outputs, Rendering, Tree, needs};
 use crate::template::output::Written;
+use crate::ui::escape::{clipped, quoted};
 use crate::ui::{SecretsJson, UiError, counted, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict, Reveal, Revealed};
 
@@ -208,13 +210,24 @@ fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
     NewSecret { tag: need.tag.clone(), name: None, description, value }
 }
 
+/// What the manifest says of a secret, marked as its words, else where a file names it. It fits a narrow terminal.
+fn about(need: &Need<'_>) -> Option<String> {
+    const COLUMNS: usize = 60;
+    let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
+    let said = description.map(|text| format!("`{MANIFEST}` says: {}", quoted(text.as_str(), COLUMNS)));
+    let place = || {
+        let reference = need.references.first()?;
+        let file = clipped(&reference.file.display().to_string(), COLUMNS);
+        Some(format!("`{file}` names it in line {}", reference.place.line))
+    };
+    said.or_else(place)
+}
+
 /// Asks for one value; `None` leaves it for later, which one of several lines has to be.
 fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
-    let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
-    let place = need.references.first().map(|r| format!("{}:{}", r.file.display(), r.place.line));
-    let about = description.map(|text| text.as_str().replace('\n', " ")).or(place);
-    let about = about.map_or_else(String::new, |about| format!(" ({about})"));
-    let question = format!("Value of {}{about}", need.tag);
+    // In a line of its own: a description could imitate our questions at the end of one.
+    prompt::show(&about(need).into_iter().collect::<Vec<_>>())?;
+    let question = format!("Value of {}", need.tag);
     loop {
         match prompt::value(&question) {
             Ok(bytes) if bytes.is_empty() => return Ok(None),
@@ -243,7 +256,7 @@ fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
     let description =
         |need: &&Need<'_>| need.declaration.and_then(|d| d.description.as_ref().map(|d| d.as_str().to_owned()));
     let note = |need: &&Need<'_>| match description(need) {
-        Some(text) => format!("  {}: {text}", need.tag),
+        Some(text) => format!("  {}: {}", need.tag, quoted(&text, 100)),
         None => format!("  {}", need.tag),
     };
     let missing: Vec<_> =

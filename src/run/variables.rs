@@ -7,37 +7,101 @@ use crate::model::Tag;
 
 /// Names by which a shell, the loader, an interpreter or a well-known tool is made to run or load something else, or to
 /// look for it elsewhere. A value out of a vault sets them only where somebody has asked for just that.
-const STEERING: [&str; 60] = [
+const STEERING: [&str; 171] = [
+    "ANSIBLE_CONFIG",
+    "ANSIBLE_LIBRARY",
+    "ANSIBLE_VAULT_PASSWORD_FILE",
+    "ANT_ARGS",
+    "ANT_OPTS",
     "BASHOPTS",
     "BASH_ENV",
     "BROWSER",
+    "BUN_OPTIONS",
+    "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "CARGO_HOME",
+    "CATALINA_OPTS",
+    "CC",
     "CDPATH",
     "CLASSPATH",
+    "CLOUDSDK_PYTHON",
+    "COMPOSER_HOME",
+    "CURL_HOME",
+    "CVS_RSH",
+    "CXX",
     "DOTNET_STARTUP_HOOKS",
     "EDITOR",
+    "ELECTRON_RUN_AS_NODE",
+    "ELIXIR_ERL_OPTIONS",
+    "EMACSLOADPATH",
     "ENV",
+    "ERL_AFLAGS",
+    "ERL_FLAGS",
+    "ERL_LIBS",
+    "ERL_ZFLAGS",
+    "EXINIT",
+    "FCEDIT",
     "FPATH",
     "GCONV_PATH",
+    "GEM_HOME",
+    "GEM_PATH",
+    "GHCRTS",
+    "GIO_EXTRA_MODULES",
     "GLIBC_TUNABLES",
     "GLOBIGNORE",
+    "GNUMAKEFLAGS",
+    "GOENV",
     "GOFLAGS",
+    "GOPATH",
+    "GOROOT",
+    "GOTOOLCHAIN",
+    "GOTOOLDIR",
+    "GRADLE_OPTS",
+    "GRADLE_USER_HOME",
+    "GTK_MODULES",
+    "GUILE_LOAD_PATH",
+    "HGEDITOR",
+    "HGRCPATH",
+    "HISTFILE",
     "HOME",
     "HOSTALIASES",
     "IFS",
     "INPUTRC",
+    "IPYTHONDIR",
+    "JAVA_HOME",
+    "JAVA_OPTS",
     "JAVA_TOOL_OPTIONS",
     "JDK_JAVA_OPTIONS",
+    "JRUBY_OPTS",
+    "JULIA_DEPOT_PATH",
+    "JULIA_LOAD_PATH",
+    "JUPYTER_CONFIG_DIR",
+    "LESS",
     "LESSCLOSE",
+    "LESSKEY",
+    "LESSKEYIN",
     "LESSOPEN",
     "LOCPATH",
     "LUA_CPATH",
-    "LUA_INIT",
     "LUA_PATH",
+    "MAKEFILES",
     "MAKEFLAGS",
+    "MANOPT",
     "MANPAGER",
+    "MAVEN_ARGS",
+    "MAVEN_OPTS",
+    "MFLAGS",
+    "MYSQL_HOME",
+    "NIX_CONFIG",
+    "NIX_PATH",
     "NLSPATH",
     "NODE_OPTIONS",
     "NODE_PATH",
+    "NODE_REPL_EXTERNAL_MODULE",
+    "OPENSSL_CONF",
+    "OPENSSL_ENGINES",
+    "OPENSSL_MODULES",
     "PAGER",
     "PATH",
     "PERL5DB",
@@ -46,31 +110,133 @@ const STEERING: [&str; 60] = [
     "PERLLIB",
     "PHPRC",
     "PHP_INI_SCAN_DIR",
+    "PNPM_HOME",
     "PROMPT_COMMAND",
+    "PS0",
     "PS1",
     "PS2",
     "PS4",
+    "PSQLRC",
+    "PSQL_EDITOR",
+    "PSQL_PAGER",
+    "PYTEST_ADDOPTS",
+    "PYTEST_PLUGINS",
+    "PYTHONBREAKPOINT",
+    "PYTHONEXECUTABLE",
     "PYTHONHOME",
     "PYTHONINSPECT",
     "PYTHONPATH",
+    "PYTHONPLATLIBDIR",
+    "PYTHONPYCACHEPREFIX",
     "PYTHONSTARTUP",
     "PYTHONUSERBASE",
+    "PYTHONWARNINGS",
+    "QT_PLUGIN_PATH",
     "RES_OPTIONS",
+    "RSYNC_CONNECT_PROG",
+    "RSYNC_RSH",
     "RUBYLIB",
     "RUBYOPT",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
     "RUSTC_WRAPPER",
+    "RUSTDOC",
+    "RUSTFLAGS",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "R_ENVIRON",
+    "R_ENVIRON_USER",
+    "R_LIBS",
+    "R_PROFILE",
+    "R_PROFILE_USER",
+    "SBT_OPTS",
     "SHELL",
     "SHELLOPTS",
     "SSH_ASKPASS",
     "SUDO_ASKPASS",
+    "SUDO_EDITOR",
+    "SVN_EDITOR",
+    "SVN_SSH",
+    "SYSTEMD_EDITOR",
+    "SYSTEMD_PAGER",
+    "TAR_OPTIONS",
+    "TCLLIBPATH",
     "TERMCAP",
     "TERMINFO",
+    "TF_CLI_CONFIG_FILE",
+    "UV_CONFIG_FILE",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_PYTHON",
+    "VIMINIT",
     "VISUAL",
+    "WGETRC",
+    "YARN_IGNORE_PATH",
+    "YARN_PLUGINS",
+    "YARN_RC_FILENAME",
+    "YARN_YARN_PATH",
     "ZDOTDIR",
     "_JAVA_OPTIONS",
 ];
 /// Beginnings of such names.
-const STEERING_PREFIXES: [&str; 6] = ["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "MALLOC_", "NPM_CONFIG_"];
+const STEERING_PREFIXES: [&str; 18] = [
+    "BASH_FUNC_",
+    "BUNDLE_",
+    "CARGO_TARGET_",
+    "COMPLUS_",
+    "CORECLR_",
+    "COREPACK_",
+    "COR_",
+    "DIRENV_",
+    "DYLD_",
+    "GIT_",
+    "LD_",
+    "LUA_INIT",
+    "MALLOC_",
+    "NPM_CONFIG_",
+    "PIP_",
+    "PNPM_CONFIG_",
+    "TF_CLI_ARGS",
+    "XDG_",
+];
+
+/// Names that change where programs connect to, whom they trust and where they look for credentials. They are set like any
+/// other, and are marked where a manifest's variables are shown.
+const REDIRECTING: [&str; 28] = [
+    "ALL_PROXY",
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_ENDPOINT_URL",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "CURL_CA_BUNDLE",
+    "DOCKER_CONFIG",
+    "DOCKER_HOST",
+    "FTP_PROXY",
+    "GNUPGHOME",
+    "GOPROXY",
+    "GOSUMDB",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "KUBECONFIG",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_TLS_REJECT_UNAUTHORIZED",
+    "NO_PROXY",
+    "PGSERVICEFILE",
+    "PGSYSCONFDIR",
+    "PYTHONHTTPSVERIFY",
+    "REQUESTS_CA_BUNDLE",
+    "RSYNC_PROXY",
+    "SSH_AUTH_SOCK",
+    "SSLKEYLOGFILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+];
+
+/// The beginning of the names of our own settings.
+const OWN: &str = "SECRETS_";
 
 /// How a person's environment is known to programs: what `--clean-env` leaves.
 const KEPT: [&str; 10] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "COLORTERM", "TMPDIR", "TZ", "USER"];
@@ -82,15 +248,26 @@ pub fn is_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// True for a name that is set only by an explicit `--env`.
+/// True for a name that is set only by an explicit `--env`. Case does not count: npm reads `npm_config_script_shell`.
 pub fn steers(name: &str) -> bool {
-    STEERING.contains(&name) || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    let name = name.to_ascii_uppercase();
+    STEERING.binary_search(&name.as_str()).is_ok() || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// True for our own variables that hold or name what unlocks a vault: no program gets them.
+/// True for a name that redirects programs, which is shown with a mark.
+pub fn redirects(name: &str) -> bool {
+    REDIRECTING.binary_search(&name.to_ascii_uppercase().as_str()).is_ok()
+}
+
+/// True for a setting of this program, which a manifest never sets.
+pub fn is_setting(name: &str) -> bool {
+    name.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN))
+}
+
+/// True for our own variables that hold or name what unlocks a vault, or that give consent: no program gets them.
 pub fn is_ours(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    name.starts_with(b"SECRETS_PASSPHRASE") || name.starts_with(b"SECRETS_TOKEN")
+    let never: [&[u8]; 3] = [b"SECRETS_PASSPHRASE", b"SECRETS_TOKEN", b"SECRETS_TRUST_MANIFEST"];
+    never.iter().any(|start| name.as_bytes().starts_with(start))
 }
 
 /// True for what `--clean-env` leaves.
@@ -111,6 +288,8 @@ mod tests {
     fn lists_are_in_order() {
         assert!(STEERING.is_sorted());
         assert!(STEERING_PREFIXES.is_sorted());
+        assert!(REDIRECTING.is_sorted());
+        assert!(REDIRECTING.iter().all(|name| !steers(name)));
     }
 
     #[test]
@@ -128,13 +307,24 @@ mod tests {
         for name in ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PATH", "IFS", "BASH_ENV", "ENV", "NODE_OPTIONS"] {
             assert!(steers(name), "{name}");
         }
-        for name in ["GIT_SSH_COMMAND", "PYTHONPATH"] {
+        for name in ["GIT_SSH_COMMAND", "PYTHONPATH", "GIT_CONFIG_COUNT", "PIP_INDEX_URL", "LUA_INIT_5_4"] {
             assert!(steers(name), "{name}");
         }
+        for name in ["npm_config_script_shell", "Npm_Config_X", "bash_env", "Path", "ld_preload"] {
+            assert!(steers(name), "{name}");
+        }
+        for name in
+            ["CARGO_REGISTRY_TOKEN", "NPM_TOKEN", "UV_PUBLISH_TOKEN", "TF_VAR_password", "AWS_SECRET_ACCESS_KEY"]
+        {
+            assert!(!steers(name), "{name}");
+        }
+        assert!(redirects("https_proxy") && redirects("NODE_EXTRA_CA_CERTS") && !redirects("PROXY_PASSWORD"));
+        assert!(is_setting("SECRETS_VAULT") && is_setting("secrets_project") && !is_setting("SECRET_KEY"));
         for name in ["GITHUB_TOKEN", "DATABASE_URL", "LDAP_PASSWORD", "ENVIRONMENT", "PATHS", "API_KEY"] {
             assert!(!steers(name), "{name}");
         }
         assert!(is_ours(OsStr::new("SECRETS_PASSPHRASE")) && is_ours(OsStr::new("SECRETS_PASSPHRASE_FILE")));
+        assert!(is_ours(OsStr::new("SECRETS_TRUST_MANIFEST")));
         assert!(is_ours(OsStr::new("SECRETS_TOKEN")) && !is_ours(OsStr::new("SECRETS_VAULT")));
     }
 }

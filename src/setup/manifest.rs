@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -18,7 +17,7 @@ use toml::Spanned;
 
 use crate::crypto::random::Alphabet;
 use crate::model::{Description, ProjectName, Tag, TagKey};
-use crate::run::variables::{is_name, is_ours, steers};
+use crate::run::variables::{is_name, is_setting, steers};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar, Malformed};
 use crate::template::output::permission_bits;
@@ -196,9 +195,9 @@ struct RenderTable {
     /// The path of what it becomes, relative to this file
     #[cfg_attr(test, schemars(with = "String"))]
     output: Text<Inside>,
-    /// Permission bits of the output in octal: "600" unless it says otherwise
+    /// Permission bits of the output in octal, without execute bits: "600" unless it says otherwise
     #[serde(default)]
-    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0?[0-7]{3}$")))]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0?[0246]{3}$")))]
     mode: Option<Text<Mode>>,
     /// The filter of placeholders that have none of their own
     #[serde(default)]
@@ -288,7 +287,11 @@ impl FromStr for Mode {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        permission_bits(text).map(Self).ok_or("permission bits are three octal digits in quotes, as in \"640\"")
+        let bits = permission_bits(text).ok_or("permission bits are three octal digits in quotes, as in \"640\"")?;
+        if bits & 0o111 != 0 {
+            return Err("a manifest sets no execute bit: write \"600\", \"640\" or \"644\"");
+        }
+        Ok(Self(bits))
     }
 }
 
@@ -440,8 +443,8 @@ fn variables(lines: &Lines, env: BTreeMap<Spanned<String>, Spanned<String>>) -> 
                 at,
                 "`[run.env]` needs names of variables: letters, digits and `_`, no digit first".into(),
             ));
-        } else if is_ours(OsStr::new(&name)) {
-            return Err(refused(at, format!("`{name}` is never given to a program")));
+        } else if is_setting(&name) {
+            return Err(refused(at, format!("`{name}` is a setting of `secrets`, which a manifest never changes")));
         } else if steers(&name) {
             return Err(refused(at, format!("`{name}` steers programs, so it is set only by an explicit `run --env`")));
         }
@@ -607,7 +610,16 @@ mod tests {
             ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
             ("[run.env]\nPATH = \"x\"", "2:1: `PATH` steers programs"),
             ("[run.env]\n\"A B\" = \"x\"", "2:1: `[run.env]` needs names of variables"),
-            ("[run.env]\nSECRETS_PASSPHRASE = \"x\"", "2:1: `SECRETS_PASSPHRASE` is never given"),
+            ("[run.env]\nSECRETS_PASSPHRASE = \"x\"", "2:1: `SECRETS_PASSPHRASE` is a setting of `secrets`, "),
+            (
+                "[run.env]\nsecrets_vault = \"x\"",
+                "2:1: `secrets_vault` is a setting of `secrets`, which a manifest never",
+            ),
+            ("[run.env]\nnpm_config_script_shell = \"x\"", "2:1: `npm_config_script_shell` steers programs"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"710\"",
+                "4:8: a manifest sets no execute bit: write \"600\", \"640\" or \"644\"",
+            ),
             ("[run.env]\nA = \"{{ secrets.! }}\"", "2:5: a placeholder is not well formed: not a tag: it is empty"),
             (
                 "[render]\ntemplate = \"x\"",

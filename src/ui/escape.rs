@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use crate::model::is_hostile;
 
 /// The text with hostile characters written out, as in `\u{202e}`.
@@ -12,6 +14,33 @@ pub(crate) fn visible(text: &str) -> String {
 /// The same for text of several lines: newlines and tabs stay.
 pub(crate) fn visible_lines(text: &str) -> String {
     visible_but(text, |c| c == '\n' || c == '\t')
+}
+
+/// The text in one line of at most `columns` columns: hostile characters written out, each run of blanks and newlines as one
+/// blank, and `…` in place of what is left out.
+pub(crate) fn clipped(text: &str, columns: usize) -> String {
+    // More characters than fit are never looked at.
+    let beginning: String = text.chars().take(4 * columns).collect();
+    let is_whole = beginning.len() == text.len();
+    let words: Vec<&str> = beginning.split_whitespace().collect();
+    let line = visible(&words.join(" "));
+    if is_whole && line.width() <= columns {
+        return line;
+    }
+
+    let mut width = 0;
+    let fits = |c: &char| {
+        width += c.width().unwrap_or(0);
+        width < columns
+    };
+    let mut cut: String = line.chars().take_while(fits).collect();
+    cut.push('…');
+    cut
+}
+
+/// Somebody else's words in quotes, clipped as [`clipped`] does. A quote in them does not end them.
+pub(crate) fn quoted(text: &str, columns: usize) -> String {
+    format!("\"{}\"", clipped(text, columns.saturating_sub(2)).replace('"', "'"))
 }
 
 fn visible_but(text: &str, keep: impl Fn(char) -> bool) -> String {
@@ -72,6 +101,26 @@ mod tests {
             assert_eq!(visible(text), shown);
         }
         assert_eq!(visible_lines("a\nb\x1b"), "a\nb\\u{1b}");
+    }
+
+    #[test]
+    fn what_is_clipped_is_one_line_that_fits() {
+        for (text, columns, shown) in [
+            ("short", 10, "short"),
+            ("exactly 10", 10, "exactly 10"),
+            ("eleven char", 10, "eleven ch…"),
+            ("a  b\n\n\tc\u{3000}d", 20, "a b c d"),
+            ("漢字漢字漢字", 7, "漢字漢…"),
+            ("漢字漢字漢字", 8, "漢字漢…"),
+            ("a\x1b[2Jb", 20, "a\\u{1b}[2Jb"),
+            ("a\x1b\x1b\x1b", 8, "a\\u{1b}…"),
+        ] {
+            assert_eq!(clipped(text, columns), shown);
+            assert!(clipped(text, columns).width() <= columns);
+        }
+        let padded = format!("x{}Passphrase for /home/you/vault.db: ", " ".repeat(4000));
+        assert!(clipped(&padded, 72).width() <= 72);
+        assert_eq!(quoted("say \"yes\"", 20), "\"say 'yes'\"");
     }
 
     #[test]

@@ -174,6 +174,12 @@ fn line(keyboard: &mut Keyboard) -> io::Result<SecretBytes> {
     }
 }
 
+/// Writes lines to the terminal, where what they are about is asked next.
+pub(crate) fn show(lines: &[String]) -> Result<(), UiError> {
+    let text: String = lines.iter().map(|line| format!("{}\n", visible(line))).collect();
+    terminal()?.write_all(text.as_bytes()).map_err(UiError::Terminal)
+}
+
 /// Asks yes or no. Enter alone is `default`.
 pub(crate) fn confirm(question: &str, default: bool) -> Result<bool, UiError> {
     let choices = if default { "[Y/n]" } else { "[y/N]" };

@@ -32,7 +32,7 @@ fn the_gravest_finding_is_the_exit_code() {
     check(
         3,
         &format!(
-            "missing\tkey\tthe key\nmissing\tidle\t\n{optional}{told}{unused}\
+            "missing\tkey\t\"the key\"\nmissing\tidle\t\n{optional}{told}{unused}\
              unknown\t.env\ta secret of it is missing\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"
         ),
         "error: 2 secrets are missing\nhint: `secrets setup` asks for what is missing\n",

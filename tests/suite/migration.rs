@@ -87,7 +87,7 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
         "# Postgres URL,\n# of the dev server\nDATABASE_URL={{ secrets.DATABASE_URL }}\n\nAPI_KEY={{ secrets.API_KEY }}\nPORT=3000\n"
     );
     sandbox.run(["setup"]).fails_with(3).stdout("").stderr(
-        "error: 2 secrets are missing in project `web`\n  DATABASE_URL: Postgres URL, of the dev server\n  API_KEY\n\
+        "error: 2 secrets are missing in project `web`\n  DATABASE_URL: \"Postgres URL, of the dev server\"\n  API_KEY\n\
          hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
     );
     sandbox.run(["list"]).succeeds().stderr("no secret in project `web`\n");

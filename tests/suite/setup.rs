@@ -188,7 +188,7 @@ fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
     for yes in [&["setup", "--from", "../some.env"][..], &["setup", "--from", "../some.env", "--yes"]] {
         // `o` is optional, but there is no output without it.
         project.changes_nothing(yes).fails_with(3).stdout("").stderr(
-            "error: 3 secrets are missing in project `web`\n  a: first\\nof two\n  o\n  c\n\
+            "error: 3 secrets are missing in project `web`\n  a: \"first of two\"\n  o\n  c\n\
              hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
         );
     }
@@ -488,9 +488,9 @@ fn setup_asks_for_what_is_missing_hidden_and_stores_it_at_once() {
     let project = two();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("created `made` in project `web`");
-    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
+    terminal.waits_for("Value of first: ").types(MARKER).types("\n");
     terminal.waits_for("created `first` in project `web`, hint ");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types("other\n");
+    terminal.waits_for("Value of second: ").types("other\n");
     terminal
         .waits_for("added `/.env` to .gitignore")
         .waits_for("wrote `.env`")
@@ -508,8 +508,8 @@ fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
     project.write(".env", "by hand");
     let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
-    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types("other\n");
+    terminal.waits_for("Value of first: ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second: ").types("other\n");
     // Last, so that no value is typed where it shows. Where something is lost, Enter is no.
     terminal.waits_for("Replace `.env`? [y/N] ").types("\n");
     terminal.waits_for("error: `.env` was left as it is").ends_with(7);
@@ -522,10 +522,10 @@ fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
 fn a_value_of_several_lines_is_left_for_later() {
     let project = two();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
-    terminal.waits_for("Value of first (the first): ").types("-----BEGIN\nabc\n-----END\n");
+    terminal.waits_for("Value of first: ").types("-----BEGIN\nabc\n-----END\n");
     terminal.waits_for("left for later; store it with `secrets create --tag first --value-file PATH`");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types("a\x1b[Db\n").waits_for("once more");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("once more");
+    terminal.waits_for("Value of second: ").types(MARKER).types("\n");
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
     assert!(!screen.contains(MARKER) && !screen.contains("BEGIN"), "{screen}");
 }
@@ -534,13 +534,13 @@ fn a_value_of_several_lines_is_left_for_later() {
 fn enter_leaves_a_secret_for_later() {
     let project = two();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
-    terminal.waits_for("Value of first (the first): ").types("\n");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types(MARKER).types("\n");
+    terminal.waits_for("Value of first: ").types("\n");
+    terminal.waits_for("Value of second: ").types(MARKER).types("\n");
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
     assert!(!screen.contains(MARKER), "{screen}");
     assert!(!project.path(".env").exists() && project.read(".gitignore") == "x\n");
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
-    terminal.waits_for("Value of first (the first): ").types("1\n");
+    terminal.waits_for("Value of first: ").types("1\n");
     let screen = terminal.waits_for("is set up").ends_with(0);
     assert!(!screen.contains("Value of second"), "{screen}");
     assert_eq!(project.read(".env"), format!("1 {MARKER}\n"));
@@ -551,15 +551,15 @@ fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
     let project = two();
     let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
-    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types("half\x03");
+    terminal.waits_for("Value of first: ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second: ").types("half\x03");
     let screen = terminal.ends_with(130);
     assert!(!screen.contains(MARKER) && !screen.contains("half"), "{screen}");
     assert_eq!(before, project.files());
     let made = project.stored("web", "made").unwrap();
     assert_eq!((project.stored("web", "first").as_deref(), project.stored("web", "second")), (Some(MARKER), None));
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types("2\n").waits_for("is set up");
+    terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up");
     let screen = terminal.ends_with(0);
     assert!(!screen.contains("Value of first"), "{screen}");
     assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
@@ -574,15 +574,15 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
     // It leaves the terminal as it was at the question.
     let script = "sh -c 'echo $$ > ../pid; exec \"$secrets\" setup --yes'; code=$?; stty sane; (exit $code)";
     let mut terminal = on_a_terminal(&project, script);
-    terminal.waits_for("Value of first (the first): ").types(MARKER).types("\n");
-    terminal.waits_for("Value of second (t.tmpl:1): ");
+    terminal.waits_for("Value of first: ").types(MARKER).types("\n");
+    terminal.waits_for("Value of second: ");
     let pid = String::from_utf8(project.0.read("pid")).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     terminal.ends_with(137);
     assert_eq!(before, project.files());
     project.changes_nothing(&["setup"]).fails_with(3).stderr_has("error: `second` is missing");
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
-    terminal.waits_for("Value of second (t.tmpl:1): ").types("2\n").waits_for("is set up").ends_with(0);
+    terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up").ends_with(0);
     assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
 }
 
@@ -591,11 +591,32 @@ fn a_description_cannot_write_on_the_terminal() {
     let manifest = "[secrets.a]\ndescription = \"x\\u202Ey\\nz\\u200B\"\n";
     let project = Project::new(&[(".secrets.toml", manifest)]);
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
-    let screen = terminal.waits_for("Value of a (x\\u{202e}y z").types("\x03").ends_with(130);
+    terminal.waits_for("`.secrets.toml` says: \"x\\u{202e}y z").waits_for("Value of a: ");
+    let screen = terminal.types("\x03").ends_with(130);
     assert!(!screen.contains('\u{202e}') && !screen.contains('\u{200b}'), "{screen}");
     let (_, stdout, stderr) = project.run(&["check"]).everything();
     let all = String::from_utf8(stdout).unwrap() + &stderr;
     assert!(!all.contains('\u{202e}') && !all.contains('\u{200b}') && all.contains("x\\u{202e}y"), "{all}");
+}
+
+#[test]
+fn a_description_cannot_imitate_a_question() {
+    // On a terminal of any width, blanks would put the end of it where our questions begin.
+    let hostile = format!("x{}Passphrase for /home/you/vault.db: ", "  ".repeat(2000));
+    let manifest = format!("[secrets.a]\ndescription = \"{hostile}\"\n[secrets.b]\n");
+    let project = Project::new(&[(".secrets.toml", &manifest), ("t", "")]);
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    terminal.waits_for("`.secrets.toml` says: \"x…\"\r\nValue of a: ");
+    terminal.types("1\n").waits_for("Value of b: ").types("\x03").ends_with(130);
+
+    let long = format!("[secrets.a]\ndescription = \"{}\"\n", "word \\\" ".repeat(500));
+    project.write(".secrets.toml", &long);
+    project.run(&["-p", "other", "setup"]).fails_with(3).stderr_has("  a: \"word ' word ' word ").stderr_has("…\"\n");
+    project.run(&["-p", "other", "check"]).fails_with(3).stdout_has("…\"\n").stderr_has("a secret is missing");
+    let key = format!("[{}]\n", "k".repeat(4000));
+    project.write(".secrets.toml", &key);
+    let (_, _, stderr) = project.run(&["check"]).everything();
+    assert!(stderr.starts_with("error: .secrets.toml:1:2: unknown key `kkk") && stderr.len() < 600, "{stderr}");
 }
 
 // A first manifest.
