@@ -46,6 +46,7 @@ mod passwd;
 mod paths;
 mod project;
 mod prompts;
+mod readers;
 mod readme;
 mod recovery;
 mod redact;

@@ -14,6 +14,10 @@
 //! ```
 //!
 //! The dialects of compose, node, ruby and python disagree; docs/design/dotenv.md says which one was followed where.
+//! `readers` knows how each of these programs reads a value, and writes values so that all of them agree.
+
+mod dialects;
+pub mod readers;
 
 use std::fmt;
 use std::ops::Range;
