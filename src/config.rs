@@ -23,6 +23,7 @@ pub(crate) struct Environment {
     pub(crate) vault: Option<PathBuf>,
     pub(crate) project: Option<OsString>,
     pub(crate) passphrase_file: Option<PathBuf>,
+    pub(crate) trust_manifest: Option<String>,
     pub(crate) passphrase: RefCell<Option<SecretBytes>>,
     pub(crate) no_color: bool,
     pub(crate) force_color: bool,
@@ -61,6 +62,7 @@ impl Environment {
             vault: path("SECRETS_VAULT"),
             project: variable("SECRETS_PROJECT"),
             passphrase_file: path("SECRETS_PASSPHRASE_FILE"),
+            trust_manifest: variable("SECRETS_TRUST_MANIFEST").map(|text| text.to_string_lossy().into_owned()),
             passphrase: variable("SECRETS_PASSPHRASE").map(|text| SecretBytes::from_vec(text.into_vec())).into(),
             no_color: variable("NO_COLOR").is_some(),
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
@@ -88,7 +90,12 @@ impl Environment {
 
     /// Where what was last seen of vaults is written down; nowhere without a home directory.
     pub(crate) fn anchors(&self) -> Option<PathBuf> {
-        self.state_directory.as_ref().map(|directory| directory.join("secrets").join("anchors"))
+        self.state("anchors")
+    }
+
+    /// Returns the directory of records about `what`; `None` without a home directory.
+    pub(crate) fn state(&self, what: &str) -> Option<PathBuf> {
+        self.state_directory.as_ref().map(|directory| directory.join("secrets").join(what))
     }
 
     /// All variables, for a program that is to be run.
@@ -132,7 +139,21 @@ impl Environment {
 
     /// The nearest `.secrets.toml` from the working directory upwards. What was ignored on the way is told through `warn`.
     pub(crate) fn manifest(warn: &dyn Fn(&str)) -> Result<Option<Manifest>, ConfigError> {
-        let Some(directory) = manifest_directory(warn) else { return Ok(None) };
+        manifest_directory(warn).map(|directory| Self::read_manifest(&directory)).transpose()
+    }
+
+    /// Returns the directory of the nearest manifest, seen from the working directory.
+    pub(crate) fn manifest_place() -> Option<PathBuf> {
+        manifest_directory(&|_| {})
+    }
+
+    /// Reads the manifest of a directory. Returns `None` if it has none, or another user's.
+    pub(crate) fn manifest_of(directory: &Path) -> Result<Option<Manifest>, ConfigError> {
+        let is_ours = manifest_in(directory) == Some(true);
+        is_ours.then(|| Self::read_manifest(directory)).transpose()
+    }
+
+    fn read_manifest(directory: &Path) -> Result<Manifest, ConfigError> {
         let path = directory.join(MANIFEST);
         let failed = |at, message| ConfigError::Manifest { path: path.clone(), at, message };
         let unreadable = |error: std::io::Error| failed(None, format!("cannot be read: {error}"));
@@ -145,7 +166,7 @@ impl Environment {
         let text = String::from_utf8(text).map_err(|_| failed(None, "is not UTF-8".into()))?;
         // It repeats keys and paths, which may be as long as the file.
         let refused = |error: ManifestError| failed(error.at, clipped(&error.message, 400));
-        Manifest::parse(&directory, &text).map(Some).map_err(refused)
+        Manifest::parse(directory, &text).map_err(refused)
     }
 }
 
@@ -183,20 +204,26 @@ fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {
 /// Where the nearest manifest is, from the working directory upwards, seen from there: empty, or `..` and so on. Another
 /// user's is passed over: whoever can write to a directory above ours could otherwise choose what our values are used for.
 fn manifest_directory(warn: &dyn Fn(&str)) -> Option<PathBuf> {
-    let me = rustix::process::geteuid().as_raw();
     let mut directory = PathBuf::new();
     for _ in env::current_dir().ok()?.ancestors() {
-        let path = directory.join(MANIFEST);
-        // A link counts as its owner's, whomever the file behind it belongs to.
-        let owners = fs::symlink_metadata(&path).and_then(|name| fs::metadata(&path).map(|file| (name, file)));
-        match owners {
-            Ok((name, file)) if file.is_file() && name.uid() == me && file.uid() == me => return Some(directory),
-            Ok((_, file)) if file.is_file() => {
+        match manifest_in(&directory) {
+            Some(true) => return Some(directory),
+            Some(false) => {
+                let path = directory.join(MANIFEST);
                 warn(&format!("`{}` belongs to another user and is ignored", path.display()));
             }
-            _ => {}
+            None => {}
         }
         directory.push("..");
     }
     None
+}
+
+/// Returns true if a directory has a manifest of ours, and false if it has one of somebody else's. A link counts as its
+/// owner's, whomever the file behind it belongs to.
+fn manifest_in(directory: &Path) -> Option<bool> {
+    let me = rustix::process::geteuid().as_raw();
+    let path = directory.join(MANIFEST);
+    let (name, file) = (fs::symlink_metadata(&path).ok()?, fs::metadata(&path).ok()?);
+    file.is_file().then_some(name.uid() == me && file.uid() == me)
 }

@@ -60,6 +60,8 @@ check() { # NAME FUNCTION, which runs in a copy of the project and of the vault
         cp -R "$directory/web" "$work"
         cp -p "$directory/vault.db" "$work"
         SECRETS_VAULT=$work/vault.db
+        # Each copy is a directory of its own.
+        secrets trust -q "$work/web" >/dev/null
     fi
     set +e
     (set -e; cd "$work/web"; "$2") >"$directory/log" 2>&1
@@ -92,8 +94,11 @@ project() {
     git init -q
     # shellcheck disable=SC2086 # options
     secrets init -q $cheap
+    # Nothing is used before the manifest is trusted.
+    refused secrets setup --yes
+    example 'project commands' | grep -v '^secrets setup$' | sh
     printf %s "$stripe" | secrets create -q --tag stripe-key
-    secrets setup --yes
+    example 'project commands' | grep '^secrets setup$' | sed 's/$/ --yes/' | sh
     same 'mode of .env' 600 "$(stat -c %a .env)"
     same .gitignore .env "$(sed 's,^/,,' .gitignore)"
     printf %s "$password" | secrets update -q db-password
@@ -110,11 +115,14 @@ quotes() {
     same sh "$password" "$(. ./.env; printf %s "$DB_PASSWORD")"
     secrets run --env-file app.env.tmpl -- ./server
     same --env-file "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
+    if command -v direnv >/dev/null; then
+        same 'direnv dotenv' "$password" "$(eval "$(direnv dotenv bash .env)"; printf %s "$DB_PASSWORD")"
+    fi
 }
 
 # --- direnv
 
-direnv_dotenv() {
+direnv_values() {
     needs direnv
     needs python3
     example 'direnv .envrc' >.envrc
@@ -131,12 +139,28 @@ direnv_dotenv() {
     ) >unpacked
     grep -q "$stripe" unpacked
     # Locked, it has nothing.
-    rm .env
     same locked '' "$(SECRETS_PASSPHRASE_FILE='' setsid -w direnv exec . printenv STRIPE_KEY </dev/null || true)"
-    # What the page says of the filter `shell`.
-    printf "it's" | secrets update -q db-password
-    echo 'DB_PASSWORD={{ secrets.db-password | shell }}' >app.env.tmpl
-    refused same 'the filter shell' "it's" "$(direnv exec . printenv DB_PASSWORD)"
+}
+
+# A branch of a stranger with another manifest and template, on which the same shell loads the same `.envrc`.
+direnv_hostile_branch() {
+    needs direnv
+    printf 'a production password' | secrets -p prod create -q --tag db-password
+    example 'direnv .envrc' >.envrc
+    direnv allow
+    git checkout -q -b theirs
+    printf '%s\n' 'project = "prod"' '[[render]]' 'template = "app.env.tmpl"' 'output = "public/leak"' 'mode = "644"' >.secrets.toml
+    printf '%s\n' "LD_PRELOAD=./x.so" "DB_PASSWORD='{{ secrets.db-password }}'" >app.env.tmpl
+    git add . && git commit -qm theirs
+    direnv exec . ./server
+    same 'on their branch' "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
+    same 'not preloaded' '' "$(direnv exec . printenv LD_PRELOAD || true)"
+    # Nor by what a page of ours recommended before, nor by the other recipes.
+    for recipe in 'secrets render --stale -q' 'secrets render --all' 'secrets run -- ./server' 'secrets setup --yes'; do
+        refused setsid -w sh -c "$recipe" </dev/null
+    done
+    [ ! -e public ]
+    refused grep -rq 'a production password' .
 }
 
 direnv_placeholders() {
@@ -195,6 +219,7 @@ compose_env_file() {
     same 'without quotes' "a${HOME}b" "$(resolved DB_PASSWORD)"
     printf "it's" | secrets update -q db-password
     echo 'DB_PASSWORD={{ secrets.db-password | shell }}' >app.env.tmpl
+    secrets trust -q
     secrets render --stale
     refused same 'the filter shell' "it's" "$(resolved DB_PASSWORD)"
 }
@@ -345,7 +370,7 @@ actions() {
     [ -z "$python" ] || same 'steps' 4 "$(yaml $workflow "len(d['jobs']['check']['steps'])")"
     # GitHub's placeholders are not ours.
     secrets render $workflow | cmp - $workflow
-    [ "$(grep -cF '${{' $workflow)" = 2 ]
+    [ "$(grep -cF '${{' $workflow)" = 3 ]
     refused grep VAULT_PASSPHRASE <(secrets refs)
 
     # The vault, with what would be typed given by a file and the passphrase by the environment.
@@ -354,6 +379,8 @@ actions() {
     unset SECRETS_PASSPHRASE_FILE SECRETS_VAULT
     SECRETS_PASSPHRASE=generated-for-ci-alone bash -e vault
     rm given
+    local manifest
+    manifest=$(secrets trust --show | sed -n 's/^sha256 *//p')
     git add . && git commit -qm ci
 
     # A checkout; the passphrase from GitHub; each step but the building of this program.
@@ -365,7 +392,9 @@ actions() {
     sed -n 1p steps >step
     bash -e step >refs.json
     sed -n 2p steps >step
-    SECRETS_VAULT=ci/vault.db SECRETS_PASSPHRASE=generated-for-ci-alone bash -e step >check.json
+    export SECRETS_VAULT=ci/vault.db SECRETS_PASSPHRASE=generated-for-ci-alone
+    refused bash -e step
+    SECRETS_TRUST_MANIFEST=$manifest bash -e step >check.json
     python3 - <<'END'
 import json
 references = json.load(open("refs.json"))["references"]
@@ -376,7 +405,9 @@ END
     refused grep -q "$stripe" refs.json check.json
     # What is missing fails the job.
     echo 'NEW={{ secrets.new-key }}' >>app.env.tmpl
-    refused env SECRETS_VAULT=ci/vault.db SECRETS_PASSPHRASE=generated-for-ci-alone bash -e step
+    refused env SECRETS_TRUST_MANIFEST="$manifest" bash -e step
+    manifest=$(secrets trust --show | sed -n 's/^sha256 *//p')
+    refused env SECRETS_TRUST_MANIFEST="$manifest" bash -e step
 }
 
 # --- make, just
@@ -436,7 +467,8 @@ needs git
 check 'project' project
 [ "$failed" = 0 ] || { echo "$passed passed, $failed failed"; exit 1; }
 check 'quotes, sh and run --env-file' quotes
-check 'direnv, dotenv' direnv_dotenv
+check 'direnv, values' direnv_values
+check 'direnv, a hostile branch' direnv_hostile_branch
 check 'direnv, placeholders' direnv_placeholders
 check 'compose, environment' compose_environment
 check 'compose, env_file' compose_env_file

@@ -77,6 +77,7 @@ struct OutputJson {
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
+    cx.require_trust(manifest)?;
     let project = cx.project()?;
     let mut files = outputs::open(cx, manifest)?;
     let progress = cx.ui.progress("files searched");

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let tag = tag(&args)?;
     let name = label("name", args.name.as_deref(), Name::parse)?;
     let description = label("description", args.description.as_deref(), Description::parse)?;
-    let project = cx.project()?;
+    let project = cx.trusted_project()?;
     offer_a_vault(cx)?;
     let vault = cx.vault()?;
     if let Some(existing) = vault.find(project, &tag)? {

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     if !args.yes {
         needs_terminal("deleting")?;
     }
-    let project = cx.project()?;
+    let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let found = args.secrets.iter().map(|wanted| vault.get(project, wanted)).collect::<Result<Vec<_>, _>>()?;
     if !args.force {

@@ -67,6 +67,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     if path == Path::new("-") {
         return Err(Error::usage("an export is a file, not stdout").hint("name it with `--encrypted FILE`"));
     }
+    let project = if args.all_projects { None } else { Some(cx.trusted_project()?) };
     let output = Output::new(path, None, &spared(cx))?;
     if output.exists() {
         replaceable(args, path)?;
@@ -76,7 +77,6 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     if recipients.is_empty() {
         Context::needs_export_passphrase(file)?;
     }
-    let project = if args.all_projects { None } else { Some(cx.project()?) };
     let vault = cx.vault()?;
     let passphrase = if recipients.is_empty() { Some(cx.export_passphrase(file)?) } else { None };
     let to = passphrase.as_ref().map_or_else(|| To::Recipients(&recipients), To::Passphrase);

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     if stdin && args.delete_source {
         return Err(Error::usage("stdin is no file that could be removed").hint("leave out `--delete-source`"));
     }
-    let project = cx.project()?;
+    let project = cx.trusted_project()?;
     let (text, file) = input::named(&args.file)?;
     let Items { items, skipped } = parsed(args, cx, &text, &file)?;
     for left in &skipped {

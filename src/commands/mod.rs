@@ -34,6 +34,7 @@ mod scan;
 mod setup;
 mod status;
 mod template;
+mod trust;
 mod unlock;
 mod update;
 mod value_source;
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     Setup(setup::SetupArgs),
     Check(check::CheckArgs),
     Refs(refs::RefsArgs),
+    Trust(trust::TrustArgs),
     Unlock(unlock::UnlockArgs),
     Lock(lock::LockArgs),
     Status(status::StatusArgs),
@@ -105,6 +107,7 @@ impl Command {
             Self::Setup(args) => setup::run(&args, cx),
             Self::Check(args) => check::run(&args, cx),
             Self::Refs(args) => refs::run(&args, cx),
+            Self::Trust(args) => trust::run(&args, cx),
             Self::Unlock(args) => unlock::run(&args, cx),
             Self::Lock(args) => lock::run(&args, cx),
             Self::Status(args) => status::run(&args, cx),

@@ -29,6 +29,7 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
             .hint("rename the template of that output; nothing was written")
     })?;
     create(Path::new(MANIFEST), text.as_bytes())?;
+    cx.trust_as_written(Path::new(""), &text);
     let (secrets, outputs) = (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
     cx.ui.status(&format!("wrote `{MANIFEST}` for project `{}`: {secrets}, {outputs}", draft.project));
     if !draft.left_out.is_empty() {

@@ -141,6 +141,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
 /// The outputs of `.secrets.toml`: all resolved before the first is written.
 fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
+    cx.require_trust(manifest)?;
     let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
     let project = cx.project()?;
     // To render all is to compare all: that is not done twice.
@@ -204,7 +205,7 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template)
     if plan.is_empty() {
         return Ok(plan.resolve(&Nothing)?);
     }
-    let project = cx.project()?;
+    let project = cx.trusted_project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
     if let Some(findings) = resolved.unknown(template)? {
         if !args.keep_unknown {

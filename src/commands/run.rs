@@ -17,7 +17,8 @@ use crate::error::{self, Error, Kind};
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::run::environment::{Assignment, AssignmentError, Variables};
 use crate::run::{Job, PrivateFiles, Streams, become_program, run as run_job, variables};
-use crate::setup::Manifest;
+use crate::setup::manifest::MANIFEST;
+use crate::setup::{Manifest, Tree, needs};
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::ui::escape::visible;
@@ -40,9 +41,9 @@ shell that is run this way expand a variable.";
 
 /// Run a program with secrets in its environment, masked in its output
 ///
-/// Without --only, --env and --env-file the program gets what [run.env] of the nearest .secrets.toml says, and exactly that;
-/// where nothing says so and no --file or --stdin is given either, every secret of the project, under its tag in upper case;
-/// with any of them, just what they name. Variables that are set already and hold a placeholder are
+/// By default the program gets the variables listed in [run.env] of the nearest .secrets.toml. With a .secrets.toml that has
+/// no such table, it gets the secrets that the file declares or refers to, each under its tag in upper case. Without a
+/// .secrets.toml, it gets every secret of the project. --only, --env and --env-file replace this default. Variables that are set already and hold a placeholder are
 /// expanded. What the program leaves behind in the background loses its output when it ends. Its exit code is passed
 /// through (128+n for a signal); 125 is a failure of our own, 126 and 127 say that the program could not be run or
 /// found.
@@ -143,15 +144,18 @@ struct Requests<'a> {
     files: Vec<(String, Tag)>,
     /// What the manifest's variables may be without
     optional: HashSet<TagKey>,
-    /// Every secret of the project, as nothing says otherwise
+    /// Every secret of the project, because nothing says otherwise
     all: bool,
+    /// What a manifest without `[run.env]` declares or refers to, and whether it can be missing
+    declared: Vec<(Tag, bool)>,
 }
 
 impl<'a> Requests<'a> {
     fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
         let manifest = if named { None } else { cx.manifest()?.filter(|manifest| manifest.run.is_some()) };
-        let all = !named && manifest.is_none() && args.files.is_empty() && args.stdin.is_none();
+        let by_default = !named && manifest.is_none() && args.files.is_empty() && args.stdin.is_none();
+        let declaring = if by_default { cx.manifest()? } else { None };
         let project = cx.project()?;
         let mut requests = Self {
             args,
@@ -161,10 +165,15 @@ impl<'a> Requests<'a> {
             assignments: Vec::new(),
             files: Vec::new(),
             optional: HashSet::new(),
-            all,
+            all: by_default && declaring.is_none(),
+            declared: declaring.map(declared).unwrap_or_default(),
         };
+        if declaring.is_some() && requests.declared.is_empty() {
+            cx.ui.warn(&format!("`{MANIFEST}` declares no secret, so the program gets none; `--only` names some"));
+        }
         requests.inherit(cx)?;
         if let Some(manifest) = manifest {
+            cx.require_trust(manifest)?;
             requests.manifest(manifest)?;
         }
         for tag in &args.only {
@@ -262,12 +271,14 @@ impl<'a> Requests<'a> {
     fn open(&self, cx: &Context) -> Result<Opened, Error> {
         let mut wanted: Vec<Tag> =
             self.inherited.iter().chain(&self.assignments).flat_map(|assignment| assignment.tags().to_vec()).collect();
+        wanted.extend(self.declared.iter().map(|(tag, _)| tag.clone()));
         wanted.extend(self.args.only.clone());
         wanted.extend(self.files.iter().map(|(_, tag)| tag.clone()));
         wanted.extend(self.args.stdin.clone());
         if wanted.is_empty() && !self.all {
             return Ok(Opened::none(self.project));
         }
+        cx.trusted_project()?;
         // Not kept in the context: the program may run for days.
         let vault = cx.unlock()?;
         Ok(Opened::open(self.project, &vault.scope(self.project), wanted, self.all)?)
@@ -281,18 +292,13 @@ impl<'a> Requests<'a> {
         }
         if self.all {
             for (tag, value) in opened.values() {
-                let name = variables::name_of(tag);
-                match unfit(&name, value.expose()) {
-                    Some(why) => {
-                        cx.ui.warn(&format!("`{tag}` is left out: {why}"));
-                        variables.left_out.insert(tag.key());
-                    }
-                    None => {
-                        let bytes = OsString::from_vec(value.expose().to_vec());
-                        variables.set(name.into(), bytes, Some("project"), vec![tag.clone()]);
-                    }
-                }
+                set_by_tag(&mut variables, tag, value, "project", cx);
             }
+        }
+        self.refuse_missing(opened, cx)?;
+        for (tag, _) in self.declared.iter().filter(|(tag, _)| opened.has(tag)) {
+            let (stored, value) = opened.value(tag)?;
+            set_by_tag(&mut variables, stored, value, MANIFEST, cx);
         }
         let assign = |variables: &mut Variables, assignment: &Assignment| {
             variables.assign(assignment, opened).map_err(|error| error::assignment(error, self.project))
@@ -316,6 +322,20 @@ impl<'a> Requests<'a> {
         let mut given = self.assignments.iter().filter(|assignment| !self.is_left_out(assignment, opened));
         given.try_for_each(|assignment| assign(&mut variables, assignment))?;
         Ok(variables)
+    }
+
+    /// Refuses to run without a secret that the manifest declares and that is not optional.
+    fn refuse_missing(&self, opened: &Opened, cx: &Context) -> Result<(), Error> {
+        let is_missing = |(tag, is_required): &&(Tag, bool)| *is_required && !opened.has(tag);
+        let missing: Vec<String> = self.declared.iter().filter(is_missing).map(|(tag, _)| format!("`{tag}`")).collect();
+        let what = match &missing[..] {
+            [] => return Ok(()),
+            [only] => format!("{only} is missing in project `{}`", self.project),
+            all => format!("{} secrets are missing in project `{}`", all.len(), self.project),
+        };
+        let notes = missing.iter().filter(|_| missing.len() > 1).map(|tag| format!("  {tag}")).collect();
+        let hint = format!("{} asks for what is missing; `--only` names what the program needs", cx.again("setup"));
+        Err(Error::new(Kind::NotFound, what).with_notes(notes).hint(hint))
     }
 
     /// Writes the private files, and their paths into variables.
@@ -342,6 +362,27 @@ impl<'a> Requests<'a> {
             variables.set(name.into(), path.unwrap_or_default().into(), Some("--file"), vec![tag.clone()]);
         }
         Ok(files)
+    }
+}
+
+/// Returns the tags that a manifest declares or refers to, and whether each is required.
+fn declared(manifest: &Manifest) -> Vec<(Tag, bool)> {
+    let needs = needs(manifest, &Tree::of(manifest));
+    needs.iter().map(|need| (need.tag.clone(), need.is_required())).collect()
+}
+
+/// Sets a variable by its tag, or warns why it cannot be set.
+fn set_by_tag(variables: &mut Variables, tag: &Tag, value: &SecretValue, source: &str, cx: &Context) {
+    let name = variables::name_of(tag);
+    match unfit(&name, value.expose()) {
+        Some(why) => {
+            cx.ui.warn(&format!("`{tag}` is left out: {why}"));
+            variables.left_out.insert(tag.key());
+        }
+        None => {
+            let bytes = OsString::from_vec(value.expose().to_vec());
+            variables.set(name.into(), bytes, Some(source), vec![tag.clone()]);
+        }
     }
 }
 

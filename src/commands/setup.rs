@@ -68,6 +68,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return project_file::write(cx);
     }
     let manifest = cx.needed_manifest()?;
+    cx.require_trust(manifest)?;
     let project = cx.project()?;
     // What is wrong with templates, outputs or the file is known before anything is asked for.
     let files = outputs::open(cx, manifest)?;

@@ -56,6 +56,8 @@ pub(crate) struct TemplateArgs {
 pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.manifest()?;
     check(args, manifest, cx)?;
+    // What is added is trusted as written, and all the rest of the manifest with it.
+    manifest.map_or(Ok(()), |manifest| cx.require_trust(manifest))?;
     let paths = Paths::new(args, manifest)?;
     let (text, file) = input::named(&args.file)?;
     let migration = migrated(args, text.expose(), &file)?;
@@ -232,10 +234,12 @@ fn enter(cx: &Context, manifest: Option<&Manifest>, text: &str) -> Result<(), Er
     let Some(manifest) = manifest else {
         project_file::create(Path::new(MANIFEST), text.as_bytes())?;
         cx.ui.status(&format!("wrote `{MANIFEST}`"));
+        cx.trust_as_written(Path::new(""), text);
         return Ok(());
     };
     let path = manifest.path();
     project_file::replace(&path, text.as_bytes())?;
+    cx.trust_as_written(&manifest.directory, text);
     cx.ui.status(&format!("added it to `{}`", path.display()));
     Ok(())
 }

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
             .transpose()?,
         value: None,
     };
-    let project = cx.project()?;
+    let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let current = vault.get(project, &args.secret)?;
     let labels_only = args.name.is_some() || args.description.is_some();

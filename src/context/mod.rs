@@ -1,9 +1,10 @@
 //! What a command works with: the options that all share, the vault opened when it is first needed.
 
 mod file_passphrase;
+mod trust;
 mod unlocking;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,8 +19,11 @@ use crate::model::ProjectName;
 use crate::run::variables;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
+use crate::setup::trust::TrustRecord;
 use crate::store::{self, Anchors, Records, StoreError};
 use crate::ui::{ColorWhen, Ui};
+pub(crate) use trust::Trust;
+
 use crate::vault::{HolderError, Locked, Vault, VaultError, Written};
 
 /// Options that every command takes.
@@ -38,6 +42,9 @@ pub(crate) struct GlobalArgs {
     /// Unlock with the recovery code in place of the passphrase
     #[arg(long, global = true)]
     recovery: bool,
+    /// Trust the manifest that has this SHA-256, see `secrets trust --show` [env: SECRETS_TRUST_MANIFEST]
+    #[arg(long, global = true, value_name = "SHA256", value_parser = sha256)]
+    trust_manifest: Option<String>,
     /// Print results and errors as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -57,11 +64,17 @@ impl GlobalArgs {
             project,
             passphrase_file: None,
             recovery: false,
+            trust_manifest: None,
             json: false,
             quiet: true,
             color: ColorWhen::Never,
         }
     }
+}
+
+fn sha256(text: &str) -> Result<String, &'static str> {
+    let is_sha256 = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_sha256 { Ok(text.to_owned()) } else { Err("a SHA-256 has 64 hexadecimal digits") }
 }
 
 /// The longest wait for the agent.
@@ -106,6 +119,10 @@ pub(crate) struct Context {
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
     told_of_modes: Cell<bool>,
+    /// The manifest was trusted in this process
+    has_consent: Cell<bool>,
+    /// The record that says so, until the vault has verified it
+    consent: RefCell<Option<TrustRecord>>,
 }
 
 impl Context {
@@ -118,6 +135,8 @@ impl Context {
             project: OnceCell::new(),
             manifest: OnceCell::new(),
             told_of_modes: Cell::new(false),
+            has_consent: Cell::new(false),
+            consent: RefCell::default(),
         }
     }
 
@@ -268,6 +287,7 @@ impl Context {
     pub(crate) fn vault_at_hand(&self) -> Option<&Vault> {
         if self.vault.get().is_none()
             && let Ok(Some(vault)) = self.vault_of_agent(PATIENCE)
+            && self.verify_consent(&vault).is_ok()
         {
             let _ = self.vault.set(vault);
         }
@@ -291,6 +311,8 @@ impl Context {
 
     /// Takes over a vault that was just made.
     pub(crate) fn adopt(&self, vault: Vault) {
+        // A new vault has bound nothing: this cannot fail for a reason that counts.
+        let _ = self.verify_consent(&vault);
         let _ = self.vault.set(vault);
     }
 

@@ -22,6 +22,12 @@ pub(super) const TRIES: usize = 3;
 impl Context {
     /// The vault, unlocked and not kept here: for whoever runs for long.
     pub(crate) fn unlock(&self) -> Result<Vault, Error> {
+        let vault = self.unlock_somehow()?;
+        self.verify_consent(&vault)?;
+        Ok(vault)
+    }
+
+    fn unlock_somehow(&self) -> Result<Vault, Error> {
         // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
         if let Some(credential) = self.given_credential()? {
             return Ok(self.locked()?.unlock(&*credential)?);
@@ -122,7 +128,7 @@ impl Context {
     }
 
     /// What opens the vault, of an option, a file or the environment.
-    fn given_credential(&self) -> Result<Option<Box<dyn Credential>>, Error> {
+    pub(super) fn given_credential(&self) -> Result<Option<Box<dyn Credential>>, Error> {
         let Some(bytes) = self.given()? else { return Ok(None) };
         if !self.options.recovery {
             return Ok(Some(Box::new(parsed(&bytes)?)));

@@ -98,6 +98,12 @@ pub fn open_past(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<Key
     if rest.is_empty() { Ok(keys.iter().map(Key::copy_of).collect()) } else { Err(CryptoError::Damaged(ROOT_TABLES)) }
 }
 
+/// Returns the MAC of a record of trust's digest, under a key of its own that follows from the key of anchors. So it is still
+/// verified after the root key was changed.
+pub fn trust_mac(key: &Key, vault_id: &VaultId, digest: &Hash) -> Hash {
+    *key.expand("trust", &[&vault_id[..], digest].concat()).expose()
+}
+
 fn chunk<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (chunk, behind) = rest.split_first_chunk()?;
     *rest = behind;

@@ -13,8 +13,10 @@ use std::str::FromStr;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
 use toml::Spanned;
 
+use crate::crypto::integrity::Hash;
 use crate::crypto::random::Alphabet;
 use crate::model::{Description, ProjectName, Tag, TagKey};
 use crate::run::variables::{is_name, is_setting, steers};
@@ -33,6 +35,8 @@ pub const LARGEST: u64 = 1024 * 1024;
 pub struct Manifest {
     /// The directory, as seen from the working directory: empty, or `..`, `../..` and so on
     pub directory: PathBuf,
+    /// SHA-256 of its text
+    pub digest: Hash,
     /// The project that its placeholders name secrets of
     pub project: Option<ProjectName>,
     /// `[secrets.TAG]`, in the file's order
@@ -327,6 +331,7 @@ impl Manifest {
         let file: File = toml::from_str(text).map_err(|error| refused(&lines, &error))?;
         let mut manifest = Self {
             directory: directory.to_owned(),
+            digest: Sha256::digest(text).into(),
             project: file.project.map(|name| name.0),
             secrets: declarations(&lines, file.secrets)?,
             places: HashMap::new(),

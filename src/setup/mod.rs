@@ -7,6 +7,7 @@
 //! * `outputs`: all files of the manifest rendered, or none started
 //! * `gitignore`: what git must not take
 //! * `migration`: a dotenv file turned into a template
+//! * `trust`: what a manifest is trusted with, and the record of it
 //! * `needs`: what the project asks for, held against what there is
 //!
 //! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
@@ -19,6 +20,7 @@ pub mod migration;
 mod needs;
 mod outputs;
 mod tree;
+pub mod trust;
 
 use std::path::{Path, PathBuf};
 

@@ -176,7 +176,11 @@ fn line(keyboard: &mut Keyboard) -> io::Result<SecretBytes> {
 
 /// Writes lines to the terminal, where what they are about is asked next.
 pub(crate) fn show(lines: &[String]) -> Result<(), UiError> {
-    let text: String = lines.iter().map(|line| format!("{}\n", visible(line))).collect();
+    let mut text = String::new();
+    for line in lines {
+        text += &visible(line);
+        text.push('\n');
+    }
     terminal()?.write_all(text.as_bytes()).map_err(UiError::Terminal)
 }
 

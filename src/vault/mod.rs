@@ -9,6 +9,7 @@
 //! * `copies`: backup, restore, salvage
 //! * `secrets`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: everything sealed anew under new keys
+//! * `trust`: MACs over records that are kept outside of the vault
 //! * `opened`: values opened together, for several uses
 //!
 //! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`], and through [`Vault::export`]
@@ -28,6 +29,7 @@ mod rekey;
 mod secrets;
 mod slots;
 mod state;
+mod trust;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ pub use import::{Import, ImportOutcome, Imported, Incoming};
 pub use opened::Opened;
 pub use rekey::Rekeyed;
 pub use secrets::{Changes, NewSecret, Scope};
+pub use trust::TrustMacs;
 
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};

@@ -63,6 +63,7 @@ mod supply;
 mod support;
 mod template;
 mod terminal;
+mod trust;
 mod update;
 mod vectors;
 mod verify;

@@ -34,6 +34,8 @@ pub struct Terminal {
 impl Terminal {
     /// Runs a shell script, in which `$secrets` is the program. No passphrase is given.
     pub fn shell(sandbox: &Sandbox, script: &str) -> Self {
+        sandbox.trust(&sandbox.path(""));
+        sandbox.trust(&sandbox.path("repo"));
         let no_arguments: [&str; 0] = [];
         let program = sandbox.command(no_arguments).command;
         // Whoever runs the tests in the background has them ignore Ctrl-C.

@@ -1133,6 +1133,7 @@ fn a_dotenv_template_of_many_large_values_is_rendered_in_little_memory() {
     let template: Vec<String> = (0..200).map(|n| format!("A{n}={{{{ secrets.large }}}}\n")).collect();
     let project = Project::new(&[(".secrets.toml", manifest), ("t", &template.concat())]);
     project.store("web", "large", &"x".repeat(1 << 20));
+    project.0.trust(&project.path(""));
     let limited = format!("ulimit -v 400000; exec {} render --all", env!("CARGO_BIN_EXE_secrets"));
     let command = project.command(&[]).command;
     let output = Command::new("sh")

@@ -12,6 +12,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use tempfile::TempDir;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::model::{ProjectName, SecretBytes, SecretValue, Tag};
+use terminal_secrets::setup::Manifest;
+use terminal_secrets::setup::trust::{Coverage, TrustRecord, TrustStore};
 use terminal_secrets::vault::{Locked, NewSecret, Vault};
 
 /// The passphrase of every sandbox.
@@ -43,18 +45,38 @@ pub struct Sandbox {
     /// Where the program remembers what it saw of vaults
     state: TempDir,
     remembers_inside: bool,
+    /// Manifests are trusted before each run, as by `secrets trust`: most tests are about something else
+    trusts: bool,
 }
 
 impl Sandbox {
     /// A directory without a vault.
     pub fn empty() -> Self {
         reset_ignored_signals();
-        Self { directory: TempDir::new().unwrap(), state: TempDir::new().unwrap(), remembers_inside: false }
+        Self {
+            directory: TempDir::new().unwrap(),
+            state: TempDir::new().unwrap(),
+            remembers_inside: false,
+            trusts: true,
+        }
     }
 
     /// The same, with what the program remembers in `state` inside of it.
     pub fn with_its_memory() -> Self {
         Self { remembers_inside: true, ..Self::empty() }
+    }
+
+    /// The same, where nobody trusts a manifest but the test.
+    #[must_use]
+    pub fn trusting_nothing(self) -> Self {
+        Self { trusts: false, ..self }
+    }
+
+    /// Trusts the nearest manifest of a directory, unless this sandbox trusts nothing.
+    pub fn trust(&self, directory: &Path) {
+        if self.trusts {
+            trust(&self.state(), directory);
+        }
     }
 
     /// With an empty vault.
@@ -123,7 +145,23 @@ impl Sandbox {
             .env("XDG_STATE_HOME", self.state())
             .env("SECRETS_VAULT", self.vault_path())
             .env("SECRETS_PASSPHRASE", PASSPHRASE);
-        Prepared { command, stdin: Vec::new() }
+        Prepared { command, stdin: Vec::new(), trusts: self.trusts.then(|| self.state()) }
+    }
+}
+
+/// Writes the record that `secrets trust` would write, where it lacks or is another.
+fn trust(state: &Path, directory: &Path) {
+    let nearest = directory.ancestors().find(|above| above.join(".secrets.toml").is_file());
+    let Some((above, Ok(text))) = nearest.map(|above| (above, std::fs::read_to_string(above.join(".secrets.toml"))))
+    else {
+        return;
+    };
+    let Ok(coverage) = Manifest::parse(above, &text).map(|manifest| Coverage::of(&manifest).unwrap()) else { return };
+    let store = TrustStore::new(&state.join("secrets/trust"));
+    let known = store.read(&coverage.directory()).ok().flatten();
+    if known.is_none_or(|known| known.coverage != coverage) {
+        // Where nothing can be remembered, a test is about just that.
+        let _ = store.write(&TrustRecord::new(coverage));
     }
 }
 
@@ -131,6 +169,8 @@ impl Sandbox {
 pub struct Prepared {
     pub command: Command,
     stdin: Vec<u8>,
+    /// The state directory, where the manifest is to be trusted
+    trusts: Option<PathBuf>,
 }
 
 impl Prepared {
@@ -156,6 +196,9 @@ impl Prepared {
 
     /// Runs it to its end, without a controlling terminal.
     pub fn run(mut self) -> Run {
+        if let (Some(state), Some(directory)) = (&self.trusts, self.command.get_current_dir()) {
+            trust(state, directory);
+        }
         let mut line: Vec<OsString> = vec!["secrets".into()];
         line.extend(self.command.get_args().map(OsStr::to_owned));
         let mut setsid = Command::new("setsid");

@@ -1,0 +1,290 @@
+//! Consent to what a manifest asks for. A record in the state directory gives it before anything is asked for; the vault's
+//! keys verify that record once the vault is open.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Context, PATIENCE};
+use crate::error::{Error, Kind};
+use crate::model::ProjectName;
+use crate::run::variables::redirects;
+use crate::setup::Manifest;
+use crate::setup::trust::{Binding, Coverage, CoveredOutput, TrustRecord, TrustStore};
+use crate::ui::escape::clipped;
+use crate::ui::{counted, prompt};
+use crate::vault::Vault;
+
+/// Columns of a name that a manifest gives, and of a whole line about it.
+const NAME: usize = 60;
+const LINE: usize = 200;
+/// Tags of one output that are shown.
+const TAGS: usize = 20;
+
+/// Where a manifest stands.
+pub(crate) enum Trust {
+    /// It is what was consented to
+    Given(Box<TrustRecord>),
+    /// It asks for something else than what was consented to
+    Changed(Box<TrustRecord>),
+    /// There is no record, or none that can be believed, and why
+    Unknown(Option<String>),
+}
+
+impl Trust {
+    /// Returns the word for it in JSON.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Given(_) => "trusted",
+            Self::Changed(_) => "changed",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// Describes what changed since consent was given, a line for each change.
+    pub(crate) fn changes(&self, now: &Coverage) -> Vec<String> {
+        match self {
+            Self::Changed(before) => {
+                now.changes_since(&before.coverage).iter().map(|line| clipped(line, LINE)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Context {
+    /// Returns the current project. If only a manifest chose it, that has to be trusted.
+    pub(crate) fn trusted_project(&self) -> Result<&ProjectName, Error> {
+        if self.named_project()?.is_none()
+            && let Some(manifest) = self.manifest()?
+            && manifest.project.is_some()
+        {
+            self.require_trust(manifest)?;
+        }
+        self.project()
+    }
+
+    /// Refuses a manifest that is not trusted. Asks on a terminal, once in a process. No passphrase is asked for before.
+    pub(crate) fn require_trust(&self, manifest: &Manifest) -> Result<(), Error> {
+        if self.has_consent.get() {
+            return Ok(());
+        }
+
+        let coverage = Self::coverage(manifest)?;
+        let trust = self.trust_of(&coverage);
+        if !self.is_named_by_option(&coverage) {
+            let record = match trust {
+                Trust::Given(record) => *record,
+                trust => self.ask_for_trust(manifest, coverage, &trust)?,
+            };
+            self.consent.replace(Some(record));
+        }
+        self.has_consent.set(true);
+        Ok(())
+    }
+
+    /// Describes what a manifest asks for.
+    pub(crate) fn coverage(manifest: &Manifest) -> Result<Coverage, Error> {
+        Coverage::of(manifest).map_err(|source| {
+            let directory = manifest.path();
+            Error::new(Kind::Failure, format!("cannot read the directory of `{}`: {source}", directory.display()))
+        })
+    }
+
+    /// Returns the records of trust.
+    pub(crate) fn trust_store(&self) -> Result<TrustStore, Error> {
+        let directory = self.environment.state("trust");
+        directory.map(|directory| TrustStore::new(&directory)).ok_or_else(|| {
+            Error::new(Kind::Failure, "there is no directory of yours to keep records of trust in")
+                .hint("set HOME or XDG_STATE_HOME, or use `--trust-manifest=SHA256`")
+        })
+    }
+
+    /// Compares a manifest with its record.
+    pub(crate) fn trust_of(&self, coverage: &Coverage) -> Trust {
+        let Ok(store) = self.trust_store() else { return Trust::Unknown(None) };
+        match store.read(&coverage.directory()) {
+            Ok(Some(record)) if record.coverage == *coverage => Trust::Given(record.into()),
+            Ok(Some(record)) => Trust::Changed(record.into()),
+            Ok(None) => Trust::Unknown(None),
+            Err(why) => Trust::Unknown(Some(format!("its record of trust cannot be used: {why}"))),
+        }
+    }
+
+    /// Returns true if `--trust-manifest` or its variable names just this.
+    fn is_named_by_option(&self, coverage: &Coverage) -> bool {
+        self.named_manifest().is_some_and(|given| given.eq_ignore_ascii_case(&coverage.fingerprint()))
+    }
+
+    fn named_manifest(&self) -> Option<&str> {
+        self.options.trust_manifest.as_deref().or(self.environment.trust_manifest.as_deref())
+    }
+
+    /// Records consent. Binds the record to the vault if that is open.
+    pub(crate) fn trust(&self, coverage: Coverage) -> Result<TrustRecord, Error> {
+        let mut record = TrustRecord::new(coverage);
+        let macs = self.vault.get().and_then(|vault| vault.trust_macs(&record.coverage.digest()).ok());
+        if let Some(macs) = macs {
+            record.bind(&macs);
+        }
+        self.write_trust(&record)?;
+        Ok(record)
+    }
+
+    fn write_trust(&self, record: &TrustRecord) -> Result<(), Error> {
+        self.trust_store()?.write(record).map_err(|source| {
+            Error::new(Kind::Failure, format!("cannot write the record of trust: {source}"))
+                .hint("use `--trust-manifest=SHA256` if nothing can be remembered here")
+        })
+    }
+
+    /// Trusts a manifest that this process wrote, as it wrote it.
+    pub(crate) fn trust_as_written(&self, directory: &Path, text: &str) {
+        let Ok(manifest) = Manifest::parse(directory, text) else { return };
+        let trusted = Self::coverage(&manifest).and_then(|coverage| self.trust(coverage));
+        if let Err(error) = trusted {
+            self.ui.warn(&format!("`{}` is not trusted yet: {}", manifest.path().display(), error.message()));
+        }
+    }
+
+    /// Verifies the record that gave consent, and binds it if that is due.
+    pub(super) fn verify_consent(&self, vault: &Vault) -> Result<(), Error> {
+        let Some(mut record) = self.consent.take() else { return Ok(()) };
+        let macs = vault.trust_macs(&record.coverage.digest())?;
+        match record.binding(&macs) {
+            Binding::Current => return Ok(()),
+            Binding::Due => {}
+            Binding::Broken => {
+                let why = "its record of trust does not fit this vault's keys, so it does not count".to_owned();
+                let manifest = self.needed_manifest()?;
+                record = self.ask_for_trust(manifest, record.coverage, &Trust::Unknown(Some(why)))?;
+            }
+        }
+        record.bind(&macs);
+        // What cannot be written is due again the next time.
+        let _ = self.write_trust(&record);
+        Ok(())
+    }
+
+    /// Asks on the terminal, and records a yes.
+    fn ask_for_trust(&self, manifest: &Manifest, coverage: Coverage, trust: &Trust) -> Result<TrustRecord, Error> {
+        let path = manifest.path();
+        // With JSON stderr holds one document and nothing else.
+        if self.ui.is_json() || self.named_manifest().is_some() || !prompt::is_possible() {
+            return Err(self.not_trusted(&path, &coverage, trust));
+        }
+
+        let mut lines = vec![format!("`{}` {}", path.display(), standing(trust))];
+        lines.extend(trust.changes(&coverage).into_iter().map(|change| format!("  {change}")));
+        if matches!(trust, Trust::Changed(_)) {
+            lines.push("It asks for:".into());
+        }
+        let described = self.described(&coverage);
+        lines.extend(described.iter().map(|(label, text)| format!("  {label:<9} {text}")));
+        prompt::show(&lines)?;
+
+        let (outputs, variables) = (coverage.outputs.len(), coverage.variables.len());
+        let asked = format!("Trust it with {} and {}?", counted(outputs, "output"), counted(variables, "variable"));
+        if !prompt::confirm(&asked, false)? {
+            return Err(self.not_trusted(&path, &coverage, trust));
+        }
+        let record = TrustRecord::new(coverage);
+        if let Err(error) = self.write_trust(&record) {
+            self.ui.warn(&format!("you will be asked again: {}", error.message()));
+        }
+        Ok(record)
+    }
+
+    fn not_trusted(&self, path: &Path, coverage: &Coverage, trust: &Trust) -> Error {
+        let path = path.display();
+        let named = self.named_manifest();
+        let message = match trust {
+            _ if named.is_some() => format!("`{path}` is not the one that `--trust-manifest` or its variable names"),
+            Trust::Changed(_) => format!("`{path}` asks for something else than what you trusted"),
+            Trust::Given(_) | Trust::Unknown(None) => format!("`{path}` is not trusted"),
+            Trust::Unknown(Some(why)) => format!("`{path}` is not trusted: {why}"),
+        };
+
+        let changes = trust.changes(coverage);
+        let details = json!({ "manifest": path.to_string(), "trust": trust.word(), "changes": changes });
+        let error = Error::new(Kind::Refused, message)
+            .with_notes(changes.iter().map(|change| format!("  {change}")).collect())
+            .detailed(details);
+        match named {
+            Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => {
+                error.hint("that is the SHA-256 of the file alone; `secrets trust --show` prints the one to use")
+            }
+            Some(_) => error.hint("`secrets trust --show` prints what it asks for, and the SHA-256 to use"),
+            None => error.hint("`secrets trust --show` prints what it asks for; `secrets trust` trusts it"),
+        }
+    }
+
+    /// Describes what a manifest asks for: a label and a text in one line for each project, output and variable.
+    pub(crate) fn described(&self, coverage: &Coverage) -> Vec<(&'static str, String)> {
+        let project = match &coverage.project {
+            Some(name) => format!("`{name}`, {}", self.count_of(name)),
+            None => "the one that you name, or `default`".into(),
+        };
+        let mut lines = vec![("project", project)];
+        lines.extend(coverage.outputs.iter().map(|output| ("output", described_output(output))));
+        let variable = |(name, text): &(String, String)| {
+            let mark = if redirects(name) { " (redirects programs)" } else { "" };
+            ("variable", format!("{name}={}{mark}", clipped(text, LINE - NAME)))
+        };
+        lines.extend(coverage.variables.iter().map(variable));
+        lines
+    }
+
+    fn count_of(&self, project: &str) -> String {
+        let projects = match self.vault.get() {
+            Some(vault) => vault.projects().ok(),
+            None => self.known_vault().and_then(|vault| vault.projects().ok()),
+        };
+        match projects {
+            None => "its secrets are counted while the vault is unlocked".into(),
+            Some(projects) => match projects.iter().find(|(name, _)| name.as_str() == project) {
+                Some((_, count)) => counted(*count, "secret"),
+                None => "which the vault does not have yet".into(),
+            },
+        }
+    }
+
+    /// Opens the vault if that needs no question.
+    pub(crate) fn open_known_vault(&self) {
+        if self.vault.get().is_none()
+            && let Some(vault) = self.known_vault()
+        {
+            let _ = self.vault.set(vault);
+        }
+    }
+
+    /// Returns the vault if an agent or a given passphrase opens it.
+    fn known_vault(&self) -> Option<Vault> {
+        match self.given_credential().ok()? {
+            Some(credential) => self.locked().ok()?.unlock(&*credential).ok(),
+            None => self.vault_of_agent(PATIENCE).ok()?,
+        }
+    }
+}
+
+/// Describes where a manifest stands, after its name.
+fn standing(trust: &Trust) -> String {
+    match trust {
+        Trust::Given(_) => "is trusted".into(),
+        Trust::Changed(_) => "asks for something else than what you trusted:".into(),
+        Trust::Unknown(None) => "is not trusted yet. It asks for:".into(),
+        Trust::Unknown(Some(why)) => format!("is not trusted: {why}. It asks for:"),
+    }
+}
+
+fn described_output(output: &CoveredOutput) -> String {
+    let mode = output.mode.unwrap_or(0o600);
+    let (name, template) = (clipped(&output.output, NAME), clipped(&output.template, NAME));
+    let tags = match output.tags.as_deref() {
+        None => "which cannot be read".to_owned(),
+        Some([]) => "no secret".to_owned(),
+        Some(tags) if tags.len() > TAGS => format!("{} and {} more", tags[..TAGS].join(", "), tags.len() - TAGS),
+        Some(tags) => tags.join(", "),
+    };
+    format!("`{name}` (mode {mode:o}) from `{template}`: {tags}")
+}

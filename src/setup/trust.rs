@@ -1,0 +1,350 @@
+//! What a manifest is trusted with: which project, which outputs with which secrets, which variables. It decides nothing; it
+//! describes what is asked for, compares two descriptions, and writes one down as a record.
+//!
+//! The text of templates is not part of it, only the tags that they name (docs/design/trust.md).
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Manifest, Rendering};
+use super::relative;
+use crate::crypto::integrity::Hash;
+use crate::model::Timestamp;
+use crate::store::Records;
+use crate::template::{Plan, Template};
+use crate::vault::TrustMacs;
+
+/// Bytes of a record at most: a manifest has up to 1 MiB, and JSON escapes a byte with up to six.
+const LARGEST: u64 = 32 * 1024 * 1024;
+/// The version of the records that we write.
+const VERSION: u32 = 1;
+/// Vaults that one record is bound to at most.
+const MOST_VAULTS: usize = 16;
+
+/// What a manifest asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coverage {
+    /// The canonical path of its directory
+    directory: Bytes,
+    /// The project that it names
+    pub project: Option<String>,
+    /// SHA-256 of `.secrets.toml`, in hexadecimal digits
+    pub manifest: String,
+    /// Its outputs, in its order
+    pub outputs: Vec<CoveredOutput>,
+    /// The tags that it declares, in its order
+    pub secrets: Vec<String>,
+    /// The variables of `[run.env]` and their templates, in its order
+    pub variables: Vec<(String, String)>,
+}
+
+/// An output of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoveredOutput {
+    /// The file that is written
+    pub output: String,
+    /// Its permission bits; `None` for 600, or those that the file has
+    pub mode: Option<u32>,
+    /// The template
+    pub template: String,
+    /// The keys of the tags that the template names, in ascending order; `None` if it cannot be read
+    pub tags: Option<Vec<String>>,
+}
+
+/// A path: text, or bytes that are not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Bytes {
+    Text(String),
+    Other(Vec<u8>),
+}
+
+impl Bytes {
+    fn of(path: &Path) -> Self {
+        match path.to_str() {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Other(path.as_os_str().as_bytes().to_vec()),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Other(bytes) => std::ffi::OsStr::from_bytes(bytes).into(),
+        }
+    }
+}
+
+impl Coverage {
+    /// Describes what a manifest asks for. Reads its templates.
+    pub fn of(manifest: &Manifest) -> io::Result<Self> {
+        let directory = fs::canonicalize(relative(&manifest.directory))?;
+        let outputs = manifest.render.iter().map(|rendering| CoveredOutput::of(manifest, rendering, &directory));
+        let variables = manifest.run.iter().flatten().map(|variable| (variable.name.clone(), variable.text.clone()));
+        Ok(Self {
+            outputs: outputs.collect(),
+            directory: Bytes::of(&directory),
+            project: manifest.project.as_ref().map(ToString::to_string),
+            manifest: hexadecimal(&manifest.digest),
+            secrets: manifest.secrets.iter().map(|declaration| declaration.tag.to_string()).collect(),
+            variables: variables.collect(),
+        })
+    }
+
+    /// Returns the directory.
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path()
+    }
+
+    /// Returns what stands for all of it but the directory, which differs from machine to machine: SHA-256 in hexadecimal
+    /// digits of the manifest's own SHA-256 and each output's tags.
+    pub fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(b"secrets trust 1\0");
+        digest.update(self.manifest.as_bytes());
+        for output in &self.outputs {
+            field(&mut digest, output.output.as_bytes());
+            let tags = output.tags.as_deref().unwrap_or_default();
+            // An unreadable template differs from one that names nothing.
+            let count = output.tags.as_ref().map_or(u64::MAX, |tags| tags.len() as u64);
+            digest.update(count.to_be_bytes());
+            for tag in tags {
+                field(&mut digest, tag.as_bytes());
+            }
+        }
+        hexadecimal(&digest.finalize())
+    }
+
+    /// Returns the digest that a vault's MAC covers: all of it.
+    pub fn digest(&self) -> Hash {
+        // A struct of texts and lists has one form in JSON.
+        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+    }
+
+    /// Describes how this differs from an earlier description, a line for each difference.
+    pub fn changes_since(&self, before: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.project != before.project {
+            let name = |project: &Option<String>| project.as_ref().map_or("none".into(), |name| format!("`{name}`"));
+            changes.push(format!("project {}, before: {}", name(&self.project), name(&before.project)));
+        }
+        changes.extend(self.changed_outputs(before));
+        changes.extend(self.changed_variables(before));
+
+        let tags = |secrets: &[String]| secrets.iter().cloned().collect::<BTreeSet<_>>();
+        let (now, then) = (tags(&self.secrets), tags(&before.secrets));
+        let listed = |some: Vec<&String>| some.iter().map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(", ");
+        for (what, some) in
+            [("declares", now.difference(&then).collect()), ("no longer declares", then.difference(&now).collect())]
+        {
+            let some: Vec<&String> = some;
+            changes.extend((!some.is_empty()).then(|| format!("{what} {}", listed(some))));
+        }
+
+        if changes.is_empty() && self.manifest != before.manifest {
+            changes.push("comments, descriptions or other settings".into());
+        }
+        changes
+    }
+
+    fn changed_outputs(&self, before: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        for output in &self.outputs {
+            let name = &output.output;
+            match before.outputs.iter().find(|other| other.output == *name) {
+                None => changes.push(format!("new output {output}")),
+                Some(other) if other != output => changes.push(format!("output {output}, before: {}", other.rest())),
+                Some(_) => {}
+            }
+        }
+        let is_gone = |old: &&CoveredOutput| self.outputs.iter().all(|output| output.output != old.output);
+        changes.extend(before.outputs.iter().filter(is_gone).map(|old| format!("no output `{}`", old.output)));
+        changes
+    }
+
+    fn changed_variables(&self, before: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        for (name, text) in &self.variables {
+            match before.variables.iter().find(|(other, _)| other == name) {
+                None => changes.push(format!("new variable {name}={text}")),
+                Some((_, other)) if other != text => changes.push(format!("variable {name}={text}, before: {other}")),
+                Some(_) => {}
+            }
+        }
+        let is_gone = |(old, _): &&(String, String)| self.variables.iter().all(|(name, _)| name != old);
+        changes.extend(before.variables.iter().filter(is_gone).map(|(old, _)| format!("no variable {old}")));
+        changes
+    }
+}
+
+impl CoveredOutput {
+    fn of(manifest: &Manifest, rendering: &Rendering, root: &Path) -> Self {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let tags = tags_of(&manifest.at(&rendering.template), rendering, root);
+        Self {
+            output: text(&rendering.output),
+            mode: rendering.mode,
+            template: text(&rendering.template),
+            tags: tags.map(|tags| tags.into_iter().collect()),
+        }
+    }
+
+    /// Describes everything but its name.
+    fn rest(&self) -> String {
+        let mode = self.mode.map_or_else(|| "mode 600".to_owned(), |mode| format!("mode {mode:o}"));
+        let tags = match self.tags.as_deref() {
+            None => "it cannot be read".to_owned(),
+            Some([]) => "no secret".to_owned(),
+            Some(tags) => tags.join(", "),
+        };
+        format!("({mode}) from `{}`: {tags}", self.template)
+    }
+}
+
+impl std::fmt::Display for CoveredOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` {}", self.output, self.rest())
+    }
+}
+
+/// Returns the keys of the tags that a template names. A link that leads out of the directory is not followed, and nothing
+/// but a regular file is read.
+fn tags_of(path: &Path, rendering: &Rendering, root: &Path) -> Option<BTreeSet<String>> {
+    let real = fs::canonicalize(relative(path)).ok()?;
+    if !real.starts_with(root) || !fs::metadata(&real).ok()?.is_file() {
+        return None;
+    }
+    let mut template = Template::from_file(&real).ok()?;
+    let plan = Plan::new(&mut template, rendering.grammar.clone()).ok()?;
+    Some(plan.tags().iter().map(|tag| tag.key().as_str().to_owned()).collect())
+}
+
+fn field(digest: &mut Sha256, bytes: &[u8]) {
+    digest.update((bytes.len() as u64).to_be_bytes());
+    digest.update(bytes);
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The written consent to a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustRecord {
+    version: u32,
+    /// When it was written
+    pub since: String,
+    /// What it covers
+    pub coverage: Coverage,
+    /// Vault ids and the MACs of their keys, in hexadecimal digits
+    bindings: Vec<(String, String)>,
+}
+
+/// What a vault's keys say of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// It was bound with the present keys
+    Current,
+    /// It was bound with earlier keys of the vault, or not to this vault yet
+    Due,
+    /// Its MAC does not fit: it was changed, or bound by another vault of the same id
+    Broken,
+}
+
+impl TrustRecord {
+    /// Records consent that is given now.
+    pub fn new(coverage: Coverage) -> Self {
+        Self { version: VERSION, since: Timestamp::now().rfc3339(), coverage, bindings: Vec::new() }
+    }
+
+    /// Compares the record with what a vault's keys make of it.
+    pub fn binding(&self, macs: &TrustMacs) -> Binding {
+        let id = hexadecimal(&macs.vault_id);
+        let Some((_, mac)) = self.bindings.iter().find(|(vault, _)| *vault == id) else { return Binding::Due };
+        if *mac == hexadecimal(&macs.current) {
+            Binding::Current
+        } else if macs.earlier.iter().any(|earlier| *mac == hexadecimal(earlier)) {
+            Binding::Due
+        } else {
+            Binding::Broken
+        }
+    }
+
+    /// Binds the record to a vault.
+    pub fn bind(&mut self, macs: &TrustMacs) {
+        let id = hexadecimal(&macs.vault_id);
+        self.bindings.retain(|(vault, _)| *vault != id);
+        self.bindings.push((id, hexadecimal(&macs.current)));
+        let over = self.bindings.len().saturating_sub(MOST_VAULTS);
+        self.bindings.drain(..over);
+    }
+}
+
+/// All records of trust, one for each directory.
+pub struct TrustStore(Records);
+
+impl TrustStore {
+    /// Takes those in a directory, which writing creates.
+    pub fn new(directory: &Path) -> Self {
+        Self(Records::new(directory, LARGEST))
+    }
+
+    fn name(directory: &Path) -> String {
+        Records::name_of(&[directory.as_os_str().as_bytes()])
+    }
+
+    /// Reads the record of a directory, by its canonical path. Returns `None` if it has none, and an error if it has one that
+    /// is not to be believed.
+    pub fn read(&self, directory: &Path) -> io::Result<Option<TrustRecord>> {
+        let record = self.parsed(&Self::name(directory))?;
+        match record {
+            // A record that was given another directory's name.
+            Some(record) if record.coverage.directory() != directory => Err(io::Error::other("it is invalid")),
+            record => Ok(record),
+        }
+    }
+
+    fn parsed(&self, name: &str) -> io::Result<Option<TrustRecord>> {
+        let Some(bytes) = self.0.read(name)? else { return Ok(None) };
+        let record: TrustRecord = serde_json::from_slice(&bytes).map_err(|_| io::Error::other("it is invalid"))?;
+        if record.version != VERSION {
+            return Err(io::Error::other("another version of `secrets` wrote it"));
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes the record of its directory.
+    pub fn write(&self, record: &TrustRecord) -> io::Result<()> {
+        let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
+        self.0.write(&Self::name(&record.coverage.directory()), &bytes)
+    }
+
+    /// Removes the record of a directory. Returns false if it has none.
+    pub fn remove(&self, directory: &Path) -> io::Result<bool> {
+        self.0.remove(&Self::name(directory))
+    }
+
+    /// Returns all records that can be read, by directory.
+    pub fn all(&self) -> io::Result<Vec<TrustRecord>> {
+        let mut records = Vec::new();
+        for name in self.0.names()? {
+            records.extend(self.parsed(&name).ok().flatten());
+        }
+        records.sort_by_key(|record| record.coverage.directory());
+        Ok(records)
+    }
+}

@@ -1,0 +1,462 @@
+//! `trust`: what a manifest asks for is used only after somebody consented to it, and to nothing else.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::prompts::Terminal;
+use crate::setup::{MARKER, Project};
+use crate::support::{PASSPHRASE, Run, Sandbox};
+
+const MANIFEST: &str = "project = \"web\"\n[secrets.key]\n\
+    [[render]]\ntemplate = \"t.tmpl\"\noutput = \".env\"\n\
+    [run.env]\nKEY = \"{{ secrets.key }}\"\nHTTPS_PROXY = \"http://proxy\"\n";
+const TEMPLATE: &str = "KEY={{ secrets.key }}\n";
+const HINT: &str = "hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it\n";
+
+/// A repository of a stranger's, where nothing is trusted. The vault has a secret for it and one in another project.
+fn cloned(files: &[(&str, &str)]) -> Project {
+    let project = Project(Sandbox::new().trusting_nothing());
+    fs::create_dir(project.path("")).unwrap();
+    for (name, content) in files {
+        project.write(name, content);
+    }
+    project.store("web", "key", "value of key");
+    project.store("web", "other", "value of other");
+    project.store("prod", "key", MARKER);
+    project
+}
+
+fn usual() -> Project {
+    cloned(&[(".secrets.toml", MANIFEST), ("t.tmpl", TEMPLATE)])
+}
+
+fn trusted() -> Project {
+    let project = usual();
+    project.run(&["trust", "-q"]).succeeds().stdout_has("directory ");
+    project
+}
+
+/// A run without a passphrase: what fails with 7 was refused before anybody was asked for one.
+fn keyless(project: &Project, arguments: &[&str]) -> Run {
+    project.command(arguments).without_env("SECRETS_PASSPHRASE").run()
+}
+
+fn records(project: &Project) -> Vec<PathBuf> {
+    let entries = fs::read_dir(project.0.state().join("secrets/trust")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn record(project: &Project) -> Value {
+    let [only] = &records(project)[..] else { panic!("one record") };
+    serde_json::from_slice(&fs::read(only).unwrap()).unwrap()
+}
+
+fn fingerprint(project: &Project) -> String {
+    let shown = project.run(&["trust", "--show", "--json"]).succeeds().json();
+    shown["sha256"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
+    let project = usual();
+    project.write("f.env", "A=b\n");
+    let needing: [&[&str]; 14] = [
+        &["setup"],
+        &["setup", "--yes"],
+        &["check"],
+        &["render", "--all"],
+        &["render", "--all", "--check"],
+        &["render", "--stale"],
+        &["render", "t.tmpl", "-o", "out"],
+        &["render", "-e", "{{ KEY }}"],
+        &["create", "--tag", "new", "--generate"],
+        &["update", "key", "--generate"],
+        &["delete", "key", "--yes", "--force"],
+        &["clone", "--all", "--to", "copy"],
+        &["import", "f.env"],
+        &["export", "--encrypted", "all.age"],
+    ];
+    let told = format!("error: `.secrets.toml` is not trusted\n{HINT}");
+    let before = project.files();
+    for line in needing {
+        keyless(&project, line).fails_with(7).stdout("").stderr(&told);
+        // Nor is a passphrase that was given used for it.
+        project.run(line).fails_with(7).stdout("").stderr(&told);
+    }
+    keyless(&project, &["template", "f.env"]).fails_with(7).stderr(&told);
+    for line in [&["run", "--", "true"][..], &["run", "--dry-run"], &["run", "--only", "key", "--", "true"]] {
+        keyless(&project, line).fails_with(125).stdout("").stderr(&told);
+    }
+    assert!(before == project.files());
+    let error = keyless(&project, &["check", "--json"]).fails_with(7).json_error();
+    assert_eq!((&error["type"], &error["details"]["trust"]), (&"FORBIDDEN".into(), &"unknown".into()));
+
+    // What shows no value and changes nothing, and what somebody named, needs no trust.
+    project.run(&["list"]).succeeds().stdout_has("key");
+    project.run(&["get", "key"]).succeeds().stdout_has("key");
+    project.run(&["refs"]).succeeds().stdout_has("t.tmpl:1:5: key");
+    project.run(&["render", "t.tmpl", "--list"]).succeeds().stdout_has("key");
+    project.run(&["scan", ".", "-q"]).succeeds();
+    project.run(&["render", "-e", "no placeholder"]).succeeds().stdout("no placeholder");
+    project.run(&["-p", "web", "render", "t.tmpl"]).succeeds().stdout("KEY=value of key\n");
+    project.run(&["-p", "web", "run", "--only", "key", "--", "printenv", "KEY"]).succeeds().stdout("‹key›\n");
+    let run = project.command(&["render", "t.tmpl"]).env("SECRETS_PROJECT", "web").run();
+    run.succeeds().stdout("KEY=value of key\n");
+    // That is so for the project. Files and variables are still the manifest's.
+    for line in [&["-p", "web", "setup"][..], &["-p", "web", "render", "--all"], &["-p", "web", "check"]] {
+        keyless(&project, line).fails_with(7).stderr_has("is not trusted\n");
+    }
+    keyless(&project, &["-p", "web", "run", "--", "true"]).fails_with(125).stderr_has("is not trusted\n");
+}
+
+#[test]
+fn a_manifest_that_names_no_project_chooses_none() {
+    let project = cloned(&[(".secrets.toml", "[secrets.key]\n")]);
+    project.run(&["create", "--tag", "key", "--generate"]).succeeds().stderr_has("in project `default`");
+    project.run(&["run", "--", "printenv", "KEY"]).succeeds().stdout("‹key›\n");
+    keyless(&project, &["check"]).fails_with(7).stderr_has(HINT);
+}
+
+#[test]
+fn the_help_names_every_command() {
+    let help = String::from_utf8(Sandbox::empty().run(["trust", "--help"]).succeeds().bytes()).unwrap();
+    let table = help.split("What needs trust").nth(1).unwrap();
+    let words: Vec<&str> = table.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
+    for command in terminal_secrets::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        assert!(words.contains(&command.get_name()), "{}", command.get_name());
+    }
+}
+
+#[test]
+fn consent_is_given_shown_listed_and_taken_back() {
+    let project = usual();
+    let directory = fs::canonicalize(project.path("")).unwrap().display().to_string();
+    let shown = format!(
+        "project      `web`, 2 secrets\n\
+         output       `.env` (mode 600) from `t.tmpl`: key\n\
+         variable     KEY={{{{ secrets.key }}}}\n\
+         variable     HTTPS_PROXY=http://proxy (redirects programs)\n\
+         sha256       {}\n",
+        fingerprint(&project)
+    );
+    let untrusted = format!("directory    {directory}\ntrusted      no\n{shown}");
+    project.run(&["trust", "--show"]).succeeds().stdout(&untrusted);
+    project
+        .run(&["trust", "-y"])
+        .succeeds()
+        .stdout_has(&shown)
+        .stderr("trusted `.secrets.toml`; the text of its templates is not covered\n");
+    project.run(&["trust", "--show"]).succeeds().stdout_has("trusted      since 20").stdout_has(&shown);
+    let [file] = &records(&project)[..] else { panic!("one record") };
+    assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
+
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    project.run(&["run", "--", "sh", "-c", "echo $HTTPS_PROXY"]).succeeds().stdout("http://proxy\n");
+    let list = project.run(&["trust", "--list", "--json"]).succeeds().json();
+    assert_eq!(
+        (&list["records"][0]["directory"], &list["records"][0]["state"]),
+        (&directory.into(), &"trusted".into())
+    );
+    project.write("t.tmpl", "{{ secrets.other }}");
+    project.run(&["trust", "--list"]).succeeds().stdout_has("\tchanged\tweb\t20");
+
+    // From below, and from elsewhere.
+    fs::create_dir(project.path("below")).unwrap();
+    project.command(&["trust", "-q"]).current_dir(project.path("below")).run().succeeds().stdout_has("other");
+    let revoke = project.0.command(["trust", "--revoke", "repo"]).run();
+    revoke.succeeds().stderr_has("/repo` is no longer trusted\n");
+    project.run(&["trust", "--revoke"]).succeeds().stderr_has("/repo` was not trusted\n");
+    keyless(&project, &["check"]).fails_with(7).stderr_has(HINT);
+    project.0.run(["trust", "repo/.secrets.toml", "-q"]).succeeds().stdout_has("directory ");
+    keyless(&project, &["check"]).fails_with(5).stderr_has("no passphrase was given");
+    project.0.run(["trust", "repo/below"]).fails_with(3).stderr_has("`repo/below` has no `.secrets.toml` of yours");
+
+    // A directory that is gone stays listed until it is revoked.
+    fs::remove_dir_all(project.path("")).unwrap();
+    project.0.run(["trust", "--list"]).succeeds().stdout_has("\tgone\tweb\t");
+    project.0.run(["trust", "--revoke", "repo"]).succeeds().stderr_has("is no longer trusted");
+    project.0.run(["trust", "--list"]).succeeds().stdout("");
+}
+
+#[test]
+fn every_change_but_of_a_templates_text_needs_consent_again() {
+    let project = trusted();
+    for (manifest, template, told) in [
+        (MANIFEST.replace("\"web\"", "\"prod\""), TEMPLATE, "  project `prod`, before: `web`\n"),
+        (
+            MANIFEST.replace("\".env\"", "\"public/x\""),
+            TEMPLATE,
+            "  new output `public/x` (mode 600) from `t.tmpl`: key\n  no output `.env`\n",
+        ),
+        (
+            MANIFEST.replace("\".env\"\n", "\".env\"\nmode = \"644\"\n"),
+            TEMPLATE,
+            "  output `.env` (mode 644) from `t.tmpl`: key, before: (mode 600) from `t.tmpl`: key\n",
+        ),
+        (MANIFEST.replace("http://proxy", "http://evil"), TEMPLATE, "=http://evil, before: http://proxy\n"),
+        (format!("{MANIFEST}MORE = \"1\"\n"), TEMPLATE, "  new variable MORE=1\n"),
+        (MANIFEST.replace("KEY = \"{{ secrets.key }}\"\n", ""), TEMPLATE, "  no variable KEY\n"),
+        (MANIFEST.replace("[secrets.key]", "[secrets.key]\n[secrets.b]"), TEMPLATE, "  declares `b`\n"),
+        (format!("# new\n{MANIFEST}"), TEMPLATE, "  comments, descriptions or other settings\n"),
+        (
+            MANIFEST.to_owned(),
+            "KEY={{ secrets.key }}{{ OTHER }}\n",
+            "  output `.env` (mode 600) from `t.tmpl`: key, other, before: (mode 600) from `t.tmpl`: key\n",
+        ),
+    ] {
+        project.write(".secrets.toml", &manifest);
+        project.write("t.tmpl", template);
+        let run = keyless(&project, &["render", "--stale"]).fails_with(7).stdout("");
+        let run = run.stderr_has("error: `.secrets.toml` asks for something else than what you trusted\n");
+        run.stderr_has(told).stderr_has(HINT);
+    }
+
+    project.write(".secrets.toml", MANIFEST);
+    fs::remove_file(project.path("t.tmpl")).unwrap();
+    keyless(&project, &["render", "--stale"]).fails_with(7).stderr_has("from `t.tmpl`: it cannot be read, before: ");
+    project.write("t.tmpl", "# other text\nNAME={{ KEY | trim }}\n");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "# other text\nNAME=value of key\n");
+}
+
+#[test]
+fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
+    let project = usual();
+    let named = fingerprint(&project);
+    project.run(&["--trust-manifest", &named, "render", "--all", "-q"]).succeeds();
+    let given = |arguments: &[&str], value: &str| project.command(arguments).env("SECRETS_TRUST_MANIFEST", value).run();
+    given(&["check", "-q"], &named.to_uppercase()).succeeds().stdout_has("unused\tother");
+    // No program gets the variable.
+    for mask in [&["run", "--", "env"][..], &["run", "--no-mask", "--", "env"]] {
+        given(mask, &named).succeeds().without("SECRETS_TRUST").stdout_has("HTTPS_PROXY=http://proxy\n");
+    }
+    assert!(!project.0.state().join("secrets/trust").exists());
+
+    // It covers the tags of templates as well.
+    project.write("t.tmpl", "{{ secrets.other }}");
+    assert_ne!(fingerprint(&project), named);
+    let told = "error: `.secrets.toml` is not the one that `--trust-manifest` or its variable names\n";
+    let hint = "hint: `secrets trust --show` prints what it asks for, and the SHA-256 to use\n";
+    given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));
+    project.write("t.tmpl", TEMPLATE);
+    project.write(".secrets.toml", format!("# new\n{MANIFEST}"));
+    given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));
+    let alone = record_of(&project);
+    given(&["render", "--all"], &alone).fails_with(7).stderr_has("hint: that is the SHA-256 of the file alone; ");
+    for wrong in ["abc", &"x".repeat(64)] {
+        let run = project.run(&["--trust-manifest", wrong, "list"]).fails_with(2);
+        run.stderr_has("a SHA-256 has 64 hexadecimal digits");
+    }
+
+    // Where there is consent already, another directory's variable takes none away.
+    project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
+    given(&["render", "--all", "-q"], &named).succeeds();
+}
+
+/// The SHA-256 of the manifest alone.
+fn record_of(project: &Project) -> String {
+    project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
+    let record = record(project);
+    project.run(&["trust", "--revoke", "-q"]).succeeds();
+    record["coverage"]["manifest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
+    let project = usual();
+    // Without a key it is bound by the next command that has one.
+    keyless(&project, &["trust", "-q"]).succeeds().stdout_has("project      `web`, its secrets are counted while");
+    assert_eq!(record(&project)["bindings"], serde_json::json!([]));
+    project.run(&["render", "--all", "-q"]).succeeds();
+    let bound = record(&project)["bindings"].clone();
+    assert_eq!(bound.as_array().unwrap().len(), 1);
+    project.run(&["trust", "-q"]).succeeds().stdout_has("`web`, 2 secrets\n");
+    assert_eq!(record(&project)["bindings"], bound);
+
+    // Somebody adds to what the record covers.
+    let [file] = &records(&project)[..] else { panic!("one record") };
+    let whole = fs::read_to_string(file).unwrap();
+    project.write("t.tmpl", "{{ secrets.other }}");
+    fs::write(file, whole.replace(r#""tags":["key"]"#, r#""tags":["other"]"#)).unwrap();
+    let run = project.run(&["render", "--all"]).fails_with(7).stdout("");
+    run.stderr(&format!(
+        "error: `.secrets.toml` is not trusted: its record of trust does not fit this vault's keys, so it does not \
+         count\n{HINT}"
+    ));
+    project.run(&["run", "--", "true"]).fails_with(125).stderr_has("does not fit this vault's keys");
+    project.run(&["trust", "-q"]).succeeds().stdout_has("other");
+    project.run(&["render", "--all", "-q"]).succeeds();
+
+    // New keys do not take consent away; the record is bound to them.
+    let before = record(&project)["bindings"].clone();
+    project.run(&["rekey", "--yes", "-q"]).succeeds();
+    project.run(&["render", "--all", "-q"]).succeeds();
+    let after = record(&project)["bindings"].clone();
+    assert!(before[0][0] == after[0][0] && before[0][1] != after[0][1], "{before} {after}");
+    // Through an agent as well.
+    project.run(&["unlock", "-q"]).succeeds();
+    keyless(&project, &["render", "--all", "-q"]).succeeds();
+    keyless(&project, &["trust", "--show"]).succeeds().stdout_has("`web`, 2 secrets\n");
+    keyless(&project, &["trust", "-q"]).succeeds().stdout_has("sha256");
+    assert_eq!(record(&project)["bindings"], after);
+    project.run(&["lock", "-q"]).succeeds();
+}
+
+#[test]
+fn a_record_that_somebody_else_could_have_written_does_not_count() {
+    let project = trusted();
+    let [file] = &records(&project)[..] else { panic!("one record") };
+    let aside = project.0.path("aside");
+    let told = |why: &str| {
+        let run = keyless(&project, &["render", "--all"]).fails_with(7);
+        run.stderr_has(&format!("is not trusted: its record of trust cannot be used: {why}"));
+    };
+    fs::set_permissions(file, fs::Permissions::from_mode(0o622)).unwrap();
+    told("other users can write to it\n");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(file, &aside).unwrap();
+    symlink(&aside, file).unwrap();
+    told("");
+    fs::remove_file(file).unwrap();
+    fs::write(file, "{\"version\":1}").unwrap();
+    told("it is invalid\n");
+    // That of another directory.
+    let other = fs::read_to_string(&aside).unwrap().replace("/repo\"", "/other\"");
+    fs::write(file, other).unwrap();
+    told("it is invalid\n");
+    fs::rename(&aside, file).unwrap();
+    project.run(&["render", "--all", "-q"]).succeeds();
+}
+
+#[test]
+fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
+    let project = usual();
+    let asked = |typed: &str| {
+        let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
+        terminal.waits_for("`.secrets.toml` is not trusted yet. It asks for:\r\n");
+        terminal.waits_for("  project   `web`, its secrets are counted while the vault is unlocked\r\n");
+        terminal.waits_for("  output    `.env` (mode 600) from `t.tmpl`: key\r\n");
+        terminal.waits_for("  variable  KEY={{ secrets.key }}\r\n");
+        terminal.waits_for("  variable  HTTPS_PROXY=http://proxy (redirects programs)\r\n");
+        terminal.waits_for("Trust it with 1 output and 2 variables? [y/N] ").types(typed);
+        terminal
+    };
+    for typed in ["n\n", "\n", "\x04"] {
+        let mut terminal = asked(typed);
+        let screen = terminal.waits_for("error: `.secrets.toml` is not trusted").ends_with(7);
+        assert!(!screen.contains("Passphrase"), "{screen}");
+    }
+    let mut terminal = asked("y\n");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("wrote `.env`").ends_with(0);
+    assert_eq!(record(&project)["bindings"].as_array().unwrap().len(), 1);
+    let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("up to date");
+    let screen = terminal.ends_with(0);
+    assert!(!screen.contains("Trust it"), "{screen}");
+
+    // After a change it is asked again, and the change is shown.
+    let hostile = "\\u001b[2J".to_owned() + &"x".repeat(4000);
+    project.write(".secrets.toml", MANIFEST.replace("http://proxy", &hostile));
+    project.run(&["unlock", "-q"]).succeeds();
+    let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" check");
+    terminal.waits_for("`.secrets.toml` asks for something else than what you trusted:\r\n");
+    terminal.waits_for("  variable HTTPS_PROXY=\\u{1b}[2Jxxx").waits_for("…\r\nIt asks for:\r\n");
+    terminal.waits_for("  project   `web`, 2 secrets\r\n");
+    terminal.waits_for("Trust it with ").types("y\n").waits_for("nothing is missing");
+    terminal.ends_with(0);
+    project.run(&["lock", "-q"]).succeeds();
+}
+
+#[test]
+fn what_we_write_is_trusted_as_written() {
+    // A first manifest, by each of the commands that write one.
+    for line in [&["setup", "--new"][..], &["init", "--project-file"]] {
+        let project = cloned(&[("t.tmpl", TEMPLATE)]);
+        project.run(&[&["-p", "web"], line].concat()).succeeds().stderr_has("wrote `.secrets.toml`");
+        project.run(&["setup", "--yes", "-q"]).succeeds();
+        assert_eq!(project.read("t"), "KEY=value of key\n");
+    }
+    let project = cloned(&[("a.env", "A=value of a\n"), ("b.env", "B=value of b\n")]);
+    project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds();
+    project.run(&["template", "b.env", "-q"]).succeeds();
+    project.run(&["check", "-q"]).fails_with(8).stdout_has("mode").stderr_has("out of date");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+
+    // What was not trusted before is not trusted by an addition.
+    let project = usual();
+    project.write("b.env", "B=value of b\n");
+    let before = project.files();
+    let run = project.run(&["-p", "web", "template", "b.env"]).fails_with(7);
+    run.stderr_has("error: `.secrets.toml` is not trusted\n");
+    assert!(before == project.files());
+}
+
+/// The case of the issue: a recipe that renders whenever a branch is checked out.
+#[test]
+fn a_branch_of_a_stranger_leaks_nothing() {
+    let project = trusted();
+    let recipe = "secrets render --stale -q && cat .env public/leak";
+    let enter = || {
+        let mut run = project.command(&[]);
+        let binary = PathBuf::from(run.command.get_program());
+        let path = format!("{}:/usr/bin:/bin", binary.parent().unwrap().display());
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", recipe]).current_dir(project.path("")).env_clear();
+        shell.envs(run.command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
+        run.command = shell;
+        run.run()
+    };
+    project.git(&["init", "-q"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "-q", "-m", "ours"]);
+    project.git(&["checkout", "-q", "-b", "theirs"]);
+    project.write(
+        ".secrets.toml",
+        "project = \"prod\"\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"public/leak\"\nmode = \"644\"\n",
+    );
+    project.git(&["commit", "-q", "-a", "-m", "theirs"]);
+    let run = enter().fails_with(7).stdout("");
+    run.stderr_has("  project `prod`, before: `web`\n")
+        .stderr_has("  new output `public/leak` (mode 644)")
+        .stderr_has(HINT);
+
+    // The manifest of ours, and a template that names another secret of ours.
+    project.git(&["checkout", "-q", "-b", "subtle", "main"]);
+    project.write("t.tmpl", "KEY={{ secrets.key }}\nX={{ secrets.other }}\n");
+    project.git(&["commit", "-q", "-a", "-m", "subtle"]);
+    enter().fails_with(7).stdout("").stderr_has("from `t.tmpl`: key, other, before: ");
+    assert!(!project.path(".env").exists() && !project.path("public").exists());
+
+    project.git(&["checkout", "-q", "main"]);
+    enter().fails_with(1).stdout("KEY=value of key\n").stderr_has("public/leak");
+}
+
+#[test]
+fn without_run_env_a_program_gets_what_the_manifest_names() {
+    let project = cloned(&[(".secrets.toml", "project = \"web\"\n[secrets.key]\n[secrets.gone]\noptional = true\n")]);
+    project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
+    let list = project.run(&["run", "--dry-run"]).succeeds();
+    list.stdout("KEY\t.secrets.toml\tkey\n");
+    let template = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
+    project.write(".secrets.toml", format!("project = \"web\"\n[secrets.gone]\n{template}"));
+    project.write("t", "{{ secrets.other }}");
+    project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
+    project.run(&["run", "--", "true"]).fails_with(125).stderr(
+        "error: `gone` is missing in project `web`\n\
+         hint: `secrets setup` asks for what is missing; `--only` names what the program needs\n",
+    );
+    project.store("web", "gone", "value of gone");
+    let list = project.run(&["run", "--dry-run"]).succeeds();
+    list.stdout("GONE\t.secrets.toml\tgone\nOTHER\t.secrets.toml\tother\n");
+
+    project.write(".secrets.toml", "");
+    let run = project.run(&["-p", "web", "run", "--dry-run"]).succeeds().stdout("");
+    run.stderr("warning: `.secrets.toml` declares no secret, so the program gets none; `--only` names some\n");
+    fs::remove_file(project.path(".secrets.toml")).unwrap();
+    let list = project.run(&["-p", "web", "run", "--dry-run"]).succeeds();
+    list.stdout("GONE\tproject\tgone\nKEY\tproject\tkey\nOTHER\tproject\tother\n");
+}
