@@ -83,11 +83,6 @@ impl Environment {
         self.agent_directories.get(1..).unwrap_or_default()
     }
 
-    /// The directory of private records of this kind; none without a home directory.
-    pub(crate) fn records(&self, kind: &str) -> Option<PathBuf> {
-        self.state_directory.as_ref().map(|directory| directory.join("secrets").join(kind))
-    }
-
     /// Where what was last seen of vaults is written down; nowhere without a home directory.
     pub(crate) fn anchors(&self) -> Option<PathBuf> {
         self.state("anchors")

@@ -9,7 +9,7 @@ use clap::Command;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Store secrets", &["create", "list", "get", "update", "delete", "clone", "import", "export"]),
     ("Use them", &["render", "run", "redact", "scan"]),
-    ("Set up a project", &["trust", "setup", "check", "refs", "template", "project"]),
+    ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),
     ("Open the vault", &["init", "unlock", "lock", "status", "passwd", "recovery", "rekey"]),
     ("Keep it safe", &["verify", "backup", "restore", "salvage", "compact"]),
 ];

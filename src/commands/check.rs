@@ -12,7 +12,9 @@ use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
 use crate::model::{Secret, Tag, TagKey};
-use crate::setup::{Manifest, Need, OutputState, Rendering, Tree, needs};
+use crate::setup::memory::Origin;
+use crate::setup::{Foreign, Manifest, Need, OutputState, Rendering, Tree, needs};
+use crate::store;
 use crate::ui::counted;
 use crate::ui::escape::{quoted, visible};
 use crate::vault::{Reveal, Revealed};
@@ -73,6 +75,12 @@ struct OutputJson {
     state: &'static str,
     /// "ignored", "exposed", "tracked", or "none" outside of a repository
     git: &'static str,
+    /// What is remembered of an existing output that has to be rendered: "written" as it is, "changed" since, or "unknown"
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'static str>,
+    /// Variables that neither the template gives nor `secrets` wrote: nothing replaces them
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    added: Vec<String>,
 }
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
@@ -90,8 +98,12 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
 
     let absent = |need: &&Need<'_>| !known.contains(&need.tag.key());
     // What a secret is missing of cannot be rendered, nor compared.
-    files.split_off(|tag| known.contains(&tag.key()));
+    let memory = outputs::memory(cx, !files.tags().is_empty())?;
+    let mut foreign = files.foreign(&memory).map_err(|error| error::setup(error, project))?;
+    let unresolved = files.split_off(|tag| known.contains(&tag.key()));
+    foreign.retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
     let mut files = outputs::resolve(cx, files)?;
+    foreign.extend(files.foreign(&memory).map_err(|error| error::setup(error, project))?);
     outputs::warn_of_misread(cx, &mut files)?;
     let states = files.states().map_err(|error| error::setup(error, project))?;
     let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
@@ -108,12 +120,12 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
             .render
             .iter()
             .zip(standing)
-            .map(|(rendering, standing)| output(rendering, standing, &states))
+            .map(|(rendering, standing)| output(rendering, standing, &states, &foreign))
             .collect(),
         exit: 0,
     };
     suggest(cx, &mut found.missing)?;
-    let verdict = verdict(&found, cx);
+    let verdict = verdict(&found, manifest, cx);
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
     if cx.ui.is_json() {
         cx.ui.json(&found)?;
@@ -144,8 +156,14 @@ fn unused(manifest: &Manifest, tree: &Tree, stored: &[Secret], known: &HashSet<T
     declared.map(|tag| unused(tag, true)).chain(stored.map(|tag| unused(tag, false))).collect()
 }
 
-fn output(rendering: &Rendering, standing: Standing, states: &[(&Rendering, OutputState)]) -> OutputJson {
+fn output(
+    rendering: &Rendering,
+    standing: Standing,
+    states: &[(&Rendering, OutputState)],
+    foreign: &[(&Rendering, Foreign)],
+) -> OutputJson {
     let state = states.iter().find(|(other, _)| other.output == rendering.output).map(|(_, state)| *state);
+    let found = foreign.iter().find(|(other, _)| other.output == rendering.output).map(|(_, found)| found);
     OutputJson {
         output: rendering.output.to_string_lossy().into_owned(),
         template: rendering.template.to_string_lossy().into_owned(),
@@ -162,6 +180,13 @@ fn output(rendering: &Rendering, standing: Standing, states: &[(&Rendering, Outp
             Standing::Exposed => "exposed",
             Standing::Tracked => "tracked",
         },
+        origin: match (state, found.map(|found| found.origin)) {
+            (_, Some(Origin::Changed)) => Some("changed"),
+            (_, Some(_)) => Some("unknown"),
+            (Some(OutputState::Stale), None) => Some("written"),
+            _ => None,
+        },
+        added: found.map(|found| found.added.clone()).unwrap_or_default(),
     }
 }
 
@@ -194,15 +219,27 @@ fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
 }
 
 /// The failure, the gravest first.
-fn verdict(found: &CheckJson, cx: &Context) -> Option<Error> {
+fn verdict(found: &CheckJson, manifest: &Manifest, cx: &Context) -> Option<Error> {
     let said = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
     let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
     let stale = found.outputs.iter().filter(stale).count();
     let tracked = found.outputs.iter().filter(|output| output.git == "tracked").count();
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
+    let added = found.outputs.iter().find(|output| !output.added.is_empty());
     let error = if !found.missing.is_empty() {
         Error::new(Kind::NotFound, said(found.missing.len(), "a secret is missing", "secrets are missing"))
             .hint(format!("{} asks for what is missing", cx.again("setup")))
+    } else if let Some(output) = added {
+        let what = format!("`{}` has variables that its template does not give", visible(&output.output));
+        let adopt = cx.again(&format!("adopt {}", store::quoted(&manifest.at(Path::new(&output.output)))));
+        Error::new(Kind::Differs, what).hint(format!("{adopt} takes them into the template"))
+    } else if stale > 0
+        && found.outputs.iter().any(|output| ["changed", "unknown"].contains(&output.origin.unwrap_or("")))
+    {
+        Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date")).hint(format!(
+            "{} renders what is out of date, and asks before it replaces a file that it did not write",
+            cx.again("setup")
+        ))
     } else if stale > 0 {
         Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date"))
             .hint(format!("{} renders what is out of date", cx.again("render --stale")))
@@ -258,6 +295,9 @@ fn show(found: &CheckJson, cx: &Context) -> Result<(), Error> {
             "exposed" => rows.push(["stale".into(), name.clone(), "its mode is too wide".into()]),
             "unknown" => rows.push(["unknown".into(), name.clone(), "a secret of it is missing".into()]),
             _ => {}
+        }
+        if !output.added.is_empty() {
+            rows.push(["added".into(), name.clone(), format!("by hand: {}", output.added.join(", "))]);
         }
         match output.git {
             "tracked" => rows.push(["tracked".into(), name, "the next commit would have it".into()]),

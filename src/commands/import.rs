@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::age_options;
-use super::clone::{OnConflictArg, conflict};
+use super::clone::conflict;
+use super::conflicts::{self, OnTakenArg, Uses};
 use super::create::offer_a_vault;
+use super::outputs;
 use crate::context::Context;
 use crate::crypto::age_file::{AgeError, By, Sealed, trimmed};
 use crate::error::{self, Error, Kind};
@@ -57,7 +59,10 @@ pub(crate) struct ImportArgs {
     prefix: String,
     /// What happens to a tag that the project has with another value
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    on_conflict: OnConflictArg,
+    on_conflict: OnTakenArg,
+    /// Overwrite a value although outputs use it
+    #[arg(short, long)]
+    yes: bool,
     /// Print what would be done and store nothing
     #[arg(long)]
     dry_run: bool,
@@ -92,6 +97,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
     let sources: Vec<String> = items.iter().map(|item| item.source.clone()).collect();
     let targets = targets(&items, project, cx.project_option(), &file)?;
+    let items = if args.dry_run { items } else { without_conflicts(args, cx, items, &targets)? };
     let incoming = |(item, to): (Item, _)| Incoming {
         to,
         new: NewSecret { tag: item.tag, name: item.name, description: item.description, value: item.value },
@@ -104,6 +110,11 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         return show_plan(cx, &outcome, &sources, &skipped, &targets);
     }
     let outcome = store(cx, &import, CONFLICT)?;
+    if let (Some(manifest), Some(own)) = (cx.manifest()?, cx.tree_project()?)
+        && targets.contains(own)
+    {
+        outputs::remember_directory(cx, own, &manifest.directory);
+    }
     if args.delete_source {
         remove(args, cx, &text, &skipped, &outcome)?;
     }
@@ -114,6 +125,33 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.json(&document)?;
     }
     Ok(())
+}
+
+/// Gives items separate tags whose tags have another value that outputs use, if that is wanted.
+fn without_conflicts(
+    args: &ImportArgs,
+    cx: &Context,
+    mut items: Vec<Item>,
+    targets: &[ProjectName],
+) -> Result<Vec<Item>, Error> {
+    let manifest = cx.manifest()?;
+    let tree_project = cx.tree_project()?;
+    for project in targets.iter().collect::<BTreeSet<_>>() {
+        let own = manifest.filter(|_| tree_project == Some(project));
+        if let Some(manifest) = own {
+            conflicts::claim(cx, project, &manifest.directory, true)?;
+        }
+
+        let of_project = || targets.iter().enumerate().filter(|(_, target)| *target == project).map(|(at, _)| at);
+        let new: Vec<_> = of_project().map(|at| (&items[at].tag, &items[at].value)).collect();
+        let tags = Uses::of(cx, project, own, &args.file)?.decide(cx, &new, args.on_conflict, args.yes)?;
+        for at in of_project() {
+            if let Some(tag) = tags.get(&items[at].tag.key()) {
+                items[at].tag = tag.clone();
+            }
+        }
+    }
+    Ok(items)
 }
 
 /// The project of each item: the one that it was exported from, unless another one was asked for.

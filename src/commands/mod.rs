@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments and its handler.
 
+mod adopt;
 mod age_options;
 mod agent;
 mod backup;
@@ -7,6 +8,7 @@ mod check;
 mod clone;
 mod compact;
 mod completions;
+mod conflicts;
 mod create;
 mod delete;
 mod export;
@@ -31,6 +33,7 @@ mod restore;
 mod run;
 mod salvage;
 mod scan;
+mod settings;
 mod setup;
 mod status;
 mod template;
@@ -61,6 +64,7 @@ pub(crate) enum Command {
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Template(template::TemplateArgs),
+    Adopt(adopt::AdoptArgs),
     Setup(setup::SetupArgs),
     Check(check::CheckArgs),
     Refs(refs::RefsArgs),
@@ -104,6 +108,7 @@ impl Command {
             Self::Import(args) => import::run(&args, cx),
             Self::Export(args) => export::run(&args, cx),
             Self::Template(args) => template::run(&args, cx),
+            Self::Adopt(args) => adopt::run(&args, cx),
             Self::Setup(args) => setup::run(&args, cx),
             Self::Check(args) => check::run(&args, cx),
             Self::Refs(args) => refs::run(&args, cx),

@@ -1,7 +1,7 @@
 //! What `setup`, `check`, `render` and `update` share: the outputs of `.secrets.toml`, opened, compared and written.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -9,9 +9,12 @@ use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Tag};
 use crate::setup::gitignore::{self, Unignored};
-use crate::setup::{Manifest, Outputs, Reference, ResolvedOutputs, Spared, Tree};
+use crate::setup::memory::{Directories, Memory, Origin};
+use crate::setup::{Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
+use crate::store::quoted;
 use crate::template::output::Written;
 use crate::template::{Findings, Suspects, Template};
+use crate::ui::prompt;
 use crate::vault::{Opened, Vault};
 
 /// Reads the manifest's templates and checks its outputs.
@@ -90,15 +93,102 @@ fn values(vault: &Vault, project: &ProjectName, outputs: &Outputs<'_>) -> Result
     Ok(Opened::open(project, &vault.scope(project), outputs.tags(), false)?)
 }
 
-/// Writes them all and says what became of each.
-pub(super) fn write(cx: &Context, mut outputs: ResolvedOutputs<'_>) -> Result<Vec<(PathBuf, Written)>, Error> {
+/// Returns what is remembered of outputs. Without a secret in them no key is needed, and no vault is opened.
+pub(super) fn memory(cx: &Context, have_secrets: bool) -> Result<Memory, Error> {
+    let key = if have_secrets { cx.vault()?.output_key(cx.project()?)? } else { None };
+    Ok(Memory::new(cx.state_directory("outputs").as_deref(), key))
+}
+
+/// Outputs by their paths as seen from the working directory.
+pub(super) fn at_paths(manifest: &Manifest, foreign: Vec<(&Rendering, Foreign)>) -> Vec<(PathBuf, Foreign)> {
+    foreign.into_iter().map(|(rendering, found)| (manifest.at(&rendering.output), found)).collect()
+}
+
+/// Refuses to write over variables that people added to dotenv files.
+pub(super) fn refuse_added(cx: &Context, foreign: &[(PathBuf, Foreign)]) -> Result<(), Error> {
+    let added: Vec<_> = foreign.iter().filter(|(_, found)| !found.added.is_empty()).collect();
+    let [(path, found), rest @ ..] = &added[..] else { return Ok(()) };
+    let file = path.display();
+    let what = match rest {
+        [] => format!("`{file}` has variables that its template does not give: {}", listed(&found.added)),
+        _ => format!("{} outputs have variables that their templates do not give", added.len()),
+    };
+    let notes = added.iter().filter(|_| !rest.is_empty());
+    let notes = notes.map(|(path, found)| format!("  {}: {}", path.display(), listed(&found.added)));
+    let files = added.iter().map(|(path, found)| json!({ "output": path.to_string_lossy(), "added": found.added }));
+    let details = json!({ "outputs": files.collect::<Vec<_>>() });
+
+    let adopt = cx.again(&format!("adopt {}", quoted(path)));
+    Err(Error::new(Kind::Refused, what)
+        .with_notes(notes.collect())
+        .detailed(details)
+        .hint(format!("{adopt} takes them into the template; or remove them from the file; nothing was written")))
+}
+
+/// Names in backticks.
+pub(super) fn listed(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Asks before outputs are replaced that are not as we wrote them. Refuses if variables would be lost, whatever the answer,
+/// and if nobody can be asked.
+pub(super) fn protect(
+    cx: &Context,
+    outputs: &mut ResolvedOutputs<'_>,
+    memory: &Memory,
+    is_agreed: bool,
+) -> Result<(), Error> {
     let project = cx.project()?;
+    let foreign = outputs.foreign(memory).map_err(|error| error::setup(error, project))?;
+    let foreign = at_paths(cx.needed_manifest()?, foreign);
+    refuse_added(cx, &foreign)?;
+    let Some((path, found)) = foreign.first().filter(|_| !is_agreed) else { return Ok(()) };
+
+    let names: Vec<String> = foreign.iter().map(|(path, _)| path.display().to_string()).collect();
+    let what = match (foreign.len(), found.origin) {
+        (1, Origin::Changed) => format!("`{}` was changed since it was rendered", path.display()),
+        (1, _) => format!("`{}` was not rendered by `secrets`", path.display()),
+        _ => format!("{} were not rendered by `secrets`, or were changed since", listed(&names)),
+    };
+    if prompt::is_possible() {
+        let which = if foreign.len() == 1 { "it" } else { "them" };
+        cx.ui.status(&what);
+        if prompt::confirm(&format!("Replace {which}?"), false)? {
+            return Ok(());
+        }
+    }
+    Err(Error::new(Kind::Refused, what).hint("`--yes` replaces it; nothing was written"))
+}
+
+/// Writes them all, says what became of each, and remembers them.
+pub(super) fn write(
+    cx: &Context,
+    mut outputs: ResolvedOutputs<'_>,
+    memory: &Memory,
+) -> Result<Vec<(PathBuf, Written)>, Error> {
+    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
     warn_of_misread(cx, &mut outputs)?;
-    let written = outputs.write().map_err(|error| error::setup(error, project))?;
+    let has_secrets = outputs.have_secrets();
+    let written = outputs.write(memory).map_err(|error| error::setup(error, project))?;
     for (path, written) in &written {
         cx.ui.status(&said(&path.display().to_string(), *written));
     }
+    if has_secrets {
+        remember_directory(cx, project, &manifest.directory);
+    }
     Ok(written)
+}
+
+/// Remembers that a directory uses a project.
+pub(super) fn remember_directory(cx: &Context, project: &ProjectName, directory: &Path) {
+    if let Some(directories) = directories(cx) {
+        directories.note(project, directory);
+    }
+}
+
+/// Returns what is remembered of directories; `None` without a place for it, and without a vault.
+pub(super) fn directories(cx: &Context) -> Option<Directories> {
+    Some(Directories::new(&cx.state_directory("directories")?, &cx.vault_id()?))
 }
 
 /// What became of an output.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::{conflicts, outputs};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -22,7 +23,8 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
     let tree = Tree::search(Path::new(""), None, &|number| progress.reached(number));
     drop(progress);
     tree.unread.iter().for_each(|why| cx.ui.warn(why));
-    let draft = Draft::of(&tree, project(cx)?);
+    let project = conflicts::claim(cx, &project(cx)?, Path::new(""), false)?;
+    let draft = Draft::of(&tree, project);
     let text = draft.text();
     Manifest::parse(Path::new(""), &text).map_err(|error| {
         Error::usage(format!("`{MANIFEST}` would not be well formed: {error}"))
@@ -30,6 +32,7 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
     })?;
     create(Path::new(MANIFEST), text.as_bytes())?;
     cx.trust_as_written(Path::new(""), &text);
+    outputs::remember_directory(cx, &draft.project, Path::new(""));
     let (secrets, outputs) = (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
     cx.ui.status(&format!("wrote `{MANIFEST}` for project `{}`: {secrets}, {outputs}", draft.project));
     if !draft.left_out.is_empty() {

@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::outputs;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
-use crate::setup::OutputState;
+use crate::model::Tag;
+use crate::setup::{Noted, OutputState, foreign, is_dotenv, note};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
-use crate::template::output::{Output, permission_bits};
+use crate::template::output::{Output, Written, permission_bits};
 use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 use crate::ui::escape::visible;
 use crate::ui::{UiError, raw};
@@ -78,6 +79,9 @@ pub(crate) struct RenderArgs {
     /// Only {{ secrets.tag }}, not the bare {{NAME}}
     #[arg(long)]
     namespaced: bool,
+    /// With --all or --stale, replace outputs without asking that are not as `secrets` wrote them
+    #[arg(short, long)]
+    yes: bool,
     /// Render every output of .secrets.toml
     #[arg(long, conflicts_with_all = OF_ONE)]
     all: bool,
@@ -97,6 +101,9 @@ fn octal(text: &str) -> Result<u32, String> {
 pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     if args.all || args.stale {
         return render_manifest(&args, cx);
+    }
+    if args.yes {
+        return Err(Error::usage("`--yes` needs `--all` or `--stale`").hint("`-o OUT` names the file that is replaced"));
     }
     let file = args.output.as_ref().filter(|path| path.as_os_str() != "-");
     if file.is_none() && (args.check || args.mode.is_some()) {
@@ -124,18 +131,44 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         return list(cx, &plan, &mut template);
     }
     let suspects = plan.suspects().clone();
+    let tags = plan.tags();
     let resolved = resolve(cx, &args, plan, &mut template)?;
     outputs::warn_of_suspects(cx, &mut template, &suspects)?;
     match output {
         None => to_stdout(cx, &resolved, &mut template, args.reveal),
         Some(output) if args.check => check(&resolved, &mut template, &output, &args),
         Some(output) => {
-            let written = output.replace(&mut |out| resolved.expand(&mut template, out))?;
             let path = args.output.unwrap_or_default();
+            let written = replace(cx, &path, &output, &resolved, &mut template, &tags)?;
             cx.ui.status(&outputs::said(&path.display().to_string(), written));
             if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&[(path, written)]))?) } else { Ok(()) }
         }
     }
+}
+
+/// Writes one output and remembers it. Variables that somebody added to a dotenv file are not lost.
+fn replace(
+    cx: &Context,
+    path: &Path,
+    output: &Output,
+    resolved: &Resolved,
+    template: &mut Template,
+    tags: &[Tag],
+) -> Result<Written, Error> {
+    let memory = outputs::memory(cx, !tags.is_empty())?;
+    let failed = |error| match cx.project() {
+        Ok(project) => error::setup(error, project),
+        Err(error) => error,
+    };
+    if is_dotenv(path) {
+        let found = foreign(&memory, path, output, resolved, template).map_err(failed)?;
+        outputs::refuse_added(cx, found.map(|found| (path.to_owned(), found)).as_slice())?;
+    }
+
+    let mut content = Noted::new(&memory, tags);
+    let written = output.replace(&mut |out| resolved.expand(template, &mut content.beside(out)))?;
+    note(&memory, path, content, resolved, template, tags).map_err(failed)?;
+    Ok(written)
 }
 
 /// The outputs of `.secrets.toml`: all resolved before the first is written.
@@ -164,13 +197,16 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
             .hint(format!("{} renders what is out of date", cx.again("render --stale"))));
     }
     outputs::untracked(manifest)?;
+    let memory = outputs::memory(cx, resolved.have_secrets())?;
+    outputs::protect(cx, &mut resolved, &memory, args.yes)?;
     if args.stale {
+        resolved.remember_current(&memory).map_err(|error| error::setup(error, project))?;
         resolved.retain(|rendering| stale.iter().any(|(other, _)| other.output == rendering.output));
         if stale.is_empty() {
             cx.ui.status("every output is up to date");
         }
     }
-    let written = outputs::write(cx, resolved)?;
+    let written = outputs::write(cx, resolved, &memory)?;
     if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&written))?) } else { Ok(()) }
 }
 
@@ -196,7 +232,7 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
 struct Nothing;
 
 impl Reveal for Nothing {
-    fn reveal(&self, _: &[crate::model::Tag]) -> Result<Vec<Revealed>, VaultError> {
+    fn reveal(&self, _: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         Ok(Vec::new())
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::create::offer_a_vault;
-use super::{outputs, project_file};
+use super::{conflicts, outputs, project_file};
 use crate::context::Context;
 use crate::crypto::random::generate;
 use crate::dotenv;
@@ -17,7 +17,7 @@ use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::Unignored;
 use crate::setup::manifest::MANIFEST;
-use crate::setup::{Given, Manifest, Need, OutputState, Outputs, Rendering, Tree, needs};
+use crate::setup::{Given, Manifest, Need, Outputs, Rendering, Tree, needs};
 use crate::template::output::Written;
 use crate::ui::escape::{clipped, quoted};
 use crate::ui::{SecretsJson, UiError, counted, input, prompt};
@@ -79,6 +79,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         offer_a_vault(cx)?;
     }
     let missing = missing(cx, project, &needs)?;
+    conflicts::mention(cx, project, &manifest.directory);
 
     let mut plan = Plans { stored: Vec::new(), asked: Vec::new() };
     for need in missing {
@@ -90,10 +91,11 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
             cx.again("setup")
         )));
     }
+    let replaced = replaced(cx, files, &plan)?;
     if let Some(path) = &args.from {
         refuse_loss(cx, path, manifest, &given)?;
     }
-    let replaced = if args.yes { Vec::new() } else { replaced(cx, files, &plan)? };
+    let replaced = if args.yes { Vec::new() } else { replaced };
     if !replaced.is_empty() && !prompt::is_possible() {
         let what = format!("to replace {} needs `--yes` where there is no terminal to ask on", names_of(&replaced));
         return Err(Error::new(Kind::Refused, what).hint("nothing was changed; add `--yes` to do it"));
@@ -112,7 +114,11 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     for line in ignoring.lines() {
         cx.ui.status(&format!("added `{line}` to .gitignore"));
     }
-    let written = outputs::write(cx, outputs::resolve(cx, outputs::open(cx, manifest)?)?)?;
+    let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
+    let memory = outputs::memory(cx, resolved.have_secrets())?;
+    // With all values it is known for certain which variables would be lost.
+    outputs::protect(cx, &mut resolved, &memory, true)?;
+    let written = outputs::write(cx, resolved, &memory)?;
     finish(cx, project, &needs, &created, &ignoring, &written)
 }
 
@@ -177,8 +183,8 @@ fn refuse_loss(cx: &Context, path: &Path, manifest: &Manifest, given: &Given) ->
     let name = path.display();
     let what = format!("`{name}` would be replaced, and the vault does not have its values of {}", lost.join(", "));
     Err(Error::new(Kind::Refused, what).hint(format!(
-        "store them with {}, or move the file away; nothing was changed",
-        cx.again(&format!("import {name}"))
+        "store them with {}, change the template, or move the file away; nothing was changed",
+        cx.again(&format!("import {name} --on-conflict overwrite"))
     )))
 }
 
@@ -267,16 +273,23 @@ fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
         .detailed(json!({ "missing": missing }))
 }
 
-/// Outputs that are there and would get another content: somebody may have written them.
+/// Existing outputs that would get another content and are not as we wrote them. Refuses if a variable would be lost.
 fn replaced(cx: &Context, mut files: Outputs<'_>, plan: &Plans<'_, '_>) -> Result<Vec<PathBuf>, Error> {
     let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let failed = |error| error::setup(error, project);
+    let memory = outputs::memory(cx, !files.tags().is_empty())?;
+
+    // What refers to a missing secret cannot be rendered yet, nor compared.
+    let mut foreign = files.foreign(&memory).map_err(failed)?;
     let asked = plan.asked.iter().map(|need| &need.tag);
     let new: HashSet<TagKey> = plan.stored.iter().map(|new| &new.tag).chain(asked).map(Tag::key).collect();
     let unresolved = files.split_off(|tag| !new.contains(&tag.key()));
-    let states = outputs::resolve(cx, files)?.states().map_err(|error| error::setup(error, project))?;
-    let stale = states.iter().filter(|(_, state)| *state == OutputState::Stale).map(|(rendering, _)| *rendering);
-    let there = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok();
-    Ok(stale.chain(unresolved).map(|rendering| manifest.at(&rendering.output)).filter(there).collect())
+    foreign.retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
+
+    foreign.extend(outputs::resolve(cx, files)?.foreign(&memory).map_err(failed)?);
+    let foreign = outputs::at_paths(manifest, foreign);
+    outputs::refuse_added(cx, &foreign)?;
+    Ok(foreign.into_iter().map(|(path, _)| path).collect())
 }
 
 /// Asks before files are replaced.

@@ -2,21 +2,24 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::clone::OnConflictArg;
+use super::conflicts::{self, OnTakenArg, Uses};
 use super::create::offer_a_vault;
 use super::import::{is_tracked, store};
-use super::project_file;
+use super::{outputs, project_file};
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, ProjectName, Tag};
 use crate::setup::manifest::MANIFEST;
+use crate::setup::memory::{Memory, names_in};
 use crate::setup::migration::{Migration, MigrationError, Wanted};
 use crate::setup::{Draft, Manifest, add, gitignore};
+use crate::store::quoted;
 use crate::ui::input;
 use crate::vault::{Import, NewSecret};
 
@@ -50,7 +53,10 @@ pub(crate) struct TemplateArgs {
     example: bool,
     /// What happens to a tag that the project has with another value
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    on_conflict: OnConflictArg,
+    on_conflict: OnTakenArg,
+    /// Overwrite a value although other outputs use it
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
@@ -60,17 +66,28 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     manifest.map_or(Ok(()), |manifest| cx.require_trust(manifest))?;
     let paths = Paths::new(args, manifest)?;
     let (text, file) = input::named(&args.file)?;
-    let migration = migrated(args, text.expose(), &file)?;
+    let mut migration = migrated(args, text.expose(), &file)?;
     let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
-    let declared: Vec<(Tag, Option<Description>)> =
-        migration.secrets.iter().map(|(tag, description, _)| (tag.clone(), description.clone())).collect();
-    let manifest_text = paths.manifest_text(manifest, &project, &declared)?;
-    let is_written = paths.is_written(&migration.template)?;
+    let directory = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
+    let is_fixed = manifest.is_some_and(|manifest| manifest.project.is_some());
+    let project = conflicts::claim(cx, &project, directory, is_fixed)?;
+    let manifest_text = paths.manifest_text(manifest, &project, &declared(&migration))?;
     paths.check_gitignore(manifest, &manifest_text, &project)?;
     tell(cx, &migration, &paths, &file);
-    // From here on things are written: first what loses nothing.
     if !args.example {
         offer_a_vault(cx)?;
+        let uses = Uses::of(cx, &project, manifest, &paths.output_shown)?;
+        let new: Vec<_> = migration.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?))).collect();
+        let tags = uses.decide(cx, &new, args.on_conflict, args.yes)?;
+        migration.rename(&tags);
+    }
+    let (declared, tags) =
+        (declared(&migration), migration.secrets.iter().map(|(tag, ..)| tag.clone()).collect::<Vec<_>>());
+    let manifest_text = paths.manifest_text(manifest, &project, &declared)?;
+    let is_written = paths.is_written(&migration.template, manifest)?;
+
+    // From here on things are written: first what loses nothing.
+    if !args.example {
         let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
         let secrets = migration.secrets.into_iter().filter_map(new).collect();
         let import = Import::into_one(&project, secrets, args.on_conflict.into());
@@ -88,6 +105,17 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
             paths.output_shown.display()
         ));
     }
+    if !args.example {
+        // The file is what the template gives: from now on it counts as ours.
+        let key = cx.vault()?.output_key(&project)?;
+        let memory = Memory::new(cx.state_directory("outputs").as_deref(), key);
+        if let Some(mut digest) = memory.digest(true).filter(|_| migration.identical) {
+            let _ = digest.write_all(text.expose());
+            let names = names_in(text.expose()).unwrap_or_default();
+            memory.note(&paths.output_shown, digest, names, &tags);
+        }
+        outputs::remember_directory(cx, &project, directory);
+    }
     cx.ui.status("next: look at them, then `secrets setup`");
     if cx.ui.is_json() {
         let secrets: Vec<&str> = declared.iter().map(|(tag, _)| tag.as_str()).collect();
@@ -97,14 +125,18 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
+fn declared(migration: &Migration) -> Vec<(Tag, Option<Description>)> {
+    migration.secrets.iter().map(|(tag, description, _)| (tag.clone(), description.clone())).collect()
+}
+
 /// Refuses what could not be finished.
 fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Result<(), Error> {
     if args.file == Path::new("-") {
         return Err(Error::usage("a template is made of a file, not of stdin").hint("usage: secrets template FILE.env"));
     }
-    if args.on_conflict == OnConflictArg::Skip {
+    if args.on_conflict == OnTakenArg::Skip {
         return Err(Error::usage("`--on-conflict skip` would render other values than the file has")
-            .hint("use `fail` or `overwrite`"));
+            .hint("use `fail`, `separate` or `overwrite`"));
     }
     if manifest.is_some() && cx.tree_project()? != Some(cx.project()?) {
         return Err(Error::usage(format!("`{MANIFEST}` is another project's"))
@@ -180,12 +212,22 @@ impl Paths {
     }
 
     /// True where the template is there as it is to be: a run that was broken off is gone on with.
-    fn is_written(&self, template: &[u8]) -> Result<bool, Error> {
+    fn is_written(&self, template: &[u8], manifest: Option<&Manifest>) -> Result<bool, Error> {
+        let is_output =
+            manifest.is_some_and(|manifest| manifest.render.iter().any(|rendering| rendering.output == self.output));
         match fs::symlink_metadata(&self.shown) {
             Err(_) => Ok(false),
             Ok(_) if fs::read(&self.shown).is_ok_and(|found| found == template) => Ok(true),
-            Ok(_) => Err(Error::new(Kind::Conflict, format!("there is a `{}` already", self.shown.display()))
-                .hint("name another one with `-o TEMPLATE`; nothing was written")),
+            Ok(_) => Err(Error::new(Kind::Conflict, format!("there is a `{}` already", self.shown.display())).hint(
+                if is_output {
+                    format!(
+                        "`secrets adopt {}` takes its new variables; nothing was written",
+                        quoted(&self.output_shown)
+                    )
+                } else {
+                    "name another one with `-o TEMPLATE`; nothing was written".into()
+                },
+            )),
         }
     }
 

@@ -13,6 +13,7 @@ use clap_complete::ArgValueCompleter;
 use crate::agent::{Client, LONGEST_PLACE, Place};
 use crate::completion;
 use crate::config::Environment;
+use crate::crypto::keys::VaultId;
 use crate::error::{Error, Kind};
 use crate::git::Git;
 use crate::model::ProjectName;
@@ -265,6 +266,19 @@ impl Context {
         Ok(Some(Anchors::new(&directory, &self.vault_path()?)?))
     }
 
+    /// Returns the id of the vault without unlocking it; `None` if there is no vault that can be read.
+    pub(crate) fn vault_id(&self) -> Option<VaultId> {
+        match self.vault.get() {
+            Some(vault) => vault.id().ok(),
+            None => Locked::open(&self.vault_path().ok()?).ok()?.vault_id().ok(),
+        }
+    }
+
+    /// Returns the directory for one kind of records; `None` without a place for them.
+    pub(crate) fn state_directory(&self, kind: &str) -> Option<PathBuf> {
+        self.environment.state(kind)
+    }
+
     /// True where there is no vault yet.
     pub(crate) fn vault_is_missing(&self) -> Result<bool, Error> {
         match Locked::open(&self.vault_path()?) {
@@ -359,7 +373,7 @@ impl Context {
     }
 
     fn agent_records(&self) -> Option<Records> {
-        self.environment.records("agents").map(|directory| Records::new(&directory, LONGEST_PLACE as u64))
+        self.environment.state("agents").map(|directory| Records::new(&directory, LONGEST_PLACE as u64))
     }
 
     /// Has every agent of this vault forget it; false if none held it.

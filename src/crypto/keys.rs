@@ -12,6 +12,7 @@ use super::CryptoError;
 use super::aead::{Key, LastingKey};
 use super::integrity::Hash;
 use super::lineage::{Ancestors, Moment};
+use super::output_digest::OutputKey;
 use super::record::{pad, unpad};
 use super::slot::Slot;
 use crate::model::{ProjectName, SecretBytes, TagKey};
@@ -284,6 +285,11 @@ impl Keyring {
         let key = |at: usize| plain.get(at..at + 32)?.try_into().ok().map(Key::copy_of);
         let name = ProjectName::parse(std::str::from_utf8(plain.get(96..)?).ok()?).ok()?;
         Some(Self::new(pid, key(0)?, key(32)?, key(64)?, name))
+    }
+
+    /// Returns the key for the digests of the project's rendered files. Nothing of it is stored in the vault.
+    pub fn output_key(&self, pid: &ProjectId) -> OutputKey {
+        OutputKey::new(self.metadata.expand("output", pid))
     }
 
     /// The blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. Its first byte is the bucket.

@@ -11,6 +11,7 @@
 //! * `integrity`: leaf, bucket, top, signed head
 //! * `age_file`: files of another format, for `export` and `import`; nothing of the vault is made of it
 //! * `lineage`, `anchor`: which of two states came first; what was last seen of a vault
+//! * `output_digest`: keyed digests of rendered files; they are not part of a vault
 
 pub mod aead;
 pub mod age_file;
@@ -20,6 +21,7 @@ pub mod kdf;
 pub mod keys;
 pub mod lineage;
 mod memory;
+pub mod output_digest;
 pub mod random;
 pub mod record;
 pub mod recovery;

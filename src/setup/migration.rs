@@ -128,6 +128,16 @@ impl Migration {
         Ok(made)
     }
 
+    /// Gives secrets other tags. The template's placeholders follow.
+    pub fn rename(&mut self, tags: &HashMap<TagKey, Tag>) {
+        for (tag, _, _) in &mut self.secrets {
+            let Some(other) = tags.get(&tag.key()) else { continue };
+            let (from, to) = (format!("{{{{ secrets.{tag} "), format!("{{{{ secrets.{other} "));
+            self.template = replaced(&self.template, from.as_bytes(), to.as_bytes());
+            *tag = other.clone();
+        }
+    }
+
     /// Decides about one assignment; returns what stands in its value's place.
     fn secret(
         &mut self,
@@ -259,6 +269,17 @@ impl Migration {
         }
         Ok(())
     }
+}
+
+fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let (mut out, mut copied) = (Vec::with_capacity(text.len()), 0);
+    for at in memchr::memmem::find_iter(text, from) {
+        out.extend_from_slice(&text[copied..at]);
+        out.extend_from_slice(to);
+        copied = at + from.len();
+    }
+    out.extend_from_slice(&text[copied..]);
+    out
 }
 
 /// Values of fewer bytes are in every text.

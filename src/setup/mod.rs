@@ -1,10 +1,12 @@
 //! A project's directory: what its `.secrets.toml` declares, what in its tree refers to secrets, what is rendered there.
 //!
 //! * `manifest`: the committed file, which never holds a value
+//! * `adoption`: new variables of an output taken into its template
 //! * `draft`: a manifest written or added to
 //! * `given`: values of a dotenv file for what a manifest needs
 //! * `tree`: every reference in the tree, with its place
 //! * `outputs`: all files of the manifest rendered, or none started
+//! * `memory`: what was last written, and which directories use a project
 //! * `gitignore`: what git must not take
 //! * `migration`: a dotenv file turned into a template
 //! * `trust`: what a manifest is trusted with, and the record of it
@@ -12,10 +14,12 @@
 //!
 //! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
 
+mod adoption;
 mod draft;
 pub mod gitignore;
 mod given;
 pub mod manifest;
+pub mod memory;
 pub mod migration;
 mod needs;
 mod outputs;
@@ -24,11 +28,12 @@ pub mod trust;
 
 use std::path::{Path, PathBuf};
 
+pub use adoption::Adoption;
 pub use draft::{Draft, add, output_of};
 pub use given::Given;
 pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Variable};
 pub use needs::{Need, needs};
-pub use outputs::{OutputState, Outputs, ResolvedOutputs, Spared};
+pub use outputs::{Foreign, Noted, OutputState, Outputs, ResolvedOutputs, Spared, foreign, is_dotenv, note};
 pub use tree::{Reference, Tree};
 
 use crate::git::GitError;

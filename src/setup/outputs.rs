@@ -9,7 +9,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Rendering};
+use super::memory::{Memory, Origin, added, names_in};
 use super::{SetupError, relative};
+use crate::crypto::output_digest::OutputDigest;
 use crate::dotenv;
 use crate::model::{SecretBytes, Tag};
 use crate::template::output::{Output, Written};
@@ -85,6 +87,35 @@ impl<'m> Outputs<'m> {
         self.files.iter().filter(refers).map(|file| self.manifest.at(&file.rendering.output)).collect()
     }
 
+    /// Returns the existing outputs that are not as we wrote them. No value is opened: the variables that a template gives are
+    /// those of its own text, and an output may turn out to be current.
+    pub fn foreign(&self, memory: &Memory) -> Result<Vec<(&'m Rendering, Foreign)>, SetupError> {
+        let mut all = Vec::new();
+        for file in self.files.iter().filter(|file| file.output.exists()) {
+            let path = self.manifest.at(&file.rendering.output);
+            let origin = match file.output.existing()? {
+                Some(mut file) => memory.origin(&path, &mut file).map_err(|source| io_error("read", &path, source))?,
+                None => Origin::Unknown,
+            };
+            if origin == Origin::Ours {
+                continue;
+            }
+
+            let text = beginning(&self.manifest.at(&file.rendering.template));
+            let added = match (text.and_then(|text| names_in(&text)), file.output.existing()?) {
+                (Some(given), Some(file)) => names_added(memory, &path, file, &given),
+                _ => Vec::new(),
+            };
+            all.push((file.rendering, Foreign { origin, added }));
+        }
+        Ok(all)
+    }
+
+    /// Keeps only some of them.
+    pub fn retain(&mut self, keep: impl Fn(&Rendering) -> bool) {
+        self.files.retain(|file| keep(file.rendering));
+    }
+
     /// Takes out those that refer to what is not there, and returns them.
     pub fn split_off(&mut self, is_there: impl Fn(&Tag) -> bool) -> Vec<&'m Rendering> {
         let mut off = Vec::new();
@@ -100,11 +131,12 @@ impl<'m> Outputs<'m> {
     pub fn resolve(self, values: &dyn Reveal) -> Result<ResolvedOutputs<'m>, SetupError> {
         let (mut files, mut unknown) = (Vec::new(), Vec::new());
         for OutputFile { rendering, mut template, plan, output } in self.files {
+            let tags = plan.tags();
             let resolved = plan.resolve(values)?;
             if let Some(findings) = resolved.unknown(&mut template)? {
                 unknown.push((template.name().to_owned(), findings));
             }
-            files.push(ResolvedFile { rendering, template, resolved, output });
+            files.push(ResolvedFile { rendering, template, tags, resolved, output });
         }
         if unknown.is_empty() {
             Ok(ResolvedOutputs { manifest: self.manifest, files })
@@ -136,6 +168,8 @@ pub struct ResolvedOutputs<'m> {
 struct ResolvedFile<'m> {
     rendering: &'m Rendering,
     template: Template,
+    /// The secrets that the template refers to
+    tags: Vec<Tag>,
     resolved: Resolved,
     output: Output,
 }
@@ -145,7 +179,7 @@ impl<'m> ResolvedOutputs<'m> {
     pub fn states(&mut self) -> Result<Vec<(&'m Rendering, OutputState)>, SetupError> {
         let mut states = Vec::with_capacity(self.files.len());
         for file in &mut self.files {
-            let ResolvedFile { template, resolved, output, rendering } = file;
+            let ResolvedFile { template, resolved, output, rendering, .. } = file;
             let current = output.is_current(&mut |out| resolved.expand(template, out))?;
             let state = match output.excessive_mode() {
                 _ if !output.exists() => OutputState::Missing,
@@ -199,26 +233,201 @@ impl<'m> ResolvedOutputs<'m> {
         self.files.retain(|file| keep(file.rendering));
     }
 
+    /// Returns true if a template refers to a secret.
+    pub fn have_secrets(&self) -> bool {
+        self.files.iter().any(|file| !file.tags.is_empty())
+    }
+
+    /// Returns the existing outputs that would get another content although they are not as we wrote them.
+    pub fn foreign(&mut self, memory: &Memory) -> Result<Vec<(&'m Rendering, Foreign)>, SetupError> {
+        let mut all = Vec::new();
+        for ResolvedFile { template, resolved, output, rendering, .. } in &mut self.files {
+            let path = self.manifest.at(&rendering.output);
+            let found = foreign(memory, &path, output, resolved, template)?;
+            all.extend(found.map(|found| (*rendering, found)));
+        }
+        Ok(all)
+    }
+
+    /// Remembers the outputs that have the content which would be written: they are ours, whoever wrote them.
+    pub fn remember_current(&mut self, memory: &Memory) -> Result<(), SetupError> {
+        for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
+            if output.is_current(&mut |out| resolved.expand(template, out))? {
+                let mut content = Noted::new(memory, tags);
+                expand_into(resolved, template, &mut content)?;
+                note(memory, &self.manifest.at(&rendering.output), content, resolved, template, tags)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes them: each one's content is on the disk before the first gets its name. Directories that are not there are
-    /// made.
-    pub fn write(mut self) -> Result<Vec<(PathBuf, Written)>, SetupError> {
+    /// made. What was written is remembered.
+    pub fn write(mut self, memory: &Memory) -> Result<Vec<(PathBuf, Written)>, SetupError> {
         for file in &self.files {
             let path = self.manifest.at(&file.rendering.output);
             if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
                 fs::create_dir_all(parent).map_err(|source| io_error("make the directory", parent, source))?;
             }
         }
-        let mut pending = Vec::with_capacity(self.files.len());
-        for ResolvedFile { template, resolved, output, rendering } in &mut self.files {
+
+        let (mut pending, mut contents) = (Vec::new(), Vec::new());
+        for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
             let path = self.manifest.at(&rendering.output);
-            pending.push((path, output.prepare(&mut |out| resolved.expand(template, out))?));
+            let mut content = Noted::new(memory, tags);
+            pending.push((path, output.prepare(&mut |out| resolved.expand(template, &mut content.beside(out)))?));
+            contents.push(content);
         }
+
         let mut written = Vec::with_capacity(pending.len());
         for (path, content) in pending {
             written.push((path, content.publish()?));
         }
+
+        for (ResolvedFile { template, resolved, tags, .. }, (content, (path, _))) in
+            self.files.iter_mut().zip(contents.into_iter().zip(&written))
+        {
+            note(memory, path, content, resolved, template, tags)?;
+        }
         Ok(written)
     }
+}
+
+/// An existing output that is not as we wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Whether something is remembered of it
+    pub origin: Origin,
+    /// Variables of a dotenv file that neither the template gives nor we wrote
+    pub added: Vec<String>,
+}
+
+/// Examines one output. Returns `None` if it does not exist, if its content would stay, and if it is exactly what we wrote.
+pub fn foreign(
+    memory: &Memory,
+    path: &Path,
+    output: &Output,
+    resolved: &Resolved,
+    template: &mut Template,
+) -> Result<Option<Foreign>, SetupError> {
+    let Some(mut file) = output.existing()? else {
+        return Ok(output.exists().then_some(Foreign { origin: Origin::Unknown, added: Vec::new() }));
+    };
+    let origin = memory.origin(path, &mut file).map_err(|source| io_error("read", path, source))?;
+    if origin == Origin::Ours || output.is_current(&mut |out| resolved.expand(template, out))? {
+        return Ok(None);
+    }
+
+    let given = names_given(path, resolved, template)?;
+    let added = match (given, output.existing()?) {
+        (Some(given), Some(file)) => names_added(memory, path, file, &given),
+        _ => Vec::new(),
+    };
+    Ok(Some(Foreign { origin, added }))
+}
+
+/// The digest of what is written to an output.
+pub struct Noted<'a> {
+    memory: &'a Memory,
+    has_secrets: bool,
+    digest: Option<OutputDigest>,
+}
+
+impl<'a> Noted<'a> {
+    /// Starts with nothing. `tags` are the secrets that the template refers to.
+    pub fn new(memory: &'a Memory, tags: &[Tag]) -> Self {
+        let has_secrets = !tags.is_empty();
+        Self { memory, has_secrets, digest: memory.digest(has_secrets) }
+    }
+
+    /// Returns a writer that passes everything on to `out`. The digest starts again: content is written once to compare it
+    /// and once to keep it.
+    pub fn beside<'w>(&'w mut self, out: &'w mut dyn Write) -> impl Write + 'w {
+        self.digest = self.memory.digest(self.has_secrets);
+        Tee { digest: self.digest.as_mut(), out }
+    }
+}
+
+impl Write for Noted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.digest.as_mut().map_or(Ok(bytes.len()), |digest| digest.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Tee<'w> {
+    digest: Option<&'w mut OutputDigest>,
+    out: &'w mut dyn Write,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.out.write(bytes)?;
+        if let Some(digest) = &mut self.digest {
+            digest.write_all(&bytes[..length])?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Remembers an output whose content was written through `content`.
+pub fn note(
+    memory: &Memory,
+    path: &Path,
+    content: Noted<'_>,
+    resolved: &Resolved,
+    template: &mut Template,
+    tags: &[Tag],
+) -> Result<(), SetupError> {
+    if let Some(digest) = content.digest {
+        memory.note(path, digest, names_given(path, resolved, template)?.unwrap_or_default(), tags);
+    }
+    Ok(())
+}
+
+/// Returns the variables that a template gives to a dotenv output; `None` for another file.
+fn names_given(path: &Path, resolved: &Resolved, template: &mut Template) -> Result<Option<Vec<String>>, SetupError> {
+    if !is_dotenv(path) {
+        return Ok(None);
+    }
+    Ok(expanded(resolved, template)?.and_then(|text| names_in(text.expose())))
+}
+
+/// Returns the variables of an existing dotenv output that neither `given` has nor we wrote.
+fn names_added(memory: &Memory, path: &Path, file: fs::File, given: &[String]) -> Vec<String> {
+    let found = whole(file).and_then(|text| names_in(text.expose())).filter(|_| is_dotenv(path));
+
+    let remembered = memory.of(path).map(|found| found.names).unwrap_or_default();
+    found.map(|found| added(found, given, &remembered)).unwrap_or_default()
+}
+
+/// Reads a file into wiped memory; `None` if it cannot be read or is too long for a dotenv file.
+fn whole(mut file: fs::File) -> Option<SecretBytes> {
+    let (mut text, mut piece) = (SecretBytes::with_capacity(64 * 1024), SecretBytes::zeroed(64 * 1024));
+    loop {
+        let length = file.read(piece.expose_mut()).ok()?;
+        if length == 0 {
+            return Some(text);
+        }
+        text.extend(&piece.expose()[..length]);
+        if text.len() > RENDERED {
+            return None;
+        }
+    }
+}
+
+fn expand_into(resolved: &Resolved, template: &mut Template, out: &mut dyn Write) -> Result<(), SetupError> {
+    resolved.expand(template, out).map_err(|error| match error {
+        ExpandError::Template(error) => error.into(),
+        ExpandError::Output(source) => io_error("render", Path::new(template.name()), source),
+    })
 }
 
 /// Bytes of a dotenv template that is looked into, and of what it is rendered to: whoever writes a template could ask for
@@ -233,7 +442,8 @@ fn beginning(path: &Path) -> Option<Vec<u8>> {
     (text.len() as u64 <= TEMPLATE).then_some(text)
 }
 
-fn is_dotenv(output: &Path) -> bool {
+/// Returns true if an output is a dotenv file by its name.
+pub fn is_dotenv(output: &Path) -> bool {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
 }

@@ -108,6 +108,13 @@ impl Output {
         self.existing.is_some()
     }
 
+    /// Returns the existing file, to be read from its beginning; `None` if there is none or it cannot be read.
+    pub fn existing(&self) -> Result<Option<File>, TemplateError> {
+        let Some(Existing { file: Some(file), .. }) = &self.existing else { return Ok(None) };
+        let opened = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+        opened.map(Some).map_err(|source| failed(&self.path, source))
+    }
+
     /// The bits that the file is to have: those asked for, else 0600 or what an existing file keeps of them.
     fn target_mode(&self) -> u32 {
         let kept = self.existing.as_ref().map_or(PRIVATE, |found| found.metadata.mode() & PRIVATE);
@@ -119,12 +126,8 @@ impl Output {
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
     ) -> Result<bool, TemplateError> {
-        let Some(Existing { file: Some(file), .. }) = &self.existing else {
-            return Ok(false);
-        };
+        let Some(file) = self.existing()? else { return Ok(false) };
         let failed = |source| failed(&self.path, source);
-        let mut file = file.try_clone().map_err(failed)?;
-        file.rewind().map_err(failed)?;
         let mut comparison = Comparison { file, same: true };
         match produce(&mut comparison) {
             Ok(()) => comparison.finish().map_err(failed),

@@ -3,6 +3,8 @@
 use super::edit::seal_root;
 use super::state::State;
 use super::{Vault, VaultError, Written, nearest};
+use crate::crypto::keys::VaultId;
+use crate::crypto::output_digest::OutputKey;
 use crate::model::ProjectName;
 use crate::store::Change;
 
@@ -24,6 +26,19 @@ impl Vault {
     pub fn require_project(&self, name: &ProjectName) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
         known(&self.state(&*snapshot)?, name).map(drop)
+    }
+
+    /// Returns the key for the digests of a project's rendered files, or `None` if the project does not exist.
+    pub fn output_key(&self, project: &ProjectName) -> Result<Option<OutputKey>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let at = state.position(project);
+        Ok(at.map(|at| state.keyrings[at].output_key(&state.rows[at].pid)))
+    }
+
+    /// Returns the vault's id, which a copy of the vault shares.
+    pub fn id(&self) -> Result<VaultId, VaultError> {
+        Ok(self.store.read()?.vault()?.vault_id)
     }
 
     /// Gives a project another name; its secrets stay as they are.

@@ -43,9 +43,10 @@ fn the_gravest_finding_is_the_exit_code() {
     check(
         8,
         &format!("{known}stale\t.env\tit is not there\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"),
-        "error: 2 outputs are out of date\nhint: `secrets render --stale` renders what is out of date\n",
+        "error: 2 outputs are out of date\nhint: `secrets setup` renders what is out of date, and asks before it replaces \
+         a file that it did not write\n",
     );
-    project.run(&["render", "--stale", "-q"]).succeeds();
+    project.run(&["render", "--stale", "-q", "--yes"]).succeeds();
     fs::set_permissions(project.path("b"), Permissions::from_mode(0o644)).unwrap();
     check(
         8,

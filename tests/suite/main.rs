@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
+mod adopt;
 mod agent;
 mod anchor;
 mod architecture;
@@ -42,6 +43,7 @@ mod mask;
 mod migration;
 mod output;
 mod output_faults;
+mod owners;
 mod passwd;
 mod paths;
 mod project;
@@ -52,6 +54,7 @@ mod recovery;
 mod redact;
 mod refs;
 mod rekey;
+mod remembered;
 mod render;
 mod render_streams;
 mod run;

@@ -152,8 +152,8 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     );
     // What is in the way is told with what this command can do.
     sandbox.write("c.env", "KEY=another value\n");
-    let run = sandbox.run(["template", "c.env"]).fails_with(4).stderr_has("there is a secret `KEY`");
-    run.stderr_has("hint: nothing was stored; their values differ: `--on-conflict overwrite` takes the file's\n");
+    let run = sandbox.run(["template", "c.env"]).fails_with(4);
+    run.stderr_has("error: `KEY` has another value in project `web`, used by `.env`\nhint: `--on-conflict separate` ");
     // It is the manifest's project that the template's placeholders name secrets of.
     sandbox.write("b.env", "B=1\n");
     sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2).stderr_has("is another project's");

@@ -1,0 +1,287 @@
+//! `secrets adopt`: takes variables that people added to an output into the vault, its template and the manifest.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::conflicts::{OnTakenArg, Uses};
+use super::create::offer_a_vault;
+use super::import::store;
+use super::{outputs, project_file};
+use crate::context::Context;
+use crate::dotenv;
+use crate::error::{self, Error, Kind};
+use crate::model::{Description, Tag};
+use crate::setup::manifest::MANIFEST;
+use crate::setup::migration::Migration;
+use crate::setup::{Adoption, Manifest, Rendering, add, is_dotenv};
+use crate::store::{absolute, quoted};
+use crate::template::grammar::{Delimiters, Grammar};
+use crate::ui::{counted, input, prompt};
+use crate::vault::{Import, NewSecret};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets adopt .env                 asks which variables are secrets
+  secrets adopt .env --keep PORT     PORT is a plain setting
+  secrets adopt .env --secret API_KEY --keep PORT,LOG_LEVEL
+  secrets check                      names what was added by hand";
+
+/// Take variables that were added to an output by hand
+///
+/// `setup`, `render --all` and `render --stale` refuse to replace a dotenv file that has variables which its template does not
+/// give. This command takes them: a secret is stored in the vault and becomes a placeholder in the template and an entry in
+/// .secrets.toml; a plain setting is copied into the template. A variable keeps its place and its comment.
+///
+/// On a terminal you are asked about each variable. Elsewhere obvious settings (NODE_ENV, PORT, booleans, log levels) stay plain
+/// and are listed, and the others are secrets. Variables that the template gives already are not changed.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct AdoptArgs {
+    /// An output of .secrets.toml
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file: PathBuf,
+    /// Names of new variables that are secrets
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    secret: Vec<String>,
+    /// Names of new variables that are plain settings
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    keep: Vec<String>,
+    /// What happens to a tag that the project has with another value
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    on_conflict: OnTakenArg,
+    /// Overwrite a value although other outputs use it
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
+    let manifest = cx.needed_manifest()?;
+    cx.require_trust(manifest)?;
+    let rendering = check(args, manifest, cx)?;
+    let path = manifest.at(&rendering.output);
+    if std::fs::symlink_metadata(&path).is_err() {
+        let what = format!("there is no file `{}`", path.display());
+        return Err(Error::new(Kind::NotFound, what).hint(format!("{} renders it", cx.again("setup"))));
+    }
+    let (file, name) = input::named(&args.file)?;
+    dotenv::parse(file.expose()).map_err(|error| {
+        Error::usage(format!("{name}:{}:{}: {error}", error.line, error.column)).hint("nothing was written")
+    })?;
+
+    let names = new_variables(cx, rendering)?;
+    refuse_unknown(args, &names)?;
+    if names.is_empty() {
+        cx.ui.status(&format!("`{}` has no new variable", args.file.display()));
+        return report(cx, args, rendering, &[], &[]);
+    }
+
+    let (template, _) = input::named(&manifest.at(&rendering.template))?;
+    let adopted = |keep: &[String]| {
+        Adoption::of(file.expose(), template.expose(), &names, keep)
+            .map_err(|error| Error::usage(format!("{name}: {error}")).hint("nothing was written"))
+    };
+    // What is wrong is known before anything is asked.
+    adopted(&args.keep)?;
+    let keep = decide(args, &names, file.expose())?;
+    let mut adoption = adopted(&keep)?;
+    report_kept(cx, &adoption.added, &name);
+
+    if !adoption.added.secrets.is_empty() {
+        separate(args, cx, manifest, &mut adoption.added)?;
+    }
+    write(args, cx, manifest, rendering, adoption)
+}
+
+/// Returns the rendering whose output the file is. Refuses what could not be finished.
+fn check<'m>(args: &AdoptArgs, manifest: &'m Manifest, cx: &Context) -> Result<&'m Rendering, Error> {
+    if args.on_conflict == OnTakenArg::Skip {
+        return Err(Error::usage("`--on-conflict skip` would render other values than the file has")
+            .hint("use `fail`, `separate` or `overwrite`"));
+    }
+    if let Some(name) = args.secret.iter().find(|name| args.keep.contains(name)) {
+        return Err(Error::usage(format!("`{name}` is named by `--secret` and by `--keep`")));
+    }
+    if cx.tree_project()? != Some(cx.project()?) {
+        return Err(Error::usage(format!("`{MANIFEST}` names another project"))
+            .hint("leave out `--project`; nothing was written"));
+    }
+
+    let path = absolute(&args.file).ok();
+    let is_it = |rendering: &&Rendering| absolute(&manifest.at(&rendering.output)).ok() == path;
+    let rendering = manifest.render.iter().filter(|_| path.is_some()).find(is_it).ok_or_else(|| {
+        let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
+        Error::new(Kind::NotFound, what)
+            .hint(format!("{} makes a template of it", cx.again(&format!("template {}", quoted(&args.file)))))
+    })?;
+    if !is_dotenv(&rendering.output) {
+        return Err(Error::usage(format!("`{}` is not a dotenv file by its name", args.file.display()))
+            .hint("only dotenv files have variables: `.env`, `.env.NAME`, `NAME.env`"));
+    }
+    if rendering.grammar.delimiters != Delimiters::default() || rendering.grammar.escape.is_some() {
+        let what = format!("the template of `{}` has other delimiters or a default filter", args.file.display());
+        return Err(Error::usage(what).hint("add the variables to the template by hand; nothing was written"));
+    }
+    debug_assert!(rendering.grammar == Grammar { namespaced: rendering.grammar.namespaced, ..Grammar::default() });
+    Ok(rendering)
+}
+
+/// Returns the variables that neither the template gives nor we wrote.
+fn new_variables(cx: &Context, rendering: &Rendering) -> Result<Vec<String>, Error> {
+    let project = cx.project()?;
+    let mut files = outputs::open(cx, cx.needed_manifest()?)?;
+    files.retain(|other| other.output == rendering.output);
+    let memory = outputs::memory(cx, !files.tags().is_empty())?;
+
+    let foreign = outputs::resolve(cx, files)?.foreign(&memory).map_err(|error| error::setup(error, project))?;
+    Ok(foreign.into_iter().flat_map(|(_, found)| found.added).collect())
+}
+
+fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
+    match args.secret.iter().chain(&args.keep).find(|name| !names.contains(name)) {
+        Some(name) => Err(Error::usage(format!("`{name}` is not a new variable of `{}`", args.file.display()))
+            .hint(format!("new variables: {}; nothing was written", outputs::listed(names)))),
+        None => Ok(()),
+    }
+}
+
+/// Returns the names of plain settings: those that were named, those that the user says, and elsewhere the obvious ones.
+fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>, Error> {
+    let mut keep = args.keep.clone();
+    let settings = super::settings::obvious(file);
+    let entries = dotenv::parse(file).unwrap_or_default();
+    let is_empty = |name: &String| entries.iter().any(|entry| entry.name == *name && entry.value.is_empty());
+    let is_open = |name: &&String| !args.secret.contains(name) && !args.keep.contains(name) && !is_empty(name);
+
+    for name in names.iter().filter(is_open) {
+        let is_setting = settings.contains(name);
+        let is_secret = if prompt::is_possible() {
+            prompt::confirm(&format!("Is {name} a secret?"), !is_setting)?
+        } else {
+            !is_setting
+        };
+        if !is_secret {
+            keep.push(name.clone());
+        }
+    }
+    Ok(keep)
+}
+
+/// Reports what is not stored as it stands in the file.
+fn report_kept(cx: &Context, added: &Migration, file: &str) {
+    let kept: Vec<String> = added.left.iter().map(|(name, _)| name.clone()).collect();
+    if !kept.is_empty() {
+        cx.ui.status(&format!("plain in the template: {}", outputs::listed(&kept)));
+    }
+    if !added.blanked.is_empty() {
+        cx.ui.warn(&format!("values in commented-out lines of `{file}` were left out of the template"));
+    }
+}
+
+/// Gives a secret another tag if the project has its tag with another value.
+fn separate(args: &AdoptArgs, cx: &Context, manifest: &Manifest, added: &mut Migration) -> Result<(), Error> {
+    offer_a_vault(cx)?;
+    let project = cx.project()?;
+    let uses = Uses::of(cx, project, Some(manifest), &args.file)?;
+    let new: Vec<_> = added.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?))).collect();
+    let tags = uses.decide(cx, &new, args.on_conflict, args.yes)?;
+    added.rename(&tags);
+    Ok(())
+}
+
+/// Stores the secrets first: that loses nothing. Then the template and the manifest.
+fn write(
+    args: &AdoptArgs,
+    cx: &Context,
+    manifest: &Manifest,
+    rendering: &Rendering,
+    adoption: Adoption,
+) -> Result<(), Error> {
+    let template = adoption.template();
+    let Migration { secrets, left, .. } = adoption.added;
+    let declared: Vec<(Tag, Option<Description>)> =
+        secrets.iter().map(|(tag, description, _)| (tag.clone(), description.clone())).collect();
+    let text = manifest_text(manifest, rendering, &declared)?;
+
+    let project = cx.project()?;
+    if !declared.is_empty() {
+        let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
+        let import = Import::into_one(project, secrets.into_iter().filter_map(new).collect(), args.on_conflict.into());
+        store(cx, &import, "nothing was written; another process stored a value; try again")?;
+    }
+    let path = manifest.at(&rendering.template);
+    project_file::replace(&path, &template)?;
+    if !declared.is_empty() {
+        project_file::replace(&manifest.path(), text.as_bytes())?;
+        cx.trust_as_written(&manifest.directory, &text);
+    }
+    let (secrets, settings) = (counted(declared.len(), "secret"), counted(left.len(), "plain setting"));
+    cx.ui.status(&format!("added {secrets} and {settings} to `{}`", path.display()));
+
+    finish(cx, rendering)?;
+    let kept: Vec<String> = left.into_iter().map(|(name, _)| name).collect();
+    report(cx, args, rendering, &declared, &kept)
+}
+
+fn manifest_text(
+    manifest: &Manifest,
+    rendering: &Rendering,
+    declared: &[(Tag, Option<Description>)],
+) -> Result<String, Error> {
+    let before = std::fs::read_to_string(manifest.path())
+        .map_err(|source| Error::new(Kind::Failure, format!("cannot read `{MANIFEST}`: {source}")))?;
+    let text = add(manifest, &before, declared, (&rendering.template, &rendering.output)).ok_or_else(|| {
+        Error::usage(format!("`{MANIFEST}` cannot be added to"))
+            .hint("write its tables out as `[secrets.TAG]` and `[[render]]`; nothing was written")
+    })?;
+    Manifest::parse(Path::new(""), &text)
+        .map_err(|error| Error::usage(format!("`{MANIFEST}` would be invalid: {error}")).hint("nothing was written"))?;
+    Ok(text)
+}
+
+/// Remembers the output if it is what the template gives now. Nothing is written to it.
+fn finish(cx: &Context, rendering: &Rendering) -> Result<(), Error> {
+    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let failed = |error| error::setup(error, project);
+    let mut files = outputs::open(cx, manifest)?;
+    files.retain(|other| other.output == rendering.output);
+    let mut resolved = outputs::resolve(cx, files)?;
+    let memory = outputs::memory(cx, resolved.have_secrets())?;
+    resolved.remember_current(&memory).map_err(failed)?;
+    if resolved.have_secrets() {
+        outputs::remember_directory(cx, project, &manifest.directory);
+    }
+
+    let file = manifest.at(&rendering.output);
+    if resolved.foreign(&memory).map_err(failed)?.is_empty() {
+        cx.ui.status(&format!("`{}` is up to date", file.display()));
+    } else {
+        let setup = cx.again("setup");
+        cx.ui.status(&format!(
+            "`{}` has other values or comments than its template gives; {setup} asks before it replaces it",
+            file.display()
+        ));
+    }
+    Ok(())
+}
+
+fn report(
+    cx: &Context,
+    args: &AdoptArgs,
+    rendering: &Rendering,
+    secrets: &[(Tag, Option<Description>)],
+    kept: &[String],
+) -> Result<(), Error> {
+    if !cx.ui.is_json() {
+        return Ok(());
+    }
+    let manifest = cx.needed_manifest()?;
+    let tags: Vec<&str> = secrets.iter().map(|(tag, _)| tag.as_str()).collect();
+    Ok(cx.ui.json(&json!({
+        "output": args.file.to_string_lossy(),
+        "template": manifest.at(&rendering.template).to_string_lossy(),
+        "project": cx.project()?.as_str(),
+        "secrets": tags,
+        "kept": kept,
+    }))?)
+}

@@ -1,0 +1,176 @@
+//! New variables of an output taken into its template: each stands where it stands in the file, with its comment.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::migration::{Migration, MigrationError, Wanted};
+use crate::dotenv::{self, BOM, Entry};
+use crate::model::SecretBytes;
+
+/// Lines of a file that hold new variables, and where they belong in the template.
+struct Block {
+    lines: Range<usize>,
+    at: usize,
+    /// How many new variables it holds
+    entries: usize,
+}
+
+/// A template with the new variables of its output.
+pub struct Adoption {
+    blocks: Vec<Block>,
+    before: Vec<u8>,
+    /// The new lines alone, as a dotenv file that was taken apart
+    pub added: Migration,
+}
+
+impl Adoption {
+    /// Takes the variables `names` of a dotenv file for its template. Those in `keep` stay as they are.
+    pub fn of(file: &[u8], template: &[u8], names: &[String], keep: &[String]) -> Result<Self, MigrationError> {
+        let blocks = blocks(file, template, names)?;
+        let mut lines = SecretBytes::with_capacity(file.len() + 2);
+        for block in &blocks {
+            lines.extend(&file[block.lines.clone()]);
+            if !lines.expose().ends_with(b"\n") {
+                lines.extend(b"\n");
+            }
+        }
+        let added = Migration::of(lines.expose(), Wanted { keep, example: false })?;
+        let is_whole = file.ends_with(b"\n");
+        let mut adoption = Self { blocks, before: template.to_vec(), added };
+        if !is_whole && adoption.blocks.last().is_some_and(|block| block.lines.end == file.len()) {
+            // The file ends with a new variable and without a newline; so does the template.
+            adoption.added.template.pop();
+        }
+        Ok(adoption)
+    }
+
+    /// Returns the new template.
+    pub fn template(&self) -> Vec<u8> {
+        let mut pieces: Vec<(usize, &[u8])> = Vec::new();
+        let text = &self.added.template[..];
+        let ends: Vec<usize> =
+            dotenv::parse(text).unwrap_or_default().iter().map(|e| line_end(text, e.span.end)).collect();
+        let (mut from, mut entries) = (0, 0);
+        for (number, block) in self.blocks.iter().enumerate() {
+            entries += block.entries;
+            let is_last = number + 1 == self.blocks.len();
+            let end = if is_last { text.len() } else { ends.get(entries.saturating_sub(1)).copied().unwrap_or(from) };
+            pieces.push((block.at, &text[from..end]));
+            from = end;
+        }
+        pieces.sort_by_key(|(at, _)| *at);
+
+        let (mut template, mut from) = (Vec::new(), 0);
+        for (at, piece) in pieces {
+            template.extend_from_slice(&self.before[from..at]);
+            start_line(&mut template);
+            template.extend_from_slice(piece);
+            from = at;
+        }
+        if from < self.before.len() {
+            start_line(&mut template);
+        }
+        template.extend_from_slice(&self.before[from..]);
+        template
+    }
+}
+
+fn start_line(template: &mut Vec<u8>) {
+    if !template.is_empty() && template != BOM && !template.ends_with(b"\n") {
+        template.push(b'\n');
+    }
+}
+
+/// Finds the lines of the new variables. They belong behind the variable that stands before them in the file; what of the
+/// lines in between the template has as well stays where it is.
+fn blocks(file: &[u8], template: &[u8], names: &[String]) -> Result<Vec<Block>, MigrationError> {
+    let known: Option<Vec<Entry>> = dotenv::parse(template).ok();
+    let ends: HashMap<&str, usize> =
+        known.iter().flatten().map(|entry| (entry.name.as_str(), line_end(template, entry.span.end))).collect();
+    // A template with other lines than assignments gets them at its end.
+    let start = if template.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut at = if known.is_some() { start } else { template.len() };
+
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut from = if file.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut is_adjacent = false;
+    for entry in dotenv::parse(file)? {
+        let end = line_end(file, entry.span.end);
+        if !names.contains(&entry.name) {
+            at = ends.get(entry.name.as_str()).copied().unwrap_or(at);
+            (from, is_adjacent) = (end, false);
+            continue;
+        }
+        match blocks.last_mut().filter(|_| is_adjacent) {
+            Some(block) => {
+                block.lines.end = end;
+                block.entries += 1;
+            }
+            None => {
+                let same = common_lines(&file[from..entry.whole.start], &template[at..]);
+                at += same;
+                blocks.push(Block { lines: from + same..end, at, entries: 1 });
+            }
+        }
+        (from, is_adjacent) = (end, true);
+    }
+    Ok(blocks)
+}
+
+/// Returns where the line ends in which `at` is, behind its newline.
+fn line_end(text: &[u8], at: usize) -> usize {
+    memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |newline| at + newline + 1)
+}
+
+/// Returns the length of the whole lines with which both texts begin.
+fn common_lines(one: &[u8], other: &[u8]) -> usize {
+    let pairs = one.split_inclusive(|b| *b == b'\n').zip(other.split_inclusive(|b| *b == b'\n'));
+    pairs.take_while(|(a, b)| a == b && a.ends_with(b"\n")).map(|(line, _)| line.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adopted(file: &str, template: &str, names: &[&str], keep: &[&str]) -> String {
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let adoption = Adoption::of(file.as_bytes(), template.as_bytes(), &own(names), &own(keep)).ok().unwrap();
+        String::from_utf8(adoption.template()).unwrap()
+    }
+
+    #[test]
+    fn new_variables_stand_where_they_stand_in_the_file() {
+        let template = "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\n";
+        for (file, expected) in [
+            (
+                "# ours\nA=1\n\n# about B\nB=2\n\n# new\nNEW=3\n",
+                "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\n\n# new\nNEW={{ secrets.NEW }}\n",
+            ),
+            (
+                "# ours\nA=1\nNEW=3\nKEPT=4\n\n# about B\nB=2\n",
+                "# ours\nA={{ secrets.A }}\nNEW={{ secrets.NEW }}\nKEPT=4\n\n# about B\nB={{ secrets.B }}\n",
+            ),
+            (
+                "# ours\nNEW=3\nA=1\n\n# about B\nB=2\nKEPT=4",
+                "# ours\nNEW={{ secrets.NEW }}\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\nKEPT=4",
+            ),
+            (
+                "B=2\nNEW='a b'\nA=1\n",
+                "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\nNEW='{{ secrets.NEW }}'\n",
+            ),
+        ] {
+            let names: Vec<&str> = ["NEW", "KEPT"].into_iter().filter(|name| file.contains(name)).collect();
+            let kept: Vec<&str> = names.iter().copied().filter(|name| *name == "KEPT").collect();
+            assert_eq!(adopted(file, template, &names, &kept), expected, "{file}");
+        }
+        // A template that is no dotenv file, and one without a newline at its end.
+        assert_eq!(
+            adopted("X=1\nNEW=2\n", "{{ secrets.block }}\n", &["NEW"], &[]),
+            "{{ secrets.block }}\nNEW={{ secrets.NEW }}\n"
+        );
+        assert_eq!(
+            adopted("A=1\nNEW=2\n", "A={{ secrets.A }}", &["NEW"], &[]),
+            "A={{ secrets.A }}\nNEW={{ secrets.NEW }}\n"
+        );
+    }
+}

@@ -1,0 +1,348 @@
+//! What was last written: for each output a digest and the names of its variables, for each project its directories.
+//!
+//! A record is a small private file that holds no value. A missing record costs a question, never a file: docs/design/outputs.md
+//! explains what is remembered and why.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{LARGEST, MANIFEST, Manifest};
+use super::relative;
+use crate::crypto::keys::VaultId;
+use crate::crypto::output_digest::{OutputDigest, OutputKey, hex};
+use crate::dotenv;
+use crate::model::{ProjectName, Tag, TagKey};
+use crate::store::{Records, absolute};
+
+/// The largest record in bytes.
+const RECORD: u64 = 4 * 1024 * 1024;
+
+/// What is remembered of outputs, under the key of one project.
+pub struct Memory {
+    records: Option<Records>,
+    key: Option<OutputKey>,
+}
+
+/// An output as it was last written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    version: u32,
+    /// Its path, with a canonical directory
+    #[serde(with = "path_json")]
+    pub path: PathBuf,
+    /// The id of the digest's key; empty for a plain digest
+    key: String,
+    digest: String,
+    /// The variables that it had, if it is a dotenv file
+    pub names: Vec<String>,
+    /// The secrets that its template refers to
+    pub tags: Vec<String>,
+}
+
+/// Whose content an existing output has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Exactly what we wrote
+    Ours,
+    /// We wrote it, and it was changed afterwards
+    Changed,
+    /// Nothing is remembered of it
+    Unknown,
+}
+
+impl Memory {
+    /// Takes the records in `directory`, if there is such a place, and the project's key, if there is such a project.
+    pub fn new(directory: Option<&Path>, key: Option<OutputKey>) -> Self {
+        Self { records: directory.map(|directory| Records::new(directory, RECORD)), key }
+    }
+
+    /// Starts the digest of an output. Returns `None` if it has secrets and there is no key.
+    pub fn digest(&self, has_secrets: bool) -> Option<OutputDigest> {
+        if has_secrets { self.key.as_ref().map(OutputKey::digest) } else { Some(OutputDigest::plain()) }
+    }
+
+    /// Returns what is remembered of an output, unless it was written under another key.
+    pub fn of(&self, path: &Path) -> Option<Remembered> {
+        let (records, path) = (self.records.as_ref()?, absolute(path).ok()?);
+        self.read(records, &name_of(&path)).filter(|found| found.path == path)
+    }
+
+    fn read(&self, records: &Records, name: &str) -> Option<Remembered> {
+        let bytes = records.read(name).ok()??;
+        let found: Remembered = serde_json::from_slice(&bytes).ok()?;
+        (found.version == 1 && (found.key.is_empty() || found.key == self.key_id())).then_some(found)
+    }
+
+    fn key_id(&self) -> String {
+        self.key.as_ref().map(OutputKey::id).unwrap_or_default()
+    }
+
+    /// Returns every readable record of the project whose output still exists.
+    fn all(&self) -> Vec<Remembered> {
+        let Some(records) = &self.records else { return Vec::new() };
+        let names = records.names().unwrap_or_default();
+        let found = names.iter().filter_map(|name| self.read(records, name));
+        found.filter(|found| found.path.symlink_metadata().is_ok()).collect()
+    }
+
+    /// Tells whose content a file has. A file whose bytes we wrote anywhere is ours: directories are moved and copied.
+    pub fn origin(&self, path: &Path, file: &mut File) -> io::Result<Origin> {
+        let Some(records) = &self.records else { return Ok(Origin::Unknown) };
+        let own = self.of(path);
+        let found = self.digests_of(file)?;
+        let is_same =
+            |record: &Remembered| found.iter().any(|(key, digest)| (key, digest) == (&record.key, &record.digest));
+
+        if own.as_ref().is_some_and(is_same) {
+            return Ok(Origin::Ours);
+        }
+        let names = records.names().unwrap_or_default();
+        let mut others = names.iter().filter_map(|name| self.read(records, name));
+        if others.any(|record| is_same(&record)) {
+            return Ok(Origin::Ours);
+        }
+        Ok(if own.is_some() { Origin::Changed } else { Origin::Unknown })
+    }
+
+    /// Returns both digests of a file, each with the id of its key.
+    fn digests_of(&self, file: &mut File) -> io::Result<Vec<(String, String)>> {
+        let mut digests = vec![(String::new(), OutputDigest::plain())];
+        digests.extend(self.key.as_ref().map(|key| (key.id(), key.digest())));
+
+        let mut piece = crate::model::SecretBytes::zeroed(64 * 1024);
+        loop {
+            let length = file.read(piece.expose_mut())?;
+            if length == 0 {
+                break;
+            }
+            for (_, digest) in &mut digests {
+                digest.write_all(&piece.expose()[..length])?;
+            }
+        }
+        Ok(digests.into_iter().map(|(key, digest)| (key, digest.finish())).collect())
+    }
+
+    /// Remembers an output that was just written, or that has exactly the content that would be written. Failing to write the
+    /// record is no failure of the command: the next one asks.
+    pub fn note(&self, path: &Path, digest: OutputDigest, names: Vec<String>, tags: &[Tag]) {
+        let (Some(records), Ok(path)) = (&self.records, absolute(path)) else { return };
+        let key = if matches!(digest, OutputDigest::Plain(_)) { String::new() } else { self.key_id() };
+        let mut tags: Vec<String> = tags.iter().map(Tag::to_string).collect();
+        tags.sort();
+        let mut now = Remembered { version: 1, path, key, digest: digest.finish(), names, tags };
+
+        let name = name_of(&now.path);
+        let before = self.read(records, &name);
+        if before.as_ref() == Some(&now) {
+            return;
+        }
+        let mut bytes = serde_json::to_vec(&now).unwrap_or_default();
+        if bytes.len() as u64 > RECORD {
+            (now.names, now.tags) = (Vec::new(), Vec::new());
+            bytes = serde_json::to_vec(&now).unwrap_or_default();
+        }
+        if records.write(&name, &bytes).is_ok() && before.is_none() {
+            forget_removed(records);
+        }
+    }
+
+    /// Returns the remembered outputs whose templates refer to a tag.
+    pub fn users_of(&self, tag: &TagKey) -> Vec<PathBuf> {
+        let refers =
+            |found: &Remembered| found.tags.iter().any(|other| Tag::parse(other).is_ok_and(|t| t.key() == *tag));
+        self.all().into_iter().filter(refers).map(|found| found.path).collect()
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    Records::name_of(&[path.as_os_str().as_encoded_bytes()])
+}
+
+/// Removes the records of outputs that no longer exist: scripts render to temporary names.
+fn forget_removed(records: &Records) {
+    for name in records.names().unwrap_or_default() {
+        let Ok(Some(bytes)) = records.read(&name) else { continue };
+        let Ok(found) = serde_json::from_slice::<Remembered>(&bytes) else { continue };
+
+        if found.path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let _ = records.remove(&name);
+        }
+    }
+}
+
+/// Returns the names of a dotenv file's variables, each once; `None` if it is no dotenv file.
+pub fn names_in(text: &[u8]) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for entry in dotenv::parse(text).ok()? {
+        if !names.contains(&entry.name) {
+            names.push(entry.name);
+        }
+    }
+    Some(names)
+}
+
+/// Returns the variables of a file that neither the template gives nor we wrote.
+pub fn added(found: Vec<String>, given: &[String], remembered: &[String]) -> Vec<String> {
+    found.into_iter().filter(|name| !given.contains(name) && !remembered.contains(name)).collect()
+}
+
+/// A directory that uses a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Use {
+    version: u32,
+    /// The vault's id in hexadecimal
+    vault: String,
+    project: String,
+    #[serde(with = "path_json")]
+    directory: PathBuf,
+}
+
+/// The directories that use the projects of one vault.
+pub struct Directories {
+    records: Records,
+    vault: String,
+}
+
+impl Directories {
+    /// Takes the records in `directory` about the vault with this id.
+    pub fn new(directory: &Path, vault: &VaultId) -> Self {
+        Self { records: Records::new(directory, RECORD), vault: hex(vault) }
+    }
+
+    fn name_of(&self, project: &ProjectName, directory: &Path) -> String {
+        let directory = directory.as_os_str().as_encoded_bytes();
+        Records::name_of(&[self.vault.as_bytes(), b"\0", project.as_str().as_bytes(), b"\0", directory])
+    }
+
+    /// Remembers that a directory uses a project. Failing to write the record is no failure of the command.
+    pub fn note(&self, project: &ProjectName, directory: &Path) {
+        let Ok(directory) = relative(directory).canonicalize() else { return };
+        let name = self.name_of(project, &directory);
+        let now = Use { version: 1, vault: self.vault.clone(), project: project.to_string(), directory };
+
+        if self.read(&name).as_ref() != Some(&now) {
+            let _ = self.records.write(&name, &serde_json::to_vec(&now).unwrap_or_default());
+        }
+    }
+
+    fn read(&self, name: &str) -> Option<Use> {
+        let found: Use = serde_json::from_slice(&self.records.read(name).ok()??).ok()?;
+        (found.version == 1).then_some(found)
+    }
+
+    /// Returns true if a directory is known to use a project.
+    pub fn knows(&self, project: &ProjectName, directory: &Path) -> bool {
+        let directory = relative(directory).canonicalize();
+        directory.is_ok_and(|directory| self.read(&self.name_of(project, &directory)).is_some())
+    }
+
+    /// Returns the other directories that use a project. A directory that was moved or removed, one whose manifest now names
+    /// another project, and one that has the manifest of `here` or lies in another worktree of its repository are not others.
+    pub fn others(&self, project: &ProjectName, here: &Path) -> Vec<PathBuf> {
+        let Ok(here) = relative(here).canonicalize() else { return Vec::new() };
+        let own = manifest_in(&here);
+        let names = self.records.names().unwrap_or_default();
+        let uses = names.iter().filter_map(|name| self.read(name));
+        let mut others: Vec<PathBuf> = uses
+            .filter(|found| found.vault == self.vault && found.project == project.as_str() && found.directory != here)
+            .map(|found| found.directory)
+            .filter(|other| {
+                manifest_in(other).is_some_and(|text| is_for(&text, project) && Some(&text) != own.as_ref())
+            })
+            .filter(|other| repository(other).is_none_or(|theirs| Some(theirs) != repository(&here)))
+            .collect();
+        others.sort();
+        others
+    }
+}
+
+/// Returns true if two outputs are one: the same file, or the same place in two worktrees of a repository or in two directories
+/// with the same manifest. Both paths are absolute.
+pub fn is_same_output(one: &Path, other: &Path) -> bool {
+    let root = |path: &Path| {
+        let root = path.ancestors().skip(1).find(|above| above.join(MANIFEST).is_file())?.to_owned();
+        path.strip_prefix(&root).ok().map(|inside| (inside.to_owned(), root.clone()))
+    };
+    if one == other {
+        return true;
+    }
+    let (Some((inside, here)), Some((other_inside, there))) = (root(one), root(other)) else { return false };
+    let repositories = (repository(&here), repository(&there));
+    inside == other_inside
+        && (manifest_in(&here) == manifest_in(&there) || repositories.0.is_some() && repositories.0 == repositories.1)
+}
+
+/// Reads a directory's manifest.
+fn manifest_in(directory: &Path) -> Option<Vec<u8>> {
+    let path = directory.join(MANIFEST);
+    let mut text = Vec::new();
+    path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    File::open(path).ok()?.take(LARGEST + 1).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// Returns false if a manifest names another project.
+fn is_for(text: &[u8], project: &ProjectName) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return true };
+    Manifest::parse(Path::new(""), text).is_ok_and(|manifest| manifest.project.is_none_or(|named| named == *project))
+}
+
+/// Returns the directory's git repository, the same for all its worktrees, and the directory's path inside.
+fn repository(directory: &Path) -> Option<(PathBuf, PathBuf)> {
+    for above in directory.ancestors() {
+        let git = above.join(".git");
+        let Ok(found) = git.symlink_metadata() else { continue };
+        let inside = directory.strip_prefix(above).ok()?.to_owned();
+
+        if found.is_dir() {
+            return Some((git.canonicalize().ok()?, inside));
+        }
+        // A worktree: a file that names its part of the repository, where another one names the whole.
+        let part = above.join(line_of(&git)?.strip_prefix("gitdir: ")?);
+        let common = part.join(line_of(&part.join("commondir"))?);
+        return Some((common.canonicalize().ok()?, inside));
+    }
+    None
+}
+
+/// Reads a short file's only line.
+fn line_of(path: &Path) -> Option<String> {
+    path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut text = String::new();
+    File::open(path).ok()?.take(8192).read_to_string(&mut text).ok()?;
+    Some(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// Paths in JSON: a text, or a list of bytes if it is not UTF-8.
+mod path_json {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Spelled {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        let spelled = match path.to_str() {
+            Some(text) => Spelled::Text(text.to_owned()),
+            None => Spelled::Bytes(path.as_os_str().as_bytes().to_vec()),
+        };
+        spelled.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Spelled::deserialize(deserializer)? {
+            Spelled::Text(text) => text.into(),
+            Spelled::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
+    }
+}

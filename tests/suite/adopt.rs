@@ -1,0 +1,121 @@
+//! `adopt`: variables that people added to an output become secrets and settings of the project.
+
+use std::fs;
+
+use crate::prompts::Terminal;
+use crate::setup::{MANIFEST, MARKER, Project, simple};
+use crate::support::PASSPHRASE;
+
+/// A project whose `.env` has two new variables: a secret with a comment, and a setting.
+fn added() -> Project {
+    let project = simple();
+    project.run(&["setup", "-q"]).succeeds();
+    project.write(".env", format!("KEY={MARKER}\n\n# Payments\nSTRIPE_KEY='{MARKER}-2'\nLOG_LEVEL=debug\n"));
+    project
+}
+
+#[test]
+fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
+    let project = added();
+    let before = project.read(".env");
+    project.run(&["adopt", ".env"]).succeeds().stdout("").stderr(
+        "plain in the template: `LOG_LEVEL`\nimported into project `web`: 1 created\n\
+         added 1 secret and 1 plain setting to `.env.tmpl`\n`.env` is up to date\n",
+    );
+    assert_eq!(
+        project.read(".env.tmpl"),
+        "KEY={{ secrets.key }}\n\n# Payments\nSTRIPE_KEY='{{ secrets.STRIPE_KEY }}'\nLOG_LEVEL=debug\n"
+    );
+    let manifest = project.read(".secrets.toml");
+    assert!(manifest.starts_with(MANIFEST.split("[[render]]").next().unwrap()), "{manifest}");
+    assert!(manifest.contains("[secrets.STRIPE_KEY]\ndescription = \"Payments\"\n"), "{manifest}");
+    assert_eq!(manifest.matches("[[render]]").count(), 1);
+    assert_eq!((project.read(".env"), project.stored("web", "stripe-key")), (before, Some(format!("{MARKER}-2"))));
+    // From now on it is ours.
+    project.changes_nothing(&["check", "-q"]).succeeds();
+    project.command(&["update", "stripe-key", "-q"]).stdin("new").run().succeeds();
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    assert!(project.read(".env").ends_with("STRIPE_KEY='new'\nLOG_LEVEL=debug\n"));
+    project.changes_nothing(&["adopt", ".env"]).succeeds().stderr("`.env` has no new variable\n");
+}
+
+#[test]
+fn options_decide_and_json_lists_what_was_done() {
+    let project = added();
+    let json =
+        project.run(&["adopt", ".env", "--keep", "STRIPE_KEY", "--secret", "LOG_LEVEL", "--json"]).succeeds().json();
+    let expected =
+        r#"{"kept":["STRIPE_KEY"],"output":".env","project":"web","secrets":["LOG_LEVEL"],"template":".env.tmpl"}"#;
+    assert_eq!(json.to_string().replace(MARKER, ""), expected);
+    assert!(
+        project
+            .read(".env.tmpl")
+            .ends_with(&format!("STRIPE_KEY='{MARKER}-2'\nLOG_LEVEL={{{{ secrets.LOG_LEVEL }}}}\n"))
+    );
+}
+
+#[test]
+fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
+    let project = added();
+    project.write("other.env", "A=1\n");
+    for (line, code, said) in [
+        (&["template", ".env"][..], 4, "hint: `secrets adopt .env` takes its new variables; nothing was written\n"),
+        (
+            &["adopt", "other.env"][..],
+            3,
+            "error: `other.env` is not an output of `.secrets.toml`\nhint: `secrets template other.env` makes",
+        ),
+        (&["adopt", "none.env"], 3, "`none.env` is not an output"),
+        (
+            &["adopt", ".env", "--keep", "KEY"],
+            2,
+            "`KEY` is not a new variable of `.env`\nhint: new variables: `STRIPE_KEY`, `LOG_LEVEL`",
+        ),
+        (&["adopt", ".env", "--keep", "A", "--secret", "A"], 2, "`A` is named by `--secret` and by `--keep`"),
+        (&["adopt", ".env", "--on-conflict", "skip"], 2, "would render other values"),
+        (&["-p", "other", "adopt", ".env"], 2, "`.secrets.toml` names another project"),
+    ] {
+        project.changes_nothing(line).fails_with(code).stdout("").stderr_has(said);
+    }
+    // A tag that the project has with another value, used by nobody or by another output.
+    project.store("web", "STRIPE_KEY", "theirs");
+    project.changes_nothing(&["adopt", ".env"]).fails_with(4).stderr_has("STRIPE_KEY");
+    project.run(&["adopt", ".env", "--on-conflict", "separate", "-q"]).succeeds();
+    let template = project.read(".env.tmpl");
+    assert!(template.contains("STRIPE_KEY='{{ secrets.STRIPE_KEY-repo }}'"), "{template}");
+    assert_eq!(project.stored("web", "STRIPE_KEY").unwrap(), "theirs");
+
+    let project = added();
+    fs::remove_file(project.path(".env")).unwrap();
+    project.changes_nothing(&["adopt", ".env"]).fails_with(3).stderr_has("there is no file `.env`");
+    project.write(".env", "KEY=x\nbroken line\n");
+    project.changes_nothing(&["adopt", ".env"]).fails_with(2).stderr_has(".env:2:");
+    let other = MANIFEST.to_owned() + "delimiters = \"[[,]]\"\n";
+    project.write(".secrets.toml", other);
+    project.changes_nothing(&["adopt", ".env"]).fails_with(2).stderr_has("has other delimiters or a default filter");
+}
+
+#[test]
+fn a_value_that_was_changed_as_well_is_left_to_setup() {
+    let project = added();
+    project.write(".env", "KEY=by hand\nNEW=value-of-new\n");
+    project.run(&["adopt", ".env"]).succeeds().stderr_has(
+        "`.env` has other values or comments than its template gives; `secrets setup` asks before it replaces it\n",
+    );
+    assert_eq!(project.read(".env"), "KEY=by hand\nNEW=value-of-new\n");
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), format!("KEY={MARKER}\nNEW=value-of-new\n"));
+}
+
+#[test]
+fn on_a_terminal_every_variable_is_asked_about() {
+    let project = added();
+    project.0.write("pass", PASSPHRASE);
+    let script = "cd repo; \"$secrets\" --passphrase-file ../pass adopt .env";
+    let mut terminal = Terminal::shell(&project.0, script);
+    terminal.waits_for("Is STRIPE_KEY a secret? [Y/n] ").types("\n");
+    terminal.waits_for("Is LOG_LEVEL a secret? [y/N] ").types("y\n");
+    let screen = terminal.waits_for("added 2 secrets and 0 plain settings").ends_with(0);
+    assert!(!screen.contains(MARKER), "{screen}");
+    assert_eq!(project.stored("web", "log-level").unwrap(), "debug");
+}

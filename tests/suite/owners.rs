@@ -1,0 +1,198 @@
+//! Which directories and outputs share projects and tags: nothing is shared or overwritten in silence.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use terminal_secrets::vault::{Reveal, Revealed};
+
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Prepared, Sandbox, project};
+
+const DEV: &str = "API_KEY=dev-key-aaaa1111\n";
+const PROD: &str = "API_KEY=prod-key-bbbb2222\n";
+
+fn write(sandbox: &Sandbox, name: &str, text: &str) {
+    let path = sandbox.path(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn at(sandbox: &Sandbox, directory: &str, arguments: &[&str]) -> Prepared {
+    sandbox.command(arguments).current_dir(sandbox.path(directory)).env("PATH", "/usr/bin:/bin")
+}
+
+/// A directory with two dotenv files of one name each; the first is a template already.
+fn two_files() -> Sandbox {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "api/.env.development", DEV);
+    write(&sandbox, "api/.env.production", PROD);
+    at(&sandbox, "api", &["template", ".env.development", "-q"]).run().succeeds();
+    sandbox
+}
+
+fn value(sandbox: &Sandbox, tag: &str) -> String {
+    let vault = sandbox.vault();
+    match vault.scope(&project("api")).reveal(&[tag.parse().unwrap()]).unwrap().remove(0) {
+        Revealed::Value { value, .. } => String::from_utf8(value.expose().to_vec()).unwrap(),
+        Revealed::Missing { .. } => panic!("no {tag}"),
+    }
+}
+
+#[test]
+fn a_second_file_does_not_destroy_the_first_one_s_value() {
+    let sandbox = two_files();
+    let taken = "error: `API_KEY` has another value in project `api`, used by `.env.development`\n\
+                 hint: `--on-conflict separate` stores it under another tag, such as `API_KEY-production`\n";
+    let run = at(&sandbox, "api", &["template", ".env.production"]).run().fails_with(4).stdout("");
+    run.stderr(&format!(
+        "{taken}hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written\n"
+    ));
+    let run = at(&sandbox, "api", &["template", ".env.production", "--on-conflict", "overwrite"]).run().fails_with(4);
+    run.stdout("").stderr(&format!("{taken}hint: `--yes` overwrites it for them too; nothing was written\n"));
+    assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
+    assert!(!sandbox.path("api/.env.production.tmpl").exists());
+
+    let separate = ["template", ".env.production", "--on-conflict", "separate", "--json"];
+    let json = at(&sandbox, "api", &separate).run().succeeds().json();
+    assert_eq!(json["secrets"].to_string(), r#"["API_KEY-production"]"#);
+    assert_eq!(sandbox.read("api/.env.production.tmpl"), b"API_KEY={{ secrets.API_KEY-production }}\n");
+    assert_eq!(value(&sandbox, "API_KEY-production"), "prod-key-bbbb2222");
+    at(&sandbox, "api", &["setup", "-y", "-q"]).run().succeeds();
+    assert_eq!(sandbox.read("api/.env.development"), DEV.as_bytes());
+    assert_eq!(sandbox.read("api/.env.production"), PROD.as_bytes());
+    at(&sandbox, "api", &["check", "-q"]).run().succeeds();
+}
+
+#[test]
+fn with_yes_it_is_overwritten_and_said_for_whom() {
+    let sandbox = two_files();
+    let overwrite = ["template", ".env.production", "--on-conflict", "overwrite", "--yes"];
+    let run = at(&sandbox, "api", &overwrite).run().succeeds();
+    run.stderr_has("`API_KEY` has another value in project `api`, used by `.env.development`\n");
+    assert_eq!(value(&sandbox, "API_KEY"), "prod-key-bbbb2222");
+}
+
+#[test]
+fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
+    let sandbox = two_files();
+    write(&sandbox, "elsewhere/new.env", PROD);
+    let import = ["-p", "api", "import", "new.env", "--on-conflict", "overwrite"];
+    let run = at(&sandbox, "elsewhere", &import).run().fails_with(4).stdout("");
+    let dev = fs::canonicalize(sandbox.path("api/.env.development")).unwrap();
+    run.stderr_has(&format!("`API_KEY` has another value in project `api`, used by `{}`\n", dev.display()));
+    assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
+    at(&sandbox, "elsewhere", &["-p", "api", "import", "new.env", "--on-conflict", "separate", "-q"]).run().succeeds();
+    assert_eq!(value(&sandbox, "API_KEY-new"), "prod-key-bbbb2222");
+    // The file's own output does not count.
+    write(&sandbox, "api/.env.development", PROD);
+    at(&sandbox, "api", &["import", ".env.development", "--on-conflict", "overwrite", "-q"]).run().succeeds();
+    write(&sandbox, "elsewhere/new.env", DEV);
+    at(&sandbox, "elsewhere", &[&import[..], &["-y", "-q"]].concat()).run().succeeds();
+    assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
+}
+
+#[test]
+fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "one/api/.env", DEV);
+    write(&sandbox, "two/api/.env", "OTHER=other-value-1234\n");
+    write(&sandbox, "three/api/t.tmpl", "{{ secrets.x }}\n");
+    at(&sandbox, "one/api", &["template", ".env", "-q"]).run().succeeds();
+    let one = fs::canonicalize(sandbox.path("one/api")).unwrap();
+    let taken = format!("project `api` is also used by `{}`\n", one.display());
+    for (directory, line) in [
+        ("two/api", &["template", ".env"][..]),
+        ("three/api", &["setup", "--new"]),
+        ("three/api", &["init", "--project-file"]),
+    ] {
+        at(&sandbox, directory, line).run().fails_with(4).stdout("").stderr(&format!(
+            "error: {taken}hint: name another project with `-p NAME`, or share this one with `-p api`; nothing was written\n"
+        ));
+        assert!(!sandbox.path(directory).join(".secrets.toml").exists());
+    }
+    // Named, it is shared, and said.
+    at(&sandbox, "two/api", &["-p", "api", "template", ".env"]).run().succeeds().stderr_has(&taken);
+    at(&sandbox, "three/api", &["-p", "mine", "setup", "--new", "-q"]).run().succeeds();
+    // From then on it is known there.
+    write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
+    at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
+}
+
+#[test]
+fn a_manifest_that_names_a_project_of_another_directory_is_no_silent_consent() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "one/.env", DEV);
+    at(&sandbox, "one", &["-p", "web", "template", ".env", "-q"]).run().succeeds();
+    write(&sandbox, "two/.secrets.toml", "# another one\nproject = \"web\"\n");
+    write(&sandbox, "two/b.env", "B=value-of-b-1234\n");
+    for line in [["template", "b.env"], ["import", "b.env"]] {
+        let run = at(&sandbox, "two", &line).run().fails_with(4).stderr_has("error: project `web` is also used by `");
+        run.stderr_has(
+            "hint: change `project` in `.secrets.toml`, or share this one with `-p web`; nothing was written\n",
+        );
+    }
+    at(&sandbox, "two", &["-p", "web", "import", "b.env"]).run().succeeds().stderr_has("is also used by");
+}
+
+#[test]
+fn a_moved_directory_and_a_worktree_are_one_owner() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "one/api/.env", DEV);
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments);
+        let done = git.current_dir(sandbox.path("one/api")).env("HOME", sandbox.path("")).status().unwrap();
+        assert!(done.success(), "{arguments:?}");
+    };
+    git(&["init", "-q"]);
+    at(&sandbox, "one/api", &["template", ".env", "-q"]).run().succeeds();
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "x"]);
+    git(&["worktree", "add", "-q", "../../tree"]);
+    // Another manifest, but the same repository.
+    write(&sandbox, "tree/b.env", "B=value-of-b-1234\n");
+    at(&sandbox, "tree", &["template", "b.env", "-q"]).run().succeeds();
+    write(&sandbox, "tree/c.env", "C=value-of-c-1234\n");
+    at(&sandbox, "tree", &["template", "c.env", "-q"]).run().succeeds();
+
+    fs::remove_dir_all(sandbox.path("tree")).unwrap();
+    fs::create_dir(sandbox.path("two")).unwrap();
+    fs::rename(sandbox.path("one/api"), sandbox.path("two/api")).unwrap();
+    write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
+    at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
+    // The same manifest elsewhere: a second clone.
+    fs::create_dir_all(sandbox.path("three/api")).unwrap();
+    fs::copy(sandbox.path("two/api/.secrets.toml"), sandbox.path("three/api/.secrets.toml")).unwrap();
+    write(&sandbox, "three/api/x.env", "X=value-of-x-1234\n");
+    at(&sandbox, "three/api", &["template", "x.env", "-q"]).run().succeeds();
+    assert!(Path::new(&sandbox.path("three/api/x.env.tmpl")).exists());
+}
+
+#[test]
+fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
+    let sandbox = two_files();
+    sandbox.write("pass", PASSPHRASE);
+    let script = "cd api; \"$secrets\" --passphrase-file ../pass template .env.production --keep X_UNUSED 2>&1; \"$secrets\" --passphrase-file ../pass template .env.production";
+    let mut terminal = Terminal::shell(&sandbox, script);
+    terminal.waits_for("there is no `X_UNUSED`");
+    terminal.waits_for("used by `.env.development`");
+    terminal.waits_for("Store the new value as `API_KEY-production`? [Y/n] ").types("\n");
+    terminal.waits_for("wrote `.env.production.tmpl`").ends_with(0);
+    assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
+
+    write(&sandbox, "two/api/.env", DEV);
+    let script = "cd two/api; \"$secrets\" --passphrase-file ../../pass template .env";
+    let mut terminal = Terminal::shell(&sandbox, script);
+    terminal.waits_for("project `api` is also used by `");
+    terminal.waits_for("Use a separate project `api-2`? [Y/n] ").types("\n");
+    terminal.waits_for("imported into project `api-2`: 1 created").ends_with(0);
+
+    write(&sandbox, "three/api/.env", DEV);
+    let script = "cd three/api; \"$secrets\" --passphrase-file ../../pass template .env";
+    let mut terminal = Terminal::shell(&sandbox, script);
+    terminal.waits_for("Use a separate project `api-3`? [Y/n] ").types("n\n");
+    terminal.waits_for("Share project `api`? [y/N] ").types("\n");
+    terminal.waits_for("nothing was written").ends_with(4);
+    assert!(!sandbox.path("three/api/.secrets.toml").exists());
+}

@@ -1,0 +1,181 @@
+//! What is remembered of outputs: what people add to them is kept, what we wrote is replaced without a question.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use sha2::{Digest, Sha256};
+
+use crate::setup::{MARKER, Project, simple};
+use crate::support::PASSPHRASE;
+
+/// Every command that writes outputs; none may lose a variable.
+const WRITERS: [&[&str]; 6] = [
+    &["render", "--stale"],
+    &["render", "--all"],
+    &["render", "--all", "--yes"],
+    &["setup"],
+    &["setup", "--yes"],
+    &["render", ".env.tmpl", "-o", ".env"],
+];
+
+fn update(project: &Project, value: &str) {
+    project.command(&["update", "key", "-q"]).stdin(value).run().succeeds();
+}
+
+/// A project whose `.env` we wrote; its secret has another value now.
+fn stale() -> Project {
+    let project = simple();
+    project.run(&["setup", "-q"]).succeeds();
+    update(&project, "another value");
+    project
+}
+
+#[test]
+fn what_we_wrote_is_replaced_without_a_question() {
+    let project = stale();
+    project.run(&["render", "--stale"]).succeeds().stderr("wrote `.env`\n");
+    update(&project, "third");
+    project.run(&["setup"]).succeeds().stderr_has("wrote `.env`\n");
+    update(&project, "fourth");
+    project.run(&["render", ".env.tmpl", "-o", ".env", "-q"]).succeeds();
+    update(&project, "fifth");
+    project.run(&["render", "--all", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=fifth\n");
+    // A variable that the template gave is no longer given: it was ours.
+    project.write(".env.tmpl", "OTHER={{ secrets.key }}\n");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "OTHER=fifth\n");
+}
+
+#[test]
+fn variables_that_people_add_are_kept_and_named() {
+    let project = stale();
+    project.write(".env", format!("KEY={MARKER}\n# mine\nexport EXTRA='{MARKER}'\nMORE=\n"));
+    for line in WRITERS {
+        project.changes_nothing(line).fails_with(7).stdout("").stderr(
+            "error: `.env` has variables that its template does not give: `EXTRA`, `MORE`\n\
+             hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written\n",
+        );
+    }
+    project.changes_nothing(&["check"]).fails_with(8).stdout("stale\t.env\tof .env.tmpl\nadded\t.env\tby hand: EXTRA, MORE\n").stderr(
+        "error: `.env` has variables that its template does not give\nhint: `secrets adopt .env` takes them into the template\n",
+    );
+    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+    let output = &json["outputs"][0];
+    assert_eq!((output["added"].to_string(), &output["origin"]), (r#"["EXTRA","MORE"]"#.into(), &"changed".into()));
+    let error = project.run(&["render", "--all", "--json"]).fails_with(7).json_error();
+    assert_eq!(error["details"]["outputs"][0]["added"].to_string(), r#"["EXTRA","MORE"]"#);
+    // Without them it is what we wrote.
+    project.write(".env", format!("KEY={MARKER}\n"));
+    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+    assert_eq!(json["outputs"][0]["origin"], "written");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+}
+
+#[test]
+fn a_value_that_was_changed_by_hand_needs_a_yes() {
+    let project = stale();
+    project.write(".env", "KEY=by hand\n");
+    for line in [["render", "--stale"], ["render", "--all"]] {
+        let run = project.changes_nothing(&line).fails_with(7);
+        run.stderr("error: `.env` was changed since it was rendered\nhint: `--yes` replaces it; nothing was written\n");
+    }
+    project.changes_nothing(&["setup"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
+    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("secrets setup").json();
+    assert_eq!(json["outputs"][0]["origin"], "changed");
+    project.run(&["render", "--stale", "--yes", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=another value\n");
+    project.run(&["render", "--yes"]).fails_with(2).stderr_has("`--yes` needs `--all` or `--stale`");
+}
+
+#[test]
+fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
+    let project = stale();
+    fs::remove_dir_all(project.0.state().join("secrets/outputs")).unwrap();
+    let refused = "error: `.env` was not rendered by `secrets`\nhint: `--yes` replaces it; nothing was written\n";
+    project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
+    // The value of before: the file is what the template gives, and remembered from now on.
+    update(&project, MARKER);
+    project.changes_nothing(&["render", "--stale"]).succeeds().stderr("every output is up to date\n");
+    update(&project, "another value");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=another value\n");
+    // A record that is damaged counts as missing.
+    for record in fs::read_dir(project.0.state().join("secrets/outputs")).unwrap() {
+        fs::write(record.unwrap().path(), "{}").unwrap();
+    }
+    update(&project, "third");
+    project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=third\n");
+}
+
+#[test]
+fn after_rekey_the_memory_is_missing() {
+    let project = stale();
+    project.run(&["rekey", "-y", "-q"]).succeeds();
+    project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr_has("`.env` was not rendered by `secrets`");
+    project.run(&["render", "--all", "--yes", "-q"]).succeeds();
+    update(&project, "third");
+    project.run(&["render", "--all", "-q"]).succeeds();
+}
+
+#[test]
+fn a_directory_that_was_moved_or_copied_keeps_its_outputs() {
+    let project = stale();
+    fs::rename(project.path(""), project.0.path("moved")).unwrap();
+    let run =
+        project.0.command(["render", "--stale"]).current_dir(project.0.path("moved")).env("PATH", "/usr/bin:/bin");
+    run.run().succeeds().stderr("wrote `.env`\n");
+    assert_eq!(project.0.read("moved/.env"), b"KEY=another value\n");
+}
+
+#[test]
+fn the_memory_is_private_and_no_oracle() {
+    let project = simple();
+    project.run(&["setup", "-q"]).succeeds();
+    let content = project.read(".env");
+    let digest: [u8; 32] = Sha256::digest(&content).into();
+    let digest = format!("{:032x}", u128::from_be_bytes(digest[..16].try_into().unwrap()));
+    let mut records = 0;
+    for kind in ["outputs", "directories"] {
+        let directory = project.0.state().join("secrets").join(kind);
+        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
+        for record in fs::read_dir(directory).unwrap() {
+            let path = record.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!text.contains(MARKER) && !text.contains(&digest) && !text.contains(PASSPHRASE), "{text}");
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            records += 1;
+        }
+    }
+    assert_eq!(records, 2);
+    // An output without a secret needs neither key nor vault.
+    fs::remove_file(project.0.vault_path()).unwrap();
+    project.write("plain.tmpl", "A=1\n");
+    project.run(&["render", "plain.tmpl", "-o", "plain.env", "-q"]).succeeds();
+    project.write("plain.tmpl", "A=2\n");
+    project.run(&["render", "plain.tmpl", "-o", "plain.env", "-q"]).succeeds();
+    project.write("plain.env", "A=2\nB=1\n");
+    project.write("plain.tmpl", "A=3\n");
+    project.run(&["render", "plain.tmpl", "-o", "plain.env"]).fails_with(7).stderr_has("`B`");
+    // Records of files that are gone do not pile up.
+    fs::remove_file(project.path("plain.env")).unwrap();
+    project.run(&["render", "plain.tmpl", "-o", "other.env", "-q"]).succeeds();
+    assert_eq!(fs::read_dir(project.0.state().join("secrets/outputs")).unwrap().count(), 2);
+}
+
+#[test]
+fn without_a_place_for_it_nothing_is_remembered_and_nothing_fails() {
+    let project = simple();
+    fs::create_dir_all(project.0.state().join("secrets")).unwrap();
+    for kind in ["outputs", "directories"] {
+        fs::write(project.0.state().join("secrets").join(kind), "no directory").unwrap();
+    }
+    project.run(&["setup", "-q"]).succeeds();
+    project.changes_nothing(&["render", "--stale", "-q"]).succeeds();
+    update(&project, "another value");
+    let run = project.changes_nothing(&["render", "--stale"]).fails_with(7);
+    run.stderr_has("`.env` was not rendered by `secrets`");
+    project.run(&["render", "--stale", "--yes", "-q"]).succeeds();
+}
