@@ -14,10 +14,10 @@ use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets trust                 trusts the nearest .secrets.toml as it is
-  secrets trust --show          what it asks for, and whether it is trusted
-  secrets trust --revoke DIR    takes it back
-  secrets trust --list          every directory that is trusted
+  secrets trust                trust the nearest .secrets.toml as it is
+  secrets trust --show         what it asks for, and if it is trusted
+  secrets trust --revoke DIR   take it back
+  secrets trust --list         every directory that is trusted
   secrets --trust-manifest=SHA256 render --all   in CI; --show prints it
 
 What needs trust in the nearest .secrets.toml:

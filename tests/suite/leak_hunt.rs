@@ -147,6 +147,7 @@ fn home() -> Sandbox {
         let path = sandbox.write(name, content);
         fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
     }
+    sandbox.trust(&sandbox.path(""));
     // Not in the tree, which some commands search.
     fs::write(sandbox.state().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
     fs::set_permissions(sandbox.state().join("passphrase"), PermissionsExt::from_mode(0o600)).unwrap();

@@ -349,6 +349,7 @@ fn without_a_repository_git_is_not_needed_and_with_one_it_is() {
     project.store("web", "key", MARKER);
     // `setsid` is found with a path, the program is run with another.
     let run = |project: &Project| {
+        project.0.trust(&project.path(""));
         let mut prepared = bare(project);
         prepared.command.env("PATH", "/nonexistent");
         let output = Command::new("/usr/bin/env")
@@ -849,14 +850,11 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
     // What is named by hand is all there is.
     project.run(&["run", "--clean-env", "--only", "dsn", "--dry-run"]).succeeds().stdout("DSN\t--only\tdsn\n");
     project.run(&["run", "--env", "A={{DSN}}", "--dry-run"]).succeeds().stdout("A\t--env\tdsn\n");
-    // An empty table gives nothing, none gives everything.
+    // An empty table gives nothing; without one the program gets what is declared.
     project.write(".secrets.toml", "project = \"web\"\n[run.env]\n");
     project.run(&["run", "--dry-run"]).succeeds().stdout("");
     project.write(".secrets.toml", "project = \"web\"\n[secrets.dsn]\n");
-    project
-        .run(&["run", "--dry-run"])
-        .succeeds()
-        .stdout("DSN\tproject\tdsn\nKEY\tproject\tkey\nUNRELATED\tproject\tunrelated\n");
+    project.run(&["run", "--dry-run"]).succeeds().stdout("DSN\t.secrets.toml\tdsn\n");
     // What steers programs is not set from a file that came with a clone.
     project.write(".secrets.toml", "[run.env]\nLD_PRELOAD = \"./evil.so\"\n");
     project.run(&["run", "--", "true"]).fails_with(125).stdout("").stderr_has("`LD_PRELOAD` steers programs");
