@@ -303,7 +303,9 @@ fn confirm(replaced: &[PathBuf]) -> Result<(), Error> {
 }
 
 fn names_of(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ")
+    // A manifest names them, and they stand in a question.
+    let name = |path: &PathBuf| format!("`{}`", clipped(&path.display().to_string(), 100));
+    paths.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// Stores what needs no answer, all of it or none.
