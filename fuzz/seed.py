@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import struct
+import zlib
 
 FUZZ = pathlib.Path(__file__).resolve().parent
 ROOT = FUZZ.parent
@@ -117,6 +118,33 @@ def metadata():
     write("metadata", "value-padded", b"\3" + lp(b"a value").ljust(256, b"\0"))
 
 
+def git():
+    write("git", "config", b"\0[core]\n\tbare = false ; c\n excludesFile = \"~/a b\"\n[include] path = x\\\n y\n[remote \"o\"]\n url=z\n")
+    entry = lambda name, mode=0o100644, flags=0, more=b"": (
+        bytes(24) + struct.pack(">I", mode) + bytes(12) + b"i" * 20 + struct.pack(">H", flags | len(name)) + more + name)
+    padded = lambda data: data + bytes(8 - len(data) % 8)
+    head = lambda version, count: b"DIRC" + struct.pack(">II", version, count)
+    two = head(2, 2) + padded(entry(b"a/b")) + padded(entry(b"c", 0o120000)) + bytes(20)
+    three = head(3, 1) + padded(entry(b"a", 0o100644, 0x4000, b"\x60\0")) + bytes(20)
+    four = head(4, 2) + entry(b"", 0o100644, 0, b"\0a/b\0") + entry(b"", 0o040000, 0, b"\1c/\0") + b"sdir" + bytes(4) + bytes(20)
+    bits = lambda word: struct.pack(">IIQQI", 64, 2, 1 << 33, word, 0)
+    link = b"i" * 20 + bits(1) + bits(2)
+    split = head(2, 2) + padded(entry(b"")) + padded(entry(b"z")) + b"link" + struct.pack(">I", len(link)) + link + bytes(20)
+    for name, data in (("two", two), ("three", three), ("four", four)):
+        write("git", f"index-{name}", b"\1\0\0" + data)
+    write("git", "index-split", b"\1" + struct.pack(">H", len(two)) + two + split)
+    write("git", "tree", b"\2100644 a\0" + b"i" * 20 + b"40000 b\0" + b"i" * 20)
+    write("git", "delta", b"\3\x13the quick brown fox\x13\x12\x90\x04\x05slow \x91\x0a\x09")
+    blob = b"\xb3\x01" + zlib.compress(b"the quick brown fox")
+    change = zlib.compress(b"\x13\x12\x90\x04\x05slow \x91\x0a\x09")
+    near = b"\x6d" + bytes([len(blob)]) + change
+    named = b"\x7d" + b"\x10" * 20 + change
+    data = b"PACK" + struct.pack(">II", 2, 3) + blob + near + named
+    write("git", "pack", b"\4" + struct.pack(">HHHH", 12, 12 + len(blob), 12 + len(blob) + len(near), 12) + data)
+    write("git", "pack-circle", b"\4" + struct.pack(">HHHH", 12, 12 + len(named), 12, 12)
+          + b"PACK" + bytes(8) + b"\x7d" + b"\x11" * 20 + change + named)
+
+
 def slot():
     for name, shape, m, t, p in (("default", 0, 65536, 3, 4), ("least", 0, 19456, 1, 1), ("less", 0, 19455, 1, 1),
                                  ("most", 0, 2097152, 4, 16), ("more", 0, 2097152, 5, 16), ("all", 0, 2**32 - 1, 64, 16)):
@@ -156,7 +184,7 @@ def vault():
 
 
 if __name__ == "__main__":
-    makers = {"agent": agent, "dotenv": dotenv, "head": head, "import": imports, "keyring": keyring, "manifest": manifest,
+    makers = {"agent": agent, "dotenv": dotenv, "git": git, "head": head, "import": imports, "keyring": keyring, "manifest": manifest,
               "mask": mask, "metadata": metadata, "slot": slot, "template": template, "vault": vault}
     for target, make in makers.items():
         shutil.rmtree(FUZZ / "corpus" / target, ignore_errors=True)

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::git::GitEnvironment;
 use crate::model::{Invalid, ProjectName, SecretBytes};
 use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, Place};
 use crate::ui::escape::clipped;
@@ -97,6 +98,38 @@ impl Environment {
     #[allow(clippy::disallowed_methods)] // the one place where the environment is read
     pub(crate) fn inherited() -> Vec<(OsString, OsString)> {
         env::vars_os().collect()
+    }
+
+    /// What the environment says about git's files.
+    pub(crate) fn git() -> GitEnvironment {
+        let path = |name| variable(name).map(PathBuf::from);
+        let paths = |name| variable(name).map(|list| env::split_paths(&list).collect()).unwrap_or_default();
+        let home = path("HOME").or_else(dirs::home_dir);
+        let user = path("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
+        let user = user.map(|directory| directory.join("git"));
+
+        let no_system = variable("GIT_CONFIG_NOSYSTEM").is_some_and(|value| value != "0" && value != "false");
+        let system = path("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into());
+        let mut configs = if no_system { Vec::new() } else { vec![system] };
+        match path("GIT_CONFIG_GLOBAL") {
+            Some(global) => configs.push(global),
+            None => {
+                configs.extend(user.iter().map(|directory| directory.join("config")));
+                configs.extend(home.iter().map(|home| home.join(".gitconfig")));
+            }
+        }
+        GitEnvironment {
+            git_dir: path("GIT_DIR"),
+            common_dir: path("GIT_COMMON_DIR"),
+            work_tree: path("GIT_WORK_TREE"),
+            index_file: path("GIT_INDEX_FILE"),
+            object_directory: path("GIT_OBJECT_DIRECTORY"),
+            alternates: paths("GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+            ceilings: paths("GIT_CEILING_DIRECTORIES"),
+            excludes: user.map(|directory| directory.join("ignore")),
+            home,
+            configs,
+        }
     }
 
     /// The name of the working directory.

@@ -1,26 +1,38 @@
-//! Finding values in files and in what git has staged: the same needles as in masking, with line numbers.
+//! Finds values in files, names and targets of links, and in what git has staged: the same needles as in masking.
 //!
 //! It reads only, follows no symbolic link, and never prints what it found.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use ignore::WalkBuilder;
 
-use crate::git::{Git, GitError};
+use crate::git::{Blobs, Git, GitError, Id, Staged};
 use crate::mask::{Form, Masker, Match, Needles, Sink};
 use crate::model::{SecretBytes, Tag};
 
+/// Where in a file a value was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the content: the line where it begins, from 1
+    Line(u64),
+    /// In the file's name, or that of a directory
+    Name,
+    /// In the target of a symbolic link
+    Target,
+}
+
 /// A value that was found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Finding {
-    /// Line where it begins, from 1
-    pub line: u64,
+    /// Where
+    pub place: Place,
     /// Whose
     pub tag: Tag,
     /// In which form
@@ -41,8 +53,16 @@ pub enum ScanError {
     /// A walk went wrong
     #[error("{0}")]
     Walk(#[from] ignore::Error),
-    /// git
-    #[error("cannot ask git what is staged: {0}")]
+    /// A staged file
+    #[error("cannot read `{}` as it is staged: {why}", path.display())]
+    Staged {
+        /// Which
+        path: PathBuf,
+        /// Why
+        why: GitError,
+    },
+    /// The repository
+    #[error("{0}")]
     Git(#[from] GitError),
 }
 
@@ -101,7 +121,7 @@ impl Sink for Found {
         }
 
         self.pass(found.start);
-        self.findings.push(Finding { line: self.line, tag: found.tag.clone(), form: found.form });
+        self.findings.push(Finding { place: Place::Line(self.line), tag: found.tag.clone(), form: found.form });
         Ok(())
     }
 }
@@ -110,6 +130,90 @@ impl Sink for Found {
 pub fn file(needles: &Needles, path: &Path) -> Result<Vec<Finding>, ScanError> {
     let failed = |source| ScanError::Io { path: path.to_owned(), source };
     stream(needles, File::open(path).map_err(failed)?).map_err(failed)
+}
+
+/// Finds values in the target of a symbolic link.
+pub fn link(needles: &Needles, path: &Path) -> Result<Vec<Finding>, ScanError> {
+    let failed = |source| ScanError::Io { path: path.to_owned(), source };
+    let target = std::fs::read_link(path).map_err(failed)?;
+    Ok(in_target(stream(needles, target.as_os_str().as_bytes()).map_err(failed)?))
+}
+
+fn in_target(findings: Vec<Finding>) -> Vec<Finding> {
+    findings.into_iter().map(|finding| Finding { place: Place::Target, ..finding }).collect()
+}
+
+/// Finds values in names of files and directories, each of them once.
+#[derive(Default)]
+pub struct Names {
+    reported: HashSet<(PathBuf, String)>,
+}
+
+impl Names {
+    /// Finds values in the part of a path that begins at a byte; returns each with the path up to the name that holds it.
+    pub fn find(&mut self, needles: &Needles, path: &Path, from: usize) -> Vec<(PathBuf, Finding)> {
+        let bytes = path.as_os_str().as_bytes();
+        let from = from.min(bytes.len());
+        let mut found = Vec::new();
+
+        for Region { end, tag, form, .. } in regions(needles, &bytes[from..]).into_iter().filter(|found| found.complete)
+        {
+            // To the end of the name in which the value ends.
+            let last = from + end - 1;
+            let length = bytes[last..].iter().position(|byte| *byte == b'/').map_or(bytes.len(), |more| last + more);
+            let named = PathBuf::from(OsStr::from_bytes(&bytes[..length]));
+            if self.reported.insert((named.clone(), tag.to_string())) {
+                found.push((named, Finding { place: Place::Name, tag, form }));
+            }
+        }
+        found
+    }
+}
+
+/// A path as it may be shown: with the name of a secret in the place of its value.
+pub fn shown(needles: &Needles, path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let (mut text, mut behind) = (String::new(), 0);
+    for Region { start, end, tag, .. } in regions(needles, bytes) {
+        text += &String::from_utf8_lossy(&bytes[behind..start]);
+        text += &format!("‹{tag}›");
+        behind = end;
+    }
+    text + &String::from_utf8_lossy(&bytes[behind..])
+}
+
+/// Where in some bytes a value stands, or begins without an end.
+struct Region {
+    start: usize,
+    end: usize,
+    tag: Tag,
+    form: Form,
+    complete: bool,
+}
+
+fn regions(needles: &Needles, bytes: &[u8]) -> Vec<Region> {
+    let mut regions = Regions(Vec::new());
+    let mut masker = Masker::new(needles);
+    let Ok(()) = masker.push(bytes, &mut regions);
+    let Ok(()) = masker.finish(&mut regions);
+    regions.0
+}
+
+struct Regions(Vec<Region>);
+
+impl Sink for Regions {
+    type Error = Infallible;
+
+    fn literal(&mut self, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let (start, end) = (at(found.start), at(found.end));
+        self.0.push(Region { start, end, tag: found.tag.clone(), form: found.form, complete: found.complete });
+        Ok(())
+    }
 }
 
 /// A walk through `paths` as git sees them: hidden files too, but for `.git` and, unless `everything`, for what it ignores.
@@ -124,70 +228,120 @@ pub(crate) fn walk(paths: &[PathBuf], everything: bool) -> WalkBuilder {
     builder
 }
 
-/// The regular files of such a walk, in order.
-pub fn files(paths: &[PathBuf], everything: bool) -> impl Iterator<Item = Result<PathBuf, ScanError>> {
-    walk(paths, everything).sort_by_file_name(Ord::cmp).build().filter_map(|entry| match entry {
-        // A named file is searched whatever it is; of a tree, what is regular.
-        Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => Some(Ok(entry.into_path())),
-        Ok(entry) if entry.depth() == 0 && !entry.path().is_dir() => Some(Ok(entry.into_path())),
-        Ok(_) => None,
-        Err(error) => Some(Err(error.into())),
-    })
+/// Something that is to be searched.
+#[derive(Debug)]
+pub struct Entry {
+    /// As seen from the working directory
+    pub path: PathBuf,
+    /// A symbolic link, of which only the target's name is searched
+    pub is_link: bool,
+    /// Where in the path the part begins that was not typed
+    pub named_from: usize,
 }
 
-/// Finds values in what git has staged, as it is staged: hands over each file's path and findings.
+/// Hands over the regular files and the links at and below a path, in order; then those that git tracks although it ignores
+/// them. `git` gives the repository of a directory.
+pub fn entries(
+    path: &Path,
+    everything: bool,
+    git: &dyn Fn(&Path) -> Git,
+    visit: &mut dyn FnMut(Result<Entry, ScanError>),
+) {
+    let typed = path.as_os_str().len() - path.file_name().map_or(0, OsStr::len);
+    let entry = |path: PathBuf, is_link| Entry { path, is_link, named_from: typed };
+    if path.is_symlink() && !path.exists() {
+        return visit(Ok(entry(path.to_owned(), true)));
+    }
+    let real = path.canonicalize().ok().filter(|real| real.is_dir());
+    let nested: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
+    let repositories = Arc::clone(&nested);
+    let mut walk = walk(&[path.to_owned()], everything);
+    walk.filter_entry(move |entry| {
+        let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
+        if is_below
+            && entry.path().join(".git").symlink_metadata().is_ok()
+            && let Ok(mut nested) = repositories.lock()
+        {
+            nested.push(entry.path().to_owned());
+        }
+        entry.depth() == 0 || entry.file_name() != ".git"
+    });
+    // What was walked through, from `path` on.
+    let mut walked = HashSet::new();
+
+    for found in walk.sort_by_file_name(Ord::cmp).build() {
+        match found {
+            // A named file is searched whatever it is; of a tree, what is regular, and links.
+            Ok(found) => {
+                let kind = found.file_type();
+                let is_file = kind.is_some_and(|kind| kind.is_file());
+                let is_link = found.path_is_symlink() && found.depth() > 0;
+                let is_named = found.depth() == 0 && !found.path().is_dir();
+                if is_file || is_link || is_named {
+                    let below = found.path().strip_prefix(path).unwrap_or(found.path());
+                    walked.insert(below.to_owned());
+                    visit(Ok(entry(found.into_path(), is_link)));
+                }
+            }
+            Err(error) => visit(Err(error.into())),
+        }
+    }
+    let Some(real) = real.filter(|_| !everything) else { return };
+    let nested = nested.lock().map(|nested| nested.clone()).unwrap_or_default();
+    for directory in std::iter::once(path.to_owned()).chain(nested) {
+        match tracked(&git(&directory), &real, &mut walked) {
+            Ok(found) => found.into_iter().for_each(|(below, is_link)| visit(Ok(entry(path.join(below), is_link)))),
+            Err(error) => visit(Err(error.into())),
+        }
+    }
+}
+
+/// What git tracks below a directory and was not walked through: relative to the directory, and whether it is a link.
+fn tracked(git: &Git, real: &Path, walked: &mut HashSet<PathBuf>) -> Result<Vec<(PathBuf, bool)>, GitError> {
+    let is_new = |path: &Path| path.strip_prefix(real).is_ok_and(|below| !walked.contains(below));
+    let mut found = Vec::new();
+    for path in git.tracked(&is_new)? {
+        let Ok(below) = path.strip_prefix(real) else { continue };
+        // In the index, it need not be there; and a link on the way would lead elsewhere.
+        let is_itself = path.parent().is_some_and(|parent| parent.canonicalize().is_ok_and(|real| real == parent));
+        let kind = path.symlink_metadata().map(|found| found.file_type());
+        if let Ok(kind) = kind.as_ref()
+            && is_itself
+            && (kind.is_file() || kind.is_symlink())
+        {
+            found.push((below.to_owned(), kind.is_symlink()));
+        }
+    }
+    walked.extend(found.iter().map(|(below, _)| below.clone()));
+    Ok(found)
+}
+
+/// Finds values in what git has staged, as it is staged: hands over each file's path and findings, or why it was not searched.
 pub fn staged(
     needles: &Needles,
     paths: &[PathBuf],
     git: &Git,
-    mut visit: impl FnMut(String, Vec<Finding>),
-) -> Result<u64, ScanError> {
-    let blobs = staged_blobs(paths, git)?;
-    let failed = |source: io::Error| ScanError::Git(source.into());
-    if blobs.is_empty() {
-        return Ok(0);
+    mut visit: impl FnMut(&Path, Result<Vec<Finding>, ScanError>),
+) -> Result<(), ScanError> {
+    let (files, blobs) = git.staged(paths)?;
+    // Files of one content are searched once.
+    let mut known: HashMap<(Id, bool), Vec<Finding>> = HashMap::new();
+    for file in files {
+        let key = (file.id, file.is_link);
+        let findings = match known.get(&key) {
+            Some(findings) => Ok(findings.clone()),
+            None => staged_file(needles, &file, &blobs),
+        };
+        if let Ok(findings) = &findings {
+            known.entry(key).or_insert_with(|| findings.clone());
+        }
+        visit(&file.path, findings);
     }
-    let mut git = git.command();
-    let mut git =
-        git.args(["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let (Some(mut asks), Some(answers)) = (git.stdin.take(), git.stdout.take()) else {
-        return Err(ScanError::Git(GitError("it has no streams".into())));
-    };
-    let mut answers = BufReader::new(answers);
-    for (id, path) in &blobs {
-        writeln!(asks, "{id}").map_err(failed)?;
-        // `ID blob SIZE`, the content, a newline.
-        let mut header = String::new();
-        answers.read_line(&mut header).map_err(failed)?;
-        let size = header.split_whitespace().nth(2).and_then(|size| size.parse().ok());
-        let size: u64 = size.ok_or_else(|| ScanError::Git(GitError(format!("it does not have `{path}`"))))?;
-        let found = stream(needles, (&mut answers).take(size)).map_err(failed)?;
-        answers.read_exact(&mut [0]).map_err(failed)?;
-        visit(path.clone(), found);
-    }
-    drop(asks);
-    git.wait().map_err(failed)?;
-    Ok(blobs.len() as u64)
+    Ok(())
 }
 
-/// Ids and paths of the files that the next commit would change.
-fn staged_blobs(paths: &[PathBuf], git: &Git) -> Result<Vec<(String, String)>, ScanError> {
-    // Outside of a repository `diff` is another command, with other complaints.
-    git.answer(["rev-parse", "--git-dir"])?;
-    let question = ["diff", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff"];
-    let question = question.into_iter().chain(["--ignore-submodules", "--diff-filter=d", "--"]).map(OsStr::new);
-    let raw = git.answer(question.chain(paths.iter().map(|path| path.as_os_str())))?;
-    let mut fields = raw.split(|byte| *byte == 0);
-    let mut blobs = Vec::new();
-    while let (Some(change), Some(path)) = (fields.next(), fields.next()) {
-        // `:OLDMODE NEWMODE OLDID NEWID STATUS`
-        let change = String::from_utf8_lossy(change).into_owned();
-        let words: Vec<&str> = change.split(' ').collect();
-        if let [_, mode, _, id, _] = words[..]
-            && mode.starts_with("10")
-        {
-            blobs.push((id.to_owned(), String::from_utf8_lossy(path).into_owned()));
-        }
-    }
-    Ok(blobs)
+fn staged_file(needles: &Needles, file: &Staged, blobs: &Blobs) -> Result<Vec<Finding>, ScanError> {
+    let content = blobs.open(&file.id).map_err(|why| ScanError::Staged { path: file.path.clone(), why })?;
+    let found = stream(needles, content).map_err(|source| ScanError::Io { path: file.path.clone(), source })?;
+    Ok(if file.is_link { in_target(found) } else { found })
 }

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod dotenv;
+pub mod git;
 pub mod head;
 pub mod import;
 mod input;
@@ -21,9 +22,10 @@ mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its file, its corpus and its regressions.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("agent", agent::run),
     ("dotenv", dotenv::run),
+    ("git", git::run),
     ("head", head::run),
     ("import", import::run),
     ("keyring", keyring::run),

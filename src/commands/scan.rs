@@ -3,33 +3,34 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::run::warn_of_short;
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::git::{Hook, HookError};
 use crate::mask::Needles;
-use crate::scan::{self, Finding};
+use crate::scan::{self, Finding, Names, Place, ScanError, shown};
 use crate::ui::counted;
 use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets scan .                     every file that git does not ignore
+  secrets scan                       every file here that git does not ignore
   secrets scan --no-ignore dist      what git ignores too
   secrets scan --staged              what the next commit would add
-As a hook that stops such a commit, .git/hooks/pre-commit:
-  #!/bin/sh
-  exec secrets scan --staged";
+  secrets scan --install-hook        do that before every commit";
 
 /// Find secret values in files
 ///
-/// Looks for every value of the project, in the forms in which `run` masks them. Prints file:line, tag and form, never
-/// the value, and exits with 8 where it found one.
+/// Looks for every value of the project, in the forms in which `run` masks them: in files, in their names, and in targets of
+/// symbolic links. Files that git tracks are searched even if it ignores them. Prints file:line, tag and form, never the
+/// value, and exits with 8 if it finds one. A value in a name is shown as ‹tag›.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ScanArgs {
-    /// Files and directories
-    #[arg(value_name = "PATH", required_unless_present = "staged", value_hint = clap::ValueHint::AnyPath)]
+    /// Files and directories [default: .]
+    #[arg(value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
     /// Search what git has staged, as it is staged
     #[arg(long)]
@@ -37,17 +38,22 @@ pub(crate) struct ScanArgs {
     /// Search also what git ignores, though never `.git` itself
     #[arg(long, conflicts_with = "staged")]
     no_ignore: bool,
+    /// Write a pre-commit hook that refuses a commit with a value in it
+    #[arg(long, conflicts_with_all = ["staged", "no_ignore", "paths"])]
+    install_hook: bool,
 }
 
 #[derive(Serialize)]
 struct FindingJson {
     file: String,
-    line: u64,
+    place: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
     tag: String,
     form: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct FindingsJson {
     findings: Vec<FindingJson>,
     files: u64,
@@ -57,8 +63,13 @@ struct FindingsJson {
 }
 
 pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
+    if args.install_hook {
+        return install_hook(cx);
+    }
+    let here = [PathBuf::from(".")];
+    let paths = if args.paths.is_empty() && !args.staged { &here } else { &args.paths[..] };
     // Before a passphrase is asked for: the paths are there.
-    for path in args.paths.iter().filter(|_| !args.staged) {
+    for path in paths.iter().filter(|_| !args.staged) {
         std::fs::symlink_metadata(path)
             .map_err(|source| Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display())))?;
     }
@@ -67,38 +78,67 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     drop(vault);
     warn_of_short(&values, "looked for", cx);
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
-    let mut found = FindingsJson { findings: Vec::new(), files: 0, unread: Vec::new() };
-    let (mut files, mut unread) = (0, Vec::new());
-    let mut take = |file: String, findings: Vec<Finding>| {
-        found.findings.extend(findings.into_iter().map(|finding| FindingJson {
-            file: file.clone(),
-            line: finding.line,
-            tag: finding.tag.to_string(),
-            form: finding.form.name(),
-        }));
-    };
+    let mut search = Search { needles: &needles, cx, names: Names::default(), found: FindingsJson::default() };
+
     if args.staged {
-        files = scan::staged(&needles, &args.paths, &Context::git(Path::new("")), &mut take)?;
+        let git = Context::git(Path::new(""));
+        scan::staged(&needles, paths, &git, |path, findings| search.take(path, 0, findings))?;
     } else {
-        for path in scan::files(&args.paths, args.no_ignore) {
-            // What cannot be read is told, and the rest is searched all the same.
-            match path.and_then(|path| Ok((scan::file(&needles, &path)?, path))) {
-                Ok((findings, path)) => take(shown(&path), findings),
-                Err(error) => {
-                    cx.ui.warn(&error.to_string());
-                    unread.push(error.to_string());
-                    continue;
+        for path in paths {
+            scan::entries(path, args.no_ignore, &Context::git, &mut |entry| match entry {
+                Ok(entry) => {
+                    let found = if entry.is_link { scan::link } else { scan::file }(&needles, &entry.path);
+                    search.take(&entry.path, entry.named_from, found);
                 }
-            }
-            files += 1;
+                Err(error) => search.miss(&error),
+            });
         }
     }
-    (found.files, found.unread) = (files, unread);
-    tell(&found, cx)
+    tell(&search.found, cx)
 }
 
-fn shown(path: &Path) -> String {
-    path.strip_prefix("./").unwrap_or(path).to_string_lossy().into_owned()
+/// What was found so far.
+struct Search<'s> {
+    needles: &'s Needles,
+    cx: &'s Context,
+    names: Names,
+    found: FindingsJson,
+}
+
+impl Search<'_> {
+    /// Takes what was found in one file, or why it was not searched: the rest is searched anyway.
+    fn take(&mut self, path: &Path, named_from: usize, findings: Result<Vec<Finding>, ScanError>) {
+        for (named, finding) in self.names.find(self.needles, path, named_from) {
+            self.add(&named, &finding);
+        }
+        match findings {
+            Ok(findings) => {
+                for finding in &findings {
+                    self.add(path, finding);
+                }
+                self.found.files += 1;
+            }
+            Err(error) => self.miss(&error),
+        }
+    }
+
+    fn add(&mut self, path: &Path, finding: &Finding) {
+        let (place, line) = match finding.place {
+            Place::Line(line) => ("line", Some(line)),
+            Place::Name => ("name", None),
+            Place::Target => ("link", None),
+        };
+        let file = shown(self.needles, path.strip_prefix("./").unwrap_or(path));
+        let (tag, form) = (finding.tag.to_string(), finding.form.name());
+        self.found.findings.push(FindingJson { file, place, line, tag, form });
+    }
+
+    fn miss(&mut self, error: &ScanError) {
+        // A message names the file, whose name may hold a value.
+        let error = shown(self.needles, Path::new(&error.to_string()));
+        self.cx.ui.warn(&error);
+        self.found.unread.push(error);
+    }
 }
 
 fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
@@ -106,7 +146,8 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
         cx.ui.json(found)?;
     } else {
         let line = |finding: &FindingJson| {
-            format!("{}:{}: {} ({})\n", visible(&finding.file), finding.line, finding.tag, finding.form)
+            let place = finding.line.map_or_else(|| finding.place.to_owned(), |line| line.to_string());
+            format!("{}:{place}: {} ({})\n", visible(&finding.file), finding.tag, finding.form)
         };
         cx.ui.text(&found.findings.iter().map(line).collect::<String>())?;
     }
@@ -127,3 +168,29 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
 }
 
 const MEND: &str = "put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed";
+
+/// Writes the hook that runs `scan --staged` before every commit.
+fn install_hook(cx: &Context) -> Result<(), Error> {
+    let command = cx.again("scan --staged");
+    let command = command.trim_matches('`');
+    let by_hand = format!("add the line `{command} || exit 1` to your own hook");
+    let hook = Context::git(Path::new("")).install_hook(command).map_err(|error| match error {
+        HookError::Git(error) => error.into(),
+        error @ (HookError::Taken(_) | HookError::Elsewhere(_)) => {
+            Error::new(Kind::Refused, error.to_string()).hint(by_hand)
+        }
+        error @ HookError::Io { .. } => Error::new(Kind::Failure, error.to_string()),
+    })?;
+    let (path, state) = match &hook {
+        Hook::Written(path) => (path, "written"),
+        Hook::Current(path) => (path, "current"),
+    };
+    match hook {
+        Hook::Written(_) => cx.ui.status(&format!("wrote `{}`", path.display())),
+        Hook::Current(_) => cx.ui.status(&format!("`{}` runs it already", path.display())),
+    }
+    if cx.ui.is_json() {
+        cx.ui.json(&json!({ "hook": path.to_string_lossy(), "state": state }))?;
+    }
+    Ok(())
+}

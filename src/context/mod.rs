@@ -17,7 +17,6 @@ use crate::crypto::keys::VaultId;
 use crate::error::{Error, Kind};
 use crate::git::Git;
 use crate::model::ProjectName;
-use crate::run::variables;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::trust::TrustRecord;
@@ -237,11 +236,9 @@ impl Context {
         format!("`secrets {vault}{project}{words}`")
     }
 
-    /// git in a directory.
+    /// The git repository of a directory.
     pub(crate) fn git(directory: &Path) -> Git {
-        let inherited = Environment::inherited().into_iter().map(|(name, _)| name);
-        let hidden: Vec<_> = inherited.filter(|name| variables::is_ours(name)).collect();
-        Git::at(directory, &hidden)
+        Git::at(directory, Environment::git())
     }
 
     /// The vault before it is unlocked.

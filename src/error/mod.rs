@@ -256,13 +256,23 @@ fn did_you_mean(nearest: Option<&impl std::fmt::Display>) -> Option<String> {
 
 impl From<ScanError> for Error {
     fn from(error: ScanError) -> Self {
-        Self::new(Kind::Failure, error.to_string())
+        match error {
+            ScanError::Git(error) => error.into(),
+            error => Self::new(Kind::Failure, error.to_string()),
+        }
     }
 }
 
 impl From<GitError> for Error {
     fn from(error: GitError) -> Self {
-        Self::new(Kind::Failure, format!("cannot ask git: {error}"))
+        let message = error.to_string();
+        let failure = Self::new(Kind::Failure, message);
+        match error {
+            GitError::NoRepository(_) => failure.hint("change to the working tree of a repository, or run `git init`"),
+            GitError::Invalid { .. } | GitError::Object { .. } => failure.hint("check the repository with `git fsck`"),
+            GitError::Missing(_) => failure.hint("a partial clone leaves objects out; they are never fetched here"),
+            GitError::Io { .. } => failure,
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub enum SetupError {
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// git
-    #[error("cannot ask git: {0}")]
+    #[error(transparent)]
     Git(#[from] GitError),
 }
 

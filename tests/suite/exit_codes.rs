@@ -66,7 +66,7 @@ fn exit_2_is_usage() {
     fails(line(&sandbox, &["create", "--tag", "key", "--value", "x"]), 2, "BAD_REQUEST");
     fails(line(&sandbox, &["init", "--vault", "other.db", "--kdf-memory", "1"]), 2, "BAD_REQUEST");
     fails(line(&sandbox, &["render", "-e", "{{ secrets.key | }}"]), 2, "BAD_REQUEST");
-    fails(line(&sandbox, &["scan"]), 2, "BAD_REQUEST");
+    fails(line(&sandbox, &["scan", "--install-hook", "a"]), 2, "BAD_REQUEST");
     fails(line(&sandbox, &["scan", "--staged", "--no-ignore"]), 2, "BAD_REQUEST");
     fails(line(&sandbox, &["redact", "a", "b"]), 2, "BAD_REQUEST");
     sandbox.write(".secrets.toml", "project = 1");

@@ -180,7 +180,7 @@ fn scan_json() {
     sandbox.write("a\nb", "\nabcdefghijklmnopqrstuvwxyz012345");
     let (code, stdout, stderr) = sandbox.run(["scan", "--json", "a\nb"]).everything();
     assert_eq!(code, Some(8));
-    assert_snapshot!(redacted(&String::from_utf8(stdout).unwrap()), @r#"{"findings":[{"file":"a\nb","line":2,"tag":"api-key","form":"raw"}],"files":1}"#);
+    assert_snapshot!(redacted(&String::from_utf8(stdout).unwrap()), @r#"{"findings":[{"file":"a\nb","place":"line","line":2,"tag":"api-key","form":"raw"}],"files":1}"#);
     assert_snapshot!(redacted(&stderr), @r#"
         {"type":"CONFLICT","message":"1 value in 1 file",
         "details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}

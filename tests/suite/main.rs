@@ -29,6 +29,7 @@ mod formats;
 mod fuzz;
 mod generated;
 mod get;
+mod git;
 mod hostile;
 mod import;
 mod import_formats;

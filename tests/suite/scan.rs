@@ -62,7 +62,7 @@ fn a_list_for_programs() {
     sandbox.write("a", format!("\n{TOKEN}"));
     let found = scan(&sandbox, &["--json", "a"]).run().fails_with(8);
     let found = found.stderr_has("\"type\":\"CONFLICT\"").json();
-    let finding = serde_json::json!({ "file": "a", "line": 2, "tag": "api-token", "form": "raw" });
+    let finding = serde_json::json!({ "file": "a", "place": "line", "line": 2, "tag": "api-token", "form": "raw" });
     assert_eq!(found, serde_json::json!({ "findings": [finding], "files": 1 }));
     let found = scan(&sandbox, &["--json", "vault.db"]).run().succeeds().json();
     assert_eq!(found, serde_json::json!({ "findings": [], "files": 1 }));
@@ -88,11 +88,12 @@ fn what_cannot_be_read_is_told_and_the_rest_is_searched() {
         .run()
         .fails_with(1)
         .stderr("error: cannot read `nowhere`: No such file or directory\n");
-    scan(&sandbox, &[]).run().fails_with(2).stderr_has("is missing");
     sandbox.write("a", TOKEN);
     std::os::unix::fs::symlink("nowhere", sandbox.path("link")).unwrap();
     let run = scan(&sandbox, &["link", "a"]).run().fails_with(8).stdout("a:1: api-token (raw)\n");
-    run.stderr_has("1 value in 1 file");
+    run.stderr_has("1 value in 2 files");
+    // By default it is the working directory that is searched.
+    scan(&sandbox, &[]).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value in ");
 }
 
 fn git(sandbox: &Sandbox, arguments: &[&str]) -> bool {
@@ -161,7 +162,7 @@ fn as_a_hook_it_stops_the_commit() {
 fn without_a_repository_git_says_so() {
     let sandbox = sandbox();
     let run = scan(&sandbox, &["--staged"]).env("GIT_CEILING_DIRECTORIES", "/").run().fails_with(1);
-    run.stderr_has("error: cannot ask git what is staged: not a git repository");
+    run.stderr_has("` is not in the working tree of a git repository\nhint: change to the working tree");
 }
 
 #[test]
@@ -262,7 +263,7 @@ fn another_index_submodules_links_and_conflicts() {
     assert!(git(&sandbox, &module));
     std::os::unix::fs::symlink("a", sandbox.path("repo/link")).unwrap();
     assert!(git(&sandbox, &["add", "."]));
-    staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value in 2 files");
+    staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value in 3 files");
     // A conflict is nothing that could be committed.
     assert!(
         git(&sandbox, &["commit", "-q", "-m", "ours"]) && git(&sandbox, &["checkout", "-q", "-b", "other", "HEAD~"])
@@ -285,25 +286,13 @@ fn a_staged_file_that_git_has_lost_is_an_error() {
     objects
         .filter(|entry| entry.file_name().len() == 2)
         .for_each(|entry| std::fs::remove_dir_all(entry.path()).unwrap());
-    staged(&sandbox).run().fails_with(1).stderr_has("error: cannot ask git what is staged: it does not have `a`");
-    let output = scan(&sandbox, &["--staged"]).env("PATH", "/nowhere").command.output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && stderr.contains("cannot ask git what is staged: "), "{stderr}");
-}
-
-#[test]
-fn git_gets_nothing_that_unlocks_the_vault() {
-    let sandbox = sandbox();
-    std::fs::create_dir(sandbox.path("bin")).unwrap();
-    let script = format!("#!/bin/sh\nenv >>{}\n", sandbox.path("told").display());
-    sandbox.write("bin/git", script);
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(sandbox.path("bin/git"), executable).unwrap();
-    let path = format!("{}:{PATH}", sandbox.path("bin").display());
-    let run = sandbox.command(["scan", "--staged"]).env("PATH", path).env("SECRETS_TOKEN", "x").run();
-    run.succeeds().stderr("no value in 0 files\n");
-    let told = String::from_utf8(sandbox.read("told")).unwrap();
-    assert!(told.contains("HOME=") && !told.contains("SECRETS_PASS") && !told.contains("SECRETS_TOK"), "{told}");
+    let run = staged(&sandbox).run().fails_with(1).stderr_has("warning: cannot read `a` as it is staged: git object ");
+    run.stderr_has(" is missing in this clone\nerror: 1 file could not be searched\n");
+    // The rest is searched all the same, whether a program `git` is found or not.
+    sandbox.write("repo/b", TOKEN);
+    assert!(git(&sandbox, &["add", "b"]));
+    let output = staged(&sandbox).env("PATH", "/nowhere").command.output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(8), &b"b:1: api-token (raw)\n"[..]));
 }
 
 #[test]
@@ -435,4 +424,142 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
     assert!(stderr.contains("1 file could not be searched"), "{stderr}");
     let (code, stdout, _) = as_nobody(&["--json", "tree/z", "tree/locked"]);
     assert!(code == Some(8) && stdout.contains("\"unread\":["), "{stdout}");
+}
+
+#[test]
+fn what_git_tracks_is_searched_though_it_is_ignored() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    std::fs::create_dir_all(sandbox.path("repo/kept/deep")).unwrap();
+    for name in [".env", "kept/deep/x", "kept/gone", "clean"] {
+        sandbox.write(&format!("repo/{name}"), TOKEN);
+    }
+    std::os::unix::fs::symlink(TOKEN, sandbox.path("repo/kept/link")).unwrap();
+    assert!(git(&sandbox, &["add", "."]));
+    sandbox.write("repo/.gitignore", ".env\n/kept\n/other\n");
+    sandbox.write("repo/clean", "clean");
+    // Neither tracked nor there any more.
+    sandbox.write("repo/other", TOKEN);
+    sandbox.write("repo/kept/untracked", TOKEN);
+    std::fs::remove_file(sandbox.path("repo/kept/gone")).unwrap();
+    let found = ".env:1: api-token (raw)\nkept/deep/x:1: api-token (raw)\nkept/link:link: api-token (raw)\n";
+    let run = scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).stdout(found);
+    run.stderr_has("3 values in 5 files");
+    // From above, from below, and in a repository within.
+    let from_above = found.replace(".env", "repo/.env").replace("kept", "repo/kept");
+    scan(&sandbox, &["repo"]).run().fails_with(8).stdout(from_above).stderr_has("3 values");
+    let run = scan(&sandbox, &["deep"]).current_dir(sandbox.path("repo/kept")).run().fails_with(8);
+    run.stdout("deep/x:1: api-token (raw)\n").stderr_has("1 value in 1 file");
+    std::fs::create_dir(sandbox.path("outer")).unwrap();
+    std::fs::rename(sandbox.path("repo"), sandbox.path("outer/repo")).unwrap();
+    let run = scan(&sandbox, &["outer"]).run().fails_with(8).stderr_has("3 values");
+    run.stdout(found.replace(".env", "outer/repo/.env").replace("kept", "outer/repo/kept"));
+    // A directory that became a link leads elsewhere: what is there is not the repository's.
+    std::fs::rename(sandbox.path("outer/repo/kept"), sandbox.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../../elsewhere", sandbox.path("outer/repo/kept")).unwrap();
+    let run = scan(&sandbox, &[]).current_dir(sandbox.path("outer/repo")).run().fails_with(8);
+    run.stdout(".env:1: api-token (raw)\n").stderr_has("1 value");
+}
+
+#[test]
+fn names_and_targets_of_links_are_searched_and_never_shown() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    std::fs::create_dir_all(sandbox.path(&format!("repo/d-{TOKEN}/sub"))).unwrap();
+    sandbox.write(&format!("repo/d-{TOKEN}/a"), "x");
+    sandbox.write(&format!("repo/d-{TOKEN}/sub/b"), format!("\n{TOKEN}"));
+    sandbox.write(&format!("repo/{TOKEN}.txt"), "x");
+    std::os::unix::fs::symlink(format!("/tmp/{TOKEN}"), sandbox.path("repo/link")).unwrap();
+    let found = "d-‹api-token›:name: api-token (raw)\nd-‹api-token›/sub/b:2: api-token (raw)\n\
+                 link:link: api-token (raw)\n‹api-token›.txt:name: api-token (raw)\n";
+    let run = scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
+    run.stdout(found).stderr_has("4 values in 4 files");
+    assert!(git(&sandbox, &["add", "."]));
+    staged(&sandbox).run().fails_with(8).without(TOKEN).stdout(found).stderr_has("4 values in 4 files");
+    let json =
+        scan(&sandbox, &["--staged", "--json"]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
+    let json = json.stderr_has("CONFLICT").json();
+    let named = serde_json::json!({ "file": "d-‹api-token›", "place": "name", "tag": "api-token", "form": "raw" });
+    assert_eq!(json["findings"][0], named);
+    assert_eq!(json["findings"][2]["place"], "link");
+    // A directory that was typed is not part of what is searched; a file that was typed is.
+    let run = scan(&sandbox, &["sub"]).current_dir(sandbox.path(&format!("repo/d-{TOKEN}"))).run().fails_with(8);
+    run.stdout("sub/b:2: api-token (raw)\n").stderr_has("1 value");
+    let typed = format!("d-{TOKEN}/a");
+    scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds().stderr("no value in 1 file\n");
+    let typed = format!("{TOKEN}.txt");
+    let run = scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().fails_with(8);
+    run.stdout("‹api-token›.txt:name: api-token (raw)\n").stderr_has("1 value");
+}
+
+fn install(sandbox: &Sandbox, directory: &str) -> Prepared {
+    // It needs no vault.
+    scan(sandbox, &["--install-hook"]).current_dir(sandbox.path(directory)).without_env("SECRETS_PASSPHRASE")
+}
+
+#[test]
+fn a_hook_is_written_once_and_stops_a_commit() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    let hook = sandbox.path("repo/.git/hooks/pre-commit");
+    let shown = hook.canonicalize().unwrap_or_else(|_| hook.clone());
+    std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
+    install(&sandbox, "repo/sub").run().succeeds().stderr(&format!("wrote `{}`\n", shown.display()));
+    let text = std::fs::read_to_string(&hook).unwrap();
+    assert!(text.starts_with("#!/bin/sh\n") && text.ends_with("\nexec secrets scan --staged\n"), "{text}");
+    install(&sandbox, "repo").run().succeeds().stderr(&format!("`{}` runs it already\n", shown.display()));
+    assert_eq!(std::fs::read_to_string(&hook).unwrap(), text);
+
+    // The program is found as it is after an installation.
+    std::fs::create_dir(sandbox.path("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_secrets"), sandbox.path("bin/secrets")).unwrap();
+    let commit = |tree: &str, name: &str, text: &str| {
+        sandbox.write(&format!("{tree}/{name}"), text);
+        let path = format!("{}:{PATH}", sandbox.path("bin").display());
+        let run = |arguments: &[&str]| {
+            let mut git = Command::new("git");
+            git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments).env_clear();
+            git.current_dir(sandbox.path(tree)).env("PATH", &path).env("HOME", sandbox.path(""));
+            git.env("SECRETS_VAULT", sandbox.vault_path()).env("SECRETS_PASSPHRASE", crate::support::PASSPHRASE);
+            git.output().unwrap().status.success()
+        };
+        run(&["add", name]) && run(&["commit", "-q", "-m", "x"])
+    };
+    assert!(commit("repo", "a", "clean") && !commit("repo", "b", TOKEN) && commit("repo", "b", "clean"));
+    // A working tree of the same repository has the same hook.
+    assert!(git(&sandbox, &["worktree", "add", "-q", "../tree"]));
+    install(&sandbox, "tree").run().succeeds().stderr_has("runs it already");
+    assert!(!commit("tree", "b", TOKEN) && commit("tree", "b", "other"));
+    // It can be executed again.
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    install(&sandbox, "repo").run().succeeds().stderr_has("runs it already");
+    assert!(!commit("repo", "c", TOKEN));
+}
+
+#[test]
+fn a_hook_of_somebody_else_is_left_alone() {
+    let sandbox = sandbox();
+    repository(&sandbox);
+    let hook = "repo/.git/hooks/pre-commit";
+    sandbox.write(hook, "#!/bin/sh\n# secrets scan --staged is not run here\nmake lint\n");
+    let run = install(&sandbox, "repo").run().fails_with(7).stderr_has("pre-commit` exists and is another hook\n");
+    run.stderr_has("hint: add the line `secrets scan --staged || exit 1` to your own hook\n");
+    assert!(sandbox.read(hook).ends_with(b"make lint\n"));
+    sandbox.write(hook, "#!/bin/sh\nsecrets scan --staged || exit 1\nmake lint\n");
+    install(&sandbox, "repo").run().succeeds().stderr_has("runs it already");
+    std::fs::remove_file(sandbox.path(hook)).unwrap();
+
+    // What git takes hooks from may be committed, or serve other repositories.
+    assert!(git(&sandbox, &["config", "core.hooksPath", ".husky"]));
+    let run = install(&sandbox, "repo").run().fails_with(7).stderr_has("git takes this repository's hooks from `");
+    run.stderr_has("/repo/.husky`, outside of its git directory\nhint: add the line");
+    assert!(!sandbox.path("repo/.husky").exists());
+    assert!(git(&sandbox, &["config", "core.hooksPath", ".git/mine"]));
+    install(&sandbox, "repo").run().succeeds().stderr_has("/.git/mine/pre-commit`");
+    assert!(git(&sandbox, &["config", "--unset", "core.hooksPath"]));
+    std::fs::remove_dir_all(sandbox.path("repo/.git/hooks")).unwrap();
+    std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("repo/.git/hooks")).unwrap();
+    install(&sandbox, "repo").run().fails_with(7).stderr_has("outside of its git directory");
+    scan(&sandbox, &["--install-hook", "--staged"]).run().fails_with(2).stderr_has("cannot be used");
+    scan(&sandbox, &["--install-hook"]).run().fails_with(1).stderr_has("not in the working tree");
 }

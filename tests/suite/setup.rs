@@ -373,19 +373,23 @@ fn without_a_repository_git_is_not_needed_and_with_one_it_is() {
     assert!(!project.path(".gitignore").exists());
     let project = simple();
     let before = project.files();
-    assert_eq!(run(&project), (1, "error: cannot ask git: there is no program `git`\n".into()));
-    assert_eq!(before, project.files());
+    let said = format!("added `/.env` to .gitignore\n{said}");
+    assert_eq!(run(&project), (0, said));
+    assert_ne!(before, project.files());
 }
 
 #[test]
-fn a_repository_that_git_does_not_trust_is_no_missing_one() {
+fn a_repository_of_another_user_is_read_like_any_other() {
     let project = simple();
-    let before = project.files();
-    for arguments in [&["setup", "--yes"][..], &["check"]] {
-        let run = project.command(arguments).env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").run().fails_with(1);
-        run.stdout("").stderr_has("error: cannot ask git: detected dubious ownership");
+    let chown = |path| std::os::unix::fs::chown(path, Some(65_534), Some(65_534));
+    for path in [".git", ".git/config", ".git/HEAD"] {
+        if chown(project.path(path)).is_err() {
+            return; // only root can give it away
+        }
     }
-    assert_eq!(before, project.files());
+    project.run(&["setup", "--yes", "-q"]).succeeds();
+    assert_eq!(project.read(".gitignore"), "/.env\n");
+    project.run(&["check", "-q"]).succeeds();
 }
 
 #[test]
@@ -433,25 +437,7 @@ fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
 }
 
 #[test]
-fn git_gets_neither_the_passphrase_nor_a_value() {
-    let project = simple();
-    let real = "/usr/bin/git";
-    let spy = project.0.write(
-        "git",
-        format!("#!/bin/sh\n{{ env; echo \"$@\"; }} >> {}\nexec {real} \"$@\"\n", project.0.path("heard").display()),
-    );
-    fs::set_permissions(&spy, fs::Permissions::from_mode(0o755)).unwrap();
-    for arguments in [&["setup", "--yes", "-q"][..], &["check", "-q"]] {
-        let path = format!("{}:{PATH}", project.0.path("").display());
-        project.command(arguments).env("PATH", path).run().without(MARKER).succeeds();
-    }
-    let heard = String::from_utf8(project.0.read("heard")).unwrap();
-    assert!(heard.contains("check-ignore") && !heard.contains(MARKER) && !heard.contains(PASSPHRASE), "{heard}");
-}
-
-#[test]
-fn many_outputs_are_told_to_git_without_waiting_for_each_other() {
-    // More than two pipes hold.
+fn many_outputs_are_looked_up_at_once() {
     let mut manifest = String::from("project = \"web\"\n");
     let long = "d".repeat(200);
     for n in 0..1500 {

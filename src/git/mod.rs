@@ -1,0 +1,332 @@
+//! What git knows about files: staged, tracked, ignored. We read its files ourselves and start no program, because the author
+//! of a repository may have configured one: hooks, filters, `fsmonitor`, a transport (docs/design/git.md).
+//!
+//! * `repository`: finds the git directory of a working tree
+//! * `config`: the few keys that say where things are
+//! * `index`: what the next commit consists of
+//! * `rules`: what is ignored
+//! * `objects`, `pack`: contents, loose and packed
+//! * `staged`: the index held against the last commit
+//! * `hook`: a pre-commit hook of ours
+
+mod config;
+mod files;
+mod hook;
+mod index;
+mod objects;
+mod pack;
+mod repository;
+mod rules;
+mod staged;
+
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+pub use hook::{Hook, HookError};
+pub use index::{Entry, EntryKind, visit_entries};
+pub use objects::{Hash, Id};
+pub use pack::apply as apply_delta;
+pub use repository::{is_in_git_directory, leads_into_git_directory};
+pub use staged::{Staged, entries as tree_entries};
+
+use objects::{Kind, Objects};
+use repository::Repository;
+use rules::Rules;
+use staged::{Trees, is_below};
+
+/// Returns every `section.key` of a configuration with its value.
+pub fn config_values(text: &[u8]) -> Vec<(String, Vec<u8>)> {
+    config::parse(text)
+}
+
+/// Why a repository could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// The directory is in no working tree
+    #[error("`{}` is not in the working tree of a git repository", .0.display())]
+    NoRepository(PathBuf),
+    /// A file of the repository
+    #[error("cannot read `{}`: {source}", path.display())]
+    Io {
+        /// Which
+        path: PathBuf,
+        /// The system's word
+        source: io::Error,
+    },
+    /// A file that is not what it should be
+    #[error("cannot read `{}`: {why}", path.display())]
+    Invalid {
+        /// Which
+        path: PathBuf,
+        /// Half a sentence
+        why: &'static str,
+    },
+    /// An object that is not what it should be
+    #[error("git object {id} {why}")]
+    Object {
+        /// Which
+        id: Id,
+        /// Half a sentence
+        why: String,
+    },
+    /// An object that this clone does not have
+    #[error("git object {0} is missing in this clone")]
+    Missing(Id),
+}
+
+impl GitError {
+    fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    fn invalid(path: &Path, why: &'static str) -> Self {
+        Self::Invalid { path: path.to_owned(), why }
+    }
+}
+
+/// What the user's environment says about git. It is the user's, or git's own when it runs us as a hook; never the
+/// repository's.
+#[derive(Debug, Clone, Default)]
+pub struct GitEnvironment {
+    /// `GIT_DIR`
+    pub git_dir: Option<PathBuf>,
+    /// `GIT_COMMON_DIR`
+    pub common_dir: Option<PathBuf>,
+    /// `GIT_WORK_TREE`
+    pub work_tree: Option<PathBuf>,
+    /// `GIT_INDEX_FILE`: `git commit -a` has an index of its own
+    pub index_file: Option<PathBuf>,
+    /// `GIT_OBJECT_DIRECTORY`
+    pub object_directory: Option<PathBuf>,
+    /// `GIT_ALTERNATE_OBJECT_DIRECTORIES`
+    pub alternates: Vec<PathBuf>,
+    /// `GIT_CEILING_DIRECTORIES`: no repository is looked for in these or above
+    pub ceilings: Vec<PathBuf>,
+    /// The home directory, for paths that begin with `~/`
+    pub home: Option<PathBuf>,
+    /// Configuration of the system and the user, the strongest last
+    pub configs: Vec<PathBuf>,
+    /// The user's file of ignored names where the configuration names none
+    pub excludes: Option<PathBuf>,
+}
+
+/// What git makes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no repository
+    NoRepository,
+    /// Ignored and not tracked: it is committed by no accident
+    Ignored,
+    /// Neither: `git add .` would take it
+    Exposed,
+    /// The next commit has it
+    Tracked,
+}
+
+/// The repository of one directory, if it has one.
+pub struct Git {
+    directory: PathBuf,
+    environment: GitEnvironment,
+    repository: OnceCell<Option<Repository>>,
+}
+
+impl Git {
+    /// The repository whose working tree holds a directory.
+    pub fn at(directory: &Path, environment: GitEnvironment) -> Self {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        Self { directory: directory.to_owned(), environment, repository: OnceCell::new() }
+    }
+
+    fn repository(&self) -> Result<Option<&Repository>, GitError> {
+        if let Some(known) = self.repository.get() {
+            return Ok(known.as_ref());
+        }
+        let found = Repository::find(&self.directory, &self.environment)?;
+        Ok(self.repository.get_or_init(|| found).as_ref())
+    }
+
+    fn needed(&self) -> Result<&Repository, GitError> {
+        self.repository()?.ok_or_else(|| {
+            let directory = std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone());
+            GitError::NoRepository(directory)
+        })
+    }
+
+    /// True in a working tree.
+    pub fn is_repository(&self) -> Result<bool, GitError> {
+        Ok(self.repository()?.is_some())
+    }
+
+    /// Returns the top of the working tree, without links; `None` if there is no repository.
+    pub fn work_tree(&self) -> Result<Option<&Path>, GitError> {
+        Ok(self.repository()?.map(|repository| repository.work_tree.as_path()))
+    }
+
+    /// A path below the working tree; `None` for one that leads out of it.
+    fn below(&self, repository: &Repository, path: &Path) -> Option<PathBuf> {
+        let path = self.directory.join(path);
+        // Links in a path are followed as far as it exists, but for its last part: git looks at the link itself.
+        let (parent, name) = match path.file_name() {
+            Some(name) => (path.parent()?, Some(name)),
+            None => (path.as_path(), None),
+        };
+        let real = std::fs::canonicalize(if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        let whole = match (real, name) {
+            (Ok(real), Some(name)) => real.join(name),
+            (Ok(real), None) => real,
+            (Err(_), _) => plain(&std::path::absolute(&path).ok()?),
+        };
+        whole.strip_prefix(&repository.work_tree).map(Path::to_owned).ok()
+    }
+
+    /// Returns what git makes of files, in their order; paths are relative to the directory.
+    pub fn standing(&self, paths: &[&Path]) -> Result<Vec<Standing>, GitError> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(repository) = self.repository()? else { return Ok(vec![Standing::NoRepository; paths.len()]) };
+        let below: Vec<_> = paths.iter().map(|path| self.below(repository, path)).collect();
+        let tracked = tracked(repository, &below)?;
+        let mut rules = Rules::open(repository, &self.environment)?;
+
+        let mut standing = Vec::with_capacity(paths.len());
+        for path in &below {
+            standing.push(match path {
+                None => Standing::NoRepository,
+                Some(path) if tracked.contains(path) => Standing::Tracked,
+                Some(path) if rules.of(path)?.is_some_and(|verdict| verdict.ignored) => Standing::Ignored,
+                Some(_) => Standing::Exposed,
+            });
+        }
+        Ok(standing)
+    }
+
+    /// Returns the first of these files that a rule of a `.gitignore` below the directory takes back, with that `.gitignore`;
+    /// what the directory's own says of it does not count. All paths are relative to the directory.
+    pub fn taken_back(&self, paths: &[&Path]) -> Result<Option<(PathBuf, PathBuf)>, GitError> {
+        let Some(repository) = self.repository()?.filter(|_| !paths.is_empty()) else { return Ok(None) };
+        let here = std::fs::canonicalize(&self.directory).map_err(|source| GitError::io(&self.directory, source))?;
+        let Ok(here) = here.strip_prefix(&repository.work_tree) else { return Ok(None) };
+        let mut rules = Rules::open(repository, &self.environment)?;
+
+        for path in paths {
+            let Some(below) = self.below(repository, path) else { continue };
+            let Some(verdict) = rules.of(&below)?.filter(|verdict| !verdict.ignored) else { continue };
+            let file = verdict.file.strip_prefix(here).ok().filter(|file| file.components().count() > 1);
+            if let Some(file) = file.filter(|file| file.file_name() == Some(".gitignore".as_ref())) {
+                return Ok(Some(((*path).to_owned(), file.to_owned())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the tracked files and links of the working tree that `wanted` chooses, without links in their directories.
+    /// Nothing is returned where there is no repository.
+    pub fn tracked(&self, wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, GitError> {
+        let Some(repository) = self.repository()? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        repository.each_entry(&mut |entry| {
+            let path = repository.work_tree.join(OsStr::from_bytes(entry.path));
+            if matches!(entry.kind(), EntryKind::File | EntryKind::Link) && found.last() != Some(&path) && wanted(&path)
+            {
+                found.push(path);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Returns what the next commit would add or change; with paths, relative to the directory, only what lies there. Paths
+    /// that are returned lie below the working tree.
+    pub fn staged(&self, paths: &[PathBuf]) -> Result<(Vec<Staged>, Blobs), GitError> {
+        let repository = self.needed()?;
+        let roots: Vec<PathBuf> = paths.iter().filter_map(|path| self.below(repository, path)).collect();
+        let objects = repository.objects()?;
+        // A path that leads out of the working tree chooses nothing.
+        let wanted = |path: &[u8]| is_below(Path::new(OsStr::from_bytes(path)), &roots);
+        let is_nothing = roots.is_empty() && !paths.is_empty();
+        let found = if is_nothing { Vec::new() } else { staged::staged(repository, &objects, &wanted)? };
+        Ok((found, Blobs(objects)))
+    }
+}
+
+/// The contents of a repository.
+pub struct Blobs(Objects);
+
+impl Blobs {
+    /// Opens a file's content, or a link's target.
+    pub fn open(&self, id: &Id) -> Result<Box<dyn Read + '_>, GitError> {
+        let object = self.0.get(id)?;
+        if object.kind != Kind::Blob {
+            return Err(GitError::Object { id: *id, why: "is no file's content".into() });
+        }
+        Ok(object.content)
+    }
+}
+
+/// Of some paths, those that the next commit has.
+fn tracked(repository: &Repository, paths: &[Option<PathBuf>]) -> Result<HashSet<PathBuf>, GitError> {
+    let ignore_case = repository.config.is_true("core.ignorecase");
+    let key = |path: &[u8]| if ignore_case { path.to_ascii_lowercase() } else { path.to_vec() };
+    let asked: HashMap<Vec<u8>, &PathBuf> =
+        paths.iter().flatten().map(|path| (key(path.as_os_str().as_bytes()), path)).collect();
+    let mut found = HashSet::new();
+    // Directories of a sparse index that may hold one.
+    let mut sparse: Vec<(Vec<u8>, Id)> = Vec::new();
+
+    repository.each_entry(&mut |entry| {
+        let known = if ignore_case { asked.get(&key(entry.path)) } else { asked.get(entry.path) };
+        found.extend(known.map(|path| (*path).clone()));
+        let is_above = |path: &PathBuf| path.as_os_str().as_bytes().starts_with(entry.path);
+        if entry.kind() == EntryKind::Directory && paths.iter().flatten().any(is_above) {
+            sparse.push((entry.path.to_vec(), entry.id));
+        }
+    })?;
+    if sparse.is_empty() {
+        return Ok(found);
+    }
+    let objects = repository.objects()?;
+    for (directory, id) in sparse {
+        let mut tree = Trees::new(&objects, Some(id));
+        for path in paths.iter().flatten() {
+            let Some(below) = path.as_os_str().as_bytes().strip_prefix(&directory[..]) else { continue };
+            // What cannot be looked up may be there.
+            if !matches!(tree.get(below), Ok(None)) {
+                found.insert(path.clone());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A path without `.` and `..`, by its words alone.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+/// The line of a `.gitignore` that means just this file, relative to that file's directory.
+pub fn ignoring(path: &Path) -> Vec<u8> {
+    let mut line = vec![b'/'];
+    for byte in OsStr::as_bytes(path.as_os_str()) {
+        match byte {
+            // A line cannot hold them.
+            b'\n' | b'\r' => line.push(b'?'),
+            _ if b"*?[]\\! #".contains(byte) => line.extend([b'\\', *byte]),
+            _ => line.push(*byte),
+        }
+    }
+    line
+}

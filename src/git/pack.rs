@@ -1,0 +1,335 @@
+//! Reads packs: an index of ids, and objects of which many are kept as a difference from another.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::GitError;
+use super::files::open;
+use super::index::varint;
+use super::objects::{Exactly, Hash, Id, Inflate, Kind, Object, invalid};
+
+/// An object that is kept as a difference is put together in memory, up to so many bytes. Git keeps larger files whole.
+pub(super) const LARGEST: u64 = 512 * 1024 * 1024;
+/// Differences in a row at most: git's own limit.
+const DEPTH: usize = 4095;
+/// Bytes of directories that are kept, because the next difference is often from the same one.
+const KEPT: usize = 16 * 1024 * 1024;
+
+/// A pack and its index.
+pub(super) struct Pack {
+    index: PathBuf,
+    hash: Hash,
+    files: OnceCell<Files>,
+    kept: RefCell<Kept>,
+}
+
+struct Files {
+    index: File,
+    pack: File,
+    /// How many ids begin with this byte or a smaller one
+    fanout: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Kept {
+    trees: HashMap<u64, Rc<Vec<u8>>>,
+    bytes: usize,
+}
+
+/// Returns an object of another pack, or a loose one.
+type Elsewhere<'e> = &'e dyn Fn(&Id) -> Result<(Kind, Vec<u8>), GitError>;
+
+impl Pack {
+    pub(super) fn new(index: PathBuf, hash: Hash) -> Self {
+        Self { index, hash, files: OnceCell::new(), kept: RefCell::default() }
+    }
+
+    fn files(&self) -> Result<&Files, GitError> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        let opened = |path: &Path| open(path).map_err(|source| GitError::io(path, source));
+        let (index, pack) = (opened(&self.index)?, opened(&self.index.with_extension("pack"))?);
+        let mut head = [0; 8 + 1024];
+        index.read_exact_at(&mut head, 0).map_err(|source| GitError::io(&self.index, source))?;
+
+        if head[..8] != *b"\xfftOc\0\0\0\x02" {
+            return Err(GitError::invalid(&self.index, "its version is not 2: `git index-pack` writes it again"));
+        }
+        let numbers = head[8..].chunks_exact(4);
+        let fanout: Vec<u32> = numbers.map(|four| u32::from_be_bytes(four.try_into().unwrap_or_default())).collect();
+        if !fanout.is_sorted() {
+            return Err(GitError::invalid(&self.index, "it is not sorted"));
+        }
+        Ok(self.files.get_or_init(|| Files { index, pack, fanout }))
+    }
+
+    /// Returns where in the pack an object begins.
+    pub(super) fn find(&self, id: &Id) -> Result<Option<u64>, GitError> {
+        let files = self.files()?;
+        let failed = |source| GitError::io(&self.index, source);
+        let length = self.hash.length() as u64;
+        let first = usize::from(id.as_bytes()[0]);
+        let count = u64::from(files.fanout[255]);
+        let mut low = first.checked_sub(1).map_or(0, |before| u64::from(files.fanout[before]));
+        let mut high = u64::from(files.fanout[first]);
+        let names = 8 + 1024;
+
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let mut name = [0; 32];
+            let name = &mut name[..self.hash.length()];
+            files.index.read_exact_at(name, names + middle * length).map_err(failed)?;
+            match (*name).cmp(id.as_bytes()) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => {
+                    // Behind the ids come checksums, then offsets, then those that need eight bytes.
+                    let offsets = names + count * (length + 4);
+                    let mut four = [0; 4];
+                    files.index.read_exact_at(&mut four, offsets + middle * 4).map_err(failed)?;
+                    let offset = u32::from_be_bytes(four);
+                    if offset & 0x8000_0000 == 0 {
+                        return Ok(Some(u64::from(offset)));
+                    }
+                    let mut eight = [0; 8];
+                    let large = offsets + count * 4 + u64::from(offset & 0x7fff_ffff) * 8;
+                    files.index.read_exact_at(&mut eight, large).map_err(failed)?;
+                    return Ok(Some(u64::from_be_bytes(eight)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the object at an offset. One that is whole is read as a stream.
+    pub(super) fn get(&self, offset: u64, elsewhere: Elsewhere<'_>) -> Result<Object<'_>, GitError> {
+        let path = self.index.with_extension("pack");
+        let failed = |source| GitError::io(&path, source);
+        let mut deltas: Vec<(u64, Vec<u8>)> = Vec::new();
+        let (mut at, mut total) = (offset, 0);
+
+        let (kind, base) = loop {
+            if let Some(tree) = self.kept.borrow().trees.get(&at) {
+                break (Kind::Tree, Rc::clone(tree));
+            }
+            let header = self.header(at).map_err(failed)?;
+            let kind = match header.kind {
+                Packed::Whole(kind) if deltas.is_empty() && kind != Kind::Tree => {
+                    let content = self.content(&header).map_err(failed)?;
+                    return Ok(Object { kind, content: Box::new(content) });
+                }
+                Packed::Whole(kind) => Some(kind),
+                Packed::FromOffset(_) | Packed::FromId(_) => None,
+            };
+            total += header.size;
+            if total > LARGEST || deltas.len() > DEPTH {
+                return Err(failed(invalid("an object is a difference of too many others")));
+            }
+            let mut content = Vec::new();
+            self.content(&header).and_then(|mut from| from.read_to_end(&mut content)).map_err(failed)?;
+            if let Some(kind) = kind {
+                let content = Rc::new(content);
+                self.keep(kind, at, &content);
+                break (kind, content);
+            }
+            deltas.push((at, content));
+            match header.kind {
+                Packed::FromOffset(base) => at = base,
+                Packed::FromId(id) => match self.find(&id)? {
+                    Some(base) => at = base,
+                    None => {
+                        let (kind, content) = elsewhere(&id)?;
+                        break (kind, Rc::new(content));
+                    }
+                },
+                Packed::Whole(_) => {}
+            }
+        };
+        let mut content = base;
+        while let Some((at, delta)) = deltas.pop() {
+            content = Rc::new(apply(&content, &delta).ok_or_else(|| failed(invalid("a difference is damaged")))?);
+            self.keep(kind, at, &content);
+        }
+        let content = Rc::try_unwrap(content).unwrap_or_else(|shared| shared.to_vec());
+        Ok(Object { kind, content: Box::new(Cursor::new(content)) })
+    }
+
+    fn keep(&self, kind: Kind, at: u64, content: &Rc<Vec<u8>>) {
+        if kind != Kind::Tree || content.len() > KEPT / 16 {
+            return;
+        }
+        let mut kept = self.kept.borrow_mut();
+        if kept.bytes + content.len() > KEPT {
+            *kept = Kept::default();
+        }
+        kept.bytes += content.len();
+        kept.trees.insert(at, Rc::clone(content));
+    }
+
+    /// Reads what stands before an object's content.
+    fn header(&self, offset: u64) -> io::Result<Header> {
+        let files = self.files.get().ok_or(io::ErrorKind::NotFound)?;
+        let mut bytes = [0; 64];
+        let length = read_at(&files.pack, &mut bytes, offset)?;
+        let bytes = &bytes[..length];
+        let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let first = *bytes.first().ok_or_else(cut)?;
+        let (mut size, mut shift, mut at) = (u64::from(first & 15), 4, 1);
+        let mut byte = first;
+
+        while byte & 128 != 0 {
+            byte = *bytes.get(at).ok_or_else(cut)?;
+            at += 1;
+            if shift > 56 {
+                return Err(invalid("an object's size is too large"));
+            }
+            size |= u64::from(byte & 127) << shift;
+            shift += 7;
+        }
+        let kind = match first >> 4 & 7 {
+            1 => Packed::Whole(Kind::Commit),
+            2 => Packed::Whole(Kind::Tree),
+            3 => Packed::Whole(Kind::Blob),
+            4 => Packed::Whole(Kind::Tag),
+            6 => {
+                let (distance, behind) = varint(bytes, at).ok_or_else(cut)?;
+                at = behind;
+                let base = offset.checked_sub(distance).filter(|_| distance > 0);
+                Packed::FromOffset(base.ok_or_else(|| invalid("a difference is from nothing"))?)
+            }
+            7 => {
+                let id = bytes.get(at..).and_then(|bytes| Id::from_bytes(bytes, self.hash)).ok_or_else(cut)?;
+                at += self.hash.length();
+                Packed::FromId(id)
+            }
+            _ => return Err(invalid("an object's kind is not known")),
+        };
+        Ok(Header { kind, size, content: offset + at as u64 })
+    }
+
+    fn content(&self, header: &Header) -> io::Result<Exactly<Inflate<BufReader<At<'_>>>>> {
+        let files = self.files.get().ok_or(io::ErrorKind::NotFound)?;
+        let from = BufReader::new(At { file: &files.pack, offset: header.content });
+        Ok(Exactly { from: Inflate::new(from), left: header.size })
+    }
+}
+
+struct Header {
+    kind: Packed,
+    size: u64,
+    content: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Packed {
+    Whole(Kind),
+    FromOffset(u64),
+    FromId(Id),
+}
+
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read_at(&mut buffer[length..], offset + length as u64) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// A file from an offset on.
+struct At<'f> {
+    file: &'f File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read_at(buffer, self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
+}
+
+/// Applies a difference to what it is from; `None` if the two do not fit.
+pub fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
+    let (from, at) = size(delta, 0)?;
+    let (to, mut at) = size(delta, at)?;
+    if from != base.len() as u64 || to > LARGEST {
+        return None;
+    }
+    let to = usize::try_from(to).ok()?;
+    let mut content = Vec::new();
+
+    while let Some(&step) = delta.get(at) {
+        at += 1;
+        if step & 128 == 0 {
+            let end = at + usize::from(step);
+            content.extend_from_slice(delta.get(at..end).filter(|bytes| !bytes.is_empty())?);
+            at = end;
+        } else {
+            // Which of seven bytes follow: four of an offset, three of a length.
+            let mut number = 0_u64;
+            for bit in 0..7 {
+                if step >> bit & 1 == 1 {
+                    number |= u64::from(*delta.get(at)?) << (bit * 8);
+                    at += 1;
+                }
+            }
+            let offset = usize::try_from(number & 0xffff_ffff).ok()?;
+            let length = usize::try_from(number >> 32).ok().map(|length| if length == 0 { 0x10000 } else { length })?;
+            content.extend_from_slice(base.get(offset..offset.checked_add(length)?)?);
+        }
+        if content.len() > to {
+            return None;
+        }
+    }
+    (content.len() == to).then_some(content)
+}
+
+/// Reads a difference's number, seven bits a byte, the lowest first.
+fn size(delta: &[u8], mut at: usize) -> Option<(u64, usize)> {
+    let (mut value, mut shift) = (0_u64, 0);
+    loop {
+        let byte = *delta.get(at)?;
+        at += 1;
+        if shift > 56 {
+            return None;
+        }
+        value |= u64::from(byte & 127) << shift;
+        shift += 7;
+        if byte & 128 == 0 {
+            return Some((value, at));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apply;
+
+    #[test]
+    fn differences_copy_and_insert() {
+        let base = b"the quick brown fox";
+        // Copies 4 bytes from 0, inserts "slow ", copies 9 from 10.
+        let delta = b"\x13\x12\x90\x04\x05slow \x91\x0a\x09";
+        assert_eq!(apply(base, delta).unwrap(), b"the slow brown fox");
+        for end in 0..delta.len() {
+            assert_eq!(apply(base, &delta[..end]), None, "cut after {end}");
+        }
+        assert_eq!(apply(b"another", delta), None);
+        // Behind the base's end; longer than said; a step that is reserved.
+        assert_eq!(apply(base, b"\x13\x04\x91\x10\x04"), None);
+        assert_eq!(apply(base, b"\x13\x01\x90\x04"), None);
+        assert_eq!(apply(base, b"\x13\x00\x00"), None);
+    }
+}
