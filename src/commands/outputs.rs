@@ -27,9 +27,14 @@ pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'
 pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
     let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
     let Some(tracked) = found.tracked.first() else { return Ok(found) };
-    let name = tracked.display();
+    Err(self::tracked(tracked))
+}
+
+/// The refusal of an output that git tracks.
+pub(super) fn tracked(path: &Path) -> Error {
+    let name = path.display();
     let what = format!("`{name}` is tracked by git: the next commit would publish what is in it");
-    Err(Error::new(Kind::Refused, what).hint(format!("take it out with `git rm --cached {name}`; nothing was changed")))
+    Error::new(Kind::Refused, what).hint(format!("take it out with `git rm --cached {name}`; nothing was changed"))
 }
 
 /// What no output replaces.

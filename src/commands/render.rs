@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::outputs;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
+use crate::git::{Standing, leads_into_git_directory};
 use crate::model::Tag;
-use crate::setup::{Noted, OutputState, foreign, is_dotenv, note};
+use crate::setup::{Noted, OutputState, Spared, foreign, is_dotenv, note};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, Written, permission_bits};
@@ -58,6 +59,9 @@ pub(crate) struct RenderArgs {
     /// Permission bits of OUT, in octal [default: 600, or what OUT has of it]
     #[arg(long, value_name = "OCTAL", requires = "output", value_parser = octal)]
     mode: Option<u32>,
+    /// Write OUT even if git tracks it
+    #[arg(long, requires = "output", conflicts_with = "check")]
+    force: bool,
     /// Write nothing; exit 8 if OUT is missing or differs
     #[arg(long, conflicts_with = "list")]
     check: bool,
@@ -91,8 +95,8 @@ pub(crate) struct RenderArgs {
 }
 
 /// Options that speak of one template.
-const OF_ONE: [&str; 9] =
-    ["file", "text", "output", "mode", "list", "keep_unknown", "escape", "delimiters", "namespaced"];
+const OF_ONE: [&str; 10] =
+    ["file", "text", "output", "mode", "force", "list", "keep_unknown", "escape", "delimiters", "namespaced"];
 
 fn octal(text: &str) -> Result<u32, String> {
     permission_bits(text).ok_or_else(|| "permission bits are three octal digits, as in 640".into())
@@ -113,7 +117,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let mut spared: Vec<_> =
         cx.passphrase_file_identity().map(|id| (id, "is the passphrase file")).into_iter().collect();
     spared.extend(template.identity().map(|id| (id, "is the template itself")));
-    let output = file.map(|path| Output::new(path, args.mode, &spared)).transpose()?;
+    let output = file.map(|path| output_at(path, args.mode, &spared)).transpose()?;
     let grammar = Grammar {
         delimiters: args.delimiters.clone(),
         namespaced: args.namespaced,
@@ -129,6 +133,9 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     }
     if args.list {
         return list(cx, &plan, &mut template);
+    }
+    if let Some(path) = file.filter(|_| !args.check && !plan.is_empty()) {
+        respect_git(cx, path, args.force)?;
     }
     let suspects = plan.suspects().clone();
     let tags = plan.tags();
@@ -210,12 +217,50 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&written))?) } else { Ok(()) }
 }
 
+/// Refuses a path that a symbolic link leads into a git directory: git would run what is written there, and what it holds
+/// may be credentials.
+fn no_link_into_git(path: &Path) -> Result<(), TemplateError> {
+    if leads_into_git_directory(path) {
+        let why = "leads into a git directory by a symbolic link";
+        return Err(TemplateError::UnsafeOutput { path: path.to_owned(), why });
+    }
+    Ok(())
+}
+
+fn output_at(path: &Path, mode: Option<u32>, spared: &[Spared]) -> Result<Output, TemplateError> {
+    no_link_into_git(path)?;
+    Output::new(path, mode, spared)
+}
+
+/// Refuses an output that git tracks, and warns of one that git does not ignore: the next commit would publish it.
+fn respect_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
+    let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return Ok(()) };
+    let shown = path.display();
+    let standing = match Context::git(directory).standing(&[Path::new(name)]) {
+        Ok(standing) => standing,
+        Err(_) if force => return Ok(()),
+        Err(error) => return Err(Error::from(error).hint("write the file whatever git has with `--force`")),
+    };
+    match standing[..] {
+        [Standing::Tracked] if !force => Err(outputs::tracked(path)
+            .hinting(format!("take it out with `git rm --cached {shown}`, or write it anyway with `--force`"))),
+        [Standing::Exposed] => {
+            cx.ui.warn(&format!("git does not ignore `{shown}`: add it to .gitignore before the next commit"));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open(args: &RenderArgs) -> Result<Template, Error> {
     if let Some(text) = &args.text {
         return Ok(Template::from_text("--text", text.clone().into_bytes()));
     }
     match args.file.as_deref() {
-        Some(path) if path != Path::new("-") => Ok(Template::from_file(path)?),
+        Some(path) if path != Path::new("-") => {
+            no_link_into_git(path)?;
+            Ok(Template::from_file(path)?)
+        }
         _ => {
             let stat = fstat(rustix::stdio::stdin()).ok();
             let regular = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);

@@ -4,9 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::SetupError;
 use super::manifest::Manifest;
-use crate::git::{Git, GitError, Standing, ignoring};
+use super::{SetupError, relative};
+use crate::git::{Git, GitError, Standing, ignoring, is_in_git_directory};
 use crate::template::TemplateError;
 
 /// What git would take.
@@ -42,9 +42,17 @@ impl Unignored {
     /// Refuses what cannot be added to.
     pub fn check(&self) -> Result<(), SetupError> {
         let path = self.directory.join(".gitignore");
+        if self.exposed.is_empty() {
+            return Ok(());
+        }
+        let refuse = |why| Err(TemplateError::UnsafeOutput { path: path.clone(), why }.into());
         // git reads no link there either.
-        if !self.exposed.is_empty() && fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(SetupError::Template(TemplateError::UnsafeOutput { path, why: "is no regular file" }));
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return refuse("is no regular file");
+        }
+        let directory = fs::canonicalize(relative(&self.directory));
+        if directory.is_ok_and(|directory| is_in_git_directory(&directory.join(".gitignore"))) {
+            return refuse("lies in a git directory");
         }
         Ok(())
     }

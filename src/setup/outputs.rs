@@ -13,6 +13,7 @@ use super::memory::{Memory, Origin, added, names_in};
 use super::{SetupError, relative};
 use crate::crypto::output_digest::OutputDigest;
 use crate::dotenv;
+use crate::git::is_in_git_directory;
 use crate::model::{SecretBytes, Tag};
 use crate::template::output::{Output, Written};
 use crate::template::{ExpandError, Plan, Resolved, Suspects, Template, TemplateError};
@@ -20,6 +21,10 @@ use crate::vault::Reveal;
 
 /// A file by device and inode, and half a sentence on why nothing is written over it.
 pub type Spared = ((u64, u64), &'static str);
+
+/// Said of a template or an output there, whatever the git directory is called: git would run what is written into it, and
+/// what it holds may be credentials.
+const IN_GIT: &str = "lies in a git directory";
 
 /// The manifest's files, read and checked.
 pub struct Outputs<'m> {
@@ -46,6 +51,9 @@ impl<'m> Outputs<'m> {
             let real = fs::canonicalize(&path).map_err(|source| io_error("read", &path, source))?;
             if !real.starts_with(&root) {
                 return Err(SetupError::Outside(path));
+            }
+            if is_in_git_directory(&real) {
+                return Err(TemplateError::UnsafeOutput { path, why: IN_GIT }.into());
             }
             if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
                 return Err(io_error("read", &path, io::Error::other("it is no regular file")));
@@ -482,11 +490,12 @@ fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
     let above = above.unwrap_or(Path::new(""));
     let existing = relative(above);
     let real = fs::canonicalize(existing).map_err(|source| io_error("read", existing, source))?;
-    let into_git = real
-        .strip_prefix(root)
-        .is_ok_and(|inside| inside.components().any(|part| part.as_os_str().eq_ignore_ascii_case(".git")));
-    if !real.starts_with(root) || into_git {
+    if !real.starts_with(root) {
         return Err(SetupError::Outside(path.to_owned()));
+    }
+    let whole = path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest));
+    if is_in_git_directory(&whole) {
+        return Err(TemplateError::UnsafeOutput { path: path.to_owned(), why: IN_GIT }.into());
     }
     // What the outer repository ignores, the inner one may take.
     if real.ancestors().take_while(|above| *above != root).any(|above| above.join(".git").symlink_metadata().is_ok()) {
@@ -494,7 +503,7 @@ fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
             TemplateError::UnsafeOutput { path: path.to_owned(), why: "lies in a git repository of its own" }.into()
         );
     }
-    Ok(path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest)))
+    Ok(whole)
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> SetupError {

@@ -470,3 +470,74 @@ fn pipes_and_files_get_the_values_with_and_without_reveal() {
         fs::remove_file(sandbox.path("out")).unwrap();
     }
 }
+
+/// Runs git in the sandbox's directory `repo`.
+fn git(sandbox: &Sandbox, arguments: &[&str]) {
+    let mut git = std::process::Command::new("git");
+    git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments);
+    git.current_dir(sandbox.path("repo")).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", sandbox.path(""));
+    assert!(git.output().unwrap().status.success(), "{arguments:?}");
+}
+
+#[test]
+fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of() {
+    let sandbox = Sandbox::with_secrets(&[("key", "a-value-of-it")]);
+    fs::create_dir(sandbox.path("repo")).unwrap();
+    sandbox.write("repo/t", "K={{ secrets.key }}\n");
+    sandbox.write("repo/plain", "no placeholder\n");
+    sandbox.write("repo/out", "before\n");
+    sandbox.write("repo/.gitignore", "/ignored\n");
+    git(&sandbox, &["init", "-q"]);
+    git(&sandbox, &["add", "."]);
+    let render =
+        |arguments: &[&str]| sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run();
+
+    let run = render(&["t", "-o", "out"]).fails_with(7);
+    run.stderr(
+        "error: `out` is tracked by git: the next commit would publish what is in it\n\
+         hint: take it out with `git rm --cached out`, or write it anyway with `--force`\n",
+    );
+    assert_eq!(sandbox.read("repo/out"), b"before\n");
+    // Known before a passphrase is asked for.
+    let locked = sandbox.command(["render", "t", "-o", "out"]).without_env("SECRETS_PASSPHRASE");
+    locked.current_dir(sandbox.path("repo")).run().fails_with(7).stderr_has("is tracked by git");
+    // To look is not to write; what holds no value may be committed.
+    render(&["t", "-o", "out", "--check"]).fails_with(8).stderr_has("is out of date");
+    render(&["plain", "-o", "out"]).succeeds().stderr("wrote `out`\n");
+    render(&["t", "-o", "out", "--force"]).succeeds().stderr("wrote `out`\n");
+    assert_eq!(sandbox.read("repo/out"), b"K=a-value-of-it\n");
+
+    let warning = "warning: git does not ignore `new`: add it to .gitignore before the next commit\n";
+    render(&["t", "-o", "new"]).succeeds().stderr(&format!("{warning}wrote `new`\n"));
+    render(&["t", "-o", "new", "--check"]).succeeds();
+    render(&["t", "-o", "ignored"]).succeeds().stderr("wrote `ignored`\n");
+    render(&["t", "-o", "../outside"]).succeeds().stderr("wrote `../outside`\n");
+    // From elsewhere it is the same repository.
+    let run = sandbox.run(["render", "repo/t", "-o", "repo/out"]).fails_with(7);
+    run.stderr_has("hint: take it out with `git rm --cached repo/out`");
+    // A repository that cannot be read is no missing one.
+    sandbox.write("repo/.git/index", "DIRC");
+    render(&["t", "-o", "other"]).fails_with(1).stderr_has(".git/index`: it ends too early\n");
+    render(&["t", "-o", "other", "--force"]).succeeds().stderr("wrote `other`\n");
+    sandbox.run(["render", "--all", "--force"]).fails_with(2).stderr_has("cannot be used");
+}
+
+#[test]
+fn no_link_leads_a_template_or_an_output_into_a_git_directory() {
+    let sandbox = Sandbox::with_secrets(&[("key", "a-value-of-it")]);
+    fs::create_dir(sandbox.path("repo")).unwrap();
+    git(&sandbox, &["init", "-q"]);
+    sandbox.write("repo/t", "K={{ secrets.key }}\n");
+    std::os::unix::fs::symlink(".git/config", sandbox.path("repo/app.tmpl")).unwrap();
+    std::os::unix::fs::symlink(".git/hooks", sandbox.path("repo/conf")).unwrap();
+    std::os::unix::fs::symlink(".git", sandbox.path("repo/store")).unwrap();
+    let render =
+        |arguments: &[&str]| sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run();
+    for arguments in [&["app.tmpl"][..], &["store/config"], &["t", "-o", "conf/pre-commit"], &["t", "-o", "store/x"]] {
+        let run = render(arguments).fails_with(7).stdout("");
+        run.stderr_has("` leads into a git directory by a symbolic link\n");
+    }
+    // Who types the path means it.
+    render(&["t", "-o", ".git/mine"]).succeeds().stderr("wrote `.git/mine`\n");
+    render(&[".git/mine"]).succeeds().stdout("K=a-value-of-it\n");
+}

@@ -735,7 +735,31 @@ fn all_outputs_are_written_or_none_is_started() {
     let project = make(&at("link/hooks/x"));
     fs::create_dir(project.path(".git")).unwrap();
     symlink(".git", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/hooks/x` leads out of the directory");
+    none_is_started(&project, 7, "error: `link/hooks/x` lies in a git directory");
+    // A repository of another name, as somebody may commit one, and a template that is a link into one.
+    let bare = |project: &Project| {
+        fs::create_dir_all(project.path("store/objects")).unwrap();
+        fs::create_dir_all(project.path("store/refs")).unwrap();
+        project.write("store/HEAD", "ref: refs/heads/main\n");
+        project.write("store/config", "url = https://user:password@example.org\n");
+    };
+    let project = make(&at("store/hooks/pre-commit"));
+    bare(&project);
+    none_is_started(&project, 7, "error: `store/hooks/pre-commit` lies in a git directory");
+    let project = make(&at("link/config"));
+    bare(&project);
+    symlink("store", project.path("link")).unwrap();
+    none_is_started(&project, 7, "error: `link/config` lies in a git directory");
+    for (directory, target) in [("store", "store/config"), (".git", ".git/config")] {
+        let project = make(second);
+        bare(&project);
+        if directory == ".git" {
+            fs::rename(project.path("store"), project.path(".git")).unwrap();
+        }
+        fs::remove_file(project.path("second")).unwrap();
+        symlink(target, project.path("second")).unwrap();
+        none_is_started(&project, 7, "error: `second` lies in a git directory");
+    }
     // A template that is elsewhere, or has no end.
     for (elsewhere, said) in [("../vault.db", "`second` leads out"), ("/dev/zero", "`second` leads out")] {
         let project = make(second);
