@@ -18,7 +18,7 @@ Examples:
 /// Copy a stream with secret values masked
 ///
 /// Every value of the project is looked for as it is and in the forms in which programs print it: escaped for JSON, a
-/// shell, a URL or XML, in hex, in base64. It shows as ‹my-secret›. Text that begins like a value waits for the rest of it:
+/// shell, CSV, SQL, a URL or HTML, in hex, base32 or base64, with colours inside. It shows as ‹my-secret›. Text that begins like a value waits for the rest of it:
 /// after 40 ms at most seven bytes of it are shown.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -22,6 +22,8 @@ const CHAIN: u8 = 1 << 3;
 const BRANCHES: u8 = 1 << 4;
 /// A needle ends here.
 const FOUND: u8 = 1 << 5;
+/// It begins a needle that may be written in lines of any width.
+const WRAPS: u8 = 1 << 6;
 
 /// No needle, in `found`.
 const NONE: u32 = u32::MAX;
@@ -52,8 +54,8 @@ pub(super) struct Step {
 }
 
 impl Automaton {
-    /// Takes needles that are sorted and differ.
-    pub(super) fn new(needles: &[&[u8]]) -> Self {
+    /// Takes needles that are sorted and differ, and for each whether it may be written in lines of any width.
+    pub(super) fn new(needles: &[&[u8]], wraps: &[bool]) -> Self {
         let shared: Vec<usize> = (0..needles.len())
             .map(|n| n.checked_sub(1).map_or(0, |before| common(needles[before], needles[n])))
             .collect();
@@ -66,13 +68,13 @@ impl Automaton {
             branches: Branches::new(Vec::new()),
             runs: vec![(ROOT, 0)],
         };
-        automaton.plant(needles, &shared);
+        automaton.plant(needles, &shared, wraps);
         automaton.connect();
         automaton
     }
 
     /// Numbers the prefixes of all needles.
-    fn plant(&mut self, needles: &[&[u8]], shared: &[usize]) {
+    fn plant(&mut self, needles: &[&[u8]], shared: &[usize], wraps: &[bool]) {
         // The way to the last needle's end: where the numbers jump, and the depth there.
         let mut way = vec![(ROOT, 0)];
         // Wiped by whom they are handed to; as many as there are needles, so that it never moves.
@@ -80,6 +82,9 @@ impl Automaton {
         for (index, (needle, &shared)) in needles.iter().zip(shared).enumerate() {
             while way.last().is_some_and(|(_, depth)| *depth > shared) {
                 way.pop();
+            }
+            if wraps[index] {
+                self.mark_wrapping(&way, shared);
             }
             let (start, depth) = way.last().copied().unwrap_or_default();
             let parent = start + number(shared - depth);
@@ -93,6 +98,7 @@ impl Automaton {
                 branches.push((parent, byte, next));
             }
             way.push((next, shared + 1));
+            let first = next;
             self.runs.push((next, number(shared + 1)));
             for (depth, byte) in needle.iter().enumerate().skip(shared + 1) {
                 self.set_depth(next, depth);
@@ -102,8 +108,25 @@ impl Automaton {
             self.set_depth(next, needle.len());
             self.found[next as usize] = number(index);
             next += 1;
+            if wraps[index] {
+                (first..next).for_each(|state| *self.flags_mut(state) |= WRAPS);
+            }
         }
         self.branches = Branches::new(branches);
+    }
+
+    /// Marks the states of the first `shared` bytes on the way to the last needle. If one is marked, so are those before.
+    fn mark_wrapping(&mut self, way: &[(u32, usize)], shared: usize) {
+        let mut depth = shared;
+        for &(start, from) in way.iter().rev().filter(|(state, _)| *state != ROOT) {
+            for state in (start..=start + number(depth - from)).rev() {
+                if self.cell(state)[1] & WRAPS != 0 {
+                    return;
+                }
+                *self.flags_mut(state) |= WRAPS;
+            }
+            depth = from - 1;
+        }
     }
 
     fn extend(&mut self, state: u32, byte: u8) {
@@ -169,7 +192,19 @@ impl Automaton {
         self.root[usize::from(byte)]
     }
 
-    fn child(&self, state: u32, byte: u8) -> Option<u32> {
+    /// The longest suffix of a state that begins a needle which may be written in lines.
+    pub(super) fn wrapping(&self, mut state: u32) -> u32 {
+        while state != ROOT && self.cell(state)[1] & WRAPS == 0 {
+            state = self.fails[state as usize];
+        }
+        state
+    }
+
+    /// The state behind a byte, if a needle goes on with it.
+    pub(super) fn child(&self, state: u32, byte: u8) -> Option<u32> {
+        if state == ROOT {
+            return Some(self.root[usize::from(byte)]).filter(|child| *child != ROOT);
+        }
         let [chained, flags] = self.cell(state);
         if flags & CHAIN != 0 && chained == byte {
             return Some(state + 1);

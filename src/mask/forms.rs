@@ -1,47 +1,19 @@
-//! From a value to its needles: every form in which a program may write it, at least eight bytes long each. A form that
-//! is shorter is left out, for it would be found everywhere.
+//! From a value to its needles: forms in which a program may write it, at least eight bytes long each. A form that is
+//! shorter is left out, for it would be found everywhere. Escapes are not forms: the masker decodes them.
 
-use super::encode::{self, Json};
+use super::encode;
 use super::needles::{Form, Needles};
 use crate::model::SecretBytes;
 
-/// Characters of one line, with the bytes that they encode: 76 as the program `base64` and MIME have it, 64 as PEM has.
+/// Characters of one line, with the bytes that they encode: 76 as the program `base64` and MIME have it, 64 as PEM has. A line that
+/// stands alone is found, too.
 const WRAPPED: [usize; 2] = [76, 64];
 
 /// From this length on, base64 may be wrapped inside the value.
 const WRAPS: usize = 48;
 
-/// What URL writers leave as it is beside letters and digits; a blank among them is a `+`.
-const KEPT: [&[u8]; 5] = [
-    b"-._~",      // RFC 3986
-    b"-_.!~*'()", // encodeURIComponent
-    b" *-._",     // a form of HTML
-    b"-._~/",     // Python's quote
-    b" -._~",     // and its quote_plus
-];
-
-/// What XML and HTML writers make of quotes; some leave one of them, or both, as they are.
-const XML: [(&[u8], &[u8]); 6] = [
-    (b"\"", b"'"),
-    (b"&quot;", b"'"),
-    (b"&quot;", b"&apos;"),
-    (b"&quot;", b"&#39;"),
-    (b"&quot;", b"&#x27;"),
-    (b"&#34;", b"&#39;"),
-];
-
-const JSON: [Json; 7] = {
-    let least = Json { ascii: false, delete: false, html: false, slash: false, printable: false };
-    [
-        least,
-        Json { ascii: true, ..least },
-        Json { ascii: true, delete: true, ..least },
-        Json { html: true, ..least },
-        Json { slash: true, ..least },
-        Json { slash: true, ascii: true, ..least },
-        Json { printable: true, ..least },
-    ]
-};
+/// Longer values have fewer forms: they are files, and nobody escapes files twice or writes them in base32.
+const LONG: usize = 64 * 1024;
 
 /// Hands out the forms of one value, in no order. The same bytes may come in several forms.
 pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
@@ -55,10 +27,29 @@ pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
     if stripped < value.len() {
         forms.encoded(&value[..stripped]);
     }
+    if let Some(password) = password(value) {
+        forms.password(password);
+    }
     let Forms { mut visit, wholes } = forms;
     for (form, bytes) in wholes {
         visit(form, bytes);
     }
+}
+
+/// The password of a URL, as it stands there.
+fn password(value: &[u8]) -> Option<&[u8]> {
+    let value = value.trim_ascii();
+    let scheme = value.windows(3).position(|window| window == b"://")?;
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    if scheme == 0 || !value[..scheme].iter().all(is_scheme) {
+        return None;
+    }
+
+    let rest = &value[scheme + 3..];
+    let authority = &rest[..rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len())];
+    let user_info = &authority[..authority.iter().rposition(|byte| *byte == b'@')?];
+    let colon = user_info.iter().position(|byte| *byte == b':')?;
+    Some(&user_info[colon + 1..])
 }
 
 struct Forms<V> {
@@ -81,16 +72,23 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         }
     }
 
-    fn encoded(&mut self, value: &[u8]) {
-        self.json(value);
-        self.shell(value);
-        self.url(value);
-        for (quote, apostrophe) in XML {
-            self.whole(Form::Xml, encode::xml(value, quote, apostrophe));
+    fn password(&mut self, text: &[u8]) {
+        let decoded = encode::unpercent(text);
+        for password in [text, decoded.expose()] {
+            if password.len() >= Needles::SHORTEST {
+                self.whole(Form::Password, SecretBytes::copy_of(password));
+                self.encoded(password);
+            }
         }
+    }
+
+    fn encoded(&mut self, value: &[u8]) {
+        self.escaped(value);
+        self.quoted(value);
         self.whole(Form::Hex, encode::hex(value, false));
         self.whole(Form::Hex, encode::hex(value, true));
         self.base64(value);
+        self.base32(value);
     }
 
     fn lines(&mut self, value: &[u8]) {
@@ -111,26 +109,30 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         }
     }
 
-    fn json(&mut self, value: &[u8]) {
-        let Ok(text) = std::str::from_utf8(value) else { return };
-        for writer in JSON {
-            self.whole(Form::Json, encode::json(text, writer));
+    /// What was escaped once; the masker decodes an escape around it.
+    fn escaped(&mut self, value: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(value) {
+            self.whole(Form::Escaped, encode::json(text, false));
+            if value.len() <= LONG {
+                self.whole(Form::Escaped, encode::json(text, true));
+            }
+        }
+        // A form of HTML has `+` for a blank.
+        self.whole(Form::Url, encode::replaced(value, b' ', b"+"));
+        if value.len() <= LONG {
+            self.whole(Form::Url, encode::percent(value));
         }
     }
 
-    fn shell(&mut self, value: &[u8]) {
-        self.whole(Form::Shell, encode::single_quoted(value, br"'\''"));
-        self.whole(Form::Shell, encode::single_quoted(value, br#"'"'"'"#));
-        self.whole(Form::Shell, encode::backslashed(value));
-        self.whole(Form::Shell, encode::dollar_quoted(value, false));
-        self.whole(Form::Shell, encode::dollar_quoted(value, true));
-    }
-
-    fn url(&mut self, value: &[u8]) {
-        self.whole(Form::Url, encode::percent(value, KEPT[0], false));
-        for kept in KEPT {
-            self.whole(Form::Url, encode::percent(value, kept, true));
-        }
+    fn quoted(&mut self, value: &[u8]) {
+        self.whole(Form::Shell, encode::replaced(value, b'\'', br"'\''"));
+        self.whole(Form::Shell, encode::replaced(value, b'\'', br#"'"'"'"#));
+        // make takes `$$` for `$`.
+        self.whole(Form::Shell, encode::replaced(value, b'$', b"$$"));
+        self.whole(Form::Quoted, encode::replaced(value, b'\'', b"''"));
+        self.whole(Form::Quoted, encode::replaced(value, b'"', br#""""#));
+        // Some writers escape quotes and leave a backslash as it is.
+        self.whole(Form::Quoted, encode::replaced(value, b'"', br#"\""#));
     }
 
     fn base64(&mut self, value: &[u8]) {
@@ -142,7 +144,7 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
                 let own = text.len().saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(3)));
                 self.part(Form::Base64, &text[..own]);
                 self.part(Form::Base64, text);
-                if offset == 0 && value.len() > WRAPS {
+                if offset == 0 && value.len() > WRAPS && value.len() <= LONG {
                     self.rows(&text[..own]);
                     self.rows(text);
                 }
@@ -154,6 +156,19 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         for columns in WRAPPED {
             let rows = text.chunks(columns);
             rows.for_each(|row| self.part(Form::Base64, row));
+        }
+    }
+
+    fn base32(&mut self, value: &[u8]) {
+        if value.len() > LONG {
+            return;
+        }
+        for offset in 0..5 {
+            let (text, foreign) = encode::base32(value, offset);
+            let text = &text.expose()[foreign..];
+            let own = text.len().saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(5)));
+            self.part(Form::Base32, &text[..own]);
+            self.part(Form::Base32, text);
         }
     }
 }

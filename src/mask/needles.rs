@@ -1,6 +1,7 @@
 //! The needles of a set of secrets: every form of every value, ready to be looked for. They are never shown.
 
 use super::automaton::Automaton;
+use super::decode::Reading;
 use super::forms;
 use super::skip::Skip;
 use crate::model::{SecretBytes, Tag};
@@ -12,16 +13,22 @@ pub enum Form {
     Raw,
     /// One line of it, or it without the white space around it
     Line,
-    /// The inside of a JSON string
-    Json,
-    /// Quoted or escaped for a shell
+    /// The password in a URL
+    Password,
+    /// With backslashes, as JSON, shells and programming languages write it
+    Escaped,
+    /// In a shell's single quotes
     Shell,
+    /// With doubled quotes, as CSV, SQL and YAML write it
+    Quoted,
     /// Percent-encoded
     Url,
     /// With the entities of XML and HTML
     Xml,
     /// Hexadecimal
     Hex,
+    /// Base32, at any place in the encoded data
+    Base32,
     /// Base64 in either alphabet, at any place in the encoded data
     Base64,
 }
@@ -32,13 +39,31 @@ impl Form {
         match self {
             Self::Raw => "raw",
             Self::Line => "line",
-            Self::Json => "json",
+            Self::Password => "password",
+            Self::Escaped => "escaped",
             Self::Shell => "shell",
+            Self::Quoted => "quoted",
             Self::Url => "url",
             Self::Xml => "xml",
             Self::Hex => "hex",
+            Self::Base32 => "base32",
             Self::Base64 => "base64",
         }
+    }
+
+    /// The form of text that another reading of the stream has in this form.
+    pub(super) fn read_as(self, reading: Reading) -> Self {
+        match (self, reading) {
+            (Self::Raw | Self::Line | Self::Password, Reading::Percent) => Self::Url,
+            (Self::Raw | Self::Line | Self::Password, Reading::Escaped) => Self::Escaped,
+            (Self::Raw | Self::Line | Self::Password, Reading::Entities) => Self::Xml,
+            _ => self,
+        }
+    }
+
+    /// True for forms that programs write in lines of any width.
+    fn wraps(self) -> bool {
+        matches!(self, Self::Hex | Self::Base32 | Self::Base64)
     }
 }
 
@@ -61,6 +86,8 @@ struct Needle {
     /// Index of its tag
     tag: usize,
     form: Form,
+    /// The same bytes may be of another form as well
+    wraps: bool,
 }
 
 /// A needle while the automaton is built.
@@ -68,6 +95,7 @@ struct Text {
     bytes: SecretBytes,
     tag: usize,
     form: Form,
+    wraps: bool,
 }
 
 impl Needles {
@@ -82,16 +110,23 @@ impl Needles {
                 short.push(tag.clone());
                 continue;
             }
-            forms::each(value, |form, bytes| texts.push(Text { bytes, tag: tags.len(), form }));
+            forms::each(value, |form, bytes| texts.push(Text { bytes, tag: tags.len(), form, wraps: form.wraps() }));
             tags.push(tag.clone());
         }
         // Of equal needles the first tag's first form stays.
         let place = |text: &Text| (text.tag, text.form);
         texts.sort_unstable_by(|a, b| a.bytes.expose().cmp(b.bytes.expose()).then_with(|| place(a).cmp(&place(b))));
-        texts.dedup_by(|later, first| later.bytes.expose() == first.bytes.expose());
+        texts.dedup_by(|later, first| {
+            let is_same = later.bytes.expose() == first.bytes.expose();
+            first.wraps |= is_same && later.wraps;
+            is_same
+        });
+
+        let wraps: Vec<bool> = texts.iter().map(|text| text.wraps).collect();
         let bytes: Vec<&[u8]> = texts.iter().map(|text| text.bytes.expose()).collect();
-        let (automaton, skip) = (Automaton::new(&bytes), Skip::new(&bytes));
-        let needle = |text: &Text| Needle { length: text.bytes.len() as u64, tag: text.tag, form: text.form };
+        let (automaton, skip) = (Automaton::new(&bytes, &wraps), Skip::new(&bytes));
+        let needle =
+            |text: &Text| Needle { length: text.bytes.len() as u64, tag: text.tag, form: text.form, wraps: text.wraps };
         Self { automaton, skip, list: texts.iter().map(needle).collect(), tags, short }
     }
 
@@ -108,6 +143,11 @@ impl Needles {
     /// Length of a needle that the automaton named.
     pub(super) fn length(&self, needle: u32) -> u64 {
         self.list[needle as usize].length
+    }
+
+    /// True for a needle that programs write in lines of any width.
+    pub(super) fn wraps(&self, needle: u32) -> bool {
+        self.list[needle as usize].wraps
     }
 
     /// Whose value a needle is, and in which form.

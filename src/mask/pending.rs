@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Needles;
+use super::decode::Reading;
 use super::needles::Form;
 use crate::model::{SecretBytes, Tag};
 
@@ -20,6 +21,8 @@ pub struct Match<'a> {
     pub end: u64,
     /// False if the stream ended inside the value
     pub complete: bool,
+    /// A terminal's colours were reset inside, and not set again
+    pub resets: bool,
 }
 
 /// Receives a masked stream.
@@ -56,6 +59,10 @@ pub(super) struct Region {
     pub(super) end: u64,
     pub(super) needle: u32,
     pub(super) complete: bool,
+    /// The reading in which it was found, if that is not the stream as it is
+    pub(super) reading: Option<Reading>,
+    /// Whether the last sequence in it that changed colours reset them
+    pub(super) resets: Option<bool>,
 }
 
 /// The end of a stream that is not yet out.
@@ -92,8 +99,9 @@ impl Pending {
             right = right.min(last.start);
             region.start = region.start.min(last.start);
             region.complete |= last.complete;
+            region.resets = region.resets.or(last.resets);
             if needles.length(last.needle) >= needles.length(region.needle) {
-                region.needle = last.needle;
+                (region.needle, region.reading) = (last.needle, last.reading);
             }
             new = false;
         }
@@ -122,9 +130,10 @@ impl Pending {
             self.regions.pop_front();
             self.literal(region.start, chunk, sink)?;
             let (tag, form) = needles.origin(region.needle);
+            let form = region.reading.map_or(form, |reading| form.read_as(reading));
             self.settled = region.end;
             let Region { start, end, complete, .. } = region;
-            sink.masked(&Match { tag, form, start, end, complete })?;
+            sink.masked(&Match { tag, form, start, end, complete, resets: region.resets == Some(true) })?;
         }
         let end = self.regions.front().map_or(safe, |region| region.start.min(safe));
         self.literal(end, chunk, sink)

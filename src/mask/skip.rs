@@ -1,5 +1,6 @@
 //! Where a needle may begin: a table of hashes that passes over most of a stream. It never misses one.
 
+use super::decode::{Reading, Unit};
 use crate::model::SecretBytes;
 
 /// Bits of a hash: 32 KiB of table stay in the processor's first cache.
@@ -10,6 +11,9 @@ const SIZE: usize = 1 << BITS;
 /// have one that is looked at.
 pub(super) const KNOWN: usize = 8;
 const PLACES: usize = 5;
+
+/// Most bytes in a row that another reading skips inside a value.
+pub(super) const SKIPPED: usize = 64;
 
 /// For each hash of four bytes, a bit for each place in a needle where such bytes may stand.
 pub(super) struct Skip(SecretBytes);
@@ -43,6 +47,52 @@ impl Skip {
             from += PLACES;
         }
         from
+    }
+}
+
+impl Skip {
+    /// The first place before a unit, or at it, from which on a needle may stand that has the unit in it; none if nowhere.
+    /// There are fewer than [`KNOWN`] bytes before the unit.
+    pub(super) fn before_unit(&self, reading: Reading, bytes: &[u8], unit: usize) -> Option<usize> {
+        if reading.skips() && unit == 0 {
+            return None;
+        }
+        // What is written in lines has no other characters.
+        let is_wrapped = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
+        if reading == Reading::Wrapped && !is_wrapped(bytes[unit - 1]) {
+            return None;
+        }
+
+        let mut read = [0; 2 * KNOWN + 4];
+        read[..unit].copy_from_slice(&bytes[..unit]);
+        let (mut at, mut length, mut skipped) = (unit, unit, 0);
+        while length < unit + KNOWN {
+            match reading.unit(bytes.get(at..)?, skipped > 0) {
+                Unit::Byte if at < bytes.len() => {
+                    read[length] = bytes[at];
+                    (at, length, skipped) = (at + 1, length + 1, 0);
+                }
+                Unit::Text(of_stream, text) if text.bytes().is_empty() => {
+                    skipped += of_stream;
+                    at += of_stream;
+                    if skipped > SKIPPED {
+                        return None;
+                    }
+                }
+                // An escaped line end may be skipped.
+                Unit::Text(of_stream, text) if text.bytes() != b"\n" && text.bytes() != b"\r" => {
+                    let text = text.bytes();
+                    read[length..length + text.len()].copy_from_slice(text);
+                    (at, length, skipped) = (at + of_stream, length + text.len(), 0);
+                }
+                // Not enough is known.
+                _ => return Some(0),
+            }
+        }
+
+        let start = self.next(&read[..length], 0);
+        let last = if reading.skips() { unit - 1 } else { unit };
+        (start <= last).then_some(start)
     }
 }
 

@@ -25,6 +25,9 @@ const PIPE: usize = 2 * 1024 * 1024;
 /// How long a held-back prefix waits for the next byte.
 const SILENCE: Duration = Duration::from_millis(40);
 
+/// Resets a terminal's colours, where that was masked together with a value.
+const RESET: &[u8] = b"\x1b[m";
+
 /// The values to be masked, made into needles when the first output comes: most programs that print nothing cost
 /// nothing.
 pub(super) struct Mask {
@@ -68,6 +71,9 @@ impl Sink for Queue {
             self.paused && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
         if !goes_on {
             self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
+        }
+        if found.resets {
+            self.bytes.extend(RESET);
         }
         self.last = Some((found.end, found.tag.clone()));
         self.paused = false;

@@ -22,6 +22,8 @@ struct Out {
     regions: Vec<(u64, u64, String, Form)>,
     /// For each byte of the stream that is out: whether it was shown
     shown: Vec<Option<u8>>,
+    /// For each region, whether colours were reset in it
+    resets: Vec<bool>,
 }
 
 impl Sink for Out {
@@ -40,6 +42,7 @@ impl Sink for Out {
         self.text.extend(format!("<{}>", found.tag).bytes());
         self.offset = found.end;
         self.shown.resize(found.end as usize, None);
+        self.resets.push(found.resets);
         self.regions.push((found.start, found.end, found.tag.to_string(), found.form));
         Ok(())
     }
@@ -79,11 +82,17 @@ fn matches(values: &[Vec<u8>], text: &[u8]) -> Vec<(usize, usize, usize)> {
     found
 }
 
-/// Where a value begins that the text's end cuts off, if eight bytes of it or more are there, and the first such value.
+/// Where a value begins that the text's end cuts off, and the first such value; if more than seven bytes of it are not
+/// masked anyway.
 fn cut_off(values: &[Vec<u8>], text: &[u8]) -> Option<(usize, usize)> {
-    let begins = |at: usize, value: &Vec<u8>| value.len() > text.len() - at && value.starts_with(&text[at..]);
-    let of = |at| values.iter().enumerate().filter(move |(_, value)| value.len() >= 8 && begins(at, value));
-    let at = (0..text.len()).find(|at| of(*at).next().is_some()).filter(|at| text.len() - at > 7)?;
+    let begins =
+        |at: usize| values.iter().any(|it| it.len() >= 8.max(text.len() - at + 1) && it.starts_with(&text[at..]));
+    let at = (0..text.len()).find(|at| begins(*at))?;
+    let matches = matches(values, text);
+    let is_masked = |at: &usize| matches.iter().any(|(start, end, _)| (*start..*end).contains(at));
+    if (at..text.len()).filter(|at| !is_masked(at)).count() <= 7 {
+        return None;
+    }
     // Needles are sorted, and one that is complete comes first.
     let all = values.iter().enumerate().filter(|(_, value)| value.len() >= 8 && value.starts_with(&text[at..]));
     all.min_by_key(|(_, value)| *value).map(|(which, _)| (at, which))
@@ -301,15 +310,15 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
         (Form::Line, value.lines().next().unwrap().to_owned()),
         (Form::Line, value.lines().next().unwrap().trim().to_owned()),
         (Form::Line, value.lines().nth(1).unwrap().to_owned()),
-        (Form::Json, json(&[])),
-        (Form::Json, json(&ascii)),
-        (Form::Json, json(&[("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")])),
-        (Form::Json, json(&[("/", r"\/")])),
-        (Form::Json, json(&[ascii[0], ascii[1], ("/", r"\/")])),
+        (Form::Escaped, json(&[])),
+        (Form::Escaped, json(&ascii)),
+        (Form::Escaped, json(&[("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")])),
+        (Form::Escaped, json(&[("/", r"\/")])),
+        (Form::Escaped, json(&[ascii[0], ascii[1], ("/", r"\/")])),
         (Form::Shell, value.replace('\'', r"'\''")),
         (Form::Shell, value.replace('\'', r#"'"'"'"#)),
         (
-            Form::Shell,
+            Form::Escaped,
             "\\ it\\'s <a>/\"b\\\\\"\\001\\t& é😀~*!\\nsecond line of it, which is long enough\\n"[1..].into(),
         ),
         (Form::Url, percent("-._~", true)),
@@ -357,7 +366,9 @@ fn what_ends_encoded_data_is_masked_to_its_last_character() {
     assert_eq!(masked(&needles, header.as_bytes()), "Authorization: Basic cm9vdDp<t0>=\r\n");
     let data = Base64::encode_string(b"correct horse battery staple and so on until it is long");
     assert_eq!(masked(&needles, data.as_bytes()), "<t1>==");
-    assert_eq!(masked(&needles, format!("{}\n{}\n", &data[..64], &data[64..]).as_bytes()), "<t1>\n<t1>==\n");
+    assert_eq!(masked(&needles, format!("{}\n{}\n", &data[..64], &data[64..]).as_bytes()), "<t1>==\n");
+    // A line of it alone is masked as well.
+    assert_eq!(masked(&needles, format!("| {}\n| {}\n", &data[..64], &data[64..]).as_bytes()), "| <t1>\n| <t1>==\n");
 }
 
 #[test]
@@ -474,6 +485,206 @@ fn a_stream_that_ends_inside_a_value_shows_none_of_it() {
     }
     let Ok(()) = masker.finish(&mut out);
     assert_eq!(String::from_utf8_lossy(&out.text), "key sk_live<t0>");
+}
+
+/// What programs make of a value with something for every encoder; each was printed by the program that is named.
+const WRITINGS: [(&str, Form, &str); 30] = [
+    (
+        ".NET's System.Text.Json",
+        Form::Escaped,
+        r#"p@ss w0rd/\u002B=\u0026\u0022\u0027\u003C\u003E\\$#{}%~!\u00E9\uD83D\uDE00end\u0060;"#,
+    ),
+    ("Gson", Form::Escaped, r#"p@ss w0rd/+\u003d\u0026\"\u0027\u003c\u003e\\$#{}%~!é😀end`;"#),
+    (
+        "PHP with all JSON_HEX_…",
+        Form::Escaped,
+        r#"p@ss w0rd\/+=\u0026\u0022\u0027\u003C\u003E\\$#{}%~!\u00e9\ud83d\ude00end`;"#,
+    ),
+    ("Python's json", Form::Escaped, r#"p@ss w0rd/+=&\"'<>\\$#{}%~!\u00e9\ud83d\ude00end`;"#),
+    ("JSON in JSON", Form::Escaped, r#"p@ss w0rd/+=&\\\"'<>\\\\$#{}%~!é😀end`;"#),
+    ("Python's JSON in JSON", Form::Escaped, r#"p@ss w0rd/+=&\\\"'<>\\\\$#{}%~!\\u00e9\\ud83d\\ude00end`;"#),
+    ("declare -p", Form::Escaped, r#"p@ss w0rd/+=&\"'<>\\\$#{}%~!é😀end\`;"#),
+    ("printf %q", Form::Escaped, r#"p@ss\ w0rd/+=\&\"\'\<\>\\\$#\{\}%~\!é😀end\`\;"#),
+    ("printf %q in the locale C", Form::Escaped, r#"p@ss w0rd/+=&"\'<>\\$#{}%~!\303\251\360\237\230\200end`;"#),
+    ("fish", Form::Escaped, r#"p@ss w0rd/+=&"\'<>\\$#{}%~!é😀end`;"#),
+    ("Python's repr of bytes", Form::Escaped, r#"p@ss w0rd/+=&"\'<>\\$#{}%~!\xc3\xa9\xf0\x9f\x98\x80end`;"#),
+    ("Java's Properties", Form::Escaped, r#"p@ss\ w0rd/+\=&"'<>\\$\#{}%~\!\u00E9\uD83D\uDE00end`;"#),
+    ("JavaScript", Form::Escaped, r#"p@ss w0rd/+=&"'<>\\$#{}%~!\u{e9}\u{1F600}end`;"#),
+    ("single quotes", Form::Shell, r#"p@ss w0rd/+=&"'\''<>\$#{}%~!é😀end`;"#),
+    ("make", Form::Shell, r#"p@ss w0rd/+=&"'<>\$$#{}%~!é😀end`;"#),
+    ("SQL and YAML", Form::Quoted, r#"p@ss w0rd/+=&"''<>\$#{}%~!é😀end`;"#),
+    ("CSV", Form::Quoted, r#"p@ss w0rd/+=&""'<>\$#{}%~!é😀end`;"#),
+    ("quotes escaped alone", Form::Quoted, r#"p@ss w0rd/+=&\"'<>\$#{}%~!é😀end`;"#),
+    (
+        "Go's url.UserPassword",
+        Form::Url,
+        "p%40ss%20w0rd%2F+=&%22%27%3C%3E%5C$%23%7B%7D%25~%21%C3%A9%F0%9F%98%80end%60;",
+    ),
+    ("WHATWG user info", Form::Url, "p%40ss%20w0rd%2F+%3D&%22'%3C%3E%5C$%23%7B%7D%25~!%C3%A9%F0%9F%98%80end%60%3B"),
+    ("encodeURI", Form::Url, "p@ss%20w0rd/+=&%22'%3C%3E%5C$#%7B%7D%25~!%C3%A9%F0%9F%98%80end%60;"),
+    (
+        ".NET's UrlEncode",
+        Form::Url,
+        "p%40ss+w0rd%2f%2b%3d%26%22%27%3c%3e%5c%24%23%7b%7d%25%7e!%c3%a9%f0%9f%98%80end%60%3b",
+    ),
+    (
+        "percent twice",
+        Form::Url,
+        "p%2540ss%2520w0rd%252F%252B%253D%2526%2522%2527%253C%253E%255C%2524%2523%257B%257D%2525~%2521%25C3%25A9%25F0%259F%2598%2580end%2560%253B",
+    ),
+    ("Python's html.escape", Form::Xml, "p@ss w0rd/+=&amp;&quot;&#x27;&lt;&gt;\\$#{}%~!é😀end`;"),
+    ("Go's html/template", Form::Xml, "p@ss w0rd/&#43;=&amp;&#34;&#39;&lt;&gt;\\$#{}%~!é😀end`;"),
+    (".NET's HtmlEncoder", Form::Xml, "p@ss w0rd/&#x2B;=&amp;&quot;&#x27;&lt;&gt;\\$#{}%~!&#xE9;&#x1F600;end&#x60;;"),
+    ("xmlcharrefreplace", Form::Xml, "p@ss w0rd/+=&amp;\"'&lt;&gt;\\$#{}%~!&#233;&#128512;end`;"),
+    ("PHP", Form::Xml, "p@ss w0rd/+=&amp;&quot;&#039;&lt;&gt;\\$#{}%~!é😀end`;"),
+    ("JSON in HTML", Form::Escaped, "p@ss w0rd/+=&amp;\\&quot;&#x27;&lt;&gt;\\\\$#{}%~!é😀end`;"),
+    ("base32", Form::Base32, "OBAHG4ZAO4YHEZBPFM6SMIRHHQ7FYJBDPN6SK7RBYOU7BH4YQBSW4ZDAHM"),
+];
+
+#[test]
+fn what_programs_write_is_masked_wherever_it_is_split() {
+    let needles = needles(&["p@ss w0rd/+=&\"'<>\\$#{}%~!é😀end`;".into()]);
+    for (program, form, text) in WRITINGS {
+        let stream = [b"before (", text.as_bytes(), b") after\n"].concat();
+        for split in 0..=stream.len() {
+            let out = masked_in(&needles, &[&stream[..split], &stream[split..]]);
+            let shown = String::from_utf8_lossy(&out.text);
+            assert_eq!(shown, "before (<t0>) after\n", "{program} at {split}");
+            assert_eq!(out.regions[0].3, form, "{program}");
+        }
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(String::from_utf8_lossy(&masked_in(&needles, &bytes).text), "before (<t0>) after\n", "{program}");
+    }
+}
+
+/// A text with `between` put into it behind each so many bytes.
+fn wrapped(text: &str, columns: usize, between: &str) -> Vec<u8> {
+    let rows: Vec<&str> = text.as_bytes().chunks(columns).map(|row| std::str::from_utf8(row).unwrap()).collect();
+    rows.join(between).into_bytes()
+}
+
+#[test]
+fn encoded_data_is_masked_in_lines_of_any_width() {
+    let value = "s3cr%2Fet-Pa55 and what follows it to make it long enough";
+    let needles = needles(&[value.into()]);
+    let data = Base64::encode_string(format!("HOST=db.example.org\nPASSWORD={value}\nMORE=text\n").as_bytes());
+    let whole = masked(&needles, data.as_bytes());
+    assert!(whole.contains("<t0>") && whole.len() < 75, "{whole}");
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for columns in (1..130).step_by(3) {
+        for between in ["\n", "\r\n", "\n    ", "\r\n\t", "\\n", "%0A"] {
+            for text in [&data, &hex] {
+                let text = wrapped(text, columns, between);
+                let all = masked_in(&needles, &[&text]);
+                let bytes: Vec<&[u8]> = text.chunks(1).collect();
+                assert!(masked_in(&needles, &bytes).text == all.text, "{columns} {between:?}");
+                let shown = String::from_utf8_lossy(&all.text).replace(between, "");
+                let expected = if text[0] == b'S' { whole.clone() } else { "<t0>".to_owned() };
+                assert_eq!(shown, expected, "{columns} {between:?}");
+            }
+        }
+    }
+    // A value as it is ends with its line.
+    assert_eq!(masked(&needles, b"s3cr%2Fet-Pa55 and\n"), "s3cr%2Fet-Pa55 and\n");
+}
+
+#[test]
+fn colours_inside_a_value_hide_nothing_of_it() {
+    let needles = needles(&[b"sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".to_vec()]);
+    let cases = [
+        ("sk_live_\x1b[01;31m\x1b[K9fQ2\x1b[m\x1b[KmZx7Lk4Vt8Rb1Nw6.", "<t0>.", true),
+        ("\x1b[31msk_\x1b[0;1mlive_9fQ2mZx7Lk4Vt8Rb1Nw6\x1b[0m.", "\x1b[31m<t0>\x1b[0m.", false),
+        ("s\x1b(B\x1b[mk_live_9fQ2mZx7Lk4Vt8Rb1Nw6.", "<t0>.", true),
+    ];
+    for (text, expected, resets) in cases {
+        for split in 0..text.len() {
+            let out = masked_in(&needles, &[&text.as_bytes()[..split], &text.as_bytes()[split..]]);
+            assert_eq!(String::from_utf8_lossy(&out.text), expected, "{split}");
+            assert_eq!(out.resets, [resets]);
+        }
+    }
+    let every: String = "sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".chars().map(|c| format!("\x1b[38;5;17m{c}")).collect();
+    assert_eq!(masked(&needles, every.as_bytes()), "\x1b[38;5;17m<t0>");
+    // A prompt in colours is shown, and is not cut inside a sequence.
+    let (mut masker, mut out) = (Masker::new(&needles), Out::default());
+    let Ok(()) = masker.push(b"\x1b[1msk_liv\x1b[0m\x1b[", &mut out);
+    let Ok(()) = masker.pause(&mut out);
+    assert_eq!(out.text, b"\x1b[1msk_liv\x1b[0m\x1b[");
+    for piece in [&b"Ke_"[..], b"9", b"fQ"] {
+        let Ok(()) = masker.push(piece, &mut out);
+        let Ok(()) = masker.pause(&mut out);
+    }
+    assert_eq!(String::from_utf8_lossy(&out.text), "\x1b[1msk_liv\x1b[0m\x1b[Ke");
+    let Ok(()) = masker.push(b"2mZx7Lk4Vt8Rb1Nw6!", &mut out);
+    assert_eq!(String::from_utf8_lossy(&out.text), "\x1b[1msk_liv\x1b[0m\x1b[Ke<t0>!");
+}
+
+#[test]
+fn the_password_of_a_url_is_masked_alone() {
+    let needles = needles(&[
+        b"postgres://app:s3cr%2Fet-Pa55@db.example.org:5432/prod\n".to_vec(),
+        b"amqp://guest:p@ss:w0rd!@mq:5672/".to_vec(),
+        b"https://user-without-password@example.org/".to_vec(),
+        b"https://example.org/?at=a:b@c".to_vec(),
+    ]);
+    assert_eq!(masked(&needles, b"{'password': 's3cr/et-Pa55'}"), "{'password': '<t0>'}");
+    assert_eq!(masked(&needles, b"PGPASSWORD=s3cr%2Fet-Pa55 psql"), "PGPASSWORD=<t0> psql");
+    assert_eq!(masked(&needles, b"db.example.org:5432 app prod"), "db.example.org:5432 app prod");
+    assert_eq!(masked(&needles, b"password p@ss:w0rd!"), "password <t1>");
+    assert_eq!(masked(&needles, b"user-without-password, guest"), "user-without-password, guest");
+    let out = masked_in(&needles, &[b"s3cr/et-Pa55"]);
+    assert_eq!(out.regions[0].3, Form::Password);
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn escapes_of_any_kind_hide_nothing_wherever_the_stream_is_cut_or_pauses(
+        value in vec(prop::sample::select(b"ab\\%&;\"'\n/ \x1b[m2F".to_vec()), 8..16),
+        kinds in vec(0..6_u8, 16),
+        before in vec(prop::sample::select(b"ab\\%&\n \x1b[m".to_vec()), 0..12),
+        lengths in vec((1..12_usize, any::<bool>()), 1..6),
+    ) {
+        // Each byte in one way of one reading, or as it is where that means itself.
+        let needles = needles(std::slice::from_ref(&value));
+        for reading in 0..4 {
+            let mut written = before.clone();
+            // What comes before must not be read together with the value.
+            written.extend(b"--");
+            let start = written.len();
+            for (byte, kind) in value.iter().zip(&kinds) {
+                match (reading, kind) {
+                    (0, _) if *kind < 3 || *byte == b'%' => written.extend(format!("%{byte:02X}").bytes()),
+                    (1, _) if *kind < 3 || b"\\\n\r".contains(byte) => written.extend(format!("\\u{byte:04x}").bytes()),
+                    (2, _) if *kind < 3 || *byte == b'&' => written.extend(format!("&#{byte};").bytes()),
+                    (3, 0) if !value.contains(&0x1b) => written.extend([&b"\x1b[1;3m"[..], &[*byte]].concat()),
+                    _ => written.push(*byte),
+                }
+            }
+            let end = written.len();
+            written.extend(b"--tail of it");
+
+            let whole = masked_in(&needles, &[&written]);
+            let shown = whole.shown[start..end].iter().flatten().count();
+            // A colour before the first byte stays.
+            prop_assert!(shown <= 6, "{}: {}", written.escape_ascii(), whole.text.escape_ascii());
+            let cuts: Vec<usize> = lengths.iter().map(|it| it.0).collect();
+            prop_assert!(masked_in(&needles, &cut(&written, &cuts)).shown == whole.shown, "{}", written.escape_ascii());
+
+            let (mut masker, mut out) = (Masker::new(&needles), Out::default());
+            for (piece, pause) in cut(&written, &cuts).into_iter().zip(lengths.iter().cycle()) {
+                let Ok(()) = masker.push(piece, &mut out);
+                if pause.1 {
+                    let Ok(()) = masker.pause(&mut out);
+                }
+            }
+            let Ok(()) = masker.finish(&mut out);
+            let skipped = if reading == 3 { 6 * kinds.len() } else { 0 };
+            let seen = out.shown[start..end].iter().flatten().count();
+            prop_assert!(seen <= 7 + skipped, "{seen}: {} {}", written.escape_ascii(), out.text.escape_ascii());
+        }
+    }
 }
 
 /// Counts; nothing is kept.

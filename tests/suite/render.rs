@@ -361,7 +361,7 @@ fn the_first_of_several_mistakes_is_told() {
     code("unknown", "out", "no.db", None, 3);
     code("unknown", "out", "vault.db", None, 5);
     code("unknown", "out", "vault.db", Some("wrong"), 5);
-    code("unknown", "out", "vault.db", Some(crate::support::PASSPHRASE), 3);
+    code("unknown", "out", "vault.db", Some(PASSPHRASE), 3);
     assert!(!sandbox.path("out").exists());
 }
 
@@ -408,7 +408,7 @@ fn the_project_is_the_current_one() {
 fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
     let sandbox = sandbox();
     // A passphrase file that others can read, a placeholder that is kept, then a failure.
-    sandbox.write("passphrase", crate::support::PASSPHRASE);
+    sandbox.write("passphrase", PASSPHRASE);
     let text = "{{ secrets. }} {{ Y }} {{ TOKEM }}";
     let error = sandbox.run(["render", "-e", text, "--keep-unknown", "--json", "-p", "no/project"]);
     assert_eq!(error.fails_with(2).stdout("").json_error()["type"], "BAD_REQUEST");

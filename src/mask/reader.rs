@@ -1,0 +1,231 @@
+//! Follows the needles through one other reading of a stream, from a unit on that only that reading has. What lies between
+//! units is the same in every reading and left to the masker.
+
+use std::collections::VecDeque;
+
+use super::Needles;
+use super::automaton::{DEEP, ROOT};
+use super::decode::{LONGEST, Reading, Text, Unit, resets};
+use super::pending::{Chunk, Region};
+use super::skip::SKIPPED;
+use crate::model::SecretBytes;
+
+/// Units that are remembered before it is worth looking which still count.
+const REMEMBERED: usize = 64;
+
+/// A reading of a stream that may be inside a value.
+pub(super) struct Reader {
+    reading: Reading,
+    /// Of the automaton
+    state: u32,
+    /// Bytes of this reading, counted so that both counts are the same where it begins
+    read: u64,
+    /// How many of them came since the last unit
+    since: u64,
+    /// Behind each unit: the place in this reading, and the offset in the stream
+    units: VecDeque<(u64, u64)>,
+    /// Number of units at which the old ones are forgotten
+    forget_at: usize,
+    /// Bytes that were skipped last, in a row
+    skipped: usize,
+    /// The last sequence that set or reset colours: the offset behind it, and whether it reset them
+    color: Option<(u64, bool)>,
+    /// A unit that the chunk did not end
+    rest: SecretBytes,
+}
+
+impl Reader {
+    /// Begins at `offset`, where a unit stands, with what the automaton knows of the bytes before.
+    pub(super) fn new(reading: Reading, state: u32, offset: u64) -> Self {
+        Self {
+            reading,
+            state,
+            read: offset,
+            since: u64::MAX / 2,
+            units: VecDeque::from([(offset, offset)]),
+            forget_at: REMEMBERED,
+            skipped: 0,
+            color: None,
+            rest: SecretBytes::with_capacity(0),
+        }
+    }
+
+    /// Reads on into the next chunk. Returns where nothing was left to follow; `None` at the chunk's end.
+    pub(super) fn resume(&mut self, needles: &Needles, chunk: Chunk<'_>, found: &mut Vec<Region>) -> Option<usize> {
+        let rest = std::mem::replace(&mut self.rest, SecretBytes::with_capacity(0));
+        if rest.is_empty() {
+            return self.run(needles, chunk, 0, found);
+        }
+
+        let mut joined = SecretBytes::with_capacity(rest.len() + LONGEST);
+        joined.extend(rest.expose());
+        joined.extend(&chunk.bytes[..LONGEST.min(chunk.bytes.len())]);
+        let both = Chunk { bytes: joined.expose(), base: chunk.base - rest.len() as u64 };
+        let mut at = 0;
+        while at < rest.len() {
+            match self.step(needles, both, at, found) {
+                Some(next) => at = next,
+                None => {
+                    self.rest.extend(&joined.expose()[at..]);
+                    return None;
+                }
+            }
+        }
+
+        let at = at - rest.len();
+        if self.is_done(needles) { Some(at) } else { self.run(needles, chunk, at, found) }
+    }
+
+    /// Reads on from a place of a chunk, likewise.
+    pub(super) fn run(
+        &mut self,
+        needles: &Needles,
+        chunk: Chunk<'_>,
+        mut at: usize,
+        found: &mut Vec<Region>,
+    ) -> Option<usize> {
+        while at < chunk.bytes.len() {
+            let Some(next) = self.step(needles, chunk, at, found) else {
+                self.rest.extend(&chunk.bytes[at..]);
+                return None;
+            };
+            at = next;
+            if self.is_done(needles) {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Takes one byte or one unit and returns the place behind it; none if the unit does not end here.
+    fn step(&mut self, needles: &Needles, chunk: Chunk<'_>, at: usize, found: &mut Vec<Region>) -> Option<usize> {
+        match self.reading.unit(&chunk.bytes[at..], self.skipped > 0) {
+            Unit::Unfinished => None,
+            Unit::Byte => {
+                self.skipped = 0;
+                self.since += 1;
+                self.take(needles, chunk.bytes[at], chunk.base + at as u64 + 1, found);
+                Some(at + 1)
+            }
+            Unit::Text(length, text) => {
+                let end = chunk.base + (at + length) as u64;
+                self.since = 0;
+                if let Some(is_reset) = resets(&chunk.bytes[at..at + length]) {
+                    self.color = Some((end, is_reset));
+                }
+                self.unit(needles, text, length, end, found);
+                Some(at + length)
+            }
+        }
+    }
+
+    fn unit(&mut self, needles: &Needles, text: Text, length: usize, end: u64, found: &mut Vec<Region>) {
+        let breaks = self.breaks_a_line(needles, text);
+        if breaks || text.bytes().is_empty() {
+            self.skipped += length;
+            if self.skipped > SKIPPED {
+                self.state = ROOT;
+            }
+        } else {
+            self.skipped = 0;
+            for byte in text.bytes() {
+                self.take(needles, *byte, end, found);
+            }
+        }
+        self.units.push_back((self.read, end));
+        self.forget(needles);
+    }
+
+    /// An escaped line end inside base64 and the like, which stands for nothing there.
+    fn breaks_a_line(&mut self, needles: &Needles, text: Text) -> bool {
+        let [byte @ (b'\n' | b'\r')] = *text.bytes() else { return false };
+        let wrapped = needles.automaton.wrapping(self.state);
+        let breaks = wrapped != ROOT && needles.automaton.child(self.state, byte).is_none();
+        if breaks {
+            self.state = wrapped;
+        }
+        breaks
+    }
+
+    fn take(&mut self, needles: &Needles, byte: u8, end: u64, found: &mut Vec<Region>) {
+        let step = needles.automaton.step(self.state, byte);
+        self.read += 1;
+        self.state = step.state;
+        if self.reading == Reading::Wrapped {
+            self.state = needles.automaton.wrapping(self.state);
+        }
+
+        let needle = step.found.filter(|needle| self.reading != Reading::Wrapped || needles.wraps(*needle));
+        // What lies behind the last unit is found without us.
+        if let Some(needle) = needle.filter(|needle| needles.length(*needle) > self.since) {
+            let start = self.offset(self.read - needles.length(needle));
+            let resets = self.color.filter(|(offset, _)| *offset > start).map(|(_, is_reset)| is_reset);
+            found.push(Region { start, end, needle, complete: true, reading: Some(self.reading), resets });
+        }
+    }
+
+    /// True if nothing that may become a value has a unit of this reading in it.
+    fn is_done(&self, needles: &Needles) -> bool {
+        let depth = needles.automaton.depth_to_deep(self.state);
+        if depth < DEEP {
+            return u64::from(depth) <= self.since;
+        }
+        // Exact depths cost more.
+        self.since >= u64::from(DEEP)
+            && (self.since.is_power_of_two() || self.since > u64::MAX / 4)
+            && u64::from(needles.automaton.depth(self.state)) <= self.since
+    }
+
+    /// Forgets units before what may become a value.
+    fn forget(&mut self, needles: &Needles) {
+        if self.units.len() < self.forget_at {
+            return;
+        }
+        let start = self.read - u64::from(needles.automaton.depth(self.state));
+        let before = self.units.partition_point(|(read, _)| *read <= start);
+        self.units.drain(..before.saturating_sub(1));
+        self.forget_at = 2 * self.units.len() + REMEMBERED;
+    }
+
+    /// The offset in the stream of a place in this reading.
+    fn offset(&self, place: u64) -> u64 {
+        let behind = self.units.partition_point(|(read, _)| *read <= place);
+        match (behind.checked_sub(1), self.units.front()) {
+            (Some(last), _) => self.units[last].1 + (place - self.units[last].0),
+            (None, Some((read, offset))) => offset - (read - place),
+            (None, None) => place,
+        }
+    }
+
+    pub(super) fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    pub(super) fn state(&self) -> u32 {
+        self.state
+    }
+
+    /// The offset where that begins which may become a value.
+    pub(super) fn start(&self, needles: &Needles) -> u64 {
+        self.offset(self.read - u64::from(needles.automaton.depth(self.state)))
+    }
+
+    /// True for a byte behind [`start`](Self::start) that this reading skips.
+    pub(super) fn is_skipped(&self, offset: u64) -> bool {
+        if !self.reading.skips() {
+            return false;
+        }
+        let next = self.units.partition_point(|(_, end)| *end <= offset);
+        let Some(before) = next.checked_sub(1).map(|last| self.units[last]) else { return false };
+        match self.units.get(next) {
+            Some(unit) => offset >= before.1 + (unit.0 - before.0),
+            // A sequence that is not complete yet, behind all that was read.
+            None => offset >= before.1 + (self.read - before.0),
+        }
+    }
+
+    /// Number of bytes from [`start`](Self::start) to `end`, the end of what was read, without those that are skipped.
+    pub(super) fn length(&self, needles: &Needles, end: u64) -> u64 {
+        if self.reading.skips() { u64::from(needles.automaton.depth(self.state)) } else { end - self.start(needles) }
+    }
+}
