@@ -21,13 +21,12 @@ Examples:
   secrets --trust-manifest=SHA256 render --all   in CI; --show prints it
 
 What needs trust in the nearest .secrets.toml:
-  setup, check, render --all, render --stale      always
-  template (if there is a .secrets.toml)          always
-  run                                if it uses [run.env], or the project of
-                                     .secrets.toml without -p
-  render FILE, render -e             with the project of .secrets.toml
-  create, update, delete, clone,     with the project of .secrets.toml
-  import, export
+  setup, check, render --all, render --stale    always
+  template, if there is a .secrets.toml         always
+  run, if it uses [run.env]                     always
+  run, render FILE, render -e                   for its project
+  create, update, delete, clone                 for its project
+  import, export                                for its project
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   init, setup --new, project, passwd, recovery, rekey, verify, salvage,

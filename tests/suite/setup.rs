@@ -847,7 +847,7 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
         "--",
         "sh",
         "-c",
-        "env | grep -v -e ^PWD= -e ^HOME= -e ^PATH= -e ^XDG_ -e ^_= -e ^SHLVL= | sort",
+        "env | grep -v -e ^PWD= -e ^HOME= -e ^PATH= -e ^XDG_ -e ^TZ= -e ^_= -e ^SHLVL= | sort",
     ];
     project.run(&print).succeeds().stdout("PLAIN=1\nURL=pg://‹key›@h\n");
     project
