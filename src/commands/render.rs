@@ -147,6 +147,12 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         Some(output) => {
             let path = args.output.unwrap_or_default();
             let written = replace(cx, &path, &output, &resolved, &mut template, &tags)?;
+            if output.is_exposed() {
+                let name = path.display();
+                cx.ui.warn(&format!(
+                    "the file system of `{name}` has no Unix modes: other users may be able to read it"
+                ));
+            }
             cx.ui.status(&outputs::said(&path.display().to_string(), written));
             if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&[(path, written)]))?) } else { Ok(()) }
         }

@@ -12,6 +12,7 @@ mod sqlite;
 use std::path::PathBuf;
 
 pub use anchors::Anchors;
+pub use neighbours::has_fixed_modes;
 pub use place::{
     JOURNALS, There, absolute, before_recovery, beside, looks_like_a_vault, make_directory, quoted, rename_new,
 };
@@ -80,6 +81,30 @@ pub trait Snapshot {
     fn is_sound(&self) -> Result<bool, StoreError>;
     /// A sealed value.
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Begins a walk through everything, see [`Walk`].
+    fn begin_walk(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// Ends it.
+    fn end_walk(&self) {}
+}
+
+/// A walk through everything that a snapshot has. Until it is dropped, all that is read shares one budget of work, in proportion to
+/// the store's size; what goes beyond it is damage.
+pub struct Walk<'a>(&'a dyn Snapshot);
+
+impl<'a> Walk<'a> {
+    /// Begins one.
+    pub fn begin(snapshot: &'a dyn Snapshot) -> Result<Self, StoreError> {
+        snapshot.begin_walk()?;
+        Ok(Self(snapshot))
+    }
+}
+
+impl Drop for Walk<'_> {
+    fn drop(&mut self) {
+        self.0.end_walk();
+    }
 }
 
 /// Rows that belong to nothing: no operation reads or leaves any.

@@ -105,6 +105,11 @@ pub(super) fn set_aside(path: &Path) -> String {
     format!("mv {} {}", quoted(path), quoted(&beside(path, ".aside")))
 }
 
+/// True if the file system of `directory` has no Unix modes of its own, so that no file can be made private there.
+pub fn has_fixed_modes(directory: &Path) -> bool {
+    modes_are_fixed(directory, Probe::File)
+}
+
 /// True if a new file or directory in `directory` does not get the mode that was asked for (FAT, SMB, a mount of another system),
 /// or nothing can be created there because the file system is read-only.
 pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {

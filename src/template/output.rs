@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::TemplateError;
 use super::plan::ExpandError;
 use crate::signals::Hold;
-use crate::store::{looks_like_a_vault, rename_new};
+use crate::store::{has_fixed_modes, looks_like_a_vault, rename_new};
 
 /// A file to be written, checked.
 pub struct Output {
@@ -169,16 +169,28 @@ impl Output {
         };
         let mut temporary = Temporary::beside(&self.path).map_err(failed)?;
         self.keep_group(&temporary.file)?;
-        rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(self.target_mode())).map_err(|e| failed(e.into()))?;
+        match rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(self.target_mode())) {
+            // FAT and its like: see `is_exposed`.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {}
+            set => set.map_err(|error| failed(error.into()))?,
+        }
         produce(&mut temporary).map_err(|error| self.error(error))?;
         temporary.file.sync_all().map_err(failed)?;
         Ok(Pending { output: self, content: Some((temporary, directory)) })
     }
 
-    /// The file's permission bits where they are wider than they are to be.
+    /// The file's permission bits where they are wider than they are to be, and can be set.
     pub fn excessive_mode(&self) -> Option<u32> {
         let mode = self.existing.as_ref()?.metadata.mode() & 0o7777;
-        (mode & !self.target_mode() != 0).then_some(mode)
+        (mode & !self.target_mode() != 0 && !has_fixed_modes(directory(&self.path))).then_some(mode)
+    }
+
+    /// True if the file has wider permission bits than it is to have because its file system has none of its own: other users may
+    /// be able to read it.
+    pub fn is_exposed(&self) -> bool {
+        let found = fs::symlink_metadata(&self.path);
+        let is_wider = found.is_ok_and(|found| found.mode() & 0o777 & !self.target_mode() != 0);
+        is_wider && has_fixed_modes(directory(&self.path))
     }
 
     /// The content is right already; perhaps the mode is not.
@@ -186,7 +198,7 @@ impl Output {
         let Some(Existing { metadata, file: Some(file) }) = &self.existing else {
             return Ok(Written::Same);
         };
-        if metadata.mode() & 0o7777 == self.target_mode() {
+        if metadata.mode() & 0o7777 == self.target_mode() || has_fixed_modes(directory(&self.path)) {
             return Ok(Written::Same);
         }
         file.set_permissions(Permissions::from_mode(self.target_mode()))?;

@@ -19,7 +19,7 @@ use crate::crypto::lineage::{Moment, Relation};
 use crate::crypto::random;
 use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, TAG_MAX, Tag};
-use crate::store::{Anchors, Change, NewFile, Snapshot, SqliteStore, Store, StoreError, There, Transaction};
+use crate::store::{Anchors, Change, NewFile, Snapshot, SqliteStore, Store, StoreError, There, Transaction, Walk};
 
 /// What a restored vault has that the present one has not, and the other way round; sorted by project and tag.
 #[derive(Debug, Default)]
@@ -248,6 +248,7 @@ fn unused(name: &ProjectName, taken: &mut HashSet<ProjectName>) -> ProjectName {
 
 /// Copies every row that belongs to the vault.
 fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultError> {
+    let _walk = Walk::begin(from)?;
     to.apply(Change::Vault(&from.vault()?))?;
     from.slots()?.iter().try_for_each(|slot| to.apply(Change::Slot(slot)))?;
     from.grants()?.iter().try_for_each(|grant| to.apply(Change::Grant(grant)))?;

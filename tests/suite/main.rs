@@ -47,6 +47,7 @@ mod output_faults;
 mod owners;
 mod passwd;
 mod paths;
+mod poor_file_system;
 mod project;
 mod prompts;
 mod readers;

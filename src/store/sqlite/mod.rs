@@ -3,6 +3,7 @@
 //! The file is hostile: SQLite's messages may carry its bytes and are never passed on, and every column's type and
 //! length is checked before it leaves here.
 
+mod budget;
 mod recovery;
 mod rows;
 
@@ -18,6 +19,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Access, access};
 
+use budget::Budget;
 use recovery::Copies;
 
 use super::neighbours;
@@ -54,13 +56,16 @@ const BUSY: Duration = Duration::from_secs(30);
 /// How long a write waits for readers before it leaves the VACUUM to the next one.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Up to this many bytes a write that leaves dead bytes is followed by a VACUUM.
-const COMPACT_AT_ONCE: i64 = 8 * 1024 * 1024;
+const COMPACT_AT_ONCE: u64 = 8 * 1024 * 1024;
+/// A row without its value takes less than this many bytes.
+const ROW: u64 = 64 * 1024;
 /// No cell of a vault comes near this many bytes; a hostile one is refused unread.
 const LONGEST_CELL: i32 = 4 * 1024 * 1024;
 
 /// A vault's file, open.
 pub struct SqliteStore {
     connection: Connection,
+    budget: Budget,
     path: PathBuf,
     is_exposed: bool,
     /// An interrupted change was rolled back, and the files as they were before are kept
@@ -149,14 +154,23 @@ impl SqliteStore {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        let connection = Connection::open_with_flags(&path, flags).map_err(translate)?;
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(translate)?;
+        let budget = Budget::of(&mut connection).map_err(translate)?;
         harden(&connection).map_err(|error| match translate(error) {
             StoreError::Damaged(_) => StoreError::NotAVault(path.clone()),
             // A header that claims a log beside the file is written anew, unless it also says that nobody may.
             StoreError::ReadOnly => unwritable(&path),
             other => other,
         })?;
-        Ok(Self { connection, path, is_exposed: false, keeps_copies: Cell::new(false), _asked: None })
+        Ok(Self { connection, budget, path, is_exposed: false, keeps_copies: Cell::new(false), _asked: None })
+    }
+
+    /// What comes before every transaction. Returns the file's size.
+    fn prepare(&self) -> Result<u64, StoreError> {
+        neighbours::check_files(&self.path, self.is_exposed)?;
+        let size = fs::symlink_metadata(&self.path).map_or(0, |found| found.len());
+        self.budget.begin_statement(size);
+        Ok(size)
     }
 
     // Inside a transaction, so that what is checked is what is read.
@@ -210,6 +224,7 @@ impl SqliteStore {
     fn vacuum(&self, patience: Duration) -> Result<(), StoreError> {
         // What it waits for is a reader; who has just written waits for it only a moment.
         self.connection.busy_timeout(patience).map_err(translate)?;
+        self.budget.begin_statement(self.size()?);
         let vacuumed = self.connection.execute_batch("VACUUM");
         self.connection.busy_timeout(BUSY).map_err(translate)?;
         vacuumed.map_err(translate)?;
@@ -221,9 +236,10 @@ impl SqliteStore {
         }
     }
 
-    fn size(&self) -> Result<i64, StoreError> {
-        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        Ok(number("page_count").map_err(translate)? * number("page_size").map_err(translate)?)
+    /// Bytes of all pages, those of the present transaction included.
+    fn size(&self) -> Result<u64, StoreError> {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+        Ok(u64::from(number("page_count").map_err(translate)?) * u64::from(number("page_size").map_err(translate)?))
     }
 }
 
@@ -255,18 +271,18 @@ fn unwritable(path: &Path) -> StoreError {
 
 impl Store for SqliteStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
-        neighbours::check_files(&self.path, self.is_exposed)?;
+        let size = self.prepare()?;
         self.connection.execute_batch("BEGIN").map_err(translate)?;
-        let open = Box::new(Open::new(self));
+        let open = Box::new(Open::new(self, size));
         self.check_schema()?;
         Ok(open)
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
-        neighbours::check_files(&self.path, self.is_exposed)?;
         // A large change would otherwise write its pages, and read them again, many times over.
+        let size = self.prepare()?;
         self.connection.execute_batch("PRAGMA cache_size=-131072; BEGIN IMMEDIATE").map_err(translate)?;
-        let open = Box::new(Open::new(self));
+        let open = Box::new(Open::new(self, size));
         self.check_schema()?;
         // To SQLite, BEGIN IMMEDIATE is a plain BEGIN where nothing can be written.
         if self.connection.is_readonly("main").map_err(translate)? {
@@ -296,6 +312,8 @@ impl Store for SqliteStore {
 /// An open transaction; rolled back when dropped.
 struct Open<'a> {
     store: &'a SqliteStore,
+    /// Bytes of the file and of what was written since, or more
+    size: Cell<u64>,
     dead_bytes: bool,
     /// What is dead are ways to keys: they are overwritten however large the file is
     keys_changed: bool,
@@ -310,11 +328,18 @@ impl Drop for Open<'_> {
 }
 
 impl<'a> Open<'a> {
-    fn new(store: &'a SqliteStore) -> Self {
-        Self { store, dead_bytes: false, keys_changed: false }
+    fn new(store: &'a SqliteStore, size: u64) -> Self {
+        Self { store, size: Cell::new(size), dead_bytes: false, keys_changed: false }
+    }
+
+    /// Gives the next statement its budget.
+    fn begin_statement(&self) -> Result<(), StoreError> {
+        if self.store.budget.begin_statement(self.size.get()) { Ok(()) } else { Err(StoreError::Damaged("file")) }
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
+        self.size.set(self.size.get() + ROW);
+        self.begin_statement()?;
         self.store.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(translate)
     }
 
@@ -337,6 +362,7 @@ impl<'a> Open<'a> {
     }
 
     fn exists(&self, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
+        self.begin_statement()?;
         let mut statement = self.store.connection.prepare_cached(sql).map_err(translate)?;
         statement.query_row(params, |_| Ok(())).optional().map(|row| row.is_some()).map_err(translate)
     }
@@ -419,6 +445,7 @@ impl Transaction for Open<'_> {
                 self.execute("DELETE FROM vals WHERE rid = ?1", [&r.rid[..]])
             }
             Change::Value(rid, sealed) => {
+                self.size.set(self.size.get() + sealed.len() as u64);
                 self.dead_bytes = self.dead_bytes || self.exists("SELECT 1 FROM vals WHERE rid = ?1", [&rid[..]])?;
                 self.execute("INSERT OR REPLACE INTO vals(rid, val) VALUES(?1, ?2)", params![&rid[..], sealed])
             }
@@ -465,9 +492,9 @@ fn translate(error: rusqlite::Error) -> StoreError {
         ErrorCode::CannotOpen
         | ErrorCode::PermissionDenied
         | ErrorCode::OutOfMemory
-        | ErrorCode::OperationInterrupted
         | ErrorCode::FileLockingProtocolFailed => StoreError::Sqlite(failure.extended_code),
-        // A file that SQLite cannot make sense of: cut short, garbled, of other types than its schema says.
+        // A file that SQLite cannot make sense of: cut short, garbled, of other types than its schema says; or one whose budget of
+        // work ran out, which interrupts it.
         _ => StoreError::Damaged("file"),
     }
 }

@@ -55,15 +55,27 @@ impl Open<'_> {
             StoreError::Damaged(_) => StoreError::Damaged(what),
             other => other,
         };
+        self.begin_statement().map_err(|_| StoreError::Damaged(what))?;
         let mut statement = self.store.connection.prepare_cached(sql).map_err(named)?;
+        let columns = statement.column_count();
         let mut rows = statement.query(params).map_err(named)?;
+
         while let Some(row) = rows.next().map_err(named)? {
+            if !self.store.budget.take(size_of_row(row, columns)) {
+                return Err(StoreError::Damaged(what));
+            }
             if !visit(row)? {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// Bytes of a row's blobs: many rows may share the pages of a long one.
+fn size_of_row(row: &Row<'_>, columns: usize) -> u64 {
+    let size = |column| row.get_ref(column).ok().and_then(|cell| cell.as_blob().ok()).map_or(0, <[u8]>::len);
+    (0..columns).map(|column| size(column) as u64).sum()
 }
 
 fn blob<const N: usize>(row: &Row<'_>, column: usize) -> Option<[u8; N]> {
@@ -245,6 +257,15 @@ impl Snapshot for Open<'_> {
             Some(row.get_ref(0).ok()?.as_str().ok()? == "ok")
         })?;
         Ok(found == [true])
+    }
+
+    fn begin_walk(&self) -> Result<(), StoreError> {
+        self.store.budget.begin_walk(self.store.size()?);
+        Ok(())
+    }
+
+    fn end_walk(&self) {
+        self.store.budget.end_walk();
     }
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {

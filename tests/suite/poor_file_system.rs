@@ -1,0 +1,62 @@
+//! A file system without Unix modes, as a USB stick has: backup, restore, a vault and outputs there. `bindfs` and the right to mount
+//! are needed; without them the tests say so and pass.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use crate::output_faults::skipped;
+use crate::support::Sandbox;
+
+/// A directory of a sandbox as a stick: everything has mode 0755, whatever is asked for.
+struct Stick<'s>(&'s Sandbox);
+
+impl<'s> Stick<'s> {
+    fn mounted(sandbox: &'s Sandbox) -> Option<Self> {
+        for name in ["back", "usb"] {
+            fs::create_dir(sandbox.path(name)).unwrap();
+        }
+        let mut bindfs = Command::new("bindfs");
+        bindfs.args(["--perms=0755", "--chmod-ignore", "--chown-ignore", "-o", "no-allow-other"]);
+        bindfs.arg(sandbox.path("back")).arg(sandbox.path("usb"));
+        if !bindfs.output().is_ok_and(|output| output.status.success()) {
+            skipped("bindfs is not installed or may not mount");
+            return None;
+        }
+        Some(Self(sandbox))
+    }
+}
+
+impl Drop for Stick<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("fusermount").arg("-u").arg(self.0.path("usb")).output();
+    }
+}
+
+#[test]
+fn a_stick_takes_backups_gives_them_back_and_holds_a_vault_and_outputs() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value-of-the-key")]);
+    let Some(_stick) = Stick::mounted(&sandbox) else { return };
+
+    for _ in 0..2 {
+        sandbox.run(["backup", "-q", "--replace", "usb/vault.db"]).succeeds();
+    }
+    assert_eq!(sandbox.path("usb/vault.db").metadata().unwrap().mode() & 0o777, 0o755);
+    sandbox.run(["delete", "key", "-y", "-q"]).succeeds();
+    sandbox.run(["restore", "-y", "usb/vault.db"]).succeeds().stderr_has("+ default/key\n");
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+
+    let warned = "has no Unix modes: other users may be able to read";
+    let on_stick = |words: &[&str]| sandbox.run([&["--vault", "usb/vault.db"][..], words].concat());
+    on_stick(&["create", "--tag", "new", "--generate", "-q"]).succeeds().stderr_has(warned);
+    on_stick(&["update", "new", "--generate", "-q"]).succeeds().stderr_has(warned);
+    on_stick(&["list", "-q"]).succeeds().stdout_has("new").stderr_has(warned);
+
+    sandbox.write("template", "K={{ KEY }}\n");
+    let render = || sandbox.run(["render", "template", "-o", "usb/out"]).succeeds();
+    render().stderr_has("wrote `usb/out`").stderr_has(warned);
+    render().stderr_has("is up to date\n").stderr_has(warned);
+    assert_eq!(sandbox.read("usb/out"), b"K=value-of-the-key\n");
+    let left: Vec<_> = fs::read_dir(sandbox.path("usb")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
