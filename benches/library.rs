@@ -37,7 +37,7 @@ fn crypto(c: &mut Criterion) {
     c.bench_function("open 256 bytes", |b| b.iter(|| key.open("meta", &vault_id, b"context", &sealed, "it").is_ok()));
     let mut group = c.benchmark_group("derive");
     group.sample_size(10);
-    for (name, params) in [("least", KdfParams::LEAST), ("default", KdfParams::DEFAULT)] {
+    for (name, params) in [("least", KdfParams::LEAST), ("small", KdfParams::SMALL), ("default", KdfParams::DEFAULT)] {
         let derive = || passphrase().derive(params, &[7; 16], &[8; 16], &[9; 16]).is_ok();
         group.bench_function(name, |b| b.iter(derive));
     }

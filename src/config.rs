@@ -15,6 +15,7 @@ use crate::git::GitEnvironment;
 use crate::model::{Invalid, ProjectName, SecretBytes};
 use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, Place};
 use crate::ui::escape::clipped;
+use crate::ui::input::drop_newline;
 
 /// The project where nothing names one.
 const DEFAULT_PROJECT: &str = "default";
@@ -64,7 +65,7 @@ impl Environment {
             project: variable("SECRETS_PROJECT"),
             passphrase_file: path("SECRETS_PASSPHRASE_FILE"),
             trust_manifest: variable("SECRETS_TRUST_MANIFEST").map(|text| text.to_string_lossy().into_owned()),
-            passphrase: variable("SECRETS_PASSPHRASE").map(|text| SecretBytes::from_vec(text.into_vec())).into(),
+            passphrase: variable("SECRETS_PASSPHRASE").map(passphrase).into(),
             no_color: variable("NO_COLOR").is_some(),
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             // An absolute XDG variable wins on every Unix, macOS too; where it is not absolute it is ignored.
@@ -196,6 +197,13 @@ impl Environment {
         let refused = |error: ManifestError| failed(error.at, clipped(&error.message, 400));
         Manifest::parse(directory, &text).map_err(refused)
     }
+}
+
+/// Without one trailing newline, as that of a file: a secret of an orchestrator that `echo` made has one.
+fn passphrase(text: OsString) -> SecretBytes {
+    let mut bytes = SecretBytes::from_vec(text.into_vec());
+    drop_newline(&mut bytes);
+    bytes
 }
 
 // The one place where the environment is read.

@@ -46,6 +46,7 @@ pub mod import;
 pub mod run;
 pub mod scan;
 pub mod setup;
+mod strength;
 pub mod template;
 
 pub mod mask;
@@ -56,6 +57,7 @@ pub mod store;
 
 pub mod crypto;
 
+mod machine;
 pub mod model;
 mod process;
 mod signals;

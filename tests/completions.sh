@@ -19,7 +19,7 @@ export HOME="$directory" XDG_RUNTIME_DIR="$directory/run" SECRETS_VAULT="$direct
 unset SECRETS_PASSPHRASE_FILE SECRETS_PROJECT
 (
     export SECRETS_PASSPHRASE='correct horse battery staple'
-    secrets init --quiet
+    secrets init --quiet --kdf-memory 19 --kdf-iterations 1 2>/dev/null
     secrets create --quiet --tag stripe-key --generate
     secrets create --quiet --tag session-key --generate --project staging
     secrets unlock --quiet

@@ -95,11 +95,10 @@ impl Client {
     ) -> Result<bool, VaultError> {
         // A client of its own: what a stranger answers is not to be kept.
         let earlier = Self::new(&self.place, &self.path(), self.patience);
-        match locked.compare(&earlier) {
-            Err(VaultError::Holder(error @ (HolderError::RolledBack(_) | HolderError::Impostor))) => {
-                return Err(error.into());
-            }
-            _ => {}
+        if let Err(VaultError::Holder(error @ (HolderError::RolledBack(_) | HolderError::Impostor))) =
+            locked.compare(&earlier)
+        {
+            return Err(error.into());
         }
 
         let earlier = earlier.connect(Instant::now() + self.patience).ok();

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &AgentArgs, _: &Context) -> Result<(), Error> {
 
 /// Reads from stdin what `unlock` hands over, and lets go of it.
 fn take_key() -> io::Result<SecretBytes> {
-    let frame = input::stdin(LARGEST_FRAME + 4)?;
+    let frame = input::stdin(LARGEST_FRAME + 4).map_err(io::Error::other)?;
     dup2_stdin(File::open("/dev/null")?)?;
     Ok(frame)
 }

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use super::init;
 use super::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
-use crate::crypto::kdf::KdfParams;
 use crate::error::{Error, Kind};
 use crate::model::{Description, Name, Tag, resembles_a_key};
 use crate::ui::{input, prompt};
@@ -49,6 +48,9 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let tag = tag(&args)?;
     let name = label("name", args.name.as_deref(), Name::parse)?;
     let description = label("description", args.description.as_deref(), Description::parse)?;
+    if args.value.is_stdin() {
+        cx.keep_stdin()?;
+    }
     let project = cx.trusted_project()?;
     offer_a_vault(cx)?;
     let vault = cx.vault()?;
@@ -115,6 +117,6 @@ pub(super) fn offer_a_vault(cx: &Context) -> Result<(), Error> {
     if !prompt::confirm(&format!("There is no vault yet. Make one at {}?", path.display()), true)? {
         return Err(Error::new(Kind::NotFound, "there is no vault").hint("make one with `secrets init`").answering());
     }
-    cx.adopt(init::make(cx, &path, KdfParams::DEFAULT)?);
+    cx.adopt(init::make(cx, &path, Context::default_kdf(), false)?);
     Ok(())
 }

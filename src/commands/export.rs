@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::age_options;
 use super::outputs::spared;
-use crate::context::Context;
+use crate::context::{Context, MAKING_KEY};
 use crate::crypto::age_file::{To, is_age};
 use crate::error::{Error, Kind};
 use crate::export::Sealing;
@@ -46,7 +46,7 @@ pub(crate) struct ExportArgs {
     /// The same for every line of a file
     #[arg(short = 'R', long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     recipients_file: Vec<PathBuf>,
-    /// Read the export's passphrase from a file; one trailing newline is dropped
+    /// Read the export's passphrase from a file, `-` for stdin; one trailing newline is dropped
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath,
           conflicts_with_all = ["recipient", "recipients_file"])]
     export_passphrase_file: Option<PathBuf>,
@@ -81,6 +81,9 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     let passphrase = if recipients.is_empty() { Some(cx.export_passphrase(file)?) } else { None };
     let to = passphrase.as_ref().map_or_else(|| To::Recipients(&recipients), To::Passphrase);
     let progress = cx.ui.progress("secrets exported");
+    if passphrase.is_some() {
+        progress.working(MAKING_KEY);
+    }
     let mut sealing = Sealing::new(vault, project, &to, args.armor);
     let pending = output.prepare_anew(&mut |out| sealing.write(out, &|number| progress.reached(number)))?;
     drop(progress);
@@ -89,7 +92,9 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
         return Err(Error::new(Kind::NotFound, format!("there is no secret in {place}")).hint("nothing was written"));
     }
+    let progress = passphrase.as_ref().map(|_| cx.key_progress());
     let whole = sealing.check(pending.read_back()?);
+    drop(progress);
     let length =
         whole.map_err(|why| Error::new(Kind::Failure, format!("`{}` was not written: {why}", path.display())))?;
     if args.replace {

@@ -69,7 +69,7 @@ pub(crate) struct ImportArgs {
     /// Remove the file once every value of it is in the vault; one that was left out, but for empty ones, keeps it
     #[arg(long, conflicts_with = "dry_run")]
     delete_source: bool,
-    /// Read the passphrase of an age file from a file; one trailing newline is dropped
+    /// Read the passphrase of an age file from a file, `-` for stdin; one trailing newline is dropped
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "identity")]
     import_passphrase_file: Option<PathBuf>,
     /// Open an age file with the keys of a file, as `age-keygen` writes it; can be repeated

@@ -15,19 +15,27 @@ use crate::vault::Vault;
 const EXAMPLES: &str = "\
 Examples:
   secrets init
-  secrets init --vault work.db --kdf-memory 256
+  secrets init --suggest                     offers six random words
+  secrets init --vault work.db --kdf-memory 512
   secrets init --project-file      a first .secrets.toml; needs no vault
   secrets init --passphrase-file ~/.config/vault-passphrase";
 
 /// Make the vault
 ///
 /// Asks for a passphrase twice. It is the only way in, until `secrets recovery create` makes another. The --kdf options set what
-/// a guess at it costs; without them it is RFC 9106's second recommended choice: 64 MiB, 3 passes, 4 lanes.
+/// a guess at it costs: by default 256 MiB of memory, 3 passes and 4 lanes, or 64 MiB on a machine or in a container with less than
+/// 1 GiB. The same memory is needed to unlock the vault.
+///
+/// How long guessing takes is an estimate: the number of guesses is zxcvbn's, and one graphics card is taken to move 1 TB a second
+/// through its memory. An attacker may have many.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InitArgs {
     #[command(flatten)]
     kdf: KdfOptions,
+    /// Offer six random words as the passphrase
+    #[arg(long, conflicts_with = "project_file")]
+    suggest: bool,
     /// Make no vault but a first .secrets.toml here, from the placeholders in the tree
     #[arg(long, conflicts_with_all = ["kdf_memory", "kdf_iterations", "kdf_parallelism"])]
     project_file: bool,
@@ -37,9 +45,12 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     if args.project_file {
         return project_file::write(cx);
     }
-    let params = args.kdf.over(KdfParams::DEFAULT)?;
+    let params = args.kdf.over(Context::default_kdf())?;
     let path = cx.vault_path()?;
-    let vault = make(cx, &path, params)?;
+    let vault = make(cx, &path, params, args.suggest)?;
+    if args.kdf.are_given() {
+        cx.settle_kdf(&vault.id()?);
+    }
     cx.adopt(vault);
     if cx.ui.is_json() {
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -49,13 +60,13 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
 }
 
 /// Makes a vault with a new passphrase; also for `create`, which offers it.
-pub(super) fn make(cx: &Context, path: &Path, params: KdfParams) -> Result<Vault, Error> {
+pub(super) fn make(cx: &Context, path: &Path, params: KdfParams, suggest: bool) -> Result<Vault, Error> {
     if std::fs::symlink_metadata(path).is_ok() {
         return Err(StoreError::Exists(path.to_owned()).into());
     }
-    let passphrase: Passphrase = cx.new_passphrase()?;
+    let passphrase: Passphrase = cx.new_passphrase(params, suggest)?;
     let vault = Vault::init(path, &passphrase, params)?;
-    if params.cost() < KdfParams::DEFAULT.cost() {
+    if params.cost() < Context::default_kdf().cost() {
         cx.ui.warn("these key derivation parameters make guessing cheaper than the default ones");
     }
     cx.ui.status(&format!("made the vault `{}`", path.display()));

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
+use crate::ui::counted;
 
 /// What a guess costs. What is not named stays as it is.
 #[derive(clap::Args)]
@@ -26,7 +27,26 @@ pub(super) fn json(params: KdfParams) -> serde_json::Value {
     json!({ "memory": memory / 1024, "iterations": iterations, "parallelism": parallelism })
 }
 
+/// What a guess costs, for people.
+pub(super) fn described(params: KdfParams) -> String {
+    let KdfParams { memory, iterations, parallelism } = params;
+    format!("{} MiB, {}, {}", memory / 1024, passes(iterations), lanes(parallelism))
+}
+
+fn passes(number: u32) -> String {
+    if number == 1 { "1 pass".into() } else { format!("{number} passes") }
+}
+
+fn lanes(number: u32) -> String {
+    counted(number, "lane")
+}
+
 impl KdfOptions {
+    /// True where something was named.
+    pub(crate) fn are_given(&self) -> bool {
+        self.kdf_memory.or(self.kdf_iterations).or(self.kdf_parallelism).is_some()
+    }
+
     /// `base` with what was named.
     pub(crate) fn over(&self, base: KdfParams) -> Result<KdfParams, Error> {
         let params = KdfParams {

@@ -7,6 +7,7 @@ use super::run::warn_of_short;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::run::{StreamError, mask_stream};
+use crate::ui::input::take_stdin;
 use crate::ui::{UiError, raw};
 
 const EXAMPLES: &str = "\
@@ -33,7 +34,10 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     let [input, output, _] = raw::streams().map_err(|source| failed("stdin", source))?;
     let input = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
         Some(path) => File::open(path).map_err(|source| failed(&format!("`{}`", path.display()), source))?.into(),
-        None => input,
+        None => {
+            take_stdin()?;
+            input
+        }
     };
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;

@@ -87,7 +87,7 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<Rekeyed, Error> {
     let (vault, known) = cx.unlock_by_passphrase()?;
     let passphrase = match args.new_passphrase_file.as_deref() {
         None => known,
-        file => cx.chosen_passphrase(file)?,
+        file => cx.chosen_passphrase(file, vault.kdf_params()?)?,
     };
     let has_recovery = vault.has_recovery()?;
     if !args.yes {

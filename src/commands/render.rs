@@ -18,7 +18,7 @@ use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, Written, permission_bits};
 use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 use crate::ui::escape::visible;
-use crate::ui::{UiError, raw};
+use crate::ui::{UiError, input, raw};
 use crate::vault::{Reveal, Revealed, VaultError};
 
 const EXAMPLES: &str = "\
@@ -268,6 +268,7 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
             Ok(Template::from_file(path)?)
         }
         _ => {
+            input::take_stdin()?;
             let stat = fstat(rustix::stdio::stdin()).ok();
             let regular = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
             let identity = regular.map(|stat| (stat.st_dev, stat.st_ino));

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::verify;
 use crate::context::Context;
+use crate::crypto::kdf::KdfParams;
 use crate::error::{Error, Kind, findings};
 use crate::store::{self, StoreError};
 use crate::ui::counted;
@@ -40,7 +41,11 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let file = args.new_passphrase_file.as_deref();
     let (vault, passphrase) = if cx.is_recovering() || file.is_some() {
         cx.needs_new_passphrase(file, "--new-passphrase-file")?;
-        (cx.unlock_anew()?, cx.chosen_passphrase(file)?)
+        // A damaged vault's cost is not verified; only the estimate depends on it.
+        let params = cx.locked()?.kdf_params().unwrap_or(KdfParams::SMALL);
+        let vault = cx.unlock_anew()?;
+        let passphrase = cx.chosen_passphrase(file, params)?;
+        (vault, passphrase)
     } else {
         cx.unlock_by_passphrase()?
     };

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use super::kdf_options::described;
 use super::status;
 use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{Context, PATIENCE};
+use crate::crypto::kdf::KdfParams;
+use crate::crypto::keys::VaultId;
 use crate::error::Error;
 
 const EXAMPLES: &str = "\
@@ -54,6 +57,7 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     // A vault that is damaged is told now, and not by the next command.
     locked.check(&root)?;
     let vault_id = locked.vault_id()?;
+    let params = locked.kdf_params()?;
     let in_memory = client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
     cx.remember_agent_place(&place);
     if !in_memory {
@@ -64,7 +68,22 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     }
     let path = cx.vault_path()?;
     cx.ui.status(&format!("unlocked `{}` for {}", path.display(), spans(args.ttl, args.idle)));
+    mention_upgrade(cx, &vault_id, params);
     Ok(())
+}
+
+/// Says once for each vault that its key derivation has the default cost of an earlier version. One that was chosen is not
+/// mentioned: a cost that never was a default, or one that `init` or `passwd` was given.
+fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
+    let default = Context::default_kdf();
+    if params != KdfParams::SMALL || default == params || cx.ui.is_quiet() || cx.is_kdf_settled(vault_id) {
+        return;
+    }
+    // What cannot be remembered would be said each time.
+    if cx.settle_kdf(vault_id) {
+        let (before, now, upgrade) = (described(params), described(default), cx.again("passwd --upgrade-kdf"));
+        cx.ui.status(&format!("a guess at its passphrase costs {before}; {upgrade} raises that to {now}"));
+    }
 }
 
 /// What is left, for people: `15m, or 5m without use`.

@@ -57,14 +57,17 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
             .transpose()?,
         value: None,
     };
+    let labels_only = args.name.is_some() || args.description.is_some();
+    let with_value = args.value.names_a_source() || !labels_only;
+    if with_value && args.value.is_stdin() {
+        cx.keep_stdin()?;
+    }
     let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let current = vault.get(project, &args.secret)?;
-    let labels_only = args.name.is_some() || args.description.is_some();
-    if args.value.names_a_source() || !labels_only {
+    if with_value {
         changes.value = Some(args.value.read(&format!("New value of {}", current.metadata.tag), &cx.ui)?);
     }
-    let with_value = changes.value.is_some();
     // The version seen before the prompt: who else has changed it meanwhile is not written over.
     let secret = cx.written(vault.update(project, &args.secret, Some(current.version), changes)?);
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());

@@ -78,6 +78,11 @@ impl ValueArgs {
         self.generate || self.value_file.is_some()
     }
 
+    /// True where the value is read from stdin, if it is read.
+    pub(super) fn is_stdin(&self) -> bool {
+        !self.generate && self.value_file.as_deref().is_none_or(|path| path == Path::new("-"))
+    }
+
     /// Reads the value. Warns of what was probably not meant.
     pub(super) fn read(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
         let stdin = self.value_file.as_deref() == Some(Path::new("-"));
@@ -122,8 +127,7 @@ impl ValueArgs {
 
     fn stdin(&self) -> Result<SecretBytes, Error> {
         // Two bytes more than a value: a newline at the end is not counted.
-        let mut bytes = input::stdin(SecretValue::MAX + 2)
-            .map_err(|error| Error::new(Kind::Failure, format!("cannot read stdin: {error}")))?;
+        let mut bytes = input::stdin(SecretValue::MAX + 2)?;
         if !self.exact {
             input::drop_newline(&mut bytes);
         }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::kdf_options;
+use super::kdf_options::described;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::ui::counted;
@@ -71,11 +72,8 @@ fn show(report: &Report, cx: &Context) -> Result<(), Error> {
         .projects
         .iter()
         .fold((0, 0), |(found, readable), project| (found + project.secrets, readable + project.readable));
-    let mut ways: Vec<String> = report
-        .passphrases
-        .iter()
-        .map(|p| format!("passphrase ({} MiB, {}, {})", p.memory / 1024, passes(p.iterations), lanes(p.parallelism)))
-        .collect();
+    let mut ways: Vec<String> =
+        report.passphrases.iter().map(|params| format!("passphrase ({})", described(*params))).collect();
     ways.extend(report.recovery.then(|| "recovery code".to_owned()));
     let mut lines = vec![
         ("vault", path),
@@ -85,14 +83,6 @@ fn show(report: &Report, cx: &Context) -> Result<(), Error> {
     ];
     lines.extend(report.damage.iter().map(|damage| ("damaged", damage.to_string())));
     Ok(cx.ui.labelled(&lines)?)
-}
-
-fn passes(number: u32) -> String {
-    if number == 1 { "1 pass".into() } else { format!("{number} passes") }
-}
-
-fn lanes(number: u32) -> String {
-    counted(number, "lane")
 }
 
 fn document(report: &Report, path: &str) -> serde_json::Value {

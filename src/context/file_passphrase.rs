@@ -5,10 +5,14 @@ use std::path::Path;
 
 use super::Context;
 use super::unlocking::{TRIES, ask, parsed};
-use crate::crypto::age_file::AgeError;
+use crate::crypto::age_file::{AgeError, MOVED};
 use crate::error::{self, Error, Kind};
 use crate::model::SecretBytes;
-use crate::ui::prompt;
+use crate::strength::Strength;
+use crate::ui::{Progress, prompt};
+
+/// What a terminal shows while scrypt makes a key of a passphrase, which takes a second or more.
+pub(crate) const MAKING_KEY: &str = "making the file's key of the passphrase: this takes a few seconds";
 
 impl Context {
     /// Refuses where the passphrase of an export could come from nowhere.
@@ -24,7 +28,7 @@ impl Context {
     pub(crate) fn export_passphrase(&self, file: Option<&Path>) -> Result<SecretBytes, Error> {
         let typed = || self.typed_twice("Passphrase for the export");
         let bytes = file.map_or_else(typed, |path| self.line_of_file(path))?;
-        self.told_if_weak(parsed(&bytes)?);
+        self.warned_if_weak(Strength::of(&parsed(&bytes)?, MOVED));
         Ok(bytes)
     }
 
@@ -36,7 +40,9 @@ impl Context {
         open: impl Fn(&SecretBytes) -> Result<T, AgeError>,
     ) -> Result<T, Error> {
         if let Some(path) = given {
-            return open(&self.line_of_file(path)?).map_err(|error| error::age_file(&error, name));
+            let passphrase = self.line_of_file(path)?;
+            let _progress = self.key_progress();
+            return open(&passphrase).map_err(|error| error::age_file(&error, name));
         }
         if !prompt::is_possible() {
             let what = format!("no passphrase for `{name}` was given and there is no terminal to ask on");
@@ -47,13 +53,22 @@ impl Context {
             tries_left -= 1;
             let passphrase = ask(&format!("Passphrase for {name}"))?;
             let hush = prompt::hush();
+            let progress = self.key_progress();
             let opened = open(&passphrase);
+            drop(progress);
             drop(hush);
             match opened {
                 Err(AgeError::WrongPassphrase) if tries_left > 0 => self.ui.warn("wrong passphrase, try again"),
                 opened => return opened.map_err(|error| error::age_file(&error, name)),
             }
         }
+    }
+
+    /// Shows [`MAKING_KEY`] until it is dropped.
+    pub(crate) fn key_progress(&self) -> Progress {
+        let progress = self.ui.progress("");
+        progress.working(MAKING_KEY);
+        progress
     }
 
     /// A small file of keys, as `line_of_file` reads a passphrase.

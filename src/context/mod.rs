@@ -4,6 +4,8 @@ mod file_passphrase;
 mod trust;
 mod unlocking;
 
+pub(crate) use file_passphrase::MAKING_KEY;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,9 +15,11 @@ use clap_complete::ArgValueCompleter;
 use crate::agent::{Client, LONGEST_PLACE, Place};
 use crate::completion;
 use crate::config::Environment;
+use crate::crypto::kdf::KdfParams;
 use crate::crypto::keys::VaultId;
 use crate::error::{Error, Kind};
 use crate::git::Git;
+use crate::machine;
 use crate::model::ProjectName;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
@@ -36,7 +40,7 @@ pub(crate) struct GlobalArgs {
     /// The current project [env: SECRETS_PROJECT] [default: that of the nearest .secrets.toml, else `default`]
     #[arg(short, long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::projects))]
     project: Option<ProjectName>,
-    /// Read the passphrase from a file [env: SECRETS_PASSPHRASE_FILE]
+    /// Read the passphrase from a file, `-` for stdin [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     passphrase_file: Option<PathBuf>,
     /// Unlock with the recovery code in place of the passphrase
@@ -115,6 +119,8 @@ pub(crate) struct Context {
     pub(crate) ui: Ui,
     options: GlobalArgs,
     environment: Environment,
+    /// The passphrase came from stdin, and is where that of the environment was
+    has_read_stdin: Cell<bool>,
     vault: OnceCell<Vault>,
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
@@ -131,6 +137,7 @@ impl Context {
             ui,
             options,
             environment,
+            has_read_stdin: Cell::new(false),
             vault: OnceCell::new(),
             project: OnceCell::new(),
             manifest: OnceCell::new(),
@@ -255,6 +262,28 @@ impl Context {
             Some(anchors) => locked.anchored(anchors),
             None => locked,
         })
+    }
+
+    /// What a guess at a new vault's passphrase costs by default on this machine.
+    pub(crate) fn default_kdf() -> KdfParams {
+        KdfParams::default_for(machine::memory())
+    }
+
+    /// Remembers that `unlock` has nothing to say about the cost of this vault's key derivation: it was chosen, or `unlock` has
+    /// said it. False where that cannot be remembered.
+    pub(crate) fn settle_kdf(&self, vault_id: &VaultId) -> bool {
+        self.kdf_records().is_some_and(|records| records.write(&Records::name_of(&[vault_id]), b"settled").is_ok())
+    }
+
+    /// True where [`Context::settle_kdf`] was called for the vault.
+    pub(crate) fn is_kdf_settled(&self, vault_id: &VaultId) -> bool {
+        let settled =
+            |records: Records| records.read(&Records::name_of(&[vault_id])).is_ok_and(|found| found.is_some());
+        self.kdf_records().is_some_and(settled)
+    }
+
+    fn kdf_records(&self) -> Option<Records> {
+        self.environment.records("kdf").map(|directory| Records::new(&directory, 64))
     }
 
     /// What was last seen of the vault here; nothing without a place for it.

@@ -7,17 +7,20 @@ use std::path::Path;
 
 use super::{Context, PATIENCE};
 use crate::crypto::CryptoError;
-use crate::crypto::kdf::Passphrase;
+use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::keys::RootKey;
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::slot::Credential;
 use crate::error::{Error, Kind};
 use crate::model::{Invalid, SecretBytes};
+use crate::strength::{self, ASSUMPTION, Strength};
 use crate::ui::{UiError, input, prompt};
 use crate::vault::{Locked, Vault, VaultError};
 
 /// Tries at a prompt.
 pub(super) const TRIES: usize = 3;
+/// Words of a passphrase that is suggested: 77 bits.
+const SUGGESTED_WORDS: usize = 6;
 
 impl Context {
     /// The vault, unlocked and not kept here: for whoever runs for long.
@@ -135,6 +138,7 @@ impl Context {
         }
         let code = recovery_code(&bytes).map_err(|error| {
             let place = match self.passphrase_file() {
+                Some(path) if path == Path::new("-") => "from stdin".into(),
                 Some(path) => format!("out of `{}`", path.display()),
                 None => "out of SECRETS_PASSPHRASE".into(),
             };
@@ -147,10 +151,22 @@ impl Context {
 
     /// The passphrase, or the recovery code, of an option, a file or the environment, in the contract's order.
     fn given(&self) -> Result<Option<SecretBytes>, Error> {
-        if let Some(path) = self.passphrase_file() {
-            return self.line_of_file(path).map(Some);
+        match self.passphrase_file() {
+            // Read once: `restore` opens two files with it.
+            Some(path) if path != Path::new("-") => return self.line_of_file(path).map(Some),
+            Some(path) if !self.has_read_stdin.replace(true) => {
+                let bytes = self.line_of_file(path)?;
+                self.environment.passphrase.replace(Some(bytes));
+            }
+            _ => {}
         }
         Ok(self.environment.passphrase.borrow().as_ref().map(|bytes| SecretBytes::copy_of(bytes.expose())))
+    }
+
+    /// Refuses a passphrase on stdin, for a command that reads something else there: without this, that would be taken for it.
+    pub(crate) fn keep_stdin(&self) -> Result<(), Error> {
+        let is_taken = self.passphrase_file() == Some(Path::new("-"));
+        if is_taken { Err(UiError::StdinTaken.into()) } else { Ok(()) }
     }
 
     fn passphrase_file(&self) -> Option<&Path> {
@@ -174,6 +190,13 @@ impl Context {
     }
 
     pub(super) fn private_file(&self, path: &Path, what: &str, most: usize) -> Result<SecretBytes, Error> {
+        if path == Path::new("-") {
+            if input::stdin_is_terminal() {
+                return Err(Error::usage(format!("stdin is a terminal, which would show the {what}"))
+                    .hint("leave the option out to be asked without echo, or pipe it in"));
+            }
+            return Ok(input::stdin(most)?);
+        }
         let (bytes, exposed) = input::file(path, most).map_err(|source| {
             Error::new(Kind::Locked, format!("cannot read the {what} `{}`: {source}", path.display()))
         })?;
@@ -210,10 +233,53 @@ impl Context {
         failure.map_or(Ok(None), Err)
     }
 
-    /// The passphrase of a vault that is to be made: as given, else typed twice.
-    pub(crate) fn new_passphrase(&self) -> Result<Passphrase, Error> {
-        let bytes = self.given()?.map_or_else(|| self.typed_twice("New passphrase"), Ok)?;
-        Ok(self.told_if_weak(parsed(&bytes)?))
+    /// The passphrase of a vault that is to be made: as given, else typed twice. With `suggest`, Enter takes random words.
+    pub(crate) fn new_passphrase(&self, params: KdfParams, suggest: bool) -> Result<Passphrase, Error> {
+        let given = self.given()?;
+        if suggest && given.is_some() {
+            return Err(Error::usage("`--suggest` cannot be used with a passphrase that is given").hint(
+                "leave out `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to choose one here",
+            ));
+        }
+        let bytes = match given {
+            Some(bytes) => bytes,
+            None if suggest => self.suggested()?,
+            None => self.typed_twice("New passphrase")?,
+        };
+        let passphrase = parsed(&bytes)?;
+        self.judge(&passphrase, params);
+        Ok(passphrase)
+    }
+
+    /// Shows six random words on the terminal, and has them, or another passphrase, typed.
+    fn suggested(&self) -> Result<SecretBytes, Error> {
+        let words = strength::words(SUGGESTED_WORDS)?;
+        prompt::show_words("Six random words, to be written down", &words).map_err(unasked)?;
+        let first = ask("New passphrase (Enter takes these words)")?;
+        if !first.is_empty() {
+            parsed(&first)?;
+            return self.typed_again(first);
+        }
+        self.typed_again(words)
+    }
+
+    /// What guessing a passphrase costs somebody who has the file.
+    fn judge(&self, passphrase: &Passphrase, params: KdfParams) {
+        let strength = Strength::of(passphrase, params.moved());
+        if !self.warned_if_weak(strength) {
+            self.ui.status(&format!("guessing this passphrase takes about {} on {ASSUMPTION}", strength.time()));
+        }
+    }
+
+    /// True where it warned.
+    pub(super) fn warned_if_weak(&self, strength: Strength) -> bool {
+        if strength.is_weak() {
+            self.ui.warn(&format!(
+                "that is a weak passphrase: guessing it takes about {} on {ASSUMPTION}; six random words are better",
+                strength.time()
+            ));
+        }
+        strength.is_weak()
     }
 
     /// Refuses where a new passphrase could come from nowhere; `option` is the one that names a file.
@@ -225,10 +291,12 @@ impl Context {
             .hint(format!("give it by `{option} PATH`")))
     }
 
-    /// The passphrase that takes another's place: that of a file, else typed twice.
-    pub(crate) fn chosen_passphrase(&self, file: Option<&Path>) -> Result<Passphrase, Error> {
+    /// The passphrase that takes another's place: that of a file, else typed twice. A guess at it costs `params`.
+    pub(crate) fn chosen_passphrase(&self, file: Option<&Path>, params: KdfParams) -> Result<Passphrase, Error> {
         let bytes = file.map_or_else(|| self.typed_twice("New passphrase"), |path| self.line_of_file(path))?;
-        Ok(self.told_if_weak(parsed(&bytes)?))
+        let passphrase = parsed(&bytes)?;
+        self.judge(&passphrase, params);
+        Ok(passphrase)
     }
 
     /// What is typed the same way twice; what is no passphrase is refused before the second time.
@@ -236,28 +304,42 @@ impl Context {
         for _ in 0..TRIES {
             let first = ask(question)?;
             parsed(&first)?;
-            if ask("The same again")?.expose() == first.expose() {
+            if ask(AGAIN)?.expose() == first.expose() {
                 return Ok(first);
             }
-            self.ui.status("the two differ, try again");
+            self.ui.status(DIFFERENT);
         }
-        Err(Error::new(Kind::Locked, "the passphrase was not typed the same way twice"))
+        Err(not_the_same())
     }
 
-    pub(super) fn told_if_weak(&self, passphrase: Passphrase) -> Passphrase {
-        if passphrase.is_weak() {
-            self.ui
-                .warn("that is a weak passphrase, and all that protects a stolen file; a few random words are better");
+    /// Has a passphrase that is known typed once.
+    fn typed_again(&self, known: SecretBytes) -> Result<SecretBytes, Error> {
+        for _ in 0..TRIES {
+            if ask(AGAIN)?.expose() == known.expose() {
+                return Ok(known);
+            }
+            self.ui.status(DIFFERENT);
         }
-        passphrase
+        Err(not_the_same())
     }
 }
 
+const AGAIN: &str = "The same again";
+const DIFFERENT: &str = "the two differ, try again";
+
+fn not_the_same() -> Error {
+    Error::new(Kind::Locked, "the passphrase was not typed the same way twice")
+}
+
 pub(super) fn ask(question: &str) -> Result<SecretBytes, Error> {
-    prompt::passphrase(question).map_err(|error| match error {
+    prompt::passphrase(question).map_err(unasked)
+}
+
+fn unasked(error: UiError) -> Error {
+    match error {
         UiError::NoTerminal => no_passphrase(),
         other => other.into(),
-    })
+    }
 }
 
 fn no_passphrase() -> Error {

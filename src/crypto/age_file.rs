@@ -17,6 +17,8 @@ use crate::model::SecretBytes;
 
 /// scrypt's work for a new file, as `age` itself has it: 2^18, which takes 256 MiB and about a second.
 const WORK: u8 = 18;
+/// Bytes that a guess at its passphrase moves through memory: scrypt writes 1 KiB for each unit of work, and reads it again.
+pub const MOVED: u64 = (2 * 1024) << WORK;
 /// The most that a file may ask for: 2^20, 1 GiB.
 pub const MOST_WORK: u8 = 20;
 /// Bytes of a header at most.

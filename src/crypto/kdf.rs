@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::CryptoError;
 use super::aead::Key;
 use super::memory::Arena;
+use crate::machine;
 use crate::model::{Invalid, SecretBytes};
 
 /// Argon2id's costs (RFC 9106, section 3.1).
@@ -26,8 +27,11 @@ pub struct KdfParams {
 }
 
 impl KdfParams {
-    /// The second recommended option of RFC 9106, section 4: t=3, p=4, m=64 MiB.
-    pub const DEFAULT: Self = Self { memory: 64 * 1024, iterations: 3, parallelism: 4 };
+    /// The default: t=3, p=4, m=256 MiB.
+    pub const DEFAULT: Self = Self { memory: 256 * 1024, iterations: 3, parallelism: 4 };
+    /// The default where memory is short, and of version 0.1.0: the second recommended option of RFC 9106, section 4, with
+    /// m=64 MiB.
+    pub const SMALL: Self = Self { memory: 64 * 1024, ..Self::DEFAULT };
     /// The least that a vault may ask for.
     pub const LEAST: Self = Self { memory: 19 * 1024, iterations: 1, parallelism: 1 };
 
@@ -45,6 +49,17 @@ impl KdfParams {
         } else {
             Ok(self)
         }
+    }
+
+    /// Returns the default for a machine with so many bytes of memory: [`Self::DEFAULT`] if it takes at most a quarter of them.
+    pub fn default_for(memory: Option<u64>) -> Self {
+        let quarter = memory.unwrap_or(0) / 4;
+        if u64::from(Self::DEFAULT.memory) * 1024 <= quarter { Self::DEFAULT } else { Self::SMALL }
+    }
+
+    /// Returns the bytes that a guess moves through memory: each block of 1 KiB is made of two others and written once.
+    pub fn moved(self) -> u64 {
+        3 * 1024 * self.cost()
     }
 
     /// What a guess costs, as far as one number says it: memory in KiB times passes.
@@ -107,18 +122,13 @@ impl Passphrase {
         Ok(Self(normal))
     }
 
-    /// True where guessing is cheap: fewer than 12 characters, or fewer than 5 different ones.
-    pub fn is_weak(&self) -> bool {
-        let text = std::str::from_utf8(self.0.expose()).unwrap_or_default();
-        let mut different: Zeroizing<Vec<char>> = Zeroizing::new(Vec::with_capacity(64));
-        different.extend(text.chars().take(64));
-        let length = different.len();
-        different.sort_unstable();
-        different.dedup();
-        length < 12 || different.len() < 5
+    /// The normalised bytes, to be judged.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
     }
 
-    /// Derives the keys of one slot. Costs what `params` say: 64 MiB and three passes by default.
+    /// Derives the keys of one slot. Costs what `params` say: 256 MiB and three passes by default. An error if less memory is
+    /// free: used anyway, it would cost some process its life.
     pub fn derive(
         &self,
         params: KdfParams,
@@ -128,6 +138,9 @@ impl Passphrase {
     ) -> Result<SlotKeys, CryptoError> {
         let params = params.check()?;
         let no_memory = || CryptoError::Memory(params.memory / 1024);
+        if !machine::has_free(u64::from(params.memory) * 1024) {
+            return Err(no_memory());
+        }
         let costs = Params::new(params.memory, params.iterations, params.parallelism, Some(32))
             .map_err(|_| CryptoError::Unsupported("the key derivation's parameters"))?;
         let mut arena = Arena::new(costs.block_count()).ok_or_else(no_memory)?;
@@ -213,8 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn weak_passphrases_are_told() {
-        assert!(passphrase("short").unwrap().is_weak() && passphrase(&"ab".repeat(20)).unwrap().is_weak());
-        assert!(!passphrase("correct horse battery staple").unwrap().is_weak());
+    fn the_default_takes_at_most_a_quarter_of_the_memory() {
+        let gib = 1024 * 1024 * 1024;
+        assert_eq!(KdfParams::default_for(Some(gib)), KdfParams::DEFAULT);
+        assert_eq!(KdfParams::default_for(Some(gib - 1)), KdfParams::SMALL);
+        assert_eq!(KdfParams::default_for(None), KdfParams::SMALL);
+        assert_eq!((KdfParams::DEFAULT.memory, KdfParams::SMALL.memory), (256 * 1024, 64 * 1024));
+        assert_eq!(KdfParams::DEFAULT.moved(), 3 * 3 * 256 * 1024 * 1024);
     }
 }

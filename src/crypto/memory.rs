@@ -1,16 +1,81 @@
 //! Memory that is mapped for one purpose, left out of core dumps, wiped before it is given back: what Argon2id works in,
-//! and the page of the root key.
+//! and the page of the root key; and the heap, wiped while a library works that does not do so itself.
 //!
 //! The `argon2` crate frees its blocks as they are; they hold what a guess at the passphrase could be checked
 //! against. Mapping them ourselves also gets them huge pages, which saves the page faults of 16,384 small ones.
-#![allow(unsafe_code)] // a few system calls and views of memory that these types alone own
+#![allow(unsafe_code)] // a few system calls, views of memory that these types alone own, and the heap's four functions
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use argon2::Block;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 use zeroize::Zeroize;
+
+/// The system's heap, which wipes what is freed while [`with_freed_memory_wiped`] works.
+struct Heap;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+/// How many such works are under way.
+static WIPING: AtomicUsize = AtomicUsize::new(0);
+
+/// Does something by a library that copies a secret; of what it frees nothing stays in memory.
+pub(crate) fn with_freed_memory_wiped<T>(work: impl FnOnce() -> T) -> T {
+    struct Work;
+    impl Drop for Work {
+        fn drop(&mut self) {
+            WIPING.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    WIPING.fetch_add(1, Ordering::SeqCst);
+    let _work = Work;
+    work()
+}
+
+// SAFETY: every call is passed on to the system's allocator with the caller's own arguments, which it may rely on.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        if WIPING.load(Ordering::Relaxed) > 0 {
+            // SAFETY: the block is the caller's, of that size, and nobody uses it any more. zeroize writes in a way that the
+            // compiler does not leave out before a `free`.
+            unsafe { std::slice::from_raw_parts_mut(start.cast::<std::mem::MaybeUninit<u8>>(), layout.size()) }
+                .zeroize();
+        }
+        // SAFETY: as above.
+        unsafe { System.dealloc(start, layout) }
+    }
+
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if WIPING.load(Ordering::Relaxed) == 0 {
+            // SAFETY: as above.
+            return unsafe { System.realloc(start, layout, size) };
+        }
+        // SAFETY: `size` is not zero and, rounded up to the alignment, no larger than `isize::MAX`: the caller sees to it. Both
+        // blocks are as large as what is copied, and they are two.
+        unsafe {
+            let larger = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !larger.is_null() {
+                ptr::copy_nonoverlapping(start, larger, layout.size().min(size));
+                self.dealloc(start, layout);
+            }
+            larger
+        }
+    }
+}
 
 /// A number of zeroed Argon2 blocks of 1 KiB each.
 pub(super) struct Arena {

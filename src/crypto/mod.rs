@@ -27,6 +27,8 @@ pub mod record;
 pub mod recovery;
 pub mod slot;
 
+pub(crate) use memory::with_freed_memory_wiped;
+
 /// Why something could not be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CryptoError {
@@ -46,7 +48,7 @@ pub enum CryptoError {
     #[error("{0}")]
     Unsupported(&'static str),
     /// Argon2id's memory could not be had
-    #[error("not enough memory for the key derivation ({0} MiB)")]
+    #[error("not enough memory: the key derivation needs {0} MiB")]
     Memory(u32),
     /// A page for the root key could not be had
     #[error("not enough memory for a key")]

@@ -224,6 +224,8 @@ impl From<UiError> for Error {
                 Self { closed_pipe, ..Self::new(Kind::Failure, message) }
             }
             UiError::TooLarge(..) => Self::usage(message),
+            UiError::StdinTaken => Self::usage(message)
+                .hint("give one of them by a file, as in `--passphrase-file PATH`; nothing was done"),
             UiError::NoTerminal => Self::new(Kind::Locked, message),
             UiError::Interrupted => Self::new(Kind::Interrupted, message),
             UiError::Terminal(_) | UiError::Input { .. } => Self::new(Kind::Failure, message),

@@ -28,7 +28,10 @@ impl From<CryptoError> for Error {
                 .hint("`secrets restore PATH` puts a backup in its place"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
-            CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
+            CryptoError::Memory(_) => Self::new(Kind::Locked, message).hint(
+                "free some; on a machine that has as much, `secrets passwd --kdf-memory MIB` lowers what is needed",
+            ),
+            CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
         }
     }
 }

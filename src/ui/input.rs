@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::UiError;
 use crate::crypto::age_file::is_age;
@@ -31,9 +32,18 @@ fn read_on(descriptor: impl AsFd, bytes: &mut SecretBytes, most: usize) -> io::R
     Ok(())
 }
 
+/// True once something reads stdin.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes stdin, of which there is one. An error for whoever comes second: it would find nothing, or the rest.
+pub(crate) fn take_stdin() -> Result<(), UiError> {
+    if TAKEN.swap(true, Ordering::SeqCst) { Err(UiError::StdinTaken) } else { Ok(()) }
+}
+
 /// Reads stdin.
-pub(crate) fn stdin(most: usize) -> io::Result<SecretBytes> {
-    read(rustix::stdio::stdin(), most)
+pub(crate) fn stdin(most: usize) -> Result<SecretBytes, UiError> {
+    take_stdin()?;
+    read(rustix::stdio::stdin(), most).map_err(|source| UiError::Input { name: "stdin".into(), source })
 }
 
 /// Reads a file, a FIFO or `/dev/fd/N`; tells whether others can read it too.
@@ -61,6 +71,7 @@ pub(crate) const MOST_SEALED: usize = 1024 * 1024 * 1024;
 /// well.
 pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
     let (name, bytes) = if path == Path::new("-") {
+        take_stdin()?;
         ("stdin".to_owned(), values(rustix::stdio::stdin()))
     } else {
         (path.display().to_string(), open(path).and_then(|(file, _)| values(&file)))

@@ -10,6 +10,7 @@ pub(crate) mod prompt;
 pub(crate) mod raw;
 mod table;
 mod time;
+mod turn;
 mod wrap;
 
 use std::cell::RefCell;
@@ -42,6 +43,8 @@ pub(crate) enum ColorWhen {
 pub(crate) enum UiError {
     #[error("cannot read `{name}`: {source}")]
     Input { name: String, source: io::Error },
+    #[error("stdin cannot be both the passphrase and something else")]
+    StdinTaken,
     #[error("`{0}` is larger than {1}")]
     TooLarge(String, &'static str),
     #[error("cannot write to stdout: {0}")]
@@ -95,6 +98,11 @@ impl Ui {
     /// True where results are JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// True where no status lines are printed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet || self.json
     }
 
     /// True where stdout takes colour.

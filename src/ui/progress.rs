@@ -1,5 +1,7 @@
 //! Progress on a terminal, of what takes over a second. Nothing of it stays on the screen.
 
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,6 +14,9 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     begun: Instant,
     what: &'static str,
+    shown: bool,
+    /// Columns of a line that was written without the library, which shows nothing under NO_COLOR
+    columns: AtomicUsize,
 }
 
 impl Progress {
@@ -21,12 +26,28 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
-        Self { bar, begun: Instant::now(), what }
+        Self { bar, begun: Instant::now(), what, shown, columns: AtomicUsize::new(0) }
+    }
+
+    /// Says what takes its time now, of which no part can be counted.
+    pub(crate) fn working(&self, what: &'static str) {
+        if self.shown {
+            let _ = io::stderr().write_all(format!("{what}\r").as_bytes());
+            self.columns.store(what.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn clear(&self) {
+        let columns = self.columns.swap(0, Ordering::Relaxed);
+        if columns > 0 {
+            let _ = io::stderr().write_all(format!("\r{}\r", " ".repeat(columns)).as_bytes());
+        }
     }
 
     /// Says how many there were so far.
     pub(crate) fn reached(&self, number: u64) {
         if self.begun.elapsed() >= SOON {
+            self.clear();
             self.bar.set_message(format!("{number} {}", self.what));
             self.bar.tick();
         }
@@ -35,6 +56,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
+        self.clear();
         self.bar.finish_and_clear();
     }
 }

@@ -15,6 +15,7 @@ use rustix::termios::{
 
 use super::UiError;
 use super::escape::visible;
+use super::turn::Turn;
 use crate::model::{SecretBytes, SecretValue};
 use crate::signals::Hold;
 
@@ -59,17 +60,20 @@ pub(crate) struct Hush {
     tty: File,
     before: Termios,
     _hold: Hold,
+    /// The last to go: who asks next finds the terminal as it was
+    _turn: Turn,
 }
 
 /// Turns echo off until the result is dropped; `None` where there is no terminal.
 pub(crate) fn hush() -> Option<Hush> {
     let tty = terminal().ok()?;
+    let turn = Turn::take(&tty).ok()?;
     let hold = Hold::new().ok()?;
     let before = tcgetattr(&tty).ok()?;
     let mut quiet = before.clone();
     quiet.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
     tcsetattr(&tty, OptionalActions::Now, &quiet).ok()?;
-    Some(Hush { tty, before, _hold: hold })
+    Some(Hush { tty, before, _hold: hold, _turn: turn })
 }
 
 impl Drop for Hush {
@@ -96,6 +100,16 @@ impl Read for Keyboard {
             }
         }
     }
+}
+
+/// Shows a passphrase that was drawn, on the terminal alone: not in a pipe, a file or a log.
+pub(crate) fn show_words(label: &str, passphrase: &SecretBytes) -> Result<(), UiError> {
+    let mut tty = terminal()?;
+    let mut line = SecretBytes::with_capacity(label.len() + passphrase.len() + 8);
+    for part in [label.as_bytes(), b":\n  ", passphrase.expose(), b"\n"] {
+        line.extend(part);
+    }
+    tty.write_all(line.expose()).map_err(UiError::Terminal)
 }
 
 /// Asks for a passphrase. Keys that make no character (arrows, function keys) are passed over.
@@ -132,6 +146,7 @@ pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
 /// Makes the terminal quiet, asks, and gives it back.
 fn ask(question: &str, read: impl FnOnce(Keyboard) -> io::Result<SecretBytes>) -> Result<SecretBytes, UiError> {
     let tty = terminal()?;
+    let _turn = Turn::take(&tty)?;
     // It outlives the keyboard's, so that nothing ends the process before the terminal is back.
     let hold = Hold::new().map_err(UiError::Terminal)?;
     let quiet = Quiet::new(&tty).map_err(UiError::Terminal)?;
@@ -203,6 +218,7 @@ pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, UiErro
 /// Asks for a line that is shown, without blanks around it, in lower case; `None` where the terminal ends instead.
 fn echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
     let mut tty = terminal()?;
+    let _turn = Turn::take(&tty)?;
     tty.write_all(question.as_bytes()).map_err(UiError::Terminal)?;
     let mut answer = Vec::new();
     let mut byte = [0];

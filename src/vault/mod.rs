@@ -125,6 +125,11 @@ impl Locked {
         Ok(state::checked_row(&*self.store.read()?)?.vault_id)
     }
 
+    /// What a guess at the passphrase costs. It is not verified yet.
+    pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
+        Ok(slots::dearest(&self.store.read()?.slots()?))
+    }
+
     /// The vault, with what holds its root key.
     pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
         Vault {

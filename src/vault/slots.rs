@@ -30,10 +30,15 @@ pub(super) fn open(slots: &[Slot], by: &dyn Credential, vault_id: &VaultId) -> R
 
 /// The costs of a vault's dearest passphrase slot.
 pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
-    slots.iter().filter_map(Slot::kdf_params).max_by_key(|params| params.cost()).unwrap_or(KdfParams::DEFAULT)
+    slots.iter().filter_map(Slot::kdf_params).max_by_key(|params| params.cost()).unwrap_or(KdfParams::SMALL)
 }
 
 impl Vault {
+    /// The vault's own id.
+    pub fn id(&self) -> Result<VaultId, VaultError> {
+        Ok(self.ways()?.0)
+    }
+
     /// What a guess at the passphrase costs.
     pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
         Ok(dearest(&self.ways()?.1))

@@ -11,12 +11,12 @@ const ROWS: [&[&str]; 11] = [
     &["context", "completion"],
     &["error"],
     &["ui", "config"],
-    &["template", "dotenv", "agent", "export", "git", "import", "run", "scan", "setup"],
+    &["template", "dotenv", "agent", "export", "git", "import", "run", "scan", "setup", "strength"],
     &["mask"],
     &["vault"],
     &["store"],
     &["crypto"],
-    &["model", "process", "signals"],
+    &["model", "process", "signals", "machine"],
 ];
 
 /// From this room down: no argument parser, no environment, no terminal, no exit.

@@ -265,3 +265,60 @@ fn reading_works_on_a_read_only_file() {
     sandbox.run(["render", "-e", "{{ secrets.key }}"]).succeeds().stdout("x");
     sandbox.run(["list"]).succeeds().stdout_has("key\t");
 }
+
+#[test]
+fn a_dash_reads_the_passphrase_from_stdin() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let with = |line: &[&str], stdin: &str| {
+        sandbox
+            .command([&["--passphrase-file", "-"], line].concat())
+            .without_env("SECRETS_PASSPHRASE")
+            .stdin(stdin)
+            .run()
+    };
+    let passphrase = format!("{PASSPHRASE}\n");
+    with(&["list", "-q"], &passphrase).succeeds().stdout_has("key");
+    with(&["list", "-q"], PASSPHRASE).succeeds().stdout_has("key");
+    with(&["list", "-q"], "").fails_with(5).stderr_has("it is empty");
+    with(&["create", "--tag", "new", "--generate", "-q"], &passphrase).succeeds();
+    // A command that opens two files asks once.
+    with(&["backup", "copy.db", "-q"], &passphrase).succeeds();
+    with(&["restore", "copy.db", "-yq"], &passphrase).succeeds();
+    with(&["run", "--only", "key", "--no-mask", "--", "cat"], &passphrase).succeeds();
+    let run = sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE_FILE", "-").stdin(&passphrase).run();
+    run.succeeds().stdout_has("key");
+}
+
+#[test]
+fn stdin_is_not_the_passphrase_and_something_else() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    for line in [
+        &["create", "--tag", "new"][..],
+        &["create", "--tag", "new", "--value-file", "-"],
+        &["update", "key"],
+        &["render"],
+        &["render", "-"],
+        &["redact"],
+        &["import", "-"],
+    ] {
+        let line = [line, &["--passphrase-file", "-"]].concat();
+        let run = sandbox.command(&line).without_env("SECRETS_PASSPHRASE").stdin("A={{KEY}}\n").run();
+        run.fails_with(2).stdout("").stderr(
+            "error: stdin cannot be both the passphrase and something else\n\
+             hint: give one of them by a file, as in `--passphrase-file PATH`; nothing was done\n",
+        );
+    }
+    assert_eq!(sandbox.vault().list(None, |_| true).unwrap().len(), 1);
+}
+
+/// A secret of an orchestrator that was made with `echo`.
+#[test]
+fn the_passphrase_of_the_environment_drops_one_newline() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let list =
+        |end: &str| sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE", format!("{PASSPHRASE}{end}")).run();
+    list("\n").succeeds().stdout_has("key");
+    list("\r\n").succeeds().stdout_has("key");
+    list("\n\n").fails_with(5).stderr(WRONG);
+    list(" ").fails_with(5).stderr(WRONG);
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::model::SecretBytes;
-use terminal_secrets::vault::{Locked, VaultError};
+use terminal_secrets::vault::{Locked, Vault, VaultError};
 
 use crate::create::revealed;
 use crate::prompts::Terminal;
@@ -47,8 +47,9 @@ pub fn is_left(sandbox: &Sandbox, needle: &[u8]) -> bool {
 fn the_new_passphrase_opens_and_the_old_one_does_not() {
     let sandbox = sandbox();
     let run = sandbox.run(["passwd", "--new-passphrase-file", "new"]).succeeds().stdout("");
-    run.stderr(&format!(
-        "warning: a guess at it costs less than by default, which is `--kdf-memory 64 --kdf-iterations 3`\n\
+    let run = run.stderr_has("guessing this passphrase takes about ");
+    run.stderr_has(&format!(
+        "warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`\n\
          changed the passphrase of `{}`\n\
          copies made before open with the old one; if somebody else may know it: `secrets rekey`\n",
         sandbox.vault_path().display()
@@ -90,12 +91,53 @@ fn a_guess_is_made_dearer_and_stays_so() {
     let kdf = ["--kdf-memory", "64", "--kdf-iterations", "3"];
     let same = file(&sandbox, "same", PASSPHRASE);
     let line = [&["passwd", "-q", "--new-passphrase-file", same.to_str().unwrap()][..], &kdf].concat();
-    sandbox.run(line).succeeds().stdout("").stderr("");
-    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr("");
+    sandbox.run(line).succeeds().stdout("").stderr_has("costs less than by default");
+    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("costs less than by default");
     let vault = Locked::open(&sandbox.vault_path()).unwrap();
     let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
     let params = vault.unlock(&new).unwrap().kdf_params().unwrap();
     assert_eq!(params, KdfParams { memory: 64 * 1024, iterations: 3, parallelism: 1 });
+}
+
+/// A vault of version 0.1.0 on a machine with a gigabyte or more.
+#[test]
+fn an_old_default_is_mentioned_once_and_raised() {
+    let sandbox = Sandbox::empty();
+    Vault::init(&sandbox.vault_path(), &passphrase(), KdfParams::SMALL).unwrap();
+    let quiet = sandbox.run(["unlock", "-q"]).succeeds();
+    drop(quiet);
+    let mention =
+        "a guess at its passphrase costs 64 MiB, 3 passes, 4 lanes; `secrets passwd --upgrade-kdf` raises that";
+    sandbox.run(["unlock"]).succeeds().stderr_has(mention);
+    sandbox.run(["unlock"]).succeeds().without("passwd").stderr_has("unlocked");
+    let upgraded = sandbox.run(["passwd", "--upgrade-kdf", "--json"]).succeeds().json();
+    assert_eq!(upgraded["kdf"], serde_json::json!({ "memory": 256, "iterations": 3, "parallelism": 4 }));
+    sandbox.run(["passwd", "--upgrade-kdf"]).succeeds().stderr_has("as much as by default already");
+    sandbox.run(["lock", "--all", "-q"]).succeeds();
+}
+
+#[test]
+fn a_cost_that_was_chosen_is_not_mentioned() {
+    let sandbox = sandbox();
+    let chosen = ["init", "-q", "--vault", "chosen.db", "--kdf-memory", "64"];
+    sandbox.run(chosen).succeeds().stderr_has("cheaper than the default");
+    for line in [&["unlock"][..], &["unlock", "--vault", "chosen.db"]] {
+        sandbox.run(line).succeeds().without("passwd").stderr_has("unlocked");
+    }
+    // Neither is it lowered.
+    let dearer = ["passwd", "-q", "--new-passphrase-file", "new", "--kdf-memory", "19", "--kdf-iterations", "41"];
+    sandbox.run(dearer).succeeds().stderr("");
+    let run = sandbox.command(["passwd", "--upgrade-kdf"]).env("SECRETS_PASSPHRASE", NEW).run();
+    run.succeeds().stderr_has("costs as much as by default already: 19 MiB, 41 passes, 1 lane\n");
+    sandbox.run(["lock", "--all", "-q"]).succeeds();
+}
+
+#[test]
+fn upgrade_kdf_takes_no_other_option() {
+    let sandbox = sandbox();
+    for more in [&["--kdf-memory", "64"][..], &["--new-passphrase-file", "new"], &["--recovery"]] {
+        sandbox.run([&["passwd", "--upgrade-kdf"], more].concat()).fails_with(2).stderr_has("cannot be used with");
+    }
 }
 
 #[test]

@@ -120,6 +120,83 @@ fn init_asks_twice_and_shows_nothing() {
 }
 
 #[test]
+fn init_suggests_six_random_words() {
+    let suggested = |typed: &str| {
+        let sandbox = Sandbox::empty();
+        let mut terminal = Terminal::run(&sandbox, "init --suggest --kdf-memory 19 --kdf-iterations 1 >out 2>err");
+        let screen = terminal.waits_for("New passphrase (Enter takes these words): ").screen.clone();
+        let (_, words) = screen.split_once("Six random words, to be written down:\r\n  ").unwrap();
+        let words = words.lines().next().unwrap().to_owned();
+        let passphrase = if typed.is_empty() { words.clone() } else { typed.to_owned() };
+        terminal.types(typed).types("\n").waits_for("The same again: ").types(&passphrase).types("\n").ends_with(0);
+        // On the terminal alone, not where the output goes.
+        let told = [sandbox.read("out"), sandbox.read("err")].concat();
+        assert!(!String::from_utf8(told).unwrap().contains(words.split(' ').next().unwrap()));
+        sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE", passphrase).run().succeeds();
+        words
+    };
+    let (one, other) = (suggested(""), suggested("a passphrase of my own, not theirs"));
+    assert_eq!(one.split(' ').count(), 6);
+    assert_ne!(one, other);
+}
+
+/// `a | b` on one terminal, both locked: each would read a part of both answers.
+#[test]
+fn two_processes_ask_one_after_the_other() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" list | \"$secrets\" redact");
+    for _ in 0..2 {
+        terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    }
+    terminal.waits_for("key\t").waits_for("\r\n");
+    let screen = terminal.ends_with(0);
+    assert_eq!(screen.matches("Passphrase for ").count(), 2, "{screen}");
+    assert!(!screen.contains("horse") && !screen.contains(": Passphrase"), "{screen}");
+}
+
+/// One in the background stops before it keeps the others waiting.
+#[test]
+fn a_question_in_the_background_is_in_nobodys_way() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let script = "set -m; \"$secrets\" list & sleep 0.5; \"$secrets\" list; code=$?; kill -KILL %1; (exit $code)";
+    let mut terminal = Terminal::shell(&sandbox, script);
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("key  ");
+    terminal.waits_for("the end");
+    assert_eq!(terminal.screen.matches("Passphrase for ").count(), 1, "{}", terminal.screen);
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_ones_turn() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let script = "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list' | cat; echo first";
+    let both = format!("\"$secrets\" list >/dev/null | {{ sleep 0.3; {script}; }}");
+    let mut terminal = Terminal::shell(&sandbox, &both);
+    let screen = &terminal.waits_for("Passphrase for ").waits_for("pid=").waits_for(",").screen;
+    let (_, rest) = screen.split_once("pid=").unwrap();
+    let pid = rest.split(',').next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
+    terminal.waits_for("first").types(PASSPHRASE).types("\n").waits_for("the end");
+    assert_eq!(terminal.screen.matches("Passphrase for ").count(), 1, "{}", terminal.screen);
+}
+
+#[test]
+fn a_key_that_takes_its_time_is_told() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    crate::passwd::file(&sandbox, "p", "a passphrase of the export, and long");
+    // The key itself takes its time: it is not waited for.
+    let mut terminal = Terminal::run(&sandbox, "export --encrypted out.age --export-passphrase-file p");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("making the file's key of the passphrase");
+    // A file that asks for the least work, and opens with nothing.
+    let key = "A".repeat(43);
+    let header = format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
+    sandbox.write("in.age", header + &"x".repeat(100));
+    let mut terminal = Terminal::run(&sandbox, "import in.age --import-passphrase-file p --dry-run");
+    terminal.waits_for("making the file's key of the passphrase").waits_for("wrong passphrase").ends_with(5);
+}
+
+#[test]
 fn init_gives_up_after_three_mismatches() {
     let sandbox = Sandbox::empty();
     let mut terminal = Terminal::run(&sandbox, "init");

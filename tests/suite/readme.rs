@@ -47,7 +47,10 @@ fn shape(output: &str) -> String {
             word.to_owned()
         }
     };
-    output.lines().map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
+    // An estimate at the vault's own cost, which is another one here.
+    let estimate = "guessing this passphrase takes about";
+    let lines = output.lines().map(|line| if line.starts_with(estimate) { estimate } else { line });
+    lines.map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
 fn on_a_terminal(sandbox: &Sandbox, command: &str) -> String {
@@ -85,7 +88,7 @@ fn the_tour_shows_what_happens() {
             let found = on_a_terminal(&sandbox, &command.replace("secrets init", &format!("secrets{cheap}")));
             let found = found
                 .replace("warning: these key derivation parameters make guessing cheaper than the default ones\n", "")
-                .replace("(19 MiB, 1 pass, 1 lane)", "(64 MiB, 3 passes, 4 lanes)");
+                .replace("(19 MiB, 1 pass, 1 lane)", "(256 MiB, 3 passes, 4 lanes)");
             assert_eq!(shape(&found), shape(&expected), "$ {command}");
             count += 1;
         }

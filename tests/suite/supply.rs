@@ -10,12 +10,13 @@ use std::process::Command;
 /// cryptography comes to 41, TOML, JSON, CSV and XML to 21, the command line to 19, walking trees to 13, git's objects to 2 (`miniz_oxide`; a git
 /// library would be 46 more) and SQLite to 9. 89 more
 /// come with `age` (`export`): RustCrypto's generation before ours, p256 and ML-KEM for kinds of keys that we do not take, futures, and
-/// fluent for messages that we do not show; its features leave none of them out. That is what a file costs that other programs open. Each is
+/// fluent for messages that we do not show; its features leave none of them out. zxcvbn, which judges passphrases, brings 11: regular
+/// expressions with look-around, and a calendar. That is what a file costs that other programs open. Each is
 /// somebody who can reach every value: whoever adds one says here what it is worth, whoever takes one out lowers the number.
-const IN_THE_BINARY: usize = 209;
+const IN_THE_BINARY: usize = 220;
 
 /// The same and those that run on the machine of whoever builds it: macros, build scripts and what these are made of.
-const TO_BUILD: usize = 244;
+const TO_BUILD: usize = 255;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

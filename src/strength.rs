@@ -1,0 +1,152 @@
+//! How long a passphrase resists guessing, and random words for a better one.
+//!
+//! The number of guesses is zxcvbn's, which knows common passwords, words, names, keyboard rows, dates and repetitions. The
+//! time is that of one graphics card. Argon2id and scrypt are bound by memory: a card makes as many guesses as its memory
+//! moves bytes for, and no more.
+
+use crate::crypto::kdf::Passphrase;
+use crate::crypto::{CryptoError, random, with_freed_memory_wiped};
+use crate::model::{DEEP, SecretBytes, overwrite_stack};
+
+/// Bytes that the memory of one fast graphics card moves in a second.
+const CARD: f64 = 1e12;
+/// What a message says about the card.
+pub(crate) const ASSUMPTION: &str = "one graphics card (1 TB/s)";
+
+const YEAR: f64 = 365.25 * 86_400.0;
+/// A passphrase that a card guesses in less time is weak: an attacker may have a hundred cards.
+const WEAK: f64 = 100.0 * YEAR;
+
+/// How long guessing a passphrase takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strength {
+    seconds: f64,
+}
+
+impl Strength {
+    /// Judges a passphrase. A guess at it moves `moved` bytes through memory.
+    pub(crate) fn of(passphrase: &Passphrase, moved: u64) -> Self {
+        let text = std::str::from_utf8(passphrase.expose()).unwrap_or_default();
+        // zxcvbn copies parts of the text, and its feedback quotes them: only the number leaves this place.
+        let guesses = with_freed_memory_wiped(|| zxcvbn::zxcvbn(text, &["secrets", "vault"]).guesses_log10());
+        overwrite_stack::<DEEP>();
+        #[allow(clippy::cast_precision_loss)] // an estimate
+        let seconds = 10_f64.powf(guesses) / (CARD / moved.max(1) as f64);
+        Self { seconds }
+    }
+
+    /// True if guessing is affordable.
+    pub(crate) fn is_weak(self) -> bool {
+        self.seconds < WEAK
+    }
+
+    /// Returns the time for people: "less than a second", "3 hours", "over a million years".
+    pub(crate) fn time(self) -> String {
+        let units = [
+            ("second", 1.0),
+            ("minute", 60.0),
+            ("hour", 3_600.0),
+            ("day", 86_400.0),
+            ("month", YEAR / 12.0),
+            ("year", YEAR),
+        ];
+        let unit = units.into_iter().rev().find(|(_, seconds)| self.seconds >= *seconds);
+        match unit {
+            None => "less than a second".into(),
+            Some(("year", _)) if self.seconds >= 1e6 * YEAR => "over a million years".into(),
+            Some((name, seconds)) => {
+                let number = format!("{:.0}", (self.seconds / seconds).floor());
+                format!("{number} {name}{}", if number == "1" { "" } else { "s" })
+            }
+        }
+    }
+}
+
+/// The EFF's long word list (assets/README.md).
+const WORDS: &str = include_str!("../assets/words.txt");
+/// Words in it: five throws of a die.
+const NUMBER: u16 = 7776;
+
+/// Draws `count` words, each one equally likely, with blanks between them. Six have 77 bits.
+pub(crate) fn words(count: usize) -> Result<SecretBytes, CryptoError> {
+    let words: Vec<&str> = WORDS.lines().collect();
+    let mut phrase = SecretBytes::with_capacity(count * 12);
+    let mut drawn = 0;
+    while drawn < count {
+        let number = u16::from_be_bytes(random::array()?);
+        // The last, incomplete run would favour the first words.
+        if number >= u16::MAX - u16::MAX % NUMBER {
+            continue;
+        }
+        if drawn > 0 {
+            phrase.push(b' ');
+        }
+        phrase.extend(words.get(usize::from(number % NUMBER)).unwrap_or(&"").as_bytes());
+        drawn += 1;
+    }
+    Ok(phrase)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::crypto::kdf::KdfParams;
+
+    fn judged(text: &str, params: KdfParams) -> Strength {
+        Strength::of(&Passphrase::new(&SecretBytes::copy_of(text.as_bytes())).unwrap(), params.moved())
+    }
+
+    #[test]
+    fn common_passphrases_are_weak_at_any_cost_that_is_paid() {
+        for text in ["123456789012", "password1234", "qwertyuiopas", "hunter2", "abababababababababab", "iloveyou2024!"]
+        {
+            assert!(judged(text, KdfParams::DEFAULT).is_weak(), "{text}");
+        }
+        for text in ["correct horse battery staple", "m7#Kq9!vTz2LpX4w"] {
+            assert!(!judged(text, KdfParams::LEAST).is_weak(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dearer_guess_takes_longer() {
+        let (least, default) =
+            (judged("a quite short one", KdfParams::LEAST), judged("a quite short one", KdfParams::DEFAULT));
+        let times = KdfParams::DEFAULT.cost() as f64 / KdfParams::LEAST.cost() as f64;
+        assert!((default.seconds / least.seconds - times).abs() < 0.001);
+    }
+
+    #[test]
+    fn times_are_for_people() {
+        for (seconds, text) in [
+            (0.2, "less than a second"),
+            (1.0, "1 second"),
+            (119.0, "1 minute"),
+            (7_300.0, "2 hours"),
+            (3.0 * 86_400.0, "3 days"),
+            (YEAR / 2.0, "6 months"),
+            (450.0 * YEAR, "450 years"),
+            (1e30, "over a million years"),
+        ] {
+            assert_eq!(Strength { seconds }.time(), text);
+        }
+    }
+
+    #[test]
+    fn words_are_drawn_from_the_whole_list() {
+        let list: Vec<&str> = WORDS.lines().collect();
+        assert_eq!(list.len(), usize::from(NUMBER));
+        assert_eq!(list.iter().collect::<HashSet<_>>().len(), list.len());
+        assert!(
+            list.iter()
+                .all(|word| (3..=9).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+        );
+        let drawn = words(3000).unwrap();
+        let drawn: HashSet<&str> = std::str::from_utf8(drawn.expose()).unwrap().split(' ').collect();
+        assert!(drawn.len() > 2000 && drawn.iter().all(|word| list.contains(word)));
+        // Of every tenth of the list some word was drawn.
+        assert!(list.chunks(778).all(|part| part.iter().any(|word| drawn.contains(word))));
+        assert!(!judged(std::str::from_utf8(words(6).unwrap().expose()).unwrap(), KdfParams::LEAST).is_weak());
+    }
+}
