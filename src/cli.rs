@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
+use crate::completion;
 use crate::config::Environment;
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Error, Kind};
@@ -57,7 +58,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    if let Ok(true) = clap_complete::CompleteEnv::with_factory(command)
+    if let Ok(true) = clap_complete::CompleteEnv::with_factory(|| completion::without_global_options(command()))
         .bin("secrets")
         .try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref())
     {

@@ -1,15 +1,21 @@
-//! What a shell offers when Tab is pressed: tags and projects, through an agent that has the vault unlocked, else nothing.
+//! What a shell offers when Tab is pressed: tags and projects, through an agent that has the vault unlocked, else none;
+//! programs and files behind `run --`.
 //!
 //! It asks nothing, prints nothing and waits for nobody longer than a person would.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
+use clap_complete::engine::{PathCompleter, ValueCompleter};
 
+use crate::config;
 use crate::context::{Context, GlobalArgs};
-use crate::model::ProjectName;
+use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
 
 /// How long the agent may take for one answer: a Tab is answered within 50 ms, or not at all.
@@ -50,17 +56,95 @@ fn behind(current: &OsStr, separator: char) -> Vec<CompletionCandidate> {
 fn of_tags(before: &str, current: &str) -> Option<Vec<CompletionCandidate>> {
     let cx = context();
     let vault = cx.vault_of_agent(PATIENCE).ok()??;
-    let secrets = vault.list(Some(cx.project().ok()?), |metadata| metadata.tag.as_str().starts_with(current)).ok()?;
+    let key = as_key(current);
+    let secrets = vault.list(Some(cx.project().ok()?), |it| it.tag.key().as_str().starts_with(&key)).ok()?;
     let candidate = |secret: crate::model::Secret| {
         let name = secret.metadata.name.map(|name| visible(name.as_str()).into());
-        CompletionCandidate::new(format!("{before}{}", secret.metadata.tag)).help(name)
+        CompletionCandidate::new(format!("{before}{}", spelled(&secret.metadata.tag, current))).help(name)
     };
     Some(secrets.into_iter().map(candidate).collect())
 }
 
+fn as_key(text: &str) -> String {
+    text.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// A tag, continued as it was begun: shells offer only what begins with the typed letters.
+fn spelled(tag: &Tag, begun: &str) -> String {
+    let tag = tag.as_str();
+    if tag.starts_with(begun) {
+        return tag.to_owned();
+    }
+    let is_upper = begun.bytes().any(|b| b.is_ascii_uppercase()) && !begun.bytes().any(|b| b.is_ascii_lowercase());
+    let continued = |c: char| match c {
+        '-' if begun.contains('_') || is_upper => '_',
+        '_' if begun.contains('-') && !begun.contains('_') => '-',
+        c if is_upper => c.to_ascii_uppercase(),
+        c => c,
+    };
+    // A tag is ASCII, and so is what is equal to its beginning.
+    begun.chars().chain(tag.chars().skip(begun.len()).map(continued)).collect()
+}
+
+/// Programs and files for the command line of another program: programs first, files behind one.
+pub(crate) fn program_or_file(current: &OsStr) -> Vec<CompletionCandidate> {
+    let is_first = words_behind_dashes().is_none_or(|number| number == 0);
+    let mut candidates = PathCompleter::any().complete(current);
+    if is_first && !current.is_empty() && !current.as_bytes().contains(&b'/') {
+        candidates.extend(programs(current).into_iter().map(CompletionCandidate::new));
+    }
+    candidates
+}
+
+/// Names of programs in PATH.
+fn programs(current: &OsStr) -> BTreeSet<OsString> {
+    let directories = config::program_directories();
+    let entries = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
+    let begins = |name: &OsStr| name.as_bytes().starts_with(current.as_bytes());
+    let is_program = |path: PathBuf| {
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    entries
+        .filter(|entry| begins(&entry.file_name()) && is_program(entry.path()))
+        .map(|entry| entry.file_name())
+        .collect()
+}
+
+/// The command line that is being typed.
+fn words() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip_while(|word| word != "--").skip(1)
+}
+
+/// The same, up to the word that is completed.
+fn typed() -> Vec<OsString> {
+    let mut words: Vec<OsString> = words().collect();
+    words.truncate(config::completed_word().map_or(usize::MAX, |number| number + 1));
+    words
+}
+
+/// Number of words between `--` and the one that is completed.
+fn words_behind_dashes() -> Option<usize> {
+    let words = typed();
+    let dashes = words.iter().position(|word| word == "--")?;
+    (words.len() - dashes).checked_sub(2)
+}
+
+/// Hides the options that every command has, unless an option is being typed.
+pub(crate) fn without_global_options(command: clap::Command) -> clap::Command {
+    if typed().last().is_some_and(|word| word.as_bytes().starts_with(b"-")) {
+        return command;
+    }
+    let global: Vec<clap::Id> = command
+        .get_arguments()
+        .filter(|argument| argument.is_global_set())
+        .map(|argument| argument.get_id().clone())
+        .collect();
+    global.into_iter().fold(command, |command, id| command.mut_arg(id, |argument| argument.hide(true)))
+}
+
 /// The vault and the project of the command line that is being typed.
 fn context() -> Context {
-    let mut words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+    let mut words = words().take_while(|word| word != "--");
     let (mut vault, mut project) = (None, None);
     while let Some(word) = words.next() {
         let mut value = |names: [&str; 2]| option(&word, names, &mut words);
@@ -84,4 +168,27 @@ fn option(word: &OsStr, names: [&str; 2], rest: &mut impl Iterator<Item = OsStri
         if name.starts_with("--") { word.strip_prefix(*name)?.strip_prefix('=') } else { word.strip_prefix(*name) }
     };
     names.iter().find_map(joined).map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_goes_on_as_it_was_begun() {
+        let cases = [
+            ("stripe-key", "str", "stripe-key"),
+            ("stripe-key", "STR", "STRIPE_KEY"),
+            ("stripe-key", "stripe_", "stripe_key"),
+            ("STRIPE_KEY", "stripe-", "stripe-KEY"),
+            ("Stripe_Key", "stripe", "stripe_Key"),
+            ("stripe-key", "", "stripe-key"),
+            ("a-b_c", "A_", "A_B_C"),
+        ];
+        for (tag, begun, expected) in cases {
+            let spelled = spelled(&Tag::parse(tag).unwrap(), begun);
+            assert_eq!(spelled, expected);
+            assert_eq!(Tag::parse(&spelled).unwrap().key(), Tag::parse(tag).unwrap().key());
+        }
+    }
 }

@@ -56,6 +56,16 @@ fn place(path: &Path, at: Option<Place>) -> String {
     }
 }
 
+/// Directories of programs.
+pub(crate) fn program_directories() -> Vec<PathBuf> {
+    variable("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
+}
+
+/// The number of the word that a shell completes, if it says so: else that is the last one.
+pub(crate) fn completed_word() -> Option<usize> {
+    variable("_CLAP_COMPLETE_INDEX")?.to_str()?.parse().ok()
+}
+
 impl Environment {
     /// Reads it, once for the whole process.
     pub(crate) fn read() -> Self {

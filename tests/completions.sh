@@ -1,7 +1,7 @@
 #!/bin/sh
 # The completions that are checked in, in real shells: each must offer `render` for `secrets re`, `--escape` for
-# `secrets render --esc`, a file's name for `secrets render some`, and, through an unlocked agent, tags and projects; once
-# it is locked again, silently none.
+# `secrets render --esc`, a file's name for `secrets render some`, programs and files behind `run --`, and, through an
+# unlocked agent, tags in any spelling and projects; once it is locked again, silently none.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,6 +12,9 @@ directory=$(mktemp -d)
 trap 'secrets lock --all --quiet; rm -rf "$directory"' EXIT
 cd "$directory"
 touch some.tmpl
+mkdir programs
+ln -s "$(command -v true)" programs/some-program
+PATH=$PATH:$directory/programs
 
 # A vault and an agent of this test's own.
 mkdir -m 700 run
@@ -40,10 +43,12 @@ expect_nothing() { # SHELL CANDIDATES
     esac
 }
 
+# Readline takes `A=str` apart: its words are given here as it gives them.
 bash_offers() {
     bash --norc -c '
         source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
-        _clap_complete_secrets secrets "${!#}"; printf "%s\n" "${COMPREPLY[@]}"
+        last=${!#}; [[ $last == = ]] && last=
+        _clap_complete_secrets secrets "$last"; printf "%s\n" "${COMPREPLY[@]}"
     ' "$root/completions/secrets.bash" "$@"
 }
 
@@ -71,21 +76,31 @@ for shell in bash fish zsh; do
             expect bash some.tmpl "$(bash_offers secrets render some)"
             expect bash stripe-key "$(bash_offers secrets get str)"
             expect bash session-key "$(bash_offers secrets -p staging run --only ses)"
-            expect bash staging "$(bash_offers secrets list -p st)" ;;
+            expect bash staging "$(bash_offers secrets list -p st)"
+            expect bash STRIPE_KEY "$(bash_offers secrets get STR)"
+            expect bash some-program "$(bash_offers secrets run -- some-p)"
+            expect bash some.tmpl "$(bash_offers secrets run -- sh some.t)"
+            expect bash stripe-key "$(bash_offers secrets run --file A = str)" ;;
         fish)
             expect fish render "$(fish_offers secrets re)"
             expect fish --escape "$(fish_offers secrets render --esc)"
             expect fish some.tmpl "$(fish_offers secrets render some)"
             expect fish stripe-key "$(fish_offers secrets get str)"
             expect fish session-key "$(fish_offers secrets -p staging run --only ses)"
-            expect fish staging "$(fish_offers secrets list -p st)" ;;
+            expect fish staging "$(fish_offers secrets list -p st)"
+            expect fish STRIPE_KEY "$(fish_offers secrets get STR)"
+            expect fish some-program "$(fish_offers secrets run -- some-p)"
+            expect fish some.tmpl "$(fish_offers secrets run -- sh some.t)"
+            expect fish stripe-key "$(fish_offers secrets run --file A=str)" ;;
         zsh)
             expect zsh "init" "$(zsh_offers 'secrets ')"
             expect zsh --escape "$(zsh_offers 'secrets render --')"
             expect zsh some.tmpl "$(zsh_offers 'secrets render s')"
             expect zsh stripe-key "$(zsh_offers 'secrets get s')"
             expect zsh session-key "$(zsh_offers 'secrets -p staging run --only s')"
-            expect zsh staging "$(zsh_offers 'secrets project delete s')" ;;
+            expect zsh staging "$(zsh_offers 'secrets project delete s')"
+            expect zsh some-program "$(zsh_offers 'secrets run -- some-')"
+            expect zsh some.tmpl "$(zsh_offers 'secrets run -- sh some')" ;;
     esac
 done
 

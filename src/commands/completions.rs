@@ -49,5 +49,47 @@ pub(crate) fn run(args: &CompletionsArgs, cx: &Context) -> Result<(), Error> {
     if !matches!(written, Some(Ok(()))) {
         return Err(Error::new(Kind::Failure, format!("there are no completions for `{name}`")));
     }
-    Ok(cx.ui.text(&String::from_utf8_lossy(&script))?)
+    let script = String::from_utf8_lossy(&script);
+    Ok(cx.ui.text(&if name == "bash" { with_whole_words(&script) } else { script.into_owned() })?)
+}
+
+/// Where bash's script takes over the words.
+const BASH_WORDS: &str = r#"    local words=("${COMP_WORDS[@]}")
+    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+        words[COMP_CWORD]="$2"
+    fi
+"#;
+
+/// Readline splits words at `=`, so that `--file KEY=TAG` comes as four; this puts them together.
+const BASH_WHOLE_WORDS: &str = r#"    local words=() word part index=0 joins=false
+    for ((word = 0; word <= COMP_CWORD; word++)); do
+        part="${COMP_WORDS[word]}"
+        if [[ $word == "$COMP_CWORD" && $part != "=" && ${BASH_VERSINFO[0]} -ge 4 ]]; then
+            part="$2"
+        fi
+        if ((word > 0)) && { [[ $part == "=" ]] || $joins; }; then
+            words[index]+="$part"
+        else
+            index=${#words[@]}
+            words[index]="$part"
+        fi
+        [[ $part == "=" ]] && joins=true || joins=false
+    done
+    _CLAP_COMPLETE_INDEX=$index
+    local before=""
+    [[ $COMP_WORDBREAKS == *=* && ${words[index]} == *=* ]] && before="${words[index]%=*}="
+"#;
+
+/// Where bash's script has the candidates.
+const BASH_CANDIDATES: &str = "    if [[ $? != 0 ]]; then\n        unset COMPREPLY\n";
+
+/// Readline replaces only what comes behind `=`.
+const BASH_ENDS: &str = r#"    local status=$?
+    COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    if [[ $status != 0 ]]; then
+        unset COMPREPLY
+"#;
+
+fn with_whole_words(script: &str) -> String {
+    script.replace(BASH_WORDS, BASH_WHOLE_WORDS).replace(BASH_CANDIDATES, BASH_ENDS)
 }

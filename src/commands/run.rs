@@ -79,7 +79,8 @@ pub(crate) struct RunArgs {
         trailing_var_arg = true,
         required_unless_present = "dry_run",
         value_name = "CMD",
-        value_hint = clap::ValueHint::CommandWithArguments
+        value_hint = clap::ValueHint::CommandWithArguments,
+        add = ArgValueCompleter::new(completion::program_or_file)
     )]
     command: Vec<OsString>,
 }

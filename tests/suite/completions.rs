@@ -1,5 +1,9 @@
 //! `secrets completions`: a script for each shell; no vault is needed.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use crate::support::Sandbox;
 
 #[test]
@@ -43,5 +47,102 @@ fn completions_offer_the_commands() {
     assert!(offered.contains("--value-file"), "{offered}");
     for refused in ["--value\t", "--value\n", "--secret", "--password", "--token"] {
         assert!(!offered.contains(refused), "{refused}: {offered}");
+    }
+}
+
+/// What fish is offered for a command line.
+fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
+    let run = sandbox.command([&["--", "secrets"], words].concat()).env("COMPLETE", "fish").run();
+    let (code, stdout, stderr) = run.everything();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let word = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+    String::from_utf8(stdout).unwrap().lines().map(word).collect()
+}
+
+#[test]
+fn programs_and_files_are_offered_behind_the_dashes_of_run() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("script_main.py", "");
+    fs::create_dir(sandbox.path("programs")).unwrap();
+    let program = sandbox.write("programs/script_runner", "");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write("programs/script_data", "");
+    let path = format!("{}:/usr/bin:/bin", sandbox.path("programs").display());
+    let offered = |words: &[&str]| {
+        let words = [&["--", "secrets"], words].concat();
+        let run = sandbox.command(words).env("COMPLETE", "fish").env("PATH", &path).run();
+        String::from_utf8(run.succeeds().bytes()).unwrap()
+    };
+
+    assert_eq!(offered(&["run", "--", "script_"]), "script_main.py\nscript_runner\n");
+    assert_eq!(offered(&["run", "--only", "x", "--", "sh", "script_"]), "script_main.py\n");
+    assert_eq!(offered(&["run", "--", "sh", "-c", "x", "programs/script_d"]), "programs/script_data\n");
+    // Options there are the program's.
+    assert_eq!(offered(&["run", "--", "sh", "--"]), "");
+}
+
+#[test]
+fn global_options_are_offered_once_an_option_is_typed() {
+    let sandbox = Sandbox::empty();
+    for words in [&["list", ""][..], &["create", ""], &["run", ""], &["project", ""], &[""]] {
+        let all = offered(&sandbox, words);
+        for option in ["--vault", "--project", "--json", "--quiet", "-q", "-p", "--passphrase-file", "--color"] {
+            assert!(!all.iter().any(|it| it == option), "{option}: {words:?} {all:?}");
+        }
+    }
+    for words in [&["list", "-"][..], &["list", "--"], &["-"]] {
+        let all = offered(&sandbox, words);
+        assert!(all.iter().any(|it| it == "--vault") && all.iter().any(|it| it == "--json"), "{words:?} {all:?}");
+    }
+    assert_eq!(offered(&sandbox, &["list", "--vau"]), ["--vault"]);
+}
+
+#[test]
+fn tags_are_offered_in_the_spelling_in_which_they_were_begun() {
+    let sandbox = Sandbox::with_secrets(&[("stripe-key", "x"), ("SESSION_KEY", "y")]);
+    sandbox.run(["unlock", "-q"]).succeeds();
+    for (words, expected) in [
+        (&["get", "str"][..], "stripe-key"),
+        (&["get", "STRIPE_"], "STRIPE_KEY"),
+        (&["get", "stripe_"], "stripe_key"),
+        (&["get", "session-"], "session-KEY"),
+        (&["run", "--only", "stripe-key,Ses"], "stripe-key,SesSION_KEY"),
+        (&["run", "--file", "A=STR"], "A=STRIPE_KEY"),
+    ] {
+        eventually(expected, || offered(&sandbox, words).first().cloned().unwrap_or_default());
+    }
+    bash_takes_a_variable_and_its_tag_as_one_word(&sandbox);
+    sandbox.run(["lock", "--all", "-q"]).succeeds();
+}
+
+/// The agent has 40 ms for an answer; a busy machine may need more.
+fn eventually(expected: &str, offered: impl Fn() -> String) {
+    let all: Vec<String> = (0..40).map(|_| offered()).take_while(|it| it != expected).collect();
+    assert!(all.len() < 40, "{expected:?}: {all:?}");
+}
+
+/// Readline takes `A=str` apart, and replaces what is behind `=`.
+fn bash_takes_a_variable_and_its_tag_as_one_word(sandbox: &Sandbox) {
+    let program = sandbox.command(["completions", "bash"]).command;
+    let script = "secrets() { \"$program\" \"$@\"; }; source <(secrets completions bash | sed 's/\"secrets\" --/\"$program\" --/')\n\
+        COMP_WORDBREAKS=' =:'; COMP_TYPE=9; COMP_CWORD=$(($# - 1)); COMP_WORDS=(\"$@\"); last=${!#}; [[ $last == = ]] && last=\n\
+        _clap_complete_secrets secrets \"$last\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let offered = |words: &[&str]| {
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", script, "bash"]).args(words).current_dir(sandbox.path("")).env_clear();
+        bash.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        bash.env("program", program.get_program()).env("PATH", "/usr/bin:/bin");
+        let output = bash.output().unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (words, expected) in [
+        (&["--file", "A", "=", "str"][..], "stripe-key\n"),
+        (&["--file", "A", "="], "SESSION_KEY\nstripe-key\n"),
+        (&["--only", "=", "str"], "stripe-key\n"),
+        (&["--file", "A", "=", "stripe-key", "--stdin", "SE"], "SESSION_KEY\n"),
+        (&["--env", "A", "=", "b", "--", "bash", "--no"], "\n"),
+    ] {
+        eventually(expected, || offered(&[&["secrets", "run"], words].concat()));
     }
 }
