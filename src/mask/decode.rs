@@ -40,6 +40,17 @@ impl Reading {
         matches!(self, Self::Coloured | Self::Wrapped)
     }
 
+    /// True for a byte that always means itself.
+    pub(super) const fn is_plain(self, byte: u8) -> bool {
+        match self {
+            Self::Coloured => byte != ESCAPE,
+            Self::Wrapped => !matches!(byte, b'\n' | b'\r' | b' ' | b'\t'),
+            Self::Percent => byte != b'%',
+            Self::Escaped => byte != b'\\',
+            Self::Entities => byte != b'&',
+        }
+    }
+
     /// Reads what stands first. `broken` says that a line end or a blank behind one came before.
     pub(super) fn unit(self, bytes: &[u8], broken: bool) -> Unit {
         let found = match (self, bytes.first()) {

@@ -67,9 +67,15 @@ impl Skip {
         read[..unit].copy_from_slice(&bytes[..unit]);
         let (mut at, mut length, mut skipped) = (unit, unit, 0);
         while length < unit + KNOWN {
-            match reading.unit(bytes.get(at..)?, skipped > 0) {
-                Unit::Byte if at < bytes.len() => {
-                    read[length] = bytes[at];
+            let Some(&byte) = bytes.get(at) else { return Some(0) };
+            if reading.is_plain(byte) {
+                read[length] = byte;
+                (at, length, skipped) = (at + 1, length + 1, 0);
+                continue;
+            }
+            match reading.unit(&bytes[at..], skipped > 0) {
+                Unit::Byte => {
+                    read[length] = byte;
                     (at, length, skipped) = (at + 1, length + 1, 0);
                 }
                 Unit::Text(of_stream, text) if text.bytes().is_empty() => {
@@ -90,9 +96,27 @@ impl Skip {
             }
         }
 
-        let start = self.next(&read[..length], 0);
-        let last = if reading.skips() { unit - 1 } else { unit };
-        (start <= last).then_some(start)
+        let (mut start, last) = (0, if reading.skips() { unit - 1 } else { unit });
+        loop {
+            start = self.next(&read[..length], start);
+            if start > last {
+                return None;
+            }
+            if self.begins(&read[start..length]) {
+                return Some(start);
+            }
+            start += 1;
+        }
+    }
+
+    /// Looks at all places of a needle that the table knows, where [`next`](Self::next) looks at two.
+    fn begins(&self, bytes: &[u8]) -> bool {
+        let Ok(table) = <&[u8; SIZE]>::try_from(self.0.expose()) else { return true };
+        let windows = bytes.windows(4).take(PLACES).enumerate();
+        windows.into_iter().all(|(place, window)| match *window {
+            [a, b, c, d] => table[hash(u32::from_le_bytes([a, b, c, d]))] >> place & 1 == 1,
+            _ => true,
+        })
     }
 }
 
