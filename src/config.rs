@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::GitEnvironment;
 use crate::model::{Invalid, ProjectName, SecretBytes};
+use crate::process;
 use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, Place};
 use crate::ui::escape::clipped;
 use crate::ui::input::drop_newline;
@@ -148,10 +149,15 @@ impl Environment {
         env::current_dir().ok()?.file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
-    /// This program, to start an agent of the same version even after the file was replaced.
+    /// This program, to start an agent of the same version even after the file was replaced. Without /proc it is the path
+    /// by which we were started.
     pub(crate) fn executable() -> PathBuf {
         let running = PathBuf::from("/proc/self/exe");
-        if running.exists() { running } else { env::current_exe().unwrap_or(running) }
+        if running.exists() {
+            return running;
+        }
+        let started = process::started_as().and_then(|path| std::path::absolute(path).ok());
+        started.filter(|path| path.exists()).or_else(|| env::current_exe().ok()).unwrap_or(running)
     }
 
     /// The vault's path: `--vault`, `SECRETS_VAULT`, or its place in the platform's data directory.

@@ -1,15 +1,16 @@
 //! This process: hardened before anything secret is in its memory, as it was for the programs that it starts, and cut
 //! off from its caller where it is to live on its own.
-#![allow(unsafe_code)] // descriptors that were inherited are taken by number; one question about a socket; one stop
+#![allow(unsafe_code)] // descriptors that were inherited are taken by number; questions to the C library; signals
 
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use rustix::fs::Mode;
-use rustix::process::{Pid, Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask};
+use rustix::process::{Pid, Resource, Rlimit, Signal, chdir, getrlimit, setrlimit, setsid, umask};
 
 /// What hardening took away.
 struct Before {
@@ -80,8 +81,12 @@ pub(crate) fn peer_is_us(_: &impl AsRawFd) -> bool {
 
 /// Closes all but the three standard descriptors: one left open would keep a pipeline of the first caller waiting.
 fn close_inherited() {
-    let Ok(entries) = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")) else { return };
-    let open: Vec<RawFd> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).ok().map(|entries| {
+        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.collect::<Vec<RawFd>>()
+    });
+    // Without /proc nothing lists them. A number past these is as good as never used.
+    let open = listed.unwrap_or_else(|| (3..4096).collect());
     for descriptor in open.into_iter().filter(|number| *number > 2 && is_open(*number)) {
         // SAFETY: nothing in this process owns a descriptor past the standard ones yet: it has opened none, and the
         // directory's own was closed above, which `is_open` sees.
@@ -90,8 +95,66 @@ fn close_inherited() {
 }
 
 fn is_open(descriptor: RawFd) -> bool {
-    fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
-        || fs::symlink_metadata(format!("/dev/fd/{descriptor}")).is_ok()
+    // SAFETY: the call reads a flag of a descriptor, or fails because there is none of that number.
+    unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+}
+
+/// The path by which this process was started, which the kernel keeps for it: relative to the directory of that time.
+#[cfg(target_os = "linux")]
+pub(crate) fn started_as() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    // SAFETY: the kernel puts the path, with its zero, at an address that stays valid as long as the process lives.
+    let path = unsafe {
+        let address = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
+        if address.is_null() { None } else { Some(std::ffi::CStr::from_ptr(address)) }
+    };
+    path.map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path.to_bytes())))
+}
+
+/// Other systems tell it in another way.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn started_as() -> Option<PathBuf> {
+    None
+}
+
+/// Bytes of a page of memory.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: the call reads a constant of the system.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// The signal of a number, real-time signals included.
+pub(crate) fn signal(number: i32) -> Option<Signal> {
+    let is_real_time = || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number);
+    // SAFETY: these numbers are for programs; the C library keeps the ones below SIGRTMIN for itself.
+    Signal::from_named_raw(number).or_else(|| is_real_time().then(|| unsafe { Signal::from_raw_unchecked(number) }))
+}
+
+/// True for a signal that this process ignores. No /proc is needed for it.
+pub(crate) fn is_ignored(number: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call only fills the old one, which is read if it did.
+    unsafe {
+        libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Ends this process by a signal, as the system does where nobody handles it. Returns only if the signal does not end
+/// processes.
+pub(crate) fn die_of(signal: Signal) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: all zeros are the default action with an empty set, and every pointer is to a place of its type that
+    // outlives the call.
+    unsafe {
+        let mut default = std::mem::zeroed::<libc::sigaction>();
+        default.sa_sigaction = libc::SIG_DFL;
+        libc::sigaction(signal.as_raw(), &raw const default, std::ptr::null_mut());
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+        libc::raise(signal.as_raw());
+    }
 }
 
 /// Our process group; none where it is led from outside of our PID namespace.
@@ -99,6 +162,13 @@ pub(crate) fn group() -> Option<Pid> {
     // Not by rustix, which takes it for a number that is never 0.
     // SAFETY: the call takes nothing and cannot fail.
     Pid::from_raw(unsafe { libc::getpgrp() })
+}
+
+/// The process group of a process; none where it is led from outside of our PID namespace, or the process is gone.
+pub(crate) fn group_of(process: Pid) -> Option<Pid> {
+    // SAFETY: the call takes a number, and fails if no process has it.
+    let group = unsafe { libc::getpgid(process.as_raw_nonzero().get()) };
+    if group > 0 { Pid::from_raw(group) } else { None }
 }
 
 /// Stops this process, as Ctrl-Z does, until it is continued; not at all where `continued` finds that it was already, or

@@ -3,7 +3,6 @@
 //! A handler that is taken away leaves its signal ignored, not as it was. So one handler stays, from the first hold on,
 //! that does what the system would do, except while a hold lasts.
 
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
+
+use crate::process::is_ignored;
 
 const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
@@ -35,25 +36,12 @@ fn handlers(all: bool) -> io::Result<&'static Handlers> {
     came.set_nonblocking(true)?;
     let handlers =
         Handlers { free: Arc::new(AtomicBool::new(true)), seen: Default::default(), came, holds: AtomicUsize::new(0) };
-    let ignored = if all { 0 } else { ignored() };
-    for (signal, seen) in ENDING.into_iter().zip(&handlers.seen).filter(|(signal, _)| !is_in(ignored, *signal)) {
+    for (signal, seen) in ENDING.into_iter().zip(&handlers.seen).filter(|(signal, _)| all || !is_ignored(*signal)) {
         flag::register_conditional_default(signal, Arc::clone(&handlers.free))?;
         flag::register(signal, Arc::clone(seen))?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
     Ok(HANDLERS.get_or_init(|| handlers))
-}
-
-/// The set of signals that are ignored, a bit each.
-pub(crate) fn ignored() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
-}
-
-/// True for a signal in such a set.
-pub(crate) fn is_in(set: u64, signal: i32) -> bool {
-    set & (1 << (signal - 1)) != 0
 }
 
 /// As long as one of these lives, SIGINT, SIGTERM and SIGHUP wait. Dropped, it lets one that came do its work.

@@ -171,6 +171,11 @@ direnv_placeholders() {
     grep -qF '`secrets run -- ./server`' "$page"
     direnv exec . secrets run -- ./server
     same 'in the program' "$stripe" "$(sed -n 1p seen)"
+    # A variable of another name waits until it is named.
+    echo "export OTHER_KEY='{{ secrets.stripe-key }}'" >>.envrc
+    direnv allow
+    same 'another name' '{{ secrets.stripe-key }}' "$(direnv exec . secrets run --no-mask -- printenv OTHER_KEY)"
+    same 'named' "$stripe" "$(direnv exec . secrets run --no-mask --expand-env OTHER_KEY -- printenv OTHER_KEY)"
 }
 
 # --- Docker Compose

@@ -17,6 +17,7 @@ mod guard;
 mod import;
 mod init;
 mod kdf_options;
+mod linger;
 mod list;
 mod lock;
 mod monitor;
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Monitor(monitor::MonitorArgs),
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+    #[command(hide = true)]
+    Linger(linger::LingerArgs),
 }
 
 impl Command {
@@ -129,6 +132,7 @@ impl Command {
             Self::Agent(args) => agent::run(&args, cx),
             Self::Monitor(args) => return monitor::run(&args, cx),
             Self::Guard(args) => guard::run(&args, cx),
+            Self::Linger(args) => linger::run(&args, cx),
         }
         .map(|()| 0)
     }

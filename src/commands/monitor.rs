@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::run::monitor;
+use crate::process::die_of;
+use crate::run::{Outcome, monitor};
 use crate::ui::raw;
 
 /// Lead a program's session on a pseudo-terminal; started by `secrets run`
@@ -17,5 +18,9 @@ pub(crate) struct MonitorArgs {
 
 pub(crate) fn run(args: &MonitorArgs, _: &Context) -> Result<u8, Error> {
     let [environment, terminal, _] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
-    monitor(&args.command, environment, terminal).map_err(|error| Error::from(error).in_run())
+    let outcome = monitor(&args.command, environment, &terminal).map_err(|error| Error::from(error).in_run())?;
+    if let Outcome::Signal(signal) = outcome {
+        die_of(signal);
+    }
+    Ok(outcome.code())
 }

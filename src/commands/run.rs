@@ -15,8 +15,9 @@ use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
-use crate::run::environment::{Assignment, AssignmentError, Variables};
-use crate::run::{Job, PrivateFiles, Streams, become_program, run as run_job, variables};
+use crate::process::die_of;
+use crate::run::environment::{Assignment, Inherited, Variables, check_value, is_too_large};
+use crate::run::{Job, Outcome, PrivateFiles, Streams, become_program, run as run_job, variables};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Tree, needs};
 use crate::template::grammar::Grammar;
@@ -43,10 +44,14 @@ shell that is run this way expand a variable.";
 ///
 /// By default the program gets the variables listed in [run.env] of the nearest .secrets.toml. With a .secrets.toml that has
 /// no such table, it gets the secrets that the file declares or refers to, each under its tag in upper case. Without a
-/// .secrets.toml, it gets every secret of the project. --only, --env and --env-file replace this default. Variables that are set already and hold a placeholder are
-/// expanded. What the program leaves behind in the background loses its output when it ends. Its exit code is passed
-/// through (128+n for a signal); 125 is a failure of our own, 126 and 127 say that the program could not be run or
-/// found.
+/// .secrets.toml, it gets every secret of the project. --only, --env and --env-file replace this default.
+///
+/// A variable that is set already is expanded if its whole value is the placeholder of the secret of the same name, as in
+/// STRIPE_KEY='{{ secrets.stripe-key }}'. Any other one needs --expand-env, and with --only none is expanded.
+///
+/// What programs in the background print after the program's end is masked as well. Its exit code is passed through (128+n
+/// for a signal; Ctrl-C ends us as it ends the program). 125 is a failure of our own, 126 and 127 say that the program
+/// could not be run or found.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "secrets run [OPTIONS] -- CMD [ARGS]...")]
 pub(crate) struct RunArgs {
@@ -59,6 +64,9 @@ pub(crate) struct RunArgs {
     /// Set variables from a dotenv file whose values are templates; `$` is kept as it is
     #[arg(long = "env-file", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     env_files: Vec<PathBuf>,
+    /// Expand placeholders in these variables, which are set already
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    expand_env: Vec<OsString>,
     /// Put a value into a private file while the program runs, its path into a variable
     #[arg(long = "file", value_name = "NAME=TAG", add = ArgValueCompleter::new(completion::tag_of_variable))]
     files: Vec<String>,
@@ -86,10 +94,15 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
-    run_program(args, cx).map_err(Error::in_run)
+    let outcome = run_program(args, cx).map_err(Error::in_run)?;
+    if let Some(signal) = outcome.interrupted() {
+        cx.ui.finish();
+        die_of(signal);
+    }
+    Ok(outcome.code())
 }
 
-fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
+fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     refuse_placeholders(&args.command)?;
     let requests = Requests::new(args, cx)?;
     let opened = requests.open(cx)?;
@@ -97,7 +110,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     let mut variables = requests.variables(&opened, cx)?;
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
     if args.dry_run {
-        return list(&variables, args.stdin.as_ref(), cx).map(|()| 0);
+        return list(&variables, args.stdin.as_ref(), cx).map(|()| Outcome::Code(0));
     }
     let stdin = args.stdin.as_ref().map(|tag| opened.value(tag).map(|(_, value)| value.duplicate())).transpose()?;
     if args.no_mask && files.is_none() && stdin.is_none() {
@@ -108,7 +121,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     let environment = variables.into_pairs();
     let command = args.command.clone();
     let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
-    let options = if cx.ui.is_json() { vec!["--json"] } else { Vec::new() };
+    let mut options = vec![if cx.ui.is_colored_err() { "--color=always" } else { "--color=never" }];
+    options.extend(cx.ui.is_json().then_some("--json"));
     let job = Job { command, environment, stdin, masked, executable: Environment::executable(), options };
     // The program may run for long.
     overwrite_stack::<DEEP>();
@@ -202,27 +216,58 @@ impl<'a> Requests<'a> {
         Ok(requests)
     }
 
-    /// Our own environment: what unlocks vaults stays here, what holds a placeholder is expanded.
+    /// Our own environment: what unlocks vaults stays here. A placeholder is expanded if the variable is its own, or if
+    /// `--expand-env` names it: a stranger may have written the text.
     fn inherit(&mut self, cx: &Context) -> Result<(), Error> {
-        let inherited = Environment::inherited().into_iter().filter(|(name, _)| !variables::is_ours(name));
-        for (name, value) in inherited.filter(|(name, _)| !self.args.clean_env || variables::is_kept(name)) {
-            if memchr::memmem::find(value.as_bytes(), b"{{").is_none() {
-                self.plain.push((name, value));
-                continue;
-            }
-            let shown = name.to_string_lossy().into_owned();
-            let place = format!("environment {shown}");
-            let assignment = Assignment::inherited(name.clone(), value.as_bytes().to_vec(), &place)
-                .map_err(|error| error::assignment(error, self.project))?;
-            if assignment.tags().is_empty() {
-                self.plain.push((name, value));
-            } else if variables::steers(&shown) {
-                cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
-                self.plain.push((name, value));
-            } else {
-                self.inherited.push(assignment);
+        let all = Environment::inherited();
+        for asked in &self.args.expand_env {
+            let shown = asked.to_string_lossy();
+            allowed(&shown, "--expand-env", false)?;
+            if !all.iter().any(|(name, _)| name == asked) {
+                let message = format!("`--expand-env` names a variable that is not set: `{}`", visible(&shown));
+                return Err(Error::usage(message).hint(format!("set it with `--env {shown}=TEMPLATE`")));
             }
         }
+
+        for (name, value) in all.into_iter().filter(|(name, _)| !variables::is_ours(name)) {
+            let asked = self.args.expand_env.contains(&name);
+            if asked || !self.args.clean_env || variables::is_kept(&name) {
+                self.inherit_one(name, value, asked, cx)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inherit_one(&mut self, name: OsString, value: OsString, asked: bool, cx: &Context) -> Result<(), Error> {
+        let shown = name.to_string_lossy().into_owned();
+        let found = Inherited::of(&name, value.as_bytes());
+        let is_dangerous = variables::steers(&shown);
+        match found {
+            Inherited::Malformed => {
+                cx.ui.warn(&format!("`{shown}` holds a placeholder that is not valid; it is passed on as it is"));
+            }
+            Inherited::Own if is_dangerous => {
+                cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
+            }
+            Inherited::Own | Inherited::Placeholders if !asked && !self.args.only.is_empty() => {
+                cx.ui.warn(&format!(
+                    "`{shown}` holds a placeholder and is passed on as it is: with `--only`, just `--expand-env` expands it"
+                ));
+            }
+            Inherited::Placeholders if !asked => cx.ui.warn(&format!(
+                "`{shown}` holds a placeholder and is passed on as it is; `--expand-env {shown}` expands it"
+            )),
+            _ => {}
+        }
+
+        let own = found == Inherited::Own && self.args.only.is_empty() && !is_dangerous;
+        if !asked && !own {
+            self.plain.push((name, value));
+            return Ok(());
+        }
+        let place = format!("environment {shown}");
+        let assignment = Assignment::inherited(name, value.into_vec(), &place, asked);
+        self.inherited.push(assignment.map_err(|error| error::assignment(error, self.project))?);
         Ok(())
     }
 
@@ -314,9 +359,7 @@ impl<'a> Requests<'a> {
         for tag in &self.args.only {
             let (stored, value) = opened.value(tag)?;
             let name = variables::name_of(tag);
-            if value.expose().contains(&0) {
-                return Err(error::assignment(AssignmentError::Nul { name: name.into() }, self.project));
-            }
+            check_value(OsStr::new(&name), value.expose()).map_err(|error| error::assignment(error, self.project))?;
             let bytes = OsString::from_vec(value.expose().to_vec());
             variables.set(name.into(), bytes, Some("--only"), vec![stored.clone()]);
         }
@@ -438,6 +481,8 @@ fn unfit(name: &str, value: &[u8]) -> Option<&'static str> {
         Some("its variable steers programs, so only an explicit `--env` sets it")
     } else if value.contains(&0) {
         Some("its value has a NUL byte; `--file NAME=TAG` takes it")
+    } else if is_too_large(OsStr::new(name), value) {
+        Some("its value is too large for an environment variable; `--file NAME=TAG` takes it")
     } else {
         None
     }

@@ -283,7 +283,14 @@ impl From<RunError> for Error {
         let message = error.to_string();
         match error {
             RunError::NotFound(_) => Self { code: Some(127), ..Self::new(Kind::NotFound, message) },
-            RunError::NotExecutable { .. } => Self { code: Some(126), ..Self::new(Kind::Failure, message) },
+            RunError::NotExecutable { source, .. } => {
+                let error = Self { code: Some(126), ..Self::new(Kind::Failure, message) };
+                match source.kind() {
+                    std::io::ErrorKind::ArgumentListTooLong => error
+                        .hint("name fewer secrets with `--only TAG,...`, and give large ones with `--file NAME=TAG`"),
+                    _ => error,
+                }
+            }
             RunError::Output(_) | RunError::Io { .. } => Self::new(Kind::Failure, message),
         }
     }

@@ -25,7 +25,9 @@ pub(crate) fn assignment(error: AssignmentError, project: &ProjectName) -> Error
             findings.listed.iter_mut().for_each(|finding| finding.excerpt = None);
             unknown(&[(&place, &findings)], project)
         }
-        AssignmentError::Nul { .. } => Error::usage(message).hint("give it with `--file NAME=TAG`"),
+        AssignmentError::Nul { .. } | AssignmentError::TooLarge { .. } => {
+            Error::usage(message).hint("give it with `--file NAME=TAG`")
+        }
         AssignmentError::Template(error) => error.into(),
     }
 }

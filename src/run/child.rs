@@ -1,15 +1,16 @@
 //! Starting the program: what happens between fork and exec.
 //!
 //! The kernel kills it when we are killed, so that no orphan with secrets in its environment lives on.
-#![allow(unsafe_code)] // what runs between fork and exec, where only system calls are allowed; one signal mask
+#![allow(unsafe_code)] // what runs between fork and exec, where only system calls are allowed; one fork, one signal mask
 
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, getpid, getppid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, setsid, waitid, waitpid};
 use rustix::termios::tcsetpgrp;
 
 use super::RunError;
@@ -21,18 +22,64 @@ pub(super) enum Group {
     /// In our process group, as without us
     Ours,
     /// In one of its own, in the foreground of the terminal that is its stdin
-    OwnForeground,
+    Foreground {
+        /// It leads its group, as what an interactive shell starts. In a script a program leads none, and a shell among
+        /// them makes one for itself
+        leads: bool,
+    },
 }
 
-/// Starts `command`; returns its process id. The caller waits for it.
+/// A program that was started.
+pub(super) struct Started {
+    pub(super) pid: Pid,
+    /// The process group that it was started in, unless it is ours
+    pub(super) group: Option<Pid>,
+}
+
+/// Starts `command`. The caller waits for it.
 ///
 /// `mask` is the signal mask that it starts with.
-pub(super) fn start(mut command: Command, group: Group, mask: Mask) -> Result<Pid, RunError> {
+pub(super) fn start(mut command: Command, group: Group, mask: Mask) -> Result<Started, RunError> {
     let name = command.get_program().to_owned();
-    prepare(&mut command, group, mask);
-    let child = process::as_before(|| command.spawn()).map_err(|error| failed(&name, error))?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    pid.ok_or_else(|| RunError::Io { action: "start the program", source: io::ErrorKind::Other.into() })
+    let leader = match group {
+        Group::Foreground { leads: false } => Some(leader().map_err(RunError::io("make a process group"))?),
+        _ => None,
+    };
+
+    prepare(&mut command, group, leader, mask);
+    let spawned = process::as_before(|| command.spawn()).map_err(|error| failed(&name, error));
+    if leader.is_some() {
+        let _ = waitpid(leader, rustix::process::WaitOptions::empty());
+    }
+
+    let pid = i32::try_from(spawned?.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| RunError::Io { action: "start the program", source: io::ErrorKind::Other.into() })?;
+    Ok(Started { pid, group: (group != Group::Ours).then(|| leader.unwrap_or(pid)) })
+}
+
+/// Makes a process group whose leader has ended. The group lasts until the leader is waited for, and as long as somebody
+/// else is in it.
+fn leader() -> io::Result<Pid> {
+    // SAFETY: this process has one thread, and the child makes two system calls.
+    let forked = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        // SAFETY: neither call touches memory.
+        0 => unsafe {
+            libc::setpgid(0, 0);
+            libc::_exit(0)
+        },
+        pid => pid,
+    };
+    let pid = Pid::from_raw(forked).ok_or(io::ErrorKind::Other)?;
+    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+    Ok(pid)
+}
+
+/// Starts a process of ours that lives on its own: no signal to our group or session reaches it.
+pub(super) fn start_alone(command: &mut Command) -> io::Result<()> {
+    // SAFETY: between fork and exec the closure makes one system call.
+    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
+    command.spawn().map(drop)
 }
 
 /// Becomes `command`; returns only where that fails.
@@ -49,9 +96,9 @@ fn failed(name: &OsString, source: io::Error) -> RunError {
     }
 }
 
-fn prepare(command: &mut Command, group: Group, mask: Mask) {
-    if group == Group::OwnForeground {
-        command.process_group(0);
+fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: Mask) {
+    if group != Group::Ours {
+        command.process_group(leader.map_or(0, |leader| leader.as_raw_nonzero().get()));
     }
     let us = getpid();
     let ready = move || {
@@ -64,8 +111,8 @@ fn prepare(command: &mut Command, group: Group, mask: Mask) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
-        if group == Group::OwnForeground {
-            take_foreground()?;
+        if group != Group::Ours {
+            take_foreground(rustix::stdio::stdin())?;
         }
         mask.set();
         Ok(())
@@ -98,9 +145,10 @@ impl Mask {
     }
 }
 
-/// Takes the terminal's foreground before the program can miss it. A background group may do so only while it blocks the
-/// signal that would stop it.
-fn take_foreground() -> io::Result<()> {
+/// Takes the terminal's foreground for our process group, before the program can miss it. A background group may do so
+/// only while it blocks the signal that would stop it.
+pub(super) fn take_foreground(terminal: impl AsFd) -> io::Result<()> {
+    let group = process::group().ok_or(io::ErrorKind::Other)?;
     let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigemptyset` fills the set that the others read; all of them are safe between fork and exec.
     unsafe {
@@ -108,7 +156,7 @@ fn take_foreground() -> io::Result<()> {
         libc::sigaddset(mask.as_mut_ptr(), libc::SIGTTOU);
         libc::sigprocmask(libc::SIG_BLOCK, mask.as_ptr(), std::ptr::null_mut());
     }
-    let taken = tcsetpgrp(rustix::stdio::stdin(), getpid());
+    let taken = tcsetpgrp(terminal, group);
     // SAFETY: as above.
     unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, mask.as_ptr(), std::ptr::null_mut()) };
     Ok(taken?)

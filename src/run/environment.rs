@@ -4,10 +4,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::variables;
 use crate::model::{SecretBytes, Tag, TagKey};
-use crate::template::grammar::{Grammar, Malformed};
+use crate::process;
+use crate::template::grammar::{Grammar, Malformed, Match};
 use crate::template::{ExpandError, Findings, Plan, Template, TemplateError, UnknownTag};
 use crate::vault::{Opened, Reveal};
 
@@ -47,6 +49,12 @@ pub enum AssignmentError {
         /// The variable
         name: OsString,
     },
+    /// The system bounds the length of one variable
+    #[error("`{}` cannot be set: its value is too large for an environment variable", name.to_string_lossy())]
+    TooLarge {
+        /// The variable
+        name: OsString,
+    },
     /// A filter, a bound
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -63,12 +71,13 @@ impl Assignment {
         Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags: plan.tags(), ours: None })
     }
 
-    /// A variable that was there before us: `{{NAME}}` that names no secret is left as it is, `{{ secrets.name }}` is ours
-    /// and has to name one.
-    pub fn inherited(name: OsString, text: Vec<u8>, place: &str) -> Result<Self, AssignmentError> {
-        let namespaced = Grammar { namespaced: true, ..Grammar::default() };
-        let ours = Plan::new(&mut Template::from_text(place, text.clone()), namespaced)?.tags();
-        Ok(Self { ours: Some(ours), ..Self::new(name, text, place, "environment")? })
+    /// Takes an inherited variable. A malformed placeholder and a bare `{{NAME}}` that names no secret stay as they are.
+    /// `{{ secrets.name }}` has to name one if somebody `asked` for this variable to be expanded.
+    pub fn inherited(name: OsString, text: Vec<u8>, place: &str, asked: bool) -> Result<Self, AssignmentError> {
+        let plan = |grammar| Plan::new(&mut Template::from_text(place, text.clone()), grammar);
+        let ours = if asked { plan(namespaced())?.tags() } else { Vec::new() };
+        let tags = plan(Grammar::default())?.tags();
+        Ok(Self { name, text, place: place.to_owned(), source: "environment".to_owned(), tags, ours: Some(ours) })
     }
 
     /// The variable.
@@ -106,10 +115,67 @@ impl Assignment {
             ExpandError::Template(error) => error,
             ExpandError::Output(source) => TemplateError::Io { action: "expand", name: self.place.clone(), source },
         })?;
-        if value.expose().contains(&0) {
-            return Err(AssignmentError::Nul { name: self.name.clone() });
-        }
+        check_value(&self.name, value.expose())?;
         Ok(OsString::from_vec(value.expose().to_vec()))
+    }
+}
+
+fn namespaced() -> Grammar {
+    Grammar { namespaced: true, ..Grammar::default() }
+}
+
+/// Checks that a variable can have this value.
+pub fn check_value(name: &OsStr, value: &[u8]) -> Result<(), AssignmentError> {
+    if value.contains(&0) {
+        return Err(AssignmentError::Nul { name: name.to_owned() });
+    }
+    if is_too_large(name, value) {
+        return Err(AssignmentError::TooLarge { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// True if the system does not take a variable of this length. On Linux the name, `=`, the value and a zero have 32 pages
+/// together (`MAX_ARG_STRLEN`, see execve(2)).
+pub fn is_too_large(name: &OsStr, value: &[u8]) -> bool {
+    cfg!(target_os = "linux") && name.len() + value.len() + 2 > 32 * process::page_size()
+}
+
+/// What an inherited variable holds. A stranger may have written its text: a commit message, the name of a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inherited {
+    /// Nothing of ours
+    Plain,
+    /// One placeholder and nothing else, for the secret whose tag gives the variable its name
+    Own,
+    /// Other placeholders in the form that is ours alone
+    Placeholders,
+    /// Something that begins like a placeholder of ours and is none
+    Malformed,
+}
+
+impl Inherited {
+    /// Looks at a variable. Text in double braces is in the environments of many programs, so only `{{ secrets.…` counts,
+    /// unless the whole value is one placeholder.
+    pub fn of(name: &OsStr, text: &[u8]) -> Self {
+        if memchr::memmem::find(text, b"{{").is_none() {
+            return Self::Plain;
+        }
+
+        if text.starts_with(b"{{")
+            && let Match::Placeholder { placeholder, length } = Grammar::default().at(text, true)
+            && length == text.len()
+            && name.as_bytes() == variables::name_of(&placeholder.tag).as_bytes()
+        {
+            return Self::Own;
+        }
+
+        let mut template = Template::from_text("", text.to_vec());
+        let Ok(plan) = Plan::new(&mut template, namespaced()) else { return Self::Placeholders };
+        if matches!(plan.malformed(&mut template), Ok(Some(_))) {
+            return Self::Malformed;
+        }
+        if plan.is_empty() { Self::Plain } else { Self::Placeholders }
     }
 }
 

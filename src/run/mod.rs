@@ -7,7 +7,9 @@
 //! * `signals`: which came, and from whom
 //! * `stream`: one output on its way through the mask
 //! * `terminal`: pseudo-terminals, and the real one made raw
+//! * `keyboard`: what is typed, on its way to a pseudo-terminal
 //! * `monitor`: the process between us and the program on a pseudo-terminal
+//! * `linger`: the process that goes on masking what others print after the program's end
 //! * `supervise`: the loop that holds it all together
 //!
 //! No shell stands between: arguments arrive as they were given. A value is in the program's environment, files or stdin,
@@ -16,6 +18,8 @@
 mod child;
 pub mod environment;
 mod files;
+mod keyboard;
+mod linger;
 mod monitor;
 mod signals;
 mod stream;
@@ -28,12 +32,52 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use rustix::process::{Signal, WaitStatus};
+
 pub use files::{PrivateFiles, guard};
+pub use linger::linger;
 pub use monitor::monitor;
 pub use stream::{StreamError, mask_stream};
 pub use supervise::{become_program, run};
 
 use crate::model::{SecretValue, Tag};
+use crate::process;
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With an exit code
+    Code(u8),
+    /// By a signal
+    Signal(Signal),
+}
+
+impl Outcome {
+    /// What the system says of a process; `None` as long as it has not ended.
+    fn of(status: WaitStatus) -> Option<Self> {
+        if let Some(code) = status.exit_status() {
+            return Some(Self::Code(u8::try_from(code).unwrap_or(u8::MAX)));
+        }
+        let number = status.terminating_signal()?;
+        Some(process::signal(number).map_or(Self::Code(128_u8.saturating_add(number.try_into().ok()?)), Self::Signal))
+    }
+
+    /// The exit code that stands for it: 128+n for signal n.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX),
+        }
+    }
+
+    /// The signal of Ctrl-C or Ctrl-\ that ended it. Shells and make stop only if they see that a program died of it.
+    pub fn interrupted(self) -> Option<Signal> {
+        match self {
+            Self::Signal(signal @ (Signal::INT | Signal::QUIT)) => Some(signal),
+            _ => None,
+        }
+    }
+}
 
 /// A program to be run.
 pub struct Job {

@@ -1,38 +1,36 @@
-//! Signals that are passed on to the program: which came, and whether a terminal sent them.
+//! Signals that are passed on to the program: which came, and from whom.
 //!
 //! What was ignored when we were started stays ignored, for the program too: `nohup` works.
 
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, getpid};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::Cause;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::child::Mask;
-use crate::process::stop_unless;
-use crate::signals::{Hold, ignored, is_in};
+use crate::process::{is_ignored, signal, stop_unless};
+use crate::signals::Hold;
 
-/// What is passed on, and SIGCHLD.
-const SIGNALS: [Signal; 10] = [
-    Signal::CHILD,
-    Signal::INT,
-    Signal::TERM,
-    Signal::HUP,
-    Signal::QUIT,
-    Signal::WINCH,
-    Signal::TSTP,
-    Signal::CONT,
-    Signal::USR1,
-    Signal::USR2,
-];
+/// Not ours to pass on. Nobody can catch the first two; the others report a fault in our own code if they come.
+const LEFT_ALONE: [Signal; 7] =
+    [Signal::KILL, Signal::STOP, Signal::ILL, Signal::FPE, Signal::SEGV, Signal::BUS, Signal::SYS];
+
+/// What stops a process in the background that uses its terminal. A handler would not stop us: the system would try the
+/// same again for ever.
+const OF_THE_BACKGROUND: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
 
 /// A signal that came.
 pub(super) struct Came {
     pub(super) signal: Signal,
     /// By the kernel, as a terminal does: the whole process group has it
     pub(super) by_kernel: bool,
+    /// By ourselves: because a reader went away, or as one of our process group
+    pub(super) by_us: bool,
+    /// The process that sent it, unless it is in a PID namespace that we do not see
+    pub(super) sender: Option<Pid>,
 }
 
 /// As long as it lives, these signals come to us.
@@ -43,15 +41,12 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
-        let ignored = ignored();
-        let wanted = SIGNALS.iter().map(|signal| signal.as_raw());
-        // Without SIGCHLD nobody tells us of the program's end, and where it is ignored its exit code is lost.
-        let is_wanted = |number: &i32| *number == Signal::CHILD.as_raw() || !is_in(ignored, *number);
-        let wanted: Vec<i32> = wanted.filter(is_wanted).collect();
+    /// Begins to catch what may be passed on, and SIGCHLD. With `terminal`, one of our streams is a terminal.
+    pub(super) fn new(terminal: bool) -> io::Result<Self> {
         // An earlier prompt's handlers would end us.
         let hold = Hold::new()?;
         let (read, write) = UnixStream::pair()?;
+        let wanted = (1..=libc::SIGRTMAX()).filter(|number| is_wanted(*number, terminal));
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
         Ok(Self { delivery, hold, mask: Mask::taken() })
     }
@@ -69,12 +64,14 @@ impl Signals {
     /// Those that came since the last time.
     pub(super) fn take(&mut self) -> Vec<Came> {
         self.hold.take();
-        let origins = self.delivery.pending();
-        let came = |origin: signal_hook::low_level::siginfo::Origin| {
-            let signal = Signal::from_named_raw(origin.signal)?;
-            Some(Came { signal, by_kernel: matches!(origin.cause, Cause::Kernel) })
+        let us = getpid().as_raw_nonzero().get();
+        let came = |origin: Origin| {
+            let sender = origin.process.map(|process| process.pid).filter(|pid| *pid > 0);
+            let by_kernel = matches!(origin.cause, Cause::Kernel);
+            let by_us = sender == Some(us);
+            Some(Came { signal: signal(origin.signal)?, by_kernel, by_us, sender: sender.and_then(Pid::from_raw) })
         };
-        origins.filter_map(came).collect()
+        self.delivery.pending().filter_map(came).collect()
     }
 
     /// Stops this process until it is continued, or not at all where that came already or nobody would continue us; returns
@@ -88,6 +85,16 @@ impl Signals {
         all.extend(self.take());
         all
     }
+}
+
+fn is_wanted(number: i32, terminal: bool) -> bool {
+    let Some(signal) = signal(number) else { return false };
+    if LEFT_ALONE.contains(&signal) || terminal && OF_THE_BACKGROUND.contains(&signal) {
+        return false;
+    }
+    // Without SIGCHLD nobody tells us of the program's end, and where it is ignored its exit code is lost. SIGPIPE is
+    // ignored by the standard library, not by our caller.
+    signal == Signal::CHILD || signal == Signal::PIPE || !is_ignored(number)
 }
 
 impl Drop for Signals {

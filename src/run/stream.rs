@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
+use super::linger::Known;
 use crate::mask::{Masker, Match, Needles, Sink};
 use crate::model::{SecretBytes, SecretValue, Tag};
 
@@ -22,6 +23,8 @@ const PIECE: usize = 64 * 1024;
 const SAFE: usize = 4096;
 /// More than a pipe holds, also one that its program has made as large as the system allows.
 const PIPE: usize = 2 * 1024 * 1024;
+/// Last bytes of a stream that are kept, for the process that may go on with it. A value may have begun in them.
+const TAIL: usize = 8 * 1024;
 /// How long a held-back prefix waits for the next byte.
 const SILENCE: Duration = Duration::from_millis(40);
 
@@ -40,6 +43,18 @@ impl Mask {
         Arc::new(Self { values, needles: OnceLock::new() })
     }
 
+    /// Makes the needles at once and keeps no values.
+    fn without_values(values: &[(Tag, SecretValue)]) -> Arc<Self> {
+        let needles = Arc::new(Needles::new(values.iter().map(|(tag, value)| (tag, value.expose()))));
+        Arc::new(Self { values: Vec::new(), needles: OnceLock::from(needles) })
+    }
+
+    /// The values that are long enough to be looked for.
+    fn looked_for(&self) -> Vec<(Tag, SecretValue)> {
+        let long = self.values.iter().filter(|(_, value)| value.expose().len() >= Needles::SHORTEST);
+        long.map(|(tag, value)| (tag.clone(), value.duplicate())).collect()
+    }
+
     fn needles(&self) -> Arc<Needles> {
         let made = || Arc::new(Needles::new(self.values.iter().map(|(tag, value)| (tag, value.expose()))));
         Arc::clone(self.needles.get_or_init(made))
@@ -54,13 +69,19 @@ struct Queue {
     last: Option<(u64, Tag)>,
     /// Nothing has come since a pause showed what was held back
     paused: bool,
+    /// Where in the stream the next bytes stand
+    at: u64,
+    /// What stands before it was written by the process that we go on for
+    from: u64,
 }
 
 impl Sink for Queue {
     type Error = std::convert::Infallible;
 
     fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
-        self.bytes.extend(bytes);
+        let written = usize::try_from(self.from.saturating_sub(self.at)).unwrap_or(usize::MAX).min(bytes.len());
+        self.bytes.extend(&bytes[written..]);
+        self.at += bytes.len() as u64;
         self.paused = false;
         Ok(())
     }
@@ -69,7 +90,8 @@ impl Sink for Queue {
         // A region that grew after it had been let out is still the same one.
         let goes_on =
             self.paused && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
-        if !goes_on {
+        self.at = found.end;
+        if !goes_on && found.end > self.from {
             self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
         }
         if found.resets {
@@ -90,6 +112,8 @@ pub(super) enum State {
     Ended,
     /// Whoever read it went away
     Broken,
+    /// The program has ended and others hold its output: all that came was written, and another process goes on with it
+    Left,
 }
 
 /// Why a stream ended before its end.
@@ -115,8 +139,12 @@ pub(super) struct Stream {
     /// A pipe whose reader does not come back once it has gone
     reader_is_last: bool,
     ended: bool,
-    /// Bytes that are still taken, once the program has ended
+    /// Bytes that are still taken, once the program has ended; at 0 the stream is left to another process
     left: Option<usize>,
+    /// The last bytes that came, [`TAIL`] or more if there were as many
+    tail: SecretBytes,
+    /// Number of all bytes that came
+    taken: u64,
     /// When a held-back prefix is let go
     release_at: Option<Instant>,
 }
@@ -133,7 +161,8 @@ impl Stream {
             _ => (to, false),
         };
         let reader_is_last = matches!(kind, Ok(FileType::Fifo)) && is_anonymous(&to);
-        let queue = Queue { bytes: SecretBytes::with_capacity(0), written: 0, last: None, paused: false };
+        let bytes = SecretBytes::with_capacity(0);
+        let queue = Queue { bytes, written: 0, last: None, paused: false, at: 0, from: 0 };
         let piece = SecretBytes::zeroed(PIECE);
         Self {
             from,
@@ -146,8 +175,25 @@ impl Stream {
             reader_is_last,
             ended: false,
             left: None,
+            tail: SecretBytes::with_capacity(0),
+            taken: 0,
             release_at: None,
         }
+    }
+
+    /// A stream that another process began.
+    pub(super) fn resumed(from: OwnedFd, to: OwnedFd, known: &Known) -> Self {
+        let mut stream = Self::new(from, to, Mask::without_values(&known.values));
+        stream.queue.from = known.out;
+        stream.push(known.tail.expose());
+        stream
+    }
+
+    /// What another process needs to go on with it.
+    pub(super) fn into_parts(self) -> (OwnedFd, OwnedFd, Known) {
+        let begins = self.taken - self.tail.len() as u64;
+        let out = self.queue.at.saturating_sub(begins);
+        (self.from, self.to, Known { values: self.mask.looked_for(), tail: self.tail, out })
     }
 
     /// What to wait for: room while something is queued, else more.
@@ -161,6 +207,13 @@ impl Stream {
         self.reader_is_last.then(|| self.to.as_fd())
     }
 
+    /// True if our reader has gone already.
+    pub(super) fn is_unread(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let gone = |to| poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::empty())], Some(&now));
+        self.watches().is_some_and(|to| gone(to).is_ok_and(|ready| ready > 0))
+    }
+
     /// When something is due though nothing comes.
     pub(super) fn release_at(&self) -> Option<Instant> {
         if self.is_queueing() { None } else { self.release_at }
@@ -169,6 +222,15 @@ impl Stream {
     /// The program has ended: what it wrote is in the pipe, and whoever else writes on is not waited for.
     pub(super) fn expect_the_end(&mut self) {
         self.left = Some(PIPE);
+    }
+
+    /// Has another process go on with it as soon as nothing is left to be written.
+    pub(super) fn leave(&mut self) {
+        self.left = Some(0);
+    }
+
+    fn is_left(&self) -> bool {
+        self.left == Some(0)
     }
 
     pub(super) fn is_queueing(&self) -> bool {
@@ -186,13 +248,18 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(State::Broken),
                 written => written.map_err(StreamError::Write)?,
             }
-        } else if ready && !self.ended {
+        } else if ready && !self.ended && !self.is_left() {
             self.read().map_err(StreamError::Read)?;
         }
         if self.release_at().is_some_and(|moment| Instant::now() >= moment) {
             self.pause();
         }
-        Ok(if self.ended && !self.is_queueing() { State::Ended } else { State::Open })
+        Ok(match (self.ended, self.is_left()) {
+            _ if self.is_queueing() => State::Open,
+            (true, _) => State::Ended,
+            (false, true) => State::Left,
+            (false, false) => State::Open,
+        })
     }
 
     fn read(&mut self) -> io::Result<()> {
@@ -209,16 +276,31 @@ impl Stream {
         }
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(length);
-            self.ended = *left == 0;
         }
+        let piece = std::mem::replace(&mut self.piece, SecretBytes::with_capacity(0));
+        self.push(&piece.expose()[..length]);
+        self.piece = piece;
+        Ok(())
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
         let mask = &self.mask;
         let masker = self.masker.get_or_insert_with(|| Masker::new(mask.needles()));
-        let Ok(()) = masker.push(&self.piece.expose()[..length], &mut self.queue);
+        let Ok(()) = masker.push(bytes, &mut self.queue);
         self.release_at = masker.is_holding().then(|| Instant::now() + SILENCE);
-        if self.ended {
-            self.end();
+        self.keep_tail(bytes);
+    }
+
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        self.taken += bytes.len() as u64;
+        if bytes.len() >= TAIL {
+            self.tail.clear();
+        } else if self.tail.len() + bytes.len() > 2 * TAIL {
+            let from = self.tail.len() - TAIL;
+            self.tail.expose_mut().copy_within(from.., 0);
+            self.tail.truncate(TAIL);
         }
-        Ok(())
+        self.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
     }
 
     fn pause(&mut self) {
@@ -279,20 +361,29 @@ fn is_anonymous(_: &OwnedFd) -> bool {
 
 /// Copies `from` to `to` with `values` masked, until the end. A reader that goes away is an error of kind `BrokenPipe`.
 pub fn mask_stream(from: OwnedFd, to: OwnedFd, values: Vec<(Tag, SecretValue)>) -> Result<(), StreamError> {
-    let mut stream = Stream::new(from, to, Mask::new(values));
+    drive(Stream::new(from, to, Mask::new(values)), false)
+}
+
+/// Goes on with a stream until its end. With `watching`, a reader that goes away ends it although nothing is written.
+pub(super) fn drive(mut stream: Stream, watching: bool) -> Result<(), StreamError> {
     loop {
         let (descriptor, flags) = stream.waits_for();
-        let mut waiting = [PollFd::new(&descriptor, flags)];
+        let mut waiting = vec![PollFd::from_borrowed_fd(descriptor, flags)];
+        waiting
+            .extend(stream.watches().filter(|_| watching).map(|to| PollFd::from_borrowed_fd(to, PollFlags::empty())));
         let left = stream.release_at().map(|moment| moment.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let ready = match poll(&mut waiting, left.as_ref()) {
-            Ok(number) => number > 0,
-            Err(Errno::INTR) => false,
+        match poll(&mut waiting, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(StreamError::Read(error.into())),
-        };
-        match stream.advance(ready, false)? {
+        }
+
+        let mut ready = waiting.iter().map(|waited| !waited.revents().is_empty());
+        let (ready, alarmed) = (ready.next() == Some(true), ready.next() == Some(true));
+        drop(waiting);
+        match stream.advance(ready, alarmed)? {
             State::Open => {}
-            State::Ended => return Ok(()),
+            State::Ended | State::Left => return Ok(()),
             State::Broken => return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into())),
         }
     }

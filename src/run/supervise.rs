@@ -1,9 +1,10 @@
 //! The loop around a running program: its output through the mask, what is typed to it, signals, its end.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,16 +13,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_current_process_group, kill_process, wait};
+use rustix::process::{Pid, Signal, WaitOptions, kill_current_process_group, kill_process, kill_process_group, wait};
 use rustix::termios::isatty;
 
 use super::child::{self, Group};
+use super::keyboard::{Keyboard, Role};
+use super::linger;
 use super::monitor::packed;
 use super::signals::{Came, Signals};
 use super::stream::{Mask, State, Stream, StreamError};
-use super::terminal::{Raw, is_in_foreground, pty, resize};
-use super::{Job, RunError, Streams};
-use crate::model::SecretBytes;
+use super::terminal::{Pty, is_in_foreground, is_of_a_key, pty, resize};
+use super::{Job, Outcome, RunError, Streams};
+use crate::process;
 
 /// How long, after the program's end, output is waited for in all: what it left in a pseudo-terminal, or what comes of
 /// its last words by way of another process.
@@ -29,49 +32,65 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// In the background nothing tells when the foreground is ours: it is looked at this often.
 const FOREGROUND_POLL: Duration = Duration::from_millis(250);
 
-/// The exit code that stands for how a process ended; `None` while it has not.
-pub(super) fn exit_code(status: WaitStatus) -> Option<u8> {
-    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))?;
-    Some(u8::try_from(code).unwrap_or(u8::MAX))
-}
+/// Variables that name the terminal on which a program may ask for something.
+const TERMINALS: [&str; 2] = ["GPG_TTY", "SSH_TTY"];
 
-/// Runs a program to its end; returns its exit code, 128+n where signal n ended it.
-pub fn run(job: Job, streams: &Streams) -> Result<u8, RunError> {
-    let Job { command, environment, stdin, masked, executable, options } = job;
+/// Runs a program to its end; returns how it ended.
+pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
+    let Job { command, mut environment, stdin, masked, executable, options } = job;
     let interactive =
         masked.is_some() && stdin.is_none() && isatty(&streams.output) && is_in_foreground(&streams.input);
+    let mut session = None;
     let mut program = if interactive {
+        let pty = pty(&streams.output, true).map_err(no_stream())?;
+        let named = |name: &OsStr| TERMINALS.iter().any(|terminal| name == *terminal);
+        for (_, value) in environment.iter_mut().filter(|(name, value)| named(name) && !value.is_empty()) {
+            value.clone_from(&pty.name);
+        }
+
         // By its own name: the process between finds the program as we would.
-        let mut between = Command::new(executable);
+        let mut between = Command::new(&executable);
         std::os::unix::process::CommandExt::arg0(&mut between, "secrets");
         between.args(options).arg("monitor").arg("--").args(&command).env_clear();
-        let packed = in_memory(packed(&environment).expose());
-        between.stdin(Stdio::from(packed.map_err(RunError::io("hand over the environment"))?));
+        let failed = || RunError::io::<io::Error>("hand over the environment");
+        let packed = in_memory(packed(&environment).expose()).map_err(failed())?;
+        let shared = File::from(packed.try_clone().map_err(failed())?);
+        between.stdin(Stdio::from(packed));
+        session = Some((pty, shared));
         between
     } else {
         let mut program = Command::new(&command[0]);
         program.args(&command[1..]).env_clear().envs(environment);
         program
     };
+    // Who has the terminal as stdin reads keys there.
+    let lends = stdin.is_some() || !isatty(&streams.input);
     if let Some(value) = stdin {
         program.stdin(Stdio::from(in_memory(value.expose()).map_err(RunError::io("hand over stdin"))?));
     }
-    let Some(values) = masked else { return plain(program) };
+
+    let Some(values) = masked else { return plain(program, executable) };
     let mask = Mask::new(values);
-    let running = Running::start(program, streams, &mask, interactive)?;
+    let mut running = Running::start(program, streams, &mask, session, executable)?;
+    if lends {
+        running.lend_keyboard()?;
+    }
     running.supervised()
 }
 
 /// Nothing is masked: the program has our streams, and only signals and its end are ours to handle.
-fn plain(program: Command) -> Result<u8, RunError> {
-    let signals = Signals::new().map_err(RunError::io("handle signals"))?;
-    let pid = child::start(program, Group::Ours, signals.mask())?;
-    Running { pid, signals, streams: Vec::new(), resized: Vec::new(), keyboard: None, ended: None, lost: None }
-        .supervised()
+fn plain(program: Command, executable: PathBuf) -> Result<Outcome, RunError> {
+    let signals = Signals::new(false).map_err(RunError::io("handle signals"))?;
+    let pid = child::start(program, Group::Ours, signals.mask())?.pid;
+    Running::new(pid, signals, executable).supervised()
+}
+
+fn no_stream() -> impl FnOnce(io::Error) -> RunError {
+    RunError::io("make a pseudo-terminal or a pipe")
 }
 
 /// Bytes as a file that has no name and never touches a disk.
-fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     let file = File::from(rustix::fs::memfd_create(c"secrets", rustix::fs::MemfdFlags::CLOEXEC)?);
     #[cfg(not(target_os = "linux"))]
@@ -81,49 +100,65 @@ fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// What is typed, on its way to a pseudo-terminal.
-struct Keyboard {
-    terminal: OwnedFd,
-    pty: OwnedFd,
-    typed: SecretBytes,
-    raw: Option<Raw<OwnedFd>>,
-}
-
 struct Running {
     pid: Pid,
     signals: Signals,
     streams: Vec<Stream>,
+    /// Streams that others hold after the program's end
+    left: Vec<Stream>,
     /// Pseudo-terminals that follow the size of a real one: (real, pseudo)
     resized: Vec<(OwnedFd, OwnedFd)>,
     keyboard: Option<Keyboard>,
-    /// The program's exit code, and for how long output was waited for since its end
-    ended: Option<(u8, Duration)>,
+    /// This program, for a process that goes on with a stream
+    executable: PathBuf,
+    /// The last signal that a key sent to our whole group
+    typed: Option<Signal>,
+    /// How the program ended, and for how long output was waited for since
+    ended: Option<(Outcome, Duration)>,
     /// Why output of the program is lost
     lost: Option<StreamError>,
 }
 
 impl Running {
-    fn start(mut program: Command, streams: &Streams, mask: &Arc<Mask>, interactive: bool) -> Result<Self, RunError> {
-        let failed = || RunError::io::<io::Error>("make a pseudo-terminal or a pipe");
-        let signals = Signals::new().map_err(RunError::io("handle signals"))?;
+    fn new(pid: Pid, signals: Signals, executable: PathBuf) -> Self {
+        let (streams, left, resized) = (Vec::new(), Vec::new(), Vec::new());
+        let (keyboard, typed, ended, lost) = (None, None, None, None);
+        Self { pid, signals, streams, left, resized, keyboard, executable, typed, ended, lost }
+    }
+
+    fn start(
+        mut program: Command,
+        streams: &Streams,
+        mask: &Arc<Mask>,
+        session: Option<(Pty, File)>,
+        executable: PathBuf,
+    ) -> Result<Self, RunError> {
+        let terminal = isatty(&streams.output) || isatty(&streams.errors);
+        let signals = Signals::new(terminal).map_err(RunError::io("handle signals"))?;
         let (mut all, mut resized, mut keyboard) = (Vec::new(), Vec::new(), None);
+        let interactive = session.is_some();
+        let mut prepared = None;
+        if let Some((pty, shared)) = session {
+            let made = Keyboard::new(&streams.input, &pty.ours, Role::Session(shared));
+            keyboard = Some(made.map_err(no_stream())?);
+            prepared = Some((pty.ours, pty.programs));
+        }
+
         // One terminal or pipe for both keeps their order, as after `2>&1`.
         let identity = |stream| fstat(stream).ok().map(|found| (found.st_dev, found.st_ino));
         let same = identity(&streams.output).is_some_and(|output| identity(&streams.errors) == Some(output));
         let mut shared: Option<OwnedFd> = None;
         for (to, is_output) in [(&streams.output, true), (&streams.errors, false)] {
             let programs = match &shared {
-                Some(programs) if same => programs.try_clone().map_err(failed())?,
+                Some(programs) if same => programs.try_clone().map_err(no_stream())?,
                 _ => {
-                    let (ours, programs) = ends(to, interactive).map_err(failed())?;
+                    let made = prepared.take().map_or_else(|| ends(to, interactive), Ok);
+                    let (ours, programs) = made.map_err(no_stream())?;
                     if isatty(to) {
-                        resized.push((to.try_clone().map_err(failed())?, ours.try_clone().map_err(failed())?));
+                        resized.push((to.try_clone().map_err(no_stream())?, ours.try_clone().map_err(no_stream())?));
                     }
-                    shared = Some(programs.try_clone().map_err(failed())?);
-                    if interactive && is_output {
-                        keyboard = Some(Keyboard::new(&streams.input, &ours).map_err(failed())?);
-                    }
-                    let to = to.try_clone().map_err(failed())?;
+                    shared = Some(programs.try_clone().map_err(no_stream())?);
+                    let to = to.try_clone().map_err(no_stream())?;
                     all.push(Stream::new(ours, to, Arc::clone(mask)));
                     programs
                 }
@@ -136,17 +171,28 @@ impl Running {
             };
         }
         drop(shared);
+
+        // Where nobody reads any more, the program's first write is to tell it, however early that comes.
+        all.retain(|stream| !stream.is_unread());
         // `program` holds the last copies of the program's ends: it is gone with this call.
-        let pid = child::start(program, Group::Ours, signals.mask())?;
-        let mut running = Self { pid, signals, streams: all, resized, keyboard, ended: None, lost: None };
-        running.look_at_foreground();
+        let pid = child::start(program, Group::Ours, signals.mask())?.pid;
+        let mut running = Self { streams: all, resized, keyboard, ..Self::new(pid, signals, executable) };
+        running.look_at_keyboard();
         Ok(running)
     }
 
-    fn supervised(mut self) -> Result<u8, RunError> {
+    /// Pagers look for their keyboard where their errors go, and that is a pseudo-terminal.
+    fn lend_keyboard(&mut self) -> Result<(), RunError> {
+        if let (None, Some((real, pseudo))) = (&self.keyboard, self.resized.last()) {
+            self.keyboard = Some(Keyboard::new(real, pseudo, Role::Lent).map_err(no_stream())?);
+        }
+        Ok(())
+    }
+
+    fn supervised(mut self) -> Result<Outcome, RunError> {
         loop {
-            if let Some(code) = self.over() {
-                return self.lost.take().map_or(Ok(code), |error| Err(RunError::Output(error)));
+            if let Some(outcome) = self.over() {
+                return self.finished(outcome);
             }
             self.wait_and_advance()?;
             for came in self.signals.take() {
@@ -156,10 +202,32 @@ impl Running {
         }
     }
 
-    /// The exit code, when the program has ended and its last output was written.
-    fn over(&self) -> Option<u8> {
-        let (code, _) = self.ended?;
-        self.streams.is_empty().then_some(code)
+    /// How the program ended, when its last output was written or is another's to write.
+    fn over(&self) -> Option<Outcome> {
+        let (outcome, _) = self.ended?;
+        self.streams.is_empty().then_some(outcome)
+    }
+
+    /// Leaves what is left to others.
+    fn finished(mut self, outcome: Outcome) -> Result<Outcome, RunError> {
+        let had_terminal = self.is_session() && self.keyboard.as_ref().is_some_and(Keyboard::has_terminal);
+        self.keyboard = None;
+        for stream in self.left.drain(..) {
+            linger::leave(stream, &self.executable).map_err(RunError::io("go on masking what is left running"))?;
+        }
+
+        // The key reached the program alone. Without us everybody in our group would have got its signal.
+        if let Some(signal) = outcome.interrupted()
+            && had_terminal
+            && self.typed != Some(signal)
+        {
+            let _ = kill_current_process_group(signal);
+        }
+        self.lost.take().map_or(Ok(outcome), |error| Err(RunError::Output(error)))
+    }
+
+    fn is_session(&self) -> bool {
+        self.keyboard.as_ref().is_some_and(Keyboard::is_session)
     }
 
     fn wait_and_advance(&mut self) -> Result<(), RunError> {
@@ -168,7 +236,7 @@ impl Running {
         // A reader that is slow is waited for: only with nothing left to write does time count.
         let is_patient = self.streams.iter().any(Stream::is_queueing);
         deadlines.extend(self.ended.filter(|_| !is_patient).map(|(_, waited)| now + LAST_WORDS.saturating_sub(waited)));
-        if self.keyboard.as_ref().is_some_and(|keyboard| keyboard.raw.is_none()) {
+        if self.keyboard.as_ref().is_some_and(Keyboard::needs_a_look) {
             deadlines.push(now + FOREGROUND_POLL);
         }
         let left = deadlines.into_iter().min().map(|moment| moment.saturating_duration_since(now));
@@ -191,62 +259,85 @@ impl Running {
         let passed = now.elapsed();
         let ready: Vec<bool> = all.iter().map(|waited| !waited.revents().is_empty()).collect();
         drop(waiting);
+
         let moved = ready[1..streams].contains(&true);
-        let mut number = 0;
-        let lost = &mut self.lost;
-        self.streams.retain_mut(|stream| {
-            number += 1;
-            // With a stream that is broken our end of it goes: the program gets SIGPIPE, or its terminal hangs up.
-            match stream.advance(ready[number], ready[streams + number - 1]) {
-                Ok(state) => state == State::Open,
-                Err(error) => {
-                    lost.get_or_insert(error);
-                    false
-                }
-            }
-        });
+        self.advance_streams(&ready[1..streams], &ready[streams..keyboard_at]);
         if let (Some((_, waited)), false) = (&mut self.ended, is_patient) {
             *waited += passed;
             // A grandchild may keep a stream open for ever, and write to it now and then. What the program itself wrote is
             // there without waiting.
             if *waited >= LAST_WORDS && !moved {
-                self.streams.iter_mut().for_each(Stream::end);
-                self.streams.retain(Stream::is_queueing);
+                self.streams.iter_mut().for_each(Stream::leave);
             }
         }
-        match &mut self.keyboard {
-            Some(keyboard) if ready.get(keyboard_at) == Some(&true) => keyboard.advance(),
-            Some(keyboard) if keyboard.raw.is_none() => self.look_at_foreground(),
-            _ => {}
+
+        if ready.get(keyboard_at) == Some(&true)
+            && let Some(signal) = self.keyboard.as_mut().and_then(Keyboard::advance)
+        {
+            self.typed = Some(signal);
+            let _ = kill_current_process_group(signal);
+        }
+        if self.keyboard.as_ref().is_some_and(Keyboard::needs_a_look) {
+            self.look_at_keyboard();
         }
         Ok(())
     }
 
-    /// Passes a signal on. One that a terminal sent has reached the program as well, which is in our group; on a
-    /// pseudo-terminal it has not.
+    /// Goes on with every stream; `ready` and `alarmed` are as [`Stream::advance`] takes them.
+    fn advance_streams(&mut self, ready: &[bool], alarmed: &[bool]) {
+        let streams = std::mem::take(&mut self.streams);
+        for ((mut stream, ready), alarmed) in streams.into_iter().zip(ready).zip(alarmed) {
+            // With a stream that is broken our end of it goes: the program gets SIGPIPE, or its terminal hangs up.
+            match stream.advance(*ready, *alarmed) {
+                Ok(State::Open) => self.streams.push(stream),
+                Ok(State::Left) => self.left.push(stream),
+                Ok(State::Ended | State::Broken) => {}
+                Err(error) => drop(self.lost.get_or_insert(error)),
+            }
+        }
+    }
+
+    /// Passes a signal on. One that a terminal sent has reached the program as well if it is in our group; on a
+    /// pseudo-terminal, and in a group of its own, it has not.
     fn pass_on(&mut self, came: &Came) {
+        let session = self.is_session();
         match came.signal {
+            // What we sent to our whole group, ourselves among it, and what a reader that has gone makes the system send.
+            _ if came.by_us => return,
             // Once it has been waited for, its number may be another's. What it printed may wait for a reader that does
             // not read: who wants us to end is obeyed.
             signal if self.ended.is_some() => {
                 if [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].contains(&signal) {
                     self.streams.clear();
-                    let code = u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX);
-                    self.ended = Some((code, LAST_WORDS));
+                    self.ended = Some((Outcome::Signal(signal), LAST_WORDS));
                 }
                 return;
             }
             Signal::CHILD => return,
             Signal::WINCH => self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo)),
             Signal::CONT => {
-                self.look_at_foreground();
+                self.look_at_keyboard();
                 self.keyboard.iter().for_each(Keyboard::continued);
             }
             _ => {}
         }
-        // The program may have asked for the size before we had passed it on.
-        let anew = came.signal == Signal::WINCH && !self.resized.is_empty() && self.keyboard.is_none();
-        if !came.by_kernel || self.keyboard.is_some() && came.signal != Signal::WINCH || anew {
+
+        let is_key = || matches!(came.signal, Signal::INT | Signal::QUIT) && came.sender.is_some_and(is_of_a_key);
+        let group = process::group_of(self.pid);
+        if session {
+            // A new size comes with the terminal.
+            if came.signal != Signal::WINCH || !came.by_kernel {
+                let _ = kill_process(self.pid, came.signal);
+            }
+        } else if came.by_kernel || is_key() {
+            // Our whole group has it, and the program as well if it is there.
+            if let Some(group) = group.filter(|_| group != process::group()) {
+                let _ = kill_process_group(group, came.signal);
+            } else if came.signal == Signal::WINCH && !self.resized.is_empty() {
+                // It may have asked for the size before we had passed it on.
+                let _ = kill_process(self.pid, came.signal);
+            }
+        } else {
             let _ = kill_process(self.pid, came.signal);
         }
     }
@@ -255,9 +346,9 @@ impl Running {
     fn reap(&mut self) -> Result<(), RunError> {
         while self.ended.is_none() {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
-                Ok(Some((pid, status))) if pid == self.pid => match exit_code(status) {
-                    Some(code) => {
-                        self.ended = Some((code, Duration::ZERO));
+                Ok(Some((pid, status))) if pid == self.pid => match Outcome::of(status) {
+                    Some(outcome) => {
+                        self.ended = Some((outcome, Duration::ZERO));
                         self.streams.iter_mut().for_each(Stream::expect_the_end);
                     }
                     None if status.stopped() => self.stopped(),
@@ -273,9 +364,9 @@ impl Running {
 
     /// The program was stopped: we stop too, so that the shell notices, and go on with it.
     fn stopped(&mut self) {
-        let interactive = self.keyboard.is_some();
-        if let Some(keyboard) = &mut self.keyboard {
-            keyboard.raw = None;
+        let interactive = self.is_session();
+        self.keyboard.iter_mut().for_each(Keyboard::give_back);
+        if interactive {
             // A script that started us waits for us in our group: it has to stop as well.
             let _ = kill_current_process_group(Signal::TSTP);
         }
@@ -284,7 +375,7 @@ impl Running {
         for came in all.iter().filter(|came| came.signal != Signal::TSTP) {
             self.pass_on(came);
         }
-        self.look_at_foreground();
+        self.look_at_keyboard();
         self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo));
         // Where nobody would have continued us, whoever stopped the program continues it; but nobody else sees one that is
         // on our pseudo-terminal.
@@ -293,11 +384,8 @@ impl Running {
         }
     }
 
-    /// The real terminal is raw as long as it is ours.
-    fn look_at_foreground(&mut self) {
-        if let Some(keyboard) = &mut self.keyboard {
-            keyboard.look_at_foreground();
-        }
+    fn look_at_keyboard(&mut self) {
+        self.keyboard.iter_mut().for_each(Keyboard::look);
     }
 }
 
@@ -308,47 +396,6 @@ fn ends(to: &OwnedFd, interactive: bool) -> io::Result<(OwnedFd, OwnedFd)> {
         return Ok((pty.ours, pty.programs));
     }
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
-}
-
-impl Keyboard {
-    fn new(terminal: &OwnedFd, pty: &OwnedFd) -> io::Result<Self> {
-        let (terminal, pty) = (terminal.try_clone()?, pty.try_clone()?);
-        Ok(Self { terminal, pty, typed: SecretBytes::with_capacity(0), raw: None })
-    }
-
-    fn look_at_foreground(&mut self) {
-        if self.raw.is_none() && is_in_foreground(&self.terminal) {
-            self.raw = self.terminal.try_clone().and_then(Raw::new).ok();
-        }
-    }
-
-    /// Somebody stopped us without our doing: a shell has given the terminal its own modes meanwhile.
-    fn continued(&self) {
-        if let Some(raw) = self.raw.as_ref().filter(|_| is_in_foreground(&self.terminal)) {
-            raw.again();
-        }
-    }
-
-    /// Room in the pseudo-terminal for what was typed, else more of it.
-    fn waits_for(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        self.raw.as_ref()?;
-        let room = (self.pty.as_fd(), PollFlags::OUT);
-        Some(if self.typed.is_empty() { (self.terminal.as_fd(), PollFlags::IN) } else { room })
-    }
-
-    fn advance(&mut self) {
-        if self.typed.is_empty() {
-            let mut piece = SecretBytes::zeroed(1024);
-            match rustix::io::read(&self.terminal, piece.expose_mut()) {
-                Ok(length) if length > 0 => self.typed.extend(&piece.expose()[..length]),
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                // The terminal has hung up: SIGHUP is on its way.
-                _ => self.raw = None,
-            }
-        } else if let Ok(length) = rustix::io::write(&self.pty, self.typed.expose()) {
-            self.typed = SecretBytes::copy_of(&self.typed.expose()[length..]);
-        }
-    }
 }
 
 /// Becomes the program: nothing is masked and nothing is to be cleaned up.

@@ -115,6 +115,11 @@ impl Ui {
         io::stdout().is_terminal()
     }
 
+    /// True where stderr takes colour.
+    pub(crate) fn is_colored_err(&self) -> bool {
+        self.color_err
+    }
+
     /// Prints one JSON document and a newline.
     pub(crate) fn json(&self, document: &impl Serialize) -> Result<(), UiError> {
         let mut out = io::BufWriter::new(io::stdout().lock());

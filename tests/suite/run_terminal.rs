@@ -72,7 +72,9 @@ fn exit_codes_pass_through() {
     let home = Unlocked::new();
     home.run("sh -c 'exit 7'").ends_with(7);
     home.run("sh -c 'kill -TERM $$'").ends_with(143);
-    home.run("no-such-program").waits_for("there is no program `no-such-program`").ends_with(127);
+    let mut terminal = home.run("no-such-program");
+    let screen = terminal.waits_for("there is no program `no-such-program`").ends_with(127);
+    assert!(!screen.contains('\x1b'), "NO_COLOR is not heard: {screen:?}");
     home.run("/etc/passwd").waits_for("Permission denied").ends_with(126);
 }
 
@@ -100,6 +102,111 @@ fn one_ctrl_c_is_one_signal() {
     home.run("sleep 1000").shell_is_up().types("\x03").ends_with(130);
 }
 
+#[test]
+fn ctrl_c_ends_the_script_around_it() {
+    let home = Unlocked::new();
+    // One shell waits until it sees how the program ended, the other does not.
+    for shell in ["dash", "bash"].into_iter().filter(|shell| has(shell)) {
+        let line = format!("{shell} -c '\"$secrets\" run -- sleep 1000; echo af\"\"ter'; echo \"script $?\"");
+        let mut terminal = home.shell(&line);
+        let screen = terminal.shell_is_up().types("\x03").waits_for("script 130").ends_with(0);
+        assert!(!screen.contains("after"), "{screen}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_loop_and_the_shell_goes_on() {
+    let home = Unlocked::new();
+    let mut terminal = home.interactive();
+    terminal.types("for i in 1 2 3; do \"$secrets\" run -- sleep 1000; done\n").shell_is_up().types("\x03");
+    terminal.waits_for("ready> ").types("echo \"alive $((1 + 1))\"\n").waits_for("alive 2\r\n");
+    terminal.waits_for("ready> ").types("exit\n");
+}
+
+#[test]
+fn ctrl_c_reaches_all_jobs_of_make() {
+    let home = Unlocked::new();
+    if !has("make") {
+        return;
+    }
+    let server = "trap 'n=$((n + 1))' INT\necho \"$1 up\"\ni=0\n\
+                  while [ $i -lt 20 ]; do sleep 0.01; [ -z \"$n\" ] || i=$((i + 1)); done\necho \"$1 got $n\"\nexit 130\n";
+    home.0.write("server", server);
+    // The third one's output is no terminal, so it stays in the process group that the others signal.
+    let run = "@\"$$secrets\" run -- sh server";
+    let jobs = format!("all: api web log\napi: ; {run} api\nweb: ; {run} web\nlog: ; {run} log >out 2>&1\n");
+    home.0.write("Makefile", jobs);
+    let mut terminal = home.shell("make -j3; echo \"made with $?\"");
+    terminal.waits_for(" up").waits_for(" up").shell_is_up();
+    until("the third job does not start", || home.0.path("out").exists() && home.0.read("out") == b"log up\n");
+    terminal.types("\x03");
+    let screen = terminal.waits_for("made with ").ends_with(0);
+    assert!(screen.contains("api got 1") && screen.contains("web got 1"), "{screen}");
+    until("the third job goes on", || home.0.read("out") == b"log up\nlog got 1\n");
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_of_an_inner_shell_is_that_shell_s() {
+    let home = Unlocked::new();
+    let line = "sh -c 'PS1=\"inner> \" \"$secrets\" run -- bash --norc --noediting -i; echo \"script goes on\"'";
+    let mut terminal = home.shell(line);
+    terminal.waits_for("inner> ").types("\x03").waits_for("inner> ").types("exit 3\n");
+    terminal.waits_for("script goes on").ends_with(0);
+}
+
+#[test]
+fn ctrl_c_reaches_a_program_that_made_a_process_group_of_its_own() {
+    let home = Unlocked::new();
+    let program = "timeout 1000 sh -c 'echo up; exec sleep 1000'";
+    let mut terminal = home.shell(&format!("\"$secrets\" run -- {program} | (trap '' INT; cat); echo over"));
+    terminal.waits_for("up").types("\x03").waits_for("over").ends_with(0);
+}
+
+#[test]
+fn the_new_terminal_is_named_where_the_old_one_was() {
+    let home = Unlocked::new();
+    let line = "sh -c 'test \"$GPG_TTY $SSH_TTY\" = \"$(tty) $(tty)\" && echo same; echo ${GPG_TTY-none}'";
+    home.shell(&format!("GPG_TTY=/dev/pts/old SSH_TTY=$(tty) \"$secrets\" run -- {line}"))
+        .waits_for("same")
+        .ends_with(0);
+    home.run(line).waits_for("none").ends_with(0);
+}
+
+#[test]
+fn a_pager_behind_a_pipe_has_the_keyboard() {
+    let home = Unlocked::new();
+    if !has("less") {
+        return;
+    }
+    for pager in ["seq 1000 | \"$secrets\" run -- less", "\"$secrets\" run --stdin api-token -- less -"] {
+        let mut terminal = home.shell(&format!("export TERM=xterm LESS=\n{pager}; echo back"));
+        // It says so when it reads keys.
+        terminal.waits_for("\x1b[?1h").shell_is_up().types("q").waits_for("back").ends_with(0);
+    }
+}
+
+#[test]
+fn what_runs_on_in_the_background_is_masked_on_the_terminal() {
+    let home = Unlocked::new();
+    let line = "mkfifo go\n\"$secrets\" run -- sh -c '(read go <go; echo \"<$API_TOKEN>\"; echo last) & echo first'\n\
+                echo between; echo >go; sleep 0.3";
+    let mut terminal = home.shell(line);
+    terminal.waits_for("first").waits_for("between").waits_for("<‹api-token›>").waits_for("last").ends_with(0);
+}
+
+#[test]
+fn without_proc_it_works() {
+    let home = Unlocked::new();
+    let unshare = "unshare --mount sh -c 'mount -t tmpfs none /proc";
+    let may = Command::new("sh").args(["-c", &format!("{unshare}'")]).output().is_ok_and(|o| o.status.success());
+    if !may {
+        return;
+    }
+    let line = "\"$secrets\" run -- sh -c \"test -t 0 && tty && exit 4\"";
+    let mut terminal = home.shell(&format!("{unshare} && {line}'"));
+    terminal.waits_for("/dev/pts/").ends_with(4);
+}
+
 impl Terminal {
     /// Waits until `run` has made the terminal raw, so that a key is the program's.
     fn shell_is_up(&mut self) -> &mut Self {
@@ -111,7 +218,7 @@ impl Terminal {
 #[test]
 fn ctrl_backslash_and_ctrl_d_are_the_programs() {
     let home = Unlocked::new();
-    home.run("sleep 1000").shell_is_up().types("\x1c").ends_with(131);
+    home.shell("trap : QUIT\n\"$secrets\" run -- sleep 1000").shell_is_up().types("\x1c").ends_with(131);
     let mut terminal = home.run("cat");
     terminal.shell_is_up().types("hello\n").waits_for("hello\r\nhello").types("\x04").ends_with(0);
 }
