@@ -283,7 +283,7 @@ impl Context {
     }
 
     fn kdf_records(&self) -> Option<Records> {
-        self.environment.records("kdf").map(|directory| Records::new(&directory, 64))
+        self.environment.state("kdf").map(|directory| Records::new(&directory, 64))
     }
 
     /// What was last seen of the vault here; nothing without a place for it.

@@ -3,7 +3,6 @@
 use super::edit::seal_root;
 use super::state::State;
 use super::{Vault, VaultError, Written, nearest};
-use crate::crypto::keys::VaultId;
 use crate::crypto::output_digest::OutputKey;
 use crate::model::ProjectName;
 use crate::store::Change;
@@ -34,11 +33,6 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let at = state.position(project);
         Ok(at.map(|at| state.keyrings[at].output_key(&state.rows[at].pid)))
-    }
-
-    /// Returns the vault's id, which a copy of the vault shares.
-    pub fn id(&self) -> Result<VaultId, VaultError> {
-        Ok(self.store.read()?.vault()?.vault_id)
     }
 
     /// Gives a project another name; its secrets stay as they are.

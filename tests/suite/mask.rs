@@ -845,6 +845,7 @@ fn what_bash_writes_is_masked() {
         bash.args(["-c", r#"while IFS= read -r -d '' v; do printf '%q\0' "$v"; printf '%s\0' "${v@Q}"; done"#]);
         bash.env("LC_ALL", locale);
         let values = awkward_texts();
-        all_masked(&values, &piped(bash, &values), &["$'", "'"]);
+        // The quote before one that is escaped may be masked with it: together they are a doubled quote.
+        all_masked(&values, &piped(bash, &values), &["$'", "'", "$"]);
     }
 }
