@@ -72,11 +72,13 @@ fn every_command(sandbox: &Sandbox, directory: &str, trap: &Trap) {
     for arguments in commands {
         sandbox.write(&format!("{directory}/.env"), "KEY=sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6Yc3Hd5Gj0PaS\n");
         sandbox.write(&format!("{directory}/more.env"), "MORE=another-value-that-is-long\n");
+        sandbox.trust(&sandbox.path(directory));
         let mut prepared = sandbox.command(arguments);
         prepared.command.current_dir(sandbox.path(directory)).env("PATH", PATH);
-        // Whether it does its work here is for other tests to say.
+        // Whether it does its work here is for other tests to say; but it is not stopped before it looks for a repository.
         let output = prepared.command.output().unwrap();
-        assert!(output.status.code().is_some(), "{arguments:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code().is_some() && !stderr.contains("secrets trust"), "{arguments:?}: {stderr}");
         assert!(!trap.ran(), "{arguments:?} ran a program of the repository's author");
     }
 }
@@ -168,6 +170,7 @@ fn no_program_named_git_is_started_from_anywhere() {
     sandbox.write("tree/t", "{{ secrets.api-token }}");
     let path = format!("{}:.:{PATH}", sandbox.path("tree/bin").display());
     for arguments in [&["check"][..], &["setup", "-y"], &["scan", "--staged"]] {
+        sandbox.trust(&sandbox.path("tree"));
         let mut prepared = sandbox.command(arguments);
         prepared.command.current_dir(sandbox.path("tree")).env("PATH", &path).output().unwrap();
         assert!(!trap.ran(), "{arguments:?}");
