@@ -7,6 +7,7 @@ mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -77,7 +78,7 @@ fn run() -> ExitCode {
             let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
             let ui = Ui::new(json, false, color(ColorWhen::Auto, &environment));
             let outcome = told(error, &arguments, &ui).map(|()| 0);
-            (ui, if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome })
+            (Rc::new(ui), if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome })
         }
     };
     match outcome {

@@ -8,6 +8,7 @@ pub(crate) use file_passphrase::MAKING_KEY;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap_complete::ArgValueCompleter;
@@ -28,7 +29,7 @@ use crate::store::{self, Anchors, Records, StoreError};
 use crate::ui::{ColorWhen, Ui};
 pub(crate) use trust::Trust;
 
-use crate::vault::{HolderError, Locked, Vault, VaultError, Written};
+use crate::vault::{HolderError, Locked, Notice, Vault, VaultError, Written};
 
 /// Options that every command takes.
 #[derive(clap::Args)]
@@ -116,7 +117,7 @@ impl ProjectSource {
 
 /// What a command works with.
 pub(crate) struct Context {
-    pub(crate) ui: Ui,
+    pub(crate) ui: Rc<Ui>,
     options: GlobalArgs,
     environment: Environment,
     /// The passphrase came from stdin, and is where that of the environment was
@@ -134,7 +135,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(options: GlobalArgs, environment: Environment, ui: Ui) -> Self {
         Self {
-            ui,
+            ui: Rc::new(ui),
             options,
             environment,
             has_read_stdin: Cell::new(false),
@@ -259,7 +260,7 @@ impl Context {
             ));
         }
         Ok(match self.anchors()? {
-            Some(anchors) => locked.anchored(anchors),
+            Some(anchors) => locked.anchored(anchors).noticing(self.notice()),
             None => locked,
         })
     }
@@ -284,6 +285,22 @@ impl Context {
 
     fn kdf_records(&self) -> Option<Records> {
         self.environment.state("kdf").map(|directory| Records::new(&directory, 64))
+    }
+
+    /// Warns of a copy that is seen for the first time at its path, if a newer state of the vault was seen elsewhere.
+    fn notice(&self) -> Notice {
+        let ui = Rc::clone(&self.ui);
+        Rc::new(move |seen| {
+            let Some(path) = &seen.path else {
+                return ui.warn("this vault was seen at another path with other keys; this copy may be older");
+            };
+            let how = if seen.departure.is_fork() {
+                "this copy has diverged from the vault"
+            } else {
+                "this copy is older than the vault"
+            };
+            ui.warn(&format!("{how} that was seen at `{}`", path.display()));
+        })
     }
 
     /// What was last seen of the vault here; nothing without a place for it.

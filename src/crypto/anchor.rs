@@ -81,6 +81,34 @@ impl Anchor {
     }
 }
 
+/// The newest state of a vault that was seen anywhere, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// The canonical path at which it was seen
+    pub path: Vec<u8>,
+    /// The state
+    pub state: Anchor,
+}
+
+impl Newest {
+    /// Seals it.
+    pub fn seal(&self, key: &Key, vault_id: &VaultId) -> Result<Vec<u8>, CryptoError> {
+        let length = u32::try_from(self.path.len()).unwrap_or(u32::MAX).to_be_bytes();
+        key.seal("newest", vault_id, &[], &[&length[..], &self.path, &self.state.encode()].concat())
+    }
+
+    /// Opens what [`Newest::seal`] made.
+    pub fn open(key: &Key, vault_id: &VaultId, bytes: &[u8]) -> Result<Self, CryptoError> {
+        let plain = key.open("newest", vault_id, &[], bytes, ANCHOR)?;
+        let decode = |mut rest| {
+            let length = usize::try_from(u32::from_be_bytes(*chunk(&mut rest)?)).ok()?;
+            let (path, state) = rest.split_at_checked(length)?;
+            Some(Self { path: path.to_vec(), state: Anchor::decode(state)? })
+        };
+        decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
+    }
+}
+
 /// Seals the anchor keys of the vault's earlier root keys under that of the present one, the latest first.
 pub fn seal_past(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
     let mut keys = SecretBytes::with_capacity(32 * MOST_PAST);

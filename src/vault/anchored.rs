@@ -5,14 +5,18 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
 use super::VaultError;
 use super::holder::{KeyHolder, Tables};
 use crate::crypto::aead::Key;
-use crate::crypto::anchor::{Anchor, SeenProject, open_past};
+use crate::crypto::anchor::{Anchor, Newest, SeenProject, open_past};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, VaultId};
 use crate::crypto::lineage::{Moment, Relation};
 use crate::model::ProjectName;
@@ -22,8 +26,21 @@ use crate::store::Anchors;
 pub(super) struct Anchored {
     inner: Box<dyn KeyHolder>,
     anchors: Anchors,
+    notice: Option<Notice>,
     written: Cell<bool>,
 }
+
+/// What is told of a copy that was never seen at its path, while a newer state, or a diverged one, was seen elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenElsewhere {
+    /// Where it was seen; `None` if that was sealed with keys that the copy does not have
+    pub path: Option<PathBuf>,
+    /// How the copy differs from it
+    pub departure: Departure,
+}
+
+/// Is told of such a copy when it is first opened.
+pub type Notice = Rc<dyn Fn(&SeenElsewhere)>;
 
 /// How a vault differs from what was last seen of it here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +53,9 @@ pub struct Departure {
 }
 
 impl Departure {
+    /// A vault that has other keys than what was seen.
+    const OF_KEYS: Self = Self { vault: None, projects: Vec::new() };
+
     /// True where it is no earlier state of what was seen, but one that went another way.
     pub fn is_fork(&self) -> bool {
         let forked = |relation: &Relation| *relation == Relation::Forked;
@@ -57,8 +77,8 @@ impl fmt::Display for Departure {
 }
 
 impl Anchored {
-    pub(super) fn new(inner: Box<dyn KeyHolder>, anchors: Anchors) -> Self {
-        Self { inner, anchors, written: Cell::new(false) }
+    pub(super) fn new(inner: Box<dyn KeyHolder>, anchors: Anchors, notice: Option<Notice>) -> Self {
+        Self { inner, anchors, notice, written: Cell::new(false) }
     }
 }
 
@@ -69,27 +89,74 @@ pub(super) fn witness(
     key: &Key,
     tables: &Tables<'_>,
     keyrings: &[Keyring],
+    notice: Option<&Notice>,
 ) -> Result<bool, VaultError> {
-    let (vault_id, place) = (&tables.vault.vault_id, anchors.place());
-    let root = tables.vault.moment();
-    let before = match anchors.read(vault_id)? {
-        None => None,
-        Some(bytes) => {
-            // Where the vault's keys were changed elsewhere, it knows those of before.
-            let past = open_past(key, vault_id, &tables.vault.anchor_past)?;
-            let mut keys = std::iter::once(key).chain(&past);
-            let opened = keys.find_map(|key| Anchor::open(key, vault_id, place, &bytes).ok());
-            Some(opened.ok_or(Departure { vault: None, projects: Vec::new() })?)
-        }
-    };
-    let now = Anchor { root, projects: seen_now(before.as_ref(), vault_id, tables.projects, keyrings) };
-    if before.as_ref() == Some(&now) {
-        return Ok(true);
+    let vault_id = &tables.vault.vault_id;
+    let mut before = Vec::new();
+    for place in anchors.places() {
+        let opened = anchors.read(vault_id, place)?.map(|bytes| {
+            let opened = with_any_key(key, tables, |key| Anchor::open(key, vault_id, place, &bytes).ok())?;
+            opened.ok_or_else(|| VaultError::from(Departure::OF_KEYS))
+        });
+        before.push(opened.transpose()?);
     }
-    if let Some(departure) = before.and_then(|before| departure(&before, &now)) {
+    let known = before.iter().flatten().next();
+    let projects = seen_now(known, vault_id, tables.projects, keyrings);
+    let now = Anchor { root: tables.vault.moment(), projects };
+
+    if let Some(departure) = before.iter().flatten().find_map(|before| departure(before, &now)) {
         return Err(departure.into());
     }
-    Ok(anchors.write(vault_id, &now.seal(key, vault_id, place)?).is_ok())
+    compare_with_newest(anchors, key, tables, &now, notice.filter(|_| known.is_none()))?;
+
+    let mut is_written = true;
+    for (place, _) in anchors.places().iter().zip(&before).filter(|(_, before)| before.as_ref() != Some(&now)) {
+        is_written &= anchors.write(vault_id, place, &now.seal(key, vault_id, place)?).is_ok();
+    }
+    Ok(is_written)
+}
+
+/// What `open` makes of the present key, or of an earlier one: if the vault's keys were changed elsewhere, it knows those.
+fn with_any_key<T>(key: &Key, tables: &Tables<'_>, open: impl Fn(&Key) -> Option<T>) -> Result<Option<T>, VaultError> {
+    if let Some(opened) = open(key) {
+        return Ok(Some(opened));
+    }
+    let past = open_past(key, &tables.vault.vault_id, &tables.vault.anchor_past)?;
+    Ok(past.iter().find_map(open))
+}
+
+/// Writes the state down as the vault's newest if it is, and tells `notice` if it is not.
+fn compare_with_newest(
+    anchors: &Anchors,
+    key: &Key,
+    tables: &Tables<'_>,
+    now: &Anchor,
+    notice: Option<&Notice>,
+) -> Result<(), VaultError> {
+    let vault_id = &tables.vault.vault_id;
+    let told = |path, departure| {
+        if let Some(notice) = notice {
+            notice(&SeenElsewhere { path, departure });
+        }
+    };
+    if let Some(bytes) = anchors.read_newest(vault_id) {
+        let Some(newest) = with_any_key(key, tables, |key| Newest::open(key, vault_id, &bytes).ok())? else {
+            told(None, Departure::OF_KEYS);
+            return Ok(());
+        };
+        if newest.state == *now {
+            return Ok(());
+        }
+        if let Some(departure) = departure(&newest.state, now) {
+            told(Some(PathBuf::from(OsStr::from_bytes(&newest.path))), departure);
+            return Ok(());
+        }
+    }
+
+    let newest = Newest { path: anchors.path().as_os_str().as_bytes().to_vec(), state: now.clone() };
+    // It only leads to a warning: a home that cannot be written is no reason to refuse the vault.
+    let _ = anchors.write_newest(vault_id, &newest.seal(key, vault_id)?);
+    Ok(())
 }
 
 /// What is to be seen now. Of a project whose head does not open, whoever uses it tells; what was seen of it stays.
@@ -137,7 +204,7 @@ fn departure(before: &Anchor, now: &Anchor) -> Option<Departure> {
 impl KeyHolder for Anchored {
     fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
         let keyrings = self.inner.open(tables)?;
-        self.written.set(witness(&self.anchors, &self.inner.anchor_key()?, tables, &keyrings)?);
+        self.written.set(witness(&self.anchors, &self.inner.anchor_key()?, tables, &keyrings, self.notice.as_ref())?);
         Ok(keyrings)
     }
 

@@ -34,7 +34,7 @@ mod trust;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-pub use anchored::Departure;
+pub use anchored::{Departure, Notice, SeenElsewhere};
 pub use copies::{Difference, Salvaged, Shape};
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
 pub use examine::{Damage, ProjectReport, Report};
@@ -63,6 +63,7 @@ const UNLOCKS: usize = 5;
 pub struct Locked {
     store: Box<dyn Store>,
     anchors: Option<Anchors>,
+    notice: Option<Notice>,
     /// The slots that the root key was opened from
     opened: RefCell<Option<Vec<Slot>>>,
     is_exposed: bool,
@@ -79,7 +80,7 @@ impl Locked {
 
     /// Takes any store.
     pub fn over(store: Box<dyn Store>) -> Self {
-        Self { store, anchors: None, opened: RefCell::default(), is_exposed: false, keeps_copies: false }
+        Self { store, anchors: None, notice: None, opened: RefCell::default(), is_exposed: false, keeps_copies: false }
     }
 
     /// True if its file system has no Unix modes: others may be able to read or replace the file.
@@ -97,6 +98,12 @@ impl Locked {
     #[must_use]
     pub fn anchored(self, anchors: Anchors) -> Self {
         Self { anchors: Some(anchors), ..self }
+    }
+
+    /// Has `notice` told of a copy that is seen for the first time at its path, if a newer state was seen elsewhere.
+    #[must_use]
+    pub fn noticing(self, notice: Notice) -> Self {
+        Self { notice: Some(notice), ..self }
     }
 
     /// Opens the root key with a passphrase or a recovery code. Costs what the slot's parameters say.
@@ -133,7 +140,7 @@ impl Locked {
     /// The vault, with what holds its root key.
     pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
         Vault {
-            root: remembering(root, self.anchors.as_ref()),
+            root: remembering(root, self.anchors.as_ref(), self.notice),
             store: self.store,
             anchors: self.anchors,
             slots_seen: self.opened,
@@ -152,7 +159,7 @@ impl Locked {
         let snapshot = self.store.read()?;
         let state = told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
         if let Some(anchors) = &self.anchors {
-            witness(anchors, &root.anchor_key()?, &state.tables(), &state.keyrings)?;
+            witness(anchors, &root.anchor_key()?, &state.tables(), &state.keyrings, self.notice.as_ref())?;
         }
         (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
     }
@@ -179,9 +186,13 @@ pub struct Vault {
 }
 
 /// A holder that holds what it opens against what was last seen.
-fn remembering(root: impl KeyHolder + 'static, anchors: Option<&Anchors>) -> Box<dyn KeyHolder> {
+fn remembering(
+    root: impl KeyHolder + 'static,
+    anchors: Option<&Anchors>,
+    notice: Option<Notice>,
+) -> Box<dyn KeyHolder> {
     match anchors {
-        Some(anchors) => Box::new(Anchored::new(Box::new(root), anchors.clone())),
+        Some(anchors) => Box::new(Anchored::new(Box::new(root), anchors.clone(), notice)),
         None => Box::new(root),
     }
 }

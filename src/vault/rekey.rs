@@ -101,7 +101,7 @@ impl Vault {
         seal_tables(vault, slots, rows, &state.grants, &root, &mut *transaction)?;
         let committed = transaction.commit()?;
         // From here on the old key opens nothing: what was seen is written down under the new one.
-        let renewed = remembering(root, self.anchors.as_ref());
+        let renewed = remembering(root, self.anchors.as_ref(), None);
         let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*renewed));
         Ok(Written::new(Rekeyed { projects, secrets: anew.secrets, recovery: drawn }, committed))
     }

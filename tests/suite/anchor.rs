@@ -243,12 +243,80 @@ fn a_copy_elsewhere_has_a_memory_of_its_own() {
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.command(["update", "key", "-q"]).stdin("another value").run().succeeds();
     // To look into an earlier copy is no rollback.
+    let newer =
+        format!("warning: this copy is older than the vault that was seen at `{}`\n", sandbox.vault_path().display());
+    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(&newer);
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key");
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     // By whatever name of its directory it is reached.
     std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("link")).unwrap();
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
     sandbox.run(["--vault", "link/vault.db", "list"]).fails_with(6).stderr_has("put back to an earlier state");
+}
+
+#[test]
+fn a_link_that_leads_to_an_older_copy_is_refused() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    let (old, new) = (sandbox.path("vault.old"), sandbox.path("vault"));
+    for directory in [&old, &new] {
+        fs::create_dir(directory).unwrap();
+        fs::copy(sandbox.vault_path(), directory.join("v.db")).unwrap();
+    }
+    let on = |line: &[&str]| sandbox.run([&["--vault", "vault/v.db"][..], line].concat());
+    on(&["create", "--tag", "new", "--generate", "-q"]).succeeds();
+
+    // The path as typed is that of before; the canonical one was never seen.
+    fs::rename(&new, sandbox.path("current")).unwrap();
+    std::os::unix::fs::symlink("vault.old", &new).unwrap();
+    for line in [&["list"][..], &["get", "key"], &["create", "--tag", "x", "--generate"]] {
+        on(line).fails_with(6).stdout("").stderr_has("put back to an earlier state");
+    }
+    // And a link that was always one, and leads elsewhere now.
+    fs::remove_file(&new).unwrap();
+    std::os::unix::fs::symlink("current", &new).unwrap();
+    on(&["list", "-q"]).succeeds().stdout_has("new");
+    fs::remove_file(&new).unwrap();
+    std::os::unix::fs::symlink("vault.old", &new).unwrap();
+    on(&["list"]).fails_with(6).stdout("").stderr_has("put back to an earlier state");
+    on(&["restore", "--accept", "-y", "-q"]).succeeds();
+    on(&["list", "-q"]).succeeds().stdout_has("key");
+}
+
+#[test]
+fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+    fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
+    fs::copy(sandbox.vault_path(), sandbox.path("same.db")).unwrap();
+    Locked::open(&sandbox.path("copy.db"))
+        .unwrap()
+        .unlock(&passphrase())
+        .unwrap()
+        .create(&project("default"), secret("theirs", b"value"))
+        .unwrap();
+    // The same state elsewhere is nothing to tell.
+    sandbox.run(["--vault", "same.db", "list", "-q"]).succeeds().stdout_has("key");
+    sandbox.run(["create", "--tag", "ours", "--generate", "-q"]).succeeds();
+
+    let told = format!(
+        "warning: this copy has diverged from the vault that was seen at `{}`\n",
+        sandbox.vault_path().display()
+    );
+    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs").stderr(&told);
+    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs");
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("ours");
+    fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
+    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has("went another way");
+}
+
+#[test]
+fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
+    sandbox.run(["rekey", "-y", "-q"]).succeeds();
+    let told = "warning: this vault was seen at another path with other keys; this copy may be older\n";
+    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(told);
+    sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
 
 #[test]
