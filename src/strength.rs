@@ -40,7 +40,7 @@ impl Strength {
         self.seconds < WEAK
     }
 
-    /// Returns the time for people: "less than a second", "3 hours", "over a million years".
+    /// Returns the time for people: "less than a second", "3 hours", "a million years or more".
     pub(crate) fn time(self) -> String {
         let units = [
             ("second", 1.0),
@@ -53,7 +53,7 @@ impl Strength {
         let unit = units.into_iter().rev().find(|(_, seconds)| self.seconds >= *seconds);
         match unit {
             None => "less than a second".into(),
-            Some(("year", _)) if self.seconds >= 1e6 * YEAR => "over a million years".into(),
+            Some(("year", _)) if self.seconds >= 1e6 * YEAR => "a million years or more".into(),
             Some((name, seconds)) => {
                 let number = format!("{:.0}", (self.seconds / seconds).floor());
                 format!("{number} {name}{}", if number == "1" { "" } else { "s" })
@@ -127,7 +127,7 @@ mod tests {
             (3.0 * 86_400.0, "3 days"),
             (YEAR / 2.0, "6 months"),
             (450.0 * YEAR, "450 years"),
-            (1e30, "over a million years"),
+            (1e30, "a million years or more"),
         ] {
             assert_eq!(Strength { seconds }.time(), text);
         }
