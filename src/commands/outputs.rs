@@ -11,7 +11,7 @@ use crate::model::{ProjectName, Tag};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::memory::{Directories, Memory, Origin};
 use crate::setup::{Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
-use crate::store::quoted;
+use crate::store::{absolute, quoted};
 use crate::template::output::Written;
 use crate::template::{Findings, Suspects, Template};
 use crate::ui::prompt;
@@ -123,11 +123,22 @@ pub(super) fn refuse_added(cx: &Context, foreign: &[(PathBuf, Foreign)]) -> Resu
     let files = added.iter().map(|(path, found)| json!({ "output": path.to_string_lossy(), "added": found.added }));
     let details = json!({ "outputs": files.collect::<Vec<_>>() });
 
-    let adopt = cx.again(&format!("adopt {}", quoted(path)));
+    let way_on = if is_output(cx, path)? {
+        format!("{} takes them into the template", cx.again(&format!("adopt {}", quoted(path))))
+    } else {
+        "add them to the template".to_owned()
+    };
     Err(Error::new(Kind::Refused, what)
         .with_notes(notes.collect())
         .detailed(details)
-        .hint(format!("{adopt} takes them into the template; or remove them from the file; nothing was written")))
+        .hint(format!("{way_on}; or remove them from the file; nothing was written")))
+}
+
+/// Returns true if a file is an output of the manifest.
+fn is_output(cx: &Context, path: &Path) -> Result<bool, Error> {
+    let path = absolute(path).ok();
+    let Some(manifest) = cx.manifest()? else { return Ok(false) };
+    Ok(manifest.render.iter().any(|rendering| absolute(&manifest.at(&rendering.output)).ok() == path))
 }
 
 /// Names in backticks.

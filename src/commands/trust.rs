@@ -21,7 +21,8 @@ Examples:
   secrets --trust-manifest=SHA256 render --all   in CI; --show prints it
 
 What needs trust in the nearest .secrets.toml:
-  setup, check, render --all, render --stale    always
+  setup, check, adopt                           always
+  render --all, render --stale                  always
   template, if there is a .secrets.toml         always
   run, if it uses [run.env]                     always
   run, render FILE, render -e                   for its project
@@ -39,8 +40,8 @@ A project that -p or SECRETS_PROJECT names is your choice, not that of
 /// A .secrets.toml chooses a project, files that are written and variables of programs. Before that is used, you have to
 /// consent to it, once for each directory and again after a change. This command is the consent: it asks nothing, and prints
 /// what it covers: the directory, the project, the SHA-256 of .secrets.toml, and for each output the tags that its template
-/// names. The text of templates is not covered: read it in files of strangers. What `template`, `setup --new` and `init
-/// --project-file` write is trusted as written.
+/// names. The text of templates is not covered: read it in files of strangers. What `template`, `adopt`, `setup --new` and
+/// `init --project-file` write is trusted as written.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TrustArgs {

@@ -63,7 +63,8 @@ fn fingerprint(project: &Project) -> String {
 fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
     let project = usual();
     project.write("f.env", "A=b\n");
-    let needing: [&[&str]; 14] = [
+    let needing: [&[&str]; 15] = [
+        &["adopt", "f.env"],
         &["setup"],
         &["setup", "--yes"],
         &["check"],
@@ -384,6 +385,9 @@ fn what_we_write_is_trusted_as_written() {
     project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds();
     project.run(&["template", "b.env", "-q"]).succeeds();
     project.run(&["check", "-q"]).fails_with(8).stdout_has("mode").stderr_has("out of date");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    project.write("a.env", "A=value of a\nNEW=value of new\n");
+    project.run(&["adopt", "a.env", "-q"]).succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
 
     // What was not trusted before is not trusted by an addition.
