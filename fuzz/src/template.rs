@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io::{self, Read};
 
 use super::input::Input;
+use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::{SecretBytes, SecretValue, Tag, is_hostile};
 use terminal_secrets::template::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
 use terminal_secrets::template::{Event, Plan, Position, Template, TemplateError, WINDOW, scan};
@@ -37,7 +38,12 @@ pub fn run(data: &[u8]) {
 fn grammar(kind: u8) -> Grammar {
     let delimiters = ["{{,}}", "{{,}}", "[[,]]", "%,%", "<%=,%>", "${,}", "{,}", "((((,:))"][usize::from(kind) % 8];
     let escape = if kind & 8 == 0 { None } else { Some("json".parse().expect("it is a filter")) };
-    Grammar { delimiters: delimiters.parse().expect("they are delimiters"), namespaced: kind & 16 != 0, escape }
+    Grammar {
+        delimiters: delimiters.parse().expect("they are delimiters"),
+        namespaced: kind & 16 != 0,
+        escape,
+        ..Grammar::default()
+    }
 }
 
 /// An event, literals joined.
@@ -157,7 +163,7 @@ fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
             Part::Placeholder(what, raw, _) => match value(&what.tag) {
                 None => raw.clone(),
                 Some(value) => what.filters.iter().fold(value, |value, filter| {
-                    filter.apply(&value).map(|value| value.expose().to_vec()).unwrap_or_default()
+                    filter.apply(&value, Readers::default()).map(|value| value.expose().to_vec()).unwrap_or_default()
                 }),
             },
         };

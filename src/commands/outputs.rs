@@ -86,10 +86,8 @@ pub(super) fn warn<T>(cx: &Context, file: &str, findings: &Findings<T>, text: im
 /// Warns of values that are not fit for where they stand.
 pub(super) fn warn_of_misread(cx: &Context, outputs: &mut ResolvedOutputs<'_>) -> Result<(), Error> {
     let project = cx.project()?;
-    for (path, name) in outputs.misread().map_err(|error| error::setup(error, project))? {
-        let whose = name.map_or_else(|| "a value".to_owned(), |name| format!("the value of `{name}`"));
-        let what = "reads otherwise there than it is stored: quote its placeholder, or filter it";
-        cx.ui.warn(&format!("`{}`: {whose} {what}", path.display()));
+    for (path, warning) in outputs.warnings().map_err(|error| error::setup(error, project))? {
+        cx.ui.warn(&format!("`{}`: {warning}", path.display()));
     }
     Ok(())
 }

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::outputs;
 use crate::context::Context;
+use crate::dotenv::readers::{Reader, Readers};
 use crate::error::{self, Error, Kind};
 use crate::git::{Standing, leads_into_git_directory};
 use crate::model::Tag;
-use crate::setup::{Noted, OutputState, Spared, foreign, is_dotenv, note};
+use crate::setup::{Noted, OutputState, Spared, foreign, is_dotenv, meaning, note};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, Written, permission_bits};
@@ -33,6 +34,7 @@ Examples:
 
 Placeholders: {{ secrets.my-secret }}, {{MY_SECRET}}; filters follow:
   {{ secrets.key | trim | json }}     json, shell, url, base64, trim
+  {{ secrets.key | dotenv }}          a dotenv file's value, with quotes
 A backslash before one copies it as it is; two give one backslash and the
 value. ${{ ... }} is left alone.";
 
@@ -86,6 +88,10 @@ pub(crate) struct RenderArgs {
     /// With --all or --stale, replace outputs without asking that are not as `secrets` wrote them
     #[arg(short, long)]
     yes: bool,
+    /// The programs that read OUT, a dotenv file, for the filter `dotenv`
+    #[arg(long, value_name = "READER,...", value_delimiter = ',',
+          value_parser = clap::builder::PossibleValuesParser::new(Reader::NAMES))]
+    readers: Vec<String>,
     /// Render every output of .secrets.toml
     #[arg(long, conflicts_with_all = OF_ONE)]
     all: bool,
@@ -95,8 +101,19 @@ pub(crate) struct RenderArgs {
 }
 
 /// Options that speak of one template.
-const OF_ONE: [&str; 10] =
-    ["file", "text", "output", "mode", "force", "list", "keep_unknown", "escape", "delimiters", "namespaced"];
+const OF_ONE: [&str; 11] = [
+    "file",
+    "text",
+    "output",
+    "mode",
+    "force",
+    "list",
+    "keep_unknown",
+    "escape",
+    "delimiters",
+    "namespaced",
+    "readers",
+];
 
 fn octal(text: &str) -> Result<u32, String> {
     permission_bits(text).ok_or_else(|| "permission bits are three octal digits, as in 640".into())
@@ -122,6 +139,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         delimiters: args.delimiters.clone(),
         namespaced: args.namespaced,
         escape: args.escape.as_deref().and_then(|name| Filter::named(name.as_bytes())),
+        readers: named_readers(&args.readers).unwrap_or_default(),
     };
     let plan = Plan::new(&mut template, grammar)?;
     if let Some(findings) = plan.malformed(&mut template)? {
@@ -146,6 +164,9 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         Some(output) if args.check => check(&resolved, &mut template, &output, &args),
         Some(output) => {
             let path = args.output.unwrap_or_default();
+            for warning in meaning::warnings(&path, &mut template, &resolved, named_readers(&args.readers))? {
+                cx.ui.warn(&format!("`{}`: {warning}", path.display()));
+            }
             let written = replace(cx, &path, &output, &resolved, &mut template, &tags)?;
             if output.is_exposed() {
                 let name = path.display();
@@ -182,6 +203,12 @@ fn replace(
     let written = output.replace(&mut |out| resolved.expand(template, &mut content.beside(out)))?;
     note(&memory, path, content, resolved, template, tags).map_err(failed)?;
     Ok(written)
+}
+
+/// The readers that `--readers` names, if it is there.
+pub(super) fn named_readers(names: &[String]) -> Option<Readers> {
+    let readers: Readers = names.iter().filter_map(|name| name.parse::<Reader>().ok()).collect();
+    (!readers.is_empty()).then_some(readers)
 }
 
 /// The outputs of `.secrets.toml`: all resolved before the first is written.

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     // What is wrong with templates, outputs or the file is known before anything is asked for.
     let files = outputs::open(cx, manifest)?;
     let needs = needs(manifest, &Tree::of(manifest));
-    let mut given = args.from.as_deref().map(|path| given(path, manifest, &needs, cx)).transpose()?.unwrap_or_default();
+    let mut given = args.from.as_deref().map(|path| given(path, manifest)).transpose()?.unwrap_or_default();
     let ignoring = unignored(cx, manifest)?;
     if !needs.is_empty() {
         offer_a_vault(cx)?;
@@ -123,16 +123,11 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 }
 
 /// The values of a dotenv file.
-fn given(path: &Path, manifest: &Manifest, needs: &[Need<'_>], cx: &Context) -> Result<Given, Error> {
+fn given(path: &Path, manifest: &Manifest) -> Result<Given, Error> {
     let (text, file) = input::named(path)?;
     let entries = dotenv::parse(text.expose());
     let entries = entries.map_err(|e| Error::usage(format!("{file}:{}:{}: {e}", e.line, e.column)))?;
-    let given = Given::of(entries, manifest);
-    let is_needed = |name: &&Tag| needs.iter().any(|need| need.tag.key() == name.key());
-    for name in given.empty().iter().filter(is_needed) {
-        cx.ui.warn(&format!("`{name}` is empty in `{file}` and was left out"));
-    }
-    Ok(given)
+    Ok(Given::of(entries, manifest))
 }
 
 /// The secrets that the vault does not have.
@@ -205,7 +200,8 @@ impl<'n, 'm> Plans<'n, 'm> {
                 return Ok(());
             }
         };
-        let value = SecretValue::new(value, false)
+        // A file that says `NAME=` gives an empty value.
+        let value = SecretValue::new(value, true)
             .map_err(|why| Error::usage(format!("`{}`: {why}; nothing was stored", need.tag)))?;
         self.stored.push(new_secret(need, value));
         Ok(())
@@ -237,7 +233,7 @@ fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
     let question = format!("Value of {}", need.tag);
     loop {
         match prompt::value(&question) {
-            Ok(bytes) if bytes.is_empty() => return Ok(None),
+            Ok(bytes) if bytes.is_empty() => return empty(need),
             Ok(bytes) => {
                 return SecretValue::new(bytes, false).map(Some).map_err(|why| Error::usage(why.to_string()));
             }
@@ -252,6 +248,16 @@ fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Asks whether an optional secret is to be stored without a value. Enter alone skips it, as it skips every other one.
+fn empty(need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
+    let is_optional = need.declaration.is_some_and(|declaration| declaration.optional);
+    if !is_optional || !prompt::confirm(&format!("Store an empty value for `{}`?", need.tag), false)? {
+        return Ok(None);
+    }
+    let value = SecretValue::new(SecretBytes::with_capacity(0), true);
+    value.map(Some).map_err(|why| Error::usage(why.to_string()))
 }
 
 /// What cannot be had.

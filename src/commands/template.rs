@@ -1,5 +1,6 @@
 //! `secrets template`: turns a dotenv file into a template plus stored secrets, in one step.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -11,29 +12,36 @@ use serde_json::json;
 use super::conflicts::{self, OnTakenArg, Uses};
 use super::create::offer_a_vault;
 use super::import::{is_tracked, store};
+use super::render::named_readers;
 use super::{outputs, project_file};
 use crate::context::Context;
+use crate::dotenv::readers::{Reader, Readers};
+use crate::dotenv::{self, Entry};
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, ProjectName, Tag};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::memory::{Memory, names_in};
-use crate::setup::migration::{Migration, MigrationError, Wanted};
-use crate::setup::{Draft, Manifest, add, gitignore};
+use crate::setup::migration::{Migration, MigrationError, Plain, Problem, Wanted};
+use crate::setup::settings::{self, Guess};
+use crate::setup::{Draft, Manifest, add, detect, gitignore, name_readers};
 use crate::store::quoted;
-use crate::ui::input;
+use crate::ui::{input, prompt};
 use crate::vault::{Import, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets template .env                        every value into the vault
-  secrets template .env --keep PORT,NODE_ENV   these are no secrets
+  secrets template .env                        secrets into the vault
+  secrets template .env --keep APP_NAME,REGION these are no secrets
+  secrets template .env --readers compose,node who reads the file
   secrets template .env.example --example      stores nothing
   secrets template .env -o config/app.env.tmpl";
 
 /// Turn a dotenv file into a template
 ///
-/// Every value is stored in the vault, under the name of its variable as tag, and gives way to a placeholder; comments, order
-/// and quotes stay. The template is written beside the file and entered into .secrets.toml, which is made where there is none;
+/// Each secret is stored in the vault, under the name of its variable as tag, and gives way to a placeholder; comments and
+/// order stay. On a terminal you are asked for each variable whether it is a secret. Without one, obvious settings (NODE_ENV,
+/// PORT, booleans, log levels) stay in the template and are listed. Values are written so that all programs that read the
+/// file agree about them; these are guessed from the project's files unless --readers names them. The template is written beside the file and entered into .secrets.toml, which is made where there is none;
 /// the file itself becomes what is rendered, and .gitignore gets it. Nothing is written unless the template renders to what the
 /// file said. Values in commented-out lines are left out.
 #[derive(clap::Args)]
@@ -48,6 +56,13 @@ pub(crate) struct TemplateArgs {
     /// Names whose values are no secrets and stay in the template
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     keep: Vec<String>,
+    /// Names whose values are secrets although they look like settings
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    secret: Vec<String>,
+    /// The programs that read the file
+    #[arg(long, value_name = "READER,...", value_delimiter = ',',
+          value_parser = clap::builder::PossibleValuesParser::new(Reader::NAMES))]
+    readers: Vec<String>,
     /// FILE is an example whose values are none: store nothing
     #[arg(long, conflicts_with = "on_conflict")]
     example: bool,
@@ -66,7 +81,8 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     manifest.map_or(Ok(()), |manifest| cx.require_trust(manifest))?;
     let paths = Paths::new(args, manifest)?;
     let (text, file) = input::named(&args.file)?;
-    let mut migration = migrated(args, text.expose(), &file)?;
+    let readers = readers(args, manifest, &paths, cx)?;
+    let mut migration = migrated(args, text.expose(), &file, readers)?;
     let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
     let directory = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
     let is_fixed = manifest.is_some_and(|manifest| manifest.project.is_some());
@@ -84,6 +100,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let (declared, tags) =
         (declared(&migration), migration.secrets.iter().map(|(tag, ..)| tag.clone()).collect::<Vec<_>>());
     let manifest_text = paths.manifest_text(manifest, &project, &declared)?;
+    let manifest_text = with_readers(manifest_text, &paths, readers);
     let is_written = paths.is_written(&migration.template, manifest)?;
 
     // From here on things are written: first what loses nothing.
@@ -149,24 +166,141 @@ fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Resu
     Ok(())
 }
 
-fn migrated(args: &TemplateArgs, text: &[u8], file: &str) -> Result<Migration, Error> {
-    let wanted = Wanted { keep: &args.keep, example: args.example };
-    let migration = Migration::of(text, wanted).map_err(|error| refused(&error, file))?;
-    if let Some(name) = args.keep.iter().find(|name| !migration.left.iter().any(|(left, _)| left == *name)) {
-        return Err(Error::usage(format!("there is no `{name}` in `{file}` to be kept")).hint("nothing was written"));
+fn migrated(args: &TemplateArgs, text: &[u8], file: &str, readers: Option<Readers>) -> Result<Migration, Error> {
+    let entries = dotenv::parse(text).map_err(|error| refused(&error.into(), file, args))?;
+    for (option, names) in [("kept", &args.keep), ("stored", &args.secret)] {
+        if let Some(name) = names.iter().find(|name| entries.iter().all(|entry| entry.name != **name)) {
+            let what = format!("there is no `{name}` in `{file}` to be {option}");
+            return Err(Error::usage(what).hint("nothing was written"));
+        }
     }
+
+    let plain = plain(&entries, &args.keep, &args.secret)?;
+    let wanted = Wanted { plain: &plain, example: args.example, readers: readers.unwrap_or_default() };
+    let migration = Migration::of(text, wanted).map_err(|error| refused(&error, file, args))?;
     if migration.secrets.is_empty() {
-        return Err(
-            Error::usage(format!("there is no value in `{file}` that would be a secret")).hint("nothing was written")
-        );
+        let error = Error::usage(format!("there is no value in `{file}` that would be a secret"));
+        let kept = migration.left.iter().map(|(name, why)| format!("  {name}: {why}"));
+        let error = error.with_notes(kept.collect());
+        let error = if is_guessed(&migration) { error.hint(SECRET_HINT) } else { error };
+        return Err(error.hint("nothing was written"));
     }
     Ok(migration)
+}
+
+/// How the reasons of [`settings::guess`] begin.
+const GUESSED: &str = "it is a";
+
+/// True if a variable stays in the template because it looks like a setting.
+fn is_guessed(migration: &Migration) -> bool {
+    migration.left.iter().any(|(_, why)| why.starts_with(GUESSED))
+}
+
+const SECRET_HINT: &str = "`--secret NAME,...` stores a value that only looks like a setting";
+
+/// Decides for each variable whether its value stays in the template, and why: by `keep` and `secret`, then by asking, and
+/// without a terminal by what its name and value look like.
+pub(super) fn plain(entries: &[Entry], keep: &[String], secret: &[String]) -> Result<Plain, Error> {
+    let is_asked = prompt::is_possible();
+    let mut plain = Plain::new();
+    let mut known = HashSet::new();
+
+    for Entry { name, value, .. } in entries.iter().filter(|entry| known.insert(&entry.name)) {
+        if keep.contains(name) {
+            plain.insert(name.clone(), "as asked for");
+            continue;
+        } else if secret.contains(name) {
+            continue;
+        }
+
+        let kind = match settings::guess(name, value.expose()) {
+            Guess::Setting(kind) => Some(kind),
+            Guess::Secret => None,
+        };
+        if !is_asked || value.is_empty() {
+            plain.extend(kind.map(|kind| (name.clone(), kind)));
+        } else if !prompt::confirm(&format!("Is `{name}` a secret?"), kind.is_none())? {
+            plain.insert(name.clone(), "as you said");
+        }
+    }
+
+    Ok(plain)
+}
+
+/// The programs that read the output: those that are named, else those that the project's files speak of. `None`: nobody
+/// knows.
+fn readers(
+    args: &TemplateArgs,
+    manifest: Option<&Manifest>,
+    paths: &Paths,
+    cx: &Context,
+) -> Result<Option<Readers>, Error> {
+    if let Some(named) = named_readers(&args.readers) {
+        return Ok(Some(named));
+    }
+    let declared = manifest.and_then(|manifest| manifest.render.iter().find(|it| it.output == paths.output));
+    if let Some(declared) = declared.and_then(|rendering| rendering.readers) {
+        return Ok(Some(declared));
+    }
+
+    let directory = manifest.map_or(Path::new("."), |manifest| relative(&manifest.directory));
+    let found = detect::readers(directory);
+    let output = paths.output_shown.display();
+    if prompt::is_possible() {
+        return asked_readers(&output.to_string(), &found);
+    }
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let said: Vec<String> = found.iter().map(|(reader, file)| format!("`{reader}` (`{file}`)")).collect();
+    cx.ui.status(&format!("`{output}` is read by {}; `--readers` names others", said.join(", ")));
+    Ok(Some(found.into_iter().map(|(reader, _)| reader).collect()))
+}
+
+/// Asks which programs read the output. Enter takes what was found.
+fn asked_readers(output: &str, found: &[(Reader, &'static str)]) -> Result<Option<Readers>, Error> {
+    let found: Readers = found.iter().map(|(reader, _)| *reader).collect();
+    let names: Vec<&str> = found.iter().map(Reader::name).collect();
+    let usual = if names.is_empty() { "not known".to_owned() } else { names.join(", ") };
+    loop {
+        let answer = prompt::words(&format!("Which programs read `{output}`? [{usual}]"))?;
+        let names = answer.split([',', ' ']).filter(|name| !name.is_empty());
+        match names.map(str::parse::<Reader>).collect::<Result<Vec<_>, _>>() {
+            Ok(named) if named.is_empty() => return Ok((!found.is_empty()).then_some(found)),
+            Ok(named) => return Ok(Some(named.into_iter().collect())),
+            Err(why) => prompt::say(&why.0)?,
+        }
+    }
+}
+
+/// The manifest's text with the readers of the output.
+fn with_readers(text: String, paths: &Paths, readers: Option<Readers>) -> String {
+    let named = readers.and_then(|readers| name_readers(&text, &paths.output, readers));
+    named.unwrap_or(text)
+}
+
+fn relative(directory: &Path) -> &Path {
+    if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
 }
 
 /// Says what does not come out as one might think.
 fn tell(cx: &Context, migration: &Migration, paths: &Paths, file: &str) {
     for (name, why) in &migration.left {
         cx.ui.status(&format!("`{name}` stays as it is: {why}"));
+    }
+    if is_guessed(migration) {
+        cx.ui.status(SECRET_HINT);
+    }
+    for name in &migration.disputed {
+        cx.ui.status(&format!("`{name}` keeps its spelling: the readers of `{file}` do not agree about it"));
+    }
+    for name in &migration.settled {
+        cx.ui
+            .status(&format!("`{name}` will mean the same to all readers of `{file}`; now they read different values"));
+    }
+    for name in &migration.unwritten {
+        let what = "stays in the template with its value: no spelling suits the readers of";
+        cx.ui.warn(&format!("`{name}` {what} `{file}`; `--readers` names them"));
     }
     for line in &migration.blanked {
         cx.ui.warn(&format!("{}:{line}: the value of a commented-out line was left out", paths.shown.display()));
@@ -314,25 +448,39 @@ fn with_ending(file: &Path) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(&name))
 }
 
-fn refused(error: &MigrationError, file: &str) -> Error {
-    let place = match error {
-        MigrationError::Dotenv(error) => format!("{file}:{}:{}", error.line, error.column),
-        MigrationError::Twice { line, .. }
-        | MigrationError::Name { line, .. }
-        | MigrationError::Value { line, .. }
-        | MigrationError::TooLarge { line, .. } => format!("{file}:{line}"),
-        _ => file.to_owned(),
-    };
-    let hint = match error {
-        MigrationError::Twice { .. } => "take out the one that is not meant; nothing was written",
-        MigrationError::Name { .. } => "give it another name, or leave it as it is with `--keep`; nothing was written",
-        MigrationError::Leak { .. } => {
-            "change that line, or leave the value where it is with `--keep NAME`; nothing was written"
+fn refused(error: &MigrationError, file: &str, args: &TemplateArgs) -> Error {
+    match error {
+        MigrationError::Dotenv(error) => {
+            Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)).hint("nothing was written")
         }
-        MigrationError::Placeholder => {
-            "render it with `secrets render`, or take the placeholder out; nothing was written"
-        }
-        _ => "nothing was written",
+        MigrationError::Placeholder => Error::usage(format!("{file}: {error}"))
+            .hint("render it with `secrets render`, or take the placeholder out; nothing was written"),
+        MigrationError::Template(error) => Error::usage(format!("{file}: {error}")).hint("nothing was written"),
+        MigrationError::Problems(problems) => problem(problems, file, args),
+    }
+}
+
+/// All problems of a file, with the option that gets around those that can be got around.
+fn problem(problems: &[Problem], file: &str, args: &TemplateArgs) -> Error {
+    let place = |problem: &Problem| format!("{file}:{}: {problem}", problem.line);
+    let error = match problems {
+        [only] => Error::usage(place(only)),
+        all => Error::usage(format!("`{file}` has {} problems", all.len())).with_notes(all.iter().map(place).collect()),
     };
-    Error::usage(format!("{place}: {error}")).hint(hint)
+
+    let mut keep = args.keep.clone();
+    for problem in problems.iter().filter(|problem| problem.is_keepable) {
+        if !keep.contains(&problem.name) {
+            keep.push(problem.name.clone());
+        }
+    }
+    let mut hints = Vec::new();
+    if keep.len() > args.keep.len() {
+        hints.push(format!("`--keep {}` leaves values that are no secrets in the template", keep.join(",")));
+    }
+    if problems.iter().any(|problem| !problem.is_keepable) {
+        hints.push("change the lines that hold a secret, or that cannot be stored".to_owned());
+    }
+    hints.push("nothing was written".to_owned());
+    error.hint(hints.join("; "))
 }

@@ -443,8 +443,7 @@ pub(super) fn systemd(text: &[u8]) -> Option<SecretBytes> {
     let mut kept = 0;
     let mut is_before_value = true;
 
-    loop {
-        let Some(&byte) = text.get(at) else { break };
+    while let Some(&byte) = text.get(at) {
         at += 1;
 
         match byte {

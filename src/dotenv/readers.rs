@@ -67,6 +67,24 @@ impl Reader {
         }
     }
 
+    /// True where the program takes a variable from an assignment that begins so. `head` is what precedes the `=`.
+    pub fn reads_name(self, head: &[u8]) -> bool {
+        let head = head.trim_ascii_start();
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let exported = head.strip_prefix(b"export").filter(|rest| rest.first().is_some_and(is_blank));
+        let name = exported.map_or(head, <[u8]>::trim_ascii_start);
+
+        match self {
+            Self::Bash => {
+                name.first().is_some_and(|first| !first.is_ascii_digit())
+                    && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+            }
+            Self::Docker => !head.iter().any(is_blank),
+            Self::Systemd => exported.is_none(),
+            _ => true,
+        }
+    }
+
     /// True where the program reads `text` as `value`.
     pub fn reads_as(self, text: &[u8], value: &[u8]) -> bool {
         self.read(text).is_some_and(|read| read.expose() == value)

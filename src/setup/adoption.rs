@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::migration::{Migration, MigrationError, Wanted};
+use super::migration::{Migration, MigrationError, Plain, Wanted};
+use crate::dotenv::readers::Readers;
 use crate::dotenv::{self, BOM, Entry};
 use crate::model::SecretBytes;
 
@@ -34,7 +35,9 @@ impl Adoption {
                 lines.extend(b"\n");
             }
         }
-        let added = Migration::of(lines.expose(), Wanted { keep, example: false })?;
+        let plain: Plain = keep.iter().map(|name| (name.clone(), "as asked for")).collect();
+        let wanted = Wanted { plain: &plain, example: false, readers: Readers::default() };
+        let added = Migration::of(lines.expose(), wanted)?;
         let is_whole = file.ends_with(b"\n");
         let mut adoption = Self { blocks, before: template.to_vec(), added };
         if !is_whole && adoption.blocks.last().is_some_and(|block| block.lines.end == file.len()) {

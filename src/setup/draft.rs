@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::manifest::{MANIFEST, Manifest};
 use super::tree::Tree;
+use crate::dotenv::readers::{Reader, Readers};
 use crate::model::{Description, ProjectName, Tag};
 
 /// Endings by which a template is known; without it, it is named as what it becomes.
@@ -129,6 +130,24 @@ pub fn add(
     // A file of Windows' lines stays one.
     let added = if inside.contains("\r\n") { added.replace("\r\n", "\n").replace('\n', "\r\n") } else { added };
     Some([mark, &added].concat())
+}
+
+/// Writes the readers of an output into a manifest's text, if that output names none. `None`: the text cannot be changed.
+pub fn name_readers(text: &str, output: &Path, readers: Readers) -> Option<String> {
+    let (mark, inside) = text.strip_prefix('\u{feff}').map_or(("", text), |inside| ("\u{feff}", inside));
+    let mut document: DocumentMut = inside.parse().ok()?;
+    let path = in_toml(output);
+    let tables = document.get_mut("render")?.as_array_of_tables_mut()?;
+    let is_it = |table: &&mut Table| table.get("output").and_then(Item::as_str) == Some(&path);
+    let table = tables.iter_mut().find(is_it)?;
+
+    if !table.contains_key("readers") {
+        let names: Array = readers.iter().map(Reader::name).collect();
+        table.insert("readers", value(names));
+    }
+    let named = document.to_string();
+    let named = if inside.contains("\r\n") { named.replace("\r\n", "\n").replace('\n', "\r\n") } else { named };
+    Some([mark, &named].concat())
 }
 
 fn in_toml(path: &Path) -> String {

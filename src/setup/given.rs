@@ -16,12 +16,11 @@ use crate::template::{Event, ScanError, WINDOW, scan};
 /// Bytes of a template that are looked at.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Values by the key of their names.
+/// Values by the key of their names. An empty value is a value.
 #[derive(Default)]
 pub struct Given {
     values: BTreeMap<TagKey, (Tag, SecretBytes)>,
     own: Own,
-    empty: Vec<Tag>,
 }
 
 impl Given {
@@ -30,12 +29,7 @@ impl Given {
         let mut given = Self { own: Own::of(manifest), ..Self::default() };
         for entry in entries {
             // What is no tag is nobody's here.
-            let Ok(tag) = entry.name.parse::<Tag>() else { continue };
-            given.empty.retain(|name| name.key() != tag.key());
-            if entry.value.is_empty() {
-                given.values.remove(&tag.key());
-                given.empty.push(tag);
-            } else {
+            if let Ok(tag) = entry.name.parse::<Tag>() {
                 given.values.insert(tag.key(), (tag, entry.value));
             }
         }
@@ -48,18 +42,13 @@ impl Given {
         self.values.remove(&key).or_else(|| self.values.remove(self.own.names.get(&key)?)).map(|(_, value)| value)
     }
 
-    /// What was not taken: the name, the tag that the manifest's files have for it, the value. What a template says itself,
-    /// in the same words, is left out.
+    /// What was not taken and is not empty: the name, the tag that the manifest's files have for it, the value. What a
+    /// template says itself, in the same words, is left out.
     pub fn rest(&self) -> impl Iterator<Item = (&Tag, &Tag, &SecretBytes)> {
         let is_said =
             |key: &TagKey, value: &SecretBytes| self.own.literals.get(key).is_some_and(|text| text == value.expose());
-        let rest = self.values.iter().filter(move |(key, (_, value))| !is_said(key, value));
+        let rest = self.values.iter().filter(move |(key, (_, value))| !value.is_empty() && !is_said(key, value));
         rest.map(|(key, (name, value))| (name, self.own.uses.get(key).unwrap_or(name), value))
-    }
-
-    /// Names without a value.
-    pub fn empty(&self) -> &[Tag] {
-        &self.empty
     }
 }
 

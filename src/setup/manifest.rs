@@ -11,13 +11,14 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use crate::crypto::integrity::Hash;
 use crate::crypto::random::Alphabet;
+use crate::dotenv::readers::{Reader, Readers};
 use crate::model::{Description, ProjectName, Tag, TagKey};
 use crate::run::variables::{is_name, is_setting, steers};
 use crate::template::filter::Filter;
@@ -93,6 +94,8 @@ pub struct Rendering {
     pub mode: Option<u32>,
     /// How its placeholders are written
     pub grammar: Grammar,
+    /// The programs that read the output, a dotenv file, where they are named
+    pub readers: Option<Readers>,
 }
 
 /// A variable of `[run.env]`.
@@ -214,6 +217,10 @@ struct RenderTable {
     /// Only {{ secrets.tag }} is a placeholder, not the bare {{NAME}}
     #[serde(default)]
     namespaced: bool,
+    /// The programs that read the output, a dotenv file: the filter `dotenv` writes values so that all of them agree
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<String>", length(min = 1), inner(extend("enum" = Reader::NAMES))))]
+    readers: Option<ReaderList>,
 }
 
 /// What `secrets run` gives to a program
@@ -257,6 +264,36 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The readers of a dotenv file, at least one.
+struct ReaderList(Readers);
+
+impl<'de> Deserialize<'de> for ReaderList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = ReaderList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of readers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
+                let mut readers = Vec::new();
+                while let Some(Text(reader)) = names.next_element::<Text<Reader>>()? {
+                    readers.push(reader);
+                }
+                if readers.is_empty() {
+                    return Err(serde::de::Error::custom("the list of readers is empty"));
+                }
+                Ok(ReaderList(readers.into_iter().collect()))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
     }
 }
 
@@ -476,13 +513,15 @@ fn malformed(text: &str) -> Option<Malformed> {
 }
 
 fn rendering(table: RenderTable) -> Rendering {
+    let readers = table.readers.map(|list| list.0);
     let grammar = Grammar {
         delimiters: table.delimiters.map(|text| text.0).unwrap_or_default(),
         namespaced: table.namespaced,
         escape: table.escape.map(|text| text.0),
+        readers: readers.unwrap_or_default(),
     };
     let (template, output) = (table.template.0.0, table.output.0.0);
-    Rendering { template, output, mode: table.mode.map(|text| text.0.0), grammar }
+    Rendering { template, output, mode: table.mode.map(|text| text.0.0), grammar, readers }
 }
 
 /// The parser's complaint without what it repeats of the file: that may be a value which somebody put there.
@@ -562,7 +601,7 @@ mod tests {
              [secrets.session-key]\ngenerate = { length = 64, alphabet = \"hex\" }\n\
              [secrets.sentry-dsn]\noptional = true\n\
              [[render]]\ntemplate = \"./config/app.env.tmpl\"\noutput = \".env\"\nmode = \"640\"\nescape = \"json\"\n\
-             delimiters = \"[[,]]\"\nnamespaced = true\n\
+             delimiters = \"[[,]]\"\nnamespaced = true\nreaders = [\"compose\", \"bash\"]\n\
              [run.env]\nB = \"{{ secrets.database-url }}\"\nA = \"1\"\n",
         )
         .unwrap();
@@ -572,6 +611,9 @@ mod tests {
         assert_eq!(manifest.secrets[2].place, Place { line: 6, column: 10 });
         assert_eq!(manifest.render[0].template, Path::new("config/app.env.tmpl"));
         assert_eq!(manifest.render[0].mode, Some(0o640));
+        let readers: Vec<&str> = manifest.render[0].readers.unwrap().iter().map(Reader::name).collect();
+        assert_eq!(readers, ["bash", "compose"]);
+        assert_eq!(manifest.render[0].grammar.readers, manifest.render[0].readers.unwrap());
         let names: Vec<&str> = manifest.run.as_ref().unwrap().iter().map(|variable| variable.name.as_str()).collect();
         assert_eq!(names, ["B", "A"]);
         assert!(parsed("").unwrap().run.is_none() && parsed("[run.env]\n").unwrap().run.unwrap().is_empty());
@@ -612,6 +654,15 @@ mod tests {
                 "4:10: no such filter; there are json, ",
             ),
             ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"", "4:14: two delimiters are needed"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
+                "4:12: this reader is unknown; the readers are bash, compose, ",
+            ),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []", "4:11: the list of readers is empty"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = \"node\"",
+                "4:11: a text stands where a list of readers belongs",
+            ),
             ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
             ("[run.env]\nPATH = \"x\"", "2:1: `PATH` steers programs"),
             ("[run.env]\n\"A B\" = \"x\"", "2:1: `[run.env]` needs names of variables"),

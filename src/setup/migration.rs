@@ -3,9 +3,11 @@
 //! What the template renders to reads as the file did, or the file is refused. No value stays in the template, in a comment
 //! neither.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
 use std::ops::Range;
 
+use super::settings;
+use crate::dotenv::readers::Readers;
 use crate::dotenv::{self, DotenvError, Entry};
 use crate::mask::{Masker, Match, Needles, Sink};
 use crate::model::{Description, SecretBytes, SecretValue, Tag, TagKey};
@@ -13,6 +15,9 @@ use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
 use crate::template::{ExpandError, Plan, Template, TemplateError};
 use crate::vault::{Reveal, Revealed, VaultError};
+
+/// Names whose values stay in the template, each with the reason.
+pub type Plain = BTreeMap<String, &'static str>;
 
 /// A file that was taken apart.
 pub struct Migration {
@@ -22,10 +27,20 @@ pub struct Migration {
     pub secrets: Vec<(Tag, Option<Description>, Option<SecretValue>)>,
     /// Names that were left as they are, with the reason
     pub left: Vec<(String, &'static str)>,
+    /// Names that were left with their values because no spelling suits their readers
+    pub unwritten: Vec<String>,
+    /// Names that keep their quotes because their readers disagree about them
+    pub disputed: Vec<String>,
+    /// Names that most of their readers agree about; all will
+    pub settled: Vec<String>,
     /// What the template renders to is the file, byte for byte
     pub identical: bool,
     /// Lines whose comment lost a value, from 1
     pub blanked: Vec<u64>,
+    /// What the template has to render to
+    expected: SecretBytes,
+    /// Where pieces of the template begin, in it and in the file
+    pieces: Vec<(usize, usize)>,
     /// Newlines of the template
     lines: u64,
     /// The quote of a commented-out value that goes on
@@ -36,9 +51,11 @@ pub struct Migration {
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// Names whose values stay in the template
-    pub keep: &'a [String],
+    pub plain: &'a Plain,
     /// The file is an example: its values are none
     pub example: bool,
+    /// The programs that read the file
+    pub readers: Readers,
 }
 
 /// Why a file cannot become a template. No byte of a value is repeated.
@@ -50,82 +67,97 @@ pub enum MigrationError {
     /// A placeholder would be resolved that is none
     #[error("it holds a placeholder already")]
     Placeholder,
-    /// Of one name the file has two values
-    #[error("`{name}` stands there twice with different values")]
-    Twice {
-        /// Which
-        name: String,
-        /// Where the second one stands
-        line: u64,
-    },
-    /// Its value can be stored under no tag of that name
-    #[error("`{name}` makes no tag: {why}")]
-    Name {
-        /// Which
-        name: String,
-        /// Where
-        line: u64,
-        /// What a tag would have to be
-        why: String,
-    },
-    /// No spelling of the value survives
-    #[error("the value of `{name}` cannot be written as a placeholder")]
-    Value {
-        /// Which
-        name: String,
-        /// Where
-        line: u64,
-    },
-    /// A comment or a kept value holds it too
-    #[error("the value of `{tag}` would still stand in line {line} of the template")]
-    Leak {
-        /// Whose
-        tag: Tag,
-        /// Where
-        line: u64,
-    },
-    /// A value is out of bounds
-    #[error("`{name}`: the value is larger than 1 MiB")]
-    TooLarge {
-        /// Which
-        name: String,
-        /// Where
-        line: u64,
-    },
+    /// Variables that are in the way, by line
+    #[error("the file has {} problems", .0.len())]
+    Problems(Vec<Problem>),
     /// The template engine
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
+/// A variable that cannot be moved into the vault as the file stands.
+#[derive(Debug, thiserror::Error)]
+#[error("{obstacle}")]
+pub struct Problem {
+    /// The variable
+    pub name: String,
+    /// The line of the file that is in the way, from 1
+    pub line: u64,
+    /// What is wrong there
+    pub obstacle: Obstacle,
+    /// The variable may stay in the template: neither its name nor its value is that of a credential
+    pub is_keepable: bool,
+}
+
+/// What is wrong with a variable.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// The file has two values of one name
+    #[error("`{0}` stands there twice with different values")]
+    Twice(String),
+    /// Its value can be stored under no tag of that name
+    #[error("`{name}` makes no tag: {why}")]
+    Name {
+        /// The name
+        name: String,
+        /// What a tag would have to be
+        why: String,
+    },
+    /// A comment or a kept value holds it too
+    #[error("the value of `{0}` would still stand in this line of the template")]
+    Leak(String),
+    /// A value is out of bounds
+    #[error("`{0}`: the value is larger than 1 MiB")]
+    TooLarge(String),
+}
+
 impl Migration {
     /// Takes a dotenv file apart.
+    ///
+    /// # Errors
+    /// All problems of the file's variables at once.
     pub fn of(text: &[u8], wanted: Wanted<'_>) -> Result<Self, MigrationError> {
         let entries = dotenv::parse(text)?;
         let mut made = Self {
             template: Vec::new(),
             secrets: Vec::new(),
             left: Vec::new(),
+            unwritten: Vec::new(),
+            disputed: Vec::new(),
+            settled: Vec::new(),
             identical: true,
             blanked: Vec::new(),
+            expected: SecretBytes::with_capacity(2 * text.len()),
+            pieces: Vec::new(),
             lines: 0,
             open: None,
         };
         let mut known: HashMap<TagKey, usize> = HashMap::new();
-        let mut written = 0;
-        for entry in &entries {
-            made.between(&text[written..entry.span.start]);
+        let (mut problems, mut written) = (Vec::new(), 0);
+
+        for (at, entry) in entries.iter().enumerate() {
+            made.between(text, written..entry.span.start, wanted.example);
             written = entry.span.end;
-            match made.secret(entry, text, wanted, &mut known)? {
-                Some(placeholder) => made.put(&placeholder),
-                None => made.put(&text[entry.span.clone()]),
+            let end = entries.get(at + 1).map_or(text.len(), |next| next.whole.start);
+            match made.secret(entry, &text[..end], wanted, &mut known) {
+                Ok(Some(written)) => made.put_placeholder(&written),
+                Ok(None) => made.put(&text[entry.span.clone()]),
+                Err(SecretError::Problem(obstacle)) => {
+                    let is_keepable = matches!(obstacle, Obstacle::Name { .. }) && is_keepable(entry);
+                    problems.push(Problem { name: entry.name.clone(), line: entry.line, obstacle, is_keepable });
+                }
+                Err(SecretError::Migration(error)) => return Err(error),
             }
         }
-        made.between(&text[written..]);
-        if !wanted.example {
-            made.identical = made.prove(text, &entries)?;
+        made.between(text, written..text.len(), wanted.example);
+
+        if !wanted.example && problems.is_empty() {
+            made.prove(wanted.readers)?;
+            made.identical = made.expected.expose() == text;
         }
-        made.find_leaks()?;
-        Ok(made)
+        made.find_leaks(text, &entries, &mut problems);
+        problems.sort_by_key(|problem| problem.line);
+        if problems.is_empty() { Ok(made) } else { Err(MigrationError::Problems(problems)) }
     }
 
     /// Gives secrets other tags. The template's placeholders follow.
@@ -138,64 +170,86 @@ impl Migration {
         }
     }
 
-    /// Decides about one assignment; returns what stands in its value's place.
+    /// Decides about one assignment; returns what stands in its value's place. `text` ends where the next one begins.
     fn secret(
         &mut self,
         entry: &Entry,
         text: &[u8],
         wanted: Wanted<'_>,
         known: &mut HashMap<TagKey, usize>,
-    ) -> Result<Option<Vec<u8>>, MigrationError> {
-        let (name, line) = (entry.name.clone(), entry.line);
-        let kept = wanted.keep.contains(&name).then_some("as asked for");
+    ) -> Result<Option<Written>, SecretError> {
+        let name = entry.name.clone();
+        let kept = wanted.plain.get(&name).copied();
         let empty = (entry.value.is_empty() && !wanted.example).then_some("it is empty");
         if let Some(why) = kept.or(empty) {
             self.left.push((name, why));
             return Ok(None);
         }
+
         let tag = match Tag::parse(&name.replace('.', "_")) {
             Ok(tag) => tag,
             Err(_) if wanted.example => {
                 self.left.push((name, "its name makes no tag"));
                 return Ok(None);
             }
-            Err(why) => return Err(MigrationError::Name { name, line, why: why.0 }),
+            Err(why) => return Err(SecretError::Problem(Obstacle::Name { name, why: why.0 })),
         };
-        if !wanted.example && is_template(entry.value.expose())? {
-            return Err(MigrationError::Placeholder);
+        if !wanted.example && is_template(entry.value.expose()).map_err(MigrationError::from)? {
+            return Err(MigrationError::Placeholder.into());
         }
-        let placeholder = if wanted.example {
-            let quote = text.get(entry.span.start).filter(|b| matches!(b, b'"' | b'\'' | b'`'));
-            spelled(&tag, quote.copied(), None)
-        } else {
-            written(entry, &text[entry.span.clone()], &tag)
-                .ok_or_else(|| MigrationError::Value { name: name.clone(), line })?
+
+        let description = comment_above(text, &entry.whole, wanted.example);
+        if wanted.example {
+            if let hash_map::Entry::Vacant(free) = known.entry(tag.key()) {
+                free.insert(self.secrets.len());
+                self.secrets.push((tag.clone(), description, None));
+            }
+            let placeholder = spelled(&tag, None, Some(Filter::Dotenv));
+            return Ok(Some(Written {
+                placeholder,
+                value: SecretBytes::with_capacity(0),
+                text: SecretBytes::with_capacity(0),
+                agreement: Agreement::All,
+            }));
+        }
+
+        let Some(written) = written(entry, text, &tag, wanted.readers) else {
+            self.unwritten.push(name);
+            return Ok(None);
         };
-        let description = comment_above(text, &entry.whole);
-        let value = if wanted.example {
-            None
-        } else {
-            let bytes = SecretBytes::copy_of(entry.value.expose());
-            Some(SecretValue::new(bytes, false).map_err(|_| MigrationError::TooLarge { name: name.clone(), line })?)
-        };
-        match known.get(&tag.key()) {
-            Some(at) => {
-                let first = self.secrets[*at].2.as_ref().map(SecretValue::expose);
-                if first != value.as_ref().map(SecretValue::expose) {
-                    return Err(MigrationError::Twice { name, line });
+        match written.agreement {
+            Agreement::All => {}
+            Agreement::Most => self.settled.push(name.clone()),
+            Agreement::None => self.disputed.push(name.clone()),
+        }
+        let value = SecretValue::new(SecretBytes::copy_of(written.value.expose()), false)
+            .map_err(|_| SecretError::Problem(Obstacle::TooLarge(name.clone())))?;
+        match known.entry(tag.key()) {
+            hash_map::Entry::Occupied(first) => {
+                let first = self.secrets[*first.get()].2.as_ref().map(SecretValue::expose);
+                if first != Some(value.expose()) {
+                    return Err(SecretError::Problem(Obstacle::Twice(name)));
                 }
             }
-            None => {
-                known.insert(tag.key(), self.secrets.len());
-                self.secrets.push((tag, description, value));
+            hash_map::Entry::Vacant(free) => {
+                free.insert(self.secrets.len());
+                self.secrets.push((tag, description, Some(value)));
             }
         }
-        Ok(Some(placeholder))
+        Ok(Some(written))
     }
 
     /// Copies what stands between values: names, comments. What is assigned in a comment, which may be an old secret, is left
     /// out, over lines too.
-    fn between(&mut self, piece: &[u8]) {
+    ///
+    /// The comments of an example stay whole: it has no secrets.
+    fn between(&mut self, text: &[u8], range: Range<usize>, is_example: bool) {
+        self.pieces.push((self.template.len(), range.start));
+        let piece = &text[range];
+        if is_example {
+            self.put(piece);
+            return;
+        }
         for line in piece.split_inclusive(|b| *b == b'\n') {
             let Some(start) = comment(line) else {
                 self.open = None;
@@ -226,49 +280,86 @@ impl Migration {
     fn put(&mut self, bytes: &[u8]) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         self.template.extend(bytes);
+        self.expected.extend(bytes);
     }
 
-    /// Renders the template and reads it: it has to say what the file said. True where it is the same to the letter.
-    fn prove(&self, text: &[u8], entries: &[Entry]) -> Result<bool, MigrationError> {
+    fn put_placeholder(&mut self, written: &Written) {
+        self.template.extend(&written.placeholder);
+        self.expected.extend(written.text.expose());
+    }
+
+    /// Renders the template: the result has to be what was decided, to the byte.
+    fn prove(&self, readers: Readers) -> Result<(), MigrationError> {
         let mut template = Template::from_text("the template", self.template.clone());
-        let plan = Plan::new(&mut template, Grammar::default())?;
+        let plan = Plan::new(&mut template, Grammar { readers, ..Grammar::default() })?;
         let keys: HashSet<TagKey> = self.secrets.iter().map(|(tag, _, _)| tag.key()).collect();
         if plan.malformed(&mut template)?.is_some() || !plan.tags().iter().all(|tag| keys.contains(&tag.key())) {
             return Err(MigrationError::Placeholder);
         }
-        let mut rendered = SecretBytes::with_capacity(text.len());
+
+        let mut rendered = SecretBytes::with_capacity(self.expected.len());
         plan.resolve(self)?.expand(&mut template, &mut rendered).map_err(|error| match error {
             ExpandError::Template(error) => error,
             ExpandError::Output(source) => TemplateError::Io { action: "expand", name: "it".into(), source },
         })?;
-        let again = dotenv::parse(rendered.expose()).map_err(|_| MigrationError::Placeholder)?;
-        let same = |(a, b): (&Entry, &Entry)| a.name == b.name && a.value.expose() == b.value.expose();
-        if again.len() == entries.len() && again.iter().zip(entries).all(same) {
-            Ok(rendered.expose() == text)
-        } else {
-            Err(MigrationError::Placeholder)
-        }
+        let is_proven = rendered.expose() == self.expected.expose();
+        if is_proven { Ok(()) } else { Err(MigrationError::Placeholder) }
     }
 
     /// Looks for values in the template, in every form in which they are masked. A description with one in it is dropped.
-    fn find_leaks(&mut self) -> Result<(), MigrationError> {
+    fn find_leaks(&mut self, text: &[u8], entries: &[Entry], problems: &mut Vec<Problem>) {
         let values = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
         let needles = Needles::new(values);
+        let mut leaks = leaks(&needles, &self.template);
+
         let short = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
-        let short = short.filter(|(_, value)| (SHORTEST..Needles::SHORTEST).contains(&value.len()));
-        let word =
-            short.into_iter().find_map(|(tag, value)| Some((tag.clone(), whole_word(&self.template, value)? as u64)));
-        if let Some((tag, offset)) = leak(&needles, &self.template).or(word) {
-            let before = &self.template[..usize::try_from(offset).unwrap_or(0).min(self.template.len())];
-            let line = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
-            return Err(MigrationError::Leak { tag, line });
+        for (tag, value) in short.filter(|(_, value)| (SHORTEST..Needles::SHORTEST).contains(&value.len())) {
+            leaks.extend(whole_word(&self.template, value).map(|at| (tag.clone(), at)));
         }
+
+        let mut known = HashSet::new();
+        for (tag, at) in leaks.into_iter().filter(|(tag, _)| known.insert(tag.key())) {
+            let named =
+                |entry: &&Entry| Tag::parse(&entry.name.replace('.', "_")).is_ok_and(|own| own.key() == tag.key());
+            let entry = entries.iter().find(named);
+            problems.push(Problem {
+                name: entry.map_or_else(|| tag.to_string(), |entry| entry.name.clone()),
+                line: self.line_of(text, at),
+                obstacle: Obstacle::Leak(tag.to_string()),
+                is_keepable: entry.is_some_and(is_keepable),
+            });
+        }
+
         for (_, description, _) in &mut self.secrets {
             // Short values were looked for in the comment that it comes from.
-            *description = description.take().filter(|text| leak(&needles, text.as_str().as_bytes()).is_none());
+            *description = description.take().filter(|text| leaks_none(&needles, text.as_str().as_bytes()));
         }
-        Ok(())
     }
+
+    /// The line of the file that a place of the template comes from.
+    fn line_of(&self, text: &[u8], at: usize) -> u64 {
+        let piece = self.pieces.partition_point(|(begin, _)| *begin <= at).checked_sub(1);
+        let (begin, source) = piece.map_or((0, 0), |piece| self.pieces[piece]);
+        let newlines = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count() as u64;
+        1 + newlines(&text[..source]) + newlines(&self.template[begin..at.min(self.template.len())])
+    }
+}
+
+/// Why a variable got no placeholder.
+enum SecretError {
+    Problem(Obstacle),
+    Migration(MigrationError),
+}
+
+impl From<MigrationError> for SecretError {
+    fn from(error: MigrationError) -> Self {
+        Self::Migration(error)
+    }
+}
+
+/// True for a variable that may stay in a committed file.
+fn is_keepable(entry: &Entry) -> bool {
+    !settings::looks_like_a_credential(&entry.name, entry.value.expose())
 }
 
 fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -292,13 +383,17 @@ fn whole_word(text: &[u8], value: &[u8]) -> Option<usize> {
         .find(|at| !is_word(text[..*at].last()) && !is_word(text.get(at + value.len())))
 }
 
-/// The first value in a text, and where it begins.
-fn leak(needles: &Needles, text: &[u8]) -> Option<(Tag, u64)> {
+/// The values in a text, and where they begin.
+fn leaks(needles: &Needles, text: &[u8]) -> Vec<(Tag, usize)> {
     let mut masker = Masker::new(needles);
-    let mut leak = Leak(None);
-    let Ok(()) = masker.push(text, &mut leak);
-    let Ok(()) = masker.finish(&mut leak);
-    leak.0
+    let mut leaks = Leaks(Vec::new());
+    let Ok(()) = masker.push(text, &mut leaks);
+    let Ok(()) = masker.finish(&mut leaks);
+    leaks.0
+}
+
+fn leaks_none(needles: &Needles, text: &[u8]) -> bool {
+    leaks(needles, text).is_empty()
 }
 
 /// The template's values, for its proof.
@@ -314,10 +409,10 @@ impl Reveal for Migration {
     }
 }
 
-/// The first value that was found.
-struct Leak(Option<(Tag, u64)>);
+/// The values that were found.
+struct Leaks(Vec<(Tag, usize)>);
 
-impl Sink for Leak {
+impl Sink for Leaks {
     type Error = std::convert::Infallible;
 
     fn literal(&mut self, _: &[u8]) -> Result<(), Self::Error> {
@@ -326,7 +421,7 @@ impl Sink for Leak {
 
     fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
         if found.complete {
-            self.0.get_or_insert_with(|| (found.tag.clone(), found.start));
+            self.0.push((found.tag.clone(), usize::try_from(found.start).unwrap_or(usize::MAX)));
         }
         Ok(())
     }
@@ -345,31 +440,72 @@ fn spelled(tag: &Tag, quote: Option<u8>, filter: Option<Filter>) -> Vec<u8> {
     [&quote[..], format!("{{{{ secrets.{tag}{filter} }}}}").as_bytes(), &quote[..]].concat()
 }
 
-/// The placeholder whose rendering reads as the value does: as it was quoted where that can be, else as it can be.
-fn written(entry: &Entry, raw: &[u8], tag: &Tag) -> Option<Vec<u8>> {
+/// What stands in a value's place.
+struct Written {
+    placeholder: Vec<u8>,
+    /// The value that is stored
+    value: SecretBytes,
+    /// What the placeholder is rendered to
+    text: SecretBytes,
+    agreement: Agreement,
+}
+
+/// How many of a file's readers take the same value from it as it is.
+enum Agreement {
+    All,
+    Most,
+    None,
+}
+
+/// Decides how a value is written. Readers that agree get the filter `dotenv`, and the value that they read. Where they
+/// disagree, the output stays as it is to the byte, with the placeholder between the old quotes; if that cannot be, the
+/// filter writes what most of them read. `None`: no spelling does any of it.
+fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Written> {
+    let line = &text[entry.whole.start..];
+    let behind_equals = &line[memchr::memchr(b'=', line)? + 1..];
+    let readings: Vec<Option<SecretBytes>> = readers.iter().map(|reader| reader.read(behind_equals)).collect();
+    let agree = |value: &SecretBytes| {
+        let same =
+            |reading: &&Option<SecretBytes>| reading.as_ref().is_some_and(|read| read.expose() == value.expose());
+        readings.iter().filter(same).count()
+    };
+
+    let for_all = |value: &SecretBytes, agreement| {
+        let text_behind = &text[entry.span.end..];
+        let spelling = readers.spell(value.expose()).ok().filter(|_| !value.is_empty())?;
+        let line = SecretBytes::from_vec([spelling.expose(), text_behind].concat());
+        let is_read = readers.iter().all(|reader| reader.reads_as(line.expose(), value.expose()));
+        let placeholder = spelled(tag, None, Some(Filter::Dotenv));
+        let value = SecretBytes::copy_of(value.expose());
+        is_read.then_some(Written { placeholder, value, text: spelling, agreement })
+    };
+
+    let unanimous = readings.first().and_then(Option::as_ref).filter(|value| agree(value) == readings.len());
+    unanimous
+        .and_then(|value| for_all(value, Agreement::All))
+        .or_else(|| as_it_is(entry, &text[entry.span.clone()], tag, readers))
+        .or_else(|| {
+            let has_most = 2 * agree(&entry.value) > readings.len();
+            has_most.then(|| for_all(&entry.value, Agreement::Most)).flatten()
+        })
+}
+
+/// The placeholder between the quotes of the file, if it renders to the same bytes.
+fn as_it_is(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Written> {
     let value = entry.value.expose();
-    let reads = |text: &[u8]| {
-        let line = SecretBytes::from_vec([b"A=", text, b"\nB=1\n"].concat());
-        dotenv::parse(line.expose()).is_ok_and(|found| found.len() == 2 && found[0].value.expose() == value)
-    };
     let quote = raw.first().copied().filter(|b| matches!(b, b'"' | b'\'' | b'`'));
-    let escaped = Filter::Json.apply(value).ok();
-    let rendered = |(quote, filter): (Option<u8>, Option<Filter>)| {
-        let inside = if filter.is_some() { escaped.as_ref()?.expose() } else { value };
+    let json = Filter::Json.apply(value, readers).ok();
+    let options =
+        [(quote, None, Some(value)), (Some(b'"'), Some(Filter::Json), json.as_ref().map(SecretBytes::expose))];
+
+    options.into_iter().find_map(|(quote, filter, inside)| {
         let quotes: Vec<u8> = quote.into_iter().collect();
-        Some(SecretBytes::from_vec([&quotes[..], inside, &quotes[..]].concat()))
-    };
-    let (as_it_was, json, single) = ((quote, None), (Some(b'"'), Some(Filter::Json)), (Some(b'\''), None));
-    let same = |option: &_| rendered(*option).is_some_and(|text| text.expose() == raw);
-    let reads_so = |option: &_| rendered(*option).is_some_and(|text| reads(text.expose()));
-    // To the letter, if that can be. Else within single quotes first: nobody expands anything there.
-    let options = [as_it_was, json].into_iter().filter(same).chain([single, as_it_was, (Some(b'`'), None), json]);
-    // What was kept from being expanded, by a shell that reads the file too, stands nowhere else.
-    let is_guarded = quote == Some(b'"') && raw.windows(2).any(|pair| matches!(pair, b"\\$" | b"\\`"));
-    options
-        .filter(|option| !is_guarded || *option == single)
-        .find(reads_so)
-        .map(|(quote, filter)| spelled(tag, quote, filter))
+        let text = SecretBytes::from_vec([&quotes[..], inside?, &quotes[..]].concat());
+        let placeholder = spelled(tag, quote, filter);
+        let value = SecretBytes::copy_of(value);
+        let is_same = text.expose() == raw;
+        is_same.then_some(Written { placeholder, value, text, agreement: Agreement::None })
+    })
 }
 
 /// What a line holds behind blanks and a byte order mark, where that is a comment.
@@ -396,15 +532,17 @@ fn left_open(value: &[u8]) -> Option<u8> {
     (!value[1..].contains(&quote)).then_some(quote)
 }
 
-/// What the comment right above an assignment says, unless something in it is commented out.
-fn comment_above(text: &[u8], whole: &Range<usize>) -> Option<Description> {
+/// What the comment right above an assignment says, unless something in it is commented out. The comment at the top of a
+/// file speaks of the file.
+fn comment_above(text: &[u8], whole: &Range<usize>, is_example: bool) -> Option<Description> {
     let mut words: Vec<&str> = Vec::new();
     let mut above = text[..whole.start].strip_suffix(b"\n")?;
     loop {
         let begin = memchr::memrchr(b'\n', above).map_or(0, |at| at + 1);
         let Some(start) = comment(&above[begin..]) else { break };
         let comment = &above[begin + start..];
-        if commented_value(comment).is_some() {
+        let is_at_the_top = above[..begin].trim_ascii().is_empty();
+        if is_at_the_top || !is_example && commented_value(comment).is_some() {
             return None;
         }
         // `# --- Database ---`, too.

@@ -3,6 +3,7 @@
 //! * `manifest`: the committed file, which never holds a value
 //! * `adoption`: new variables of an output taken into its template
 //! * `draft`: a manifest written or added to
+//! * `detect`: which programs read the dotenv files, guessed from the project's other files
 //! * `given`: values of a dotenv file for what a manifest needs
 //! * `tree`: every reference in the tree, with its place
 //! * `outputs`: all files of the manifest rendered, or none started
@@ -10,26 +11,32 @@
 //! * `gitignore`: what git must not take
 //! * `migration`: a dotenv file turned into a template
 //! * `trust`: what a manifest is trusted with, and the record of it
+//! * `settings`: which variables of a dotenv file are plain settings
+//! * `meaning`, `structure`: whether an output means to its readers what its template means
 //! * `needs`: what the project asks for, held against what there is
 //!
 //! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
 
 mod adoption;
+pub mod detect;
 mod draft;
 pub mod gitignore;
 mod given;
 pub mod manifest;
+pub mod meaning;
 pub mod memory;
 pub mod migration;
 mod needs;
 mod outputs;
+pub mod settings;
+mod structure;
 mod tree;
 pub mod trust;
 
 use std::path::{Path, PathBuf};
 
 pub use adoption::Adoption;
-pub use draft::{Draft, add, output_of};
+pub use draft::{Draft, add, name_readers, output_of};
 pub use given::Given;
 pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Variable};
 pub use needs::{Need, needs};

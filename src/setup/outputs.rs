@@ -9,10 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Rendering};
+use super::meaning::{self, Warning};
 use super::memory::{Memory, Origin, added, names_in};
 use super::{SetupError, relative};
 use crate::crypto::output_digest::OutputDigest;
-use crate::dotenv;
 use crate::git::is_in_git_directory;
 use crate::model::{SecretBytes, Tag};
 use crate::template::output::{Output, Written};
@@ -200,40 +200,15 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(states)
     }
 
-    /// Dotenv files in which a value reads otherwise than it is stored, as it ends its quotes or its line, with the name of the
-    /// first such variable where it can be told.
-    pub fn misread(&mut self) -> Result<Vec<(PathBuf, Option<String>)>, SetupError> {
-        let mut misread = Vec::new();
+    /// Returns what is to be said of outputs that do not mean what their templates mean, by path.
+    pub fn warnings(&mut self) -> Result<Vec<(PathBuf, Warning)>, SetupError> {
+        let mut found = Vec::new();
         for ResolvedFile { rendering, template, resolved, .. } in &mut self.files {
-            if !is_dotenv(&rendering.output) {
-                continue;
-            }
-            let Some(text) = beginning(&self.manifest.at(&rendering.template)) else { continue };
-            let Ok(meant) = dotenv::parse(&text) else { continue };
-            let Some(rendered) = expanded(resolved, template)? else { continue };
-            let Ok(found) = dotenv::parse(rendered.expose()) else {
-                misread.push((self.manifest.at(&rendering.output), None));
-                continue;
-            };
-            for (at, meant) in meant.iter().enumerate() {
-                let mut part = Template::from_text("a value", meant.value.expose().to_vec());
-                let plan = Plan::new(&mut part, rendering.grammar.clone())?;
-                // What a filter has escaped reads as something else on purpose.
-                let is_meant = match found.get(at).filter(|found| found.name == meant.name) {
-                    Some(_) if plan.has_filters() => true,
-                    // No part is larger than the whole.
-                    Some(found) => {
-                        expanded(resolved, &mut part)?.is_none_or(|text| text.expose() == found.value.expose())
-                    }
-                    None => false,
-                };
-                if !is_meant {
-                    misread.push((self.manifest.at(&rendering.output), Some(meant.name.clone())));
-                    break;
-                }
-            }
+            let warnings = meaning::warnings(&rendering.output, template, resolved, rendering.readers)?;
+            let path = self.manifest.at(&rendering.output);
+            found.extend(warnings.into_iter().map(|warning| (path.clone(), warning)));
         }
-        Ok(misread)
+        Ok(found)
     }
 
     /// Keeps only some of them.

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use base64ct::{Base64, Encoding};
 
+use crate::dotenv::readers::{Readers, Unreadable};
 use crate::model::{Invalid, SecretBytes, overwrite_stack};
 
 /// Most bytes that a filter may make of a value: a chain of `base64` would grow without end.
@@ -22,6 +23,8 @@ pub enum Filter {
     Base64,
     /// Drops ASCII white space at both ends
     Trim,
+    /// A value in a dotenv file, quotes included, as all readers of that file read it
+    Dotenv,
 }
 
 /// Why a filter cannot take a value.
@@ -33,6 +36,9 @@ pub enum FilterError {
     /// A word of a shell cannot hold it
     #[error("the filter `shell` cannot take a value with a NUL byte")]
     Nul,
+    /// A reader of the dotenv file cannot read it
+    #[error("{0}")]
+    Unreadable(#[from] Unreadable),
     /// [`LARGEST`]
     #[error("its filters make more than 16 MiB of the value")]
     TooLarge,
@@ -49,7 +55,7 @@ impl FromStr for Filter {
 
 impl Filter {
     /// All names, in the order of the documentation.
-    pub const NAMES: [&'static str; 5] = ["json", "shell", "url", "base64", "trim"];
+    pub const NAMES: [&'static str; 6] = ["json", "shell", "url", "base64", "trim", "dotenv"];
 
     /// The filter of a name.
     pub fn named(name: &[u8]) -> Option<Self> {
@@ -59,6 +65,7 @@ impl Filter {
             b"url" => Self::Url,
             b"base64" => Self::Base64,
             b"trim" => Self::Trim,
+            b"dotenv" => Self::Dotenv,
             _ => return None,
         })
     }
@@ -71,11 +78,12 @@ impl Filter {
             Self::Url => "url",
             Self::Base64 => "base64",
             Self::Trim => "trim",
+            Self::Dotenv => "dotenv",
         }
     }
 
-    /// Applies the filter.
-    pub fn apply(self, value: &[u8]) -> Result<SecretBytes, FilterError> {
+    /// Applies the filter. `readers` are those of the file, for the filter `dotenv`.
+    pub fn apply(self, value: &[u8], readers: Readers) -> Result<SecretBytes, FilterError> {
         let filtered = match self {
             Self::Json => json(std::str::from_utf8(value).map_err(|_| FilterError::NotUtf8)?),
             Self::Shell if value.contains(&0) => return Err(FilterError::Nul),
@@ -83,6 +91,7 @@ impl Filter {
             Self::Url => url(value),
             Self::Base64 => base64(value),
             Self::Trim => trim(value),
+            Self::Dotenv => readers.spell(value)?,
         };
         if filtered.len() > LARGEST { Err(FilterError::TooLarge) } else { Ok(filtered) }
     }
@@ -159,12 +168,12 @@ mod tests {
     use super::*;
 
     fn apply(name: &str, value: &[u8]) -> Result<Vec<u8>, FilterError> {
-        Filter::named(name.as_bytes()).unwrap().apply(value).map(|bytes| bytes.expose().to_vec())
+        Filter::named(name.as_bytes()).unwrap().apply(value, Readers::default()).map(|bytes| bytes.expose().to_vec())
     }
 
     #[test]
     fn filters_escape_for_their_readers() {
-        let cases: [(&str, &[u8], &str); 14] = [
+        let cases: [(&str, &[u8], &str); 16] = [
             ("json", b"a\"b\\c\n\x01", r#"a\"b\\c\n\u0001"#),
             ("json", "é€😀".as_bytes(), "é€😀"),
             ("json", "\u{7f}\u{85}\u{2028}".as_bytes(), r"\u007f\u0085\u2028"),
@@ -179,6 +188,8 @@ mod tests {
             ("trim", b"\n\n", ""),
             ("trim", "\u{a0}x".as_bytes(), "\u{a0}x"),
             ("json", b"", ""),
+            ("dotenv", b"abc", "abc"),
+            ("dotenv", b"pa$word", "'pa$word'"),
         ];
         for (name, value, expected) in cases {
             assert_eq!(apply(name, value).unwrap(), expected.as_bytes(), "{name} {value:?}");

@@ -10,6 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::filter::Filter;
+use crate::dotenv::readers::Readers;
 use crate::model::{Invalid, Tag};
 
 /// Most bytes of a placeholder, delimiters included.
@@ -63,6 +64,8 @@ pub struct Grammar {
     pub namespaced: bool,
     /// The filter of placeholders that have none of their own
     pub escape: Option<Filter>,
+    /// The programs that read what is rendered, for the filter `dotenv`
+    pub readers: Readers,
 }
 
 /// A well-formed placeholder.
@@ -378,7 +381,8 @@ mod tests {
 
     #[test]
     fn other_delimiters_and_namespaced() {
-        let grammar = |text: &str, namespaced| Grammar { delimiters: text.parse().unwrap(), namespaced, escape: None };
+        let grammar =
+            |text: &str, namespaced| Grammar { delimiters: text.parse().unwrap(), namespaced, ..Grammar::default() };
         let found = |g: &Grammar, text: &str| matches!(g.at(text.as_bytes(), true), Match::Placeholder { .. });
         assert!(found(&grammar("[[,]]", false), "[[ X ]]") && found(&grammar("<%=,%>", false), "<%= secrets.x %>"));
         assert!(found(&grammar("%,%", false), "%X%") && found(&grammar("${,}", false), "${X}"));

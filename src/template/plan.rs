@@ -12,6 +12,7 @@ use super::grammar::{Grammar, Malformed, Placeholder};
 use super::scan::{Event, Position, ScanError, WINDOW, scan};
 use super::source::Template;
 use super::{Finding, Findings, TemplateError, UnknownTag};
+use crate::dotenv::readers::Readers;
 use crate::model::{SecretBytes, SecretValue, Tag, TagKey};
 use crate::vault::{Reveal, Revealed};
 
@@ -223,7 +224,7 @@ impl Plan {
                 None => Rendering::AsItIs,
                 Some(_) if reference.1.is_empty() => Rendering::Value(at),
                 Some(value) => {
-                    let result = apply(&reference.1, value.expose());
+                    let result = apply(&reference.1, value.expose(), self.grammar.readers);
                     let result = result.map_err(|why| TemplateError::Filter { tag, why })?;
                     filtered += result.len();
                     if filtered > FILTERED {
@@ -234,14 +235,14 @@ impl Plan {
             };
             renderings.insert(reference, rendering);
         }
-        Ok(Resolved { grammar: self.grammar, values: opened, names, renderings, missing })
+        Ok(Resolved { grammar: self.grammar, values: opened, places, names, renderings, missing })
     }
 }
 
-fn apply(filters: &[Filter], value: &[u8]) -> Result<SecretBytes, FilterError> {
+fn apply(filters: &[Filter], value: &[u8], readers: Readers) -> Result<SecretBytes, FilterError> {
     let mut result = SecretBytes::copy_of(value);
     for filter in filters {
-        result = filter.apply(result.expose())?;
+        result = filter.apply(result.expose(), readers)?;
     }
     Ok(result)
 }
@@ -270,6 +271,8 @@ pub struct Resolved {
     values: Vec<Option<SecretValue>>,
     /// Tags as the vault has them
     names: HashMap<TagKey, Tag>,
+    /// Where each tag's value is
+    places: HashMap<TagKey, usize>,
     renderings: HashMap<Reference, Rendering>,
     missing: HashMap<TagKey, Option<Tag>>,
 }
@@ -293,6 +296,26 @@ impl Resolved {
     /// True if the expansion contains a value.
     pub fn has_values(&self) -> bool {
         !self.names.is_empty()
+    }
+
+    /// Returns how the template's placeholders are written.
+    pub fn grammar(&self) -> &Grammar {
+        &self.grammar
+    }
+
+    /// Returns what a placeholder of the template is replaced with; `None` if it names no secret.
+    pub fn replacement(&self, placeholder: &Placeholder) -> Option<&[u8]> {
+        match self.rendering(placeholder) {
+            Expansion::Bytes(bytes) => Some(bytes),
+            Expansion::AsItIs | Expansion::Moved => None,
+        }
+    }
+
+    /// Returns the value of a placeholder as it is before the last filter.
+    pub fn before_last_filter(&self, placeholder: &Placeholder) -> Option<SecretBytes> {
+        let value = self.values.get(*self.places.get(&placeholder.tag.key())?)?.as_ref()?;
+        let (_, filters) = placeholder.filters.split_last()?;
+        apply(filters, value.expose(), self.grammar.readers).ok()
     }
 
     /// Writes the template with every placeholder replaced; an unknown or malformed one stays as it is.

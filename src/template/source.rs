@@ -115,6 +115,14 @@ impl Template {
         if is_marked && beginning.contains(&0) { Err(TemplateError::Utf16(self.name.clone())) } else { Ok(()) }
     }
 
+    /// Returns the whole text; `None` if it is longer than `most` bytes.
+    pub fn text(&mut self, most: u64) -> Result<Option<Vec<u8>>, TemplateError> {
+        let mut text = Vec::new();
+        let read = self.reader()?.take(most + 1).read_to_end(&mut text);
+        read.map_err(|source| failed(&self.name, source))?;
+        Ok((text.len() as u64 <= most).then_some(text))
+    }
+
     /// Reads from the beginning.
     pub(super) fn reader(&mut self) -> Result<Box<dyn Read + '_>, TemplateError> {
         let Self { name, content, .. } = self;

@@ -209,6 +209,18 @@ pub(crate) fn confirm(question: &str, default: bool) -> Result<bool, UiError> {
     })
 }
 
+/// Asks for a line that is shown. Returns it in lower case, without blanks around it; it is empty for Enter alone.
+pub(crate) fn words(question: &str) -> Result<String, UiError> {
+    let answer = echoed(&format!("{}: ", visible(question)))?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Shows a line between two questions.
+pub(crate) fn say(text: &str) -> Result<(), UiError> {
+    let text = format!("{}\n", visible(text));
+    terminal()?.write_all(text.as_bytes()).map_err(UiError::Terminal)
+}
+
 /// Asks for a word, where a `y` is too easily typed.
 pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, UiError> {
     let answer = echoed(&format!("{} `{word}`: ", visible(question)))?;

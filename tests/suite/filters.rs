@@ -8,12 +8,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use terminal_secrets::dotenv::readers::{Reader, Readers};
 use terminal_secrets::template::filter::{Filter, FilterError};
 
 const VALUES: usize = 10_000;
 
 fn apply(filter: Filter, value: &[u8]) -> Vec<u8> {
-    filter.apply(value).unwrap().expose().to_vec()
+    filter.apply(value, Readers::default()).unwrap().expose().to_vec()
 }
 
 fn generated<T>(strategy: &impl Strategy<Value = T>) -> Vec<T> {
@@ -55,7 +56,7 @@ fn json_strings_come_back_from_a_json_parser() {
 #[test]
 fn json_takes_utf_8_and_nothing_else() {
     for bytes in any_bytes() {
-        let refused = matches!(Filter::Json.apply(&bytes), Err(FilterError::NotUtf8));
+        let refused = matches!(Filter::Json.apply(&bytes, Readers::default()), Err(FilterError::NotUtf8));
         assert_eq!(refused, std::str::from_utf8(&bytes).is_err(), "{}", bytes.escape_ascii());
     }
 }
@@ -94,7 +95,7 @@ fn exists(path: &str) -> bool {
 #[test]
 fn shell_refuses_nul_and_nothing_else() {
     for bytes in any_bytes() {
-        let refused = matches!(Filter::Shell.apply(&bytes), Err(FilterError::Nul));
+        let refused = matches!(Filter::Shell.apply(&bytes, Readers::default()), Err(FilterError::Nul));
         assert_eq!(refused, bytes.contains(&0), "{}", bytes.escape_ascii());
     }
 }
@@ -208,4 +209,25 @@ fn json_is_right_in_yamls_double_quoted_strings() {
     let quoted: Vec<Vec<u8>> =
         values.iter().map(|value| [b"\"", &apply(Filter::Json, value)[..], b"\""].concat()).collect();
     all_equal(&through_python("__import__('yaml').safe_load(data.decode()).encode()", &quoted), &values);
+}
+
+/// A line of a dotenv file comes back from each of its readers, or the error names the one that is in the way.
+#[test]
+fn dotenv_lines_come_back_from_every_reader() {
+    let readers: Readers = [Reader::Bash, Reader::Compose].into_iter().collect();
+    let mut read = 0;
+    for value in any_bytes() {
+        match Filter::Dotenv.apply(&value, readers) {
+            Ok(line) => {
+                assert!(
+                    readers.iter().all(|reader| reader.reads_as(line.expose(), &value)),
+                    "{}",
+                    value.escape_ascii()
+                );
+                read += 1;
+            }
+            Err(error) => assert!(matches!(error, FilterError::Unreadable(_)), "{error}"),
+        }
+    }
+    assert!(read > VALUES / 10, "only {read} values were written");
 }

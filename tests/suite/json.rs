@@ -206,7 +206,7 @@ fn error_json() {
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}{{ secrets.x | }}", "--json"])), @r#"
         {"type":"BAD_REQUEST","message":"a placeholder is not well formed",
         "details":{"hints":["mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"],
-        "placeholders":[{"column":18,"file":"--text","line":1,"reason":"no such filter; there are json, shell, url, base64, trim"}]}}
+        "placeholders":[{"column":18,"file":"--text","line":1,"reason":"no such filter; there are json, shell, url, base64, trim, dotenv"}]}}
     "#);
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}", "--json"])), @r#"
         {"type":"NOT_FOUND","message":"a placeholder names no secret in project `default`",

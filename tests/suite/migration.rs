@@ -5,12 +5,14 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use terminal_secrets::dotenv;
-use terminal_secrets::setup::migration::{Migration, MigrationError, Wanted};
+use terminal_secrets::dotenv::readers::{Reader, Readers};
+use terminal_secrets::setup::migration::{Migration, MigrationError, Obstacle, Plain, Wanted};
 use terminal_secrets::template::{Plan, Template, grammar::Grammar};
 
-use crate::support::Sandbox;
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Sandbox};
 
-const FILE: &str = "# The database of the dev server\nDATABASE_URL=\"postgres://x:\\\"y$z@h/db\"\n\
+const FILE: &str = "# Settings of the shop\n\n# The database of the dev server\nDATABASE_URL=\"postgres://x:\\\"y$z@h/db\"\n\
                     export API_KEY='sk_live_51Hx0aBcDeFgHiJk'  # live!\n\nPORT=3000\nEMPTY=\n\
                     PEM=\"-----BEGIN\nabc\\n\n-----END\"\n";
 
@@ -26,14 +28,16 @@ fn one_step_from_a_dotenv_file_to_a_project() {
     sandbox.write(".env", FILE);
     sandbox.run(["-p", "web", "template", ".env", "--keep", "PORT"]).succeeds().stderr(
         "`PORT` stays as it is: as asked for\n`EMPTY` stays as it is: it is empty\n\
+         `DATABASE_URL` keeps its spelling: the readers of `.env` do not agree about it\n\
+         `PEM` will mean the same to all readers of `.env`; now they read different values\n\
          comments or quotes of `.env` will differ, no value does; `setup` asks before it replaces it\n\
          imported into project `web`: 3 created\nwrote `.env.tmpl`\nwrote `.secrets.toml`\n\
          added `/.env` to .gitignore\nnext: look at them, then `secrets setup`\n",
     );
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
-        "# The database of the dev server\nDATABASE_URL=\"{{ secrets.DATABASE_URL | json }}\"\n\
-         export API_KEY='{{ secrets.API_KEY }}'  # live!\n\nPORT=3000\nEMPTY=\nPEM='{{ secrets.PEM }}'\n"
+        "# Settings of the shop\n\n# The database of the dev server\nDATABASE_URL=\"{{ secrets.DATABASE_URL | json }}\"\n\
+         export API_KEY={{ secrets.API_KEY | dotenv }}  # live!\n\nPORT=3000\nEMPTY=\nPEM={{ secrets.PEM | dotenv }}\n"
     );
     assert_eq!(sandbox.read(".gitignore"), b"vault.db*\n/.env\n");
     let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
@@ -44,7 +48,10 @@ fn one_step_from_a_dotenv_file_to_a_project() {
     );
     assert!(manifest.ends_with("\n[[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n"));
     // The file is what the template renders to, but for one escape that is written otherwise.
-    sandbox.run(["setup", "--yes"]).succeeds().stderr_has("project `web` is set up: 3 secrets, 1 output\n");
+    let run = sandbox.run(["setup", "--yes"]).succeeds().stderr_has("project `web` is set up: 3 secrets, 1 output\n");
+    run.stderr_has(
+        "warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; ",
+    );
     let values = |text: &[u8]| -> Vec<(String, Vec<u8>)> {
         dotenv::parse(text).unwrap().into_iter().map(|e| (e.name, e.value.expose().to_vec())).collect()
     };
@@ -76,34 +83,36 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write(
         ".env.example",
-        "# Postgres URL,\n# of the dev server\nDATABASE_URL=postgres://localhost/x\n\nAPI_KEY=\nPORT=3000\n",
+        "# Copy this file, then set API_KEY=…\n\n# Postgres URL, as in X=postgres://localhost/x,\n# of the dev server\n\
+         DATABASE_URL=postgres://localhost/x\n# OLD_KEY=0123\nAPI_KEY=\nPORT=3000\nREGION=eu\n",
     );
-    sandbox.run(["-p", "web", "template", ".env.example", "--example", "--keep", "PORT"]).succeeds().stderr(
-        "`PORT` stays as it is: as asked for\nwrote `.env.tmpl`\nwrote `.secrets.toml`\n\
+    sandbox.run(["-p", "web", "template", ".env.example", "--example", "--keep", "REGION"]).succeeds().stderr(
+        "`PORT` stays as it is: it is a port\n`REGION` stays as it is: as asked for\n\
+         `--secret NAME,...` stores a value that only looks like a setting\nwrote `.env.tmpl`\nwrote `.secrets.toml`\n\
          next: look at them, then `secrets setup`\n",
     );
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
-        "# Postgres URL,\n# of the dev server\nDATABASE_URL={{ secrets.DATABASE_URL }}\n\nAPI_KEY={{ secrets.API_KEY }}\nPORT=3000\n"
+        "# Copy this file, then set API_KEY=…\n\n# Postgres URL, as in X=postgres://localhost/x,\n# of the dev server\n\
+         DATABASE_URL={{ secrets.DATABASE_URL | dotenv }}\n# OLD_KEY=0123\nAPI_KEY={{ secrets.API_KEY | dotenv }}\n\
+         PORT=3000\nREGION=eu\n"
     );
     sandbox.run(["setup"]).fails_with(3).stdout("").stderr(
-        "error: 2 secrets are missing in project `web`\n  DATABASE_URL: \"Postgres URL, of the dev server\"\n  API_KEY\n\
+        "error: 2 secrets are missing in project `web`\n  DATABASE_URL: \"Postgres URL, as in X=postgres://localhost/x, of the dev server\"\n  \
+         API_KEY: \"OLD_KEY=0123\"\n\
          hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
     );
     sandbox.run(["list"]).succeeds().stderr("no secret in project `web`\n");
-    sandbox.write("old.env", "API_KEY=k\nDATABASE_URL=\"u v\"\nMORE=1\n");
+    // An empty value is a value.
+    sandbox.write("old.env", "API_KEY=\nDATABASE_URL=\"u v\"\nMORE=1\n");
     sandbox.run(["setup", "--from", "old.env"]).succeeds().stderr_has("wrote `.env`\n");
-    assert!(sandbox.read(".env").ends_with(b"DATABASE_URL=u v\n\nAPI_KEY=k\nPORT=3000\n"));
+    assert!(sandbox.read(".env").ends_with(b"DATABASE_URL='u v'\n# OLD_KEY=0123\nAPI_KEY=''\nPORT=3000\nREGION=eu\n"));
     sandbox.write("x.env", "A=1");
     sandbox.run(["template", "x.env", "--example"]).fails_with(2).stderr_has("cannot be told from its name");
 }
 
 #[test]
 fn no_value_stays_behind() {
-    let of = |text: &str, keep: &[&str]| {
-        let keep: Vec<String> = keep.iter().map(|name| (*name).to_owned()).collect();
-        Migration::of(text.as_bytes(), Wanted { keep: &keep, example: false })
-    };
     // In a comment, in another form, in a value that is kept.
     for text in [
         "# sk_live_51Hx0aBcDeFgHiJk\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
@@ -111,24 +120,74 @@ fn no_value_stays_behind() {
         "KEY=sk_live_51Hx0aBcDeFgHiJk\nKEPT=x-sk_live_51Hx0aBcDeFgHiJk\n",
         "# the old PIN is 48151\nPIN=48151\n",
     ] {
-        let error = of(text, &["KEPT"]).err().unwrap();
-        assert!(matches!(error, MigrationError::Leak { .. }), "{error}");
+        let problems = problems(of(text, &["KEPT"]));
+        assert!(matches!(problems[..], [(_, Obstacle::Leak(_), false)]), "{problems:?}");
     }
     // A commented-out assignment loses its value, which may be an old one.
     let text = "\u{feff}#A=old-old-old\r\n  # export\tB = older-older\n# a note: fine =\nC='new' # was D=older\n#\n\
                 # PEM=\"-----BEGIN\n# abcdefgh\n#-----END\"\n# what E is for\nE=1\n";
     let made = of(text, &[]).ok().unwrap();
     assert_eq!(made.blanked, [1, 2, 4, 6, 7, 8]);
-    let template = "\u{feff}#A=\r\n  # export\tB =\n# a note: fine =\nC='{{ secrets.C }}' # was D=\n#\n\
-                    # PEM=\n#\n#\n# what E is for\nE={{ secrets.E }}\n";
+    let template = "\u{feff}#A=\r\n  # export\tB =\n# a note: fine =\nC={{ secrets.C | dotenv }} # was D=\n#\n\
+                    # PEM=\n#\n#\n# what E is for\nE={{ secrets.E | dotenv }}\n";
     assert_eq!(String::from_utf8(made.template).unwrap(), template);
     // Nothing of what is commented out becomes a description either.
     assert!(made.secrets.iter().all(|(_, description, _)| description.is_none()));
     // A name that makes no tag would leave its value behind.
-    assert!(matches!(of("__=hunter2\n", &[]).err().unwrap(), MigrationError::Name { line: 1, .. }));
-    // What was escaped is written where nobody expands it.
-    let made = of("A=\"pa\\$\\$w\\`x\\`\"\nB=\"x\\ny\"\n", &[]).ok().unwrap();
-    assert_eq!(made.template, b"A='{{ secrets.A }}'\nB=\"{{ secrets.B | json }}\"\n");
+    let problems = problems(of("__=hunter2\n", &[]));
+    assert!(matches!(problems[..], [(1, Obstacle::Name { .. }, true)]), "{problems:?}");
+}
+
+fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
+    let plain: Plain = keep.iter().map(|name| ((*name).to_owned(), "as asked for")).collect();
+    Migration::of(text.as_bytes(), Wanted { plain: &plain, example: false, readers: Readers::default() })
+}
+
+/// The lines, obstacles and whether `--keep` is an answer.
+fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool)> {
+    match made.err().unwrap() {
+        MigrationError::Problems(all) => {
+            all.into_iter().map(|problem| (problem.line, problem.obstacle, problem.is_keepable)).collect()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// What a file means to its readers stays what it means, or its spelling stays.
+#[test]
+fn a_value_means_to_its_readers_what_it_meant() {
+    let wanted = |text: &str, readers: &str| {
+        let readers = readers.split(' ').map(|name| name.parse::<Reader>().unwrap()).collect();
+        let made =
+            Migration::of(text.as_bytes(), Wanted { plain: &Plain::new(), example: false, readers }).ok().unwrap();
+        let out = rendered(&made, readers);
+        (String::from_utf8(made.template).unwrap(), String::from_utf8(out).unwrap())
+    };
+    let filtered = "A={{ secrets.A | dotenv }}\n";
+    let usual = "bash compose node npm-dotenv python-dotenv";
+    for (text, readers, template, output) in [
+        ("A='pa$word'\n", usual, filtered, "A='pa$word'\n"),
+        ("A=\"pa\\$word\"\n", "nextjs", filtered, "A=\"pa\\$word\"\n"),
+        ("A='pa\\$word'\n", "nextjs vite", filtered, "A=\"pa\\$word\"\n"),
+        // To node, the backslash is a part of the value.
+        ("A=\"pa\\$word\"\n", "node", filtered, "A='pa\\$word'\n"),
+        ("A=pa$$word\n", "compose", filtered, "A='pa$word'\n"),
+        ("A=\"it's\"\n", usual, filtered, "A=\"it's\"\n"),
+        // They disagree: nobody reads another value than before.
+        ("A=abc#def\n", usual, "A={{ secrets.A }}\n", "A=abc#def\n"),
+        ("A=\"x\\ny\"\n", usual, "A=\"{{ secrets.A | json }}\"\n", "A=\"x\\ny\"\n"),
+        ("A='pa$word'\n", "nextjs node", "A='{{ secrets.A }}'\n", "A='pa$word'\n"),
+        // Neither can be: the variable stays as it is.
+        ("A=\"pa\\$word\"\n", usual, "A=\"pa\\$word\"\n", "A=\"pa\\$word\"\n"),
+        (
+            "A=\"pa\\$\\$w\\`x\\`\"\nB=xx\n",
+            usual,
+            "A=\"pa\\$\\$w\\`x\\`\"\nB={{ secrets.B | dotenv }}\n",
+            "A=\"pa\\$\\$w\\`x\\`\"\nB=xx\n",
+        ),
+    ] {
+        assert_eq!(wanted(text, readers), (template.to_owned(), output.to_owned()), "{text} for {readers}");
+    }
 }
 
 #[test]
@@ -145,7 +204,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     assert!(!sandbox.path(".env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     std::fs::remove_dir(sandbox.path(".gitignore")).unwrap();
     // What was broken off behind the template is gone on with.
-    sandbox.write(".env.tmpl", "KEY={{ secrets.KEY }}\n");
+    sandbox.write(".env.tmpl", "KEY={{ secrets.KEY | dotenv }}\n");
     sandbox.run(["-p", "web", "template", ".env"]).succeeds().stderr(
         "imported into project `web`: 1 created\nwrote `.secrets.toml`\nadded `/.env` to .gitignore\n\
          next: look at them, then `secrets setup`\n",
@@ -175,8 +234,8 @@ fn a_manifest_keeps_its_line_endings() {
 fn what_would_not_come_out_as_it_was_is_refused() {
     let sandbox = Sandbox::new();
     for (text, message) in [
-        ("A=1\nA=2\n", "error: f.env:2: `A` stands there twice with different values\n"),
-        ("# {{ secrets.other }}\nA=1\n", "error: f.env: it holds a placeholder already\n"),
+        ("A=x1\nA=x2\n", "error: f.env:2: `A` stands there twice with different values\n"),
+        ("# {{ secrets.other }}\nA=x1\n", "error: f.env: it holds a placeholder already\n"),
         ("A=1\nno name\n", "error: f.env:2:4: "),
         ("A=\n", "error: there is no value in `f.env` that would be a secret\n"),
     ] {
@@ -184,11 +243,11 @@ fn what_would_not_come_out_as_it_was_is_refused() {
         let run = sandbox.run(["template", "f.env"]).fails_with(2).stdout("");
         run.stderr_has(message).stderr_has("nothing was written\n");
     }
-    sandbox.write("f.env", "A=1\n");
+    sandbox.write("f.env", "A=x1\n");
     sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("there is no `B` in `f.env` to be kept");
-    sandbox.write("f.env", "A=1\nB=\"{{ secrets.a }}\"\n");
+    sandbox.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
     sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("f.env: it holds a placeholder already");
-    sandbox.write("f.env", "A=1\n");
+    sandbox.write("f.env", "A=x1\n");
     sandbox.write("f.env.tmpl", "mine");
     sandbox.run(["template", "f.env"]).fails_with(4).stderr_has("error: there is a `f.env.tmpl` already\n");
     sandbox
@@ -199,11 +258,112 @@ fn what_would_not_come_out_as_it_was_is_refused() {
     sandbox.run(["project", "list"]).succeeds().stdout("");
 }
 
+#[test]
+fn obvious_settings_stay_and_every_problem_is_told_at_once() {
+    let sandbox = Sandbox::new();
+    let file = "# Choose local, staging or production\nAPP_ENV=production\nDEBUG=false\n# set DEBUG to false in production\n\
+                LOG=stack\n# the stack channel\nAPI_KEY=sk_live_0123456789abcdef\n";
+    sandbox.write(".env", file);
+    sandbox.run(["-p", "web", "template", ".env"]).fails_with(2).stderr(
+        "error: .env:6: the value of `LOG` would still stand in this line of the template\n\
+         hint: `--keep LOG` leaves values that are no secrets in the template; nothing was written\n",
+    );
+    sandbox.write(
+        ".env",
+        "# region eu-west, mail from shop\nREGION=eu-west\nMAIL=shop\n# old: sk_live_0123456789abcdef\n\
+         CERT=\"a\nb\"\nAPI_KEY=sk_live_0123456789abcdef\nX=1x\nX=2x\n",
+    );
+    sandbox.run(["-p", "web", "template", ".env", "--keep", "X"]).fails_with(2).stderr(
+        "error: `.env` has 3 problems\n\
+         .env:1: the value of `REGION` would still stand in this line of the template\n\
+         .env:1: the value of `MAIL` would still stand in this line of the template\n\
+         .env:4: the value of `API_KEY` would still stand in this line of the template\n\
+         hint: `--keep X,REGION,MAIL` leaves values that are no secrets in the template; \
+         change the lines that hold a secret, or that cannot be stored; nothing was written\n",
+    );
+    sandbox.write(".env", file);
+    sandbox.run(["-p", "web", "template", ".env", "--keep", "LOG"]).succeeds().stderr_has(
+        "`APP_ENV` stays as it is: it is an environment\n`DEBUG` stays as it is: it is a boolean\n\
+         `LOG` stays as it is: as asked for\n`--secret NAME,...` stores a value that only looks like a setting\n",
+    );
+    assert_eq!(
+        String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
+        file.replace("sk_live_0123456789abcdef", "{{ secrets.API_KEY | dotenv }}")
+    );
+    // The comment at the top is not about the first variable.
+    sandbox.write("b.env", "# What this file is for\nB_KEY=b1x\n# of the bank\nC_KEY=c1x\nPORT=1\n");
+    sandbox.run(["template", "b.env", "--secret", "PORT", "-q"]).succeeds();
+    let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
+    assert!(manifest.contains("[secrets.B_KEY]\n\n[secrets.C_KEY]\ndescription = \"of the bank\"\n"), "{manifest}");
+    assert!(manifest.contains("[secrets.PORT]\n"), "{manifest}");
+    // Nothing is left to store.
+    sandbox.write("c.env", "PORT=3000\n");
+    sandbox.run(["template", "c.env"]).fails_with(2).stderr(
+        "error: there is no value in `c.env` that would be a secret\n  PORT: it is a port\n\
+         hint: `--secret NAME,...` stores a value that only looks like a setting\nhint: nothing was written\n",
+    );
+}
+
+#[test]
+fn a_terminal_is_asked_for_each_variable_and_for_the_readers() {
+    let sandbox = Sandbox::new();
+    sandbox.write("compose.yaml", "services: {}\n");
+    sandbox.write(".env", "PORT=3000\nREGION=eu\nAPI_KEY=pa$$word\nEMPTY=\n");
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" -p web template .env --keep REGION");
+    terminal.waits_for("Which programs read `.env`? [compose]: ").types("compose, nodejs\n");
+    terminal.waits_for("this reader is unknown; the readers are bash, ");
+    terminal.waits_for("Which programs read `.env`? [compose]: ").types("\n");
+    terminal.waits_for("Is `PORT` a secret? [y/N] ").types("y\n");
+    terminal.waits_for("Is `API_KEY` a secret? [Y/n] ").types("\n");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+    let screen = terminal.waits_for("next: look at them").ends_with(0);
+    assert!(!screen.contains("REGION` a secret") && !screen.contains("EMPTY` a secret"), "{screen}");
+    assert!(!screen.contains("pa$") && !screen.contains("3000"), "{screen}");
+    assert_eq!(
+        String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
+        "PORT={{ secrets.PORT | dotenv }}\nREGION=eu\nAPI_KEY={{ secrets.API_KEY | dotenv }}\nEMPTY=\n"
+    );
+    let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
+    assert!(manifest.ends_with("output = \".env\"\nreaders = [\"compose\"]\n"), "{manifest}");
+}
+
+#[test]
+fn the_readers_are_guessed_from_the_project() {
+    let sandbox = Sandbox::new();
+    for (name, text) in [
+        ("docker-compose.yml", "x"),
+        (
+            "package.json",
+            r#"{"dependencies": {"next": "16"}, "devDependencies": {"vite": "7", "dotenv": "17"},
+                "scripts": {"start": "node --env-file=.env x.js"}}"#,
+        ),
+        ("requirements.txt", "Flask==3\n"),
+        (".envrc", "source .env\n"),
+    ] {
+        sandbox.write(name, text);
+    }
+    sandbox.write(".env", "API_KEY='pa$word'\nB_KEY=b1\n");
+    sandbox.run(["-p", "web", "template", ".env"]).succeeds().stderr_has(
+        "`.env` is read by `compose` (`docker-compose.yml`), `nextjs` (`package.json`), `vite` (`package.json`), \
+         `npm-dotenv` (`package.json`), `node` (`package.json`), `python-dotenv` (`requirements.txt`), `bash` (`.envrc`); \
+         `--readers` names others\n\
+         `API_KEY` keeps its spelling: the readers of `.env` do not agree about it\n",
+    );
+    let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
+    let all = "readers = [\"bash\", \"compose\", \"nextjs\", \"node\", \"npm-dotenv\", \"python-dotenv\", \"vite\"]\n";
+    assert!(manifest.ends_with(all), "{manifest}");
+    // Named ones count, and a file that cannot be read guesses nothing.
+    sandbox.write("package.json", "{");
+    sandbox.write("b.env", "API_KEY='pa$word'\n");
+    sandbox.run(["template", "b.env", "--readers", "node,bash", "-q"]).succeeds();
+    assert_eq!(sandbox.read("b.env.tmpl"), b"API_KEY={{ secrets.API_KEY | dotenv }}\n");
+}
+
 /// Renders a migration's template with its own values.
-fn rendered(made: &Migration) -> Vec<u8> {
+fn rendered(made: &Migration, readers: Readers) -> Vec<u8> {
     let mut template = Template::from_text("t", made.template.clone());
     let mut out = Vec::new();
-    let plan = Plan::new(&mut template, Grammar::default()).unwrap();
+    let plan = Plan::new(&mut template, Grammar { readers, ..Grammar::default() }).unwrap();
     plan.resolve(made).unwrap().expand(&mut template, &mut out).unwrap();
     out
 }
@@ -222,8 +382,8 @@ proptest! {
         )
     ) {
         let text = pieces.concat();
-        if let Ok(made) = Migration::of(text.as_bytes(), Wanted { keep: &[], example: false }) {
-            let (before, out) = (dotenv::parse(text.as_bytes()).unwrap(), rendered(&made));
+        if let Ok(made) = of(&text, &[]) {
+            let (before, out) = (dotenv::parse(text.as_bytes()).unwrap(), rendered(&made, Readers::default()));
             let after = dotenv::parse(&out).unwrap();
             prop_assert_eq!(before.len(), after.len());
             for (a, b) in before.iter().zip(&after) {

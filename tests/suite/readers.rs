@@ -149,7 +149,7 @@ fn a_value_is_written_so_that_every_reader_reads_it() {
         assert_eq!(String::from_utf8_lossy(found.expose()), written, "{names}: {value:?}");
     }
     for (names, value, message) in [
-        (usual, "it's $HOME", "`bash` and `npm-dotenv` need different spellings of this value"),
+        (usual, "it's $HOME", "`bash` and `node` need different spellings of this value"),
         (usual, "a\rb", "`node` cannot read this value from a dotenv file in any spelling"),
         (usual, "${X}", "`python-dotenv` cannot read this value from a dotenv file in any spelling"),
         ("docker", "a\nb", "`docker` cannot read this value from a dotenv file in any spelling"),

@@ -287,7 +287,7 @@ fn unknown_names_are_all_listed_and_nothing_is_written() {
 fn keep_unknown_leaves_them_and_warns_of_each() {
     let sandbox = sandbox();
     let template = "{{X}} {{ ZZZZ | url }} {{ secrets.x | upper }} {{ secrets.";
-    let malformed = "warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim\n\
+    let malformed = "warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv\n\
                      warning: --text:1:48: left as it is: not closed behind the tag or filter\n";
     let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
     run.stdout(template.replace("{{X}}", "vx"))

@@ -211,14 +211,14 @@ fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for
     project.0.write("old.env", given);
     let run = project.changes_nothing(&["setup", "--from", "../old.env", "--yes"]).fails_with(3);
     run.stdout("").stderr(
-        "warning: `one` is empty in `../old.env` and was left out\n\
-         error: 3 secrets are missing in project `web`\n  host-password\n  encoded\n  one\n\
+        "error: 2 secrets are missing in project `web`\n  host-password\n  encoded\n\
          hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
     );
-    project.0.write("old.env", format!("{given}host_password=3\nencoded=4\nONE=5\n"));
+    project.0.write("old.env", format!("{given}host_password=3\nencoded=4\nONE=5\nPGPASSWORD=\n"));
     project.run(&["setup", "-q", "--from", "../old.env", "--yes"]).succeeds();
     assert_eq!(project.read("out"), "STRIPE=\"2\"\nURL=3@host/db\nENC=NA==\nBOTH=56\n");
-    assert_eq!(project.stored("web", "db-password").unwrap(), "1");
+    // An empty value is a value.
+    assert_eq!(project.stored("web", "db-password").unwrap(), "");
 }
 
 #[test]
@@ -910,7 +910,8 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     };
     // None is there yet.
     update(&[]).succeeds().stderr_has("updated `key` in project `web`, hint ");
-    project.run(&["setup", "--yes", "-q"]).succeeds();
+    let run = project.run(&["setup", "--yes", "-q"]).succeeds();
+    run.stderr_has("warning: `.env`: `bash` reads another value of `KEY`; ");
     let stale = "`.env` is out of date now; `secrets render --stale` renders it anew\n";
     update(&[]).succeeds().stderr_has(stale);
     let (_, _, said) = update(&["--name", "x"]).everything();
@@ -1061,41 +1062,120 @@ fn sets_up_a_tree(number: usize) {
     project.changes_nothing(&["delete", "deploy", "-y"]).fails_with(7).stderr_has("error: 3 places refer to `deploy`");
 }
 
-/// A value that was changed may end the quotes that the first one stood in.
+/// A value that was changed may end the quotes that the first one stood in, or mean something else to a reader.
 #[test]
-fn a_value_that_ends_its_quotes_is_warned_of() {
+fn a_value_that_readers_disagree_about_is_warned_of() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"a.env\"\n";
     let project = Project::new(&[
         (".secrets.toml", manifest),
-        ("t", "A='{{ secrets.a }}'\nB={{ secrets.b }}\nC=\"{{ C | json }}\"\n"),
+        (
+            "t",
+            "GREETING=hello world\nA='{{ secrets.a }}'\nB={{ secrets.b }}\nC=\"{{ C | json }}\"\nD={{ secrets.b | dotenv }}\n",
+        ),
     ]);
-    let warning = |name: &str| {
-        format!(
-            "warning: `a.env`: {name} reads otherwise there than it is stored: quote its placeholder, or filter it\n"
-        )
+    let warning = |said: &str| {
+        let advice = "write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`";
+        format!("warning: `a.env`: {said}; {advice}\n")
     };
+    let all = "`bash`, `compose`, `node`, `npm-dotenv` and `python-dotenv` read another value of";
+    for (tag, value) in [("a", "plain"), ("b", "x"), ("c", "cc")] {
+        project.store("web", tag, value);
+    }
     for (tag, value, said) in [
-        ("a", "plain", None),
-        ("b", "x", None),
-        ("c", "it's \"c\"\\n", None),
-        ("a", "it's", Some("a value")),
-        ("a", "x'\nB='y", Some("the value of `A`")),
-        ("a", "fine # $HOME", None),
-        ("b", "a #b", Some("the value of `B`")),
-        ("b", " a", Some("the value of `B`")),
-        ("b", "x\nC=1", Some("the value of `B`")),
+        ("a", "fine # $HOME; x", Vec::new()),
+        ("b", "abc#def", vec!["`node` and `npm-dotenv` read another value of `B`".to_owned()]),
+        ("b", "#x", vec!["`node` and `npm-dotenv` read another value of `B`".to_owned()]),
+        ("b", "pa$word", vec!["`bash` and `compose` read another value of `B`".to_owned()]),
+        ("b", "a;b", vec!["`bash` reads another value of `B`".to_owned()]),
+        ("b", "x\ny", vec![format!("{all} `B`")]),
+        ("b", "x\nC=1", vec![format!("{all} `B`")]),
+        ("b", "x", Vec::new()),
+        ("c", "say \"c\"", vec!["`node` and `npm-dotenv` read another value of `C`".to_owned()]),
+        ("a", "x'\nB='y", vec![format!("{all} `A`"), "`node` and `npm-dotenv` read another value of `C`".to_owned()]),
     ] {
-        if project.stored("web", tag).is_none() {
-            project.store("web", tag, value);
-            continue;
-        }
         project.command(&["update", tag, "-q"]).stdin(value).run().succeeds();
         let run = project.run(&["render", "--all"]).succeeds();
-        run.stderr(&(said.map(warning).unwrap_or_default() + "wrote `a.env`\n"));
-        if said.is_some() {
-            project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has("reads otherwise there");
+        let warnings: String = said.iter().map(|said| warning(said)).collect();
+        run.stderr(&(warnings + "wrote `a.env`\n"));
+        if let Some(said) = said.first() {
+            project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has(said);
         }
     }
+    // Readers that are named decide, about constants too.
+    project.write(".secrets.toml", manifest.to_owned() + "readers = [\"bash\", \"docker\"]\n");
+    project.command(&["update", "a", "-q"]).stdin("a").run().succeeds();
+    project.run(&["render", "--all", "-q"]).succeeds().stderr_has("`bash` reads another value of `GREETING`; ");
+    let run = project.run(&["check"]).succeeds().stdout_has("undeclared");
+    run.stderr_has("`bash` reads another value of `GREETING`; ")
+        .stderr_has("`docker` reads other values of `A` and `C`; ");
+    // A value that a reader cannot take is no warning to the filter.
+    project.command(&["update", "b", "-q"]).stdin("x\ny").run().succeeds();
+    let run = project.run(&["render", "--all"]).fails_with(2);
+    run.stderr("error: `b`: `docker` cannot read this value from a dotenv file in any spelling\n");
+}
+
+#[test]
+fn json_and_yaml_that_a_value_breaks_are_warned_of() {
+    let manifest = "project = \"web\"\n[[render]]\ntemplate = \"c.json.tmpl\"\noutput = \"c.json\"\n\
+        [[render]]\ntemplate = \"v.tmpl\"\noutput = \"v.yaml\"\n[[render]]\ntemplate = \"h.tmpl\"\noutput = \"h.yml\"\n";
+    let project = Project::new(&[
+        (".secrets.toml", manifest),
+        ("c.json.tmpl", "{\"n\": {{ secrets.n }}, \"p\": \"{{ secrets.p }}\"}"),
+        ("v.tmpl", "app:\n  image: {{ secrets.p }}\n  n: {{ secrets.n }}\n"),
+        // It is no YAML before it is rendered by helm either.
+        ("h.tmpl", "{{- if .Values.x }}\np: {{ secrets.p }}\n{{- end }}\n"),
+    ]);
+    project.store("web", "n", "1");
+    project.store("web", "p", "x");
+    let said = |format: &str| {
+        let file = if format == "JSON" { "c.json" } else { "v.yaml" };
+        let advice = "write its placeholder between double quotes and with the filter `json`";
+        format!("warning: `{file}`: the value of `p` breaks the {format}; {advice}\n")
+    };
+    for (n, p, formats) in [
+        ("1", "sk_live: #1 abc", &["YAML"][..]),
+        ("1", "plain", &[]),
+        ("1", "it's 100% fine", &[]),
+        ("1", "nginx\"\nvolumes:\n  evil: 1", &["JSON", "YAML"]),
+        ("1", "a\", \"q\": \"b", &["JSON", "YAML"]),
+        ("1", "a\",\"q\":\"b", &["JSON"]),
+        ("1", "a\nevil: 1", &["JSON", "YAML"]),
+        ("1", "a\\", &["JSON"]),
+        // A whole node is meant.
+        ("{\"a\": [1]}", "x", &[]),
+    ] {
+        project.command(&["update", "n", "-q"]).stdin(n).run().succeeds();
+        project.command(&["update", "p", "-q"]).stdin(p).run().succeeds();
+        let (code, _, stderr) = project.run(&["render", "--all"]).everything();
+        assert_eq!(code, Some(0));
+        let warnings: String = formats.iter().map(|format| said(format)).collect();
+        let found: String =
+            stderr.lines().filter(|line| line.starts_with("warning")).map(|line| format!("{line}\n")).collect();
+        assert_eq!(found, warnings, "{n} {p:?}");
+    }
+    let run = project.run(&["render", "c.json.tmpl", "-p", "web", "-o", "d.json"]).succeeds();
+    run.stderr("wrote `d.json`\n");
+    project.command(&["update", "p", "-q"]).stdin("\"").run().succeeds();
+    let run = project.run(&["render", "c.json.tmpl", "-p", "web", "-o", "d.json"]).succeeds();
+    run.stderr_has("warning: `d.json`: the value of `p` breaks the JSON; ");
+}
+
+#[test]
+fn enter_at_an_optional_secret_skips_it_or_stores_an_empty_value() {
+    let manifest = "project = \"web\"\n[secrets.o]\noptional = true\n[secrets.r]\n\
+        [[render]]\ntemplate = \"t.tmpl\"\noutput = \".env\"\n";
+    let project = Project::new(&[(".secrets.toml", manifest), ("t.tmpl", "O={{ secrets.o }}\nR={{ secrets.r }}\n")]);
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    terminal.waits_for("Value of o: ").types("\n");
+    terminal.waits_for("Store an empty value for `o`? [y/N] ").types("\n");
+    terminal.waits_for("Value of r: ").types("\n");
+    let screen = terminal.waits_for("error: 2 secrets are missing").ends_with(3);
+    assert!(!screen.contains("for `r`?"), "{screen}");
+    let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+    terminal.waits_for("Value of o: ").types("\n");
+    terminal.waits_for("Store an empty value for `o`? [y/N] ").types("y\n");
+    terminal.waits_for("Value of r: ").types("x\n").waits_for("is set up").ends_with(0);
+    assert_eq!(project.read(".env"), "O=\nR=x\n");
 }
 
 #[test]

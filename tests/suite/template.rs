@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::Tag;
 use terminal_secrets::template::filter::Filter;
 use terminal_secrets::template::grammar::Grammar;
@@ -52,7 +53,7 @@ const STYLES: [Style; 9] = [
 impl Style {
     fn grammar(self) -> Grammar {
         let delimiters = format!("{},{}", self.open, self.close).parse().unwrap();
-        Grammar { delimiters, namespaced: self.namespaced, escape: self.escape }
+        Grammar { delimiters, namespaced: self.namespaced, escape: self.escape, ..Grammar::default() }
     }
 }
 
@@ -340,7 +341,7 @@ fn key(tag: &str) -> String {
 
 fn filtered(bytes: &[u8], filters: &[String]) -> Vec<u8> {
     filters.iter().fold(bytes.to_vec(), |bytes, name| {
-        Filter::named(name.as_bytes()).unwrap().apply(&bytes).unwrap().expose().to_vec()
+        Filter::named(name.as_bytes()).unwrap().apply(&bytes, Readers::default()).unwrap().expose().to_vec()
     })
 }
 
