@@ -147,19 +147,19 @@ mod tests {
         for (file, expected) in [
             (
                 "# ours\nA=1\n\n# about B\nB=2\n\n# new\nNEW=3\n",
-                "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\n\n# new\nNEW={{ secrets.NEW }}\n",
+                "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\n\n# new\nNEW={{ secrets.NEW | dotenv }}\n",
             ),
             (
                 "# ours\nA=1\nNEW=3\nKEPT=4\n\n# about B\nB=2\n",
-                "# ours\nA={{ secrets.A }}\nNEW={{ secrets.NEW }}\nKEPT=4\n\n# about B\nB={{ secrets.B }}\n",
+                "# ours\nA={{ secrets.A }}\nNEW={{ secrets.NEW | dotenv }}\nKEPT=4\n\n# about B\nB={{ secrets.B }}\n",
             ),
             (
                 "# ours\nNEW=3\nA=1\n\n# about B\nB=2\nKEPT=4",
-                "# ours\nNEW={{ secrets.NEW }}\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\nKEPT=4",
+                "# ours\nNEW={{ secrets.NEW | dotenv }}\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\nKEPT=4",
             ),
             (
                 "B=2\nNEW='a b'\nA=1\n",
-                "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\nNEW='{{ secrets.NEW }}'\n",
+                "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\nNEW={{ secrets.NEW | dotenv }}\n",
             ),
         ] {
             let names: Vec<&str> = ["NEW", "KEPT"].into_iter().filter(|name| file.contains(name)).collect();
@@ -169,11 +169,11 @@ mod tests {
         // A template that is no dotenv file, and one without a newline at its end.
         assert_eq!(
             adopted("X=1\nNEW=2\n", "{{ secrets.block }}\n", &["NEW"], &[]),
-            "{{ secrets.block }}\nNEW={{ secrets.NEW }}\n"
+            "{{ secrets.block }}\nNEW={{ secrets.NEW | dotenv }}\n"
         );
         assert_eq!(
             adopted("A=1\nNEW=2\n", "A={{ secrets.A }}", &["NEW"], &[]),
-            "A={{ secrets.A }}\nNEW={{ secrets.NEW }}\n"
+            "A={{ secrets.A }}\nNEW={{ secrets.NEW | dotenv }}\n"
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::support::PASSPHRASE;
 fn added() -> Project {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
-    project.write(".env", format!("KEY={MARKER}\n\n# Payments\nSTRIPE_KEY='{MARKER}-2'\nLOG_LEVEL=debug\n"));
+    project.write(".env", format!("KEY={MARKER}\n\n# Payments\nSTRIPE_KEY={MARKER}-2\nLOG_LEVEL=debug\n"));
     project
 }
 
@@ -24,7 +24,7 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
     );
     assert_eq!(
         project.read(".env.tmpl"),
-        "KEY={{ secrets.key }}\n\n# Payments\nSTRIPE_KEY='{{ secrets.STRIPE_KEY }}'\nLOG_LEVEL=debug\n"
+        "KEY={{ secrets.key }}\n\n# Payments\nSTRIPE_KEY={{ secrets.STRIPE_KEY | dotenv }}\nLOG_LEVEL=debug\n"
     );
     let manifest = project.read(".secrets.toml");
     assert!(manifest.starts_with(MANIFEST.split("[[render]]").next().unwrap()), "{manifest}");
@@ -50,7 +50,7 @@ fn options_decide_and_json_lists_what_was_done() {
     assert!(
         project
             .read(".env.tmpl")
-            .ends_with(&format!("STRIPE_KEY='{MARKER}-2'\nLOG_LEVEL={{{{ secrets.LOG_LEVEL }}}}\n"))
+            .ends_with(&format!("STRIPE_KEY={MARKER}-2\nLOG_LEVEL={{{{ secrets.LOG_LEVEL | dotenv }}}}\n"))
     );
 }
 
@@ -82,7 +82,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
     project.changes_nothing(&["adopt", ".env"]).fails_with(4).stderr_has("STRIPE_KEY");
     project.run(&["adopt", ".env", "--on-conflict", "separate", "-q"]).succeeds();
     let template = project.read(".env.tmpl");
-    assert!(template.contains("STRIPE_KEY='{{ secrets.STRIPE_KEY-repo }}'"), "{template}");
+    assert!(template.contains("STRIPE_KEY={{ secrets.STRIPE_KEY-repo | dotenv }}"), "{template}");
     assert_eq!(project.stored("web", "STRIPE_KEY").unwrap(), "theirs");
 
     let project = added();
