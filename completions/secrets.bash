@@ -8,10 +8,23 @@ _clap_complete_secrets() {
     else
         local _CLAP_COMPLETE_SPACE=true
     fi
-    local words=("${COMP_WORDS[@]}")
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        words[COMP_CWORD]="$2"
-    fi
+    local words=() word part index=0 joins=false
+    for ((word = 0; word <= COMP_CWORD; word++)); do
+        part="${COMP_WORDS[word]}"
+        if [[ $word == "$COMP_CWORD" && $part != "=" && ${BASH_VERSINFO[0]} -ge 4 ]]; then
+            part="$2"
+        fi
+        if ((word > 0)) && { [[ $part == "=" ]] || $joins; }; then
+            words[index]+="$part"
+        else
+            index=${#words[@]}
+            words[index]="$part"
+        fi
+        [[ $part == "=" ]] && joins=true || joins=false
+    done
+    _CLAP_COMPLETE_INDEX=$index
+    local before=""
+    [[ $COMP_WORDBREAKS == *=* && ${words[index]} == *=* ]] && before="${words[index]%=*}="
     COMPREPLY=( $( \
         _CLAP_IFS="$IFS" \
         _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
@@ -20,7 +33,9 @@ _clap_complete_secrets() {
         COMPLETE="bash" \
         "secrets" -- "${words[@]}" \
     ) )
-    if [[ $? != 0 ]]; then
+    local status=$?
+    COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    if [[ $status != 0 ]]; then
         unset COMPREPLY
     elif [[ $_CLAP_COMPLETE_SPACE == false ]] && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
         compopt -o nospace

@@ -218,7 +218,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
         write("one", "[core]\n excludesFile = a\n ignoreCase\n[include]\n path = two\n");
-        write("two", "[core]\n excludesFile = ~/b\n[include]\n path = one\n");
+        write("two", "[include]\n path = one\n[core]\n excludesFile = ~/b\n");
         let mut config = Config::new(Some(Path::new("/home/me")));
         config.load(&directory.path().join("one")).unwrap();
         assert_eq!(config.path("core.excludesfile"), Some("/home/me/b".into()));

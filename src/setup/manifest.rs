@@ -219,7 +219,7 @@ struct RenderTable {
     namespaced: bool,
     /// The programs that read the output, a dotenv file: the filter `dotenv` writes values so that all of them agree
     #[serde(default)]
-    #[cfg_attr(test, schemars(with = "Vec<String>", length(min = 1), inner(extend("enum" = Reader::NAMES))))]
+    #[cfg_attr(test, schemars(schema_with = "readers_schema"))]
     readers: Option<ReaderList>,
 }
 
@@ -580,6 +580,15 @@ impl Lines {
         let line = self.0.partition_point(|start| *start <= offset);
         Place { line: line as u64, column: (offset - self.0[line - 1]) as u64 + 1 }
     }
+}
+
+#[cfg(test)]
+fn readers_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "items": { "type": "string", "enum": Reader::NAMES }
+    })
 }
 
 #[cfg(test)]
