@@ -142,7 +142,9 @@ fn refused(error: &VaultError) {
         VaultError::Crypto(_)
         | VaultError::Record { .. }
         | VaultError::Project { .. }
-        | VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_)) => {}
+        | VaultError::Store(
+            StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_) | StoreError::ForeignJournal(_),
+        ) => {}
         other => panic!("{other}"),
     }
 }

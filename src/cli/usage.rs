@@ -238,9 +238,8 @@ fn of_list(typed: &str) -> Option<&'static str> {
 
 fn of_render(typed: &str) -> Option<&'static str> {
     match typed {
-        "" => Some("`secrets render TEMPLATE -o OUT` writes to a file"),
+        "" | "--out-file" => Some("`secrets render TEMPLATE -o OUT` writes to a file"),
         "-i" | "--in-file" | "--input" => Some("the template is an argument: `secrets render TEMPLATE -o OUT`"),
-        "--out-file" => Some("`secrets render TEMPLATE -o OUT` writes to a file"),
         "--text <TEMPLATE>" | "[FILE]" => {
             Some("`-e TEXT` is a template by itself; leave it out to render a file: `secrets render FILE`")
         }
@@ -266,8 +265,7 @@ fn of_project(typed: &str) -> Option<&'static str> {
 fn of_program(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
     let has_input = || arguments.iter().any(|argument| argument == "-i" || argument == "--in-file");
     Some(match typed {
-        "-v" => "`secrets --version` prints the version",
-        "version" => "`secrets --version` prints the version",
+        "-v" | "version" => "`secrets --version` prints the version",
         "show" | "read" | "reveal" | "cat" | "print" => {
             "a value is never shown: `secrets get` shows its hint, `secrets render` uses it"
         }

@@ -14,6 +14,7 @@ use crate::error::{self, Error, Kind};
 use crate::model::{Description, Tag};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::migration::Migration;
+use crate::setup::settings::{self, Guess};
 use crate::setup::{Adoption, Manifest, Rendering, add, is_dotenv};
 use crate::store::{absolute, quoted};
 use crate::template::grammar::{Delimiters, Grammar};
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
 
     let (template, _) = input::named(&manifest.at(&rendering.template))?;
     let adopted = |keep: &[String]| {
-        Adoption::of(file.expose(), template.expose(), &names, keep)
+        Adoption::of(file.expose(), template.expose(), &names, keep, rendering.readers.unwrap_or_default())
             .map_err(|error| Error::usage(format!("{name}: {error}")).hint("nothing was written"))
     };
     // What is wrong is known before anything is asked.
@@ -148,13 +149,14 @@ fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
 /// Returns the names of plain settings: those that were named, those that the user says, and elsewhere the obvious ones.
 fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>, Error> {
     let mut keep = args.keep.clone();
-    let settings = super::settings::obvious(file);
     let entries = dotenv::parse(file).unwrap_or_default();
     let is_empty = |name: &String| entries.iter().any(|entry| entry.name == *name && entry.value.is_empty());
     let is_open = |name: &&String| !args.secret.contains(name) && !args.keep.contains(name) && !is_empty(name);
 
     for name in names.iter().filter(is_open) {
-        let is_setting = settings.contains(name);
+        let value =
+            entries.iter().rev().find(|entry| entry.name == *name).map_or(&b""[..], |entry| entry.value.expose());
+        let is_setting = settings::guess(name, value) != Guess::Secret;
         let is_secret = if prompt::is_possible() {
             prompt::confirm(&format!("Is {name} a secret?"), !is_setting)?
         } else {

@@ -45,7 +45,7 @@ pub(crate) struct CreateArgs {
 
 pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     args.value.check()?;
-    let tag = tag(&args)?;
+    let tag = tag(args)?;
     let name = label("name", args.name.as_deref(), Name::parse)?;
     let description = label("description", args.description.as_deref(), Description::parse)?;
     if args.value.is_stdin() {

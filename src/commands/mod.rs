@@ -34,7 +34,6 @@ mod restore;
 mod run;
 mod salvage;
 mod scan;
-mod settings;
 mod setup;
 mod status;
 mod template;

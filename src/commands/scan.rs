@@ -16,7 +16,7 @@ use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets scan                       every file here that git does not ignore
+  secrets scan                       all here that git does not ignore
   secrets scan --no-ignore dist      what git ignores too
   secrets scan --staged              what the next commit would add
   secrets scan --install-hook        do that before every commit";

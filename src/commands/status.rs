@@ -46,7 +46,10 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
         Some(client) => client.status(Some(vault_id))?,
         None => Status { left: None },
     };
-    show(cx, status)?;
+    // With --quiet, a locked vault is its exit code and one sentence.
+    if status.left.is_some() || cx.ui.is_json() || !cx.ui.is_quiet() {
+        show(cx, status)?;
+    }
     match status.left {
         Some(_) => Ok(()),
         None => {

@@ -81,8 +81,9 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     manifest.map_or(Ok(()), |manifest| cx.require_trust(manifest))?;
     let paths = Paths::new(args, manifest)?;
     let (text, file) = input::named(&args.file)?;
+    let entries = entries(args, text.expose(), &file)?;
     let readers = readers(args, manifest, &paths, cx)?;
-    let mut migration = migrated(args, text.expose(), &file, readers)?;
+    let mut migration = migrated(args, text.expose(), &entries, &file, readers)?;
     let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
     let directory = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
     let is_fixed = manifest.is_some_and(|manifest| manifest.project.is_some());
@@ -166,7 +167,8 @@ fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Resu
     Ok(())
 }
 
-fn migrated(args: &TemplateArgs, text: &[u8], file: &str, readers: Option<Readers>) -> Result<Migration, Error> {
+/// The file's variables. Those that options name must be among them: nothing is asked before that is known.
+fn entries(args: &TemplateArgs, text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
     let entries = dotenv::parse(text).map_err(|error| refused(&error.into(), file, args))?;
     for (option, names) in [("kept", &args.keep), ("stored", &args.secret)] {
         if let Some(name) = names.iter().find(|name| entries.iter().all(|entry| entry.name != **name)) {
@@ -174,9 +176,18 @@ fn migrated(args: &TemplateArgs, text: &[u8], file: &str, readers: Option<Reader
             return Err(Error::usage(what).hint("nothing was written"));
         }
     }
+    Ok(entries)
+}
 
-    let plain = plain(&entries, &args.keep, &args.secret)?;
-    let wanted = Wanted { plain: &plain, example: args.example, readers: readers.unwrap_or_default() };
+fn migrated(
+    args: &TemplateArgs,
+    text: &[u8],
+    entries: &[Entry],
+    file: &str,
+    readers: Option<Readers>,
+) -> Result<Migration, Error> {
+    let plain = plain(entries, &args.keep, &args.secret)?;
+    let wanted = Wanted { plain: &plain, example: args.example, readers: readers.unwrap_or_default(), is_part: false };
     let migration = Migration::of(text, wanted).map_err(|error| refused(&error, file, args))?;
     if migration.secrets.is_empty() {
         let error = Error::usage(format!("there is no value in `{file}` that would be a secret"));
@@ -266,8 +277,8 @@ fn asked_readers(output: &str, found: &[(Reader, &'static str)]) -> Result<Optio
         let answer = prompt::words(&format!("Which programs read `{output}`? [{usual}]"))?;
         let names = answer.split([',', ' ']).filter(|name| !name.is_empty());
         match names.map(str::parse::<Reader>).collect::<Result<Vec<_>, _>>() {
-            Ok(named) if named.is_empty() => return Ok((!found.is_empty()).then_some(found)),
-            Ok(named) => return Ok(Some(named.into_iter().collect())),
+            Ok(answered) if answered.is_empty() => return Ok((!found.is_empty()).then_some(found)),
+            Ok(answered) => return Ok(Some(answered.into_iter().collect())),
             Err(why) => prompt::say(&why.0)?,
         }
     }

@@ -116,7 +116,7 @@ impl ValueArgs {
     /// to the value.
     fn warn_of_newline(&self, bytes: &SecretBytes, ui: &Ui) {
         let bytes = bytes.expose();
-        let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let newlines = memchr::memchr_iter(b'\n', bytes).count();
         if newlines == 1 && bytes.ends_with(b"\n") && bytes.len() > 1 {
             ui.warn(
                 "the value ends with a newline, as the file does; stdin drops it: `secrets create TAG < FILE`; \

@@ -165,8 +165,9 @@ impl Context {
             return Ok(project);
         }
         let project = match self.project_source()? {
-            ProjectSource::Option(project) | ProjectSource::Environment(project) => project,
-            ProjectSource::Manifest { project, .. } => project,
+            ProjectSource::Option(project)
+            | ProjectSource::Environment(project)
+            | ProjectSource::Manifest { project, .. } => project,
             ProjectSource::Default => Environment::default_project()?,
         };
         Ok(self.project.get_or_init(|| project))

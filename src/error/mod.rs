@@ -74,7 +74,8 @@ pub(crate) struct Error {
     message: String,
     notes: Vec<String>,
     hints: Vec<String>,
-    details: Option<serde_json::Value>,
+    /// Boxed, as few failures have it
+    details: Option<Box<serde_json::Value>>,
     /// A reader of stdout went away: nobody is to be told anything
     closed_pipe: bool,
     /// What `run` exits with instead of its kind's code
@@ -136,7 +137,7 @@ impl Error {
 
     /// What a program is told beyond the sentence.
     pub(crate) fn detailed(mut self, details: serde_json::Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -202,7 +203,7 @@ impl Error {
     }
 
     pub(crate) fn json(&self) -> ErrorJson<'_> {
-        let mut details = self.details.clone();
+        let mut details = self.details.as_deref().cloned();
         if details.is_none() && !self.notes.is_empty() {
             let notes: Vec<&str> = self.notes.iter().map(|note| note.trim()).collect();
             details = Some(json!({ "notes": notes }));

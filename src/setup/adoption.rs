@@ -25,8 +25,15 @@ pub struct Adoption {
 }
 
 impl Adoption {
-    /// Takes the variables `names` of a dotenv file for its template. Those in `keep` stay as they are.
-    pub fn of(file: &[u8], template: &[u8], names: &[String], keep: &[String]) -> Result<Self, MigrationError> {
+    /// Takes the variables `names` of a dotenv file for its template. Those in `keep` stay as they are. Values are written for
+    /// `readers`.
+    pub fn of(
+        file: &[u8],
+        template: &[u8],
+        names: &[String],
+        keep: &[String],
+        readers: Readers,
+    ) -> Result<Self, MigrationError> {
         let blocks = blocks(file, template, names)?;
         let mut lines = SecretBytes::with_capacity(file.len() + 2);
         for block in &blocks {
@@ -36,7 +43,7 @@ impl Adoption {
             }
         }
         let plain: Plain = keep.iter().map(|name| (name.clone(), "as asked for")).collect();
-        let wanted = Wanted { plain: &plain, example: false, readers: Readers::default() };
+        let wanted = Wanted { plain: &plain, example: false, readers, is_part: true };
         let added = Migration::of(lines.expose(), wanted)?;
         let is_whole = file.ends_with(b"\n");
         let mut adoption = Self { blocks, before: template.to_vec(), added };
@@ -137,7 +144,9 @@ mod tests {
 
     fn adopted(file: &str, template: &str, names: &[&str], keep: &[&str]) -> String {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let adoption = Adoption::of(file.as_bytes(), template.as_bytes(), &own(names), &own(keep)).ok().unwrap();
+        let adoption = Adoption::of(file.as_bytes(), template.as_bytes(), &own(names), &own(keep), Readers::default())
+            .ok()
+            .unwrap();
         String::from_utf8(adoption.template()).unwrap()
     }
 

@@ -219,7 +219,7 @@ struct RenderTable {
     namespaced: bool,
     /// The programs that read the output, a dotenv file: the filter `dotenv` writes values so that all of them agree
     #[serde(default)]
-    #[cfg_attr(test, schemars(schema_with = "readers_schema"))]
+    #[cfg_attr(test, schemars(schema_with = "tests::readers_schema"))]
     readers: Option<ReaderList>,
 }
 
@@ -583,15 +583,6 @@ impl Lines {
 }
 
 #[cfg(test)]
-fn readers_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array",
-        "minItems": 1,
-        "items": { "type": "string", "enum": Reader::NAMES }
-    })
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -599,6 +590,14 @@ mod tests {
         Manifest::parse(Path::new(""), text).map_err(|error| match error.at {
             Some(at) => format!("{}:{}: {error}", at.line, at.column),
             None => error.to_string(),
+        })
+    }
+
+    pub(super) fn readers_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "array",
+            "minItems": 1,
+            "items": { "type": "string", "enum": Reader::NAMES }
         })
     }
 

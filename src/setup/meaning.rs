@@ -129,7 +129,7 @@ fn misread(text: &[u8], resolved: &Resolved, named: Option<Readers>) -> Vec<Warn
             continue;
         }
         match found.iter_mut().find(|(readers, _)| *readers == wrong) {
-            Some((_, names)) => names.push(entry.name.clone()),
+            Some((_, variables)) => variables.push(entry.name.clone()),
             None => found.push((wrong, vec![entry.name.clone()])),
         }
     }

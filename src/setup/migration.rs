@@ -56,6 +56,8 @@ pub struct Wanted<'a> {
     pub example: bool,
     /// The programs that read the file
     pub readers: Readers,
+    /// The text is a part of a file: its first comment speaks of its first variable
+    pub is_part: bool,
 }
 
 /// Why a file cannot become a template. No byte of a value is repeated.
@@ -198,7 +200,7 @@ impl Migration {
             return Err(MigrationError::Placeholder.into());
         }
 
-        let description = comment_above(text, &entry.whole, wanted.example);
+        let description = comment_above(text, &entry.whole, wanted);
         if wanted.example {
             if let hash_map::Entry::Vacant(free) = known.entry(tag.key()) {
                 free.insert(self.secrets.len());
@@ -534,15 +536,15 @@ fn left_open(value: &[u8]) -> Option<u8> {
 
 /// What the comment right above an assignment says, unless something in it is commented out. The comment at the top of a
 /// file speaks of the file.
-fn comment_above(text: &[u8], whole: &Range<usize>, is_example: bool) -> Option<Description> {
+fn comment_above(text: &[u8], whole: &Range<usize>, wanted: Wanted<'_>) -> Option<Description> {
     let mut words: Vec<&str> = Vec::new();
     let mut above = text[..whole.start].strip_suffix(b"\n")?;
     loop {
         let begin = memchr::memrchr(b'\n', above).map_or(0, |at| at + 1);
         let Some(start) = comment(&above[begin..]) else { break };
         let comment = &above[begin + start..];
-        let is_at_the_top = above[..begin].trim_ascii().is_empty();
-        if is_at_the_top || !is_example && commented_value(comment).is_some() {
+        let is_at_the_top = !wanted.is_part && above[..begin].trim_ascii().is_empty();
+        if is_at_the_top || !wanted.example && commented_value(comment).is_some() {
             return None;
         }
         // `# --- Database ---`, too.

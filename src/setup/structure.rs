@@ -145,16 +145,14 @@ fn is_restructured(model: &[u8], text: &[u8]) -> bool {
             _ => return true,
         };
 
-        match (&expected, &found) {
+        let is_marked = matches!((&expected, &found),
             (Node::Scalar(marker, ScalarStyle::Plain, ..), Node::SequenceStart(..) | Node::MappingStart(..))
-                if marker.contains(MARKER) =>
-            {
-                if !skip_collection(&mut text) {
-                    return true;
-                }
-            }
-            _ if std::mem::discriminant(&expected) != std::mem::discriminant(&found) => return true,
-            _ => {}
+                if marker.contains(MARKER));
+        if is_marked && !skip_collection(&mut text) {
+            return true;
+        }
+        if !is_marked && std::mem::discriminant(&expected) != std::mem::discriminant(&found) {
+            return true;
         }
     }
 }

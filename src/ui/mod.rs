@@ -245,7 +245,9 @@ impl Ui {
         let label = if is_answer { String::new() } else { self.styled(ERROR, "error:", self.color_err) };
         self.message(&label, message);
         // Notes quote lines of files, with a caret below: they are not broken.
-        self.stderr(&notes.iter().map(|note| format!("{}\n", visible(note))).collect::<String>());
+        for note in notes {
+            self.stderr(&format!("{}\n", visible(note)));
+        }
         for hint in hints {
             self.message(&self.styled(HINT, "hint:", self.color_err), hint);
         }

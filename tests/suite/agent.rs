@@ -488,7 +488,7 @@ fn a_vault_whose_directory_is_gone_can_be_locked() {
         fs::rename(home.path("disk"), home.path("away")).unwrap();
         on_disk(line).succeeds().stderr_has("locked ");
         fs::rename(home.path("away"), home.path("disk")).unwrap();
-        on_disk(&["status"]).fails_with(5).stderr_has("is locked");
+        on_disk(&["status", "-q"]).fails_with(5).stderr_has("is locked");
     }
 }
 
@@ -590,7 +590,8 @@ fn an_agent_that_is_given_no_key_ends() {
         home.command(["agent", "--directory", directory.to_str().unwrap()]).stdin(input).run().fails_with(1)
     };
     let frame = Handover { path: b"/x", vault_id: [0; 16], ttl: 1, idle: 1, key: &[0; 32] }.encode().unwrap();
-    for input in [&b""[..], b"x", &[0; 100_000], &frame.expose()[..frame.len() - 1]] {
+    let long = vec![0; 100_000];
+    for input in [&b""[..], b"x", &long, &frame.expose()[..frame.len() - 1]] {
         agent(input).stderr_has("the agent ended");
     }
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);

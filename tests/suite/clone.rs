@@ -67,7 +67,7 @@ fn clone_all_copies_the_project() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "--all", "--to", "staging"]);
     run.succeeds().stdout("").stderr("copied 2 secrets to project `staging`\n");
-    assert_projects(&sandbox, "default\t2\nstaging\t2\n");
+    assert_projects(&sandbox, "default\t2\tcurrent\nstaging\t2\n");
     let run = sandbox.run(["clone", "--all", "-p", "stagin", "--to", "x"]);
     run.fails_with(3).stderr("error: no project `stagin`\nhint: did you mean `staging`?\n");
 }
@@ -111,7 +111,7 @@ fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
     run.fails_with(4)
         .stderr(&format!("error: there are 2 secrets of these tags in project `staging` already\n  b\n  MY_A\n{hint}"));
     assert_value(&sandbox, "staging", "my-a", "mine");
-    assert_projects(&sandbox, "default\t2\nstaging\t2\n");
+    assert_projects(&sandbox, "default\t2\tcurrent\nstaging\t2\n");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn clone_is_all_or_none() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "b", "nowhere", "--to", "staging"]);
     run.fails_with(3).stdout("").stderr_has("error: no secret `nowhere` in project `default`\n");
-    assert_projects(&sandbox, "default\t2\n");
+    assert_projects(&sandbox, "default\t2\tcurrent\n");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn clone_dry_run_prints_the_plan_and_copies_nothing() {
     let run = sandbox.run(["clone", "b", "--to", "new", "--dry-run"]);
     run.succeeds().stdout("create     default/b -> new/b\n");
     assert_value(&sandbox, "staging", "my-a", "mine");
-    assert_projects(&sandbox, "default\t2\nstaging\t1\n");
+    assert_projects(&sandbox, "default\t2\tcurrent\nstaging\t1\n");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
     let id = metadata(&sandbox, "b", "other")["id"].as_str().unwrap().to_owned();
     let run = sandbox.run(["clone", "b", &id, "--to", "staging"]);
     run.fails_with(4).stdout("").stderr_has("would be stored under one tag\n");
-    assert_projects(&sandbox, "default\t2\nother\t1\n");
+    assert_projects(&sandbox, "default\t2\tcurrent\nother\t1\n");
 }
 
 #[test]

@@ -669,7 +669,20 @@ fn is_one_sentence(stderr: &str) -> bool {
     let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
     // Lines that belong to the sentence are indented; a restore shows the difference before, salvage how to go on.
     let difference = ["~ web/port", "0 added, ", "the backup holds "];
-    let begins = [&["error: ", "hint: ", "warning: ", "  ", "saved ", "to go on with it: "][..], &difference].concat();
+    let begins =
+        [
+            &[
+                "error: ",
+                "hint: ",
+                "warning: ",
+                "  ",
+                "saved ",
+                "to go on with it: ",
+                "guessing this passphrase takes ",
+            ][..],
+            &difference,
+        ]
+        .concat();
     let known = |line: &str| begins.iter().any(|begin| line.starts_with(begin));
     errors == 1 && stderr.lines().all(known) && !stderr.contains("panicked")
 }

@@ -25,8 +25,8 @@ fn journal_of(before: &[u8]) -> Vec<u8> {
     let count = u32::try_from(pages.len()).unwrap();
     let mut journal = header(count, count, u32::try_from(size).unwrap());
     for (number, page) in (1..=count).zip(pages) {
-        let places = (1..).map(|n| size as i64 - 200 * n).take_while(|at| *at > 0);
-        let sum = places.fold(NONCE, |sum, at| sum.wrapping_add(u32::from(page[at as usize])));
+        let places = (1..).map_while(|n| size.checked_sub(200 * n)).take_while(|at| *at > 0);
+        let sum = places.fold(NONCE, |sum, at| sum.wrapping_add(u32::from(page[at])));
         journal.extend([&number.to_be_bytes()[..], page, &sum.to_be_bytes()].concat());
     }
     journal
@@ -230,6 +230,7 @@ fn what_a_journal_took_away_is_noticed_and_comes_back() {
 #[test]
 fn a_directory_that_others_can_write_to_is_refused() {
     let is_root = rustix::process::geteuid().is_root();
+    #[allow(clippy::type_complexity)]
     let cases: [(u32, Option<(u32, u32)>, Option<&str>); 7] = [
         (0o777, None, Some("can be written by other users")),
         (0o702, None, Some("can be written by other users")),

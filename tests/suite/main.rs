@@ -1,5 +1,5 @@
 //! One test binary: a file for each command and each promise.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines, clippy::format_collect)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
 mod adopt;

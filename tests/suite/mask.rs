@@ -107,7 +107,7 @@ fn regions(values: &[Vec<u8>], text: &[u8]) -> Vec<(u64, u64, String)> {
 fn regions_at_the_end(values: &[Vec<u8>], text: &[u8]) -> Vec<(u64, u64, String)> {
     let mut all = matches(values, text);
     all.extend(cut_off(values, text).map(|(start, which)| (start, text.len(), which)));
-    all.sort();
+    all.sort_unstable();
     joined(values, all)
 }
 
@@ -492,13 +492,13 @@ const WRITINGS: [(&str, Form, &str); 30] = [
     (
         ".NET's System.Text.Json",
         Form::Escaped,
-        r#"p@ss w0rd/\u002B=\u0026\u0022\u0027\u003C\u003E\\$#{}%~!\u00E9\uD83D\uDE00end\u0060;"#,
+        r"p@ss w0rd/\u002B=\u0026\u0022\u0027\u003C\u003E\\$#{}%~!\u00E9\uD83D\uDE00end\u0060;",
     ),
     ("Gson", Form::Escaped, r#"p@ss w0rd/+\u003d\u0026\"\u0027\u003c\u003e\\$#{}%~!é😀end`;"#),
     (
         "PHP with all JSON_HEX_…",
         Form::Escaped,
-        r#"p@ss w0rd\/+=\u0026\u0022\u0027\u003C\u003E\\$#{}%~!\u00e9\ud83d\ude00end`;"#,
+        r"p@ss w0rd\/+=\u0026\u0022\u0027\u003C\u003E\\$#{}%~!\u00e9\ud83d\ude00end`;",
     ),
     ("Python's json", Form::Escaped, r#"p@ss w0rd/+=&\"'<>\\$#{}%~!\u00e9\ud83d\ude00end`;"#),
     ("JSON in JSON", Form::Escaped, r#"p@ss w0rd/+=&\\\"'<>\\\\$#{}%~!é😀end`;"#),

@@ -140,7 +140,10 @@ fn no_value_stays_behind() {
 
 fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
     let plain: Plain = keep.iter().map(|name| ((*name).to_owned(), "as asked for")).collect();
-    Migration::of(text.as_bytes(), Wanted { plain: &plain, example: false, readers: Readers::default() })
+    Migration::of(
+        text.as_bytes(),
+        Wanted { plain: &plain, example: false, readers: Readers::default(), is_part: false },
+    )
 }
 
 /// The lines, obstacles and whether `--keep` is an answer.
@@ -159,7 +162,9 @@ fn a_value_means_to_its_readers_what_it_meant() {
     let wanted = |text: &str, readers: &str| {
         let readers = readers.split(' ').map(|name| name.parse::<Reader>().unwrap()).collect();
         let made =
-            Migration::of(text.as_bytes(), Wanted { plain: &Plain::new(), example: false, readers }).ok().unwrap();
+            Migration::of(text.as_bytes(), Wanted { plain: &Plain::new(), example: false, readers, is_part: false })
+                .ok()
+                .unwrap();
         let out = rendered(&made, readers);
         (String::from_utf8(made.template).unwrap(), String::from_utf8(out).unwrap())
     };

@@ -56,7 +56,7 @@ fn a_second_file_does_not_destroy_the_first_one_s_value() {
     let separate = ["template", ".env.production", "--on-conflict", "separate", "--json"];
     let json = at(&sandbox, "api", &separate).run().succeeds().json();
     assert_eq!(json["secrets"].to_string(), r#"["API_KEY-production"]"#);
-    assert_eq!(sandbox.read("api/.env.production.tmpl"), b"API_KEY={{ secrets.API_KEY-production }}\n");
+    assert_eq!(sandbox.read("api/.env.production.tmpl"), b"API_KEY={{ secrets.API_KEY-production | dotenv }}\n");
     assert_eq!(value(&sandbox, "API_KEY-production"), "prod-key-bbbb2222");
     at(&sandbox, "api", &["setup", "-y", "-q"]).run().succeeds();
     assert_eq!(sandbox.read("api/.env.development"), DEV.as_bytes());

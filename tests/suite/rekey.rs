@@ -104,7 +104,7 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
     assert_eq!(everything(&sandbox), before);
     // With it, the agent's key opens nothing any more, and is forgotten.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    bare(&["status"]).fails_with(5).stdout("").stderr_has("is locked\n");
+    bare(&["status", "-q"]).fails_with(5).stdout("").stderr_has("is locked\n");
     bare(&["lock", "--all", "-q"]).succeeds();
 }
 

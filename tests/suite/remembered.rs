@@ -26,7 +26,7 @@ fn update(project: &Project, value: &str) {
 fn stale() -> Project {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
-    update(&project, "another value");
+    update(&project, "another-value");
     project
 }
 
@@ -97,7 +97,7 @@ fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
     // The value of before: the file is what the template gives, and remembered from now on.
     update(&project, MARKER);
     project.changes_nothing(&["render", "--stale"]).succeeds().stderr("every output is up to date\n");
-    update(&project, "another value");
+    update(&project, "another-value");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another value\n");
     // A record that is damaged counts as missing.
@@ -177,7 +177,7 @@ fn without_a_place_for_it_nothing_is_remembered_and_nothing_fails() {
     }
     project.run(&["setup", "-q"]).succeeds();
     project.changes_nothing(&["render", "--stale", "-q"]).succeeds();
-    update(&project, "another value");
+    update(&project, "another-value");
     let run = project.changes_nothing(&["render", "--stale"]).fails_with(7);
     run.stderr_has("`.env` was not rendered by `secrets`");
     project.run(&["render", "--stale", "--yes", "-q"]).succeeds();

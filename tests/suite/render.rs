@@ -205,7 +205,7 @@ fn wrong_arguments_are_usage_errors() {
         run.command.args(options);
         run.run().fails_with(2).stdout("").stderr_has("error: ");
     }
-    sandbox.run(["render", "one", "two"]).fails_with(2).stderr_has("may be a value");
+    sandbox.run(["render", "one", "two"]).fails_with(2).stderr_has("in case it is a secret");
     assert!(!sandbox.path("out").exists());
 }
 
@@ -273,7 +273,7 @@ fn unknown_names_are_all_listed_and_nothing_is_written() {
                     a.tmpl:2:34: `TOKEM`, did you mean `TOKEN`?\n    \
                     é {{ secrets.my-secrte | json }}{{ TOKEM }}\n                                    ^\n\
                     a.tmpl:3:1: `zzzzzzzz`\n    {{ secrets.zzzzzzzz }} {{TOKEN}}\n    ^\n\
-                    hint: store it with `secrets create --tag zzzzzzzz`\n";
+                    hint: store it with `secrets create zzzzzzzz`\n";
     let before = fs::metadata(sandbox.path("out")).unwrap().modified().unwrap();
     sandbox.run(["render", "a.tmpl"]).fails_with(3).stdout("").stderr(expected);
     sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(3).stdout("").stderr(expected);

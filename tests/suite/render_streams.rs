@@ -186,7 +186,7 @@ fn through_the_command_line(count: usize) {
             1 => sandbox.command(["create", "-q", "--tag", &tag, "--exact", "--value-file", "-"]).stdin(bytes).run(),
             _ => {
                 sandbox.write("value", bytes);
-                sandbox.run(["create", "-q", "--tag", &tag, "--value-file", "value"])
+                sandbox.run(["create", "-q", "--tag", &tag, "--exact", "--value-file", "value"])
             }
         };
         run.succeeds().stdout("").stderr("");

@@ -499,7 +499,7 @@ fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
     terminal.waits_for("Value of second: ").types("other\n");
     // Last, so that no value is typed where it shows. Where something is lost, Enter is no.
     terminal.waits_for("Replace `.env`? [y/N] ").types("\n");
-    terminal.waits_for("error: `.env` was left as it is").ends_with(7);
+    terminal.waits_for("\r\n`.env` was left as it is").ends_with(7);
     assert_eq!((before, project.0.vault().list(None, |_| true).unwrap().len()), (project.files(), 3));
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Replace `.env`? [y/N] ").types("y\n").waits_for("is set up").ends_with(0);
@@ -510,7 +510,7 @@ fn a_value_of_several_lines_is_left_for_later() {
     let project = two();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Value of first: ").types("-----BEGIN\nabc\n-----END\n");
-    terminal.waits_for("left for later; store it with `secrets create --tag first --value-file PATH`");
+    terminal.waits_for("left for later; store it with\r\n`secrets create first --value-file PATH`");
     terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("once more");
     terminal.waits_for("Value of second: ").types(MARKER).types("\n");
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
