@@ -12,7 +12,7 @@ use crate::error::Error;
 const EXAMPLES: &str = "\
 Examples:
   secrets passwd
-  secrets passwd --upgrade-kdf          the same passphrase, dearer to guess
+  secrets passwd --upgrade-kdf       same passphrase, more costly to guess
   secrets passwd --kdf-memory 512       a guess costs what is named
   secrets passwd --recovery             by the recovery code
   secrets passwd --passphrase-file old --new-passphrase-file new";

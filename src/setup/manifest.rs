@@ -664,7 +664,7 @@ mod tests {
             ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"", "4:14: two delimiters are needed"),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
-                "4:12: this reader is unknown; the readers are bash, compose, ",
+                "4:11: this reader is unknown; the readers are bash, compose, ",
             ),
             ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []", "4:11: the list of readers is empty"),
             (

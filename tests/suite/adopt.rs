@@ -35,7 +35,7 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
     project.changes_nothing(&["check", "-q"]).succeeds();
     project.command(&["update", "stripe-key", "-q"]).stdin("new").run().succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
-    assert!(project.read(".env").ends_with("STRIPE_KEY='new'\nLOG_LEVEL=debug\n"));
+    assert!(project.read(".env").ends_with("STRIPE_KEY=new\nLOG_LEVEL=debug\n"));
     project.changes_nothing(&["adopt", ".env"]).succeeds().stderr("`.env` has no new variable\n");
 }
 

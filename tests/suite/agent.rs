@@ -746,7 +746,9 @@ fn another_users_agent_gets_no_key() {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
     let listener = as_nobody(|| UnixListener::bind(socket).unwrap());
-    fs::set_permissions(home.directory(), Permissions::from_mode(0o700)).unwrap();
+    for path in [home.path(""), home.directory()] {
+        fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
+    }
     for command in ["unlock", "lock", "status", "list"] {
         let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
         run.run().fails_with(7).stderr_has("belongs to another user");

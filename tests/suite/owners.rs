@@ -176,6 +176,7 @@ fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
     let script = "cd api; \"$secrets\" --passphrase-file ../pass template .env.production --keep X_UNUSED 2>&1; \"$secrets\" --passphrase-file ../pass template .env.production";
     let mut terminal = Terminal::shell(&sandbox, script);
     terminal.waits_for("there is no `X_UNUSED`");
+    terminal.waits_for("Which programs read ").types("\n").waits_for("Is `API_KEY` a secret?").types("\n");
     terminal.waits_for("used by `.env.development`");
     terminal.waits_for("Store the new value as `API_KEY-production`? [Y/n] ").types("\n");
     terminal.waits_for("wrote `.env.production.tmpl`").ends_with(0);
@@ -184,6 +185,7 @@ fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
     write(&sandbox, "two/api/.env", DEV);
     let script = "cd two/api; \"$secrets\" --passphrase-file ../../pass template .env";
     let mut terminal = Terminal::shell(&sandbox, script);
+    terminal.waits_for("Which programs read ").types("\n").waits_for("Is `API_KEY` a secret?").types("\n");
     terminal.waits_for("project `api` is also used by `");
     terminal.waits_for("Use a separate project `api-2`? [Y/n] ").types("\n");
     terminal.waits_for("imported into project `api-2`: 1 created").ends_with(0);
@@ -191,6 +193,7 @@ fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
     write(&sandbox, "three/api/.env", DEV);
     let script = "cd three/api; \"$secrets\" --passphrase-file ../../pass template .env";
     let mut terminal = Terminal::shell(&sandbox, script);
+    terminal.waits_for("Which programs read ").types("\n").waits_for("Is `API_KEY` a secret?").types("\n");
     terminal.waits_for("Use a separate project `api-3`? [Y/n] ").types("n\n");
     terminal.waits_for("Share project `api`? [y/N] ").types("\n");
     terminal.waits_for("nothing was written").ends_with(4);

@@ -84,7 +84,7 @@ fn a_value_that_was_changed_by_hand_needs_a_yes() {
     let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("secrets setup").json();
     assert_eq!(json["outputs"][0]["origin"], "changed");
     project.run(&["render", "--stale", "--yes", "-q"]).succeeds();
-    assert_eq!(project.read(".env"), "KEY=another value\n");
+    assert_eq!(project.read(".env"), "KEY=another-value\n");
     project.run(&["render", "--yes"]).fails_with(2).stderr_has("`--yes` needs `--all` or `--stale`");
 }
 
@@ -99,7 +99,7 @@ fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
     project.changes_nothing(&["render", "--stale"]).succeeds().stderr("every output is up to date\n");
     update(&project, "another-value");
     project.run(&["render", "--stale", "-q"]).succeeds();
-    assert_eq!(project.read(".env"), "KEY=another value\n");
+    assert_eq!(project.read(".env"), "KEY=another-value\n");
     // A record that is damaged counts as missing.
     for record in fs::read_dir(project.0.state().join("secrets/outputs")).unwrap() {
         fs::write(record.unwrap().path(), "{}").unwrap();
@@ -127,7 +127,7 @@ fn a_directory_that_was_moved_or_copied_keeps_its_outputs() {
     let run =
         project.0.command(["render", "--stale"]).current_dir(project.0.path("moved")).env("PATH", "/usr/bin:/bin");
     run.run().succeeds().stderr("wrote `.env`\n");
-    assert_eq!(project.0.read("moved/.env"), b"KEY=another value\n");
+    assert_eq!(project.0.read("moved/.env"), b"KEY=another-value\n");
 }
 
 #[test]

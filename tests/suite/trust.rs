@@ -23,8 +23,8 @@ fn cloned(files: &[(&str, &str)]) -> Project {
     for (name, content) in files {
         project.write(name, content);
     }
-    project.store("web", "key", "value of key");
-    project.store("web", "other", "value of other");
+    project.store("web", "key", "value-of-key");
+    project.store("web", "other", "value-of-other");
     project.store("prod", "key", MARKER);
     project
 }
@@ -102,10 +102,10 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
     project.run(&["render", "t.tmpl", "--list"]).succeeds().stdout_has("key");
     project.run(&["scan", ".", "-q"]).succeeds();
     project.run(&["render", "-e", "no placeholder"]).succeeds().stdout("no placeholder");
-    project.run(&["-p", "web", "render", "t.tmpl"]).succeeds().stdout("KEY=value of key\n");
+    project.run(&["-p", "web", "render", "t.tmpl"]).succeeds().stdout("KEY=value-of-key\n");
     project.run(&["-p", "web", "run", "--only", "key", "--", "printenv", "KEY"]).succeeds().stdout("‹key›\n");
     let run = project.command(&["render", "t.tmpl"]).env("SECRETS_PROJECT", "web").run();
-    run.succeeds().stdout("KEY=value of key\n");
+    run.succeeds().stdout("KEY=value-of-key\n");
     // That is so for the project. Files and variables are still the manifest's.
     for line in [&["-p", "web", "setup"][..], &["-p", "web", "render", "--all"], &["-p", "web", "check"]] {
         keyless(&project, line).fails_with(7).stderr_has("is not trusted\n");
@@ -220,7 +220,7 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
     keyless(&project, &["render", "--stale"]).fails_with(7).stderr_has("from `t.tmpl`: it cannot be read, before: ");
     project.write("t.tmpl", "# other text\nNAME={{ KEY | trim }}\n");
     project.run(&["render", "--stale", "-q"]).succeeds();
-    assert_eq!(project.read(".env"), "# other text\nNAME=value of key\n");
+    assert_eq!(project.read(".env"), "# other text\nNAME=value-of-key\n");
 }
 
 #[test]
@@ -379,20 +379,20 @@ fn what_we_write_is_trusted_as_written() {
         let project = cloned(&[("t.tmpl", TEMPLATE)]);
         project.run(&[&["-p", "web"], line].concat()).succeeds().stderr_has("wrote `.secrets.toml`");
         project.run(&["setup", "--yes", "-q"]).succeeds();
-        assert_eq!(project.read("t"), "KEY=value of key\n");
+        assert_eq!(project.read("t"), "KEY=value-of-key\n");
     }
-    let project = cloned(&[("a.env", "A=value of a\n"), ("b.env", "B=value of b\n")]);
+    let project = cloned(&[("a.env", "A=value-of-a\n"), ("b.env", "B=value-of-b\n")]);
     project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds();
     project.run(&["template", "b.env", "-q"]).succeeds();
     project.run(&["check", "-q"]).fails_with(8).stdout_has("mode").stderr_has("out of date");
     project.run(&["render", "--stale", "-q"]).succeeds();
-    project.write("a.env", "A=value of a\nNEW=value of new\n");
+    project.write("a.env", "A=value-of-a\nNEW=value-of-new\n");
     project.run(&["adopt", "a.env", "-q"]).succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
 
     // What was not trusted before is not trusted by an addition.
     let project = usual();
-    project.write("b.env", "B=value of b\n");
+    project.write("b.env", "B=value-of-b\n");
     let before = project.files();
     let run = project.run(&["-p", "web", "template", "b.env"]).fails_with(7);
     run.stderr_has("error: `.secrets.toml` is not trusted\n");
@@ -436,7 +436,7 @@ fn a_branch_of_a_stranger_leaks_nothing() {
     assert!(!project.path(".env").exists() && !project.path("public").exists());
 
     project.git(&["checkout", "-q", "main"]);
-    enter().fails_with(1).stdout("KEY=value of key\n").stderr_has("public/leak");
+    enter().fails_with(1).stdout("KEY=value-of-key\n").stderr_has("public/leak");
 }
 
 #[test]
@@ -453,7 +453,7 @@ fn without_run_env_a_program_gets_what_the_manifest_names() {
         "error: `gone` is missing in project `web`\n\
          hint: `secrets setup` asks for what is missing; `--only` names what the program needs\n",
     );
-    project.store("web", "gone", "value of gone");
+    project.store("web", "gone", "value-of-gone");
     let list = project.run(&["run", "--dry-run"]).succeeds();
     list.stdout("GONE\t.secrets.toml\tgone\nOTHER\t.secrets.toml\tother\n");
 
