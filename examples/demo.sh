@@ -6,7 +6,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 if [ -z "${SECRETS:-}" ]; then
     SECRETS="${CARGO_TARGET_DIR:-$here/../target}/release/secrets"
-    [ -x "$SECRETS" ] || echo "building secrets, which takes about five minutes on two cores the first time" >&2
+    [ -x "$SECRETS" ] || echo "building secrets, which takes up to ten minutes on two cores the first time" >&2
     cargo build --quiet --release --locked --manifest-path "$here/../Cargo.toml"
 fi
 

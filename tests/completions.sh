@@ -13,7 +13,7 @@ trap 'secrets lock --all --quiet; rm -rf "$directory"' EXIT
 cd "$directory"
 touch some.tmpl
 mkdir programs
-ln -s "$(command -v true)" programs/some-program
+ln -s /bin/true programs/some-program
 PATH=$PATH:$directory/programs
 
 # A vault and an agent of this test's own.

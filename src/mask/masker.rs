@@ -75,14 +75,14 @@ impl<N: Deref<Target = Needles>> Masker<N> {
 
     /// Shows held bytes because the stream has been silent for so long that they may be a prompt.
     ///
-    /// At most [`EXPOSED`] bytes of one occurrence of a value are ever shown, over all pauses. The rest stays held until
+    /// At most seven bytes of one occurrence of a value are ever shown, over all pauses. The rest stays held until
     /// the stream goes on; if the value completes, the rest is masked.
     pub fn pause<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
         let limit = self.expose();
         self.settle(limit, sink)
     }
 
-    /// Gives out everything because the stream has ended. Of a value that is not complete, at most [`EXPOSED`] bytes are
+    /// Gives out everything because the stream has ended. Of a value that is not complete, at most seven bytes are
     /// shown: a program that is killed between two blocks of output leaves the beginning of one.
     pub fn finish<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
         if self.expose() < self.position {
