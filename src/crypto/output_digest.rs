@@ -29,7 +29,7 @@ impl OutputKey {
 
     /// Starts the digest of a file.
     pub fn digest(&self) -> OutputDigest {
-        OutputDigest::Keyed(self.mac(b"secrets/v1/output\0"))
+        OutputDigest::Keyed(Box::new(self.mac(b"secrets/v1/output\0")))
     }
 
     fn mac(&self, label: &[u8]) -> Hmac<Sha256> {
@@ -43,25 +43,26 @@ impl OutputKey {
     }
 }
 
-/// The digest of a file, to which the content is written piece by piece.
+/// The digest of a file, to which the content is written piece by piece. Boxed: a hash holds the last bytes of the content, and a
+/// move would leave them behind.
 pub enum OutputDigest {
     /// HMAC-SHA256
-    Keyed(Hmac<Sha256>),
+    Keyed(Box<Hmac<Sha256>>),
     /// SHA-256, for a file without a secret: its template is readable anyway
-    Plain(Sha256),
+    Plain(Box<Sha256>),
 }
 
 impl OutputDigest {
     /// Starts the digest of a file without a secret.
     pub fn plain() -> Self {
-        Self::Plain(Sha256::new())
+        Self::Plain(Box::default())
     }
 
     /// Returns the digest in hexadecimal.
     pub fn finish(self) -> String {
         match self {
-            Self::Keyed(mac) => hex(&mac.finalize().into_bytes()),
-            Self::Plain(digest) => hex(&digest.finalize()),
+            Self::Keyed(mac) => hex(&(*mac).clone().finalize().into_bytes()),
+            Self::Plain(digest) => hex(&(*digest).clone().finalize()),
         }
     }
 }
@@ -70,7 +71,7 @@ impl Write for OutputDigest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Keyed(mac) => mac.update(bytes),
-            Self::Plain(digest) => Digest::update(digest, bytes),
+            Self::Plain(digest) => Digest::update(&mut **digest, bytes),
         }
         Ok(bytes.len())
     }

@@ -331,17 +331,33 @@ fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
     };
     at(&sandbox, "unlock -q").run().succeeds();
     at(&other, "unlock -q").run().succeeds();
-    let socket = std::os::unix::net::UnixStream::connect(sandbox.path("secrets/agent.sock")).unwrap();
-    let pid = rustix::net::sockopt::socket_peercred(&socket).unwrap().pid;
+    let sockets = fs::read_dir(sandbox.path("secrets")).unwrap().map(|entry| entry.unwrap().path());
+    let pids = sockets.filter(|path| path.extension().is_some_and(|ending| ending == "sock")).map(|path| {
+        let socket = std::os::unix::net::UnixStream::connect(path).unwrap();
+        rustix::net::sockopt::socket_peercred(&socket).unwrap().pid
+    });
+    let pids: Vec<_> = pids.collect();
+    assert_eq!(pids.len(), 2, "each vault has an agent");
     for (line, stdin) in [("create --tag new -q", GIVEN), ("render -e {{KEY}} -o out -q", ""), ("list -q", "")] {
         let run = at(&sandbox, line).without_env("SECRETS_PASSPHRASE").stdin(stdin).run();
         assert_eq!(run.everything().0, Some(0), "{line}");
     }
     let wanted: Vec<_> = wanted(&sandbox).into_iter().filter(|(name, _)| !name.starts_with("root ")).collect();
-    assert_eq!(pieces(pid, &wanted), BTreeSet::new());
-    at(&sandbox, "lock -q").run().succeeds();
-    assert_eq!(pieces(pid, &self::wanted(&sandbox)), BTreeSet::new());
-    at(&other, "lock -q").run().succeeds();
+    for pid in &pids {
+        assert_eq!(pieces(*pid, &wanted), BTreeSet::new());
+    }
+    // A locked vault's agent is gone with its memory.
+    for vault in [&sandbox, &other] {
+        at(vault, "lock -q").run().succeeds();
+    }
+    for pid in &pids {
+        let process = std::path::PathBuf::from(format!("/proc/{}/maps", pid.as_raw_nonzero()));
+        let gone = || fs::read(&process).is_ok_and(|maps| maps.is_empty()) || !process.exists();
+        assert!((0..100).any(|_| gone() || {
+            thread::sleep(std::time::Duration::from_millis(20));
+            false
+        }));
+    }
 }
 
 /// Eight bytes of a secret in any form that somebody could have written it in.
