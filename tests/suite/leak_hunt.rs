@@ -354,7 +354,7 @@ fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
         let process = std::path::PathBuf::from(format!("/proc/{}/maps", pid.as_raw_nonzero()));
         let gone = || fs::read(&process).is_ok_and(|maps| maps.is_empty()) || !process.exists();
         assert!((0..100).any(|_| gone() || {
-            thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             false
         }));
     }
