@@ -780,7 +780,8 @@ fn memory_is_flat_over_ten_gigabytes() {
         let before = resident();
         counted(&needles, std::iter::repeat_n(&block, 10_000_000_000 / 3 / block.len()));
         let after = resident();
-        assert!(after < before + 4096, "{before} kB, then {after} kB");
+        // Gigabytes have passed; other tests of this process may hold some megabytes meanwhile.
+        assert!(after < before + 65_536, "{before} kB, then {after} kB");
     }
 }
 
