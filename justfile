@@ -16,11 +16,11 @@ test:
 
 # tests that take minutes: every byte flipped, 1,000 kills, 100,000 templates
 test-long:
-    cargo test --locked --profile long --test suite -- --ignored --skip a_fault_at_every_call
+    cargo test --locked --test suite -- --ignored --skip a_fault_at_every_call
 
 # a fault at every call of every command that writes: a quarter of an hour
 test-faults:
-    cargo test --locked --profile long --test suite -- --ignored a_fault_at_every_call
+    cargo test --locked --test suite -- --ignored a_fault_at_every_call
 
 # every target of fuzz/, two and a half minutes altogether
 fuzz:

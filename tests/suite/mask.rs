@@ -650,8 +650,8 @@ proptest! {
         let needles = needles(std::slice::from_ref(&value));
         for reading in 0..4 {
             let mut written = before.clone();
-            // What comes before must not be read together with the value.
-            written.extend(b"--");
+            // What comes before must not be read together with the value: `@` ends any sequence of the terminal.
+            written.extend(b"@@");
             let start = written.len();
             for (byte, kind) in value.iter().zip(&kinds) {
                 match (reading, kind) {

@@ -41,15 +41,18 @@ impl Terminal {
         // Whoever runs the tests in the background has them ignore Ctrl-C.
         let mut shell = Command::new("env");
         shell.args(["--default-signal=INT", "sh"]);
-        // Who makes the terminal turns its echo off. A trap that does nothing: Ctrl-C is for the program, the shell
-        // lives on to tell how it ended.
-        shell.arg("-c").arg(format!("stty sane; trap : INT\n{script}\n{EPILOGUE}")).env_clear();
+        // `spawn` sets the size and the echo of the terminal while the shell runs already: the shell waits for it, so
+        // that what it sets itself stays. A trap that does nothing: Ctrl-C is for the program, the shell lives on to
+        // tell how it ended.
+        shell.arg("-c").arg(format!("read begin; stty sane; trap : INT\n{script}\n{EPILOGUE}")).env_clear();
         shell.env("secrets", program.get_program()).env("PATH", "/usr/bin:/bin").env("NO_COLOR", "1");
         for (name, value) in program.get_envs().filter(|(name, _)| *name != "SECRETS_PASSPHRASE") {
             shell.env(name, value.unwrap());
         }
         shell.current_dir(sandbox.path(""));
-        Self { session: OsSession::spawn(shell).unwrap(), screen: String::new(), read: 0 }
+        let mut session = OsSession::spawn(shell).unwrap();
+        session.send("\n").unwrap();
+        Self { session, screen: String::new(), read: 0 }
     }
 
     /// Runs the program.
