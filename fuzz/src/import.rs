@@ -4,21 +4,24 @@ use std::collections::HashSet;
 
 use super::input::Input;
 use terminal_secrets::crypto::age_file::Sealed;
-use terminal_secrets::import::{Format, read};
+use terminal_secrets::import::{Container, Format, Options, read};
 
 /// What stands where a value of JSON or of a dotenv file stands.
 const MARKER: &str = "mArKeR7qZ";
 
-/// Takes a byte for the format, one for the prefix of tags, and the file's bytes.
+/// Takes a byte for the format, one for the prefix of tags and for `as_is`, and the file's bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (format, prefix) = (input.u8(), input.u8());
     let format = Format::named(Format::NAMES[usize::from(format) % Format::NAMES.len()]).expect("it is one of them");
+    let as_is = prefix & 4 != 0;
     let prefix = ["", "web-", "-", "é"][usize::from(prefix) % 4];
+    let options = Options { prefix, as_is };
     let text = input.rest();
     let _ = Format::of(None, text);
+    let _ = Container::of(None, text);
     let _ = Sealed::read(text);
-    if let Ok(found) = read(format, text, prefix) {
+    if let Ok(found) = read(format, text, options) {
         let mut tags = HashSet::new();
         let mut bytes = 0;
         for item in &found.items {
@@ -33,7 +36,9 @@ pub fn run(data: &[u8]) {
         assert!(found.skipped.iter().all(|skipped| !skipped.source.contains(char::is_control)));
         // A value may get a frame, as `otpauth://` is one; it never becomes many times what it was. A title is repeated
         // by the label of each of its fields, at most 256 characters of it.
-        let bound = 2048 * (found.items.len() + 1) + 4 * text.len();
+        // References of KeePass repeat another entry's field, bounded altogether.
+        let repeated = if format == Format::KeePass { 64 * 1024 * 1024 } else { 0 };
+        let bound = 2048 * (found.items.len() + 1) + 4 * text.len() + repeated;
         assert!(bytes <= bound, "{} bytes of text became {bytes}", text.len());
     }
     let sign = match format {
@@ -41,7 +46,7 @@ pub fn run(data: &[u8]) {
         Format::Json | Format::Bitwarden | Format::Age => b':',
         Format::OnePassword | Format::KeePass => return,
     };
-    if let Err(error) = read(format, &planted(text, sign), prefix) {
+    if let Err(error) = read(format, &planted(text, sign), options) {
         assert!(!error.to_string().contains(MARKER), "{error}");
     }
 }

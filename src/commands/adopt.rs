@@ -209,7 +209,7 @@ fn write(
     if !declared.is_empty() {
         let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
         let import = Import::into_one(project, secrets.into_iter().filter_map(new).collect(), args.on_conflict.into());
-        store(cx, &import, "nothing was written; another process stored a value; try again")?;
+        store(cx, &import, &[], "nothing was written; another process stored a value; try again")?;
     }
     let path = manifest.at(&rendering.template);
     project_file::replace(&path, &template)?;

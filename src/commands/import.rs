@@ -18,8 +18,9 @@ use crate::context::Context;
 use crate::crypto::age_file::{AgeError, By, Sealed, trimmed};
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
-use crate::import::{EMPTY, Format, Item, Items, Skipped, Why, read};
+use crate::import::{Container, EMPTY, Format, Item, Items, Options, Skipped, Why, read};
 use crate::model::{ProjectName, SecretBytes};
+use crate::store::quoted;
 use crate::ui::escape::visible;
 use crate::ui::{SecretsJson, counted, input};
 use crate::vault::{Action, Import, ImportOutcome, Imported, Incoming, NewSecret};
@@ -29,6 +30,7 @@ Examples:
   secrets import .env
   secrets import .env --dry-run         what would be stored, by which tag
   secrets import .env --delete-source   and then the file goes
+  secrets import .env --as-is           and what other tools refer to
   secrets import export.json --format bitwarden --prefix personal-
   doppler secrets download --no-file --format json | secrets import -
   secrets import all.age                what `secrets export` wrote";
@@ -36,8 +38,13 @@ Examples:
 /// Store what a dotenv file or another tool's export holds
 ///
 /// All of it in one transaction, or nothing. A secret that is there with the same value already is left alone, so that an
-/// import can be done again; what happens to one with another value is said by --on-conflict. Empty entries are left out
-/// with a warning. Every value is read back and compared.
+/// import can be done again; what happens to one with another value is said by --on-conflict. Every value is read back and
+/// compared.
+///
+/// Left out with a warning are empty entries, ciphertexts and references of other tools (`encrypted:`, `ENC[...]`, `op://`,
+/// `ref+vault://` and the like), references of KeePass to an entry that is not in the file, and texts with a placeholder:
+/// they stand for a secret and are none. --as-is stores them. Two variables whose names a tag cannot tell apart, such as
+/// http_proxy and HTTP_PROXY, are refused.
 ///
 /// Formats: dotenv, json (one flat object), 1password (CSV), bitwarden (unencrypted JSON or CSV), keepass (XML, or KeePassXC's
 /// CSV), age (what `secrets export` wrote). Of dotenv files `$` stays as it is: nothing is expanded. An export of another program
@@ -66,6 +73,9 @@ pub(crate) struct ImportArgs {
     /// Print what would be done and store nothing
     #[arg(long)]
     dry_run: bool,
+    /// Store ciphertexts and references of other tools as they stand
+    #[arg(long)]
+    as_is: bool,
     /// Remove the file once every value of it is in the vault; one that was left out, but for empty ones, keeps it
     #[arg(long, conflicts_with = "dry_run")]
     delete_source: bool,
@@ -84,13 +94,26 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
     let project = cx.trusted_project()?;
     let (text, file) = input::named(&args.file)?;
-    let Items { items, skipped } = parsed(args, cx, &text, &file)?;
+    let Items { items, skipped, referring } = parsed(args, cx, &text, &file)?;
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
         cx.ui.warn(&format!("{file}{line}: `{}` is left out: {}", left.source, left.why));
     }
+    if skipped.iter().any(|left| left.as_is) {
+        cx.ui.status("`--as-is` stores references and what another tool encrypted as they stand");
+    }
+    for (name, line) in &referring {
+        cx.ui.warn(&format!(
+            "{file}:{line}: the value of `{name}` refers to another variable; it is stored as it is written, and \
+             programs get it unexpanded"
+        ));
+    }
     if items.is_empty() {
-        return Err(Error::usage(format!("there is no value in `{file}`")).hint("nothing was stored"));
+        return if skipped.is_empty() {
+            Err(Error::usage(format!("there is no value in `{file}`")).hint("nothing was stored"))
+        } else {
+            nothing_to_store(args, cx, &text, &skipped, project)
+        };
     }
     if !args.dry_run {
         offer_a_vault(cx)?;
@@ -109,7 +132,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         let outcome = cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
         return show_plan(cx, &outcome, &sources, &skipped, &targets);
     }
-    let outcome = store(cx, &import, CONFLICT)?;
+    let outcome = store(cx, &import, &skipped, CONFLICT)?;
     if let (Some(manifest), Some(own)) = (cx.manifest()?, cx.tree_project()?)
         && targets.contains(own)
     {
@@ -123,6 +146,32 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         let mut document = json!({ "unchanged": same.collect::<Vec<_>>(), "skipped": skipped_json(&skipped) });
         document["secrets"] = json!(SecretsJson::of(&outcome.secrets))["secrets"].take();
         cx.ui.json(&document)?;
+    }
+    Ok(())
+}
+
+/// Answers for a file all of whose entries were left out.
+fn nothing_to_store(
+    args: &ImportArgs,
+    cx: &Context,
+    text: &SecretBytes,
+    skipped: &[Skipped],
+    project: &ProjectName,
+) -> Result<(), Error> {
+    if cx.ui.is_json() {
+        let none: [&str; 0] = [];
+        let stored = if args.dry_run { "plan" } else { "secrets" };
+        let mut document = json!({ "skipped": skipped_json(skipped), stored: none });
+        if !args.dry_run {
+            document["unchanged"] = json!(none);
+        }
+        cx.ui.json(&document)?;
+    } else if !args.dry_run {
+        cx.ui.status(&format!("imported into project `{project}`: nothing, {} left out", skipped.len()));
+    }
+    if args.delete_source {
+        let nothing = ImportOutcome { steps: Vec::new(), secrets: Vec::new() };
+        remove(args, cx, text, skipped, &nothing)?;
     }
     Ok(())
 }
@@ -195,14 +244,19 @@ fn opened(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Re
 }
 
 fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<Items, Error> {
-    let named = args.format.as_deref().and_then(Format::named);
     let name = args.file.file_name().and_then(|name| name.to_str());
+    if let Some(container) = Container::of(name, text.expose()) {
+        let word = if args.file == Path::new("-") { "FILE".to_owned() } else { quoted(&args.file) };
+        return Err(Error::usage(format!("`{file}` is {}", container.what())).hint(container.mend(&word)));
+    }
+    let options = Options { prefix: &args.prefix, as_is: args.as_is };
+    let named = args.format.as_deref().and_then(Format::named);
     let format = named.or_else(|| Format::of(name, text.expose())).ok_or_else(|| {
         Error::usage(format!("what `{file}` is cannot be told from its content")).hint("name it with `--format FORMAT`")
     })?;
     if format == Format::Age {
         let document = opened(args, cx, text, file)?;
-        return read(format, document.expose(), &args.prefix).map_err(|error| {
+        return read(format, document.expose(), options).map_err(|error| {
             let kind = if error.why == Why::Version { Kind::Damaged } else { Kind::Usage };
             Error::new(kind, format!("`{file}`: {error}"))
                 .hint("nothing was stored; docs/export.md says what it may hold")
@@ -211,15 +265,27 @@ fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Re
     if args.import_passphrase_file.is_some() || !args.identity.is_empty() {
         return Err(Error::usage(format!("`{file}` is no age file")).hint(format!("read as {}", format.name())));
     }
-    read(format, text.expose(), &args.prefix).map_err(|error| {
+    read(format, text.expose(), options).map_err(|error| {
         let place = error.at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-        Error::usage(format!("{file}{place}: {error}")).hint(format!("read as {}; nothing was stored", format.name()))
+        let hint = match &error.why {
+            Why::OneTag(_, name) => format!(
+                "nothing was stored; take one of the two out of the file: `[run.env]` and `run --env {name}=...` give a \
+                 program a variable of any name"
+            ),
+            _ => format!("read as {}; nothing was stored", format.name()),
+        };
+        Error::usage(format!("{file}{place}: {error}")).hint(hint)
     })
 }
 
 /// Stores in one transaction, reads back what is now there, and says how much it was. `mend` is the hint where a secret is
 /// in the way.
-pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<ImportOutcome, Error> {
+pub(super) fn store(
+    cx: &Context,
+    import: &Import<'_>,
+    left_out: &[Skipped],
+    mend: &str,
+) -> Result<ImportOutcome, Error> {
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets stored");
     let outcome = vault.import(import, &|number| progress.reached(number));
@@ -242,6 +308,7 @@ pub(super) fn store(cx: &Context, import: &Import<'_>, mend: &str) -> Result<Imp
     ] {
         parts.extend(Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")));
     }
+    parts.extend((!left_out.is_empty()).then(|| format!("{} left out", left_out.len())));
     let place = match projects[..] {
         [project] => format!("project `{project}`"),
         _ => counted(projects.len(), "project"),

@@ -109,7 +109,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
         let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
         let secrets = migration.secrets.into_iter().filter_map(new).collect();
         let import = Import::into_one(&project, secrets, args.on_conflict.into());
-        store(cx, &import, "nothing was stored; their values differ: `--on-conflict overwrite` takes the file's")?;
+        store(cx, &import, &[], "nothing was stored; their values differ: `--on-conflict overwrite` takes the file's")?;
     }
     if !is_written {
         project_file::create(&paths.shown, &migration.template)?;

@@ -127,6 +127,35 @@ impl Quote {
     }
 }
 
+/// True for a value that most readers expand: as it is written, quotes included, it has `${NAME}`, or `$NAME` of a
+/// variable that is there. Nothing is expanded in single quotes, nor behind `\` or another `$`.
+pub fn refers_to_a_variable(written: &[u8], is_there: impl Fn(&str) -> bool) -> bool {
+    if matches!(written.first(), Some(b'\'' | b'`')) {
+        return false;
+    }
+    let mut at = 0;
+    while let Some(next) = memchr2(b'\\', b'$', &written[at..]) {
+        at += next + 1;
+        let rest = &written[at..];
+        if written[at - 1] == b'\\' || rest.first() == Some(&b'$') {
+            at = (at + 1).min(written.len());
+            continue;
+        }
+        let braced = rest.first() == Some(&b'{');
+        let name = &rest[usize::from(braced)..];
+        let length = name.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let (name, end) = name.split_at(length);
+        if name.first().is_none_or(u8::is_ascii_digit) {
+            continue;
+        }
+        let ends = matches!(end, [b'}' | b':' | b'-' | b'+' | b'?', ..]);
+        if braced && ends || !braced && std::str::from_utf8(name).is_ok_and(&is_there) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Reads a whole file, in linear time. Assignments come in the file's order; of a name that stands there twice, both.
 ///
 /// Placeholders have no meaning here. None is ever cut: no placeholder in `{{ }}` holds `#`, a quote or a line's end.

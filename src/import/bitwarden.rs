@@ -5,11 +5,10 @@ use serde_json::value::RawValue;
 
 use super::entry::{Collector, Entry, Part};
 use super::json::{Document, Object, is_null};
-use super::tags::Tags;
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;
 
-pub(super) fn read(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
+pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let document = Document::new(text);
     let Object(members) = document.object()?;
     if let Some((_, part)) = members.iter().find(|(name, part)| name == "encrypted" && part.get() == "true") {
@@ -17,7 +16,6 @@ pub(super) fn read(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
     }
     let items = members.iter().find(|(name, part)| name == "items" && part.get().starts_with('['));
     let Some((_, items)) = items else { return Err(ImportError::nowhere(Why::NoItems)) };
-    let mut found = Collector::new(tags);
     let reader = Reader { document: &document };
     for item in document.elements(items, "items")?.unwrap_or_default() {
         let (entry, deleted) = reader.item(item)?;

@@ -1,8 +1,10 @@
 //! An entry of a password manager, and the items it comes to. Never decides by a value what is shown of it.
 
+use super::foreign::Bookkeeping;
+use super::references::{self, Found};
 use super::tags::Tags;
-use super::{ImportError, Item, Items, Skipped, Why};
-use crate::model::{Description, Name, SecretBytes, SecretValue, Tag};
+use super::{ImportError, Item, Items, Skipped, Why, foreign};
+use crate::model::{Description, Name, SecretBytes, SecretValue, Tag, TagKey};
 
 const NAME_MOST: usize = 256;
 const DESCRIPTION_MOST: usize = 4096;
@@ -26,20 +28,46 @@ pub(super) struct Entry {
 /// Items while they are read.
 pub(super) struct Collector<'p> {
     tags: Tags<'p>,
+    as_is: bool,
     found: Items,
 }
 
 impl<'p> Collector<'p> {
-    pub(super) fn new(tags: Tags<'p>) -> Self {
-        Self { tags, found: Items::default() }
+    /// `as_is` takes what other tools encrypted or resolve, too.
+    pub(super) fn new(tags: Tags<'p>, as_is: bool) -> Self {
+        Self { tags, as_is, found: Items::default() }
     }
 
-    pub(super) fn finish(self) -> Items {
+    pub(super) fn finish(mut self) -> Items {
+        self.found.skipped.sort_by_key(|skipped| skipped.line);
         self.found
     }
 
     pub(super) fn skip(&mut self, source: &str, at: Option<(u64, u64)>, why: &'static str) {
-        self.found.skipped.push(Skipped { source: label(source), line: at.map(|(line, _)| line), why });
+        self.found.skipped.push(Skipped { source: label(source), line: at.map(|(line, _)| line), why, as_is: false });
+    }
+
+    /// Leaves out what another tool keeps about the file, unless all is taken as it is.
+    pub(super) fn skips(&mut self, kept: &Bookkeeping, name: &str, at: (u64, u64)) -> bool {
+        let why = kept.why(name).filter(|_| !self.as_is);
+        if let Some(why) = why {
+            self.skip_foreign(label(name), Some(at), why);
+        }
+        why.is_some()
+    }
+
+    /// Notes a variable whose value refers to another one.
+    pub(super) fn refers(&mut self, name: &str, line: u64) {
+        self.found.referring.push((label(name), line));
+    }
+
+    /// By what the tag of a variable is compared with others.
+    pub(super) fn tag_of(&self, name: &str) -> Option<TagKey> {
+        self.tags.key_of(name)
+    }
+
+    fn skip_foreign(&mut self, source: String, at: Option<(u64, u64)>, why: &'static str) {
+        self.found.skipped.push(Skipped { source, line: at.map(|(line, _)| line), why, as_is: true });
     }
 
     /// Takes a name and its value; an empty one is skipped.
@@ -50,6 +78,18 @@ impl<'p> Collector<'p> {
         }
         let tag = self.tags.spelled(name)?;
         self.push(Labels { tag, name: None, description: None, source: label(name) }, value, at)
+    }
+
+    /// Takes the entries of a file of KeePass, once their references are resolved.
+    pub(super) fn entries(&mut self, mut all: Vec<Found>) -> Result<(), ImportError> {
+        references::resolve(&mut all, self.as_is);
+        for Found { entry, gone, .. } in all {
+            match gone {
+                Some(why) => self.skip(&entry.title, entry.at, why),
+                None => self.entry(entry)?,
+            }
+        }
+        Ok(())
     }
 
     /// Takes an entry: its password, or else its notes, under the title alone, the rest with the name of the field.
@@ -91,6 +131,10 @@ impl<'p> Collector<'p> {
 
     fn push(&mut self, labels: Labels, value: SecretBytes, at: Option<(u64, u64)>) -> Result<(), ImportError> {
         let Labels { tag, name, description, source } = labels;
+        if let Some(why) = foreign::why(value.expose()).filter(|_| !self.as_is) {
+            self.skip_foreign(source, at, why);
+            return Ok(());
+        }
         match SecretValue::new(value, false) {
             Ok(value) => self.found.items.push(Item { tag, name, description, value, source, origin: None }),
             Err(_) => return Err(ImportError { at, why: Why::TooLarge(source) }),

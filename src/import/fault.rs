@@ -60,12 +60,20 @@ pub enum Why {
     /// The first row of a table
     #[error("the first row does not name the columns of this format")]
     Columns,
+    /// Two variables whose names are one tag
+    #[error(
+        "`{0}` and `{1}` are two variables, but they would get one tag: tags do not tell upper from lower case, nor `-` and `.` from `_`"
+    )]
+    OneTag(String, String),
     /// A row with more cells than columns, or fewer
     #[error("this row has not as many cells as the first")]
     Row,
-    /// An odd number of double quotes
+    /// A cell that is still open at the end of the file
     #[error("a double quote is never closed")]
     Quote,
+    /// A double quote inside a cell
+    #[error("a double quote inside a cell is not doubled, so it is not certain where the cell ends")]
+    BareQuote,
     /// XML's grammar
     #[error("what stands there is not well-formed XML")]
     Xml,

@@ -5,6 +5,72 @@ use super::{begins_with, keepass, table};
 use crate::crypto::age_file::is_age;
 use crate::dotenv::BOM;
 
+/// A file of another program that is recognised by its first bytes and cannot be read as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// The database of KeePass 2 and KeePassXC
+    Kdbx,
+    /// The database of KeePass 1
+    Kdb,
+    /// 1Password's own export, a ZIP archive
+    OnePux,
+    /// Another ZIP archive
+    Zip,
+    /// gzip
+    Gzip,
+    /// A SQLite database, as a vault is one
+    Sqlite,
+    /// Text, two bytes a character
+    Utf16,
+}
+
+impl Container {
+    /// What a file is, if it is one of these. `name` is its name, where it has one.
+    pub fn of(name: Option<&str>, bytes: &[u8]) -> Option<Self> {
+        let is_one_pux = || {
+            let head = &bytes[..bytes.len().min(4096)];
+            name.is_some_and(|name| name.to_lowercase().ends_with(".1pux"))
+                || memchr::memmem::find(head, b"export.attributes").is_some()
+        };
+        Some(match bytes {
+            [0x03, 0xd9, 0xa2, 0x9a, 0x67 | 0x66, 0xfb, 0x4b, 0xb5, ..] => Self::Kdbx,
+            [0x03, 0xd9, 0xa2, 0x9a, 0x65, 0xfb, 0x4b, 0xb5, ..] => Self::Kdb,
+            [b'P', b'K', 3, 4, ..] if is_one_pux() => Self::OnePux,
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => Self::Utf16,
+            _ if bytes.starts_with(b"SQLite format 3\0") => Self::Sqlite,
+            _ => return None,
+        })
+    }
+
+    /// What it is, with its article.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Kdbx => "a KeePass database (.kdbx), which is encrypted",
+            Self::Kdb => "a KeePass 1 database (.kdb), which is encrypted",
+            Self::OnePux => "a 1Password export (.1pux), which is a ZIP archive",
+            Self::Zip => "a ZIP archive",
+            Self::Gzip => "compressed by gzip",
+            Self::Sqlite => "an SQLite database, as vaults are",
+            Self::Utf16 => "UTF-16 text, and only UTF-8 is read",
+        }
+    }
+
+    /// What to do with it; `file` is how a shell takes its name.
+    pub fn mend(self, file: &str) -> String {
+        match self {
+            Self::Kdbx => format!("`keepassxc-cli export {file} | secrets import -` asks for its password"),
+            Self::Kdb => "open it in KeePassXC or KeePass 2, export it as XML, and import that".into(),
+            Self::OnePux => "export from 1Password as CSV instead, and import that".into(),
+            Self::Zip => format!("`unzip {file}`, then import the .json or .csv file that was in it"),
+            Self::Gzip => format!("`gunzip <{file} | secrets import -`"),
+            Self::Sqlite => "for a vault use `--vault FILE` or `secrets restore FILE`".into(),
+            Self::Utf16 => format!("`iconv -f UTF-16 -t UTF-8 {file} | secrets import -`"),
+        }
+    }
+}
+
 /// A format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

@@ -12,7 +12,7 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::entry::{Collector, Entry, Part};
 use super::place::Lines;
-use super::tags::Tags;
+use super::references::{self, Found, Id};
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;
 
@@ -31,6 +31,7 @@ enum Element {
     },
     GroupId,
     Entry,
+    EntryId,
     Pair,
     Key,
     Value,
@@ -52,7 +53,7 @@ pub(super) fn is_root_of(text: &str) -> bool {
     }
 }
 
-pub(super) fn read(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
+pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let mut xml = Reader::from_str(text);
     xml.config_mut().expand_empty_elements = true;
     let mut file = File {
@@ -63,7 +64,8 @@ pub(super) fn read(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
         entry: Entry::default(),
         key: String::new(),
         value: empty(),
-        found: Collector::new(tags),
+        id: None,
+        entries: Vec::new(),
         begun: false,
     };
     loop {
@@ -73,7 +75,7 @@ pub(super) fn read(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
         match event {
             Err(_) => return at(position(xml.error_position()), Why::Xml),
             Ok(Event::Start(start)) => file.open(&start, before)?,
-            Ok(Event::End(_)) => file.close()?,
+            Ok(Event::End(_)) => file.close(),
             Ok(Event::Text(part)) => file.append(&part),
             Ok(Event::CData(part)) => file.append(&part),
             Ok(Event::GeneralRef(entity)) => match entity.resolve_char_ref() {
@@ -86,13 +88,16 @@ pub(super) fn read(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
             },
             Ok(Event::Eof) if !file.open.is_empty() => return at(before, Why::Xml),
             Ok(Event::Eof) if !file.begun => return at(0, Why::NotKeePass),
-            Ok(Event::Eof) => return Ok(file.found.finish()),
+            Ok(Event::Eof) => {
+                found.entries(file.entries)?;
+                return Ok(found.finish());
+            }
             Ok(Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
         }
     }
 }
 
-struct File<'p> {
+struct File {
     lines: Lines,
     open: Vec<Element>,
     /// Text of the element that is open, where it is one whose text matters
@@ -101,11 +106,12 @@ struct File<'p> {
     entry: Entry,
     key: String,
     value: SecretBytes,
-    found: Collector<'p>,
+    id: Option<Id>,
+    entries: Vec<Found>,
     begun: bool,
 }
 
-impl File<'_> {
+impl File {
     fn open(&mut self, start: &BytesStart<'_>, at: usize) -> Result<(), ImportError> {
         let fault = |why| Err(ImportError::at(self.lines.place(at), why));
         let name = start.name();
@@ -119,6 +125,7 @@ impl File<'_> {
             (Some(Element::Group { recycled }), "Group") => Element::Group { recycled: *recycled },
             (Some(Element::Group { .. }), "UUID") => Element::GroupId,
             (Some(Element::Group { .. }), "Entry") => Element::Entry,
+            (Some(Element::Entry), "UUID") => Element::EntryId,
             (Some(Element::Entry), "String") => Element::Pair,
             (Some(Element::Entry), "Binary") => Element::Binary,
             (Some(Element::Pair), "Key") => Element::Key,
@@ -144,7 +151,7 @@ impl File<'_> {
     }
 
     /// Takes what the innermost element held. That the names of its ends agree was checked by the reader.
-    fn close(&mut self) -> Result<(), ImportError> {
+    fn close(&mut self) {
         let closed = self.open.pop();
         match closed {
             Some(Element::RecycleBinId) => self.bin = mem::replace(&mut self.text, empty()),
@@ -155,6 +162,7 @@ impl File<'_> {
                     *recycled = true;
                 }
             }
+            Some(Element::EntryId) => self.id = references::id(self.text.expose()),
             Some(Element::Key) => self.key = self.label(),
             Some(Element::Value) => self.value = mem::replace(&mut self.text, empty()),
             Some(Element::BinaryName) => {
@@ -163,16 +171,15 @@ impl File<'_> {
             }
             Some(Element::Pair) => self.pair(),
             Some(Element::Entry) => {
-                let entry = mem::take(&mut self.entry);
-                if self.open.last() == Some(&Element::Group { recycled: true }) {
-                    self.found.skip(&entry.title, entry.at, "it is in the recycle bin");
-                } else {
-                    self.found.entry(entry)?;
-                }
+                let recycled = self.open.last() == Some(&Element::Group { recycled: true });
+                self.entries.push(Found {
+                    entry: mem::take(&mut self.entry),
+                    gone: recycled.then_some("it is in the recycle bin"),
+                    id: self.id.take(),
+                });
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn pair(&mut self) {
@@ -202,7 +209,7 @@ impl File<'_> {
 
 impl Element {
     fn has_text(self) -> bool {
-        matches!(self, Self::RecycleBinId | Self::GroupId | Self::Key | Self::Value | Self::BinaryName)
+        matches!(self, Self::RecycleBinId | Self::GroupId | Self::EntryId | Self::Key | Self::Value | Self::BinaryName)
     }
 }
 

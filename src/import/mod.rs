@@ -18,16 +18,18 @@ mod bitwarden;
 mod entry;
 mod exported;
 mod fault;
+mod foreign;
 mod format;
 mod json;
 mod keepass;
 mod pairs;
 mod place;
+mod references;
 mod table;
 mod tags;
 
 pub use fault::{ImportError, Why};
-pub use format::Format;
+pub use format::{Container, Format};
 
 use crate::model::{Description, Name, ProjectName, SecretValue, Tag, Timestamp};
 
@@ -69,6 +71,17 @@ pub struct Skipped {
     pub line: Option<u64>,
     /// Why, as half a sentence
     pub why: &'static str,
+    /// True for what [`Options::as_is`] stores
+    pub as_is: bool,
+}
+
+/// How a file is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'p> {
+    /// What goes before every tag
+    pub prefix: &'p str,
+    /// Whether other tools' ciphertexts and references, and texts with placeholders, are stored as they are
+    pub as_is: bool,
 }
 
 /// What a file holds, in its order.
@@ -78,29 +91,34 @@ pub struct Items {
     pub items: Vec<Item>,
     /// Not to be stored
     pub skipped: Vec<Skipped>,
+    /// Variables of a `.env` file whose value refers to another variable, and their lines
+    pub referring: Vec<(String, u64)>,
 }
 
-/// Reads a whole file, of [`Format::Age`] what is in it. `prefix` goes before every tag.
+/// Reads a whole file, of [`Format::Age`] what is in it.
 ///
 /// `text` stays the caller's to wipe.
 ///
 /// # Errors
 /// The first thing that is not as the format has it; what was read before is wiped.
-pub fn read(format: Format, text: &[u8], prefix: &str) -> Result<Items, ImportError> {
-    let tags = tags::Tags::new(prefix)?;
+pub fn read(format: Format, text: &[u8], options: Options<'_>) -> Result<Items, ImportError> {
+    let found = entry::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
     let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
     match format {
-        Format::Age => exported::read(place::utf8(text).map_err(|_| ImportError::nowhere(Why::NotAnExport))?, prefix),
-        Format::Dotenv => pairs::dotenv(text, tags),
-        Format::Json => pairs::json(place::utf8(text)?, tags),
-        Format::OnePassword => table::read(format, place::utf8(text)?, tags),
+        Format::Age => {
+            let text = place::utf8(text).map_err(|_| ImportError::nowhere(Why::NotAnExport))?;
+            exported::read(text, options.prefix)
+        }
+        Format::Dotenv => pairs::dotenv(text, found),
+        Format::Json => pairs::json(place::utf8(text)?, found),
+        Format::OnePassword => table::read(format, place::utf8(text)?, found),
         Format::Bitwarden => {
             let text = place::utf8(text)?;
-            if begins_with(text, '{') { bitwarden::read(text, tags) } else { table::read(format, text, tags) }
+            if begins_with(text, '{') { bitwarden::read(text, found) } else { table::read(format, text, found) }
         }
         Format::KeePass => {
             let text = place::utf8(text)?;
-            if begins_with(text, '<') { keepass::read(text, tags) } else { table::read(format, text, tags) }
+            if begins_with(text, '<') { keepass::read(text, found) } else { table::read(format, text, found) }
         }
     }
 }

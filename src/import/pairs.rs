@@ -1,48 +1,77 @@
 //! Formats of names and values: `.env` files and flat JSON. Never drops a pair in silence: of a name that stands there
-//! twice the later one counts, as every tool has it, and the earlier one is skipped with a word.
+//! twice the later one counts, as every tool has it, and the earlier one is skipped with a word. Two names that a tag
+//! cannot tell apart, such as `http_proxy` and `HTTP_PROXY`, are refused: programs would get one variable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use super::entry::Collector;
+use super::entry::{Collector, label};
+use super::foreign::Bookkeeping;
 use super::json::{Document, Object};
-use super::tags::Tags;
 use super::{ImportError, Items, Why};
 use crate::dotenv;
+use crate::model::{SecretBytes, TagKey};
 
 const AGAIN: &str = "it stands there again further down";
 
-pub(super) fn dotenv(text: &[u8], tags: Tags<'_>) -> Result<Items, ImportError> {
-    let entries =
-        dotenv::parse(text).map_err(|error| ImportError::at((error.line, error.column), Why::Dotenv(error.why)))?;
-    let last = last_of(entries.iter().map(|entry| entry.name.clone()));
-    let mut found = Collector::new(tags);
-    for (index, entry) in entries.into_iter().enumerate() {
-        let at = Some((entry.line, 1));
-        if last.get(&entry.name) == Some(&index) {
-            found.pair(&entry.name, entry.value, at)?;
-        } else {
-            found.skip(&entry.name, at, AGAIN);
-        }
-    }
-    Ok(found.finish())
+struct Pair {
+    name: String,
+    value: SecretBytes,
+    at: (u64, u64),
 }
 
-pub(super) fn json(text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
+pub(super) fn dotenv(text: &[u8], mut found: Collector<'_>) -> Result<Items, ImportError> {
+    let entries =
+        dotenv::parse(text).map_err(|error| ImportError::at((error.line, error.column), Why::Dotenv(error.why)))?;
+    let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    for entry in &entries {
+        if dotenv::refers_to_a_variable(&text[entry.span.clone()], |name| names.contains(name)) {
+            found.refers(&entry.name, entry.line);
+        }
+    }
+    let pair = |entry: dotenv::Entry| Pair { name: entry.name, value: entry.value, at: (entry.line, 1) };
+    take(entries.into_iter().map(pair).collect(), found)
+}
+
+pub(super) fn json(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let document = Document::new(text);
     let Object(members) = document.object()?;
-    let last = last_of(members.iter().map(|(name, _)| name.clone()));
-    let mut found = Collector::new(tags);
-    for (index, (name, part)) in members.into_iter().enumerate() {
+    let mut pairs = Vec::with_capacity(members.len());
+    let mut nested = Vec::new();
+    for (name, part) in members {
         let at = document.place(part);
-        let Some(value) = document.scalar(part)? else {
-            return Err(ImportError::at(at, Why::Nested(super::entry::label(&name))));
-        };
-        if last.get(&name) == Some(&index) {
-            found.pair(&name, value, Some(at))?;
-        } else {
-            found.skip(&name, Some(at), AGAIN);
+        match document.scalar(part)? {
+            Some(value) => pairs.push(Pair { name, value, at }),
+            None => nested.push((name, at)),
         }
+    }
+    let kept = Bookkeeping::of(pairs.iter().map(|pair| pair.value.expose()));
+    for (name, at) in nested {
+        if !found.skips(&kept, &name, at) {
+            return Err(ImportError::at(at, Why::Nested(label(&name))));
+        }
+    }
+    take(pairs, found)
+}
+
+fn take(pairs: Vec<Pair>, mut found: Collector<'_>) -> Result<Items, ImportError> {
+    let last = last_of(pairs.iter().map(|pair| pair.name.clone()));
+    let kept = Bookkeeping::of(pairs.iter().map(|pair| pair.value.expose()));
+    let mut tags: HashMap<TagKey, String> = HashMap::new();
+    for (index, Pair { name, value, at }) in pairs.into_iter().enumerate() {
+        if last.get(&name) != Some(&index) {
+            found.skip(&name, Some(at), AGAIN);
+            continue;
+        }
+        if found.skips(&kept, &name, at) {
+            continue;
+        }
+        if let Some(key) = found.tag_of(&name).filter(|_| !value.is_empty())
+            && let Some(other) = tags.insert(key, name.clone())
+        {
+            return Err(ImportError::at(at, Why::OneTag(label(&other), label(&name))));
+        }
+        found.pair(&name, value, Some(at))?;
     }
     Ok(found.finish())
 }

@@ -5,7 +5,7 @@ use csv::{ByteRecord, ErrorKind, ReaderBuilder};
 
 use super::entry::{Collector, Entry, Part};
 use super::place::Lines;
-use super::tags::Tags;
+use super::references::Found;
 use super::{Format, ImportError, Items, Why};
 use crate::model::SecretBytes;
 
@@ -32,29 +32,35 @@ pub(super) fn format_of(text: &str) -> Option<Format> {
     [Format::KeePass, Format::Bitwarden, Format::OnePassword].into_iter().find(|format| names(*format, &first))
 }
 
-pub(super) fn read(format: Format, text: &str, tags: Tags<'_>) -> Result<Items, ImportError> {
+pub(super) fn read(format: Format, text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let header = first_row(text).filter(|header| names(format, header));
     let Some(header) = header else { return Err(ImportError::nowhere(Why::Columns)) };
-    refuse_open_quote(text)?;
+    let lines = Lines::of(text.as_bytes());
+    check_quotes(text.as_bytes()).map_err(|(at, why)| ImportError::at(lines.place(at), why))?;
     let columns: Vec<Column> = header.iter().map(|name| column(format, name)).collect();
-    let mut found = Collector::new(tags);
     // `csv` reads by way of a buffer and a row of its own; both are freed unwiped.
     let mut rows = ReaderBuilder::new().from_reader(text.as_bytes());
     let mut row = ByteRecord::new();
+    let mut entries = Vec::new();
     loop {
         match rows.read_byte_record(&mut row) {
             Ok(true) => {}
-            Ok(false) => return Ok(found.finish()),
-            Err(error) => return Err(fault(&error)),
+            Ok(false) => break,
+            Err(error) => return Err(fault(&error, text, &lines)),
         }
-        let at = row.position().map(|position| (position.line(), 1));
+        let at = row.position().map(|position| place(position, text, &lines));
         let (entry, recycled) = entry_of(&columns, &row, at);
-        if recycled {
-            found.skip(&entry.title, at, "it is in the recycle bin");
-        } else {
+        let gone = recycled.then_some("it is in the recycle bin");
+        entries.push(Found { entry, gone, id: None });
+    }
+    if format == Format::KeePass {
+        found.entries(entries)?;
+    } else {
+        for Found { entry, .. } in entries {
             found.entry(entry)?;
         }
     }
+    Ok(found.finish())
 }
 
 /// The first row's cells.
@@ -130,26 +136,58 @@ fn fields(cell: &[u8], entry: &mut Entry) {
     }
     for line in lines() {
         if let Some(at) = parted(line) {
+            // What a linked field is exported as: it shows another field, and holds nothing itself.
+            if &line[at + 2..] == b"null" {
+                continue;
+            }
             let name = String::from_utf8_lossy(&line[..at]).into_owned();
             entry.fields.push((name, SecretBytes::copy_of(&line[at + 2..])));
         }
     }
 }
 
-/// Refuses a file that was cut short in a cell: `csv` would take all that follows an open quote for that cell.
-fn refuse_open_quote(text: &str) -> Result<(), ImportError> {
-    let quotes = || memchr::memchr_iter(b'"', text.as_bytes());
-    match quotes().next_back().filter(|_| quotes().count() % 2 == 1) {
-        Some(last) => Err(ImportError::at(Lines::of(text.as_bytes()).place(last), Why::Quote)),
-        None => Ok(()),
+/// Refuses quotes that do not tell where a cell ends (RFC 4180, section 2): `csv` would go on and take what follows for a
+/// part of that cell, or the cell's end for the next one. Returns the place of such a quote.
+fn check_quotes(text: &[u8]) -> Result<(), (usize, Why)> {
+    let (mut at, mut begins) = (0, true);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' if begins => {
+                let open = at;
+                at += 1;
+                loop {
+                    let Some(length) = memchr::memchr(b'"', &text[at..]) else { return Err((open, Why::Quote)) };
+                    at += length + 1;
+                    match text.get(at) {
+                        Some(b'"') => at += 1,
+                        Some(b',' | b'\r' | b'\n') | None => break,
+                        Some(_) => return Err((at - 1, Why::BareQuote)),
+                    }
+                }
+                begins = false;
+            }
+            b'"' => return Err((at, Why::BareQuote)),
+            _ => {
+                begins = matches!(byte, b',' | b'\r' | b'\n');
+                at += 1;
+            }
+        }
     }
+    Ok(())
+}
+
+/// Where a row begins. `csv` counts `\r\n` twice, and takes the end of the line before for the beginning.
+fn place(position: &csv::Position, text: &str, lines: &Lines) -> (u64, u64) {
+    let from = usize::try_from(position.byte()).map_or(text.len(), |at| at.min(text.len()));
+    let blanks = text.as_bytes()[from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    lines.place(from + blanks)
 }
 
 /// Only the place of a library's error: its text quotes.
-fn fault(error: &csv::Error) -> ImportError {
+fn fault(error: &csv::Error, text: &str, lines: &Lines) -> ImportError {
     let why = match error.kind() {
         ErrorKind::Utf8 { .. } => Why::Utf8,
         _ => Why::Row,
     };
-    ImportError { at: error.position().map(|position| (position.line(), 1)), why }
+    ImportError { at: error.position().map(|position| place(position, text, lines)), why }
 }

@@ -46,6 +46,11 @@ impl<'p> Tags<'p> {
         }
     }
 
+    /// What [`Self::spelled`] compares of a name that can be a tag as it is.
+    pub(super) fn key_of(&self, name: &str) -> Option<TagKey> {
+        Tag::parse(&format!("{}{}", self.prefix, name.replace('.', "_"))).ok().map(|tag| tag.key())
+    }
+
     /// A beginning for the tags of one entry that no other entry has.
     pub(super) fn stem(&mut self, title: &str) -> Result<Stem, ImportError> {
         self.free(&slug_or(title, NOTHING)).map(Stem)

@@ -28,7 +28,7 @@ fn every_value_of_a_dotenv_file_goes_in_as_it_is_written() {
     sandbox.run(["import", ".env"]).succeeds().stdout("").stderr(
         "warning: .env:2: `A` is left out: it stands there again further down\n\
          warning: .env:6: `EMPTY` is left out: it is empty\n\
-         imported into project `default`: 4 created\n",
+         imported into project `default`: 4 created, 2 left out\n",
     );
     for (tag, value) in [("A", "2nd"), ("B", "it is $HOME"), ("C", "line\none\ntwo \"q\""), ("D", "x#y")] {
         assert_value(&sandbox, tag, value);
@@ -119,16 +119,73 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
 }
 
 #[test]
-fn names_that_differ_in_case_are_two_variables() {
+fn names_that_differ_in_case_are_refused() {
     let sandbox = Sandbox::new();
-    sandbox.write("f.env", "Token=one\nTOKEN=two\n");
-    sandbox
-        .run(["import", "f.env", "--dry-run"])
-        .succeeds()
-        .stdout("create     Token -> default/Token\ncreate     TOKEN -> default/TOKEN-2\n");
-    sandbox.run(["import", "f.env"]).succeeds().stderr("imported into project `default`: 2 created\n");
-    assert_value(&sandbox, "token", "one");
-    assert_value(&sandbox, "token-2", "two");
+    sandbox.write("f.env", "http_proxy=hunter2\nHTTP_PROXY=hunter3\n");
+    for line in [&["import", "f.env"][..], &["import", "f.env", "--dry-run"]] {
+        sandbox.run(line).fails_with(2).stdout("").stderr(
+            "error: f.env:2:1: `http_proxy` and `HTTP_PROXY` are two variables, but they would get one tag: tags do not \
+             tell upper from lower case, nor `-` and `.` from `_`\n\
+             hint: nothing was stored; take one of the two out of the file: `[run.env]` and `run --env HTTP_PROXY=...` \
+             give a program a variable of any name\n",
+        );
+    }
+    sandbox.run(["list"]).succeeds().stdout("").stderr_has("no secret in project `default`");
+}
+
+#[test]
+fn what_is_left_out_is_counted_and_is_no_error() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f.env", "A=1\nB=op://app/db/password\nC=\n");
+    sandbox.run(["import", "f.env"]).succeeds().stderr(
+        "warning: f.env:2: `B` is left out: 1Password resolves this reference; import what `op inject` prints\n\
+         warning: f.env:3: `C` is left out: it is empty\n\
+         `--as-is` stores references and what another tool encrypted as they stand\n\
+         imported into project `default`: 1 created, 2 left out\n",
+    );
+    sandbox.write("f.env", "B=op://app/db/password\n");
+    sandbox.run(["import", "f.env"]).succeeds().stderr_has("imported into project `default`: nothing, 1 left out\n");
+    sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4).stderr_has("`f.env` was not removed: 1 value");
+    let run = sandbox.run(["import", "f.env", "--json"]).succeeds();
+    let document = run.stderr_has("`B` is left out").json();
+    assert_eq!(document["secrets"], serde_json::json!([]));
+    assert_eq!(document["skipped"][0]["source"], "B");
+    let plan = sandbox.run(["import", "f.env", "--dry-run", "--json"]).succeeds().stderr_has("left out").json();
+    assert_eq!(plan["plan"], serde_json::json!([]));
+    sandbox.run(["import", "f.env", "--as-is"]).succeeds().stderr("imported into project `default`: 1 created\n");
+    assert_value(&sandbox, "b", "op://app/db/password");
+    sandbox.write("empty.env", "C=\n");
+    sandbox.run(["import", "empty.env", "--delete-source"]).succeeds().stderr_has("removed `empty.env`\n");
+}
+
+#[test]
+fn a_reference_to_another_variable_is_mentioned() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f.env", "APP_NAME=Laravel\nMAIL_FROM_NAME=\"${APP_NAME}\"\n");
+    sandbox.run(["import", "f.env"]).succeeds().stderr(
+        "warning: f.env:2: the value of `MAIL_FROM_NAME` refers to another variable; it is stored as it is written, and \
+         programs get it unexpanded\nimported into project `default`: 2 created\n",
+    );
+    assert_value(&sandbox, "mail-from-name", "${APP_NAME}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
+    let sandbox = Sandbox::new();
+    let utf16: Vec<u8> = "\u{feff}A=hunter2\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (name, bytes, error, hint) in [
+        ("a.kdbx", &b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5"[..], "a KeePass database", "`keepassxc-cli export a.kdbx | "),
+        ("my export.1pux", b"PK\x03\x04", "a 1Password export (.1pux)", "as CSV"),
+        ("b.zip", b"PK\x03\x04", "a ZIP archive", "`unzip b.zip`"),
+        ("it's.env", &utf16, "UTF-16 text", "`iconv -f UTF-16 -t UTF-8 'it'\\''s.env' | secrets import -`"),
+    ] {
+        std::fs::write(sandbox.path(name), bytes).unwrap();
+        for format in [&[][..], &["--format", "dotenv"]] {
+            let run = sandbox.run(["import", name].iter().chain(format)).fails_with(2);
+            run.stderr_has(&format!("error: `{name}` is {error}")).stderr_has(hint);
+        }
+    }
+    sandbox.command(["import", "-"]).stdin(&utf16).run().fails_with(2).stderr_has("-t UTF-8 FILE | secrets import -");
 }
 
 #[test]
@@ -170,7 +227,7 @@ fn a_broken_file_is_refused_without_a_byte_of_it() {
     }
     sandbox.write("f.xml", "<a/>");
     sandbox.run(["import", "f.xml"]).fails_with(2).stderr_has("hint: name it with `--format FORMAT`");
-    sandbox.write("f.env", "# nothing\nA=\n");
+    sandbox.write("f.env", "# nothing\n");
     sandbox.run(["import", "f.env"]).fails_with(2).stderr_has("error: there is no value in `f.env`\n");
     sandbox
         .run(["import", "nowhere"])
@@ -184,12 +241,9 @@ fn a_broken_file_is_refused_without_a_byte_of_it() {
 fn stdin_and_json_are_taken() {
     let sandbox = Sandbox::new();
     let json = r#"{"A": "x\ny", "N": 1.50, "T": true, "E": null}"#;
-    sandbox
-        .command(["import", "-"])
-        .stdin(json)
-        .run()
-        .succeeds()
-        .stderr("warning: stdin:1: `E` is left out: it is empty\nimported into project `default`: 3 created\n");
+    sandbox.command(["import", "-"]).stdin(json).run().succeeds().stderr(
+        "warning: stdin:1: `E` is left out: it is empty\nimported into project `default`: 3 created, 1 left out\n",
+    );
     assert_value(&sandbox, "a", "x\ny");
     assert_value(&sandbox, "n", "1.50");
     assert_value(&sandbox, "t", "true");
@@ -202,7 +256,7 @@ fn an_export_of_another_manager_is_told_by_its_content() {
         let path = format!("{}/tests/fixtures/import/{name}", env!("CARGO_MANIFEST_DIR"));
         let (code, _, stderr) = sandbox.run(["import", &path]).everything();
         assert_eq!(code, Some(0), "{name}: {stderr}");
-        assert!(stderr.contains(" created\n"), "{name}: {stderr}");
+        assert!(stderr.contains(" created"), "{name}: {stderr}");
         // Once more, and nothing is new.
         let (code, _, stderr) = sandbox.run(["import", &path]).everything();
         assert!(code == Some(0) && !stderr.contains(" created"), "{name}: {stderr}");

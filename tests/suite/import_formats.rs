@@ -9,7 +9,7 @@ use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use terminal_secrets::import::{Format, ImportError, Items, Skipped, Why, read};
+use terminal_secrets::import::{Container, Format, ImportError, Items, Options, Skipped, Why, read};
 use terminal_secrets::model::{Description, Name};
 
 const SAMPLES: [(Format, &str); 8] = [
@@ -29,11 +29,13 @@ fn sample(name: &str) -> Vec<u8> {
 }
 
 fn taken(format: Format, text: &[u8]) -> Items {
-    read(format, text, "").unwrap_or_else(|error| panic!("{error:?}"))
+    read(format, text, Options::default()).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 fn refused(format: Format, text: &[u8]) -> ImportError {
-    read(format, text, "").err().unwrap_or_else(|| panic!("{format:?} took {:?}", String::from_utf8_lossy(text)))
+    read(format, text, Options::default())
+        .err()
+        .unwrap_or_else(|| panic!("{format:?} took {:?}", String::from_utf8_lossy(text)))
 }
 
 /// Tag, value and source of each item.
@@ -43,7 +45,7 @@ fn rows(items: &Items) -> Vec<(&str, &str, &str)> {
 }
 
 fn skipped(items: &Items) -> Vec<(&str, Option<u64>, &str)> {
-    items.skipped.iter().map(|Skipped { source, line, why }| (source.as_str(), *line, *why)).collect()
+    items.skipped.iter().map(|Skipped { source, line, why, .. }| (source.as_str(), *line, *why)).collect()
 }
 
 /// Name and description of an item.
@@ -62,18 +64,18 @@ fn dotenv() {
             ("app_token", "fake $token # all of it", "app.token"),
             ("ONCE", "fake-first", "ONCE"),
             ("MULTI", "fake line 1\nfake line 2", "MULTI"),
-            ("once-2", "fake-second", "once"),
+            ("twice", "fake-second", "twice"),
             ("item", "/usr/bin/env", "_"),
         ]
     );
     assert_eq!(skipped(&items), [("EMPTY", Some(4), "it is empty")]);
     assert!(items.items.iter().all(|item| item.name.is_none() && item.description.is_none()));
 
-    // the later one counts, even where it is empty; other spellings are other variables
-    let items = taken(Format::Dotenv, b"A=1\nA-B=1\nA.B=2\nA=");
-    assert_eq!(rows(&items), [("A-B", "1", "A-B"), ("A_B-2", "2", "A.B")]);
+    // the later one counts, even where it is empty
+    let items = taken(Format::Dotenv, b"A=1\nA-B=1\nA=");
+    assert_eq!(rows(&items), [("A-B", "1", "A-B")]);
     let again = "it stands there again further down";
-    assert_eq!(skipped(&items), [("A", Some(1), again), ("A", Some(4), "it is empty")]);
+    assert_eq!(skipped(&items), [("A", Some(1), again), ("A", Some(3), "it is empty")]);
 
     // any bytes
     assert_eq!(taken(Format::Dotenv, b"A=\xff\x00").items[0].value.expose(), b"\xff\x00");
@@ -99,7 +101,7 @@ fn flat_json() {
             ("my-key", "fake spaced", "my key!"),
             ("twice", "fake-second", "twice"),
             ("a_b", "fake-dot", "a.b"),
-            ("A_B-2", "fake-underscore", "A_B"),
+            ("C_D", "fake-underscore", "C_D"),
         ]
     );
     assert_eq!(
@@ -400,15 +402,19 @@ fn descriptions_are_cut() {
 #[test]
 fn a_prefix_goes_before_every_tag() {
     for (format, name) in SAMPLES {
-        let plain = read(format, &sample(name), "").ok().unwrap();
-        let prefixed = read(format, &sample(name), "old-").ok().unwrap();
+        let plain = read(format, &sample(name), Options::default()).ok().unwrap();
+        let prefixed = read(format, &sample(name), Options { prefix: "old-", ..Options::default() }).ok().unwrap();
         for (plain, prefixed) in plain.items.iter().zip(&prefixed.items) {
             let spelled = if plain.source == "_" { "_" } else { plain.tag.as_str() }; // no tag alone
             assert_eq!(prefixed.tag.as_str(), format!("old-{spelled}"));
         }
     }
     for bad in ["-", "ä", "a b", ".", &"x".repeat(101)] {
-        assert_eq!(read(Format::Json, b"{}", bad).err().unwrap(), ImportError { at: None, why: Why::Prefix }, "{bad}");
+        assert_eq!(
+            read(Format::Json, b"{}", Options { prefix: bad, ..Options::default() }).err().unwrap(),
+            ImportError { at: None, why: Why::Prefix },
+            "{bad}"
+        );
     }
 }
 
@@ -508,7 +514,7 @@ fn many_of_one_title_take_linear_time() {
 
 /// What must hold of any bytes: no panic; tags are unlike each other; an error quotes no value.
 fn check(format: Format, text: &[u8], prefix: &str) {
-    match read(format, text, prefix) {
+    match read(format, text, Options { prefix, ..Options::default() }) {
         Ok(items) => {
             let keys: HashSet<_> = items.items.iter().map(|item| item.tag.key()).collect();
             assert_eq!(keys.len(), items.items.len());
@@ -571,5 +577,217 @@ proptest! {
         for format in [format, Format::Json, Format::Bitwarden] {
             check(format, &text, "");
         }
+    }
+}
+
+/// A KeePass file of entries: their strings.
+fn keepass(entries: &[&[(&str, &str)]]) -> String {
+    let entry = |(number, strings): (usize, &&[(&str, &str)])| {
+        let strings: String = strings
+            .iter()
+            .map(|(key, value)| format!("<String><Key>{key}</Key><Value>{value}</Value></String>"))
+            .collect();
+        // The id of entry 0 is base64 of zeroes, of entry 1 of ones, ...
+        let id = base64ct_of(u8::try_from(number).unwrap());
+        format!("<Entry><UUID>{id}</UUID>{strings}</Entry>")
+    };
+    let entries: String = entries.iter().enumerate().map(entry).collect();
+    format!("<KeePassFile><Root><Group>{entries}</Group></Root></KeePassFile>")
+}
+
+fn base64ct_of(byte: u8) -> String {
+    use base64ct::{Base64, Encoding};
+    Base64::encode_string(&[byte; 16])
+}
+
+#[test]
+fn references_of_keepass_are_resolved() {
+    let one = "{REF:P@I:01010101010101010101010101010101}";
+    let text = keepass(&[
+        &[("Title", "Wiki"), ("UserName", "{ref:u@i:01010101010101010101010101010101}"), ("Password", one)],
+        &[("Title", "LDAP"), ("UserName", "jd"), ("Password", "real"), ("URL", "ldap://x")],
+        &[
+            ("Title", "Parts"),
+            ("Url", "{REF:A@T:ldap}/{REF:U@T:LDAP}:{REF:P@T:Ldap}"),
+            ("Password", "{REF:P@I:00000000000000000000000000000000}"),
+        ],
+        &[("Title", "Nobody's"), ("Password", "{REF:P@I:FF}"), ("Own", "{REF:P@O:x} and {REF:P@T:nobody}")],
+        &[("Title", "Round"), ("Password", "{REF:P@T:round}")],
+        &[("Title", "No reference"), ("Password", "{REF:X@I:1}{REF:P@I:"), ("a", "{REF:}{REF")],
+        &[("Title", "Label {REF:P@T:LDAP} {REF:T@T:LDAP}"), ("Password", "x{REF:I@T:LDAP}")],
+    ]);
+    let items = taken(Format::KeePass, text.as_bytes());
+    let values: Vec<_> = rows(&items).into_iter().map(|(tag, value, _)| (tag, value)).collect();
+    assert_eq!(
+        values,
+        [
+            ("wiki", "real"),
+            ("ldap", "real"),
+            ("parts", "real"),
+            ("parts-url", "ldap://x/jd:real"),
+            ("no-reference", "{REF:X@I:1}{REF:P@I:"),
+            ("no-reference-a", "{REF:}{REF"),
+            // What is secret goes into no label.
+            ("label-ref-p-t-ldap-ldap", "x01010101010101010101010101010101"),
+        ]
+    );
+    assert_eq!(labels(&items, "wiki").1, Some("user: jd"));
+    let not_here = "it refers to an entry that is not in this file, or to more than one";
+    let skips: Vec<_> = items.skipped.iter().map(|skip| (skip.source.as_str(), skip.why)).collect();
+    assert_eq!(
+        skips,
+        [
+            ("Nobody's, password", not_here),
+            ("Nobody's, Own", not_here),
+            ("Nobody's", "it holds no secret"),
+            ("Round, password", "it refers to itself, or through too many entries"),
+            ("Round", "it holds no secret"),
+        ]
+    );
+    let as_is = read(Format::KeePass, text.as_bytes(), Options { as_is: true, ..Options::default() }).ok().unwrap();
+    assert!(rows(&as_is).contains(&("nobody-s", "{REF:P@I:FF}", "Nobody's, password")));
+    assert!(rows(&as_is).contains(&("wiki", "real", "Wiki, password")));
+
+    // The CSV has no ids, but titles.
+    let text = "Group,Title,Username,Password\nR,Wiki,jd,{REF:P@I:46CCC1FFFFBD4ABCBB260C6190BAD20C}\n\
+                R,Two,,{REF:P@T:Three}\nR,Three,,real\n";
+    let items = taken(Format::KeePass, text.as_bytes());
+    let values: Vec<_> = rows(&items).into_iter().map(|(tag, value, _)| (tag, value)).collect();
+    assert_eq!(values, [("two", "real"), ("three", "real")]);
+    assert_eq!(items.skipped[0].why, "it refers to another entry, and only the XML export tells which");
+}
+
+#[test]
+fn references_are_resolved_in_bounded_time_and_memory() {
+    // Each entry refers twenty times to the one before: twenty to the power of ten passwords, if nobody counted.
+    let mut strings = vec![("e0".to_owned(), "x".repeat(100))];
+    for number in 1..12 {
+        strings.push((format!("e{number}"), format!("{{REF:P@T:e{}}}", number - 1).repeat(20)));
+    }
+    let entries: Vec<Vec<(&str, &str)>> =
+        strings.iter().map(|(title, password)| vec![("Title", title.as_str()), ("Password", password)]).collect();
+    let entries: Vec<&[(&str, &str)]> = entries.iter().map(Vec::as_slice).collect();
+    let begun = std::time::Instant::now();
+    let text = keepass(&entries);
+    match read(Format::KeePass, text.as_bytes(), Options::default()) {
+        Ok(items) => {
+            let total: usize = items.items.iter().map(|item| item.value.expose().len()).sum();
+            assert!(total < 64 * 1024 * 1024);
+            assert_eq!(items.skipped.last().unwrap().source, "e11");
+        }
+        Err(error) => assert!(matches!(error.why, Why::TooLarge(_)), "{error:?}"),
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+}
+
+#[test]
+fn what_stands_for_a_secret_is_left_out() {
+    let text = "KEY=encrypted:BExampleCiphertextOfMyOwn000000000000\nDOTENV_PUBLIC_KEY=02aa\n\
+                S='ENC[AES256_GCM,data:p8g=,iv:aaaa,tag:bbbb,type:str]'\nsops_version=3.9.0\n\
+                OP=op://app/db/password\nV=ref+vault://secret/x#/y\nT='{{ secrets.other }}'\nREAL=1\n";
+    let items = taken(Format::Dotenv, text.as_bytes());
+    assert_eq!(rows(&items), [("REAL", "1", "REAL")]);
+    assert_eq!(items.skipped.len(), 7);
+    assert!(items.skipped.iter().all(|skip| skip.as_is));
+    assert_eq!(items.skipped[1].why, "dotenvx keeps it about the file");
+    let as_is = read(Format::Dotenv, text.as_bytes(), Options { as_is: true, ..Options::default() }).ok().unwrap();
+    assert_eq!((as_is.items.len(), as_is.skipped.len()), (8, 0));
+    // The same names are variables like others where nothing is encrypted.
+    let items = taken(Format::Dotenv, b"DOTENV_PUBLIC_KEY=02aa\nsops_version=1\n");
+    assert_eq!(items.items.len(), 2);
+
+    let items = taken(Format::Json, br#"{"a": "ENC[AES256_GCM,data:x]", "b": 1, "sops": {"mac": "x"}}"#);
+    assert_eq!(rows(&items), [("b", "1", "b")]);
+    assert_eq!(refused(Format::Json, br#"{"a": "x", "sops": {"mac": "x"}}"#).why, Why::Nested("sops".into()));
+    let items = taken(Format::OnePassword, b"Title,Username,Password,OTPAuth\nA,,op://a/b,\nB,,real,\n");
+    assert_eq!(rows(&items), [("b", "real", "B, password")]);
+}
+
+#[test]
+fn variables_that_one_tag_would_join_are_refused() {
+    for (format, text, at) in [
+        (Format::Dotenv, "http_proxy=fake\nHTTP_PROXY=fake\n", (2, 1)),
+        (Format::Dotenv, "A.B=1\nA_B=2\n", (2, 1)),
+        (Format::Dotenv, "A-B=1\n\nA_B=2\n", (3, 1)),
+        (Format::Json, "{\"Token\": 1,\n\"TOKEN\": 2}", (2, 10)),
+    ] {
+        let error = refused(format, text.as_bytes());
+        assert_eq!(error.at, Some(at), "{text}");
+        assert!(matches!(error.why, Why::OneTag(..)), "{error:?}");
+    }
+    // One of them holds nothing, or does not count.
+    assert_eq!(taken(Format::Dotenv, b"http_proxy=\nHTTP_PROXY=1\n").items.len(), 1);
+    assert_eq!(taken(Format::Dotenv, b"A=1\nA=2\n").items.len(), 1);
+    // Names that are no tags are numbered as before.
+    assert_eq!(taken(Format::Json, br#"{"my key": "1", "my-key": "2"}"#).items.len(), 2);
+}
+
+#[test]
+fn values_that_refer_to_variables_are_noted() {
+    let text = "APP=x\nA=${APP}\nB=\"${OTHER:-1}\"\nC='${APP}'\nD=\"\\${APP}\"\nE=$APP\nF=pa$word\nG=a$$APP\nH=${\nI=${x y}\n\
+                J=`${APP}`\nK=$\nL=x\\\n";
+    let items = taken(Format::Dotenv, text.as_bytes());
+    let names: Vec<_> = items.referring.iter().map(|(name, line)| (name.as_str(), *line)).collect();
+    assert_eq!(names, [("A", 2), ("B", 3), ("E", 6)]);
+    assert_eq!(items.items.len(), 13);
+}
+
+#[test]
+fn quotes_and_lines_of_csv_are_what_rfc_4180_says() {
+    let header = "Title,Username,Password,OTPAuth\r\n";
+    for (rows, at, why) in [
+        ("A,u,p1,\r\nEmpty,u,,\r\nB,u,p2\r\n", Some((4, 1)), Why::Row),
+        ("\r\n\r\nA,u\r\n", Some((4, 1)), Why::Row),
+        ("A,u,\"x\r\ny\",\r\n\r\nB,u\r\n", Some((5, 1)), Why::Row),
+        ("A,u,\"fa\"ke\",\r\n", Some((2, 8)), Why::BareQuote),
+        ("A,u,fa\"ke,\r\n", Some((2, 7)), Why::BareQuote),
+        ("A,u, \"fake\",\r\n", Some((2, 6)), Why::BareQuote),
+        ("A,u,\"fake,\r\n", Some((2, 5)), Why::Quote),
+    ] {
+        assert_eq!(
+            refused(Format::OnePassword, format!("{header}{rows}").as_bytes()),
+            ImportError { at, why },
+            "{rows:?}"
+        );
+    }
+    let good = format!("{header}A,u,\"fa\"\"ke\",\"\"\r\n\"B\",,\"\"\"\"\"\",x\r\nNo,u,,");
+    let items = taken(Format::OnePassword, good.as_bytes());
+    assert_eq!(
+        rows(&items),
+        [("a", "fa\"ke", "A, password"), ("b", "\"\"", "B, password"), ("b-totp", "x", "B, totp")]
+    );
+    assert_eq!(skipped(&items), [("No", Some(4), "it holds no secret")]);
+}
+
+#[test]
+fn a_linked_field_of_bitwarden_is_no_secret() {
+    let header = "folder,favorite,type,name,notes,fields,reprompt,login_uri,login_username,login_password,login_totp\n";
+    let row = ",,login,Shop,,\"Linked: null\nPIN: 1234\nEmpty: \",0,,me,pw,\n";
+    let items = taken(Format::Bitwarden, format!("{header}{row}").as_bytes());
+    assert_eq!(rows(&items), [("shop", "pw", "Shop, password"), ("shop-pin", "1234", "Shop, PIN")]);
+    let json = br#"{"items": [{"name": "Shop", "login": {"password": "pw"},
+        "fields": [{"name": "Linked", "value": null, "type": 3, "linkedId": 100}]}]}"#;
+    assert_eq!(rows(&taken(Format::Bitwarden, json)), [("shop", "pw", "Shop, password")]);
+}
+
+#[test]
+fn containers_are_recognised_by_their_first_bytes() {
+    let utf16: Vec<u8> = "A=1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (name, bytes, expected) in [
+        (None, &b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5\x01"[..], Some(Container::Kdbx)),
+        (None, b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5\x01", Some(Container::Kdb)),
+        (Some("x.1PUX"), b"PK\x03\x04", Some(Container::OnePux)),
+        (None, b"PK\x03\x04....export.attributes", Some(Container::OnePux)),
+        (Some("x.zip"), b"PK\x03\x04", Some(Container::Zip)),
+        (None, b"\x1f\x8b\x08", Some(Container::Gzip)),
+        (None, b"SQLite format 3\0", Some(Container::Sqlite)),
+        (Some(".env"), b"\xff\xfeA\0", Some(Container::Utf16)),
+        (Some(".env"), b"\xfe\xff\0A", Some(Container::Utf16)),
+        (None, &utf16, Some(Container::Utf16)),
+        (None, b"A=\xff\0", None),
+        (None, b"PKCS=1", None),
+        (None, b"", None),
+    ] {
+        assert_eq!(Container::of(name, bytes), expected, "{bytes:?}");
     }
 }
