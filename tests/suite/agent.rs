@@ -556,7 +556,24 @@ fn strangers_sockets_block_no_unlock_and_no_lock() {
     assert_eq!(fs::read_dir(home.directory()).unwrap().count(), 1, "only the lock file is left");
 }
 
+/// These six wait for most of the time, so they run at once.
 #[test]
+fn agents_and_clients_that_are_stopped_replaced_or_slow_are_given_up_in_time() {
+    let tests: [fn(); 6] = [
+        a_stranger_in_the_agents_place_gets_no_key,
+        of_unlocks_at_once_one_agent_is_left,
+        a_stopped_agent_is_an_error_and_no_wait_without_end,
+        the_longest_and_the_shortest_time_are_served,
+        answers_that_nobody_takes_are_given_up,
+        a_frame_that_does_not_come_to_its_end_is_given_up,
+    ];
+    thread::scope(|scope| {
+        for test in tests {
+            scope.spawn(test);
+        }
+    });
+}
+
 fn of_unlocks_at_once_one_agent_is_left() {
     let home = Home::new();
     thread::scope(|scope| {
@@ -780,13 +797,12 @@ fn impostor_at(socket: &Path, answer: impl Fn(UnixStream) + Send + Sync + 'stati
 
 /// Whoever listens in an agent's place, of this version or of an earlier one, is told no byte of the root key, and is in
 /// nobody's way.
-#[test]
 fn a_stranger_in_the_agents_place_gets_no_key() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let answers = [Answer::Done(true), Answer::State { left: Some((1, 1)) }, Answer::Fault(Fault::OtherKey)];
     let mut answers: Vec<Vec<u8>> = answers.iter().map(|answer| answer.encode().unwrap().expose().to_vec()).collect();
     answers.extend([vec![], b"no frame at all".to_vec()]);
-    for answer in answers {
+    let meets = |answer: Vec<u8>| {
         let home = Home::new();
         let hear = |heard: &Arc<Mutex<Vec<u8>>>| {
             let (heard, answer) = (Arc::clone(heard), answer.clone());
@@ -806,9 +822,16 @@ fn a_stranger_in_the_agents_place_gets_no_key() {
         home.free(["list", "-q"]).run().succeeds().stdout_has("key");
         assert!(home.pid().is_some_and(|pid| pid != rustix::process::getpid()), "the agent took the place over");
         assert!(!home.directory().join("agent.sock").exists());
-        let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
+        *Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap().expose()
+    };
+    // Each waits most of the time.
+    let roots: Vec<[u8; 32]> = thread::scope(|scope| {
+        let all: Vec<_> = answers.into_iter().map(|answer| scope.spawn(move || meets(answer))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for root in roots {
         let heard = heard.lock().unwrap();
-        assert!(root.expose().windows(4).all(|piece| memmem::find(&heard, piece).is_none()));
+        assert!(root.windows(4).all(|piece| memmem::find(&heard, piece).is_none()));
     }
     assert!(heard.lock().unwrap().len() > 1000, "they heard something");
 }
@@ -924,7 +947,6 @@ fn who_does_not_answer_is_not_waited_for() {
     });
 }
 
-#[test]
 fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
@@ -1046,7 +1068,6 @@ fn idling_ends_it_and_asking_puts_that_off_only() {
     assert!((500..2500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
 
-#[test]
 fn the_longest_and_the_shortest_time_are_served() {
     let home = Home::empty("/steady");
     home.hold(Duration::MAX, Duration::MAX);
@@ -1082,7 +1103,6 @@ fn beside_silent_connections_a_new_client_is_served() {
     assert!(closed[290..].iter().all(|closed| !closed));
 }
 
-#[test]
 fn a_frame_that_does_not_come_to_its_end_is_given_up() {
     let home = Home::with_agent();
     let begun = Instant::now();
@@ -1099,7 +1119,6 @@ fn a_frame_that_does_not_come_to_its_end_is_given_up() {
 }
 
 /// Who asks and does not read is given up; nobody else waits for him.
-#[test]
 fn answers_that_nobody_takes_are_given_up() {
     let home = Home::with_agent();
     let pid = home.pid().unwrap();

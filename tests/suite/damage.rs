@@ -10,7 +10,7 @@ use terminal_secrets::model::{Secret, SecretRef};
 use terminal_secrets::vault::{Changes, Locked, Vault, VaultError};
 
 use crate::fixture::{SECRETS, Specimen, code, reveal};
-use crate::support::{Sandbox, passphrase, project, secret};
+use crate::support::{Remembered, Sandbox, passphrase, project, secret};
 
 /// Everything that can be read of a vault.
 #[derive(PartialEq)]
@@ -137,14 +137,15 @@ fn flip(good: &[u8], writes: bool, places: &[usize], masks: &[u8]) {
     assert_none(&wrong);
 }
 
-/// Flips each seventh byte, or each.
+/// Flips one byte of each `step`.
 fn flip_all(good: &[u8], writes: bool, step: usize, masks: &[u8]) {
     flip(good, writes, &(0..good.len()).skip(step / 2).step_by(step).collect::<Vec<_>>(), masks);
 }
 
+/// The next test, one of the long ones, flips every byte.
 #[test]
-fn every_seventh_byte_flipped_gives_the_same_answer_or_an_error() {
-    flip_all(&compressed(), false, 7, &[0xff]);
+fn one_byte_in_seventeen_flipped_gives_the_same_answer_or_an_error() {
+    flip_all(&compressed(), false, 17, &[0xff]);
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
         let mut bytes = good.clone();
         bytes[place] ^= 0xff;
         specimen.overwrite(&bytes);
-        let outcome = Locked::open(&specimen.path()).and_then(|locked| locked.unlock(&passphrase()));
+        let outcome = Locked::open(&specimen.path()).and_then(|locked| locked.unlock(&Remembered(passphrase())));
         let outcome = outcome.and_then(|vault| vault.list(None, |_| true));
         let refused = outcome.as_ref().is_err_and(|error| [5, 6].contains(&code(error)));
         assert!(refused, "byte {place}: {outcome:?}");

@@ -102,8 +102,8 @@ fn parameters(hex: &str) -> String {
     format!("UPDATE slots SET params = x'{}'", hex.replace(' ', ""))
 }
 
-/// The best of three: what else the machine does is not the vault's doing.
-fn time_to_refuse(name: &str, specimen: &Specimen) -> Duration {
+/// The best of three where the first takes longer than the limit: what else the machine does is not the vault's doing.
+fn time_to_refuse(name: &str, specimen: &Specimen, limit: Duration) -> Duration {
     let refuse = || {
         let start = Instant::now();
         let outcome = Locked::open(&specimen.path()).and_then(|locked| locked.unlock(&passphrase()));
@@ -112,7 +112,8 @@ fn time_to_refuse(name: &str, specimen: &Specimen) -> Duration {
         assert!(outcome.as_ref().is_err_and(|error| code(error) == 6), "{name}: {outcome:?}");
         taken
     };
-    (0..3).map(|_| refuse()).min().unwrap_or_default()
+    let first = refuse();
+    if first <= limit { first } else { refuse().min(refuse()).min(first) }
 }
 
 /// Runs `list` with little memory; the limit is the kernel's, so that no allocation escapes it.
@@ -131,7 +132,7 @@ fn check(cases: impl Iterator<Item = (&'static str, String)>, limit: Duration) {
     let mut wrong = Vec::new();
     for (name, statement) in cases {
         let specimen = hostile(&statement);
-        let taken = time_to_refuse(name, &specimen);
+        let taken = time_to_refuse(name, &specimen, limit);
         if taken > limit {
             wrong.push(format!("{name}: {taken:?}"));
         }

@@ -254,7 +254,9 @@ fn the_documented_members_are_those_that_are_printed() {
             sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
         }
         // It ends with 5 where the vault is locked.
-        let run = sandbox.command(["--json"].into_iter().chain(line.split(' '))).run();
+        let cheap = ["--kdf-memory", "19", "--kdf-iterations", "1"];
+        let cheap = cheap.into_iter().filter(|_| line.starts_with("init "));
+        let run = sandbox.command(["--json"].into_iter().chain(line.split(' ')).chain(cheap)).run();
         let (code, stdout, stderr) = run.everything();
         assert!(code == Some(0) || line == "status" && code == Some(5), "{line}: {code:?} {stderr}");
         let found: serde_json::Value = serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{line}: {stderr}"));

@@ -420,7 +420,7 @@ fn killed_or_hung_up_it_leaves_no_program() {
     let (program, run) = ids(&home);
     kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
     until("the program lives on", || !is_alive(&program));
-    terminal.waits_for("the end");
+    terminal.ends();
     std::fs::remove_file(home.0.path("pid")).unwrap();
     let terminal = home.run(PROGRAM);
     let (program, _) = ids(&home);

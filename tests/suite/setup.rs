@@ -438,15 +438,16 @@ fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
 
 #[test]
 fn many_outputs_are_looked_up_at_once() {
+    // Their names are longer than a pipe holds.
     let mut manifest = String::from("project = \"web\"\n");
-    let long = "d".repeat(200);
-    for n in 0..1500 {
+    let long = format!("{0}/{0}", "d".repeat(200));
+    for n in 0..300 {
         let output = format!("o/{long}/{n}");
         manifest += &format!("[[render]]\ntemplate = \"t\"\noutput = \"{output}\"\n");
     }
     let project = Project::in_git(&[(".secrets.toml", &*manifest), ("t", "no placeholder"), (".gitignore", "/o/\n")]);
     project.run(&["setup", "-q"]).succeeds();
-    assert_eq!(names(&project.path("o").join(&long)).len(), 1500);
+    assert_eq!(names(&project.path("o").join(&long)).len(), 300);
 }
 
 // Questions.

@@ -2,15 +2,23 @@
 //!
 //! A run whose output was not asked about fails the test that dropped it: nothing printed goes unnoticed.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use tempfile::TempDir;
-use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
+use terminal_secrets::crypto::CryptoError;
+use terminal_secrets::crypto::aead::Key;
+use terminal_secrets::crypto::kdf::{KdfParams, Passphrase, SlotKeys};
+use terminal_secrets::crypto::keys::VaultId;
+use terminal_secrets::crypto::slot::{Credential, Slot};
 use terminal_secrets::model::{ProjectName, SecretBytes, SecretValue, Tag};
 use terminal_secrets::setup::Manifest;
 use terminal_secrets::setup::trust::{Coverage, TrustRecord, TrustStore};
@@ -22,6 +30,54 @@ pub const PASSPHRASE: &str = "correct horse battery staple";
 /// The passphrase as the library takes it.
 pub fn passphrase() -> Passphrase {
     Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).unwrap()
+}
+
+/// A passphrase whose keys are derived once for each slot, as the same key derivation gives the same keys. The commitment
+/// and the seal of the slot are checked each time.
+pub struct Remembered(pub Passphrase);
+
+impl Credential for Remembered {
+    fn slot_type(&self) -> u32 {
+        self.0.slot_type()
+    }
+
+    fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
+        type Input = (Vec<u8>, [Vec<u8>; 3], VaultId);
+        type KekAndCommitment = ([u8; 32], [u8; 32]);
+        static KEYS: Mutex<BTreeMap<Input, KekAndCommitment>> = Mutex::new(BTreeMap::new());
+        let of_slot = [&slot.slot_id, &slot.params, &slot.salt].map(Vec::clone);
+        let input = (self.0.expose().to_vec(), of_slot, *vault_id);
+        let known = KEYS.lock().unwrap().get(&input).copied();
+        if let Some((kek, commitment)) = known {
+            return Ok(SlotKeys { kek: Key::copy_of(&kek), commitment });
+        }
+        let keys = self.0.slot_keys(slot, vault_id)?;
+        KEYS.lock().unwrap().insert(input, (*keys.kek.expose(), keys.commitment));
+        Ok(keys)
+    }
+
+    fn wrong(&self) -> CryptoError {
+        self.0.wrong()
+    }
+}
+
+/// The file of an empty vault. A test gets another one with each call. The next test gets the same ones, so that a vault is
+/// made once and not for every test.
+fn empty_vault() -> Arc<[u8]> {
+    static MADE: Mutex<Vec<Arc<[u8]>>> = Mutex::new(Vec::new());
+    thread_local! {
+        /// How many this test has got: every test has a thread of its own
+        static TAKEN: Cell<usize> = const { Cell::new(0) };
+    }
+    let number = TAKEN.replace(TAKEN.get() + 1);
+    let mut made = MADE.lock().unwrap();
+    while made.len() <= number {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("vault.db");
+        Vault::init(&path, &passphrase(), KdfParams::LEAST).unwrap();
+        made.push(std::fs::read(path).unwrap().into());
+    }
+    Arc::clone(&made[number])
 }
 
 /// A value as the library takes it.
@@ -39,8 +95,19 @@ pub fn project(name: &str) -> ProjectName {
     ProjectName::parse(name).unwrap()
 }
 
+/// An agent of a sandbox, with the command that ends it.
+struct Agent(Command);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.status();
+    }
+}
+
 /// A directory with a vault, made with the cheapest parameters that the format allows.
 pub struct Sandbox {
+    /// Ends before its directory goes
+    agent: Option<Agent>,
     directory: TempDir,
     /// Where the program remembers what it saw of vaults
     state: TempDir,
@@ -54,6 +121,7 @@ impl Sandbox {
     pub fn empty() -> Self {
         reset_ignored_signals();
         Self {
+            agent: None,
             directory: TempDir::new().unwrap(),
             state: TempDir::new().unwrap(),
             remembers_inside: false,
@@ -72,6 +140,15 @@ impl Sandbox {
         Self { trusts: false, ..self }
     }
 
+    /// The same with an agent that has the key, and without a passphrase in the environment: for tests of many commands, of
+    /// which none has to derive a key.
+    #[must_use]
+    pub fn unlocked(mut self) -> Self {
+        self.run(["unlock", "-q"]).succeeds();
+        self.agent = Some(Agent(self.command(["lock", "--all", "-q"]).command));
+        self
+    }
+
     /// Trusts the nearest manifest of a directory, unless this sandbox trusts nothing.
     pub fn trust(&self, directory: &Path) {
         if self.trusts {
@@ -82,7 +159,8 @@ impl Sandbox {
     /// With an empty vault.
     pub fn new() -> Self {
         let sandbox = Self::empty();
-        Vault::init(&sandbox.vault_path(), &passphrase(), KdfParams::LEAST).unwrap();
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(sandbox.vault_path());
+        file.unwrap().write_all(&empty_vault()).unwrap();
         sandbox
     }
 
@@ -98,7 +176,7 @@ impl Sandbox {
 
     /// The vault, opened by the library.
     pub fn vault(&self) -> Vault {
-        Locked::open(&self.vault_path()).unwrap().unlock(&passphrase()).unwrap()
+        Locked::open(&self.vault_path()).unwrap().unlock(&Remembered(passphrase())).unwrap()
     }
 
     pub fn vault_path(&self) -> PathBuf {
@@ -143,8 +221,10 @@ impl Sandbox {
             .env("TZ", "UTC")
             .env("XDG_RUNTIME_DIR", self.directory.path())
             .env("XDG_STATE_HOME", self.state())
-            .env("SECRETS_VAULT", self.vault_path())
-            .env("SECRETS_PASSPHRASE", PASSPHRASE);
+            .env("SECRETS_VAULT", self.vault_path());
+        if self.agent.is_none() {
+            command.env("SECRETS_PASSPHRASE", PASSPHRASE);
+        }
         Prepared { command, stdin: Vec::new(), trusts: self.trusts.then(|| self.state()) }
     }
 }

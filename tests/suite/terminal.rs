@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::{Changes, NewSecret};
 
-use crate::support::{Run, Sandbox, project, value};
+use crate::support::{PASSPHRASE, Run, Sandbox, project, value};
 
 /// What a terminal acts on, or what changes how its neighbours look.
 const HOSTILE: [&str; 26] = [
@@ -78,7 +78,7 @@ fn hostile_vault(name: &str, description: &str) -> Sandbox {
 #[test]
 fn names_and_descriptions_of_a_vault_are_made_visible() {
     // One vault for them all: its name and description change.
-    let sandbox = hostile_vault("x", "x");
+    let sandbox = hostile_vault("x", "x").unlocked();
     let vault = sandbox.vault();
     for hostile in HOSTILE {
         let changes =
@@ -120,7 +120,7 @@ fn a_description_cannot_pretend_to_be_a_field() {
 
 #[test]
 fn the_hint_of_a_hostile_value_is_made_visible() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().enumerate() {
         // Long enough that its ends are shown.
         let text = format!("{hostile}{}{hostile}", "x".repeat(40));
@@ -134,7 +134,7 @@ fn the_hint_of_a_hostile_value_is_made_visible() {
 
 #[test]
 fn names_of_the_command_line_are_checked_or_made_visible() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().filter(|text| !text.contains('\0')).enumerate() {
         let tag = format!("t{number}");
         let run = sandbox.command(["create", "--tag", &tag, "--name", hostile, "--description", hostile]).stdin("x");
@@ -154,23 +154,24 @@ fn names_of_the_command_line_are_checked_or_made_visible() {
 
 #[test]
 fn names_of_files_are_made_visible() {
-    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]).unlocked();
+    let with_passphrase = |arguments: &[&str]| sandbox.command(arguments).env("SECRETS_PASSPHRASE", PASSPHRASE).run();
     let names = HOSTILE.iter().filter(|text| !text.contains(['\0', '/']));
     for name in names {
-        harmless(sandbox.run(["list", "--vault", name]));
+        harmless(with_passphrase(&["list", "--vault", name]));
         harmless(sandbox.run(["list", "--passphrase-file", name]));
         harmless(sandbox.run(["create", "--tag", "new", "--value-file", name]));
         harmless(sandbox.run(["render", name]));
         sandbox.write(name, "{{ secrets.kez }} {{ secrets.key | no }}");
         harmless(sandbox.run(["render", name]));
         harmless(sandbox.run(["render", name, "--keep-unknown", "-o", "out"]));
-        harmless(sandbox.run(["list", "--vault", name])); // not a vault
+        harmless(with_passphrase(&["list", "--vault", name])); // not a vault
         sandbox.write(name, "{{ secrets.key }}");
         harmless(sandbox.run(["render", name, "--list"]));
         harmless(sandbox.run(["render", "-e", "x", "-o", name, "--check"]));
         harmless(sandbox.run(["render", "-e", "x", "-o", name]));
         std::fs::remove_file(sandbox.path(name)).unwrap();
-        harmless(sandbox.run(["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--vault", name]));
+        harmless(with_passphrase(&["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--vault", name]));
     }
 }
 
@@ -223,7 +224,7 @@ fn a_hostile_directory_is_made_visible_in_warnings_and_errors() {
 
 #[test]
 fn a_hostile_template_s_errors_show_no_raw_byte() {
-    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]).unlocked();
     for hostile in HOSTILE {
         for template in [
             format!("{hostile}{{{{ secrets.kez }}}}{hostile}"),
