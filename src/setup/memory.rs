@@ -3,6 +3,7 @@
 //! A record is a small private file that holds no value. A missing record costs a question, never a file: docs/design/outputs.md
 //! explains what is remembered and why.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ const RECORD: u64 = 4 * 1024 * 1024;
 pub struct Memory {
     records: Option<Records>,
     key: Option<OutputKey>,
+    /// True once the records of outputs that no longer exist were looked for
+    tidied: Cell<bool>,
 }
 
 /// An output as it was last written.
@@ -56,7 +59,7 @@ pub enum Origin {
 impl Memory {
     /// Takes the records in `directory`, if there is such a place, and the project's key, if there is such a project.
     pub fn new(directory: Option<&Path>, key: Option<OutputKey>) -> Self {
-        Self { records: directory.map(|directory| Records::new(directory, RECORD)), key }
+        Self { records: directory.map(|directory| Records::new(directory, RECORD)), key, tidied: Cell::new(false) }
     }
 
     /// Starts the digest of an output. Returns `None` if it has secrets and there is no key.
@@ -144,7 +147,8 @@ impl Memory {
             (now.names, now.tags) = (Vec::new(), Vec::new());
             bytes = serde_json::to_vec(&now).unwrap_or_default();
         }
-        if records.write(&name, &bytes).is_ok() && before.is_none() {
+        // Once for all outputs of a command: it reads every record.
+        if records.write(&name, &bytes).is_ok() && before.is_none() && !self.tidied.replace(true) {
             forget_removed(records);
         }
     }
