@@ -95,7 +95,9 @@ pub struct Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
     /// The file has two values of one name
-    #[error("`{0}` stands there twice with different values")]
+    #[error(
+        "`{0}` has two different values in this file; names that differ only in case, or in `-` and `_`, count as one"
+    )]
     Twice(String),
     /// Its value can be stored under no tag of that name
     #[error("`{name}` makes no tag: {why}")]

@@ -239,7 +239,10 @@ fn a_manifest_keeps_its_line_endings() {
 fn what_would_not_come_out_as_it_was_is_refused() {
     let sandbox = Sandbox::new();
     for (text, message) in [
-        ("A=x1\nA=x2\n", "error: f.env:2: `A` stands there twice with different values\n"),
+        (
+            "A=x1\nA=x2\n",
+            "error: f.env:2: `A` has two different values in this file; names that differ only in case, or in `-` and `_`, count as one\n",
+        ),
         ("# {{ secrets.other }}\nA=x1\n", "error: f.env: it holds a placeholder already\n"),
         ("A=1\nno name\n", "error: f.env:2:4: "),
         ("A=\n", "error: there is no value in `f.env` that would be a secret\n"),
