@@ -58,13 +58,15 @@ pub(crate) struct AdoptArgs {
 
 pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
-    cx.require_trust(manifest)?;
-    let rendering = check(args, manifest, cx)?;
-    let path = manifest.at(&rendering.output);
-    if std::fs::symlink_metadata(&path).is_err() {
-        let what = format!("there is no file `{}`", path.display());
+    if std::fs::symlink_metadata(&args.file).is_err() {
+        check(args, manifest, cx)?;
+        let what = format!("there is no file `{}`", args.file.display());
         return Err(Error::new(Kind::NotFound, what).hint(format!("{} renders it", cx.again("setup"))));
     }
+    let path = absolute(&args.file).ok();
+    outputs::needs_vault(cx, manifest, |other| absolute(&manifest.at(&other.output)).ok() == path)?;
+    cx.require_trust(manifest)?;
+    let rendering = check(args, manifest, cx)?;
     let (file, name) = input::named(&args.file)?;
     dotenv::parse(file.expose()).map_err(|error| {
         Error::usage(format!("{name}:{}:{}: {error}", error.line, error.column)).hint("nothing was written")
@@ -84,6 +86,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     };
     // What is wrong is known before anything is asked.
     adopted(&args.keep)?;
+    manifest_text(manifest, rendering, &[])?;
     let keep = decide(args, &names, file.expose())?;
     let mut adoption = adopted(&keep)?;
     report_kept(cx, &adoption.added, &name);

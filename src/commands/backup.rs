@@ -40,10 +40,19 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
     if args.replace && identity(&args.path).is_some_and(|there| identity(&vault_path) == Some(there)) {
         return Err(Error::usage("that is the vault itself").hint("name another file"));
     }
+    cx.locked()?.check_backup(&args.path, args.replace).map_err(refused)?;
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets checked");
     let copied = vault.backup(&args.path, args.replace, &|number| progress.reached(number));
-    let secrets = copied.map_err(|error| match error {
+    let secrets = copied.map_err(refused)?;
+    drop(progress);
+    let path = args.path.display().to_string();
+    cx.ui.status(&format!("copied the vault with its {} to `{path}`", counted(secrets, "secret")));
+    if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets }))?) } else { Ok(()) }
+}
+
+fn refused(error: VaultError) -> Error {
+    match error {
         VaultError::Store(StoreError::Exists(_)) => {
             Error::new(Kind::Conflict, error.to_string()).hint("`--replace` replaces an earlier copy of the same vault")
         }
@@ -51,9 +60,5 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
             Error::from(error).hinting("nothing was written; name another file")
         }
         other => other.into(),
-    })?;
-    drop(progress);
-    let path = args.path.display().to_string();
-    cx.ui.status(&format!("copied the vault with its {} to `{path}`", counted(secrets, "secret")));
-    if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets }))?) } else { Ok(()) }
+    }
 }

@@ -85,6 +85,7 @@ struct OutputJson {
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
+    cx.needs_vault()?;
     cx.require_trust(manifest)?;
     let project = cx.project()?;
     let mut files = outputs::open(cx, manifest)?;

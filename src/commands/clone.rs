@@ -76,6 +76,7 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
         return Err(Error::usage("a copy needs another project, another tag, or both")
             .hint("name them with `--to PROJECT` and `--tag TAG`"));
     }
+    cx.needs_vault()?;
     let from = cx.trusted_project()?;
     let request = CopyRequest {
         secrets: (!args.all).then_some(&args.secrets),

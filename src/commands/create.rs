@@ -51,8 +51,10 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     if args.value.is_stdin() {
         cx.keep_stdin()?;
     }
+    args.value.check_file()?;
+    needs_vault_unless_offered(cx)?;
     let project = cx.trusted_project()?;
-    offer_a_vault(cx)?;
+    let is_first = offer_a_vault(cx)?;
     let vault = cx.vault()?;
     if let Some(existing) = vault.find(project, &tag)? {
         return Err(taken(VaultError::Exists(vec![existing])));
@@ -62,6 +64,9 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let secret = cx.written(vault.create(project, new).map_err(taken)?);
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
     cx.ui.status(&format!("created `{tag}` in project `{project}`, hint {hint}"));
+    if is_first {
+        init::next(cx, "`secrets run -- CMD` gives a program the secrets of the project");
+    }
     if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
 }
 
@@ -108,15 +113,20 @@ fn taken(error: VaultError) -> Error {
     }
 }
 
-/// On a terminal without a vault, makes one first if that is wanted.
-pub(super) fn offer_a_vault(cx: &Context) -> Result<(), Error> {
+/// Fails if there is no vault and [`offer_a_vault`] will not offer one, before anything is asked for.
+pub(super) fn needs_vault_unless_offered(cx: &Context) -> Result<(), Error> {
+    if input::stdin_is_terminal() { Ok(()) } else { cx.needs_vault() }
+}
+
+/// On a terminal without a vault, makes one first if that is wanted. Returns true if it made one.
+pub(super) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
     if !input::stdin_is_terminal() || !cx.vault_is_missing()? {
-        return Ok(());
+        return Ok(false);
     }
     let path = cx.vault_path()?;
     if !prompt::confirm(&format!("There is no vault yet. Make one at {}?", path.display()), true)? {
         return Err(Error::new(Kind::NotFound, "there is no vault").hint("make one with `secrets init`").answering());
     }
     cx.adopt(init::make(cx, &path, Context::default_kdf(), false)?);
-    Ok(())
+    Ok(true)
 }

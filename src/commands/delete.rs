@@ -40,6 +40,7 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     if !args.yes {
         needs_terminal("deleting")?;
     }
+    cx.needs_vault()?;
     let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let found = args.secrets.iter().map(|wanted| vault.get(project, wanted)).collect::<Result<Vec<_>, _>>()?;

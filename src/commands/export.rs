@@ -14,6 +14,7 @@ use crate::context::{Context, MAKING_KEY};
 use crate::crypto::age_file::{To, is_age};
 use crate::error::{Error, Kind};
 use crate::export::Sealing;
+use crate::model::ProjectName;
 use crate::template::output::Output;
 use crate::ui::counted;
 use crate::ui::input::MOST_SEALED;
@@ -67,17 +68,27 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     if path == Path::new("-") {
         return Err(Error::usage("an export is a file, not stdout").hint("name it with `--encrypted FILE`"));
     }
-    let project = if args.all_projects { None } else { Some(cx.trusted_project()?) };
     let output = Output::new(path, None, &spared(cx))?;
     if output.exists() {
         replaceable(args, path)?;
     }
+    output.check_directory()?;
     let recipients = age_options::recipients(&args.recipient, &args.recipients_file)?;
     let file = args.export_passphrase_file.as_deref();
+    if file.is_some() {
+        Context::needs_export_passphrase(file)?;
+    }
+    cx.needs_vault()?;
+    let project = if args.all_projects { None } else { Some(cx.trusted_project()?) };
     if recipients.is_empty() {
         Context::needs_export_passphrase(file)?;
     }
     let vault = cx.vault()?;
+    // Known before a passphrase is chosen for nothing.
+    project.map_or(Ok(()), |project| vault.require_project(project))?;
+    if vault.list(project, |_| true)?.is_empty() {
+        return Err(nothing(project));
+    }
     let passphrase = if recipients.is_empty() { Some(cx.export_passphrase(file)?) } else { None };
     let to = passphrase.as_ref().map_or_else(|| To::Recipients(&recipients), To::Passphrase);
     let progress = cx.ui.progress("secrets exported");
@@ -89,8 +100,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     drop(progress);
     let counts = sealing.counts();
     if counts.secrets == 0 {
-        let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
-        return Err(Error::new(Kind::NotFound, format!("there is no secret in {place}")).hint("nothing was written"));
+        return Err(nothing(project));
     }
     let progress = passphrase.as_ref().map(|_| cx.key_progress());
     let whole = sealing.check(pending.read_back()?);
@@ -118,6 +128,11 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     }
     let file = path.display().to_string();
     Ok(cx.ui.json(&json!({ "file": file, "projects": counts.projects, "secrets": counts.secrets }))?)
+}
+
+fn nothing(project: Option<&ProjectName>) -> Error {
+    let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
+    Error::new(Kind::NotFound, format!("there is no secret in {place}")).hint("nothing was written")
 }
 
 /// Refuses what is there, unless it is to be replaced and is an export, or at least an age file.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::age_options;
 use super::clone::conflict;
 use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::offer_a_vault;
+use super::create::{needs_vault_unless_offered, offer_a_vault};
 use super::outputs;
 use crate::context::Context;
 use crate::crypto::age_file::{AgeError, By, Sealed, trimmed};
@@ -92,8 +92,14 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     if stdin && args.delete_source {
         return Err(Error::usage("stdin is no file that could be removed").hint("leave out `--delete-source`"));
     }
-    let project = cx.trusted_project()?;
     let (text, file) = input::named(&args.file)?;
+    // A dry run makes no vault.
+    if args.dry_run {
+        cx.needs_vault()?;
+    } else {
+        needs_vault_unless_offered(cx)?;
+    }
+    let project = cx.trusted_project()?;
     let Items { items, skipped, referring } = parsed(args, cx, &text, &file)?;
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
@@ -115,11 +121,11 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
             nothing_to_store(args, cx, &text, &skipped, project)
         };
     }
+    let sources: Vec<String> = items.iter().map(|item| item.source.clone()).collect();
+    let targets = targets(&items, project, cx.project_option(), &file)?;
     if !args.dry_run {
         offer_a_vault(cx)?;
     }
-    let sources: Vec<String> = items.iter().map(|item| item.source.clone()).collect();
-    let targets = targets(&items, project, cx.project_option(), &file)?;
     let items = if args.dry_run { items } else { without_conflicts(args, cx, items, &targets)? };
     let incoming = |(item, to): (Item, _)| Incoming {
         to,

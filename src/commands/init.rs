@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::kdf_options::KdfOptions;
 use super::project_file;
-use crate::context::Context;
+use crate::context::{Context, Subject};
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::error::Error;
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::vault::Vault;
 
 const EXAMPLES: &str = "\
@@ -49,9 +49,10 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     let path = cx.vault_path()?;
     let vault = make(cx, &path, params, args.suggest)?;
     if args.kdf.are_given() {
-        cx.settle_kdf(&vault.id()?);
+        cx.settle(Subject::Kdf, &vault.id()?);
     }
     cx.adopt(vault);
+    next(cx, "`secrets create TAG` stores a secret");
     if cx.ui.is_json() {
         let path = std::path::absolute(&path).unwrap_or(path);
         cx.ui.json(&json!({ "vault": path.display().to_string() }))?;
@@ -59,11 +60,18 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
+/// Ends the output of a command that made the vault with what to do next.
+pub(super) fn next(cx: &Context, step: &str) {
+    cx.ui.status(&format!("next: {step}"));
+    cx.ui.status(&cx.about_unlock());
+}
+
 /// Makes a vault with a new passphrase; also for `create`, which offers it.
 pub(super) fn make(cx: &Context, path: &Path, params: KdfParams, suggest: bool) -> Result<Vault, Error> {
     if std::fs::symlink_metadata(path).is_ok() {
         return Err(StoreError::Exists(path.to_owned()).into());
     }
+    store::check_new_vault(path)?;
     let passphrase: Passphrase = cx.new_passphrase(params, suggest)?;
     let vault = Vault::init(path, &passphrase, params)?;
     if params.cost() < Context::default_kdf().cost() {

@@ -11,6 +11,7 @@ mod completions;
 mod conflicts;
 mod create;
 mod delete;
+mod dry_run;
 mod export;
 mod get;
 mod guard;

@@ -23,6 +23,15 @@ pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'
     Outputs::open(manifest, &spared(cx)).map_err(|error| error::setup(error, project))
 }
 
+/// Fails if templates of outputs that `wanted` chooses refer to secrets and there is no vault, before anything is asked for.
+pub(super) fn needs_vault(cx: &Context, manifest: &Manifest, wanted: impl Fn(&Rendering) -> bool) -> Result<(), Error> {
+    let Err(missing) = cx.needs_vault() else { return Ok(()) };
+    let coverage = Context::coverage(manifest)?;
+    let mut outputs = manifest.render.iter().zip(&coverage.outputs).filter(|(rendering, _)| wanted(rendering));
+    let refers = outputs.any(|(_, output)| output.tags.as_deref().is_some_and(|tags| !tags.is_empty()));
+    if refers { Err(missing) } else { Ok(()) }
+}
+
 /// What git makes of the outputs. One that it has is refused: the next commit would publish it.
 pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
     let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
@@ -62,6 +71,16 @@ pub(super) fn resolve<'m>(cx: &Context, mut outputs: Outputs<'m>) -> Result<Reso
 pub(super) fn warn_of_suspects(cx: &Context, template: &mut Template, suspects: &Suspects) -> Result<(), Error> {
     // Without a vault at hand nobody is asked for a passphrase: most such text belongs to other tools.
     let vault = if suspects.has_near_misses() { cx.vault_at_hand() } else { None };
+    warn_of_suspects_in(vault, cx, template, suspects)
+}
+
+/// The same by a vault that the context does not keep.
+pub(super) fn warn_of_suspects_in(
+    vault: Option<&Vault>,
+    cx: &Context,
+    template: &mut Template,
+    suspects: &Suspects,
+) -> Result<(), Error> {
     let is_stored = |tag: &Tag| -> Result<bool, Error> {
         let found = vault.map(|vault| vault.find(cx.project()?, tag).map_err(Error::from)).transpose()?;
         Ok(found.flatten().is_some())

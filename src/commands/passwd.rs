@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::kdf_options::{self, KdfOptions, described};
-use crate::context::Context;
+use crate::context::{Context, Subject};
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
 
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     let passphrase = cx.chosen_passphrase(file, params)?;
     cx.written(vault.set_passphrase(&passphrase, params)?);
     if args.kdf.are_given() {
-        cx.settle_kdf(&vault.id()?);
+        cx.settle(Subject::Kdf, &vault.id()?);
     }
     let default = Context::default_kdf();
     if params.cost() < default.cost() {

@@ -99,19 +99,19 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
     if !yes {
         needs_terminal("deleting a project")?;
     }
+    let vault = cx.vault()?;
+    names.iter().try_for_each(|name| vault.require_project(name))?;
     if let Some(ours) = cx.tree_project()?.filter(|ours| !force && names.contains(ours)) {
-        refuse_referenced(cx, &cx.vault()?.list(Some(ours), |_| true)?)?;
+        refuse_referenced(cx, &vault.list(Some(ours), |_| true)?)?;
     }
     if !yes {
-        let known = cx.vault()?.projects()?;
+        let known = vault.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
         let doomed: Vec<String> =
             doomed.map(|(name, count)| format!("`{name}` with its {}", counted(*count, "secret"))).collect();
-        if !doomed.is_empty() {
-            confirmed(&format!("Delete project {} for good?", doomed.join(", ")))?;
-        }
+        confirmed(&format!("Delete project {} for good?", doomed.join(", ")))?;
     }
-    let deleted = cx.written(cx.vault()?.delete_projects(names)?);
+    let deleted = cx.written(vault.delete_projects(names)?);
     for (name, count) in &deleted {
         cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count, "secret")));
     }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::delete::{confirmed, needs_terminal};
 use crate::context::Context;
+use crate::crypto::CryptoError;
 use crate::crypto::recovery::RecoveryCode;
 use crate::error::{Error, Kind};
 
@@ -55,10 +56,17 @@ pub(crate) fn run(args: &RecoveryArgs, cx: &Context) -> Result<(), Error> {
 }
 
 fn create(replace: bool, cx: &Context) -> Result<(), Error> {
+    let taken = || {
+        Error::new(Kind::Conflict, "the vault has a recovery code already")
+            .hint("`--replace` makes another one; the old one then opens nothing")
+    };
+    // Before a passphrase is asked for; what is verified counts.
+    if !replace && cx.locked()?.has_recovery()? {
+        return Err(taken());
+    }
     let vault = cx.unlock_anew()?;
     if !replace && vault.has_recovery()? {
-        return Err(Error::new(Kind::Conflict, "the vault has a recovery code already")
-            .hint("`--replace` makes another one; the old one then opens nothing"));
+        return Err(taken());
     }
     show(&cx.written(vault.create_recovery()?), &[], cx)
 }
@@ -77,6 +85,9 @@ pub(super) fn show(code: &RecoveryCode, members: &[(&str, u64)], cx: &Context) -
 fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
     if !yes {
         needs_terminal("deleting the recovery code")?;
+    }
+    if !cx.locked()?.has_recovery()? {
+        return Err(CryptoError::NoRecoveryCode.into());
     }
     let vault = cx.unlock_anew()?;
     if !yes {

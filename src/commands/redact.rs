@@ -1,7 +1,10 @@
 //! `secrets redact`: copies a stream with the project's values masked.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::run::warn_of_short;
 use crate::context::Context;
@@ -33,7 +36,7 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     let failed = |what: &str, source| Error::new(Kind::Failure, format!("cannot read {what}: {source}"));
     let [input, output, _] = raw::streams().map_err(|source| failed("stdin", source))?;
     let input = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
-        Some(path) => File::open(path).map_err(|source| failed(&format!("`{}`", path.display()), source))?.into(),
+        Some(path) => open(path).map_err(|source| failed(&format!("`{}`", path.display()), source))?.into(),
         None => {
             take_stdin()?;
             input
@@ -48,4 +51,10 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
         StreamError::Write(source) => UiError::Stdout(source).into(),
         StreamError::Read(source) => failed(&what, source),
     })
+}
+
+/// Opens a file. A directory can be opened as well, and is only refused when it is read.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() { Err(Errno::ISDIR.into()) } else { Ok(file) }
 }

@@ -53,6 +53,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         }
         Some(project) => {
             let vault = cx.vault()?;
+            vault.require_project(project)?;
             if !args.yes {
                 confirmed(&format!("Seal everything of project `{project}` anew?"))?;
             }
@@ -84,18 +85,27 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<Rekeyed, Error> {
         return Err(Error::usage("`--recovery` cannot be used here: the passphrase is needed")
             .hint("set one with `secrets passwd --recovery`"));
     }
+    if args.new_passphrase_file.is_some() {
+        cx.needs_new_passphrase(args.new_passphrase_file.as_deref(), "--new-passphrase-file")?;
+    }
+    let given = args.recovery_file.as_deref().map(|path| cx.recovery_code_of_file(path)).transpose()?;
+    if given.is_some() && !cx.locked()?.has_recovery()? {
+        return Err(CryptoError::NoRecoveryCode.into());
+    }
     let (vault, known) = cx.unlock_by_passphrase()?;
     let passphrase = match args.new_passphrase_file.as_deref() {
         None => known,
         file => cx.chosen_passphrase(file, vault.kdf_params()?)?,
     };
     let has_recovery = vault.has_recovery()?;
+    if given.is_some() && !has_recovery {
+        return Err(CryptoError::NoRecoveryCode.into());
+    }
     if !args.yes {
         confirmed("Seal the whole vault anew?")?;
     }
-    let code = match &args.recovery_file {
-        Some(_) if !has_recovery => return Err(CryptoError::NoRecoveryCode.into()),
-        Some(path) => Some(cx.recovery_code_of_file(path)?),
+    let code = match given {
+        Some(code) => Some(code),
         None if has_recovery && !args.yes => cx.typed_recovery_code()?,
         None => None,
     };

@@ -155,6 +155,9 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     if let Some(path) = file.filter(|_| !args.check && !plan.is_empty()) {
         respect_git(cx, path, args.force)?;
     }
+    if let Some(output) = output.as_ref().filter(|_| !args.check) {
+        output.check_directory()?;
+    }
     let suspects = plan.suspects().clone();
     let tags = plan.tags();
     let resolved = resolve(cx, &args, plan, &mut template)?;
@@ -214,8 +217,13 @@ pub(super) fn named_readers(names: &[String]) -> Option<Readers> {
 /// The outputs of `.secrets.toml`: all resolved before the first is written.
 fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
+    outputs::needs_vault(cx, manifest, |_| true)?;
     cx.require_trust(manifest)?;
-    let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
+    let files = outputs::open(cx, manifest)?;
+    if !args.check {
+        outputs::untracked(manifest)?;
+    }
+    let mut resolved = outputs::resolve(cx, files)?;
     let project = cx.project()?;
     // To render all is to compare all: that is not done twice.
     let states = if args.check || args.stale { resolved.states() } else { Ok(Vec::new()) };
@@ -236,7 +244,6 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
             .with_notes(notes.collect())
             .hint(format!("{} renders what is out of date", cx.again("render --stale"))));
     }
-    outputs::untracked(manifest)?;
     let memory = outputs::memory(cx, resolved.have_secrets())?;
     outputs::protect(cx, &mut resolved, &memory, args.yes)?;
     if args.stale {
@@ -320,6 +327,7 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template)
     if plan.is_empty() {
         return Ok(plan.resolve(&Nothing)?);
     }
+    cx.needs_vault()?;
     let project = cx.trusted_project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
     if let Some(findings) = resolved.unknown(template)? {

@@ -78,6 +78,13 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
             Error::usage("that is the vault itself").hint("to take it as it lies there: `secrets restore --accept`")
         );
     }
+    if !args.dry_run {
+        store::check_directory_for(&place)?;
+        // Without the vault's directory nothing is remembered of it.
+        if let Ok(Some(anchors)) = cx.anchors() {
+            anchors.can_be_replaced()?;
+        }
+    }
     let (root, present) = opened(&backup, path, &place, cx)?;
     if let Present::Kept(_) = present {
         cx.ui.warn(

@@ -5,10 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 use clap_complete::ArgValueCompleter;
 
+use super::dry_run::list;
+use super::outputs;
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
@@ -17,14 +17,14 @@ use crate::error::{self, Error, Kind};
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::process::die_of;
 use crate::run::environment::{Assignment, Inherited, Variables, check_value, is_too_large};
-use crate::run::{Job, Outcome, PrivateFiles, Streams, become_program, run as run_job, variables};
+use crate::run::{Job, Outcome, PrivateFiles, Streams, become_program, check_program, run as run_job, variables};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Tree, needs};
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::ui::escape::visible;
 use crate::ui::{input, raw};
-use crate::vault::Opened;
+use crate::vault::{Opened, Vault};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,6 +105,8 @@ pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
 fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     refuse_placeholders(&args.command)?;
     let requests = Requests::new(args, cx)?;
+    requests.check_program()?;
+    requests.check_vault_and_trust(cx)?;
     let opened = requests.open(cx)?;
     cx.forget_passphrase();
     let mut variables = requests.variables(&opened, cx)?;
@@ -163,6 +165,8 @@ struct Requests<'a> {
     all: bool,
     /// What a manifest without `[run.env]` declares or refers to, and whether it can be missing
     declared: Vec<(Tag, bool)>,
+    /// The manifest whose `[run.env]` is used
+    manifest: Option<&'a Manifest>,
 }
 
 impl<'a> Requests<'a> {
@@ -182,14 +186,14 @@ impl<'a> Requests<'a> {
             optional: HashSet::new(),
             all: by_default && declaring.is_none(),
             declared: declaring.map(declared).unwrap_or_default(),
+            manifest,
         };
         if declaring.is_some() && requests.declared.is_empty() {
             cx.ui.warn(&format!("`{MANIFEST}` declares no secret, so the program gets none; `--only` names some"));
         }
         requests.inherit(cx)?;
         if let Some(manifest) = manifest {
-            cx.require_trust(manifest)?;
-            requests.manifest(manifest)?;
+            requests.variables_of(manifest)?;
         }
         for tag in &args.only {
             settable(&variables::name_of(tag), "--only", false)?;
@@ -272,7 +276,7 @@ impl<'a> Requests<'a> {
     }
 
     /// The variables of `[run.env]`.
-    fn manifest(&mut self, manifest: &Manifest) -> Result<(), Error> {
+    fn variables_of(&mut self, manifest: &Manifest) -> Result<(), Error> {
         for variable in manifest.run.iter().flatten() {
             let source = format!("{}:{}", manifest.path().display(), variable.place.line);
             settable(&variable.name, &source, false)?;
@@ -313,21 +317,64 @@ impl<'a> Requests<'a> {
         Ok(())
     }
 
-    /// Opens what is asked for, all from one state of the vault; no vault where nothing is.
-    fn open(&self, cx: &Context) -> Result<Opened, Error> {
+    /// Fails if the program cannot be found, before a passphrase is asked for.
+    fn check_program(&self) -> Result<(), Error> {
+        let path = OsStr::new("PATH");
+        let is_set_anew = self.assignments.iter().any(|assignment| assignment.name() == path);
+        let Some(program) = self.args.command.first().filter(|_| !self.args.dry_run && !is_set_anew) else {
+            return Ok(());
+        };
+        let path = self.plain.iter().find(|(name, _)| name == path).map(|(_, value)| value.as_os_str());
+        Ok(check_program(program, path)?)
+    }
+
+    /// Requires the vault, if it is needed, and trust in the manifest, in this order: the second may be a question.
+    fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
+        let needs_vault = self.all || !self.wanted().is_empty();
+        if needs_vault {
+            cx.needs_vault()?;
+        }
+        if let Some(manifest) = self.manifest {
+            cx.require_trust(manifest)?;
+        }
+        if needs_vault {
+            cx.trusted_project()?;
+        }
+        Ok(())
+    }
+
+    /// Every tag that is asked for; one may come several times.
+    fn wanted(&self) -> Vec<Tag> {
         let mut wanted: Vec<Tag> =
             self.inherited.iter().chain(&self.assignments).flat_map(|assignment| assignment.tags().to_vec()).collect();
         wanted.extend(self.declared.iter().map(|(tag, _)| tag.clone()));
         wanted.extend(self.args.only.clone());
         wanted.extend(self.files.iter().map(|(_, tag)| tag.clone()));
         wanted.extend(self.args.stdin.clone());
+        wanted
+    }
+
+    /// Opens what is asked for, all from one state of the vault; no vault where nothing is.
+    fn open(&self, cx: &Context) -> Result<Opened, Error> {
+        let wanted = self.wanted();
         if wanted.is_empty() && !self.all {
+            let has_near_misses = self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
+            let vault = if has_near_misses { cx.unkept_vault_at_hand() } else { None };
+            self.warn_of_suspects(vault.as_ref(), cx)?;
             return Ok(Opened::none(self.project));
         }
-        cx.trusted_project()?;
         // Not kept in the context: the program may run for days.
         let vault = cx.unlock()?;
+        self.warn_of_suspects(Some(&vault), cx)?;
         Ok(Opened::open(self.project, &vault.scope(self.project), wanted, self.all)?)
+    }
+
+    /// Warns of text that may not do what the author of a variable expects, as `render` does for a template.
+    fn warn_of_suspects(&self, vault: Option<&Vault>, cx: &Context) -> Result<(), Error> {
+        for assignment in &self.assignments {
+            outputs::warn_of_suspects_in(vault, cx, &mut assignment.template(), assignment.suspects())?;
+        }
+        Ok(())
     }
 
     /// The program's environment, what was named last winning.
@@ -486,41 +533,4 @@ fn unfit(name: &str, value: &[u8]) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-#[derive(Serialize)]
-struct VariableJson<'a> {
-    name: String,
-    source: &'a str,
-    secrets: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-struct DryRunJson<'a> {
-    variables: Vec<VariableJson<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stdin: Option<String>,
-}
-
-/// Prints what would be set, sorted by name: no value.
-fn list(variables: &Variables, stdin: Option<&Tag>, cx: &Context) -> Result<(), Error> {
-    let mut set: Vec<VariableJson<'_>> = Vec::new();
-    for variable in variables.all() {
-        if let Some(source) = &variable.source {
-            set.push(VariableJson {
-                name: variable.name.to_string_lossy().into_owned(),
-                source,
-                secrets: variable.tags.iter().map(Tag::as_str).collect(),
-            });
-        }
-    }
-    set.sort_by(|a, b| a.name.cmp(&b.name));
-    let stdin = stdin.map(ToString::to_string);
-    if cx.ui.is_json() {
-        return Ok(cx.ui.json(&DryRunJson { variables: set, stdin })?);
-    }
-    let mut rows: Vec<[String; 3]> =
-        set.iter().map(|row| [visible(&row.name), visible(row.source), row.secrets.join(", ")]).collect();
-    rows.extend(stdin.map(|tag| ["(stdin)".to_owned(), "--stdin".to_owned(), tag]));
-    Ok(cx.ui.rows(["VARIABLE", "FROM", "SECRETS"], &rows)?)
 }

@@ -8,7 +8,7 @@ use super::verify;
 use crate::context::Context;
 use crate::crypto::kdf::KdfParams;
 use crate::error::{Error, Kind, findings};
-use crate::store::{self, StoreError};
+use crate::store::{self, StoreError, There};
 use crate::ui::counted;
 use crate::vault::{Salvaged, VaultError};
 
@@ -38,6 +38,7 @@ pub(crate) struct SalvageArgs {
 const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
+    store::check_new(&args.out, There::Refused).map_err(|error| refused(error.into()))?;
     let file = args.new_passphrase_file.as_deref();
     let (vault, passphrase) = if cx.is_recovering() || file.is_some() {
         cx.needs_new_passphrase(file, "--new-passphrase-file")?;
@@ -51,12 +52,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     };
     let progress = cx.ui.progress("secrets read");
     let salvaged = vault.salvage(&args.out, &passphrase, &|number| progress.reached(number));
-    let salvaged = salvaged.map_err(|error| match error {
-        VaultError::Store(StoreError::Exists(_)) => {
-            Error::new(Kind::Conflict, error.to_string()).hint("name a file that is not there")
-        }
-        other => other.into(),
-    })?;
+    let salvaged = salvaged.map_err(refused)?;
     drop(progress);
     let Salvaged { report, saved, unproven } = &salvaged;
     let out = args.out.display().to_string();
@@ -92,6 +88,15 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         }
     };
     Err(Error::new(Kind::Damaged, message).with_notes(notes).hint(format!("what could be read is in `{out}`")))
+}
+
+fn refused(error: VaultError) -> Error {
+    match error {
+        VaultError::Store(StoreError::Exists(_)) => {
+            Error::new(Kind::Conflict, error.to_string()).hint("name a file that is not there")
+        }
+        other => other.into(),
+    }
 }
 
 /// How to go on with what was saved.

@@ -73,6 +73,9 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         std::fs::symlink_metadata(path)
             .map_err(|source| Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display())))?;
     }
+    if args.staged {
+        Context::git(Path::new("")).require_repository().map_err(ScanError::from)?;
+    }
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);

@@ -68,12 +68,12 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return project_file::write(cx);
     }
     let manifest = cx.needed_manifest()?;
+    let mut given = args.from.as_deref().map(|path| given(path, manifest)).transpose()?.unwrap_or_default();
     cx.require_trust(manifest)?;
     let project = cx.project()?;
     // What is wrong with templates, outputs or the file is known before anything is asked for.
     let files = outputs::open(cx, manifest)?;
     let needs = needs(manifest, &Tree::of(manifest));
-    let mut given = args.from.as_deref().map(|path| given(path, manifest)).transpose()?.unwrap_or_default();
     let ignoring = unignored(cx, manifest)?;
     if !needs.is_empty() {
         offer_a_vault(cx)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::offer_a_vault;
+use super::create::{needs_vault_unless_offered, offer_a_vault};
 use super::import::{is_tracked, store};
 use super::render::named_readers;
 use super::{outputs, project_file};
@@ -77,11 +77,18 @@ pub(crate) struct TemplateArgs {
 pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.manifest()?;
     check(args, manifest, cx)?;
-    // What is added is trusted as written, and all the rest of the manifest with it.
-    manifest.map_or(Ok(()), |manifest| cx.require_trust(manifest))?;
     let paths = Paths::new(args, manifest)?;
     let (text, file) = input::named(&args.file)?;
     let entries = entries(args, text.expose(), &file)?;
+    paths.check()?;
+    if !args.example {
+        needs_vault_unless_offered(cx)?;
+    }
+    // What is added is trusted as written, and all the rest of the manifest with it.
+    manifest.map_or(Ok(()), |manifest| cx.require_trust(manifest))?;
+    // A manifest or a .gitignore that cannot be added to is known before a question about a variable.
+    let project = cx.project()?;
+    paths.check_gitignore(manifest, &paths.manifest_text(manifest, project, &[])?, project)?;
     let readers = readers(args, manifest, &paths, cx)?;
     let mut migration = migrated(args, text.expose(), &entries, &file, readers)?;
     let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
@@ -356,6 +363,20 @@ impl Paths {
         Ok(Self { template: inside, output: output_inside, shown: template, output_shown: output })
     }
 
+    /// Refuses a template's name that something else than a file has. An existing template may be that of an interrupted run.
+    fn check(&self) -> Result<(), Error> {
+        let is_taken = fs::symlink_metadata(&self.shown).is_ok_and(|found| !found.is_file() && !found.is_symlink());
+        if is_taken {
+            Err(self.taken("name another one with `-o TEMPLATE`; nothing was written".into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn taken(&self, hint: String) -> Error {
+        Error::new(Kind::Conflict, format!("there is a `{}` already", self.shown.display())).hint(hint)
+    }
+
     /// True where the template is there as it is to be: a run that was broken off is gone on with.
     fn is_written(&self, template: &[u8], manifest: Option<&Manifest>) -> Result<bool, Error> {
         let is_output =
@@ -363,16 +384,11 @@ impl Paths {
         match fs::symlink_metadata(&self.shown) {
             Err(_) => Ok(false),
             Ok(_) if fs::read(&self.shown).is_ok_and(|found| found == template) => Ok(true),
-            Ok(_) => Err(Error::new(Kind::Conflict, format!("there is a `{}` already", self.shown.display())).hint(
-                if is_output {
-                    format!(
-                        "`secrets adopt {}` takes its new variables; nothing was written",
-                        quoted(&self.output_shown)
-                    )
-                } else {
-                    "name another one with `-o TEMPLATE`; nothing was written".into()
-                },
-            )),
+            Ok(_) if is_output => Err(self.taken(format!(
+                "`secrets adopt {}` takes its new variables; nothing was written",
+                quoted(&self.output_shown)
+            ))),
+            Ok(_) => Err(self.taken("name another one with `-o TEMPLATE`; nothing was written".into())),
         }
     }
 

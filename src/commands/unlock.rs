@@ -6,7 +6,7 @@ use super::kdf_options::described;
 use super::status;
 use crate::agent::Client;
 use crate::config::Environment;
-use crate::context::{Context, PATIENCE};
+use crate::context::{Context, IDLE, PATIENCE, Subject, TTL};
 use crate::crypto::kdf::KdfParams;
 use crate::crypto::keys::VaultId;
 use crate::error::Error;
@@ -26,10 +26,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UnlockArgs {
     /// Lock after this time, whatever happens: 90s, 15m, 8h, 1d; at most 30d
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = TTL, value_parser = time)]
     ttl: Duration,
     /// Lock when nothing has asked for the vault for this time
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = IDLE, value_parser = time)]
     idle: Duration,
 }
 
@@ -60,6 +60,8 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     let params = locked.kdf_params()?;
     let in_memory = client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
     cx.remember_agent_place(&place);
+    // Who uses it need not be told of it.
+    cx.settle(Subject::Unlock, &vault_id);
     if !in_memory {
         cx.ui.warn("the system does not let the agent lock its memory: the key may be written to swap");
     }
@@ -76,11 +78,11 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
 /// mentioned: a cost that never was a default, or one that `init` or `passwd` was given.
 fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
     let default = Context::default_kdf();
-    if params != KdfParams::SMALL || default == params || cx.ui.is_quiet() || cx.is_kdf_settled(vault_id) {
+    if params != KdfParams::SMALL || default == params || cx.ui.is_quiet() || cx.is_settled(Subject::Kdf, vault_id) {
         return;
     }
     // What cannot be remembered would be said each time.
-    if cx.settle_kdf(vault_id) {
+    if cx.settle(Subject::Kdf, vault_id) {
         let (before, now, upgrade) = (described(params), described(default), cx.again("passwd --upgrade-kdf"));
         cx.ui.status(&format!("a guess at its passphrase costs {before}; {upgrade} raises that to {now}"));
     }

@@ -62,6 +62,10 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     if with_value && args.value.is_stdin() {
         cx.keep_stdin()?;
     }
+    if with_value {
+        args.value.check_file()?;
+    }
+    cx.needs_vault()?;
     let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let current = vault.get(project, &args.secret)?;

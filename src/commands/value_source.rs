@@ -1,6 +1,7 @@
 //! Where a value comes from: a hidden prompt, stdin, a file, the generator. Never an argument.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crypto::random::{Alphabet, generate};
@@ -67,10 +68,30 @@ pub(super) fn never_from_an_argument() -> Error {
         .hint("leave it out to type it unseen, pipe it in, or use `--value-file PATH` or `--generate`")
 }
 
+fn unreadable(path: &Path, source: &io::Error) -> Error {
+    Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display()))
+}
+
+/// The refusal of a value that is empty or too large.
+fn unfit(why: &str, is_empty: bool) -> Error {
+    let hint = if is_empty { "`--allow-empty` stores it all the same" } else { "a value has at most 1,048,576 bytes" };
+    Error::usage(format!("{why}; nothing was stored")).hint(hint)
+}
+
 impl ValueArgs {
     /// Refuses an attempt to pass the value itself.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.value_attempt.is_some() { Err(never_from_an_argument()) } else { Ok(()) }
+    }
+
+    /// Fails if the value's file cannot be read or is too large, before anything is asked for.
+    pub(super) fn check_file(&self) -> Result<(), Error> {
+        let Some(path) = self.value_file.as_deref().filter(|path| *path != Path::new("-")) else { return Ok(()) };
+        let metadata = input::check(path).map_err(|source| unreadable(path, &source))?;
+        if metadata.len() > SecretValue::MAX as u64 {
+            return Err(unfit("the value is larger than 1 MiB", false));
+        }
+        Ok(())
     }
 
     /// True where an option names a source.
@@ -93,7 +114,7 @@ impl ValueArgs {
             _ if self.generate => generate(self.length.into(), self.alphabet.into())?,
             Some(path) if !stdin => input::file(path, SecretValue::MAX)
                 .map(|(bytes, _)| bytes)
-                .map_err(|error| Error::new(Kind::Failure, format!("cannot read `{}`: {error}", path.display())))?,
+                .map_err(|source| unreadable(path, &source))?,
             None if input::stdin_is_terminal() => prompt::value(question)?,
             _ => self.stdin()?,
         };
@@ -102,14 +123,7 @@ impl ValueArgs {
         }
 
         let empty = bytes.is_empty();
-        SecretValue::new(bytes, self.allow_empty).map_err(|why| {
-            let error = Error::usage(format!("{why}; nothing was stored"));
-            error.hint(if empty {
-                "`--allow-empty` stores it all the same"
-            } else {
-                "a value has at most 1,048,576 bytes"
-            })
-        })
+        SecretValue::new(bytes, self.allow_empty).map_err(|why| unfit(&why.to_string(), empty))
     }
 
     /// Warns of a newline at the end of a file's only line. In a file of several lines, a PEM key for example, it belongs

@@ -15,9 +15,12 @@ use crate::ui::{Progress, prompt};
 pub(crate) const MAKING_KEY: &str = "making the file's key of the passphrase: this takes a few seconds";
 
 impl Context {
-    /// Refuses where the passphrase of an export could come from nowhere.
+    /// Refuses where the passphrase of an export could come from nowhere, or from a file that cannot be read.
     pub(crate) fn needs_export_passphrase(file: Option<&Path>) -> Result<(), Error> {
-        if file.is_some() || prompt::is_possible() {
+        if let Some(path) = file {
+            return Self::check_passphrase_file(path);
+        }
+        if prompt::is_possible() {
             return Ok(());
         }
         Err(Error::new(Kind::Locked, "no passphrase for the export was given and there is no terminal to ask on")

@@ -5,8 +5,10 @@ mod trust;
 mod unlocking;
 
 pub(crate) use file_passphrase::MAKING_KEY;
+pub(crate) use unlocking::{IDLE, TTL};
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -84,6 +86,15 @@ fn sha256(text: &str) -> Result<String, &'static str> {
 
 /// The longest wait for the agent.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is mentioned once for each vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The cost of its key derivation is that of an earlier version
+    Kdf,
+    /// `secrets unlock` exists
+    Unlock,
+}
 
 /// What names the current project.
 pub(crate) enum ProjectSource {
@@ -271,21 +282,26 @@ impl Context {
         KdfParams::default_for(machine::memory())
     }
 
-    /// Remembers that `unlock` has nothing to say about the cost of this vault's key derivation: it was chosen, or `unlock` has
-    /// said it. False where that cannot be remembered.
-    pub(crate) fn settle_kdf(&self, vault_id: &VaultId) -> bool {
-        self.kdf_records().is_some_and(|records| records.write(&Records::name_of(&[vault_id]), b"settled").is_ok())
+    /// Remembers that nothing is to be said about a subject of this vault, because it was said or the user knows it. Returns
+    /// false if that cannot be remembered.
+    pub(crate) fn settle(&self, subject: Subject, vault_id: &VaultId) -> bool {
+        let settled = |records: Records| records.write(&Records::name_of(&[vault_id]), b"settled").is_ok();
+        self.records_about(subject).is_some_and(settled)
     }
 
-    /// True where [`Context::settle_kdf`] was called for the vault.
-    pub(crate) fn is_kdf_settled(&self, vault_id: &VaultId) -> bool {
+    /// True if [`Context::settle`] was called for the subject and the vault.
+    pub(crate) fn is_settled(&self, subject: Subject, vault_id: &VaultId) -> bool {
         let settled =
             |records: Records| records.read(&Records::name_of(&[vault_id])).is_ok_and(|found| found.is_some());
-        self.kdf_records().is_some_and(settled)
+        self.records_about(subject).is_some_and(settled)
     }
 
-    fn kdf_records(&self) -> Option<Records> {
-        self.environment.state("kdf").map(|directory| Records::new(&directory, 64))
+    fn records_about(&self, subject: Subject) -> Option<Records> {
+        let name = match subject {
+            Subject::Kdf => "kdf",
+            Subject::Unlock => "unlock",
+        };
+        self.environment.state(name).map(|directory| Records::new(&directory, 64))
     }
 
     /// Warns of a copy that is seen for the first time at its path, if a newer state of the vault was seen elsewhere.
@@ -323,6 +339,20 @@ impl Context {
         self.environment.state(kind)
     }
 
+    /// Fails if there is no vault. Commands call it before they ask anything that only a vault gives a meaning to.
+    pub(crate) fn needs_vault(&self) -> Result<(), Error> {
+        if self.vault.get().is_some() {
+            return Ok(());
+        }
+        let path = self.vault_path()?;
+        let is_file = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
+        if is_file && File::open(&path).is_ok_and(|file| store::looks_like_a_vault(&file)) {
+            return Ok(());
+        }
+        // What it lacks is told as if it was opened.
+        self.locked().map(drop)
+    }
+
     /// True where there is no vault yet.
     pub(crate) fn vault_is_missing(&self) -> Result<bool, Error> {
         match Locked::open(&self.vault_path()?) {
@@ -344,12 +374,17 @@ impl Context {
     /// Returns the vault if it is open, or if an agent opens it: nothing is asked for, and no key is derived.
     pub(crate) fn vault_at_hand(&self) -> Option<&Vault> {
         if self.vault.get().is_none()
-            && let Ok(Some(vault)) = self.vault_of_agent(PATIENCE)
-            && self.verify_consent(&vault).is_ok()
+            && let Some(vault) = self.unkept_vault_at_hand()
         {
             let _ = self.vault.set(vault);
         }
         self.vault.get()
+    }
+
+    /// Returns the vault if an agent opens it, and does not keep it: for a command that runs for long.
+    pub(crate) fn unkept_vault_at_hand(&self) -> Option<Vault> {
+        let vault = self.vault_of_agent(PATIENCE).ok().flatten()?;
+        self.verify_consent(&vault).is_ok().then_some(vault)
     }
 
     /// Adds where a missing secret is, if another project has its tag.

@@ -2,10 +2,11 @@
 //!
 //! It keeps nothing: a passphrase or a code is wiped once the root key is there.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Context, PATIENCE};
+use super::{Context, PATIENCE, Subject};
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::keys::RootKey;
@@ -17,6 +18,10 @@ use crate::strength::{self, ASSUMPTION, Strength};
 use crate::ui::{UiError, input, prompt};
 use crate::vault::{Locked, Vault, VaultError};
 
+/// For how long `unlock` keeps a vault open by default.
+pub(crate) const TTL: &str = "15m";
+/// For how long it does so while nothing asks for the vault.
+pub(crate) const IDLE: &str = "5m";
 /// Tries at a prompt.
 pub(super) const TRIES: usize = 3;
 /// Words of a passphrase that is suggested: 77 bits.
@@ -46,7 +51,35 @@ impl Context {
             }
             return Err(no_passphrase().hint("or unlock the vault for a while, where there is one: `secrets unlock`"));
         }
-        self.unlock_anew()
+        let locked = self.locked()?;
+        if self.options.recovery {
+            let root = self.root_key(&locked)?;
+            return Ok(locked.unlocked(root));
+        }
+        let hint = self.hint_of_unlock(&locked);
+        let root = self.typed_passphrase(&locked, hint.as_deref())?.0;
+        Ok(locked.unlocked(root))
+    }
+
+    /// Asks for the vault's passphrase.
+    fn typed_passphrase(&self, locked: &Locked, hint: Option<&str>) -> Result<(RootKey, Passphrase), Error> {
+        self.typed(&self.vault_path()?, "Passphrase", hint, Passphrase::new, |by| locked.root_key(by))
+    }
+
+    /// Says how to type the passphrase less often.
+    pub(crate) fn about_unlock(&self) -> String {
+        let unlock = self.again("unlock");
+        format!("{unlock} asks once, then keeps the vault open for {TTL}, or {IDLE} without use")
+    }
+
+    /// Returns [`Context::about_unlock`] once for each vault.
+    fn hint_of_unlock(&self, locked: &Locked) -> Option<String> {
+        let vault_id = locked.vault_id().ok()?;
+        if self.ui.is_quiet() || self.is_settled(Subject::Unlock, &vault_id) {
+            return None;
+        }
+        // What cannot be remembered would be said each time.
+        self.settle(Subject::Unlock, &vault_id).then(|| self.about_unlock())
     }
 
     /// The vault, unlocked by what is given or typed now, even where an agent has its key.
@@ -65,13 +98,16 @@ impl Context {
                 let passphrase = parsed(&bytes)?;
                 (locked.root_key(&passphrase)?, passphrase)
             }
-            None => self.typed(&self.vault_path()?, "Passphrase", Passphrase::new, |by| locked.root_key(by))?,
+            None => self.typed_passphrase(&locked, None)?,
         };
         Ok((locked.unlocked(root), passphrase))
     }
 
     /// The root key by what is given or typed, even where an agent has it.
     pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
+        if self.options.recovery && !locked.has_recovery()? {
+            return Err(CryptoError::NoRecoveryCode.into());
+        }
         self.by_credential(&self.vault_path()?, |by| locked.root_key(by))
     }
 
@@ -84,17 +120,18 @@ impl Context {
         match self.given_credential()? {
             Some(credential) => Ok(open(&*credential)?),
             None if self.options.recovery => {
-                Ok(self.typed(path, "Recovery code", RecoveryCode::parse, |code| open(code))?.0)
+                Ok(self.typed(path, "Recovery code", None, RecoveryCode::parse, |code| open(code))?.0)
             }
-            None => Ok(self.typed(path, "Passphrase", Passphrase::new, |passphrase| open(passphrase))?.0),
+            None => Ok(self.typed(path, "Passphrase", None, Passphrase::new, |passphrase| open(passphrase))?.0),
         }
     }
 
-    /// Asks for what opens a vault, three times.
+    /// Asks for what opens a vault, three times; `hint` stands above the first question.
     fn typed<C: Credential, T>(
         &self,
         path: &Path,
         what: &str,
+        mut hint: Option<&str>,
         read: impl Fn(&SecretBytes) -> Result<C, Invalid>,
         open: impl Fn(&C) -> Result<T, VaultError>,
     ) -> Result<(T, C), Error> {
@@ -105,7 +142,7 @@ impl Context {
                 0 => {}
                 _ => self.ui.warn(&format!("{why}, try again")),
             };
-            let credential = match read(&ask(&question)?) {
+            let credential = match read(&ask_below(hint.take(), &question)?) {
                 Ok(credential) => credential,
                 Err(why) => {
                     let why = format!("that is no {}: {why}", what.to_lowercase());
@@ -184,26 +221,29 @@ impl Context {
     }
 
     pub(super) fn line_of_file(&self, path: &Path) -> Result<SecretBytes, Error> {
-        let mut bytes = self.private_file(path, "passphrase file", 8 * Passphrase::MAX)?;
+        let mut bytes = self.private_file(path, PASSPHRASE_FILE, 8 * Passphrase::MAX)?;
         input::drop_newline(&mut bytes);
         Ok(bytes)
     }
 
     pub(super) fn private_file(&self, path: &Path, what: &str, most: usize) -> Result<SecretBytes, Error> {
         if path == Path::new("-") {
-            if input::stdin_is_terminal() {
-                return Err(Error::usage(format!("stdin is a terminal, which would show the {what}"))
-                    .hint("leave the option out to be asked without echo, or pipe it in"));
-            }
+            not_shown(what)?;
             return Ok(input::stdin(most)?);
         }
-        let (bytes, exposed) = input::file(path, most).map_err(|source| {
-            Error::new(Kind::Locked, format!("cannot read the {what} `{}`: {source}", path.display()))
-        })?;
+        let (bytes, exposed) = input::file(path, most).map_err(|source| unreadable(path, what, &source))?;
         if exposed {
             self.ui.warn(&format!("other users can read the {what} `{}`", path.display()));
         }
         Ok(bytes)
+    }
+
+    /// Fails if a passphrase file cannot be read. Commands call it before they ask for another passphrase.
+    pub(super) fn check_passphrase_file(path: &Path) -> Result<(), Error> {
+        if path == Path::new("-") {
+            return not_shown(PASSPHRASE_FILE);
+        }
+        input::check(path).map(drop).map_err(|source| unreadable(path, PASSPHRASE_FILE, &source))
     }
 
     /// True where `--recovery` was given.
@@ -282,9 +322,13 @@ impl Context {
         strength.is_weak()
     }
 
-    /// Refuses where a new passphrase could come from nowhere; `option` is the one that names a file.
+    /// Refuses where a new passphrase could come from nowhere, or from a file that cannot be read; `option` is the one that
+    /// names a file.
     pub(crate) fn needs_new_passphrase(&self, file: Option<&Path>, option: &str) -> Result<(), Error> {
-        if file.is_some() || prompt::is_possible() {
+        if let Some(path) = file {
+            return Self::check_passphrase_file(path);
+        }
+        if prompt::is_possible() {
             return Ok(());
         }
         Err(Error::new(Kind::Locked, "no new passphrase was given and there is no terminal to ask on")
@@ -324,15 +368,33 @@ impl Context {
     }
 }
 
+const PASSPHRASE_FILE: &str = "passphrase file";
 const AGAIN: &str = "The same again";
 const DIFFERENT: &str = "the two differ, try again";
+
+/// Refuses to read a secret from stdin if that is a terminal.
+fn not_shown(what: &str) -> Result<(), Error> {
+    if !input::stdin_is_terminal() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("stdin is a terminal, which would show the {what}"))
+        .hint("leave the option out to be asked without echo, or pipe it in"))
+}
+
+fn unreadable(path: &Path, what: &str, source: &io::Error) -> Error {
+    Error::new(Kind::Locked, format!("cannot read the {what} `{}`: {source}", path.display()))
+}
 
 fn not_the_same() -> Error {
     Error::new(Kind::Locked, "the passphrase was not typed the same way twice")
 }
 
 pub(super) fn ask(question: &str) -> Result<SecretBytes, Error> {
-    prompt::passphrase(question).map_err(unasked)
+    ask_below(None, question)
+}
+
+fn ask_below(hint: Option<&str>, question: &str) -> Result<SecretBytes, Error> {
+    prompt::passphrase(question, hint).map_err(unasked)
 }
 
 fn unasked(error: UiError) -> Error {

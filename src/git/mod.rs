@@ -156,6 +156,11 @@ impl Git {
         })
     }
 
+    /// Fails outside of a working tree.
+    pub fn require_repository(&self) -> Result<(), GitError> {
+        self.needed().map(drop)
+    }
+
     /// True in a working tree.
     pub fn is_repository(&self) -> Result<bool, GitError> {
         Ok(self.repository()?.is_some())

@@ -10,7 +10,7 @@ use super::variables;
 use crate::model::{SecretBytes, Tag, TagKey};
 use crate::process;
 use crate::template::grammar::{Grammar, Malformed, Match};
-use crate::template::{ExpandError, Findings, Plan, Template, TemplateError, UnknownTag};
+use crate::template::{ExpandError, Findings, Plan, Suspects, Template, TemplateError, UnknownTag};
 use crate::vault::{Opened, Reveal};
 
 /// A variable that is to be set from a template.
@@ -20,6 +20,7 @@ pub struct Assignment {
     place: String,
     source: String,
     tags: Vec<Tag>,
+    suspects: Suspects,
     /// Of an inherited variable: the tags in the form that is ours alone. Bare braces may be somebody else's
     ours: Option<Vec<Tag>>,
 }
@@ -68,7 +69,8 @@ impl Assignment {
         if let Some(findings) = plan.malformed(&mut template)? {
             return Err(AssignmentError::Malformed { place: place.to_owned(), findings });
         }
-        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags: plan.tags(), ours: None })
+        let (tags, suspects) = (plan.tags(), plan.suspects().clone());
+        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags, suspects, ours: None })
     }
 
     /// Takes an inherited variable. A malformed placeholder and a bare `{{NAME}}` that names no secret stay as they are.
@@ -76,13 +78,25 @@ impl Assignment {
     pub fn inherited(name: OsString, text: Vec<u8>, place: &str, asked: bool) -> Result<Self, AssignmentError> {
         let plan = |grammar| Plan::new(&mut Template::from_text(place, text.clone()), grammar);
         let ours = if asked { plan(namespaced())?.tags() } else { Vec::new() };
-        let tags = plan(Grammar::default())?.tags();
-        Ok(Self { name, text, place: place.to_owned(), source: "environment".to_owned(), tags, ours: Some(ours) })
+        let plan = plan(Grammar::default())?;
+        let (tags, suspects) = (plan.tags(), plan.suspects().clone());
+        let (place, source) = (place.to_owned(), "environment".to_owned());
+        Ok(Self { name, text, place, source, tags, suspects, ours: Some(ours) })
     }
 
     /// The variable.
     pub fn name(&self) -> &OsStr {
         &self.name
+    }
+
+    /// Returns the text that may not do what its author expects.
+    pub fn suspects(&self) -> &Suspects {
+        &self.suspects
+    }
+
+    /// Returns the text as a template.
+    pub fn template(&self) -> Template {
+        Template::from_text(&self.place, self.text.clone())
     }
 
     /// Tags that are left as they are, as nothing of these values has them.
@@ -103,7 +117,7 @@ impl Assignment {
     }
 
     fn expand(&self, values: &dyn Reveal) -> Result<OsString, AssignmentError> {
-        let mut template = Template::from_text(&self.place, self.text.clone());
+        let mut template = self.template();
         let resolved = Plan::new(&mut template, Grammar::default())?.resolve(values)?;
         if let Some(findings) = resolved.unknown(&mut template)?
             && !self.is_foreign(&findings)

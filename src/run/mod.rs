@@ -3,6 +3,7 @@
 //! * `variables`: which names may be set, and what is left of our own environment
 //! * `environment`: variables from templates, their values all from one state of the vault
 //! * `files`: values in private files for as long as the program lives
+//! * `program`: whether the program can be found, before anything is asked for
 //! * `child`: between fork and exec
 //! * `signals`: which came, and from whom
 //! * `stream`: one output on its way through the mask
@@ -21,6 +22,7 @@ mod files;
 mod keyboard;
 mod linger;
 mod monitor;
+mod program;
 mod signals;
 mod stream;
 mod supervise;
@@ -37,6 +39,7 @@ use rustix::process::{Signal, WaitStatus};
 pub use files::{PrivateFiles, guard};
 pub use linger::linger;
 pub use monitor::monitor;
+pub use program::check_program;
 pub use stream::{StreamError, mask_stream};
 pub use supervise::{become_program, run};
 

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 pub use anchors::Anchors;
 pub use neighbours::has_fixed_modes;
 pub use place::{
-    JOURNALS, There, absolute, before_recovery, beside, looks_like_a_vault, make_directory, quoted, rename_new,
+    JOURNALS, There, absolute, before_recovery, beside, check_directory_for, check_new, check_new_vault,
+    looks_like_a_vault, make_directory, quoted, rename_new,
 };
 pub use records::Records;
 pub use sqlite::{NewFile, SqliteStore};

@@ -136,6 +136,49 @@ pub enum There {
     Moved,
 }
 
+/// Checks that a new file can be made at `target`, and returns its absolute path. Nothing is made.
+pub fn check_new(target: &Path, there: There) -> Result<PathBuf, StoreError> {
+    let target = absolute(target).map_err(|error| match error {
+        StoreError::Missing(path) => StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned()),
+        other => other,
+    })?;
+    if there == There::Refused && fs::symlink_metadata(&target).is_ok() {
+        return Err(StoreError::Exists(target));
+    }
+
+    let directory = target.parent().unwrap_or(&target);
+    neighbours::check_directory(directory)?;
+    check_writable(directory).map_err(|source| StoreError::Io { action: "create", path: target.clone(), source })?;
+    if there != There::Moved {
+        refuse_foreign_journal(&target)?;
+    }
+    Ok(target)
+}
+
+/// Checks that a vault can be made at `path` by [`make_directory`] and what follows it. Nothing is made.
+pub fn check_new_vault(path: &Path) -> Result<(), StoreError> {
+    match check_new(path, There::Refused) {
+        Err(StoreError::NoDirectory(_)) => check_directory_for(path),
+        checked => checked.map(drop),
+    }
+}
+
+/// Checks that [`make_directory`] can make the directory of `path`. Nothing is made.
+pub fn check_directory_for(path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Io { action: "create", path: path.to_owned(), source };
+    let whole = std::path::absolute(path).map_err(failed)?;
+    let above = whole.ancestors().skip(1).find(|above| above.exists());
+    above.map_or(Ok(()), check_writable).map_err(failed)
+}
+
+/// Fails if files cannot be made in a directory.
+fn check_writable(directory: &Path) -> io::Result<()> {
+    if !directory.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
 /// A file in the making, beside the place where it is to stand. Dropped without [`Nascent::settle`], it is removed.
 pub(super) struct Nascent {
     path: PathBuf,
@@ -150,17 +193,7 @@ impl Nascent {
     /// Creates an empty file (0600). Refuses where the target exists, unless something is to become of that.
     pub(super) fn beside(target: &Path, there: There) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
-        let target = absolute(target).map_err(|error| match error {
-            StoreError::Missing(path) => StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned()),
-            other => other,
-        })?;
-        if there == There::Refused && fs::symlink_metadata(&target).is_ok() {
-            return Err(StoreError::Exists(target));
-        }
-        neighbours::check_directory(target.parent().unwrap_or(&target))?;
-        if there != There::Moved {
-            refuse_foreign_journal(&target)?;
-        }
+        let target = check_new(target, there)?;
         clear_away(&target);
         let drawn: [u8; 8] = random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
         let writer = rustix::process::getpid().as_raw_nonzero();

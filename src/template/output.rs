@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, access};
 use rustix::io::Errno;
 
 use super::TemplateError;
@@ -101,6 +101,21 @@ impl Output {
             return refuse("is a vault");
         }
         Ok(Self { path: path.to_owned(), existing: Some(Existing { metadata, file }), mode })
+    }
+
+    /// Fails if the file is missing and cannot be made. An existing one may be up to date already, wherever it lies.
+    pub fn check_directory(&self) -> Result<(), TemplateError> {
+        if self.exists() {
+            return Ok(());
+        }
+        let directory = directory(&self.path);
+        let checked = fs::metadata(directory).and_then(|found| {
+            if !found.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+        });
+        checked.map_err(|source| failed(&self.path, source))
     }
 
     /// True where the file is there.

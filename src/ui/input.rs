@@ -1,10 +1,12 @@
 //! Bytes from a file or from stdin, straight into wiped memory: std's buffered stdin would keep a copy.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Access, access};
 
 use super::UiError;
 use crate::crypto::age_file::is_age;
@@ -60,6 +62,16 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
     Ok((file, metadata.is_file() && metadata.mode() & 0o077 != 0))
+}
+
+/// Fails if `path` is no file that can be read. Nothing is opened, because the writer of a FIFO would notice.
+pub(crate) fn check(path: &Path) -> io::Result<Metadata> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    access(path, Access::READ_OK)?;
+    Ok(metadata)
 }
 
 /// Bytes of a file of values at most.

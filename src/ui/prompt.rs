@@ -13,9 +13,12 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
 };
 
+use terminal_size::terminal_size_of;
+
 use super::UiError;
 use super::escape::visible;
 use super::turn::Turn;
+use super::wrap::at_words;
 use crate::model::{SecretBytes, SecretValue};
 use crate::signals::Hold;
 
@@ -113,8 +116,9 @@ pub(crate) fn show_words(label: &str, passphrase: &SecretBytes) -> Result<(), Ui
 }
 
 /// Asks for a passphrase. Keys that make no character (arrows, function keys) are passed over.
-pub(crate) fn passphrase(question: &str) -> Result<SecretBytes, UiError> {
-    ask(question, |keyboard| {
+/// `hint` stands in lines of its own above the question.
+pub(crate) fn passphrase(question: &str, hint: Option<&str>) -> Result<SecretBytes, UiError> {
+    ask(question, hint, |keyboard| {
         let config = ConfigBuilder::new().input_reader(keyboard).output_discard().build();
         read_password_with_config(config).map(|text| SecretBytes::from_vec(text.into_bytes()))
     })
@@ -125,7 +129,7 @@ pub(crate) fn passphrase(question: &str) -> Result<SecretBytes, UiError> {
 /// typed into the shell, so it is thrown away and refused.
 pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
     let mut several = false;
-    let answer = ask(question, |mut keyboard| {
+    let answer = ask(question, None, |mut keyboard| {
         let value = line(&mut keyboard)?;
         let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         let more = || poll(&mut [PollFd::new(&keyboard.tty, PollFlags::IN)], Some(&moment));
@@ -144,12 +148,20 @@ pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
 }
 
 /// Makes the terminal quiet, asks, and gives it back.
-fn ask(question: &str, read: impl FnOnce(Keyboard) -> io::Result<SecretBytes>) -> Result<SecretBytes, UiError> {
+fn ask(
+    question: &str,
+    hint: Option<&str>,
+    read: impl FnOnce(Keyboard) -> io::Result<SecretBytes>,
+) -> Result<SecretBytes, UiError> {
     let tty = terminal()?;
     let _turn = Turn::take(&tty)?;
     // It outlives the keyboard's, so that nothing ends the process before the terminal is back.
     let hold = Hold::new().map_err(UiError::Terminal)?;
     let quiet = Quiet::new(&tty).map_err(UiError::Terminal)?;
+    if let Some(hint) = hint {
+        let width = terminal_size_of(&tty).map(|(width, _)| usize::from(width.0));
+        writeln!(&tty, "{}", at_words(&visible(hint), width)).map_err(UiError::Terminal)?;
+    }
     write!(&tty, "{}: ", visible(question)).map_err(UiError::Terminal)?;
     let keyboard =
         Keyboard { tty: tty.try_clone().map_err(UiError::Terminal)?, hold: Hold::new().map_err(UiError::Terminal)? };

@@ -19,7 +19,9 @@ use crate::crypto::lineage::{Moment, Relation};
 use crate::crypto::random;
 use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, TAG_MAX, Tag};
-use crate::store::{Anchors, Change, NewFile, Snapshot, SqliteStore, Store, StoreError, There, Transaction, Walk};
+use crate::store::{
+    Anchors, Change, NewFile, Snapshot, SqliteStore, Store, StoreError, There, Transaction, Walk, check_new,
+};
 
 /// What a restored vault has that the present one has not, and the other way round; sorted by project and tag.
 #[derive(Debug, Default)]
@@ -72,6 +74,23 @@ pub struct Salvaged {
     pub saved: u64,
     /// Those of them that nothing vouches for: they are genuine, but may be older than they were
     pub unproven: Vec<(ProjectName, Tag)>,
+}
+
+impl Locked {
+    /// Checks what can be checked of the place of a backup before the vault is unlocked; see [`Vault::backup`].
+    pub fn check_backup(&self, path: &Path, replace: bool) -> Result<(), VaultError> {
+        if replace {
+            match Locked::open(path) {
+                Ok(there) if there.vault_id()? != self.vault_id()? => {
+                    return Err(VaultError::AnotherVault(path.to_owned()));
+                }
+                Ok(_) | Err(VaultError::Store(StoreError::Missing(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let there = if replace { There::Replaced } else { There::Refused };
+        Ok(check_new(path, there).map(drop)?)
+    }
 }
 
 impl Vault {

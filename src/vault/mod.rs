@@ -137,6 +137,11 @@ impl Locked {
         Ok(slots::dearest(&self.store.read()?.slots()?))
     }
 
+    /// True if a recovery code opens the vault. It is not verified yet.
+    pub fn has_recovery(&self) -> Result<bool, VaultError> {
+        Ok(slots::have_recovery(&self.store.read()?.slots()?))
+    }
+
     /// The vault, with what holds its root key.
     pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
         Vault {

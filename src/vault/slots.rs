@@ -33,6 +33,11 @@ pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
     slots.iter().filter_map(Slot::kdf_params).max_by_key(|params| params.cost()).unwrap_or(KdfParams::SMALL)
 }
 
+/// True if a recovery code opens the vault.
+pub(super) fn have_recovery(slots: &[Slot]) -> bool {
+    slots.iter().any(|slot| slot.kind == RECOVERY_SLOT)
+}
+
 impl Vault {
     /// The vault's own id.
     pub fn id(&self) -> Result<VaultId, VaultError> {
@@ -53,7 +58,7 @@ impl Vault {
 
     /// True where a recovery code opens the vault.
     pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        Ok(self.ways()?.1.iter().any(|slot| slot.kind == RECOVERY_SLOT))
+        Ok(have_recovery(&self.ways()?.1))
     }
 
     /// Makes a recovery code; one that there was opens the vault no more.

@@ -15,7 +15,9 @@ const CHEAP: &str = "warning: these key derivation parameters make guessing chea
 fn made(path: &str, option: &str) -> String {
     format!(
         "made the vault `{path}`\n\
-         a forgotten passphrase cannot be reset; `secrets {option}recovery create` prints a code for the safe\n"
+         a forgotten passphrase cannot be reset; `secrets {option}recovery create` prints a code for the safe\n\
+         next: `secrets create TAG` stores a secret\n\
+         `secrets {option}unlock` asks once, then keeps the vault open for 15m, or 5m without use\n"
     )
 }
 

@@ -10,6 +10,7 @@ mod arguments;
 mod attacks;
 mod backends;
 mod backup;
+mod before_prompts;
 mod check;
 mod clone;
 mod compact;

@@ -91,6 +91,11 @@ impl Terminal {
         self.waits_for("what is unread?").types("#").waits_for("the end")
     }
 
+    /// What is on the screen so far.
+    pub fn screen(&self) -> &str {
+        &self.screen
+    }
+
     /// Waits for the end. The terminal must echo and hold nothing unread.
     #[track_caller]
     pub fn ends_with(&mut self, code: i32) -> &str {
@@ -102,7 +107,7 @@ impl Terminal {
 }
 
 /// Makes a vault whose passphrase was typed.
-fn init(sandbox: &Sandbox) {
+pub fn init(sandbox: &Sandbox) {
     let mut terminal = Terminal::run(sandbox, "init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1");
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");

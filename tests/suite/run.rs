@@ -928,7 +928,7 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
     let run =
         prepared(&sandbox, &["--", "sh", "-c", "echo $SEVEN $EIGHT"]).run().succeeds().stdout("1234567 ‹eight›\n");
     run.stderr("warning: values under 8 bytes are not masked: `empty`, `seven`\n");
-    let line = ["--only", "seven", "--stdin", "SEVEN", "--file", "F=seven", "--env", "A={{ seven }}", "--", "true"];
+    let line = ["--only", "seven", "--stdin", "SEVEN", "--file", "F=seven", "--env", "A={{SEVEN}}", "--", "true"];
     let once = "warning: values under 8 bytes are not masked: `seven`\n";
     prepared(&sandbox, &line).run().succeeds().stderr(once);
     // Of what the program was not given nobody speaks.
@@ -1125,4 +1125,75 @@ fn output_into_a_file_is_masked() {
     // At its end, not over what is there.
     behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program).stderr(Stdio::null()).status().unwrap();
     assert!(String::from_utf8(sandbox.read("both")).unwrap().ends_with("end\n‹api-token›\nend\n"));
+}
+
+/// A warning that text was copied although it resembles a placeholder for an existing secret.
+fn copied(place: &str, tag: &str) -> String {
+    format!(
+        "warning: {place}: this text is copied, although a secret `{tag}` exists; \
+         a placeholder is `{{{{ secrets.{tag} }}}}`\n"
+    )
+}
+
+#[test]
+fn a_near_miss_in_a_variable_is_copied_with_a_warning() {
+    let sandbox = Sandbox::with_secrets(&[("stripe-key", "a long value of a secret")]);
+    let near = "{{ stripe-key }}{{ Stripe_Key }}{{ secret.stripe-key }}{{- secrets.stripe-key -}}{{ lower }}";
+    let warnings = |place: &str| {
+        [(1, "stripe-key"), (17, "Stripe_Key"), (33, "stripe-key"), (56, "stripe-key")]
+            .map(|(column, tag)| copied(&format!("{place}:1:{column}"), tag))
+            .concat()
+    };
+    let env = format!("X={near}");
+    let show = ["--only", "stripe-key", "--", "sh", "-c", "echo \"$X\""];
+    let run = sandbox.run(["run", "--env", &env].iter().chain(&show));
+    run.succeeds().stdout(format!("{near}\n")).stderr(&warnings("--env X"));
+
+    sandbox.write("app.env", &env);
+    let run = sandbox.run(["run", "--env-file", "app.env"].iter().chain(&show));
+    run.succeeds().stdout(format!("{near}\n")).stderr(&warnings("app.env:1 X"));
+
+    // The vault is opened for another variable.
+    sandbox.write(".secrets.toml", format!("[run.env]\nX = \"{near}\"\nKEY = \"{{{{ secrets.stripe-key }}}}\"\n"));
+    let run = sandbox.run(["run", "--", "sh", "-c", "echo \"$X\""]);
+    run.succeeds().stdout(format!("{near}\n")).stderr(&warnings(".secrets.toml:2 X"));
+    let run = sandbox.run(["run", "--dry-run"]).succeeds().stdout_has("KEY");
+    run.stderr(&warnings(".secrets.toml:2 X"));
+}
+
+#[test]
+fn a_near_miss_alone_asks_for_no_passphrase() {
+    let sandbox = Sandbox::with_secrets(&[("stripe-key", "a long value of a secret")]);
+    let run = |sandbox: &Sandbox| {
+        let line = ["run", "--env", "X={{ stripe-key }}", "--", "sh", "-c", "echo \"$X\""];
+        sandbox.command(line).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("{{ stripe-key }}\n")
+    };
+    run(&sandbox).stderr("");
+    // An agent at hand knows the tag.
+    sandbox.run(["unlock", "-q"]).succeeds();
+    run(&sandbox).stderr(&copied("--env X:1:1", "stripe-key"));
+    sandbox.run(["lock", "-q"]).succeeds();
+}
+
+#[test]
+fn a_variable_without_secrets_of_that_tag_is_no_near_miss() {
+    let sandbox = Sandbox::with_secrets(&[("key", "a long value of a secret")]);
+    let line = ["run", "--env", "X={{ other }} {{ secret.other }}", "--only", "key", "--", "sh", "-c", "echo \"$X\""];
+    sandbox.run(line).succeeds().stdout("{{ other }} {{ secret.other }}\n").stderr("");
+}
+
+#[test]
+fn a_program_is_looked_for_in_the_path_that_it_gets() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::with_secrets(&[("key", "a long value of a secret")]);
+    std::fs::create_dir(sandbox.path("bin")).unwrap();
+    let program = sandbox.write("bin/own", "#!/bin/sh\necho found\n");
+    let path = format!("PATH={}:/usr/bin:/bin", sandbox.path("bin").display());
+    let run = |arguments: &[&str]| sandbox.run(arguments.iter().chain(&["--", "own"]));
+    run(&["run", "--only", "key"]).fails_with(127).stderr_has("there is no program `own`");
+    run(&["run", "--only", "key", "--env", &path]).fails_with(126).stderr_has("cannot run `own`");
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    run(&["run", "--only", "key", "--env", &path]).succeeds().stdout("found\n");
+    let own = sandbox.command(["run", "--only", "key", "--", "own"]);
+    own.env("PATH", path.trim_start_matches("PATH=")).run().succeeds().stdout("found\n");
 }

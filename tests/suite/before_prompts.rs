@@ -1,0 +1,339 @@
+//! Nothing is asked for in vain: what is known to fail fails before a passphrase, a value or a yes is asked for.
+
+use std::fmt::Write;
+use std::process::Command;
+
+use crate::prompts::Terminal;
+use crate::support::{PASSPHRASE, Sandbox};
+
+/// How questions look on the screen.
+const QUESTIONS: [&str; 6] = ["assphrase for ", "assphrase: ", "Recovery code for ", "Value of ", "[y/N]", "[Y/n]"];
+
+/// Runs command lines one after the other on a terminal, where no passphrase is given. Each must end with its code and ask
+/// for nothing.
+#[track_caller]
+fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
+    let mut script = String::new();
+    for (number, (line, _)) in cases.iter().enumerate() {
+        writeln!(script, "{line}\necho \"case {number} ends with $?.\"").unwrap();
+    }
+    let mut terminal = Terminal::shell(sandbox, &script);
+    for number in 0..cases.len() {
+        // A question would wait here for ever.
+        terminal.waits_for(&format!("case {number} ends with "));
+    }
+
+    let screen = terminal.ends_with(0).to_owned();
+    let mut wrong = String::new();
+    let mut rest = &*screen;
+    for (number, (line, code)) in cases.iter().enumerate() {
+        let (shown, after) = rest.split_once(&format!("case {number} ends with ")).unwrap();
+        let (found, after) = after.split_once('.').unwrap();
+        rest = after;
+        if found != code.to_string() || QUESTIONS.iter().any(|question| shown.contains(question)) {
+            writeln!(wrong, "{line}: {found}, not {code}{shown}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+const MANIFEST: &str = "project = \"web\"\n[secrets.key]\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"out.env\"\n\
+                        [run.env]\nKEY = \"{{ secrets.key }}\"\n";
+
+/// A directory whose manifest nobody trusts yet, so that its use would be a question.
+fn untrusted(sandbox: Sandbox) -> Sandbox {
+    let sandbox = sandbox.trusting_nothing();
+    std::fs::create_dir(sandbox.path("clone")).unwrap();
+    sandbox.write("clone/.secrets.toml", MANIFEST);
+    sandbox.write("clone/t.tmpl", "KEY={{ secrets.key }}\n");
+    sandbox.write("clone/new.env", "KEY=value\n");
+    sandbox
+}
+
+#[test]
+fn without_a_vault_no_passphrase_is_asked_for() {
+    let sandbox = untrusted(Sandbox::empty());
+    sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
+    sandbox.write("a.env", "KEY=value\n");
+    nothing_is_asked(
+        &sandbox,
+        &[
+            (r#""$secrets" list"#, 3),
+            (r#""$secrets" list --all-projects"#, 3),
+            (r#""$secrets" get key"#, 3),
+            (r#""$secrets" update key"#, 3),
+            (r#""$secrets" delete key"#, 3),
+            (r#""$secrets" clone key --to other"#, 3),
+            (r#""$secrets" render -e '{{ secrets.key }}'"#, 3),
+            (r#""$secrets" render t.tmpl -o out"#, 3),
+            (r#""$secrets" run -- true"#, 125),
+            (r#""$secrets" run --only key -- true"#, 125),
+            (r#""$secrets" run --dry-run"#, 125),
+            (r#""$secrets" refs se0123456789abcdef"#, 3),
+            (r#""$secrets" scan"#, 3),
+            (r#""$secrets" redact a.env"#, 3),
+            (r#""$secrets" import a.env --dry-run"#, 3),
+            (r#""$secrets" export --encrypted out.age"#, 3),
+            (r#""$secrets" backup copy.db"#, 3),
+            (r#""$secrets" restore --accept"#, 3),
+            (r#""$secrets" restore nowhere.db"#, 3),
+            (r#""$secrets" salvage rescued.db"#, 3),
+            (r#""$secrets" verify"#, 3),
+            (r#""$secrets" compact"#, 3),
+            (r#""$secrets" rekey"#, 3),
+            (r#""$secrets" rekey --project web"#, 3),
+            (r#""$secrets" passwd"#, 3),
+            (r#""$secrets" passwd --upgrade-kdf"#, 3),
+            (r#""$secrets" recovery create"#, 3),
+            (r#""$secrets" recovery delete"#, 3),
+            (r#""$secrets" unlock"#, 3),
+            (r#""$secrets" status"#, 3),
+            (r#""$secrets" project list"#, 3),
+            (r#""$secrets" project rename web website"#, 3),
+            (r#""$secrets" project delete web"#, 3),
+            // No vault is offered where stdin is no terminal.
+            (r#"printf value | "$secrets" create key"#, 3),
+            (r#"printf KEY=value | "$secrets" import -"#, 3),
+            (r#"cd clone; "$secrets" check"#, 3),
+            (r#""$secrets" render --all"#, 3),
+            (r#""$secrets" render --stale"#, 3),
+            (r#""$secrets" render t.tmpl"#, 3),
+            (r#""$secrets" run -- true"#, 125),
+            (r#""$secrets" update key"#, 3),
+            (r#""$secrets" delete key"#, 3),
+            (r#""$secrets" clone key --to other"#, 3),
+            (r#""$secrets" export --encrypted out.age"#, 3),
+            (r#""$secrets" import new.env --dry-run"#, 3),
+            (r#"printf value | "$secrets" create key"#, 3),
+            (r#"printf KEY=value | "$secrets" import -"#, 3),
+            (r#""$secrets" template new.env <new.env"#, 3),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_arguments_and_files_is_known_before_a_passphrase_is_asked_for() {
+    let sandbox = untrusted(Sandbox::with_secrets(&[("key", "x")]));
+    std::fs::create_dir(sandbox.path("directory")).unwrap();
+    sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
+    sandbox.write("invalid.tmpl", "KEY={{ secrets.key | }}\n");
+    sandbox.write("notes", "notes\n");
+    sandbox.write("a.env", "KEY=value\n");
+    sandbox.write("large", vec![b'x'; 1024 * 1024 + 1]);
+    let key = "A".repeat(43);
+    let header = format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
+    sandbox.write("in.age", header + &"x".repeat(100));
+    sandbox.run(["init", "-q", "--vault", "other.db", "--kdf-memory", "19"]).succeeds().stderr_has("warning");
+    nothing_is_asked(
+        &sandbox,
+        &[
+            (r#""$secrets" create 'a b'"#, 2),
+            (r#""$secrets" create new --name "$(printf 'a\nb')""#, 2),
+            (r#""$secrets" create new --value-file nowhere"#, 1),
+            (r#""$secrets" create new --value-file directory"#, 1),
+            (r#""$secrets" create new --value-file large"#, 2),
+            (r#""$secrets" update key --value-file nowhere"#, 1),
+            (r#""$secrets" get 'a b'"#, 2),
+            (r#""$secrets" list --project 'a b'"#, 2),
+            (r#"SECRETS_PROJECT='a b' "$secrets" list"#, 2),
+            (r#""$secrets" clone key --to 'a b'"#, 2),
+            (r#""$secrets" clone key"#, 2),
+            (r#""$secrets" render nowhere.tmpl"#, 1),
+            (r#""$secrets" render directory"#, 1),
+            (r#""$secrets" render invalid.tmpl"#, 2),
+            (r#""$secrets" render t.tmpl -o nowhere/out"#, 1),
+            (r#""$secrets" render t.tmpl -o notes/out"#, 1),
+            (r#""$secrets" render t.tmpl -o directory"#, 7),
+            (r#""$secrets" run -- no-such-program"#, 127),
+            (r#""$secrets" run -- ./no-such-program"#, 127),
+            (r#""$secrets" run -- ./notes"#, 126),
+            (r#""$secrets" run -- ./directory"#, 126),
+            (r#""$secrets" run --env-file nowhere -- true"#, 125),
+            (r#""$secrets" run --env 'X={{ secrets. }}' -- true"#, 125),
+            (r#""$secrets" run --file 'X=a b' -- true"#, 125),
+            (r#""$secrets" refs 'a b'"#, 2),
+            (r#""$secrets" scan nowhere"#, 1),
+            (r#"GIT_CEILING_DIRECTORIES=/ "$secrets" scan --staged"#, 1),
+            (r#""$secrets" redact nowhere"#, 1),
+            (r#""$secrets" redact directory"#, 1),
+            (r#""$secrets" import nowhere"#, 1),
+            (r#""$secrets" import directory"#, 1),
+            (r#""$secrets" import notes"#, 2),
+            (r#""$secrets" import in.age --import-passphrase-file nowhere"#, 5),
+            (r#""$secrets" import in.age --identity nowhere"#, 5),
+            (r#""$secrets" export"#, 2),
+            (r#""$secrets" export --encrypted nowhere/out.age"#, 1),
+            (r#""$secrets" export --encrypted directory"#, 7),
+            (r#""$secrets" export --encrypted notes"#, 4),
+            (r#""$secrets" export --encrypted out.age --recipient age1"#, 2),
+            (r#""$secrets" export --encrypted out.age --recipients-file nowhere"#, 1),
+            (r#""$secrets" export --encrypted out.age --export-passphrase-file nowhere"#, 5),
+            (r#""$secrets" backup nowhere/copy.db"#, 3),
+            (r#""$secrets" backup notes"#, 4),
+            (r#""$secrets" backup directory"#, 4),
+            (r#""$secrets" backup --replace notes"#, 6),
+            (r#""$secrets" backup --replace other.db"#, 7),
+            (r#""$secrets" restore nowhere.db"#, 3),
+            (r#""$secrets" restore notes"#, 6),
+            (r#""$secrets" restore vault.db"#, 2),
+            (r#""$secrets" salvage notes"#, 4),
+            (r#""$secrets" salvage nowhere/rescued.db"#, 3),
+            (r#""$secrets" salvage rescued.db --new-passphrase-file nowhere"#, 5),
+            (r#""$secrets" passwd --new-passphrase-file nowhere"#, 5),
+            (r#""$secrets" passwd --kdf-memory 1"#, 2),
+            (r#""$secrets" rekey --new-passphrase-file nowhere"#, 5),
+            (r#""$secrets" rekey --recovery-file nowhere"#, 5),
+            (r#""$secrets" rekey --recovery-file notes"#, 5),
+            (r#""$secrets" recovery delete"#, 5),
+            (r#""$secrets" list --recovery"#, 5),
+            (r#""$secrets" unlock --recovery"#, 5),
+            (r#""$secrets" unlock --ttl soon"#, 2),
+            (r#""$secrets" unlock --passphrase-file nowhere"#, 5),
+            (r#""$secrets" project delete 'a b'"#, 2),
+            (r#""$secrets" init"#, 4),
+            (r#""$secrets" init --vault notes/vault.db"#, 1),
+            (r#""$secrets" init --vault new.db --kdf-memory 1"#, 2),
+            (r#""$secrets" template nowhere.env"#, 1),
+            (r#""$secrets" template directory"#, 7),
+            (r#""$secrets" template a.env -o nowhere/t.tmpl"#, 1),
+            (r#""$secrets" template a.env -o directory"#, 4),
+            (r#""$secrets" template a.env --keep NOWHERE"#, 2),
+            (r#""$secrets" setup"#, 3),
+            (r#""$secrets" check"#, 3),
+            (r#""$secrets" adopt a.env"#, 3),
+            (r#"cd clone; "$secrets" setup --from nowhere"#, 1),
+            (r#""$secrets" adopt out.env"#, 3),
+            (r#""$secrets" template nowhere.env"#, 1),
+            (r#""$secrets" import nowhere"#, 1),
+            (r#""$secrets" create new --value-file nowhere"#, 1),
+            (r#""$secrets" run -- no-such-program"#, 127),
+            (r#""$secrets" run --file 'X=a b' -- true"#, 125),
+        ],
+    );
+}
+
+#[test]
+fn an_output_that_git_tracks_is_refused_before_a_passphrase_is_asked_for() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    sandbox.write(".secrets.toml", MANIFEST);
+    sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
+    sandbox.write("out.env", "KEY=old\n");
+    for arguments in [&["init", "-q"][..], &["add", "out.env"]] {
+        let mut git = Command::new("git");
+        git.args(arguments).current_dir(sandbox.path("")).env("HOME", sandbox.path(""));
+        assert!(git.status().unwrap().success());
+    }
+    nothing_is_asked(
+        &sandbox,
+        &[
+            (r#""$secrets" render --all"#, 7),
+            (r#""$secrets" render --stale"#, 7),
+            (r#""$secrets" render t.tmpl -o out.env"#, 7),
+            (r#""$secrets" setup"#, 7),
+        ],
+    );
+}
+
+#[test]
+fn what_the_vault_lacks_is_known_before_a_yes_or_a_value_is_asked_for() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
+    sandbox.run(["unlock", "-q"]).succeeds();
+    nothing_is_asked(
+        &sandbox,
+        &[
+            (r#""$secrets" delete nowhere"#, 3),
+            (r#""$secrets" delete key nowhere"#, 3),
+            (r#""$secrets" delete --project nowhere key"#, 3),
+            (r#""$secrets" project delete nowhere"#, 3),
+            (r#""$secrets" project delete default nowhere"#, 3),
+            (r#""$secrets" project rename nowhere new"#, 3),
+            (r#""$secrets" update nowhere"#, 3),
+            (r#""$secrets" create KEY"#, 4),
+            (r#""$secrets" clone nowhere --to new"#, 3),
+            (r#""$secrets" clone key --tag other"#, 4),
+            (r#""$secrets" rekey --project nowhere"#, 3),
+            (r#""$secrets" export --encrypted out.age --project nowhere"#, 3),
+        ],
+    );
+    sandbox.run(["lock", "-q"]).succeeds();
+}
+
+#[test]
+fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
+    let other = Sandbox::new();
+    let code = other.run(["recovery", "create"]).succeeds().stderr_has("write this recovery code down").bytes();
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    sandbox.write("code", code);
+    nothing_is_asked(&sandbox, &[(r#""$secrets" rekey --recovery-file code"#, 5)]);
+}
+
+const HINT: &str = "`secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use";
+
+#[test]
+fn the_first_question_for_a_vault_mentions_unlock_once() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let list = |arguments: &str| {
+        let mut terminal = Terminal::shell(&sandbox, &format!("stty cols 200; \"$secrets\" list {arguments}"));
+        terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("key");
+        terminal.ends_with(0).to_owned()
+    };
+
+    // Without a terminal, and with -q, nothing is said, and it does not count.
+    sandbox.run(["list"]).succeeds().stdout_has("key").stderr("");
+    assert!(!list("-q").contains("unlock"));
+    let first = list("");
+    let (above, below) = first.split_once(HINT).unwrap();
+    assert!(!above.contains("Passphrase for ") && below.contains("Passphrase for "), "{first}");
+    assert!(!list("").contains("unlock"));
+}
+
+#[test]
+fn who_uses_unlock_is_not_told_of_it() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    sandbox.run(["unlock", "-q"]).succeeds();
+    sandbox.run(["lock", "-q"]).succeeds();
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" list");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("key");
+    assert!(!terminal.ends_with(0).contains("secrets unlock"));
+}
+
+#[test]
+fn where_nothing_can_be_remembered_the_questions_have_no_hint() {
+    let sandbox = Sandbox::with_its_memory();
+    crate::prompts::init(&sandbox);
+    let _ = std::fs::remove_dir_all(sandbox.path("state"));
+    sandbox.write("state", "no directory");
+    let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" project list");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("the end");
+    assert!(!terminal.screen().contains("secrets unlock"));
+}
+
+#[test]
+fn init_ends_with_the_next_step_in_40_columns() {
+    let sandbox = Sandbox::empty();
+    let cheap = "init --kdf-memory 19 --kdf-iterations 1";
+    let mut terminal = Terminal::shell(&sandbox, &format!("stty cols 40; \"$secrets\" {cheap}"));
+    terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+    let screen = terminal.waits_for("next: ").ends_with(0).to_owned();
+    let end = screen.rsplit_once("next: ").unwrap().1.split_once("code=").unwrap().0;
+    let lines: Vec<&str> = end.lines().collect();
+    assert!(lines.iter().all(|line| line.len() <= 40), "{lines:?}");
+    let text = format!("`secrets create TAG` stores a secret {HINT}");
+    assert_eq!(lines.join(" "), text);
+}
+
+#[test]
+fn create_that_made_the_vault_ends_with_the_next_step() {
+    let sandbox = Sandbox::empty();
+    let create = |arguments: &str| format!("stty cols 200; \"$secrets\" create {arguments}");
+    let mut terminal = Terminal::shell(&sandbox, &create("key"));
+    terminal.waits_for("[Y/n] ").types("y\n");
+    terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("Value of key: ").types("1234\n").waits_for("created `key`");
+    terminal.waits_for("next: `secrets run -- CMD` gives a program the secrets of the project\r\n");
+    terminal.waits_for(HINT).ends_with(0);
+    // The next one is told nothing more.
+    sandbox.command(["create", "other"]).stdin("value").run().succeeds().without("next: ").stderr_has("created");
+}
