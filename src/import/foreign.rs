@@ -66,7 +66,7 @@ impl Bookkeeping {
 fn has_placeholder(value: &[u8]) -> bool {
     let grammar = Grammar::default();
     memmem::find_iter(value, grammar.open())
-        .any(|at| matches!(grammar.at(&value[at..], true), Match::Placeholder { .. }))
+        .any(|at| matches!(grammar.at(&value[at..], true), Match::Placeholder { .. } | Match::Malformed(_)))
 }
 
 fn is_base64(byte: u8) -> bool {
