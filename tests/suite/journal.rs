@@ -94,6 +94,22 @@ fn our_own_journal_is_replayed_and_what_was_before_is_kept_until_all_is_checked(
 }
 
 #[test]
+fn copies_of_an_earlier_journal_are_replaced() {
+    let (specimen, before) = changed(1);
+    let (after, journal) = (specimen.bytes(), journal_of(&before));
+    let copy = next_to(&specimen.path(), ".before-recovery");
+    for old in [b"the journal of another change".to_vec(), vec![7; journal.len()]] {
+        private(&specimen.path(), &after);
+        private(&next_to(&specimen.path(), "-journal"), &journal);
+        // A power cut brought them back.
+        private(&copy, b"another state");
+        private(&next_to(&copy, ".journal"), &old);
+        drop(Locked::open(&specimen.path()).unwrap());
+        assert!(fs::read(&copy).unwrap() == after && fs::read(next_to(&copy, ".journal")).unwrap() == journal);
+    }
+}
+
+#[test]
 fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
     let (specimen, before) = changed(2);
     let good = specimen.bytes();

@@ -37,12 +37,15 @@ impl Copies {
 
     /// True if at least one of them exists.
     pub(super) fn exist(&self) -> bool {
-        self.is_whole() || fs::symlink_metadata(&self.journal).is_ok()
+        [&self.vault, &self.journal].iter().any(|copy| fs::symlink_metadata(copy).is_ok())
     }
 
-    /// True if both were written: that of the vault comes last.
-    fn is_whole(&self) -> bool {
-        fs::symlink_metadata(&self.vault).is_ok()
+    /// True if both were written, that of the vault last, and are of this journal: older ones may come back after a power cut.
+    fn are_of(&self, journal: &Path) -> io::Result<bool> {
+        if fs::symlink_metadata(&self.vault).is_err() || fs::symlink_metadata(&self.journal).is_err() {
+            return Ok(false);
+        }
+        same_content(&File::open(&self.journal)?, &File::open(journal)?)
     }
 
     /// Copies both files, durably.
@@ -62,7 +65,7 @@ impl Copies {
         Ok(())
     }
 
-    /// Removes them, durably: older ones that come back would pass for those of the next interrupted change.
+    /// Removes them. Nothing is lost if they come back: they are copies of neither state then.
     pub(super) fn remove(&self) {
         let _ = fs::remove_file(&self.vault);
         let _ = fs::remove_file(&self.journal);
@@ -127,7 +130,7 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
 
 /// Copies both files, unless they were copied before.
 fn keep(copies: &Copies, vault: &Path, journal: &Path, connection: &Connection) -> Result<(), StoreError> {
-    if copies.is_whole() {
+    if copies.are_of(journal).unwrap_or(false) {
         return Ok(());
     }
     copies.make(vault, journal)?;
@@ -238,6 +241,22 @@ fn page_size(header: &[u8; HEADER]) -> u32 {
 
 fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |four| u32::from_be_bytes(*four))
+}
+
+fn same_content(one: &File, other: &File) -> io::Result<bool> {
+    let size = one.metadata()?.len();
+    if size != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut part, mut others) = (vec![0; LARGEST as usize], vec![0; LARGEST as usize]);
+    for at in (0..size).step_by(part.len()) {
+        let length = usize::try_from(size - at).map_or(part.len(), |left| left.min(part.len()));
+        let (part, others) = (&mut part[..length], &mut others[..length]);
+        if !read_whole(one, part, at)? || !read_whole(other, others, at)? || part != others {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Fills `bytes`; false if the file ends before.
