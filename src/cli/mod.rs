@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use rustix::process::Signal;
 
 use crate::commands::Command;
 use crate::completion;
@@ -18,6 +19,7 @@ use crate::config::Environment;
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Error, Kind};
 use crate::model::{DEEP, overwrite_stack};
+use crate::process::die_of;
 use crate::ui::{ColorWhen, Ui};
 
 const EXAMPLES: &str = "\
@@ -92,6 +94,11 @@ fn run() -> ExitCode {
                 ui.json_failure(&error.json());
             } else {
                 ui.failure(error.is_answer(), error.message(), error.notes(), error.hints());
+            }
+            if error.is_interrupted() {
+                // A prompt takes Ctrl-C from the keyboard; scripts and loops around us are to end as if it were a signal.
+                overwrite_stack::<DEEP>();
+                die_of(Signal::INT);
             }
             ExitCode::from(error.exit_code())
         }

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
     cx.ui.status(&format!("created `{tag}` in project `{project}`, hint {hint}"));
     if is_first {
-        init::next(cx, "`secrets run -- CMD` gives a program the secrets of the project");
+        init::next(cx, &format!("{} gives a program the secrets of the project", cx.again("run -- CMD")));
     }
     if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
         cx.settle(Subject::Kdf, &vault.id()?);
     }
     cx.adopt(vault);
-    next(cx, "`secrets create TAG` stores a secret");
+    next(cx, &format!("{} stores a secret", cx.again("create TAG")));
     if cx.ui.is_json() {
         let path = std::path::absolute(&path).unwrap_or(path);
         cx.ui.json(&json!({ "vault": path.display().to_string() }))?;

@@ -124,6 +124,17 @@ fn ctrl_c_ends_a_loop_and_the_shell_goes_on() {
 }
 
 #[test]
+fn ctrl_c_at_a_prompt_ends_the_loop_around_it() {
+    let home = Unlocked::new();
+    home.0.run(["lock", "-q"]).succeeds();
+    let mut terminal = home.interactive();
+    terminal.types("for i in 1 2 3; do \"$secrets\" list; done; echo af\"\"ter\n").waits_for("Passphrase for ");
+    terminal.types("\x03").waits_for("ready> ").types("echo \"code $?\"\n").waits_for("code 130\r\n");
+    let screen = terminal.waits_for("ready> ").types("exit\n").screen().to_owned();
+    assert_eq!(screen.matches("Passphrase for ").count(), 1, "{screen}");
+}
+
+#[test]
 fn ctrl_c_reaches_all_jobs_of_make() {
     let home = Unlocked::new();
     if !has("make") {
