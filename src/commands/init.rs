@@ -49,7 +49,8 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     let path = cx.vault_path()?;
     let vault = make(cx, &path, params, args.suggest)?;
     if args.kdf.are_given() {
-        cx.settle(Subject::Kdf, &vault.id()?);
+        // The vault is as it should be, whether that can be remembered or not.
+        let _ = vault.id().map(|id| cx.settle(Subject::Kdf, &id));
     }
     cx.adopt(vault);
     next(cx, &format!("{} stores a secret", cx.again("create TAG")));

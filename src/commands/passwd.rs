@@ -52,7 +52,8 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     let passphrase = cx.chosen_passphrase(file, params)?;
     cx.written(vault.set_passphrase(&passphrase, params)?);
     if args.kdf.are_given() {
-        cx.settle(Subject::Kdf, &vault.id()?);
+        // The vault is as it should be, whether that can be remembered or not.
+        let _ = vault.id().map(|id| cx.settle(Subject::Kdf, &id));
     }
     let default = Context::default_kdf();
     if params.cost() < default.cost() {

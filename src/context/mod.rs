@@ -285,7 +285,7 @@ impl Context {
     /// Remembers that nothing is to be said about a subject of this vault, because it was said or the user knows it. Returns
     /// false if that cannot be remembered.
     pub(crate) fn settle(&self, subject: Subject, vault_id: &VaultId) -> bool {
-        let settled = |records: Records| records.write(&Records::name_of(&[vault_id]), b"settled").is_ok();
+        let settled = |records: Records| records.mark(&Records::name_of(&[vault_id])).is_ok();
         self.records_about(subject).is_some_and(settled)
     }
 

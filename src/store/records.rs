@@ -94,6 +94,16 @@ impl Records {
         Ok(())
     }
 
+    /// Makes a record that says no more than that it exists. A process that is killed leaves it, or an empty file that counts
+    /// for nothing; so it needs no second file.
+    pub fn mark(&self, name: &str) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        options.open(self.path(name))?.write_all(b"settled")
+    }
+
     /// Removes a record. Returns false if it does not exist.
     pub fn remove(&self, name: &str) -> io::Result<bool> {
         let path = self.path(name);
@@ -176,6 +186,24 @@ mod tests {
 
         assert!(records.remove(&name).unwrap());
         assert_eq!(records.read(&name).unwrap(), None);
+    }
+
+    #[test]
+    fn a_mark_is_there_or_not() {
+        let home = tempfile::tempdir().unwrap();
+        let records = Records::new(&home.path().join("a"), 64);
+        let name = Records::name_of(&[b"subject"]);
+        fs::create_dir(records.directory()).unwrap();
+        fs::write(records.path(&name), "").unwrap();
+        assert_eq!(records.read(&name).unwrap(), None);
+        for _ in 0..2 {
+            records.mark(&name).unwrap();
+            assert!(records.read(&name).unwrap().is_some());
+            assert_eq!(fs::read_dir(records.directory()).unwrap().count(), 1);
+        }
+        fs::remove_file(records.path(&name)).unwrap();
+        symlink(home.path().join("other"), records.path(&name)).unwrap();
+        assert!(records.mark(&name).is_err());
     }
 
     #[test]
