@@ -71,6 +71,10 @@ package:
 release:
     packaging/release.sh
 
+# CPU time of two binaries in turn
+paired old new:
+    benches/paired.py {{old}} {{new}}
+
 # figures of docs/performance.md
 bench:
     benches/whole-process.sh

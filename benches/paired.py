@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""CPU time of whole processes, two binaries in turn: benches/paired.py OLD NEW
+
+Prints user and system time together, the least of many runs, and the ratio. Both binaries get the same commands on vaults
+of their own, with a cheap key derivation where one is needed; everything lies in a temporary directory. Needs 300 MB there."""
+
+import os
+import pathlib
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+
+WORDS = "GET POST /api/v1/users 200 404 INFO WARN connected request id=7f3a duration=12ms user=anna retry".split()
+
+
+class Side:
+    """One binary with a home and a vault of 20 secrets."""
+
+    def __init__(self, binary, home):
+        self.binary, self.home = os.path.abspath(binary), home
+        (home / "run").mkdir(mode=0o700, parents=True)
+        self.environment = {
+            "PATH": os.environ["PATH"], "HOME": str(home), "XDG_STATE_HOME": str(home / "state"),
+            "XDG_RUNTIME_DIR": str(home / "run"), "SECRETS_PASSPHRASE": "correct horse battery staple",
+        }
+        self.run(["init", "-q", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"])
+        for number in range(20):
+            self.run(["create", "-q", "--tag", f"key-{number}"], f"value-number-{number}-abcdefgh".encode())
+        lines = (f"K{number}={{{{ secrets.key-{number} }}}}\n" for number in range(20))
+        (home / "twenty.tmpl").write_text("".join(lines))
+
+    def run(self, arguments, given=b"", stdin=None):
+        source = {"stdin": stdin} if stdin else {"input": given}
+        subprocess.run([self.binary, *arguments], env=self.environment, cwd=self.home, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **source)
+
+    def cpu(self, arguments, stdin):
+        """Milliseconds of CPU time of one run."""
+        def used():
+            usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return 1000 * (usage.ru_utime + usage.ru_stime)
+
+        before = used()
+        if stdin:
+            with open(stdin, "rb") as file:
+                self.run(arguments, stdin=file)
+        else:
+            self.run(arguments)
+        return used() - before
+
+
+def compare(sides, name, arguments, runs, stdin=None):
+    least = [float("inf")] * 2
+    for turn in range(runs):
+        for which in ((0, 1), (1, 0))[turn % 2]:
+            least[which] = min(least[which], sides[which].cpu(arguments, stdin))
+    print(f"{name:28} {least[0]:8.2f} ms {least[1]:8.2f} ms  {least[1] / least[0]:.2f}x", flush=True)
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__.splitlines()[0])
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        random.seed(1)
+        log = "".join(f"2026-11-21T09:30:{n % 60:02}.{n % 1000:03}Z {' '.join(random.choices(WORDS, k=12))}\n"
+                      for n in range(5000)).encode()
+        with open(work / "log", "wb") as file:
+            for _ in range(2**28 // len(log)):
+                file.write(log)
+        sides = [Side(binary, work / name) for binary, name in zip(sys.argv[1:], ("old", "new"))]
+        compare(sides, "--version", ["--version"], 100)
+        for name, line in (("get", "get key-3"), ("list", "list"), ("render of 20", "render twenty.tmpl")):
+            compare(sides, f"{name}, key derivation", line.split(), 50)
+        for side in sides:
+            side.run(["unlock", "-q", "--ttl", "1h", "--idle", "1h"])
+            del side.environment["SECRETS_PASSPHRASE"]
+        try:
+            for name, line in (("get", "get key-3"), ("render of 20", "render twenty.tmpl"), ("run", "run -- true")):
+                compare(sides, f"{name}, agent", line.split(), 100)
+            compare(sides, "redact of 256 MiB of log", ["redact"], 5, work / "log")
+        finally:
+            for side in sides:
+                side.run(["lock", "--all", "-q"])
+
+
+main()
