@@ -215,6 +215,12 @@ impl Places {
     }
 }
 
+/// Reads once more what cannot be read. SQLite refuses a page for one cell that is out of place, but only when it reads the
+/// page for the first time (`PRAGMA cell_size_check`); the other rows of that page are found after that.
+fn twice<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    read().or_else(|_| read())
+}
+
 /// A project being looked at.
 struct Look<'a> {
     snapshot: &'a dyn Snapshot,
@@ -278,7 +284,7 @@ impl Look<'_> {
     fn by_places(&self, row: &ProjectRow, number: u8, places: &Places) -> Vec<Leaf> {
         let known = places.0.get(&row.pid).into_iter().flatten();
         let read = |tag_ix: &[u8; 16]| {
-            let record = self.snapshot.record(&row.pid, tag_ix).ok()??;
+            let record = twice(|| self.snapshot.record(&row.pid, tag_ix)).ok()??;
             Some(Leaf { tag_ix: *tag_ix, rid: record.rid, leaf: record.leaf })
         };
         known.filter(|tag_ix| tag_ix[0] == number).filter_map(read).collect()
@@ -287,14 +293,14 @@ impl Look<'_> {
     /// True for a record that opens with its value.
     fn record(&mut self, project: &Project<'_>, leaf: &Leaf) -> bool {
         let id = Some(SecretId(leaf.rid));
-        let found = match project.by_leaf(self.snapshot, leaf) {
+        let found = match twice(|| project.by_leaf(self.snapshot, leaf)) {
             Ok(found) => found,
             Err(error) => {
                 self.note(what_of(&error), id, None);
                 return false;
             }
         };
-        match project.value(self.snapshot, &found.record) {
+        match twice(|| project.value(self.snapshot, &found.record)) {
             Ok(_) => true,
             Err(error) => {
                 self.note(what_of(&error), id, Some(found.metadata.tag));

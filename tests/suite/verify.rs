@@ -133,8 +133,7 @@ fn damaged_at(at: usize) {
     let out = specimen.directory().join("out.db");
     match vault.salvage(&out, &passphrase(), &|_| {}) {
         Ok(salvaged) => {
-            // A damaged page may be read in one order and not in another; whatever is saved was verified.
-            assert!((readable..=3).contains(&salvaged.saved), "{at}: {} of {readable}", salvaged.saved);
+            assert_eq!(salvaged.saved, readable, "{at}");
             let saved = Locked::open(&out).unwrap().unlock(&passphrase()).unwrap();
             assert!(saved.verify(&|_| {}).unwrap().damage.is_empty(), "{at}");
             for (name, tag, text) in SECRETS {
@@ -155,6 +154,32 @@ fn a_flipped_byte_is_found_and_the_rest_is_saved() {
 #[ignore = "minutes"]
 fn one_flipped_byte_in_seventeen_is_found_and_the_rest_is_saved() {
     (0..Specimen::new().bytes().len()).step_by(17).for_each(damaged_at);
+}
+
+/// The first row of a page is said to be where it is not: the others are read, and at the first try.
+#[test]
+fn a_row_out_of_place_leaves_the_others_of_its_page_readable() {
+    let whole = Specimen::new().bytes();
+    let mut seen = 0;
+    for page in 1..whole.len() / 4096 {
+        // A leaf of a table without row ids, with a row for each secret (SQLite's file format, section 1.6).
+        let at = page * 4096;
+        if whole[at] != 10 || whole[at + 3..at + 5] != [0, 3] {
+            continue;
+        }
+        let mut bytes = whole.clone();
+        bytes[at + 8] ^= 0x55;
+        let specimen = Specimen::of(&bytes);
+        let readable = |report: &Report| report.projects.iter().map(|project| project.readable).sum::<u64>();
+        let Ok(vault) = specimen.vault() else { continue };
+        let Ok(report) = vault.verify(&|_| {}) else { continue };
+        let first = readable(&report);
+        assert_eq!(first, readable(&vault.verify(&|_| {}).unwrap()), "page {page}");
+        let saved = specimen.vault().unwrap().salvage(&specimen.directory().join("out.db"), &passphrase(), &|_| {});
+        assert_eq!(saved.map_or(0, |saved| saved.saved), first, "page {page}");
+        seen += u64::from(first == 2);
+    }
+    assert!(seen > 0);
 }
 
 #[test]
