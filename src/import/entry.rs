@@ -157,6 +157,17 @@ impl Entry {
         label(&self.title)
     }
 
+    /// Its texts that are shown: title, users, addresses.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.title).chain(&self.users).chain(&self.urls)
+    }
+
+    /// Its values: password, one-time password, notes, fields.
+    pub(super) fn values(&self) -> impl Iterator<Item = &SecretBytes> {
+        let places = [&self.password, &self.totp, &self.notes].into_iter().flatten();
+        places.chain(self.fields.iter().map(|(_, value)| value))
+    }
+
     /// Takes a value for a place that holds one; a second one becomes a field.
     pub(super) fn put(&mut self, part: Part, value: SecretBytes) {
         let (place, field) = match part {

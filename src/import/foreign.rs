@@ -63,10 +63,17 @@ impl Bookkeeping {
     }
 }
 
+/// True for a text in which a template would have a placeholder, well formed or not. It is not read by `template::scan`, whose
+/// buffer is not wiped.
 fn has_placeholder(value: &[u8]) -> bool {
     let grammar = Grammar::default();
-    memmem::find_iter(value, grammar.open())
-        .any(|at| matches!(grammar.at(&value[at..], true), Match::Placeholder { .. } | Match::Malformed(_)))
+    memmem::find_iter(value, grammar.open()).any(|at| {
+        let before = &value[..at];
+        let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+        // `${{` is GitHub's, and behind an odd number of backslashes stands the text of a placeholder.
+        let is_literal = before.ends_with(b"$") || backslashes % 2 == 1;
+        !is_literal && matches!(grammar.at(&value[at..], true), Match::Placeholder { .. } | Match::Malformed(_))
+    })
 }
 
 fn is_base64(byte: u8) -> bool {
@@ -92,6 +99,7 @@ mod tests {
             "{{ secrets.db-password }}",
             "postgres://app:{{ secrets.pw | urlencode }}@db/x",
             "{{MY_API_TOKEN}}",
+            r"CORP\\{{ secrets.user }}",
         ] {
             assert!(why(value.as_bytes()).is_some(), "{value}");
         }
@@ -103,6 +111,8 @@ mod tests {
             "reference",
             "vault:latest",
             "${{ github.token }}",
+            "${{ secrets.CI_TOKEN }}",
+            r"\{{ secrets.literal }}",
             "{{ .Values.password }}",
             "{{ lower }}",
             "https://op.example/op://x",

@@ -44,13 +44,11 @@ pub(super) fn id(text: &[u8]) -> Option<Id> {
 /// Puts what they refer to in place of the references of all entries. A value with one that cannot be resolved is
 /// dropped with the reason, or stays as it is if `as_is`; a label stays.
 pub(super) fn resolve(all: &mut [Found], as_is: bool) {
-    let texts = |entry: &Entry| -> bool {
-        let labels = [&entry.title].into_iter().chain(&entry.users).chain(&entry.urls);
-        let values = [&entry.password, &entry.totp, &entry.notes].into_iter().flatten();
-        let values = values.chain(entry.fields.iter().map(|(_, value)| value));
-        labels.map(String::as_bytes).chain(values.map(SecretBytes::expose)).any(|text| next(text).is_some())
+    let refers = |entry: &Entry| {
+        let mut texts = entry.labels().map(String::as_bytes).chain(entry.values().map(SecretBytes::expose));
+        texts.any(|text| next(text).is_some())
     };
-    let referring: Vec<usize> = (0..all.len()).filter(|at| texts(&all[*at].entry)).collect();
+    let referring: Vec<usize> = (0..all.len()).filter(|at| refers(&all[*at].entry)).collect();
     if referring.is_empty() {
         return;
     }
@@ -174,13 +172,10 @@ impl<'e> Resolver<'e> {
 
     fn changes(&mut self, at: usize) -> Changes {
         let entry = &self.all[at].entry;
-        let labels = [&entry.title].into_iter().chain(&entry.users).chain(&entry.urls);
-        let values = [&entry.password, &entry.totp, &entry.notes].into_iter().flatten();
-        let values = values.chain(entry.fields.iter().map(|(_, value)| value));
         let mut change = |text: &[u8], label| next(text).map(|_| self.text(text, label, MOST_STEPS));
         Changes {
-            labels: labels.map(|text| change(text.as_bytes(), true)).collect(),
-            values: values.map(|value| change(value.expose(), false)).collect(),
+            labels: entry.labels().map(|text| change(text.as_bytes(), true)).collect(),
+            values: entry.values().map(|value| change(value.expose(), false)).collect(),
         }
     }
 
