@@ -62,6 +62,12 @@ pub(crate) fn program_directories() -> Vec<PathBuf> {
     variable("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
 }
 
+/// True if TZ names a time zone, or is empty, which means UTC.
+#[allow(clippy::disallowed_methods)] // an empty variable says something here
+pub(crate) fn has_time_zone() -> bool {
+    env::var_os("TZ").is_some()
+}
+
 /// The number of the word that a shell completes, if it says so: else that is the last one.
 pub(crate) fn completed_word() -> Option<usize> {
     variable("_CLAP_COMPLETE_INDEX")?.to_str()?.parse().ok()

@@ -17,7 +17,7 @@ const REST: (&str, &[&str]) = ("Other commands", &["completions", "help"]);
 
 /// Returns the help that `arguments` ask for, as clap reports it.
 pub(super) fn requested(root: Command, arguments: &[OsString]) -> Option<clap::Error> {
-    let commands = groups(&root);
+    let commands = groups(&super::command());
     let template = format!(
         "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{commands}{{all-args}}{{after-help}}"
     );

@@ -50,6 +50,7 @@ use crate::context::Context;
 use crate::error::Error;
 
 #[derive(Subcommand)]
+#[command(defer = true)] // the options of one command are described, not of all thirty-six
 pub(crate) enum Command {
     Init(init::InitArgs),
     Create(create::CreateArgs),

@@ -11,7 +11,6 @@ use crate::ui::{Ui, input, prompt};
 
 /// The options of `create` and `update` that name a value's source.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Where the value comes from")]
 pub(super) struct ValueArgs {
     /// Take the value from a file, byte for byte; `-` is stdin
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "generate")]

@@ -1,17 +1,32 @@
 //! Moments as people read them: in the time zone of TZ, or of the system. JSON has them in UTC.
 
+use std::fs;
+use std::sync::LazyLock;
+
 use jiff::tz::TimeZone;
 
+use crate::config;
 use crate::model::Timestamp;
+
+static ZONE: LazyLock<TimeZone> = LazyLock::new(|| system().unwrap_or_else(TimeZone::system));
+
+/// The system's time zone, if TZ names no other. jiff looks for the name of the zone as well, in a list of all zones, which
+/// takes longer than the rest of `get`.
+fn system() -> Option<TimeZone> {
+    if config::has_time_zone() {
+        return None;
+    }
+    TimeZone::tzif("", &fs::read("/etc/localtime").ok()?).ok()
+}
 
 /// Returns date, time and zone, as in `2026-11-21 10:30:00 CET`.
 pub(super) fn local(moment: Timestamp) -> String {
-    in_zone(moment, TimeZone::system(), "%Y-%m-%d %H:%M:%S %Z")
+    in_zone(moment, ZONE.clone(), "%Y-%m-%d %H:%M:%S %Z")
 }
 
 /// Returns the date alone, as in `2026-11-21`.
 pub(super) fn local_date(moment: Timestamp) -> String {
-    in_zone(moment, TimeZone::system(), "%Y-%m-%d")
+    in_zone(moment, ZONE.clone(), "%Y-%m-%d")
 }
 
 fn in_zone(moment: Timestamp, zone: TimeZone, format: &str) -> String {

@@ -52,6 +52,23 @@ fn people_see_local_time_and_programs_utc() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // other systems' `date` has other options
+fn without_tz_people_see_the_systems_time() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    let created = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap().metadata.created;
+    let seconds = format!("@{}", created.0 / 1000);
+
+    let date = std::process::Command::new("date")
+        .args(["-d", &seconds, "+created      %Y-%m-%d %H:%M:%S %Z"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .output()
+        .unwrap();
+    let shown = sandbox.command(["get", "key"]).without_env("TZ").run().succeeds();
+    shown.stdout_has(std::str::from_utf8(&date.stdout).unwrap());
+}
+
+#[test]
 fn get_finds_a_tag_by_any_spelling_and_shows_the_first_one() {
     let sandbox = Sandbox::with_secrets(&[("my-secret", "x")]);
     for spelling in ["my-secret", "my_secret", "MY_SECRET", "My-Secret"] {
