@@ -17,10 +17,12 @@ use crate::template::{Findings, Suspects, Template};
 use crate::ui::prompt;
 use crate::vault::{Opened, Vault};
 
-/// Reads the manifest's templates and checks its outputs.
+/// Reads the manifest's templates and checks its outputs. If consent was needed, they name the secrets that it was given for.
 pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
     let project = cx.project()?;
-    Outputs::open(manifest, &spared(cx)).map_err(|error| error::setup(error, project))
+    let outputs = Outputs::open(manifest, &spared(cx)).map_err(|error| error::setup(error, project))?;
+    cx.require_same_tags(manifest, &outputs)?;
+    Ok(outputs)
 }
 
 /// Fails if templates of outputs that `wanted` chooses refer to secrets and there is no vault, before anything is asked for.

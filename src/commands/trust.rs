@@ -11,6 +11,7 @@ use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::trust::Coverage;
 use crate::ui::escape::visible;
+use crate::ui::local_time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -116,14 +117,14 @@ fn print(cx: &Context, coverage: &Coverage, trust: &Trust) -> Result<(), Error> 
     }
 
     let state = match trust {
-        Trust::Given(record) => format!("since {}", record.since),
+        Trust::Given(record) => format!("since {}", local_time(&record.since)),
         Trust::Changed(_) => "no: it asks for something else than what you trusted".to_owned(),
         Trust::Unknown(None) => "no".to_owned(),
         Trust::Unknown(Some(why)) => format!("no: {why}"),
     };
     let mut lines = vec![("directory", directory.display().to_string()), ("trusted", state)];
     lines.extend(trust.changes(coverage).into_iter().map(|change| ("changed", change)));
-    lines.extend(cx.described(coverage));
+    lines.extend(cx.described(coverage, usize::MAX));
     lines.push(("sha256", coverage.fingerprint()));
     let lines: Vec<_> = lines.iter().map(|(label, text)| (*label, visible(text))).collect();
     Ok(cx.ui.labelled(&lines)?)
@@ -193,7 +194,7 @@ fn list(cx: &Context) -> Result<(), Error> {
             let coverage = &record.coverage;
             let directory = visible(&coverage.directory().to_string_lossy());
             let project = coverage.project.as_deref().map(visible).unwrap_or_default();
-            [directory, state(coverage).to_owned(), project, visible(&record.since)]
+            [directory, state(coverage).to_owned(), project, local_time(&record.since)]
         })
         .collect();
     Ok(cx.ui.rows(["DIRECTORY", "STATE", "PROJECT", "SINCE"], &rows)?)

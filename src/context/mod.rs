@@ -26,7 +26,7 @@ use crate::machine;
 use crate::model::ProjectName;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
-use crate::setup::trust::TrustRecord;
+use crate::setup::trust::{Coverage, TrustRecord};
 use crate::store::{self, Anchors, Records, StoreError};
 use crate::ui::{ColorWhen, Ui};
 pub(crate) use trust::Trust;
@@ -137,8 +137,8 @@ pub(crate) struct Context {
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
     told_of_modes: Cell<bool>,
-    /// The manifest was trusted in this process
-    has_consent: Cell<bool>,
+    /// What the manifest was trusted with in this process
+    trusted: RefCell<Option<Coverage>>,
     /// The record that says so, until the vault has verified it
     consent: RefCell<Option<TrustRecord>>,
 }
@@ -154,7 +154,7 @@ impl Context {
             project: OnceCell::new(),
             manifest: OnceCell::new(),
             told_of_modes: Cell::new(false),
-            has_consent: Cell::new(false),
+            trusted: RefCell::default(),
             consent: RefCell::default(),
         }
     }

@@ -9,17 +9,10 @@ use super::{Context, PATIENCE};
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
 use crate::run::variables::redirects;
-use crate::setup::Manifest;
-use crate::setup::trust::{Binding, Coverage, CoveredOutput, TrustRecord, TrustStore};
-use crate::ui::escape::clipped;
+use crate::setup::trust::{Binding, Coverage, CoveredVariable, LONG, TrustRecord, TrustStore};
+use crate::setup::{Manifest, Outputs};
 use crate::ui::{counted, prompt};
 use crate::vault::Vault;
-
-/// Columns of a name that a manifest gives, and of a whole line about it.
-const NAME: usize = 60;
-const LINE: usize = 200;
-/// Tags of one output that are shown.
-const TAGS: usize = 20;
 
 /// Where a manifest stands.
 pub(crate) enum Trust {
@@ -44,9 +37,7 @@ impl Trust {
     /// Describes what changed since consent was given, a line for each change.
     pub(crate) fn changes(&self, now: &Coverage) -> Vec<String> {
         match self {
-            Self::Changed(before) => {
-                now.changes_since(&before.coverage).iter().map(|line| clipped(line, LINE)).collect()
-            }
+            Self::Changed(before) => now.changes_since(&before.coverage),
             _ => Vec::new(),
         }
     }
@@ -66,7 +57,7 @@ impl Context {
 
     /// Refuses a manifest that is not trusted. Asks on a terminal, once in a process. No passphrase is asked for before.
     pub(crate) fn require_trust(&self, manifest: &Manifest) -> Result<(), Error> {
-        if self.has_consent.get() {
+        if self.trusted.borrow().is_some() {
             return Ok(());
         }
 
@@ -75,12 +66,23 @@ impl Context {
         if !self.is_named_by_option(&coverage) {
             let record = match trust {
                 Trust::Given(record) => *record,
-                trust => self.ask_for_trust(manifest, coverage, &trust)?,
+                trust => self.ask_for_trust(manifest, coverage.clone(), &trust)?,
             };
             self.consent.replace(Some(record));
         }
-        self.has_consent.set(true);
+        self.trusted.replace(Some(coverage));
         Ok(())
+    }
+
+    /// Refuses templates that name other secrets now than when consent was given. Between the two somebody may answer a
+    /// question, and a template may change.
+    pub(crate) fn require_same_tags(&self, manifest: &Manifest, outputs: &Outputs<'_>) -> Result<(), Error> {
+        let Some(then) = self.trusted.borrow().clone() else { return Ok(()) };
+        let now = then.with_tags(outputs.tag_keys());
+        if now == then {
+            return Ok(());
+        }
+        Err(self.not_trusted(&manifest.path(), &now, &Trust::Changed(TrustRecord::new(then).into())))
     }
 
     /// Describes what a manifest asks for.
@@ -122,6 +124,7 @@ impl Context {
 
     /// Records consent. Binds the record to the vault if that is open.
     pub(crate) fn trust(&self, coverage: Coverage) -> Result<TrustRecord, Error> {
+        self.trusted.replace(Some(coverage.clone()));
         let mut record = TrustRecord::new(coverage);
         let macs = self.vault.get().and_then(|vault| vault.trust_macs(&record.coverage.digest()).ok());
         if let Some(macs) = macs {
@@ -179,14 +182,16 @@ impl Context {
         if matches!(trust, Trust::Changed(_)) {
             lines.push("It asks for:".into());
         }
-        let described = self.described(&coverage);
+        let described = self.described(&coverage, LONG);
         lines.extend(described.iter().map(|(label, text)| format!("  {label:<9} {text}")));
         prompt::show(&lines)?;
 
         let (outputs, variables) = (coverage.outputs.len(), coverage.variables.len());
-        let asked = format!("Trust it with {} and {}?", counted(outputs, "output"), counted(variables, "variable"));
-        if !prompt::confirm(&asked, false)? {
-            return Err(self.not_trusted(&path, &coverage, trust));
+        let secrets = counted(coverage.number_of_secrets(), "secret");
+        let (outputs, variables) = (counted(outputs, "output"), counted(variables, "variable"));
+        if !prompt::confirm(&format!("Trust it with {outputs}, {variables} and {secrets}?"), false)? {
+            let message = format!("`{}` was not trusted; nothing was done", path.display());
+            return Err(Error::new(Kind::Refused, message).answering());
         }
         let record = TrustRecord::new(coverage);
         if let Err(error) = self.write_trust(&record) {
@@ -219,17 +224,18 @@ impl Context {
         }
     }
 
-    /// Describes what a manifest asks for: a label and a text in one line for each project, output and variable.
-    pub(crate) fn described(&self, coverage: &Coverage) -> Vec<(&'static str, String)> {
+    /// Describes what a manifest asks for: a label and a text for the project and each output and variable. The text of a
+    /// variable is cut after `most` characters.
+    pub(crate) fn described(&self, coverage: &Coverage, most: usize) -> Vec<(&'static str, String)> {
         let project = match &coverage.project {
             Some(name) => format!("`{name}`, {}", self.count_of(name)),
             None => "the one that you name, or `default`".into(),
         };
         let mut lines = vec![("project", project)];
-        lines.extend(coverage.outputs.iter().map(|output| ("output", described_output(output))));
+        lines.extend(coverage.outputs.iter().map(|output| ("output", output.to_string())));
         let variable = |(name, text): &(String, String)| {
             let mark = if redirects(name) { " (redirects programs)" } else { "" };
-            ("variable", format!("{name}={}{mark}", clipped(text, LINE - NAME)))
+            ("variable", format!("{}{mark}", CoveredVariable(name, text).described(most)))
         };
         lines.extend(coverage.variables.iter().map(variable));
         lines
@@ -275,16 +281,4 @@ fn standing(trust: &Trust) -> String {
         Trust::Unknown(None) => "is not trusted yet. It asks for:".into(),
         Trust::Unknown(Some(why)) => format!("is not trusted: {why}. It asks for:"),
     }
-}
-
-fn described_output(output: &CoveredOutput) -> String {
-    let mode = output.mode.unwrap_or(0o600);
-    let (name, template) = (clipped(&output.output, NAME), clipped(&output.template, NAME));
-    let tags = match output.tags.as_deref() {
-        None => "which cannot be read".to_owned(),
-        Some([]) => "no secret".to_owned(),
-        Some(tags) if tags.len() > TAGS => format!("{} and {} more", tags[..TAGS].join(", "), tags.len() - TAGS),
-        Some(tags) => tags.join(", "),
-    };
-    format!("`{name}` (mode {mode:o}) from `{template}`: {tags}")
 }

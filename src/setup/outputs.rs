@@ -2,7 +2,7 @@
 //!
 //! Nothing leaves the manifest's directory, by no link either.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::{Manifest, Rendering};
 use super::meaning::{self, Warning};
 use super::memory::{Memory, Origin, added, names_in};
-use super::{SetupError, relative};
+use super::{SetupError, relative, trust};
 use crate::crypto::output_digest::OutputDigest;
 use crate::git::is_in_git_directory;
 use crate::model::{SecretBytes, Tag};
@@ -82,6 +82,11 @@ impl<'m> Outputs<'m> {
     /// All tags that the templates refer to; one may come several times.
     pub fn tags(&self) -> Vec<Tag> {
         self.files.iter().flat_map(|file| file.plan.tags()).collect()
+    }
+
+    /// Returns the keys of the tags that each template refers to, in the manifest's order.
+    pub fn tag_keys(&self) -> Vec<BTreeSet<String>> {
+        self.files.iter().map(|file| trust::keys(&file.plan.tags())).collect()
     }
 
     /// Returns each template with the text in it that may not do what its author expects.

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 use super::manifest::{Manifest, Rendering};
 use super::relative;
 use crate::crypto::integrity::Hash;
-use crate::model::Timestamp;
+use crate::model::{Tag, Timestamp};
 use crate::store::Records;
+use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::vault::TrustMacs;
 
@@ -27,6 +28,8 @@ const LARGEST: u64 = 32 * 1024 * 1024;
 const VERSION: u32 = 1;
 /// Vaults that one record is bound to at most.
 const MOST_VAULTS: usize = 16;
+/// Characters of a variable's text where it is not shown as a whole.
+pub const LONG: usize = 140;
 
 /// What a manifest asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,11 +162,9 @@ impl Coverage {
     fn changed_outputs(&self, before: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         for output in &self.outputs {
-            let name = &output.output;
-            match before.outputs.iter().find(|other| other.output == *name) {
+            match before.outputs.iter().find(|other| other.output == output.output) {
                 None => changes.push(format!("new output {output}")),
-                Some(other) if other != output => changes.push(format!("output {output}, before: {}", other.rest())),
-                Some(_) => {}
+                Some(other) => changes.extend(output.changes_since(other)),
             }
         }
         let is_gone = |old: &&CoveredOutput| self.outputs.iter().all(|output| output.output != old.output);
@@ -174,9 +175,13 @@ impl Coverage {
     fn changed_variables(&self, before: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         for (name, text) in &self.variables {
+            let now = || CoveredVariable(name, text);
             match before.variables.iter().find(|(other, _)| other == name) {
-                None => changes.push(format!("new variable {name}={text}")),
-                Some((_, other)) if other != text => changes.push(format!("variable {name}={text}, before: {other}")),
+                None => changes.push(format!("new variable {}", now().described(LONG))),
+                Some((_, other)) if other != text => {
+                    let before = CoveredVariable(name, other).described(LONG);
+                    changes.push(format!("variable {}, before: {}", now().described(LONG), &before[name.len() + 1..]));
+                }
                 Some(_) => {}
             }
         }
@@ -184,6 +189,56 @@ impl Coverage {
         changes.extend(before.variables.iter().filter(is_gone).map(|(old, _)| format!("no variable {old}")));
         changes
     }
+
+    /// Returns the same with other tags, one set for each output.
+    pub fn with_tags(&self, tags: Vec<BTreeSet<String>>) -> Self {
+        let mut now = self.clone();
+        for (output, tags) in now.outputs.iter_mut().zip(tags) {
+            output.tags = Some(tags.into_iter().collect());
+        }
+        now
+    }
+
+    /// Returns the number of secrets that outputs and variables use.
+    pub fn number_of_secrets(&self) -> usize {
+        let outputs = self.outputs.iter().flat_map(|output| output.tags.iter().flatten().cloned());
+        let variables = self.variables.iter().flat_map(|(_, text)| tags_in(text));
+        outputs.chain(variables).collect::<BTreeSet<_>>().len()
+    }
+}
+
+/// A variable of `[run.env]`: its name and its template.
+pub struct CoveredVariable<'c>(pub &'c str, pub &'c str);
+
+impl CoveredVariable<'_> {
+    /// Describes it as `NAME=TEXT`. If the text is longer than `most` characters, it is cut, and the tags that it names follow.
+    pub fn described(&self, most: usize) -> String {
+        let Self(name, text) = self;
+        match text.char_indices().nth(most) {
+            None => format!("{name}={text}"),
+            Some((end, _)) => {
+                let tags: Vec<String> = tags_in(text).into_iter().collect();
+                format!("{name}={}… (with {})", &text[..end], listed(&tags))
+            }
+        }
+    }
+}
+
+/// The keys of the tags that a text names, in ascending order.
+fn tags_in(text: &str) -> BTreeSet<String> {
+    let mut template = Template::from_text("[run.env]", text.as_bytes().to_vec());
+    let plan = Plan::new(&mut template, Grammar::default());
+    plan.map(|plan| keys(&plan.tags())).unwrap_or_default()
+}
+
+/// The keys of tags, in ascending order.
+pub(super) fn keys(tags: &[Tag]) -> BTreeSet<String> {
+    tags.iter().map(|tag| tag.key().as_str().to_owned()).collect()
+}
+
+/// Tags in a line.
+pub fn listed(tags: &[String]) -> String {
+    if tags.is_empty() { "no secret".to_owned() } else { tags.join(", ") }
 }
 
 impl CoveredOutput {
@@ -198,15 +253,30 @@ impl CoveredOutput {
         }
     }
 
+    /// Describes how this differs from an earlier description of the same output.
+    fn changes_since(&self, before: &Self) -> Vec<String> {
+        let (Some(now), Some(then)) = (&self.tags, &before.tags) else {
+            return if self == before { Vec::new() } else { vec![format!("output {self}, before: {}", before.rest())] };
+        };
+        if (self.mode, &self.template) != (before.mode, &before.template) {
+            return vec![format!("output {self}, before: {}", before.rest())];
+        }
+
+        let only = |some: &[String], other: &[String]| -> Vec<String> {
+            some.iter().filter(|tag| !other.contains(tag)).cloned().collect()
+        };
+        let (new, gone) = (only(now, then), only(then, now));
+        let change = |what, tags: Vec<String>| {
+            (!tags.is_empty())
+                .then(|| format!("output `{}` from `{}` {what}: {}", self.output, self.template, tags.join(", ")))
+        };
+        change("also uses", new).into_iter().chain(change("no longer uses", gone)).collect()
+    }
+
     /// Describes everything but its name.
     fn rest(&self) -> String {
-        let mode = self.mode.map_or_else(|| "mode 600".to_owned(), |mode| format!("mode {mode:o}"));
-        let tags = match self.tags.as_deref() {
-            None => "it cannot be read".to_owned(),
-            Some([]) => "no secret".to_owned(),
-            Some(tags) => tags.join(", "),
-        };
-        format!("({mode}) from `{}`: {tags}", self.template)
+        let tags = self.tags.as_deref().map_or_else(|| "which cannot be read".to_owned(), listed);
+        format!("(mode {:o}) from `{}`: {tags}", self.mode.unwrap_or(0o600), self.template)
     }
 }
 
@@ -225,7 +295,7 @@ fn tags_of(path: &Path, rendering: &Rendering, root: &Path) -> Option<BTreeSet<S
     }
     let mut template = Template::from_file(&real).ok()?;
     let plan = Plan::new(&mut template, rendering.grammar.clone()).ok()?;
-    Some(plan.tags().iter().map(|tag| tag.key().as_str().to_owned()).collect())
+    Some(keys(&plan.tags()))
 }
 
 fn field(digest: &mut Sha256, bytes: &[u8]) {

@@ -21,10 +21,15 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use terminal_size::terminal_size_of;
 
-use crate::model::{Secret, SecretBytes};
+use crate::model::{Secret, SecretBytes, Timestamp};
 pub(crate) use progress::Progress;
 
 use escape::{PlainJson, visible, visible_lines};
+
+/// A moment in JSON's spelling as people read it, or the same text if it is none.
+pub(crate) fn local_time(text: &str) -> String {
+    Timestamp::parse(text).map_or_else(|| visible(text), time::local)
+}
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

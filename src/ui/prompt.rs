@@ -18,7 +18,7 @@ use terminal_size::terminal_size_of;
 use super::UiError;
 use super::escape::visible;
 use super::turn::Turn;
-use super::wrap::at_words;
+use super::wrap::{at_words, indented};
 use crate::model::{SecretBytes, SecretValue};
 use crate::signals::Hold;
 
@@ -159,10 +159,9 @@ fn ask(
     let hold = Hold::new().map_err(UiError::Terminal)?;
     let quiet = Quiet::new(&tty).map_err(UiError::Terminal)?;
     if let Some(hint) = hint {
-        let width = terminal_size_of(&tty).map(|(width, _)| usize::from(width.0));
-        writeln!(&tty, "{}", at_words(&visible(hint), width)).map_err(UiError::Terminal)?;
+        writeln!(&tty, "{}", wrapped(&tty, &visible(hint))).map_err(UiError::Terminal)?;
     }
-    write!(&tty, "{}: ", visible(question)).map_err(UiError::Terminal)?;
+    write!(&tty, "{}: ", wrapped(&tty, &visible(question))).map_err(UiError::Terminal)?;
     let keyboard =
         Keyboard { tty: tty.try_clone().map_err(UiError::Terminal)?, hold: Hold::new().map_err(UiError::Terminal)? };
     let answer = read(keyboard);
@@ -201,36 +200,53 @@ fn line(keyboard: &mut Keyboard) -> io::Result<SecretBytes> {
     }
 }
 
-/// Writes lines to the terminal, where what they are about is asked next.
-pub(crate) fn show(lines: &[String]) -> Result<(), UiError> {
-    let mut text = String::new();
-    for line in lines {
-        text += &visible(line);
-        text.push('\n');
-    }
-    terminal()?.write_all(text.as_bytes()).map_err(UiError::Terminal)
+/// Breaks a text at words, so that the terminal does not break it inside one.
+fn wrapped(tty: &File, text: &str) -> String {
+    at_words(text, columns(tty))
 }
 
-/// Asks yes or no. Enter alone is `default`.
+fn columns(tty: &File) -> Option<usize> {
+    terminal_size_of(tty).map(|(width, _)| usize::from(width.0))
+}
+
+/// Writes lines to the terminal, where what they are about is asked next. What is longer than a line goes on indented: no
+/// text of a stranger stands where a question begins.
+pub(crate) fn show(lines: &[String]) -> Result<(), UiError> {
+    let mut tty = terminal()?;
+    let mut text = String::new();
+    for line in lines {
+        text += &indented(&visible(line), columns(&tty));
+        text.push('\n');
+    }
+    tty.write_all(text.as_bytes()).map_err(UiError::Terminal)
+}
+
+/// Asks yes or no, again after any other answer. Enter alone is `default`. The end of the terminal is no answer.
 pub(crate) fn confirm(question: &str, default: bool) -> Result<bool, UiError> {
     let choices = if default { "[Y/n]" } else { "[y/N]" };
-    Ok(match echoed(&format!("{} {choices} ", visible(question)))?.as_deref() {
-        Some(b"") => default,
-        Some(b"y" | b"yes") => true,
-        _ => false,
-    })
+    let question = format!("{} {choices} ", visible(question));
+    loop {
+        match echoed(&question)?.as_deref() {
+            None => return Err(UiError::Interrupted),
+            Some(b"") => return Ok(default),
+            Some(b"y" | b"yes") => return Ok(true),
+            Some(b"n" | b"no") => return Ok(false),
+            Some(_) => say("Answer `y` or `n`.")?,
+        }
+    }
 }
 
 /// Asks for a line that is shown. Returns it in lower case, without blanks around it; it is empty for Enter alone.
 pub(crate) fn words(question: &str) -> Result<String, UiError> {
-    let answer = echoed(&format!("{}: ", visible(question)))?.unwrap_or_default();
+    let answer = echoed(&format!("{}: ", visible(question)))?.ok_or(UiError::Interrupted)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Shows a line between two questions.
 pub(crate) fn say(text: &str) -> Result<(), UiError> {
-    let text = format!("{}\n", visible(text));
-    terminal()?.write_all(text.as_bytes()).map_err(UiError::Terminal)
+    let mut tty = terminal()?;
+    let text = format!("{}\n", wrapped(&tty, &visible(text)));
+    tty.write_all(text.as_bytes()).map_err(UiError::Terminal)
 }
 
 /// Asks for a word, where a `y` is too easily typed.
@@ -243,7 +259,9 @@ pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, UiErro
 fn echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
     let mut tty = terminal()?;
     let _turn = Turn::take(&tty)?;
-    tty.write_all(question.as_bytes()).map_err(UiError::Terminal)?;
+    // The blank behind the question stays: what is typed stands there.
+    let shown = format!("{} ", wrapped(&tty, question.trim_end()));
+    tty.write_all(shown.as_bytes()).map_err(UiError::Terminal)?;
     let mut answer = Vec::new();
     let mut byte = [0];
     // Byte by byte: what is typed ahead belongs to whoever reads next.

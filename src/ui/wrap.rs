@@ -10,13 +10,24 @@ const NARROWEST: usize = 20;
 /// Breaks `text` into lines of `width` columns; without a width, or on a very narrow terminal, it stays as it is.
 pub(super) fn at_words(text: &str, width: Option<usize>) -> String {
     let Some(width) = width.filter(|width| *width >= NARROWEST) else { return text.to_owned() };
-    let separator = WordSeparator::Custom(|line| Box::new(words(line)));
-    let options = Options::new(width)
-        .word_separator(separator)
+    textwrap::fill(text, options(width))
+}
+
+/// Columns by which the lines behind the first are indented.
+const INDENT: &str = "            ";
+
+/// The same, but every line behind the first is indented, and no word is longer than a line.
+pub(super) fn indented(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|width| *width >= NARROWEST) else { return text.to_owned() };
+    textwrap::fill(text, options(width).subsequent_indent(INDENT).break_words(true))
+}
+
+fn options(width: usize) -> Options<'static> {
+    Options::new(width)
+        .word_separator(WordSeparator::Custom(|line| Box::new(words(line))))
         .word_splitter(WordSplitter::NoHyphenation)
         .wrap_algorithm(WrapAlgorithm::FirstFit)
-        .break_words(false);
-    textwrap::fill(text, options)
+        .break_words(false)
 }
 
 /// Splits at the blanks outside of backticks; each word keeps the blanks behind it.

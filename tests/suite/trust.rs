@@ -202,11 +202,8 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
         (MANIFEST.replace("KEY = \"{{ secrets.key }}\"\n", ""), TEMPLATE, "  no variable KEY\n"),
         (MANIFEST.replace("[secrets.key]", "[secrets.key]\n[secrets.b]"), TEMPLATE, "  declares `b`\n"),
         (format!("# new\n{MANIFEST}"), TEMPLATE, "  comments, descriptions or other settings\n"),
-        (
-            MANIFEST.to_owned(),
-            "KEY={{ secrets.key }}{{ OTHER }}\n",
-            "  output `.env` (mode 600) from `t.tmpl`: key, other, before: (mode 600) from `t.tmpl`: key\n",
-        ),
+        (MANIFEST.to_owned(), "KEY={{ secrets.key }}{{ OTHER }}\n", "  output `.env` from `t.tmpl` also uses: other\n"),
+        (MANIFEST.to_owned(), "KEY=\n", "  output `.env` from `t.tmpl` no longer uses: key\n"),
     ] {
         project.write(".secrets.toml", &manifest);
         project.write("t.tmpl", template);
@@ -217,7 +214,7 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
 
     project.write(".secrets.toml", MANIFEST);
     fs::remove_file(project.path("t.tmpl")).unwrap();
-    keyless(&project, &["render", "--stale"]).fails_with(7).stderr_has("from `t.tmpl`: it cannot be read, before: ");
+    keyless(&project, &["render", "--stale"]).fails_with(7).stderr_has("from `t.tmpl`: which cannot be read, before: ");
     project.write("t.tmpl", "# other text\nNAME={{ KEY | trim }}\n");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "# other text\nNAME=value-of-key\n");
@@ -342,14 +339,18 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
         terminal.waits_for("  output    `.env` (mode 600) from `t.tmpl`: key\r\n");
         terminal.waits_for("  variable  KEY={{ secrets.key }}\r\n");
         terminal.waits_for("  variable  HTTPS_PROXY=http://proxy (redirects programs)\r\n");
-        terminal.waits_for("Trust it with 1 output and 2 variables? [y/N] ").types(typed);
+        terminal.waits_for("Trust it with 1 output, 2 variables and 1 secret? [y/N] ").types(typed);
         terminal
     };
-    for typed in ["n\n", "\n", "\x04"] {
+    for typed in ["n\n", "\n", "maybe\n"] {
         let mut terminal = asked(typed);
-        let screen = terminal.waits_for("error: `.secrets.toml` is not trusted").ends_with(7);
-        assert!(!screen.contains("Passphrase"), "{screen}");
+        if typed == "maybe\n" {
+            terminal.waits_for("Answer `y` or `n`.\r\nTrust it with ").waits_for("[y/N] ").types("no\n");
+        }
+        let screen = terminal.waits_for("\r\n`.secrets.toml` was not trusted; nothing was done\r\n").ends_with(7);
+        assert!(!screen.contains("Passphrase") && !screen.contains("error:"), "{screen}");
     }
+    asked("\x04").ends_with(130);
     let mut terminal = asked("y\n");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     terminal.waits_for("wrote `.env`").ends_with(0);
@@ -365,11 +366,70 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
     project.run(&["unlock", "-q"]).succeeds();
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" check");
     terminal.waits_for("`.secrets.toml` asks for something else than what you trusted:\r\n");
-    terminal.waits_for("  variable HTTPS_PROXY=\\u{1b}[2Jxxx").waits_for("…\r\nIt asks for:\r\n");
+    terminal
+        .waits_for("  variable HTTPS_PROXY=\\u{1b}[2Jxxx")
+        .waits_for("… (with no secret), before: http://proxy\r\n");
+    terminal.waits_for("It asks for:\r\n");
     terminal.waits_for("  project   `web`, 2 secrets\r\n");
     terminal.waits_for("Trust it with ").types("y\n").waits_for("nothing is missing");
     terminal.ends_with(0);
     project.run(&["lock", "-q"]).succeeds();
+}
+
+#[test]
+fn what_is_trusted_is_shown_whole() {
+    let directory = "config/".repeat(9) + ".vscode";
+    let declared: String = (0..20).map(|number| format!("{{{{ secrets.app-{number:02} }}}}")).collect();
+    let project = cloned(&[
+        (
+            ".secrets.toml",
+            &format!(
+                "project = \"web\"\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"{directory}/tasks.json\"\n\
+                 [run.env]\nBANNER = \"{}{{{{ secrets.prod-password }}}}\"\n",
+                "x".repeat(150)
+            ),
+        ),
+        ("t.tmpl", &format!("{declared}{{{{ secrets.prod-password }}}}\n")),
+    ]);
+    let tags: Vec<String> = (0..20).map(|number| format!("app_{number:02}")).collect();
+    let output =
+        format!("output       `{directory}/tasks.json` (mode 600) from `t.tmpl`: {}, prod_password\n", tags.join(", "));
+    let shown = project.run(&["trust", "--show"]).succeeds().stdout_has(&output);
+    shown.stdout_has(&format!("variable     BANNER={}{{{{ secrets.prod-password }}}}\n", "x".repeat(150)));
+
+    // A question cuts the text of a variable, and never the secrets in it.
+    let mut terminal = Terminal::shell(&project.0, "cd repo; stty cols 40; \"$secrets\" render --all");
+    terminal.waits_for("app_19,").waits_for("prod_password\r\n").waits_for("  variable  BANNER=");
+    terminal.waits_for("prod_password)\r\n");
+    terminal.waits_for("Trust it with 1 output, 1 variable and\r\n21 secrets? [y/N] ").types("n\n");
+    let screen = terminal.ends_with(7);
+    let columns = |line: &str| line.chars().count();
+    assert!(screen.lines().all(|line| columns(line) <= 40), "{screen}");
+}
+
+#[test]
+fn a_template_that_changes_while_a_question_waits_is_refused() {
+    // While trust itself is asked for.
+    let project = usual();
+    let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
+    terminal.waits_for("Trust it with ");
+    project.write("t.tmpl", "KEY={{ secrets.key }}\nX={{ secrets.other }}\n");
+    terminal.types("y\n").waits_for("error: `.secrets.toml` asks for something else than what you trusted");
+    terminal.waits_for("  output `.env` from `t.tmpl` also uses: other").ends_with(7);
+    assert!(!project.path(".env").exists());
+
+    // While a value is asked for that is missing.
+    project.write("t.tmpl", "KEY={{ secrets.key }}\nNEW={{ secrets.new }}\n");
+    project.run(&["trust", "-q"]).succeeds().stdout_has("new");
+    let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" setup");
+    terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("Value of new: ");
+    project.write("t.tmpl", "KEY={{ secrets.key }}\nNEW={{ secrets.new }}{{ secrets.other }}\n");
+    terminal.types("value-of-new\n").waits_for("  output `.env` from `t.tmpl` also uses: other").ends_with(7);
+    assert!(!project.path(".env").exists());
+    // What was typed is stored, and everything goes on once the change is trusted.
+    project.run(&["trust", "-q"]).succeeds().stdout_has("other");
+    project.run(&["setup", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=value-of-key\nNEW=value-of-newvalue-of-other\n");
 }
 
 #[test]
@@ -432,7 +492,7 @@ fn a_branch_of_a_stranger_leaks_nothing() {
     project.git(&["checkout", "-q", "-b", "subtle", "main"]);
     project.write("t.tmpl", "KEY={{ secrets.key }}\nX={{ secrets.other }}\n");
     project.git(&["commit", "-q", "-a", "-m", "subtle"]);
-    enter().fails_with(7).stdout("").stderr_has("from `t.tmpl`: key, other, before: ");
+    enter().fails_with(7).stdout("").stderr_has("output `.env` from `t.tmpl` also uses: other\n");
     assert!(!project.path(".env").exists() && !project.path("public").exists());
 
     project.git(&["checkout", "-q", "main"]);
