@@ -14,6 +14,7 @@ use crate::config::Environment;
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
+use crate::mask::Needles;
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::process::die_of;
 use crate::run::environment::{Assignment, Inherited, Variables, check_value, is_too_large};
@@ -248,7 +249,8 @@ impl<'a> Requests<'a> {
         let is_dangerous = variables::steers(&shown);
         match found {
             Inherited::Malformed => {
-                cx.ui.warn(&format!("`{shown}` holds a placeholder that is not valid; it is passed on as it is"));
+                let what = if asked { "that placeholder is left as it is" } else { "it is passed on as it is" };
+                cx.ui.warn(&format!("`{shown}` holds a placeholder that is not valid; {what}"));
             }
             Inherited::Own if is_dangerous => {
                 cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
@@ -479,7 +481,7 @@ fn set_by_tag(variables: &mut Variables, tag: &Tag, value: &SecretValue, source:
 
 /// Says which values are too short to be masked or found.
 pub(super) fn warn_of_short(values: &[(Tag, SecretValue)], spared: &str, cx: &Context) {
-    let is_short = |value: &SecretValue| (1..crate::mask::Needles::SHORTEST).contains(&value.expose().len());
+    let is_short = |value: &SecretValue| !value.expose().is_empty() && Needles::is_short(value.expose());
     let short: Vec<String> =
         values.iter().filter(|(_, value)| is_short(value)).map(|(tag, _)| format!("`{tag}`")).collect();
     if !short.is_empty() {

@@ -13,29 +13,61 @@ fn room_for(value: &[u8]) -> SecretBytes {
     SecretBytes::with_capacity(value.len() + value.len() / 8 + 16)
 }
 
-/// The inside of a JSON string, with as few escapes as possible; all but ASCII in UTF-16 units if `ascii`.
-pub(super) fn json(text: &str, ascii: bool) -> SecretBytes {
+/// How a program writes the inside of a JSON string, beyond what JSON demands.
+#[derive(Clone, Copy)]
+pub(super) struct Json {
+    /// ASCII characters that it writes as `\u003c`
+    pub(super) unicode: &'static str,
+    /// All but ASCII likewise, in UTF-16 units
+    pub(super) ascii: bool,
+    /// `\u003C` instead of `\u003c`
+    pub(super) upper: bool,
+    /// `/` as `\/`
+    pub(super) slash: bool,
+}
+
+impl Json {
+    /// As few escapes as possible: JavaScript, Rust, Ruby.
+    pub(super) const PLAIN: Self = Self { unicode: "", ascii: false, upper: false, slash: false };
+    /// The default of Python.
+    pub(super) const ASCII: Self = Self { ascii: true, ..Self::PLAIN };
+    /// What libraries write that escape for HTML as well: Go; Gson; .NET; PHP, with and without
+    /// `JSON_UNESCAPED_UNICODE`.
+    pub(super) const OTHERS: [Self; 5] = [
+        Self { unicode: "<>&", ..Self::PLAIN },
+        Self { unicode: "<>&'=", ..Self::PLAIN },
+        Self { unicode: "\"'<>&+`", ascii: true, upper: true, slash: false },
+        Self { slash: true, ..Self::ASCII },
+        Self { slash: true, ..Self::PLAIN },
+    ];
+}
+
+/// The inside of a JSON string.
+pub(super) fn json(text: &str, how: Json) -> SecretBytes {
     let mut out = room_for(text.as_bytes());
     for c in text.chars() {
         match c {
+            c if how.unicode.contains(c) || how.ascii && !c.is_ascii() => unicode_escape(c, how.upper, &mut out),
             '"' => out.extend(br#"\""#),
             '\\' => out.extend(br"\\"),
+            '/' if how.slash => out.extend(br"\/"),
             '\n' => out.extend(br"\n"),
             '\r' => out.extend(br"\r"),
             '\t' => out.extend(br"\t"),
             '\u{8}' => out.extend(br"\b"),
             '\u{c}' => out.extend(br"\f"),
-            c if c < ' ' || (ascii && !c.is_ascii()) => unicode_escape(c, &mut out),
+            c if c < ' ' => unicode_escape(c, how.upper, &mut out),
             c => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
     out
 }
 
-fn unicode_escape(c: char, out: &mut SecretBytes) {
+fn unicode_escape(c: char, upper: bool, out: &mut SecretBytes) {
+    let digits = if upper { UPPER } else { LOWER };
     for unit in c.encode_utf16(&mut [0; 2]) {
         out.extend(br"\u");
-        (0..4).rev().for_each(|digit| out.push(LOWER[usize::from(*unit >> (4 * digit)) & 15]));
+        (0..4).rev().for_each(|digit| out.push(digits[usize::from(*unit >> (4 * digit)) & 15]));
     }
 }
 
@@ -54,11 +86,16 @@ pub(super) fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
     out
 }
 
-/// Percent-encodes all but letters, digits and `-._~` (RFC 3986).
-pub(super) fn percent(value: &[u8]) -> SecretBytes {
+/// What RFC 3986 leaves as it is, beside letters and digits.
+pub(super) const UNRESERVED: &[u8] = b"-._~";
+/// What `encodeURIComponent` leaves as it is.
+pub(super) const COMPONENT: &[u8] = b"-._~!'()*";
+
+/// Percent-encodes all but letters, digits and those that are `kept`.
+pub(super) fn percent(value: &[u8], kept: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::with_capacity(value.len() * 3);
     for &byte in value {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             out.push(byte);
         } else {
             out.extend(&[b'%', UPPER[usize::from(byte >> 4)], UPPER[usize::from(byte & 15)]]);
@@ -96,12 +133,12 @@ pub(super) fn hex(value: &[u8], upper: bool) -> SecretBytes {
     out
 }
 
-/// Every newline as carriage return and newline, where it is not so already.
-pub(super) fn terminal_newlines(value: &[u8]) -> SecretBytes {
+/// Every newline as carriage return and newline; one that is so already stays, unless the terminal writes `every` one so.
+pub(super) fn terminal_newlines(value: &[u8], every: bool) -> SecretBytes {
     let mut out = room_for(value);
     let mut before = 0;
     for &byte in value {
-        if byte == b'\n' && before != b'\r' {
+        if byte == b'\n' && (every || before != b'\r') {
             out.push(b'\r');
         }
         out.push(byte);
@@ -156,14 +193,16 @@ mod tests {
     #[test]
     fn encoders_write_what_programs_write() {
         let text = "a\"\\/<\u{8}\u{1}é😀";
-        assert_eq!(json(text, false).expose(), "a\\\"\\\\/<\\b\\u0001é😀".as_bytes());
-        assert_eq!(json(text, true).expose(), br#"a\"\\/<\b\u0001\u00e9\ud83d\ude00"#);
-        let cases: [(SecretBytes, &[u8]); 9] = [
+        assert_eq!(json(text, Json::PLAIN).expose(), "a\\\"\\\\/<\\b\\u0001é😀".as_bytes());
+        assert_eq!(json(text, Json::ASCII).expose(), br#"a\"\\/<\b\u0001\u00e9\ud83d\ude00"#);
+        let cases: [(SecretBytes, &[u8]); 11] = [
             (replaced(b"'it's", b'\'', br"'\''"), br"'\''it'\''s"),
-            (percent(b"a b/c~\xff"), b"a%20b%2Fc~%FF"),
+            (percent(b"a b/c~\xff", UNRESERVED), b"a%20b%2Fc~%FF"),
+            (percent(b"(a b/c~)", COMPONENT), b"(a%20b%2Fc~)"),
             (unpercent(b"a%20b%2fc%%zz%4"), b"a b/c%%zz%4"),
             (hex(b"\x00\xAf", false), b"00af"),
-            (terminal_newlines(b"\na\r\n\n"), b"\r\na\r\n\r\n"),
+            (terminal_newlines(b"\na\r\n\n", false), b"\r\na\r\n\r\n"),
+            (terminal_newlines(b"\na\r\n", true), b"\r\na\r\r\n"),
             (base64(b"foobar", 1, false).0, b"AGZvb2Jhcg"),
             (base32(b"foobar", 0).0, b"MZXW6YTBOI"),
             (base32(b"foob", 0).0, b"MZXW6YQ"),
@@ -171,6 +210,21 @@ mod tests {
         ];
         for (encoded, expected) in cases {
             assert_eq!(encoded.expose().escape_ascii().to_string(), expected.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn json_is_written_as_libraries_write_it() {
+        let text = "a\"'<>&=+`/\\é";
+        let written = [
+            r#"a\"'\u003c\u003e\u0026=+`/\\é"#,
+            r#"a\"\u0027\u003c\u003e\u0026\u003d+`/\\é"#,
+            r"a\u0022\u0027\u003C\u003E\u0026=\u002B\u0060/\\\u00E9",
+            r#"a\"'<>&=+`\/\\\u00e9"#,
+            r#"a\"'<>&=+`\/\\é"#,
+        ];
+        for (how, expected) in Json::OTHERS.into_iter().zip(written) {
+            assert_eq!(String::from_utf8_lossy(json(text, how).expose()), expected);
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a value to its needles: forms in which a program may write it, at least eight bytes long each. A form that is
 //! shorter is left out, for it would be found everywhere. Escapes are not forms: the masker decodes them.
 
-use super::encode;
+use super::encode::{self, Json};
 use super::needles::{Form, Needles};
 use crate::model::SecretBytes;
 
@@ -19,7 +19,9 @@ const LONG: usize = 64 * 1024;
 pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
     let mut forms = Forms { visit, wholes: Vec::new() };
     forms.whole(Form::Raw, SecretBytes::copy_of(value));
-    forms.whole(Form::Raw, encode::terminal_newlines(value));
+    for every in [false, true] {
+        forms.whole(Form::Raw, encode::terminal_newlines(value, every));
+    }
     forms.lines(value);
     forms.encoded(value);
     // A shell's `$(…)` takes the newlines off, and what is encoded then may end in other characters.
@@ -40,7 +42,8 @@ pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
 fn password(value: &[u8]) -> Option<&[u8]> {
     let value = value.trim_ascii();
     let scheme = value.windows(3).position(|window| window == b"://")?;
-    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    // Several in a row, as in `jdbc:mysql://`.
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.:".contains(byte);
     if scheme == 0 || !value[..scheme].iter().all(is_scheme) {
         return None;
     }
@@ -97,7 +100,7 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         if !value.contains(&b'\n') {
             return;
         }
-        self.part(Form::Line, encode::terminal_newlines(trimmed).expose());
+        self.part(Form::Line, encode::terminal_newlines(trimmed, false).expose());
         for line in value.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             // Blanks alone and the frame of a PEM block are no secret, and stand everywhere.
@@ -111,24 +114,28 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
 
     /// What was escaped once; the masker decodes an escape around it.
     fn escaped(&mut self, value: &[u8]) {
+        let is_long = value.len() > LONG;
         if let Ok(text) = std::str::from_utf8(value) {
-            self.whole(Form::Escaped, encode::json(text, false));
-            if value.len() <= LONG {
-                self.whole(Form::Escaped, encode::json(text, true));
+            self.whole(Form::Escaped, encode::json(text, Json::PLAIN));
+            if !is_long {
+                self.whole(Form::Escaped, encode::json(text, Json::ASCII));
+                Json::OTHERS.into_iter().for_each(|how| self.whole(Form::Escaped, encode::json(text, how)));
             }
         }
         // A form of HTML has `+` for a blank.
         self.whole(Form::Url, encode::replaced(value, b' ', b"+"));
-        if value.len() <= LONG {
-            self.whole(Form::Url, encode::percent(value));
+        if !is_long {
+            self.whole(Form::Url, encode::percent(value, encode::UNRESERVED));
+            self.whole(Form::Url, encode::percent(value, encode::COMPONENT));
         }
     }
 
     fn quoted(&mut self, value: &[u8]) {
         self.whole(Form::Shell, encode::replaced(value, b'\'', br"'\''"));
         self.whole(Form::Shell, encode::replaced(value, b'\'', br#"'"'"'"#));
-        // make takes `$$` for `$`.
+        // make takes `$$` for `$`; systemd, printf and Python's configparser take `%%` for `%`.
         self.whole(Form::Shell, encode::replaced(value, b'$', b"$$"));
+        self.whole(Form::Quoted, encode::replaced(value, b'%', b"%%"));
         self.whole(Form::Quoted, encode::replaced(value, b'\'', b"''"));
         self.whole(Form::Quoted, encode::replaced(value, b'"', br#""""#));
         // Some writers escape quotes and leave a backslash as it is.

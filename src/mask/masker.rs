@@ -228,6 +228,12 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         self.settled() < self.position
     }
 
+    /// The offset in the stream from which on another masker has to read to go on with this one: nothing before it is held,
+    /// and no value that is not complete begins before it.
+    pub fn needed_from(&self) -> u64 {
+        self.begun().iter().map(|begun| begun.start).fold(self.settled(), u64::min)
+    }
+
     /// The offset in the stream before which all is out.
     pub fn settled(&self) -> u64 {
         self.pending.settled()

@@ -19,7 +19,7 @@ pub enum Form {
     Escaped,
     /// In a shell's single quotes
     Shell,
-    /// With doubled quotes, as CSV, SQL and YAML write it
+    /// With doubled quotes, as CSV, SQL and YAML write it, or doubled percent signs
     Quoted,
     /// Percent-encoded
     Url,
@@ -106,8 +106,10 @@ impl Needles {
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a Tag, &'a [u8])>) -> Self {
         let (mut tags, mut short, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for (tag, value) in secrets {
-            if value.len() < Self::SHORTEST {
+            if Self::is_short(value) {
                 short.push(tag.clone());
+            }
+            if value.len() < Self::SHORTEST {
                 continue;
             }
             forms::each(value, |form, bytes| texts.push(Text { bytes, tag: tags.len(), form, wraps: form.wraps() }));
@@ -130,7 +132,12 @@ impl Needles {
         Self { automaton, skip, list: texts.iter().map(needle).collect(), tags, short }
     }
 
-    /// Tags of the values that are too short to be looked for.
+    /// True for a value that is not found everywhere: without the white space around it, it is too short to be looked for.
+    pub fn is_short(value: &[u8]) -> bool {
+        value.trim_ascii().len() < Self::SHORTEST
+    }
+
+    /// Tags of the values that are too short to be looked for, or are without the white space around them.
     pub fn short(&self) -> &[Tag] {
         &self.short
     }

@@ -85,19 +85,27 @@ impl Pending {
         self.settled
     }
 
-    /// Takes a region that ends no earlier than those before. Returns false if it made a region larger.
+    /// Takes a region. Returns false if it made another one larger.
     pub(super) fn found(&mut self, needles: &Needles, found: Region, base: u64) -> bool {
         // Bytes that a pause has shown stay shown.
         let start = found.start.max(self.settled);
         let mut region = Region { start, ..found };
 
-        // Bytes that were literal and lie in the region are held, up to `base`, at the end of `held`.
-        let (mut right, mut covered, mut new) = (base, 0, true);
+        // Nearly always none: another reading may end a value before the place where the stream's own has ended one.
+        let mut later = Vec::new();
+        while let Some(last) = self.regions.back().copied().filter(|last| last.start >= found.end) {
+            self.regions.pop_back();
+            later.push(last);
+        }
+
+        // Bytes that were literal and lie in the region are held, up to `base`.
+        let (mut right, mut covered, mut new) = (base.min(found.end), 0, true);
         while let Some(last) = self.regions.back().copied().filter(|last| last.end > start) {
             self.regions.pop_back();
             covered += right.saturating_sub(last.end);
             right = right.min(last.start);
             region.start = region.start.min(last.start);
+            region.end = region.end.max(last.end);
             region.complete |= last.complete;
             region.resets = region.resets.or(last.resets);
             if needles.length(last.needle) >= needles.length(region.needle) {
@@ -106,10 +114,22 @@ impl Pending {
             new = false;
         }
         covered += right.saturating_sub(start);
-        let covered = usize::try_from(covered).unwrap_or(usize::MAX);
-        self.held.truncate(self.held.len().saturating_sub(covered));
+        let behind = later.iter().map(|later| (later.start, later.end));
+        let masked_behind: u64 = behind.map(|(start, end)| end.min(base).saturating_sub(start)).sum();
+        self.cover(covered, base.saturating_sub(region.end).saturating_sub(masked_behind));
         self.regions.push_back(region);
+        self.regions.extend(later.into_iter().rev());
         new
+    }
+
+    /// Takes `covered` bytes out of those that are held, before the last `behind`.
+    fn cover(&mut self, covered: u64, behind: u64) {
+        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let end = self.held.len().saturating_sub(bytes(behind)).max(self.gone);
+        let start = end.saturating_sub(bytes(covered)).max(self.gone);
+        let left = self.held.len() - (end - start);
+        self.held.expose_mut().copy_within(end.., start);
+        self.held.truncate(left);
     }
 
     /// The end of the region that covers an offset.

@@ -23,8 +23,9 @@ const PIECE: usize = 64 * 1024;
 const SAFE: usize = 4096;
 /// More than a pipe holds, also one that its program has made as large as the system allows.
 const PIPE: usize = 2 * 1024 * 1024;
-/// Last bytes of a stream that are kept, for the process that may go on with it. A value may have begun in them.
-const TAIL: usize = 8 * 1024;
+/// Last bytes of a stream that are kept at least, for the process that may go on with it: what stands before a value may
+/// tell how it is written.
+const TAIL: u64 = 8 * 1024;
 /// How long a held-back prefix waits for the next byte.
 const SILENCE: Duration = Duration::from_millis(40);
 
@@ -141,7 +142,7 @@ pub(super) struct Stream {
     ended: bool,
     /// Bytes that are still taken, once the program has ended; at 0 the stream is left to another process
     left: Option<usize>,
-    /// The last bytes that came, [`TAIL`] or more if there were as many
+    /// The last bytes that came: [`TAIL`] or more if there were as many, with all of a value that is not complete
     tail: SecretBytes,
     /// Number of all bytes that came
     taken: u64,
@@ -288,19 +289,28 @@ impl Stream {
         let masker = self.masker.get_or_insert_with(|| Masker::new(mask.needles()));
         let Ok(()) = masker.push(bytes, &mut self.queue);
         self.release_at = masker.is_holding().then(|| Instant::now() + SILENCE);
-        self.keep_tail(bytes);
+        let needed = masker.needed_from();
+        self.keep_tail(bytes, needed);
     }
 
-    fn keep_tail(&mut self, bytes: &[u8]) {
+    /// Adds what came to the tail, and takes off what is not needed any more.
+    fn keep_tail(&mut self, bytes: &[u8], needed: u64) {
+        let begins = self.taken - self.tail.len() as u64;
         self.taken += bytes.len() as u64;
-        if bytes.len() >= TAIL {
+        let from = needed.min(self.taken.saturating_sub(TAIL));
+        let surplus = usize::try_from(from.saturating_sub(begins)).unwrap_or(usize::MAX);
+
+        if let Some(skipped) = surplus.checked_sub(self.tail.len()) {
             self.tail.clear();
-        } else if self.tail.len() + bytes.len() > 2 * TAIL {
-            let from = self.tail.len() - TAIL;
-            self.tail.expose_mut().copy_within(from.., 0);
-            self.tail.truncate(TAIL);
+            self.tail.extend(&bytes[skipped..]);
+            return;
         }
-        self.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        // Moved when half of it is surplus, so that each byte is moved about once.
+        if surplus > self.tail.len() / 2 {
+            self.tail.expose_mut().copy_within(surplus.., 0);
+            self.tail.truncate(self.tail.len() - surplus);
+        }
+        self.tail.extend(bytes);
     }
 
     fn pause(&mut self) {

@@ -409,9 +409,11 @@ fn overlapping_secrets_leave_nothing_of_one_another() {
 
 #[test]
 fn short_values_are_named_and_not_looked_for() {
-    let tags = ["a", "b", "c", "d"].map(|tag| Tag::parse(tag).unwrap());
-    let needles = Needles::new(tags.iter().zip([&b"1234567"[..], b"12345678", b"", b"a\nb\nc\n         \nd\n"]));
-    assert_eq!(needles.short(), [tags[0].clone(), tags[2].clone()]);
+    let tags = ["a", "b", "c", "d", "e"].map(|tag| Tag::parse(tag).unwrap());
+    let values = [&b"1234567"[..], b"12345678", b"", b"a\nb\nc\n         \nd\n", b"abc1234\n"];
+    let needles = Needles::new(tags.iter().zip(values));
+    // The last one is found with its newline only.
+    assert_eq!(needles.short(), [tags[0].clone(), tags[2].clone(), tags[4].clone()]);
     assert!(!needles.is_empty());
     // Lines that are too short are not looked for alone.
     assert_eq!(
@@ -564,6 +566,55 @@ fn what_programs_write_is_masked_wherever_it_is_split() {
     }
 }
 
+#[test]
+fn what_is_escaped_twice_is_masked() {
+    let needles = needles(&["p@ss w0rd/+=&\"'<>\\$#{}%~!é😀end`;".into()]);
+    let inner = [".NET's System.Text.Json", "Gson", "Python's json"];
+    let mut texts: Vec<String> =
+        WRITINGS.iter().filter(|(program, ..)| inner.contains(program)).map(|(.., text)| (*text).to_owned()).collect();
+    assert_eq!(texts.len(), inner.len());
+    // Go; PHP without options, and with JSON_UNESCAPED_UNICODE.
+    texts.push(r#"p@ss w0rd/+=\u0026\"'\u003c\u003e\\$#{}%~!é😀end`;"#.into());
+    texts.push(r#"p@ss w0rd\/+=&\"'<>\\$#{}%~!\u00e9\ud83d\ude00end`;"#.into());
+    texts.push(r#"p@ss w0rd\/+=&\"'<>\\$#{}%~!é😀end`;"#.into());
+    // Python's quote and JavaScript's encodeURIComponent.
+    texts.push("p%40ss%20w0rd%2F%2B%3D%26%22%27%3C%3E%5C%24%23%7B%7D%25~%21%C3%A9%F0%9F%98%80end%60%3B".into());
+    texts.push("p%40ss%20w0rd%2F%2B%3D%26%22'%3C%3E%5C%24%23%7B%7D%25~!%C3%A9%F0%9F%98%80end%60%3B".into());
+    for text in texts {
+        let json = text.replace('\\', r"\\").replace('"', r#"\""#);
+        let percent: String = text
+            .bytes()
+            .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect();
+        for outer in [json, percent] {
+            assert_eq!(masked(&needles, format!("({outer})").as_bytes()), "(<t0>)", "{outer}");
+        }
+    }
+    assert_eq!(masked(&needles, "(p@ss w0rd/+=&\"'<>\\$#{}%%~!é😀end`;)".as_bytes()), "(<t0>)");
+}
+
+#[test]
+fn what_stands_behind_a_value_that_another_reading_ended_is_kept() {
+    let needles = needles(&[b"q<Zr7pLm&".to_vec(), b"amzing12".to_vec(), b"Zr7pLm%4".to_vec()]);
+    for (text, expected) in [
+        ("A q&lt;Zr7pLm&amzing B\n", "A <t0>amzing B\n"),
+        ("A q&lt;Zr7pLm&#1234567zing B\n", "A <t0>#1234567zing B\n"),
+        ("A q&lt;Zr7pLm&amzing12 B\n", "A <t0><t1> B\n"),
+        ("A q&lt;Zr7pLm&amp; B\n", "A <t0> B\n"),
+        ("A q%3CZr7pLm%4zing B\n", "A q%3C<t2>zing B\n"),
+        ("A q%3CZr7pLm%26zing B\n", "A <t0>zing B\n"),
+    ] {
+        let text = text.as_bytes();
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let pieces = [&text[..first], &text[first..second], &text[second..]];
+                let shown = masked_in(&needles, &pieces).text;
+                assert_eq!(String::from_utf8_lossy(&shown), expected, "{first} {second}");
+            }
+        }
+    }
+}
+
 /// A text with `between` put into it behind each so many bytes.
 fn wrapped(text: &str, columns: usize, between: &str) -> Vec<u8> {
     let rows: Vec<&str> = text.as_bytes().chunks(columns).map(|row| std::str::from_utf8(row).unwrap()).collect();
@@ -632,12 +683,14 @@ fn the_password_of_a_url_is_masked_alone() {
         b"postgres://app:s3cr%2Fet-Pa55@db.example.org:5432/prod\n".to_vec(),
         b"amqp://guest:p@ss:w0rd!@mq:5672/".to_vec(),
         b"https://user-without-password@example.org/".to_vec(),
+        b"jdbc:mysql://root:Hs72kLmQ9z@db.example/app".to_vec(),
         b"https://example.org/?at=a:b@c".to_vec(),
     ]);
     assert_eq!(masked(&needles, b"{'password': 's3cr/et-Pa55'}"), "{'password': '<t0>'}");
     assert_eq!(masked(&needles, b"PGPASSWORD=s3cr%2Fet-Pa55 psql"), "PGPASSWORD=<t0> psql");
     assert_eq!(masked(&needles, b"db.example.org:5432 app prod"), "db.example.org:5432 app prod");
     assert_eq!(masked(&needles, b"password p@ss:w0rd!"), "password <t1>");
+    assert_eq!(masked(&needles, b"password=Hs72kLmQ9z"), "password=<t3>");
     assert_eq!(masked(&needles, b"user-without-password, guest"), "user-without-password, guest");
     let out = masked_in(&needles, &[b"s3cr/et-Pa55"]);
     assert_eq!(out.regions[0].3, Form::Password);

@@ -582,6 +582,33 @@ fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
 }
 
 #[test]
+fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
+    // 40,000 characters, of which no part stands twice.
+    let value: String = (0..8_000).map(|number| format!("{:05}", number * 7_919 % 99_991)).collect();
+    let sandbox = Sandbox::with_secrets(&[("big", &value)]);
+    std::fs::write(sandbox.path("big"), &value).unwrap();
+    for (number, encoded) in ["cat big", "base64 -w0 big", "od -An -v -tx1 big | tr -d ' \\n'"].into_iter().enumerate()
+    {
+        let go = fifo(&sandbox, &format!("go{number}"));
+        let line = format!(
+            "{encoded} >all; printf 'a line\\n'; head -c 30000 all; (read go <{}; tail -c +30001 all; echo; echo END) &",
+            go.display()
+        );
+        let command = sandbox.command(["run", "--only", "big", "--", "sh", "-c", &line]);
+        let mut running = Running::new(command);
+        assert_eq!(running.code(), Some(0));
+        std::fs::write(&go, "go\n").unwrap();
+        let mut printed = String::new();
+        running.output().read_to_string(&mut printed).unwrap();
+        let shown = printed.replace("‹big›", "");
+        let rest = shown.strip_prefix("a line\n").and_then(|text| text.strip_suffix("\nEND\n"));
+        // Up to seven bytes of it may be out before, and base64 ends in what is not the value's alone.
+        assert!(rest.is_some_and(|rest| rest.len() <= 9), "{} of {encoded}", shown.len());
+        assert!(printed.contains("‹big›"), "{encoded}");
+    }
+}
+
+#[test]
 fn what_runs_on_is_told_that_nobody_reads() {
     let sandbox = sandbox();
     let line = "sh -c 'echo $$; while :; do echo x; sleep 0.02; done' & echo done";
