@@ -15,6 +15,12 @@ pub(crate) fn has_free(bytes: u64) -> bool {
     Machine(Path::new("/")).free().is_none_or(|free| bytes <= free)
 }
 
+/// Returns false if this process cannot have `bytes` more, because of the machine or of a limit on the process.
+pub(crate) fn can_have(bytes: u64) -> bool {
+    let is_given = || usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    has_free(bytes) && is_given()
+}
+
 /// A file system with `/proc` and `/sys`.
 struct Machine<'a>(&'a Path);
 

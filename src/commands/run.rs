@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use clap_complete::ArgValueCompleter;
 
 use super::dry_run::list;
+use super::look_for::look_for;
 use super::outputs;
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
-use crate::mask::Needles;
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::process::die_of;
 use crate::run::environment::{Assignment, Inherited, Variables, check_value, is_too_large};
@@ -120,7 +120,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
         return Err(become_program(&args.command, variables.into_pairs()).into());
     }
     let given = opened.given(&variables.left_out);
-    let masked = (!args.no_mask).then_some(given).inspect(|given| warn_of_short(given, "masked", cx));
+    let masked = (!args.no_mask).then_some(given);
+    masked.iter().try_for_each(|given| look_for(given, "masked", cx))?;
     let environment = variables.into_pairs();
     let command = args.command.clone();
     let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
@@ -476,16 +477,6 @@ fn set_by_tag(variables: &mut Variables, tag: &Tag, value: &SecretValue, source:
             let bytes = OsString::from_vec(value.expose().to_vec());
             variables.set(name.into(), bytes, Some(source), vec![tag.clone()]);
         }
-    }
-}
-
-/// Says which values are too short to be masked or found.
-pub(super) fn warn_of_short(values: &[(Tag, SecretValue)], spared: &str, cx: &Context) {
-    let is_short = |value: &SecretValue| !value.expose().is_empty() && Needles::is_short(value.expose());
-    let short: Vec<String> =
-        values.iter().filter(|(_, value)| is_short(value)).map(|(tag, _)| format!("`{tag}`")).collect();
-    if !short.is_empty() {
-        cx.ui.warn(&format!("values under 8 bytes are not {spared}: {}", short.join(", ")));
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
-use super::run::warn_of_short;
+use super::look_for::look_for;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
-    warn_of_short(&values, "looked for", cx);
+    look_for(&values, "looked for", cx)?;
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
     let mut search = Search { needles: &needles, cx, names: Names::default(), found: FindingsJson::default() };
 
@@ -174,10 +174,13 @@ const MEND: &str = "put a placeholder there, `{{ secrets.TAG }}`; a value that w
 
 /// Writes the hook that runs `scan --staged` before every commit.
 fn install_hook(cx: &Context) -> Result<(), Error> {
-    let command = cx.again("scan --staged");
-    let command = command.trim_matches('`');
+    // git runs it in the root of the working tree.
+    let vault = cx.vault_option().map(std::path::absolute).transpose();
+    let vault =
+        vault.map_err(|source| Error::new(Kind::Failure, format!("cannot tell where the vault is: {source}")))?;
+    let command = Context::command("scan --staged", vault.as_deref(), cx.project_option());
     let by_hand = format!("add the line `{command} || exit 1` to your own hook");
-    let hook = Context::git(Path::new("")).install_hook(command).map_err(|error| match error {
+    let hook = Context::git(Path::new("")).install_hook(&command).map_err(|error| match error {
         HookError::Git(error) => error.into(),
         error @ (HookError::Taken(_) | HookError::Elsewhere(_)) => {
             Error::new(Kind::Refused, error.to_string()).hint(by_hand)

@@ -251,9 +251,14 @@ impl Context {
 
     /// A command line of ours for a hint, for the vault and the project that this one was given.
     pub(crate) fn again(&self, words: &str) -> String {
-        let vault = self.vault_option().map_or_else(String::new, |path| format!("--vault {} ", store::quoted(path)));
-        let project = self.options.project.as_ref().map_or_else(String::new, |project| format!("-p {project} "));
-        format!("`secrets {vault}{project}{words}`")
+        format!("`{}`", Self::command(words, self.vault_option(), self.project_option()))
+    }
+
+    /// A command line of ours, as a shell takes it.
+    pub(crate) fn command(words: &str, vault: Option<&Path>, project: Option<&ProjectName>) -> String {
+        let vault = vault.map_or_else(String::new, |path| format!("--vault {} ", store::quoted(path)));
+        let project = project.map_or_else(String::new, |project| format!("-p {project} "));
+        format!("secrets {vault}{project}{words}")
     }
 
     /// The git repository of a directory.

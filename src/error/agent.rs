@@ -19,8 +19,10 @@ impl From<HolderError> for Error {
             HolderError::Replaced => {
                 Self::new(Kind::Damaged, message).hint("if that was you, `secrets unlock` takes this one")
             }
+            // Nothing but the agent says so. What was last seen is remembered on the disk as well, and has been compared.
             HolderError::RolledBack(_) => Self::new(Kind::Damaged, message)
-                .hint("put the newest copy back; if the older one is wanted: `secrets restore --accept`"),
+                .hint("put the newest copy back; to take an older one: `secrets restore --accept`")
+                .hint("if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again"),
             HolderError::OtherVersion | HolderError::Nonsense => Self::new(Kind::Failure, message).hint(RESTART),
             HolderError::Silent => Self::new(Kind::Failure, message)
                 .hint("`pkill -KILL -x -u $(id -u) secrets-agent` ends it; then `secrets unlock` again"),

@@ -119,7 +119,9 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
             self.whole(Form::Escaped, encode::json(text, Json::PLAIN));
             if !is_long {
                 self.whole(Form::Escaped, encode::json(text, Json::ASCII));
-                Json::OTHERS.into_iter().for_each(|how| self.whole(Form::Escaped, encode::json(text, how)));
+                for how in Json::OTHERS {
+                    self.whole(Form::Escaped, encode::json(text, how));
+                }
             }
         }
         // A form of HTML has `+` for a blank.

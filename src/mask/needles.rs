@@ -132,6 +132,11 @@ impl Needles {
         Self { automaton, skip, list: texts.iter().map(needle).collect(), tags, short }
     }
 
+    /// Returns at most how many bytes of memory the needles of some values take while they are made.
+    pub fn memory<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        values.into_iter().map(|value| value.len() as u64 * 400).sum()
+    }
+
     /// True for a value that is not found everywhere: without the white space around it, it is too short to be looked for.
     pub fn is_short(value: &[u8]) -> bool {
         value.trim_ascii().len() < Self::SHORTEST

@@ -43,6 +43,11 @@ impl Keyboard {
         matches!(self.role, Role::Session(_))
     }
 
+    /// The process group in the foreground of the pseudo-terminal.
+    pub(super) fn foreground(&self) -> Option<Pid> {
+        tcgetpgrp(&self.pty).ok()
+    }
+
     /// True while the real terminal is raw for the program.
     pub(super) fn has_terminal(&self) -> bool {
         self.raw.is_some()

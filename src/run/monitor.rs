@@ -75,9 +75,13 @@ pub fn monitor(command: &[OsString], environment: OwnedFd, terminal: &OwnedFd) -
 
         let _ = poll(&mut [PollFd::new(signals.came(), PollFlags::IN)], None);
         for came in signals.take() {
-            if came.signal != Signal::CHILD && !came.by_us {
-                let _ = kill_process_group(group_of(pid), came.signal);
-            }
+            // A terminal that hangs up means everybody on it; who sends a signal to one process means the program.
+            let _ = match came.signal {
+                Signal::CHILD => Ok(()),
+                _ if came.by_us => Ok(()),
+                signal if came.by_kernel => kill_process_group(group_of(pid), signal),
+                signal => kill_process(pid, signal),
+            };
         }
     }
 }

@@ -325,10 +325,15 @@ impl Running {
         let is_key = || matches!(came.signal, Signal::INT | Signal::QUIT) && came.sender.is_some_and(is_of_a_key);
         let group = process::group_of(self.pid);
         if session {
-            // A new size comes with the terminal.
-            if came.signal != Signal::WINCH || !came.by_kernel {
-                let _ = kill_process(self.pid, came.signal);
-            }
+            let foreground = || self.keyboard.as_ref().and_then(Keyboard::foreground);
+            let _ = match came.signal {
+                // A new size comes with the terminal.
+                Signal::WINCH if came.by_kernel => Ok(()),
+                // What our terminal sends, the program's terminal sends to the same effect.
+                signal if came.by_kernel || is_key() => foreground()
+                    .map_or_else(|| kill_process(self.pid, signal), |group| kill_process_group(group, signal)),
+                signal => kill_process(self.pid, signal),
+            };
         } else if came.by_kernel || is_key() {
             // Our whole group has it, and the program as well if it is there.
             if let Some(group) = group.filter(|_| group != process::group()) {

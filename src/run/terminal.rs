@@ -12,8 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
-    LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize,
-    tcsetattr, tcsetwinsize, ttyname,
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp,
+    tcgetwinsize, tcsetattr, tcsetwinsize, ttyname,
 };
 
 use crate::process;
@@ -37,12 +37,28 @@ pub(super) fn pty(real: impl AsFd, cooked: bool) -> io::Result<Pty> {
     let name = ptsname(&ours, Vec::new())?;
     let programs = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
     let mut modes = tcgetattr(&real)?;
-    if !cooked {
+    let is_taken = is_taken(&real);
+    if is_taken {
+        cook(&mut modes);
+    }
+    // Anything else that a terminal does to output (blanks for tabs, capitals) would hide values from the mask.
+    modes.output_modes &= OutputModes::OPOST | OutputModes::ONLCR;
+    // A terminal that is raw now would do nothing for us.
+    if !cooked && !is_taken {
         modes.output_modes -= OutputModes::OPOST;
     }
     tcsetattr(&programs, OptionalActions::Now, &modes)?;
     resize(&real, &ours);
     Ok(Pty { ours, programs, name: OsString::from_vec(name.into_bytes()) })
+}
+
+/// The modes of a terminal on which people type lines. While another of us has made the terminal raw, its modes say nothing
+/// about how it was.
+fn cook(modes: &mut Termios) {
+    modes.input_modes |= InputModes::ICRNL | InputModes::IXON;
+    modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+    modes.local_modes |= LocalModes::ISIG | LocalModes::ICANON | LocalModes::IEXTEN;
+    modes.local_modes |= LocalModes::ECHO | LocalModes::ECHOE | LocalModes::ECHOK;
 }
 
 /// Gives a pseudo-terminal the real one's size.
@@ -121,6 +137,11 @@ fn copy_signals(modes: &mut Termios, from: &Termios) {
     for index in [SpecialCodeIndex::VINTR, SpecialCodeIndex::VQUIT, SpecialCodeIndex::VSUSP] {
         modes.special_codes[index] = from.special_codes[index];
     }
+}
+
+/// True while another of us has made the terminal raw.
+fn is_taken(terminal: impl AsFd) -> bool {
+    lock(terminal).is_err()
 }
 
 /// Locks the terminal against others of us, until the file is closed. Nothing where the terminal has no name.

@@ -191,6 +191,7 @@ impl Coverage {
     }
 
     /// Returns the same with other tags, one set for each output.
+    #[must_use]
     pub fn with_tags(&self, tags: Vec<BTreeSet<String>>) -> Self {
         let mut now = self.clone();
         for (output, tags) in now.outputs.iter_mut().zip(tags) {

@@ -95,7 +95,7 @@ pub enum HolderError {
     #[error("the vault at this path is not the one that was unlocked")]
     Replaced,
     /// An older state than one that it has seen
-    #[error("{} was put back to an earlier state", .0.as_ref().map_or_else(|| "the vault".into(), |p| format!("project `{p}`")))]
+    #[error("the agent has seen a newer state of {}", .0.as_ref().map_or_else(|| "this vault".into(), |p| format!("project `{p}`")))]
     RolledBack(Option<ProjectName>),
     /// Slots that it has not seen verified: changing them takes the passphrase
     #[error("changing how the vault is unlocked needs the passphrase")]

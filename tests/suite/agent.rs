@@ -848,8 +848,12 @@ fn a_stranger_is_locked_out_by_lock() {
             }
         }
     });
-    home.run(["unlock"]).fails_with(6).stderr_has("earlier state");
-    home.run(["lock"]).fails_with(6).stderr_has("earlier state");
+    home.run(["unlock"]).fails_with(6).stderr(
+        "error: the agent has seen a newer state of this vault\n\
+         hint: put the newest copy back; to take an older one: `secrets restore --accept`\n\
+         hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again\n",
+    );
+    home.run(["lock", "-q"]).succeeds();
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 }

@@ -168,7 +168,7 @@ fn it_asks() {
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n")).waits_for("[y/N] ").types("y\n");
     terminal
-        .waits_for("Recovery code, to keep it (empty: it opens nothing from now on, a new one is printed): ")
+        .waits_for("Recovery code, to keep it (empty: it opens nothing from now on, a new one is\r\nprinted): ")
         .types("what\n");
     terminal.waits_for("warning: that is no recovery code: it has 4 characters").waits_for("Recovery code");
     terminal.types(&format!("{code}\n")).waits_for("sealed 43 secrets of 2 projects anew");

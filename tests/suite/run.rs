@@ -582,6 +582,29 @@ fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
 }
 
 #[test]
+fn without_memory_for_the_needles_no_program_starts() {
+    let sandbox = Sandbox::with_secrets(&[("big", &"v".repeat(1_000_000)), ("small", "value-of-small")]);
+    let limited = |line: &str| {
+        let script = format!("ulimit -v 300000; exec \"$0\" {line}");
+        let mut command = sandbox.command([""; 0]);
+        let program = command.command.get_program().to_owned();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).arg(program);
+        shell.envs(command.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.current_dir(sandbox.path(""));
+        command.command = shell;
+        command.run()
+    };
+    let told = "error: not enough memory: looking for these values needs 381 MiB\n\
+                hint: name the values that are needed with `--only`; `big` is the largest\n";
+    limited("run --file BIG=big -- touch started").fails_with(125).stderr(told);
+    assert!(!sandbox.path("started").exists());
+    limited("redact").fails_with(1).stderr_has("not enough memory");
+    limited("run --only small -- touch started").succeeds();
+    assert!(sandbox.path("started").exists());
+}
+
+#[test]
 fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
     // 40,000 characters, of which no part stands twice.
     let value: String = (0..8_000).map(|number| format!("{:05}", number * 7_919 % 99_991)).collect();

@@ -425,6 +425,45 @@ fn ids(home: &Unlocked) -> (String, String) {
 const PROGRAM: &str = "sh -c 'trap \"\" TERM; echo $$ >pid; while :; do sleep 0.1; done'";
 
 #[test]
+fn a_signal_from_another_process_is_the_programs_alone() {
+    let home = Unlocked::new();
+    let script = "trap 'echo got' USR1 TERM; echo $$ >pid; sleep 1; echo \"sleep ended with $?\"; sleep 0.1";
+    home.0.write("script", script);
+    for signal in [Signal::USR1, Signal::TERM] {
+        let mut terminal = home.run("sh script");
+        let (_, run) = ids(&home);
+        kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), signal).unwrap();
+        // The command that it waits for goes on.
+        let screen = terminal.waits_for("got\r\n").waits_for("sleep ended with 0\r\n").ends_with(0);
+        assert_eq!(screen.matches("got").count(), 1, "{screen}");
+        std::fs::remove_file(home.0.path("pid")).unwrap();
+    }
+}
+
+#[test]
+fn one_that_starts_while_another_has_the_terminal_has_usual_modes() {
+    let home = Unlocked::new();
+    home.0.write("first", "echo first up; while [ ! -e go ]; do sleep 0.01; done");
+    home.0.write("second", "stty -a <&1 >modes; echo \"second up\"; sleep 1000");
+    let run = "\"$secrets\" run -- sh";
+    let script = format!(
+        "(while [ ! -e there ]; do sleep 0.01; done; exec {run} second) & {run} first; echo first ended; wait; echo code=$?"
+    );
+    let mut terminal = home.shell(&script);
+    terminal.waits_for("first up\r\n");
+    home.0.write("there", "");
+    terminal.waits_for("second up\r\n");
+    let modes = String::from_utf8(home.0.read("modes")).unwrap();
+    for mode in ["isig", "icanon", "iexten", "echo", "icrnl", "opost", "onlcr"] {
+        assert!(modes.split([' ', '\n', ';']).any(|word| word == mode), "{mode} in {modes}");
+    }
+    // When the first ends, the second has the keyboard, and Ctrl-C ends it.
+    home.0.write("go", "");
+    terminal.waits_for("first ended\r\n").shell_is_up().types("\x03");
+    terminal.ends();
+}
+
+#[test]
 fn killed_or_hung_up_it_leaves_no_program() {
     let home = Unlocked::new();
     let mut terminal = home.shell(&format!("\"$secrets\" run -- {PROGRAM}; stty sane"));

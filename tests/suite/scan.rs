@@ -510,6 +510,15 @@ fn a_hook_is_written_once_and_stops_a_commit() {
     install(&sandbox, "repo").run().succeeds().stderr(&format!("`{}` runs it already\n", shown.display()));
     assert_eq!(std::fs::read_to_string(&hook).unwrap(), text);
 
+    // git runs it somewhere else than here.
+    std::fs::remove_file(&hook).unwrap();
+    let options = ["--vault", "../../other.db", "-p", "web", "scan", "--install-hook"];
+    sandbox.command(options).current_dir(sandbox.path("repo/sub")).run().succeeds().stderr_has("wrote ");
+    let other = std::fs::read_to_string(&hook).unwrap();
+    let vault = sandbox.path("repo/sub/../../other.db");
+    assert!(other.ends_with(&format!("\nexec secrets --vault {} -p web scan --staged\n", vault.display())), "{other}");
+    std::fs::write(&hook, &text).unwrap();
+
     // The program is found as it is after an installation.
     std::fs::create_dir(sandbox.path("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_secrets"), sandbox.path("bin/secrets")).unwrap();
