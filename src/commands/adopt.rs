@@ -17,7 +17,7 @@ use crate::setup::migration::Migration;
 use crate::setup::settings::{self, Guess};
 use crate::setup::{Adoption, Manifest, Rendering, add, is_dotenv};
 use crate::store::{absolute, quoted};
-use crate::template::grammar::{Delimiters, Grammar};
+use crate::template::grammar::Grammar;
 use crate::ui::{counted, input, prompt};
 use crate::vault::{Import, NewSecret};
 
@@ -122,11 +122,11 @@ fn check<'m>(args: &AdoptArgs, manifest: &'m Manifest, cx: &Context) -> Result<&
         return Err(Error::usage(format!("`{}` is not a dotenv file by its name", args.file.display()))
             .hint("only dotenv files have variables: `.env`, `.env.NAME`, `NAME.env`"));
     }
-    if rendering.grammar.delimiters != Delimiters::default() || rendering.grammar.escape.is_some() {
+    let Grammar { namespaced, readers, .. } = rendering.grammar;
+    if rendering.grammar != (Grammar { namespaced, readers, ..Grammar::default() }) {
         let what = format!("the template of `{}` has other delimiters or a default filter", args.file.display());
         return Err(Error::usage(what).hint("add the variables to the template by hand; nothing was written"));
     }
-    debug_assert!(rendering.grammar == Grammar { namespaced: rendering.grammar.namespaced, ..Grammar::default() });
     Ok(rendering)
 }
 

@@ -96,6 +96,18 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
 }
 
 #[test]
+fn a_new_variable_is_written_for_the_readers_that_the_manifest_names() {
+    let project = simple();
+    project.write(".secrets.toml", MANIFEST.to_owned() + "readers = [\"bash\"]\n");
+    project.run(&["setup", "-q"]).succeeds();
+    project.write(".env", format!("KEY={MARKER}\nNEW='a$b {MARKER}'\n"));
+    project.run(&["adopt", ".env", "-q"]).succeeds();
+    assert_eq!(project.read(".env.tmpl"), "KEY={{ secrets.key }}\nNEW={{ secrets.NEW | dotenv }}\n");
+    assert_eq!(project.stored("web", "NEW"), Some(format!("a$b {MARKER}")));
+    project.changes_nothing(&["check", "-q"]).succeeds();
+}
+
+#[test]
 fn a_value_that_was_changed_as_well_is_left_to_setup() {
     let project = added();
     project.write(".env", "KEY=by hand\nNEW=value-of-new\n");
