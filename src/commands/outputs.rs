@@ -71,21 +71,24 @@ pub(super) fn resolve<'m>(cx: &Context, mut outputs: Outputs<'m>) -> Result<Reso
 /// Warns of text in a template that may not do what its author expects: near misses of placeholders whose secret exists,
 /// and backslashes that version 0.1.0 read differently.
 pub(super) fn warn_of_suspects(cx: &Context, template: &mut Template, suspects: &Suspects) -> Result<(), Error> {
-    // Without a vault at hand nobody is asked for a passphrase: most such text belongs to other tools.
-    let vault = if suspects.has_near_misses() { cx.vault_at_hand() } else { None };
+    // Nobody is asked for a passphrase, nor told of a wrong one: most such text belongs to other tools.
+    let vault = if suspects.has_near_misses() { cx.vault_without_asking().ok().flatten() } else { None };
     warn_of_suspects_in(vault, cx, template, suspects)
 }
 
-/// The same by a vault that the context does not keep.
+/// The same by a vault that the context does not keep. If there is a vault, and it is not open, every near miss may be one.
 pub(super) fn warn_of_suspects_in(
     vault: Option<&Vault>,
     cx: &Context,
     template: &mut Template,
     suspects: &Suspects,
 ) -> Result<(), Error> {
-    let is_stored = |tag: &Tag| -> Result<bool, Error> {
-        let found = vault.map(|vault| vault.find(cx.project()?, tag).map_err(Error::from)).transpose()?;
-        Ok(found.flatten().is_some())
+    let is_locked = vault.is_none() && suspects.has_near_misses() && !cx.vault_is_missing().unwrap_or(true);
+    let is_stored = |tag: &Tag| -> Result<Option<bool>, Error> {
+        match vault {
+            Some(vault) => Ok(Some(vault.find(cx.project()?, tag)?.is_some())),
+            None => Ok(if is_locked { None } else { Some(false) }),
+        }
     };
     if let Some(findings) = suspects.findings(template, is_stored)? {
         warn(cx, template.name(), &findings, ToString::to_string);

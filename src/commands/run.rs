@@ -361,7 +361,7 @@ impl<'a> Requests<'a> {
         let wanted = self.wanted();
         if wanted.is_empty() && !self.all {
             let has_near_misses = self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
-            let vault = if has_near_misses { cx.unkept_vault_at_hand() } else { None };
+            let vault = if has_near_misses { cx.unkept_vault_without_asking().ok().flatten() } else { None };
             self.warn_of_suspects(vault.as_ref(), cx)?;
             return Ok(Opened::none(self.project));
         }

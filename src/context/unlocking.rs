@@ -35,6 +35,20 @@ impl Context {
         Ok(vault)
     }
 
+    /// Returns the vault if there is one and it opens without a question: by an agent, or by what is given. It is not kept
+    /// here: for whoever runs for long.
+    pub(crate) fn unkept_vault_without_asking(&self) -> Result<Option<Vault>, Error> {
+        if let Some(vault) = self.vault_of_agent(PATIENCE).ok().flatten() {
+            return Ok(self.verify_consent(&vault).is_ok().then_some(vault));
+        }
+        // On stdin may be what the command is to read.
+        let is_on_stdin = self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get();
+        if is_on_stdin || self.given_credential()?.is_none() || self.vault_is_missing()? {
+            return Ok(None);
+        }
+        self.unlock().map(Some)
+    }
+
     fn unlock_somehow(&self) -> Result<Vault, Error> {
         // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
         if let Some(credential) = self.given_credential()? {
