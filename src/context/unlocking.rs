@@ -321,7 +321,7 @@ impl Context {
     fn judge(&self, passphrase: &Passphrase, params: KdfParams) {
         let strength = Strength::of(passphrase, params.moved());
         if !self.warned_if_weak(strength) {
-            self.ui.status(&format!("guessing this passphrase takes about {} on {ASSUMPTION}", strength.time()));
+            self.ui.status(&format!("guessing this passphrase takes {} on {ASSUMPTION}", strength.time()));
         }
     }
 
@@ -329,7 +329,7 @@ impl Context {
     pub(super) fn warned_if_weak(&self, strength: Strength) -> bool {
         if strength.is_weak() {
             self.ui.warn(&format!(
-                "that is a weak passphrase: guessing it takes about {} on {ASSUMPTION}; six random words are better",
+                "that is a weak passphrase: guessing it takes {} on {ASSUMPTION}; six random words are better",
                 strength.time()
             ));
         }

@@ -46,6 +46,9 @@ impl From<TemplateError> for Error {
             TemplateError::UnsafeOutput { .. } => {
                 Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
             }
+            TemplateError::NoDirectory(_) => {
+                Self::new(Kind::Failure, message).hint("make it first, or name another file; nothing was written")
+            }
             TemplateError::Moved(_) | TemplateError::Stopped | TemplateError::Io { .. } => {
                 Self::new(Kind::Failure, message)
             }

@@ -148,6 +148,17 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
 }
 
 #[test]
+fn a_missing_directory_is_named() {
+    let sandbox = sandbox();
+    for options in [&[][..], &["--force"]] {
+        let line = [&["render", "-e", "{{ X }}", "-o", "no/where/x"], options].concat();
+        sandbox.run(line).fails_with(1).stdout("").stderr(
+            "error: there is no directory `no/where`\nhint: make it first, or name another file; nothing was written\n",
+        );
+    }
+}
+
+#[test]
 fn a_template_in_utf_16_is_refused() {
     let sandbox = sandbox();
     let text = "KEY={{ secrets.x }}\n";
