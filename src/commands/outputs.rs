@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::error::{self, Error, Kind};
+use crate::dotenv::{self, Entry};
+use crate::error::{self, AS_UTF8, Error, Kind};
+use crate::import::Container;
 use crate::model::{ProjectName, Tag};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::memory::{Directories, Memory, Origin};
@@ -16,6 +18,16 @@ use crate::template::output::Written;
 use crate::template::{Findings, Suspects, Template};
 use crate::ui::prompt;
 use crate::vault::{Opened, Vault};
+
+/// The variables of a dotenv file, which messages call `file`. A file of another kind is recognised by its first bytes.
+pub(super) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
+    if let Some(container) = Container::of(None, text) {
+        let what = format!("`{file}` is no dotenv file: it is {}", container.what());
+        let error = Error::usage(what);
+        return Err(if container == Container::Utf16 { error.hint(AS_UTF8) } else { error });
+    }
+    dotenv::parse(text).map_err(|error| Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)))
+}
 
 /// Reads the manifest's templates and checks its outputs. If consent was needed, they name the secrets that it was given for.
 pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {

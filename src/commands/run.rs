@@ -12,7 +12,6 @@ use super::outputs;
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
-use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::mask::Needles;
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
@@ -301,9 +300,7 @@ impl<'a> Requests<'a> {
         let shown = path.display().to_string();
         let failed = |source| Error::new(Kind::Failure, format!("cannot read `{shown}`: {source}"));
         let (text, _) = input::file(path, MOST).map_err(failed)?;
-        let wrong =
-            |error: dotenv::DotenvError| Error::usage(format!("{shown}:{}:{}: {error}", error.line, error.column));
-        for entry in dotenv::parse(text.expose()).map_err(wrong)? {
+        for entry in outputs::dotenv_entries(text.expose(), &shown)? {
             let place = format!("{shown}:{} {}", entry.line, entry.name);
             allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
             let source = format!("{shown}:{}", entry.line);
