@@ -21,6 +21,7 @@ mod kdf_options;
 mod linger;
 mod list;
 mod lock;
+mod migrating;
 mod monitor;
 mod outputs;
 mod passwd;
