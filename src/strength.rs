@@ -40,7 +40,7 @@ impl Strength {
         self.seconds < WEAK
     }
 
-    /// Returns the time for people: "less than a second", "3 hours", "a million years or more".
+    /// Returns the time for people: "less than a second", "about 3 hours", "about a million years or more".
     pub(crate) fn time(self) -> String {
         let units = [
             ("second", 1.0),
@@ -53,10 +53,10 @@ impl Strength {
         let unit = units.into_iter().rev().find(|(_, seconds)| self.seconds >= *seconds);
         match unit {
             None => "less than a second".into(),
-            Some(("year", _)) if self.seconds >= 1e6 * YEAR => "a million years or more".into(),
+            Some(("year", _)) if self.seconds >= 1e6 * YEAR => "about a million years or more".into(),
             Some((name, seconds)) => {
                 let number = format!("{:.0}", (self.seconds / seconds).floor());
-                format!("{number} {name}{}", if number == "1" { "" } else { "s" })
+                format!("about {number} {name}{}", if number == "1" { "" } else { "s" })
             }
         }
     }
@@ -121,13 +121,13 @@ mod tests {
     fn times_are_for_people() {
         for (seconds, text) in [
             (0.2, "less than a second"),
-            (1.0, "1 second"),
-            (119.0, "1 minute"),
-            (7_300.0, "2 hours"),
-            (3.0 * 86_400.0, "3 days"),
-            (YEAR / 2.0, "6 months"),
-            (450.0 * YEAR, "450 years"),
-            (1e30, "a million years or more"),
+            (1.0, "about 1 second"),
+            (119.0, "about 1 minute"),
+            (7_300.0, "about 2 hours"),
+            (3.0 * 86_400.0, "about 3 days"),
+            (YEAR / 2.0, "about 6 months"),
+            (450.0 * YEAR, "about 450 years"),
+            (1e30, "about a million years or more"),
         ] {
             assert_eq!(Strength { seconds }.time(), text);
         }

@@ -207,6 +207,7 @@ fn elsewhere(path: &[&str], typed: &str, arguments: &[OsString]) -> Option<&'sta
         ["render"] => of_render(typed),
         ["unlock"] if typed.is_empty() => Some("give the time with `--ttl`, as in `secrets unlock --ttl 8h`"),
         ["project"] => of_project(typed),
+        ["recovery"] => of_recovery(typed),
         [] | ["help"] => of_program(typed, arguments),
         _ => None,
     }
@@ -258,6 +259,19 @@ fn of_project(typed: &str) -> Option<&'static str> {
         "rm" | "remove" | "del" => Some("did you mean `delete`?"),
         "mv" | "move" => Some("did you mean `rename`?"),
         "ls" | "show" | "get" => Some("did you mean `list`?"),
+        _ => None,
+    }
+}
+
+fn of_recovery(typed: &str) -> Option<&'static str> {
+    match typed {
+        "new" | "add" | "make" | "generate" | "init" => Some("did you mean `create`?"),
+        "rm" | "remove" | "del" | "revoke" => Some("did you mean `delete`?"),
+        "replace" | "reset" | "rotate" | "renew" => Some("`secrets recovery create --replace` makes another code"),
+        "show" | "print" | "get" | "list" | "ls" => {
+            Some("a recovery code is shown once; `secrets recovery create --replace` makes another one")
+        }
+        "use" | "unlock" | "restore" => Some("`secrets passwd --recovery` sets a new passphrase by the recovery code"),
         _ => None,
     }
 }

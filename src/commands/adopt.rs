@@ -7,17 +7,18 @@ use serde_json::json;
 use super::conflicts::{OnTakenArg, Uses};
 use super::create::offer_a_vault;
 use super::import::store;
+use super::migrating::{on_taken, refused, stored_values};
 use super::{outputs, project_file};
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, Tag};
 use crate::setup::manifest::MANIFEST;
-use crate::setup::migration::Migration;
+use crate::setup::migration::{Migration, MigrationError};
 use crate::setup::settings::{self, Guess};
 use crate::setup::{Adoption, Manifest, Rendering, add, is_dotenv};
 use crate::store::{absolute, quoted};
-use crate::template::grammar::{Delimiters, Grammar};
+use crate::template::grammar::Grammar;
 use crate::ui::{counted, input, prompt};
 use crate::vault::{Import, NewSecret};
 
@@ -49,7 +50,7 @@ pub(crate) struct AdoptArgs {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     keep: Vec<String>,
     /// What happens to a tag that the project has with another value
-    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    #[arg(long, default_value = "fail", value_name = "WHAT", value_parser = on_taken())]
     on_conflict: OnTakenArg,
     /// Overwrite a value although other outputs use it
     #[arg(short, long)]
@@ -68,9 +69,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     cx.require_trust(manifest)?;
     let rendering = check(args, manifest, cx)?;
     let (file, name) = input::named(&args.file)?;
-    dotenv::parse(file.expose()).map_err(|error| {
-        Error::usage(format!("{name}:{}:{}: {error}", error.line, error.column)).hint("nothing was written")
-    })?;
+    outputs::dotenv_entries(file.expose(), &name).map_err(|error| error.hint("nothing was written"))?;
 
     let names = new_variables(cx, rendering)?;
     refuse_unknown(args, &names)?;
@@ -80,29 +79,31 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let (template, _) = input::named(&manifest.at(&rendering.template))?;
-    let adopted = |keep: &[String]| {
-        Adoption::of(file.expose(), template.expose(), &names, keep, rendering.readers.unwrap_or_default())
-            .map_err(|error| Error::usage(format!("{name}: {error}")).hint("nothing was written"))
+    let stored = stored_values(cx, cx.project()?)?;
+    let adopted = |keep: &[String]| -> Result<Adoption, MigrationError> {
+        let mut adoption = Adoption::of(file.expose(), template.expose(), &names, keep, &rendering.grammar)?;
+        stored.as_ref().map_or(Ok(()), |stored| adoption.find_stored(stored))?;
+        Ok(adoption)
     };
+    let failed = |error: MigrationError| refused(&error, &name, &args.keep);
     // What is wrong is known before anything is asked.
-    adopted(&args.keep)?;
+    adopted(&args.keep).map_err(failed)?;
     manifest_text(manifest, rendering, &[])?;
     let keep = decide(args, &names, file.expose())?;
-    let mut adoption = adopted(&keep)?;
+    let mut adoption = adopted(&keep).map_err(failed)?;
     report_kept(cx, &adoption.added, &name);
 
     if !adoption.added.secrets.is_empty() {
         separate(args, cx, manifest, &mut adoption.added)?;
+        // A vault that had to be asked for is open only now.
+        let stored = if stored.is_none() { stored_values(cx, cx.project()?)? } else { None };
+        stored.map_or(Ok(()), |stored| adoption.find_stored(&stored)).map_err(failed)?;
     }
     write(args, cx, manifest, rendering, adoption)
 }
 
 /// Returns the rendering whose output the file is. Refuses what could not be finished.
 fn check<'m>(args: &AdoptArgs, manifest: &'m Manifest, cx: &Context) -> Result<&'m Rendering, Error> {
-    if args.on_conflict == OnTakenArg::Skip {
-        return Err(Error::usage("`--on-conflict skip` would render other values than the file has")
-            .hint("use `fail`, `separate` or `overwrite`"));
-    }
     if let Some(name) = args.secret.iter().find(|name| args.keep.contains(name)) {
         return Err(Error::usage(format!("`{name}` is named by `--secret` and by `--keep`")));
     }
@@ -122,11 +123,11 @@ fn check<'m>(args: &AdoptArgs, manifest: &'m Manifest, cx: &Context) -> Result<&
         return Err(Error::usage(format!("`{}` is not a dotenv file by its name", args.file.display()))
             .hint("only dotenv files have variables: `.env`, `.env.NAME`, `NAME.env`"));
     }
-    if rendering.grammar.delimiters != Delimiters::default() || rendering.grammar.escape.is_some() {
+    let Grammar { namespaced, readers, .. } = rendering.grammar;
+    if rendering.grammar != (Grammar { namespaced, readers, ..Grammar::default() }) {
         let what = format!("the template of `{}` has other delimiters or a default filter", args.file.display());
         return Err(Error::usage(what).hint("add the variables to the template by hand; nothing was written"));
     }
-    debug_assert!(rendering.grammar == Grammar { namespaced: rendering.grammar.namespaced, ..Grammar::default() });
     Ok(rendering)
 }
 
@@ -263,7 +264,7 @@ fn finish(cx: &Context, rendering: &Rendering) -> Result<(), Error> {
     } else {
         let setup = cx.again("setup");
         cx.ui.status(&format!(
-            "`{}` has other values or comments than its template gives; {setup} asks before it replaces it",
+            "`{}` has other values, quotes or comments than its template gives; {setup} asks before it replaces it",
             file.display()
         ));
     }

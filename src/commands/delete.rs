@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{Secret, SecretRef, TagKey};
 use crate::ui::{SecretsJson, input, prompt};
+use crate::vault::Vault;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,17 +38,16 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
-    if !args.yes {
-        needs_terminal("deleting")?;
-    }
+    const WHAT: &str = "deleting";
     cx.needs_vault()?;
     let project = cx.trusted_project()?;
-    let vault = cx.vault()?;
+    let vault = vault_to_change(cx, args.yes, WHAT)?;
     let found = args.secrets.iter().map(|wanted| vault.get(project, wanted)).collect::<Result<Vec<_>, _>>()?;
     if !args.force {
         refuse_referenced(cx, &found)?;
     }
     if !args.yes {
+        needs_terminal(WHAT)?;
         confirmed(&format!("Delete {} for good?", named(&found)))?;
     }
     // By id: what was shown and looked for is what is deleted, whatever has taken its tag meanwhile.
@@ -93,6 +93,18 @@ pub(super) fn refuse_referenced(cx: &Context, secrets: &[Secret]) -> Result<(), 
         .with_notes(notes)
         .detailed(json!({ "references": places }))
         .hint("nothing was deleted; `--force` does it all the same"))
+}
+
+/// Returns the vault, to look up what an irreversible change is about. If that change will be refused, because nobody can be
+/// asked and nobody agreed, the vault is opened only if that takes no question.
+pub(super) fn vault_to_change<'c>(cx: &'c Context, is_agreed: bool, what: &str) -> Result<&'c Vault, Error> {
+    if is_agreed || input::stdin_is_terminal() {
+        return cx.vault();
+    }
+    match cx.vault_without_asking()? {
+        Some(vault) => Ok(vault),
+        None => needs_terminal(what).and_then(|()| cx.vault()),
+    }
 }
 
 /// Refuses what is irreversible where nobody can be asked.

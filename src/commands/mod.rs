@@ -22,6 +22,7 @@ mod linger;
 mod list;
 mod lock;
 mod look_for;
+mod migrating;
 mod monitor;
 mod outputs;
 mod passwd;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::error::{self, Error, Kind};
+use crate::dotenv::{self, Entry};
+use crate::error::{self, AS_UTF8, Error, Kind};
+use crate::import::Container;
 use crate::model::{ProjectName, Tag};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::memory::{Directories, Memory, Origin};
@@ -16,6 +18,16 @@ use crate::template::output::Written;
 use crate::template::{Findings, Suspects, Template};
 use crate::ui::prompt;
 use crate::vault::{Opened, Vault};
+
+/// The variables of a dotenv file, which messages call `file`. A file of another kind is recognised by its first bytes.
+pub(super) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
+    if let Some(container) = Container::of(None, text) {
+        let what = format!("`{file}` is no dotenv file: it is {}", container.what());
+        let error = Error::usage(what);
+        return Err(if container == Container::Utf16 { error.hint(AS_UTF8) } else { error });
+    }
+    dotenv::parse(text).map_err(|error| Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)))
+}
 
 /// Reads the manifest's templates and checks its outputs. If consent was needed, they name the secrets that it was given for.
 pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
@@ -71,21 +83,24 @@ pub(super) fn resolve<'m>(cx: &Context, mut outputs: Outputs<'m>) -> Result<Reso
 /// Warns of text in a template that may not do what its author expects: near misses of placeholders whose secret exists,
 /// and backslashes that version 0.1.0 read differently.
 pub(super) fn warn_of_suspects(cx: &Context, template: &mut Template, suspects: &Suspects) -> Result<(), Error> {
-    // Without a vault at hand nobody is asked for a passphrase: most such text belongs to other tools.
-    let vault = if suspects.has_near_misses() { cx.vault_at_hand() } else { None };
+    // Nobody is asked for a passphrase, nor told of a wrong one: most such text belongs to other tools.
+    let vault = if suspects.has_near_misses() { cx.vault_without_asking().ok().flatten() } else { None };
     warn_of_suspects_in(vault, cx, template, suspects)
 }
 
-/// The same by a vault that the context does not keep.
+/// The same by a vault that the context does not keep. If there is a vault, and it is not open, every near miss may be one.
 pub(super) fn warn_of_suspects_in(
     vault: Option<&Vault>,
     cx: &Context,
     template: &mut Template,
     suspects: &Suspects,
 ) -> Result<(), Error> {
-    let is_stored = |tag: &Tag| -> Result<bool, Error> {
-        let found = vault.map(|vault| vault.find(cx.project()?, tag).map_err(Error::from)).transpose()?;
-        Ok(found.flatten().is_some())
+    let is_locked = vault.is_none() && suspects.has_near_misses() && !cx.vault_is_missing().unwrap_or(true);
+    let is_stored = |tag: &Tag| -> Result<Option<bool>, Error> {
+        match vault {
+            Some(vault) => Ok(Some(vault.find(cx.project()?, tag)?.is_some())),
+            None => Ok(if is_locked { None } else { Some(false) }),
+        }
     };
     if let Some(findings) = suspects.findings(template, is_stored)? {
         warn(cx, template.name(), &findings, ToString::to_string);

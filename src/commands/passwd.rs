@@ -45,6 +45,7 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     }
     // What is not well formed is told before a passphrase is typed.
     args.kdf.over(KdfParams::DEFAULT)?;
+    cx.needs_vault()?;
     let file = args.new_passphrase_file.as_deref();
     cx.needs_new_passphrase(file, "--new-passphrase-file")?;
     let vault = cx.unlock_anew()?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::delete::{confirmed, needs_terminal, refuse_referenced};
+use super::delete::{confirmed, needs_terminal, refuse_referenced, vault_to_change};
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;
@@ -96,15 +96,15 @@ fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
 }
 
 fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result<(), Error> {
-    if !yes {
-        needs_terminal("deleting a project")?;
-    }
-    let vault = cx.vault()?;
+    const WHAT: &str = "deleting a project";
+    cx.needs_vault()?;
+    let vault = vault_to_change(cx, yes, WHAT)?;
     names.iter().try_for_each(|name| vault.require_project(name))?;
     if let Some(ours) = cx.tree_project()?.filter(|ours| !force && names.contains(ours)) {
         refuse_referenced(cx, &vault.list(Some(ours), |_| true)?)?;
     }
     if !yes {
+        needs_terminal(WHAT)?;
         let known = vault.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
         let doomed: Vec<String> =

@@ -83,11 +83,11 @@ pub(super) fn show(code: &RecoveryCode, members: &[(&str, u64)], cx: &Context) -
 }
 
 fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
-    if !yes {
-        needs_terminal("deleting the recovery code")?;
-    }
     if !cx.locked()?.has_recovery()? {
         return Err(CryptoError::NoRecoveryCode.into());
+    }
+    if !yes {
+        needs_terminal("deleting the recovery code")?;
     }
     let vault = cx.unlock_anew()?;
     if !yes {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::delete::{confirmed, needs_terminal};
+use super::delete::{confirmed, needs_terminal, vault_to_change};
 use super::recovery;
 use crate::context::Context;
 use crate::crypto::CryptoError;
@@ -42,19 +42,21 @@ pub(crate) struct RekeyArgs {
     yes: bool,
 }
 
+/// What needs a yes.
+const WHAT: &str = "sealing everything anew";
+
 pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
-    if !args.yes {
-        needs_terminal("sealing everything anew")?;
-    }
     let rekeyed = match cx.project_option() {
         Some(_) if args.recovery_file.is_some() || args.new_passphrase_file.is_some() => {
             return Err(Error::usage("`--recovery-file` and `--new-passphrase-file` cannot be used with `--project`")
                 .hint("a project's keys have nothing to do with how the vault is unlocked"));
         }
         Some(project) => {
-            let vault = cx.vault()?;
+            cx.needs_vault()?;
+            let vault = vault_to_change(cx, args.yes, WHAT)?;
             vault.require_project(project)?;
             if !args.yes {
+                needs_terminal(WHAT)?;
                 confirmed(&format!("Seal everything of project `{project}` anew?"))?;
             }
             let progress = cx.ui.progress("secrets sealed anew");
@@ -85,12 +87,16 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<Rekeyed, Error> {
         return Err(Error::usage("`--recovery` cannot be used here: the passphrase is needed")
             .hint("set one with `secrets passwd --recovery`"));
     }
+    cx.needs_vault()?;
     if args.new_passphrase_file.is_some() {
         cx.needs_new_passphrase(args.new_passphrase_file.as_deref(), "--new-passphrase-file")?;
     }
     let given = args.recovery_file.as_deref().map(|path| cx.recovery_code_of_file(path)).transpose()?;
     if given.is_some() && !cx.locked()?.has_recovery()? {
         return Err(CryptoError::NoRecoveryCode.into());
+    }
+    if !args.yes {
+        needs_terminal(WHAT)?;
     }
     let (vault, known) = cx.unlock_by_passphrase()?;
     let passphrase = match args.new_passphrase_file.as_deref() {

@@ -152,11 +152,11 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     if args.list {
         return list(cx, &plan, &mut template);
     }
-    if let Some(path) = file.filter(|_| !args.check && !plan.is_empty()) {
-        respect_git(cx, path, args.force)?;
-    }
     if let Some(output) = output.as_ref().filter(|_| !args.check) {
         output.check_directory()?;
+    }
+    if let Some(path) = file.filter(|_| !args.check && !plan.is_empty()) {
+        respect_git(cx, path, args.force)?;
     }
     let suspects = plan.suspects().clone();
     let tags = plan.tags();

@@ -44,14 +44,14 @@ pub(crate) struct RestoreArgs {
 }
 
 pub(crate) fn run(args: &RestoreArgs, cx: &Context) -> Result<(), Error> {
-    if !args.yes && !args.dry_run {
-        needs_terminal("restoring")?;
-    }
     match &args.path {
         Some(path) => restore(args, path, cx),
         None => accept(args.yes, cx),
     }
 }
+
+/// What needs a yes.
+const WHAT: &str = "restoring";
 
 /// What lies at the vault's place.
 enum Present {
@@ -77,6 +77,9 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         return Err(
             Error::usage("that is the vault itself").hint("to take it as it lies there: `secrets restore --accept`")
         );
+    }
+    if !args.yes && !args.dry_run {
+        needs_terminal(WHAT)?;
     }
     if !args.dry_run {
         store::check_directory_for(&place)?;
@@ -269,6 +272,10 @@ fn told(difference: &Difference, compared: bool, cx: &Context) -> Result<(), Err
 }
 
 fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
+    cx.needs_vault()?;
+    if !yes {
+        needs_terminal(WHAT)?;
+    }
     let vault = cx.unlock_anew()?;
     let report = vault.verify(&|_| {})?;
     if !report.damage.is_empty() {

@@ -13,7 +13,6 @@ use super::outputs;
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
-use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::process::die_of;
@@ -302,9 +301,7 @@ impl<'a> Requests<'a> {
         let shown = path.display().to_string();
         let failed = |source| Error::new(Kind::Failure, format!("cannot read `{shown}`: {source}"));
         let (text, _) = input::file(path, MOST).map_err(failed)?;
-        let wrong =
-            |error: dotenv::DotenvError| Error::usage(format!("{shown}:{}:{}: {error}", error.line, error.column));
-        for entry in dotenv::parse(text.expose()).map_err(wrong)? {
+        for entry in outputs::dotenv_entries(text.expose(), &shown)? {
             let place = format!("{shown}:{} {}", entry.line, entry.name);
             allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
             let source = format!("{shown}:{}", entry.line);
@@ -362,7 +359,7 @@ impl<'a> Requests<'a> {
         let wanted = self.wanted();
         if wanted.is_empty() && !self.all {
             let has_near_misses = self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
-            let vault = if has_near_misses { cx.unkept_vault_at_hand() } else { None };
+            let vault = if has_near_misses { cx.unkept_vault_without_asking().ok().flatten() } else { None };
             self.warn_of_suspects(vault.as_ref(), cx)?;
             return Ok(Opened::none(self.project));
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::backup::no_space;
 use super::verify;
 use crate::context::Context;
 use crate::crypto::kdf::KdfParams;
@@ -38,7 +39,7 @@ pub(crate) struct SalvageArgs {
 const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
-    store::check_new(&args.out, There::Refused).map_err(|error| refused(error.into()))?;
+    store::check_new(&args.out, There::Refused).map_err(|error| refused(error.into(), &args.out))?;
     let file = args.new_passphrase_file.as_deref();
     let (vault, passphrase) = if cx.is_recovering() || file.is_some() {
         cx.needs_new_passphrase(file, "--new-passphrase-file")?;
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     };
     let progress = cx.ui.progress("secrets read");
     let salvaged = vault.salvage(&args.out, &passphrase, &|number| progress.reached(number));
-    let salvaged = salvaged.map_err(refused)?;
+    let salvaged = salvaged.map_err(|error| refused(error, &args.out))?;
     drop(progress);
     let Salvaged { report, saved, unproven } = &salvaged;
     let out = args.out.display().to_string();
@@ -90,8 +91,9 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     Err(Error::new(Kind::Damaged, message).with_notes(notes).hint(format!("what could be read is in `{out}`")))
 }
 
-fn refused(error: VaultError) -> Error {
+fn refused(error: VaultError, out: &Path) -> Error {
     match error {
+        VaultError::Store(StoreError::Full) => no_space(out),
         VaultError::Store(StoreError::Exists(_)) => {
             Error::new(Kind::Conflict, error.to_string()).hint("name a file that is not there")
         }

@@ -12,7 +12,7 @@ use super::create::offer_a_vault;
 use super::{conflicts, outputs, project_file};
 use crate::context::Context;
 use crate::crypto::random::generate;
-use crate::dotenv;
+use crate::dotenv::Entry;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::Unignored;
@@ -68,11 +68,12 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return project_file::write(cx);
     }
     let manifest = cx.needed_manifest()?;
-    let mut given = args.from.as_deref().map(|path| given(path, manifest)).transpose()?.unwrap_or_default();
+    // What is wrong with the file, with templates or outputs is known before anything is asked for.
+    let entries = args.from.as_deref().map(entries).transpose()?.unwrap_or_default();
     cx.require_trust(manifest)?;
     let project = cx.project()?;
-    // What is wrong with templates, outputs or the file is known before anything is asked for.
-    let files = outputs::open(cx, manifest)?;
+    let mut files = outputs::open(cx, manifest)?;
+    let mut given = Given::of(entries, manifest, &mut files)?;
     let needs = needs(manifest, &Tree::of(manifest));
     let ignoring = unignored(cx, manifest)?;
     if !needs.is_empty() {
@@ -123,11 +124,9 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 }
 
 /// The values of a dotenv file.
-fn given(path: &Path, manifest: &Manifest) -> Result<Given, Error> {
+fn entries(path: &Path) -> Result<Vec<Entry>, Error> {
     let (text, file) = input::named(path)?;
-    let entries = dotenv::parse(text.expose());
-    let entries = entries.map_err(|e| Error::usage(format!("{file}:{}:{}: {e}", e.line, e.column)))?;
-    Ok(Given::of(entries, manifest))
+    outputs::dotenv_entries(text.expose(), &file)
 }
 
 /// The secrets that the vault does not have.

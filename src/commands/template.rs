@@ -7,21 +7,23 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::conflicts::{self, OnTakenArg, Uses};
 use super::create::{needs_vault_unless_offered, offer_a_vault};
 use super::import::{is_tracked, store};
+use super::migrating::{on_taken, refused, stored_values, warn_of_names};
 use super::render::named_readers;
 use super::{outputs, project_file};
 use crate::context::Context;
+use crate::dotenv::Entry;
 use crate::dotenv::readers::{Reader, Readers};
-use crate::dotenv::{self, Entry};
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, ProjectName, Tag};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::memory::{Memory, names_in};
-use crate::setup::migration::{Migration, MigrationError, Plain, Problem, Wanted};
+use crate::setup::migration::{Migration, Plain, Wanted};
 use crate::setup::settings::{self, Guess};
 use crate::setup::{Draft, Manifest, add, detect, gitignore, name_readers};
 use crate::store::quoted;
@@ -61,13 +63,13 @@ pub(crate) struct TemplateArgs {
     secret: Vec<String>,
     /// The programs that read the file
     #[arg(long, value_name = "READER,...", value_delimiter = ',',
-          value_parser = clap::builder::PossibleValuesParser::new(Reader::NAMES))]
+          value_parser = PossibleValuesParser::new(Reader::NAMES))]
     readers: Vec<String>,
     /// FILE is an example whose values are none: store nothing
     #[arg(long, conflicts_with = "on_conflict")]
     example: bool,
     /// What happens to a tag that the project has with another value
-    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    #[arg(long, default_value = "fail", value_name = "WHAT", value_parser = on_taken())]
     on_conflict: OnTakenArg,
     /// Overwrite a value although other outputs use it
     #[arg(short, long)]
@@ -98,12 +100,17 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let manifest_text = paths.manifest_text(manifest, &project, &declared(&migration))?;
     paths.check_gitignore(manifest, &manifest_text, &project)?;
     tell(cx, &migration, &paths, &file);
+    warn_of_names(cx, text.expose(), &migration, &file, readers);
     if !args.example {
         offer_a_vault(cx)?;
         let uses = Uses::of(cx, &project, manifest, &paths.output_shown)?;
         let new: Vec<_> = migration.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?))).collect();
         let tags = uses.decide(cx, &new, args.on_conflict, args.yes)?;
         migration.rename(&tags);
+        if let Some(stored) = stored_values(cx, &project)? {
+            let found = migration.find_stored(text.expose(), &stored);
+            found.map_err(|error| refused(&error, &file, &args.keep))?;
+        }
     }
     let (declared, tags) =
         (declared(&migration), migration.secrets.iter().map(|(tag, ..)| tag.clone()).collect::<Vec<_>>());
@@ -159,10 +166,6 @@ fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Resu
     if args.file == Path::new("-") {
         return Err(Error::usage("a template is made of a file, not of stdin").hint("usage: secrets template FILE.env"));
     }
-    if args.on_conflict == OnTakenArg::Skip {
-        return Err(Error::usage("`--on-conflict skip` would render other values than the file has")
-            .hint("use `fail`, `separate` or `overwrite`"));
-    }
     if manifest.is_some() && cx.tree_project()? != Some(cx.project()?) {
         return Err(Error::usage(format!("`{MANIFEST}` is another project's"))
             .hint("leave out `--project`; nothing was written"));
@@ -176,7 +179,7 @@ fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Resu
 
 /// The file's variables. Those that options name must be among them: nothing is asked before that is known.
 fn entries(args: &TemplateArgs, text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
-    let entries = dotenv::parse(text).map_err(|error| refused(&error.into(), file, args))?;
+    let entries = outputs::dotenv_entries(text, file).map_err(|error| error.hint("nothing was written"))?;
     for (option, names) in [("kept", &args.keep), ("stored", &args.secret)] {
         if let Some(name) = names.iter().find(|name| entries.iter().all(|entry| entry.name != **name)) {
             let what = format!("there is no `{name}` in `{file}` to be {option}");
@@ -194,8 +197,14 @@ fn migrated(
     readers: Option<Readers>,
 ) -> Result<Migration, Error> {
     let plain = plain(entries, &args.keep, &args.secret)?;
-    let wanted = Wanted { plain: &plain, example: args.example, readers: readers.unwrap_or_default(), is_part: false };
-    let migration = Migration::of(text, wanted).map_err(|error| refused(&error, file, args))?;
+    let wanted = Wanted {
+        plain: &plain,
+        example: args.example,
+        readers: readers.unwrap_or_default(),
+        namespaced: false,
+        is_part: false,
+    };
+    let migration = Migration::of(text, wanted).map_err(|error| refused(&error, file, &args.keep))?;
     if migration.secrets.is_empty() {
         let error = Error::usage(format!("there is no value in `{file}` that would be a secret"));
         let kept = migration.left.iter().map(|(name, why)| format!("  {name}: {why}"));
@@ -473,41 +482,4 @@ fn without_example(file: &Path) -> Result<PathBuf, Error> {
 fn with_ending(file: &Path) -> PathBuf {
     let name = [file.as_os_str().as_bytes(), b".tmpl"].concat();
     PathBuf::from(OsStr::from_bytes(&name))
-}
-
-fn refused(error: &MigrationError, file: &str, args: &TemplateArgs) -> Error {
-    match error {
-        MigrationError::Dotenv(error) => {
-            Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)).hint("nothing was written")
-        }
-        MigrationError::Placeholder => Error::usage(format!("{file}: {error}"))
-            .hint("render it with `secrets render`, or take the placeholder out; nothing was written"),
-        MigrationError::Template(error) => Error::usage(format!("{file}: {error}")).hint("nothing was written"),
-        MigrationError::Problems(problems) => problem(problems, file, args),
-    }
-}
-
-/// All problems of a file, with the option that gets around those that can be got around.
-fn problem(problems: &[Problem], file: &str, args: &TemplateArgs) -> Error {
-    let place = |problem: &Problem| format!("{file}:{}: {problem}", problem.line);
-    let error = match problems {
-        [only] => Error::usage(place(only)),
-        all => Error::usage(format!("`{file}` has {} problems", all.len())).with_notes(all.iter().map(place).collect()),
-    };
-
-    let mut keep = args.keep.clone();
-    for problem in problems.iter().filter(|problem| problem.is_keepable) {
-        if !keep.contains(&problem.name) {
-            keep.push(problem.name.clone());
-        }
-    }
-    let mut hints = Vec::new();
-    if keep.len() > args.keep.len() {
-        hints.push(format!("`--keep {}` leaves values that are no secrets in the template", keep.join(",")));
-    }
-    if problems.iter().any(|problem| !problem.is_keepable) {
-        hints.push("change the lines that hold a secret, or that cannot be stored".to_owned());
-    }
-    hints.push("nothing was written".to_owned());
-    error.hint(hints.join("; "))
 }

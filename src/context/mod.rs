@@ -376,20 +376,14 @@ impl Context {
         Ok(self.vault.get_or_init(|| vault))
     }
 
-    /// Returns the vault if it is open, or if an agent opens it: nothing is asked for, and no key is derived.
-    pub(crate) fn vault_at_hand(&self) -> Option<&Vault> {
+    /// Returns the vault if it is open, or if there is one that opens without a question.
+    pub(crate) fn vault_without_asking(&self) -> Result<Option<&Vault>, Error> {
         if self.vault.get().is_none()
-            && let Some(vault) = self.unkept_vault_at_hand()
+            && let Some(vault) = self.unkept_vault_without_asking()?
         {
             let _ = self.vault.set(vault);
         }
-        self.vault.get()
-    }
-
-    /// Returns the vault if an agent opens it, and does not keep it: for a command that runs for long.
-    pub(crate) fn unkept_vault_at_hand(&self) -> Option<Vault> {
-        let vault = self.vault_of_agent(PATIENCE).ok().flatten()?;
-        self.verify_consent(&vault).is_ok().then_some(vault)
+        Ok(self.vault.get())
     }
 
     /// Adds where a missing secret is, if another project has its tag.

@@ -35,6 +35,20 @@ impl Context {
         Ok(vault)
     }
 
+    /// Returns the vault if there is one and it opens without a question: by an agent, or by what is given. It is not kept
+    /// here: for whoever runs for long.
+    pub(crate) fn unkept_vault_without_asking(&self) -> Result<Option<Vault>, Error> {
+        if let Some(vault) = self.vault_of_agent(PATIENCE).ok().flatten() {
+            return Ok(self.verify_consent(&vault).is_ok().then_some(vault));
+        }
+        // On stdin may be what the command is to read.
+        let is_on_stdin = self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get();
+        if is_on_stdin || self.given_credential()?.is_none() || self.vault_is_missing()? {
+            return Ok(None);
+        }
+        self.unlock().map(Some)
+    }
+
     fn unlock_somehow(&self) -> Result<Vault, Error> {
         // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
         if let Some(credential) = self.given_credential()? {
@@ -307,7 +321,7 @@ impl Context {
     fn judge(&self, passphrase: &Passphrase, params: KdfParams) {
         let strength = Strength::of(passphrase, params.moved());
         if !self.warned_if_weak(strength) {
-            self.ui.status(&format!("guessing this passphrase takes about {} on {ASSUMPTION}", strength.time()));
+            self.ui.status(&format!("guessing this passphrase takes {} on {ASSUMPTION}", strength.time()));
         }
     }
 
@@ -315,7 +329,7 @@ impl Context {
     pub(super) fn warned_if_weak(&self, strength: Strength) -> bool {
         if strength.is_weak() {
             self.ui.warn(&format!(
-                "that is a weak passphrase: guessing it takes about {} on {ASSUMPTION}; six random words are better",
+                "that is a weak passphrase: guessing it takes {} on {ASSUMPTION}; six random words are better",
                 strength.time()
             ));
         }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 pub(crate) use age::age_file;
-pub(crate) use template::{assignment, malformed, setup, unknown};
+pub(crate) use template::{AS_UTF8, assignment, malformed, setup, unknown};
 pub(crate) use vault::findings;
 
 use crate::config::ConfigError;

@@ -11,6 +11,9 @@ use crate::setup::SetupError;
 use crate::template::grammar::Malformed;
 use crate::template::{Finding, Findings, TemplateError, UnknownTag};
 
+/// What to do with UTF-16 text.
+pub(crate) const AS_UTF8: &str = "save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`";
+
 /// What a program's environment is made of; `project` is where its secrets were looked for.
 ///
 /// Nothing of the text around a placeholder is repeated: a variable may hold a plain value as well.
@@ -40,11 +43,12 @@ impl From<TemplateError> for Error {
             TemplateError::Filter { .. } | TemplateError::FilteredTooLarge | TemplateError::TooManyReferences => {
                 Self::usage(message)
             }
-            TemplateError::Utf16(_) => {
-                Self::usage(message).hint("save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`")
-            }
+            TemplateError::Utf16(_) => Self::usage(message).hint(AS_UTF8),
             TemplateError::UnsafeOutput { .. } => {
                 Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
+            }
+            TemplateError::NoDirectory(_) => {
+                Self::new(Kind::Failure, message).hint("make it first, or name another file; nothing was written")
             }
             TemplateError::Moved(_) | TemplateError::Stopped | TemplateError::Io { .. } => {
                 Self::new(Kind::Failure, message)

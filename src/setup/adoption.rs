@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::migration::{Migration, MigrationError, Plain, Wanted};
-use crate::dotenv::readers::Readers;
 use crate::dotenv::{self, BOM, Entry};
+use crate::mask::Needles;
 use crate::model::SecretBytes;
+use crate::template::grammar::Grammar;
 
 /// Lines of a file that hold new variables, and where they belong in the template.
 struct Block {
@@ -22,17 +23,24 @@ pub struct Adoption {
     before: Vec<u8>,
     /// The new lines alone, as a dotenv file that was taken apart
     pub added: Migration,
+    /// That file
+    lines: SecretBytes,
+    /// Newlines of the file before each block
+    before_blocks: Vec<u64>,
 }
 
 impl Adoption {
-    /// Takes the variables `names` of a dotenv file for its template. Those in `keep` stay as they are. Values are written for
-    /// `readers`.
+    /// Takes the variables `names` of a dotenv file for its template. Those in `keep` stay as they are. Values are written
+    /// for the readers of `grammar`, which is the template's.
+    ///
+    /// # Errors
+    /// All problems of the new lines at once, with the lines of the file.
     pub fn of(
         file: &[u8],
         template: &[u8],
         names: &[String],
         keep: &[String],
-        readers: Readers,
+        grammar: &Grammar,
     ) -> Result<Self, MigrationError> {
         let blocks = blocks(file, template, names)?;
         let mut lines = SecretBytes::with_capacity(file.len() + 2);
@@ -43,15 +51,28 @@ impl Adoption {
             }
         }
         let plain: Plain = keep.iter().map(|name| (name.clone(), "as asked for")).collect();
-        let wanted = Wanted { plain: &plain, example: false, readers, is_part: true };
-        let added = Migration::of(lines.expose(), wanted)?;
+        let (readers, namespaced) = (grammar.readers, grammar.namespaced);
+        let wanted = Wanted { plain: &plain, example: false, readers, namespaced, is_part: true };
+        let before_blocks: Vec<u64> = blocks.iter().map(|block| newlines(&file[..block.lines.start])).collect();
+        let added = Migration::of(lines.expose(), wanted)
+            .map_err(|error| in_file(error, &blocks, &before_blocks, lines.expose()))?;
         let is_whole = file.ends_with(b"\n");
-        let mut adoption = Self { blocks, before: template.to_vec(), added };
+        let mut adoption = Self { blocks, before: template.to_vec(), added, lines, before_blocks };
         if !is_whole && adoption.blocks.last().is_some_and(|block| block.lines.end == file.len()) {
             // The file ends with a new variable and without a newline; so does the template.
             adoption.added.template.pop();
         }
         Ok(adoption)
+    }
+
+    /// Looks for values that the vault has already in what is added.
+    ///
+    /// # Errors
+    /// The lines of the file that would bring one into the template.
+    pub fn find_stored(&mut self, stored: &Needles) -> Result<(), MigrationError> {
+        let Self { blocks, before_blocks, lines, added, .. } = self;
+        let found = added.find_stored(lines.expose(), stored);
+        found.map_err(|error| in_file(error, blocks, before_blocks, lines.expose()))
     }
 
     /// Returns the new template.
@@ -83,6 +104,29 @@ impl Adoption {
         template.extend_from_slice(&self.before[from..]);
         template
     }
+}
+
+fn newlines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
+}
+
+/// Gives problems the lines that they have in the file. `lines` are those of the blocks, `before` the newlines of the file
+/// before each block.
+fn in_file(error: MigrationError, blocks: &[Block], before: &[u64], lines: &[u8]) -> MigrationError {
+    let MigrationError::Problems(mut problems) = error else { return error };
+    // Where each block's lines begin among those of all blocks.
+    let (mut starts, mut at) = (Vec::new(), 0);
+    for block in blocks {
+        starts.push(newlines(&lines[..at]));
+        at = line_end(lines, (at + block.lines.len()).saturating_sub(1).min(lines.len()));
+    }
+    for problem in &mut problems {
+        let block = starts.partition_point(|start| *start < problem.line).saturating_sub(1);
+        if let (Some(start), Some(before)) = (starts.get(block), before.get(block)) {
+            problem.line = problem.line - start + before;
+        }
+    }
+    MigrationError::Problems(problems)
 }
 
 fn start_line(template: &mut Vec<u8>) {
@@ -144,7 +188,7 @@ mod tests {
 
     fn adopted(file: &str, template: &str, names: &[&str], keep: &[&str]) -> String {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let adoption = Adoption::of(file.as_bytes(), template.as_bytes(), &own(names), &own(keep), Readers::default())
+        let adoption = Adoption::of(file.as_bytes(), template.as_bytes(), &own(names), &own(keep), &Grammar::default())
             .ok()
             .unwrap();
         String::from_utf8(adoption.template()).unwrap()

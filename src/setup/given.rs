@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::Read;
 
 use super::manifest::Manifest;
 use super::needs::Need;
+use super::outputs::Outputs;
 use crate::dotenv::{self, Entry};
 use crate::model::{SecretBytes, Tag, TagKey};
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
-use crate::template::{Event, ScanError, WINDOW, scan};
+use crate::template::{Event, ScanError, TemplateError, WINDOW, scan};
 
 /// Bytes of a template that are looked at.
 const LARGEST: u64 = 1024 * 1024;
@@ -19,36 +18,46 @@ const LARGEST: u64 = 1024 * 1024;
 /// Values by the key of their names. An empty value is a value.
 #[derive(Default)]
 pub struct Given {
-    values: BTreeMap<TagKey, (Tag, SecretBytes)>,
+    values: BTreeMap<TagKey, Value>,
     own: Own,
 }
 
+/// A variable of the file.
+struct Value {
+    name: String,
+    /// The tag that `template` gives it
+    tag: Tag,
+    bytes: SecretBytes,
+}
+
 impl Given {
-    /// Takes a file's entries. Of a name that stands there twice the later counts, as for every tool.
-    pub fn of(entries: Vec<Entry>, manifest: &Manifest) -> Self {
-        let mut given = Self { own: Own::of(manifest), ..Self::default() };
-        for entry in entries {
+    /// Takes a file's entries, and what the manifest and its opened templates say of their names. Of a name that stands there
+    /// twice the later counts, as for every tool.
+    pub fn of(entries: Vec<Entry>, manifest: &Manifest, outputs: &mut Outputs<'_>) -> Result<Self, TemplateError> {
+        let mut given = Self { own: Own::of(manifest, outputs)?, ..Self::default() };
+        for Entry { name, value: bytes, .. } in entries {
             // What is no tag is nobody's here.
-            if let Ok(tag) = entry.name.parse::<Tag>() {
-                given.values.insert(tag.key(), (tag, entry.value));
+            if let Some(tag) = tag_of(&name) {
+                given.values.insert(tag.key(), Value { name, tag, bytes });
             }
         }
-        given
+        Ok(given)
     }
 
     /// The value for a need, once.
     pub fn take(&mut self, need: &Need<'_>) -> Option<SecretBytes> {
         let key = need.tag.key();
-        self.values.remove(&key).or_else(|| self.values.remove(self.own.names.get(&key)?)).map(|(_, value)| value)
+        self.values.remove(&key).or_else(|| self.values.remove(self.own.names.get(&key)?)).map(|value| value.bytes)
     }
 
     /// What was not taken and is not empty: the name, the tag that the manifest's files have for it, the value. What a
     /// template says itself, in the same words, is left out.
-    pub fn rest(&self) -> impl Iterator<Item = (&Tag, &Tag, &SecretBytes)> {
+    pub fn rest(&self) -> impl Iterator<Item = (&str, &Tag, &SecretBytes)> {
         let is_said =
             |key: &TagKey, value: &SecretBytes| self.own.literals.get(key).is_some_and(|text| text == value.expose());
-        let rest = self.values.iter().filter(move |(key, (_, value))| !value.is_empty() && !is_said(key, value));
-        rest.map(|(key, (name, value))| (name, self.own.uses.get(key).unwrap_or(name), value))
+        let rest =
+            self.values.iter().filter(move |(key, value)| !value.bytes.is_empty() && !is_said(key, &value.bytes));
+        rest.map(|(key, value)| (&value.name[..], self.own.uses.get(key).unwrap_or(&value.tag), &value.bytes))
     }
 }
 
@@ -64,26 +73,21 @@ struct Own {
 }
 
 impl Own {
-    fn of(manifest: &Manifest) -> Self {
+    fn of(manifest: &Manifest, outputs: &mut Outputs<'_>) -> Result<Self, TemplateError> {
         let mut own = Self::default();
         for variable in manifest.run.iter().flatten() {
             own.note(&variable.name, variable.text.as_bytes(), &Grammar::default());
         }
-        for rendering in &manifest.render {
-            let mut text = Vec::new();
-            let path = manifest.at(&rendering.template);
-            if File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut text)).is_err() {
-                continue;
-            }
+        for (rendering, text) in outputs.texts(LARGEST)? {
             for entry in dotenv::parse(&text).unwrap_or_default() {
                 own.note(&entry.name, entry.value.expose(), &rendering.grammar);
             }
         }
-        own
+        Ok(own)
     }
 
     fn note(&mut self, name: &str, text: &[u8], grammar: &Grammar) {
-        let Ok(name) = name.parse::<Tag>() else { return };
+        let Some(name) = tag_of(name) else { return };
         if let Some(tag) = only(text, grammar) {
             self.names.entry(tag.key()).or_insert(name.key());
             self.uses.entry(name.key()).or_insert(tag);
@@ -91,6 +95,11 @@ impl Own {
             self.literals.entry(name.key()).or_insert_with(|| text.to_vec());
         }
     }
+}
+
+/// The tag of a variable, as `template` makes it: a name may have dots.
+fn tag_of(name: &str) -> Option<Tag> {
+    Tag::parse(&name.replace('.', "_")).ok()
 }
 
 /// The secret that a text is, all of it and as it is: not a part of a longer one, nor encoded.

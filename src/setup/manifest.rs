@@ -526,7 +526,11 @@ fn rendering(table: RenderTable) -> Rendering {
 
 /// The parser's complaint without what it repeats of the file: that may be a value which somebody put there.
 fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
-    let said = error.message().lines().next().unwrap_or("this is not TOML");
+    let message = error.message();
+    // A key may hold newlines.
+    let one_line = message.replace('\n', "\\n");
+    let first = message.lines().next().unwrap_or("this is not TOML");
+    let said = if message.starts_with("unknown field") { &one_line } else { first };
     let wrong_type = said.strip_prefix("invalid type: ").or_else(|| said.strip_prefix("invalid value: "));
     let message =
         match (wrong_type.and_then(|said| said.rsplit_once(", expected ")), said.rsplit_once("unknown variant")) {

@@ -30,6 +30,13 @@ pub enum Warning {
         /// The readers
         readers: Vec<Reader>,
     },
+    /// Variables of a dotenv file that some of its readers cannot have, whatever their values are
+    Unreadable {
+        /// The variables
+        names: Vec<String>,
+        /// The readers
+        readers: Vec<Reader>,
+    },
     /// The file is broken, or has another structure than its template
     Structure {
         /// What the file is
@@ -52,6 +59,17 @@ impl fmt::Display for Warning {
                 f.write_str(
                     "write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`",
                 )
+            }
+            Self::Unreadable { names, readers } => {
+                let named = listed(readers.iter().map(|reader| reader.name()));
+                let verb = if readers.len() == 1 { "has" } else { "have" };
+                let what = match (&readers[..], names.len()) {
+                    ([Reader::Bash], 1) => "of the name",
+                    ([Reader::Bash], _) => "of the names",
+                    _ => "from a line that begins like that of",
+                };
+                write!(f, "{named} {verb} no variable {what} {}; ", listed(names))?;
+                f.write_str("name the programs that read the file in `readers`")
             }
             Self::Structure { format, tag } => {
                 match tag {
@@ -92,6 +110,51 @@ pub fn warnings(
     Ok(misread(&text, resolved, readers))
 }
 
+/// Returns the variables of a dotenv file that its readers cannot have, of those that `is_meant` chooses.
+pub fn unreadable(text: &[u8], is_meant: impl Fn(&str) -> bool, named: Option<Readers>) -> Vec<Warning> {
+    let readers = likely_readers(text, named);
+    let mut found = Found::default();
+    for entry in dotenv::parse(text).unwrap_or_default().iter().filter(|entry| is_meant(&entry.name)) {
+        let head = head(text, entry);
+        found.note(readers.iter().filter(|reader| !reader.reads_name(head)).collect(), &entry.name);
+    }
+    found.warnings(|names, readers| Warning::Unreadable { names, readers })
+}
+
+/// The readers that somebody named, or those that a file whose readers nobody named probably has.
+fn likely_readers(text: &[u8], named: Option<Readers>) -> Readers {
+    let readers = named.unwrap_or_default();
+    // A shell makes the carriage returns of Windows' lines parts of values: nobody means such a file for one.
+    let is_for_shells = named.is_some() || memchr::memmem::find(text, b"\r\n").is_none();
+    readers.iter().filter(|reader| is_for_shells || *reader != Reader::Bash).collect()
+}
+
+/// What precedes the `=` of an assignment.
+fn head<'t>(text: &'t [u8], entry: &Entry) -> &'t [u8] {
+    let line = &text[entry.whole.clone()];
+    &line[..memchr::memchr(b'=', line).unwrap_or_default()]
+}
+
+/// Variables by the readers that take something else.
+#[derive(Default)]
+struct Found(Vec<(Vec<Reader>, Vec<String>)>);
+
+impl Found {
+    fn note(&mut self, readers: Vec<Reader>, name: &str) {
+        if readers.is_empty() {
+            return;
+        }
+        match self.0.iter_mut().find(|(known, _)| *known == readers) {
+            Some((_, names)) => names.push(name.to_owned()),
+            None => self.0.push((readers, vec![name.to_owned()])),
+        }
+    }
+
+    fn warnings(self, warning: impl Fn(Vec<String>, Vec<Reader>) -> Warning) -> Vec<Warning> {
+        self.0.into_iter().map(|(readers, names)| warning(names, readers)).collect()
+    }
+}
+
 /// True for the usual names of dotenv files.
 pub fn is_dotenv(name: &str) -> bool {
     name.starts_with(".env.") || name.rsplit_once('.').is_some_and(|(_, ending)| ending == "env")
@@ -101,19 +164,14 @@ pub fn is_dotenv(name: &str) -> bool {
 /// looked at only if the readers were named.
 fn misread(text: &[u8], resolved: &Resolved, named: Option<Readers>) -> Vec<Warning> {
     let Ok(entries) = dotenv::parse(text) else { return Vec::new() };
-    let mut readers = named.unwrap_or_default();
-    // A shell makes the carriage returns of Windows' lines parts of values: nobody means such a file for one.
-    if named.is_none() && memchr::memmem::find(text, b"\r\n").is_some() {
-        readers = readers.iter().filter(|reader| *reader != Reader::Bash).collect();
-    }
-    let mut found: Vec<(Vec<Reader>, Vec<String>)> = Vec::new();
+    let readers = likely_readers(text, named);
+    let (mut misread, mut unreadable) = (Found::default(), Found::default());
     let mut left = RENDERED;
 
     for (at, entry) in entries.iter().enumerate() {
         let end = entries.get(at + 1).map_or(text.len(), |next| next.whole.start);
-        let equals = text[entry.whole.clone()].iter().position(|byte| *byte == b'=').unwrap_or_default();
-        let equals = entry.whole.start + equals;
-        let (head, piece) = (&text[entry.whole.start..equals], &text[equals + 1..end]);
+        let head = head(text, entry);
+        let piece = &text[entry.whole.start + head.len() + 1..end];
         if named.is_none() && placeholders(&text[entry.span.clone()], resolved.grammar()).is_empty() {
             continue;
         }
@@ -124,22 +182,21 @@ fn misread(text: &[u8], resolved: &Resolved, named: Option<Readers>) -> Vec<Warn
         if named.is_none() && intended.is_none() {
             continue;
         }
-        let wrong = wrong_readers(readers, head, rendered.expose(), intended.as_ref());
-        if wrong.is_empty() {
-            continue;
-        }
-        match found.iter_mut().find(|(readers, _)| *readers == wrong) {
-            Some((_, variables)) => variables.push(entry.name.clone()),
-            None => found.push((wrong, vec![entry.name.clone()])),
-        }
+        // A value is judged only by readers that have the variable.
+        let (able, unable): (Vec<Reader>, Vec<Reader>) = readers.iter().partition(|reader| reader.reads_name(head));
+        unreadable.note(unable, &entry.name);
+        let able = able.into_iter().collect();
+        misread.note(wrong_readers(able, rendered.expose(), intended.as_ref()), &entry.name);
     }
 
-    found.into_iter().map(|(readers, names)| Warning::Misread { names, readers }).collect()
+    let mut all = misread.warnings(|names, readers| Warning::Misread { names, readers });
+    all.extend(unreadable.warnings(|names, readers| Warning::Unreadable { names, readers }));
+    all
 }
 
 /// The readers that take something else than what is intended, or, if nobody can say what is intended, those that do not
 /// take what the first one takes.
-fn wrong_readers(readers: Readers, head: &[u8], text: &[u8], intended: Option<&SecretBytes>) -> Vec<Reader> {
+fn wrong_readers(readers: Readers, text: &[u8], intended: Option<&SecretBytes>) -> Vec<Reader> {
     let first;
     let intended = match intended {
         Some(intended) => intended,
@@ -151,8 +208,7 @@ fn wrong_readers(readers: Readers, head: &[u8], text: &[u8], intended: Option<&S
             &first
         }
     };
-    let is_wrong = |reader: &Reader| !reader.reads_name(head) || !reader.reads_as(text, intended.expose());
-    readers.iter().filter(is_wrong).collect()
+    readers.iter().filter(|reader| !reader.reads_as(text, intended.expose())).collect()
 }
 
 /// The value that a variable is meant to have; `None` if a filter writes a part of it for some reader.

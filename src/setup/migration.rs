@@ -3,16 +3,17 @@
 //! What the template renders to reads as the file did, or the file is refused. No value stays in the template, in a comment
 //! neither.
 
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::ops::Range;
 
+use super::comments::{comment, comment_above, commented_value, left_open};
 use super::settings;
 use crate::dotenv::readers::Readers;
 use crate::dotenv::{self, DotenvError, Entry};
 use crate::mask::{Masker, Match, Needles, Sink};
 use crate::model::{Description, SecretBytes, SecretValue, Tag, TagKey};
 use crate::template::filter::Filter;
-use crate::template::grammar::Grammar;
+use crate::template::grammar::{Grammar, Match as Found};
 use crate::template::{ExpandError, Plan, Template, TemplateError};
 use crate::vault::{Reveal, Revealed, VaultError};
 
@@ -56,8 +57,17 @@ pub struct Wanted<'a> {
     pub example: bool,
     /// The programs that read the file
     pub readers: Readers,
+    /// The template has only placeholders of the form `{{ secrets.tag }}`
+    pub namespaced: bool,
     /// The text is a part of a file: its first comment speaks of its first variable
     pub is_part: bool,
+}
+
+impl Wanted<'_> {
+    /// How placeholders are written in the template.
+    fn grammar(self) -> Grammar {
+        Grammar { readers: self.readers, namespaced: self.namespaced, ..Grammar::default() }
+    }
 }
 
 /// Why a file cannot become a template. No byte of a value is repeated.
@@ -66,22 +76,22 @@ pub enum MigrationError {
     /// It is no dotenv file
     #[error(transparent)]
     Dotenv(#[from] DotenvError),
-    /// A placeholder would be resolved that is none
-    #[error("it holds a placeholder already")]
-    Placeholder,
-    /// Variables that are in the way, by line
-    #[error("the file has {} problems", .0.len())]
+    /// The template would be rendered to something else
+    #[error("the template would not give this file")]
+    Unproven,
+    /// Lines that are in the way, in their order
+    #[error("the file has problems")]
     Problems(Vec<Problem>),
     /// The template engine
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
-/// A variable that cannot be moved into the vault as the file stands.
+/// A line that cannot become a line of the template as the file stands.
 #[derive(Debug, thiserror::Error)]
 #[error("{obstacle}")]
 pub struct Problem {
-    /// The variable
+    /// The variable, if the line has one
     pub name: String,
     /// The line of the file that is in the way, from 1
     pub line: u64,
@@ -107,6 +117,12 @@ pub enum Obstacle {
         /// What a tag would have to be
         why: String,
     },
+    /// Its value has a placeholder: the file may be a template already
+    #[error("the value of `{0}` holds a placeholder already")]
+    Placeholder(String),
+    /// Text that begins like a placeholder, and that a template cannot hold
+    #[error("this line holds text that begins like a placeholder, and no template can hold it")]
+    Malformed,
     /// A comment or a kept value holds it too
     #[error("the value of `{0}` would still stand in this line of the template")]
     Leak(String),
@@ -140,28 +156,45 @@ impl Migration {
         let (mut problems, mut written) = (Vec::new(), 0);
 
         for (at, entry) in entries.iter().enumerate() {
-            made.between(text, written..entry.span.start, wanted.example);
+            made.between(text, written..entry.span.start, wanted);
             written = entry.span.end;
             let end = entries.get(at + 1).map_or(text.len(), |next| next.whole.start);
             match made.secret(entry, &text[..end], wanted, &mut known) {
                 Ok(Some(written)) => made.put_placeholder(&written),
-                Ok(None) => made.put(&text[entry.span.clone()]),
+                Ok(None) => made.put(&text[entry.span.clone()], wanted),
                 Err(SecretError::Problem(obstacle)) => {
-                    let is_keepable = matches!(obstacle, Obstacle::Name { .. }) && is_keepable(entry);
+                    let may_stay = matches!(obstacle, Obstacle::Name { .. } | Obstacle::Placeholder(_));
+                    let is_keepable = may_stay && is_keepable(entry);
                     problems.push(Problem { name: entry.name.clone(), line: entry.line, obstacle, is_keepable });
                 }
                 Err(SecretError::Migration(error)) => return Err(error),
             }
         }
-        made.between(text, written..text.len(), wanted.example);
+        made.between(text, written..text.len(), wanted);
 
         if !wanted.example && problems.is_empty() {
-            made.prove(wanted.readers)?;
+            made.prove(text, wanted.grammar())?;
             made.identical = made.expected.expose() == text;
         }
         made.find_leaks(text, &entries, &mut problems);
         problems.sort_by_key(|problem| problem.line);
         if problems.is_empty() { Ok(made) } else { Err(MigrationError::Problems(problems)) }
+    }
+
+    /// Looks for values that the vault has already. A description with one in it is dropped. `text` is the file.
+    ///
+    /// # Errors
+    /// The lines that would stay in the template with a value.
+    pub fn find_stored(&mut self, text: &[u8], stored: &Needles) -> Result<(), MigrationError> {
+        let problem = |(tag, at): (Tag, usize)| Problem {
+            name: String::new(),
+            line: self.line_of(text, at),
+            obstacle: Obstacle::Leak(tag.to_string()),
+            is_keepable: false,
+        };
+        let problems: Vec<Problem> = leaks(stored, &self.template).into_iter().map(problem).collect();
+        self.drop_descriptions(stored);
+        if problems.is_empty() { Ok(()) } else { Err(MigrationError::Problems(problems)) }
     }
 
     /// Gives secrets other tags. The template's placeholders follow.
@@ -199,7 +232,7 @@ impl Migration {
             Err(why) => return Err(SecretError::Problem(Obstacle::Name { name, why: why.0 })),
         };
         if !wanted.example && is_template(entry.value.expose()).map_err(MigrationError::from)? {
-            return Err(MigrationError::Placeholder.into());
+            return Err(SecretError::Problem(Obstacle::Placeholder(name)));
         }
 
         let description = comment_above(text, &entry.whole, wanted);
@@ -247,17 +280,17 @@ impl Migration {
     /// out, over lines too.
     ///
     /// The comments of an example stay whole: it has no secrets.
-    fn between(&mut self, text: &[u8], range: Range<usize>, is_example: bool) {
+    fn between(&mut self, text: &[u8], range: Range<usize>, wanted: Wanted<'_>) {
         self.pieces.push((self.template.len(), range.start));
         let piece = &text[range];
-        if is_example {
-            self.put(piece);
+        if wanted.example {
+            self.put(piece, wanted);
             return;
         }
         for line in piece.split_inclusive(|b| *b == b'\n') {
             let Some(start) = comment(line) else {
                 self.open = None;
-                self.put(line);
+                self.put(line, wanted);
                 continue;
             };
             let end = line.trim_ascii_end().len();
@@ -273,17 +306,18 @@ impl Migration {
             match from.filter(|from| *from < end) {
                 Some(from) => {
                     self.blanked.push(self.lines + 1);
-                    self.put(&line[..from]);
-                    self.put(&line[end..]);
+                    self.put(&line[..from], wanted);
+                    self.put(&line[end..], wanted);
                 }
-                None => self.put(line),
+                None => self.put(line, wanted),
             }
         }
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    /// Copies bytes so that the template renders to them.
+    fn put(&mut self, bytes: &[u8], wanted: Wanted<'_>) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        self.template.extend(bytes);
+        self.template.extend(literal(bytes, &wanted.grammar()));
         self.expected.extend(bytes);
     }
 
@@ -293,12 +327,19 @@ impl Migration {
     }
 
     /// Renders the template: the result has to be what was decided, to the byte.
-    fn prove(&self, readers: Readers) -> Result<(), MigrationError> {
+    fn prove(&self, text: &[u8], grammar: Grammar) -> Result<(), MigrationError> {
         let mut template = Template::from_text("the template", self.template.clone());
-        let plan = Plan::new(&mut template, Grammar { readers, ..Grammar::default() })?;
+        let plan = Plan::new(&mut template, grammar)?;
+        if let Some(found) = plan.malformed(&mut template)? {
+            let line = |offset: u64| self.line_of(text, usize::try_from(offset).unwrap_or(usize::MAX));
+            let lines: BTreeSet<u64> = found.listed.iter().map(|it| line(it.position.offset)).collect();
+            let problem =
+                |line| Problem { name: String::new(), line, obstacle: Obstacle::Malformed, is_keepable: false };
+            return Err(MigrationError::Problems(lines.into_iter().map(problem).collect()));
+        }
         let keys: HashSet<TagKey> = self.secrets.iter().map(|(tag, _, _)| tag.key()).collect();
-        if plan.malformed(&mut template)?.is_some() || !plan.tags().iter().all(|tag| keys.contains(&tag.key())) {
-            return Err(MigrationError::Placeholder);
+        if !plan.tags().iter().all(|tag| keys.contains(&tag.key())) {
+            return Err(MigrationError::Unproven);
         }
 
         let mut rendered = SecretBytes::with_capacity(self.expected.len());
@@ -307,7 +348,7 @@ impl Migration {
             ExpandError::Output(source) => TemplateError::Io { action: "expand", name: "it".into(), source },
         })?;
         let is_proven = rendered.expose() == self.expected.expose();
-        if is_proven { Ok(()) } else { Err(MigrationError::Placeholder) }
+        if is_proven { Ok(()) } else { Err(MigrationError::Unproven) }
     }
 
     /// Looks for values in the template, in every form in which they are masked. A description with one in it is dropped.
@@ -334,9 +375,14 @@ impl Migration {
             });
         }
 
+        // Short values were looked for in the comment that it comes from.
+        self.drop_descriptions(&needles);
+    }
+
+    /// Drops the descriptions that hold a value.
+    fn drop_descriptions(&mut self, needles: &Needles) {
         for (_, description, _) in &mut self.secrets {
-            // Short values were looked for in the comment that it comes from.
-            *description = description.take().filter(|text| leaks_none(&needles, text.as_str().as_bytes()));
+            *description = description.take().filter(|text| leaks_none(needles, text.as_str().as_bytes()));
         }
     }
 
@@ -366,9 +412,10 @@ fn is_keepable(entry: &Entry) -> bool {
     !settings::looks_like_a_credential(&entry.name, entry.value.expose())
 }
 
+/// Replaces the beginnings of placeholders. What a backslash precedes is none.
 fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let (mut out, mut copied) = (Vec::with_capacity(text.len()), 0);
-    for at in memchr::memmem::find_iter(text, from) {
+    for at in memchr::memmem::find_iter(text, from).filter(|at| text[..*at].last() != Some(&b'\\')) {
         out.extend_from_slice(&text[copied..at]);
         out.extend_from_slice(to);
         copied = at + from.len();
@@ -435,6 +482,28 @@ impl Sink for Leaks {
 fn is_template(value: &[u8]) -> Result<bool, TemplateError> {
     let namespaced = Grammar { namespaced: true, ..Grammar::default() };
     Ok(!Plan::new(&mut Template::from_text("a value", value.to_vec()), namespaced)?.is_empty())
+}
+
+/// What a template renders to `text`: a placeholder in it gets a backslash, and those before it are doubled.
+fn literal(text: &[u8], grammar: &Grammar) -> Vec<u8> {
+    let (mut out, mut copied, mut from) = (Vec::with_capacity(text.len()), 0, 0);
+    while let Some(found) = memchr::memmem::find(&text[from..], grammar.open()) {
+        let at = from + found;
+        from = at + 1;
+        if text[..at].last() == Some(&b'$') {
+            continue;
+        }
+        let Found::Placeholder { length, .. } = grammar.at(&text[at..], true) else { continue };
+
+        let run = text[copied..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        out.extend_from_slice(&text[copied..at]);
+        out.extend(std::iter::repeat_n(b'\\', run + 1));
+        out.extend_from_slice(&text[at..at + length]);
+        copied = at + length;
+        from = copied;
+    }
+    out.extend_from_slice(&text[copied..]);
+    out
 }
 
 /// A placeholder between quotes, or bare.
@@ -510,53 +579,4 @@ fn as_it_is(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Wr
         let is_same = text.expose() == raw;
         is_same.then_some(Written { placeholder, value, text, agreement: Agreement::None })
     })
-}
-
-/// What a line holds behind blanks and a byte order mark, where that is a comment.
-fn comment(line: &[u8]) -> Option<usize> {
-    let mark = if line.starts_with(dotenv::BOM) { dotenv::BOM.len() } else { 0 };
-    let blanks = line[mark..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-    (line.get(mark + blanks) == Some(&b'#')).then_some(mark + blanks)
-}
-
-/// Where in a comment a value stands: behind the first `NAME=`, wherever that is.
-fn commented_value(comment: &[u8]) -> Option<usize> {
-    let text = comment.trim_ascii_end();
-    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    let mut signs = memchr::memchr_iter(b'=', text);
-    signs
-        .find(|at| text[..*at].trim_ascii_end().last().is_some_and(|b| is_name(*b)) && at + 1 < text.len())
-        .map(|at| at + 1)
-}
-
-/// The quote that a value begins with and does not close.
-fn left_open(value: &[u8]) -> Option<u8> {
-    let value = value.trim_ascii();
-    let quote = *value.first().filter(|b| matches!(b, b'"' | b'\'' | b'`'))?;
-    (!value[1..].contains(&quote)).then_some(quote)
-}
-
-/// What the comment right above an assignment says, unless something in it is commented out. The comment at the top of a
-/// file speaks of the file.
-fn comment_above(text: &[u8], whole: &Range<usize>, wanted: Wanted<'_>) -> Option<Description> {
-    let mut words: Vec<&str> = Vec::new();
-    let mut above = text[..whole.start].strip_suffix(b"\n")?;
-    loop {
-        let begin = memchr::memrchr(b'\n', above).map_or(0, |at| at + 1);
-        let Some(start) = comment(&above[begin..]) else { break };
-        let comment = &above[begin + start..];
-        let is_at_the_top = !wanted.is_part && above[..begin].trim_ascii().is_empty();
-        if is_at_the_top || !wanted.example && commented_value(comment).is_some() {
-            return None;
-        }
-        // `# --- Database ---`, too.
-        let is_ornament = |c: char| c.is_whitespace() || "#-=*~_".contains(c);
-        words.push(std::str::from_utf8(comment).ok()?.trim_matches(is_ornament));
-        match above[..begin].strip_suffix(b"\n") {
-            Some(rest) => above = rest,
-            None => break,
-        }
-    }
-    words.reverse();
-    Description::parse(words.join(" ").trim()).ok().flatten()
 }

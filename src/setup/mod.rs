@@ -18,6 +18,7 @@
 //! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
 
 mod adoption;
+mod comments;
 pub mod detect;
 mod draft;
 pub mod gitignore;

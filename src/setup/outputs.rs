@@ -94,6 +94,12 @@ impl<'m> Outputs<'m> {
         self.files.iter_mut().map(|file| (&mut file.template, file.plan.suspects().clone()))
     }
 
+    /// Returns the texts of the templates that have at most `most` bytes.
+    pub fn texts(&mut self, most: u64) -> Result<Vec<(&'m Rendering, Vec<u8>)>, TemplateError> {
+        let text = |file: &mut OutputFile<'m>| Ok(file.template.text(most)?.map(|text| (file.rendering, text)));
+        self.files.iter_mut().filter_map(|file| text(file).transpose()).collect()
+    }
+
     /// The outputs whose templates refer to a tag, as seen from the working directory.
     pub fn of(&self, tag: &Tag) -> Vec<PathBuf> {
         let refers = |file: &&OutputFile<'_>| file.plan.tags().iter().any(|other| other.key() == tag.key());

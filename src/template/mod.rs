@@ -90,6 +90,9 @@ pub enum TemplateError {
         /// Half a sentence: "is a symbolic link"
         why: &'static str,
     },
+    /// The directory of an output is missing
+    #[error("there is no directory `{}`", .0.display())]
+    NoDirectory(PathBuf),
     /// The system failed
     #[error("cannot {action} `{name}`: {source}")]
     Io {

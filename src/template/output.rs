@@ -115,7 +115,10 @@ impl Output {
             }
             Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
         });
-        checked.map_err(|source| failed(&self.path, source))
+        checked.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => TemplateError::NoDirectory(directory.to_owned()),
+            _ => failed(&self.path, source),
+        })
     }
 
     /// True where the file is there.

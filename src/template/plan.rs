@@ -60,6 +60,8 @@ pub struct Suspects {
 pub enum Suspicion {
     /// It is copied, but it resembles a placeholder for this tag
     NearMiss(Tag),
+    /// The same, and nobody knows whether a secret has the tag
+    PossibleMiss(Tag),
     /// So many backslashes precede a placeholder; version 0.1.0 read them differently
     Backslashes(u64),
 }
@@ -72,6 +74,9 @@ impl fmt::Display for Suspicion {
                     f,
                     "this text is copied, although a secret `{tag}` exists; a placeholder is `{{{{ secrets.{tag} }}}}`"
                 )
+            }
+            Self::PossibleMiss(tag) => {
+                write!(f, "this text is copied; if `{tag}` is a secret, write `{{{{ secrets.{tag} }}}}`")
             }
             Self::Backslashes(number) => {
                 let (what, half) = (if number % 2 == 0 { "the value" } else { "the placeholder's text" }, number / 2);
@@ -103,24 +108,29 @@ impl Suspects {
         !self.near_misses.is_empty()
     }
 
-    /// Returns what to warn about. `is_stored` says whether a tag names a secret; it is asked once for each tag.
+    /// Returns what to warn about. `is_stored` says whether a tag names a secret, if that is known; it is asked once for each
+    /// tag.
     pub fn findings<E: From<TemplateError>>(
         &self,
         template: &mut Template,
-        mut is_stored: impl FnMut(&Tag) -> Result<bool, E>,
+        mut is_stored: impl FnMut(&Tag) -> Result<Option<bool>, E>,
     ) -> Result<Option<Findings<Suspicion>>, E> {
-        let mut stored = HashSet::new();
+        let mut suspect = HashMap::new();
         for (key, tag) in &self.near_misses {
-            if is_stored(tag)? {
-                stored.insert(key);
+            match is_stored(tag)? {
+                Some(false) => {}
+                known => drop(suspect.insert(key, known.is_some())),
             }
         }
-        if stored.is_empty() && self.backslashes == 0 {
+        if suspect.is_empty() && self.backslashes == 0 {
             return Ok(None);
         }
 
         let found = findings(template, &self.grammar, |event| match event {
-            Event::NearMiss(tag, at) if stored.contains(&tag.key()) => Some((Suspicion::NearMiss(tag), at)),
+            Event::NearMiss(tag, at) => {
+                let is_known = *suspect.get(&tag.key())?;
+                Some((if is_known { Suspicion::NearMiss(tag) } else { Suspicion::PossibleMiss(tag) }, at))
+            }
             Event::Backslashes(number, at) => Some((Suspicion::Backslashes(number), at)),
             _ => None,
         })?;

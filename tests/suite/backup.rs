@@ -127,7 +127,10 @@ fn a_damaged_vault_is_not_copied() {
 fn on_a_full_disk_nothing_is_left() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
-    sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout("").stderr_has("error: no space left");
+    sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout("").stderr(
+        "error: no space left on the file system of `small/copy.db`\n\
+         hint: make room there, or name a file elsewhere; the vault was not changed\n",
+    );
     assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 0);
     drop(small);
 }

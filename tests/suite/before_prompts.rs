@@ -267,6 +267,50 @@ fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
     nothing_is_asked(&sandbox, &[(r#""$secrets" rekey --recovery-file code"#, 5)]);
 }
 
+/// Without a terminal and without `--yes` nothing is changed; what is missing is told first.
+#[test]
+fn what_does_not_exist_is_known_before_yes_is_asked_for() {
+    let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+    sandbox.write("other.db", "no vault");
+    for (line, code) in [
+        (&["delete", "nope"][..], 3),
+        (&["delete", "key", "nope"], 3),
+        (&["delete", "key"], 7),
+        (&["project", "delete", "nope"], 3),
+        (&["project", "delete", "default"], 7),
+        (&["restore", "nofile"], 3),
+        (&["restore", "other.db"], 6),
+        (&["restore", "--accept"], 7),
+        (&["rekey", "--project", "nope"], 3),
+        (&["rekey", "--project", "default"], 7),
+        (&["rekey"], 7),
+        (&["rekey", "--recovery-file", "nofile"], 5),
+        (&["recovery", "delete"], 5),
+    ] {
+        let run = sandbox.run(line).fails_with(code).stdout("");
+        let hint = "hint: nothing was changed; add `--yes` to do it\n";
+        if code == 7 { drop(run.stderr_has(hint)) } else { drop(run.without("--yes").stderr_has("error: ")) }
+    }
+    // The vault cannot be looked into: no passphrase is asked for in vain.
+    let bare = |line: &[&str]| sandbox.command(line).without_env("SECRETS_PASSPHRASE").run();
+    bare(&["delete", "nope"]).fails_with(7).stderr_has("add `--yes`");
+    bare(&["project", "delete", "nope"]).fails_with(7).stderr_has("add `--yes`");
+
+    let empty = Sandbox::empty();
+    for line in [
+        &["delete", "x"][..],
+        &["project", "delete", "x"],
+        &["rekey"],
+        &["rekey", "--project", "x"],
+        &["restore", "--accept"],
+        &["recovery", "delete"],
+        &["passwd"],
+        &["passwd", "--upgrade-kdf"],
+    ] {
+        empty.run(line).fails_with(3).stdout("").stderr_has("error: no vault at ");
+    }
+}
+
 const HINT: &str = "`secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use";
 
 #[test]

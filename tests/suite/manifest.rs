@@ -22,6 +22,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("[run.env]\nA = \"x\"\nA = \"MARKER\"\n", "3:1: duplicate key"),
         // Keys.
         ("projct = \"MARKER\"\n", "1:1: unknown key `projct`"),
+        ("\"a\\nb\" = 1\n", "1:1: unknown key `a\\nb`, expected one of `project`"),
         ("[secrets.a]\nvalue = \"MARKER\"\n", "2:1: unknown key `value`"),
         ("secrets.a = { default = \"MARKER\" }\n", "1:15: unknown key `default`"),
         ("[secrets.a]\ngenerate = { size = \"MARKER\" }\n", "2:14: unknown key `size`"),

@@ -142,7 +142,7 @@ fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
     let plain: Plain = keep.iter().map(|name| ((*name).to_owned(), "as asked for")).collect();
     Migration::of(
         text.as_bytes(),
-        Wanted { plain: &plain, example: false, readers: Readers::default(), is_part: false },
+        Wanted { plain: &plain, example: false, readers: Readers::default(), namespaced: false, is_part: false },
     )
 }
 
@@ -161,10 +161,12 @@ fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool
 fn a_value_means_to_its_readers_what_it_meant() {
     let wanted = |text: &str, readers: &str| {
         let readers = readers.split(' ').map(|name| name.parse::<Reader>().unwrap()).collect();
-        let made =
-            Migration::of(text.as_bytes(), Wanted { plain: &Plain::new(), example: false, readers, is_part: false })
-                .ok()
-                .unwrap();
+        let made = Migration::of(
+            text.as_bytes(),
+            Wanted { plain: &Plain::new(), example: false, readers, namespaced: false, is_part: false },
+        )
+        .ok()
+        .unwrap();
         let out = rendered(&made, readers);
         (String::from_utf8(made.template).unwrap(), String::from_utf8(out).unwrap())
     };
@@ -202,7 +204,10 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
     std::fs::create_dir(sandbox.path(".gitignore")).unwrap();
     sandbox.run(["template", ".env"]).fails_with(7).stderr_has("error: `.gitignore` is no regular file\n");
-    sandbox.run(["template", ".env", "--on-conflict", "skip"]).fails_with(2).stderr_has("would render other values");
+    sandbox
+        .run(["template", ".env", "--on-conflict", "skip"])
+        .fails_with(2)
+        .stderr_has("possible values: fail, overwrite, separate\n");
     std::os::unix::fs::symlink(".env", sandbox.path("link.env")).unwrap();
     sandbox.run(["template", "link.env"]).fails_with(7).stderr_has("error: `link.env` is no regular file");
     sandbox.run(["project", "list"]).succeeds().stdout("");
@@ -243,7 +248,10 @@ fn what_would_not_come_out_as_it_was_is_refused() {
             "A=x1\nA=x2\n",
             "error: f.env:2: `A` has two different values in this file; names that differ only in case, or in `-` and `_`, count as one\n",
         ),
-        ("# {{ secrets.other }}\nA=x1\n", "error: f.env: it holds a placeholder already\n"),
+        (
+            "# {{ secrets.other | upper }}\nA=x1\n",
+            "error: f.env:1: this line holds text that begins like a placeholder",
+        ),
         ("A=1\nno name\n", "error: f.env:2:4: "),
         ("A=\n", "error: there is no value in `f.env` that would be a secret\n"),
     ] {
@@ -254,7 +262,15 @@ fn what_would_not_come_out_as_it_was_is_refused() {
     sandbox.write("f.env", "A=x1\n");
     sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("there is no `B` in `f.env` to be kept");
     sandbox.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
-    sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("f.env: it holds a placeholder already");
+    sandbox.run(["template", "f.env"]).fails_with(2).stderr(
+        "error: f.env:2: the value of `B` holds a placeholder already\n\
+         hint: `--keep B` leaves values that are no secrets in the template; \
+         to have a placeholder replaced, write it in a template; nothing was written\n",
+    );
+    let other = Sandbox::new();
+    other.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
+    other.run(["template", "f.env", "--keep", "B"]).succeeds().stderr_has("`B` stays as it is");
+    assert_eq!(other.read("f.env.tmpl"), b"A={{ secrets.A | dotenv }}\nB=\"\\{{ secrets.a }}\"\n");
     sandbox.write("f.env", "A=x1\n");
     sandbox.write("f.env.tmpl", "mine");
     sandbox.run(["template", "f.env"]).fails_with(4).stderr_has("error: there is a `f.env.tmpl` already\n");
@@ -264,6 +280,71 @@ fn what_would_not_come_out_as_it_was_is_refused() {
         .stderr_has("is outside of this directory");
     assert!(!Path::new("/tmp/elsewhere.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     sandbox.run(["project", "list"]).succeeds().stdout("");
+}
+
+/// A kept value or a comment with a value of the project's other secrets would publish it.
+#[test]
+fn a_value_of_another_secret_gets_into_no_template() {
+    let sandbox = Sandbox::with_secrets(&[("other", "a-value-of-another-file")]);
+    for (text, options, line) in [
+        ("COPY=a-value-of-another-file\nA=x1\n", &["--keep", "COPY"][..], 1),
+        ("A=x1\n# a-value-of-another-file\n", &[], 2),
+    ] {
+        sandbox.write("f.env", text);
+        let run = sandbox.run([&["-p", "default", "template", "f.env"], options].concat()).fails_with(2).stdout("");
+        let place = format!("error: f.env:{line}: ");
+        run.stderr_has(&(place + "the value of `other` would still stand in this line of the template\n"));
+    }
+    assert!(!sandbox.path("f.env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
+    sandbox.run(["get", "A"]).fails_with(3).stderr_has("no secret `A`");
+}
+
+#[test]
+fn a_name_that_a_reader_cannot_have_is_told_as_such() {
+    let sandbox = Sandbox::new();
+    sandbox.write(".env", "x.y.z=secret-value-1\nA-B=secret-value-2\nFINE=secret-value-3\n1-X=3000\n");
+    let said = "warning: `.env`: `bash` has no variable of the names `x.y.z` and `A-B`; \
+                name the programs that read the file in `readers`\n";
+    sandbox.run(["template", ".env", "--keep", "1-X"]).succeeds().stderr_has(said);
+    let run = sandbox.run(["setup"]).succeeds().stderr_has(said).without("another value");
+    run.stderr_has("`.env` is up to date");
+    sandbox.run(["check"]).succeeds().stderr_has(said);
+
+    // Readers that are named are asked about all variables; those that have the names do not warn.
+    for (readers, said) in [
+        ("node,npm-dotenv", None),
+        ("bash,node", Some("`bash` has no variable of the names `x.y` and `1X`; ")),
+        ("bash,systemd", Some("`bash` and `systemd` have no variable from a line that begins like that of `x.y`; ")),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("a.env", "export x.y=secret-value-1\n1X=3000\n");
+        let run = sandbox.run(["template", "a.env", "--keep", "1X", "-q", "--readers", readers]).succeeds();
+        match said {
+            Some(said) => drop(run.stderr_has(said)),
+            None => drop(run.stderr("")),
+        }
+    }
+}
+
+#[test]
+fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
+    let sandbox = Sandbox::with_secrets(&[("key", "value")]);
+    sandbox.write(".secrets.toml", "[secrets.key]\n");
+    let text: Vec<u8> = "API_KEY=secret-value-1\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let marked = [&[0xfe, 0xff], &text[..]].concat();
+    for bytes in [text, marked] {
+        sandbox.write("w.env", bytes);
+        for (line, code) in [
+            (&["template", "w.env"][..], 2),
+            (&["setup", "--from", "w.env"], 2),
+            (&["run", "--env-file", "w.env", "--", "true"], 125),
+        ] {
+            sandbox.run(line).fails_with(code).stdout("").stderr_has(
+                "error: `w.env` is no dotenv file: it is UTF-16 text, and only UTF-8 is read\n\
+                 hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`\n",
+            );
+        }
+    }
 }
 
 #[test]

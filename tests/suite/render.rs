@@ -122,12 +122,40 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
         .stdout("{{ stripe-key }} {{ secret.stripe-key }} value")
         .stderr(&warning("--text:1:18", "stripe-key"));
 
-    // Without a placeholder no vault is opened, so nothing is known of tags.
-    bare(&sandbox, ["render", "-e", "{{ stripe-key }}"]).run().succeeds().stdout("{{ stripe-key }}");
+    // It is found if it stands alone, too: a passphrase that is given opens the vault.
+    sandbox.write("a.tmpl", "K={{ stripe-key }}\n");
+    let run = sandbox.run(["render", "a.tmpl", "-o", "a.env"]).succeeds();
+    run.stderr(&(warning("a.tmpl:1:3", "stripe-key") + "wrote `a.env`\n"));
+    sandbox.run(["render", "-e", "{{ lower }}"]).succeeds().stdout("{{ lower }}").stderr("");
+
+    // Nobody is asked for one, nor told of a wrong one. Without a vault there is nothing to miss.
+    let maybe =
+        "warning: --text:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`\n";
+    let near = ["render", "-e", "{{ stripe-key }}"];
+    for given in [None, Some("a wrong passphrase")] {
+        let mut command = sandbox.command(near).without_env("SECRETS_PASSPHRASE");
+        if let Some(given) = given {
+            command = command.env("SECRETS_PASSPHRASE", given);
+        }
+        command.run().succeeds().stdout("{{ stripe-key }}").stderr(maybe);
+    }
+    let none = sandbox.path("none.db");
+    sandbox.command(near).env("SECRETS_VAULT", none).run().succeeds().stdout("{{ stripe-key }}").stderr("");
     sandbox.run(["unlock", "-q"]).succeeds();
     let run = bare(&sandbox, ["render", "-e", "{{ stripe-key }}"]).env("SECRETS_VAULT", sandbox.vault_path()).run();
     run.succeeds().stdout("{{ stripe-key }}").stderr(&warning("--text:1:1", "stripe-key"));
     sandbox.run(["lock", "-q"]).succeeds();
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let sandbox = sandbox();
+    for options in [&[][..], &["--force"]] {
+        let line = [&["render", "-e", "{{ X }}", "-o", "no/where/x"], options].concat();
+        sandbox.run(line).fails_with(1).stdout("").stderr(
+            "error: there is no directory `no/where`\nhint: make it first, or name another file; nothing was written\n",
+        );
+    }
 }
 
 #[test]

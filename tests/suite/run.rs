@@ -1218,7 +1218,9 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
         let line = ["run", "--env", "X={{ stripe-key }}", "--", "sh", "-c", "echo \"$X\""];
         sandbox.command(line).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("{{ stripe-key }}\n")
     };
-    run(&sandbox).stderr("");
+    run(&sandbox).stderr(
+        "warning: --env X:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`\n",
+    );
     // An agent at hand knows the tag.
     sandbox.run(["unlock", "-q"]).succeeds();
     run(&sandbox).stderr(&copied("--env X:1:1", "stripe-key"));

@@ -178,6 +178,32 @@ fn what_is_missing_comes_from_a_file_or_is_generated_and_a_second_run_changes_no
     assert_eq!(json.to_string(), expected);
 }
 
+/// `--from` reads the templates, and so needs trust first: one may be a FIFO that nobody writes to.
+#[test]
+fn no_template_is_read_before_the_directory_is_trusted() {
+    let project = Project(Sandbox::new().trusting_nothing());
+    fs::create_dir(project.path("")).unwrap();
+    project.write(".secrets.toml", MANIFEST);
+    project.write("v.env", "KEY=x\n");
+    assert!(Command::new("mkfifo").arg(project.path("pipe")).status().unwrap().success());
+    symlink("pipe", project.path(".env.tmpl")).unwrap();
+    project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(7).stderr_has("`secrets trust`");
+    project.run(&["trust", "-q"]).succeeds().stdout_has("`.env.tmpl`");
+    let run = project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(1);
+    run.stderr_has("cannot read `.env.tmpl`: it is no regular file");
+}
+
+#[test]
+fn a_name_with_dots_is_the_tag_that_template_made_of_it() {
+    let project = Project::new(&[("a.env", &format!("x.y.z={MARKER}\n"))]);
+    project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds().stderr_has("`bash` has no variable");
+    fs::rename(project.path("a.env"), project.path("old.env")).unwrap();
+    project.run(&["delete", "x_y_z", "--yes", "--force", "-q"]).succeeds();
+    project.run(&["setup", "--from", "old.env", "-q"]).succeeds().stderr_has("`bash` has no variable");
+    assert_eq!(project.stored("web", "x_y_z").as_deref(), Some(MARKER));
+    assert_eq!(project.read("a.env"), format!("x.y.z={MARKER}\n"));
+}
+
 #[test]
 fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
     let manifest = "project = \"web\"\n[secrets.a]\ndescription = \"first\\nof two\"\n[secrets.b]\n[secrets.g]\ngenerate = {}\n\

@@ -1,0 +1,83 @@
+//! What `template` and `adopt` share: what they refuse to write into a template, and why.
+
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::conflicts::OnTakenArg;
+use crate::context::Context;
+use crate::dotenv::readers::Readers;
+use crate::error::Error;
+use crate::mask::Needles;
+use crate::model::ProjectName;
+use crate::setup::meaning;
+use crate::setup::migration::{Migration, MigrationError, Obstacle, Problem};
+use crate::setup::settings::{self, Guess};
+
+/// What may happen to a tag that is taken. `skip` would render other values than the file has.
+pub(super) fn on_taken() -> impl TypedValueParser<Value = OnTakenArg> {
+    let all = OnTakenArg::value_variants().iter().filter(|arg| **arg != OnTakenArg::Skip);
+    let named = PossibleValuesParser::new(all.filter_map(ValueEnum::to_possible_value));
+    named.try_map(|name| OnTakenArg::from_str(&name, false))
+}
+
+/// Returns what to look for in text that goes into a template: the values of a project, if the vault opens without a
+/// question.
+pub(super) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Option<Needles>, Error> {
+    let Some(vault) = cx.vault_without_asking()? else { return Ok(None) };
+    if vault.output_key(project)?.is_none() {
+        return Ok(None);
+    }
+    let mut values = vault.scope(project).reveal_all()?;
+    // `production` may stand in every file.
+    values.retain(|(tag, value)| settings::guess(tag.as_str(), value.expose()) == Guess::Secret);
+    Ok(Some(Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())))))
+}
+
+/// Warns of variables that readers of the file cannot have. Settings count only if the readers were named.
+pub(super) fn warn_of_names(cx: &Context, text: &[u8], made: &Migration, file: &str, readers: Option<Readers>) {
+    let is_meant = |name: &str| readers.is_some() || made.left.iter().all(|(left, _)| left != name);
+    for warning in meaning::unreadable(text, is_meant, readers) {
+        cx.ui.warn(&format!("`{file}`: {warning}"));
+    }
+}
+
+/// Says why a file, or what is new in it, cannot become a template. `keep` are the names of `--keep`.
+pub(super) fn refused(error: &MigrationError, file: &str, keep: &[String]) -> Error {
+    match error {
+        MigrationError::Dotenv(error) => {
+            Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)).hint("nothing was written")
+        }
+        MigrationError::Unproven | MigrationError::Template(_) => {
+            Error::usage(format!("{file}: {error}")).hint("nothing was written")
+        }
+        MigrationError::Problems(problems) => problem(problems, file, keep),
+    }
+}
+
+/// All problems of a file, with the option that gets around those that can be got around.
+fn problem(problems: &[Problem], file: &str, kept: &[String]) -> Error {
+    let place = |problem: &Problem| format!("{file}:{}: {problem}", problem.line);
+    let error = match problems {
+        [only] => Error::usage(place(only)),
+        all => Error::usage(format!("`{file}` has {} problems", all.len())).with_notes(all.iter().map(place).collect()),
+    };
+
+    let mut keep = kept.to_vec();
+    for problem in problems.iter().filter(|problem| problem.is_keepable) {
+        if !keep.contains(&problem.name) {
+            keep.push(problem.name.clone());
+        }
+    }
+    let mut hints = Vec::new();
+    if keep.len() > kept.len() {
+        hints.push(format!("`--keep {}` leaves values that are no secrets in the template", keep.join(",")));
+    }
+    if problems.iter().any(|problem| !problem.is_keepable) {
+        hints.push("change the lines that hold a secret, or that cannot be stored".to_owned());
+    }
+    if problems.iter().any(|problem| matches!(problem.obstacle, Obstacle::Placeholder(_))) {
+        hints.push("to have a placeholder replaced, write it in a template".to_owned());
+    }
+    hints.push("nothing was written".to_owned());
+    error.hint(hints.join("; "))
+}
