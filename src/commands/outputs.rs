@@ -10,7 +10,7 @@ use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Tag};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::memory::{Directories, Memory, Origin};
-use crate::setup::{Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
+use crate::setup::{Adoptable, Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
 use crate::store::{absolute, quoted};
 use crate::template::output::Written;
 use crate::template::{Findings, Suspects, Template};
@@ -130,27 +130,69 @@ pub(super) fn at_paths(manifest: &Manifest, foreign: Vec<(&Rendering, Foreign)>)
 
 /// Refuses to write over variables that people added to dotenv files.
 pub(super) fn refuse_added(cx: &Context, foreign: &[(PathBuf, Foreign)]) -> Result<(), Error> {
-    let added: Vec<_> = foreign.iter().filter(|(_, found)| !found.added.is_empty()).collect();
+    let added: Vec<_> = foreign.iter().filter(|(_, found)| found.would_be_lost()).collect();
     let [(path, found), rest @ ..] = &added[..] else { return Ok(()) };
     let file = path.display();
-    let what = match rest {
-        [] => format!("`{file}` has variables that its template does not give: {}", listed(&found.added)),
+    let what = match (rest, found.unread) {
+        ([], Some(why)) => format!("`{file}` {why}, and may have variables that its template does not give"),
+        ([], None) => format!("`{file}` has {}: {}", what_is_added(found), listed_additions(found, true)),
         _ => format!("{} outputs have variables that their templates do not give", added.len()),
     };
+    let note = |found: &Foreign| match found.unread {
+        Some(why) => format!("it {why}"),
+        None => listed_additions(found, true),
+    };
     let notes = added.iter().filter(|_| !rest.is_empty());
-    let notes = notes.map(|(path, found)| format!("  {}: {}", path.display(), listed(&found.added)));
-    let files = added.iter().map(|(path, found)| json!({ "output": path.to_string_lossy(), "added": found.added }));
+    let notes = notes.map(|(path, found)| format!("  {}: {}", path.display(), note(found)));
+    let files = added
+        .iter()
+        .map(|(path, found)| json!({ "output": path.to_string_lossy(), "added": found.added, "lines": found.lines }));
     let details = json!({ "outputs": files.collect::<Vec<_>>() });
 
-    let way_on = if is_output(cx, path)? {
-        format!("{} takes them into the template", cx.again(&format!("adopt {}", quoted(path))))
-    } else {
-        "add them to the template".to_owned()
+    let way_on = match found.unread {
+        Some(_) => "move the file away; nothing was written".to_owned(),
+        None => {
+            format!("{}; or remove them from the file; nothing was written", way_into_the_template(cx, path, found)?)
+        }
     };
-    Err(Error::new(Kind::Refused, what)
-        .with_notes(notes.collect())
-        .detailed(details)
-        .hint(format!("{way_on}; or remove them from the file; nothing was written")))
+    Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).detailed(details).hint(way_on))
+}
+
+/// What a dotenv file has that would be lost, in general.
+pub(super) fn what_is_added(found: &Foreign) -> &'static str {
+    match (found.added.is_empty(), found.lines.is_empty()) {
+        (_, true) => "variables that its template does not give",
+        (true, false) => "lines that its template does not give and that may be variables",
+        (false, false) => "variables and lines that its template does not give",
+    }
+}
+
+/// The same, each by its name or by the number of its line: a line may be a part of a value.
+pub(super) fn listed_additions(found: &Foreign, is_quoted: bool) -> String {
+    let names = found.added.iter().map(|name| if is_quoted { format!("`{name}`") } else { name.clone() });
+    let lines = found.lines.iter().map(|line| format!("line {line}"));
+    let mut all: Vec<String> = names.chain(lines).take(LISTED + 1).collect();
+    if all.len() > LISTED {
+        all[LISTED] = format!("and {} more", found.added.len() + found.lines.len() - LISTED);
+    }
+    all.join(", ")
+}
+
+/// The most variables and lines of one file that a message names.
+const LISTED: usize = 50;
+
+/// How the variables that were added to a file get into its template.
+pub(super) fn way_into_the_template(cx: &Context, path: &Path, found: &Foreign) -> Result<String, Error> {
+    if !is_output(cx, path)? || found.adoptable == Adoptable::No {
+        return Ok("add them to the template".to_owned());
+    }
+    let adopt = cx.again(&format!("adopt {}", quoted(path)));
+    Ok(match found.adoptable {
+        Adoptable::AfterFixing(line) => {
+            format!("make line {line} a variable or a comment; then {adopt} takes them into the template")
+        }
+        _ => format!("{adopt} takes them into the template"),
+    })
 }
 
 /// Returns true if a file is an output of the manifest.

@@ -188,11 +188,6 @@ pub fn names_in(text: &[u8]) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Returns the variables of a file that neither the template gives nor we wrote.
-pub fn added(found: Vec<String>, given: &[String], remembered: &[String]) -> Vec<String> {
-    found.into_iter().filter(|name| !given.contains(name) && !remembered.contains(name)).collect()
-}
-
 /// A directory that uses a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Use {

@@ -1,6 +1,7 @@
 //! A project's directory: what its `.secrets.toml` declares, what in its tree refers to secrets, what is rendered there.
 //!
 //! * `manifest`: the committed file, which never holds a value
+//! * `additions`: what an output has that its template does not give
 //! * `adoption`: new variables of an output taken into its template
 //! * `draft`: a manifest written or added to
 //! * `detect`: which programs read the dotenv files, guessed from the project's other files
@@ -17,6 +18,7 @@
 //!
 //! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
 
+mod additions;
 mod adoption;
 pub mod detect;
 mod draft;
@@ -40,7 +42,7 @@ pub use draft::{Draft, add, name_readers, output_of};
 pub use given::Given;
 pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Variable};
 pub use needs::{Need, needs};
-pub use outputs::{Foreign, Noted, OutputState, Outputs, ResolvedOutputs, Spared, foreign, is_dotenv, note};
+pub use outputs::{Adoptable, Foreign, Noted, OutputState, Outputs, ResolvedOutputs, Spared, foreign, is_dotenv, note};
 pub use tree::{Reference, Tree};
 
 use crate::git::GitError;
