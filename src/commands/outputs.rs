@@ -224,6 +224,12 @@ pub(super) fn protect(
     let names: Vec<String> = foreign.iter().map(|(path, _)| path.display().to_string()).collect();
     let what = match (foreign.len(), found.origin) {
         (1, Origin::Changed) => format!("`{}` was changed since it was rendered", path.display()),
+        (1, Origin::OtherKey) => {
+            format!(
+                "`{}` was rendered under another key; whether it was changed since cannot be verified",
+                path.display()
+            )
+        }
         (1, _) => format!("`{}` was not rendered by `secrets`", path.display()),
         _ => format!("{} were not rendered by `secrets`, or were changed since", listed(&names)),
     };
@@ -261,6 +267,15 @@ pub(super) fn remember_directory(cx: &Context, project: &ProjectName, directory:
     if let Some(directories) = directories(cx) {
         directories.note(project, directory);
     }
+}
+
+/// Remembers the manifest's directory if its variables were used, by a vault that the context does not keep.
+pub(super) fn remember_run(vault: &Vault, cx: &Context, project: &ProjectName, is_used: bool) -> Result<(), Error> {
+    let manifest = cx.manifest()?.filter(|_| is_used);
+    if let (Some(manifest), Some(state), Ok(id)) = (manifest, cx.state_directory("directories"), vault.id()) {
+        Directories::new(&state, &id).note(project, &manifest.directory);
+    }
+    Ok(())
 }
 
 /// Returns what is remembered of directories; `None` without a place for it, and without a vault.

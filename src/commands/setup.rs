@@ -366,6 +366,9 @@ fn finish(
     ignoring: &Unignored,
     written: &[(PathBuf, Written)],
 ) -> Result<(), Error> {
+    if !needs.is_empty() {
+        outputs::remember_directory(cx, project, &cx.needed_manifest()?.directory);
+    }
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));
     cx.ui.status(&format!("project `{project}` is set up: {secrets}, {outputs}"));
     if !cx.ui.is_json() {

@@ -9,6 +9,7 @@
 //! * `tree`: every reference in the tree, with its place
 //! * `outputs`: all files of the manifest rendered, or none started
 //! * `memory`: what was last written, and which directories use a project
+//! * `uses`: which secrets other directories use
 //! * `gitignore`: what git must not take
 //! * `migration`: a dotenv file turned into a template
 //! * `trust`: what a manifest is trusted with, and the record of it
@@ -34,6 +35,7 @@ pub mod settings;
 mod structure;
 mod tree;
 pub mod trust;
+mod uses;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +46,7 @@ pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Varia
 pub use needs::{Need, needs};
 pub use outputs::{Adoptable, Foreign, Noted, OutputState, Outputs, ResolvedOutputs, Spared, foreign, is_dotenv, note};
 pub use tree::{Reference, Tree};
+pub use uses::{OtherUses, Use};
 
 use crate::git::GitError;
 use crate::template::grammar::Malformed;

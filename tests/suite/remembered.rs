@@ -219,13 +219,28 @@ fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
 }
 
 #[test]
-fn after_rekey_the_memory_is_missing() {
+fn outputs_are_remembered_across_rekey() {
     let project = stale();
+    for (rekey, value) in [(&["rekey", "-y", "-q"][..], "third"), (&["rekey", "-p", "web", "-y", "-q"], "fourth")] {
+        project.run(rekey).succeeds();
+        project.run(&["render", "--stale", "-q"]).succeeds();
+        update(&project, value);
+    }
+    // One that was changed by hand is not ours afterwards, and a record keeps the names.
+    project.write(".env", "KEY=by hand\nEXTRA=1\n");
     project.run(&["rekey", "-y", "-q"]).succeeds();
-    project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr_has("`.env` was not rendered by `secrets`");
+    project.changes_nothing(&["render", "--stale", "--yes"]).fails_with(7).stderr_has("does not give: `EXTRA`");
+    project.write(".env", "KEY=by hand\n");
+    for line in [&["render", "--stale"][..], &["render", "--all"]] {
+        project.changes_nothing(line).fails_with(7).stderr(
+            "error: `.env` was rendered under another key; whether it was changed since cannot be verified\n\
+             hint: `--yes` replaces it; nothing was written\n",
+        );
+    }
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
-    update(&project, "third");
+    update(&project, "fifth");
     project.run(&["render", "--all", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=fifth\n");
 }
 
 #[test]
