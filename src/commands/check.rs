@@ -12,8 +12,10 @@ use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
 use crate::model::{Secret, Tag, TagKey};
+use crate::setup::gitignore;
 use crate::setup::memory::Origin;
 use crate::setup::{Foreign, Manifest, Need, OutputState, Rendering, Tree, needs};
+use crate::store;
 use crate::ui::counted;
 use crate::ui::escape::{quoted, visible};
 use crate::vault::{Reveal, Revealed};
@@ -129,7 +131,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     };
     suggest(cx, &mut found.missing)?;
     let foreign = outputs::at_paths(manifest, foreign);
-    let verdict = verdict(&found, &foreign, cx)?;
+    let verdict = verdict(&found, &foreign, manifest, cx)?;
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
     if cx.ui.is_json() {
         cx.ui.json(&found)?;
@@ -224,11 +226,16 @@ fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
 }
 
 /// The failure, the gravest first.
-fn verdict(found: &CheckJson, foreign: &[(PathBuf, Foreign)], cx: &Context) -> Result<Option<Error>, Error> {
+fn verdict(
+    found: &CheckJson,
+    foreign: &[(PathBuf, Foreign)],
+    manifest: &Manifest,
+    cx: &Context,
+) -> Result<Option<Error>, Error> {
     let said = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
     let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
     let stale = found.outputs.iter().filter(stale).count();
-    let tracked = found.outputs.iter().filter(|output| output.git == "tracked").count();
+    let tracked: Vec<_> = found.outputs.iter().filter(|output| output.git == "tracked").collect();
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
     let added = foreign.iter().find(|(_, found)| has_additions(found));
     let error = if !found.missing.is_empty() {
@@ -247,9 +254,12 @@ fn verdict(found: &CheckJson, foreign: &[(PathBuf, Foreign)], cx: &Context) -> R
     } else if stale > 0 {
         Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date"))
             .hint(format!("{} renders what is out of date", cx.again("render --stale")))
-    } else if tracked > 0 {
-        Error::new(Kind::Refused, said(tracked, "an output is tracked by git", "outputs are tracked by git"))
-            .hint("take it out with `git rm --cached FILE`; values that were committed have to be changed")
+    } else if let [first, ..] = tracked[..] {
+        let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
+        let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
+        let what = said(tracked.len(), "an output is tracked by git", "outputs are tracked by git");
+        Error::new(Kind::Refused, what)
+            .hint(format!("take it out with `git rm --cached {file}`; values that were committed have to be changed"))
     } else if exposed > 0 {
         Error::new(Kind::Refused, said(exposed, "an output is not ignored by git", "outputs are not ignored by git"))
             .hint(format!("{} adds it to .gitignore", cx.again("setup")))

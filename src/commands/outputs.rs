@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
+use crate::git::without_links;
 use crate::model::{ProjectName, Tag};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::memory::{Directories, Memory, Origin};
@@ -38,14 +39,22 @@ pub(super) fn needs_vault(cx: &Context, manifest: &Manifest, wanted: impl Fn(&Re
 pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
     let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
     let Some(tracked) = found.tracked.first() else { return Ok(found) };
-    Err(self::tracked(tracked))
+    Err(self::tracked(tracked, tracked))
 }
 
-/// The refusal of an output that git tracks.
-pub(super) fn tracked(path: &Path) -> Error {
-    let name = path.display();
-    let what = format!("`{name}` is tracked by git: the next commit would publish what is in it");
-    Error::new(Kind::Refused, what).hint(format!("take it out with `git rm --cached {name}`; nothing was changed"))
+/// The refusal of an output that git tracks as `known`.
+pub(super) fn tracked(path: &Path, known: &Path) -> Error {
+    let what = format!("`{}` is tracked by git: the next commit would publish what is in it", path.display());
+    Error::new(Kind::Refused, what)
+        .hint(format!("take it out with `git rm --cached {}`; nothing was changed", quoted(known)))
+}
+
+/// Returns the path under which git knows a file: as it was written if no directory in it is a link.
+pub(super) fn as_git_knows(path: &Path) -> PathBuf {
+    let has_link = path.ancestors().skip(1).any(Path::is_symlink);
+    let Some(real) = without_links(path).filter(|_| has_link) else { return path.to_owned() };
+    let here = std::fs::canonicalize(".").unwrap_or_default();
+    real.strip_prefix(here).map(Path::to_owned).unwrap_or(real)
 }
 
 /// What no output replaces.

@@ -309,6 +309,42 @@ fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_chan
 }
 
 #[test]
+fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
+    let manifest = "project = \"web\"\n[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/o\"\n\
+                    [[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/new/p\"\n";
+    let project = Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", TEMPLATE), ("sub/kept", "x\n")]);
+    symlink("sub", project.path("d")).unwrap();
+    project.git(&["add", "-A"]);
+    project.run(&["setup"]).succeeds().stderr_has("added `/sub/o` to .gitignore\nadded `/sub/new/p` to .gitignore\n");
+    assert_eq!(project.read(".gitignore"), "/sub/o\n/sub/new/p\n");
+    assert_eq!(project.git(&["add", "-A", "-n"]), "add '.gitignore'\n");
+    project.run(&["check", "-q"]).succeeds();
+    project.changes_nothing(&["setup", "-q"]).succeeds();
+
+    // What git has already it has by that path; the command of the hint works.
+    project.git(&["add", "-f", "sub/o"]);
+    project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would have it\n").stderr(
+        "error: an output is tracked by git\n\
+         hint: take it out with `git rm --cached sub/o`; values that were committed have to be changed\n",
+    );
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(
+        "error: `sub/o` is tracked by git: the next commit would publish what is in it\n\
+         hint: take it out with `git rm --cached sub/o`; nothing was changed\n",
+    );
+    project.changes_nothing(&["render", "t.tmpl", "-o", "d/o"]).fails_with(7).stderr(
+        "error: `d/o` is tracked by git: the next commit would publish what is in it\n\
+         hint: take it out with `git rm --cached sub/o`, or write it anyway with `--force`\n",
+    );
+    project.git(&["rm", "-q", "--cached", "sub/o"]);
+    let exposed = "warning: git does not ignore `sub/q`: add it to .gitignore before the next commit\nwrote `d/q`\n";
+    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr(exposed);
+    project.write(".gitignore", "/d/q\n");
+    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr_has("git does not ignore `sub/q`");
+    project.write(".gitignore", "/sub/q\n");
+    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr("`d/q` is up to date\n");
+}
+
+#[test]
 fn an_output_that_git_tracks_is_refused_before_anything_changes() {
     let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
     let project = Project::in_git(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE), (".env", "KEY=old\n")]);
