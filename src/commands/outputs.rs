@@ -1,5 +1,6 @@
 //! What `setup`, `check`, `render` and `update` share: the outputs of `.secrets.toml`, opened, compared and written.
 
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::without_links;
-use crate::model::{ProjectName, Tag};
+use crate::model::{ProjectName, Tag, TagKey};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::memory::{Directories, Memory, Origin};
 use crate::setup::{Adoptable, Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
@@ -16,7 +17,7 @@ use crate::store::{absolute, quoted};
 use crate::template::output::Written;
 use crate::template::{Findings, Suspects, Template};
 use crate::ui::prompt;
-use crate::vault::{Opened, Vault};
+use crate::vault::{NewSecret, Opened, Reveal, Revealed, Vault, VaultError};
 
 /// Reads the manifest's templates and checks its outputs. If consent was needed, they name the secrets that it was given for.
 pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
@@ -75,6 +76,37 @@ pub(super) fn resolve<'m>(cx: &Context, mut outputs: Outputs<'m>) -> Result<Reso
         warn_of_suspects(cx, template, &suspects)?;
     }
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
+}
+
+/// The same as if `new` was stored already, and without warnings: what was stored is resolved again.
+pub(super) fn resolve_with<'m>(
+    cx: &Context,
+    outputs: Outputs<'m>,
+    new: &[NewSecret],
+) -> Result<ResolvedOutputs<'m>, Error> {
+    let project = cx.project()?;
+    let stored =
+        if outputs.tags().is_empty() { Opened::none(project) } else { values(cx.vault()?, project, &outputs)? };
+    let new = new.iter().map(|new| (new.tag.key(), new)).collect();
+    outputs.resolve(&Planned { stored, new }).map_err(|error| error::setup(error, project))
+}
+
+/// What the vault has, and values that are to be stored.
+struct Planned<'n> {
+    stored: Opened,
+    new: HashMap<TagKey, &'n NewSecret>,
+}
+
+impl Reveal for Planned<'_> {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let mut all = self.stored.reveal(tags)?;
+        for (tag, revealed) in tags.iter().zip(&mut all) {
+            if let Some(new) = self.new.get(&tag.key()) {
+                *revealed = Revealed::Value { tag: new.tag.clone(), value: new.value.duplicate() };
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// Warns of text in a template that may not do what its author expects: near misses of placeholders whose secret exists,

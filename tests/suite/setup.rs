@@ -1216,6 +1216,43 @@ fn enter_at_an_optional_secret_skips_it_or_stores_an_empty_value() {
 }
 
 #[test]
+fn a_file_that_stays_the_same_needs_no_yes() {
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
+    project.write(".env", format!("KEY={MARKER}\n"));
+    let run = project.run(&["setup", "--from", ".env"]).succeeds();
+    run.stderr_has("`.env` is up to date, its mode was changed\n")
+        .stderr_has("project `web` is set up: 1 secret, 1 output\n");
+    assert_eq!(project.stored("web", "key").as_deref(), Some(MARKER));
+    // It is ours from then on.
+    project.command(&["-p", "web", "update", "key", "-q"]).stdin("another-value").run().succeeds();
+    project.run(&["setup", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=another-value\n");
+
+    // A file that would change, by a value of the file or by a generated one, does need it.
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "KEY={{ secrets.key }}\n# new\n")]);
+    project.write(".env", format!("KEY={MARKER}\n"));
+    project.changes_nothing(&["setup", "--from", ".env"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
+    let manifest = MANIFEST.replace("description = \"the key\"", "generate = {}");
+    let project = Project::new(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE)]);
+    project.write(".env", "KEY=x\n");
+    project.changes_nothing(&["setup"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
+    // With a value of its own in the file, what is lost is known as well.
+    project.write(".env", "KEY=x\nEXTRA=1\n");
+    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stderr_has("does not give: `EXTRA`");
+}
+
+#[test]
+fn a_typed_value_that_the_file_has_already_is_no_question() {
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
+    project.0.write("pass", PASSPHRASE);
+    project.0.trust(&project.path(""));
+    project.write(".env", "KEY=the-typed-value\n");
+    let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" --passphrase-file ../pass setup");
+    terminal.waits_for("Value of key: ").types("the-typed-value\n");
+    terminal.waits_for("`.env` is up to date").ends_with(0);
+}
+
+#[test]
 fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
     let project = simple();
     project.write(".gitignore", ".env\n");
