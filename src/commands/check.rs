@@ -2,7 +2,7 @@
 //! no value.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::Standing;
 use crate::model::{Secret, Tag, TagKey};
+use crate::setup::gitignore;
 use crate::setup::memory::Origin;
 use crate::setup::{Foreign, Manifest, Need, OutputState, Rendering, Tree, needs};
 use crate::store;
@@ -81,6 +82,9 @@ struct OutputJson {
     /// Variables that neither the template gives nor `secrets` wrote: nothing replaces them
     #[serde(skip_serializing_if = "Vec::is_empty")]
     added: Vec<String>,
+    /// Numbers of other lines that may be meant as variables and that the template does not give
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<u64>,
 }
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
@@ -126,12 +130,13 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
         exit: 0,
     };
     suggest(cx, &mut found.missing)?;
-    let verdict = verdict(&found, manifest, cx);
+    let foreign = outputs::at_paths(manifest, foreign);
+    let verdict = verdict(&found, &foreign, manifest, cx)?;
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
     if cx.ui.is_json() {
         cx.ui.json(&found)?;
     } else {
-        show(&found, cx)?;
+        show(&found, &foreign, manifest, cx)?;
     }
     match verdict {
         Some(error) => Err(error),
@@ -188,6 +193,7 @@ fn output(
             _ => None,
         },
         added: found.map(|found| found.added.clone()).unwrap_or_default(),
+        lines: found.map(|found| found.lines.clone()).unwrap_or_default(),
     }
 }
 
@@ -220,20 +226,24 @@ fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
 }
 
 /// The failure, the gravest first.
-fn verdict(found: &CheckJson, manifest: &Manifest, cx: &Context) -> Option<Error> {
+fn verdict(
+    found: &CheckJson,
+    foreign: &[(PathBuf, Foreign)],
+    manifest: &Manifest,
+    cx: &Context,
+) -> Result<Option<Error>, Error> {
     let said = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
     let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
     let stale = found.outputs.iter().filter(stale).count();
-    let tracked = found.outputs.iter().filter(|output| output.git == "tracked").count();
+    let tracked: Vec<_> = found.outputs.iter().filter(|output| output.git == "tracked").collect();
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
-    let added = found.outputs.iter().find(|output| !output.added.is_empty());
+    let added = foreign.iter().find(|(_, found)| has_additions(found));
     let error = if !found.missing.is_empty() {
         Error::new(Kind::NotFound, said(found.missing.len(), "a secret is missing", "secrets are missing"))
             .hint(format!("{} asks for what is missing", cx.again("setup")))
-    } else if let Some(output) = added {
-        let what = format!("`{}` has variables that its template does not give", visible(&output.output));
-        let adopt = cx.again(&format!("adopt {}", store::quoted(&manifest.at(Path::new(&output.output)))));
-        Error::new(Kind::Differs, what).hint(format!("{adopt} takes them into the template"))
+    } else if let Some((path, found)) = added {
+        let what = format!("`{}` has {}", visible(&path.display().to_string()), outputs::what_is_added(found));
+        Error::new(Kind::Differs, what).hint(outputs::way_into_the_template(cx, path, found)?)
     } else if stale > 0
         && found.outputs.iter().any(|output| ["changed", "unknown"].contains(&output.origin.unwrap_or("")))
     {
@@ -244,20 +254,27 @@ fn verdict(found: &CheckJson, manifest: &Manifest, cx: &Context) -> Option<Error
     } else if stale > 0 {
         Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date"))
             .hint(format!("{} renders what is out of date", cx.again("render --stale")))
-    } else if tracked > 0 {
-        Error::new(Kind::Refused, said(tracked, "an output is tracked by git", "outputs are tracked by git"))
-            .hint("take it out with `git rm --cached FILE`; values that were committed have to be changed")
+    } else if let [first, ..] = tracked[..] {
+        let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
+        let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
+        let what = said(tracked.len(), "an output is tracked by git", "outputs are tracked by git");
+        Error::new(Kind::Refused, what)
+            .hint(format!("take it out with `git rm --cached {file}`; values that were committed have to be changed"))
     } else if exposed > 0 {
         Error::new(Kind::Refused, said(exposed, "an output is not ignored by git", "outputs are not ignored by git"))
             .hint(format!("{} adds it to .gitignore", cx.again("setup")))
     } else {
-        return None;
+        return Ok(None);
     };
-    Some(error)
+    Ok(Some(error))
+}
+
+fn has_additions(found: &Foreign) -> bool {
+    !found.added.is_empty() || !found.lines.is_empty()
 }
 
 /// One row for each thing that is not as it should be, or that is worth knowing.
-fn show(found: &CheckJson, cx: &Context) -> Result<(), Error> {
+fn show(found: &CheckJson, foreign: &[(PathBuf, Foreign)], manifest: &Manifest, cx: &Context) -> Result<(), Error> {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let places = |need: &NeedJson| match &need.references[..] {
         [] => String::new(),
@@ -297,8 +314,9 @@ fn show(found: &CheckJson, cx: &Context) -> Result<(), Error> {
             "unknown" => rows.push(["unknown".into(), name.clone(), "a secret of it is missing".into()]),
             _ => {}
         }
-        if !output.added.is_empty() {
-            rows.push(["added".into(), name.clone(), format!("by hand: {}", output.added.join(", "))]);
+        let path = manifest.at(Path::new(&output.output));
+        if let Some((_, found)) = foreign.iter().find(|(other, found)| *other == path && has_additions(found)) {
+            rows.push(["added".into(), name.clone(), format!("by hand: {}", outputs::listed_additions(found, false))]);
         }
         match output.git {
             "tracked" => rows.push(["tracked".into(), name, "the next commit would have it".into()]),

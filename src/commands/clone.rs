@@ -1,22 +1,26 @@
 //! `secrets clone`: copies secrets to another project, or one under another tag.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::json;
 
 use clap_complete::ArgValueCompleter;
 
+use super::conflicts::Uses;
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::{ProjectName, SecretRef, Tag};
+use crate::model::{ProjectName, SecretRef, SecretValue, Tag};
 use crate::ui::{SecretsJson, counted};
-use crate::vault::{Action, CopyPlan, CopyRequest, OnConflict, VaultError};
+use crate::vault::{Action, CopyPlan, CopyRequest, OnConflict, Reveal, Revealed, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
   secrets clone api-key db-url --to staging
   secrets clone --all --to staging --on-conflict skip
+  secrets clone --all --to staging --on-conflict overwrite --yes
   secrets clone api-key --tag api-key-old
   secrets clone --all --to staging --dry-run";
 
@@ -42,6 +46,9 @@ pub(crate) struct CloneArgs {
     /// What happens where the target has the tag already
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     on_conflict: OnConflictArg,
+    /// Overwrite values although outputs use them
+    #[arg(short, long)]
+    yes: bool,
     /// Print the plan and copy nothing
     #[arg(long)]
     dry_run: bool,
@@ -90,12 +97,39 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
         let plan = vault.plan_copy(&request).map_err(|error| conflict(error, CONFLICT))?;
         return show_plan(cx, &plan, request.to);
     }
+    if args.on_conflict == OnConflictArg::Overwrite {
+        confirm_overwriting(args, cx, &request)?;
+    }
     let outcome = cx.written(vault.copy(&request).map_err(|error| conflict(error, CONFLICT))?);
     let skipped = outcome.plan.len() - outcome.secrets.len();
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     let count = counted(outcome.secrets.len(), "secret");
     cx.ui.status(&format!("copied {count} to project `{}`{skipped}", request.to));
     if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&outcome.secrets))?) } else { Ok(()) }
+}
+
+/// Asks before a value is overwritten that outputs use.
+fn confirm_overwriting(args: &CloneArgs, cx: &Context, request: &CopyRequest<'_>) -> Result<(), Error> {
+    let vault = cx.vault()?;
+    let mut plan = vault.plan_copy(request).map_err(|error| conflict(error, CONFLICT))?;
+    plan.retain(|step| step.action == Action::Overwrite);
+
+    let mut values: Vec<(Tag, SecretValue)> = Vec::new();
+    let projects: BTreeSet<&ProjectName> = plan.iter().map(|step| &step.source.project).collect();
+    for project in projects {
+        let steps: Vec<_> = plan.iter().filter(|step| step.source.project == *project).collect();
+        let sources: Vec<Tag> = steps.iter().map(|step| step.source.metadata.tag.clone()).collect();
+        for (step, revealed) in steps.iter().zip(vault.scope(project).reveal(&sources)?) {
+            if let Revealed::Value { value, .. } = revealed {
+                values.push((step.tag.clone(), value));
+            }
+        }
+    }
+
+    let new: Vec<_> = values.iter().map(|(tag, value)| (tag, value)).collect();
+    let own = cx.tree_project()? == Some(request.to);
+    let manifest = cx.manifest()?.filter(|_| own);
+    Uses::of(cx, request.to, manifest, Path::new(""))?.confirm_overwriting(cx, &new, args.yes)
 }
 
 const CONFLICT: &str = "nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`";

@@ -1,5 +1,6 @@
 //! What else uses a project or a tag: nothing is shared or overwritten before the user knows.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,8 @@ use super::outputs;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{ProjectName, SecretValue, Tag, TagKey};
-use crate::setup::memory::{Memory, is_same_output};
-use crate::setup::{Manifest, Tree};
+use crate::setup::memory::{Directories, Memory, is_same_output};
+use crate::setup::{Manifest, OtherUses, Tree, Use};
 use crate::store::absolute;
 use crate::ui::{counted, prompt};
 use crate::vault::{OnConflict, Reveal, Revealed};
@@ -115,7 +116,10 @@ pub(super) struct Uses<'a> {
     manifest: Option<&'a Manifest>,
     tree: Tree,
     memory: Memory,
-    /// The output that the values come from; its own use does not count
+    directories: Option<Directories>,
+    /// What the manifests of other directories say, once it is needed
+    others: OnceCell<Vec<OtherUses>>,
+    /// The output that the values come from, if there is one; its own use does not count
     source: &'a Path,
 }
 
@@ -129,7 +133,9 @@ impl<'a> Uses<'a> {
     ) -> Result<Self, Error> {
         let key = cx.vault()?.output_key(project)?;
         let memory = Memory::new(cx.state_directory("outputs").as_deref(), key);
-        Ok(Self { project, manifest, tree: manifest.map(Tree::of).unwrap_or_default(), memory, source })
+        let (directories, others) = (outputs::directories(cx), OnceCell::new());
+        let tree = manifest.map(Tree::of).unwrap_or_default();
+        Ok(Self { project, manifest, tree, memory, directories, others, source })
     }
 
     /// Returns the other outputs that use a tag, as messages show them.
@@ -156,9 +162,47 @@ impl<'a> Uses<'a> {
         for path in self.memory.users_of(tag) {
             if !known.iter().any(|other| is_same_output(other, &path)) {
                 users.push(format!("`{}`", path.display()));
+                known.push(path);
+            }
+        }
+        for found in self.others().iter().flat_map(|other| other.of_tag(tag)) {
+            match found {
+                Use::Output(path) => {
+                    let path = absolute(&path).unwrap_or(path);
+                    if !known.iter().any(|other| is_same_output(other, &path)) {
+                        users.push(format!("`{}`", path.display()));
+                        known.push(path);
+                    }
+                }
+                Use::RunEnv(path) => users.push(format!("`[run.env]` of `{}`", path.display())),
+                Use::Declared(path) => users.push(format!("`{}`", path.display())),
             }
         }
         users
+    }
+
+    fn others(&self) -> &[OtherUses] {
+        self.others.get_or_init(|| {
+            let here = self.manifest.map_or(Path::new(""), |manifest| &manifest.directory);
+            self.directories.as_ref().map(|found| OtherUses::of(found, self.project, here)).unwrap_or_default()
+        })
+    }
+
+    /// Asks before values that other outputs use are overwritten, and names the outputs. Refuses if nobody can be asked.
+    pub(super) fn confirm_overwriting(&self, cx: &Context, new: &[New<'_>], is_agreed: bool) -> Result<(), Error> {
+        let mut taken = self.taken(cx, new)?;
+        taken.retain(|taken| !taken.users.is_empty());
+        if taken.is_empty() {
+            return Ok(());
+        }
+
+        if is_agreed || prompt::is_possible() {
+            taken.iter().take(SHOWN).for_each(|taken| cx.ui.status(&self.described(taken)));
+        }
+        if is_agreed || prompt::is_possible() && prompt::confirm("Overwrite it for them too?", false)? {
+            return Ok(());
+        }
+        Err(self.refused(&taken, OnTakenArg::Overwrite))
     }
 
     /// Decides what becomes of tags that the project has with another value. Returns the separate tags to store them under.
@@ -277,8 +321,11 @@ fn separate(taken: &[Taken]) -> Option<HashMap<TagKey, Tag>> {
     taken.iter().map(|taken| Some((taken.tag.key(), taken.separate.clone()?))).collect()
 }
 
-/// Separate tags for the value of a file: `KEY-production` of `.env.production`, then with a number.
+/// Separate tags for the value of a file: `KEY-production` of `.env.production`, then with a number. Without a file there is none.
 fn candidates(tag: &Tag, source: &Path) -> Vec<Tag> {
+    if source.as_os_str().is_empty() {
+        return Vec::new();
+    }
     let name = source.file_name().unwrap_or_default().to_string_lossy();
     let mut parts = name.split('.').filter(|part| !part.is_empty() && !["env", "json", "csv", "xml"].contains(part));
     let directory = || {

@@ -1,5 +1,6 @@
 //! What `setup`, `check`, `render` and `update` share: the outputs of `.secrets.toml`, opened, compared and written.
 
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -8,16 +9,17 @@ use serde_json::json;
 use crate::context::Context;
 use crate::dotenv::{self, Entry};
 use crate::error::{self, AS_UTF8, Error, Kind};
+use crate::git::without_links;
 use crate::import::Container;
-use crate::model::{ProjectName, Tag};
+use crate::model::{ProjectName, Tag, TagKey};
 use crate::setup::gitignore::{self, Unignored};
 use crate::setup::memory::{Directories, Memory, Origin};
-use crate::setup::{Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
+use crate::setup::{Adoptable, Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
 use crate::store::{absolute, quoted};
 use crate::template::output::Written;
 use crate::template::{Findings, Suspects, Template};
 use crate::ui::prompt;
-use crate::vault::{Opened, Vault};
+use crate::vault::{NewSecret, Opened, Reveal, Revealed, Vault, VaultError};
 
 /// The variables of a dotenv file, which messages call `file`. A file of another kind is recognised by its first bytes.
 pub(super) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
@@ -50,14 +52,22 @@ pub(super) fn needs_vault(cx: &Context, manifest: &Manifest, wanted: impl Fn(&Re
 pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
     let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
     let Some(tracked) = found.tracked.first() else { return Ok(found) };
-    Err(self::tracked(tracked))
+    Err(self::tracked(tracked, tracked))
 }
 
-/// The refusal of an output that git tracks.
-pub(super) fn tracked(path: &Path) -> Error {
-    let name = path.display();
-    let what = format!("`{name}` is tracked by git: the next commit would publish what is in it");
-    Error::new(Kind::Refused, what).hint(format!("take it out with `git rm --cached {name}`; nothing was changed"))
+/// The refusal of an output that git tracks as `known`.
+pub(super) fn tracked(path: &Path, known: &Path) -> Error {
+    let what = format!("`{}` is tracked by git: the next commit would publish what is in it", path.display());
+    Error::new(Kind::Refused, what)
+        .hint(format!("take it out with `git rm --cached {}`; nothing was changed", quoted(known)))
+}
+
+/// Returns the path under which git knows a file: as it was written if no directory in it is a link.
+pub(super) fn as_git_knows(path: &Path) -> PathBuf {
+    let has_link = path.ancestors().skip(1).any(Path::is_symlink);
+    let Some(real) = without_links(path).filter(|_| has_link) else { return path.to_owned() };
+    let here = std::fs::canonicalize(".").unwrap_or_default();
+    real.strip_prefix(here).map(Path::to_owned).unwrap_or(real)
 }
 
 /// What no output replaces.
@@ -78,6 +88,37 @@ pub(super) fn resolve<'m>(cx: &Context, mut outputs: Outputs<'m>) -> Result<Reso
         warn_of_suspects(cx, template, &suspects)?;
     }
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
+}
+
+/// The same as if `new` was stored already, and without warnings: what was stored is resolved again.
+pub(super) fn resolve_with<'m>(
+    cx: &Context,
+    outputs: Outputs<'m>,
+    new: &[NewSecret],
+) -> Result<ResolvedOutputs<'m>, Error> {
+    let project = cx.project()?;
+    let stored =
+        if outputs.tags().is_empty() { Opened::none(project) } else { values(cx.vault()?, project, &outputs)? };
+    let new = new.iter().map(|new| (new.tag.key(), new)).collect();
+    outputs.resolve(&Planned { stored, new }).map_err(|error| error::setup(error, project))
+}
+
+/// What the vault has, and values that are to be stored.
+struct Planned<'n> {
+    stored: Opened,
+    new: HashMap<TagKey, &'n NewSecret>,
+}
+
+impl Reveal for Planned<'_> {
+    fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
+        let mut all = self.stored.reveal(tags)?;
+        for (tag, revealed) in tags.iter().zip(&mut all) {
+            if let Some(new) = self.new.get(&tag.key()) {
+                *revealed = Revealed::Value { tag: new.tag.clone(), value: new.value.duplicate() };
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// Warns of text in a template that may not do what its author expects: near misses of placeholders whose secret exists,
@@ -145,27 +186,69 @@ pub(super) fn at_paths(manifest: &Manifest, foreign: Vec<(&Rendering, Foreign)>)
 
 /// Refuses to write over variables that people added to dotenv files.
 pub(super) fn refuse_added(cx: &Context, foreign: &[(PathBuf, Foreign)]) -> Result<(), Error> {
-    let added: Vec<_> = foreign.iter().filter(|(_, found)| !found.added.is_empty()).collect();
+    let added: Vec<_> = foreign.iter().filter(|(_, found)| found.would_be_lost()).collect();
     let [(path, found), rest @ ..] = &added[..] else { return Ok(()) };
     let file = path.display();
-    let what = match rest {
-        [] => format!("`{file}` has variables that its template does not give: {}", listed(&found.added)),
+    let what = match (rest, found.unread) {
+        ([], Some(why)) => format!("`{file}` {why}, and may have variables that its template does not give"),
+        ([], None) => format!("`{file}` has {}: {}", what_is_added(found), listed_additions(found, true)),
         _ => format!("{} outputs have variables that their templates do not give", added.len()),
     };
+    let note = |found: &Foreign| match found.unread {
+        Some(why) => format!("it {why}"),
+        None => listed_additions(found, true),
+    };
     let notes = added.iter().filter(|_| !rest.is_empty());
-    let notes = notes.map(|(path, found)| format!("  {}: {}", path.display(), listed(&found.added)));
-    let files = added.iter().map(|(path, found)| json!({ "output": path.to_string_lossy(), "added": found.added }));
+    let notes = notes.map(|(path, found)| format!("  {}: {}", path.display(), note(found)));
+    let files = added
+        .iter()
+        .map(|(path, found)| json!({ "output": path.to_string_lossy(), "added": found.added, "lines": found.lines }));
     let details = json!({ "outputs": files.collect::<Vec<_>>() });
 
-    let way_on = if is_output(cx, path)? {
-        format!("{} takes them into the template", cx.again(&format!("adopt {}", quoted(path))))
-    } else {
-        "add them to the template".to_owned()
+    let way_on = match found.unread {
+        Some(_) => "move the file away; nothing was written".to_owned(),
+        None => {
+            format!("{}; or remove them from the file; nothing was written", way_into_the_template(cx, path, found)?)
+        }
     };
-    Err(Error::new(Kind::Refused, what)
-        .with_notes(notes.collect())
-        .detailed(details)
-        .hint(format!("{way_on}; or remove them from the file; nothing was written")))
+    Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).detailed(details).hint(way_on))
+}
+
+/// What a dotenv file has that would be lost, in general.
+pub(super) fn what_is_added(found: &Foreign) -> &'static str {
+    match (found.added.is_empty(), found.lines.is_empty()) {
+        (_, true) => "variables that its template does not give",
+        (true, false) => "lines that its template does not give and that may be variables",
+        (false, false) => "variables and lines that its template does not give",
+    }
+}
+
+/// The same, each by its name or by the number of its line: a line may be a part of a value.
+pub(super) fn listed_additions(found: &Foreign, is_quoted: bool) -> String {
+    let names = found.added.iter().map(|name| if is_quoted { format!("`{name}`") } else { name.clone() });
+    let lines = found.lines.iter().map(|line| format!("line {line}"));
+    let mut all: Vec<String> = names.chain(lines).take(LISTED + 1).collect();
+    if all.len() > LISTED {
+        all[LISTED] = format!("and {} more", found.added.len() + found.lines.len() - LISTED);
+    }
+    all.join(", ")
+}
+
+/// The most variables and lines of one file that a message names.
+const LISTED: usize = 50;
+
+/// How the variables that were added to a file get into its template.
+pub(super) fn way_into_the_template(cx: &Context, path: &Path, found: &Foreign) -> Result<String, Error> {
+    if !is_output(cx, path)? || found.adoptable == Adoptable::No {
+        return Ok("add them to the template".to_owned());
+    }
+    let adopt = cx.again(&format!("adopt {}", quoted(path)));
+    Ok(match found.adoptable {
+        Adoptable::AfterFixing(line) => {
+            format!("make line {line} a variable or a comment; then {adopt} takes them into the template")
+        }
+        _ => format!("{adopt} takes them into the template"),
+    })
 }
 
 /// Returns true if a file is an output of the manifest.
@@ -197,6 +280,12 @@ pub(super) fn protect(
     let names: Vec<String> = foreign.iter().map(|(path, _)| path.display().to_string()).collect();
     let what = match (foreign.len(), found.origin) {
         (1, Origin::Changed) => format!("`{}` was changed since it was rendered", path.display()),
+        (1, Origin::OtherKey) => {
+            format!(
+                "`{}` was rendered under another key; whether it was changed since cannot be verified",
+                path.display()
+            )
+        }
         (1, _) => format!("`{}` was not rendered by `secrets`", path.display()),
         _ => format!("{} were not rendered by `secrets`, or were changed since", listed(&names)),
     };
@@ -234,6 +323,15 @@ pub(super) fn remember_directory(cx: &Context, project: &ProjectName, directory:
     if let Some(directories) = directories(cx) {
         directories.note(project, directory);
     }
+}
+
+/// Remembers the manifest's directory if its variables were used, by a vault that the context does not keep.
+pub(super) fn remember_run(vault: &Vault, cx: &Context, project: &ProjectName, is_used: bool) -> Result<(), Error> {
+    let manifest = cx.manifest()?.filter(|_| is_used);
+    if let (Some(manifest), Some(state), Ok(id)) = (manifest, cx.state_directory("directories"), vault.id()) {
+        Directories::new(&state, &id).note(project, &manifest.directory);
+    }
+    Ok(())
 }
 
 /// Returns what is remembered of directories; `None` without a place for it, and without a vault.

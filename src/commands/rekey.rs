@@ -9,8 +9,9 @@ use super::recovery;
 use crate::context::Context;
 use crate::crypto::CryptoError;
 use crate::error::Error;
+use crate::setup::memory::Intact;
 use crate::ui::counted;
-use crate::vault::Rekeyed;
+use crate::vault::{Rekeyed, Vault};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,12 +60,15 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
                 needs_terminal(WHAT)?;
                 confirmed(&format!("Seal everything of project `{project}` anew?"))?;
             }
+            let outputs = intact_outputs(cx, vault)?;
             let progress = cx.ui.progress("secrets sealed anew");
-            cx.written(vault.rekey_project(project, &|number| progress.reached(number))?)
+            let rekeyed = cx.written(vault.rekey_project(project, &|number| progress.reached(number))?);
+            renew(outputs, &rekeyed);
+            rekeyed
         }
         None => whole(args, cx)?,
     };
-    let Rekeyed { projects, secrets, recovery } = &rekeyed;
+    let Rekeyed { projects, secrets, recovery, .. } = &rekeyed;
     cx.ui.status(&format!("sealed {} of {} anew", counted(*secrets, "secret"), counted(*projects, "project")));
     if cx.project_option().is_none() {
         cx.ui.status(
@@ -80,6 +84,18 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         return recovery::show(code, &[("projects", *projects), ("secrets", *secrets)], cx);
     }
     if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "projects": projects, "secrets": secrets }))?) } else { Ok(()) }
+}
+
+/// Finds the rendered files that are as they were written: they are remembered under the new keys.
+fn intact_outputs(cx: &Context, vault: &Vault) -> Result<Option<Intact>, Error> {
+    let Some(directory) = cx.state_directory("outputs") else { return Ok(None) };
+    Ok(Some(Intact::find(&directory, &vault.output_keys()?)))
+}
+
+fn renew(outputs: Option<Intact>, rekeyed: &Rekeyed) {
+    if let Some(outputs) = outputs {
+        outputs.renew(&rekeyed.output_keys);
+    }
 }
 
 fn whole(args: &RekeyArgs, cx: &Context) -> Result<Rekeyed, Error> {
@@ -115,8 +131,10 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<Rekeyed, Error> {
         None if has_recovery && !args.yes => cx.typed_recovery_code()?,
         None => None,
     };
+    let outputs = intact_outputs(cx, &vault)?;
     let progress = cx.ui.progress("secrets sealed anew");
     let rekeyed = cx.written(vault.rekey(&passphrase, code.as_ref(), &|number| progress.reached(number))?);
+    renew(outputs, &rekeyed);
     // What it holds opens nothing any more.
     cx.forget_in_agent();
     Ok(rekeyed)

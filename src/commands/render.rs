@@ -14,6 +14,7 @@ use crate::error::{self, Error, Kind};
 use crate::git::{Standing, leads_into_git_directory};
 use crate::model::Tag;
 use crate::setup::{Noted, OutputState, Spared, foreign, is_dotenv, meaning, note};
+use crate::store::quoted;
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, Written, permission_bits};
@@ -275,17 +276,20 @@ fn output_at(path: &Path, mode: Option<u32>, spared: &[Spared]) -> Result<Output
 /// Refuses an output that git tracks, and warns of one that git does not ignore: the next commit would publish it.
 fn respect_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return Ok(()) };
-    let shown = path.display();
+    let known = outputs::as_git_knows(path);
     let standing = match Context::git(directory).standing(&[Path::new(name)]) {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
         Err(error) => return Err(Error::from(error).hint("write the file whatever git has with `--force`")),
     };
     match standing[..] {
-        [Standing::Tracked] if !force => Err(outputs::tracked(path)
-            .hinting(format!("take it out with `git rm --cached {shown}`, or write it anyway with `--force`"))),
+        [Standing::Tracked] if !force => Err(outputs::tracked(path, &known).hinting(format!(
+            "take it out with `git rm --cached {}`, or write it anyway with `--force`",
+            quoted(&known)
+        ))),
         [Standing::Exposed] => {
-            cx.ui.warn(&format!("git does not ignore `{shown}`: add it to .gitignore before the next commit"));
+            let known = known.display();
+            cx.ui.warn(&format!("git does not ignore `{known}`: add it to .gitignore before the next commit"));
             Ok(())
         }
         _ => Ok(()),

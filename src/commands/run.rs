@@ -366,6 +366,7 @@ impl<'a> Requests<'a> {
         // Not kept in the context: the program may run for days.
         let vault = cx.unlock()?;
         self.warn_of_suspects(Some(&vault), cx)?;
+        outputs::remember_run(&vault, cx, self.project, self.manifest.is_some() || !self.declared.is_empty())?;
         Ok(Opened::open(self.project, &vault.scope(self.project), wanted, self.all)?)
     }
 

@@ -108,17 +108,21 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return Err(still_missing(&skipped, project)
             .hint(format!("{} asks for them again; what was typed is stored", cx.again("setup"))));
     }
-    // Last: an answer is shown, and what is typed before it may be a value.
-    confirm(&replaced)?;
+    let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
+    let memory = outputs::memory(cx, resolved.have_secrets())?;
+    // With all values it is known for certain what would be lost, and which files would get another content.
+    let foreign = resolved.foreign(&memory).map_err(|error| error::setup(error, project))?;
+    let foreign = outputs::at_paths(manifest, foreign);
+    outputs::refuse_added(cx, &foreign)?;
+    if !args.yes {
+        // Last: an answer is shown, and what is typed before it may be a value.
+        confirm(&foreign.into_iter().map(|(path, _)| path).collect::<Vec<_>>())?;
+    }
     // Before the files are there: at no moment would `git add .` take one.
     ignoring.apply().map_err(|error| error::setup(error, project))?;
     for line in ignoring.lines() {
         cx.ui.status(&format!("added `{line}` to .gitignore"));
     }
-    let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
-    let memory = outputs::memory(cx, resolved.have_secrets())?;
-    // With all values it is known for certain which variables would be lost.
-    outputs::protect(cx, &mut resolved, &memory, true)?;
     let written = outputs::write(cx, resolved, &memory)?;
     finish(cx, project, &needs, &created, &ignoring, &written)
 }
@@ -284,14 +288,13 @@ fn replaced(cx: &Context, mut files: Outputs<'_>, plan: &Plans<'_, '_>) -> Resul
     let failed = |error| error::setup(error, project);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
-    // What refers to a missing secret cannot be rendered yet, nor compared.
+    // What refers to a secret that is still asked for cannot be rendered yet, nor compared.
     let mut foreign = files.foreign(&memory).map_err(failed)?;
-    let asked = plan.asked.iter().map(|need| &need.tag);
-    let new: HashSet<TagKey> = plan.stored.iter().map(|new| &new.tag).chain(asked).map(Tag::key).collect();
-    let unresolved = files.split_off(|tag| !new.contains(&tag.key()));
+    let asked: HashSet<TagKey> = plan.asked.iter().map(|need| need.tag.key()).collect();
+    let unresolved = files.split_off(|tag| !asked.contains(&tag.key()));
     foreign.retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
 
-    foreign.extend(outputs::resolve(cx, files)?.foreign(&memory).map_err(failed)?);
+    foreign.extend(outputs::resolve_with(cx, files, &plan.stored)?.foreign(&memory).map_err(failed)?);
     let foreign = outputs::at_paths(manifest, foreign);
     outputs::refuse_added(cx, &foreign)?;
     Ok(foreign.into_iter().map(|(path, _)| path).collect())
@@ -365,6 +368,9 @@ fn finish(
     ignoring: &Unignored,
     written: &[(PathBuf, Written)],
 ) -> Result<(), Error> {
+    if !needs.is_empty() {
+        outputs::remember_directory(cx, project, &cx.needed_manifest()?.directory);
+    }
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));
     cx.ui.status(&format!("project `{project}` is set up: {secrets}, {outputs}"));
     if !cx.ui.is_json() {

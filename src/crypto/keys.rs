@@ -289,7 +289,7 @@ impl Keyring {
 
     /// Returns the key for the digests of the project's rendered files. Nothing of it is stored in the vault.
     pub fn output_key(&self, pid: &ProjectId) -> OutputKey {
-        OutputKey::new(self.metadata.expand("output", pid))
+        OutputKey::new(self.metadata.expand("output", pid), *pid)
     }
 
     /// The blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. Its first byte is the bucket.

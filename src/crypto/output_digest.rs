@@ -10,14 +10,23 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::aead::Key;
+use super::keys::ProjectId;
 
 /// The key for the digests of one project's outputs.
-pub struct OutputKey(Key);
+pub struct OutputKey {
+    key: Key,
+    pid: ProjectId,
+}
 
 impl OutputKey {
-    /// Takes a key that was derived for this purpose.
-    pub fn new(key: Key) -> Self {
-        Self(key)
+    /// Takes a key that was derived for this purpose, and the id of its project.
+    pub fn new(key: Key, pid: ProjectId) -> Self {
+        Self { key, pid }
+    }
+
+    /// Returns the project's id in hexadecimal. It stays the same when the project gets another name or other keys.
+    pub fn project(&self) -> String {
+        hex(&self.pid)
     }
 
     /// Returns 8 bytes in hexadecimal that tell this key from another one. They say nothing about the key.
@@ -35,7 +44,7 @@ impl OutputKey {
     fn mac(&self, label: &[u8]) -> Hmac<Sha256> {
         // HMAC pads a key that is shorter than its block with zeros (RFC 2104, section 2).
         let mut block = Zeroizing::new([0_u8; 64]);
-        block[..32].copy_from_slice(self.0.expose());
+        block[..32].copy_from_slice(self.key.expose());
 
         let mut mac = Hmac::new((&*block).into());
         mac.update(label);
@@ -105,12 +114,13 @@ mod tests {
 
     #[test]
     fn a_digest_depends_on_the_key_and_on_the_content_and_not_on_the_pieces() {
-        let (one, other) = (OutputKey::new(Key::copy_of(&[1; 32])), OutputKey::new(Key::copy_of(&[2; 32])));
+        let [one, other] = [1, 2].map(|n| OutputKey::new(Key::copy_of(&[n; 32]), [n; 16]));
         assert_eq!(digest(one.digest(), &[b"a", b"b"]), digest(one.digest(), &[b"ab"]));
         assert_ne!(digest(one.digest(), &[b"ab"]), digest(one.digest(), &[b"ac"]));
         assert_ne!(digest(one.digest(), &[b"ab"]), digest(other.digest(), &[b"ab"]));
         assert_ne!(one.id(), other.id());
         assert_eq!(one.id().len(), 16);
+        assert_eq!(one.project(), "01".repeat(16));
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(digest(OutputDigest::plain(), &[]), empty);
     }

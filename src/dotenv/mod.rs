@@ -164,18 +164,56 @@ pub fn refers_to_a_variable(written: &[u8], is_there: impl Fn(&str) -> bool) -> 
 /// # Errors
 /// The first line that breaks the grammar; what was read before it is wiped.
 pub fn parse(text: &[u8]) -> Result<Vec<Entry>, DotenvError> {
+    read(text, &mut |error, _| Err(error))
+}
+
+/// A line that breaks the grammar.
+pub struct Broken {
+    /// Its number, counted from 1
+    pub line: u64,
+    /// Its bytes in the file, without the end of the line
+    pub span: Range<usize>,
+    /// The name, if the line begins with `NAME=`
+    pub name: Option<String>,
+}
+
+/// Reads a file that may break the grammar: a line that does is returned as broken, and the reader goes on with the next one.
+pub fn parse_leniently(text: &[u8]) -> (Vec<Entry>, Vec<Broken>) {
+    let mut broken = Vec::new();
+    let mark = text.len() - text.strip_prefix(BOM).unwrap_or(text).len();
+    let entries = read(text, &mut |_, reader| {
+        let (line, begin) = (reader.line_of(reader.at), reader.at + mark);
+        let span = begin..begin + reader.line().len();
+        broken.push(Broken { line, span, name: reader.assigned_name() });
+        Ok(())
+    });
+    (entries.unwrap_or_default(), broken)
+}
+
+/// Reads a file. `on_error` gets a reader at the beginning of the line with the error, and may leave it anywhere in that line.
+fn read(
+    text: &[u8],
+    on_error: &mut dyn FnMut(DotenvError, &mut Reader<'_>) -> Result<(), DotenvError>,
+) -> Result<Vec<Entry>, DotenvError> {
     let inside = text.strip_prefix(BOM).unwrap_or(text);
     let mark = text.len() - inside.len();
     let mut reader = Reader { text: inside, at: 0, line: 1, counted: 0 };
     let mut entries = Vec::new();
     while !reader.rest().is_empty() {
-        let begin = reader.at;
+        let (begin, line, counted) = (reader.at, reader.line, reader.counted);
         reader.skip_blanks();
         if !matches!(reader.line().first(), None | Some(b'#')) {
-            let mut entry = reader.entry()?;
-            entry.span = entry.span.start + mark..entry.span.end + mark;
-            entry.whole = begin + mark..entry.span.end;
-            entries.push(entry);
+            match reader.entry() {
+                Ok(mut entry) => {
+                    entry.span = entry.span.start + mark..entry.span.end + mark;
+                    entry.whole = begin + mark..entry.span.end;
+                    entries.push(entry);
+                }
+                Err(error) => {
+                    (reader.at, reader.line, reader.counted) = (begin, line, counted);
+                    on_error(error, &mut reader)?;
+                }
+            }
         }
         reader.skip_line();
     }
@@ -246,6 +284,15 @@ impl<'a> Reader<'a> {
             }
             _ => Err(self.error(self.at + length, Why::Name)),
         }
+    }
+
+    /// Returns the name of a line that begins with `NAME=`, whatever follows.
+    fn assigned_name(&mut self) -> Option<String> {
+        self.skip_blanks();
+        self.skip_export();
+        let name = self.name().ok()?;
+        self.skip_blanks();
+        (self.rest().first() == Some(&b'=')).then_some(name)
     }
 
     /// The value and where it stands.
@@ -354,5 +401,23 @@ mod tests {
         assert_eq!(error, DotenvError { line: 5, column: 3, why: Why::AfterQuote(Quote::Backtick) });
         let error = parse(b"\xef\xbb\xbf A = \"\n\n").err().unwrap();
         assert_eq!(error, DotenvError { line: 1, column: 6, why: Why::Unclosed(Quote::Double) });
+    }
+
+    #[test]
+    fn a_broken_line_does_not_hide_the_lines_behind_it() {
+        let text = b"\xef\xbb\xbfA=1\n no name\r\nexport B\nC='x\ny' z\nexport D = \"open\nE=2\n=3";
+        let (entries, broken) = parse_leniently(text);
+        let entries: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.line)).collect();
+        assert_eq!(entries, [("A", 1), ("E", 7)]);
+        let broken: Vec<_> = broken.iter().map(|b| (b.line, b.name.as_deref(), &text[b.span.clone()])).collect();
+        let expected: [(u64, Option<&str>, &[u8]); 6] = [
+            (2, None, b" no name"),
+            (3, None, b"export B"),
+            (4, Some("C"), b"C='x"),
+            (5, None, b"y' z"),
+            (6, Some("D"), b"export D = \"open"),
+            (8, None, b"=3"),
+        ];
+        assert_eq!(broken, expected);
     }
 }

@@ -173,18 +173,7 @@ impl Git {
 
     /// A path below the working tree; `None` for one that leads out of it.
     fn below(&self, repository: &Repository, path: &Path) -> Option<PathBuf> {
-        let path = self.directory.join(path);
-        // Links in a path are followed as far as it exists, but for its last part: git looks at the link itself.
-        let (parent, name) = match path.file_name() {
-            Some(name) => (path.parent()?, Some(name)),
-            None => (path.as_path(), None),
-        };
-        let real = std::fs::canonicalize(if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
-        let whole = match (real, name) {
-            (Ok(real), Some(name)) => real.join(name),
-            (Ok(real), None) => real,
-            (Err(_), _) => plain(&std::path::absolute(&path).ok()?),
-        };
+        let whole = without_links(&self.directory.join(path))?;
         whole.strip_prefix(&repository.work_tree).map(Path::to_owned).ok()
     }
 
@@ -305,6 +294,18 @@ fn tracked(repository: &Repository, paths: &[Option<PathBuf>]) -> Result<HashSet
         }
     }
     Ok(found)
+}
+
+/// Returns the absolute path under which git knows a file. Links in its directories are followed as far as these exist; a link that
+/// is the path's last part is not: git looks at the link itself.
+pub fn without_links(path: &Path) -> Option<PathBuf> {
+    let real = |path: &Path| std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    if path.file_name().is_none() {
+        return real(path).ok().or_else(|| Some(plain(&std::path::absolute(path).ok()?)));
+    }
+
+    let (above, real) = path.ancestors().skip(1).find_map(|above| Some((above, real(above).ok()?)))?;
+    Some(plain(&real.join(path.strip_prefix(above).ok()?)))
 }
 
 /// A path without `.` and `..`, by its words alone.

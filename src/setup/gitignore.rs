@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
 use super::{SetupError, relative};
-use crate::git::{Git, GitError, Standing, ignoring, is_in_git_directory};
+use crate::git::{Git, GitError, Standing, ignoring, is_in_git_directory, without_links};
 use crate::template::TemplateError;
 
 /// What git would take.
@@ -22,7 +22,9 @@ pub struct Unignored {
 
 /// Asks git what it makes of a manifest's outputs.
 pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> {
-    let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
+    let paths: Vec<PathBuf> =
+        manifest.render.iter().map(|rendering| as_git_knows(manifest, &rendering.output)).collect();
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let mut found =
         Unignored { directory: manifest.directory.clone(), tracked: Vec::new(), exposed: Vec::new(), taken_back: None };
     for (path, standing) in paths.iter().zip(git.standing(&paths)?) {
@@ -36,6 +38,16 @@ pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> 
     let taken_back = git.taken_back(&exposed)?;
     found.taken_back = taken_back.map(|(path, rule)| (manifest.at(&path), manifest.at(&rule)));
     Ok(found)
+}
+
+/// Returns an output's path relative to the manifest's directory, without links in its directories: git tracks and ignores
+/// files by no other path.
+pub fn as_git_knows(manifest: &Manifest, output: &Path) -> PathBuf {
+    let inside = || {
+        let root = fs::canonicalize(relative(&manifest.directory)).ok()?;
+        Some(without_links(&manifest.at(output))?.strip_prefix(root).ok()?.to_owned())
+    };
+    inside().unwrap_or_else(|| output.to_owned())
 }
 
 impl Unignored {

@@ -4,10 +4,13 @@
 //! explains what is remembered and why.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{LARGEST, MANIFEST, Manifest};
@@ -36,6 +39,8 @@ pub struct Remembered {
     /// Its path, with a canonical directory
     #[serde(with = "path_json")]
     pub path: PathBuf,
+    /// The id of the project whose secrets it has; empty without a secret
+    project: String,
     /// The id of the digest's key; empty for a plain digest
     key: String,
     digest: String,
@@ -52,6 +57,8 @@ pub enum Origin {
     Ours,
     /// We wrote it, and it was changed afterwards
     Changed,
+    /// We wrote it under a key that we do not have: whether it was changed afterwards cannot be verified
+    OtherKey,
     /// Nothing is remembered of it
     Unknown,
 }
@@ -67,27 +74,21 @@ impl Memory {
         if has_secrets { self.key.as_ref().map(OutputKey::digest) } else { Some(OutputDigest::plain()) }
     }
 
-    /// Returns what is remembered of an output, unless it was written under another key.
+    /// Returns what is remembered of an output, whatever key it was written under.
     pub fn of(&self, path: &Path) -> Option<Remembered> {
         let (records, path) = (self.records.as_ref()?, absolute(path).ok()?);
-        self.read(records, &name_of(&path)).filter(|found| found.path == path)
-    }
-
-    fn read(&self, records: &Records, name: &str) -> Option<Remembered> {
-        let bytes = records.read(name).ok()??;
-        let found: Remembered = serde_json::from_slice(&bytes).ok()?;
-        (found.version == 1 && (found.key.is_empty() || found.key == self.key_id())).then_some(found)
+        read(records, &name_of(&path)).filter(|found| found.path == path)
     }
 
     fn key_id(&self) -> String {
         self.key.as_ref().map(OutputKey::id).unwrap_or_default()
     }
 
-    /// Returns every readable record of the project whose output still exists.
+    /// Returns every readable record of the project whose output still exists, whatever key it was written under.
     fn all(&self) -> Vec<Remembered> {
-        let Some(records) = &self.records else { return Vec::new() };
-        let names = records.names().unwrap_or_default();
-        let found = names.iter().filter_map(|name| self.read(records, name));
+        let (Some(records), Some(key)) = (&self.records, &self.key) else { return Vec::new() };
+        let (names, project) = (records.names().unwrap_or_default(), key.project());
+        let found = names.iter().filter_map(|name| read(records, name)).filter(|found| found.project == project);
         found.filter(|found| found.path.symlink_metadata().is_ok()).collect()
     }
 
@@ -95,7 +96,7 @@ impl Memory {
     pub fn origin(&self, path: &Path, file: &mut File) -> io::Result<Origin> {
         let Some(records) = &self.records else { return Ok(Origin::Unknown) };
         let own = self.of(path);
-        let found = self.digests_of(file)?;
+        let found = digests_of(self.key.as_ref(), file)?;
         let is_same =
             |record: &Remembered| found.iter().any(|(key, digest)| (key, digest) == (&record.key, &record.digest));
 
@@ -103,42 +104,32 @@ impl Memory {
             return Ok(Origin::Ours);
         }
         let names = records.names().unwrap_or_default();
-        let mut others = names.iter().filter_map(|name| self.read(records, name));
+        let mut others = names.iter().filter_map(|name| read(records, name));
         if others.any(|record| is_same(&record)) {
             return Ok(Origin::Ours);
         }
-        Ok(if own.is_some() { Origin::Changed } else { Origin::Unknown })
-    }
-
-    /// Returns both digests of a file, each with the id of its key.
-    fn digests_of(&self, file: &mut File) -> io::Result<Vec<(String, String)>> {
-        let mut digests = vec![(String::new(), OutputDigest::plain())];
-        digests.extend(self.key.as_ref().map(|key| (key.id(), key.digest())));
-
-        let mut piece = crate::model::SecretBytes::zeroed(64 * 1024);
-        loop {
-            let length = file.read(piece.expose_mut())?;
-            if length == 0 {
-                break;
-            }
-            for (_, digest) in &mut digests {
-                digest.write_all(&piece.expose()[..length])?;
-            }
-        }
-        Ok(digests.into_iter().map(|(key, digest)| (key, digest.finish())).collect())
+        Ok(match own {
+            None => Origin::Unknown,
+            Some(own) if own.key.is_empty() || own.key == self.key_id() => Origin::Changed,
+            Some(_) => Origin::OtherKey,
+        })
     }
 
     /// Remembers an output that was just written, or that has exactly the content that would be written. Failing to write the
     /// record is no failure of the command: the next one asks.
     pub fn note(&self, path: &Path, digest: OutputDigest, names: Vec<String>, tags: &[Tag]) {
         let (Some(records), Ok(path)) = (&self.records, absolute(path)) else { return };
-        let key = if matches!(digest, OutputDigest::Plain(_)) { String::new() } else { self.key_id() };
+        let has_key = !matches!(digest, OutputDigest::Plain(_));
+        let (project, key) = match self.key.as_ref().filter(|_| has_key) {
+            Some(key) => (key.project(), key.id()),
+            None => (String::new(), String::new()),
+        };
         let mut tags: Vec<String> = tags.iter().map(Tag::to_string).collect();
         tags.sort();
-        let mut now = Remembered { version: 1, path, key, digest: digest.finish(), names, tags };
+        let mut now = Remembered { version: 1, path, project, key, digest: digest.finish(), names, tags };
 
         let name = name_of(&now.path);
-        let before = self.read(records, &name);
+        let before = read(records, &name);
         if before.as_ref() == Some(&now) {
             return;
         }
@@ -159,6 +150,82 @@ impl Memory {
             |found: &Remembered| found.tags.iter().any(|other| Tag::parse(other).is_ok_and(|t| t.key() == *tag));
         self.all().into_iter().filter(refers).map(|found| found.path).collect()
     }
+}
+
+fn read(records: &Records, name: &str) -> Option<Remembered> {
+    let found: Remembered = serde_json::from_slice(&records.read(name).ok()??).ok()?;
+    (found.version == 1).then_some(found)
+}
+
+/// Returns the plain digest of a file and the one under a key, each with the id of its key.
+fn digests_of(key: Option<&OutputKey>, file: &mut File) -> io::Result<Vec<(String, String)>> {
+    let mut digests = vec![(String::new(), OutputDigest::plain())];
+    digests.extend(key.map(|key| (key.id(), key.digest())));
+
+    let mut piece = crate::model::SecretBytes::zeroed(64 * 1024);
+    loop {
+        let length = file.read(piece.expose_mut())?;
+        if length == 0 {
+            break;
+        }
+        for (_, digest) in &mut digests {
+            digest.write_all(&piece.expose()[..length])?;
+        }
+    }
+    Ok(digests.into_iter().map(|(key, digest)| (key, digest.finish())).collect())
+}
+
+/// Outputs that are as they were written, to be remembered under other keys.
+pub struct Intact {
+    records: Records,
+    /// Each with the name of its record and the plain digest of the file, which stays in memory
+    outputs: Vec<(String, Remembered, String)>,
+}
+
+impl Intact {
+    /// Finds the outputs that are exactly as they were written under one of these keys. What cannot be read is left out.
+    pub fn find(directory: &Path, keys: &[OutputKey]) -> Self {
+        let records = Records::new(directory, RECORD);
+        let by_id: HashMap<String, &OutputKey> = keys.iter().map(|key| (key.id(), key)).collect();
+        let mut outputs = Vec::new();
+        for name in records.names().unwrap_or_default() {
+            let Some(record) = read(&records, &name) else { continue };
+            let Some(key) = by_id.get(&record.key) else { continue };
+            let Some([plain, keyed]) = both_digests(key, &record.path) else { continue };
+
+            if keyed == record.digest {
+                outputs.push((name, record, plain));
+            }
+        }
+        Self { records, outputs }
+    }
+
+    /// Remembers them under the new keys of their projects, unless they were changed in the meantime. A record that cannot be
+    /// written costs a question later.
+    pub fn renew(self, keys: &[OutputKey]) {
+        let by_project: HashMap<String, &OutputKey> = keys.iter().map(|key| (key.project(), key)).collect();
+        for (name, mut record, before) in self.outputs {
+            let Some(key) = by_project.get(&record.project) else { continue };
+            let Some([plain, keyed]) = both_digests(key, &record.path) else { continue };
+
+            if plain == before {
+                (record.key, record.digest) = (key.id(), keyed);
+                let _ = self.records.write(&name, &serde_json::to_vec(&record).unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Returns the plain digest of a regular file and the one under a key.
+fn both_digests(key: &OutputKey, path: &Path) -> Option<[String; 2]> {
+    // Neither a link nor a FIFO is an output of ours.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let digests: Vec<String> = digests_of(Some(key), &mut file).ok()?.into_iter().map(|(_, digest)| digest).collect();
+    digests.try_into().ok()
 }
 
 fn name_of(path: &Path) -> String {
@@ -186,11 +253,6 @@ pub fn names_in(text: &[u8]) -> Option<Vec<String>> {
         }
     }
     Some(names)
-}
-
-/// Returns the variables of a file that neither the template gives nor we wrote.
-pub fn added(found: Vec<String>, given: &[String], remembered: &[String]) -> Vec<String> {
-    found.into_iter().filter(|name| !given.contains(name) && !remembered.contains(name)).collect()
 }
 
 /// A directory that uses a project.
@@ -286,6 +348,12 @@ fn manifest_in(directory: &Path) -> Option<Vec<u8>> {
     path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     File::open(path).ok()?.take(LARGEST + 1).read_to_end(&mut text).ok()?;
     Some(text)
+}
+
+/// Reads another directory's manifest, if it is one for this project.
+pub(super) fn manifest_of(directory: &Path, project: &ProjectName) -> Option<Manifest> {
+    let text = String::from_utf8(manifest_in(directory)?).ok()?;
+    Manifest::parse(directory, &text).ok().filter(|found| found.project.as_ref().is_none_or(|named| named == project))
 }
 
 /// Returns false if a manifest names another project.

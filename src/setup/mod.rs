@@ -1,6 +1,7 @@
 //! A project's directory: what its `.secrets.toml` declares, what in its tree refers to secrets, what is rendered there.
 //!
 //! * `manifest`: the committed file, which never holds a value
+//! * `additions`: what an output has that its template does not give
 //! * `adoption`: new variables of an output taken into its template
 //! * `draft`: a manifest written or added to
 //! * `detect`: which programs read the dotenv files, guessed from the project's other files
@@ -8,6 +9,7 @@
 //! * `tree`: every reference in the tree, with its place
 //! * `outputs`: all files of the manifest rendered, or none started
 //! * `memory`: what was last written, and which directories use a project
+//! * `uses`: which secrets other directories use
 //! * `gitignore`: what git must not take
 //! * `migration`: a dotenv file turned into a template
 //! * `trust`: what a manifest is trusted with, and the record of it
@@ -17,6 +19,7 @@
 //!
 //! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
 
+mod additions;
 mod adoption;
 mod comments;
 pub mod detect;
@@ -33,6 +36,7 @@ pub mod settings;
 mod structure;
 mod tree;
 pub mod trust;
+mod uses;
 
 use std::path::{Path, PathBuf};
 
@@ -41,8 +45,9 @@ pub use draft::{Draft, add, name_readers, output_of};
 pub use given::Given;
 pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Variable};
 pub use needs::{Need, needs};
-pub use outputs::{Foreign, Noted, OutputState, Outputs, ResolvedOutputs, Spared, foreign, is_dotenv, note};
+pub use outputs::{Adoptable, Foreign, Noted, OutputState, Outputs, ResolvedOutputs, Spared, foreign, is_dotenv, note};
 pub use tree::{Reference, Tree};
+pub use uses::{OtherUses, Use};
 
 use crate::git::GitError;
 use crate::template::grammar::Malformed;

@@ -8,9 +8,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::additions::{Added, Contents};
 use super::manifest::{Manifest, Rendering};
 use super::meaning::{self, Warning};
-use super::memory::{Memory, Origin, added, names_in};
+use super::memory::{Memory, Origin};
 use super::{SetupError, relative, trust};
 use crate::crypto::output_digest::OutputDigest;
 use crate::git::is_in_git_directory;
@@ -121,11 +122,14 @@ impl<'m> Outputs<'m> {
             }
 
             let text = beginning(&self.manifest.at(&file.rendering.template));
-            let added = match (text.and_then(|text| names_in(&text)), file.output.existing()?) {
-                (Some(given), Some(file)) => names_added(memory, &path, file, &given),
-                _ => Vec::new(),
+            let open = file.rendering.grammar.open();
+            let given = text.and_then(|text| Contents::of_template(&text, open));
+            let found = match given {
+                Some(given) => Foreign::examine(memory, &path, origin, file.output.existing()?, Some(&given)),
+                None => Foreign::of(origin),
             };
-            all.push((file.rendering, Foreign { origin, added }));
+            // Which lines the template gives is not known before its values are.
+            all.push((file.rendering, Foreign { lines: Vec::new(), ..found }));
         }
         Ok(all)
     }
@@ -294,6 +298,60 @@ pub struct Foreign {
     pub origin: Origin,
     /// Variables of a dotenv file that neither the template gives nor we wrote
     pub added: Vec<String>,
+    /// Other lines of a dotenv file that may be meant as variables and that the template does not give
+    pub lines: Vec<u64>,
+    /// Whether `adopt` can take the variables
+    pub adoptable: Adoptable,
+    /// Why it is not known what a dotenv file has: half a sentence
+    pub unread: Option<&'static str>,
+}
+
+/// Whether the variables of a dotenv file can be taken into its template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adoptable {
+    /// They can
+    Yes,
+    /// Once this line, counted from 1, is a variable or was removed
+    AfterFixing(u64),
+    /// What the template gives is no valid dotenv file itself
+    No,
+}
+
+impl Foreign {
+    /// Returns an output of which nothing else is known.
+    fn of(origin: Origin) -> Self {
+        Self { origin, added: Vec::new(), lines: Vec::new(), adoptable: Adoptable::Yes, unread: None }
+    }
+
+    /// Searches an output for what its template does not give. `given` is `None` if that is too long.
+    fn examine(memory: &Memory, path: &Path, origin: Origin, file: Option<fs::File>, given: Option<&Contents>) -> Self {
+        let mut foreign = Self::of(origin);
+        if !is_dotenv(path) {
+            return foreign;
+        }
+        let Some(file) = file else {
+            return Self { unread: Some("cannot be read"), ..foreign };
+        };
+        let (Some(text), Some(given)) = (whole(file), given) else {
+            return Self { unread: Some("is too long to be searched"), ..foreign };
+        };
+
+        let found = Contents::of(text.expose());
+        let remembered = memory.of(path).map(|found| found.names).unwrap_or_default();
+        let Added { names, lines } = found.added_to(given, &remembered);
+        (foreign.added, foreign.lines) = (names, lines);
+        foreign.adoptable = match (found.broken(), given.broken()) {
+            (None, _) => Adoptable::Yes,
+            (Some(line), None) => Adoptable::AfterFixing(line),
+            (Some(_), Some(_)) => Adoptable::No,
+        };
+        foreign
+    }
+
+    /// Returns true if something that is no one's but the user's would be lost with the file.
+    pub fn would_be_lost(&self) -> bool {
+        !self.added.is_empty() || !self.lines.is_empty() || self.unread.is_some()
+    }
 }
 
 /// Examines one output. Returns `None` if it does not exist, if its content would stay, and if it is exactly what we wrote.
@@ -305,19 +363,16 @@ pub fn foreign(
     template: &mut Template,
 ) -> Result<Option<Foreign>, SetupError> {
     let Some(mut file) = output.existing()? else {
-        return Ok(output.exists().then_some(Foreign { origin: Origin::Unknown, added: Vec::new() }));
+        let found = || Foreign::examine(memory, path, Origin::Unknown, None, None);
+        return Ok(output.exists().then(found));
     };
     let origin = memory.origin(path, &mut file).map_err(|source| io_error("read", path, source))?;
     if origin == Origin::Ours || output.is_current(&mut |out| resolved.expand(template, out))? {
         return Ok(None);
     }
 
-    let given = names_given(path, resolved, template)?;
-    let added = match (given, output.existing()?) {
-        (Some(given), Some(file)) => names_added(memory, path, file, &given),
-        _ => Vec::new(),
-    };
-    Ok(Some(Foreign { origin, added }))
+    let given = contents_given(path, resolved, template)?;
+    Ok(Some(Foreign::examine(memory, path, origin, output.existing()?, given.as_ref())))
 }
 
 /// The digest of what is written to an output.
@@ -381,25 +436,18 @@ pub fn note(
     tags: &[Tag],
 ) -> Result<(), SetupError> {
     if let Some(digest) = content.digest {
-        memory.note(path, digest, names_given(path, resolved, template)?.unwrap_or_default(), tags);
+        let given = contents_given(path, resolved, template)?;
+        memory.note(path, digest, given.map(|given| given.names()).unwrap_or_default(), tags);
     }
     Ok(())
 }
 
-/// Returns the variables that a template gives to a dotenv output; `None` for another file.
-fn names_given(path: &Path, resolved: &Resolved, template: &mut Template) -> Result<Option<Vec<String>>, SetupError> {
+/// Returns what a template gives to a dotenv output; `None` for another file, and if it is too long.
+fn contents_given(path: &Path, resolved: &Resolved, template: &mut Template) -> Result<Option<Contents>, SetupError> {
     if !is_dotenv(path) {
         return Ok(None);
     }
-    Ok(expanded(resolved, template)?.and_then(|text| names_in(text.expose())))
-}
-
-/// Returns the variables of an existing dotenv output that neither `given` has nor we wrote.
-fn names_added(memory: &Memory, path: &Path, file: fs::File, given: &[String]) -> Vec<String> {
-    let found = whole(file).and_then(|text| names_in(text.expose())).filter(|_| is_dotenv(path));
-
-    let remembered = memory.of(path).map(|found| found.names).unwrap_or_default();
-    found.map(|found| added(found, given, &remembered)).unwrap_or_default()
+    Ok(expanded(resolved, template)?.map(|text| Contents::of(text.expose())))
 }
 
 /// Reads a file into wiped memory; `None` if it cannot be read or is too long for a dotenv file.

@@ -35,6 +35,14 @@ impl Vault {
         Ok(at.map(|at| state.keyrings[at].output_key(&state.rows[at].pid)))
     }
 
+    /// Returns the keys for the digests of all projects' rendered files.
+    pub fn output_keys(&self) -> Result<Vec<OutputKey>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let keys = state.keyrings.iter().zip(&state.rows).map(|(keyring, row)| keyring.output_key(&row.pid));
+        Ok(keys.collect())
+    }
+
     /// Gives a project another name; its secrets stay as they are.
     pub fn rename_project(&self, from: &ProjectName, to: &ProjectName) -> Result<Written<()>, VaultError> {
         let mut transaction = self.store.write()?;

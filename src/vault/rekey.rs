@@ -13,6 +13,7 @@ use crate::crypto::anchor::{open_past, seal_past};
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::keys::{Keyring, ProjectRow, RootKey};
+use crate::crypto::output_digest::OutputKey;
 use crate::crypto::record::{Place, Record};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::slot::{Credential, RECOVERY_SLOT, Slot};
@@ -27,6 +28,8 @@ pub struct Rekeyed {
     pub secrets: u64,
     /// The vault had a recovery code that was not given: this is the new one
     pub recovery: Option<RecoveryCode>,
+    /// The new keys for the digests of rendered files, of each project that was sealed anew
+    pub output_keys: Vec<OutputKey>,
 }
 
 impl Vault {
@@ -37,12 +40,13 @@ impl Vault {
         let state = self.state(&*transaction)?;
         let at = known(&state, name)?;
         let mut rows = state.rows.clone();
-        let mut anew = Anew { reached, secrets: 0 };
+        let mut anew = Anew { reached, secrets: 0, output_keys: Vec::new() };
         rows[at] = anew.project(&state, at, &mut *transaction, |row, keyring| {
             self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, keyring)
         })?;
         seal_root(&state, &*self.root, rows, &mut *transaction)?;
-        let rekeyed = Rekeyed { projects: 1, secrets: anew.secrets, recovery: None };
+        let Anew { secrets, output_keys, .. } = anew;
+        let rekeyed = Rekeyed { projects: 1, secrets, recovery: None, output_keys };
         Ok(Written::new(rekeyed, self.commit(transaction)?))
     }
 
@@ -83,7 +87,7 @@ impl Vault {
         for (slot, by) in &ways {
             bring_in(&mut *transaction, slot, *by, &vault_id, &root)?;
         }
-        let mut anew = Anew { reached, secrets: 0 };
+        let mut anew = Anew { reached, secrets: 0, output_keys: Vec::new() };
         let mut rows = Vec::with_capacity(state.rows.len());
         for at in 0..state.rows.len() {
             rows.push(anew.project(&state, at, &mut *transaction, |row, keyring| {
@@ -103,7 +107,8 @@ impl Vault {
         // From here on the old key opens nothing: what was seen is written down under the new one.
         let renewed = remembering(root, self.anchors.as_ref(), None);
         let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*renewed));
-        Ok(Written::new(Rekeyed { projects, secrets: anew.secrets, recovery: drawn }, committed))
+        let Anew { secrets, output_keys, .. } = anew;
+        Ok(Written::new(Rekeyed { projects, secrets, recovery: drawn, output_keys }, committed))
     }
 }
 
@@ -111,6 +116,7 @@ impl Vault {
 struct Anew<'a> {
     reached: &'a dyn Fn(u64),
     secrets: u64,
+    output_keys: Vec<OutputKey>,
 }
 
 impl Anew<'_> {
@@ -128,6 +134,7 @@ impl Anew<'_> {
         let epoch = project.row.epoch.checked_add(1).ok_or(CryptoError::Unsupported("the project's epoch"))?;
         let mut row = ProjectRow { epoch, ..project.row.clone() };
         row.keys = seal(&row, &keyring)?;
+        self.output_keys.push(keyring.output_key(&pid));
         let mut moves = Vec::new();
         project.each(&*transaction, |found| {
             let to = keyring.tag_ix(&found.metadata.tag.key());

@@ -64,7 +64,7 @@ fn the_gravest_finding_is_the_exit_code() {
         7,
         &format!("{known}tracked\t.env\tthe next commit would have it\nexposed\tb\tgit does not ignore it\n"),
         "error: an output is tracked by git\n\
-         hint: take it out with `git rm --cached FILE`; values that were committed have to be changed\n",
+         hint: take it out with `git rm --cached .env`; values that were committed have to be changed\n",
     );
     project.git(&["rm", "-q", "--cached", ".env"]);
     project.run(&["setup", "--yes", "-q"]).succeeds();

@@ -92,6 +92,116 @@ fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
 }
 
+/// Two directories of one project: `a` has an output, and `b` a file with another value.
+fn two_directories() -> (Sandbox, String) {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "a/.env", DEV);
+    write(&sandbox, "b/.env", PROD);
+    at(&sandbox, "a", &["-p", "s", "template", ".env", "-q"]).run().succeeds();
+    let used = fs::canonicalize(sandbox.path("a/.env")).unwrap();
+    (sandbox, used.display().to_string())
+}
+
+const OVERWRITE: [&str; 6] = ["-p", "s", "import", ".env", "--on-conflict", "overwrite"];
+
+#[test]
+fn a_use_is_known_after_rekey_and_after_the_output_was_removed() {
+    let (sandbox, used) = two_directories();
+    let is_named = |sandbox: &Sandbox, used: &str| {
+        let run = at(sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
+        run.stderr_has(&format!("error: `API_KEY` has another value in project `s`, used by `{used}`\n"));
+    };
+    is_named(&sandbox, &used);
+    sandbox.run(["rekey", "--yes", "-q"]).succeeds();
+    is_named(&sandbox, &used);
+    // Another machine's records are under an earlier key: the manifest is not needed for them.
+    write(&sandbox, "a/.env", "API_KEY=by hand\n");
+    sandbox.run(["rekey", "--yes", "-q"]).succeeds();
+    fs::rename(sandbox.path("a/.secrets.toml"), sandbox.path("a/away")).unwrap();
+    is_named(&sandbox, &used);
+    fs::rename(sandbox.path("a/away"), sandbox.path("a/.secrets.toml")).unwrap();
+    // As after `git clean`.
+    fs::remove_file(sandbox.path("a/.env")).unwrap();
+    is_named(&sandbox, &used);
+    fs::remove_dir_all(sandbox.state().join("secrets/outputs")).unwrap();
+    is_named(&sandbox, &used);
+    // An output of another project with the same tag is no user.
+    at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
+    write(&sandbox, "c/.env", DEV);
+    at(&sandbox, "c", &["-p", "t", "import", ".env", "--on-conflict", "overwrite", "-q"]).run().succeeds();
+    // A directory whose manifest no longer refers to it is no user.
+    fs::remove_file(sandbox.path("a/.secrets.toml")).unwrap();
+    at(&sandbox, "b", &[&OVERWRITE[..], &["-q"]].concat()).run().succeeds();
+}
+
+#[test]
+fn a_directory_that_only_runs_programs_is_named() {
+    let sandbox = Sandbox::new();
+    let manifest = "project = \"s\"\n[secrets.API_KEY]\n";
+    write(&sandbox, "a/.secrets.toml", manifest);
+    write(&sandbox, "a/values", DEV);
+    write(&sandbox, "b/.env", PROD);
+    at(&sandbox, "a", &["setup", "--from", "values", "-q"]).run().succeeds();
+    let path = fs::canonicalize(sandbox.path("a/.secrets.toml")).unwrap();
+    let path = path.display();
+    for (text, used) in [
+        (manifest.to_owned(), format!("`{path}`")),
+        (format!("{manifest}[run.env]\nX = \"{{{{ secrets.API_KEY }}}}\"\n"), format!("`[run.env]` of `{path}`")),
+    ] {
+        write(&sandbox, "a/.secrets.toml", &text);
+        let run = at(&sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
+        run.stderr_has(&format!("`API_KEY` has another value in project `s`, used by {used}\n"));
+    }
+    // One in which nothing but `run` was used.
+    write(&sandbox, "r/.secrets.toml", "project = \"s\"\n[run.env]\nY = \"{{ secrets.API_KEY }}\"\n");
+    at(&sandbox, "r", &["run", "--", "true"]).run().succeeds();
+    let other = fs::canonicalize(sandbox.path("r/.secrets.toml")).unwrap();
+    let run = at(&sandbox, "b", &OVERWRITE).run().fails_with(4);
+    run.stderr_has(&format!("`[run.env]` of `{path}`, `[run.env]` of `{}`\n", other.display()));
+    fs::remove_file(other).unwrap();
+    // What hangs or is huge is not read, and hides no other use.
+    write(&sandbox, "a/huge", &"x".repeat(1024 * 1024 + 1));
+    assert!(Command::new("mkfifo").arg(sandbox.path("a/pipe")).status().unwrap().success());
+    std::os::unix::fs::symlink("../b/.env", sandbox.path("a/link")).unwrap();
+    let templates = ["pipe", "huge", "link", "missing"];
+    let render = templates.map(|name| format!("[[render]]\ntemplate = \"{name}\"\noutput = \"{name}.env\"\n")).concat();
+    write(&sandbox, "a/.secrets.toml", &format!("{manifest}{render}"));
+    at(&sandbox, "b", &OVERWRITE).run().fails_with(4).stderr_has(&format!("used by `{path}`\n"));
+}
+
+#[test]
+fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
+    let (sandbox, used) = two_directories();
+    at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
+    let clone = ["-p", "t", "clone", "--all", "--to", "s", "--on-conflict", "overwrite"];
+    let what = format!("`API_KEY` has another value in project `s`, used by `{used}`\n");
+    at(&sandbox, "b", &clone)
+        .run()
+        .fails_with(4)
+        .stdout("")
+        .stderr(&format!("error: {what}hint: `--yes` overwrites it for them too; nothing was written\n"));
+    // Seen from the directory itself.
+    at(&sandbox, "a", &clone).run().fails_with(4).stderr_has("used by `.env`\n");
+    at(&sandbox, "b", &["-p", "t", "clone", "API_KEY", "--to", "s", "--tag", "OTHER", "-q"]).run().succeeds();
+    let other = ["-p", "s", "clone", "OTHER", "--tag", "API_KEY", "--on-conflict", "overwrite"];
+    at(&sandbox, "b", &other).run().fails_with(4).stderr_has(&what);
+    let skip = ["-p", "t", "clone", "--all", "--to", "s", "--on-conflict", "skip", "-q"];
+    at(&sandbox, "b", &skip).run().succeeds();
+
+    sandbox.write("pass", PASSPHRASE);
+    let script = "cd b; \"$secrets\" --passphrase-file ../pass -p t clone --all --to s --on-conflict overwrite";
+    for (answer, code) in [("n\n", 4), ("y\n", 0)] {
+        let mut terminal = Terminal::shell(&sandbox, script);
+        terminal.waits_for("has another value in project `s`, used by `");
+        terminal.waits_for("Overwrite it for them too? [y/N] ").types(answer).ends_with(code);
+    }
+    // The same value asks nothing, and neither does one that nothing uses.
+    at(&sandbox, "b", &clone).run().succeeds().stderr("copied 1 secret to project `s`\n");
+    at(&sandbox, "b", &["-p", "s", "import", "../a/.env", "--on-conflict", "overwrite", "-y", "-q"]).run().succeeds();
+    let run = at(&sandbox, "b", &[&clone[..], &["--yes"]].concat()).run().succeeds();
+    run.stderr(&format!("{what}copied 1 secret to project `s`\n"));
+}
+
 #[test]
 fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
     let sandbox = Sandbox::new();

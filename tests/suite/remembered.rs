@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use sha2::{Digest, Sha256};
 
-use crate::setup::{MARKER, Project, simple};
+use crate::setup::{MANIFEST, MARKER, Project, simple};
 use crate::support::PASSPHRASE;
 
 /// Every command that writes outputs; none may lose a variable.
@@ -73,6 +73,114 @@ fn variables_that_people_add_are_kept_and_named() {
 }
 
 #[test]
+fn an_added_variable_is_kept_whatever_else_the_file_holds() {
+    let project = stale();
+    for (text, what, way_on) in [
+        (
+            format!("KEY={MARKER}\nNEW_KEY={MARKER}\nnot an assignment\n"),
+            "variables that its template does not give: `NEW_KEY`",
+            "make line 3 a variable or a comment; then `secrets adopt .env` takes them into the template",
+        ),
+        (
+            format!("KEY={MARKER}\nexport OTHER\nNEW_KEY='{MARKER}\n"),
+            "variables and lines that its template does not give: `NEW_KEY`, line 2",
+            "make line 2 a variable or a comment; then `secrets adopt .env` takes them into the template",
+        ),
+        (
+            format!("KEY={MARKER}\nmy key = {MARKER}\n"),
+            "lines that its template does not give and that may be variables: line 2",
+            "make line 2 a variable or a comment; then `secrets adopt .env` takes them into the template",
+        ),
+    ] {
+        project.write(".env", &text);
+        for line in WRITERS {
+            project.changes_nothing(line).fails_with(7).stdout("").stderr(&format!(
+                "error: `.env` has {what}\nhint: {way_on}; or remove them from the file; nothing was written\n"
+            ));
+        }
+        let what = what.split(':').next().unwrap();
+        project
+            .changes_nothing(&["check"])
+            .fails_with(8)
+            .stdout_has("added\t.env\tby hand: ")
+            .stderr(&format!("error: `.env` has {what}\nhint: {way_on}\n"));
+    }
+    project.write(".env", format!("KEY={MARKER}\nexport OTHER\nNEW_KEY=\"{MARKER}\n"));
+    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+    let output = &json["outputs"][0];
+    assert_eq!((output["added"].to_string(), output["lines"].to_string()), (r#"["NEW_KEY"]"#.into(), "[2]".into()));
+    let error = project.run(&["setup", "--yes", "--json"]).fails_with(7).json_error();
+    assert_eq!(error["details"]["outputs"][0]["lines"].to_string(), "[2]");
+
+    // Text that nobody takes for a variable is replaced, as any other file, after a yes.
+    project.write(".env", "KEY=by hand\nnot an assignment\n");
+    project.changes_nothing(&["render", "--all"]).fails_with(7).stderr_has("`--yes` replaces it");
+    project.run(&["render", "--all", "--yes", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=another-value\n");
+    // A file that is not a dotenv file by its name is replaced as before.
+    project.write("app.conf", format!("listen=80\nNEW_KEY={MARKER}\n"));
+    project.run(&["render", ".env.tmpl", "-o", "app.conf", "-q"]).succeeds().stderr_has("git does not ignore");
+    assert_eq!(project.read("app.conf"), "KEY=another-value\n");
+}
+
+#[test]
+fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
+    let project = simple();
+    let pem = "-----BEGIN KEY-----\nMIIB+/x\nabcd==\n-----END KEY-----";
+    update(&project, pem);
+    project.write(".env.tmpl", "PEM={{ secrets.key }}\n");
+    let writers = [&["render", ".env.tmpl", "-o", ".env", "-q"][..], &["setup", "--yes", "-q"]];
+    for writer in writers {
+        project.run(writer).succeeds().stderr_has("read another value of `PEM`");
+        let text = project.read(".env") + &format!("NEW_KEY={MARKER}\n");
+        project.write(".env", &text);
+        for line in WRITERS {
+            project.changes_nothing(line).fails_with(7).stderr_has(
+                "error: `.env` has variables that its template does not give: `NEW_KEY`\n\
+                 hint: add them to the template; or remove them from the file; nothing was written\n",
+            );
+        }
+        // No part of a value is taken for a name.
+        let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+        assert_eq!(json["outputs"][0]["added"].to_string(), r#"["NEW_KEY"]"#);
+        for record in fs::read_dir(project.0.state().join("secrets/outputs")).unwrap() {
+            assert!(!fs::read_to_string(record.unwrap().path()).unwrap().contains("abcd"));
+        }
+        project.write(".env", text.replace(&format!("NEW_KEY={MARKER}\n"), ""));
+        project.run(&["render", "--stale", "-q"]).succeeds();
+    }
+    // What we wrote is replaced without a question, as everywhere.
+    update(&project, "another-value");
+    project.run(&["render", "--stale", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "PEM=another-value\n");
+}
+
+#[test]
+fn a_secret_that_is_whole_lines_may_give_any_variable() {
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "{{ secrets.key }}\nB=1\n")]);
+    project.write(".env", "A=1\nB=1\n");
+    // What it gives is not known before its value is.
+    let json = project.changes_nothing(&["check", "--json"]).fails_with(3).stderr_has("NOT_FOUND").json();
+    assert_eq!(json["outputs"][0]["added"], serde_json::Value::Null);
+    project.0.write("given", "KEY='A=1'\n");
+    project.run(&["setup", "--from", "../given", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "A=1\nB=1\n");
+    update(&project, "C=1");
+    project.write(".env", "A=2\nB=1\nD=1\n");
+    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stderr_has("does not give: `D`\n");
+}
+
+#[test]
+fn a_file_that_cannot_be_searched_for_variables_is_not_replaced() {
+    let project = stale();
+    project.write(".env", "#".repeat(16 * 1024 * 1024 + 1));
+    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stdout("").stderr(
+        "error: `.env` is too long to be searched, and may have variables that its template does not give\n\
+         hint: move the file away; nothing was written\n",
+    );
+}
+
+#[test]
 fn a_value_that_was_changed_by_hand_needs_a_yes() {
     let project = stale();
     project.write(".env", "KEY=by hand\n");
@@ -111,13 +219,28 @@ fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
 }
 
 #[test]
-fn after_rekey_the_memory_is_missing() {
+fn outputs_are_remembered_across_rekey() {
     let project = stale();
+    for (rekey, value) in [(&["rekey", "-y", "-q"][..], "third"), (&["rekey", "-p", "web", "-y", "-q"], "fourth")] {
+        project.run(rekey).succeeds();
+        project.run(&["render", "--stale", "-q"]).succeeds();
+        update(&project, value);
+    }
+    // One that was changed by hand is not ours afterwards, and a record keeps the names.
+    project.write(".env", "KEY=by hand\nEXTRA=1\n");
     project.run(&["rekey", "-y", "-q"]).succeeds();
-    project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr_has("`.env` was not rendered by `secrets`");
+    project.changes_nothing(&["render", "--stale", "--yes"]).fails_with(7).stderr_has("does not give: `EXTRA`");
+    project.write(".env", "KEY=by hand\n");
+    for line in [&["render", "--stale"][..], &["render", "--all"]] {
+        project.changes_nothing(line).fails_with(7).stderr(
+            "error: `.env` was rendered under another key; whether it was changed since cannot be verified\n\
+             hint: `--yes` replaces it; nothing was written\n",
+        );
+    }
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
-    update(&project, "third");
+    update(&project, "fifth");
     project.run(&["render", "--all", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=fifth\n");
 }
 
 #[test]

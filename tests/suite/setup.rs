@@ -335,6 +335,42 @@ fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_chan
 }
 
 #[test]
+fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
+    let manifest = "project = \"web\"\n[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/o\"\n\
+                    [[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/new/p\"\n";
+    let project = Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", TEMPLATE), ("sub/kept", "x\n")]);
+    symlink("sub", project.path("d")).unwrap();
+    project.git(&["add", "-A"]);
+    project.run(&["setup"]).succeeds().stderr_has("added `/sub/o` to .gitignore\nadded `/sub/new/p` to .gitignore\n");
+    assert_eq!(project.read(".gitignore"), "/sub/o\n/sub/new/p\n");
+    assert_eq!(project.git(&["add", "-A", "-n"]), "add '.gitignore'\n");
+    project.run(&["check", "-q"]).succeeds();
+    project.changes_nothing(&["setup", "-q"]).succeeds();
+
+    // What git has already it has by that path; the command of the hint works.
+    project.git(&["add", "-f", "sub/o"]);
+    project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would have it\n").stderr(
+        "error: an output is tracked by git\n\
+         hint: take it out with `git rm --cached sub/o`; values that were committed have to be changed\n",
+    );
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(
+        "error: `sub/o` is tracked by git: the next commit would publish what is in it\n\
+         hint: take it out with `git rm --cached sub/o`; nothing was changed\n",
+    );
+    project.changes_nothing(&["render", "t.tmpl", "-o", "d/o"]).fails_with(7).stderr(
+        "error: `d/o` is tracked by git: the next commit would publish what is in it\n\
+         hint: take it out with `git rm --cached sub/o`, or write it anyway with `--force`\n",
+    );
+    project.git(&["rm", "-q", "--cached", "sub/o"]);
+    let exposed = "warning: git does not ignore `sub/q`: add it to .gitignore before the next commit\nwrote `d/q`\n";
+    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr(exposed);
+    project.write(".gitignore", "/d/q\n");
+    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr_has("git does not ignore `sub/q`");
+    project.write(".gitignore", "/sub/q\n");
+    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr("`d/q` is up to date\n");
+}
+
+#[test]
 fn an_output_that_git_tracks_is_refused_before_anything_changes() {
     let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
     let project = Project::in_git(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE), (".env", "KEY=old\n")]);
@@ -1203,6 +1239,43 @@ fn enter_at_an_optional_secret_skips_it_or_stores_an_empty_value() {
     terminal.waits_for("Store an empty value for `o`? [y/N] ").types("y\n");
     terminal.waits_for("Value of r: ").types("x\n").waits_for("is set up").ends_with(0);
     assert_eq!(project.read(".env"), "O=\nR=x\n");
+}
+
+#[test]
+fn a_file_that_stays_the_same_needs_no_yes() {
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
+    project.write(".env", format!("KEY={MARKER}\n"));
+    let run = project.run(&["setup", "--from", ".env"]).succeeds();
+    run.stderr_has("`.env` is up to date, its mode was changed\n")
+        .stderr_has("project `web` is set up: 1 secret, 1 output\n");
+    assert_eq!(project.stored("web", "key").as_deref(), Some(MARKER));
+    // It is ours from then on.
+    project.command(&["-p", "web", "update", "key", "-q"]).stdin("another-value").run().succeeds();
+    project.run(&["setup", "-q"]).succeeds();
+    assert_eq!(project.read(".env"), "KEY=another-value\n");
+
+    // A file that would change, by a value of the file or by a generated one, does need it.
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "KEY={{ secrets.key }}\n# new\n")]);
+    project.write(".env", format!("KEY={MARKER}\n"));
+    project.changes_nothing(&["setup", "--from", ".env"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
+    let manifest = MANIFEST.replace("description = \"the key\"", "generate = {}");
+    let project = Project::new(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE)]);
+    project.write(".env", "KEY=x\n");
+    project.changes_nothing(&["setup"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
+    // With a value of its own in the file, what is lost is known as well.
+    project.write(".env", "KEY=x\nEXTRA=1\n");
+    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stderr_has("does not give: `EXTRA`");
+}
+
+#[test]
+fn a_typed_value_that_the_file_has_already_is_no_question() {
+    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
+    project.0.write("pass", PASSPHRASE);
+    project.0.trust(&project.path(""));
+    project.write(".env", "KEY=the-typed-value\n");
+    let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" --passphrase-file ../pass setup");
+    terminal.waits_for("Value of key: ").types("the-typed-value\n");
+    terminal.waits_for("`.env` is up to date").ends_with(0);
 }
 
 #[test]

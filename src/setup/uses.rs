@@ -1,0 +1,77 @@
+//! Which secrets other directories use, by their manifests and templates as they are now.
+//!
+//! Nothing in them is trusted: what is read only names a user of a value, and the work is bounded.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::manifest::Manifest;
+use super::memory::{Directories, manifest_of};
+use super::tree::{Reference, Tree};
+use crate::model::{ProjectName, TagKey};
+
+/// The most directories that are looked at.
+const DIRECTORIES: usize = 64;
+/// The most templates of one manifest that are read, and the most bytes of one.
+const TEMPLATES: usize = 64;
+const LARGEST: u64 = 1024 * 1024;
+
+/// What another directory's manifest says of its secrets.
+pub struct OtherUses {
+    manifest: Manifest,
+    references: Vec<Reference>,
+}
+
+/// A use of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// The template of this output refers to it
+    Output(PathBuf),
+    /// `[run.env]` of this manifest refers to it
+    RunEnv(PathBuf),
+    /// This manifest declares it, and names no other use
+    Declared(PathBuf),
+}
+
+impl OtherUses {
+    /// Reads the manifests of the other directories that are known to use a project.
+    pub fn of(directories: &Directories, project: &ProjectName, here: &Path) -> Vec<Self> {
+        let mut others = Vec::new();
+        for directory in directories.others(project, here).into_iter().take(DIRECTORIES) {
+            let Some(mut manifest) = manifest_of(&directory, project) else { continue };
+            manifest.render.truncate(TEMPLATES);
+            let is_small = |path: PathBuf| {
+                let real = path.canonicalize().ok().filter(|real| real.starts_with(&directory));
+                real.and_then(|real| fs::metadata(real).ok()).is_some_and(|f| f.is_file() && f.len() <= LARGEST)
+            };
+            let kept: Vec<bool> = manifest.render.iter().map(|one| is_small(manifest.at(&one.template))).collect();
+            let mut kept = kept.into_iter();
+            manifest.render.retain(|_| kept.next().unwrap_or(false));
+
+            let references = Tree::of(&manifest).references;
+            others.push(Self { manifest, references });
+        }
+        others
+    }
+
+    /// Returns the uses of a secret.
+    pub fn of_tag(&self, tag: &TagKey) -> Vec<Use> {
+        let found: Vec<&Reference> = self.references.iter().filter(|found| found.tag.key() == *tag).collect();
+        let own = self.manifest.path();
+        let refers = |path: &Path| found.iter().any(|found| !found.declared && found.file == path);
+
+        let mut uses = Vec::new();
+        for rendering in &self.manifest.render {
+            if refers(&self.manifest.at(&rendering.template)) {
+                uses.push(Use::Output(self.manifest.at(&rendering.output)));
+            }
+        }
+        if refers(&own) {
+            uses.push(Use::RunEnv(own.clone()));
+        }
+        if uses.is_empty() && !found.is_empty() {
+            uses.push(Use::Declared(own));
+        }
+        uses
+    }
+}
