@@ -11,9 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use ignore::WalkBuilder;
+use ignore::{DirEntry, WalkBuilder};
 
-use crate::git::{Blobs, Git, GitError, Id, Staged};
+use crate::git::{Blobs, Git, GitError, Id, Staged, has_plain_rules};
 use crate::mask::{Form, Masker, Match, Needles, Sink};
 use crate::model::{SecretBytes, Tag};
 
@@ -216,16 +216,47 @@ impl Sink for Regions {
     }
 }
 
-/// A walk through `paths` as git sees them: hidden files too, but for `.git` and, unless `everything`, for what it ignores.
-pub(crate) fn walk(paths: &[PathBuf], everything: bool) -> WalkBuilder {
-    let mut builder = WalkBuilder::new(paths.first().map_or(Path::new("."), PathBuf::as_path));
-    paths.iter().skip(1).for_each(|path| {
-        builder.add(path);
-    });
+/// A walk through a tree as git sees it: hidden files too, but for `.git` and, unless `everything`, for what it ignores. It does
+/// not go down into directories whose rules cannot be read without harm, and hands them to `unread_rules`; such a directory as
+/// the root is walked through with everything that is in it.
+pub(crate) fn walk(root: &Path, everything: bool, unread_rules: &Directories) -> WalkBuilder {
+    let mut builder = WalkBuilder::new(root);
+    let real = root.canonicalize();
+    let is_safe = real.is_ok_and(|real| real.ancestors().all(has_plain_rules));
     // `.ignore` files are for other tools: git commits what they name.
-    builder.standard_filters(!everything).ignore(false).hidden(false).require_git(false);
-    builder.filter_entry(|entry| entry.depth() == 0 || entry.file_name() != ".git");
+    builder.standard_filters(!everything && is_safe).ignore(false).hidden(false).require_git(false);
+    let unread_rules = unread_rules.clone();
+    builder.filter_entry(move |entry| enters(entry, everything, &unread_rules));
     builder
+}
+
+/// Returns true for an entry that a walk is to hand over, and to go down into.
+pub(crate) fn enters(entry: &DirEntry, everything: bool, unread_rules: &Directories) -> bool {
+    let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
+    if is_below && !everything && !has_plain_rules(entry.path()) {
+        unread_rules.add(entry.path());
+        return false;
+    }
+    entry.depth() == 0 || entry.file_name() != ".git"
+}
+
+/// Directories that a walk found, shared with the walk.
+#[derive(Clone, Default)]
+pub(crate) struct Directories(Arc<Mutex<Vec<PathBuf>>>);
+
+impl Directories {
+    fn add(&self, directory: &Path) {
+        if let Ok(mut directories) = self.0.lock() {
+            directories.push(directory.to_owned());
+        }
+    }
+
+    /// Takes them out, in order.
+    pub(crate) fn take(&self) -> Vec<PathBuf> {
+        let mut directories = self.0.lock().map(|mut found| std::mem::take(&mut *found)).unwrap_or_default();
+        directories.sort();
+        directories
+    }
 }
 
 /// Something that is to be searched.
@@ -253,42 +284,42 @@ pub fn entries(
         return visit(Ok(entry(path.to_owned(), true)));
     }
     let real = path.canonicalize().ok().filter(|real| real.is_dir());
-    let nested: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
-    let repositories = Arc::clone(&nested);
-    let mut walk = walk(&[path.to_owned()], everything);
-    walk.filter_entry(move |entry| {
-        let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
-        if is_below
-            && entry.path().join(".git").symlink_metadata().is_ok()
-            && let Ok(mut nested) = repositories.lock()
-        {
-            nested.push(entry.path().to_owned());
-        }
-        entry.depth() == 0 || entry.file_name() != ".git"
-    });
+    let (nested, unread_rules) = (Directories::default(), Directories::default());
     // What was walked through, from `path` on.
     let mut walked = HashSet::new();
 
-    for found in walk.sort_by_file_name(Ord::cmp).build() {
-        match found {
-            // A named file is searched whatever it is; of a tree, what is regular, and links.
-            Ok(found) => {
-                let kind = found.file_type();
-                let is_file = kind.is_some_and(|kind| kind.is_file());
-                let is_link = found.path_is_symlink() && found.depth() > 0;
-                let is_named = found.depth() == 0 && !found.path().is_dir();
-                if is_file || is_link || is_named {
-                    let below = found.path().strip_prefix(path).unwrap_or(found.path());
-                    walked.insert(below.to_owned());
-                    visit(Ok(entry(found.into_path(), is_link)));
-                }
+    let mut roots = vec![path.to_owned()];
+    while let Some(root) = roots.pop() {
+        let mut walk = walk(&root, everything, &unread_rules);
+        let (repositories, rules) = (nested.clone(), unread_rules.clone());
+        walk.filter_entry(move |entry| {
+            let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
+            if is_below && entry.path().join(".git").symlink_metadata().is_ok() {
+                repositories.add(entry.path());
             }
-            Err(error) => visit(Err(error.into())),
+            enters(entry, everything, &rules)
+        });
+        for found in walk.sort_by_file_name(Ord::cmp).build() {
+            match found {
+                // A named file is searched whatever it is; of a tree, what is regular, and links.
+                Ok(found) => {
+                    let kind = found.file_type();
+                    let is_file = kind.is_some_and(|kind| kind.is_file());
+                    let is_link = found.path_is_symlink() && found.depth() > 0;
+                    let is_named = found.depth() == 0 && !found.path().is_dir();
+                    if is_file || is_link || is_named {
+                        let below = found.path().strip_prefix(path).unwrap_or(found.path());
+                        walked.insert(below.to_owned());
+                        visit(Ok(entry(found.into_path(), is_link)));
+                    }
+                }
+                Err(error) => visit(Err(error.into())),
+            }
         }
+        roots.extend(unread_rules.take());
     }
     let Some(real) = real.filter(|_| !everything) else { return };
-    let nested = nested.lock().map(|nested| nested.clone()).unwrap_or_default();
-    for directory in std::iter::once(path.to_owned()).chain(nested) {
+    for directory in std::iter::once(path.to_owned()).chain(nested.take()) {
         match tracked(&git(&directory), &real, &mut walked) {
             Ok(found) => found.into_iter().for_each(|(below, is_link)| visit(Ok(entry(path.join(below), is_link)))),
             Err(error) => visit(Err(error.into())),

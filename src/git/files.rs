@@ -9,6 +9,9 @@ use rustix::fs::OFlags;
 
 use super::GitError;
 
+/// Bytes of a file of rules at most.
+pub(super) const RULES: u64 = 1024 * 1024;
+
 /// Opens a regular file. A FIFO or a device is refused at once: reading it could wait for ever.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;

@@ -296,6 +296,37 @@ fn tracked(repository: &Repository, paths: &[Option<PathBuf>]) -> Result<HashSet
     Ok(found)
 }
 
+/// Returns true if what says which files of a directory git ignores can be read without harm: regular files of at most a
+/// mebibyte, `.gitignore` and `info/exclude`. A link may lead to a device without an end, and git follows none itself.
+pub(crate) fn has_plain_rules(directory: &Path) -> bool {
+    const LINE: u64 = 8 * 1024;
+    let is_plain = |path: &Path, most: u64| match path.symlink_metadata() {
+        Ok(found) => found.is_file() && found.len() <= most,
+        Err(_) => true,
+    };
+    let excludes = |git: &Path| is_plain(&git.join("info/exclude"), files::RULES);
+    if !is_plain(&directory.join(".gitignore"), files::RULES) {
+        return false;
+    }
+
+    let git = directory.join(".git");
+    match git.symlink_metadata() {
+        // Another working tree of a repository: a file that names its part, where another one names the whole.
+        Ok(found) if found.is_file() => {
+            let named = |path: &Path| -> Option<PathBuf> {
+                let text = files::read(path, LINE).ok()??;
+                let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                Some(PathBuf::from(OsStr::from_bytes(line.strip_prefix(b"gitdir: ").unwrap_or(line))))
+            };
+            let Some(part) = named(&git) else { return false };
+            let common = part.join("commondir");
+            is_plain(&common, LINE) && named(&common).is_none_or(|common| excludes(&part.join(common)))
+        }
+        Ok(_) => excludes(&git),
+        Err(_) => true,
+    }
+}
+
 /// Returns the absolute path under which git knows a file. Links in its directories are followed as far as these exist; a link that
 /// is the path's last part is not: git looks at the link itself.
 pub fn without_links(path: &Path) -> Option<PathBuf> {

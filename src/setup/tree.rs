@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::manifest::{MANIFEST, Manifest, Place};
 use super::relative;
 use crate::model::Tag;
-use crate::scan::walk;
+use crate::scan::{Directories, enters, walk};
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
 use crate::template::{Event, ScanError, WINDOW, scan};
@@ -66,35 +66,40 @@ impl Tree {
         }
         let (usual, own, files) = (Grammar::default(), root.join(MANIFEST), AtomicU64::new(0));
         let tree = Mutex::new(Self::default());
-        walk_of(root).run(|| {
-            let mut search = Search::new();
-            let (grammars, usual, own, files, tree) = (&grammars, &usual, &own, &files, &tree);
-            Box::new(move |entry| {
-                let found = match entry {
-                    Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                        let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
-                        // Templates are searched below, once for each way to read them.
-                        if grammars.contains_key(path) {
-                            return WalkState::Continue;
+        let unread_rules = Directories::default();
+        let mut roots = vec![root.to_owned()];
+        while let Some(root) = roots.pop() {
+            walk_of(&root, &unread_rules).run(|| {
+                let mut search = Search::new();
+                let (grammars, usual, own, files, tree) = (&grammars, &usual, &own, &files, &tree);
+                Box::new(move |entry| {
+                    let found = match entry {
+                        Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                            let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
+                            // Templates are searched below, once for each way to read them.
+                            if grammars.contains_key(path) {
+                                return WalkState::Continue;
+                            }
+                            let number = files.fetch_add(1, Ordering::Relaxed) + 1;
+                            if number.is_multiple_of(256) {
+                                searched(number);
+                            }
+                            // So is the manifest, as what it is.
+                            if path == own {
+                                Ok(Vec::new())
+                            } else {
+                                search.file(path, usual).map_err(|why| unread(path, &why))
+                            }
                         }
-                        let number = files.fetch_add(1, Ordering::Relaxed) + 1;
-                        if number.is_multiple_of(256) {
-                            searched(number);
-                        }
-                        // So is the manifest, as what it is.
-                        if path == own {
-                            Ok(Vec::new())
-                        } else {
-                            search.file(path, usual).map_err(|why| unread(path, &why))
-                        }
-                    }
-                    Ok(_) => Ok(Vec::new()),
-                    Err(error) => Err(error.to_string()),
-                };
-                let goes_on = tree.lock().is_ok_and(|mut tree| tree.take(found));
-                if goes_on { WalkState::Continue } else { WalkState::Quit }
-            })
-        });
+                        Ok(_) => Ok(Vec::new()),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    let goes_on = tree.lock().is_ok_and(|mut tree| tree.take(found));
+                    if goes_on { WalkState::Continue } else { WalkState::Quit }
+                })
+            });
+            roots.extend(unread_rules.take());
+        }
         let mut tree = tree.into_inner().unwrap_or_default();
         tree.files = files.into_inner();
         // A template that git ignores is one all the same.
@@ -149,14 +154,15 @@ impl Tree {
 }
 
 /// The walk through a tree: what git sees of it.
-fn walk_of(root: &Path) -> WalkParallel {
-    let mut walk = walk(&[relative(root).to_owned()], false);
+fn walk_of(root: &Path, unread_rules: &Directories) -> WalkParallel {
+    let mut walk = walk(relative(root), false, unread_rules);
     // What the system mounts into it, as `/proc`, may answer a reader never.
     walk.same_file_system(true);
     // A directory with a manifest of its own is another project's tree.
-    walk.filter_entry(|entry| {
+    let unread_rules = unread_rules.clone();
+    walk.filter_entry(move |entry| {
         let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
-        entry.depth() == 0 || entry.file_name() != ".git" && !(is_below && entry.path().join(MANIFEST).is_file())
+        !(is_below && entry.path().join(MANIFEST).is_file()) && enters(entry, false, &unread_rules)
     });
     walk.build_parallel()
 }

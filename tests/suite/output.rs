@@ -236,7 +236,11 @@ fn paths_may_be_strange() {
         }
     }
     assert_eq!(names(&sandbox.path("")).len(), strange.len());
-    sandbox.run(["render", "-e", "x", "-o", "no/out"]).fails_with(1).stdout("").stderr_has("cannot write `no/out`");
+    sandbox
+        .run(["render", "-e", "x", "-o", "no/out"])
+        .fails_with(1)
+        .stdout("")
+        .stderr_has("there is no directory `no`");
 }
 
 /// A run that nobody waits for yet.

@@ -118,3 +118,37 @@ fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
     std::fs::remove_file(sandbox.path("web/a.tmpl")).unwrap();
     sandbox.run(["delete", "key", "--yes"]).succeeds().stderr("deleted `key` of project `default`\n");
 }
+
+#[test]
+fn rules_of_git_without_an_end_are_not_read() {
+    let project = Project::new(&[
+        (".gitignore", "ignored\n"),
+        ("a.txt", "{{ secrets.one }}"),
+        ("ignored", "{{ secrets.ignored }}"),
+        ("lib/deep/b.txt", "{{ secrets.two }}"),
+        ("lib/deep/c/d.txt", "{{ secrets.three }}"),
+        ("other/.git/info/x", "{{ secrets.git }}"),
+        ("other/e.txt", "{{ secrets.four }}"),
+    ]);
+    symlink("/dev/zero", project.path("lib/deep/.gitignore")).unwrap();
+    symlink("/dev/zero", project.path("lib/deep/c/.gitignore")).unwrap();
+    let fifo = project.path("other/.git/info/exclude");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // git does not follow such a link either.
+    let found = "a.txt:1:1: one\nlib/deep/b.txt:1:1: two\nlib/deep/c/d.txt:1:1: three\nother/e.txt:1:1: four\n";
+    project.run(&["refs"]).succeeds().stdout(found);
+    project.store("web", "key", MARKER);
+    project.write("lib/deep/b.txt", MARKER);
+    project
+        .command(&["-p", "web", "scan", "."])
+        .run()
+        .fails_with(8)
+        .stdout_has("lib/deep/b.txt")
+        .stderr_has("1 value in ");
+
+    // In the root, everything is searched.
+    std::fs::remove_file(project.path(".gitignore")).unwrap();
+    symlink("/dev/zero", project.path(".gitignore")).unwrap();
+    project.run(&["refs", "ignored"]).succeeds().stdout("ignored:1:1: ignored\n");
+    project.command(&["-p", "web", "scan", "lib"]).run().fails_with(8).stdout_has("lib/deep/b.txt");
+}
