@@ -8,7 +8,7 @@ use super::input::Input;
 use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::{SecretBytes, SecretValue, Tag, is_hostile};
 use terminal_secrets::template::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
-use terminal_secrets::template::{Event, Plan, Position, Template, TemplateError, WINDOW, scan};
+use terminal_secrets::template::{Details, Event, Plan, Position, Template, TemplateError, WINDOW, scan};
 use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
 /// A short input is also scanned as a long one, which a timeout shows to be slow.
@@ -56,7 +56,8 @@ enum Part {
 
 fn parts(reader: &mut dyn Read, grammar: &Grammar, window: usize, lines: bool) -> Vec<Part> {
     let mut parts = Vec::new();
-    let done = scan::<Infallible>(reader, grammar, window, lines, |event| {
+    let details = Details { lines, near_misses: true };
+    let done = scan::<Infallible>(reader, grammar, window, details, |event| {
         match (event, parts.last_mut()) {
             (Event::Literal(bytes), Some(Part::Literal(before))) => before.extend_from_slice(bytes),
             (Event::Literal(bytes), _) => parts.push(Part::Literal(bytes.to_vec())),

@@ -10,7 +10,7 @@ use crate::dotenv::{self, Entry};
 use crate::model::{SecretBytes, Tag, TagKey};
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
-use crate::template::{Event, ScanError, TemplateError, WINDOW, scan};
+use crate::template::{Details, Event, ScanError, TemplateError, WINDOW, scan};
 
 /// Bytes of a template that are looked at.
 const LARGEST: u64 = 1024 * 1024;
@@ -106,17 +106,18 @@ fn tag_of(name: &str) -> Option<Tag> {
 fn only(text: &[u8], grammar: &Grammar) -> Option<Tag> {
     let (mut tags, mut is_more) = (Vec::new(), false);
     let window = text.len() + 1;
-    let done: Result<(), ScanError<Infallible>> = scan(&mut &*text, grammar, window.min(WINDOW), true, |event| {
-        match event {
-            Event::Placeholder(placeholder, ..) => {
-                is_more |= placeholder.filters.iter().any(|filter| matches!(filter, Filter::Url | Filter::Base64));
-                tags.push(placeholder.tag.clone());
+    let done: Result<(), ScanError<Infallible>> =
+        scan(&mut &*text, grammar, window.min(WINDOW), Details::NONE, |event| {
+            match event {
+                Event::Placeholder(placeholder, ..) => {
+                    is_more |= placeholder.filters.iter().any(|filter| matches!(filter, Filter::Url | Filter::Base64));
+                    tags.push(placeholder.tag.clone());
+                }
+                Event::Literal(bytes) => is_more |= !bytes.is_empty(),
+                Event::Malformed(..) => is_more = true,
+                Event::NearMiss(..) | Event::Backslashes(..) => {}
             }
-            Event::Literal(bytes) => is_more |= !bytes.is_empty(),
-            Event::Malformed(..) => is_more = true,
-            Event::NearMiss(..) | Event::Backslashes(..) => {}
-        }
-        Ok(())
-    });
+            Ok(())
+        });
     tags.pop().filter(|_| done.is_ok() && tags.is_empty() && !is_more)
 }

@@ -24,7 +24,7 @@ use crate::run::variables::{is_name, is_setting, steers};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar, Malformed};
 use crate::template::output::permission_bits;
-use crate::template::{Event, ScanError, scan};
+use crate::template::{Details, Event, ScanError, scan};
 
 /// The file's name.
 pub const MANIFEST: &str = ".secrets.toml";
@@ -503,7 +503,7 @@ fn variables(lines: &Lines, env: BTreeMap<Spanned<String>, Spanned<String>>) -> 
 fn malformed(text: &str) -> Option<Malformed> {
     let mut found = None;
     let done: Result<(), ScanError<Infallible>> =
-        scan(&mut text.as_bytes(), &Grammar::default(), text.len() + 1, false, |event| {
+        scan(&mut text.as_bytes(), &Grammar::default(), text.len() + 1, Details::NONE, |event| {
             if let Event::Malformed(why, _) = event {
                 found.get_or_insert(why);
             }

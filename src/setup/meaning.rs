@@ -13,7 +13,7 @@ use crate::dotenv::{self, Entry};
 use crate::model::{SecretBytes, Tag};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Grammar, Placeholder};
-use crate::template::{Event, Resolved, ScanError, Template, TemplateError, WINDOW, scan};
+use crate::template::{Details, Event, Resolved, ScanError, Template, TemplateError, WINDOW, scan};
 
 /// Bytes of a template that are looked at, and of what it is rendered to: whoever writes a template could ask for any
 /// number of large values.
@@ -260,7 +260,7 @@ fn rendered(text: &[u8], resolved: &Resolved, most: usize) -> Option<SecretBytes
 /// Hands over what a text consists of.
 pub(super) fn each(text: &[u8], grammar: &Grammar, mut visit: impl FnMut(Event<'_>)) {
     let mut reader = text;
-    let done: Result<(), ScanError<Infallible>> = scan(&mut reader, grammar, WINDOW, false, |event| {
+    let done: Result<(), ScanError<Infallible>> = scan(&mut reader, grammar, WINDOW, Details::NONE, |event| {
         visit(event);
         Ok(())
     });

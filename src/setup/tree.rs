@@ -18,7 +18,7 @@ use crate::model::Tag;
 use crate::scan::{Directories, enters, walk};
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
-use crate::template::{Event, ScanError, WINDOW, scan};
+use crate::template::{Details, Event, ScanError, WINDOW, scan};
 
 /// A NUL byte within so many bytes makes a file binary, as for git.
 const HEAD: usize = 8000;
@@ -192,20 +192,21 @@ fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
             (column, line) = (variable.place.column, line);
         }
         let simple = column != variable.place.column;
-        let done: Result<(), ScanError<std::convert::Infallible>> = scan(&mut text, &grammar, WINDOW, true, |event| {
-            if let Event::Placeholder(placeholder, raw, position) = event {
-                let column = if simple { column + position.offset } else { column };
-                references.push(Reference {
-                    file: file.clone(),
-                    place: Place { line, column },
-                    tag: placeholder.tag.clone(),
-                    filters: placeholder.filters.clone(),
-                    bare: is_bare(raw),
-                    declared: false,
-                });
-            }
-            Ok(())
-        });
+        let done: Result<(), ScanError<std::convert::Infallible>> =
+            scan(&mut text, &grammar, WINDOW, Details::LINES, |event| {
+                if let Event::Placeholder(placeholder, raw, position) = event {
+                    let column = if simple { column + position.offset } else { column };
+                    references.push(Reference {
+                        file: file.clone(),
+                        place: Place { line, column },
+                        tag: placeholder.tag.clone(),
+                        filters: placeholder.filters.clone(),
+                        bare: is_bare(raw),
+                        declared: false,
+                    });
+                }
+                Ok(())
+            });
         debug_assert!(done.is_ok(), "a text in memory can be read");
     }
     references
@@ -245,7 +246,7 @@ impl Search {
 
 fn references(path: &Path, grammar: &Grammar, text: &mut dyn Read, window: usize) -> io::Result<Vec<Reference>> {
     let mut references = Vec::new();
-    let done: Result<(), ScanError<std::convert::Infallible>> = scan(text, grammar, window, true, |event| {
+    let done: Result<(), ScanError<std::convert::Infallible>> = scan(text, grammar, window, Details::LINES, |event| {
         if let (Event::Placeholder(placeholder, raw, position), true) = (event, references.len() <= MOST) {
             references.push(Reference {
                 file: path.to_owned(),

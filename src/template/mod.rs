@@ -20,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use plan::{ExpandError, Plan, Resolved, Suspects, Suspicion};
-pub use scan::{Event, Position, ScanError, WINDOW, scan};
+pub use scan::{Details, Event, Position, ScanError, WINDOW, scan};
 pub use source::Template;
 
 use crate::model::Tag;

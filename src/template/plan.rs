@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use super::filter::{Filter, FilterError, LARGEST};
 use super::grammar::{Grammar, Malformed, Placeholder};
-use super::scan::{Event, Position, ScanError, WINDOW, scan};
+use super::scan::{Details, Event, Position, ScanError, WINDOW, scan};
 use super::source::Template;
 use super::{Finding, Findings, TemplateError, UnknownTag};
 use crate::dotenv::readers::Readers;
@@ -365,7 +365,7 @@ impl Resolved {
         let mut buffer = Buffer { bytes: SecretBytes::with_capacity(BUFFER), out };
         let name = template.name().to_owned();
         let mut reader = template.reader().map_err(ExpandError::Template)?;
-        let done = scan(&mut *reader, &self.grammar, WINDOW, false, |event| match event {
+        let done = scan(&mut *reader, &self.grammar, WINDOW, Details::NONE, |event| match event {
             Event::Literal(bytes) => buffer.put(bytes).map_err(ExpandError::Output),
             Event::Placeholder(placeholder, raw, _) => {
                 let bytes = match expansion(placeholder) {
@@ -437,7 +437,8 @@ fn pass(
 ) -> Result<(), TemplateError> {
     let name = template.name().to_owned();
     let mut reader = template.reader()?;
-    scan(&mut *reader, grammar, WINDOW, lines, visit).map_err(|error| match error {
+    let details = Details { lines, near_misses: true };
+    scan(&mut *reader, grammar, WINDOW, details, visit).map_err(|error| match error {
         ScanError::Visit(error) => error,
         ScanError::Read(source) => TemplateError::Io { action: "read", name, source },
     })

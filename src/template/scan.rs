@@ -39,6 +39,22 @@ pub enum Event<'a> {
     Backslashes(u64, Position),
 }
 
+/// What a pass tells beside the parts of a template. Each costs time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Details {
+    /// Positions with line and column
+    pub lines: bool,
+    /// Text that resembles a placeholder
+    pub near_misses: bool,
+}
+
+impl Details {
+    /// Nothing else
+    pub const NONE: Self = Self { lines: false, near_misses: false };
+    /// Positions with line and column
+    pub const LINES: Self = Self { lines: true, near_misses: false };
+}
+
 /// Why a pass ended early.
 #[derive(Debug)]
 pub enum ScanError<E> {
@@ -167,7 +183,7 @@ fn backslashes<E>(mut number: u64, visit: Visit<'_, E>) -> Result<(), ScanError<
     Ok(())
 }
 
-/// Reads a template once, handing over its parts in order. With `lines`, positions tell line and column.
+/// Reads a template once, handing over its parts in order, with `details`.
 ///
 /// Of `2n` backslashes directly before a placeholder, `n` are handed over, then the placeholder. Of `2n + 1`, `n` are
 /// handed over, then the placeholder's own bytes as a literal. Everywhere else a backslash is an ordinary byte.
@@ -175,7 +191,7 @@ pub fn scan<E>(
     reader: &mut dyn Read,
     grammar: &Grammar,
     window: usize,
-    lines: bool,
+    details: Details,
     mut visit: impl FnMut(Event<'_>) -> Result<(), E>,
 ) -> Result<(), ScanError<E>> {
     let open = Finder::new(grammar.open());
@@ -190,7 +206,7 @@ pub fn scan<E>(
         before: b'\n',
         offset: 0,
         complete: false,
-        lines: lines.then(Lines::default),
+        lines: details.lines.then(Lines::default),
     };
     w.refill(reader).map_err(ScanError::Read)?;
     let mut at = 0;
@@ -217,6 +233,7 @@ pub fn scan<E>(
         let is_whole = w.complete || rest.len() >= LONGEST;
 
         match grammar.at(rest, w.complete) {
+            Match::Ordinary if !details.near_misses => {}
             Match::Ordinary if is_whole => {
                 if let Some(tag) = grammar.near_miss(rest) {
                     let position = w.position(found);
@@ -260,10 +277,12 @@ pub fn scan<E>(
 mod tests {
     use super::*;
 
+    const ALL: Details = Details { lines: true, near_misses: true };
+
     fn parts(text: &[u8], grammar: &Grammar, window: usize) -> (Vec<u8>, Vec<(u64, u64)>) {
         let (mut out, mut places) = (Vec::new(), Vec::new());
         let mut reader = text;
-        scan::<()>(&mut reader, grammar, window, true, |event| {
+        scan::<()>(&mut reader, grammar, window, ALL, |event| {
             match event {
                 Event::Literal(bytes) => out.extend_from_slice(bytes),
                 Event::Placeholder(placeholder, _, position) => {
@@ -352,7 +371,7 @@ mod tests {
     fn near_misses_and_backslashes_are_reported_with_their_places() {
         let mut seen = Vec::new();
         let template = b"{{ .Values.x }}\n{{ stripe-key }} \\\\{{X}}\n \\\\\\{{ secrets.y }}";
-        scan::<()>(&mut &template[..], &Grammar::default(), WINDOW, true, |event| {
+        scan::<()>(&mut &template[..], &Grammar::default(), WINDOW, ALL, |event| {
             match event {
                 Event::NearMiss(tag, at) => seen.push((tag.to_string(), 0, at.line, at.column)),
                 Event::Backslashes(number, at) => seen.push((String::new(), number, at.line, at.column)),

@@ -15,7 +15,7 @@ use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::Tag;
 use terminal_secrets::template::filter::Filter;
 use terminal_secrets::template::grammar::Grammar;
-use terminal_secrets::template::{Event, Plan, Template, WINDOW, scan};
+use terminal_secrets::template::{Details, Event, Plan, Template, WINDOW, scan};
 use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
 use crate::support::value;
@@ -163,7 +163,8 @@ fn merged(parts: Vec<Part>) -> Vec<Part> {
 /// The product's reading, through a window of this size and a reader that gives at most `chunk` bytes at once.
 fn product(template: &[u8], style: Style, window: usize, chunk: usize) -> Vec<Part> {
     let mut parts = Vec::new();
-    let done = scan::<Infallible>(&mut Chunks { rest: template, chunk }, &style.grammar(), window, true, |event| {
+    let details = Details { lines: true, near_misses: true };
+    let done = scan::<Infallible>(&mut Chunks { rest: template, chunk }, &style.grammar(), window, details, |event| {
         parts.push(match event {
             Event::NearMiss(..) | Event::Backslashes(..) => return Ok(()),
             Event::Literal(bytes) => Part::Text(bytes.to_vec()),
@@ -390,7 +391,7 @@ fn time_is_linear_in_the_template() {
             let template = unit.repeat(size / unit.len());
             let begin = busy();
             let visit = |_: Event<'_>| Ok::<_, Infallible>(());
-            scan(&mut template.as_bytes(), &Grammar::default(), WINDOW, true, visit).unwrap();
+            scan(&mut template.as_bytes(), &Grammar::default(), WINDOW, Details::LINES, visit).unwrap();
             busy() - begin
         };
         let (small, large) = (measured(256 << 10), measured(2 << 20));
