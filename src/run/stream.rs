@@ -251,6 +251,9 @@ impl Stream {
             }
         } else if ready && !self.ended && !self.is_left() {
             self.read().map_err(StreamError::Read)?;
+            if self.release_at.is_some() && self.has_more_soon() {
+                self.read().map_err(StreamError::Read)?;
+            }
         }
         if self.release_at().is_some_and(|moment| Instant::now() >= moment) {
             self.pause();
@@ -261,6 +264,13 @@ impl Stream {
             (false, true) => State::Left,
             (false, false) => State::Open,
         })
+    }
+
+    /// A terminal hands over a line and its end one after the other. Without the end, the last letters of a line may be held,
+    /// and what another program writes meanwhile would stand before them.
+    fn has_more_soon(&self) -> bool {
+        let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+        poll(&mut [PollFd::new(&self.from, PollFlags::IN)], Some(&moment)).is_ok_and(|ready| ready > 0)
     }
 
     fn read(&mut self) -> io::Result<()> {
