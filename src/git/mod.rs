@@ -319,8 +319,11 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
                 Some(PathBuf::from(OsStr::from_bytes(line.strip_prefix(b"gitdir: ").unwrap_or(line))))
             };
             let Some(part) = named(&git) else { return false };
-            let common = part.join("commondir");
-            is_plain(&common, LINE) && named(&common).is_none_or(|common| excludes(&part.join(common)))
+            // From here on, paths are relative to what the `ignore` crate takes them for: it is the one that reads on.
+            let file = part.join("commondir");
+            let whole =
+                |path: PathBuf| if path.as_os_str().as_bytes().starts_with(b".") { part.join(path) } else { path };
+            is_plain(&file, LINE) && named(&file).is_none_or(|path| excludes(&whole(path)))
         }
         Ok(_) => excludes(&git),
         Err(_) => true,

@@ -238,7 +238,7 @@ pub(super) fn keys(tags: &[Tag]) -> BTreeSet<String> {
 }
 
 /// Tags in a line.
-pub fn listed(tags: &[String]) -> String {
+fn listed(tags: &[String]) -> String {
     if tags.is_empty() { "no secret".to_owned() } else { tags.join(", ") }
 }
 

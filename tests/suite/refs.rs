@@ -134,8 +134,15 @@ fn rules_of_git_without_an_end_are_not_read() {
     symlink("/dev/zero", project.path("lib/deep/c/.gitignore")).unwrap();
     let fifo = project.path("other/.git/info/exclude");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // A working tree that names a part of a repository, where a file names the whole: relative to here, if it begins with no dot.
+    project.write("part/commondir", "whole\n");
+    std::fs::create_dir_all(project.path("whole/info")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(project.path("whole/info/exclude")).status().unwrap().success());
+    project.write("linked/.git", "gitdir: part\n");
+    project.write("linked/f.txt", "{{ secrets.five }}");
     // git does not follow such a link either.
-    let found = "a.txt:1:1: one\nlib/deep/b.txt:1:1: two\nlib/deep/c/d.txt:1:1: three\nother/e.txt:1:1: four\n";
+    let found = "a.txt:1:1: one\nlib/deep/b.txt:1:1: two\nlib/deep/c/d.txt:1:1: three\nlinked/f.txt:1:1: five\n\
+                 other/e.txt:1:1: four\n";
     project.run(&["refs"]).succeeds().stdout(found);
     project.store("web", "key", MARKER);
     project.write("lib/deep/b.txt", MARKER);
