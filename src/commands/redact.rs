@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::look_for::look_for;
+use super::look_for::{ALL, look_for};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::run::{StreamError, mask_stream};
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
-    look_for(&values, "masked", cx)?;
+    look_for(&values, "masked", ALL, cx)?;
     let what = args.file.as_deref().map_or_else(|| "stdin".to_owned(), |path| format!("`{}`", path.display()));
     mask_stream(input, output, values).map_err(|error| match error {
         StreamError::Write(source) => UiError::Stdout(source).into(),

@@ -120,7 +120,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     }
     let given = opened.given(&variables.left_out);
     let masked = (!args.no_mask).then_some(given);
-    masked.iter().try_for_each(|given| look_for(given, "masked", cx))?;
+    let way = "name the values that are needed with `--only`";
+    masked.iter().try_for_each(|given| look_for(given, "masked", way, cx))?;
     let environment = variables.into_pairs();
     let command = args.command.clone();
     let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
-use super::look_for::look_for;
+use super::look_for::{ALL, look_for};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
-    look_for(&values, "looked for", cx)?;
+    look_for(&values, "looked for", ALL, cx)?;
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
     let mut search = Search { needles: &needles, cx, names: Names::default(), found: FindingsJson::default() };
 

@@ -599,7 +599,10 @@ fn without_memory_for_the_needles_no_program_starts() {
                 hint: name the values that are needed with `--only`; `big` is the largest\n";
     limited("run --file BIG=big -- touch started").fails_with(125).stderr(told);
     assert!(!sandbox.path("started").exists());
-    limited("redact").fails_with(1).stderr_has("not enough memory");
+    limited("redact").fails_with(1).stderr(
+        "error: not enough memory: looking for these values needs 381 MiB\n\
+         hint: free some memory, or raise the limit of it; `big` is the largest\n",
+    );
     limited("run --only small -- touch started").succeeds();
     assert!(sandbox.path("started").exists());
 }
