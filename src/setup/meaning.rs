@@ -62,13 +62,15 @@ impl fmt::Display for Warning {
             }
             Self::Unreadable { names, readers } => {
                 let named = listed(readers.iter().map(|reader| reader.name()));
-                let verb = if readers.len() == 1 { "has" } else { "have" };
                 let what = match (&readers[..], names.len()) {
-                    ([Reader::Bash], 1) => "of the name",
-                    ([Reader::Bash], _) => "of the names",
-                    _ => "from a line that begins like that of",
+                    ([Reader::Bash], 1) => "has no variable of the name",
+                    ([Reader::Bash], _) => "has no variable of the names",
+                    ([_], 1) => "gets no variable from the line of",
+                    ([_], _) => "gets no variables from the lines of",
+                    (_, 1) => "get no variable from the line of",
+                    _ => "get no variables from the lines of",
                 };
-                write!(f, "{named} {verb} no variable {what} {}; ", listed(names))?;
+                write!(f, "{named} {what} {}; ", listed(names))?;
                 f.write_str("name the programs that read the file in `readers`")
             }
             Self::Structure { format, tag } => {

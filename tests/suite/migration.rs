@@ -314,7 +314,7 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
     for (readers, said) in [
         ("node,npm-dotenv", None),
         ("bash,node", Some("`bash` has no variable of the names `x.y` and `1X`; ")),
-        ("bash,systemd", Some("`bash` and `systemd` have no variable from a line that begins like that of `x.y`; ")),
+        ("bash,systemd", Some("`bash` and `systemd` get no variable from the line of `x.y`; ")),
     ] {
         let sandbox = Sandbox::new();
         sandbox.write("a.env", "export x.y=secret-value-1\n1X=3000\n");
