@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::context::Context;
+use crate::crypto::keys::VaultId;
 use crate::dotenv::{self, Entry};
 use crate::error::{self, AS_UTF8, Error, Kind};
 use crate::git::without_links;
@@ -328,15 +329,20 @@ pub(super) fn remember_directory(cx: &Context, project: &ProjectName, directory:
 /// Remembers the manifest's directory if its variables were used, by a vault that the context does not keep.
 pub(super) fn remember_run(vault: &Vault, cx: &Context, project: &ProjectName, is_used: bool) -> Result<(), Error> {
     let manifest = cx.manifest()?.filter(|_| is_used);
-    if let (Some(manifest), Some(state), Ok(id)) = (manifest, cx.state_directory("directories"), vault.id()) {
-        Directories::new(&state, &id).note(project, &manifest.directory);
+    let directories = vault.id().ok().and_then(|id| directories_of(cx, &id));
+    if let (Some(manifest), Some(directories)) = (manifest, directories) {
+        directories.note(project, &manifest.directory);
     }
     Ok(())
 }
 
 /// Returns what is remembered of directories; `None` without a place for it, and without a vault.
 pub(super) fn directories(cx: &Context) -> Option<Directories> {
-    Some(Directories::new(&cx.state_directory("directories")?, &cx.vault_id()?))
+    directories_of(cx, &cx.vault_id()?)
+}
+
+fn directories_of(cx: &Context, vault: &VaultId) -> Option<Directories> {
+    Some(Directories::new(&cx.state_directory("directories")?, vault))
 }
 
 /// What became of an output.
