@@ -216,28 +216,30 @@ impl Sink for Regions {
     }
 }
 
-/// A walk through a tree as git sees it: hidden files too, but for `.git` and, unless `everything`, for what it ignores. It does
-/// not go down into directories whose rules cannot be read without harm, and hands them to `unread_rules`; such a directory as
-/// the root is walked through with everything that is in it.
-pub(crate) fn walk(root: &Path, everything: bool, unread_rules: &Directories) -> WalkBuilder {
+/// A walk through a tree as git sees it: hidden files too, but, unless `everything`, nothing that git ignores. A root whose rules
+/// cannot be read without harm is walked through with everything that is in it. Its filter has to ask [`enters`].
+pub(crate) fn walk(root: &Path, everything: bool) -> WalkBuilder {
     let mut builder = WalkBuilder::new(root);
     let real = root.canonicalize();
     let is_safe = real.is_ok_and(|real| real.ancestors().all(has_plain_rules));
     // `.ignore` files are for other tools: git commits what they name.
     builder.standard_filters(!everything && is_safe).ignore(false).hidden(false).require_git(false);
-    let unread_rules = unread_rules.clone();
-    builder.filter_entry(move |entry| enters(entry, everything, &unread_rules));
     builder
 }
 
-/// Returns true for an entry that a walk is to hand over, and to go down into.
+/// Returns true for an entry that a walk is to hand over, and to go down into. A directory whose rules cannot be read without harm
+/// is none, and is added to `unread_rules`, to be walked through on its own.
 pub(crate) fn enters(entry: &DirEntry, everything: bool, unread_rules: &Directories) -> bool {
-    let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
-    if is_below && !everything && !has_plain_rules(entry.path()) {
+    let is_below = entry.depth() > 0;
+    if is_below && entry.file_name() == ".git" {
+        return false;
+    }
+    let is_directory = entry.file_type().is_some_and(|kind| kind.is_dir());
+    if is_below && is_directory && !everything && !has_plain_rules(entry.path()) {
         unread_rules.add(entry.path());
         return false;
     }
-    entry.depth() == 0 || entry.file_name() != ".git"
+    true
 }
 
 /// Directories that a walk found, shared with the walk.
@@ -290,7 +292,7 @@ pub fn entries(
 
     let mut roots = vec![path.to_owned()];
     while let Some(root) = roots.pop() {
-        let mut walk = walk(&root, everything, &unread_rules);
+        let mut walk = walk(&root, everything);
         let (repositories, rules) = (nested.clone(), unread_rules.clone());
         walk.filter_entry(move |entry| {
             let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());

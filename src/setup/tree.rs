@@ -155,7 +155,7 @@ impl Tree {
 
 /// The walk through a tree: what git sees of it.
 fn walk_of(root: &Path, unread_rules: &Directories) -> WalkParallel {
-    let mut walk = walk(relative(root), false, unread_rules);
+    let mut walk = walk(relative(root), false);
     // What the system mounts into it, as `/proc`, may answer a reader never.
     walk.same_file_system(true);
     // A directory with a manifest of its own is another project's tree.

@@ -132,6 +132,7 @@ fn rules_of_git_without_an_end_are_not_read() {
     ]);
     symlink("/dev/zero", project.path("lib/deep/.gitignore")).unwrap();
     symlink("/dev/zero", project.path("lib/deep/c/.gitignore")).unwrap();
+    symlink("/dev/zero", project.path("other/.git/.gitignore")).unwrap();
     let fifo = project.path("other/.git/info/exclude");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     // A working tree that names a part of a repository, where a file names the whole: relative to here, if it begins with no dot.
