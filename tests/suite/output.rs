@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -110,9 +110,9 @@ fn nobody_sees_a_wider_mode_or_half_a_file() {
     sandbox.write("small", "x".repeat(100_000));
     sandbox.write("large", "y".repeat(9_000_000));
     let umask = |command: &str| {
-        let mut child = Command::new("sh");
+        let mut child = sandbox.program("sh");
         let script = format!("umask 000; exec \"$0\" render -q {command}");
-        child.args(["-c", &script, env!("CARGO_BIN_EXE_secrets")]).current_dir(sandbox.path(""));
+        child.args(["-c", &script, env!("CARGO_BIN_EXE_secrets")]);
         assert!(child.status().unwrap().success(), "{command}");
     };
     for round in 0..6 {
@@ -201,8 +201,8 @@ fn the_template_is_never_written_over() {
     ];
     for script in scripts {
         let mut run = sandbox.command::<_, &str>([]);
-        run.command = Command::new("bash");
-        run.command.args(["-c", &script, env!("CARGO_BIN_EXE_secrets")]).current_dir(sandbox.path(""));
+        run.command = sandbox.program("bash");
+        run.command.args(["-c", &script, env!("CARGO_BIN_EXE_secrets")]);
         run.run().fails_with(7).stdout("").stderr_has("error: ");
         assert_eq!(sandbox.read("t"), br"\{{ X }}", "{script}");
     }
@@ -245,8 +245,8 @@ fn paths_may_be_strange() {
 
 /// A run that nobody waits for yet.
 fn spawned(sandbox: &Sandbox, template: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_secrets"));
-    let command = command.args(["render", "-q", template, "-o", "out"]).current_dir(sandbox.path(""));
+    let mut command = sandbox.program(env!("CARGO_BIN_EXE_secrets"));
+    let command = command.args(["render", "-q", template, "-o", "out"]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap()
 }
 

@@ -22,7 +22,7 @@ pub fn skipped(why: &str) {
 /// The binary under strace, which fails or kills it at a system call; `None` where there is no strace or no tracing.
 fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
     let strace = |program: &str| {
-        let mut command = Command::new("strace");
+        let mut command = sandbox.program("strace");
         command.args(["-f", "-qq", "-o", "/dev/null"]).args(if program == "true" { &[] } else { options }).arg(program);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command
@@ -32,7 +32,7 @@ fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
         return None;
     }
     let mut command = strace(env!("CARGO_BIN_EXE_secrets"));
-    command.args(["render", "-q", template, "-o"]).arg(sandbox.path("out")).current_dir(sandbox.path(""));
+    command.args(["render", "-q", template, "-o"]).arg(sandbox.path("out"));
     let status = command.status().unwrap();
     Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
 }

@@ -19,13 +19,8 @@ use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 /// A script of bash in the sandbox; `$SECRETS` is the binary. Its own exit code is what the run ends with.
 fn bash(sandbox: &Sandbox, script: &str) -> Prepared {
     let mut prepared = sandbox.command::<_, &str>([]);
-    let mut command = Command::new("bash");
-    command.args(["-c", script]).current_dir(sandbox.path("")).env_clear();
-    for (name, value) in prepared.command.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    command.env("SECRETS", env!("CARGO_BIN_EXE_secrets")).env("PATH", "/usr/local/bin:/usr/bin:/bin");
-    prepared.command = command;
+    prepared.command = sandbox.program("bash");
+    prepared.command.args(["-c", script]).env("SECRETS", env!("CARGO_BIN_EXE_secrets"));
     prepared
 }
 

@@ -587,12 +587,8 @@ fn without_memory_for_the_needles_no_program_starts() {
     let limited = |line: &str| {
         let script = format!("ulimit -v 300000; exec \"$0\" {line}");
         let mut command = sandbox.command([""; 0]);
-        let program = command.command.get_program().to_owned();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).arg(program);
-        shell.envs(command.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        shell.current_dir(sandbox.path(""));
-        command.command = shell;
+        command.command = sandbox.program("sh");
+        command.command.args(["-c", &script, env!("CARGO_BIN_EXE_secrets")]);
         command.run()
     };
     let told = "error: not enough memory: looking for these values needs 381 MiB\n\

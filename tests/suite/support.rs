@@ -227,6 +227,15 @@ impl Sandbox {
         }
         Prepared { command, stdin: Vec::new(), trusts: self.trusts.then(|| self.state()) }
     }
+
+    /// Another program in the same directory and environment, to start the binary: nothing of it gets into the real home.
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let ours = self.command([""; 0]).command;
+        let mut command = Command::new(program);
+        command.current_dir(self.path("")).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
 }
 
 /// Writes the record that `secrets trust` would write, where it lacks or is another.
