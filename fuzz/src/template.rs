@@ -142,7 +142,12 @@ fn position(text: &[u8], at: usize) -> Position {
 /// Plans and expands as `render` does.
 fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
     let mut template = Template::from_text("fuzzed", text.to_vec());
-    let plan = Plan::new(&mut template, grammar.clone()).expect("an input has few references");
+    let marked = text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff");
+    let plan = match Plan::new(&mut template, grammar.clone()) {
+        Ok(plan) => plan,
+        Err(TemplateError::Utf16(_)) if marked => return,
+        Err(other) => panic!("a small template was refused: {other}"),
+    };
     let malformed = parts.iter().filter(|part| matches!(part, Part::Malformed(..))).count();
     let told = plan.malformed(&mut template).expect("it is in memory");
     assert_eq!(told.as_ref().map_or(0, |found| found.total), malformed as u64);
