@@ -18,10 +18,12 @@ fn added() -> Project {
 fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
     let project = added();
     let before = project.read(".env");
-    project.run(&["adopt", ".env"]).succeeds().stdout("").stderr(
-        "plain in the template: `LOG_LEVEL`\nimported into project `web`: 1 created\n\
-         added 1 secret and 1 plain setting to `.env.tmpl`\n`.env` is up to date\n",
-    );
+    stderr!(project.run(&["adopt", ".env"]).succeeds().stdout(""), @"
+    plain in the template: `LOG_LEVEL`
+    imported into project `web`: 1 created
+    added 1 secret and 1 plain setting to `.env.tmpl`
+    `.env` is up to date
+    ");
     assert_eq!(
         project.read(".env.tmpl"),
         "KEY={{ secrets.key }}\n\n# Payments\nSTRIPE_KEY={{ secrets.STRIPE_KEY | dotenv }}\nLOG_LEVEL=debug\n"
@@ -36,7 +38,7 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
     project.command(&["update", "stripe-key", "-q"]).stdin("new").run().succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert!(project.read(".env").ends_with("STRIPE_KEY=new\nLOG_LEVEL=debug\n"));
-    project.changes_nothing(&["adopt", ".env"]).succeeds().stderr("`.env` has no new variable\n");
+    stderr!(project.changes_nothing(&["adopt", ".env"]).succeeds(), @"`.env` has no new variable");
 }
 
 #[test]
@@ -78,7 +80,11 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
     }
     // A tag that the project has with another value, used by nobody or by another output.
     project.store("web", "STRIPE_KEY", "theirs");
-    project.changes_nothing(&["adopt", ".env"]).fails_with(4).stderr_has("STRIPE_KEY");
+    stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(4), @"
+    plain in the template: `LOG_LEVEL`
+    error: there is a secret `STRIPE_KEY` in project `web` already
+    hint: nothing was written; another process stored a value; try again
+    ");
     project.run(&["adopt", ".env", "--on-conflict", "separate", "-q"]).succeeds();
     let template = project.read(".env.tmpl");
     assert!(template.contains("STRIPE_KEY={{ secrets.STRIPE_KEY-repo | dotenv }}"), "{template}");
@@ -86,15 +92,28 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
 
     let project = added();
     fs::remove_file(project.path(".env")).unwrap();
-    project.changes_nothing(&["adopt", ".env"]).fails_with(3).stderr_has("there is no file `.env`");
+    stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(3), @"
+    error: there is no file `.env`
+    hint: `secrets setup` renders it
+    ");
     project.write(".env", "KEY=x\nbroken line\n");
-    project.changes_nothing(&["adopt", ".env"]).fails_with(2).stderr_has(".env:2:");
+    stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
+    error: .env:2:8: no `=` follows the name; nothing is taken from the environment
+    hint: nothing was written
+    ");
     let utf_16: Vec<u8> = [0xfeff].into_iter().chain("KEY=x\n".encode_utf16()).flat_map(u16::to_le_bytes).collect();
     project.write(".env", utf_16);
-    project.changes_nothing(&["adopt", ".env"]).fails_with(2).stderr_has("`.env` is no dotenv file: it is UTF-16 text");
+    stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
+    error: `.env` is no dotenv file: it is UTF-16 text, and only UTF-8 is read
+    hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`
+    hint: nothing was written
+    ");
     let other = MANIFEST.to_owned() + "delimiters = \"[[,]]\"\n";
     project.write(".secrets.toml", other);
-    project.changes_nothing(&["adopt", ".env"]).fails_with(2).stderr_has("has other delimiters or a default filter");
+    stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
+    error: the template of `.env` has other delimiters or a default filter
+    hint: add the variables to the template by hand; nothing was written
+    ");
 }
 
 #[test]
@@ -171,16 +190,22 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
     // What no template can hold.
     write("A={{ secrets.A | upper }}\nNEW=x1\n");
     let run = project.changes_nothing(&["adopt", ".env", "--keep", "A"]).fails_with(2);
-    run.stderr_has("error: .env:3: this line holds text that begins like a placeholder, and no template can hold it\n");
+    stderr!(run, @"
+    warning: .env.tmpl:5:7: 3 backslashes before a placeholder give 1 and the placeholder's text; version 0.1.0 gave 2 and the placeholder's text
+    error: .env:3: this line holds text that begins like a placeholder, and no template can hold it
+    hint: change the lines that hold a secret, or that cannot be stored; nothing was written
+    ");
 }
 
 #[test]
 fn a_value_that_was_changed_as_well_is_left_to_setup() {
     let project = added();
     project.write(".env", "KEY=by hand\nNEW=value-of-new\n");
-    project.run(&["adopt", ".env"]).succeeds().stderr_has(
-        "`.env` has other values, quotes or comments than its template gives; `secrets setup` asks before it replaces it\n",
-    );
+    stderr!(project.run(&["adopt", ".env"]).succeeds(), @"
+    imported into project `web`: 1 created
+    added 1 secret and 0 plain settings to `.env.tmpl`
+    `.env` has other values, quotes or comments than its template gives; `secrets setup` asks before it replaces it
+    ");
     assert_eq!(project.read(".env"), "KEY=by hand\nNEW=value-of-new\n");
     project.run(&["setup", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), format!("KEY={MARKER}\nNEW=value-of-new\n"));

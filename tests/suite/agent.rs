@@ -455,9 +455,16 @@ fn a_newer_client_is_told_and_may_end_the_agent() {
 #[test]
 fn while_it_is_unlocked_no_passphrase_is_asked_for() {
     let home = Home::new();
-    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
-    home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
-    home.run(["unlock", "--ttl", "1h", "--idle", "90s"]).succeeds().stderr_has("for 1h, or 1m 30s without use");
+    stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
+    `[dir]/vault.db` is locked
+    hint: unlock it with `secrets unlock`
+    ");
+    stderr!(home.free(["list"]).run().fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
+    stderr!(home.run(["unlock", "--ttl", "1h", "--idle", "90s"]).succeeds(), @"unlocked `[dir]/vault.db` for 1h, or 1m 30s without use");
     home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
     home.free(["clone", "key", "--to", "web", "-q"]).run().succeeds();
     home.free(["project", "rename", "web", "site", "-q"]).run().succeeds();
@@ -470,8 +477,12 @@ fn while_it_is_unlocked_no_passphrase_is_asked_for() {
     let status = home.free(["status", "--json"]).run().succeeds().json();
     assert_eq!((&status["unlocked"], &status["idleSecondsLeft"]), (&true.into(), &90.into()));
     let pid = home.pid().unwrap();
-    home.free(["lock"]).run().succeeds().stderr_has("locked `");
-    home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
+    stderr!(home.free(["lock"]).run().succeeds(), @"locked `[dir]/vault.db`");
+    stderr!(home.free(["list"]).run().fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
     ends(&home, pid);
     // It reads as the library wrote it, and the other way round.
     assert_eq!(reveal(&home.vault(), "default", "key").unwrap().unwrap(), b"another value");
@@ -495,12 +506,12 @@ fn a_vault_whose_directory_is_gone_can_be_locked() {
 #[test]
 fn locking_what_is_locked_is_no_failure() {
     let home = Home::new();
-    home.run(["lock"]).succeeds().stderr_has("was locked already");
-    home.run(["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
+    stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was locked already");
+    stderr!(home.run(["lock", "--all"]).succeeds(), @"nothing was unlocked");
     home.run(["unlock", "-q"]).succeeds();
     home.run(["lock", "-q"]).succeeds();
-    home.run(["lock"]).succeeds().stderr_has("was locked already");
-    home.run(["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
+    stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was locked already");
+    stderr!(home.run(["lock", "--all"]).succeeds(), @"nothing was unlocked");
     assert!(!home.socket().exists());
 }
 
@@ -519,7 +530,11 @@ fn each_vault_has_an_agent_of_its_own() {
     let home = Home::unlocked();
     let other = home.path("other.db");
     Vault::init(&other, &passphrase(), KdfParams::LEAST).unwrap();
-    home.free(["list", "--vault", "other.db"]).run().fails_with(5).stderr_has("secrets --vault other.db unlock");
+    stderr!(home.free(["list", "--vault", "other.db"]).run().fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets --vault other.db unlock`
+    ");
     let pid = home.pid().unwrap();
     home.run(["unlock", "--vault", "other.db", "-q"]).succeeds();
     assert_eq!(home.pid(), Some(pid), "the other vault's session goes on");
@@ -528,7 +543,10 @@ fn each_vault_has_an_agent_of_its_own() {
     symlink(home.path(""), home.path("link")).unwrap();
     home.free(["render", "--vault", "link/other.db", "-e", "{{X}}"]).run().succeeds().stdout("of the other");
     home.free(["lock", "-q"]).run().succeeds();
-    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
+    `[dir]/vault.db` is locked
+    hint: unlock it with `secrets unlock`
+    ");
     home.free(["status", "--vault", "other.db", "-q"]).run().succeeds().stdout_has("other.db");
     ends(&home, pid);
     home.run(["unlock", "-q"]).succeeds();
@@ -536,7 +554,10 @@ fn each_vault_has_an_agent_of_its_own() {
     home.free(["lock", "--all", "-q"]).run().succeeds();
     ends(&home, pid);
     within(AT_MOST, "the other agent ends", || agents_in(&home.directory()) == 0);
-    home.free(["status", "--vault", "other.db", "-q"]).run().fails_with(5).stderr_has("is locked");
+    stderr!(home.free(["status", "--vault", "other.db", "-q"]).run().fails_with(5), @"
+    `other.db` is locked
+    hint: unlock it with `secrets --vault other.db unlock`
+    ");
 }
 
 /// There is no number of vaults, nor of strangers, that keeps the next one out: no session is made through a socket.
@@ -609,7 +630,7 @@ fn an_agent_that_is_given_no_key_ends() {
     let frame = Handover { path: b"/x", vault_id: [0; 16], ttl: 1, idle: 1, key: &[0; 32] }.encode().unwrap();
     let long = vec![0; 100_000];
     for input in [&b""[..], b"x", &long, &frame.expose()[..frame.len() - 1]] {
-        agent(input).stderr_has("the agent ended");
+        stderr!(agent(input), @"error: the agent ended: invalid data");
     }
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
 }
@@ -633,24 +654,40 @@ fn a_directory_that_is_not_ours_alone_is_refused() {
     for mode in [0o750, 0o701, 0o777] {
         fs::set_permissions(home.directory(), Permissions::from_mode(mode)).unwrap();
         for command in ["unlock", "lock", "status"] {
-            home.run([command]).fails_with(7).stderr_has("is open to other users");
+            stderr!(home.run([command]).fails_with(7), @"
+            error: `[dir]/secrets` is open to other users
+            hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+            ");
         }
         // With a passphrase nothing needs the agent; without one the place is no excuse to hang.
         home.run(["list", "-q"]).succeeds().stdout_has("key");
-        home.free(["list", "-q"]).run().fails_with(5).stderr_has("passphrase");
+        stderr!(home.free(["list", "-q"]).run().fails_with(5), @"
+        error: no passphrase was given and there is no terminal to ask on
+        hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+        hint: or unlock the vault for a while, where there is one: `secrets unlock`
+        ");
     }
     fs::remove_dir(home.directory()).unwrap();
     fs::create_dir(home.path("elsewhere")).unwrap();
     symlink(home.path("elsewhere"), home.directory()).unwrap();
-    home.run(["unlock"]).fails_with(7).stderr_has("is no directory");
+    stderr!(home.run(["unlock"]).fails_with(7), @"
+    error: `[dir]/secrets` is no directory
+    hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+    ");
     fs::remove_file(home.directory()).unwrap();
     fs::write(home.directory(), "").unwrap();
-    home.run(["unlock"]).fails_with(7).stderr_has("is no directory");
+    stderr!(home.run(["unlock"]).fails_with(7), @"
+    error: `[dir]/secrets` is no directory
+    hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+    ");
     if am_root() {
         fs::remove_file(home.directory()).unwrap();
         fs::create_dir(home.directory()).unwrap();
         chown(home.directory(), Some(NOBODY), None).unwrap();
-        home.run(["unlock"]).fails_with(7).stderr_has("belongs to another user");
+        stderr!(home.run(["unlock"]).fails_with(7), @"
+        error: `[dir]/secrets` belongs to another user
+        hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+        ");
     }
 }
 
@@ -661,7 +698,10 @@ fn a_path_too_long_for_a_socket_is_told() {
     fs::create_dir(&long).unwrap();
     for command in ["unlock", "lock", "status"] {
         let run = home.command([command]).env("XDG_RUNTIME_DIR", &long).run();
-        run.fails_with(2).stderr_has("too long for a socket");
+        stderr!(run.fails_with(2), @"
+        error: the path of `[dir]/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/secrets` is too long for a socket in it
+        hint: set XDG_RUNTIME_DIR to a directory with a shorter path
+        ");
     }
     // A private file needs the directory and no socket.
     let run = home.command(["run", "--file", "F=key", "--", "sh", "-c", "cmp \"$F\" /dev/null 2>&1 | wc -l"]);
@@ -768,7 +808,7 @@ fn another_users_agent_gets_no_key() {
     }
     for command in ["unlock", "lock", "status", "list"] {
         let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
-        run.run().fails_with(7).stderr_has("belongs to another user");
+        stderr!(run.run().fails_with(7), @"error: what answers in the agent's place belongs to another user");
     }
     listener.set_nonblocking(true).unwrap();
     while let Ok((stream, _)) = listener.accept() {
@@ -848,11 +888,11 @@ fn a_stranger_is_locked_out_by_lock() {
             }
         }
     });
-    home.run(["unlock"]).fails_with(6).stderr(
-        "error: the agent has seen a newer state of this vault\n\
-         hint: put the newest copy back; to take an older one: `secrets restore --accept`\n\
-         hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again\n",
-    );
+    stderr!(home.run(["unlock"]).fails_with(6), @"
+    error: the agent has seen a newer state of this vault
+    hint: put the newest copy back; to take an older one: `secrets restore --accept`
+    hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again
+    ");
     home.run(["lock", "-q"]).succeeds();
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
@@ -868,11 +908,17 @@ fn an_agent_of_another_version_is_told_and_never_waited_for() {
     impostor(&home, other_version);
     let begun = Instant::now();
     for command in ["status", "list", "lock"] {
-        home.free([command]).run().fails_with(1).stderr_has("another version");
+        stderr!(home.free([command]).run().fails_with(1), @"
+        error: the agent was started by another version of `secrets`
+        hint: `secrets lock --all` ends it; then `secrets unlock` again
+        ");
     }
-    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
+    `[dir]/vault.db` is locked
+    hint: unlock it with `secrets unlock`
+    ");
     impostor(&home, other_version);
-    home.run(["lock", "--all"]).succeeds().stderr_has("locked every vault");
+    stderr!(home.run(["lock", "--all"]).succeeds(), @"locked every vault");
     impostor(&home, other_version);
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
@@ -893,7 +939,10 @@ fn an_answer_without_sense_is_an_error() {
             let _ = frame(&stream);
             let _ = stream.write_all(&answer);
         });
-        home.free(["list"]).run().fails_with(1).stderr_has("makes no sense");
+        stderr!(home.free(["list"]).run().fails_with(1), @"
+        error: the agent's answer makes no sense
+        hint: `secrets lock --all` ends it; then `secrets unlock` again
+        ");
     }
 }
 
@@ -960,7 +1009,10 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
             let home = &home;
             scope.spawn(move || {
                 let begun = Instant::now();
-                home.free([command]).run().fails_with(1).stderr_has("does not answer");
+                stderr!(home.free([command]).run().fails_with(1), @"
+                error: the agent does not answer
+                hint: `pkill -KILL -x -u $(id -u) secrets-agent` ends it; then `secrets unlock` again
+                ");
                 assert!(begun.elapsed() < AT_MOST, "{command}: {:?}", begun.elapsed());
             });
         }
@@ -981,7 +1033,10 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
     // So does one that `lock` could not reach.
     kill_process(next, Signal::STOP).unwrap();
     assert!(matches!(impatient.lock(), Err(HolderError::Silent)));
-    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
+    stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
+    `[dir]/vault.db` is locked
+    hint: unlock it with `secrets unlock`
+    ");
     kill_process(next, Signal::CONT).unwrap();
     within(AT_MOST, "it ends", || is_gone(next));
 }
@@ -993,9 +1048,16 @@ fn a_killed_agent_is_no_obstacle() {
     kill_process(pid, Signal::KILL).unwrap();
     within(AT_MOST, "it is killed", || is_gone(pid));
     assert!(home.socket().exists());
-    home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
-    home.free(["status", "-q"]).run().fails_with(5).stderr_has("is locked");
-    home.free(["lock"]).run().succeeds().stderr_has("was locked already");
+    stderr!(home.free(["list"]).run().fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
+    stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
+    `[dir]/vault.db` is locked
+    hint: unlock it with `secrets unlock`
+    ");
+    stderr!(home.free(["lock"]).run().succeeds(), @"`[dir]/vault.db` was locked already");
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 }
@@ -1028,7 +1090,11 @@ fn signals_end_it() {
         let pid = home.pid().unwrap();
         kill_process(pid, signal).unwrap();
         ends(&home, pid);
-        home.free(["list"]).run().fails_with(5).stderr_has("secrets unlock");
+        stderr!(home.free(["list"]).run().fails_with(5), @"
+        error: no passphrase was given and there is no terminal to ask on
+        hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+        hint: or unlock the vault for a while, where there is one: `secrets unlock`
+        ");
     }
 }
 
@@ -1447,7 +1513,10 @@ fn another_vault_at_the_path_is_noticed() {
     let other = Home::new();
     fs::copy(other.vault_path(), home.vault_path()).unwrap();
     for command in ["list", "status"] {
-        home.free([command]).run().fails_with(6).stderr_has("is not the one that was unlocked");
+        stderr!(home.free([command]).run().fails_with(6), @"
+        error: the vault at this path is not the one that was unlocked
+        hint: if that was you, `secrets unlock` takes this one
+        ");
     }
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");

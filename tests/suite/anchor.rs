@@ -231,7 +231,11 @@ fn several_changes_of_keys_elsewhere_are_followed() {
         sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     }
     rekey(9);
-    sandbox.run(["list"]).fails_with(6).stderr_has("error: the vault has other keys");
+    stderr!(sandbox.run(["list"]).fails_with(6), @"
+    error: the vault has other keys than when it was last seen here, or what was seen is damaged
+    hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
+    hint: if this is the state that you want: `secrets restore --accept`
+    ");
     sandbox.run(["restore", "--accept", "-y", "-q"]).succeeds();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -251,7 +255,12 @@ fn a_copy_elsewhere_has_a_memory_of_its_own() {
     // By whatever name of its directory it is reached.
     std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("link")).unwrap();
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
-    sandbox.run(["--vault", "link/vault.db", "list"]).fails_with(6).stderr_has("put back to an earlier state");
+    stderr!(sandbox.run(["--vault", "link/vault.db", "list"]).fails_with(6), @"
+    error: the vault was put back to an earlier state than was last seen here
+      project `default`: 1 change behind
+    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault link/vault.db restore PATH`
+    hint: if this is the state that you want: `secrets --vault link/vault.db restore --accept`
+    ");
 }
 
 #[test]
@@ -269,7 +278,12 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
     fs::rename(&new, sandbox.path("current")).unwrap();
     std::os::unix::fs::symlink("vault.old", &new).unwrap();
     for line in [&["list"][..], &["get", "key"], &["create", "--tag", "x", "--generate"]] {
-        on(line).fails_with(6).stdout("").stderr_has("put back to an earlier state");
+        stderr!(on(line).fails_with(6).stdout(""), @"
+        error: the vault was put back to an earlier state than was last seen here
+          project `default`: 1 change behind
+        hint: nothing of it was used; put back the right file, or a backup with `secrets --vault vault/v.db restore PATH`
+        hint: if this is the state that you want: `secrets --vault vault/v.db restore --accept`
+        ");
     }
     // And a link that was always one, and leads elsewhere now.
     fs::remove_file(&new).unwrap();
@@ -277,7 +291,12 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
     on(&["list", "-q"]).succeeds().stdout_has("new");
     fs::remove_file(&new).unwrap();
     std::os::unix::fs::symlink("vault.old", &new).unwrap();
-    on(&["list"]).fails_with(6).stdout("").stderr_has("put back to an earlier state");
+    stderr!(on(&["list"]).fails_with(6).stdout(""), @"
+    error: the vault was put back to an earlier state than was last seen here
+      project `default`: 1 change behind
+    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault vault/v.db restore PATH`
+    hint: if this is the state that you want: `secrets --vault vault/v.db restore --accept`
+    ");
     on(&["restore", "--accept", "-y", "-q"]).succeeds();
     on(&["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -306,7 +325,12 @@ fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() 
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs");
     sandbox.run(["list", "-q"]).succeeds().stdout_has("ours");
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
-    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has("went another way");
+    stderr!(sandbox.run(["list"]).fails_with(6).stdout(""), @"
+    error: the vault is a copy that went another way than the one that was last seen here
+      project `default`: went another way
+    hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
+    hint: if this is the state that you want: `secrets restore --accept`
+    ");
 }
 
 #[test]
@@ -412,15 +436,15 @@ fn what_differs_is_told() {
 #[test]
 fn a_typed_word_is_the_way_past() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
-    sandbox
-        .run(["restore", "--accept", "-y"])
-        .succeeds()
-        .stdout("")
-        .stderr("the vault is what was last seen here, or follows on it\n");
+    let output = sandbox.run(["restore", "--accept", "-y"]).succeeds().stdout("");
+    stderr!(output, @"the vault is what was last seen here, or follows on it");
     let before = sandbox.read("vault.db");
     sandbox.command(["update", "key", "-q"]).stdin("another").run().succeeds();
     sandbox.write("vault.db", &before);
-    sandbox.run(["restore", "--accept"]).fails_with(7).stderr_has("restoring needs `--yes`");
+    stderr!(sandbox.run(["restore", "--accept"]).fails_with(7), @"
+    error: restoring needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
     for (typed, code) in [("y\n", 7), ("\n", 7), ("\x04", 7), ("accept\n", 0)] {
         let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore --accept");
         terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
@@ -431,12 +455,21 @@ fn a_typed_word_is_the_way_past() {
         if code == 0 {
             list.succeeds().stdout_has("key")
         } else {
-            list.fails_with(6).stderr_has("put back")
+            stderr!(list.fails_with(6), @"
+            error: the vault was put back to an earlier state than was last seen here
+              project `default`: 1 change behind
+            hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
+            hint: if this is the state that you want: `secrets restore --accept`
+            ")
         };
     }
     // What is damaged is not accepted.
     Connection::open(sandbox.vault_path()).unwrap().execute_batch("UPDATE vals SET val = x'00'").unwrap();
-    sandbox.run(["restore", "--accept", "-y"]).fails_with(6).stderr_has("hint: `secrets salvage OUT`");
+    stderr!(sandbox.run(["restore", "--accept", "-y"]).fails_with(6), @"
+    error: the vault is damaged or was tampered with
+      the value of `key` of project `default`
+    hint: `secrets salvage OUT` saves what can be read into a new vault
+    ");
 }
 
 #[test]
@@ -466,7 +499,7 @@ fn where_nothing_can_be_remembered_verify_says_so() {
     );
     sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr(&told);
     fs::remove_file(&anchors).unwrap();
-    sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr("everything holds\n");
+    stderr!(sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n"), @"everything holds");
     // What was remembered and cannot be read is no leave.
     let [file] = &fs::read_dir(&anchors).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else {
         panic!("one file")
@@ -486,9 +519,22 @@ fn hints_are_for_the_vault_that_was_named() {
     sandbox.run(line).succeeds();
     fs::write(sandbox.path("my vault.db"), before).unwrap();
     let run = sandbox.run(["--vault", "my vault.db", "list"]).fails_with(6);
-    let run = run.stderr_has("a backup with `secrets --vault 'my vault.db' restore PATH`\n");
-    run.stderr_has("this is the state that you want: `secrets --vault 'my vault.db' restore --accept`\n");
-    sandbox.run(["--vault", "my vault.db", "passwd"]).fails_with(5).stderr_has("give it by `--new-passphrase-file");
+    let run = stderr!(run, @"
+    error: the vault was put back to an earlier state than was last seen here
+      project `default`: 1 change behind
+    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault 'my vault.db' restore PATH`
+    hint: if this is the state that you want: `secrets --vault 'my vault.db' restore --accept`
+    ");
+    stderr!(run, @"
+    error: the vault was put back to an earlier state than was last seen here
+      project `default`: 1 change behind
+    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault 'my vault.db' restore PATH`
+    hint: if this is the state that you want: `secrets --vault 'my vault.db' restore --accept`
+    ");
+    stderr!(sandbox.run(["--vault", "my vault.db", "passwd"]).fails_with(5), @"
+    error: no new passphrase was given and there is no terminal to ask on
+    hint: give it by `--new-passphrase-file PATH`
+    ");
 }
 
 /// Readers and writers at once: nobody takes somebody's change for a rollback.

@@ -89,10 +89,16 @@ fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
     sandbox.command(["create", "--tag", "sk_test", "-q"]).stdin("value").run().succeeds();
     for command in ["get", "update", "delete"] {
         let run = sandbox.run([command, "sk_hunter2MARKER"]).fails_with(3);
-        run.without("hunter2").stderr_has("error: ");
+        stderr!(run.without("hunter2"), @"
+        error: no such secret (not shown, in case it is a value) in project `default`
+        hint: `secrets list` shows the secrets of the project
+        ");
     }
     let run = sandbox.run(["delete", "sk_hunter2MARKER", "-y"]).fails_with(3).without("hunter2");
-    run.stderr_has("error: no such secret (not shown, in case it is a value) in project `default`\n");
+    stderr!(run, @"
+    error: no such secret (not shown, in case it is a value) in project `default`
+    hint: `secrets list` shows the secrets of the project
+    ");
 }
 
 #[test]
@@ -276,5 +282,9 @@ fn what_is_not_utf_8_is_not_repeated() {
     }
     // A value that is none is no UTF-8 problem.
     let arguments = ["create".into(), "--tag".into(), "key".into(), bytes];
-    Sandbox::empty().run(arguments).fails_with(2).stderr_has("error: a value is never taken from an argument");
+    stderr!(Sandbox::empty().run(arguments).fails_with(2), @"
+    error: a value is never taken from an argument: other processes and the shell's history would see it
+    hint: leave it out to type it unseen, pipe it in, or use `--value-file PATH` or `--generate`
+    hint: usage: secrets create TAG
+    ");
 }

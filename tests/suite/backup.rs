@@ -56,7 +56,10 @@ fn a_copy_is_a_vault_for_us_alone() {
     assert_eq!(found, json!({ "vault": "./another.db", "secrets": 2 }));
     // As where a disk is not mounted.
     let run = sandbox.run(["backup", "disk/backups/copy.db"]).fails_with(3).stdout("");
-    run.stderr("error: there is no directory `disk/backups`\nhint: nothing was written; is the disk mounted? `mkdir -p` makes it\n");
+    stderr!(run, @"
+    error: there is no directory `disk/backups`
+    hint: nothing was written; is the disk mounted? `mkdir -p` makes it
+    ");
     assert!(!sandbox.path("disk").exists());
 }
 
@@ -118,8 +121,12 @@ fn a_damaged_vault_is_not_copied() {
     connection.execute_batch("UPDATE vals SET val = zeroblob(length(val))").unwrap();
     drop(connection);
     let run = sandbox.run(["backup", "copy.db"]).fails_with(6).stdout("");
-    run.stderr_has("error: the vault is damaged or was tampered with\n  the value of `")
-        .stderr_has("hint: `secrets salvage OUT` saves what can be read into a new vault\n");
+    stderr!(run, @"
+    error: the vault is damaged or was tampered with
+      the value of `two` of project `default`
+      the value of `one` of project `default`
+    hint: `secrets salvage OUT` saves what can be read into a new vault
+    ");
     assert_eq!(names(&sandbox), ["vault.db"]);
 }
 
@@ -127,10 +134,10 @@ fn a_damaged_vault_is_not_copied() {
 fn on_a_full_disk_nothing_is_left() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
-    sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout("").stderr(
-        "error: no space left on the file system of `small/copy.db`\n\
-         hint: make room there, or name a file elsewhere; the vault was not changed\n",
-    );
+    stderr!(sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout(""), @"
+    error: no space left on the file system of `small/copy.db`
+    hint: make room there, or name a file elsewhere; the vault was not changed
+    ");
     assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 0);
     drop(small);
 }
@@ -163,7 +170,10 @@ fn rows_of_nobody_are_not_copied() {
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("INSERT INTO vals VALUES(x'0102030405060708', x'6d61726b6572')").unwrap();
     drop(connection);
-    sandbox.run(["verify"]).fails_with(6).stdout_has("a value that belongs to no secret").stderr_has("1 finding");
+    stderr!(sandbox.run(["verify"]).fails_with(6).stdout_has("a value that belongs to no secret"), @"
+    error: the vault is damaged or was tampered with: 1 finding
+    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    ");
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      2\n");
     assert!(!sandbox.read("copy.db").windows(6).any(|bytes| bytes == b"marker"));
@@ -183,10 +193,10 @@ fn the_difference_is_shown_and_asked_about() {
     let found = run.json();
     let tag = |member: &str| found[member][0]["tag"].as_str().unwrap().to_owned();
     assert_eq!([tag("added"), tag("removed"), tag("changed")], ["one", "three", "two"]);
-    sandbox.run(["restore", "copy.db"]).fails_with(7).stdout("").stderr(
-        "error: restoring needs `--yes` where there is no terminal to ask on\n\
-         hint: nothing was changed; add `--yes` to do it\n",
-    );
+    stderr!(sandbox.run(["restore", "copy.db"]).fails_with(7).stdout(""), @"
+    error: restoring needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore copy.db");
     terminal.waits_for("Passphrase for copy.db: ").types(&format!("{PASSPHRASE}\n"));
     terminal.waits_for("1 added, 1 removed, 1 changed").waits_for("Put `copy.db` into the place of `");
@@ -196,13 +206,23 @@ fn the_difference_is_shown_and_asked_about() {
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     run.stderr(&format!("{shown}restored `{}`\n", sandbox.vault_path().display()));
     assert_eq!((revealed(&sandbox, "one"), revealed(&sandbox, "two")), (b"value one".into(), b"value two".into()));
-    sandbox.run(["get", "three"]).fails_with(3).stderr_has("no secret `three`");
+    stderr!(sandbox.run(["get", "three"]).fails_with(3), @"
+    error: no secret `three` in project `default`
+    hint: `secrets list` shows the secrets of the project
+    ");
     // It is what was last seen now.
     change(&sandbox, "one", "and on it goes");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr_has("~ default/one\n0 added, 0 removed, 1 changed\n");
+    stderr!(run, @"
+    ~ default/one
+    0 added, 0 removed, 1 changed
+    restored `[dir]/vault.db`
+    ");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr_has("the backup holds what the vault holds\n");
+    stderr!(run, @"
+    the backup holds what the vault holds
+    restored `[dir]/vault.db`
+    ");
     assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
 }
 
@@ -228,7 +248,12 @@ fn where_there_is_no_vault_one_is_made() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::remove_file(sandbox.vault_path()).unwrap();
-    sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("2 added, 0 removed, 0 changed\n");
+    stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
+    + default/one
+    + default/two
+    2 added, 0 removed, 0 changed
+    restored `[dir]/vault.db`
+    ");
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     assert_eq!(sandbox.vault_path().metadata().unwrap().permissions().mode() & 0o7777, 0o600);
 }
@@ -255,29 +280,39 @@ fn the_passphrase_is_that_of_its_time() {
     let sandbox = sandbox();
     file(&sandbox, "new", NEW);
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
-    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
     // The present passphrase will do where the keys are the same.
-    sandbox
-        .run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"])
-        .succeeds()
-        .stderr_has("the backup holds");
+    let output = sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
+    stderr!(output, @"
+    warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back
+    the backup holds what the vault holds
+    ");
     let run = sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
-    run.stderr_has("the earlier ones come back");
-    sandbox.run(["list", "--passphrase-file", "new"]).fails_with(5).stderr_has("wrong passphrase");
+    stderr!(run, @"warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back");
+    stderr!(sandbox.run(["list", "--passphrase-file", "new"]).fails_with(5), @"
+    error: wrong passphrase
+    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    ");
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     // After `rekey` the backup has other keys.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
     let run = sandbox.run(["restore", "copy.db", "-y", "--passphrase-file", "new"]).fails_with(5);
-    run.stderr_has("error: the backup has other keys than the vault: it opens with the passphrase that it had then\n");
+    stderr!(run, @"
+    error: the backup has other keys than the vault: it opens with the passphrase that it had then
+    hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
+    ");
     // What is there now opens by another passphrase: it is kept.
-    let run = sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds().stderr_has("it is kept beside\n");
+    let run = stderr!(sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds(), @"warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside");
     let found = run.json();
     assert_eq!((&found["removed"], found["added"].as_array().unwrap().len()), (&json!(null), 2));
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
-    run.stderr_has(
-        "warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside",
-    );
+    stderr!(run, @"
+    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
+    the backup holds 2 secrets
+    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    restored `[dir]/vault.db`
+    ");
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     sandbox.run(["--vault", "vault.db.replaced-1", "list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
 }
@@ -291,19 +326,27 @@ fn across_new_keys_the_two_are_compared() {
     let shown = "warning: the backup is of before `secrets rekey`: its keys come back with it; then run `secrets rekey`\n\
                  - default/three\n0 added, 1 removed, 0 changed\n";
     sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stderr(shown);
-    sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("1 removed");
+    stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
+    warning: the backup is of before `secrets rekey`: its keys come back with it; then run `secrets rekey`
+    - default/three
+    0 added, 1 removed, 0 changed
+    restored `[dir]/vault.db`
+    ");
     assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
     file(&sandbox, "new", NEW);
-    sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds().stderr_has("warning");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
     let run = sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
-    run.stderr(
-        "warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back\n\
-         the backup holds what the vault holds\n",
-    );
+    stderr!(run, @"
+    warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back
+    the backup holds what the vault holds
+    ");
     let other = self::sandbox();
     let theirs = other.vault_path();
     let run = sandbox.run(["restore", "--dry-run", theirs.to_str().unwrap(), "--passphrase-file", "new"]).fails_with(5);
-    run.stderr_has("it opens with the passphrase that it had then");
+    stderr!(run, @"
+    error: the backup has other keys than the vault: it opens with the passphrase that it had then
+    hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
+    ");
 }
 
 #[test]
@@ -316,10 +359,22 @@ fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
         let command = sandbox.command(arguments).without_env("SECRETS_VAULT").without_env("XDG_STATE_HOME");
         command.env("HOME", home.to_str().unwrap()).run()
     };
-    new(&["list"]).fails_with(3).stderr_has("or put a backup there with `secrets restore PATH`\n");
-    new(&["restore", "copy.db", "--dry-run"]).succeeds().stderr_has("2 added, 0 removed, 0 changed\n");
+    stderr!(new(&["list"]).fails_with(3), @"
+    error: no vault at `[dir]/home/.local/share/secrets/vault.db`
+    hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+    ");
+    stderr!(new(&["restore", "copy.db", "--dry-run"]).succeeds(), @"
+    + default/one
+    + default/two
+    2 added, 0 removed, 0 changed
+    ");
     assert_eq!(std::fs::read_dir(sandbox.path("home")).unwrap().count(), 0);
-    new(&["restore", "copy.db", "-y"]).succeeds().stderr_has("restored `");
+    stderr!(new(&["restore", "copy.db", "-y"]).succeeds(), @"
+    + default/one
+    + default/two
+    2 added, 0 removed, 0 changed
+    restored `[dir]/home/.local/share/secrets/vault.db`
+    ");
     new(&["verify", "-q"]).succeeds().stdout_has("secrets      2\n");
     let directory = sandbox.path("home/.local/share/secrets");
     assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
@@ -333,8 +388,18 @@ fn a_damaged_vault_is_kept_beside() {
     connection.execute_batch("DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)").unwrap();
     drop(connection);
     let damaged = sandbox.read("vault.db");
-    let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("it is kept beside\n");
-    run.stderr_has("the backup holds 2 secrets\n");
+    let run = stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
+    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
+    the backup holds 2 secrets
+    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    restored `[dir]/vault.db`
+    ");
+    stderr!(run, @"
+    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
+    the backup holds 2 secrets
+    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    restored `[dir]/vault.db`
+    ");
     assert_eq!(sandbox.read("vault.db.replaced-1"), damaged);
     sandbox.run(["verify", "-q"]).succeeds().stdout_has("secrets      2\n");
 }
@@ -346,9 +411,10 @@ fn a_damaged_backup_is_not_told_to_have_other_keys() {
     let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
     connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
     drop(connection);
-    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stderr_has(
-        "is damaged or was tampered with\nhint: nothing was changed; `secrets --vault copy.db verify` tells more of the backup\n",
-    );
+    stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6), @"
+    error: the vault's table of slots, projects and grants is damaged or was tampered with
+    hint: nothing was changed; `secrets --vault copy.db verify` tells more of the backup
+    ");
 }
 
 #[test]
@@ -359,8 +425,14 @@ fn a_vault_of_a_later_version_is_left_alone_and_told_as_such() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let before = sandbox.read("vault.db");
-    let run = sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stderr_has("error: the vault has format 99");
-    run.stderr_has("\nhint: use the version of `secrets` that made it\n");
+    let run = stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6), @"
+    error: the vault has format 99, this version reads formats 1 to 2
+    hint: use the version of `secrets` that made it
+    ");
+    stderr!(run, @"
+    error: the vault has format 99, this version reads formats 1 to 2
+    hint: use the version of `secrets` that made it
+    ");
     assert_eq!(sandbox.read("vault.db"), before);
 }
 
@@ -383,7 +455,10 @@ fn through_an_agent_too_only_an_earlier_copy_gives_way() {
     sandbox.run(newer).succeeds();
     sandbox.run(["unlock", "-q"]).succeeds();
     let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
-    bare(&["backup", "--replace", "copy.db"]).fails_with(7).stderr_has("is no earlier copy of this vault");
+    stderr!(bare(&["backup", "--replace", "copy.db"]).fails_with(7), @"
+    error: `copy.db` is no earlier copy of this vault: it holds what the vault does not
+    hint: nothing was written; name another file
+    ");
     bare(&["backup", "-q", "another.db"]).succeeds();
     change(&sandbox, "two", "newer");
     bare(&["backup", "-q", "--replace", "another.db"]).succeeds();
@@ -398,7 +473,11 @@ fn where_the_copy_does_not_fit_what_is_there_stays() {
     sandbox.write("small/vault.db", "no vault any more");
     std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600)).unwrap();
     let run = sandbox.run(["--vault", "small/vault.db", "restore", "vault.db", "-y"]).fails_with(1).stdout("");
-    run.stderr_has("error: no space left");
+    stderr!(run, @"
+    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
+    the backup holds 6 secrets
+    error: no space left on the vault's file system; nothing was changed
+    ");
     assert_eq!(sandbox.read("small/vault.db"), b"no vault any more");
     assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 1);
     drop(small);
@@ -410,7 +489,11 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "newer");
     let nowhere = |arguments: &[&str]| sandbox.command(arguments).env("XDG_STATE_HOME", "/dev/null").run();
-    nowhere(&["restore", "copy.db", "-y"]).succeeds().stderr_has("restored `");
+    stderr!(nowhere(&["restore", "copy.db", "-y"]).succeeds(), @"
+    ~ default/one
+    0 added, 0 removed, 1 changed
+    restored `[dir]/vault.db`
+    ");
     nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     // Something else than a file in the place of what was seen.
@@ -420,7 +503,10 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
     }
-    sandbox.run(["restore", "copy.db", "-y"]).succeeds().stderr_has("restored `");
+    stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
+    the backup holds what the vault holds
+    restored `[dir]/vault.db`
+    ");
     // An agent may remember what is not remembered here.
     nowhere(&["unlock", "-q"]).succeeds();
     let bare = |arguments: &[&str]| {
@@ -431,9 +517,17 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     bare(&["create", "--tag", "new", "--generate", "-q"]).succeeds();
     bare(&["list"]).succeeds().stdout_has("new");
     sandbox.write("vault.db", before);
-    bare(&["list"]).fails_with(6).stderr_has("hint: put the newest copy back");
+    stderr!(bare(&["list"]).fails_with(6), @"
+    error: the agent has seen a newer state of project `default`
+    hint: put the newest copy back; to take an older one: `secrets restore --accept`
+    hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again
+    ");
     nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
-    bare(&["list"]).fails_with(5).stderr_has("no passphrase was given");
+    stderr!(bare(&["list"]).fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
     nowhere(&["lock", "--all", "-q"]).everything();
 }
 
@@ -447,15 +541,29 @@ fn a_damaged_backup_changes_nothing() {
         .unwrap();
     drop(connection);
     let before = sandbox.read("vault.db");
-    sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout("").stderr_has(
-        "hint: the backup was not used; `secrets --vault copy.db salvage OUT` saves what can be read of it\n",
-    );
+    stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout(""), @"
+    error: the vault is damaged or was tampered with
+      the value of `two` of project `default`
+    hint: the backup was not used; `secrets --vault copy.db salvage OUT` saves what can be read of it
+    ");
     let run = sandbox.run(["restore", "none.db", "-y"]).fails_with(3);
-    run.stderr_has("no vault at").stderr_has("hint: name a copy that `secrets backup` made\n");
-    sandbox.run(["restore", "vault.db", "-y"]).fails_with(2).stderr_has("that is the vault itself");
-    sandbox.run(["restore", "-y"]).fails_with(2).stderr_has("is missing");
+    stderr!(run, @"
+    error: no vault at `[dir]/none.db`
+    hint: name a copy that `secrets backup` made
+    ");
+    stderr!(sandbox.run(["restore", "vault.db", "-y"]).fails_with(2), @"
+    error: that is the vault itself
+    hint: to take it as it lies there: `secrets restore --accept`
+    ");
+    stderr!(sandbox.run(["restore", "-y"]).fails_with(2), @"
+    error: `<PATH>` is missing
+    hint: usage: secrets restore [OPTIONS] [PATH]
+    ");
     std::fs::set_permissions(sandbox.path("copy.db"), PermissionsExt::from_mode(0o644)).unwrap();
-    sandbox.run(["restore", "copy.db", "-y"]).fails_with(7).stderr_has("hint: mend it with `chmod 600 ");
+    stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(7), @"
+    error: `[dir]/copy.db` can be accessed by other users
+    hint: mend it with `chmod 600 [dir]/copy.db`
+    ");
     assert_eq!(sandbox.read("vault.db"), before);
 }
 
@@ -467,7 +575,11 @@ fn the_agent_forgets_what_it_saw() {
     let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     bare(&["delete", "one", "-y", "-q"]).succeeds();
     sandbox.run(["restore", "copy.db", "-y", "-q"]).succeeds();
-    bare(&["list"]).fails_with(5).stderr_has("no passphrase was given");
+    stderr!(bare(&["list"]).fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
     sandbox.run(["unlock", "-q"]).succeeds();
     bare(&["list"]).succeeds().stdout_has("one");
     bare(&["lock", "--all", "-q"]).succeeds();

@@ -123,7 +123,7 @@ fn what_is_wrong_with_arguments_and_files_is_known_before_a_passphrase_is_asked_
     let key = "A".repeat(43);
     let header = format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
     sandbox.write("in.age", header + &"x".repeat(100));
-    sandbox.run(["init", "-q", "--vault", "other.db", "--kdf-memory", "19"]).succeeds().stderr_has("warning");
+    stderr!(sandbox.run(["init", "-q", "--vault", "other.db", "--kdf-memory", "19"]).succeeds(), @"warning: these key derivation parameters make guessing cheaper than the default ones");
     nothing_is_asked(
         &sandbox,
         &[
@@ -261,7 +261,8 @@ fn what_the_vault_lacks_is_known_before_a_yes_or_a_value_is_asked_for() {
 #[test]
 fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
     let other = Sandbox::new();
-    let code = other.run(["recovery", "create"]).succeeds().stderr_has("write this recovery code down").bytes();
+    let code = stderr!(other.run(["recovery", "create"]).succeeds(), @"write this recovery code down: it opens the vault as the passphrase does, and is not shown again")
+        .bytes();
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.write("code", code);
     nothing_is_asked(&sandbox, &[(r#""$secrets" rekey --recovery-file code"#, 5)]);
@@ -379,5 +380,5 @@ fn create_that_made_the_vault_ends_with_the_next_step() {
     terminal.waits_for("next: `secrets run -- CMD` gives a program the secrets of the project\r\n");
     terminal.waits_for(HINT).ends_with(0);
     // The next one is told nothing more.
-    sandbox.command(["create", "other"]).stdin("value").run().succeeds().without("next: ").stderr_has("created");
+    stderr!(sandbox.command(["create", "other"]).stdin("value").run().succeeds().without("next: "), @"created `other` in project `default`, hint ••••");
 }

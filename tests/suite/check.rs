@@ -69,7 +69,10 @@ fn the_gravest_finding_is_the_exit_code() {
     project.git(&["rm", "-q", "--cached", ".env"]);
     project.run(&["setup", "--yes", "-q"]).succeeds();
     check(0, &known, "nothing is missing or out of date in project `web`: 4 secrets, 2 outputs\n");
-    project.run(&["check", "-q", "-p", "elsewhere"]).fails_with(3).stdout_has("missing\tkey").stderr_has("are missing");
+    stderr!(project.run(&["check", "-q", "-p", "elsewhere"]).fails_with(3).stdout_has("missing\tkey"), @"
+    error: 3 secrets are missing
+    hint: `secrets -p elsewhere setup` asks for what is missing
+    ");
 }
 
 #[test]
@@ -81,13 +84,13 @@ fn json_has_all_of_it_on_stdout_and_the_failure_on_stderr() {
         r#""outputs":[{"git":"exposed","output":".env","state":"missing","template":".env.tmpl"}],"#,
         r#""project":"web","undeclared":[],"unused":[],"version":1}"#
     );
-    let run = run.stderr_has(r#""type":"CONFLICT""#);
+    let run = stderr!(run, @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets render --stale` renders what is out of date"]}}"#);
     assert_eq!(run.json().to_string(), expected);
     project.run(&["setup", "--yes", "-q"]).succeeds();
     let document = project.changes_nothing(&["check", "--json"]).succeeds().json();
     assert_eq!((&document["exit"], &document["outputs"][0]["git"]), (&0.into(), &"ignored".into()));
     project.write(".secrets.toml", "[secrets.gone]\ndescription = \"d\"\ngenerate = {}\n");
-    let run = project.changes_nothing(&["check", "--json"]).fails_with(3).stderr_has(r#""type":"NOT_FOUND""#);
+    let run = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["`secrets setup` asks for what is missing"]}}"#);
     let missing = run.json()["missing"].to_string();
     assert_eq!(missing, r#"[{"description":"d","generated":true,"references":[],"tag":"gone"}]"#);
 }
@@ -99,7 +102,10 @@ fn a_template_that_is_rendered_twice_is_read_both_ways() {
     project.store("default", "key", MARKER);
     project.write("two", format!("{MARKER} [[ secrets.other ]]"));
     fs::set_permissions(project.path("two"), Permissions::from_mode(0o600)).unwrap();
-    let run = project.changes_nothing(&["check"]).fails_with(3).stderr_has("error: a secret is missing\n");
+    let run = stderr!(project.changes_nothing(&["check"]).fails_with(3), @"
+    error: a secret is missing
+    hint: `secrets setup` asks for what is missing
+    ");
     run.stdout("missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nunknown\tone\ta secret of it is missing\n");
 }
 
@@ -107,19 +113,35 @@ fn a_template_that_is_rendered_twice_is_read_both_ways() {
 fn what_cannot_be_checked_is_a_failure() {
     let project = simple();
     project.write(".env.tmpl", "KEY={{ secrets.key | nothing }}\n");
-    project.changes_nothing(&["check"]).fails_with(2).stdout("").stderr_has(".env.tmpl:1:5: ");
+    stderr!(project.changes_nothing(&["check"]).fails_with(2).stdout(""), @"
+    error: a placeholder is not well formed
+    .env.tmpl:1:5: no such filter; there are json, shell, url, base64, trim, dotenv
+        KEY={{ secrets.key | nothing }}
+            ^
+    hint: mend it, or give the template other `delimiters` in `.secrets.toml`; nothing was written
+    ");
     fs::remove_file(project.path(".env.tmpl")).unwrap();
-    project.changes_nothing(&["check"]).fails_with(1).stdout("").stderr_has("error: cannot read `.env.tmpl`");
+    stderr!(project.changes_nothing(&["check"]).fails_with(1).stdout(""), @"error: cannot read `.env.tmpl`: No such file or directory");
     let project = simple();
     fs::create_dir(project.path(".env")).unwrap();
-    project.changes_nothing(&["check"]).fails_with(7).stdout("").stderr_has("error: `.env` is a directory");
+    stderr!(project.changes_nothing(&["check"]).fails_with(7).stdout(""), @"
+    error: `.env` is a directory
+    hint: move it away, or name another file in `.secrets.toml`; nothing was written
+    ");
     let project = simple();
     let locked = project.command(&["check"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5);
-    locked.stdout("").stderr_has("error: ");
+    stderr!(locked.stdout(""), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
     fs::remove_file(project.0.vault_path()).unwrap();
     for command in ["check", "setup"] {
         let before = project.files();
-        project.run(&[command]).fails_with(3).stdout("").stderr_has("error: no vault at ");
+        stderr!(project.run(&[command]).fails_with(3).stdout(""), @"
+        error: no vault at `[dir]/vault.db`
+        hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+        ");
         assert_eq!(before, project.files());
         assert!(!project.0.vault_path().exists());
     }

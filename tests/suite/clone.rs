@@ -42,7 +42,7 @@ fn metadata(sandbox: &Sandbox, tag: &str, in_project: &str) -> serde_json::Value
 fn clone_copies_tag_name_description_and_value_under_a_new_id() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "MY_A", "b", "--to", "staging"]);
-    run.succeeds().stdout("").stderr("copied 2 secrets to project `staging`\n");
+    stderr!(run.succeeds().stdout(""), @"copied 2 secrets to project `staging`");
     let (source, copy) = (metadata(&sandbox, "my-a", "default"), metadata(&sandbox, "my-a", "staging"));
     for same in ["tag", "name", "description", "hint"] {
         assert_eq!(source[same], copy[same]);
@@ -55,7 +55,7 @@ fn clone_copies_tag_name_description_and_value_under_a_new_id() {
 #[test]
 fn clone_and_original_are_independent() {
     let sandbox = sources();
-    sandbox.run(["clone", "b", "--to", "staging"]).succeeds().stderr("copied 1 secret to project `staging`\n");
+    stderr!(sandbox.run(["clone", "b", "--to", "staging"]).succeeds(), @"copied 1 secret to project `staging`");
     sandbox.command(["update", "b", "-q"]).stdin("changed").run().succeeds();
     assert_value(&sandbox, "staging", "b", "value of b");
     sandbox.run(["delete", "b", "-p", "staging", "-y", "-q"]).succeeds();
@@ -66,24 +66,30 @@ fn clone_and_original_are_independent() {
 fn clone_all_copies_the_project() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "--all", "--to", "staging"]);
-    run.succeeds().stdout("").stderr("copied 2 secrets to project `staging`\n");
+    stderr!(run.succeeds().stdout(""), @"copied 2 secrets to project `staging`");
     assert_projects(&sandbox, "default\t2\tcurrent\nstaging\t2\n");
     let run = sandbox.run(["clone", "--all", "-p", "stagin", "--to", "x"]);
-    run.fails_with(3).stderr("error: no project `stagin`\nhint: did you mean `staging`?\n");
+    stderr!(run.fails_with(3), @"
+    error: no project `stagin`
+    hint: did you mean `staging`?
+    ");
 }
 
 #[test]
 fn clone_under_another_tag_stays_in_the_project() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "b", "--tag", "B2"]);
-    run.succeeds().stderr("copied 1 secret to project `default`\n");
+    stderr!(run.succeeds(), @"copied 1 secret to project `default`");
     assert_value(&sandbox, "default", "B2", "value of b");
     sandbox.run(["clone", "b", "--tag", "c", "--to", "staging", "-q"]).succeeds();
     assert_value(&sandbox, "staging", "c", "value of b");
     let run = sandbox.run(["clone", "b", "my-a", "--tag", "c"]);
-    run.fails_with(2).stderr_has("error: `--tag` renames the copy of one secret, and several are named\n");
+    stderr!(run.fails_with(2), @"error: `--tag` renames the copy of one secret, and several are named");
     let run = sandbox.run(["clone", "--all", "--tag", "c", "--to", "x"]);
-    run.fails_with(2).stderr_has("error: `--all` cannot be used with `--tag <TAG>`\n");
+    stderr!(run.fails_with(2), @"
+    error: `--all` cannot be used with `--tag <TAG>`
+    hint: usage: secrets clone [OPTIONS] [TAG|ID]...
+    ");
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn clone_by_id_copies_from_any_project() {
     let id = metadata(&sandbox, "b", "default")["id"].as_str().unwrap().to_owned();
     // Named twice, it is copied once.
     let run = sandbox.run(["clone", &id, &id, "-p", "other", "--to", "staging"]);
-    run.succeeds().stderr("copied 1 secret to project `staging`\n");
+    stderr!(run.succeeds(), @"copied 1 secret to project `staging`");
     assert_value(&sandbox, "staging", "b", "value of b");
 }
 
@@ -118,7 +124,10 @@ fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
 fn clone_is_all_or_none() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "b", "nowhere", "--to", "staging"]);
-    run.fails_with(3).stdout("").stderr_has("error: no secret `nowhere` in project `default`\n");
+    stderr!(run.fails_with(3).stdout(""), @"
+    error: no secret `nowhere` in project `default`
+    hint: `secrets list` shows the secrets of the project
+    ");
     assert_projects(&sandbox, "default\t2\tcurrent\n");
 }
 
@@ -127,7 +136,7 @@ fn clone_can_skip() {
     let sandbox = sources();
     create(&sandbox, "MY_A", "staging", "mine");
     let run = sandbox.run(["clone", "--all", "--to", "staging", "--on-conflict", "skip"]);
-    run.succeeds().stdout("").stderr("copied 1 secret to project `staging`, 1 skipped\n");
+    stderr!(run.succeeds().stdout(""), @"copied 1 secret to project `staging`, 1 skipped");
     assert_value(&sandbox, "staging", "my-a", "mine");
     assert_value(&sandbox, "staging", "b", "value of b");
 }
@@ -138,7 +147,7 @@ fn clone_can_overwrite_and_keeps_the_target_s_id_and_tag() {
     create(&sandbox, "MY_A", "staging", "mine");
     let before = metadata(&sandbox, "MY_A", "staging");
     let run = sandbox.run(["clone", "--all", "--to", "staging", "--on-conflict", "overwrite"]);
-    run.succeeds().stdout("").stderr("copied 2 secrets to project `staging`\n");
+    stderr!(run.succeeds().stdout(""), @"copied 2 secrets to project `staging`");
     let after = metadata(&sandbox, "MY_A", "staging");
     assert_eq!((&after["id"], &after["tag"]), (&before["id"], &before["tag"]));
     assert_eq!(after["createdAt"], before["createdAt"]);
@@ -167,10 +176,10 @@ fn clone_onto_itself_is_refused() {
     let sandbox = sources();
     for how in ["fail", "skip", "overwrite"] {
         let run = sandbox.run(["clone", "b", "--to", "default", "--on-conflict", how]);
-        run.fails_with(2).stdout("").stderr(
-            "error: `b` would be copied onto itself\n\
-             hint: name another project with `--to`, or another tag with `--tag`\n",
-        );
+        stderr!(run.fails_with(2).stdout(""), @"
+        error: `b` would be copied onto itself
+        hint: name another project with `--to`, or another tag with `--tag`
+        ");
     }
 }
 
@@ -180,21 +189,33 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
     create(&sandbox, "B", "other", "another b");
     let id = metadata(&sandbox, "b", "other")["id"].as_str().unwrap().to_owned();
     let run = sandbox.run(["clone", "b", &id, "--to", "staging"]);
-    run.fails_with(4).stdout("").stderr_has("would be stored under one tag\n");
+    stderr!(run.fails_with(4).stdout(""), @"
+    error: `b` and `B` would be stored under one tag
+    hint: clone them one by one with `--tag`
+    ");
     assert_projects(&sandbox, "default\t2\tcurrent\nother\t1\n");
 }
 
 #[test]
 fn clone_needs_to_know_what_and_where() {
     let sandbox = sources();
-    sandbox
-        .run(["clone", "b"])
-        .fails_with(2)
-        .stdout("")
-        .stderr_has("error: a copy needs another project, another tag, or both\n");
-    sandbox.run(["clone", "--to", "x"]).fails_with(2).stdout("").stderr_has("is missing\n");
+    let output = sandbox.run(["clone", "b"]).fails_with(2).stdout("");
+    stderr!(output, @"
+    error: a copy needs another project, another tag, or both
+    hint: name them with `--to PROJECT` and `--tag TAG`
+    ");
+    stderr!(sandbox.run(["clone", "--to", "x"]).fails_with(2).stdout(""), @"
+    error: `<TAG|ID>...` is missing
+    hint: usage: secrets clone [OPTIONS] [TAG|ID]...
+    ");
     let run = sandbox.run(["clone", "b", "--all", "--to", "x"]);
-    run.fails_with(2).stdout("").stderr_has("cannot be used with");
+    stderr!(run.fails_with(2).stdout(""), @"
+    error: `[TAG|ID]...` cannot be used with `--all`
+    hint: usage: secrets clone [OPTIONS] [TAG|ID]...
+    ");
     let run = sandbox.run(["clone", "b", "--to", "x", "--on-conflict", "ask"]);
-    run.fails_with(2).stdout("").stderr_has("hint: possible values: fail, skip, overwrite\n");
+    stderr!(run.fails_with(2).stdout(""), @"
+    error: `--on-conflict <WHAT>` is not one of its possible values
+    hint: possible values: fail, skip, overwrite
+    ");
 }

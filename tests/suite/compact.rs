@@ -7,7 +7,7 @@ use crate::support::Sandbox;
 fn compact_needs_no_passphrase() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let run = sandbox.command(["compact"]).without_env("SECRETS_PASSPHRASE").run();
-    run.succeeds().stdout("").stderr("compacted the vault\n");
+    stderr!(run.succeeds().stdout(""), @"compacted the vault");
     assert_eq!(revealed(&sandbox, "key"), b"value");
     sandbox.run(["compact", "-q"]).succeeds().stdout("").stderr("");
 }
@@ -23,9 +23,9 @@ fn compact_gives_deleted_space_back() {
     let tags: Vec<String> = (0..9).map(|number| format!("large-{number}")).collect();
     // So many dead bytes are not overwritten at once: that it is due is said, also to who wants no status.
     let run = sandbox.run(["delete", "-y", "-q"].iter().copied().chain(tags.iter().map(String::as_str)));
-    run.succeeds().stderr("warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them\n");
+    stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them");
     assert!(sandbox.vault_path().metadata().unwrap().len() > 9 * 1024 * 1024);
-    sandbox.run(["compact"]).succeeds().stderr("compacted the vault\n");
+    stderr!(sandbox.run(["compact"]).succeeds(), @"compacted the vault");
     assert!(sandbox.vault_path().metadata().unwrap().len() <= 2 * least);
     assert_eq!(revealed(&sandbox, "small"), b"value");
 }
@@ -33,11 +33,11 @@ fn compact_gives_deleted_space_back() {
 #[test]
 fn compact_without_a_vault_makes_none() {
     let sandbox = Sandbox::empty();
-    sandbox
-        .run(["compact"])
-        .fails_with(3)
-        .stdout("")
-        .stderr_has("hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n");
+    let output = sandbox.run(["compact"]).fails_with(3).stdout("");
+    stderr!(output, @"
+    error: no vault at `[dir]/vault.db`
+    hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+    ");
     assert!(!sandbox.vault_path().exists());
 }
 
@@ -49,6 +49,10 @@ fn compact_leaves_another_program_s_database_alone() {
     drop(connection);
     std::process::Command::new("chmod").arg("600").arg(sandbox.vault_path()).status().unwrap();
     let before = sandbox.read("vault.db");
-    sandbox.run(["compact"]).fails_with(6).stdout("").stderr_has("is not a vault\n");
+    stderr!(sandbox.run(["compact"]).fails_with(6).stdout(""), @"
+    error: `[dir]/vault.db` is not a vault
+    hint: name the vault with `--vault PATH` or SECRETS_VAULT
+    hint: if it was one: `secrets restore PATH` puts a backup in its place and keeps it beside
+    ");
     assert_eq!(sandbox.read("vault.db"), before);
 }

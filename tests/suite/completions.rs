@@ -25,11 +25,14 @@ fn completions_come_for_every_shell_without_a_vault() {
 #[test]
 fn completions_of_an_unknown_shell_name_the_known_ones() {
     let run = Sandbox::empty().run(["completions", "tcsh"]);
-    run.fails_with(2).stdout("").stderr(
-        "error: `<SHELL>` is not one of its possible values\n\
-         hint: possible values: bash, zsh, fish, elvish, powershell\n",
-    );
-    Sandbox::empty().run(["completions"]).fails_with(2).stdout("").stderr_has("error: `<SHELL>` is missing\n");
+    stderr!(run.fails_with(2).stdout(""), @"
+    error: `<SHELL>` is not one of its possible values
+    hint: possible values: bash, zsh, fish, elvish, powershell
+    ");
+    stderr!(Sandbox::empty().run(["completions"]).fails_with(2).stdout(""), @"
+    error: `<SHELL>` is missing
+    hint: usage: secrets completions [OPTIONS] <SHELL>
+    ");
 }
 
 #[test]

@@ -56,7 +56,10 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
 #[test]
 fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
     let sandbox = Sandbox::new();
-    sandbox.run(["list", "--vault", ""]).fails_with(2).stderr_has("error: `--vault <PATH>` needs a value\n");
+    stderr!(sandbox.run(["list", "--vault", ""]).fails_with(2), @"
+    error: `--vault <PATH>` needs a value
+    hint: see `secrets help` or `secrets COMMAND --help`
+    ");
     for path in ["./", "..", "/"] {
         let expected =
             format!("error: `{path}` is not the path of a file\nhint: name a file, as in `DIRECTORY/vault.db`\n");
@@ -117,11 +120,14 @@ fn a_file_that_is_wrong_is_told_with_line_and_column() {
 #[test]
 fn a_project_name_of_the_environment_that_is_none_is_refused() {
     let sandbox = projects();
-    sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "a b").run().fails_with(2).stdout("").stderr(
-        "error: SECRETS_PROJECT=`a b` is no project name: only ASCII letters, digits, `_`, `.` and `-` are allowed\n\
-         hint: name another one with `--project NAME`\n",
-    );
-    sandbox.run(["get", "key", "-p", "a b"]).fails_with(2).stderr_has("error: `--project <NAME>` is not well formed: ");
+    stderr!(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "a b").run().fails_with(2).stdout(""), @"
+    error: SECRETS_PROJECT=`a b` is no project name: only ASCII letters, digits, `_`, `.` and `-` are allowed
+    hint: name another one with `--project NAME`
+    ");
+    stderr!(sandbox.run(["get", "key", "-p", "a b"]).fails_with(2), @"
+    error: `--project <NAME>` is not well formed: only ASCII letters, digits, `_`, `.` and `-` are allowed
+    hint: see `secrets help` or `secrets COMMAND --help`
+    ");
 }
 
 #[test]
@@ -208,9 +214,9 @@ fn a_passphrase_file_that_others_can_read_is_warned_of() {
 fn a_passphrase_file_that_cannot_be_read_is_named() {
     let sandbox = Sandbox::new();
     let run = sandbox.run(["list", "--passphrase-file", "nowhere"]);
-    run.fails_with(5).stderr("error: cannot read the passphrase file `nowhere`: No such file or directory\n");
+    stderr!(run.fails_with(5), @"error: cannot read the passphrase file `nowhere`: No such file or directory");
     let run = sandbox.run(["list", "--passphrase-file", "."]);
-    run.fails_with(5).stderr("error: cannot read the passphrase file `.`: is a directory\n");
+    stderr!(run.fails_with(5), @"error: cannot read the passphrase file `.`: is a directory");
 }
 
 #[test]
@@ -221,11 +227,11 @@ fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
         let run = sandbox.command(line).without_env("SECRETS_PASSPHRASE").stdin("a value").run();
         // A tenth of a second is promised; a busy machine gets five times as much.
         assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
-        run.fails_with(5).stdout("").stderr(
-            "error: no passphrase was given and there is no terminal to ask on\n\
-             hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE\n\
-             hint: or unlock the vault for a while, where there is one: `secrets unlock`\n",
-        );
+        stderr!(run.fails_with(5).stdout(""), @"
+        error: no passphrase was given and there is no terminal to ask on
+        hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+        hint: or unlock the vault for a while, where there is one: `secrets unlock`
+        ");
     }
 }
 
@@ -279,7 +285,7 @@ fn a_dash_reads_the_passphrase_from_stdin() {
     let passphrase = format!("{PASSPHRASE}\n");
     with(&["list", "-q"], &passphrase).succeeds().stdout_has("key");
     with(&["list", "-q"], PASSPHRASE).succeeds().stdout_has("key");
-    with(&["list", "-q"], "").fails_with(5).stderr_has("it is empty");
+    stderr!(with(&["list", "-q"], "").fails_with(5), @"error: that is no passphrase: it is empty");
     with(&["create", "--tag", "new", "--generate", "-q"], &passphrase).succeeds();
     // A command that opens two files asks once.
     with(&["backup", "copy.db", "-q"], &passphrase).succeeds();
@@ -305,10 +311,10 @@ fn stdin_is_not_the_passphrase_and_something_else() {
         let text = if line[0] == "import" { "A=1\n" } else { "A={{KEY}}\n" };
         let line = [line, &["--passphrase-file", "-"]].concat();
         let run = sandbox.command(&line).without_env("SECRETS_PASSPHRASE").stdin(text).run();
-        run.fails_with(2).stdout("").stderr(
-            "error: stdin cannot be both the passphrase and something else\n\
-             hint: give one of them by a file, as in `--passphrase-file PATH`; nothing was done\n",
-        );
+        stderr!(run.fails_with(2).stdout(""), @"
+        error: stdin cannot be both the passphrase and something else
+        hint: give one of them by a file, as in `--passphrase-file PATH`; nothing was done
+        ");
     }
     assert_eq!(sandbox.vault().list(None, |_| true).unwrap().len(), 1);
 }

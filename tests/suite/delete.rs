@@ -16,23 +16,26 @@ fn left(sandbox: &Sandbox) -> Vec<String> {
 fn delete_without_a_terminal_needs_yes() {
     let sandbox = three();
     // `y` on stdin is no answer: nobody was asked.
-    sandbox.command(["delete", "one"]).stdin("y\n").run().fails_with(7).stdout("").stderr(
-        "error: deleting needs `--yes` where there is no terminal to ask on\n\
-         hint: nothing was changed; add `--yes` to do it\n",
-    );
+    stderr!(sandbox.command(["delete", "one"]).stdin("y\n").run().fails_with(7).stdout(""), @"
+    error: deleting needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
     assert_eq!(left(&sandbox).len(), 3);
 }
 
 #[test]
 fn delete_without_yes_is_refused_before_anything_is_unlocked() {
-    three().command(["delete", "one"]).without_env("SECRETS_PASSPHRASE").run().fails_with(7).stderr_has("`--yes`");
+    stderr!(three().command(["delete", "one"]).without_env("SECRETS_PASSPHRASE").run().fails_with(7), @"
+    error: deleting needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
 }
 
 #[test]
 fn delete_says_what_it_deleted() {
     let sandbox = three();
     let run = sandbox.run(["delete", "one", "MY_THREE", "--yes"]);
-    run.succeeds().stdout("").stderr("deleted `one` of project `default`, `my-three` of project `default`\n");
+    stderr!(run.succeeds().stdout(""), @"deleted `one` of project `default`, `my-three` of project `default`");
     assert_eq!(left(&sandbox), ["two"]);
     sandbox.run(["delete", "two", "-y", "-q"]).succeeds().stdout("").stderr("");
     assert!(left(&sandbox).is_empty());
@@ -41,12 +44,15 @@ fn delete_says_what_it_deleted() {
 #[test]
 fn delete_is_all_or_none() {
     let sandbox = three();
-    sandbox
-        .run(["delete", "one", "twoo", "my-three", "-y"])
-        .fails_with(3)
-        .stdout("")
-        .stderr("error: no secret `twoo` in project `default`\nhint: did you mean `two`?\n");
-    sandbox.run(["delete", "one", "se0123456789abcdef", "-y"]).fails_with(3).stderr_has("in any project\n");
+    let output = sandbox.run(["delete", "one", "twoo", "my-three", "-y"]).fails_with(3).stdout("");
+    stderr!(output, @"
+    error: no secret `twoo` in project `default`
+    hint: did you mean `two`?
+    ");
+    stderr!(sandbox.run(["delete", "one", "se0123456789abcdef", "-y"]).fails_with(3), @"
+    error: no secret `se0123456789abcdef` in any project
+    hint: `secrets list --all-projects` shows every secret
+    ");
     assert_eq!(left(&sandbox).len(), 3);
 }
 
@@ -55,7 +61,7 @@ fn delete_of_one_secret_named_twice_deletes_it_once() {
     let sandbox = three();
     let id = sandbox.vault().get(&project("default"), &"one".parse().unwrap()).unwrap().id.to_string();
     let run = sandbox.run(["delete", "one", "ONE", &id, "-y"]);
-    run.succeeds().stderr("deleted `one` of project `default`\n");
+    stderr!(run.succeeds(), @"deleted `one` of project `default`");
     assert_eq!(left(&sandbox).len(), 2);
 }
 
@@ -75,10 +81,13 @@ fn delete_frees_the_tag() {
     let sandbox = three();
     sandbox.run(["delete", "my-three", "-y", "-q"]).succeeds();
     let run = sandbox.command(["create", "--tag", "MY_THREE"]).stdin("x").run();
-    run.succeeds().stderr("created `MY_THREE` in project `default`, hint ••••\n");
+    stderr!(run.succeeds(), @"created `MY_THREE` in project `default`, hint ••••");
 }
 
 #[test]
 fn delete_needs_to_know_what() {
-    three().run(["delete", "-y"]).fails_with(2).stdout("").stderr_has("error: `<TAG|ID>...` is missing\n");
+    stderr!(three().run(["delete", "-y"]).fails_with(2).stdout(""), @"
+    error: `<TAG|ID>...` is missing
+    hint: usage: secrets delete [OPTIONS] <TAG|ID>...
+    ");
 }

@@ -123,12 +123,12 @@ fn everything_comes_back_as_it_was() {
         assert_eq!(from.read("all.age").starts_with(b"-----BEGIN AGE"), !armor.is_empty());
         let other = Sandbox::new();
         carry(&from, &other, &["all.age", "key"]);
-        other.run(["import", "all.age", "-i", "key"]).succeeds().stderr("imported into 3 projects: 9 created\n");
+        stderr!(other.run(["import", "all.age", "-i", "key"]).succeeds(), @"imported into 3 projects: 9 created");
         assert_eq!(listed(&other), listed(&from));
         assert_values(&other);
         other.run(["verify"]).succeeds().stdout_has("").stderr_has("");
         // Once more, it is all there already.
-        other.run(["import", "all.age", "-i", "key"]).succeeds().stderr("imported into 3 projects: 9 there already\n");
+        stderr!(other.run(["import", "all.age", "-i", "key"]).succeeds(), @"imported into 3 projects: 9 there already");
     }
 }
 
@@ -159,7 +159,7 @@ fn the_document_is_as_its_page_says() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/export.md")).unwrap();
     let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     sandbox.write("example", sealed(&to, example.as_bytes()));
-    sandbox.run(["import", "example", "-i", "key"]).succeeds().stderr_has("created");
+    stderr!(sandbox.run(["import", "example", "-i", "key"]).succeeds(), @"imported into project `web`: 2 created");
 }
 
 #[test]
@@ -168,29 +168,33 @@ fn a_passphrase_opens_it_and_no_other() {
     private(&sandbox, "pass", "the export's own passphrase\n");
     private(&sandbox, "wrong", "another one\n");
     let line = ["export", "--encrypted", "f.age", "--export-passphrase-file", "pass"];
-    sandbox
-        .run(line)
-        .succeeds()
-        .stderr("exported 1 secret of 1 project to `f.age`\nit was read back and decrypted: all of it is there\n");
+    let output = sandbox.run(line).succeeds();
+    stderr!(output, @"
+    exported 1 secret of 1 project to `f.age`
+    it was read back and decrypted: all of it is there
+    ");
     let run = sandbox.run(["import", "f.age", "--import-passphrase-file", "wrong"]);
-    run.fails_with(5).stdout("").stderr(
-        "error: cannot open `f.age`: wrong passphrase\n\
-         hint: it is the one given when the file was made, not the vault's\n",
-    );
+    stderr!(run.fails_with(5).stdout(""), @"
+    error: cannot open `f.age`: wrong passphrase
+    hint: it is the one given when the file was made, not the vault's
+    ");
     let run = sandbox.run(["import", "f.age", "--import-passphrase-file", "pass"]);
-    run.succeeds().stderr("imported into project `default`: 1 there already\n");
+    stderr!(run.succeeds(), @"imported into project `default`: 1 there already");
     key(&sandbox, "identity");
     let run = sandbox.run(["import", "f.age", "-i", "identity"]);
-    run.fails_with(5).stderr_has("it is encrypted to a passphrase, not to a key");
+    stderr!(run.fails_with(5), @"
+    error: cannot open `f.age`: it is encrypted to a passphrase, not to a key
+    hint: leave out `--identity`; nothing was stored
+    ");
 }
 
 #[test]
 fn without_a_terminal_a_passphrase_has_to_be_given() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
-    sandbox.run(["export", "--encrypted", "f.age"]).fails_with(5).stdout("").stderr(
-        "error: no passphrase for the export was given and there is no terminal to ask on\n\
-         hint: give it by `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`\n",
-    );
+    stderr!(sandbox.run(["export", "--encrypted", "f.age"]).fails_with(5).stdout(""), @"
+    error: no passphrase for the export was given and there is no terminal to ask on
+    hint: give it by `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`
+    ");
     assert!(!sandbox.path("f.age").exists());
     let header = format!(
         "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 18\n{}\n--- {}\n",
@@ -198,10 +202,10 @@ fn without_a_terminal_a_passphrase_has_to_be_given() {
         "A".repeat(43)
     );
     sandbox.write("f.age", header + &"x".repeat(99));
-    sandbox.run(["import", "f.age"]).fails_with(5).stderr(
-        "error: no passphrase for `f.age` was given and there is no terminal to ask on\n\
-         hint: give it by `--import-passphrase-file PATH`\n",
-    );
+    stderr!(sandbox.run(["import", "f.age"]).fails_with(5), @"
+    error: no passphrase for `f.age` was given and there is no terminal to ask on
+    hint: give it by `--import-passphrase-file PATH`
+    ");
 }
 
 #[test]
@@ -237,10 +241,12 @@ fn all_projects_or_nothing() {
     }
     let before = listed(&other);
     let import = ["import", "f", "-i", "key"];
-    other.run(import).fails_with(4).stderr(
-        "error: there are 2 secrets of these tags in their projects already\n  b/x\n  c/X\n\
-         hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`\n",
-    );
+    stderr!(other.run(import).fails_with(4), @"
+    error: there are 2 secrets of these tags in their projects already
+      b/x
+      c/X
+    hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
+    ");
     assert_eq!(listed(&other), before);
     other
         .run([&import[..], &["--dry-run", "--on-conflict", "overwrite"]].concat())
@@ -248,13 +254,19 @@ fn all_projects_or_nothing() {
         .stdout("create     a/x -> a/x\nsame       a/y -> a/y\noverwrite  b/x -> b/x\noverwrite  c/x -> c/X\n");
     assert_eq!(listed(&other), before);
     let skipped = other.run([&import[..], &["--on-conflict", "skip"]].concat());
-    skipped.succeeds().stderr("imported into 3 projects: 1 created, 2 skipped, 1 there already\n");
+    stderr!(skipped.succeeds(), @"imported into 3 projects: 1 created, 2 skipped, 1 there already");
     assert_eq!(revealed(&other.vault(), "b", "x"), b"mine");
     // What was skipped keeps the file.
     let run = other.run([&import[..], &["--on-conflict", "skip", "--delete-source"]].concat());
-    run.fails_with(4).stderr_has("was not removed: 2 values of it are not in the vault");
+    stderr!(run.fails_with(4), @"
+    imported into 3 projects: 2 skipped, 2 there already
+    error: `f` was not removed: 2 values of it are not in the vault
+    ");
     let run = other.run([&import[..], &["--on-conflict", "overwrite", "--delete-source"]].concat());
-    run.succeeds().stderr("imported into 3 projects: 2 overwritten, 2 there already\nremoved `f`\n");
+    stderr!(run.succeeds(), @"
+    imported into 3 projects: 2 overwritten, 2 there already
+    removed `f`
+    ");
     assert!(!other.path("f").exists());
     for (name, tag) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x")] {
         assert_eq!(revealed(&other.vault(), name, tag), format!("{name}/{tag}").as_bytes());
@@ -295,22 +307,24 @@ fn a_project_that_is_named_gets_a_file_of_one() {
     let done = run.succeeds().json();
     assert_eq!((&done["secrets"][0]["tag"], &done["secrets"][0]["project"]), (&json!("old-x"), &json!("copy")));
     assert_eq!(revealed(&sandbox.vault(), "copy", "old-x"), b"1");
-    sandbox.run(["import", "two", "-i", "key", "-p", "copy"]).fails_with(2).stderr(
-        "error: `two` holds 2 projects, which do not go into one\n\
-         hint: leave out `--project`: each goes into the project that it came from\n",
-    );
+    stderr!(sandbox.run(["import", "two", "-i", "key", "-p", "copy"]).fails_with(2), @"
+    error: `two` holds 2 projects, which do not go into one
+    hint: leave out `--project`: each goes into the project that it came from
+    ");
     // What the environment says is no wish about this file.
     let run = sandbox.command(["import", "one", "-i", "key"]).env("SECRETS_PROJECT", "env").run();
-    run.succeeds().stderr("imported into project `web`: 1 there already\n");
-    sandbox
-        .run(["export", "--encrypted", "none", "-p", "nope", "-r", &to])
-        .fails_with(3)
-        .stderr_has("no project `nope`");
+    stderr!(run.succeeds(), @"imported into project `web`: 1 there already");
+    let output = sandbox.run(["export", "--encrypted", "none", "-p", "nope", "-r", &to]).fails_with(3);
+    stderr!(output, @"
+    error: no project `nope`
+    hint: `secrets project list` shows every project
+    ");
     sandbox.run(["delete", "x", "-p", "web", "-y", "-q"]).succeeds();
-    sandbox
-        .run(["export", "--encrypted", "none", "-p", "web", "-r", &to])
-        .fails_with(3)
-        .stderr_has("no secret in project");
+    let output = sandbox.run(["export", "--encrypted", "none", "-p", "web", "-r", &to]).fails_with(3);
+    stderr!(output, @"
+    error: there is no secret in project `web`
+    hint: nothing was written
+    ");
     assert!(!sandbox.path("none").exists());
 }
 
@@ -321,25 +335,42 @@ fn a_file_that_is_there_stays() {
     sandbox.write("notes", "mine");
     let export =
         |file: &str, more: &[&str]| sandbox.run([&["export", "--encrypted", file, "-r", &to][..], more].concat());
-    export("notes", &[]).fails_with(4).stderr(
-        "error: there is a `notes` already\nhint: `--replace` replaces an earlier export; nothing was written\n",
-    );
-    export("notes", &["--replace"]).fails_with(7).stderr_has("`notes` is no age file");
+    stderr!(export("notes", &[]).fails_with(4), @"
+    error: there is a `notes` already
+    hint: `--replace` replaces an earlier export; nothing was written
+    ");
+    stderr!(export("notes", &["--replace"]).fails_with(7), @"
+    error: `notes` is no age file, and is not replaced by one
+    hint: name another file; nothing was written
+    ");
     assert_eq!(sandbox.read("notes"), b"mine");
-    export("vault.db", &["--replace"]).fails_with(7).stderr_has("is the vault");
+    stderr!(export("vault.db", &["--replace"]).fails_with(7), @"
+    error: `vault.db` is the vault
+    hint: name a regular file of your own, or a new one, with `-o`
+    ");
     std::os::unix::fs::symlink("notes", sandbox.path("link")).unwrap();
-    export("link", &["--replace"]).fails_with(7).stderr_has("is a symbolic link");
-    export("-", &[]).fails_with(2).stderr_has("is a file, not stdout");
+    stderr!(export("link", &["--replace"]).fails_with(7), @"
+    error: `link` is a symbolic link
+    hint: name a regular file of your own, or a new one, with `-o`
+    ");
+    stderr!(export("-", &[]).fails_with(2), @"
+    error: an export is a file, not stdout
+    hint: name it with `--encrypted FILE`
+    ");
     export("f", &["-q"]).succeeds();
     let first = sandbox.read("f");
-    export("f", &[]).fails_with(4).stderr_has("there is a `f` already");
+    stderr!(export("f", &[]).fails_with(4), @"
+    error: there is a `f` already
+    hint: `--replace` replaces an earlier export; nothing was written
+    ");
     assert_eq!(sandbox.read("f"), first);
     export("f", &["--replace", "-q"]).succeeds();
     assert_ne!(sandbox.read("f"), first);
-    sandbox.run(["export"]).fails_with(2).stdout("").stderr(
-        "error: an export is always encrypted, and needs a file\nhint: name it with `--encrypted FILE`\n\
-         hint: for values in the clear, where they are used: `secrets render` and `secrets run`\n",
-    );
+    stderr!(sandbox.run(["export"]).fails_with(2).stdout(""), @"
+    error: an export is always encrypted, and needs a file
+    hint: name it with `--encrypted FILE`
+    hint: for values in the clear, where they are used: `secrets render` and `secrets run`
+    ");
     let left: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().contains("secrets-new")), "{left:?}");
 }
@@ -349,27 +380,46 @@ fn recipients_are_checked_and_an_identity_is_not_repeated() {
     let sandbox = Sandbox::with_secrets(&[("key", "1")]);
     let (one, two) = (key(&sandbox, "one"), key(&sandbox, "two"));
     sandbox.write("list", format!("# ours\n\n{two}\n"));
-    sandbox.run(["export", "--encrypted", "f", "-r", &one, "-R", "list"]).succeeds().stderr(
-        "exported 1 secret of 1 project to `f`\n\
-         it was read back byte for byte; that a recipient's key opens it, only that key can show\n",
-    );
+    stderr!(sandbox.run(["export", "--encrypted", "f", "-r", &one, "-R", "list"]).succeeds(), @"
+    exported 1 secret of 1 project to `f`
+    it was read back byte for byte; that a recipient's key opens it, only that key can show
+    ");
     for identity in ["one", "two"] {
         sandbox.run(["import", "f", "-i", identity, "-q"]).succeeds();
     }
     key(&sandbox, "three");
-    sandbox.run(["import", "f", "-i", "three"]).fails_with(5).stderr_has("none of the identities opens it");
+    stderr!(sandbox.run(["import", "f", "-i", "three"]).fails_with(5), @"
+    error: cannot open `f`: none of the identities opens it
+    hint: name the right one with `--identity FILE`
+    ");
     sandbox.run(["import", "f", "-i", "three", "-i", "two", "-q"]).succeeds();
-    sandbox.run(["import", "f"]).fails_with(5).stderr_has("name the key's file with `--identity FILE`");
-    sandbox.run(["import", "f", "-i", "list"]).fails_with(5).stderr_has("list:3 is no identity");
+    stderr!(sandbox.run(["import", "f"]).fails_with(5), @"
+    error: cannot open `f`: it is encrypted to a key, not to a passphrase
+    hint: name the key's file with `--identity FILE`
+    ");
+    stderr!(sandbox.run(["import", "f", "-i", "list"]).fails_with(5), @"
+    warning: other users can read the identity file `list`
+    error: list:3 is no identity of the form `AGE-SECRET-KEY-1…`
+    hint: one that is encrypted itself is decrypted first, with `age`
+    ");
     let identity = String::from_utf8(sandbox.read("one")).unwrap();
     let identity = identity.lines().nth(1).unwrap();
     let run = sandbox.run(["export", "--encrypted", "g", "-r", identity]);
-    run.fails_with(2).without(&identity[20..40]).stderr_has("that is an identity, which opens files");
+    stderr!(run.fails_with(2).without(&identity[20..40]), @"
+    error: `--recipient` number 1 is no recipient of the form `age1…`
+    hint: that is an identity, which opens files: `age-keygen -y FILE` tells its recipient
+    ");
     for bad in ["ssh-ed25519 AAAA", "age1xyz", ""] {
-        sandbox.run(["export", "--encrypted", "g", "-r", bad]).fails_with(2).stderr_has("is no recipient");
+        stderr!(sandbox.run(["export", "--encrypted", "g", "-r", bad]).fails_with(2), @"
+        error: `--recipient` number 1 is no recipient of the form `age1…`
+        hint: `age-keygen` makes one; keys of SSH and of plugins are not taken
+        ");
     }
     sandbox.write("empty", "# none\n");
-    sandbox.run(["export", "--encrypted", "g", "-R", "empty"]).fails_with(2).stderr_has("there is no recipient in");
+    stderr!(sandbox.run(["export", "--encrypted", "g", "-R", "empty"]).fails_with(2), @"
+    error: there is no recipient in `empty`
+    hint: nothing was written
+    ");
     assert!(!sandbox.path("g").exists());
 }
 
@@ -403,7 +453,10 @@ fn a_damaged_file_stores_nothing() {
     }
     sandbox.write("bad", hostile);
     let run = sandbox.run(["import", "bad", "--import-passphrase-file", "pass"]);
-    run.fails_with(6).stderr_has("costs more than 2^20 rounds of scrypt");
+    stderr!(run.fails_with(6), @"
+    error: cannot open `bad`: its passphrase costs more than 2^20 rounds of scrypt (1 GiB)
+    hint: if you trust the file: decrypt it with `age` and encrypt it again
+    ");
     assert_eq!(listed(&sandbox), json!([]));
 }
 
@@ -448,7 +501,10 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
     assert_eq!(listed(&sandbox), json!([]));
     // An option for age files, and another file.
     sandbox.write("x.env", "A=1\n");
-    sandbox.run(["import", "x.env", "-i", "key"]).fails_with(2).stderr_has("`x.env` is no age file");
+    stderr!(sandbox.run(["import", "x.env", "-i", "key"]).fails_with(2), @"
+    error: `x.env` is no age file
+    hint: read as dotenv
+    ");
 }
 
 #[test]
@@ -568,7 +624,7 @@ fn the_real_program_and_a_passphrase() {
     assert_eq!(document["projects"][0]["secrets"][0]["value"], "hunter2");
     private(&sandbox, "other", "another passphrase\n");
     let run = sandbox.run(["import", "theirs.age", "-p", "copy", "--import-passphrase-file", "other"]);
-    run.succeeds().stderr("imported into project `copy`: 1 created\n");
+    stderr!(run.succeeds(), @"");
     assert_eq!(revealed(&sandbox.vault(), "copy", "key"), b"hunter2");
 }
 

@@ -98,7 +98,12 @@ fn what_is_put_back_to_an_earlier_format_is_noticed() {
     let before = sandbox.read("vault.db");
     sandbox.command(["update", "first", "-q"]).stdin("newer").run().succeeds();
     sandbox.write("vault.db", &before);
-    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has("  project `default`: 1 change behind\n");
+    stderr!(sandbox.run(["list"]).fails_with(6).stdout(""), @"
+    error: the vault was put back to an earlier state than was last seen here
+      project `default`: 1 change behind
+    hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
+    hint: if this is the state that you want: `secrets restore --accept`
+    ");
     // A number that says less than the file is does not make it so.
     let sandbox = self::sandbox(FORMAT);
     let lie = |format: i32| {

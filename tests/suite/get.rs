@@ -83,27 +83,29 @@ fn get_by_id_looks_in_every_project_and_by_tag_in_the_current_one() {
     let id = stored.value.id.to_string();
     sandbox.run(["get", &id]).succeeds().stdout_has("project      other\n");
     sandbox.run(["get", "key", "--project", "other"]).succeeds().stdout_has(&id);
-    sandbox.run(["get", "key"]).fails_with(3).stderr(
-        "error: no secret `key` in project `default`\nhint: project `other` has `key`: add `--project other`\n",
-    );
+    stderr!(sandbox.run(["get", "key"]).fails_with(3), @"
+    error: no secret `key` in project `default`
+    hint: project `other` has `key`: add `--project other`
+    ");
 }
 
 #[test]
 fn get_offers_the_nearest_tag() {
     let sandbox = Sandbox::with_secrets(&[("api-token", "t0ps3cret-t0ps3cret")]);
-    sandbox
-        .run(["get", "api-tokem"])
-        .fails_with(3)
-        .stdout("")
-        .stderr("error: no secret `api-tokem` in project `default`\nhint: did you mean `api-token`?\n");
+    let output = sandbox.run(["get", "api-tokem"]).fails_with(3).stdout("");
+    stderr!(output, @"
+    error: no secret `api-tokem` in project `default`
+    hint: did you mean `api-token`?
+    ");
 }
 
 #[test]
 fn get_of_an_id_that_is_nowhere_says_so() {
-    Sandbox::with_secrets(&[("key", "x")])
-        .run(["get", "se0123456789abcdef"])
-        .fails_with(3)
-        .stderr("error: no secret `se0123456789abcdef` in any project\nhint: `secrets list --all-projects` shows every secret\n");
+    let output = Sandbox::with_secrets(&[("key", "x")]).run(["get", "se0123456789abcdef"]).fails_with(3);
+    stderr!(output, @"
+    error: no secret `se0123456789abcdef` in any project
+    hint: `secrets list --all-projects` shows every secret
+    ");
 }
 
 #[test]

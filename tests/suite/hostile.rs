@@ -175,6 +175,12 @@ fn rows_of_projects_that_are_none_are_refused() {
                 INSERT INTO projects SELECT CAST(printf('%015d', i) AS BLOB), 1, x'', x'', x'' FROM n";
     connection.execute_batch(rows).unwrap();
     drop(connection);
-    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has("the vault's table of projects is damaged");
-    sandbox.run(["verify", "-q"]).fails_with(6).stdout_has("the table of projects").stderr_has("finding");
+    stderr!(sandbox.run(["list"]).fails_with(6).stdout(""), @"
+    error: the vault's table of projects is damaged or was tampered with
+    hint: nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place
+    ");
+    stderr!(sandbox.run(["verify", "-q"]).fails_with(6).stdout_has("the table of projects"), @"
+    error: the vault is damaged or was tampered with: 2 findings
+    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    ");
 }

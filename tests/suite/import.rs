@@ -25,11 +25,11 @@ fn every_value_of_a_dotenv_file_goes_in_as_it_is_written() {
     let sandbox = Sandbox::new();
     let text = "\u{feff}# comment\r\nA=pa$$word\r\nexport B='it is $HOME'\nC=\"line\\none\ntwo \\\"q\\\"\" # more\nEMPTY=\nD = x#y\nA=2nd\n";
     sandbox.write(".env", text);
-    sandbox.run(["import", ".env"]).succeeds().stdout("").stderr(
-        "warning: .env:2: `A` is left out: it stands there again further down\n\
-         warning: .env:6: `EMPTY` is left out: it is empty\n\
-         imported into project `default`: 4 created, 2 left out\n",
-    );
+    stderr!(sandbox.run(["import", ".env"]).succeeds().stdout(""), @"
+    warning: .env:2: `A` is left out: it stands there again further down
+    warning: .env:6: `EMPTY` is left out: it is empty
+    imported into project `default`: 4 created, 2 left out
+    ");
     for (tag, value) in [("A", "2nd"), ("B", "it is $HOME"), ("C", "line\none\ntwo \"q\""), ("D", "x#y")] {
         assert_value(&sandbox, tag, value);
     }
@@ -41,7 +41,7 @@ fn what_is_there_with_the_same_value_is_left_alone() {
     let sandbox = Sandbox::with_secrets(&[("a", "1"), ("b", "2")]);
     let before = sandbox.run(["list", "--json"]).succeeds().json();
     sandbox.write("f.env", "A=1\nB=2\n");
-    sandbox.run(["import", "f.env"]).succeeds().stderr("imported into project `default`: 2 there already\n");
+    stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 2 there already");
     assert_eq!(sandbox.run(["list", "--json"]).succeeds().json(), before);
     sandbox.write("f.env", "A=1\nB=2\nC=3\n");
     let found = sandbox.run(["import", "f.env", "--json"]).succeeds().stderr("").json();
@@ -55,16 +55,21 @@ fn a_conflict_stores_nothing_unless_it_is_said_what_to_do() {
     let sandbox = Sandbox::with_secrets(&[("a", "old"), ("b", "old")]);
     sandbox.run(["update", "a", "--name", "Label", "-q"]).succeeds();
     sandbox.write("f.env", "A=new\nB=new\nC=new\n");
-    sandbox.run(["import", "f.env"]).fails_with(4).stdout("").stderr(
-        "error: there are 2 secrets of these tags in project `default` already\n  a\n  b\n\
-         hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`\n",
-    );
-    sandbox.run(["get", "c"]).fails_with(3).stderr_has("no secret `c`");
+    stderr!(sandbox.run(["import", "f.env"]).fails_with(4).stdout(""), @"
+    error: there are 2 secrets of these tags in project `default` already
+      a
+      b
+    hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
+    ");
+    stderr!(sandbox.run(["get", "c"]).fails_with(3), @"
+    error: no secret `c` in project `default`
+    hint: `secrets list` shows the secrets of the project
+    ");
     let skip = ["import", "f.env", "--on-conflict", "skip"];
-    sandbox.run(skip).succeeds().stderr("imported into project `default`: 1 created, 2 skipped\n");
+    stderr!(sandbox.run(skip).succeeds(), @"imported into project `default`: 1 created, 2 skipped");
     assert_value(&sandbox, "a", "old");
     let overwrite = ["import", "f.env", "--on-conflict", "overwrite"];
-    sandbox.run(overwrite).succeeds().stderr("imported into project `default`: 2 overwritten, 1 there already\n");
+    stderr!(sandbox.run(overwrite).succeeds(), @"imported into project `default`: 2 overwritten, 1 there already");
     assert_value(&sandbox, "a", "new");
     // Its label, its tag and its id stay.
     sandbox.run(["get", "a"]).succeeds().stdout_has("name         Label\n");
@@ -75,12 +80,12 @@ fn a_dry_run_shows_the_plan_and_stores_nothing() {
     let sandbox = Sandbox::with_secrets(&[("x-a", "old"), ("x-b", "2")]);
     sandbox.write("f.env", "A=new\nB=2\nC=3\nD=\n");
     let line = ["import", "f.env", "--prefix", "x-", "--on-conflict", "overwrite", "--dry-run"];
-    sandbox
+    stderr!(sandbox
         .run(line)
-        .succeeds()
-        .stderr("warning: f.env:4: `D` is left out: it is empty\n")
-        .stdout("overwrite  A -> default/x-a\nsame       B -> default/x-b\ncreate     C -> default/x-C\n");
-    let plan = sandbox.run(line.iter().chain(&["--json"])).succeeds().stderr_has("`D` is left out").json();
+        .succeeds(), @"warning: f.env:4: `D` is left out: it is empty")
+    .stdout("overwrite  A -> default/x-a\nsame       B -> default/x-b\ncreate     C -> default/x-C\n");
+    let plan = stderr!(sandbox.run(line.iter().chain(&["--json"])).succeeds(), @"warning: f.env:4: `D` is left out: it is empty")
+        .json();
     assert_eq!(
         plan["plan"][2],
         serde_json::json!({"action": "create", "source": "C", "project": "default", "tag": "x-C"})
@@ -95,27 +100,51 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
     let sandbox = Sandbox::with_secrets(&[("a", "old")]);
     sandbox.write("f.env", "A=new\nB=2\n");
     let skip = ["import", "f.env", "--on-conflict", "skip", "--delete-source"];
-    sandbox.run(skip).fails_with(4).stderr_has("error: `f.env` was not removed: 1 value of it is not in the vault\n");
+    stderr!(sandbox.run(skip).fails_with(4), @"
+    imported into project `default`: 1 created, 1 skipped
+    error: `f.env` was not removed: 1 value of it is not in the vault
+    ");
     assert_value(&sandbox, "b", "2");
     assert!(sandbox.path("f.env").exists());
     let overwrite = ["import", "f.env", "--on-conflict", "overwrite", "--delete-source"];
-    sandbox.run(overwrite).succeeds().stderr_has("removed `f.env`\n");
+    stderr!(sandbox.run(overwrite).succeeds(), @"
+    imported into project `default`: 1 overwritten, 1 there already
+    removed `f.env`
+    ");
     assert!(!sandbox.path("f.env").exists());
     // What was done before is done again: the file goes though nothing is new.
     sandbox.write("f.env", "A=new\nB=2\n");
-    sandbox.run(["import", "f.env", "--delete-source"]).succeeds().stderr_has("2 there already\nremoved `f.env`\n");
+    stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
+    imported into project `default`: 2 there already
+    removed `f.env`
+    ");
 
     // Of what is left out only the empty is no loss.
     sandbox.write("f.env", "A=first\nA=new\nE=\n");
     let run = sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4);
-    run.stderr_has("error: `f.env` was not removed: 1 value of it is not in the vault\n");
+    stderr!(run, @"
+    warning: f.env:1: `A` is left out: it stands there again further down
+    warning: f.env:3: `E` is left out: it is empty
+    imported into project `default`: 1 there already, 2 left out
+    error: `f.env` was not removed: 1 value of it is not in the vault
+    ");
     sandbox.write("f.env", "A=new\nE=\n");
-    sandbox.run(["import", "f.env", "--delete-source"]).succeeds().stderr_has("removed `f.env`\n");
+    stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
+    warning: f.env:2: `E` is left out: it is empty
+    imported into project `default`: 1 there already, 1 left out
+    removed `f.env`
+    ");
     sandbox.write("real.env", "A=new\n");
     symlink("real.env", sandbox.path("link.env")).unwrap();
     let run = sandbox.run(["import", "link.env", "--delete-source"]).fails_with(4);
-    run.stderr_has("`link.env` was not removed: it is a link, or has several names");
-    sandbox.command(["import", "-", "--delete-source"]).stdin("A=1").run().fails_with(2).stderr_has("stdin is no file");
+    stderr!(run, @"
+    imported into project `default`: 1 there already
+    error: `link.env` was not removed: it is a link, or has several names
+    ");
+    stderr!(sandbox.command(["import", "-", "--delete-source"]).stdin("A=1").run().fails_with(2), @"
+    error: stdin is no file that could be removed
+    hint: leave out `--delete-source`
+    ");
 }
 
 #[test]
@@ -123,49 +152,62 @@ fn names_that_differ_in_case_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("f.env", "http_proxy=hunter2\nHTTP_PROXY=hunter3\n");
     for line in [&["import", "f.env"][..], &["import", "f.env", "--dry-run"]] {
-        sandbox.run(line).fails_with(2).stdout("").stderr(
-            "error: f.env:2:1: `http_proxy` and `HTTP_PROXY` are two variables, but they would get one tag: tags do not \
-             tell upper from lower case, nor `-` and `.` from `_`\n\
-             hint: nothing was stored; take one of the two out of the file: `[run.env]` and `run --env HTTP_PROXY=...` \
-             give a program a variable of any name\n",
-        );
+        stderr!(sandbox.run(line).fails_with(2).stdout(""), @"
+        error: f.env:2:1: `http_proxy` and `HTTP_PROXY` are two variables, but they would get one tag: tags do not tell upper from lower case, nor `-` and `.` from `_`
+        hint: nothing was stored; take one of the two out of the file: `[run.env]` and `run --env HTTP_PROXY=...` give a program a variable of any name
+        ");
     }
-    sandbox.run(["list"]).succeeds().stdout("").stderr_has("no secret in project `default`");
+    stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secret in project `default`");
 }
 
 #[test]
 fn what_is_left_out_is_counted_and_is_no_error() {
     let sandbox = Sandbox::new();
     sandbox.write("f.env", "A=1\nB=op://app/db/password\nC=\n");
-    sandbox.run(["import", "f.env"]).succeeds().stderr(
-        "warning: f.env:2: `B` is left out: 1Password resolves this reference; import what `op inject` prints\n\
-         warning: f.env:3: `C` is left out: it is empty\n\
-         `--as-is` stores references and what another tool encrypted as they stand\n\
-         imported into project `default`: 1 created, 2 left out\n",
-    );
+    stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
+    warning: f.env:2: `B` is left out: 1Password resolves this reference; import what `op inject` prints
+    warning: f.env:3: `C` is left out: it is empty
+    `--as-is` stores references and what another tool encrypted as they stand
+    imported into project `default`: 1 created, 2 left out
+    ");
     sandbox.write("f.env", "B=op://app/db/password\n");
-    sandbox.run(["import", "f.env"]).succeeds().stderr_has("imported into project `default`: nothing, 1 left out\n");
-    sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4).stderr_has("`f.env` was not removed: 1 value");
+    stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
+    warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints
+    `--as-is` stores references and what another tool encrypted as they stand
+    imported into project `default`: nothing, 1 left out
+    ");
+    stderr!(sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4), @"
+    warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints
+    `--as-is` stores references and what another tool encrypted as they stand
+    imported into project `default`: nothing, 1 left out
+    error: `f.env` was not removed: 1 value of it is not in the vault
+    ");
     let run = sandbox.run(["import", "f.env", "--json"]).succeeds();
-    let document = run.stderr_has("`B` is left out").json();
+    let document = stderr!(run, @"warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints")
+        .json();
     assert_eq!(document["secrets"], serde_json::json!([]));
     assert_eq!(document["skipped"][0]["source"], "B");
-    let plan = sandbox.run(["import", "f.env", "--dry-run", "--json"]).succeeds().stderr_has("left out").json();
+    let plan = stderr!(sandbox.run(["import", "f.env", "--dry-run", "--json"]).succeeds(), @"warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints")
+        .json();
     assert_eq!(plan["plan"], serde_json::json!([]));
-    sandbox.run(["import", "f.env", "--as-is"]).succeeds().stderr("imported into project `default`: 1 created\n");
+    stderr!(sandbox.run(["import", "f.env", "--as-is"]).succeeds(), @"imported into project `default`: 1 created");
     assert_value(&sandbox, "b", "op://app/db/password");
     sandbox.write("empty.env", "C=\n");
-    sandbox.run(["import", "empty.env", "--delete-source"]).succeeds().stderr_has("removed `empty.env`\n");
+    stderr!(sandbox.run(["import", "empty.env", "--delete-source"]).succeeds(), @"
+    warning: empty.env:1: `C` is left out: it is empty
+    imported into project `default`: nothing, 1 left out
+    removed `empty.env`
+    ");
 }
 
 #[test]
 fn a_reference_to_another_variable_is_mentioned() {
     let sandbox = Sandbox::new();
     sandbox.write("f.env", "APP_NAME=Laravel\nMAIL_FROM_NAME=\"${APP_NAME}\"\n");
-    sandbox.run(["import", "f.env"]).succeeds().stderr(
-        "warning: f.env:2: the value of `MAIL_FROM_NAME` refers to another variable; it is stored as it is written, and \
-         programs get it unexpanded\nimported into project `default`: 2 created\n",
-    );
+    stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
+    warning: f.env:2: the value of `MAIL_FROM_NAME` refers to another variable; it is stored as it is written, and programs get it unexpanded
+    imported into project `default`: 2 created
+    ");
     assert_value(&sandbox, "mail-from-name", "${APP_NAME}");
 }
 
@@ -185,7 +227,10 @@ fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
             run.stderr_has(&format!("error: `{name}` is {error}")).stderr_has(hint);
         }
     }
-    sandbox.command(["import", "-"]).stdin(&utf16).run().fails_with(2).stderr_has("-t UTF-8 FILE | secrets import -");
+    stderr!(sandbox.command(["import", "-"]).stdin(&utf16).run().fails_with(2), @"
+    error: `stdin` is UTF-16 text, and only UTF-8 is read
+    hint: `iconv -f UTF-16 -t UTF-8 FILE | secrets import -`
+    ");
 }
 
 #[test]
@@ -202,10 +247,11 @@ fn values_that_git_has_are_told_of() {
     git(&sandbox, &["init", "-q", "."]);
     sandbox.write("f.env", "A=1\n");
     git(&sandbox, &["add", "f.env"]);
-    sandbox.run(["import", "f.env", "--delete-source"]).succeeds().stderr(
-        "imported into project `default`: 1 created\nremoved `f.env`\n\
-         warning: git has `f.env`: its values are in the history and have to be changed\n",
-    );
+    stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
+    imported into project `default`: 1 created
+    removed `f.env`
+    warning: git has `f.env`: its values are in the history and have to be changed
+    ");
 }
 
 #[test]
@@ -226,14 +272,21 @@ fn a_broken_file_is_refused_without_a_byte_of_it() {
         assert!(stderr.ends_with(&format!("hint: read as {format}; nothing was stored\n")), "{stderr}");
     }
     sandbox.write("f.xml", "<a/>");
-    sandbox.run(["import", "f.xml"]).fails_with(2).stderr_has("hint: name it with `--format FORMAT`");
+    stderr!(sandbox.run(["import", "f.xml"]).fails_with(2), @"
+    error: what `f.xml` is cannot be told from its content
+    hint: name it with `--format FORMAT`
+    ");
     sandbox.write("f.env", "# nothing\n");
-    sandbox.run(["import", "f.env"]).fails_with(2).stderr_has("error: there is no value in `f.env`\n");
-    sandbox
-        .run(["import", "nowhere"])
-        .fails_with(1)
-        .stderr("error: cannot read `nowhere`: No such file or directory\n");
-    sandbox.run(["import", "f.env", "--prefix", "a b"]).fails_with(2).stderr_has("error: ");
+    stderr!(sandbox.run(["import", "f.env"]).fails_with(2), @"
+    error: there is no value in `f.env`
+    hint: nothing was stored
+    ");
+    let output = sandbox.run(["import", "nowhere"]).fails_with(1);
+    stderr!(output, @"error: cannot read `nowhere`: No such file or directory");
+    stderr!(sandbox.run(["import", "f.env", "--prefix", "a b"]).fails_with(2), @"
+    error: f.env: no tag begins with that prefix
+    hint: read as dotenv; nothing was stored
+    ");
     sandbox.run(["project", "list"]).succeeds().stdout("");
 }
 
@@ -241,9 +294,10 @@ fn a_broken_file_is_refused_without_a_byte_of_it() {
 fn stdin_and_json_are_taken() {
     let sandbox = Sandbox::new();
     let json = r#"{"A": "x\ny", "N": 1.50, "T": true, "E": null}"#;
-    sandbox.command(["import", "-"]).stdin(json).run().succeeds().stderr(
-        "warning: stdin:1: `E` is left out: it is empty\nimported into project `default`: 3 created, 1 left out\n",
-    );
+    stderr!(sandbox.command(["import", "-"]).stdin(json).run().succeeds(), @"
+    warning: stdin:1: `E` is left out: it is empty
+    imported into project `default`: 3 created, 1 left out
+    ");
     assert_value(&sandbox, "a", "x\ny");
     assert_value(&sandbox, "n", "1.50");
     assert_value(&sandbox, "t", "true");
@@ -269,12 +323,15 @@ fn ten_thousand_are_one_transaction() {
     let lines: Vec<String> = (0..10_000).map(|n| format!("NAME_{n:05}=value-of-{n}\n")).collect();
     let text = lines.concat();
     sandbox.write("f.env", &text);
-    sandbox.run(["import", "f.env"]).succeeds().stderr("imported into project `default`: 10000 created\n");
+    stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 10000 created");
     assert_value(&sandbox, "name_07777", "value-of-7777");
     // The last one is in the way of all.
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("name-09999", b"other")).unwrap();
-    sandbox.run(["-p", "web", "import", "f.env"]).fails_with(4).stderr_has("there is a secret `name-09999`");
+    stderr!(sandbox.run(["-p", "web", "import", "f.env"]).fails_with(4), @"
+    error: there is a secret `name-09999` in project `web` already
+    hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
+    ");
     assert_eq!(vault.projects().unwrap()[1].1, 1);
 }
 

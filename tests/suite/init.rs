@@ -25,7 +25,13 @@ fn made(path: &str, option: &str) -> String {
 fn init_makes_a_vault_that_opens() {
     let sandbox = Sandbox::empty();
     let run = sandbox.run(["init"]).succeeds().stdout("");
-    let run = run.stderr_has("guessing this passphrase takes about ").stderr_has(" on one graphics card (1 TB/s)\n");
+    let run = stderr!(run, @"
+    guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
+    made the vault `[dir]/vault.db`
+    a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
+    next: `secrets create TAG` stores a secret
+    `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+    ");
     run.stderr_has(&made(sandbox.vault_path().to_str().unwrap(), ""));
     // A quarter of a gigabyte, unless the machine has less than four of them; the only test that pays for it.
     let params = Locked::open(&sandbox.vault_path()).unwrap().kdf_params().unwrap();
@@ -61,14 +67,20 @@ fn init_never_replaces_a_vault() {
 fn init_never_replaces_another_file() {
     let sandbox = Sandbox::empty();
     sandbox.write("vault.db", "somebody's notes");
-    sandbox.run(["init"]).fails_with(4).stderr_has("already\n");
+    stderr!(sandbox.run(["init"]).fails_with(4), @"
+    error: there is something at `[dir]/vault.db` already
+    hint: make another one with `secrets init --vault PATH`
+    ");
     assert_eq!(sandbox.read("vault.db"), b"somebody's notes");
 }
 
 #[test]
 fn init_asks_no_passphrase_where_there_is_a_vault() {
     // No passphrase is given and no terminal is there: a question would end in 5.
-    Sandbox::new().command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(4).stderr_has("already\n");
+    stderr!(Sandbox::new().command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(4), @"
+    error: there is something at `[dir]/vault.db` already
+    hint: make another one with `secrets init --vault PATH`
+    ");
 }
 
 #[test]
@@ -103,9 +115,23 @@ fn init_warns_of_a_weak_passphrase_and_says_how_long_it_stands() {
     for weak in ["hunter2", "abababababababababab", "123456789012", "password1234", "qwertyuiopas"] {
         let sandbox = Sandbox::empty();
         let run = sandbox.command(LEAST).env("SECRETS_PASSPHRASE", weak).run().succeeds().without(weak);
-        let run = run.stderr_has("warning: that is a weak passphrase: guessing it takes ");
+        let run = stderr!(run, @"
+        warning: that is a weak passphrase: guessing it takes less than a second on one graphics card (1 TB/s); six random words are better
+        warning: these key derivation parameters make guessing cheaper than the default ones
+        made the vault `[dir]/vault.db`
+        a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
+        next: `secrets create TAG` stores a secret
+        `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+        ");
         let run = run.without("about less");
-        run.stderr_has(" on one graphics card (1 TB/s); six random words are better\n")
+        stderr!(run, @"
+        warning: that is a weak passphrase: guessing it takes less than a second on one graphics card (1 TB/s); six random words are better
+        warning: these key derivation parameters make guessing cheaper than the default ones
+        made the vault `[dir]/vault.db`
+        a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
+        next: `secrets create TAG` stores a secret
+        `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+        ")
             .without("guessing this passphrase");
     }
 }
@@ -113,9 +139,15 @@ fn init_warns_of_a_weak_passphrase_and_says_how_long_it_stands() {
 #[test]
 fn init_suggests_nothing_where_a_passphrase_is_given() {
     let sandbox = Sandbox::empty();
-    sandbox.run(["init", "--suggest"]).fails_with(2).stderr_has("`--suggest` cannot be used with a passphrase");
+    stderr!(sandbox.run(["init", "--suggest"]).fails_with(2), @"
+    error: `--suggest` cannot be used with a passphrase that is given
+    hint: leave out `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to choose one here
+    ");
     let run = sandbox.command(["init", "--suggest"]).without_env("SECRETS_PASSPHRASE").run();
-    run.fails_with(5).stderr_has("there is no terminal to ask on");
+    stderr!(run.fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    ");
     assert!(!sandbox.vault_path().exists());
 }
 
@@ -139,7 +171,10 @@ fn init_refuses_an_empty_passphrase() {
     for empty in ["", "\n", "\r\n"] {
         sandbox.write("passphrase", empty);
         let run = sandbox.run(["init", "--passphrase-file", "passphrase"]);
-        run.fails_with(5).stderr_has("error: that is no passphrase: it is empty\n");
+        stderr!(run.fails_with(5), @"
+        warning: other users can read the passphrase file `passphrase`
+        error: that is no passphrase: it is empty
+        ");
     }
     assert!(!sandbox.vault_path().exists());
 }
@@ -159,10 +194,10 @@ fn init_refuses_a_passphrase_that_is_too_long_or_no_text() {
 #[test]
 fn init_without_a_passphrase_or_a_terminal_leaves_nothing_behind() {
     let sandbox = Sandbox::empty();
-    sandbox.command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5).stderr(
-        "error: no passphrase was given and there is no terminal to ask on\n\
-         hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE\n",
-    );
+    stderr!(sandbox.command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    ");
     assert_eq!(sandbox.path("").read_dir().unwrap().count(), 0);
 }
 

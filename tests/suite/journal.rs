@@ -236,9 +236,20 @@ fn what_a_journal_took_away_is_noticed_and_comes_back() {
     );
     for _ in 0..2 {
         let list = sandbox.run(["list"]).fails_with(6).stdout("");
-        list.stderr_has("the vault was put back to an earlier state").stderr_has(&hint);
+        stderr!(list, @"
+        error: the vault was put back to an earlier state than was last seen here
+          project `default`: 1 change behind
+        hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
+        hint: if this is the state that you want: `secrets restore --accept`
+        hint: the vault as it was before an interrupted change was rolled back is `[dir]/vault.db.before-recovery`; `secrets restore [dir]/vault.db.before-recovery` puts it back if it is whole
+        ")
+            .stderr_has(&hint);
     }
-    sandbox.run(["restore", &copy, "-y"]).succeeds().stderr_has("+ default/newest\n");
+    stderr!(sandbox.run(["restore", &copy, "-y"]).succeeds(), @"
+    + default/newest
+    1 added, 0 removed, 0 changed
+    restored `[dir]/vault.db`
+    ");
     sandbox.run(["list", "-q"]).succeeds().stdout_has("newest");
     assert!(!Path::new(&copy).exists());
 }

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines, clippy::format_collect)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
+#[macro_use]
+mod support;
+
 mod adopt;
 mod agent;
 mod anchor;
@@ -66,7 +69,6 @@ mod scan;
 mod setup;
 mod store;
 mod supply;
-mod support;
 mod template;
 mod terminal;
 mod trust;

@@ -156,18 +156,16 @@ fn without_a_manifest_the_way_to_one_is_told() {
     let project = Project::new(&[]);
     fs::create_dir(project.path(".secrets.toml")).unwrap();
     for command in [&["check"][..], &["setup", "--yes"], &["render", "--all"], &["render", "--stale"]] {
-        project.changes_nothing(command).fails_with(3).stdout("").stderr(
-            "error: there is no `.secrets.toml` here or in a directory above\n\
-             hint: write one with `secrets init --project-file`\n",
-        );
+        stderr!(project.changes_nothing(command).fails_with(3).stdout(""), @"
+        error: there is no `.secrets.toml` here or in a directory above
+        hint: write one with `secrets init --project-file`
+        ");
     }
     project.run(&["refs"]).succeeds();
     fs::remove_dir(project.path(".secrets.toml")).unwrap();
     // A link counts where it and its file are ours.
     project.write("real.toml", "project = \"web\"\n");
     symlink("real.toml", project.path(".secrets.toml")).unwrap();
-    project
-        .run(&["check"])
-        .succeeds()
-        .stderr("nothing is missing or out of date in project `web`: 0 secrets, 0 outputs\n");
+    let output = project.run(&["check"]).succeeds();
+    stderr!(output, @"nothing is missing or out of date in project `web`: 0 secrets, 0 outputs");
 }

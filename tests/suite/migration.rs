@@ -26,14 +26,18 @@ fn one_step_from_a_dotenv_file_to_a_project() {
     git(&sandbox);
     sandbox.write(".gitignore", "vault.db*");
     sandbox.write(".env", FILE);
-    sandbox.run(["-p", "web", "template", ".env", "--keep", "PORT"]).succeeds().stderr(
-        "`PORT` stays as it is: as asked for\n`EMPTY` stays as it is: it is empty\n\
-         `DATABASE_URL` keeps its spelling: the readers of `.env` do not agree about it\n\
-         `PEM` will mean the same to all readers of `.env`; now they read different values\n\
-         comments or quotes of `.env` will differ, no value does; `setup` asks before it replaces it\n\
-         imported into project `web`: 3 created\nwrote `.env.tmpl`\nwrote `.secrets.toml`\n\
-         added `/.env` to .gitignore\nnext: look at them, then `secrets setup`\n",
-    );
+    stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "PORT"]).succeeds(), @"
+    `PORT` stays as it is: as asked for
+    `EMPTY` stays as it is: it is empty
+    `DATABASE_URL` keeps its spelling: the readers of `.env` do not agree about it
+    `PEM` will mean the same to all readers of `.env`; now they read different values
+    comments or quotes of `.env` will differ, no value does; `setup` asks before it replaces it
+    imported into project `web`: 3 created
+    wrote `.env.tmpl`
+    wrote `.secrets.toml`
+    added `/.env` to .gitignore
+    next: look at them, then `secrets setup`
+    ");
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
         "# Settings of the shop\n\n# The database of the dev server\nDATABASE_URL=\"{{ secrets.DATABASE_URL | json }}\"\n\
@@ -48,15 +52,24 @@ fn one_step_from_a_dotenv_file_to_a_project() {
     );
     assert!(manifest.ends_with("\n[[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n"));
     // The file is what the template renders to, but for one escape that is written otherwise.
-    let run = sandbox.run(["setup", "--yes"]).succeeds().stderr_has("project `web` is set up: 3 secrets, 1 output\n");
-    run.stderr_has(
-        "warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; ",
-    );
+    let run = stderr!(sandbox.run(["setup", "--yes"]).succeeds(), @"
+    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    wrote `.env`
+    project `web` is set up: 3 secrets, 1 output
+    ");
+    stderr!(run, @"
+    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    wrote `.env`
+    project `web` is set up: 3 secrets, 1 output
+    ");
     let values = |text: &[u8]| -> Vec<(String, Vec<u8>)> {
         dotenv::parse(text).unwrap().into_iter().map(|e| (e.name, e.value.expose().to_vec())).collect()
     };
     assert_eq!(values(&sandbox.read(".env")), values(FILE.as_bytes()));
-    sandbox.run(["check"]).succeeds().stderr_has("nothing is missing or out of date");
+    stderr!(sandbox.run(["check"]).succeeds(), @"
+    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    nothing is missing or out of date in project `web`: 3 secrets, 1 output
+    ");
 }
 
 #[test]
@@ -67,15 +80,26 @@ fn a_manifest_that_is_there_is_added_to() {
     std::fs::create_dir(sandbox.path("config")).unwrap();
     sandbox.write("config/app.env", "API_KEY=sk_live_51Hx0aBcDeFgHiJk\nOTHER_KEY=x\n");
     let run = sandbox.command(["template", "app.env"]).current_dir(sandbox.path("config")).run();
-    run.succeeds().stderr_has("wrote `app.env.tmpl`\nadded it to `../.secrets.toml`\n");
+    stderr!(run.succeeds(), @"
+    imported into project `web`: 2 created
+    wrote `app.env.tmpl`
+    added it to `../.secrets.toml`
+    next: look at them, then `secrets setup`
+    ");
     let after = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     assert!(after.starts_with("# ours\nproject = 'web' # short\n\n[secrets.api-key]\noptional = true\n"), "{after}");
     assert!(after.contains("[secrets.OTHER_KEY]\n") && !after.contains("[secrets.API_KEY]"), "{after}");
     assert!(after.contains("[[render]]\ntemplate = \"config/app.env.tmpl\"\noutput = \"config/app.env\"\n"), "{after}");
     // What it was made of is as open as it was.
-    sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tits mode is too wide\n").stderr_has("error: ");
-    sandbox.run(["setup"]).succeeds().stderr_has("`config/app.env` is up to date, its mode was changed\n");
-    sandbox.run(["check"]).succeeds().stderr_has("nothing is missing or out of date");
+    stderr!(sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tits mode is too wide\n"), @"
+    error: an output is out of date
+    hint: `secrets render --stale` renders what is out of date
+    ");
+    stderr!(sandbox.run(["setup"]).succeeds(), @"
+    `config/app.env` is up to date, its mode was changed
+    project `web` is set up: 2 secrets, 1 output
+    ");
+    stderr!(sandbox.run(["check"]).succeeds(), @"nothing is missing or out of date in project `web`: 2 secrets, 1 output");
 }
 
 #[test]
@@ -86,29 +110,41 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
         "# Copy this file, then set API_KEY=…\n\n# Postgres URL, as in X=postgres://localhost/x,\n# of the dev server\n\
          DATABASE_URL=postgres://localhost/x\n# OLD_KEY=0123\nAPI_KEY=\nPORT=3000\nREGION=eu\n",
     );
-    sandbox.run(["-p", "web", "template", ".env.example", "--example", "--keep", "REGION"]).succeeds().stderr(
-        "`PORT` stays as it is: it is a port\n`REGION` stays as it is: as asked for\n\
-         `--secret NAME,...` stores a value that only looks like a setting\nwrote `.env.tmpl`\nwrote `.secrets.toml`\n\
-         next: look at them, then `secrets setup`\n",
-    );
+    stderr!(sandbox.run(["-p", "web", "template", ".env.example", "--example", "--keep", "REGION"]).succeeds(), @"
+    `PORT` stays as it is: it is a port
+    `REGION` stays as it is: as asked for
+    `--secret NAME,...` stores a value that only looks like a setting
+    wrote `.env.tmpl`
+    wrote `.secrets.toml`
+    next: look at them, then `secrets setup`
+    ");
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
         "# Copy this file, then set API_KEY=…\n\n# Postgres URL, as in X=postgres://localhost/x,\n# of the dev server\n\
          DATABASE_URL={{ secrets.DATABASE_URL | dotenv }}\n# OLD_KEY=0123\nAPI_KEY={{ secrets.API_KEY | dotenv }}\n\
          PORT=3000\nREGION=eu\n"
     );
-    sandbox.run(["setup"]).fails_with(3).stdout("").stderr(
-        "error: 2 secrets are missing in project `web`\n  DATABASE_URL: \"Postgres URL, as in X=postgres://localhost/x, of the dev server\"\n  \
-         API_KEY: \"OLD_KEY=0123\"\n\
-         hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
-    );
-    sandbox.run(["list"]).succeeds().stderr("no secret in project `web`\n");
+    stderr!(sandbox.run(["setup"]).fails_with(3).stdout(""), @r#"
+    error: 2 secrets are missing in project `web`
+      DATABASE_URL: "Postgres URL, as in X=postgres://localhost/x, of the dev server"
+      API_KEY: "OLD_KEY=0123"
+    hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    "#);
+    stderr!(sandbox.run(["list"]).succeeds(), @"no secret in project `web`");
     // An empty value is a value.
     sandbox.write("old.env", "API_KEY=\nDATABASE_URL=\"u v\"\nMORE=1\n");
-    sandbox.run(["setup", "--from", "old.env"]).succeeds().stderr_has("wrote `.env`\n");
+    stderr!(sandbox.run(["setup", "--from", "old.env"]).succeeds(), @"
+    created `DATABASE_URL` in project `web`, hint ••••
+    created `API_KEY` in project `web`, hint ••••
+    wrote `.env`
+    project `web` is set up: 2 secrets, 1 output
+    ");
     assert!(sandbox.read(".env").ends_with(b"DATABASE_URL='u v'\n# OLD_KEY=0123\nAPI_KEY=''\nPORT=3000\nREGION=eu\n"));
     sandbox.write("x.env", "A=1");
-    sandbox.run(["template", "x.env", "--example"]).fails_with(2).stderr_has("cannot be told from its name");
+    stderr!(sandbox.run(["template", "x.env", "--example"]).fails_with(2), @"
+    error: what `x.env` is an example of cannot be told from its name
+    hint: the name of an example ends with one of: example, sample, dist, template, defaults
+    ");
 }
 
 #[test]
@@ -203,29 +239,46 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     git(&sandbox);
     sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
     std::fs::create_dir(sandbox.path(".gitignore")).unwrap();
-    sandbox.run(["template", ".env"]).fails_with(7).stderr_has("error: `.gitignore` is no regular file\n");
-    sandbox
-        .run(["template", ".env", "--on-conflict", "skip"])
-        .fails_with(2)
-        .stderr_has("possible values: fail, overwrite, separate\n");
+    stderr!(sandbox.run(["template", ".env"]).fails_with(7), @"
+    error: `.gitignore` is no regular file
+    hint: move it away, or name another file in `.secrets.toml`; nothing was written
+    ");
+    let output = sandbox.run(["template", ".env", "--on-conflict", "skip"]).fails_with(2);
+    stderr!(output, @"
+    error: `--on-conflict <WHAT>` is not one of its possible values
+    hint: possible values: fail, overwrite, separate
+    ");
     std::os::unix::fs::symlink(".env", sandbox.path("link.env")).unwrap();
-    sandbox.run(["template", "link.env"]).fails_with(7).stderr_has("error: `link.env` is no regular file");
+    stderr!(sandbox.run(["template", "link.env"]).fails_with(7), @"
+    error: `link.env` is no regular file, so nothing could be rendered there
+    hint: name the file itself; nothing was written
+    ");
     sandbox.run(["project", "list"]).succeeds().stdout("");
     assert!(!sandbox.path(".env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     std::fs::remove_dir(sandbox.path(".gitignore")).unwrap();
     // What was broken off behind the template is gone on with.
     sandbox.write(".env.tmpl", "KEY={{ secrets.KEY | dotenv }}\n");
-    sandbox.run(["-p", "web", "template", ".env"]).succeeds().stderr(
-        "imported into project `web`: 1 created\nwrote `.secrets.toml`\nadded `/.env` to .gitignore\n\
-         next: look at them, then `secrets setup`\n",
-    );
+    stderr!(sandbox.run(["-p", "web", "template", ".env"]).succeeds(), @"
+    imported into project `web`: 1 created
+    wrote `.secrets.toml`
+    added `/.env` to .gitignore
+    next: look at them, then `secrets setup`
+    ");
     // What is in the way is told with what this command can do.
     sandbox.write("c.env", "KEY=another value\n");
     let run = sandbox.run(["template", "c.env"]).fails_with(4);
-    run.stderr_has("error: `KEY` has another value in project `web`, used by `.env`\nhint: `--on-conflict separate` ");
+    stderr!(run, @"
+    `KEY` keeps its spelling: the readers of `c.env` do not agree about it
+    error: `KEY` has another value in project `web`, used by `.env`
+    hint: `--on-conflict separate` stores it under another tag, such as `KEY-c`
+    hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written
+    ");
     // It is the manifest's project that the template's placeholders name secrets of.
     sandbox.write("b.env", "B=1\n");
-    sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2).stderr_has("is another project's");
+    stderr!(sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2), @"
+    error: `.secrets.toml` is another project's
+    hint: leave out `--project`; nothing was written
+    ");
 }
 
 #[test]
@@ -237,7 +290,10 @@ fn a_manifest_keeps_its_line_endings() {
     let text = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     assert!(text.starts_with("\u{feff}# ours\r\nproject = \"web\"\r\n"), "{text:?}");
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count(), "{text:?}");
-    sandbox.run(["check"]).fails_with(8).stdout_has("its mode is too wide").stderr_has("error: ");
+    stderr!(sandbox.run(["check"]).fails_with(8).stdout_has("its mode is too wide"), @"
+    error: an output is out of date
+    hint: `secrets render --stale` renders what is out of date
+    ");
 }
 
 #[test]
@@ -262,11 +318,10 @@ fn what_would_not_come_out_as_it_was_is_refused() {
     sandbox.write("f.env", "A=x1\n");
     sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("there is no `B` in `f.env` to be kept");
     sandbox.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
-    sandbox.run(["template", "f.env"]).fails_with(2).stderr(
-        "error: f.env:2: the value of `B` holds a placeholder already\n\
-         hint: `--keep B` leaves values that are no secrets in the template; \
-         to have a placeholder replaced, write it in a template; nothing was written\n",
-    );
+    stderr!(sandbox.run(["template", "f.env"]).fails_with(2), @"
+    error: f.env:2: the value of `B` holds a placeholder already
+    hint: `--keep B` leaves values that are no secrets in the template; to have a placeholder replaced, write it in a template; nothing was written
+    ");
     let other = Sandbox::new();
     other.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
     other.run(["template", "f.env", "--keep", "B"]).succeeds().stderr_has("`B` stays as it is");
@@ -296,7 +351,10 @@ fn a_value_of_another_secret_gets_into_no_template() {
         run.stderr_has(&(place + "the value of `other` would still stand in this line of the template\n"));
     }
     assert!(!sandbox.path("f.env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
-    sandbox.run(["get", "A"]).fails_with(3).stderr_has("no secret `A`");
+    stderr!(sandbox.run(["get", "A"]).fails_with(3), @"
+    error: no secret `A` in project `default`
+    hint: `secrets list` shows the secrets of the project
+    ");
 }
 
 #[test]
@@ -353,28 +411,33 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
     let file = "# Choose local, staging or production\nAPP_ENV=production\nDEBUG=false\n# set DEBUG to false in production\n\
                 LOG=stack\n# the stack channel\nAPI_KEY=sk_live_0123456789abcdef\n";
     sandbox.write(".env", file);
-    sandbox.run(["-p", "web", "template", ".env"]).fails_with(2).stderr(
-        "error: .env:6: the value of `LOG` would still stand in this line of the template\n\
-         hint: `--keep LOG` leaves values that are no secrets in the template; nothing was written\n",
-    );
+    stderr!(sandbox.run(["-p", "web", "template", ".env"]).fails_with(2), @"
+    error: .env:6: the value of `LOG` would still stand in this line of the template
+    hint: `--keep LOG` leaves values that are no secrets in the template; nothing was written
+    ");
     sandbox.write(
         ".env",
         "# region eu-west, mail from shop\nREGION=eu-west\nMAIL=shop\n# old: sk_live_0123456789abcdef\n\
          CERT=\"a\nb\"\nAPI_KEY=sk_live_0123456789abcdef\nX=1x\nX=2x\n",
     );
-    sandbox.run(["-p", "web", "template", ".env", "--keep", "X"]).fails_with(2).stderr(
-        "error: `.env` has 3 problems\n\
-         .env:1: the value of `REGION` would still stand in this line of the template\n\
-         .env:1: the value of `MAIL` would still stand in this line of the template\n\
-         .env:4: the value of `API_KEY` would still stand in this line of the template\n\
-         hint: `--keep X,REGION,MAIL` leaves values that are no secrets in the template; \
-         change the lines that hold a secret, or that cannot be stored; nothing was written\n",
-    );
+    stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "X"]).fails_with(2), @"
+    error: `.env` has 3 problems
+    .env:1: the value of `REGION` would still stand in this line of the template
+    .env:1: the value of `MAIL` would still stand in this line of the template
+    .env:4: the value of `API_KEY` would still stand in this line of the template
+    hint: `--keep X,REGION,MAIL` leaves values that are no secrets in the template; change the lines that hold a secret, or that cannot be stored; nothing was written
+    ");
     sandbox.write(".env", file);
-    sandbox.run(["-p", "web", "template", ".env", "--keep", "LOG"]).succeeds().stderr_has(
-        "`APP_ENV` stays as it is: it is an environment\n`DEBUG` stays as it is: it is a boolean\n\
-         `LOG` stays as it is: as asked for\n`--secret NAME,...` stores a value that only looks like a setting\n",
-    );
+    stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "LOG"]).succeeds(), @"
+    `APP_ENV` stays as it is: it is an environment
+    `DEBUG` stays as it is: it is a boolean
+    `LOG` stays as it is: as asked for
+    `--secret NAME,...` stores a value that only looks like a setting
+    imported into project `web`: 1 created
+    wrote `.env.tmpl`
+    wrote `.secrets.toml`
+    next: look at them, then `secrets setup`
+    ");
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
         file.replace("sk_live_0123456789abcdef", "{{ secrets.API_KEY | dotenv }}")
@@ -387,10 +450,12 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
     assert!(manifest.contains("[secrets.PORT]\n"), "{manifest}");
     // Nothing is left to store.
     sandbox.write("c.env", "PORT=3000\n");
-    sandbox.run(["template", "c.env"]).fails_with(2).stderr(
-        "error: there is no value in `c.env` that would be a secret\n  PORT: it is a port\n\
-         hint: `--secret NAME,...` stores a value that only looks like a setting\nhint: nothing was written\n",
-    );
+    stderr!(sandbox.run(["template", "c.env"]).fails_with(2), @"
+    error: there is no value in `c.env` that would be a secret
+      PORT: it is a port
+    hint: `--secret NAME,...` stores a value that only looks like a setting
+    hint: nothing was written
+    ");
 }
 
 #[test]
@@ -432,12 +497,14 @@ fn the_readers_are_guessed_from_the_project() {
         sandbox.write(name, text);
     }
     sandbox.write(".env", "API_KEY='pa$word'\nB_KEY=b1\n");
-    sandbox.run(["-p", "web", "template", ".env"]).succeeds().stderr_has(
-        "`.env` is read by `compose` (`docker-compose.yml`), `nextjs` (`package.json`), `vite` (`package.json`), \
-         `npm-dotenv` (`package.json`), `node` (`package.json`), `python-dotenv` (`requirements.txt`), `bash` (`.envrc`); \
-         `--readers` names others\n\
-         `API_KEY` keeps its spelling: the readers of `.env` do not agree about it\n",
-    );
+    stderr!(sandbox.run(["-p", "web", "template", ".env"]).succeeds(), @"
+    `.env` is read by `compose` (`docker-compose.yml`), `nextjs` (`package.json`), `vite` (`package.json`), `npm-dotenv` (`package.json`), `node` (`package.json`), `python-dotenv` (`requirements.txt`), `bash` (`.envrc`); `--readers` names others
+    `API_KEY` keeps its spelling: the readers of `.env` do not agree about it
+    imported into project `web`: 2 created
+    wrote `.env.tmpl`
+    wrote `.secrets.toml`
+    next: look at them, then `secrets setup`
+    ");
     let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     let all = "readers = [\"bash\", \"compose\", \"nextjs\", \"node\", \"npm-dotenv\", \"python-dotenv\", \"vite\"]\n";
     assert!(manifest.ends_with(all), "{manifest}");

@@ -73,16 +73,16 @@ fn modes_are_narrowed_and_never_widened_unless_asked() {
 #[test]
 fn the_same_content_is_not_written_again() {
     let sandbox = Sandbox::empty();
-    render(&sandbox, "text", &[]).succeeds().stderr("wrote `out`\n");
+    stderr!(render(&sandbox, "text", &[]).succeeds(), @"wrote `out`");
     let out = sandbox.path("out");
     let stamp = |found: fs::Metadata| (found.ino(), found.mtime(), found.mtime_nsec());
     let before = stamp(fs::metadata(&out).unwrap());
-    render(&sandbox, "text", &[]).succeeds().stderr("`out` is up to date\n");
+    stderr!(render(&sandbox, "text", &[]).succeeds(), @"`out` is up to date");
     set_mode(&out, 0o664);
-    render(&sandbox, "text", &[]).succeeds().stderr("`out` is up to date, its mode was changed\n");
+    stderr!(render(&sandbox, "text", &[]).succeeds(), @"`out` is up to date, its mode was changed");
     assert_eq!((stamp(fs::metadata(&out).unwrap()), mode(&out)), (before, 0o600));
     for other in ["tex", "textt", "Text", ""] {
-        render(&sandbox, other, &[]).succeeds().stderr("wrote `out`\n");
+        stderr!(render(&sandbox, other, &[]).succeeds(), @"wrote `out`");
         assert_eq!(sandbox.read("out"), other.as_bytes());
     }
 }
@@ -236,11 +236,11 @@ fn paths_may_be_strange() {
         }
     }
     assert_eq!(names(&sandbox.path("")).len(), strange.len());
-    sandbox
-        .run(["render", "-e", "x", "-o", "no/out"])
-        .fails_with(1)
-        .stdout("")
-        .stderr_has("there is no directory `no`");
+    let output = sandbox.run(["render", "-e", "x", "-o", "no/out"]).fails_with(1).stdout("");
+    stderr!(output, @"
+    error: there is no directory `no`
+    hint: make it first, or name another file; nothing was written
+    ");
 }
 
 /// A run that nobody waits for yet.

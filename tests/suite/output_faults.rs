@@ -163,7 +163,7 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
             fs::write(small.0.join("out"), text).unwrap();
         }
         let run = sandbox.run(["render", "large", "-o", "small/out"]);
-        run.fails_with(1).stdout("").stderr("error: cannot write `small/out`: No space left on device\n");
+        stderr!(run.fails_with(1).stdout(""), @"error: cannot write `small/out`: No space left on device");
         assert_eq!(fs::read(small.0.join("out")).ok().as_deref(), old.map(str::as_bytes));
         assert_eq!(names(&small.0).len(), usize::from(old.is_some()));
     }

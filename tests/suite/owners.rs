@@ -69,7 +69,13 @@ fn with_yes_it_is_overwritten_and_said_for_whom() {
     let sandbox = two_files();
     let overwrite = ["template", ".env.production", "--on-conflict", "overwrite", "--yes"];
     let run = at(&sandbox, "api", &overwrite).run().succeeds();
-    run.stderr_has("`API_KEY` has another value in project `api`, used by `.env.development`\n");
+    stderr!(run, @"
+    `API_KEY` has another value in project `api`, used by `.env.development`
+    imported into project `api`: 1 overwritten
+    wrote `.env.production.tmpl`
+    added it to `.secrets.toml`
+    next: look at them, then `secrets setup`
+    ");
     assert_eq!(value(&sandbox, "API_KEY"), "prod-key-bbbb2222");
 }
 
@@ -181,7 +187,10 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
         .stdout("")
         .stderr(&format!("error: {what}hint: `--yes` overwrites it for them too; nothing was written\n"));
     // Seen from the directory itself.
-    at(&sandbox, "a", &clone).run().fails_with(4).stderr_has("used by `.env`\n");
+    stderr!(at(&sandbox, "a", &clone).run().fails_with(4), @"
+    error: `API_KEY` has another value in project `s`, used by `.env`
+    hint: `--yes` overwrites it for them too; nothing was written
+    ");
     at(&sandbox, "b", &["-p", "t", "clone", "API_KEY", "--to", "s", "--tag", "OTHER", "-q"]).run().succeeds();
     let other = ["-p", "s", "clone", "OTHER", "--tag", "API_KEY", "--on-conflict", "overwrite"];
     at(&sandbox, "b", &other).run().fails_with(4).stderr_has(&what);
@@ -196,7 +205,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
         terminal.waits_for("Overwrite it for them too? [y/N] ").types(answer).ends_with(code);
     }
     // The same value asks nothing, and neither does one that nothing uses.
-    at(&sandbox, "b", &clone).run().succeeds().stderr("copied 1 secret to project `s`\n");
+    stderr!(at(&sandbox, "b", &clone).run().succeeds(), @"copied 1 secret to project `s`");
     at(&sandbox, "b", &["-p", "s", "import", "../a/.env", "--on-conflict", "overwrite", "-y", "-q"]).run().succeeds();
     let run = at(&sandbox, "b", &[&clone[..], &["--yes"]].concat()).run().succeeds();
     run.stderr(&format!("{what}copied 1 secret to project `s`\n"));
@@ -237,12 +246,19 @@ fn a_manifest_that_names_a_project_of_another_directory_is_no_silent_consent() {
     write(&sandbox, "two/.secrets.toml", "# another one\nproject = \"web\"\n");
     write(&sandbox, "two/b.env", "B=value-of-b-1234\n");
     for line in [["template", "b.env"], ["import", "b.env"]] {
-        let run = at(&sandbox, "two", &line).run().fails_with(4).stderr_has("error: project `web` is also used by `");
-        run.stderr_has(
-            "hint: change `project` in `.secrets.toml`, or share this one with `-p web`; nothing was written\n",
-        );
+        let run = stderr!(at(&sandbox, "two", &line).run().fails_with(4), @"
+        error: project `web` is also used by `[dir]/one`
+        hint: change `project` in `.secrets.toml`, or share this one with `-p web`; nothing was written
+        ");
+        stderr!(run, @"
+        error: project `web` is also used by `[dir]/one`
+        hint: change `project` in `.secrets.toml`, or share this one with `-p web`; nothing was written
+        ");
     }
-    at(&sandbox, "two", &["-p", "web", "import", "b.env"]).run().succeeds().stderr_has("is also used by");
+    stderr!(at(&sandbox, "two", &["-p", "web", "import", "b.env"]).run().succeeds(), @"
+    project `web` is also used by `[dir]/one`
+    imported into project `web`: 1 created
+    ");
 }
 
 #[test]

@@ -107,7 +107,10 @@ fn what_is_unsafe_or_no_vault_is_refused_and_left_alone() {
         }
         assert!(state(&sandbox) == before, "{name}");
         if *code != 3 {
-            run_on(&sandbox, &sandbox.vault_path(), INIT).fails_with(4).stdout("").stderr_has("already");
+            stderr!(run_on(&sandbox, &sandbox.vault_path(), INIT).fails_with(4).stdout(""), @"
+            error: there is something at `[dir]/vault.db` already
+            hint: make another one with `secrets init --vault PATH`
+            ");
             assert!(state(&sandbox) == before, "init over {name}");
         }
     }
@@ -221,7 +224,14 @@ fn init_makes_private_files_whatever_the_umask() {
     shell.command.current_dir(sandbox.path("")).env_clear();
     shell.command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.command.env("SECRETS_VAULT", "a/b/vault.db");
-    shell.run().succeeds().stderr_has("made the vault");
+    stderr!(shell.run().succeeds(), @"
+    guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
+    warning: these key derivation parameters make guessing cheaper than the default ones
+    made the vault `a/b/vault.db`
+    a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
+    next: `secrets create TAG` stores a secret
+    `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+    ");
     let mode = |path: &str| fs::metadata(sandbox.path(path)).unwrap().mode() & 0o7777;
     assert_eq!([mode("a"), mode("a/b"), mode("a/b/vault.db")], [0o700, 0o700, 0o600]);
 }

@@ -41,8 +41,14 @@ fn a_project_stays_when_its_last_secret_goes() {
 #[test]
 fn looking_into_a_project_does_not_make_it() {
     let sandbox = two();
-    sandbox.run(["list", "-p", "new"]).fails_with(3).stderr_has("error: no project `new`\n");
-    sandbox.run(["get", "a", "-p", "new"]).fails_with(3).stderr_has("error: no secret `a` in project `new`\n");
+    stderr!(sandbox.run(["list", "-p", "new"]).fails_with(3), @"
+    error: no project `new`
+    hint: `secrets project list` shows every project
+    ");
+    stderr!(sandbox.run(["get", "a", "-p", "new"]).fails_with(3), @"
+    error: no secret `a` in project `new`
+    hint: projects `api`, `web` have `a`: add `--project api`
+    ");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
 }
 
@@ -50,17 +56,20 @@ fn looking_into_a_project_does_not_make_it() {
 fn project_rename_keeps_the_secrets() {
     let sandbox = two();
     let run = sandbox.run(["project", "rename", "web", "web.site"]);
-    run.succeeds().stdout("").stderr("renamed project `web` to `web.site`\n");
+    stderr!(run.succeeds().stdout(""), @"renamed project `web` to `web.site`");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb.site\t2\n");
     sandbox.run(["render", "-p", "web.site", "-e", "{{ secrets.b }}"]).succeeds().stdout("x");
-    sandbox.run(["get", "b", "-p", "web"]).fails_with(3).stderr_has("error: no secret `b` in project `web`\n");
+    stderr!(sandbox.run(["get", "b", "-p", "web"]).fails_with(3), @"
+    error: no secret `b` in project `web`
+    hint: project `web.site` has `b`: add `--project web.site`
+    ");
 }
 
 #[test]
 fn project_rename_takes_no_name_that_is_taken() {
     let sandbox = two();
     let run = sandbox.run(["project", "rename", "web", "api"]);
-    run.fails_with(4).stdout("").stderr_has("error: there is a project `api` already\n");
+    stderr!(run.fails_with(4).stdout(""), @"error: there is a project `api` already");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
 }
 
@@ -68,9 +77,12 @@ fn project_rename_takes_no_name_that_is_taken() {
 fn project_rename_compares_names_exactly() {
     let sandbox = two();
     let run = sandbox.run(["project", "rename", "web", "Web"]);
-    run.succeeds().stderr("renamed project `web` to `Web`\n");
+    stderr!(run.succeeds(), @"renamed project `web` to `Web`");
     let run = sandbox.run(["project", "rename", "web", "x"]);
-    run.fails_with(3).stderr("error: no project `web`\nhint: did you mean `Web`?\n");
+    stderr!(run.fails_with(3), @"
+    error: no project `web`
+    hint: did you mean `Web`?
+    ");
 }
 
 #[test]
@@ -88,10 +100,10 @@ fn project_names_follow_the_tag_s_rule_and_take_dots() {
 #[test]
 fn project_delete_needs_yes_without_a_terminal() {
     let sandbox = two();
-    sandbox.command(["project", "delete", "web"]).stdin("y\n").run().fails_with(7).stdout("").stderr(
-        "error: deleting a project needs `--yes` where there is no terminal to ask on\n\
-         hint: nothing was changed; add `--yes` to do it\n",
-    );
+    stderr!(sandbox.command(["project", "delete", "web"]).stdin("y\n").run().fails_with(7).stdout(""), @"
+    error: deleting a project needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
 }
 
@@ -99,16 +111,22 @@ fn project_delete_needs_yes_without_a_terminal() {
 fn project_delete_takes_the_secrets_along() {
     let sandbox = two();
     let run = sandbox.run(["project", "delete", "web", "--yes"]);
-    run.succeeds().stdout("").stderr("deleted project `web` with its 2 secrets\n");
+    stderr!(run.succeeds().stdout(""), @"deleted project `web` with its 2 secrets");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\n");
-    sandbox.run(["list", "-p", "web", "-q"]).fails_with(3).stdout("").stderr_has("error: no project `web`\n");
+    stderr!(sandbox.run(["list", "-p", "web", "-q"]).fails_with(3).stdout(""), @"
+    error: no project `web`
+    hint: `secrets project list` shows every project
+    ");
 }
 
 #[test]
 fn project_delete_is_all_or_none() {
     let sandbox = two();
     let run = sandbox.run(["project", "delete", "web", "apo", "-y"]);
-    run.fails_with(3).stdout("").stderr("error: no project `apo`\nhint: did you mean `api`?\n");
+    stderr!(run.fails_with(3).stdout(""), @"
+    error: no project `apo`
+    hint: did you mean `api`?
+    ");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
     sandbox.run(["project", "delete", "web", "api", "web", "-y", "-q"]).succeeds();
     sandbox.run(["project", "list"]).succeeds().stdout("");

@@ -476,7 +476,10 @@ fn delete_asks_and_only_yes_deletes() {
     terminal.waits_for("[y/N] ").types("y\n");
     terminal.waits_for("deleted `key` of project `default`").ends_with(0);
     sandbox.run(["list"]).succeeds().stdout_has("other\t");
-    sandbox.run(["get", "key"]).fails_with(3).stderr_has("no secret `key`");
+    stderr!(sandbox.run(["get", "key"]).fails_with(3), @"
+    error: no secret `key` in project `default`
+    hint: `secrets list` shows the secrets of the project
+    ");
 }
 
 #[test]

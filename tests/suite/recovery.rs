@@ -34,17 +34,26 @@ fn a_code_is_printed_once_and_opens_the_vault() {
     by_code(&code.to_lowercase().replace('-', " ")).succeeds().stdout("a value");
     sandbox.run(["list", "--recovery", "--passphrase-file", "code"]).succeeds().stdout_has("key");
     // The passphrase is none, and goes on opening the vault.
-    by_code(PASSPHRASE).fails_with(5).stdout("").stderr_has("error: that is no recovery code: it has 25 characters");
+    stderr!(by_code(PASSPHRASE).fails_with(5).stdout(""), @"
+    error: that is no recovery code: it has 25 characters instead of 56
+    hint: it came out of SECRETS_PASSPHRASE; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
+    ");
     sandbox.run(["list"]).succeeds().stdout_has("key");
-    sandbox.command(["list"]).env("SECRETS_PASSPHRASE", &code).run().fails_with(5).stderr_has("wrong passphrase");
+    stderr!(sandbox.command(["list"]).env("SECRETS_PASSPHRASE", &code).run().fails_with(5), @"
+    error: wrong passphrase
+    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    ");
     // Mistyped, and well formed but another's.
     let mistyped = code.replacen(code.chars().next().unwrap(), if code.starts_with('7') { "8" } else { "7" }, 1);
-    by_code(&mistyped).fails_with(5).stderr_has("a character of it is wrong: its checksum does not fit");
+    stderr!(by_code(&mistyped).fails_with(5), @"
+    error: that is no recovery code: a character of it is wrong: its checksum does not fit
+    hint: it came out of SECRETS_PASSPHRASE; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
+    ");
     let other = self::sandbox();
-    by_code(&create(&other, &[])).fails_with(5).stderr(
-        "error: wrong recovery code\n\
-         hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault\n",
-    );
+    stderr!(by_code(&create(&other, &[])).fails_with(5), @"
+    error: wrong recovery code
+    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    ");
 }
 
 #[test]
@@ -60,17 +69,26 @@ fn there_is_one_at_a_time() {
     let sandbox = sandbox();
     let list = |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
     let first = create(&sandbox, &[]);
-    sandbox.run(["recovery", "create"]).fails_with(4).stdout("").stderr(
-        "error: the vault has a recovery code already\n\
-         hint: `--replace` makes another one; the old one then opens nothing\n",
-    );
+    stderr!(sandbox.run(["recovery", "create"]).fails_with(4).stdout(""), @"
+    error: the vault has a recovery code already
+    hint: `--replace` makes another one; the old one then opens nothing
+    ");
     let second = create(&sandbox, &["--replace"]);
-    list(&first).fails_with(5).stderr_has("wrong recovery code");
+    stderr!(list(&first).fails_with(5), @"
+    error: wrong recovery code
+    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    ");
     list(&second).succeeds().stdout_has("key");
-    sandbox.run(["recovery", "delete"]).fails_with(7).stderr_has("needs `--yes` where there is no terminal to ask on");
-    sandbox.run(["recovery", "delete", "-y"]).succeeds().stderr("deleted the recovery code\n");
+    stderr!(sandbox.run(["recovery", "delete"]).fails_with(7), @"
+    error: deleting the recovery code needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
+    stderr!(sandbox.run(["recovery", "delete", "-y"]).succeeds(), @"deleted the recovery code");
     for run in [list(&second), sandbox.run(["recovery", "delete", "-y"])] {
-        run.fails_with(5).stdout("").stderr_has("error: the vault has no recovery code\n");
+        stderr!(run.fails_with(5).stdout(""), @"
+        error: the vault has no recovery code
+        hint: with the passphrase, `secrets recovery create` makes one
+        ");
     }
 }
 
@@ -84,8 +102,11 @@ fn it_outlives_a_change_of_passphrase_and_makes_one() {
         .command(["passwd", "-q", "--recovery", "--passphrase-file", "code", "--new-passphrase-file", "new"])
         .without_env("SECRETS_PASSPHRASE")
         .run();
-    run.succeeds().stderr_has("warning: a guess");
-    sandbox.run(["list"]).fails_with(5).stderr_has("wrong passphrase");
+    stderr!(run.succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["list"]).fails_with(5), @"
+    error: wrong passphrase
+    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    ");
     sandbox.command(["list"]).env("SECRETS_PASSPHRASE", NEW).run().succeeds().stdout_has("key");
     sandbox.run(["list", "--recovery", "--passphrase-file", "code"]).succeeds().stdout_has("key");
 }

@@ -24,7 +24,7 @@ fn stdin_and_files_are_copied_with_values_masked() {
     sandbox.command(["redact", "-"]).stdin(&text).run().succeeds().stdout(masked);
     sandbox.write("log", &text);
     sandbox.run(["redact", "log"]).succeeds().stdout(masked);
-    sandbox.run(["redact", "no-log"]).fails_with(1).stderr("error: cannot read `no-log`: No such file or directory\n");
+    stderr!(sandbox.run(["redact", "no-log"]).fails_with(1), @"error: cannot read `no-log`: No such file or directory");
 }
 
 #[test]
@@ -41,10 +41,16 @@ fn another_project_has_other_values() {
     // With a mistyped one nothing would be masked, found or given.
     for line in [&["redact"][..], &["scan", "."]] {
         let run = sandbox.run([line, &["-p", "defualt"]].concat()).fails_with(3).stdout("");
-        run.stderr("error: no project `defualt`\nhint: did you mean `default`?\n");
+        stderr!(run, @"
+        error: no project `defualt`
+        hint: did you mean `default`?
+        ");
     }
     let run = sandbox.run(["run", "-p", "defualt", "--", "true"]).fails_with(125);
-    run.stderr("error: no project `defualt`\nhint: did you mean `default`?\n");
+    stderr!(run, @"
+    error: no project `defualt`
+    hint: did you mean `default`?
+    ");
 }
 
 #[test]
@@ -71,7 +77,7 @@ fn a_stream_flows_while_it_comes() {
 fn short_values_are_told() {
     let sandbox = Sandbox::with_secrets(&[("pin", "1234")]);
     let run = sandbox.command(["redact"]).stdin("1234").run().succeeds().stdout("1234");
-    run.stderr("warning: values under 8 bytes are not masked: `pin`\n");
+    stderr!(run, @"warning: values under 8 bytes are not masked: `pin`");
 }
 
 /// A pipeline in the sandbox, with the binary as `$0`; what it prints.
@@ -160,10 +166,14 @@ fn failures_have_their_codes_and_print_nothing() {
     fails(&["redact", "/etc"], 1, "error: cannot read `/etc`: Is a directory");
     fails(&["redact", "a", "b"], 2, "error: ");
     let locked = sandbox.command(["redact"]).stdin(TOKEN).without_env("SECRETS_PASSPHRASE").run();
-    locked.fails_with(5).stdout("").stderr_has("no passphrase was given");
+    stderr!(locked.fails_with(5).stdout(""), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
     // That a file is not there is said before a passphrase is missed.
     let run = sandbox.command(["redact", "nowhere"]).without_env("SECRETS_PASSPHRASE").run();
-    run.fails_with(1).stderr("error: cannot read `nowhere`: No such file or directory\n");
+    stderr!(run.fails_with(1), @"error: cannot read `nowhere`: No such file or directory");
     let error = sandbox.run(["redact", "nowhere", "--json"]).fails_with(1).json_error();
     assert_eq!(error["type"], "INTERNAL_ERROR");
 }

@@ -36,7 +36,7 @@ fn every_placeholder_is_found_with_its_place_and_nothing_else() {
     run(&["refs"]).succeeds().stdout(all);
     let of_one: String = all.split_inclusive('\n').filter(|line| line.to_lowercase().contains(": one")).collect();
     run(&["refs", "One"]).succeeds().stdout(of_one);
-    run(&["refs", "four"]).succeeds().stdout("").stderr("nothing refers to `four` in 11 files\n");
+    stderr!(run(&["refs", "four"]).succeeds().stdout(""), @"nothing refers to `four` in 11 files");
     let json = run(&["refs", "two", "--json"]).succeeds().json();
     let expected = r#"{"files":11,"references":[{"column":18,"file":"a.txt","filters":[],"kind":"placeholder","line":1,"tag":"TWO"}]}"#;
     assert_eq!(json.to_string(), expected);
@@ -88,9 +88,16 @@ fn an_id_is_looked_up_and_needs_the_vault() {
     // Another project's secret of that tag is not what the tree refers to.
     let none = format!("nothing refers to `{}` in 2 files\n", id("other"));
     project.run(&["refs", &id("other")]).succeeds().stdout("").stderr(&none);
-    project.run(&["refs", "se0123456789abcdef"]).fails_with(3).stdout("").stderr_has("no secret `se0123456789abcdef`");
+    stderr!(project.run(&["refs", "se0123456789abcdef"]).fails_with(3).stdout(""), @"
+    error: no secret `se0123456789abcdef` in any project
+    hint: `secrets list --all-projects` shows every secret
+    ");
     let locked = project.command(&["refs", &id("web")]).without_env("SECRETS_PASSPHRASE").run().fails_with(5);
-    locked.stdout("").stderr_has("error: ");
+    stderr!(locked.stdout(""), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
 }
 
 #[test]
@@ -116,7 +123,7 @@ fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
     let below = sandbox.command(["refs"]).current_dir(sandbox.path("api/deep")).run();
     below.succeeds().stdout("../.secrets.toml:2:10: key (declared)\n../deep/b.tmpl:1:1: key\n");
     std::fs::remove_file(sandbox.path("web/a.tmpl")).unwrap();
-    sandbox.run(["delete", "key", "--yes"]).succeeds().stderr("deleted `key` of project `default`\n");
+    stderr!(sandbox.run(["delete", "key", "--yes"]).succeeds(), @"deleted `key` of project `default`");
 }
 
 #[test]
@@ -147,17 +154,19 @@ fn rules_of_git_without_an_end_are_not_read() {
     project.run(&["refs"]).succeeds().stdout(found);
     project.store("web", "key", MARKER);
     project.write("lib/deep/b.txt", MARKER);
-    project
-        .command(&["-p", "web", "scan", "."])
-        .run()
-        .fails_with(8)
-        .stdout_has("lib/deep/b.txt")
-        .stderr_has("1 value in ");
+    let output = project.command(&["-p", "web", "scan", "."]).run().fails_with(8).stdout_has("lib/deep/b.txt");
+    stderr!(output, @"
+    error: 1 value in 9 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 
     // In the root, everything is searched.
     std::fs::remove_file(project.path(".gitignore")).unwrap();
     symlink("/dev/zero", project.path(".gitignore")).unwrap();
     project.run(&["refs", "ignored"]).succeeds().stdout("ignored:1:1: ignored\n");
     let scanned = project.command(&["-p", "web", "scan", "lib"]).run().fails_with(8);
-    scanned.stdout_has("lib/deep/b.txt").stderr_has("1 value in ");
+    stderr!(scanned.stdout_has("lib/deep/b.txt"), @"
+    error: 1 value in 4 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 }

@@ -57,11 +57,11 @@ fn everything_is_the_same_and_nothing_is_sealed_as_before() {
     let sealed: Vec<Vec<u8>> = SEALED.iter().flat_map(|sql| column(&sandbox, sql)).collect();
     let root = Locked::open(&sandbox.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let old = RootKey::from_bytes(root.expose()).unwrap();
-    sandbox.run(["rekey", "-y"]).succeeds().stdout("").stderr(
-        "sealed 43 secrets of 2 projects anew\n\
-         old copies open as before: make a new backup, and give what was in them new values where it comes from\n\
-         the passphrase is the same; if somebody else may know it: `secrets passwd`\n",
-    );
+    stderr!(sandbox.run(["rekey", "-y"]).succeeds().stdout(""), @"
+    sealed 43 secrets of 2 projects anew
+    old copies open as before: make a new backup, and give what was in them new values where it comes from
+    the passphrase is the same; if somebody else may know it: `secrets passwd`
+    ");
     assert_eq!(everything(&sandbox), before);
     // Nothing that the old keys open is left, neither as a row nor as dead bytes.
     for bytes in &sealed {
@@ -82,13 +82,19 @@ fn one_project_s_keys_leave_the_others_alone() {
         column(&sandbox, &format!("{rows} = {}", if name == "web" { 40 } else { 3 }))
     };
     let (web, others, slots) = (of("web"), of("default"), slot(&sandbox));
-    sandbox.run(["rekey", "--project", "web", "-y"]).succeeds().stderr("sealed 40 secrets of 1 project anew\n");
+    stderr!(sandbox.run(["rekey", "--project", "web", "-y"]).succeeds(), @"sealed 40 secrets of 1 project anew");
     assert_eq!(everything(&sandbox), before);
     assert_eq!((of("default"), slot(&sandbox)), (others, slots));
     assert!(of("web").iter().all(|meta| !web.contains(meta)));
-    sandbox.run(["-p", "no-such", "rekey", "-y"]).fails_with(3).stderr_has("error: no project `no-such`\n");
+    stderr!(sandbox.run(["-p", "no-such", "rekey", "-y"]).fails_with(3), @"
+    error: no project `no-such`
+    hint: `secrets project list` shows every project
+    ");
     let run = sandbox.run(["-p", "web", "rekey", "-y", "--recovery-file", "code"]).fails_with(2);
-    run.stderr_has("error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`\n");
+    stderr!(run, @"
+    error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`
+    hint: a project's keys have nothing to do with how the vault is unlocked
+    ");
 }
 
 #[test]
@@ -100,11 +106,17 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
     bare(&["-p", "web", "rekey", "-y", "-q"]).succeeds();
     bare(&["-p", "web", "list", "--json"]).succeeds().stdout_has("key-39");
     // The root key is nothing that an agent gives away.
-    bare(&["rekey", "-y"]).fails_with(5).stderr_has("no passphrase was given");
+    stderr!(bare(&["rekey", "-y"]).fails_with(5), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    ");
     assert_eq!(everything(&sandbox), before);
     // With it, the agent's key opens nothing any more, and is forgotten.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    bare(&["status", "-q"]).fails_with(5).stdout("").stderr_has("is locked\n");
+    stderr!(bare(&["status", "-q"]).fails_with(5).stdout(""), @"
+    `[dir]/vault.db` is locked
+    hint: unlock it with `secrets unlock`
+    ");
     bare(&["lock", "--all", "-q"]).succeeds();
 }
 
@@ -119,7 +131,10 @@ fn the_recovery_code_stays_or_gives_way() {
     let other = Sandbox::new();
     let before = sandbox.read("vault.db");
     file(&sandbox, "other", &create(&other, &[]));
-    sandbox.run(["rekey", "-y", "--recovery-file", "other"]).fails_with(5).stderr_has("error: wrong recovery code\n");
+    stderr!(sandbox.run(["rekey", "-y", "--recovery-file", "other"]).fails_with(5), @"
+    error: wrong recovery code
+    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    ");
     assert_eq!(sandbox.read("vault.db"), before);
     // Not given, another one is printed.
     let found = sandbox.run(["rekey", "-y", "--json"]).succeeds().json();
@@ -128,15 +143,25 @@ fn the_recovery_code_stays_or_gives_way() {
     list(&given).succeeds().stdout_has("one");
     let run = sandbox.run(["rekey", "-y", "-q"]).succeeds();
     let new = String::from_utf8(run.bytes()).unwrap();
-    list(&given).fails_with(5).stderr_has("wrong recovery code");
-    list(&code).fails_with(5).stderr_has("wrong recovery code");
+    stderr!(list(&given).fails_with(5), @"
+    error: wrong recovery code
+    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    ");
+    stderr!(list(&code).fails_with(5), @"
+    error: wrong recovery code
+    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    ");
     list(new.trim_end()).succeeds().stdout_has("one");
     sandbox.run(["recovery", "delete", "-y", "-q"]).succeeds();
-    sandbox.run(["rekey", "-y", "--recovery-file", "code"]).fails_with(5).stderr_has("the vault has no recovery code");
-    sandbox
-        .run(["rekey", "-y", "--recovery"])
-        .fails_with(2)
-        .stderr_has("hint: set one with `secrets passwd --recovery`");
+    stderr!(sandbox.run(["rekey", "-y", "--recovery-file", "code"]).fails_with(5), @"
+    error: the vault has no recovery code
+    hint: with the passphrase, `secrets recovery create` makes one
+    ");
+    let output = sandbox.run(["rekey", "-y", "--recovery"]).fails_with(2);
+    stderr!(output, @"
+    error: `--recovery` cannot be used here: the passphrase is needed
+    hint: set one with `secrets passwd --recovery`
+    ");
 }
 
 #[test]
@@ -145,13 +170,24 @@ fn another_passphrase_comes_with_the_new_keys() {
     sandbox.run(["backup", "-q", "old.db"]).succeeds();
     file(&sandbox, "new", NEW);
     let line = ["rekey", "-y", "--new-passphrase-file", "new"];
-    sandbox.run(line).succeeds().stderr_has("make a new backup").without("the passphrase is the same");
-    sandbox.run(["list"]).fails_with(5).stderr_has("wrong passphrase");
+    stderr!(sandbox.run(line).succeeds(), @"
+    guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
+    sealed 43 secrets of 2 projects anew
+    old copies open as before: make a new backup, and give what was in them new values where it comes from
+    ")
+    .without("the passphrase is the same");
+    stderr!(sandbox.run(["list"]).fails_with(5), @"
+    error: wrong passphrase
+    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    ");
     sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
     let told = "warning: this vault was seen at another path with other keys; this copy may be older\n";
     sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(told);
     let run = sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
-    run.stderr_has("cannot be used with `--project`\n");
+    stderr!(run, @"
+    error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`
+    hint: a project's keys have nothing to do with how the vault is unlocked
+    ");
 }
 
 #[test]
@@ -159,7 +195,10 @@ fn it_asks() {
     let sandbox = sandbox();
     let code = create(&sandbox, &[]);
     let before = sandbox.read("vault.db");
-    sandbox.run(["rekey"]).fails_with(7).stderr_has("sealing everything anew needs `--yes`");
+    stderr!(sandbox.run(["rekey"]).fails_with(7), @"
+    error: sealing everything anew needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
     terminal.waits_for("Seal the whole vault anew? [y/N] ").types("\n");
@@ -263,10 +302,10 @@ fn a_key_of_before_that_an_agent_holds_is_told_as_such() {
         sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
         for line in [&["list"][..], &["verify"], &["create", "--tag", "x", "--generate"]] {
             let run = bare(line).fails_with(5);
-            run.stderr(
-                "error: the vault does not open with the key that was unlocked\n\
-                 hint: its keys were changed elsewhere, or it is damaged: `secrets unlock` asks for the passphrase again\n",
-            );
+            stderr!(run, @"
+            error: the vault does not open with the key that was unlocked
+            hint: its keys were changed elsewhere, or it is damaged: `secrets unlock` asks for the passphrase again
+            ");
         }
         sandbox.run(["unlock", "-q"]).succeeds();
         bare(&["list"]).succeeds().stdout_has("one");

@@ -33,9 +33,12 @@ fn stale() -> Project {
 #[test]
 fn what_we_wrote_is_replaced_without_a_question() {
     let project = stale();
-    project.run(&["render", "--stale"]).succeeds().stderr("wrote `.env`\n");
+    stderr!(project.run(&["render", "--stale"]).succeeds(), @"wrote `.env`");
     update(&project, "third");
-    project.run(&["setup"]).succeeds().stderr_has("wrote `.env`\n");
+    stderr!(project.run(&["setup"]).succeeds(), @"
+    wrote `.env`
+    project `web` is set up: 1 secret, 1 output
+    ");
     update(&project, "fourth");
     project.run(&["render", ".env.tmpl", "-o", ".env", "-q"]).succeeds();
     update(&project, "fifth");
@@ -52,22 +55,25 @@ fn variables_that_people_add_are_kept_and_named() {
     let project = stale();
     project.write(".env", format!("KEY={MARKER}\n# mine\nexport EXTRA='{MARKER}'\nMORE=\n"));
     for line in WRITERS {
-        project.changes_nothing(line).fails_with(7).stdout("").stderr(
-            "error: `.env` has variables that its template does not give: `EXTRA`, `MORE`\n\
-             hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written\n",
-        );
+        stderr!(project.changes_nothing(line).fails_with(7).stdout(""), @"
+        error: `.env` has variables that its template does not give: `EXTRA`, `MORE`
+        hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+        ");
     }
-    project.changes_nothing(&["check"]).fails_with(8).stdout("stale\t.env\tof .env.tmpl\nadded\t.env\tby hand: EXTRA, MORE\n").stderr(
-        "error: `.env` has variables that its template does not give\nhint: `secrets adopt .env` takes them into the template\n",
-    );
-    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+    stderr!(project.changes_nothing(&["check"]).fails_with(8).stdout("stale\t.env\tof .env.tmpl\nadded\t.env\tby hand: EXTRA, MORE\n"), @"
+    error: `.env` has variables that its template does not give
+    hint: `secrets adopt .env` takes them into the template
+    ");
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables that its template does not give","details":{"hints":["`secrets adopt .env` takes them into the template"]}}"#)
+        .json();
     let output = &json["outputs"][0];
     assert_eq!((output["added"].to_string(), &output["origin"]), (r#"["EXTRA","MORE"]"#.into(), &"changed".into()));
     let error = project.run(&["render", "--all", "--json"]).fails_with(7).json_error();
     assert_eq!(error["details"]["outputs"][0]["added"].to_string(), r#"["EXTRA","MORE"]"#);
     // Without them it is what we wrote.
     project.write(".env", format!("KEY={MARKER}\n"));
-    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets render --stale` renders what is out of date"]}}"#)
+        .json();
     assert_eq!(json["outputs"][0]["origin"], "written");
     project.run(&["render", "--stale", "-q"]).succeeds();
 }
@@ -106,7 +112,8 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
             .stderr(&format!("error: `.env` has {what}\nhint: {way_on}\n"));
     }
     project.write(".env", format!("KEY={MARKER}\nexport OTHER\nNEW_KEY=\"{MARKER}\n"));
-    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables and lines that its template does not give","details":{"hints":["make line 2 a variable or a comment; then `secrets adopt .env` takes them into the template"]}}"#)
+        .json();
     let output = &json["outputs"][0];
     assert_eq!((output["added"].to_string(), output["lines"].to_string()), (r#"["NEW_KEY"]"#.into(), "[2]".into()));
     let error = project.run(&["setup", "--yes", "--json"]).fails_with(7).json_error();
@@ -114,12 +121,15 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
 
     // Text that nobody takes for a variable is replaced, as any other file, after a yes.
     project.write(".env", "KEY=by hand\nnot an assignment\n");
-    project.changes_nothing(&["render", "--all"]).fails_with(7).stderr_has("`--yes` replaces it");
+    stderr!(project.changes_nothing(&["render", "--all"]).fails_with(7), @"
+    error: `.env` was changed since it was rendered
+    hint: `--yes` replaces it; nothing was written
+    ");
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
     // A file that is not a dotenv file by its name is replaced as before.
     project.write("app.conf", format!("listen=80\nNEW_KEY={MARKER}\n"));
-    project.run(&["render", ".env.tmpl", "-o", "app.conf", "-q"]).succeeds().stderr_has("git does not ignore");
+    stderr!(project.run(&["render", ".env.tmpl", "-o", "app.conf", "-q"]).succeeds(), @"warning: git does not ignore `app.conf`: add it to .gitignore before the next commit");
     assert_eq!(project.read("app.conf"), "KEY=another-value\n");
 }
 
@@ -160,24 +170,28 @@ fn a_secret_that_is_whole_lines_may_give_any_variable() {
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "{{ secrets.key }}\nB=1\n")]);
     project.write(".env", "A=1\nB=1\n");
     // What it gives is not known before its value is.
-    let json = project.changes_nothing(&["check", "--json"]).fails_with(3).stderr_has("NOT_FOUND").json();
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["`secrets setup` asks for what is missing"]}}"#)
+        .json();
     assert_eq!(json["outputs"][0]["added"], serde_json::Value::Null);
     project.0.write("given", "KEY='A=1'\n");
     project.run(&["setup", "--from", "../given", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "A=1\nB=1\n");
     update(&project, "C=1");
     project.write(".env", "A=2\nB=1\nD=1\n");
-    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stderr_has("does not give: `D`\n");
+    stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
+    error: `.env` has variables that its template does not give: `D`
+    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    ");
 }
 
 #[test]
 fn a_file_that_cannot_be_searched_for_variables_is_not_replaced() {
     let project = stale();
     project.write(".env", "#".repeat(16 * 1024 * 1024 + 1));
-    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stdout("").stderr(
-        "error: `.env` is too long to be searched, and may have variables that its template does not give\n\
-         hint: move the file away; nothing was written\n",
-    );
+    stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7).stdout(""), @"
+    error: `.env` is too long to be searched, and may have variables that its template does not give
+    hint: move the file away; nothing was written
+    ");
 }
 
 #[test]
@@ -186,14 +200,24 @@ fn a_value_that_was_changed_by_hand_needs_a_yes() {
     project.write(".env", "KEY=by hand\n");
     for line in [["render", "--stale"], ["render", "--all"]] {
         let run = project.changes_nothing(&line).fails_with(7);
-        run.stderr("error: `.env` was changed since it was rendered\nhint: `--yes` replaces it; nothing was written\n");
+        stderr!(run, @"
+        error: `.env` was changed since it was rendered
+        hint: `--yes` replaces it; nothing was written
+        ");
     }
-    project.changes_nothing(&["setup"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
-    let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("secrets setup").json();
+    stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
+    error: to replace `.env` needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets setup` renders what is out of date, and asks before it replaces a file that it did not write"]}}"#)
+        .json();
     assert_eq!(json["outputs"][0]["origin"], "changed");
     project.run(&["render", "--stale", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
-    project.run(&["render", "--yes"]).fails_with(2).stderr_has("`--yes` needs `--all` or `--stale`");
+    stderr!(project.run(&["render", "--yes"]).fails_with(2), @"
+    error: `--yes` needs `--all` or `--stale`
+    hint: `-o OUT` names the file that is replaced
+    ");
 }
 
 #[test]
@@ -204,7 +228,7 @@ fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
     project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
     // The value of before: the file is what the template gives, and remembered from now on.
     update(&project, MARKER);
-    project.changes_nothing(&["render", "--stale"]).succeeds().stderr("every output is up to date\n");
+    stderr!(project.changes_nothing(&["render", "--stale"]).succeeds(), @"every output is up to date");
     update(&project, "another-value");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
@@ -229,13 +253,16 @@ fn outputs_are_remembered_across_rekey() {
     // One that was changed by hand is not ours afterwards, and a record keeps the names.
     project.write(".env", "KEY=by hand\nEXTRA=1\n");
     project.run(&["rekey", "-y", "-q"]).succeeds();
-    project.changes_nothing(&["render", "--stale", "--yes"]).fails_with(7).stderr_has("does not give: `EXTRA`");
+    stderr!(project.changes_nothing(&["render", "--stale", "--yes"]).fails_with(7), @"
+    error: `.env` has variables that its template does not give: `EXTRA`
+    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    ");
     project.write(".env", "KEY=by hand\n");
     for line in [&["render", "--stale"][..], &["render", "--all"]] {
-        project.changes_nothing(line).fails_with(7).stderr(
-            "error: `.env` was rendered under another key; whether it was changed since cannot be verified\n\
-             hint: `--yes` replaces it; nothing was written\n",
-        );
+        stderr!(project.changes_nothing(line).fails_with(7), @"
+        error: `.env` was rendered under another key; whether it was changed since cannot be verified
+        hint: `--yes` replaces it; nothing was written
+        ");
     }
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
     update(&project, "fifth");
@@ -249,7 +276,7 @@ fn a_directory_that_was_moved_or_copied_keeps_its_outputs() {
     fs::rename(project.path(""), project.0.path("moved")).unwrap();
     let run =
         project.0.command(["render", "--stale"]).current_dir(project.0.path("moved")).env("PATH", "/usr/bin:/bin");
-    run.run().succeeds().stderr("wrote `.env`\n");
+    stderr!(run.run().succeeds(), @"wrote `.env`");
     assert_eq!(project.0.read("moved/.env"), b"KEY=another-value\n");
 }
 
@@ -281,10 +308,10 @@ fn the_memory_is_private_and_no_oracle() {
     project.run(&["render", "plain.tmpl", "-o", "plain.env", "-q"]).succeeds();
     project.write("plain.env", "A=2\nB=1\n");
     project.write("plain.tmpl", "A=3\n");
-    project.run(&["render", "plain.tmpl", "-o", "plain.env"]).fails_with(7).stderr(
-        "error: `plain.env` has variables that its template does not give: `B`\n\
-         hint: add them to the template; or remove them from the file; nothing was written\n",
-    );
+    stderr!(project.run(&["render", "plain.tmpl", "-o", "plain.env"]).fails_with(7), @"
+    error: `plain.env` has variables that its template does not give: `B`
+    hint: add them to the template; or remove them from the file; nothing was written
+    ");
     // Records of files that are gone do not pile up.
     fs::remove_file(project.path("plain.env")).unwrap();
     project.run(&["render", "plain.tmpl", "-o", "other.env", "-q"]).succeeds();
@@ -302,6 +329,9 @@ fn without_a_place_for_it_nothing_is_remembered_and_nothing_fails() {
     project.changes_nothing(&["render", "--stale", "-q"]).succeeds();
     update(&project, "another-value");
     let run = project.changes_nothing(&["render", "--stale"]).fails_with(7);
-    run.stderr_has("`.env` was not rendered by `secrets`");
+    stderr!(run, @"
+    error: `.env` was not rendered by `secrets`
+    hint: `--yes` replaces it; nothing was written
+    ");
     project.run(&["render", "--stale", "--yes", "-q"]).succeeds();
 }

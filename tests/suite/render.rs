@@ -65,7 +65,7 @@ fn every_form_of_the_grammar_from_every_source_to_every_place() {
     sandbox.run(["render", "a.tmpl"]).succeeds().stdout(&expected);
     sandbox.command(["render", "-"]).stdin(&template).run().succeeds().stdout(&expected);
     sandbox.command(["render"]).stdin(&template).run().succeeds().stdout(&expected);
-    sandbox.run(["render", "a.tmpl", "-o", "out"]).succeeds().stdout("").stderr("wrote `out`\n");
+    stderr!(sandbox.run(["render", "a.tmpl", "-o", "out"]).succeeds().stdout(""), @"wrote `out`");
     assert_eq!(sandbox.read("out"), expected);
     sandbox.run(["render", "-q", "a.tmpl", "-o", "quiet"]).succeeds();
     sandbox.run(["render", "-e", r"\{{X}} ${{X}} {{X}}"]).succeeds().stdout("{{X}} ${{X}} vx");
@@ -77,17 +77,11 @@ fn half_of_the_backslashes_before_a_placeholder_stay() {
     let sandbox = Sandbox::with_secrets(&[("user", "alice")]);
     let render = |template: &str| sandbox.run(["render", "-e", template]).succeeds();
 
-    render(r"CORP\\{{ secrets.user }}").stdout(r"CORP\alice").stderr(
-        "warning: --text:1:7: 2 backslashes before a placeholder give 1 and the value; \
-         version 0.1.0 gave 1 and the placeholder's text\n",
-    );
-    render(r"CORP\\\{{ USER }}").stdout(r"CORP\{{ USER }}").stderr(
-        "warning: --text:1:8: 3 backslashes before a placeholder give 1 and the placeholder's text; \
-         version 0.1.0 gave 2 and the placeholder's text\n",
-    );
+    stderr!(render(r"CORP\\{{ secrets.user }}").stdout(r"CORP\alice"), @"warning: --text:1:7: 2 backslashes before a placeholder give 1 and the value; version 0.1.0 gave 1 and the placeholder's text");
+    stderr!(render(r"CORP\\\{{ USER }}").stdout(r"CORP\{{ USER }}"), @"warning: --text:1:8: 3 backslashes before a placeholder give 1 and the placeholder's text; version 0.1.0 gave 2 and the placeholder's text");
     // JSON needs each backslash twice.
     let json = r#"{"user": "CORP\\\\{{ USER }}"}"#;
-    render(json).stdout(r#"{"user": "CORP\\alice"}"#).stderr_has(":1:19: 4 backslashes");
+    stderr!(render(json).stdout(r#"{"user": "CORP\\alice"}"#), @"warning: --text:1:19: 4 backslashes before a placeholder give 2 and the value; version 0.1.0 gave 3 and the placeholder's text");
     render(r"CORP\{{ USER }}").stdout("CORP{{ USER }}");
     render(r"\\{{ .Values.x }} \\${{ USER }}").stdout(r"\\{{ .Values.x }} \\${{ USER }}");
 }
@@ -152,9 +146,10 @@ fn a_missing_directory_is_named() {
     let sandbox = sandbox();
     for options in [&[][..], &["--force"]] {
         let line = [&["render", "-e", "{{ X }}", "-o", "no/where/x"], options].concat();
-        sandbox.run(line).fails_with(1).stdout("").stderr(
-            "error: there is no directory `no/where`\nhint: make it first, or name another file; nothing was written\n",
-        );
+        stderr!(sandbox.run(line).fails_with(1).stdout(""), @"
+        error: there is no directory `no/where`
+        hint: make it first, or name another file; nothing was written
+        ");
     }
 }
 
@@ -166,10 +161,10 @@ fn a_template_in_utf_16_is_refused() {
     let big: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
     for bytes in [little, big] {
         sandbox.write("a.tmpl", bytes);
-        sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(2).stderr(
-            "error: `a.tmpl` is UTF-16 text, and placeholders are looked for in bytes\n\
-             hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`\n",
-        );
+        stderr!(sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(2), @"
+        error: `a.tmpl` is UTF-16 text, and placeholders are looked for in bytes
+        hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`
+        ");
     }
     assert!(!sandbox.path("out").exists());
 }
@@ -178,7 +173,13 @@ fn a_template_in_utf_16_is_refused() {
 fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
     let sandbox = sandbox();
     // Wide characters take two columns, combining ones none.
-    sandbox.run(["render", "-e", "名前e\u{301}={{ secrets.nn }}"]).fails_with(3).stderr_has("\n          ^\n");
+    stderr!(sandbox.run(["render", "-e", "名前e\u{301}={{ secrets.nn }}"]).fails_with(3), @"
+    error: a placeholder names no secret in project `default`
+    --text:1:11: `nn`
+        名前é={{ secrets.nn }}
+              ^
+    hint: store it with `secrets create nn`
+    ");
 }
 
 #[test]
@@ -267,7 +268,13 @@ fn list_names_every_reference_without_a_vault() {
     let none = bare(&sandbox, ["render", "-e", "plain", "--list", "--json"]).run().succeeds().json();
     assert_eq!(none, json!({ "references": [] }));
     bare(&sandbox, ["render", "-e", "plain", "--list"]).run().succeeds().stdout("");
-    bare(&sandbox, ["render", "-e", "{{ secrets. }}", "--list"]).run().fails_with(2).stdout("").stderr_has("1:1");
+    stderr!(bare(&sandbox, ["render", "-e", "{{ secrets. }}", "--list"]).run().fails_with(2).stdout(""), @"
+    error: a placeholder is not well formed
+    --text:1:1: not a tag: it is empty
+        {{ secrets. }}
+        ^
+    hint: mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`
+    ");
 }
 
 #[test]
@@ -318,12 +325,15 @@ fn keep_unknown_leaves_them_and_warns_of_each() {
     let malformed = "warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv\n\
                      warning: --text:1:48: left as it is: not closed behind the tag or filter\n";
     let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
-    run.stdout(template.replace("{{X}}", "vx"))
-        .stderr_has(malformed)
-        .stderr_has("warning: --text:1:7: `ZZZZ` left as it is: it names no secret\n");
+    let output = run.stdout(template.replace("{{X}}", "vx")).stderr_has(malformed);
+    stderr!(output, @"
+    warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv
+    warning: --text:1:48: left as it is: not closed behind the tag or filter
+    warning: --text:1:7: `ZZZZ` left as it is: it names no secret
+    ");
     // Where nothing is left to resolve, no vault is needed.
     let only = "{{ secrets.x | upper }}";
-    bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only).stderr_has("warning: ");
+    stderr!(bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only), @"warning: --text:1:1: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv");
 }
 
 #[test]
@@ -396,11 +406,9 @@ fn the_first_of_several_mistakes_is_told() {
 #[test]
 fn a_template_that_cannot_be_read_is_an_error() {
     let sandbox = Sandbox::empty();
-    sandbox
-        .run(["render", "no.tmpl"])
-        .fails_with(1)
-        .stderr("error: cannot read `no.tmpl`: No such file or directory\n");
-    sandbox.run(["render", "."]).fails_with(1).stderr("error: cannot read `.`: is a directory\n");
+    let output = sandbox.run(["render", "no.tmpl"]).fails_with(1);
+    stderr!(output, @"error: cannot read `no.tmpl`: No such file or directory");
+    stderr!(sandbox.run(["render", "."]).fails_with(1), @"error: cannot read `.`: is a directory");
     let error = sandbox.run(["render", "no.tmpl", "--json"]).fails_with(1).json_error();
     assert_eq!(error["type"], "INTERNAL_ERROR");
 }
@@ -426,7 +434,13 @@ fn the_project_is_the_current_one() {
     sandbox.run([&render[..], &["-p", "web"]].concat()).succeeds().stdout("of web");
     sandbox.command(render).env("SECRETS_PROJECT", "web").run().succeeds().stdout("of web");
     let run = sandbox.run(["render", "-e", "{{TOKEN}}", "--project", "web"]);
-    run.fails_with(3).stdout("").stderr_has("names no secret in project `web`");
+    stderr!(run.fails_with(3).stdout(""), @"
+    error: a placeholder names no secret in project `web`
+    --text:1:1: `TOKEN`
+        {{TOKEN}}
+        ^
+    hint: project `default` has `TOKEN`: add `--project default`
+    ");
     sandbox.write(".secrets.toml", "project = \"web\"\n");
     sandbox.run(render).succeeds().stdout("of web");
     sandbox.run([&render[..], &["-p", "default"]].concat()).succeeds().stdout("vx");
@@ -460,10 +474,11 @@ fn output_dash_is_stdout_and_text_may_begin_with_a_dash() {
     let sandbox = Sandbox::with_secrets(&[("x", "value")]);
     sandbox.run(["render", "-e", "-{{X}}", "-o", "-"]).succeeds().stdout("-value");
     assert!(!sandbox.path("-").exists());
-    sandbox
-        .run(["render", "-e", "{{X}}", "-o", "-", "--check"])
-        .fails_with(2)
-        .stderr("error: `--check` and `--mode` need a file\nhint: name it with `-o OUT`\n");
+    let output = sandbox.run(["render", "-e", "{{X}}", "-o", "-", "--check"]).fails_with(2);
+    stderr!(output, @"
+    error: `--check` and `--mode` need a file
+    hint: name it with `-o OUT`
+    ");
 }
 
 #[test]
@@ -521,33 +536,49 @@ fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of(
         |arguments: &[&str]| sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run();
 
     let run = render(&["t", "-o", "out"]).fails_with(7);
-    run.stderr(
-        "error: `out` is tracked by git: the next commit would publish what is in it\n\
-         hint: take it out with `git rm --cached out`, or write it anyway with `--force`\n",
-    );
+    stderr!(run, @"
+    error: `out` is tracked by git: the next commit would publish what is in it
+    hint: take it out with `git rm --cached out`, or write it anyway with `--force`
+    ");
     assert_eq!(sandbox.read("repo/out"), b"before\n");
     // Known before a passphrase is asked for.
     let locked = sandbox.command(["render", "t", "-o", "out"]).without_env("SECRETS_PASSPHRASE");
-    locked.current_dir(sandbox.path("repo")).run().fails_with(7).stderr_has("is tracked by git");
+    stderr!(locked.current_dir(sandbox.path("repo")).run().fails_with(7), @"
+    error: `out` is tracked by git: the next commit would publish what is in it
+    hint: take it out with `git rm --cached out`, or write it anyway with `--force`
+    ");
     // To look is not to write; what holds no value may be committed.
-    render(&["t", "-o", "out", "--check"]).fails_with(8).stderr_has("is out of date");
-    render(&["plain", "-o", "out"]).succeeds().stderr("wrote `out`\n");
-    render(&["t", "-o", "out", "--force"]).succeeds().stderr("wrote `out`\n");
+    stderr!(render(&["t", "-o", "out", "--check"]).fails_with(8), @"
+    error: `out` is out of date
+    hint: render it without `--check`
+    ");
+    stderr!(render(&["plain", "-o", "out"]).succeeds(), @"wrote `out`");
+    stderr!(render(&["t", "-o", "out", "--force"]).succeeds(), @"wrote `out`");
     assert_eq!(sandbox.read("repo/out"), b"K=a-value-of-it\n");
 
     let warning = "warning: git does not ignore `new`: add it to .gitignore before the next commit\n";
     render(&["t", "-o", "new"]).succeeds().stderr(&format!("{warning}wrote `new`\n"));
     render(&["t", "-o", "new", "--check"]).succeeds();
-    render(&["t", "-o", "ignored"]).succeeds().stderr("wrote `ignored`\n");
-    render(&["t", "-o", "../outside"]).succeeds().stderr("wrote `../outside`\n");
+    stderr!(render(&["t", "-o", "ignored"]).succeeds(), @"wrote `ignored`");
+    stderr!(render(&["t", "-o", "../outside"]).succeeds(), @"wrote `../outside`");
     // From elsewhere it is the same repository.
     let run = sandbox.run(["render", "repo/t", "-o", "repo/out"]).fails_with(7);
-    run.stderr_has("hint: take it out with `git rm --cached repo/out`");
+    stderr!(run, @"
+    error: `repo/out` is tracked by git: the next commit would publish what is in it
+    hint: take it out with `git rm --cached repo/out`, or write it anyway with `--force`
+    ");
     // A repository that cannot be read is no missing one.
     sandbox.write("repo/.git/index", "DIRC");
-    render(&["t", "-o", "other"]).fails_with(1).stderr_has(".git/index`: it ends too early\n");
-    render(&["t", "-o", "other", "--force"]).succeeds().stderr("wrote `other`\n");
-    sandbox.run(["render", "--all", "--force"]).fails_with(2).stderr_has("cannot be used");
+    stderr!(render(&["t", "-o", "other"]).fails_with(1), @"
+    error: cannot read `[dir]/repo/.git/index`: it ends too early
+    hint: check the repository with `git fsck`
+    hint: write the file whatever git has with `--force`
+    ");
+    stderr!(render(&["t", "-o", "other", "--force"]).succeeds(), @"wrote `other`");
+    stderr!(sandbox.run(["render", "--all", "--force"]).fails_with(2), @"
+    error: `--all` cannot be used with `--force`
+    hint: usage: secrets render [OPTIONS] [FILE]
+    ");
 }
 
 #[test]
@@ -566,6 +597,6 @@ fn no_link_leads_a_template_or_an_output_into_a_git_directory() {
         run.stderr_has("` leads into a git directory by a symbolic link\n");
     }
     // Who types the path means it.
-    render(&["t", "-o", ".git/mine"]).succeeds().stderr("wrote `.git/mine`\n");
+    stderr!(render(&["t", "-o", ".git/mine"]).succeeds(), @"wrote `.git/mine`");
     render(&[".git/mine"]).succeeds().stdout("K=a-value-of-it\n");
 }

@@ -248,7 +248,7 @@ fn a_passphrase_file_that_others_can_read_is_warned_of() {
         sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("vx")
     };
     fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
-    run().stderr("warning: other users can read the passphrase file `passphrase`\n");
+    stderr!(run(), @"warning: other users can read the passphrase file `passphrase`");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     run().stderr("");
 }

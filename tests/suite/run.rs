@@ -84,11 +84,13 @@ fn every_secret_is_in_the_environment_and_masked_in_both_outputs() {
     let sandbox = sandbox();
     let line = "echo $API_TOKEN $DATABASE_URL $PIN; echo $API_TOKEN >&2";
     let run = prepared(&sandbox, &["--", "sh", "-c", line]).run().succeeds();
-    run.stdout("‹api-token› ‹database-url› 1234\n")
-        .stderr("warning: values under 8 bytes are not masked: `pin`\n‹api-token›\n");
+    stderr!(run.stdout("‹api-token› ‹database-url› 1234\n"), @"
+    warning: values under 8 bytes are not masked: `pin`
+    ‹api-token›
+    ");
     // What is printed is masked; what the program has is the value.
     let run = prepared(&sandbox, &["--", "sh", "-c", "test \"$API_TOKEN\" = \"$WANTED\""]).env("WANTED", TOKEN).run();
-    run.succeeds().stderr("warning: values under 8 bytes are not masked: `pin`\n");
+    stderr!(run.succeeds(), @"warning: values under 8 bytes are not masked: `pin`");
 }
 
 #[test]
@@ -131,7 +133,11 @@ fn exit_codes_are_the_programs_or_our_own() {
     fails(&[], 125, "is missing");
     fails(&["--only", "not a tag", "true"], 125, "`--only <TAG,...>`");
     let locked = script(&sandbox, "true").without_env("SECRETS_PASSPHRASE").run();
-    locked.fails_with(125).stderr_has("no passphrase was given");
+    stderr!(locked.fails_with(125), @"
+    error: no passphrase was given and there is no terminal to ask on
+    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    ");
     let error = sandbox.command(["run", "--json", "--only", "nope", "true"]).run().fails_with(125).json_error();
     assert_eq!(error["type"], "NOT_FOUND");
 }
@@ -197,7 +203,7 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
     let line = ["--only", "pin", "--expand-env", "X", "--", "sh", "-c", "test \"$X\" = \"$WANTED\""];
     let inherited = prepared(&sandbox, &line);
     let run = inherited.env("X", "a{{ secrets.api-token }}b").env("WANTED", format!("a{TOKEN}b")).run();
-    run.succeeds().stderr("warning: values under 8 bytes are not masked: `pin`\n");
+    stderr!(run.succeeds(), @"warning: values under 8 bytes are not masked: `pin`");
     let fails = |arguments: &[&str], words: &str| {
         prepared(&sandbox, &[arguments, &["--", "true"]].concat()).run().fails_with(125).stderr_has(words);
     };
@@ -209,7 +215,12 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
     sandbox.write("bad.env", "A=1\nB=\"open\n");
     fails(&["--env-file", "bad.env"], "bad.env:2:3: the double quote is never closed");
     let run = prepared(&sandbox, &["--expand-env", "X", "true"]).env("X", "{{ secrets.nope }}").run();
-    run.fails_with(125).stderr_has("environment X:1:1: `nope`");
+    stderr!(run.fails_with(125), @"
+    warning: `{{nope}}` in `X` is left as it is: it names no secret
+    error: a placeholder names no secret in project `default`
+    environment X:1:1: `nope`
+    hint: store it with `secrets create nope`
+    ");
 }
 
 #[test]
@@ -248,7 +259,7 @@ fn what_was_left_out_and_then_named_is_masked() {
     let sandbox = Sandbox::with_secrets(&[("2fa-seed", TOKEN)]);
     let line = ["--expand-env", "SEED", "--", "sh", "-c", "echo $SEED"];
     let run = prepared(&sandbox, &line).env("SEED", "{{ secrets.2fa-seed }}").run();
-    run.succeeds().stdout("‹2fa-seed›\n").stderr_has("warning: `2fa-seed` is left out");
+    stderr!(run.succeeds().stdout("‹2fa-seed›\n"), @"warning: `2fa-seed` is left out: its tag makes no name of a variable; `--env NAME=TEMPLATE` gives it one");
 }
 
 /// What a program gets in a variable that was set before, and what is said of it.
@@ -318,8 +329,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
     let sandbox = sandbox();
     let line = ["--expand-env", "A,B", "--no-mask", "--", "sh", "-c", "echo \"$A|$B\""];
     let run = prepared(&sandbox, &line).env("A", "<{{ secrets.api-token }}>").env("B", "{{ID}}").run().succeeds();
-    run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n"))
-        .stderr("warning: `{{ID}}` in `B` is left as it is: it names no secret\n");
+    stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is left as it is: it names no secret");
     // What is not valid stays as it is.
     let (value, told) = inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
     assert!(value == "1234 {{ secrets.a! }}" && told.contains("a placeholder that is not valid"), "{value} {told}");
@@ -341,10 +351,7 @@ fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_
     let sandbox = Sandbox::with_secrets(&[("ca-bundle", &large), ("fits-still", &large[2..])]);
     let line = ["--", "sh", "-c", "echo ${CA_BUNDLE-none} ${#FITS_STILL}"];
     let run = prepared(&sandbox, &line).run().succeeds().stdout(format!("none {}\n", large.len() - 2));
-    run.stderr(
-        "warning: `ca-bundle` is left out: its value is too large for an environment variable; \
-         `--file NAME=TAG` takes it\n",
-    );
+    stderr!(run, @"warning: `ca-bundle` is left out: its value is too large for an environment variable; `--file NAME=TAG` takes it");
     for options in [["--only", "ca-bundle"], ["--env", "X={{ CA_BUNDLE }}{{ CA_BUNDLE }}"]] {
         let run = prepared(&sandbox, &[&options[..], &["--", "true"]].concat()).run().fails_with(125);
         run.stderr_has("cannot be set: its value is too large for an environment variable\nhint: give it with `--file");
@@ -427,7 +434,10 @@ fn a_private_file_lives_as_long_as_the_program() {
     assert_eq!((code, String::from_utf8(stdout).unwrap()), (Some(0), format!("600 {}\n700\n‹api-token›", TOKEN.len())));
     let path = PathBuf::from(stderr.trim());
     assert!(path.starts_with(sandbox.path("secrets")) && !path.exists() && !path.parent().unwrap().exists());
-    prepared(&sandbox, &["--file", "KEY=nope", "--", "true"]).run().fails_with(125).stderr_has("no secret `nope`");
+    stderr!(prepared(&sandbox, &["--file", "KEY=nope", "--", "true"]).run().fails_with(125), @"
+    error: no secret `nope` in project `default`
+    hint: `secrets list` shows the secrets of the project
+    ");
     assert!(left_in(&sandbox).is_empty());
 }
 
@@ -595,10 +605,10 @@ fn without_memory_for_the_needles_no_program_starts() {
                 hint: name the values that are needed with `--only`; `big` is the largest\n";
     limited("run --file BIG=big -- touch started").fails_with(125).stderr(told);
     assert!(!sandbox.path("started").exists());
-    limited("redact").fails_with(1).stderr(
-        "error: not enough memory: looking for these values needs 381 MiB\n\
-         hint: free some memory, or raise the limit of it; `big` is the largest\n",
-    );
+    stderr!(limited("redact").fails_with(1), @"
+    error: not enough memory: looking for these values needs 381 MiB
+    hint: free some memory, or raise the limit of it; `big` is the largest
+    ");
     limited("run --only small -- touch started").succeeds();
     assert!(sandbox.path("started").exists());
 }
@@ -976,7 +986,7 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
     let sandbox = Sandbox::with_secrets(&[("seven", "1234567"), ("eight", "abcdefgh"), ("empty", "x")]);
     let run =
         prepared(&sandbox, &["--", "sh", "-c", "echo $SEVEN $EIGHT"]).run().succeeds().stdout("1234567 ‹eight›\n");
-    run.stderr("warning: values under 8 bytes are not masked: `empty`, `seven`\n");
+    stderr!(run, @"warning: values under 8 bytes are not masked: `empty`, `seven`");
     let line = ["--only", "seven", "--stdin", "SEVEN", "--file", "F=seven", "--env", "A={{SEVEN}}", "--", "true"];
     let once = "warning: values under 8 bytes are not masked: `seven`\n";
     prepared(&sandbox, &line).run().succeeds().stderr(once);
@@ -1076,7 +1086,10 @@ fn what_cannot_be_run_is_told_as_env_tells_it() {
     let many: Vec<String> = (0..80).map(|n| format!("--env=A{n}={{{{ LARGE }}}}{{{{ LARGE }}}}")).collect();
     let line: Vec<&str> = many.iter().map(String::as_str).chain(["--", "true"]).collect();
     let run = prepared(&sandbox, &line).run().fails_with(126);
-    run.stderr_has("error: cannot run `true`: Argument list too long\nhint: name fewer secrets with `--only TAG,...`");
+    stderr!(run, @"
+    error: cannot run `true`: Argument list too long
+    hint: name fewer secrets with `--only TAG,...`, and give large ones with `--file NAME=TAG`
+    ");
 }
 
 #[test]
@@ -1137,7 +1150,7 @@ fn private_files_go_however_the_program_leaves_them() {
     }
     assert_eq!(sandbox.read("kept"), b"x");
     let run = prepared(&sandbox, &["--file", "A=api-token", "--", "no-such-program"]).run().fails_with(127);
-    run.stderr_has("there is no program");
+    stderr!(run, @"error: there is no program `no-such-program`");
     assert!(left_in(&sandbox).is_empty());
     // What a process that is gone left behind, as when the machine lost power.
     let old = sandbox.path("secrets/run-999999999-0");
@@ -1217,9 +1230,7 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
         let line = ["run", "--env", "X={{ stripe-key }}", "--", "sh", "-c", "echo \"$X\""];
         sandbox.command(line).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("{{ stripe-key }}\n")
     };
-    run(&sandbox).stderr(
-        "warning: --env X:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`\n",
-    );
+    stderr!(run(&sandbox), @"warning: --env X:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`");
     // An agent at hand knows the tag.
     sandbox.run(["unlock", "-q"]).succeeds();
     run(&sandbox).stderr(&copied("--env X:1:1", "stripe-key"));
@@ -1241,8 +1252,8 @@ fn a_program_is_looked_for_in_the_path_that_it_gets() {
     let program = sandbox.write("bin/own", "#!/bin/sh\necho found\n");
     let path = format!("PATH={}:/usr/bin:/bin", sandbox.path("bin").display());
     let run = |arguments: &[&str]| sandbox.run(arguments.iter().chain(&["--", "own"]));
-    run(&["run", "--only", "key"]).fails_with(127).stderr_has("there is no program `own`");
-    run(&["run", "--only", "key", "--env", &path]).fails_with(126).stderr_has("cannot run `own`");
+    stderr!(run(&["run", "--only", "key"]).fails_with(127), @"error: there is no program `own`");
+    stderr!(run(&["run", "--only", "key", "--env", &path]).fails_with(126), @"error: cannot run `own`: Permission denied");
     std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
     run(&["run", "--only", "key", "--env", &path]).succeeds().stdout("found\n");
     let own = sandbox.command(["run", "--only", "key", "--", "own"]);

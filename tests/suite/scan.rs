@@ -46,14 +46,26 @@ fn a_tree_is_searched_as_git_sees_it() {
     let sandbox = sandbox();
     tree(&sandbox);
     let run = scan(&sandbox, &["tree"]).run().fails_with(8).stdout(FOUND);
-    run.stderr_has("error: 4 values in 5 files\nhint: put a placeholder there");
+    stderr!(run, @"
+    error: 4 values in 5 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     let run = scan(&sandbox, &["--no-ignore", "tree/.env", "tree/node_modules", "tree/clean"]).run().fails_with(8);
-    run.stdout("tree/.env:1: api-token (raw)\ntree/node_modules/c.js:1: api-token (raw)\n").stderr_has("2 values in 3");
+    stderr!(run.stdout("tree/.env:1: api-token (raw)\ntree/node_modules/c.js:1: api-token (raw)\n"), @"
+    error: 2 values in 3 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // What is named is searched, ignored or not.
-    scan(&sandbox, &["tree/.env"]).run().fails_with(8).stdout("tree/.env:1: api-token (raw)\n").stderr_has("1 value");
-    scan(&sandbox, &["/dev/stdin"]).stdin(TOKEN).run().fails_with(8).stdout_has("/dev/stdin:1").stderr_has("1 value");
+    stderr!(scan(&sandbox, &["tree/.env"]).run().fails_with(8).stdout("tree/.env:1: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
+    stderr!(scan(&sandbox, &["/dev/stdin"]).stdin(TOKEN).run().fails_with(8).stdout_has("/dev/stdin:1"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     let run = scan(&sandbox, &["tree/clean"]).run().succeeds().stdout("");
-    run.stderr("no value in 1 file\n");
+    stderr!(run, @"no value in 1 file");
 }
 
 #[test]
@@ -61,7 +73,8 @@ fn a_list_for_programs() {
     let sandbox = sandbox();
     sandbox.write("a", format!("\n{TOKEN}"));
     let found = scan(&sandbox, &["--json", "a"]).run().fails_with(8);
-    let found = found.stderr_has("\"type\":\"CONFLICT\"").json();
+    let found = stderr!(found, @r#"{"type":"CONFLICT","message":"1 value in 1 file","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
+        .json();
     let finding = serde_json::json!({ "file": "a", "place": "line", "line": 2, "tag": "api-token", "form": "raw" });
     assert_eq!(found, serde_json::json!({ "findings": [finding], "files": 1 }));
     let found = scan(&sandbox, &["--json", "vault.db"]).run().succeeds().json();
@@ -77,23 +90,30 @@ fn lines_are_counted_over_pieces() {
     text += TOKEN;
     text += &format!("\nx\n{TOKEN}\n");
     sandbox.write("large", &text);
-    let run = scan(&sandbox, &["large"]).run().fails_with(8).stderr_has("2 values");
+    let run = stderr!(scan(&sandbox, &["large"]).run().fails_with(8), @"
+    error: 2 values in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     run.stdout("large:13105: api-token (raw)\nlarge:13107: api-token (raw)\n");
 }
 
 #[test]
 fn what_cannot_be_read_is_told_and_the_rest_is_searched() {
     let sandbox = sandbox();
-    scan(&sandbox, &["nowhere"])
-        .run()
-        .fails_with(1)
-        .stderr("error: cannot read `nowhere`: No such file or directory\n");
+    let output = scan(&sandbox, &["nowhere"]).run().fails_with(1);
+    stderr!(output, @"error: cannot read `nowhere`: No such file or directory");
     sandbox.write("a", TOKEN);
     std::os::unix::fs::symlink("nowhere", sandbox.path("link")).unwrap();
     let run = scan(&sandbox, &["link", "a"]).run().fails_with(8).stdout("a:1: api-token (raw)\n");
-    run.stderr_has("1 value in 2 files");
+    stderr!(run, @"
+    error: 1 value in 2 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // By default it is the working directory that is searched.
-    scan(&sandbox, &[]).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value in ");
+    stderr!(scan(&sandbox, &[]).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
+    error: 1 value in 3 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 }
 
 fn git(sandbox: &Sandbox, arguments: &[&str]) -> bool {
@@ -118,26 +138,35 @@ fn repository(sandbox: &Sandbox) {
 fn what_is_staged_counts_not_what_lies_there() {
     let sandbox = sandbox();
     repository(&sandbox);
-    staged(&sandbox).run().succeeds().stderr("no value in 0 files\n");
+    stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
     // Before the first commit; odd names; staged and then mended in the tree only.
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
     sandbox.write("repo/sub/a b\nc", format!("x\n{TOKEN}\n"));
     sandbox.write("repo/binary", [b"\0\xff", TOKEN.as_bytes()].concat());
     assert!(git(&sandbox, &["add", "."]));
     sandbox.write("repo/sub/a b\nc", "mended");
-    let run = staged(&sandbox).run().fails_with(8).stderr_has("2 values in 2 files");
+    let run = stderr!(staged(&sandbox).run().fails_with(8), @"
+    error: 2 values in 2 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     run.stdout("binary:1: api-token (raw)\nsub/a b\\nc:2: api-token (raw)\n");
     let run = scan(&sandbox, &["--staged"]).current_dir(sandbox.path("repo/sub")).run();
-    run.fails_with(8).stdout_has("binary:1").stderr_has("2 values");
+    stderr!(run.fails_with(8).stdout_has("binary:1"), @"
+    error: 2 values in 2 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // In the tree and not staged.
     assert!(git(&sandbox, &["rm", "-q", "--cached", "-f", "binary", "sub/a b\nc"]));
-    staged(&sandbox).run().succeeds().stderr("no value in 0 files\n");
+    stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
     // Deleted is no finding, moved is one.
     assert!(git(&sandbox, &["add", "binary"]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"]));
     assert!(git(&sandbox, &["mv", "binary", "moved"]));
-    staged(&sandbox).run().fails_with(8).stdout("moved:1: api-token (raw)\n").stderr_has("1 value");
+    stderr!(staged(&sandbox).run().fails_with(8).stdout("moved:1: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     assert!(git(&sandbox, &["rm", "-q", "-f", "moved"]));
-    staged(&sandbox).run().succeeds().stderr("no value in 0 files\n");
+    stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
 }
 
 #[test]
@@ -162,7 +191,10 @@ fn as_a_hook_it_stops_the_commit() {
 fn without_a_repository_git_says_so() {
     let sandbox = sandbox();
     let run = scan(&sandbox, &["--staged"]).env("GIT_CEILING_DIRECTORIES", "/").run().fails_with(1);
-    run.stderr_has("` is not in the working tree of a git repository\nhint: change to the working tree");
+    stderr!(run, @"
+    error: `[dir]` is not in the working tree of a git repository
+    hint: change to the working tree of a repository, or run `git init`
+    ");
 }
 
 #[test]
@@ -190,7 +222,10 @@ fn git_is_asked_for_all_that_is_staged_however_it_is_configured() {
         sandbox.write("repo/nowhere-else", "");
         let run = scan(&sandbox, &["--staged"]).current_dir(sandbox.path("repo/sub")).run();
         assert!(set && git(&sandbox, &["config", "--unset", key]));
-        run.fails_with(8).stdout("top:1: api-token (raw)\n").stderr_has("1 value in 2 files");
+        stderr!(run.fails_with(8).stdout("top:1: api-token (raw)\n"), @"
+        error: 1 value in 2 files
+        hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+        ");
     }
 }
 
@@ -201,7 +236,10 @@ fn what_git_shows_in_the_place_of_something_is_not_what_is_staged() {
     sandbox.write("repo/a", TOKEN);
     sandbox.write("repo/b", "clean");
     assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["replace", ":a", ":b"]));
-    staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value");
+    stderr!(staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
+    error: 1 value in 2 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 }
 
 #[test]
@@ -213,17 +251,27 @@ fn staged_paths_may_be_given_and_may_be_anything() {
     std::fs::create_dir(sandbox.path("repo/-d")).unwrap();
     sandbox.write("repo/-d/-f", TOKEN);
     assert!(git(&sandbox, &["add", "."]));
-    let run = staged(&sandbox).run().fails_with(8).stderr_has("2 values in 2 files");
+    let run = stderr!(staged(&sandbox).run().fails_with(8), @"
+    error: 2 values in 2 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // Neither a new line nor one that runs backwards.
     let shown = String::from_utf8(run.bytes()).unwrap();
     assert!(shown.starts_with("-d/-f:1: ") && shown.lines().count() == 2 && !shown.contains('\u{202e}'), "{shown}");
     let json = scan(&sandbox, &["--staged", "--json"]).current_dir(sandbox.path("repo")).run().fails_with(8);
-    let json = json.stderr_has("CONFLICT").json();
+    let json = stderr!(json, @r#"{"type":"CONFLICT","message":"2 values in 2 files","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
+        .json();
     assert_eq!(json["findings"][1]["file"], "\u{fffd} and\na \u{202e}b");
     let run = scan(&sandbox, &["--staged", "--", "-d"]).current_dir(sandbox.path("repo")).run().fails_with(8);
-    run.stdout("-d/-f:1: api-token (raw)\n").stderr_has("1 value in 1 file");
+    stderr!(run.stdout("-d/-f:1: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     let run = scan(&sandbox, &["--staged", "--", "-f"]).current_dir(sandbox.path("repo/-d")).run().fails_with(8);
-    run.stdout("-d/-f:1: api-token (raw)\n").stderr_has("1 value in 1 file");
+    stderr!(run.stdout("-d/-f:1: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 }
 
 #[test]
@@ -236,15 +284,18 @@ fn part_of_a_file_staged_is_that_part() {
     sandbox.write("repo/a", format!("one\ntwo\n{TOKEN}\n"));
     assert!(git(&sandbox, &["add", "a"]));
     sandbox.write("repo/a", "one\ntwo\n");
-    staged(&sandbox).run().fails_with(8).stdout("a:3: api-token (raw)\n").stderr_has("1 value");
+    stderr!(staged(&sandbox).run().fails_with(8).stdout("a:3: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     sandbox.write("repo/a", "one\ntwo\nthree\n");
     assert!(git(&sandbox, &["add", "a"]));
     sandbox.write("repo/a", format!("one\ntwo\nthree\n{TOKEN}\n"));
-    staged(&sandbox).run().succeeds().stderr("no value in 1 file\n");
+    stderr!(staged(&sandbox).run().succeeds(), @"no value in 1 file");
     // Said to be added some day is not yet staged.
     sandbox.write("repo/later", TOKEN);
     assert!(git(&sandbox, &["add", "-N", "later"]));
-    staged(&sandbox).run().succeeds().stderr_has("no value in ");
+    stderr!(staged(&sandbox).run().succeeds(), @"no value in 1 file");
 }
 
 #[test]
@@ -256,24 +307,33 @@ fn another_index_submodules_links_and_conflicts() {
     sandbox.write("repo/a", TOKEN);
     std::fs::copy(sandbox.path("repo/.git/index"), sandbox.path("index")).unwrap();
     assert!(git(&sandbox, &["add", "a"]));
-    staged(&sandbox).env("GIT_INDEX_FILE", sandbox.path("index")).run().succeeds().stderr("no value in 0 files\n");
-    staged(&sandbox).run().fails_with(8).stdout_has("a:1").stderr_has("1 value");
+    stderr!(staged(&sandbox).env("GIT_INDEX_FILE", sandbox.path("index")).run().succeeds(), @"no value in 0 files");
+    stderr!(staged(&sandbox).run().fails_with(8).stdout_has("a:1"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // A repository in it is another one's business.
     let module = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./.git", "module"];
     assert!(git(&sandbox, &module));
     std::os::unix::fs::symlink("a", sandbox.path("repo/link")).unwrap();
     assert!(git(&sandbox, &["add", "."]));
-    staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n").stderr_has("1 value in 3 files");
+    stderr!(staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
+    error: 1 value in 3 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // A conflict is nothing that could be committed.
     assert!(
         git(&sandbox, &["commit", "-q", "-m", "ours"]) && git(&sandbox, &["checkout", "-q", "-b", "other", "HEAD~"])
     );
     sandbox.write("repo/a", "theirs");
     assert!(git(&sandbox, &["commit", "-q", "-a", "-m", "theirs"]) && !git(&sandbox, &["merge", "main"]));
-    staged(&sandbox).run().succeeds().stderr_has("no value in ");
+    stderr!(staged(&sandbox).run().succeeds(), @"no value in 2 files");
     sandbox.write("repo/a", TOKEN);
     assert!(git(&sandbox, &["add", "a"]));
-    staged(&sandbox).run().fails_with(8).stdout_has("a:1: api-token (raw)\n").stderr_has("1 value");
+    stderr!(staged(&sandbox).run().fails_with(8).stdout_has("a:1: api-token (raw)\n"), @"
+    error: 1 value in 3 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 }
 
 #[test]
@@ -286,8 +346,14 @@ fn a_staged_file_that_git_has_lost_is_an_error() {
     objects
         .filter(|entry| entry.file_name().len() == 2)
         .for_each(|entry| std::fs::remove_dir_all(entry.path()).unwrap());
-    let run = staged(&sandbox).run().fails_with(1).stderr_has("warning: cannot read `a` as it is staged: git object ");
-    run.stderr_has(" is missing in this clone\nerror: 1 file could not be searched\n");
+    let run = stderr!(staged(&sandbox).run().fails_with(1), @"
+    warning: cannot read `a` as it is staged: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing in this clone
+    error: 1 file could not be searched
+    ");
+    stderr!(run, @"
+    warning: cannot read `a` as it is staged: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing in this clone
+    error: 1 file could not be searched
+    ");
     // The rest is searched all the same, whether a program `git` is found or not.
     sandbox.write("repo/b", TOKEN);
     assert!(git(&sandbox, &["add", "b"]));
@@ -368,10 +434,16 @@ fn lines_are_right_wherever_a_value_lies() {
             .map(|(line, tag)| format!("{name}:{line}: {tag} (raw)\n"))
     };
     let expected: String = names.iter().flat_map(lines).collect();
-    scan(&sandbox, &arguments).run().fails_with(8).stdout(expected).stderr_has("72 values in 24 files");
+    stderr!(scan(&sandbox, &arguments).run().fails_with(8).stdout(expected), @"
+    error: 72 values in 24 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // Values that lie in one another's way; ends of lines of other systems; no end of line.
     sandbox.write("small", format!("{TOKEN}{TOKEN}\r\n{TOKEN}\rx\nfirst line of it\nno second\nsecond line of it"));
-    let run = scan(&sandbox, &["small"]).run().fails_with(8).stderr_has("5 values in 1 file");
+    let run = stderr!(scan(&sandbox, &["small"]).run().fails_with(8), @"
+    error: 5 values in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     let small = "small:1: api-token (raw)\nsmall:1: api-token (raw)\nsmall:2: api-token (raw)\n\
                  small:3: key (line)\nsmall:5: key (line)\n";
     run.stdout(small);
@@ -444,21 +516,36 @@ fn what_git_tracks_is_searched_though_it_is_ignored() {
     std::fs::remove_file(sandbox.path("repo/kept/gone")).unwrap();
     let found = ".env:1: api-token (raw)\nkept/deep/x:1: api-token (raw)\nkept/link:link: api-token (raw)\n";
     let run = scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).stdout(found);
-    run.stderr_has("3 values in 5 files");
+    stderr!(run, @"
+    error: 3 values in 5 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     // From above, from below, and in a repository within.
     let from_above = found.replace(".env", "repo/.env").replace("kept", "repo/kept");
-    scan(&sandbox, &["repo"]).run().fails_with(8).stdout(from_above).stderr_has("3 values");
+    stderr!(scan(&sandbox, &["repo"]).run().fails_with(8).stdout(from_above), @"
+    error: 3 values in 5 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     let run = scan(&sandbox, &["deep"]).current_dir(sandbox.path("repo/kept")).run().fails_with(8);
-    run.stdout("deep/x:1: api-token (raw)\n").stderr_has("1 value in 1 file");
+    stderr!(run.stdout("deep/x:1: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     std::fs::create_dir(sandbox.path("outer")).unwrap();
     std::fs::rename(sandbox.path("repo"), sandbox.path("outer/repo")).unwrap();
-    let run = scan(&sandbox, &["outer"]).run().fails_with(8).stderr_has("3 values");
+    let run = stderr!(scan(&sandbox, &["outer"]).run().fails_with(8), @"
+    error: 3 values in 5 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     run.stdout(found.replace(".env", "outer/repo/.env").replace("kept", "outer/repo/kept"));
     // A directory that became a link leads elsewhere: what is there is not the repository's.
     std::fs::rename(sandbox.path("outer/repo/kept"), sandbox.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink("../../elsewhere", sandbox.path("outer/repo/kept")).unwrap();
     let run = scan(&sandbox, &[]).current_dir(sandbox.path("outer/repo")).run().fails_with(8);
-    run.stdout(".env:1: api-token (raw)\n").stderr_has("1 value");
+    stderr!(run.stdout(".env:1: api-token (raw)\n"), @"
+    error: 1 value in 3 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 }
 
 #[test]
@@ -473,23 +560,36 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
     let found = "d-‹api-token›:name: api-token (raw)\nd-‹api-token›/sub/b:2: api-token (raw)\n\
                  link:link: api-token (raw)\n‹api-token›.txt:name: api-token (raw)\n";
     let run = scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
-    run.stdout(found).stderr_has("4 values in 4 files");
+    stderr!(run.stdout(found), @"
+    error: 4 values in 4 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     assert!(git(&sandbox, &["add", "."]));
-    staged(&sandbox).run().fails_with(8).without(TOKEN).stdout(found).stderr_has("4 values in 4 files");
+    stderr!(staged(&sandbox).run().fails_with(8).without(TOKEN).stdout(found), @"
+    error: 4 values in 4 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     let json =
         scan(&sandbox, &["--staged", "--json"]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
-    let json = json.stderr_has("CONFLICT").json();
+    let json = stderr!(json, @r#"{"type":"CONFLICT","message":"4 values in 4 files","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
+        .json();
     let named = serde_json::json!({ "file": "d-‹api-token›", "place": "name", "tag": "api-token", "form": "raw" });
     assert_eq!(json["findings"][0], named);
     assert_eq!(json["findings"][2]["place"], "link");
     // A directory that was typed is not part of what is searched; a file that was typed is.
     let run = scan(&sandbox, &["sub"]).current_dir(sandbox.path(&format!("repo/d-{TOKEN}"))).run().fails_with(8);
-    run.stdout("sub/b:2: api-token (raw)\n").stderr_has("1 value");
+    stderr!(run.stdout("sub/b:2: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
     let typed = format!("d-{TOKEN}/a");
-    scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds().stderr("no value in 1 file\n");
+    stderr!(scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds(), @"no value in 1 file");
     let typed = format!("{TOKEN}.txt");
     let run = scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().fails_with(8);
-    run.stdout("‹api-token›.txt:name: api-token (raw)\n").stderr_has("1 value");
+    stderr!(run.stdout("‹api-token›.txt:name: api-token (raw)\n"), @"
+    error: 1 value in 1 file
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
 }
 
 fn install(sandbox: &Sandbox, directory: &str) -> Prepared {
@@ -513,7 +613,7 @@ fn a_hook_is_written_once_and_stops_a_commit() {
     // git runs it somewhere else than here.
     std::fs::remove_file(&hook).unwrap();
     let options = ["--vault", "../../other.db", "-p", "web", "scan", "--install-hook"];
-    sandbox.command(options).current_dir(sandbox.path("repo/sub")).run().succeeds().stderr_has("wrote ");
+    stderr!(sandbox.command(options).current_dir(sandbox.path("repo/sub")).run().succeeds(), @"wrote `[dir]/repo/.git/hooks/pre-commit`");
     let other = std::fs::read_to_string(&hook).unwrap();
     let vault = sandbox.path("repo/sub/../../other.db");
     assert!(other.ends_with(&format!("\nexec secrets --vault {} -p web scan --staged\n", vault.display())), "{other}");
@@ -537,11 +637,11 @@ fn a_hook_is_written_once_and_stops_a_commit() {
     assert!(commit("repo", "a", "clean") && !commit("repo", "b", TOKEN) && commit("repo", "b", "clean"));
     // A working tree of the same repository has the same hook.
     assert!(git(&sandbox, &["worktree", "add", "-q", "../tree"]));
-    install(&sandbox, "tree").run().succeeds().stderr_has("runs it already");
+    stderr!(install(&sandbox, "tree").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
     assert!(!commit("tree", "b", TOKEN) && commit("tree", "b", "other"));
     // It can be executed again.
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    install(&sandbox, "repo").run().succeeds().stderr_has("runs it already");
+    stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
     assert!(!commit("repo", "c", TOKEN));
 }
 
@@ -551,24 +651,45 @@ fn a_hook_of_somebody_else_is_left_alone() {
     repository(&sandbox);
     let hook = "repo/.git/hooks/pre-commit";
     sandbox.write(hook, "#!/bin/sh\n# secrets scan --staged is not run here\nmake lint\n");
-    let run = install(&sandbox, "repo").run().fails_with(7).stderr_has("pre-commit` exists and is another hook\n");
-    run.stderr_has("hint: add the line `secrets scan --staged || exit 1` to your own hook\n");
+    let run = stderr!(install(&sandbox, "repo").run().fails_with(7), @"
+    error: `[dir]/repo/.git/hooks/pre-commit` exists and is another hook
+    hint: add the line `secrets scan --staged || exit 1` to your own hook
+    ");
+    stderr!(run, @"
+    error: `[dir]/repo/.git/hooks/pre-commit` exists and is another hook
+    hint: add the line `secrets scan --staged || exit 1` to your own hook
+    ");
     assert!(sandbox.read(hook).ends_with(b"make lint\n"));
     sandbox.write(hook, "#!/bin/sh\nsecrets scan --staged || exit 1\nmake lint\n");
-    install(&sandbox, "repo").run().succeeds().stderr_has("runs it already");
+    stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
     std::fs::remove_file(sandbox.path(hook)).unwrap();
 
     // What git takes hooks from may be committed, or serve other repositories.
     assert!(git(&sandbox, &["config", "core.hooksPath", ".husky"]));
-    let run = install(&sandbox, "repo").run().fails_with(7).stderr_has("git takes this repository's hooks from `");
-    run.stderr_has("/repo/.husky`, outside of its git directory\nhint: add the line");
+    let run = stderr!(install(&sandbox, "repo").run().fails_with(7), @"
+    error: git takes this repository's hooks from `[dir]/repo/.husky`, outside of its git directory
+    hint: add the line `secrets scan --staged || exit 1` to your own hook
+    ");
+    stderr!(run, @"
+    error: git takes this repository's hooks from `[dir]/repo/.husky`, outside of its git directory
+    hint: add the line `secrets scan --staged || exit 1` to your own hook
+    ");
     assert!(!sandbox.path("repo/.husky").exists());
     assert!(git(&sandbox, &["config", "core.hooksPath", ".git/mine"]));
-    install(&sandbox, "repo").run().succeeds().stderr_has("/.git/mine/pre-commit`");
+    stderr!(install(&sandbox, "repo").run().succeeds(), @"wrote `[dir]/repo/.git/mine/pre-commit`");
     assert!(git(&sandbox, &["config", "--unset", "core.hooksPath"]));
     std::fs::remove_dir_all(sandbox.path("repo/.git/hooks")).unwrap();
     std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("repo/.git/hooks")).unwrap();
-    install(&sandbox, "repo").run().fails_with(7).stderr_has("outside of its git directory");
-    scan(&sandbox, &["--install-hook", "--staged"]).run().fails_with(2).stderr_has("cannot be used");
-    scan(&sandbox, &["--install-hook"]).run().fails_with(1).stderr_has("not in the working tree");
+    stderr!(install(&sandbox, "repo").run().fails_with(7), @"
+    error: git takes this repository's hooks from `[dir]/repo/.git/hooks`, outside of its git directory
+    hint: add the line `secrets scan --staged || exit 1` to your own hook
+    ");
+    stderr!(scan(&sandbox, &["--install-hook", "--staged"]).run().fails_with(2), @"
+    error: `--install-hook` cannot be used with `--staged`
+    hint: usage: secrets scan [OPTIONS] [PATH]...
+    ");
+    stderr!(scan(&sandbox, &["--install-hook"]).run().fails_with(1), @"
+    error: `[dir]` is not in the working tree of a git repository
+    hint: change to the working tree of a repository, or run `git init`
+    ");
 }

@@ -187,19 +187,22 @@ fn no_template_is_read_before_the_directory_is_trusted() {
     project.write("v.env", "KEY=x\n");
     assert!(Command::new("mkfifo").arg(project.path("pipe")).status().unwrap().success());
     symlink("pipe", project.path(".env.tmpl")).unwrap();
-    project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(7).stderr_has("`secrets trust`");
+    stderr!(project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(7), @"
+    error: `.secrets.toml` is not trusted
+    hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+    ");
     project.run(&["trust", "-q"]).succeeds().stdout_has("`.env.tmpl`");
     let run = project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(1);
-    run.stderr_has("cannot read `.env.tmpl`: it is no regular file");
+    stderr!(run, @"error: cannot read `.env.tmpl`: it is no regular file");
 }
 
 #[test]
 fn a_name_with_dots_is_the_tag_that_template_made_of_it() {
     let project = Project::new(&[("a.env", &format!("x.y.z={MARKER}\n"))]);
-    project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds().stderr_has("`bash` has no variable");
+    stderr!(project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` has no variable of the name `x.y.z`; name the programs that read the file in `readers`");
     fs::rename(project.path("a.env"), project.path("old.env")).unwrap();
     project.run(&["delete", "x_y_z", "--yes", "--force", "-q"]).succeeds();
-    project.run(&["setup", "--from", "old.env", "-q"]).succeeds().stderr_has("`bash` has no variable");
+    stderr!(project.run(&["setup", "--from", "old.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` has no variable of the name `x.y.z`; name the programs that read the file in `readers`");
     assert_eq!(project.stored("web", "x_y_z").as_deref(), Some(MARKER));
     assert_eq!(project.read("a.env"), format!("x.y.z={MARKER}\n"));
 }
@@ -213,10 +216,13 @@ fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
     project.0.write("some.env", format!("B={MARKER}\n"));
     for yes in [&["setup", "--from", "../some.env"][..], &["setup", "--from", "../some.env", "--yes"]] {
         // `o` is optional, but there is no output without it.
-        project.changes_nothing(yes).fails_with(3).stdout("").stderr(
-            "error: 3 secrets are missing in project `web`\n  a: \"first of two\"\n  o\n  c\n\
-             hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
-        );
+        stderr!(project.changes_nothing(yes).fails_with(3).stdout(""), @r#"
+        error: 3 secrets are missing in project `web`
+          a: "first of two"
+          o
+          c
+        hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+        "#);
     }
     let error = project.changes_nothing(&["setup", "--json"]).fails_with(3).json_error();
     assert_eq!((&error["type"], error["details"]["missing"].as_array().unwrap().len()), (&"NOT_FOUND".into(), 4));
@@ -236,10 +242,12 @@ fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for
     let given = "PGPASSWORD=1\nSTRIPE=2\nURL=3@host/db\nENC=NA==\nBOTH=56\nEMPTY=\none=\ntwo=\ntwo=6\n";
     project.0.write("old.env", given);
     let run = project.changes_nothing(&["setup", "--from", "../old.env", "--yes"]).fails_with(3);
-    run.stdout("").stderr(
-        "error: 2 secrets are missing in project `web`\n  host-password\n  encoded\n\
-         hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file\n",
-    );
+    stderr!(run.stdout(""), @"
+    error: 2 secrets are missing in project `web`
+      host-password
+      encoded
+    hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    ");
     project.0.write("old.env", format!("{given}host_password=3\nencoded=4\nONE=5\nPGPASSWORD=\n"));
     project.run(&["setup", "-q", "--from", "../old.env", "--yes"]).succeeds();
     assert_eq!(project.read("out"), "STRIPE=\"2\"\nURL=3@host/db\nENC=NA==\nBOTH=56\n");
@@ -264,10 +272,16 @@ fn a_file_that_differs_is_replaced_only_with_yes() {
     assert_eq!((project.read(".env"), project.read(".gitignore")), (format!("KEY={MARKER}\n"), ".env".into()));
     // A mode that is too wide is narrowed without a question.
     fs::set_permissions(project.path(".env"), fs::Permissions::from_mode(0o644)).unwrap();
-    project.run(&["setup"]).succeeds().stderr_has("`.env` is up to date, its mode was changed");
+    stderr!(project.run(&["setup"]).succeeds(), @"
+    `.env` is up to date, its mode was changed
+    project `web` is set up: 1 secret, 1 output
+    ");
     // One that is not there replaces nothing.
     fs::remove_file(project.path(".env")).unwrap();
-    project.run(&["setup"]).succeeds().stderr_has("wrote `.env`");
+    stderr!(project.run(&["setup"]).succeeds(), @"
+    wrote `.env`
+    project `web` is set up: 1 secret, 1 output
+    ");
     project.changes_nothing(&["setup", "-q"]).succeeds();
 }
 
@@ -326,10 +340,10 @@ fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_chan
     let manifest = "[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"conf/app.env\"\n";
     let project =
         Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", TEMPLATE), ("conf/.gitignore", "!*.env\n")]);
-    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stderr(
-        "error: git does not ignore `conf/app.env` whatever .gitignore says: `conf/.gitignore` takes it back\n\
-         hint: take that rule out of `conf/.gitignore`; nothing was changed\n",
-    );
+    stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
+    error: git does not ignore `conf/app.env` whatever .gitignore says: `conf/.gitignore` takes it back
+    hint: take that rule out of `conf/.gitignore`; nothing was changed
+    ");
     project.write("conf/.gitignore", "!*.env\napp.env\n");
     project.run(&["setup", "-q"]).succeeds();
 }
@@ -349,25 +363,25 @@ fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
 
     // What git has already it has by that path; the command of the hint works.
     project.git(&["add", "-f", "sub/o"]);
-    project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would have it\n").stderr(
-        "error: an output is tracked by git\n\
-         hint: take it out with `git rm --cached sub/o`; values that were committed have to be changed\n",
-    );
-    project.changes_nothing(&["setup"]).fails_with(7).stderr(
-        "error: `sub/o` is tracked by git: the next commit would publish what is in it\n\
-         hint: take it out with `git rm --cached sub/o`; nothing was changed\n",
-    );
-    project.changes_nothing(&["render", "t.tmpl", "-o", "d/o"]).fails_with(7).stderr(
-        "error: `d/o` is tracked by git: the next commit would publish what is in it\n\
-         hint: take it out with `git rm --cached sub/o`, or write it anyway with `--force`\n",
-    );
+    stderr!(project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would have it\n"), @"
+    error: an output is tracked by git
+    hint: take it out with `git rm --cached sub/o`; values that were committed have to be changed
+    ");
+    stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
+    error: `sub/o` is tracked by git: the next commit would publish what is in it
+    hint: take it out with `git rm --cached sub/o`; nothing was changed
+    ");
+    stderr!(project.changes_nothing(&["render", "t.tmpl", "-o", "d/o"]).fails_with(7), @"
+    error: `d/o` is tracked by git: the next commit would publish what is in it
+    hint: take it out with `git rm --cached sub/o`, or write it anyway with `--force`
+    ");
     project.git(&["rm", "-q", "--cached", "sub/o"]);
     let exposed = "warning: git does not ignore `sub/q`: add it to .gitignore before the next commit\nwrote `d/q`\n";
     project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr(exposed);
     project.write(".gitignore", "/d/q\n");
     project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr_has("git does not ignore `sub/q`");
     project.write(".gitignore", "/sub/q\n");
-    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr("`d/q` is up to date\n");
+    stderr!(project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds(), @"`d/q` is up to date");
 }
 
 #[test]
@@ -377,10 +391,10 @@ fn an_output_that_git_tracks_is_refused_before_anything_changes() {
     project.write(".gitignore", ".env\n");
     project.git(&["add", "-f", "."]);
     for yes in [&["setup"][..], &["setup", "--yes"]] {
-        project.changes_nothing(yes).fails_with(7).stderr(
-            "error: `.env` is tracked by git: the next commit would publish what is in it\n\
-             hint: take it out with `git rm --cached .env`; nothing was changed\n",
-        );
+        stderr!(project.changes_nothing(yes).fails_with(7), @"
+        error: `.env` is tracked by git: the next commit would publish what is in it
+        hint: take it out with `git rm --cached .env`; nothing was changed
+        ");
     }
     project.git(&["rm", "-q", "--cached", ".env"]);
     project.run(&["setup", "--yes", "-q"]).succeeds();
@@ -397,7 +411,10 @@ fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
             _ => fs::create_dir(project.path(".gitignore")).unwrap(),
         }
         let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
-        run.stderr_has("error: `.gitignore` is no regular file\n");
+        stderr!(run, @"
+        error: `.gitignore` is no regular file
+        hint: move it away, or name another file in `.secrets.toml`; nothing was written
+        ");
         // Where nothing is to be added it may be what it likes.
         project.write(".git/info/exclude", ".env\n");
         project.run(&["setup", "--yes", "-q"]).succeeds();
@@ -630,7 +647,11 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     terminal.ends_with(137);
     assert_eq!(before, project.files());
-    project.changes_nothing(&["setup"]).fails_with(3).stderr_has("error: `second` is missing");
+    stderr!(project.changes_nothing(&["setup"]).fails_with(3), @"
+    error: `second` is missing in project `web`
+      second
+    hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    ");
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
     terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up").ends_with(0);
     assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
@@ -661,8 +682,15 @@ fn a_description_cannot_imitate_a_question() {
 
     let long = format!("[secrets.a]\ndescription = \"{}\"\n", "word \\\" ".repeat(500));
     project.write(".secrets.toml", &long);
-    project.run(&["-p", "other", "setup"]).fails_with(3).stderr_has("  a: \"word ' word ' word ").stderr_has("…\"\n");
-    project.run(&["-p", "other", "check"]).fails_with(3).stdout_has("…\"\n").stderr_has("a secret is missing");
+    stderr!(project.run(&["-p", "other", "setup"]).fails_with(3), @r#"
+    error: `a` is missing in project `other`
+      a: "word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word '…"
+    hint: `secrets -p other setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    "#);
+    stderr!(project.run(&["-p", "other", "check"]).fails_with(3).stdout_has("…\"\n"), @"
+    error: a secret is missing
+    hint: `secrets -p other setup` asks for what is missing
+    ");
     let key = format!("[{}]\n", "k".repeat(4000));
     project.write(".secrets.toml", &key);
     let (_, _, stderr) = project.run(&["check"]).everything();
@@ -686,22 +714,25 @@ fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
         [[render]]\ntemplate = \"app.env.tmpl\"\noutput = \"app.env\"\n";
     for command in [&["init", "--project-file"][..], &["setup", "--new"]] {
         let run = project.command(command).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("");
-        run.stderr(
-            "wrote `.secrets.toml` for project `repo`: 3 secrets, 1 output\n\
-             left out, as other tools use it too: bare {{NAME}} in `deploy/x.yml`, `web/page.html`\n\
-             next: look at it, then `secrets setup`\n",
-        );
+        stderr!(run, @"
+        wrote `.secrets.toml` for project `repo`: 3 secrets, 1 output
+        left out, as other tools use it too: bare {{NAME}} in `deploy/x.yml`, `web/page.html`
+        next: look at it, then `secrets setup`
+        ");
         assert_eq!(project.read(".secrets.toml"), written);
         for again in [&["init", "--project-file"][..], &["setup", "--new"]] {
-            project.changes_nothing(again).fails_with(4).stdout("").stderr(
-                "error: there is a `.secrets.toml` here already\n\
-                 hint: `secrets check` tells what it lacks; nothing was written\n",
-            );
+            stderr!(project.changes_nothing(again).fails_with(4).stdout(""), @"
+            error: there is a `.secrets.toml` here already
+            hint: `secrets check` tells what it lacks; nothing was written
+            ");
         }
         fs::remove_file(project.path(".secrets.toml")).unwrap();
     }
     symlink("nowhere", project.path(".secrets.toml")).unwrap();
-    project.changes_nothing(&["setup", "--new", "-q"]).fails_with(4).stderr_has("here already");
+    stderr!(project.changes_nothing(&["setup", "--new", "-q"]).fails_with(4), @"
+    error: there is a `.secrets.toml` here already
+    hint: `secrets check` tells what it lacks; nothing was written
+    ");
 }
 
 #[test]
@@ -834,7 +865,10 @@ fn all_outputs_are_written_or_none_is_started() {
     fs::remove_file(project.path("second")).unwrap();
     assert!(Command::new("mkfifo").arg(project.path("second")).status().unwrap().success());
     none_is_started(&project, 1, "cannot read `second`: it is no regular file");
-    project.run(&["refs", "-q"]).fails_with(1).stdout("first:1:1: key\n").stderr_has("no regular file");
+    stderr!(project.run(&["refs", "-q"]).fails_with(1).stdout("first:1:1: key\n"), @"
+    warning: cannot read `second`: it is no regular file
+    error: 1 file could not be searched
+    ");
 }
 
 #[test]
@@ -846,10 +880,8 @@ fn a_full_disk_leaves_every_output_as_it_was() {
     project.store("default", "key", MARKER);
     let Some(small) = Small::mounted(project.path("small")) else { return };
     project.write("small/one", "old");
-    project
-        .changes_nothing(&["render", "--all", "--yes"])
-        .fails_with(1)
-        .stderr("error: cannot write `small/two`: No space left on device\n");
+    let output = project.changes_nothing(&["render", "--all", "--yes"]).fails_with(1);
+    stderr!(output, @"error: cannot write `small/two`: No space left on device");
     assert_eq!(names(&project.path("small")), ["one"]);
     drop(small);
 }
@@ -861,27 +893,40 @@ fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
     let project =
         Project::new(&[(".secrets.toml", manifest), ("t", "{{ secrets.key }}"), ("u", "[[KEY]] {{ secrets.key }}")]);
     project.store("default", "key", MARKER);
-    project.changes_nothing(&["render", "--all", "--check"]).fails_with(8).stdout("").stderr(
-        "error: 3 outputs are out of date\n  a\n  b\n  c/c\nhint: `secrets render --stale` renders what is out of date\n",
-    );
-    project.run(&["render", "--all"]).succeeds().stdout("").stderr("wrote `a`\nwrote `b`\nwrote `c/c`\n");
+    stderr!(project.changes_nothing(&["render", "--all", "--check"]).fails_with(8).stdout(""), @"
+    error: 3 outputs are out of date
+      a
+      b
+      c/c
+    hint: `secrets render --stale` renders what is out of date
+    ");
+    stderr!(project.run(&["render", "--all"]).succeeds().stdout(""), @"
+    wrote `a`
+    wrote `b`
+    wrote `c/c`
+    ");
     assert_eq!((project.read("a"), project.read("c/c")), (MARKER.into(), format!("{MARKER} {{{{ secrets.key }}}}")));
     project.changes_nothing(&["render", "--all", "--check"]).succeeds().stderr("");
-    project.changes_nothing(&["render", "--stale"]).succeeds().stderr("every output is up to date\n");
+    stderr!(project.changes_nothing(&["render", "--stale"]).succeeds(), @"every output is up to date");
     project.changes_nothing(&["render", "--all", "-q"]).succeeds();
     fs::set_permissions(project.path("a"), fs::Permissions::from_mode(0o640)).unwrap();
     let said = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
-    said.stderr_has("error: `a` has the mode 640, which is too wide\n");
+    stderr!(said, @"
+    error: `a` has the mode 640, which is too wide
+    hint: `secrets render --stale` renders what is out of date
+    ");
     project.write("b", "x");
-    project
-        .changes_nothing(&["render", "--stale"])
-        .fails_with(7)
-        .stderr("error: `b` was changed since it was rendered\nhint: `--yes` replaces it; nothing was written\n");
+    let output = project.changes_nothing(&["render", "--stale"]).fails_with(7);
+    stderr!(output, @"
+    error: `b` was changed since it was rendered
+    hint: `--yes` replaces it; nothing was written
+    ");
     let before = project.files();
-    project
-        .run(&["render", "--stale", "--yes"])
-        .succeeds()
-        .stderr("`a` is up to date, its mode was changed\nwrote `b`\n");
+    let output = project.run(&["render", "--stale", "--yes"]).succeeds();
+    stderr!(output, @"
+    `a` is up to date, its mode was changed
+    wrote `b`
+    ");
     let after = project.files();
     assert_eq!(
         differences(&before, &after),
@@ -901,7 +946,11 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
     let manifest = "project = \"web\"\n[secrets.dsn]\noptional = true\n[run.env]\nURL = \"pg://{{ secrets.key }}@h\"\n\
         DSN = \"{{ secrets.dsn }}\"\nBOTH = \"{{ secrets.key }} {{ secrets.dsn }}\"\nPLAIN = \"1\"\n";
     let project = Project::new(&[(".secrets.toml", manifest)]);
-    project.run(&["run", "--", "true"]).fails_with(125).stdout("").stderr_has("`key`");
+    stderr!(project.run(&["run", "--", "true"]).fails_with(125).stdout(""), @"
+    error: a placeholder names no secret in project `web`
+    .secrets.toml:5 URL:1:6: `key`
+    hint: store it with `secrets create key`
+    ");
     project.store("web", "key", MARKER);
     project.store("web", "unrelated", "an unrelated value");
     let print = [
@@ -930,7 +979,10 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
     project.run(&["run", "--dry-run"]).succeeds().stdout("DSN\t.secrets.toml\tdsn\n");
     // What steers programs is not set from a file that came with a clone.
     project.write(".secrets.toml", "[run.env]\nLD_PRELOAD = \"./evil.so\"\n");
-    project.run(&["run", "--", "true"]).fails_with(125).stdout("").stderr_has("`LD_PRELOAD` steers programs");
+    stderr!(project.run(&["run", "--", "true"]).fails_with(125).stdout(""), @"
+    error: .secrets.toml:2:1: `LD_PRELOAD` steers programs, so it is set only by an explicit `run --env`
+    hint: `secrets setup --help` shows what the file may hold; never a value
+    ");
 }
 
 #[test]
@@ -958,11 +1010,14 @@ fn what_the_tree_refers_to_is_deleted_only_by_force() {
     project.run(&["delete", "unused", "-y", "-q"]).succeeds();
     // Nor does a tree elsewhere count.
     let elsewhere = project.0.command(["delete", "-p", "web", "key"]).run().fails_with(7);
-    elsewhere.stderr_has("error: deleting needs `--yes`");
-    project.run(&["delete", "key", "-y", "--force"]).succeeds().stderr("deleted `key` of project `web`\n");
+    stderr!(elsewhere, @"
+    error: deleting needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
+    stderr!(project.run(&["delete", "key", "-y", "--force"]).succeeds(), @"deleted `key` of project `web`");
     project.store("web", "key", MARKER);
     let run = project.run(&["project", "delete", "web", "-y", "--force"]).succeeds();
-    run.stderr("deleted project `web` with its 1 secret\n");
+    stderr!(run, @"deleted project `web` with its 1 secret");
 }
 
 #[test]
@@ -972,9 +1027,9 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
         project.command(&[&["update", "key"], arguments].concat()).stdin("a new value of it").run().without("a new")
     };
     // None is there yet.
-    update(&[]).succeeds().stderr_has("updated `key` in project `web`, hint ");
+    stderr!(update(&[]).succeeds(), @"updated `key` in project `web`, hint a …it");
     let run = project.run(&["setup", "--yes", "-q"]).succeeds();
-    run.stderr_has("warning: `.env`: `bash` reads another value of `KEY`; ");
+    stderr!(run, @"warning: `.env`: `bash` reads another value of `KEY`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`");
     let stale = "`.env` is out of date now; `secrets render --stale` renders it anew\n";
     update(&[]).succeeds().stderr_has(stale);
     let (_, _, said) = update(&["--name", "x"]).everything();
@@ -983,7 +1038,10 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     assert_eq!(project.read(".env"), "KEY=a new value of it\n");
     // The value is stored whatever the manifest looks like.
     fs::remove_file(project.path(".env.tmpl")).unwrap();
-    update(&[]).succeeds().stderr_has("warning: which outputs are out of date now is not known");
+    stderr!(update(&[]).succeeds(), @"
+    updated `key` in project `web`, hint a …it
+    warning: which outputs are out of date now is not known: cannot read `.env.tmpl`: No such file or directory
+    ");
 }
 
 // Whole repositories.
@@ -1122,7 +1180,13 @@ fn sets_up_a_tree(number: usize) {
     }
     is_set_up(&project, &format!("DB={MARKER}\nSECRET_KEY=k\nDEPLOY=d\nKEPT=k\nDEEP=d\nFAR_DOWN=f\n"));
     assert_eq!(project.read(".env"), format!("DB={MARKER}\nKEY=k\n"));
-    project.changes_nothing(&["delete", "deploy", "-y"]).fails_with(7).stderr_has("error: 3 places refer to `deploy`");
+    stderr!(project.changes_nothing(&["delete", "deploy", "-y"]).fails_with(7), @"
+    error: 3 places refer to `deploy`
+    .secrets.toml:9:10: deploy (declared)
+    app/d50/deploy.sh:1:13: deploy
+    app/d50/deploy.sh:1:35: deploy | shell
+    hint: nothing was deleted; `--force` does it all the same
+    ");
 }
 
 /// A value that was changed may end the quotes that the first one stood in, or mean something else to a reader.
@@ -1167,14 +1231,20 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
     // Readers that are named decide, about constants too.
     project.write(".secrets.toml", manifest.to_owned() + "readers = [\"bash\", \"docker\"]\n");
     project.command(&["update", "a", "-q"]).stdin("a").run().succeeds();
-    project.run(&["render", "--all", "-q"]).succeeds().stderr_has("`bash` reads another value of `GREETING`; ");
+    stderr!(project.run(&["render", "--all", "-q"]).succeeds(), @"
+    warning: `a.env`: `bash` reads another value of `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    warning: `a.env`: `docker` reads other values of `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    ");
     let run = project.run(&["check"]).succeeds().stdout_has("undeclared");
-    run.stderr_has("`bash` reads another value of `GREETING`; ")
-        .stderr_has("`docker` reads other values of `A` and `C`; ");
+    stderr!(run, @"
+    warning: `a.env`: `bash` reads another value of `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    warning: `a.env`: `docker` reads other values of `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    nothing is missing or out of date in project `web`: 3 secrets, 1 output
+    ");
     // A value that a reader cannot take is no warning to the filter.
     project.command(&["update", "b", "-q"]).stdin("x\ny").run().succeeds();
     let run = project.run(&["render", "--all"]).fails_with(2);
-    run.stderr("error: `b`: `docker` cannot read this value from a dotenv file in any spelling\n");
+    stderr!(run, @"error: `b`: `docker` cannot read this value from a dotenv file in any spelling");
 }
 
 #[test]
@@ -1217,10 +1287,13 @@ fn json_and_yaml_that_a_value_breaks_are_warned_of() {
         assert_eq!(found, warnings, "{n} {p:?}");
     }
     let run = project.run(&["render", "c.json.tmpl", "-p", "web", "-o", "d.json"]).succeeds();
-    run.stderr("wrote `d.json`\n");
+    stderr!(run, @"wrote `d.json`");
     project.command(&["update", "p", "-q"]).stdin("\"").run().succeeds();
     let run = project.run(&["render", "c.json.tmpl", "-p", "web", "-o", "d.json"]).succeeds();
-    run.stderr_has("warning: `d.json`: the value of `p` breaks the JSON; ");
+    stderr!(run, @"
+    warning: `d.json`: the value of `p` breaks the JSON; write its placeholder between double quotes and with the filter `json`
+    wrote `d.json`
+    ");
 }
 
 #[test]
@@ -1246,8 +1319,11 @@ fn a_file_that_stays_the_same_needs_no_yes() {
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
     project.write(".env", format!("KEY={MARKER}\n"));
     let run = project.run(&["setup", "--from", ".env"]).succeeds();
-    run.stderr_has("`.env` is up to date, its mode was changed\n")
-        .stderr_has("project `web` is set up: 1 secret, 1 output\n");
+    stderr!(run, @"
+    created `key` in project `web`, hint MA…d8
+    `.env` is up to date, its mode was changed
+    project `web` is set up: 1 secret, 1 output
+    ");
     assert_eq!(project.stored("web", "key").as_deref(), Some(MARKER));
     // It is ours from then on.
     project.command(&["-p", "web", "update", "key", "-q"]).stdin("another-value").run().succeeds();
@@ -1257,14 +1333,23 @@ fn a_file_that_stays_the_same_needs_no_yes() {
     // A file that would change, by a value of the file or by a generated one, does need it.
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "KEY={{ secrets.key }}\n# new\n")]);
     project.write(".env", format!("KEY={MARKER}\n"));
-    project.changes_nothing(&["setup", "--from", ".env"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
+    stderr!(project.changes_nothing(&["setup", "--from", ".env"]).fails_with(7), @"
+    error: to replace `.env` needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
     let manifest = MANIFEST.replace("description = \"the key\"", "generate = {}");
     let project = Project::new(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE)]);
     project.write(".env", "KEY=x\n");
-    project.changes_nothing(&["setup"]).fails_with(7).stderr_has("to replace `.env` needs `--yes`");
+    stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
+    error: to replace `.env` needs `--yes` where there is no terminal to ask on
+    hint: nothing was changed; add `--yes` to do it
+    ");
     // With a value of its own in the file, what is lost is known as well.
     project.write(".env", "KEY=x\nEXTRA=1\n");
-    project.changes_nothing(&["setup", "--yes"]).fails_with(7).stderr_has("does not give: `EXTRA`");
+    stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
+    error: `.env` has variables that its template does not give: `EXTRA`
+    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    ");
 }
 
 #[test]
@@ -1284,10 +1369,10 @@ fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
     project.write(".gitignore", ".env\n");
     project.write(".env", format!("KEY={MARKER}\nEXTRA=of somebody\n"));
     let run = project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7).stdout("");
-    run.stderr(
-        "error: `.env` has variables that its template does not give: `EXTRA`\n\
-         hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written\n",
-    );
+    stderr!(run, @"
+    error: `.env` has variables that its template does not give: `EXTRA`
+    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    ");
     project.store("web", "extra", "of somebody");
     // What the template says itself, or uses under another name, is not lost.
     project.write(".env.tmpl", "KEY={{ secrets.key }}\nPORT=3000\nNAME=\"{{ secrets.extra }}\"\n");
@@ -1295,7 +1380,10 @@ fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
     project.run(&["setup", "--from", ".env", "--yes", "-q"]).succeeds();
     project.write(".env", format!("KEY={MARKER}\nPORT=3001\n"));
     let run = project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7);
-    run.stderr_has("does not have its values of `PORT`\n");
+    stderr!(run, @"
+    error: `.env` would be replaced, and the vault does not have its values of `PORT`
+    hint: store them with `secrets import .env --on-conflict overwrite`, change the template, or move the file away; nothing was changed
+    ");
 }
 
 #[test]
@@ -1304,7 +1392,10 @@ fn an_output_that_git_has_is_rendered_by_nobody() {
     project.write(".env", "of the repository");
     project.git(&["add", "-f", ".env"]);
     for line in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
-        project.changes_nothing(line).fails_with(7).stderr_has("error: `.env` is tracked by git: ");
+        stderr!(project.changes_nothing(line).fails_with(7), @"
+        error: `.env` is tracked by git: the next commit would publish what is in it
+        hint: take it out with `git rm --cached .env`; nothing was changed
+        ");
     }
 }
 
@@ -1315,7 +1406,10 @@ fn an_output_in_a_repository_of_its_own_is_refused() {
     fs::create_dir(project.path("sub/.git")).unwrap();
     for line in ["setup", "check"] {
         let run = project.changes_nothing(&[line]).fails_with(7);
-        run.stderr_has("error: `sub/deep/o` lies in a git repository of its own\n");
+        stderr!(run, @"
+        error: `sub/deep/o` lies in a git repository of its own
+        hint: move it away, or name another file in `.secrets.toml`; nothing was written
+        ");
     }
 }
 

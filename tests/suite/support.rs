@@ -225,7 +225,7 @@ impl Sandbox {
         if self.agent.is_none() {
             command.env("SECRETS_PASSPHRASE", PASSPHRASE);
         }
-        Prepared { command, stdin: Vec::new(), trusts: self.trusts.then(|| self.state()) }
+        Prepared { command, stdin: Vec::new(), directory: self.path(""), trusts: self.trusts.then(|| self.state()) }
     }
 
     /// Another program in the same directory and environment, to start the binary: nothing of it gets into the real home.
@@ -254,10 +254,22 @@ fn trust(state: &Path, directory: &Path) {
     }
 }
 
+/// Compares all that a run printed on stderr with an inline snapshot, and returns the run. `cargo insta review` shows what
+/// changed.
+macro_rules! stderr {
+    ($run:expr, @$snapshot:literal) => {{
+        let mut run = $run;
+        insta::allow_duplicates! { insta::assert_snapshot!(run.stderr_snapshot(), @$snapshot) };
+        run
+    }};
+}
+
 /// A run that has not begun.
 pub struct Prepared {
     pub command: Command,
     stdin: Vec<u8>,
+    /// The sandbox's directory, which snapshots show as `[dir]`
+    directory: PathBuf,
     /// The state directory, where the manifest is to be trusted
     trusts: Option<PathBuf>,
 }
@@ -312,6 +324,7 @@ impl Prepared {
         feeder.join().unwrap();
         Run {
             line,
+            directory: self.directory,
             code: output.status.code(),
             stdout: output.stdout,
             stderr: String::from_utf8(output.stderr).unwrap(),
@@ -330,6 +343,7 @@ struct Asked {
 /// A run that has ended. What it printed must be asked about before it is dropped, unless it printed nothing.
 pub struct Run {
     line: Vec<OsString>,
+    directory: PathBuf,
     code: Option<i32>,
     stdout: Vec<u8>,
     stderr: String,
@@ -362,6 +376,15 @@ impl Run {
         self.asked.stderr = true;
         assert_eq!(self.stderr, expected, "{:?}", self.line);
         self
+    }
+
+    /// Returns stderr for a snapshot: it is asked about, and the sandbox's directory is `[dir]`.
+    #[track_caller]
+    pub fn stderr_snapshot(&mut self) -> String {
+        self.asked.stderr = true;
+        assert!(self.stderr.is_empty() || self.stderr.ends_with('\n'), "{:?}: no newline at the end", self.line);
+        let directory = self.directory.to_string_lossy();
+        self.stderr.replace(directory.trim_end_matches('/'), "[dir]")
     }
 
     #[track_caller]

@@ -31,7 +31,7 @@ fn state(sandbox: &Sandbox) -> (String, String, Vec<u8>) {
 fn update_takes_a_new_value_from_stdin() {
     let sandbox = labelled();
     let run = sandbox.command(["update", "key"]).stdin("abcdefghijklmnopqrstuvwxyz012345\n").run();
-    run.succeeds().stdout("").stderr("updated `key` in project `default`, hint abcd…2345\n");
+    stderr!(run.succeeds().stdout(""), @"updated `key` in project `default`, hint abcd…2345");
     assert_eq!(
         state(&sandbox),
         ("Old name".to_owned(), "Old text".to_owned(), b"abcdefghijklmnopqrstuvwxyz012345".to_vec())
@@ -46,7 +46,7 @@ fn update_of_a_label_alone_never_reads_stdin() {
     ] {
         let sandbox = labelled();
         let run = sandbox.command(["update", "key", option, "New"]).stdin("not a new value").run();
-        run.succeeds().stdout("").stderr("updated `key` in project `default`\n");
+        stderr!(run.succeeds().stdout(""), @"updated `key` in project `default`");
         assert_eq!(state(&sandbox), expected);
     }
 }
@@ -66,7 +66,7 @@ fn update_of_a_label_does_not_wait_for_stdin() {
 fn update_with_an_empty_label_clears_it() {
     let sandbox = labelled();
     let run = sandbox.run(["update", "key", "--name", "", "--description", ""]);
-    run.succeeds().stderr("updated `key` in project `default`\n");
+    stderr!(run.succeeds(), @"updated `key` in project `default`");
     assert_eq!(state(&sandbox), (String::new(), String::new(), b"old value".to_vec()));
 }
 
@@ -75,10 +75,10 @@ fn update_changes_label_and_value_at_once() {
     let sandbox = labelled();
     sandbox.write("value", "new\r\nvalue\n");
     let run = sandbox.run(["update", "key", "--name", "New", "--value-file", "value"]);
-    run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
+    stderr!(run.succeeds(), @"updated `key` in project `default`, hint ••••");
     assert_eq!(state(&sandbox), ("New".to_owned(), "Old text".to_owned(), b"new\r\nvalue\n".to_vec()));
     let run = sandbox.command(["update", "key", "--name", "Newer", "--value-file", "-"]).stdin("newer\n").run();
-    run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
+    stderr!(run.succeeds(), @"updated `key` in project `default`, hint ••••");
     assert_eq!(state(&sandbox), ("Newer".to_owned(), "Old text".to_owned(), b"newer".to_vec()));
 }
 
@@ -96,18 +96,16 @@ fn update_generates() {
 fn update_with_nothing_on_stdin_stores_nothing() {
     for (stdin, arguments) in [("", &["update", "key"][..]), ("\n", &["update", "key", "--value-file", "-"])] {
         let sandbox = labelled();
-        sandbox
-            .command(arguments)
-            .stdin(stdin)
-            .run()
-            .fails_with(2)
-            .stdout("")
-            .stderr("error: the value is empty; nothing was stored\nhint: `--allow-empty` stores it all the same\n");
+        let output = sandbox.command(arguments).stdin(stdin).run().fails_with(2).stdout("");
+        stderr!(output, @"
+        error: the value is empty; nothing was stored
+        hint: `--allow-empty` stores it all the same
+        ");
         assert_eq!(state(&sandbox).2, b"old value");
     }
     let sandbox = labelled();
     let run = sandbox.run(["update", "key", "--allow-empty"]);
-    run.succeeds().stderr("updated `key` in project `default`, hint ••••\n");
+    stderr!(run.succeeds(), @"updated `key` in project `default`, hint ••••");
     assert_eq!(state(&sandbox).2, b"");
 }
 
@@ -117,7 +115,7 @@ fn update_keeps_tag_and_id_and_moves_the_time() {
     let get = |sandbox: &Sandbox| sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let before = get(&sandbox);
     std::thread::sleep(std::time::Duration::from_millis(2));
-    sandbox.command(["update", "KEY"]).stdin("x").run().succeeds().stderr_has("updated `key`");
+    stderr!(sandbox.command(["update", "KEY"]).stdin("x").run().succeeds(), @"updated `key` in project `default`, hint ••••");
     let after = get(&sandbox);
     assert_eq!((after.id, &after.metadata.tag), (before.id, &before.metadata.tag));
     assert_eq!(after.metadata.created, before.metadata.created);
@@ -129,19 +127,17 @@ fn update_by_id_reaches_another_project() {
     let sandbox = Sandbox::new();
     let stored = sandbox.vault().create(&project("web"), crate::support::secret("key", b"old")).unwrap();
     let run = sandbox.command(["update", &stored.value.id.to_string()]).stdin("new").run();
-    run.succeeds().stderr("updated `key` in project `web`, hint ••••\n");
+    stderr!(run.succeeds(), @"updated `key` in project `web`, hint ••••");
 }
 
 #[test]
 fn update_of_what_is_not_there_offers_the_nearest_and_reads_no_value() {
     let sandbox = labelled();
-    sandbox
-        .command(["update", "kez"])
-        .stdin("x")
-        .run()
-        .fails_with(3)
-        .stdout("")
-        .stderr("error: no secret `kez` in project `default`\nhint: did you mean `key`?\n");
+    let output = sandbox.command(["update", "kez"]).stdin("x").run().fails_with(3).stdout("");
+    stderr!(output, @"
+    error: no secret `kez` in project `default`
+    hint: did you mean `key`?
+    ");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn report(specimen: &Specimen) -> Result<Report, VaultError> {
 fn of_a_vault_without_a_fault_it_says_what_is_there() {
     let sandbox = sandbox();
     let path = sandbox.vault_path().display().to_string();
-    sandbox.run(["verify"]).succeeds().stderr("everything holds\n").stdout(format!(
+    stderr!(sandbox.run(["verify"]).succeeds(), @"everything holds").stdout(format!(
         "vault        {path}\nopens with   passphrase (19 MiB, 1 pass, 1 lane)\nprojects     2\nsecrets      42\n"
     ));
     sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
@@ -48,7 +48,10 @@ fn of_a_vault_without_a_fault_it_says_what_is_there() {
         })
     );
     Sandbox::new().run(["verify", "-q"]).succeeds().stdout_has("secrets      0\n").stderr("");
-    Sandbox::empty().run(["verify"]).fails_with(3).stderr_has("no vault at");
+    stderr!(Sandbox::empty().run(["verify"]).fails_with(3), @"
+    error: no vault at `[dir]/vault.db`
+    hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+    ");
 }
 
 #[test]
@@ -61,12 +64,13 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
     sql(&sandbox, &format!("UPDATE records SET meta = zeroblob(length(meta)) {}", of(&two)));
     let run = sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 40 readable\n");
     let run = run.stdout_has("damaged      the value of `one` of project `default`\n");
-    run.stdout_has(&format!("damaged      the record of `{two}` of project `default`\n")).stderr(
-        "error: the vault is damaged or was tampered with: 2 findings\n\
-         hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`\n",
-    );
+    stderr!(run.stdout_has(&format!("damaged      the record of `{two}` of project `default`\n")), @"
+    error: the vault is damaged or was tampered with: 2 findings
+    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    ");
     let run = sandbox.run(["verify", "--json"]).fails_with(6);
-    let found = run.stderr_has("UNPROCESSABLE_CONTENT").json();
+    let found = stderr!(run, @r#"{"type":"UNPROCESSABLE_CONTENT","message":"the vault is damaged or was tampered with: 2 findings","details":{"hints":["put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`"]}}"#)
+        .json();
     assert_eq!(found["projects"][0], json!({ "name": "default", "secrets": 2, "readable": 0 }));
     assert_eq!(found["projects"][1], json!({ "name": "web", "secrets": 40, "readable": 40 }));
     let damage = found["damage"].as_array().unwrap();
@@ -204,12 +208,13 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
     let one = before.iter().find(|secret| secret.metadata.tag.as_str() == "one").unwrap().id.to_string();
     sql(&sandbox, &format!("UPDATE vals SET val = zeroblob(length(val)) WHERE rid = x'{}'", &one[2..]));
     let damaged = sandbox.read("vault.db");
-    sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("").stderr(
-        "saved 41 secrets into `out.db`\n\
-         to go on with it: `secrets restore out.db`, which keeps the damaged one beside\n\
-         error: 1 secret could not be read\n  the value of `one` of project `default`\n\
-         hint: what could be read is in `out.db`\n",
-    );
+    stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6).stdout(""), @"
+    saved 41 secrets into `out.db`
+    to go on with it: `secrets restore out.db`, which keeps the damaged one beside
+    error: 1 secret could not be read
+      the value of `one` of project `default`
+    hint: what could be read is in `out.db`
+    ");
     assert_eq!(sandbox.read("vault.db"), damaged);
     assert_eq!(sandbox.path("out.db").metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let saved = Locked::open(&sandbox.path("out.db")).unwrap().unlock(&passphrase()).unwrap();
@@ -220,9 +225,16 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
     let run = sandbox.run(["--vault", "out.db", "-p", "web", "render", "-e", "{{ KEY_7 }}"]);
     run.succeeds().stdout("web value 7");
     // Nothing is written over.
-    sandbox.run(["salvage", "out.db"]).fails_with(4).stderr_has("\nhint: name a file that is not there\n");
+    stderr!(sandbox.run(["salvage", "out.db"]).fails_with(4), @"
+    error: there is something at `[dir]/out.db` already
+    hint: name a file that is not there
+    ");
     // As it is said, it goes on.
-    sandbox.run(["restore", "out.db", "-y", "-q"]).succeeds().stderr_has("it is kept beside");
+    stderr!(sandbox.run(["restore", "out.db", "-y", "-q"]).succeeds(), @"
+    warning: that is another vault than the one that is there, as one that `salvage` made is
+    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
+    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    ");
     sandbox.run(["-p", "web", "render", "-e", "{{ KEY_7 }}"]).succeeds().stdout("web value 7");
     assert_eq!(sandbox.read("vault.db.replaced-1"), damaged);
 }
@@ -253,11 +265,14 @@ fn what_nothing_vouches_for_is_named() {
 fn where_nothing_can_be_read_nothing_is_made() {
     let sandbox = sandbox();
     sql(&sandbox, "DELETE FROM projects");
-    sandbox
-        .run(["salvage", "out.db"])
-        .fails_with(6)
-        .stdout("")
-        .stderr_has("error: there is no secret in the vault that can be read\n");
+    let output = sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("");
+    stderr!(output, @"
+    error: there is no secret in the vault that can be read
+      the vault's table of slots, projects and grants
+      a record that belongs to no project
+      a bucket that belongs to no project
+    hint: nothing was made; put back a backup with `secrets restore PATH`
+    ");
     assert!(!sandbox.path("out.db").exists());
     let left: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["vault.db"]);
@@ -270,12 +285,21 @@ fn through_the_agent_it_tells_that_something_is_damaged() {
     let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     bare(&["verify", "-q"]).succeeds().stdout_has("secrets      42\n");
     sql(&sandbox, "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)");
-    bare(&["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n").stderr_has("1 finding\n");
+    stderr!(bare(&["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n"), @"
+    error: the vault is damaged or was tampered with: 1 finding
+    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    ");
     sql(&sandbox, "UPDATE vault SET root_mac = zeroblob(544)");
-    bare(&["verify"]).fails_with(6).stdout("").stderr_has("damaged or was tampered with");
+    stderr!(bare(&["verify"]).fails_with(6).stdout(""), @"
+    error: the vault's table of slots, projects and grants is damaged or was tampered with
+    hint: nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place
+    ");
     bare(&["lock", "--all", "-q"]).succeeds();
     // With the passphrase, it says more.
-    sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n").stderr_has("2 findings");
+    stderr!(sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n"), @"
+    error: the vault is damaged or was tampered with: 2 findings
+    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    ");
 }
 
 #[test]
@@ -285,13 +309,13 @@ fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
     let before = sandbox.read("vault.db");
     sandbox.command(["update", "one", "-q"]).stdin("a newer value").run().succeeds();
     sandbox.write("vault.db", before);
-    sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("").stderr(
-        "saved 42 secrets into `out.db`\n\
-         to go on with it: `secrets restore out.db`\n\
-         error: the vault was put back to an earlier state than was last seen here\n  \
-         project `default`: 1 change behind\n\
-         hint: what could be read is in `out.db`\n",
-    );
+    stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6).stdout(""), @"
+    saved 42 secrets into `out.db`
+    to go on with it: `secrets restore out.db`
+    error: the vault was put back to an earlier state than was last seen here
+      project `default`: 1 change behind
+    hint: what could be read is in `out.db`
+    ");
     // What is damaged besides is told as well.
     sql(&sandbox, "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)");
     let run = sandbox.run(["salvage", "another.db"]).fails_with(6);
@@ -332,8 +356,22 @@ fn two_projects_of_one_name_are_both_saved() {
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.execute("UPDATE projects SET keys = ?2 WHERE pid = ?1", kept).unwrap();
     drop(connection);
-    let run = sandbox.run(["salvage", "out.db"]).fails_with(6).stderr_has("saved 43 secrets into `out.db`\n");
-    run.stderr_has("the table of");
+    let run = stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6), @"
+    saved 43 secrets into `out.db`
+    to go on with it: `secrets restore out.db`, which keeps the damaged one beside
+    error: something is damaged, though every secret that was found could be read
+      the vault's table of slots, projects and grants
+      the table of projects
+    hint: what could be read is in `out.db`
+    ");
+    stderr!(run, @"
+    saved 43 secrets into `out.db`
+    to go on with it: `secrets restore out.db`, which keeps the damaged one beside
+    error: something is damaged, though every secret that was found could be read
+      the vault's table of slots, projects and grants
+      the table of projects
+    hint: what could be read is in `out.db`
+    ");
     let mut values: Vec<Vec<u8>> = ["default", "default-2"]
         .map(|project| {
             let line = ["--vault", "out.db", "-p", project, "render", "-e", "{{ ONE }}"];
@@ -351,7 +389,10 @@ fn by_the_recovery_code_the_new_vault_gets_a_passphrase_of_its_own() {
     crate::passwd::file(&sandbox, "new", crate::passwd::NEW);
     let line = ["salvage", "out.db", "--recovery", "--passphrase-file", "code"];
     let run = sandbox.run(line).fails_with(5);
-    run.stderr_has("error: no new passphrase was given and there is no terminal to ask on\n");
+    stderr!(run, @"
+    error: no new passphrase was given and there is no terminal to ask on
+    hint: give it by `--new-passphrase-file PATH`
+    ");
     sandbox.run([&line[..], &["--new-passphrase-file", "new", "-q"]].concat()).succeeds().stdout("");
     sandbox.run(["--vault", "out.db", "list", "-q", "--passphrase-file", "new"]).succeeds().stdout_has("one");
 }
