@@ -12,7 +12,8 @@ use terminal_secrets::model::{Name, ProjectName, SecretBytes, SecretValue, Tag};
 use terminal_secrets::vault::{NewSecret, Vault};
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["vault", path, count] => vault(Path::new(path), count.parse().unwrap()),
@@ -41,8 +42,13 @@ fn vault(path: &Path, count: usize) {
         tag: Tag::parse(&format!("secret-{n:07}")).unwrap(),
         name: Name::parse(&format!("Secret number {n}")).unwrap(),
         description: None,
-        value: SecretValue::new(SecretBytes::from_vec(format!("value-of-number-{n:032}").into_bytes()), false).unwrap(),
+        value: SecretValue::new(
+            SecretBytes::from_vec(format!("value-of-number-{n:032}").into_bytes()),
+            false,
+        )
+        .unwrap(),
     });
+
     vault.create_all(&ProjectName::parse("default").unwrap(), secrets).unwrap();
 }
 
@@ -51,6 +57,7 @@ fn template(path: &Path, mebibytes: usize) {
     while page.len() < 4096 {
         page.push(if page.len() % 64 == 63 { b'\n' } else { b'x' });
     }
+
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
     (0..mebibytes * 256).for_each(|_| file.write_all(&page).unwrap());
     file.flush().unwrap();

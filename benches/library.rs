@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::mask::{Masker, Match, Needles, Sink};
+use terminal_secrets::mask::{MaskedSpan, Masker, Needles, Sink};
 use terminal_secrets::model::{ProjectName, SecretBytes, SecretRef, SecretValue, Tag};
 use terminal_secrets::template::{Plan, Template, grammar::Grammar};
 use terminal_secrets::vault::{NewSecret, Reveal, Revealed, Vault, VaultError};
@@ -19,13 +19,15 @@ fn value(text: &str) -> SecretValue {
 
 fn vault_of(count: usize) -> (tempfile::TempDir, Vault) {
     let directory = tempfile::tempdir().unwrap();
-    let vault = Vault::init(&directory.path().join("vault.db"), &passphrase(), KdfParams::LEAST).unwrap();
+    let vault =
+        Vault::init(&directory.path().join("vault.db"), &passphrase(), KdfParams::LEAST).unwrap();
     let secret = |n| NewSecret {
         tag: Tag::parse(&format!("secret-{n}")).unwrap(),
         name: None,
         description: None,
         value: value(&format!("value-of-secret-number-{n}")),
     };
+
     vault.create_all(&ProjectName::parse("default").unwrap(), (0..count).map(secret)).unwrap();
     (directory, vault)
 }
@@ -33,14 +35,23 @@ fn vault_of(count: usize) -> (tempfile::TempDir, Vault) {
 fn crypto(c: &mut Criterion) {
     let (key, vault_id) = (Key::random().unwrap(), [1; 16]);
     let sealed = key.seal("meta", &vault_id, b"context", &[0; 256]).unwrap();
-    c.bench_function("seal 256 bytes", |b| b.iter(|| key.seal("meta", &vault_id, b"context", &[0; 256])));
-    c.bench_function("open 256 bytes", |b| b.iter(|| key.open("meta", &vault_id, b"context", &sealed, "it").is_ok()));
+    c.bench_function("seal 256 bytes", |b| {
+        b.iter(|| key.seal("meta", &vault_id, b"context", &[0; 256]));
+    });
+
+    c.bench_function("open 256 bytes", |b| {
+        b.iter(|| key.open("meta", &vault_id, b"context", &sealed, "it").is_ok());
+    });
+
     let mut group = c.benchmark_group("derive");
     group.sample_size(10);
-    for (name, params) in [("least", KdfParams::LEAST), ("small", KdfParams::SMALL), ("default", KdfParams::DEFAULT)] {
+    for (name, params) in
+        [("least", KdfParams::LEAST), ("small", KdfParams::SMALL), ("default", KdfParams::DEFAULT)]
+    {
         let derive = || passphrase().derive(params, &[7; 16], &[8; 16], &[9; 16]).is_ok();
         group.bench_function(name, |b| b.iter(derive));
     }
+
     group.finish();
 }
 
@@ -48,14 +59,19 @@ fn vault(c: &mut Criterion) {
     let project = ProjectName::parse("default").unwrap();
     let mut group = c.benchmark_group("vault");
     group.sample_size(20);
+
     for count in [100, 10_000] {
         let (_directory, vault) = vault_of(count);
         let wanted: SecretRef = "secret-77".parse().unwrap();
-        group.bench_function(BenchmarkId::new("get", count), |b| b.iter(|| vault.get(&project, &wanted).unwrap()));
+        group.bench_function(BenchmarkId::new("get", count), |b| {
+            b.iter(|| vault.get(&project, &wanted).unwrap());
+        });
+
         group.bench_function(BenchmarkId::new("list", count), |b| {
             b.iter(|| vault.list(Some(&project), |_| true).unwrap().len());
         });
     }
+
     group.finish();
 }
 
@@ -63,7 +79,11 @@ struct Fixed;
 
 impl Reveal for Fixed {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let answer = |tag: &Tag| Revealed::Value { tag: tag.clone(), value: value("a value of usual length") };
+        let answer = |tag: &Tag| Revealed::Value {
+            tag: tag.clone(),
+            value: value("a value of usual length"),
+        };
+
         Ok(tags.iter().map(answer).collect())
     }
 }
@@ -76,10 +96,12 @@ fn template(c: &mut Criterion) {
     group.bench_function("plan and expand 16 MiB", |b| {
         let mut template = Template::from_text("bench", text.clone());
         b.iter(|| {
-            let resolved = Plan::new(&mut template, Grammar::default()).unwrap().resolve(&Fixed).unwrap();
+            let resolved =
+                Plan::new(&mut template, Grammar::default()).unwrap().resolve(&Fixed).unwrap();
             resolved.expand(&mut template, &mut std::io::sink()).unwrap();
         });
     });
+
     group.finish();
 }
 
@@ -94,7 +116,7 @@ impl Sink for Seen {
         Ok(())
     }
 
-    fn masked(&mut self, _: &Match<'_>) -> Result<(), Self::Error> {
+    fn masked(&mut self, _: &MaskedSpan<'_>) -> Result<(), Self::Error> {
         Ok(())
     }
 }
@@ -108,18 +130,27 @@ fn values_of(count: u64) -> Vec<(Tag, Vec<u8>)> {
         state ^= state << 17;
         state
     };
+
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!$&/+='\"";
     let mut word = |length: u64, of: u64| -> String {
         (0..length).map(|_| char::from(letters[usize::try_from(next() % of).unwrap()])).collect()
     };
+
     let value = |n| match n % 5 {
         0 => format!("sk_live_{}", word(24, 62)),
         1 => word(20, letters.len() as u64),
         2 => format!("postgres://app:{}@db.internal:5432/app", word(16, letters.len() as u64)),
-        3 => format!("-----BEGIN KEY-----\n{}\n{}\n-----END KEY-----\n", word(64, 62), word(40, 62)),
+        3 => {
+            format!("-----BEGIN KEY-----\n{}\n{}\n-----END KEY-----\n", word(64, 62), word(40, 62))
+        }
         _ => word(40, 62),
     };
-    (0..count).map(value).enumerate().map(|(n, value)| (Tag::parse(&format!("t{n}")).unwrap(), value.into())).collect()
+
+    (0..count)
+        .map(value)
+        .enumerate()
+        .map(|(n, value)| (Tag::parse(&format!("t{n}")).unwrap(), value.into()))
+        .collect()
 }
 
 fn needles_of(values: &[(Tag, Vec<u8>)]) -> Needles {
@@ -137,14 +168,17 @@ fn log_of(values: &[(Tag, Vec<u8>)]) -> Vec<u8> {
             2 => log.extend(format!("{{\"level\":\"warn\",\"ts\":{n}.{a},\"msg\":\"retrying connection to postgres://db-{b}.internal:5432\",\"attempt\":{}}}\n", b % 7).bytes()),
             _ => log.extend(format!("   Compiling crate-{a} v0.{b}.{}  (/home/user/src/project/crates/crate-{a})\n", b % 10).bytes()),
         }
+
         if n % 1000 == 0 {
             log.extend(&values[n / 1000 % values.len()].1);
             log.push(b'\n');
         }
+
         if log.len() >= 16 << 20 {
             return log;
         }
     }
+
     log
 }
 
@@ -152,8 +186,11 @@ fn masking(c: &mut Criterion) {
     let mut group = c.benchmark_group("masking");
     for count in [20, 100] {
         let values = values_of(count);
-        group.bench_function(BenchmarkId::new("needles", count), |b| b.iter(|| needles_of(&values).is_empty()));
+        group.bench_function(BenchmarkId::new("needles", count), |b| {
+            b.iter(|| needles_of(&values).is_empty());
+        });
     }
+
     let values = values_of(100);
     let (needles, log) = (needles_of(&values), log_of(&values));
     group.sample_size(20).throughput(Throughput::Bytes(log.len() as u64));
@@ -163,10 +200,12 @@ fn masking(c: &mut Criterion) {
             for chunk in log.chunks(64 << 10) {
                 let Ok(()) = masker.push(chunk, &mut seen);
             }
+
             let Ok(()) = masker.finish(&mut seen);
             assert!(seen.0 < log.len() as u64);
         });
     });
+
     group.finish();
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn projects(current: &OsStr) -> Vec<CompletionCandidate> {
         let named = projects.into_iter().filter(|(name, _)| name.as_str().starts_with(current));
         Some(named.map(|(name, _)| CompletionCandidate::new(name.as_str())).collect())
     };
+
     candidates().unwrap_or_default()
 }
 
@@ -57,11 +58,15 @@ fn of_tags(before: &str, current: &str) -> Option<Vec<CompletionCandidate>> {
     let cx = context();
     let vault = cx.vault_of_agent(PATIENCE).ok()??;
     let key = as_key(current);
-    let secrets = vault.list(Some(cx.project().ok()?), |it| it.tag.key().as_str().starts_with(&key)).ok()?;
+    let secrets =
+        vault.list(Some(cx.project().ok()?), |it| it.tag.key().as_str().starts_with(&key)).ok()?;
+
     let candidate = |secret: crate::model::Secret| {
         let name = secret.metadata.name.map(|name| visible(name.as_str()).into());
-        CompletionCandidate::new(format!("{before}{}", spelled(&secret.metadata.tag, current))).help(name)
+        CompletionCandidate::new(format!("{before}{}", spelled(&secret.metadata.tag, current)))
+            .help(name)
     };
+
     Some(secrets.into_iter().map(candidate).collect())
 }
 
@@ -75,13 +80,16 @@ fn spelled(tag: &Tag, begun: &str) -> String {
     if tag.starts_with(begun) {
         return tag.to_owned();
     }
-    let is_upper = begun.bytes().any(|b| b.is_ascii_uppercase()) && !begun.bytes().any(|b| b.is_ascii_lowercase());
+
+    let is_upper = begun.bytes().any(|b| b.is_ascii_uppercase())
+        && !begun.bytes().any(|b| b.is_ascii_lowercase());
     let continued = |c: char| match c {
         '-' if begun.contains('_') || is_upper => '_',
         '_' if begun.contains('-') && !begun.contains('_') => '-',
         c if is_upper => c.to_ascii_uppercase(),
         c => c,
     };
+
     // A tag is ASCII, and so is what is equal to its beginning.
     begun.chars().chain(tag.chars().skip(begun.len()).map(continued)).collect()
 }
@@ -93,17 +101,25 @@ pub(crate) fn program_or_file(current: &OsStr) -> Vec<CompletionCandidate> {
     if is_first && !current.is_empty() && !current.as_bytes().contains(&b'/') {
         candidates.extend(programs(current).into_iter().map(CompletionCandidate::new));
     }
+
     candidates
 }
 
 /// Names of programs in PATH.
 fn programs(current: &OsStr) -> BTreeSet<OsString> {
     let directories = config::program_directories();
-    let entries = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
+    let entries = directories
+        .iter()
+        .filter_map(|directory| std::fs::read_dir(directory).ok())
+        .flatten()
+        .flatten();
+
     let begins = |name: &OsStr| name.as_bytes().starts_with(current.as_bytes());
     let is_program = |path: PathBuf| {
-        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        std::fs::metadata(path)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
+
     entries
         .filter(|entry| begins(&entry.file_name()) && is_program(entry.path()))
         .map(|entry| entry.file_name())
@@ -134,12 +150,16 @@ pub(crate) fn without_global_options(command: clap::Command) -> clap::Command {
     if typed().last().is_some_and(|word| word.as_bytes().starts_with(b"-")) {
         return command;
     }
+
     let global: Vec<clap::Id> = command
         .get_arguments()
         .filter(|argument| argument.is_global_set())
         .map(|argument| argument.get_id().clone())
         .collect();
-    global.into_iter().fold(command, |command, id| command.mut_arg(id, |argument| argument.hide(true)))
+
+    global
+        .into_iter()
+        .fold(command, |command, id| command.mut_arg(id, |argument| argument.hide(true)))
 }
 
 /// The vault and the project of the command line that is being typed.
@@ -155,18 +175,29 @@ fn context() -> Context {
             project = name.to_str().and_then(|name| ProjectName::parse(name).ok());
         }
     }
+
     Context::silent(GlobalArgs::of(vault, project))
 }
 
 /// The value of an option behind it or behind `=`.
-fn option(word: &OsStr, names: [&str; 2], rest: &mut impl Iterator<Item = OsString>) -> Option<OsString> {
+fn option(
+    word: &OsStr,
+    names: [&str; 2],
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Option<OsString> {
     if names.iter().any(|name| word == *name) {
         return rest.next();
     }
+
     let word = word.to_str()?;
     let joined = |name: &&str| {
-        if name.starts_with("--") { word.strip_prefix(*name)?.strip_prefix('=') } else { word.strip_prefix(*name) }
+        if name.starts_with("--") {
+            word.strip_prefix(*name)?.strip_prefix('=')
+        } else {
+            word.strip_prefix(*name)
+        }
     };
+
     names.iter().find_map(joined).map(Into::into)
 }
 
@@ -185,6 +216,7 @@ mod tests {
             ("stripe-key", "", "stripe-key"),
             ("a-b_c", "A_", "A_B_C"),
         ];
+
         for (tag, begun, expected) in cases {
             let spelled = spelled(&Tag::parse(tag).unwrap(), begun);
             assert_eq!(spelled, expected);

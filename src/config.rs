@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::git::GitEnvironment;
 use crate::model::{Invalid, ProjectName, SecretBytes};
 use crate::process;
-use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, Place};
+use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, TextPosition};
 use crate::ui::escape::clipped;
 use crate::ui::input::drop_newline;
 
@@ -47,10 +47,10 @@ pub(crate) enum ConfigError {
     #[error("{origin} is no project name: {why}")]
     Project { origin: String, why: Invalid },
     #[error("{}: {message}", place(path, *at))]
-    Manifest { path: PathBuf, at: Option<Place>, message: String },
+    Manifest { path: PathBuf, at: Option<TextPosition>, message: String },
 }
 
-fn place(path: &Path, at: Option<Place>) -> String {
+fn place(path: &Path, at: Option<TextPosition>) -> String {
     match at {
         Some(at) => format!("{}:{}:{}", path.display(), at.line, at.column),
         None => path.display().to_string(),
@@ -81,13 +81,19 @@ impl Environment {
             vault: path("SECRETS_VAULT"),
             project: variable("SECRETS_PROJECT"),
             passphrase_file: path("SECRETS_PASSPHRASE_FILE"),
-            trust_manifest: variable("SECRETS_TRUST_MANIFEST").map(|text| text.to_string_lossy().into_owned()),
+            trust_manifest: variable("SECRETS_TRUST_MANIFEST")
+                .map(|text| text.to_string_lossy().into_owned()),
             passphrase: variable("SECRETS_PASSPHRASE").map(passphrase).into(),
             no_color: variable("NO_COLOR").is_some(),
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             // An absolute XDG variable wins on every Unix, macOS too; where it is not absolute it is ignored.
-            data_directory: path("XDG_DATA_HOME").filter(|path| path.is_absolute()).or_else(dirs::data_dir),
-            agent_directories: agent_directories(path("XDG_RUNTIME_DIR"), state_directory(path("XDG_STATE_HOME"))),
+            data_directory: path("XDG_DATA_HOME")
+                .filter(|path| path.is_absolute())
+                .or_else(dirs::data_dir),
+            agent_directories: agent_directories(
+                path("XDG_RUNTIME_DIR"),
+                state_directory(path("XDG_STATE_HOME")),
+            ),
             state_directory: state_directory(path("XDG_STATE_HOME")),
         }
     }
@@ -103,7 +109,7 @@ impl Environment {
     }
 
     /// Where what was last seen of vaults is written down; nowhere without a home directory.
-    pub(crate) fn anchors(&self) -> Option<PathBuf> {
+    pub(crate) fn checkpoints(&self) -> Option<PathBuf> {
         self.state("anchors")
     }
 
@@ -121,14 +127,17 @@ impl Environment {
     /// What the environment says about git's files.
     pub(crate) fn git() -> GitEnvironment {
         let path = |name| variable(name).map(PathBuf::from);
-        let paths = |name| variable(name).map(|list| env::split_paths(&list).collect()).unwrap_or_default();
+        let paths =
+            |name| variable(name).map(|list| env::split_paths(&list).collect()).unwrap_or_default();
         let home = path("HOME").or_else(dirs::home_dir);
         let user = path("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
         let user = user.map(|directory| directory.join("git"));
 
-        let no_system = variable("GIT_CONFIG_NOSYSTEM").is_some_and(|value| value != "0" && value != "false");
+        let no_system =
+            variable("GIT_CONFIG_NOSYSTEM").is_some_and(|value| value != "0" && value != "false");
         let system = path("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into());
         let mut configs = if no_system { Vec::new() } else { vec![system] };
+
         match path("GIT_CONFIG_GLOBAL") {
             Some(global) => configs.push(global),
             None => {
@@ -136,6 +145,7 @@ impl Environment {
                 configs.extend(home.iter().map(|home| home.join(".gitconfig")));
             }
         }
+
         GitEnvironment {
             git_dir: path("GIT_DIR"),
             common_dir: path("GIT_COMMON_DIR"),
@@ -162,6 +172,7 @@ impl Environment {
         if running.exists() {
             return running;
         }
+
         let started = process::started_as().and_then(|path| std::path::absolute(path).ok());
         started.filter(|path| path.exists()).or_else(|| env::current_exe().ok()).unwrap_or(running)
     }
@@ -169,8 +180,13 @@ impl Environment {
     /// The vault's path: `--vault`, `SECRETS_VAULT`, or its place in the platform's data directory.
     pub(crate) fn vault_path(&self, option: Option<&Path>) -> Result<PathBuf, ConfigError> {
         if let Some(path) = option {
-            return if path.as_os_str().is_empty() { Err(ConfigError::EmptyVaultPath) } else { Ok(path.to_owned()) };
+            return if path.as_os_str().is_empty() {
+                Err(ConfigError::EmptyVaultPath)
+            } else {
+                Ok(path.to_owned())
+            };
         }
+
         match (&self.vault, &self.data_directory) {
             (Some(path), _) => Ok(path.clone()),
             (None, Some(directory)) => Ok(directory.join("secrets").join("vault.db")),
@@ -180,7 +196,10 @@ impl Environment {
 
     /// The project of `SECRETS_PROJECT`.
     pub(crate) fn project(&self) -> Result<Option<ProjectName>, ConfigError> {
-        self.project.as_ref().map(|name| named(&name.to_string_lossy(), "SECRETS_PROJECT")).transpose()
+        self.project
+            .as_ref()
+            .map(|name| named(&name.to_string_lossy(), "SECRETS_PROJECT"))
+            .transpose()
     }
 
     /// The project where nothing names one.
@@ -210,11 +229,14 @@ impl Environment {
         let unreadable = |error: std::io::Error| failed(None, format!("cannot be read: {error}"));
         let mut text = Vec::new();
         let file = fs::File::open(&path).map_err(unreadable)?;
+
         file.take(LARGEST + 1).read_to_end(&mut text).map_err(unreadable)?;
         if text.len() as u64 > LARGEST {
             return Err(failed(None, "is larger than 1 MiB".into()));
         }
+
         let text = String::from_utf8(text).map_err(|_| failed(None, "is not UTF-8".into()))?;
+
         // It repeats keys and paths, which may be as long as the file.
         let refused = |error: ManifestError| failed(error.at, clipped(&error.message, 400));
         Manifest::parse(directory, &text).map_err(refused)
@@ -238,11 +260,16 @@ fn variable(name: &str) -> Option<OsString> {
 /// state directory. The first one is used. A runtime directory that is not ours is left out: `sudo -E` passes the caller's.
 fn agent_directories(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Vec<PathBuf> {
     let me = rustix::process::geteuid().as_raw();
-    let ours = |path: &PathBuf| path.is_absolute() && fs::metadata(path).is_ok_and(|found| found.uid() == me);
+    let ours = |path: &PathBuf| {
+        path.is_absolute() && fs::metadata(path).is_ok_and(|found| found.uid() == me)
+    };
+
     let usual = PathBuf::from(format!("/run/user/{me}"));
     let runtimes = runtime.into_iter().chain([usual]).filter(ours);
-    let mut directories: Vec<PathBuf> = runtimes.chain(state).map(|directory| directory.join("secrets")).collect();
+    let mut directories: Vec<PathBuf> =
+        runtimes.chain(state).map(|directory| directory.join("secrets")).collect();
     directories.dedup();
+
     directories
 }
 
@@ -250,13 +277,20 @@ fn agent_directories(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Vec<Pa
 /// in it would also lock that one out.
 fn state_directory(named: Option<PathBuf>) -> Option<PathBuf> {
     let me = rustix::process::geteuid().as_raw();
-    let ours_or_new =
-        |path: &PathBuf| path.ancestors().find_map(|path| fs::metadata(path).ok()).is_some_and(|f| f.uid() == me);
-    named.filter(|path| path.is_absolute()).or_else(dirs::state_dir).or_else(dirs::data_dir).filter(ours_or_new)
+    let ours_or_new = |path: &PathBuf| {
+        path.ancestors().find_map(|path| fs::metadata(path).ok()).is_some_and(|f| f.uid() == me)
+    };
+
+    named
+        .filter(|path| path.is_absolute())
+        .or_else(dirs::state_dir)
+        .or_else(dirs::data_dir)
+        .filter(ours_or_new)
 }
 
 fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {
-    ProjectName::parse(name).map_err(|why| ConfigError::Project { origin: format!("{origin}=`{name}`"), why })
+    ProjectName::parse(name)
+        .map_err(|why| ConfigError::Project { origin: format!("{origin}=`{name}`"), why })
 }
 
 /// Where the nearest manifest is, from the working directory upwards, seen from there: empty, or `..` and so on. Another
@@ -272,8 +306,10 @@ fn manifest_directory(warn: &dyn Fn(&str)) -> Option<PathBuf> {
             }
             None => {}
         }
+
         directory.push("..");
     }
+
     None
 }
 

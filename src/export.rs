@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
-use crate::crypto::age_file::{self, AgeError, By, Digest, Digested, Sealed, To};
+use crate::crypto::age_file::{self, AgeError, AgeHeader, DecryptWith, Digest, HashingWriter, To};
 use crate::model::{Metadata, ProjectName, SecretValue};
 use crate::template::{ExpandError, TemplateError};
 use crate::vault::{Exported, Vault, VaultError};
@@ -38,7 +38,7 @@ pub struct Counts {
 }
 
 /// An export in the making, with what it takes to check it.
-pub struct Sealing<'a> {
+pub struct ExportWriter<'a> {
     vault: &'a Vault,
     project: Option<&'a ProjectName>,
     to: &'a To<'a>,
@@ -48,27 +48,43 @@ pub struct Sealing<'a> {
     digests: Option<(Digest, Digest)>,
 }
 
-impl<'a> Sealing<'a> {
+impl<'a> ExportWriter<'a> {
     /// One of `project`, or of all.
-    pub fn new(vault: &'a Vault, project: Option<&'a ProjectName>, to: &'a To<'a>, armor: bool) -> Self {
+    pub fn new(
+        vault: &'a Vault,
+        project: Option<&'a ProjectName>,
+        to: &'a To<'a>,
+        armor: bool,
+    ) -> Self {
         Self { vault, project, to, armor, counts: Counts::default(), digests: None }
     }
 
     /// Writes the file.
-    pub fn write(&mut self, out: &mut dyn Write, reached: &dyn Fn(u64)) -> Result<(), ExpandError> {
-        let file = BufWriter::new(Digested::new(out));
-        let begun = age_file::Sealing::begin(self.to, self.armor, file);
+    pub fn write(
+        &mut self,
+        out: &mut dyn Write,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<(), ExpandError> {
+        let file = BufWriter::new(HashingWriter::new(out));
+        let begun = age_file::AgeWriter::begin(self.to, self.armor, file);
         let sealing = begun.map_err(|error| match error {
             AgeError::Io(error) => ExpandError::Output(error),
             other => ExpandError::Output(io::Error::other(other.to_string())),
         })?;
-        let mut document = Digested::new(sealing);
-        self.counts = write(self.vault, self.project, &mut document, reached).map_err(|error| match error {
-            ExportError::Vault(error) => ExpandError::Template(TemplateError::Vault(error)),
-            ExportError::Output(error) => ExpandError::Output(error),
-        })?;
+
+        let mut document = HashingWriter::new(sealing);
+        self.counts = write(self.vault, self.project, &mut document, on_progress).map_err(
+            |error| match error {
+                ExportError::Vault(error) => ExpandError::Template(TemplateError::Vault(error)),
+                ExportError::Output(error) => ExpandError::Output(error),
+            },
+        )?;
+
         let (sealing, of_document) = document.finish();
-        let file = sealing.finish().and_then(|file| file.into_inner().map_err(io::IntoInnerError::into_error));
+        let file = sealing
+            .finish()
+            .and_then(|file| file.into_inner().map_err(io::IntoInnerError::into_error));
+
         self.digests = Some((of_document, file.map_err(ExpandError::Output)?.finish().1));
         Ok(())
     }
@@ -82,18 +98,24 @@ impl<'a> Sealing<'a> {
     /// where the passphrase is known it opens and holds what was sealed. Returns its length.
     pub fn check(&self, mut file: File) -> Result<u64, AgeError> {
         let Some((of_document, of_file)) = &self.digests else { return Err(AgeError::Damaged) };
-        let mut bytes = Digested::new(io::sink());
+        let mut bytes = HashingWriter::new(io::sink());
         let length = io::copy(&mut file, &mut bytes)?;
         io::Seek::rewind(&mut file)?;
-        let sealed = Sealed::read(file)?;
+
+        let sealed = AgeHeader::read(file)?;
         let same = match self.to {
-            To::Recipients(recipients) => !sealed.needs_passphrase() && sealed.recipients() == recipients.len(),
+            To::Recipients(recipients) => {
+                !sealed.needs_passphrase() && sealed.recipients() == recipients.len()
+            }
             To::Passphrase(passphrase) => {
-                let mut document = Digested::new(io::sink());
-                sealed.open(&By::Passphrase(passphrase))?.each(|piece| document.take(piece))?;
+                let mut document = HashingWriter::new(io::sink());
+                sealed
+                    .open(&DecryptWith::Passphrase(passphrase))?
+                    .each(|piece| document.take(piece))?;
                 document.finish().1 == *of_document
             }
         };
+
         if same && bytes.finish().1 == *of_file { Ok(length) } else { Err(AgeError::Damaged) }
     }
 }
@@ -103,7 +125,7 @@ pub fn write(
     vault: &Vault,
     project: Option<&ProjectName>,
     out: &mut dyn Write,
-    reached: &dyn Fn(u64),
+    on_progress: &dyn Fn(u64),
 ) -> Result<Counts, ExportError> {
     let mut counts = Counts::default();
     let mut first = true;
@@ -120,11 +142,13 @@ pub fn write(
                 out.write_all(if std::mem::take(&mut first) { b"\n" } else { b",\n" })?;
                 secret(metadata, value, out)?;
                 counts.secrets += 1;
-                reached(counts.secrets as u64);
+                on_progress(counts.secrets as u64);
             }
         }
+
         Ok::<(), ExportError>(())
     })?;
+
     out.write_all(if counts.projects == 0 { b"]}\n" } else { b"\n]}\n]}\n" })?;
     Ok(counts)
 }
@@ -135,13 +159,16 @@ fn secret(metadata: &Metadata, value: &SecretValue, out: &mut dyn Write) -> io::
     if let Some(name) = &metadata.name {
         text(",\"name\":", name.as_str(), out)?;
     }
+
     if let Some(description) = &metadata.description {
         text(",\"description\":", description.as_str(), out)?;
     }
+
     match std::str::from_utf8(value.expose()) {
         Ok(value) => text(",\"value\":", value, out)?,
         Err(_) => base64(value.expose(), out)?,
     }
+
     let (created, updated) = (metadata.created.rfc3339(), metadata.updated.rfc3339());
     write!(out, ",\"createdAt\":\"{created}\",\"updatedAt\":\"{updated}\"}}")
 }
@@ -155,9 +182,11 @@ fn text(key: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
 fn base64(value: &[u8], out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b",\"valueBase64\":\"")?;
     let mut encoded = Zeroizing::new([0; 4096]);
+
     // Three bytes are four characters: pieces of a multiple of three follow on each other without a seam.
     for piece in value.chunks(3072) {
         out.write_all(Base64::encode(piece, &mut *encoded).map_err(io::Error::other)?.as_bytes())?;
     }
+
     out.write_all(b"\"")
 }

@@ -17,7 +17,10 @@ pub(crate) fn has_free(bytes: u64) -> bool {
 
 /// Returns false if this process cannot have `bytes` more, because of the machine or of a limit on the process.
 pub(crate) fn can_have(bytes: u64) -> bool {
-    let is_given = || usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    let is_given = || {
+        usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
+    };
+
     has_free(bytes) && is_given()
 }
 
@@ -45,6 +48,7 @@ impl Machine<'_> {
             let used = group.used?.saturating_sub(group.reclaimable);
             Some(group.limit.saturating_sub(used))
         });
+
         groups.chain(machine).min()
     }
 
@@ -55,7 +59,8 @@ impl Machine<'_> {
     /// The groups that this process is in, and those above them: each one's limit holds.
     fn groups(&self) -> Vec<Group> {
         let mut groups = Vec::new();
-        for line in fs::read_to_string(self.0.join("proc/self/cgroup")).unwrap_or_default().lines() {
+        for line in fs::read_to_string(self.0.join("proc/self/cgroup")).unwrap_or_default().lines()
+        {
             // "0::/path" in version 2, "ID:controllers:/path" in version 1.
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
@@ -64,11 +69,13 @@ impl Machine<'_> {
                 continue;
             }
 
-            let mount = self.0.join(if is_first { "sys/fs/cgroup/memory" } else { "sys/fs/cgroup" });
+            let mount =
+                self.0.join(if is_first { "sys/fs/cgroup/memory" } else { "sys/fs/cgroup" });
             let own = mount.join(path.trim_start_matches('/'));
             let above = own.ancestors().take_while(|directory| directory.starts_with(&mount));
             groups.extend(above.filter_map(|directory| Group::read(directory, is_first)));
         }
+
         groups
     }
 }
@@ -76,10 +83,16 @@ impl Machine<'_> {
 impl Group {
     fn read(directory: &Path, is_first: bool) -> Option<Self> {
         let names = if is_first {
-            ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file"]
+            [
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+                "total_active_file",
+            ]
         } else {
             ["memory.max", "memory.current", "inactive_file", "active_file"]
         };
+
         let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let statistics = directory.join("memory.stat");
         Some(Self {
@@ -110,6 +123,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
+
         let path = root.path().to_owned();
         (root, path)
     }
@@ -123,6 +137,7 @@ mod tests {
         assert_eq!(Machine(&path).memory(), Some(1024 * MIB));
         assert_eq!(Machine(&path).free(), Some(513 * MIB));
         let (_root, path) = machine(&[]);
+
         assert_eq!((Machine(&path).memory(), Machine(&path).free()), (None, None));
     }
 
@@ -134,32 +149,53 @@ mod tests {
                 ("proc/self/cgroup", "0::/a/b\n"),
                 ("sys/fs/cgroup/a/b/memory.max", own),
                 ("sys/fs/cgroup/a/b/memory.current", "104857600\n"),
-                ("sys/fs/cgroup/a/b/memory.stat", "anon 1\ninactive_file 52428800\nactive_file 0\n"),
+                (
+                    "sys/fs/cgroup/a/b/memory.stat",
+                    "anon 1\ninactive_file 52428800\nactive_file 0\n",
+                ),
                 ("sys/fs/cgroup/a/memory.max", above),
                 ("sys/fs/cgroup/a/memory.current", "104857600\n"),
             ])
         };
+
         let (_root, path) = second("max\n", "max\n");
         assert_eq!(Machine(&path).memory(), Some(1024 * MIB));
         let (_root, path) = second("268435456\n", "max\n");
-        assert_eq!((Machine(&path).memory(), Machine(&path).free()), (Some(256 * MIB), Some(206 * MIB)));
+        assert_eq!(
+            (Machine(&path).memory(), Machine(&path).free()),
+            (Some(256 * MIB), Some(206 * MIB))
+        );
+
         let (_root, path) = second("max\n", "209715200\n");
-        assert_eq!((Machine(&path).memory(), Machine(&path).free()), (Some(200 * MIB), Some(100 * MIB)));
+        assert_eq!(
+            (Machine(&path).memory(), Machine(&path).free()),
+            (Some(200 * MIB), Some(100 * MIB))
+        );
     }
 
     #[test]
     fn groups_of_version_1_count_too() {
         // In a container the path may be the host's: then the mount itself has the limit.
         for directory in ["sys/fs/cgroup/memory/docker/x", "sys/fs/cgroup/memory"] {
-            let (limit, usage) =
-                (format!("{directory}/memory.limit_in_bytes"), format!("{directory}/memory.usage_in_bytes"));
+            let (limit, usage) = (
+                format!("{directory}/memory.limit_in_bytes"),
+                format!("{directory}/memory.usage_in_bytes"),
+            );
+
             let (_root, path) = machine(&[
                 MEMINFO,
-                ("proc/self/cgroup", "3:cpu:/other\n2:memory,hugetlb:/docker/x\n1:name=systemd:/\n"),
+                (
+                    "proc/self/cgroup",
+                    "3:cpu:/other\n2:memory,hugetlb:/docker/x\n1:name=systemd:/\n",
+                ),
                 (&limit, "134217728\n"),
                 (&usage, "67108864\n"),
             ]);
-            assert_eq!((Machine(&path).memory(), Machine(&path).free()), (Some(128 * MIB), Some(64 * MIB)));
+
+            assert_eq!(
+                (Machine(&path).memory(), Machine(&path).free()),
+                (Some(128 * MIB), Some(64 * MIB))
+            );
         }
     }
 }

@@ -13,18 +13,18 @@ use rustix::fs::Mode;
 use rustix::process::{Pid, Resource, Rlimit, Signal, chdir, getrlimit, setrlimit, setsid, umask};
 
 /// What hardening took away.
-struct Before {
+struct OriginalLimits {
     umask: Mode,
     core: Rlimit,
 }
 
-static BEFORE: OnceLock<Before> = OnceLock::new();
+static BEFORE: OnceLock<OriginalLimits> = OnceLock::new();
 
 const PRIVATE: Mode = Mode::from_raw_mode(0o077);
 
 /// No core dumps, no tracing by the same user, new files for us alone.
 pub(crate) fn harden() {
-    let before = Before { umask: umask(PRIVATE), core: getrlimit(Resource::Core) };
+    let before = OriginalLimits { umask: umask(PRIVATE), core: getrlimit(Resource::Core) };
     no_core(before.core);
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
@@ -42,6 +42,7 @@ pub(crate) fn as_before<T>(start: impl FnOnce() -> T) -> T {
     umask(before.umask);
     let _ = setrlimit(Resource::Core, before.core);
     let outcome = start();
+
     umask(PRIVATE);
     no_core(before.core);
     outcome
@@ -56,6 +57,7 @@ pub(crate) fn detach(name: &std::ffi::CStr) -> io::Result<()> {
     close_inherited();
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(name);
+
     Ok(())
 }
 
@@ -65,11 +67,19 @@ pub(crate) fn peer_is_us(socket: &impl AsRawFd) -> bool {
     // Not by rustix: it takes the peer's process id for one that is never 0, which it is in another PID namespace.
     let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: libc::gid_t::MAX };
     let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+
     // SAFETY: the kernel writes at most `length` bytes into `peer`, which has as many, all of them plain numbers.
     let asked = unsafe {
         let place = (&raw mut peer).cast();
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut length)
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            place,
+            &raw mut length,
+        )
     };
+
     asked == 0 && peer.uid == rustix::process::geteuid().as_raw()
 }
 
@@ -81,10 +91,13 @@ pub(crate) fn peer_is_us(_: &impl AsRawFd) -> bool {
 
 /// Closes all but the three standard descriptors: one left open would keep a pipeline of the first caller waiting.
 fn close_inherited() {
-    let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).ok().map(|entries| {
-        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        numbers.collect::<Vec<RawFd>>()
-    });
+    let listed =
+        fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).ok().map(|entries| {
+            let numbers =
+                entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            numbers.collect::<Vec<RawFd>>()
+        });
+
     // Without /proc nothing lists them. A number past these is as good as never used.
     let open = listed.unwrap_or_else(|| (3..4096).collect());
     for descriptor in open.into_iter().filter(|number| *number > 2 && is_open(*number)) {
@@ -103,11 +116,13 @@ fn is_open(descriptor: RawFd) -> bool {
 #[cfg(target_os = "linux")]
 pub(crate) fn started_as() -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
+
     // SAFETY: the kernel puts the path, with its zero, at an address that stays valid as long as the process lives.
     let path = unsafe {
         let address = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
         if address.is_null() { None } else { Some(std::ffi::CStr::from_ptr(address)) }
     };
+
     path.map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path.to_bytes())))
 }
 
@@ -126,13 +141,16 @@ pub(crate) fn page_size() -> usize {
 /// The signal of a number, real-time signals included.
 pub(crate) fn signal(number: i32) -> Option<Signal> {
     let is_real_time = || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number);
+
     // SAFETY: these numbers are for programs; the C library keeps the ones below SIGRTMIN for itself.
-    Signal::from_named_raw(number).or_else(|| is_real_time().then(|| unsafe { Signal::from_raw_unchecked(number) }))
+    Signal::from_named_raw(number)
+        .or_else(|| is_real_time().then(|| unsafe { Signal::from_raw_unchecked(number) }))
 }
 
 /// True for a signal that this process ignores. No /proc is needed for it.
 pub(crate) fn is_ignored(number: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
+
     // SAFETY: without a new action the call only fills the old one, which is read if it did.
     unsafe {
         libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) == 0
@@ -144,6 +162,7 @@ pub(crate) fn is_ignored(number: i32) -> bool {
 /// processes.
 pub(crate) fn die_of(signal: Signal) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+
     // SAFETY: all zeros are the default action with an empty set, and every pointer is to a place of its type that
     // outlives the call.
     unsafe {
@@ -179,8 +198,10 @@ pub(crate) fn group_of(process: Pid) -> Option<Pid> {
 /// after it, and nobody would continue us any more.
 pub(crate) fn stop_unless(continued: impl FnOnce() -> bool) {
     let signal = libc::SIGTSTP;
-    let (mut set, mut mask) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
+    let (mut set, mut mask) =
+        (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
     let mut handler = MaybeUninit::<libc::sigaction>::uninit();
+
     // SAFETY: all zeros are the default action with an empty set, every pointer is to a place of its type that outlives the
     // call, and what is read was filled: with valid arguments none of the calls fails.
     unsafe {
@@ -195,6 +216,7 @@ pub(crate) fn stop_unless(continued: impl FnOnce() -> bool) {
             default.sa_sigaction = libc::SIG_IGN;
             libc::sigaction(signal, &raw const default, std::ptr::null_mut());
         }
+
         libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
         libc::sigaction(signal, handler.as_ptr(), std::ptr::null_mut());
         libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), std::ptr::null_mut());

@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex};
 use ignore::{DirEntry, WalkBuilder};
 
 use crate::git::{Blobs, Git, GitError, Id, Staged, has_plain_rules};
-use crate::mask::{Form, Masker, Match, Needles, Sink};
+use crate::mask::{Form, MaskedSpan, Masker, Needles, Sink};
 use crate::model::{SecretBytes, Tag};
 
 /// Where in a file a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// In the content: the line where it begins, from 1
     Line(u64),
     /// In the file's name, or that of a directory
@@ -30,9 +30,9 @@ pub enum Place {
 
 /// A value that was found.
 #[derive(Debug, Clone)]
-pub struct Finding {
+pub struct FoundValue {
     /// Where
-    pub place: Place,
+    pub place: Location,
     /// Whose
     pub tag: Tag,
     /// In which form
@@ -69,11 +69,12 @@ pub enum ScanError {
 const PIECE: usize = 64 * 1024;
 
 /// Finds values in a stream.
-pub fn stream(needles: &Needles, mut from: impl Read) -> io::Result<Vec<Finding>> {
+pub fn stream(needles: &Needles, mut from: impl Read) -> io::Result<Vec<FoundValue>> {
     let mut masker = Masker::new(needles);
-    let mut found = Found { line: 1, newlines: VecDeque::new(), findings: Vec::new() };
+    let mut found = FoundSoFar { line: 1, newlines: VecDeque::new(), findings: Vec::new() };
     let mut piece = SecretBytes::zeroed(PIECE);
     let mut offset = 0;
+
     loop {
         let length = match from.read(piece.expose_mut()) {
             Ok(0) => break,
@@ -81,24 +82,27 @@ pub fn stream(needles: &Needles, mut from: impl Read) -> io::Result<Vec<Finding>
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
+
         let bytes = &piece.expose()[..length];
         found.newlines.extend(memchr::memchr_iter(b'\n', bytes).map(|at| offset + at as u64));
         offset += length as u64;
         let Ok(()) = masker.push(bytes, &mut found);
+
         found.pass(masker.settled());
     }
+
     let Ok(()) = masker.finish(&mut found);
     Ok(found.findings)
 }
 
 /// What was found so far. Matches come in the order of their places, so lines are counted as one goes.
-struct Found {
+struct FoundSoFar {
     line: u64,
     newlines: VecDeque<u64>,
-    findings: Vec<Finding>,
+    findings: Vec<FoundValue>,
 }
 
-impl Found {
+impl FoundSoFar {
     /// Counts the lines before an offset.
     fn pass(&mut self, offset: u64) {
         while self.newlines.front().is_some_and(|at| *at < offset) {
@@ -108,64 +112,80 @@ impl Found {
     }
 }
 
-impl Sink for Found {
+impl Sink for FoundSoFar {
     type Error = Infallible;
 
     fn literal(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 
-    fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
+    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         if !found.complete {
             return Ok(());
         }
 
         self.pass(found.start);
-        self.findings.push(Finding { place: Place::Line(self.line), tag: found.tag.clone(), form: found.form });
+        self.findings.push(FoundValue {
+            place: Location::Line(self.line),
+            tag: found.tag.clone(),
+            form: found.form,
+        });
+
         Ok(())
     }
 }
 
 /// Finds values in a file.
-pub fn file(needles: &Needles, path: &Path) -> Result<Vec<Finding>, ScanError> {
+pub fn file(needles: &Needles, path: &Path) -> Result<Vec<FoundValue>, ScanError> {
     let failed = |source| ScanError::Io { path: path.to_owned(), source };
     stream(needles, File::open(path).map_err(failed)?).map_err(failed)
 }
 
 /// Finds values in the target of a symbolic link.
-pub fn link(needles: &Needles, path: &Path) -> Result<Vec<Finding>, ScanError> {
+pub fn link(needles: &Needles, path: &Path) -> Result<Vec<FoundValue>, ScanError> {
     let failed = |source| ScanError::Io { path: path.to_owned(), source };
     let target = std::fs::read_link(path).map_err(failed)?;
     Ok(in_target(stream(needles, target.as_os_str().as_bytes()).map_err(failed)?))
 }
 
-fn in_target(findings: Vec<Finding>) -> Vec<Finding> {
-    findings.into_iter().map(|finding| Finding { place: Place::Target, ..finding }).collect()
+fn in_target(findings: Vec<FoundValue>) -> Vec<FoundValue> {
+    findings.into_iter().map(|finding| FoundValue { place: Location::Target, ..finding }).collect()
 }
 
 /// Finds values in names of files and directories, each of them once.
 #[derive(Default)]
-pub struct Names {
+pub struct NameScanner {
     reported: HashSet<(PathBuf, String)>,
 }
 
-impl Names {
+impl NameScanner {
     /// Finds values in the part of a path that begins at a byte; returns each with the path up to the name that holds it.
-    pub fn find(&mut self, needles: &Needles, path: &Path, from: usize) -> Vec<(PathBuf, Finding)> {
+    pub fn find(
+        &mut self,
+        needles: &Needles,
+        path: &Path,
+        from: usize,
+    ) -> Vec<(PathBuf, FoundValue)> {
         let bytes = path.as_os_str().as_bytes();
         let from = from.min(bytes.len());
         let mut found = Vec::new();
 
-        for Region { end, tag, form, .. } in regions(needles, &bytes[from..]).into_iter().filter(|found| found.complete)
+        for ScanRegion { end, tag, form, .. } in
+            regions(needles, &bytes[from..]).into_iter().filter(|found| found.complete)
         {
             // To the end of the name in which the value ends.
             let last = from + end - 1;
-            let length = bytes[last..].iter().position(|byte| *byte == b'/').map_or(bytes.len(), |more| last + more);
+            let length = bytes[last..]
+                .iter()
+                .position(|byte| *byte == b'/')
+                .map_or(bytes.len(), |more| last + more);
+
             let named = PathBuf::from(OsStr::from_bytes(&bytes[..length]));
             if self.reported.insert((named.clone(), tag.to_string())) {
-                found.push((named, Finding { place: Place::Name, tag, form }));
+                found.push((named, FoundValue { place: Location::Name, tag, form }));
             }
         }
+
         found
     }
 }
@@ -174,16 +194,17 @@ impl Names {
 pub fn shown(needles: &Needles, path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let (mut text, mut behind) = (String::new(), 0);
-    for Region { start, end, tag, .. } in regions(needles, bytes) {
+    for ScanRegion { start, end, tag, .. } in regions(needles, bytes) {
         text += &String::from_utf8_lossy(&bytes[behind..start]);
         text += &format!("‹{tag}›");
         behind = end;
     }
+
     text + &String::from_utf8_lossy(&bytes[behind..])
 }
 
 /// Where in some bytes a value stands, or begins without an end.
-struct Region {
+struct ScanRegion {
     start: usize,
     end: usize,
     tag: Tag,
@@ -191,27 +212,35 @@ struct Region {
     complete: bool,
 }
 
-fn regions(needles: &Needles, bytes: &[u8]) -> Vec<Region> {
-    let mut regions = Regions(Vec::new());
+fn regions(needles: &Needles, bytes: &[u8]) -> Vec<ScanRegion> {
+    let mut regions = ScanRegions(Vec::new());
     let mut masker = Masker::new(needles);
     let Ok(()) = masker.push(bytes, &mut regions);
     let Ok(()) = masker.finish(&mut regions);
+
     regions.0
 }
 
-struct Regions(Vec<Region>);
+struct ScanRegions(Vec<ScanRegion>);
 
-impl Sink for Regions {
+impl Sink for ScanRegions {
     type Error = Infallible;
 
     fn literal(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 
-    fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
+    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
         let (start, end) = (at(found.start), at(found.end));
-        self.0.push(Region { start, end, tag: found.tag.clone(), form: found.form, complete: found.complete });
+        self.0.push(ScanRegion {
+            start,
+            end,
+            tag: found.tag.clone(),
+            form: found.form,
+            complete: found.complete,
+        });
+
         Ok(())
     }
 }
@@ -222,6 +251,7 @@ pub(crate) fn walk(root: &Path, everything: bool) -> WalkBuilder {
     let mut builder = WalkBuilder::new(root);
     let real = root.canonicalize();
     let is_safe = real.is_ok_and(|real| real.ancestors().all(has_plain_rules));
+
     // `.ignore` files are for other tools: git commits what they name.
     builder.standard_filters(!everything && is_safe).ignore(false).hidden(false).require_git(false);
     builder
@@ -234,11 +264,13 @@ pub(crate) fn enters(entry: &DirEntry, everything: bool, unread_rules: &Director
     if is_below && entry.file_name() == ".git" {
         return false;
     }
+
     let is_directory = entry.file_type().is_some_and(|kind| kind.is_dir());
     if is_below && is_directory && !everything && !has_plain_rules(entry.path()) {
         unread_rules.add(entry.path());
         return false;
     }
+
     true
 }
 
@@ -255,7 +287,8 @@ impl Directories {
 
     /// Takes them out, in order.
     pub(crate) fn take(&self) -> Vec<PathBuf> {
-        let mut directories = self.0.lock().map(|mut found| std::mem::take(&mut *found)).unwrap_or_default();
+        let mut directories =
+            self.0.lock().map(|mut found| std::mem::take(&mut *found)).unwrap_or_default();
         directories.sort();
         directories
     }
@@ -285,8 +318,10 @@ pub fn entries(
     if path.is_symlink() && !path.exists() {
         return visit(Ok(entry(path.to_owned(), true)));
     }
+
     let real = path.canonicalize().ok().filter(|real| real.is_dir());
     let (nested, unread_rules) = (Directories::default(), Directories::default());
+
     // What was walked through, from `path` on.
     let mut walked = HashSet::new();
 
@@ -299,8 +334,10 @@ pub fn entries(
             if is_below && entry.path().join(".git").symlink_metadata().is_ok() {
                 repositories.add(entry.path());
             }
+
             enters(entry, everything, &rules)
         });
+
         for found in walk.sort_by_file_name(Ord::cmp).build() {
             match found {
                 // A named file is searched whatever it is; of a tree, what is regular, and links.
@@ -309,6 +346,7 @@ pub fn entries(
                     let is_file = kind.is_some_and(|kind| kind.is_file());
                     let is_link = found.path_is_symlink() && found.depth() > 0;
                     let is_named = found.depth() == 0 && !found.path().is_dir();
+
                     if is_file || is_link || is_named {
                         let below = found.path().strip_prefix(path).unwrap_or(found.path());
                         walked.insert(below.to_owned());
@@ -318,26 +356,39 @@ pub fn entries(
                 Err(error) => visit(Err(error.into())),
             }
         }
+
         roots.extend(unread_rules.take());
     }
+
     let Some(real) = real.filter(|_| !everything) else { return };
     for directory in std::iter::once(path.to_owned()).chain(nested.take()) {
         match tracked(&git(&directory), &real, &mut walked) {
-            Ok(found) => found.into_iter().for_each(|(below, is_link)| visit(Ok(entry(path.join(below), is_link)))),
+            Ok(found) => found
+                .into_iter()
+                .for_each(|(below, is_link)| visit(Ok(entry(path.join(below), is_link)))),
             Err(error) => visit(Err(error.into())),
         }
     }
 }
 
 /// What git tracks below a directory and was not walked through: relative to the directory, and whether it is a link.
-fn tracked(git: &Git, real: &Path, walked: &mut HashSet<PathBuf>) -> Result<Vec<(PathBuf, bool)>, GitError> {
+fn tracked(
+    git: &Git,
+    real: &Path,
+    walked: &mut HashSet<PathBuf>,
+) -> Result<Vec<(PathBuf, bool)>, GitError> {
     let is_new = |path: &Path| path.strip_prefix(real).is_ok_and(|below| !walked.contains(below));
     let mut found = Vec::new();
+
     for path in git.tracked(&is_new)? {
         let Ok(below) = path.strip_prefix(real) else { continue };
+
         // In the index, it need not be there; and a link on the way would lead elsewhere.
-        let is_itself = path.parent().is_some_and(|parent| parent.canonicalize().is_ok_and(|real| real == parent));
+        let is_itself = path
+            .parent()
+            .is_some_and(|parent| parent.canonicalize().is_ok_and(|real| real == parent));
         let kind = path.symlink_metadata().map(|found| found.file_type());
+
         if let Ok(kind) = kind.as_ref()
             && is_itself
             && (kind.is_file() || kind.is_symlink())
@@ -345,6 +396,7 @@ fn tracked(git: &Git, real: &Path, walked: &mut HashSet<PathBuf>) -> Result<Vec<
             found.push((below.to_owned(), kind.is_symlink()));
         }
     }
+
     walked.extend(found.iter().map(|(below, _)| below.clone()));
     Ok(found)
 }
@@ -354,27 +406,37 @@ pub fn staged(
     needles: &Needles,
     paths: &[PathBuf],
     git: &Git,
-    mut visit: impl FnMut(&Path, Result<Vec<Finding>, ScanError>),
+    mut visit: impl FnMut(&Path, Result<Vec<FoundValue>, ScanError>),
 ) -> Result<(), ScanError> {
     let (files, blobs) = git.staged(paths)?;
+
     // Files of one content are searched once.
-    let mut known: HashMap<(Id, bool), Vec<Finding>> = HashMap::new();
+    let mut known: HashMap<(Id, bool), Vec<FoundValue>> = HashMap::new();
     for file in files {
         let key = (file.id, file.is_link);
         let findings = match known.get(&key) {
             Some(findings) => Ok(findings.clone()),
             None => staged_file(needles, &file, &blobs),
         };
+
         if let Ok(findings) = &findings {
             known.entry(key).or_insert_with(|| findings.clone());
         }
+
         visit(&file.path, findings);
     }
+
     Ok(())
 }
 
-fn staged_file(needles: &Needles, file: &Staged, blobs: &Blobs) -> Result<Vec<Finding>, ScanError> {
-    let content = blobs.open(&file.id).map_err(|why| ScanError::Staged { path: file.path.clone(), why })?;
-    let found = stream(needles, content).map_err(|source| ScanError::Io { path: file.path.clone(), source })?;
+fn staged_file(
+    needles: &Needles,
+    file: &Staged,
+    blobs: &Blobs,
+) -> Result<Vec<FoundValue>, ScanError> {
+    let content =
+        blobs.open(&file.id).map_err(|why| ScanError::Staged { path: file.path.clone(), why })?;
+    let found = stream(needles, content)
+        .map_err(|source| ScanError::Io { path: file.path.clone(), source })?;
     Ok(if file.is_link { in_target(found) } else { found })
 }

@@ -32,22 +32,31 @@ fn handlers(all: bool) -> io::Result<&'static Handlers> {
     if let Some(handlers) = HANDLERS.get() {
         return Ok(handlers);
     }
+
     let (came, writer) = UnixStream::pair()?;
     came.set_nonblocking(true)?;
-    let handlers =
-        Handlers { free: Arc::new(AtomicBool::new(true)), seen: Default::default(), came, holds: AtomicUsize::new(0) };
-    for (signal, seen) in ENDING.into_iter().zip(&handlers.seen).filter(|(signal, _)| all || !is_ignored(*signal)) {
+    let handlers = Handlers {
+        free: Arc::new(AtomicBool::new(true)),
+        seen: Default::default(),
+        came,
+        holds: AtomicUsize::new(0),
+    };
+
+    for (signal, seen) in
+        ENDING.into_iter().zip(&handlers.seen).filter(|(signal, _)| all || !is_ignored(*signal))
+    {
         flag::register_conditional_default(signal, Arc::clone(&handlers.free))?;
         flag::register(signal, Arc::clone(seen))?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
+
     Ok(HANDLERS.get_or_init(|| handlers))
 }
 
 /// As long as one of these lives, SIGINT, SIGTERM and SIGHUP wait. Dropped, it lets one that came do its work.
-pub(crate) struct Hold(&'static Handlers);
+pub(crate) struct DeferSignals(&'static Handlers);
 
-impl Hold {
+impl DeferSignals {
     /// Begins to hold signals back; those that are ignored come to nobody.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self::on(handlers(false)?))
@@ -83,11 +92,12 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for DeferSignals {
     fn drop(&mut self) {
         if self.0.holds.fetch_sub(1, Ordering::SeqCst) > 1 {
             return;
         }
+
         self.0.free.store(true, Ordering::SeqCst);
         for (signal, seen) in ENDING.into_iter().zip(&self.0.seen) {
             if seen.load(Ordering::SeqCst) {

@@ -27,8 +27,10 @@ impl Strength {
     /// Judges a passphrase. A guess at it moves `moved` bytes through memory.
     pub(crate) fn of(passphrase: &Passphrase, moved: u64) -> Self {
         let text = std::str::from_utf8(passphrase.expose()).unwrap_or_default();
+
         // zxcvbn copies parts of the text, and its feedback quotes them: only the number leaves this place.
-        let guesses = with_freed_memory_wiped(|| zxcvbn::zxcvbn(text, &["secrets", "vault"]).guesses_log10());
+        let guesses =
+            with_freed_memory_wiped(|| zxcvbn::zxcvbn(text, &["secrets", "vault"]).guesses_log10());
         overwrite_stack::<DEEP>();
         #[allow(clippy::cast_precision_loss)] // an estimate
         let seconds = 10_f64.powf(guesses) / (CARD / moved.max(1) as f64);
@@ -50,10 +52,13 @@ impl Strength {
             ("month", YEAR / 12.0),
             ("year", YEAR),
         ];
+
         let unit = units.into_iter().rev().find(|(_, seconds)| self.seconds >= *seconds);
         match unit {
             None => "less than a second".into(),
-            Some(("year", _)) if self.seconds >= 1e6 * YEAR => "about a million years or more".into(),
+            Some(("year", _)) if self.seconds >= 1e6 * YEAR => {
+                "about a million years or more".into()
+            }
             Some((name, seconds)) => {
                 let number = format!("{:.0}", (self.seconds / seconds).floor());
                 format!("about {number} {name}{}", if number == "1" { "" } else { "s" })
@@ -72,18 +77,23 @@ pub(crate) fn words(count: usize) -> Result<SecretBytes, CryptoError> {
     let words: Vec<&str> = WORDS.lines().collect();
     let mut phrase = SecretBytes::with_capacity(count * 12);
     let mut drawn = 0;
+
     while drawn < count {
         let number = u16::from_be_bytes(random::array()?);
+
         // The last, incomplete run would favour the first words.
         if number >= u16::MAX - u16::MAX % NUMBER {
             continue;
         }
+
         if drawn > 0 {
             phrase.push(b' ');
         }
+
         phrase.extend(words.get(usize::from(number % NUMBER)).unwrap_or(&"").as_bytes());
         drawn += 1;
     }
+
     Ok(phrase)
 }
 
@@ -95,15 +105,25 @@ mod tests {
     use crate::crypto::kdf::KdfParams;
 
     fn judged(text: &str, params: KdfParams) -> Strength {
-        Strength::of(&Passphrase::new(&SecretBytes::copy_of(text.as_bytes())).unwrap(), params.moved())
+        Strength::of(
+            &Passphrase::new(&SecretBytes::copy_of(text.as_bytes())).unwrap(),
+            params.moved(),
+        )
     }
 
     #[test]
     fn common_passphrases_are_weak_at_any_cost_that_is_paid() {
-        for text in ["123456789012", "password1234", "qwertyuiopas", "hunter2", "abababababababababab", "iloveyou2024!"]
-        {
+        for text in [
+            "123456789012",
+            "password1234",
+            "qwertyuiopas",
+            "hunter2",
+            "abababababababababab",
+            "iloveyou2024!",
+        ] {
             assert!(judged(text, KdfParams::DEFAULT).is_weak(), "{text}");
         }
+
         for text in ["correct horse battery staple", "m7#Kq9!vTz2LpX4w"] {
             assert!(!judged(text, KdfParams::LEAST).is_weak(), "{text}");
         }
@@ -111,8 +131,11 @@ mod tests {
 
     #[test]
     fn a_dearer_guess_takes_longer() {
-        let (least, default) =
-            (judged("a quite short one", KdfParams::LEAST), judged("a quite short one", KdfParams::DEFAULT));
+        let (least, default) = (
+            judged("a quite short one", KdfParams::LEAST),
+            judged("a quite short one", KdfParams::DEFAULT),
+        );
+
         let times = KdfParams::DEFAULT.cost() as f64 / KdfParams::LEAST.cost() as f64;
         assert!((default.seconds / least.seconds - times).abs() < 0.001);
     }
@@ -138,15 +161,19 @@ mod tests {
         let list: Vec<&str> = WORDS.lines().collect();
         assert_eq!(list.len(), usize::from(NUMBER));
         assert_eq!(list.iter().collect::<HashSet<_>>().len(), list.len());
-        assert!(
-            list.iter()
-                .all(|word| (3..=9).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
-        );
+        assert!(list.iter().all(|word| (3..=9).contains(&word.len())
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+
         let drawn = words(3000).unwrap();
-        let drawn: HashSet<&str> = std::str::from_utf8(drawn.expose()).unwrap().split(' ').collect();
+        let drawn: HashSet<&str> =
+            std::str::from_utf8(drawn.expose()).unwrap().split(' ').collect();
         assert!(drawn.len() > 2000 && drawn.iter().all(|word| list.contains(word)));
+
         // Of every tenth of the list some word was drawn.
         assert!(list.chunks(778).all(|part| part.iter().any(|word| drawn.contains(word))));
-        assert!(!judged(std::str::from_utf8(words(6).unwrap().expose()).unwrap(), KdfParams::LEAST).is_weak());
+        assert!(
+            !judged(std::str::from_utf8(words(6).unwrap().expose()).unwrap(), KdfParams::LEAST)
+                .is_weak()
+        );
     }
 }

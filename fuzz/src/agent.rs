@@ -9,11 +9,15 @@ pub fn run(data: &[u8]) {
         let again = request.encode();
         if matches!(request, Request::LockAll) {
             // The one request that is understood in every version, whatever follows.
-            assert!(again.is_some_and(|frame| matches!(Request::decode(&frame.expose()[4..]), Ok(Request::LockAll))));
+            assert!(again.is_some_and(|frame| matches!(
+                Request::decode(&frame.expose()[4..]),
+                Ok(Request::LockAll)
+            )));
         } else {
             same(data, again.as_ref().map(SecretBytes::expose), "a request");
         }
     }
+
     if let Ok(answer) = Answer::decode(data) {
         let again = answer.encode();
         same(data, again.as_ref().map(SecretBytes::expose), "an answer");
@@ -25,7 +29,12 @@ fn same(data: &[u8], again: Option<&[u8]>, what: &str) {
         assert!(data.len() > LARGEST_FRAME, "{what} was understood and cannot be said");
         return;
     };
+
     let (length, rest) = frame.split_at(4);
-    assert!(length == u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes(), "the length of {what}");
+    assert!(
+        length == u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes(),
+        "the length of {what}"
+    );
+
     assert!(rest == data, "{what} has two encodings");
 }

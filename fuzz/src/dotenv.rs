@@ -8,30 +8,52 @@ pub fn run(data: &[u8]) {
         Ok(entries) => entries,
         Err(error) => {
             let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
-            let line = usize::try_from(error.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
+            let line =
+                usize::try_from(error.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
             let line = line.expect("an error stands in a line of the file");
-            assert!((1..=line.len() as u64 + 1).contains(&error.column), "{error} at column {}", error.column);
+            assert!(
+                (1..=line.len() as u64 + 1).contains(&error.column),
+                "{error} at column {}",
+                error.column
+            );
+
             return;
         }
     };
+
     let mut behind = 0;
     for entry in entries {
-        assert!(behind <= entry.whole.start && entry.whole.start <= entry.span.start, "entries overlap");
         assert!(
-            entry.span.start <= entry.span.end && entry.span.end == entry.whole.end && entry.whole.end <= data.len()
+            behind <= entry.whole.start && entry.whole.start <= entry.span.start,
+            "entries overlap"
         );
+
+        assert!(
+            entry.span.start <= entry.span.end
+                && entry.span.end == entry.whole.end
+                && entry.whole.end <= data.len()
+        );
+
         behind = entry.whole.end;
         let begin = data[..entry.whole.start].split(|byte| *byte == b'\n').count() as u64;
         assert_eq!(entry.line, begin, "the line of `{}`", entry.name);
+
         // The assignment alone, and the value alone behind another name, are read as the same value. A blank goes behind
         // both: a value may end with `\r` before blanks, which would be the line's end without them.
         let alone = [&data[entry.whole.clone()], b" \n"].concat();
         let renamed = [b"N=", &data[entry.span.clone()], b" \n"].concat();
         for (text, name) in [(alone, entry.name.as_str()), (renamed, "N")] {
             let Ok(again) = parse(&text) else { panic!("`{}` cannot be read again", entry.name) };
-            let [again] = &again[..] else { panic!("`{}` became {} entries", entry.name, again.len()) };
+            let [again] = &again[..] else {
+                panic!("`{}` became {} entries", entry.name, again.len())
+            };
+
             assert_eq!(again.name, name);
-            assert!(again.value.expose() == entry.value.expose(), "`{}` has another value when read again", entry.name);
+            assert!(
+                again.value.expose() == entry.value.expose(),
+                "`{}` has another value when read again",
+                entry.name
+            );
         }
     }
 }

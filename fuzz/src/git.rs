@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use terminal_secrets::git::{Git, GitEnvironment, Hash, apply_delta, config_values, tree_entries, visit_entries};
+use terminal_secrets::git::{
+    Git, GitEnvironment, Hash, apply_delta, config_values, tree_entries, visit_entries,
+};
 
 /// The first byte says what the rest is.
 pub fn run(data: &[u8]) {
@@ -21,8 +23,11 @@ pub fn run(data: &[u8]) {
 fn config(data: &[u8]) {
     for (key, value) in config_values(data) {
         let (section, name) = key.split_once('.').expect("a key has a section");
-        let is_plain =
-            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_plain = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+
         assert!(is_plain(section) && is_plain(name) && key == key.to_ascii_lowercase(), "`{key}`");
         assert!(value.len() <= data.len().max(4), "a value is longer than the file");
     }
@@ -38,10 +43,17 @@ fn index(data: &[u8], hash: Hash) {
         seen += 1;
         let path = entry.path.strip_suffix(b"/").unwrap_or(entry.path);
         assert!(path.len() <= 4096);
+
         for name in path.split(|byte| *byte == b'/') {
-            assert!(!name.is_empty() && name != b"." && name != b".." && !name.eq_ignore_ascii_case(b".git"));
+            assert!(
+                !name.is_empty()
+                    && name != b"."
+                    && name != b".."
+                    && !name.eq_ignore_ascii_case(b".git")
+            );
         }
     });
+
     assert!(seen <= data.len() / 60, "more entries than fit");
 }
 
@@ -55,6 +67,7 @@ fn tree(data: &[u8]) {
 fn delta(data: &[u8]) {
     let Some((&length, data)) = data.split_first() else { return };
     let (base, delta) = data.split_at(usize::from(length).min(data.len()));
+
     // A step of at most eight bytes copies no more than the base has.
     let most = delta.len() * base.len().max(1);
     assert!(apply_delta(base, delta).is_none_or(|content| content.len() <= most));
@@ -65,6 +78,7 @@ fn pack(data: &[u8]) {
     thread_local! {
         static REPOSITORY: tempfile::TempDir = repository();
     }
+
     let Some((offsets, data)) = data.split_at_checked(8) else { return };
     REPOSITORY.with(|directory| {
         let packs = directory.path().join(".git/objects/pack");
@@ -72,6 +86,7 @@ fn pack(data: &[u8]) {
         for first in 0..=255_u32 {
             index.extend(if first < 0x10 { 0_u32 } else { (first - 0x0f).min(4) }.to_be_bytes());
         }
+
         (0..4).for_each(|n| index.extend([0x10 + n; 20]));
         index.extend([0; 16]);
         offsets.chunks_exact(2).for_each(|two| index.extend([0, 0, two[0], two[1]]));
@@ -81,6 +96,7 @@ fn pack(data: &[u8]) {
         let git = Git::at(directory.path(), GitEnvironment::default());
         let (files, blobs) = git.staged(&[]).expect("the repository itself is sound");
         assert_eq!(files.len(), 4);
+
         for file in files {
             let Ok(content) = blobs.open(&file.id) else { continue };
             let mut read = Vec::new();
@@ -103,9 +119,11 @@ fn repository() -> tempfile::TempDir {
         index.extend(0o100_644_u32.to_be_bytes());
         index.extend([0; 12]);
         index.extend([0x10 + n; 20]);
+
         // One letter, filled up to a multiple of eight bytes.
         index.extend([0, 1, b'a' + n, 0]);
     }
+
     index.extend([0; 20]);
     fs::write(at(".git/index"), index).expect("it can be written");
     directory

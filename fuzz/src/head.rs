@@ -25,7 +25,11 @@ fn real() -> &'static Real {
         let (vault_id, all) = projects(&Copy::of(VAULT).path());
         let (row, keyring) = all.into_iter().next().expect("the vault has projects");
         let context = project_context(&row.pid, row.epoch);
-        let plain = keyring.metadata.open("head", &vault_id, &context, &row.head, "it").expect("the head opens");
+        let plain = keyring
+            .metadata
+            .open("head", &vault_id, &context, &row.head, "it")
+            .expect("the head opens");
+
         let plain = plain.expose().to_vec();
         Real { vault_id, row, keyring, plain }
     })
@@ -41,24 +45,32 @@ pub fn run(data: &[u8]) {
         1 => &row.head,
         _ => &row.sig,
     };
+
     let mut bytes = original.clone();
     while !input.is_empty() {
         patch(&mut bytes, &mut input);
     }
+
     let mut hostile = row.clone();
     match kind {
         0 => {
             let context = project_context(&row.pid, row.epoch);
-            hostile.sig = SigningKey::from_bytes(keyring.signing.expose()).sign(&bytes).to_bytes().to_vec();
-            let sealed = keyring.metadata.seal_with_salt([0; 24], "head", vault_id, &context, &bytes);
+            hostile.sig =
+                SigningKey::from_bytes(keyring.signing.expose()).sign(&bytes).to_bytes().to_vec();
+            let sealed =
+                keyring.metadata.seal_with_salt([0; 24], "head", vault_id, &context, &bytes);
             hostile.head = sealed.expect("anything can be sealed");
         }
         1 => hostile.head.clone_from(&bytes),
         _ => hostile.sig.clone_from(&bytes),
     }
+
     match keyring.open_head(vault_id, &hostile) {
         Ok(head) if kind == 0 => {
-            assert!(head.encode(vault_id, &row.pid, row.epoch) == bytes, "two encodings of one head");
+            assert!(
+                head.encode(vault_id, &row.pid, row.epoch) == bytes,
+                "two encodings of one head"
+            );
         }
         Ok(_) => assert!(bytes == *original, "a head was forged"),
         Err(_) => assert!(bytes != *original, "the real head was refused"),
@@ -71,6 +83,7 @@ fn patch(bytes: &mut Vec<u8>, input: &mut Input<'_>) {
         bytes.resize(at, 0);
         return;
     }
+
     for (place, new) in bytes.iter_mut().skip(at).zip(piece) {
         *place = *new;
     }

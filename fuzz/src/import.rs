@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::input::Input;
-use terminal_secrets::crypto::age_file::Sealed;
-use terminal_secrets::import::{Container, Format, Options, read};
+use terminal_secrets::crypto::age_file::AgeHeader;
+use terminal_secrets::import::{Container, Format, ImportOptions, read};
 
 /// What stands where a value of JSON or of a dotenv file stands.
 const MARKER: &str = "mArKeR7qZ";
@@ -13,27 +13,38 @@ const MARKER: &str = "mArKeR7qZ";
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (format, prefix) = (input.u8(), input.u8());
-    let format = Format::named(Format::NAMES[usize::from(format) % Format::NAMES.len()]).expect("it is one of them");
+    let format = Format::named(Format::NAMES[usize::from(format) % Format::NAMES.len()])
+        .expect("it is one of them");
     let as_is = prefix & 4 != 0;
     let prefix = ["", "web-", "-", "é"][usize::from(prefix) % 4];
-    let options = Options { prefix, as_is };
+    let options = ImportOptions { prefix, as_is };
     let text = input.rest();
     let _ = Format::of(None, text);
     let _ = Container::of(None, text);
-    let _ = Sealed::read(text);
+    let _ = AgeHeader::read(text);
+
     if let Ok(found) = read(format, text, options) {
         let mut tags = HashSet::new();
         let mut bytes = 0;
         for item in &found.items {
             let project = item.origin.as_ref().map(|origin| origin.project.clone());
-            assert!(tags.insert((project, item.tag.key())), "two items with the tag `{}`", item.tag);
             assert!(
-                item.tag.as_str().starts_with(prefix) && (format == Format::Age || !item.value.expose().is_empty())
+                tags.insert((project, item.tag.key())),
+                "two items with the tag `{}`",
+                item.tag
             );
+
+            assert!(
+                item.tag.as_str().starts_with(prefix)
+                    && (format == Format::Age || !item.value.expose().is_empty())
+            );
+
             assert!(!item.source.contains(char::is_control), "a label of control characters");
             bytes += item.value.expose().len() + item.source.len();
         }
+
         assert!(found.skipped.iter().all(|skipped| !skipped.source.contains(char::is_control)));
+
         // A value may get a frame, as `otpauth://` is one; it never becomes many times what it was. A title is repeated
         // by the label of each of its fields, at most 256 characters of it.
         // References of KeePass repeat another entry's field, bounded altogether.
@@ -41,11 +52,13 @@ pub fn run(data: &[u8]) {
         let bound = 2048 * (found.items.len() + 1) + 4 * text.len() + repeated;
         assert!(bytes <= bound, "{} bytes of text became {bytes}", text.len());
     }
+
     let sign = match format {
         Format::Dotenv => b'=',
         Format::Json | Format::Bitwarden | Format::Age => b':',
         Format::OnePassword | Format::KeePass => return,
     };
+
     if let Err(error) = read(format, &planted(text, sign), options) {
         assert!(!error.to_string().contains(MARKER), "{error}");
     }
@@ -60,7 +73,9 @@ fn planted(text: &[u8], sign: u8) -> Vec<u8> {
         if after_sign && *byte == b'"' {
             out.extend(MARKER.bytes());
         }
+
         after_sign = *byte == sign || (after_sign && matches!(byte, b' ' | b'\t' | b'\n'));
     }
+
     out
 }

@@ -19,15 +19,19 @@ pub fn run(data: &[u8]) {
         0 => pad(plain, |length| length.next_multiple_of(256)).expose().to_vec(),
         _ => plain.to_vec(),
     };
+
     let seal = |bytes: &[u8]| key.seal_with_salt([0; 24], "project", &VAULT_ID, &context, bytes);
-    let keys = if kind == 2 { padded.clone() } else { seal(&padded).expect("anything can be sealed") };
+    let keys =
+        if kind == 2 { padded.clone() } else { seal(&padded).expect("anything can be sealed") };
     let row = ProjectRow { pid: PID, epoch: EPOCH, keys, head: Vec::new(), sig: Vec::new() };
     let root = RootKey::from_bytes(&ROOT).expect("there is memory");
+
     if let Ok(found) = root.open_keyring(&VAULT_ID, &row) {
         assert!(kind != 2, "a seal was forged");
         let again = pad(found.encode().expose(), |length| length.next_multiple_of(256));
         assert!(again.expose() == padded, "two plaintexts mean the same");
     }
+
     // As an agent hands it over: without padding.
     if let Some(found) = Keyring::decode(&PID, plain) {
         assert!(found.encode().expose() == plain, "two encodings of one key ring");

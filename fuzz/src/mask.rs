@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::input::Input;
-use terminal_secrets::mask::{Form, Masker, Match, Needles, Sink};
+use terminal_secrets::mask::{Form, MaskedSpan, Masker, Needles, Sink};
 use terminal_secrets::model::Tag;
 
 /// Most values, and most bytes of one: an automaton is built for every input.
@@ -33,10 +33,11 @@ impl Sink for Out {
             Some(Part::Shown(shown)) => shown.extend(bytes),
             _ => self.parts.push(Part::Shown(bytes.to_vec())),
         }
+
         Ok(())
     }
 
-    fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
+    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         assert!(found.start == self.offset && found.end > found.start, "a region out of its place");
         self.offset = found.end;
         self.parts.push(Part::Masked(found.tag.to_string(), found.form, found.start, found.end));
@@ -53,17 +54,23 @@ pub fn run(data: &[u8]) {
     let (cut, silence) = (usize::from(input.u8()), input.u8());
     let stream = stream(input.rest(), &values);
 
-    let tags: Vec<Tag> = (0..count).map(|n| Tag::parse(&format!("t{n}")).expect("it is a tag")).collect();
+    let tags: Vec<Tag> =
+        (0..count).map(|n| Tag::parse(&format!("t{n}")).expect("it is a tag")).collect();
     let needles = Needles::new(tags.iter().zip(values.iter().copied()));
     let whole = masked(&needles, [&stream[..]].into_iter(), None);
     let pieces = stream.chunks(1 + cut % 16);
+
     assert!(whole == masked(&needles, pieces.clone(), None), "another cut, another output");
     for part in &whole.parts {
         let Part::Shown(shown) = part else { continue };
         for value in values.iter().filter(|value| value.len() >= Needles::SHORTEST) {
-            assert!(!shown.windows(value.len()).any(|window| window == *value), "a value was shown");
+            assert!(
+                !shown.windows(value.len()).any(|window| window == *value),
+                "a value was shown"
+            );
         }
     }
+
     // Wherever silence falls, and however often, seven bytes of a value are seen at most.
     for every in [usize::from(silence) % 4 + 1, 1] {
         let out = masked(&needles, pieces.clone(), Some(every));
@@ -84,15 +91,22 @@ impl Out {
         for part in &self.parts {
             match part {
                 Part::Shown(bytes) => shown.resize(shown.len() + bytes.len(), true),
-                Part::Masked(.., end) => shown.resize(usize::try_from(*end).unwrap_or(length), false),
+                Part::Masked(.., end) => {
+                    shown.resize(usize::try_from(*end).unwrap_or(length), false);
+                }
             }
         }
+
         shown
     }
 }
 
 /// Masks the pieces, with a pause behind each so-and-so-manyth.
-fn masked<'a>(needles: &Needles, pieces: impl Iterator<Item = &'a [u8]>, every: Option<usize>) -> Out {
+fn masked<'a>(
+    needles: &Needles,
+    pieces: impl Iterator<Item = &'a [u8]>,
+    every: Option<usize>,
+) -> Out {
     let (mut masker, mut out, mut taken) = (Masker::new(needles), Out::default(), 0);
     for (number, piece) in pieces.enumerate() {
         let Ok(()) = masker.push(piece, &mut out);
@@ -104,6 +118,7 @@ fn masked<'a>(needles: &Needles, pieces: impl Iterator<Item = &'a [u8]>, every: 
             assert!(masker.settled() == out.offset && out.offset <= taken);
         }
     }
+
     let Ok(()) = masker.finish(&mut out);
     assert!(!masker.is_holding() && out.offset == taken, "bytes were lost");
     out
@@ -122,5 +137,6 @@ fn stream(bytes: &[u8], values: &[&[u8]]) -> Vec<u8> {
             _ => out.push(*byte),
         }
     }
+
     out
 }

@@ -3,7 +3,7 @@
 
 use super::input::Input;
 use super::world::{EPOCH, PID, RID, VAULT_ID, keyring};
-use terminal_secrets::crypto::record::{Place, pad, value_size};
+use terminal_secrets::crypto::record::{RecordContext, pad, value_size};
 
 /// Takes a byte for what is opened, and the plaintext.
 pub fn run(data: &[u8]) {
@@ -11,16 +11,20 @@ pub fn run(data: &[u8]) {
     let kind = input.u8() % 4;
     let plain = input.rest();
     let keys = keyring();
-    let place = Place { vault_id: &VAULT_ID, pid: &PID, rid: &RID, epoch: EPOCH };
+    let place = RecordContext { vault_id: &VAULT_ID, pid: &PID, rid: &RID, epoch: EPOCH };
     let context = [&PID[..], &RID, &EPOCH.to_be_bytes(), &1_u64.to_be_bytes()].concat();
+
     // Padded rightly, to go deep; or all of it as it comes, padding too.
     let padded = match kind {
         0 => pad(plain, |length| length.next_multiple_of(256)).expose().to_vec(),
         2 => pad(plain, value_size).expose().to_vec(),
         _ => plain.to_vec(),
     };
+
     let (key, label) = if kind < 2 { (&keys.metadata, "meta") } else { (&keys.value, "value") };
-    let sealed = key.seal_with_salt([0; 24], label, &VAULT_ID, &context, &padded).expect("anything can be sealed");
+    let sealed = key
+        .seal_with_salt([0; 24], label, &VAULT_ID, &context, &padded)
+        .expect("anything can be sealed");
     let again = if kind < 2 {
         let Ok(metadata) = keys.open_metadata(place, 1, &sealed) else { return };
         assert!(metadata.tag.as_str().len() <= 128 && metadata.hint.as_str().chars().count() <= 9);
@@ -34,6 +38,9 @@ pub fn run(data: &[u8]) {
             }
         }
     };
-    let again = again.and_then(|again| key.open(label, &VAULT_ID, &context, &again, "it")).expect("it opens again");
+
+    let again = again
+        .and_then(|again| key.open(label, &VAULT_ID, &context, &again, "it"))
+        .expect("it opens again");
     assert!(again.expose() == padded, "two plaintexts mean the same");
 }

@@ -14,7 +14,9 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let lengths = input.array::<4>();
     let shape = input.u8();
-    let params: Vec<u8> = if shape & 1 == 0 { input.take(12).to_vec() } else { input.piece().to_vec() };
+    let params: Vec<u8> =
+        if shape & 1 == 0 { input.take(12).to_vec() } else { input.piece().to_vec() };
+
     // Half of the inputs have the right length in a column, or nothing would come to the parameters.
     let mut column = |number: usize, right: usize| {
         let length = if shape & (2 << number) == 0 { right } else { usize::from(lengths[number]) };
@@ -22,6 +24,7 @@ pub fn run(data: &[u8]) {
         column.resize(length, 0);
         column
     };
+
     let (slot_id, salt, commitment) = (column(0, 16), column(1, 16), column(2, 32));
     let wrap = column(3, 72);
     let slot = Slot { slot_id, kind: u32::from(shape >> 6), params, salt, commitment, wrap };
@@ -31,9 +34,11 @@ pub fn run(data: &[u8]) {
     if let Ok(params) = &decoded {
         assert_eq!(params.encode()[..], slot.params, "two encodings of the same parameters");
     }
+
     let shaped = slot.slot_id.len() == 16 && slot.salt.len() == 16 && slot.commitment.len() == 32;
     if !shaped || decoded.is_err() {
-        let passphrase = Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).expect("it is one");
+        let passphrase =
+            Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).expect("it is one");
         match slot.open(&passphrase, &VAULT_ID) {
             Err(CryptoError::Damaged(_)) => assert!(!shaped),
             Err(CryptoError::Unsupported(_)) => assert!(shaped),
@@ -41,17 +46,25 @@ pub fn run(data: &[u8]) {
             Ok(_) => panic!("such a slot opens nothing"),
         }
     }
+
     // What `open` does behind the derivation.
-    let opened = Key::copy_of(&[5; 32]).open("slot", &VAULT_ID, &slot.slot_id, &slot.wrap, "the key slot");
+    let opened =
+        Key::copy_of(&[5; 32]).open("slot", &VAULT_ID, &slot.slot_id, &slot.wrap, "the key slot");
     assert!(opened.is_err(), "a seal was forged");
 }
 
 /// docs/format.md, section 3.
 fn within_bounds(params: &[u8]) -> bool {
-    let number = |at: usize| params[at..at + 4].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = |at: usize| {
+        params[at..at + 4].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+
     params.len() == 12 && {
         let (memory, passes, lanes) = (number(0), number(4), number(8));
         let memory_fits = (19 * 1024..=2 * 1024 * 1024).contains(&memory);
-        memory_fits && (1..=64).contains(&passes) && (1..=16).contains(&lanes) && memory * passes <= 1 << 23
+        memory_fits
+            && (1..=64).contains(&passes)
+            && (1..=16).contains(&lanes)
+            && memory * passes <= 1 << 23
     }
 }

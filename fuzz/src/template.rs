@@ -8,7 +8,9 @@ use super::input::Input;
 use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::{SecretBytes, SecretValue, Tag, is_hostile};
 use terminal_secrets::template::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
-use terminal_secrets::template::{Details, Event, Plan, Position, Template, TemplateError, WINDOW, scan};
+use terminal_secrets::template::{
+    Event, Plan, Position, ScanDetails, Template, TemplateError, WINDOW, scan,
+};
 use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
 /// A short input is also scanned as a long one, which a timeout shows to be slow.
@@ -21,13 +23,20 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (kind, cut) = (input.u8(), usize::from(input.u8()));
     let window = 2 * LONGEST + cut;
-    let filler = if kind & 0x40 == 0 { Vec::new() } else { vec![b'.'; window - usize::from(input.u8())] };
+    let filler =
+        if kind & 0x40 == 0 { Vec::new() } else { vec![b'.'; window - usize::from(input.u8())] };
+
     let text = &[&filler, input.rest()].concat()[..];
     let grammar = grammar(kind);
     let parts = parts(&mut &*text, &grammar, WINDOW, true);
     assert!(parts == model(text, &grammar), "the scanner and the grammar disagree");
+
     let mut dripping = Dripping { text, most: 1 + cut % 61 };
-    assert!(parts == self::parts(&mut dripping, &grammar, window, true), "another cut, another template");
+    assert!(
+        parts == self::parts(&mut dripping, &grammar, window, true),
+        "another cut, another template"
+    );
+
     expand(&parts, text, &grammar);
     if kind & 0x80 != 0 && (1..=SHORT).contains(&text.len()) {
         let long = text.repeat(LONG / text.len());
@@ -36,7 +45,8 @@ pub fn run(data: &[u8]) {
 }
 
 fn grammar(kind: u8) -> Grammar {
-    let delimiters = ["{{,}}", "{{,}}", "[[,]]", "%,%", "<%=,%>", "${,}", "{,}", "((((,:))"][usize::from(kind) % 8];
+    let delimiters = ["{{,}}", "{{,}}", "[[,]]", "%,%", "<%=,%>", "${,}", "{,}", "((((,:))"]
+        [usize::from(kind) % 8];
     let escape = if kind & 8 == 0 { None } else { Some("json".parse().expect("it is a filter")) };
     Grammar {
         delimiters: delimiters.parse().expect("they are delimiters"),
@@ -56,7 +66,7 @@ enum Part {
 
 fn parts(reader: &mut dyn Read, grammar: &Grammar, window: usize, lines: bool) -> Vec<Part> {
     let mut parts = Vec::new();
-    let details = Details { lines, near_misses: true };
+    let details = ScanDetails { lines, near_misses: true };
     let done = scan::<Infallible>(reader, grammar, window, details, |event| {
         match (event, parts.last_mut()) {
             (Event::Literal(bytes), Some(Part::Literal(before))) => before.extend_from_slice(bytes),
@@ -67,8 +77,10 @@ fn parts(reader: &mut dyn Read, grammar: &Grammar, window: usize, lines: bool) -
             (Event::Malformed(why, position), _) => parts.push(Part::Malformed(why, position)),
             (Event::NearMiss(..) | Event::Backslashes(..), _) => {}
         }
+
         Ok(())
     });
+
     assert!(done.is_ok());
     parts
 }
@@ -94,6 +106,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
             parts.push(Part::Literal(std::mem::take(literal)));
         }
     };
+
     while at < text.len() {
         let (rest, before) = (&text[at..], at.checked_sub(1).map(|before| text[before]));
         let found = if rest.starts_with(grammar.open()) && before != Some(b'$') {
@@ -101,6 +114,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
         } else {
             Match::Ordinary
         };
+
         let taken = match found {
             Match::Incomplete => panic!("nothing is incomplete at the end"),
             Match::Ordinary => 1,
@@ -111,6 +125,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
             }
             Match::Placeholder { placeholder, length } => {
                 assert!(length <= LONGEST);
+
                 // All of the run are literals already; half of them stay.
                 let run = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
                 literal.truncate(literal.len() - run.div_ceil(2));
@@ -119,15 +134,23 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
                     at += length;
                     continue;
                 }
+
                 end(&mut literal, &mut parts);
-                parts.push(Part::Placeholder(placeholder, rest[..length].to_vec(), position(text, at)));
+                parts.push(Part::Placeholder(
+                    placeholder,
+                    rest[..length].to_vec(),
+                    position(text, at),
+                ));
+
                 at += length;
                 continue;
             }
         };
+
         literal.extend_from_slice(&rest[..taken]);
         at += taken;
     }
+
     end(&mut literal, &mut parts);
     parts
 }
@@ -148,20 +171,29 @@ fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
         Err(TemplateError::Utf16(_)) if marked => return,
         Err(other) => panic!("a small template was refused: {other}"),
     };
+
     let malformed = parts.iter().filter(|part| matches!(part, Part::Malformed(..))).count();
     let told = plan.malformed(&mut template).expect("it is in memory");
     assert_eq!(told.as_ref().map_or(0, |found| found.total), malformed as u64);
-    visible(told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()));
+    visible(
+        told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
+    );
+
     let resolved = match plan.resolve(&Values) {
         Ok(resolved) => resolved,
         Err(TemplateError::Filter { .. } | TemplateError::FilteredTooLarge) => return,
         Err(other) => panic!("{other}"),
     };
+
     let told = resolved.unknown(&mut template).expect("it is in memory");
-    visible(told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()));
+    visible(
+        told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
+    );
+
     let mut out = Vec::new();
     assert!(resolved.expand(&mut template, &mut out).is_ok());
     let mut rest = &out[..];
+
     for part in parts {
         let expected = match part {
             Part::Malformed(..) => continue,
@@ -169,12 +201,17 @@ fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
             Part::Placeholder(what, raw, _) => match value(&what.tag) {
                 None => raw.clone(),
                 Some(value) => what.filters.iter().fold(value, |value, filter| {
-                    filter.apply(&value, Readers::default()).map(|value| value.expose().to_vec()).unwrap_or_default()
+                    filter
+                        .apply(&value, Readers::default())
+                        .map(|value| value.expose().to_vec())
+                        .unwrap_or_default()
                 }),
             },
         };
+
         rest = rest.strip_prefix(&expected[..]).expect("a part is not what it was resolved to");
     }
+
     assert!(rest.is_empty());
 }
 
@@ -189,7 +226,8 @@ struct Values;
 
 fn value(tag: &Tag) -> Option<Vec<u8>> {
     let key = tag.key();
-    (key.as_str().len() % 2 == 1).then(|| format!("'{}' \"\\{{{{ X }}}}\n{{{{Y}}}} é ", key.as_str()).into_bytes())
+    (key.as_str().len() % 2 == 1)
+        .then(|| format!("'{}' \"\\{{{{ X }}}}\n{{{{Y}}}} é ", key.as_str()).into_bytes())
 }
 
 impl Reveal for Values {
@@ -197,10 +235,12 @@ impl Reveal for Values {
         let reveal = |tag: &Tag| match value(tag) {
             None => Revealed::Missing { nearest: None },
             Some(bytes) => {
-                let value = SecretValue::new(SecretBytes::from_vec(bytes), false).expect("it is a value");
+                let value =
+                    SecretValue::new(SecretBytes::from_vec(bytes), false).expect("it is a value");
                 Revealed::Value { tag: tag.clone(), value }
             }
         };
+
         Ok(tags.iter().map(reveal).collect())
     }
 }

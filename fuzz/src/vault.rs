@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use super::input::Input;
 use super::world::{Copy, VAULT, root};
 use terminal_secrets::crypto::keys::RootKey;
-use terminal_secrets::model::{ProjectName, Secret, SecretBytes, SecretId, SecretRef, SecretValue, Tag};
+use terminal_secrets::model::{
+    ProjectName, Secret, SecretBytes, SecretId, SecretRef, SecretValue, Tag,
+};
 use terminal_secrets::store::StoreError;
 use terminal_secrets::vault::{Locked, NewSecret, Reveal, Revealed, Vault, VaultError};
 
@@ -38,8 +40,11 @@ fn original() -> &'static Answers {
         let vault = unlocked(&copy.path()).expect("the original opens");
         let projects = vault.projects().expect("it has projects");
         let listed = vault.list(None, |_| true).expect("it has secrets");
-        let values =
-            projects.iter().map(|(name, _)| (name.clone(), all(&vault, name).expect("it has values"))).collect();
+        let values = projects
+            .iter()
+            .map(|(name, _)| (name.clone(), all(&vault, name).expect("it has values")))
+            .collect();
+
         Answers { projects, listed, values }
     })
 }
@@ -63,9 +68,11 @@ pub fn run(data: &[u8]) {
     let chosen = usize::from(input.u8());
     let mut bytes = VAULT.to_vec();
     let mut journal = None;
+
     while !input.is_empty() && journal.is_none() {
         journal = mutate(&mut bytes, &mut input);
     }
+
     if let Some(rest) = journal {
         let copy = Copy::of(&bytes);
         copy.put("vault.db-journal", &[&JOURNAL, rest].concat());
@@ -82,16 +89,20 @@ fn ask(copy: &Copy, expected: &Answers, chosen: usize) {
         Ok(locked) => locked.unlocked(root),
         Err(error) => return refused(&error),
     };
+
     same(vault.projects(), &expected.projects);
     same(vault.list(None, |_| true), &expected.listed);
     let secret = &expected.listed[chosen % expected.listed.len()];
     same(vault.find(&secret.project, &secret.metadata.tag), &Some(secret.clone()));
     same(vault.get(&secret.project, &SecretRef::Id(secret.id)), secret);
+
     let (name, values) = &expected.values[chosen % expected.values.len()];
     same(all(&vault, name), values);
     let tags: Vec<Tag> = values.iter().map(|(tag, _)| tag.clone()).collect();
-    let revealed = vault.scope(name).reveal(&tags).map(|all| all.into_iter().map(plain).collect::<Vec<_>>());
+    let revealed =
+        vault.scope(name).reveal(&tags).map(|all| all.into_iter().map(plain).collect::<Vec<_>>());
     same(revealed, &values.iter().cloned().map(Some).collect::<Vec<_>>());
+
     let (first, absent) = (&expected.projects[0].0, Tag::parse("not-there").expect("it is a tag"));
     same(vault.find(first, &absent), &None);
     match vault.get(first, &SecretRef::Id(SecretId([0; 8]))) {
@@ -99,6 +110,7 @@ fn ask(copy: &Copy, expected: &Answers, chosen: usize) {
         Err(VaultError::NoSecret { .. }) => {}
         Err(error) => refused(&error),
     }
+
     if chosen % 4 == 1 {
         write(&vault, expected);
     }
@@ -113,18 +125,24 @@ fn plain(revealed: Revealed) -> Option<(Tag, Vec<u8>)> {
 
 /// What is written stands beside what was there, or is refused; damage is never signed anew.
 fn write(vault: &Vault, expected: &Answers) {
-    let value = SecretValue::new(SecretBytes::copy_of(b"a new value"), false).expect("it is a value");
+    let value =
+        SecretValue::new(SecretBytes::copy_of(b"a new value"), false).expect("it is a value");
     let tag = Tag::parse("new-one").expect("it is a tag");
     let new = NewSecret { tag: tag.clone(), name: None, description: None, value };
     let made = match vault.create(&expected.projects[0].0, new) {
         Ok(made) => made.value,
         Err(error) => return refused(&error),
     };
+
     match vault.list(None, |_| true) {
         Err(error) => refused(&error),
         Ok(listed) => {
-            let (ours, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|secret| secret.metadata.tag == tag);
-            assert!(ours == [made] && others == expected.listed, "a write changed what it did not mean to");
+            let (ours, others): (Vec<_>, Vec<_>) =
+                listed.into_iter().partition(|secret| secret.metadata.tag == tag);
+            assert!(
+                ours == [made] && others == expected.listed,
+                "a write changed what it did not mean to"
+            );
         }
     }
 }
@@ -143,7 +161,10 @@ fn refused(error: &VaultError) {
         | VaultError::Record { .. }
         | VaultError::Project { .. }
         | VaultError::Store(
-            StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_) | StoreError::ForeignJournal(_),
+            StoreError::NotAVault(_)
+            | StoreError::Format(_)
+            | StoreError::Damaged(_)
+            | StoreError::ForeignJournal(_),
         ) => {}
         other => panic!("{other}"),
     }
@@ -155,8 +176,10 @@ fn mutate<'a>(bytes: &mut Vec<u8>, input: &mut Input<'a>) -> Option<&'a [u8]> {
     if kind == 12 {
         return Some(input.take(usize::MAX));
     }
+
     let pages = (bytes.len() / PAGE).max(1);
     let page = usize::from(input.u8()) % pages;
+
     // The first page's tree begins behind the file's header.
     let (begin, tree) = (page * PAGE, page * PAGE + if page == 0 { 100 } else { 0 });
     match kind {
@@ -210,12 +233,14 @@ fn mutate<'a>(bytes: &mut Vec<u8>, input: &mut Input<'a>) -> Option<&'a [u8]> {
         }
         // A piece of one page in another: cells and sealed bytes that are whole, in the wrong place.
         _ => {
-            let (from, to_page, to) = (input.u16() % PAGE, usize::from(input.u8()) % pages, input.u16() % PAGE);
+            let (from, to_page, to) =
+                (input.u16() % PAGE, usize::from(input.u8()) % pages, input.u16() % PAGE);
             let length = usize::from(input.u8());
             let piece: Vec<u8> = bytes.iter().skip(begin + from).take(length).copied().collect();
             put(bytes, to_page * PAGE + to, &piece);
         }
     }
+
     None
 }
 

@@ -46,7 +46,13 @@ impl Copy {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
         let mut options = std::fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.0.path().join(name));
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.0.path().join(name));
+
         file.and_then(|mut file| file.write_all(bytes)).expect("room for the copy");
     }
 
@@ -59,9 +65,13 @@ impl Copy {
 pub(super) fn root() -> &'static [u8; 32] {
     static ROOT: OnceLock<[u8; 32]> = OnceLock::new();
     ROOT.get_or_init(|| {
-        let passphrase = Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).expect("it is one");
+        let passphrase =
+            Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).expect("it is one");
         let copy = Copy::of(VAULT);
-        *Locked::open(&copy.path()).and_then(|vault| vault.root_key(&passphrase)).expect("the vault opens").expose()
+        *Locked::open(&copy.path())
+            .and_then(|vault| vault.root_key(&passphrase))
+            .expect("the vault opens")
+            .expose()
     })
 }
 
@@ -76,5 +86,6 @@ pub(super) fn projects(path: &Path) -> (VaultId, Vec<(ProjectRow, Keyring)>) {
         let keyring = root.open_keyring(&vault_id, &row).expect("the key ring opens");
         (row, keyring)
     };
+
     (vault_id, rows.into_iter().map(open).collect())
 }

@@ -100,12 +100,12 @@ pub enum Answer<'a> {
     /// Key rings in the order of the rows
     Keyrings(Vec<&'a [u8]>),
     /// Not done
-    Fault(Fault),
+    AgentFault(AgentFault),
 }
 
 /// Why something was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum AgentFault {
     /// There is no key for this path
     Locked,
     /// The path's vault has another id than the one that was unlocked
@@ -163,6 +163,7 @@ impl Writer {
         if length > LARGEST_FRAME {
             return None;
         }
+
         self.0.expose_mut()[..4].copy_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
         Some(self.0)
     }
@@ -208,7 +209,9 @@ impl<'a> Reader<'a> {
 
 /// The length of the frame that begins with these four bytes; `None` where it is none that is allowed.
 pub(super) fn frame_length(prefix: [u8; 4]) -> Option<usize> {
-    usize::try_from(u32::from_be_bytes(prefix)).ok().filter(|length| (2..=LARGEST_FRAME).contains(length))
+    usize::try_from(u32::from_be_bytes(prefix))
+        .ok()
+        .filter(|length| (2..=LARGEST_FRAME).contains(length))
 }
 
 impl<'a> Request<'a> {
@@ -225,13 +228,19 @@ impl<'a> Request<'a> {
             Self::Verify { mac } => Writer::new(6).lp(mac),
             Self::Sign => Writer::new(7),
             Self::Open { rows } => rows.iter().fold(Writer::new(8), |frame, row| {
-                frame.put(&row.pid).put(&row.epoch.to_be_bytes()).lp(&row.keys).lp(&row.head).lp(&row.sig)
+                frame
+                    .put(&row.pid)
+                    .put(&row.epoch.to_be_bytes())
+                    .lp(&row.keys)
+                    .lp(&row.head)
+                    .lp(&row.sig)
             }),
             Self::Seal { path, pid, epoch, keyring } => {
                 Writer::new(9).lp(path).put(pid).put(&epoch.to_be_bytes()).lp(keyring)
             }
             Self::AnchorKey => Writer::new(10),
         };
+
         frame.finish()
     }
 
@@ -245,7 +254,9 @@ impl<'a> Request<'a> {
             (Some(_), Some(_)) => return Err(Unreadable::Version),
             _ => return Err(Unreadable::Malformed),
         }
-        let request = Self::fields(kind.unwrap_or_default(), &mut fields).ok_or(Unreadable::Malformed)?;
+
+        let request =
+            Self::fields(kind.unwrap_or_default(), &mut fields).ok_or(Unreadable::Malformed)?;
         if fields.0.is_empty() { Ok(request) } else { Err(Unreadable::Malformed) }
     }
 
@@ -273,9 +284,15 @@ impl<'a> Request<'a> {
                         sig: fields.lp()?.to_vec(),
                     });
                 }
+
                 Self::Open { rows }
             }
-            9 => Self::Seal { path: fields.lp()?, pid: fields.array()?, epoch: fields.u32()?, keyring: fields.lp()? },
+            9 => Self::Seal {
+                path: fields.lp()?,
+                pid: fields.array()?,
+                epoch: fields.u32()?,
+                keyring: fields.lp()?,
+            },
             10 => Self::AnchorKey,
             _ => return None,
         })
@@ -298,16 +315,19 @@ impl<'a> Handover<'a> {
         if frame_length(*prefix)? != frame.len() {
             return None;
         }
+
         let mut fields = Reader(frame);
         if (fields.u8()?, fields.u8()?) != (VERSION, Self::KIND) {
             return None;
         }
-        let (path, vault_id, ttl, idle) = (fields.lp()?, fields.array()?, fields.u64()?, fields.u64()?);
+
+        let (path, vault_id, ttl, idle) =
+            (fields.lp()?, fields.array()?, fields.u64()?, fields.u64()?);
         Some(Self { path, vault_id, ttl, idle, key: fields.0.try_into().ok()? })
     }
 }
 
-impl Fault {
+impl AgentFault {
     fn code(self) -> (u8, u32) {
         match self {
             Self::Locked => (1, 0),
@@ -336,6 +356,7 @@ impl Fault {
             Self::Version,
             Self::OtherKey,
         ];
+
         all.into_iter().find(|fault| fault.code() == (code, row))
     }
 }
@@ -351,12 +372,15 @@ impl<'a> Answer<'a> {
                 frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes())
             }
             Self::Bytes(bytes) => Writer::new(130).lp(bytes),
-            Self::Keyrings(all) => all.iter().fold(Writer::new(131), |frame, bytes| frame.lp(bytes)),
-            Self::Fault(fault) => {
+            Self::Keyrings(all) => {
+                all.iter().fold(Writer::new(131), |frame, bytes| frame.lp(bytes))
+            }
+            Self::AgentFault(fault) => {
                 let (code, row) = fault.code();
                 Writer::new(132).put(&[code]).put(&row.to_be_bytes())
             }
         };
+
         frame.finish()
     }
 
@@ -378,8 +402,10 @@ impl<'a> Answer<'a> {
             128 => Self::Done(fields.flag()?),
             129 => {
                 let (unlocked, left) = (fields.flag()?, (fields.u64()?, fields.u64()?));
+
                 // A locked vault has no time left.
-                (unlocked || left == (0, 0)).then_some(Self::State { left: unlocked.then_some(left) })?
+                (unlocked || left == (0, 0))
+                    .then_some(Self::State { left: unlocked.then_some(left) })?
             }
             130 => Self::Bytes(fields.lp()?),
             131 => {
@@ -387,9 +413,10 @@ impl<'a> Answer<'a> {
                 while !fields.0.is_empty() {
                     all.push(fields.lp()?);
                 }
+
                 Self::Keyrings(all)
             }
-            132 => Self::Fault(Fault::of(fields.u8()?, fields.u32()?)?),
+            132 => Self::AgentFault(AgentFault::of(fields.u8()?, fields.u32()?)?),
             _ => return None,
         })
     }

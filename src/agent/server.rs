@@ -15,13 +15,15 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::now;
-use super::place::{Place, identity, in_turn, remove};
-use super::protocol::{Answer, Fault, Handover, LARGEST_FRAME, Request, Unreadable, frame_length};
-use super::session::{MacUnderWay, Session};
+use super::protocol::{
+    AgentFault, Answer, Handover, LARGEST_FRAME, Request, Unreadable, frame_length,
+};
+use super::runtime_dir::{RuntimeDir, identity, in_turn, remove};
+use super::session::{MacInProgress, Session};
 use crate::crypto::keys::{Keyring, VaultId};
 use crate::model::{DEEP, SecretBytes, overwrite_stack};
 use crate::process;
-use crate::signals::Hold;
+use crate::signals::DeferSignals;
 
 /// Connections at one time. One more closes the one that has been idle for longest.
 pub const MOST_CONNECTIONS: usize = 128;
@@ -40,18 +42,20 @@ const LONGEST_WAIT: u64 = 4_000;
 /// Holds the key that `handover` returns, and serves until its time is over or somebody locks it. `ready` is called when
 /// the socket listens; it is told whether the key is kept out of swap.
 pub fn serve(
-    place: &Place,
+    place: &RuntimeDir,
     handover: impl FnOnce() -> io::Result<SecretBytes>,
     ready: impl FnOnce(bool) -> io::Result<()>,
 ) -> io::Result<()> {
     process::detach(c"secrets-agent")?;
     let session = begin(&handover()?)?;
-    let hold = Hold::on_all()?;
+    let hold = DeferSignals::on_all()?;
     let (listener, socket) = Socket::take_over(place, &session.path)?;
+
     ready(session.key_is_locked())?;
     overwrite_stack::<DEEP>();
 
-    let mut agent = Agent { listener, socket, hold, session: Some(session), connections: Vec::new() };
+    let mut agent =
+        Agent { listener, socket, hold, session: Some(session), connections: Vec::new() };
     let outcome = agent.run();
 
     // The key first: the name may have to wait for its turn.
@@ -60,6 +64,7 @@ pub fn serve(
     overwrite_stack::<DEEP>();
     remove(&agent.socket.lock, &agent.socket.path, agent.socket.identity);
     agent.hold.take();
+
     outcome
 }
 
@@ -78,7 +83,7 @@ struct Socket {
 impl Socket {
     /// Listens on a new socket, which then takes the name of an earlier one: at no moment nobody listens there, and an
     /// earlier agent sees that its name is gone.
-    fn take_over(place: &Place, vault: &[u8]) -> io::Result<(UnixListener, Self)> {
+    fn take_over(place: &RuntimeDir, vault: &[u8]) -> io::Result<(UnixListener, Self)> {
         let (path, lock) = (place.socket(vault), place.lock()?);
         let new = path.with_extension("new");
         let (listener, identity) = in_turn(&lock, |_| {
@@ -86,10 +91,12 @@ impl Socket {
             let listener = UnixListener::bind(&new)?;
             fs::set_permissions(&new, Permissions::from_mode(0o600))?;
             listener.set_nonblocking(true)?;
+
             let identity = identity(&new);
             fs::rename(&new, &path)?;
             Ok::<_, io::Error>((listener, identity))
         })?;
+
         Ok((listener, Self { path, identity, lock }))
     }
 
@@ -102,13 +109,13 @@ impl Socket {
 struct Agent {
     listener: UnixListener,
     socket: Socket,
-    hold: Hold,
+    hold: DeferSignals,
     /// Until it is locked
     session: Option<Session>,
-    connections: Vec<Connection>,
+    connections: Vec<ServedConnection>,
 }
 
-struct Connection {
+struct ServedConnection {
     stream: UnixStream,
     /// What has come, each frame with its length in front
     input: SecretBytes,
@@ -120,14 +127,14 @@ struct Connection {
     active: u64,
     /// When the frame that has begun, or the answer that waits, did so
     began: Option<u64>,
-    mac: Option<Result<MacUnderWay, Fault>>,
+    mac: Option<Result<MacInProgress, AgentFault>>,
     /// True once the vault's tables were verified on this connection
     verified: bool,
 }
 
 /// What becomes of a connection.
-type Fate = Result<(), Closed>;
-struct Closed;
+type ConnectionResult = Result<(), ConnectionEnd>;
+struct ConnectionEnd;
 
 impl Agent {
     fn run(&mut self) -> io::Result<()> {
@@ -138,8 +145,10 @@ impl Agent {
             if self.session.is_none() || self.hold.is_due() || !self.socket.is_there() {
                 return Ok(());
             }
+
             let (accept, ready) = self.wait(moment)?;
             let moment = now();
+
             // Time may have passed while it waited: an expired key answers nothing.
             self.forget_expired(moment);
             let mut number = 0;
@@ -149,6 +158,7 @@ impl Agent {
                 number += 1;
                 flags.is_empty() || self.serve(connection, flags, moment).is_ok()
             });
+
             self.connections = connections;
             overwrite_stack::<DEEP>();
             if accept {
@@ -160,15 +170,25 @@ impl Agent {
     /// Waits for the next thing to do: is somebody at the door, and which connections are ready?
     fn wait(&self, moment: u64) -> io::Result<(bool, Vec<PollFlags>)> {
         let ends = self.session.iter().map(Session::expires);
-        let ends = ends.chain(self.connections.iter().map(Connection::deadline));
+        let ends = ends.chain(self.connections.iter().map(ServedConnection::deadline));
         let wait = ends.min().unwrap_or(u64::MAX).saturating_sub(moment).min(LONGEST_WAIT);
         let timeout = Timespec::try_from(Duration::from_millis(wait)).map_err(io::Error::other)?;
-        let mut all = vec![PollFd::new(self.hold.came(), PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-        all.extend(self.connections.iter().map(|connection| PollFd::new(&connection.stream, connection.interest())));
+        let mut all = vec![
+            PollFd::new(self.hold.came(), PollFlags::IN),
+            PollFd::new(&self.listener, PollFlags::IN),
+        ];
+
+        all.extend(
+            self.connections
+                .iter()
+                .map(|connection| PollFd::new(&connection.stream, connection.interest())),
+        );
+
         match poll(&mut all, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+
         Ok((!all[1].revents().is_empty(), all[2..].iter().map(PollFd::revents).collect()))
     }
 
@@ -178,90 +198,124 @@ impl Agent {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // No descriptor is left: one that is idle gives up its own, or somebody else's comes free.
-                Err(_) => return if self.connections.is_empty() { sleep(PAUSE) } else { self.close_oldest() },
+                Err(_) => {
+                    return if self.connections.is_empty() {
+                        sleep(PAUSE);
+                    } else {
+                        self.close_oldest();
+                    };
+                }
             };
+
             if !process::peer_is_us(&stream) || stream.set_nonblocking(true).is_err() {
                 continue;
             }
+
             if self.connections.len() >= MOST_CONNECTIONS {
                 self.close_oldest();
             }
-            self.connections.push(Connection::new(stream, moment));
+
+            self.connections.push(ServedConnection::new(stream, moment));
         }
     }
 
     fn close_oldest(&mut self) {
-        let oldest = self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.active);
+        let oldest =
+            self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.active);
         if let Some(at) = oldest.map(|(at, _)| at) {
             self.connections.swap_remove(at);
         }
     }
 
-    fn serve(&mut self, connection: &mut Connection, flags: PollFlags, moment: u64) -> Fate {
+    fn serve(
+        &mut self,
+        connection: &mut ServedConnection,
+        flags: PollFlags,
+        moment: u64,
+    ) -> ConnectionResult {
         if flags.contains(PollFlags::OUT) {
             connection.send(moment)?;
         }
-        let came = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) && connection.output.is_empty();
+
+        let came = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+            && connection.output.is_empty();
         let ended = came && connection.receive()?;
+
         // Who does not take the answer gets no other one.
         while connection.output.is_empty() {
             let Some(frame) = connection.next_frame()? else { break };
-            let answer = catch_unwind(AssertUnwindSafe(|| self.handle(connection, frame.expose(), moment)));
+            let answer =
+                catch_unwind(AssertUnwindSafe(|| self.handle(connection, frame.expose(), moment)));
+
             // What went wrong with one request is not to cost the others their keys.
-            if let Some(answer) = answer.map_err(|_| Closed)?? {
+            if let Some(answer) = answer.map_err(|_| ConnectionEnd)?? {
                 connection.active = moment;
                 connection.output.extend(answer.expose());
                 connection.send(moment)?;
             }
         }
+
         connection.forget_taken();
         connection.began = match (connection.input.is_empty(), connection.output.is_empty()) {
             (true, true) => None,
             _ => connection.began.or(Some(moment)),
         };
-        if ended && connection.output.is_empty() { Err(Closed) } else { Ok(()) }
+
+        if ended && connection.output.is_empty() { Err(ConnectionEnd) } else { Ok(()) }
     }
 
     /// Does what a frame asks; `None` where no answer is due.
     fn handle(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut ServedConnection,
         frame: &[u8],
         moment: u64,
-    ) -> Result<Option<SecretBytes>, Closed> {
+    ) -> Result<Option<SecretBytes>, ConnectionEnd> {
         let request = match Request::decode(frame) {
             Ok(request) => request,
-            Err(Unreadable::Version) => return Answer::Fault(Fault::Version).encode().map(Some).ok_or(Closed),
-            Err(Unreadable::Malformed) => return Err(Closed),
+            Err(Unreadable::Version) => {
+                return Answer::AgentFault(AgentFault::Version)
+                    .encode()
+                    .map(Some)
+                    .ok_or(ConnectionEnd);
+            }
+            Err(Unreadable::Malformed) => return Err(ConnectionEnd),
         };
+
         match &request {
             Request::BeginMac { path, row_and_slots } => {
                 let begun = match self.session(path, moment) {
-                    Ok(session) => session.begin_mac(row_and_slots).ok_or(Closed)?,
+                    Ok(session) => session.begin_mac(row_and_slots).ok_or(ConnectionEnd)?,
                     Err(fault) => Err(fault),
                 };
+
                 connection.mac = Some(begun);
                 connection.active = moment;
                 return Ok(None);
             }
             Request::MoreMac { bytes } => {
-                if let Ok(under_way) = connection.mac.as_mut().ok_or(Closed)? {
+                if let Ok(under_way) = connection.mac.as_mut().ok_or(ConnectionEnd)? {
                     under_way.update(bytes);
                 }
+
                 return Ok(None);
             }
             _ => {}
         }
+
         let answered = self.answer(connection, request, moment)?;
-        answered.unwrap_or_else(|fault| Answer::Fault(fault).encode()).map(Some).ok_or(Closed)
+        answered
+            .unwrap_or_else(|fault| Answer::AgentFault(fault).encode())
+            .map(Some)
+            .ok_or(ConnectionEnd)
     }
 
     fn answer(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut ServedConnection,
         request: Request<'_>,
         moment: u64,
-    ) -> Result<Result<Option<SecretBytes>, Fault>, Closed> {
+    ) -> Result<Result<Option<SecretBytes>, AgentFault>, ConnectionEnd> {
         Ok(match request {
             Request::LockAll => {
                 self.session = None;
@@ -273,7 +327,7 @@ impl Agent {
             }
             Request::Status { path, vault_id } => self.status(path, vault_id, moment),
             Request::Verify { mac } => {
-                let under_way = connection.mac.take().ok_or(Closed)?;
+                let under_way = connection.mac.take().ok_or(ConnectionEnd)?;
                 self.current(moment).and_then(|session| {
                     session.verify(under_way?, mac)?;
                     connection.verified = true;
@@ -281,47 +335,60 @@ impl Agent {
                 })
             }
             Request::Sign => {
-                let under_way = connection.mac.take().ok_or(Closed)?;
-                self.current(moment).and_then(|session| Ok(Answer::Bytes(&session.sign(under_way?)?).encode()))
+                let under_way = connection.mac.take().ok_or(ConnectionEnd)?;
+                self.current(moment)
+                    .and_then(|session| Ok(Answer::Bytes(&session.sign(under_way?)?).encode()))
             }
             // What is asked for without a look at the vault is closed.
-            Request::Open { .. } | Request::AnchorKey if !connection.verified => return Err(Closed),
+            Request::Open { .. } | Request::AnchorKey if !connection.verified => {
+                return Err(ConnectionEnd);
+            }
             Request::Open { rows } => self.current(moment).and_then(|session| {
                 let opened = rows.iter().zip(0..).map(|(row, number)| session.open(row, number));
                 let opened = opened.collect::<Result<Vec<_>, _>>()?;
                 Ok(Answer::Keyrings(opened.iter().map(SecretBytes::expose).collect()).encode())
             }),
-            Request::AnchorKey => {
-                self.current(moment).map(|session| Answer::Bytes(session.anchor_key().expose()).encode())
-            }
+            Request::AnchorKey => self
+                .current(moment)
+                .map(|session| Answer::Bytes(session.checkpoint_key().expose()).encode()),
             Request::Seal { path, pid, epoch, keyring } => {
-                let keyring = Keyring::decode(&pid, keyring).ok_or(Closed)?;
+                let keyring = Keyring::decode(&pid, keyring).ok_or(ConnectionEnd)?;
                 let session = self.session(path, moment);
-                session.and_then(|session| Ok(Answer::Bytes(&session.seal(&pid, epoch, &keyring)?).encode()))
+                session.and_then(|session| {
+                    Ok(Answer::Bytes(&session.seal(&pid, epoch, &keyring)?).encode())
+                })
             }
-            Request::BeginMac { .. } | Request::MoreMac { .. } => return Err(Closed),
+            Request::BeginMac { .. } | Request::MoreMac { .. } => return Err(ConnectionEnd),
         })
     }
 
-    fn status(&mut self, path: &[u8], vault_id: Option<VaultId>, moment: u64) -> Result<Option<SecretBytes>, Fault> {
+    fn status(
+        &mut self,
+        path: &[u8],
+        vault_id: Option<VaultId>,
+        moment: u64,
+    ) -> Result<Option<SecretBytes>, AgentFault> {
         let left = match self.session(path, moment) {
-            Ok(session) if vault_id.is_some_and(|id| id != session.vault_id) => return Err(Fault::Replaced),
+            Ok(session) if vault_id.is_some_and(|id| id != session.vault_id) => {
+                return Err(AgentFault::Replaced);
+            }
             session => session.ok().map(|session| session.left(moment)),
         };
+
         Ok(Answer::State { left }.encode())
     }
 
     /// The session, used now.
-    fn current(&mut self, moment: u64) -> Result<&mut Session, Fault> {
-        let session = self.session.as_mut().ok_or(Fault::Locked)?;
+    fn current(&mut self, moment: u64) -> Result<&mut Session, AgentFault> {
+        let session = self.session.as_mut().ok_or(AgentFault::Locked)?;
         session.touch(moment);
         Ok(session)
     }
 
     /// The session, if it is that of this path, used now.
-    fn session(&mut self, path: &[u8], moment: u64) -> Result<&mut Session, Fault> {
+    fn session(&mut self, path: &[u8], moment: u64) -> Result<&mut Session, AgentFault> {
         let is_this = self.session.as_ref().is_some_and(|session| session.path == path);
-        if is_this { self.current(moment) } else { Err(Fault::Locked) }
+        if is_this { self.current(moment) } else { Err(AgentFault::Locked) }
     }
 
     fn forget_expired(&mut self, moment: u64) {
@@ -329,10 +396,19 @@ impl Agent {
     }
 }
 
-impl Connection {
+impl ServedConnection {
     fn new(stream: UnixStream, moment: u64) -> Self {
         let (input, output) = (SecretBytes::with_capacity(0), SecretBytes::with_capacity(0));
-        Self { stream, input, taken: 0, output, active: moment, began: None, mac: None, verified: false }
+        Self {
+            stream,
+            input,
+            taken: 0,
+            output,
+            active: moment,
+            began: None,
+            mac: None,
+            verified: false,
+        }
     }
 
     fn interest(&self) -> PollFlags {
@@ -344,7 +420,7 @@ impl Connection {
     }
 
     /// Takes what has come, at most a frame and the length of the next; true at its end.
-    fn receive(&mut self) -> Result<bool, Closed> {
+    fn receive(&mut self) -> Result<bool, ConnectionEnd> {
         let mut piece = SecretBytes::zeroed(16 * 1024);
         while self.input.len() < LARGEST_FRAME + 4 {
             match self.stream.read(piece.expose_mut()) {
@@ -352,20 +428,25 @@ impl Connection {
                 Ok(length) => self.input.extend(&piece.expose()[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Err(Closed),
+                Err(_) => return Err(ConnectionEnd),
             }
         }
+
         Ok(false)
     }
 
     /// The next whole frame.
-    fn next_frame(&mut self) -> Result<Option<SecretBytes>, Closed> {
-        let Some((prefix, rest)) = self.input.expose()[self.taken..].split_first_chunk() else { return Ok(None) };
-        let length = frame_length(*prefix).ok_or(Closed)?;
+    fn next_frame(&mut self) -> Result<Option<SecretBytes>, ConnectionEnd> {
+        let Some((prefix, rest)) = self.input.expose()[self.taken..].split_first_chunk() else {
+            return Ok(None);
+        };
+
+        let length = frame_length(*prefix).ok_or(ConnectionEnd)?;
         let Some(frame) = rest.get(..length) else { return Ok(None) };
         let frame = SecretBytes::copy_of(frame);
         self.taken += 4 + length;
         self.began = None;
+
         Ok(Some(frame))
     }
 
@@ -377,19 +458,20 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, moment: u64) -> Fate {
+    fn send(&mut self, moment: u64) -> ConnectionResult {
         while !self.output.is_empty() {
             match self.stream.write(self.output.expose()) {
-                Ok(0) => return Err(Closed),
+                Ok(0) => return Err(ConnectionEnd),
                 Ok(length) => {
                     self.output = SecretBytes::copy_of(&self.output.expose()[length..]);
                     self.active = moment;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Err(Closed),
+                Err(_) => return Err(ConnectionEnd),
             }
         }
+
         self.began = None;
         Ok(())
     }

@@ -26,13 +26,20 @@ pub(super) fn requested(root: Command, arguments: &[OsString]) -> Option<clap::E
         .help_template(template)
         // They are listed above; the help of each goes on working.
         .mut_subcommands(|command| command.hide(true));
+
     grouped.try_get_matches_from(arguments).err()
 }
 
 fn groups(root: &Command) -> String {
     let styles = root.get_styles();
     let (header, literal) = (styles.get_header(), styles.get_literal());
-    let width = GROUPS.iter().chain([&REST]).flat_map(|(_, names)| *names).map(|name| name.len()).max().unwrap_or(0);
+    let width = GROUPS
+        .iter()
+        .chain([&REST])
+        .flat_map(|(_, names)| *names)
+        .map(|name| name.len())
+        .max()
+        .unwrap_or(0);
 
     let mut text = String::new();
     for (title, names) in GROUPS.iter().chain([&REST]) {
@@ -42,10 +49,13 @@ fn groups(root: &Command) -> String {
                 Some(about) => about.to_string(),
                 None => "Print this message or the help of a command".to_owned(),
             };
+
             let _ = writeln!(text, "  {literal}{name:<width$}{literal:#}  {about}");
         }
+
         text.push('\n');
     }
+
     text
 }
 
@@ -56,9 +66,11 @@ mod tests {
     #[test]
     fn every_command_is_in_one_group() {
         let root = super::super::command();
-        let visible = root.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
+        let visible =
+            root.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
         let mut expected: Vec<&str> = visible.chain(["help"]).collect();
-        let mut listed: Vec<&str> = GROUPS.iter().chain([&REST]).flat_map(|(_, names)| *names).copied().collect();
+        let mut listed: Vec<&str> =
+            GROUPS.iter().chain([&REST]).flat_map(|(_, names)| *names).copied().collect();
         expected.sort_unstable();
         listed.sort_unstable();
         assert_eq!(listed, expected);

@@ -50,6 +50,7 @@ struct Cli {
 /// The whole command tree, without the `help` command that clap adds: help and man pages are made from it.
 pub fn command() -> clap::Command {
     let mut command = Cli::command().disable_help_subcommand(true);
+
     // Else a command has its options only once its name was read, which makes starting faster.
     command.build();
     command
@@ -58,18 +59,22 @@ pub fn command() -> clap::Command {
 /// Runs the program with the process's arguments and streams; returns its exit code.
 pub fn main() -> ExitCode {
     harden_process();
-    let code = std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Kind::Failure.exit_code()));
+    let code =
+        std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Kind::Failure.exit_code()));
     overwrite_stack::<DEEP>();
     code
 }
 
 fn run() -> ExitCode {
-    if let Ok(true) = clap_complete::CompleteEnv::with_factory(|| completion::without_global_options(Cli::command()))
-        .bin("secrets")
-        .try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref())
+    if let Ok(true) = clap_complete::CompleteEnv::with_factory(|| {
+        completion::without_global_options(Cli::command())
+    })
+    .bin("secrets")
+    .try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref())
     {
         return ExitCode::SUCCESS;
     }
+
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::read();
     let (ui, outcome) = match parse(&arguments) {
@@ -86,6 +91,7 @@ fn run() -> ExitCode {
             (Rc::new(ui), if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome })
         }
     };
+
     match outcome {
         Ok(code) => {
             ui.finish();
@@ -98,11 +104,13 @@ fn run() -> ExitCode {
             } else {
                 ui.failure(error.is_answer(), error.message(), error.notes(), error.hints());
             }
+
             if error.is_interrupted() {
                 // A prompt takes Ctrl-C from the keyboard; scripts and loops around us are to end as if it were a signal.
                 overwrite_stack::<DEEP>();
                 die_of(Signal::INT);
             }
+
             ExitCode::from(error.exit_code())
         }
     }
@@ -121,8 +129,11 @@ fn color(option: ColorWhen, environment: &Environment) -> ColorWhen {
 /// tells its place and not its words.
 fn harden_process() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
+        let place = panic
+            .location()
+            .map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
         let ui = Ui::new(false, false, ColorWhen::Never);
+
         ui.failure(
             false,
             &format!("internal error{place}"),
@@ -130,6 +141,7 @@ fn harden_process() {
             &["this is a bug of `secrets`; please report it".into()],
         );
     }));
+
     crate::process::harden();
 }
 
@@ -149,7 +161,9 @@ fn is_run(arguments: &[OsString]) -> bool {
 fn told(error: clap::Error, arguments: &[OsString], ui: &Ui) -> Result<(), Error> {
     match error.kind() {
         ErrorKind::DisplayVersion => shown(&error, ui),
-        ErrorKind::DisplayHelp => shown(&help::requested(Cli::command(), arguments).unwrap_or(error), ui),
+        ErrorKind::DisplayHelp => {
+            shown(&help::requested(Cli::command(), arguments).unwrap_or(error), ui)
+        }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
             let _ = help::requested(Cli::command(), arguments).unwrap_or(error).print();
             Err(Error::usage("a command is missing"))

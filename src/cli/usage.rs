@@ -23,8 +23,12 @@ pub(super) fn failure(error: &clap::Error, root: &mut Command, arguments: &[OsSt
     let failure = possible_values(error, failure);
     let failure = near_miss(error, typed.as_deref(), command_at(root, &words), failure);
     match usage_of(root, &words) {
-        Some(usage) if error.get(ContextKind::Usage).is_some() => failure.hint(format!("usage: {usage}")),
-        _ if failure.hints().is_empty() => failure.hint("see `secrets help` or `secrets COMMAND --help`"),
+        Some(usage) if error.get(ContextKind::Usage).is_some() => {
+            failure.hint(format!("usage: {usage}"))
+        }
+        _ if failure.hints().is_empty() => {
+            failure.hint("see `secrets help` or `secrets COMMAND --help`")
+        }
         _ => failure,
     }
 }
@@ -48,6 +52,7 @@ fn subcommands(root: &Command, arguments: &[OsString]) -> Vec<String> {
         path.push(name.to_owned());
         matches = inner;
     }
+
     path
 }
 
@@ -59,8 +64,10 @@ fn command_at<'c>(root: &'c mut Command, path: &[&str]) -> &'c mut Command {
         if command.find_subcommand(name).is_none() {
             break;
         }
+
         command = command.find_subcommand_mut(name).expect("it was found just now");
     }
+
     command
 }
 
@@ -74,7 +81,9 @@ fn usage_of(root: &mut Command, path: &[&str]) -> Option<String> {
 fn message(error: &clap::Error) -> String {
     let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
     let option = option_name(&argument);
-    let named = option.as_deref().map_or_else(|| "an argument".to_owned(), |name| format!("`{name}`"));
+    let named =
+        option.as_deref().map_or_else(|| "an argument".to_owned(), |name| format!("`{name}`"));
+
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             unknown_command(&text(error, ContextKind::InvalidSubcommand).unwrap_or_default())
@@ -83,14 +92,16 @@ fn message(error: &clap::Error) -> String {
             "a command is missing".into()
         }
         ErrorKind::UnknownArgument => match option {
-            Some(name) if looks_like_an_option(&name) => format!("there is no option `{name}` here"),
+            Some(name) if looks_like_an_option(&name) => {
+                format!("there is no option `{name}` here")
+            }
             Some(_) => "unknown option (not shown, in case it is a secret)".into(),
             None => "unexpected argument (not shown, in case it is a secret)".into(),
         },
         ErrorKind::MissingRequiredArgument => format!("{} is missing", backticked(&argument)),
         ErrorKind::ArgumentConflict => {
-            let other =
-                text(error, ContextKind::PriorArg).map_or_else(|| "another option".to_owned(), |a| backticked(&a));
+            let other = text(error, ContextKind::PriorArg)
+                .map_or_else(|| "another option".to_owned(), |a| backticked(&a));
             format!("{named} cannot be used with {other}")
         }
         ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
@@ -98,7 +109,9 @@ fn message(error: &clap::Error) -> String {
         }
         ErrorKind::TooManyValues => format!("{named} takes no such value"),
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".into(),
-        ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_some_and(|value| value.is_empty()) => {
+        ErrorKind::InvalidValue
+            if text(error, ContextKind::InvalidValue).is_some_and(|value| value.is_empty()) =>
+        {
             format!("{} needs a value", backticked(&argument))
         }
         _ => invalid_value(error, &argument),
@@ -107,10 +120,14 @@ fn message(error: &clap::Error) -> String {
 
 fn invalid_value(error: &clap::Error, argument: &str) -> String {
     match std::error::Error::source(error) {
-        Some(why) if why.is::<std::num::ParseIntError>() => format!("{} is not a number", backticked(argument)),
+        Some(why) if why.is::<std::num::ParseIntError>() => {
+            format!("{} is not a number", backticked(argument))
+        }
         // clap repeats a number that is out of its range, which may be a PIN.
         Some(why) => match why.to_string().split_once(" is not in ") {
-            Some((_, range)) => format!("{} takes {}", backticked(argument), range.replace("..=", " to ")),
+            Some((_, range)) => {
+                format!("{} takes {}", backticked(argument), range.replace("..=", " to "))
+            }
             None => format!("{} is not well formed: {why}", backticked(argument)),
         },
         None => format!("{} is not one of its possible values", backticked(argument)),
@@ -137,7 +154,11 @@ fn looks_like_an_option(word: &str) -> bool {
 /// A mistyped command is repeated, unless it looks like something else.
 fn unknown_command(word: &str) -> String {
     let harmless = word.len() <= 16 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-    if harmless { format!("there is no command `{word}`") } else { "there is no such command".into() }
+    if harmless {
+        format!("there is no command `{word}`")
+    } else {
+        "there is no such command".into()
+    }
 }
 
 fn backticked(arguments: &str) -> String {
@@ -165,16 +186,20 @@ fn near_miss(error: &clap::Error, typed: Option<&str>, command: &Command, failur
             Some(ContextValue::Strings(several)) => several.clone(),
             _ => Vec::new(),
         };
+
         // The most similar one comes last.
         let near = offered.iter().rev().find(|near| {
-            let is_hidden = command.find_subcommand(near.as_str()).is_some_and(Command::is_hide_set);
+            let is_hidden =
+                command.find_subcommand(near.as_str()).is_some_and(Command::is_hide_set);
             let is_similar = typed.is_none_or(|typed| is_similar(typed, near));
             is_similar && !is_hidden && !VALUE_ATTEMPTS.contains(&near.as_str())
         });
+
         if let Some(near) = near {
             failure = failure.hint(format!("did you mean `{near}`?"));
         }
     }
+
     failure
 }
 
@@ -205,7 +230,9 @@ fn elsewhere(path: &[&str], typed: &str, arguments: &[OsString]) -> Option<&'sta
         ["get"] => of_get(typed),
         ["list"] => of_list(typed),
         ["render"] => of_render(typed),
-        ["unlock"] if typed.is_empty() => Some("give the time with `--ttl`, as in `secrets unlock --ttl 8h`"),
+        ["unlock"] if typed.is_empty() => {
+            Some("give the time with `--ttl`, as in `secrets unlock --ttl 8h`")
+        }
         ["project"] => of_project(typed),
         ["recovery"] => of_recovery(typed),
         [] | ["help"] => of_program(typed, arguments),
@@ -215,13 +242,14 @@ fn elsewhere(path: &[&str], typed: &str, arguments: &[OsString]) -> Option<&'sta
 
 fn of_get(typed: &str) -> Option<&'static str> {
     match typed {
-        "--reveal" | "--value" | "--show" | "--plain" | "--raw" | "--print" | "-r" | "-v" | "-s" => Some(
+        "--reveal" | "--value" | "--show" | "--plain" | "--raw" | "--print" | "-r" | "-v"
+        | "-s" => Some(
             "`get` never shows a value; `secrets render --reveal -e '{{ secrets.TAG }}'` prints one, \
              `secrets run` gives it to a program",
         ),
-        "--copy" | "--clip" | "--clipboard" | "-c" => {
-            Some("there is no clipboard command; pipe the value: `secrets render -e '{{ secrets.TAG }}' | wl-copy`")
-        }
+        "--copy" | "--clip" | "--clipboard" | "-c" => Some(
+            "there is no clipboard command; pipe the value: `secrets render -e '{{ secrets.TAG }}' | wl-copy`",
+        ),
         "" => Some("`get` takes one tag or id; `secrets list --filter TEXT` finds several"),
         _ => None,
     }
@@ -232,7 +260,9 @@ fn of_list(typed: &str) -> Option<&'static str> {
         "--tag" | "-t" | "--name" | "--search" | "--grep" => {
             Some("`secrets get TAG` shows one secret, `secrets list --filter TEXT` finds several")
         }
-        "" => Some("`secrets list --filter TEXT` finds secrets, `secrets list --project NAME` lists a project"),
+        "" => Some(
+            "`secrets list --filter TEXT` finds secrets, `secrets list --project NAME` lists a project",
+        ),
         _ => None,
     }
 }
@@ -240,10 +270,12 @@ fn of_list(typed: &str) -> Option<&'static str> {
 fn of_render(typed: &str) -> Option<&'static str> {
     match typed {
         "" | "--out-file" => Some("`secrets render TEMPLATE -o OUT` writes to a file"),
-        "-i" | "--in-file" | "--input" => Some("the template is an argument: `secrets render TEMPLATE -o OUT`"),
-        "--text <TEMPLATE>" | "[FILE]" => {
-            Some("`-e TEXT` is a template by itself; leave it out to render a file: `secrets render FILE`")
+        "-i" | "--in-file" | "--input" => {
+            Some("the template is an argument: `secrets render TEMPLATE -o OUT`")
         }
+        "--text <TEMPLATE>" | "[FILE]" => Some(
+            "`-e TEXT` is a template by itself; leave it out to render a file: `secrets render FILE`",
+        ),
         _ => None,
     }
 }
@@ -253,9 +285,9 @@ fn of_project(typed: &str) -> Option<&'static str> {
         "new" | "create" | "add" | "init" => {
             Some("a project is created with its first secret: `secrets --project NAME create TAG`")
         }
-        "use" | "switch" | "select" | "set" => {
-            Some("name the project with `--project NAME`, SECRETS_PROJECT or `project = \"NAME\"` in .secrets.toml")
-        }
+        "use" | "switch" | "select" | "set" => Some(
+            "name the project with `--project NAME`, SECRETS_PROJECT or `project = \"NAME\"` in .secrets.toml",
+        ),
         "rm" | "remove" | "del" => Some("did you mean `delete`?"),
         "mv" | "move" => Some("did you mean `rename`?"),
         "ls" | "show" | "get" => Some("did you mean `list`?"),
@@ -267,11 +299,15 @@ fn of_recovery(typed: &str) -> Option<&'static str> {
     match typed {
         "new" | "add" | "make" | "generate" | "init" => Some("did you mean `create`?"),
         "rm" | "remove" | "del" | "revoke" => Some("did you mean `delete`?"),
-        "replace" | "reset" | "rotate" | "renew" => Some("`secrets recovery create --replace` makes another code"),
-        "show" | "print" | "get" | "list" | "ls" => {
-            Some("a recovery code is shown once; `secrets recovery create --replace` makes another one")
+        "replace" | "reset" | "rotate" | "renew" => {
+            Some("`secrets recovery create --replace` makes another code")
         }
-        "use" | "unlock" | "restore" => Some("`secrets passwd --recovery` sets a new passphrase by the recovery code"),
+        "show" | "print" | "get" | "list" | "ls" => Some(
+            "a recovery code is shown once; `secrets recovery create --replace` makes another one",
+        ),
+        "use" | "unlock" | "restore" => {
+            Some("`secrets passwd --recovery` sets a new passphrase by the recovery code")
+        }
         _ => None,
     }
 }
@@ -283,7 +319,9 @@ fn of_program(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
         "show" | "read" | "reveal" | "cat" | "print" => {
             "a value is never shown: `secrets get` shows its hint, `secrets render` uses it"
         }
-        "add" | "set" | "new" | "put" | "insert" | "store" => "store a secret with `secrets create TAG`",
+        "add" | "set" | "new" | "put" | "insert" | "store" => {
+            "store a secret with `secrets create TAG`"
+        }
         "generate" | "gen" => "`secrets create TAG --generate` stores a generated value",
         "rm" | "remove" | "del" | "unset" => "did you mean `delete`?",
         "ls" => "did you mean `list`?",

@@ -16,7 +16,7 @@ use crate::model::{Description, Tag};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::migration::{Migration, MigrationError};
 use crate::setup::settings::{self, Guess};
-use crate::setup::{Adoption, Manifest, Rendering, add, is_dotenv};
+use crate::setup::{Adoption, Manifest, RenderEntry, add, is_dotenv};
 use crate::store::{absolute, quoted};
 use crate::template::grammar::Grammar;
 use crate::ui::{counted, input, prompt};
@@ -62,14 +62,19 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     if std::fs::symlink_metadata(&args.file).is_err() {
         check(args, manifest, cx)?;
         let what = format!("there is no file `{}`", args.file.display());
-        return Err(Error::new(Kind::NotFound, what).hint(format!("{} renders it", cx.again("setup"))));
+        return Err(
+            Error::new(Kind::NotFound, what).hint(format!("{} renders it", cx.again("setup")))
+        );
     }
+
     let path = absolute(&args.file).ok();
     outputs::needs_vault(cx, manifest, |other| absolute(&manifest.at(&other.output)).ok() == path)?;
     cx.require_trust(manifest)?;
     let rendering = check(args, manifest, cx)?;
     let (file, name) = input::named(&args.file)?;
-    outputs::dotenv_entries(file.expose(), &name).map_err(|error| error.hint("nothing was written"))?;
+
+    outputs::dotenv_entries(file.expose(), &name)
+        .map_err(|error| error.hint("nothing was written"))?;
 
     let names = new_variables(cx, rendering)?;
     refuse_unknown(args, &names)?;
@@ -81,71 +86,101 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     let (template, _) = input::named(&manifest.at(&rendering.template))?;
     let stored = stored_values(cx, cx.project()?)?;
     let adopted = |keep: &[String]| -> Result<Adoption, MigrationError> {
-        let mut adoption = Adoption::of(file.expose(), template.expose(), &names, keep, &rendering.grammar)?;
+        let mut adoption =
+            Adoption::of(file.expose(), template.expose(), &names, keep, &rendering.grammar)?;
         stored.as_ref().map_or(Ok(()), |stored| adoption.find_stored(stored))?;
         Ok(adoption)
     };
+
     let failed = |error: MigrationError| refused(&error, &name, &args.keep);
+
     // What is wrong is known before anything is asked.
     adopted(&args.keep).map_err(failed)?;
     manifest_text(manifest, rendering, &[])?;
     let keep = decide(args, &names, file.expose())?;
     let mut adoption = adopted(&keep).map_err(failed)?;
+
     report_kept(cx, &adoption.added, &name);
 
     if !adoption.added.secrets.is_empty() {
         separate(args, cx, manifest, &mut adoption.added)?;
+
         // A vault that had to be asked for is open only now.
         let stored = if stored.is_none() { stored_values(cx, cx.project()?)? } else { None };
         stored.map_or(Ok(()), |stored| adoption.find_stored(&stored)).map_err(failed)?;
     }
+
     write(args, cx, manifest, rendering, adoption)
 }
 
 /// Returns the rendering whose output the file is. Refuses what could not be finished.
-fn check<'m>(args: &AdoptArgs, manifest: &'m Manifest, cx: &Context) -> Result<&'m Rendering, Error> {
+fn check<'m>(
+    args: &AdoptArgs,
+    manifest: &'m Manifest,
+    cx: &Context,
+) -> Result<&'m RenderEntry, Error> {
     if let Some(name) = args.secret.iter().find(|name| args.keep.contains(name)) {
         return Err(Error::usage(format!("`{name}` is named by `--secret` and by `--keep`")));
     }
+
     if cx.tree_project()? != Some(cx.project()?) {
         return Err(Error::usage(format!("`{MANIFEST}` names another project"))
             .hint("leave out `--project`; nothing was written"));
     }
 
     let path = absolute(&args.file).ok();
-    let is_it = |rendering: &&Rendering| absolute(&manifest.at(&rendering.output)).ok() == path;
-    let rendering = manifest.render.iter().filter(|_| path.is_some()).find(is_it).ok_or_else(|| {
-        let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
-        Error::new(Kind::NotFound, what)
-            .hint(format!("{} makes a template of it", cx.again(&format!("template {}", quoted(&args.file)))))
-    })?;
+    let is_it = |rendering: &&RenderEntry| absolute(&manifest.at(&rendering.output)).ok() == path;
+    let rendering =
+        manifest.render.iter().filter(|_| path.is_some()).find(is_it).ok_or_else(|| {
+            let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
+            Error::new(Kind::NotFound, what).hint(format!(
+                "{} makes a template of it",
+                cx.again(&format!("template {}", quoted(&args.file)))
+            ))
+        })?;
+
     if !is_dotenv(&rendering.output) {
-        return Err(Error::usage(format!("`{}` is not a dotenv file by its name", args.file.display()))
-            .hint("only dotenv files have variables: `.env`, `.env.NAME`, `NAME.env`"));
+        return Err(Error::usage(format!(
+            "`{}` is not a dotenv file by its name",
+            args.file.display()
+        ))
+        .hint("only dotenv files have variables: `.env`, `.env.NAME`, `NAME.env`"));
     }
+
     let Grammar { namespaced, readers, .. } = rendering.grammar;
     if rendering.grammar != (Grammar { namespaced, readers, ..Grammar::default() }) {
-        let what = format!("the template of `{}` has other delimiters or a default filter", args.file.display());
-        return Err(Error::usage(what).hint("add the variables to the template by hand; nothing was written"));
+        let what = format!(
+            "the template of `{}` has other delimiters or a default filter",
+            args.file.display()
+        );
+
+        return Err(Error::usage(what)
+            .hint("add the variables to the template by hand; nothing was written"));
     }
+
     Ok(rendering)
 }
 
 /// Returns the variables that neither the template gives nor we wrote.
-fn new_variables(cx: &Context, rendering: &Rendering) -> Result<Vec<String>, Error> {
+fn new_variables(cx: &Context, rendering: &RenderEntry) -> Result<Vec<String>, Error> {
     let project = cx.project()?;
     let mut files = outputs::open(cx, cx.needed_manifest()?)?;
     files.retain(|other| other.output == rendering.output);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
-    let foreign = outputs::resolve(cx, files)?.foreign(&memory).map_err(|error| error::setup(error, project))?;
+    let foreign = outputs::resolve(cx, files)?
+        .foreign(&memory)
+        .map_err(|error| error::setup(error, project))?;
     Ok(foreign.into_iter().flat_map(|(_, found)| found.added).collect())
 }
 
 fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
     match args.secret.iter().chain(&args.keep).find(|name| !names.contains(name)) {
-        Some(name) => Err(Error::usage(format!("`{name}` is not a new variable of `{}`", args.file.display()))
-            .hint(format!("new variables: {}; nothing was written", outputs::listed(names)))),
+        Some(name) => Err(Error::usage(format!(
+            "`{name}` is not a new variable of `{}`",
+            args.file.display()
+        ))
+        .hint(format!("new variables: {}; nothing was written", outputs::listed(names)))),
         None => Ok(()),
     }
 }
@@ -154,22 +189,31 @@ fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
 fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>, Error> {
     let mut keep = args.keep.clone();
     let entries = dotenv::parse(file).unwrap_or_default();
-    let is_empty = |name: &String| entries.iter().any(|entry| entry.name == *name && entry.value.is_empty());
-    let is_open = |name: &&String| !args.secret.contains(name) && !args.keep.contains(name) && !is_empty(name);
+    let is_empty =
+        |name: &String| entries.iter().any(|entry| entry.name == *name && entry.value.is_empty());
+    let is_open = |name: &&String| {
+        !args.secret.contains(name) && !args.keep.contains(name) && !is_empty(name)
+    };
 
     for name in names.iter().filter(is_open) {
-        let value =
-            entries.iter().rev().find(|entry| entry.name == *name).map_or(&b""[..], |entry| entry.value.expose());
+        let value = entries
+            .iter()
+            .rev()
+            .find(|entry| entry.name == *name)
+            .map_or(&b""[..], |entry| entry.value.expose());
+
         let is_setting = settings::guess(name, value) != Guess::Secret;
         let is_secret = if prompt::is_possible() {
             prompt::confirm(&format!("Is {name} a secret?"), !is_setting)?
         } else {
             !is_setting
         };
+
         if !is_secret {
             keep.push(name.clone());
         }
     }
+
     Ok(keep)
 }
 
@@ -179,17 +223,27 @@ fn report_kept(cx: &Context, added: &Migration, file: &str) {
     if !kept.is_empty() {
         cx.ui.status(&format!("plain in the template: {}", outputs::listed(&kept)));
     }
+
     if !added.blanked.is_empty() {
-        cx.ui.warn(&format!("values in commented-out lines of `{file}` were left out of the template"));
+        cx.ui.warn(&format!(
+            "values in commented-out lines of `{file}` were left out of the template"
+        ));
     }
 }
 
 /// Gives a secret another tag if the project has its tag with another value.
-fn separate(args: &AdoptArgs, cx: &Context, manifest: &Manifest, added: &mut Migration) -> Result<(), Error> {
+fn separate(
+    args: &AdoptArgs,
+    cx: &Context,
+    manifest: &Manifest,
+    added: &mut Migration,
+) -> Result<(), Error> {
     offer_a_vault(cx)?;
     let project = cx.project()?;
     let uses = Uses::of(cx, project, Some(manifest), &args.file)?;
-    let new: Vec<_> = added.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?))).collect();
+    let new: Vec<_> =
+        added.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?))).collect();
+
     let tags = uses.decide(cx, &new, args.on_conflict, args.yes)?;
     added.rename(&tags);
     Ok(())
@@ -200,28 +254,40 @@ fn write(
     args: &AdoptArgs,
     cx: &Context,
     manifest: &Manifest,
-    rendering: &Rendering,
+    rendering: &RenderEntry,
     adoption: Adoption,
 ) -> Result<(), Error> {
     let template = adoption.template();
     let Migration { secrets, left, .. } = adoption.added;
     let declared: Vec<(Tag, Option<Description>)> =
         secrets.iter().map(|(tag, description, _)| (tag.clone(), description.clone())).collect();
+
     let text = manifest_text(manifest, rendering, &declared)?;
 
     let project = cx.project()?;
     if !declared.is_empty() {
-        let new = |(tag, description, value)| Some(NewSecret { tag, name: None, description, value: value? });
-        let import = Import::into_one(project, secrets.into_iter().filter_map(new).collect(), args.on_conflict.into());
+        let new = |(tag, description, value)| {
+            Some(NewSecret { tag, name: None, description, value: value? })
+        };
+
+        let import = Import::into_one(
+            project,
+            secrets.into_iter().filter_map(new).collect(),
+            args.on_conflict.into(),
+        );
+
         store(cx, &import, &[], "nothing was written; another process stored a value; try again")?;
     }
+
     let path = manifest.at(&rendering.template);
     project_file::replace(&path, &template)?;
     if !declared.is_empty() {
         project_file::replace(&manifest.path(), text.as_bytes())?;
         cx.trust_as_written(&manifest.directory, &text);
     }
-    let (secrets, settings) = (counted(declared.len(), "secret"), counted(left.len(), "plain setting"));
+
+    let (secrets, settings) =
+        (counted(declared.len(), "secret"), counted(left.len(), "plain setting"));
     cx.ui.status(&format!("added {secrets} and {settings} to `{}`", path.display()));
 
     finish(cx, rendering)?;
@@ -231,26 +297,34 @@ fn write(
 
 fn manifest_text(
     manifest: &Manifest,
-    rendering: &Rendering,
+    rendering: &RenderEntry,
     declared: &[(Tag, Option<Description>)],
 ) -> Result<String, Error> {
-    let before = std::fs::read_to_string(manifest.path())
-        .map_err(|source| Error::new(Kind::Failure, format!("cannot read `{MANIFEST}`: {source}")))?;
-    let text = add(manifest, &before, declared, (&rendering.template, &rendering.output)).ok_or_else(|| {
-        Error::usage(format!("`{MANIFEST}` cannot be added to"))
-            .hint("write its tables out as `[secrets.TAG]` and `[[render]]`; nothing was written")
+    let before = std::fs::read_to_string(manifest.path()).map_err(|source| {
+        Error::new(Kind::Failure, format!("cannot read `{MANIFEST}`: {source}"))
     })?;
-    Manifest::parse(Path::new(""), &text)
-        .map_err(|error| Error::usage(format!("`{MANIFEST}` would be invalid: {error}")).hint("nothing was written"))?;
+
+    let text = add(manifest, &before, declared, (&rendering.template, &rendering.output))
+        .ok_or_else(|| {
+            Error::usage(format!("`{MANIFEST}` cannot be added to")).hint(
+                "write its tables out as `[secrets.TAG]` and `[[render]]`; nothing was written",
+            )
+        })?;
+
+    Manifest::parse(Path::new(""), &text).map_err(|error| {
+        Error::usage(format!("`{MANIFEST}` would be invalid: {error}")).hint("nothing was written")
+    })?;
+
     Ok(text)
 }
 
 /// Remembers the output if it is what the template gives now. Nothing is written to it.
-fn finish(cx: &Context, rendering: &Rendering) -> Result<(), Error> {
+fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
     let failed = |error| error::setup(error, project);
     let mut files = outputs::open(cx, manifest)?;
     files.retain(|other| other.output == rendering.output);
+
     let mut resolved = outputs::resolve(cx, files)?;
     let memory = outputs::memory(cx, resolved.have_secrets())?;
     resolved.remember_current(&memory).map_err(failed)?;
@@ -268,19 +342,21 @@ fn finish(cx: &Context, rendering: &Rendering) -> Result<(), Error> {
             file.display()
         ));
     }
+
     Ok(())
 }
 
 fn report(
     cx: &Context,
     args: &AdoptArgs,
-    rendering: &Rendering,
+    rendering: &RenderEntry,
     secrets: &[(Tag, Option<Description>)],
     kept: &[String],
 ) -> Result<(), Error> {
     if !cx.ui.is_json() {
         return Ok(());
     }
+
     let manifest = cx.needed_manifest()?;
     let tags: Vec<&str> = secrets.iter().map(|(tag, _)| tag.as_str()).collect();
     Ok(cx.ui.json(&json!({

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 use rustix::stdio::{dup2_stdin, dup2_stdout};
 
-use crate::agent::{LARGEST_FRAME, Place, READY, serve};
+use crate::agent::{LARGEST_FRAME, READY, RuntimeDir, serve};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::SecretBytes;
 use crate::ui::input;
 use crate::ui::raw::Stdout;
 
-/// Hold the key of an unlocked vault; started by `secrets unlock`
+/// DeferSignals the key of an unlocked vault; started by `secrets unlock`
 #[derive(clap::Args)]
 pub(crate) struct AgentArgs {
     /// Where to listen
@@ -22,10 +22,11 @@ pub(crate) struct AgentArgs {
 }
 
 pub(crate) fn run(args: &AgentArgs, _: &Context) -> Result<(), Error> {
-    let place = Place::existing(&args.directory)?;
+    let place = RuntimeDir::existing(&args.directory)?;
     let place = place.ok_or_else(|| Error::new(Kind::NotFound, "there is no such directory"))?;
     let ready = |in_memory| say(if in_memory { READY } else { b'!' });
-    serve(&place, take_key, ready).map_err(|source| Error::new(Kind::Failure, format!("the agent ended: {source}")))
+    serve(&place, take_key, ready)
+        .map_err(|source| Error::new(Kind::Failure, format!("the agent ended: {source}")))
 }
 
 /// Reads from stdin what `unlock` hands over, and lets go of it.

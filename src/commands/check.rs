@@ -10,11 +10,11 @@ use super::outputs;
 use super::refs::ReferenceJson;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
-use crate::git::Standing;
+use crate::git::GitStatus;
 use crate::model::{Secret, Tag, TagKey};
 use crate::setup::gitignore;
-use crate::setup::memory::Origin;
-use crate::setup::{Foreign, Manifest, Need, OutputState, Rendering, Tree, needs};
+use crate::setup::output_records::Origin;
+use crate::setup::{Manifest, ModifiedOutput, Need, OutputState, RenderEntry, Tree, needs};
 use crate::store;
 use crate::ui::counted;
 use crate::ui::escape::{quoted, visible};
@@ -94,31 +94,43 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let project = cx.project()?;
     let mut files = outputs::open(cx, manifest)?;
     let progress = cx.ui.progress("files searched");
-    let tree = Tree::search(&manifest.directory, Some(manifest), &|number| progress.reached(number));
+    let tree =
+        Tree::search(&manifest.directory, Some(manifest), &|number| progress.on_progress(number));
     drop(progress);
     tree.unread.iter().for_each(|why| cx.ui.warn(why));
+
     let stored = cx.vault()?.list(Some(project), |_| true)?;
     let known: HashSet<TagKey> = stored.iter().map(|secret| secret.metadata.tag.key()).collect();
     let needs = needs(manifest, &tree);
 
     let absent = |need: &&Need<'_>| !known.contains(&need.tag.key());
+
     // What a secret is missing of cannot be rendered, nor compared.
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
     let mut foreign = files.foreign(&memory).map_err(|error| error::setup(error, project))?;
     let unresolved = files.split_off(|tag| known.contains(&tag.key()));
-    foreign.retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
+    foreign
+        .retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
+
     let mut files = outputs::resolve(cx, files)?;
     foreign.extend(files.foreign(&memory).map_err(|error| error::setup(error, project))?);
     outputs::warn_of_misread(cx, &mut files)?;
     let states = files.states().map_err(|error| error::setup(error, project))?;
-    let paths: Vec<&Path> = manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
+    let paths: Vec<&Path> =
+        manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
+
     let standing = Context::git(&manifest.directory).standing(&paths)?;
     let mut found = CheckJson {
         version: 1,
         project: project.to_string(),
         manifest: manifest.path().to_string_lossy().into_owned(),
         missing: needs.iter().filter(absent).filter(|need| need.is_required()).map(need).collect(),
-        optional: needs.iter().filter(absent).filter(|need| !need.is_required()).map(need).collect(),
+        optional: needs
+            .iter()
+            .filter(absent)
+            .filter(|need| !need.is_required())
+            .map(need)
+            .collect(),
         undeclared: needs.iter().filter(|need| need.declaration.is_none()).map(need).collect(),
         unused: unused(manifest, &tree, &stored, &known),
         outputs: manifest
@@ -129,47 +141,67 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
             .collect(),
         exit: 0,
     };
+
     suggest(cx, &mut found.missing)?;
     let foreign = outputs::at_paths(manifest, foreign);
     let verdict = verdict(&found, &foreign, manifest, cx)?;
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
+
     if cx.ui.is_json() {
         cx.ui.json(&found)?;
     } else {
         show(&found, &foreign, manifest, cx)?;
     }
+
     match verdict {
         Some(error) => Err(error),
         None => {
             let secrets = counted(needs.len(), "secret");
             let outputs = counted(found.outputs.len(), "output");
-            cx.ui.status(&format!("nothing is missing or out of date in project `{project}`: {secrets}, {outputs}"));
+            cx.ui.status(&format!(
+                "nothing is missing or out of date in project `{project}`: {secrets}, {outputs}"
+            ));
             Ok(())
         }
     }
 }
 
 /// What is in the vault and not needed.
-fn unused(manifest: &Manifest, tree: &Tree, stored: &[Secret], known: &HashSet<TagKey>) -> Vec<UnusedJson> {
+fn unused(
+    manifest: &Manifest,
+    tree: &Tree,
+    stored: &[Secret],
+    known: &HashSet<TagKey>,
+) -> Vec<UnusedJson> {
     let placeholders = tree.references.iter().filter(|reference| !reference.declared);
     let used: HashSet<TagKey> = placeholders.map(|reference| reference.tag.key()).collect();
+
     // Where nothing says what `run` gives to a program it gives everything that is declared.
-    let declared = manifest.secrets.iter().filter(|_| manifest.run.is_some()).map(|declaration| &declaration.tag);
+    let declared = manifest
+        .secrets
+        .iter()
+        .filter(|_| manifest.run.is_some())
+        .map(|declaration| &declaration.tag);
+
     let declared = declared.filter(|tag| !used.contains(&tag.key()) && known.contains(&tag.key()));
     let stored = stored.iter().map(|secret| &secret.metadata.tag);
-    let stored = stored.filter(|tag| !used.contains(&tag.key()) && manifest.declaration(&tag.key()).is_none());
+    let stored = stored
+        .filter(|tag| !used.contains(&tag.key()) && manifest.declaration(&tag.key()).is_none());
     let unused = |tag: &Tag, declared| UnusedJson { tag: tag.to_string(), declared };
+
     declared.map(|tag| unused(tag, true)).chain(stored.map(|tag| unused(tag, false))).collect()
 }
 
 fn output(
-    rendering: &Rendering,
-    standing: Standing,
-    states: &[(&Rendering, OutputState)],
-    foreign: &[(&Rendering, Foreign)],
+    rendering: &RenderEntry,
+    standing: GitStatus,
+    states: &[(&RenderEntry, OutputState)],
+    foreign: &[(&RenderEntry, ModifiedOutput)],
 ) -> OutputJson {
-    let state = states.iter().find(|(other, _)| other.output == rendering.output).map(|(_, state)| *state);
-    let found = foreign.iter().find(|(other, _)| other.output == rendering.output).map(|(_, found)| found);
+    let state =
+        states.iter().find(|(other, _)| other.output == rendering.output).map(|(_, state)| *state);
+    let found =
+        foreign.iter().find(|(other, _)| other.output == rendering.output).map(|(_, found)| found);
     OutputJson {
         output: rendering.output.to_string_lossy().into_owned(),
         template: rendering.template.to_string_lossy().into_owned(),
@@ -181,10 +213,10 @@ fn output(
             None => "unknown",
         },
         git: match standing {
-            Standing::NoRepository => "none",
-            Standing::Ignored => "ignored",
-            Standing::Exposed => "exposed",
-            Standing::Tracked => "tracked",
+            GitStatus::NoRepository => "none",
+            GitStatus::Ignored => "ignored",
+            GitStatus::Exposed => "exposed",
+            GitStatus::Tracked => "tracked",
         },
         origin: match (state, found.map(|found| found.origin)) {
             (_, Some(Origin::Changed)) => Some("changed"),
@@ -201,7 +233,9 @@ fn need(need: &Need<'_>) -> NeedJson {
     let declaration = need.declaration;
     NeedJson {
         tag: need.tag.to_string(),
-        description: declaration.and_then(|d| d.description.as_ref()).map(|text| text.as_str().to_owned()),
+        description: declaration
+            .and_then(|d| d.description.as_ref())
+            .map(|text| text.as_str().to_owned()),
         generated: declaration.is_some_and(|d| d.generate.is_some()),
         suggestion: None,
         references: need.references.iter().map(ReferenceJson::of).collect(),
@@ -211,49 +245,71 @@ fn need(need: &Need<'_>) -> NeedJson {
 /// Says what mistyped references were perhaps meant to be. A declared tag is no mistake.
 fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
     let manifest = cx.needed_manifest()?;
-    let tag = |need: &NeedJson| need.tag.parse().ok().filter(|tag: &Tag| manifest.declaration(&tag.key()).is_none());
+    let tag = |need: &NeedJson| {
+        need.tag.parse().ok().filter(|tag: &Tag| manifest.declaration(&tag.key()).is_none())
+    };
+
     let (mut needs, tags): (Vec<_>, Vec<_>) =
         missing.iter_mut().filter_map(|need| tag(need).map(|tag| (need, tag))).unzip();
     if tags.is_empty() {
         return Ok(());
     }
+
     for (need, found) in needs.iter_mut().zip(cx.vault()?.scope(cx.project()?).reveal(&tags)?) {
         if let Revealed::Missing { nearest } = found {
             need.suggestion = nearest.map(|tag| tag.to_string());
         }
     }
+
     Ok(())
 }
 
 /// The failure, the gravest first.
 fn verdict(
     found: &CheckJson,
-    foreign: &[(PathBuf, Foreign)],
+    foreign: &[(PathBuf, ModifiedOutput)],
     manifest: &Manifest,
     cx: &Context,
 ) -> Result<Option<Error>, Error> {
-    let said = |n: usize, one: &str, several: &str| if n == 1 { one.to_owned() } else { format!("{n} {several}") };
+    let said = |n: usize, one: &str, several: &str| {
+        if n == 1 { one.to_owned() } else { format!("{n} {several}") }
+    };
+
     let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
     let stale = found.outputs.iter().filter(stale).count();
     let tracked: Vec<_> = found.outputs.iter().filter(|output| output.git == "tracked").collect();
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
     let added = foreign.iter().find(|(_, found)| has_additions(found));
     let error = if !found.missing.is_empty() {
-        Error::new(Kind::NotFound, said(found.missing.len(), "a secret is missing", "secrets are missing"))
-            .hint(format!("{} asks for what is missing", cx.again("setup")))
+        Error::new(
+            Kind::NotFound,
+            said(found.missing.len(), "a secret is missing", "secrets are missing"),
+        )
+        .hint(format!("{} asks for what is missing", cx.again("setup")))
     } else if let Some((path, found)) = added {
-        let what = format!("`{}` has {}", visible(&path.display().to_string()), outputs::what_is_added(found));
+        let what = format!(
+            "`{}` has {}",
+            visible(&path.display().to_string()),
+            outputs::what_is_added(found)
+        );
+
         Error::new(Kind::Differs, what).hint(outputs::way_into_the_template(cx, path, found)?)
     } else if stale > 0
-        && found.outputs.iter().any(|output| ["changed", "unknown"].contains(&output.origin.unwrap_or("")))
+        && found
+            .outputs
+            .iter()
+            .any(|output| ["changed", "unknown"].contains(&output.origin.unwrap_or("")))
     {
         Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date")).hint(format!(
             "{} renders what is out of date, and asks before it replaces a file that it did not write",
             cx.again("setup")
         ))
     } else if stale > 0 {
-        Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date"))
-            .hint(format!("{} renders what is out of date", cx.again("render --stale")))
+        Error::new(
+            Kind::Differs,
+            said(stale, "an output is out of date", "outputs are out of date"),
+        )
+        .hint(format!("{} renders what is out of date", cx.again("render --stale")))
     } else if let [first, ..] = tracked[..] {
         let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
         let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
@@ -261,68 +317,108 @@ fn verdict(
         Error::new(Kind::Refused, what)
             .hint(format!("take it out with `git rm --cached {file}`; values that were committed have to be changed"))
     } else if exposed > 0 {
-        Error::new(Kind::Refused, said(exposed, "an output is not ignored by git", "outputs are not ignored by git"))
-            .hint(format!("{} adds it to .gitignore", cx.again("setup")))
+        Error::new(
+            Kind::Refused,
+            said(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
+        )
+        .hint(format!("{} adds it to .gitignore", cx.again("setup")))
     } else {
         return Ok(None);
     };
+
     Ok(Some(error))
 }
 
-fn has_additions(found: &Foreign) -> bool {
+fn has_additions(found: &ModifiedOutput) -> bool {
     !found.added.is_empty() || !found.lines.is_empty()
 }
 
 /// One row for each thing that is not as it should be, or that is worth knowing.
-fn show(found: &CheckJson, foreign: &[(PathBuf, Foreign)], manifest: &Manifest, cx: &Context) -> Result<(), Error> {
+fn show(
+    found: &CheckJson,
+    foreign: &[(PathBuf, ModifiedOutput)],
+    manifest: &Manifest,
+    cx: &Context,
+) -> Result<(), Error> {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let places = |need: &NeedJson| match &need.references[..] {
         [] => String::new(),
         [first, rest @ ..] => {
-            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            let more =
+                if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
             format!("{}{more}", visible(&first.place()))
         }
     };
-    for (word, needs) in [("missing", &found.missing), ("optional", &found.optional), ("undeclared", &found.undeclared)]
-    {
+
+    for (word, needs) in [
+        ("missing", &found.missing),
+        ("optional", &found.optional),
+        ("undeclared", &found.undeclared),
+    ] {
         // What is missing has a row already.
-        let has_row =
-            |need: &&NeedJson| word == "undeclared" && found.missing.iter().any(|other| other.tag == need.tag);
+        let has_row = |need: &&NeedJson| {
+            word == "undeclared" && found.missing.iter().any(|other| other.tag == need.tag)
+        };
         for need in needs.iter().filter(|need| !has_row(need)) {
             let about = match &need.description {
                 Some(text) if word != "undeclared" => quoted(text, 100),
                 _ => places(need),
             };
+
             let about = match &need.suggestion {
                 Some(meant) => format!("{about}, did you mean `{meant}`?"),
                 None => about,
             };
+
             rows.push([word.into(), need.tag.clone(), about]);
         }
     }
+
     for unused in &found.unused {
-        let why =
-            if unused.declared { "declared, and nothing refers to it" } else { "stored, and nothing refers to it" };
+        let why = if unused.declared {
+            "declared, and nothing refers to it"
+        } else {
+            "stored, and nothing refers to it"
+        };
+
         rows.push(["unused".into(), unused.tag.clone(), why.into()]);
     }
+
     for output in &found.outputs {
         let name = visible(&output.output);
         match output.state {
             "missing" => rows.push(["stale".into(), name.clone(), "it is not there".into()]),
-            "stale" => rows.push(["stale".into(), name.clone(), format!("of {}", visible(&output.template))]),
+            "stale" => rows.push([
+                "stale".into(),
+                name.clone(),
+                format!("of {}", visible(&output.template)),
+            ]),
             "exposed" => rows.push(["stale".into(), name.clone(), "its mode is too wide".into()]),
-            "unknown" => rows.push(["unknown".into(), name.clone(), "a secret of it is missing".into()]),
+            "unknown" => {
+                rows.push(["unknown".into(), name.clone(), "a secret of it is missing".into()]);
+            }
             _ => {}
         }
+
         let path = manifest.at(Path::new(&output.output));
-        if let Some((_, found)) = foreign.iter().find(|(other, found)| *other == path && has_additions(found)) {
-            rows.push(["added".into(), name.clone(), format!("by hand: {}", outputs::listed_additions(found, false))]);
+        if let Some((_, found)) =
+            foreign.iter().find(|(other, found)| *other == path && has_additions(found))
+        {
+            rows.push([
+                "added".into(),
+                name.clone(),
+                format!("by hand: {}", outputs::listed_additions(found, false)),
+            ]);
         }
+
         match output.git {
-            "tracked" => rows.push(["tracked".into(), name, "the next commit would have it".into()]),
+            "tracked" => {
+                rows.push(["tracked".into(), name, "the next commit would have it".into()]);
+            }
             "exposed" => rows.push(["exposed".into(), name, "git does not ignore it".into()]),
             _ => {}
         }
     }
+
     Ok(cx.ui.rows(["FINDING", "WHAT", "ABOUT"], &rows)?)
 }

@@ -79,10 +79,12 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
     if args.tag.is_some() && args.secrets.len() > 1 {
         return Err(Error::usage("`--tag` renames the copy of one secret, and several are named"));
     }
+
     if args.to.is_none() && args.tag.is_none() {
         return Err(Error::usage("a copy needs another project, another tag, or both")
             .hint("name them with `--to PROJECT` and `--tag TAG`"));
     }
+
     cx.needs_vault()?;
     let from = cx.trusted_project()?;
     let request = CopyRequest {
@@ -92,24 +94,32 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
         tag: args.tag.as_ref(),
         on_conflict: args.on_conflict.into(),
     };
+
     let vault = cx.vault()?;
     if args.dry_run {
         let plan = vault.plan_copy(&request).map_err(|error| conflict(error, CONFLICT))?;
         return show_plan(cx, &plan, request.to);
     }
+
     if args.on_conflict == OnConflictArg::Overwrite {
         confirm_overwriting(args, cx, &request)?;
     }
+
     let outcome = cx.written(vault.copy(&request).map_err(|error| conflict(error, CONFLICT))?);
     let skipped = outcome.plan.len() - outcome.secrets.len();
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     let count = counted(outcome.secrets.len(), "secret");
+
     cx.ui.status(&format!("copied {count} to project `{}`{skipped}", request.to));
     if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&outcome.secrets))?) } else { Ok(()) }
 }
 
 /// Asks before a value is overwritten that outputs use.
-fn confirm_overwriting(args: &CloneArgs, cx: &Context, request: &CopyRequest<'_>) -> Result<(), Error> {
+fn confirm_overwriting(
+    args: &CloneArgs,
+    cx: &Context,
+    request: &CopyRequest<'_>,
+) -> Result<(), Error> {
     let vault = cx.vault()?;
     let mut plan = vault.plan_copy(request).map_err(|error| conflict(error, CONFLICT))?;
     plan.retain(|step| step.action == Action::Overwrite);
@@ -135,10 +145,10 @@ fn confirm_overwriting(args: &CloneArgs, cx: &Context, request: &CopyRequest<'_>
 const CONFLICT: &str = "nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`";
 
 /// A failure, with what mends it where a secret is in the way.
-pub(super) fn conflict(error: VaultError, mend: &str) -> Error {
+pub(super) fn conflict(error: VaultError, fix: &str) -> Error {
     let exists = matches!(error, VaultError::Exists(_));
     let error = Error::from(error);
-    if exists { error.hint(mend) } else { error }
+    if exists { error.hint(fix) } else { error }
 }
 
 fn show_plan(cx: &Context, plan: &CopyPlan, to: &ProjectName) -> Result<(), Error> {
@@ -147,18 +157,22 @@ fn show_plan(cx: &Context, plan: &CopyPlan, to: &ProjectName) -> Result<(), Erro
         Action::Skip => "skip",
         Action::Overwrite => "overwrite",
     };
+
     if cx.ui.is_json() {
         let steps = plan.iter().map(|step| {
             json!({ "action": word(step.action), "id": step.source.id.to_string(),
                     "from": step.source.project.as_str(), "source": step.source.metadata.tag.as_str(),
                     "project": to.as_str(), "tag": step.tag.as_str() })
         });
+
         return Ok(cx.ui.json(&json!({ "plan": steps.collect::<Vec<_>>() }))?);
     }
+
     let mut out = String::new();
     for step in plan {
         let source = format!("{}/{}", step.source.project, step.source.metadata.tag);
         let _ = writeln!(out, "{:<9}  {source} -> {to}/{}", word(step.action), step.tag);
     }
+
     Ok(cx.ui.text(&out)?)
 }

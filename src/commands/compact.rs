@@ -20,5 +20,9 @@ pub(crate) struct CompactArgs {}
 pub(crate) fn run(_: &CompactArgs, cx: &Context) -> Result<(), Error> {
     cx.locked()?.compact()?;
     cx.ui.status("compacted the vault");
-    if cx.ui.is_json() { Ok(cx.ui.json(&json!({ "vault": cx.vault_path()?.display().to_string() }))?) } else { Ok(()) }
+    if cx.ui.is_json() {
+        Ok(cx.ui.json(&json!({ "vault": cx.vault_path()?.display().to_string() }))?)
+    } else {
+        Ok(())
+    }
 }

@@ -41,14 +41,17 @@ pub(crate) fn run(args: &CompletionsArgs, cx: &Context) -> Result<(), Error> {
         ShellArg::Elvish => "elvish",
         ShellArg::Powershell => "powershell",
     };
+
     let mut script = Vec::new();
     let shells = Shells::builtins();
-    let written = shells
-        .completer(name)
-        .map(|shell| shell.write_registration("COMPLETE", "secrets", "secrets", "secrets", &mut script));
+    let written = shells.completer(name).map(|shell| {
+        shell.write_registration("COMPLETE", "secrets", "secrets", "secrets", &mut script)
+    });
+
     if !matches!(written, Some(Ok(()))) {
         return Err(Error::new(Kind::Failure, format!("there are no completions for `{name}`")));
     }
+
     let script = String::from_utf8_lossy(&script);
     Ok(cx.ui.text(&if name == "bash" { with_whole_words(&script) } else { script.into_owned() })?)
 }

@@ -10,7 +10,7 @@ use super::outputs;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{ProjectName, SecretValue, Tag, TagKey};
-use crate::setup::memory::{Directories, Memory, is_same_output};
+use crate::setup::output_records::{Directories, OutputRecords, is_same_output};
 use crate::setup::{Manifest, OtherUses, Tree, Use};
 use crate::store::absolute;
 use crate::ui::{counted, prompt};
@@ -55,6 +55,7 @@ pub(super) fn claim(
     if project.as_str() == SHARED || directories.knows(project, directory) {
         return Ok(project.clone());
     }
+
     let others = directories.others(project, directory);
     let Some(other) = others.first() else { return Ok(project.clone()) };
 
@@ -63,22 +64,35 @@ pub(super) fn claim(
         cx.ui.status(&what);
         return Ok(project.clone());
     }
+
     let error = || {
         let details = json!({ "project": project.as_str(), "usedBy": others.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>() });
-        let own = if is_fixed { "change `project` in `.secrets.toml`" } else { "name another project with `-p NAME`" };
+        let own = if is_fixed {
+            "change `project` in `.secrets.toml`"
+        } else {
+            "name another project with `-p NAME`"
+        };
+
         let error = Error::new(Kind::Conflict, &what).detailed(details);
         error.hint(format!("{own}, or share this one with `-p {project}`; nothing was written"))
     };
+
     if !prompt::is_possible() {
         return Err(error());
     }
 
     cx.ui.status(&what);
     if is_fixed {
-        return if prompt::confirm("Share it?", false)? { Ok(project.clone()) } else { Err(error()) };
+        return if prompt::confirm("Share it?", false)? {
+            Ok(project.clone())
+        } else {
+            Err(error())
+        };
     }
+
     let is_free = |name: &ProjectName| directories.others(name, directory).is_empty();
-    let own = (2..100).filter_map(|n| ProjectName::parse(&format!("{project}-{n}")).ok()).find(is_free);
+    let own =
+        (2..100).filter_map(|n| ProjectName::parse(&format!("{project}-{n}")).ok()).find(is_free);
     match own {
         Some(own) if prompt::confirm(&format!("Use a separate project `{own}`?"), true)? => Ok(own),
         _ if prompt::confirm(&format!("Share project `{project}`?"), false)? => Ok(project.clone()),
@@ -92,16 +106,17 @@ pub(super) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
     if project.as_str() == SHARED || directories.knows(project, directory) {
         return;
     }
+
     if let Some(other) = directories.others(project, directory).first() {
         cx.ui.status(&format!("project `{project}` is also used by `{}`", other.display()));
     }
 }
 
 /// A value that is to be stored.
-pub(super) type New<'a> = (&'a Tag, &'a SecretValue);
+pub(super) type NewValue<'a> = (&'a Tag, &'a SecretValue);
 
 /// A tag that has another value in the project.
-struct Taken {
+struct ExistingValue {
     tag: Tag,
     /// The outputs that use it
     users: Vec<String>,
@@ -115,7 +130,7 @@ pub(super) struct Uses<'a> {
     /// The manifest, if its project is this one
     manifest: Option<&'a Manifest>,
     tree: Tree,
-    memory: Memory,
+    memory: OutputRecords,
     directories: Option<Directories>,
     /// What the manifests of other directories say, once it is needed
     others: OnceCell<Vec<OtherUses>>,
@@ -132,9 +147,10 @@ impl<'a> Uses<'a> {
         source: &'a Path,
     ) -> Result<Self, Error> {
         let key = cx.vault()?.output_key(project)?;
-        let memory = Memory::new(cx.state_directory("outputs").as_deref(), key);
+        let memory = OutputRecords::new(cx.state_directory("outputs").as_deref(), key);
         let (directories, others) = (outputs::directories(cx), OnceCell::new());
         let tree = manifest.map(Tree::of).unwrap_or_default();
+
         Ok(Self { project, manifest, tree, memory, directories, others, source })
     }
 
@@ -143,11 +159,17 @@ impl<'a> Uses<'a> {
         let source = absolute(self.source).ok();
         let mut users = Vec::new();
         let mut known: Vec<PathBuf> = source.iter().cloned().collect();
-        let refers =
-            |path: &Path| self.tree.references.iter().any(|r| r.file == path && !r.declared && r.tag.key() == *tag);
+        let refers = |path: &Path| {
+            self.tree
+                .references
+                .iter()
+                .any(|r| r.file == path && !r.declared && r.tag.key() == *tag)
+        };
 
         if let Some(manifest) = self.manifest {
-            for rendering in manifest.render.iter().filter(|rendering| refers(&manifest.at(&rendering.template))) {
+            for rendering in
+                manifest.render.iter().filter(|rendering| refers(&manifest.at(&rendering.template)))
+            {
                 let path = manifest.at(&rendering.output);
                 let real = absolute(&path).unwrap_or_else(|_| path.clone());
                 if !known.contains(&real) {
@@ -155,16 +177,19 @@ impl<'a> Uses<'a> {
                     known.push(real);
                 }
             }
+
             if refers(&manifest.path()) {
                 users.push("`[run.env]`".into());
             }
         }
+
         for path in self.memory.users_of(tag) {
             if !known.iter().any(|other| is_same_output(other, &path)) {
                 users.push(format!("`{}`", path.display()));
                 known.push(path);
             }
         }
+
         for found in self.others().iter().flat_map(|other| other.of_tag(tag)) {
             match found {
                 Use::Output(path) => {
@@ -178,18 +203,27 @@ impl<'a> Uses<'a> {
                 Use::Declared(path) => users.push(format!("`{}`", path.display())),
             }
         }
+
         users
     }
 
     fn others(&self) -> &[OtherUses] {
         self.others.get_or_init(|| {
             let here = self.manifest.map_or(Path::new(""), |manifest| &manifest.directory);
-            self.directories.as_ref().map(|found| OtherUses::of(found, self.project, here)).unwrap_or_default()
+            self.directories
+                .as_ref()
+                .map(|found| OtherUses::of(found, self.project, here))
+                .unwrap_or_default()
         })
     }
 
     /// Asks before values that other outputs use are overwritten, and names the outputs. Refuses if nobody can be asked.
-    pub(super) fn confirm_overwriting(&self, cx: &Context, new: &[New<'_>], is_agreed: bool) -> Result<(), Error> {
+    pub(super) fn confirm_overwriting(
+        &self,
+        cx: &Context,
+        new: &[NewValue<'_>],
+        is_agreed: bool,
+    ) -> Result<(), Error> {
         let mut taken = self.taken(cx, new)?;
         taken.retain(|taken| !taken.users.is_empty());
         if taken.is_empty() {
@@ -199,9 +233,13 @@ impl<'a> Uses<'a> {
         if is_agreed || prompt::is_possible() {
             taken.iter().take(SHOWN).for_each(|taken| cx.ui.status(&self.described(taken)));
         }
-        if is_agreed || prompt::is_possible() && prompt::confirm("Overwrite it for them too?", false)? {
+
+        if is_agreed
+            || prompt::is_possible() && prompt::confirm("Overwrite it for them too?", false)?
+        {
             return Ok(());
         }
+
         Err(self.refused(&taken, OnTakenArg::Overwrite))
     }
 
@@ -209,7 +247,7 @@ impl<'a> Uses<'a> {
     pub(super) fn decide(
         &self,
         cx: &Context,
-        new: &[New<'_>],
+        new: &[NewValue<'_>],
         on_taken: OnTakenArg,
         is_agreed: bool,
     ) -> Result<HashMap<TagKey, Tag>, Error> {
@@ -217,7 +255,9 @@ impl<'a> Uses<'a> {
         let is_used = taken.iter().any(|taken| !taken.users.is_empty());
         match on_taken {
             _ if taken.is_empty() => return Ok(HashMap::new()),
-            OnTakenArg::Separate => return separate(&taken).ok_or_else(|| self.refused(&taken, on_taken)),
+            OnTakenArg::Separate => {
+                return separate(&taken).ok_or_else(|| self.refused(&taken, on_taken));
+            }
             OnTakenArg::Overwrite if !is_used => return Ok(HashMap::new()),
             // The import itself refuses it.
             OnTakenArg::Fail if !is_used && !prompt::is_possible() => return Ok(HashMap::new()),
@@ -228,31 +268,37 @@ impl<'a> Uses<'a> {
         if (is_overwritten && is_agreed) || prompt::is_possible() {
             taken.iter().take(SHOWN).for_each(|taken| cx.ui.status(&self.described(taken)));
         }
+
         if is_overwritten && is_agreed {
             return Ok(HashMap::new());
         } else if !prompt::is_possible() {
             return Err(self.refused(&taken, on_taken));
         }
+
         if let Some(tags) = separate(&taken) {
             let first = taken[0].separate.as_ref().map(Tag::to_string).unwrap_or_default();
             let question = match taken.len() {
                 1 => format!("Store the new value as `{first}`?"),
                 n => format!("Store the {n} new values under separate tags, such as `{first}`?"),
             };
+
             if prompt::confirm(&question, true)? {
                 return Ok(tags);
             }
         }
+
         if is_overwritten && prompt::confirm("Overwrite it for them too?", false)? {
             return Ok(HashMap::new());
         }
+
         Err(self.refused(&taken, on_taken))
     }
 
-    fn taken(&self, cx: &Context, new: &[New<'_>]) -> Result<Vec<Taken>, Error> {
+    fn taken(&self, cx: &Context, new: &[NewValue<'_>]) -> Result<Vec<ExistingValue>, Error> {
         let scope = cx.vault()?.scope(self.project);
         let tags: Vec<Tag> = new.iter().map(|(tag, _)| (*tag).clone()).collect();
         let mut taken = Vec::new();
+
         for ((tag, value), found) in new.iter().zip(scope.reveal(&tags)?) {
             let Revealed::Value { value: stored, .. } = found else { continue };
             if stored.expose() == value.expose() {
@@ -260,55 +306,81 @@ impl<'a> Uses<'a> {
             }
 
             let mut own = None;
-            for candidate in
-                candidates(tag, self.source).into_iter().filter(|tag| !tags.iter().any(|t| t.key() == tag.key()))
+            for candidate in candidates(tag, self.source)
+                .into_iter()
+                .filter(|tag| !tags.iter().any(|t| t.key() == tag.key()))
             {
                 // The same value: an earlier run was interrupted.
                 let is_free = match scope.reveal(std::slice::from_ref(&candidate))?.pop() {
-                    Some(Revealed::Value { value: stored, .. }) => stored.expose() == value.expose(),
+                    Some(Revealed::Value { value: stored, .. }) => {
+                        stored.expose() == value.expose()
+                    }
                     _ => true,
                 };
+
                 if is_free {
                     own = Some(candidate);
                     break;
                 }
             }
-            taken.push(Taken { tag: (*tag).clone(), users: self.users(&tag.key()), separate: own });
+
+            taken.push(ExistingValue {
+                tag: (*tag).clone(),
+                users: self.users(&tag.key()),
+                separate: own,
+            });
         }
+
         Ok(taken)
     }
 
-    fn described(&self, taken: &Taken) -> String {
-        let users =
-            if taken.users.is_empty() { String::new() } else { format!(", used by {}", taken.users.join(", ")) };
+    fn described(&self, taken: &ExistingValue) -> String {
+        let users = if taken.users.is_empty() {
+            String::new()
+        } else {
+            format!(", used by {}", taken.users.join(", "))
+        };
+
         format!("`{}` has another value in project `{}`{users}", taken.tag, self.project)
     }
 
-    fn refused(&self, taken: &[Taken], on_taken: OnTakenArg) -> Error {
+    fn refused(&self, taken: &[ExistingValue], on_taken: OnTakenArg) -> Error {
         let what = match taken {
             [only] => self.described(only),
-            all => format!("{} have other values in project `{}`", counted(all.len(), "secret"), self.project),
+            all => format!(
+                "{} have other values in project `{}`",
+                counted(all.len(), "secret"),
+                self.project
+            ),
         };
-        let used_by = |taken: &Taken| match &taken.users[..] {
+
+        let used_by = |taken: &ExistingValue| match &taken.users[..] {
             [] => String::new(),
             users => format!(": used by {}", users.join(", ")),
         };
+
         let notes = taken.iter().filter(|_| taken.len() > 1);
         let notes = notes.map(|taken| format!("  {}{}", taken.tag, used_by(taken))).collect();
         let secrets = taken.iter().map(|taken| {
             let separate = taken.separate.as_ref().map(Tag::as_str);
             json!({ "tag": taken.tag.as_str(), "usedBy": taken.users, "separate": separate })
         });
+
         let details = json!({ "secrets": secrets.collect::<Vec<_>>() });
 
         let mut error = Error::new(Kind::Conflict, what).with_notes(notes).detailed(details);
         if let Some(tag) = taken[0].separate.as_ref().filter(|_| on_taken != OnTakenArg::Separate) {
-            error = error.hint(format!("`--on-conflict separate` stores it under another tag, such as `{tag}`"));
+            error = error.hint(format!(
+                "`--on-conflict separate` stores it under another tag, such as `{tag}`"
+            ));
         }
+
         let is_used = taken.iter().any(|taken| !taken.users.is_empty());
         error.hint(match (on_taken, is_used) {
             (OnTakenArg::Overwrite, _) => "`--yes` overwrites it for them too; nothing was written",
-            (_, true) => "`--on-conflict overwrite --yes` overwrites it for them too; nothing was written",
+            (_, true) => {
+                "`--on-conflict overwrite --yes` overwrites it for them too; nothing was written"
+            }
             (_, false) => "`--on-conflict overwrite` replaces its value; nothing was written",
         })
     }
@@ -317,7 +389,7 @@ impl<'a> Uses<'a> {
 /// The most tags that are shown before a question.
 const SHOWN: usize = 20;
 
-fn separate(taken: &[Taken]) -> Option<HashMap<TagKey, Tag>> {
+fn separate(taken: &[ExistingValue]) -> Option<HashMap<TagKey, Tag>> {
     taken.iter().map(|taken| Some((taken.tag.key(), taken.separate.clone()?))).collect()
 }
 
@@ -326,18 +398,25 @@ fn candidates(tag: &Tag, source: &Path) -> Vec<Tag> {
     if source.as_os_str().is_empty() {
         return Vec::new();
     }
+
     let name = source.file_name().unwrap_or_default().to_string_lossy();
-    let mut parts = name.split('.').filter(|part| !part.is_empty() && !["env", "json", "csv", "xml"].contains(part));
+    let mut parts = name
+        .split('.')
+        .filter(|part| !part.is_empty() && !["env", "json", "csv", "xml"].contains(part));
     let directory = || {
         let parent = absolute(source).ok()?;
         Some(parent.parent()?.file_name()?.to_string_lossy().into_owned())
     };
+
     let word = parts.next_back().map(str::to_owned).or_else(directory).unwrap_or_default();
     let fits = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '-' };
     let word: String = word.chars().map(fits).collect();
 
-    let first = Some(word.trim_matches('-')).filter(|word| !word.is_empty()).map(|word| format!("{tag}-{word}"));
+    let first = Some(word.trim_matches('-'))
+        .filter(|word| !word.is_empty())
+        .map(|word| format!("{tag}-{word}"));
     let base = first.clone().unwrap_or_else(|| tag.to_string());
     let numbered = (2..20).map(|n| format!("{base}-{n}"));
+
     first.into_iter().chain(numbered).filter_map(|tag| Tag::parse(&tag).ok()).collect()
 }

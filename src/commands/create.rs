@@ -48,25 +48,34 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let tag = tag(args)?;
     let name = label("name", args.name.as_deref(), Name::parse)?;
     let description = label("description", args.description.as_deref(), Description::parse)?;
+
     if args.value.is_stdin() {
         cx.keep_stdin()?;
     }
+
     args.value.check_file()?;
     needs_vault_unless_offered(cx)?;
     let project = cx.trusted_project()?;
     let is_first = offer_a_vault(cx)?;
     let vault = cx.vault()?;
+
     if let Some(existing) = vault.find(project, &tag)? {
         return Err(taken(VaultError::Exists(vec![existing])));
     }
+
     let value = args.value.read(&format!("Value of {tag}"), &cx.ui)?;
     let new = NewSecret { tag, name, description, value };
     let secret = cx.written(vault.create(project, new).map_err(taken)?);
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
+
     cx.ui.status(&format!("created `{tag}` in project `{project}`, hint {hint}"));
     if is_first {
-        init::next(cx, &format!("{} gives a program the secrets of the project", cx.again("run -- CMD")));
+        init::next(
+            cx,
+            &format!("{} gives a program the secrets of the project", cx.again("run -- CMD")),
+        );
     }
+
     if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
 }
 
@@ -78,18 +87,24 @@ fn tag(args: &CreateArgs) -> Result<Tag, Error> {
     if second || !args.positional_attempt.is_empty() {
         return Err(never_from_an_argument().hint(USAGE));
     }
+
     if let Some(tag) = &args.tag {
         return Ok(tag.clone());
     }
 
-    let word = args.tag_argument.as_ref().ok_or_else(|| Error::usage("`TAG` is missing").hint(USAGE))?;
+    let word =
+        args.tag_argument.as_ref().ok_or_else(|| Error::usage("`TAG` is missing").hint(USAGE))?;
     let word = word.to_string_lossy();
     if resembles_a_key(&word) {
-        return Err(Error::usage("that looks like a key, not like a tag (not shown, in case it is a secret)")
-            .hint("name the secret and leave the value out to type it hidden: `secrets create TAG`")
-            .hint("if it is a tag: `secrets create --tag TAG`"));
+        return Err(Error::usage(
+            "that looks like a key, not like a tag (not shown, in case it is a secret)",
+        )
+        .hint("name the secret and leave the value out to type it hidden: `secrets create TAG`")
+        .hint("if it is a tag: `secrets create --tag TAG`"));
     }
-    Tag::parse(&word).map_err(|why| Error::usage(format!("the tag is not valid: {why}")).hint(USAGE))
+
+    Tag::parse(&word)
+        .map_err(|why| Error::usage(format!("the tag is not valid: {why}")).hint(USAGE))
 }
 
 /// A label of the command line, checked.
@@ -99,7 +114,9 @@ pub(super) fn label<T>(
     parse: fn(&str) -> Result<Option<T>, crate::model::Invalid>,
 ) -> Result<Option<T>, Error> {
     let parsed = text.map(parse).transpose();
-    parsed.map(Option::flatten).map_err(|why| Error::usage(format!("`--{option}` is not well formed: {why}")))
+    parsed
+        .map(Option::flatten)
+        .map_err(|why| Error::usage(format!("`--{option}` is not well formed: {why}")))
 }
 
 fn taken(error: VaultError) -> Error {
@@ -107,8 +124,11 @@ fn taken(error: VaultError) -> Error {
         VaultError::Exists(existing) => existing.first().map(|secret| secret.metadata.tag.clone()),
         _ => None,
     };
+
     match update {
-        Some(tag) => Error::from(error).hint(format!("change its value with `secrets update {tag}`")),
+        Some(tag) => {
+            Error::from(error).hint(format!("change its value with `secrets update {tag}`"))
+        }
         None => error.into(),
     }
 }
@@ -123,10 +143,17 @@ pub(super) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
     if !input::stdin_is_terminal() || !cx.vault_is_missing()? {
         return Ok(false);
     }
+
     let path = cx.vault_path()?;
-    if !prompt::confirm(&format!("There is no vault yet. Make one at {}?", path.display()), true)? {
-        return Err(Error::new(Kind::NotFound, "there is no vault").hint("make one with `secrets init`").answering());
+    if !prompt::confirm(
+        &format!("IfExists is no vault yet. Make one at {}?", path.display()),
+        true,
+    )? {
+        return Err(Error::new(Kind::NotFound, "there is no vault")
+            .hint("make one with `secrets init`")
+            .answering());
     }
+
     cx.adopt(init::make(cx, &path, Context::default_kdf(), false)?);
     Ok(true)
 }

@@ -34,13 +34,18 @@ pub(super) fn list(variables: &Variables, stdin: Option<&Tag>, cx: &Context) -> 
             });
         }
     }
+
     set.sort_by(|a, b| a.name.cmp(&b.name));
     let stdin = stdin.map(ToString::to_string);
     if cx.ui.is_json() {
         return Ok(cx.ui.json(&DryRunJson { variables: set, stdin })?);
     }
-    let mut rows: Vec<[String; 3]> =
-        set.iter().map(|row| [visible(&row.name), visible(row.source), row.secrets.join(", ")]).collect();
+
+    let mut rows: Vec<[String; 3]> = set
+        .iter()
+        .map(|row| [visible(&row.name), visible(row.source), row.secrets.join(", ")])
+        .collect();
+
     rows.extend(stdin.map(|tag| ["(stdin)".to_owned(), "--stdin".to_owned(), tag]));
     Ok(cx.ui.rows(["VARIABLE", "FROM", "SECRETS"], &rows)?)
 }

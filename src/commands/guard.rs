@@ -17,6 +17,7 @@ pub(crate) struct GuardArgs {
 }
 
 pub(crate) fn run(args: &GuardArgs, _: &Context) -> Result<(), Error> {
-    let failed = |source| Error::new(Kind::Failure, format!("cannot remove private files: {source}"));
+    let failed =
+        |source| Error::new(Kind::Failure, format!("cannot remove private files: {source}"));
     guard(&args.directory, tell, io::stdin()).map_err(failed)
 }

@@ -15,15 +15,15 @@ use super::conflicts::{self, OnTakenArg, Uses};
 use super::create::{needs_vault_unless_offered, offer_a_vault};
 use super::outputs;
 use crate::context::Context;
-use crate::crypto::age_file::{AgeError, By, Sealed, trimmed};
+use crate::crypto::age_file::{AgeError, AgeHeader, DecryptWith, trimmed};
 use crate::error::{self, Error, Kind};
-use crate::git::Standing;
-use crate::import::{Container, EMPTY, Format, Item, Items, Options, Skipped, Why, read};
+use crate::git::GitStatus;
+use crate::import::{Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read};
 use crate::model::{ProjectName, SecretBytes};
 use crate::store::quoted;
 use crate::ui::escape::visible;
 use crate::ui::{SecretsJson, counted, input};
-use crate::vault::{Action, Import, ImportOutcome, Imported, Incoming, NewSecret};
+use crate::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,30 +90,37 @@ pub(crate) struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     let stdin = args.file == Path::new("-");
     if stdin && args.delete_source {
-        return Err(Error::usage("stdin is no file that could be removed").hint("leave out `--delete-source`"));
+        return Err(Error::usage("stdin is no file that could be removed")
+            .hint("leave out `--delete-source`"));
     }
+
     let (text, file) = input::named(&args.file)?;
+
     // A dry run makes no vault.
     if args.dry_run {
         cx.needs_vault()?;
     } else {
         needs_vault_unless_offered(cx)?;
     }
+
     let project = cx.trusted_project()?;
     let Items { items, skipped, referring } = parsed(args, cx, &text, &file)?;
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
         cx.ui.warn(&format!("{file}{line}: `{}` is left out: {}", left.source, left.why));
     }
+
     if skipped.iter().any(|left| left.as_is) {
         cx.ui.status("`--as-is` stores references and what another tool encrypted as they stand");
     }
+
     for (name, line) in &referring {
         cx.ui.warn(&format!(
             "{file}:{line}: the value of `{name}` refers to another variable; it is stored as it is written, and \
              programs get it unexpanded"
         ));
     }
+
     if items.is_empty() {
         return if skipped.is_empty() {
             Err(Error::usage(format!("there is no value in `{file}`")).hint("nothing was stored"))
@@ -121,38 +128,57 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
             nothing_to_store(args, cx, &text, &skipped, project)
         };
     }
+
     let sources: Vec<String> = items.iter().map(|item| item.source.clone()).collect();
     let targets = targets(&items, project, cx.project_option(), &file)?;
     if !args.dry_run {
         offer_a_vault(cx)?;
     }
+
     let items = if args.dry_run { items } else { without_conflicts(args, cx, items, &targets)? };
-    let incoming = |(item, to): (Item, _)| Incoming {
+    let incoming = |(item, to): (Item, _)| IncomingSecret {
         to,
-        new: NewSecret { tag: item.tag, name: item.name, description: item.description, value: item.value },
+        new: NewSecret {
+            tag: item.tag,
+            name: item.name,
+            description: item.description,
+            value: item.value,
+        },
         times: item.origin.map(|origin| (origin.created, origin.updated)),
     };
+
     let secrets = items.into_iter().zip(&targets).map(incoming).collect();
     let import = Import { secrets, on_conflict: args.on_conflict.into() };
     if args.dry_run {
-        let outcome = cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
+        let outcome =
+            cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
         return show_plan(cx, &outcome, &sources, &skipped, &targets);
     }
+
     let outcome = store(cx, &import, &skipped, CONFLICT)?;
     if let (Some(manifest), Some(own)) = (cx.manifest()?, cx.tree_project()?)
         && targets.contains(own)
     {
         outputs::remember_directory(cx, own, &manifest.directory);
     }
+
     if args.delete_source {
         remove(args, cx, &text, &skipped, &outcome)?;
     }
+
     if cx.ui.is_json() {
-        let same = outcome.steps.iter().filter(|(_, step)| *step == Imported::Same).map(|(tag, _)| tag.as_str());
-        let mut document = json!({ "unchanged": same.collect::<Vec<_>>(), "skipped": skipped_json(&skipped) });
+        let same = outcome
+            .steps
+            .iter()
+            .filter(|(_, step)| *step == ImportResult::Same)
+            .map(|(tag, _)| tag.as_str());
+
+        let mut document =
+            json!({ "unchanged": same.collect::<Vec<_>>(), "skipped": skipped_json(&skipped) });
         document["secrets"] = json!(SecretsJson::of(&outcome.secrets))["secrets"].take();
         cx.ui.json(&document)?;
     }
+
     Ok(())
 }
 
@@ -171,14 +197,20 @@ fn nothing_to_store(
         if !args.dry_run {
             document["unchanged"] = json!(none);
         }
+
         cx.ui.json(&document)?;
     } else if !args.dry_run {
-        cx.ui.status(&format!("imported into project `{project}`: nothing, {} left out", skipped.len()));
+        cx.ui.status(&format!(
+            "imported into project `{project}`: nothing, {} left out",
+            skipped.len()
+        ));
     }
+
     if args.delete_source {
         let nothing = ImportOutcome { steps: Vec::new(), secrets: Vec::new() };
         remove(args, cx, text, skipped, &nothing)?;
     }
+
     Ok(())
 }
 
@@ -197,15 +229,20 @@ fn without_conflicts(
             conflicts::claim(cx, project, &manifest.directory, true)?;
         }
 
-        let of_project = || targets.iter().enumerate().filter(|(_, target)| *target == project).map(|(at, _)| at);
+        let of_project = || {
+            targets.iter().enumerate().filter(|(_, target)| *target == project).map(|(at, _)| at)
+        };
+
         let new: Vec<_> = of_project().map(|at| (&items[at].tag, &items[at].value)).collect();
-        let tags = Uses::of(cx, project, own, &args.file)?.decide(cx, &new, args.on_conflict, args.yes)?;
+        let tags =
+            Uses::of(cx, project, own, &args.file)?.decide(cx, &new, args.on_conflict, args.yes)?;
         for at in of_project() {
             if let Some(tag) = tags.get(&items[at].tag.key()) {
                 items[at].tag = tag.clone();
             }
         }
     }
+
     Ok(items)
 }
 
@@ -216,50 +253,75 @@ fn targets(
     asked: Option<&ProjectName>,
     file: &str,
 ) -> Result<Vec<ProjectName>, Error> {
-    let origins: BTreeSet<&ProjectName> =
-        items.iter().filter_map(|item| item.origin.as_ref()).map(|origin| &origin.project).collect();
+    let origins: BTreeSet<&ProjectName> = items
+        .iter()
+        .filter_map(|item| item.origin.as_ref())
+        .map(|origin| &origin.project)
+        .collect();
+
     if asked.is_some() && origins.len() > 1 {
-        let what = format!("`{file}` holds {}, which do not go into one", counted(origins.len(), "project"));
-        return Err(Error::usage(what).hint("leave out `--project`: each goes into the project that it came from"));
+        let what = format!(
+            "`{file}` holds {}, which do not go into one",
+            counted(origins.len(), "project")
+        );
+
+        return Err(Error::usage(what)
+            .hint("leave out `--project`: each goes into the project that it came from"));
     }
+
     let target = |item: &Item| match (&item.origin, asked) {
         (Some(origin), None) => origin.project.clone(),
         _ => current.clone(),
     };
+
     Ok(items.iter().map(target).collect())
 }
 
 /// What is in an age file.
-fn opened(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<SecretBytes, Error> {
+fn opened(
+    args: &ImportArgs,
+    cx: &Context,
+    text: &SecretBytes,
+    file: &str,
+) -> Result<SecretBytes, Error> {
     let failed = |error| error::age_file(&error, file);
-    let read = || Sealed::read(trimmed(text.expose()));
-    let all = |by: &By<'_>| {
+    let read = || AgeHeader::read(trimmed(text.expose()));
+    let all = |by: &DecryptWith<'_>| {
         let mut all = SecretBytes::with_capacity(text.len());
         read()?.open(by)?.each(|piece| all.extend(piece))?;
         Ok(all)
     };
+
     let sealed = read().map_err(failed)?;
     if !args.identity.is_empty() {
-        return all(&By::Identities(&age_options::identities(&args.identity, cx)?)).map_err(failed);
+        return all(&DecryptWith::Identities(&age_options::identities(&args.identity, cx)?))
+            .map_err(failed);
     }
+
     if !sealed.needs_passphrase() {
         return Err(failed(AgeError::NeedsIdentity));
     }
+
     let given = args.import_passphrase_file.as_deref();
-    cx.open_by_passphrase(given, file, |passphrase| all(&By::Passphrase(passphrase)))
+    cx.open_by_passphrase(given, file, |passphrase| all(&DecryptWith::Passphrase(passphrase)))
 }
 
 fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<Items, Error> {
     let name = args.file.file_name().and_then(|name| name.to_str());
     if let Some(container) = Container::of(name, text.expose()) {
         let word = if args.file == Path::new("-") { "FILE".to_owned() } else { quoted(&args.file) };
-        return Err(Error::usage(format!("`{file}` is {}", container.what())).hint(container.mend(&word)));
+        return Err(
+            Error::usage(format!("`{file}` is {}", container.what())).hint(container.fix(&word))
+        );
     }
-    let options = Options { prefix: &args.prefix, as_is: args.as_is };
+
+    let options = ImportOptions { prefix: &args.prefix, as_is: args.as_is };
     let named = args.format.as_deref().and_then(Format::named);
     let format = named.or_else(|| Format::of(name, text.expose())).ok_or_else(|| {
-        Error::usage(format!("what `{file}` is cannot be told from its content")).hint("name it with `--format FORMAT`")
+        Error::usage(format!("what `{file}` is cannot be told from its content"))
+            .hint("name it with `--format FORMAT`")
     })?;
+
     if format == Format::Age {
         let document = opened(args, cx, text, file)?;
         return read(format, document.expose(), options).map_err(|error| {
@@ -268,9 +330,12 @@ fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Re
                 .hint("nothing was stored; docs/export.md says what it may hold")
         });
     }
+
     if args.import_passphrase_file.is_some() || !args.identity.is_empty() {
-        return Err(Error::usage(format!("`{file}` is no age file")).hint(format!("read as {}", format.name())));
+        return Err(Error::usage(format!("`{file}` is no age file"))
+            .hint(format!("read as {}", format.name())));
     }
+
     read(format, text.expose(), options).map_err(|error| {
         let place = error.at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
         let hint = match &error.why {
@@ -280,6 +345,7 @@ fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Re
             ),
             _ => format!("read as {}; nothing was stored", format.name()),
         };
+
         Error::usage(format!("{file}{place}: {error}")).hint(hint)
     })
 }
@@ -290,41 +356,47 @@ pub(super) fn store(
     cx: &Context,
     import: &Import<'_>,
     left_out: &[Skipped],
-    mend: &str,
+    fix: &str,
 ) -> Result<ImportOutcome, Error> {
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets stored");
-    let outcome = vault.import(import, &|number| progress.reached(number));
+    let outcome = vault.import(import, &|number| progress.on_progress(number));
     drop(progress);
-    let outcome = cx.written(outcome.map_err(|error| conflict(error, mend))?);
+
+    let outcome = cx.written(outcome.map_err(|error| conflict(error, fix))?);
     let projects = import.projects();
     if let Some(at) = vault.compare(import, &outcome)? {
-        let message = format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
-        return Err(
-            Error::new(Kind::Conflict, message).hint("somebody else changes the project; look at it and try again")
-        );
+        let message =
+            format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
+        return Err(Error::new(Kind::Conflict, message)
+            .hint("somebody else changes the project; look at it and try again"));
     }
-    let count = |wanted: Imported| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
+
+    let count =
+        |wanted: ImportResult| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
     let mut parts = Vec::new();
     for (wanted, word) in [
-        (Imported::Action(Action::Create), "created"),
-        (Imported::Action(Action::Overwrite), "overwritten"),
-        (Imported::Action(Action::Skip), "skipped"),
-        (Imported::Same, "there already"),
+        (ImportResult::Action(Action::Create), "created"),
+        (ImportResult::Action(Action::Overwrite), "overwritten"),
+        (ImportResult::Action(Action::Skip), "skipped"),
+        (ImportResult::Same, "there already"),
     ] {
-        parts.extend(Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")));
+        parts.extend(
+            Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")),
+        );
     }
+
     parts.extend((!left_out.is_empty()).then(|| format!("{} left out", left_out.len())));
     let place = match projects[..] {
         [project] => format!("project `{project}`"),
         _ => counted(projects.len(), "project"),
     };
+
     cx.ui.status(&format!("imported into {place}: {}", parts.join(", ")));
     Ok(outcome)
 }
 
-const CONFLICT: &str =
-    "nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`";
+const CONFLICT: &str = "nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`";
 
 /// Removes the file, if every value of it is in the vault and it is still what was read.
 fn remove(
@@ -336,7 +408,13 @@ fn remove(
 ) -> Result<(), Error> {
     let name = args.file.display();
     let left_out = left_out.iter().filter(|left| left.why != EMPTY).count();
-    let skipped = left_out + outcome.steps.iter().filter(|(_, step)| *step == Imported::Action(Action::Skip)).count();
+    let skipped = left_out
+        + outcome
+            .steps
+            .iter()
+            .filter(|(_, step)| *step == ImportResult::Action(Action::Skip))
+            .count();
+
     let kept = |why: String| Error::new(Kind::Conflict, format!("`{name}` was not removed: {why}"));
     if skipped > 0 {
         return Err(kept(format!(
@@ -345,20 +423,28 @@ fn remove(
             if skipped == 1 { "is" } else { "are" }
         )));
     }
-    let found = std::fs::symlink_metadata(&args.file).map_err(|source| failed(&args.file, &source))?;
+
+    let found =
+        std::fs::symlink_metadata(&args.file).map_err(|source| failed(&args.file, &source))?;
     if !found.is_file() || found.nlink() > 1 {
         return Err(kept("it is a link, or has several names".into()));
     }
+
     let (again, _) = input::named(&args.file)?;
     if again.expose() != text.expose() {
         return Err(kept("it was changed meanwhile".into()));
     }
+
     let tracked = is_tracked(&args.file);
     std::fs::remove_file(&args.file).map_err(|source| failed(&args.file, &source))?;
     cx.ui.status(&format!("removed `{name}`"));
+
     if tracked {
-        cx.ui.warn(&format!("git has `{name}`: its values are in the history and have to be changed"));
+        cx.ui.warn(&format!(
+            "git has `{name}`: its values are in the history and have to be changed"
+        ));
     }
+
     Ok(())
 }
 
@@ -370,11 +456,14 @@ fn failed(path: &Path, source: &std::io::Error) -> Error {
 pub(super) fn is_tracked(path: &Path) -> bool {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
     let standing = Context::git(directory).standing(&[Path::new(name)]);
-    standing.is_ok_and(|standing| standing == [Standing::Tracked])
+    standing.is_ok_and(|standing| standing == [GitStatus::Tracked])
 }
 
 fn skipped_json(skipped: &[Skipped]) -> Vec<serde_json::Value> {
-    skipped.iter().map(|left| json!({ "source": left.source, "line": left.line, "why": left.why })).collect()
+    skipped
+        .iter()
+        .map(|left| json!({ "source": left.source, "line": left.line, "why": left.why }))
+        .collect()
 }
 
 fn show_plan(
@@ -384,22 +473,26 @@ fn show_plan(
     skipped: &[Skipped],
     targets: &[ProjectName],
 ) -> Result<(), Error> {
-    let word = |step: Imported| match step {
-        Imported::Action(Action::Create) => "create",
-        Imported::Action(Action::Overwrite) => "overwrite",
-        Imported::Action(Action::Skip) => "skip",
-        Imported::Same => "same",
+    let word = |step: ImportResult| match step {
+        ImportResult::Action(Action::Create) => "create",
+        ImportResult::Action(Action::Overwrite) => "overwrite",
+        ImportResult::Action(Action::Skip) => "skip",
+        ImportResult::Same => "same",
     };
+
     if cx.ui.is_json() {
         let steps = outcome.steps.iter().zip(sources).zip(targets).map(|(((tag, step), source), project)| {
             json!({ "action": word(*step), "source": source, "project": project.as_str(), "tag": tag.as_str() })
         });
+
         let plan = json!({ "plan": steps.collect::<Vec<_>>(), "skipped": skipped_json(skipped) });
         return Ok(cx.ui.json(&plan)?);
     }
+
     let mut out = String::new();
     for (((tag, step), source), project) in outcome.steps.iter().zip(sources).zip(targets) {
         let _ = writeln!(out, "{:<9}  {} -> {project}/{tag}", word(*step), visible(source));
     }
+
     Ok(cx.ui.text(&out)?)
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::kdf_options::KdfOptions;
 use super::project_file;
-use crate::context::{Context, Subject};
+use crate::context::{Context, NoticeSubject};
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::error::Error;
 use crate::store::{self, StoreError};
@@ -45,19 +45,22 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     if args.project_file {
         return project_file::write(cx);
     }
+
     let params = args.kdf.over(Context::default_kdf())?;
     let path = cx.vault_path()?;
     let vault = make(cx, &path, params, args.suggest)?;
     if args.kdf.are_given() {
         // The vault is as it should be, whether that can be remembered or not.
-        let _ = vault.id().map(|id| cx.settle(Subject::Kdf, &id));
+        let _ = vault.id().map(|id| cx.settle(NoticeSubject::Kdf, &id));
     }
+
     cx.adopt(vault);
     next(cx, &format!("{} stores a secret", cx.again("create TAG")));
     if cx.ui.is_json() {
         let path = std::path::absolute(&path).unwrap_or(path);
         cx.ui.json(&json!({ "vault": path.display().to_string() }))?;
     }
+
     Ok(())
 }
 
@@ -68,18 +71,28 @@ pub(super) fn next(cx: &Context, step: &str) {
 }
 
 /// Makes a vault with a new passphrase; also for `create`, which offers it.
-pub(super) fn make(cx: &Context, path: &Path, params: KdfParams, suggest: bool) -> Result<Vault, Error> {
+pub(super) fn make(
+    cx: &Context,
+    path: &Path,
+    params: KdfParams,
+    suggest: bool,
+) -> Result<Vault, Error> {
     if std::fs::symlink_metadata(path).is_ok() {
         return Err(StoreError::Exists(path.to_owned()).into());
     }
+
     store::check_new_vault(path)?;
     let passphrase: Passphrase = cx.new_passphrase(params, suggest)?;
     let vault = Vault::init(path, &passphrase, params)?;
     if params.cost() < Context::default_kdf().cost() {
         cx.ui.warn("these key derivation parameters make guessing cheaper than the default ones");
     }
+
     cx.ui.status(&format!("made the vault `{}`", path.display()));
     let code = cx.again("recovery create");
-    cx.ui.status(&format!("a forgotten passphrase cannot be reset; {code} prints a code for the safe"));
+    cx.ui.status(&format!(
+        "a forgotten passphrase cannot be reset; {code} prints a code for the safe"
+    ));
+
     Ok(vault)
 }

@@ -54,6 +54,9 @@ impl KdfOptions {
             iterations: self.kdf_iterations.unwrap_or(base.iterations),
             parallelism: self.kdf_parallelism.unwrap_or(base.parallelism),
         };
-        params.check().map_err(|why| Error::usage(why.to_string()).hint("leave out the `--kdf` options"))
+
+        params
+            .check()
+            .map_err(|why| Error::usage(why.to_string()).hint("leave out the `--kdf` options"))
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind};
 use crate::run::linger;
 use crate::ui::raw;
 
-/// Mask what others go on printing when a program has ended; started by `secrets run`
+/// StreamMask what others go on printing when a program has ended; started by `secrets run`
 #[derive(clap::Args)]
 pub(crate) struct LingerArgs {}
 

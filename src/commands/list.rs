@@ -53,33 +53,52 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     let keep = |metadata: &Metadata| wanted.as_deref().is_none_or(|text| contains(metadata, text));
     let secrets = cx.vault()?.list(project, keep)?;
     let total = secrets.len();
+
     if total == 0 && !args.all_projects {
         cx.require_named_project()?;
     }
-    let (page, size) =
-        if is_paged(args, cx) { (args.page, args.page_size.unwrap_or(PAGE_SIZE).into()) } else { (0, total.max(1)) };
+
+    let (page, size) = if is_paged(args, cx) {
+        (args.page, args.page_size.unwrap_or(PAGE_SIZE).into())
+    } else {
+        (0, total.max(1))
+    };
+
     let start = page.saturating_mul(size).min(total);
     let shown = &secrets[start..start.saturating_add(size).min(total)];
     if cx.ui.is_json() {
         let secrets = shown.iter().map(SecretJson::of).collect();
-        return Ok(cx.ui.json(&PageJson { page, secrets, total, total_pages: total.div_ceil(size) })?);
+        return Ok(cx.ui.json(&PageJson {
+            page,
+            secrets,
+            total,
+            total_pages: total.div_ceil(size),
+        })?);
     }
+
     cx.ui.list(shown, args.all_projects)?;
     if total == 0 {
-        let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
+        let place =
+            project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
         let what = if wanted.is_some() { "no secret that matches" } else { "no secret" };
         cx.ui.status(&format!("{what} in {place}"));
     } else if shown.is_empty() {
         cx.ui.status(&format!("there is no page {page}; the last is {}", total.div_ceil(size) - 1));
     } else if shown.len() < total {
         let pages = total.div_ceil(size);
-        let next = if page + 1 < pages { format!("`--page {}` shows the next, ", page + 1) } else { String::new() };
+        let next = if page + 1 < pages {
+            format!("`--page {}` shows the next, ", page + 1)
+        } else {
+            String::new()
+        };
+
         cx.ui.status(&format!(
             "{} of {total} secrets, page {page} of 0 to {}; {next}`--all` shows all",
             shown.len(),
             pages - 1
         ));
     }
+
     Ok(())
 }
 

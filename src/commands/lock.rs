@@ -25,6 +25,7 @@ pub(crate) struct LockArgs {
 pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
     let said = if args.all { lock_all(cx)? } else { lock(cx)? };
     cx.ui.status(&said);
+
     // With JSON: how the vault is now.
     if cx.ui.is_json() { status::show(cx, Status { left: None }) } else { Ok(()) }
 }

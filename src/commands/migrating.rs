@@ -27,14 +27,22 @@ pub(super) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Optio
     if vault.output_key(project)?.is_none() {
         return Ok(None);
     }
+
     let mut values = vault.scope(project).reveal_all()?;
+
     // `production` may stand in every file.
     values.retain(|(tag, value)| settings::guess(tag.as_str(), value.expose()) == Guess::Secret);
     Ok(Some(Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())))))
 }
 
 /// Warns of variables that readers of the file cannot have. Settings count only if the readers were named.
-pub(super) fn warn_of_names(cx: &Context, text: &[u8], made: &Migration, file: &str, readers: Option<Readers>) {
+pub(super) fn warn_of_names(
+    cx: &Context,
+    text: &[u8],
+    made: &Migration,
+    file: &str,
+    readers: Option<Readers>,
+) {
     let is_meant = |name: &str| readers.is_some() || made.left.iter().all(|(left, _)| left != name);
     for warning in meaning::unreadable(text, is_meant, readers) {
         cx.ui.warn(&format!("`{file}`: {warning}"));
@@ -45,7 +53,8 @@ pub(super) fn warn_of_names(cx: &Context, text: &[u8], made: &Migration, file: &
 pub(super) fn refused(error: &MigrationError, file: &str, keep: &[String]) -> Error {
     match error {
         MigrationError::Dotenv(error) => {
-            Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)).hint("nothing was written")
+            Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column))
+                .hint("nothing was written")
         }
         MigrationError::Unproven | MigrationError::Template(_) => {
             Error::usage(format!("{file}: {error}")).hint("nothing was written")
@@ -59,7 +68,8 @@ fn problem(problems: &[Problem], file: &str, kept: &[String]) -> Error {
     let place = |problem: &Problem| format!("{file}:{}: {problem}", problem.line);
     let error = match problems {
         [only] => Error::usage(place(only)),
-        all => Error::usage(format!("`{file}` has {} problems", all.len())).with_notes(all.iter().map(place).collect()),
+        all => Error::usage(format!("`{file}` has {} problems", all.len()))
+            .with_notes(all.iter().map(place).collect()),
     };
 
     let mut keep = kept.to_vec();
@@ -68,16 +78,23 @@ fn problem(problems: &[Problem], file: &str, kept: &[String]) -> Error {
             keep.push(problem.name.clone());
         }
     }
+
     let mut hints = Vec::new();
     if keep.len() > kept.len() {
-        hints.push(format!("`--keep {}` leaves values that are no secrets in the template", keep.join(",")));
+        hints.push(format!(
+            "`--keep {}` leaves values that are no secrets in the template",
+            keep.join(",")
+        ));
     }
+
     if problems.iter().any(|problem| !problem.is_keepable) {
         hints.push("change the lines that hold a secret, or that cannot be stored".to_owned());
     }
+
     if problems.iter().any(|problem| matches!(problem.obstacle, Obstacle::Placeholder(_))) {
         hints.push("to have a placeholder replaced, write it in a template".to_owned());
     }
+
     hints.push("nothing was written".to_owned());
     error.hint(hints.join("; "))
 }

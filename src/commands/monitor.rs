@@ -17,10 +17,13 @@ pub(crate) struct MonitorArgs {
 }
 
 pub(crate) fn run(args: &MonitorArgs, _: &Context) -> Result<u8, Error> {
-    let [environment, terminal, _] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
-    let outcome = monitor(&args.command, environment, &terminal).map_err(|error| Error::from(error).in_run())?;
+    let [environment, terminal, _] =
+        raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
+    let outcome = monitor(&args.command, environment, &terminal)
+        .map_err(|error| Error::from(error).in_run())?;
     if let Outcome::Signal(signal) = outcome {
         die_of(signal);
     }
+
     Ok(outcome.code())
 }

@@ -14,13 +14,16 @@ use crate::git::without_links;
 use crate::import::Container;
 use crate::model::{ProjectName, Tag, TagKey};
 use crate::setup::gitignore::{self, Unignored};
-use crate::setup::memory::{Directories, Memory, Origin};
-use crate::setup::{Adoptable, Foreign, Manifest, Outputs, Reference, Rendering, ResolvedOutputs, Spared, Tree};
+use crate::setup::output_records::{Directories, Origin, OutputRecords};
+use crate::setup::{
+    AdoptableOutput, Manifest, ModifiedOutput, Outputs, ProtectedFile, Reference, RenderEntry,
+    ResolvedOutputs, Tree,
+};
 use crate::store::{absolute, quoted};
-use crate::template::output::Written;
-use crate::template::{Findings, Suspects, Template};
+use crate::template::output::OutputChange;
+use crate::template::{SuspectTexts, Template, TemplateFindings};
 use crate::ui::prompt;
-use crate::vault::{NewSecret, Opened, Reveal, Revealed, Vault, VaultError};
+use crate::vault::{NewSecret, Reveal, Revealed, RevealedValues, Vault, VaultError};
 
 /// The variables of a dotenv file, which messages call `file`. A file of another kind is recognised by its first bytes.
 pub(super) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
@@ -29,23 +32,33 @@ pub(super) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Erro
         let error = Error::usage(what);
         return Err(if container == Container::Utf16 { error.hint(AS_UTF8) } else { error });
     }
-    dotenv::parse(text).map_err(|error| Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)))
+
+    dotenv::parse(text)
+        .map_err(|error| Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)))
 }
 
 /// Reads the manifest's templates and checks its outputs. If consent was needed, they name the secrets that it was given for.
 pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
     let project = cx.project()?;
-    let outputs = Outputs::open(manifest, &spared(cx)).map_err(|error| error::setup(error, project))?;
+    let outputs =
+        Outputs::open(manifest, &protected(cx)).map_err(|error| error::setup(error, project))?;
     cx.require_same_tags(manifest, &outputs)?;
     Ok(outputs)
 }
 
 /// Fails if templates of outputs that `wanted` chooses refer to secrets and there is no vault, before anything is asked for.
-pub(super) fn needs_vault(cx: &Context, manifest: &Manifest, wanted: impl Fn(&Rendering) -> bool) -> Result<(), Error> {
+pub(super) fn needs_vault(
+    cx: &Context,
+    manifest: &Manifest,
+    wanted: impl Fn(&RenderEntry) -> bool,
+) -> Result<(), Error> {
     let Err(missing) = cx.needs_vault() else { return Ok(()) };
     let coverage = Context::coverage(manifest)?;
-    let mut outputs = manifest.render.iter().zip(&coverage.outputs).filter(|(rendering, _)| wanted(rendering));
-    let refers = outputs.any(|(_, output)| output.tags.as_deref().is_some_and(|tags| !tags.is_empty()));
+    let mut outputs =
+        manifest.render.iter().zip(&coverage.outputs).filter(|(rendering, _)| wanted(rendering));
+
+    let refers =
+        outputs.any(|(_, output)| output.tags.as_deref().is_some_and(|tags| !tags.is_empty()));
     if refers { Err(missing) } else { Ok(()) }
 }
 
@@ -58,7 +71,11 @@ pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
 
 /// The refusal of an output that git tracks as `known`.
 pub(super) fn tracked(path: &Path, known: &Path) -> Error {
-    let what = format!("`{}` is tracked by git: the next commit would publish what is in it", path.display());
+    let what = format!(
+        "`{}` is tracked by git: the next commit would publish what is in it",
+        path.display()
+    );
+
     Error::new(Kind::Refused, what)
         .hint(format!("take it out with `git rm --cached {}`; nothing was changed", quoted(known)))
 }
@@ -72,22 +89,34 @@ pub(super) fn as_git_knows(path: &Path) -> PathBuf {
 }
 
 /// What no output replaces.
-pub(super) fn spared(cx: &Context) -> Vec<Spared> {
-    let mut spared: Vec<Spared> =
-        cx.passphrase_file_identity().map(|id| (id, "is the passphrase file")).into_iter().collect();
+pub(super) fn protected(cx: &Context) -> Vec<ProtectedFile> {
+    let mut protected: Vec<ProtectedFile> = cx
+        .passphrase_file_identity()
+        .map(|id| (id, "is the passphrase file"))
+        .into_iter()
+        .collect();
+
     let vault = cx.vault_path().ok().and_then(|path| std::fs::metadata(path).ok());
-    spared.extend(vault.map(|found| ((found.dev(), found.ino()), "is the vault")));
-    spared
+    protected.extend(vault.map(|found| ((found.dev(), found.ino()), "is the vault")));
+    protected
 }
 
 /// Opens what they refer to, all from one state of the vault; no vault where they refer to nothing.
-pub(super) fn resolve<'m>(cx: &Context, mut outputs: Outputs<'m>) -> Result<ResolvedOutputs<'m>, Error> {
+pub(super) fn resolve<'m>(
+    cx: &Context,
+    mut outputs: Outputs<'m>,
+) -> Result<ResolvedOutputs<'m>, Error> {
     let project = cx.project()?;
-    let opened =
-        if outputs.tags().is_empty() { Opened::none(project) } else { values(cx.vault()?, project, &outputs)? };
+    let opened = if outputs.tags().is_empty() {
+        RevealedValues::none(project)
+    } else {
+        values(cx.vault()?, project, &outputs)?
+    };
+
     for (template, suspects) in outputs.suspects() {
         warn_of_suspects(cx, template, &suspects)?;
     }
+
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
 }
 
@@ -98,19 +127,23 @@ pub(super) fn resolve_with<'m>(
     new: &[NewSecret],
 ) -> Result<ResolvedOutputs<'m>, Error> {
     let project = cx.project()?;
-    let stored =
-        if outputs.tags().is_empty() { Opened::none(project) } else { values(cx.vault()?, project, &outputs)? };
+    let stored = if outputs.tags().is_empty() {
+        RevealedValues::none(project)
+    } else {
+        values(cx.vault()?, project, &outputs)?
+    };
+
     let new = new.iter().map(|new| (new.tag.key(), new)).collect();
-    outputs.resolve(&Planned { stored, new }).map_err(|error| error::setup(error, project))
+    outputs.resolve(&PlannedValues { stored, new }).map_err(|error| error::setup(error, project))
 }
 
 /// What the vault has, and values that are to be stored.
-struct Planned<'n> {
-    stored: Opened,
+struct PlannedValues<'n> {
+    stored: RevealedValues,
     new: HashMap<TagKey, &'n NewSecret>,
 }
 
-impl Reveal for Planned<'_> {
+impl Reveal for PlannedValues<'_> {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let mut all = self.stored.reveal(tags)?;
         for (tag, revealed) in tags.iter().zip(&mut all) {
@@ -118,15 +151,21 @@ impl Reveal for Planned<'_> {
                 *revealed = Revealed::Value { tag: new.tag.clone(), value: new.value.duplicate() };
             }
         }
+
         Ok(all)
     }
 }
 
 /// Warns of text in a template that may not do what its author expects: near misses of placeholders whose secret exists,
 /// and backslashes that version 0.1.0 read differently.
-pub(super) fn warn_of_suspects(cx: &Context, template: &mut Template, suspects: &Suspects) -> Result<(), Error> {
+pub(super) fn warn_of_suspects(
+    cx: &Context,
+    template: &mut Template,
+    suspects: &SuspectTexts,
+) -> Result<(), Error> {
     // Nobody is asked for a passphrase, nor told of a wrong one: most such text belongs to other tools.
-    let vault = if suspects.has_near_misses() { cx.vault_without_asking().ok().flatten() } else { None };
+    let vault =
+        if suspects.has_near_misses() { cx.vault_without_asking().ok().flatten() } else { None };
     warn_of_suspects_in(vault, cx, template, suspects)
 }
 
@@ -135,26 +174,40 @@ pub(super) fn warn_of_suspects_in(
     vault: Option<&Vault>,
     cx: &Context,
     template: &mut Template,
-    suspects: &Suspects,
+    suspects: &SuspectTexts,
 ) -> Result<(), Error> {
-    let is_locked = vault.is_none() && suspects.has_near_misses() && !cx.vault_is_missing().unwrap_or(true);
+    let is_locked =
+        vault.is_none() && suspects.has_near_misses() && !cx.vault_is_missing().unwrap_or(true);
     let is_stored = |tag: &Tag| -> Result<Option<bool>, Error> {
         match vault {
             Some(vault) => Ok(Some(vault.find(cx.project()?, tag)?.is_some())),
             None => Ok(if is_locked { None } else { Some(false) }),
         }
     };
+
     if let Some(findings) = suspects.findings(template, is_stored)? {
         warn(cx, template.name(), &findings, ToString::to_string);
     }
+
     Ok(())
 }
 
 /// Prints one warning for each finding in a template.
-pub(super) fn warn<T>(cx: &Context, file: &str, findings: &Findings<T>, text: impl Fn(&T) -> String) {
+pub(super) fn warn<T>(
+    cx: &Context,
+    file: &str,
+    findings: &TemplateFindings<T>,
+    text: impl Fn(&T) -> String,
+) {
     for finding in &findings.listed {
-        cx.ui.warn(&format!("{file}:{}:{}: {}", finding.position.line, finding.position.column, text(&finding.what)));
+        cx.ui.warn(&format!(
+            "{file}:{}:{}: {}",
+            finding.position.line,
+            finding.position.column,
+            text(&finding.what)
+        ));
     }
+
     let more = findings.total - findings.listed.len() as u64;
     if more > 0 {
         cx.ui.warn(&format!("{file}: the same holds for {more} more places"));
@@ -162,43 +215,63 @@ pub(super) fn warn<T>(cx: &Context, file: &str, findings: &Findings<T>, text: im
 }
 
 /// Warns of values that are not fit for where they stand.
-pub(super) fn warn_of_misread(cx: &Context, outputs: &mut ResolvedOutputs<'_>) -> Result<(), Error> {
+pub(super) fn warn_of_misread(
+    cx: &Context,
+    outputs: &mut ResolvedOutputs<'_>,
+) -> Result<(), Error> {
     let project = cx.project()?;
     for (path, warning) in outputs.warnings().map_err(|error| error::setup(error, project))? {
         cx.ui.warn(&format!("`{}`: {warning}", path.display()));
     }
+
     Ok(())
 }
 
-fn values(vault: &Vault, project: &ProjectName, outputs: &Outputs<'_>) -> Result<Opened, Error> {
-    Ok(Opened::open(project, &vault.scope(project), outputs.tags(), false)?)
+fn values(
+    vault: &Vault,
+    project: &ProjectName,
+    outputs: &Outputs<'_>,
+) -> Result<RevealedValues, Error> {
+    Ok(RevealedValues::open(project, &vault.scope(project), outputs.tags(), false)?)
 }
 
 /// Returns what is remembered of outputs. Without a secret in them no key is needed, and no vault is opened.
-pub(super) fn memory(cx: &Context, have_secrets: bool) -> Result<Memory, Error> {
+pub(super) fn memory(cx: &Context, have_secrets: bool) -> Result<OutputRecords, Error> {
     let key = if have_secrets { cx.vault()?.output_key(cx.project()?)? } else { None };
-    Ok(Memory::new(cx.state_directory("outputs").as_deref(), key))
+    Ok(OutputRecords::new(cx.state_directory("outputs").as_deref(), key))
 }
 
 /// Outputs by their paths as seen from the working directory.
-pub(super) fn at_paths(manifest: &Manifest, foreign: Vec<(&Rendering, Foreign)>) -> Vec<(PathBuf, Foreign)> {
+pub(super) fn at_paths(
+    manifest: &Manifest,
+    foreign: Vec<(&RenderEntry, ModifiedOutput)>,
+) -> Vec<(PathBuf, ModifiedOutput)> {
     foreign.into_iter().map(|(rendering, found)| (manifest.at(&rendering.output), found)).collect()
 }
 
 /// Refuses to write over variables that people added to dotenv files.
-pub(super) fn refuse_added(cx: &Context, foreign: &[(PathBuf, Foreign)]) -> Result<(), Error> {
+pub(super) fn refuse_added(
+    cx: &Context,
+    foreign: &[(PathBuf, ModifiedOutput)],
+) -> Result<(), Error> {
     let added: Vec<_> = foreign.iter().filter(|(_, found)| found.would_be_lost()).collect();
     let [(path, found), rest @ ..] = &added[..] else { return Ok(()) };
     let file = path.display();
     let what = match (rest, found.unread) {
-        ([], Some(why)) => format!("`{file}` {why}, and may have variables that its template does not give"),
-        ([], None) => format!("`{file}` has {}: {}", what_is_added(found), listed_additions(found, true)),
+        ([], Some(why)) => {
+            format!("`{file}` {why}, and may have variables that its template does not give")
+        }
+        ([], None) => {
+            format!("`{file}` has {}: {}", what_is_added(found), listed_additions(found, true))
+        }
         _ => format!("{} outputs have variables that their templates do not give", added.len()),
     };
-    let note = |found: &Foreign| match found.unread {
+
+    let note = |found: &ModifiedOutput| match found.unread {
         Some(why) => format!("it {why}"),
         None => listed_additions(found, true),
     };
+
     let notes = added.iter().filter(|_| !rest.is_empty());
     let notes = notes.map(|(path, found)| format!("  {}: {}", path.display(), note(found)));
     let files = added
@@ -209,14 +282,18 @@ pub(super) fn refuse_added(cx: &Context, foreign: &[(PathBuf, Foreign)]) -> Resu
     let way_on = match found.unread {
         Some(_) => "move the file away; nothing was written".to_owned(),
         None => {
-            format!("{}; or remove them from the file; nothing was written", way_into_the_template(cx, path, found)?)
+            format!(
+                "{}; or remove them from the file; nothing was written",
+                way_into_the_template(cx, path, found)?
+            )
         }
     };
+
     Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).detailed(details).hint(way_on))
 }
 
 /// What a dotenv file has that would be lost, in general.
-pub(super) fn what_is_added(found: &Foreign) -> &'static str {
+pub(super) fn what_is_added(found: &ModifiedOutput) -> &'static str {
     match (found.added.is_empty(), found.lines.is_empty()) {
         (_, true) => "variables that its template does not give",
         (true, false) => "lines that its template does not give and that may be variables",
@@ -225,13 +302,15 @@ pub(super) fn what_is_added(found: &Foreign) -> &'static str {
 }
 
 /// The same, each by its name or by the number of its line: a line may be a part of a value.
-pub(super) fn listed_additions(found: &Foreign, is_quoted: bool) -> String {
-    let names = found.added.iter().map(|name| if is_quoted { format!("`{name}`") } else { name.clone() });
+pub(super) fn listed_additions(found: &ModifiedOutput, is_quoted: bool) -> String {
+    let names =
+        found.added.iter().map(|name| if is_quoted { format!("`{name}`") } else { name.clone() });
     let lines = found.lines.iter().map(|line| format!("line {line}"));
     let mut all: Vec<String> = names.chain(lines).take(LISTED + 1).collect();
     if all.len() > LISTED {
         all[LISTED] = format!("and {} more", found.added.len() + found.lines.len() - LISTED);
     }
+
     all.join(", ")
 }
 
@@ -239,14 +318,21 @@ pub(super) fn listed_additions(found: &Foreign, is_quoted: bool) -> String {
 const LISTED: usize = 50;
 
 /// How the variables that were added to a file get into its template.
-pub(super) fn way_into_the_template(cx: &Context, path: &Path, found: &Foreign) -> Result<String, Error> {
-    if !is_output(cx, path)? || found.adoptable == Adoptable::No {
+pub(super) fn way_into_the_template(
+    cx: &Context,
+    path: &Path,
+    found: &ModifiedOutput,
+) -> Result<String, Error> {
+    if !is_output(cx, path)? || found.adoptable == AdoptableOutput::No {
         return Ok("add them to the template".to_owned());
     }
+
     let adopt = cx.again(&format!("adopt {}", quoted(path)));
     Ok(match found.adoptable {
-        Adoptable::AfterFixing(line) => {
-            format!("make line {line} a variable or a comment; then {adopt} takes them into the template")
+        AdoptableOutput::AfterFixing(line) => {
+            format!(
+                "make line {line} a variable or a comment; then {adopt} takes them into the template"
+            )
         }
         _ => format!("{adopt} takes them into the template"),
     })
@@ -256,7 +342,10 @@ pub(super) fn way_into_the_template(cx: &Context, path: &Path, found: &Foreign) 
 fn is_output(cx: &Context, path: &Path) -> Result<bool, Error> {
     let path = absolute(path).ok();
     let Some(manifest) = cx.manifest()? else { return Ok(false) };
-    Ok(manifest.render.iter().any(|rendering| absolute(&manifest.at(&rendering.output)).ok() == path))
+    Ok(manifest
+        .render
+        .iter()
+        .any(|rendering| absolute(&manifest.at(&rendering.output)).ok() == path))
 }
 
 /// Names in backticks.
@@ -269,13 +358,14 @@ pub(super) fn listed(names: &[String]) -> String {
 pub(super) fn protect(
     cx: &Context,
     outputs: &mut ResolvedOutputs<'_>,
-    memory: &Memory,
+    memory: &OutputRecords,
     is_agreed: bool,
 ) -> Result<(), Error> {
     let project = cx.project()?;
     let foreign = outputs.foreign(memory).map_err(|error| error::setup(error, project))?;
     let foreign = at_paths(cx.needed_manifest()?, foreign);
     refuse_added(cx, &foreign)?;
+
     let Some((path, found)) = foreign.first().filter(|_| !is_agreed) else { return Ok(()) };
 
     let names: Vec<String> = foreign.iter().map(|(path, _)| path.display().to_string()).collect();
@@ -290,6 +380,7 @@ pub(super) fn protect(
         (1, _) => format!("`{}` was not rendered by `secrets`", path.display()),
         _ => format!("{} were not rendered by `secrets`, or were changed since", listed(&names)),
     };
+
     if prompt::is_possible() {
         let which = if foreign.len() == 1 { "it" } else { "them" };
         cx.ui.status(&what);
@@ -297,6 +388,7 @@ pub(super) fn protect(
             return Ok(());
         }
     }
+
     Err(Error::new(Kind::Refused, what).hint("`--yes` replaces it; nothing was written"))
 }
 
@@ -304,18 +396,21 @@ pub(super) fn protect(
 pub(super) fn write(
     cx: &Context,
     mut outputs: ResolvedOutputs<'_>,
-    memory: &Memory,
-) -> Result<Vec<(PathBuf, Written)>, Error> {
+    memory: &OutputRecords,
+) -> Result<Vec<(PathBuf, OutputChange)>, Error> {
     let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
     warn_of_misread(cx, &mut outputs)?;
     let has_secrets = outputs.have_secrets();
     let written = outputs.write(memory).map_err(|error| error::setup(error, project))?;
+
     for (path, written) in &written {
         cx.ui.status(&said(&path.display().to_string(), *written));
     }
+
     if has_secrets {
         remember_directory(cx, project, &manifest.directory);
     }
+
     Ok(written)
 }
 
@@ -327,12 +422,18 @@ pub(super) fn remember_directory(cx: &Context, project: &ProjectName, directory:
 }
 
 /// Remembers the manifest's directory if its variables were used, by a vault that the context does not keep.
-pub(super) fn remember_run(vault: &Vault, cx: &Context, project: &ProjectName, is_used: bool) -> Result<(), Error> {
+pub(super) fn remember_run(
+    vault: &Vault,
+    cx: &Context,
+    project: &ProjectName,
+    is_used: bool,
+) -> Result<(), Error> {
     let manifest = cx.manifest()?.filter(|_| is_used);
     let directories = vault.id().ok().and_then(|id| directories_of(cx, &id));
     if let (Some(manifest), Some(directories)) = (manifest, directories) {
         directories.note(project, &manifest.directory);
     }
+
     Ok(())
 }
 
@@ -346,30 +447,37 @@ fn directories_of(cx: &Context, vault: &VaultId) -> Option<Directories> {
 }
 
 /// What became of an output.
-pub(super) fn said(path: &str, written: Written) -> String {
+pub(super) fn said(path: &str, written: OutputChange) -> String {
     match written {
-        Written::Replaced => format!("wrote `{path}`"),
-        Written::Same => format!("`{path}` is up to date"),
-        Written::ModeChanged => format!("`{path}` is up to date, its mode was changed"),
+        OutputChange::Replaced => format!("wrote `{path}`"),
+        OutputChange::Same => format!("`{path}` is up to date"),
+        OutputChange::ModeChanged => format!("`{path}` is up to date, its mode was changed"),
     }
 }
 
 /// What became of outputs, in JSON.
-pub(super) fn json(written: &[(PathBuf, Written)]) -> serde_json::Value {
+pub(super) fn json(written: &[(PathBuf, OutputChange)]) -> serde_json::Value {
     let word = |written| match written {
-        Written::Replaced => "written",
-        Written::Same => "current",
-        Written::ModeChanged => "modeChanged",
+        OutputChange::Replaced => "written",
+        OutputChange::Same => "current",
+        OutputChange::ModeChanged => "modeChanged",
     };
-    let outputs =
-        written.iter().map(|(path, written)| json!({ "output": path.to_string_lossy(), "state": word(*written) }));
+
+    let outputs = written.iter().map(
+        |(path, written)| json!({ "output": path.to_string_lossy(), "state": word(*written) }),
+    );
     json!({ "outputs": outputs.collect::<Vec<_>>() })
 }
 
 /// The outputs that a new value of a tag made stale, where the working directory's project is this one.
-pub(super) fn made_stale(cx: &Context, project: &ProjectName, tag: &Tag) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn made_stale(
+    cx: &Context,
+    project: &ProjectName,
+    tag: &Tag,
+) -> Result<Vec<PathBuf>, Error> {
     let Some(manifest) = of_tree(cx, project)? else { return Ok(Vec::new()) };
     let there = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok();
+
     Ok(open(cx, manifest)?.of(tag).into_iter().filter(there).collect())
 }
 
@@ -377,9 +485,11 @@ pub(super) fn made_stale(cx: &Context, project: &ProjectName, tag: &Tag) -> Resu
 pub(super) fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Reference>, Error> {
     let Some(manifest) = of_tree(cx, project)? else { return Ok(Vec::new()) };
     let progress = cx.ui.progress("files searched");
-    let tree = Tree::search(&manifest.directory, Some(manifest), &|number| progress.reached(number));
+    let tree =
+        Tree::search(&manifest.directory, Some(manifest), &|number| progress.on_progress(number));
     drop(progress);
     tree.unread.iter().for_each(|why| cx.ui.warn(why));
+
     Ok(tree.references)
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::kdf_options::{self, KdfOptions, described};
-use crate::context::{Context, Subject};
+use crate::context::{Context, NoticeSubject};
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
 
@@ -43,48 +43,66 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     if args.upgrade_kdf {
         return upgrade(cx);
     }
+
     // What is not well formed is told before a passphrase is typed.
     args.kdf.over(KdfParams::DEFAULT)?;
     cx.needs_vault()?;
     let file = args.new_passphrase_file.as_deref();
     cx.needs_new_passphrase(file, "--new-passphrase-file")?;
+
     let vault = cx.unlock_anew()?;
     let params = args.kdf.over(vault.kdf_params()?)?;
     let passphrase = cx.chosen_passphrase(file, params)?;
     cx.written(vault.set_passphrase(&passphrase, params)?);
     if args.kdf.are_given() {
         // The vault is as it should be, whether that can be remembered or not.
-        let _ = vault.id().map(|id| cx.settle(Subject::Kdf, &id));
+        let _ = vault.id().map(|id| cx.settle(NoticeSubject::Kdf, &id));
     }
+
     let default = Context::default_kdf();
     if params.cost() < default.cost() {
         let KdfParams { memory, iterations, .. } = default;
         let options = format!("--kdf-memory {} --kdf-iterations {iterations}", memory / 1024);
         cx.ui.warn(&format!("a guess at it costs less than by default, which is `{options}`"));
     }
+
     let path = cx.vault_path()?.display().to_string();
     cx.ui.status(&format!("changed the passphrase of `{path}`"));
     let rekey = cx.again("rekey");
-    cx.ui.status(&format!("copies made before open with the old one; if somebody else may know it: {rekey}"));
+    cx.ui.status(&format!(
+        "copies made before open with the old one; if somebody else may know it: {rekey}"
+    ));
+
     show(&path, params, cx)
 }
 
 /// The same passphrase in a slot that costs what is the default now.
 fn upgrade(cx: &Context) -> Result<(), Error> {
     if cx.is_recovering() {
-        return Err(Error::usage("`--recovery` cannot be used with `--upgrade-kdf`: the passphrase is needed")
-            .hint("set a new passphrase with `secrets passwd --recovery`"));
+        return Err(Error::usage(
+            "`--recovery` cannot be used with `--upgrade-kdf`: the passphrase is needed",
+        )
+        .hint("set a new passphrase with `secrets passwd --recovery`"));
     }
+
     let (vault, passphrase) = cx.unlock_by_passphrase()?;
     let (before, default) = (vault.kdf_params()?, Context::default_kdf());
     let path = cx.vault_path()?.display().to_string();
+
     if before.cost() >= default.cost() {
         let cost = described(before);
-        cx.ui.status(&format!("a guess at the passphrase of `{path}` costs as much as by default already: {cost}"));
+        cx.ui.status(&format!(
+            "a guess at the passphrase of `{path}` costs as much as by default already: {cost}"
+        ));
         return show(&path, before, cx);
     }
+
     cx.written(vault.set_passphrase(&passphrase, default)?);
-    cx.ui.status(&format!("a guess at the passphrase of `{path}` costs {} from now on", described(default)));
+    cx.ui.status(&format!(
+        "a guess at the passphrase of `{path}` costs {} from now on",
+        described(default)
+    ));
+
     cx.ui.status("copies made before open at the old cost: make a new backup");
     show(&path, default, cx)
 }
@@ -93,5 +111,6 @@ fn show(path: &str, params: KdfParams, cx: &Context) -> Result<(), Error> {
     if cx.ui.is_json() {
         cx.ui.json(&json!({ "vault": path, "kdf": kdf_options::json(params) }))?;
     }
+
     Ok(())
 }

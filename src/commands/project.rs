@@ -62,12 +62,14 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
         ProjectCommand::Rename { from, to } => {
             cx.written(cx.vault()?.rename_project(&from, &to)?);
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
+
             // The name stands in a committed file, which is somebody's to change.
             if let Ok(Some(manifest)) = cx.manifest()
                 && manifest.project.as_ref() == Some(&from)
             {
                 cx.ui.warn(&format!("`{}` still names `{from}`", manifest.path().display()));
             }
+
             if cx.ui.is_json() { list(cx) } else { Ok(()) }
         }
         ProjectCommand::Delete { projects, yes, force } => delete(cx, &projects, yes, force),
@@ -82,15 +84,21 @@ fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
     let current = cx.project()?;
     if cx.ui.is_json() {
         let project = |(name, count): &(ProjectName, u64)| json!({ "name": name.as_str(), "secrets": count, "current": name == current });
-        return Ok(cx.ui.json(&json!({ "projects": projects.iter().map(project).collect::<Vec<_>>() }))?);
+        return Ok(cx
+            .ui
+            .json(&json!({ "projects": projects.iter().map(project).collect::<Vec<_>>() }))?);
     }
 
     let mark = |name: &ProjectName| if name == current { "current" } else { "" };
-    let row = |(name, count): &(ProjectName, u64)| [name.to_string(), count.to_string(), mark(name).to_owned()];
+    let row = |(name, count): &(ProjectName, u64)| {
+        [name.to_string(), count.to_string(), mark(name).to_owned()]
+    };
+
     let rows: Vec<[String; 3]> = projects.iter().map(row).collect();
     if cx.ui.stdout_is_terminal() {
         return Ok(cx.ui.rows(["PROJECT", "SECRETS", ""], &rows)?);
     }
+
     let line = |row: &[String; 3]| format!("{}\n", row.join("\t").trim_end());
     Ok(cx.ui.text(&rows.iter().map(line).collect::<String>())?)
 }
@@ -103,17 +111,22 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
     if let Some(ours) = cx.tree_project()?.filter(|ours| !force && names.contains(ours)) {
         refuse_referenced(cx, &vault.list(Some(ours), |_| true)?)?;
     }
+
     if !yes {
         needs_terminal(WHAT)?;
         let known = vault.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
-        let doomed: Vec<String> =
-            doomed.map(|(name, count)| format!("`{name}` with its {}", counted(*count, "secret"))).collect();
+        let doomed: Vec<String> = doomed
+            .map(|(name, count)| format!("`{name}` with its {}", counted(*count, "secret")))
+            .collect();
+
         confirmed(&format!("Delete project {} for good?", doomed.join(", ")))?;
     }
+
     let deleted = cx.written(vault.delete_projects(names)?);
     for (name, count) in &deleted {
         cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count, "secret")));
     }
+
     if cx.ui.is_json() { show(cx, &deleted) } else { Ok(()) }
 }

@@ -20,9 +20,10 @@ use crate::ui::counted;
 pub(super) fn write(cx: &Context) -> Result<(), Error> {
     refuse_another()?;
     let progress = cx.ui.progress("files searched");
-    let tree = Tree::search(Path::new(""), None, &|number| progress.reached(number));
+    let tree = Tree::search(Path::new(""), None, &|number| progress.on_progress(number));
     drop(progress);
     tree.unread.iter().for_each(|why| cx.ui.warn(why));
+
     let project = conflicts::claim(cx, &project(cx)?, Path::new(""), false)?;
     let draft = Draft::of(&tree, project);
     let text = draft.text();
@@ -30,25 +31,40 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
         Error::usage(format!("`{MANIFEST}` would not be well formed: {error}"))
             .hint("rename the template of that output; nothing was written")
     })?;
+
     create(Path::new(MANIFEST), text.as_bytes())?;
     cx.trust_as_written(Path::new(""), &text);
     outputs::remember_directory(cx, &draft.project, Path::new(""));
-    let (secrets, outputs) = (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
-    cx.ui.status(&format!("wrote `{MANIFEST}` for project `{}`: {secrets}, {outputs}", draft.project));
+    let (secrets, outputs) =
+        (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
+    cx.ui.status(&format!(
+        "wrote `{MANIFEST}` for project `{}`: {secrets}, {outputs}",
+        draft.project
+    ));
+
     if !draft.left_out.is_empty() {
-        let files: Vec<String> = draft.left_out.iter().take(3).map(|file| format!("`{}`", file.display())).collect();
+        let files: Vec<String> =
+            draft.left_out.iter().take(3).map(|file| format!("`{}`", file.display())).collect();
         let more = if draft.left_out.len() > 3 { " and others" } else { "" };
-        cx.ui.status(&format!("left out, as other tools use it too: bare {{{{NAME}}}} in {}{more}", files.join(", ")));
+        cx.ui.status(&format!(
+            "left out, as other tools use it too: bare {{{{NAME}}}} in {}{more}",
+            files.join(", ")
+        ));
     }
+
     if draft.secrets.is_empty() {
         cx.ui.status("nothing here refers to a secret yet; `secrets template .env` makes a template of a dotenv file");
     } else {
         cx.ui.status("next: look at it, then `secrets setup`");
     }
+
     if cx.ui.is_json() {
         let secrets: Vec<_> = draft.secrets.iter().map(|(tag, _)| tag.as_str()).collect();
-        cx.ui.json(&json!({ "manifest": MANIFEST, "project": draft.project.as_str(), "secrets": secrets }))?;
+        cx.ui.json(
+            &json!({ "manifest": MANIFEST, "project": draft.project.as_str(), "secrets": secrets }),
+        )?;
     }
+
     Ok(())
 }
 
@@ -57,6 +73,7 @@ fn refuse_another() -> Result<(), Error> {
     if std::fs::symlink_metadata(MANIFEST).is_err() {
         return Ok(());
     }
+
     let error = Error::new(Kind::Conflict, format!("there is a `{MANIFEST}` here already"));
     Err(error.hint("`secrets check` tells what it lacks; nothing was written"))
 }
@@ -66,9 +83,11 @@ pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
     if let Some(project) = cx.named_project()? {
         return Ok(project);
     }
+
     let name = Environment::directory_name();
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let name: String = name.unwrap_or_default().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    let name: String =
+        name.unwrap_or_default().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
     match ProjectName::parse(name.trim_matches('-')) {
         Ok(project) => Ok(project),
         Err(_) => Ok(cx.project()?.clone()),
@@ -77,14 +96,21 @@ pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
 
 /// Replaces a file that is no secret in one step; its mode stays.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let failed = |source: io::Error| Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display()));
+    let failed = |source: io::Error| {
+        Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display()))
+    };
+
     // A link is followed to what it names.
     let path = std::fs::canonicalize(path).map_err(failed)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    file.write_all(content).and_then(|()| file.as_file().set_permissions(permissions)).map_err(failed)?;
+
+    file.write_all(content)
+        .and_then(|()| file.as_file().set_permissions(permissions))
+        .map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
+
     file.persist(&path).map(drop).map_err(|error| failed(error.error))
 }
 
@@ -92,11 +118,15 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
 pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => {
-            Error::new(Kind::Conflict, format!("there is a `{}` already", path.display())).hint("nothing was written")
+            Error::new(Kind::Conflict, format!("there is a `{}` already", path.display()))
+                .hint("nothing was written")
         }
         _ => Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display())),
     };
-    let mut file = process::as_before(|| OpenOptions::new().write(true).create_new(true).open(path)).map_err(failed)?;
+
+    let mut file =
+        process::as_before(|| OpenOptions::new().write(true).create_new(true).open(path))
+            .map_err(failed)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| {
         // Half of it is worse than nothing.
         let _ = std::fs::remove_file(path);

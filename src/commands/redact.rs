@@ -33,20 +33,29 @@ pub(crate) struct RedactArgs {
 }
 
 pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
-    let failed = |what: &str, source| Error::new(Kind::Failure, format!("cannot read {what}: {source}"));
+    let failed =
+        |what: &str, source| Error::new(Kind::Failure, format!("cannot read {what}: {source}"));
     let [input, output, _] = raw::streams().map_err(|source| failed("stdin", source))?;
     let input = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
-        Some(path) => open(path).map_err(|source| failed(&format!("`{}`", path.display()), source))?.into(),
+        Some(path) => {
+            open(path).map_err(|source| failed(&format!("`{}`", path.display()), source))?.into()
+        }
         None => {
             take_stdin()?;
             input
         }
     };
+
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
     look_for(&values, "masked", ALL, cx)?;
-    let what = args.file.as_deref().map_or_else(|| "stdin".to_owned(), |path| format!("`{}`", path.display()));
+
+    let what = args
+        .file
+        .as_deref()
+        .map_or_else(|| "stdin".to_owned(), |path| format!("`{}`", path.display()));
+
     mask_stream(input, output, values).map_err(|error| match error {
         StreamError::Write(source) => UiError::Stdout(source).into(),
         StreamError::Read(source) => failed(&what, source),

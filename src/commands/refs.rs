@@ -74,30 +74,43 @@ pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.manifest()?;
     let root = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
     let progress = cx.ui.progress("files searched");
-    let mut tree = Tree::search(root, manifest, &|number| progress.reached(number));
+    let mut tree = Tree::search(root, manifest, &|number| progress.on_progress(number));
+
     drop(progress);
     if let Some(Some(tag)) = &wanted {
         tree.references.retain(|reference| reference.tag.key() == tag.key());
     } else if wanted.is_some() {
         tree.references.clear();
     }
+
     if cx.ui.is_json() {
         let references = tree.references.iter().map(ReferenceJson::of).collect();
-        cx.ui.json(&ReferencesJson { references, files: tree.files, unread: tree.unread.clone() })?;
+        cx.ui.json(&ReferencesJson {
+            references,
+            files: tree.files,
+            unread: tree.unread.clone(),
+        })?;
     } else {
         let mut out = cx.ui.results();
         for reference in &tree.references {
             out.text(&format!("{}\n", line(reference)))?;
         }
+
         out.finish()?;
         tree.unread.iter().for_each(|why| cx.ui.warn(why));
         if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
-            cx.ui.status(&format!("nothing refers to `{secret}` in {}", counted(tree.files, "file")));
+            cx.ui.status(&format!(
+                "nothing refers to `{secret}` in {}",
+                counted(tree.files, "file")
+            ));
         }
     }
+
     match tree.unread.len() as u64 {
         0 => Ok(()),
-        n => Err(Error::new(Kind::Failure, format!("{} could not be searched", counted(n, "file")))),
+        n => {
+            Err(Error::new(Kind::Failure, format!("{} could not be searched", counted(n, "file"))))
+        }
     }
 }
 
@@ -119,5 +132,6 @@ pub(super) fn line(reference: &Reference) -> String {
     words.extend(reference.filters.iter().map(|filter| filter.name()));
     let (file, place) = (visible(&reference.file.to_string_lossy()), reference.place);
     let declared = if reference.declared { " (declared)" } else { "" };
+
     format!("{file}:{}:{}: {}{declared}", place.line, place.column, words.join(" | "))
 }

@@ -11,13 +11,15 @@ use super::outputs;
 use crate::context::Context;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::error::{self, Error, Kind};
-use crate::git::{Standing, leads_into_git_directory};
+use crate::git::{GitStatus, leads_into_git_directory};
 use crate::model::Tag;
-use crate::setup::{Noted, OutputState, Spared, foreign, is_dotenv, meaning, note};
+use crate::setup::{
+    DigestingWriter, OutputState, ProtectedFile, foreign, is_dotenv, meaning, note,
+};
 use crate::store::quoted;
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
-use crate::template::output::{Output, Written, permission_bits};
+use crate::template::output::{Output, OutputChange, permission_bits};
 use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 use crate::ui::escape::visible;
 use crate::ui::{UiError, input, raw};
@@ -54,7 +56,13 @@ pub(crate) struct RenderArgs {
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Take this text as the template
-    #[arg(short = 'e', long, value_name = "TEMPLATE", conflicts_with = "file", allow_hyphen_values = true)]
+    #[arg(
+        short = 'e',
+        long,
+        value_name = "TEMPLATE",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     text: Option<String>,
     /// Write to a file instead of stdout; `-` is stdout
     #[arg(short, long, value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
@@ -124,53 +132,74 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     if args.all || args.stale {
         return render_manifest(&args, cx);
     }
+
     if args.yes {
-        return Err(Error::usage("`--yes` needs `--all` or `--stale`").hint("`-o OUT` names the file that is replaced"));
+        return Err(Error::usage("`--yes` needs `--all` or `--stale`")
+            .hint("`-o OUT` names the file that is replaced"));
     }
+
     let file = args.output.as_ref().filter(|path| path.as_os_str() != "-");
     if file.is_none() && (args.check || args.mode.is_some()) {
-        return Err(Error::usage("`--check` and `--mode` need a file").hint("name it with `-o OUT`"));
+        return Err(
+            Error::usage("`--check` and `--mode` need a file").hint("name it with `-o OUT`")
+        );
     }
+
     let mut template = open(&args)?;
-    let mut spared: Vec<_> =
-        cx.passphrase_file_identity().map(|id| (id, "is the passphrase file")).into_iter().collect();
-    spared.extend(template.identity().map(|id| (id, "is the template itself")));
-    let output = file.map(|path| output_at(path, args.mode, &spared)).transpose()?;
+    let mut protected: Vec<_> = cx
+        .passphrase_file_identity()
+        .map(|id| (id, "is the passphrase file"))
+        .into_iter()
+        .collect();
+
+    protected.extend(template.identity().map(|id| (id, "is the template itself")));
+    let output = file.map(|path| output_at(path, args.mode, &protected)).transpose()?;
     let grammar = Grammar {
         delimiters: args.delimiters.clone(),
         namespaced: args.namespaced,
         escape: args.escape.as_deref().and_then(|name| Filter::named(name.as_bytes())),
         readers: named_readers(&args.readers).unwrap_or_default(),
     };
+
     let plan = Plan::new(&mut template, grammar)?;
     if let Some(findings) = plan.malformed(&mut template)? {
         if !args.keep_unknown {
-            return Err(error::malformed(&[(template.name(), &findings)])
-                .hint("mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"));
+            return Err(error::malformed(&[(template.name(), &findings)]).hint(
+                "mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`",
+            ));
         }
+
         outputs::warn(cx, template.name(), &findings, |why| format!("left as it is: {why}"));
     }
+
     if args.list {
         return list(cx, &plan, &mut template);
     }
+
     if let Some(output) = output.as_ref().filter(|_| !args.check) {
         output.check_directory()?;
     }
+
     if let Some(path) = file.filter(|_| !args.check && !plan.is_empty()) {
         respect_git(cx, path, args.force)?;
     }
+
     let suspects = plan.suspects().clone();
     let tags = plan.tags();
     let resolved = resolve(cx, &args, plan, &mut template)?;
     outputs::warn_of_suspects(cx, &mut template, &suspects)?;
+
     match output {
         None => to_stdout(cx, &resolved, &mut template, args.reveal),
         Some(output) if args.check => check(&resolved, &mut template, &output, &args),
         Some(output) => {
             let path = args.output.unwrap_or_default();
-            for warning in meaning::warnings(&path, &mut template, &resolved, named_readers(&args.readers))? {
+            for warning in
+                meaning::warnings(&path, &mut template, &resolved, named_readers(&args.readers))?
+            {
                 cx.ui.warn(&format!("`{}`: {warning}", path.display()));
             }
+
             let written = replace(cx, &path, &output, &resolved, &mut template, &tags)?;
             if output.is_exposed() {
                 let name = path.display();
@@ -178,8 +207,13 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
                     "the file system of `{name}` has no Unix modes: other users may be able to read it"
                 ));
             }
+
             cx.ui.status(&outputs::said(&path.display().to_string(), written));
-            if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&[(path, written)]))?) } else { Ok(()) }
+            if cx.ui.is_json() {
+                Ok(cx.ui.json(&outputs::json(&[(path, written)]))?)
+            } else {
+                Ok(())
+            }
         }
     }
 }
@@ -192,18 +226,19 @@ fn replace(
     resolved: &Resolved,
     template: &mut Template,
     tags: &[Tag],
-) -> Result<Written, Error> {
+) -> Result<OutputChange, Error> {
     let memory = outputs::memory(cx, !tags.is_empty())?;
     let failed = |error| match cx.project() {
         Ok(project) => error::setup(error, project),
         Err(error) => error,
     };
+
     if is_dotenv(path) {
         let found = foreign(&memory, path, output, resolved, template).map_err(failed)?;
         outputs::refuse_added(cx, found.map(|found| (path.to_owned(), found)).as_slice())?;
     }
 
-    let mut content = Noted::new(&memory, tags);
+    let mut content = DigestingWriter::new(&memory, tags);
     let written = output.replace(&mut |out| resolved.expand(template, &mut content.beside(out)))?;
     note(&memory, path, content, resolved, template, tags).map_err(failed)?;
     Ok(written)
@@ -221,39 +256,50 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     outputs::needs_vault(cx, manifest, |_| true)?;
     cx.require_trust(manifest)?;
     let files = outputs::open(cx, manifest)?;
+
     if !args.check {
         outputs::untracked(manifest)?;
     }
+
     let mut resolved = outputs::resolve(cx, files)?;
     let project = cx.project()?;
+
     // To render all is to compare all: that is not done twice.
     let states = if args.check || args.stale { resolved.states() } else { Ok(Vec::new()) };
     let states = states.map_err(|error| error::setup(error, project))?;
     let stale: Vec<_> = states.iter().filter(|(_, state)| *state != OutputState::Current).collect();
+
     if args.check {
         let Some((one, found)) = stale.first() else { return Ok(()) };
         let name = manifest.at(&one.output);
         let what = match (stale.len(), found) {
             (1, OutputState::Missing) => format!("`{}` is missing", name.display()),
-            (1, OutputState::Exposed(mode)) => format!("`{}` has the mode {mode:o}, which is too wide", name.display()),
+            (1, OutputState::Exposed(mode)) => {
+                format!("`{}` has the mode {mode:o}, which is too wide", name.display())
+            }
             (1, _) => format!("`{}` is out of date", name.display()),
             (n, _) => format!("{n} outputs are out of date"),
         };
+
         let notes = stale.iter().filter(|_| stale.len() > 1);
-        let notes = notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
+        let notes =
+            notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
         return Err(Error::new(Kind::Differs, what)
             .with_notes(notes.collect())
             .hint(format!("{} renders what is out of date", cx.again("render --stale"))));
     }
+
     let memory = outputs::memory(cx, resolved.have_secrets())?;
     outputs::protect(cx, &mut resolved, &memory, args.yes)?;
     if args.stale {
         resolved.remember_current(&memory).map_err(|error| error::setup(error, project))?;
-        resolved.retain(|rendering| stale.iter().any(|(other, _)| other.output == rendering.output));
+        resolved
+            .retain(|rendering| stale.iter().any(|(other, _)| other.output == rendering.output));
         if stale.is_empty() {
             cx.ui.status("every output is up to date");
         }
     }
+
     let written = outputs::write(cx, resolved, &memory)?;
     if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&written))?) } else { Ok(()) }
 }
@@ -265,12 +311,17 @@ fn no_link_into_git(path: &Path) -> Result<(), TemplateError> {
         let why = "leads into a git directory by a symbolic link";
         return Err(TemplateError::UnsafeOutput { path: path.to_owned(), why });
     }
+
     Ok(())
 }
 
-fn output_at(path: &Path, mode: Option<u32>, spared: &[Spared]) -> Result<Output, TemplateError> {
+fn output_at(
+    path: &Path,
+    mode: Option<u32>,
+    protected: &[ProtectedFile],
+) -> Result<Output, TemplateError> {
     no_link_into_git(path)?;
-    Output::new(path, mode, spared)
+    Output::new(path, mode, protected)
 }
 
 /// Refuses an output that git tracks, and warns of one that git does not ignore: the next commit would publish it.
@@ -280,16 +331,21 @@ fn respect_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     let standing = match Context::git(directory).standing(&[Path::new(name)]) {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
-        Err(error) => return Err(Error::from(error).hint("write the file whatever git has with `--force`")),
+        Err(error) => {
+            return Err(Error::from(error).hint("write the file whatever git has with `--force`"));
+        }
     };
+
     match standing[..] {
-        [Standing::Tracked] if !force => Err(outputs::tracked(path, &known).hinting(format!(
+        [GitStatus::Tracked] if !force => Err(outputs::tracked(path, &known).hinting(format!(
             "take it out with `git rm --cached {}`, or write it anyway with `--force`",
             quoted(&known)
         ))),
-        [Standing::Exposed] => {
+        [GitStatus::Exposed] => {
             let known = known.display();
-            cx.ui.warn(&format!("git does not ignore `{known}`: add it to .gitignore before the next commit"));
+            cx.ui.warn(&format!(
+                "git does not ignore `{known}`: add it to .gitignore before the next commit"
+            ));
             Ok(())
         }
         _ => Ok(()),
@@ -300,6 +356,7 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
     if let Some(text) = &args.text {
         return Ok(Template::from_text("--text", text.clone().into_bytes()));
     }
+
     match args.file.as_deref() {
         Some(path) if path != Path::new("-") => {
             no_link_into_git(path)?;
@@ -308,40 +365,53 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
         _ => {
             input::take_stdin()?;
             let stat = fstat(rustix::stdio::stdin()).ok();
-            let regular = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+            let regular =
+                stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
             let identity = regular.map(|stat| (stat.st_dev, stat.st_ino));
+
             // Not through std's stdin, whose buffer is small for a template of gigabytes.
-            let stdin = rustix::io::dup(rustix::stdio::stdin())
-                .map_err(|errno| Error::new(Kind::Failure, format!("cannot read stdin: {errno}")))?;
+            let stdin = rustix::io::dup(rustix::stdio::stdin()).map_err(|errno| {
+                Error::new(Kind::Failure, format!("cannot read stdin: {errno}"))
+            })?;
+
             Ok(Template::from_reader("stdin", File::from(stdin))?.with_identity(identity))
         }
     }
 }
 
 /// Where nothing is referred to, nothing is opened and no passphrase is asked for.
-struct Nothing;
+struct NoSecrets;
 
-impl Reveal for Nothing {
+impl Reveal for NoSecrets {
     fn reveal(&self, _: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         Ok(Vec::new())
     }
 }
 
-fn resolve(cx: &Context, args: &RenderArgs, plan: Plan, template: &mut Template) -> Result<Resolved, Error> {
+fn resolve(
+    cx: &Context,
+    args: &RenderArgs,
+    plan: Plan,
+    template: &mut Template,
+) -> Result<Resolved, Error> {
     if plan.is_empty() {
-        return Ok(plan.resolve(&Nothing)?);
+        return Ok(plan.resolve(&NoSecrets)?);
     }
+
     cx.needs_vault()?;
     let project = cx.trusted_project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
+
     if let Some(findings) = resolved.unknown(template)? {
         if !args.keep_unknown {
             return Err(error::unknown(&[(template.name(), &findings)], project));
         }
+
         outputs::warn(cx, template.name(), &findings, |what| {
             format!("`{}` left as it is: it names no secret", what.tag)
         });
     }
+
     Ok(resolved)
 }
 
@@ -362,37 +432,50 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
     if cx.ui.is_json() {
         out.text("{\"references\":[")?;
     }
+
     let mut failure = None;
     let done = plan.each_reference(template, |placeholder, at| {
         let tag = placeholder.tag.as_str();
         let filters: Vec<&str> = placeholder.filters.iter().map(|filter| filter.name()).collect();
         let printed = if cx.ui.is_json() {
-            let reference = ReferenceJson { tag, file: &file, line: at.line, column: at.column, filters };
+            let reference =
+                ReferenceJson { tag, file: &file, line: at.line, column: at.column, filters };
             out.text(std::mem::replace(&mut separator, ",")).and_then(|()| out.json(&reference))
         } else {
             let reference = [&[tag], &filters[..]].concat().join(" | ");
             out.text(&format!("{}:{}:{}: {reference}\n", visible(&file), at.line, at.column))
         };
+
         printed.map_err(|error| {
             failure = Some(error);
             TemplateError::Stopped
         })
     });
+
     match failure {
         Some(error) => return Err(error.into()),
         None => done?,
     }
+
     if cx.ui.is_json() {
         out.text("]}\n")?;
     }
+
     Ok(out.finish()?)
 }
 
 /// Writes to stdout. A terminal shows no value that nobody asked for: it may be recorded, shared or looked at.
-fn to_stdout(cx: &Context, resolved: &Resolved, template: &mut Template, reveal: bool) -> Result<(), Error> {
+fn to_stdout(
+    cx: &Context,
+    resolved: &Resolved,
+    template: &mut Template,
+    reveal: bool,
+) -> Result<(), Error> {
     let is_masked = !reveal && resolved.has_values() && isatty(rustix::stdio::stdout());
     if is_masked {
-        cx.ui.warn("a terminal shows \u{2039}tag\u{203a} for each value; `--reveal` prints the values");
+        cx.ui.warn(
+            "a terminal shows \u{2039}tag\u{203a} for each value; `--reveal` prints the values",
+        );
     }
 
     let expanded = if is_masked {
@@ -400,6 +483,7 @@ fn to_stdout(cx: &Context, resolved: &Resolved, template: &mut Template, reveal:
     } else {
         resolved.expand(template, &mut raw::Stdout)
     };
+
     match expanded {
         Ok(()) => Ok(()),
         Err(ExpandError::Template(error)) => Err(error.into()),
@@ -407,11 +491,18 @@ fn to_stdout(cx: &Context, resolved: &Resolved, template: &mut Template, reveal:
     }
 }
 
-fn check(resolved: &Resolved, template: &mut Template, output: &Output, args: &RenderArgs) -> Result<(), Error> {
+fn check(
+    resolved: &Resolved,
+    template: &mut Template,
+    output: &Output,
+    args: &RenderArgs,
+) -> Result<(), Error> {
     if output.is_current(&mut |out| resolved.expand(template, out))? {
         return Ok(());
     }
+
     let path = args.output.clone().unwrap_or_default();
     let what = if output.exists() { "is out of date" } else { "is missing" };
-    Err(Error::new(Kind::Differs, format!("`{}` {what}", path.display())).hint("render it without `--check`"))
+    Err(Error::new(Kind::Differs, format!("`{}` {what}", path.display()))
+        .hint("render it without `--check`"))
 }

@@ -16,15 +16,19 @@ use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::process::die_of;
-use crate::run::environment::{Assignment, Inherited, Variables, check_value, is_too_large};
-use crate::run::{Job, Outcome, PrivateFiles, Streams, become_program, check_program, run as run_job, variables};
+use crate::run::environment::{
+    Assignment, InheritedVariable, Variables, check_value, is_too_large,
+};
+use crate::run::{
+    Job, Outcome, PrivateFiles, Streams, become_program, check_program, run as run_job, variables,
+};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Tree, needs};
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::ui::escape::visible;
 use crate::ui::{input, raw};
-use crate::vault::{Opened, Vault};
+use crate::vault::{RevealedValues, Vault};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,35 +103,50 @@ pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
         cx.ui.finish();
         die_of(signal);
     }
+
     Ok(outcome.code())
 }
 
 fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     refuse_placeholders(&args.command)?;
-    let requests = Requests::new(args, cx)?;
+    let requests = RunRequests::new(args, cx)?;
     requests.check_program()?;
     requests.check_vault_and_trust(cx)?;
+
     let opened = requests.open(cx)?;
     cx.forget_passphrase();
     let mut variables = requests.variables(&opened, cx)?;
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
+
     if args.dry_run {
         return list(&variables, args.stdin.as_ref(), cx).map(|()| Outcome::Code(0));
     }
-    let stdin = args.stdin.as_ref().map(|tag| opened.value(tag).map(|(_, value)| value.duplicate())).transpose()?;
+
+    let stdin = args
+        .stdin
+        .as_ref()
+        .map(|tag| opened.value(tag).map(|(_, value)| value.duplicate()))
+        .transpose()?;
+
     if args.no_mask && files.is_none() && stdin.is_none() {
         return Err(become_program(&args.command, variables.into_pairs()).into());
     }
+
     let given = opened.given(&variables.left_out);
     let masked = (!args.no_mask).then_some(given);
     let way = "name the values that are needed with `--only`";
     masked.iter().try_for_each(|given| look_for(given, "masked", way, cx))?;
+
     let environment = variables.into_pairs();
     let command = args.command.clone();
-    let [input, output, errors] = raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
+    let [input, output, errors] =
+        raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
     let mut options = vec![if cx.ui.is_colored_err() { "--color=always" } else { "--color=never" }];
+
     options.extend(cx.ui.is_json().then_some("--json"));
-    let job = Job { command, environment, stdin, masked, executable: Environment::executable(), options };
+    let job =
+        Job { command, environment, stdin, masked, executable: Environment::executable(), options };
+
     // The program may run for long.
     overwrite_stack::<DEEP>();
     Ok(run_job(job, &Streams { input, output, errors })?)
@@ -143,16 +162,18 @@ fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
             let message = format!(
                 "argument {number} of the program holds a placeholder for `{tag}`, and every process can see arguments"
             );
+
             return Err(Error::new(Kind::Refused, message).hint(format!(
                 "let a shell expand it: secrets run --only {tag} -- sh -c 'CMD \"${name}\"'; or give it with `--file` or `--stdin`"
             )));
         }
     }
+
     Ok(())
 }
 
 /// What the command line, its files and our environment ask for.
-struct Requests<'a> {
+struct RunRequests<'a> {
     args: &'a RunArgs,
     project: &'a ProjectName,
     /// Ours, without what holds placeholders
@@ -171,11 +192,13 @@ struct Requests<'a> {
     manifest: Option<&'a Manifest>,
 }
 
-impl<'a> Requests<'a> {
+impl<'a> RunRequests<'a> {
     fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
-        let manifest = if named { None } else { cx.manifest()?.filter(|manifest| manifest.run.is_some()) };
-        let by_default = !named && manifest.is_none() && args.files.is_empty() && args.stdin.is_none();
+        let manifest =
+            if named { None } else { cx.manifest()?.filter(|manifest| manifest.run.is_some()) };
+        let by_default =
+            !named && manifest.is_none() && args.files.is_empty() && args.stdin.is_none();
         let declaring = if by_default { cx.manifest()? } else { None };
         let project = cx.project()?;
         let mut requests = Self {
@@ -190,35 +213,48 @@ impl<'a> Requests<'a> {
             declared: declaring.map(declared).unwrap_or_default(),
             manifest,
         };
+
         if declaring.is_some() && requests.declared.is_empty() {
-            cx.ui.warn(&format!("`{MANIFEST}` declares no secret, so the program gets none; `--only` names some"));
+            cx.ui.warn(&format!(
+                "`{MANIFEST}` declares no secret, so the program gets none; `--only` names some"
+            ));
         }
+
         requests.inherit(cx)?;
         if let Some(manifest) = manifest {
             requests.variables_of(manifest)?;
         }
+
         for tag in &args.only {
             settable(&variables::name_of(tag), "--only", false)?;
         }
+
         for path in &args.env_files {
             requests.env_file(path)?;
         }
+
         for text in &args.env {
             let (name, template) = split(text.as_bytes(), "--env NAME=TEMPLATE")?;
             settable(name, "--env", true)?;
             let place = format!("--env {name}");
             requests.assign(name.into(), template.to_vec(), &place, "--env")?;
         }
+
         for text in &args.files {
             let (name, tag) = split(text.as_bytes(), "--file NAME=TAG")?;
             settable(name, "--file", false)?;
             let tag = std::str::from_utf8(tag).ok().and_then(|tag| Tag::parse(tag).ok());
-            let tag = tag.ok_or_else(|| Error::usage("`--file NAME=TAG` needs the tag of a secret"))?;
+            let tag =
+                tag.ok_or_else(|| Error::usage("`--file NAME=TAG` needs the tag of a secret"))?;
             requests.files.push((name.to_owned(), tag));
         }
+
         // What is set anew is not looked at.
         let anew = &requests.assignments;
-        requests.inherited.retain(|inherited| anew.iter().all(|assignment| assignment.name() != inherited.name()));
+        requests.inherited.retain(|inherited| {
+            anew.iter().all(|assignment| assignment.name() != inherited.name())
+        });
+
         Ok(requests)
     }
 
@@ -230,8 +266,14 @@ impl<'a> Requests<'a> {
             let shown = asked.to_string_lossy();
             allowed(&shown, "--expand-env", false)?;
             if !all.iter().any(|(name, _)| name == asked) {
-                let message = format!("`--expand-env` names a variable that is not set: `{}`", visible(&shown));
-                return Err(Error::usage(message).hint(format!("set it with `--env {shown}=TEMPLATE`")));
+                let message = format!(
+                    "`--expand-env` names a variable that is not set: `{}`",
+                    visible(&shown)
+                );
+
+                return Err(
+                    Error::usage(message).hint(format!("set it with `--env {shown}=TEMPLATE`"))
+                );
             }
         }
 
@@ -241,37 +283,47 @@ impl<'a> Requests<'a> {
                 self.inherit_one(name, value, asked, cx)?;
             }
         }
+
         Ok(())
     }
 
-    fn inherit_one(&mut self, name: OsString, value: OsString, asked: bool, cx: &Context) -> Result<(), Error> {
+    fn inherit_one(
+        &mut self,
+        name: OsString,
+        value: OsString,
+        asked: bool,
+        cx: &Context,
+    ) -> Result<(), Error> {
         let shown = name.to_string_lossy().into_owned();
-        let found = Inherited::of(&name, value.as_bytes());
-        let is_dangerous = variables::steers(&shown);
+        let found = InheritedVariable::of(&name, value.as_bytes());
+        let is_dangerous = variables::is_dangerous(&shown);
+
         match found {
-            Inherited::Malformed => {
+            InheritedVariable::Malformed => {
                 let what = if asked { "that placeholder is left as it is" } else { "it is passed on as it is" };
                 cx.ui.warn(&format!("`{shown}` holds a placeholder that is not valid; {what}"));
             }
-            Inherited::Own if is_dangerous => {
+            InheritedVariable::ManifestUsage if is_dangerous => {
                 cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
             }
-            Inherited::Own | Inherited::Placeholders if !asked && !self.args.only.is_empty() => {
+            InheritedVariable::ManifestUsage | InheritedVariable::Placeholders if !asked && !self.args.only.is_empty() => {
                 cx.ui.warn(&format!(
                     "`{shown}` holds a placeholder and is passed on as it is: with `--only`, just `--expand-env` expands it"
                 ));
             }
-            Inherited::Placeholders if !asked => cx.ui.warn(&format!(
+            InheritedVariable::Placeholders if !asked => cx.ui.warn(&format!(
                 "`{shown}` holds a placeholder and is passed on as it is; `--expand-env {shown}` expands it"
             )),
             _ => {}
         }
 
-        let own = found == Inherited::Own && self.args.only.is_empty() && !is_dangerous;
+        let own =
+            found == InheritedVariable::ManifestUsage && self.args.only.is_empty() && !is_dangerous;
         if !asked && !own {
             self.plain.push((name, value));
             return Ok(());
         }
+
         let place = format!("environment {shown}");
         let assignment = Assignment::inherited(name, value.into_vec(), &place, asked);
         self.inherited.push(assignment.map_err(|error| error::assignment(error, self.project))?);
@@ -284,15 +336,21 @@ impl<'a> Requests<'a> {
             let source = format!("{}:{}", manifest.path().display(), variable.place.line);
             settable(&variable.name, &source, false)?;
             let place = format!("{source} {}", variable.name);
-            self.assign(variable.name.clone().into(), variable.text.clone().into_bytes(), &place, &source)?;
+            self.assign(
+                variable.name.clone().into(),
+                variable.text.clone().into_bytes(),
+                &place,
+                &source,
+            )?;
         }
+
         let optional = manifest.secrets.iter().filter(|declaration| declaration.optional);
         self.optional = optional.map(|declaration| declaration.tag.key()).collect();
         Ok(())
     }
 
     /// True for a variable that the project does without, as an optional secret is not there.
-    fn is_left_out(&self, assignment: &Assignment, opened: &Opened) -> bool {
+    fn is_left_out(&self, assignment: &Assignment, opened: &RevealedValues) -> bool {
         let mut missing = assignment.tags().iter().filter(|tag| !opened.has(tag)).peekable();
         missing.peek().is_some() && missing.all(|tag| self.optional.contains(&tag.key()))
     }
@@ -302,17 +360,26 @@ impl<'a> Requests<'a> {
         let shown = path.display().to_string();
         let failed = |source| Error::new(Kind::Failure, format!("cannot read `{shown}`: {source}"));
         let (text, _) = input::file(path, MOST).map_err(failed)?;
+
         for entry in outputs::dotenv_entries(text.expose(), &shown)? {
             let place = format!("{shown}:{} {}", entry.line, entry.name);
             allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
             let source = format!("{shown}:{}", entry.line);
             let value = entry.value.expose().to_vec();
+
             self.assign(entry.name.into(), value, &place, &source)?;
         }
+
         Ok(())
     }
 
-    fn assign(&mut self, name: OsString, template: Vec<u8>, place: &str, source: &str) -> Result<(), Error> {
+    fn assign(
+        &mut self,
+        name: OsString,
+        template: Vec<u8>,
+        place: &str,
+        source: &str,
+    ) -> Result<(), Error> {
         let assignment = Assignment::new(name, template, place, source);
         self.assignments.push(assignment.map_err(|error| error::assignment(error, self.project))?);
         Ok(())
@@ -322,10 +389,14 @@ impl<'a> Requests<'a> {
     fn check_program(&self) -> Result<(), Error> {
         let path = OsStr::new("PATH");
         let is_set_anew = self.assignments.iter().any(|assignment| assignment.name() == path);
-        let Some(program) = self.args.command.first().filter(|_| !self.args.dry_run && !is_set_anew) else {
+        let Some(program) =
+            self.args.command.first().filter(|_| !self.args.dry_run && !is_set_anew)
+        else {
             return Ok(());
         };
-        let path = self.plain.iter().find(|(name, _)| name == path).map(|(_, value)| value.as_os_str());
+
+        let path =
+            self.plain.iter().find(|(name, _)| name == path).map(|(_, value)| value.as_os_str());
         Ok(check_program(program, path)?)
     }
 
@@ -335,106 +406,155 @@ impl<'a> Requests<'a> {
         if needs_vault {
             cx.needs_vault()?;
         }
+
         if let Some(manifest) = self.manifest {
             cx.require_trust(manifest)?;
         }
+
         if needs_vault {
             cx.trusted_project()?;
         }
+
         Ok(())
     }
 
     /// Every tag that is asked for; one may come several times.
     fn wanted(&self) -> Vec<Tag> {
-        let mut wanted: Vec<Tag> =
-            self.inherited.iter().chain(&self.assignments).flat_map(|assignment| assignment.tags().to_vec()).collect();
+        let mut wanted: Vec<Tag> = self
+            .inherited
+            .iter()
+            .chain(&self.assignments)
+            .flat_map(|assignment| assignment.tags().to_vec())
+            .collect();
+
         wanted.extend(self.declared.iter().map(|(tag, _)| tag.clone()));
         wanted.extend(self.args.only.clone());
         wanted.extend(self.files.iter().map(|(_, tag)| tag.clone()));
         wanted.extend(self.args.stdin.clone());
+
         wanted
     }
 
     /// Opens what is asked for, all from one state of the vault; no vault where nothing is.
-    fn open(&self, cx: &Context) -> Result<Opened, Error> {
+    fn open(&self, cx: &Context) -> Result<RevealedValues, Error> {
         let wanted = self.wanted();
         if wanted.is_empty() && !self.all {
-            let has_near_misses = self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
-            let vault = if has_near_misses { cx.unkept_vault_without_asking().ok().flatten() } else { None };
+            let has_near_misses =
+                self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
+            let vault = if has_near_misses {
+                cx.unkept_vault_without_asking().ok().flatten()
+            } else {
+                None
+            };
+
             self.warn_of_suspects(vault.as_ref(), cx)?;
-            return Ok(Opened::none(self.project));
+            return Ok(RevealedValues::none(self.project));
         }
+
         // Not kept in the context: the program may run for days.
         let vault = cx.unlock()?;
         self.warn_of_suspects(Some(&vault), cx)?;
-        outputs::remember_run(&vault, cx, self.project, self.manifest.is_some() || !self.declared.is_empty())?;
-        Ok(Opened::open(self.project, &vault.scope(self.project), wanted, self.all)?)
+        outputs::remember_run(
+            &vault,
+            cx,
+            self.project,
+            self.manifest.is_some() || !self.declared.is_empty(),
+        )?;
+
+        Ok(RevealedValues::open(self.project, &vault.scope(self.project), wanted, self.all)?)
     }
 
     /// Warns of text that may not do what the author of a variable expects, as `render` does for a template.
     fn warn_of_suspects(&self, vault: Option<&Vault>, cx: &Context) -> Result<(), Error> {
         for assignment in &self.assignments {
-            outputs::warn_of_suspects_in(vault, cx, &mut assignment.template(), assignment.suspects())?;
+            outputs::warn_of_suspects_in(
+                vault,
+                cx,
+                &mut assignment.template(),
+                assignment.suspects(),
+            )?;
         }
+
         Ok(())
     }
 
     /// The program's environment, what was named last winning.
-    fn variables(&self, opened: &Opened, cx: &Context) -> Result<Variables, Error> {
+    fn variables(&self, opened: &RevealedValues, cx: &Context) -> Result<Variables, Error> {
         let mut variables = Variables::default();
         for (name, value) in &self.plain {
             variables.set(name.clone(), value.clone(), None, Vec::new());
         }
+
         if self.all {
             for (tag, value) in opened.values() {
                 set_by_tag(&mut variables, tag, value, "project", cx);
             }
         }
+
         self.refuse_missing(opened, cx)?;
         for (tag, _) in self.declared.iter().filter(|(tag, _)| opened.has(tag)) {
             let (stored, value) = opened.value(tag)?;
             set_by_tag(&mut variables, stored, value, MANIFEST, cx);
         }
+
         let assign = |variables: &mut Variables, assignment: &Assignment| {
-            variables.assign(assignment, opened).map_err(|error| error::assignment(error, self.project))
+            variables
+                .assign(assignment, opened)
+                .map_err(|error| error::assignment(error, self.project))
         };
+
         for assignment in &self.inherited {
             for tag in assignment.foreign(opened) {
                 let name = assignment.name().to_string_lossy();
-                cx.ui.warn(&format!("`{{{{{tag}}}}}` in `{name}` is left as it is: it names no secret"));
+                cx.ui.warn(&format!(
+                    "`{{{{{tag}}}}}` in `{name}` is left as it is: it names no secret"
+                ));
             }
+
             assign(&mut variables, assignment)?;
         }
+
         for tag in &self.args.only {
             let (stored, value) = opened.value(tag)?;
             let name = variables::name_of(tag);
-            check_value(OsStr::new(&name), value.expose()).map_err(|error| error::assignment(error, self.project))?;
+            check_value(OsStr::new(&name), value.expose())
+                .map_err(|error| error::assignment(error, self.project))?;
+
             let bytes = OsString::from_vec(value.expose().to_vec());
             variables.set(name.into(), bytes, Some("--only"), vec![stored.clone()]);
         }
-        let mut given = self.assignments.iter().filter(|assignment| !self.is_left_out(assignment, opened));
+
+        let mut given =
+            self.assignments.iter().filter(|assignment| !self.is_left_out(assignment, opened));
         given.try_for_each(|assignment| assign(&mut variables, assignment))?;
         Ok(variables)
     }
 
     /// Refuses to run without a secret that the manifest declares and that is not optional.
-    fn refuse_missing(&self, opened: &Opened, cx: &Context) -> Result<(), Error> {
+    fn refuse_missing(&self, opened: &RevealedValues, cx: &Context) -> Result<(), Error> {
         let is_missing = |(tag, is_required): &&(Tag, bool)| *is_required && !opened.has(tag);
-        let missing: Vec<String> = self.declared.iter().filter(is_missing).map(|(tag, _)| format!("`{tag}`")).collect();
+        let missing: Vec<String> =
+            self.declared.iter().filter(is_missing).map(|(tag, _)| format!("`{tag}`")).collect();
         let what = match &missing[..] {
             [] => return Ok(()),
             [only] => format!("{only} is missing in project `{}`", self.project),
             all => format!("{} secrets are missing in project `{}`", all.len(), self.project),
         };
-        let notes = missing.iter().filter(|_| missing.len() > 1).map(|tag| format!("  {tag}")).collect();
-        let hint = format!("{} asks for what is missing; `--only` names what the program needs", cx.again("setup"));
+
+        let notes =
+            missing.iter().filter(|_| missing.len() > 1).map(|tag| format!("  {tag}")).collect();
+        let hint = format!(
+            "{} asks for what is missing; `--only` names what the program needs",
+            cx.again("setup")
+        );
+
         Err(Error::new(Kind::NotFound, what).with_notes(notes).hint(hint))
     }
 
     /// Writes the private files, and their paths into variables.
     fn files(
         &self,
-        opened: &Opened,
+        opened: &RevealedValues,
         variables: &mut Variables,
         dry_run: bool,
         cx: &Context,
@@ -442,18 +562,28 @@ impl<'a> Requests<'a> {
         if self.files.is_empty() {
             return Ok(None);
         }
-        let failed = |source| Error::new(Kind::Failure, format!("cannot make a private file: {source}"));
+
+        let failed =
+            |source| Error::new(Kind::Failure, format!("cannot make a private file: {source}"));
         let files = if dry_run {
             None
         } else {
             let place = cx.private_place()?;
             Some(PrivateFiles::new(place.directory(), &Environment::executable()).map_err(failed)?)
         };
+
         for (name, tag) in &self.files {
             let (tag, value) = opened.value(tag)?;
-            let path = files.as_ref().map(|files| files.put(tag, value)).transpose().map_err(failed)?;
-            variables.set(name.into(), path.unwrap_or_default().into(), Some("--file"), vec![tag.clone()]);
+            let path =
+                files.as_ref().map(|files| files.put(tag, value)).transpose().map_err(failed)?;
+            variables.set(
+                name.into(),
+                path.unwrap_or_default().into(),
+                Some("--file"),
+                vec![tag.clone()],
+            );
         }
+
         Ok(files)
     }
 }
@@ -465,7 +595,13 @@ fn declared(manifest: &Manifest) -> Vec<(Tag, bool)> {
 }
 
 /// Sets a variable by its tag, or warns why it cannot be set.
-fn set_by_tag(variables: &mut Variables, tag: &Tag, value: &SecretValue, source: &str, cx: &Context) {
+fn set_by_tag(
+    variables: &mut Variables,
+    tag: &Tag,
+    value: &SecretValue,
+    source: &str,
+    cx: &Context,
+) {
     let name = variables::name_of(tag);
     match unfit(&name, value.expose()) {
         Some(why) => {
@@ -481,11 +617,15 @@ fn set_by_tag(variables: &mut Variables, tag: &Tag, value: &SecretValue, source:
 
 /// `NAME=REST`. The rest is not repeated in the error: it may be a value.
 fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]), Error> {
-    let at = memchr::memchr(b'=', text).ok_or_else(|| Error::usage(format!("`{form}` needs a name and a `=`")))?;
+    let at = memchr::memchr(b'=', text)
+        .ok_or_else(|| Error::usage(format!("`{form}` needs a name and a `=`")))?;
     let name = std::str::from_utf8(&text[..at]).ok().filter(|name| variables::is_name(name));
     let name = name.ok_or_else(|| {
-        Error::usage(format!("`{form}` needs the name of a variable: letters, digits and `_`, no digit first"))
+        Error::usage(format!(
+            "`{form}` needs the name of a variable: letters, digits and `_`, no digit first"
+        ))
     })?;
+
     Ok((name, &text[at + 1..]))
 }
 
@@ -495,18 +635,26 @@ fn settable(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
         return Err(Error::usage(format!("{place}: `{}` is no name of a variable", visible(name)))
             .hint("name one with `--env NAME='{{ secrets.TAG }}'`"));
     }
+
     allowed(name, place, explicit)
 }
 
 /// Refuses names that may not be set, or not this way.
 fn allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
     if variables::is_ours(OsStr::new(name)) {
-        return Err(Error::new(Kind::Refused, format!("{place}: `{name}` is never given to a program")));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("{place}: `{name}` is never given to a program"),
+        ));
     }
-    if !explicit && variables::steers(name) {
-        let message = format!("{place}: `{name}` steers programs, so it is set only by an explicit `--env`");
-        return Err(Error::new(Kind::Refused, message).hint(format!("if you mean it: --env {name}=TEMPLATE")));
+
+    if !explicit && variables::is_dangerous(name) {
+        let message =
+            format!("{place}: `{name}` steers programs, so it is set only by an explicit `--env`");
+        return Err(Error::new(Kind::Refused, message)
+            .hint(format!("if you mean it: --env {name}=TEMPLATE")));
     }
+
     Ok(())
 }
 
@@ -516,7 +664,7 @@ fn unfit(name: &str, value: &[u8]) -> Option<&'static str> {
         Some("its variable is never given to a program")
     } else if !variables::is_name(name) {
         Some("its tag makes no name of a variable; `--env NAME=TEMPLATE` gives it one")
-    } else if variables::steers(name) {
+    } else if variables::is_dangerous(name) {
         Some("its variable steers programs, so only an explicit `--env` sets it")
     } else if value.contains(&0) {
         Some("its value has a NUL byte; `--file NAME=TAG` takes it")

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
 use crate::mask::Needles;
-use crate::scan::{self, Finding, Names, Place, ScanError, shown};
+use crate::scan::{self, FoundValue, Location, NameScanner, ScanError, shown};
 use crate::ui::counted;
 use crate::ui::escape::visible;
 
@@ -32,10 +32,10 @@ pub(crate) struct ScanArgs {
     /// Files and directories [default: .]
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
-    /// Search what git has staged, as it is staged
+    /// ScanCommand what git has staged, as it is staged
     #[arg(long)]
     staged: bool,
-    /// Search also what git ignores, though never `.git` itself
+    /// ScanCommand also what git ignores, though never `.git` itself
     #[arg(long, conflicts_with = "staged")]
     no_ignore: bool,
     /// Write a pre-commit hook that refuses a commit with a value in it
@@ -66,22 +66,33 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     if args.install_hook {
         return install_hook(cx);
     }
+
     let here = [PathBuf::from(".")];
     let paths = if args.paths.is_empty() && !args.staged { &here } else { &args.paths[..] };
+
     // Before a passphrase is asked for: the paths are there.
     for path in paths.iter().filter(|_| !args.staged) {
-        std::fs::symlink_metadata(path)
-            .map_err(|source| Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display())))?;
+        std::fs::symlink_metadata(path).map_err(|source| {
+            Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display()))
+        })?;
     }
+
     if args.staged {
         Context::git(Path::new("")).require_repository().map_err(ScanError::from)?;
     }
+
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
     look_for(&values, "looked for", ALL, cx)?;
+
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
-    let mut search = Search { needles: &needles, cx, names: Names::default(), found: FindingsJson::default() };
+    let mut search = ScanCommand {
+        needles: &needles,
+        cx,
+        names: NameScanner::default(),
+        found: FindingsJson::default(),
+    };
 
     if args.staged {
         let git = Context::git(Path::new(""));
@@ -90,47 +101,57 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         for path in paths {
             scan::entries(path, args.no_ignore, &Context::git, &mut |entry| match entry {
                 Ok(entry) => {
-                    let found = if entry.is_link { scan::link } else { scan::file }(&needles, &entry.path);
+                    let found =
+                        if entry.is_link { scan::link } else { scan::file }(&needles, &entry.path);
                     search.take(&entry.path, entry.named_from, found);
                 }
                 Err(error) => search.miss(&error),
             });
         }
     }
+
     tell(&search.found, cx)
 }
 
 /// What was found so far.
-struct Search<'s> {
+struct ScanCommand<'s> {
     needles: &'s Needles,
     cx: &'s Context,
-    names: Names,
+    names: NameScanner,
     found: FindingsJson,
 }
 
-impl Search<'_> {
+impl ScanCommand<'_> {
     /// Takes what was found in one file, or why it was not searched: the rest is searched anyway.
-    fn take(&mut self, path: &Path, named_from: usize, findings: Result<Vec<Finding>, ScanError>) {
+    fn take(
+        &mut self,
+        path: &Path,
+        named_from: usize,
+        findings: Result<Vec<FoundValue>, ScanError>,
+    ) {
         for (named, finding) in self.names.find(self.needles, path, named_from) {
             self.add(&named, &finding);
         }
+
         match findings {
             Ok(findings) => {
                 for finding in &findings {
                     self.add(path, finding);
                 }
+
                 self.found.files += 1;
             }
             Err(error) => self.miss(&error),
         }
     }
 
-    fn add(&mut self, path: &Path, finding: &Finding) {
+    fn add(&mut self, path: &Path, finding: &FoundValue) {
         let (place, line) = match finding.place {
-            Place::Line(line) => ("line", Some(line)),
-            Place::Name => ("name", None),
-            Place::Target => ("link", None),
+            Location::Line(line) => ("line", Some(line)),
+            Location::Name => ("name", None),
+            Location::Target => ("link", None),
         };
+
         let file = shown(self.needles, path.strip_prefix("./").unwrap_or(path));
         let (tag, form) = (finding.tag.to_string(), finding.form.name());
         self.found.findings.push(FindingJson { file, place, line, tag, form });
@@ -149,11 +170,14 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
         cx.ui.json(found)?;
     } else {
         let line = |finding: &FindingJson| {
-            let place = finding.line.map_or_else(|| finding.place.to_owned(), |line| line.to_string());
+            let place =
+                finding.line.map_or_else(|| finding.place.to_owned(), |line| line.to_string());
             format!("{}:{place}: {} ({})\n", visible(&finding.file), finding.tag, finding.form)
         };
+
         cx.ui.text(&found.findings.iter().map(line).collect::<String>())?;
     }
+
     match found.findings.len() {
         0 if !found.unread.is_empty() => {
             let unread = counted(found.unread.len(), "file");
@@ -170,14 +194,17 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
     }
 }
 
-const MEND: &str = "put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed";
+const MEND: &str =
+    "put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed";
 
 /// Writes the hook that runs `scan --staged` before every commit.
 fn install_hook(cx: &Context) -> Result<(), Error> {
     // git runs it in the root of the working tree.
     let vault = cx.vault_option().map(std::path::absolute).transpose();
-    let vault =
-        vault.map_err(|source| Error::new(Kind::Failure, format!("cannot tell where the vault is: {source}")))?;
+    let vault = vault.map_err(|source| {
+        Error::new(Kind::Failure, format!("cannot tell where the vault is: {source}"))
+    })?;
+
     let command = Context::command("scan --staged", vault.as_deref(), cx.project_option());
     let by_hand = format!("add the line `{command} || exit 1` to your own hook");
     let hook = Context::git(Path::new("")).install_hook(&command).map_err(|error| match error {
@@ -187,16 +214,20 @@ fn install_hook(cx: &Context) -> Result<(), Error> {
         }
         error @ HookError::Io { .. } => Error::new(Kind::Failure, error.to_string()),
     })?;
+
     let (path, state) = match &hook {
         Hook::Written(path) => (path, "written"),
         Hook::Current(path) => (path, "current"),
     };
+
     match hook {
         Hook::Written(_) => cx.ui.status(&format!("wrote `{}`", path.display())),
         Hook::Current(_) => cx.ui.status(&format!("`{}` runs it already", path.display())),
     }
+
     if cx.ui.is_json() {
         cx.ui.json(&json!({ "hook": path.to_string_lossy(), "state": state }))?;
     }
+
     Ok(())
 }

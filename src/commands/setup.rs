@@ -17,8 +17,8 @@ use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::Unignored;
 use crate::setup::manifest::MANIFEST;
-use crate::setup::{Given, Manifest, Need, Outputs, Rendering, Tree, needs};
-use crate::template::output::Written;
+use crate::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, needs};
+use crate::template::output::OutputChange;
 use crate::ui::escape::{clipped, quoted};
 use crate::ui::{SecretsJson, UiError, counted, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict, Reveal, Revealed};
@@ -67,39 +67,52 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     if args.new {
         return project_file::write(cx);
     }
+
     let manifest = cx.needed_manifest()?;
+
     // What is wrong with the file, with templates or outputs is known before anything is asked for.
     let entries = args.from.as_deref().map(entries).transpose()?.unwrap_or_default();
     cx.require_trust(manifest)?;
     let project = cx.project()?;
     let mut files = outputs::open(cx, manifest)?;
-    let mut given = Given::of(entries, manifest, &mut files)?;
+    let mut given = ProvidedValues::of(entries, manifest, &mut files)?;
     let needs = needs(manifest, &Tree::of(manifest));
     let ignoring = unignored(cx, manifest)?;
+
     if !needs.is_empty() {
         offer_a_vault(cx)?;
     }
+
     let missing = missing(cx, project, &needs)?;
     conflicts::mention(cx, project, &manifest.directory);
 
-    let mut plan = Plans { stored: Vec::new(), asked: Vec::new() };
+    let mut plan = ValueSources { stored: Vec::new(), asked: Vec::new() };
     for need in missing {
         plan.add(need, &mut given)?;
     }
+
     if !plan.asked.is_empty() && !prompt::is_possible() {
         return Err(still_missing(&plan.asked, project).hint(format!(
             "{} on a terminal asks for them; `--from FILE.env` takes them from a file",
             cx.again("setup")
         )));
     }
+
     let replaced = replaced(cx, files, &plan)?;
     if let Some(path) = &args.from {
         refuse_loss(cx, path, manifest, &given)?;
     }
+
     let replaced = if args.yes { Vec::new() } else { replaced };
     if !replaced.is_empty() && !prompt::is_possible() {
-        let what = format!("to replace {} needs `--yes` where there is no terminal to ask on", names_of(&replaced));
-        return Err(Error::new(Kind::Refused, what).hint("nothing was changed; add `--yes` to do it"));
+        let what = format!(
+            "to replace {} needs `--yes` where there is no terminal to ask on",
+            names_of(&replaced)
+        );
+
+        return Err(
+            Error::new(Kind::Refused, what).hint("nothing was changed; add `--yes` to do it")
+        );
     }
 
     let mut created = store(cx, project, plan.stored)?;
@@ -108,8 +121,10 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return Err(still_missing(&skipped, project)
             .hint(format!("{} asks for them again; what was typed is stored", cx.again("setup"))));
     }
+
     let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
     let memory = outputs::memory(cx, resolved.have_secrets())?;
+
     // With all values it is known for certain what would be lost, and which files would get another content.
     let foreign = resolved.foreign(&memory).map_err(|error| error::setup(error, project))?;
     let foreign = outputs::at_paths(manifest, foreign);
@@ -118,11 +133,13 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         // Last: an answer is shown, and what is typed before it may be a value.
         confirm(&foreign.into_iter().map(|(path, _)| path).collect::<Vec<_>>())?;
     }
+
     // Before the files are there: at no moment would `git add .` take one.
     ignoring.apply().map_err(|error| error::setup(error, project))?;
     for line in ignoring.lines() {
         cx.ui.status(&format!("added `{line}` to .gitignore"));
     }
+
     let written = outputs::write(cx, resolved, &memory)?;
     finish(cx, project, &needs, &created, &ignoring, &written)
 }
@@ -134,10 +151,15 @@ fn entries(path: &Path) -> Result<Vec<Entry>, Error> {
 }
 
 /// The secrets that the vault does not have.
-fn missing<'n, 'm>(cx: &Context, project: &ProjectName, needs: &'n [Need<'m>]) -> Result<Vec<&'n Need<'m>>, Error> {
+fn missing<'n, 'm>(
+    cx: &Context,
+    project: &ProjectName,
+    needs: &'n [Need<'m>],
+) -> Result<Vec<&'n Need<'m>>, Error> {
     if needs.is_empty() {
         return Ok(Vec::new());
     }
+
     let stored = cx.vault()?.list(Some(project), |_| true)?;
     let known: HashSet<TagKey> = stored.iter().map(|secret| secret.metadata.tag.key()).collect();
     Ok(needs.iter().filter(|need| !known.contains(&need.tag.key())).collect())
@@ -150,22 +172,33 @@ fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
         let (output, rule) = (output.display(), rule.display());
         return Err(Error::new(
             Kind::Refused,
-            format!("git does not ignore `{output}` whatever .gitignore says: `{rule}` takes it back"),
+            format!(
+                "git does not ignore `{output}` whatever .gitignore says: `{rule}` takes it back"
+            ),
         )
         .hint(format!("take that rule out of `{rule}`; nothing was changed")));
     }
+
     let project = cx.project()?;
     found.check().map_err(|error| error::setup(error, project))?;
     Ok(found)
 }
 
 /// Refuses where the file of `--from` is an output itself, and holds what would be lost with it.
-fn refuse_loss(cx: &Context, path: &Path, manifest: &Manifest, given: &Given) -> Result<(), Error> {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    let is_output = |rendering: &Rendering| identity(&manifest.at(&rendering.output)) == identity(path);
+fn refuse_loss(
+    cx: &Context,
+    path: &Path,
+    manifest: &Manifest,
+    given: &ProvidedValues,
+) -> Result<(), Error> {
+    let identity =
+        |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let is_output =
+        |rendering: &RenderEntry| identity(&manifest.at(&rendering.output)) == identity(path);
     if identity(path).is_none() || !manifest.render.iter().any(is_output) {
         return Ok(());
     }
+
     let project = cx.project()?;
     let tags: Vec<Tag> = given.rest().map(|(_, tag, _)| tag.clone()).collect();
     let stored = cx.vault()?.scope(project).reveal(&tags)?;
@@ -173,13 +206,19 @@ fn refuse_loss(cx: &Context, path: &Path, manifest: &Manifest, given: &Given) ->
         Revealed::Value { value: there, .. } => there.expose() != value.expose(),
         Revealed::Missing { .. } => true,
     };
+
     let lost = given.rest().zip(&stored).filter(|((_, _, value), stored)| is_lost(value, stored));
     let lost: Vec<String> = lost.map(|((name, ..), _)| format!("`{name}`")).collect();
     if lost.is_empty() {
         return Ok(());
     }
+
     let name = path.display();
-    let what = format!("`{name}` would be replaced, and the vault does not have its values of {}", lost.join(", "));
+    let what = format!(
+        "`{name}` would be replaced, and the vault does not have its values of {}",
+        lost.join(", ")
+    );
+
     Err(Error::new(Kind::Refused, what).hint(format!(
         "store them with {}, change the template, or move the file away; nothing was changed",
         cx.again(&format!("import {name} --on-conflict overwrite"))
@@ -187,22 +226,24 @@ fn refuse_loss(cx: &Context, path: &Path, manifest: &Manifest, given: &Given) ->
 }
 
 /// Where the missing ones come from.
-struct Plans<'n, 'm> {
+struct ValueSources<'n, 'm> {
     stored: Vec<NewSecret>,
     asked: Vec<&'n Need<'m>>,
 }
 
-impl<'n, 'm> Plans<'n, 'm> {
-    fn add(&mut self, need: &'n Need<'m>, given: &mut Given) -> Result<(), Error> {
+impl<'n, 'm> ValueSources<'n, 'm> {
+    fn add(&mut self, need: &'n Need<'m>, given: &mut ProvidedValues) -> Result<(), Error> {
         let declaration = need.declaration;
-        let value = match (given.take(need), declaration.and_then(|declaration| declaration.generate)) {
-            (Some(bytes), _) => bytes,
-            (None, Some(how)) => generate(how.length, how.alphabet)?,
-            (None, None) => {
-                self.asked.extend(need.is_required().then_some(need));
-                return Ok(());
-            }
-        };
+        let value =
+            match (given.take(need), declaration.and_then(|declaration| declaration.generate)) {
+                (Some(bytes), _) => bytes,
+                (None, Some(how)) => generate(how.length, how.alphabet)?,
+                (None, None) => {
+                    self.asked.extend(need.is_required().then_some(need));
+                    return Ok(());
+                }
+            };
+
         // A file that says `NAME=` gives an empty value.
         let value = SecretValue::new(value, true)
             .map_err(|why| Error::usage(format!("`{}`: {why}; nothing was stored", need.tag)))?;
@@ -220,12 +261,14 @@ fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
 fn about(need: &Need<'_>) -> Option<String> {
     const COLUMNS: usize = 60;
     let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
-    let said = description.map(|text| format!("`{MANIFEST}` says: {}", quoted(text.as_str(), COLUMNS)));
+    let said =
+        description.map(|text| format!("`{MANIFEST}` says: {}", quoted(text.as_str(), COLUMNS)));
     let place = || {
         let reference = need.references.first()?;
         let file = clipped(&reference.file.display().to_string(), COLUMNS);
         Some(format!("`{file}` names it in line {}", reference.place.line))
     };
+
     said.or_else(place)
 }
 
@@ -238,14 +281,18 @@ fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
         match prompt::value(&question) {
             Ok(bytes) if bytes.is_empty() => return empty(need),
             Ok(bytes) => {
-                return SecretValue::new(bytes, false).map(Some).map_err(|why| Error::usage(why.to_string()));
+                return SecretValue::new(bytes, false)
+                    .map(Some)
+                    .map_err(|why| Error::usage(why.to_string()));
             }
             Err(UiError::ControlCharacter) => {
                 cx.ui.warn("that held a control character, as arrow keys make them; once more");
             }
             Err(UiError::SeveralLines) => {
                 let create = cx.again(&format!("create {} --value-file PATH", need.tag));
-                cx.ui.warn(&format!("a value of several lines is left for later; store it with {create}"));
+                cx.ui.warn(&format!(
+                    "a value of several lines is left for later; store it with {create}"
+                ));
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
@@ -256,9 +303,12 @@ fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
 /// Asks whether an optional secret is to be stored without a value. Enter alone skips it, as it skips every other one.
 fn empty(need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
     let is_optional = need.declaration.is_some_and(|declaration| declaration.optional);
-    if !is_optional || !prompt::confirm(&format!("Store an empty value for `{}`?", need.tag), false)? {
+    if !is_optional
+        || !prompt::confirm(&format!("Store an empty value for `{}`?", need.tag), false)?
+    {
         return Ok(None);
     }
+
     let value = SecretValue::new(SecretBytes::with_capacity(0), true);
     value.map(Some).map_err(|why| Error::usage(why.to_string()))
 }
@@ -269,21 +319,32 @@ fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
         [only] => format!("`{}` is missing in project `{project}`", only.tag),
         all => format!("{} secrets are missing in project `{project}`", all.len()),
     };
-    let description =
-        |need: &&Need<'_>| need.declaration.and_then(|d| d.description.as_ref().map(|d| d.as_str().to_owned()));
+
+    let description = |need: &&Need<'_>| {
+        need.declaration.and_then(|d| d.description.as_ref().map(|d| d.as_str().to_owned()))
+    };
+
     let note = |need: &&Need<'_>| match description(need) {
         Some(text) => format!("  {}: {}", need.tag, quoted(&text, 100)),
         None => format!("  {}", need.tag),
     };
-    let missing: Vec<_> =
-        needs.iter().map(|need| json!({ "tag": need.tag.as_str(), "description": description(need) })).collect();
+
+    let missing: Vec<_> = needs
+        .iter()
+        .map(|need| json!({ "tag": need.tag.as_str(), "description": description(need) }))
+        .collect();
+
     Error::new(Kind::NotFound, message)
         .with_notes(needs.iter().map(note).collect())
         .detailed(json!({ "missing": missing }))
 }
 
 /// Existing outputs that would get another content and are not as we wrote them. Refuses if a variable would be lost.
-fn replaced(cx: &Context, mut files: Outputs<'_>, plan: &Plans<'_, '_>) -> Result<Vec<PathBuf>, Error> {
+fn replaced(
+    cx: &Context,
+    mut files: Outputs<'_>,
+    plan: &ValueSources<'_, '_>,
+) -> Result<Vec<PathBuf>, Error> {
     let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
     let failed = |error| error::setup(error, project);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
@@ -292,11 +353,14 @@ fn replaced(cx: &Context, mut files: Outputs<'_>, plan: &Plans<'_, '_>) -> Resul
     let mut foreign = files.foreign(&memory).map_err(failed)?;
     let asked: HashSet<TagKey> = plan.asked.iter().map(|need| need.tag.key()).collect();
     let unresolved = files.split_off(|tag| !asked.contains(&tag.key()));
-    foreign.retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
+    foreign
+        .retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
 
-    foreign.extend(outputs::resolve_with(cx, files, &plan.stored)?.foreign(&memory).map_err(failed)?);
+    foreign
+        .extend(outputs::resolve_with(cx, files, &plan.stored)?.foreign(&memory).map_err(failed)?);
     let foreign = outputs::at_paths(manifest, foreign);
     outputs::refuse_added(cx, &foreign)?;
+
     Ok(foreign.into_iter().map(|(path, _)| path).collect())
 }
 
@@ -305,9 +369,12 @@ fn confirm(replaced: &[PathBuf]) -> Result<(), Error> {
     if replaced.is_empty() || prompt::confirm(&format!("Replace {}?", names_of(replaced)), false)? {
         return Ok(());
     }
+
     let what = if replaced.len() == 1 { "was left as it is" } else { "were left as they are" };
     let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).answering();
-    Err(error.hint("`secrets setup --from FILE` takes values out of a dotenv file; nothing was rendered"))
+    Err(error.hint(
+        "`secrets setup --from FILE` takes values out of a dotenv file; nothing was rendered",
+    ))
 }
 
 fn names_of(paths: &[PathBuf]) -> String {
@@ -317,15 +384,21 @@ fn names_of(paths: &[PathBuf]) -> String {
 }
 
 /// Stores what needs no answer, all of it or none.
-fn store(cx: &Context, project: &ProjectName, secrets: Vec<NewSecret>) -> Result<Vec<Secret>, Error> {
+fn store(
+    cx: &Context,
+    project: &ProjectName,
+    secrets: Vec<NewSecret>,
+) -> Result<Vec<Secret>, Error> {
     if secrets.is_empty() {
         return Ok(Vec::new());
     }
+
     let import = Import::into_one(project, secrets, OnConflict::Fail);
     let created = cx.written(cx.vault()?.import(&import, &|_| {})?).secrets;
     for secret in &created {
         told(cx, secret);
     }
+
     Ok(created)
 }
 
@@ -348,15 +421,18 @@ fn ask<'n, 'm>(
             counted(needs.len(), "value")
         ));
     }
+
     for need in needs {
         let Some(value) = typed(cx, need)? else {
             skipped.push(*need);
             continue;
         };
+
         let secret = cx.written(cx.vault()?.create(project, new_secret(need, value))?);
         told(cx, &secret);
         created.push(secret);
     }
+
     Ok(skipped)
 }
 
@@ -366,19 +442,22 @@ fn finish(
     needs: &[Need<'_>],
     created: &[Secret],
     ignoring: &Unignored,
-    written: &[(PathBuf, Written)],
+    written: &[(PathBuf, OutputChange)],
 ) -> Result<(), Error> {
     if !needs.is_empty() {
         outputs::remember_directory(cx, project, &cx.needed_manifest()?.directory);
     }
+
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));
     cx.ui.status(&format!("project `{project}` is set up: {secrets}, {outputs}"));
     if !cx.ui.is_json() {
         return Ok(());
     }
+
     let mut document = outputs::json(written);
     document["project"] = json!(project.as_str());
     document["gitignore"] = json!(ignoring.lines());
     document["secrets"] = json!(SecretsJson::of(created))["secrets"].take();
+
     Ok(cx.ui.json(&document)?)
 }

@@ -46,10 +46,12 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
         Some(client) => client.status(Some(vault_id))?,
         None => Status { left: None },
     };
+
     // With --quiet, a locked vault is its exit code and one sentence.
     if status.left.is_some() || cx.ui.is_json() || !cx.ui.is_quiet() {
         show(cx, status)?;
     }
+
     match status.left {
         Some(_) => Ok(()),
         None => {
@@ -79,7 +81,9 @@ pub(super) fn show(cx: &Context, status: Status) -> Result<(), Error> {
     let project = project.map(|(name, source)| format!("{name} ({})", visible(&source.describe())));
     let left = status.left.map(|(ttl, idle)| format!("for {}", spans(rounded(ttl), rounded(idle))));
     let lines = [("vault", Some(visible(&path))), ("project", project), ("unlocked", left)];
-    let lines: Vec<_> = lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
+    let lines: Vec<_> =
+        lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
+
     Ok(cx.ui.labelled(&lines)?)
 }
 

@@ -72,7 +72,9 @@ pub(crate) fn run(args: &TrustArgs, cx: &Context) -> Result<(), Error> {
     } else {
         // To count the project's secrets, and to bind the record. It works without a vault as well.
         cx.open_known_vault();
-        with_manifest(cx, directory, |manifest| if args.show { show(cx, manifest) } else { trust(cx, manifest) })
+        with_manifest(cx, directory, |manifest| {
+            if args.show { show(cx, manifest) } else { trust(cx, manifest) }
+        })
     }
 }
 
@@ -84,10 +86,14 @@ fn with_manifest(
 ) -> Result<(), Error> {
     let Some(directory) = directory else { return use_it(cx.needed_manifest()?) };
     let directory = without_name(directory);
+
     match Environment::manifest_of(directory)? {
         Some(manifest) => use_it(&manifest),
-        None => Err(Error::new(Kind::NotFound, format!("`{}` has no `{MANIFEST}` of yours", directory.display()))
-            .hint("name the directory of a `.secrets.toml` that belongs to you")),
+        None => Err(Error::new(
+            Kind::NotFound,
+            format!("`{}` has no `{MANIFEST}` of yours", directory.display()),
+        )
+        .hint("name the directory of a `.secrets.toml` that belongs to you")),
     }
 }
 
@@ -98,8 +104,12 @@ fn without_name(path: &Path) -> &Path {
 
 fn trust(cx: &Context, manifest: &Manifest) -> Result<(), Error> {
     let record = cx.trust(Context::coverage(manifest)?)?;
-    print(cx, &record.coverage, &Trust::Given(record.clone().into()))?;
-    cx.ui.status(&format!("trusted `{}`; the text of its templates is not covered", manifest.path().display()));
+    print(cx, &record.coverage, &Trust::ProvidedValues(record.clone().into()))?;
+    cx.ui.status(&format!(
+        "trusted `{}`; the text of its templates is not covered",
+        manifest.path().display()
+    ));
+
     Ok(())
 }
 
@@ -117,15 +127,17 @@ fn print(cx: &Context, coverage: &Coverage, trust: &Trust) -> Result<(), Error> 
     }
 
     let state = match trust {
-        Trust::Given(record) => format!("since {}", local_time(&record.since)),
+        Trust::ProvidedValues(record) => format!("since {}", local_time(&record.since)),
         Trust::Changed(_) => "no: it asks for something else than what you trusted".to_owned(),
         Trust::Unknown(None) => "no".to_owned(),
         Trust::Unknown(Some(why)) => format!("no: {why}"),
     };
+
     let mut lines = vec![("directory", directory.display().to_string()), ("trusted", state)];
     lines.extend(trust.changes(coverage).into_iter().map(|change| ("changed", change)));
     lines.extend(cx.described(coverage, usize::MAX));
     lines.push(("sha256", coverage.fingerprint()));
+
     let lines: Vec<_> = lines.iter().map(|(label, text)| (*label, visible(text))).collect();
     Ok(cx.ui.labelled(&lines)?)
 }
@@ -135,7 +147,9 @@ fn document(coverage: &Coverage, trust: &Trust) -> serde_json::Value {
         json!({ "output": output.output, "mode": format!("{:o}", output.mode.unwrap_or(0o600)),
                 "template": output.template, "tags": output.tags })
     });
-    let variables = coverage.variables.iter().map(|(name, text)| json!({ "name": name, "template": text }));
+
+    let variables =
+        coverage.variables.iter().map(|(name, text)| json!({ "name": name, "template": text }));
     json!({
         "directory": coverage.directory().to_string_lossy(),
         "trust": trust.word(),
@@ -152,12 +166,20 @@ fn revoke(cx: &Context, directory: Option<&Path>) -> Result<(), Error> {
         Some(directory) => without_name(directory).to_owned(),
         None => Environment::manifest_place().unwrap_or_default(),
     };
-    let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
-    // A directory that was removed keeps its record until it is revoked.
-    let failed = |source| Error::new(Kind::Failure, format!("cannot read `{}`: {source}", directory.display()));
-    let path = std::fs::canonicalize(&directory).or_else(|_| std::path::absolute(&directory)).map_err(failed)?;
 
-    let failed = |source| Error::new(Kind::Failure, format!("cannot remove the record of trust: {source}"));
+    let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
+
+    // A directory that was removed keeps its record until it is revoked.
+    let failed = |source| {
+        Error::new(Kind::Failure, format!("cannot read `{}`: {source}", directory.display()))
+    };
+
+    let path = std::fs::canonicalize(&directory)
+        .or_else(|_| std::path::absolute(&directory))
+        .map_err(failed)?;
+
+    let failed =
+        |source| Error::new(Kind::Failure, format!("cannot remove the record of trust: {source}"));
     let revoked = cx.trust_store()?.remove(&path).map_err(failed)?;
     let shown = path.display();
     cx.ui.status(&if revoked {
@@ -165,26 +187,31 @@ fn revoke(cx: &Context, directory: Option<&Path>) -> Result<(), Error> {
     } else {
         format!("`{shown}` was not trusted")
     });
+
     if cx.ui.is_json() {
         cx.ui.json(&json!({ "directory": path.to_string_lossy(), "revoked": revoked }))?;
     }
+
     Ok(())
 }
 
 fn list(cx: &Context) -> Result<(), Error> {
-    let failed = |source| Error::new(Kind::Failure, format!("cannot read the records of trust: {source}"));
+    let failed =
+        |source| Error::new(Kind::Failure, format!("cannot read the records of trust: {source}"));
     let records = cx.trust_store()?.all().map_err(failed)?;
     let state = |coverage: &Coverage| match Environment::manifest_of(&coverage.directory()) {
         Ok(Some(now)) if Coverage::of(&now).is_ok_and(|now| now == *coverage) => "trusted",
         Ok(None) => "gone",
         _ => "changed",
     };
+
     if cx.ui.is_json() {
         let records = records.iter().map(|record| {
             let coverage = &record.coverage;
             json!({ "directory": coverage.directory().to_string_lossy(), "state": state(coverage),
                     "project": coverage.project, "since": record.since })
         });
+
         return Ok(cx.ui.json(&json!({ "records": records.collect::<Vec<_>>() }))?);
     }
 
@@ -197,5 +224,6 @@ fn list(cx: &Context) -> Result<(), Error> {
             [directory, state(coverage).to_owned(), project, local_time(&record.since)]
         })
         .collect();
+
     Ok(cx.ui.rows(["DIRECTORY", "STATE", "PROJECT", "SINCE"], &rows)?)
 }

@@ -6,7 +6,7 @@ use super::kdf_options::described;
 use super::status;
 use crate::agent::Client;
 use crate::config::Environment;
-use crate::context::{Context, IDLE, PATIENCE, Subject, TTL};
+use crate::context::{Context, IDLE, NoticeSubject, PATIENCE, TTL};
 use crate::crypto::kdf::KdfParams;
 use crate::crypto::keys::VaultId;
 use crate::error::Error;
@@ -37,11 +37,17 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 fn time(text: &str) -> Result<Duration, String> {
     let wrong = || "a time is a number and a unit, as in 90s, 15m or 8h".to_owned();
+
     // A day is 24 hours here; to the library it is one of a calendar.
     let parsed = match text.strip_suffix('d') {
-        Some(days) => days.parse().ok().and_then(|days: u32| Duration::from_secs(86_400).checked_mul(days)),
-        None => text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok()),
+        Some(days) => {
+            days.parse().ok().and_then(|days: u32| Duration::from_secs(86_400).checked_mul(days))
+        }
+        None => {
+            text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok())
+        }
     };
+
     match parsed.ok_or_else(wrong)? {
         time if time < Duration::from_secs(1) => Err("the shortest time is 1s".to_owned()),
         time if time > LONGEST => Err("the longest time is 30d".to_owned()),
@@ -54,20 +60,27 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     let locked = cx.locked()?;
     let client = Client::new(&place, &cx.canonical_vault_path()?, PATIENCE);
     let root = cx.root_key(&locked)?;
+
     // A vault that is damaged is told now, and not by the next command.
     locked.check(&root)?;
     let vault_id = locked.vault_id()?;
     let params = locked.kdf_params()?;
-    let in_memory = client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
+    let in_memory =
+        client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
     cx.remember_agent_place(&place);
+
     // Who uses it need not be told of it.
-    cx.settle(Subject::Unlock, &vault_id);
+    cx.settle(NoticeSubject::Unlock, &vault_id);
     if !in_memory {
-        cx.ui.warn("the system does not let the agent lock its memory: the key may be written to swap");
+        cx.ui.warn(
+            "the system does not let the agent lock its memory: the key may be written to swap",
+        );
     }
+
     if cx.ui.is_json() {
         return status::show(cx, client.status(Some(vault_id))?);
     }
+
     let path = cx.vault_path()?;
     cx.ui.status(&format!("unlocked `{}` for {}", path.display(), spans(args.ttl, args.idle)));
     mention_upgrade(cx, &vault_id, params);
@@ -78,13 +91,21 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
 /// mentioned: a cost that never was a default, or one that `init` or `passwd` was given.
 fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
     let default = Context::default_kdf();
-    if params != KdfParams::SMALL || default == params || cx.ui.is_quiet() || cx.is_settled(Subject::Kdf, vault_id) {
+    if params != KdfParams::SMALL
+        || default == params
+        || cx.ui.is_quiet()
+        || cx.is_settled(NoticeSubject::Kdf, vault_id)
+    {
         return;
     }
+
     // What cannot be remembered would be said each time.
-    if cx.settle(Subject::Kdf, vault_id) {
-        let (before, now, upgrade) = (described(params), described(default), cx.again("passwd --upgrade-kdf"));
-        cx.ui.status(&format!("a guess at its passphrase costs {before}; {upgrade} raises that to {now}"));
+    if cx.settle(NoticeSubject::Kdf, vault_id) {
+        let (before, now, upgrade) =
+            (described(params), described(default), cx.again("passwd --upgrade-kdf"));
+        cx.ui.status(&format!(
+            "a guess at its passphrase costs {before}; {upgrade} raises that to {now}"
+        ));
     }
 }
 
@@ -96,7 +117,13 @@ pub(super) fn spans(ttl: Duration, idle: Duration) -> String {
 /// `15m`, `1h 30m`.
 fn span(time: Duration) -> String {
     let seconds = time.as_secs();
-    let parts = [(seconds / 86_400, 'd'), (seconds / 3_600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let parts = [
+        (seconds / 86_400, 'd'),
+        (seconds / 3_600 % 24, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+
     // Two units say enough.
     let shown: Vec<String> = parts
         .iter()
@@ -105,5 +132,6 @@ fn span(time: Duration) -> String {
         .filter(|(n, _)| *n > 0)
         .map(|(n, unit)| format!("{n}{unit}"))
         .collect();
+
     if shown.is_empty() { "0s".into() } else { shown.join(" ") }
 }

@@ -11,7 +11,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{Description, Name, Secret, SecretRef};
-use crate::vault::Changes;
+use crate::vault::SecretChanges;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +48,8 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     if !args.positional_attempt.is_empty() {
         return Err(never_from_an_argument().hint("usage: secrets update TAG"));
     }
-    let mut changes = Changes {
+
+    let mut changes = SecretChanges {
         name: args.name.as_ref().map(|text| label("name", Some(text), Name::parse)).transpose()?,
         description: args
             .description
@@ -57,21 +58,27 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
             .transpose()?,
         value: None,
     };
+
     let labels_only = args.name.is_some() || args.description.is_some();
     let with_value = args.value.names_a_source() || !labels_only;
     if with_value && args.value.is_stdin() {
         cx.keep_stdin()?;
     }
+
     if with_value {
         args.value.check_file()?;
     }
+
     cx.needs_vault()?;
     let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let current = vault.get(project, &args.secret)?;
+
     if with_value {
-        changes.value = Some(args.value.read(&format!("New value of {}", current.metadata.tag), &cx.ui)?);
+        changes.value =
+            Some(args.value.read(&format!("New value of {}", current.metadata.tag), &cx.ui)?);
     }
+
     // The version seen before the prompt: who else has changed it meanwhile is not written over.
     let secret = cx.written(vault.update(project, &args.secret, Some(current.version), changes)?);
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
@@ -80,6 +87,7 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     if with_value {
         tell_stale(cx, &secret);
     }
+
     if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
 }
 
@@ -88,11 +96,16 @@ fn tell_stale(cx: &Context, secret: &Secret) {
     match outputs::made_stale(cx, &secret.project, &secret.metadata.tag) {
         Ok(stale) if stale.is_empty() => {}
         Ok(stale) => {
-            let names: Vec<String> = stale.iter().map(|path| format!("`{}`", path.display())).collect();
+            let names: Vec<String> =
+                stale.iter().map(|path| format!("`{}`", path.display())).collect();
             let (are, they) = if names.len() == 1 { ("is", "it") } else { ("are", "them") };
             let names = names.join(", ");
-            cx.ui.status(&format!("{names} {are} out of date now; `secrets render --stale` renders {they} anew"));
+            cx.ui.status(&format!(
+                "{names} {are} out of date now; `secrets render --stale` renders {they} anew"
+            ));
         }
-        Err(error) => cx.ui.warn(&format!("which outputs are out of date now is not known: {}", error.message())),
+        Err(error) => cx
+            .ui
+            .warn(&format!("which outputs are out of date now is not known: {}", error.message())),
     }
 }

@@ -73,7 +73,12 @@ fn unreadable(path: &Path, source: &io::Error) -> Error {
 
 /// The refusal of a value that is empty or too large.
 fn unfit(why: &str, is_empty: bool) -> Error {
-    let hint = if is_empty { "`--allow-empty` stores it all the same" } else { "a value has at most 1,048,576 bytes" };
+    let hint = if is_empty {
+        "`--allow-empty` stores it all the same"
+    } else {
+        "a value has at most 1,048,576 bytes"
+    };
+
     Error::usage(format!("{why}; nothing was stored")).hint(hint)
 }
 
@@ -85,11 +90,15 @@ impl ValueArgs {
 
     /// Fails if the value's file cannot be read or is too large, before anything is asked for.
     pub(super) fn check_file(&self) -> Result<(), Error> {
-        let Some(path) = self.value_file.as_deref().filter(|path| *path != Path::new("-")) else { return Ok(()) };
+        let Some(path) = self.value_file.as_deref().filter(|path| *path != Path::new("-")) else {
+            return Ok(());
+        };
+
         let metadata = input::check(path).map_err(|source| unreadable(path, &source))?;
         if metadata.len() > SecretValue::MAX as u64 {
             return Err(unfit("the value is larger than 1 MiB", false));
         }
+
         Ok(())
     }
 
@@ -109,6 +118,7 @@ impl ValueArgs {
         if self.generate && input::stdin_has_bytes() {
             ui.warn("stdin was not read: the value is generated");
         }
+
         let bytes = match &self.value_file {
             _ if self.generate => generate(self.length.into(), self.alphabet.into())?,
             Some(path) if !stdin => input::file(path, SecretValue::MAX)
@@ -117,6 +127,7 @@ impl ValueArgs {
             None if input::stdin_is_terminal() => prompt::value(question)?,
             _ => self.stdin()?,
         };
+
         if self.value_file.is_some() && !stdin && !self.exact {
             self.warn_of_newline(&bytes, ui);
         }
@@ -144,6 +155,7 @@ impl ValueArgs {
         if !self.exact {
             input::drop_newline(&mut bytes);
         }
+
         Ok(bytes)
     }
 }

@@ -27,22 +27,30 @@ pub(crate) struct VerifyArgs {}
 pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets checked");
-    let report = vault.verify(&|number| progress.reached(number))?;
+    let report = vault.verify(&|number| progress.on_progress(number))?;
     drop(progress);
     show(&report, cx)?;
+
     let Some(failure) = failure(&report) else {
         cx.ui.status("everything holds");
         if !vault.is_remembered() {
             cx.ui.warn(&unremembered(cx));
         }
+
         return Ok(());
     };
+
     Err(failure)
 }
 
 /// Why a vault that is put back would not be noticed.
 fn unremembered(cx: &Context) -> String {
-    let place = cx.anchors().ok().flatten().map(|anchors| format!(" in `{}`", anchors.directory().display()));
+    let place = cx
+        .checkpoints()
+        .ok()
+        .flatten()
+        .map(|checkpoints| format!(" in `{}`", checkpoints.directory().display()));
+
     format!(
         "what was seen cannot be written down{}: a vault that is put back goes unnoticed",
         place.unwrap_or_default()
@@ -50,13 +58,15 @@ fn unremembered(cx: &Context) -> String {
 }
 
 fn failure(report: &Report) -> Option<Error> {
-    if let Some(departure) = &report.departure {
-        return Some(departure.clone().into());
+    if let Some(divergence) = &report.divergence {
+        return Some(divergence.clone().into());
     }
+
     let found = match report.damage.len() {
         0 => return None,
         number => counted(number, "finding"),
     };
+
     Some(
         Error::new(Kind::Damaged, format!("the vault is damaged or was tampered with: {found}"))
             .hint("put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`"),
@@ -68,19 +78,32 @@ fn show(report: &Report, cx: &Context) -> Result<(), Error> {
     if cx.ui.is_json() {
         return Ok(cx.ui.json(&document(report, &path))?);
     }
-    let (secrets, readable) = report
-        .projects
+
+    let (secrets, readable) = report.projects.iter().fold((0, 0), |(found, readable), project| {
+        (found + project.secrets, readable + project.readable)
+    });
+
+    let mut ways: Vec<String> = report
+        .passphrases
         .iter()
-        .fold((0, 0), |(found, readable), project| (found + project.secrets, readable + project.readable));
-    let mut ways: Vec<String> =
-        report.passphrases.iter().map(|params| format!("passphrase ({})", described(*params))).collect();
+        .map(|params| format!("passphrase ({})", described(*params)))
+        .collect();
+
     ways.extend(report.recovery.then(|| "recovery code".to_owned()));
     let mut lines = vec![
         ("vault", path),
         ("opens with", ways.join(", ")),
         ("projects", report.projects.len().to_string()),
-        ("secrets", if secrets == readable { secrets.to_string() } else { format!("{secrets}, {readable} readable") }),
+        (
+            "secrets",
+            if secrets == readable {
+                secrets.to_string()
+            } else {
+                format!("{secrets}, {readable} readable")
+            },
+        ),
     ];
+
     lines.extend(report.damage.iter().map(|damage| ("damaged", damage.to_string())));
     Ok(cx.ui.labelled(&lines)?)
 }
@@ -90,13 +113,14 @@ fn document(report: &Report, path: &str) -> serde_json::Value {
         |project| json!({ "name": project.name.as_str(), "secrets": project.secrets, "readable": project.readable }),
     );
     let passphrases = report.passphrases.iter().map(|params| kdf_options::json(*params));
+
     json!({
         "vault": path,
         "projects": projects.collect::<Vec<_>>(),
         "passphrases": passphrases.collect::<Vec<_>>(),
         "recovery": report.recovery,
         "damage": damage(report),
-        "departed": report.departure.as_ref().map(ToString::to_string),
+        "departed": report.divergence.as_ref().map(ToString::to_string),
     })
 }
 
@@ -112,10 +136,12 @@ fn finding(damage: &Damage) -> serde_json::Value {
         ("id", damage.id.map(|id| id.to_string())),
         ("tag", damage.tag.as_ref().map(ToString::to_string)),
     ];
+
     for (name, text) in texts {
         if let Some(text) = text {
             found[name] = text.into();
         }
     }
+
     found
 }

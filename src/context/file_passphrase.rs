@@ -12,7 +12,8 @@ use crate::strength::Strength;
 use crate::ui::{Progress, prompt};
 
 /// What a terminal shows while scrypt makes a key of a passphrase, which takes a second or more.
-pub(crate) const MAKING_KEY: &str = "making the file's key of the passphrase: this takes a few seconds";
+pub(crate) const MAKING_KEY: &str =
+    "making the file's key of the passphrase: this takes a few seconds";
 
 impl Context {
     /// Refuses where the passphrase of an export could come from nowhere, or from a file that cannot be read.
@@ -20,9 +21,11 @@ impl Context {
         if let Some(path) = file {
             return Self::check_passphrase_file(path);
         }
+
         if prompt::is_possible() {
             return Ok(());
         }
+
         Err(Error::new(Kind::Locked, "no passphrase for the export was given and there is no terminal to ask on")
             .hint("give it by `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`"))
     }
@@ -47,10 +50,15 @@ impl Context {
             let _progress = self.key_progress();
             return open(&passphrase).map_err(|error| error::age_file(&error, name));
         }
+
         if !prompt::is_possible() {
-            let what = format!("no passphrase for `{name}` was given and there is no terminal to ask on");
-            return Err(Error::new(Kind::Locked, what).hint("give it by `--import-passphrase-file PATH`"));
+            let what =
+                format!("no passphrase for `{name}` was given and there is no terminal to ask on");
+            return Err(
+                Error::new(Kind::Locked, what).hint("give it by `--import-passphrase-file PATH`")
+            );
         }
+
         let mut tries_left = TRIES;
         loop {
             tries_left -= 1;
@@ -58,10 +66,13 @@ impl Context {
             let hush = prompt::hush();
             let progress = self.key_progress();
             let opened = open(&passphrase);
+
             drop(progress);
             drop(hush);
             match opened {
-                Err(AgeError::WrongPassphrase) if tries_left > 0 => self.ui.warn("wrong passphrase, try again"),
+                Err(AgeError::WrongPassphrase) if tries_left > 0 => {
+                    self.ui.warn("wrong passphrase, try again");
+                }
                 opened => return opened.map_err(|error| error::age_file(&error, name)),
             }
         }

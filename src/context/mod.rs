@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap_complete::ArgValueCompleter;
 
-use crate::agent::{Client, LONGEST_PLACE, Place};
+use crate::agent::{Client, MAX_RUNTIME_DIR, RuntimeDir};
 use crate::completion;
 use crate::config::Environment;
 use crate::crypto::kdf::KdfParams;
@@ -27,11 +27,11 @@ use crate::model::ProjectName;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::trust::{Coverage, TrustRecord};
-use crate::store::{self, Anchors, Records, StoreError};
+use crate::store::{self, CheckpointStore, Records, StoreError};
 use crate::ui::{ColorWhen, Ui};
 pub(crate) use trust::Trust;
 
-use crate::vault::{HolderError, Locked, Notice, Vault, VaultError, Written};
+use crate::vault::{DivergenceNotice, KeyServiceError, Locked, Vault, VaultError, WriteOutcome};
 
 /// Options that every command takes.
 #[derive(clap::Args)]
@@ -89,7 +89,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is mentioned once for each vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(crate) enum NoticeSubject {
     /// The cost of its key derivation is that of an earlier version
     Kdf,
     /// `secrets unlock` exists
@@ -175,12 +175,14 @@ impl Context {
         if let Some(project) = self.project.get() {
             return Ok(project);
         }
+
         let project = match self.project_source()? {
             ProjectSource::Option(project)
             | ProjectSource::Environment(project)
             | ProjectSource::Manifest { project, .. } => project,
             ProjectSource::Default => Environment::default_project()?,
         };
+
         Ok(self.project.get_or_init(|| project))
     }
 
@@ -189,12 +191,18 @@ impl Context {
         if let Some(project) = &self.options.project {
             return Ok(ProjectSource::Option(project.clone()));
         }
+
         if let Some(project) = self.environment.project()? {
             return Ok(ProjectSource::Environment(project));
         }
+
         let manifest = self.manifest()?;
-        let named = manifest.and_then(|manifest| Some((manifest.project.clone()?, manifest.path())));
-        Ok(named.map_or(ProjectSource::Default, |(project, path)| ProjectSource::Manifest { project, path }))
+        let named =
+            manifest.and_then(|manifest| Some((manifest.project.clone()?, manifest.path())));
+        Ok(named.map_or(ProjectSource::Default, |(project, path)| ProjectSource::Manifest {
+            project,
+            path,
+        }))
     }
 
     /// Fails if `--project` or SECRETS_PROJECT names a project that does not exist. Others may be empty: the default one, and
@@ -226,6 +234,7 @@ impl Context {
         if let Some(manifest) = self.manifest.get() {
             return Ok(manifest.as_ref());
         }
+
         let manifest = Environment::manifest(&|warning| self.ui.warn(warning))?;
         Ok(self.manifest.get_or_init(|| manifest).as_ref())
     }
@@ -233,8 +242,11 @@ impl Context {
     /// The manifest, which the command cannot do without.
     pub(crate) fn needed_manifest(&self) -> Result<&Manifest, Error> {
         self.manifest()?.ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("there is no `{MANIFEST}` here or in a directory above"))
-                .hint("write one with `secrets init --project-file`")
+            Error::new(
+                Kind::NotFound,
+                format!("there is no `{MANIFEST}` here or in a directory above"),
+            )
+            .hint("write one with `secrets init --project-file`")
         })
     }
 
@@ -255,8 +267,13 @@ impl Context {
     }
 
     /// A command line of ours, as a shell takes it.
-    pub(crate) fn command(words: &str, vault: Option<&Path>, project: Option<&ProjectName>) -> String {
-        let vault = vault.map_or_else(String::new, |path| format!("--vault {} ", store::quoted(path)));
+    pub(crate) fn command(
+        words: &str,
+        vault: Option<&Path>,
+        project: Option<&ProjectName>,
+    ) -> String {
+        let vault =
+            vault.map_or_else(String::new, |path| format!("--vault {} ", store::quoted(path)));
         let project = project.map_or_else(String::new, |project| format!("-p {project} "));
         format!("secrets {vault}{project}{words}")
     }
@@ -276,8 +293,9 @@ impl Context {
                 path.display()
             ));
         }
-        Ok(match self.anchors()? {
-            Some(anchors) => locked.anchored(anchors).noticing(self.notice()),
+
+        Ok(match self.checkpoints()? {
+            Some(checkpoints) => locked.checkpointed(checkpoints).noticing(self.notice()),
             None => locked,
         })
     }
@@ -289,46 +307,53 @@ impl Context {
 
     /// Remembers that nothing is to be said about a subject of this vault, because it was said or the user knows it. Returns
     /// false if that cannot be remembered.
-    pub(crate) fn settle(&self, subject: Subject, vault_id: &VaultId) -> bool {
+    pub(crate) fn settle(&self, subject: NoticeSubject, vault_id: &VaultId) -> bool {
         let settled = |records: Records| records.mark(&Records::name_of(&[vault_id])).is_ok();
         self.records_about(subject).is_some_and(settled)
     }
 
     /// True if [`Context::settle`] was called for the subject and the vault.
-    pub(crate) fn is_settled(&self, subject: Subject, vault_id: &VaultId) -> bool {
-        let settled =
-            |records: Records| records.read(&Records::name_of(&[vault_id])).is_ok_and(|found| found.is_some());
+    pub(crate) fn is_settled(&self, subject: NoticeSubject, vault_id: &VaultId) -> bool {
+        let settled = |records: Records| {
+            records.read(&Records::name_of(&[vault_id])).is_ok_and(|found| found.is_some())
+        };
+
         self.records_about(subject).is_some_and(settled)
     }
 
-    fn records_about(&self, subject: Subject) -> Option<Records> {
+    fn records_about(&self, subject: NoticeSubject) -> Option<Records> {
         let name = match subject {
-            Subject::Kdf => "kdf",
-            Subject::Unlock => "unlock",
+            NoticeSubject::Kdf => "kdf",
+            NoticeSubject::Unlock => "unlock",
         };
+
         self.environment.state(name).map(|directory| Records::new(&directory, 64))
     }
 
     /// Warns of a copy that is seen for the first time at its path, if a newer state of the vault was seen elsewhere.
-    fn notice(&self) -> Notice {
+    fn notice(&self) -> DivergenceNotice {
         let ui = Rc::clone(&self.ui);
         Rc::new(move |seen| {
             let Some(path) = &seen.path else {
-                return ui.warn("this vault was seen at another path with other keys; this copy may be older");
+                return ui.warn(
+                    "this vault was seen at another path with other keys; this copy may be older",
+                );
             };
-            let how = if seen.departure.is_fork() {
+
+            let how = if seen.divergence.is_fork() {
                 "this copy has diverged from the vault"
             } else {
                 "this copy is older than the vault"
             };
+
             ui.warn(&format!("{how} that was seen at `{}`", path.display()));
         })
     }
 
     /// What was last seen of the vault here; nothing without a place for it.
-    pub(crate) fn anchors(&self) -> Result<Option<Anchors>, Error> {
-        let Some(directory) = self.environment.anchors() else { return Ok(None) };
-        Ok(Some(Anchors::new(&directory, &self.vault_path()?)?))
+    pub(crate) fn checkpoints(&self) -> Result<Option<CheckpointStore>, Error> {
+        let Some(directory) = self.environment.checkpoints() else { return Ok(None) };
+        Ok(Some(CheckpointStore::new(&directory, &self.vault_path()?)?))
     }
 
     /// Returns the id of the vault without unlocking it; `None` if there is no vault that can be read.
@@ -349,11 +374,13 @@ impl Context {
         if self.vault.get().is_some() {
             return Ok(());
         }
+
         let path = self.vault_path()?;
         let is_file = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
         if is_file && File::open(&path).is_ok_and(|file| store::looks_like_a_vault(&file)) {
             return Ok(());
         }
+
         // What it lacks is told as if it was opened.
         self.locked().map(drop)
     }
@@ -372,6 +399,7 @@ impl Context {
         if let Some(vault) = self.vault.get() {
             return Ok(vault);
         }
+
         let vault = self.unlock()?;
         Ok(self.vault.get_or_init(|| vault))
     }
@@ -383,18 +411,27 @@ impl Context {
         {
             let _ = self.vault.set(vault);
         }
+
         Ok(self.vault.get())
     }
 
     /// Adds where a missing secret is, if another project has its tag.
     fn with_other_projects(&self, error: Error) -> Error {
-        let (Some(tag), Some(vault)) = (error.missing_tag(), self.vault.get()) else { return error };
+        let (Some(tag), Some(vault)) = (error.missing_tag(), self.vault.get()) else {
+            return error;
+        };
+
         match vault.projects_with(tag) {
             Ok(projects) if !projects.is_empty() => {
                 let names: Vec<String> = projects.iter().map(|name| format!("`{name}`")).collect();
                 let have = if names.len() == 1 { "project" } else { "projects" };
                 let verb = if names.len() == 1 { "has" } else { "have" };
-                let hint = format!("{have} {} {verb} `{tag}`: add `--project {}`", names.join(", "), projects[0]);
+                let hint = format!(
+                    "{have} {} {verb} `{tag}`: add `--project {}`",
+                    names.join(", "),
+                    projects[0]
+                );
+
                 error.hinting(hint)
             }
             _ => error,
@@ -421,29 +458,34 @@ impl Context {
     }
 
     /// The place of agents that this login starts, if it exists.
-    fn agent_place(&self) -> Result<Option<Place>, Error> {
-        let place = Place::existing(self.environment.agent_directory()?)?;
-        Ok(place.map(Place::with_room_for_sockets).transpose()?)
+    fn agent_place(&self) -> Result<Option<RuntimeDir>, Error> {
+        let place = RuntimeDir::existing(self.environment.agent_directory()?)?;
+        Ok(place.map(RuntimeDir::with_room_for_sockets).transpose()?)
     }
 
     /// The places of all agents. Other logins of this user may have other directories: a place among them in which
     /// `unlock` would start no agent has none.
-    fn agent_places(&self) -> Result<Vec<Place>, Error> {
-        let mut places: Vec<Place> = self.agent_place()?.into_iter().collect();
+    fn agent_places(&self) -> Result<Vec<RuntimeDir>, Error> {
+        let mut places: Vec<RuntimeDir> = self.agent_place()?.into_iter().collect();
         let known = self.environment.other_agent_directories().iter().cloned();
-        let remembered = self.agent_records().map(|records| Place::remembered(&records)).unwrap_or_default();
+        let remembered = self
+            .agent_records()
+            .map(|records| RuntimeDir::remembered(&records))
+            .unwrap_or_default();
+
         for directory in known.chain(remembered) {
             if !places.iter().any(|place| place.directory() == directory)
-                && let Ok(Some(place)) = Place::existing(&directory)
+                && let Ok(Some(place)) = RuntimeDir::existing(&directory)
             {
                 places.push(place);
             }
         }
+
         Ok(places)
     }
 
     /// Writes down where an agent was started, for a `lock --all` of another login.
-    pub(crate) fn remember_agent_place(&self, place: &Place) {
+    pub(crate) fn remember_agent_place(&self, place: &RuntimeDir) {
         // Without a place for it, as in a read-only home, the other login has to know the directory itself.
         if let Some(records) = self.agent_records() {
             let _ = place.remember(&records);
@@ -451,7 +493,9 @@ impl Context {
     }
 
     fn agent_records(&self) -> Option<Records> {
-        self.environment.state("agents").map(|directory| Records::new(&directory, LONGEST_PLACE as u64))
+        self.environment
+            .state("agents")
+            .map(|directory| Records::new(&directory, MAX_RUNTIME_DIR as u64))
     }
 
     /// Has every agent of this vault forget it; false if none held it.
@@ -477,13 +521,13 @@ impl Context {
     }
 
     /// The place for an agent that is to be started.
-    pub(crate) fn new_agent_place(&self) -> Result<Place, Error> {
+    pub(crate) fn new_agent_place(&self) -> Result<RuntimeDir, Error> {
         Ok(self.private_place()?.with_room_for_sockets()?)
     }
 
     /// A directory of ours alone, for files that live as long as a process.
-    pub(crate) fn private_place(&self) -> Result<Place, Error> {
-        Ok(Place::made(self.environment.agent_directory()?)?)
+    pub(crate) fn private_place(&self) -> Result<RuntimeDir, Error> {
+        Ok(RuntimeDir::made(self.environment.agent_directory()?)?)
     }
 
     /// The vault through the agent; `None` where it is locked.
@@ -510,25 +554,33 @@ impl Context {
             }
             _ => error,
         };
+
         error.for_vault(self.vault_option())
     }
 
     /// Unwraps a change, passing on that the file is due for `compact`.
-    pub(crate) fn written<T>(&self, written: Written<T>) -> T {
+    pub(crate) fn written<T>(&self, written: WriteOutcome<T>) -> T {
         if written.compaction_due {
             let compact = self.again("compact");
-            self.ui.warn(&format!("deleted bytes are still in the vault's file; {compact} overwrites them"));
+            self.ui.warn(&format!(
+                "deleted bytes are still in the vault's file; {compact} overwrites them"
+            ));
         }
+
         written.value
     }
 }
 
 /// Locks at every place, also after one failed; true if some agent held a key.
-fn any(places: &[Place], lock: impl Fn(&Place) -> Result<bool, HolderError>) -> Result<bool, Error> {
+fn any(
+    places: &[RuntimeDir],
+    lock: impl Fn(&RuntimeDir) -> Result<bool, KeyServiceError>,
+) -> Result<bool, Error> {
     let outcomes: Vec<_> = places.iter().map(lock).collect();
     let mut held = false;
     for outcome in outcomes {
         held |= outcome?;
     }
+
     Ok(held)
 }

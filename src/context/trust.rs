@@ -17,7 +17,7 @@ use crate::vault::Vault;
 /// Where a manifest stands.
 pub(crate) enum Trust {
     /// It is what was consented to
-    Given(Box<TrustRecord>),
+    ProvidedValues(Box<TrustRecord>),
     /// It asks for something else than what was consented to
     Changed(Box<TrustRecord>),
     /// There is no record, or none that can be believed, and why
@@ -28,7 +28,7 @@ impl Trust {
     /// Returns the word for it in JSON.
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Self::Given(_) => "trusted",
+            Self::ProvidedValues(_) => "trusted",
             Self::Changed(_) => "changed",
             Self::Unknown(_) => "unknown",
         }
@@ -52,6 +52,7 @@ impl Context {
         {
             self.require_trust(manifest)?;
         }
+
         self.project()
     }
 
@@ -65,31 +66,45 @@ impl Context {
         let trust = self.trust_of(&coverage);
         if !self.is_named_by_option(&coverage) {
             let record = match trust {
-                Trust::Given(record) => *record,
+                Trust::ProvidedValues(record) => *record,
                 trust => self.ask_for_trust(manifest, coverage.clone(), &trust)?,
             };
+
             self.consent.replace(Some(record));
         }
+
         self.trusted.replace(Some(coverage));
         Ok(())
     }
 
     /// Refuses templates that name other secrets now than when consent was given. Between the two somebody may answer a
     /// question, and a template may change.
-    pub(crate) fn require_same_tags(&self, manifest: &Manifest, outputs: &Outputs<'_>) -> Result<(), Error> {
+    pub(crate) fn require_same_tags(
+        &self,
+        manifest: &Manifest,
+        outputs: &Outputs<'_>,
+    ) -> Result<(), Error> {
         let Some(then) = self.trusted.borrow().clone() else { return Ok(()) };
         let now = then.with_tags(outputs.tag_keys());
         if now == then {
             return Ok(());
         }
-        Err(self.not_trusted(&manifest.path(), &now, &Trust::Changed(TrustRecord::new(then).into())))
+
+        Err(self.not_trusted(
+            &manifest.path(),
+            &now,
+            &Trust::Changed(TrustRecord::new(then).into()),
+        ))
     }
 
     /// Describes what a manifest asks for.
     pub(crate) fn coverage(manifest: &Manifest) -> Result<Coverage, Error> {
         Coverage::of(manifest).map_err(|source| {
             let directory = manifest.path();
-            Error::new(Kind::Failure, format!("cannot read the directory of `{}`: {source}", directory.display()))
+            Error::new(
+                Kind::Failure,
+                format!("cannot read the directory of `{}`: {source}", directory.display()),
+            )
         })
     }
 
@@ -106,7 +121,9 @@ impl Context {
     pub(crate) fn trust_of(&self, coverage: &Coverage) -> Trust {
         let Ok(store) = self.trust_store() else { return Trust::Unknown(None) };
         match store.read(&coverage.directory()) {
-            Ok(Some(record)) if record.coverage == *coverage => Trust::Given(record.into()),
+            Ok(Some(record)) if record.coverage == *coverage => {
+                Trust::ProvidedValues(record.into())
+            }
             Ok(Some(record)) => Trust::Changed(record.into()),
             Ok(None) => Trust::Unknown(None),
             Err(why) => Trust::Unknown(Some(format!("its record of trust cannot be used: {why}"))),
@@ -115,7 +132,8 @@ impl Context {
 
     /// Returns true if `--trust-manifest` or its variable names just this.
     fn is_named_by_option(&self, coverage: &Coverage) -> bool {
-        self.named_manifest().is_some_and(|given| given.eq_ignore_ascii_case(&coverage.fingerprint()))
+        self.named_manifest()
+            .is_some_and(|given| given.eq_ignore_ascii_case(&coverage.fingerprint()))
     }
 
     fn named_manifest(&self) -> Option<&str> {
@@ -126,10 +144,12 @@ impl Context {
     pub(crate) fn trust(&self, coverage: Coverage) -> Result<TrustRecord, Error> {
         self.trusted.replace(Some(coverage.clone()));
         let mut record = TrustRecord::new(coverage);
-        let macs = self.vault.get().and_then(|vault| vault.trust_macs(&record.coverage.digest()).ok());
+        let macs =
+            self.vault.get().and_then(|vault| vault.trust_macs(&record.coverage.digest()).ok());
         if let Some(macs) = macs {
             record.bind(&macs);
         }
+
         self.write_trust(&record)?;
         Ok(record)
     }
@@ -146,7 +166,11 @@ impl Context {
         let Ok(manifest) = Manifest::parse(directory, text) else { return };
         let trusted = Self::coverage(&manifest).and_then(|coverage| self.trust(coverage));
         if let Err(error) = trusted {
-            self.ui.warn(&format!("`{}` is not trusted yet: {}", manifest.path().display(), error.message()));
+            self.ui.warn(&format!(
+                "`{}` is not trusted yet: {}",
+                manifest.path().display(),
+                error.message()
+            ));
         }
     }
 
@@ -158,20 +182,31 @@ impl Context {
             Binding::Current => return Ok(()),
             Binding::Due => {}
             Binding::Broken => {
-                let why = "its record of trust does not fit this vault's keys, so it does not count".to_owned();
+                let why =
+                    "its record of trust does not fit this vault's keys, so it does not count"
+                        .to_owned();
                 let manifest = self.needed_manifest()?;
-                record = self.ask_for_trust(manifest, record.coverage, &Trust::Unknown(Some(why)))?;
+                record =
+                    self.ask_for_trust(manifest, record.coverage, &Trust::Unknown(Some(why)))?;
             }
         }
+
         record.bind(&macs);
+
         // What cannot be written is due again the next time.
         let _ = self.write_trust(&record);
         Ok(())
     }
 
     /// Asks on the terminal, and records a yes.
-    fn ask_for_trust(&self, manifest: &Manifest, coverage: Coverage, trust: &Trust) -> Result<TrustRecord, Error> {
+    fn ask_for_trust(
+        &self,
+        manifest: &Manifest,
+        coverage: Coverage,
+        trust: &Trust,
+    ) -> Result<TrustRecord, Error> {
         let path = manifest.path();
+
         // With JSON stderr holds one document and nothing else.
         if self.ui.is_json() || self.named_manifest().is_some() || !prompt::is_possible() {
             return Err(self.not_trusted(&path, &coverage, trust));
@@ -182,6 +217,7 @@ impl Context {
         if matches!(trust, Trust::Changed(_)) {
             lines.push("It asks for:".into());
         }
+
         let described = self.described(&coverage, LONG);
         lines.extend(described.iter().map(|(label, text)| format!("  {label:<9} {text}")));
         prompt::show(&lines)?;
@@ -189,14 +225,18 @@ impl Context {
         let (outputs, variables) = (coverage.outputs.len(), coverage.variables.len());
         let secrets = counted(coverage.number_of_secrets(), "secret");
         let (outputs, variables) = (counted(outputs, "output"), counted(variables, "variable"));
-        if !prompt::confirm(&format!("Trust it with {outputs}, {variables} and {secrets}?"), false)? {
+
+        if !prompt::confirm(&format!("Trust it with {outputs}, {variables} and {secrets}?"), false)?
+        {
             let message = format!("`{}` was not trusted; nothing was done", path.display());
             return Err(Error::new(Kind::Refused, message).answering());
         }
+
         let record = TrustRecord::new(coverage);
         if let Err(error) = self.write_trust(&record) {
             self.ui.warn(&format!("you will be asked again: {}", error.message()));
         }
+
         Ok(record)
     }
 
@@ -204,17 +244,21 @@ impl Context {
         let path = path.display();
         let named = self.named_manifest();
         let message = match trust {
-            _ if named.is_some() => format!("`{path}` is not the one that `--trust-manifest` or its variable names"),
+            _ if named.is_some() => {
+                format!("`{path}` is not the one that `--trust-manifest` or its variable names")
+            }
             Trust::Changed(_) => format!("`{path}` asks for something else than what you trusted"),
-            Trust::Given(_) | Trust::Unknown(None) => format!("`{path}` is not trusted"),
+            Trust::ProvidedValues(_) | Trust::Unknown(None) => format!("`{path}` is not trusted"),
             Trust::Unknown(Some(why)) => format!("`{path}` is not trusted: {why}"),
         };
 
         let changes = trust.changes(coverage);
-        let details = json!({ "manifest": path.to_string(), "trust": trust.word(), "changes": changes });
+        let details =
+            json!({ "manifest": path.to_string(), "trust": trust.word(), "changes": changes });
         let error = Error::new(Kind::Refused, message)
             .with_notes(changes.iter().map(|change| format!("  {change}")).collect())
             .detailed(details);
+
         match named {
             Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => {
                 error.hint("that is the SHA-256 of the file alone; `secrets trust --show` prints the one to use")
@@ -226,17 +270,23 @@ impl Context {
 
     /// Describes what a manifest asks for: a label and a text for the project and each output and variable. The text of a
     /// variable is cut after `most` characters.
-    pub(crate) fn described(&self, coverage: &Coverage, most: usize) -> Vec<(&'static str, String)> {
+    pub(crate) fn described(
+        &self,
+        coverage: &Coverage,
+        most: usize,
+    ) -> Vec<(&'static str, String)> {
         let project = match &coverage.project {
             Some(name) => format!("`{name}`, {}", self.count_of(name)),
             None => "the one that you name, or `default`".into(),
         };
+
         let mut lines = vec![("project", project)];
         lines.extend(coverage.outputs.iter().map(|output| ("output", output.to_string())));
         let variable = |(name, text): &(String, String)| {
             let mark = if redirects(name) { " (redirects programs)" } else { "" };
             ("variable", format!("{}{mark}", CoveredVariable(name, text).described(most)))
         };
+
         lines.extend(coverage.variables.iter().map(variable));
         lines
     }
@@ -246,6 +296,7 @@ impl Context {
             Some(vault) => vault.projects().ok(),
             None => self.known_vault().and_then(|vault| vault.projects().ok()),
         };
+
         match projects {
             None => "its secrets are counted while the vault is unlocked".into(),
             Some(projects) => match projects.iter().find(|(name, _)| name.as_str() == project) {
@@ -276,7 +327,7 @@ impl Context {
 /// Describes where a manifest stands, after its name.
 fn standing(trust: &Trust) -> String {
     match trust {
-        Trust::Given(_) => "is trusted".into(),
+        Trust::ProvidedValues(_) => "is trusted".into(),
         Trust::Changed(_) => "asks for something else than what you trusted:".into(),
         Trust::Unknown(None) => "is not trusted yet. It asks for:".into(),
         Trust::Unknown(Some(why)) => format!("is not trusted: {why}. It asks for:"),

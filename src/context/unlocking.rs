@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Context, PATIENCE, Subject};
+use super::{Context, NoticeSubject, PATIENCE};
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::keys::RootKey;
@@ -41,11 +41,14 @@ impl Context {
         if let Some(vault) = self.vault_of_agent(PATIENCE).ok().flatten() {
             return Ok(self.verify_consent(&vault).is_ok().then_some(vault));
         }
+
         // On stdin may be what the command is to read.
-        let is_on_stdin = self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get();
+        let is_on_stdin =
+            self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get();
         if is_on_stdin || self.given_credential()?.is_none() || self.vault_is_missing()? {
             return Ok(None);
         }
+
         self.unlock().map(Some)
     }
 
@@ -54,30 +57,42 @@ impl Context {
         if let Some(credential) = self.given_credential()? {
             return Ok(self.locked()?.unlock(&*credential)?);
         }
+
         if !self.options.recovery
             && let Some(vault) = self.vault_of_agent(PATIENCE)?
         {
             return Ok(vault);
         }
+
         if !prompt::is_possible() {
             if std::fs::symlink_metadata(self.vault_path()?).is_err() {
                 self.locked()?;
             }
-            return Err(no_passphrase().hint("or unlock the vault for a while, where there is one: `secrets unlock`"));
+
+            return Err(no_passphrase()
+                .hint("or unlock the vault for a while, where there is one: `secrets unlock`"));
         }
+
         let locked = self.locked()?;
         if self.options.recovery {
             let root = self.root_key(&locked)?;
             return Ok(locked.unlocked(root));
         }
+
         let hint = self.hint_of_unlock(&locked);
         let root = self.typed_passphrase(&locked, hint.as_deref())?.0;
         Ok(locked.unlocked(root))
     }
 
     /// Asks for the vault's passphrase.
-    fn typed_passphrase(&self, locked: &Locked, hint: Option<&str>) -> Result<(RootKey, Passphrase), Error> {
-        self.typed(&self.vault_path()?, "Passphrase", hint, Passphrase::new, |by| locked.root_key(by))
+    fn typed_passphrase(
+        &self,
+        locked: &Locked,
+        hint: Option<&str>,
+    ) -> Result<(RootKey, Passphrase), Error> {
+        self.typed(&self.vault_path()?, "Passphrase", hint, Passphrase::new, |by| {
+            locked.root_key(by)
+        })
     }
 
     /// Says how to type the passphrase less often.
@@ -89,11 +104,12 @@ impl Context {
     /// Returns [`Context::about_unlock`] once for each vault.
     fn hint_of_unlock(&self, locked: &Locked) -> Option<String> {
         let vault_id = locked.vault_id().ok()?;
-        if self.ui.is_quiet() || self.is_settled(Subject::Unlock, &vault_id) {
+        if self.ui.is_quiet() || self.is_settled(NoticeSubject::Unlock, &vault_id) {
             return None;
         }
+
         // What cannot be remembered would be said each time.
-        self.settle(Subject::Unlock, &vault_id).then(|| self.about_unlock())
+        self.settle(NoticeSubject::Unlock, &vault_id).then(|| self.about_unlock())
     }
 
     /// The vault, unlocked by what is given or typed now, even where an agent has its key.
@@ -114,6 +130,7 @@ impl Context {
             }
             None => self.typed_passphrase(&locked, None)?,
         };
+
         Ok((locked.unlocked(root), passphrase))
     }
 
@@ -122,6 +139,7 @@ impl Context {
         if self.options.recovery && !locked.has_recovery()? {
             return Err(CryptoError::NoRecoveryCode.into());
         }
+
         self.by_credential(&self.vault_path()?, |by| locked.root_key(by))
     }
 
@@ -133,10 +151,12 @@ impl Context {
     ) -> Result<T, Error> {
         match self.given_credential()? {
             Some(credential) => Ok(open(&*credential)?),
-            None if self.options.recovery => {
-                Ok(self.typed(path, "Recovery code", None, RecoveryCode::parse, |code| open(code))?.0)
-            }
-            None => Ok(self.typed(path, "Passphrase", None, Passphrase::new, |passphrase| open(passphrase))?.0),
+            None if self.options.recovery => Ok(self
+                .typed(path, "Recovery code", None, RecoveryCode::parse, |code| open(code))?
+                .0),
+            None => Ok(self
+                .typed(path, "Passphrase", None, Passphrase::new, |passphrase| open(passphrase))?
+                .0),
         }
     }
 
@@ -156,6 +176,7 @@ impl Context {
                 0 => {}
                 _ => self.ui.warn(&format!("{why}, try again")),
             };
+
             let credential = match read(&ask_below(hint.take(), &question)?) {
                 Ok(credential) => credential,
                 Err(why) => {
@@ -165,10 +186,12 @@ impl Context {
                     continue;
                 }
             };
+
             // What is typed while that takes its time is not shown: it may be the value that is asked for next.
             let hush = prompt::hush();
             let opened = open(&credential);
             drop(hush);
+
             match opened {
                 Ok(opened) => return Ok((opened, credential)),
                 Err(VaultError::Crypto(error)) if error == credential.wrong() => {
@@ -178,6 +201,7 @@ impl Context {
                 Err(error) => return Err(error.into()),
             }
         }
+
         Err(failure.unwrap_or_else(|| CryptoError::WrongPassphrase.into()))
     }
 
@@ -187,16 +211,19 @@ impl Context {
         if !self.options.recovery {
             return Ok(Some(Box::new(parsed(&bytes)?)));
         }
+
         let code = recovery_code(&bytes).map_err(|error| {
             let place = match self.passphrase_file() {
                 Some(path) if path == Path::new("-") => "from stdin".into(),
                 Some(path) => format!("out of `{}`", path.display()),
                 None => "out of SECRETS_PASSPHRASE".into(),
             };
+
             error.hint(format!(
                 "it came {place}; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it"
             ))
         })?;
+
         Ok(Some(Box::new(code)))
     }
 
@@ -211,7 +238,13 @@ impl Context {
             }
             _ => {}
         }
-        Ok(self.environment.passphrase.borrow().as_ref().map(|bytes| SecretBytes::copy_of(bytes.expose())))
+
+        Ok(self
+            .environment
+            .passphrase
+            .borrow()
+            .as_ref()
+            .map(|bytes| SecretBytes::copy_of(bytes.expose())))
     }
 
     /// Refuses a passphrase on stdin, for a command that reads something else there: without this, that would be taken for it.
@@ -240,15 +273,23 @@ impl Context {
         Ok(bytes)
     }
 
-    pub(super) fn private_file(&self, path: &Path, what: &str, most: usize) -> Result<SecretBytes, Error> {
+    pub(super) fn private_file(
+        &self,
+        path: &Path,
+        what: &str,
+        most: usize,
+    ) -> Result<SecretBytes, Error> {
         if path == Path::new("-") {
             not_shown(what)?;
             return Ok(input::stdin(most)?);
         }
-        let (bytes, exposed) = input::file(path, most).map_err(|source| unreadable(path, what, &source))?;
+
+        let (bytes, exposed) =
+            input::file(path, most).map_err(|source| unreadable(path, what, &source))?;
         if exposed {
             self.ui.warn(&format!("other users can read the {what} `{}`", path.display()));
         }
+
         Ok(bytes)
     }
 
@@ -257,6 +298,7 @@ impl Context {
         if path == Path::new("-") {
             return not_shown(PASSPHRASE_FILE);
         }
+
         input::check(path).map(drop).map_err(|source| unreadable(path, PASSPHRASE_FILE, &source))
     }
 
@@ -274,32 +316,44 @@ impl Context {
     pub(crate) fn typed_recovery_code(&self) -> Result<Option<RecoveryCode>, Error> {
         let mut failure = None;
         for tries_left in (0..TRIES).rev() {
-            let typed = ask("Recovery code, to keep it (empty: it opens nothing from now on, a new one is printed)")?;
+            let typed = ask(
+                "Recovery code, to keep it (empty: it opens nothing from now on, a new one is printed)",
+            )?;
             if typed.is_empty() {
                 return Ok(None);
             }
+
             match recovery_code(&typed) {
                 Ok(code) => return Ok(Some(code)),
-                Err(error) if tries_left > 0 => self.ui.warn(&format!("{}, try again", error.message())),
+                Err(error) if tries_left > 0 => {
+                    self.ui.warn(&format!("{}, try again", error.message()));
+                }
                 Err(error) => failure = Some(error),
             }
         }
+
         failure.map_or(Ok(None), Err)
     }
 
     /// The passphrase of a vault that is to be made: as given, else typed twice. With `suggest`, Enter takes random words.
-    pub(crate) fn new_passphrase(&self, params: KdfParams, suggest: bool) -> Result<Passphrase, Error> {
+    pub(crate) fn new_passphrase(
+        &self,
+        params: KdfParams,
+        suggest: bool,
+    ) -> Result<Passphrase, Error> {
         let given = self.given()?;
         if suggest && given.is_some() {
             return Err(Error::usage("`--suggest` cannot be used with a passphrase that is given").hint(
                 "leave out `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to choose one here",
             ));
         }
+
         let bytes = match given {
             Some(bytes) => bytes,
             None if suggest => self.suggested()?,
             None => self.typed_twice("New passphrase")?,
         };
+
         let passphrase = parsed(&bytes)?;
         self.judge(&passphrase, params);
         Ok(passphrase)
@@ -314,6 +368,7 @@ impl Context {
             parsed(&first)?;
             return self.typed_again(first);
         }
+
         self.typed_again(words)
     }
 
@@ -321,7 +376,10 @@ impl Context {
     fn judge(&self, passphrase: &Passphrase, params: KdfParams) {
         let strength = Strength::of(passphrase, params.moved());
         if !self.warned_if_weak(strength) {
-            self.ui.status(&format!("guessing this passphrase takes {} on {ASSUMPTION}", strength.time()));
+            self.ui.status(&format!(
+                "guessing this passphrase takes {} on {ASSUMPTION}",
+                strength.time()
+            ));
         }
     }
 
@@ -333,27 +391,43 @@ impl Context {
                 strength.time()
             ));
         }
+
         strength.is_weak()
     }
 
     /// Refuses where a new passphrase could come from nowhere, or from a file that cannot be read; `option` is the one that
     /// names a file.
-    pub(crate) fn needs_new_passphrase(&self, file: Option<&Path>, option: &str) -> Result<(), Error> {
+    pub(crate) fn needs_new_passphrase(
+        &self,
+        file: Option<&Path>,
+        option: &str,
+    ) -> Result<(), Error> {
         if let Some(path) = file {
             return Self::check_passphrase_file(path);
         }
+
         if prompt::is_possible() {
             return Ok(());
         }
-        Err(Error::new(Kind::Locked, "no new passphrase was given and there is no terminal to ask on")
-            .hint(format!("give it by `{option} PATH`")))
+
+        Err(Error::new(
+            Kind::Locked,
+            "no new passphrase was given and there is no terminal to ask on",
+        )
+        .hint(format!("give it by `{option} PATH`")))
     }
 
     /// The passphrase that takes another's place: that of a file, else typed twice. A guess at it costs `params`.
-    pub(crate) fn chosen_passphrase(&self, file: Option<&Path>, params: KdfParams) -> Result<Passphrase, Error> {
-        let bytes = file.map_or_else(|| self.typed_twice("New passphrase"), |path| self.line_of_file(path))?;
+    pub(crate) fn chosen_passphrase(
+        &self,
+        file: Option<&Path>,
+        params: KdfParams,
+    ) -> Result<Passphrase, Error> {
+        let bytes = file
+            .map_or_else(|| self.typed_twice("New passphrase"), |path| self.line_of_file(path))?;
         let passphrase = parsed(&bytes)?;
         self.judge(&passphrase, params);
+
         Ok(passphrase)
     }
 
@@ -365,8 +439,10 @@ impl Context {
             if ask(AGAIN)?.expose() == first.expose() {
                 return Ok(first);
             }
+
             self.ui.status(DIFFERENT);
         }
+
         Err(not_the_same())
     }
 
@@ -376,8 +452,10 @@ impl Context {
             if ask(AGAIN)?.expose() == known.expose() {
                 return Ok(known);
             }
+
             self.ui.status(DIFFERENT);
         }
+
         Err(not_the_same())
     }
 }
@@ -391,6 +469,7 @@ fn not_shown(what: &str) -> Result<(), Error> {
     if !input::stdin_is_terminal() {
         return Ok(());
     }
+
     Err(Error::usage(format!("stdin is a terminal, which would show the {what}"))
         .hint("leave the option out to be asked without echo, or pipe it in"))
 }
@@ -424,9 +503,11 @@ fn no_passphrase() -> Error {
 }
 
 pub(super) fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
-    Passphrase::new(bytes).map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))
+    Passphrase::new(bytes)
+        .map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))
 }
 
 fn recovery_code(bytes: &SecretBytes) -> Result<RecoveryCode, Error> {
-    RecoveryCode::parse(bytes).map_err(|why| Error::new(Kind::Locked, format!("that is no recovery code: {why}")))
+    RecoveryCode::parse(bytes)
+        .map_err(|why| Error::new(Kind::Locked, format!("that is no recovery code: {why}")))
 }

@@ -63,6 +63,7 @@ impl Key {
         expand_into(&self.0, "aead", &[label.as_bytes(), &[0], salt], &mut *derived);
         let mut key = Zeroizing::new([0_u8; 32]);
         key.copy_from_slice(&derived[..32]);
+
         let mut nonce = [0_u8; 12];
         nonce.copy_from_slice(&derived[32..]);
         (Aes256Gcm::new((&*key).into()), nonce.into())
@@ -94,10 +95,16 @@ impl Key {
         let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
         sealed.extend_from_slice(&salt);
         sealed.extend_from_slice(plaintext);
+
         let (cipher, nonce) = self.cipher(label, &salt);
         let tag = cipher
-            .encrypt_inout_detached(&nonce, &associated_data(label, vault_id, context), (&mut sealed[SALT..]).into())
+            .encrypt_inout_detached(
+                &nonce,
+                &associated_data(label, vault_id, context),
+                (&mut sealed[SALT..]).into(),
+            )
             .map_err(|_| CryptoError::Damaged("the plaintext"))?;
+
         sealed.extend_from_slice(&tag);
         Ok(sealed)
     }
@@ -115,11 +122,13 @@ impl Key {
         let Some(length) = sealed.len().checked_sub(OVERHEAD) else {
             return Err(damaged);
         };
+
         let (salt, rest) = sealed.split_at(SALT);
         let (ciphertext, tag) = rest.split_at(length);
         let Ok(tag) = <[u8; TAG]>::try_from(tag) else {
             return Err(damaged);
         };
+
         let mut plaintext = SecretBytes::copy_of(ciphertext);
         let (cipher, nonce) = self.cipher(label, salt);
         cipher
@@ -130,15 +139,16 @@ impl Key {
                 &Tag::from(tag),
             )
             .map_err(|_| damaged)?;
+
         Ok(plaintext)
     }
 }
 
 /// A key that stays for long, in a page of its own: locked in memory, in no core dump, inherited by no fork. Wiped when
 /// dropped. It only derives others.
-pub struct LastingKey(KeyPage);
+pub struct LockedKey(KeyPage);
 
-impl LastingKey {
+impl LockedKey {
     /// Draws a key.
     pub fn random() -> Result<Self, CryptoError> {
         Self::filled(random::fill)
@@ -152,7 +162,9 @@ impl LastingKey {
         })
     }
 
-    fn filled(fill: impl FnOnce(&mut [u8]) -> Result<(), CryptoError>) -> Result<Self, CryptoError> {
+    fn filled(
+        fill: impl FnOnce(&mut [u8]) -> Result<(), CryptoError>,
+    ) -> Result<Self, CryptoError> {
         let mut page = KeyPage::new().ok_or(CryptoError::KeyMemory)?;
         fill(page.expose_mut())?;
         Ok(Self(page))
@@ -183,6 +195,7 @@ fn expand(key: &[u8; 32], label: &str, context: &[u8]) -> Key {
 
 fn expand_into(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     hkdf_expand(key, label, context, out);
+
     // The library copies the key onto the stack.
     overwrite_stack::<4096>();
 }
@@ -195,8 +208,10 @@ fn hkdf_expand(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     info.extend_from_slice(label.as_bytes());
     info.push(0);
     info.extend(context.iter().copied().flatten());
+
     let expander = Hkdf::<Sha256>::from_prk(key).ok();
     let done = expander.and_then(|hkdf| hkdf.expand(&info, out).ok());
+
     // It cannot fail; if it did, `out` would be a key of zeros.
     assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
 }
@@ -218,6 +233,7 @@ mod tests {
         let open = |label: &str, vault: &[u8; 16], context: &[u8], sealed: &[u8]| {
             key.open(label, vault, context, sealed, "it").map(|bytes| bytes.expose().to_vec())
         };
+
         assert_eq!(open("value", &vault, b"ctx", &sealed).unwrap(), b"plaintext");
         assert!(open("meta", &vault, b"ctx", &sealed).is_err());
         assert!(open("value", &[8; 16], b"ctx", &sealed).is_err());
@@ -225,6 +241,7 @@ mod tests {
         for cut in 0..sealed.len() {
             assert!(open("value", &vault, b"ctx", &sealed[..cut]).is_err());
         }
+
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -82,8 +82,13 @@ impl Identity {
         let lines = text.expose().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
         let meant = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#"));
         let one = |(line, number): (&[u8], usize)| {
-            std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()).map(Self).ok_or(number)
+            std::str::from_utf8(line)
+                .ok()
+                .and_then(|line| line.parse().ok())
+                .map(Self)
+                .ok_or(number)
         };
+
         meant.map(one).collect()
     }
 }
@@ -97,7 +102,7 @@ pub enum To<'a> {
 }
 
 /// What is to open a file.
-pub enum By<'a> {
+pub enum DecryptWith<'a> {
     /// Its passphrase
     Passphrase(&'a SecretBytes),
     /// Any of these
@@ -115,9 +120,9 @@ pub fn is_age(head: &[u8]) -> bool {
 }
 
 /// A file in the making. The caller has to [`Self::finish`] it.
-pub struct Sealing<W: Write>(StreamWriter<ArmoredWriter<W>>);
+pub struct AgeWriter<W: Write>(StreamWriter<ArmoredWriter<W>>);
 
-impl<W: Write> Sealing<W> {
+impl<W: Write> AgeWriter<W> {
     /// Writes the header.
     pub fn begin(to: &To<'_>, armor: bool, out: W) -> Result<Self, AgeError> {
         let encryptor = match to {
@@ -127,10 +132,14 @@ impl<W: Write> Sealing<W> {
                 recipient.set_work_factor(WORK);
                 Encryptor::with_recipients(iter::once(&recipient as _))
             }
-            To::Recipients(recipients) => Encryptor::with_recipients(recipients.iter().map(|to| &to.0 as _)),
+            To::Recipients(recipients) => {
+                Encryptor::with_recipients(recipients.iter().map(|to| &to.0 as _))
+            }
         };
+
         let format = if armor { Format::AsciiArmor } else { Format::Binary };
-        let encryptor = encryptor.map_err(|_| io::Error::other("the recipients do not go together"))?;
+        let encryptor =
+            encryptor.map_err(|_| io::Error::other("the recipients do not go together"))?;
         Ok(Self(encryptor.wrap_output(ArmoredWriter::wrap_output(out, format)?)?))
     }
 
@@ -140,7 +149,7 @@ impl<W: Write> Sealing<W> {
     }
 }
 
-impl<W: Write> Write for Sealing<W> {
+impl<W: Write> Write for AgeWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -153,32 +162,46 @@ impl<W: Write> Write for Sealing<W> {
 type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, ArmoredReader<BufReader<R>>>>;
 
 /// A file whose header was read.
-pub struct Sealed<R: Read> {
+pub struct AgeHeader<R: Read> {
     decryptor: Decryptor<Whole<R>>,
     work: Option<u8>,
     recipients: usize,
 }
 
-impl<R: Read> Sealed<R> {
+impl<R: Read> AgeHeader<R> {
     /// Reads the header.
     pub fn read(file: R) -> Result<Self, AgeError> {
         let mut file = ArmoredReader::new(file);
         let mut head = Vec::new();
-        file.by_ref().take(LONGEST_HEADER as u64).read_to_end(&mut head).map_err(|error| unreadable(&error))?;
+        file.by_ref()
+            .take(LONGEST_HEADER as u64)
+            .read_to_end(&mut head)
+            .map_err(|error| unreadable(&error))?;
+
         if !head.starts_with(MAGIC) {
             return Err(AgeError::Damaged);
         }
+
         // The last line of a header; without it the library would look for it to the end of the file.
         let Some(end) = memchr::memmem::find(&head, b"\n--- ") else {
             let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            return Err(if first == b"age-encryption.org/v1" { AgeError::Damaged } else { AgeError::Version });
+            return Err(if first == b"age-encryption.org/v1" {
+                AgeError::Damaged
+            } else {
+                AgeError::Version
+            });
         };
-        let stanzas = || head[..end].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"-> "));
+
+        let stanzas =
+            || head[..end].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"-> "));
+
         // The library parses the header anew for each of them.
         if stanzas().count() > MOST_STANZAS {
             return Err(AgeError::Damaged);
         }
+
         let work = stanzas().find_map(|line| line.strip_prefix(b"-> scrypt ")).map(work_of);
+
         // The library adds a part of random bytes now and then, so that nobody comes to rely on there being none.
         let recipients = stanzas().filter(|line| line.starts_with(b"-> X25519 ")).count();
         let whole = BufReader::new(Cursor::new(head).chain(file));
@@ -196,38 +219,40 @@ impl<R: Read> Sealed<R> {
     }
 
     /// Opens it. What is then read from it is authentic up to there, and whole once its end was reached.
-    pub fn open(self, by: &By<'_>) -> Result<Opening<R>, AgeError> {
+    pub fn open(self, by: &DecryptWith<'_>) -> Result<AgeReader<R>, AgeError> {
         match (by, self.needs_passphrase()) {
-            (By::Passphrase(passphrase), true) => {
-                let work = self.work.filter(|work| *work <= MOST_WORK).ok_or(AgeError::TooMuchWork)?;
+            (DecryptWith::Passphrase(passphrase), true) => {
+                let work =
+                    self.work.filter(|work| *work <= MOST_WORK).ok_or(AgeError::TooMuchWork)?;
                 reserve(work)?;
                 let mut identity = scrypt::Identity::new(text_of(passphrase)?);
                 identity.set_max_work_factor(MOST_WORK);
+
                 let opened = self.decryptor.decrypt(iter::once(&identity as _));
-                opened.map(Opening).map_err(|error| match error {
+                opened.map(AgeReader).map_err(|error| match error {
                     DecryptError::DecryptionFailed
                     | DecryptError::KeyDecryptionFailed
                     | DecryptError::NoMatchingKeys => AgeError::WrongPassphrase,
                     error => failed(error),
                 })
             }
-            (By::Identities(identities), false) => {
+            (DecryptWith::Identities(identities), false) => {
                 let opened = self.decryptor.decrypt(identities.iter().map(|one| &one.0 as _));
-                opened.map(Opening).map_err(|error| match error {
+                opened.map(AgeReader).map_err(|error| match error {
                     DecryptError::NoMatchingKeys => AgeError::WrongIdentity,
                     error => failed(error),
                 })
             }
-            (By::Passphrase(_), false) => Err(AgeError::NeedsIdentity),
-            (By::Identities(_), true) => Err(AgeError::NeedsPassphrase),
+            (DecryptWith::Passphrase(_), false) => Err(AgeError::NeedsIdentity),
+            (DecryptWith::Identities(_), true) => Err(AgeError::NeedsPassphrase),
         }
     }
 }
 
 /// A file that is open.
-pub struct Opening<R: Read>(StreamReader<Whole<R>>);
+pub struct AgeReader<R: Read>(StreamReader<Whole<R>>);
 
-impl<R: Read> Opening<R> {
+impl<R: Read> AgeReader<R> {
     /// Hands over all of it, piece by piece, each wiped after; the file was whole where this succeeds.
     pub fn each(mut self, mut take: impl FnMut(&[u8])) -> Result<(), AgeError> {
         let mut piece = SecretBytes::zeroed(64 * 1024);
@@ -247,12 +272,12 @@ impl<R: Read> Opening<R> {
 pub struct Digest([u8; 32]);
 
 /// Takes what is written and its hash.
-pub struct Digested<W> {
+pub struct HashingWriter<W> {
     out: W,
     hash: Sha256,
 }
 
-impl<W> Digested<W> {
+impl<W> HashingWriter<W> {
     /// Nothing was written yet.
     pub fn new(out: W) -> Self {
         Self { out, hash: Sha256::new() }
@@ -269,7 +294,7 @@ impl<W> Digested<W> {
     }
 }
 
-impl<W: Write> Write for Digested<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.out.write(bytes)?;
         self.hash.update(&bytes[..length]);
@@ -296,7 +321,8 @@ fn work_of(arguments: &[u8]) -> u8 {
 /// Asks for scrypt's memory before the library does, which would end the process where there is none.
 fn reserve(work: u8) -> Result<(), AgeError> {
     let bytes = 1_u64 << (10 + work.min(MOST_WORK));
-    let there = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    let there =
+        usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
     if there { Ok(()) } else { Err(AgeError::Memory(bytes >> 20)) }
 }
 
@@ -324,14 +350,18 @@ mod tests {
     fn sealed(armor: bool) -> (Vec<u8>, Vec<Identity>) {
         let identity = x25519::Identity::generate();
         let to = [Recipient(identity.to_public())];
-        let mut sealing = Sealing::begin(&To::Recipients(&to), armor, Vec::new()).unwrap();
+        let mut sealing = AgeWriter::begin(&To::Recipients(&to), armor, Vec::new()).unwrap();
         sealing.write_all(&vec![7; 100_000]).unwrap();
+
         (sealing.finish().unwrap(), vec![Identity(identity)])
     }
 
     fn opened(file: &[u8], by: &[Identity]) -> Result<SecretBytes, AgeError> {
         let mut all = SecretBytes::with_capacity(0);
-        Sealed::read(file)?.open(&By::Identities(by))?.each(|piece| all.extend(piece))?;
+        AgeHeader::read(file)?
+            .open(&DecryptWith::Identities(by))?
+            .each(|piece| all.extend(piece))?;
+
         Ok(all)
     }
 
@@ -354,6 +384,7 @@ mod tests {
             assert!(opened(&bad, &by).is_err(), "byte {at}");
             assert!(opened(&file[..at], &by).is_err(), "cut at {at}");
         }
+
         assert!(opened(&[&file[..], b"x"].concat(), &by).is_err());
     }
 
@@ -361,19 +392,24 @@ mod tests {
     fn a_hostile_header_costs_nothing() {
         let passphrase = SecretBytes::copy_of(b"x");
         let body = format!("{}\n--- {}\n{}", "A".repeat(43), "A".repeat(43), "x".repeat(100));
-        for (work, expected) in [("21", true), ("63", true), ("255", true), ("99999", true), ("-1", true), ("1", false)]
+        for (work, expected) in
+            [("21", true), ("63", true), ("255", true), ("99999", true), ("-1", true), ("1", false)]
         {
-            let file = format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA {work}\n{body}");
-            let outcome = Sealed::read(file.as_bytes()).and_then(|file| file.open(&By::Passphrase(&passphrase)));
+            let file =
+                format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA {work}\n{body}");
+            let outcome = AgeHeader::read(file.as_bytes())
+                .and_then(|file| file.open(&DecryptWith::Passphrase(&passphrase)));
             assert_eq!(matches!(outcome, Err(AgeError::TooMuchWork)), expected, "{work}");
         }
+
         let many = format!("age-encryption.org/v1\n{}", "-> X25519 a\n\n".repeat(1_000_000));
-        assert!(matches!(Sealed::read(many.as_bytes()), Err(AgeError::Damaged)));
+        assert!(matches!(AgeHeader::read(many.as_bytes()), Err(AgeError::Damaged)));
         let parts = "-> a\n\n".repeat(5000);
-        let many = format!("age-encryption.org/v1\n{parts}--- {}\n{}", "A".repeat(43), "x".repeat(100));
-        assert!(matches!(Sealed::read(many.as_bytes()), Err(AgeError::Damaged)));
+        let many =
+            format!("age-encryption.org/v1\n{parts}--- {}\n{}", "A".repeat(43), "x".repeat(100));
+        assert!(matches!(AgeHeader::read(many.as_bytes()), Err(AgeError::Damaged)));
         assert!(matches!(
-            Sealed::read(&b"age-encryption.org/v9\nanything that is long enough to be one"[..]),
+            AgeHeader::read(&b"age-encryption.org/v9\nanything that is long enough to be one"[..]),
             Err(AgeError::Version)
         ));
     }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::CryptoError;
 use super::keys::{Keyring, ProjectId, ProjectRow, RecordId, VaultId, project_context};
-use super::lineage::{Ancestors, Moment};
+use super::lineage::{Ancestors, Revision};
 use super::record::Record;
 
 /// A SHA-256 digest.
@@ -42,6 +42,7 @@ pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
     hash.update(length(&record.meta));
     hash.update(&record.meta);
     hash.update(record.val_hash);
+
     hash.finalize().into()
 }
 
@@ -61,27 +62,31 @@ pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
     if leaves.is_empty() {
         return EMPTY_BUCKET;
     }
+
     let mut hash = Sha256::new();
     hash.update(b"secrets/v1/bucket\0");
     hash.update(pid);
     hash.update([number]);
     hash.update(u32::try_from(leaves.len()).unwrap_or(u32::MAX).to_be_bytes());
+
     for leaf in leaves {
         hash.update(leaf.tag_ix);
         hash.update(leaf.rid);
         hash.update(leaf.leaf);
     }
+
     hash.finalize().into()
 }
 
 /// The hash over a project's 256 buckets.
-pub fn top(pid: &ProjectId, buckets: &[Hash; BUCKETS]) -> Hash {
+pub fn root_hash(pid: &ProjectId, buckets: &[Hash; BUCKETS]) -> Hash {
     let mut hash = Sha256::new();
     hash.update(b"secrets/v1/top\0");
     hash.update(pid);
     for bucket in buckets {
         hash.update(bucket);
     }
+
     hash.finalize().into()
 }
 
@@ -92,8 +97,8 @@ pub struct Head {
     pub seq: u64,
     /// Number of records
     pub count: u64,
-    /// [`top`]
-    pub top: Hash,
+    /// [`root_hash`]
+    pub root_hash: Hash,
     /// Head of the audit log; zeros, as nothing writes one yet
     pub audit_head: Hash,
     /// When it was signed, in milliseconds since 1970
@@ -101,19 +106,19 @@ pub struct Head {
     /// Who signed: zeros for the holder of the root key
     pub signer_id: [u8; 16],
     /// The heads before it
-    pub past: Past,
+    pub past: HeadHistory,
 }
 
 /// What a head says of those before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Past {
+pub enum HeadHistory {
     /// In format 1: SHA-256 of the one before it, zeros for the first
     Previous(Hash),
     /// Since format 2
     Ancestors(Ancestors),
 }
 
-impl Past {
+impl HeadHistory {
     fn encode(&self) -> &[u8] {
         match self {
             Self::Previous(hash) => hash,
@@ -140,11 +145,11 @@ impl Head {
         Self {
             seq: 0,
             count: 0,
-            top: [0; 32],
+            root_hash: [0; 32],
             audit_head: [0; 32],
             time: 0,
             signer_id: [0; 16],
-            past: Past::Ancestors(Ancestors::none()),
+            past: HeadHistory::Ancestors(Ancestors::none()),
         }
     }
 
@@ -157,12 +162,13 @@ impl Head {
             &epoch.to_be_bytes(),
             &self.seq.to_be_bytes(),
             &self.count.to_be_bytes(),
-            &self.top,
+            &self.root_hash,
             &self.audit_head,
             &self.time.to_be_bytes(),
             &self.signer_id,
             self.past.encode(),
         ];
+
         parts.concat()
     }
 
@@ -171,18 +177,19 @@ impl Head {
         let (_, rest) = bytes.split_at_checked(HEAD_NAME.len() + 16 + 16 + 4)?;
         let (seq, rest) = rest.split_first_chunk()?;
         let (count, rest) = rest.split_first_chunk()?;
-        let (top, rest) = rest.split_first_chunk()?;
+        let (root_hash, rest) = rest.split_first_chunk()?;
         let (audit_head, rest) = rest.split_first_chunk()?;
         let (time, rest) = rest.split_first_chunk()?;
         let (signer_id, rest) = rest.split_first_chunk()?;
+
         Some(Self {
             seq: u64::from_be_bytes(*seq),
             count: u64::from_be_bytes(*count),
-            top: *top,
+            root_hash: *root_hash,
             audit_head: *audit_head,
             time: u64::from_be_bytes(*time),
             signer_id: *signer_id,
-            past: Past::decode(rest)?,
+            past: HeadHistory::decode(rest)?,
         })
     }
 
@@ -192,8 +199,12 @@ impl Head {
     }
 
     /// The head as a state among others.
-    pub fn moment(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Moment {
-        Moment { seq: self.seq, hash: self.hash(vault_id, pid, epoch), ancestors: self.past.ancestors() }
+    pub fn moment(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Revision {
+        Revision {
+            seq: self.seq,
+            hash: self.hash(vault_id, pid, epoch),
+            ancestors: self.past.ancestors(),
+        }
     }
 }
 
@@ -219,12 +230,15 @@ impl Keyring {
         let context = project_context(&row.pid, row.epoch);
         let plain = self.metadata.open("head", vault_id, &context, &row.head, HEAD)?;
         let signature = Signature::from_slice(&row.sig).map_err(|_| damaged())?;
+
         SigningKey::from_bytes(self.signing.expose())
             .verifying_key()
             .verify_strict(plain.expose(), &signature)
             .map_err(|_| damaged())?;
+
         let head = Head::decode(plain.expose()).ok_or_else(damaged)?;
         let same = head.encode(vault_id, &row.pid, row.epoch) == plain.expose();
+
         // No token signs and no audit log is kept yet: another signer or log is none that this version could check.
         let known = head.signer_id == [0; 16] && head.audit_head == [0; 32];
         (same && known).then_some(head).ok_or_else(damaged)

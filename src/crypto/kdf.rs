@@ -45,7 +45,9 @@ impl KdfParams {
         } else if !(1..=16).contains(&parallelism) {
             Err(CryptoError::Unsupported("the key derivation's parallelism is outside 1 to 16"))
         } else if self.cost() > 1 << 23 {
-            Err(CryptoError::Unsupported("the key derivation's memory times iterations is over 8 GiB"))
+            Err(CryptoError::Unsupported(
+                "the key derivation's memory times iterations is over 8 GiB",
+            ))
         } else {
             Ok(self)
         }
@@ -70,9 +72,12 @@ impl KdfParams {
     /// `m ‖ t ‖ p`, each a big-endian u32.
     pub fn encode(self) -> [u8; 12] {
         let mut bytes = [0; 12];
-        for (place, number) in bytes.chunks_exact_mut(4).zip([self.memory, self.iterations, self.parallelism]) {
+        for (place, number) in
+            bytes.chunks_exact_mut(4).zip([self.memory, self.iterations, self.parallelism])
+        {
             place.copy_from_slice(&number.to_be_bytes());
         }
+
         bytes
     }
 
@@ -97,13 +102,16 @@ impl Passphrase {
 
     /// Takes UTF-8 of 1 to 1,024 bytes.
     pub fn new(bytes: &SecretBytes) -> Result<Self, Invalid> {
-        let text = std::str::from_utf8(bytes.expose()).map_err(|_| Invalid("it is not UTF-8".into()))?;
+        let text =
+            std::str::from_utf8(bytes.expose()).map_err(|_| Invalid("it is not UTF-8".into()))?;
         if text.is_empty() {
             return Err(Invalid("it is empty".into()));
         }
+
         if text.len() > 4 * Self::MAX {
             return Err(Invalid("it is longer than 1,024 bytes".into()));
         }
+
         if text.is_ascii() {
             // In NFC already; the iterator's own buffers would not be wiped.
             return match text.len() {
@@ -111,6 +119,7 @@ impl Passphrase {
                 _ => Err(Invalid("it is longer than 1,024 bytes".into())),
             };
         }
+
         // NFC at most triples UTF-8, so the buffer never moves.
         let mut normal = SecretBytes::with_capacity(3 * text.len());
         let mut utf8 = [0; 4];
@@ -119,6 +128,7 @@ impl Passphrase {
         if normal.len() > Self::MAX {
             return Err(Invalid("it is longer than 1,024 bytes".into()));
         }
+
         Ok(Self(normal))
     }
 
@@ -141,13 +151,16 @@ impl Passphrase {
         if !machine::has_free(u64::from(params.memory) * 1024) {
             return Err(no_memory());
         }
+
         let costs = Params::new(params.memory, params.iterations, params.parallelism, Some(32))
             .map_err(|_| CryptoError::Unsupported("the key derivation's parameters"))?;
         let mut arena = Arena::new(costs.block_count()).ok_or_else(no_memory)?;
         let mut derived = Zeroizing::new([0_u8; 32]);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, costs);
         let blocks: &mut [Block] = arena.as_mut();
-        let hash = || argon2.hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, blocks);
+        let hash =
+            || argon2.hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, blocks);
+
         on_threads(params.parallelism, hash).map_err(|_| no_memory())?;
         Ok(SlotKeys::of(&derived, vault_id, slot_id))
     }
@@ -160,6 +173,7 @@ fn on_threads<T: Send>(lanes: u32, work: impl FnOnce() -> T + Send) -> T {
     if let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(lanes).build() {
         return pool.install(work);
     }
+
     // This thread stays in its pool of one. A second time that is an error, and then it is in one.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
     let outcome = work();
@@ -182,8 +196,12 @@ impl SlotKeys {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         bytes.copy_from_slice(&extracted);
         extracted.as_mut_slice().zeroize();
+
         let prk = Key::copy_of(&bytes);
-        Self { kek: prk.expand("slot-kek", slot_id), commitment: *prk.expand("slot-commit", slot_id).expose() }
+        Self {
+            kek: prk.expand("slot-kek", slot_id),
+            commitment: *prk.expand("slot-commit", slot_id).expose(),
+        }
     }
 
     /// Compares with a stored commitment, in constant time.
@@ -202,11 +220,20 @@ mod tests {
 
     #[test]
     fn bounds_are_the_formats() {
-        let params = |memory, iterations, parallelism| KdfParams { memory, iterations, parallelism }.check().is_ok();
-        assert!(params(19 * 1024, 1, 1) && params(2 * 1024 * 1024, 4, 16) && params(128 * 1024, 64, 1));
-        for (m, t, p) in [(19 * 1024 - 1, 1, 1), (2 * 1024 * 1024 + 1, 1, 1), (65536, 0, 1), (19456, 65, 1)] {
+        let params = |memory, iterations, parallelism| {
+            KdfParams { memory, iterations, parallelism }.check().is_ok()
+        };
+
+        assert!(
+            params(19 * 1024, 1, 1) && params(2 * 1024 * 1024, 4, 16) && params(128 * 1024, 64, 1)
+        );
+
+        for (m, t, p) in
+            [(19 * 1024 - 1, 1, 1), (2 * 1024 * 1024 + 1, 1, 1), (65536, 0, 1), (19456, 65, 1)]
+        {
             assert!(!params(m, t, p));
         }
+
         assert!(!params(65536, 1, 0) && !params(65536, 1, 17) && !params(2 * 1024 * 1024, 5, 1));
         assert!(!params(u32::MAX, u32::MAX, u32::MAX));
         assert_eq!(KdfParams::decode(&KdfParams::DEFAULT.encode()), Ok(KdfParams::DEFAULT));
@@ -221,6 +248,7 @@ mod tests {
         assert!(passphrase("").is_err() && passphrase(&"x".repeat(1025)).is_err());
         assert!(passphrase(&"x".repeat(1024)).is_ok());
         assert!(Passphrase::new(&SecretBytes::copy_of(&[0xff])).is_err());
+
         // The worst growth that NFC knows: one character of 4 bytes becomes three of 4.
         assert!(passphrase(&"\u{1d160}".repeat(85)).unwrap().0.len() <= 1024);
     }

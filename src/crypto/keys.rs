@@ -9,9 +9,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::CryptoError;
-use super::aead::{Key, LastingKey};
+use super::aead::{Key, LockedKey};
 use super::integrity::Hash;
-use super::lineage::{Ancestors, Moment};
+use super::lineage::{Ancestors, Revision};
 use super::output_digest::OutputKey;
 use super::record::{pad, unpad};
 use super::slot::Slot;
@@ -46,8 +46,8 @@ pub struct VaultRow {
     pub root_mac: Hash,
     /// The states before it, by their MACs; `None` in a row of format 1, which named none
     pub ancestors: Option<Ancestors>,
-    /// What earlier root keys sealed anchors with, sealed by [`super::anchor::seal_past`]; empty where there was none
-    pub anchor_past: Vec<u8>,
+    /// What earlier root keys sealed anchors with, sealed by [`super::anchor::seal_history`]; empty where there was none
+    pub checkpoint_history: Vec<u8>,
 }
 
 impl VaultRow {
@@ -59,7 +59,7 @@ impl VaultRow {
             root_seq: 1,
             root_mac: [0; 32],
             ancestors: Some(Ancestors::none()),
-            anchor_past: Vec::new(),
+            checkpoint_history: Vec::new(),
         }
     }
 
@@ -67,13 +67,18 @@ impl VaultRow {
     #[must_use]
     pub fn next(&self) -> Self {
         let ancestors = self.moment().ancestors.then(&self.root_mac);
-        Self { root_seq: self.root_seq + 1, root_mac: [0; 32], ancestors: Some(ancestors), ..self.clone() }
+        Self {
+            root_seq: self.root_seq + 1,
+            root_mac: [0; 32],
+            ancestors: Some(ancestors),
+            ..self.clone()
+        }
     }
 
     /// The row as a state among others.
-    pub fn moment(&self) -> Moment {
+    pub fn moment(&self) -> Revision {
         let ancestors = self.ancestors.clone().unwrap_or_else(Ancestors::none);
-        Moment { seq: self.root_seq, hash: self.root_mac, ancestors }
+        Revision { seq: self.root_seq, hash: self.root_mac, ancestors }
     }
 }
 
@@ -106,17 +111,17 @@ pub struct Grant {
 }
 
 /// The key to every project's key ring.
-pub struct RootKey(LastingKey);
+pub struct RootKey(LockedKey);
 
 impl RootKey {
     /// Draws the root key of a new vault.
     pub fn random() -> Result<Self, CryptoError> {
-        LastingKey::random().map(Self)
+        LockedKey::random().map(Self)
     }
 
     /// Takes 32 bytes; the source stays the caller's to wipe.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
-        LastingKey::copy_of(bytes).map(Self)
+        LockedKey::copy_of(bytes).map(Self)
     }
 
     /// The same key in a place of its own.
@@ -135,7 +140,7 @@ impl RootKey {
     }
 
     /// The key that seals what was last seen of the vault (section 7).
-    pub fn anchor_key(&self) -> Key {
+    pub fn checkpoint_key(&self) -> Key {
         self.0.expand("anchor", &[])
     }
 
@@ -154,20 +159,39 @@ impl RootKey {
     ) -> Result<Vec<u8>, CryptoError> {
         let plain = keyring.encode();
         let padded = pad(plain.expose(), |n| n.next_multiple_of(KEYRING_STEP));
-        self.0.expand("projects", &[]).seal("project", vault_id, &project_context(pid, epoch), padded.expose())
+        self.0.expand("projects", &[]).seal(
+            "project",
+            vault_id,
+            &project_context(pid, epoch),
+            padded.expose(),
+        )
     }
 
     /// Opens the key ring of a project's row.
-    pub fn open_keyring(&self, vault_id: &VaultId, row: &ProjectRow) -> Result<Keyring, CryptoError> {
+    pub fn open_keyring(
+        &self,
+        vault_id: &VaultId,
+        row: &ProjectRow,
+    ) -> Result<Keyring, CryptoError> {
         let context = project_context(&row.pid, row.epoch);
-        let padded = self.0.expand("projects", &[]).open("project", vault_id, &context, &row.keys, KEYRING)?;
+        let padded = self
+            .0
+            .expand("projects", &[])
+            .open("project", vault_id, &context, &row.keys, KEYRING)?;
+
         let plain = unpad(padded.expose(), |n| n.next_multiple_of(KEYRING_STEP), KEYRING)?;
         Keyring::decode(&row.pid, plain).ok_or(CryptoError::Damaged(KEYRING))
     }
 
     /// The root MAC: HMAC-SHA256 (RFC 2104) over every column of the vault's row but the MAC, every slot, every
     /// project's `pid`, `epoch` and `keys`, and every grant, each in ascending order of its id.
-    pub fn mac(&self, vault: &VaultRow, slots: &[Slot], projects: &[ProjectRow], grants: &[Grant]) -> [u8; 32] {
+    pub fn mac(
+        &self,
+        vault: &VaultRow,
+        slots: &[Slot],
+        projects: &[ProjectRow],
+        grants: &[Grant],
+    ) -> [u8; 32] {
         self.mac_state(vault, slots, projects, grants).finish()
     }
 
@@ -182,7 +206,13 @@ impl RootKey {
         self.mac_state(vault, slots, projects, grants).verify(&vault.root_mac)
     }
 
-    fn mac_state(&self, vault: &VaultRow, slots: &[Slot], projects: &[ProjectRow], grants: &[Grant]) -> RootMac {
+    fn mac_state(
+        &self,
+        vault: &VaultRow,
+        slots: &[Slot],
+        projects: &[ProjectRow],
+        grants: &[Grant],
+    ) -> RootMac {
         let mut mac = self.begin_mac(&row_and_slots(vault, slots));
         projects_and_grants(projects, grants, |bytes| mac.update(bytes));
         mac
@@ -223,12 +253,17 @@ pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
     let out = &mut |piece: &[u8]| bytes.extend_from_slice(piece);
     prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
     if let Some(ancestors) = &vault.ancestors {
-        prefixed(out, &[ancestors.encode(), &vault.anchor_past]);
+        prefixed(out, &[ancestors.encode(), &vault.checkpoint_history]);
     }
+
     count(out, slots.len());
     for s in slots {
-        prefixed(out, &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap]);
+        prefixed(
+            out,
+            &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap],
+        );
     }
+
     bytes
 }
 
@@ -238,6 +273,7 @@ pub fn projects_and_grants(projects: &[ProjectRow], grants: &[Grant], mut out: i
     for p in projects {
         prefixed(&mut out, &[&p.pid, &p.epoch.to_be_bytes(), &p.keys]);
     }
+
     count(&mut out, grants.len());
     for g in grants {
         prefixed(&mut out, &[&g.token_id, &g.generation.to_be_bytes(), &g.bundle, &g.admin]);
@@ -265,7 +301,13 @@ impl Keyring {
     }
 
     /// Puts a key ring together from its parts.
-    pub fn new(pid: &ProjectId, metadata: Key, value: Key, signing: Key, name: ProjectName) -> Self {
+    pub fn new(
+        pid: &ProjectId,
+        metadata: Key,
+        value: Key,
+        signing: Key,
+        name: ProjectName,
+    ) -> Self {
         let tag_index = keyed(&metadata.expand("tag-index", pid));
         Self { metadata, value, signing, name, tag_index }
     }
@@ -276,6 +318,7 @@ impl Keyring {
         for key in [&self.metadata, &self.value, &self.signing] {
             plain.extend(key.expose());
         }
+
         plain.extend(self.name.as_str().as_bytes());
         plain
     }
@@ -298,6 +341,7 @@ impl Keyring {
         mac.update(key.as_str().as_bytes());
         let full: [u8; 32] = mac.finalize().into_bytes().into();
         let mut index = [0; 16];
+
         index.copy_from_slice(&full[..16]);
         index
     }

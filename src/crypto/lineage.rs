@@ -43,13 +43,16 @@ impl Ancestors {
         if bytes.len() != places.len() {
             return None;
         }
+
         places.copy_from_slice(bytes);
         Some(found)
     }
 
     /// The one that came `distance` states before; `None` where that is too long ago, or was written in format 1, which names none.
     fn at(&self, distance: u64) -> Option<&[u8; SHORT]> {
-        self.0.get(usize::try_from(distance).ok()?.checked_sub(1)?).filter(|named| **named != [0; SHORT])
+        self.0
+            .get(usize::try_from(distance).ok()?.checked_sub(1)?)
+            .filter(|named| **named != [0; SHORT])
     }
 }
 
@@ -61,7 +64,7 @@ fn short(hash: &Hash) -> [u8; SHORT] {
 
 /// A state: its number, its hash, what came before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moment {
+pub struct Revision {
     /// Counts states, from 1
     pub seq: u64,
     /// What tells it from every other
@@ -74,28 +77,34 @@ pub struct Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
     /// It is the same
-    Same,
+    Equal,
     /// It follows on it; more than 32 states later that is taken on trust
-    Later,
+    Ahead,
     /// It was that many states before it; more than 32, and it may have gone another way since
-    Earlier(u64),
+    Behind(u64),
     /// Both follow on a common one, and neither on the other
-    Forked,
+    Diverged,
 }
 
-impl Moment {
+impl Revision {
     /// How this state stands to one that was `seen` before.
     pub fn since(&self, seen: &Self) -> Relation {
         let names = |later: &Self, earlier: &Self| {
-            later.ancestors.at(later.seq - earlier.seq).is_none_or(|named| *named == short(&earlier.hash))
+            later
+                .ancestors
+                .at(later.seq - earlier.seq)
+                .is_none_or(|named| *named == short(&earlier.hash))
         };
+
         if self.seq == seen.seq {
-            return if self.hash == seen.hash { Relation::Same } else { Relation::Forked };
+            return if self.hash == seen.hash { Relation::Equal } else { Relation::Diverged };
         }
+
         if self.seq > seen.seq {
-            return if names(self, seen) { Relation::Later } else { Relation::Forked };
+            return if names(self, seen) { Relation::Ahead } else { Relation::Diverged };
         }
-        if names(seen, self) { Relation::Earlier(seen.seq - self.seq) } else { Relation::Forked }
+
+        if names(seen, self) { Relation::Behind(seen.seq - self.seq) } else { Relation::Diverged }
     }
 }
 
@@ -104,15 +113,16 @@ mod tests {
     use super::*;
 
     /// The `seq`th state of a line that left the trunk after state `left`.
-    fn moment(seq: u64, left: u64) -> Moment {
+    fn moment(seq: u64, left: u64) -> Revision {
         let hash = |at: u64| {
             let mut hash = [u8::from(at > left); 32];
             hash[..8].copy_from_slice(&at.to_be_bytes());
             hash
         };
+
         let mut ancestors = Ancestors::none();
         (1..seq).for_each(|at| ancestors = ancestors.then(&hash(at)));
-        Moment { seq, hash: hash(seq), ancestors }
+        Revision { seq, hash: hash(seq), ancestors }
     }
 
     #[test]
@@ -120,8 +130,11 @@ mod tests {
         for (now, seen) in [(1, 1), (2, 1), (33, 1), (34, 1), (90, 57), (90, 58), (500, 3)] {
             let (now, seen) = (moment(now, 1000), moment(seen, 1000));
             let by = now.seq - seen.seq;
-            assert_eq!(now.since(&seen), if by == 0 { Relation::Same } else { Relation::Later });
-            assert_eq!(seen.since(&now), if by == 0 { Relation::Same } else { Relation::Earlier(by) });
+            assert_eq!(now.since(&seen), if by == 0 { Relation::Equal } else { Relation::Ahead });
+            assert_eq!(
+                seen.since(&now),
+                if by == 0 { Relation::Equal } else { Relation::Behind(by) }
+            );
         }
     }
 
@@ -130,24 +143,27 @@ mod tests {
         for left in 1..50 {
             for by in 0..=32 {
                 let (now, seen) = (moment(left + 1 + by, left), moment(left + 1, 1000));
-                assert_eq!(now.since(&seen), Relation::Forked, "{left} {by}");
-                assert_eq!(seen.since(&now), Relation::Forked, "{left} {by}");
+                assert_eq!(now.since(&seen), Relation::Diverged, "{left} {by}");
+                assert_eq!(seen.since(&now), Relation::Diverged, "{left} {by}");
             }
         }
+
         // Longer ago than a state names.
-        assert_eq!(moment(50, 10).since(&moment(11, 1000)), Relation::Later);
-        assert_eq!(moment(11, 10).since(&moment(50, 1000)), Relation::Earlier(39));
+        assert_eq!(moment(50, 10).since(&moment(11, 1000)), Relation::Ahead);
+        assert_eq!(moment(11, 10).since(&moment(50, 1000)), Relation::Behind(39));
     }
 
     #[test]
     fn what_a_state_does_not_name_is_taken_on_trust() {
-        let silent = |seq| Moment { ancestors: Ancestors::none(), ..moment(seq, 1000) };
-        assert_eq!(silent(9).since(&moment(7, 1000)), Relation::Later);
-        assert_eq!(moment(7, 1000).since(&silent(9)), Relation::Earlier(2));
+        let silent = |seq| Revision { ancestors: Ancestors::none(), ..moment(seq, 1000) };
+        assert_eq!(silent(9).since(&moment(7, 1000)), Relation::Ahead);
+        assert_eq!(moment(7, 1000).since(&silent(9)), Relation::Behind(2));
+
         // The first that names any, after some that do not.
-        let next = Moment { ancestors: Ancestors::none().then(&silent(9).hash), ..moment(10, 1000) };
-        assert_eq!([8, 9].map(|seq| next.since(&silent(seq))), [Relation::Later; 2]);
-        assert_eq!(next.since(&moment(9, 5)), Relation::Forked);
+        let next =
+            Revision { ancestors: Ancestors::none().then(&silent(9).hash), ..moment(10, 1000) };
+        assert_eq!([8, 9].map(|seq| next.since(&silent(seq))), [Relation::Ahead; 2]);
+        assert_eq!(next.since(&moment(9, 5)), Relation::Diverged);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) fn with_freed_memory_wiped<T>(work: impl FnOnce() -> T) -> T {
             WIPING.fetch_sub(1, Ordering::SeqCst);
         }
     }
+
     WIPING.fetch_add(1, Ordering::SeqCst);
     let _work = Work;
     work()
@@ -52,9 +53,15 @@ unsafe impl GlobalAlloc for Heap {
         if WIPING.load(Ordering::Relaxed) > 0 {
             // SAFETY: the block is the caller's, of that size, and nobody uses it any more. zeroize writes in a way that the
             // compiler does not leave out before a `free`.
-            unsafe { std::slice::from_raw_parts_mut(start.cast::<std::mem::MaybeUninit<u8>>(), layout.size()) }
-                .zeroize();
+            unsafe {
+                std::slice::from_raw_parts_mut(
+                    start.cast::<std::mem::MaybeUninit<u8>>(),
+                    layout.size(),
+                )
+            }
+            .zeroize();
         }
+
         // SAFETY: as above.
         unsafe { System.dealloc(start, layout) }
     }
@@ -64,6 +71,7 @@ unsafe impl GlobalAlloc for Heap {
             // SAFETY: as above.
             return unsafe { System.realloc(start, layout, size) };
         }
+
         // SAFETY: `size` is not zero and, rounded up to the alignment, no larger than `isize::MAX`: the caller sees to it. Both
         // blocks are as large as what is copied, and they are two.
         unsafe {
@@ -72,6 +80,7 @@ unsafe impl GlobalAlloc for Heap {
                 ptr::copy_nonoverlapping(start, larger, layout.size().min(size));
                 self.dealloc(start, layout);
             }
+
             larger
         }
     }
@@ -87,16 +96,24 @@ impl Arena {
     /// Maps `blocks` KiB; `None` where the system refuses.
     pub(super) fn new(blocks: usize) -> Option<Self> {
         let length = blocks.checked_mul(Block::SIZE).filter(|n| *n > 0)?;
+
         // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no existing memory.
         let start = unsafe {
-            mm::mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+            mm::mmap_anonymous(
+                ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
         }
         .ok()?;
+
         #[cfg(target_os = "linux")]
         for advice in [Advice::LinuxDontDump, Advice::LinuxHugepage] {
             // SAFETY: the range is the mapping made above. Both are wishes: a refusal changes nothing.
             let _ = unsafe { mm::madvise(start, length, advice) };
         }
+
         Some(Self { start: NonNull::new(start.cast::<Block>())?, blocks })
     }
 }
@@ -133,14 +150,21 @@ impl KeyPage {
     pub(super) fn new() -> Option<Self> {
         // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no existing memory.
         let start = unsafe {
-            mm::mmap_anonymous(ptr::null_mut(), Self::LENGTH, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+            mm::mmap_anonymous(
+                ptr::null_mut(),
+                Self::LENGTH,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
         }
         .ok()?;
+
         #[cfg(target_os = "linux")]
         for advice in [Advice::LinuxDontDump, Advice::LinuxDontFork] {
             // SAFETY: the range is the mapping made above. Both are wishes: a refusal changes nothing.
             let _ = unsafe { mm::madvise(start, Self::LENGTH, advice) };
         }
+
         // SAFETY: the same range.
         let locked = unsafe { mm::mlock(start, Self::LENGTH) }.is_ok();
         Some(Self { start: NonNull::new(start.cast())?, locked })
@@ -165,6 +189,7 @@ impl KeyPage {
 impl Drop for KeyPage {
     fn drop(&mut self) {
         self.expose_mut().zeroize();
+
         // SAFETY: the mapping made in `new`, with its length, which also unlocks it; no view of it outlives `self`.
         let _ = unsafe { mm::munmap(self.start.as_ptr().cast::<c_void>(), Self::LENGTH) };
     }

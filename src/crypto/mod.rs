@@ -15,7 +15,7 @@
 
 pub mod aead;
 pub mod age_file;
-pub mod anchor;
+pub mod checkpoint;
 pub mod integrity;
 pub mod kdf;
 pub mod keys;

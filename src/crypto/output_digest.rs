@@ -82,6 +82,7 @@ impl Write for OutputDigest {
             Self::Keyed(mac) => mac.update(bytes),
             Self::Plain(digest) => Digest::update(&mut **digest, bytes),
         }
+
         Ok(bytes.len())
     }
 
@@ -98,6 +99,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");
     }
+
     text
 }
 
@@ -109,6 +111,7 @@ mod tests {
         for piece in pieces {
             digest.write_all(piece).unwrap();
         }
+
         digest.finish()
     }
 
@@ -121,6 +124,7 @@ mod tests {
         assert_ne!(one.id(), other.id());
         assert_eq!(one.id().len(), 16);
         assert_eq!(one.project(), "01".repeat(16));
+
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(digest(OutputDigest::plain(), &[]), empty);
     }

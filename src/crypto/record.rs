@@ -34,7 +34,7 @@ pub struct Record {
 
 /// Where a record stands: what its seals are bound to.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct RecordContext<'a> {
     /// The vault
     pub vault_id: &'a VaultId,
     /// The project
@@ -45,7 +45,7 @@ pub struct Place<'a> {
     pub epoch: u32,
 }
 
-impl Place<'_> {
+impl RecordContext<'_> {
     fn context(&self, version: u64) -> Vec<u8> {
         [&self.pid[..], self.rid, &self.epoch.to_be_bytes(), &version.to_be_bytes()].concat()
     }
@@ -53,26 +53,50 @@ impl Place<'_> {
 
 impl Keyring {
     /// Seals metadata as version `ver` of its record.
-    pub fn seal_metadata(&self, place: Place<'_>, ver: u64, metadata: &Metadata) -> Result<Vec<u8>, CryptoError> {
+    pub fn seal_metadata(
+        &self,
+        place: RecordContext<'_>,
+        ver: u64,
+        metadata: &Metadata,
+    ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(encode_metadata(metadata).expose(), metadata_size);
         self.metadata.seal("meta", place.vault_id, &place.context(ver), padded.expose())
     }
 
     /// Opens metadata.
-    pub fn open_metadata(&self, place: Place<'_>, ver: u64, sealed: &[u8]) -> Result<Metadata, CryptoError> {
-        let padded = self.metadata.open("meta", place.vault_id, &place.context(ver), sealed, METADATA)?;
-        decode_metadata(unpad(padded.expose(), metadata_size, METADATA)?).ok_or(CryptoError::Damaged(METADATA))
+    pub fn open_metadata(
+        &self,
+        place: RecordContext<'_>,
+        ver: u64,
+        sealed: &[u8],
+    ) -> Result<Metadata, CryptoError> {
+        let padded =
+            self.metadata.open("meta", place.vault_id, &place.context(ver), sealed, METADATA)?;
+        decode_metadata(unpad(padded.expose(), metadata_size, METADATA)?)
+            .ok_or(CryptoError::Damaged(METADATA))
     }
 
     /// Seals a value as set by version `vver` of its record.
-    pub fn seal_value(&self, place: Place<'_>, vver: u64, value: &SecretValue) -> Result<Vec<u8>, CryptoError> {
+    pub fn seal_value(
+        &self,
+        place: RecordContext<'_>,
+        vver: u64,
+        value: &SecretValue,
+    ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(value.expose(), value_size);
         self.value.seal("value", place.vault_id, &place.context(vver), padded.expose())
     }
 
     /// Opens a value.
-    pub fn open_value(&self, place: Place<'_>, vver: u64, sealed: &[u8]) -> Result<SecretValue, CryptoError> {
-        let padded = self.value.open("value", place.vault_id, &place.context(vver), sealed, VALUE)?;
+    pub fn open_value(
+        &self,
+        place: RecordContext<'_>,
+        vver: u64,
+        sealed: &[u8],
+    ) -> Result<SecretValue, CryptoError> {
+        let padded =
+            self.value.open("value", place.vault_id, &place.context(vver), sealed, VALUE)?;
+
         let bytes = SecretBytes::copy_of(unpad(padded.expose(), value_size, VALUE)?);
         SecretValue::new(bytes, true).map_err(|_| CryptoError::Damaged(VALUE))
     }
@@ -85,17 +109,23 @@ pub fn pad(plaintext: &[u8], size: fn(usize) -> usize) -> SecretBytes {
     let bytes = padded.expose_mut();
     bytes[..4].copy_from_slice(&u32::try_from(plaintext.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes[4..end].copy_from_slice(plaintext);
+
     padded
 }
 
 /// Takes off what [`pad`] put on, checking every byte of it.
-pub fn unpad<'a>(padded: &'a [u8], size: fn(usize) -> usize, what: &'static str) -> Result<&'a [u8], CryptoError> {
+pub fn unpad<'a>(
+    padded: &'a [u8],
+    size: fn(usize) -> usize,
+    what: &'static str,
+) -> Result<&'a [u8], CryptoError> {
     let found = || {
         let (length, rest) = padded.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
         let (plaintext, zeros) = rest.split_at_checked(length)?;
         (size(4 + length) == padded.len() && zeros.iter().all(|b| *b == 0)).then_some(plaintext)
     };
+
     found().ok_or(CryptoError::Damaged(what))
 }
 
@@ -110,6 +140,7 @@ pub fn value_size(length: usize) -> usize {
     if length <= 4096 {
         return length.next_power_of_two().max(256);
     }
+
     let exponent = length.ilog2();
     let kept = exponent.ilog2() + 1;
     let step = 1_usize << (exponent - kept);
@@ -134,6 +165,7 @@ fn encode_metadata(metadata: &Metadata) -> SecretBytes {
         (FIELD_CREATED, Some(&created[..])),
         (FIELD_UPDATED, Some(&updated[..])),
     ];
+
     let mut out = SecretBytes::with_capacity(METADATA_STEP);
     for (kind, bytes) in fields {
         let Some(bytes) = bytes else { continue };
@@ -141,6 +173,7 @@ fn encode_metadata(metadata: &Metadata) -> SecretBytes {
         out.extend(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
         out.extend(bytes);
     }
+
     out
 }
 
@@ -149,24 +182,33 @@ fn decode_metadata(mut bytes: &[u8]) -> Option<Metadata> {
     let mut last = 0;
     while let Some((&kind, rest)) = bytes.split_first() {
         let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        let (value, rest) =
+            rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         if kind <= last {
             return None;
         }
+
         *fields.get_mut(usize::from(kind))? = Some(value);
         (last, bytes) = (kind, rest);
     }
+
     let text = |kind: u8| fields[usize::from(kind)].map(|b| std::str::from_utf8(b).ok());
-    let time =
-        |kind: u8| fields[usize::from(kind)].and_then(|b| b.try_into().ok()).map(|b| Timestamp(u64::from_be_bytes(b)));
+    let time = |kind: u8| {
+        fields[usize::from(kind)]
+            .and_then(|b| b.try_into().ok())
+            .map(|b| Timestamp(u64::from_be_bytes(b)))
+    };
+
     let name = match text(FIELD_NAME) {
         None => None,
         Some(text) => Some(Name::stored(text?)?),
     };
+
     let description = match text(FIELD_DESCRIPTION) {
         None => None,
         Some(text) => Some(Description::stored(text?)?),
     };
+
     Some(Metadata {
         tag: Tag::parse(text(FIELD_TAG)??).ok()?,
         name,
@@ -206,6 +248,7 @@ mod tests {
         for cut in 0..whole.len() {
             assert_eq!(decode_metadata(&whole[..cut]), None, "cut at {cut}");
         }
+
         let with = |more: &[u8]| decode_metadata(&[&whole, more].concat());
         assert_eq!(with(&[7, 0, 0, 0, 0]), None, "an unknown field");
         assert_eq!(with(&[6, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]), None, "a field twice");
@@ -219,13 +262,16 @@ mod tests {
             let plain = vec![7; length];
             let padded = pad(&plain, value_size);
             assert_eq!(unpad(padded.expose(), value_size, "it").unwrap(), plain);
+
             for at in 4 + length..padded.len() {
                 let mut wrong = padded.expose().to_vec();
                 wrong[at] = 1;
                 assert!(unpad(&wrong, value_size, "it").is_err());
             }
+
             assert!(unpad(&[padded.expose(), &[0]].concat(), value_size, "it").is_err());
         }
+
         for bad in [&[][..], &[0, 0, 0], &[0, 0, 0, 1], &[255; 256]] {
             assert!(unpad(bad, value_size, "it").is_err());
         }
@@ -233,11 +279,20 @@ mod tests {
 
     #[test]
     fn value_sizes_follow_the_format() {
-        let cases =
-            [(4, 256), (256, 256), (257, 512), (4096, 4096), (4097, 4352), (9000, 9216), (1_048_580, 1_081_344)];
+        let cases = [
+            (4, 256),
+            (256, 256),
+            (257, 512),
+            (4096, 4096),
+            (4097, 4352),
+            (9000, 9216),
+            (1_048_580, 1_081_344),
+        ];
+
         for (length, size) in cases {
             assert_eq!(value_size(length), size, "{length}");
         }
+
         for length in (4097..1_048_580).step_by(997) {
             let size = value_size(length);
             assert!(size >= length && (size - length) * 100 <= length * 12, "{length} {size}");

@@ -36,26 +36,34 @@ impl RecoveryCode {
         let mut count = 0;
         for character in text.expose().iter().filter(|character| !b" -\t\r\n".contains(character)) {
             // Where, not what: a digit of it is a part of a secret.
-            let digit = digit(*character)
-                .ok_or_else(|| Invalid(format!("its character {} is none of a recovery code's", count + 1)))?;
+            let digit = digit(*character).ok_or_else(|| {
+                Invalid(format!("its character {} is none of a recovery code's", count + 1))
+            })?;
+
             if let Some(place) = digits.get_mut(count) {
                 *place = digit;
             }
+
             count += 1;
         }
+
         if count != Self::DIGITS {
             return Err(Invalid(format!("it has {count} characters instead of {}", Self::DIGITS)));
         }
+
         let mut bytes = Zeroizing::new([0_u8; BYTES]);
         for (digits, bytes) in digits.chunks_exact(8).zip(bytes.chunks_exact_mut(5)) {
-            let bits = Zeroizing::new(digits.iter().fold(0, |bits, digit| bits << 5 | u64::from(*digit)));
+            let bits =
+                Zeroizing::new(digits.iter().fold(0, |bits, digit| bits << 5 | u64::from(*digit)));
             bytes.copy_from_slice(&Zeroizing::new(bits.to_be_bytes())[3..]);
         }
+
         let mut code = Zeroizing::new([0_u8; 32]);
         code.copy_from_slice(&bytes[..32]);
         if checksum(&code) != bytes[32..] {
             return Err(Invalid("a character of it is wrong: its checksum does not fit".into()));
         }
+
         Ok(Self(Key::copy_of(&code)))
     }
 
@@ -65,15 +73,19 @@ impl RecoveryCode {
         bytes[..32].copy_from_slice(self.0.expose());
         bytes[32..].copy_from_slice(&checksum(self.0.expose()));
         let mut text = SecretBytes::with_capacity(Self::DIGITS + Self::DIGITS / GROUP);
+
         for bytes in bytes.chunks_exact(5) {
-            let bits = Zeroizing::new(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)));
+            let bits =
+                Zeroizing::new(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)));
             for at in (0..8).rev() {
                 if at % GROUP == GROUP - 1 && !text.is_empty() {
                     text.push(b'-');
                 }
+
                 text.push(DIGITS[usize::try_from(*bits >> (5 * at) & 31).unwrap_or(0)]);
             }
         }
+
         text
     }
 
@@ -94,6 +106,7 @@ fn digit(character: u8) -> Option<u8> {
         b'I' | b'L' => b'1',
         other => other,
     };
+
     DIGITS.iter().position(|digit| *digit == character).and_then(|at| u8::try_from(at).ok())
 }
 
@@ -112,7 +125,10 @@ mod tests {
             let text = String::from_utf8(code.text().expose().to_vec()).unwrap();
             assert_eq!((text.len(), text.split('-').count()), (69, 14), "{text}");
             let typed = text.to_lowercase().replace('0', "o").replace('1', "l").replace('-', " ");
-            for text in [&text, &typed, &text.replace('-', "\n"), &text.replace('1', "I").replace('-', "")] {
+
+            for text in
+                [&text, &typed, &text.replace('-', "\n"), &text.replace('1', "I").replace('-', "")]
+            {
                 assert_eq!(parsed(text).unwrap().0.expose(), code.0.expose());
             }
         }
@@ -130,9 +146,14 @@ mod tests {
                 assert_eq!(wrong, "a character of it is wrong: its checksum does not fit");
             }
         }
+
         assert_eq!(parsed("").err().unwrap(), "it has 0 characters instead of 56");
         assert_eq!(parsed(&text[1..]).err().unwrap(), "it has 55 characters instead of 56");
-        assert_eq!(parsed(&format!("{text}0")).err().unwrap(), "it has 57 characters instead of 56");
+        assert_eq!(
+            parsed(&format!("{text}0")).err().unwrap(),
+            "it has 57 characters instead of 56"
+        );
+
         assert_eq!(parsed("0U").err().unwrap(), "its character 2 is none of a recovery code's");
         assert_eq!(parsed("\u{e9}").err().unwrap(), "its character 1 is none of a recovery code's");
     }

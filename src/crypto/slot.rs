@@ -90,17 +90,27 @@ impl Slot {
     }
 
     /// Seals `root` under a recovery code.
-    pub fn of_recovery(code: &RecoveryCode, vault_id: &VaultId, root: &RootKey) -> Result<Self, CryptoError> {
+    pub fn of_recovery(
+        code: &RecoveryCode,
+        vault_id: &VaultId,
+        root: &RootKey,
+    ) -> Result<Self, CryptoError> {
         Self::sealed(code, Vec::new(), vault_id, root)
     }
 
-    fn sealed(by: &dyn Credential, params: Vec<u8>, vault_id: &VaultId, root: &RootKey) -> Result<Self, CryptoError> {
+    fn sealed(
+        by: &dyn Credential,
+        params: Vec<u8>,
+        vault_id: &VaultId,
+        root: &RootKey,
+    ) -> Result<Self, CryptoError> {
         let slot_id: [u8; 16] = random::array()?;
         let salt: [u8; 16] = random::array()?;
         let (commitment, wrap) = (Vec::new(), Vec::new());
         let (slot_id, salt) = (slot_id.to_vec(), salt.to_vec());
         let mut slot = Self { slot_id, kind: by.slot_type(), params, salt, commitment, wrap };
         let keys = by.slot_keys(&slot, vault_id)?;
+
         slot.commitment = keys.commitment.to_vec();
         slot.wrap = keys.kek.seal("slot", vault_id, &slot.context(), root.expose())?;
         Ok(slot)
@@ -113,10 +123,12 @@ impl Slot {
         if self.commitment.len() != 32 {
             return Err(DAMAGED);
         }
+
         let keys = by.slot_keys(self, vault_id)?;
         if !keys.commits_to(&self.commitment) {
             return Err(by.wrong());
         }
+
         let root = keys.kek.open("slot", vault_id, &self.context(), &self.wrap, SLOT)?;
         RootKey::from_bytes(root.expose().try_into().map_err(|_| DAMAGED)?)
     }

@@ -40,6 +40,7 @@ pub(super) fn bash(text: &[u8]) -> Option<SecretBytes> {
                 if escaped == b'\n' {
                     return None;
                 }
+
                 value.push(escaped);
                 at += 1;
             }
@@ -52,7 +53,8 @@ pub(super) fn bash(text: &[u8]) -> Option<SecretBytes> {
 
     // bash warns of a NUL byte and drops it. To bash, a carriage return is no blank.
     let mut lines = text[at..].split(|byte| *byte == b'\n');
-    let is_comment = |line: &[u8]| matches!(line.iter().find(|b| !matches!(b, b' ' | b'\t')), None | Some(b'#'));
+    let is_comment =
+        |line: &[u8]| matches!(line.iter().find(|b| !matches!(b, b' ' | b'\t')), None | Some(b'#'));
     let is_whole = lines.all(is_comment) && !value.expose().contains(&0);
     is_whole.then_some(value)
 }
@@ -83,7 +85,9 @@ fn bash_double_quoted(text: &[u8], mut at: usize, value: &mut SecretBytes) -> Op
 /// True where a `$` before this byte begins an expansion. Outside of quotes `$'` and `$"` do so too.
 fn is_expanded_by_bash(next: Option<&u8>, is_bare: bool) -> bool {
     next.is_some_and(|next| {
-        next.is_ascii_alphanumeric() || b"_{([*@#?$!-".contains(next) || is_bare && b"'\"".contains(next)
+        next.is_ascii_alphanumeric()
+            || b"_{([*@#?$!-".contains(next)
+            || is_bare && b"'\"".contains(next)
     })
 }
 
@@ -100,8 +104,12 @@ pub(super) fn compose(text: &[u8]) -> Option<SecretBytes> {
     };
 
     let (inside, rest) = compose_quoted(&text.as_bytes()[1..], quote)?;
-    let value =
-        if quote == b'"' { expanded_by_compose(unescaped_by_compose(inside.expose())?.expose())? } else { inside };
+    let value = if quote == b'"' {
+        expanded_by_compose(unescaped_by_compose(inside.expose())?.expose())?
+    } else {
+        inside
+    };
+
     is_comment_to_the_end(rest).then_some(value)
 }
 
@@ -130,6 +138,7 @@ fn compose_quoted(text: &[u8], quote: u8) -> Option<(SecretBytes, &[u8])> {
         if escaped != quote {
             inside.push(b'\\');
         }
+
         inside.push(escaped);
     }
 }
@@ -165,6 +174,7 @@ fn unescaped_by_compose(text: &[u8]) -> Option<SecretBytes> {
                 continue;
             }
         };
+
         value.extend(undone);
         rest = &tail[1..];
     }
@@ -182,7 +192,9 @@ fn expanded_by_compose(text: &[u8]) -> Option<SecretBytes> {
         value.push(byte);
         match text.get(at) {
             Some(b'$') if byte == b'$' => at += 1,
-            Some(next) if byte == b'$' && (next.is_ascii_alphabetic() || b"_{".contains(next)) => return None,
+            Some(next) if byte == b'$' && (next.is_ascii_alphabetic() || b"_{".contains(next)) => {
+                return None;
+            }
             _ => {}
         }
     }
@@ -195,7 +207,8 @@ pub(super) fn docker(text: &[u8]) -> Option<SecretBytes> {
     let (line, rest) = split_line(text);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
 
-    let is_read = valid_text(line).is_some() && line.len() < DOCKER_LINE && is_comment_to_the_end(rest);
+    let is_read =
+        valid_text(line).is_some() && line.len() < DOCKER_LINE && is_comment_to_the_end(rest);
     is_read.then(|| SecretBytes::copy_of(line))
 }
 
@@ -204,25 +217,35 @@ pub(super) fn node(text: &[u8]) -> Option<SecretBytes> {
     valid_text(text)?;
     let mut text = without_carriage_returns(text);
     let blanks = text.expose().iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+
     // Versions differ in whether a tab is a blank.
     if text.expose()[..blanks].contains(&b'\t') {
         return None;
     }
+
     text = SecretBytes::copy_of(&text.expose()[blanks..]);
     let text = text.expose();
 
     if let Some(quote) = text.first().filter(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
         let length = memchr(*quote, &text[1..])?;
         let (inside, rest) = (&text[1..=length], &text[length + 2..]);
+
         // What follows the quote in its line is dropped; that would be a part of the value.
-        let value = if *quote == b'"' { with_newlines(inside, false) } else { SecretBytes::copy_of(inside) };
+        let value = if *quote == b'"' {
+            with_newlines(inside, false)
+        } else {
+            SecretBytes::copy_of(inside)
+        };
+
         return is_comment_to_the_end(rest).then_some(value);
     }
 
     let (line, rest) = split_line(text);
     let line = &line[..memchr(b'#', line).unwrap_or(line.len())];
     let value = line.trim_ascii_end();
-    let is_reliable = !line[value.len()..].iter().any(|byte| *byte != b' ') && is_comment_to_the_end(rest);
+    let is_reliable =
+        !line[value.len()..].iter().any(|byte| *byte != b' ') && is_comment_to_the_end(rest);
+
     is_reliable.then(|| SecretBytes::copy_of(value))
 }
 
@@ -231,6 +254,7 @@ fn without_carriage_returns(text: &[u8]) -> SecretBytes {
     for piece in text.split(|byte| *byte == b'\r') {
         kept.extend(piece);
     }
+
     kept
 }
 
@@ -249,6 +273,7 @@ fn with_newlines(text: &[u8], returns: bool) -> SecretBytes {
                 continue;
             }
         }
+
         at += 1;
     }
 
@@ -260,7 +285,9 @@ pub(super) fn npm(text: &[u8]) -> Option<SecretBytes> {
     // To JavaScript, the Unicode line separators end lines too, in some of its expressions.
     valid_text(text).filter(|text| !text.contains(['\u{2028}', '\u{2029}']))?;
     let lines = with_unix_lines(text);
-    let text = std::str::from_utf8(lines.expose()).ok()?.trim_start_matches(is_white_for_javascript);
+    let text =
+        std::str::from_utf8(lines.expose()).ok()?.trim_start_matches(is_white_for_javascript);
+
     // The first line without a value ends before the white space of the next one.
     let skipped = &lines.expose()[..lines.len() - text.len()];
     if skipped.contains(&b'\n') {
@@ -271,11 +298,18 @@ pub(super) fn npm(text: &[u8]) -> Option<SecretBytes> {
     let quote = bytes.first().copied().filter(|byte| matches!(byte, b'"' | b'\'' | b'`'));
     if let Some(quote) = quote {
         if let Some(length) = npm_closing_quote(&bytes[1..], quote)
-            && is_comment_to_the_end(text[length + 2..].trim_start_matches(is_white_for_javascript).as_bytes())
+            && is_comment_to_the_end(
+                text[length + 2..].trim_start_matches(is_white_for_javascript).as_bytes(),
+            )
         {
             let inside = &bytes[1..=length];
-            return Some(if quote == b'"' { with_newlines(inside, true) } else { SecretBytes::copy_of(inside) });
+            return Some(if quote == b'"' {
+                with_newlines(inside, true)
+            } else {
+                SecretBytes::copy_of(inside)
+            });
         }
+
         // The expression has other ways to read it, which depend on the lines that follow.
         if bytes.windows(2).any(|pair| pair == [b'\\', quote]) {
             return None;
@@ -284,12 +318,15 @@ pub(super) fn npm(text: &[u8]) -> Option<SecretBytes> {
 
     let (line, rest) = split_line(bytes);
     let line = &line[..memchr(b'#', line).unwrap_or(line.len())];
-    let value = std::str::from_utf8(line).ok()?.trim_end_matches(is_white_for_javascript).as_bytes();
+    let value =
+        std::str::from_utf8(line).ok()?.trim_end_matches(is_white_for_javascript).as_bytes();
     let value = match (quote, value) {
         (Some(quote), [first, inside @ .., last]) if *first == quote && *last == quote => inside,
         _ => value,
     };
-    let value = if quote == Some(b'"') { with_newlines(value, true) } else { SecretBytes::copy_of(value) };
+
+    let value =
+        if quote == Some(b'"') { with_newlines(value, true) } else { SecretBytes::copy_of(value) };
     is_comment_to_the_end(rest).then_some(value)
 }
 
@@ -312,6 +349,7 @@ fn with_unix_lines(text: &[u8]) -> SecretBytes {
             byte => lines.push(byte),
         }
     }
+
     lines
 }
 
@@ -329,14 +367,17 @@ pub(super) fn npm_expanded(text: &[u8]) -> Option<SecretBytes> {
             if is_after_backslash {
                 return None;
             }
+
             continue;
         }
 
         // A newer dotenv-expand runs the command of `$(…)`, even behind a backslash.
         let begins = |next: &u8| next.is_ascii_alphanumeric() || b"_.{".contains(next);
-        if byte == b'$' && (next == Some(&b'(') || !is_after_backslash && next.is_some_and(begins)) {
+        if byte == b'$' && (next == Some(&b'(') || !is_after_backslash && next.is_some_and(begins))
+        {
             return None;
         }
+
         value.push(byte);
     }
 
@@ -355,6 +396,7 @@ pub(super) fn python(text: &[u8]) -> Option<SecretBytes> {
     let (value, rest) = if let Some(quote) = quote {
         let length = python_closing_quote(&begin.as_bytes()[1..], quote)?;
         let rest = &begin[length + 2..];
+
         // A comment may follow, behind any blanks.
         let rest = rest.trim_start_matches(white);
         (unescaped_by_python(&begin.as_bytes()[1..=length], quote), rest)
@@ -390,6 +432,7 @@ fn python_closing_quote(text: &[u8], quote: u8) -> Option<usize> {
             _ => return None,
         }
     }
+
     None
 }
 
@@ -412,6 +455,7 @@ fn unescaped_by_python(text: &[u8], quote: u8) -> SecretBytes {
             Some(b'v') if quote == b'"' => Some(0x0b),
             _ => None,
         };
+
         value.push(undone.unwrap_or(byte));
         if undone.is_some() {
             rest = &tail[1..];
@@ -425,7 +469,8 @@ fn unescaped_by_python(text: &[u8], quote: u8) -> SecretBytes {
 fn has_python_variable(text: &[u8]) -> bool {
     memchr::memmem::find_iter(text, b"${").any(|at| {
         let inside = &text[at + 2..];
-        let name = inside.iter().position(|byte| matches!(byte, b'}' | b':')).unwrap_or(inside.len());
+        let name =
+            inside.iter().position(|byte| matches!(byte, b'}' | b':')).unwrap_or(inside.len());
         match inside.get(name..) {
             Some([b'}', ..]) => true,
             Some([b':', b'-', default @ ..]) => default.contains(&b'}'),
@@ -439,6 +484,7 @@ pub(super) fn systemd(text: &[u8]) -> Option<SecretBytes> {
     valid_text(text)?;
     let mut value = SecretBytes::with_capacity(text.len());
     let mut at = 0;
+
     // What is kept where a line ends: blanks at the end of it are dropped.
     let mut kept = 0;
     let mut is_before_value = true;
@@ -455,6 +501,7 @@ pub(super) fn systemd(text: &[u8]) -> Option<SecretBytes> {
                     value.push(escaped);
                     kept = value.len();
                 }
+
                 is_before_value = false;
             }
             b' ' | b'\t' if is_before_value => {}
@@ -496,6 +543,7 @@ fn systemd_double_quoted(text: &[u8], mut at: usize, value: &mut SecretBytes) ->
                     b'\n' => {}
                     other => value.extend(&[b'\\', other]),
                 }
+
                 at += 1;
             }
             byte => value.push(byte),
@@ -514,5 +562,6 @@ fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// True where nothing but blanks and comments follows, on this line and on those below.
 fn is_comment_to_the_end(text: &[u8]) -> bool {
-    text.split(|byte| *byte == b'\n').all(|line| matches!(line.trim_ascii_start().first(), None | Some(b'#')))
+    text.split(|byte| *byte == b'\n')
+        .all(|line| matches!(line.trim_ascii_start().first(), None | Some(b'#')))
 }

@@ -133,6 +133,7 @@ pub fn refers_to_a_variable(written: &[u8], is_there: impl Fn(&str) -> bool) -> 
     if matches!(written.first(), Some(b'\'' | b'`')) {
         return false;
     }
+
     let mut at = 0;
     while let Some(next) = memchr2(b'\\', b'$', &written[at..]) {
         at += next + 1;
@@ -141,18 +142,23 @@ pub fn refers_to_a_variable(written: &[u8], is_there: impl Fn(&str) -> bool) -> 
             at = (at + 1).min(written.len());
             continue;
         }
+
         let braced = rest.first() == Some(&b'{');
         let name = &rest[usize::from(braced)..];
-        let length = name.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let length =
+            name.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
         let (name, end) = name.split_at(length);
+
         if name.first().is_none_or(u8::is_ascii_digit) {
             continue;
         }
+
         let ends = matches!(end, [b'}' | b':' | b'-' | b'+' | b'?', ..]);
         if braced && ends || !braced && std::str::from_utf8(name).is_ok_and(&is_there) {
             return true;
         }
     }
+
     false
 }
 
@@ -168,7 +174,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Entry>, DotenvError> {
 }
 
 /// A line that breaks the grammar.
-pub struct Broken {
+pub struct BrokenLine {
     /// Its number, counted from 1
     pub line: u64,
     /// Its bytes in the file, without the end of the line
@@ -178,15 +184,16 @@ pub struct Broken {
 }
 
 /// Reads a file that may break the grammar: a line that does is returned as broken, and the reader goes on with the next one.
-pub fn parse_leniently(text: &[u8]) -> (Vec<Entry>, Vec<Broken>) {
+pub fn parse_leniently(text: &[u8]) -> (Vec<Entry>, Vec<BrokenLine>) {
     let mut broken = Vec::new();
     let mark = text.len() - text.strip_prefix(BOM).unwrap_or(text).len();
     let entries = read(text, &mut |_, reader| {
         let (line, begin) = (reader.line_of(reader.at), reader.at + mark);
         let span = begin..begin + reader.line().len();
-        broken.push(Broken { line, span, name: reader.assigned_name() });
+        broken.push(BrokenLine { line, span, name: reader.assigned_name() });
         Ok(())
     });
+
     (entries.unwrap_or_default(), broken)
 }
 
@@ -199,6 +206,7 @@ fn read(
     let mark = text.len() - inside.len();
     let mut reader = Reader { text: inside, at: 0, line: 1, counted: 0 };
     let mut entries = Vec::new();
+
     while !reader.rest().is_empty() {
         let (begin, line, counted) = (reader.at, reader.line, reader.counted);
         reader.skip_blanks();
@@ -215,8 +223,10 @@ fn read(
                 }
             }
         }
+
         reader.skip_line();
     }
+
     Ok(entries)
 }
 
@@ -257,6 +267,7 @@ impl<'a> Reader<'a> {
         if self.rest().first() != Some(&b'=') {
             return Err(self.error(self.at, Why::NoEquals));
         }
+
         self.at += 1;
         let (value, span) = self.value()?;
         Ok(Entry { name, value, line, whole: 0..0, span })
@@ -275,6 +286,7 @@ impl<'a> Reader<'a> {
         let line = self.line();
         let length = line.iter().take_while(|b| is_word(**b) || matches!(b, b'.' | b'-')).count();
         let (name, behind) = line.split_at(length);
+
         match (name.first(), behind.first()) {
             (None, Some(b'=')) => Err(self.error(self.at, Why::NoName)),
             (Some(first), _) if !is_word(*first) => Err(self.error(self.at, Why::First)),
@@ -292,6 +304,7 @@ impl<'a> Reader<'a> {
         self.skip_export();
         let name = self.name().ok()?;
         self.skip_blanks();
+
         (self.rest().first() == Some(&b'=')).then_some(name)
     }
 
@@ -303,7 +316,10 @@ impl<'a> Reader<'a> {
             Some(quote) => self.quoted(quote),
             None => {
                 let span = unquoted(line);
-                Ok((SecretBytes::copy_of(&line[span.clone()]), begin + span.start..begin + span.end))
+                Ok((
+                    SecretBytes::copy_of(&line[span.clone()]),
+                    begin + span.start..begin + span.end,
+                ))
             }
         }
     }
@@ -312,13 +328,16 @@ impl<'a> Reader<'a> {
         let open = self.at;
         self.at += 1;
         let inside = self.rest();
-        let length = quote.closed_at(inside).ok_or_else(|| self.error(open, Why::Unclosed(quote)))?;
+        let length =
+            quote.closed_at(inside).ok_or_else(|| self.error(open, Why::Unclosed(quote)))?;
         self.at += length + 1;
+
         let span = open..self.at;
         self.skip_blanks();
         if !matches!(self.line().first(), None | Some(b'#')) {
             return Err(self.error(self.at, Why::AfterQuote(quote)));
         }
+
         Ok((quote.value_of(&inside[..length]), span))
     }
 
@@ -351,6 +370,7 @@ fn unquoted(line: &[u8]) -> Range<usize> {
     let line = &line[..comment.unwrap_or(line.len())];
     let from = line.iter().take_while(|b| is_blank(**b)).count();
     let blanks = line[from..].iter().rev().take_while(|b| is_blank(**b)).count();
+
     from..line.len() - blanks
 }
 
@@ -362,6 +382,7 @@ fn unescaped_double_quote(text: &[u8]) -> Option<usize> {
         if text[at] == b'"' {
             return Some(at);
         }
+
         at += 2;
     }
 }
@@ -379,9 +400,11 @@ fn unescape(text: &[u8]) -> SecretBytes {
             Some(byte @ (b'\\' | b'"' | b'$' | b'`')) => (*byte, 2),
             _ => (b'\\', 1),
         };
+
         value.push(byte);
         rest = &rest[at + length..];
     }
+
     value.extend(rest);
     value
 }
@@ -397,8 +420,13 @@ mod tests {
             entries.iter().map(|e| (e.name.as_str(), e.line)).collect::<Vec<_>>(),
             [("A", 1), ("B", 4), ("C", 7)]
         );
+
         let error = parse(b"A='\n\n'\nB=`\n` x").err().unwrap();
-        assert_eq!(error, DotenvError { line: 5, column: 3, why: Why::AfterQuote(Quote::Backtick) });
+        assert_eq!(
+            error,
+            DotenvError { line: 5, column: 3, why: Why::AfterQuote(Quote::Backtick) }
+        );
+
         let error = parse(b"\xef\xbb\xbf A = \"\n\n").err().unwrap();
         assert_eq!(error, DotenvError { line: 1, column: 6, why: Why::Unclosed(Quote::Double) });
     }
@@ -409,7 +437,9 @@ mod tests {
         let (entries, broken) = parse_leniently(text);
         let entries: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.line)).collect();
         assert_eq!(entries, [("A", 1), ("E", 7)]);
-        let broken: Vec<_> = broken.iter().map(|b| (b.line, b.name.as_deref(), &text[b.span.clone()])).collect();
+
+        let broken: Vec<_> =
+            broken.iter().map(|b| (b.line, b.name.as_deref(), &text[b.span.clone()])).collect();
         let expected: [(u64, Option<&str>, &[u8]); 6] = [
             (2, None, b" no name"),
             (3, None, b"export B"),
@@ -418,6 +448,7 @@ mod tests {
             (6, Some("D"), b"export D = \"open"),
             (8, None, b"=3"),
         ];
+
         assert_eq!(broken, expected);
     }
 }

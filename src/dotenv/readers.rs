@@ -44,8 +44,17 @@ impl Reader {
     ];
 
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 9] =
-        ["bash", "compose", "docker", "nextjs", "node", "npm-dotenv", "python-dotenv", "systemd", "vite"];
+    pub const NAMES: [&'static str; 9] = [
+        "bash",
+        "compose",
+        "docker",
+        "nextjs",
+        "node",
+        "npm-dotenv",
+        "python-dotenv",
+        "systemd",
+        "vite",
+    ];
 
     /// The name in `.secrets.toml` and on the command line.
     pub fn name(self) -> &'static str {
@@ -71,7 +80,8 @@ impl Reader {
     pub fn reads_name(self, head: &[u8]) -> bool {
         let head = head.trim_ascii_start();
         let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-        let exported = head.strip_prefix(b"export").filter(|rest| rest.first().is_some_and(is_blank));
+        let exported =
+            head.strip_prefix(b"export").filter(|rest| rest.first().is_some_and(is_blank));
         let name = exported.map_or(head, <[u8]>::trim_ascii_start);
 
         match self {
@@ -102,8 +112,9 @@ impl FromStr for Reader {
 
     fn from_str(name: &str) -> Result<Self, Invalid> {
         let at = Self::NAMES.iter().position(|known| *known == name);
-        at.map(|at| Self::ALL[at])
-            .ok_or_else(|| Invalid(format!("this reader is unknown; the readers are {}", Self::NAMES.join(", "))))
+        at.map(|at| Self::ALL[at]).ok_or_else(|| {
+            Invalid(format!("this reader is unknown; the readers are {}", Self::NAMES.join(", ")))
+        })
     }
 }
 
@@ -113,7 +124,9 @@ pub struct Readers(u16);
 
 impl Default for Readers {
     fn default() -> Self {
-        [Reader::Bash, Reader::Compose, Reader::NpmDotenv, Reader::Node, Reader::PythonDotenv].into_iter().collect()
+        [Reader::Bash, Reader::Compose, Reader::NpmDotenv, Reader::Node, Reader::PythonDotenv]
+            .into_iter()
+            .collect()
     }
 }
 
@@ -164,6 +177,7 @@ impl Readers {
             first.get_or_insert(*reader);
             common.is_empty()
         });
+
         let reader = reader.unwrap_or(Reader::Bash);
         let is_reached = reached.iter().any(|set| set.has(reader));
         Unreadable { reader, other: first.filter(|first| is_reached && *first != reader) }
@@ -186,7 +200,11 @@ pub struct Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.other {
-            None => write!(f, "`{}` cannot read this value from a dotenv file in any spelling", self.reader),
+            None => write!(
+                f,
+                "`{}` cannot read this value from a dotenv file in any spelling",
+                self.reader
+            ),
             Some(other) => {
                 write!(f, "`{other}` and `{}` need different spellings of this value", self.reader)
             }
@@ -195,7 +213,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// One way to write a value.
-struct Spelling {
+struct ValueSyntax {
     quote: Option<u8>,
     /// Bytes that are written in another way
     escapes: &'static [(u8, &'static [u8])],
@@ -203,16 +221,16 @@ struct Spelling {
     is_plain: bool,
 }
 
-const fn spelling(quote: Option<u8>, escapes: &'static [(u8, &'static [u8])]) -> Spelling {
-    Spelling { quote, escapes, is_plain: false }
+const fn spelling(quote: Option<u8>, escapes: &'static [(u8, &'static [u8])]) -> ValueSyntax {
+    ValueSyntax { quote, escapes, is_plain: false }
 }
 
 const SINGLE: Option<u8> = Some(b'\'');
 const DOUBLE: Option<u8> = Some(b'"');
 
 /// The spellings, the best first: bare for what needs no quotes, then quotes in which the fewest readers expand.
-const SPELLINGS: [Spelling; 20] = [
-    Spelling { quote: None, escapes: &[], is_plain: true },
+const SPELLINGS: [ValueSyntax; 20] = [
+    ValueSyntax { quote: None, escapes: &[], is_plain: true },
     spelling(SINGLE, &[]),
     spelling(DOUBLE, &[]),
     spelling(DOUBLE, &[(b'\\', br"\\"), (b'"', br#"\""#), (b'$', br"\$"), (b'`', br"\`")]),
@@ -225,7 +243,10 @@ const SPELLINGS: [Spelling; 20] = [
     spelling(DOUBLE, &[(b'\n', br"\n"), (b'\r', br"\r")]),
     spelling(DOUBLE, &[(b'\n', br"\n"), (b'\r', br"\r"), (b'$', br"\$")]),
     spelling(DOUBLE, &[(b'\\', br"\\"), (b'"', br#"\""#), (b'\n', br"\n"), (b'\r', br"\r")]),
-    spelling(DOUBLE, &[(b'\\', br"\\"), (b'"', br#"\""#), (b'$', br"\$"), (b'\n', br"\n"), (b'\r', br"\r")]),
+    spelling(
+        DOUBLE,
+        &[(b'\\', br"\\"), (b'"', br#"\""#), (b'$', br"\$"), (b'\n', br"\n"), (b'\r', br"\r")],
+    ),
     spelling(SINGLE, &[(b'\'', br"\'")]),
     spelling(SINGLE, &[(b'\\', br"\\"), (b'\'', br"\'")]),
     spelling(SINGLE, &[(b'\'', br"'\''")]),
@@ -234,7 +255,7 @@ const SPELLINGS: [Spelling; 20] = [
     spelling(None, &[(b'$', b"$$")]),
 ];
 
-impl Spelling {
+impl ValueSyntax {
     /// The value in this spelling; `None` where the spelling is not meant for it.
     fn write(&self, value: &[u8]) -> Option<SecretBytes> {
         if self.is_plain && !is_plain(value) {
@@ -244,12 +265,14 @@ impl Spelling {
         let longest = self.escapes.iter().map(|(_, escape)| escape.len()).max().unwrap_or(1);
         let mut text = SecretBytes::with_capacity(value.len() * longest + 2);
         self.quote.into_iter().for_each(|quote| text.push(quote));
+
         for byte in value {
             match self.escapes.iter().find(|(escaped, _)| escaped == byte) {
                 Some((_, escape)) => text.extend(escape),
                 None => text.push(*byte),
             }
         }
+
         self.quote.into_iter().for_each(|quote| text.push(quote));
         Some(text)
     }
@@ -257,5 +280,6 @@ impl Spelling {
 
 /// True for a value that means itself everywhere.
 fn is_plain(value: &[u8]) -> bool {
-    !value.is_empty() && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:@%+,=".contains(byte))
+    !value.is_empty()
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:@%+,=".contains(byte))
 }

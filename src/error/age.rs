@@ -10,14 +10,20 @@ pub(crate) fn age_file(error: &AgeError, file: &str) -> Error {
         AgeError::WrongPassphrase => {
             of(Kind::Locked).hint("it is the one given when the file was made, not the vault's")
         }
-        AgeError::WrongIdentity => of(Kind::Locked).hint("name the right one with `--identity FILE`"),
-        AgeError::NeedsPassphrase => of(Kind::Locked).hint("leave out `--identity`; nothing was stored"),
-        AgeError::NeedsIdentity => of(Kind::Locked).hint("name the key's file with `--identity FILE`"),
-        AgeError::Damaged => of(Kind::Damaged).hint("nothing was stored; make the export again, or take another copy"),
-        AgeError::Version => of(Kind::Damaged).hint("nothing was stored"),
-        AgeError::TooMuchWork => {
-            of(Kind::Damaged).hint("if you trust the file: decrypt it with `age` and encrypt it again")
+        AgeError::WrongIdentity => {
+            of(Kind::Locked).hint("name the right one with `--identity FILE`")
         }
+        AgeError::NeedsPassphrase => {
+            of(Kind::Locked).hint("leave out `--identity`; nothing was stored")
+        }
+        AgeError::NeedsIdentity => {
+            of(Kind::Locked).hint("name the key's file with `--identity FILE`")
+        }
+        AgeError::Damaged => of(Kind::Damaged)
+            .hint("nothing was stored; make the export again, or take another copy"),
+        AgeError::Version => of(Kind::Damaged).hint("nothing was stored"),
+        AgeError::TooMuchWork => of(Kind::Damaged)
+            .hint("if you trust the file: decrypt it with `age` and encrypt it again"),
         AgeError::Memory(_) | AgeError::Io(_) => of(Kind::Failure),
     }
 }

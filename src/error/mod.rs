@@ -171,6 +171,7 @@ impl Error {
                 *hint = hint.replace("`secrets ", &named);
             }
         }
+
         self
     }
 
@@ -183,6 +184,7 @@ impl Error {
         if self.kind != Kind::Interrupted {
             self.code.get_or_insert(125);
         }
+
         self
     }
 
@@ -212,10 +214,12 @@ impl Error {
             let notes: Vec<&str> = self.notes.iter().map(|note| note.trim()).collect();
             details = Some(json!({ "notes": notes }));
         }
+
         if !self.hints.is_empty() {
             let object = details.get_or_insert_with(|| json!({}));
             object["hints"] = json!(self.hints);
         }
+
         ErrorJson { r#type: self.kind.json_type(), message: &self.message, details }
     }
 }
@@ -251,8 +255,11 @@ impl From<ConfigError> for Error {
             }
             ConfigError::NoAgentDirectory => "set XDG_RUNTIME_DIR to a directory of your own",
             ConfigError::Project { .. } => "name another one with `--project NAME`",
-            ConfigError::Manifest { .. } => "`secrets setup --help` shows what the file may hold; never a value",
+            ConfigError::Manifest { .. } => {
+                "`secrets setup --help` shows what the file may hold; never a value"
+            }
         };
+
         Self::usage(error.to_string()).hint(hint)
     }
 }
@@ -275,9 +282,15 @@ impl From<GitError> for Error {
         let message = error.to_string();
         let failure = Self::new(Kind::Failure, message);
         match error {
-            GitError::NoRepository(_) => failure.hint("change to the working tree of a repository, or run `git init`"),
-            GitError::Invalid { .. } | GitError::Object { .. } => failure.hint("check the repository with `git fsck`"),
-            GitError::Missing(_) => failure.hint("a partial clone leaves objects out; they are never fetched here"),
+            GitError::NoRepository(_) => {
+                failure.hint("change to the working tree of a repository, or run `git init`")
+            }
+            GitError::Invalid { .. } | GitError::Object { .. } => {
+                failure.hint("check the repository with `git fsck`")
+            }
+            GitError::Missing(_) => {
+                failure.hint("a partial clone leaves objects out; they are never fetched here")
+            }
             GitError::Io { .. } => failure,
         }
     }
@@ -308,5 +321,6 @@ fn without_number(mut message: String) -> String {
     {
         message.truncate(at);
     }
+
     message
 }

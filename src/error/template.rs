@@ -9,7 +9,7 @@ use crate::model::{ProjectName, Tag};
 use crate::run::environment::AssignmentError;
 use crate::setup::SetupError;
 use crate::template::grammar::Malformed;
-use crate::template::{Finding, Findings, TemplateError, UnknownTag};
+use crate::template::{TemplateError, TemplateFinding, TemplateFindings, UnknownTag};
 
 /// What to do with UTF-16 text.
 pub(crate) const AS_UTF8: &str = "save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`";
@@ -22,7 +22,8 @@ pub(crate) fn assignment(error: AssignmentError, project: &ProjectName) -> Error
     match error {
         AssignmentError::Malformed { place, mut findings } => {
             findings.listed.iter_mut().for_each(|finding| finding.excerpt = None);
-            malformed(&[(&place, &findings)]).hint("mend it; `{{ secrets.TAG | FILTER }}` is what it looks like")
+            malformed(&[(&place, &findings)])
+                .hint("mend it; `{{ secrets.TAG | FILTER }}` is what it looks like")
         }
         AssignmentError::Unknown { place, mut findings } => {
             findings.listed.iter_mut().for_each(|finding| finding.excerpt = None);
@@ -40,16 +41,14 @@ impl From<TemplateError> for Error {
         let message = error.to_string();
         match error {
             TemplateError::Vault(error) => error.into(),
-            TemplateError::Filter { .. } | TemplateError::FilteredTooLarge | TemplateError::TooManyReferences => {
-                Self::usage(message)
-            }
+            TemplateError::Filter { .. }
+            | TemplateError::FilteredTooLarge
+            | TemplateError::TooManyReferences => Self::usage(message),
             TemplateError::Utf16(_) => Self::usage(message).hint(AS_UTF8),
-            TemplateError::UnsafeOutput { .. } => {
-                Self::new(Kind::Refused, message).hint("name a regular file of your own, or a new one, with `-o`")
-            }
-            TemplateError::NoDirectory(_) => {
-                Self::new(Kind::Failure, message).hint("make it first, or name another file; nothing was written")
-            }
+            TemplateError::UnsafeOutput { .. } => Self::new(Kind::Refused, message)
+                .hint("name a regular file of your own, or a new one, with `-o`"),
+            TemplateError::NoDirectory(_) => Self::new(Kind::Failure, message)
+                .hint("make it first, or name another file; nothing was written"),
             TemplateError::Moved(_) | TemplateError::Stopped | TemplateError::Io { .. } => {
                 Self::new(Kind::Failure, message)
             }
@@ -59,9 +58,10 @@ impl From<TemplateError> for Error {
 
 /// What a project's files have to say; `project` is where their secrets were looked for.
 pub(crate) fn setup(error: SetupError, project: &ProjectName) -> Error {
-    fn by_file<T>(found: &[(String, Findings<T>)]) -> Vec<(&str, &Findings<T>)> {
+    fn by_file<T>(found: &[(String, TemplateFindings<T>)]) -> Vec<(&str, &TemplateFindings<T>)> {
         found.iter().map(|(file, findings)| (file.as_str(), findings)).collect()
     }
+
     let message = error.to_string();
     match error {
         SetupError::Malformed(found) => malformed(&by_file(&found))
@@ -76,35 +76,43 @@ pub(crate) fn setup(error: SetupError, project: &ProjectName) -> Error {
 }
 
 /// Placeholders that are not well formed, by file.
-pub(crate) fn malformed(found: &[(&str, &Findings<Malformed>)]) -> Error {
+pub(crate) fn malformed(found: &[(&str, &TemplateFindings<Malformed>)]) -> Error {
     let message = match total(found) {
         1 => "a placeholder is not well formed".to_owned(),
         n => format!("{n} placeholders are not well formed"),
     };
+
     let mut error = Error::usage(message);
     error.notes = notes(found, ToString::to_string);
     let places = listed(found).map(|(file, finding)| {
         let p = finding.position;
         json!({ "file": file, "line": p.line, "column": p.column, "reason": finding.what.to_string() })
     });
+
     let places = json!({ "placeholders": places.collect::<Vec<_>>() });
     error.detailed(places)
 }
 
 /// Placeholders that name no secret, by file.
-pub(crate) fn unknown(found: &[(&str, &Findings<UnknownTag>)], project: &ProjectName) -> Error {
+pub(crate) fn unknown(
+    found: &[(&str, &TemplateFindings<UnknownTag>)],
+    project: &ProjectName,
+) -> Error {
     let message = match total(found) {
         1 => format!("a placeholder names no secret in project `{project}`"),
         n => format!("{n} placeholders name no secret in project `{project}`"),
     };
+
     let mut error = Error::new(Kind::NotFound, message);
     let text = |what: &UnknownTag| {
         let mut text = format!("`{}`", what.tag);
         if let Some(question) = did_you_mean(what.nearest.as_ref()) {
             let _ = write!(text, ", {question}");
         }
+
         text
     };
+
     error.notes = notes(found, text);
     let places = listed(found).map(|(file, finding)| {
         let p = finding.position;
@@ -112,11 +120,13 @@ pub(crate) fn unknown(found: &[(&str, &Findings<UnknownTag>)], project: &Project
         json!({ "tag": finding.what.tag.as_str(), "file": file, "line": p.line, "column": p.column,
                 "suggestion": suggestion })
     });
+
     let places = json!({ "placeholders": places.collect::<Vec<_>>() });
     let hint = match listed(found).find(|(_, finding)| finding.what.nearest.is_none()) {
         Some((_, finding)) => format!("store it with `secrets create {}`", finding.what.tag),
         None => "fix the template; `secrets list` shows the secrets of the project".to_owned(),
     };
+
     let error = error.detailed(places).hint(hint);
     match listed(found).next() {
         Some((_, finding)) => error.missing(finding.what.tag.clone()),
@@ -124,26 +134,36 @@ pub(crate) fn unknown(found: &[(&str, &Findings<UnknownTag>)], project: &Project
     }
 }
 
-fn total<T>(found: &[(&str, &Findings<T>)]) -> u64 {
+fn total<T>(found: &[(&str, &TemplateFindings<T>)]) -> u64 {
     found.iter().map(|(_, findings)| findings.total).sum()
 }
 
-fn listed<'a, T>(found: &'a [(&'a str, &'a Findings<T>)]) -> impl Iterator<Item = (&'a str, &'a Finding<T>)> {
+fn listed<'a, T>(
+    found: &'a [(&'a str, &'a TemplateFindings<T>)],
+) -> impl Iterator<Item = (&'a str, &'a TemplateFinding<T>)> {
     found.iter().flat_map(|(file, findings)| findings.listed.iter().map(|finding| (*file, finding)))
 }
 
-fn notes<T>(found: &[(&str, &Findings<T>)], text: impl Fn(&T) -> String) -> Vec<String> {
+fn notes<T>(found: &[(&str, &TemplateFindings<T>)], text: impl Fn(&T) -> String) -> Vec<String> {
     let mut notes = Vec::new();
     for (file, finding) in listed(found) {
-        notes.push(format!("{file}:{}:{}: {}", finding.position.line, finding.position.column, text(&finding.what)));
+        notes.push(format!(
+            "{file}:{}:{}: {}",
+            finding.position.line,
+            finding.position.column,
+            text(&finding.what)
+        ));
+
         if let Some((line, caret)) = &finding.excerpt {
             notes.push(format!("    {line}"));
             notes.push(format!("    {}^", " ".repeat(*caret)));
         }
     }
+
     let more = total(found) - listed(found).count() as u64;
     if more > 0 {
         notes.push(format!("and {more} more"));
     }
+
     notes
 }

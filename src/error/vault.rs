@@ -9,7 +9,7 @@ use crate::crypto::slot::SLOT;
 use crate::model::{SecretRef, resembles_a_key};
 use crate::store::{self, StoreError};
 use crate::ui::counted;
-use crate::vault::{Departure, Report, VaultError};
+use crate::vault::{Divergence, Report, VaultError};
 
 impl From<CryptoError> for Error {
     fn from(error: CryptoError) -> Self {
@@ -36,8 +36,7 @@ impl From<CryptoError> for Error {
     }
 }
 
-const RESTORE: &str =
-    "nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place";
+const RESTORE: &str = "nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place";
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
@@ -52,9 +51,9 @@ impl From<StoreError> for Error {
                 Self::new(Kind::Conflict, message).hint("make another one with `secrets init --vault PATH`")
             }
             StoreError::BadPath(_) => Self::usage(message).hint("name a file, as in `DIRECTORY/vault.db`"),
-            StoreError::Unsafe { mend, .. } => {
+            StoreError::Unsafe { fix, .. } => {
                 let error = Self::new(Kind::Refused, message);
-                match mend {
+                match fix {
                     Some(command) => error.hint(format!("mend it with `{command}`")),
                     None => error,
                 }
@@ -74,7 +73,7 @@ impl From<StoreError> for Error {
                 Self::new(Kind::Damaged, message).hint("use the version of `secrets` that made it")
             }
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
-            StoreError::Anchor { .. } => Self::new(Kind::Failure, message)
+            StoreError::Checkpoint { .. } => Self::new(Kind::Failure, message)
                 .hint("mend that, or remove it: then a vault that was put back goes unnoticed, once"),
             StoreError::Busy
             | StoreError::ReadOnly
@@ -92,21 +91,27 @@ impl From<VaultError> for Error {
             VaultError::Store(error) => error.into(),
             VaultError::Crypto(error) => error.into(),
             VaultError::Holder(error) => error.into(),
-            VaultError::Departed(departure) => departed(&departure),
-            VaultError::Record { .. } | VaultError::Project { .. } => Self::new(Kind::Damaged, message).hint(RESTORE),
+            VaultError::Departed(divergence) => diverged(&divergence),
+            VaultError::Record { .. } | VaultError::Project { .. } => {
+                Self::new(Kind::Damaged, message).hint(RESTORE)
+            }
             VaultError::NoSecret { wanted, project, nearest } => {
                 let list = match &wanted {
                     SecretRef::Tag(_) => "`secrets list` shows the secrets of the project",
                     SecretRef::Id(_) => "`secrets list --all-projects` shows every secret",
                 };
+
                 let hint = did_you_mean(nearest.as_ref()).unwrap_or_else(|| list.into());
                 let error = match &wanted {
                     SecretRef::Tag(tag) if resembles_a_key(tag.as_str()) => {
-                        format!("no such secret (not shown, in case it is a value) in project `{project}`")
+                        format!(
+                            "no such secret (not shown, in case it is a value) in project `{project}`"
+                        )
                     }
                     SecretRef::Tag(_) => format!("{message} in project `{project}`"),
                     SecretRef::Id(_) => format!("{message} in any project"),
                 };
+
                 let error = Self::new(Kind::NotFound, error).hint(hint);
                 match wanted {
                     SecretRef::Tag(tag) => error.missing(tag),
@@ -114,11 +119,14 @@ impl From<VaultError> for Error {
                 }
             }
             VaultError::NoProject { nearest, .. } => Self::new(Kind::NotFound, message).hint(
-                did_you_mean(nearest.as_ref()).unwrap_or_else(|| "`secrets project list` shows every project".into()),
+                did_you_mean(nearest.as_ref())
+                    .unwrap_or_else(|| "`secrets project list` shows every project".into()),
             ),
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
-            VaultError::TooManyProjects => Self::usage(message).hint("make another vault with `--vault PATH`"),
+            VaultError::TooManyProjects => {
+                Self::usage(message).hint("make another vault with `--vault PATH`")
+            }
             VaultError::AnotherVault(_) | VaultError::NoEarlierCopy(_) => {
                 Self::new(Kind::Refused, message).hint("nothing was written; name another file")
             }
@@ -133,13 +141,13 @@ impl From<VaultError> for Error {
             VaultError::ChangedBelow | VaultError::SlotsChanged => {
                 Self::new(Kind::Conflict, message).hint("nothing was written; try again")
             }
-            VaultError::Changed(_) => {
-                Self::new(Kind::Conflict, message).hint("nothing was written; look at it and try again")
+            VaultError::Changed(_) => Self::new(Kind::Conflict, message)
+                .hint("nothing was written; look at it and try again"),
+            VaultError::SameTarget(..) => {
+                Self::new(Kind::Conflict, message).hint("clone them one by one with `--tag`")
             }
-            VaultError::SameTarget(..) => Self::new(Kind::Conflict, message).hint("clone them one by one with `--tag`"),
-            VaultError::OntoItself(_) => {
-                Self::usage(message).hint("name another project with `--to`, or another tag with `--tag`")
-            }
+            VaultError::OntoItself(_) => Self::usage(message)
+                .hint("name another project with `--to`, or another tag with `--tag`"),
         }
     }
 }
@@ -149,31 +157,40 @@ const SHOWN: usize = 20;
 
 /// What is damaged, line by line.
 pub(crate) fn findings(report: &Report) -> Vec<String> {
-    let mut notes: Vec<String> = report.damage.iter().take(SHOWN).map(|damage| format!("  {damage}")).collect();
+    let mut notes: Vec<String> =
+        report.damage.iter().take(SHOWN).map(|damage| format!("  {damage}")).collect();
     if report.damage.len() > SHOWN {
         notes.push(format!("  and {} more", report.damage.len() - SHOWN));
     }
+
     notes
 }
 
-impl From<Departure> for Error {
-    fn from(departure: Departure) -> Self {
-        departed(&departure)
+impl From<Divergence> for Error {
+    fn from(divergence: Divergence) -> Self {
+        diverged(&divergence)
     }
 }
 
 /// What of a vault is not as it was last seen.
-fn departed(departure: &Departure) -> Error {
+fn diverged(divergence: &Divergence) -> Error {
     let mut notes = Vec::new();
-    notes.extend(departure.vault.and_then(far).map(|how| format!("  its table of slots and projects: {how}")));
-    for (project, relation) in &departure.projects {
+    notes.extend(
+        divergence
+            .vault
+            .and_then(far)
+            .map(|how| format!("  its table of slots and projects: {how}")),
+    );
+
+    for (project, relation) in &divergence.projects {
         let how = relation.map_or(Some("not there".into()), far);
         notes.extend(how.map(|how| format!("  project `{project}`: {how}")));
     }
-    let projects: Vec<_> = departure.projects.iter().map(|(name, _)| name.as_str()).collect();
-    Error::new(Kind::Damaged, departure.to_string())
+
+    let projects: Vec<_> = divergence.projects.iter().map(|(name, _)| name.as_str()).collect();
+    Error::new(Kind::Damaged, divergence.to_string())
         .with_notes(notes)
-        .detailed(json!({ "forked": departure.is_fork(), "projects": projects }))
+        .detailed(json!({ "forked": divergence.is_fork(), "projects": projects }))
         .hint("nothing of it was used; put back the right file, or a backup with `secrets restore PATH`")
         .hint("if this is the state that you want: `secrets restore --accept`")
 }
@@ -181,20 +198,26 @@ fn departed(departure: &Departure) -> Error {
 /// How far a state is from the one that was seen.
 fn far(relation: Relation) -> Option<String> {
     match relation {
-        Relation::Same | Relation::Later => None,
-        Relation::Earlier(by) => Some(format!("{} behind", counted(by, "change"))),
-        Relation::Forked => Some("went another way".into()),
+        Relation::Equal | Relation::Ahead => None,
+        Relation::Behind(by) => Some(format!("{} behind", counted(by, "change"))),
+        Relation::Diverged => Some("went another way".into()),
     }
 }
 
 fn exists_in_several(secrets: &[crate::model::Secret]) -> Error {
-    let line = |secret: &crate::model::Secret| format!("  {}/{}", secret.project, secret.metadata.tag);
-    let there =
-        secrets.iter().map(|secret| json!({ "project": secret.project.as_str(), "tag": secret.metadata.tag.as_str() }));
+    let line =
+        |secret: &crate::model::Secret| format!("  {}/{}", secret.project, secret.metadata.tag);
+    let there = secrets.iter().map(
+        |secret| json!({ "project": secret.project.as_str(), "tag": secret.metadata.tag.as_str() }),
+    );
     let details = json!({ "secrets": there.collect::<Vec<_>>() });
-    Error::new(Kind::Conflict, format!("there are {} secrets of these tags in their projects already", secrets.len()))
-        .with_notes(secrets.iter().map(line).collect())
-        .detailed(details)
+
+    Error::new(
+        Kind::Conflict,
+        format!("there are {} secrets of these tags in their projects already", secrets.len()),
+    )
+    .with_notes(secrets.iter().map(line).collect())
+    .detailed(details)
 }
 
 fn exists(secrets: &[crate::model::Secret]) -> Error {
@@ -203,17 +226,26 @@ fn exists(secrets: &[crate::model::Secret]) -> Error {
     if secrets.iter().any(|secret| secret.project.as_str() != project) {
         return exists_in_several(secrets);
     }
+
     let error = match secrets {
         [only] => {
             let tag = only.metadata.tag.as_str();
-            Error::new(Kind::Conflict, format!("there is a secret `{tag}` in project `{project}` already"))
+            Error::new(
+                Kind::Conflict,
+                format!("there is a secret `{tag}` in project `{project}` already"),
+            )
         }
         _ => {
-            let message = format!("there are {} secrets of these tags in project `{project}` already", secrets.len());
+            let message = format!(
+                "there are {} secrets of these tags in project `{project}` already",
+                secrets.len()
+            );
+
             let mut error = Error::new(Kind::Conflict, message);
             error.notes = tags.iter().map(|tag| format!("  {tag}")).collect();
             error
         }
     };
+
     error.detailed(json!({ "tags": tags, "project": project }))
 }

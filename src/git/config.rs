@@ -40,6 +40,7 @@ impl Config {
         if self.files > FILES {
             return Err(GitError::invalid(path, "its configuration includes too many files"));
         }
+
         let Some(text) = read(path, LARGEST)? else { return Ok(()) };
 
         for (key, value) in parse(&text) {
@@ -48,13 +49,19 @@ impl Config {
                 let included = directory.join(self.expanded(&value));
                 self.load_nested(&included, depth + 1)?;
             }
+
             self.values.insert(key, value);
         }
+
         Ok(())
     }
 
     /// Adds only the values of a file that `keep` accepts.
-    pub(super) fn load_if(&mut self, path: &Path, keep: impl Fn(&str) -> bool) -> Result<(), GitError> {
+    pub(super) fn load_if(
+        &mut self,
+        path: &Path,
+        keep: impl Fn(&str) -> bool,
+    ) -> Result<(), GitError> {
         let mut other = Self::new(self.home.as_deref());
         other.load(path)?;
         self.values.extend(other.values.into_iter().filter(|(key, _)| keep(key)));
@@ -75,7 +82,10 @@ impl Config {
     pub(super) fn is_true(&self, key: &str) -> bool {
         let Some(value) = self.text(key) else { return false };
         let value = value.to_ascii_lowercase();
-        value == b"true" || value == b"yes" || value == b"on" || value.iter().any(|digit| (b'1'..=b'9').contains(digit))
+        value == b"true"
+            || value == b"yes"
+            || value == b"on"
+            || value.iter().any(|digit| (b'1'..=b'9').contains(digit))
     }
 
     fn expanded(&self, value: &[u8]) -> PathBuf {
@@ -97,7 +107,11 @@ pub(super) fn parse(text: &[u8]) -> Vec<(String, Vec<u8>)> {
     while let Some(first) = rest.first() {
         match first {
             b'[' => {
-                let end = rest.iter().position(|byte| *byte == b']' || *byte == b'\n').unwrap_or(rest.len() - 1);
+                let end = rest
+                    .iter()
+                    .position(|byte| *byte == b']' || *byte == b'\n')
+                    .unwrap_or(rest.len() - 1);
+
                 section = (rest[end] == b']').then(|| section_name(&rest[1..end])).flatten();
                 rest = &rest[end + 1..];
             }
@@ -107,18 +121,21 @@ pub(super) fn parse(text: &[u8]) -> Vec<(String, Vec<u8>)> {
                 if let (Some(section), Some(value)) = (&section, value) {
                     found.push((format!("{section}.{key}"), value));
                 }
+
                 rest = behind;
             }
             byte if byte.is_ascii_whitespace() => rest = &rest[1..],
             _ => rest = after_line(rest),
         }
     }
+
     found
 }
 
 /// A section's name in lower case; `None` if it has a subsection.
 fn section_name(text: &[u8]) -> Option<String> {
-    let is_plain = !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    let is_plain =
+        !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
     is_plain.then(|| String::from_utf8_lossy(text).to_ascii_lowercase())
 }
 
@@ -128,9 +145,17 @@ fn after_line(text: &[u8]) -> &[u8] {
 
 /// Reads `key`, `key = value`; returns the key, the value if it is valid, and what follows the line.
 fn variable(text: &[u8]) -> (String, Option<Vec<u8>>, &[u8]) {
-    let length = text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-').unwrap_or(text.len());
+    let length = text
+        .iter()
+        .position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
+        .unwrap_or(text.len());
+
     let key = String::from_utf8_lossy(&text[..length]).to_ascii_lowercase();
-    let blanks = text[length..].iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(text.len() - length);
+    let blanks = text[length..]
+        .iter()
+        .position(|byte| !matches!(byte, b' ' | b'\t'))
+        .unwrap_or(text.len() - length);
+
     let rest = &text[length + blanks..];
 
     match rest.first() {
@@ -176,6 +201,7 @@ fn value(text: &[u8]) -> (Option<Vec<u8>>, &[u8]) {
                     Some(byte @ (b'"' | b'\\')) => value.push(byte),
                     _ => return (None, after_line(text.get(at..).unwrap_or_default())),
                 }
+
                 kept = value.len();
             }
             b' ' | b'\t' if !quoted && value.is_empty() && kept == 0 => {}
@@ -187,6 +213,7 @@ fn value(text: &[u8]) -> (Option<Vec<u8>>, &[u8]) {
             }
         }
     }
+
     // Blanks at the end belong to no value.
     value.truncate(kept);
     ((!quoted).then_some(value), text.get(at..).unwrap_or_default())
@@ -210,20 +237,24 @@ mod tests {
             ("x.k", b"a  b  c"),
             ("x.m", b"\"\t"),
         ];
+
         assert_eq!(found, expected);
     }
 
     #[test]
     fn files_include_others_and_paths_begin_at_home() {
         let directory = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
         write("one", "[core]\n excludesFile = a\n ignoreCase\n[include]\n path = two\n");
         write("two", "[include]\n path = one\n[core]\n excludesFile = ~/b\n");
+
         let mut config = Config::new(Some(Path::new("/home/me")));
         config.load(&directory.path().join("one")).unwrap();
         assert_eq!(config.path("core.excludesfile"), Some("/home/me/b".into()));
         assert!(config.is_true("core.ignorecase") && !config.is_true("core.bare"));
         config.load(&directory.path().join("none")).unwrap();
+
         // What includes itself many times does not multiply.
         write("many", &"[include]\n path = many\n".repeat(1000));
         let error = Config::new(None).load(&directory.path().join("many")).unwrap_err();

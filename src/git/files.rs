@@ -21,6 +21,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
+
     Ok(file)
 }
 
@@ -31,12 +32,14 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, GitError> 
         Err(error) if is_absent(&error) => return Ok(None),
         Err(source) => return Err(GitError::io(path, source)),
     };
+
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes).map_err(|source| GitError::io(path, source))?;
 
     if bytes.len() as u64 > most {
         return Err(GitError::invalid(path, "it is too large"));
     }
+
     Ok(Some(bytes))
 }
 

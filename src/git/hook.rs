@@ -51,33 +51,42 @@ impl Git {
         if path.symlink_metadata().is_ok() {
             return existing(path, command);
         }
+
         let failed = |source| HookError::Io { path: path.clone(), source };
         let text = format!(
             "#!/bin/sh\n# Written by `secrets scan --install-hook`: no commit publishes a value.\nexec {command}\n"
         );
-        let opened =
-            crate::process::as_before(|| OpenOptions::new().write(true).create_new(true).mode(0o777).open(&path));
+        let opened = crate::process::as_before(|| {
+            OpenOptions::new().write(true).create_new(true).mode(0o777).open(&path)
+        });
+
         let mut file = opened.map_err(failed)?;
 
         if let Err(source) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
             let _ = fs::remove_file(&path);
             return Err(failed(source));
         }
+
         Ok(Hook::Written(path))
     }
 }
 
 /// The directory of the repository's hooks, which all its working trees share.
 fn hooks(repository: &Repository) -> Result<PathBuf, HookError> {
-    let configured = repository.config.path("core.hookspath").map(|path| repository.work_tree.join(path));
+    let configured =
+        repository.config.path("core.hookspath").map(|path| repository.work_tree.join(path));
     let hooks = configured.unwrap_or_else(|| repository.common_dir.join("hooks"));
     let is_inside = |path: &Path| {
         let existing = path.ancestors().find_map(|above| above.canonicalize().ok());
         existing.is_some_and(|real| real.starts_with(&repository.common_dir))
     };
-    if hooks.components().any(|part| part.as_os_str() == "..") && !hooks.exists() || !is_inside(&hooks) {
+
+    if hooks.components().any(|part| part.as_os_str() == "..") && !hooks.exists()
+        || !is_inside(&hooks)
+    {
         return Err(HookError::Elsewhere(hooks));
     }
+
     fs::create_dir_all(&hooks).map_err(|source| HookError::Io { path: hooks.clone(), source })?;
     Ok(hooks)
 }
@@ -88,20 +97,26 @@ fn existing(path: PathBuf, command: &str) -> Result<Hook, HookError> {
         Ok(text) => text.unwrap_or_default(),
         Err(_) => return Err(HookError::Taken(path)),
     };
+
     let text = String::from_utf8_lossy(&text);
     let runs = text.lines().map(str::trim).any(|line| {
         let line = line.strip_prefix("exec ").unwrap_or(line);
-        line.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ';', '|', '&']))
+        line.strip_prefix(command)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ';', '|', '&']))
     });
+
     let mode = fs::metadata(&path).map(|found| found.permissions().mode()).unwrap_or_default();
 
     if !runs {
         return Err(HookError::Taken(path));
     }
+
     if mode & 0o111 == 0 {
         // Git passes over a hook that cannot be executed. Whoever may read it may execute it.
         let executable = fs::Permissions::from_mode(mode | (mode & 0o444) >> 2);
-        fs::set_permissions(&path, executable).map_err(|source| HookError::Io { path: path.clone(), source })?;
+        fs::set_permissions(&path, executable)
+            .map_err(|source| HookError::Io { path: path.clone(), source })?;
     }
+
     Ok(Hook::Current(path))
 }

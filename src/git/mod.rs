@@ -27,7 +27,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 pub use hook::{Hook, HookError};
-pub use index::{Entry, EntryKind, visit_entries};
+pub use index::{EntryKind, IndexEntry, visit_entries};
 pub use objects::{Hash, Id};
 pub use pack::apply as apply_delta;
 pub use repository::{is_in_git_directory, leads_into_git_directory};
@@ -116,7 +116,7 @@ pub struct GitEnvironment {
 
 /// What git makes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum GitStatus {
     /// There is no repository
     NoRepository,
     /// Ignored and not tracked: it is committed by no accident
@@ -145,13 +145,15 @@ impl Git {
         if let Some(known) = self.repository.get() {
             return Ok(known.as_ref());
         }
+
         let found = Repository::find(&self.directory, &self.environment)?;
         Ok(self.repository.get_or_init(|| found).as_ref())
     }
 
     fn needed(&self) -> Result<&Repository, GitError> {
         self.repository()?.ok_or_else(|| {
-            let directory = std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone());
+            let directory =
+                std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone());
             GitError::NoRepository(directory)
         })
     }
@@ -178,11 +180,15 @@ impl Git {
     }
 
     /// Returns what git makes of files, in their order; paths are relative to the directory.
-    pub fn standing(&self, paths: &[&Path]) -> Result<Vec<Standing>, GitError> {
+    pub fn standing(&self, paths: &[&Path]) -> Result<Vec<GitStatus>, GitError> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(repository) = self.repository()? else { return Ok(vec![Standing::NoRepository; paths.len()]) };
+
+        let Some(repository) = self.repository()? else {
+            return Ok(vec![GitStatus::NoRepository; paths.len()]);
+        };
+
         let below: Vec<_> = paths.iter().map(|path| self.below(repository, path)).collect();
         let tracked = tracked(repository, &below)?;
         let mut rules = Rules::open(repository, &self.environment)?;
@@ -190,31 +196,44 @@ impl Git {
         let mut standing = Vec::with_capacity(paths.len());
         for path in &below {
             standing.push(match path {
-                None => Standing::NoRepository,
-                Some(path) if tracked.contains(path) => Standing::Tracked,
-                Some(path) if rules.of(path)?.is_some_and(|verdict| verdict.ignored) => Standing::Ignored,
-                Some(_) => Standing::Exposed,
+                None => GitStatus::NoRepository,
+                Some(path) if tracked.contains(path) => GitStatus::Tracked,
+                Some(path) if rules.of(path)?.is_some_and(|verdict| verdict.ignored) => {
+                    GitStatus::Ignored
+                }
+                Some(_) => GitStatus::Exposed,
             });
         }
+
         Ok(standing)
     }
 
     /// Returns the first of these files that a rule of a `.gitignore` below the directory takes back, with that `.gitignore`;
     /// what the directory's own says of it does not count. All paths are relative to the directory.
     pub fn taken_back(&self, paths: &[&Path]) -> Result<Option<(PathBuf, PathBuf)>, GitError> {
-        let Some(repository) = self.repository()?.filter(|_| !paths.is_empty()) else { return Ok(None) };
-        let here = std::fs::canonicalize(&self.directory).map_err(|source| GitError::io(&self.directory, source))?;
+        let Some(repository) = self.repository()?.filter(|_| !paths.is_empty()) else {
+            return Ok(None);
+        };
+
+        let here = std::fs::canonicalize(&self.directory)
+            .map_err(|source| GitError::io(&self.directory, source))?;
         let Ok(here) = here.strip_prefix(&repository.work_tree) else { return Ok(None) };
         let mut rules = Rules::open(repository, &self.environment)?;
 
         for path in paths {
             let Some(below) = self.below(repository, path) else { continue };
-            let Some(verdict) = rules.of(&below)?.filter(|verdict| !verdict.ignored) else { continue };
-            let file = verdict.file.strip_prefix(here).ok().filter(|file| file.components().count() > 1);
-            if let Some(file) = file.filter(|file| file.file_name() == Some(".gitignore".as_ref())) {
+            let Some(verdict) = rules.of(&below)?.filter(|verdict| !verdict.ignored) else {
+                continue;
+            };
+
+            let file =
+                verdict.file.strip_prefix(here).ok().filter(|file| file.components().count() > 1);
+            if let Some(file) = file.filter(|file| file.file_name() == Some(".gitignore".as_ref()))
+            {
                 return Ok(Some(((*path).to_owned(), file.to_owned())));
             }
         }
+
         Ok(None)
     }
 
@@ -225,11 +244,14 @@ impl Git {
         let mut found = Vec::new();
         repository.each_entry(&mut |entry| {
             let path = repository.work_tree.join(OsStr::from_bytes(entry.path));
-            if matches!(entry.kind(), EntryKind::File | EntryKind::Link) && found.last() != Some(&path) && wanted(&path)
+            if matches!(entry.kind(), EntryKind::File | EntryKind::Link)
+                && found.last() != Some(&path)
+                && wanted(&path)
             {
                 found.push(path);
             }
         })?;
+
         Ok(found)
     }
 
@@ -237,12 +259,15 @@ impl Git {
     /// that are returned lie below the working tree.
     pub fn staged(&self, paths: &[PathBuf]) -> Result<(Vec<Staged>, Blobs), GitError> {
         let repository = self.needed()?;
-        let roots: Vec<PathBuf> = paths.iter().filter_map(|path| self.below(repository, path)).collect();
+        let roots: Vec<PathBuf> =
+            paths.iter().filter_map(|path| self.below(repository, path)).collect();
         let objects = repository.objects()?;
+
         // A path that leads out of the working tree chooses nothing.
         let wanted = |path: &[u8]| is_below(Path::new(OsStr::from_bytes(path)), &roots);
         let is_nothing = roots.is_empty() && !paths.is_empty();
-        let found = if is_nothing { Vec::new() } else { staged::staged(repository, &objects, &wanted)? };
+        let found =
+            if is_nothing { Vec::new() } else { staged::staged(repository, &objects, &wanted)? };
         Ok((found, Blobs(objects)))
     }
 }
@@ -257,17 +282,22 @@ impl Blobs {
         if object.kind != Kind::Blob {
             return Err(GitError::Object { id: *id, why: "is no file's content".into() });
         }
+
         Ok(object.content)
     }
 }
 
 /// Of some paths, those that the next commit has.
-fn tracked(repository: &Repository, paths: &[Option<PathBuf>]) -> Result<HashSet<PathBuf>, GitError> {
+fn tracked(
+    repository: &Repository,
+    paths: &[Option<PathBuf>],
+) -> Result<HashSet<PathBuf>, GitError> {
     let ignore_case = repository.config.is_true("core.ignorecase");
     let key = |path: &[u8]| if ignore_case { path.to_ascii_lowercase() } else { path.to_vec() };
     let asked: HashMap<Vec<u8>, &PathBuf> =
         paths.iter().flatten().map(|path| (key(path.as_os_str().as_bytes()), path)).collect();
     let mut found = HashSet::new();
+
     // Directories of a sparse index that may hold one.
     let mut sparse: Vec<(Vec<u8>, Id)> = Vec::new();
 
@@ -279,20 +309,26 @@ fn tracked(repository: &Repository, paths: &[Option<PathBuf>]) -> Result<HashSet
             sparse.push((entry.path.to_vec(), entry.id));
         }
     })?;
+
     if sparse.is_empty() {
         return Ok(found);
     }
+
     let objects = repository.objects()?;
     for (directory, id) in sparse {
         let mut tree = Trees::new(&objects, Some(id));
         for path in paths.iter().flatten() {
-            let Some(below) = path.as_os_str().as_bytes().strip_prefix(&directory[..]) else { continue };
+            let Some(below) = path.as_os_str().as_bytes().strip_prefix(&directory[..]) else {
+                continue;
+            };
+
             // What cannot be looked up may be there.
             if !matches!(tree.get(below), Ok(None)) {
                 found.insert(path.clone());
             }
         }
     }
+
     Ok(found)
 }
 
@@ -304,6 +340,7 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
         Ok(found) => found.is_file() && found.len() <= most,
         Err(_) => true,
     };
+
     let excludes = |git: &Path| is_plain(&git.join("info/exclude"), files::RULES);
     if !is_plain(&directory.join(".gitignore"), files::RULES) {
         return false;
@@ -316,13 +353,19 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
             let named = |path: &Path| -> Option<PathBuf> {
                 let text = files::read(path, LINE).ok()??;
                 let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-                Some(PathBuf::from(OsStr::from_bytes(line.strip_prefix(b"gitdir: ").unwrap_or(line))))
+                Some(PathBuf::from(OsStr::from_bytes(
+                    line.strip_prefix(b"gitdir: ").unwrap_or(line),
+                )))
             };
+
             let Some(part) = named(&git) else { return false };
+
             // From here on, paths are relative to what the `ignore` crate takes them for: it is the one that reads on.
             let file = part.join("commondir");
-            let whole =
-                |path: PathBuf| if path.as_os_str().as_bytes().starts_with(b".") { part.join(path) } else { path };
+            let whole = |path: PathBuf| {
+                if path.as_os_str().as_bytes().starts_with(b".") { part.join(path) } else { path }
+            };
+
             is_plain(&file, LINE) && named(&file).is_none_or(|path| excludes(&whole(path)))
         }
         Ok(_) => excludes(&git),
@@ -333,12 +376,16 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
 /// Returns the absolute path under which git knows a file. Links in its directories are followed as far as these exist; a link that
 /// is the path's last part is not: git looks at the link itself.
 pub fn without_links(path: &Path) -> Option<PathBuf> {
-    let real = |path: &Path| std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let real = |path: &Path| {
+        std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path })
+    };
+
     if path.file_name().is_none() {
         return real(path).ok().or_else(|| Some(plain(&std::path::absolute(path).ok()?)));
     }
 
-    let (above, real) = path.ancestors().skip(1).find_map(|above| Some((above, real(above).ok()?)))?;
+    let (above, real) =
+        path.ancestors().skip(1).find_map(|above| Some((above, real(above).ok()?)))?;
     Some(plain(&real.join(path.strip_prefix(above).ok()?)))
 }
 
@@ -354,6 +401,7 @@ fn plain(path: &Path) -> PathBuf {
             part => plain.push(part),
         }
     }
+
     plain
 }
 
@@ -368,5 +416,6 @@ pub fn ignoring(path: &Path) -> Vec<u8> {
             _ => line.push(*byte),
         }
     }
+
     line
 }

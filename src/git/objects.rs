@@ -62,11 +62,14 @@ impl Id {
         if text.len() != hash.length() * 2 {
             return None;
         }
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+
+        let digit =
+            |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         let mut id = Self::zero(hash);
         for (byte, pair) in id.bytes.iter_mut().zip(text.chunks_exact(2)) {
             *byte = digit(pair[0])? << 4 | digit(pair[1])?;
         }
+
         Some(id)
     }
 
@@ -129,15 +132,23 @@ impl Objects {
             if all.contains(&directory) || all.len() == DIRECTORIES {
                 continue;
             }
-            let borrowed = read(&directory.join("info/alternates"), 1024 * 1024)?.unwrap_or_default();
-            let lines = borrowed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
-            pending.extend(lines.rev().map(|line| directory.join(std::ffi::OsStr::from_bytes(line))));
+
+            let borrowed =
+                read(&directory.join("info/alternates"), 1024 * 1024)?.unwrap_or_default();
+            let lines = borrowed
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty() && line[0] != b'#');
+
+            pending
+                .extend(lines.rev().map(|line| directory.join(std::ffi::OsStr::from_bytes(line))));
             all.push(directory);
         }
+
         let mut packs = Vec::new();
         for directory in &all {
             packs.extend(packs_of(&directory.join("pack"), hash)?);
         }
+
         Ok(Self { directories: all, packs, hash })
     }
 
@@ -152,11 +163,13 @@ impl Objects {
                 Err(source) => return Err(GitError::io(&path, source)),
             }
         }
+
         for pack in &self.packs {
             if let Some(offset) = pack.find(id)? {
                 return pack.get(offset, &|id| self.base(id));
             }
         }
+
         Err(GitError::Missing(*id))
     }
 
@@ -170,10 +183,16 @@ impl Objects {
                 let failed = |source| GitError::io(&path, source);
                 let object = loose(file).map_err(failed)?;
                 let mut content = Vec::new();
-                object.content.take(super::pack::LARGEST + 1).read_to_end(&mut content).map_err(failed)?;
+                object
+                    .content
+                    .take(super::pack::LARGEST + 1)
+                    .read_to_end(&mut content)
+                    .map_err(failed)?;
+
                 return Ok((object.kind, content));
             }
         }
+
         Err(GitError::Missing(*id))
     }
 
@@ -182,8 +201,11 @@ impl Objects {
         let object = self.get(id)?;
         let failed = |why: String| GitError::Object { id: *id, why };
         if object.kind != kind {
-            return Err(failed(format!("is a {:?} where a {kind:?} belongs", object.kind).to_lowercase()));
+            return Err(failed(
+                format!("is a {:?} where a {kind:?} belongs", object.kind).to_lowercase(),
+            ));
         }
+
         let mut content = Vec::new();
         object
             .content
@@ -194,6 +216,7 @@ impl Objects {
         if content.len() as u64 > most {
             return Err(failed("is too large".into()));
         }
+
         Ok(content)
     }
 
@@ -212,13 +235,17 @@ fn packs_of(directory: &Path, hash: Hash) -> Result<Vec<Pack>, GitError> {
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
         Err(source) => return Err(GitError::io(directory, source)),
     };
+
     let mut packs = Vec::new();
     for entry in entries.take(PACKS) {
         let path = entry.map_err(|source| GitError::io(directory, source))?.path();
-        if path.extension().is_some_and(|extension| extension == "idx") && path.with_extension("pack").exists() {
+        if path.extension().is_some_and(|extension| extension == "idx")
+            && path.with_extension("pack").exists()
+        {
             packs.push(Pack::new(path, hash));
         }
     }
+
     Ok(packs)
 }
 
@@ -232,11 +259,13 @@ fn loose(file: File) -> io::Result<Object<'static>> {
         if byte == [0] {
             break;
         }
+
         header.push(byte[0]);
         if header.len() > 32 {
             return Err(invalid("the object's header is too long"));
         }
     }
+
     let mut words = header.split(|byte| *byte == b' ');
     let kind = match words.next() {
         Some(b"commit") => Kind::Commit,
@@ -245,9 +274,10 @@ fn loose(file: File) -> io::Result<Object<'static>> {
         Some(b"tag") => Kind::Tag,
         _ => return Err(invalid("the object's kind is not known")),
     };
+
     let size = words.next().and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
     let size = size.ok_or_else(|| invalid("the object's size is not a number"))?;
-    Ok(Object { kind, content: Box::new(Exactly { from: content, left: size }) })
+    Ok(Object { kind, content: Box::new(ExactReader { from: content, left: size }) })
 }
 
 pub(super) fn invalid(why: &'static str) -> io::Error {
@@ -255,21 +285,23 @@ pub(super) fn invalid(why: &'static str) -> io::Error {
 }
 
 /// A stream of which the length is known: one that ends before it is an error.
-pub(super) struct Exactly<R> {
+pub(super) struct ExactReader<R> {
     pub(super) from: R,
     pub(super) left: u64,
 }
 
-impl<R: Read> Read for Exactly<R> {
+impl<R: Read> Read for ExactReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 {
             return Ok(0);
         }
+
         let length = self.from.read(&mut buffer[..most])?;
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+
         self.left -= length as u64;
         Ok(length)
     }
@@ -295,18 +327,22 @@ impl<R: BufRead> Read for Inflate<R> {
             let at_end = input.is_empty();
             let step = inflate(&mut self.state, input, buffer, MZFlush::None);
             self.from.consume(step.bytes_consumed);
+
             match step.status {
                 Ok(MZStatus::StreamEnd) => self.ended = true,
                 Ok(_) | Err(MZError::Buf) => {}
                 Err(_) => return Err(invalid("the compressed data is damaged")),
             }
+
             if step.bytes_written > 0 {
                 return Ok(step.bytes_written);
             }
+
             if !self.ended && (at_end || step.bytes_consumed == 0) {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+
         Ok(0)
     }
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::GitError;
 use super::files::open;
 use super::index::varint;
-use super::objects::{Exactly, Hash, Id, Inflate, Kind, Object, invalid};
+use super::objects::{ExactReader, Hash, Id, Inflate, Kind, Object, invalid};
 
 /// An object that is kept as a difference is put together in memory, up to so many bytes. Git keeps larger files whole.
 pub(super) const LARGEST: u64 = 512 * 1024 * 1024;
@@ -24,11 +24,11 @@ const KEPT: usize = 16 * 1024 * 1024;
 pub(super) struct Pack {
     index: PathBuf,
     hash: Hash,
-    files: OnceCell<Files>,
-    kept: RefCell<Kept>,
+    files: OnceCell<PackFiles>,
+    kept: RefCell<CachedObject>,
 }
 
-struct Files {
+struct PackFiles {
     index: File,
     pack: File,
     /// How many ids begin with this byte or a smaller one
@@ -36,37 +36,44 @@ struct Files {
 }
 
 #[derive(Default)]
-struct Kept {
+struct CachedObject {
     trees: HashMap<u64, Rc<Vec<u8>>>,
     bytes: usize,
 }
 
 /// Returns an object of another pack, or a loose one.
-type Elsewhere<'e> = &'e dyn Fn(&Id) -> Result<(Kind, Vec<u8>), GitError>;
+type ObjectLookup<'e> = &'e dyn Fn(&Id) -> Result<(Kind, Vec<u8>), GitError>;
 
 impl Pack {
     pub(super) fn new(index: PathBuf, hash: Hash) -> Self {
         Self { index, hash, files: OnceCell::new(), kept: RefCell::default() }
     }
 
-    fn files(&self) -> Result<&Files, GitError> {
+    fn files(&self) -> Result<&PackFiles, GitError> {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
+
         let opened = |path: &Path| open(path).map_err(|source| GitError::io(path, source));
         let (index, pack) = (opened(&self.index)?, opened(&self.index.with_extension("pack"))?);
         let mut head = [0; 8 + 1024];
         index.read_exact_at(&mut head, 0).map_err(|source| GitError::io(&self.index, source))?;
 
         if head[..8] != *b"\xfftOc\0\0\0\x02" {
-            return Err(GitError::invalid(&self.index, "its version is not 2: `git index-pack` writes it again"));
+            return Err(GitError::invalid(
+                &self.index,
+                "its version is not 2: `git index-pack` writes it again",
+            ));
         }
+
         let numbers = head[8..].chunks_exact(4);
-        let fanout: Vec<u32> = numbers.map(|four| u32::from_be_bytes(four.try_into().unwrap_or_default())).collect();
+        let fanout: Vec<u32> =
+            numbers.map(|four| u32::from_be_bytes(four.try_into().unwrap_or_default())).collect();
         if !fanout.is_sorted() {
             return Err(GitError::invalid(&self.index, "it is not sorted"));
         }
-        Ok(self.files.get_or_init(|| Files { index, pack, fanout }))
+
+        Ok(self.files.get_or_init(|| PackFiles { index, pack, fanout }))
     }
 
     /// Returns where in the pack an object begins.
@@ -85,6 +92,7 @@ impl Pack {
             let mut name = [0; 32];
             let name = &mut name[..self.hash.length()];
             files.index.read_exact_at(name, names + middle * length).map_err(failed)?;
+
             match (*name).cmp(id.as_bytes()) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
@@ -94,9 +102,11 @@ impl Pack {
                     let mut four = [0; 4];
                     files.index.read_exact_at(&mut four, offsets + middle * 4).map_err(failed)?;
                     let offset = u32::from_be_bytes(four);
+
                     if offset & 0x8000_0000 == 0 {
                         return Ok(Some(u64::from(offset)));
                     }
+
                     let mut eight = [0; 8];
                     let large = offsets + count * 4 + u64::from(offset & 0x7fff_ffff) * 8;
                     files.index.read_exact_at(&mut eight, large).map_err(failed)?;
@@ -104,11 +114,16 @@ impl Pack {
                 }
             }
         }
+
         Ok(None)
     }
 
     /// Opens the object at an offset. One that is whole is read as a stream.
-    pub(super) fn get(&self, offset: u64, elsewhere: Elsewhere<'_>) -> Result<Object<'_>, GitError> {
+    pub(super) fn get(
+        &self,
+        offset: u64,
+        elsewhere: ObjectLookup<'_>,
+    ) -> Result<Object<'_>, GitError> {
         let path = self.index.with_extension("pack");
         let failed = |source| GitError::io(&path, source);
         let mut deltas: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -118,6 +133,7 @@ impl Pack {
             if let Some(tree) = self.kept.borrow().trees.get(&at) {
                 break (Kind::Tree, Rc::clone(tree));
             }
+
             let header = self.header(at).map_err(failed)?;
             let kind = match header.kind {
                 Packed::Whole(kind) if deltas.is_empty() && kind != Kind::Tree => {
@@ -127,17 +143,23 @@ impl Pack {
                 Packed::Whole(kind) => Some(kind),
                 Packed::FromOffset(_) | Packed::FromId(_) => None,
             };
+
             total += header.size;
             if total > LARGEST || deltas.len() > DEPTH {
                 return Err(failed(invalid("an object is a difference of too many others")));
             }
+
             let mut content = Vec::new();
-            self.content(&header).and_then(|mut from| from.read_to_end(&mut content)).map_err(failed)?;
+            self.content(&header)
+                .and_then(|mut from| from.read_to_end(&mut content))
+                .map_err(failed)?;
+
             if let Some(kind) = kind {
                 let content = Rc::new(content);
                 self.keep(kind, at, &content);
                 break (kind, content);
             }
+
             deltas.push((at, content));
             match header.kind {
                 Packed::FromOffset(base) => at = base,
@@ -151,11 +173,17 @@ impl Pack {
                 Packed::Whole(_) => {}
             }
         };
+
         let mut content = base;
         while let Some((at, delta)) = deltas.pop() {
-            content = Rc::new(apply(&content, &delta).ok_or_else(|| failed(invalid("a difference is damaged")))?);
+            content = Rc::new(
+                apply(&content, &delta)
+                    .ok_or_else(|| failed(invalid("a difference is damaged")))?,
+            );
+
             self.keep(kind, at, &content);
         }
+
         let content = Rc::try_unwrap(content).unwrap_or_else(|shared| shared.to_vec());
         Ok(Object { kind, content: Box::new(Cursor::new(content)) })
     }
@@ -164,10 +192,12 @@ impl Pack {
         if kind != Kind::Tree || content.len() > KEPT / 16 {
             return;
         }
+
         let mut kept = self.kept.borrow_mut();
         if kept.bytes + content.len() > KEPT {
-            *kept = Kept::default();
+            *kept = CachedObject::default();
         }
+
         kept.bytes += content.len();
         kept.trees.insert(at, Rc::clone(content));
     }
@@ -189,9 +219,11 @@ impl Pack {
             if shift > 56 {
                 return Err(invalid("an object's size is too large"));
             }
+
             size |= u64::from(byte & 127) << shift;
             shift += 7;
         }
+
         let kind = match first >> 4 & 7 {
             1 => Packed::Whole(Kind::Commit),
             2 => Packed::Whole(Kind::Tree),
@@ -204,19 +236,24 @@ impl Pack {
                 Packed::FromOffset(base.ok_or_else(|| invalid("a difference is from nothing"))?)
             }
             7 => {
-                let id = bytes.get(at..).and_then(|bytes| Id::from_bytes(bytes, self.hash)).ok_or_else(cut)?;
+                let id = bytes
+                    .get(at..)
+                    .and_then(|bytes| Id::from_bytes(bytes, self.hash))
+                    .ok_or_else(cut)?;
+
                 at += self.hash.length();
                 Packed::FromId(id)
             }
             _ => return Err(invalid("an object's kind is not known")),
         };
+
         Ok(Header { kind, size, content: offset + at as u64 })
     }
 
-    fn content(&self, header: &Header) -> io::Result<Exactly<Inflate<BufReader<At<'_>>>>> {
+    fn content(&self, header: &Header) -> io::Result<ExactReader<Inflate<BufReader<At<'_>>>>> {
         let files = self.files.get().ok_or(io::ErrorKind::NotFound)?;
         let from = BufReader::new(At { file: &files.pack, offset: header.content });
-        Ok(Exactly { from: Inflate::new(from), left: header.size })
+        Ok(ExactReader { from: Inflate::new(from), left: header.size })
     }
 }
 
@@ -243,6 +280,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
             Err(error) => return Err(error),
         }
     }
+
     Ok(length)
 }
 
@@ -267,6 +305,7 @@ pub fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     if from != base.len() as u64 || to > LARGEST {
         return None;
     }
+
     let to = usize::try_from(to).ok()?;
     let mut content = Vec::new();
 
@@ -279,20 +318,27 @@ pub fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
         } else {
             // Which of seven bytes follow: four of an offset, three of a length.
             let mut number = 0_u64;
+
             for bit in 0..7 {
                 if step >> bit & 1 == 1 {
                     number |= u64::from(*delta.get(at)?) << (bit * 8);
                     at += 1;
                 }
             }
+
             let offset = usize::try_from(number & 0xffff_ffff).ok()?;
-            let length = usize::try_from(number >> 32).ok().map(|length| if length == 0 { 0x10000 } else { length })?;
+            let length = usize::try_from(number >> 32)
+                .ok()
+                .map(|length| if length == 0 { 0x10000 } else { length })?;
+
             content.extend_from_slice(base.get(offset..offset.checked_add(length)?)?);
         }
+
         if content.len() > to {
             return None;
         }
     }
+
     (content.len() == to).then_some(content)
 }
 
@@ -305,6 +351,7 @@ fn size(delta: &[u8], mut at: usize) -> Option<(u64, usize)> {
         if shift > 56 {
             return None;
         }
+
         value |= u64::from(byte & 127) << shift;
         shift += 7;
         if byte & 128 == 0 {
@@ -320,13 +367,16 @@ mod tests {
     #[test]
     fn differences_copy_and_insert() {
         let base = b"the quick brown fox";
+
         // Copies 4 bytes from 0, inserts "slow ", copies 9 from 10.
         let delta = b"\x13\x12\x90\x04\x05slow \x91\x0a\x09";
         assert_eq!(apply(base, delta).unwrap(), b"the slow brown fox");
         for end in 0..delta.len() {
             assert_eq!(apply(base, &delta[..end]), None, "cut after {end}");
         }
+
         assert_eq!(apply(b"another", delta), None);
+
         // Behind the base's end; longer than said; a step that is reserved.
         assert_eq!(apply(base, b"\x13\x04\x91\x10\x04"), None);
         assert_eq!(apply(base, b"\x13\x01\x90\x04"), None);

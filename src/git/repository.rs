@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::files::read;
-use super::index::{Entry, Index};
+use super::index::{Index, IndexEntry};
 use super::objects::{Hash, Id, Objects};
 use super::{GitEnvironment, GitError};
 
@@ -32,16 +32,21 @@ pub(super) struct Repository {
 
 impl Repository {
     /// Finds the repository whose working tree holds a directory.
-    pub(super) fn find(directory: &Path, environment: &GitEnvironment) -> Result<Option<Self>, GitError> {
+    pub(super) fn find(
+        directory: &Path,
+        environment: &GitEnvironment,
+    ) -> Result<Option<Self>, GitError> {
         let directory = absolute(directory)?;
         let found = match &environment.git_dir {
             Some(git_dir) => Some((absolute(git_dir)?, None)),
             None => discover(&directory, &environment.ceilings)?,
         };
+
         let Some((git_dir, beside)) = found else { return Ok(None) };
         if !is_complete(&git_dir) {
             return Ok(None);
         }
+
         let named = environment.common_dir.clone().or_else(|| common_dir(&git_dir));
         let common_dir = named.map_or_else(|| Ok(git_dir.clone()), |common| absolute(&common))?;
         let config = configuration(&git_dir, &common_dir, environment)?;
@@ -52,23 +57,36 @@ impl Repository {
             None if config.is_true("core.bare") => return Ok(None),
             None => beside.unwrap_or_else(|| ".".into()),
         };
+
         let Ok(work_tree) = absolute(&work_tree) else { return Ok(None) };
         if !directory.starts_with(&work_tree) || directory.starts_with(&git_dir) {
             return Ok(None);
         }
-        let hash = match config.text("extensions.objectformat").map(<[u8]>::to_ascii_lowercase).as_deref() {
+
+        let hash = match config
+            .text("extensions.objectformat")
+            .map(<[u8]>::to_ascii_lowercase)
+            .as_deref()
+        {
             None | Some(b"sha1") => Hash::Sha1,
             Some(b"sha256") => Hash::Sha256,
             Some(_) => return Err(GitError::invalid(&git_dir, "its object format is not known")),
         };
+
         let index = environment.index_file.clone().unwrap_or_else(|| git_dir.join("index"));
-        let mut objects = vec![environment.object_directory.clone().unwrap_or_else(|| common_dir.join("objects"))];
+        let mut objects = vec![
+            environment.object_directory.clone().unwrap_or_else(|| common_dir.join("objects")),
+        ];
+
         objects.extend(environment.alternates.iter().cloned());
         Ok(Some(Self { work_tree, git_dir, common_dir, config, index, objects, hash }))
     }
 
     /// Visits what the next commit consists of.
-    pub(super) fn each_entry(&self, visit: &mut dyn FnMut(&Entry<'_>)) -> Result<(), GitError> {
+    pub(super) fn each_entry(
+        &self,
+        visit: &mut dyn FnMut(&IndexEntry<'_>),
+    ) -> Result<(), GitError> {
         Index::open(&self.index, &self.git_dir, self.hash)?.each(&self.index, visit)
     }
 
@@ -86,20 +104,24 @@ impl Repository {
                 Some(text) => Some(text),
                 None => read(&self.common_dir.join(&name), SMALL)?,
             };
+
             let Some(text) = text else { return self.packed(&name) };
             let text = text.trim_ascii();
             let Some(target) = text.strip_prefix(b"ref:") else {
                 let id = Id::from_hex(text, self.hash);
                 return id.map(Some).ok_or_else(|| GitError::invalid(&path, "it names no commit"));
             };
+
             let target = target.trim_ascii();
-            let is_safe =
-                target.starts_with(b"refs/") && target.split(|byte| *byte == b'/').all(super::index::is_safe_name);
+            let is_safe = target.starts_with(b"refs/")
+                && target.split(|byte| *byte == b'/').all(super::index::is_safe_name);
             if !is_safe {
                 return Err(GitError::invalid(&path, "it names no branch"));
             }
+
             name = OsStr::from_bytes(target).into();
         }
+
         Err(GitError::invalid(&self.git_dir.join("HEAD"), "it leads from branch to branch"))
     }
 
@@ -110,7 +132,8 @@ impl Repository {
         let name = name.as_os_str().as_bytes();
         let digits = self.hash.length() * 2;
 
-        let found = text.split(|byte| *byte == b'\n').find(|line| line.get(digits + 1..) == Some(name));
+        let found =
+            text.split(|byte| *byte == b'\n').find(|line| line.get(digits + 1..) == Some(name));
         Ok(found.and_then(|line| Id::from_hex(&line[..digits], self.hash)))
     }
 }
@@ -122,24 +145,31 @@ fn absolute(path: &Path) -> Result<PathBuf, GitError> {
 }
 
 /// Looks for `.git` in a directory and above it; returns what it is or leads to, and the directory that holds it.
-fn discover(directory: &Path, ceilings: &[PathBuf]) -> Result<Option<(PathBuf, Option<PathBuf>)>, GitError> {
+fn discover(
+    directory: &Path,
+    ceilings: &[PathBuf],
+) -> Result<Option<(PathBuf, Option<PathBuf>)>, GitError> {
     for above in directory.ancestors() {
         if above != directory && ceilings.iter().any(|ceiling| ceiling == above) {
             return Ok(None);
         }
+
         let dot_git = above.join(".git");
         let Ok(found) = std::fs::metadata(&dot_git) else { continue };
         if found.is_dir() {
             let git_dir = absolute(&dot_git)?;
+
             // Git passes over a `.git` that is no repository as well.
             if is_complete(&git_dir) {
                 return Ok(Some((git_dir, Some(above.to_owned()))));
             }
         } else {
-            let target = target_of(&dot_git)?.ok_or_else(|| GitError::invalid(&dot_git, "it names no repository"))?;
+            let target = target_of(&dot_git)?
+                .ok_or_else(|| GitError::invalid(&dot_git, "it names no repository"))?;
             return Ok(absolute(&target).ok().map(|git_dir| (git_dir, Some(above.to_owned()))));
         }
     }
+
     Ok(None)
 }
 
@@ -148,7 +178,9 @@ fn target_of(dot_git: &Path) -> Result<Option<PathBuf>, GitError> {
     let text = read(dot_git, SMALL)?.unwrap_or_default();
     let line = text.strip_prefix(b"gitdir: ").map(|line| line.strip_suffix(b"\n").unwrap_or(line));
     let line = line.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    Ok(line.filter(|line| !line.is_empty()).map(|line| dot_git.with_file_name(OsStr::from_bytes(line))))
+    Ok(line
+        .filter(|line| !line.is_empty())
+        .map(|line| dot_git.with_file_name(OsStr::from_bytes(line))))
 }
 
 /// The directory that a working tree's git directory shares with others.
@@ -161,16 +193,23 @@ fn common_dir(git_dir: &Path) -> Option<PathBuf> {
 fn is_complete(directory: &Path) -> bool {
     let common = common_dir(directory).unwrap_or_else(|| directory.to_owned());
     let exists = |path: PathBuf| path.symlink_metadata().is_ok();
-    exists(directory.join("HEAD")) && common.join("objects").is_dir() && common.join("refs").is_dir()
+    exists(directory.join("HEAD"))
+        && common.join("objects").is_dir()
+        && common.join("refs").is_dir()
 }
 
 /// The configuration of the system, the user, the repository and the working tree.
-fn configuration(git_dir: &Path, common_dir: &Path, environment: &GitEnvironment) -> Result<Config, GitError> {
+fn configuration(
+    git_dir: &Path,
+    common_dir: &Path,
+    environment: &GitEnvironment,
+) -> Result<Config, GitError> {
     let mut config = Config::new(environment.home.as_deref());
     for path in &environment.configs {
         // Without the user's own file fewer files count as ignored, which is the safe side.
         let _ = config.load(path);
     }
+
     // Where several working trees share a configuration, it says nothing about one of them.
     let is_shared = git_dir != common_dir;
     let of_one = ["core.worktree", "core.bare"];
@@ -178,6 +217,7 @@ fn configuration(git_dir: &Path, common_dir: &Path, environment: &GitEnvironment
     if config.is_true("extensions.worktreeconfig") {
         config.load(&git_dir.join("config.worktree"))?;
     }
+
     Ok(config)
 }
 
@@ -190,13 +230,18 @@ pub fn is_in_git_directory(real: &Path) -> bool {
         if is_named || is_complete(above) || has("HEAD") && has("commondir") {
             return true;
         }
+
         let dot_git = above.join(".git");
         if dot_git.symlink_metadata().is_ok() {
             // A working tree. Its own repository may be anywhere, also in it; a bare one may be around it.
-            let target = if dot_git.is_dir() { Some(dot_git) } else { target_of(&dot_git).ok().flatten() };
-            return target.and_then(|target| target.canonicalize().ok()).is_some_and(|target| real.starts_with(target));
+            let target =
+                if dot_git.is_dir() { Some(dot_git) } else { target_of(&dot_git).ok().flatten() };
+            return target
+                .and_then(|target| target.canonicalize().ok())
+                .is_some_and(|target| real.starts_with(target));
         }
     }
+
     false
 }
 
@@ -204,6 +249,10 @@ pub fn is_in_git_directory(real: &Path) -> bool {
 /// choice of the repository's author.
 pub fn leads_into_git_directory(path: &Path) -> bool {
     let Ok(path) = std::path::absolute(path) else { return false };
-    let mut links = path.ancestors().filter(|part| part.is_symlink()).filter_map(|link| link.canonicalize().ok());
+    let mut links = path
+        .ancestors()
+        .filter(|part| part.is_symlink())
+        .filter_map(|link| link.canonicalize().ok());
+
     links.any(|target| is_in_git_directory(&target.join("x")))
 }

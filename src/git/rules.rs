@@ -9,7 +9,7 @@ use std::rc::Rc;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::files::read;
-use super::index::{Entry, EntryKind};
+use super::index::{EntryKind, IndexEntry};
 use super::objects::{Id, Kind};
 use super::repository::Repository;
 use super::{GitEnvironment, GitError};
@@ -37,24 +37,33 @@ pub(super) struct Rules<'r> {
 }
 
 impl<'r> Rules<'r> {
-    pub(super) fn open(repository: &'r Repository, environment: &GitEnvironment) -> Result<Self, GitError> {
+    pub(super) fn open(
+        repository: &'r Repository,
+        environment: &GitEnvironment,
+    ) -> Result<Self, GitError> {
         let ignore_case = repository.config.is_true("core.ignorecase");
-        let users = repository.config.path("core.excludesfile").or_else(|| environment.excludes.clone());
+        let users =
+            repository.config.path("core.excludesfile").or_else(|| environment.excludes.clone());
         let mut general = Vec::new();
-        for path in [Some(repository.common_dir.join("info/exclude")), users].into_iter().flatten() {
+
+        for path in [Some(repository.common_dir.join("info/exclude")), users].into_iter().flatten()
+        {
             // Without a file that cannot be read fewer files count as ignored, which is the safe side.
             if let Ok(Some(text)) = read(&path, LARGEST) {
                 general.push((path, rules(&text, ignore_case)));
             }
         }
+
         let mut left_out = HashMap::new();
-        repository.each_entry(&mut |entry: &Entry<'_>| {
+        repository.each_entry(&mut |entry: &IndexEntry<'_>| {
             let path = Path::new(OsStr::from_bytes(entry.path));
-            let is_rules = entry.kind() == EntryKind::File && path.file_name() == Some(".gitignore".as_ref());
+            let is_rules =
+                entry.kind() == EntryKind::File && path.file_name() == Some(".gitignore".as_ref());
             if is_rules && entry.skip_worktree {
                 left_out.insert(path.to_owned(), entry.id);
             }
         })?;
+
         Ok(Self { repository, ignore_case, general, directories: HashMap::new(), left_out })
     }
 
@@ -68,6 +77,7 @@ impl<'r> Rules<'r> {
                 return Ok(Some(verdict));
             }
         }
+
         self.at(file, false)
     }
 
@@ -80,8 +90,10 @@ impl<'r> Rules<'r> {
                 return Ok(Some(Verdict { ignored, file: directory.join(".gitignore") }));
             }
         }
+
         let general = self.general.iter();
-        let mut decided = general.filter_map(|(file, rules)| Some((decision(rules, path, is_dir)?, file)));
+        let mut decided =
+            general.filter_map(|(file, rules)| Some((decision(rules, path, is_dir)?, file)));
         Ok(decided.next().map(|(ignored, file)| Verdict { ignored, file: file.clone() }))
     }
 
@@ -89,6 +101,7 @@ impl<'r> Rules<'r> {
         if let Some(known) = self.directories.get(directory) {
             return Ok(known.clone());
         }
+
         let relative = directory.join(".gitignore");
         let path = self.repository.work_tree.join(&relative);
         let text = match path.symlink_metadata() {
@@ -97,6 +110,7 @@ impl<'r> Rules<'r> {
             Ok(_) => None,
             Err(_) => self.left_out(&relative)?,
         };
+
         let rules = text.map(|text| Rc::new(rules(&text, self.ignore_case)));
         self.directories.insert(directory.to_owned(), rules.clone());
         Ok(rules)
@@ -118,12 +132,14 @@ impl<'r> Rules<'r> {
 fn rules(text: &[u8], ignore_case: bool) -> Gitignore {
     let mut builder = GitignoreBuilder::new("");
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+
     // It fails for no text: this only chooses.
     let _ = builder.case_insensitive(ignore_case);
     for line in text.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let _ = builder.add_line(None, &String::from_utf8_lossy(line));
     }
+
     builder.build().unwrap_or_else(|_| Gitignore::empty())
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::GitError;
-use super::index::{Entry, EntryKind, is_safe_name};
+use super::index::{EntryKind, IndexEntry, is_safe_name};
 use super::objects::{Hash, Id, Kind, Objects};
 use super::repository::Repository;
 
@@ -41,6 +41,7 @@ pub(super) fn staged(
             failure = head.compare(entry, wanted, &mut found).err();
         }
     })?;
+
     failure.map_or(Ok(found), Err)
 }
 
@@ -64,7 +65,8 @@ impl<'o> Trees<'o> {
     /// The directories of the commit that is checked out. With references in tables (`reftable`) it is not known which one that
     /// is: then everything counts as staged.
     fn of_head(repository: &Repository, objects: &'o Objects) -> Result<Self, GitError> {
-        let is_table = repository.config.text("extensions.refstorage").is_some_and(|kind| kind != b"files");
+        let is_table =
+            repository.config.text("extensions.refstorage").is_some_and(|kind| kind != b"files");
         let commit = if is_table { None } else { repository.head()? };
         let root = commit.map(|commit| root_of(&commit, objects)).transpose()?;
         Ok(Self::new(objects, root))
@@ -73,15 +75,17 @@ impl<'o> Trees<'o> {
     /// Adds what an entry would change.
     fn compare(
         &mut self,
-        entry: &Entry<'_>,
+        entry: &IndexEntry<'_>,
         wanted: &dyn Fn(&[u8]) -> bool,
         found: &mut Vec<Staged>,
     ) -> Result<(), GitError> {
         let path = entry.path.strip_suffix(b"/").unwrap_or(entry.path);
         let before = self.get(path)?;
+
         if before == Some((entry.mode, entry.id)) {
             return Ok(());
         }
+
         match entry.kind() {
             EntryKind::File | EntryKind::Link if wanted(path) => found.push(Staged {
                 path: OsStr::from_bytes(path).into(),
@@ -91,6 +95,7 @@ impl<'o> Trees<'o> {
             EntryKind::Directory => self.compare_directory(path, &entry.id, wanted, found)?,
             _ => {}
         }
+
         Ok(())
     }
 
@@ -105,6 +110,7 @@ impl<'o> Trees<'o> {
         if path.len() > 4096 {
             return Err(GitError::Object { id: *id, why: "lies too deep".into() });
         }
+
         let directory = self.read(id)?;
         let mut names: Vec<_> = directory.iter().collect();
         names.sort_unstable_by(|one, other| one.0.cmp(other.0));
@@ -112,8 +118,15 @@ impl<'o> Trees<'o> {
         for (name, (mode, id)) in names {
             let path = [path, b"/", name].concat();
             let kind = EntryKind::of(*mode);
-            let mut entry =
-                Entry { mode: *mode, id: *id, stage: 0, intent_to_add: false, skip_worktree: true, path: &path };
+            let mut entry = IndexEntry {
+                mode: *mode,
+                id: *id,
+                stage: 0,
+                intent_to_add: false,
+                skip_worktree: true,
+                path: &path,
+            };
+
             match kind {
                 EntryKind::Directory if self.get(&path)? != Some((*mode, *id)) => {
                     self.compare_directory(&path, id, wanted, found)?;
@@ -127,6 +140,7 @@ impl<'o> Trees<'o> {
                 _ => {}
             }
         }
+
         Ok(())
     }
 
@@ -134,20 +148,32 @@ impl<'o> Trees<'o> {
     pub(super) fn get(&mut self, path: &[u8]) -> Result<Option<(u32, Id)>, GitError> {
         let mut names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         let Some(last) = names.pop() else { return Ok(None) };
-        let same = self.open.iter().skip(1).zip(&names).take_while(|(open, name)| open.0 == **name).count();
+        let same = self
+            .open
+            .iter()
+            .skip(1)
+            .zip(&names)
+            .take_while(|(open, name)| open.0 == **name)
+            .count();
+
         if self.open.is_empty() {
             let root = self.root.map(|root| self.read(&root)).transpose()?;
             self.open.push((Vec::new(), root));
         }
+
         self.open.truncate(same + 1);
 
         for name in &names[same..] {
-            let here = self.open.last().and_then(|(_, directory)| directory.as_ref()?.get(*name).copied());
+            let here =
+                self.open.last().and_then(|(_, directory)| directory.as_ref()?.get(*name).copied());
             let below = here.filter(|(mode, _)| EntryKind::of(*mode) == EntryKind::Directory);
             let directory = below.map(|(_, id)| self.read(&id)).transpose()?;
             self.open.push((name.to_vec(), directory));
         }
-        let found = self.open.last().and_then(|(_, directory)| directory.as_ref()?.get(last).copied());
+
+        let found =
+            self.open.last().and_then(|(_, directory)| directory.as_ref()?.get(last).copied());
+
         // Older commits hold modes that the index does not.
         Ok(found.map(|(mode, id)| match EntryKind::of(mode) {
             EntryKind::File => (if mode & 0o111 == 0 { 0o100_644 } else { 0o100_755 }, id),
@@ -179,12 +205,15 @@ pub fn entries(text: &[u8], hash: Hash) -> Option<HashMap<Vec<u8>, (u32, Id)>> {
         let blank = memchr::memchr(b' ', &rest[..end])?;
         let mode = u32::from_str_radix(std::str::from_utf8(&rest[..blank]).ok()?, 8).ok()?;
         let name = &rest[blank + 1..end];
+
         if !is_safe_name(name) || name.contains(&b'/') {
             return None;
         }
+
         found.insert(name.to_vec(), (mode, Id::from_bytes(&rest[end + 1..], hash)?));
         rest = &rest[end + 1 + hash.length()..];
     }
+
     Some(found)
 }
 

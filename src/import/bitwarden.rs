@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use super::entry::{Collector, Entry, Part};
+use super::entry::{Collector, Entry, EntryField};
 use super::json::{Document, Object, is_null};
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;
@@ -11,12 +11,16 @@ use crate::model::SecretBytes;
 pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let document = Document::new(text);
     let Object(members) = document.object()?;
-    if let Some((_, part)) = members.iter().find(|(name, part)| name == "encrypted" && part.get() == "true") {
+    if let Some((_, part)) =
+        members.iter().find(|(name, part)| name == "encrypted" && part.get() == "true")
+    {
         return Err(ImportError::at(document.place(part), Why::Encrypted));
     }
+
     let items = members.iter().find(|(name, part)| name == "items" && part.get().starts_with('['));
     let Some((_, items)) = items else { return Err(ImportError::nowhere(Why::NoItems)) };
     let reader = Reader { document: &document };
+
     for item in document.elements(items, "items")?.unwrap_or_default() {
         let (entry, deleted) = reader.item(item)?;
         if deleted {
@@ -25,6 +29,7 @@ pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, Import
             found.entry(entry)?;
         }
     }
+
     Ok(found.finish())
 }
 
@@ -40,7 +45,7 @@ impl<'a> Reader<'_, 'a> {
         for (name, part) in self.members(item, "items")? {
             match name.as_str() {
                 "name" => entry.title = self.label(part, "name")?,
-                "notes" => entry.put(Part::Notes, self.value(part, "notes")?),
+                "notes" => entry.put(EntryField::Notes, self.value(part, "notes")?),
                 "login" => self.login(part, &mut entry)?,
                 "fields" => self.fields(part, &mut entry)?,
                 "deletedDate" => deleted = !is_null(part),
@@ -52,6 +57,7 @@ impl<'a> Reader<'_, 'a> {
                 _ => {}
             }
         }
+
         Ok((entry, deleted))
     }
 
@@ -59,8 +65,8 @@ impl<'a> Reader<'_, 'a> {
         for (name, part) in self.members(login, "login")? {
             match name.as_str() {
                 "username" => entry.users.push(self.label(part, "username")?),
-                "password" => entry.put(Part::Password, self.value(part, "password")?),
-                "totp" => entry.put(Part::Totp, self.value(part, "totp")?),
+                "password" => entry.put(EntryField::Password, self.value(part, "password")?),
+                "totp" => entry.put(EntryField::Totp, self.value(part, "totp")?),
                 "uris" => {
                     for uri in self.elements(part, "uris")? {
                         for (name, part) in self.members(uri, "uris")? {
@@ -76,6 +82,7 @@ impl<'a> Reader<'_, 'a> {
                 _ => {}
             }
         }
+
         Ok(())
     }
 
@@ -91,12 +98,14 @@ impl<'a> Reader<'_, 'a> {
                     _ => {}
                 }
             }
+
             match value {
                 Some(_) if checkbox => entry.dropped.push((label, "it is a checkbox")),
                 Some(value) => entry.fields.push((label, value)),
                 None => {}
             }
         }
+
         Ok(())
     }
 
@@ -108,14 +117,23 @@ impl<'a> Reader<'_, 'a> {
                 None => entry.dropped.push((words(&name), "it is an object or a list")),
             }
         }
+
         Ok(())
     }
 
-    fn members(&self, part: &'a RawValue, of: &'static str) -> Result<Vec<(String, &'a RawValue)>, ImportError> {
+    fn members(
+        &self,
+        part: &'a RawValue,
+        of: &'static str,
+    ) -> Result<Vec<(String, &'a RawValue)>, ImportError> {
         Ok(self.document.members(part, of)?.map(|Object(members)| members).unwrap_or_default())
     }
 
-    fn elements(&self, part: &'a RawValue, of: &'static str) -> Result<Vec<&'a RawValue>, ImportError> {
+    fn elements(
+        &self,
+        part: &'a RawValue,
+        of: &'static str,
+    ) -> Result<Vec<&'a RawValue>, ImportError> {
         Ok(self.document.elements(part, of)?.unwrap_or_default())
     }
 
@@ -137,7 +155,9 @@ fn words(name: &str) -> String {
         if c.is_ascii_uppercase() && !words.is_empty() {
             words.push(' ');
         }
+
         words.push(c.to_ascii_lowercase());
     }
+
     words
 }

@@ -1,7 +1,7 @@
 //! An entry of a password manager, and the items it comes to. Never decides by a value what is shown of it.
 
-use super::foreign::Bookkeeping;
-use super::references::{self, Found};
+use super::foreign::ToolMetadata;
+use super::references::{self, FoundEntry};
 use super::tags::Tags;
 use super::{ImportError, Item, Items, Skipped, Why, foreign};
 use crate::model::{Description, Name, SecretBytes, SecretValue, Tag, TagKey};
@@ -44,15 +44,21 @@ impl<'p> Collector<'p> {
     }
 
     pub(super) fn skip(&mut self, source: &str, at: Option<(u64, u64)>, why: &'static str) {
-        self.found.skipped.push(Skipped { source: label(source), line: at.map(|(line, _)| line), why, as_is: false });
+        self.found.skipped.push(Skipped {
+            source: label(source),
+            line: at.map(|(line, _)| line),
+            why,
+            as_is: false,
+        });
     }
 
     /// Leaves out what another tool keeps about the file, unless all is taken as it is.
-    pub(super) fn skips(&mut self, kept: &Bookkeeping, name: &str, at: (u64, u64)) -> bool {
+    pub(super) fn skips(&mut self, kept: &ToolMetadata, name: &str, at: (u64, u64)) -> bool {
         let why = kept.why(name).filter(|_| !self.as_is);
         if let Some(why) = why {
             self.skip_foreign(label(name), Some(at), why);
         }
+
         why.is_some()
     }
 
@@ -67,28 +73,40 @@ impl<'p> Collector<'p> {
     }
 
     fn skip_foreign(&mut self, source: String, at: Option<(u64, u64)>, why: &'static str) {
-        self.found.skipped.push(Skipped { source, line: at.map(|(line, _)| line), why, as_is: true });
+        self.found.skipped.push(Skipped {
+            source,
+            line: at.map(|(line, _)| line),
+            why,
+            as_is: true,
+        });
     }
 
     /// Takes a name and its value; an empty one is skipped.
-    pub(super) fn pair(&mut self, name: &str, value: SecretBytes, at: Option<(u64, u64)>) -> Result<(), ImportError> {
+    pub(super) fn pair(
+        &mut self,
+        name: &str,
+        value: SecretBytes,
+        at: Option<(u64, u64)>,
+    ) -> Result<(), ImportError> {
         if value.is_empty() {
             self.skip(name, at, super::EMPTY);
             return Ok(());
         }
+
         let tag = self.tags.spelled(name)?;
         self.push(Labels { tag, name: None, description: None, source: label(name) }, value, at)
     }
 
     /// Takes the entries of a file of KeePass, once their references are resolved.
-    pub(super) fn entries(&mut self, mut all: Vec<Found>) -> Result<(), ImportError> {
+    pub(super) fn entries(&mut self, mut all: Vec<FoundEntry>) -> Result<(), ImportError> {
         references::resolve(&mut all, self.as_is);
-        for Found { entry, gone, .. } in all {
+        for FoundEntry { entry, gone, .. } in all {
             match gone {
                 Some(why) => self.skip(&entry.title, entry.at, why),
                 None => self.entry(entry)?,
             }
         }
+
         Ok(())
     }
 
@@ -99,12 +117,14 @@ impl<'p> Collector<'p> {
         for (part, why) in &entry.dropped {
             self.skip(&format!("{title}, {part}"), entry.at, why);
         }
+
         let there = |value: Option<SecretBytes>| value.filter(|value| !value.is_empty());
         let (password, notes) = (there(entry.password), there(entry.notes));
         let (main, notes) = match (password, notes) {
             (Some(password), notes) => (Some(("password", password)), notes),
             (None, notes) => (notes.map(|notes| ("notes", notes)), None),
         };
+
         let mut rest: Vec<(String, SecretBytes)> = Vec::new();
         rest.extend(there(entry.totp).map(|totp| ("totp".into(), totp)));
         rest.extend(notes.map(|notes| ("notes".into(), notes)));
@@ -113,32 +133,45 @@ impl<'p> Collector<'p> {
             self.skip(&title, entry.at, "it holds no secret");
             return Ok(());
         }
+
         let stem = self.tags.stem(&entry.title)?;
         let name = Name::parse(&shown(&entry.title, NAME_MOST)).ok().flatten();
         let labels = |tag: Tag, part: &str| {
             let source = format!("{title}, {}", label(part));
             Labels { tag, name: name.clone(), description: description.clone(), source }
         };
+
         if let Some((part, value)) = main {
             self.push(labels(stem.tag(), part), value, entry.at)?;
         }
+
         for (part, value) in rest {
             let tag = self.tags.field(&stem, &part)?;
             self.push(labels(tag, &part), value, entry.at)?;
         }
+
         Ok(())
     }
 
-    fn push(&mut self, labels: Labels, value: SecretBytes, at: Option<(u64, u64)>) -> Result<(), ImportError> {
+    fn push(
+        &mut self,
+        labels: Labels,
+        value: SecretBytes,
+        at: Option<(u64, u64)>,
+    ) -> Result<(), ImportError> {
         let Labels { tag, name, description, source } = labels;
         if let Some(why) = foreign::why(value.expose()).filter(|_| !self.as_is) {
             self.skip_foreign(source, at, why);
             return Ok(());
         }
+
         match SecretValue::new(value, false) {
-            Ok(value) => self.found.items.push(Item { tag, name, description, value, source, origin: None }),
+            Ok(value) => {
+                self.found.items.push(Item { tag, name, description, value, source, origin: None });
+            }
             Err(_) => return Err(ImportError { at, why: Why::TooLarge(source) }),
         }
+
         Ok(())
     }
 }
@@ -169,12 +202,13 @@ impl Entry {
     }
 
     /// Takes a value for a place that holds one; a second one becomes a field.
-    pub(super) fn put(&mut self, part: Part, value: SecretBytes) {
+    pub(super) fn put(&mut self, part: EntryField, value: SecretBytes) {
         let (place, field) = match part {
-            Part::Password => (&mut self.password, "password"),
-            Part::Totp => (&mut self.totp, "totp"),
-            Part::Notes => (&mut self.notes, "notes"),
+            EntryField::Password => (&mut self.password, "password"),
+            EntryField::Totp => (&mut self.totp, "totp"),
+            EntryField::Notes => (&mut self.notes, "notes"),
         };
+
         if place.as_ref().is_none_or(SecretBytes::is_empty) {
             *place = Some(value);
         } else {
@@ -184,9 +218,14 @@ impl Entry {
 
     fn description(&self) -> Option<Description> {
         let lines = |name: &'static str, texts: &[String]| {
-            let texts = texts.iter().map(|text| shown(text, DESCRIPTION_MOST)).filter(|text| !text.is_empty());
+            let texts = texts
+                .iter()
+                .map(|text| shown(text, DESCRIPTION_MOST))
+                .filter(|text| !text.is_empty());
+
             texts.map(|text| format!("{name}: {text}")).collect::<Vec<_>>()
         };
+
         let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
         let all = [lines("user", &self.users), lines("url", &urls)].concat().join("\n");
         let all: String = all.chars().take(DESCRIPTION_MOST).collect();
@@ -196,7 +235,7 @@ impl Entry {
 
 /// A place of an entry that holds one value.
 #[derive(Clone, Copy)]
-pub(super) enum Part {
+pub(super) enum EntryField {
     Password,
     Totp,
     Notes,

@@ -72,7 +72,9 @@ pub enum Why {
     #[error("a double quote is never closed")]
     Quote,
     /// A double quote inside a cell
-    #[error("a double quote inside a cell is not doubled, so it is not certain where the cell ends")]
+    #[error(
+        "a double quote inside a cell is not doubled, so it is not certain where the cell ends"
+    )]
     BareQuote,
     /// XML's grammar
     #[error("what stands there is not well-formed XML")]
@@ -84,7 +86,9 @@ pub enum Why {
     #[error("it is not the XML of KeePass")]
     NotKeePass,
     /// `Protected="True"`
-    #[error("a value in it is encrypted; export it as `KeePass XML (2.x)` or by `keepassxc-cli export`")]
+    #[error(
+        "a value in it is encrypted; export it as `KeePass XML (2.x)` or by `keepassxc-cli export`"
+    )]
     Protected,
     /// Something else in an age file
     #[error("what is in it is no export of `secrets`")]

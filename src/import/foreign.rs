@@ -32,21 +32,23 @@ pub(super) fn why(value: &[u8]) -> Option<&'static str> {
             // These are words as well: only what has the rest of the form is meant.
             "encrypted:" => rest.len() >= 16 && rest.iter().all(|byte| is_base64(*byte)),
             "ENC[" | "ENC[AES256_GCM," => rest.trim_ascii_end().ends_with(b"]"),
-            "ref+" => memmem::find(rest, b"://").is_some_and(|at| rest[..at].iter().all(u8::is_ascii_alphanumeric)),
+            "ref+" => memmem::find(rest, b"://")
+                .is_some_and(|at| rest[..at].iter().all(u8::is_ascii_alphanumeric)),
             "vault:" => rest.contains(&b'/') && rest.contains(&b'#'),
             _ => true,
         }
     });
+
     beginning.map(|(_, why)| *why).or_else(|| has_placeholder(value).then_some(PLACEHOLDER))
 }
 
 /// Which tools encrypted values of a file: they keep something about the file beside them, which is no secret either.
-pub(super) struct Bookkeeping {
+pub(super) struct ToolMetadata {
     sops: bool,
     dotenvx: bool,
 }
 
-impl Bookkeeping {
+impl ToolMetadata {
     pub(super) fn of<'v>(values: impl Iterator<Item = &'v [u8]>) -> Self {
         values.fold(Self { sops: false, dotenvx: false }, |found, value| Self {
             sops: found.sops || value.starts_with(b"ENC[AES256_GCM,"),
@@ -59,7 +61,9 @@ impl Bookkeeping {
         if self.sops && (name == "sops" || name.starts_with("sops_")) {
             return Some("sops keeps it about the file");
         }
-        (self.dotenvx && name.starts_with("DOTENV_PUBLIC_KEY")).then_some("dotenvx keeps it about the file")
+
+        (self.dotenvx && name.starts_with("DOTENV_PUBLIC_KEY"))
+            .then_some("dotenvx keeps it about the file")
     }
 }
 
@@ -70,9 +74,14 @@ fn has_placeholder(value: &[u8]) -> bool {
     memmem::find_iter(value, grammar.open()).any(|at| {
         let before = &value[..at];
         let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+
         // `${{` is GitHub's, and behind an odd number of backslashes stands the text of a placeholder.
         let is_literal = before.ends_with(b"$") || backslashes % 2 == 1;
-        !is_literal && matches!(grammar.at(&value[at..], true), Match::Placeholder { .. } | Match::Malformed(_))
+        !is_literal
+            && matches!(
+                grammar.at(&value[at..], true),
+                Match::Placeholder { .. } | Match::Malformed(_)
+            )
     })
 }
 
@@ -103,6 +112,7 @@ mod tests {
         ] {
             assert!(why(value.as_bytes()).is_some(), "{value}");
         }
+
         for value in [
             "encrypted: yes",
             "encrypted:short",

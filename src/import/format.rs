@@ -32,13 +32,16 @@ impl Container {
             name.is_some_and(|name| name.to_lowercase().ends_with(".1pux"))
                 || memchr::memmem::find(head, b"export.attributes").is_some()
         };
+
         Some(match bytes {
             [0x03, 0xd9, 0xa2, 0x9a, 0x67 | 0x66, 0xfb, 0x4b, 0xb5, ..] => Self::Kdbx,
             [0x03, 0xd9, 0xa2, 0x9a, 0x65, 0xfb, 0x4b, 0xb5, ..] => Self::Kdb,
             [b'P', b'K', 3, 4, ..] if is_one_pux() => Self::OnePux,
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => Self::Utf16,
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => {
+                Self::Utf16
+            }
             _ if bytes.starts_with(b"SQLite format 3\0") => Self::Sqlite,
             _ => return None,
         })
@@ -58,12 +61,18 @@ impl Container {
     }
 
     /// What to do with it; `file` is how a shell takes its name.
-    pub fn mend(self, file: &str) -> String {
+    pub fn fix(self, file: &str) -> String {
         match self {
-            Self::Kdbx => format!("`keepassxc-cli export {file} | secrets import -` asks for its password"),
-            Self::Kdb => "open it in KeePassXC or KeePass 2, export it as XML, and import that".into(),
+            Self::Kdbx => {
+                format!("`keepassxc-cli export {file} | secrets import -` asks for its password")
+            }
+            Self::Kdb => {
+                "open it in KeePassXC or KeePass 2, export it as XML, and import that".into()
+            }
             Self::OnePux => "export from 1Password as CSV instead, and import that".into(),
-            Self::Zip => format!("`unzip {file}`, then import the .json or .csv file that was in it"),
+            Self::Zip => {
+                format!("`unzip {file}`, then import the .json or .csv file that was in it")
+            }
             Self::Gzip => format!("`gunzip <{file} | secrets import -`"),
             Self::Sqlite => "for a vault use `--vault FILE` or `secrets restore FILE`".into(),
             Self::Utf16 => format!("`iconv -f UTF-16 -t UTF-8 {file} | secrets import -`"),
@@ -92,7 +101,8 @@ impl Format {
     /// What [`Self::named`] takes.
     pub const NAMES: [&str; 6] = ["dotenv", "json", "1password", "bitwarden", "keepass", "age"];
 
-    const ALL: [Self; 6] = [Self::Dotenv, Self::Json, Self::OnePassword, Self::Bitwarden, Self::KeePass, Self::Age];
+    const ALL: [Self; 6] =
+        [Self::Dotenv, Self::Json, Self::OnePassword, Self::Bitwarden, Self::KeePass, Self::Age];
 
     /// The format of a name.
     pub fn named(name: &str) -> Option<Self> {
@@ -117,16 +127,23 @@ impl Format {
         if is_age(text) {
             return Some(Self::Age);
         }
-        let name = name.and_then(|name| name.rsplit(['/', '\\']).next()).unwrap_or_default().to_lowercase();
+
+        let name = name
+            .and_then(|name| name.rsplit(['/', '\\']).next())
+            .unwrap_or_default()
+            .to_lowercase();
+
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
         let exported = matches!(ending, "csv" | "json" | "xml");
         if !exported && (name.starts_with(".env") || ending == "env") {
             return Some(Self::Dotenv);
         }
+
         let text = text.strip_prefix(BOM).unwrap_or(text);
         let Ok(text) = std::str::from_utf8(text) else {
             return (!exported).then_some(Self::Dotenv);
         };
+
         if begins_with(text, '{') {
             Some(if is_bitwarden(text) { Self::Bitwarden } else { Self::Json })
         } else if begins_with(text, '<') {
@@ -146,7 +163,8 @@ impl Format {
 /// True for a list of items and word about their encryption; for what is encrypted as a whole there are no items.
 fn is_bitwarden(text: &str) -> bool {
     let Ok(Object(members)) = Document::new(text).object() else { return false };
-    let member = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, part)| part.get());
+    let member =
+        |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, part)| part.get());
     let listed = member("items").is_some_and(|items| items.starts_with('['));
     member("encrypted").is_some() && (listed || member("passwordProtected").is_some())
 }

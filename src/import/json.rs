@@ -28,6 +28,7 @@ impl<'a> Document<'a> {
         if !super::begins_with(self.text, '{') {
             return Err(ImportError::nowhere(Why::NotAnObject));
         }
+
         serde_json::from_str(self.text).map_err(|error| {
             let at = (error.line().max(1) as u64, error.column().max(1) as u64);
             ImportError::at(at, Why::Json)
@@ -41,7 +42,11 @@ impl<'a> Document<'a> {
     }
 
     /// The members of a part, `None` where it is `null`. `of` says what it is.
-    pub(super) fn members(&self, part: &'a RawValue, of: &'static str) -> Result<Option<Object<'a>>, ImportError> {
+    pub(super) fn members(
+        &self,
+        part: &'a RawValue,
+        of: &'static str,
+    ) -> Result<Option<Object<'a>>, ImportError> {
         self.typed(part, '{', of)
     }
 
@@ -64,10 +69,14 @@ impl<'a> Document<'a> {
         if is_null(part) {
             return Ok(None);
         }
+
         if !part.get().starts_with(opening) {
             return Err(ImportError::at(self.place(part), Why::Shape(of)));
         }
-        serde_json::from_str(part.get()).map(Some).map_err(|_| ImportError::at(self.place(part), Why::Json))
+
+        serde_json::from_str(part.get())
+            .map(Some)
+            .map_err(|_| ImportError::at(self.place(part), Why::Json))
     }
 
     /// The bytes of a string, the text of a number or a boolean as it is written; empty for `null`. `None` where it is
@@ -106,6 +115,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
+
                 Ok(Object(members))
             }
         }

@@ -10,9 +10,9 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
-use super::entry::{Collector, Entry, Part};
+use super::entry::{Collector, Entry, EntryField};
 use super::place::Lines;
-use super::references::{self, Found, Id};
+use super::references::{self, FoundEntry, Id};
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;
 
@@ -46,7 +46,9 @@ pub(super) fn is_root_of(text: &str) -> bool {
     let mut reader = Reader::from_str(text);
     loop {
         match reader.read_event() {
-            Ok(Event::Start(start) | Event::Empty(start)) => return start.name().as_ref() == "KeePassFile",
+            Ok(Event::Start(start) | Event::Empty(start)) => {
+                return start.name().as_ref() == "KeePassFile";
+            }
             Ok(Event::Eof) | Err(_) => return false,
             Ok(_) => {}
         }
@@ -68,10 +70,12 @@ pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, Import
         entries: Vec::new(),
         begun: false,
     };
+
     loop {
         let before = position(xml.buffer_position());
         let event = xml.read_event();
         let at = |at: usize, why| Err(ImportError::at(file.lines.place(at.min(text.len())), why));
+
         match event {
             Err(_) => return at(position(xml.error_position()), Why::Xml),
             Ok(Event::Start(start)) => file.open(&start, before)?,
@@ -92,7 +96,13 @@ pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, Import
                 found.entries(file.entries)?;
                 return Ok(found.finish());
             }
-            Ok(Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
+            Ok(
+                Event::Empty(_)
+                | Event::Comment(_)
+                | Event::Decl(_)
+                | Event::PI(_)
+                | Event::DocType(_),
+            ) => {}
         }
     }
 }
@@ -107,7 +117,7 @@ struct File {
     key: String,
     value: SecretBytes,
     id: Option<Id>,
-    entries: Vec<Found>,
+    entries: Vec<FoundEntry>,
     begun: bool,
 }
 
@@ -133,18 +143,23 @@ impl File {
             (Some(Element::Binary), "Key") => Element::BinaryName,
             _ => Element::Other,
         };
+
         match element {
             Element::Value => match is_protected(start) {
                 Some(false) => {}
                 Some(true) => return fault(Why::Protected),
                 None => return fault(Why::Xml),
             },
-            Element::Entry => self.entry = Entry { at: Some(self.lines.place(at)), ..Entry::default() },
+            Element::Entry => {
+                self.entry = Entry { at: Some(self.lines.place(at)), ..Entry::default() }
+            }
             _ => {}
         }
+
         if element.has_text() {
             self.text = empty();
         }
+
         self.begun = true;
         self.open.push(element);
         Ok(())
@@ -172,7 +187,7 @@ impl File {
             Some(Element::Pair) => self.pair(),
             Some(Element::Entry) => {
                 let recycled = self.open.last() == Some(&Element::Group { recycled: true });
-                self.entries.push(Found {
+                self.entries.push(FoundEntry {
                     entry: mem::take(&mut self.entry),
                     gone: recycled.then_some("it is in the recycle bin"),
                     id: self.id.take(),
@@ -189,9 +204,9 @@ impl File {
             "Title" => self.entry.title = text(&value),
             "UserName" => self.entry.users.push(text(&value)),
             "URL" => self.entry.urls.push(text(&value)),
-            "Password" => self.entry.put(Part::Password, value),
-            "Notes" => self.entry.put(Part::Notes, value),
-            "otp" => self.entry.put(Part::Totp, value),
+            "Password" => self.entry.put(EntryField::Password, value),
+            "Notes" => self.entry.put(EntryField::Notes, value),
+            "otp" => self.entry.put(EntryField::Totp, value),
             other => self.entry.fields.push((other.to_owned(), value)),
         }
     }
@@ -209,7 +224,15 @@ impl File {
 
 impl Element {
     fn has_text(self) -> bool {
-        matches!(self, Self::RecycleBinId | Self::GroupId | Self::EntryId | Self::Key | Self::Value | Self::BinaryName)
+        matches!(
+            self,
+            Self::RecycleBinId
+                | Self::GroupId
+                | Self::EntryId
+                | Self::Key
+                | Self::Value
+                | Self::BinaryName
+        )
     }
 }
 

@@ -71,13 +71,13 @@ pub struct Skipped {
     pub line: Option<u64>,
     /// Why, as half a sentence
     pub why: &'static str,
-    /// True for what [`Options::as_is`] stores
+    /// True for what [`ImportOptions::as_is`] stores
     pub as_is: bool,
 }
 
 /// How a file is read.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options<'p> {
+pub struct ImportOptions<'p> {
     /// What goes before every tag
     pub prefix: &'p str,
     /// Whether other tools' ciphertexts and references, and texts with placeholders, are stored as they are
@@ -101,7 +101,7 @@ pub struct Items {
 ///
 /// # Errors
 /// The first thing that is not as the format has it; what was read before is wiped.
-pub fn read(format: Format, text: &[u8], options: Options<'_>) -> Result<Items, ImportError> {
+pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<Items, ImportError> {
     let found = entry::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
     let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
     match format {
@@ -114,11 +114,19 @@ pub fn read(format: Format, text: &[u8], options: Options<'_>) -> Result<Items, 
         Format::OnePassword => table::read(format, place::utf8(text)?, found),
         Format::Bitwarden => {
             let text = place::utf8(text)?;
-            if begins_with(text, '{') { bitwarden::read(text, found) } else { table::read(format, text, found) }
+            if begins_with(text, '{') {
+                bitwarden::read(text, found)
+            } else {
+                table::read(format, text, found)
+            }
         }
         Format::KeePass => {
             let text = place::utf8(text)?;
-            if begins_with(text, '<') { keepass::read(text, found) } else { table::read(format, text, found) }
+            if begins_with(text, '<') {
+                keepass::read(text, found)
+            } else {
+                table::read(format, text, found)
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::entry::{Collector, label};
-use super::foreign::Bookkeeping;
+use super::foreign::ToolMetadata;
 use super::json::{Document, Object};
 use super::{ImportError, Items, Why};
 use crate::dotenv;
@@ -21,15 +21,18 @@ struct Pair {
 }
 
 pub(super) fn dotenv(text: &[u8], mut found: Collector<'_>) -> Result<Items, ImportError> {
-    let entries =
-        dotenv::parse(text).map_err(|error| ImportError::at((error.line, error.column), Why::Dotenv(error.why)))?;
+    let entries = dotenv::parse(text)
+        .map_err(|error| ImportError::at((error.line, error.column), Why::Dotenv(error.why)))?;
     let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+
     for entry in &entries {
         if dotenv::refers_to_a_variable(&text[entry.span.clone()], |name| names.contains(name)) {
             found.refers(&entry.name, entry.line);
         }
     }
-    let pair = |entry: dotenv::Entry| Pair { name: entry.name, value: entry.value, at: (entry.line, 1) };
+
+    let pair =
+        |entry: dotenv::Entry| Pair { name: entry.name, value: entry.value, at: (entry.line, 1) };
     take(entries.into_iter().map(pair).collect(), found)
 }
 
@@ -38,6 +41,7 @@ pub(super) fn json(text: &str, mut found: Collector<'_>) -> Result<Items, Import
     let Object(members) = document.object()?;
     let mut pairs = Vec::with_capacity(members.len());
     let mut nested = Vec::new();
+
     for (name, part) in members {
         let at = document.place(part);
         match document.scalar(part)? {
@@ -45,34 +49,41 @@ pub(super) fn json(text: &str, mut found: Collector<'_>) -> Result<Items, Import
             None => nested.push((name, at)),
         }
     }
-    let kept = Bookkeeping::of(pairs.iter().map(|pair| pair.value.expose()));
+
+    let kept = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
     for (name, at) in nested {
         if !found.skips(&kept, &name, at) {
             return Err(ImportError::at(at, Why::Nested(label(&name))));
         }
     }
+
     take(pairs, found)
 }
 
 fn take(pairs: Vec<Pair>, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let last = last_of(pairs.iter().map(|pair| pair.name.clone()));
-    let kept = Bookkeeping::of(pairs.iter().map(|pair| pair.value.expose()));
+    let kept = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
     let mut tags: HashMap<TagKey, String> = HashMap::new();
+
     for (index, Pair { name, value, at }) in pairs.into_iter().enumerate() {
         if last.get(&name) != Some(&index) {
             found.skip(&name, Some(at), AGAIN);
             continue;
         }
+
         if found.skips(&kept, &name, at) {
             continue;
         }
+
         if let Some(key) = found.tag_of(&name).filter(|_| !value.is_empty())
             && let Some(other) = tags.insert(key, name.clone())
         {
             return Err(ImportError::at(at, Why::OneTag(label(&other), label(&name))));
         }
+
         found.pair(&name, value, Some(at))?;
     }
+
     Ok(found.finish())
 }
 

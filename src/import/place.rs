@@ -15,14 +15,19 @@ impl Lines {
     /// Line and column of a byte, counted from 1.
     pub(super) fn place(&self, at: usize) -> (u64, u64) {
         let before = self.0.partition_point(|newline| *newline < at);
-        let start = before.checked_sub(1).and_then(|last| self.0.get(last)).map_or(0, |newline| newline + 1);
+        let start = before
+            .checked_sub(1)
+            .and_then(|last| self.0.get(last))
+            .map_or(0, |newline| newline + 1);
+
         (before as u64 + 1, (at - start) as u64 + 1)
     }
 }
 
 /// The text, or where it is none.
 pub(super) fn utf8(text: &[u8]) -> Result<&str, ImportError> {
-    std::str::from_utf8(text).map_err(|error| ImportError::at(Lines::of(text).place(error.valid_up_to()), Why::Utf8))
+    std::str::from_utf8(text)
+        .map_err(|error| ImportError::at(Lines::of(text).place(error.valid_up_to()), Why::Utf8))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const ROUND: &str = "it refers to itself, or through too many entries";
 const TOO_LARGE: &str = "with what it refers to it is too large";
 
 /// An entry of a file, before it is known which become items.
-pub(super) struct Found {
+pub(super) struct FoundEntry {
     pub(super) entry: Entry,
     /// Why it becomes none
     pub(super) gone: Option<&'static str>,
@@ -43,37 +43,41 @@ pub(super) fn id(text: &[u8]) -> Option<Id> {
 
 /// Puts what they refer to in place of the references of all entries. A value with one that cannot be resolved is
 /// dropped with the reason, or stays as it is if `as_is`; a label stays.
-pub(super) fn resolve(all: &mut [Found], as_is: bool) {
+pub(super) fn resolve(all: &mut [FoundEntry], as_is: bool) {
     let refers = |entry: &Entry| {
-        let mut texts = entry.labels().map(String::as_bytes).chain(entry.values().map(SecretBytes::expose));
+        let mut texts =
+            entry.labels().map(String::as_bytes).chain(entry.values().map(SecretBytes::expose));
         texts.any(|text| next(text).is_some())
     };
+
     let referring: Vec<usize> = (0..all.len()).filter(|at| refers(&all[*at].entry)).collect();
     if referring.is_empty() {
         return;
     }
+
     let mut resolver = Resolver::of(all);
-    let changes: Vec<Changes> = referring.iter().map(|at| resolver.changes(*at)).collect();
+    let changes: Vec<ResolvedTexts> = referring.iter().map(|at| resolver.changes(*at)).collect();
     for (at, changes) in referring.into_iter().zip(changes) {
         apply(&mut all[at].entry, changes, as_is);
     }
 }
 
 /// What becomes of the texts of one entry, in the entry's order; `None` for one without references.
-struct Changes {
+struct ResolvedTexts {
     labels: Vec<Option<Resolved>>,
     values: Vec<Option<Resolved>>,
 }
 
 type Resolved = Result<SecretBytes, &'static str>;
 
-fn apply(entry: &mut Entry, changes: Changes, as_is: bool) {
+fn apply(entry: &mut Entry, changes: ResolvedTexts, as_is: bool) {
     let labels = [&mut entry.title].into_iter().chain(&mut entry.users).chain(&mut entry.urls);
     for (label, change) in labels.zip(changes.labels) {
         if let Some(Ok(text)) = change {
             *label = String::from_utf8_lossy(text.expose()).into_owned();
         }
     }
+
     let mut changes = changes.values.into_iter();
     let dropped = &mut entry.dropped;
     let mut change = |value: &mut SecretBytes, part: &str| match changes.next().flatten() {
@@ -84,11 +88,15 @@ fn apply(entry: &mut Entry, changes: Changes, as_is: bool) {
         }
         _ => {}
     };
-    for (value, part) in [(&mut entry.password, "password"), (&mut entry.totp, "totp"), (&mut entry.notes, "notes")] {
+
+    for (value, part) in
+        [(&mut entry.password, "password"), (&mut entry.totp, "totp"), (&mut entry.notes, "notes")]
+    {
         if let Some(value) = value {
             change(value, part);
         }
     }
+
     for (part, value) in &mut entry.fields {
         change(value, part);
     }
@@ -96,7 +104,7 @@ fn apply(entry: &mut Entry, changes: Changes, as_is: bool) {
 
 /// What a reference asks for, and by what it finds its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Part {
+enum ReferencePart {
     Title,
     User,
     Password,
@@ -107,7 +115,7 @@ enum Part {
     Field,
 }
 
-impl Part {
+impl ReferencePart {
     fn of(letter: u8) -> Option<Self> {
         Some(match letter.to_ascii_uppercase() {
             b'T' => Self::Title,
@@ -127,8 +135,8 @@ impl Part {
 }
 
 struct Reference<'t> {
-    wanted: Part,
-    by: Part,
+    wanted: ReferencePart,
+    by: ReferencePart,
     text: &'t [u8],
     /// Where it stands
     start: usize,
@@ -144,36 +152,43 @@ fn next(text: &[u8]) -> Option<Reference<'_>> {
         if !head[..OPEN.len()].eq_ignore_ascii_case(OPEN) {
             continue;
         }
-        let (Some(wanted), Some(by)) = (Part::of(wanted), Part::of(by)) else { continue };
-        if wanted == Part::Field {
+
+        let (Some(wanted), Some(by)) = (ReferencePart::of(wanted), ReferencePart::of(by)) else {
+            continue;
+        };
+
+        if wanted == ReferencePart::Field {
             continue;
         }
+
         // Without an end here there is none further on either.
         let inside = start + head.len();
         let end = inside + memchr::memchr(b'}', &text[inside..])?;
         return Some(Reference { wanted, by, text: &text[inside..end], start, end: end + 1 });
     }
+
     None
 }
 
 struct Resolver<'e> {
-    all: &'e [Found],
+    all: &'e [FoundEntry],
     /// The entry that a text finds, `None` where several have it; made for what is searched by
-    found: HashMap<Part, HashMap<Vec<u8>, Option<usize>>>,
+    found: HashMap<ReferencePart, HashMap<Vec<u8>, Option<usize>>>,
     /// Fields that were referred to, and what they came to
-    done: HashMap<(usize, Part), Result<Rc<SecretBytes>, &'static str>>,
+    done: HashMap<(usize, ReferencePart), Result<Rc<SecretBytes>, &'static str>>,
     bytes_left: usize,
 }
 
 impl<'e> Resolver<'e> {
-    fn of(all: &'e [Found]) -> Self {
+    fn of(all: &'e [FoundEntry]) -> Self {
         Self { all, found: HashMap::new(), done: HashMap::new(), bytes_left: MOST_BYTES }
     }
 
-    fn changes(&mut self, at: usize) -> Changes {
+    fn changes(&mut self, at: usize) -> ResolvedTexts {
         let entry = &self.all[at].entry;
-        let mut change = |text: &[u8], label| next(text).map(|_| self.text(text, label, MOST_STEPS));
-        Changes {
+        let mut change =
+            |text: &[u8], label| next(text).map(|_| self.text(text, label, MOST_STEPS));
+        ResolvedTexts {
             labels: entry.labels().map(|text| change(text.as_bytes(), true)).collect(),
             values: entry.values().map(|value| change(value.expose(), false)).collect(),
         }
@@ -192,8 +207,10 @@ impl<'e> Resolver<'e> {
                 self.bytes_left = self.bytes_left.checked_sub(field.len()).ok_or(TOO_LARGE)?;
                 whole.extend(field.expose());
             }
+
             rest = &rest[reference.end..];
         }
+
         whole.extend(rest);
         Ok(whole)
     }
@@ -209,23 +226,28 @@ impl<'e> Resolver<'e> {
         let found = &self.all[at];
         let entry = &found.entry;
         let first = |texts: &'e [String]| texts.first().map_or(&[][..], |text| text.as_bytes());
-        let value = |value: &'e Option<SecretBytes>| value.as_ref().map_or(&[][..], SecretBytes::expose);
+        let value =
+            |value: &'e Option<SecretBytes>| value.as_ref().map_or(&[][..], SecretBytes::expose);
+
         let text = match reference.wanted {
-            Part::Title => entry.title.as_bytes(),
-            Part::User => first(&entry.users),
-            Part::Url => first(&entry.urls),
-            Part::Password => value(&entry.password),
-            Part::Notes => value(&entry.notes),
-            Part::Id | Part::Field => {
+            ReferencePart::Title => entry.title.as_bytes(),
+            ReferencePart::User => first(&entry.users),
+            ReferencePart::Url => first(&entry.urls),
+            ReferencePart::Password => value(&entry.password),
+            ReferencePart::Notes => value(&entry.notes),
+            ReferencePart::Id | ReferencePart::Field => {
                 let id = found.id.unwrap_or_default();
                 return Ok(Rc::new(SecretBytes::copy_of(hex(&id).as_bytes())));
             }
         };
+
         let key = (at, reference.wanted);
         if let Some(done) = self.done.get(&key) {
             return done.clone();
         }
+
         self.done.insert(key, Err(ROUND));
+
         // A label's own text may refer to a secret, which then belongs into no other label.
         let resolved = self.text(text, label || !reference.wanted.is_secret(), steps).map(Rc::new);
         self.done.insert(key, resolved.clone());
@@ -234,28 +256,40 @@ impl<'e> Resolver<'e> {
 
     fn search(&mut self, reference: &Reference<'_>) -> Result<usize, &'static str> {
         let all = self.all;
-        if reference.by == Part::Id && all.iter().all(|found| found.id.is_none()) {
+        if reference.by == ReferencePart::Id && all.iter().all(|found| found.id.is_none()) {
             return Err(NO_IDS);
         }
+
         let found = self.found.entry(reference.by).or_insert_with(|| {
             let mut found = HashMap::new();
             for (at, one) in all.iter().enumerate() {
                 let entry = &one.entry;
                 let mut names: Vec<Vec<u8>> = match reference.by {
-                    Part::Title => vec![folded(entry.title.as_bytes())],
-                    Part::User => entry.users.iter().map(|text| folded(text.as_bytes())).collect(),
-                    Part::Url => entry.urls.iter().map(|text| folded(text.as_bytes())).collect(),
-                    Part::Id => one.id.iter().map(|id| folded(hex(id).as_bytes())).collect(),
+                    ReferencePart::Title => vec![folded(entry.title.as_bytes())],
+                    ReferencePart::User => {
+                        entry.users.iter().map(|text| folded(text.as_bytes())).collect()
+                    }
+                    ReferencePart::Url => {
+                        entry.urls.iter().map(|text| folded(text.as_bytes())).collect()
+                    }
+                    ReferencePart::Id => {
+                        one.id.iter().map(|id| folded(hex(id).as_bytes())).collect()
+                    }
                     // A search by a secret would make copies of all of them; nothing writes such a reference by itself.
-                    Part::Password | Part::Notes | Part::Field => Vec::new(),
+                    ReferencePart::Password | ReferencePart::Notes | ReferencePart::Field => {
+                        Vec::new()
+                    }
                 };
+
                 names.dedup();
                 for name in names.into_iter().filter(|name| !name.is_empty()) {
                     found.entry(name).and_modify(|other| *other = None).or_insert(Some(at));
                 }
             }
+
             found
         });
+
         found.get(&folded(reference.text)).copied().flatten().ok_or(NOT_HERE)
     }
 }

@@ -26,13 +26,14 @@ pub(super) struct Tags<'p> {
 }
 
 /// What the tags of one entry begin with.
-pub(super) struct Stem(Tag);
+pub(super) struct TagPrefix(Tag);
 
 impl<'p> Tags<'p> {
     pub(super) fn new(prefix: &'p str) -> Result<Self, ImportError> {
         if prefix.len() > PREFIX_MOST || Tag::parse(&format!("{prefix}x")).is_err() {
             return Err(ImportError::nowhere(Why::Prefix));
         }
+
         Ok(Self { prefix, taken: HashSet::new(), next: HashMap::new() })
     }
 
@@ -52,16 +53,17 @@ impl<'p> Tags<'p> {
     }
 
     /// A beginning for the tags of one entry that no other entry has.
-    pub(super) fn stem(&mut self, title: &str) -> Result<Stem, ImportError> {
-        self.free(&slug_or(title, NOTHING)).map(Stem)
+    pub(super) fn stem(&mut self, title: &str) -> Result<TagPrefix, ImportError> {
+        self.free(&slug_or(title, NOTHING)).map(TagPrefix)
     }
 
     /// The tag for one of an entry's fields.
-    pub(super) fn field(&mut self, stem: &Stem, field: &str) -> Result<Tag, ImportError> {
+    pub(super) fn field(&mut self, stem: &TagPrefix, field: &str) -> Result<Tag, ImportError> {
         let field = slug_or(field, "field");
         let field = cut(&field, FIELD_MOST);
         let title = stem.0.as_str().get(self.prefix.len()..).unwrap_or_default();
         let title = cut(title, self.room().saturating_sub(field.len() + 1));
+
         self.free(&format!("{title}-{field}"))
     }
 
@@ -76,6 +78,7 @@ impl<'p> Tags<'p> {
         if self.taken.insert(key.clone()) {
             return Ok(first);
         }
+
         let mut number = self.next.get(&key).copied().unwrap_or(2);
         loop {
             let tag = self.numbered(base, &format!("-{number}"))?;
@@ -89,11 +92,12 @@ impl<'p> Tags<'p> {
 
     fn numbered(&self, base: &str, number: &str) -> Result<Tag, ImportError> {
         let base = cut(base, self.room().saturating_sub(number.len()));
-        Tag::parse(&format!("{}{base}{number}", self.prefix)).map_err(|_| ImportError::nowhere(Why::Prefix))
+        Tag::parse(&format!("{}{base}{number}", self.prefix))
+            .map_err(|_| ImportError::nowhere(Why::Prefix))
     }
 }
 
-impl Stem {
+impl TagPrefix {
     /// The stem itself, for the entry's own secret.
     pub(super) fn tag(&self) -> Tag {
         self.0.clone()
@@ -120,6 +124,7 @@ fn slug(text: &str) -> String {
         if slug.len() >= MOST {
             break;
         }
+
         if c.is_ascii_alphanumeric() {
             slug.push(c.to_ascii_lowercase());
         } else if let Some(letters) = letters(c) {
@@ -128,6 +133,7 @@ fn slug(text: &str) -> String {
             slug.push('-');
         }
     }
+
     cut(slug.trim_end_matches('-'), MOST).to_owned()
 }
 
@@ -167,6 +173,7 @@ mod tests {
         ] {
             assert_eq!(slug(title), expected, "{title}");
         }
+
         assert_eq!(slug(&"ß".repeat(300)).len(), 128);
     }
 
@@ -190,8 +197,16 @@ mod tests {
         let mut tags = Tags::new(&prefix).unwrap();
         let stem = tags.stem(&"x".repeat(300)).unwrap();
         assert_eq!(stem.tag().as_str(), format!("{prefix}{}", "x".repeat(28)));
-        assert_eq!(tags.field(&stem, "totp").unwrap().as_str(), format!("{prefix}{}-totp", "x".repeat(23)));
-        assert_eq!(tags.field(&stem, "totp").unwrap().as_str(), format!("{prefix}{}-to-2", "x".repeat(23)));
+        assert_eq!(
+            tags.field(&stem, "totp").unwrap().as_str(),
+            format!("{prefix}{}-totp", "x".repeat(23))
+        );
+
+        assert_eq!(
+            tags.field(&stem, "totp").unwrap().as_str(),
+            format!("{prefix}{}-to-2", "x".repeat(23))
+        );
+
         assert!(tags.field(&stem, &"f".repeat(200)).is_ok());
         for bad in ["-", "a b", "ä", &"p".repeat(PREFIX_MOST + 1)] {
             assert!(Tags::new(bad).is_err(), "{bad}");

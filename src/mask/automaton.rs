@@ -6,7 +6,7 @@
 
 use zeroize::Zeroize;
 
-use super::branches::Branches;
+use super::transitions::Transitions;
 use crate::model::SecretBytes;
 
 /// The empty prefix.
@@ -39,7 +39,7 @@ pub(super) struct Automaton {
     /// Children of the root
     root: Box<[u32; 256]>,
     /// Children of other states that are not the next number
-    branches: Branches,
+    transitions: Transitions,
     /// States from which numbers run on with the depth, and the depth
     runs: Vec<(u32, u32)>,
 }
@@ -59,52 +59,65 @@ impl Automaton {
         let shared: Vec<usize> = (0..needles.len())
             .map(|n| n.checked_sub(1).map_or(0, |before| common(needles[before], needles[n])))
             .collect();
-        let states = 1 + needles.iter().zip(&shared).map(|(needle, shared)| needle.len() - shared).sum::<usize>();
+        let states = 1 + needles
+            .iter()
+            .zip(&shared)
+            .map(|(needle, shared)| needle.len() - shared)
+            .sum::<usize>();
+
         let mut automaton = Self {
             cells: SecretBytes::zeroed(2 * states),
             fails: vec![ROOT; states],
             found: vec![NONE; states],
             root: Box::new([ROOT; 256]),
-            branches: Branches::new(Vec::new()),
+            transitions: Transitions::new(Vec::new()),
             runs: vec![(ROOT, 0)],
         };
-        automaton.plant(needles, &shared, wraps);
-        automaton.connect();
+
+        automaton.build_trie(needles, &shared, wraps);
+        automaton.build_failure_links();
         automaton
     }
 
     /// Numbers the prefixes of all needles.
-    fn plant(&mut self, needles: &[&[u8]], shared: &[usize], wraps: &[bool]) {
+    fn build_trie(&mut self, needles: &[&[u8]], shared: &[usize], wraps: &[bool]) {
         // The way to the last needle's end: where the numbers jump, and the depth there.
         let mut way = vec![(ROOT, 0)];
+
         // Wiped by whom they are handed to; as many as there are needles, so that it never moves.
-        let (mut next, mut branches) = (1, Vec::with_capacity(needles.len()));
+        let (mut next, mut transitions) = (1, Vec::with_capacity(needles.len()));
         for (index, (needle, &shared)) in needles.iter().zip(shared).enumerate() {
             while way.last().is_some_and(|(_, depth)| *depth > shared) {
                 way.pop();
             }
+
             if wraps[index] {
                 self.mark_wrapping(&way, shared);
             }
+
             let (start, depth) = way.last().copied().unwrap_or_default();
             let parent = start + number(shared - depth);
             let byte = needle[shared];
+
             if parent == ROOT {
                 self.root[usize::from(byte)] = next;
             } else if parent + 1 == next {
                 self.extend(parent, byte);
             } else {
                 *self.flags_mut(parent) |= BRANCHES;
-                branches.push((parent, byte, next));
+                transitions.push((parent, byte, next));
             }
+
             way.push((next, shared + 1));
             let first = next;
             self.runs.push((next, number(shared + 1)));
+
             for (depth, byte) in needle.iter().enumerate().skip(shared + 1) {
                 self.set_depth(next, depth);
                 self.extend(next, *byte);
                 next += 1;
             }
+
             self.set_depth(next, needle.len());
             self.found[next as usize] = number(index);
             next += 1;
@@ -112,7 +125,8 @@ impl Automaton {
                 (first..next).for_each(|state| *self.flags_mut(state) |= WRAPS);
             }
         }
-        self.branches = Branches::new(branches);
+
+        self.transitions = Transitions::new(transitions);
     }
 
     /// Marks the states of the first `shared` bytes on the way to the last needle. If one is marked, so are those before.
@@ -123,8 +137,10 @@ impl Automaton {
                 if self.cell(state)[1] & WRAPS != 0 {
                     return;
                 }
+
                 *self.flags_mut(state) |= WRAPS;
             }
+
             depth = from - 1;
         }
     }
@@ -140,8 +156,9 @@ impl Automaton {
 
     /// Finds for each state where to go on when no child fits, and what ends there: level by level, as a state's answer
     /// is that of a shorter one.
-    fn connect(&mut self) {
-        let mut level: Vec<u32> = self.root.iter().copied().filter(|child| *child != ROOT).collect();
+    fn build_failure_links(&mut self) {
+        let mut level: Vec<u32> =
+            self.root.iter().copied().filter(|child| *child != ROOT).collect();
         let mut below = Vec::new();
         while !level.is_empty() {
             for &parent in &level {
@@ -150,14 +167,16 @@ impl Automaton {
                     self.connect_child(parent, byte, parent + 1);
                     below.push(parent + 1);
                 }
+
                 if flags & BRANCHES != 0 {
-                    let children: Vec<_> = self.branches.of(parent).collect();
+                    let children: Vec<_> = self.transitions.of(parent).collect();
                     for (byte, child) in children {
                         self.connect_child(parent, byte, child);
                         below.push(child);
                     }
                 }
             }
+
             level.clear();
             std::mem::swap(&mut level, &mut below);
         }
@@ -168,9 +187,11 @@ impl Automaton {
         if self.found[child as usize] == NONE {
             self.found[child as usize] = self.found[suffix as usize];
         }
+
         if self.found[child as usize] != NONE {
             *self.flags_mut(child) |= FOUND;
         }
+
         self.fails[child as usize] = self.with_children(suffix);
     }
 
@@ -187,8 +208,10 @@ impl Automaton {
             if let Some(child) = self.child(state, byte) {
                 return child;
             }
+
             state = self.fails[state as usize];
         }
+
         self.root[usize::from(byte)]
     }
 
@@ -197,6 +220,7 @@ impl Automaton {
         while state != ROOT && self.cell(state)[1] & WRAPS == 0 {
             state = self.fails[state as usize];
         }
+
         state
     }
 
@@ -205,11 +229,13 @@ impl Automaton {
         if state == ROOT {
             return Some(self.root[usize::from(byte)]).filter(|child| *child != ROOT);
         }
+
         let [chained, flags] = self.cell(state);
         if flags & CHAIN != 0 && chained == byte {
             return Some(state + 1);
         }
-        if flags & BRANCHES == 0 { None } else { self.branches.child(state, byte) }
+
+        if flags & BRANCHES == 0 { None } else { self.transitions.child(state, byte) }
     }
 
     fn with_children(&self, state: u32) -> u32 {

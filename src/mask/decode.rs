@@ -7,7 +7,7 @@ const ESCAPE: u8 = 0x1b;
 
 /// A way to read a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum Encoding {
     /// Without control sequences of terminals (ECMA-48 CSI) and choices of a character set
     Coloured,
     /// Without line ends and the blanks behind them: base64 and the like in lines of any width
@@ -20,8 +20,9 @@ pub(super) enum Reading {
     Entities,
 }
 
-impl Reading {
-    pub(super) const ALL: [Self; 5] = [Self::Coloured, Self::Wrapped, Self::Percent, Self::Escaped, Self::Entities];
+impl Encoding {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Coloured, Self::Wrapped, Self::Percent, Self::Escaped, Self::Entities];
 
     /// The reading in which a byte may begin a unit.
     pub(super) const fn of(byte: u8) -> Option<Self> {
@@ -61,14 +62,17 @@ impl Reading {
                 _ => Err(None),
             }),
             (Self::Wrapped, Some(b' ' | b'\t')) if broken => Ok(Text::NOTHING.of(1)),
-            (Self::Percent, Some(b'%')) => digits(bytes, 1, 2, 16).map(|byte| Text::byte(byte.to_le_bytes()[0]).of(3)),
+            (Self::Percent, Some(b'%')) => {
+                digits(bytes, 1, 2, 16).map(|byte| Text::byte(byte.to_le_bytes()[0]).of(3))
+            }
             (Self::Escaped, Some(b'\\')) => backslash(bytes),
             (Self::Entities, Some(b'&')) => entity(bytes),
             _ => Err(None),
         };
+
         match found {
             Ok(unit) => unit,
-            Err(Some(Short)) if bytes.len() < LONGEST => Unit::Unfinished,
+            Err(Some(NeedMoreBytes)) if bytes.len() < LONGEST => Unit::Unfinished,
             Err(_) => Unit::Byte,
         }
     }
@@ -114,26 +118,29 @@ impl Text {
 }
 
 /// More bytes are needed.
-struct Short;
+struct NeedMoreBytes;
 
-/// No unit: `None` for certain, `Short` if that depends on bytes to come.
-type Found<T> = Result<T, Option<Short>>;
+/// No unit: `None` for certain, `NeedMoreBytes` if that depends on bytes to come.
+type Decoded<T> = Result<T, Option<NeedMoreBytes>>;
 
-fn at(bytes: &[u8], index: usize) -> Found<u8> {
-    bytes.get(index).copied().ok_or(Some(Short))
+fn at(bytes: &[u8], index: usize) -> Decoded<u8> {
+    bytes.get(index).copied().ok_or(Some(NeedMoreBytes))
 }
 
-fn sequence(bytes: &[u8]) -> Found<Unit> {
+fn sequence(bytes: &[u8]) -> Decoded<Unit> {
     match at(bytes, 1)? {
         b'[' => {
             let mut index = 2;
             while matches!(at(bytes, index)?, b' '..=b'?') && index < LONGEST {
                 index += 1;
             }
+
             let is_final = matches!(bytes[index], b'@'..=b'~') && index < LONGEST;
             is_final.then(|| Text::NOTHING.of(index + 1)).ok_or(None)
         }
-        b'(' | b')' => matches!(at(bytes, 2)?, b'0'..=b'~').then(|| Text::NOTHING.of(3)).ok_or(None),
+        b'(' | b')' => {
+            matches!(at(bytes, 2)?, b'0'..=b'~').then(|| Text::NOTHING.of(3)).ok_or(None)
+        }
         _ => Err(None),
     }
 }
@@ -145,35 +152,41 @@ pub(super) fn resets(sequence: &[u8]) -> Option<bool> {
 }
 
 /// A number of `count` digits.
-fn digits(bytes: &[u8], from: usize, count: usize, radix: u32) -> Found<u32> {
+fn digits(bytes: &[u8], from: usize, count: usize, radix: u32) -> Decoded<u32> {
     let mut number = 0;
     for index in from..from + count {
         let digit = char::from(at(bytes, index)?).to_digit(radix).ok_or(None)?;
         number = number * radix + digit;
     }
+
     Ok(number)
 }
 
 /// A number of at most `most` digits, and how many there are.
-fn number(bytes: &[u8], from: usize, most: usize, radix: u32) -> Found<(u32, usize)> {
+fn number(bytes: &[u8], from: usize, most: usize, radix: u32) -> Decoded<(u32, usize)> {
     let (mut number, mut count) = (0, 0);
     while count < most {
         let Some(digit) = char::from(at(bytes, from + count)?).to_digit(radix) else { break };
         number = number * radix + digit;
         count += 1;
     }
+
     if count == 0 { Err(None) } else { Ok((number, count)) }
 }
 
-fn character(code: u32, length: usize) -> Found<Unit> {
+fn character(code: u32, length: usize) -> Decoded<Unit> {
     Text::character(code).map(|text| text.of(length)).ok_or(None)
 }
 
-fn backslash(bytes: &[u8]) -> Found<Unit> {
+fn backslash(bytes: &[u8]) -> Decoded<Unit> {
     let byte = match at(bytes, 1)? {
         b'u' if at(bytes, 2)? == b'{' => {
             let (code, count) = number(bytes, 3, 6, 16)?;
-            return if at(bytes, 3 + count)? == b'}' { character(code, 4 + count) } else { Err(None) };
+            return if at(bytes, 3 + count)? == b'}' {
+                character(code, 4 + count)
+            } else {
+                Err(None)
+            };
         }
         b'u' => return utf16(bytes),
         b'U' => return character(digits(bytes, 2, 8, 16)?, 10),
@@ -192,42 +205,53 @@ fn backslash(bytes: &[u8]) -> Found<Unit> {
         b'e' | b'E' => ESCAPE,
         other => other,
     };
+
     Ok(Text::byte(byte).of(2))
 }
 
 /// `\uXXXX`, or two of them that are one character.
-fn utf16(bytes: &[u8]) -> Found<Unit> {
+fn utf16(bytes: &[u8]) -> Decoded<Unit> {
     let first = digits(bytes, 2, 4, 16)?;
     if !(0xd800..0xdc00).contains(&first) {
         return character(first, 6);
     }
+
     if at(bytes, 6)? != b'\\' || at(bytes, 7)? != b'u' {
         return Err(None);
     }
+
     let second = digits(bytes, 8, 4, 16)?;
     if !(0xdc00..0xe000).contains(&second) {
         return Err(None);
     }
+
     character(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00), 12)
 }
 
 /// Named characters that every writer of HTML or XML escapes.
-const NAMES: [(&[u8], u8); 5] = [(b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"quot;", b'"'), (b"apos;", b'\'')];
+const NAMES: [(&[u8], u8); 5] =
+    [(b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"quot;", b'"'), (b"apos;", b'\'')];
 
-fn entity(bytes: &[u8]) -> Found<Unit> {
+fn entity(bytes: &[u8]) -> Decoded<Unit> {
     if at(bytes, 1)? == b'#' {
         let is_hex = matches!(at(bytes, 2)?, b'x' | b'X');
         let (from, radix) = if is_hex { (3, 16) } else { (2, 10) };
         let (code, count) = number(bytes, from, 8, radix)?;
-        return if at(bytes, from + count)? == b';' { character(code, from + count + 1) } else { Err(None) };
+        return if at(bytes, from + count)? == b';' {
+            character(code, from + count + 1)
+        } else {
+            Err(None)
+        };
     }
+
     let rest = &bytes[1..];
     for (name, byte) in NAMES {
         if rest.starts_with(name) {
             return Ok(Text::byte(byte).of(1 + name.len()));
         }
     }
-    Err(NAMES.iter().any(|(name, _)| name.starts_with(rest)).then_some(Short))
+
+    Err(NAMES.iter().any(|(name, _)| name.starts_with(rest)).then_some(NeedMoreBytes))
 }
 
 #[cfg(test)]
@@ -235,7 +259,7 @@ mod tests {
     use super::*;
 
     /// The text as a reading has it.
-    fn read(reading: Reading, text: &[u8]) -> Vec<u8> {
+    fn read(reading: Encoding, text: &[u8]) -> Vec<u8> {
         let (mut out, mut at, mut broken) = (Vec::new(), 0, false);
         while at < text.len() {
             match reading.unit(&text[at..], broken) {
@@ -255,13 +279,14 @@ mod tests {
                 }
             }
         }
+
         out
     }
 
     #[test]
     fn units_mean_what_programs_mean() {
-        use Reading::{Coloured, Entities, Escaped, Percent, Wrapped};
-        let cases: [(Reading, &str, &str); 22] = [
+        use Encoding::{Coloured, Entities, Escaped, Percent, Wrapped};
+        let cases: [(Encoding, &str, &str); 22] = [
             (Coloured, "a\x1b[01;31m\x1b[Kb\x1b(B\x1b[mc", "abc"),
             (Coloured, "a\x1b]0;t\x07\x1b[é", "a\x1b]0;t\x07\x1b[é"),
             (Coloured, "a\x1b[38;5;", "a<...>"),
@@ -285,15 +310,20 @@ mod tests {
             (Escaped, "\\é", "é"),
             (Wrapped, "a b", "a b"),
         ];
+
         for (reading, text, expected) in cases {
-            assert_eq!(String::from_utf8_lossy(&read(reading, text.as_bytes())), expected, "{reading:?} {text:?}");
+            assert_eq!(
+                String::from_utf8_lossy(&read(reading, text.as_bytes())),
+                expected,
+                "{reading:?} {text:?}"
+            );
         }
     }
 
     #[test]
     fn a_sequence_without_an_end_is_no_unit() {
         let text = format!("\x1b[{}", "1".repeat(100));
-        assert!(matches!(Reading::Coloured.unit(text.as_bytes(), false), Unit::Byte));
+        assert!(matches!(Encoding::Coloured.unit(text.as_bytes(), false), Unit::Byte));
     }
 
     #[test]
@@ -305,6 +335,7 @@ mod tests {
             (b"\x1b[K", None),
             (b"\x1b(B", None),
         ];
+
         for (sequence, expected) in cases {
             assert_eq!(resets(sequence), expected);
         }

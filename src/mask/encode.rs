@@ -1,9 +1,9 @@
 //! How programs write bytes that have to pass through JSON, a shell, a URL or a terminal. Nothing here is shown: what
 //! these functions make is only compared with. Every result is wiped.
 
-use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding};
+use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding as _};
 
-use super::decode::{Reading, Unit};
+use super::decode::{Encoding, Unit};
 use crate::model::SecretBytes;
 
 const LOWER: &[u8; 16] = b"0123456789abcdef";
@@ -47,7 +47,9 @@ pub(super) fn json(text: &str, how: Json) -> SecretBytes {
     let mut out = room_for(text.as_bytes());
     for c in text.chars() {
         match c {
-            c if how.unicode.contains(c) || how.ascii && !c.is_ascii() => unicode_escape(c, how.upper, &mut out),
+            c if how.unicode.contains(c) || how.ascii && !c.is_ascii() => {
+                unicode_escape(c, how.upper, &mut out);
+            }
             '"' => out.extend(br#"\""#),
             '\\' => out.extend(br"\\"),
             '/' if how.slash => out.extend(br"\/"),
@@ -60,6 +62,7 @@ pub(super) fn json(text: &str, how: Json) -> SecretBytes {
             c => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
+
     out
 }
 
@@ -83,6 +86,7 @@ pub(super) fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
             None => out.extend(part),
         }
     }
+
     out
 }
 
@@ -101,6 +105,7 @@ pub(super) fn percent(value: &[u8], kept: &[u8]) -> SecretBytes {
             out.extend(&[b'%', UPPER[usize::from(byte >> 4)], UPPER[usize::from(byte & 15)]]);
         }
     }
+
     out
 }
 
@@ -109,7 +114,7 @@ pub(super) fn unpercent(text: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
-        match Reading::Percent.unit(&text[at..], false) {
+        match Encoding::Percent.unit(&text[at..], false) {
             Unit::Text(length, decoded) => {
                 out.extend(decoded.bytes());
                 at += length;
@@ -120,6 +125,7 @@ pub(super) fn unpercent(text: &[u8]) -> SecretBytes {
             }
         }
     }
+
     out
 }
 
@@ -130,6 +136,7 @@ pub(super) fn hex(value: &[u8], upper: bool) -> SecretBytes {
     for byte in value {
         out.extend(&[digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
     }
+
     out
 }
 
@@ -141,9 +148,11 @@ pub(super) fn terminal_newlines(value: &[u8], every: bool) -> SecretBytes {
         if byte == b'\n' && (every || before != b'\r') {
             out.push(b'\r');
         }
+
         out.push(byte);
         before = byte;
     }
+
     out
 }
 
@@ -154,6 +163,7 @@ pub(super) fn base64(value: &[u8], offset: usize, url: bool) -> (SecretBytes, us
     let mut out = SecretBytes::zeroed(Base64Unpadded::encoded_len(shifted.expose()));
     let encode = if url { Base64UrlUnpadded::encode } else { Base64Unpadded::encode };
     let length = encode(shifted.expose(), out.expose_mut()).map_or(0, str::len);
+
     debug_assert_eq!(length, out.len(), "the buffer has the encoded length");
     (out, (offset * 8).div_ceil(6))
 }
@@ -164,6 +174,7 @@ pub(super) fn base32(value: &[u8], offset: usize) -> (SecretBytes, usize) {
     let shifted = shifted(value, offset);
     let mut out = SecretBytes::with_capacity(shifted.len() * 8 / 5 + 1);
     let (mut bits, mut number) = (0_u16, 0);
+
     for byte in shifted.expose() {
         bits = bits << 8 | u16::from(*byte);
         number += 8;
@@ -171,11 +182,14 @@ pub(super) fn base32(value: &[u8], offset: usize) -> (SecretBytes, usize) {
             number -= 5;
             out.push(DIGITS[usize::from(bits >> number & 31)]);
         }
+
         bits &= (1 << number) - 1;
     }
+
     if number > 0 {
         out.push(DIGITS[usize::from(bits << (5 - number) & 31)]);
     }
+
     (out, (offset * 8).div_ceil(5))
 }
 
@@ -208,8 +222,12 @@ mod tests {
             (base32(b"foob", 0).0, b"MZXW6YQ"),
             (base32(b"foobar", 2).0, b"AAAGM33PMJQXE"),
         ];
+
         for (encoded, expected) in cases {
-            assert_eq!(encoded.expose().escape_ascii().to_string(), expected.escape_ascii().to_string());
+            assert_eq!(
+                encoded.expose().escape_ascii().to_string(),
+                expected.escape_ascii().to_string()
+            );
         }
     }
 
@@ -223,6 +241,7 @@ mod tests {
             r#"a\"'<>&=+`\/\\\u00e9"#,
             r#"a\"'<>&=+`\/\\é"#,
         ];
+
         for (how, expected) in Json::OTHERS.into_iter().zip(written) {
             assert_eq!(String::from_utf8_lossy(json(text, how).expose()), expected);
         }

@@ -22,16 +22,21 @@ pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
     for every in [false, true] {
         forms.whole(Form::Raw, encode::terminal_newlines(value, every));
     }
+
     forms.lines(value);
     forms.encoded(value);
+
     // A shell's `$(…)` takes the newlines off, and what is encoded then may end in other characters.
-    let stripped = value.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+    let stripped =
+        value.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
     if stripped < value.len() {
         forms.encoded(&value[..stripped]);
     }
+
     if let Some(password) = password(value) {
         forms.password(password);
     }
+
     let Forms { mut visit, wholes } = forms;
     for (form, bytes) in wholes {
         visit(form, bytes);
@@ -42,6 +47,7 @@ pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
 fn password(value: &[u8]) -> Option<&[u8]> {
     let value = value.trim_ascii();
     let scheme = value.windows(3).position(|window| window == b"://")?;
+
     // Several in a row, as in `jdbc:mysql://`.
     let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.:".contains(byte);
     if scheme == 0 || !value[..scheme].iter().all(is_scheme) {
@@ -49,9 +55,11 @@ fn password(value: &[u8]) -> Option<&[u8]> {
     }
 
     let rest = &value[scheme + 3..];
-    let authority = &rest[..rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len())];
+    let authority =
+        &rest[..rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len())];
     let user_info = &authority[..authority.iter().rposition(|byte| *byte == b'@')?];
     let colon = user_info.iter().position(|byte| *byte == b':')?;
+
     Some(&user_info[colon + 1..])
 }
 
@@ -100,11 +108,15 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         if !value.contains(&b'\n') {
             return;
         }
+
         self.part(Form::Line, encode::terminal_newlines(trimmed, false).expose());
         for line in value.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
+
             // Blanks alone and the frame of a PEM block are no secret, and stand everywhere.
-            let frame = [&b"-----BEGIN "[..], b"-----END "].iter().any(|frame| line.trim_ascii().starts_with(frame));
+            let frame = [&b"-----BEGIN "[..], b"-----END "]
+                .iter()
+                .any(|frame| line.trim_ascii().starts_with(frame));
             if !frame && !line.trim_ascii().is_empty() {
                 self.part(Form::Line, line);
                 self.part(Form::Line, line.trim_ascii());
@@ -124,6 +136,7 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
                 }
             }
         }
+
         // A form of HTML has `+` for a blank.
         self.whole(Form::Url, encode::replaced(value, b' ', b"+"));
         if !is_long {
@@ -135,11 +148,13 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
     fn quoted(&mut self, value: &[u8]) {
         self.whole(Form::Shell, encode::replaced(value, b'\'', br"'\''"));
         self.whole(Form::Shell, encode::replaced(value, b'\'', br#"'"'"'"#));
+
         // make takes `$$` for `$`; systemd, printf and Python's configparser take `%%` for `%`.
         self.whole(Form::Shell, encode::replaced(value, b'$', b"$$"));
         self.whole(Form::Quoted, encode::replaced(value, b'%', b"%%"));
         self.whole(Form::Quoted, encode::replaced(value, b'\'', b"''"));
         self.whole(Form::Quoted, encode::replaced(value, b'"', br#""""#));
+
         // Some writers escape quotes and leave a backslash as it is.
         self.whole(Form::Quoted, encode::replaced(value, b'"', br#"\""#));
     }
@@ -149,8 +164,11 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
             for offset in 0..3 {
                 let (text, foreign) = encode::base64(value, offset, url);
                 let text = &text.expose()[foreign..];
+
                 // The last character may hold bits of what follows. With none of those bits, the value was the last.
-                let own = text.len().saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(3)));
+                let own = text
+                    .len()
+                    .saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(3)));
                 self.part(Form::Base64, &text[..own]);
                 self.part(Form::Base64, text);
                 if offset == 0 && value.len() > WRAPS && value.len() <= LONG {
@@ -172,10 +190,12 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         if value.len() > LONG {
             return;
         }
+
         for offset in 0..5 {
             let (text, foreign) = encode::base32(value, offset);
             let text = &text.expose()[foreign..];
-            let own = text.len().saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(5)));
+            let own =
+                text.len().saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(5)));
             self.part(Form::Base32, &text[..own]);
             self.part(Form::Base32, text);
         }

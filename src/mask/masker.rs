@@ -5,10 +5,10 @@ use std::ops::Deref;
 
 use super::Needles;
 use super::automaton::{DEEP, ROOT};
-use super::decode::{Reading, Unit};
-use super::pending::{Chunk, Pending, Region, Sink};
+use super::decode::{Encoding, Unit};
+use super::pending::{Chunk, MaskRegion, PendingBytes, Sink};
+use super::prefilter::KNOWN;
 use super::reader::Reader;
-use super::skip::KNOWN;
 
 /// Most bytes of one occurrence of a value that are shown before it is complete: one less than the shortest needle.
 const EXPOSED: usize = Needles::SHORTEST - 1;
@@ -23,13 +23,13 @@ pub struct Masker<N> {
     state: u32,
     /// Bytes taken
     position: u64,
-    pending: Pending,
+    pending: PendingBytes,
     /// Other readings that are inside what may become a value, by number
-    readers: [Option<Reader>; Reading::ALL.len()],
+    readers: [Option<Reader>; Encoding::ALL.len()],
     /// The offset up to which each of them has read, or was found to have nothing to follow
-    reached: [u64; Reading::ALL.len()],
+    reached: [u64; Encoding::ALL.len()],
     /// What they found ahead of the automaton, in order of the ends
-    ahead: Vec<Region>,
+    ahead: Vec<MaskRegion>,
     /// Offsets of bytes that pauses have shown and that may belong to a value that is not complete yet
     exposed: Vec<u64>,
 }
@@ -41,9 +41,9 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             needles,
             state: ROOT,
             position: 0,
-            pending: Pending::new(),
-            readers: [const { None }; Reading::ALL.len()],
-            reached: [0; Reading::ALL.len()],
+            pending: PendingBytes::new(),
+            readers: [const { None }; Encoding::ALL.len()],
+            reached: [0; Encoding::ALL.len()],
             ahead: Vec::new(),
             exposed: Vec::new(),
         }
@@ -61,8 +61,10 @@ impl<N: Deref<Target = Needles>> Masker<N> {
                 while let Some(unit) = units.next(at, next) {
                     self.read_unit(chunk, unit);
                 }
+
                 at = next;
             }
+
             at = self.walk(chunk, at, sink)?;
         }
 
@@ -70,6 +72,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         self.take_ahead(self.position, chunk.base);
         self.pending.settle(&self.needles, self.safe(self.position), chunk, sink)?;
         self.pending.keep(chunk);
+
         Ok(())
     }
 
@@ -90,19 +93,34 @@ impl<N: Deref<Target = Needles>> Masker<N> {
                 self.pending.found(&self.needles, region, self.position);
             }
         }
-        self.readers = [const { None }; Reading::ALL.len()];
+
+        self.readers = [const { None }; Encoding::ALL.len()];
         self.settle(self.position, sink)
     }
 
     /// What the stream has begun and not ended, if that is too much to be shown.
-    fn unfinished(&self) -> Vec<Region> {
+    fn unfinished(&self) -> Vec<MaskRegion> {
         let end = self.position;
-        let region = |begun: Begun<'_>| {
-            let length = begun.reader.map_or(end - begun.start, |reader| reader.length(&self.needles, end));
-            let needle = self.needles.automaton.needle_of(begun.state).filter(|_| length > EXPOSED as u64)?;
+        let region = |begun: Candidate<'_>| {
+            let length =
+                begun.reader.map_or(end - begun.start, |reader| reader.length(&self.needles, end));
+            let needle = self
+                .needles
+                .automaton
+                .needle_of(begun.state)
+                .filter(|_| length > EXPOSED as u64)?;
+
             let reading = begun.reader.map(Reader::reading);
-            Some(Region { start: begun.start, end, needle, complete: false, reading, resets: None })
+            Some(MaskRegion {
+                start: begun.start,
+                end,
+                needle,
+                complete: false,
+                reading,
+                resets: None,
+            })
         };
+
         self.begun().into_iter().filter_map(region).collect()
     }
 
@@ -119,7 +137,9 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         let begun = self.begun();
         let first = begun.iter().map(|begun| begun.start).min().unwrap_or(self.position);
         exposed.retain(|offset| *offset >= first);
-        let seen = |begun: &Begun<'_>| exposed.iter().filter(|offset| begun.has(**offset)).count();
+
+        let seen =
+            |begun: &Candidate<'_>| exposed.iter().filter(|offset| begun.has(**offset)).count();
         let mut seen: Vec<usize> = begun.iter().map(seen).collect();
 
         let mut at = self.settled();
@@ -128,32 +148,38 @@ impl<N: Deref<Target = Needles>> Masker<N> {
                 at = end;
                 continue;
             }
+
             let of: Vec<usize> = (0..begun.len()).filter(|number| begun[*number].has(at)).collect();
             if of.iter().any(|number| seen[*number] == EXPOSED) {
                 break;
             }
+
             for number in &of {
                 seen[*number] += 1;
             }
+
             if !of.is_empty() {
                 exposed.push(at);
             }
+
             at += 1;
         }
+
         self.exposed = exposed;
         at
     }
 
     /// What the stream's end may be the beginning of: in each reading the longest. A shorter one begins later, so fewer of
     /// its bytes were shown.
-    fn begun(&self) -> Vec<Begun<'_>> {
+    fn begun(&self) -> Vec<Candidate<'_>> {
         let start = self.position - u64::from(self.needles.automaton.depth(self.state));
-        let plain = Begun { start, state: self.state, reader: None };
-        let read = self.readers.iter().flatten().map(|reader| Begun {
+        let plain = Candidate { start, state: self.state, reader: None };
+        let read = self.readers.iter().flatten().map(|reader| Candidate {
             start: reader.start(&self.needles),
             state: reader.state(),
             reader: Some(reader),
         });
+
         std::iter::once(plain).chain(read).filter(|begun| begun.start < self.position).collect()
     }
 
@@ -168,12 +194,14 @@ impl<N: Deref<Target = Needles>> Masker<N> {
                 self.readers[number] = None;
             }
         }
+
         self.ahead.sort_by_key(|region| region.end);
     }
 
     /// Follows another reading from a unit on, if a value may have this unit in it.
     fn read_unit(&mut self, chunk: Chunk<'_>, at: usize) {
-        let Some(reading) = Reading::of(chunk.bytes[at]) else { return };
+        let Some(reading) = Encoding::of(chunk.bytes[at]) else { return };
+
         // Of a line end of two bytes, the automaton may have passed over the first.
         let follows = chunk.bytes[at] == b'\n' && at > 0 && chunk.bytes[at - 1] == b'\r';
         let at = at - usize::from(follows);
@@ -181,6 +209,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         if offset < self.reached[reading as usize] {
             return;
         }
+
         let length = match reading.unit(&chunk.bytes[at..], false) {
             Unit::Byte => return,
             Unit::Text(length, _) => length,
@@ -191,27 +220,32 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             self.reached[reading as usize] = offset + length as u64;
             return;
         };
+
         let (mut reader, known) = (Reader::new(reading, state, offset), self.ahead.len());
         let stopped = reader.run(&self.needles, chunk, at, &mut self.ahead);
         self.reached[reading as usize] = chunk.base + stopped.unwrap_or(chunk.bytes.len()) as u64;
         self.readers[reading as usize] = Some(reader).filter(|_| stopped.is_none());
+
         if self.ahead.len() > known {
             self.ahead.sort_by_key(|region| region.end);
         }
     }
 
     /// The state of the automaton before a unit; none if no value can have this unit in it.
-    fn before(&self, reading: Reading, bytes: &[u8], at: usize) -> Option<u32> {
+    fn before(&self, reading: Encoding, bytes: &[u8], at: usize) -> Option<u32> {
         let automaton = &self.needles.automaton;
         let mut from = at.saturating_sub(KNOWN - 1);
         if self.state == ROOT {
             from += self.needles.skip.before_unit(reading, &bytes[from..], at - from)?;
         }
+
         // The automaton may have begun in the middle of these bytes.
-        let near = bytes[from..at].iter().fold(ROOT, |state, byte| automaton.step(state, *byte).state);
+        let near =
+            bytes[from..at].iter().fold(ROOT, |state, byte| automaton.step(state, *byte).state);
         let deeper = automaton.depth(near) > automaton.depth(self.state);
         let state = if deeper { near } else { self.state };
-        let state = if reading == Reading::Wrapped { automaton.wrapping(state) } else { state };
+        let state = if reading == Encoding::Wrapped { automaton.wrapping(state) } else { state };
+
         (state != ROOT || !reading.skips()).then_some(state)
     }
 
@@ -241,25 +275,35 @@ impl<N: Deref<Target = Needles>> Masker<N> {
 
     /// Goes through the automaton from `at`, to where it is at no needle's beginning worth following or to the end.
     /// Returns the place from which on the automaton's state says nothing, and forgets that state.
-    fn walk<S: Sink>(&mut self, chunk: Chunk<'_>, mut at: usize, sink: &mut S) -> Result<usize, S::Error> {
+    fn walk<S: Sink>(
+        &mut self,
+        chunk: Chunk<'_>,
+        mut at: usize,
+        sink: &mut S,
+    ) -> Result<usize, S::Error> {
         let entry = at;
         while let Some(&byte) = chunk.bytes.get(at) {
-            if Reading::of(byte).is_some() {
+            if Encoding::of(byte).is_some() {
                 self.read_unit(chunk, at);
             }
+
             let step = self.needles.automaton.step(self.state, byte);
             self.state = step.state;
             at += 1;
+
             if let Some(needle) = step.found {
                 let end = chunk.base + at as u64;
                 let start = end.saturating_sub(self.needles.length(needle));
-                let region = Region { start, end, needle, complete: true, reading: None, resets: None };
+                let region =
+                    MaskRegion { start, end, needle, complete: true, reading: None, resets: None };
                 self.take_ahead(end, chunk.base);
+
                 // A region that grows settles nothing; it may be asked to grow at every byte.
                 if self.pending.found(&self.needles, region, chunk.base) && self.ahead.is_empty() {
                     self.pending.settle(&self.needles, self.safe(end), chunk, sink)?;
                 }
             }
+
             let depth = self.needles.automaton.depth_to_deep(self.state);
             if depth < DEEP && at - entry >= usize::from(DEEP) {
                 let start = at - usize::from(depth);
@@ -269,18 +313,23 @@ impl<N: Deref<Target = Needles>> Masker<N> {
                 }
             }
         }
+
         Ok(at)
     }
 
     /// The offset before which no needle begins that ends behind `position`, where the automaton stands.
     fn safe(&self, position: u64) -> u64 {
         let plain = position - u64::from(self.needles.automaton.depth(self.state));
-        self.readers.iter().flatten().map(|reader| reader.start(&self.needles)).fold(plain, u64::min)
+        self.readers
+            .iter()
+            .flatten()
+            .map(|reader| reader.start(&self.needles))
+            .fold(plain, u64::min)
     }
 }
 
 /// What may become a value.
-struct Begun<'a> {
+struct Candidate<'a> {
     start: u64,
     /// Of the automaton
     state: u32,
@@ -288,7 +337,7 @@ struct Begun<'a> {
     reader: Option<&'a Reader>,
 }
 
-impl Begun<'_> {
+impl Candidate<'_> {
     /// True for a byte of it that is not skipped.
     fn has(&self, offset: u64) -> bool {
         offset >= self.start && self.reader.is_none_or(|reader| !reader.is_skipped(offset))
@@ -317,9 +366,11 @@ impl<'a> Units<'a> {
         if self.next[0] <= from {
             self.next[0] = behind(memchr::memchr3(b'\n', 0x1b, b'\\', rest));
         }
+
         if self.next[1] <= from {
             self.next[1] = behind(memchr::memchr2(b'%', b'&', rest));
         }
+
         self.from = from;
     }
 
@@ -328,6 +379,7 @@ impl<'a> Units<'a> {
         if from > self.from {
             self.look(from);
         }
+
         let next = self.next[0].min(self.next[1]);
         (next < before).then(|| {
             self.look(next + 1);

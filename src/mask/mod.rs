@@ -5,16 +5,16 @@
 //! has lasted. It finds what it was told to look for; a program that encodes a value in a way of its own gets it through.
 
 mod automaton;
-mod branches;
 mod decode;
 mod encode;
 mod forms;
 mod masker;
 mod needles;
 mod pending;
+mod prefilter;
 mod reader;
-mod skip;
+mod transitions;
 
 pub use masker::Masker;
 pub use needles::{Form, Needles};
-pub use pending::{Match, Sink};
+pub use pending::{MaskedSpan, Sink};

@@ -1,9 +1,9 @@
 //! The needles of a set of secrets: every form of every value, ready to be looked for. They are never shown.
 
 use super::automaton::Automaton;
-use super::decode::Reading;
+use super::decode::Encoding;
 use super::forms;
-use super::skip::Skip;
+use super::prefilter::Prefilter;
 use crate::model::{SecretBytes, Tag};
 
 /// How a value may stand in a stream, in the order of precedence where two forms are the same bytes.
@@ -52,11 +52,11 @@ impl Form {
     }
 
     /// The form of text that another reading of the stream has in this form.
-    pub(super) fn read_as(self, reading: Reading) -> Self {
+    pub(super) fn read_as(self, reading: Encoding) -> Self {
         match (self, reading) {
-            (Self::Raw | Self::Line | Self::Password, Reading::Percent) => Self::Url,
-            (Self::Raw | Self::Line | Self::Password, Reading::Escaped) => Self::Escaped,
-            (Self::Raw | Self::Line | Self::Password, Reading::Entities) => Self::Xml,
+            (Self::Raw | Self::Line | Self::Password, Encoding::Percent) => Self::Url,
+            (Self::Raw | Self::Line | Self::Password, Encoding::Escaped) => Self::Escaped,
+            (Self::Raw | Self::Line | Self::Password, Encoding::Entities) => Self::Xml,
             _ => self,
         }
     }
@@ -73,7 +73,7 @@ impl Form {
 /// length in forms.
 pub struct Needles {
     pub(super) automaton: Automaton,
-    pub(super) skip: Skip,
+    pub(super) skip: Prefilter,
     /// By the number that the automaton has for it
     list: Vec<Needle>,
     tags: Vec<Tag>,
@@ -109,15 +109,24 @@ impl Needles {
             if Self::is_short(value) {
                 short.push(tag.clone());
             }
+
             if value.len() < Self::SHORTEST {
                 continue;
             }
-            forms::each(value, |form, bytes| texts.push(Text { bytes, tag: tags.len(), form, wraps: form.wraps() }));
+
+            forms::each(value, |form, bytes| {
+                texts.push(Text { bytes, tag: tags.len(), form, wraps: form.wraps() });
+            });
+
             tags.push(tag.clone());
         }
+
         // Of equal needles the first tag's first form stays.
         let place = |text: &Text| (text.tag, text.form);
-        texts.sort_unstable_by(|a, b| a.bytes.expose().cmp(b.bytes.expose()).then_with(|| place(a).cmp(&place(b))));
+        texts.sort_unstable_by(|a, b| {
+            a.bytes.expose().cmp(b.bytes.expose()).then_with(|| place(a).cmp(&place(b)))
+        });
+
         texts.dedup_by(|later, first| {
             let is_same = later.bytes.expose() == first.bytes.expose();
             first.wraps |= is_same && later.wraps;
@@ -126,9 +135,14 @@ impl Needles {
 
         let wraps: Vec<bool> = texts.iter().map(|text| text.wraps).collect();
         let bytes: Vec<&[u8]> = texts.iter().map(|text| text.bytes.expose()).collect();
-        let (automaton, skip) = (Automaton::new(&bytes, &wraps), Skip::new(&bytes));
-        let needle =
-            |text: &Text| Needle { length: text.bytes.len() as u64, tag: text.tag, form: text.form, wraps: text.wraps };
+        let (automaton, skip) = (Automaton::new(&bytes, &wraps), Prefilter::new(&bytes));
+        let needle = |text: &Text| Needle {
+            length: text.bytes.len() as u64,
+            tag: text.tag,
+            form: text.form,
+            wraps: text.wraps,
+        };
+
         Self { automaton, skip, list: texts.iter().map(needle).collect(), tags, short }
     }
 

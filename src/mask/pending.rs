@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 
 use super::Needles;
-use super::decode::Reading;
+use super::decode::Encoding;
 use super::needles::Form;
 use crate::model::{SecretBytes, Tag};
 
 /// A region of the stream where values stood: matches that overlap, named by the longest of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Match<'a> {
+pub struct MaskedSpan<'a> {
     /// Whose value it is
     pub tag: &'a Tag,
     /// How it was written
@@ -34,7 +34,7 @@ pub trait Sink {
     fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
 
     /// Takes the place of a region that may not be seen. The part of a region that comes after a pause is a region again.
-    fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error>;
+    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error>;
 }
 
 /// The bytes of one push, and where in the stream they begin.
@@ -47,36 +47,37 @@ pub(super) struct Chunk<'a> {
 impl<'a> Chunk<'a> {
     /// The bytes from one offset of the stream to another; those before the chunk are left out.
     fn between(self, start: u64, end: u64) -> &'a [u8] {
-        let at = |offset: u64| usize::try_from(offset.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let at =
+            |offset: u64| usize::try_from(offset.saturating_sub(self.base)).unwrap_or(usize::MAX);
         self.bytes.get(at(start)..at(end)).unwrap_or_default()
     }
 }
 
-/// A place that must not be shown, before [`Match`] names it.
+/// A place that must not be shown, before [`MaskedSpan`] names it.
 #[derive(Clone, Copy)]
-pub(super) struct Region {
+pub(super) struct MaskRegion {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) needle: u32,
     pub(super) complete: bool,
     /// The reading in which it was found, if that is not the stream as it is
-    pub(super) reading: Option<Reading>,
+    pub(super) reading: Option<Encoding>,
     /// Whether the last sequence in it that changed colours reset them
     pub(super) resets: Option<bool>,
 }
 
 /// The end of a stream that is not yet out.
-pub(super) struct Pending {
+pub(super) struct PendingBytes {
     /// All before is out
     settled: u64,
     /// From `settled` to the chunk in hand, without what regions cover; the first `gone` bytes are out already
     held: SecretBytes,
     gone: usize,
     /// Not out yet; in order, none overlaps another
-    regions: VecDeque<Region>,
+    regions: VecDeque<MaskRegion>,
 }
 
-impl Pending {
+impl PendingBytes {
     pub(super) fn new() -> Self {
         Self { settled: 0, held: SecretBytes::with_capacity(0), gone: 0, regions: VecDeque::new() }
     }
@@ -86,10 +87,10 @@ impl Pending {
     }
 
     /// Takes a region. Returns false if it made another one larger.
-    pub(super) fn found(&mut self, needles: &Needles, found: Region, base: u64) -> bool {
+    pub(super) fn found(&mut self, needles: &Needles, found: MaskRegion, base: u64) -> bool {
         // Bytes that a pause has shown stay shown.
         let start = found.start.max(self.settled);
-        let mut region = Region { start, ..found };
+        let mut region = MaskRegion { start, ..found };
 
         // Nearly always none: another reading may end a value before the place where the stream's own has ended one.
         let mut later = Vec::new();
@@ -111,14 +112,18 @@ impl Pending {
             if needles.length(last.needle) >= needles.length(region.needle) {
                 (region.needle, region.reading) = (last.needle, last.reading);
             }
+
             new = false;
         }
+
         covered += right.saturating_sub(start);
         let behind = later.iter().map(|later| (later.start, later.end));
-        let masked_behind: u64 = behind.map(|(start, end)| end.min(base).saturating_sub(start)).sum();
+        let masked_behind: u64 =
+            behind.map(|(start, end)| end.min(base).saturating_sub(start)).sum();
         self.cover(covered, base.saturating_sub(region.end).saturating_sub(masked_behind));
         self.regions.push_back(region);
         self.regions.extend(later.into_iter().rev());
+
         new
     }
 
@@ -128,6 +133,7 @@ impl Pending {
         let end = self.held.len().saturating_sub(bytes(behind)).max(self.gone);
         let start = end.saturating_sub(bytes(covered)).max(self.gone);
         let left = self.held.len() - (end - start);
+
         self.held.expose_mut().copy_within(end.., start);
         self.held.truncate(left);
     }
@@ -151,18 +157,33 @@ impl Pending {
             self.literal(region.start, chunk, sink)?;
             let (tag, form) = needles.origin(region.needle);
             let form = region.reading.map_or(form, |reading| form.read_as(reading));
+
             self.settled = region.end;
-            let Region { start, end, complete, .. } = region;
-            sink.masked(&Match { tag, form, start, end, complete, resets: region.resets == Some(true) })?;
+            let MaskRegion { start, end, complete, .. } = region;
+            sink.masked(&MaskedSpan {
+                tag,
+                form,
+                start,
+                end,
+                complete,
+                resets: region.resets == Some(true),
+            })?;
         }
+
         let end = self.regions.front().map_or(safe, |region| region.start.min(safe));
         self.literal(end, chunk, sink)
     }
 
-    fn literal<S: Sink>(&mut self, end: u64, chunk: Chunk<'_>, sink: &mut S) -> Result<(), S::Error> {
+    fn literal<S: Sink>(
+        &mut self,
+        end: u64,
+        chunk: Chunk<'_>,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
         if end <= self.settled {
             return Ok(());
         }
+
         let start = std::mem::replace(&mut self.settled, end);
         let old = usize::try_from(end.min(chunk.base).saturating_sub(start)).unwrap_or(usize::MAX);
         if old > 0 {
@@ -171,6 +192,7 @@ impl Pending {
             let from = std::mem::replace(&mut self.gone, until);
             sink.literal(&held[from..until])?;
         }
+
         let new = chunk.between(start.max(chunk.base), end);
         if new.is_empty() { Ok(()) } else { sink.literal(new) }
     }
@@ -180,11 +202,13 @@ impl Pending {
         self.drop_gone();
         let end = chunk.base + chunk.bytes.len() as u64;
         let mut from = self.settled.max(chunk.base);
-        let first = self.regions.len() - self.regions.iter().rev().take_while(|region| region.end > from).count();
+        let first = self.regions.len()
+            - self.regions.iter().rev().take_while(|region| region.end > from).count();
         for region in self.regions.range(first..) {
             self.held.extend(chunk.between(from, region.start.max(from)));
             from = region.end;
         }
+
         self.held.extend(chunk.between(from, end));
     }
 

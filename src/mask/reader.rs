@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use super::Needles;
 use super::automaton::{DEEP, ROOT};
-use super::decode::{LONGEST, Reading, Text, Unit, resets};
-use super::pending::{Chunk, Region};
-use super::skip::SKIPPED;
+use super::decode::{Encoding, LONGEST, Text, Unit, resets};
+use super::pending::{Chunk, MaskRegion};
+use super::prefilter::SKIPPED;
 use crate::model::SecretBytes;
 
 /// Units that are remembered before it is worth looking which still count.
@@ -15,7 +15,7 @@ const REMEMBERED: usize = 64;
 
 /// A reading of a stream that may be inside a value.
 pub(super) struct Reader {
-    reading: Reading,
+    reading: Encoding,
     /// Of the automaton
     state: u32,
     /// Bytes of this reading, counted so that both counts are the same where it begins
@@ -36,7 +36,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Begins at `offset`, where a unit stands, with what the automaton knows of the bytes before.
-    pub(super) fn new(reading: Reading, state: u32, offset: u64) -> Self {
+    pub(super) fn new(reading: Encoding, state: u32, offset: u64) -> Self {
         Self {
             reading,
             state,
@@ -51,7 +51,12 @@ impl Reader {
     }
 
     /// Reads on into the next chunk. Returns where nothing was left to follow; `None` at the chunk's end.
-    pub(super) fn resume(&mut self, needles: &Needles, chunk: Chunk<'_>, found: &mut Vec<Region>) -> Option<usize> {
+    pub(super) fn resume(
+        &mut self,
+        needles: &Needles,
+        chunk: Chunk<'_>,
+        found: &mut Vec<MaskRegion>,
+    ) -> Option<usize> {
         let rest = std::mem::replace(&mut self.rest, SecretBytes::with_capacity(0));
         if rest.is_empty() {
             return self.run(needles, chunk, 0, found);
@@ -62,6 +67,7 @@ impl Reader {
         joined.extend(&chunk.bytes[..LONGEST.min(chunk.bytes.len())]);
         let both = Chunk { bytes: joined.expose(), base: chunk.base - rest.len() as u64 };
         let mut at = 0;
+
         while at < rest.len() {
             match self.step(needles, both, at, found) {
                 Some(next) => at = next,
@@ -82,23 +88,31 @@ impl Reader {
         needles: &Needles,
         chunk: Chunk<'_>,
         mut at: usize,
-        found: &mut Vec<Region>,
+        found: &mut Vec<MaskRegion>,
     ) -> Option<usize> {
         while at < chunk.bytes.len() {
             let Some(next) = self.step(needles, chunk, at, found) else {
                 self.rest.extend(&chunk.bytes[at..]);
                 return None;
             };
+
             at = next;
             if self.is_done(needles) {
                 return Some(at);
             }
         }
+
         None
     }
 
     /// Takes one byte or one unit and returns the place behind it; none if the unit does not end here.
-    fn step(&mut self, needles: &Needles, chunk: Chunk<'_>, at: usize, found: &mut Vec<Region>) -> Option<usize> {
+    fn step(
+        &mut self,
+        needles: &Needles,
+        chunk: Chunk<'_>,
+        at: usize,
+        found: &mut Vec<MaskRegion>,
+    ) -> Option<usize> {
         match self.reading.unit(&chunk.bytes[at..], self.skipped > 0) {
             Unit::Unfinished => None,
             Unit::Byte => {
@@ -113,13 +127,21 @@ impl Reader {
                 if let Some(is_reset) = resets(&chunk.bytes[at..at + length]) {
                     self.color = Some((end, is_reset));
                 }
+
                 self.unit(needles, text, length, end, found);
                 Some(at + length)
             }
         }
     }
 
-    fn unit(&mut self, needles: &Needles, text: Text, length: usize, end: u64, found: &mut Vec<Region>) {
+    fn unit(
+        &mut self,
+        needles: &Needles,
+        text: Text,
+        length: usize,
+        end: u64,
+        found: &mut Vec<MaskRegion>,
+    ) {
         let breaks = self.breaks_a_line(needles, text);
         if breaks || text.bytes().is_empty() {
             self.skipped += length;
@@ -132,6 +154,7 @@ impl Reader {
                 self.take(needles, *byte, end, found);
             }
         }
+
         self.units.push_back((self.read, end));
         self.forget(needles);
     }
@@ -144,23 +167,34 @@ impl Reader {
         if breaks {
             self.state = wrapped;
         }
+
         breaks
     }
 
-    fn take(&mut self, needles: &Needles, byte: u8, end: u64, found: &mut Vec<Region>) {
+    fn take(&mut self, needles: &Needles, byte: u8, end: u64, found: &mut Vec<MaskRegion>) {
         let step = needles.automaton.step(self.state, byte);
         self.read += 1;
         self.state = step.state;
-        if self.reading == Reading::Wrapped {
+        if self.reading == Encoding::Wrapped {
             self.state = needles.automaton.wrapping(self.state);
         }
 
-        let needle = step.found.filter(|needle| self.reading != Reading::Wrapped || needles.wraps(*needle));
+        let needle =
+            step.found.filter(|needle| self.reading != Encoding::Wrapped || needles.wraps(*needle));
+
         // What lies behind the last unit is found without us.
         if let Some(needle) = needle.filter(|needle| needles.length(*needle) > self.since) {
             let start = self.offset(self.read - needles.length(needle));
-            let resets = self.color.filter(|(offset, _)| *offset > start).map(|(_, is_reset)| is_reset);
-            found.push(Region { start, end, needle, complete: true, reading: Some(self.reading), resets });
+            let resets =
+                self.color.filter(|(offset, _)| *offset > start).map(|(_, is_reset)| is_reset);
+            found.push(MaskRegion {
+                start,
+                end,
+                needle,
+                complete: true,
+                reading: Some(self.reading),
+                resets,
+            });
         }
     }
 
@@ -170,6 +204,7 @@ impl Reader {
         if depth < DEEP {
             return u64::from(depth) <= self.since;
         }
+
         // Exact depths cost more.
         self.since >= u64::from(DEEP)
             && (self.since.is_power_of_two() || self.since > u64::MAX / 4)
@@ -181,6 +216,7 @@ impl Reader {
         if self.units.len() < self.forget_at {
             return;
         }
+
         let start = self.read - u64::from(needles.automaton.depth(self.state));
         let before = self.units.partition_point(|(read, _)| *read <= start);
         self.units.drain(..before.saturating_sub(1));
@@ -197,7 +233,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn reading(&self) -> Reading {
+    pub(super) fn reading(&self) -> Encoding {
         self.reading
     }
 
@@ -215,6 +251,7 @@ impl Reader {
         if !self.reading.skips() {
             return false;
         }
+
         let next = self.units.partition_point(|(_, end)| *end <= offset);
         let Some(before) = next.checked_sub(1).map(|last| self.units[last]) else { return false };
         match self.units.get(next) {
@@ -226,6 +263,10 @@ impl Reader {
 
     /// Number of bytes from [`start`](Self::start) to `end`, the end of what was read, without those that are skipped.
     pub(super) fn length(&self, needles: &Needles, end: u64) -> u64 {
-        if self.reading.skips() { u64::from(needles.automaton.depth(self.state)) } else { end - self.start(needles) }
+        if self.reading.skips() {
+            u64::from(needles.automaton.depth(self.state))
+        } else {
+            end - self.start(needles)
+        }
     }
 }

@@ -49,6 +49,7 @@ impl SecretBytes {
             self.0.zeroize();
             self.0 = larger;
         }
+
         self.0.extend_from_slice(bytes);
     }
 
@@ -62,6 +63,7 @@ impl SecretBytes {
         if let Some(tail) = self.0.get_mut(len..) {
             tail.zeroize();
         }
+
         self.0.truncate(len);
     }
 
@@ -118,6 +120,7 @@ mod tests {
         for byte in 0..=255 {
             bytes.push(byte);
         }
+
         assert!(bytes.expose().iter().copied().eq(0..=255));
         bytes.truncate(3);
         assert_eq!(bytes.expose(), [0, 1, 2]);

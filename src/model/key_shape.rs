@@ -33,9 +33,11 @@ const LONG: usize = 20;
 /// with letters of both cases.
 pub(crate) fn resembles_a_key(word: &str) -> bool {
     let has = |class: fn(&char) -> bool| word.chars().any(|c| class(&c));
-    let is_mixed = has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
+    let is_mixed =
+        has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
 
-    PREFIXES.iter().any(|prefix| word.starts_with(prefix)) || is_mixed && word.chars().count() >= LONG
+    PREFIXES.iter().any(|prefix| word.starts_with(prefix))
+        || is_mixed && word.chars().count() >= LONG
 }
 
 #[cfg(test)]
@@ -57,6 +59,7 @@ mod tests {
         ] {
             assert!(resembles_a_key(key), "{key}");
         }
+
         for tag in [
             "api-key",
             "STRIPE_KEY",

@@ -57,7 +57,8 @@ impl Timestamp {
 
     /// The same as the library's type; a moment past the year 9999 is its end.
     pub(crate) fn moment(self) -> jiff::Timestamp {
-        let moment = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let moment =
+            i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         moment.unwrap_or(jiff::Timestamp::MAX)
     }
 

@@ -22,10 +22,12 @@ impl Tag {
         if text.starts_with('-') {
             return Err(Invalid::new("it begins with `-`"));
         }
+
         let tag = Self(text.to_owned());
         if SecretId::parse(tag.key().as_str()).is_some() {
             return Err(Invalid::new("it has the shape of an id (`se` and 16 hex digits)"));
         }
+
         Ok(tag)
     }
 
@@ -80,6 +82,7 @@ impl SecretId {
         if digits.len() != 16 || !digits.bytes().all(lower_hex) {
             return None;
         }
+
         u64::from_str_radix(digits, 16).ok().map(|n| Self(n.to_be_bytes()))
     }
 }
@@ -129,6 +132,7 @@ impl ProjectName {
         if text.starts_with('-') {
             return Err(Invalid::new("it begins with `-`"));
         }
+
         Ok(Self(text.to_owned()))
     }
 
@@ -177,6 +181,7 @@ impl Name {
         if text.chars().any(char::is_control) {
             return Err(Invalid::new("it holds a control character"));
         }
+
         check_length(text, NAME_MAX)?;
         Ok((!text.is_empty()).then(|| Self(text.to_owned())))
     }
@@ -203,13 +208,15 @@ impl Description {
         if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
             return Err(Invalid::new("it holds a control character other than newline and tab"));
         }
+
         check_length(text, DESCRIPTION_MAX)?;
         Ok((!text.is_empty()).then(|| Self(text.to_owned())))
     }
 
     /// Takes what a vault holds, as [`Name::stored`] does.
     pub fn stored(text: &str) -> Option<Self> {
-        (!text.is_empty() && check_length(text, DESCRIPTION_MAX).is_ok()).then(|| Self(text.to_owned()))
+        (!text.is_empty() && check_length(text, DESCRIPTION_MAX).is_ok())
+            .then(|| Self(text.to_owned()))
     }
 
     /// The text.
@@ -223,6 +230,7 @@ fn check_length(text: &str, most: usize) -> Result<(), Invalid> {
     if length > most {
         return Err(Invalid::new(format!("it has {length} characters, at most {most} fit")));
     }
+
     Ok(())
 }
 
@@ -233,9 +241,21 @@ mod tests {
     #[test]
     fn tags_follow_the_contract() {
         let longest = "a".repeat(128);
-        for good in ["a", "0", "_a", "my-secret", "MY_SECRET", "a-", "__0", &longest, "se", "seg123456789abcdef"] {
+        for good in [
+            "a",
+            "0",
+            "_a",
+            "my-secret",
+            "MY_SECRET",
+            "a-",
+            "__0",
+            &longest,
+            "se",
+            "seg123456789abcdef",
+        ] {
             assert!(Tag::parse(good).is_ok(), "{good}");
         }
+
         let too_long = "a".repeat(129);
         let bad = ["", "-a", "_", "__", "a b", "a.b", "ä", "a\n", "a/b", &too_long];
         for bad in bad.into_iter().chain(["se0123456789abcdef", "SE0123456789ABCDEF"]) {
@@ -249,6 +269,7 @@ mod tests {
         for spelling in ["my_secret", "MY_SECRET", "My-Secret"] {
             assert_eq!(Tag::parse(spelling).unwrap().key(), key);
         }
+
         assert_eq!(key.as_str(), "my_secret");
     }
 
@@ -257,7 +278,14 @@ mod tests {
         let id = SecretId([0, 1, 2, 0xab, 0xff, 0, 9, 0x10]);
         assert_eq!(id.to_string(), "se000102abff000910");
         assert_eq!(SecretId::parse(&id.to_string()), Some(id));
-        for bad in ["se000102ABFF000910", "se0", "xx000102abff000910", "se+00102abff000910", "se000102abff0009100"] {
+
+        for bad in [
+            "se000102ABFF000910",
+            "se0",
+            "xx000102abff000910",
+            "se+00102abff000910",
+            "se000102abff0009100",
+        ] {
             assert_eq!(SecretId::parse(bad), None, "{bad}");
         }
     }
@@ -267,6 +295,7 @@ mod tests {
         for good in ["web", "web.api", ".x", "1"] {
             assert!(ProjectName::parse(good).is_ok(), "{good}");
         }
+
         for bad in ["", ".", "..", "-x", "a b", "a/b", "é"] {
             assert!(ProjectName::parse(bad).is_err(), "{bad}");
         }
@@ -280,6 +309,7 @@ mod tests {
         for bad in ["a\nb", "a\x1b[0m", "a\u{85}b"] {
             assert!(Name::parse(bad).is_err());
         }
+
         assert!(Description::parse("a\n\tb").unwrap().is_some());
         assert!(Description::parse("a\rb").is_err());
         assert!(Description::parse(&"x".repeat(4097)).is_err());

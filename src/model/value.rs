@@ -16,9 +16,11 @@ impl SecretValue {
         if bytes.len() > Self::MAX {
             return Err(Invalid("the value is larger than 1 MiB".into()));
         }
+
         if bytes.is_empty() && !allow_empty {
             return Err(Invalid("the value is empty".into()));
         }
+
         Ok(Self(bytes))
     }
 
@@ -52,14 +54,17 @@ impl Hint {
         let Ok(text) = std::str::from_utf8(value) else {
             return Self(Self::HIDDEN.into());
         };
+
         let length = text.chars().count();
         if length < Self::SHORTEST {
             return Self(Self::HIDDEN.into());
         }
+
         let shown = 4.min(length / 8);
         let visible = |c: char| if c.is_control() { '·' } else { c };
         let start = text.chars().take(shown).map(visible);
         let end = text.chars().skip(length - shown).map(visible);
+
         Self(start.chain(['…']).chain(end).collect())
     }
 
@@ -68,6 +73,7 @@ impl Hint {
         if text.chars().count() > 9 {
             return Err(Invalid("the hint is too long".into()));
         }
+
         Ok(Self(text.to_owned()))
     }
 
@@ -94,9 +100,11 @@ mod tests {
             ("-----BEGIN KEY-----\nabcdefgh\n-----END KEY-----\n", "----…---·"),
             ("ééééééééaaaaaaaa", "éé…aa"),
         ];
+
         for (value, hint) in cases {
             assert_eq!(Hint::of(value.as_bytes()).as_str(), hint, "{value}");
         }
+
         assert_eq!(Hint::of(&[0xff; 40]).as_str(), "••••");
     }
 

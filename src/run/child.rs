@@ -10,7 +10,9 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, setsid, waitid, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, setsid, waitid, waitpid,
+};
 use rustix::termios::tcsetpgrp;
 
 use super::RunError;
@@ -39,10 +41,16 @@ pub(super) struct Started {
 /// Starts `command`. The caller waits for it.
 ///
 /// `mask` is the signal mask that it starts with.
-pub(super) fn start(mut command: Command, group: Group, mask: Mask) -> Result<Started, RunError> {
+pub(super) fn start(
+    mut command: Command,
+    group: Group,
+    mask: SignalMask,
+) -> Result<Started, RunError> {
     let name = command.get_program().to_owned();
     let leader = match group {
-        Group::Foreground { leads: false } => Some(leader().map_err(RunError::io("make a process group"))?),
+        Group::Foreground { leads: false } => {
+            Some(leader().map_err(RunError::io("make a process group"))?)
+        }
         _ => None,
     };
 
@@ -53,7 +61,11 @@ pub(super) fn start(mut command: Command, group: Group, mask: Mask) -> Result<St
     }
 
     let pid = i32::try_from(spawned?.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| RunError::Io { action: "start the program", source: io::ErrorKind::Other.into() })?;
+    let pid = pid.ok_or_else(|| RunError::Io {
+        action: "start the program",
+        source: io::ErrorKind::Other.into(),
+    })?;
+
     Ok(Started { pid, group: (group != Group::Ours).then(|| leader.unwrap_or(pid)) })
 }
 
@@ -70,6 +82,7 @@ fn leader() -> io::Result<Pid> {
         },
         pid => pid,
     };
+
     let pid = Pid::from_raw(forked).ok_or(io::ErrorKind::Other)?;
     waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
     Ok(pid)
@@ -96,40 +109,47 @@ fn failed(name: &OsString, source: io::Error) -> RunError {
     }
 }
 
-fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: Mask) {
+fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: SignalMask) {
     if group != Group::Ours {
         command.process_group(leader.map_or(0, |leader| leader.as_raw_nonzero().get()));
     }
+
     let us = getpid();
     let ready = move || {
         #[cfg(target_os = "linux")]
         {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+
             // We were killed before the kernel had been told.
             // In a PID namespace of its own it has a parent that it cannot see.
             if getppid().is_some_and(|parent| parent != us) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
+
         if group != Group::Ours {
             take_foreground(rustix::stdio::stdin())?;
         }
+
         mask.set();
         Ok(())
     };
+
     // SAFETY: between fork and exec the closure makes system calls only: it allocates nothing and takes no lock.
     unsafe { command.pre_exec(ready) };
 }
 
 /// Signals that are blocked.
 #[derive(Clone, Copy)]
-pub(super) struct Mask(libc::sigset_t);
+pub(super) struct SignalMask(libc::sigset_t);
 
-impl Mask {
+impl SignalMask {
     /// A mask that we were started with would keep signals from us, SIGCHLD among them. It is the program's, as without
     /// us.
     pub(super) fn taken() -> Self {
-        let (mut none, mut before) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
+        let (mut none, mut before) =
+            (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
+
         // SAFETY: the calls fill the sets that are read after them; with valid arguments they do not fail.
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
@@ -150,13 +170,16 @@ impl Mask {
 pub(super) fn take_foreground(terminal: impl AsFd) -> io::Result<()> {
     let group = process::group().ok_or(io::ErrorKind::Other)?;
     let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+
     // SAFETY: `sigemptyset` fills the set that the others read; all of them are safe between fork and exec.
     unsafe {
         libc::sigemptyset(mask.as_mut_ptr());
         libc::sigaddset(mask.as_mut_ptr(), libc::SIGTTOU);
         libc::sigprocmask(libc::SIG_BLOCK, mask.as_ptr(), std::ptr::null_mut());
     }
+
     let taken = tcsetpgrp(terminal, group);
+
     // SAFETY: as above.
     unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, mask.as_ptr(), std::ptr::null_mut()) };
     Ok(taken?)

@@ -10,8 +10,10 @@ use super::variables;
 use crate::model::{SecretBytes, Tag, TagKey};
 use crate::process;
 use crate::template::grammar::{Grammar, Malformed, Match};
-use crate::template::{ExpandError, Findings, Plan, Suspects, Template, TemplateError, UnknownTag};
-use crate::vault::{Opened, Reveal};
+use crate::template::{
+    ExpandError, Plan, SuspectTexts, Template, TemplateError, TemplateFindings, UnknownTag,
+};
+use crate::vault::{Reveal, RevealedValues};
 
 /// A variable that is to be set from a template.
 pub struct Assignment {
@@ -20,7 +22,7 @@ pub struct Assignment {
     place: String,
     source: String,
     tags: Vec<Tag>,
-    suspects: Suspects,
+    suspects: SuspectTexts,
     /// Of an inherited variable: the tags in the form that is ours alone. Bare braces may be somebody else's
     ours: Option<Vec<Tag>>,
 }
@@ -34,7 +36,7 @@ pub enum AssignmentError {
         /// Where
         place: String,
         /// What, with columns in the template
-        findings: Findings<Malformed>,
+        findings: TemplateFindings<Malformed>,
     },
     /// A placeholder that names no secret
     #[error("{place}: a placeholder names no secret")]
@@ -42,7 +44,7 @@ pub enum AssignmentError {
         /// Where
         place: String,
         /// What, with columns in the template
-        findings: Findings<UnknownTag>,
+        findings: TemplateFindings<UnknownTag>,
     },
     /// An environment ends its values with NUL
     #[error("`{}` cannot be set: its value has a NUL byte", name.to_string_lossy())]
@@ -63,24 +65,44 @@ pub enum AssignmentError {
 
 impl Assignment {
     /// Takes a template. `place` is how messages name it, `source` how a list of variables does.
-    pub fn new(name: OsString, text: Vec<u8>, place: &str, source: &str) -> Result<Self, AssignmentError> {
+    pub fn new(
+        name: OsString,
+        text: Vec<u8>,
+        place: &str,
+        source: &str,
+    ) -> Result<Self, AssignmentError> {
         let mut template = Template::from_text(place, text.clone());
         let plan = Plan::new(&mut template, Grammar::default())?;
         if let Some(findings) = plan.malformed(&mut template)? {
             return Err(AssignmentError::Malformed { place: place.to_owned(), findings });
         }
+
         let (tags, suspects) = (plan.tags(), plan.suspects().clone());
-        Ok(Self { name, text, place: place.to_owned(), source: source.to_owned(), tags, suspects, ours: None })
+        Ok(Self {
+            name,
+            text,
+            place: place.to_owned(),
+            source: source.to_owned(),
+            tags,
+            suspects,
+            ours: None,
+        })
     }
 
     /// Takes an inherited variable. A malformed placeholder and a bare `{{NAME}}` that names no secret stay as they are.
     /// `{{ secrets.name }}` has to name one if somebody `asked` for this variable to be expanded.
-    pub fn inherited(name: OsString, text: Vec<u8>, place: &str, asked: bool) -> Result<Self, AssignmentError> {
+    pub fn inherited(
+        name: OsString,
+        text: Vec<u8>,
+        place: &str,
+        asked: bool,
+    ) -> Result<Self, AssignmentError> {
         let plan = |grammar| Plan::new(&mut Template::from_text(place, text.clone()), grammar);
         let ours = if asked { plan(namespaced())?.tags() } else { Vec::new() };
         let plan = plan(Grammar::default())?;
         let (tags, suspects) = (plan.tags(), plan.suspects().clone());
         let (place, source) = (place.to_owned(), "environment".to_owned());
+
         Ok(Self { name, text, place, source, tags, suspects, ours: Some(ours) })
     }
 
@@ -90,7 +112,7 @@ impl Assignment {
     }
 
     /// Returns the text that may not do what its author expects.
-    pub fn suspects(&self) -> &Suspects {
+    pub fn suspects(&self) -> &SuspectTexts {
         &self.suspects
     }
 
@@ -100,7 +122,7 @@ impl Assignment {
     }
 
     /// Tags that are left as they are, as nothing of these values has them.
-    pub fn foreign(&self, values: &Opened) -> Vec<&Tag> {
+    pub fn foreign(&self, values: &RevealedValues) -> Vec<&Tag> {
         let unknown = |tag: &&Tag| !values.has(tag);
         self.ours.iter().flat_map(|_| self.tags.iter().filter(unknown)).collect()
     }
@@ -111,8 +133,11 @@ impl Assignment {
     }
 
     /// True where nothing of it is in a form that is ours alone.
-    fn is_foreign(&self, findings: &Findings<UnknownTag>) -> bool {
-        let ours = |ours: &Vec<Tag>| findings.listed.iter().any(|finding| ours.contains(&finding.what.tag));
+    fn is_foreign(&self, findings: &TemplateFindings<UnknownTag>) -> bool {
+        let ours = |ours: &Vec<Tag>| {
+            findings.listed.iter().any(|finding| ours.contains(&finding.what.tag))
+        };
+
         self.ours.as_ref().is_some_and(|tags| !ours(tags))
     }
 
@@ -124,11 +149,15 @@ impl Assignment {
         {
             return Err(AssignmentError::Unknown { place: self.place.clone(), findings });
         }
+
         let mut value = SecretBytes::with_capacity(256);
         resolved.expand(&mut template, &mut value).map_err(|error| match error {
             ExpandError::Template(error) => error,
-            ExpandError::Output(source) => TemplateError::Io { action: "expand", name: self.place.clone(), source },
+            ExpandError::Output(source) => {
+                TemplateError::Io { action: "expand", name: self.place.clone(), source }
+            }
         })?;
+
         check_value(&self.name, value.expose())?;
         Ok(OsString::from_vec(value.expose().to_vec()))
     }
@@ -143,9 +172,11 @@ pub fn check_value(name: &OsStr, value: &[u8]) -> Result<(), AssignmentError> {
     if value.contains(&0) {
         return Err(AssignmentError::Nul { name: name.to_owned() });
     }
+
     if is_too_large(name, value) {
         return Err(AssignmentError::TooLarge { name: name.to_owned() });
     }
+
     Ok(())
 }
 
@@ -157,18 +188,18 @@ pub fn is_too_large(name: &OsStr, value: &[u8]) -> bool {
 
 /// What an inherited variable holds. A stranger may have written its text: a commit message, the name of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inherited {
+pub enum InheritedVariable {
     /// Nothing of ours
     Plain,
     /// One placeholder and nothing else, for the secret whose tag gives the variable its name
-    Own,
+    ManifestUsage,
     /// Other placeholders in the form that is ours alone
     Placeholders,
     /// Something that begins like a placeholder of ours and is none
     Malformed,
 }
 
-impl Inherited {
+impl InheritedVariable {
     /// Looks at a variable. Text in double braces is in the environments of many programs, so only `{{ secrets.…` counts,
     /// unless the whole value is one placeholder.
     pub fn of(name: &OsStr, text: &[u8]) -> Self {
@@ -181,7 +212,7 @@ impl Inherited {
             && length == text.len()
             && name.as_bytes() == variables::name_of(&placeholder.tag).as_bytes()
         {
-            return Self::Own;
+            return Self::ManifestUsage;
         }
 
         let mut template = Template::from_text("", text.to_vec());
@@ -189,6 +220,7 @@ impl Inherited {
         if matches!(plan.malformed(&mut template), Ok(Some(_))) {
             return Self::Malformed;
         }
+
         if plan.is_empty() { Self::Plain } else { Self::Placeholders }
     }
 }
@@ -226,11 +258,18 @@ impl Variables {
     }
 
     /// Sets what a template makes of `values`.
-    pub fn assign(&mut self, assignment: &Assignment, values: &Opened) -> Result<(), AssignmentError> {
+    pub fn assign(
+        &mut self,
+        assignment: &Assignment,
+        values: &RevealedValues,
+    ) -> Result<(), AssignmentError> {
         let value = assignment.expand(values)?;
-        let stored = values.tags().filter(|stored| assignment.tags.iter().any(|tag| tag.key() == stored.key()));
+        let stored = values
+            .tags()
+            .filter(|stored| assignment.tags.iter().any(|tag| tag.key() == stored.key()));
         let stored: Vec<Tag> = stored.cloned().collect();
-        // Given this way after all, so it is to be masked.
+
+        // ProvidedValues this way after all, so it is to be masked.
         self.left_out.retain(|key| stored.iter().all(|tag| tag.key() != *key));
         self.set(assignment.name.clone(), value, Some(&assignment.source), stored);
         Ok(())

@@ -15,7 +15,7 @@ use rustix::process::{Pid, getpid, test_kill_process};
 use crate::crypto::random;
 use crate::model::{SecretValue, Tag};
 use crate::process;
-use crate::signals::Hold;
+use crate::signals::DeferSignals;
 
 const PREFIX: &str = "run-";
 
@@ -32,13 +32,16 @@ impl PrivateFiles {
     pub fn new(parent: &Path, executable: &Path) -> io::Result<Self> {
         sweep(parent);
         let drawn: [u8; 8] = random::array().map_err(|_| io::Error::other("no random bytes"))?;
-        let name = format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(drawn));
+        let name =
+            format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(drawn));
         let directory = parent.join(name);
+
         DirBuilder::new().mode(0o700).create(&directory)?;
         let locked = || {
             let lock = File::open(&directory)?;
             lock.lock().map(|()| lock)
         };
+
         match locked().and_then(|lock| Ok((lock, start_guard(&directory, executable)?))) {
             Ok((lock, guard)) => Ok(Self { directory, _lock: lock, _guard: guard }),
             Err(error) => {
@@ -69,20 +72,35 @@ impl Drop for PrivateFiles {
 /// Starts the guard and waits until no signal to our group can reach it.
 fn start_guard(directory: &Path, executable: &Path) -> io::Result<Child> {
     let mut command = Command::new(executable);
-    command.arg0("secrets").arg("guard").arg("--directory").arg(directory).env_clear().current_dir("/");
-    let mut guard = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    command
+        .arg0("secrets")
+        .arg("guard")
+        .arg("--directory")
+        .arg(directory)
+        .env_clear()
+        .current_dir("/");
+
+    let mut guard =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut ready = guard.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     ready.read_exact(&mut [0])?;
     Ok(guard)
 }
 
 /// The guard's process: waits until `waiting` ends, which is when its other end is gone, and removes the directory.
-pub fn guard(directory: &Path, ready: impl FnOnce() -> io::Result<()>, mut waiting: impl Read) -> io::Result<()> {
+pub fn guard(
+    directory: &Path,
+    ready: impl FnOnce() -> io::Result<()>,
+    mut waiting: impl Read,
+) -> io::Result<()> {
     process::detach(c"secrets-guard")?;
-    let hold = Hold::on_all()?;
+
+    let hold = DeferSignals::on_all()?;
     ready()?;
     let _ = io::copy(&mut waiting, &mut io::sink());
-    let named = directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+    let named =
+        directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+
     let outcome = if named { fs::remove_dir_all(directory) } else { Ok(()) };
     hold.take();
     match outcome {
@@ -95,7 +113,10 @@ pub fn guard(directory: &Path, ready: impl FnOnce() -> io::Result<()>, mut waiti
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok());
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok());
+
         if let Some(pid) = pid.and_then(Pid::from_raw)
             && test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
             && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())

@@ -77,7 +77,11 @@ impl Keyboard {
         match &mut self.raw {
             Some(raw) => pseudo.iter().for_each(|modes| raw.follow(modes)),
             None if is_in_foreground(&self.terminal) => {
-                self.raw = self.terminal.try_clone().and_then(|terminal| Raw::new(terminal, pseudo.as_ref())).ok();
+                self.raw = self
+                    .terminal
+                    .try_clone()
+                    .and_then(|terminal| Raw::new(terminal, pseudo.as_ref()))
+                    .ok();
             }
             None => {}
         }
@@ -104,6 +108,7 @@ impl Keyboard {
             if let Ok(length) = rustix::io::write(&self.pty, self.typed.expose()) {
                 self.typed = SecretBytes::copy_of(&self.typed.expose()[length..]);
             }
+
             return None;
         }
 
@@ -112,6 +117,7 @@ impl Keyboard {
             self.raw = None;
             return None;
         }
+
         let mut piece = SecretBytes::zeroed(1024);
         match rustix::io::read(&self.terminal, piece.expose_mut()) {
             Ok(length) if length > 0 => {
@@ -137,10 +143,13 @@ impl Keyboard {
             return None;
         }
 
-        let keys = [(SpecialCodeIndex::VINTR, Signal::INT), (SpecialCodeIndex::VQUIT, Signal::QUIT)];
+        let keys =
+            [(SpecialCodeIndex::VINTR, Signal::INT), (SpecialCodeIndex::VQUIT, Signal::QUIT)];
         let is_typed = |code: u8| code != 0 && typed.contains(&code);
-        let (_, signal) = keys.into_iter().find(|(index, _)| is_typed(modes.special_codes[*index]))?;
+        let (_, signal) =
+            keys.into_iter().find(|(index, _)| is_typed(modes.special_codes[*index]))?;
         let foreground = tcgetpgrp(&self.pty).ok()?;
+
         (started_in(shared) == Some(foreground)).then_some(signal)
     }
 }
@@ -151,6 +160,7 @@ fn started_in(shared: &File) -> Option<Pid> {
     if shared.metadata().ok()?.len() != group.len() as u64 {
         return None;
     }
+
     shared.read_exact_at(&mut group, 0).ok()?;
     Pid::from_raw(i32::from_ne_bytes(group))
 }

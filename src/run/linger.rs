@@ -23,6 +23,7 @@ pub(super) fn leave(stream: Stream, executable: &Path) -> io::Result<()> {
     let mut command = Command::new(executable);
     command.arg0("secrets").arg("linger").env_clear().current_dir("/");
     command.stdin(Stdio::from(from)).stdout(Stdio::from(to)).stderr(Stdio::from(known));
+
     start_alone(&mut command)
 }
 
@@ -33,17 +34,21 @@ pub fn linger(streams: impl FnOnce() -> io::Result<[OwnedFd; 3]>) -> Result<(), 
     let [from, to, known] = streams().map_err(StreamError::Read)?;
     let mut packed = SecretBytes::with_capacity(4096);
     io::copy(&mut File::from(known), &mut packed).map_err(StreamError::Read)?;
-    rustix::stdio::dup2_stderr(File::options().write(true).open("/dev/null").map_err(StreamError::Read)?)
-        .map_err(|error| StreamError::Read(error.into()))?;
+    rustix::stdio::dup2_stderr(
+        File::options().write(true).open("/dev/null").map_err(StreamError::Read)?,
+    )
+    .map_err(|error| StreamError::Read(error.into()))?;
 
-    let known = unpack(packed.expose()).ok_or_else(|| StreamError::Read(io::ErrorKind::InvalidData.into()))?;
+    let known = unpack(packed.expose())
+        .ok_or_else(|| StreamError::Read(io::ErrorKind::InvalidData.into()))?;
     let stream = Stream::resumed(from, to, &known);
     drop((packed, known));
+
     drive(stream, true)
 }
 
 /// What the mask of a stream knows.
-pub(super) struct Known {
+pub(super) struct KnownValues {
     /// The values that are looked for
     pub(super) values: Vec<(Tag, SecretValue)>,
     /// The last bytes of the stream
@@ -52,29 +57,33 @@ pub(super) struct Known {
     pub(super) out: u64,
 }
 
-fn pack(known: &Known) -> SecretBytes {
+fn pack(known: &KnownValues) -> SecretBytes {
     let mut packed = SecretBytes::with_capacity(4096);
     let mut put = |bytes: &[u8]| {
         packed.extend(&(bytes.len() as u64).to_le_bytes());
         packed.extend(bytes);
     };
+
     put(&known.out.to_le_bytes());
     put(known.tail.expose());
     for (tag, value) in &known.values {
         put(tag.as_str().as_bytes());
         put(value.expose());
     }
+
     packed
 }
 
-fn unpack(packed: &[u8]) -> Option<Known> {
+fn unpack(packed: &[u8]) -> Option<KnownValues> {
     let mut rest = packed;
     let mut take = || -> Option<&[u8]> {
         let (length, behind) = rest.split_first_chunk()?;
-        let (bytes, behind) = behind.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        let (bytes, behind) =
+            behind.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
         rest = behind;
         Some(bytes)
     };
+
     let out = u64::from_le_bytes(take()?.try_into().ok()?);
     let tail = SecretBytes::copy_of(take()?);
     let mut values = Vec::new();
@@ -82,7 +91,8 @@ fn unpack(packed: &[u8]) -> Option<Known> {
         let tag = Tag::parse(std::str::from_utf8(tag).ok()?).ok()?;
         values.push((tag, SecretValue::new(SecretBytes::copy_of(take()?), true).ok()?));
     }
-    Some(Known { values, tail, out })
+
+    Some(KnownValues { values, tail, out })
 }
 
 #[cfg(test)]
@@ -92,16 +102,25 @@ mod tests {
     #[test]
     fn what_is_packed_is_unpacked() {
         let value = SecretValue::new(SecretBytes::copy_of(b"value\0 of it"), true).unwrap();
-        let known = Known {
+        let known = KnownValues {
             values: vec![(Tag::parse("api-key").unwrap(), value)],
             tail: SecretBytes::copy_of(b"tail"),
             out: 3,
         };
+
         let packed = pack(&known);
         let known = unpack(packed.expose()).unwrap();
         assert_eq!((known.tail.expose(), known.out, known.values.len()), (&b"tail"[..], 3, 1));
-        assert_eq!((known.values[0].0.as_str(), known.values[0].1.expose()), ("api-key", &b"value\0 of it"[..]));
-        assert!(unpack(&packed.expose()[..packed.len() - 1]).is_none_or(|known| known.values.is_empty()));
+        assert_eq!(
+            (known.values[0].0.as_str(), known.values[0].1.expose()),
+            ("api-key", &b"value\0 of it"[..])
+        );
+
+        assert!(
+            unpack(&packed.expose()[..packed.len() - 1])
+                .is_none_or(|known| known.values.is_empty())
+        );
+
         assert!(unpack(b"").is_none());
     }
 }

@@ -61,8 +61,12 @@ impl Outcome {
         if let Some(code) = status.exit_status() {
             return Some(Self::Code(u8::try_from(code).unwrap_or(u8::MAX)));
         }
+
         let number = status.terminating_signal()?;
-        Some(process::signal(number).map_or(Self::Code(128_u8.saturating_add(number.try_into().ok()?)), Self::Signal))
+        Some(
+            process::signal(number)
+                .map_or(Self::Code(128_u8.saturating_add(number.try_into().ok()?)), Self::Signal),
+        )
     }
 
     /// The exit code that stands for it: 128+n for signal n.

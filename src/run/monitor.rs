@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, getppid, ioctl_tiocsctty, kill_process, kill_process_group, setsid, waitpid,
+    Pid, Signal, WaitOptions, getpid, getppid, ioctl_tiocsctty, kill_process, kill_process_group,
+    setsid, waitpid,
 };
 
 use super::child::{self, Group, Started};
@@ -31,6 +32,7 @@ pub(super) fn packed(environment: &[(OsString, OsString)]) -> SecretBytes {
             packed.extend(part);
         }
     }
+
     packed
 }
 
@@ -38,11 +40,16 @@ pub(super) fn packed(environment: &[(OsString, OsString)]) -> SecretBytes {
 ///
 /// `environment` is a file that is shared with our parent. What it holds is taken out, and the program's process group is
 /// written there.
-pub fn monitor(command: &[OsString], environment: OwnedFd, terminal: &OwnedFd) -> Result<Outcome, RunError> {
+pub fn monitor(
+    command: &[OsString],
+    environment: OwnedFd,
+    terminal: &OwnedFd,
+) -> Result<Outcome, RunError> {
     let failed = "take the pseudo-terminal";
     let shared = File::from(environment);
     let mut packed = SecretBytes::with_capacity(0);
     io::copy(&mut &shared, &mut packed).map_err(RunError::io("read the environment"))?;
+
     let _ = shared.set_len(0);
 
     let leads = getppid().is_some_and(|parent| process::group() == Some(parent));
@@ -50,21 +57,27 @@ pub fn monitor(command: &[OsString], environment: OwnedFd, terminal: &OwnedFd) -
     ioctl_tiocsctty(terminal).map_err(RunError::io(failed))?;
     let mut signals = Signals::new(true).map_err(RunError::io("handle signals"))?;
 
-    let (program, arguments) = command.split_first().ok_or_else(|| RunError::NotFound(String::new()))?;
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| RunError::NotFound(String::new()))?;
     let mut command = Command::new(program);
     let stdin = terminal.try_clone().map_err(RunError::io(failed))?;
     command.args(arguments).env_clear().stdin(Stdio::from(stdin));
+
     for variable in packed.expose().split(|byte| *byte == 0) {
         // A name may begin with a `=`, and has one more behind it.
         if let Some(at) = variable.iter().skip(1).position(|byte| *byte == b'=') {
-            command.env(OsStr::from_bytes(&variable[..=at]), OsStr::from_bytes(&variable[at + 2..]));
+            command
+                .env(OsStr::from_bytes(&variable[..=at]), OsStr::from_bytes(&variable[at + 2..]));
         }
     }
+
     drop(packed);
 
-    let Started { pid, group } = child::start(command, Group::Foreground { leads }, signals.mask())?;
+    let Started { pid, group } =
+        child::start(command, Group::Foreground { leads }, signals.mask())?;
     let group = group.unwrap_or(pid);
     let _ = shared.write_all_at(&group.as_raw_nonzero().get().to_ne_bytes(), 0);
+
     loop {
         if let Some(outcome) = wait(pid)? {
             // With the leader of a session its foreground group gets SIGHUP. The program leads no session without us, so
@@ -94,15 +107,19 @@ fn group_of(program: Pid) -> Pid {
 /// How the program ended, or nothing yet. Where it stopped, so do we, and then both go on.
 fn wait(pid: Pid) -> Result<Option<Outcome>, RunError> {
     let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
-    while let Some((_, status)) = waitpid(Some(pid), options).map_err(RunError::io("wait for the program"))? {
+    while let Some((_, status)) =
+        waitpid(Some(pid), options).map_err(RunError::io("wait for the program"))?
+    {
         if let Some(outcome) = Outcome::of(status) {
             return Ok(Some(outcome));
         }
+
         if status.stopped() {
             // Who continues us has seen us stopped. In a session of our own nothing else than SIGSTOP stops us.
             let _ = kill_process(getpid(), Signal::STOP);
             let _ = kill_process_group(group_of(pid), Signal::CONT);
         }
     }
+
     Ok(None)
 }

@@ -18,11 +18,14 @@ pub fn check_program(program: &OsStr, path: Option<&OsStr>) -> Result<(), RunErr
     if program.is_empty() {
         return Err(RunError::NotFound(name()));
     }
+
     if program.as_bytes().contains(&b'/') {
         return match Path::new(program).metadata() {
             Ok(_) if is_executable(Path::new(program)) => Ok(()),
             Ok(_) => Err(not_executable(denied())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(RunError::NotFound(name())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(RunError::NotFound(name()))
+            }
             Err(error) => Err(not_executable(error)),
         };
     }
@@ -43,6 +46,7 @@ pub fn check_program(program: &OsStr, path: Option<&OsStr>) -> Result<(), RunErr
             },
         }
     }
+
     Err(if is_denied { not_executable(denied()) } else { RunError::NotFound(name()) })
 }
 
@@ -87,6 +91,7 @@ mod tests {
         ] {
             assert_eq!(found(program, path), code, "{program} in {path}");
         }
+
         assert!(check_program(OsStr::new("nowhere"), None).is_ok());
     }
 }

@@ -10,9 +10,9 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
-use super::child::Mask;
+use super::child::SignalMask;
 use crate::process::{is_ignored, signal, stop_unless};
-use crate::signals::Hold;
+use crate::signals::DeferSignals;
 
 /// Not ours to pass on. Nobody can catch the first two; the others report a fault in our own code if they come.
 const LEFT_ALONE: [Signal; 7] =
@@ -23,7 +23,7 @@ const LEFT_ALONE: [Signal; 7] =
 const OF_THE_BACKGROUND: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
 
 /// A signal that came.
-pub(super) struct Came {
+pub(super) struct ReceivedSignal {
     pub(super) signal: Signal,
     /// By the kernel, as a terminal does: the whole process group has it
     pub(super) by_kernel: bool,
@@ -36,23 +36,24 @@ pub(super) struct Came {
 /// As long as it lives, these signals come to us.
 pub(super) struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
-    hold: Hold,
-    mask: Mask,
+    hold: DeferSignals,
+    mask: SignalMask,
 }
 
 impl Signals {
     /// Begins to catch what may be passed on, and SIGCHLD. With `terminal`, one of our streams is a terminal.
     pub(super) fn new(terminal: bool) -> io::Result<Self> {
         // An earlier prompt's handlers would end us.
-        let hold = Hold::new()?;
+        let hold = DeferSignals::new()?;
         let (read, write) = UnixStream::pair()?;
         let wanted = (1..=libc::SIGRTMAX()).filter(|number| is_wanted(*number, terminal));
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
-        Ok(Self { delivery, hold, mask: Mask::taken() })
+
+        Ok(Self { delivery, hold, mask: SignalMask::taken() })
     }
 
     /// What was blocked when we were started.
-    pub(super) fn mask(&self) -> Mask {
+    pub(super) fn mask(&self) -> SignalMask {
         self.mask
     }
 
@@ -62,26 +63,33 @@ impl Signals {
     }
 
     /// Those that came since the last time.
-    pub(super) fn take(&mut self) -> Vec<Came> {
+    pub(super) fn take(&mut self) -> Vec<ReceivedSignal> {
         self.hold.take();
         let us = getpid().as_raw_nonzero().get();
         let came = |origin: Origin| {
             let sender = origin.process.map(|process| process.pid).filter(|pid| *pid > 0);
             let by_kernel = matches!(origin.cause, Cause::Kernel);
             let by_us = sender == Some(us);
-            Some(Came { signal: signal(origin.signal)?, by_kernel, by_us, sender: sender.and_then(Pid::from_raw) })
+            Some(ReceivedSignal {
+                signal: signal(origin.signal)?,
+                by_kernel,
+                by_us,
+                sender: sender.and_then(Pid::from_raw),
+            })
         };
+
         self.delivery.pending().filter_map(came).collect()
     }
 
     /// Stops this process until it is continued, or not at all where that came already or nobody would continue us; returns
     /// what came meanwhile: with SIGCONT among it, unless we were not stopped.
-    pub(super) fn stop(&mut self) -> Vec<Came> {
+    pub(super) fn stop(&mut self) -> Vec<ReceivedSignal> {
         let mut all = Vec::new();
         stop_unless(|| {
             all = self.take();
             all.iter().any(|came| came.signal == Signal::CONT)
         });
+
         all.extend(self.take());
         all
     }
@@ -92,6 +100,7 @@ fn is_wanted(number: i32, terminal: bool) -> bool {
     if LEFT_ALONE.contains(&signal) || terminal && OF_THE_BACKGROUND.contains(&signal) {
         return false;
     }
+
     // Without SIGCHLD nobody tells us of the program's end, and where it is ignored its exit code is lost. SIGPIPE is
     // ignored by the standard library, not by our caller.
     signal == Signal::CHILD || signal == Signal::PIPE || !is_ignored(number)

@@ -13,8 +13,8 @@ use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
-use super::linger::Known;
-use crate::mask::{Masker, Match, Needles, Sink};
+use super::linger::KnownValues;
+use crate::mask::{MaskedSpan, Masker, Needles, Sink};
 use crate::model::{SecretBytes, SecretValue, Tag};
 
 /// Read at one time.
@@ -34,30 +34,33 @@ const RESET: &[u8] = b"\x1b[m";
 
 /// The values to be masked, made into needles when the first output comes: most programs that print nothing cost
 /// nothing.
-pub(super) struct Mask {
+pub(super) struct StreamMask {
     values: Vec<(Tag, SecretValue)>,
     needles: OnceLock<Arc<Needles>>,
 }
 
-impl Mask {
+impl StreamMask {
     pub(super) fn new(values: Vec<(Tag, SecretValue)>) -> Arc<Self> {
         Arc::new(Self { values, needles: OnceLock::new() })
     }
 
     /// Makes the needles at once and keeps no values.
     fn without_values(values: &[(Tag, SecretValue)]) -> Arc<Self> {
-        let needles = Arc::new(Needles::new(values.iter().map(|(tag, value)| (tag, value.expose()))));
+        let needles =
+            Arc::new(Needles::new(values.iter().map(|(tag, value)| (tag, value.expose()))));
         Arc::new(Self { values: Vec::new(), needles: OnceLock::from(needles) })
     }
 
     /// The values that are long enough to be looked for.
     fn looked_for(&self) -> Vec<(Tag, SecretValue)> {
-        let long = self.values.iter().filter(|(_, value)| value.expose().len() >= Needles::SHORTEST);
+        let long =
+            self.values.iter().filter(|(_, value)| value.expose().len() >= Needles::SHORTEST);
         long.map(|(tag, value)| (tag.clone(), value.duplicate())).collect()
     }
 
     fn needles(&self) -> Arc<Needles> {
-        let made = || Arc::new(Needles::new(self.values.iter().map(|(tag, value)| (tag, value.expose()))));
+        let made =
+            || Arc::new(Needles::new(self.values.iter().map(|(tag, value)| (tag, value.expose()))));
         Arc::clone(self.needles.get_or_init(made))
     }
 }
@@ -80,24 +83,29 @@ impl Sink for Queue {
     type Error = std::convert::Infallible;
 
     fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
-        let written = usize::try_from(self.from.saturating_sub(self.at)).unwrap_or(usize::MAX).min(bytes.len());
+        let written = usize::try_from(self.from.saturating_sub(self.at))
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         self.bytes.extend(&bytes[written..]);
         self.at += bytes.len() as u64;
         self.paused = false;
+
         Ok(())
     }
 
-    fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
+    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error> {
         // A region that grew after it had been let out is still the same one.
-        let goes_on =
-            self.paused && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
+        let goes_on = self.paused
+            && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
         self.at = found.end;
         if !goes_on && found.end > self.from {
             self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
         }
+
         if found.resets {
             self.bytes.extend(RESET);
         }
+
         self.last = Some((found.end, found.tag.clone()));
         self.paused = false;
         Ok(())
@@ -106,7 +114,7 @@ impl Sink for Queue {
 
 /// What became of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum StreamState {
     /// There may be more
     Open,
     /// Nothing more comes, and all that came was written
@@ -131,7 +139,7 @@ pub enum StreamError {
 pub(super) struct Stream {
     from: OwnedFd,
     to: OwnedFd,
-    mask: Arc<Mask>,
+    mask: Arc<StreamMask>,
     masker: Option<Masker<Arc<Needles>>>,
     queue: Queue,
     piece: SecretBytes,
@@ -152,7 +160,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// From what is read without blocking, to what may be anything.
-    pub(super) fn new(from: OwnedFd, to: OwnedFd, mask: Arc<Mask>) -> Self {
+    pub(super) fn new(from: OwnedFd, to: OwnedFd, mask: Arc<StreamMask>) -> Self {
         let kind = fstat(&to).map(|found| FileType::from_raw_mode(found.st_mode));
         let (to, may_block) = match kind {
             Ok(FileType::Fifo) => unblocked(to),
@@ -161,10 +169,12 @@ impl Stream {
             Ok(FileType::Socket) => (to, true),
             _ => (to, false),
         };
+
         let reader_is_last = matches!(kind, Ok(FileType::Fifo)) && is_anonymous(&to);
         let bytes = SecretBytes::with_capacity(0);
         let queue = Queue { bytes, written: 0, last: None, paused: false, at: 0, from: 0 };
         let piece = SecretBytes::zeroed(PIECE);
+
         Self {
             from,
             to,
@@ -183,23 +193,27 @@ impl Stream {
     }
 
     /// A stream that another process began.
-    pub(super) fn resumed(from: OwnedFd, to: OwnedFd, known: &Known) -> Self {
-        let mut stream = Self::new(from, to, Mask::without_values(&known.values));
+    pub(super) fn resumed(from: OwnedFd, to: OwnedFd, known: &KnownValues) -> Self {
+        let mut stream = Self::new(from, to, StreamMask::without_values(&known.values));
         stream.queue.from = known.out;
         stream.push(known.tail.expose());
         stream
     }
 
     /// What another process needs to go on with it.
-    pub(super) fn into_parts(self) -> (OwnedFd, OwnedFd, Known) {
+    pub(super) fn into_parts(self) -> (OwnedFd, OwnedFd, KnownValues) {
         let begins = self.taken - self.tail.len() as u64;
         let out = self.queue.at.saturating_sub(begins);
-        (self.from, self.to, Known { values: self.mask.looked_for(), tail: self.tail, out })
+        (self.from, self.to, KnownValues { values: self.mask.looked_for(), tail: self.tail, out })
     }
 
     /// What to wait for: room while something is queued, else more.
     pub(super) fn waits_for(&self) -> (BorrowedFd<'_>, PollFlags) {
-        if self.is_queueing() { (self.to.as_fd(), PollFlags::OUT) } else { (self.from.as_fd(), PollFlags::IN) }
+        if self.is_queueing() {
+            (self.to.as_fd(), PollFlags::OUT)
+        } else {
+            (self.from.as_fd(), PollFlags::IN)
+        }
     }
 
     /// What tells that our reader went away though nothing is written: then the program's next write is its last, as
@@ -240,13 +254,20 @@ impl Stream {
 
     /// Goes on as far as it can without waiting. `ready` says that what it waits for is there, `alarmed` that what it
     /// watches has something to say.
-    pub(super) fn advance(&mut self, ready: bool, alarmed: bool) -> Result<State, StreamError> {
+    pub(super) fn advance(
+        &mut self,
+        ready: bool,
+        alarmed: bool,
+    ) -> Result<StreamState, StreamError> {
         if alarmed && self.reader_is_last {
-            return Ok(State::Broken);
+            return Ok(StreamState::Broken);
         }
+
         if ready && self.is_queueing() {
             match self.write() {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(State::Broken),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(StreamState::Broken);
+                }
                 written => written.map_err(StreamError::Write)?,
             }
         } else if ready && !self.ended && !self.is_left() {
@@ -255,14 +276,16 @@ impl Stream {
                 self.read().map_err(StreamError::Read)?;
             }
         }
+
         if self.release_at().is_some_and(|moment| Instant::now() >= moment) {
             self.pause();
         }
+
         Ok(match (self.ended, self.is_left()) {
-            _ if self.is_queueing() => State::Open,
-            (true, _) => State::Ended,
-            (false, true) => State::Left,
-            (false, false) => State::Open,
+            _ if self.is_queueing() => StreamState::Open,
+            (true, _) => StreamState::Ended,
+            (false, true) => StreamState::Left,
+            (false, false) => StreamState::Open,
         })
     }
 
@@ -270,7 +293,8 @@ impl Stream {
     /// and what another program writes meanwhile would stand before them.
     fn has_more_soon(&self) -> bool {
         let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
-        poll(&mut [PollFd::new(&self.from, PollFlags::IN)], Some(&moment)).is_ok_and(|ready| ready > 0)
+        poll(&mut [PollFd::new(&self.from, PollFlags::IN)], Some(&moment))
+            .is_ok_and(|ready| ready > 0)
     }
 
     fn read(&mut self) -> io::Result<()> {
@@ -281,13 +305,16 @@ impl Stream {
             Err(Errno::IO) if isatty(&self.from) => 0,
             Err(error) => return Err(error.into()),
         };
+
         if length == 0 {
             self.end();
             return Ok(());
         }
+
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(length);
         }
+
         let piece = std::mem::replace(&mut self.piece, SecretBytes::with_capacity(0));
         self.push(&piece.expose()[..length]);
         self.piece = piece;
@@ -299,6 +326,7 @@ impl Stream {
         let masker = self.masker.get_or_insert_with(|| Masker::new(mask.needles()));
         let Ok(()) = masker.push(bytes, &mut self.queue);
         self.release_at = masker.is_holding().then(|| Instant::now() + SILENCE);
+
         let needed = masker.needed_from();
         self.keep_tail(bytes, needed);
     }
@@ -315,11 +343,13 @@ impl Stream {
             self.tail.extend(&bytes[skipped..]);
             return;
         }
+
         // Moved when half of it is surplus, so that each byte is moved about once.
         if surplus > self.tail.len() / 2 {
             self.tail.expose_mut().copy_within(surplus.., 0);
             self.tail.truncate(self.tail.len() - surplus);
         }
+
         self.tail.extend(bytes);
     }
 
@@ -348,10 +378,12 @@ impl Stream {
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(error) => return Err(error.into()),
         }
+
         if !self.is_queueing() {
             self.queue.bytes.clear();
             self.queue.written = 0;
         }
+
         Ok(())
     }
 }
@@ -380,8 +412,12 @@ fn is_anonymous(_: &OwnedFd) -> bool {
 }
 
 /// Copies `from` to `to` with `values` masked, until the end. A reader that goes away is an error of kind `BrokenPipe`.
-pub fn mask_stream(from: OwnedFd, to: OwnedFd, values: Vec<(Tag, SecretValue)>) -> Result<(), StreamError> {
-    drive(Stream::new(from, to, Mask::new(values)), false)
+pub fn mask_stream(
+    from: OwnedFd,
+    to: OwnedFd,
+    values: Vec<(Tag, SecretValue)>,
+) -> Result<(), StreamError> {
+    drive(Stream::new(from, to, StreamMask::new(values)), false)
 }
 
 /// Goes on with a stream until its end. With `watching`, a reader that goes away ends it although nothing is written.
@@ -389,9 +425,15 @@ pub(super) fn drive(mut stream: Stream, watching: bool) -> Result<(), StreamErro
     loop {
         let (descriptor, flags) = stream.waits_for();
         let mut waiting = vec![PollFd::from_borrowed_fd(descriptor, flags)];
-        waiting
-            .extend(stream.watches().filter(|_| watching).map(|to| PollFd::from_borrowed_fd(to, PollFlags::empty())));
-        let left = stream.release_at().map(|moment| moment.saturating_duration_since(Instant::now()));
+        waiting.extend(
+            stream
+                .watches()
+                .filter(|_| watching)
+                .map(|to| PollFd::from_borrowed_fd(to, PollFlags::empty())),
+        );
+
+        let left =
+            stream.release_at().map(|moment| moment.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut waiting, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -401,10 +443,13 @@ pub(super) fn drive(mut stream: Stream, watching: bool) -> Result<(), StreamErro
         let mut ready = waiting.iter().map(|waited| !waited.revents().is_empty());
         let (ready, alarmed) = (ready.next() == Some(true), ready.next() == Some(true));
         drop(waiting);
+
         match stream.advance(ready, alarmed)? {
-            State::Open => {}
-            State::Ended | State::Left => return Ok(()),
-            State::Broken => return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into())),
+            StreamState::Open => {}
+            StreamState::Ended | StreamState::Left => return Ok(()),
+            StreamState::Broken => {
+                return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into()));
+            }
         }
     }
 }

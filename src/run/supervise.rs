@@ -13,15 +13,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_current_process_group, kill_process, kill_process_group, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_current_process_group, kill_process, kill_process_group, wait,
+};
 use rustix::termios::isatty;
 
 use super::child::{self, Group};
 use super::keyboard::{Keyboard, Role};
 use super::linger;
 use super::monitor::packed;
-use super::signals::{Came, Signals};
-use super::stream::{Mask, State, Stream, StreamError};
+use super::signals::{ReceivedSignal, Signals};
+use super::stream::{Stream, StreamError, StreamMask, StreamState};
 use super::terminal::{Pty, is_in_foreground, is_of_a_key, pty, resize};
 use super::{Job, Outcome, RunError, Streams};
 use crate::process;
@@ -38,13 +40,18 @@ const TERMINALS: [&str; 2] = ["GPG_TTY", "SSH_TTY"];
 /// Runs a program to its end; returns how it ended.
 pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
     let Job { command, mut environment, stdin, masked, executable, options } = job;
-    let interactive =
-        masked.is_some() && stdin.is_none() && isatty(&streams.output) && is_in_foreground(&streams.input);
+    let interactive = masked.is_some()
+        && stdin.is_none()
+        && isatty(&streams.output)
+        && is_in_foreground(&streams.input);
+
     let mut session = None;
     let mut program = if interactive {
         let pty = pty(&streams.output, true).map_err(no_stream())?;
         let named = |name: &OsStr| TERMINALS.iter().any(|terminal| name == *terminal);
-        for (_, value) in environment.iter_mut().filter(|(name, value)| named(name) && !value.is_empty()) {
+        for (_, value) in
+            environment.iter_mut().filter(|(name, value)| named(name) && !value.is_empty())
+        {
             value.clone_from(&pty.name);
         }
 
@@ -55,6 +62,7 @@ pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
         let failed = || RunError::io::<io::Error>("hand over the environment");
         let packed = in_memory(packed(&environment).expose()).map_err(failed())?;
         let shared = File::from(packed.try_clone().map_err(failed())?);
+
         between.stdin(Stdio::from(packed));
         session = Some((pty, shared));
         between
@@ -63,18 +71,22 @@ pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
         program.args(&command[1..]).env_clear().envs(environment);
         program
     };
+
     // Who has the terminal as stdin reads keys there.
     let lends = stdin.is_some() || !isatty(&streams.input);
     if let Some(value) = stdin {
-        program.stdin(Stdio::from(in_memory(value.expose()).map_err(RunError::io("hand over stdin"))?));
+        program.stdin(Stdio::from(
+            in_memory(value.expose()).map_err(RunError::io("hand over stdin"))?,
+        ));
     }
 
     let Some(values) = masked else { return plain(program, executable) };
-    let mask = Mask::new(values);
+    let mask = StreamMask::new(values);
     let mut running = Running::start(program, streams, &mask, session, executable)?;
     if lends {
         running.lend_keyboard()?;
     }
+
     running.supervised()
 }
 
@@ -97,6 +109,7 @@ pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     let file = tempfile::tempfile()?;
     io::Write::write_all(&mut &file, bytes)?;
     io::Seek::rewind(&mut &file)?;
+
     Ok(file.into())
 }
 
@@ -129,7 +142,7 @@ impl Running {
     fn start(
         mut program: Command,
         streams: &Streams,
-        mask: &Arc<Mask>,
+        mask: &Arc<StreamMask>,
         session: Option<(Pty, File)>,
         executable: PathBuf,
     ) -> Result<Self, RunError> {
@@ -138,6 +151,7 @@ impl Running {
         let (mut all, mut resized, mut keyboard) = (Vec::new(), Vec::new(), None);
         let interactive = session.is_some();
         let mut prepared = None;
+
         if let Some((pty, shared)) = session {
             let made = Keyboard::new(&streams.input, &pty.ours, Role::Session(shared));
             keyboard = Some(made.map_err(no_stream())?);
@@ -146,8 +160,10 @@ impl Running {
 
         // One terminal or pipe for both keeps their order, as after `2>&1`.
         let identity = |stream| fstat(stream).ok().map(|found| (found.st_dev, found.st_ino));
-        let same = identity(&streams.output).is_some_and(|output| identity(&streams.errors) == Some(output));
+        let same = identity(&streams.output)
+            .is_some_and(|output| identity(&streams.errors) == Some(output));
         let mut shared: Option<OwnedFd> = None;
+
         for (to, is_output) in [(&streams.output, true), (&streams.errors, false)] {
             let programs = match &shared {
                 Some(programs) if same => programs.try_clone().map_err(no_stream())?,
@@ -155,14 +171,19 @@ impl Running {
                     let made = prepared.take().map_or_else(|| ends(to, interactive), Ok);
                     let (ours, programs) = made.map_err(no_stream())?;
                     if isatty(to) {
-                        resized.push((to.try_clone().map_err(no_stream())?, ours.try_clone().map_err(no_stream())?));
+                        resized.push((
+                            to.try_clone().map_err(no_stream())?,
+                            ours.try_clone().map_err(no_stream())?,
+                        ));
                     }
+
                     shared = Some(programs.try_clone().map_err(no_stream())?);
                     let to = to.try_clone().map_err(no_stream())?;
                     all.push(Stream::new(ours, to, Arc::clone(mask)));
                     programs
                 }
             };
+
             let stdio = Stdio::from(programs);
             if is_output {
                 program.stdout(stdio)
@@ -170,13 +191,16 @@ impl Running {
                 program.stderr(stdio)
             };
         }
+
         drop(shared);
 
         // Where nobody reads any more, the program's first write is to tell it, however early that comes.
         all.retain(|stream| !stream.is_unread());
+
         // `program` holds the last copies of the program's ends: it is gone with this call.
         let pid = child::start(program, Group::Ours, signals.mask())?.pid;
-        let mut running = Self { streams: all, resized, keyboard, ..Self::new(pid, signals, executable) };
+        let mut running =
+            Self { streams: all, resized, keyboard, ..Self::new(pid, signals, executable) };
         running.look_at_keyboard();
         Ok(running)
     }
@@ -186,6 +210,7 @@ impl Running {
         if let (None, Some((real, pseudo))) = (&self.keyboard, self.resized.last()) {
             self.keyboard = Some(Keyboard::new(real, pseudo, Role::Lent).map_err(no_stream())?);
         }
+
         Ok(())
     }
 
@@ -194,10 +219,12 @@ impl Running {
             if let Some(outcome) = self.over() {
                 return self.finished(outcome);
             }
+
             self.wait_and_advance()?;
             for came in self.signals.take() {
                 self.pass_on(&came);
             }
+
             self.reap()?;
         }
     }
@@ -210,10 +237,12 @@ impl Running {
 
     /// Leaves what is left to others.
     fn finished(mut self, outcome: Outcome) -> Result<Outcome, RunError> {
-        let had_terminal = self.is_session() && self.keyboard.as_ref().is_some_and(Keyboard::has_terminal);
+        let had_terminal =
+            self.is_session() && self.keyboard.as_ref().is_some_and(Keyboard::has_terminal);
         self.keyboard = None;
         for stream in self.left.drain(..) {
-            linger::leave(stream, &self.executable).map_err(RunError::io("go on masking what is left running"))?;
+            linger::leave(stream, &self.executable)
+                .map_err(RunError::io("go on masking what is left running"))?;
         }
 
         // The key reached the program alone. Without us everybody in our group would have got its signal.
@@ -223,6 +252,7 @@ impl Running {
         {
             let _ = kill_current_process_group(signal);
         }
+
         self.lost.take().map_or(Ok(outcome), |error| Err(RunError::Output(error)))
     }
 
@@ -232,23 +262,35 @@ impl Running {
 
     fn wait_and_advance(&mut self) -> Result<(), RunError> {
         let now = Instant::now();
-        let mut deadlines: Vec<Instant> = self.streams.iter().filter_map(Stream::release_at).collect();
+        let mut deadlines: Vec<Instant> =
+            self.streams.iter().filter_map(Stream::release_at).collect();
+
         // A reader that is slow is waited for: only with nothing left to write does time count.
         let is_patient = self.streams.iter().any(Stream::is_queueing);
-        deadlines.extend(self.ended.filter(|_| !is_patient).map(|(_, waited)| now + LAST_WORDS.saturating_sub(waited)));
+        deadlines.extend(
+            self.ended
+                .filter(|_| !is_patient)
+                .map(|(_, waited)| now + LAST_WORDS.saturating_sub(waited)),
+        );
+
         if self.keyboard.as_ref().is_some_and(Keyboard::needs_a_look) {
             deadlines.push(now + FOREGROUND_POLL);
         }
+
         let left = deadlines.into_iter().min().map(|moment| moment.saturating_duration_since(now));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut waiting: Vec<(BorrowedFd<'_>, PollFlags)> = vec![(self.signals.came().as_fd(), PollFlags::IN)];
+        let mut waiting: Vec<(BorrowedFd<'_>, PollFlags)> =
+            vec![(self.signals.came().as_fd(), PollFlags::IN)];
         waiting.extend(self.streams.iter().map(Stream::waits_for));
+
         let streams = waiting.len();
+
         // Of a stream without anything to watch, something that stays silent.
         let silent = self.signals.came().as_fd();
         let watches = |stream| (Stream::watches(stream).unwrap_or(silent), PollFlags::empty());
         waiting.extend(self.streams.iter().map(watches));
         let keyboard_at = waiting.len();
+
         waiting.extend(self.keyboard.as_ref().and_then(Keyboard::waits_for));
         let mut all: Vec<PollFd<'_>> =
             waiting.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
@@ -256,6 +298,7 @@ impl Running {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(RunError::io("wait for the program's output")(error)),
         }
+
         let passed = now.elapsed();
         let ready: Vec<bool> = all.iter().map(|waited| !waited.revents().is_empty()).collect();
         drop(waiting);
@@ -264,6 +307,7 @@ impl Running {
         self.advance_streams(&ready[1..streams], &ready[streams..keyboard_at]);
         if let (Some((_, waited)), false) = (&mut self.ended, is_patient) {
             *waited += passed;
+
             // A grandchild may keep a stream open for ever, and write to it now and then. What the program itself wrote is
             // there without waiting.
             if *waited >= LAST_WORDS && !moved {
@@ -277,9 +321,11 @@ impl Running {
             self.typed = Some(signal);
             let _ = kill_current_process_group(signal);
         }
+
         if self.keyboard.as_ref().is_some_and(Keyboard::needs_a_look) {
             self.look_at_keyboard();
         }
+
         Ok(())
     }
 
@@ -289,9 +335,9 @@ impl Running {
         for ((mut stream, ready), alarmed) in streams.into_iter().zip(ready).zip(alarmed) {
             // With a stream that is broken our end of it goes: the program gets SIGPIPE, or its terminal hangs up.
             match stream.advance(*ready, *alarmed) {
-                Ok(State::Open) => self.streams.push(stream),
-                Ok(State::Left) => self.left.push(stream),
-                Ok(State::Ended | State::Broken) => {}
+                Ok(StreamState::Open) => self.streams.push(stream),
+                Ok(StreamState::Left) => self.left.push(stream),
+                Ok(StreamState::Ended | StreamState::Broken) => {}
                 Err(error) => drop(self.lost.get_or_insert(error)),
             }
         }
@@ -299,7 +345,7 @@ impl Running {
 
     /// Passes a signal on. One that a terminal sent has reached the program as well if it is in our group; on a
     /// pseudo-terminal, and in a group of its own, it has not.
-    fn pass_on(&mut self, came: &Came) {
+    fn pass_on(&mut self, came: &ReceivedSignal) {
         let session = self.is_session();
         match came.signal {
             // What we sent to our whole group, ourselves among it, and what a reader that has gone makes the system send.
@@ -311,6 +357,7 @@ impl Running {
                     self.streams.clear();
                     self.ended = Some((Outcome::Signal(signal), LAST_WORDS));
                 }
+
                 return;
             }
             Signal::CHILD => return,
@@ -322,7 +369,11 @@ impl Running {
             _ => {}
         }
 
-        let is_key = || matches!(came.signal, Signal::INT | Signal::QUIT) && came.sender.is_some_and(is_of_a_key);
+        let is_key = || {
+            matches!(came.signal, Signal::INT | Signal::QUIT)
+                && came.sender.is_some_and(is_of_a_key)
+        };
+
         let group = process::group_of(self.pid);
         if session {
             let foreground = || self.keyboard.as_ref().and_then(Keyboard::foreground);
@@ -330,8 +381,10 @@ impl Running {
                 // A new size comes with the terminal.
                 Signal::WINCH if came.by_kernel => Ok(()),
                 // What our terminal sends, the program's terminal sends to the same effect.
-                signal if came.by_kernel || is_key() => foreground()
-                    .map_or_else(|| kill_process(self.pid, signal), |group| kill_process_group(group, signal)),
+                signal if came.by_kernel || is_key() => foreground().map_or_else(
+                    || kill_process(self.pid, signal),
+                    |group| kill_process_group(group, signal),
+                ),
                 signal => kill_process(self.pid, signal),
             };
         } else if came.by_kernel || is_key() {
@@ -364,6 +417,7 @@ impl Running {
                 Err(error) => return Err(RunError::io("wait for the program")(error)),
             }
         }
+
         Ok(())
     }
 
@@ -375,13 +429,17 @@ impl Running {
             // A script that started us waits for us in our group: it has to stop as well.
             let _ = kill_current_process_group(Signal::TSTP);
         }
+
         let all = self.signals.stop();
+
         // What we sent ourselves is not the program's.
         for came in all.iter().filter(|came| came.signal != Signal::TSTP) {
             self.pass_on(came);
         }
+
         self.look_at_keyboard();
         self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo));
+
         // Where nobody would have continued us, whoever stopped the program continues it; but nobody else sees one that is
         // on our pseudo-terminal.
         if interactive || all.iter().any(|came| came.signal == Signal::CONT) {
@@ -400,6 +458,7 @@ fn ends(to: &OwnedFd, interactive: bool) -> io::Result<(OwnedFd, OwnedFd)> {
         let pty = pty(to, interactive)?;
         return Ok((pty.ours, pty.programs));
     }
+
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 

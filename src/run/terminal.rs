@@ -12,8 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp,
-    tcgetwinsize, tcsetattr, tcsetwinsize, ttyname,
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, isatty,
+    tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize, ttyname,
 };
 
 use crate::process;
@@ -30,23 +30,29 @@ pub(super) struct Pty {
 /// the real one behind it does.
 pub(super) fn pty(real: impl AsFd, cooked: bool) -> io::Result<Pty> {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+
     // What is typed must not keep us from reading what is printed.
     rustix::io::ioctl_fionbio(&ours, true)?;
     grantpt(&ours)?;
     unlockpt(&ours)?;
     let name = ptsname(&ours, Vec::new())?;
-    let programs = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    let programs =
+        rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+
     let mut modes = tcgetattr(&real)?;
     let is_taken = is_taken(&real);
     if is_taken {
         cook(&mut modes);
     }
+
     // Anything else that a terminal does to output (blanks for tabs, capitals) would hide values from the mask.
     modes.output_modes &= OutputModes::OPOST | OutputModes::ONLCR;
+
     // A terminal that is raw now would do nothing for us.
     if !cooked && !is_taken {
         modes.output_modes -= OutputModes::OPOST;
     }
+
     tcsetattr(&programs, OptionalActions::Now, &modes)?;
     resize(&real, &ours);
     Ok(Pty { ours, programs, name: OsString::from_vec(name.into_bytes()) })
@@ -78,7 +84,8 @@ pub(super) fn is_in_foreground(terminal: impl AsFd) -> bool {
 pub(super) fn is_of_a_key(sender: Pid) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) else { return false };
-    let is_raw = tcgetattr(&terminal).is_ok_and(|modes| !modes.local_modes.contains(LocalModes::ISIG));
+    let is_raw =
+        tcgetattr(&terminal).is_ok_and(|modes| !modes.local_modes.contains(LocalModes::ISIG));
     is_raw && is_in_foreground(&terminal) && process::group_of(sender) == process::group()
 }
 
@@ -111,7 +118,9 @@ impl<T: AsFd> Raw<T> {
 
     /// Follows the program on its pseudo-terminal: which keys send signals.
     pub(super) fn follow(&mut self, pseudo: &Termios) {
-        if self.modes.local_modes.contains(LocalModes::ISIG) != pseudo.local_modes.contains(LocalModes::ISIG) {
+        if self.modes.local_modes.contains(LocalModes::ISIG)
+            != pseudo.local_modes.contains(LocalModes::ISIG)
+        {
             copy_signals(&mut self.modes, pseudo);
             self.again();
         }
@@ -148,7 +157,10 @@ fn is_taken(terminal: impl AsFd) -> bool {
 fn lock(terminal: impl AsFd) -> io::Result<Option<File>> {
     let Ok(name) = ttyname(terminal, Vec::new()) else { return Ok(None) };
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::open(name, flags, Mode::empty()).map(File::from) else { return Ok(None) };
+    let Ok(file) = rustix::fs::open(name, flags, Mode::empty()).map(File::from) else {
+        return Ok(None);
+    };
+
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -239,7 +239,8 @@ const REDIRECTING: [&str; 28] = [
 const OWN: &str = "SECRETS_";
 
 /// How a person's environment is known to programs: what `--clean-env` leaves.
-const KEPT: [&str; 10] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "COLORTERM", "TMPDIR", "TZ", "USER"];
+const KEPT: [&str; 10] =
+    ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "COLORTERM", "TMPDIR", "TZ", "USER"];
 
 /// True for a name that shells can use: `[A-Za-z_][A-Za-z0-9_]*`.
 pub fn is_name(name: &str) -> bool {
@@ -249,9 +250,10 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// True for a name that is set only by an explicit `--env`. Case does not count: npm reads `npm_config_script_shell`.
-pub fn steers(name: &str) -> bool {
+pub fn is_dangerous(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    STEERING.binary_search(&name.as_str()).is_ok() || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    STEERING.binary_search(&name.as_str()).is_ok()
+        || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// True for a name that redirects programs, which is shown with a mark.
@@ -289,7 +291,7 @@ mod tests {
         assert!(STEERING.is_sorted());
         assert!(STEERING_PREFIXES.is_sorted());
         assert!(REDIRECTING.is_sorted());
-        assert!(REDIRECTING.iter().all(|name| !steers(name)));
+        assert!(REDIRECTING.iter().all(|name| !is_dangerous(name)));
     }
 
     #[test]
@@ -297,6 +299,7 @@ mod tests {
         for name in ["A", "_", "a1", "DATABASE_URL"] {
             assert!(is_name(name), "{name}");
         }
+
         for name in ["", "1A", "A-B", "A.B", "A=B", "Ä", "A B"] {
             assert!(!is_name(name), "{name}");
         }
@@ -304,26 +307,61 @@ mod tests {
 
     #[test]
     fn what_steers_is_known() {
-        for name in ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PATH", "IFS", "BASH_ENV", "ENV", "NODE_OPTIONS"] {
-            assert!(steers(name), "{name}");
+        for name in [
+            "LD_PRELOAD",
+            "DYLD_INSERT_LIBRARIES",
+            "PATH",
+            "IFS",
+            "BASH_ENV",
+            "ENV",
+            "NODE_OPTIONS",
+        ] {
+            assert!(is_dangerous(name), "{name}");
         }
-        for name in ["GIT_SSH_COMMAND", "PYTHONPATH", "GIT_CONFIG_COUNT", "PIP_INDEX_URL", "LUA_INIT_5_4"] {
-            assert!(steers(name), "{name}");
-        }
-        for name in ["npm_config_script_shell", "Npm_Config_X", "bash_env", "Path", "ld_preload"] {
-            assert!(steers(name), "{name}");
-        }
+
         for name in
-            ["CARGO_REGISTRY_TOKEN", "NPM_TOKEN", "UV_PUBLISH_TOKEN", "TF_VAR_password", "AWS_SECRET_ACCESS_KEY"]
+            ["GIT_SSH_COMMAND", "PYTHONPATH", "GIT_CONFIG_COUNT", "PIP_INDEX_URL", "LUA_INIT_5_4"]
         {
-            assert!(!steers(name), "{name}");
+            assert!(is_dangerous(name), "{name}");
         }
-        assert!(redirects("https_proxy") && redirects("NODE_EXTRA_CA_CERTS") && !redirects("PROXY_PASSWORD"));
-        assert!(is_setting("SECRETS_VAULT") && is_setting("secrets_project") && !is_setting("SECRET_KEY"));
-        for name in ["GITHUB_TOKEN", "DATABASE_URL", "LDAP_PASSWORD", "ENVIRONMENT", "PATHS", "API_KEY"] {
-            assert!(!steers(name), "{name}");
+
+        for name in ["npm_config_script_shell", "Npm_Config_X", "bash_env", "Path", "ld_preload"] {
+            assert!(is_dangerous(name), "{name}");
         }
-        assert!(is_ours(OsStr::new("SECRETS_PASSPHRASE")) && is_ours(OsStr::new("SECRETS_PASSPHRASE_FILE")));
+
+        for name in [
+            "CARGO_REGISTRY_TOKEN",
+            "NPM_TOKEN",
+            "UV_PUBLISH_TOKEN",
+            "TF_VAR_password",
+            "AWS_SECRET_ACCESS_KEY",
+        ] {
+            assert!(!is_dangerous(name), "{name}");
+        }
+
+        assert!(
+            redirects("https_proxy")
+                && redirects("NODE_EXTRA_CA_CERTS")
+                && !redirects("PROXY_PASSWORD")
+        );
+
+        assert!(
+            is_setting("SECRETS_VAULT")
+                && is_setting("secrets_project")
+                && !is_setting("SECRET_KEY")
+        );
+
+        for name in
+            ["GITHUB_TOKEN", "DATABASE_URL", "LDAP_PASSWORD", "ENVIRONMENT", "PATHS", "API_KEY"]
+        {
+            assert!(!is_dangerous(name), "{name}");
+        }
+
+        assert!(
+            is_ours(OsStr::new("SECRETS_PASSPHRASE"))
+                && is_ours(OsStr::new("SECRETS_PASSPHRASE_FILE"))
+        );
+
         assert!(is_ours(OsStr::new("SECRETS_TRUST_MANIFEST")));
         assert!(is_ours(OsStr::new("SECRETS_TOKEN")) && !is_ours(OsStr::new("SECRETS_VAULT")));
     }

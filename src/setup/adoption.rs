@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::migration::{Migration, MigrationError, Plain, Wanted};
+use super::migration::{KeptNames, Migration, MigrationError, Wanted};
 use crate::dotenv::{self, BOM, Entry};
 use crate::mask::Needles;
 use crate::model::SecretBytes;
 use crate::template::grammar::Grammar;
 
 /// Lines of a file that hold new variables, and where they belong in the template.
-struct Block {
+struct VariableBlock {
     lines: Range<usize>,
     at: usize,
     /// How many new variables it holds
@@ -19,7 +19,7 @@ struct Block {
 
 /// A template with the new variables of its output.
 pub struct Adoption {
-    blocks: Vec<Block>,
+    blocks: Vec<VariableBlock>,
     before: Vec<u8>,
     /// The new lines alone, as a dotenv file that was taken apart
     pub added: Migration,
@@ -50,18 +50,23 @@ impl Adoption {
                 lines.extend(b"\n");
             }
         }
-        let plain: Plain = keep.iter().map(|name| (name.clone(), "as asked for")).collect();
+
+        let plain: KeptNames = keep.iter().map(|name| (name.clone(), "as asked for")).collect();
         let (readers, namespaced) = (grammar.readers, grammar.namespaced);
         let wanted = Wanted { plain: &plain, example: false, readers, namespaced, is_part: true };
-        let before_blocks: Vec<u64> = blocks.iter().map(|block| newlines(&file[..block.lines.start])).collect();
+        let before_blocks: Vec<u64> =
+            blocks.iter().map(|block| newlines(&file[..block.lines.start])).collect();
+
         let added = Migration::of(lines.expose(), wanted)
             .map_err(|error| in_file(error, &blocks, &before_blocks, lines.expose()))?;
         let is_whole = file.ends_with(b"\n");
         let mut adoption = Self { blocks, before: template.to_vec(), added, lines, before_blocks };
+
         if !is_whole && adoption.blocks.last().is_some_and(|block| block.lines.end == file.len()) {
             // The file ends with a new variable and without a newline; so does the template.
             adoption.added.template.pop();
         }
+
         Ok(adoption)
     }
 
@@ -79,16 +84,26 @@ impl Adoption {
     pub fn template(&self) -> Vec<u8> {
         let mut pieces: Vec<(usize, &[u8])> = Vec::new();
         let text = &self.added.template[..];
-        let ends: Vec<usize> =
-            dotenv::parse(text).unwrap_or_default().iter().map(|e| line_end(text, e.span.end)).collect();
+        let ends: Vec<usize> = dotenv::parse(text)
+            .unwrap_or_default()
+            .iter()
+            .map(|e| line_end(text, e.span.end))
+            .collect();
+
         let (mut from, mut entries) = (0, 0);
         for (number, block) in self.blocks.iter().enumerate() {
             entries += block.entries;
             let is_last = number + 1 == self.blocks.len();
-            let end = if is_last { text.len() } else { ends.get(entries.saturating_sub(1)).copied().unwrap_or(from) };
+            let end = if is_last {
+                text.len()
+            } else {
+                ends.get(entries.saturating_sub(1)).copied().unwrap_or(from)
+            };
+
             pieces.push((block.at, &text[from..end]));
             from = end;
         }
+
         pieces.sort_by_key(|(at, _)| *at);
 
         let (mut template, mut from) = (Vec::new(), 0);
@@ -98,9 +113,11 @@ impl Adoption {
             template.extend_from_slice(piece);
             from = at;
         }
+
         if from < self.before.len() {
             start_line(&mut template);
         }
+
         template.extend_from_slice(&self.before[from..]);
         template
     }
@@ -112,20 +129,28 @@ fn newlines(text: &[u8]) -> u64 {
 
 /// Gives problems the lines that they have in the file. `lines` are those of the blocks, `before` the newlines of the file
 /// before each block.
-fn in_file(error: MigrationError, blocks: &[Block], before: &[u64], lines: &[u8]) -> MigrationError {
+fn in_file(
+    error: MigrationError,
+    blocks: &[VariableBlock],
+    before: &[u64],
+    lines: &[u8],
+) -> MigrationError {
     let MigrationError::Problems(mut problems) = error else { return error };
+
     // Where each block's lines begin among those of all blocks.
     let (mut starts, mut at) = (Vec::new(), 0);
     for block in blocks {
         starts.push(newlines(&lines[..at]));
         at = line_end(lines, (at + block.lines.len()).saturating_sub(1).min(lines.len()));
     }
+
     for problem in &mut problems {
         let block = starts.partition_point(|start| *start < problem.line).saturating_sub(1);
         if let (Some(start), Some(before)) = (starts.get(block), before.get(block)) {
             problem.line = problem.line - start + before;
         }
     }
+
     MigrationError::Problems(problems)
 }
 
@@ -137,17 +162,26 @@ fn start_line(template: &mut Vec<u8>) {
 
 /// Finds the lines of the new variables. They belong behind the variable that stands before them in the file; what of the
 /// lines in between the template has as well stays where it is.
-fn blocks(file: &[u8], template: &[u8], names: &[String]) -> Result<Vec<Block>, MigrationError> {
+fn blocks(
+    file: &[u8],
+    template: &[u8],
+    names: &[String],
+) -> Result<Vec<VariableBlock>, MigrationError> {
     let known: Option<Vec<Entry>> = dotenv::parse(template).ok();
-    let ends: HashMap<&str, usize> =
-        known.iter().flatten().map(|entry| (entry.name.as_str(), line_end(template, entry.span.end))).collect();
+    let ends: HashMap<&str, usize> = known
+        .iter()
+        .flatten()
+        .map(|entry| (entry.name.as_str(), line_end(template, entry.span.end)))
+        .collect();
+
     // A template with other lines than assignments gets them at its end.
     let start = if template.starts_with(BOM) { BOM.len() } else { 0 };
     let mut at = if known.is_some() { start } else { template.len() };
 
-    let mut blocks: Vec<Block> = Vec::new();
+    let mut blocks: Vec<VariableBlock> = Vec::new();
     let mut from = if file.starts_with(BOM) { BOM.len() } else { 0 };
     let mut is_adjacent = false;
+
     for entry in dotenv::parse(file)? {
         let end = line_end(file, entry.span.end);
         if !names.contains(&entry.name) {
@@ -155,6 +189,7 @@ fn blocks(file: &[u8], template: &[u8], names: &[String]) -> Result<Vec<Block>, 
             (from, is_adjacent) = (end, false);
             continue;
         }
+
         match blocks.last_mut().filter(|_| is_adjacent) {
             Some(block) => {
                 block.lines.end = end;
@@ -163,11 +198,13 @@ fn blocks(file: &[u8], template: &[u8], names: &[String]) -> Result<Vec<Block>, 
             None => {
                 let same = common_lines(&file[from..entry.whole.start], &template[at..]);
                 at += same;
-                blocks.push(Block { lines: from + same..end, at, entries: 1 });
+                blocks.push(VariableBlock { lines: from + same..end, at, entries: 1 });
             }
         }
+
         (from, is_adjacent) = (end, true);
     }
+
     Ok(blocks)
 }
 
@@ -188,9 +225,16 @@ mod tests {
 
     fn adopted(file: &str, template: &str, names: &[&str], keep: &[&str]) -> String {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let adoption = Adoption::of(file.as_bytes(), template.as_bytes(), &own(names), &own(keep), &Grammar::default())
-            .ok()
-            .unwrap();
+        let adoption = Adoption::of(
+            file.as_bytes(),
+            template.as_bytes(),
+            &own(names),
+            &own(keep),
+            &Grammar::default(),
+        )
+        .ok()
+        .unwrap();
+
         String::from_utf8(adoption.template()).unwrap()
     }
 
@@ -215,15 +259,18 @@ mod tests {
                 "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\nNEW={{ secrets.NEW | dotenv }}\n",
             ),
         ] {
-            let names: Vec<&str> = ["NEW", "KEPT"].into_iter().filter(|name| file.contains(name)).collect();
+            let names: Vec<&str> =
+                ["NEW", "KEPT"].into_iter().filter(|name| file.contains(name)).collect();
             let kept: Vec<&str> = names.iter().copied().filter(|name| *name == "KEPT").collect();
             assert_eq!(adopted(file, template, &names, &kept), expected, "{file}");
         }
+
         // A template that is no dotenv file, and one without a newline at its end.
         assert_eq!(
             adopted("X=1\nNEW=2\n", "{{ secrets.block }}\n", &["NEW"], &[]),
             "{{ secrets.block }}\nNEW={{ secrets.NEW | dotenv }}\n"
         );
+
         assert_eq!(
             adopted("A=1\nNEW=2\n", "A={{ secrets.A }}", &["NEW"], &[]),
             "A={{ secrets.A }}\nNEW={{ secrets.NEW | dotenv }}\n"

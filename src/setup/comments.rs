@@ -19,7 +19,9 @@ pub(super) fn commented_value(comment: &[u8]) -> Option<usize> {
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let mut signs = memchr::memchr_iter(b'=', text);
     signs
-        .find(|at| text[..*at].trim_ascii_end().last().is_some_and(|b| is_name(*b)) && at + 1 < text.len())
+        .find(|at| {
+            text[..*at].trim_ascii_end().last().is_some_and(|b| is_name(*b)) && at + 1 < text.len()
+        })
         .map(|at| at + 1)
 }
 
@@ -32,17 +34,24 @@ pub(super) fn left_open(value: &[u8]) -> Option<u8> {
 
 /// What the comment right above an assignment says, unless something in it is commented out. The comment at the top of a
 /// file speaks of the file.
-pub(super) fn comment_above(text: &[u8], whole: &Range<usize>, wanted: Wanted<'_>) -> Option<Description> {
+pub(super) fn comment_above(
+    text: &[u8],
+    whole: &Range<usize>,
+    wanted: Wanted<'_>,
+) -> Option<Description> {
     let mut words: Vec<&str> = Vec::new();
     let mut above = text[..whole.start].strip_suffix(b"\n")?;
+
     loop {
         let begin = memchr::memrchr(b'\n', above).map_or(0, |at| at + 1);
         let Some(start) = comment(&above[begin..]) else { break };
         let comment = &above[begin + start..];
         let is_at_the_top = !wanted.is_part && above[..begin].trim_ascii().is_empty();
+
         if is_at_the_top || !wanted.example && commented_value(comment).is_some() {
             return None;
         }
+
         // `# --- Database ---`, too.
         let is_ornament = |c: char| c.is_whitespace() || "#-=*~_".contains(c);
         words.push(std::str::from_utf8(comment).ok()?.trim_matches(is_ornament));
@@ -51,6 +60,7 @@ pub(super) fn comment_above(text: &[u8], whole: &Range<usize>, wanted: Wanted<'_
             None => break,
         }
     }
+
     words.reverse();
     Description::parse(words.join(" ").trim()).ok().flatten()
 }

@@ -9,8 +9,10 @@ use crate::dotenv::readers::Reader;
 /// Bytes of a file that are looked at.
 const LARGEST: u64 = 1024 * 1024;
 
-const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
-const PYTHON: [&str; 5] = ["pyproject.toml", "requirements.txt", "requirements-dev.txt", "Pipfile", "setup.cfg"];
+const COMPOSE: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+const PYTHON: [&str; 5] =
+    ["pyproject.toml", "requirements.txt", "requirements-dev.txt", "Pipfile", "setup.cfg"];
 /// Packages that read dotenv files with python-dotenv.
 const PYTHON_PACKAGES: [&str; 3] = ["python-dotenv", "pydantic-settings", "flask"];
 const NPM_PACKAGES: [(&str, Reader); 4] = [
@@ -26,21 +28,28 @@ pub fn readers(directory: &Path) -> Vec<(Reader, &'static str)> {
     let compose = COMPOSE.into_iter().find(|name| directory.join(name).is_file());
     found.extend(compose.map(|name| (Reader::Compose, name)));
 
-    if let Some(package) = read(directory, "package.json").and_then(|text| serde_json::from_slice(&text).ok()) {
+    if let Some(package) =
+        read(directory, "package.json").and_then(|text| serde_json::from_slice(&text).ok())
+    {
         found.extend(of_package(&package).into_iter().map(|reader| (reader, "package.json")));
     }
 
     let speaks_of_python = |name: &&str| {
         let text = read(directory, name).unwrap_or_default().to_ascii_lowercase();
-        PYTHON_PACKAGES.iter().any(|package| memchr::memmem::find(&text, package.as_bytes()).is_some())
+        PYTHON_PACKAGES
+            .iter()
+            .any(|package| memchr::memmem::find(&text, package.as_bytes()).is_some())
     };
-    found.extend(PYTHON.into_iter().find(speaks_of_python).map(|name| (Reader::PythonDotenv, name)));
+
+    found
+        .extend(PYTHON.into_iter().find(speaks_of_python).map(|name| (Reader::PythonDotenv, name)));
 
     // direnv reads a dotenv file much as a shell does.
     let speaks_of_env = |text: &[u8]| memchr::memmem::find(text, b"env").is_some();
     if read(directory, ".envrc").is_some_and(|text| speaks_of_env(&text)) {
         found.push((Reader::Bash, ".envrc"));
     }
+
     found
 }
 
@@ -49,9 +58,14 @@ fn of_package(package: &serde_json::Value) -> Vec<Reader> {
         let lists = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
         lists.iter().any(|list| package[*list].get(name).is_some())
     };
+
     let scripts = package["scripts"].as_object();
     let is_run_with = |option: &str| {
-        let mut commands = scripts.iter().flat_map(|scripts| scripts.values()).filter_map(serde_json::Value::as_str);
+        let mut commands = scripts
+            .iter()
+            .flat_map(|scripts| scripts.values())
+            .filter_map(serde_json::Value::as_str);
+
         commands.any(|command| command.contains(option))
     };
 
@@ -61,19 +75,23 @@ fn of_package(package: &serde_json::Value) -> Vec<Reader> {
             readers.push(reader);
         }
     }
+
     if is_run_with("--env-file") {
         readers.push(Reader::Node);
     }
+
     readers
 }
 
 /// The beginning of a regular file.
 fn read(directory: &Path, name: &str) -> Option<Vec<u8>> {
     let path = directory.join(name);
+
     // A FIFO would keep us waiting.
     if !fs::metadata(&path).ok()?.is_file() {
         return None;
     }
+
     let mut text = Vec::new();
     fs::File::open(path).ok()?.take(LARGEST).read_to_end(&mut text).ok()?;
     Some(text)

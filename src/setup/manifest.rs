@@ -20,11 +20,11 @@ use crate::crypto::integrity::Hash;
 use crate::crypto::random::Alphabet;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::model::{Description, ProjectName, Tag, TagKey};
-use crate::run::variables::{is_name, is_setting, steers};
+use crate::run::variables::{is_dangerous, is_name, is_setting};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar, Malformed};
 use crate::template::output::permission_bits;
-use crate::template::{Details, Event, ScanError, scan};
+use crate::template::{Event, ScanDetails, ScanError, scan};
 
 /// The file's name.
 pub const MANIFEST: &str = ".secrets.toml";
@@ -43,7 +43,7 @@ pub struct Manifest {
     /// `[secrets.TAG]`, in the file's order
     pub secrets: Vec<Declaration>,
     /// `[[render]]`, in the file's order
-    pub render: Vec<Rendering>,
+    pub render: Vec<RenderEntry>,
     /// `[run.env]`, in the file's order; `None` where there is no such table
     pub run: Option<Vec<Variable>>,
     /// Places of declarations
@@ -52,7 +52,7 @@ pub struct Manifest {
 
 /// A line and a column, both from 1, the column in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct TextPosition {
     /// The line
     pub line: u64,
     /// The column
@@ -71,7 +71,7 @@ pub struct Declaration {
     /// The project works without it
     pub optional: bool,
     /// Where the tag stands
-    pub place: Place,
+    pub place: TextPosition,
 }
 
 /// A value to be generated.
@@ -85,7 +85,7 @@ pub struct Generate {
 
 /// A file to be rendered. Paths are relative to the manifest's directory and stay inside.
 #[derive(Debug)]
-pub struct Rendering {
+pub struct RenderEntry {
     /// The template
     pub template: PathBuf,
     /// What it becomes
@@ -106,7 +106,7 @@ pub struct Variable {
     /// Its value, a template
     pub text: String,
     /// Where the value stands
-    pub place: Place,
+    pub place: TextPosition,
     /// Its bytes in the file
     pub span: Range<usize>,
 }
@@ -116,7 +116,7 @@ pub struct Variable {
 #[error("{message}")]
 pub struct ManifestError {
     /// Where, if it can be told
-    pub at: Option<Place>,
+    pub at: Option<TextPosition>,
     /// What is wrong; it repeats keys, tags and paths, and nothing that stands where a value could
     pub message: String,
 }
@@ -128,20 +128,23 @@ pub struct ManifestError {
 struct File {
     /// The project whose secrets the placeholders name
     #[serde(default)]
-    #[cfg_attr(test, schemars(with = "String", regex(pattern = r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$")))]
+    #[cfg_attr(
+        test,
+        schemars(with = "String", regex(pattern = r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$"))
+    )]
     project: Option<Text<ProjectName>>,
     /// The secrets that the project needs, each under its tag
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, SecretTable>"))]
-    secrets: BTreeMap<Spanned<String>, Keys<SecretTable>>,
+    secrets: BTreeMap<Spanned<String>, StrictTable<SecretTable>>,
     /// Files that are rendered from templates
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<RenderTable>"))]
-    render: Vec<Spanned<Keys<RenderTable>>>,
+    render: Vec<Spanned<StrictTable<RenderTable>>>,
     /// What `secrets run` gives to a program
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "RunTable"))]
-    run: Option<Keys<RunTable>>,
+    run: Option<StrictTable<RunTable>>,
 }
 
 /// A secret that the project needs
@@ -156,7 +159,7 @@ struct SecretTable {
     /// How `secrets setup` makes a value where there is none
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "GenerateTable"))]
-    generate: Option<Keys<GenerateTable>>,
+    generate: Option<StrictTable<GenerateTable>>,
     /// The project works without it
     #[serde(default)]
     optional: bool,
@@ -170,7 +173,7 @@ struct GenerateTable {
     /// Characters
     #[serde(default = "usual_length")]
     #[cfg_attr(test, schemars(with = "u16", range(min = 8, max = 1024)))]
-    length: Length,
+    length: GeneratedLength,
     /// What the characters are drawn from
     #[serde(default)]
     alphabet: AlphabetWord,
@@ -198,14 +201,14 @@ enum AlphabetWord {
 struct RenderTable {
     /// The template's path, relative to this file
     #[cfg_attr(test, schemars(with = "String"))]
-    template: Text<Inside>,
+    template: Text<RelativePath>,
     /// The path of what it becomes, relative to this file
     #[cfg_attr(test, schemars(with = "String"))]
-    output: Text<Inside>,
+    output: Text<RelativePath>,
     /// Permission bits of the output in octal, without execute bits: "600" unless it says otherwise
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0?[0246]{3}$")))]
-    mode: Option<Text<Mode>>,
+    mode: Option<Text<FileMode>>,
     /// The filter of placeholders that have none of their own
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String", extend("enum" = Filter::NAMES)))]
@@ -235,25 +238,25 @@ struct RunTable {
 }
 
 /// A table and nothing else: serde would take a list as well, its items for the keys in their order.
-struct Keys<T>(T);
+struct StrictTable<T>(T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keys<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictTable<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Of<T>(std::marker::PhantomData<T>);
+        struct StrictTableVisitor<T>(std::marker::PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Of<T> {
-            type Value = Keys<T>;
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for StrictTableVisitor<T> {
+            type Value = StrictTable<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a table")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Keys)
+                T::deserialize(MapAccessDeserializer::new(map)).map(StrictTable)
             }
         }
 
-        deserializer.deserialize_map(Of(std::marker::PhantomData))
+        deserializer.deserialize_map(StrictTableVisitor(std::marker::PhantomData))
     }
 }
 
@@ -286,9 +289,11 @@ impl<'de> Deserialize<'de> for ReaderList {
                 while let Some(Text(reader)) = names.next_element::<Text<Reader>>()? {
                     readers.push(reader);
                 }
+
                 if readers.is_empty() {
                     return Err(serde::de::Error::custom("the list of readers is empty"));
                 }
+
                 Ok(ReaderList(readers.into_iter().collect()))
             }
         }
@@ -307,13 +312,13 @@ impl<'de> Deserialize<'de> for Words {
     }
 }
 
-struct Length(u16);
+struct GeneratedLength(u16);
 
-fn usual_length() -> Length {
-    Length(32)
+fn usual_length() -> GeneratedLength {
+    GeneratedLength(32)
 }
 
-impl<'de> Deserialize<'de> for Length {
+impl<'de> Deserialize<'de> for GeneratedLength {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match i64::deserialize(deserializer).map(u16::try_from)? {
             Ok(length @ 8..=1024) => Ok(Self(length)),
@@ -322,24 +327,26 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
-struct Mode(u32);
+struct FileMode(u32);
 
-impl FromStr for Mode {
+impl FromStr for FileMode {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bits = permission_bits(text).ok_or("permission bits are three octal digits in quotes, as in \"640\"")?;
+        let bits = permission_bits(text)
+            .ok_or("permission bits are three octal digits in quotes, as in \"640\"")?;
         if bits & 0o111 != 0 {
             return Err("a manifest sets no execute bit: write \"600\", \"640\" or \"644\"");
         }
+
         Ok(Self(bits))
     }
 }
 
 /// A path of a file inside the manifest's directory, in one spelling.
-struct Inside(PathBuf);
+struct RelativePath(PathBuf);
 
-impl FromStr for Inside {
+impl FromStr for RelativePath {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -354,9 +361,11 @@ impl FromStr for Inside {
                 _ => return Err("the path leaves the directory of this file"),
             }
         }
+
         if path.as_os_str().is_empty() || text.ends_with('/') || text.contains('\0') {
             return Err("that is not the path of a file");
         }
+
         Ok(Self(path))
     }
 }
@@ -373,16 +382,25 @@ impl Manifest {
             secrets: declarations(&lines, file.secrets)?,
             places: HashMap::new(),
             render: Vec::new(),
-            run: file.run.and_then(|run| run.0.env).map(|env| variables(&lines, env)).transpose()?,
+            run: file
+                .run
+                .and_then(|run| run.0.env)
+                .map(|env| variables(&lines, env))
+                .transpose()?,
         };
-        manifest.places = manifest.secrets.iter().map(|declaration| declaration.tag.key()).zip(0..).collect();
+
+        manifest.places =
+            manifest.secrets.iter().map(|declaration| declaration.tag.key()).zip(0..).collect();
         let mut taken = Paths::default();
         for table in file.render {
             let start = table.span().start;
             let rendering = rendering(table.into_inner().0);
-            taken.take(&rendering).map_err(|message| ManifestError { at: Some(lines.place(start)), message })?;
+            taken
+                .take(&rendering)
+                .map_err(|message| ManifestError { at: Some(lines.place(start)), message })?;
             manifest.render.push(rendering);
         }
+
         Ok(manifest)
     }
 
@@ -412,7 +430,7 @@ struct Paths {
 }
 
 impl Paths {
-    fn take(&mut self, new: &Rendering) -> Result<(), String> {
+    fn take(&mut self, new: &RenderEntry) -> Result<(), String> {
         let (template, output) = (new.template.display(), new.output.display());
         self.templates.insert(new.template.clone());
         if new.output == Path::new(MANIFEST) {
@@ -426,12 +444,17 @@ impl Paths {
         } else if self.outputs.contains(&new.output) {
             return Err(format!("the output `{output}` is rendered twice"));
         }
+
         let mut above = new.output.ancestors().skip(1);
         if let Some(other) = above.find(|above| self.outputs.contains(*above)) {
-            return Err(format!("the outputs `{}` and `{output}` lie one in the other", other.display()));
+            return Err(format!(
+                "the outputs `{}` and `{output}` lie one in the other",
+                other.display()
+            ));
         } else if self.above.contains(&new.output) {
             return Err(format!("another output lies in the output `{output}`"));
         }
+
         self.above.extend(new.output.ancestors().skip(1).map(Path::to_owned));
         self.outputs.insert(new.output.clone());
         Ok(())
@@ -440,30 +463,34 @@ impl Paths {
 
 fn declarations(
     lines: &Lines,
-    tables: BTreeMap<Spanned<String>, Keys<SecretTable>>,
+    tables: BTreeMap<Spanned<String>, StrictTable<SecretTable>>,
 ) -> Result<Vec<Declaration>, ManifestError> {
     let mut tables: Vec<_> = tables.into_iter().collect();
     tables.sort_by_key(|(tag, _)| tag.span().start);
     let mut known: HashMap<TagKey, Tag> = HashMap::new();
     let mut declarations = Vec::with_capacity(tables.len());
-    for (spelled, Keys(table)) in tables {
+
+    for (spelled, StrictTable(table)) in tables {
         let place = lines.place(spelled.span().start);
         let refused = |message| ManifestError { at: Some(place), message };
         let tag = Tag::parse(spelled.get_ref())
             .map_err(|why| refused(format!("`[secrets.TAG]` needs the tag of a secret: {why}")))?;
+
         if let Some(other) = known.insert(tag.key(), tag.clone()) {
             return Err(refused(format!("`{tag}` and `{other}` are one tag")));
         }
+
         let alphabet = |word| match word {
             AlphabetWord::Alnum => Alphabet::Alnum,
             AlphabetWord::Hex => Alphabet::Hex,
             AlphabetWord::Base64url => Alphabet::Base64Url,
             AlphabetWord::Ascii => Alphabet::Ascii,
         };
+
         declarations.push(Declaration {
             tag,
             description: table.description.and_then(|words| words.0),
-            generate: table.generate.map(|Keys(generate)| Generate {
+            generate: table.generate.map(|StrictTable(generate)| Generate {
                 length: generate.length.0.into(),
                 alphabet: alphabet(generate.alphabet),
             }),
@@ -471,48 +498,70 @@ fn declarations(
             place,
         });
     }
+
     Ok(declarations)
 }
 
 /// Variables that `run` would refuse are refused here, so that `check` and `setup` know of them too.
-fn variables(lines: &Lines, env: BTreeMap<Spanned<String>, Spanned<String>>) -> Result<Vec<Variable>, ManifestError> {
+fn variables(
+    lines: &Lines,
+    env: BTreeMap<Spanned<String>, Spanned<String>>,
+) -> Result<Vec<Variable>, ManifestError> {
     let mut variables = Vec::with_capacity(env.len());
     for (name, value) in env {
-        let refused = |at: usize, message: String| ManifestError { at: Some(lines.place(at)), message };
+        let refused =
+            |at: usize, message: String| ManifestError { at: Some(lines.place(at)), message };
         let (at, name, span) = (name.span().start, name.into_inner(), value.span());
         if !is_name(&name) {
             return Err(refused(
                 at,
-                "`[run.env]` needs names of variables: letters, digits and `_`, no digit first".into(),
+                "`[run.env]` needs names of variables: letters, digits and `_`, no digit first"
+                    .into(),
             ));
         } else if is_setting(&name) {
-            return Err(refused(at, format!("`{name}` is a setting of `secrets`, which a manifest never changes")));
-        } else if steers(&name) {
-            return Err(refused(at, format!("`{name}` steers programs, so it is set only by an explicit `run --env`")));
+            return Err(refused(
+                at,
+                format!("`{name}` is a setting of `secrets`, which a manifest never changes"),
+            ));
+        } else if is_dangerous(&name) {
+            return Err(refused(
+                at,
+                format!("`{name}` steers programs, so it is set only by an explicit `run --env`"),
+            ));
         }
+
         let value = value.into_inner();
         if let Some(why) = malformed(&value) {
             return Err(refused(span.start, format!("a placeholder is not well formed: {why}")));
         }
+
         variables.push(Variable { name, text: value, place: lines.place(span.start), span });
     }
+
     variables.sort_by_key(|variable| variable.span.start);
     Ok(variables)
 }
 
 fn malformed(text: &str) -> Option<Malformed> {
     let mut found = None;
-    let done: Result<(), ScanError<Infallible>> =
-        scan(&mut text.as_bytes(), &Grammar::default(), text.len() + 1, Details::NONE, |event| {
+    let done: Result<(), ScanError<Infallible>> = scan(
+        &mut text.as_bytes(),
+        &Grammar::default(),
+        text.len() + 1,
+        ScanDetails::NONE,
+        |event| {
             if let Event::Malformed(why, _) = event {
                 found.get_or_insert(why);
             }
+
             Ok(())
-        });
+        },
+    );
+
     found.filter(|_| done.is_ok())
 }
 
-fn rendering(table: RenderTable) -> Rendering {
+fn rendering(table: RenderTable) -> RenderEntry {
     let readers = table.readers.map(|list| list.0);
     let grammar = Grammar {
         delimiters: table.delimiters.map(|text| text.0).unwrap_or_default(),
@@ -520,42 +569,57 @@ fn rendering(table: RenderTable) -> Rendering {
         escape: table.escape.map(|text| text.0),
         readers: readers.unwrap_or_default(),
     };
+
     let (template, output) = (table.template.0.0, table.output.0.0);
-    Rendering { template, output, mode: table.mode.map(|text| text.0.0), grammar, readers }
+    RenderEntry { template, output, mode: table.mode.map(|text| text.0.0), grammar, readers }
 }
 
 /// The parser's complaint without what it repeats of the file: that may be a value which somebody put there.
 fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
     let message = error.message();
+
     // A key may hold newlines.
     let one_line = message.replace('\n', "\\n");
     let first = message.lines().next().unwrap_or("this is not TOML");
     let said = if message.starts_with("unknown field") { &one_line } else { first };
-    let wrong_type = said.strip_prefix("invalid type: ").or_else(|| said.strip_prefix("invalid value: "));
-    let message =
-        match (wrong_type.and_then(|said| said.rsplit_once(", expected ")), said.rsplit_once("unknown variant")) {
-            (Some((found, expected)), _) => {
-                let found = found.split([' ', '`', '"']).next().unwrap_or_default();
-                let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
-                let expected = match expected {
-                    "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
-                    "a string" => "a text",
-                    "a boolean" => "true or false",
-                    "a sequence" => "a list of tables",
-                    "i64" => "a whole number",
-                    other => other,
-                };
-                let brackets =
-                    if expected == "a list of tables" { ": write it with double brackets" } else { Default::default() };
-                format!("{} stands where {expected} belongs{brackets}", described(found))
-            }
-            (_, Some((_, variants))) => {
-                // The last: what it repeats of the file stands before.
-                let expected = variants.rsplit_once(", expected ").map_or("another one", |(_, expected)| expected);
-                format!("this is not one of its words, {}", expected.replace("one of ", ""))
-            }
-            _ => said.replace("unknown field", "unknown key").replace("missing field", "missing key"),
-        };
+    let wrong_type =
+        said.strip_prefix("invalid type: ").or_else(|| said.strip_prefix("invalid value: "));
+
+    let message = match (
+        wrong_type.and_then(|said| said.rsplit_once(", expected ")),
+        said.rsplit_once("unknown variant"),
+    ) {
+        (Some((found, expected)), _) => {
+            let found = found.split([' ', '`', '"']).next().unwrap_or_default();
+            let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
+            let expected = match expected {
+                "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
+                "a string" => "a text",
+                "a boolean" => "true or false",
+                "a sequence" => "a list of tables",
+                "i64" => "a whole number",
+                other => other,
+            };
+
+            let brackets = if expected == "a list of tables" {
+                ": write it with double brackets"
+            } else {
+                Default::default()
+            };
+
+            format!("{} stands where {expected} belongs{brackets}", described(found))
+        }
+
+        (_, Some((_, variants))) => {
+            // The last: what it repeats of the file stands before.
+            let expected =
+                variants.rsplit_once(", expected ").map_or("another one", |(_, expected)| expected);
+            format!("this is not one of its words, {}", expected.replace("one of ", ""))
+        }
+
+        _ => said.replace("unknown field", "unknown key").replace("missing field", "missing key"),
+    };
+
     ManifestError { at: error.span().map(|span| lines.place(span.start)), message }
 }
 
@@ -576,13 +640,17 @@ struct Lines(Vec<usize>);
 
 impl Lines {
     fn of(text: &str) -> Self {
-        Self([0].into_iter().chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect())
+        Self(
+            [0].into_iter()
+                .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
+                .collect(),
+        )
     }
 
     /// The line and column of an offset.
-    fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> TextPosition {
         let line = self.0.partition_point(|start| *start <= offset);
-        Place { line: line as u64, column: (offset - self.0[line - 1]) as u64 + 1 }
+        TextPosition { line: line as u64, column: (offset - self.0[line - 1]) as u64 + 1 }
     }
 }
 
@@ -617,46 +685,84 @@ mod tests {
              [run.env]\nB = \"{{ secrets.database-url }}\"\nA = \"1\"\n",
         )
         .unwrap();
+
         let tags: Vec<&str> = manifest.secrets.iter().map(|secret| secret.tag.as_str()).collect();
         assert_eq!(tags, ["database-url", "session-key", "sentry-dsn"]);
         assert_eq!(manifest.secrets[1].generate.unwrap().length, 64);
-        assert_eq!(manifest.secrets[2].place, Place { line: 6, column: 10 });
+        assert_eq!(manifest.secrets[2].place, TextPosition { line: 6, column: 10 });
         assert_eq!(manifest.render[0].template, Path::new("config/app.env.tmpl"));
         assert_eq!(manifest.render[0].mode, Some(0o640));
-        let readers: Vec<&str> = manifest.render[0].readers.unwrap().iter().map(Reader::name).collect();
+
+        let readers: Vec<&str> =
+            manifest.render[0].readers.unwrap().iter().map(Reader::name).collect();
         assert_eq!(readers, ["bash", "compose"]);
         assert_eq!(manifest.render[0].grammar.readers, manifest.render[0].readers.unwrap());
-        let names: Vec<&str> = manifest.run.as_ref().unwrap().iter().map(|variable| variable.name.as_str()).collect();
+        let names: Vec<&str> =
+            manifest.run.as_ref().unwrap().iter().map(|variable| variable.name.as_str()).collect();
         assert_eq!(names, ["B", "A"]);
-        assert!(parsed("").unwrap().run.is_none() && parsed("[run.env]\n").unwrap().run.unwrap().is_empty());
+        assert!(
+            parsed("").unwrap().run.is_none()
+                && parsed("[run.env]\n").unwrap().run.unwrap().is_empty()
+        );
     }
 
     #[test]
+    #[allow(clippy::too_many_lines)] // a table
     fn what_is_wrong_is_told_with_line_and_column() {
         for (text, message) in [
-            ("projct = \"web\"", "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`"),
+            (
+                "projct = \"web\"",
+                "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`",
+            ),
             ("project = 5", "1:11: a number stands where a text belongs"),
             ("project = \"a b\"", "1:11: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
             ("project = [\n", "1:12: "),
             ("[secrets]\nkey = \"sk_live_1234567890\"", "2:7: a text stands where a table belongs"),
-            ("[secrets.key]\nvalue = \"sk_live_1234567890\"", "2:1: unknown key `value`, expected one of "),
-            ("[secrets.key]\noptional = \"yes\"", "2:12: a text stands where true or false belongs"),
+            (
+                "[secrets.key]\nvalue = \"sk_live_1234567890\"",
+                "2:1: unknown key `value`, expected one of ",
+            ),
+            (
+                "[secrets.key]\noptional = \"yes\"",
+                "2:12: a text stands where true or false belongs",
+            ),
             ("[secrets.\"a b\"]\n", "1:10: `[secrets.TAG]` needs the tag of a secret: only "),
             ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are one tag"),
-            ("[secrets.a]\ngenerate = { length = 7 }", "2:23: a generated value has 8 to 1024 characters"),
-            ("[secrets.a]\ngenerate = { alphabet = \"hexx\" }", "2:25: this is not one of its words, `alnum`, `hex`"),
+            (
+                "[secrets.a]\ngenerate = { length = 7 }",
+                "2:23: a generated value has 8 to 1024 characters",
+            ),
+            (
+                "[secrets.a]\ngenerate = { alphabet = \"hexx\" }",
+                "2:25: this is not one of its words, `alnum`, `hex`",
+            ),
             ("[secrets.a]\ngenerate = true", "2:12: true or false stands where a table belongs"),
             ("[[render]]\noutput = \".env\"", "1:1: missing key `template`"),
             (
                 "[[render]]\ntemplate = \"/etc/x\"\noutput = \".env\"",
                 "2:12: the path leaves the directory of this file",
             ),
-            ("[[render]]\ntemplate = \"t\"\noutput = \"../.env\"", "3:10: the path leaves the directory of this file"),
-            ("[[render]]\ntemplate = \"t\"\noutput = \"a/.GIT/hooks/x\"", "3:10: the path is one of git's own"),
-            ("[[render]]\ntemplate = \"t\"\noutput = \"a/\"", "3:10: that is not the path of a file"),
-            ("[[render]]\ntemplate = \"t\"\noutput = \".secrets.toml\"", "1:1: the output is this file itself"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"../.env\"",
+                "3:10: the path leaves the directory of this file",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"a/.GIT/hooks/x\"",
+                "3:10: the path is one of git's own",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"a/\"",
+                "3:10: that is not the path of a file",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \".secrets.toml\"",
+                "1:1: the output is this file itself",
+            ),
             ("[[render]]\ntemplate = \"t\"\noutput = \"./t\"", "1:1: the output `t` is a template"),
-            ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 640", "4:8: a number stands where a text belongs"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 640",
+                "4:8: a number stands where a text belongs",
+            ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"888\"",
                 "4:8: permission bits are three octal digits",
@@ -665,12 +771,18 @@ mod tests {
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"html\"",
                 "4:10: no such filter; there are json, ",
             ),
-            ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"", "4:14: two delimiters are needed"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"",
+                "4:14: two delimiters are needed",
+            ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
                 "4:11: this reader is unknown; the readers are bash, compose, ",
             ),
-            ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []", "4:11: the list of readers is empty"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []",
+                "4:11: the list of readers is empty",
+            ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = \"node\"",
                 "4:11: a text stands where a list of readers belongs",
@@ -678,28 +790,41 @@ mod tests {
             ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
             ("[run.env]\nPATH = \"x\"", "2:1: `PATH` steers programs"),
             ("[run.env]\n\"A B\" = \"x\"", "2:1: `[run.env]` needs names of variables"),
-            ("[run.env]\nSECRETS_PASSPHRASE = \"x\"", "2:1: `SECRETS_PASSPHRASE` is a setting of `secrets`, "),
+            (
+                "[run.env]\nSECRETS_PASSPHRASE = \"x\"",
+                "2:1: `SECRETS_PASSPHRASE` is a setting of `secrets`, ",
+            ),
             (
                 "[run.env]\nsecrets_vault = \"x\"",
                 "2:1: `secrets_vault` is a setting of `secrets`, which a manifest never",
             ),
-            ("[run.env]\nnpm_config_script_shell = \"x\"", "2:1: `npm_config_script_shell` steers programs"),
+            (
+                "[run.env]\nnpm_config_script_shell = \"x\"",
+                "2:1: `npm_config_script_shell` steers programs",
+            ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"710\"",
                 "4:8: a manifest sets no execute bit: write \"600\", \"640\" or \"644\"",
             ),
-            ("[run.env]\nA = \"{{ secrets.! }}\"", "2:5: a placeholder is not well formed: not a tag: it is empty"),
+            (
+                "[run.env]\nA = \"{{ secrets.! }}\"",
+                "2:5: a placeholder is not well formed: not a tag: it is empty",
+            ),
             (
                 "[render]\ntemplate = \"x\"",
                 "1:1: a table stands where a list of tables belongs: write it with double brackets",
             ),
-            ("[secrets.a]\ngenerate = { length = 9.5 }", "2:23: a fraction stands where a whole number belongs"),
+            (
+                "[secrets.a]\ngenerate = { length = 9.5 }",
+                "2:23: a fraction stands where a whole number belongs",
+            ),
             ("[run.env]\nA = 1", "2:5: a number stands where a text belongs"),
         ] {
             let error = parsed(text).unwrap_err();
             assert!(error.starts_with(message), "{text}\n{error}");
             assert!(!error.contains("sk_live"), "{error}");
         }
+
         let twice = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
         assert_eq!(parsed(&twice.repeat(2)).unwrap_err(), "4:1: the output `o` is rendered twice");
         let chained = format!("{twice}[[render]]\ntemplate = \"o\"\noutput = \"p\"\n");
@@ -710,13 +835,21 @@ mod tests {
     #[test]
     fn generated_schema_is_current() {
         let mut schema = schemars::schema_for!(File);
-        schema.insert("$comment".into(), "Generated from src/setup/manifest.rs by `just generate`".into());
+        schema.insert(
+            "$comment".into(),
+            "Generated from src/setup/manifest.rs by `just generate`".into(),
+        );
+
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/secrets.schema.json");
         #[allow(clippy::disallowed_methods)]
         if std::env::var_os("SECRETS_GENERATE").is_some() {
             std::fs::write(&path, &text).unwrap();
         }
-        assert!(std::fs::read_to_string(&path).is_ok_and(|found| found == text), "stale: run `just generate`");
+
+        assert!(
+            std::fs::read_to_string(&path).is_ok_and(|found| found == text),
+            "stale: run `just generate`"
+        );
     }
 }

@@ -13,7 +13,9 @@ use crate::dotenv::{self, Entry};
 use crate::model::{SecretBytes, Tag};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Grammar, Placeholder};
-use crate::template::{Details, Event, Resolved, ScanError, Template, TemplateError, WINDOW, scan};
+use crate::template::{
+    Event, Resolved, ScanDetails, ScanError, Template, TemplateError, WINDOW, scan,
+};
 
 /// Bytes of a template that are looked at, and of what it is rendered to: whoever writes a template could ask for any
 /// number of large values.
@@ -54,6 +56,7 @@ impl fmt::Display for Warning {
                     if readers.len() == 1 { "reads" } else { "read" },
                     if names.len() == 1 { "another value" } else { "other values" },
                 );
+
                 let readers = listed(readers.iter().map(|reader| reader.name()));
                 write!(f, "{readers} {verb} {value} of {}; ", listed(names))?;
                 f.write_str(
@@ -70,6 +73,7 @@ impl fmt::Display for Warning {
                     (_, 1) => "get no variable from the line of",
                     _ => "get no variables from the lines of",
                 };
+
                 write!(f, "{named} {what} {}; ", listed(names))?;
                 f.write_str("name the programs that read the file in `readers`")
             }
@@ -78,7 +82,10 @@ impl fmt::Display for Warning {
                     Some(tag) => write!(f, "the value of `{tag}` breaks the {format}; ")?,
                     None => write!(f, "the stored values break the {format}; ")?,
                 }
-                f.write_str("write its placeholder between double quotes and with the filter `json`")
+
+                f.write_str(
+                    "write its placeholder between double quotes and with the filter `json`",
+                )
             }
         }
     }
@@ -104,28 +111,38 @@ pub fn warnings(
     if !is_dotenv(&name) && format.is_none() {
         return Ok(Vec::new());
     }
+
     let Some(text) = template.text(TEMPLATE)? else { return Ok(Vec::new()) };
 
     if let Some(format) = format {
         return Ok(structure::broken(format, &text, resolved).into_iter().collect());
     }
+
     Ok(misread(&text, resolved, readers))
 }
 
 /// Returns the variables of a dotenv file that its readers cannot have, of those that `is_meant` chooses.
-pub fn unreadable(text: &[u8], is_meant: impl Fn(&str) -> bool, named: Option<Readers>) -> Vec<Warning> {
+pub fn unreadable(
+    text: &[u8],
+    is_meant: impl Fn(&str) -> bool,
+    named: Option<Readers>,
+) -> Vec<Warning> {
     let readers = likely_readers(text, named);
-    let mut found = Found::default();
-    for entry in dotenv::parse(text).unwrap_or_default().iter().filter(|entry| is_meant(&entry.name)) {
+    let mut found = MisreadVariables::default();
+    for entry in
+        dotenv::parse(text).unwrap_or_default().iter().filter(|entry| is_meant(&entry.name))
+    {
         let head = head(text, entry);
         found.note(readers.iter().filter(|reader| !reader.reads_name(head)).collect(), &entry.name);
     }
+
     found.warnings(|names, readers| Warning::Unreadable { names, readers })
 }
 
 /// The readers that somebody named, or those that a file whose readers nobody named probably has.
 fn likely_readers(text: &[u8], named: Option<Readers>) -> Readers {
     let readers = named.unwrap_or_default();
+
     // A shell makes the carriage returns of Windows' lines parts of values: nobody means such a file for one.
     let is_for_shells = named.is_some() || memchr::memmem::find(text, b"\r\n").is_none();
     readers.iter().filter(|reader| is_for_shells || *reader != Reader::Bash).collect()
@@ -139,13 +156,14 @@ fn head<'t>(text: &'t [u8], entry: &Entry) -> &'t [u8] {
 
 /// Variables by the readers that take something else.
 #[derive(Default)]
-struct Found(Vec<(Vec<Reader>, Vec<String>)>);
+struct MisreadVariables(Vec<(Vec<Reader>, Vec<String>)>);
 
-impl Found {
+impl MisreadVariables {
     fn note(&mut self, readers: Vec<Reader>, name: &str) {
         if readers.is_empty() {
             return;
         }
+
         match self.0.iter_mut().find(|(known, _)| *known == readers) {
             Some((_, names)) => names.push(name.to_owned()),
             None => self.0.push((readers, vec![name.to_owned()])),
@@ -167,14 +185,15 @@ pub fn is_dotenv(name: &str) -> bool {
 fn misread(text: &[u8], resolved: &Resolved, named: Option<Readers>) -> Vec<Warning> {
     let Ok(entries) = dotenv::parse(text) else { return Vec::new() };
     let readers = likely_readers(text, named);
-    let (mut misread, mut unreadable) = (Found::default(), Found::default());
+    let (mut misread, mut unreadable) = (MisreadVariables::default(), MisreadVariables::default());
     let mut left = RENDERED;
 
     for (at, entry) in entries.iter().enumerate() {
         let end = entries.get(at + 1).map_or(text.len(), |next| next.whole.start);
         let head = head(text, entry);
         let piece = &text[entry.whole.start + head.len() + 1..end];
-        if named.is_none() && placeholders(&text[entry.span.clone()], resolved.grammar()).is_empty() {
+        if named.is_none() && placeholders(&text[entry.span.clone()], resolved.grammar()).is_empty()
+        {
             continue;
         }
 
@@ -184,8 +203,10 @@ fn misread(text: &[u8], resolved: &Resolved, named: Option<Readers>) -> Vec<Warn
         if named.is_none() && intended.is_none() {
             continue;
         }
+
         // A value is judged only by readers that have the variable.
-        let (able, unable): (Vec<Reader>, Vec<Reader>) = readers.iter().partition(|reader| reader.reads_name(head));
+        let (able, unable): (Vec<Reader>, Vec<Reader>) =
+            readers.iter().partition(|reader| reader.reads_name(head));
         unreadable.note(unable, &entry.name);
         let able = able.into_iter().collect();
         misread.note(wrong_readers(able, rendered.expose(), intended.as_ref()), &entry.name);
@@ -206,10 +227,12 @@ fn wrong_readers(readers: Readers, text: &[u8], intended: Option<&SecretBytes>) 
             let Some(read) = readers.iter().find_map(|reader| reader.read(text)) else {
                 return readers.iter().collect();
             };
+
             first = read;
             &first
         }
     };
+
     readers.iter().filter(|reader| !reader.reads_as(text, intended.expose())).collect()
 }
 
@@ -238,6 +261,7 @@ fn placeholders(text: &[u8], grammar: &Grammar) -> Vec<(Placeholder, usize)> {
             found.push((placeholder.clone(), raw.len()));
         }
     });
+
     found
 }
 
@@ -248,23 +272,29 @@ fn rendered(text: &[u8], resolved: &Resolved, most: usize) -> Option<SecretBytes
     each(text, resolved.grammar(), |event| {
         let bytes = match event {
             Event::Literal(bytes) => bytes,
-            Event::Placeholder(placeholder, raw, _) => resolved.replacement(placeholder).unwrap_or(raw),
+            Event::Placeholder(placeholder, raw, _) => {
+                resolved.replacement(placeholder).unwrap_or(raw)
+            }
             _ => return,
         };
+
         is_too_long |= out.len() + bytes.len() > most;
         if !is_too_long {
             out.extend(bytes);
         }
     });
+
     (!is_too_long).then_some(out)
 }
 
 /// Hands over what a text consists of.
 pub(super) fn each(text: &[u8], grammar: &Grammar, mut visit: impl FnMut(Event<'_>)) {
     let mut reader = text;
-    let done: Result<(), ScanError<Infallible>> = scan(&mut reader, grammar, WINDOW, Details::NONE, |event| {
-        visit(event);
-        Ok(())
-    });
+    let done: Result<(), ScanError<Infallible>> =
+        scan(&mut reader, grammar, WINDOW, ScanDetails::NONE, |event| {
+            visit(event);
+            Ok(())
+        });
+
     debug_assert!(done.is_ok(), "a text in memory can be read");
 }

@@ -10,7 +10,7 @@ use super::comments::{comment, comment_above, commented_value, left_open};
 use super::settings;
 use crate::dotenv::readers::Readers;
 use crate::dotenv::{self, DotenvError, Entry};
-use crate::mask::{Masker, Match, Needles, Sink};
+use crate::mask::{MaskedSpan, Masker, Needles, Sink};
 use crate::model::{Description, SecretBytes, SecretValue, Tag, TagKey};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Grammar, Match as Found};
@@ -18,7 +18,7 @@ use crate::template::{ExpandError, Plan, Template, TemplateError};
 use crate::vault::{Reveal, Revealed, VaultError};
 
 /// Names whose values stay in the template, each with the reason.
-pub type Plain = BTreeMap<String, &'static str>;
+pub type KeptNames = BTreeMap<String, &'static str>;
 
 /// A file that was taken apart.
 pub struct Migration {
@@ -52,7 +52,7 @@ pub struct Migration {
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// Names whose values stay in the template
-    pub plain: &'a Plain,
+    pub plain: &'a KeptNames,
     /// The file is an example: its values are none
     pub example: bool,
     /// The programs that read the file
@@ -152,6 +152,7 @@ impl Migration {
             lines: 0,
             open: None,
         };
+
         let mut known: HashMap<TagKey, usize> = HashMap::new();
         let (mut problems, mut written) = (Vec::new(), 0);
 
@@ -159,23 +160,32 @@ impl Migration {
             made.between(text, written..entry.span.start, wanted);
             written = entry.span.end;
             let end = entries.get(at + 1).map_or(text.len(), |next| next.whole.start);
+
             match made.secret(entry, &text[..end], wanted, &mut known) {
                 Ok(Some(written)) => made.put_placeholder(&written),
                 Ok(None) => made.put(&text[entry.span.clone()], wanted),
                 Err(SecretError::Problem(obstacle)) => {
-                    let may_stay = matches!(obstacle, Obstacle::Name { .. } | Obstacle::Placeholder(_));
+                    let may_stay =
+                        matches!(obstacle, Obstacle::Name { .. } | Obstacle::Placeholder(_));
                     let is_keepable = may_stay && is_keepable(entry);
-                    problems.push(Problem { name: entry.name.clone(), line: entry.line, obstacle, is_keepable });
+                    problems.push(Problem {
+                        name: entry.name.clone(),
+                        line: entry.line,
+                        obstacle,
+                        is_keepable,
+                    });
                 }
                 Err(SecretError::Migration(error)) => return Err(error),
             }
         }
+
         made.between(text, written..text.len(), wanted);
 
         if !wanted.example && problems.is_empty() {
             made.prove(text, wanted.grammar())?;
             made.identical = made.expected.expose() == text;
         }
+
         made.find_leaks(text, &entries, &mut problems);
         problems.sort_by_key(|problem| problem.line);
         if problems.is_empty() { Ok(made) } else { Err(MigrationError::Problems(problems)) }
@@ -192,7 +202,9 @@ impl Migration {
             obstacle: Obstacle::Leak(tag.to_string()),
             is_keepable: false,
         };
-        let problems: Vec<Problem> = leaks(stored, &self.template).into_iter().map(problem).collect();
+
+        let problems: Vec<Problem> =
+            leaks(stored, &self.template).into_iter().map(problem).collect();
         self.drop_descriptions(stored);
         if problems.is_empty() { Ok(()) } else { Err(MigrationError::Problems(problems)) }
     }
@@ -214,7 +226,7 @@ impl Migration {
         text: &[u8],
         wanted: Wanted<'_>,
         known: &mut HashMap<TagKey, usize>,
-    ) -> Result<Option<Written>, SecretError> {
+    ) -> Result<Option<Replacement>, SecretError> {
         let name = entry.name.clone();
         let kept = wanted.plain.get(&name).copied();
         let empty = (entry.value.is_empty() && !wanted.example).then_some("it is empty");
@@ -231,6 +243,7 @@ impl Migration {
             }
             Err(why) => return Err(SecretError::Problem(Obstacle::Name { name, why: why.0 })),
         };
+
         if !wanted.example && is_template(entry.value.expose()).map_err(MigrationError::from)? {
             return Err(SecretError::Problem(Obstacle::Placeholder(name)));
         }
@@ -241,8 +254,9 @@ impl Migration {
                 free.insert(self.secrets.len());
                 self.secrets.push((tag.clone(), description, None));
             }
+
             let placeholder = spelled(&tag, None, Some(Filter::Dotenv));
-            return Ok(Some(Written {
+            return Ok(Some(Replacement {
                 placeholder,
                 value: SecretBytes::with_capacity(0),
                 text: SecretBytes::with_capacity(0),
@@ -254,11 +268,13 @@ impl Migration {
             self.unwritten.push(name);
             return Ok(None);
         };
+
         match written.agreement {
             Agreement::All => {}
             Agreement::Most => self.settled.push(name.clone()),
             Agreement::None => self.disputed.push(name.clone()),
         }
+
         let value = SecretValue::new(SecretBytes::copy_of(written.value.expose()), false)
             .map_err(|_| SecretError::Problem(Obstacle::TooLarge(name.clone())))?;
         match known.entry(tag.key()) {
@@ -273,6 +289,7 @@ impl Migration {
                 self.secrets.push((tag, description, Some(value)));
             }
         }
+
         Ok(Some(written))
     }
 
@@ -287,12 +304,14 @@ impl Migration {
             self.put(piece, wanted);
             return;
         }
+
         for line in piece.split_inclusive(|b| *b == b'\n') {
             let Some(start) = comment(line) else {
                 self.open = None;
                 self.put(line, wanted);
                 continue;
             };
+
             let end = line.trim_ascii_end().len();
             let from = match self.open {
                 Some(quote) => {
@@ -303,6 +322,7 @@ impl Migration {
                     .map(|at| start + at)
                     .inspect(|at| self.open = left_open(&line[*at..])),
             };
+
             match from.filter(|from| *from < end) {
                 Some(from) => {
                     self.blanked.push(self.lines + 1);
@@ -321,7 +341,7 @@ impl Migration {
         self.expected.extend(bytes);
     }
 
-    fn put_placeholder(&mut self, written: &Written) {
+    fn put_placeholder(&mut self, written: &Replacement) {
         self.template.extend(&written.placeholder);
         self.expected.extend(written.text.expose());
     }
@@ -331,12 +351,20 @@ impl Migration {
         let mut template = Template::from_text("the template", self.template.clone());
         let plan = Plan::new(&mut template, grammar)?;
         if let Some(found) = plan.malformed(&mut template)? {
-            let line = |offset: u64| self.line_of(text, usize::try_from(offset).unwrap_or(usize::MAX));
-            let lines: BTreeSet<u64> = found.listed.iter().map(|it| line(it.position.offset)).collect();
-            let problem =
-                |line| Problem { name: String::new(), line, obstacle: Obstacle::Malformed, is_keepable: false };
+            let line =
+                |offset: u64| self.line_of(text, usize::try_from(offset).unwrap_or(usize::MAX));
+            let lines: BTreeSet<u64> =
+                found.listed.iter().map(|it| line(it.position.offset)).collect();
+            let problem = |line| Problem {
+                name: String::new(),
+                line,
+                obstacle: Obstacle::Malformed,
+                is_keepable: false,
+            };
+
             return Err(MigrationError::Problems(lines.into_iter().map(problem).collect()));
         }
+
         let keys: HashSet<TagKey> = self.secrets.iter().map(|(tag, _, _)| tag.key()).collect();
         if !plan.tags().iter().all(|tag| keys.contains(&tag.key())) {
             return Err(MigrationError::Unproven);
@@ -345,27 +373,36 @@ impl Migration {
         let mut rendered = SecretBytes::with_capacity(self.expected.len());
         plan.resolve(self)?.expand(&mut template, &mut rendered).map_err(|error| match error {
             ExpandError::Template(error) => error,
-            ExpandError::Output(source) => TemplateError::Io { action: "expand", name: "it".into(), source },
+            ExpandError::Output(source) => {
+                TemplateError::Io { action: "expand", name: "it".into(), source }
+            }
         })?;
+
         let is_proven = rendered.expose() == self.expected.expose();
         if is_proven { Ok(()) } else { Err(MigrationError::Unproven) }
     }
 
     /// Looks for values in the template, in every form in which they are masked. A description with one in it is dropped.
     fn find_leaks(&mut self, text: &[u8], entries: &[Entry], problems: &mut Vec<Problem>) {
-        let values = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
+        let values =
+            self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
         let needles = Needles::new(values);
         let mut leaks = leaks(&needles, &self.template);
 
-        let short = self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
-        for (tag, value) in short.filter(|(_, value)| (SHORTEST..Needles::SHORTEST).contains(&value.len())) {
+        let short =
+            self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
+        for (tag, value) in
+            short.filter(|(_, value)| (SHORTEST..Needles::SHORTEST).contains(&value.len()))
+        {
             leaks.extend(whole_word(&self.template, value).map(|at| (tag.clone(), at)));
         }
 
         let mut known = HashSet::new();
         for (tag, at) in leaks.into_iter().filter(|(tag, _)| known.insert(tag.key())) {
-            let named =
-                |entry: &&Entry| Tag::parse(&entry.name.replace('.', "_")).is_ok_and(|own| own.key() == tag.key());
+            let named = |entry: &&Entry| {
+                Tag::parse(&entry.name.replace('.', "_")).is_ok_and(|own| own.key() == tag.key())
+            };
+
             let entry = entries.iter().find(named);
             problems.push(Problem {
                 name: entry.map_or_else(|| tag.to_string(), |entry| entry.name.clone()),
@@ -382,7 +419,8 @@ impl Migration {
     /// Drops the descriptions that hold a value.
     fn drop_descriptions(&mut self, needles: &Needles) {
         for (_, description, _) in &mut self.secrets {
-            *description = description.take().filter(|text| leaks_none(needles, text.as_str().as_bytes()));
+            *description =
+                description.take().filter(|text| leaks_none(needles, text.as_str().as_bytes()));
         }
     }
 
@@ -415,11 +453,13 @@ fn is_keepable(entry: &Entry) -> bool {
 /// Replaces the beginnings of placeholders. What a backslash precedes is none.
 fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let (mut out, mut copied) = (Vec::with_capacity(text.len()), 0);
-    for at in memchr::memmem::find_iter(text, from).filter(|at| text[..*at].last() != Some(&b'\\')) {
+    for at in memchr::memmem::find_iter(text, from).filter(|at| text[..*at].last() != Some(&b'\\'))
+    {
         out.extend_from_slice(&text[copied..at]);
         out.extend_from_slice(to);
         copied = at + from.len();
     }
+
     out.extend_from_slice(&text[copied..]);
     out
 }
@@ -440,6 +480,7 @@ fn leaks(needles: &Needles, text: &[u8]) -> Vec<(Tag, usize)> {
     let mut leaks = Leaks(Vec::new());
     let Ok(()) = masker.push(text, &mut leaks);
     let Ok(()) = masker.finish(&mut leaks);
+
     leaks.0
 }
 
@@ -450,12 +491,17 @@ fn leaks_none(needles: &Needles, text: &[u8]) -> bool {
 /// The template's values, for its proof.
 impl Reveal for Migration {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let by_key: HashMap<TagKey, (&Tag, &SecretValue)> =
-            self.secrets.iter().filter_map(|(tag, _, value)| Some((tag.key(), (tag, value.as_ref()?)))).collect();
+        let by_key: HashMap<TagKey, (&Tag, &SecretValue)> = self
+            .secrets
+            .iter()
+            .filter_map(|(tag, _, value)| Some((tag.key(), (tag, value.as_ref()?))))
+            .collect();
+
         let reveal = |tag: &Tag| match by_key.get(&tag.key()) {
             Some((tag, value)) => Revealed::Value { tag: (*tag).clone(), value: value.duplicate() },
             None => Revealed::Missing { nearest: None },
         };
+
         Ok(tags.iter().map(reveal).collect())
     }
 }
@@ -470,10 +516,11 @@ impl Sink for Leaks {
         Ok(())
     }
 
-    fn masked(&mut self, found: &Match<'_>) -> Result<(), Self::Error> {
+    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error> {
         if found.complete {
             self.0.push((found.tag.clone(), usize::try_from(found.start).unwrap_or(usize::MAX)));
         }
+
         Ok(())
     }
 }
@@ -493,6 +540,7 @@ fn literal(text: &[u8], grammar: &Grammar) -> Vec<u8> {
         if text[..at].last() == Some(&b'$') {
             continue;
         }
+
         let Found::Placeholder { length, .. } = grammar.at(&text[at..], true) else { continue };
 
         let run = text[copied..at].iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -502,6 +550,7 @@ fn literal(text: &[u8], grammar: &Grammar) -> Vec<u8> {
         copied = at + length;
         from = copied;
     }
+
     out.extend_from_slice(&text[copied..]);
     out
 }
@@ -514,7 +563,7 @@ fn spelled(tag: &Tag, quote: Option<u8>, filter: Option<Filter>) -> Vec<u8> {
 }
 
 /// What stands in a value's place.
-struct Written {
+struct Replacement {
     placeholder: Vec<u8>,
     /// The value that is stored
     value: SecretBytes,
@@ -533,13 +582,16 @@ enum Agreement {
 /// Decides how a value is written. Readers that agree get the filter `dotenv`, and the value that they read. Where they
 /// disagree, the output stays as it is to the byte, with the placeholder between the old quotes; if that cannot be, the
 /// filter writes what most of them read. `None`: no spelling does any of it.
-fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Written> {
+fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
     let line = &text[entry.whole.start..];
     let behind_equals = &line[memchr::memchr(b'=', line)? + 1..];
-    let readings: Vec<Option<SecretBytes>> = readers.iter().map(|reader| reader.read(behind_equals)).collect();
+    let readings: Vec<Option<SecretBytes>> =
+        readers.iter().map(|reader| reader.read(behind_equals)).collect();
     let agree = |value: &SecretBytes| {
-        let same =
-            |reading: &&Option<SecretBytes>| reading.as_ref().is_some_and(|read| read.expose() == value.expose());
+        let same = |reading: &&Option<SecretBytes>| {
+            reading.as_ref().is_some_and(|read| read.expose() == value.expose())
+        };
+
         readings.iter().filter(same).count()
     };
 
@@ -550,10 +602,12 @@ fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Wr
         let is_read = readers.iter().all(|reader| reader.reads_as(line.expose(), value.expose()));
         let placeholder = spelled(tag, None, Some(Filter::Dotenv));
         let value = SecretBytes::copy_of(value.expose());
-        is_read.then_some(Written { placeholder, value, text: spelling, agreement })
+
+        is_read.then_some(Replacement { placeholder, value, text: spelling, agreement })
     };
 
-    let unanimous = readings.first().and_then(Option::as_ref).filter(|value| agree(value) == readings.len());
+    let unanimous =
+        readings.first().and_then(Option::as_ref).filter(|value| agree(value) == readings.len());
     unanimous
         .and_then(|value| for_all(value, Agreement::All))
         .or_else(|| as_it_is(entry, &text[entry.span.clone()], tag, readers))
@@ -564,12 +618,14 @@ fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Wr
 }
 
 /// The placeholder between the quotes of the file, if it renders to the same bytes.
-fn as_it_is(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Written> {
+fn as_it_is(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
     let value = entry.value.expose();
     let quote = raw.first().copied().filter(|b| matches!(b, b'"' | b'\'' | b'`'));
     let json = Filter::Json.apply(value, readers).ok();
-    let options =
-        [(quote, None, Some(value)), (Some(b'"'), Some(Filter::Json), json.as_ref().map(SecretBytes::expose))];
+    let options = [
+        (quote, None, Some(value)),
+        (Some(b'"'), Some(Filter::Json), json.as_ref().map(SecretBytes::expose)),
+    ];
 
     options.into_iter().find_map(|(quote, filter, inside)| {
         let quotes: Vec<u8> = quote.into_iter().collect();
@@ -577,6 +633,7 @@ fn as_it_is(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Wr
         let placeholder = spelled(tag, quote, filter);
         let value = SecretBytes::copy_of(value);
         let is_same = text.expose() == raw;
-        is_same.then_some(Written { placeholder, value, text, agreement: Agreement::None })
+
+        is_same.then_some(Replacement { placeholder, value, text, agreement: Agreement::None })
     })
 }

@@ -25,13 +25,13 @@ mod comments;
 pub mod detect;
 mod draft;
 pub mod gitignore;
-mod given;
 pub mod manifest;
 pub mod meaning;
-pub mod memory;
 pub mod migration;
 mod needs;
+pub mod output_records;
 mod outputs;
+mod provided;
 pub mod settings;
 mod structure;
 mod tree;
@@ -42,26 +42,29 @@ use std::path::{Path, PathBuf};
 
 pub use adoption::Adoption;
 pub use draft::{Draft, add, name_readers, output_of};
-pub use given::Given;
-pub use manifest::{Declaration, Manifest, ManifestError, Place, Rendering, Variable};
+pub use manifest::{Declaration, Manifest, ManifestError, RenderEntry, TextPosition, Variable};
 pub use needs::{Need, needs};
-pub use outputs::{Adoptable, Foreign, Noted, OutputState, Outputs, ResolvedOutputs, Spared, foreign, is_dotenv, note};
+pub use outputs::{
+    AdoptableOutput, DigestingWriter, ModifiedOutput, OutputState, Outputs, ProtectedFile,
+    ResolvedOutputs, foreign, is_dotenv, note,
+};
+pub use provided::ProvidedValues;
 pub use tree::{Reference, Tree};
 pub use uses::{OtherUses, Use};
 
 use crate::git::GitError;
 use crate::template::grammar::Malformed;
-use crate::template::{Findings, TemplateError, UnknownTag};
+use crate::template::{TemplateError, TemplateFindings, UnknownTag};
 
 /// Why a project was not set up. Where it names outputs none was written.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// Placeholders that are not well formed, by template
     #[error("placeholders are not well formed")]
-    Malformed(Vec<(String, Findings<Malformed>)>),
+    Malformed(Vec<(String, TemplateFindings<Malformed>)>),
     /// Placeholders that name no secret, by template
     #[error("placeholders name no secret")]
-    Unknown(Vec<(String, Findings<UnknownTag>)>),
+    Unknown(Vec<(String, TemplateFindings<UnknownTag>)>),
     /// A link leads a template or an output elsewhere
     #[error("`{}` leads out of the directory of `.secrets.toml`", .0.display())]
     Outside(PathBuf),

@@ -32,22 +32,32 @@ pub fn needs<'m>(manifest: &'m Manifest, tree: &Tree) -> Vec<Need<'m>> {
     for declaration in &manifest.secrets {
         places.insert(declaration.tag.key(), needs.len());
         let tag = declaration.tag.clone();
-        needs.push(Need { tag, declaration: Some(declaration), references: Vec::new(), is_rendered: false });
+        needs.push(Need {
+            tag,
+            declaration: Some(declaration),
+            references: Vec::new(),
+            is_rendered: false,
+        });
     }
+
     let own = manifest.path();
-    let templates: HashSet<_> = manifest.render.iter().map(|rendering| manifest.at(&rendering.template)).collect();
+    let templates: HashSet<_> =
+        manifest.render.iter().map(|rendering| manifest.at(&rendering.template)).collect();
     for reference in tree.references.iter().filter(|reference| !reference.declared) {
         let is_rendered = templates.contains(&reference.file);
         if !is_rendered && reference.file != own {
             continue;
         }
+
         let at = *places.entry(reference.tag.key()).or_insert_with(|| {
             let tag = reference.tag.clone();
             needs.push(Need { tag, declaration: None, references: Vec::new(), is_rendered: false });
             needs.len() - 1
         });
+
         needs[at].references.push(reference.clone());
         needs[at].is_rendered |= is_rendered;
     }
+
     needs
 }

@@ -8,20 +8,20 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::additions::{Added, Contents};
-use super::manifest::{Manifest, Rendering};
+use super::additions::{AddedVariables, Contents};
+use super::manifest::{Manifest, RenderEntry};
 use super::meaning::{self, Warning};
-use super::memory::{Memory, Origin};
+use super::output_records::{Origin, OutputRecords};
 use super::{SetupError, relative, trust};
 use crate::crypto::output_digest::OutputDigest;
 use crate::git::is_in_git_directory;
 use crate::model::{SecretBytes, Tag};
-use crate::template::output::{Output, Written};
-use crate::template::{ExpandError, Plan, Resolved, Suspects, Template, TemplateError};
+use crate::template::output::{Output, OutputChange};
+use crate::template::{ExpandError, Plan, Resolved, SuspectTexts, Template, TemplateError};
 use crate::vault::Reveal;
 
 /// A file by device and inode, and half a sentence on why nothing is written over it.
-pub type Spared = ((u64, u64), &'static str);
+pub type ProtectedFile = ((u64, u64), &'static str);
 
 /// Said of a template or an output there, whatever the git directory is called: git would run what is written into it, and
 /// what it holds may be credentials.
@@ -34,7 +34,7 @@ pub struct Outputs<'m> {
 }
 
 struct OutputFile<'m> {
-    rendering: &'m Rendering,
+    rendering: &'m RenderEntry,
     template: Template,
     plan: Plan,
     output: Output,
@@ -42,42 +42,66 @@ struct OutputFile<'m> {
 
 impl<'m> Outputs<'m> {
     /// Reads every template and checks every output. `spared` are files that none may replace.
-    pub fn open(manifest: &'m Manifest, spared: &[Spared]) -> Result<Self, SetupError> {
+    pub fn open(manifest: &'m Manifest, protected: &[ProtectedFile]) -> Result<Self, SetupError> {
         let root = fs::canonicalize(relative(&manifest.directory))
             .map_err(|source| io_error("read", &manifest.directory, source))?;
         let mut templates = Vec::new();
+
         for rendering in &manifest.render {
             let path = manifest.at(&rendering.template);
+
             // Known before a byte is read: a device has no end, and a FIFO waits for one.
             let real = fs::canonicalize(&path).map_err(|source| io_error("read", &path, source))?;
             if !real.starts_with(&root) {
                 return Err(SetupError::Outside(path));
             }
+
             if is_in_git_directory(&real) {
                 return Err(TemplateError::UnsafeOutput { path, why: IN_GIT }.into());
             }
+
             if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
                 return Err(io_error("read", &path, io::Error::other("it is no regular file")));
             }
+
             templates.push(Template::from_file(&path)?);
         }
-        let mut spared = spared.to_vec();
-        spared.extend(templates.iter().filter_map(Template::identity).map(|id| (id, "is a template")));
-        spared.extend(fs::metadata(manifest.path()).ok().map(|found| ((found.dev(), found.ino()), "is the manifest")));
+
+        let mut protected = protected.to_vec();
+        protected.extend(
+            templates.iter().filter_map(Template::identity).map(|id| (id, "is a template")),
+        );
+        protected.extend(
+            fs::metadata(manifest.path())
+                .ok()
+                .map(|found| ((found.dev(), found.ino()), "is the manifest")),
+        );
+
         let (mut files, mut malformed, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         for (rendering, mut template) in manifest.render.iter().zip(templates) {
             let path = manifest.at(&rendering.output);
             if !known.insert(stays_inside(&path, &root)?) {
-                return Err(TemplateError::UnsafeOutput { path, why: "is another output as well, by a link" }.into());
+                return Err(TemplateError::UnsafeOutput {
+                    path,
+                    why: "is another output as well, by a link",
+                }
+                .into());
             }
-            let output = Output::new(&path, rendering.mode, &spared)?;
+
+            let output = Output::new(&path, rendering.mode, &protected)?;
             let plan = Plan::new(&mut template, rendering.grammar.clone())?;
             if let Some(findings) = plan.malformed(&mut template)? {
                 malformed.push((template.name().to_owned(), findings));
             }
+
             files.push(OutputFile { rendering, template, plan, output });
         }
-        if malformed.is_empty() { Ok(Self { manifest, files }) } else { Err(SetupError::Malformed(malformed)) }
+
+        if malformed.is_empty() {
+            Ok(Self { manifest, files })
+        } else {
+            Err(SetupError::Malformed(malformed))
+        }
     }
 
     /// All tags that the templates refer to; one may come several times.
@@ -91,32 +115,46 @@ impl<'m> Outputs<'m> {
     }
 
     /// Returns each template with the text in it that may not do what its author expects.
-    pub fn suspects(&mut self) -> impl Iterator<Item = (&mut Template, Suspects)> {
+    pub fn suspects(&mut self) -> impl Iterator<Item = (&mut Template, SuspectTexts)> {
         self.files.iter_mut().map(|file| (&mut file.template, file.plan.suspects().clone()))
     }
 
     /// Returns the texts of the templates that have at most `most` bytes.
-    pub fn texts(&mut self, most: u64) -> Result<Vec<(&'m Rendering, Vec<u8>)>, TemplateError> {
-        let text = |file: &mut OutputFile<'m>| Ok(file.template.text(most)?.map(|text| (file.rendering, text)));
+    pub fn texts(&mut self, most: u64) -> Result<Vec<(&'m RenderEntry, Vec<u8>)>, TemplateError> {
+        let text = |file: &mut OutputFile<'m>| {
+            Ok(file.template.text(most)?.map(|text| (file.rendering, text)))
+        };
+
         self.files.iter_mut().filter_map(|file| text(file).transpose()).collect()
     }
 
     /// The outputs whose templates refer to a tag, as seen from the working directory.
     pub fn of(&self, tag: &Tag) -> Vec<PathBuf> {
-        let refers = |file: &&OutputFile<'_>| file.plan.tags().iter().any(|other| other.key() == tag.key());
-        self.files.iter().filter(refers).map(|file| self.manifest.at(&file.rendering.output)).collect()
+        let refers =
+            |file: &&OutputFile<'_>| file.plan.tags().iter().any(|other| other.key() == tag.key());
+        self.files
+            .iter()
+            .filter(refers)
+            .map(|file| self.manifest.at(&file.rendering.output))
+            .collect()
     }
 
     /// Returns the existing outputs that are not as we wrote them. No value is opened: the variables that a template gives are
     /// those of its own text, and an output may turn out to be current.
-    pub fn foreign(&self, memory: &Memory) -> Result<Vec<(&'m Rendering, Foreign)>, SetupError> {
+    pub fn foreign(
+        &self,
+        memory: &OutputRecords,
+    ) -> Result<Vec<(&'m RenderEntry, ModifiedOutput)>, SetupError> {
         let mut all = Vec::new();
         for file in self.files.iter().filter(|file| file.output.exists()) {
             let path = self.manifest.at(&file.rendering.output);
             let origin = match file.output.existing()? {
-                Some(mut file) => memory.origin(&path, &mut file).map_err(|source| io_error("read", &path, source))?,
+                Some(mut file) => memory
+                    .origin(&path, &mut file)
+                    .map_err(|source| io_error("read", &path, source))?,
                 None => Origin::Unknown,
             };
+
             if origin == Origin::Ours {
                 continue;
             }
@@ -125,28 +163,37 @@ impl<'m> Outputs<'m> {
             let open = file.rendering.grammar.open();
             let given = text.and_then(|text| Contents::of_template(&text, open));
             let found = match given {
-                Some(given) => Foreign::examine(memory, &path, origin, file.output.existing()?, Some(&given)),
-                None => Foreign::of(origin),
+                Some(given) => ModifiedOutput::examine(
+                    memory,
+                    &path,
+                    origin,
+                    file.output.existing()?,
+                    Some(&given),
+                ),
+                None => ModifiedOutput::of(origin),
             };
+
             // Which lines the template gives is not known before its values are.
-            all.push((file.rendering, Foreign { lines: Vec::new(), ..found }));
+            all.push((file.rendering, ModifiedOutput { lines: Vec::new(), ..found }));
         }
+
         Ok(all)
     }
 
     /// Keeps only some of them.
-    pub fn retain(&mut self, keep: impl Fn(&Rendering) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }
 
     /// Takes out those that refer to what is not there, and returns them.
-    pub fn split_off(&mut self, is_there: impl Fn(&Tag) -> bool) -> Vec<&'m Rendering> {
+    pub fn split_off(&mut self, is_there: impl Fn(&Tag) -> bool) -> Vec<&'m RenderEntry> {
         let mut off = Vec::new();
         self.files.retain(|file| {
             let whole = file.plan.tags().iter().all(&is_there);
             off.extend((!whole).then_some(file.rendering));
             whole
         });
+
         off
     }
 
@@ -159,8 +206,10 @@ impl<'m> Outputs<'m> {
             if let Some(findings) = resolved.unknown(&mut template)? {
                 unknown.push((template.name().to_owned(), findings));
             }
+
             files.push(ResolvedFile { rendering, template, tags, resolved, output });
         }
+
         if unknown.is_empty() {
             Ok(ResolvedOutputs { manifest: self.manifest, files })
         } else {
@@ -189,7 +238,7 @@ pub struct ResolvedOutputs<'m> {
 }
 
 struct ResolvedFile<'m> {
-    rendering: &'m Rendering,
+    rendering: &'m RenderEntry,
     template: Template,
     /// The secrets that the template refers to
     tags: Vec<Tag>,
@@ -199,7 +248,7 @@ struct ResolvedFile<'m> {
 
 impl<'m> ResolvedOutputs<'m> {
     /// Holds each output against what it would be. Nothing is written.
-    pub fn states(&mut self) -> Result<Vec<(&'m Rendering, OutputState)>, SetupError> {
+    pub fn states(&mut self) -> Result<Vec<(&'m RenderEntry, OutputState)>, SetupError> {
         let mut states = Vec::with_capacity(self.files.len());
         for file in &mut self.files {
             let ResolvedFile { template, resolved, output, rendering, .. } = file;
@@ -210,8 +259,10 @@ impl<'m> ResolvedOutputs<'m> {
                 Some(mode) => OutputState::Exposed(mode),
                 None => OutputState::Current,
             };
+
             states.push((*rendering, state));
         }
+
         Ok(states)
     }
 
@@ -219,15 +270,17 @@ impl<'m> ResolvedOutputs<'m> {
     pub fn warnings(&mut self) -> Result<Vec<(PathBuf, Warning)>, SetupError> {
         let mut found = Vec::new();
         for ResolvedFile { rendering, template, resolved, .. } in &mut self.files {
-            let warnings = meaning::warnings(&rendering.output, template, resolved, rendering.readers)?;
+            let warnings =
+                meaning::warnings(&rendering.output, template, resolved, rendering.readers)?;
             let path = self.manifest.at(&rendering.output);
             found.extend(warnings.into_iter().map(|warning| (path.clone(), warning)));
         }
+
         Ok(found)
     }
 
     /// Keeps only some of them.
-    pub fn retain(&mut self, keep: impl Fn(&Rendering) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }
 
@@ -237,43 +290,65 @@ impl<'m> ResolvedOutputs<'m> {
     }
 
     /// Returns the existing outputs that would get another content although they are not as we wrote them.
-    pub fn foreign(&mut self, memory: &Memory) -> Result<Vec<(&'m Rendering, Foreign)>, SetupError> {
+    pub fn foreign(
+        &mut self,
+        memory: &OutputRecords,
+    ) -> Result<Vec<(&'m RenderEntry, ModifiedOutput)>, SetupError> {
         let mut all = Vec::new();
         for ResolvedFile { template, resolved, output, rendering, .. } in &mut self.files {
             let path = self.manifest.at(&rendering.output);
             let found = foreign(memory, &path, output, resolved, template)?;
             all.extend(found.map(|found| (*rendering, found)));
         }
+
         Ok(all)
     }
 
     /// Remembers the outputs that have the content which would be written: they are ours, whoever wrote them.
-    pub fn remember_current(&mut self, memory: &Memory) -> Result<(), SetupError> {
+    pub fn remember_current(&mut self, memory: &OutputRecords) -> Result<(), SetupError> {
         for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
             if output.is_current(&mut |out| resolved.expand(template, out))? {
-                let mut content = Noted::new(memory, tags);
+                let mut content = DigestingWriter::new(memory, tags);
                 expand_into(resolved, template, &mut content)?;
-                note(memory, &self.manifest.at(&rendering.output), content, resolved, template, tags)?;
+                note(
+                    memory,
+                    &self.manifest.at(&rendering.output),
+                    content,
+                    resolved,
+                    template,
+                    tags,
+                )?;
             }
         }
+
         Ok(())
     }
 
     /// Writes them: each one's content is on the disk before the first gets its name. Directories that are not there are
     /// made. What was written is remembered.
-    pub fn write(mut self, memory: &Memory) -> Result<Vec<(PathBuf, Written)>, SetupError> {
+    pub fn write(
+        mut self,
+        memory: &OutputRecords,
+    ) -> Result<Vec<(PathBuf, OutputChange)>, SetupError> {
         for file in &self.files {
             let path = self.manifest.at(&file.rendering.output);
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-                fs::create_dir_all(parent).map_err(|source| io_error("make the directory", parent, source))?;
+            if let Some(parent) =
+                path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+            {
+                fs::create_dir_all(parent)
+                    .map_err(|source| io_error("make the directory", parent, source))?;
             }
         }
 
         let (mut pending, mut contents) = (Vec::new(), Vec::new());
         for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
             let path = self.manifest.at(&rendering.output);
-            let mut content = Noted::new(memory, tags);
-            pending.push((path, output.prepare(&mut |out| resolved.expand(template, &mut content.beside(out)))?));
+            let mut content = DigestingWriter::new(memory, tags);
+            pending.push((
+                path,
+                output.prepare(&mut |out| resolved.expand(template, &mut content.beside(out)))?,
+            ));
+
             contents.push(content);
         }
 
@@ -287,13 +362,14 @@ impl<'m> ResolvedOutputs<'m> {
         {
             note(memory, path, content, resolved, template, tags)?;
         }
+
         Ok(written)
     }
 }
 
 /// An existing output that is not as we wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Foreign {
+pub struct ModifiedOutput {
     /// Whether something is remembered of it
     pub origin: Origin,
     /// Variables of a dotenv file that neither the template gives nor we wrote
@@ -301,14 +377,14 @@ pub struct Foreign {
     /// Other lines of a dotenv file that may be meant as variables and that the template does not give
     pub lines: Vec<u64>,
     /// Whether `adopt` can take the variables
-    pub adoptable: Adoptable,
+    pub adoptable: AdoptableOutput,
     /// Why it is not known what a dotenv file has: half a sentence
     pub unread: Option<&'static str>,
 }
 
 /// Whether the variables of a dotenv file can be taken into its template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adoptable {
+pub enum AdoptableOutput {
     /// They can
     Yes,
     /// Once this line, counted from 1, is a variable or was removed
@@ -317,34 +393,49 @@ pub enum Adoptable {
     No,
 }
 
-impl Foreign {
+impl ModifiedOutput {
     /// Returns an output of which nothing else is known.
     fn of(origin: Origin) -> Self {
-        Self { origin, added: Vec::new(), lines: Vec::new(), adoptable: Adoptable::Yes, unread: None }
+        Self {
+            origin,
+            added: Vec::new(),
+            lines: Vec::new(),
+            adoptable: AdoptableOutput::Yes,
+            unread: None,
+        }
     }
 
     /// Searches an output for what its template does not give. `given` is `None` if that is too long.
-    fn examine(memory: &Memory, path: &Path, origin: Origin, file: Option<fs::File>, given: Option<&Contents>) -> Self {
+    fn examine(
+        memory: &OutputRecords,
+        path: &Path,
+        origin: Origin,
+        file: Option<fs::File>,
+        given: Option<&Contents>,
+    ) -> Self {
         let mut foreign = Self::of(origin);
         if !is_dotenv(path) {
             return foreign;
         }
+
         let Some(file) = file else {
             return Self { unread: Some("cannot be read"), ..foreign };
         };
+
         let (Some(text), Some(given)) = (whole(file), given) else {
             return Self { unread: Some("is too long to be searched"), ..foreign };
         };
 
         let found = Contents::of(text.expose());
         let remembered = memory.of(path).map(|found| found.names).unwrap_or_default();
-        let Added { names, lines } = found.added_to(given, &remembered);
+        let AddedVariables { names, lines } = found.added_to(given, &remembered);
         (foreign.added, foreign.lines) = (names, lines);
         foreign.adoptable = match (found.broken(), given.broken()) {
-            (None, _) => Adoptable::Yes,
-            (Some(line), None) => Adoptable::AfterFixing(line),
-            (Some(_), Some(_)) => Adoptable::No,
+            (None, _) => AdoptableOutput::Yes,
+            (Some(line), None) => AdoptableOutput::AfterFixing(line),
+            (Some(_), Some(_)) => AdoptableOutput::No,
         };
+
         foreign
     }
 
@@ -356,35 +447,36 @@ impl Foreign {
 
 /// Examines one output. Returns `None` if it does not exist, if its content would stay, and if it is exactly what we wrote.
 pub fn foreign(
-    memory: &Memory,
+    memory: &OutputRecords,
     path: &Path,
     output: &Output,
     resolved: &Resolved,
     template: &mut Template,
-) -> Result<Option<Foreign>, SetupError> {
+) -> Result<Option<ModifiedOutput>, SetupError> {
     let Some(mut file) = output.existing()? else {
-        let found = || Foreign::examine(memory, path, Origin::Unknown, None, None);
+        let found = || ModifiedOutput::examine(memory, path, Origin::Unknown, None, None);
         return Ok(output.exists().then(found));
     };
+
     let origin = memory.origin(path, &mut file).map_err(|source| io_error("read", path, source))?;
     if origin == Origin::Ours || output.is_current(&mut |out| resolved.expand(template, out))? {
         return Ok(None);
     }
 
     let given = contents_given(path, resolved, template)?;
-    Ok(Some(Foreign::examine(memory, path, origin, output.existing()?, given.as_ref())))
+    Ok(Some(ModifiedOutput::examine(memory, path, origin, output.existing()?, given.as_ref())))
 }
 
 /// The digest of what is written to an output.
-pub struct Noted<'a> {
-    memory: &'a Memory,
+pub struct DigestingWriter<'a> {
+    memory: &'a OutputRecords,
     has_secrets: bool,
     digest: Option<OutputDigest>,
 }
 
-impl<'a> Noted<'a> {
+impl<'a> DigestingWriter<'a> {
     /// Starts with nothing. `tags` are the secrets that the template refers to.
-    pub fn new(memory: &'a Memory, tags: &[Tag]) -> Self {
+    pub fn new(memory: &'a OutputRecords, tags: &[Tag]) -> Self {
         let has_secrets = !tags.is_empty();
         Self { memory, has_secrets, digest: memory.digest(has_secrets) }
     }
@@ -397,7 +489,7 @@ impl<'a> Noted<'a> {
     }
 }
 
-impl Write for Noted<'_> {
+impl Write for DigestingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.digest.as_mut().map_or(Ok(bytes.len()), |digest| digest.write(bytes))
     }
@@ -418,6 +510,7 @@ impl Write for Tee<'_> {
         if let Some(digest) = &mut self.digest {
             digest.write_all(&bytes[..length])?;
         }
+
         Ok(length)
     }
 
@@ -428,9 +521,9 @@ impl Write for Tee<'_> {
 
 /// Remembers an output whose content was written through `content`.
 pub fn note(
-    memory: &Memory,
+    memory: &OutputRecords,
     path: &Path,
-    content: Noted<'_>,
+    content: DigestingWriter<'_>,
     resolved: &Resolved,
     template: &mut Template,
     tags: &[Tag],
@@ -439,25 +532,33 @@ pub fn note(
         let given = contents_given(path, resolved, template)?;
         memory.note(path, digest, given.map(|given| given.names()).unwrap_or_default(), tags);
     }
+
     Ok(())
 }
 
 /// Returns what a template gives to a dotenv output; `None` for another file, and if it is too long.
-fn contents_given(path: &Path, resolved: &Resolved, template: &mut Template) -> Result<Option<Contents>, SetupError> {
+fn contents_given(
+    path: &Path,
+    resolved: &Resolved,
+    template: &mut Template,
+) -> Result<Option<Contents>, SetupError> {
     if !is_dotenv(path) {
         return Ok(None);
     }
+
     Ok(expanded(resolved, template)?.map(|text| Contents::of(text.expose())))
 }
 
 /// Reads a file into wiped memory; `None` if it cannot be read or is too long for a dotenv file.
 fn whole(mut file: fs::File) -> Option<SecretBytes> {
-    let (mut text, mut piece) = (SecretBytes::with_capacity(64 * 1024), SecretBytes::zeroed(64 * 1024));
+    let (mut text, mut piece) =
+        (SecretBytes::with_capacity(64 * 1024), SecretBytes::zeroed(64 * 1024));
     loop {
         let length = file.read(piece.expose_mut()).ok()?;
         if length == 0 {
             return Some(text);
         }
+
         text.extend(&piece.expose()[..length]);
         if text.len() > RENDERED {
             return None;
@@ -465,7 +566,11 @@ fn whole(mut file: fs::File) -> Option<SecretBytes> {
     }
 }
 
-fn expand_into(resolved: &Resolved, template: &mut Template, out: &mut dyn Write) -> Result<(), SetupError> {
+fn expand_into(
+    resolved: &Resolved,
+    template: &mut Template,
+    out: &mut dyn Write,
+) -> Result<(), SetupError> {
     resolved.expand(template, out).map_err(|error| match error {
         ExpandError::Template(error) => error.into(),
         ExpandError::Output(source) => io_error("render", Path::new(template.name()), source),
@@ -491,8 +596,11 @@ pub fn is_dotenv(output: &Path) -> bool {
 }
 
 /// What a template is rendered to, in memory; `None` where that is too long.
-fn expanded(resolved: &Resolved, template: &mut Template) -> Result<Option<SecretBytes>, SetupError> {
-    let mut text = Bounded(SecretBytes::with_capacity(4096));
+fn expanded(
+    resolved: &Resolved,
+    template: &mut Template,
+) -> Result<Option<SecretBytes>, SetupError> {
+    let mut text = BoundedBuffer(SecretBytes::with_capacity(4096));
     match resolved.expand(template, &mut text) {
         Ok(()) => Ok(Some(text.0)),
         Err(ExpandError::Template(error)) => Err(error.into()),
@@ -501,13 +609,14 @@ fn expanded(resolved: &Resolved, template: &mut Template) -> Result<Option<Secre
 }
 
 /// Takes bytes up to a bound.
-struct Bounded(SecretBytes);
+struct BoundedBuffer(SecretBytes);
 
-impl Write for Bounded {
+impl Write for BoundedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > RENDERED {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
+
         self.0.extend(bytes);
         Ok(bytes.len())
     }
@@ -524,19 +633,29 @@ fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
     let above = above.unwrap_or(Path::new(""));
     let existing = relative(above);
     let real = fs::canonicalize(existing).map_err(|source| io_error("read", existing, source))?;
+
     if !real.starts_with(root) {
         return Err(SetupError::Outside(path.to_owned()));
     }
+
     let whole = path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest));
     if is_in_git_directory(&whole) {
         return Err(TemplateError::UnsafeOutput { path: path.to_owned(), why: IN_GIT }.into());
     }
+
     // What the outer repository ignores, the inner one may take.
-    if real.ancestors().take_while(|above| *above != root).any(|above| above.join(".git").symlink_metadata().is_ok()) {
-        return Err(
-            TemplateError::UnsafeOutput { path: path.to_owned(), why: "lies in a git repository of its own" }.into()
-        );
+    if real
+        .ancestors()
+        .take_while(|above| *above != root)
+        .any(|above| above.join(".git").symlink_metadata().is_ok())
+    {
+        return Err(TemplateError::UnsafeOutput {
+            path: path.to_owned(),
+            why: "lies in a git repository of its own",
+        }
+        .into());
     }
+
     Ok(whole)
 }
 

@@ -131,28 +131,42 @@ pub fn guess(name: &str, value: &[u8]) -> Guess {
     let lower = value.to_ascii_lowercase();
     let words: Vec<&str> = words(&name).collect();
     let last = words.last().copied().unwrap_or_default();
-    let is_number = |digits: usize| (1..=digits).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
+    let is_number = |digits: usize| {
+        (1..=digits).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit())
+    };
 
     let kinds = [
         (BOOLEANS.contains(&&*lower), "it is a boolean"),
         (
-            matches!(last, "ENV" | "ENVIRONMENT" | "STAGE" | "MODE") && ENVIRONMENTS.contains(&&*lower),
+            matches!(last, "ENV" | "ENVIRONMENT" | "STAGE" | "MODE")
+                && ENVIRONMENTS.contains(&&*lower),
             "it is an environment",
         ),
         (last == "PORT" && is_number(5), "it is a port"),
         (is_log_level(&words) && LEVELS.contains(&&*lower), "it is a log level"),
         (
-            matches!(last, "HOST" | "HOSTNAME" | "ADDR" | "ADDRESS" | "BIND") && is_loopback(&lower),
+            matches!(last, "HOST" | "HOSTNAME" | "ADDR" | "ADDRESS" | "BIND")
+                && is_loopback(&lower),
             "it is an address of this machine",
         ),
         (
             matches!(last, "URL" | "URI" | "ORIGIN" | "ENDPOINT") && is_loopback_url(&lower),
             "it is an address of this machine",
         ),
-        (matches!(&*name, "TZ" | "TIMEZONE" | "TIME_ZONE") && is_time_zone(value), "it is a time zone"),
-        (matches!(last, "LANG" | "LANGUAGE" | "LOCALE" | "LC_ALL") && is_language(value), "it is a language"),
-        ((QUANTITIES.contains(&last) && is_number(7)) || matches!(value, "0" | "1"), "it is a number"),
+        (
+            matches!(&*name, "TZ" | "TIMEZONE" | "TIME_ZONE") && is_time_zone(value),
+            "it is a time zone",
+        ),
+        (
+            matches!(last, "LANG" | "LANGUAGE" | "LOCALE" | "LC_ALL") && is_language(value),
+            "it is a language",
+        ),
+        (
+            (QUANTITIES.contains(&last) && is_number(7)) || matches!(value, "0" | "1"),
+            "it is a number",
+        ),
     ];
+
     kinds.iter().find(|(is_it, _)| *is_it).map_or(Guess::Secret, |(_, kind)| Guess::Setting(kind))
 }
 
@@ -161,16 +175,20 @@ pub fn guess(name: &str, value: &[u8]) -> Guess {
 pub fn looks_like_a_credential(name: &str, value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return true };
     let has = |kind: fn(&char) -> bool| text.chars().any(|c| kind(&c));
-    let is_mixed = has(char::is_ascii_digit) && (has(char::is_ascii_uppercase) || has(char::is_ascii_lowercase));
+    let is_mixed = has(char::is_ascii_digit)
+        && (has(char::is_ascii_uppercase) || has(char::is_ascii_lowercase));
 
     names_a_credential(&name.to_ascii_uppercase())
         || text.len() >= 12 && is_mixed
         || text.contains("-----BEGIN")
-        || text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().unwrap_or_default().contains('@'))
+        || text
+            .split_once("://")
+            .is_some_and(|(_, rest)| rest.split('/').next().unwrap_or_default().contains('@'))
 }
 
 fn names_a_credential(name: &str) -> bool {
-    words(name).any(|word| CREDENTIALS.contains(&word)) || CREDENTIALS_INSIDE.iter().any(|word| name.contains(word))
+    words(name).any(|word| CREDENTIALS.contains(&word))
+        || CREDENTIALS_INSIDE.iter().any(|word| name.contains(word))
 }
 
 fn words(name: &str) -> impl Iterator<Item = &str> {
@@ -178,8 +196,12 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_log_level(words: &[&str]) -> bool {
-    matches!(words, [.., "LOG" | "LOGGING" | "LOGGER" | "DEBUG", "LEVEL"] | [.., "LOGLEVEL" | "VERBOSITY"] | ["LEVEL"])
-        || matches!(words, ["RUST" | "APP" | "NODE", "LOG"] | ["LOG"])
+    matches!(
+        words,
+        [.., "LOG" | "LOGGING" | "LOGGER" | "DEBUG", "LEVEL"]
+            | [.., "LOGLEVEL" | "VERBOSITY"]
+            | ["LEVEL"]
+    ) || matches!(words, ["RUST" | "APP" | "NODE", "LOG"] | ["LOG"])
 }
 
 fn is_loopback(value: &str) -> bool {
@@ -188,12 +210,17 @@ fn is_loopback(value: &str) -> bool {
 
 /// An address of this machine without a user, a query or a path that could hold something.
 fn is_loopback_url(value: &str) -> bool {
-    let Some(rest) = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://")) else { return false };
+    let Some(rest) = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://"))
+    else {
+        return false;
+    };
+
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
         _ => (authority, ""),
     };
+
     is_loopback(host)
         && port.len() <= 5
         && path.len() <= 32
@@ -201,15 +228,21 @@ fn is_loopback_url(value: &str) -> bool {
 }
 
 fn is_time_zone(value: &str) -> bool {
-    let is_word =
-        |part: &str| !part.is_empty() && part.len() <= 20 && part.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+    let is_word = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 20
+            && part.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_')
+    };
+
     value.split('/').count() <= 3 && value.split('/').all(is_word)
 }
 
 fn is_language(value: &str) -> bool {
     let (language, encoding) = value.split_once('.').unwrap_or((value, "UTF-8"));
     let is_short = (1..=5).contains(&language.len());
-    is_short && language.bytes().all(|b| b.is_ascii_alphabetic() || b"_-".contains(&b)) && encoding.len() <= 8
+    is_short
+        && language.bytes().all(|b| b.is_ascii_alphabetic() || b"_-".contains(&b))
+        && encoding.len() <= 8
 }
 
 #[cfg(test)]
@@ -236,6 +269,7 @@ mod tests {
         ] {
             assert_eq!(guess(name, value.as_bytes()), Guess::Setting(kind), "{name}={value}");
         }
+
         for (name, value) in [
             ("API_KEY", "true"),
             ("PIN", "0"),
@@ -260,17 +294,24 @@ mod tests {
         ] {
             assert_eq!(guess(name, value.as_bytes()), Guess::Secret, "{name}={value}");
         }
+
         assert_eq!(guess("DEBUG", b"\xff"), Guess::Secret);
     }
 
     #[test]
     fn a_credential_is_known_by_its_name_or_its_value() {
-        for (name, value) in
-            [("API_KEY", "x"), ("X", "sk_live_0123456789abcdef"), ("URL", "redis://:pass@h/0"), ("X", "-----BEGIN KEY")]
-        {
+        for (name, value) in [
+            ("API_KEY", "x"),
+            ("X", "sk_live_0123456789abcdef"),
+            ("URL", "redis://:pass@h/0"),
+            ("X", "-----BEGIN KEY"),
+        ] {
             assert!(looks_like_a_credential(name, value.as_bytes()), "{name}={value}");
         }
-        for (name, value) in [("LOG", "stack"), ("APP_NAME", "My shop"), ("MAIL_FROM", "x@example.org")] {
+
+        for (name, value) in
+            [("LOG", "stack"), ("APP_NAME", "My shop"), ("MAIL_FROM", "x@example.org")]
+        {
             assert!(!looks_like_a_credential(name, value.as_bytes()), "{name}={value}");
         }
     }

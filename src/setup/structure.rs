@@ -60,6 +60,7 @@ pub(super) fn broken(format: Format, template: &[u8], resolved: &Resolved) -> Op
                 return Some(true);
             }
         }
+
         let masked = filled(template, resolved, is_filled, true)?;
         Some(is_restructured(model.expose(), masked.expose()))
     };
@@ -68,6 +69,7 @@ pub(super) fn broken(format: Format, template: &[u8], resolved: &Resolved) -> Op
         Format::Json => serde_json::from_slice::<IgnoredAny>(model.expose()).is_ok(),
         Format::Yaml => !is_restructured(model.expose(), model.expose()),
     };
+
     if !is_in_order || !breaks(&|_| true)? {
         return None;
     }
@@ -87,6 +89,7 @@ fn tags(template: &[u8], resolved: &Resolved) -> Vec<Tag> {
             tags.push(placeholder.tag.clone());
         }
     });
+
     tags
 }
 
@@ -109,6 +112,7 @@ fn filled(
             },
             _ => return,
         };
+
         is_too_long |= out.len() + bytes.len() > LARGEST;
         if !is_too_long && is_value && is_masked {
             mask(bytes, &mut out);
@@ -129,13 +133,17 @@ fn mask(value: &[u8], out: &mut SecretBytes) {
             b'0'..=b'9' if !is_escaped => out.push(b'1'),
             byte => out.push(*byte),
         }
+
         is_escaped = *byte == b'\\' && !is_escaped;
     }
 }
 
 /// True if two texts differ in more than scalars. A plain scalar with the marker may become any node.
 fn is_restructured(model: &[u8], text: &[u8]) -> bool {
-    let (Ok(model), Ok(text)) = (std::str::from_utf8(model), std::str::from_utf8(text)) else { return true };
+    let (Ok(model), Ok(text)) = (std::str::from_utf8(model), std::str::from_utf8(text)) else {
+        return true;
+    };
+
     let (mut model, mut text) = (Parser::new_from_str(model), Parser::new_from_str(text));
 
     loop {
@@ -151,6 +159,7 @@ fn is_restructured(model: &[u8], text: &[u8]) -> bool {
         if is_marked && !skip_collection(&mut text) {
             return true;
         }
+
         if !is_marked && std::mem::discriminant(&expected) != std::mem::discriminant(&found) {
             return true;
         }
@@ -168,5 +177,6 @@ fn skip_collection<'t>(text: &mut Parser<'t, StrInput<'t>>) -> bool {
             _ => return false,
         }
     }
+
     true
 }

@@ -12,13 +12,13 @@ use ignore::{WalkParallel, WalkState};
 use memchr::memmem::Finder;
 use zeroize::Zeroizing;
 
-use super::manifest::{MANIFEST, Manifest, Place};
+use super::manifest::{MANIFEST, Manifest, TextPosition};
 use super::relative;
 use crate::model::Tag;
 use crate::scan::{Directories, enters, walk};
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
-use crate::template::{Details, Event, ScanError, WINDOW, scan};
+use crate::template::{Event, ScanDetails, ScanError, WINDOW, scan};
 
 /// A NUL byte within so many bytes makes a file binary, as for git.
 const HEAD: usize = 8000;
@@ -34,12 +34,12 @@ pub struct Reference {
     /// The file, as seen from the working directory
     pub file: PathBuf,
     /// Where in it
-    pub place: Place,
+    pub place: TextPosition,
     /// The secret, as spelled there
     pub tag: Tag,
     /// Filters of the placeholder
     pub filters: Vec<Filter>,
-    /// Written as `{{NAME}}`, which other tools use as well
+    /// OutputChange as `{{NAME}}`, which other tools use as well
     pub bare: bool,
     /// Not a placeholder but the manifest's `[secrets.TAG]`
     pub declared: bool,
@@ -59,31 +59,40 @@ pub struct Tree {
 impl Tree {
     /// Searches the tree below `root`, the manifest's directory where there is a manifest. Of its templates placeholders are
     /// found as they are written there. `searched` is called with the number of files, now and then, by several threads.
-    pub fn search(root: &Path, manifest: Option<&Manifest>, searched: &(dyn Fn(u64) + Sync)) -> Self {
+    pub fn search(
+        root: &Path,
+        manifest: Option<&Manifest>,
+        searched: &(dyn Fn(u64) + Sync),
+    ) -> Self {
         let mut grammars: HashMap<PathBuf, Vec<&Grammar>> = HashMap::new();
         for rendering in manifest.iter().flat_map(|manifest| &manifest.render) {
             grammars.entry(root.join(&rendering.template)).or_default().push(&rendering.grammar);
         }
+
         let (usual, own, files) = (Grammar::default(), root.join(MANIFEST), AtomicU64::new(0));
         let tree = Mutex::new(Self::default());
         let unread_rules = Directories::default();
         let mut roots = vec![root.to_owned()];
+
         while let Some(root) = roots.pop() {
             walk_of(&root, &unread_rules).run(|| {
-                let mut search = Search::new();
+                let mut search = TreeSearch::new();
                 let (grammars, usual, own, files, tree) = (&grammars, &usual, &own, &files, &tree);
                 Box::new(move |entry| {
                     let found = match entry {
                         Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
                             let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
+
                             // Templates are searched below, once for each way to read them.
                             if grammars.contains_key(path) {
                                 return WalkState::Continue;
                             }
+
                             let number = files.fetch_add(1, Ordering::Relaxed) + 1;
                             if number.is_multiple_of(256) {
                                 searched(number);
                             }
+
                             // So is the manifest, as what it is.
                             if path == own {
                                 Ok(Vec::new())
@@ -94,26 +103,32 @@ impl Tree {
                         Ok(_) => Ok(Vec::new()),
                         Err(error) => Err(error.to_string()),
                     };
+
                     let goes_on = tree.lock().is_ok_and(|mut tree| tree.take(found));
                     if goes_on { WalkState::Continue } else { WalkState::Quit }
                 })
             });
+
             roots.extend(unread_rules.take());
         }
+
         let mut tree = tree.into_inner().unwrap_or_default();
         tree.files = files.into_inner();
+
         // A template that git ignores is one all the same.
-        let mut search = Search::new();
+        let mut search = TreeSearch::new();
         for (path, grammars) in &grammars {
             for grammar in grammars {
                 tree.file(&mut search, path, grammar);
             }
         }
+
         tree.references.extend(manifest.into_iter().flat_map(of_manifest));
         tree.references.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
         tree.references.dedup();
         tree.unread.sort();
         tree.unread.dedup();
+
         tree
     }
 
@@ -127,28 +142,32 @@ impl Tree {
             Ok(references) => self.references.extend(references),
             Err(why) => self.unread.push(why),
         }
+
         true
     }
 
     /// What the manifest's own files hold, its templates and itself, without a walk.
     pub fn of(manifest: &Manifest) -> Self {
         let mut tree = Self::default();
-        let mut search = Search::new();
+        let mut search = TreeSearch::new();
         for rendering in &manifest.render {
             tree.file(&mut search, &manifest.at(&rendering.template), &rendering.grammar);
         }
+
         tree.references.extend(of_manifest(manifest));
         tree
     }
 
-    fn file(&mut self, search: &mut Search, path: &Path, grammar: &Grammar) {
+    fn file(&mut self, search: &mut TreeSearch, path: &Path, grammar: &Grammar) {
         self.files += 1;
+
         // One that is no file might keep us waiting.
         let found = if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             Err(io::Error::other("it is no regular file"))
         } else {
             search.file(path, grammar)
         };
+
         self.take(found.map_err(|why| unread(path, &why)));
     }
 }
@@ -156,14 +175,17 @@ impl Tree {
 /// The walk through a tree: what git sees of it.
 fn walk_of(root: &Path, unread_rules: &Directories) -> WalkParallel {
     let mut walk = walk(relative(root), false);
+
     // What the system mounts into it, as `/proc`, may answer a reader never.
     walk.same_file_system(true);
+
     // A directory with a manifest of its own is another project's tree.
     let unread_rules = unread_rules.clone();
     walk.filter_entry(move |entry| {
         let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
         !(is_below && entry.path().join(MANIFEST).is_file()) && enters(entry, false, &unread_rules)
     });
+
     walk.build_parallel()
 }
 
@@ -182,6 +204,7 @@ fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
         bare: false,
         declared: true,
     });
+
     let mut references: Vec<Reference> = declared.collect();
     for variable in manifest.run.iter().flatten() {
         let grammar = Grammar::default();
@@ -191,34 +214,38 @@ fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
             // Escapes or several lines: where in the file a byte of the text stands is not known.
             (column, line) = (variable.place.column, line);
         }
+
         let simple = column != variable.place.column;
         let done: Result<(), ScanError<std::convert::Infallible>> =
-            scan(&mut text, &grammar, WINDOW, Details::LINES, |event| {
+            scan(&mut text, &grammar, WINDOW, ScanDetails::LINES, |event| {
                 if let Event::Placeholder(placeholder, raw, position) = event {
                     let column = if simple { column + position.offset } else { column };
                     references.push(Reference {
                         file: file.clone(),
-                        place: Place { line, column },
+                        place: TextPosition { line, column },
                         tag: placeholder.tag.clone(),
                         filters: placeholder.filters.clone(),
                         bare: is_bare(raw),
                         declared: false,
                     });
                 }
+
                 Ok(())
             });
+
         debug_assert!(done.is_ok(), "a text in memory can be read");
     }
+
     references
 }
 
-struct Search {
+struct TreeSearch {
     /// What a tree's files hold may be values: it is wiped, and never grows, which would leave a copy behind.
     buffer: Zeroizing<Vec<u8>>,
     open: Finder<'static>,
 }
 
-impl Search {
+impl TreeSearch {
     fn new() -> Self {
         Self {
             buffer: Zeroizing::new(Vec::with_capacity(SMALL)),
@@ -233,32 +260,45 @@ impl Search {
         if memchr::memchr(0, &self.buffer[..self.buffer.len().min(HEAD)]).is_some() {
             return Ok(Vec::new());
         }
+
         if self.buffer.len() < SMALL {
             let usual = self.open.needle() == grammar.open();
             if usual && self.open.find(&self.buffer).is_none() {
                 return Ok(Vec::new());
             }
+
             return references(path, grammar, &mut &self.buffer[..], self.buffer.len() + 1);
         }
+
         references(path, grammar, &mut (&self.buffer[..]).chain(file), WINDOW)
     }
 }
 
-fn references(path: &Path, grammar: &Grammar, text: &mut dyn Read, window: usize) -> io::Result<Vec<Reference>> {
+fn references(
+    path: &Path,
+    grammar: &Grammar,
+    text: &mut dyn Read,
+    window: usize,
+) -> io::Result<Vec<Reference>> {
     let mut references = Vec::new();
-    let done: Result<(), ScanError<std::convert::Infallible>> = scan(text, grammar, window, Details::LINES, |event| {
-        if let (Event::Placeholder(placeholder, raw, position), true) = (event, references.len() <= MOST) {
-            references.push(Reference {
-                file: path.to_owned(),
-                place: Place { line: position.line, column: position.column },
-                tag: placeholder.tag.clone(),
-                filters: placeholder.filters.clone(),
-                bare: is_bare(raw),
-                declared: false,
-            });
-        }
-        Ok(())
-    });
+    let done: Result<(), ScanError<std::convert::Infallible>> =
+        scan(text, grammar, window, ScanDetails::LINES, |event| {
+            if let (Event::Placeholder(placeholder, raw, position), true) =
+                (event, references.len() <= MOST)
+            {
+                references.push(Reference {
+                    file: path.to_owned(),
+                    place: TextPosition { line: position.line, column: position.column },
+                    tag: placeholder.tag.clone(),
+                    filters: placeholder.filters.clone(),
+                    bare: is_bare(raw),
+                    declared: false,
+                });
+            }
+
+            Ok(())
+        });
+
     match done {
         Err(ScanError::Read(error)) => Err(error),
         _ => Ok(references),

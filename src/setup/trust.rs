@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{Manifest, Rendering};
+use super::manifest::{Manifest, RenderEntry};
 use super::relative;
 use crate::crypto::integrity::Hash;
 use crate::model::{Tag, Timestamp};
@@ -22,7 +22,7 @@ use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::vault::TrustMacs;
 
-/// Bytes of a record at most: a manifest has up to 1 MiB, and JSON escapes a byte with up to six.
+/// PathBytes of a record at most: a manifest has up to 1 MiB, and JSON escapes a byte with up to six.
 const LARGEST: u64 = 32 * 1024 * 1024;
 /// The version of the records that we write.
 const VERSION: u32 = 1;
@@ -36,7 +36,7 @@ pub const LONG: usize = 140;
 #[serde(deny_unknown_fields)]
 pub struct Coverage {
     /// The canonical path of its directory
-    directory: Bytes,
+    directory: PathBytes,
     /// The project that it names
     pub project: Option<String>,
     /// SHA-256 of `.secrets.toml`, in hexadecimal digits
@@ -66,12 +66,12 @@ pub struct CoveredOutput {
 /// A path: text, or bytes that are not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Bytes {
+enum PathBytes {
     Text(String),
     Other(Vec<u8>),
 }
 
-impl Bytes {
+impl PathBytes {
     fn of(path: &Path) -> Self {
         match path.to_str() {
             Some(text) => Self::Text(text.to_owned()),
@@ -91,14 +91,27 @@ impl Coverage {
     /// Describes what a manifest asks for. Reads its templates.
     pub fn of(manifest: &Manifest) -> io::Result<Self> {
         let directory = fs::canonicalize(relative(&manifest.directory))?;
-        let outputs = manifest.render.iter().map(|rendering| CoveredOutput::of(manifest, rendering, &directory));
-        let variables = manifest.run.iter().flatten().map(|variable| (variable.name.clone(), variable.text.clone()));
+        let outputs = manifest
+            .render
+            .iter()
+            .map(|rendering| CoveredOutput::of(manifest, rendering, &directory));
+
+        let variables = manifest
+            .run
+            .iter()
+            .flatten()
+            .map(|variable| (variable.name.clone(), variable.text.clone()));
+
         Ok(Self {
             outputs: outputs.collect(),
-            directory: Bytes::of(&directory),
+            directory: PathBytes::of(&directory),
             project: manifest.project.as_ref().map(ToString::to_string),
             manifest: hexadecimal(&manifest.digest),
-            secrets: manifest.secrets.iter().map(|declaration| declaration.tag.to_string()).collect(),
+            secrets: manifest
+                .secrets
+                .iter()
+                .map(|declaration| declaration.tag.to_string())
+                .collect(),
             variables: variables.collect(),
         })
     }
@@ -114,9 +127,11 @@ impl Coverage {
         let mut digest = Sha256::new();
         digest.update(b"secrets trust 1\0");
         digest.update(self.manifest.as_bytes());
+
         for output in &self.outputs {
             field(&mut digest, output.output.as_bytes());
             let tags = output.tags.as_deref().unwrap_or_default();
+
             // An unreadable template differs from one that names nothing.
             let count = output.tags.as_ref().map_or(u64::MAX, |tags| tags.len() as u64);
             digest.update(count.to_be_bytes());
@@ -124,6 +139,7 @@ impl Coverage {
                 field(&mut digest, tag.as_bytes());
             }
         }
+
         hexadecimal(&digest.finalize())
     }
 
@@ -137,18 +153,30 @@ impl Coverage {
     pub fn changes_since(&self, before: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         if self.project != before.project {
-            let name = |project: &Option<String>| project.as_ref().map_or("none".into(), |name| format!("`{name}`"));
-            changes.push(format!("project {}, before: {}", name(&self.project), name(&before.project)));
+            let name = |project: &Option<String>| {
+                project.as_ref().map_or("none".into(), |name| format!("`{name}`"))
+            };
+
+            changes.push(format!(
+                "project {}, before: {}",
+                name(&self.project),
+                name(&before.project)
+            ));
         }
+
         changes.extend(self.changed_outputs(before));
         changes.extend(self.changed_variables(before));
 
         let tags = |secrets: &[String]| secrets.iter().cloned().collect::<BTreeSet<_>>();
         let (now, then) = (tags(&self.secrets), tags(&before.secrets));
-        let listed = |some: Vec<&String>| some.iter().map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(", ");
-        for (what, some) in
-            [("declares", now.difference(&then).collect()), ("no longer declares", then.difference(&now).collect())]
-        {
+        let listed = |some: Vec<&String>| {
+            some.iter().map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(", ")
+        };
+
+        for (what, some) in [
+            ("declares", now.difference(&then).collect()),
+            ("no longer declares", then.difference(&now).collect()),
+        ] {
             let some: Vec<&String> = some;
             changes.extend((!some.is_empty()).then(|| format!("{what} {}", listed(some))));
         }
@@ -156,6 +184,7 @@ impl Coverage {
         if changes.is_empty() && self.manifest != before.manifest {
             changes.push("comments, descriptions or other settings".into());
         }
+
         changes
     }
 
@@ -167,8 +196,13 @@ impl Coverage {
                 Some(other) => changes.extend(output.changes_since(other)),
             }
         }
-        let is_gone = |old: &&CoveredOutput| self.outputs.iter().all(|output| output.output != old.output);
-        changes.extend(before.outputs.iter().filter(is_gone).map(|old| format!("no output `{}`", old.output)));
+
+        let is_gone =
+            |old: &&CoveredOutput| self.outputs.iter().all(|output| output.output != old.output);
+        changes.extend(
+            before.outputs.iter().filter(is_gone).map(|old| format!("no output `{}`", old.output)),
+        );
+
         changes
     }
 
@@ -180,13 +214,22 @@ impl Coverage {
                 None => changes.push(format!("new variable {}", now().described(LONG))),
                 Some((_, other)) if other != text => {
                     let before = CoveredVariable(name, other).described(LONG);
-                    changes.push(format!("variable {}, before: {}", now().described(LONG), &before[name.len() + 1..]));
+                    changes.push(format!(
+                        "variable {}, before: {}",
+                        now().described(LONG),
+                        &before[name.len() + 1..]
+                    ));
                 }
                 Some(_) => {}
             }
         }
-        let is_gone = |(old, _): &&(String, String)| self.variables.iter().all(|(name, _)| name != old);
-        changes.extend(before.variables.iter().filter(is_gone).map(|(old, _)| format!("no variable {old}")));
+
+        let is_gone =
+            |(old, _): &&(String, String)| self.variables.iter().all(|(name, _)| name != old);
+        changes.extend(
+            before.variables.iter().filter(is_gone).map(|(old, _)| format!("no variable {old}")),
+        );
+
         changes
     }
 
@@ -197,6 +240,7 @@ impl Coverage {
         for (output, tags) in now.outputs.iter_mut().zip(tags) {
             output.tags = Some(tags.into_iter().collect());
         }
+
         now
     }
 
@@ -243,7 +287,7 @@ fn listed(tags: &[String]) -> String {
 }
 
 impl CoveredOutput {
-    fn of(manifest: &Manifest, rendering: &Rendering, root: &Path) -> Self {
+    fn of(manifest: &Manifest, rendering: &RenderEntry, root: &Path) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let tags = tags_of(&manifest.at(&rendering.template), rendering, root);
         Self {
@@ -257,8 +301,13 @@ impl CoveredOutput {
     /// Describes how this differs from an earlier description of the same output.
     fn changes_since(&self, before: &Self) -> Vec<String> {
         let (Some(now), Some(then)) = (&self.tags, &before.tags) else {
-            return if self == before { Vec::new() } else { vec![format!("output {self}, before: {}", before.rest())] };
+            return if self == before {
+                Vec::new()
+            } else {
+                vec![format!("output {self}, before: {}", before.rest())]
+            };
         };
+
         if (self.mode, &self.template) != (before.mode, &before.template) {
             return vec![format!("output {self}, before: {}", before.rest())];
         }
@@ -266,11 +315,19 @@ impl CoveredOutput {
         let only = |some: &[String], other: &[String]| -> Vec<String> {
             some.iter().filter(|tag| !other.contains(tag)).cloned().collect()
         };
+
         let (new, gone) = (only(now, then), only(then, now));
         let change = |what, tags: Vec<String>| {
-            (!tags.is_empty())
-                .then(|| format!("output `{}` from `{}` {what}: {}", self.output, self.template, tags.join(", ")))
+            (!tags.is_empty()).then(|| {
+                format!(
+                    "output `{}` from `{}` {what}: {}",
+                    self.output,
+                    self.template,
+                    tags.join(", ")
+                )
+            })
         };
+
         change("also uses", new).into_iter().chain(change("no longer uses", gone)).collect()
     }
 
@@ -289,11 +346,12 @@ impl std::fmt::Display for CoveredOutput {
 
 /// Returns the keys of the tags that a template names. A link that leads out of the directory is not followed, and nothing
 /// but a regular file is read.
-fn tags_of(path: &Path, rendering: &Rendering, root: &Path) -> Option<BTreeSet<String>> {
+fn tags_of(path: &Path, rendering: &RenderEntry, root: &Path) -> Option<BTreeSet<String>> {
     let real = fs::canonicalize(relative(path)).ok()?;
     if !real.starts_with(root) || !fs::metadata(&real).ok()?.is_file() {
         return None;
     }
+
     let mut template = Template::from_file(&real).ok()?;
     let plan = Plan::new(&mut template, rendering.grammar.clone()).ok()?;
     Some(keys(&plan.tags()))
@@ -309,6 +367,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");
     }
+
     text
 }
 
@@ -345,7 +404,10 @@ impl TrustRecord {
     /// Compares the record with what a vault's keys make of it.
     pub fn binding(&self, macs: &TrustMacs) -> Binding {
         let id = hexadecimal(&macs.vault_id);
-        let Some((_, mac)) = self.bindings.iter().find(|(vault, _)| *vault == id) else { return Binding::Due };
+        let Some((_, mac)) = self.bindings.iter().find(|(vault, _)| *vault == id) else {
+            return Binding::Due;
+        };
+
         if *mac == hexadecimal(&macs.current) {
             Binding::Current
         } else if macs.earlier.iter().any(|earlier| *mac == hexadecimal(earlier)) {
@@ -361,6 +423,7 @@ impl TrustRecord {
         self.bindings.retain(|(vault, _)| *vault != id);
         self.bindings.push((id, hexadecimal(&macs.current)));
         let over = self.bindings.len().saturating_sub(MOST_VAULTS);
+
         self.bindings.drain(..over);
     }
 }
@@ -384,17 +447,21 @@ impl TrustStore {
         let record = self.parsed(&Self::name(directory))?;
         match record {
             // A record that was given another directory's name.
-            Some(record) if record.coverage.directory() != directory => Err(io::Error::other("it is invalid")),
+            Some(record) if record.coverage.directory() != directory => {
+                Err(io::Error::other("it is invalid"))
+            }
             record => Ok(record),
         }
     }
 
     fn parsed(&self, name: &str) -> io::Result<Option<TrustRecord>> {
         let Some(bytes) = self.0.read(name)? else { return Ok(None) };
-        let record: TrustRecord = serde_json::from_slice(&bytes).map_err(|_| io::Error::other("it is invalid"))?;
+        let record: TrustRecord =
+            serde_json::from_slice(&bytes).map_err(|_| io::Error::other("it is invalid"))?;
         if record.version != VERSION {
             return Err(io::Error::other("another version of `secrets` wrote it"));
         }
+
         Ok(Some(record))
     }
 
@@ -415,6 +482,7 @@ impl TrustStore {
         for name in self.0.names()? {
             records.extend(self.parsed(&name).ok().flatten());
         }
+
         records.sort_by_key(|record| record.coverage.directory());
         Ok(records)
     }

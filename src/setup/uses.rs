@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
-use super::memory::{Directories, manifest_of};
+use super::output_records::{Directories, manifest_of};
 use super::tree::{Reference, Tree};
 use crate::model::{ProjectName, TagKey};
 
@@ -42,21 +42,26 @@ impl OtherUses {
             manifest.render.truncate(TEMPLATES);
             let is_small = |path: PathBuf| {
                 let real = path.canonicalize().ok().filter(|real| real.starts_with(&directory));
-                real.and_then(|real| fs::metadata(real).ok()).is_some_and(|f| f.is_file() && f.len() <= LARGEST)
+                real.and_then(|real| fs::metadata(real).ok())
+                    .is_some_and(|f| f.is_file() && f.len() <= LARGEST)
             };
-            let kept: Vec<bool> = manifest.render.iter().map(|one| is_small(manifest.at(&one.template))).collect();
+
+            let kept: Vec<bool> =
+                manifest.render.iter().map(|one| is_small(manifest.at(&one.template))).collect();
             let mut kept = kept.into_iter();
             manifest.render.retain(|_| kept.next().unwrap_or(false));
 
             let references = Tree::of(&manifest).references;
             others.push(Self { manifest, references });
         }
+
         others
     }
 
     /// Returns the uses of a secret.
     pub fn of_tag(&self, tag: &TagKey) -> Vec<Use> {
-        let found: Vec<&Reference> = self.references.iter().filter(|found| found.tag.key() == *tag).collect();
+        let found: Vec<&Reference> =
+            self.references.iter().filter(|found| found.tag.key() == *tag).collect();
         let own = self.manifest.path();
         let refers = |path: &Path| found.iter().any(|found| !found.declared && found.file == path);
 
@@ -66,12 +71,15 @@ impl OtherUses {
                 uses.push(Use::Output(self.manifest.at(&rendering.output)));
             }
         }
+
         if refers(&own) {
             uses.push(Use::RunEnv(own.clone()));
         }
+
         if uses.is_empty() && !found.is_empty() {
             uses.push(Use::Declared(own));
         }
+
         uses
     }
 }

@@ -3,22 +3,22 @@
 //! A store sees only sealed bytes. It neither encrypts nor verifies; a hostile one can withhold and answer nonsense,
 //! which [`crate::vault`] notices. Rows are those of docs/format.md, section 6.
 
-mod anchors;
+mod checkpoints;
 mod neighbours;
-mod place;
 mod records;
 mod sqlite;
+mod vault_path;
 
 use std::path::PathBuf;
 
-pub use anchors::Anchors;
+pub use checkpoints::CheckpointStore;
 pub use neighbours::has_fixed_modes;
-pub use place::{
-    JOURNALS, There, absolute, before_recovery, beside, check_directory_for, check_new, check_new_vault,
-    looks_like_a_vault, make_directory, quoted, rename_new,
-};
 pub use records::Records;
 pub use sqlite::{NewFile, SqliteStore};
+pub use vault_path::{
+    IfExists, JOURNALS, absolute, before_recovery, beside, check_directory_for, check_new,
+    check_new_vault, looks_like_a_vault, make_directory, quoted, rename_new,
+};
 
 use crate::crypto::integrity::{Hash, Leaf};
 use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
@@ -71,13 +71,17 @@ pub trait Snapshot {
     /// One record by its blind index.
     fn record(&self, pid: &ProjectId, tag_ix: &[u8; 16]) -> Result<Option<Record>, StoreError>;
     /// Hands over every record of a project in ascending order of `tag_ix`, until `visit` answers false.
-    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError>;
+    fn records(
+        &self,
+        pid: &ProjectId,
+        visit: &mut dyn FnMut(Record) -> bool,
+    ) -> Result<(), StoreError>;
     /// Where the record of an id stands.
     fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError>;
     /// Hands over where every record stands, by the index of ids: project and blind index.
     fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError>;
     /// Counts rows that belong to nothing.
-    fn strays(&self) -> Result<Strays, StoreError>;
+    fn orphans(&self) -> Result<OrphanRows, StoreError>;
     /// True where the store finds no fault with its own structure.
     fn is_sound(&self) -> Result<bool, StoreError>;
     /// A sealed value.
@@ -110,7 +114,7 @@ impl Drop for Walk<'_> {
 
 /// Rows that belong to nothing: no operation reads or leaves any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Strays {
+pub struct OrphanRows {
     /// Values without a record
     pub values: u64,
     /// Records without a project
@@ -165,13 +169,13 @@ pub struct Committed {
 /// Why a store could not be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is nothing at the path
+    /// IfExists is nothing at the path
     #[error("no vault at `{}`", .0.display())]
     Missing(PathBuf),
     /// The directory in which a file is to be made is missing
     #[error("there is no directory `{}`", .0.display())]
     NoDirectory(PathBuf),
-    /// There is something at the path already
+    /// IfExists is something at the path already
     #[error("there is something at `{}` already", .0.display())]
     Exists(PathBuf),
     /// The path names no file
@@ -185,7 +189,7 @@ pub enum StoreError {
         /// Half a sentence: "is a symbolic link"
         why: &'static str,
         /// A command line
-        mend: Option<String>,
+        fix: Option<String>,
     },
     /// A journal that was not written for this state of the vault
     #[error("`{}` was not written for the vault as it is now; it would roll the vault back, and was not used", .0.display())]
@@ -201,7 +205,7 @@ pub enum StoreError {
     Damaged(&'static str),
     /// What was last seen of a vault cannot be read
     #[error("cannot read what was last seen of the vault, `{}`: {source}", path.display())]
-    Anchor {
+    Checkpoint {
         /// The file
         path: PathBuf,
         /// The system's word

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::place::{NEW, beside, quoted};
+use super::vault_path::{NEW, beside, quoted};
 use crate::crypto::random;
 
 /// The write bits of the group and of everybody else.
@@ -30,20 +30,23 @@ pub(super) enum Probe {
 /// system without Unix modes says that others can write to it.
 pub(super) fn check_directory(directory: &Path) -> Result<bool, StoreError> {
     let found = fs::metadata(directory).map_err(|source| failed(directory, source))?;
-    let refuse = |why, mend| Err(StoreError::Unsafe { path: directory.to_owned(), why, mend });
+    let refuse = |why, fix| Err(StoreError::Unsafe { path: directory.to_owned(), why, fix });
 
     let us = rustix::process::geteuid();
     if found.uid() != us.as_raw() && found.uid() != 0 {
         return refuse("belongs to another user, who can replace the files in it", None);
     }
 
-    let is_open = found.mode() & OTHERS_WRITE != 0 || (found.mode() & GROUP_WRITES != 0 && !is_private_group(&found));
+    let is_open = found.mode() & OTHERS_WRITE != 0
+        || (found.mode() & GROUP_WRITES != 0 && !is_private_group(&found));
     if !is_open || found.mode() & STICKY != 0 {
         return Ok(false);
     }
+
     if modes_are_fixed(directory, Probe::Directory) {
         return Ok(true);
     }
+
     refuse("can be written by other users", Some(format!("chmod go-w {}", quoted(directory))))
 }
 
@@ -60,6 +63,7 @@ fn is_private_group(found: &Metadata) -> bool {
         let mut fields = line.split(':').skip(2);
         (fields.next()? == number).then(|| fields.next().unwrap_or_default().trim())
     });
+
     members.all(str::is_empty)
 }
 
@@ -72,9 +76,14 @@ pub(super) fn check_files(vault: &Path, exposed: bool) -> Result<bool, StoreErro
     // Even one of our own: a vault never has one, and SQLite would read it in the place of the vault.
     let log = beside(vault, "-wal");
     if fs::symlink_metadata(&log).is_ok() {
-        let mend = Some(set_aside(&log));
-        return Err(StoreError::Unsafe { path: log, why: "is a write-ahead log, which a vault never has", mend });
+        let fix = Some(set_aside(&log));
+        return Err(StoreError::Unsafe {
+            path: log,
+            why: "is a write-ahead log, which a vault never has",
+            fix,
+        });
     }
+
     Ok(has_journal)
 }
 
@@ -97,7 +106,8 @@ fn check_file(path: &Path, exposed: bool) -> Result<bool, StoreError> {
     } else {
         return Ok(true);
     };
-    Err(StoreError::Unsafe { path: path.to_owned(), why, mend: Some(set_aside(path)) })
+
+    Err(StoreError::Unsafe { path: path.to_owned(), why, fix: Some(set_aside(path)) })
 }
 
 /// A command that takes a file out of SQLite's sight and keeps it.
@@ -118,9 +128,12 @@ pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
     let path = directory.join(format!("{NEW}{writer}-{:016x}-probe", u64::from_be_bytes(drawn)));
 
     let created = match probe {
-        Probe::File => OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map(drop),
+        Probe::File => {
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map(drop)
+        }
         Probe::Directory => DirBuilder::new().mode(0o700).create(&path),
     };
+
     if let Err(error) = created {
         return error.kind() == io::ErrorKind::ReadOnlyFilesystem;
     }
@@ -130,6 +143,7 @@ pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
         Probe::File => fs::remove_file(&path),
         Probe::Directory => fs::remove_dir(&path),
     };
+
     mode.is_ok_and(|mode| mode & 0o077 != 0)
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use super::place::{NEW, left_behind};
+use super::vault_path::{NEW, left_behind};
 
 /// A directory of records, each with a name of 32 hexadecimal digits.
 #[derive(Debug, Clone)]
@@ -32,6 +32,7 @@ impl Records {
         for part in subject {
             digest.update(part);
         }
+
         let digest: [u8; 32] = digest.finalize().into();
 
         let (name, _) = digest.split_first_chunk().unwrap_or((&[0; 16], &[]));
@@ -56,6 +57,7 @@ impl Records {
             let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
             OpenOptions::new().read(true).custom_flags(flags).open(self.path(name))
         };
+
         let file = match open() {
             Err(error) if is_absent(&error) => return Ok(None),
             opened => opened?,
@@ -80,7 +82,8 @@ impl Records {
     /// Replaces a record as a whole or not at all. The file has mode 0600.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let mut file = tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory)?;
+        let mut file =
+            tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory)?;
         file.write_all(bytes)?;
 
         // A file cannot replace a directory, and we do not create directories here.
@@ -88,6 +91,7 @@ impl Records {
         if path.is_dir() {
             fs::remove_dir(&path)?;
         }
+
         file.persist(path)?;
 
         let _ = self.clear_away();
@@ -101,6 +105,7 @@ impl Records {
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+
         options.open(self.path(name))?.write_all(b"settled")
     }
 
@@ -121,11 +126,13 @@ impl Records {
             entries => entries?,
         };
 
-        let is_name = |name: &String| name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_name =
+            |name: &String| name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut names = Vec::new();
         for entry in entries {
             names.extend(entry?.file_name().into_string().ok().filter(is_name));
         }
+
         names.sort_unstable();
         Ok(names)
     }
@@ -135,7 +142,10 @@ impl Records {
         if !self.directory.is_dir() {
             return Ok(());
         }
-        let written = tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory).map(drop);
+
+        let written =
+            tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory).map(drop);
+
         // The message of the system without the name that was tried.
         written.map_err(|error| error.kind().into())
     }
@@ -153,6 +163,7 @@ impl Records {
                 fs::remove_file(entry.path())?;
             }
         }
+
         Ok(())
     }
 }
@@ -181,6 +192,7 @@ mod tests {
         records.write(&name, b"another").unwrap();
         assert_eq!(records.read(&name).unwrap().unwrap(), b"another");
         assert_eq!(records.names().unwrap(), [name.as_str()]);
+
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(&records.path(&name)), mode(records.directory())), (0o600, 0o700));
 
@@ -196,11 +208,13 @@ mod tests {
         fs::create_dir(records.directory()).unwrap();
         fs::write(records.path(&name), "").unwrap();
         assert_eq!(records.read(&name).unwrap(), None);
+
         for _ in 0..2 {
             records.mark(&name).unwrap();
             assert!(records.read(&name).unwrap().is_some());
             assert_eq!(fs::read_dir(records.directory()).unwrap().count(), 1);
         }
+
         fs::remove_file(records.path(&name)).unwrap();
         symlink(home.path().join("other"), records.path(&name)).unwrap();
         assert!(records.mark(&name).is_err());
@@ -237,7 +251,15 @@ mod tests {
         records.remove("name").unwrap();
 
         let mode = 0o600.into();
-        rustix::fs::mknodat(rustix::fs::CWD, records.path("name"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            records.path("name"),
+            rustix::fs::FileType::Fifo,
+            mode,
+            0,
+        )
+        .unwrap();
+
         assert_eq!(records.read("name").unwrap(), None);
         assert!(records.remove("name").unwrap());
     }

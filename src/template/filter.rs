@@ -93,6 +93,7 @@ impl Filter {
             Self::Trim => trim(value),
             Self::Dotenv => readers.spell(value)?,
         };
+
         if filtered.len() > LARGEST { Err(FilterError::TooLarge) } else { Ok(filtered) }
     }
 }
@@ -101,6 +102,7 @@ fn json(value: &str) -> SecretBytes {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut out = SecretBytes::with_capacity(value.len() + value.len() / 8 + 16);
     let mut utf8 = [0; 4];
+
     for c in value.chars() {
         match c {
             '"' => out.extend(br#"\""#),
@@ -109,7 +111,13 @@ fn json(value: &str) -> SecretBytes {
             '\r' => out.extend(br"\r"),
             '\t' => out.extend(br"\t"),
             // What JSON forbids raw, and beyond that what YAML does not take as printable (YAML 1.2, section 5.1).
-            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+            '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
                 out.extend(br"\u");
                 let code = u32::from(c);
                 (0..4).rev().for_each(|digit| out.push(HEX[(code >> (4 * digit)) as usize & 15]));
@@ -117,6 +125,7 @@ fn json(value: &str) -> SecretBytes {
             c => out.extend(c.encode_utf8(&mut utf8).as_bytes()),
         }
     }
+
     out
 }
 
@@ -130,6 +139,7 @@ fn shell(value: &[u8]) -> SecretBytes {
             out.push(byte);
         }
     }
+
     out.push(b'\'');
     out
 }
@@ -144,6 +154,7 @@ fn url(value: &[u8]) -> SecretBytes {
             out.extend(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
+
     out
 }
 
@@ -152,6 +163,7 @@ fn base64(value: &[u8]) -> SecretBytes {
     let length = Base64::encode(value, out.expose_mut()).map_or(0, str::len);
     debug_assert_eq!(length, out.len(), "the buffer has the encoded length");
     overwrite_stack::<4096>();
+
     out
 }
 
@@ -168,7 +180,10 @@ mod tests {
     use super::*;
 
     fn apply(name: &str, value: &[u8]) -> Result<Vec<u8>, FilterError> {
-        Filter::named(name.as_bytes()).unwrap().apply(value, Readers::default()).map(|bytes| bytes.expose().to_vec())
+        Filter::named(name.as_bytes())
+            .unwrap()
+            .apply(value, Readers::default())
+            .map(|bytes| bytes.expose().to_vec())
     }
 
     #[test]
@@ -191,9 +206,11 @@ mod tests {
             ("dotenv", b"abc", "abc"),
             ("dotenv", b"pa$word", "'pa$word'"),
         ];
+
         for (name, value, expected) in cases {
             assert_eq!(apply(name, value).unwrap(), expected.as_bytes(), "{name} {value:?}");
         }
+
         assert_eq!(apply("json", b"\xff"), Err(FilterError::NotUtf8));
         assert_eq!(apply("shell", b"a\0b"), Err(FilterError::Nul));
         assert_eq!(apply("url", &vec![0; LARGEST / 3 + 1]), Err(FilterError::TooLarge));
@@ -204,6 +221,7 @@ mod tests {
         for name in Filter::NAMES {
             assert_eq!(Filter::named(name.as_bytes()).unwrap().name(), name);
         }
+
         assert_eq!(Filter::named(b"JSON"), None);
     }
 }

@@ -37,20 +37,33 @@ impl FromStr for Delimiters {
     /// Takes `OPEN,CLOSE`. Neither holds a character that could be part of what stands between them.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let Some((open, close)) = text.split_once(',') else {
-            return Err(Invalid("two delimiters are needed with a comma between them, as in `[[,]]`".into()));
+            return Err(Invalid(
+                "two delimiters are needed with a comma between them, as in `[[,]]`".into(),
+            ));
         };
-        let inner = |c: char| c.is_ascii_alphanumeric() || c.is_whitespace() || c.is_control() || r"_.|\,".contains(c);
+
+        let inner = |c: char| {
+            c.is_ascii_alphanumeric() || c.is_whitespace() || c.is_control() || r"_.|\,".contains(c)
+        };
+
         for side in [open, close] {
             if side.is_empty() || side.len() > LONGEST_DELIMITER {
                 return Err(Invalid(format!("a delimiter has 1 to {LONGEST_DELIMITER} bytes")));
             }
+
             if side.contains(inner) {
-                return Err(Invalid(r"a delimiter holds no letter, digit, blank, `_`, `.`, `|`, `\` or `,`".into()));
+                return Err(Invalid(
+                    r"a delimiter holds no letter, digit, blank, `_`, `.`, `|`, `\` or `,`".into(),
+                ));
             }
         }
+
         if close.starts_with('-') {
-            return Err(Invalid("the closing delimiter begins with `-`, which a tag may end with".into()));
+            return Err(Invalid(
+                "the closing delimiter begins with `-`, which a tag may end with".into(),
+            ));
         }
+
         Ok(Self { open: open.into(), close: close.into() })
     }
 }
@@ -129,19 +142,22 @@ impl Grammar {
     /// nothing follows `input`.
     pub fn at(&self, input: &[u8], complete: bool) -> Match {
         let cut = input.len() >= LONGEST;
-        let mut cursor = Cursor { input: &input[..input.len().min(LONGEST)], at: self.delimiters.open.len() };
+        let mut cursor =
+            Cursor { input: &input[..input.len().min(LONGEST)], at: self.delimiters.open.len() };
         cursor.skip_blanks();
         let ours = cursor.rest().starts_with(NAMESPACE);
+
         if !ours && !cut && !complete && NAMESPACE.starts_with(cursor.rest()) {
             return Match::Incomplete;
         }
+
         match self.parse(&mut cursor, ours) {
             Ok(placeholder) => Match::Placeholder { placeholder, length: cursor.at },
-            Err(Stop::End) if !cut && !complete => Match::Incomplete,
+            Err(ParseStop::End) if !cut && !complete => Match::Incomplete,
             Err(_) if !ours => Match::Ordinary,
-            Err(Stop::End) if cut => Match::Malformed(Malformed::TooLong),
-            Err(Stop::End) => Match::Malformed(Malformed::Unclosed),
-            Err(Stop::Malformed(why)) => Match::Malformed(why),
+            Err(ParseStop::End) if cut => Match::Malformed(Malformed::TooLong),
+            Err(ParseStop::End) => Match::Malformed(Malformed::Unclosed),
+            Err(ParseStop::Malformed(why)) => Match::Malformed(why),
         }
     }
 
@@ -154,17 +170,19 @@ impl Grammar {
         let inner = std::str::from_utf8(inner).ok().filter(|inner| !inner.contains('\n'))?;
         let reference = inner.split('|').next().unwrap_or_default();
 
-        let reference = reference.trim().trim_start_matches(['-', '.']).trim_end_matches('-').trim();
+        let reference =
+            reference.trim().trim_start_matches(['-', '.']).trim_end_matches('-').trim();
         let name = match reference.split_once('.') {
             Some((namespace, name)) if is_like_our_namespace(namespace) => name,
             Some(_) => return None,
             None if self.namespaced => return None,
             None => reference,
         };
+
         Tag::parse(name).ok()
     }
 
-    fn parse(&self, cursor: &mut Cursor<'_>, ours: bool) -> Result<Placeholder, Stop> {
+    fn parse(&self, cursor: &mut Cursor<'_>, ours: bool) -> Result<Placeholder, ParseStop> {
         let name = if ours {
             cursor.at += NAMESPACE.len();
             cursor.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))?
@@ -172,26 +190,34 @@ impl Grammar {
             let bare = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
             cursor.take_while(|b| !self.namespaced && bare(b))?
         };
+
         if !ours && name.first().is_none_or(u8::is_ascii_digit) {
-            return Err(Stop::Malformed(Malformed::Unclosed));
+            return Err(ParseStop::Malformed(Malformed::Unclosed));
         }
-        let tag = std::str::from_utf8(name).map_err(|_| Stop::Malformed(Malformed::Unclosed))?;
-        let tag = Tag::parse(tag).map_err(|why| Stop::Malformed(Malformed::Tag(why)))?;
+
+        let tag =
+            std::str::from_utf8(name).map_err(|_| ParseStop::Malformed(Malformed::Unclosed))?;
+        let tag = Tag::parse(tag).map_err(|why| ParseStop::Malformed(Malformed::Tag(why)))?;
         let mut filters = Vec::new();
+
         loop {
             cursor.skip_blanks();
             if cursor.take(&self.delimiters.close)? {
                 if filters.is_empty() {
                     filters.extend(self.escape);
                 }
+
                 return Ok(Placeholder { tag, filters });
             }
+
             if !cursor.take(b"|")? {
-                return Err(Stop::Malformed(Malformed::Unclosed));
+                return Err(ParseStop::Malformed(Malformed::Unclosed));
             }
+
             cursor.skip_blanks();
-            let name = cursor.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))?;
-            filters.push(Filter::named(name).ok_or(Stop::Malformed(Malformed::Filter))?);
+            let name =
+                cursor.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))?;
+            filters.push(Filter::named(name).ok_or(ParseStop::Malformed(Malformed::Filter))?);
         }
     }
 }
@@ -201,7 +227,7 @@ fn is_like_our_namespace(word: &str) -> bool {
 }
 
 /// Why parsing ended before the closing delimiter.
-enum Stop {
+enum ParseStop {
     End,
     Malformed(Malformed),
 }
@@ -221,21 +247,21 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes bytes as long as they fit; where the input ends first, more could.
-    fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> Result<&'a [u8], Stop> {
+    fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> Result<&'a [u8], ParseStop> {
         let rest = self.rest();
-        let length = rest.iter().position(|b| !fits(*b)).ok_or(Stop::End)?;
+        let length = rest.iter().position(|b| !fits(*b)).ok_or(ParseStop::End)?;
         self.at += length;
         Ok(&rest[..length])
     }
 
     /// Takes `token`, or says that something else stands there.
-    fn take(&mut self, token: &[u8]) -> Result<bool, Stop> {
+    fn take(&mut self, token: &[u8]) -> Result<bool, ParseStop> {
         let rest = self.rest();
         if rest.starts_with(token) {
             self.at += token.len();
             Ok(true)
         } else if token.starts_with(rest) {
-            Err(Stop::End)
+            Err(ParseStop::End)
         } else {
             Ok(false)
         }
@@ -252,7 +278,9 @@ mod tests {
 
     fn placeholder(text: &str) -> Option<(String, Vec<Filter>, usize)> {
         match at(text) {
-            Match::Placeholder { placeholder: p, length } => Some((p.tag.to_string(), p.filters, length)),
+            Match::Placeholder { placeholder: p, length } => {
+                Some((p.tag.to_string(), p.filters, length))
+            }
             _ => None,
         }
     }
@@ -269,9 +297,13 @@ mod tests {
             ("{{ secrets.x | trim|\turl }}", "x", &[Filter::Trim, Filter::Url]),
             ("{{X|shell|base64}}", "X", &[Filter::Shell, Filter::Base64]),
         ];
+
         for (text, tag, filters) in cases {
             assert_eq!(placeholder(text), Some((tag.into(), filters.into(), text.len())), "{text}");
-            assert_eq!(placeholder(&format!("{text}}}}} rest")), Some((tag.into(), filters.into(), text.len())));
+            assert_eq!(
+                placeholder(&format!("{text}}}}} rest")),
+                Some((tag.into(), filters.into(), text.len()))
+            );
         }
     }
 
@@ -304,6 +336,7 @@ mod tests {
         ] {
             assert_eq!(at(text), Match::Ordinary, "{text}");
         }
+
         let long = format!("{{{{ X{} }}}}", " ".repeat(LONGEST));
         assert_eq!(at(&long), Match::Ordinary);
         let name = format!("{{{{{}}}}}", "A".repeat(129));
@@ -313,9 +346,15 @@ mod tests {
     #[test]
     fn what_plainly_meant_us_is_malformed() {
         let tag = |text: &str| matches!(at(text), Match::Malformed(Malformed::Tag(_)));
-        for text in ["{{ secrets. }}", "{{ secrets.-x }}", "{{ secrets._ }}", "{{secrets.se0123456789abcdef}}"] {
+        for text in [
+            "{{ secrets. }}",
+            "{{ secrets.-x }}",
+            "{{ secrets._ }}",
+            "{{secrets.se0123456789abcdef}}",
+        ] {
             assert!(tag(text), "{text}");
         }
+
         assert!(tag(&format!("{{{{ secrets.{} }}}}", "a".repeat(129))));
         let unclosed = Match::Malformed(Malformed::Unclosed);
         for text in [
@@ -335,6 +374,7 @@ mod tests {
             let filter = Match::Malformed(Malformed::Filter);
             assert!(found == unclosed || found == filter || tag(text), "{text} {found:?}");
         }
+
         assert_eq!(at("{{ secrets.x | upper }}"), Match::Malformed(Malformed::Filter));
         let fits = format!("{{{{ secrets.x{}}}}}", " ".repeat(LONGEST - 14));
         assert_eq!((fits.len(), placeholder(&fits).map(|p| p.2)), (LONGEST, Some(LONGEST)));
@@ -343,7 +383,8 @@ mod tests {
 
     #[test]
     fn a_near_miss_names_the_tag_that_was_probably_meant() {
-        let meant = |text: &str| Grammar::default().near_miss(text.as_bytes()).map(|tag| tag.to_string());
+        let meant =
+            |text: &str| Grammar::default().near_miss(text.as_bytes()).map(|tag| tag.to_string());
         for (text, tag) in [
             ("{{ stripe-key }}", "stripe-key"),
             ("{{ Stripe_Key }}", "Stripe_Key"),
@@ -357,9 +398,17 @@ mod tests {
         ] {
             assert_eq!(meant(text).as_deref(), Some(tag), "{text}");
         }
-        for text in
-            ["{{ .Values.x }}", "{{#if}}", "{{ user.name }}", "{{ x", "{{}}", "{{ a b }}", "{{ X\n}}", "{{ _ }}"]
-        {
+
+        for text in [
+            "{{ .Values.x }}",
+            "{{#if}}",
+            "{{ user.name }}",
+            "{{ x",
+            "{{}}",
+            "{{ a b }}",
+            "{{ X\n}}",
+            "{{ _ }}",
+        ] {
             assert_eq!(meant(text), None, "{text}");
         }
 
@@ -372,29 +421,53 @@ mod tests {
     fn every_prefix_of_a_placeholder_is_incomplete() {
         for text in ["{{ secrets.my-secret | json }}", "{{ MY_SECRET|trim }}"] {
             for cut in 2..text.len() {
-                assert_eq!(Grammar::default().at(&text.as_bytes()[..cut], false), Match::Incomplete, "{cut}");
+                assert_eq!(
+                    Grammar::default().at(&text.as_bytes()[..cut], false),
+                    Match::Incomplete,
+                    "{cut}"
+                );
             }
         }
+
         assert_eq!(Grammar::default().at(b"{{ secrex", false), Match::Ordinary);
         assert_eq!(Grammar::default().at(b"{{ X }x", false), Match::Ordinary);
     }
 
     #[test]
     fn other_delimiters_and_namespaced() {
-        let grammar =
-            |text: &str, namespaced| Grammar { delimiters: text.parse().unwrap(), namespaced, ..Grammar::default() };
-        let found = |g: &Grammar, text: &str| matches!(g.at(text.as_bytes(), true), Match::Placeholder { .. });
-        assert!(found(&grammar("[[,]]", false), "[[ X ]]") && found(&grammar("<%=,%>", false), "<%= secrets.x %>"));
+        let grammar = |text: &str, namespaced| Grammar {
+            delimiters: text.parse().unwrap(),
+            namespaced,
+            ..Grammar::default()
+        };
+
+        let found = |g: &Grammar, text: &str| {
+            matches!(g.at(text.as_bytes(), true), Match::Placeholder { .. })
+        };
+
+        assert!(
+            found(&grammar("[[,]]", false), "[[ X ]]")
+                && found(&grammar("<%=,%>", false), "<%= secrets.x %>")
+        );
+
         assert!(found(&grammar("%,%", false), "%X%") && found(&grammar("${,}", false), "${X}"));
-        assert!(found(&grammar("{{,}}", true), "{{ secrets.X }}") && !found(&grammar("{{,}}", true), "{{ X }}"));
-        for bad in ["", "[[", ",", "[[,", ",]]", "a,b", "{ {,}}", "[[,]],", "\\{,}", "<!--,-->", "{{,|}}"] {
+        assert!(
+            found(&grammar("{{,}}", true), "{{ secrets.X }}")
+                && !found(&grammar("{{,}}", true), "{{ X }}")
+        );
+
+        for bad in
+            ["", "[[", ",", "[[,", ",]]", "a,b", "{ {,}}", "[[,]],", "\\{,}", "<!--,-->", "{{,|}}"]
+        {
             assert!(bad.parse::<Delimiters>().is_err(), "{bad}");
         }
+
         let escape = Grammar { escape: Some(Filter::Json), ..Grammar::default() };
         let filters = |text: &str| match escape.at(text.as_bytes(), true) {
             Match::Placeholder { placeholder, .. } => placeholder.filters,
             other => panic!("{other:?}"),
         };
+
         assert_eq!(filters("{{X}}"), [Filter::Json]);
         assert_eq!(filters("{{X|url}}"), [Filter::Url]);
     }

@@ -19,8 +19,8 @@ mod source;
 use std::io;
 use std::path::PathBuf;
 
-pub use plan::{ExpandError, Plan, Resolved, Suspects, Suspicion};
-pub use scan::{Details, Event, Position, ScanError, WINDOW, scan};
+pub use plan::{ExpandError, Plan, Resolved, SuspectTexts, Suspicion};
+pub use scan::{Event, Position, ScanDetails, ScanError, WINDOW, scan};
 pub use source::Template;
 
 use crate::model::Tag;
@@ -29,7 +29,7 @@ use filter::FilterError;
 
 /// Something about one placeholder, and where it stands.
 #[derive(Debug)]
-pub struct Finding<T> {
+pub struct TemplateFinding<T> {
     /// Where its `{{` begins
     pub position: Position,
     /// Its line, cut to what surrounds it, and the caret's column in that; characters are made visible
@@ -38,11 +38,11 @@ pub struct Finding<T> {
     pub what: T,
 }
 
-/// Findings of one kind: the first thousand, and how many there are.
+/// TemplateFindings of one kind: the first thousand, and how many there are.
 #[derive(Debug)]
-pub struct Findings<T> {
+pub struct TemplateFindings<T> {
     /// At most a thousand
-    pub listed: Vec<Finding<T>>,
+    pub listed: Vec<TemplateFinding<T>>,
     /// All of them
     pub total: u64,
 }

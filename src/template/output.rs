@@ -14,18 +14,18 @@ use rustix::io::Errno;
 
 use super::TemplateError;
 use super::plan::ExpandError;
-use crate::signals::Hold;
+use crate::signals::DeferSignals;
 use crate::store::{has_fixed_modes, looks_like_a_vault, rename_new};
 
 /// A file to be written, checked.
 pub struct Output {
     path: PathBuf,
-    existing: Option<Existing>,
+    existing: Option<ExistingOutput>,
     mode: Option<u32>,
 }
 
 /// What stands under the output's name.
-struct Existing {
+struct ExistingOutput {
     metadata: Metadata,
     /// Opened once, so that what was checked is what is compared and whose mode is changed; `None` where it cannot be read
     file: Option<File>,
@@ -33,7 +33,7 @@ struct Existing {
 
 /// What became of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum OutputChange {
     /// It has new content
     Replaced,
     /// It had that content already
@@ -55,20 +55,27 @@ pub fn permission_bits(text: &str) -> Option<u32> {
 impl Output {
     /// Checks what stands at `path`. `mode` are the permission bits asked for; `spared` are files that are never written
     /// over, by device and inode, with what is said of them: the template, the passphrase. No vault is, whichever.
-    pub fn new(path: &Path, mode: Option<u32>, spared: &[((u64, u64), &'static str)]) -> Result<Self, TemplateError> {
+    pub fn new(
+        path: &Path,
+        mode: Option<u32>,
+        protected: &[((u64, u64), &'static str)],
+    ) -> Result<Self, TemplateError> {
         let refuse = |why| Err(TemplateError::UnsafeOutput { path: path.to_owned(), why });
         let found = match fs::symlink_metadata(path) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(failed(path, source)),
         };
+
         let bytes = path.as_os_str().as_bytes();
         if path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
             return refuse("is not the path of a file");
         }
+
         let Some(metadata) = found else {
             return Ok(Self { path: path.to_owned(), existing: None, mode });
         };
+
         let kind = metadata.file_type();
         if kind.is_symlink() {
             return refuse("is a symbolic link");
@@ -78,7 +85,9 @@ impl Output {
             return refuse("is a FIFO or a socket");
         } else if !kind.is_file() {
             return refuse("is a device");
-        } else if let Some((_, why)) = spared.iter().find(|(id, _)| *id == (metadata.dev(), metadata.ino())) {
+        } else if let Some((_, why)) =
+            protected.iter().find(|(id, _)| *id == (metadata.dev(), metadata.ino()))
+        {
             return refuse(why);
         } else if metadata.nlink() > 1 {
             return refuse("has several names (hard links)");
@@ -86,21 +95,25 @@ impl Output {
             // Also for root: whoever owns the file would be handed its values.
             return refuse("belongs to another user");
         }
+
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(file) => Some(File::from(file)),
             Err(Errno::ACCESS) => None,
             Err(error) => return Err(failed(path, error.into())),
         };
+
         if let Some(file) = &file
             && !is_at(file, path).map_err(|source| failed(path, source))?
         {
             return refuse("was replaced just now");
         }
+
         if file.as_ref().is_some_and(looks_like_a_vault) {
             return refuse("is a vault");
         }
-        Ok(Self { path: path.to_owned(), existing: Some(Existing { metadata, file }), mode })
+
+        Ok(Self { path: path.to_owned(), existing: Some(ExistingOutput { metadata, file }), mode })
     }
 
     /// Fails if the file is missing and cannot be made. An existing one may be up to date already, wherever it lies.
@@ -108,13 +121,16 @@ impl Output {
         if self.exists() {
             return Ok(());
         }
+
         let directory = directory(&self.path);
         let checked = fs::metadata(directory).and_then(|found| {
             if !found.is_dir() {
                 return Err(io::ErrorKind::NotADirectory.into());
             }
+
             Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
         });
+
         checked.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => TemplateError::NoDirectory(directory.to_owned()),
             _ => failed(&self.path, source),
@@ -128,7 +144,7 @@ impl Output {
 
     /// Returns the existing file, to be read from its beginning; `None` if there is none or it cannot be read.
     pub fn existing(&self) -> Result<Option<File>, TemplateError> {
-        let Some(Existing { file: Some(file), .. }) = &self.existing else { return Ok(None) };
+        let Some(ExistingOutput { file: Some(file), .. }) = &self.existing else { return Ok(None) };
         let opened = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
         opened.map(Some).map_err(|source| failed(&self.path, source))
     }
@@ -147,6 +163,7 @@ impl Output {
         let Some(file) = self.existing()? else { return Ok(false) };
         let failed = |source| failed(&self.path, source);
         let mut comparison = Comparison { file, same: true };
+
         match produce(&mut comparison) {
             Ok(()) => comparison.finish().map_err(failed),
             Err(ExpandError::Output(_)) if !comparison.same => Ok(false),
@@ -158,7 +175,7 @@ impl Output {
     pub fn replace(
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
-    ) -> Result<Written, TemplateError> {
+    ) -> Result<OutputChange, TemplateError> {
         self.prepare(produce)?.publish()
     }
 
@@ -167,10 +184,11 @@ impl Output {
     pub fn prepare(
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
-    ) -> Result<Pending<'_>, TemplateError> {
+    ) -> Result<PendingOutput<'_>, TemplateError> {
         if self.is_current(produce)? {
-            return Ok(Pending { output: self, content: None });
+            return Ok(PendingOutput { output: self, content: None });
         }
+
         self.prepare_anew(produce)
     }
 
@@ -178,13 +196,15 @@ impl Output {
     pub fn prepare_anew(
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
-    ) -> Result<Pending<'_>, TemplateError> {
+    ) -> Result<PendingOutput<'_>, TemplateError> {
         let failed = |source: io::Error| failed(&self.path, source);
+
         // Opened before anything is published: a directory that may not be read cannot be flushed, and is no failure.
         let directory = match File::open(directory(&self.path)) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
             opened => Some(opened.map_err(failed)?),
         };
+
         let mut temporary = Temporary::beside(&self.path).map_err(failed)?;
         self.keep_group(&temporary.file)?;
         match rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(self.target_mode())) {
@@ -192,9 +212,10 @@ impl Output {
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {}
             set => set.map_err(|error| failed(error.into()))?,
         }
+
         produce(&mut temporary).map_err(|error| self.error(error))?;
         temporary.file.sync_all().map_err(failed)?;
-        Ok(Pending { output: self, content: Some((temporary, directory)) })
+        Ok(PendingOutput { output: self, content: Some((temporary, directory)) })
     }
 
     /// The file's permission bits where they are wider than they are to be, and can be set.
@@ -212,26 +233,31 @@ impl Output {
     }
 
     /// The content is right already; perhaps the mode is not.
-    fn keep(&self) -> io::Result<Written> {
-        let Some(Existing { metadata, file: Some(file) }) = &self.existing else {
-            return Ok(Written::Same);
+    fn keep(&self) -> io::Result<OutputChange> {
+        let Some(ExistingOutput { metadata, file: Some(file) }) = &self.existing else {
+            return Ok(OutputChange::Same);
         };
-        if metadata.mode() & 0o7777 == self.target_mode() || has_fixed_modes(directory(&self.path)) {
-            return Ok(Written::Same);
+
+        if metadata.mode() & 0o7777 == self.target_mode() || has_fixed_modes(directory(&self.path))
+        {
+            return Ok(OutputChange::Same);
         }
+
         file.set_permissions(Permissions::from_mode(self.target_mode()))?;
-        Ok(Written::ModeChanged)
+        Ok(OutputChange::ModeChanged)
     }
 
     /// A file of another group of ours stays that group's.
     fn keep_group(&self, file: &File) -> Result<(), TemplateError> {
-        let Some(Existing { metadata, .. }) = &self.existing else { return Ok(()) };
+        let Some(ExistingOutput { metadata, .. }) = &self.existing else { return Ok(()) };
         let new = file.metadata().map_err(|source| failed(&self.path, source))?;
         if new.gid() == metadata.gid() {
             return Ok(());
         }
-        std::os::unix::fs::fchown(file, None, Some(metadata.gid()))
-            .map_err(|_| TemplateError::UnsafeOutput { path: self.path.clone(), why: "belongs to another group" })
+
+        std::os::unix::fs::fchown(file, None, Some(metadata.gid())).map_err(|_| {
+            TemplateError::UnsafeOutput { path: self.path.clone(), why: "belongs to another group" }
+        })
     }
 
     fn error(&self, error: ExpandError) -> TemplateError {
@@ -243,19 +269,20 @@ impl Output {
 }
 
 /// An output's new content, written and flushed, that nothing names yet; dropped, it is gone.
-pub struct Pending<'o> {
+pub struct PendingOutput<'o> {
     output: &'o Output,
     /// `None` where the file has that content already
     content: Option<(Temporary, Option<File>)>,
 }
 
-impl Pending<'_> {
+impl PendingOutput<'_> {
     /// Gives the content the output's name.
-    pub fn publish(self) -> Result<Written, TemplateError> {
+    pub fn publish(self) -> Result<OutputChange, TemplateError> {
         let failed = |source: io::Error| failed(&self.output.path, source);
         let Some((temporary, directory)) = self.content else {
             return self.output.keep().map_err(failed);
         };
+
         temporary.publish(&self.output.path, self.output.exists()).map_err(failed)?;
         Self::flushed(directory).map_err(failed)
     }
@@ -274,17 +301,20 @@ impl Pending<'_> {
     /// Reads the content from its beginning, before it has a name.
     pub fn read_back(&self) -> Result<File, TemplateError> {
         let failed = |source: io::Error| failed(&self.output.path, source);
-        let Some((temporary, _)) = &self.content else { return Err(failed(io::ErrorKind::NotFound.into())) };
+        let Some((temporary, _)) = &self.content else {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        };
+
         let mut file = temporary.file.try_clone().map_err(failed)?;
         file.rewind().map_err(failed)?;
         Ok(file)
     }
 
-    fn flushed(directory: Option<File>) -> io::Result<Written> {
+    fn flushed(directory: Option<File>) -> io::Result<OutputChange> {
         match directory.map(|directory| directory.sync_all()) {
             // Some file systems flush no directories.
             Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
-            _ => Ok(Written::Replaced),
+            _ => Ok(OutputChange::Replaced),
         }
     }
 }
@@ -324,8 +354,10 @@ impl Write for Comparison {
                 self.same = false;
                 return Err(io::Error::other("different"));
             }
+
             at += length;
         }
+
         Ok(bytes.len())
     }
 
@@ -343,18 +375,20 @@ struct Temporary {
     /// The name it has while it is written, where it has one
     name: Option<PathBuf>,
     /// As long as it has one, signals wait until it has been removed
-    hold: Option<Hold>,
+    hold: Option<DeferSignals>,
 }
 
 /// The name beside the output under which new content waits for the rename. There is one for each output: a writer
 /// that was killed between link and rename leaves it behind, and the next one clears it away.
 fn waiting_name(path: &Path) -> PathBuf {
     const SUFFIX: &str = ".secrets-new";
+
     // A name has 255 bytes at most. Two outputs whose names begin alike may share one: its lock makes them take turns.
     let output = path.file_name().unwrap_or_default().as_bytes();
     let mut name = OsString::from(".");
     name.push(OsStr::from_bytes(&output[..output.len().min(254 - SUFFIX.len())]));
     name.push(SUFFIX);
+
     path.with_file_name(name)
 }
 
@@ -366,6 +400,7 @@ impl Temporary {
             match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
                     let nameless = Self { file: file.into(), name: None, hold: None };
+
                     // Without /proc it could not be given a name.
                     if lock(&nameless.file)? && fs::metadata(nameless.descriptor()).is_ok() {
                         return Ok(nameless);
@@ -376,13 +411,17 @@ impl Temporary {
                 Err(error) => return Err(error.into()),
             }
         }
+
         let name = waiting_name(path);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let hold = Hold::new()?;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let hold = DeferSignals::new()?;
+
         loop {
             match rustix::fs::open(&name, flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
                     let file = File::from(file);
+
                     // Before it was locked, another writer may have taken it for a dead one's and cleared it away.
                     if lock(&file)? && is_at(&file, &name)? {
                         return Ok(Self { file, name: Some(name), hold: Some(hold) });
@@ -401,9 +440,11 @@ impl Temporary {
                 let _ = fs::remove_file(name);
             })
         };
+
         if let Some(name) = self.name.take() {
             return rename(&name);
         }
+
         // Not there yet: the name is taken in one step, without a temporary one in between.
         if !replaces {
             match self.link(path) {
@@ -411,10 +452,11 @@ impl Temporary {
                 done => return done,
             }
         }
+
         let name = waiting_name(path);
         loop {
             // Between the two there is a second name, which a signal would leave behind.
-            let hold = Hold::new()?;
+            let hold = DeferSignals::new()?;
             let done = self.link(&name).and_then(|()| rename(&name));
             drop(hold);
             match done {
@@ -444,9 +486,10 @@ impl Temporary {
 
 impl Write for Temporary {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.hold.as_ref().is_some_and(Hold::is_due) {
+        if self.hold.as_ref().is_some_and(DeferSignals::is_due) {
             return Err(io::Error::other("interrupted"));
         }
+
         self.file.write(bytes)
     }
 
@@ -471,8 +514,10 @@ fn clear_away(name: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
+
     let file = File::from(file);
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+
     // Still the file that we hold the lock of: its writer is gone.
     if is_at(&file, name)? { fs::remove_file(name) } else { Ok(()) }
 }
@@ -489,5 +534,6 @@ fn lock(file: &File) -> io::Result<bool> {
 /// True where `name` is this file's.
 fn is_at(file: &File, name: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
-    Ok(fs::symlink_metadata(name).is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino())))
+    Ok(fs::symlink_metadata(name)
+        .is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino())))
 }

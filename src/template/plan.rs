@@ -9,16 +9,16 @@ use std::io::{self, Write};
 
 use super::filter::{Filter, FilterError, LARGEST};
 use super::grammar::{Grammar, Malformed, Placeholder};
-use super::scan::{Details, Event, Position, ScanError, WINDOW, scan};
+use super::scan::{Event, Position, ScanDetails, ScanError, WINDOW, scan};
 use super::source::Template;
-use super::{Finding, Findings, TemplateError, UnknownTag};
+use super::{TemplateError, TemplateFinding, TemplateFindings, UnknownTag};
 use crate::dotenv::readers::Readers;
 use crate::model::{SecretBytes, SecretValue, Tag, TagKey};
 use crate::vault::{Reveal, Revealed};
 
-/// Findings that are listed one by one; past them they are counted.
+/// TemplateFindings that are listed one by one; past them they are counted.
 const LISTED: usize = 1000;
-/// Findings whose line is shown.
+/// TemplateFindings whose line is shown.
 const EXCERPTS: usize = 10;
 /// All filtered values of one template together.
 const FILTERED: usize = 4 * LARGEST;
@@ -39,7 +39,7 @@ pub struct Plan {
     /// The different references, with the spelling of the first
     references: HashMap<Reference, Tag>,
     malformed: u64,
-    suspects: Suspects,
+    suspects: SuspectTexts,
 }
 
 /// Near misses that are remembered: other tools' files are full of them.
@@ -47,7 +47,7 @@ const MOST_NEAR_MISSES: usize = 100;
 
 /// Text of a template that may not do what its author expects.
 #[derive(Debug, Clone)]
-pub struct Suspects {
+pub struct SuspectTexts {
     grammar: Grammar,
     /// Tags that ordinary text resembles, each once
     near_misses: HashMap<TagKey, Tag>,
@@ -76,10 +76,17 @@ impl fmt::Display for Suspicion {
                 )
             }
             Self::PossibleMiss(tag) => {
-                write!(f, "this text is copied; if `{tag}` is a secret, write `{{{{ secrets.{tag} }}}}`")
+                write!(
+                    f,
+                    "this text is copied; if `{tag}` is a secret, write `{{{{ secrets.{tag} }}}}`"
+                )
             }
             Self::Backslashes(number) => {
-                let (what, half) = (if number % 2 == 0 { "the value" } else { "the placeholder's text" }, number / 2);
+                let (what, half) = (
+                    if number % 2 == 0 { "the value" } else { "the placeholder's text" },
+                    number / 2,
+                );
+
                 let before = number - 1;
                 write!(f, "{number} backslashes before a placeholder give {half} and {what}; ")?;
                 write!(f, "version 0.1.0 gave {before} and the placeholder's text")
@@ -88,7 +95,7 @@ impl fmt::Display for Suspicion {
     }
 }
 
-impl Suspects {
+impl SuspectTexts {
     fn of(grammar: Grammar) -> Self {
         Self { grammar, near_misses: HashMap::new(), backslashes: 0 }
     }
@@ -114,7 +121,7 @@ impl Suspects {
         &self,
         template: &mut Template,
         mut is_stored: impl FnMut(&Tag) -> Result<Option<bool>, E>,
-    ) -> Result<Option<Findings<Suspicion>>, E> {
+    ) -> Result<Option<TemplateFindings<Suspicion>>, E> {
         let mut suspect = HashMap::new();
         for (key, tag) in &self.near_misses {
             match is_stored(tag)? {
@@ -122,6 +129,7 @@ impl Suspects {
                 known => drop(suspect.insert(key, known.is_some())),
             }
         }
+
         if suspect.is_empty() && self.backslashes == 0 {
             return Ok(None);
         }
@@ -129,11 +137,15 @@ impl Suspects {
         let found = findings(template, &self.grammar, |event| match event {
             Event::NearMiss(tag, at) => {
                 let is_known = *suspect.get(&tag.key())?;
-                Some((if is_known { Suspicion::NearMiss(tag) } else { Suspicion::PossibleMiss(tag) }, at))
+                Some((
+                    if is_known { Suspicion::NearMiss(tag) } else { Suspicion::PossibleMiss(tag) },
+                    at,
+                ))
             }
             Event::Backslashes(number, at) => Some((Suspicion::Backslashes(number), at)),
             _ => None,
         })?;
+
         Ok(Some(found))
     }
 }
@@ -143,27 +155,31 @@ impl Plan {
     pub fn new(template: &mut Template, grammar: Grammar) -> Result<Self, TemplateError> {
         let mut references = HashMap::new();
         let mut malformed = 0;
-        let mut suspects = Suspects::of(grammar.clone());
+        let mut suspects = SuspectTexts::of(grammar.clone());
         template.check_encoding()?;
         pass(template, &grammar, false, |event| {
             suspects.note(&event);
             match event {
                 Event::Literal(_) | Event::NearMiss(..) | Event::Backslashes(..) => {}
                 Event::Placeholder(placeholder, _, _) => {
-                    references.entry(reference(placeholder)).or_insert_with(|| placeholder.tag.clone());
+                    references
+                        .entry(reference(placeholder))
+                        .or_insert_with(|| placeholder.tag.clone());
                     if references.len() > MOST_REFERENCES {
                         return Err(TemplateError::TooManyReferences);
                     }
                 }
                 Event::Malformed(..) => malformed += 1,
             }
+
             Ok(())
         })?;
+
         Ok(Self { grammar, references, malformed, suspects })
     }
 
     /// Returns the text that may not do what the author of the template expects.
-    pub fn suspects(&self) -> &Suspects {
+    pub fn suspects(&self) -> &SuspectTexts {
         &self.suspects
     }
 
@@ -180,18 +196,27 @@ impl Plan {
     /// The tags that are referred to, each once.
     pub fn tags(&self) -> Vec<Tag> {
         let mut seen = HashSet::new();
-        self.references.iter().filter(|((key, _), _)| seen.insert(key)).map(|(_, tag)| tag.clone()).collect()
+        self.references
+            .iter()
+            .filter(|((key, _), _)| seen.insert(key))
+            .map(|(_, tag)| tag.clone())
+            .collect()
     }
 
     /// What is not well formed, with its places.
-    pub fn malformed(&self, template: &mut Template) -> Result<Option<Findings<Malformed>>, TemplateError> {
+    pub fn malformed(
+        &self,
+        template: &mut Template,
+    ) -> Result<Option<TemplateFindings<Malformed>>, TemplateError> {
         if self.malformed == 0 {
             return Ok(None);
         }
+
         let findings = findings(template, &self.grammar, |event| match event {
             Event::Malformed(why, position) => Some((why, position)),
             _ => None,
         })?;
+
         Ok(Some(findings))
     }
 
@@ -214,6 +239,7 @@ impl Plan {
         let revealed = if tags.is_empty() { Vec::new() } else { values.reveal(&tags)? };
         let (mut missing, mut names) = (HashMap::new(), HashMap::new());
         let mut opened: Vec<Option<SecretValue>> = Vec::with_capacity(revealed.len());
+
         for (tag, revealed) in tags.iter().zip(revealed) {
             opened.push(match revealed {
                 Revealed::Value { value, tag: stored } => {
@@ -226,6 +252,7 @@ impl Plan {
                 }
             });
         }
+
         let mut renderings = HashMap::with_capacity(self.references.len());
         let mut filtered = 0;
         for (reference, tag) in self.references {
@@ -240,11 +267,14 @@ impl Plan {
                     if filtered > FILTERED {
                         return Err(TemplateError::FilteredTooLarge);
                     }
+
                     Rendering::Filtered(result)
                 }
             };
+
             renderings.insert(reference, rendering);
         }
+
         Ok(Resolved { grammar: self.grammar, values: opened, places, names, renderings, missing })
     }
 }
@@ -254,6 +284,7 @@ fn apply(filters: &[Filter], value: &[u8], readers: Readers) -> Result<SecretByt
     for filter in filters {
         result = filter.apply(result.expose(), readers)?;
     }
+
     Ok(result)
 }
 
@@ -289,10 +320,14 @@ pub struct Resolved {
 
 impl Resolved {
     /// Placeholders that name no secret, with their places.
-    pub fn unknown(&self, template: &mut Template) -> Result<Option<Findings<UnknownTag>>, TemplateError> {
+    pub fn unknown(
+        &self,
+        template: &mut Template,
+    ) -> Result<Option<TemplateFindings<UnknownTag>>, TemplateError> {
         if self.missing.is_empty() {
             return Ok(None);
         }
+
         let findings = findings(template, &self.grammar, |event| match event {
             Event::Placeholder(placeholder, _, position) => {
                 let nearest = self.missing.get(&placeholder.tag.key())?.clone();
@@ -300,6 +335,7 @@ impl Resolved {
             }
             _ => None,
         })?;
+
         Ok(Some(findings))
     }
 
@@ -334,7 +370,11 @@ impl Resolved {
     }
 
     /// Writes the same with `‹tag›` for each value, whatever its length and its filters.
-    pub fn expand_masked(&self, template: &mut Template, out: &mut dyn Write) -> Result<(), ExpandError> {
+    pub fn expand_masked(
+        &self,
+        template: &mut Template,
+        out: &mut dyn Write,
+    ) -> Result<(), ExpandError> {
         let masks: HashMap<&TagKey, String> =
             self.names.iter().map(|(key, tag)| (key, format!("\u{2039}{tag}\u{203a}"))).collect();
 
@@ -346,9 +386,9 @@ impl Resolved {
 
     fn rendering(&self, placeholder: &Placeholder) -> Expansion<'_> {
         match self.renderings.get(&reference(placeholder)) {
-            Some(Rendering::Value(at)) => {
-                self.values[*at].as_ref().map_or(Expansion::AsItIs, |value| Expansion::Bytes(value.expose()))
-            }
+            Some(Rendering::Value(at)) => self.values[*at]
+                .as_ref()
+                .map_or(Expansion::AsItIs, |value| Expansion::Bytes(value.expose())),
             Some(Rendering::Filtered(bytes)) => Expansion::Bytes(bytes.expose()),
             Some(Rendering::AsItIs) => Expansion::AsItIs,
             None => Expansion::Moved,
@@ -365,26 +405,36 @@ impl Resolved {
         let mut buffer = Buffer { bytes: SecretBytes::with_capacity(BUFFER), out };
         let name = template.name().to_owned();
         let mut reader = template.reader().map_err(ExpandError::Template)?;
-        let done = scan(&mut *reader, &self.grammar, WINDOW, Details::NONE, |event| match event {
-            Event::Literal(bytes) => buffer.put(bytes).map_err(ExpandError::Output),
-            Event::Placeholder(placeholder, raw, _) => {
-                let bytes = match expansion(placeholder) {
-                    Expansion::Bytes(bytes) => bytes,
-                    Expansion::AsItIs => raw,
-                    Expansion::Moved => return Err(ExpandError::Template(TemplateError::Moved(name.clone()))),
-                };
-                buffer.put(bytes).map_err(ExpandError::Output)
-            }
-            Event::Malformed(..) | Event::NearMiss(..) | Event::Backslashes(..) => Ok(()),
-        });
+        let done =
+            scan(&mut *reader, &self.grammar, WINDOW, ScanDetails::NONE, |event| match event {
+                Event::Literal(bytes) => buffer.put(bytes).map_err(ExpandError::Output),
+                Event::Placeholder(placeholder, raw, _) => {
+                    let bytes = match expansion(placeholder) {
+                        Expansion::Bytes(bytes) => bytes,
+                        Expansion::AsItIs => raw,
+                        Expansion::Moved => {
+                            return Err(ExpandError::Template(TemplateError::Moved(name.clone())));
+                        }
+                    };
+
+                    buffer.put(bytes).map_err(ExpandError::Output)
+                }
+                Event::Malformed(..) | Event::NearMiss(..) | Event::Backslashes(..) => Ok(()),
+            });
+
         drop(reader);
         match done {
             Ok(()) => {}
             Err(ScanError::Visit(error)) => return Err(error),
             Err(ScanError::Read(source)) => {
-                return Err(ExpandError::Template(TemplateError::Io { action: "read", name, source }));
+                return Err(ExpandError::Template(TemplateError::Io {
+                    action: "read",
+                    name,
+                    source,
+                }));
             }
         }
+
         buffer.flush().map_err(ExpandError::Output)?;
         template.check_unchanged().map_err(ExpandError::Template)
     }
@@ -410,9 +460,11 @@ impl Buffer<'_> {
         if self.bytes.len() + piece.len() > BUFFER {
             self.flush_bytes()?;
         }
+
         if piece.len() >= BUFFER {
             return self.out.write_all(piece);
         }
+
         self.bytes.extend(piece);
         Ok(())
     }
@@ -437,7 +489,7 @@ fn pass(
 ) -> Result<(), TemplateError> {
     let name = template.name().to_owned();
     let mut reader = template.reader()?;
-    let details = Details { lines, near_misses: true };
+    let details = ScanDetails { lines, near_misses: true };
     scan(&mut *reader, grammar, WINDOW, details, visit).map_err(|error| match error {
         ScanError::Visit(error) => error,
         ScanError::Read(source) => TemplateError::Io { action: "read", name, source },
@@ -448,19 +500,23 @@ fn findings<T>(
     template: &mut Template,
     grammar: &Grammar,
     mut pick: impl FnMut(Event<'_>) -> Option<(T, Position)>,
-) -> Result<Findings<T>, TemplateError> {
-    let mut found = Findings { listed: Vec::new(), total: 0 };
+) -> Result<TemplateFindings<T>, TemplateError> {
+    let mut found = TemplateFindings { listed: Vec::new(), total: 0 };
+
     pass(template, grammar, true, |event| {
         if let Some((what, position)) = pick(event) {
             found.total += 1;
             if found.listed.len() < LISTED {
-                found.listed.push(Finding { position, excerpt: None, what });
+                found.listed.push(TemplateFinding { position, excerpt: None, what });
             }
         }
+
         Ok(())
     })?;
+
     for finding in found.listed.iter_mut().take(EXCERPTS) {
         finding.excerpt = template.excerpt(finding.position.offset, finding.position.column);
     }
+
     Ok(found)
 }

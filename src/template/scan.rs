@@ -41,14 +41,14 @@ pub enum Event<'a> {
 
 /// What a pass tells beside the parts of a template. Each costs time.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Details {
+pub struct ScanDetails {
     /// Positions with line and column
     pub lines: bool,
     /// Text that resembles a placeholder
     pub near_misses: bool,
 }
 
-impl Details {
+impl ScanDetails {
     /// Nothing else
     pub const NONE: Self = Self { lines: false, near_misses: false };
     /// Positions with line and column
@@ -102,8 +102,10 @@ impl Window {
             if let Some(lines) = &mut self.lines {
                 lines.counted -= self.begin;
             }
+
             self.begin = 0;
         }
+
         while self.end < self.bytes.len() {
             match reader.read(&mut self.bytes[self.end..]) {
                 Ok(0) => {
@@ -115,6 +117,7 @@ impl Window {
                 Err(error) => return Err(error),
             }
         }
+
         Ok(())
     }
 
@@ -123,11 +126,13 @@ impl Window {
         if up_to <= lines.counted {
             return;
         }
+
         let fresh = &self.bytes[lines.counted..up_to];
         lines.newlines += memchr::memchr_iter(b'\n', fresh).count() as u64;
         if let Some(last) = memchr::memrchr(b'\n', fresh) {
             lines.line_start = self.offset + (lines.counted + last) as u64 + 1;
         }
+
         lines.counted = up_to;
     }
 
@@ -135,7 +140,9 @@ impl Window {
         self.count_lines(at);
         let offset = self.offset + at as u64;
         match &self.lines {
-            Some(lines) => Position { offset, line: lines.newlines + 1, column: offset - lines.line_start + 1 },
+            Some(lines) => {
+                Position { offset, line: lines.newlines + 1, column: offset - lines.line_start + 1 }
+            }
             None => Position { offset, line: 0, column: 0 },
         }
     }
@@ -154,6 +161,7 @@ impl Window {
             self.held = 0;
             literal(&fresh[..fresh.len() - run], visit)?;
         }
+
         self.held += run as u64;
         self.begin = at;
         Ok(())
@@ -180,6 +188,7 @@ fn backslashes<E>(mut number: u64, visit: Visit<'_, E>) -> Result<(), ScanError<
         literal(&PIECE[..length], visit)?;
         number -= length as u64;
     }
+
     Ok(())
 }
 
@@ -191,7 +200,7 @@ pub fn scan<E>(
     reader: &mut dyn Read,
     grammar: &Grammar,
     window: usize,
-    details: Details,
+    details: ScanDetails,
     mut visit: impl FnMut(Event<'_>) -> Result<(), E>,
 ) -> Result<(), ScanError<E>> {
     let open = Finder::new(grammar.open());
@@ -208,6 +217,7 @@ pub fn scan<E>(
         complete: false,
         lines: details.lines.then(Lines::default),
     };
+
     w.refill(reader).map_err(ScanError::Read)?;
     let mut at = 0;
 
@@ -216,6 +226,7 @@ pub fn scan<E>(
             if w.complete {
                 return w.hand_over_all(w.end, visit);
             }
+
             // The window may end with a piece of a delimiter.
             let keep = w.end.saturating_sub(width).max(w.begin);
             w.hand_over(keep, visit)?;
@@ -228,7 +239,9 @@ pub fn scan<E>(
         if w.byte_before(found) == b'$' {
             continue; // `${{ … }}` is GitHub Actions'
         }
+
         let rest = &w.bytes[found..w.end];
+
         // Whether ordinary text is a near miss is decided on as many bytes as a placeholder may have.
         let is_whole = w.complete || rest.len() >= LONGEST;
 
@@ -259,12 +272,17 @@ pub fn scan<E>(
                 if number > 1 {
                     visit(Event::Backslashes(number, position)).map_err(ScanError::Visit)?;
                 }
+
                 backslashes(number / 2, visit)?;
 
                 let raw = &w.bytes[found..found + length];
                 let is_literal = number % 2 == 1;
-                let event =
-                    if is_literal { Event::Literal(raw) } else { Event::Placeholder(&placeholder, raw, position) };
+                let event = if is_literal {
+                    Event::Literal(raw)
+                } else {
+                    Event::Placeholder(&placeholder, raw, position)
+                };
+
                 visit(event).map_err(ScanError::Visit)?;
                 w.begin = found + length;
                 at = w.begin;
@@ -277,7 +295,7 @@ pub fn scan<E>(
 mod tests {
     use super::*;
 
-    const ALL: Details = Details { lines: true, near_misses: true };
+    const ALL: ScanDetails = ScanDetails { lines: true, near_misses: true };
 
     fn parts(text: &[u8], grammar: &Grammar, window: usize) -> (Vec<u8>, Vec<(u64, u64)>) {
         let (mut out, mut places) = (Vec::new(), Vec::new());
@@ -297,9 +315,11 @@ mod tests {
                     places.push((position.line, position.column));
                 }
             }
+
             Ok(())
         })
         .unwrap();
+
         (out, places)
     }
 
@@ -343,25 +363,36 @@ mod tests {
     #[test]
     fn other_delimiters_follow_the_same_rules() {
         let grammar = Grammar { delimiters: "[[,]]".parse().unwrap(), ..Grammar::default() };
-        let out = |template: &str| String::from_utf8(parts(template.as_bytes(), &grammar, WINDOW).0).unwrap();
+        let out = |template: &str| {
+            String::from_utf8(parts(template.as_bytes(), &grammar, WINDOW).0).unwrap()
+        };
+
         assert_eq!(out(r"[[X]] [[[X]]] $[[X]] \[[X]] {{X}}"), "<X> [<X>] $[[X]] [[X]] {{X}}");
     }
 
     #[test]
     fn positions_count_from_one_in_bytes() {
-        let (_, places) = parts("{{A}}\n é{{B}}\r\n\n{{ secrets. }}{{C}}".as_bytes(), &Grammar::default(), WINDOW);
+        let (_, places) = parts(
+            "{{A}}\n é{{B}}\r\n\n{{ secrets. }}{{C}}".as_bytes(),
+            &Grammar::default(),
+            WINDOW,
+        );
+
         assert_eq!(places, [(1, 1), (2, 4), (4, 1), (4, 15)]);
     }
 
     #[test]
     fn a_run_of_backslashes_may_be_longer_than_the_window() {
-        for (number, rest) in [(6000, "{{X}}"), (6001, "{{X}}"), (6000, " {{X}}"), (6001, "{{ .v }}"), (6001, "")] {
+        for (number, rest) in
+            [(6000, "{{X}}"), (6001, "{{X}}"), (6000, " {{X}}"), (6001, "{{ .v }}"), (6001, "")]
+        {
             let template = format!("a{}{rest}", "\\".repeat(number));
             let expected = match rest {
                 "{{X}}" if number % 2 == 0 => format!("a{}<X>", "\\".repeat(number / 2)),
                 "{{X}}" => format!("a{}{{{{X}}}}", "\\".repeat(number / 2)),
                 _ => template.replace("{{X}}", "<X>"),
             };
+
             let (out, _) = parts(template.as_bytes(), &Grammar::default(), 0);
             assert!(out == expected.as_bytes(), "{number} {rest}");
         }
@@ -374,13 +405,22 @@ mod tests {
         scan::<()>(&mut &template[..], &Grammar::default(), WINDOW, ALL, |event| {
             match event {
                 Event::NearMiss(tag, at) => seen.push((tag.to_string(), 0, at.line, at.column)),
-                Event::Backslashes(number, at) => seen.push((String::new(), number, at.line, at.column)),
+                Event::Backslashes(number, at) => {
+                    seen.push((String::new(), number, at.line, at.column));
+                }
                 _ => {}
             }
+
             Ok(())
         })
         .unwrap();
-        let expected = [("stripe-key".to_owned(), 0, 2, 1), (String::new(), 2, 2, 20), (String::new(), 3, 3, 5)];
+
+        let expected = [
+            ("stripe-key".to_owned(), 0, 2, 1),
+            (String::new(), 2, 2, 20),
+            (String::new(), 3, 3, 5),
+        ];
+
         assert_eq!(seen, expected);
     }
 
@@ -389,6 +429,7 @@ mod tests {
         let unit = "x\\\\{{ Y }}{{ near-miss }}{{ secrets.some-tag | json }}\\{{ X }}\n${{ Y }}{{{Z}}}{{ secrets.bad! }}{{ .v }}\\{{{{{{{A}}";
         let template = unit.repeat(60);
         let whole = parts(template.as_bytes(), &Grammar::default(), 1 << 20);
+
         for window in 0..400 {
             // Every size from the smallest on, so that each byte of the unit ends a window somewhere.
             let found = parts(template.as_bytes(), &Grammar::default(), 2 * LONGEST + window);

@@ -26,14 +26,14 @@ pub struct Template {
 
 enum Content {
     Memory(Vec<u8>),
-    File { file: File, stamp: Stamp },
+    File { file: File, stamp: FileStamp },
 }
 
 /// What tells that a file was written to between two readings.
 #[derive(PartialEq, Eq)]
-struct Stamp(u64, i64, i64, i64, i64);
+struct FileStamp(u64, i64, i64, i64, i64);
 
-impl Stamp {
+impl FileStamp {
     fn of(file: &File) -> io::Result<Self> {
         let m = file.metadata()?;
         Ok(Self(m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
@@ -52,15 +52,18 @@ impl Template {
         let failed = |source| TemplateError::Io { action: "read", name: name.clone(), source };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
+
         if metadata.is_dir() {
             return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
         }
+
         let mut template = if metadata.is_file() && metadata.len() > KEPT {
-            let stamp = Stamp::of(&file).map_err(failed)?;
+            let stamp = FileStamp::of(&file).map_err(failed)?;
             Self { name, content: Content::File { file, stamp }, identity: None }
         } else {
             Self::from_reader(&name, file)?
         };
+
         template.identity = metadata.is_file().then(|| (metadata.dev(), metadata.ino()));
         Ok(template)
     }
@@ -77,13 +80,20 @@ impl Template {
                 let mut file = tempfile::tempfile()?;
                 file.write_all(&kept)?;
                 io::copy(&mut reader, &mut file)?;
-                let stamp = Stamp::of(&file)?;
+                let stamp = FileStamp::of(&file)?;
+
                 Ok(Content::File { file, stamp })
             };
-            let failed =
-                |source| TemplateError::Io { action: "keep a temporary copy of", name: name.to_owned(), source };
+
+            let failed = |source| TemplateError::Io {
+                action: "keep a temporary copy of",
+                name: name.to_owned(),
+                source,
+            };
+
             spool().map_err(failed)?
         };
+
         Ok(Self { name: name.into(), content, identity: None })
     }
 
@@ -112,7 +122,11 @@ impl Template {
 
         // Text follows the mark: any other file may begin with these two bytes.
         let is_marked = beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff");
-        if is_marked && beginning.contains(&0) { Err(TemplateError::Utf16(self.name.clone())) } else { Ok(()) }
+        if is_marked && beginning.contains(&0) {
+            Err(TemplateError::Utf16(self.name.clone()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Returns the whole text; `None` if it is longer than `most` bytes.
@@ -138,7 +152,9 @@ impl Template {
     /// Refuses a file that was written to since it was opened.
     pub(super) fn check_unchanged(&self) -> Result<(), TemplateError> {
         match &self.content {
-            Content::File { file, stamp } if Stamp::of(file).map_err(|e| failed(&self.name, e))? != *stamp => {
+            Content::File { file, stamp }
+                if FileStamp::of(file).map_err(|e| failed(&self.name, e))? != *stamp =>
+            {
                 Err(TemplateError::Moved(self.name.clone()))
             }
             _ => Ok(()),
@@ -162,13 +178,20 @@ impl Template {
                 file.take(bytes.len() as u64).read(&mut bytes).ok()?
             }
         };
+
         bytes.truncate(length);
-        let end = bytes.iter().skip(before).position(|b| *b == b'\n').map_or(bytes.len(), |at| before + at);
+        let end = bytes
+            .iter()
+            .skip(before)
+            .position(|b| *b == b'\n')
+            .map_or(bytes.len(), |at| before + at);
+
         let (left, right) = bytes[..end].split_at_checked(before)?;
         let text = |bytes: &[u8]| -> String {
             let visible = |c: char| if is_hostile(c) { '·' } else { c };
             String::from_utf8_lossy(bytes).chars().map(visible).collect()
         };
+
         let before_it = if u64::try_from(before) == Ok(column - 1) { "" } else { "…" };
         let behind_it = if right.len() == EXCERPT { "…" } else { "" };
         let left = format!("{before_it}{}", text(left));

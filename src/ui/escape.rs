@@ -24,6 +24,7 @@ pub(crate) fn clipped(text: &str, columns: usize) -> String {
     let is_whole = beginning.len() == text.len();
     let words: Vec<&str> = beginning.split_whitespace().collect();
     let line = visible(&words.join(" "));
+
     if is_whole && line.width() <= columns {
         return line;
     }
@@ -33,6 +34,7 @@ pub(crate) fn clipped(text: &str, columns: usize) -> String {
         width += c.width().unwrap_or(0);
         width < columns
     };
+
     let mut cut: String = line.chars().take_while(fits).collect();
     cut.push('…');
     cut
@@ -54,6 +56,7 @@ fn visible_but(text: &str, keep: impl Fn(char) -> bool) -> String {
             c => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
         }
     }
+
     out
 }
 
@@ -71,14 +74,17 @@ impl serde_json::ser::Formatter for PlainJson {
         if fragment.is_ascii() && !fragment.contains('\x7f') {
             return writer.write_all(fragment.as_bytes());
         }
+
         let mut clean = 0;
         for (at, c) in fragment.char_indices().filter(|(_, c)| is_hostile(*c)) {
             writer.write_all(&fragment.as_bytes()[clean..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
                 write!(writer, "\\u{unit:04x}")?;
             }
+
             clean = at + c.len_utf8();
         }
+
         writer.write_all(&fragment.as_bytes()[clean..])
     }
 }
@@ -100,6 +106,7 @@ mod tests {
         ] {
             assert_eq!(visible(text), shown);
         }
+
         assert_eq!(visible_lines("a\nb\x1b"), "a\nb\\u{1b}");
     }
 
@@ -118,6 +125,7 @@ mod tests {
             assert_eq!(clipped(text, columns), shown);
             assert!(clipped(text, columns).width() <= columns);
         }
+
         let padded = format!("x{}Passphrase for /home/you/vault.db: ", " ".repeat(4000));
         assert!(clipped(&padded, 72).width() <= 72);
         assert_eq!(quoted("say \"yes\"", 20), "\"say 'yes'\"");
@@ -129,6 +137,7 @@ mod tests {
         let mut out = Vec::new();
         let mut serializer = serde_json::Serializer::with_formatter(&mut out, PlainJson);
         serde::Serialize::serialize(text, &mut serializer).unwrap();
+
         let json = String::from_utf8(out).unwrap();
         assert!(!json.chars().any(is_hostile), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);

@@ -31,6 +31,7 @@ fn read_on(descriptor: impl AsFd, bytes: &mut SecretBytes, most: usize) -> io::R
             Err(error) => return Err(error.into()),
         }
     }
+
     Ok(())
 }
 
@@ -45,7 +46,8 @@ pub(crate) fn take_stdin() -> Result<(), UiError> {
 /// Reads stdin.
 pub(crate) fn stdin(most: usize) -> Result<SecretBytes, UiError> {
     take_stdin()?;
-    read(rustix::stdio::stdin(), most).map_err(|source| UiError::Input { name: "stdin".into(), source })
+    read(rustix::stdio::stdin(), most)
+        .map_err(|source| UiError::Input { name: "stdin".into(), source })
 }
 
 /// Reads a file, a FIFO or `/dev/fd/N`; tells whether others can read it too.
@@ -61,6 +63,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     if metadata.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
+
     Ok((file, metadata.is_file() && metadata.mode() & 0o077 != 0))
 }
 
@@ -70,6 +73,7 @@ pub(crate) fn check(path: &Path) -> io::Result<Metadata> {
     if metadata.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
+
     access(path, Access::READ_OK)?;
     Ok(metadata)
 }
@@ -88,9 +92,12 @@ pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
     } else {
         (path.display().to_string(), open(path).and_then(|(file, _)| values(&file)))
     };
+
     match bytes {
         Ok(bytes) if bytes.len() > MOST_SEALED => Err(UiError::TooLarge(name, "1 GiB")),
-        Ok(bytes) if bytes.len() > MOST && !is_age(bytes.expose()) => Err(UiError::TooLarge(name, "64 MiB")),
+        Ok(bytes) if bytes.len() > MOST && !is_age(bytes.expose()) => {
+            Err(UiError::TooLarge(name, "64 MiB"))
+        }
         Ok(bytes) => Ok((bytes, name)),
         Err(source) => Err(UiError::Input { name, source }),
     }
@@ -101,6 +108,7 @@ fn values(descriptor: impl AsFd) -> io::Result<SecretBytes> {
     if bytes.len() > MOST && is_age(bytes.expose()) {
         read_on(descriptor, &mut bytes, MOST_SEALED)?;
     }
+
     Ok(bytes)
 }
 
@@ -111,7 +119,8 @@ pub(crate) fn stdin_is_terminal() -> bool {
 
 /// True if a pipe, a socket or a file at stdin has bytes that nobody has read. Never waits.
 pub(crate) fn stdin_has_bytes() -> bool {
-    !stdin_is_terminal() && rustix::io::ioctl_fionread(rustix::stdio::stdin()).is_ok_and(|waiting| waiting > 0)
+    !stdin_is_terminal()
+        && rustix::io::ioctl_fionread(rustix::stdio::stdin()).is_ok_and(|waiting| waiting > 0)
 }
 
 /// Drops one newline, `\n` or `\r\n`, from the end.

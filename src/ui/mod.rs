@@ -90,6 +90,7 @@ impl Ui {
             ColorWhen::Never => false,
             ColorWhen::Auto => terminal,
         };
+
         Self {
             json,
             quiet,
@@ -145,6 +146,7 @@ impl Ui {
             for (name, number) in members {
                 line.extend(format!("\"{name}\":{number},").as_bytes());
             }
+
             line.extend(b"\"recoveryCode\":\"");
             line.extend(code.expose());
             line.extend(b"\"}");
@@ -154,12 +156,15 @@ impl Ui {
             line.extend(if io::stdout().is_terminal() { b"\n" } else { b"" });
             line.extend(second);
         }
+
         line.push(b'\n');
         let mut rest = line.expose();
         while !rest.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest));
+            let written =
+                rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest));
             rest = &rest[written.map_err(|error| UiError::Stdout(error.into()))?..];
         }
+
         Ok(())
     }
 
@@ -174,11 +179,15 @@ impl Ui {
         if self.json {
             return self.json(&SecretJson::of(secret));
         }
+
         let m = &secret.metadata;
         let id = secret.id.to_string();
         let (created, updated) = (time::local(m.created), time::local(m.updated));
-        let description =
-            m.description.as_ref().map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
+        let description = m
+            .description
+            .as_ref()
+            .map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
+
         let lines = [
             ("tag", Some(m.tag.to_string())),
             ("name", m.name.as_ref().map(|name| visible(name.as_str()))),
@@ -189,7 +198,9 @@ impl Ui {
             ("created", Some(created)),
             ("updated", Some(updated)),
         ];
-        let lines: Vec<_> = lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
+
+        let lines: Vec<_> =
+            lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
         self.labelled(&lines)
     }
 
@@ -198,6 +209,7 @@ impl Ui {
         let line = |(label, text): &(&str, String)| {
             format!("{}{text}\n", self.styled(LABEL, &format!("{label:<13}"), self.color_out))
         };
+
         self.text(&lines.iter().map(line).collect::<String>())
     }
 
@@ -207,13 +219,21 @@ impl Ui {
     }
 
     /// Prints rows of visible texts likewise.
-    pub(crate) fn rows<const N: usize>(&self, titles: [&'static str; N], rows: &[[String; N]]) -> Result<(), UiError> {
+    pub(crate) fn rows<const N: usize>(
+        &self,
+        titles: [&'static str; N],
+        rows: &[[String; N]],
+    ) -> Result<(), UiError> {
         self.table(table::of_rows(titles, rows))
     }
 
     fn table(&self, columns: Vec<table::Column>) -> Result<(), UiError> {
         let terminal = io::stdout().is_terminal();
-        self.text(&if terminal { table::table(columns, self.color_out) } else { table::lines(&columns) })
+        self.text(&if terminal {
+            table::table(columns, self.color_out)
+        } else {
+            table::lines(&columns)
+        })
     }
 
     /// Says on stderr what was done.
@@ -246,13 +266,22 @@ impl Ui {
 
     /// Prints a failure for people: the sentence, what belongs to it line by line, the hints. An answer to a question has no
     /// label.
-    pub(crate) fn failure(&self, is_answer: bool, message: &str, notes: &[String], hints: &[String]) {
-        let label = if is_answer { String::new() } else { self.styled(ERROR, "error:", self.color_err) };
+    pub(crate) fn failure(
+        &self,
+        is_answer: bool,
+        message: &str,
+        notes: &[String],
+        hints: &[String],
+    ) {
+        let label =
+            if is_answer { String::new() } else { self.styled(ERROR, "error:", self.color_err) };
         self.message(&label, message);
+
         // Notes quote lines of files, with a caret below: they are not broken.
         for note in notes {
             self.stderr(&format!("{}\n", visible(note)));
         }
+
         for hint in hints {
             self.message(&self.styled(HINT, "hint:", self.color_err), hint);
         }
@@ -260,7 +289,12 @@ impl Ui {
 
     /// Prints one message, broken at words if stderr is a terminal.
     fn message(&self, label: &str, text: &str) {
-        let text = [label, &visible(text)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        let text = [label, &visible(text)]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+
         self.stderr(&format!("{}\n", wrap::at_words(&text, self.width)));
     }
 

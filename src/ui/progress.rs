@@ -21,11 +21,13 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(super) fn new(what: &'static str, shown: bool) -> Self {
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
+
         Self { bar, begun: Instant::now(), what, shown, columns: AtomicUsize::new(0) }
     }
 
@@ -45,7 +47,7 @@ impl Progress {
     }
 
     /// Says how many there were so far.
-    pub(crate) fn reached(&self, number: u64) {
+    pub(crate) fn on_progress(&self, number: u64) {
         if self.begun.elapsed() >= SOON {
             self.clear();
             self.bar.set_message(format!("{number} {}", self.what));

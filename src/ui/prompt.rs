@@ -10,7 +10,8 @@ use rpassword::{ConfigBuilder, read_password_with_config};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
+    InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush,
+    tcgetattr, tcsetattr,
 };
 
 use terminal_size::terminal_size_of;
@@ -20,7 +21,7 @@ use super::escape::visible;
 use super::turn::Turn;
 use super::wrap::{at_words, indented};
 use crate::model::{SecretBytes, SecretValue};
-use crate::signals::Hold;
+use crate::signals::DeferSignals;
 
 const TERMINAL: &str = "/dev/tty";
 
@@ -34,69 +35,78 @@ pub(crate) fn is_possible() -> bool {
 }
 
 /// The terminal without echo and without lines, which end at 4,096 bytes. Dropped, it is as it was.
-struct Quiet<'a> {
+struct HiddenInput<'a> {
     tty: &'a File,
     before: Termios,
 }
 
-impl<'a> Quiet<'a> {
+impl<'a> HiddenInput<'a> {
     fn new(tty: &'a File) -> io::Result<Self> {
         let before = tcgetattr(tty)?;
         let mut quiet = before.clone();
-        quiet.local_modes -= LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
+        quiet.local_modes -=
+            LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
         quiet.input_modes |= InputModes::ICRNL;
         quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
         quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(tty, OptionalActions::Now, &quiet)?;
+
         Ok(Self { tty, before })
     }
 }
 
-impl Drop for Quiet<'_> {
+impl Drop for HiddenInput<'_> {
     fn drop(&mut self) {
         let _ = tcsetattr(self.tty, OptionalActions::Now, &self.before);
     }
 }
 
 /// The terminal without echo while nothing is asked. Signals wait, or one would leave it so.
-pub(crate) struct Hush {
+pub(crate) struct EchoOff {
     tty: File,
     before: Termios,
-    _hold: Hold,
+    _hold: DeferSignals,
     /// The last to go: who asks next finds the terminal as it was
     _turn: Turn,
 }
 
 /// Turns echo off until the result is dropped; `None` where there is no terminal.
-pub(crate) fn hush() -> Option<Hush> {
+pub(crate) fn hush() -> Option<EchoOff> {
     let tty = terminal().ok()?;
     let turn = Turn::take(&tty).ok()?;
-    let hold = Hold::new().ok()?;
+    let hold = DeferSignals::new().ok()?;
     let before = tcgetattr(&tty).ok()?;
     let mut quiet = before.clone();
+
     quiet.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
     tcsetattr(&tty, OptionalActions::Now, &quiet).ok()?;
-    Some(Hush { tty, before, _hold: hold, _turn: turn })
+    Some(EchoOff { tty, before, _hold: hold, _turn: turn })
 }
 
-impl Drop for Hush {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         let _ = tcsetattr(&self.tty, OptionalActions::Now, &self.before);
     }
 }
 
 /// What is typed, byte by byte: what is typed ahead belongs to whoever reads next. A signal ends it.
-struct Keyboard {
+struct RawInput {
     tty: File,
-    hold: Hold,
+    hold: DeferSignals,
 }
 
-impl Read for Keyboard {
+impl Read for RawInput {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
-            let mut waiting = [PollFd::new(&self.tty, PollFlags::IN), PollFd::new(self.hold.came(), PollFlags::IN)];
+            let mut waiting = [
+                PollFd::new(&self.tty, PollFlags::IN),
+                PollFd::new(self.hold.came(), PollFlags::IN),
+            ];
+
             match poll(&mut waiting, None) {
-                Ok(_) if !waiting[1].revents().is_empty() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Ok(_) if !waiting[1].revents().is_empty() => {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
                 Ok(_) => return self.tty.read(bytes.get_mut(..1).unwrap_or_default()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -112,6 +122,7 @@ pub(crate) fn show_words(label: &str, passphrase: &SecretBytes) -> Result<(), Ui
     for part in [label.as_bytes(), b":\n  ", passphrase.expose(), b"\n"] {
         line.extend(part);
     }
+
     tty.write_all(line.expose()).map_err(UiError::Terminal)
 }
 
@@ -137,8 +148,10 @@ pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
             several = true;
             tcflush(&keyboard.tty, QueueSelector::IFlush)?;
         }
+
         Ok(value)
     });
+
     let odd = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
     match answer {
         _ if several => Err(UiError::SeveralLines),
@@ -151,22 +164,28 @@ pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
 fn ask(
     question: &str,
     hint: Option<&str>,
-    read: impl FnOnce(Keyboard) -> io::Result<SecretBytes>,
+    read: impl FnOnce(RawInput) -> io::Result<SecretBytes>,
 ) -> Result<SecretBytes, UiError> {
     let tty = terminal()?;
     let _turn = Turn::take(&tty)?;
+
     // It outlives the keyboard's, so that nothing ends the process before the terminal is back.
-    let hold = Hold::new().map_err(UiError::Terminal)?;
-    let quiet = Quiet::new(&tty).map_err(UiError::Terminal)?;
+    let hold = DeferSignals::new().map_err(UiError::Terminal)?;
+    let quiet = HiddenInput::new(&tty).map_err(UiError::Terminal)?;
     if let Some(hint) = hint {
         writeln!(&tty, "{}", wrapped(&tty, &visible(hint))).map_err(UiError::Terminal)?;
     }
+
     write!(&tty, "{}: ", wrapped(&tty, &visible(question))).map_err(UiError::Terminal)?;
-    let keyboard =
-        Keyboard { tty: tty.try_clone().map_err(UiError::Terminal)?, hold: Hold::new().map_err(UiError::Terminal)? };
+    let keyboard = RawInput {
+        tty: tty.try_clone().map_err(UiError::Terminal)?,
+        hold: DeferSignals::new().map_err(UiError::Terminal)?,
+    };
+
     let answer = read(keyboard);
     let _ = (&tty).write_all(b"\n");
     drop(quiet);
+
     match answer {
         _ if hold.take() => Err(UiError::Interrupted),
         Ok(answer) => Ok(answer),
@@ -177,13 +196,14 @@ fn ask(
 }
 
 /// Reads a line with the editing that people know: backspace and Ctrl-U. Every other byte is taken as it is.
-fn line(keyboard: &mut Keyboard) -> io::Result<SecretBytes> {
+fn line(keyboard: &mut RawInput) -> io::Result<SecretBytes> {
     let mut typed = SecretBytes::with_capacity(4096);
     let mut byte = [0];
     loop {
         if keyboard.read(&mut byte)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+
         match byte[0] {
             b'\n' | b'\r' => return Ok(typed),
             0x03 => return Err(io::ErrorKind::Interrupted.into()),
@@ -218,6 +238,7 @@ pub(crate) fn show(lines: &[String]) -> Result<(), UiError> {
         text += &indented(&visible(line), columns(&tty));
         text.push('\n');
     }
+
     tty.write_all(text.as_bytes()).map_err(UiError::Terminal)
 }
 
@@ -259,18 +280,22 @@ pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, UiErro
 fn echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
     let mut tty = terminal()?;
     let _turn = Turn::take(&tty)?;
+
     // The blank behind the question stays: what is typed stands there.
     let shown = format!("{} ", wrapped(&tty, question.trim_end()));
     tty.write_all(shown.as_bytes()).map_err(UiError::Terminal)?;
     let mut answer = Vec::new();
     let mut byte = [0];
+
     // Byte by byte: what is typed ahead belongs to whoever reads next.
     while tty.read(&mut byte).map_err(UiError::Terminal)? == 1 && byte[0] != b'\n' {
         answer.extend_from_slice(&byte);
     }
+
     if byte[0] != b'\n' {
         let _ = tty.write_all(b"\n");
         return Ok(None);
     }
+
     Ok(Some(answer.trim_ascii().to_ascii_lowercase()))
 }

@@ -30,12 +30,16 @@ impl Column {
 }
 
 /// Columns of texts that are visible already, the first one kept on the narrowest terminal.
-pub(super) fn of_rows<const N: usize>(titles: [&'static str; N], rows: &[[String; N]]) -> Vec<Column> {
+pub(super) fn of_rows<const N: usize>(
+    titles: [&'static str; N],
+    rows: &[[String; N]],
+) -> Vec<Column> {
     let column = |(at, rank): (usize, u8)| Column {
         title: titles[at],
         rank,
         cells: rows.iter().map(|row| row[at].clone()).collect(),
     };
+
     (0..N).zip(0..).map(column).collect()
 }
 
@@ -45,14 +49,19 @@ pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> 
         rank,
         cells: secrets.iter().map(cell).collect(),
     };
+
     let mut columns = Vec::new();
     if with_project {
         columns.push(column("PROJECT", 0, &|s| s.project.to_string()));
     }
+
     columns.push(column("TAG", 0, &|s| s.metadata.tag.to_string()));
     columns.push(column("HINT", 1, &|s| visible(s.metadata.hint.as_str())));
     columns.push(column("UPDATED", 2, &|s| local_date(s.metadata.updated)));
-    columns.push(column("NAME", 3, &|s| s.metadata.name.as_ref().map_or_else(String::new, |n| visible(n.as_str()))));
+    columns.push(column("NAME", 3, &|s| {
+        s.metadata.name.as_ref().map_or_else(String::new, |n| visible(n.as_str()))
+    }));
+
     columns.push(column("ID", 4, &|s| s.id.to_string()));
     columns
 }
@@ -64,20 +73,28 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
     if rows == 0 {
         return String::new();
     }
+
     let width = terminal_size().map_or(USUAL_WIDTH, |(width, _)| usize::from(width.0)).max(10);
     columns.retain(|column| column.rank != 3 || column.cells.iter().any(|cell| !cell.is_empty()));
-    let natural = |columns: &[Column]| columns.iter().map(|c| c.width() + usize::from(GAP)).sum::<usize>();
+    let natural =
+        |columns: &[Column]| columns.iter().map(|c| c.width() + usize::from(GAP)).sum::<usize>();
+
     while natural(&columns) > width + usize::from(GAP) {
         let over = natural(&columns) - width - usize::from(GAP);
         if columns.iter().any(|column| column.rank == 3 && column.width() >= over + LEAST_NAME) {
             break;
         }
-        let Some(last) = (0..columns.len()).filter(|at| columns[*at].rank > 0).max_by_key(|at| columns[*at].rank)
+
+        let Some(last) = (0..columns.len())
+            .filter(|at| columns[*at].rank > 0)
+            .max_by_key(|at| columns[*at].rank)
         else {
             break;
         };
+
         columns.remove(last);
     }
+
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -86,14 +103,17 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
     for row in 0..rows {
         table.add_row(columns.iter().map(|column| column.cells[row].as_str()));
     }
+
     let fits = natural(&columns) <= width + usize::from(GAP);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, GAP));
+
         // Of several columns only the name is wrapped; of one, what is wider than the terminal.
         if !fits && columns.len() > 1 && columns[at].rank != 3 {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
+
     let mut out = String::new();
     for (number, line) in table.lines().enumerate() {
         let line = line.trim_end();
@@ -103,6 +123,7 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
             out += &format!("{line}\n");
         }
     }
+
     out
 }
 
@@ -114,5 +135,6 @@ pub(super) fn lines(columns: &[Column]) -> String {
         out += &cells.join("\t");
         out.push('\n');
     }
+
     out
 }

@@ -16,6 +16,7 @@ fn system() -> Option<TimeZone> {
     if config::has_time_zone() {
         return None;
     }
+
     TimeZone::tzif("", &fs::read("/etc/localtime").ok()?).ok()
 }
 
@@ -41,8 +42,16 @@ mod tests {
     fn a_moment_has_the_date_of_its_zone() {
         let moment = Timestamp::parse("2026-11-21T23:30:00Z").unwrap();
         let east = TimeZone::fixed(jiff::tz::offset(2));
-        assert_eq!(in_zone(moment, TimeZone::UTC, "%Y-%m-%d %H:%M:%S %Z"), "2026-11-21 23:30:00 UTC");
-        assert_eq!(in_zone(moment, east.clone(), "%Y-%m-%d %H:%M:%S %Z"), "2026-11-22 01:30:00 +02");
+        assert_eq!(
+            in_zone(moment, TimeZone::UTC, "%Y-%m-%d %H:%M:%S %Z"),
+            "2026-11-21 23:30:00 UTC"
+        );
+
+        assert_eq!(
+            in_zone(moment, east.clone(), "%Y-%m-%d %H:%M:%S %Z"),
+            "2026-11-22 01:30:00 +02"
+        );
+
         assert_eq!(in_zone(Timestamp(u64::MAX), east, "%Y"), "9999");
     }
 }

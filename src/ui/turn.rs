@@ -14,7 +14,7 @@ use rustix::termios::{isatty, tcdrain, tcgetpgrp};
 
 use super::UiError;
 use crate::process;
-use crate::signals::Hold;
+use crate::signals::DeferSignals;
 
 /// Between two tries to get the lock.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -33,9 +33,10 @@ impl Turn {
         if let Some(turn) = held.upgrade() {
             return Ok(Self(Some(turn)));
         }
+
         let Some(device) = device() else { return Ok(Self(None)) };
 
-        let signals = Hold::new().map_err(UiError::Terminal)?;
+        let signals = DeferSignals::new().map_err(UiError::Terminal)?;
         loop {
             match device.try_lock() {
                 Ok(()) => break,
@@ -47,6 +48,7 @@ impl Turn {
                 Err(TryLockError::Error(_)) => return Ok(Self(None)),
             }
         }
+
         let device = Arc::new(device);
         *held = Arc::downgrade(&device);
         Ok(Self(Some(device)))
@@ -55,7 +57,9 @@ impl Turn {
 
 /// A process in the background is stopped before it takes the lock: stopped later, it would keep the foreground waiting.
 fn stop_in_background(tty: &File) {
-    if tcgetpgrp(tty).is_ok_and(|foreground| process::group().is_some_and(|group| group != foreground)) {
+    if tcgetpgrp(tty)
+        .is_ok_and(|foreground| process::group().is_some_and(|group| group != foreground))
+    {
         let _ = tcdrain(tty);
     }
 }
@@ -63,10 +67,14 @@ fn stop_in_background(tty: &File) {
 /// The device of the controlling terminal: `/dev/tty` is the same file for every terminal.
 fn device() -> Option<File> {
     let number = controlling_terminal()?;
-    let directories = ["/dev/pts", "/dev"].into_iter().filter_map(|directory| fs::read_dir(directory).ok());
+    let directories =
+        ["/dev/pts", "/dev"].into_iter().filter_map(|directory| fs::read_dir(directory).ok());
     let is_it = |entry: &fs::DirEntry| {
-        entry.metadata().is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == number)
+        entry
+            .metadata()
+            .is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == number)
     };
+
     let entry = directories.flatten().flatten().find(is_it)?;
     let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(entry.path()).ok()
@@ -78,12 +86,16 @@ fn controlling_terminal() -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
     let number = fields.and_then(|fields| fields.split_whitespace().nth(4)?.parse::<i64>().ok());
-    if let Some(number) = number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number != 0) {
+
+    if let Some(number) =
+        number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number != 0)
+    {
         return Some(makedev(number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xf_ff00));
     }
 
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let terminal = streams.into_iter().find(|stream| isatty(stream))?;
-    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // other systems have other numbers
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+    // other systems have other numbers
     fstat(terminal).ok().map(|found| found.st_rdev as u64)
 }

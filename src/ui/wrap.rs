@@ -39,9 +39,11 @@ fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
             words.push(Word::from(&line[start..at]));
             start = at;
         }
+
         is_quoted ^= character == '`';
         is_blank = character == ' ' && !is_quoted;
     }
+
     words.push(Word::from(&line[start..]));
     words.into_iter()
 }
@@ -57,14 +59,17 @@ mod tests {
             at_words(text, Some(40)),
             "hint: make one with\n`secrets init --vault PATH`, or put a\nbackup there"
         );
+
         assert_eq!(at_words(text, Some(200)), text);
         assert_eq!(at_words(text, Some(5)), text);
         assert_eq!(at_words(text, None), text);
+
         // What is longer than a line is left to the terminal.
         assert_eq!(
             at_words("see `a b c d e f g h i j k l m` there", Some(20)),
             "see\n`a b c d e f g h i j k l m`\nthere"
         );
+
         assert_eq!(
             at_words("\u{1b}[31merror:\u{1b}[0m one two three four", Some(20)),
             "\u{1b}[31merror:\u{1b}[0m one two three\nfour"

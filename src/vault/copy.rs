@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::edit::{Edit, target};
 use super::projects::known;
 use super::secrets::find;
-use super::state::{Found, Project, State};
-use super::{Vault, VaultError, Written};
+use super::state::{Project, State, VerifiedRecord};
+use super::{Vault, VaultError, WriteOutcome};
 use crate::crypto::keys::ProjectId;
 use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, Timestamp};
 use crate::store::{Snapshot, Transaction};
@@ -51,7 +51,7 @@ pub enum Action {
 
 /// One line of a copy's plan.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct PlannedCopy {
     /// What is copied
     pub source: Secret,
     /// Its tag in the target
@@ -61,7 +61,7 @@ pub struct Planned {
 }
 
 /// What a copy would do.
-pub type CopyPlan = Vec<Planned>;
+pub type CopyPlan = Vec<PlannedCopy>;
 
 /// What a copy did.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub struct CopyOutcome {
 }
 
 /// A copy, looked up and checked before anything changes.
-struct Prepared<'s> {
+struct PreparedCopy<'s> {
     sources: BTreeMap<ProjectId, Project<'s>>,
     steps: Vec<Step>,
     on_conflict: OnConflict,
@@ -81,9 +81,9 @@ struct Prepared<'s> {
 
 struct Step {
     from: ProjectId,
-    source: Found,
+    source: VerifiedRecord,
     tag: Tag,
-    target: Option<Found>,
+    target: Option<VerifiedRecord>,
 }
 
 impl Vault {
@@ -91,29 +91,37 @@ impl Vault {
     pub fn plan_copy(&self, request: &CopyRequest<'_>) -> Result<CopyPlan, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        Ok(Prepared::new(&state, &*snapshot, request)?.plan())
+        Ok(PreparedCopy::new(&state, &*snapshot, request)?.plan())
     }
 
     /// Copies secrets in one transaction.
-    pub fn copy(&self, request: &CopyRequest<'_>) -> Result<Written<CopyOutcome>, VaultError> {
+    pub fn copy(&self, request: &CopyRequest<'_>) -> Result<WriteOutcome<CopyOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let mut prepared = Prepared::new(&state, &*transaction, request)?;
+        let mut prepared = PreparedCopy::new(&state, &*transaction, request)?;
         let plan = prepared.plan();
+
         prepared.steps.retain(|step| action(step, request.on_conflict) != Action::Skip);
         let mut secrets = Vec::new();
         if !prepared.steps.is_empty() {
-            let mut unborn = None;
-            let target = target(&state, &*self.root, &mut *transaction, request.to, &mut unborn)?;
+            let mut new_project = None;
+            let target =
+                target(&state, &*self.root, &mut *transaction, request.to, &mut new_project)?;
             secrets = prepared.carry_out(Edit::new(target), &mut *transaction)?;
         }
-        Ok(Written::new(CopyOutcome { plan, secrets }, self.commit(transaction)?))
+
+        Ok(WriteOutcome::new(CopyOutcome { plan, secrets }, self.commit(transaction)?))
     }
 }
 
-impl<'s> Prepared<'s> {
-    fn new(state: &'s State, snapshot: &dyn Snapshot, request: &CopyRequest<'_>) -> Result<Self, VaultError> {
-        let mut prepared = Self { sources: BTreeMap::new(), steps: Vec::new(), on_conflict: request.on_conflict };
+impl<'s> PreparedCopy<'s> {
+    fn new(
+        state: &'s State,
+        snapshot: &dyn Snapshot,
+        request: &CopyRequest<'_>,
+    ) -> Result<Self, VaultError> {
+        let mut prepared =
+            Self { sources: BTreeMap::new(), steps: Vec::new(), on_conflict: request.on_conflict };
         match request.secrets {
             Some(wanted) => {
                 for wanted in wanted {
@@ -123,24 +131,32 @@ impl<'s> Prepared<'s> {
                 }
             }
             None => {
-                let project = known(state, request.from).and_then(|at| state.project(snapshot, at))?;
+                let project =
+                    known(state, request.from).and_then(|at| state.project(snapshot, at))?;
                 project.each(snapshot, |found| prepared.step(request, &project, found))?;
                 prepared.sources.insert(project.row.pid, project);
             }
         }
+
         prepared.steps.sort_by_cached_key(|step| step.tag.key());
-        if let Some(pair) = prepared.steps.windows(2).find(|pair| pair[0].tag.key() == pair[1].tag.key()) {
+        if let Some(pair) =
+            prepared.steps.windows(2).find(|pair| pair[0].tag.key() == pair[1].tag.key())
+        {
             return Err(VaultError::SameTarget(pair[0].tag.clone(), pair[1].tag.clone()));
         }
+
         prepared.look_for_targets(state, snapshot, request)?;
         Ok(prepared)
     }
 
-    fn step(&mut self, request: &CopyRequest<'_>, project: &Project<'_>, source: Found) {
+    fn step(&mut self, request: &CopyRequest<'_>, project: &Project<'_>, source: VerifiedRecord) {
         // Named twice, by tag and by id perhaps, it is copied once.
-        if request.secrets.is_some() && self.steps.iter().any(|step| step.source.record.rid == source.record.rid) {
+        if request.secrets.is_some()
+            && self.steps.iter().any(|step| step.source.record.rid == source.record.rid)
+        {
             return;
         }
+
         let tag = request.tag.unwrap_or(&source.metadata.tag).clone();
         self.steps.push(Step { from: project.row.pid, source, tag, target: None });
     }
@@ -154,6 +170,7 @@ impl<'s> Prepared<'s> {
         let Some(target) = state.named(snapshot, request.to)? else {
             return Ok(());
         };
+
         let mut conflicts = Vec::new();
         for step in &mut self.steps {
             step.target = target.by_tag(snapshot, &step.tag.key())?;
@@ -161,23 +178,35 @@ impl<'s> Prepared<'s> {
             if found.record.rid == step.source.record.rid {
                 return Err(VaultError::OntoItself(step.tag.clone()));
             }
+
             conflicts.push(target.secret(found.clone()));
         }
+
         if request.on_conflict == OnConflict::Fail && !conflicts.is_empty() {
             return Err(VaultError::Exists(conflicts));
         }
+
         Ok(())
     }
 
     fn plan(&self) -> CopyPlan {
         let planned = |step: &Step| {
             let source = self.sources.get(&step.from)?.secret(step.source.clone());
-            Some(Planned { source, tag: step.tag.clone(), action: action(step, self.on_conflict) })
+            Some(PlannedCopy {
+                source,
+                tag: step.tag.clone(),
+                action: action(step, self.on_conflict),
+            })
         };
+
         self.steps.iter().filter_map(planned).collect()
     }
 
-    fn carry_out(self, mut edit: Edit<'_>, transaction: &mut dyn Transaction) -> Result<Vec<Secret>, VaultError> {
+    fn carry_out(
+        self,
+        mut edit: Edit<'_>,
+        transaction: &mut dyn Transaction,
+    ) -> Result<Vec<Secret>, VaultError> {
         let now = Timestamp::now();
         let mut secrets = Vec::new();
         for step in self.steps {
@@ -185,13 +214,16 @@ impl<'s> Prepared<'s> {
             let value = project.value(transaction, &step.source.record)?;
             let Metadata { name, description, hint, .. } = step.source.metadata;
             secrets.push(if let Some(mut found) = step.target {
-                found.metadata = Metadata { name, description, hint, updated: now, ..found.metadata };
+                found.metadata =
+                    Metadata { name, description, hint, updated: now, ..found.metadata };
                 edit.put(transaction, found, Some(&value))?
             } else {
-                let metadata = Metadata { tag: step.tag, name, description, hint, created: now, updated: now };
+                let metadata =
+                    Metadata { tag: step.tag, name, description, hint, created: now, updated: now };
                 edit.add(transaction, metadata, &value)?
             });
         }
+
         edit.sign(transaction)?;
         Ok(secrets)
     }

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::VaultError;
-use super::holder::{KeyHolder, Tables};
-use super::state::{Found, Project, State};
+use super::key_handle::{RootKeyHandle, RootTables};
+use super::state::{Project, State, VerifiedRecord};
 use crate::crypto::CryptoError;
-use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf, Past};
+use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, HeadHistory, Leaf};
 use crate::crypto::keys::{Grant, Keyring, ProjectId, ProjectRow, RecordId, VaultRow};
 use crate::crypto::lineage::Ancestors;
 use crate::crypto::random;
@@ -30,20 +30,30 @@ impl<'a> Edit<'a> {
         Self { project, leaves: BTreeMap::new(), count }
     }
 
-    fn leaves(&mut self, snapshot: &dyn Snapshot, bucket: u8) -> Result<&mut Vec<Leaf>, VaultError> {
+    fn leaves(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        bucket: u8,
+    ) -> Result<&mut Vec<Leaf>, VaultError> {
         if !self.leaves.contains_key(&bucket) {
             self.leaves.insert(bucket, self.project.bucket(snapshot, bucket)?);
         }
+
         Ok(self.leaves.entry(bucket).or_default())
     }
 
     /// The secret of a tag, as the edit stands.
-    pub(super) fn find(&mut self, snapshot: &dyn Snapshot, key: &TagKey) -> Result<Option<Secret>, VaultError> {
+    pub(super) fn find(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        key: &TagKey,
+    ) -> Result<Option<Secret>, VaultError> {
         let tag_ix = self.project.keyring.tag_ix(key);
         let leaves = self.leaves(snapshot, tag_ix[0])?;
         let Ok(at) = leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(&tag_ix)) else {
             return Ok(None);
         };
+
         let leaf = leaves[at];
         let found = self.project.by_leaf(snapshot, &leaf)?;
         Ok(Some(self.project.secret(found)))
@@ -78,28 +88,32 @@ impl<'a> Edit<'a> {
             val_hash: [0; 32],
             leaf: [0; 32],
         };
+
         self.count += 1;
-        self.put(transaction, Found { record, metadata }, Some(value))
+        self.put(transaction, VerifiedRecord { record, metadata }, Some(value))
     }
 
     /// Stores the next version of a record; without `value` the one that is there stays.
     pub(super) fn put(
         &mut self,
         transaction: &mut dyn Transaction,
-        found: Found,
+        found: VerifiedRecord,
         value: Option<&SecretValue>,
     ) -> Result<Secret, VaultError> {
-        let Found { mut record, metadata } = found;
+        let VerifiedRecord { mut record, metadata } = found;
         record.ver += 1;
         let place = self.project.place(&record.rid);
+
         if let Some(value) = value {
             record.vver = record.ver;
             let sealed = self.project.keyring.seal_value(place, record.vver, value)?;
             record.val_hash = integrity::value_hash(&sealed);
             transaction.apply(Change::Value(&record.rid, &sealed))?;
         }
+
         record.meta = self.project.keyring.seal_metadata(place, record.ver, &metadata)?;
         record.leaf = integrity::leaf(self.project.vault_id, &self.project.row.pid, &record);
+
         // Read before it is written: this verifies the bucket as it was.
         let leaves = self.leaves(transaction, record.tag_ix[0])?;
         let leaf = Leaf { tag_ix: record.tag_ix, rid: record.rid, leaf: record.leaf };
@@ -107,15 +121,24 @@ impl<'a> Edit<'a> {
             Ok(at) => leaves[at] = leaf,
             Err(at) => leaves.insert(at, leaf),
         }
+
         transaction.apply(Change::Record(&self.project.row.pid, &record))?;
-        Ok(self.project.secret(Found { record, metadata }))
+        Ok(self.project.secret(VerifiedRecord { record, metadata }))
     }
 
     /// Removes a record.
-    pub(super) fn remove(&mut self, transaction: &mut dyn Transaction, found: Found) -> Result<Secret, VaultError> {
+    pub(super) fn remove(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        found: VerifiedRecord,
+    ) -> Result<Secret, VaultError> {
         let record = &found.record;
         self.leaves(transaction, record.tag_ix[0])?.retain(|leaf| leaf.tag_ix != record.tag_ix);
-        self.count = self.count.checked_sub(1).ok_or_else(|| self.project.damaged("the number of records"))?;
+        self.count = self
+            .count
+            .checked_sub(1)
+            .ok_or_else(|| self.project.damaged("the number of records"))?;
+
         transaction.apply(Change::DropRecord(&self.project.row.pid, record))?;
         Ok(self.project.secret(found))
     }
@@ -127,6 +150,7 @@ impl<'a> Edit<'a> {
         for (number, leaves) in &self.leaves {
             buckets[usize::from(*number)] = write_bucket(transaction, pid, *number, leaves)?;
         }
+
         let Project { row, keyring, .. } = self.project;
         sign_next(transaction, &self.project, row, keyring, &buckets, self.count).map(drop)
     }
@@ -160,12 +184,13 @@ pub(super) fn sign_next(
     let next = Head {
         seq: head.seq + 1,
         count,
-        top: integrity::top(&row.pid, buckets),
+        root_hash: integrity::root_hash(&row.pid, buckets),
         audit_head: head.audit_head,
         time: Timestamp::now().0,
         signer_id: [0; 16],
-        past: Past::Ancestors(ancestors),
+        past: HeadHistory::Ancestors(ancestors),
     };
+
     let (head, sig) = keyring.sign_head(vault_id, &row.pid, row.epoch, &next)?;
     let written = ProjectRow { head, sig, ..row.clone() };
     transaction.apply(Change::Project(&written))?;
@@ -173,17 +198,24 @@ pub(super) fn sign_next(
 }
 
 /// A project that is about to exist: its row has keys and no head yet.
-pub(super) struct Unborn {
+pub(super) struct NewProject {
     row: ProjectRow,
     keyring: Keyring,
 }
 
-impl Unborn {
-    fn new(state: &State, root: &dyn KeyHolder, name: &ProjectName) -> Result<Self, VaultError> {
+impl NewProject {
+    fn new(
+        state: &State,
+        root: &dyn RootKeyHandle,
+        name: &ProjectName,
+    ) -> Result<Self, VaultError> {
         let pid: ProjectId = random::array()?;
         let keyring = Keyring::random(&pid, name.clone())?;
         let keys = root.seal_keyring(&state.vault.vault_id, &pid, 1, &keyring)?;
-        Ok(Self { row: ProjectRow { pid, epoch: 1, keys, head: Vec::new(), sig: Vec::new() }, keyring })
+        Ok(Self {
+            row: ProjectRow { pid, epoch: 1, keys, head: Vec::new(), sig: Vec::new() },
+            keyring,
+        })
     }
 
     /// The empty project, to be edited.
@@ -197,49 +229,64 @@ impl Unborn {
 }
 
 /// Those of `names` that a vault does not have; an error where they do not fit into it.
-pub(super) fn missing<'n>(state: &State, names: &[&'n ProjectName]) -> Result<Vec<&'n ProjectName>, VaultError> {
-    let missing: Vec<_> = names.iter().copied().filter(|name| state.position(name).is_none()).collect();
-    if state.rows.len() + missing.len() > MOST_PROJECTS { Err(VaultError::TooManyProjects) } else { Ok(missing) }
+pub(super) fn missing<'n>(
+    state: &State,
+    names: &[&'n ProjectName],
+) -> Result<Vec<&'n ProjectName>, VaultError> {
+    let missing: Vec<_> =
+        names.iter().copied().filter(|name| state.position(name).is_none()).collect();
+    if state.rows.len() + missing.len() > MOST_PROJECTS {
+        Err(VaultError::TooManyProjects)
+    } else {
+        Ok(missing)
+    }
 }
 
 /// Makes the projects of `names` that are not there, and enters them into what the root MAC covers, all at once. Each is
 /// then to be edited and signed.
-pub(super) fn enter_all(
+pub(super) fn create_projects(
     state: &State,
-    root: &dyn KeyHolder,
+    root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,
     names: &[&ProjectName],
-) -> Result<Vec<Unborn>, VaultError> {
-    let unborn =
-        missing(state, names)?.into_iter().map(|name| Unborn::new(state, root, name)).collect::<Result<Vec<_>, _>>()?;
-    if !unborn.is_empty() {
-        let rows = state.rows.iter().chain(unborn.iter().map(|new| &new.row)).cloned().collect();
+) -> Result<Vec<NewProject>, VaultError> {
+    let new_project = missing(state, names)?
+        .into_iter()
+        .map(|name| NewProject::new(state, root, name))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    if !new_project.is_empty() {
+        let rows =
+            state.rows.iter().chain(new_project.iter().map(|new| &new.row)).cloned().collect();
         seal_root(state, root, rows, transaction)?;
     }
-    Ok(unborn)
+
+    Ok(new_project)
 }
 
 /// The project of a name, made where there is none: `unborn` keeps what it is made of.
 pub(super) fn target<'a>(
     state: &'a State,
-    root: &dyn KeyHolder,
+    root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,
     name: &ProjectName,
-    unborn: &'a mut Option<Unborn>,
+    new_project: &'a mut Option<NewProject>,
 ) -> Result<Project<'a>, VaultError> {
     if let Some(project) = state.named(transaction, name)? {
         return Ok(project);
     }
-    let made = enter_all(state, root, transaction, &[name])?.pop();
+
+    let made = create_projects(state, root, transaction, &[name])?.pop();
+
     // The name is not there: one was made.
-    let new = unborn.insert(made.ok_or(CryptoError::Damaged("a new project"))?);
+    let new = new_project.insert(made.ok_or(CryptoError::Damaged("a new project"))?);
     Ok(new.project(state))
 }
 
 /// Writes the vault's row of the state that follows on `state`, in which the projects are `rows`.
 pub(super) fn seal_root(
     state: &State,
-    root: &dyn KeyHolder,
+    root: &dyn RootKeyHandle,
     rows: Vec<ProjectRow>,
     transaction: &mut dyn Transaction,
 ) -> Result<(), VaultError> {
@@ -252,12 +299,14 @@ pub(super) fn seal_tables(
     mut slots: Vec<Slot>,
     mut rows: Vec<ProjectRow>,
     grants: &[Grant],
-    root: &dyn KeyHolder,
+    root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,
 ) -> Result<(), VaultError> {
     slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
     rows.sort_by_key(|row| row.pid);
-    vault.root_mac = root.mac(&Tables { vault: &vault, slots: &slots, projects: &rows, grants })?;
+    vault.root_mac =
+        root.mac(&RootTables { vault: &vault, slots: &slots, projects: &rows, grants })?;
+
     Ok(transaction.apply(Change::Vault(&vault))?)
 }
 

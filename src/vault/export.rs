@@ -1,4 +1,4 @@
-//! Opening everything for an export: the values of one project or of all, one after the other, from one state of the vault.
+//! AgeReader everything for an export: the values of one project or of all, one after the other, from one state of the vault.
 //!
 //! Never holds more than one value.
 
@@ -31,17 +31,24 @@ impl Vault {
                 places
             }
         };
+
         for at in places {
             let project = state.project(&*snapshot, at)?;
+
             // First the records, all verified; then the values, which are read by other statements.
             let mut found = Vec::new();
             project.each(&*snapshot, |record| found.push(record))?;
             found.sort_by_cached_key(|found| found.metadata.tag.key());
             take(Exported::Project(&project.keyring.name))?;
+
             for found in found {
-                take(Exported::Secret(&found.metadata, &project.value(&*snapshot, &found.record)?))?;
+                take(Exported::Secret(
+                    &found.metadata,
+                    &project.value(&*snapshot, &found.record)?,
+                ))?;
             }
         }
+
         Ok(())
     }
 }

@@ -15,17 +15,17 @@
 //! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`], and through [`Vault::export`]
 //! into a sealed file.
 
-mod anchored;
+mod checkpointed;
 mod copies;
 mod copy;
 mod edit;
-mod examine;
 mod export;
-mod holder;
 mod import;
-mod opened;
+mod inspect;
+mod key_handle;
 mod projects;
 mod rekey;
+mod revealed;
 mod secrets;
 mod slots;
 mod state;
@@ -34,16 +34,16 @@ mod trust;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-pub use anchored::{Departure, Notice, SeenElsewhere};
-pub use copies::{Difference, Salvaged, Shape};
-pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, Planned};
-pub use examine::{Damage, ProjectReport, Report};
+pub use checkpointed::{Divergence, DivergenceNotice, SeenElsewhere};
+pub use copies::{Difference, SalvageOutcome, StateFingerprint};
+pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
 pub use export::Exported;
-pub use holder::{HolderError, KeyHolder, Tables};
-pub use import::{Import, ImportOutcome, Imported, Incoming};
-pub use opened::Opened;
-pub use rekey::Rekeyed;
-pub use secrets::{Changes, NewSecret, Scope};
+pub use import::{Import, ImportOutcome, ImportResult, IncomingSecret};
+pub use inspect::{Damage, ProjectReport, Report};
+pub use key_handle::{KeyServiceError, RootKeyHandle, RootTables};
+pub use rekey::RekeyOutcome;
+pub use revealed::RevealedValues;
+pub use secrets::{NewSecret, Scope, SecretChanges};
 pub use trust::TrustMacs;
 
 use crate::crypto::CryptoError;
@@ -52,8 +52,10 @@ use crate::crypto::keys::{ROOT_TABLES, RootKey, VaultId, VaultRow};
 use crate::crypto::random;
 use crate::crypto::slot::{Credential, Slot};
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
-use crate::store::{Anchors, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction};
-use anchored::{Anchored, witness};
+use crate::store::{
+    CheckpointStore, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction,
+};
+use checkpointed::{CheckpointedHandle, check_and_record};
 use state::State;
 
 /// Key derivations, where others change the slots meanwhile.
@@ -62,8 +64,8 @@ const UNLOCKS: usize = 5;
 /// A vault that has been found but not unlocked.
 pub struct Locked {
     store: Box<dyn Store>,
-    anchors: Option<Anchors>,
-    notice: Option<Notice>,
+    checkpoints: Option<CheckpointStore>,
+    notice: Option<DivergenceNotice>,
     /// The slots that the root key was opened from
     opened: RefCell<Option<Vec<Slot>>>,
     is_exposed: bool,
@@ -80,7 +82,14 @@ impl Locked {
 
     /// Takes any store.
     pub fn over(store: Box<dyn Store>) -> Self {
-        Self { store, anchors: None, notice: None, opened: RefCell::default(), is_exposed: false, keeps_copies: false }
+        Self {
+            store,
+            checkpoints: None,
+            notice: None,
+            opened: RefCell::default(),
+            is_exposed: false,
+            keeps_copies: false,
+        }
     }
 
     /// True if its file system has no Unix modes: others may be able to read or replace the file.
@@ -96,13 +105,13 @@ impl Locked {
 
     /// Holds every state that is opened against what was last seen here, and remembers it.
     #[must_use]
-    pub fn anchored(self, anchors: Anchors) -> Self {
-        Self { anchors: Some(anchors), ..self }
+    pub fn checkpointed(self, checkpoints: CheckpointStore) -> Self {
+        Self { checkpoints: Some(checkpoints), ..self }
     }
 
     /// Has `notice` told of a copy that is seen for the first time at its path, if a newer state was seen elsewhere.
     #[must_use]
-    pub fn noticing(self, notice: Notice) -> Self {
+    pub fn noticing(self, notice: DivergenceNotice) -> Self {
         Self { notice: Some(notice), ..self }
     }
 
@@ -112,7 +121,9 @@ impl Locked {
             let snapshot = self.store.read()?;
             Ok::<_, VaultError>((state::checked_row(&*snapshot)?.vault_id, snapshot.slots()?))
         };
+
         let mut found = look()?;
+
         // The key derivation takes its time, and nobody waits for it: a `rekey` meanwhile is no damage.
         for _ in 0..UNLOCKS {
             let root = slots::open(&found.1, by, &found.0);
@@ -122,8 +133,10 @@ impl Locked {
                 self.opened.replace(Some(found.1));
                 return Ok(root);
             }
+
             found = now;
         }
+
         Err(VaultError::SlotsChanged)
     }
 
@@ -143,11 +156,11 @@ impl Locked {
     }
 
     /// The vault, with what holds its root key.
-    pub fn unlocked(self, root: impl KeyHolder + 'static) -> Vault {
+    pub fn unlocked(self, root: impl RootKeyHandle + 'static) -> Vault {
         Vault {
-            root: remembering(root, self.anchors.as_ref(), self.notice),
+            root: remembering(root, self.checkpoints.as_ref(), self.notice),
             store: self.store,
-            anchors: self.anchors,
+            checkpoints: self.checkpoints,
             slots_seen: self.opened,
             keeps_copies: self.keeps_copies,
         }
@@ -160,17 +173,24 @@ impl Locked {
     }
 
     /// Checks what the root MAC and the heads cover, and changes nothing.
-    pub fn check(&self, root: &dyn KeyHolder) -> Result<(), VaultError> {
+    pub fn check(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
         let state = told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
-        if let Some(anchors) = &self.anchors {
-            witness(anchors, &root.anchor_key()?, &state.tables(), &state.keyrings, self.notice.as_ref())?;
+        if let Some(checkpoints) = &self.checkpoints {
+            check_and_record(
+                checkpoints,
+                &root.checkpoint_key()?,
+                &state.tables(),
+                &state.keyrings,
+                self.notice.as_ref(),
+            )?;
         }
+
         (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
     }
 
     /// Has `root` open what the root MAC covers. What it then returns is not used, and nothing is remembered here.
-    pub fn compare(&self, root: &dyn KeyHolder) -> Result<(), VaultError> {
+    pub fn compare(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
         State::read(&*self.store.read()?, root).map(drop)
     }
 
@@ -183,8 +203,8 @@ impl Locked {
 /// An unlocked vault.
 pub struct Vault {
     store: Box<dyn Store>,
-    root: Box<dyn KeyHolder>,
-    anchors: Option<Anchors>,
+    root: Box<dyn RootKeyHandle>,
+    checkpoints: Option<CheckpointStore>,
     /// The slots as they were when the vault was unlocked or they were first looked at, until they are changed
     slots_seen: RefCell<Option<Vec<Slot>>>,
     keeps_copies: bool,
@@ -192,28 +212,35 @@ pub struct Vault {
 
 /// A holder that holds what it opens against what was last seen.
 fn remembering(
-    root: impl KeyHolder + 'static,
-    anchors: Option<&Anchors>,
-    notice: Option<Notice>,
-) -> Box<dyn KeyHolder> {
-    match anchors {
-        Some(anchors) => Box::new(Anchored::new(Box::new(root), anchors.clone(), notice)),
+    root: impl RootKeyHandle + 'static,
+    checkpoints: Option<&CheckpointStore>,
+    notice: Option<DivergenceNotice>,
+) -> Box<dyn RootKeyHandle> {
+    match checkpoints {
+        Some(checkpoints) => {
+            Box::new(CheckpointedHandle::new(Box::new(root), checkpoints.clone(), notice))
+        }
         None => Box::new(root),
     }
 }
 
 impl Vault {
     /// Makes an empty vault at `path` and unlocks it.
-    pub fn init(path: &Path, passphrase: &Passphrase, params: KdfParams) -> Result<Self, VaultError> {
+    pub fn init(
+        path: &Path,
+        passphrase: &Passphrase,
+        params: KdfParams,
+    ) -> Result<Self, VaultError> {
         let root = RootKey::random()?;
         let mut row = VaultRow::first(random::array()?);
         let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
+
         let store = SqliteStore::create(path, &row, &slot)?;
         Ok(Self {
             store: Box::new(store),
             root: Box::new(root),
-            anchors: None,
+            checkpoints: None,
             slots_seen: RefCell::default(),
             keeps_copies: false,
         })
@@ -225,14 +252,16 @@ impl Vault {
         if self.store.keeps_copies() && !self.keeps_copies {
             self.confirm(snapshot)?;
         }
+
         Ok(state)
     }
 
     /// Looks at everything once an interrupted change was rolled back. If it is right, the copies from before are not needed.
     fn confirm(&self, snapshot: &dyn Snapshot) -> Result<(), VaultError> {
-        if examine::examine(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
+        if inspect::examine(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
             self.store.confirm();
         }
+
         Ok(())
     }
 
@@ -244,10 +273,11 @@ impl Vault {
     /// Commits, and shows the new state to a holder that remembers: it notices when that is taken back.
     fn commit(&self, transaction: Box<dyn Transaction + '_>) -> Result<Committed, VaultError> {
         let committed = transaction.commit()?;
-        if self.root.remembers() {
+        if self.root.has_checkpoints() {
             // What was written is written: what now fails is told by the next command.
             let _ = self.store.read().map_err(VaultError::from).and_then(|now| self.state(&*now));
         }
+
         Ok(committed)
     }
 }
@@ -270,22 +300,22 @@ fn differ(seen: &RefCell<Option<Vec<Slot>>>, snapshot: &dyn Snapshot) -> bool {
     seen.borrow().as_ref().is_some_and(|seen| snapshot.slots().is_ok_and(|now| now != *seen))
 }
 
-impl From<Departure> for VaultError {
-    fn from(departure: Departure) -> Self {
-        Self::Departed(Box::new(departure))
+impl From<Divergence> for VaultError {
+    fn from(divergence: Divergence) -> Self {
+        Self::Departed(Box::new(divergence))
     }
 }
 
 /// The result of a change, and whether dead bytes stay in the file until `compact`.
 #[derive(Debug)]
-pub struct Written<T> {
+pub struct WriteOutcome<T> {
     /// What was written
     pub value: T,
     /// Deleted or replaced bytes are still in the file
     pub compaction_due: bool,
 }
 
-impl<T> Written<T> {
+impl<T> WriteOutcome<T> {
     fn new(value: T, committed: Committed) -> Self {
         Self { value, compaction_due: committed.compaction_due }
     }
@@ -325,7 +355,7 @@ pub enum VaultError {
     Crypto(#[from] CryptoError),
     /// What holds the root key
     #[error(transparent)]
-    Holder(#[from] HolderError),
+    Holder(#[from] KeyServiceError),
     /// It would give way to a copy of another vault
     #[error("`{}` is no copy of this vault", .0.display())]
     AnotherVault(PathBuf),
@@ -333,7 +363,9 @@ pub enum VaultError {
     #[error("`{}` is no earlier copy of this vault: it holds what the vault does not", .0.display())]
     NoEarlierCopy(PathBuf),
     /// The credential opens what it would replace, and not this one
-    #[error("the backup has other keys than the vault: it opens with the passphrase that it had then")]
+    #[error(
+        "the backup has other keys than the vault: it opens with the passphrase that it had then"
+    )]
     OtherKeys,
     /// Not everything in it holds
     #[error("the vault is damaged or was tampered with")]
@@ -349,7 +381,7 @@ pub enum VaultError {
     ChangedBelow,
     /// Not the state that was last seen here, nor one that follows on it
     #[error("{0}")]
-    Departed(Box<Departure>),
+    Departed(Box<Divergence>),
     /// A record that is not what was signed; nothing of it is shown
     #[error("{what} of `{id}` in project `{project}` is damaged or was tampered with")]
     Record {

@@ -2,7 +2,7 @@
 
 use super::edit::seal_root;
 use super::state::State;
-use super::{Vault, VaultError, Written, nearest};
+use super::{Vault, VaultError, WriteOutcome, nearest};
 use crate::crypto::output_digest::OutputKey;
 use crate::model::ProjectName;
 use crate::store::Change;
@@ -17,6 +17,7 @@ impl Vault {
             let project = state.project(&*snapshot, at)?;
             projects.push((project.keyring.name.clone(), project.head.count));
         }
+
         projects.sort();
         Ok(projects)
     }
@@ -39,46 +40,69 @@ impl Vault {
     pub fn output_keys(&self) -> Result<Vec<OutputKey>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let keys = state.keyrings.iter().zip(&state.rows).map(|(keyring, row)| keyring.output_key(&row.pid));
+        let keys = state
+            .keyrings
+            .iter()
+            .zip(&state.rows)
+            .map(|(keyring, row)| keyring.output_key(&row.pid));
+
         Ok(keys.collect())
     }
 
     /// Gives a project another name; its secrets stay as they are.
-    pub fn rename_project(&self, from: &ProjectName, to: &ProjectName) -> Result<Written<()>, VaultError> {
+    pub fn rename_project(
+        &self,
+        from: &ProjectName,
+        to: &ProjectName,
+    ) -> Result<WriteOutcome<()>, VaultError> {
         let mut transaction = self.store.write()?;
         let mut state = self.state(&*transaction)?;
         let at = known(&state, from)?;
         if state.position(to).is_some_and(|other| other != at) {
             return Err(VaultError::ProjectExists(to.clone()));
         }
+
         state.keyrings[at].name = to.clone();
         let mut rows = state.rows.clone();
         let row = &mut rows[at];
-        row.keys = self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, &state.keyrings[at])?;
+        row.keys = self.root.seal_keyring(
+            &state.vault.vault_id,
+            &row.pid,
+            row.epoch,
+            &state.keyrings[at],
+        )?;
+
         transaction.apply(Change::Project(row))?;
         seal_root(&state, &*self.root, rows, &mut *transaction)?;
-        Ok(Written::new((), self.commit(transaction)?))
+        Ok(WriteOutcome::new((), self.commit(transaction)?))
     }
 
     /// Deletes projects with all their secrets: all that are named, or none. Returns them with their numbers of
     /// secrets.
-    pub fn delete_projects(&self, names: &[ProjectName]) -> Result<Written<Vec<(ProjectName, u64)>>, VaultError> {
+    pub fn delete_projects(
+        &self,
+        names: &[ProjectName],
+    ) -> Result<WriteOutcome<Vec<(ProjectName, u64)>>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let mut places = names.iter().map(|name| known(&state, name)).collect::<Result<Vec<_>, _>>()?;
+        let mut places =
+            names.iter().map(|name| known(&state, name)).collect::<Result<Vec<_>, _>>()?;
         places.sort_unstable();
         places.dedup();
+
         let mut deleted = Vec::new();
         for &at in &places {
             let project = state.project(&*transaction, at)?;
             deleted.push((project.keyring.name.clone(), project.head.count));
         }
+
         let mut rows = state.rows.clone();
         for &at in places.iter().rev() {
             transaction.apply(Change::DropProject(&rows.remove(at).pid))?;
         }
+
         seal_root(&state, &*self.root, rows, &mut *transaction)?;
-        Ok(Written::new(deleted, self.commit(transaction)?))
+        Ok(WriteOutcome::new(deleted, self.commit(transaction)?))
     }
 }
 

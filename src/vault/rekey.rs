@@ -7,21 +7,21 @@ use super::edit::{seal_root, seal_tables, sign_next, write_bucket};
 use super::projects::known;
 use super::slots::{bring_in, dearest};
 use super::state::{Project, State};
-use super::{Vault, VaultError, Written, remembering};
+use super::{Vault, VaultError, WriteOutcome, remembering};
 use crate::crypto::CryptoError;
-use crate::crypto::anchor::{open_past, seal_past};
+use crate::crypto::checkpoint::{open_history, seal_history};
 use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::keys::{Keyring, ProjectRow, RootKey};
 use crate::crypto::output_digest::OutputKey;
-use crate::crypto::record::{Place, Record};
+use crate::crypto::record::{Record, RecordContext};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::slot::{Credential, RECOVERY_SLOT, Slot};
 use crate::model::ProjectName;
 use crate::store::{Change, Transaction};
 
 /// What was sealed anew.
-pub struct Rekeyed {
+pub struct RekeyOutcome {
     /// Number of projects
     pub projects: u64,
     /// Number of secrets
@@ -35,19 +35,25 @@ pub struct Rekeyed {
 impl Vault {
     /// Gives a project new keys. Whoever holds the old ones opens nothing that is stored from now on. `reached` is told how
     /// many secrets were sealed anew.
-    pub fn rekey_project(&self, name: &ProjectName, reached: &dyn Fn(u64)) -> Result<Written<Rekeyed>, VaultError> {
+    pub fn rekey_project(
+        &self,
+        name: &ProjectName,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let at = known(&state, name)?;
         let mut rows = state.rows.clone();
-        let mut anew = Anew { reached, secrets: 0, output_keys: Vec::new() };
+        let mut anew = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
+
         rows[at] = anew.project(&state, at, &mut *transaction, |row, keyring| {
             self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, keyring)
         })?;
+
         seal_root(&state, &*self.root, rows, &mut *transaction)?;
-        let Anew { secrets, output_keys, .. } = anew;
-        let rekeyed = Rekeyed { projects: 1, secrets, recovery: None, output_keys };
-        Ok(Written::new(rekeyed, self.commit(transaction)?))
+        let ProjectRekey { secrets, output_keys, .. } = anew;
+        let rekeyed = RekeyOutcome { projects: 1, secrets, recovery: None, output_keys };
+        Ok(WriteOutcome::new(rekeyed, self.commit(transaction)?))
     }
 
     /// Gives the vault a new root key and every project new keys. It opens with `passphrase` from then on, and with a
@@ -56,70 +62,91 @@ impl Vault {
         self,
         passphrase: &Passphrase,
         recovery: Option<&RecoveryCode>,
-        reached: &dyn Fn(u64),
-    ) -> Result<Written<Rekeyed>, VaultError> {
+        on_progress: &dyn Fn(u64),
+    ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
         self.root_key()?;
+
         let root = RootKey::random()?;
         let before = {
             let snapshot = self.store.read()?;
             self.state(&*snapshot)?
         };
+
         let vault_id = before.vault.vault_id;
+
         // The key derivations take their time: nobody waits for them.
         let slot = Slot::create(passphrase, dearest(&before.slots), &vault_id, &root)?;
         let mut ways: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
         let mut drawn = None;
+
         if let Some(slot) = before.slots.iter().find(|slot| slot.kind == RECOVERY_SLOT) {
             let code = match recovery {
                 Some(code) => slot.open(code, &vault_id).map(|_| code)?,
                 None => drawn.insert(RecoveryCode::random()?),
             };
+
             ways.push((Slot::of_recovery(code, &vault_id, &root)?, code));
         }
+
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         if state.slots != before.slots {
             return Err(VaultError::SlotsChanged);
         }
+
         for old in &state.slots {
             transaction.apply(Change::DropSlot(&old.slot_id))?;
         }
+
         for (slot, by) in &ways {
             bring_in(&mut *transaction, slot, *by, &vault_id, &root)?;
         }
-        let mut anew = Anew { reached, secrets: 0, output_keys: Vec::new() };
+
+        let mut anew = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
         let mut rows = Vec::with_capacity(state.rows.len());
         for at in 0..state.rows.len() {
             rows.push(anew.project(&state, at, &mut *transaction, |row, keyring| {
                 Ok(root.seal_keyring(&vault_id, &row.pid, row.epoch, keyring)?)
             })?);
         }
+
         let slots = ways.into_iter().map(|(slot, _)| slot).collect();
         let projects = rows.len() as u64;
         let mut vault = state.vault.next();
+
         // Who has seen the vault under the old key can tell that this one follows.
-        let before = self.root.anchor_key()?;
-        let mut past = open_past(&before, &vault_id, &vault.anchor_past)?;
+        let before = self.root.checkpoint_key()?;
+        let mut past = open_history(&before, &vault_id, &vault.checkpoint_history)?;
         past.insert(0, before);
-        vault.anchor_past = seal_past(&root.anchor_key(), &vault_id, &past)?;
+        vault.checkpoint_history = seal_history(&root.checkpoint_key(), &vault_id, &past)?;
         seal_tables(vault, slots, rows, &state.grants, &root, &mut *transaction)?;
+
         let committed = transaction.commit()?;
+
         // From here on the old key opens nothing: what was seen is written down under the new one.
-        let renewed = remembering(root, self.anchors.as_ref(), None);
-        let _ = self.store.read().map_err(VaultError::from).and_then(|now| State::read(&*now, &*renewed));
-        let Anew { secrets, output_keys, .. } = anew;
-        Ok(Written::new(Rekeyed { projects, secrets, recovery: drawn, output_keys }, committed))
+        let renewed = remembering(root, self.checkpoints.as_ref(), None);
+        let _ = self
+            .store
+            .read()
+            .map_err(VaultError::from)
+            .and_then(|now| State::read(&*now, &*renewed));
+
+        let ProjectRekey { secrets, output_keys, .. } = anew;
+        Ok(WriteOutcome::new(
+            RekeyOutcome { projects, secrets, recovery: drawn, output_keys },
+            committed,
+        ))
     }
 }
 
 /// Projects being sealed anew.
-struct Anew<'a> {
-    reached: &'a dyn Fn(u64),
+struct ProjectRekey<'a> {
+    on_progress: &'a dyn Fn(u64),
     secrets: u64,
     output_keys: Vec<OutputKey>,
 }
 
-impl Anew<'_> {
+impl ProjectRekey<'_> {
     /// Seals one project anew under keys of the next epoch; `seal` seals its key ring. Returns its new row.
     fn project(
         &mut self,
@@ -131,23 +158,32 @@ impl Anew<'_> {
         let project = state.project(&*transaction, at)?;
         let pid = project.row.pid;
         let keyring = Keyring::random(&pid, project.keyring.name.clone())?;
-        let epoch = project.row.epoch.checked_add(1).ok_or(CryptoError::Unsupported("the project's epoch"))?;
+        let epoch = project
+            .row
+            .epoch
+            .checked_add(1)
+            .ok_or(CryptoError::Unsupported("the project's epoch"))?;
+
         let mut row = ProjectRow { epoch, ..project.row.clone() };
         row.keys = seal(&row, &keyring)?;
         self.output_keys.push(keyring.output_key(&pid));
         let mut moves = Vec::new();
+
         project.each(&*transaction, |found| {
             let to = keyring.tag_ix(&found.metadata.tag.key());
             moves.push((to, Record { meta: Vec::new(), ..found.record }));
         })?;
-        let next = Next { project: &project, row: &row, keyring: &keyring };
+
+        let next = NewProjectKeys { project: &project, row: &row, keyring: &keyring };
+
         // In the order in which values lie in the file, then in that in which records will.
         moves.sort_unstable_by_key(|(_, record)| record.rid);
         for (_, record) in &mut moves {
             next.value(transaction, record)?;
             self.secrets += 1;
-            (self.reached)(self.secrets);
+            (self.on_progress)(self.secrets);
         }
+
         moves.sort_unstable_by_key(|(to, _)| *to);
         let buckets = next.records(transaction, moves)?;
         sign_next(transaction, &project, &row, &keyring, &buckets, project.head.count)
@@ -155,19 +191,28 @@ impl Anew<'_> {
 }
 
 /// A project and the keys that it is to have.
-struct Next<'a> {
+struct NewProjectKeys<'a> {
     project: &'a Project<'a>,
     row: &'a ProjectRow,
     keyring: &'a Keyring,
 }
 
-impl Next<'_> {
-    fn place<'p>(&'p self, rid: &'p [u8; 8]) -> Place<'p> {
-        Place { vault_id: self.project.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
+impl NewProjectKeys<'_> {
+    fn place<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
+        RecordContext {
+            vault_id: self.project.vault_id,
+            pid: &self.row.pid,
+            rid,
+            epoch: self.row.epoch,
+        }
     }
 
     /// Seals a value anew, and gives `record` its hash in the place of the old one's.
-    fn value(&self, transaction: &mut dyn Transaction, record: &mut Record) -> Result<(), VaultError> {
+    fn value(
+        &self,
+        transaction: &mut dyn Transaction,
+        record: &mut Record,
+    ) -> Result<(), VaultError> {
         let value = self.project.value(&*transaction, record)?;
         let sealed = self.keyring.seal_value(self.place(&record.rid), record.vver, &value)?;
         record.val_hash = integrity::value_hash(&sealed);
@@ -182,19 +227,28 @@ impl Next<'_> {
     ) -> Result<Box<[integrity::Hash; BUCKETS]>, VaultError> {
         let pid = &self.row.pid;
         let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
+
         for (tag_ix, old) in moves {
             let leaf = Leaf { tag_ix: old.tag_ix, rid: old.rid, leaf: old.leaf };
             let found = self.project.by_leaf(&*transaction, &leaf)?;
-            let mut record = Record { tag_ix, epoch: self.row.epoch, val_hash: old.val_hash, ..found.record };
-            record.meta = self.keyring.seal_metadata(self.place(&record.rid), record.ver, &found.metadata)?;
+            let mut record =
+                Record { tag_ix, epoch: self.row.epoch, val_hash: old.val_hash, ..found.record };
+            record.meta =
+                self.keyring.seal_metadata(self.place(&record.rid), record.ver, &found.metadata)?;
             record.leaf = integrity::leaf(self.project.vault_id, pid, &record);
             transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
-            leaves[usize::from(tag_ix[0])].push(Leaf { tag_ix, rid: record.rid, leaf: record.leaf });
+            leaves[usize::from(tag_ix[0])].push(Leaf {
+                tag_ix,
+                rid: record.rid,
+                leaf: record.leaf,
+            });
         }
+
         let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
         for (number, leaves) in (0..=u8::MAX).zip(&leaves) {
             buckets[usize::from(number)] = write_bucket(transaction, pid, number, leaves)?;
         }
+
         Ok(buckets)
     }
 }

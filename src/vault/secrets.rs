@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::edit::{Edit, target};
 use super::projects::known;
-use super::state::{Found, Project, State};
-use super::{Reveal, Revealed, Vault, VaultError, Written, nearest};
+use super::state::{Project, State, VerifiedRecord};
+use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome, nearest};
 use crate::crypto::CryptoError;
 use crate::crypto::keys::ProjectId;
-use crate::model::{Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, Timestamp};
+use crate::model::{
+    Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, Timestamp,
+};
 use crate::store::Snapshot;
 
 /// A secret to be stored.
@@ -25,7 +27,7 @@ pub struct NewSecret {
 
 /// What `update` changes; `None` leaves a thing as it is, `Some(None)` clears it.
 #[derive(Default)]
-pub struct Changes {
+pub struct SecretChanges {
     /// The label
     pub name: Option<Option<Name>>,
     /// The free text
@@ -34,9 +36,9 @@ pub struct Changes {
     pub value: Option<SecretValue>,
 }
 
-/// Past this many secrets a miss offers no near one: it would open every name.
+/// HeadHistory this many secrets a miss offers no near one: it would open every name.
 const SUGGEST_AMONG: u64 = 10_000;
-/// Past this many misses of one reading no near one is offered any more.
+/// HeadHistory this many misses of one reading no near one is offered any more.
 const MOST_SUGGESTIONS: usize = 100;
 
 /// Projects that are searched for a tag that the current one does not have.
@@ -46,11 +48,17 @@ const MOST_PROJECTS_NAMED: usize = 3;
 
 impl Vault {
     /// Stores a new secret; the project comes to be with its first one.
-    pub fn create(&self, project: &ProjectName, new: NewSecret) -> Result<Written<Secret>, VaultError> {
+    pub fn create(
+        &self,
+        project: &ProjectName,
+        new: NewSecret,
+    ) -> Result<WriteOutcome<Secret>, VaultError> {
         let written = self.create_all(project, [new])?;
+
         // One went in, so one comes out.
-        let secret = written.value.into_iter().next().ok_or(CryptoError::Damaged("a new secret"))?;
-        Ok(Written { value: secret, compaction_due: written.compaction_due })
+        let secret =
+            written.value.into_iter().next().ok_or(CryptoError::Damaged("a new secret"))?;
+        Ok(WriteOutcome { value: secret, compaction_due: written.compaction_due })
     }
 
     /// Stores new secrets in one transaction: all of them, or none where one's tag is taken.
@@ -58,23 +66,27 @@ impl Vault {
         &self,
         project: &ProjectName,
         new: impl IntoIterator<Item = NewSecret>,
-    ) -> Result<Written<Vec<Secret>>, VaultError> {
+    ) -> Result<WriteOutcome<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let mut unborn = None;
-        let target = target(&state, &*self.root, &mut *transaction, project, &mut unborn)?;
+        let mut new_project = None;
+        let target = target(&state, &*self.root, &mut *transaction, project, &mut new_project)?;
         let now = Timestamp::now();
         let mut edit = Edit::new(target);
         let mut secrets = Vec::new();
+
         for NewSecret { tag, name, description, value } in new {
             if let Some(existing) = edit.find(&*transaction, &tag.key())? {
                 return Err(VaultError::Exists(vec![existing]));
             }
-            let metadata = Metadata { tag, name, description, hint: value.hint(), created: now, updated: now };
+
+            let metadata =
+                Metadata { tag, name, description, hint: value.hint(), created: now, updated: now };
             secrets.push(edit.add(&mut *transaction, metadata, &value)?);
         }
+
         edit.sign(&mut *transaction)?;
-        Ok(Written::new(secrets, self.commit(transaction)?))
+        Ok(WriteOutcome::new(secrets, self.commit(transaction)?))
     }
 
     /// One secret's metadata.
@@ -92,6 +104,7 @@ impl Vault {
         let Some(project) = state.named(&*snapshot, project)? else {
             return Ok(None);
         };
+
         Ok(project.by_tag(&*snapshot, &tag.key())?.map(|found| project.secret(found)))
     }
 
@@ -107,10 +120,12 @@ impl Vault {
             if state.project(&*snapshot, at)?.by_tag(&*snapshot, &tag.key())?.is_some() {
                 names.push(state.keyrings[at].name.clone());
             }
+
             if names.len() == MOST_PROJECTS_NAMED {
                 break;
             }
         }
+
         Ok(names)
     }
 
@@ -125,6 +140,7 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
         let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
+
         places.sort_by_key(|at| &state.keyrings[*at].name);
         let mut secrets = Vec::new();
         for at in places {
@@ -135,49 +151,61 @@ impl Vault {
                     secrets.push(project.secret(found));
                 }
             })?;
+
             secrets[first..].sort_by_cached_key(|secret| secret.metadata.tag.key());
         }
+
         Ok(secrets)
     }
 
-    /// Changes what `changes` names and nothing else. With `seen`, the version that was read before: where somebody
+    /// SecretChanges what `changes` names and nothing else. With `seen`, the version that was read before: where somebody
     /// else has changed the secret since, nothing is written.
     pub fn update(
         &self,
         project: &ProjectName,
         wanted: &SecretRef,
         seen: Option<u64>,
-        changes: Changes,
-    ) -> Result<Written<Secret>, VaultError> {
+        changes: SecretChanges,
+    ) -> Result<WriteOutcome<Secret>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let (project, mut found) = find(&state, &*transaction, project, wanted)?;
         if seen.is_some_and(|version| version != found.record.ver) {
             return Err(VaultError::Changed(found.metadata.tag));
         }
+
         if let Some(name) = changes.name {
             found.metadata.name = name;
         }
+
         if let Some(description) = changes.description {
             found.metadata.description = description;
         }
+
         if let Some(value) = &changes.value {
             found.metadata.hint = value.hint();
         }
+
         found.metadata.updated = Timestamp::now();
         let mut edit = Edit::new(project);
         let secret = edit.put(&mut *transaction, found, changes.value.as_ref())?;
         edit.sign(&mut *transaction)?;
-        Ok(Written::new(secret, self.commit(transaction)?))
+
+        Ok(WriteOutcome::new(secret, self.commit(transaction)?))
     }
 
     /// Deletes all that are named, or none.
-    pub fn delete(&self, project: &ProjectName, wanted: &[SecretRef]) -> Result<Written<Vec<Secret>>, VaultError> {
+    pub fn delete(
+        &self,
+        project: &ProjectName,
+        wanted: &[SecretRef],
+    ) -> Result<WriteOutcome<Vec<Secret>>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
+
         // All are found before the first is removed: a bucket is verified as it was signed.
         let mut edits: BTreeMap<ProjectId, Edit<'_>> = BTreeMap::new();
-        let mut doomed: Vec<(ProjectId, Found)> = Vec::new();
+        let mut doomed: Vec<(ProjectId, VerifiedRecord)> = Vec::new();
         for wanted in wanted {
             let (project, found) = find(&state, &*transaction, project, wanted)?;
             if doomed.iter().all(|(_, other)| other.record.rid != found.record.rid) {
@@ -185,16 +213,19 @@ impl Vault {
                 edits.entry(project.row.pid).or_insert_with(|| Edit::new(project));
             }
         }
+
         let mut deleted = Vec::new();
         for (pid, found) in doomed {
             if let Some(edit) = edits.get_mut(&pid) {
                 deleted.push(edit.remove(&mut *transaction, found)?);
             }
         }
+
         for edit in edits.into_values() {
             edit.sign(&mut *transaction)?;
         }
-        Ok(Written::new(deleted, self.commit(transaction)?))
+
+        Ok(WriteOutcome::new(deleted, self.commit(transaction)?))
     }
 
     /// A project's values, for use.
@@ -209,8 +240,13 @@ pub(super) fn find<'s>(
     snapshot: &dyn Snapshot,
     project: &ProjectName,
     wanted: &SecretRef,
-) -> Result<(Project<'s>, Found), VaultError> {
-    let missing = |nearest| VaultError::NoSecret { wanted: wanted.clone(), project: project.clone(), nearest };
+) -> Result<(Project<'s>, VerifiedRecord), VaultError> {
+    let missing = |nearest| VaultError::NoSecret {
+        wanted: wanted.clone(),
+        project: project.clone(),
+        nearest,
+    };
+
     match wanted {
         SecretRef::Id(id) => {
             let (at, found) = state.by_id(snapshot, id.0)?.ok_or_else(|| missing(None))?;
@@ -226,7 +262,11 @@ pub(super) fn find<'s>(
     }
 }
 
-fn near_tag(project: &Project<'_>, snapshot: &dyn Snapshot, wanted: &Tag) -> Result<Option<Tag>, VaultError> {
+fn near_tag(
+    project: &Project<'_>,
+    snapshot: &dyn Snapshot,
+    wanted: &Tag,
+) -> Result<Option<Tag>, VaultError> {
     Ok(near_among(&all_tags(project, snapshot)?, wanted))
 }
 
@@ -236,6 +276,7 @@ fn all_tags(project: &Project<'_>, snapshot: &dyn Snapshot) -> Result<Vec<Tag>, 
     if project.head.count <= SUGGEST_AMONG {
         project.each(snapshot, |found| tags.push(found.metadata.tag))?;
     }
+
     Ok(tags)
 }
 
@@ -256,11 +297,15 @@ impl Scope<'_> {
         let snapshot = self.vault.store.read()?;
         let state = self.vault.state(&*snapshot)?;
         let project = state.project(&*snapshot, known(&state, self.project)?)?;
+
         // First the records, all verified; then the values, which are read by other statements.
         let mut found = Vec::new();
         project.each(&*snapshot, |record| found.push(record))?;
         found.sort_by_cached_key(|found| found.metadata.tag.key());
-        let open = |found: Found| Ok((found.metadata.tag, project.value(&*snapshot, &found.record)?));
+        let open = |found: VerifiedRecord| {
+            Ok((found.metadata.tag, project.value(&*snapshot, &found.record)?))
+        };
+
         found.into_iter().map(open).collect()
     }
 }
@@ -272,6 +317,7 @@ impl Reveal for Scope<'_> {
         let Some(project) = state.named(&*snapshot, self.project)? else {
             return Ok(tags.iter().map(|_| Revealed::Missing { nearest: None }).collect());
         };
+
         // Read once, for the first miss; past a few, nobody looks at suggestions.
         let mut known: Option<Vec<Tag>> = None;
         let mut misses = 0;
@@ -280,16 +326,20 @@ impl Reveal for Scope<'_> {
                 let value = project.value(&*snapshot, &found.record)?;
                 return Ok(Revealed::Value { tag: found.metadata.tag, value });
             }
+
             misses += 1;
             if misses > MOST_SUGGESTIONS {
                 return Ok(Revealed::Missing { nearest: None });
             }
+
             let known = match &mut known {
                 Some(known) => known,
                 none => none.insert(all_tags(&project, &*snapshot)?),
             };
+
             Ok(Revealed::Missing { nearest: near_among(known, tag) })
         };
+
         tags.iter().map(reveal).collect()
     }
 }

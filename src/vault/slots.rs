@@ -4,7 +4,7 @@
 //! itself, which an agent gives to nobody.
 
 use super::edit::seal_tables;
-use super::{HolderError, Vault, VaultError, Written};
+use super::{KeyServiceError, Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::keys::{RootKey, VaultId};
@@ -13,24 +13,35 @@ use crate::crypto::slot::{Credential, PASSPHRASE_SLOT, RECOVERY_SLOT, Slot};
 use crate::store::{Change, Transaction};
 
 /// Opens the first slot that `by` opens.
-pub(super) fn open(slots: &[Slot], by: &dyn Credential, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
+pub(super) fn open(
+    slots: &[Slot],
+    by: &dyn Credential,
+    vault_id: &VaultId,
+) -> Result<RootKey, CryptoError> {
     let mut outcome = Err(match by.slot_type() {
         RECOVERY_SLOT => CryptoError::NoRecoveryCode,
         _ => CryptoError::Unsupported("the vault has no passphrase slot"),
     });
+
     for slot in slots.iter().filter(|slot| slot.kind == by.slot_type()) {
         outcome = slot.open(by, vault_id);
+
         // Only another one's slot is passed over: damage is told, never hidden by the next one's answer.
         if !outcome.as_ref().is_err_and(|error| *error == by.wrong()) {
             break;
         }
     }
+
     outcome
 }
 
 /// The costs of a vault's dearest passphrase slot.
 pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
-    slots.iter().filter_map(Slot::kdf_params).max_by_key(|params| params.cost()).unwrap_or(KdfParams::SMALL)
+    slots
+        .iter()
+        .filter_map(Slot::kdf_params)
+        .max_by_key(|params| params.cost())
+        .unwrap_or(KdfParams::SMALL)
 }
 
 /// True if a recovery code opens the vault.
@@ -50,7 +61,11 @@ impl Vault {
     }
 
     /// Sets another passphrase, a guess at which costs `params`. The old one's slot is gone from the file.
-    pub fn set_passphrase(&self, new: &Passphrase, params: KdfParams) -> Result<Written<()>, VaultError> {
+    pub fn set_passphrase(
+        &self,
+        new: &Passphrase,
+        params: KdfParams,
+    ) -> Result<WriteOutcome<()>, VaultError> {
         // The key derivation takes its time: nobody waits for it.
         let slot = Slot::create(new, params, &self.ways()?.0, self.root_key()?)?;
         self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))
@@ -62,18 +77,19 @@ impl Vault {
     }
 
     /// Makes a recovery code; one that there was opens the vault no more.
-    pub fn create_recovery(&self) -> Result<Written<RecoveryCode>, VaultError> {
+    pub fn create_recovery(&self) -> Result<WriteOutcome<RecoveryCode>, VaultError> {
         let code = RecoveryCode::random()?;
         let slot = Slot::of_recovery(&code, &self.ways()?.0, self.root_key()?)?;
         let written = self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
-        Ok(Written { value: code, compaction_due: written.compaction_due })
+        Ok(WriteOutcome { value: code, compaction_due: written.compaction_due })
     }
 
     /// Has the recovery code open the vault no more.
-    pub fn delete_recovery(&self) -> Result<Written<()>, VaultError> {
+    pub fn delete_recovery(&self) -> Result<WriteOutcome<()>, VaultError> {
         if !self.has_recovery()? {
             return Err(CryptoError::NoRecoveryCode.into());
         }
+
         self.replace_slots(RECOVERY_SLOT, None)
     }
 
@@ -88,27 +104,43 @@ impl Vault {
 
     /// The root key, where this process has it.
     pub(super) fn root_key(&self) -> Result<&RootKey, VaultError> {
-        self.root.root_key().ok_or(VaultError::Holder(HolderError::OtherSlots))
+        self.root.root_key().ok_or(VaultError::Holder(KeyServiceError::OtherSlots))
     }
 
     /// Puts one slot, or none, in the place of all of its type.
-    fn replace_slots(&self, kind: u32, new: Option<(&Slot, &dyn Credential)>) -> Result<Written<()>, VaultError> {
+    fn replace_slots(
+        &self,
+        kind: u32,
+        new: Option<(&Slot, &dyn Credential)>,
+    ) -> Result<WriteOutcome<()>, VaultError> {
         let root = self.root_key()?;
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         if self.slots_seen.take().is_some_and(|seen| seen != state.slots) {
             return Err(VaultError::SlotsChanged);
         }
-        let mut slots: Vec<Slot> = state.slots.iter().filter(|slot| slot.kind != kind).cloned().collect();
+
+        let mut slots: Vec<Slot> =
+            state.slots.iter().filter(|slot| slot.kind != kind).cloned().collect();
         if let Some((slot, by)) = new {
             bring_in(&mut *transaction, slot, by, &state.vault.vault_id, root)?;
             slots.push(slot.clone());
         }
+
         for old in state.slots.iter().filter(|slot| slot.kind == kind) {
             transaction.apply(Change::DropSlot(&old.slot_id))?;
         }
-        seal_tables(state.vault.next(), slots, state.rows, &state.grants, &*self.root, &mut *transaction)?;
-        Ok(Written::new((), self.commit(transaction)?))
+
+        seal_tables(
+            state.vault.next(),
+            slots,
+            state.rows,
+            &state.grants,
+            &*self.root,
+            &mut *transaction,
+        )?;
+
+        Ok(WriteOutcome::new((), self.commit(transaction)?))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Who can open the vault can make and check them; nobody else can.
 
 use super::{Vault, VaultError};
-use crate::crypto::anchor::{open_past, trust_mac};
+use crate::crypto::checkpoint::{open_history, trust_mac};
 use crate::crypto::integrity::Hash;
 use crate::crypto::keys::VaultId;
 
@@ -23,9 +23,9 @@ impl Vault {
     pub fn trust_macs(&self, digest: &Hash) -> Result<TrustMacs, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let (vault_id, key) = (state.vault.vault_id, self.root.anchor_key()?);
+        let (vault_id, key) = (state.vault.vault_id, self.root.checkpoint_key()?);
 
-        let past = open_past(&key, &vault_id, &state.vault.anchor_past)?;
+        let past = open_history(&key, &vault_id, &state.vault.checkpoint_history)?;
         let earlier = past.iter().map(|key| trust_mac(key, &vault_id, digest)).collect();
         Ok(TrustMacs { vault_id, current: trust_mac(&key, &vault_id, digest), earlier })
     }

@@ -10,7 +10,11 @@ use crate::support::PASSPHRASE;
 fn added() -> Project {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
-    project.write(".env", format!("KEY={MARKER}\n\n# Payments\nSTRIPE_KEY={MARKER}-2\nLOG_LEVEL=debug\n"));
+    project.write(
+        ".env",
+        format!("KEY={MARKER}\n\n# Payments\nSTRIPE_KEY={MARKER}-2\nLOG_LEVEL=debug\n"),
+    );
+
     project
 }
 
@@ -24,15 +28,21 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
     added 1 secret and 1 plain setting to `.env.tmpl`
     `.env` is up to date
     ");
+
     assert_eq!(
         project.read(".env.tmpl"),
         "KEY={{ secrets.key }}\n\n# Payments\nSTRIPE_KEY={{ secrets.STRIPE_KEY | dotenv }}\nLOG_LEVEL=debug\n"
     );
+
     let manifest = project.read(".secrets.toml");
     assert!(manifest.starts_with(MANIFEST.split("[[render]]").next().unwrap()), "{manifest}");
     assert!(manifest.contains("[secrets.STRIPE_KEY]\ndescription = \"Payments\"\n"), "{manifest}");
     assert_eq!(manifest.matches("[[render]]").count(), 1);
-    assert_eq!((project.read(".env"), project.stored("web", "stripe-key")), (before, Some(format!("{MARKER}-2"))));
+    assert_eq!(
+        (project.read(".env"), project.stored("web", "stripe-key")),
+        (before, Some(format!("{MARKER}-2")))
+    );
+
     // From now on it is ours.
     project.changes_nothing(&["check", "-q"]).succeeds();
     project.command(&["update", "stripe-key", "-q"]).stdin("new").run().succeeds();
@@ -45,13 +55,17 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
 fn options_decide_and_json_lists_what_was_done() {
     let project = added();
     project.write(".env", format!("KEY={MARKER}\nSTRIPE_KEY=of-the-shop\nLOG_LEVEL=debug\n"));
-    let json =
-        project.run(&["adopt", ".env", "--keep", "STRIPE_KEY", "--secret", "LOG_LEVEL", "--json"]).succeeds().json();
-    let expected =
-        r#"{"kept":["STRIPE_KEY"],"output":".env","project":"web","secrets":["LOG_LEVEL"],"template":".env.tmpl"}"#;
+    let json = project
+        .run(&["adopt", ".env", "--keep", "STRIPE_KEY", "--secret", "LOG_LEVEL", "--json"])
+        .succeeds()
+        .json();
+
+    let expected = r#"{"kept":["STRIPE_KEY"],"output":".env","project":"web","secrets":["LOG_LEVEL"],"template":".env.tmpl"}"#;
     assert_eq!(json.to_string(), expected);
     assert!(
-        project.read(".env.tmpl").ends_with("STRIPE_KEY=of-the-shop\nLOG_LEVEL={{ secrets.LOG_LEVEL | dotenv }}\n")
+        project
+            .read(".env.tmpl")
+            .ends_with("STRIPE_KEY=of-the-shop\nLOG_LEVEL={{ secrets.LOG_LEVEL | dotenv }}\n")
     );
 }
 
@@ -60,7 +74,11 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
     let project = added();
     project.write("other.env", "A=1\n");
     for (line, code, said) in [
-        (&["template", ".env"][..], 4, "hint: `secrets adopt .env` takes its new variables; nothing was written\n"),
+        (
+            &["template", ".env"][..],
+            4,
+            "hint: `secrets adopt .env` takes its new variables; nothing was written\n",
+        ),
         (
             &["adopt", "other.env"][..],
             3,
@@ -72,12 +90,21 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
             2,
             "`KEY` is not a new variable of `.env`\nhint: new variables: `STRIPE_KEY`, `LOG_LEVEL`",
         ),
-        (&["adopt", ".env", "--keep", "A", "--secret", "A"], 2, "`A` is named by `--secret` and by `--keep`"),
-        (&["adopt", ".env", "--on-conflict", "skip"], 2, "hint: possible values: fail, overwrite, separate\n"),
+        (
+            &["adopt", ".env", "--keep", "A", "--secret", "A"],
+            2,
+            "`A` is named by `--secret` and by `--keep`",
+        ),
+        (
+            &["adopt", ".env", "--on-conflict", "skip"],
+            2,
+            "hint: possible values: fail, overwrite, separate\n",
+        ),
         (&["-p", "other", "adopt", ".env"], 2, "`.secrets.toml` names another project"),
     ] {
         project.changes_nothing(line).fails_with(code).stdout("").stderr_has(said);
     }
+
     // A tag that the project has with another value, used by nobody or by another output.
     project.store("web", "STRIPE_KEY", "theirs");
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(4), @"
@@ -85,6 +112,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
     error: there is a secret `STRIPE_KEY` in project `web` already
     hint: nothing was written; another process stored a value; try again
     ");
+
     project.run(&["adopt", ".env", "--on-conflict", "separate", "-q"]).succeeds();
     let template = project.read(".env.tmpl");
     assert!(template.contains("STRIPE_KEY={{ secrets.STRIPE_KEY-repo | dotenv }}"), "{template}");
@@ -96,18 +124,22 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
     error: there is no file `.env`
     hint: `secrets setup` renders it
     ");
+
     project.write(".env", "KEY=x\nbroken line\n");
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
     error: .env:2:8: no `=` follows the name; nothing is taken from the environment
     hint: nothing was written
     ");
-    let utf_16: Vec<u8> = [0xfeff].into_iter().chain("KEY=x\n".encode_utf16()).flat_map(u16::to_le_bytes).collect();
+
+    let utf_16: Vec<u8> =
+        [0xfeff].into_iter().chain("KEY=x\n".encode_utf16()).flat_map(u16::to_le_bytes).collect();
     project.write(".env", utf_16);
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
     error: `.env` is no dotenv file: it is UTF-16 text, and only UTF-8 is read
     hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`
     hint: nothing was written
     ");
+
     let other = MANIFEST.to_owned() + "delimiters = \"[[,]]\"\n";
     project.write(".secrets.toml", other);
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
@@ -123,7 +155,11 @@ fn a_new_variable_is_written_for_the_readers_that_the_manifest_names() {
     project.run(&["setup", "-q"]).succeeds();
     project.write(".env", format!("KEY={MARKER}\nNEW='a$b {MARKER}'\n"));
     project.run(&["adopt", ".env", "-q"]).succeeds();
-    assert_eq!(project.read(".env.tmpl"), "KEY={{ secrets.key }}\nNEW={{ secrets.NEW | dotenv }}\n");
+    assert_eq!(
+        project.read(".env.tmpl"),
+        "KEY={{ secrets.key }}\nNEW={{ secrets.NEW | dotenv }}\n"
+    );
+
     assert_eq!(project.stored("web", "NEW"), Some(format!("a$b {MARKER}")));
     project.changes_nothing(&["check", "-q"]).succeeds();
 }
@@ -134,18 +170,33 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
     let project = added();
     project.store("web", "other", "a-value-of-another-template");
     project.store("web", "environment", "production");
+
     for (text, options, line, tag) in [
-        (format!("KEY={MARKER}\n\n# used to be {MARKER} too\nHEALTH_URL=x1\nNEW=y1\n"), &[][..], 3, "key"),
+        (
+            format!("KEY={MARKER}\n\n# used to be {MARKER} too\nHEALTH_URL=x1\nNEW=y1\n"),
+            &[][..],
+            3,
+            "key",
+        ),
         (format!("KEY={MARKER}\nA=1\nCOPY={MARKER}\n"), &["--keep", "COPY"], 3, "key"),
-        ("KEY=x\n# of a\nA=x1\n\nCOPY=a-value-of-another-template\n".to_owned(), &["--keep", "COPY"], 5, "other"),
+        (
+            "KEY=x\n# of a\nA=x1\n\nCOPY=a-value-of-another-template\n".to_owned(),
+            &["--keep", "COPY"],
+            5,
+            "other",
+        ),
     ] {
         project.write(".env", text);
-        let run = project.changes_nothing(&[&["adopt", ".env"][..], options].concat()).fails_with(2).stdout("");
+        let run = project
+            .changes_nothing(&[&["adopt", ".env"][..], options].concat())
+            .fails_with(2)
+            .stdout("");
         run.stderr(&format!(
             "error: .env:{line}: the value of `{tag}` would still stand in this line of the template\n\
              hint: change the lines that hold a secret, or that cannot be stored; nothing was written\n"
         ));
     }
+
     // What looks like a setting may stand in every file. As a secret, a copy is no leak.
     project.write(".env", format!("KEY={MARKER}\nNODE_ENV=production\nCOPY={MARKER}\n"));
     project.run(&["adopt", ".env", "-q"]).succeeds();
@@ -160,12 +211,14 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
     let refused = |expected: &str| {
         project.changes_nothing(&["adopt", ".env"]).fails_with(2).stdout("").stderr(expected);
     };
+
     write("# first\nNEW=one-value-1\nNEW=two-value-2\n");
     refused(
         "error: .env:5: `NEW` has two different values in this file; \
          names that differ only in case, or in `-` and `_`, count as one\n\
          hint: change the lines that hold a secret, or that cannot be stored; nothing was written\n",
     );
+
     write("NEW=1x\nNEW=2x\nP={{ secrets.A }}\nA='{{ secrets.A }}'\n");
     refused(
         "error: `.env` has 3 problems\n\
@@ -183,10 +236,13 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
     write(text);
     let backslashes = "3 backslashes before a placeholder";
     project.run(&["adopt", ".env", "--keep", "P,Q", "-q"]).succeeds().stderr_has(backslashes);
-    let escaped = "# see \\{{ secrets.A }}\nP=\\{{ secrets.A }}\nQ='\\\\\\{{X}}{\\{{X}}}${{ secrets.A }}'\n";
+
+    let escaped =
+        "# see \\{{ secrets.A }}\nP=\\{{ secrets.A }}\nQ='\\\\\\{{X}}{\\{{X}}}${{ secrets.A }}'\n";
     assert_eq!(project.read(".env.tmpl"), format!("KEY={{{{ secrets.key }}}}\n\n{escaped}"));
     project.run(&["setup", "--yes", "-q"]).succeeds().stderr_has(backslashes);
     assert_eq!(project.read(".env"), format!("KEY={MARKER}\n\n{text}"));
+
     // What no template can hold.
     write("A={{ secrets.A | upper }}\nNEW=x1\n");
     let run = project.changes_nothing(&["adopt", ".env", "--keep", "A"]).fails_with(2);
@@ -206,6 +262,7 @@ fn a_value_that_was_changed_as_well_is_left_to_setup() {
     added 1 secret and 0 plain settings to `.env.tmpl`
     `.env` has other values, quotes or comments than its template gives; `secrets setup` asks before it replaces it
     ");
+
     assert_eq!(project.read(".env"), "KEY=by hand\nNEW=value-of-new\n");
     project.run(&["setup", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), format!("KEY={MARKER}\nNEW=value-of-new\n"));
@@ -217,6 +274,7 @@ fn on_a_terminal_every_variable_is_asked_about() {
     project.0.write("pass", PASSPHRASE);
     let script = "cd repo; \"$secrets\" --passphrase-file ../pass adopt .env";
     let mut terminal = Terminal::shell(&project.0, script);
+
     terminal.waits_for("Is STRIPE_KEY a secret? [Y/n] ").types("\n");
     terminal.waits_for("Is LOG_LEVEL a secret? [y/N] ").types("y\n");
     let screen = terminal.waits_for("added 2 secrets and 0 plain settings").ends_with(0);

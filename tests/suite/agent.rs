@@ -16,7 +16,8 @@ use memchr::memmem;
 use rustix::process::{Pid, Resource, Signal, Uid, kill_process};
 use rustix::thread::set_thread_res_uid;
 use terminal_secrets::agent::{
-    Answer, Client, Fault, Handover, LARGEST_FRAME, MOST_CONNECTIONS, Place, Request, VERSION,
+    AgentFault, Answer, Client, Handover, LARGEST_FRAME, MOST_CONNECTIONS, Request, RuntimeDir,
+    VERSION,
 };
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
@@ -24,7 +25,9 @@ use terminal_secrets::crypto::keys::{ProjectRow, RootKey, VaultRow, row_and_slot
 use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::model::SecretBytes;
 use terminal_secrets::store::{SqliteStore, Store};
-use terminal_secrets::vault::{Changes, HolderError, KeyHolder, Locked, Tables, Vault, VaultError};
+use terminal_secrets::vault::{
+    KeyServiceError, Locked, RootKeyHandle, RootTables, SecretChanges, Vault, VaultError,
+};
 
 use crate::concurrency::Dice;
 use crate::fixture::{self, Specimen, reveal};
@@ -100,8 +103,8 @@ impl Home {
         self.path("secrets")
     }
 
-    fn place(&self) -> Place {
-        Place::made(&self.directory()).unwrap()
+    fn place(&self) -> RuntimeDir {
+        RuntimeDir::made(&self.directory()).unwrap()
     }
 
     fn socket(&self) -> PathBuf {
@@ -113,7 +116,7 @@ impl Home {
     }
 
     fn pid(&self) -> Option<Pid> {
-        let place = Place::existing(&self.directory()).ok()??;
+        let place = RuntimeDir::existing(&self.directory()).ok()??;
         let socket = place.socket(self.vault.as_os_str().as_encoded_bytes());
         Some(rustix::net::sockopt::socket_peercred(dial(&socket).ok()?).unwrap().pid)
     }
@@ -147,8 +150,12 @@ fn program() -> &'static Path {
 
 /// All agents that listen in a directory.
 fn agents_in(directory: &Path) -> usize {
-    let ours = [b"secrets\0agent\0--directory\0", directory.as_os_str().as_encoded_bytes(), b"\0"].concat();
-    let is_ours = |entry: &fs::DirEntry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == ours);
+    let ours = [b"secrets\0agent\0--directory\0", directory.as_os_str().as_encoded_bytes(), b"\0"]
+        .concat();
+    let is_ours = |entry: &fs::DirEntry| {
+        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == ours)
+    };
+
     fs::read_dir("/proc").unwrap().flatten().filter(is_ours).count()
 }
 
@@ -165,6 +172,7 @@ fn frame(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
     stream.read_exact(&mut length)?;
     let mut frame = vec![0; u32::from_be_bytes(length) as usize];
     stream.read_exact(&mut frame)?;
+
     Ok(frame)
 }
 
@@ -193,7 +201,8 @@ fn rest(mut stream: &UnixStream) -> Option<Vec<u8>> {
 
 /// True when a process has ended; one that nobody has waited for has.
 fn is_gone(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let stat =
+        fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     stat.is_empty() || stat.contains(") Z ")
 }
 
@@ -215,8 +224,18 @@ fn ends(home: &Home, pid: Pid) {
 
 /// The row of the vault at `/steady`, and no slots.
 fn row_of_steady() -> Vec<u8> {
-    [&[0, 0, 0, 16], &[1; 16][..], &[0, 0, 0, 4], &[0; 4], &[0, 0, 0, 8], &[0; 8], &[0, 0, 2, 0], &[0; 512], &[0; 4]]
-        .concat()
+    [
+        &[0, 0, 0, 16],
+        &[1; 16][..],
+        &[0, 0, 0, 4],
+        &[0; 4],
+        &[0, 0, 0, 8],
+        &[0; 8],
+        &[0, 0, 2, 0],
+        &[0; 512],
+        &[0; 4],
+    ]
+    .concat()
 }
 
 pub fn am_root() -> bool {
@@ -250,6 +269,7 @@ fn requests() -> Vec<SecretBytes> {
         head: vec![n; 200],
         sig: vec![n; 64],
     };
+
     let path = b"/a/path of some\xff/vault.db".as_slice();
     [
         Request::LockAll,
@@ -273,17 +293,18 @@ fn requests() -> Vec<SecretBytes> {
 
 fn answers() -> Vec<SecretBytes> {
     let faults = [
-        Fault::Locked,
-        Fault::Replaced,
-        Fault::RolledBack,
-        Fault::ProjectRolledBack(0),
-        Fault::ProjectRolledBack(77),
-        Fault::OtherSlots,
-        Fault::RootTables,
-        Fault::Keyring(u32::MAX),
-        Fault::System,
-        Fault::Version,
+        AgentFault::Locked,
+        AgentFault::Replaced,
+        AgentFault::RolledBack,
+        AgentFault::ProjectRolledBack(0),
+        AgentFault::ProjectRolledBack(77),
+        AgentFault::OtherSlots,
+        AgentFault::RootTables,
+        AgentFault::Keyring(u32::MAX),
+        AgentFault::System,
+        AgentFault::Version,
     ];
+
     let mut all = vec![
         Answer::Done(true),
         Answer::Done(false),
@@ -294,7 +315,8 @@ fn answers() -> Vec<SecretBytes> {
         Answer::Keyrings(vec![]),
         Answer::Keyrings(vec![b"one", b"", b"three"]),
     ];
-    all.extend(faults.map(Answer::Fault));
+
+    all.extend(faults.map(Answer::AgentFault));
     all.iter().map(|answer| answer.encode().unwrap()).collect()
 }
 
@@ -318,15 +340,28 @@ fn a_frame_is_read_as_it_was_written() {
 
 #[test]
 fn a_handover_is_read_whole_or_not_at_all() {
-    let handover = Handover { path: b"/a/vault.db", vault_id: [3; 16], ttl: 60_000, idle: u64::MAX, key: &[5; 32] };
+    let handover = Handover {
+        path: b"/a/vault.db",
+        vault_id: [3; 16],
+        ttl: 60_000,
+        idle: u64::MAX,
+        key: &[5; 32],
+    };
+
     let frame = handover.encode().unwrap();
     let read = Handover::decode(frame.expose()).unwrap();
-    assert_eq!((read.path, read.vault_id, read.ttl, read.idle), (&b"/a/vault.db"[..], [3; 16], 60_000, u64::MAX));
+    assert_eq!(
+        (read.path, read.vault_id, read.ttl, read.idle),
+        (&b"/a/vault.db"[..], [3; 16], 60_000, u64::MAX)
+    );
+
     assert_eq!(read.key, &[5; 32]);
     for cut in 0..frame.len() {
         assert!(Handover::decode(&frame.expose()[..cut]).is_none(), "{cut}");
     }
+
     assert!(Handover::decode(&[frame.expose(), b"x"].concat()).is_none());
+
     // It is no request: nobody gives an agent a key through its socket.
     assert!(Request::decode(&frame.expose()[4..]).is_err());
 }
@@ -335,6 +370,7 @@ fn a_handover_is_read_whole_or_not_at_all() {
 fn a_frame_is_read_whole_or_not_at_all() {
     for frame in requests().iter().chain(&answers()) {
         let body = &frame.expose()[4..];
+
         // Lists end with their frame; kind 0 is never looked into.
         let (list, lock_all) = ([8, 131].contains(&body[1]), body[1] == 0);
         for cut in 0..body.len() {
@@ -342,9 +378,15 @@ fn a_frame_is_read_whole_or_not_at_all() {
                 assert!(list && read.expose()[4..] == body[..cut], "{cut} of {body:02x?}");
             }
         }
+
         for extra in [0, 1, 255] {
-            assert_eq!(again(&[body, &[extra]].concat()).is_some(), lock_all, "{body:02x?} and {extra}");
+            assert_eq!(
+                again(&[body, &[extra]].concat()).is_some(),
+                lock_all,
+                "{body:02x?} and {extra}"
+            );
         }
+
         for version in [0, VERSION + 1, 255] {
             let other = [&[version], &body[1..]].concat();
             assert_eq!(again(&other).is_some(), lock_all);
@@ -358,6 +400,7 @@ fn a_locked_vault_has_no_time_left() {
     let locked = Answer::State { left: None }.encode().unwrap();
     let mut body = locked.expose()[4..].to_vec();
     assert!(Answer::decode(&body).is_ok());
+
     for at in 3..body.len() {
         body[at] = 1;
         assert!(Answer::decode(&body).is_err(), "{body:02x?}");
@@ -371,6 +414,7 @@ fn a_frame_has_a_largest_size() {
     assert_eq!(Request::MoreMac { bytes: &most }.encode().unwrap().len(), LARGEST_FRAME + 4);
     assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), LARGEST_FRAME + 4);
     let more = vec![0; LARGEST_FRAME - 5];
+
     assert!(Request::MoreMac { bytes: &more }.encode().is_none());
     assert!(Answer::Bytes(&more).encode().is_none());
 }
@@ -380,15 +424,19 @@ fn a_frame_has_a_largest_size() {
 fn what_is_malformed_is_closed_without_a_word() {
     let home = Home::with_agent();
     let with_length = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
-    let mut bad: Vec<Vec<u8>> =
-        [0, 1, LARGEST_FRAME as u32 + 1, 1 << 30, u32::MAX].map(|n| n.to_be_bytes().to_vec()).into();
+    let mut bad: Vec<Vec<u8>> = [0, 1, LARGEST_FRAME as u32 + 1, 1 << 30, u32::MAX]
+        .map(|n| n.to_be_bytes().to_vec())
+        .into();
+
     for kind in [2, 10, 64, 77, 128, 132, 255] {
         bad.push(with_length(&[VERSION, kind]));
     }
+
     for frame in requests().iter().filter(|frame| frame.expose()[5] != 0) {
         bad.push(with_length(&[&frame.expose()[4..], b"x"].concat()));
         bad.push(with_length(&frame.expose()[4..frame.len() - 1]));
     }
+
     // A MAC that was not begun, key rings that were not verified, a path that is longer than its frame.
     bad.push(Request::MoreMac { bytes: b"x" }.encode().unwrap().expose().to_vec());
     bad.push(Request::Verify { mac: &[0; 32] }.encode().unwrap().expose().to_vec());
@@ -396,15 +444,18 @@ fn what_is_malformed_is_closed_without_a_word() {
     bad.push(Request::Open { rows: vec![] }.encode().unwrap().expose().to_vec());
     bad.push(with_length(&[VERSION, 3, 0xff, 0xff, 0xff, 0xff]));
     bad.push(b"GET / HTTP/1.1\r\n\r\n".to_vec());
+
     // What gave the agent of version 2 a key, by this version's number.
     let unlock = [&[VERSION, 2, 0, 0, 0, 2, b'/', b'x'], &[3; 16][..], &[9; 16], &[5; 32]].concat();
     bad.push(with_length(&unlock));
     bad.retain(|bytes| again(bytes.get(4..).unwrap_or_default()).is_none_or(|_| bytes[5] >= 5));
+
     for bytes in &bad {
         let mut stream = home.dial();
         stream.write_all(bytes).unwrap();
         assert_eq!(rest(&stream).as_deref(), Some(&[][..]), "{bytes:02x?}");
     }
+
     home.serves();
 }
 
@@ -414,12 +465,14 @@ fn the_largest_frame_is_served() {
     let stream = home.dial();
     let bytes = vec![0; LARGEST_FRAME - 6];
     let row_and_slots = row_of_steady();
+
     tell(&stream, &Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots });
     for _ in 0..20 {
         tell(&stream, &Request::MoreMac { bytes: &bytes });
     }
+
     let answer = ask(&stream, &Request::Verify { mac: &[0; 32] });
-    assert!(decoded(&answer) == Answer::Fault(Fault::OtherKey));
+    assert!(decoded(&answer) == Answer::AgentFault(AgentFault::OtherKey));
 }
 
 #[test]
@@ -431,6 +484,7 @@ fn frames_may_come_in_any_pieces() {
         stream.write_all(&[*byte]).unwrap();
         sleep(Duration::from_millis(2));
     }
+
     assert!(matches!(decoded(&frame(&stream).unwrap()), Answer::State { left: Some(_), .. }));
     stream.write_all(&request.expose().repeat(100)).unwrap();
     for _ in 0..100 {
@@ -444,7 +498,7 @@ fn a_newer_client_is_told_and_may_end_the_agent() {
     let pid = home.pid().unwrap();
     let mut stream = home.dial();
     stream.write_all(&[0, 0, 0, 3, VERSION + 1, 200, 7]).unwrap();
-    assert!(decoded(&frame(&stream).unwrap()) == Answer::Fault(Fault::Version));
+    assert!(decoded(&frame(&stream).unwrap()) == Answer::AgentFault(AgentFault::Version));
     stream.write_all(&[0, 0, 0, 5, 255, 0, 1, 2, 3]).unwrap();
     assert!(decoded(&frame(&stream).unwrap()) == Answer::Done(true));
     ends(&home, pid);
@@ -459,21 +513,28 @@ fn while_it_is_unlocked_no_passphrase_is_asked_for() {
     `[dir]/vault.db` is locked
     hint: unlock it with `secrets unlock`
     ");
+
     stderr!(home.free(["list"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     stderr!(home.run(["unlock", "--ttl", "1h", "--idle", "90s"]).succeeds(), @"unlocked `[dir]/vault.db` for 1h, or 1m 30s without use");
     home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
     home.free(["clone", "key", "--to", "web", "-q"]).run().succeeds();
     home.free(["project", "rename", "web", "site", "-q"]).run().succeeds();
     home.free(["update", "key", "-q"]).stdin("another value").run().succeeds();
-    home.free(["render", "-e", "{{KEY}} {{NEW}}"]).run().succeeds().stdout("another value a new value");
+    home.free(["render", "-e", "{{KEY}} {{NEW}}"])
+        .run()
+        .succeeds()
+        .stdout("another value a new value");
+
     home.free(["project", "delete", "site", "-yq"]).run().succeeds();
     home.free(["delete", "new", "-yq"]).run().succeeds();
     home.free(["compact", "-q"]).run().succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+
     let status = home.free(["status", "--json"]).run().succeeds().json();
     assert_eq!((&status["unlocked"], &status["idleSecondsLeft"]), (&true.into(), &90.into()));
     let pid = home.pid().unwrap();
@@ -483,7 +544,9 @@ fn while_it_is_unlocked_no_passphrase_is_asked_for() {
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     ends(&home, pid);
+
     // It reads as the library wrote it, and the other way round.
     assert_eq!(reveal(&home.vault(), "default", "key").unwrap().unwrap(), b"another value");
 }
@@ -493,7 +556,9 @@ fn a_vault_whose_directory_is_gone_can_be_locked() {
     let home = Home::new();
     fs::create_dir(home.path("disk")).unwrap();
     fs::rename(home.vault_path(), home.path("disk/vault.db")).unwrap();
-    let on_disk = |line: &[&str]| home.command(line).env("SECRETS_VAULT", home.path("disk/vault.db")).run();
+    let on_disk =
+        |line: &[&str]| home.command(line).env("SECRETS_VAULT", home.path("disk/vault.db")).run();
+
     for line in [&["lock"][..], &["lock", "--all"]] {
         on_disk(&["unlock", "-q"]).succeeds();
         fs::rename(home.path("disk"), home.path("away")).unwrap();
@@ -518,10 +583,16 @@ fn locking_what_is_locked_is_no_failure() {
 #[test]
 fn a_wrong_passphrase_or_time_unlocks_nothing() {
     let home = Home::new();
-    home.command(["unlock"]).env("SECRETS_PASSPHRASE", "wrong").run().fails_with(5).stderr_has("passphrase");
+    home.command(["unlock"])
+        .env("SECRETS_PASSPHRASE", "wrong")
+        .run()
+        .fails_with(5)
+        .stderr_has("passphrase");
+
     for time in ["0s", "31d", "x", "1", "18446744073709551615s", "4294967295d", ""] {
         home.run(["unlock", "--ttl", time]).fails_with(2).stderr_has("--ttl");
     }
+
     assert!(!home.socket().exists());
 }
 
@@ -535,22 +606,33 @@ fn each_vault_has_an_agent_of_its_own() {
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets --vault other.db unlock`
     ");
+
     let pid = home.pid().unwrap();
     home.run(["unlock", "--vault", "other.db", "-q"]).succeeds();
     assert_eq!(home.pid(), Some(pid), "the other vault's session goes on");
-    home.free(["create", "--vault", "other.db", "--tag", "x", "-q"]).stdin("of the other").run().succeeds();
+    home.free(["create", "--vault", "other.db", "--tag", "x", "-q"])
+        .stdin("of the other")
+        .run()
+        .succeeds();
+
     home.free(["render", "-e", "{{KEY}}"]).run().succeeds().stdout("a value of no great length");
     symlink(home.path(""), home.path("link")).unwrap();
-    home.free(["render", "--vault", "link/other.db", "-e", "{{X}}"]).run().succeeds().stdout("of the other");
+    home.free(["render", "--vault", "link/other.db", "-e", "{{X}}"])
+        .run()
+        .succeeds()
+        .stdout("of the other");
+
     home.free(["lock", "-q"]).run().succeeds();
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
     `[dir]/vault.db` is locked
     hint: unlock it with `secrets unlock`
     ");
+
     home.free(["status", "--vault", "other.db", "-q"]).run().succeeds().stdout_has("other.db");
     ends(&home, pid);
     home.run(["unlock", "-q"]).succeeds();
     let pid = home.pid().unwrap();
+
     home.free(["lock", "--all", "-q"]).run().succeeds();
     ends(&home, pid);
     within(AT_MOST, "the other agent ends", || agents_in(&home.directory()) == 0);
@@ -565,11 +647,17 @@ fn each_vault_has_an_agent_of_its_own() {
 fn strangers_sockets_block_no_unlock_and_no_lock() {
     let home = Home::new();
     let place = home.place();
-    let strangers: Vec<_> = (0..70_u8).map(|n| UnixListener::bind(place.socket(&[b'/', n])).unwrap()).collect();
+    let strangers: Vec<_> =
+        (0..70_u8).map(|n| UnixListener::bind(place.socket(&[b'/', n])).unwrap()).collect();
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
+
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
-    assert!(matches!(Client::lock_all(&place, Duration::from_millis(300)), Err(HolderError::Silent)));
+    assert!(matches!(
+        Client::lock_all(&place, Duration::from_millis(300)),
+        Err(KeyServiceError::Silent)
+    ));
+
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
     ends(&home, pid);
     drop(strangers);
@@ -588,6 +676,7 @@ fn agents_and_clients_that_are_stopped_replaced_or_slow_are_given_up_in_time() {
         answers_that_nobody_takes_are_given_up,
         a_frame_that_does_not_come_to_its_end_is_given_up,
     ];
+
     thread::scope(|scope| {
         for test in tests {
             scope.spawn(test);
@@ -602,7 +691,9 @@ fn of_unlocks_at_once_one_agent_is_left() {
             scope.spawn(|| home.run(["unlock", "-q"]).succeeds());
         }
     });
+
     assert!(home.is_unlocked());
+
     // Those whose place was taken end by themselves.
     within(AT_MOST, "one is left", || agents_in(&home.directory()) == 1);
     assert!(home.is_unlocked());
@@ -615,6 +706,7 @@ fn unlocking_again_begins_another_time() {
     let pid = home.pid().unwrap();
     home.run(["unlock", "--ttl", "3h", "--idle", "2h", "-q"]).succeeds();
     within(Duration::from_secs(2), "the earlier agent ends at once", || is_gone(pid));
+
     let (ttl, idle) = home.client().status(None).unwrap().left.unwrap();
     assert!(ttl > 2 * HOUR && idle > HOUR, "{ttl:?} {idle:?}");
 }
@@ -625,13 +717,21 @@ fn an_agent_that_is_given_no_key_ends() {
     home.place();
     let directory = home.directory();
     let agent = |input: &[u8]| {
-        home.command(["agent", "--directory", directory.to_str().unwrap()]).stdin(input).run().fails_with(1)
+        home.command(["agent", "--directory", directory.to_str().unwrap()])
+            .stdin(input)
+            .run()
+            .fails_with(1)
     };
-    let frame = Handover { path: b"/x", vault_id: [0; 16], ttl: 1, idle: 1, key: &[0; 32] }.encode().unwrap();
+
+    let frame = Handover { path: b"/x", vault_id: [0; 16], ttl: 1, idle: 1, key: &[0; 32] }
+        .encode()
+        .unwrap();
     let long = vec![0; 100_000];
+
     for input in [&b""[..], b"x", &long, &frame.expose()[..frame.len() - 1]] {
         stderr!(agent(input), @"error: the agent ended: invalid data");
     }
+
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
 }
 
@@ -659,6 +759,7 @@ fn a_directory_that_is_not_ours_alone_is_refused() {
             hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
             ");
         }
+
         // With a passphrase nothing needs the agent; without one the place is no excuse to hang.
         home.run(["list", "-q"]).succeeds().stdout_has("key");
         stderr!(home.free(["list", "-q"]).run().fails_with(5), @"
@@ -667,6 +768,7 @@ fn a_directory_that_is_not_ours_alone_is_refused() {
         hint: or unlock the vault for a while, where there is one: `secrets unlock`
         ");
     }
+
     fs::remove_dir(home.directory()).unwrap();
     fs::create_dir(home.path("elsewhere")).unwrap();
     symlink(home.path("elsewhere"), home.directory()).unwrap();
@@ -674,12 +776,14 @@ fn a_directory_that_is_not_ours_alone_is_refused() {
     error: `[dir]/secrets` is no directory
     hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
     ");
+
     fs::remove_file(home.directory()).unwrap();
     fs::write(home.directory(), "").unwrap();
     stderr!(home.run(["unlock"]).fails_with(7), @"
     error: `[dir]/secrets` is no directory
     hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
     ");
+
     if am_root() {
         fs::remove_file(home.directory()).unwrap();
         fs::create_dir(home.directory()).unwrap();
@@ -696,6 +800,7 @@ fn a_path_too_long_for_a_socket_is_told() {
     let home = Home::new();
     let long = home.path(&"x".repeat(120));
     fs::create_dir(&long).unwrap();
+
     for command in ["unlock", "lock", "status"] {
         let run = home.command([command]).env("XDG_RUNTIME_DIR", &long).run();
         stderr!(run.fails_with(2), @"
@@ -703,8 +808,18 @@ fn a_path_too_long_for_a_socket_is_told() {
         hint: set XDG_RUNTIME_DIR to a directory with a shorter path
         ");
     }
+
     // A private file needs the directory and no socket.
-    let run = home.command(["run", "--file", "F=key", "--", "sh", "-c", "cmp \"$F\" /dev/null 2>&1 | wc -l"]);
+    let run = home.command([
+        "run",
+        "--file",
+        "F=key",
+        "--",
+        "sh",
+        "-c",
+        "cmp \"$F\" /dev/null 2>&1 | wc -l",
+    ]);
+
     run.env("XDG_RUNTIME_DIR", &long).run().succeeds().stdout("1\n");
     home.command(["list", "-q"]).env("XDG_RUNTIME_DIR", &long).run().succeeds().stdout_has("key");
 }
@@ -714,13 +829,18 @@ fn without_a_runtime_directory_it_is_the_state_directory() {
     if Path::new("/run/user").join(rustix::process::geteuid().to_string()).exists() {
         return; // that one would be used, and it is not ours to play with
     }
+
     let home = Home::new();
     let state = home.path("state");
     for runtime in ["", "relative", "/", "/proc/1/root/nowhere"] {
         if runtime == "/" && am_root() {
             continue;
         }
-        let command = |name| home.command([name, "-q"]).env("XDG_RUNTIME_DIR", runtime).env("XDG_STATE_HOME", &state);
+
+        let command = |name| {
+            home.command([name, "-q"]).env("XDG_RUNTIME_DIR", runtime).env("XDG_STATE_HOME", &state)
+        };
+
         command("unlock").run().succeeds();
         assert_eq!(agents_in(&state.join("secrets")), 1, "{runtime}");
         command("lock").run().succeeds();
@@ -736,20 +856,27 @@ fn lock_finds_agents_of_every_login() {
     for directory in [&one, &other] {
         fs::create_dir(directory).unwrap();
     }
-    let at = |runtime: &Path, line: &[&str]| home.command(line).env("XDG_RUNTIME_DIR", runtime).run();
+
+    let at =
+        |runtime: &Path, line: &[&str]| home.command(line).env("XDG_RUNTIME_DIR", runtime).run();
     let nowhere = Path::new("");
     for (runtime, later) in [(nowhere, one.as_path()), (&one, &other), (&one, nowhere)] {
-        if runtime == nowhere && Path::new("/run/user").join(rustix::process::geteuid().to_string()).exists() {
+        if runtime == nowhere
+            && Path::new("/run/user").join(rustix::process::geteuid().to_string()).exists()
+        {
             continue;
         }
+
         for line in [&["lock"][..], &["lock", "--all"]] {
             at(runtime, &["unlock", "-q", "--ttl", "8h"]).succeeds();
             at(runtime, &["status", "-q"]).succeeds().stdout_has("unlocked");
             at(later, line).succeeds().stderr_has("locked ");
             at(runtime, &["status", "-q"]).fails_with(5).stderr_has("is locked");
         }
+
         at(later, &["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
     }
+
     // A directory that is gone is forgotten, not an error.
     fs::remove_dir_all(&one).unwrap();
     at(&other, &["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
@@ -766,6 +893,7 @@ fn as_nobody<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
             set_thread_res_uid(nobody, nobody, nobody).unwrap();
             deed()
         });
+
         thread.join().unwrap()
     })
 }
@@ -775,18 +903,22 @@ fn another_user_gets_no_answer() {
     if !am_root() {
         return;
     }
+
     let home = Home::unlocked();
     let socket = home.socket();
     assert_eq!(as_nobody(|| dial(&socket).unwrap_err().kind()), ErrorKind::PermissionDenied);
+
     // Even where the modes let him in.
     for path in [&home.path(""), &home.directory(), &socket] {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
+
     let said = as_nobody(|| {
         let mut stream = dial(&socket).unwrap();
         let _ = stream.write_all(Request::LockAll.encode().unwrap().expose());
         rest(&stream)
     });
+
     assert_eq!(said, Some(vec![]));
     fs::set_permissions(home.directory(), Permissions::from_mode(0o700)).unwrap();
     assert!(home.is_unlocked());
@@ -797,19 +929,23 @@ fn another_users_agent_gets_no_key() {
     if !am_root() {
         return;
     }
+
     let home = Home::new();
     let socket = home.socket();
     for path in [home.path(""), home.directory()] {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
+
     let listener = as_nobody(|| UnixListener::bind(socket).unwrap());
     for path in [home.path(""), home.directory()] {
         fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
     }
+
     for command in ["unlock", "lock", "status", "list"] {
         let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
         stderr!(run.run().fails_with(7), @"error: what answers in the agent's place belongs to another user");
     }
+
     listener.set_nonblocking(true).unwrap();
     while let Ok((stream, _)) = listener.accept() {
         assert_eq!(rest(&stream), Some(vec![]), "something was said to him");
@@ -839,8 +975,14 @@ fn impostor_at(socket: &Path, answer: impl Fn(UnixStream) + Send + Sync + 'stati
 /// nobody's way.
 fn a_stranger_in_the_agents_place_gets_no_key() {
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let answers = [Answer::Done(true), Answer::State { left: Some((1, 1)) }, Answer::Fault(Fault::OtherKey)];
-    let mut answers: Vec<Vec<u8>> = answers.iter().map(|answer| answer.encode().unwrap().expose().to_vec()).collect();
+    let answers = [
+        Answer::Done(true),
+        Answer::State { left: Some((1, 1)) },
+        Answer::AgentFault(AgentFault::OtherKey),
+    ];
+
+    let mut answers: Vec<Vec<u8>> =
+        answers.iter().map(|answer| answer.encode().unwrap().expose().to_vec()).collect();
     answers.extend([vec![], b"no frame at all".to_vec()]);
     let meets = |answer: Vec<u8>| {
         let home = Home::new();
@@ -856,23 +998,32 @@ fn a_stranger_in_the_agents_place_gets_no_key() {
                 }
             }
         };
+
         impostor(&home, hear(&heard));
         impostor_at(&home.directory().join("agent.sock"), hear(&heard));
         home.run(["unlock", "-q"]).succeeds();
         home.free(["list", "-q"]).run().succeeds().stdout_has("key");
-        assert!(home.pid().is_some_and(|pid| pid != rustix::process::getpid()), "the agent took the place over");
+        assert!(
+            home.pid().is_some_and(|pid| pid != rustix::process::getpid()),
+            "the agent took the place over"
+        );
+
         assert!(!home.directory().join("agent.sock").exists());
         *Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap().expose()
     };
+
     // Each waits most of the time.
     let roots: Vec<[u8; 32]> = thread::scope(|scope| {
-        let all: Vec<_> = answers.into_iter().map(|answer| scope.spawn(move || meets(answer))).collect();
+        let all: Vec<_> =
+            answers.into_iter().map(|answer| scope.spawn(move || meets(answer))).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
+
     for root in roots {
         let heard = heard.lock().unwrap();
         assert!(root.windows(4).all(|piece| memmem::find(&heard, piece).is_none()));
     }
+
     assert!(heard.lock().unwrap().len() > 1000, "they heard something");
 }
 
@@ -882,17 +1033,19 @@ fn a_stranger_is_locked_out_by_lock() {
     let home = Home::new();
     impostor(&home, |mut stream| {
         while frame(&stream).is_ok() {
-            let fault = Answer::Fault(Fault::RolledBack).encode().unwrap();
+            let fault = Answer::AgentFault(AgentFault::RolledBack).encode().unwrap();
             if stream.write_all(fault.expose()).is_err() {
                 return;
             }
         }
     });
+
     stderr!(home.run(["unlock"]).fails_with(6), @"
     error: the agent has seen a newer state of this vault
     hint: put the newest copy back; to take an older one: `secrets restore --accept`
     hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again
     ");
+
     home.run(["lock", "-q"]).succeeds();
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
@@ -905,6 +1058,7 @@ fn an_agent_of_another_version_is_told_and_never_waited_for() {
         let _ = frame(&stream);
         let _ = stream.write_all(&[0, 0, 0, 4, VERSION + 1, 128, 1, 2]);
     };
+
     impostor(&home, other_version);
     let begun = Instant::now();
     for command in ["status", "list", "lock"] {
@@ -913,10 +1067,12 @@ fn an_agent_of_another_version_is_told_and_never_waited_for() {
         hint: `secrets lock --all` ends it; then `secrets unlock` again
         ");
     }
+
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
     `[dir]/vault.db` is locked
     hint: unlock it with `secrets unlock`
     ");
+
     impostor(&home, other_version);
     stderr!(home.run(["lock", "--all"]).succeeds(), @"locked every vault");
     impostor(&home, other_version);
@@ -964,35 +1120,41 @@ fn who_does_not_answer_is_not_waited_for() {
                 if stream.write_all(&[*byte]).is_err() {
                     return;
                 }
+
                 sleep(Duration::from_millis(100));
             }
         },
     ];
+
     let specimen = Specimen::new();
     let (vault, slots, projects) = tables(&specimen);
-    let tables = Tables { vault: &vault, slots: &slots, projects: &projects, grants: &[] };
+    let tables = RootTables { vault: &vault, slots: &slots, projects: &projects, grants: &[] };
     let talk = |n: usize, deaf: fn(UnixStream)| {
         let home = Home::empty("/x");
         let client = Client::new(&home.place(), Path::new("/x"), patience);
-        let silent = |what: &str, talk: &dyn Fn() -> Option<HolderError>| {
+        let silent = |what: &str, talk: &dyn Fn() -> Option<KeyServiceError>| {
             impostor(&home, deaf);
             let begun = Instant::now();
-            assert!(matches!(talk(), Some(HolderError::Silent)), "{n} {what}");
+            assert!(matches!(talk(), Some(KeyServiceError::Silent)), "{n} {what}");
             assert!(begun.elapsed() < 4 * patience, "{n} {what}: {:?}", begun.elapsed());
         };
+
         silent("status", &|| client.status(None).err());
         silent("lock", &|| client.lock().err());
         silent("list", &|| match client.open(&tables) {
             Err(VaultError::Holder(error)) => Some(error),
             _ => None,
         });
+
         impostor(&home, deaf);
         let begun = Instant::now();
+
         // One that closes the connection is ending, as far as anybody can tell.
         let _ = Client::lock_all(&home.place(), patience);
         assert!(begun.elapsed() < 4 * patience, "{n} lock --all: {:?}", begun.elapsed());
         assert!(!home.socket().exists());
     };
+
     thread::scope(|scope| {
         for (n, deaf) in deaf.into_iter().enumerate() {
             scope.spawn(move || talk(n, deaf));
@@ -1013,10 +1175,12 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
                 error: the agent does not answer
                 hint: `pkill -KILL -x -u $(id -u) secrets-agent` ends it; then `secrets unlock` again
                 ");
+
                 assert!(begun.elapsed() < AT_MOST, "{command}: {:?}", begun.elapsed());
             });
         }
     });
+
     home.run(["list", "-q"]).succeeds().stdout_has("key");
 
     // `unlock` takes its place over, and it ends once it goes on.
@@ -1024,6 +1188,7 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
     let locked = Locked::open(&home.vault_path()).unwrap();
     let root = locked.root_key(&passphrase()).unwrap();
     impatient.unlock(program(), &locked, &root, (HOUR, HOUR)).unwrap();
+
     let next = home.pid().unwrap();
     assert_ne!(next, pid);
     kill_process(pid, Signal::CONT).unwrap();
@@ -1032,11 +1197,12 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
 
     // So does one that `lock` could not reach.
     kill_process(next, Signal::STOP).unwrap();
-    assert!(matches!(impatient.lock(), Err(HolderError::Silent)));
+    assert!(matches!(impatient.lock(), Err(KeyServiceError::Silent)));
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
     `[dir]/vault.db` is locked
     hint: unlock it with `secrets unlock`
     ");
+
     kill_process(next, Signal::CONT).unwrap();
     within(AT_MOST, "it ends", || is_gone(next));
 }
@@ -1053,10 +1219,12 @@ fn a_killed_agent_is_no_obstacle() {
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
     `[dir]/vault.db` is locked
     hint: unlock it with `secrets unlock`
     ");
+
     stderr!(home.free(["lock"]).run().succeeds(), @"`[dir]/vault.db` was locked already");
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
@@ -1066,14 +1234,17 @@ fn a_killed_agent_is_no_obstacle() {
 #[test]
 fn an_agent_whose_socket_is_gone_ends() {
     let (home, other) = (Home::new(), Home::new());
+
     // One that does not notice is out of reach of the guard, too.
     for home in [&home, &other] {
         home.run(["unlock", "--ttl", "20s", "-q"]).succeeds();
     }
+
     let (pid, others) = (home.pid().unwrap(), other.pid().unwrap());
     fs::remove_file(home.socket()).unwrap();
     fs::remove_file(other.socket()).unwrap();
     let _stranger = UnixListener::bind(other.socket()).unwrap();
+
     // Who unlocks meanwhile waits for that.
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
@@ -1104,9 +1275,11 @@ fn its_time_ends_whatever_happens() {
     let begun = Instant::now();
     home.run(["unlock", "--ttl", "2s", "-q"]).succeeds();
     let pid = home.pid().unwrap();
+
     while home.free(["list", "-q"]).run().everything().0 == Some(0) {
         assert!(begun.elapsed() < AT_MOST);
     }
+
     assert!(begun.elapsed() > Duration::from_secs(2));
     ends(&home, pid);
 }
@@ -1116,24 +1289,30 @@ fn idling_ends_it_and_asking_puts_that_off_only() {
     let home = Home::empty("/steady");
     home.hold(Duration::from_millis(1500), Duration::from_millis(500));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
-    let state = || match decoded(&ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None })) {
-        Answer::State { left, .. } => left,
-        _ => panic!("no state"),
-    };
+    let state =
+        || match decoded(&ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None }))
+        {
+            Answer::State { left, .. } => left,
+            _ => panic!("no state"),
+        };
+
     while begun.elapsed() < Duration::from_millis(1200) {
         let (ttl, idle) = state().unwrap();
         assert!(ttl <= 1500 && idle <= 500 && idle <= ttl);
         sleep(Duration::from_millis(150));
     }
+
     ends(&home, pid);
     assert!((1300..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     home.hold(HOUR, Duration::from_millis(700));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
+
     // To ask about another vault is no use of this one.
     while begun.elapsed() < Duration::from_millis(500) {
         home.serves();
         sleep(Duration::from_millis(100));
     }
+
     ends(&home, pid);
     assert!((500..2500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
@@ -1143,11 +1322,13 @@ fn the_longest_and_the_shortest_time_are_served() {
     home.hold(Duration::MAX, Duration::MAX);
     let pid = home.pid().unwrap();
     let state = ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None });
+
     assert!(matches!(decoded(&state), Answer::State { left: Some(_), .. }));
     for (ttl, idle) in [(Duration::ZERO, Duration::MAX), (Duration::MAX, Duration::ZERO)] {
         home.hold(ttl, idle);
         within(AT_MOST, "it ends at once", || !home.socket().exists());
     }
+
     within(AT_MOST, "the first one sees that its place is taken", || is_gone(pid));
 }
 
@@ -1163,11 +1344,13 @@ fn beside_silent_connections_a_new_client_is_served() {
     home.serves();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
+
     // The oldest went first.
     let closed = |stream: &UnixStream| {
         stream.set_nonblocking(true).unwrap();
         matches!((&*stream).read(&mut [0]), Ok(0))
     };
+
     let closed: Vec<bool> = silent.iter().map(closed).collect();
     assert!(closed[..100].iter().all(|closed| *closed));
     assert!(closed[290..].iter().all(|closed| !closed));
@@ -1178,12 +1361,15 @@ fn a_frame_that_does_not_come_to_its_end_is_given_up() {
     let begun = Instant::now();
     let mut stream = home.dial();
     let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
+
     for byte in request.expose() {
         if stream.write_all(&[*byte]).is_err() {
             break;
         }
+
         sleep(Duration::from_millis(500));
     }
+
     assert_eq!(rest(&stream).as_deref(), Some(&[][..]));
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
 }
@@ -1196,12 +1382,14 @@ fn answers_that_nobody_takes_are_given_up() {
     let many = request.expose().repeat(100);
     let greedy: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
     let begun = Instant::now();
+
     for mut stream in &greedy {
         stream.set_nonblocking(true).unwrap();
         while stream.write(&many).is_ok() {
             assert!(begun.elapsed() < AT_MOST);
         }
     }
+
     home.serves();
     within(AT_MOST, "they are closed", || descriptors(pid).len() < 16);
     assert!(kib(pid, "VmRSS") < 64 * 1024);
@@ -1215,19 +1403,23 @@ fn beside_a_flood_of_small_frames_a_new_client_is_served() {
     let first = Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots };
     let flood = Request::MoreMac { bytes: &[] }.encode().unwrap().expose().repeat(10_000);
     let streams: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
+
     thread::scope(|scope| {
         for mut stream in &streams {
             tell(stream, &first);
             let flood = &flood;
             scope.spawn(move || while stream.write_all(flood).is_ok() {});
         }
+
         sleep(Duration::from_millis(500));
         let begun = Instant::now();
         let served = thread::scope(|scope| scope.spawn(|| home.serves()).join());
         let took = begun.elapsed();
+
         for stream in &streams {
             let _ = stream.shutdown(Shutdown::Both);
         }
+
         assert!(served.is_ok(), "served after {took:?}");
     });
 }
@@ -1239,35 +1431,58 @@ fn it_keeps_nothing_of_its_first_caller() {
     let home = Home::new();
     let mut caller = home.command(["unlock", "-q"]).env("A_CALLERS_VARIABLE", "x").command;
     let inherited = home.write("inherited", "");
-    let script = format!("umask 0; trap '' TERM HUP; exec 7<'{0}' 9>'{0}'; \"$@\" <&7 | cat", inherited.display());
+    let script = format!(
+        "umask 0; trap '' TERM HUP; exec 7<'{0}' 9>'{0}'; \"$@\" <&7 | cat",
+        inherited.display()
+    );
+
     let mut shell = Command::new("sh");
     shell.args(["-c", &script, "sh"]).arg(caller.get_program()).args(caller.get_args()).env_clear();
-    shell.envs(caller.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    shell
+        .envs(caller.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/bin:/bin");
+
     // The pipe ends with the caller: nobody holds it open.
     let output = shell.current_dir(home.path("")).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+    assert!(
+        output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+
     caller.env_clear();
     let pid = home.pid().unwrap();
     let number = pid.as_raw_nonzero();
     assert_eq!(proc(pid, "environ"), b"");
     assert_eq!(fs::read_link(format!("/proc/{number}/cwd")).unwrap(), Path::new("/"));
-    let expected =
-        [&b"secrets\0agent\0--directory\0"[..], home.directory().as_os_str().as_encoded_bytes(), b"\0"].concat();
+
+    let expected = [
+        &b"secrets\0agent\0--directory\0"[..],
+        home.directory().as_os_str().as_encoded_bytes(),
+        b"\0",
+    ]
+    .concat();
+
     assert_eq!(proc(pid, "cmdline"), expected);
     for descriptor in descriptors(pid) {
         let name = descriptor.to_string_lossy().into_owned();
-        let own = name == "/dev/null" || name.starts_with("socket:") || name.ends_with("/secrets/agent.lock");
+        let own = name == "/dev/null"
+            || name.starts_with("socket:")
+            || name.ends_with("/secrets/agent.lock");
+
         assert!(own, "{name}");
     }
+
     // state, parent, group, session, terminal
     let stat = String::from_utf8(proc(pid, "stat")).unwrap();
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
     let own = number.to_string();
     assert_eq!((fields[2], fields[3], fields[4]), (own.as_str(), own.as_str(), "0"), "{stat}");
+
     let status = String::from_utf8(proc(pid, "status")).unwrap();
     assert!(status.contains("Umask:\t0077"), "{status}");
     assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
     assert!(status.contains("Threads:\t1\n"), "{status}");
+
     // Signals that the caller ignored end it all the same.
     kill_process(pid, Signal::HUP).unwrap();
     ends(&home, pid);
@@ -1285,6 +1500,7 @@ pub fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
             None => all.last_mut().unwrap().2 += &format!("{line}\n"),
         }
     }
+
     all
 }
 
@@ -1296,11 +1512,15 @@ fn places(pid: Pid, wanted: &[u8]) -> Vec<(u64, String)> {
         if lines.split(' ').nth(1).is_none_or(|rights| !rights.starts_with("rw")) {
             continue;
         }
+
         let mut bytes = vec![0; (to - from) as usize];
         if memory.read_exact_at(&mut bytes, from).is_ok() {
-            found.extend(memmem::find_iter(&bytes, wanted).map(|at| (from + at as u64, lines.clone())));
+            found.extend(
+                memmem::find_iter(&bytes, wanted).map(|at| (from + at as u64, lines.clone())),
+            );
         }
     }
+
     found
 }
 
@@ -1309,23 +1529,28 @@ fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
     if !am_root() {
         return; // the memory of what is not dumpable is root's alone to read
     }
+
     let home = Home::unlocked();
     for _ in 0..3 {
         home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     }
+
     home.free(["create", "--tag", "x", "-q"]).stdin("value").run().succeeds();
     let pid = home.pid().unwrap();
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let found = places(pid, root.expose());
     let [(_, lines)] = found.as_slice() else { panic!("{} places: {found:#?}", found.len()) };
-    let flags: Vec<&str> = lines.lines().find(|line| line.starts_with("VmFlags:")).unwrap().split(' ').collect();
+    let flags: Vec<&str> =
+        lines.lines().find(|line| line.starts_with("VmFlags:")).unwrap().split(' ').collect();
     for flag in ["dd", "dc", "lo"] {
         assert!(flags.contains(&flag), "{flag}: {flags:?}");
     }
+
     assert!(lines.contains("Locked:                4 kB"), "{lines}");
     assert_eq!(kib(pid, "VmLck"), 4);
     let limits = String::from_utf8(proc(pid, "limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+
     assert_eq!(core.split_whitespace().nth(4), Some("0"));
 }
 
@@ -1333,15 +1558,25 @@ fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
 fn where_memory_cannot_be_locked_it_warns_and_goes_on() {
     let home = Home::new();
     let unlock = home.command(["unlock"]).command;
+
     // Root may lock what it likes, unless it may not.
     let mut command = Command::new(if am_root() { "setpriv" } else { "env" });
     if am_root() {
         command.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
     }
-    command.args(["prlimit", "--memlock=0:0"]).arg(unlock.get_program()).args(unlock.get_args()).env_clear();
-    command.envs(unlock.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+
+    command
+        .args(["prlimit", "--memlock=0:0"])
+        .arg(unlock.get_program())
+        .args(unlock.get_args())
+        .env_clear();
+
+    command
+        .envs(unlock.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/bin:/bin");
     let output = command.stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
+
     assert!(output.status.success(), "{stderr}");
     assert!(stderr.contains("the key may be written to swap"), "{stderr}");
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
@@ -1352,29 +1587,36 @@ fn where_memory_cannot_be_locked_it_warns_and_goes_on() {
 #[test]
 fn the_root_key_is_in_no_answer() {
     let home = Home::unlocked();
+
     // The commands find another runtime directory, and there somebody who passes everything on.
     fs::create_dir(home.path("ear")).unwrap();
-    let place = Place::made(&home.path("ear/secrets")).unwrap();
+    let place = RuntimeDir::made(&home.path("ear/secrets")).unwrap();
     let (socket, said) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
     let ear = Arc::clone(&said);
+
     impostor_at(&place.socket(home.vault.as_os_str().as_encoded_bytes()), move |mut client| {
         let mut agent = UnixStream::connect(&socket).unwrap();
-        let (mut from_client, mut to_agent) = (client.try_clone().unwrap(), agent.try_clone().unwrap());
+        let (mut from_client, mut to_agent) =
+            (client.try_clone().unwrap(), agent.try_clone().unwrap());
         thread::spawn(move || {
             let _ = std::io::copy(&mut from_client, &mut to_agent);
             let _ = to_agent.shutdown(Shutdown::Write);
         });
+
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = agent.read(&mut piece) {
             ear.lock().unwrap().extend_from_slice(&piece[..length]);
             let _ = client.write_all(&piece[..length]);
         }
+
         let _ = client.shutdown(Shutdown::Both);
     });
+
     let free = |line: &[&str]| {
         let command = home.command(line).without_env("SECRETS_PASSPHRASE");
         command.env("XDG_RUNTIME_DIR", home.path("ear"))
     };
+
     free(&["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
     free(&["clone", "key", "--to", "web", "-q"]).run().succeeds();
     free(&["project", "rename", "web", "site", "-q"]).run().succeeds();
@@ -1382,9 +1624,11 @@ fn the_root_key_is_in_no_answer() {
     free(&["render", "-e", "{{KEY}}"]).run().succeeds().stdout_has("value");
     free(&["status", "-q"]).run().succeeds().stdout_has("unlocked");
     free(&["lock", "-q"]).run().succeeds();
+
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let said = said.lock().unwrap();
     assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the ear hears");
+
     // No eight bytes of it.
     assert!(root.expose().windows(8).all(|piece| memmem::find(&said, piece).is_none()));
 }
@@ -1395,6 +1639,7 @@ fn an_agent_that_is_locked_ends() {
     let pid = home.pid().unwrap();
     let answer = ask(&home.dial(), &Request::Lock { path: b"/another" });
     assert!(decoded(&answer) == Answer::Done(false));
+
     let answer = ask(&home.dial(), &Request::Lock { path: b"/steady" });
     assert!(decoded(&answer) == Answer::Done(true));
     ends(&home, pid);
@@ -1445,7 +1690,9 @@ impl Watched {
     #[track_caller]
     fn is_alarmed(&self, name: Option<&str>) {
         match self.look() {
-            Err(VaultError::Holder(HolderError::RolledBack(found))) => assert_eq!(found, name.map(project)),
+            Err(VaultError::Holder(KeyServiceError::RolledBack(found))) => {
+                assert_eq!(found, name.map(project));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -1457,9 +1704,10 @@ fn a_vault_that_was_put_back_is_noticed() {
     let now = watched.specimen.bytes();
     watched.specimen.overwrite(&Specimen::earlier().bytes());
     watched.is_alarmed(Some("alpha"));
+
     // Again, and in the eyes of whoever would write.
     let refused = watched.vault().create(&project("alpha"), secret("x", b"x"));
-    assert!(matches!(refused, Err(VaultError::Holder(HolderError::RolledBack(_)))));
+    assert!(matches!(refused, Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
     watched.is_alarmed(Some("alpha"));
     watched.specimen.overwrite(&now);
     assert_eq!(watched.look().unwrap(), 3);
@@ -1486,7 +1734,7 @@ fn a_vault_before_its_newest_project_is_noticed() {
 fn what_was_written_last_is_remembered() {
     let watched = Watched::new(Specimen::new());
     let before = watched.specimen.bytes();
-    let changes = Changes { value: Some(value(b"newer")), ..Changes::default() };
+    let changes = SecretChanges { value: Some(value(b"newer")), ..SecretChanges::default() };
     watched.vault().update(&project("beta"), &"three".parse().unwrap(), None, changes).unwrap();
     watched.specimen.overwrite(&before);
     watched.is_alarmed(Some("beta"));
@@ -1504,6 +1752,7 @@ fn one_projects_rows_put_back_are_noticed() {
          DELETE FROM buckets; INSERT INTO buckets SELECT * FROM old.buckets;
          DELETE FROM projects; INSERT INTO projects SELECT * FROM old.projects;"
     ));
+
     watched.is_alarmed(Some("alpha"));
 }
 
@@ -1512,12 +1761,14 @@ fn another_vault_at_the_path_is_noticed() {
     let home = Home::unlocked();
     let other = Home::new();
     fs::copy(other.vault_path(), home.vault_path()).unwrap();
+
     for command in ["list", "status"] {
         stderr!(home.free([command]).run().fails_with(6), @"
         error: the vault at this path is not the one that was unlocked
         hint: if that was you, `secrets unlock` takes this one
         ");
     }
+
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 }
@@ -1530,8 +1781,9 @@ fn unlocking_again_does_not_forget_what_was_seen() {
     watched.unlock().unwrap();
     assert_ne!(watched.home.pid(), pid);
     watched.specimen.overwrite(&Specimen::earlier().bytes());
-    assert!(matches!(watched.unlock(), Err(VaultError::Holder(HolderError::RolledBack(_)))));
+    assert!(matches!(watched.unlock(), Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
     watched.is_alarmed(Some("alpha"));
+
     // `lock` does: it is how an older copy is accepted.
     assert!(watched.client().lock().unwrap());
     watched.unlock().unwrap();
@@ -1551,36 +1803,52 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
     let (mut vault, slots, projects) = tables(&watched.specimen);
     let client = watched.client();
     let mac = |vault: &VaultRow, slots: &[Slot]| {
-        KeyHolder::mac(&client, &Tables { vault, slots, projects: &projects, grants: &[] })
+        RootKeyHandle::mac(&client, &RootTables { vault, slots, projects: &projects, grants: &[] })
     };
-    let refused = |outcome| matches!(outcome, Err(VaultError::Holder(HolderError::OtherSlots)));
+
+    let refused = |outcome| matches!(outcome, Err(VaultError::Holder(KeyServiceError::OtherSlots)));
     vault.root_seq += 1;
     assert!(refused(mac(&vault, &slots)), "it has seen none yet");
     watched.look().unwrap();
     assert_eq!(mac(&vault, &slots).unwrap(), fixture::root().mac(&vault, &slots, &projects, &[]));
+
     let other = Passphrase::new(&SecretBytes::copy_of(b"another passphrase")).unwrap();
     let added = Slot::create(&other, KdfParams::LEAST, &vault.vault_id, &fixture::root()).unwrap();
     let mut changed = slots[0].clone();
     changed.wrap[0] ^= 1;
+
     for slots in [vec![], vec![added.clone()], vec![slots[0].clone(), added], vec![changed]] {
         assert!(refused(mac(&vault, &slots)));
+
         // Nor after a look at them that failed.
-        let look = client.open(&Tables { vault: &vault, slots: &slots, projects: &projects, grants: &[] });
-        assert!(matches!(look, Err(VaultError::Holder(HolderError::OtherKey))));
+        let look = client.open(&RootTables {
+            vault: &vault,
+            slots: &slots,
+            projects: &projects,
+            grants: &[],
+        });
+
+        assert!(matches!(look, Err(VaultError::Holder(KeyServiceError::OtherKey))));
         assert!(refused(mac(&vault, &slots)));
     }
+
     // What belongs to the slots cannot be said to be of the projects: the first piece is whole.
     let bytes = row_and_slots(&vault, &slots);
     let stream = watched.home.dial();
     let path = watched.specimen.path().canonicalize().unwrap();
+
     for cut in 0..bytes.len() {
         let path = path.as_os_str().as_encoded_bytes();
         tell(&stream, &Request::BeginMac { path, row_and_slots: &bytes[..cut] });
-        let _ = (&stream).write_all(Request::MoreMac { bytes: &bytes[cut..] }.encode().unwrap().expose());
+        let _ = (&stream)
+            .write_all(Request::MoreMac { bytes: &bytes[cut..] }.encode().unwrap().expose());
         let answer = if cut < 40 { rest(&stream) } else { Some(ask(&stream, &Request::Sign)) };
+
         match answer.as_deref() {
             Some([]) => return assert!(cut < 40, "closed at {cut}"),
-            Some(answer) => assert!(decoded(answer) == Answer::Fault(Fault::OtherSlots), "{cut}"),
+            Some(answer) => {
+                assert!(decoded(answer) == Answer::AgentFault(AgentFault::OtherSlots), "{cut}");
+            }
             None => panic!("no answer at {cut}"),
         }
     }
@@ -1593,10 +1861,15 @@ fn readers_beside_writers_through_an_agent_see_no_alarm() {
     drop(path);
     let home = &watched.home;
     let command = |arguments: &[&str]| {
-        let mut command =
-            home.command(arguments).without_env("SECRETS_PASSPHRASE").env("SECRETS_VAULT", &bytes).command;
+        let mut command = home
+            .command(arguments)
+            .without_env("SECRETS_PASSPHRASE")
+            .env("SECRETS_VAULT", &bytes)
+            .command;
+
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
+
     for round in 0..4 {
         let mut children = Vec::new();
         for n in 0..4 {
@@ -1604,11 +1877,13 @@ fn readers_beside_writers_through_an_agent_see_no_alarm() {
             children.push(command(&["create", "-p", &name, "--tag", &tag, "--generate", "-q"]));
             children.push(command(&["list", "--all-projects", "-q"]));
         }
+
         for child in children {
             let output = child.wait_with_output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
     }
+
     assert_eq!(watched.look().unwrap(), 3 + 16);
 }
 
@@ -1621,11 +1896,14 @@ fn locks_all(mut bytes: &[u8]) -> bool {
         if !(2..=LARGEST_FRAME).contains(&length) || rest.len() < length {
             return false;
         }
+
         if rest[1] == 0 {
             return true;
         }
+
         bytes = &rest[length..];
     }
+
     false
 }
 
@@ -1634,10 +1912,17 @@ fn bombard(home: &Home, frames: usize) {
     let mut dice = Dice::new();
     let seed = dice.0;
     let mut whole: Vec<SecretBytes> = requests().into_iter().skip(1).collect();
+
     for _ in 0..3 {
-        whole.push(Request::BeginMac { path: b"/steady", row_and_slots: &row_of_steady() }.encode().unwrap());
+        whole.push(
+            Request::BeginMac { path: b"/steady", row_and_slots: &row_of_steady() }
+                .encode()
+                .unwrap(),
+        );
+
         whole.push(Request::Status { path: b"/steady", vault_id: Some([1; 16]) }.encode().unwrap());
     }
+
     let (mut sent, mut answered) = (0, 0);
     while sent < frames {
         let mut bytes = Vec::new();
@@ -1647,9 +1932,13 @@ fn bombard(home: &Home, frames: usize) {
             match kind {
                 0 => {
                     next = (0..dice.below(200)).map(|_| dice.below(256) as u8).collect();
+
                     // Half of them with a length that is possible.
                     if dice.below(2) == 0 {
-                        next.splice(0..0, [0, 0, 0, dice.below(250) as u8, VERSION, 1 + dice.below(9) as u8]);
+                        next.splice(
+                            0..0,
+                            [0, 0, 0, dice.below(250) as u8, VERSION, 1 + dice.below(9) as u8],
+                        );
                     }
                 }
                 1 => {
@@ -1665,16 +1954,21 @@ fn bombard(home: &Home, frames: usize) {
                 }
                 _ => {}
             }
+
             bytes.extend(next);
             sent += 1;
         }
+
         if locks_all(&bytes) {
             continue;
         }
+
         let stream = home.dial();
         let _ = (&stream).write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
-        let said = rest(&stream).unwrap_or_else(|| panic!("seed {seed}: no end after {bytes:02x?}"));
+        let said =
+            rest(&stream).unwrap_or_else(|| panic!("seed {seed}: no end after {bytes:02x?}"));
+
         let mut said = said.as_slice();
         while let Some((length, rest)) = said.split_first_chunk() {
             let (answer, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
@@ -1682,8 +1976,10 @@ fn bombard(home: &Home, frames: usize) {
             answered += 1;
             said = rest;
         }
+
         assert!(said.is_empty(), "seed {seed}");
     }
+
     assert!(answered > frames / 100, "seed {seed}: only {answered} of {sent} answered");
 }
 
@@ -1692,10 +1988,12 @@ fn survives(frames: usize) {
     let pid = home.pid().unwrap();
     bombard(&home, frames.min(1000));
     let before = kib(pid, "VmRSS");
+
     bombard(&home, frames);
     home.serves();
     assert_eq!(home.pid(), Some(pid));
     let after = kib(pid, "VmRSS");
+
     assert!(after < before + 8 * 1024, "{before} KiB, then {after}");
     within(AT_MOST, "all are closed", || descriptors(pid).len() < 16);
     let steady = ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None });
@@ -1719,23 +2017,29 @@ fn ten_thousand_connections_do_no_harm() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let before = kib(pid, "VmRSS");
+
     // As many as we may have open at a time, each of them silent or in the middle of a frame.
-    let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1024).min(12_000) as usize - 200;
+    let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1024).min(12_000)
+        as usize
+        - 200;
     let mut open = std::collections::VecDeque::new();
     for n in 0..10_000 {
         let mut stream = home.dial();
         if n % 2 == 0 {
             let _ = stream.write_all(&[0, 0, 0xff, 0xff, VERSION, 5]);
         }
+
         open.push_back(stream);
         if open.len() > most {
             open.pop_front();
         }
+
         if n % 500 == 0 {
             home.serves();
             assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
         }
     }
+
     home.serves();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     let after = kib(pid, "VmRSS");
@@ -1749,15 +2053,19 @@ fn three_hundred_slow_connections_are_given_up() {
     let pid = home.pid().unwrap();
     let request = Request::MoreMac { bytes: &[0; 1000] }.encode().unwrap();
     let mut slow: Vec<UnixStream> = (0..300).map(|_| home.dial()).collect();
+
     for byte in &request.expose()[..12] {
         for stream in &mut slow {
             let _ = stream.write_all(&[*byte]);
         }
+
         home.serves();
         home.free(["list", "-q"]).run().succeeds().stdout_has("key");
         sleep(Duration::from_secs(1));
     }
+
     assert!(descriptors(pid).len() < 16);
+
     // Nor may one say nothing for ever.
     let silent: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
     within(Duration::from_secs(15), "they are closed", || descriptors(pid).len() < 16);
@@ -1770,15 +2078,24 @@ pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32]
     let store = SqliteStore::open(path).unwrap();
     let snapshot = store.read().unwrap();
     let vault = snapshot.vault().unwrap();
-    let mut keys = vec![("root", *root.expose()), ("projects", *root_of(&root, "projects").expose())];
+    let mut keys =
+        vec![("root", *root.expose()), ("projects", *root_of(&root, "projects").expose())];
     keys.push(("root-mac", *root_of(&root, "root-mac").expose()));
+
     for row in snapshot.projects().unwrap() {
         let ring = root.open_keyring(&vault.vault_id, &row).unwrap();
+
         // Of the one message that the key ring is, docs/format.md, section 2.
-        let once = root_of(&root, "projects").expand("aead", &[b"project\0", &row.keys[..24]].concat());
+        let once =
+            root_of(&root, "projects").expand("aead", &[b"project\0", &row.keys[..24]].concat());
         keys.push(("the key ring's seal", *once.expose()));
-        keys.extend([("PMK", *ring.metadata.expose()), ("PVK", *ring.value.expose()), ("PSK", *ring.signing.expose())]);
+        keys.extend([
+            ("PMK", *ring.metadata.expose()),
+            ("PVK", *ring.value.expose()),
+            ("PSK", *ring.signing.expose()),
+        ]);
     }
+
     keys
 }
 
@@ -1790,12 +2107,18 @@ fn root_of(root: &RootKey, label: &str) -> Key {
 fn remains(pid: Pid, keys: &[(&'static str, [u8; 32])]) -> Vec<String> {
     let mut found = Vec::new();
     for (name, key) in keys {
-        for (part, bytes) in [("whole", &key[..]), ("first half", &key[..16]), ("second half", &key[16..])] {
+        for (part, bytes) in
+            [("whole", &key[..]), ("first half", &key[..16]), ("second half", &key[16..])]
+        {
             for (at, lines) in places(pid, bytes) {
-                found.push(format!("{part} of {name} at {at:x} in {}", lines.lines().next().unwrap()));
+                found.push(format!(
+                    "{part} of {name} at {at:x} in {}",
+                    lines.lines().next().unwrap()
+                ));
             }
         }
     }
+
     found
 }
 
@@ -1806,17 +2129,28 @@ fn of_derived_keys_nothing_is_left_in_memory() {
     let pid = home.pid().unwrap();
     let use_it = |command: &dyn Fn(&[&str]) -> Prepared, n: usize| {
         let free = |arguments: &[&str]| command(arguments).without_env("SECRETS_PASSPHRASE");
-        free(&["create", "--tag", &format!("t{n}"), "-p", &format!("p{n}"), "-q"]).stdin("a value").run().succeeds();
+        free(&["create", "--tag", &format!("t{n}"), "-p", &format!("p{n}"), "-q"])
+            .stdin("a value")
+            .run()
+            .succeeds();
+
         free(&["list", "--all-projects", "-q"]).run().succeeds().stdout_has("key");
         free(&["render", "-e", "{{KEY}}"]).run().succeeds().stdout_has("value");
         free(&["project", "rename", &format!("p{n}"), &format!("q{n}"), "-q"]).run().succeeds();
         free(&["delete", &format!("t{n}"), "-p", &format!("q{n}"), "-yq"]).run().succeeds();
     };
+
     for n in 0..5 {
         use_it(&|arguments| home.command(arguments), n);
     }
+
     let keys = keys(&home.vault_path(), &passphrase());
-    assert_eq!(places(pid, &keys[0].1).len(), 1, "the search finds what it looks for, and only there");
+    assert_eq!(
+        places(pid, &keys[0].1).len(),
+        1,
+        "the search finds what it looks for, and only there"
+    );
+
     // Of what was derived for an answer nothing stays behind.
     let left = remains(pid, &keys[1..]);
     assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
@@ -1833,25 +2167,37 @@ fn an_agent_opens_and_executes_nothing_once_it_serves() {
     let (root, vault_id) = (locked.root_key(&passphrase()).unwrap(), locked.vault_id().unwrap());
     let path = home.vault.as_os_str().as_encoded_bytes();
     let times = (3_600_000, 3_600_000);
-    let handover = Handover { path, vault_id, ttl: times.0, idle: times.1, key: root.expose() }.encode().unwrap();
+    let handover = Handover { path, vault_id, ttl: times.0, idle: times.1, key: root.expose() }
+        .encode()
+        .unwrap();
     let mut strace = Command::new("strace");
+
     strace.args(["-f", "-qq", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_secrets"));
-    strace.args(["agent", "--directory"]).arg(home.directory()).env_clear().env("PATH", "/usr/bin:/bin");
+    strace
+        .args(["agent", "--directory"])
+        .arg(home.directory())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin");
+
     home.place();
-    let mut agent = strace.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut agent =
+        strace.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     agent.stdin.take().unwrap().write_all(handover.expose()).unwrap();
     within(AT_MOST, "it listens", || home.socket().exists());
     home.free(["create", "--tag", "new", "-q"]).stdin("a new value").run().succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     home.free(["lock", "-q"]).run().succeeds();
     assert!(agent.wait().unwrap().success());
+
     let trace = fs::read_to_string(trace).unwrap();
     let served = &trace[trace.find("listen(").unwrap()..];
     let served = &served[served.find("accept4(").unwrap()..];
     assert!(served.lines().count() > 30, "{served}");
-    for call in
-        ["open", "exec", "fork", "vfork", "clone", "socket(", "connect(", "rename", "mkdir", "ptrace", " write("]
-    {
+
+    for call in [
+        "open", "exec", "fork", "vfork", "clone", "socket(", "connect(", "rename", "mkdir",
+        "ptrace", " write(",
+    ] {
         let called = served.lines().find(|line| line.contains(call));
         assert!(called.is_none(), "{}", called.unwrap());
     }

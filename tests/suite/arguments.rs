@@ -28,21 +28,39 @@ fn refused(line: &str, more: &[&str]) -> String {
     // No vault, no passphrase: what is understood would end in 3 or 5.
     let sandbox = Sandbox::empty();
     let arguments: Vec<&str> = line.split(' ').chain(more.iter().copied()).collect();
-    let (code, stdout, stderr) = sandbox.command(&arguments).without_env("SECRETS_PASSPHRASE").run().everything();
+    let (code, stdout, stderr) =
+        sandbox.command(&arguments).without_env("SECRETS_PASSPHRASE").run().everything();
     assert_eq!((code, stdout.len()), (Some(2), 0), "{arguments:?}: {stderr}");
     for part in ["hunter2", "MARKER", "4929118273"] {
         assert!(!stderr.contains(part), "{arguments:?}: {stderr}");
     }
+
     assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
-    let json = sandbox.command(["--json"].iter().chain(&arguments)).run().fails_with(2).stdout("").json_error();
-    assert!(!json.to_string().contains("hunter2") && !json.to_string().contains("4929118273"), "{json}");
+    let json = sandbox
+        .command(["--json"].iter().chain(&arguments))
+        .run()
+        .fails_with(2)
+        .stdout("")
+        .json_error();
+
+    assert!(
+        !json.to_string().contains("hunter2") && !json.to_string().contains("4929118273"),
+        "{json}"
+    );
+
     assert_eq!(json["type"], "BAD_REQUEST");
     stderr
 }
 
 #[test]
 fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
-    for line in ["create --tag key", "create key", "update key", "create --tag key --generate", "update key --name x"] {
+    for line in [
+        "create --tag key",
+        "create key",
+        "update key",
+        "create --tag key --generate",
+        "update key --name x",
+    ] {
         for attempt in [
             &[MARKER][..],
             &[MARKER, "more"],
@@ -72,7 +90,9 @@ fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
 /// What looks like a key is neither stored as a tag nor shown. `--tag` says that it is a tag after all.
 #[test]
 fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
-    for key in ["sk_hunter2MARKER", "ghp_hunter2MARKER", "hunter2-MARKER-0123456789", "eyJhunter2MARKER"] {
+    for key in
+        ["sk_hunter2MARKER", "ghp_hunter2MARKER", "hunter2-MARKER-0123456789", "eyJhunter2MARKER"]
+    {
         let message = refused("create", &[key]);
         assert_eq!(
             message,
@@ -81,12 +101,17 @@ fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
              hint: if it is a tag: `secrets create --tag TAG`\n"
         );
     }
+
     assert!(refused("create", &["hunter2 MARKER"]).starts_with("error: the tag is not valid: "));
-    assert_eq!(refused("create", &[]), "error: `TAG` is missing\nhint: usage: secrets create TAG\n");
+    assert_eq!(
+        refused("create", &[]),
+        "error: `TAG` is missing\nhint: usage: secrets create TAG\n"
+    );
 
     let sandbox = Sandbox::new();
     sandbox.command(["create", "api-key", "-q"]).stdin("value").run().succeeds();
     sandbox.command(["create", "--tag", "sk_test", "-q"]).stdin("value").run().succeeds();
+
     for command in ["get", "update", "delete"] {
         let run = sandbox.run([command, "sk_hunter2MARKER"]).fails_with(3);
         stderr!(run.without("hunter2"), @"
@@ -94,6 +119,7 @@ fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
         hint: `secrets list` shows the secrets of the project
         ");
     }
+
     let run = sandbox.run(["delete", "sk_hunter2MARKER", "-y"]).fails_with(3).without("hunter2");
     stderr!(run, @"
     error: no such secret (not shown, in case it is a value) in project `default`
@@ -111,11 +137,19 @@ fn one_argument_too_many_is_not_repeated() {
 #[test]
 fn an_unknown_option_s_value_is_not_repeated() {
     for line in COMMANDS {
-        for unknown in ["--unknown=hunter2-MARKER", "--key=hunter2-MARKER", "-khunter2-MARKER", "-k=hunter2-MARKER"] {
+        for unknown in [
+            "--unknown=hunter2-MARKER",
+            "--key=hunter2-MARKER",
+            "-khunter2-MARKER",
+            "-k=hunter2-MARKER",
+        ] {
             refused(line, &[unknown]);
         }
+
         if !line.starts_with("create") && !line.starts_with("update") {
-            for unknown in ["--value=hunter2-MARKER", "--password=hunter2-MARKER", "--token=hunter2-MARKER"] {
+            for unknown in
+                ["--value=hunter2-MARKER", "--password=hunter2-MARKER", "--token=hunter2-MARKER"]
+            {
                 refused(line, &[unknown]);
             }
         }
@@ -125,10 +159,12 @@ fn an_unknown_option_s_value_is_not_repeated() {
 #[test]
 fn a_value_that_looks_like_an_option_is_not_repeated() {
     for line in COMMANDS {
-        for value in ["--hunter2-MARKER", "--hunter2-MARKER=x", "-----BEGIN MARKER-----\nhunter2\n"] {
+        for value in ["--hunter2-MARKER", "--hunter2-MARKER=x", "-----BEGIN MARKER-----\nhunter2\n"]
+        {
             refused(line, &[value]);
         }
     }
+
     // A mistyped option is: it cannot be taken for a value.
     assert!(refused("list", &["--fitler=x"]).contains("`--fitler`"));
 }
@@ -140,6 +176,7 @@ fn an_option_that_takes_no_value_does_not_repeat_one() {
             refused(line, &[flag]);
         }
     }
+
     refused("create --tag key", &["--generate=hunter2-MARKER"]);
     refused("delete key", &["--yes=hunter2-MARKER"]);
 }
@@ -173,10 +210,13 @@ fn what_is_no_number_or_does_not_fit_is_not_repeated() {
         ("init", "--kdf-parallelism"),
         ("render -e x -o y", "--mode"),
     ] {
-        for bad in [MARKER, "4929118273", "-4929118273", "49291182730000000000000000", "4929118273x"] {
+        for bad in
+            [MARKER, "4929118273", "-4929118273", "49291182730000000000000000", "4929118273x"]
+        {
             refused(line, &[&format!("{option}={bad}")]);
         }
     }
+
     let message = refused("create --tag key --generate", &["--length", "7"]);
     assert!(message.starts_with("error: `--length <N>` takes 8 to 1024\n"), "{message}");
 }
@@ -260,13 +300,26 @@ fn what_another_tool_calls_it_gets_a_hint_that_helps() {
     for (line, hint) in MISTAKES {
         let arguments: Vec<&str> = line.split(' ').collect();
         let (code, _, stderr) = Sandbox::empty().run(&arguments).everything();
-        let hints: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("hint: ")).collect();
-        assert!(code == Some(2) && hints.iter().any(|text| text.contains(hint)), "{line}: {stderr}");
+        let hints: Vec<&str> =
+            stderr.lines().filter_map(|line| line.strip_prefix("hint: ")).collect();
+        assert!(
+            code == Some(2) && hints.iter().any(|text| text.contains(hint)),
+            "{line}: {stderr}"
+        );
 
         // Neither a hidden command nor an option that does something else is offered.
-        for wrong in ["`monitor`", "`guard`", "`agent`", "`--recovery`", "`--vault`", "--vault <PATH>", "`--page`"] {
+        for wrong in [
+            "`monitor`",
+            "`guard`",
+            "`agent`",
+            "`--recovery`",
+            "`--vault`",
+            "--vault <PATH>",
+            "`--page`",
+        ] {
             assert!(!stderr.contains(wrong), "{line}: {stderr}");
         }
+
         assert!(hints.len() <= 2, "{line}: {stderr}");
     }
 }
@@ -275,11 +328,14 @@ fn what_another_tool_calls_it_gets_a_hint_that_helps() {
 fn what_is_not_utf_8_is_not_repeated() {
     use std::os::unix::ffi::OsStringExt;
     let bytes = std::ffi::OsString::from_vec(b"hunter2-MARKER\xff".to_vec());
-    for line in ["get", "delete", "create --tag", "create --tag key --name", "list --filter", "list -p"] {
+    for line in
+        ["get", "delete", "create --tag", "create --tag key --name", "list --filter", "list -p"]
+    {
         let arguments = line.split(' ').map(std::ffi::OsString::from).chain([bytes.clone()]);
         let (code, _, stderr) = Sandbox::empty().run(arguments).everything();
         assert!(code == Some(2) && !stderr.contains("hunter2"), "{line}: {stderr}");
     }
+
     // A value that is none is no UTF-8 problem.
     let arguments = ["create".into(), "--tag".into(), "key".into(), bytes];
     stderr!(Sandbox::empty().run(arguments).fails_with(2), @"

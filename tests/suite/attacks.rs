@@ -4,7 +4,7 @@
 //! `get` opens no value; a lookup verifies one bucket of 256), but a write among them must not make the change pass.
 
 use terminal_secrets::model::{SecretId, SecretRef};
-use terminal_secrets::vault::{Changes, CopyRequest, OnConflict, Vault, VaultError};
+use terminal_secrets::vault::{CopyRequest, OnConflict, SecretChanges, Vault, VaultError};
 
 use crate::fixture::{self, Specimen, code, reveal};
 use crate::support::{Sandbox, project, secret, value};
@@ -43,9 +43,16 @@ fn attempt(vault: &Vault, op: Op) -> Result<(), VaultError> {
         ListAll => vault.list(None, |_| true).map(drop),
         Reveal => reveal(vault, "alpha", "one").map(drop),
         Create => vault.create(&alpha, secret("one", b"again")).map(drop),
-        Label => vault.update(&alpha, &one, None, Changes { description: Some(None), ..Changes::default() }).map(drop),
+        Label => vault
+            .update(
+                &alpha,
+                &one,
+                None,
+                SecretChanges { description: Some(None), ..SecretChanges::default() },
+            )
+            .map(drop),
         Update => {
-            let changes = Changes { value: Some(value(b"new")), ..Changes::default() };
+            let changes = SecretChanges { value: Some(value(b"new")), ..SecretChanges::default() };
             vault.update(&alpha, &one, None, changes).map(drop)
         }
         Delete => vault.delete(&alpha, &[one]).map(drop),
@@ -58,6 +65,7 @@ fn attempt(vault: &Vault, op: Op) -> Result<(), VaultError> {
                 tag: None,
                 on_conflict: OnConflict::Fail,
             };
+
             vault.copy(&request).map(drop)
         }
     }
@@ -72,7 +80,11 @@ fn id_of_one() -> SecretId {
 /// `fork` one in which it got another.
 const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("delete a record", ALL, "DELETE FROM records WHERE rid = {one}"),
-    ("delete a record and its bucket", ALL, "DELETE FROM records WHERE rid = {one}; DELETE FROM buckets WHERE b = {b}"),
+    (
+        "delete a record and its bucket",
+        ALL,
+        "DELETE FROM records WHERE rid = {one}; DELETE FROM buckets WHERE b = {b}",
+    ),
     ("delete a value", VALUE, "DELETE FROM vals WHERE rid = {one}"),
     (
         "insert a record",
@@ -119,9 +131,21 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
         "UPDATE vals SET rid = x'00' WHERE rid = {one}; UPDATE vals SET rid = {one} WHERE rid = {two}; UPDATE vals SET \
          rid = {two} WHERE rid = x'00'",
     ),
-    ("a value of another project", VALUE, "UPDATE OR REPLACE vals SET rid = {one} WHERE rid = {three}"),
-    ("swap metadata", ALL, "UPDATE records SET meta = (SELECT meta FROM records WHERE rid = {two}) WHERE rid = {one}"),
-    ("swap leaves", ALL, "UPDATE records SET leaf = (SELECT leaf FROM records WHERE rid = {two}) WHERE rid = {one}"),
+    (
+        "a value of another project",
+        VALUE,
+        "UPDATE OR REPLACE vals SET rid = {one} WHERE rid = {three}",
+    ),
+    (
+        "swap metadata",
+        ALL,
+        "UPDATE records SET meta = (SELECT meta FROM records WHERE rid = {two}) WHERE rid = {one}",
+    ),
+    (
+        "swap leaves",
+        ALL,
+        "UPDATE records SET leaf = (SELECT leaf FROM records WHERE rid = {two}) WHERE rid = {one}",
+    ),
     (
         "swap value hashes",
         ALL,
@@ -132,7 +156,11 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
         ALL,
         "REPLACE INTO records SELECT * FROM old.records WHERE rid = {one}; REPLACE INTO vals SELECT * FROM old.vals",
     ),
-    ("a value of a fork, of the same version", VALUE, "REPLACE INTO vals SELECT * FROM fork.vals WHERE rid = {one}"),
+    (
+        "a value of a fork, of the same version",
+        VALUE,
+        "REPLACE INTO vals SELECT * FROM fork.vals WHERE rid = {one}",
+    ),
     (
         "a record of a fork, of the same version",
         ALL,
@@ -151,11 +179,19 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
         ALL,
         "UPDATE projects SET (head, sig) = (SELECT head, sig FROM projects WHERE pid = {beta})",
     ),
-    ("another project's keys", ALL, "UPDATE projects SET keys = (SELECT keys FROM projects WHERE pid = {beta})"),
+    (
+        "another project's keys",
+        ALL,
+        "UPDATE projects SET keys = (SELECT keys FROM projects WHERE pid = {beta})",
+    ),
     ("no head", ALL, "UPDATE projects SET head = x'', sig = x''"),
     ("forge a head", ALL, "UPDATE projects SET head = zeroblob(228)"),
     ("forge a signature", ALL, "UPDATE projects SET sig = zeroblob(64)"),
-    ("a head signed by nobody", ALL, "UPDATE projects SET sig = CAST(x'01' || zeroblob(63) AS BLOB)"),
+    (
+        "a head signed by nobody",
+        ALL,
+        "UPDATE projects SET sig = CAST(x'01' || zeroblob(63) AS BLOB)",
+    ),
     ("bump an epoch", ALL, "UPDATE projects SET epoch = 2"),
     ("drop a project", BY_TAG, "DELETE FROM projects WHERE pid = {alpha}"),
     (
@@ -172,16 +208,36 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("bump a value's version", ALL, "UPDATE records SET vver = vver + 1"),
     ("a negative version", ALL, "UPDATE records SET ver = -1"),
     ("bump a record's epoch", ALL, "UPDATE records SET epoch = 2"),
-    ("change a bucket", ALL, "UPDATE buckets SET h = CAST(zeroblob(31) || x'01' AS BLOB) WHERE b = {b}"),
+    (
+        "change a bucket",
+        ALL,
+        "UPDATE buckets SET h = CAST(zeroblob(31) || x'01' AS BLOB) WHERE b = {b}",
+    ),
     ("delete a bucket", ALL, "DELETE FROM buckets WHERE b = {b}"),
-    ("a bucket without records", ALL, "INSERT INTO buckets VALUES({alpha}, {free_number}, zeroblob(32))"),
+    (
+        "a bucket without records",
+        ALL,
+        "INSERT INTO buckets VALUES({alpha}, {free_number}, zeroblob(32))",
+    ),
     ("a 257th bucket", ALL, "INSERT INTO buckets VALUES({alpha}, 256, zeroblob(32))"),
     ("a short bucket", ALL, "UPDATE buckets SET h = x'00'"),
-    ("add a slot", ALL, "INSERT INTO slots SELECT x'00', type, params, salt, commitment, wrap FROM slots"),
-    ("add a slot of another type", ALL, "INSERT INTO slots SELECT x'00', 2, params, salt, commitment, wrap FROM slots"),
+    (
+        "add a slot",
+        ALL,
+        "INSERT INTO slots SELECT x'00', type, params, salt, commitment, wrap FROM slots",
+    ),
+    (
+        "add a slot of another type",
+        ALL,
+        "INSERT INTO slots SELECT x'00', 2, params, salt, commitment, wrap FROM slots",
+    ),
     ("delete the slot", ALL, "DELETE FROM slots"),
     ("change a slot", ALL, "UPDATE slots SET wrap = zeroblob(72)"),
-    ("forge a grant", ALL, "INSERT INTO grants VALUES(zeroblob(16), 1, zeroblob(99), zeroblob(99))"),
+    (
+        "forge a grant",
+        ALL,
+        "INSERT INTO grants VALUES(zeroblob(16), 1, zeroblob(99), zeroblob(99))",
+    ),
     ("plant an audit row", ALL, "INSERT INTO audit VALUES(1, x'', x'', x'', x'')"),
     ("another vault's id", ALL, "UPDATE vault SET vault_id = zeroblob(16)"),
     ("bump the root's number", ALL, "UPDATE vault SET root_seq = root_seq + 1"),
@@ -192,7 +248,11 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("bump the format", ALL, "PRAGMA user_version = 3"),
     ("an older format", ALL, "PRAGMA user_version = 0"),
     ("another application", ALL, "PRAGMA application_id = 1"),
-    ("plant a trigger", ALL, "CREATE TRIGGER x AFTER UPDATE ON records BEGIN DELETE FROM records; END"),
+    (
+        "plant a trigger",
+        ALL,
+        "CREATE TRIGGER x AFTER UPDATE ON records BEGIN DELETE FROM records; END",
+    ),
     (
         "plant a view",
         ALL,
@@ -203,11 +263,23 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("an extra column", ALL, "ALTER TABLE vals ADD COLUMN x BLOB"),
     ("statistics", ALL, "ANALYZE"),
     ("hide the records", ALL, "UPDATE sqlite_schema SET rootpage = {empty} WHERE name = 'records'"),
-    ("hide the index of ids", &[ById], "UPDATE sqlite_schema SET rootpage = {empty} WHERE sql IS NULL"),
+    (
+        "hide the index of ids",
+        &[ById],
+        "UPDATE sqlite_schema SET rootpage = {empty} WHERE sql IS NULL",
+    ),
     ("hide the buckets", ALL, "UPDATE sqlite_schema SET rootpage = {empty} WHERE name = 'buckets'"),
-    ("hide the projects", BY_TAG, "UPDATE sqlite_schema SET rootpage = {empty} WHERE name = 'projects'"),
+    (
+        "hide the projects",
+        BY_TAG,
+        "UPDATE sqlite_schema SET rootpage = {empty} WHERE name = 'projects'",
+    ),
     ("hide the values", VALUE, "UPDATE sqlite_schema SET rootpage = {empty} WHERE name = 'vals'"),
-    ("loosen a check", ALL, "UPDATE sqlite_schema SET sql = replace(sql, 'CHECK(id = 1)', '') WHERE name = 'vault'"),
+    (
+        "loosen a check",
+        ALL,
+        "UPDATE sqlite_schema SET sql = replace(sql, 'CHECK(id = 1)', '') WHERE name = 'vault'",
+    ),
 ];
 
 /// A vault after an attack.
@@ -216,16 +288,25 @@ fn attacked(statements: &str) -> Specimen {
     let connection = specimen.connection();
     connection.execute("ATTACH ?1 AS old", [old.path().to_str().unwrap()]).unwrap();
     connection.execute("ATTACH ?1 AS fork", [fork.path().to_str().unwrap()]).unwrap();
+
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+
     // `one` is the record that differs between the two files, `two` its neighbour.
     let pid = |rid: &str| format!("(SELECT pid FROM old.records WHERE rid = {rid})");
-    let one = text("SELECT quote(n.rid) FROM main.records n JOIN old.records o USING(rid) WHERE n.ver <> o.ver");
+    let one = text(
+        "SELECT quote(n.rid) FROM main.records n JOIN old.records o USING(rid) WHERE n.ver <> o.ver",
+    );
     let alpha = text(&format!("SELECT quote(pid) FROM records WHERE rid = {one}"));
-    let two = text(&format!("SELECT quote(rid) FROM records WHERE pid = {} AND rid <> {one}", pid(&one)));
+    let two =
+        text(&format!("SELECT quote(rid) FROM records WHERE pid = {} AND rid <> {one}", pid(&one)));
+
     let three = text(&format!("SELECT quote(rid) FROM records WHERE pid <> {}", pid(&one)));
     let beta = text(&format!("SELECT quote(pid) FROM records WHERE rid = {three}"));
-    let bucket = text(&format!("SELECT '0x' || hex(substr(tag_ix, 1, 1)) FROM records WHERE rid = {one}"));
-    let taken: i64 = connection.query_row("SELECT max(b) FROM buckets", [], |row| row.get(0)).unwrap();
+    let bucket =
+        text(&format!("SELECT '0x' || hex(substr(tag_ix, 1, 1)) FROM records WHERE rid = {one}"));
+    let taken: i64 =
+        connection.query_row("SELECT max(b) FROM buckets", [], |row| row.get(0)).unwrap();
+
     let free = if taken == 255 { 0 } else { taken + 1 };
     let empty = text("SELECT CAST(rootpage AS TEXT) FROM sqlite_schema WHERE name = 'grants'");
     let statements = [
@@ -241,6 +322,7 @@ fn attacked(statements: &str) -> Specimen {
     ]
     .iter()
     .fold(statements.to_owned(), |text, (name, with)| text.replace(name, with));
+
     connection.execute_batch(&statements).unwrap_or_else(|why| panic!("{statements}: {why}"));
     drop(connection);
     specimen
@@ -261,11 +343,13 @@ fn every_attack_is_refused_and_leaves_the_file_alone() {
             if !outcome.as_ref().is_err_and(|error| code(error) == 6) {
                 wrong.push(format!("{name}: {op:?} answered {outcome:?}"));
             }
+
             if specimen.bytes() != bytes {
                 wrong.push(format!("{name}: {op:?} changed the file"));
             }
         }
     }
+
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -276,12 +360,13 @@ fn no_write_makes_an_attack_pass() {
         1 => vault.create(&project("gamma"), secret("fresh", b"value")).map(drop),
         2 => attempt(vault, Label),
         3 => {
-            let changes = Changes { name: Some(None), ..Changes::default() };
+            let changes = SecretChanges { name: Some(None), ..SecretChanges::default() };
             vault.update(&project("alpha"), &"two".parse().unwrap(), None, changes).map(drop)
         }
         4 => vault.rename_project(&project("beta"), &project("other")).map(drop),
         _ => vault.delete(&project("beta"), &["three".parse().unwrap()]).map(drop),
     };
+
     let after_write = |at: u32| {
         let mut wrong = Vec::new();
         for (name, refusing, statements) in ATTACKS {
@@ -290,19 +375,23 @@ fn no_write_makes_an_attack_pass() {
             if innocent(&vault, at).is_err() {
                 continue;
             }
+
             for op in *refusing {
                 if !on(&specimen, *op).is_err_and(|error| code(&error) == 6) {
                     wrong.push(format!("{name}: {op:?} no longer notices it after write {at}"));
                 }
             }
         }
+
         wrong
     };
+
     // Half of the time is spent waiting for the disk.
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let writes: Vec<_> = (0..6).map(|at| scope.spawn(move || after_write(at))).collect();
         writes.into_iter().flat_map(|write| write.join().unwrap()).collect()
     });
+
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -329,6 +418,7 @@ fn records_planted_in_an_emptied_project_are_not_signed() {
          BLOB), CAST(printf('%08d', i) AS BLOB), epoch, ver, vver, meta, val_hash, leaf FROM n, (SELECT * FROM records \
          LIMIT 1)",
     );
+
     let bytes = specimen.bytes();
     let outcome = specimen.vault().unwrap().create(&beta, secret("fresh", b"value"));
     assert!(outcome.as_ref().is_err_and(|error| code(error) == 6), "{outcome:?}");
@@ -345,7 +435,10 @@ fn rows_that_belong_to_nobody_change_no_answer() {
     ] {
         let specimen = attacked(statements);
         let vault = specimen.vault().unwrap();
-        assert_eq!(vault.list(None, |_| true).unwrap(), Specimen::new().vault().unwrap().list(None, |_| true).unwrap());
+        assert_eq!(
+            vault.list(None, |_| true).unwrap(),
+            Specimen::new().vault().unwrap().list(None, |_| true).unwrap()
+        );
         for (name, tag, text) in fixture::SECRETS {
             assert_eq!(reveal(&vault, name, tag).unwrap().unwrap(), text.as_bytes());
         }
@@ -362,12 +455,20 @@ fn the_program_exits_with_6_and_prints_no_result() {
         &["create", "--tag", "one", "--generate"],
         &["delete", "one", "--yes"],
     ];
-    for wanted in ["delete a record", "swap metadata", "add a slot", "bump the format", "plant a trigger"] {
+
+    for wanted in
+        ["delete a record", "swap metadata", "add a slot", "bump the format", "plant a trigger"]
+    {
         let (_, _, statements) = ATTACKS.iter().find(|(name, ..)| *name == wanted).unwrap();
         let specimen = attacked(statements);
         let (sandbox, bytes) = (Sandbox::empty(), specimen.bytes());
+
         for command in commands {
-            let run = sandbox.command(command).env("SECRETS_VAULT", specimen.path()).env("SECRETS_PROJECT", "alpha");
+            let run = sandbox
+                .command(command)
+                .env("SECRETS_VAULT", specimen.path())
+                .env("SECRETS_PROJECT", "alpha");
+
             let (code, stdout, stderr) = run.run().everything();
             assert_eq!((code, stdout.len()), (Some(6), 0), "{wanted}, {command:?}: {stderr}");
             assert!(stderr.starts_with("error: ") && !stderr.contains("m4rker"), "{stderr}");

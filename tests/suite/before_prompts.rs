@@ -7,7 +7,8 @@ use crate::prompts::Terminal;
 use crate::support::{PASSPHRASE, Sandbox};
 
 /// How questions look on the screen.
-const QUESTIONS: [&str; 6] = ["assphrase for ", "assphrase: ", "Recovery code for ", "Value of ", "[y/N]", "[Y/n]"];
+const QUESTIONS: [&str; 6] =
+    ["assphrase for ", "assphrase: ", "Recovery code for ", "Value of ", "[y/N]", "[Y/n]"];
 
 /// Runs command lines one after the other on a terminal, where no passphrase is given. Each must end with its code and ask
 /// for nothing.
@@ -17,6 +18,7 @@ fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
     for (number, (line, _)) in cases.iter().enumerate() {
         writeln!(script, "{line}\necho \"case {number} ends with $?.\"").unwrap();
     }
+
     let mut terminal = Terminal::shell(sandbox, &script);
     for number in 0..cases.len() {
         // A question would wait here for ever.
@@ -26,6 +28,7 @@ fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
     let screen = terminal.ends_with(0).to_owned();
     let mut wrong = String::new();
     let mut rest = &*screen;
+
     for (number, (line, code)) in cases.iter().enumerate() {
         let (shown, after) = rest.split_once(&format!("case {number} ends with ")).unwrap();
         let (found, after) = after.split_once('.').unwrap();
@@ -34,6 +37,7 @@ fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
             writeln!(wrong, "{line}: {found}, not {code}{shown}").unwrap();
         }
     }
+
     assert!(wrong.is_empty(), "{wrong}");
 }
 
@@ -47,6 +51,7 @@ fn untrusted(sandbox: Sandbox) -> Sandbox {
     sandbox.write("clone/.secrets.toml", MANIFEST);
     sandbox.write("clone/t.tmpl", "KEY={{ secrets.key }}\n");
     sandbox.write("clone/new.env", "KEY=value\n");
+
     sandbox
 }
 
@@ -120,8 +125,10 @@ fn what_is_wrong_with_arguments_and_files_is_known_before_a_passphrase_is_asked_
     sandbox.write("notes", "notes\n");
     sandbox.write("a.env", "KEY=value\n");
     sandbox.write("large", vec![b'x'; 1024 * 1024 + 1]);
+
     let key = "A".repeat(43);
-    let header = format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
+    let header =
+        format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
     sandbox.write("in.age", header + &"x".repeat(100));
     stderr!(sandbox.run(["init", "-q", "--vault", "other.db", "--kdf-memory", "19"]).succeeds(), @"warning: these key derivation parameters make guessing cheaper than the default ones");
     nothing_is_asked(
@@ -218,11 +225,13 @@ fn an_output_that_git_tracks_is_refused_before_a_passphrase_is_asked_for() {
     sandbox.write(".secrets.toml", MANIFEST);
     sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
     sandbox.write("out.env", "KEY=old\n");
+
     for arguments in [&["init", "-q"][..], &["add", "out.env"]] {
         let mut git = Command::new("git");
         git.args(arguments).current_dir(sandbox.path("")).env("HOME", sandbox.path(""));
         assert!(git.status().unwrap().success());
     }
+
     nothing_is_asked(
         &sandbox,
         &[
@@ -255,6 +264,7 @@ fn what_the_vault_lacks_is_known_before_a_yes_or_a_value_is_asked_for() {
             (r#""$secrets" export --encrypted out.age --project nowhere"#, 3),
         ],
     );
+
     sandbox.run(["lock", "-q"]).succeeds();
 }
 
@@ -264,6 +274,7 @@ fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
     let code = stderr!(other.run(["recovery", "create"]).succeeds(), @"write this recovery code down: it opens the vault as the passphrase does, and is not shown again")
         .bytes();
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+
     sandbox.write("code", code);
     nothing_is_asked(&sandbox, &[(r#""$secrets" rekey --recovery-file code"#, 5)]);
 }
@@ -290,8 +301,13 @@ fn what_does_not_exist_is_known_before_yes_is_asked_for() {
     ] {
         let run = sandbox.run(line).fails_with(code).stdout("");
         let hint = "hint: nothing was changed; add `--yes` to do it\n";
-        if code == 7 { drop(run.stderr_has(hint)) } else { drop(run.without("--yes").stderr_has("error: ")) }
+        if code == 7 {
+            drop(run.stderr_has(hint));
+        } else {
+            drop(run.without("--yes").stderr_has("error: "));
+        }
     }
+
     // The vault cannot be looked into: no passphrase is asked for in vain.
     let bare = |line: &[&str]| sandbox.command(line).without_env("SECRETS_PASSPHRASE").run();
     bare(&["delete", "nope"]).fails_with(7).stderr_has("add `--yes`");
@@ -312,13 +328,15 @@ fn what_does_not_exist_is_known_before_yes_is_asked_for() {
     }
 }
 
-const HINT: &str = "`secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use";
+const HINT: &str =
+    "`secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use";
 
 #[test]
 fn the_first_question_for_a_vault_mentions_unlock_once() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let list = |arguments: &str| {
-        let mut terminal = Terminal::shell(&sandbox, &format!("stty cols 200; \"$secrets\" list {arguments}"));
+        let mut terminal =
+            Terminal::shell(&sandbox, &format!("stty cols 200; \"$secrets\" list {arguments}"));
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("key");
         terminal.ends_with(0).to_owned()
     };
@@ -328,6 +346,7 @@ fn the_first_question_for_a_vault_mentions_unlock_once() {
     assert!(!list("-q").contains("unlock"));
     let first = list("");
     let (above, below) = first.split_once(HINT).unwrap();
+
     assert!(!above.contains("Passphrase for ") && below.contains("Passphrase for "), "{first}");
     assert!(!list("").contains("unlock"));
 }
@@ -338,6 +357,7 @@ fn who_uses_unlock_is_not_told_of_it() {
     sandbox.run(["unlock", "-q"]).succeeds();
     sandbox.run(["lock", "-q"]).succeeds();
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" list");
+
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("key");
     assert!(!terminal.ends_with(0).contains("secrets unlock"));
 }
@@ -348,6 +368,7 @@ fn where_nothing_can_be_remembered_the_questions_have_no_hint() {
     crate::prompts::init(&sandbox);
     let _ = std::fs::remove_dir_all(sandbox.path("state"));
     sandbox.write("state", "no directory");
+
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" project list");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     assert!(!terminal.ends_with(0).contains("secrets unlock"));
@@ -360,10 +381,12 @@ fn init_ends_with_the_next_step_in_40_columns() {
     let mut terminal = Terminal::shell(&sandbox, &format!("stty cols 40; \"$secrets\" {cheap}"));
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+
     let screen = terminal.waits_for("next: ").ends_with(0).to_owned();
     let end = screen.rsplit_once("next: ").unwrap().1.split_once("code=").unwrap().0;
     let lines: Vec<&str> = end.lines().collect();
     assert!(lines.iter().all(|line| line.len() <= 40), "{lines:?}");
+
     let text = format!("`secrets create TAG` stores a secret {HINT}");
     assert_eq!(lines.join(" "), text);
 }
@@ -379,6 +402,7 @@ fn create_that_made_the_vault_ends_with_the_next_step() {
     terminal.waits_for("Value of key: ").types("1234\n").waits_for("created `key`");
     terminal.waits_for("next: `secrets run -- CMD` gives a program the secrets of the project\r\n");
     terminal.waits_for(HINT).ends_with(0);
+
     // The next one is told nothing more.
     stderr!(sandbox.command(["create", "other"]).stdin("value").run().succeeds().without("next: "), @"created `other` in project `default`, hint ••••");
 }

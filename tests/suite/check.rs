@@ -19,16 +19,19 @@ fn the_gravest_finding_is_the_exit_code() {
         ("src/x", "{{ secrets.from-code }}"),
         (".gitignore", "/.env\n"),
     ]);
+
     project.store("web", "extra", MARKER);
     project.store("web", "stored-only", MARKER);
     project.store("web", "from-code", MARKER);
     let check = |code: i32, rows: &str, said: &str| {
         project.changes_nothing(&["check"]).fails_with(code).stdout(rows).stderr(said);
     };
+
     let told = "undeclared\textra\tb.tmpl:1:1 and 1 more\n";
     let unused = "unused\tstored-only\tstored, and nothing refers to it\n";
     let idle = "unused\tidle\tdeclared, and nothing refers to it\n";
     let optional = "optional\tdsn\t.secrets.toml:14:8\n";
+
     check(
         3,
         &format!(
@@ -37,15 +40,19 @@ fn the_gravest_finding_is_the_exit_code() {
         ),
         "error: 2 secrets are missing\nhint: `secrets setup` asks for what is missing\n",
     );
+
     project.store("web", "KEY", MARKER);
     project.store("web", "idle", MARKER);
     let known = format!("{optional}{told}{idle}{unused}");
     check(
         8,
-        &format!("{known}stale\t.env\tit is not there\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"),
+        &format!(
+            "{known}stale\t.env\tit is not there\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"
+        ),
         "error: 2 outputs are out of date\nhint: `secrets setup` renders what is out of date, and asks before it replaces \
          a file that it did not write\n",
     );
+
     project.run(&["render", "--stale", "-q", "--yes"]).succeeds();
     fs::set_permissions(project.path("b"), Permissions::from_mode(0o644)).unwrap();
     check(
@@ -53,19 +60,24 @@ fn the_gravest_finding_is_the_exit_code() {
         &format!("{known}stale\tb\tits mode is too wide\nexposed\tb\tgit does not ignore it\n"),
         "error: an output is out of date\nhint: `secrets render --stale` renders what is out of date\n",
     );
+
     project.run(&["render", "--stale", "-q"]).succeeds();
     check(
         7,
         &format!("{known}exposed\tb\tgit does not ignore it\n"),
         "error: an output is not ignored by git\nhint: `secrets setup` adds it to .gitignore\n",
     );
+
     project.git(&["add", "-f", ".env"]);
     check(
         7,
-        &format!("{known}tracked\t.env\tthe next commit would have it\nexposed\tb\tgit does not ignore it\n"),
+        &format!(
+            "{known}tracked\t.env\tthe next commit would have it\nexposed\tb\tgit does not ignore it\n"
+        ),
         "error: an output is tracked by git\n\
          hint: take it out with `git rm --cached .env`; values that were committed have to be changed\n",
     );
+
     project.git(&["rm", "-q", "--cached", ".env"]);
     project.run(&["setup", "--yes", "-q"]).succeeds();
     check(0, &known, "nothing is missing or out of date in project `web`: 4 secrets, 2 outputs\n");
@@ -84,29 +96,37 @@ fn json_has_all_of_it_on_stdout_and_the_failure_on_stderr() {
         r#""outputs":[{"git":"exposed","output":".env","state":"missing","template":".env.tmpl"}],"#,
         r#""project":"web","undeclared":[],"unused":[],"version":1}"#
     );
+
     let run = stderr!(run, @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets render --stale` renders what is out of date"]}}"#);
     assert_eq!(run.json().to_string(), expected);
     project.run(&["setup", "--yes", "-q"]).succeeds();
     let document = project.changes_nothing(&["check", "--json"]).succeeds().json();
+
     assert_eq!((&document["exit"], &document["outputs"][0]["git"]), (&0.into(), &"ignored".into()));
     project.write(".secrets.toml", "[secrets.gone]\ndescription = \"d\"\ngenerate = {}\n");
     let run = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["`secrets setup` asks for what is missing"]}}"#);
     let missing = run.json()["missing"].to_string();
+
     assert_eq!(missing, r#"[{"description":"d","generated":true,"references":[],"tag":"gone"}]"#);
 }
 
 #[test]
 fn a_template_that_is_rendered_twice_is_read_both_ways() {
     let twice = "[[render]]\ntemplate = \"t\"\noutput = \"one\"\ndelimiters = \"[[,]]\"\n[[render]]\ntemplate = \"t\"\noutput = \"two\"\n";
-    let project = Project::new(&[(".secrets.toml", twice), ("t", "{{ secrets.key }} [[ secrets.other ]]")]);
+    let project =
+        Project::new(&[(".secrets.toml", twice), ("t", "{{ secrets.key }} [[ secrets.other ]]")]);
     project.store("default", "key", MARKER);
     project.write("two", format!("{MARKER} [[ secrets.other ]]"));
     fs::set_permissions(project.path("two"), Permissions::from_mode(0o600)).unwrap();
+
     let run = stderr!(project.changes_nothing(&["check"]).fails_with(3), @"
     error: a secret is missing
     hint: `secrets setup` asks for what is missing
     ");
-    run.stdout("missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nunknown\tone\ta secret of it is missing\n");
+
+    run.stdout(
+        "missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nunknown\tone\ta secret of it is missing\n",
+    );
 }
 
 #[test]
@@ -120,6 +140,7 @@ fn what_cannot_be_checked_is_a_failure() {
             ^
     hint: mend it, or give the template other `delimiters` in `.secrets.toml`; nothing was written
     ");
+
     fs::remove_file(project.path(".env.tmpl")).unwrap();
     stderr!(project.changes_nothing(&["check"]).fails_with(1).stdout(""), @"error: cannot read `.env.tmpl`: No such file or directory");
     let project = simple();
@@ -128,6 +149,7 @@ fn what_cannot_be_checked_is_a_failure() {
     error: `.env` is a directory
     hint: move it away, or name another file in `.secrets.toml`; nothing was written
     ");
+
     let project = simple();
     let locked = project.command(&["check"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5);
     stderr!(locked.stdout(""), @"
@@ -135,6 +157,7 @@ fn what_cannot_be_checked_is_a_failure() {
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     fs::remove_file(project.0.vault_path()).unwrap();
     for command in ["check", "setup"] {
         let before = project.files();
@@ -142,6 +165,7 @@ fn what_cannot_be_checked_is_a_failure() {
         error: no vault at `[dir]/vault.db`
         hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
         ");
+
         assert_eq!(before, project.files());
         assert!(!project.0.vault_path().exists());
     }

@@ -10,12 +10,17 @@ fn sources() -> Sandbox {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     for tag in ["my-a", "b"] {
-        let (name, description) = (Name::parse(&format!("Name of {tag}")).unwrap(), Description::parse("d").unwrap());
+        let (name, description) =
+            (Name::parse(&format!("Name of {tag}")).unwrap(), Description::parse("d").unwrap());
         let value = value(format!("value of {tag}").as_bytes());
         vault
-            .create(&project("default"), NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value })
+            .create(
+                &project("default"),
+                NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value },
+            )
             .unwrap();
     }
+
     sandbox
 }
 
@@ -43,10 +48,12 @@ fn clone_copies_tag_name_description_and_value_under_a_new_id() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "MY_A", "b", "--to", "staging"]);
     stderr!(run.succeeds().stdout(""), @"copied 2 secrets to project `staging`");
-    let (source, copy) = (metadata(&sandbox, "my-a", "default"), metadata(&sandbox, "my-a", "staging"));
+    let (source, copy) =
+        (metadata(&sandbox, "my-a", "default"), metadata(&sandbox, "my-a", "staging"));
     for same in ["tag", "name", "description", "hint"] {
         assert_eq!(source[same], copy[same]);
     }
+
     assert_ne!(source["id"], copy["id"]);
     assert_value(&sandbox, "staging", "my-a", "value of my-a");
     assert_value(&sandbox, "staging", "b", "value of b");
@@ -68,6 +75,7 @@ fn clone_all_copies_the_project() {
     let run = sandbox.run(["clone", "--all", "--to", "staging"]);
     stderr!(run.succeeds().stdout(""), @"copied 2 secrets to project `staging`");
     assert_projects(&sandbox, "default\t2\tcurrent\nstaging\t2\n");
+
     let run = sandbox.run(["clone", "--all", "-p", "stagin", "--to", "x"]);
     stderr!(run.fails_with(3), @"
     error: no project `stagin`
@@ -83,6 +91,7 @@ fn clone_under_another_tag_stays_in_the_project() {
     assert_value(&sandbox, "default", "B2", "value of b");
     sandbox.run(["clone", "b", "--tag", "c", "--to", "staging", "-q"]).succeeds();
     assert_value(&sandbox, "staging", "c", "value of b");
+
     let run = sandbox.run(["clone", "b", "my-a", "--tag", "c"]);
     stderr!(run.fails_with(2), @"error: `--tag` renames the copy of one secret, and several are named");
     let run = sandbox.run(["clone", "--all", "--tag", "c", "--to", "x"]);
@@ -96,6 +105,7 @@ fn clone_under_another_tag_stays_in_the_project() {
 fn clone_by_id_copies_from_any_project() {
     let sandbox = sources();
     let id = metadata(&sandbox, "b", "default")["id"].as_str().unwrap().to_owned();
+
     // Named twice, it is copied once.
     let run = sandbox.run(["clone", &id, &id, "-p", "other", "--to", "staging"]);
     stderr!(run.succeeds(), @"copied 1 secret to project `staging`");
@@ -107,15 +117,19 @@ fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
     let sandbox = sources();
     create(&sandbox, "MY_A", "staging", "mine");
     let hint = "hint: nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`\n";
+
     for fail in [&[][..], &["--on-conflict", "fail"], &["--dry-run"]] {
         let line = ["clone", "--all", "--to", "staging"].iter().chain(fail);
-        let expected = format!("error: there is a secret `MY_A` in project `staging` already\n{hint}");
+        let expected =
+            format!("error: there is a secret `MY_A` in project `staging` already\n{hint}");
         sandbox.run(line).fails_with(4).stdout("").stderr(&expected);
     }
+
     create(&sandbox, "b", "staging", "mine");
     let run = sandbox.run(["clone", "--all", "--to", "staging"]);
-    run.fails_with(4)
-        .stderr(&format!("error: there are 2 secrets of these tags in project `staging` already\n  b\n  MY_A\n{hint}"));
+    run.fails_with(4).stderr(&format!(
+        "error: there are 2 secrets of these tags in project `staging` already\n  b\n  MY_A\n{hint}"
+    ));
     assert_value(&sandbox, "staging", "my-a", "mine");
     assert_projects(&sandbox, "default\t2\tcurrent\nstaging\t2\n");
 }
@@ -128,6 +142,7 @@ fn clone_is_all_or_none() {
     error: no secret `nowhere` in project `default`
     hint: `secrets list` shows the secrets of the project
     ");
+
     assert_projects(&sandbox, "default\t2\tcurrent\n");
 }
 
@@ -147,6 +162,7 @@ fn clone_can_overwrite_and_keeps_the_target_s_id_and_tag() {
     create(&sandbox, "MY_A", "staging", "mine");
     let before = metadata(&sandbox, "MY_A", "staging");
     let run = sandbox.run(["clone", "--all", "--to", "staging", "--on-conflict", "overwrite"]);
+
     stderr!(run.succeeds().stdout(""), @"copied 2 secrets to project `staging`");
     let after = metadata(&sandbox, "MY_A", "staging");
     assert_eq!((&after["id"], &after["tag"]), (&before["id"], &before["tag"]));
@@ -160,11 +176,13 @@ fn clone_dry_run_prints_the_plan_and_copies_nothing() {
     let sandbox = sources();
     create(&sandbox, "MY_A", "staging", "mine");
     for (how, word) in [("skip", "skip     "), ("overwrite", "overwrite")] {
-        let run = sandbox.run(["clone", "--all", "--to", "staging", "--dry-run", "--on-conflict", how]);
-        run.succeeds()
-            .stderr("")
-            .stdout(format!("create     default/b -> staging/b\n{word}  default/my-a -> staging/my-a\n"));
+        let run =
+            sandbox.run(["clone", "--all", "--to", "staging", "--dry-run", "--on-conflict", how]);
+        run.succeeds().stderr("").stdout(format!(
+            "create     default/b -> staging/b\n{word}  default/my-a -> staging/my-a\n"
+        ));
     }
+
     let run = sandbox.run(["clone", "b", "--to", "new", "--dry-run"]);
     run.succeeds().stdout("create     default/b -> new/b\n");
     assert_value(&sandbox, "staging", "my-a", "mine");
@@ -189,10 +207,12 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
     create(&sandbox, "B", "other", "another b");
     let id = metadata(&sandbox, "b", "other")["id"].as_str().unwrap().to_owned();
     let run = sandbox.run(["clone", "b", &id, "--to", "staging"]);
+
     stderr!(run.fails_with(4).stdout(""), @"
     error: `b` and `B` would be stored under one tag
     hint: clone them one by one with `--tag`
     ");
+
     assert_projects(&sandbox, "default\t2\tcurrent\nother\t1\n");
 }
 
@@ -204,15 +224,18 @@ fn clone_needs_to_know_what_and_where() {
     error: a copy needs another project, another tag, or both
     hint: name them with `--to PROJECT` and `--tag TAG`
     ");
+
     stderr!(sandbox.run(["clone", "--to", "x"]).fails_with(2).stdout(""), @"
     error: `<TAG|ID>...` is missing
     hint: usage: secrets clone [OPTIONS] [TAG|ID]...
     ");
+
     let run = sandbox.run(["clone", "b", "--all", "--to", "x"]);
     stderr!(run.fails_with(2).stdout(""), @"
     error: `[TAG|ID]...` cannot be used with `--all`
     hint: usage: secrets clone [OPTIONS] [TAG|ID]...
     ");
+
     let run = sandbox.run(["clone", "b", "--to", "x", "--on-conflict", "ask"]);
     stderr!(run.fails_with(2).stdout(""), @"
     error: `--on-conflict <WHAT>` is not one of its possible values

@@ -18,11 +18,18 @@ fn compact_gives_deleted_space_back() {
     let least = sandbox.vault_path().metadata().unwrap().len();
     for number in 0..9 {
         let tag = format!("large-{number}");
-        sandbox.command(["create", "--tag", &tag, "-q"]).stdin(vec![b'x'; 1024 * 1024]).run().succeeds();
+        sandbox
+            .command(["create", "--tag", &tag, "-q"])
+            .stdin(vec![b'x'; 1024 * 1024])
+            .run()
+            .succeeds();
     }
+
     let tags: Vec<String> = (0..9).map(|number| format!("large-{number}")).collect();
+
     // So many dead bytes are not overwritten at once: that it is due is said, also to who wants no status.
-    let run = sandbox.run(["delete", "-y", "-q"].iter().copied().chain(tags.iter().map(String::as_str)));
+    let run =
+        sandbox.run(["delete", "-y", "-q"].iter().copied().chain(tags.iter().map(String::as_str)));
     stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them");
     assert!(sandbox.vault_path().metadata().unwrap().len() > 9 * 1024 * 1024);
     stderr!(sandbox.run(["compact"]).succeeds(), @"compacted the vault");
@@ -38,6 +45,7 @@ fn compact_without_a_vault_makes_none() {
     error: no vault at `[dir]/vault.db`
     hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
     ");
+
     assert!(!sandbox.vault_path().exists());
 }
 
@@ -48,11 +56,13 @@ fn compact_leaves_another_program_s_database_alone() {
     connection.execute_batch("CREATE TABLE notes(text); INSERT INTO notes VALUES('mine')").unwrap();
     drop(connection);
     std::process::Command::new("chmod").arg("600").arg(sandbox.vault_path()).status().unwrap();
+
     let before = sandbox.read("vault.db");
     stderr!(sandbox.run(["compact"]).fails_with(6).stdout(""), @"
     error: `[dir]/vault.db` is not a vault
     hint: name the vault with `--vault PATH` or SECRETS_VAULT
     hint: if it was one: `secrets restore PATH` puts a backup in its place and keeps it beside
     ");
+
     assert_eq!(sandbox.read("vault.db"), before);
 }

@@ -19,6 +19,7 @@ fn completions_come_for_every_shell_without_a_vault() {
         let run = sandbox.command(["completions", shell]).without_env("SECRETS_PASSPHRASE").run();
         run.succeeds().stdout_has(part);
     }
+
     assert!(!sandbox.vault_path().exists());
 }
 
@@ -29,6 +30,7 @@ fn completions_of_an_unknown_shell_name_the_known_ones() {
     error: `<SHELL>` is not one of its possible values
     hint: possible values: bash, zsh, fish, elvish, powershell
     ");
+
     stderr!(Sandbox::empty().run(["completions"]).fails_with(2).stdout(""), @"
     error: `<SHELL>` is missing
     hint: usage: secrets completions [OPTIONS] <SHELL>
@@ -41,11 +43,28 @@ fn completions_offer_the_commands() {
     let (code, stdout, stderr) = run.everything();
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let offered = String::from_utf8(stdout).unwrap();
-    for command in ["init", "create", "list", "get", "update", "delete", "clone", "render", "project", "completions"] {
-        assert!(offered.lines().any(|line| line.split('\t').next() == Some(command)), "{command}: {offered}");
+
+    for command in [
+        "init",
+        "create",
+        "list",
+        "get",
+        "update",
+        "delete",
+        "clone",
+        "render",
+        "project",
+        "completions",
+    ] {
+        assert!(
+            offered.lines().any(|line| line.split('\t').next() == Some(command)),
+            "{command}: {offered}"
+        );
     }
+
     // What exists to be refused is not offered.
-    let run = Sandbox::empty().command(["--", "secrets", "create", "--"]).env("COMPLETE", "fish").run();
+    let run =
+        Sandbox::empty().command(["--", "secrets", "create", "--"]).env("COMPLETE", "fish").run();
     let offered = String::from_utf8(run.everything().1).unwrap();
     assert!(offered.contains("--value-file"), "{offered}");
     for refused in ["--value\t", "--value\n", "--secret", "--password", "--token"] {
@@ -59,6 +78,7 @@ fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     let (code, stdout, stderr) = run.everything();
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let word = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+
     String::from_utf8(stdout).unwrap().lines().map(word).collect()
 }
 
@@ -68,6 +88,7 @@ fn programs_and_files_are_offered_behind_the_dashes_of_run() {
     sandbox.write("script_main.py", "");
     fs::create_dir(sandbox.path("programs")).unwrap();
     let program = sandbox.write("programs/script_runner", "");
+
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     sandbox.write("programs/script_data", "");
     let path = format!("{}:/usr/bin:/bin", sandbox.path("programs").display());
@@ -79,7 +100,11 @@ fn programs_and_files_are_offered_behind_the_dashes_of_run() {
 
     assert_eq!(offered(&["run", "--", "script_"]), "script_main.py\nscript_runner\n");
     assert_eq!(offered(&["run", "--only", "x", "--", "sh", "script_"]), "script_main.py\n");
-    assert_eq!(offered(&["run", "--", "sh", "-c", "x", "programs/script_d"]), "programs/script_data\n");
+    assert_eq!(
+        offered(&["run", "--", "sh", "-c", "x", "programs/script_d"]),
+        "programs/script_data\n"
+    );
+
     // Options there are the program's.
     assert_eq!(offered(&["run", "--", "sh", "--"]), "");
 }
@@ -89,14 +114,28 @@ fn global_options_are_offered_once_an_option_is_typed() {
     let sandbox = Sandbox::empty();
     for words in [&["list", ""][..], &["create", ""], &["run", ""], &["project", ""], &[""]] {
         let all = offered(&sandbox, words);
-        for option in ["--vault", "--project", "--json", "--quiet", "-q", "-p", "--passphrase-file", "--color"] {
+        for option in [
+            "--vault",
+            "--project",
+            "--json",
+            "--quiet",
+            "-q",
+            "-p",
+            "--passphrase-file",
+            "--color",
+        ] {
             assert!(!all.iter().any(|it| it == option), "{option}: {words:?} {all:?}");
         }
     }
+
     for words in [&["list", "-"][..], &["list", "--"], &["-"]] {
         let all = offered(&sandbox, words);
-        assert!(all.iter().any(|it| it == "--vault") && all.iter().any(|it| it == "--json"), "{words:?} {all:?}");
+        assert!(
+            all.iter().any(|it| it == "--vault") && all.iter().any(|it| it == "--json"),
+            "{words:?} {all:?}"
+        );
     }
+
     assert_eq!(offered(&sandbox, &["list", "--vau"]), ["--vault"]);
 }
 
@@ -114,6 +153,7 @@ fn tags_are_offered_in_the_spelling_in_which_they_were_begun() {
     ] {
         eventually(expected, || offered(&sandbox, words).first().cloned().unwrap_or_default());
     }
+
     bash_takes_a_variable_and_its_tag_as_one_word(&sandbox);
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
@@ -132,13 +172,18 @@ fn bash_takes_a_variable_and_its_tag_as_one_word(sandbox: &Sandbox) {
         _clap_complete_secrets secrets \"$last\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let offered = |words: &[&str]| {
         let mut bash = Command::new("bash");
-        bash.args(["--norc", "-c", script, "bash"]).args(words).current_dir(sandbox.path("")).env_clear();
+        bash.args(["--norc", "-c", script, "bash"])
+            .args(words)
+            .current_dir(sandbox.path(""))
+            .env_clear();
+
         bash.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         bash.env("program", program.get_program()).env("PATH", "/usr/bin:/bin");
         let output = bash.output().unwrap();
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
+
     for (words, expected) in [
         (&["--file", "A", "=", "str"][..], "stripe-key\n"),
         (&["--file", "A", "="], "SESSION_KEY\nstripe-key\n"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use terminal_secrets::model::{ProjectName, SecretRef, Tag};
 use terminal_secrets::store::SqliteStore;
-use terminal_secrets::vault::{Changes, Locked, Vault, VaultError};
+use terminal_secrets::vault::{Locked, SecretChanges, Vault, VaultError};
 
 use crate::fixture::{reveal, root, vault_rows};
 use crate::support::{Sandbox, project, secret, value};
@@ -51,6 +51,7 @@ fn crowd(writers: usize, creates: usize, readers: usize) {
     open(&path).create(&default(), secret("first", b"the first value")).unwrap();
     let (working, reads) = (AtomicUsize::new(writers), AtomicUsize::new(0));
     let finish = Barrier::new(writers + readers);
+
     std::thread::scope(|scope| {
         for writer in 0..writers {
             let (path, working, finish) = (&path, &working, &finish);
@@ -61,31 +62,50 @@ fn crowd(writers: usize, creates: usize, readers: usize) {
                     let tag = format!("w{writer}-{n}");
                     vault.create(&default(), secret(&tag, tag.as_bytes())).unwrap();
                 }
+
                 working.fetch_sub(1, Ordering::Relaxed);
             });
         }
+
         for reader in 0..readers {
             let (path, working, reads, finish) = (&path, &working, &reads, &finish);
             scope.spawn(move || {
                 let vault = open(path);
                 let _together = Together(finish);
                 let mut seen = 0;
+
                 while working.load(Ordering::Relaxed) > 0 {
                     if reader % 2 == 0 {
                         let listed = vault.list(None, |_| true).unwrap().len();
                         assert!(listed >= seen, "{listed} secrets after {seen}");
                         seen = listed;
                     } else {
-                        assert_eq!(reveal(&vault, "default", "first").unwrap().unwrap(), b"the first value");
-                        assert!(vault.find(&default(), &Tag::parse("absent").unwrap()).unwrap().is_none());
+                        assert_eq!(
+                            reveal(&vault, "default", "first").unwrap().unwrap(),
+                            b"the first value"
+                        );
+
+                        assert!(
+                            vault
+                                .find(&default(), &Tag::parse("absent").unwrap())
+                                .unwrap()
+                                .is_none()
+                        );
                     }
+
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
+
     let vault = open(&path);
-    let tags = vault.list(None, |_| true).unwrap().into_iter().map(|secret| secret.metadata.tag.as_str().to_owned());
+    let tags = vault
+        .list(None, |_| true)
+        .unwrap()
+        .into_iter()
+        .map(|secret| secret.metadata.tag.as_str().to_owned());
+
     let mut expected: BTreeSet<String> =
         (0..writers).flat_map(|w| (0..creates).map(move |n| format!("w{w}-{n}"))).collect();
     expected.insert("first".into());
@@ -113,9 +133,11 @@ fn processes_beside_processes_lose_nothing() {
         children.push(spawn(&sandbox, &["create", "--tag", &tag, "--generate", "-q"]));
         children.push(spawn(&sandbox, &["list", "-q"]));
     }
+
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
+
     assert_eq!(sandbox.vault().list(None, |_| true).unwrap().len(), 12);
 }
 
@@ -161,11 +183,18 @@ fn kill_writers(kills: usize) {
     let path = sandbox.vault_path();
     open(&path).create(&default(), secret("steady", b"the steady value")).unwrap();
     let mut ledgers: Vec<Ledger> = (0..WRITERS)
-        .map(|_| Ledger { value: None, perhaps: None, tags: BTreeSet::new(), open: BTreeSet::new() })
+        .map(|_| Ledger {
+            value: None,
+            perhaps: None,
+            tags: BTreeSet::new(),
+            open: BTreeSet::new(),
+        })
         .collect();
+
     let (mut dice, mut killed, mut acknowledged) = (Dice::new(), 0, 0);
     let seed = dice.0;
     let done = AtomicBool::new(false);
+
     // Of this process one connection at a time, see `crowd`; the writers are processes of their own.
     let turn = Mutex::new(());
     std::thread::scope(|scope| {
@@ -174,41 +203,57 @@ fn kill_writers(kills: usize) {
                 while !done.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(1)); // so that others get their turn
                     let _turn = turn.lock().unwrap();
+
                     // A connection for each look: what a killed writer has left is rolled back by whoever comes next.
                     let vault = open(&path);
                     vault.list(None, |_| true).unwrap();
-                    assert_eq!(reveal(&vault, "default", "steady").unwrap().unwrap(), b"the steady value");
+                    assert_eq!(
+                        reveal(&vault, "default", "steady").unwrap().unwrap(),
+                        b"the steady value"
+                    );
                 }
             });
         }
+
         let finish = Finish(&done);
         let mut round = 0;
+
         // As long as this machine takes: some are killed early, some late, some are done.
         let mut patience = 150;
         while killed < kills || acknowledged < kills / 4 {
             round += 1;
             let before = (killed, acknowledged);
-            let mut running: Vec<_> = (0..WRITERS).map(|at| begin(&sandbox, at, round, &ledgers[at])).collect();
+            let mut running: Vec<_> =
+                (0..WRITERS).map(|at| begin(&sandbox, at, round, &ledgers[at])).collect();
             std::thread::sleep(Duration::from_millis(10 + dice.below(patience)));
+
             for (at, (child, deed)) in running.iter_mut().enumerate() {
                 if dice.below(4) == 0 {
                     std::thread::sleep(Duration::from_millis(dice.below(20)));
                 }
+
                 let _ = child.kill();
                 let status = child.wait().unwrap();
-                assert!(status.success() || status.code().is_none(), "seed {seed}: {deed:?} ended with {status}");
+                assert!(
+                    status.success() || status.code().is_none(),
+                    "seed {seed}: {deed:?} ended with {status}"
+                );
+
                 killed += usize::from(!status.success());
                 acknowledged += usize::from(status.success());
                 ledgers[at].enter(deed, status.success());
             }
+
             match (killed - before.0, acknowledged - before.1) {
                 (_, 0) => patience += patience / 2,
                 (0, _) => patience -= patience / 3,
                 _ => {}
             }
+
             let _turn = turn.lock().unwrap();
             verify(&path, &mut ledgers, seed);
         }
+
         drop(finish);
     });
 }
@@ -237,14 +282,18 @@ fn begin(sandbox: &Sandbox, at: usize, round: usize, ledger: &Ledger) -> (Child,
     if let Some(tag) = oldest {
         return (spawn(sandbox, &["delete", tag, "--yes", "-q"]), Deed::Delete(tag.clone()));
     }
+
     if round % 3 == 1 || (ledger.value.is_none() && ledger.perhaps.is_some()) {
         let tag = format!("t{at}-{round}");
         return (spawn(sandbox, &["create", "--tag", &tag, "--generate", "-q"]), Deed::Create(tag));
     }
+
     let text = format!("value {at} of round {round}, long enough for a hint");
     let file = sandbox.write(&format!("{own}.txt"), &text);
-    let verb: &[&str] = if ledger.value.is_some() { &["update", &own] } else { &["create", "--tag", &own] };
+    let verb: &[&str] =
+        if ledger.value.is_some() { &["update", &own] } else { &["create", "--tag", &own] };
     let arguments = [verb, &["--value-file", file.to_str().unwrap(), "-q"]].concat();
+
     (spawn(sandbox, &arguments), Deed::Update(text))
 }
 
@@ -267,14 +316,17 @@ impl Ledger {
 fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
     let vault = open(path);
     let listed = vault.list(None, |_| true).unwrap();
-    let mut found: BTreeSet<String> = listed.iter().map(|secret| secret.metadata.tag.as_str().to_owned()).collect();
+    let mut found: BTreeSet<String> =
+        listed.iter().map(|secret| secret.metadata.tag.as_str().to_owned()).collect();
     for tag in &found {
         assert!(reveal(&vault, "default", tag).unwrap().is_some(), "seed {seed}: {tag}");
     }
+
     assert!(found.remove("steady"));
     for (at, ledger) in ledgers.iter_mut().enumerate() {
         let own = format!("own{at}");
-        let present = reveal(&vault, "default", &own).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
+        let present =
+            reveal(&vault, "default", &own).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
         let known = present == ledger.value || (present.is_some() && present == ledger.perhaps);
         assert!(known, "seed {seed}: {own} is {present:?}, acknowledged was {:?}", ledger.value);
         (ledger.value, ledger.perhaps) = (present, None);
@@ -282,12 +334,14 @@ fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
         for tag in &ledger.tags {
             assert!(found.remove(tag), "seed {seed}: {tag} was acknowledged and is lost");
         }
+
         for tag in std::mem::take(&mut ledger.open) {
             if found.remove(&tag) {
                 ledger.tags.insert(tag);
             }
         }
     }
+
     assert!(found.is_empty(), "seed {seed}: nobody has made {found:?}");
 }
 
@@ -308,12 +362,15 @@ fn of_two_updates_of_one_version_the_second_is_told() {
     let (first, second) = (open(&sandbox.vault_path()), open(&sandbox.vault_path()));
     let seen = first.create(&default(), secret("shared", b"old")).unwrap().value.version;
     let wanted: SecretRef = "shared".parse().unwrap();
-    let change = |text: &[u8]| Changes { value: Some(value(text)), ..Changes::default() };
+    let change =
+        |text: &[u8]| SecretChanges { value: Some(value(text)), ..SecretChanges::default() };
     first.update(&default(), &wanted, Some(seen), change(b"from the first")).unwrap();
+
     let refused = second.update(&default(), &wanted, Some(seen), change(b"from the second"));
     assert!(matches!(refused, Err(VaultError::Changed(tag)) if tag.as_str() == "shared"));
     assert_eq!(reveal(&second, "default", "shared").unwrap().unwrap(), b"from the first");
     let seen = second.get(&default(), &wanted).unwrap().version;
+
     second.update(&default(), &wanted, Some(seen), change(b"from the second")).unwrap();
     assert_eq!(reveal(&first, "default", "shared").unwrap().unwrap(), b"from the second");
 }
@@ -333,24 +390,33 @@ fn of_two_writers_at_once_one_wins() {
                 start.wait();
                 attempt(&vault, text).map(|()| text)
             };
+
             std::thread::scope(|scope| {
                 let other = scope.spawn(|| run(b"of the one"));
                 (run(b"of the other"), other.join().unwrap())
             })
         };
-        let winner = match race(&|vault, text| vault.create(&default(), secret(&tag, text)).map(drop)) {
+
+        let winner = match race(&|vault, text| {
+            vault.create(&default(), secret(&tag, text)).map(drop)
+        }) {
             (Ok(text), Err(VaultError::Exists(_))) | (Err(VaultError::Exists(_)), Ok(text)) => text,
             both => panic!("{both:?}"),
         };
+
         assert_eq!(reveal(&open(&path), "default", &tag).unwrap().unwrap(), winner);
         let update = |vault: &Vault, text: &[u8]| {
-            let changes = Changes { value: Some(value(text)), ..Changes::default() };
+            let changes = SecretChanges { value: Some(value(text)), ..SecretChanges::default() };
             vault.update(&default(), &tag.parse().unwrap(), Some(1), changes).map(drop)
         };
+
         let winner = match race(&update) {
-            (Ok(text), Err(VaultError::Changed(_))) | (Err(VaultError::Changed(_)), Ok(text)) => text,
+            (Ok(text), Err(VaultError::Changed(_))) | (Err(VaultError::Changed(_)), Ok(text)) => {
+                text
+            }
             both => panic!("{both:?}"),
         };
+
         assert_eq!(reveal(&open(&path), "default", &tag).unwrap().unwrap(), winner);
     }
 }
@@ -364,17 +430,24 @@ fn no_dead_bytes(rounds: usize) {
         let size = 1 + dice.below(20_000) as usize;
         vault.create(&default(), secret(&format!("stays{n}"), &vec![b'x'; size])).unwrap();
     }
+
     for round in 0..rounds {
         let size = 1 + dice.below(if round % 10 == 0 { 40_000 } else { 3_000 }) as usize;
         let before = sealed(&sandbox.vault_path());
         let tag: SecretRef = "goes".parse().unwrap();
         vault.create(&default(), secret("goes", &vec![b'y'; size])).unwrap();
+
         let first = new_ones(&sandbox.vault_path(), &before);
-        let changes = Changes { value: Some(value(&vec![b'z'; size / 2 + 1])), ..Changes::default() };
+        let changes = SecretChanges {
+            value: Some(value(&vec![b'z'; size / 2 + 1])),
+            ..SecretChanges::default()
+        };
+
         let due = vault.update(&default(), &tag, None, changes).unwrap().compaction_due;
         assert!(!due);
         assert_gone(&sandbox, &first, round);
         let second = new_ones(&sandbox.vault_path(), &before);
+
         assert!(!vault.delete(&default(), &[tag]).unwrap().compaction_due);
         assert_gone(&sandbox, &second, round);
     }
@@ -383,7 +456,8 @@ fn no_dead_bytes(rounds: usize) {
 /// Every sealed value and every sealed metadata in the file.
 fn sealed(path: &Path) -> BTreeSet<Vec<u8>> {
     let connection = Connection::open(path).unwrap();
-    let mut statement = connection.prepare("SELECT val FROM vals UNION SELECT meta FROM records").unwrap();
+    let mut statement =
+        connection.prepare("SELECT val FROM vals UNION SELECT meta FROM records").unwrap();
     let rows = statement.query_map([], |row| row.get(0)).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
 }
@@ -392,20 +466,25 @@ fn new_ones(path: &Path, before: &BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
     let new: Vec<_> = sealed(path).difference(before).cloned().collect();
     assert_eq!(new.len(), 2, "a value and its metadata");
     let file = std::fs::read(path).unwrap();
+
     // The beginning is in one piece wherever the rest overflows to: the search finds what is there.
     assert!(new.iter().all(|sealed| memchr::memmem::find(&file, &sealed[..16]).is_some()));
     new
 }
 
 fn assert_gone(sandbox: &Sandbox, dead: &[Vec<u8>], round: usize) {
-    let names: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names, [sandbox.vault_path()], "nothing stays beside the vault");
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
+
     assert_eq!(free, 0, "round {round}: the file has not been written anew");
     let file = std::fs::read(sandbox.vault_path()).unwrap();
-    let windows: std::collections::HashSet<&[u8]> = dead.iter().flat_map(|sealed| sealed.chunks_exact(16)).collect();
+    let windows: std::collections::HashSet<&[u8]> =
+        dead.iter().flat_map(|sealed| sealed.chunks_exact(16)).collect();
     let alive = file.windows(16).find(|window| windows.contains(window));
+
     assert!(alive.is_none(), "round {round}: {alive:02x?} of a dead value is still there");
 }
 

@@ -21,6 +21,7 @@ fn projects() -> Sandbox {
     for name in ["default", "env", "file", "inner", "option"] {
         vault.create(&project(name), secret("key", b"x")).unwrap();
     }
+
     sandbox
 }
 
@@ -38,16 +39,24 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
             "error: no vault at `{path}`\n\
              hint: make one with `secrets {option}init`, or put a backup there with `secrets {option}restore PATH`\n"
         );
+
         run.fails_with(3).stdout("").stderr(&expected);
     };
+
     let missing = |run: Run, path: &Path| missing_by(run, path, "");
+
     // What it says is to be done is for that vault.
     missing_by(sandbox.run(["list", "--vault", "o.db"]), &sandbox.path("o.db"), "--vault o.db ");
     missing(sandbox.run(["list"]), &sandbox.vault_path());
     let without = || sandbox.command(["list"]).without_env("SECRETS_VAULT");
-    missing(without().env("XDG_DATA_HOME", sandbox.path("xdg")).run(), &sandbox.path("xdg/secrets/vault.db"));
+    missing(
+        without().env("XDG_DATA_HOME", sandbox.path("xdg")).run(),
+        &sandbox.path("xdg/secrets/vault.db"),
+    );
+
     let usual = sandbox.path(".local/share/secrets/vault.db");
     missing(without().run(), &usual);
+
     // A variable that is empty says nothing, nor does a relative directory.
     missing(without().env("SECRETS_VAULT", "").env("XDG_DATA_HOME", "").run(), &usual);
     missing(without().env("XDG_DATA_HOME", "relative").run(), &usual);
@@ -60,9 +69,11 @@ fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
     error: `--vault <PATH>` needs a value
     hint: see `secrets help` or `secrets COMMAND --help`
     ");
+
     for path in ["./", "..", "/"] {
-        let expected =
-            format!("error: `{path}` is not the path of a file\nhint: name a file, as in `DIRECTORY/vault.db`\n");
+        let expected = format!(
+            "error: `{path}` is not the path of a file\nhint: name a file, as in `DIRECTORY/vault.db`\n"
+        );
         sandbox.run(["list", "--vault", path]).fails_with(2).stderr(&expected);
     }
 }
@@ -75,7 +86,11 @@ fn the_project_is_the_option_s_then_the_environment_s_then_the_file_s() {
     is_project(sandbox.run(["get", "key"]), "file");
     is_project(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "").run(), "file");
     is_project(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "env").run(), "env");
-    is_project(sandbox.command(["get", "key", "-p", "option"]).env("SECRETS_PROJECT", "env").run(), "option");
+    is_project(
+        sandbox.command(["get", "key", "-p", "option"]).env("SECRETS_PROJECT", "env").run(),
+        "option",
+    );
+
     is_project(sandbox.run(["--project", "option", "get", "key"]), "option");
 }
 
@@ -85,12 +100,18 @@ fn the_nearest_file_upwards_names_the_project() {
     std::fs::create_dir_all(sandbox.path("a/b/c")).unwrap();
     sandbox.write(".secrets.toml", "project = \"file\"\n");
     sandbox.write("a/b/.secrets.toml", "# it\nproject = \"inner\"\n");
+
     for (directory, name) in [("a/b/c", "inner"), ("a/b", "inner"), ("a", "file"), ("", "file")] {
-        is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path(directory)).run(), name);
+        is_project(
+            sandbox.command(["get", "key"]).current_dir(sandbox.path(directory)).run(),
+            name,
+        );
     }
+
     // A directory of that name is no manifest.
     std::fs::create_dir(sandbox.path("a/.secrets.toml")).unwrap();
     is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a")).run(), "file");
+
     // The nearest file is asked, and no other: without a project it means the default one.
     sandbox.write("a/b/c/.secrets.toml", "");
     is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a/b/c")).run(), "default");
@@ -104,15 +125,20 @@ fn a_file_that_is_wrong_is_told_with_line_and_column() {
         ("# é\nproject = [\n", "2:12: "),
         ("\n\nproject =\n", "3:10: "),
         ("project = \"a\"\nproject = \"b\"\n", "2:1: "),
-        ("\n  project = \"a b\"\n", "2:13: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
+        (
+            "\n  project = \"a b\"\n",
+            "2:13: only ASCII letters, digits, `_`, `.` and `-` are allowed",
+        ),
         ("project = \"\"\n", "1:11: it is empty"),
         ("projct = \"a\"\n", "1:1: unknown key `projct`, expected one of `project`"),
     ] {
         sandbox.write(".secrets.toml", content);
         let run = sandbox.run(["get", "key"]).fails_with(2).stdout("");
-        run.stderr_has(&format!("error: .secrets.toml:{place}"))
-            .stderr_has("\nhint: `secrets setup --help` shows what the file may hold; never a value\n");
+        run.stderr_has(&format!("error: .secrets.toml:{place}")).stderr_has(
+            "\nhint: `secrets setup --help` shows what the file may hold; never a value\n",
+        );
     }
+
     // Where the project is named otherwise the file is not read.
     is_project(sandbox.run(["get", "key", "-p", "option"]), "option");
 }
@@ -124,6 +150,7 @@ fn a_project_name_of_the_environment_that_is_none_is_refused() {
     error: SECRETS_PROJECT=`a b` is no project name: only ASCII letters, digits, `_`, `.` and `-` are allowed
     hint: name another one with `--project NAME`
     ");
+
     stderr!(sandbox.run(["get", "key", "-p", "a b"]).fails_with(2), @"
     error: `--project <NAME>` is not well formed: only ASCII letters, digits, `_`, `.` and `-` are allowed
     hint: see `secrets help` or `secrets COMMAND --help`
@@ -136,12 +163,16 @@ fn another_user_s_file_is_ignored_with_a_warning() {
     std::fs::create_dir(sandbox.path("a")).unwrap();
     sandbox.write(".secrets.toml", "project = \"file\"\n");
     let foreign = sandbox.write("a/.secrets.toml", "project = \"inner\"\n");
+
     if chown(&foreign, Some(65534), None).is_err() {
         return; // only root can give a file away
     }
-    let inside = |arguments: &[&str]| sandbox.command(arguments).current_dir(sandbox.path("a")).run();
+
+    let inside =
+        |arguments: &[&str]| sandbox.command(arguments).current_dir(sandbox.path("a")).run();
     let warning = "warning: `.secrets.toml` belongs to another user and is ignored\n";
     inside(&["get", "key"]).succeeds().stdout_has("project      file\n").stderr(warning);
+
     // With `--json` it waits for success; a failure is one object alone.
     let run = inside(&["get", "key", "--json"]).succeeds().stderr(warning);
     assert_eq!(run.json()["project"], "file");
@@ -154,6 +185,7 @@ fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environ
     let sandbox = Sandbox::new();
     passphrase_file(&sandbox, "right", PASSPHRASE);
     passphrase_file(&sandbox, "wrong", "wrong");
+
     for (option, file, variable, code) in [
         (Some("right"), Some("wrong"), Some("wrong"), 0),
         (Some("wrong"), Some("right"), Some(PASSPHRASE), 5),
@@ -189,12 +221,23 @@ fn one_trailing_newline_of_a_passphrase_file_is_dropped() {
 fn a_passphrase_comes_through_a_fifo_or_a_descriptor() {
     let sandbox = Sandbox::new();
     let fifo = sandbox.path("fifo");
+
     // Its mode does not matter: what goes through is read once.
-    assert!(std::process::Command::new("mkfifo").args(["-m", "666"]).arg(&fifo).status().unwrap().success());
-    let writer = std::thread::spawn(move || std::fs::write(fifo, PASSPHRASE.to_owned() + "\n").unwrap());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .args(["-m", "666"])
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+
+    let writer =
+        std::thread::spawn(move || std::fs::write(fifo, PASSPHRASE.to_owned() + "\n").unwrap());
     sandbox.run(["list", "-q", "--passphrase-file", "fifo"]).succeeds().stderr("");
     writer.join().unwrap();
-    let run = sandbox.command(["list", "-q", "--passphrase-file", "/dev/fd/0"]).stdin(PASSPHRASE).run();
+    let run =
+        sandbox.command(["list", "-q", "--passphrase-file", "/dev/fd/0"]).stdin(PASSPHRASE).run();
     run.succeeds().stderr("");
 }
 
@@ -216,13 +259,19 @@ fn a_passphrase_file_that_cannot_be_read_is_named() {
     let run = sandbox.run(["list", "--passphrase-file", "nowhere"]);
     stderr!(run.fails_with(5), @"error: cannot read the passphrase file `nowhere`: No such file or directory");
     let run = sandbox.run(["list", "--passphrase-file", "."]);
+
     stderr!(run.fails_with(5), @"error: cannot read the passphrase file `.`: is a directory");
 }
 
 #[test]
 fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
-    for line in [&["list"][..], &["get", "key"], &["create", "--tag", "new"], &["render", "-e", "{{ secrets.key }}"]] {
+    for line in [
+        &["list"][..],
+        &["get", "key"],
+        &["create", "--tag", "new"],
+        &["render", "-e", "{{ secrets.key }}"],
+    ] {
         let begun = Instant::now();
         let run = sandbox.command(line).without_env("SECRETS_PASSPHRASE").stdin("a value").run();
         // A tenth of a second is promised; a busy machine gets five times as much.
@@ -251,7 +300,10 @@ fn colour_is_for_terminals_or_where_it_is_asked_for() {
         let command = sandbox.command(["get", "key", "--color", option]);
         let run = command.env("NO_COLOR", no_color).env("CLICOLOR_FORCE", force).run();
         let (_, _, stderr) = run.everything();
-        assert!(stderr.starts_with(shown), "{option} NO_COLOR={no_color} CLICOLOR_FORCE={force}: {stderr:?}");
+        assert!(
+            stderr.starts_with(shown),
+            "{option} NO_COLOR={no_color} CLICOLOR_FORCE={force}: {stderr:?}"
+        );
     }
 }
 
@@ -261,6 +313,7 @@ fn colour_never_gets_into_json() {
     let run = sandbox.run(["get", "key", "--json", "--color", "always"]).succeeds();
     assert!(!run.bytes().contains(&0x1b));
     let (_, _, stderr) = sandbox.run(["get", "other", "--json", "--color", "always"]).everything();
+
     assert!(stderr.starts_with('{'), "{stderr:?}");
 }
 
@@ -282,16 +335,23 @@ fn a_dash_reads_the_passphrase_from_stdin() {
             .stdin(stdin)
             .run()
     };
+
     let passphrase = format!("{PASSPHRASE}\n");
     with(&["list", "-q"], &passphrase).succeeds().stdout_has("key");
     with(&["list", "-q"], PASSPHRASE).succeeds().stdout_has("key");
     stderr!(with(&["list", "-q"], "").fails_with(5), @"error: that is no passphrase: it is empty");
     with(&["create", "--tag", "new", "--generate", "-q"], &passphrase).succeeds();
+
     // A command that opens two files asks once.
     with(&["backup", "copy.db", "-q"], &passphrase).succeeds();
     with(&["restore", "copy.db", "-yq"], &passphrase).succeeds();
     with(&["run", "--only", "key", "--no-mask", "--", "cat"], &passphrase).succeeds();
-    let run = sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE_FILE", "-").stdin(&passphrase).run();
+    let run = sandbox
+        .command(["list", "-q"])
+        .env("SECRETS_PASSPHRASE_FILE", "-")
+        .stdin(&passphrase)
+        .run();
+
     run.succeeds().stdout_has("key");
 }
 
@@ -316,6 +376,7 @@ fn stdin_is_not_the_passphrase_and_something_else() {
         hint: give one of them by a file, as in `--passphrase-file PATH`; nothing was done
         ");
     }
+
     assert_eq!(sandbox.vault().list(None, |_| true).unwrap().len(), 1);
 }
 
@@ -323,8 +384,13 @@ fn stdin_is_not_the_passphrase_and_something_else() {
 #[test]
 fn the_passphrase_of_the_environment_drops_one_newline() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
-    let list =
-        |end: &str| sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE", format!("{PASSPHRASE}{end}")).run();
+    let list = |end: &str| {
+        sandbox
+            .command(["list", "-q"])
+            .env("SECRETS_PASSPHRASE", format!("{PASSPHRASE}{end}"))
+            .run()
+    };
+
     list("\n").succeeds().stdout_has("key");
     list("\r\n").succeeds().stdout_has("key");
     list("\n\n").fails_with(5).stderr(WRONG);

@@ -9,13 +9,15 @@ const MIB: usize = SecretValue::MAX;
 /// Whether a byte is of an alphabet.
 type Belongs = fn(u8) -> bool;
 
-const EMPTY: &str = "error: the value is empty; nothing was stored\nhint: `--allow-empty` stores it all the same\n";
+const EMPTY: &str =
+    "error: the value is empty; nothing was stored\nhint: `--allow-empty` stores it all the same\n";
 
 /// The value of a tag in project `default`, by the library.
 #[track_caller]
 pub fn revealed(sandbox: &Sandbox, tag: &str) -> Vec<u8> {
     let vault = sandbox.vault();
-    let answer = vault.scope(&project("default")).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0);
+    let answer =
+        vault.scope(&project("default")).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0);
     match answer {
         Revealed::Value { value, .. } => value.expose().to_vec(),
         Revealed::Missing { .. } => panic!("no secret {tag}"),
@@ -29,11 +31,21 @@ fn is_stored(sandbox: &Sandbox, tag: &str) -> bool {
 #[test]
 fn create_says_what_it_stored_where_and_its_hint() {
     let sandbox = Sandbox::new();
-    let run = sandbox.command(["create", "--tag", "api-key"]).stdin("abcdefghijklmnopqrstuvwxyz012345\n").run();
+    let run = sandbox
+        .command(["create", "--tag", "api-key"])
+        .stdin("abcdefghijklmnopqrstuvwxyz012345\n")
+        .run();
+
     stderr!(run.succeeds().stdout(""), @"created `api-key` in project `default`, hint abcd…2345");
     let run = sandbox.command(["create", "-t", "pin", "-p", "web"]).stdin("1234").run();
     stderr!(run.succeeds().stdout(""), @"created `pin` in project `web`, hint ••••");
-    sandbox.command(["create", "-t", "quiet", "-q"]).stdin("1234").run().succeeds().stdout("").stderr("");
+    sandbox
+        .command(["create", "-t", "quiet", "-q"])
+        .stdin("1234")
+        .run()
+        .succeeds()
+        .stdout("")
+        .stderr("");
 }
 
 #[test]
@@ -73,7 +85,9 @@ fn create_keeps_every_byte_with_exact() {
 fn create_takes_a_file_byte_for_byte() {
     let sandbox = Sandbox::new();
     let every_byte: Vec<u8> = (0..=255).chain(*b"\r\n\n").collect();
-    for (number, bytes) in [&every_byte[..], b"\n", b"a\r\n", b"\xef\xbb\xbfbom"].into_iter().enumerate() {
+    for (number, bytes) in
+        [&every_byte[..], b"\n", b"a\r\n", b"\xef\xbb\xbfbom"].into_iter().enumerate()
+    {
         let tag = format!("t{number}");
         sandbox.write("value", bytes);
         sandbox.run(["create", "--tag", &tag, "--value-file", "value", "-q", "--exact"]).succeeds();
@@ -84,7 +98,8 @@ fn create_takes_a_file_byte_for_byte() {
 #[test]
 fn create_with_value_file_dash_is_stdin() {
     let sandbox = Sandbox::new();
-    let run = sandbox.command(["create", "--tag", "key", "--value-file", "-", "-q"]).stdin("a\n").run();
+    let run =
+        sandbox.command(["create", "--tag", "key", "--value-file", "-", "-q"]).stdin("a\n").run();
     run.succeeds();
     assert_eq!(revealed(&sandbox, "key"), b"a");
 }
@@ -95,6 +110,7 @@ fn create_reads_a_fifo() {
     let fifo = sandbox.path("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let writer = std::thread::spawn(move || std::fs::write(fifo, "from a pipe\n").unwrap());
+
     sandbox.run(["create", "--tag", "key", "--value-file", "fifo", "-q", "--exact"]).succeeds();
     writer.join().unwrap();
     assert_eq!(revealed(&sandbox, "key"), b"from a pipe\n");
@@ -104,8 +120,15 @@ fn create_reads_a_fifo() {
 fn create_with_nothing_on_stdin_stores_nothing() {
     let sandbox = Sandbox::new();
     for nothing in ["", "\n", "\r\n"] {
-        sandbox.command(["create", "--tag", "key"]).stdin(nothing).run().fails_with(2).stdout("").stderr(EMPTY);
+        sandbox
+            .command(["create", "--tag", "key"])
+            .stdin(nothing)
+            .run()
+            .fails_with(2)
+            .stdout("")
+            .stderr(EMPTY);
     }
+
     sandbox.write("empty", "");
     let run = sandbox.run(["create", "--tag", "key", "--value-file", "empty"]);
     run.fails_with(2).stdout("").stderr(EMPTY);
@@ -118,14 +141,19 @@ fn create_with_nothing_on_stdin_stores_nothing() {
 fn create_takes_a_mebibyte_and_no_byte_more() {
     let sandbox = Sandbox::new();
     let (fits, too_much) = (vec![b'x'; MIB], vec![b'x'; MIB + 1]);
-    let too_large =
-        "error: the value is larger than 1 MiB; nothing was stored\nhint: a value has at most 1,048,576 bytes\n";
+    let too_large = "error: the value is larger than 1 MiB; nothing was stored\nhint: a value has at most 1,048,576 bytes\n";
     sandbox.command(["create", "--tag", "a", "-q"]).stdin(&fits).run().succeeds();
-    sandbox.command(["create", "--tag", "b", "-q"]).stdin([&fits[..], b"\r\n"].concat()).run().succeeds();
+    sandbox
+        .command(["create", "--tag", "b", "-q"])
+        .stdin([&fits[..], b"\r\n"].concat())
+        .run()
+        .succeeds();
+
     assert_eq!(revealed(&sandbox, "b").len(), MIB);
     sandbox.write("fits", &fits);
     sandbox.run(["create", "--tag", "c", "--value-file", "fits", "-q"]).succeeds();
     sandbox.write("too-much", &too_much);
+
     let run = sandbox.run(["create", "--tag", "d", "--value-file", "too-much"]);
     run.fails_with(2).stdout("").stderr(too_large);
     for (arguments, bytes) in [
@@ -136,6 +164,7 @@ fn create_takes_a_mebibyte_and_no_byte_more() {
     ] {
         sandbox.command(arguments).stdin(bytes).run().fails_with(2).stdout("").stderr(too_large);
     }
+
     assert!(!is_stored(&sandbox, "d"));
 }
 
@@ -156,14 +185,27 @@ fn create_generates_from_each_alphabet_the_whole_of_it() {
         ("base64url", 64, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
         ("ascii", 94, |b| b.is_ascii_graphic()),
     ];
+
     for (alphabet, size, belongs) in sets {
         let tag = format!("t-{alphabet}");
-        let line = ["create", "--tag", &tag, "--generate", "--length", "1024", "--alphabet", alphabet, "-q"];
+        let line = [
+            "create",
+            "--tag",
+            &tag,
+            "--generate",
+            "--length",
+            "1024",
+            "--alphabet",
+            alphabet,
+            "-q",
+        ];
+
         sandbox.run(line).succeeds();
         let mut value = revealed(&sandbox, &tag);
         assert!(value.len() == 1024 && value.iter().all(|b| belongs(*b)), "{alphabet}");
         value.sort_unstable();
         value.dedup();
+
         // Of 1,024 draws from 94 each one comes but for one time in 600 or so; two missing is a broken generator.
         assert!(value.len() + 2 >= size, "{alphabet}: {}", value.len());
     }
@@ -178,6 +220,7 @@ fn create_generates_8_to_1024_characters() {
         let run = sandbox.run(["create", "--tag", "other", "--generate", "--length", bad]);
         run.fails_with(2).stdout("").stderr_has("error: ");
     }
+
     assert!(!is_stored(&sandbox, "other"));
 }
 
@@ -190,6 +233,7 @@ fn create_takes_one_source_only() {
     error: `--generate` cannot be used with `--value-file <PATH>`
     hint: usage: secrets create [OPTIONS] [TAG]
     ");
+
     for of_generate in [["--length", "9"], ["--alphabet", "hex"]] {
         let run = sandbox.run(["create", "--tag", "key"].iter().chain(&of_generate));
         stderr!(run.fails_with(2), @"
@@ -197,6 +241,7 @@ fn create_takes_one_source_only() {
         hint: usage: secrets create [OPTIONS] [TAG]
         ");
     }
+
     assert!(!is_stored(&sandbox, "key"));
 }
 
@@ -209,7 +254,9 @@ fn create_of_another_spelling_is_a_conflict_that_names_the_first() {
         hint: change its value with `secrets update my-secret`
         ");
     }
+
     assert_eq!(revealed(&sandbox, "my-secret"), b"first");
+
     // Another project is another place.
     let run = sandbox.command(["create", "--tag", "MY_SECRET", "-p", "web"]).stdin("second").run();
     stderr!(run.succeeds(), @"created `MY_SECRET` in project `web`, hint ••••");
@@ -221,6 +268,7 @@ fn create_refuses_a_tag_that_is_none() {
     let longest = "a".repeat(128);
     sandbox.command(["create", "--tag", &longest, "-q"]).stdin("x").run().succeeds();
     let too_long = "a".repeat(129);
+
     for (tag, why) in [
         ("a b", "only ASCII letters, digits, `_` and `-` are allowed"),
         ("é", "only ASCII letters, digits, `_` and `-` are allowed"),
@@ -232,8 +280,11 @@ fn create_refuses_a_tag_that_is_none() {
         ("", "it is empty"),
     ] {
         let run = sandbox.command(["create".to_owned(), format!("--tag={tag}")]).stdin("x").run();
-        run.fails_with(2).stdout("").stderr_has(&format!("error: `--tag <TAG>` is not well formed: {why}\n"));
+        run.fails_with(2)
+            .stdout("")
+            .stderr_has(&format!("error: `--tag <TAG>` is not well formed: {why}\n"));
     }
+
     let run = sandbox.command(["create", "--tag=-a"]).stdin("x").run();
     stderr!(run.fails_with(2), @"
     error: `--tag <TAG>` is not well formed: it begins with `-`
@@ -256,21 +307,39 @@ fn create_keeps_name_and_description_in_bounds() {
     let (name, description) = ("é".repeat(256), "a\n\té".repeat(1024));
     let line = ["create", "--tag", "key", "--name", &name, "--description", &description, "-q"];
     sandbox.command(line).stdin("x").run().succeeds();
+
     let secret = sandbox.run(["get", "key", "--json"]).succeeds().json();
-    assert_eq!((secret["name"].as_str(), secret["description"].as_str()), (Some(&*name), Some(&*description)));
+    assert_eq!(
+        (secret["name"].as_str(), secret["description"].as_str()),
+        (Some(&*name), Some(&*description))
+    );
+
     for (option, text, why) in [
         ("--name", "a\tb".to_owned(), "it holds a control character"),
         ("--name", "a\u{9b}b".to_owned(), "it holds a control character"),
         ("--name", "x".repeat(257), "it has 257 characters, at most 256 fit"),
-        ("--description", "a\u{1b}b".to_owned(), "it holds a control character other than newline and tab"),
+        (
+            "--description",
+            "a\u{1b}b".to_owned(),
+            "it holds a control character other than newline and tab",
+        ),
         ("--description", "x".repeat(4097), "it has 4097 characters, at most 4096 fit"),
     ] {
         let run = sandbox.command(["create", "--tag", "other", option, &text]).stdin("x").run();
-        run.fails_with(2).stdout("").stderr_has(&format!("error: `{option}` is not well formed: {why}\n"));
+        run.fails_with(2)
+            .stdout("")
+            .stderr_has(&format!("error: `{option}` is not well formed: {why}\n"));
     }
+
     assert!(!is_stored(&sandbox, "other"));
+
     // The empty text is none.
-    sandbox.command(["create", "--tag", "bare", "--name", "", "--description", "", "-q"]).stdin("x").run().succeeds();
+    sandbox
+        .command(["create", "--tag", "bare", "--name", "", "--description", "", "-q"])
+        .stdin("x")
+        .run()
+        .succeeds();
+
     let bare = sandbox.run(["get", "bare", "--json"]).succeeds().json();
     assert!(bare.get("name").is_none() && bare.get("description").is_none());
 }
@@ -281,6 +350,7 @@ fn create_names_the_file_that_it_cannot_read() {
     let run = sandbox.run(["create", "--tag", "key", "--value-file", "nowhere"]);
     stderr!(run.fails_with(1).stdout(""), @"error: cannot read `nowhere`: No such file or directory");
     let run = sandbox.run(["create", "--tag", "key", "--value-file", "."]);
+
     stderr!(run.fails_with(1).stdout(""), @"error: cannot read `.`: is a directory");
     assert!(!is_stored(&sandbox, "key"));
 }
@@ -302,11 +372,14 @@ fn create_shows_the_hint_of_a_whole_key_file() {
     let pem = "-----BEGIN KEY-----\nabcdefgh\n-----END KEY-----\n";
     sandbox.write("key.pem", pem);
     let run = sandbox.run(["create", "--tag", "key", "--value-file", "key.pem"]);
+
     stderr!(run.succeeds(), @"created `key` in project `default`, hint ----…---·");
-    for (tag, value, hint) in [("a", "123456789012345", "••••"), ("b", "1234567890123456", "12…56")] {
+    for (tag, value, hint) in [("a", "123456789012345", "••••"), ("b", "1234567890123456", "12…56")]
+    {
         let run = sandbox.command(["create", "--tag", tag]).stdin(value).run();
         run.succeeds().stderr(&format!("created `{tag}` in project `default`, hint {hint}\n"));
     }
+
     stderr!(sandbox.command(["create", "--tag", "c"]).stdin([0xff; 40]).run().succeeds(), @"created `c` in project `default`, hint ••••");
 }
 
@@ -318,6 +391,7 @@ fn a_newline_at_the_end_of_a_file_s_only_line_is_warned_of() {
         let line = ["create", tag, "-q", "--value-file", path.to_str().unwrap()];
         sandbox.run(line.iter().chain(more)).succeeds()
     };
+
     let warning = "warning: the value ends with a newline, as the file does; stdin drops it: `secrets create TAG < FILE`; \
                    `--exact` stores it without this warning\n";
     create("one", "key\n", &[]).stderr(warning);
@@ -331,6 +405,7 @@ fn a_newline_at_the_end_of_a_file_s_only_line_is_warned_of() {
 fn a_generated_value_leaves_stdin_alone() {
     let sandbox = Sandbox::new();
     let run = sandbox.command(["create", "key", "--generate", "-q"]).stdin("value\n").run();
+
     // Whether the pipe has its bytes by then is a matter of time; a file has them.
     let (code, _, stderr) = run.everything();
     let warning = "warning: stdin was not read: the value is generated\n";

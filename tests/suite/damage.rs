@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use terminal_secrets::model::{Secret, SecretRef};
-use terminal_secrets::vault::{Changes, Locked, Vault, VaultError};
+use terminal_secrets::vault::{Locked, SecretChanges, Vault, VaultError};
 
 use crate::fixture::{SECRETS, Specimen, code, reveal};
 use crate::support::{Remembered, Sandbox, passphrase, project, secret};
@@ -31,36 +31,48 @@ fn answers(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultError>> {
         vault.get(&name, &SecretRef::Id(good.by_id.id)).map(|found| found == good.by_id),
         vault.find(&name, &"absent".parse().unwrap()).map(|found| found.is_none()),
     ];
+
     let values = SECRETS.iter().zip(&good.values);
-    answers.extend(values.map(|((name, tag, _), value)| reveal(vault, name, tag).map(|found| found == *value)));
+    answers.extend(
+        values.map(|((name, tag, _), value)| reveal(vault, name, tag).map(|found| found == *value)),
+    );
+
     answers
 }
 
 /// A write, and what there is to see after it: it must not have signed the damage.
 fn answers_to_a_write(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultError>> {
     let (name, tag, _) = SECRETS[0];
-    let changes = Changes { description: Some(None), ..Changes::default() };
+    let changes = SecretChanges { description: Some(None), ..SecretChanges::default() };
     let outcome = vault.update(&project(name), &tag.parse().unwrap(), None, changes);
     let mut expected = good.listed.clone();
     let Some(version) = outcome.as_ref().ok().map(|written| written.value.version) else {
         return vec![outcome.map(|_| true)];
     };
+
     let fresh = outcome.unwrap().value;
     for secret in expected.iter_mut().filter(|secret| secret.id == fresh.id) {
         secret.clone_from(&fresh);
     }
+
     let mut answers = vec![Ok(version == good.by_tag.version + 1)];
     answers.push(vault.list(None, |_| true).map(|found| found == expected));
     let values = SECRETS.iter().zip(&good.values);
-    answers.extend(values.map(|((name, tag, _), value)| reveal(vault, name, tag).map(|found| found == *value)));
+    answers.extend(
+        values.map(|((name, tag, _), value)| reveal(vault, name, tag).map(|found| found == *value)),
+    );
+
     answers
 }
 
 fn content(vault: &Vault) -> Content {
     let listed = vault.list(None, |_| true).unwrap();
-    let by_tag = listed.iter().find(|secret| secret.metadata.tag.as_str() == SECRETS[0].1).unwrap().clone();
-    let by_id = listed.iter().find(|secret| secret.metadata.tag.as_str() == SECRETS[2].1).unwrap().clone();
+    let by_tag =
+        listed.iter().find(|secret| secret.metadata.tag.as_str() == SECRETS[0].1).unwrap().clone();
+    let by_id =
+        listed.iter().find(|secret| secret.metadata.tag.as_str() == SECRETS[2].1).unwrap().clone();
     let values = SECRETS.iter().map(|(name, tag, _)| reveal(vault, name, tag).unwrap()).collect();
+
     Content { listed, by_tag, by_id, values }
 }
 
@@ -86,11 +98,13 @@ fn wrong_answers(
         let specimen = Specimen::of(good);
         let expected = content(&specimen.vault().unwrap());
         let mut wrong = BTreeMap::new();
+
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             if at >= count {
                 return wrong;
             }
+
             let (what, bytes) = damage(at);
             specimen.overwrite(&bytes);
             let answers = match specimen.vault() {
@@ -98,17 +112,24 @@ fn wrong_answers(
                 Ok(vault) => answers(&vault, &expected),
                 Err(error) => vec![Err(error)],
             };
+
             for (operation, answer) in answers.into_iter().enumerate() {
                 let fault = match answer {
                     Ok(true) => continue,
                     Ok(false) => "another answer".to_owned(),
-                    Err(error) if [3, 5, 6].contains(&code(&error)) && !says_it_is_not_there(&error) => continue,
+                    Err(error)
+                        if [3, 5, 6].contains(&code(&error)) && !says_it_is_not_there(&error) =>
+                    {
+                        continue;
+                    }
                     Err(error) => format!("{error:?}"),
                 };
+
                 wrong.insert(format!("{what}, operation {operation}: {fault}"), at);
             }
         }
     };
+
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -134,6 +155,7 @@ fn flip(good: &[u8], writes: bool, places: &[usize], masks: &[u8]) {
         bytes[place] ^= mask;
         (format!("byte {place} ^ {mask:#04x}"), bytes)
     });
+
     assert_none(&wrong);
 }
 
@@ -177,6 +199,7 @@ fn versions_that_a_header_claims_give_the_same_answer_or_an_error() {
             bytes[18..20].copy_from_slice(&[write, read]);
             (format!("write version {write}, read version {read}"), bytes)
         });
+
         assert_none(&wrong);
     }
 }
@@ -189,9 +212,11 @@ fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
         let mut bytes = good.clone();
         bytes[place] ^= 0xff;
         specimen.overwrite(&bytes);
-        let outcome = Locked::open(&specimen.path()).and_then(|locked| locked.unlock(&Remembered(passphrase())));
+        let outcome = Locked::open(&specimen.path())
+            .and_then(|locked| locked.unlock(&Remembered(passphrase())));
         let outcome = outcome.and_then(|vault| vault.list(None, |_| true));
         let refused = outcome.as_ref().is_err_and(|error| [5, 6].contains(&code(error)));
+
         assert!(refused, "byte {place}: {outcome:?}");
     }
 }
@@ -199,11 +224,16 @@ fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
 /// Where the bytes of the vault's id and of the slot's columns stand in the file.
 fn slot_places(specimen: &Specimen) -> Vec<usize> {
     let sql = "SELECT slot_id, params, salt, commitment, wrap, vault_id FROM slots, vault";
-    let read = |row: &rusqlite::Row<'_>| (0..6).map(|column| row.get(column)).collect::<Result<Vec<Vec<u8>>, _>>();
+    let read = |row: &rusqlite::Row<'_>| {
+        (0..6).map(|column| row.get(column)).collect::<Result<Vec<Vec<u8>>, _>>()
+    };
+
     let columns = specimen.connection().query_row(sql, [], read).unwrap();
     let file = specimen.bytes();
-    let place = |column: &Vec<u8>| file.windows(column.len()).position(|window| window == column).unwrap();
+    let place =
+        |column: &Vec<u8>| file.windows(column.len()).position(|window| window == column).unwrap();
     let places = columns.iter().flat_map(|column| (place(column)..).take(column.len()));
+
     places.collect()
 }
 
@@ -214,12 +244,14 @@ fn a_file_cut_short_or_grown_gives_the_same_answer_or_an_error() {
     for page in (0..good.len()).step_by(512) {
         lengths.extend([page.saturating_sub(1), page, page + 1]);
     }
+
     lengths.extend((1..=4096).step_by(455).map(|more| good.len() + more));
     let wrong = wrong_answers(&good, false, lengths.len(), |at| {
         let mut bytes = good.clone();
         bytes.resize(lengths[at], 0xa5);
         (format!("{} of {} bytes", lengths[at], good.len()), bytes)
     });
+
     assert_none(&wrong);
 }
 
@@ -233,18 +265,24 @@ fn pages_zeroed_filled_or_swapped_give_the_same_answer_or_an_error() {
             cases.extend([(first, first, 0x00), (first, first, 0xff)]);
             cases.extend((0..first).map(|second| (first, second, 0)));
         }
+
         let wrong = wrong_answers(&good, false, cases.len(), |at| {
             let (first, second, fill) = cases[at];
             let (first_page, second_page) = (first * page_size, second * page_size);
             let mut bytes = good.clone();
+
             if first == second {
                 bytes[first_page..first_page + page_size].fill(fill);
             } else {
-                bytes[second_page..second_page + page_size].copy_from_slice(&good[first_page..first_page + page_size]);
-                bytes[first_page..first_page + page_size].copy_from_slice(&good[second_page..second_page + page_size]);
+                bytes[second_page..second_page + page_size]
+                    .copy_from_slice(&good[first_page..first_page + page_size]);
+                bytes[first_page..first_page + page_size]
+                    .copy_from_slice(&good[second_page..second_page + page_size]);
             }
+
             (format!("pages {first} and {second} of {page_size} bytes, {fill:#04x}"), bytes)
         });
+
         assert_none(&wrong);
     }
 }
@@ -253,6 +291,7 @@ fn pages_zeroed_filled_or_swapped_give_the_same_answer_or_an_error() {
 fn repeating(table: &str, nesting: usize) -> Specimen {
     const PAGE: usize = 4096;
     let sandbox = Sandbox::new();
+
     // A search for what is not there ends nowhere but at the table's end.
     let many = (0..50).map(|n| secret(&format!("tag{n}"), b"x"));
     sandbox.vault().create_all(&project("alpha"), many).unwrap();
@@ -262,18 +301,22 @@ fn repeating(table: &str, nesting: usize) -> Specimen {
     let root = usize::try_from(root).unwrap();
     let mut file = specimen.bytes();
     let page = file[(root - 1) * PAGE..root * PAGE].to_vec();
+
     assert_eq!(page[0], 2, "the root of `{table}` is an interior page");
     let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
 
     // A copy of the root, every child of which is `child`: the right-most one, and the first four bytes of each cell.
     let copy = |child: u32| {
         let mut copy = page.clone();
-        let places = (0..cells).map(|n| usize::from(u16::from_be_bytes([page[12 + 2 * n], page[13 + 2 * n]])));
+        let places = (0..cells)
+            .map(|n| usize::from(u16::from_be_bytes([page[12 + 2 * n], page[13 + 2 * n]])));
         for place in places.chain([8]) {
             copy[place..place + 4].copy_from_slice(&child.to_be_bytes());
         }
+
         copy
     };
+
     let pages = file.len() / PAGE;
     let new_root = copy((pages + 1) as u32);
     for n in 1..=nesting {
@@ -281,6 +324,7 @@ fn repeating(table: &str, nesting: usize) -> Specimen {
         let copied = if n == nesting { page.clone() } else { copy((pages + n + 1) as u32) };
         file.extend_from_slice(&copied);
     }
+
     file[(root - 1) * PAGE..root * PAGE].copy_from_slice(&new_root);
     file[28..32].copy_from_slice(&((pages + nesting) as u32).to_be_bytes());
     specimen.overwrite(&file);
@@ -300,6 +344,7 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
         "project delete alpha --yes",
         "list --all-projects",
     ];
+
     let sandbox = Sandbox::new();
     let own = sandbox.read("vault.db");
     for table in ["records", "vals"] {
@@ -309,6 +354,7 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
             for copy in ["out.db", "copy.db"] {
                 let _ = std::fs::remove_file(sandbox.path(copy));
             }
+
             let name = if line.starts_with("restore") { "hostile.db" } else { "vault.db" };
             sandbox.write("vault.db", &own);
             std::fs::copy(specimen.path(), sandbox.path("hostile.db")).unwrap();
@@ -317,17 +363,28 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
             let begin = std::time::Instant::now();
             let (code, _, stderr) = sandbox.run(line.split(' ')).everything();
             let taken = begin.elapsed();
+
             // Values are looked at one by one, or not at all, by whoever copies, deletes or lists.
             let by_one = ["list", "project", "backup"].iter().any(|begin| line.starts_with(begin));
             let may_pass = table == "vals" && by_one;
-            assert!(code == Some(6) || may_pass && code == Some(0), "{table}, `{line}`: {code:?} {stderr}");
+            assert!(
+                code == Some(6) || may_pass && code == Some(0),
+                "{table}, `{line}`: {code:?} {stderr}"
+            );
+
             assert!(taken < std::time::Duration::from_secs(30), "{table}, `{line}`: {taken:?}");
         }
+
         // What is to be replaced may be the hostile one: it is kept under another name.
         sandbox.write("vault.db", specimen.bytes());
         let _ = std::fs::remove_file(sandbox.path("good.db"));
         std::fs::write(sandbox.path("good.db"), &own).unwrap();
-        std::fs::set_permissions(sandbox.path("good.db"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(
+            sandbox.path("good.db"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
+
         sandbox.run(["restore", "good.db", "--yes", "-q"]).succeeds().stderr_has("is now `");
     }
 }
@@ -341,7 +398,9 @@ fn rows_that_repeat_without_end_are_refused_at_once() {
     let begin = std::time::Instant::now();
     let vault = Locked::open(&specimen.path()).unwrap().unlock(&passphrase()).unwrap();
     let tag: SecretRef = "tag7".parse().unwrap();
+
     assert_eq!(vault.list(None, |_| true).map_err(|error| code(&error)).map(drop), Err(6));
+
     // A search meets its bucket's rows once, or again and is refused.
     let found = vault.get(&project("alpha"), &tag).map_err(|error| code(&error));
     assert!(matches!(found, Ok(_) | Err(6)), "{found:?}");

@@ -15,11 +15,13 @@ fn left(sandbox: &Sandbox) -> Vec<String> {
 #[test]
 fn delete_without_a_terminal_needs_yes() {
     let sandbox = three();
+
     // `y` on stdin is no answer: nobody was asked.
     stderr!(sandbox.command(["delete", "one"]).stdin("y\n").run().fails_with(7).stdout(""), @"
     error: deleting needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     assert_eq!(left(&sandbox).len(), 3);
 }
 
@@ -49,17 +51,20 @@ fn delete_is_all_or_none() {
     error: no secret `twoo` in project `default`
     hint: did you mean `two`?
     ");
+
     stderr!(sandbox.run(["delete", "one", "se0123456789abcdef", "-y"]).fails_with(3), @"
     error: no secret `se0123456789abcdef` in any project
     hint: `secrets list --all-projects` shows every secret
     ");
+
     assert_eq!(left(&sandbox).len(), 3);
 }
 
 #[test]
 fn delete_of_one_secret_named_twice_deletes_it_once() {
     let sandbox = three();
-    let id = sandbox.vault().get(&project("default"), &"one".parse().unwrap()).unwrap().id.to_string();
+    let id =
+        sandbox.vault().get(&project("default"), &"one".parse().unwrap()).unwrap().id.to_string();
     let run = sandbox.run(["delete", "one", "ONE", &id, "-y"]);
     stderr!(run.succeeds(), @"deleted `one` of project `default`");
     assert_eq!(left(&sandbox).len(), 2);
@@ -68,10 +73,12 @@ fn delete_of_one_secret_named_twice_deletes_it_once() {
 #[test]
 fn delete_by_id_reaches_several_projects_at_once() {
     let sandbox = three();
-    let other = sandbox.vault().create(&project("web"), secret("one", b"x")).unwrap().value.id.to_string();
+    let other =
+        sandbox.vault().create(&project("web"), secret("one", b"x")).unwrap().value.id.to_string();
     let run = sandbox.run(["delete", "one", &other, "-y", "--json"]);
     let json = run.succeeds().json();
-    let projects: Vec<_> = json["secrets"].as_array().unwrap().iter().map(|s| s["project"].clone()).collect();
+    let projects: Vec<_> =
+        json["secrets"].as_array().unwrap().iter().map(|s| s["project"].clone()).collect();
     assert_eq!(projects, ["default", "web"]);
     assert!(sandbox.vault().list(Some(&project("web")), |_| true).unwrap().is_empty());
 }

@@ -34,6 +34,7 @@ fn values(rows: &[(&str, &str)]) {
             if ending == "\nB=2" {
                 expected.push(("B".into(), b"2".to_vec()));
             }
+
             assert_eq!(found, Ok(expected), "A={written:?}{ending:?}");
         }
     }
@@ -73,8 +74,10 @@ fn lines_and_names() {
         // npm, python and ruby begin a line at a lone `\r`, node drops it, compose keeps it: so no byte is lost
         ("A=1\rB=2", &[("A", "1\rB=2")]),
     ];
+
     for (text, expected) in rows {
-        let expected: Pairs = expected.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let expected: Pairs =
+            expected.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         assert_eq!(pairs(text.as_bytes()), Ok(expected), "{text:?}");
     }
 }
@@ -214,8 +217,14 @@ fn what_is_refused_and_where() {
     let first = "a name does not begin with `.` or `-`";
     let equals = "no `=` follows the name; nothing is taken from the environment";
     let (double, single, backtick) = ["double quote", "single quote", "backtick"]
-        .map(|quote| (format!("the {quote} is never closed"), format!("only a comment may follow the closing {quote}")))
+        .map(|quote| {
+            (
+                format!("the {quote} is never closed"),
+                format!("only a comment may follow the closing {quote}"),
+            )
+        })
         .into();
+
     let rows: &[(&str, u64, u64, &str)] = &[
         // npm, node and ruby drop the line, python has a name without a value; compose and docker ask the environment
         ("A", 1, 2, equals),
@@ -268,15 +277,27 @@ fn what_is_refused_and_where() {
         ("A=`\n`x", 2, 2, &backtick.1),
         ("A='x'\rB=2", 1, 6, &single.1),
     ];
+
     for (text, line, column, message) in rows {
         let error = parse(text.as_bytes()).err().unwrap_or_else(|| panic!("{text:?} was read"));
-        assert_eq!((error.line, error.column, error.to_string().as_str()), (*line, *column, *message), "{text:?}");
+        assert_eq!(
+            (error.line, error.column, error.to_string().as_str()),
+            (*line, *column, *message),
+            "{text:?}"
+        );
     }
 }
 
 #[test]
 fn an_error_holds_nothing_of_the_file() {
-    for text in ["A='x'hunter2", "A=\"hunter2", "hunter2", "A=1\nhunter2/x", "hunter2 hunter2", "A=`hunter2"] {
+    for text in [
+        "A='x'hunter2",
+        "A=\"hunter2",
+        "hunter2",
+        "A=1\nhunter2/x",
+        "hunter2 hunter2",
+        "A=`hunter2",
+    ] {
         let error = parse(text.as_bytes()).err().unwrap();
         assert!(!format!("{error} {error:?}").contains("hunter"), "{error:?}");
     }
@@ -284,7 +305,20 @@ fn an_error_holds_nothing_of_the_file() {
 
 #[test]
 fn time_is_linear() {
-    for piece in ["#", " #", "\\", "\"\\\"", "A=\n", "A='\n'\n", "A=\"\\\\\n\"\n", " ", "\n", "\r", "export ", "A=\r"] {
+    for piece in [
+        "#",
+        " #",
+        "\\",
+        "\"\\\"",
+        "A=\n",
+        "A='\n'\n",
+        "A=\"\\\\\n\"\n",
+        " ",
+        "\n",
+        "\r",
+        "export ",
+        "A=\r",
+    ] {
         for before in ["", "A=", "A=x", "A=\"", "A='"] {
             let text = [before, &piece.repeat((1 << 18) / piece.len())].concat();
             let start = Instant::now();
@@ -316,12 +350,14 @@ fn double_quoted(value: &[u8], choices: &[bool]) -> Vec<u8> {
             b'\t' => (b't', false),
             _ => (0, false),
         };
+
         if needed || (*choice && escape != 0) {
             text.extend([b'\\', escape]);
         } else {
             text.push(*byte);
         }
     }
+
     text.push(b'"');
     text
 }
@@ -336,9 +372,11 @@ fn without_need_of_quotes(value: &[u8]) -> Vec<u8> {
             left.push(*byte);
         }
     }
+
     while blank(left.last()) || left.last() == Some(&b'\r') {
         left.pop();
     }
+
     left
 }
 
@@ -376,12 +414,14 @@ proptest! {
             text.extend(double_quoted(value, &[false]));
             text.extend(b"\r\n");
         }
+
         let entries = parse(&text).ok().unwrap();
         prop_assert_eq!(entries.iter().map(|entry| entry.line).collect::<Vec<_>>(), lines);
         for (number, (entry, (value, _))) in entries.iter().zip(&values).enumerate() {
             let name = format!("N{number}");
             prop_assert!(entry.name == name && entry.value.expose() == value.as_slice());
         }
+
         prop_assert_eq!(entries.len(), values.len());
     }
 

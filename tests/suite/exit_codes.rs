@@ -10,6 +10,7 @@ fn fails(command: impl Fn(&[&str]) -> Prepared, code: i32, kind: &str) {
     assert!(stderr.lines().any(|line| line.starts_with("error: ")), "{stderr}");
     let run = command(&["--json"]).run().fails_with(code).stdout("");
     let error = run.json_error();
+
     assert_eq!(error["type"], kind, "{error}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
 }
@@ -29,10 +30,16 @@ fn exit_0_is_done() {
 #[test]
 fn exit_0_is_a_reader_that_went_away() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
-    for arguments in [&["get", "key"][..], &["list", "--json"], &["completions", "zsh"], &["project", "list"]] {
+    for arguments in
+        [&["get", "key"][..], &["list", "--json"], &["completions", "zsh"], &["project", "list"]]
+    {
         let mut command = sandbox.command(arguments).command;
-        let mut child =
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{arguments:?}");
@@ -41,7 +48,12 @@ fn exit_0_is_a_reader_that_went_away() {
 
 #[test]
 fn exit_1_is_an_input_that_cannot_be_read() {
-    fails(line(&Sandbox::new(), &["create", "--tag", "key", "--value-file", "nowhere"]), 1, "INTERNAL_ERROR");
+    fails(
+        line(&Sandbox::new(), &["create", "--tag", "key", "--value-file", "nowhere"]),
+        1,
+        "INTERNAL_ERROR",
+    );
+
     fails(line(&Sandbox::new(), &["redact", "nowhere"]), 1, "INTERNAL_ERROR");
     fails(line(&Sandbox::new(), &["scan", "nowhere"]), 1, "INTERNAL_ERROR");
 }
@@ -52,7 +64,11 @@ fn exit_1_is_an_output_that_cannot_be_written() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = sandbox.command(["get", "key"]).command.stdout(full()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), &*stderr), (Some(1), "error: cannot write to stdout: No space left on device\n"));
+
+    assert_eq!(
+        (output.status.code(), &*stderr),
+        (Some(1), "error: cannot write to stdout: No space left on device\n")
+    );
 }
 
 #[test]
@@ -77,7 +93,11 @@ fn exit_2_is_usage() {
 fn exit_2_is_a_command_that_is_missing() {
     let sandbox = Sandbox::empty();
     let error = sandbox.run(["--json"]).fails_with(2).stdout("").json_error();
-    assert_eq!((&error["type"], &error["message"]), (&"BAD_REQUEST".into(), &"a command is missing".into()));
+    assert_eq!(
+        (&error["type"], &error["message"]),
+        (&"BAD_REQUEST".into(), &"a command is missing".into())
+    );
+
     let no_arguments: [&str; 0] = [];
     stderr!(sandbox.run(no_arguments).fails_with(2).stdout(""), @"
     Write-only secrets on your own machine
@@ -183,8 +203,18 @@ fn exit_4_is_already_there() {
 #[test]
 fn exit_5_is_cannot_unlock() {
     let sandbox = Sandbox::new();
-    fails(|more| line(&sandbox, &["list"])(more).env("SECRETS_PASSPHRASE", "wrong"), 5, "UNAUTHORIZED");
-    fails(|more| line(&sandbox, &["list"])(more).without_env("SECRETS_PASSPHRASE"), 5, "UNAUTHORIZED");
+    fails(
+        |more| line(&sandbox, &["list"])(more).env("SECRETS_PASSPHRASE", "wrong"),
+        5,
+        "UNAUTHORIZED",
+    );
+
+    fails(
+        |more| line(&sandbox, &["list"])(more).without_env("SECRETS_PASSPHRASE"),
+        5,
+        "UNAUTHORIZED",
+    );
+
     fails(line(&sandbox, &["list", "--passphrase-file", "nowhere"]), 5, "UNAUTHORIZED");
 }
 
@@ -195,6 +225,7 @@ fn exit_6_is_damaged_or_no_vault() {
     connection.execute("UPDATE vals SET val = zeroblob(length(val))", []).unwrap();
     drop(connection);
     fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}"]), 6, "UNPROCESSABLE_CONTENT");
+
     let (_, _, stderr) = sandbox.run(["render", "-e", "{{ secrets.key }}"]).everything();
     assert!(stderr.contains("the value of `se"), "the record is named: {stderr}");
     std::fs::write(sandbox.vault_path(), "notes").unwrap();
@@ -206,7 +237,12 @@ fn exit_7_is_refused() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     fails(line(&sandbox, &["delete", "key"]), 7, "FORBIDDEN");
     fails(line(&sandbox, &["project", "delete", "default"]), 7, "FORBIDDEN");
-    fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}", "-o", "/dev/null"]), 7, "FORBIDDEN");
+    fails(
+        line(&sandbox, &["render", "-e", "{{ secrets.key }}", "-o", "/dev/null"]),
+        7,
+        "FORBIDDEN",
+    );
+
     std::os::unix::fs::symlink(sandbox.vault_path(), sandbox.path("link.db")).unwrap();
     fails(line(&sandbox, &["list", "--vault", "link.db"]), 7, "FORBIDDEN");
 }
@@ -214,7 +250,12 @@ fn exit_7_is_refused() {
 #[test]
 fn exit_8_is_a_check_that_found_something() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
-    fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}", "-o", "out", "--check"]), 8, "CONFLICT");
+    fails(
+        line(&sandbox, &["render", "-e", "{{ secrets.key }}", "-o", "out", "--check"]),
+        8,
+        "CONFLICT",
+    );
+
     // A list comes with it, so that it is not like the others.
     let sandbox = Sandbox::with_secrets(&[("key", "0123456789")]);
     sandbox.write("file", "0123456789");
@@ -222,6 +263,7 @@ fn exit_8_is_a_check_that_found_something() {
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     assert_eq!(
         sandbox.run(["scan", "file", "--json"]).fails_with(8).stdout_has("findings").json_error()["type"],
         "CONFLICT"
@@ -231,6 +273,7 @@ fn exit_8_is_a_check_that_found_something() {
 #[test]
 fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
+
     // Behind the program everything is the program's.
     let run = |arguments: &'static [&'static str], sandbox: &Sandbox| {
         let sandbox = sandbox.vault_path();
@@ -239,6 +282,7 @@ fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
             prepared.env("SECRETS_VAULT", &sandbox).current_dir("/")
         }
     };
+
     fails(run(&["--only", "nope", "--", "true"], &sandbox), 125, "NOT_FOUND");
     fails(run(&["--env", "A={{ secrets.nope }}", "--", "true"], &sandbox), 125, "NOT_FOUND");
     fails(run(&["--frobnicate", "--", "true"], &sandbox), 125, "BAD_REQUEST");
@@ -248,6 +292,7 @@ fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
     fails(run(&["--", "echo", "{{ secrets.key }}"], &sandbox), 125, "FORBIDDEN");
     fails(run(&["--env-file", "/nowhere", "--", "true"], &sandbox), 125, "INTERNAL_ERROR");
     fails(run(&["--", "true"], &Sandbox::empty()), 125, "NOT_FOUND");
+
     let unlocked = run(&["--", "true"], &sandbox);
     fails(|more| unlocked(more).without_env("SECRETS_PASSPHRASE"), 125, "UNAUTHORIZED");
     fails(|more| unlocked(more).env("SECRETS_PASSPHRASE", "wrong"), 125, "UNAUTHORIZED");
@@ -262,18 +307,22 @@ fn exit_130_is_interrupted() {
     // Through a pseudo-terminal: see prompts.rs. Here the signal itself, while stdin is waited for.
     let sandbox = Sandbox::new();
     let prepared = sandbox.command(["create", "--tag", "key"]).command;
+
     // Whoever runs the tests in the background has them ignore the signal.
     let mut command = std::process::Command::new("env");
     command.arg("--default-signal=INT").arg(prepared.get_program()).args(prepared.get_args());
     command.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
     let stdin = child.stdin.take();
+
     std::thread::sleep(std::time::Duration::from_millis(300));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let status = child.wait().unwrap();
+
     drop(stdin);
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+
     // A shell shows a process that the signal ended as 130, too.
     assert!(status.code() == Some(130) || signal == Some(2), "{status:?}");
     assert!(sandbox.vault().list(None, |_| true).unwrap().is_empty());

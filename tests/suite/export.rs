@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use age::secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use terminal_secrets::crypto::age_file::{Recipient, To};
-use terminal_secrets::export::Sealing;
+use terminal_secrets::export::ExportWriter;
 use terminal_secrets::model::{Description, Name, ProjectName, SecretBytes, Tag};
 use terminal_secrets::template::ExpandError;
 use terminal_secrets::template::output::Output;
@@ -45,6 +45,7 @@ fn opened(sandbox: &Sandbox, file: &str, identity: &str) -> Vec<u8> {
     let file = sandbox.read(file);
     let decryptor = age::Decryptor::new(age::armor::ArmoredReader::new(&file[..])).unwrap();
     let mut all = Vec::new();
+
     decryptor.decrypt(std::iter::once(&identity as _)).unwrap().read_to_end(&mut all).unwrap();
     all
 }
@@ -65,7 +66,10 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
         ("odd-text", "q\"b\\s/\u{0}\u{1}\u{7f}\u{2028}é🔑\u{202e}\u{feff}".as_bytes().to_vec()),
         ("all-bytes", (0..=255).collect()),
         ("not-utf8", vec![0xff; 4097]),
-        ("largest", (0..1024 * 1024_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()),
+        (
+            "largest",
+            (0..1024 * 1024_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect(),
+        ),
         ("LARGEST_TEXT", "\"é\\".repeat(262_144).into_bytes()),
         ("json", br#"{"format":"secrets-export"}"#.to_vec()),
     ]
@@ -78,11 +82,14 @@ fn with_values() -> Sandbox {
         let new = NewSecret {
             tag: Tag::parse(tag).unwrap(),
             name: Name::parse(&format!("Näme \"{number}\" \u{202e}")).unwrap(),
-            description: Description::parse(if number % 2 == 0 { "" } else { "a\n\tb \\ é" }).unwrap(),
+            description: Description::parse(if number % 2 == 0 { "" } else { "a\n\tb \\ é" })
+                .unwrap(),
             value: value(&bytes),
         };
+
         vault.create(&project(["web", "web.api", "1"][number % 3]), new).unwrap();
     }
+
     sandbox
 }
 
@@ -92,6 +99,7 @@ fn listed(sandbox: &Sandbox) -> Value {
     for secret in list["secrets"].as_array_mut().unwrap() {
         secret.as_object_mut().unwrap().remove("id");
     }
+
     list["secrets"].take()
 }
 
@@ -115,18 +123,30 @@ fn everything_comes_back_as_it_was() {
     let from = with_values();
     let to = key(&from, "key");
     for armor in [&[][..], &["--armor"]] {
-        let line = ["export", "--encrypted", "all.age", "--all-projects", "-r", &to, "--json", "--replace"];
+        let line = [
+            "export",
+            "--encrypted",
+            "all.age",
+            "--all-projects",
+            "-r",
+            &to,
+            "--json",
+            "--replace",
+        ];
+
         let done = from.run([&line[..], armor].concat()).succeeds().stderr("").json();
         assert_eq!(done, json!({ "file": "all.age", "projects": 3, "secrets": 9 }));
         let mode = std::fs::metadata(from.path("all.age")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
         assert_eq!(from.read("all.age").starts_with(b"-----BEGIN AGE"), !armor.is_empty());
+
         let other = Sandbox::new();
         carry(&from, &other, &["all.age", "key"]);
         stderr!(other.run(["import", "all.age", "-i", "key"]).succeeds(), @"imported into 3 projects: 9 created");
         assert_eq!(listed(&other), listed(&from));
         assert_values(&other);
         other.run(["verify"]).succeeds().stdout_has("").stderr_has("");
+
         // Once more, it is all there already.
         stderr!(other.run(["import", "all.age", "-i", "key"]).succeeds(), @"imported into 3 projects: 9 there already");
     }
@@ -137,11 +157,18 @@ fn the_document_is_as_its_page_says() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     let name = Name::parse("A \"name\"").unwrap();
-    let new = NewSecret { tag: Tag::parse("Api-Key").unwrap(), name, description: None, value: value(b"a\nb") };
+    let new = NewSecret {
+        tag: Tag::parse("Api-Key").unwrap(),
+        name,
+        description: None,
+        value: value(b"a\nb"),
+    };
+
     vault.create(&project("web"), new).unwrap();
     vault.create(&project("web"), secret("raw", &[0xff, 0])).unwrap();
     let to = key(&sandbox, "key");
     sandbox.run(["export", "--encrypted", "f", "-p", "web", "-r", &to, "-q"]).succeeds();
+
     let text = opened(&sandbox, "f", "key");
     let document: Value = serde_json::from_slice(&text).unwrap();
     let times = |at: usize, name: &str| document["projects"][0]["secrets"][at][name].clone();
@@ -151,12 +178,17 @@ fn the_document_is_as_its_page_says() {
         { "tag": "raw", "valueBase64": "/wA=",
           "createdAt": times(1, "createdAt"), "updatedAt": times(1, "updatedAt") },
     ] }] });
+
     assert_eq!(document, expected);
     assert_eq!(listed(&sandbox)[0]["createdAt"], times(0, "createdAt"));
+
     // One secret a line.
     assert_eq!(text.split(|byte| *byte == b'\n').count(), 7);
+
     // The page's own example is taken.
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/export.md")).unwrap();
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/export.md"))
+            .unwrap();
     let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     sandbox.write("example", sealed(&to, example.as_bytes()));
     stderr!(sandbox.run(["import", "example", "-i", "key"]).succeeds(), @"imported into project `web`: 2 created");
@@ -169,19 +201,23 @@ fn a_passphrase_opens_it_and_no_other() {
     private(&sandbox, "wrong", "another one\n");
     let line = ["export", "--encrypted", "f.age", "--export-passphrase-file", "pass"];
     let output = sandbox.run(line).succeeds();
+
     stderr!(output, @"
     exported 1 secret of 1 project to `f.age`
     it was read back and decrypted: all of it is there
     ");
+
     let run = sandbox.run(["import", "f.age", "--import-passphrase-file", "wrong"]);
     stderr!(run.fails_with(5).stdout(""), @"
     error: cannot open `f.age`: wrong passphrase
     hint: it is the one given when the file was made, not the vault's
     ");
+
     let run = sandbox.run(["import", "f.age", "--import-passphrase-file", "pass"]);
     stderr!(run.succeeds(), @"imported into project `default`: 1 there already");
     key(&sandbox, "identity");
     let run = sandbox.run(["import", "f.age", "-i", "identity"]);
+
     stderr!(run.fails_with(5), @"
     error: cannot open `f.age`: it is encrypted to a passphrase, not to a key
     hint: leave out `--identity`; nothing was stored
@@ -195,12 +231,14 @@ fn without_a_terminal_a_passphrase_has_to_be_given() {
     error: no passphrase for the export was given and there is no terminal to ask on
     hint: give it by `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`
     ");
+
     assert!(!sandbox.path("f.age").exists());
     let header = format!(
         "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 18\n{}\n--- {}\n",
         "A".repeat(43),
         "A".repeat(43)
     );
+
     sandbox.write("f.age", header + &"x".repeat(99));
     stderr!(sandbox.run(["import", "f.age"]).fails_with(5), @"
     error: no passphrase for `f.age` was given and there is no terminal to ask on
@@ -216,12 +254,29 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
     let script = "\"$secrets\" --passphrase-file vault-pass export --encrypted f.age && \
                   \"$secrets\" --passphrase-file vault-pass import f.age";
     let mut terminal = Terminal::shell(&sandbox, script);
+
     terminal.waits_for("Passphrase for the export: ").types("one of some length\n");
-    terminal.waits_for("The same again: ").types("another of some length\n").waits_for("the two differ, try again");
+    terminal
+        .waits_for("The same again: ")
+        .types("another of some length\n")
+        .waits_for("the two differ, try again");
+
     terminal.waits_for("Passphrase for the export: ").types("one of some length\n");
-    terminal.waits_for("The same again: ").types("one of some length\n").waits_for("all of it is there");
-    terminal.waits_for("Passphrase for f.age: ").types("not that one\n").waits_for("wrong passphrase, try again");
-    terminal.waits_for("Passphrase for f.age: ").types("one of some length\n").waits_for("1 there already");
+    terminal
+        .waits_for("The same again: ")
+        .types("one of some length\n")
+        .waits_for("all of it is there");
+
+    terminal
+        .waits_for("Passphrase for f.age: ")
+        .types("not that one\n")
+        .waits_for("wrong passphrase, try again");
+
+    terminal
+        .waits_for("Passphrase for f.age: ")
+        .types("one of some length\n")
+        .waits_for("1 there already");
+
     let screen = terminal.ends_with(0);
     assert!(!screen.contains("some length") && !screen.contains(&MARKER[..8]), "{screen}");
 }
@@ -230,8 +285,11 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
 fn all_projects_or_nothing() {
     let from = Sandbox::new();
     for (name, tag) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x")] {
-        from.vault().create(&project(name), secret(tag, format!("{name}/{tag}").as_bytes())).unwrap();
+        from.vault()
+            .create(&project(name), secret(tag, format!("{name}/{tag}").as_bytes()))
+            .unwrap();
     }
+
     let to = key(&from, "key");
     from.run(["export", "--encrypted", "f", "--all-projects", "-r", &to, "-q"]).succeeds();
     let other = Sandbox::new();
@@ -239,6 +297,7 @@ fn all_projects_or_nothing() {
     for (name, tag, bytes) in [("b", "x", "mine"), ("c", "X", "mine"), ("a", "y", "a/y")] {
         other.vault().create(&project(name), secret(tag, bytes.as_bytes())).unwrap();
     }
+
     let before = listed(&other);
     let import = ["import", "f", "-i", "key"];
     stderr!(other.run(import).fails_with(4), @"
@@ -247,30 +306,36 @@ fn all_projects_or_nothing() {
       c/X
     hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
     ");
+
     assert_eq!(listed(&other), before);
     other
         .run([&import[..], &["--dry-run", "--on-conflict", "overwrite"]].concat())
         .succeeds()
         .stdout("create     a/x -> a/x\nsame       a/y -> a/y\noverwrite  b/x -> b/x\noverwrite  c/x -> c/X\n");
+
     assert_eq!(listed(&other), before);
     let skipped = other.run([&import[..], &["--on-conflict", "skip"]].concat());
     stderr!(skipped.succeeds(), @"imported into 3 projects: 1 created, 2 skipped, 1 there already");
     assert_eq!(revealed(&other.vault(), "b", "x"), b"mine");
+
     // What was skipped keeps the file.
     let run = other.run([&import[..], &["--on-conflict", "skip", "--delete-source"]].concat());
     stderr!(run.fails_with(4), @"
     imported into 3 projects: 2 skipped, 2 there already
     error: `f` was not removed: 2 values of it are not in the vault
     ");
+
     let run = other.run([&import[..], &["--on-conflict", "overwrite", "--delete-source"]].concat());
     stderr!(run.succeeds(), @"
     imported into 3 projects: 2 overwritten, 2 there already
     removed `f`
     ");
+
     assert!(!other.path("f").exists());
     for (name, tag) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x")] {
         assert_eq!(revealed(&other.vault(), name, tag), format!("{name}/{tag}").as_bytes());
     }
+
     other.run(["verify"]).succeeds().stdout_has("").stderr_has("");
 }
 
@@ -280,14 +345,17 @@ fn several_new_projects_come_in_one_transaction() {
     for number in 0..20 {
         from.vault().create(&project(&format!("p{number}")), secret("x", b"v")).unwrap();
     }
+
     let to = key(&from, "key");
     from.run(["export", "--encrypted", "f", "--all-projects", "-r", &to, "-q"]).succeeds();
     let other = Sandbox::new();
     carry(&from, &other, &["f", "key"]);
+
     let row = |sandbox: &Sandbox| -> i64 {
         let file = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
         file.query_row("SELECT root_seq FROM vault", [], |row| row.get(0)).unwrap()
     };
+
     let before = row(&other);
     other.run(["import", "f", "-i", "key", "-q"]).succeeds();
     assert_eq!(row(&other), before + 1);
@@ -301,30 +369,42 @@ fn a_project_that_is_named_gets_a_file_of_one() {
     sandbox.vault().create(&project("web"), secret("x", b"1")).unwrap();
     sandbox.vault().create(&project("api"), secret("x", b"2")).unwrap();
     let to = key(&sandbox, "key");
+
     sandbox.run(["export", "--encrypted", "one", "-p", "web", "-r", &to, "-q"]).succeeds();
     sandbox.run(["export", "--encrypted", "two", "--all-projects", "-r", &to, "-q"]).succeeds();
-    let run = sandbox.run(["import", "one", "-i", "key", "-p", "copy", "--prefix", "old-", "--json"]);
+    let run =
+        sandbox.run(["import", "one", "-i", "key", "-p", "copy", "--prefix", "old-", "--json"]);
     let done = run.succeeds().json();
-    assert_eq!((&done["secrets"][0]["tag"], &done["secrets"][0]["project"]), (&json!("old-x"), &json!("copy")));
+
+    assert_eq!(
+        (&done["secrets"][0]["tag"], &done["secrets"][0]["project"]),
+        (&json!("old-x"), &json!("copy"))
+    );
+
     assert_eq!(revealed(&sandbox.vault(), "copy", "old-x"), b"1");
     stderr!(sandbox.run(["import", "two", "-i", "key", "-p", "copy"]).fails_with(2), @"
     error: `two` holds 2 projects, which do not go into one
     hint: leave out `--project`: each goes into the project that it came from
     ");
+
     // What the environment says is no wish about this file.
     let run = sandbox.command(["import", "one", "-i", "key"]).env("SECRETS_PROJECT", "env").run();
     stderr!(run.succeeds(), @"imported into project `web`: 1 there already");
-    let output = sandbox.run(["export", "--encrypted", "none", "-p", "nope", "-r", &to]).fails_with(3);
+    let output =
+        sandbox.run(["export", "--encrypted", "none", "-p", "nope", "-r", &to]).fails_with(3);
     stderr!(output, @"
     error: no project `nope`
     hint: `secrets project list` shows every project
     ");
+
     sandbox.run(["delete", "x", "-p", "web", "-y", "-q"]).succeeds();
-    let output = sandbox.run(["export", "--encrypted", "none", "-p", "web", "-r", &to]).fails_with(3);
+    let output =
+        sandbox.run(["export", "--encrypted", "none", "-p", "web", "-r", &to]).fails_with(3);
     stderr!(output, @"
     error: there is no secret in project `web`
     hint: nothing was written
     ");
+
     assert!(!sandbox.path("none").exists());
 }
 
@@ -333,36 +413,44 @@ fn a_file_that_is_there_stays() {
     let sandbox = Sandbox::with_secrets(&[("key", "1")]);
     let to = key(&sandbox, "key");
     sandbox.write("notes", "mine");
-    let export =
-        |file: &str, more: &[&str]| sandbox.run([&["export", "--encrypted", file, "-r", &to][..], more].concat());
+    let export = |file: &str, more: &[&str]| {
+        sandbox.run([&["export", "--encrypted", file, "-r", &to][..], more].concat())
+    };
+
     stderr!(export("notes", &[]).fails_with(4), @"
     error: there is a `notes` already
     hint: `--replace` replaces an earlier export; nothing was written
     ");
+
     stderr!(export("notes", &["--replace"]).fails_with(7), @"
     error: `notes` is no age file, and is not replaced by one
     hint: name another file; nothing was written
     ");
+
     assert_eq!(sandbox.read("notes"), b"mine");
     stderr!(export("vault.db", &["--replace"]).fails_with(7), @"
     error: `vault.db` is the vault
     hint: name a regular file of your own, or a new one, with `-o`
     ");
+
     std::os::unix::fs::symlink("notes", sandbox.path("link")).unwrap();
     stderr!(export("link", &["--replace"]).fails_with(7), @"
     error: `link` is a symbolic link
     hint: name a regular file of your own, or a new one, with `-o`
     ");
+
     stderr!(export("-", &[]).fails_with(2), @"
     error: an export is a file, not stdout
     hint: name it with `--encrypted FILE`
     ");
+
     export("f", &["-q"]).succeeds();
     let first = sandbox.read("f");
     stderr!(export("f", &[]).fails_with(4), @"
     error: there is a `f` already
     hint: `--replace` replaces an earlier export; nothing was written
     ");
+
     assert_eq!(sandbox.read("f"), first);
     export("f", &["--replace", "-q"]).succeeds();
     assert_ne!(sandbox.read("f"), first);
@@ -371,7 +459,12 @@ fn a_file_that_is_there_stays() {
     hint: name it with `--encrypted FILE`
     hint: for values in the clear, where they are used: `secrets render` and `secrets run`
     ");
-    let left: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+
+    let left: Vec<_> = std::fs::read_dir(sandbox.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+
     assert!(left.iter().all(|name| !name.to_string_lossy().contains("secrets-new")), "{left:?}");
 }
 
@@ -384,24 +477,29 @@ fn recipients_are_checked_and_an_identity_is_not_repeated() {
     exported 1 secret of 1 project to `f`
     it was read back byte for byte; that a recipient's key opens it, only that key can show
     ");
+
     for identity in ["one", "two"] {
         sandbox.run(["import", "f", "-i", identity, "-q"]).succeeds();
     }
+
     key(&sandbox, "three");
     stderr!(sandbox.run(["import", "f", "-i", "three"]).fails_with(5), @"
     error: cannot open `f`: none of the identities opens it
     hint: name the right one with `--identity FILE`
     ");
+
     sandbox.run(["import", "f", "-i", "three", "-i", "two", "-q"]).succeeds();
     stderr!(sandbox.run(["import", "f"]).fails_with(5), @"
     error: cannot open `f`: it is encrypted to a key, not to a passphrase
     hint: name the key's file with `--identity FILE`
     ");
+
     stderr!(sandbox.run(["import", "f", "-i", "list"]).fails_with(5), @"
     warning: other users can read the identity file `list`
     error: list:3 is no identity of the form `AGE-SECRET-KEY-1…`
     hint: one that is encrypted itself is decrypted first, with `age`
     ");
+
     let identity = String::from_utf8(sandbox.read("one")).unwrap();
     let identity = identity.lines().nth(1).unwrap();
     let run = sandbox.run(["export", "--encrypted", "g", "-r", identity]);
@@ -409,17 +507,20 @@ fn recipients_are_checked_and_an_identity_is_not_repeated() {
     error: `--recipient` number 1 is no recipient of the form `age1…`
     hint: that is an identity, which opens files: `age-keygen -y FILE` tells its recipient
     ");
+
     for bad in ["ssh-ed25519 AAAA", "age1xyz", ""] {
         stderr!(sandbox.run(["export", "--encrypted", "g", "-r", bad]).fails_with(2), @"
         error: `--recipient` number 1 is no recipient of the form `age1…`
         hint: `age-keygen` makes one; keys of SSH and of plugins are not taken
         ");
     }
+
     sandbox.write("empty", "# none\n");
     stderr!(sandbox.run(["export", "--encrypted", "g", "-R", "empty"]).fails_with(2), @"
     error: there is no recipient in `empty`
     hint: nothing was written
     ");
+
     assert!(!sandbox.path("g").exists());
 }
 
@@ -429,6 +530,7 @@ fn a_damaged_file_stores_nothing() {
     let to = key(&sandbox, "key");
     sandbox.run(["export", "--encrypted", "f", "-r", &to, "-q"]).succeeds();
     sandbox.run(["delete", "key", "-y", "-q"]).succeeds();
+
     let whole = sandbox.read("f");
     let mut cases: Vec<(String, Vec<u8>)> = Vec::new();
     for at in [22, 30, 90, 150, 190, 220, whole.len() - 1] {
@@ -436,27 +538,38 @@ fn a_damaged_file_stores_nothing() {
         bad[at] ^= 1;
         cases.push((format!("byte {at}"), bad));
     }
+
     for length in [21, 40, 100, 200, whole.len() - 1] {
         cases.push((format!("{length} bytes"), whole[..length].to_vec()));
     }
+
     cases.push(("a later version".into(), b"age-encryption.org/v7\n-> x\n\n--- y\n".repeat(3)));
     cases.push(("armor of nothing".into(), b"-----BEGIN AGE ENCRYPTED FILE-----\n*\n".to_vec()));
     let mut hostile = b"age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 34\n".to_vec();
-    hostile.extend(format!("{}\n--- {}\n{}", "A".repeat(43), "A".repeat(43), "x".repeat(99)).bytes());
+    hostile
+        .extend(format!("{}\n--- {}\n{}", "A".repeat(43), "A".repeat(43), "x".repeat(99)).bytes());
     private(&sandbox, "pass", "x\n");
+
     for (what, bad) in cases {
         sandbox.write("bad", bad);
         let (code, _, stderr) = sandbox.run(["import", "bad", "-i", "key"]).everything();
+
         // Where the part for this key was changed, it is for another key.
-        assert!(code == Some(6) || (code == Some(5) && stderr.contains("none of the identities")), "{what}: {stderr}");
+        assert!(
+            code == Some(6) || (code == Some(5) && stderr.contains("none of the identities")),
+            "{what}: {stderr}"
+        );
+
         assert!(!stderr.contains("panicked"), "{what}: {stderr}");
     }
+
     sandbox.write("bad", hostile);
     let run = sandbox.run(["import", "bad", "--import-passphrase-file", "pass"]);
     stderr!(run.fails_with(6), @"
     error: cannot open `bad`: its passphrase costs more than 2^20 rounds of scrypt (1 GiB)
     hint: if you trust the file: decrypt it with `age` and encrypt it again
     ");
+
     assert_eq!(listed(&sandbox), json!([]));
 }
 
@@ -465,8 +578,11 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
     let sandbox = Sandbox::new();
     let to = key(&sandbox, "key");
     let one = |secret: &str| {
-        format!(r#"{{"format":"secrets-export","version":1,"projects":[{{"name":"web","secrets":[{secret}]}}]}}"#)
+        format!(
+            r#"{{"format":"secrets-export","version":1,"projects":[{{"name":"web","secrets":[{secret}]}}]}}"#
+        )
     };
+
     let times = r#""createdAt":"2026-11-21T09:30:00Z","updatedAt":"2026-11-21T09:30:00Z""#;
     let secret = |rest: &str| one(&format!(r#"{{"tag":"a",{rest},{times}}}"#));
     for (document, code, word) in [
@@ -474,9 +590,21 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
         (format!(r#"{{"a":"{MARKER}"}}"#), 2, "is no export of `secrets`"),
         ("\u{fffd}".to_owned(), 2, "is no export of `secrets`"),
         (String::new(), 2, "is no export of `secrets`"),
-        (format!(r#"{{"format":"secrets-export","version":2,"x":"{MARKER}"}}"#), 6, "a version that is not known"),
-        (format!(r#"{{"format":"secrets-export","version":1,"projects":"{MARKER}"}}"#), 2, "`projects`"),
-        (r#"{"format":"secrets-export","version":1,"projects":[]}"#.to_owned(), 2, "there is no value"),
+        (
+            format!(r#"{{"format":"secrets-export","version":2,"x":"{MARKER}"}}"#),
+            6,
+            "a version that is not known",
+        ),
+        (
+            format!(r#"{{"format":"secrets-export","version":1,"projects":"{MARKER}"}}"#),
+            2,
+            "`projects`",
+        ),
+        (
+            r#"{"format":"secrets-export","version":1,"projects":[]}"#.to_owned(),
+            2,
+            "there is no value",
+        ),
         (one(&format!(r#""{MARKER}""#)), 2, "a secret of project `web`"),
         (secret(&format!(r#""value":"{MARKER}","valueBase64":"AA==""#)), 2, "the value of `web/a`"),
         (secret(&format!(r#""valueBase64":"{MARKER}!""#)), 2, "the value of `web/a`"),
@@ -491,14 +619,20 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
             "the times of `web/a`",
         ),
         (one(&format!(r#"{{"tag":"a b","value":"{MARKER}",{times}}}"#)), 2, "the tag of a secret"),
-        (one(&format!(r#"{{"tag":"a","value":"1",{times}}},{{"tag":"A","value":"2",{times}}}"#)), 2, "a second `A`"),
+        (
+            one(&format!(r#"{{"tag":"a","value":"1",{times}}},{{"tag":"A","value":"2",{times}}}"#)),
+            2,
+            "a second `A`",
+        ),
         (one("").replace("web", "a b"), 2, "the name of a project"),
     ] {
         sandbox.write("f", sealed(&to, document.as_bytes()));
         let run = sandbox.run(["import", "f", "-i", "key"]).without(&MARKER[..8]);
         run.fails_with(code).stdout("").stderr_has(word);
     }
+
     assert_eq!(listed(&sandbox), json!([]));
+
     // An option for age files, and another file.
     sandbox.write("x.env", "A=1\n");
     stderr!(sandbox.run(["import", "x.env", "-i", "key"]).fails_with(2), @"
@@ -513,6 +647,7 @@ fn times_are_kept_where_a_secret_is_new() {
     let to = key(&sandbox, "key");
     let document = r#"{"format":"secrets-export","version":1,"projects":[{"name":"web","secrets":[
         {"tag":"a","value":"1","createdAt":"2001-02-03T04:05:06.789Z","updatedAt":"2002-02-03T05:05:06+01:00"}]}]}"#;
+
     sandbox.write("f", sealed(&to, document.as_bytes()));
     sandbox.run(["import", "f", "-i", "key", "-q"]).succeeds();
     let found = sandbox.run(["get", "a", "-p", "web", "--json"]).succeeds().json();
@@ -526,26 +661,51 @@ fn nothing_stands_in_the_clear_on_the_way() {
     std::fs::create_dir(sandbox.path("tmp")).unwrap();
     let to = key(&sandbox, "key");
     let trace = Command::new("strace").arg("-V").output().is_ok();
-    for line in [&["export", "--encrypted", "f", "-r", &to][..], &["import", "f", "-i", "key", "--json"]] {
+
+    for line in
+        [&["export", "--encrypted", "f", "-r", &to][..], &["import", "f", "-i", "key", "--json"]]
+    {
         let mut prepared = sandbox.command(line).env("TMPDIR", sandbox.path("tmp"));
         if trace {
             let program = prepared.command.get_program().to_owned();
             let mut traced = Command::new("strace");
-            traced.args(["-f", "-s", "4096", "-e", "trace=write,pwrite64,writev,execve", "-o", "trace"]).arg(program);
+            traced
+                .args([
+                    "-f",
+                    "-s",
+                    "4096",
+                    "-e",
+                    "trace=write,pwrite64,writev,execve",
+                    "-o",
+                    "trace",
+                ])
+                .arg(program);
+
             traced.args(line).env_clear().current_dir(sandbox.path(""));
             for (name, value) in prepared.command.get_envs() {
                 traced.env(name, value.unwrap());
             }
+
             prepared.command = traced;
         }
+
         let (code, stdout, stderr) = prepared.run().everything();
         assert_eq!(code, Some(0), "{stderr}");
-        assert!(!String::from_utf8_lossy(&stdout).contains(&MARKER[..8]) && !stderr.contains(&MARKER[..8]));
+        assert!(
+            !String::from_utf8_lossy(&stdout).contains(&MARKER[..8])
+                && !stderr.contains(&MARKER[..8])
+        );
     }
+
     for entry in std::fs::read_dir(sandbox.path("")).unwrap().map(Result::unwrap) {
         let content = std::fs::read(entry.path()).unwrap_or_default();
-        assert!(memchr::memmem::find(&content, &MARKER.as_bytes()[..8]).is_none(), "{:?}", entry.path());
+        assert!(
+            memchr::memmem::find(&content, &MARKER.as_bytes()[..8]).is_none(),
+            "{:?}",
+            entry.path()
+        );
     }
+
     assert_eq!(std::fs::read_dir(sandbox.path("tmp")).unwrap().count(), 0);
 }
 
@@ -562,10 +722,12 @@ fn piped(program: &str, arguments: &[&str], directory: &Path, input: &[u8]) -> V
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().unwrap();
+
     feeder.join().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}");
     output.stdout
@@ -576,11 +738,14 @@ fn the_real_program_reads_it_and_writes_what_we_read() {
     let Some(age) = real_age() else { return };
     let from = with_values();
     let to = key(&from, "key");
+
     for armor in [&[][..], &["--armor"]] {
-        let line = ["export", "--encrypted", "all.age", "--all-projects", "-r", &to, "-q", "--replace"];
+        let line =
+            ["export", "--encrypted", "all.age", "--all-projects", "-r", &to, "-q", "--replace"];
         from.run([&line[..], armor].concat()).succeeds();
         let document = piped(age, &["-d", "-i", "key", "all.age"], &from.path(""), b"");
         assert!(document == opened(&from, "all.age", "key"));
+
         // Back, made by the other program.
         let file = piped(
             age,
@@ -588,6 +753,7 @@ fn the_real_program_reads_it_and_writes_what_we_read() {
             &from.path(""),
             &document,
         );
+
         let other = Sandbox::new();
         other.write("theirs", file);
         carry(&from, &other, &["key"]);
@@ -595,14 +761,27 @@ fn the_real_program_reads_it_and_writes_what_we_read() {
         assert_eq!(listed(&other), listed(&from));
         assert_values(&other);
     }
+
     // With jq, as the page has it.
     if Command::new("jq").arg("--version").output().is_ok() {
         let line = "\"$AGE\" -d -i key all.age | jq -j '.projects[] | select(.name == \"web\").secrets[] | \
                     select(.tag == \"plain\") | .value // (.valueBase64 | @base64d)'";
-        let output = Command::new("sh").args(["-c", line]).env("AGE", age).current_dir(from.path("")).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .env("AGE", age)
+            .current_dir(from.path(""))
+            .output()
+            .unwrap();
+
         assert_eq!(output.stdout, b"hunter2");
         let raw = "\"$AGE\" -d -i key all.age | jq -r '.projects[].secrets[] | select(.tag == \"not-utf8\").valueBase64' | base64 -d";
-        let output = Command::new("sh").args(["-c", raw]).env("AGE", age).current_dir(from.path("")).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", raw])
+            .env("AGE", age)
+            .current_dir(from.path(""))
+            .output()
+            .unwrap();
+
         assert!(output.stdout == vec![0xff; 4097]);
     }
 }
@@ -612,18 +791,24 @@ fn the_real_program_and_a_passphrase() {
     if real_age() != Some("age") || Command::new("script").arg("--version").output().is_err() {
         return;
     }
+
     let sandbox = Sandbox::with_secrets(&[("key", "hunter2")]);
     private(&sandbox, "pass", "the export's own passphrase\n");
-    sandbox.run(["export", "--encrypted", "f.age", "--export-passphrase-file", "pass", "-q"]).succeeds();
+    sandbox
+        .run(["export", "--encrypted", "f.age", "--export-passphrase-file", "pass", "-q"])
+        .succeeds();
+
     let mut terminal = Terminal::shell(&sandbox, "age -d f.age > plain; age -p plain > theirs.age");
     terminal.waits_for("passphrase").types("the export's own passphrase\n");
     terminal.waits_for("passphrase").types("another passphrase\n");
     terminal.waits_for("onfirm passphrase").types("another passphrase\n");
     terminal.ends_with(0);
+
     let document: Value = serde_json::from_slice(&sandbox.read("plain")).unwrap();
     assert_eq!(document["projects"][0]["secrets"][0]["value"], "hunter2");
     private(&sandbox, "other", "another passphrase\n");
-    let run = sandbox.run(["import", "theirs.age", "-p", "copy", "--import-passphrase-file", "other"]);
+    let run =
+        sandbox.run(["import", "theirs.age", "-p", "copy", "--import-passphrase-file", "other"]);
     stderr!(run.succeeds(), @"");
     assert_eq!(revealed(&sandbox.vault(), "copy", "key"), b"hunter2");
 }
@@ -642,18 +827,22 @@ fn a_file_that_is_not_what_was_written_is_found_out() {
     let vault = sandbox.vault();
     let passphrase = SecretBytes::copy_of(b"a passphrase");
     let recipients = [Recipient::parse(&key(&sandbox, "key")).unwrap()];
+
     for to in [To::Recipients(&recipients), To::Passphrase(&passphrase)] {
-        let mut sealing = Sealing::new(&vault, None, &to, false);
+        let mut sealing = ExportWriter::new(&vault, None, &to, false);
         let mut file = Vec::new();
         sealing.write(&mut file, &|_| {}).unwrap();
-        let check = |bytes: &[u8]| sealing.check(std::fs::File::open(sandbox.write("f", bytes)).unwrap());
+        let check =
+            |bytes: &[u8]| sealing.check(std::fs::File::open(sandbox.write("f", bytes)).unwrap());
         assert_eq!(check(&file).unwrap(), file.len() as u64);
+
         let last = file.len() - 1;
         assert!(check(&file[..last]).is_err());
         file[last] ^= 1;
         assert!(check(&file).is_err());
+
         // A whole file of the same kind, of something else.
-        let mut other = Sealing::new(&vault, None, &to, false);
+        let mut other = ExportWriter::new(&vault, None, &to, false);
         let mut file = Vec::new();
         other.write(&mut file, &|_| {}).unwrap();
         assert!(check(&file).is_err());
@@ -665,7 +854,10 @@ fn a_name_that_is_taken_meanwhile_is_not_taken_over() {
     let sandbox = Sandbox::empty();
     let path = sandbox.path("f");
     let output = Output::new(&path, None, &[]).unwrap();
-    let pending = output.prepare_anew(&mut |out| out.write_all(b"ours").map_err(ExpandError::Output)).unwrap();
+    let pending = output
+        .prepare_anew(&mut |out| out.write_all(b"ours").map_err(ExpandError::Output))
+        .unwrap();
+
     sandbox.write("f", "theirs");
     assert!(!pending.publish_new().unwrap());
     assert_eq!(sandbox.read("f"), b"theirs");

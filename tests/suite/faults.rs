@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 use terminal_secrets::model::Description;
 use terminal_secrets::store::SqliteStore;
-use terminal_secrets::vault::{Changes, Locked};
+use terminal_secrets::vault::{Locked, SecretChanges};
 
 use crate::fixture::{reveal, root, vault_rows};
 use crate::output_faults::skipped;
@@ -37,7 +37,10 @@ struct Case {
 
 impl Case {
     fn words(&self, sandbox: &Sandbox) -> Vec<String> {
-        let path = |word: &str| word.strip_prefix('@').map(|name| sandbox.path(name).display().to_string());
+        let path = |word: &str| {
+            word.strip_prefix('@').map(|name| sandbox.path(name).display().to_string())
+        };
+
         self.line.split(' ').map(|word| path(word).unwrap_or_else(|| word.to_owned())).collect()
     }
 }
@@ -91,7 +94,11 @@ fn same_passphrase(sandbox: &Sandbox) {
 fn backup(sandbox: &Sandbox) {
     let vault = Locked::open(&sandbox.vault_path()).unwrap().unlocked(root());
     vault.backup(&sandbox.path("copy.db"), false, &|_| {}).unwrap();
-    let changes = Changes { description: Some(Description::parse("later").unwrap()), ..Changes::default() };
+    let changes = SecretChanges {
+        description: Some(Description::parse("later").unwrap()),
+        ..SecretChanges::default()
+    };
+
     vault.update(&project("web"), &"port".parse().unwrap(), None, changes).unwrap();
 }
 
@@ -109,9 +116,16 @@ fn torn(sandbox: &Sandbox) {
     let case = Case { line: "update key --value-file value", prepare: nothing };
     let trace = traced(sandbox, &case, None);
     restore(sandbox, &base(case.prepare));
-    let synced = |call: &Call| call.name == "fsync" && call.on().is_some_and(|on| on.ends_with("vault.db"));
+    let synced =
+        |call: &Call| call.name == "fsync" && call.on().is_some_and(|on| on.ends_with("vault.db"));
+
     let at = trace.calls.iter().find(|call| synced(call)).unwrap();
-    let trace = traced(sandbox, &case, Some(&Fault { call: at.name.clone(), when: at.ordinal, what: What::Kill }));
+    let trace = traced(
+        sandbox,
+        &case,
+        Some(&Fault { call: at.name.clone(), when: at.ordinal, what: What::Kill }),
+    );
+
     assert!(
         trace.killed && sandbox.path("vault.db-journal").exists(),
         "{:?} {:?} {:?}",
@@ -132,9 +146,11 @@ fn tree(directory: &Path) -> Tree {
             if content.is_none() {
                 walk(directory, &name, tree);
             }
+
             tree.insert(name, (metadata.permissions().mode() & 0o7777, content));
         }
     }
+
     let mut found = Tree::new();
     walk(directory, Path::new(""), &mut found);
     found
@@ -144,15 +160,18 @@ fn tree(directory: &Path) -> Tree {
 fn restore(sandbox: &Sandbox, tree: &Tree) {
     let directory = sandbox.path("");
     for entry in fs::read_dir(&directory).unwrap().map(Result::unwrap) {
-        let remove = if entry.file_type().unwrap().is_dir() { fs::remove_dir_all } else { fs::remove_file };
+        let remove =
+            if entry.file_type().unwrap().is_dir() { fs::remove_dir_all } else { fs::remove_file };
         remove(entry.path()).unwrap();
     }
+
     for (name, (mode, content)) in tree {
         let path = directory.join(name);
         match content {
             Some(bytes) => fs::write(&path, bytes).unwrap(),
             None => fs::create_dir(&path).unwrap(),
         }
+
         fs::set_permissions(path, PermissionsExt::from_mode(*mode)).unwrap();
     }
 }
@@ -163,9 +182,14 @@ fn base(prepare: fn(&Sandbox)) -> Tree {
     let (row, slot) = vault_rows();
     let store = SqliteStore::create(&sandbox.vault_path(), &row, &slot).unwrap();
     let vault = Locked::over(Box::new(store)).unlocked(root());
-    for (name, tag) in [("default", "key"), ("default", "steady"), ("web", "key"), ("web", "port")] {
-        vault.create(&project(name), secret(tag, format!("{OLD}/{name}/{tag}").as_bytes())).unwrap();
+
+    for (name, tag) in [("default", "key"), ("default", "steady"), ("web", "key"), ("web", "port")]
+    {
+        vault
+            .create(&project(name), secret(tag, format!("{OLD}/{name}/{tag}").as_bytes()))
+            .unwrap();
     }
+
     drop(vault);
     sandbox.write("value", NEW);
     prepare(&sandbox);
@@ -186,6 +210,7 @@ fn is_left_behind(name: &Path) -> bool {
     if is_in_the_making(name) {
         return true;
     }
+
     let name = name.file_name().unwrap().to_str().unwrap();
     [".db-journal", ".db-compact", ".secrets-new"].iter().any(|end| name.ends_with(end))
 }
@@ -202,6 +227,7 @@ fn is_in_the_making(name: &Path) -> bool {
         "-vault.db.before-recovery",
         "-vault.db.before-recovery.journal",
     ];
+
     name.starts_with('.') && made.iter().any(|end| name.ends_with(end))
 }
 
@@ -223,21 +249,26 @@ fn is_kept(name: &Path) -> bool {
 fn state(sandbox: &Sandbox) -> State {
     let files = tree(&sandbox.path(""));
     let locked = Locked::open(&sandbox.vault_path()).unwrap();
+
     // After `rekey` the test does not know it.
     let known = locked.opens_with(&root()).is_ok();
     let vault = if known { locked.unlocked(root()) } else { locked.unlock(&passphrase()).unwrap() };
     let secrets = vault.list(None, |_| true).unwrap().into_iter().map(|found| {
-        let (name, tag) = (found.project.as_str().to_owned(), found.metadata.tag.as_str().to_owned());
+        let (name, tag) =
+            (found.project.as_str().to_owned(), found.metadata.tag.as_str().to_owned());
         let value = reveal(&vault, &name, &tag).unwrap().unwrap();
         (name, tag, found.metadata.description.map(|words| words.as_str().to_owned()), value)
     });
+
     let is_vault = |name: &Path| name.ends_with("vault.db");
     State {
         secrets: secrets.collect(),
         vaults: files.keys().filter(|name| is_vault(name)).cloned().collect(),
         files: files
             .into_iter()
-            .filter(|(name, (_, content))| content.is_some() && !is_vault(name) && !is_left_behind(name))
+            .filter(|(name, (_, content))| {
+                content.is_some() && !is_vault(name) && !is_left_behind(name)
+            })
             .filter(|(name, _)| !is_memory(name) && !is_copy(name) && !is_kept(name))
             .collect(),
     }
@@ -293,8 +324,9 @@ impl Call {
             "fchmod",
             "fchown",
         ];
-        let opens =
-            self.name.starts_with("open") && ["O_CREAT", "O_TMPFILE"].iter().any(|f| self.arguments.contains(f));
+
+        let opens = self.name.starts_with("open")
+            && ["O_CREAT", "O_TMPFILE"].iter().any(|f| self.arguments.contains(f));
         opens || CHANGE.iter().any(|name| self.name.starts_with(name))
     }
 
@@ -337,7 +369,19 @@ fn traced(sandbox: &Sandbox, case: &Case, fault: Option<&Fault>) -> Trace {
     let log = log.path().join("log");
     let mut prepared = sandbox.command(case.words(sandbox));
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-s", "16", "-e", "trace=%file,%desc,exit_group", "-e", "signal=none", "-o"]);
+
+    strace.args([
+        "-f",
+        "-y",
+        "-s",
+        "16",
+        "-e",
+        "trace=%file,%desc,exit_group",
+        "-e",
+        "signal=none",
+        "-o",
+    ]);
+
     strace.arg(&log);
     if let Some(fault) = fault {
         let what = match fault.what {
@@ -345,12 +389,15 @@ fn traced(sandbox: &Sandbox, case: &Case, fault: Option<&Fault>) -> Trace {
             What::Full => "error=ENOSPC",
             What::Broken => "error=EIO",
         };
+
         strace.args(["-e", &format!("inject={}:{what}:when={}", fault.call, fault.when)]);
     }
+
     let program = std::mem::replace(&mut prepared.command, strace);
     prepared.command.arg(program.get_program()).args(program.get_args()).env_clear();
     prepared.command.current_dir(program.get_current_dir().unwrap());
     prepared.command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+
     let (_, stdout, stderr) = prepared.run().everything();
     let log = fs::read(log).unwrap_or_default();
     Trace::of(&String::from_utf8_lossy(&log), String::from_utf8_lossy(&stdout).into_owned(), stderr)
@@ -362,12 +409,15 @@ impl Trace {
         let main = log.split(' ').next().unwrap_or_default();
         let mut open: BTreeMap<&str, usize> = BTreeMap::new();
         let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+
         for line in log.lines() {
             let (pid, rest) = line.split_once(' ').unwrap();
             let rest = rest.trim_start();
             if let Some(end) = rest.strip_prefix("+++ ") {
                 if pid == main {
-                    trace.code = end.strip_prefix("exited with ").and_then(|code| code.split(' ').next()?.parse().ok());
+                    trace.code = end
+                        .strip_prefix("exited with ")
+                        .and_then(|code| code.split(' ').next()?.parse().ok());
                 }
             } else if let Some(resumed) = rest.strip_prefix("<... ") {
                 let call = &mut trace.calls[open.remove(pid).unwrap()];
@@ -377,13 +427,16 @@ impl Trace {
                 if result.is_empty() {
                     open.insert(pid, trace.calls.len());
                 }
+
                 let ordinal = counts.entry((pid, name)).or_default();
                 *ordinal += 1;
                 let (pid, name, ordinal) = (pid.to_owned(), name.to_owned(), *ordinal);
                 let (arguments, result) = (arguments.to_owned(), result.to_owned());
+
                 trace.calls.push(Call { pid, name, ordinal, arguments, result });
             }
         }
+
         // strace, which dies of what its program died of, does not always get to say so.
         trace.killed = trace.code.is_none() && !trace.calls.is_empty();
         trace
@@ -403,12 +456,18 @@ impl Trace {
     /// True where the fault met a call that touches the sandbox, and no other call.
     fn met(&self, fault: &Fault, sandbox: &Sandbox) -> bool {
         let directory = directory(sandbox);
-        let of_ours = |call: &Call| call.pid == self.calls[0].pid && call.touches(directory.to_str().unwrap());
+        let of_ours = |call: &Call| {
+            call.pid == self.calls[0].pid && call.touches(directory.to_str().unwrap())
+        };
+
         if fault.what == What::Kill {
             let last = self.calls.iter().rev().find(|call| call.pid == self.calls[0].pid);
-            return self.killed && last.is_some_and(|call| of_ours(call) && call.name == fault.call);
+            return self.killed
+                && last.is_some_and(|call| of_ours(call) && call.name == fault.call);
         }
-        let met: Vec<&Call> = self.calls.iter().filter(|call| call.result.contains("(INJECTED)")).collect();
+
+        let met: Vec<&Call> =
+            self.calls.iter().filter(|call| call.result.contains("(INJECTED)")).collect();
         met.len() == 1 && of_ours(met[0])
     }
 
@@ -421,6 +480,7 @@ impl Trace {
         for call in &self.calls {
             disk.take(call);
         }
+
         disk.wrong
     }
 }
@@ -464,32 +524,43 @@ impl<'a> Disk<'a> {
         if call.name == "exit_group" && call.arguments.starts_with("0)") || Self::tells(call) {
             self.told(call);
         }
+
         let memory = self.directory.join("state");
-        if !call.touches(self.directory.to_str().unwrap()) || call.touches(memory.to_str().unwrap()) {
+        if !call.touches(self.directory.to_str().unwrap()) || call.touches(memory.to_str().unwrap())
+        {
             return;
         }
+
         let on = call.on().map(str::to_owned);
         let paths: Vec<String> = call.paths().map(str::to_owned).collect();
         self.no_directory |= call.name == "openat" && call.result.contains("(INJECTED)");
+
         match &*call.name {
             // VACUUM cuts the file last of all: what would come back behind its end belongs to nothing, the header says so.
             "ftruncate" if self.committed => {}
             "write" | "pwrite64" | "writev" | "ftruncate" if call.succeeded() => {
                 let on = on.unwrap();
                 let journal = format!("{on}-journal");
-                if (self.dirty.contains(&journal) || self.names.contains(&journal)) && !self.faulted {
+                if (self.dirty.contains(&journal) || self.names.contains(&journal)) && !self.faulted
+                {
                     self.wrong.push(format!("written before its journal was flushed: {on}"));
                 }
+
                 self.dirty.insert(on);
             }
             "fsync" | "fdatasync" if call.succeeded() => {
                 let on = on.unwrap();
                 self.dirty.remove(&on);
-                let (flushed, waiting) =
-                    self.names.iter().cloned().partition(|name| Path::new(name).parent() == Some(Path::new(&on)));
+                let (flushed, waiting) = self
+                    .names
+                    .iter()
+                    .cloned()
+                    .partition(|name| Path::new(name).parent() == Some(Path::new(&on)));
+
                 self.names = waiting;
                 let flushed: BTreeSet<String> = flushed;
-                self.committed |= flushed.intersection(&self.unlinked).any(|name| name.ends_with("-journal"));
+                self.committed |=
+                    flushed.intersection(&self.unlinked).any(|name| name.ends_with("-journal"));
             }
             _ if call.makes() && call.succeeded() => {
                 let path = Path::new(&paths[0]).strip_prefix(self.directory).unwrap();
@@ -501,8 +572,10 @@ impl<'a> Disk<'a> {
                 if let Some(of) = paths[0].strip_suffix("-journal")
                     && self.dirty.contains(of)
                 {
-                    self.wrong.push(format!("its journal was taken away before it was flushed: {of}"));
+                    self.wrong
+                        .push(format!("its journal was taken away before it was flushed: {of}"));
                 }
+
                 self.dirty.remove(&paths[0]);
                 self.unlinked.insert(paths[0].clone());
                 self.names.insert(paths[0].clone());
@@ -512,6 +585,7 @@ impl<'a> Disk<'a> {
                 if let Some(name) = nameless.or_else(|| self.dirty.get(&paths[0]).cloned()) {
                     self.wrong.push(format!("named before it was flushed: {name}"));
                 }
+
                 self.names.extend(paths.into_iter().filter(|path| !path.starts_with("/proc/")));
             }
             _ => {}
@@ -529,13 +603,19 @@ impl<'a> Disk<'a> {
     fn told(&mut self, call: &Call) {
         // Whatever of these comes back, the next command takes it away again: also a dead writer's journal, which is
         // played back once more to the same end.
-        let was_there = |name: &str| self.before.keys().any(|key| self.directory.join(key) == Path::new(name));
+        let was_there =
+            |name: &str| self.before.keys().any(|key| self.directory.join(key) == Path::new(name));
+
         // The journal of a VACUUM is played back to what was committed before. SQLite takes a directory that cannot be
         // opened for one that cannot be flushed.
         let vacuumed = self.faulted && (self.committed || self.no_directory);
         let back = |name: &str| !name.ends_with("-journal") || was_there(name) || vacuumed;
+
         // Copies of another journal are made anew.
-        let copied = |name: &str| name.ends_with(".before-recovery") || name.ends_with(".before-recovery.journal");
+        let copied = |name: &str| {
+            name.ends_with(".before-recovery") || name.ends_with(".before-recovery.journal")
+        };
+
         let harmless = |name: &str| is_left_behind(Path::new(name)) && back(name) || copied(name);
         for name in self.dirty.iter().chain(self.names.iter().filter(|name| !harmless(name))) {
             self.wrong.push(format!("told ({}) before it was flushed: {name}", call.name));
@@ -545,11 +625,16 @@ impl<'a> Disk<'a> {
 
 pub fn strace_is_here() -> bool {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "true"]).stdin(Stdio::null()).stderr(Stdio::null());
+    strace
+        .args(["-f", "-qq", "-o", "/dev/null", "true"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+
     let here = strace.status().is_ok_and(|status| status.success());
     if !here {
         skipped("strace is not installed or may not trace");
     }
+
     here
 }
 
@@ -577,14 +662,21 @@ impl Plan {
         restore(sandbox, &before);
         let old = state(sandbox);
         restore(sandbox, &before);
+
         let trace = traced(sandbox, case, None);
         assert_eq!(trace.code, Some(0), "{}: {}", case.line, trace.stderr);
         let late = trace.unflushed(&before, sandbox);
         let wrong = late.into_iter().map(|late| format!("{}: {late}", case.line)).collect();
         let after = tree(&sandbox.path(""));
+
         // A reader leaves the mark to the next writer.
         let mut left = names(&after).into_iter().filter(|name| is_left_behind(name));
-        assert!(left.all(|name| name.ends_with("vault.db-compact") && before.contains_key(name)), "{}", case.line);
+        assert!(
+            left.all(|name| name.ends_with("vault.db-compact") && before.contains_key(name)),
+            "{}",
+            case.line
+        );
+
         let mut faults = Vec::new();
         for call in trace.of_ours(sandbox) {
             let kinds: &[What] = match (&*call.name, call.ordinal % 2) {
@@ -594,11 +686,22 @@ impl Plan {
                 _ if call.changes() => &[What::Kill, What::Full, What::Broken],
                 _ => &[What::Broken],
             };
-            let fault = |what: &What| Fault { call: call.name.clone(), when: call.ordinal, what: *what };
+
+            let fault =
+                |what: &What| Fault { call: call.name.clone(), when: call.ordinal, what: *what };
             faults.extend(kinds.iter().map(fault));
         }
+
         assert!(faults.len() > 20, "{}: {}", case.line, faults.len());
-        Self { case, before, old, after: after.into_keys().collect(), new: state(sandbox), faults, wrong }
+        Self {
+            case,
+            before,
+            old,
+            after: after.into_keys().collect(),
+            new: state(sandbox),
+            faults,
+            wrong,
+        }
     }
 
     /// Runs the command with a fault; what is not as promised.
@@ -611,6 +714,7 @@ impl Plan {
                 wrong.push(format!("{} with {fault:?}: {what}", self.case.line));
             }
         };
+
         check(trace.met(fault, sandbox), "the fault met another call");
         check(is_clean(&trace.stdout) && is_clean(&trace.stderr), "a value was printed");
         match (fault.what, trace.code) {
@@ -626,27 +730,40 @@ impl Plan {
                 check(trace.stdout.is_empty(), &trace.stdout);
             }
         }
+
         let listed = sandbox.run(["list", "--all-projects", "--json", "-q"]);
         check(ended(listed, 0).is_none(), "the vault cannot be listed afterwards");
         let found = state(sandbox);
         let acknowledged = trace.code == Some(0);
-        check(found == self.new || !acknowledged && found == self.old, "neither the old state nor the new one");
+
+        check(
+            found == self.new || !acknowledged && found == self.old,
+            "neither the old state nor the new one",
+        );
+
         // What makes a file once more, then a write: whatever was left is gone.
         if ["init", "render"].iter().any(|made| self.case.line.starts_with(made)) {
             let again = sandbox.run(self.case.words(sandbox)).everything().0;
             check(matches!(again, Some(0 | 4)), "the same command fails afterwards");
         }
+
         let wrote = sandbox.run(["update", "steady", "--value-file", "value", "-q"]);
         check(ended(wrote, 0).is_none(), "nothing can be written afterwards");
         let after = tree(&sandbox.path(""));
-        let expected: BTreeSet<&Path> = self.before.keys().chain(&self.after).map(PathBuf::as_path).collect();
-        let dead = |name: &Path| is_in_the_making(name) && (fault.what == What::Kill || fault.call == "unlink");
+        let expected: BTreeSet<&Path> =
+            self.before.keys().chain(&self.after).map(PathBuf::as_path).collect();
+
+        let dead = |name: &Path| {
+            is_in_the_making(name) && (fault.what == What::Kill || fault.call == "unlink")
+        };
+
         let left: Vec<&Path> = names(&after)
             .into_iter()
             .filter(|name| !is_kept(name))
             .filter(|name| !is_memory(name) || name.to_str().unwrap().contains(".new-"))
             .filter(|name| (!expected.contains(name) || is_left_behind(name)) && !dead(name))
             .collect();
+
         check(left.is_empty(), &format!("left behind: {left:?}"));
         wrong
     }
@@ -658,8 +775,18 @@ impl Plan {
 /// nothing.
 fn is_refused(fault: &Fault, code: Option<i32>) -> bool {
     // Of a passphrase file: none could be had.
-    let known = [("openat", 6), ("pread64", 6), ("access", 7), ("statx", 7), ("statx", 5), ("read", 5), ("openat", 5)];
-    fault.what == What::Broken && known.iter().any(|(call, refused)| fault.call == *call && code == Some(*refused))
+    let known = [
+        ("openat", 6),
+        ("pread64", 6),
+        ("access", 7),
+        ("statx", 7),
+        ("statx", 5),
+        ("read", 5),
+        ("openat", 5),
+    ];
+
+    fault.what == What::Broken
+        && known.iter().any(|(call, refused)| fault.call == *call && code == Some(*refused))
 }
 
 /// `None` where a run ended with that code.
@@ -677,22 +804,23 @@ fn is_clean(text: &str) -> bool {
 /// One sentence that says `error:`, perhaps hints and warnings around it.
 fn is_one_sentence(stderr: &str) -> bool {
     let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
+
     // Lines that belong to the sentence are indented; a restore shows the difference before, salvage how to go on.
     let difference = ["~ web/port", "0 added, ", "the backup holds "];
-    let begins =
-        [
-            &[
-                "error: ",
-                "hint: ",
-                "warning: ",
-                "  ",
-                "saved ",
-                "to go on with it: ",
-                "guessing this passphrase takes ",
-            ][..],
-            &difference,
-        ]
-        .concat();
+    let begins = [
+        &[
+            "error: ",
+            "hint: ",
+            "warning: ",
+            "  ",
+            "saved ",
+            "to go on with it: ",
+            "guessing this passphrase takes ",
+        ][..],
+        &difference,
+    ]
+    .concat();
+
     let known = |line: &str| begins.iter().any(|begin| line.starts_with(begin));
     errors == 1 && stderr.lines().all(known) && !stderr.contains("panicked")
 }
@@ -702,9 +830,15 @@ fn inject(stride: usize) {
     if !strace_is_here() {
         return;
     }
-    let plans: Vec<Plan> = CASES.iter().map(|case| Plan::of(case, &Sandbox::with_its_memory())).collect();
-    let jobs: Vec<(&Plan, &Fault)> =
-        plans.iter().flat_map(|plan| plan.faults.iter().map(move |fault| (plan, fault))).step_by(stride).collect();
+
+    let plans: Vec<Plan> =
+        CASES.iter().map(|case| Plan::of(case, &Sandbox::with_its_memory())).collect();
+    let jobs: Vec<(&Plan, &Fault)> = plans
+        .iter()
+        .flat_map(|plan| plan.faults.iter().map(move |fault| (plan, fault)))
+        .step_by(stride)
+        .collect();
+
     let wrong: Vec<String> = plans.iter().flat_map(|plan| plan.wrong.clone()).collect();
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(wrong));
     std::thread::scope(|scope| {
@@ -718,6 +852,7 @@ fn inject(stride: usize) {
             });
         }
     });
+
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} of {} runs:\n{}", wrong.len(), jobs.len(), wrong.join("\n"));
 }

@@ -24,14 +24,15 @@ fn generated<T>(strategy: &impl Strategy<Value = T>) -> Vec<T> {
 
 /// Random bytes, and random sequences of those that parsers treat in their own way.
 fn any_bytes() -> Vec<Vec<u8>> {
-    let special = prop::sample::select(b"\"'\\`$\n\r\t\0 %+/=-!*?#~&;|<>(){}[]\x1b\x7f\x80\x81\x88\xffn0u".to_vec());
+    let special = prop::sample::select(
+        b"\"'\\`$\n\r\t\0 %+/=-!*?#~&;|<>(){}[]\x1b\x7f\x80\x81\x88\xffn0u".to_vec(),
+    );
     generated(&prop_oneof![vec(any::<u8>(), 0..60), vec(special, 0..30)])
 }
 
 /// Text from every part of Unicode, beside what JSON and YAML escape.
 fn any_text() -> Vec<String> {
-    let special =
-        "\"\\/\n\r\t\u{8}\u{c}\0\u{1f}\u{7f}\u{85}\u{9f}\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}\u{10ffff}'{}";
+    let special = "\"\\/\n\r\t\u{8}\u{c}\0\u{1f}\u{7f}\u{85}\u{9f}\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}\u{10ffff}'{}";
     let special = prop::sample::select(special.chars().collect::<Vec<_>>());
     let text = prop_oneof![vec(any::<char>(), 0..40), vec(special, 0..20)];
     generated(&text).into_iter().map(|chars| chars.into_iter().collect()).collect()
@@ -48,7 +49,8 @@ fn all_equal(found: &[Vec<u8>], values: &[Vec<u8>]) {
 #[test]
 fn json_strings_come_back_from_a_json_parser() {
     for text in any_text() {
-        let document = format!("\"{}\"", String::from_utf8(apply(Filter::Json, text.as_bytes())).unwrap());
+        let document =
+            format!("\"{}\"", String::from_utf8(apply(Filter::Json, text.as_bytes())).unwrap());
         assert_eq!(serde_json::from_str::<String>(&document).unwrap(), text, "{document}");
     }
 }
@@ -56,7 +58,8 @@ fn json_strings_come_back_from_a_json_parser() {
 #[test]
 fn json_takes_utf_8_and_nothing_else() {
     for bytes in any_bytes() {
-        let refused = matches!(Filter::Json.apply(&bytes, Readers::default()), Err(FilterError::NotUtf8));
+        let refused =
+            matches!(Filter::Json.apply(&bytes, Readers::default()), Err(FilterError::NotUtf8));
         assert_eq!(refused, std::str::from_utf8(&bytes).is_err(), "{}", bytes.escape_ascii());
     }
 }
@@ -64,7 +67,8 @@ fn json_takes_utf_8_and_nothing_else() {
 /// One script for all: each line hands some words to `printf`, which is built in and knows no longest command line.
 #[test]
 fn shell_words_come_back_from_a_shell() {
-    let values: Vec<Vec<u8>> = any_bytes().into_iter().filter(|value| !value.contains(&0)).collect();
+    let values: Vec<Vec<u8>> =
+        any_bytes().into_iter().filter(|value| !value.contains(&0)).collect();
     let mut script = Vec::new();
     for values in values.chunks(200) {
         script.extend_from_slice(b"printf '%s\\0'");
@@ -72,16 +76,28 @@ fn shell_words_come_back_from_a_shell() {
             script.push(b' ');
             script.extend(apply(Filter::Shell, value));
         }
+
         script.push(b'\n');
     }
-    for shell in ["/bin/sh", "/bin/bash", "/bin/dash", "/bin/busybox"].into_iter().filter(|path| exists(path)) {
+
+    for shell in ["/bin/sh", "/bin/bash", "/bin/dash", "/bin/busybox"]
+        .into_iter()
+        .filter(|path| exists(path))
+    {
         let mut command = Command::new(shell);
         let command = if shell.ends_with("busybox") { command.arg("sh") } else { &mut command };
-        let mut child = command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+
         let mut stdin = child.stdin.take().unwrap();
         let script = script.clone();
         let feeder = std::thread::spawn(move || stdin.write_all(&script).unwrap());
         let output = child.wait_with_output().unwrap();
+
         feeder.join().unwrap();
         let words: Vec<Vec<u8>> = output.stdout.split(|b| *b == 0).map(<[u8]>::to_vec).collect();
         all_equal(&words[..words.len() - 1], &values);
@@ -95,7 +111,8 @@ fn exists(path: &str) -> bool {
 #[test]
 fn shell_refuses_nul_and_nothing_else() {
     for bytes in any_bytes() {
-        let refused = matches!(Filter::Shell.apply(&bytes, Readers::default()), Err(FilterError::Nul));
+        let refused =
+            matches!(Filter::Shell.apply(&bytes, Readers::default()), Err(FilterError::Nul));
         assert_eq!(refused, bytes.contains(&0), "{}", bytes.escape_ascii());
     }
 }
@@ -118,13 +135,18 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
                 let digits: HashSet<u8> = b"0123456789ABCDEF".iter().copied().collect();
                 assert!(digits.contains(&tail[0]) && digits.contains(&tail[1]));
                 out.push(u8::from_str_radix(std::str::from_utf8(&tail[..2]).unwrap(), 16).unwrap());
-                assert!(!(out[out.len() - 1].is_ascii_alphanumeric()), "an unreserved character was encoded");
+                assert!(
+                    !(out[out.len() - 1].is_ascii_alphanumeric()),
+                    "an unreserved character was encoded"
+                );
+
                 rest = &tail[2..];
             }
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*first),
             other => panic!("{other} is not unreserved"),
         }
     }
+
     out
 }
 
@@ -141,14 +163,19 @@ fn base64_decoded(text: &[u8]) -> Vec<u8> {
     assert_eq!(text.len() % 4, 0);
     let digits = text.iter().take_while(|b| **b != b'=').count();
     assert!(text.len() - digits <= 2 && text[digits..].iter().all(|b| *b == b'='));
+
     let mut bits = Vec::new();
     for digit in &text[..digits] {
         let number = ALPHABET.iter().position(|b| b == digit).unwrap();
         bits.extend((0..6).rev().map(|bit| number >> bit & 1));
     }
+
     let whole = bits.len() / 8 * 8;
     assert!(bits[whole..].iter().all(|bit| *bit == 0), "the bits left over are zero");
-    bits[..whole].chunks(8).map(|byte| byte.iter().fold(0, |sum, bit| sum * 2 + *bit as u8)).collect()
+    bits[..whole]
+        .chunks(8)
+        .map(|byte| byte.iter().fold(0, |sum, bit| sum * 2 + *bit as u8))
+        .collect()
 }
 
 #[test]
@@ -157,14 +184,17 @@ fn trim_drops_ascii_white_space_at_both_ends() {
     let white = |b: u8| [9, 10, 11, 12, 13, 32].contains(&b);
     let blanks = prop::sample::select(b"\t\n\x0b\x0c\r \0\xa0\x85x".to_vec());
     let values = generated(&(vec(blanks.clone(), 0..6), vec(any::<u8>(), 0..6), vec(blanks, 0..6)));
+
     for value in values.into_iter().map(|(a, b, c)| [a, b, c].concat()) {
         let mut expected = value.clone();
         while expected.first().is_some_and(|b| white(*b)) {
             expected.remove(0);
         }
+
         while expected.last().is_some_and(|b| white(*b)) {
             expected.pop();
         }
+
         assert_eq!(apply(Filter::Trim, &value), expected, "{}", value.escape_ascii());
     }
 }
@@ -176,13 +206,22 @@ fn through_python(decode: &str, documents: &[Vec<u8>]) -> Vec<Vec<u8>> {
          while (head := i.read(4)):\n  data = i.read(struct.unpack('<I', head)[0])\n  data = {decode}\n  \
          o.write(struct.pack('<I', len(data)) + data)\n"
     );
+
     let mut python = Command::new("python3");
-    let mut child =
-        python.arg("-c").arg(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is needed");
+    let mut child = python
+        .arg("-c")
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is needed");
+
     let mut stdin = child.stdin.take().unwrap();
-    let framed: Vec<u8> = documents.iter().flat_map(|d| [&(d.len() as u32).to_le_bytes()[..], d].concat()).collect();
+    let framed: Vec<u8> =
+        documents.iter().flat_map(|d| [&(d.len() as u32).to_le_bytes()[..], d].concat()).collect();
     let feeder = std::thread::spawn(move || stdin.write_all(&framed));
     let output = child.wait_with_output().unwrap();
+
     feeder.join().unwrap().expect("python3 read everything");
     let (mut out, mut rest) = (Vec::new(), &output.stdout[..]);
     while let Some((head, tail)) = rest.split_first_chunk::<4>() {
@@ -190,6 +229,7 @@ fn through_python(decode: &str, documents: &[Vec<u8>]) -> Vec<Vec<u8>> {
         out.push(data.to_vec());
         rest = tail;
     }
+
     out
 }
 
@@ -206,9 +246,15 @@ fn urls_are_decoded_by_pythons_urllib() {
 #[ignore = "needs python3 with PyYAML"]
 fn json_is_right_in_yamls_double_quoted_strings() {
     let values: Vec<Vec<u8>> = any_text().into_iter().map(String::into_bytes).collect();
-    let quoted: Vec<Vec<u8>> =
-        values.iter().map(|value| [b"\"", &apply(Filter::Json, value)[..], b"\""].concat()).collect();
-    all_equal(&through_python("__import__('yaml').safe_load(data.decode()).encode()", &quoted), &values);
+    let quoted: Vec<Vec<u8>> = values
+        .iter()
+        .map(|value| [b"\"", &apply(Filter::Json, value)[..], b"\""].concat())
+        .collect();
+
+    all_equal(
+        &through_python("__import__('yaml').safe_load(data.decode()).encode()", &quoted),
+        &values,
+    );
 }
 
 /// A line of a dotenv file comes back from each of its readers, or the error names the one that is in the way.
@@ -224,10 +270,12 @@ fn dotenv_lines_come_back_from_every_reader() {
                     "{}",
                     value.escape_ascii()
                 );
+
                 read += 1;
             }
             Err(error) => assert!(matches!(error, FilterError::Unreadable(_)), "{error}"),
         }
     }
+
     assert!(read > VALUES / 10, "only {read} values were written");
 }

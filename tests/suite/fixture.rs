@@ -14,13 +14,18 @@ use terminal_secrets::crypto::keys::{RootKey, VaultRow};
 use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::model::Tag;
 use terminal_secrets::store::{SqliteStore, StoreError};
-use terminal_secrets::vault::{Changes, HolderError, Locked, Reveal, Revealed, Vault, VaultError};
+use terminal_secrets::vault::{
+    KeyServiceError, Locked, Reveal, Revealed, SecretChanges, Vault, VaultError,
+};
 
 use crate::support::{passphrase, project, secret, value};
 
 /// What the fixture holds: project, tag, value.
-pub const SECRETS: [(&str, &str, &str); 3] =
-    [("alpha", "one", "m4rker-one-9f2c71d0"), ("alpha", "two", "m4rker-two-51be88a3"), ("beta", "three", "m4rker-3")];
+pub const SECRETS: [(&str, &str, &str); 3] = [
+    ("alpha", "one", "m4rker-one-9f2c71d0"),
+    ("alpha", "two", "m4rker-two-51be88a3"),
+    ("beta", "three", "m4rker-3"),
+];
 
 const ROOT: [u8; 32] = [7; 32];
 
@@ -43,19 +48,23 @@ static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("vault.db");
     let (row, slot) = vault_rows();
-    let vault = Locked::over(Box::new(SqliteStore::create(&path, &row, &slot).unwrap())).unlocked(root());
+    let vault =
+        Locked::over(Box::new(SqliteStore::create(&path, &row, &slot).unwrap())).unlocked(root());
     for (name, tag, text) in SECRETS {
         let text = if tag == "one" { "m4rker-old" } else { text };
         vault.create(&project(name), secret(tag, text.as_bytes())).unwrap();
     }
+
     let before = fs::read(&path).unwrap();
     let updated = |text: &str| {
         fs::write(&path, &before).unwrap();
-        let changes = Changes { value: Some(value(text.as_bytes())), ..Changes::default() };
+        let changes =
+            SecretChanges { value: Some(value(text.as_bytes())), ..SecretChanges::default() };
         let vault = Locked::open(&path).unwrap().unlocked(root());
         vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
         fs::read(&path).unwrap()
     };
+
     let (now, fork) = (updated(SECRETS[0].2), updated("m4rker-fork"));
     [before, now, fork]
 });
@@ -91,6 +100,7 @@ impl Specimen {
         for name in ["vault.db-journal", "vault.db-wal", "vault.db-shm", "vault.db-compact"] {
             let _ = fs::remove_file(self.directory.path().join(name));
         }
+
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.path());
         file.unwrap().write_all(bytes).unwrap();
@@ -120,8 +130,11 @@ impl Specimen {
 
     pub fn connection(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
+
         // Writable schema, as an attacker needs it; the bundled SQLite refuses it only in defensive mode.
-        connection.execute_batch("PRAGMA writable_schema = ON; PRAGMA trusted_schema = ON").unwrap();
+        connection
+            .execute_batch("PRAGMA writable_schema = ON; PRAGMA trusted_schema = ON")
+            .unwrap();
         connection
     }
 }
@@ -140,13 +153,19 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::SlotsChanged
         | VaultError::SameTarget(..) => 4,
         VaultError::Crypto(
-            CryptoError::WrongPassphrase | CryptoError::WrongRecoveryCode | CryptoError::NoRecoveryCode,
+            CryptoError::WrongPassphrase
+            | CryptoError::WrongRecoveryCode
+            | CryptoError::NoRecoveryCode,
         )
-        | VaultError::Holder(HolderError::Locked | HolderError::OtherSlots | HolderError::OtherKey)
+        | VaultError::Holder(
+            KeyServiceError::Locked | KeyServiceError::OtherSlots | KeyServiceError::OtherKey,
+        )
         | VaultError::OtherKeys => 5,
-        VaultError::Store(StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_))
+        VaultError::Store(
+            StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_),
+        )
         | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
-        | VaultError::Holder(HolderError::Replaced | HolderError::RolledBack(_))
+        | VaultError::Holder(KeyServiceError::Replaced | KeyServiceError::RolledBack(_))
         | VaultError::Departed(_)
         | VaultError::NotWhole(_)
         | VaultError::NothingToSave(_)
@@ -155,7 +174,9 @@ pub fn code(error: &VaultError) -> u8 {
         VaultError::Store(StoreError::Unsafe { .. } | StoreError::ForeignJournal(_))
         | VaultError::AnotherVault(_)
         | VaultError::NoEarlierCopy(_) => 7,
-        VaultError::Store(StoreError::BadPath(_)) | VaultError::OntoItself(_) | VaultError::TooManyProjects => 2,
+        VaultError::Store(StoreError::BadPath(_))
+        | VaultError::OntoItself(_)
+        | VaultError::TooManyProjects => 2,
         VaultError::Store(_) | VaultError::Crypto(_) | VaultError::Holder(_) => 1,
     }
 }

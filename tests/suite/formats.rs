@@ -13,10 +13,12 @@ use crate::support::{PASSPHRASE, Sandbox};
 /// A sandbox with a vault of a format.
 fn sandbox(format: i32) -> Sandbox {
     let sandbox = Sandbox::empty();
-    let fixture = format!("{}/tests/fixtures/vaults/format-{format}.db", env!("CARGO_MANIFEST_DIR"));
+    let fixture =
+        format!("{}/tests/fixtures/vaults/format-{format}.db", env!("CARGO_MANIFEST_DIR"));
     fs::copy(fixture, sandbox.vault_path()).unwrap();
     fs::set_permissions(sandbox.vault_path(), PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(claimed(&sandbox), format);
+
     sandbox
 }
 
@@ -31,6 +33,7 @@ fn holds_what_was_stored(sandbox: &Sandbox) {
     let of = |member: &str| -> Vec<String> {
         run["secrets"].as_array().unwrap().iter().map(|secret| secret[member].to_string()).collect()
     };
+
     assert_eq!(of("tag"), ["\"any_bytes\"", "\"first\"", "\"FIRST\"", "\"large\""]);
     assert_eq!(of("project"), ["\"default\"", "\"default\"", "\"web.api\"", "\"web.api\""]);
     assert_eq!(of("description")[1], "\"Made by 0.1.0\"");
@@ -38,6 +41,7 @@ fn holds_what_was_stored(sandbox: &Sandbox) {
         let text = format!("{{{{ secrets.{tag} }}}}");
         sandbox.run(["-p", project, "render", "-e", &text]).succeeds().bytes()
     };
+
     assert_eq!(render("default", "first"), b"replaced");
     assert_eq!(render("default", "any_bytes"), b"\0\x01\xff any bytes");
     assert_eq!(render("web.api", "first"), b"value of web");
@@ -52,11 +56,22 @@ fn every_format_is_read_as_it_is() {
         let before = sandbox.read("vault.db");
         holds_what_was_stored(&sandbox);
         sandbox.run(["backup", "-q", "copy.db"]).succeeds();
-        sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      4\n");
+        sandbox
+            .run(["--vault", "copy.db", "verify", "-q"])
+            .succeeds()
+            .stdout_has("secrets      4\n");
+
         assert_eq!(sandbox.read("vault.db"), before, "{format}");
+
         // Through an agent as well.
         sandbox.run(["unlock", "-q"]).succeeds();
-        sandbox.command(["list", "-q"]).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout_has("first");
+        sandbox
+            .command(["list", "-q"])
+            .without_env("SECRETS_PASSPHRASE")
+            .run()
+            .succeeds()
+            .stdout_has("first");
+
         sandbox.run(["lock", "--all", "-q"]).succeeds();
     }
 }
@@ -71,19 +86,23 @@ fn every_format_becomes_the_present_one_with_the_next_change() {
         &["rekey", "-y"],
         &["-p", "default", "rekey", "-y"],
     ];
+
     for format in 1..=FORMAT {
         for change in changes {
             let sandbox = sandbox(format);
             let run = sandbox.run([change, &["-q"]].concat());
             let run = run.succeeds();
+
             if change[0] == "recovery" {
                 run.stdout_has("-")
             } else {
                 run.stdout("")
             };
+
             assert_eq!(claimed(&sandbox), FORMAT, "{change:?}");
             sandbox.run(["verify", "-q"]).succeeds().stdout_has("projects     2\n");
             assert_eq!(revealed(&sandbox, "first"), b"replaced");
+
             // And so it goes on: what was changed is followed by what comes next.
             sandbox.command(["update", "first", "-q"]).stdin("and again").run().succeeds();
             sandbox.run(["list", "-q"]).succeeds().stdout_has("first");
@@ -104,17 +123,22 @@ fn what_is_put_back_to_an_earlier_format_is_noticed() {
     hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
     hint: if this is the state that you want: `secrets restore --accept`
     ");
+
     // A number that says less than the file is does not make it so.
     let sandbox = self::sandbox(FORMAT);
     let lie = |format: i32| {
         let connection = Connection::open(sandbox.vault_path()).unwrap();
         connection.pragma_update(None, "user_version", format).unwrap();
     };
+
     lie(1);
     sandbox.run(["verify", "-q"]).succeeds().stdout_has("secrets      4\n");
     for format in [0, -1, FORMAT + 1, i32::MAX] {
         lie(format);
-        let told = format!("error: the vault has format {format}, this version reads formats 1 to {FORMAT}\n");
+        let told = format!(
+            "error: the vault has format {format}, this version reads formats 1 to {FORMAT}\n"
+        );
+
         sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(&told);
     }
 }
@@ -123,8 +147,10 @@ fn what_is_put_back_to_an_earlier_format_is_noticed() {
 fn the_fixtures_are_those_of_the_tests_passphrase() {
     let directory = format!("{}/tests/fixtures/vaults", env!("CARGO_MANIFEST_DIR"));
     let entries = fs::read_dir(directory).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
+
     let expected: Vec<String> = (1..=FORMAT).map(|format| format!("format-{format}.db")).collect();
     assert_eq!(names, expected);
     assert_eq!(PASSPHRASE, "correct horse battery staple");

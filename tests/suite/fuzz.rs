@@ -40,8 +40,12 @@ fn every_target_has_an_entry_and_every_folder_a_target() {
     for name in &known {
         assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name} is not built");
         let entry = fs::read_to_string(folder("targets").join(format!("{name}.rs"))).unwrap();
-        assert!(entry.contains(&format!("terminal_secrets_fuzz::{name}::run(data)")), "{name} runs something else");
+        assert!(
+            entry.contains(&format!("terminal_secrets_fuzz::{name}::run(data)")),
+            "{name} runs something else"
+        );
     }
+
     for of in ["corpus", "regressions", "targets"] {
         for entry in fs::read_dir(folder(of)).unwrap() {
             let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
@@ -63,6 +67,7 @@ fn generated_vault_of_the_targets_opens() {
         let vault = Locked::open(&place).ok()?.unlock(&passphrase()).ok()?;
         vault.list(None, |_| true).ok().map(|secrets| secrets.len())
     };
+
     #[allow(clippy::disallowed_methods)]
     if std::env::var_os("SECRETS_GENERATE").is_some() && opens().is_none() {
         let _ = fs::remove_file(&place);
@@ -70,6 +75,7 @@ fn generated_vault_of_the_targets_opens() {
         fs::copy(&place, &path).unwrap();
         private(&path);
     }
+
     assert_eq!(opens(), Some(19), "the vault of the targets is stale: run `just generate`");
     assert!(fs::metadata(&path).unwrap().len() <= 96 * 1024);
 }
@@ -83,13 +89,16 @@ fn private(path: &Path) {
 fn make(path: &Path) {
     let vault = Vault::init(path, &passphrase(), KdfParams::LEAST).unwrap();
     for n in 0..16 {
-        let mut new = secret(&format!("tag-{n}"), format!("value number {n} of the vault").as_bytes());
+        let mut new =
+            secret(&format!("tag-{n}"), format!("value number {n} of the vault").as_bytes());
         new.name = terminal_secrets::model::Name::parse("A name").unwrap();
         vault.create(&project("default"), new).unwrap();
     }
+
     vault.create(&project("default"), secret("large", &[b'v'; 6000])).unwrap();
     for tag in ["tag-0", "OTHER_TAG"] {
         vault.create(&project("web.api"), secret(tag, b"a value of another project")).unwrap();
     }
+
     drop(vault);
 }

@@ -11,7 +11,8 @@ use clap_mangen::Man;
 /// The date on the man pages: that of the last release in CHANGELOG.md.
 fn date() -> String {
     let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
-    let heading = changelog.lines().find(|line| line.starts_with("## [") && line.contains("] - ")).unwrap();
+    let heading =
+        changelog.lines().find(|line| line.starts_with("## [") && line.contains("] - ")).unwrap();
     heading.rsplit(' ').next().unwrap().to_owned()
 }
 
@@ -25,6 +26,7 @@ fn check(path: &Path, content: &[u8]) {
     if std::env::var_os("SECRETS_GENERATE").is_some() {
         fs::write(path, content).unwrap();
     }
+
     let found = fs::read(path).unwrap_or_default();
     assert!(found == content, "{} is stale: run `just generate`", path.display());
 }
@@ -44,6 +46,7 @@ fn man_pages_are_current() {
     let sections = root().join("man/sections.roff");
     let mut pages = vec![sections.clone()];
     let by_hand = fs::read_to_string(&sections).unwrap();
+
     write_page(&command, &by_hand, &mut pages);
     check_no_others("man", &pages);
 }
@@ -56,26 +59,35 @@ fn visible(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
 fn write_page(command: &clap::Command, by_hand: &str, pages: &mut Vec<PathBuf>) {
     let name = command.get_display_name().unwrap_or("secrets").to_owned();
     let source = format!("secrets {}", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone()).title(name.to_uppercase()).date(date()).source(source).manual("Secrets Manual");
+    let man = Man::new(command.clone())
+        .title(name.to_uppercase())
+        .date(date())
+        .source(source)
+        .manual("Secrets Manual");
+
     let mut page = Vec::new();
     man.render_title(&mut page).unwrap();
     man.render_name_section(&mut page).unwrap();
     man.render_synopsis_section(&mut page).unwrap();
     man.render_description_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
+
     let subcommands: Vec<_> = visible(command).collect();
     if !subcommands.is_empty() {
         man.render_subcommands_section(&mut page).unwrap();
     }
+
     let mut text = String::from_utf8(page).unwrap();
     if let Some(examples) = command.get_after_help() {
         text += &examples_section(&examples.to_string());
     }
+
     if name == "secrets" {
         text += by_hand;
     } else {
         text += ".SH \"EXIT STATUS\"\nAs listed in\n.BR secrets (1).\n.SH \"SEE ALSO\"\n.BR secrets (1)\n";
     }
+
     let path = root().join(format!("man/{name}.1"));
     check(&path, tidy(&text).as_bytes());
     pages.push(path);
@@ -92,6 +104,7 @@ fn examples_section(help: &str) -> String {
         let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
         text += &format!("{guard}{line}\n");
     }
+
     text + ".EE\n"
 }
 
@@ -105,10 +118,12 @@ fn tidy(page: &str) -> String {
             lines.push(line);
         }
     }
+
     // clap's own `help` command has no page.
     if let Some(at) = lines.iter().position(|line| line.ends_with("help(1)")) {
         lines.drain(at - 1..at + 2);
     }
+
     lines.join("\n") + "\n"
 }
 
@@ -122,13 +137,19 @@ fn completions_are_current() {
         ("elvish", "secrets.elv"),
         ("powershell", "secrets.ps1"),
     ];
+
     for (shell, file) in shells {
-        let output = Command::new(env!("CARGO_BIN_EXE_secrets")).args(["completions", shell]).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_secrets"))
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+
         assert!(output.status.success() && !output.stdout.is_empty(), "{shell}");
         let path = root().join("completions").join(file);
         check(&path, &output.stdout);
         known.push(path);
     }
+
     check_no_others("completions", &known);
 }
 
@@ -138,11 +159,13 @@ fn every_command_has_examples() {
         for subcommand in visible(command) {
             let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Example"), "`{}` shows none", subcommand.get_name());
+
             // As it stands, in a terminal and in the manual.
             let long = help.lines().find(|line| line.chars().count() > 74);
             assert!(long.is_none(), "`{}`: {long:?}", subcommand.get_name());
             check(subcommand);
         }
     }
+
     check(&clap::Command::new("all").subcommand(terminal_secrets::command()));
 }

@@ -1,19 +1,24 @@
 //! `secrets get`: metadata and hint, never the value.
 
 use terminal_secrets::model::{Description, Name, Timestamp};
-use terminal_secrets::vault::Changes;
+use terminal_secrets::vault::SecretChanges;
 
 use crate::support::{Sandbox, project, secret};
 
 #[test]
 fn get_shows_metadata_and_hint() {
     let sandbox = Sandbox::with_secrets(&[("api-token", "t0ps3cret-t0ps3cret")]);
-    let changes = Changes {
+    let changes = SecretChanges {
         name: Some(Name::parse("Stripe, live").unwrap()),
         description: Some(Description::parse("rotated\nevery May").unwrap()),
         value: None,
     };
-    let written = sandbox.vault().update(&project("default"), &"api-token".parse().unwrap(), None, changes).unwrap();
+
+    let written = sandbox
+        .vault()
+        .update(&project("default"), &"api-token".parse().unwrap(), None, changes)
+        .unwrap();
+
     let secret = written.value;
     let m = &secret.metadata;
     sandbox.run(["get", "api-token"]).succeeds().stdout(format!(
@@ -41,11 +46,13 @@ fn people_see_local_time_and_programs_utc() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let created = secret.metadata.created;
+
     // Five hours and three quarters ahead, without daylight saving time, by POSIX's rules.
     let moment = Timestamp(created.0 + 345 * 60 * 1000).rfc3339();
     let local = format!("created      {} {} NPT\n", &moment[..10], &moment[11..19]);
 
-    let run = |arguments: &[&str]| sandbox.command(arguments).env("TZ", "NPT-5:45").run().succeeds();
+    let run =
+        |arguments: &[&str]| sandbox.command(arguments).env("TZ", "NPT-5:45").run().succeeds();
     run(&["get", "key"]).stdout_has(&local);
     run(&["list"]).stdout_has(&format!("\t{}\t", &moment[..10]));
     assert_eq!(run(&["get", "key", "--json"]).json()["createdAt"], created.rfc3339());
@@ -55,7 +62,8 @@ fn people_see_local_time_and_programs_utc() {
 #[cfg(target_os = "linux")] // other systems' `date` has other options
 fn without_tz_people_see_the_systems_time() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
-    let created = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap().metadata.created;
+    let created =
+        sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap().metadata.created;
     let seconds = format!("@{}", created.0 / 1000);
 
     let date = std::process::Command::new("date")
@@ -64,6 +72,7 @@ fn without_tz_people_see_the_systems_time() {
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .output()
         .unwrap();
+
     let shown = sandbox.command(["get", "key"]).without_env("TZ").run().succeeds();
     shown.stdout_has(std::str::from_utf8(&date.stdout).unwrap());
 }
@@ -101,7 +110,8 @@ fn get_offers_the_nearest_tag() {
 
 #[test]
 fn get_of_an_id_that_is_nowhere_says_so() {
-    let output = Sandbox::with_secrets(&[("key", "x")]).run(["get", "se0123456789abcdef"]).fails_with(3);
+    let output =
+        Sandbox::with_secrets(&[("key", "x")]).run(["get", "se0123456789abcdef"]).fails_with(3);
     stderr!(output, @"
     error: no secret `se0123456789abcdef` in any project
     hint: `secrets list --all-projects` shows every secret
@@ -112,7 +122,10 @@ fn get_of_an_id_that_is_nowhere_says_so() {
 fn get_refuses_what_is_no_tag() {
     let sandbox = Sandbox::new();
     for bad in ["a b", "ä", "a.b", "_", "a/b"] {
-        sandbox.run(["get", bad]).fails_with(2).stderr_has("error: `<TAG|ID>` is not well formed: ");
+        sandbox
+            .run(["get", bad])
+            .fails_with(2)
+            .stderr_has("error: `<TAG|ID>` is not well formed: ");
     }
 }
 
@@ -124,6 +137,7 @@ fn get_without_a_vault_says_how_to_make_one() {
         "error: no vault at `{}`\nhint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n",
         path.display()
     );
+
     sandbox.run(["get", "key"]).fails_with(3).stderr(&expected);
     assert!(!path.exists(), "looking for a vault does not make one");
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use terminal_secrets::git::{Git, GitEnvironment, GitError, Standing, is_in_git_directory};
+use terminal_secrets::git::{Git, GitEnvironment, GitError, GitStatus, is_in_git_directory};
 
 use crate::support::Sandbox;
 
@@ -19,13 +19,32 @@ const TOKEN: &str = "t0ken-abcdefghijklmnop";
 
 fn git_in(directory: &Path, home: &Path, arguments: &[&str]) -> Vec<u8> {
     let mut git = Command::new("git");
-    git.args(["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "init.defaultBranch=main"]);
+    git.args([
+        "-c",
+        "user.name=me",
+        "-c",
+        "user.email=me@example.org",
+        "-c",
+        "init.defaultBranch=main",
+    ]);
+
     git.args(["-c", "protocol.file.allow=always"]).args(arguments).current_dir(directory);
-    git.env_clear().env("PATH", PATH).env("HOME", home).env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
+    git.env_clear()
+        .env("PATH", PATH)
+        .env("HOME", home)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("LC_ALL", "C");
+
     let output = git.output().unwrap();
     let code = output.status.code();
+
     // 1 is what `check-ignore` says where nothing is ignored.
-    assert!(matches!(code, Some(0 | 1)), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        matches!(code, Some(0 | 1)),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
     output.stdout
 }
 
@@ -41,6 +60,7 @@ impl Trap {
         let text = format!("#!/bin/sh\necho \"$0 $*\" >>'{}'\nexit 1\n", mark.display());
         let program = sandbox.write(program, text);
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+
         Self { program, mark }
     }
 
@@ -52,8 +72,10 @@ impl Trap {
 /// Runs every command that asks what git knows, in a project's directory, and looks for the mark after each.
 fn every_command(sandbox: &Sandbox, directory: &str, trap: &Trap) {
     let manifest = "[[render]]\ntemplate = \"app.tmpl\"\noutput = \"app.env\"\n";
-    sandbox.write(&format!("{directory}/.secrets.toml"), format!("project = \"default\"\n{manifest}"));
+    sandbox
+        .write(&format!("{directory}/.secrets.toml"), format!("project = \"default\"\n{manifest}"));
     sandbox.write(&format!("{directory}/app.tmpl"), "A={{ secrets.api-token }}\n");
+
     let commands: [&[&str]; 13] = [
         &["check"],
         &["setup", "-y"],
@@ -69,16 +91,24 @@ fn every_command(sandbox: &Sandbox, directory: &str, trap: &Trap) {
         &["run", "--", "true"],
         &["list"],
     ];
+
     for arguments in commands {
-        sandbox.write(&format!("{directory}/.env"), "KEY=sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6Yc3Hd5Gj0PaS\n");
+        sandbox
+            .write(&format!("{directory}/.env"), "KEY=sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6Yc3Hd5Gj0PaS\n");
         sandbox.write(&format!("{directory}/more.env"), "MORE=another-value-that-is-long\n");
         sandbox.trust(&sandbox.path(directory));
+
         let mut prepared = sandbox.command(arguments);
         prepared.command.current_dir(sandbox.path(directory)).env("PATH", PATH);
+
         // Whether it does its work here is for other tests to say; but it is not stopped before it looks for a repository.
         let output = prepared.command.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code().is_some() && !stderr.contains("secrets trust"), "{arguments:?}: {stderr}");
+        assert!(
+            output.status.code().is_some() && !stderr.contains("secrets trust"),
+            "{arguments:?}: {stderr}"
+        );
+
         assert!(!trap.ran(), "{arguments:?} ran a program of the repository's author");
     }
 }
@@ -93,6 +123,7 @@ fn a_committed_bare_repository_starts_nothing() {
     let sub = sandbox.path("repo/sub");
     std::fs::create_dir_all(&sub).unwrap();
     let home = sandbox.path("");
+
     git_in(&sandbox.path("repo"), &home, &["init", "-q"]);
 
     // Made in place as a repository of its own, then taken out of its `.git`, as somebody would commit it.
@@ -105,16 +136,24 @@ fn a_committed_bare_repository_starts_nothing() {
     for name in ["objects", "refs", "HEAD", "index"] {
         let _ = std::fs::rename(sub.join(".git").join(name), sub.join(name));
     }
+
     std::fs::create_dir_all(sub.join("objects")).unwrap();
     std::fs::remove_dir_all(sub.join(".git")).unwrap();
     let trap = Trap::at(&sandbox, "repo/sub/x.sh");
     let config = "[core]\n repositoryFormatVersion = 1\n bare = false\n worktree = .\n[extensions]\n partialClone = o\n\
         [remote \"o\"]\n url = .\n promisor = true\n uploadpack = ./x.sh\n";
+
     sandbox.write("repo/sub/config", config);
 
     // Git itself does start it: this is a trap.
     let mut control = Command::new("git");
-    control.args(["check-ignore", "y"]).current_dir(&sub).env_clear().env("PATH", PATH).env("HOME", &home);
+    control
+        .args(["check-ignore", "y"])
+        .current_dir(&sub)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("HOME", &home);
+
     control.output().unwrap();
     assert!(trap.ran(), "git starts the program, or this test proves nothing");
     every_command(&sandbox, "repo/sub", &trap);
@@ -126,6 +165,7 @@ fn a_hostile_git_directory_starts_nothing() {
     let tree = sandbox.path("tree");
     std::fs::create_dir(&tree).unwrap();
     let home = sandbox.path("");
+
     git_in(&tree, &home, &["init", "-q"]);
     sandbox.write("tree/a", "a");
     sandbox.write("tree/.gitattributes", "* filter=x diff=x merge=x\n");
@@ -137,9 +177,17 @@ fn a_hostile_git_directory_starts_nothing() {
     let trap = Trap::at(&sandbox, "tree/x.sh");
     let x = trap.program.to_str().unwrap();
     std::fs::create_dir_all(tree.join(".git/hooks")).unwrap();
-    for hook in ["pre-commit", "post-index-change", "fsmonitor-watchman", "post-checkout", "reference-transaction"] {
+
+    for hook in [
+        "pre-commit",
+        "post-index-change",
+        "fsmonitor-watchman",
+        "post-checkout",
+        "reference-transaction",
+    ] {
         std::fs::copy(x, tree.join(".git/hooks").join(hook)).unwrap();
     }
+
     sandbox.write("tree/.git/more", format!("[core]\n sshCommand = {x}\n"));
     let mut config = String::from_utf8(sandbox.read("tree/.git/config")).unwrap();
     config += &format!(
@@ -151,6 +199,7 @@ fn a_hostile_git_directory_starts_nothing() {
          [protocol]\n allow = always\n[extensions]\n partialClone = o\n[alias]\n diff = !{x}\n ls-files = !{x}\n\
          [uploadpack]\n packObjectsHook = {x}\n[sequence]\n editor = {x}\n[interactive]\n diffFilter = {x}\n"
     );
+
     sandbox.write("tree/.git/config", config);
 
     let mut control = Command::new("git");
@@ -166,7 +215,12 @@ fn no_program_named_git_is_started_from_anywhere() {
     std::fs::create_dir_all(sandbox.path("tree/bin")).unwrap();
     git_in(&sandbox.path("tree"), &sandbox.path(""), &["init", "-q"]);
     let trap = Trap::at(&sandbox, "tree/bin/git");
-    sandbox.write("tree/.secrets.toml", "project = \"default\"\n[[render]]\ntemplate = \"t\"\noutput = \"o\"\n");
+
+    sandbox.write(
+        "tree/.secrets.toml",
+        "project = \"default\"\n[[render]]\ntemplate = \"t\"\noutput = \"o\"\n",
+    );
+
     sandbox.write("tree/t", "{{ secrets.api-token }}");
     let path = format!("{}:.:{PATH}", sandbox.path("tree/bin").display());
     for arguments in [&["check"][..], &["setup", "-y"], &["scan", "--staged"]] {
@@ -210,30 +264,33 @@ impl World {
             excludes: Some(self.path(".config/git/ignore")),
             ..GitEnvironment::default()
         };
+
         Git::at(&self.path(directory), environment)
     }
 
     /// Holds our answers about paths, which are relative to a directory, against git's.
-    fn agree(&self, directory: &str, paths: &[&str]) -> Vec<Standing> {
+    fn agree(&self, directory: &str, paths: &[&str]) -> Vec<GitStatus> {
         let there = self.path(directory);
-        let expected: Vec<Standing> = paths
+        let expected: Vec<GitStatus> = paths
             .iter()
             .map(|path| {
                 let ask = |words: &[&str]| !git_in(&there, self.home.path(), words).is_empty();
                 if ask(&["--literal-pathspecs", "ls-files", "--sparse", "-z", "--", path]) {
-                    Standing::Tracked
+                    GitStatus::Tracked
                 } else if ask(&["check-ignore", "--", path]) {
-                    Standing::Ignored
+                    GitStatus::Ignored
                 } else {
-                    Standing::Exposed
+                    GitStatus::Exposed
                 }
             })
             .collect();
+
         let asked: Vec<&Path> = paths.iter().map(Path::new).collect();
         let found = self.ours(directory).standing(&asked).unwrap();
         for ((path, expected), found) in paths.iter().zip(&expected).zip(&found) {
             assert_eq!(expected, found, "{path} in {directory}");
         }
+
         found
     }
 
@@ -241,16 +298,31 @@ impl World {
     fn agree_on_staged(&self, directory: &str) -> BTreeSet<PathBuf> {
         let there = self.path(directory);
         let ask = |words: &[&str]| git_in(&there, self.home.path(), words);
-        let names =
-            ask(&["diff", "--cached", "--name-only", "--no-renames", "-z", "--diff-filter=AMT", "--ignore-submodules"]);
+        let names = ask(&[
+            "diff",
+            "--cached",
+            "--name-only",
+            "--no-renames",
+            "-z",
+            "--diff-filter=AMT",
+            "--ignore-submodules",
+        ]);
+
         let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        let expected: BTreeSet<PathBuf> = names.map(|name| OsStr::from_bytes(name).into()).collect();
+        let expected: BTreeSet<PathBuf> =
+            names.map(|name| OsStr::from_bytes(name).into()).collect();
         let (found, blobs) = self.ours(directory).staged(&[]).unwrap();
+
         for file in &found {
             let mut content = Vec::new();
             blobs.open(&file.id).unwrap().read_to_end(&mut content).unwrap();
-            assert!(content == ask(&["cat-file", "blob", &file.id.to_string()]), "{}", file.path.display());
+            assert!(
+                content == ask(&["cat-file", "blob", &file.id.to_string()]),
+                "{}",
+                file.path.display()
+            );
         }
+
         let found: BTreeSet<PathBuf> = found.into_iter().map(|file| file.path).collect();
         assert_eq!(expected, found, "staged in {directory}");
         found
@@ -265,6 +337,7 @@ fn rules_are_those_of_git() {
         ".gitignore",
         "*.log\n/top\n!kept.log\nbuild/\ndeep/**/x\n\\#odd\nspace\\ \n[a-c]?.txt\n/lit\\*eral\n#no\ncr\r\n",
     );
+
     world.write("sub/.gitignore", "!a.log\n/only\n*.env\n!keep.env\n");
     world.write("build/.gitignore", "!in\n");
     world.write(".git/info/exclude", "excluded\n!taken.home\n");
@@ -272,6 +345,7 @@ fn rules_are_those_of_git() {
     std::fs::write(world.path(".config/git/ignore"), "*.home\n").unwrap();
     world.write("tracked.log", "x");
     world.git(&["add", "-f", "tracked.log", ".gitignore"]);
+
     let paths = [
         "a.log",
         "kept.log",
@@ -304,10 +378,14 @@ fn rules_are_those_of_git() {
         ".gitignore",
         "none/at/all",
     ];
+
     let found = world.agree("r", &paths);
     assert!(
-        found.contains(&Standing::Ignored) && found.contains(&Standing::Exposed) && found.contains(&Standing::Tracked)
+        found.contains(&GitStatus::Ignored)
+            && found.contains(&GitStatus::Exposed)
+            && found.contains(&GitStatus::Tracked)
     );
+
     world.agree("r/sub", &["a.log", "x.env", "keep.env", "x/only", "only"]);
 
     // The user's own file, named by a configuration that another one includes.
@@ -317,12 +395,18 @@ fn rules_are_those_of_git() {
     world.agree("r", &["a.mine", "x.home"]);
     world.git(&["config", "core.ignoreCase", "true"]);
     world.agree("r", &["A.LOG", "TOP"]);
-    // There it is the same file, which `git ls-files` does not say.
-    assert_eq!(world.ours("r").standing(&[Path::new("Tracked.log")]).unwrap(), [Standing::Tracked]);
 
-    let taken = world.ours("r").taken_back(&[Path::new("plain"), Path::new("sub/keep.env")]).unwrap();
+    // There it is the same file, which `git ls-files` does not say.
+    assert_eq!(
+        world.ours("r").standing(&[Path::new("Tracked.log")]).unwrap(),
+        [GitStatus::Tracked]
+    );
+
+    let taken =
+        world.ours("r").taken_back(&[Path::new("plain"), Path::new("sub/keep.env")]).unwrap();
     assert_eq!(taken, Some(("sub/keep.env".into(), "sub/.gitignore".into())));
     assert_eq!(world.ours("r/sub").taken_back(&[Path::new("keep.env")]).unwrap(), None);
+
     // A link is not read, here or by git.
     std::fs::remove_file(world.path("r/sub/.gitignore")).unwrap();
     std::os::unix::fs::symlink("../.gitignore", world.path("r/sub/.gitignore")).unwrap();
@@ -338,12 +422,14 @@ fn fill(world: &World, objects: &str, arguments: &[&str]) {
         let name = if name == "a" { "a0" } else { name };
         world.write(name, format!("{name}\n{body}"));
     }
+
     std::os::unix::fs::symlink("a0", world.path("r/link")).unwrap();
     world.git(&["add", "."]);
     world.git(&["commit", "-q", "-m", "one"]);
     for name in ["a0", "z/y/3", "a/b/c"] {
         world.write(name, format!("{name}\n{body}another line\n"));
     }
+
     world.write("z/new", format!("{body}new\n"));
     world.git(&["add", "."]);
     world.git(&["rm", "-q", "gone"]);
@@ -363,6 +449,7 @@ fn an_index_is_read_in_every_version_and_form() {
     let world = World::new();
     fill(&world, "--object-format=sha1", &[]);
     agrees(&world, "r");
+
     for version in ["4", "3", "2"] {
         world.git(&["update-index", "--index-version", version]);
         world.write("later", "x");
@@ -370,15 +457,39 @@ fn an_index_is_read_in_every_version_and_form() {
         agrees(&world, "r");
         world.git(&["rm", "-q", "--cached", "later"]);
     }
+
     // Split in two, with entries replaced, added and deleted.
     world.git(&["update-index", "--split-index"]);
     agrees(&world, "r");
     world.write("z/1", "changed");
     world.write("y", "added");
-    world.git(&["-c", "core.splitIndex=true", "-c", "splitIndex.maxPercentChange=100", "add", "z/1", "y"]);
-    world.git(&["-c", "core.splitIndex=true", "-c", "splitIndex.maxPercentChange=100", "rm", "-q", "--cached", "z/2"]);
+    world.git(&[
+        "-c",
+        "core.splitIndex=true",
+        "-c",
+        "splitIndex.maxPercentChange=100",
+        "add",
+        "z/1",
+        "y",
+    ]);
+
+    world.git(&[
+        "-c",
+        "core.splitIndex=true",
+        "-c",
+        "splitIndex.maxPercentChange=100",
+        "rm",
+        "-q",
+        "--cached",
+        "z/2",
+    ]);
+
     let found = world.agree_on_staged("r");
-    assert!(found.contains(Path::new("z/1")) && found.contains(Path::new("y")) && found.len() == 7, "{found:?}");
+    assert!(
+        found.contains(Path::new("z/1")) && found.contains(Path::new("y")) && found.len() == 7,
+        "{found:?}"
+    );
+
     world.agree("r", &["z/1", "z/2", "y", "a0"]);
 }
 
@@ -388,11 +499,17 @@ fn a_sparse_index_is_read() {
     fill(&world, "--object-format=sha1", &[]);
     world.git(&["commit", "-q", "-m", "two"]);
     world.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "a"]);
+
     let listed = world.git(&["ls-files", "--sparse"]);
     assert!(listed.windows(3).any(|name| name == b"\nz/"), "the index is sparse");
-    let found = world.ours("r").standing(&[Path::new("z/y/3"), Path::new("z/none"), Path::new("a/b/c")]).unwrap();
-    assert_eq!(found, [Standing::Tracked, Standing::Exposed, Standing::Tracked]);
+    let found = world
+        .ours("r")
+        .standing(&[Path::new("z/y/3"), Path::new("z/none"), Path::new("a/b/c")])
+        .unwrap();
+
+    assert_eq!(found, [GitStatus::Tracked, GitStatus::Exposed, GitStatus::Tracked]);
     assert_eq!(world.agree_on_staged("r"), BTreeSet::new());
+
     // Held against another commit, what lies in the directories that are left out counts.
     world.git(&["reset", "-q", "--soft", "HEAD~"]);
     assert_eq!(world.agree_on_staged("r"), STAGED.iter().map(PathBuf::from).collect());
@@ -404,6 +521,7 @@ fn objects_are_read_loose_packed_and_borrowed() {
         let world = World::new();
         fill(&world, format, &[]);
         agrees(&world, "r");
+
         // Everything packed, also what is staged: versions of one file as differences of one another.
         world.git(&["repack", "-q", "-a", "-d", "-f", "--depth=50"]);
         world.git(&["prune-packed", "-q"]);
@@ -411,10 +529,15 @@ fn objects_are_read_loose_packed_and_borrowed() {
         let commit = world.git(&["write-tree"]);
         let tree = String::from_utf8(commit).unwrap();
         let kept = world.git(&["commit-tree", tree.trim(), "-m", "keeps what is staged"]);
+
         world.git(&["update-ref", "refs/keep/staged", String::from_utf8(kept).unwrap().trim()]);
         world.git(&["repack", "-q", "-a", "-d", "-f"]);
         let differences = world.git(&["verify-pack", "-v", &pack(&world)]);
-        assert!(String::from_utf8(differences).unwrap().contains("chain length"), "{format}: nothing is a difference");
+        assert!(
+            String::from_utf8(differences).unwrap().contains("chain length"),
+            "{format}: nothing is a difference"
+        );
+
         agrees(&world, "r");
 
         // A clone that borrows all of it.
@@ -428,7 +551,10 @@ fn objects_are_read_loose_packed_and_borrowed() {
 /// The index of the one pack.
 fn pack(world: &World) -> String {
     let mut packs = std::fs::read_dir(world.path("r/.git/objects/pack")).unwrap().flatten();
-    let found = packs.find(|entry| entry.path().extension().is_some_and(|extension| extension == "idx")).unwrap();
+    let found = packs
+        .find(|entry| entry.path().extension().is_some_and(|extension| extension == "idx"))
+        .unwrap();
+
     found.path().to_str().unwrap().to_owned()
 }
 
@@ -453,7 +579,12 @@ fn working_trees_submodules_and_other_places() {
     assert_eq!(world.agree_on_staged("outer"), [".gitmodules".into()].into());
 
     // The directory elsewhere; a detached head; a working tree that the configuration names.
-    git_in(world.home.path(), world.home.path(), &["clone", "-q", "--separate-git-dir=store", "r", "apart"]);
+    git_in(
+        world.home.path(),
+        world.home.path(),
+        &["clone", "-q", "--separate-git-dir=store", "r", "apart"],
+    );
+
     git_in(&world.path("apart"), world.home.path(), &["checkout", "-q", "--detach"]);
     std::fs::write(world.path("apart/z/1"), "x").unwrap();
     git_in(&world.path("apart"), world.home.path(), &["add", "z/1"]);
@@ -461,11 +592,13 @@ fn working_trees_submodules_and_other_places() {
     world.agree("apart", &["z/1", "none"]);
 
     let nowhere = |directory: &str| world.ours(directory).standing(&[Path::new("x")]).unwrap();
+
     // Inside a git directory, in one without a working tree, and where no repository is.
     git_in(world.home.path(), world.home.path(), &["init", "-q", "--bare", "bare"]);
     for directory in ["r/.git", "r/.git/hooks", "bare", "store"] {
-        assert_eq!(nowhere(directory), [Standing::NoRepository], "{directory}");
+        assert_eq!(nowhere(directory), [GitStatus::NoRepository], "{directory}");
     }
+
     assert!(matches!(world.ours("bare").staged(&[]), Err(GitError::NoRepository(_))));
 }
 
@@ -475,7 +608,12 @@ fn references_in_tables_make_everything_count_as_staged() {
     fill(&world, "--ref-format=reftable", &[]);
     let (found, _) = world.ours("r").staged(&[]).unwrap();
     let found: BTreeSet<PathBuf> = found.into_iter().map(|file| file.path).collect();
-    assert!(STAGED.iter().all(|name| found.contains(Path::new(name))) && found.contains(Path::new("a.b")));
+
+    assert!(
+        STAGED.iter().all(|name| found.contains(Path::new(name)))
+            && found.contains(Path::new("a.b"))
+    );
+
     world.agree("r", &["a0", "none"]);
 }
 
@@ -489,14 +627,17 @@ fn a_hostile_repository_is_an_error_and_no_wait() {
         let error = world.ours("r").standing(&[Path::new("x")]).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     };
+
     for length in [4, 11, 100, index.len() / 2] {
         set(&index[..length]);
         fails("it ends too early");
     }
+
     set(&index.iter().map(|byte| if *byte == b'l' { b'/' } else { *byte }).collect::<Vec<_>>());
     fails("git");
     let at = index.windows(2).position(|name| name == b"a0").unwrap();
     let mut outside = index.clone();
+
     outside[at..at + 2].copy_from_slice(b"..");
     set(&outside);
     fails("it names a path that git refuses");
@@ -520,22 +661,41 @@ fn a_git_directory_is_recognised_whatever_it_is_called() {
     world.git(&["init", "-q"]);
     world.write("sub/x", "");
     git_in(world.home.path(), world.home.path(), &["init", "-q", "--bare", "r/store"]);
-    git_in(world.home.path(), world.home.path(), &["init", "-q", "--separate-git-dir=r/other", "apart"]);
+    git_in(
+        world.home.path(),
+        world.home.path(),
+        &["init", "-q", "--separate-git-dir=r/other", "apart"],
+    );
+
     world.git(&["commit", "-q", "--allow-empty", "-m", "x"]);
     world.git(&["worktree", "add", "-q", "../tree"]);
+
     // A working tree in a bare repository's directory is a common way to keep several.
-    git_in(&world.path("r/store"), world.home.path(), &["fetch", "-q", "..", "HEAD:refs/heads/main"]);
+    git_in(
+        &world.path("r/store"),
+        world.home.path(),
+        &["fetch", "-q", "..", "HEAD:refs/heads/main"],
+    );
+
     git_in(&world.path("r/store"), world.home.path(), &["worktree", "add", "-q", "main"]);
     let real = world.home.path().canonicalize().unwrap();
     let is = |path: &str| is_in_git_directory(&real.join(path));
-    for path in
-        ["r/.git/config", "r/.GIT/x", "r/store/hooks/x", "r/store/config", "r/other/x", "r/.git/worktrees/tree/HEAD"]
-    {
+
+    for path in [
+        "r/.git/config",
+        "r/.GIT/x",
+        "r/store/hooks/x",
+        "r/store/config",
+        "r/other/x",
+        "r/.git/worktrees/tree/HEAD",
+    ] {
         assert!(is(path), "{path}");
     }
+
     for path in ["r/sub/x", "r/x", "r/store/main/x", "tree/x", "apart/x", "x"] {
         assert!(!is(path), "{path}");
     }
+
     // One that a `.git` file names.
     std::fs::create_dir_all(world.path("late/kept")).unwrap();
     std::fs::write(world.path("late/.git"), "gitdir: kept\n").unwrap();

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use terminal_secrets::store::MOST_PROJECTS;
-use terminal_secrets::vault::{Import, Incoming, OnConflict, VaultError};
+use terminal_secrets::vault::{Import, IncomingSecret, OnConflict, VaultError};
 
 use crate::support::{Sandbox, project, secret};
 
@@ -15,8 +15,11 @@ fn assert_value(sandbox: &Sandbox, tag: &str, expected: impl AsRef<[u8]>) {
 
 fn git(sandbox: &Sandbox, words: &[&str]) {
     let mut git = Command::new("git");
-    let git =
-        git.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(words).current_dir(sandbox.path(""));
+    let git = git
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+        .args(words)
+        .current_dir(sandbox.path(""));
+
     assert!(git.output().unwrap().status.success(), "git {words:?}");
 }
 
@@ -30,9 +33,13 @@ fn every_value_of_a_dotenv_file_goes_in_as_it_is_written() {
     warning: .env:6: `EMPTY` is left out: it is empty
     imported into project `default`: 4 created, 2 left out
     ");
-    for (tag, value) in [("A", "2nd"), ("B", "it is $HOME"), ("C", "line\none\ntwo \"q\""), ("D", "x#y")] {
+
+    for (tag, value) in
+        [("A", "2nd"), ("B", "it is $HOME"), ("C", "line\none\ntwo \"q\""), ("D", "x#y")]
+    {
         assert_value(&sandbox, tag, value);
     }
+
     assert_eq!(sandbox.read(".env"), text.as_bytes());
 }
 
@@ -44,6 +51,7 @@ fn what_is_there_with_the_same_value_is_left_alone() {
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 2 there already");
     assert_eq!(sandbox.run(["list", "--json"]).succeeds().json(), before);
     sandbox.write("f.env", "A=1\nB=2\nC=3\n");
+
     let found = sandbox.run(["import", "f.env", "--json"]).succeeds().stderr("").json();
     assert_eq!(found["unchanged"], serde_json::json!(["a", "b"]));
     assert_eq!(found["secrets"][0]["tag"], "C");
@@ -61,16 +69,20 @@ fn a_conflict_stores_nothing_unless_it_is_said_what_to_do() {
       b
     hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
     ");
+
     stderr!(sandbox.run(["get", "c"]).fails_with(3), @"
     error: no secret `c` in project `default`
     hint: `secrets list` shows the secrets of the project
     ");
+
     let skip = ["import", "f.env", "--on-conflict", "skip"];
     stderr!(sandbox.run(skip).succeeds(), @"imported into project `default`: 1 created, 2 skipped");
     assert_value(&sandbox, "a", "old");
     let overwrite = ["import", "f.env", "--on-conflict", "overwrite"];
+
     stderr!(sandbox.run(overwrite).succeeds(), @"imported into project `default`: 2 overwritten, 1 there already");
     assert_value(&sandbox, "a", "new");
+
     // Its label, its tag and its id stay.
     sandbox.run(["get", "a"]).succeeds().stdout_has("name         Label\n");
 }
@@ -83,13 +95,17 @@ fn a_dry_run_shows_the_plan_and_stores_nothing() {
     stderr!(sandbox
         .run(line)
         .succeeds(), @"warning: f.env:4: `D` is left out: it is empty")
-    .stdout("overwrite  A -> default/x-a\nsame       B -> default/x-b\ncreate     C -> default/x-C\n");
+    .stdout(
+        "overwrite  A -> default/x-a\nsame       B -> default/x-b\ncreate     C -> default/x-C\n",
+    );
+
     let plan = stderr!(sandbox.run(line.iter().chain(&["--json"])).succeeds(), @"warning: f.env:4: `D` is left out: it is empty")
         .json();
     assert_eq!(
         plan["plan"][2],
         serde_json::json!({"action": "create", "source": "C", "project": "default", "tag": "x-C"})
     );
+
     assert_eq!(plan["skipped"][0]["line"], 4);
     sandbox.run(["list"]).succeeds().stdout_has("x-a\t").stderr("");
     assert_value(&sandbox, "x-a", "old");
@@ -104,6 +120,7 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
     imported into project `default`: 1 created, 1 skipped
     error: `f.env` was not removed: 1 value of it is not in the vault
     ");
+
     assert_value(&sandbox, "b", "2");
     assert!(sandbox.path("f.env").exists());
     let overwrite = ["import", "f.env", "--on-conflict", "overwrite", "--delete-source"];
@@ -111,7 +128,9 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
     imported into project `default`: 1 overwritten, 1 there already
     removed `f.env`
     ");
+
     assert!(!sandbox.path("f.env").exists());
+
     // What was done before is done again: the file goes though nothing is new.
     sandbox.write("f.env", "A=new\nB=2\n");
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
@@ -128,12 +147,14 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
     imported into project `default`: 1 there already, 2 left out
     error: `f.env` was not removed: 1 value of it is not in the vault
     ");
+
     sandbox.write("f.env", "A=new\nE=\n");
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
     warning: f.env:2: `E` is left out: it is empty
     imported into project `default`: 1 there already, 1 left out
     removed `f.env`
     ");
+
     sandbox.write("real.env", "A=new\n");
     symlink("real.env", sandbox.path("link.env")).unwrap();
     let run = sandbox.run(["import", "link.env", "--delete-source"]).fails_with(4);
@@ -141,6 +162,7 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
     imported into project `default`: 1 there already
     error: `link.env` was not removed: it is a link, or has several names
     ");
+
     stderr!(sandbox.command(["import", "-", "--delete-source"]).stdin("A=1").run().fails_with(2), @"
     error: stdin is no file that could be removed
     hint: leave out `--delete-source`
@@ -157,6 +179,7 @@ fn names_that_differ_in_case_are_refused() {
         hint: nothing was stored; take one of the two out of the file: `[run.env]` and `run --env HTTP_PROXY=...` give a program a variable of any name
         ");
     }
+
     stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secret in project `default`");
 }
 
@@ -170,23 +193,27 @@ fn what_is_left_out_is_counted_and_is_no_error() {
     `--as-is` stores references and what another tool encrypted as they stand
     imported into project `default`: 1 created, 2 left out
     ");
+
     sandbox.write("f.env", "B=op://app/db/password\n");
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
     warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints
     `--as-is` stores references and what another tool encrypted as they stand
     imported into project `default`: nothing, 1 left out
     ");
+
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4), @"
     warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints
     `--as-is` stores references and what another tool encrypted as they stand
     imported into project `default`: nothing, 1 left out
     error: `f.env` was not removed: 1 value of it is not in the vault
     ");
+
     let run = sandbox.run(["import", "f.env", "--json"]).succeeds();
     let document = stderr!(run, @"warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints")
         .json();
     assert_eq!(document["secrets"], serde_json::json!([]));
     assert_eq!(document["skipped"][0]["source"], "B");
+
     let plan = stderr!(sandbox.run(["import", "f.env", "--dry-run", "--json"]).succeeds(), @"warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints")
         .json();
     assert_eq!(plan["plan"], serde_json::json!([]));
@@ -208,18 +235,30 @@ fn a_reference_to_another_variable_is_mentioned() {
     warning: f.env:2: the value of `MAIL_FROM_NAME` refers to another variable; it is stored as it is written, and programs get it unexpanded
     imported into project `default`: 2 created
     ");
+
     assert_value(&sandbox, "mail-from-name", "${APP_NAME}");
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
     let sandbox = Sandbox::new();
-    let utf16: Vec<u8> = "\u{feff}A=hunter2\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> =
+        "\u{feff}A=hunter2\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (name, bytes, error, hint) in [
-        ("a.kdbx", &b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5"[..], "a KeePass database", "`keepassxc-cli export a.kdbx | "),
+        (
+            "a.kdbx",
+            &b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5"[..],
+            "a KeePass database",
+            "`keepassxc-cli export a.kdbx | ",
+        ),
         ("my export.1pux", b"PK\x03\x04", "a 1Password export (.1pux)", "as CSV"),
         ("b.zip", b"PK\x03\x04", "a ZIP archive", "`unzip b.zip`"),
-        ("it's.env", &utf16, "UTF-16 text", "`iconv -f UTF-16 -t UTF-8 'it'\\''s.env' | secrets import -`"),
+        (
+            "it's.env",
+            &utf16,
+            "UTF-16 text",
+            "`iconv -f UTF-16 -t UTF-8 'it'\\''s.env' | secrets import -`",
+        ),
     ] {
         std::fs::write(sandbox.path(name), bytes).unwrap();
         for format in [&[][..], &["--format", "dotenv"]] {
@@ -227,6 +266,7 @@ fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
             run.stderr_has(&format!("error: `{name}` is {error}")).stderr_has(hint);
         }
     }
+
     stderr!(sandbox.command(["import", "-"]).stdin(&utf16).run().fails_with(2), @"
     error: `stdin` is UTF-16 text, and only UTF-8 is read
     hint: `iconv -f UTF-16 -t UTF-8 FILE | secrets import -`
@@ -237,7 +277,12 @@ fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
 fn a_plan_needs_no_vault_that_can_be_written() {
     let sandbox = Sandbox::with_secrets(&[("a", "1")]);
     sandbox.write("f.env", "A=1\nB=2\n");
-    std::fs::set_permissions(sandbox.vault_path(), std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    std::fs::set_permissions(
+        sandbox.vault_path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o400),
+    )
+    .unwrap();
+
     sandbox.run(["import", "f.env", "--dry-run"]).succeeds().stdout_has("create     B");
 }
 
@@ -268,25 +313,35 @@ fn a_broken_file_is_refused_without_a_byte_of_it() {
         sandbox.write("f", text);
         let (code, stdout, stderr) = sandbox.run(["import", "f", "--format", format]).everything();
         assert_eq!((code, stdout.len()), (Some(2), 0), "{format}: {stderr}");
-        assert!(stderr.starts_with(&format!("error: {place}")) && !stderr.contains("hunter2"), "{format}: {stderr}");
-        assert!(stderr.ends_with(&format!("hint: read as {format}; nothing was stored\n")), "{stderr}");
+        assert!(
+            stderr.starts_with(&format!("error: {place}")) && !stderr.contains("hunter2"),
+            "{format}: {stderr}"
+        );
+        assert!(
+            stderr.ends_with(&format!("hint: read as {format}; nothing was stored\n")),
+            "{stderr}"
+        );
     }
+
     sandbox.write("f.xml", "<a/>");
     stderr!(sandbox.run(["import", "f.xml"]).fails_with(2), @"
     error: what `f.xml` is cannot be told from its content
     hint: name it with `--format FORMAT`
     ");
+
     sandbox.write("f.env", "# nothing\n");
     stderr!(sandbox.run(["import", "f.env"]).fails_with(2), @"
     error: there is no value in `f.env`
     hint: nothing was stored
     ");
+
     let output = sandbox.run(["import", "nowhere"]).fails_with(1);
     stderr!(output, @"error: cannot read `nowhere`: No such file or directory");
     stderr!(sandbox.run(["import", "f.env", "--prefix", "a b"]).fails_with(2), @"
     error: f.env: no tag begins with that prefix
     hint: read as dotenv; nothing was stored
     ");
+
     sandbox.run(["project", "list"]).succeeds().stdout("");
 }
 
@@ -298,6 +353,7 @@ fn stdin_and_json_are_taken() {
     warning: stdin:1: `E` is left out: it is empty
     imported into project `default`: 3 created, 1 left out
     ");
+
     assert_value(&sandbox, "a", "x\ny");
     assert_value(&sandbox, "n", "1.50");
     assert_value(&sandbox, "t", "true");
@@ -305,7 +361,14 @@ fn stdin_and_json_are_taken() {
 
 #[test]
 fn an_export_of_another_manager_is_told_by_its_content() {
-    for name in ["1password.csv", "bitwarden.csv", "bitwarden.json", "keepass.xml", "keepassxc.csv", "keepassxc.xml"] {
+    for name in [
+        "1password.csv",
+        "bitwarden.csv",
+        "bitwarden.json",
+        "keepass.xml",
+        "keepassxc.csv",
+        "keepassxc.xml",
+    ] {
         let sandbox = Sandbox::new();
         let path = format!("{}/tests/fixtures/import/{name}", env!("CARGO_MANIFEST_DIR"));
         let (code, _, stderr) = sandbox.run(["import", &path]).everything();
@@ -325,6 +388,7 @@ fn ten_thousand_are_one_transaction() {
     sandbox.write("f.env", &text);
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 10000 created");
     assert_value(&sandbox, "name_07777", "value-of-7777");
+
     // The last one is in the way of all.
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("name-09999", b"other")).unwrap();
@@ -332,6 +396,7 @@ fn ten_thousand_are_one_transaction() {
     error: there is a secret `name-09999` in project `web` already
     hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
     ");
+
     assert_eq!(vault.projects().unwrap()[1].1, 1);
 }
 
@@ -342,11 +407,13 @@ fn what_others_changed_meanwhile_is_found_when_it_is_read_back() {
     let new = ["kept", "new", "other"].map(|tag| secret(tag, b"1"));
     let import = Import::into_one(&name, new.into(), OnConflict::Fail);
     let outcome = vault.import(&import, &|_| {}).unwrap().value;
+
     assert_eq!(vault.compare(&import, &outcome).unwrap(), None);
     for (tag, at) in [("other", 2), ("new", 1), ("kept", 0)] {
         sandbox.command(["update", tag, "-q"]).stdin("2").run().succeeds();
         assert_eq!(vault.compare(&import, &outcome).unwrap(), Some(at));
     }
+
     sandbox.run(["delete", "kept", "-y", "-q"]).succeeds();
     assert_eq!(vault.compare(&import, &outcome).unwrap(), Some(0));
 }
@@ -355,10 +422,13 @@ fn what_others_changed_meanwhile_is_found_when_it_is_read_back() {
 fn more_projects_than_fit_are_refused_by_a_dry_run_too() {
     let sandbox = Sandbox::with_secrets(&[("there", "1")]);
     let names: Vec<_> = (0..MOST_PROJECTS).map(|number| project(&format!("p{number}"))).collect();
-    let incoming = |to| Incoming { to, new: secret("one", b"1"), times: None };
-    let import = Import { secrets: names.iter().map(incoming).collect(), on_conflict: OnConflict::Fail };
+    let incoming = |to| IncomingSecret { to, new: secret("one", b"1"), times: None };
+    let import =
+        Import { secrets: names.iter().map(incoming).collect(), on_conflict: OnConflict::Fail };
+
     let vault = sandbox.vault();
-    for refused in [vault.plan_import(&import).map(drop), vault.import(&import, &|_| {}).map(drop)] {
+    for refused in [vault.plan_import(&import).map(drop), vault.import(&import, &|_| {}).map(drop)]
+    {
         assert!(matches!(refused, Err(VaultError::TooManyProjects)));
     }
 }

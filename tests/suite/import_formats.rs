@@ -9,7 +9,9 @@ use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use terminal_secrets::import::{Container, Format, ImportError, Items, Options, Skipped, Why, read};
+use terminal_secrets::import::{
+    Container, Format, ImportError, ImportOptions, Items, Skipped, Why, read,
+};
 use terminal_secrets::model::{Description, Name};
 
 const SAMPLES: [(Format, &str); 8] = [
@@ -22,18 +24,20 @@ const SAMPLES: [(Format, &str); 8] = [
     (Format::KeePass, "keepassxc.xml"),
     (Format::KeePass, "keepassxc.csv"),
 ];
-const FORMATS: [Format; 5] = [Format::Dotenv, Format::Json, Format::OnePassword, Format::Bitwarden, Format::KeePass];
+const FORMATS: [Format; 5] =
+    [Format::Dotenv, Format::Json, Format::OnePassword, Format::Bitwarden, Format::KeePass];
 
 fn sample(name: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import").join(name)).unwrap()
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import").join(name))
+        .unwrap()
 }
 
 fn taken(format: Format, text: &[u8]) -> Items {
-    read(format, text, Options::default()).unwrap_or_else(|error| panic!("{error:?}"))
+    read(format, text, ImportOptions::default()).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 fn refused(format: Format, text: &[u8]) -> ImportError {
-    read(format, text, Options::default())
+    read(format, text, ImportOptions::default())
         .err()
         .unwrap_or_else(|| panic!("{format:?} took {:?}", String::from_utf8_lossy(text)))
 }
@@ -41,11 +45,19 @@ fn refused(format: Format, text: &[u8]) -> ImportError {
 /// Tag, value and source of each item.
 fn rows(items: &Items) -> Vec<(&str, &str, &str)> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap();
-    items.items.iter().map(|item| (item.tag.as_str(), text(item.value.expose()), item.source.as_str())).collect()
+    items
+        .items
+        .iter()
+        .map(|item| (item.tag.as_str(), text(item.value.expose()), item.source.as_str()))
+        .collect()
 }
 
 fn skipped(items: &Items) -> Vec<(&str, Option<u64>, &str)> {
-    items.skipped.iter().map(|Skipped { source, line, why, .. }| (source.as_str(), *line, *why)).collect()
+    items
+        .skipped
+        .iter()
+        .map(|Skipped { source, line, why, .. }| (source.as_str(), *line, *why))
+        .collect()
 }
 
 /// Name and description of an item.
@@ -68,6 +80,7 @@ fn dotenv() {
             ("item", "/usr/bin/env", "_"),
         ]
     );
+
     assert_eq!(skipped(&items), [("EMPTY", Some(4), "it is empty")]);
     assert!(items.items.iter().all(|item| item.name.is_none() && item.description.is_none()));
 
@@ -104,6 +117,7 @@ fn flat_json() {
             ("C_D", "fake-underscore", "C_D"),
         ]
     );
+
     assert_eq!(
         skipped(&items),
         [
@@ -112,13 +126,18 @@ fn flat_json() {
             ("twice", Some(11), "it stands there again further down"),
         ]
     );
+
     assert!(taken(Format::Json, b" {} ").items.is_empty());
 }
 
 #[test]
 fn what_json_is_refused() {
     for (text, at, why) in [
-        (&b"{\"a\": 1,\n \"b\": {\"c\": \"fake-secret\"}}"[..], Some((2, 7)), Why::Nested("b".into())),
+        (
+            &b"{\"a\": 1,\n \"b\": {\"c\": \"fake-secret\"}}"[..],
+            Some((2, 7)),
+            Why::Nested("b".into()),
+        ),
         (b"{\"a\": [\"fake-secret\"]}", Some((1, 7)), Why::Nested("a".into())),
         (b"{\"a\": \"fake-secret\"", Some((1, 19)), Why::Json),
         (b"{\"a\": \"fake-secret\"} x", Some((1, 22)), Why::Json),
@@ -129,9 +148,18 @@ fn what_json_is_refused() {
         (b"\"fake-secret\"", None, Why::NotAnObject),
         (b"", None, Why::NotAnObject),
     ] {
-        assert_eq!(refused(Format::Json, text), ImportError { at, why }, "{}", String::from_utf8_lossy(text));
+        assert_eq!(
+            refused(Format::Json, text),
+            ImportError { at, why },
+            "{}",
+            String::from_utf8_lossy(text)
+        );
     }
-    assert_eq!(refused(Format::Json, format!("{{\"a\": {}", "[".repeat(1_000_000)).as_bytes()).why, Why::Json);
+
+    assert_eq!(
+        refused(Format::Json, format!("{{\"a\": {}", "[".repeat(1_000_000)).as_bytes()).why,
+        Why::Json
+    );
 }
 
 #[test]
@@ -147,14 +175,25 @@ fn one_password() {
             ("only-a-note", "fake note", "Only a note, notes"),
         ]
     );
+
     assert_eq!(skipped(&items), [("Nothing", Some(6), "it holds no secret")]);
-    assert_eq!(labels(&items, "github-totp"), (Some("GitHub"), Some("user: octo\nurl: https://github.com")));
+    assert_eq!(
+        labels(&items, "github-totp"),
+        (Some("GitHub"), Some("user: octo\nurl: https://github.com"))
+    );
+
     assert_eq!(labels(&items, "github-2"), (Some("GitHub"), Some("user: second")));
 
     // columns in any order and case; one that nobody knows is kept
-    let items =
-        taken(Format::OnePassword, b"password,TITLE,otpAuth,Username,Recovery Code\r\nfake,A,,me,fake-code\r\n");
-    assert_eq!(rows(&items), [("a", "fake", "A, password"), ("a-recovery-code", "fake-code", "A, Recovery Code")]);
+    let items = taken(
+        Format::OnePassword,
+        b"password,TITLE,otpAuth,Username,Recovery Code\r\nfake,A,,me,fake-code\r\n",
+    );
+
+    assert_eq!(
+        rows(&items),
+        [("a", "fake", "A, password"), ("a-recovery-code", "fake-code", "A, Recovery Code")]
+    );
 }
 
 #[test]
@@ -186,6 +225,7 @@ fn bitwarden_json() {
             ("deploy-key-key-fingerprint", "SHA256:fake", "Deploy key, key fingerprint"),
         ]
     );
+
     assert_eq!(
         skipped(&items),
         [
@@ -195,6 +235,7 @@ fn bitwarden_json() {
             ("Deleted", Some(32), "it is in the trash"),
         ]
     );
+
     let description = "user: octo\nurl: https://github.com/\nurl: https://gist.example";
     assert_eq!(labels(&items, "github"), (Some("GitHub"), Some(description)));
     assert_eq!(labels(&items, "a-note"), (Some("A note"), None));
@@ -217,24 +258,46 @@ fn bitwarden_csv() {
             ("my-note-fields", "key: fake first line\nfake second line", "My Note, fields"),
         ]
     );
-    assert_eq!(labels(&items, "forum"), (Some("Forum"), Some("user: me@example.com\nurl: https://forum.example")));
+
+    assert_eq!(
+        labels(&items, "forum"),
+        (Some("Forum"), Some("user: me@example.com\nurl: https://forum.example"))
+    );
 }
 
 #[test]
 fn what_bitwarden_is_refused() {
     for (text, at, why) in [
-        (&b"{\"encrypted\": true, \"items\": [{\"name\": \"2.fake|fake\"}]}"[..], Some((1, 15)), Why::Encrypted),
-        (b"{\"encrypted\": true, \"passwordProtected\": true, \"data\": \"fake\"}", Some((1, 15)), Why::Encrypted),
+        (
+            &b"{\"encrypted\": true, \"items\": [{\"name\": \"2.fake|fake\"}]}"[..],
+            Some((1, 15)),
+            Why::Encrypted,
+        ),
+        (
+            b"{\"encrypted\": true, \"passwordProtected\": true, \"data\": \"fake\"}",
+            Some((1, 15)),
+            Why::Encrypted,
+        ),
         (b"{\"encrypted\": false}", None, Why::NoItems),
-        (b"{\"encrypted\": false, \"items\": [\"fake-secret\"]}", Some((1, 32)), Why::Shape("items")),
+        (
+            b"{\"encrypted\": false, \"items\": [\"fake-secret\"]}",
+            Some((1, 32)),
+            Why::Shape("items"),
+        ),
         (b"{\"items\": [{\"login\": \"fake-secret\"}]}", Some((1, 22)), Why::Shape("login")),
         (b"{\"items\": [{\"name\": [\"fake-secret\"]}]}", Some((1, 21)), Why::Shape("name")),
         (b"{\"items\": [{\"notes\": \"\\udc00\"}]}", Some((1, 22)), Why::Json),
         (b"folder,name\nfake,secret", None, Why::Columns),
         (b"", None, Why::Columns),
     ] {
-        assert_eq!(refused(Format::Bitwarden, text), ImportError { at, why }, "{}", String::from_utf8_lossy(text));
+        assert_eq!(
+            refused(Format::Bitwarden, text),
+            ImportError { at, why },
+            "{}",
+            String::from_utf8_lossy(text)
+        );
     }
+
     let encrypted = refused(Format::Bitwarden, b"{\"encrypted\": true}").to_string();
     assert_eq!(encrypted, "it is encrypted; export it as `.json`, not as `.json (Encrypted)`");
 }
@@ -282,15 +345,23 @@ fn keepassxc_wrote_both() {
         let mut found = rows(&items);
         found.sort_unstable();
         assert_eq!(found, expected, "{name}");
-        let mut expected = vec![("Nothing", "it holds no secret"), ("Deleted", bin), ("Deeper", bin)];
+        let mut expected =
+            vec![("Nothing", "it holds no secret"), ("Deleted", bin), ("Deeper", bin)];
         expected.extend_from_slice(skips);
         expected.sort_unstable();
-        let mut found: Vec<_> = items.skipped.iter().map(|skip| (skip.source.as_str(), skip.why)).collect();
+        let mut found: Vec<_> =
+            items.skipped.iter().map(|skip| (skip.source.as_str(), skip.why)).collect();
         found.sort_unstable();
         assert_eq!(found, expected, "{name}");
         assert!(items.skipped.iter().all(|skip| skip.line.is_some()));
-        assert_eq!(labels(&items, "github"), (Some("GitHub"), Some("user: octo\nurl: https://github.com/")));
-        assert_eq!(labels(&items, "umlaute-tags"), (Some("Umläute & <Tags>"), Some("user: jürgen")));
+        assert_eq!(
+            labels(&items, "github"),
+            (Some("GitHub"), Some("user: octo\nurl: https://github.com/"))
+        );
+        assert_eq!(
+            labels(&items, "umlaute-tags"),
+            (Some("Umläute & <Tags>"), Some("user: jürgen"))
+        );
         assert_eq!(labels(&items, "item"), (None, None));
     }
 }
@@ -307,6 +378,7 @@ fn keepass_xml() {
             ("behind-the-bin", "fake-last", "Behind the bin, password"),
         ]
     );
+
     assert_eq!(
         skipped(&items),
         [
@@ -323,6 +395,7 @@ fn what_xml_is_refused() {
             "<KeePassFile><Root><Group><Entry>\n<String><Key>Password</Key>{value}</String></Entry></Group></Root></KeePassFile>"
         )
     };
+
     let bomb = "<!DOCTYPE x [<!ENTITY a \"fake\"><!ENTITY b \"&a;&a;\">]>";
     for (text, at, why) in [
         (value("<Value Protected=\"True\">ZmFrZQ==</Value>"), Some((2, 28)), Why::Protected),
@@ -338,7 +411,14 @@ fn what_xml_is_refused() {
     ] {
         assert_eq!(refused(Format::KeePass, text.as_bytes()), ImportError { at, why }, "{text}");
     }
-    assert!(taken(Format::KeePass, value("<Value Protected=\"False\">fake</Value>").as_bytes()).items.len() == 1);
+
+    assert!(
+        taken(Format::KeePass, value("<Value Protected=\"False\">fake</Value>").as_bytes())
+            .items
+            .len()
+            == 1
+    );
+
     let error = refused(Format::KeePass, b"<KeePassFile>\n\xff</KeePassFile>");
     assert_eq!(error, ImportError { at: Some((2, 1)), why: Why::Utf8 });
 }
@@ -352,11 +432,19 @@ fn what_csv_is_refused() {
         ("a,b,c,\nd,\"e\nf\",fake,\ng,fake\n", Some((5, 1)), Why::Row),
         ("a,b,fake,\"cut short\nx,y,fake,\n", Some((2, 10)), Why::Quote),
     ] {
-        assert_eq!(refused(Format::OnePassword, format!("{header}{rows}").as_bytes()), ImportError { at, why });
+        assert_eq!(
+            refused(Format::OnePassword, format!("{header}{rows}").as_bytes()),
+            ImportError { at, why }
+        );
     }
+
     let mut latin = header.as_bytes().to_vec();
     latin.extend(b"a,b,f\xe4ke,\n");
-    assert_eq!(refused(Format::OnePassword, &latin), ImportError { at: Some((2, 6)), why: Why::Utf8 });
+    assert_eq!(
+        refused(Format::OnePassword, &latin),
+        ImportError { at: Some((2, 6)), why: Why::Utf8 }
+    );
+
     for format in [Format::OnePassword, Format::Bitwarden, Format::KeePass] {
         assert_eq!(refused(format, b"url,username,password\nx,y,fake\n").why, Why::Columns);
     }
@@ -375,15 +463,19 @@ fn titles_make_tags() {
         ("a/b\u{1b}[0m", "a-b-0m"),
         (&long, &cut),
     ];
+
     for (title, tag) in rows {
         let text = format!("Title,Username,Password,OTPAuth\n\"{title}\",,fake,\n");
         let items = taken(Format::OnePassword, text.as_bytes());
         assert_eq!(items.items[0].tag.as_str(), *tag, "{title}");
         let name: String = title.chars().filter(|c| !c.is_control()).take(256).collect();
+
         assert_eq!(items.items[0].name.as_ref().map_or("", Name::as_str), name);
     }
+
     // numbers go by the entry, so that what belongs together stays together
-    let text = "Title,Username,Password,OTPAuth\nA b,,1,\na-B,,2,2t\nA_B,,3,\nA b totp,,4,\nA b 2,,5,\n";
+    let text =
+        "Title,Username,Password,OTPAuth\nA b,,1,\na-B,,2,2t\nA_B,,3,\nA b totp,,4,\nA b 2,,5,\n";
     let items = taken(Format::OnePassword, text.as_bytes());
     let tags: Vec<_> = items.items.iter().map(|item| item.tag.as_str()).collect();
     assert_eq!(tags, ["a-b", "a-b-2", "a-b-2-totp", "a-b-3", "a-b-totp", "a-b-2-2"]);
@@ -395,6 +487,7 @@ fn descriptions_are_cut() {
     let text = format!("Title,Url,Username,Password,OTPAuth\nA,{url},\"me\r\n\u{7}too\",fake,\n");
     let items = taken(Format::OnePassword, text.as_bytes());
     let description = items.items[0].description.as_ref().unwrap().as_str();
+
     assert_eq!(description.chars().count(), 4096);
     assert!(description.starts_with("user: metoo\nurl: uuu"));
 }
@@ -402,16 +495,26 @@ fn descriptions_are_cut() {
 #[test]
 fn a_prefix_goes_before_every_tag() {
     for (format, name) in SAMPLES {
-        let plain = read(format, &sample(name), Options::default()).ok().unwrap();
-        let prefixed = read(format, &sample(name), Options { prefix: "old-", ..Options::default() }).ok().unwrap();
+        let plain = read(format, &sample(name), ImportOptions::default()).ok().unwrap();
+        let prefixed = read(
+            format,
+            &sample(name),
+            ImportOptions { prefix: "old-", ..ImportOptions::default() },
+        )
+        .ok()
+        .unwrap();
+
         for (plain, prefixed) in plain.items.iter().zip(&prefixed.items) {
             let spelled = if plain.source == "_" { "_" } else { plain.tag.as_str() }; // no tag alone
             assert_eq!(prefixed.tag.as_str(), format!("old-{spelled}"));
         }
     }
+
     for bad in ["-", "ä", "a b", ".", &"x".repeat(101)] {
         assert_eq!(
-            read(Format::Json, b"{}", Options { prefix: bad, ..Options::default() }).err().unwrap(),
+            read(Format::Json, b"{}", ImportOptions { prefix: bad, ..ImportOptions::default() })
+                .err()
+                .unwrap(),
             ImportError { at: None, why: Why::Prefix },
             "{bad}"
         );
@@ -425,8 +528,20 @@ fn values_over_a_mebibyte_are_refused_by_name() {
     for (format, before, after, at, label) in [
         (Format::Dotenv, "A=1\nBIG=", "", (2, 1), "BIG"),
         (Format::Json, "{\n\"big\": \"", "\"}", (2, 8), "big"),
-        (Format::OnePassword, "Title,Username,Password,OTPAuth\nBig,,", ",", (2, 1), "Big, password"),
-        (Format::Bitwarden, "{\"items\": [\n{\"name\": \"Big\", \"notes\": \"", "\"}]}", (2, 1), "Big, notes"),
+        (
+            Format::OnePassword,
+            "Title,Username,Password,OTPAuth\nBig,,",
+            ",",
+            (2, 1),
+            "Big, password",
+        ),
+        (
+            Format::Bitwarden,
+            "{\"items\": [\n{\"name\": \"Big\", \"notes\": \"",
+            "\"}]}",
+            (2, 1),
+            "Big, notes",
+        ),
         (
             Format::KeePass,
             "<KeePassFile><Root><Group>\n<Entry><String><Key>Title</Key><Value>Big</Value></String><String><Key>k</Key><Value>",
@@ -436,7 +551,13 @@ fn values_over_a_mebibyte_are_refused_by_name() {
         ),
     ] {
         assert_eq!(
-            taken(format, format!("{before}{most}{after}").as_bytes()).items.last().unwrap().value.expose().len(),
+            taken(format, format!("{before}{most}{after}").as_bytes())
+                .items
+                .last()
+                .unwrap()
+                .value
+                .expose()
+                .len(),
             most.len()
         );
         let error = refused(format, format!("{before}{over}{after}").as_bytes());
@@ -452,6 +573,7 @@ fn a_byte_order_mark_is_dropped() {
         let marked = [b"\xef\xbb\xbf", &text[..]].concat();
         assert_eq!(Format::of(Some(name), &marked), Some(format), "{name}");
         let (plain, marked) = (taken(format, &text), taken(format, &marked));
+
         assert_eq!(rows(&plain), rows(&marked), "{name}");
         assert_eq!(skipped(&plain), skipped(&marked), "{name}");
     }
@@ -462,6 +584,7 @@ fn formats_have_names() {
     for (format, name) in FORMATS.into_iter().zip(Format::NAMES) {
         assert_eq!((format.name(), Format::named(name)), (name, Some(format)));
     }
+
     assert_eq!(Format::named("lastpass"), None);
 }
 
@@ -472,6 +595,7 @@ fn formats_are_told_from_content_and_name() {
             assert_eq!(Format::of(given, &sample(name)), Some(format), "{name} as {given:?}");
         }
     }
+
     let rows: &[(Option<&str>, &str, Option<Format>)] = &[
         (None, "", Some(Format::Dotenv)),
         (None, "A=1,2", Some(Format::Dotenv)),
@@ -494,9 +618,11 @@ fn formats_are_told_from_content_and_name() {
         (Some("a.csv"), "x", None),
         (None, "NAME,login_password,login_username\n", Some(Format::Bitwarden)),
     ];
+
     for (name, text, expected) in rows {
         assert_eq!(Format::of(*name, text.as_bytes()), *expected, "{name:?} {text:?}");
     }
+
     assert_eq!(Format::of(None, b"A=\xff"), Some(Format::Dotenv));
     assert_eq!(Format::of(Some("a.csv"), b"\xff"), None);
 }
@@ -505,7 +631,11 @@ fn formats_are_told_from_content_and_name() {
 fn many_of_one_title_take_linear_time() {
     let text = format!("Title,Username,Password,OTPAuth\n{}", "A,,fake,\n".repeat(50_000));
     let start = std::time::Instant::now();
-    assert_eq!(taken(Format::OnePassword, text.as_bytes()).items.last().unwrap().tag.as_str(), "a-50000");
+    assert_eq!(
+        taken(Format::OnePassword, text.as_bytes()).items.last().unwrap().tag.as_str(),
+        "a-50000"
+    );
+
     let deep = "<Group>".repeat(100_000);
     let text = format!("<KeePassFile><Root>{deep}{}</Root></KeePassFile>", deep.replace('<', "</"));
     assert!(taken(Format::KeePass, text.as_bytes()).items.is_empty());
@@ -514,7 +644,7 @@ fn many_of_one_title_take_linear_time() {
 
 /// What must hold of any bytes: no panic; tags are unlike each other; an error quotes no value.
 fn check(format: Format, text: &[u8], prefix: &str) {
-    match read(format, text, Options { prefix, ..Options::default() }) {
+    match read(format, text, ImportOptions { prefix, ..ImportOptions::default() }) {
         Ok(items) => {
             let keys: HashSet<_> = items.items.iter().map(|item| item.tag.key()).collect();
             assert_eq!(keys.len(), items.items.len());
@@ -565,6 +695,7 @@ proptest! {
     ) {
         let (format, name) = SAMPLES[which];
         let mut text = sample(name);
+
         for (at, kind, byte) in edits {
             let at = at.index(text.len().max(1)).min(text.len());
             match kind {
@@ -573,6 +704,7 @@ proptest! {
                 _ => { text.drain(at..text.len().min(at + usize::from(byte))); }
             }
         }
+
         let _ = Format::of(Some(name), &text);
         for format in [format, Format::Json, Format::Bitwarden] {
             check(format, &text, "");
@@ -587,10 +719,12 @@ fn keepass(entries: &[&[(&str, &str)]]) -> String {
             .iter()
             .map(|(key, value)| format!("<String><Key>{key}</Key><Value>{value}</Value></String>"))
             .collect();
+
         // The id of entry 0 is base64 of zeroes, of entry 1 of ones, ...
         let id = base64ct_of(u8::try_from(number).unwrap());
         format!("<Entry><UUID>{id}</UUID>{strings}</Entry>")
     };
+
     let entries: String = entries.iter().enumerate().map(entry).collect();
     format!("<KeePassFile><Root><Group>{entries}</Group></Root></KeePassFile>")
 }
@@ -604,18 +738,27 @@ fn base64ct_of(byte: u8) -> String {
 fn references_of_keepass_are_resolved() {
     let one = "{REF:P@I:01010101010101010101010101010101}";
     let text = keepass(&[
-        &[("Title", "Wiki"), ("UserName", "{ref:u@i:01010101010101010101010101010101}"), ("Password", one)],
+        &[
+            ("Title", "Wiki"),
+            ("UserName", "{ref:u@i:01010101010101010101010101010101}"),
+            ("Password", one),
+        ],
         &[("Title", "LDAP"), ("UserName", "jd"), ("Password", "real"), ("URL", "ldap://x")],
         &[
             ("Title", "Parts"),
             ("Url", "{REF:A@T:ldap}/{REF:U@T:LDAP}:{REF:P@T:Ldap}"),
             ("Password", "{REF:P@I:00000000000000000000000000000000}"),
         ],
-        &[("Title", "Nobody's"), ("Password", "{REF:P@I:FF}"), ("Own", "{REF:P@O:x} and {REF:P@T:nobody}")],
+        &[
+            ("Title", "Nobody's"),
+            ("Password", "{REF:P@I:FF}"),
+            ("Own", "{REF:P@O:x} and {REF:P@T:nobody}"),
+        ],
         &[("Title", "Round"), ("Password", "{REF:P@T:round}")],
         &[("Title", "No reference"), ("Password", "{REF:X@I:1}{REF:P@I:"), ("a", "{REF:}{REF")],
         &[("Title", "Label {REF:P@T:LDAP} {REF:T@T:LDAP}"), ("Password", "x{REF:I@T:LDAP}")],
     ]);
+
     let items = taken(Format::KeePass, text.as_bytes());
     let values: Vec<_> = rows(&items).into_iter().map(|(tag, value, _)| (tag, value)).collect();
     assert_eq!(
@@ -631,6 +774,7 @@ fn references_of_keepass_are_resolved() {
             ("label-ref-p-t-ldap-ldap", "x01010101010101010101010101010101"),
         ]
     );
+
     assert_eq!(labels(&items, "wiki").1, Some("user: jd"));
     let not_here = "it refers to an entry that is not in this file, or to more than one";
     let skips: Vec<_> = items.skipped.iter().map(|skip| (skip.source.as_str(), skip.why)).collect();
@@ -644,7 +788,15 @@ fn references_of_keepass_are_resolved() {
             ("Round", "it holds no secret"),
         ]
     );
-    let as_is = read(Format::KeePass, text.as_bytes(), Options { as_is: true, ..Options::default() }).ok().unwrap();
+
+    let as_is = read(
+        Format::KeePass,
+        text.as_bytes(),
+        ImportOptions { as_is: true, ..ImportOptions::default() },
+    )
+    .ok()
+    .unwrap();
+
     assert!(rows(&as_is).contains(&("nobody-s", "{REF:P@I:FF}", "Nobody's, password")));
     assert!(rows(&as_is).contains(&("wiki", "real", "Wiki, password")));
 
@@ -653,8 +805,12 @@ fn references_of_keepass_are_resolved() {
                 R,Two,,{REF:P@T:Three}\nR,Three,,real\n";
     let items = taken(Format::KeePass, text.as_bytes());
     let values: Vec<_> = rows(&items).into_iter().map(|(tag, value, _)| (tag, value)).collect();
+
     assert_eq!(values, [("two", "real"), ("three", "real")]);
-    assert_eq!(items.skipped[0].why, "it refers to another entry, and only the XML export tells which");
+    assert_eq!(
+        items.skipped[0].why,
+        "it refers to another entry, and only the XML export tells which"
+    );
 }
 
 #[test]
@@ -664,12 +820,17 @@ fn references_are_resolved_in_bounded_time_and_memory() {
     for number in 1..12 {
         strings.push((format!("e{number}"), format!("{{REF:P@T:e{}}}", number - 1).repeat(20)));
     }
-    let entries: Vec<Vec<(&str, &str)>> =
-        strings.iter().map(|(title, password)| vec![("Title", title.as_str()), ("Password", password)]).collect();
+
+    let entries: Vec<Vec<(&str, &str)>> = strings
+        .iter()
+        .map(|(title, password)| vec![("Title", title.as_str()), ("Password", password)])
+        .collect();
+
     let entries: Vec<&[(&str, &str)]> = entries.iter().map(Vec::as_slice).collect();
     let begun = std::time::Instant::now();
     let text = keepass(&entries);
-    match read(Format::KeePass, text.as_bytes(), Options::default()) {
+
+    match read(Format::KeePass, text.as_bytes(), ImportOptions::default()) {
         Ok(items) => {
             let total: usize = items.items.iter().map(|item| item.value.expose().len()).sum();
             assert!(total < 64 * 1024 * 1024);
@@ -677,6 +838,7 @@ fn references_are_resolved_in_bounded_time_and_memory() {
         }
         Err(error) => assert!(matches!(error.why, Why::TooLarge(_)), "{error:?}"),
     }
+
     assert!(begun.elapsed() < std::time::Duration::from_secs(20));
 }
 
@@ -686,20 +848,36 @@ fn what_stands_for_a_secret_is_left_out() {
                 S='ENC[AES256_GCM,data:p8g=,iv:aaaa,tag:bbbb,type:str]'\nsops_version=3.9.0\n\
                 OP=op://app/db/password\nV=ref+vault://secret/x#/y\nT='{{ secrets.other }}'\nREAL=1\n";
     let items = taken(Format::Dotenv, text.as_bytes());
+
     assert_eq!(rows(&items), [("REAL", "1", "REAL")]);
     assert_eq!(items.skipped.len(), 7);
     assert!(items.skipped.iter().all(|skip| skip.as_is));
     assert_eq!(items.skipped[1].why, "dotenvx keeps it about the file");
-    let as_is = read(Format::Dotenv, text.as_bytes(), Options { as_is: true, ..Options::default() }).ok().unwrap();
+
+    let as_is = read(
+        Format::Dotenv,
+        text.as_bytes(),
+        ImportOptions { as_is: true, ..ImportOptions::default() },
+    )
+    .ok()
+    .unwrap();
+
     assert_eq!((as_is.items.len(), as_is.skipped.len()), (8, 0));
+
     // The same names are variables like others where nothing is encrypted.
     let items = taken(Format::Dotenv, b"DOTENV_PUBLIC_KEY=02aa\nsops_version=1\n");
     assert_eq!(items.items.len(), 2);
 
-    let items = taken(Format::Json, br#"{"a": "ENC[AES256_GCM,data:x]", "b": 1, "sops": {"mac": "x"}}"#);
+    let items =
+        taken(Format::Json, br#"{"a": "ENC[AES256_GCM,data:x]", "b": 1, "sops": {"mac": "x"}}"#);
     assert_eq!(rows(&items), [("b", "1", "b")]);
-    assert_eq!(refused(Format::Json, br#"{"a": "x", "sops": {"mac": "x"}}"#).why, Why::Nested("sops".into()));
-    let items = taken(Format::OnePassword, b"Title,Username,Password,OTPAuth\nA,,op://a/b,\nB,,real,\n");
+    assert_eq!(
+        refused(Format::Json, br#"{"a": "x", "sops": {"mac": "x"}}"#).why,
+        Why::Nested("sops".into())
+    );
+
+    let items =
+        taken(Format::OnePassword, b"Title,Username,Password,OTPAuth\nA,,op://a/b,\nB,,real,\n");
     assert_eq!(rows(&items), [("b", "real", "B, password")]);
 }
 
@@ -715,9 +893,11 @@ fn variables_that_one_tag_would_join_are_refused() {
         assert_eq!(error.at, Some(at), "{text}");
         assert!(matches!(error.why, Why::OneTag(..)), "{error:?}");
     }
+
     // One of them holds nothing, or does not count.
     assert_eq!(taken(Format::Dotenv, b"http_proxy=\nHTTP_PROXY=1\n").items.len(), 1);
     assert_eq!(taken(Format::Dotenv, b"A=1\nA=2\n").items.len(), 1);
+
     // Names that are no tags are numbered as before.
     assert_eq!(taken(Format::Json, br#"{"my key": "1", "my-key": "2"}"#).items.len(), 2);
 }
@@ -728,6 +908,7 @@ fn values_that_refer_to_variables_are_noted() {
                 J=`${APP}`\nK=$\nL=x\\\n";
     let items = taken(Format::Dotenv, text.as_bytes());
     let names: Vec<_> = items.referring.iter().map(|(name, line)| (name.as_str(), *line)).collect();
+
     assert_eq!(names, [("A", 2), ("B", 3), ("E", 6)]);
     assert_eq!(items.items.len(), 13);
 }
@@ -750,12 +931,14 @@ fn quotes_and_lines_of_csv_are_what_rfc_4180_says() {
             "{rows:?}"
         );
     }
+
     let good = format!("{header}A,u,\"fa\"\"ke\",\"\"\r\n\"B\",,\"\"\"\"\"\",x\r\nNo,u,,");
     let items = taken(Format::OnePassword, good.as_bytes());
     assert_eq!(
         rows(&items),
         [("a", "fa\"ke", "A, password"), ("b", "\"\"", "B, password"), ("b-totp", "x", "B, totp")]
     );
+
     assert_eq!(skipped(&items), [("No", Some(4), "it holds no secret")]);
 }
 
@@ -765,6 +948,7 @@ fn a_linked_field_of_bitwarden_is_no_secret() {
     let row = ",,login,Shop,,\"Linked: null\nPIN: 1234\nEmpty: \",0,,me,pw,\n";
     let items = taken(Format::Bitwarden, format!("{header}{row}").as_bytes());
     assert_eq!(rows(&items), [("shop", "pw", "Shop, password"), ("shop-pin", "1234", "Shop, PIN")]);
+
     let json = br#"{"items": [{"name": "Shop", "login": {"password": "pw"},
         "fields": [{"name": "Linked", "value": null, "type": 3, "linkedId": 100}]}]}"#;
     assert_eq!(rows(&taken(Format::Bitwarden, json)), [("shop", "pw", "Shop, password")]);

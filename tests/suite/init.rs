@@ -9,8 +9,10 @@ use terminal_secrets::vault::Locked;
 use crate::support::Sandbox;
 
 /// The cheapest parameters that the format allows.
-const LEAST: [&str; 7] = ["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"];
-const CHEAP: &str = "warning: these key derivation parameters make guessing cheaper than the default ones\n";
+const LEAST: [&str; 7] =
+    ["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"];
+const CHEAP: &str =
+    "warning: these key derivation parameters make guessing cheaper than the default ones\n";
 
 fn made(path: &str, option: &str) -> String {
     format!(
@@ -32,12 +34,15 @@ fn init_makes_a_vault_that_opens() {
     next: `secrets create TAG` stores a secret
     `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
     ");
+
     run.stderr_has(&made(sandbox.vault_path().to_str().unwrap(), ""));
+
     // A quarter of a gigabyte, unless the machine has less than four of them; the only test that pays for it.
     let params = Locked::open(&sandbox.vault_path()).unwrap().kdf_params().unwrap();
     assert!([KdfParams::DEFAULT, KdfParams::SMALL].contains(&params));
     sandbox.run(["list", "-q"]).succeeds().stdout("");
     let mode = sandbox.vault_path().metadata().unwrap().permissions().mode();
+
     assert_eq!(mode & 0o7777, 0o600);
 }
 
@@ -45,8 +50,10 @@ fn init_makes_a_vault_that_opens() {
 fn init_makes_the_directory_for_its_owner_alone() {
     let sandbox = Sandbox::empty();
     let directory = sandbox.path("data");
-    let run = sandbox.command(LEAST).without_env("SECRETS_VAULT").env("XDG_DATA_HOME", &directory).run();
+    let run =
+        sandbox.command(LEAST).without_env("SECRETS_VAULT").env("XDG_DATA_HOME", &directory).run();
     let vault = directory.join("secrets/vault.db");
+
     run.succeeds().stderr_has(&(CHEAP.to_owned() + &made(vault.to_str().unwrap(), "")));
     let mode = vault.parent().unwrap().metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o700);
@@ -60,6 +67,7 @@ fn init_never_replaces_a_vault() {
         "error: there is something at `{}` already\nhint: make another one with `secrets init --vault PATH`\n",
         sandbox.vault_path().display()
     ));
+
     assert_eq!(sandbox.read("vault.db"), before);
 }
 
@@ -71,6 +79,7 @@ fn init_never_replaces_another_file() {
     error: there is something at `[dir]/vault.db` already
     hint: make another one with `secrets init --vault PATH`
     ");
+
     assert_eq!(sandbox.read("vault.db"), b"somebody's notes");
 }
 
@@ -92,11 +101,13 @@ fn init_keeps_its_parameters_in_bounds() {
         ("--kdf-parallelism", "0", "17", "parallelism is outside 1 to 16"),
     ] {
         for value in [too_small, too_large, "4294967295"] {
-            let expected = format!("error: the key derivation's {why}\nhint: leave out the `--kdf` options\n");
+            let expected =
+                format!("error: the key derivation's {why}\nhint: leave out the `--kdf` options\n");
             sandbox.run(["init", option, value]).fails_with(2).stdout("").stderr(&expected);
         }
         sandbox.run(["init", option, "many"]).fails_with(2).stderr_has("is not a number\n");
     }
+
     assert!(!sandbox.vault_path().exists());
 }
 
@@ -105,16 +116,20 @@ fn init_warns_of_cheap_parameters_and_not_of_dear_ones() {
     let sandbox = Sandbox::empty();
     let expected = CHEAP.to_owned() + &made(sandbox.vault_path().to_str().unwrap(), "");
     sandbox.run(LEAST).succeeds().stderr_has(&expected);
+
     // More passes make up for less memory.
-    let traded = ["init", "--vault", "traded.db", "--kdf-memory", "19", "--kdf-iterations", "41", "-q"];
+    let traded =
+        ["init", "--vault", "traded.db", "--kdf-memory", "19", "--kdf-iterations", "41", "-q"];
     sandbox.run(traded).succeeds().stderr("");
 }
 
 #[test]
 fn init_warns_of_a_weak_passphrase_and_says_how_long_it_stands() {
-    for weak in ["hunter2", "abababababababababab", "123456789012", "password1234", "qwertyuiopas"] {
+    for weak in ["hunter2", "abababababababababab", "123456789012", "password1234", "qwertyuiopas"]
+    {
         let sandbox = Sandbox::empty();
-        let run = sandbox.command(LEAST).env("SECRETS_PASSPHRASE", weak).run().succeeds().without(weak);
+        let run =
+            sandbox.command(LEAST).env("SECRETS_PASSPHRASE", weak).run().succeeds().without(weak);
         let run = stderr!(run, @"
         warning: that is a weak passphrase: guessing it takes less than a second on one graphics card (1 TB/s); six random words are better
         warning: these key derivation parameters make guessing cheaper than the default ones
@@ -123,6 +138,7 @@ fn init_warns_of_a_weak_passphrase_and_says_how_long_it_stands() {
         next: `secrets create TAG` stores a secret
         `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
         ");
+
         let run = run.without("about less");
         stderr!(run, @"
         warning: that is a weak passphrase: guessing it takes less than a second on one graphics card (1 TB/s); six random words are better
@@ -143,11 +159,13 @@ fn init_suggests_nothing_where_a_passphrase_is_given() {
     error: `--suggest` cannot be used with a passphrase that is given
     hint: leave out `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to choose one here
     ");
+
     let run = sandbox.command(["init", "--suggest"]).without_env("SECRETS_PASSPHRASE").run();
     stderr!(run.fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
+
     assert!(!sandbox.vault_path().exists());
 }
 
@@ -156,10 +174,18 @@ fn where_memory_is_short_it_is_said_how_much_is_needed() {
     let sandbox = Sandbox::empty();
     let init = sandbox.command(["init", "--kdf-memory", "400", "--json"]).command;
     let mut command = Command::new("prlimit");
-    command.arg("--as=300000000:300000000").arg(init.get_program()).args(init.get_args()).env_clear();
-    command.envs(init.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    command
+        .arg("--as=300000000:300000000")
+        .arg(init.get_program())
+        .args(init.get_args())
+        .env_clear();
+
+    command
+        .envs(init.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/bin:/bin");
     let output = command.output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
+
     assert_eq!(output.status.code(), Some(5), "{stderr}");
     assert!(stderr.contains("not enough memory: the key derivation needs 400 MiB"), "{stderr}");
     assert!(!sandbox.vault_path().exists());
@@ -176,18 +202,26 @@ fn init_refuses_an_empty_passphrase() {
         error: that is no passphrase: it is empty
         ");
     }
+
     assert!(!sandbox.vault_path().exists());
 }
 
 #[test]
 fn init_refuses_a_passphrase_that_is_too_long_or_no_text() {
     let sandbox = Sandbox::empty();
-    sandbox.command(LEAST).env("SECRETS_PASSPHRASE", "x1y2z".repeat(204) + "1234").run().succeeds().stderr_has("made");
+    sandbox
+        .command(LEAST)
+        .env("SECRETS_PASSPHRASE", "x1y2z".repeat(204) + "1234")
+        .run()
+        .succeeds()
+        .stderr_has("made");
+
     for bad in [vec![b'x'; 1025], vec![b'x'; 100_000], b"caf\xe9".to_vec()] {
         sandbox.write("passphrase", bad);
         let run = sandbox.run(["init", "--vault", "other.db", "--passphrase-file", "passphrase"]);
         run.fails_with(5).stderr_has("error: that is no passphrase: it is ");
     }
+
     assert!(!sandbox.path("other.db").exists());
 }
 
@@ -198,6 +232,7 @@ fn init_without_a_passphrase_or_a_terminal_leaves_nothing_behind() {
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
+
     assert_eq!(sandbox.path("").read_dir().unwrap().count(), 0);
 }
 

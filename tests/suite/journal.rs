@@ -24,11 +24,13 @@ fn journal_of(before: &[u8]) -> Vec<u8> {
     let pages: Vec<&[u8]> = before.chunks_exact(size).collect();
     let count = u32::try_from(pages.len()).unwrap();
     let mut journal = header(count, count, u32::try_from(size).unwrap());
+
     for (number, page) in (1..=count).zip(pages) {
         let places = (1..).map_while(|n| size.checked_sub(200 * n)).take_while(|at| *at > 0);
         let sum = places.fold(NONCE, |sum, at| sum.wrapping_add(u32::from(page[at])));
         journal.extend([&number.to_be_bytes()[..], page, &sum.to_be_bytes()].concat());
     }
+
     journal
 }
 
@@ -37,6 +39,7 @@ fn header(records: u32, pages: u32, page_size: u32) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
     header.resize(SECTOR, 0);
+
     header
 }
 
@@ -56,14 +59,22 @@ fn changed(changes: usize) -> (Specimen, Vec<u8>) {
     let specimen = Specimen::new();
     let before = specimen.bytes();
     for number in 0..changes {
-        specimen.vault().unwrap().create(&project("alpha"), secret(&format!("new-{number}"), b"value")).unwrap();
+        specimen
+            .vault()
+            .unwrap()
+            .create(&project("alpha"), secret(&format!("new-{number}"), b"value"))
+            .unwrap();
     }
+
     (specimen, before)
 }
 
 fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+
     names.sort();
     names
 }
@@ -79,6 +90,7 @@ fn our_own_journal_is_replayed_and_what_was_before_is_kept_until_all_is_checked(
     let kept = names(specimen.directory());
     assert_eq!(kept, ["vault.db", "vault.db.before-recovery", "vault.db.before-recovery.journal"]);
     assert!(specimen.bytes() == before, "the interrupted change was not rolled back");
+
     let copy = next_to(&specimen.path(), ".before-recovery");
     assert!(fs::read(&copy).unwrap() == after);
     assert!(fs::read(next_to(&copy, ".journal")).unwrap() == journal);
@@ -98,14 +110,19 @@ fn copies_of_an_earlier_journal_are_replaced() {
     let (specimen, before) = changed(1);
     let (after, journal) = (specimen.bytes(), journal_of(&before));
     let copy = next_to(&specimen.path(), ".before-recovery");
+
     for old in [b"the journal of another change".to_vec(), vec![7; journal.len()]] {
         private(&specimen.path(), &after);
         private(&next_to(&specimen.path(), "-journal"), &journal);
+
         // A power cut brought them back.
         private(&copy, b"another state");
         private(&next_to(&copy, ".journal"), &old);
         drop(Locked::open(&specimen.path()).unwrap());
-        assert!(fs::read(&copy).unwrap() == after && fs::read(next_to(&copy, ".journal")).unwrap() == journal);
+        assert!(
+            fs::read(&copy).unwrap() == after
+                && fs::read(next_to(&copy, ".journal")).unwrap() == journal
+        );
     }
 }
 
@@ -115,6 +132,7 @@ fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
     let good = specimen.bytes();
     let page_size = u32::from(u16::from_be_bytes([good[16], good[17]]));
     let last = Specimen::of(&before);
+
     last.vault().unwrap().create(&project("alpha"), secret("new-0", b"value")).unwrap();
     let recent = journal_of(&last.bytes());
 
@@ -122,10 +140,20 @@ fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
     other_page[SECTOR..SECTOR + 4].copy_from_slice(&7_u32.to_be_bytes());
     let mut wrong_sum = recent.clone();
     wrong_sum[SECTOR + 4 + page_size as usize] ^= 1;
+
     let mut other_database = recent.clone();
     other_database[SECTOR + 4 + 68] ^= 1;
+
     // One that is part of a change of several files names another file at its end.
-    let super_journal = [&recent[..], &1_u32.to_be_bytes(), b"x", &1_u32.to_be_bytes(), &120_u32.to_be_bytes(), &MAGIC];
+    let super_journal = [
+        &recent[..],
+        &1_u32.to_be_bytes(),
+        b"x",
+        &1_u32.to_be_bytes(),
+        &120_u32.to_be_bytes(),
+        &MAGIC,
+    ];
+
     let cases = [
         ("two changes ago", journal_of(&before)),
         ("cuts the file", header(0, 1, page_size)),
@@ -137,10 +165,15 @@ fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
         ("several files", super_journal.concat()),
         ("a text", b"the notes of somebody".to_vec()),
     ];
+
     for (name, bytes) in cases {
         private(&next_to(&specimen.path(), "-journal"), &bytes);
         let opened = Locked::open(&specimen.path()).map(drop);
-        assert!(matches!(opened, Err(VaultError::Store(StoreError::ForeignJournal(_)))), "{name}: {opened:?}");
+        assert!(
+            matches!(opened, Err(VaultError::Store(StoreError::ForeignJournal(_)))),
+            "{name}: {opened:?}"
+        );
+
         assert!(specimen.bytes() == good, "{name}: the vault was changed");
         assert_eq!(names(specimen.directory()), ["vault.db", "vault.db-journal"], "{name}");
     }
@@ -156,6 +189,7 @@ fn a_journal_of_a_living_writer_is_no_reason_to_refuse() {
     let writer = specimen.connection();
     writer.execute_batch("BEGIN IMMEDIATE; UPDATE vals SET val = zeroblob(9)").unwrap();
     assert!(next_to(&specimen.path(), "-journal").exists());
+
     let vault = specimen.vault().unwrap();
     assert!(reveal(&vault, "alpha", "two").unwrap().is_some());
     writer.execute_batch("ROLLBACK").unwrap();
@@ -165,7 +199,9 @@ fn a_journal_of_a_living_writer_is_no_reason_to_refuse() {
 type Neighbour = (&'static str, &'static str, fn(&Path));
 
 const NEIGHBOURS: &[Neighbour] = &[
-    ("-journal", "is not a regular file", |path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap()),
+    ("-journal", "is not a regular file", |path| {
+        mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+    }),
     ("-journal", "is not a regular file", |path| symlink("/dev/zero", path).unwrap()),
     ("-journal", "is not a regular file", |path| fs::create_dir(path).unwrap()),
     ("-journal", "can be accessed by other users", |path| {
@@ -182,7 +218,9 @@ const NEIGHBOURS: &[Neighbour] = &[
     }),
     ("-wal", "is a write-ahead log", |path| private(path, b"")),
     ("-wal", "is a write-ahead log", |path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap()),
-    ("-compact", "is not a regular file", |path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap()),
+    ("-compact", "is not a regular file", |path| {
+        mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+    }),
     ("-compact", "is not a regular file", |path| symlink("nowhere", path).unwrap()),
 ];
 
@@ -192,6 +230,7 @@ fn what_is_not_our_own_file_next_to_a_vault_is_refused() {
         if message.contains("another user") && !rustix::process::geteuid().is_root() {
             continue;
         }
+
         let specimen = Specimen::new();
         let (good, before) = (specimen.bytes(), specimen.vault().unwrap());
         make(&next_to(&specimen.path(), end));
@@ -201,9 +240,16 @@ fn what_is_not_our_own_file_next_to_a_vault_is_refused() {
         let written = before.create(&project("alpha"), secret("new", b"value")).map(drop);
         for outcome in [Locked::open(&specimen.path()).map(drop), written] {
             let error = outcome.unwrap_err();
-            assert!(code(&error) == 7 && error.to_string().contains(message), "{end}, {message}: {error}");
+            assert!(
+                code(&error) == 7 && error.to_string().contains(message),
+                "{end}, {message}: {error}"
+            );
         }
-        assert!(specimen.bytes() == good && names(specimen.directory()) == there, "{end}, {message}");
+
+        assert!(
+            specimen.bytes() == good && names(specimen.directory()) == there,
+            "{end}, {message}"
+        );
     }
 }
 
@@ -212,11 +258,15 @@ fn the_hint_moves_the_journal_away() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let journal = sandbox.path("vault.db-journal");
     mkfifoat(CWD, &journal, Mode::RUSR | Mode::WUSR).unwrap();
-    let told =
-        format!("error: `{0}` is not a regular file\nhint: mend it with `mv {0} {0}.aside`\n", journal.display());
+    let told = format!(
+        "error: `{0}` is not a regular file\nhint: mend it with `mv {0} {0}.aside`\n",
+        journal.display()
+    );
+
     for line in [&["list"][..], &["compact"], &["status"], &["verify"]] {
         sandbox.run(line).fails_with(7).stdout("").stderr(&told);
     }
+
     fs::rename(&journal, next_to(&journal, ".aside")).unwrap();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -226,7 +276,12 @@ fn the_hint_moves_the_journal_away() {
 fn what_a_journal_took_away_is_noticed_and_comes_back() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let before = sandbox.read("vault.db");
-    sandbox.command(["create", "--tag", "newest", "-q"]).stdin("value of the newest").run().succeeds();
+    sandbox
+        .command(["create", "--tag", "newest", "-q"])
+        .stdin("value of the newest")
+        .run()
+        .succeeds();
+
     private(&sandbox.path("vault.db-journal"), &journal_of(&before));
 
     let copy = sandbox.path("vault.db.before-recovery").display().to_string();
@@ -234,6 +289,7 @@ fn what_a_journal_took_away_is_noticed_and_comes_back() {
         "hint: the vault as it was before an interrupted change was rolled back is `{copy}`; `secrets restore {copy}` puts it \
          back if it is whole\n"
     );
+
     for _ in 0..2 {
         let list = sandbox.run(["list"]).fails_with(6).stdout("");
         stderr!(list, @"
@@ -245,11 +301,13 @@ fn what_a_journal_took_away_is_noticed_and_comes_back() {
         ")
             .stderr_has(&hint);
     }
+
     stderr!(sandbox.run(["restore", &copy, "-y"]).succeeds(), @"
     + default/newest
     1 added, 0 removed, 0 changed
     restored `[dir]/vault.db`
     ");
+
     sandbox.run(["list", "-q"]).succeeds().stdout_has("newest");
     assert!(!Path::new(&copy).exists());
 }
@@ -267,20 +325,31 @@ fn a_directory_that_others_can_write_to_is_refused() {
         (0o700, Some((12345, 0)), Some("belongs to another user")),
         (0o1777, Some((12345, 0)), Some("belongs to another user")),
     ];
+
     for (mode, owner, refused) in cases {
         if owner.is_some() && !is_root {
             continue;
         }
+
         let specimen = Specimen::new();
         let (user, group) = owner.unzip();
         std::os::unix::fs::chown(specimen.directory(), user, group).unwrap();
         fs::set_permissions(specimen.directory(), Permissions::from_mode(mode)).unwrap();
-        let copied = Specimen::new().vault().unwrap().backup(&specimen.directory().join("copy.db"), false, &|_| {});
+
+        let copied = Specimen::new().vault().unwrap().backup(
+            &specimen.directory().join("copy.db"),
+            false,
+            &|_| {},
+        );
+
         for outcome in [specimen.vault().map(drop), copied.map(drop)] {
             match (outcome, refused) {
                 (Ok(()), None) => {}
                 (Err(error), Some(why)) => {
-                    assert!(code(&error) == 7 && error.to_string().contains(why), "{mode:o}: {error}");
+                    assert!(
+                        code(&error) == 7 && error.to_string().contains(why),
+                        "{mode:o}: {error}"
+                    );
                 }
                 (outcome, _) => panic!("{mode:o} {owner:?}: {outcome:?}"),
             }
@@ -292,10 +361,14 @@ fn a_directory_that_others_can_write_to_is_refused() {
 fn the_group_of_a_user_alone_is_nobody_else() {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let groups = fs::read_to_string("/etc/group").unwrap();
-    let is_alone = groups.lines().all(|line| !line.contains(&format!(":{}:", group.as_raw())) || line.ends_with(':'));
+    let is_alone = groups
+        .lines()
+        .all(|line| !line.contains(&format!(":{}:", group.as_raw())) || line.ends_with(':'));
+
     if user.as_raw() != group.as_raw() || !is_alone {
         return;
     }
+
     let specimen = Specimen::new();
     fs::set_permissions(specimen.directory(), Permissions::from_mode(0o770)).unwrap();
     specimen.vault().unwrap();
@@ -307,6 +380,7 @@ fn state(directory: &Path) -> Vec<(String, Vec<u8>, SystemTime)> {
         let path = directory.join(&name);
         (name, fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap())
     };
+
     names(directory).into_iter().map(look).collect()
 }
 
@@ -320,17 +394,21 @@ fn foreign(directory: &Path) -> [PathBuf; 4] {
             .unwrap();
         (path, connection)
     };
+
     let copied = |path: &Path, name: &str, ends: &[&str]| {
         let copy = directory.join(name);
         for end in ends {
             fs::copy(next_to(path, end), next_to(&copy, end)).unwrap();
         }
+
         copy
     };
+
     let (path, connection) = database("a");
     connection.execute_batch("PRAGMA journal_mode = WAL; INSERT INTO notes VALUES('two')").unwrap();
     let with_log = copied(&path, "log.db", &["", "-wal"]);
     drop(connection);
+
     let log_mode = copied(&path, "log-mode.db", &[""]);
 
     let (path, connection) = database("b");
@@ -346,6 +424,7 @@ fn foreign(directory: &Path) -> [PathBuf; 4] {
     for path in &found {
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
+
     found
 }
 
@@ -380,10 +459,12 @@ fn other_programs_databases_are_left_alone_by_every_command() {
         "redact",
         "scan given.env",
     ];
+
     let sandbox = Sandbox::empty();
     let directory = sandbox.path("databases");
     fs::create_dir(&directory).unwrap();
     sandbox.write("given.env", "A=b\n");
+
     let databases = foreign(&directory);
     let before = state(&directory);
     for path in &databases {
@@ -392,12 +473,23 @@ fn other_programs_databases_are_left_alone_by_every_command() {
             let (code, stdout, stderr) = sandbox.run(words).everything();
             assert!(state(&directory) == before, "{} was changed by `{line}`", path.display());
             let is_refs = line.starts_with("refs");
-            assert!(is_refs || code != Some(0) && stdout.is_empty(), "{}, `{line}`: {stderr}", path.display());
+
+            assert!(
+                is_refs || code != Some(0) && stdout.is_empty(),
+                "{}, `{line}`: {stderr}",
+                path.display()
+            );
+
             assert!(!stderr.contains("`mv "), "{}, `{line}`: {stderr}", path.display());
         }
     }
+
     // As what replaces a vault, or is replaced by one.
-    sandbox.run(["init", "-q", "--kdf-memory", "19", "--kdf-iterations", "1"]).succeeds().stderr_has("cheaper");
+    sandbox
+        .run(["init", "-q", "--kdf-memory", "19", "--kdf-iterations", "1"])
+        .succeeds()
+        .stderr_has("cheaper");
+
     for path in &databases {
         let path = path.to_str().unwrap();
         sandbox.run(["restore", "-y", path]).fails_with(6).stderr_has("is not a vault");

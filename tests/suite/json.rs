@@ -16,26 +16,48 @@ fn shown(sandbox: &Sandbox, run: Run) -> String {
 #[track_caller]
 fn error(run: Run) -> String {
     let (code, stdout, stderr) = run.everything();
-    assert!(code != Some(0) && stdout.is_empty() && stderr.ends_with("}\n") && stderr.lines().count() == 1);
+    assert!(
+        code != Some(0)
+            && stdout.is_empty()
+            && stderr.ends_with("}\n")
+            && stderr.lines().count() == 1
+    );
+
     redacted(&stderr)
 }
 
 fn redacted(text: &str) -> String {
     let is_id = |word: &str| {
-        word.len() == 18 && word.starts_with("se") && word[2..].bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        word.len() == 18
+            && word.starts_with("se")
+            && word[2..].bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
+
     // 2026-11-21T09:30:00.125Z
     let is_time = |word: &str| {
-        word.len() == 24 && word.ends_with('Z') && word[4..].starts_with('-') && word[10..].starts_with('T')
+        word.len() == 24
+            && word.ends_with('Z')
+            && word[4..].starts_with('-')
+            && word[10..].starts_with('T')
     };
+
     let parts = text.trim_end().split('"').map(|part| match part {
         part if is_id(part) => "[id]",
         part if is_time(part) => "[time]",
         part => part,
     });
+
     let line = parts.collect::<Vec<_>>().join("\"");
-    let breaks =
-        ["{\"id\":", "{\"action\":", "{\"tag\":", "\"project\":", "\"details\":", "\"placeholders\":", "\"total\":"];
+    let breaks = [
+        "{\"id\":",
+        "{\"action\":",
+        "{\"tag\":",
+        "\"project\":",
+        "\"details\":",
+        "\"placeholders\":",
+        "\"total\":",
+    ];
+
     let text = breaks.iter().fold(line, |text, part| text.replace(part, &format!("\n{part}")));
     text.trim_start().to_owned()
 }
@@ -43,7 +65,17 @@ fn redacted(text: &str) -> String {
 /// A vault with `api-key`, fully labelled, and `pin`, with nothing but a value.
 fn two() -> Sandbox {
     let sandbox = Sandbox::new();
-    let line = ["create", "-t", "api-key", "--name", "Stripe, live", "--description", "rotated\nevery May", "-q"];
+    let line = [
+        "create",
+        "-t",
+        "api-key",
+        "--name",
+        "Stripe, live",
+        "--description",
+        "rotated\nevery May",
+        "-q",
+    ];
+
     sandbox.command(line).stdin("abcdefghijklmnopqrstuvwxyz012345").run().succeeds();
     sandbox.command(["create", "-t", "pin", "-q"]).stdin("1234").run().succeeds();
     sandbox
@@ -74,10 +106,12 @@ fn list_json() {
         "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}],
         "total":2,"totalPages":2}
     "#);
+
     assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "--page", "1"])), @r#"
         {"page":1,"secrets":[],
         "total":2,"totalPages":1}
     "#);
+
     assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "--filter", "nowhere"])), @r#"
         {"page":0,"secrets":[],
         "total":0,"totalPages":0}
@@ -91,6 +125,7 @@ fn get_json() {
         {"id":"[id]","tag":"api-key","name":"Stripe, live","description":"rotated\nevery May",
         "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}
     "#);
+
     assert_snapshot!(shown(&sandbox, sandbox.run(["get", "pin", "--json"])), @r#"
         {"id":"[id]","tag":"pin",
         "project":"default","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}
@@ -127,11 +162,13 @@ fn clone_json() {
         {"action":"create","from":"default","id":"[id]",
         "project":"web","source":"pin","tag":"pin"}]}
     "#);
+
     assert_snapshot!(shown(&sandbox, sandbox.run(["clone", "pin", "--to", "web", "--json"])), @r#"
         {"secrets":[
         {"id":"[id]","tag":"pin",
         "project":"web","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}]}
     "#);
+
     let skipped = sandbox.run(["clone", "pin", "--to", "web", "--on-conflict", "skip", "--json"]);
     assert_snapshot!(shown(&sandbox, skipped), @r#"{"secrets":[]}"#);
 }
@@ -153,12 +190,20 @@ fn compact_json() {
 #[test]
 fn render_json() {
     let sandbox = two();
-    let list = sandbox.run(["render", "-e", "{{ secrets.pin | trim | json }}\n{{API_KEY}}", "--list", "--json"]);
+    let list = sandbox.run([
+        "render",
+        "-e",
+        "{{ secrets.pin | trim | json }}\n{{API_KEY}}",
+        "--list",
+        "--json",
+    ]);
+
     assert_snapshot!(shown(&sandbox, list), @r#"
         {"references":[
         {"tag":"pin","file":"--text","line":1,"column":1,"filters":["trim","json"]},
         {"tag":"API_KEY","file":"--text","line":2,"column":1,"filters":[]}]}
     "#);
+
     // What is rendered is rendered, in whichever form errors come.
     let rendered = sandbox.run(["render", "-e", "{{ secrets.pin }}", "--json"]);
     rendered.succeeds().stdout("1234");
@@ -167,7 +212,18 @@ fn render_json() {
 #[test]
 fn run_json() {
     let sandbox = two();
-    let line = ["run", "--json", "--dry-run", "--only", "pin", "--env", "URL={{ API_KEY }}", "--env", "MODE=x"];
+    let line = [
+        "run",
+        "--json",
+        "--dry-run",
+        "--only",
+        "pin",
+        "--env",
+        "URL={{ API_KEY }}",
+        "--env",
+        "MODE=x",
+    ];
+
     let line = [&line[..], &["--file", "KEY=API_KEY", "--stdin", "pin"]].concat();
     assert_snapshot!(shown(&sandbox, sandbox.run(line)), @r#"
         {"variables":[{"name":"KEY","source":"--file","secrets":["api-key"]},{"name":"MODE","source":"--env","secrets":[]},{"name":"PIN","source":"--only","secrets":["pin"]},{"name":"URL","source":"--env","secrets":["api-key"]}],"stdin":"pin"}
@@ -194,33 +250,40 @@ fn error_json() {
         {"type":"NOT_FOUND","message":"no secret `pim` in project `default`",
         "details":{"hints":["did you mean `pin`?"]}}
     "#);
+
     assert_snapshot!(error(sandbox.run(["create", "-t", "PIN", "--json"])), @r#"
         {"type":"CONFLICT","message":"there is a secret `pin` in project `default` already",
         "details":{"hints":["change its value with `secrets update pin`"],
         "project":"default","tags":["pin"]}}
     "#);
+
     assert_snapshot!(error(sandbox.run(["list", "--page", "x", "--json"])), @r#"
         {"type":"BAD_REQUEST","message":"`--page <N>` is not a number",
         "details":{"hints":["see `secrets help` or `secrets COMMAND --help`"]}}
     "#);
+
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}{{ secrets.x | }}", "--json"])), @r#"
         {"type":"BAD_REQUEST","message":"a placeholder is not well formed",
         "details":{"hints":["mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"],
         "placeholders":[{"column":18,"file":"--text","line":1,"reason":"no such filter; there are json, shell, url, base64, trim, dotenv"}]}}
     "#);
+
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}", "--json"])), @r#"
         {"type":"NOT_FOUND","message":"a placeholder names no secret in project `default`",
         "details":{"hints":["fix the template; `secrets list` shows the secrets of the project"],
         "placeholders":[{"column":1,"file":"--text","line":1,"suggestion":"pin","tag":"pim"}]}}
     "#);
+
     assert_snapshot!(error(sandbox.run(["delete", "pin", "--json"])), @r#"
         {"type":"FORBIDDEN","message":"deleting needs `--yes` where there is no terminal to ask on",
         "details":{"hints":["nothing was changed; add `--yes` to do it"]}}
     "#);
+
     assert_snapshot!(error(sandbox.command(["list", "--json"]).env("SECRETS_PASSPHRASE", "x").run()), @r#"
     {"type":"UNAUTHORIZED","message":"wrong passphrase",
     "details":{"hints":["it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code"]}}
     "#);
+
     assert_snapshot!(error(sandbox.run(["--json", "frobnicate"])), @r#"
         {"type":"BAD_REQUEST","message":"there is no command `frobnicate`",
         "details":{"hints":["usage: secrets [OPTIONS] <COMMAND>"]}}
@@ -230,8 +293,12 @@ fn error_json() {
 /// docs/json.md: each line of its table prints just the members that it names.
 #[test]
 fn the_documented_members_are_those_that_are_printed() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
-    let spans = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
+    let spans = |cell: &str| -> Vec<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+
     let rows: Vec<(String, Vec<String>)> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
@@ -240,26 +307,41 @@ fn the_documented_members_are_those_that_are_printed() {
             (line.to_owned(), spans(rest.split('|').nth(1).unwrap()))
         })
         .collect();
+
     assert!(rows.len() > 30);
     let vault = two().read("vault.db");
     for (line, mut members) in rows {
         let sandbox = Sandbox::empty();
         let pass = "a passphrase of six plain words\n";
-        for (name, content) in [("vault.db", &*vault), ("backup.db", &*vault), ("pass", pass.as_bytes())] {
-            std::fs::set_permissions(sandbox.write(name, content), PermissionsExt::from_mode(0o600)).unwrap();
+        for (name, content) in
+            [("vault.db", &*vault), ("backup.db", &*vault), ("pass", pass.as_bytes())]
+        {
+            std::fs::set_permissions(
+                sandbox.write(name, content),
+                PermissionsExt::from_mode(0o600),
+            )
+            .unwrap();
         }
+
         sandbox.write("new.env", "NEW=a-new-value\n");
         sandbox.write("key.tmpl", "{{ API_KEY }}\n");
         if line.starts_with("recovery delete") {
             sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
         }
+
         // It ends with 5 where the vault is locked.
         let cheap = ["--kdf-memory", "19", "--kdf-iterations", "1"];
         let cheap = cheap.into_iter().filter(|_| line.starts_with("init "));
         let run = sandbox.command(["--json"].into_iter().chain(line.split(' ')).chain(cheap)).run();
         let (code, stdout, stderr) = run.everything();
-        assert!(code == Some(0) || line == "status" && code == Some(5), "{line}: {code:?} {stderr}");
-        let found: serde_json::Value = serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{line}: {stderr}"));
+
+        assert!(
+            code == Some(0) || line == "status" && code == Some(5),
+            "{line}: {code:?} {stderr}"
+        );
+
+        let found: serde_json::Value =
+            serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{line}: {stderr}"));
         let mut printed: Vec<String> = found.as_object().unwrap().keys().cloned().collect();
         printed.sort();
         members.sort();

@@ -79,7 +79,12 @@ const ROWS: &[Row] = &[
     ("delete key --force -y", "", Vectors, &[]),
     ("clone key --to web", "", Nothing, &[]),
     ("render -e {{KEY}}", "", Nothing, &["1<"]),
-    ("render -e {{secrets.key|json}}{{secrets.key|shell}}{{secrets.key|trim}}", "", Nothing, &["1<"]),
+    (
+        "render -e {{secrets.key|json}}{{secrets.key|shell}}{{secrets.key|trim}}",
+        "",
+        Nothing,
+        &["1<"],
+    ),
     ("render -e {{secrets.key|base64}}{{secrets.key|url}}", "", Nothing, &["1<"]),
     ("render -", "{{KEY}}", Nothing, &["1<"]),
     ("run -- true", "", Environment, &[]),
@@ -111,7 +116,12 @@ const ROWS: &[Row] = &[
     ("compact", "", Nothing, &[]),
     ("status", "", Nothing, &[]),
     ("lock", "", Nothing, &[]),
-    ("init --vault new.db --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 4", "", Nothing, &[]),
+    (
+        "init --vault new.db --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 4",
+        "",
+        Nothing,
+        &[],
+    ),
     // Failures, after the value or the passphrase was read.
     ("create --tag key", GIVEN, Nothing, &[]),
     ("update nothing", GIVEN, Nothing, &[]),
@@ -135,6 +145,7 @@ fn home() -> Sandbox {
     vault.create(&project("default"), secret("key", STORED.as_bytes())).unwrap();
     vault.create(&project("web"), secret("port", format!("{STORED}b").as_bytes())).unwrap();
     vault.backup(&sandbox.path("copy.db"), false, &|_| {}).unwrap();
+
     for (name, content) in [
         ("wrong", format!("{GIVEN}\n")),
         ("long", GIVEN.repeat(100)),
@@ -142,15 +153,22 @@ fn home() -> Sandbox {
         ("given.env", format!("NEW={GIVEN}\nOTHER='{GIVEN}'\n")),
         ("given.json", format!("{{\"NEW\": \"{GIVEN}\"}}")),
         ("t.tmpl", "K={{ KEY }}\n".to_owned()),
-        (".secrets.toml", "project = \"default\"\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n".to_owned()),
+        (
+            ".secrets.toml",
+            "project = \"default\"\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n"
+                .to_owned(),
+        ),
     ] {
         let path = sandbox.write(name, content);
         fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
     }
+
     sandbox.trust(&sandbox.path(""));
+
     // Not in the tree, which some commands search.
     fs::write(sandbox.state().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
-    fs::set_permissions(sandbox.state().join("passphrase"), PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(sandbox.state().join("passphrase"), PermissionsExt::from_mode(0o600))
+        .unwrap();
     sandbox
 }
 
@@ -161,9 +179,12 @@ fn under_strace(sandbox: &Sandbox, row: &Row, options: &[&str]) -> Command {
     strace.args(["-qq", "-o"]).arg(sandbox.path("trace")).args(options);
     strace.arg(program.get_program()).args(program.get_args()).env_clear();
     strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    strace.env_remove("SECRETS_PASSPHRASE").env("SECRETS_PASSPHRASE_FILE", sandbox.state().join("passphrase"));
+    strace
+        .env_remove("SECRETS_PASSPHRASE")
+        .env("SECRETS_PASSPHRASE_FILE", sandbox.state().join("passphrase"));
     strace.current_dir(sandbox.path("")).stdin(File::open(sandbox.write("stdin", row.1)).unwrap());
     fs::remove_file(sandbox.path("stdin")).unwrap();
+
     strace
 }
 
@@ -194,6 +215,7 @@ impl Held {
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
         };
+
         assert!(pid != Pid::INIT, "{} does not come to its end", row.0);
         Self { strace, pid }
     }
@@ -203,9 +225,14 @@ impl Held {
         let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).ok()?;
         let pid = children.split(' ').next()?;
         let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+
         // strace begins with children of its own, to see what the kernel can do.
         let is_strace = fs::read(format!("/proc/{pid}/comm")).ok()? == b"strace\n";
-        if !is_strace && call.starts_with(EXIT_GROUP) { Pid::from_raw(pid.parse().ok()?) } else { None }
+        if !is_strace && call.starts_with(EXIT_GROUP) {
+            Pid::from_raw(pid.parse().ok()?)
+        } else {
+            None
+        }
     }
 }
 
@@ -222,13 +249,21 @@ impl Drop for Held {
 fn wanted(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
     let normal = PASSPHRASE.replace("e\u{301}", "\u{e9}");
     let mut wanted: Vec<(String, Vec<u8>)> = Vec::new();
-    for (name, text) in [("stored", STORED), ("given", GIVEN), ("passphrase", PASSPHRASE), ("its NFC", &normal)] {
+    for (name, text) in
+        [("stored", STORED), ("given", GIVEN), ("passphrase", PASSPHRASE), ("its NFC", &normal)]
+    {
         let pieces = text.as_bytes().chunks_exact(16).enumerate();
         wanted.extend(pieces.map(|(at, piece)| (format!("{name} {at}"), piece.to_vec())));
     }
+
     for (name, key) in keys(&sandbox.vault_path(), &passphrase()) {
-        wanted.extend(key.chunks_exact(16).enumerate().map(|(at, piece)| (format!("{name} {at}"), piece.to_vec())));
+        wanted.extend(
+            key.chunks_exact(16)
+                .enumerate()
+                .map(|(at, piece)| (format!("{name} {at}"), piece.to_vec())),
+        );
     }
+
     wanted
 }
 
@@ -241,17 +276,20 @@ fn pieces(pid: Pid, wanted: &[(String, Vec<u8>)]) -> BTreeSet<(String, String)> 
         if !words.nth(1).is_some_and(|rights| rights.starts_with("rw")) {
             continue;
         }
+
         let place = words.nth(3).unwrap_or("anonymous");
         let mut bytes = vec![0; (to - from) as usize];
         if memory.read_exact_at(&mut bytes, from).is_ok() {
             // Most pages were never written.
             for written in bytes.chunks(4096).collect::<Vec<_>>().split(|page| is_zero(page)) {
                 let written = written.concat();
-                let here = wanted.iter().filter(|(_, piece)| memmem::find(&written, piece).is_some());
+                let here =
+                    wanted.iter().filter(|(_, piece)| memmem::find(&written, piece).is_some());
                 found.extend(here.map(|(what, _)| (what.clone(), place.to_owned())));
             }
         }
     }
+
     found
 }
 
@@ -263,6 +301,7 @@ fn may_look() -> bool {
     if !am_root() {
         skipped("the memory of what is not dumpable is root's alone to read");
     }
+
     am_root() && strace_is_here()
 }
 
@@ -271,23 +310,31 @@ fn hunt(rows: &[Row]) {
     if !may_look() {
         return;
     }
+
     let mut wrong = Vec::new();
     for row in rows {
         let sandbox = home();
         let wanted = wanted(&sandbox);
         let held = Held::new(&sandbox, row);
-        let left = pieces(held.pid, &wanted).into_iter().filter(|(what, place)| !row.2.covers(what, place));
+        let left = pieces(held.pid, &wanted)
+            .into_iter()
+            .filter(|(what, place)| !row.2.covers(what, place));
+
         wrong.extend(left.map(|(what, place)| format!("{}: {what} in {place}", row.0)));
         for file in ["cmdline", "environ"] {
             let bytes = fs::read(format!("/proc/{}/{file}", held.pid.as_raw_nonzero())).unwrap();
+
             // `run --no-mask` has become the program itself.
             let is_ours = !row.0.contains("--no-mask");
-            let there = wanted.iter().filter(|(_, piece)| is_ours && memmem::find(&bytes, piece).is_some());
+            let there =
+                wanted.iter().filter(|(_, piece)| is_ours && memmem::find(&bytes, piece).is_some());
             wrong.extend(there.map(|(what, _)| format!("{}: {what} in {file}", row.0)));
         }
+
         drop(held);
         lock(&sandbox);
     }
+
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -308,13 +355,18 @@ fn the_search_finds_what_is_in_memory() {
     if !may_look() {
         return;
     }
+
     let sandbox = home();
     let wanted = wanted(&sandbox);
+
     // To a program that has replaced us, its environment is memory like any other.
     let held = Held::new(&sandbox, &("run --no-mask -- true", "", Nothing, &[]));
     let found = pieces(held.pid, &wanted);
     for piece in 0..4 {
-        assert!(found.contains(&(format!("stored {piece}"), "[stack]".into())), "{piece}: {found:?}");
+        assert!(
+            found.contains(&(format!("stored {piece}"), "[stack]".into())),
+            "{piece}: {found:?}"
+        );
     }
 }
 
@@ -324,32 +376,43 @@ fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
     if !may_look() {
         return;
     }
+
     let (sandbox, other) = (home(), home());
     let at = |vault: &Sandbox, line: &str| {
         let prepared = sandbox.command(line.split(' ')).env("SECRETS_VAULT", vault.vault_path());
         prepared.env("SECRETS_PASSPHRASE", PASSPHRASE)
     };
+
     at(&sandbox, "unlock -q").run().succeeds();
     at(&other, "unlock -q").run().succeeds();
     let sockets = fs::read_dir(sandbox.path("secrets")).unwrap().map(|entry| entry.unwrap().path());
-    let pids = sockets.filter(|path| path.extension().is_some_and(|ending| ending == "sock")).map(|path| {
-        let socket = std::os::unix::net::UnixStream::connect(path).unwrap();
-        rustix::net::sockopt::socket_peercred(&socket).unwrap().pid
-    });
+    let pids = sockets.filter(|path| path.extension().is_some_and(|ending| ending == "sock")).map(
+        |path| {
+            let socket = std::os::unix::net::UnixStream::connect(path).unwrap();
+            rustix::net::sockopt::socket_peercred(&socket).unwrap().pid
+        },
+    );
+
     let pids: Vec<_> = pids.collect();
     assert_eq!(pids.len(), 2, "each vault has an agent");
-    for (line, stdin) in [("create --tag new -q", GIVEN), ("render -e {{KEY}} -o out -q", ""), ("list -q", "")] {
+    for (line, stdin) in
+        [("create --tag new -q", GIVEN), ("render -e {{KEY}} -o out -q", ""), ("list -q", "")]
+    {
         let run = at(&sandbox, line).without_env("SECRETS_PASSPHRASE").stdin(stdin).run();
         assert_eq!(run.everything().0, Some(0), "{line}");
     }
-    let wanted: Vec<_> = wanted(&sandbox).into_iter().filter(|(name, _)| !name.starts_with("root ")).collect();
+
+    let wanted: Vec<_> =
+        wanted(&sandbox).into_iter().filter(|(name, _)| !name.starts_with("root ")).collect();
     for pid in &pids {
         assert_eq!(pieces(*pid, &wanted), BTreeSet::new());
     }
+
     // A locked vault's agent is gone with its memory.
     for vault in [&sandbox, &other] {
         at(vault, "lock -q").run().succeeds();
     }
+
     for pid in &pids {
         let process = std::path::PathBuf::from(format!("/proc/{}/maps", pid.as_raw_nonzero()));
         let gone = || fs::read(&process).is_ok_and(|maps| maps.is_empty()) || !process.exists();
@@ -362,9 +425,9 @@ fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
 
 /// Eight bytes of a secret in any form that somebody could have written it in.
 fn has_secret(line: &str) -> bool {
-    [STORED, GIVEN, PLAIN]
-        .iter()
-        .any(|secret| forms(secret).iter().any(|form| memmem::find(line.as_bytes(), form).is_some()))
+    [STORED, GIVEN, PLAIN].iter().any(|secret| {
+        forms(secret).iter().any(|form| memmem::find(line.as_bytes(), form).is_some())
+    })
 }
 
 /// Every byte that each of these commands and the programs of theirs write, and what they are started with.
@@ -372,6 +435,7 @@ fn listen(rows: &[Row]) {
     if !strace_is_here() {
         return;
     }
+
     let mut wrong = Vec::new();
     for row in rows {
         let sandbox = home();
@@ -379,15 +443,18 @@ fn listen(rows: &[Row]) {
         let options = ["-f", "-v", "-y", "-x", "-s", "1000000", "-e", "signal=none", "-e", calls];
         let mut strace = under_strace(&sandbox, row, &options);
         let mut child = strace.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+
         if row.0 == "unlock" {
             // strace stays with the agent until that ends.
             std::thread::sleep(Duration::from_millis(700));
             lock(&sandbox);
         }
+
         drop(child.stdout.take().map(std::io::read_to_string));
         child.wait().unwrap();
         let trace = sandbox.read("trace");
         let trace = String::from_utf8_lossy(&trace);
+
         assert!(trace.contains("execve(\""), "{}: {trace}", row.0);
         for line in trace.lines().filter(|line| has_secret(line)) {
             // A program of `run` gets its values in its environment, and in nothing else.
@@ -395,13 +462,18 @@ fn listen(rows: &[Row]) {
                 let arguments = line.split("], [").next().unwrap_or_default();
                 !has_secret(arguments) && !line.contains(PLAIN)
             };
-            let descriptor = line.split_once('(').map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default());
-            let allowed = !line.contains("execve(") && row.3.iter().any(|place| descriptor.contains(place));
+
+            let descriptor = line
+                .split_once('(')
+                .map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default());
+            let allowed =
+                !line.contains("execve(") && row.3.iter().any(|place| descriptor.contains(place));
             if !to_program && !allowed {
                 wrong.push(format!("{}: {}", row.0, &line[..line.len().min(300)]));
             }
         }
     }
+
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -419,13 +491,24 @@ fn of_each_command_nothing_is_written_that_should_not_be() {
 /// What a process is that was allowed any core, once it has been sent a signal of a crash: true where it left one.
 fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"]).arg(program.get_program()).args(program.get_args());
+    shell
+        .args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args());
+
     shell.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(sandbox.path("")).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    shell
+        .current_dir(sandbox.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+
     let mut child = shell.spawn().unwrap();
+
     // It has read what it was given, and waits for the rest.
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), STORED.as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(500));
+
     // The first one that comes from outside goes to the standard library, which looks for an overflown stack.
     let status = loop {
         let _ = kill_process(Pid::from_child(&child), signal);
@@ -434,8 +517,10 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
             break status;
         }
     };
+
     // `run` passes it on, and ends as its program did.
-    let died = status.signal() == Some(signal.as_raw()) || status.code() == Some(128 + signal.as_raw());
+    let died =
+        status.signal() == Some(signal.as_raw()) || status.code() == Some(128 + signal.as_raw());
     assert!(died, "{:?}: {status}", program.get_args());
     status.core_dumped()
 }
@@ -444,17 +529,24 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
 fn whatever_it_dies_of_there_is_no_core() {
     let sandbox = home();
     let control = Sandbox::empty();
-    if !leaves_a_core(&control, Command::new("sleep").arg("30").env("PATH", "/usr/bin:/bin"), Signal::SEGV) {
+    if !leaves_a_core(
+        &control,
+        Command::new("sleep").arg("30").env("PATH", "/usr/bin:/bin"),
+        Signal::SEGV,
+    ) {
         skipped("nothing leaves a core here");
         return;
     }
-    let lines: [&[&str]; 4] = [&["create", "--tag", "x"], &["redact"], &["run", "--", "sleep", "30"], &["render", "-"]];
+
+    let lines: [&[&str]; 4] =
+        [&["create", "--tag", "x"], &["redact"], &["run", "--", "sleep", "30"], &["render", "-"]];
     std::thread::scope(|scope| {
         for signal in [Signal::SEGV, Signal::ABORT, Signal::BUS] {
             for line in lines {
                 let sandbox = &sandbox;
                 scope.spawn(move || {
-                    let program = sandbox.command(line).env("SECRETS_PASSPHRASE", PASSPHRASE).command;
+                    let program =
+                        sandbox.command(line).env("SECRETS_PASSPHRASE", PASSPHRASE).command;
                     assert!(!leaves_a_core(sandbox, &program, signal), "{line:?} {signal:?}");
                 });
             }

@@ -26,7 +26,9 @@ pub fn forms(secret: &str) -> Vec<Vec<u8>> {
     let bytes = secret.as_bytes();
     let mut forms: Vec<Vec<u8>> = bytes.windows(8).map(<[u8]>::to_vec).collect();
     let hex = hex(&bytes[8..24]);
+
     forms.extend([hex.to_uppercase().into_bytes(), hex.into_bytes()]);
+
     // From each of the three places where base64 can begin.
     forms.extend((0..3).map(|at| Base64Unpadded::encode_string(&bytes[at..at + 24]).into_bytes()));
     forms.push(bytes.iter().rev().copied().take(16).collect());
@@ -80,11 +82,13 @@ fn with_value() -> Sandbox {
 #[test]
 fn the_search_finds_what_it_looks_for() {
     let hex = hex(VALUE.as_bytes());
-    let base64 = <base64ct::Base64 as base64ct::Encoding>::encode_string(format!("x{VALUE}").as_bytes());
+    let base64 =
+        <base64ct::Base64 as base64ct::Encoding>::encode_string(format!("x{VALUE}").as_bytes());
     for text in [VALUE, &VALUE[20..28], &hex, &hex.to_uppercase(), &base64, PASSPHRASE] {
         let found = std::panic::catch_unwind(|| clean("a test", text.as_bytes())).is_err();
         assert!(found, "{text}");
     }
+
     clean("a hint", "mRk7…9wLs".as_bytes());
 }
 
@@ -94,7 +98,9 @@ fn no_command_prints_a_value() {
     crate::passwd::file(&sandbox, "same", PASSPHRASE);
     sandbox.write("file-pass", "a passphrase for the file");
     std::fs::set_permissions(sandbox.path("file-pass"), PermissionsExt::from_mode(0o600)).unwrap();
-    let id = sandbox.run(["get", "key", "--json"]).succeeds().json()["id"].as_str().unwrap().to_owned();
+
+    let id =
+        sandbox.run(["get", "key", "--json"]).succeeds().json()["id"].as_str().unwrap().to_owned();
     for line in [
         "get key",
         "get KEY --json",
@@ -174,7 +180,9 @@ fn no_command_prints_a_value() {
             "{line}"
         );
     }
+
     assert_eq!(silent(sandbox.run(["get", &id])), Some(0));
+
     // What was rendered is where it belongs, and nowhere else.
     assert_eq!(sandbox.read("out"), VALUE.as_bytes());
     std::fs::remove_file(sandbox.path("out")).unwrap();
@@ -193,6 +201,7 @@ fn no_command_of_a_project_prints_a_value() {
         "project = \"default\"\n[secrets.other]\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n\
          [run.env]\nA = \"{{ KEY }}\"\n",
     );
+
     let given = format!("OTHER={OTHER}\n");
     sandbox.write("given.env", &given);
     for (line, code) in [
@@ -220,9 +229,11 @@ fn no_command_of_a_project_prints_a_value() {
         ("template given.env -o given.tmpl", 0),
         ("import given.env --delete-source", 0),
     ] {
-        let run = sandbox.command(words(line)).env("TMPDIR", sandbox.path("tmp")).stdin(&given).run();
+        let run =
+            sandbox.command(words(line)).env("TMPDIR", sandbox.path("tmp")).stdin(&given).run();
         assert_eq!(silent(run), Some(code), "{line}");
     }
+
     std::fs::remove_file(sandbox.path("out")).unwrap();
     clean_directory(&sandbox.path(""));
 }
@@ -230,26 +241,46 @@ fn no_command_of_a_project_prints_a_value() {
 #[test]
 fn while_a_program_runs_its_values_are_with_it_and_nowhere_else() {
     let sandbox = with_value();
-    let line =
-        ["run", "--env", "A={{ KEY }}", "--file", "F=other", "--", "/bin/sh", "-c", "echo go; exec /bin/sleep 1000"];
+    let line = [
+        "run",
+        "--env",
+        "A={{ KEY }}",
+        "--file",
+        "F=other",
+        "--",
+        "/bin/sh",
+        "-c",
+        "echo go; exec /bin/sleep 1000",
+    ];
+
     for more in [&[][..], &["--no-mask"]] {
         let mut command = sandbox.command([&line[..1], more, &line[1..]].concat()).command;
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+        let children =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
         let children: Vec<&str> = children.split_whitespace().collect();
         let read = |pid: &str, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
         let begun = Instant::now();
+
         while !children.iter().any(|pid| read(pid, "comm") == b"sleep\n") {
             assert!(begun.elapsed() < Duration::from_secs(10));
         }
+
         let us = child.id().to_string();
         let mut holders = 0;
         for pid in children.iter().copied().chain([&*us]) {
             clean("a command line", &read(pid, "cmdline"));
             let environment = read(pid, "environ");
             if read(pid, "comm") == b"sleep\n" {
-                holders += usize::from(memchr::memmem::find(&environment, VALUE.as_bytes()).is_some());
+                holders +=
+                    usize::from(memchr::memmem::find(&environment, VALUE.as_bytes()).is_some());
                 assert!(memchr::memmem::find(&environment, PASSPHRASE.as_bytes()).is_none());
             } else if pid == us {
                 // The passphrase is there because this test put it there.
@@ -258,16 +289,24 @@ fn while_a_program_runs_its_values_are_with_it_and_nowhere_else() {
                 clean("the environment of the guard", &environment);
             }
         }
+
         assert_eq!((children.len(), holders), (2, 1), "the guard and the program");
         child.kill().unwrap();
         child.wait().unwrap();
         let begun = Instant::now();
-        let left = || std::fs::read_dir(sandbox.path("secrets")).unwrap().flatten().any(|entry| entry.path().is_dir());
+        let left = || {
+            std::fs::read_dir(sandbox.path("secrets"))
+                .unwrap()
+                .flatten()
+                .any(|entry| entry.path().is_dir())
+        };
+
         while left() {
             assert!(begun.elapsed() < Duration::from_secs(10), "the private file is still there");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+
     clean_directory(&sandbox.path(""));
 }
 
@@ -285,9 +324,11 @@ fn no_way_of_storing_prints_a_value() {
         "update b --json",
         "update c --value-file value --name x",
     ] {
-        let run = sandbox.command(line.split(' ')).env("TMPDIR", sandbox.path("tmp")).stdin(VALUE).run();
+        let run =
+            sandbox.command(line.split(' ')).env("TMPDIR", sandbox.path("tmp")).stdin(VALUE).run();
         assert_eq!(silent(run), Some(0), "{line}");
     }
+
     std::fs::remove_file(sandbox.path("value")).unwrap();
     clean_directory(&sandbox.path(""));
 }
@@ -298,6 +339,7 @@ fn no_failure_prints_a_value() {
     sandbox.write("value", VALUE.repeat(20_000)); // too large
     sandbox.write("template", format!("{VALUE} {{{{ secrets.kez }}}}"));
     std::os::unix::fs::symlink("nowhere", sandbox.path("link")).unwrap();
+
     for (line, code) in [
         ("create --tag key", 4),
         ("create --tag KEY", 4),
@@ -323,8 +365,14 @@ fn no_failure_prints_a_value() {
         ("init", 4),
         ("export", 2),
         ("export --encrypted out", 5),
-        ("export --encrypted value -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en --replace", 7),
-        ("export --encrypted template -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en", 4),
+        (
+            "export --encrypted value -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en --replace",
+            7,
+        ),
+        (
+            "export --encrypted template -r age12qcdcly6sjfmxjhkucaekfvvk5f6wv4szm275504mh5dfh0xvf0szv54en",
+            4,
+        ),
         ("export --encrypted out -R value", 2),
         ("export --encrypted out -r age1x", 2),
         ("import template -i value", 2),
@@ -347,13 +395,16 @@ fn no_failure_prints_a_value() {
     ] {
         for json in [false, true] {
             let line = words(line).into_iter().chain(json.then(|| "--json".to_owned()));
-            let run = sandbox.command(line.clone()).env("TMPDIR", sandbox.path("tmp")).stdin(VALUE).run();
+            let run =
+                sandbox.command(line.clone()).env("TMPDIR", sandbox.path("tmp")).stdin(VALUE).run();
             assert_eq!(silent(run), Some(code), "{:?}", line.collect::<Vec<_>>());
         }
     }
+
     for name in ["value", "template"] {
         std::fs::remove_file(sandbox.path(name)).unwrap();
     }
+
     clean_directory(&sandbox.path(""));
 }
 
@@ -370,7 +421,13 @@ fn a_damaged_vault_gives_no_value_away() {
     ] {
         let whole = sandbox.read("vault.db");
         rusqlite::Connection::open(sandbox.vault_path()).unwrap().execute(damage, []).unwrap();
-        for line in ["get key", "list", "render -e {{KEY}}{{OTHER}}", "delete key -y", "clone --all --to web"] {
+        for line in [
+            "get key",
+            "list",
+            "render -e {{KEY}}{{OTHER}}",
+            "delete key -y",
+            "clone --all --to web",
+        ] {
             silent(sandbox.run(line.split(' ')));
         }
         std::fs::write(sandbox.vault_path(), whole).unwrap();
@@ -381,12 +438,15 @@ fn a_damaged_vault_gives_no_value_away() {
 fn a_wrong_passphrase_is_not_printed() {
     let sandbox = with_value();
     for line in ["list", "get key --json", "render -e {{KEY}}", "create --tag a"] {
-        let run = sandbox.command(line.split(' ')).env("SECRETS_PASSPHRASE", VALUE).stdin(OTHER).run();
+        let run =
+            sandbox.command(line.split(' ')).env("SECRETS_PASSPHRASE", VALUE).stdin(OTHER).run();
         assert_eq!(silent(run), Some(5), "{line}");
         sandbox.write("passphrase", format!("{VALUE}\n\n"));
         let run = sandbox.run(line.split(' ').chain(["--passphrase-file", "passphrase"]));
+
         assert_eq!(silent(run), Some(5), "{line}");
     }
+
     // One that is no passphrase at all.
     for bad in [VALUE.repeat(100).into_bytes(), [VALUE.as_bytes(), b"\xff"].concat()] {
         sandbox.write("passphrase", bad);
@@ -400,19 +460,31 @@ fn a_writer_that_is_killed_leaves_no_value_behind() {
     let value = VALUE.repeat(16_000); // most of a MiB: a write that takes its time
     for round in 0..12 {
         let tag = format!("t{round}");
-        let line = if round % 2 == 0 { vec!["create", "--tag", &tag] } else { vec!["update", "key"] };
+        let line =
+            if round % 2 == 0 { vec!["create", "--tag", &tag] } else { vec!["update", "key"] };
         let mut command = sandbox.command(line).env("TMPDIR", sandbox.path("tmp")).command;
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+
         let mut stdin = child.stdin.take().unwrap();
         let bytes = value.clone();
-        let feeder = std::thread::spawn(move || drop(std::io::Write::write_all(&mut stdin, bytes.as_bytes())));
+        let feeder = std::thread::spawn(move || {
+            drop(std::io::Write::write_all(&mut stdin, bytes.as_bytes()));
+        });
+
         std::thread::sleep(Duration::from_millis(30 + 12 * round));
         child.kill().unwrap();
         child.wait().unwrap();
         feeder.join().unwrap();
+
         // A journal may be there now, and another file in the making.
         clean_directory(&sandbox.path(""));
     }
+
     assert_eq!(silent(sandbox.run(["list"])), Some(0));
     clean_directory(&sandbox.path(""));
 }
@@ -423,6 +495,7 @@ fn a_large_template_on_stdin_leaves_no_value_behind() {
     let template = format!("{}{{{{ secrets.key }}}}", "x".repeat(9 * 1024 * 1024));
     let line = ["render", "-", "-o", "out"];
     let run = sandbox.command(line).env("TMPDIR", sandbox.path("tmp")).stdin(template).run();
+
     assert_eq!(silent(run), Some(0));
     assert!(sandbox.read("out").ends_with(VALUE.as_bytes()));
     std::fs::remove_file(sandbox.path("out")).unwrap();
@@ -440,18 +513,22 @@ fn only_these_files_start_programs() {
         "run/supervise.rs",
         "src/git.rs",
     ];
+
     fn look(directory: &Path) {
         for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() {
                 look(&entry.path());
             } else {
                 let source = std::fs::read_to_string(entry.path()).unwrap();
-                let starts = source.contains("process::Command") || source.contains("process::{Child, Command");
+                let starts = source.contains("process::Command")
+                    || source.contains("process::{Child, Command");
                 let path = entry.path().display().to_string();
+
                 assert!(!starts || STARTERS.iter().any(|known| path.ends_with(known)), "{path}");
             }
         }
     }
+
     look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
 }
 
@@ -468,10 +545,17 @@ fn as_nobody(program: &Path) -> Command {
 fn is_open_to_its_user(child: &Child) -> bool {
     let can_read = |file: &str| {
         let path = format!("/proc/{}/{file}", child.id());
-        // Opening is what is allowed or not; the first page of memory is no memory.
+
+        // AgeReader is what is allowed or not; the first page of memory is no memory.
         let mut probe = as_nobody(Path::new("sh"));
-        probe.args(["-c", "exec 3< \"$0\"", &path]).stderr(Stdio::null()).status().unwrap().success()
+        probe
+            .args(["-c", "exec 3< \"$0\"", &path])
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
     };
+
     let open = ["mem", "environ"].map(can_read);
     assert_eq!(open[0], open[1]);
     open[0]
@@ -480,6 +564,7 @@ fn is_open_to_its_user(child: &Child) -> bool {
 #[test]
 fn a_running_instance_is_closed_to_other_processes_of_its_user() {
     let sandbox = with_value();
+
     // The build's directory may be closed to nobody: a copy is not.
     let program = sandbox.path("program");
     std::fs::copy(env!("CARGO_BIN_EXE_secrets"), &program).unwrap();
@@ -487,18 +572,28 @@ fn a_running_instance_is_closed_to_other_processes_of_its_user() {
     if chown(sandbox.vault_path(), Some(NOBODY), Some(NOBODY)).is_err() {
         return; // only root can be somebody else
     }
+
     chown(sandbox.path(""), Some(NOBODY), Some(NOBODY)).unwrap();
     let mut command = as_nobody(&program);
     command.args(["create", "--tag", "new"]).env("SECRETS_VAULT", sandbox.vault_path());
-    command.env("SECRETS_PASSPHRASE", PASSPHRASE).current_dir(sandbox.path("")).stdin(Stdio::piped());
+    command
+        .env("SECRETS_PASSPHRASE", PASSPHRASE)
+        .current_dir(sandbox.path(""))
+        .stdin(Stdio::piped());
+
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+
     // It waits for its stdin; by then it has long been itself and no longer setpriv.
     let begun = Instant::now();
-    let is_itself = || std::fs::read(format!("/proc/{}/comm", child.id())).is_ok_and(|name| name == b"program\n");
+    let is_itself = || {
+        std::fs::read(format!("/proc/{}/comm", child.id())).is_ok_and(|name| name == b"program\n")
+    };
+
     while !is_itself() {
         assert!(begun.elapsed() < Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(5));
     }
+
     std::thread::sleep(Duration::from_millis(200));
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
     let open = is_open_to_its_user(&child);
@@ -506,9 +601,12 @@ fn a_running_instance_is_closed_to_other_processes_of_its_user() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!open, "memory and environment can be read");
+
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+
     // The soft limit counts; the hard one stays, so that `run` can give programs back what was theirs.
     assert_eq!(core.split_whitespace().nth(4), Some("0"));
+
     // Another program of the same user is open: the question was the right one.
     let mut sleeper = as_nobody(Path::new("sleep")).arg("30").spawn().unwrap();
     std::thread::sleep(Duration::from_millis(200));

@@ -9,7 +9,12 @@ use crate::support::{Sandbox, project, secret, value};
 #[track_caller]
 fn page(sandbox: &Sandbox, options: &[&str]) -> (Vec<String>, u64, u64, u64) {
     let json = sandbox.run(["list", "--json"].iter().chain(options)).succeeds().json();
-    let tags = json["secrets"].as_array().unwrap().iter().map(|secret| secret["tag"].as_str().unwrap().to_owned());
+    let tags = json["secrets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|secret| secret["tag"].as_str().unwrap().to_owned());
+
     let number = |name: &str| json[name].as_u64().unwrap();
     (tags.collect(), number("page"), number("total"), number("totalPages"))
 }
@@ -32,7 +37,13 @@ fn list_without_a_terminal_is_lines_of_columns_with_tabs() {
     let sandbox = Sandbox::new();
     let name = Name::parse("Stripe, live").unwrap();
     let tag = Tag::parse("key").unwrap();
-    let new = NewSecret { tag, name, description: None, value: value(b"abcdefghijklmnopqrstuvwxyz012345") };
+    let new = NewSecret {
+        tag,
+        name,
+        description: None,
+        value: value(b"abcdefghijklmnopqrstuvwxyz012345"),
+    };
+
     let stored = sandbox.vault().create(&project("default"), new).unwrap().value;
     let day = &stored.metadata.updated.rfc3339()[..10];
     let line = format!("key\tabcd…2345\t{day}\tStripe, live\t{}\n", stored.id);
@@ -44,11 +55,18 @@ fn list_without_a_terminal_is_lines_of_columns_with_tabs() {
 fn list_pages_are_counted_from_0() {
     let sandbox = five();
     assert_eq!(page(&sandbox, &["--page-size", "2"]), (tags(&["a_1", "A-2"]), 0, 5, 3));
-    assert_eq!(page(&sandbox, &["--page-size", "2", "--page", "0"]), (tags(&["a_1", "A-2"]), 0, 5, 3));
+    assert_eq!(
+        page(&sandbox, &["--page-size", "2", "--page", "0"]),
+        (tags(&["a_1", "A-2"]), 0, 5, 3)
+    );
+
     assert_eq!(page(&sandbox, &["--page-size", "2", "--page", "2"]), (tags(&["e"]), 2, 5, 3));
     assert_eq!(page(&sandbox, &["--page-size", "2", "--page", "3"]), (tags(&[]), 3, 5, 3));
     assert_eq!(page(&sandbox, &["--page-size", "5"]).3, 1);
-    assert_eq!(page(&sandbox, &["--page-size", "1", "--page", "18446744073709551615"]).0, tags(&[]));
+    assert_eq!(
+        page(&sandbox, &["--page-size", "1", "--page", "18446744073709551615"]).0,
+        tags(&[])
+    );
 }
 
 #[test]
@@ -56,8 +74,12 @@ fn list_all_is_one_page() {
     let sandbox = five();
     assert_eq!(page(&sandbox, &["--all"]).1..=page(&sandbox, &["--all"]).3, 0..=1);
     assert_eq!(page(&sandbox, &["--all"]).0.len(), 5);
+
     for other in [["--page", "1"], ["--page-size", "3"]] {
-        sandbox.run(["list", "--all"].iter().chain(&other)).fails_with(2).stderr_has("error: `--all` cannot be used");
+        sandbox
+            .run(["list", "--all"].iter().chain(&other))
+            .fails_with(2)
+            .stderr_has("error: `--all` cannot be used");
     }
 }
 
@@ -68,11 +90,14 @@ fn json_shows_250_unless_told_and_a_pipe_gets_all() {
     for number in 0..251 {
         vault.create(&project("default"), secret(&format!("t{number:03}"), b"x")).unwrap();
     }
+
     let (shown, number, total, pages) = page(&sandbox, &[]);
     assert_eq!((shown.len(), number, total, pages), (250, 0, 251, 2));
     assert_eq!(page(&sandbox, &["--page", "1"]).0, tags(&["t250"]));
     assert_eq!(page(&sandbox, &["--page-size", "1000"]).0.len(), 251);
-    let lines = |run: crate::support::Run| run.succeeds().bytes().split(|byte| *byte == b'\n').count() - 1;
+
+    let lines =
+        |run: crate::support::Run| run.succeeds().bytes().split(|byte| *byte == b'\n').count() - 1;
     assert_eq!(lines(sandbox.run(["list"])), 251);
     let run = sandbox.run(["list", "--filter", "t00", "--page-size", "4"]).succeeds();
     stderr!(run.stdout_has("t003\t"), @"4 of 10 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all");
@@ -81,9 +106,16 @@ fn json_shows_250_unless_told_and_a_pipe_gets_all() {
 #[test]
 fn list_keeps_its_bounds() {
     let sandbox = five();
-    for (option, bad) in [("--page-size", "0"), ("--page-size", "1001"), ("--page-size", "x"), ("--page", "x")] {
-        sandbox.run(["list", option, bad]).fails_with(2).stdout("").stderr_has(&format!("error: `{option} <N>` "));
+    for (option, bad) in
+        [("--page-size", "0"), ("--page-size", "1001"), ("--page-size", "x"), ("--page", "x")]
+    {
+        sandbox
+            .run(["list", option, bad])
+            .fails_with(2)
+            .stdout("")
+            .stderr_has(&format!("error: `{option} <N>` "));
     }
+
     stderr!(sandbox.run(["list", "--page", "-1"]).fails_with(2).stdout(""), @"
     error: unknown option (not shown, in case it is a secret)
     hint: usage: secrets list [OPTIONS]
@@ -96,8 +128,17 @@ fn list_says_how_to_see_the_rest() {
     let rest = |options: &[&str], expected: &str| {
         sandbox.run(["list"].iter().chain(options)).succeeds().stdout_has("").stderr(expected);
     };
-    rest(&["--page-size", "2"], "2 of 5 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all\n");
-    rest(&["--page-size", "2", "--page", "2"], "1 of 5 secrets, page 2 of 0 to 2; `--all` shows all\n");
+
+    rest(
+        &["--page-size", "2"],
+        "2 of 5 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all\n",
+    );
+
+    rest(
+        &["--page-size", "2", "--page", "2"],
+        "1 of 5 secrets, page 2 of 0 to 2; `--all` shows all\n",
+    );
+
     rest(&["--page", "7"], "there is no page 7; the last is 0\n");
     rest(&[], "");
     rest(&["--page-size", "2", "-q"], "");
@@ -110,8 +151,16 @@ fn a_project_that_was_named_has_to_exist() {
     let unknown = "error: no project `defalt`\nhint: did you mean `default`?\n";
     sandbox.run(["list", "-p", "defalt"]).fails_with(3).stdout("").stderr(unknown);
     sandbox.run(["list", "-p", "defalt", "--filter", "x"]).fails_with(3).stdout("").stderr(unknown);
-    sandbox.command(["list"]).env("SECRETS_PROJECT", "defalt").run().fails_with(3).stdout("").stderr(unknown);
-    let json = sandbox.run(["list", "-p", "defalt", "--json"]).fails_with(3).stdout("").json_error();
+    sandbox
+        .command(["list"])
+        .env("SECRETS_PROJECT", "defalt")
+        .run()
+        .fails_with(3)
+        .stdout("")
+        .stderr(unknown);
+
+    let json =
+        sandbox.run(["list", "-p", "defalt", "--json"]).fails_with(3).stdout("").json_error();
     assert_eq!(json["type"], "NOT_FOUND");
 
     // The default project and that of a manifest exist as soon as they are needed.
@@ -139,16 +188,24 @@ fn list_filters_tag_name_and_description_in_any_case() {
         ("three", "", "for\nÜber-Stripe"),
         ("four", "mail", "SMTP"),
     ] {
-        let (name, description) = (Name::parse(name).unwrap(), Description::parse(description).unwrap());
-        let new = NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value: value(b"stripe") };
+        let (name, description) =
+            (Name::parse(name).unwrap(), Description::parse(description).unwrap());
+        let new =
+            NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value: value(b"stripe") };
         vault.create(&project("default"), new).unwrap();
     }
+
     // A value is no place to look: `four` holds `stripe` too.
     for text in ["stripe", "STRIPE", "sTrIpE"] {
-        assert_eq!(page(&sandbox, &["--filter", text]), (tags(&["stripe-key", "three", "two"]), 0, 3, 1));
+        assert_eq!(
+            page(&sandbox, &["--filter", text]),
+            (tags(&["stripe-key", "three", "two"]), 0, 3, 1)
+        );
     }
+
     assert_eq!(page(&sandbox, &["--filter", "über"]).0, tags(&["three"]));
     assert_eq!(page(&sandbox, &["--filter", ""]).2, 4);
+
     // Text, not a pattern.
     assert_eq!(page(&sandbox, &["--filter", ".*"]).2, 0);
     let run = sandbox.run(["list", "--filter", "paypal"]);
@@ -162,6 +219,7 @@ fn list_of_all_projects_is_sorted_by_project_first() {
     for (name, tag) in [("web", "a"), ("api", "z"), ("api", "b")] {
         vault.create(&project(name), secret(tag, b"x")).unwrap();
     }
+
     let json = sandbox.run(["list", "--all-projects", "--json"]).succeeds().json();
     let found: Vec<(&str, &str)> = json["secrets"]
         .as_array()
@@ -169,6 +227,7 @@ fn list_of_all_projects_is_sorted_by_project_first() {
         .iter()
         .map(|secret| (secret["project"].as_str().unwrap(), secret["tag"].as_str().unwrap()))
         .collect();
+
     assert_eq!(found, [("api", "b"), ("api", "z"), ("web", "a")]);
     let run = sandbox.run(["list", "--all-projects", "-p", "web"]);
     stderr!(run.fails_with(2), @"
@@ -181,7 +240,11 @@ fn list_of_all_projects_is_sorted_by_project_first() {
 fn list_works_where_the_project_is_named_by_the_environment() {
     // `--all-projects` contradicts `--project`, not a setting that is always there.
     let sandbox = five();
-    let run = sandbox.command(["list", "--all-projects", "--filter", "D"]).env("SECRETS_PROJECT", "web").run();
+    let run = sandbox
+        .command(["list", "--all-projects", "--filter", "D"])
+        .env("SECRETS_PROJECT", "web")
+        .run();
+
     run.succeeds().stdout_has("default\tD\t");
 }
 
@@ -189,7 +252,12 @@ fn list_works_where_the_project_is_named_by_the_environment() {
 fn list_into_a_pipe_that_nobody_reads_is_quiet_success() {
     let sandbox = five();
     let mut command = sandbox.command(["list"]).command;
-    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));

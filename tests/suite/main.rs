@@ -1,5 +1,10 @@
 //! One test binary: a file for each command and each promise.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::too_many_lines, clippy::format_collect)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    clippy::format_collect
+)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
 #[macro_use]
@@ -7,7 +12,6 @@ mod support;
 
 mod adopt;
 mod agent;
-mod anchor;
 mod architecture;
 mod arguments;
 mod attacks;
@@ -15,6 +19,7 @@ mod backends;
 mod backup;
 mod before_prompts;
 mod check;
+mod checkpoint;
 mod clone;
 mod compact;
 mod completions;

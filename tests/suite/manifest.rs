@@ -27,7 +27,10 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("secrets.a = { default = \"MARKER\" }\n", "1:15: unknown key `default`"),
         ("[secrets.a]\ngenerate = { size = \"MARKER\" }\n", "2:14: unknown key `size`"),
         ("[run]\nvars = \"MARKER\"\n", "2:1: unknown key `vars`"),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nowner = \"MARKER\"\n", "4:1: unknown key `owner`"),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nowner = \"MARKER\"\n",
+            "4:1: unknown key `owner`",
+        ),
         ("[[render]]\noutput = \"MARKER\"\n", "1:1: missing key `template`"),
         ("[[render]]\ntemplate = \"MARKER\"\n", "1:1: missing key `output`"),
         // Types.
@@ -38,11 +41,26 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("[secrets.a]\noptional = \"MARKER\"\n", "2:12: a text stands where true or false belongs"),
         ("[secrets.a]\ngenerate = [32, \"hex\"]\n", "2:12: a list stands where a table belongs"),
         ("[secrets.a]\ngenerate = \"MARKER\"\n", "2:12: a text stands where a table belongs"),
-        ("[secrets.a]\ngenerate = { length = \"MARKER\" }\n", "2:23: a text stands where a whole number belongs"),
-        ("[secrets.a]\ngenerate = { length = 7 }\n", "2:23: a generated value has 8 to 1024 characters"),
-        ("[secrets.a]\ngenerate = { length = 1025 }\n", "2:23: a generated value has 8 to 1024 characters"),
-        ("[secrets.a]\ngenerate = { length = -8 }\n", "2:23: a generated value has 8 to 1024 characters"),
-        ("[secrets.a]\ngenerate = { alphabet = \"MARKER\" }\n", "2:25: this is not one of its words, `alnum`"),
+        (
+            "[secrets.a]\ngenerate = { length = \"MARKER\" }\n",
+            "2:23: a text stands where a whole number belongs",
+        ),
+        (
+            "[secrets.a]\ngenerate = { length = 7 }\n",
+            "2:23: a generated value has 8 to 1024 characters",
+        ),
+        (
+            "[secrets.a]\ngenerate = { length = 1025 }\n",
+            "2:23: a generated value has 8 to 1024 characters",
+        ),
+        (
+            "[secrets.a]\ngenerate = { length = -8 }\n",
+            "2:23: a generated value has 8 to 1024 characters",
+        ),
+        (
+            "[secrets.a]\ngenerate = { alphabet = \"MARKER\" }\n",
+            "2:25: this is not one of its words, `alnum`",
+        ),
         (
             "[secrets.a]\ngenerate = { alphabet = \", expected MARKER\" }\n",
             "2:25: this is not one of its words, `alnum`",
@@ -51,7 +69,10 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
             "[secrets.a]\ngenerate = { alphabet = \"x expected MARKER\" }\n",
             "2:25: this is not one of its words, `alnum`",
         ),
-        ("[secrets.a]\ngenerate = { alphabet = \"unknown variant MARKER\" }\n", "2:25: this is not one of its words, "),
+        (
+            "[secrets.a]\ngenerate = { alphabet = \"unknown variant MARKER\" }\n",
+            "2:25: this is not one of its words, ",
+        ),
         ("render = [[\"MARKER\", \"o\"]]\n", "1:11: a list stands where a table belongs"),
         ("[render]\ntemplate = \"MARKER\"\n", "1:1: "),
         ("run = [{ A = \"MARKER\" }]\n", "1:7: a list stands where a table belongs"),
@@ -62,7 +83,10 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("[secrets.\"MARKER!\"]\n", "1:10: `[secrets.TAG]` needs the tag of a secret"),
         ("[secrets.a-b]\n[secrets.\"A_b\"]\n", "2:10: `A_b` and `a-b` are one tag"),
         ("[secrets.a]\ndescription = \"\\u001bMARKER\"\n", "2:15: it holds a control character"),
-        ("[[render]]\ntemplate = \"../MARKER\"\noutput = \"o\"\n", "2:12: the path leaves the directory of this file"),
+        (
+            "[[render]]\ntemplate = \"../MARKER\"\noutput = \"o\"\n",
+            "2:12: the path leaves the directory of this file",
+        ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"/etc/MARKER\"\n",
             "3:10: the path leaves the directory of this file",
@@ -71,13 +95,28 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
             "[[render]]\ntemplate = \"t\"\noutput = \"a/../../MARKER\"\n",
             "3:10: the path leaves the directory of this file",
         ),
-        ("[[render]]\ntemplate = \"t\"\noutput = \".git/hooks/pre-commit\"\n", "3:10: the path is one of git's own"),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"a/.Git/MARKER\"\n", "3:10: the path is one of git's own"),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"MARKER/\"\n", "3:10: that is not the path of a file"),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \".git/hooks/pre-commit\"\n",
+            "3:10: the path is one of git's own",
+        ),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"a/.Git/MARKER\"\n",
+            "3:10: the path is one of git's own",
+        ),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"MARKER/\"\n",
+            "3:10: that is not the path of a file",
+        ),
         ("[[render]]\ntemplate = \"t\"\noutput = \".\"\n", "3:10: that is not the path of a file"),
         ("[[render]]\ntemplate = \"t\"\noutput = \"\"\n", "3:10: that is not the path of a file"),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"MARKER\\u0000\"\n", "3:10: that is not the path of a file"),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"./.secrets.toml\"\n", "1:1: the output is this file itself"),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"MARKER\\u0000\"\n",
+            "3:10: that is not the path of a file",
+        ),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"./.secrets.toml\"\n",
+            "1:1: the output is this file itself",
+        ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"a/.gitignore\"\n",
             "1:1: the output `a/.gitignore` is a file of git's own",
@@ -91,9 +130,18 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"4755\"\n",
             "4:8: permission bits are three octal digits",
         ),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 384\n", "4:8: a number stands where a text belongs"),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"MARKER\"\n", "4:10: no such filter; there are "),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"MARKER\"\n", "4:14: two delimiters are needed"),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 384\n",
+            "4:8: a number stands where a text belongs",
+        ),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"MARKER\"\n",
+            "4:10: no such filter; there are ",
+        ),
+        (
+            "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"MARKER\"\n",
+            "4:14: two delimiters are needed",
+        ),
     ] {
         project.write(".secrets.toml", text.replace("MARKER", MARKER));
         for command in [&["check"][..], &["setup", "--yes"], &["refs"], &["render", "--all"]] {
@@ -102,10 +150,17 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
             drop(hints);
         }
     }
+
     for (text, said) in [
         (RENDER.repeat(2), "4:1: the output `o` is rendered twice"),
-        (format!("{RENDER}[[render]]\ntemplate = \"o\"\noutput = \"p\"\n"), "4:1: the template `o` is an output"),
-        (format!("{RENDER}[[render]]\ntemplate = \"p\"\noutput = \"t\"\n"), "4:1: the output `t` is a template"),
+        (
+            format!("{RENDER}[[render]]\ntemplate = \"o\"\noutput = \"p\"\n"),
+            "4:1: the template `o` is an output",
+        ),
+        (
+            format!("{RENDER}[[render]]\ntemplate = \"p\"\noutput = \"t\"\n"),
+            "4:1: the output `t` is a template",
+        ),
         (
             format!("{RENDER}[[render]]\ntemplate = \"p\"\noutput = \"o/p\"\n"),
             "4:1: the outputs `o` and `o/p` lie one in the other",
@@ -129,6 +184,7 @@ fn what_is_no_text_or_too_large_is_refused() {
         let run = project.changes_nothing(&["check"]).fails_with(2).stdout("");
         run.stderr(&format!("error: .secrets.toml: {said}\n{HINT}"));
     }
+
     project.write(".secrets.toml", "#".repeat(1024 * 1024));
     project.run(&["refs"]).succeeds();
 }
@@ -155,14 +211,18 @@ fn an_error_is_json_where_it_is_asked_for_and_names_the_file_from_below() {
 fn without_a_manifest_the_way_to_one_is_told() {
     let project = Project::new(&[]);
     fs::create_dir(project.path(".secrets.toml")).unwrap();
-    for command in [&["check"][..], &["setup", "--yes"], &["render", "--all"], &["render", "--stale"]] {
+    for command in
+        [&["check"][..], &["setup", "--yes"], &["render", "--all"], &["render", "--stale"]]
+    {
         stderr!(project.changes_nothing(command).fails_with(3).stdout(""), @"
         error: there is no `.secrets.toml` here or in a directory above
         hint: write one with `secrets init --project-file`
         ");
     }
+
     project.run(&["refs"]).succeeds();
     fs::remove_dir(project.path(".secrets.toml")).unwrap();
+
     // A link counts where it and its file are ours.
     project.write("real.toml", "project = \"web\"\n");
     symlink("real.toml", project.path(".secrets.toml")).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Base64Url, Encoding};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use terminal_secrets::mask::{Form, Masker, Match, Needles, Sink};
+use terminal_secrets::mask::{Form, MaskedSpan, Masker, Needles, Sink};
 use terminal_secrets::model::Tag;
 
 /// What comes out, as `<tag>` where a region was; and that offsets add up.
@@ -34,16 +34,23 @@ impl Sink for Out {
         self.text.extend(bytes);
         self.offset += bytes.len() as u64;
         self.shown.extend(bytes.iter().map(|byte| Some(*byte)));
+
         Ok(())
     }
 
-    fn masked(&mut self, found: &Match<'_>) -> Result<(), Infallible> {
-        assert!(found.start == self.offset && found.end > found.start, "{found:?} at {}", self.offset);
+    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
+        assert!(
+            found.start == self.offset && found.end > found.start,
+            "{found:?} at {}",
+            self.offset
+        );
+
         self.text.extend(format!("<{}>", found.tag).bytes());
         self.offset = found.end;
         self.shown.resize(found.end as usize, None);
         self.resets.push(found.resets);
         self.regions.push((found.start, found.end, found.tag.to_string(), found.form));
+
         Ok(())
     }
 }
@@ -60,8 +67,13 @@ fn masked_in(needles: &Needles, pieces: &[&[u8]]) -> Out {
         let Ok(()) = masker.push(piece, &mut out);
         assert!(masker.settled() == out.offset);
     }
+
     let Ok(()) = masker.finish(&mut out);
-    assert!(!masker.is_holding() && out.offset == pieces.iter().map(|piece| piece.len() as u64).sum::<u64>());
+    assert!(
+        !masker.is_holding()
+            && out.offset == pieces.iter().map(|piece| piece.len() as u64).sum::<u64>()
+    );
+
     out
 }
 
@@ -79,6 +91,7 @@ fn matches(values: &[Vec<u8>], text: &[u8]) -> Vec<(usize, usize, usize)> {
             }
         }
     }
+
     found
 }
 
@@ -91,15 +104,24 @@ fn cut_off(values: &[Vec<u8>], text: &[u8]) -> Option<(usize, usize)> {
     if (at..text.len()).filter(|at| !is_masked(at)).count() <= 7 {
         return None;
     }
+
     // Needles are sorted, and one that is complete comes first.
-    let all = values.iter().enumerate().filter(|(_, value)| value.len() >= 8 && value.starts_with(&text[at..]));
+    let all = values
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| value.len() >= 8 && value.starts_with(&text[at..]));
+
     all.min_by_key(|(_, value)| *value).map(|(which, _)| (at, which))
 }
 
 /// Where a value begins that the text's end cuts off.
 fn begun(values: &[Vec<u8>], text: &[u8]) -> Option<usize> {
-    let begins =
-        |at: usize| values.iter().any(|it| it.len() >= 8.max(text.len() - at + 1) && it.starts_with(&text[at..]));
+    let begins = |at: usize| {
+        values
+            .iter()
+            .any(|it| it.len() >= 8.max(text.len() - at + 1) && it.starts_with(&text[at..]))
+    };
+
     (0..text.len()).find(|at| begins(*at))
 }
 
@@ -129,13 +151,21 @@ fn joined(values: &[Vec<u8>], matches: Vec<(usize, usize, usize)>) -> Vec<(u64, 
             None => joined.push((start, end, values[which].len(), which)),
         }
     }
-    joined.into_iter().map(|(start, end, _, which)| (start as u64, end as u64, format!("t{which}"))).collect()
+
+    joined
+        .into_iter()
+        .map(|(start, end, _, which)| (start as u64, end as u64, format!("t{which}")))
+        .collect()
 }
 
 /// Up to where a stream that ends here can be out.
 fn settled(values: &[Vec<u8>], text: &[u8]) -> u64 {
-    let begins = |tail: &[u8]| values.iter().any(|value| value.len() > tail.len() && value.starts_with(tail));
-    let safe = (0..=text.len()).find(|at| *at == text.len() || begins(&text[*at..])).unwrap() as u64;
+    let begins = |tail: &[u8]| {
+        values.iter().any(|value| value.len() > tail.len() && value.starts_with(tail))
+    };
+
+    let safe =
+        (0..=text.len()).find(|at| *at == text.len() || begins(&text[*at..])).unwrap() as u64;
     let growing = regions(values, text).into_iter().find(|(_, end, _)| *end > safe);
     growing.map_or(safe, |(start, ..)| start.min(safe))
 }
@@ -159,6 +189,7 @@ fn cases_of_text() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<u8>)> {
             text.extend(if other { &b"c"[..] } else { b"" });
             text.extend(if to % 3 == 0 { &value[..] } else { b"" });
         }
+
         (values, text)
     })
 }
@@ -169,10 +200,12 @@ fn cut<'a>(text: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
         if rest.is_empty() || lengths.iter().all(|length| *length == 0) {
             break;
         }
+
         let (piece, behind) = rest.split_at((*length).min(rest.len()));
         pieces.push(piece);
         rest = behind;
     }
+
     pieces.push(rest);
     pieces
 }
@@ -203,6 +236,7 @@ proptest! {
         let needles = needles(&values);
         let values: Vec<_> = values.into_iter().filter(|value| value.len() >= 8).collect();
         let (mut masker, mut out, mut position) = (Masker::new(&needles), Out::default(), 0);
+
         for piece in cut(&text, &lengths) {
             let Ok(()) = masker.push(piece, &mut out);
             position += piece.len();
@@ -219,12 +253,14 @@ proptest! {
         let needles = needles(&values);
         let values: Vec<_> = values.into_iter().filter(|value| value.len() >= 8).collect();
         let (mut masker, mut out, mut position, mut pauses) = (Masker::new(&needles), Out::default(), 0, Vec::new());
+
         for (piece, pause) in cut(&text, &lengths.iter().map(|it| it.0).collect::<Vec<_>>()).into_iter().zip(lengths.iter().cycle()) {
             let Ok(()) = masker.push(piece, &mut out);
             position += piece.len();
             if pause.1 {
                 let Ok(()) = masker.pause(&mut out);
                 pauses.push(position);
+
                 // Something stays back only if seven bytes of it are out.
                 let begins = |at: usize| values.iter().any(|value| value.starts_with(&text[at..position]));
                 let begun = (0..position).find(|at| begins(*at)).unwrap_or(position);
@@ -232,6 +268,7 @@ proptest! {
                 prop_assert!(seen <= 7 && (seen == 7 || !masker.is_holding()), "{seen} of {}", text.escape_ascii());
             }
         }
+
         let Ok(()) = masker.finish(&mut out);
         prop_assert_eq!(out.shown.len(), text.len());
         let matches = matches(&values, &text);
@@ -239,13 +276,17 @@ proptest! {
             let seen = out.shown[*start..*end].iter().flatten().count();
             prop_assert!(seen <= 7, "{seen} bytes of {:?} in {}", (start, end), text.escape_ascii());
         }
+
         let cut_off = cut_off(&values, &text).map_or(text.len(), |(start, _)| start);
         let begun = begun(&values, &text).unwrap_or(text.len());
         let last = *pauses.last().unwrap_or(&0);
+
         for (at, byte) in out.shown.iter().enumerate() {
             let hidden = at >= cut_off || matches.iter().any(|(start, end, _)| (*start..*end).contains(&at));
+
             // Only what a pause came upon before the value was complete may be seen of it.
             let paused = pauses.iter().any(|pause| at < *pause) && at < last;
+
             // If pauses have shown seven bytes of the value that is cut off, the rest of it is masked, however little.
             prop_assert!(byte.map_or(hidden || at >= begun, |byte| byte == text[at] && (paused || !hidden)), "{at}");
         }
@@ -265,6 +306,7 @@ proptest! {
                 if bits.start >= first && (bits.end <= last || after.is_empty() && bits.start < last) {
                     prop_assert_eq!(*shown, None, "{} of {}", at, text);
                 }
+
                 if bits.end <= first || bits.start >= last {
                     prop_assert!(shown.is_some(), "{} of {}", at, text);
                 }
@@ -282,18 +324,23 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
         .map(|digit| format!("{digit:x}"))
         .collect::<Vec<_>>()
         .concat();
+
     let percent = |kept: &str, upper: bool| -> String {
         let escape = |byte: u8| if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") };
         let one = |byte: u8| match char::from(byte) {
             c if c.is_ascii_alphanumeric() || kept.contains(c) => c.to_string(),
             _ => escape(byte),
         };
+
         value.bytes().map(one).collect()
     };
+
     let json = |html: &[(&str, &str)]| {
         let text = serde_json::to_string(value).unwrap();
-        html.iter().fold(text[1..text.len() - 1].to_owned(), |text, (from, to)| text.replace(from, to))
+        html.iter()
+            .fold(text[1..text.len() - 1].to_owned(), |text, (from, to)| text.replace(from, to))
     };
+
     let ascii = [("é", r"\u00e9"), ("😀", r"\ud83d\ude00")];
     let encoded = |at: usize| {
         let data = [&b"::"[..at], value.as_bytes(), b":"].concat();
@@ -301,6 +348,7 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
         let whole = 8 * (at + value.len()) / 6;
         text[(8 * at).div_ceil(6)..whole].to_vec()
     };
+
     let url = |text: Vec<u8>| {
         text.into_iter()
             .map(|byte| match byte {
@@ -310,6 +358,7 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
             })
             .collect()
     };
+
     let texts = vec![
         (Form::Raw, value.to_owned()),
         (Form::Raw, value.replace('\n', "\r\n")),
@@ -326,7 +375,9 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
         (Form::Shell, value.replace('\'', r#"'"'"'"#)),
         (
             Form::Escaped,
-            "\\ it\\'s <a>/\"b\\\\\"\\001\\t& é😀~*!\\nsecond line of it, which is long enough\\n"[1..].into(),
+            "\\ it\\'s <a>/\"b\\\\\"\\001\\t& é😀~*!\\nsecond line of it, which is long enough\\n"
+                [1..]
+                .into(),
         ),
         (Form::Url, percent("-._~", true)),
         (Form::Url, percent("-._~", false)),
@@ -335,14 +386,21 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
         (Form::Hex, hex.clone()),
         (Form::Hex, hex.to_uppercase()),
     ];
+
     let mut all: Vec<_> = texts.into_iter().map(|(form, text)| (form, text.into_bytes())).collect();
     all.extend((0..3).map(encoded).map(|text| (Form::Base64, text)));
     all.extend((0..3).map(encoded).map(|text| (Form::Base64, url(text))));
+
     for columns in [76, 64] {
-        let rows: Vec<Vec<u8>> =
-            Base64::encode_string(value.as_bytes()).into_bytes().chunks(columns).map(<[u8]>::to_vec).collect();
+        let rows: Vec<Vec<u8>> = Base64::encode_string(value.as_bytes())
+            .into_bytes()
+            .chunks(columns)
+            .map(<[u8]>::to_vec)
+            .collect();
+
         all.push((Form::Base64, rows[0].clone()));
     }
+
     (value.into(), all)
 }
 
@@ -358,6 +416,7 @@ fn every_form_is_masked_wherever_it_is_split() {
             assert!(out.text == b"before ><t0>] after", "{} at {split}: {shown}", form.name());
             assert_eq!(out.regions[0].3, form, "{}", text.escape_ascii());
         }
+
         let bytes: Vec<&[u8]> = stream.chunks(1).collect();
         assert!(masked_in(&needles, &bytes).text == b"before ><t0>] after", "{}", form.name());
     }
@@ -365,17 +424,30 @@ fn every_form_is_masked_wherever_it_is_split() {
 
 #[test]
 fn what_ends_encoded_data_is_masked_to_its_last_character() {
-    let needles =
-        needles(&[b"hunter2-hunter2".to_vec(), b"correct horse battery staple and so on until it is long".to_vec()]);
-    let header = format!("Authorization: Basic {}\r\n", Base64::encode_string(b"admin:hunter2-hunter2"));
+    let needles = needles(&[
+        b"hunter2-hunter2".to_vec(),
+        b"correct horse battery staple and so on until it is long".to_vec(),
+    ]);
+
+    let header =
+        format!("Authorization: Basic {}\r\n", Base64::encode_string(b"admin:hunter2-hunter2"));
     assert_eq!(masked(&needles, header.as_bytes()), "Authorization: Basic YWRtaW46<t0>\r\n");
-    let header = format!("Authorization: Basic {}\r\n", Base64::encode_string(b"root:hunter2-hunter2"));
+    let header =
+        format!("Authorization: Basic {}\r\n", Base64::encode_string(b"root:hunter2-hunter2"));
     assert_eq!(masked(&needles, header.as_bytes()), "Authorization: Basic cm9vdDp<t0>=\r\n");
+
     let data = Base64::encode_string(b"correct horse battery staple and so on until it is long");
     assert_eq!(masked(&needles, data.as_bytes()), "<t1>==");
-    assert_eq!(masked(&needles, format!("{}\n{}\n", &data[..64], &data[64..]).as_bytes()), "<t1>==\n");
+    assert_eq!(
+        masked(&needles, format!("{}\n{}\n", &data[..64], &data[64..]).as_bytes()),
+        "<t1>==\n"
+    );
+
     // A line of it alone is masked as well.
-    assert_eq!(masked(&needles, format!("| {}\n| {}\n", &data[..64], &data[64..]).as_bytes()), "| <t1>\n| <t1>==\n");
+    assert_eq!(
+        masked(&needles, format!("| {}\n| {}\n", &data[..64], &data[64..]).as_bytes()),
+        "| <t1>\n| <t1>==\n"
+    );
 }
 
 #[test]
@@ -390,17 +462,24 @@ fn the_newline_at_the_end_matters_to_no_form() {
         ("?k=pa%2Fs%22s+w%27ord%0A&", "?k=<t0>&"),
         ("[blanks around]", "[<t1>]"),
     ];
+
     for (text, expected) in cases {
         assert_eq!(masked(&needles, text.as_bytes()), expected, "{text}");
     }
+
     let encoded = Base64::encode_string(b"pa/s\"s w'ord");
     assert_eq!(masked(&needles, format!("k: {encoded}\n").as_bytes()), "k: <t0>\n");
 }
 
 #[test]
 fn overlapping_secrets_leave_nothing_of_one_another() {
-    let needles =
-        needles(&[b"aaaabbbbcccc".to_vec(), b"ccccdddd".to_vec(), b"bbbbccccdd".to_vec(), b"xxxxyyyy".to_vec()]);
+    let needles = needles(&[
+        b"aaaabbbbcccc".to_vec(),
+        b"ccccdddd".to_vec(),
+        b"bbbbccccdd".to_vec(),
+        b"xxxxyyyy".to_vec(),
+    ]);
+
     assert_eq!(masked(&needles, b"-aaaabbbbccccdddd-"), "-<t0>-");
     assert_eq!(masked(&needles, b"-bbbbccccdddd-"), "-<t2>-");
     assert_eq!(masked(&needles, b"xxxxyyyyxxxxyyyy"), "<t3><t3>", "what only touches stays apart");
@@ -412,27 +491,37 @@ fn short_values_are_named_and_not_looked_for() {
     let tags = ["a", "b", "c", "d", "e"].map(|tag| Tag::parse(tag).unwrap());
     let values = [&b"1234567"[..], b"12345678", b"", b"a\nb\nc\n         \nd\n", b"abc1234\n"];
     let needles = Needles::new(tags.iter().zip(values));
+
     // The last one is found with its newline only.
     assert_eq!(needles.short(), [tags[0].clone(), tags[2].clone(), tags[4].clone()]);
     assert!(!needles.is_empty());
+
     // Lines that are too short are not looked for alone.
     assert_eq!(
         masked(&needles, b"1234567 12345678 a b         c a\nb\nc\n         \nd\n."),
         "1234567 <b> a b         c <d>."
     );
+
     let none = Needles::new(tags.iter().take(1).map(|tag| (tag, &b"short"[..])));
     assert!(none.is_empty());
     let mut masker = Masker::new(Arc::new(none));
     let mut out = Out::default();
     let Ok(()) = masker.push(b"short and anything else, all at once", &mut out);
+
     assert!(!masker.is_holding() && out.text == b"short and anything else, all at once");
 }
 
 #[test]
 fn of_equal_needles_the_first_tag_and_the_simplest_form_win() {
-    let twice = needles(&[b"-same value-".to_vec(), b"-same value-".to_vec(), b"--same value-\nshort".to_vec()]);
+    let twice = needles(&[
+        b"-same value-".to_vec(),
+        b"-same value-".to_vec(),
+        b"--same value-\nshort".to_vec(),
+    ]);
+
     let out = masked_in(&twice, &[b"-same value-"]);
     assert_eq!(out.regions, [(0, 12, "t0".to_owned(), Form::Raw)]);
+
     // `41…` is the second value, and the first one's hexadecimal form.
     let other = needles(&[b"AAAAAAAA".to_vec(), b"4141414141414141".to_vec()]);
     assert_eq!(masked_in(&other, &[b"4141414141414141"]).regions[0].2, "t0");
@@ -446,17 +535,21 @@ fn a_prompt_is_shown_after_silence_and_a_value_is_not() {
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"login\nPass12:", &mut out);
     assert!(out.text == b"login\n" && masker.is_holding() && masker.settled() == 6);
+
     let Ok(()) = masker.pause(&mut out);
     assert!(out.text == b"login\nPass12:" && !masker.is_holding());
+
     // Those were seven bytes: of this value nothing more is ever shown.
     for byte in [" ", "h", "unter"] {
         let Ok(()) = masker.push(byte.as_bytes(), &mut out);
         let Ok(()) = masker.pause(&mut out);
         assert!(out.text == b"login\nPass12:" && masker.is_holding());
     }
+
     let Ok(()) = masker.push(b"2, hunter2\n", &mut out);
     assert_eq!(String::from_utf8_lossy(&out.text), "login\nPass12:<t0>, hunter2\n");
     assert_eq!(out.regions, [(13, 21, "t0".to_owned(), Form::Raw)]);
+
     // If it turns out to be another text, nothing is lost.
     let Ok(()) = masker.push(b"Pass12: hunter", &mut out);
     let Ok(()) = masker.pause(&mut out);
@@ -470,10 +563,12 @@ fn a_mask_is_shown_after_silence_though_a_longer_value_may_follow() {
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"> first line\nseco", &mut out);
     assert_eq!(out.text, b"> ");
+
     let Ok(()) = masker.pause(&mut out);
     assert_eq!(String::from_utf8_lossy(&out.text), "> <t0>\nseco");
     let Ok(()) = masker.push(b"nd l", &mut out);
     let Ok(()) = masker.pause(&mut out);
+
     // Two more are seven.
     assert_eq!(String::from_utf8_lossy(&out.text), "> <t0>\nsecond");
     let Ok(()) = masker.push(b"ine\n", &mut out);
@@ -487,11 +582,13 @@ fn a_stream_that_ends_inside_a_value_shows_none_of_it() {
     assert_eq!(masked(&needles, b"key sk_live_9fQ2mZx7Lk4Vt8Rb1Nw"), "key <t0>");
     assert_eq!(masked(&needles, b"key sk_live_"), "key <t0>");
     assert_eq!(masked(&needles, b"key sk_live"), "key sk_live");
+
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     for piece in [&b"key sk_"[..], b"live", b"_9fQ2"] {
         let Ok(()) = masker.push(piece, &mut out);
         let Ok(()) = masker.pause(&mut out);
     }
+
     let Ok(()) = masker.finish(&mut out);
     assert_eq!(String::from_utf8_lossy(&out.text), "key sk_live<t0>");
 }
@@ -511,13 +608,29 @@ const WRITINGS: [(&str, Form, &str); 30] = [
     ),
     ("Python's json", Form::Escaped, r#"p@ss w0rd/+=&\"'<>\\$#{}%~!\u00e9\ud83d\ude00end`;"#),
     ("JSON in JSON", Form::Escaped, r#"p@ss w0rd/+=&\\\"'<>\\\\$#{}%~!é😀end`;"#),
-    ("Python's JSON in JSON", Form::Escaped, r#"p@ss w0rd/+=&\\\"'<>\\\\$#{}%~!\\u00e9\\ud83d\\ude00end`;"#),
+    (
+        "Python's JSON in JSON",
+        Form::Escaped,
+        r#"p@ss w0rd/+=&\\\"'<>\\\\$#{}%~!\\u00e9\\ud83d\\ude00end`;"#,
+    ),
     ("declare -p", Form::Escaped, r#"p@ss w0rd/+=&\"'<>\\\$#{}%~!é😀end\`;"#),
     ("printf %q", Form::Escaped, r#"p@ss\ w0rd/+=\&\"\'\<\>\\\$#\{\}%~\!é😀end\`\;"#),
-    ("printf %q in the locale C", Form::Escaped, r#"p@ss w0rd/+=&"\'<>\\$#{}%~!\303\251\360\237\230\200end`;"#),
+    (
+        "printf %q in the locale C",
+        Form::Escaped,
+        r#"p@ss w0rd/+=&"\'<>\\$#{}%~!\303\251\360\237\230\200end`;"#,
+    ),
     ("fish", Form::Escaped, r#"p@ss w0rd/+=&"\'<>\\$#{}%~!é😀end`;"#),
-    ("Python's repr of bytes", Form::Escaped, r#"p@ss w0rd/+=&"\'<>\\$#{}%~!\xc3\xa9\xf0\x9f\x98\x80end`;"#),
-    ("Java's Properties", Form::Escaped, r#"p@ss\ w0rd/+\=&"'<>\\$\#{}%~\!\u00E9\uD83D\uDE00end`;"#),
+    (
+        "Python's repr of bytes",
+        Form::Escaped,
+        r#"p@ss w0rd/+=&"\'<>\\$#{}%~!\xc3\xa9\xf0\x9f\x98\x80end`;"#,
+    ),
+    (
+        "Java's Properties",
+        Form::Escaped,
+        r#"p@ss\ w0rd/+\=&"'<>\\$\#{}%~\!\u00E9\uD83D\uDE00end`;"#,
+    ),
     ("JavaScript", Form::Escaped, r#"p@ss w0rd/+=&"'<>\\$#{}%~!\u{e9}\u{1F600}end`;"#),
     ("single quotes", Form::Shell, r#"p@ss w0rd/+=&"'\''<>\$#{}%~!é😀end`;"#),
     ("make", Form::Shell, r#"p@ss w0rd/+=&"'<>\$$#{}%~!é😀end`;"#),
@@ -529,7 +642,11 @@ const WRITINGS: [(&str, Form, &str); 30] = [
         Form::Url,
         "p%40ss%20w0rd%2F+=&%22%27%3C%3E%5C$%23%7B%7D%25~%21%C3%A9%F0%9F%98%80end%60;",
     ),
-    ("WHATWG user info", Form::Url, "p%40ss%20w0rd%2F+%3D&%22'%3C%3E%5C$%23%7B%7D%25~!%C3%A9%F0%9F%98%80end%60%3B"),
+    (
+        "WHATWG user info",
+        Form::Url,
+        "p%40ss%20w0rd%2F+%3D&%22'%3C%3E%5C$%23%7B%7D%25~!%C3%A9%F0%9F%98%80end%60%3B",
+    ),
     ("encodeURI", Form::Url, "p@ss%20w0rd/+=&%22'%3C%3E%5C$#%7B%7D%25~!%C3%A9%F0%9F%98%80end%60;"),
     (
         ".NET's UrlEncode",
@@ -543,7 +660,11 @@ const WRITINGS: [(&str, Form, &str); 30] = [
     ),
     ("Python's html.escape", Form::Xml, "p@ss w0rd/+=&amp;&quot;&#x27;&lt;&gt;\\$#{}%~!é😀end`;"),
     ("Go's html/template", Form::Xml, "p@ss w0rd/&#43;=&amp;&#34;&#39;&lt;&gt;\\$#{}%~!é😀end`;"),
-    (".NET's HtmlEncoder", Form::Xml, "p@ss w0rd/&#x2B;=&amp;&quot;&#x27;&lt;&gt;\\$#{}%~!&#xE9;&#x1F600;end&#x60;;"),
+    (
+        ".NET's HtmlEncoder",
+        Form::Xml,
+        "p@ss w0rd/&#x2B;=&amp;&quot;&#x27;&lt;&gt;\\$#{}%~!&#xE9;&#x1F600;end&#x60;;",
+    ),
     ("xmlcharrefreplace", Form::Xml, "p@ss w0rd/+=&amp;\"'&lt;&gt;\\$#{}%~!&#233;&#128512;end`;"),
     ("PHP", Form::Xml, "p@ss w0rd/+=&amp;&quot;&#039;&lt;&gt;\\$#{}%~!é😀end`;"),
     ("JSON in HTML", Form::Escaped, "p@ss w0rd/+=&amp;\\&quot;&#x27;&lt;&gt;\\\\$#{}%~!é😀end`;"),
@@ -561,8 +682,13 @@ fn what_programs_write_is_masked_wherever_it_is_split() {
             assert_eq!(shown, "before (<t0>) after\n", "{program} at {split}");
             assert_eq!(out.regions[0].3, form, "{program}");
         }
+
         let bytes: Vec<&[u8]> = stream.chunks(1).collect();
-        assert_eq!(String::from_utf8_lossy(&masked_in(&needles, &bytes).text), "before (<t0>) after\n", "{program}");
+        assert_eq!(
+            String::from_utf8_lossy(&masked_in(&needles, &bytes).text),
+            "before (<t0>) after\n",
+            "{program}"
+        );
     }
 }
 
@@ -570,26 +696,47 @@ fn what_programs_write_is_masked_wherever_it_is_split() {
 fn what_is_escaped_twice_is_masked() {
     let needles = needles(&["p@ss w0rd/+=&\"'<>\\$#{}%~!é😀end`;".into()]);
     let inner = [".NET's System.Text.Json", "Gson", "Python's json"];
-    let mut texts: Vec<String> =
-        WRITINGS.iter().filter(|(program, ..)| inner.contains(program)).map(|(.., text)| (*text).to_owned()).collect();
+    let mut texts: Vec<String> = WRITINGS
+        .iter()
+        .filter(|(program, ..)| inner.contains(program))
+        .map(|(.., text)| (*text).to_owned())
+        .collect();
+
     assert_eq!(texts.len(), inner.len());
+
     // Go; PHP without options, and with JSON_UNESCAPED_UNICODE.
     texts.push(r#"p@ss w0rd/+=\u0026\"'\u003c\u003e\\$#{}%~!é😀end`;"#.into());
     texts.push(r#"p@ss w0rd\/+=&\"'<>\\$#{}%~!\u00e9\ud83d\ude00end`;"#.into());
     texts.push(r#"p@ss w0rd\/+=&\"'<>\\$#{}%~!é😀end`;"#.into());
+
     // Python's quote and JavaScript's encodeURIComponent.
-    texts.push("p%40ss%20w0rd%2F%2B%3D%26%22%27%3C%3E%5C%24%23%7B%7D%25~%21%C3%A9%F0%9F%98%80end%60%3B".into());
-    texts.push("p%40ss%20w0rd%2F%2B%3D%26%22'%3C%3E%5C%24%23%7B%7D%25~!%C3%A9%F0%9F%98%80end%60%3B".into());
+    texts.push(
+        "p%40ss%20w0rd%2F%2B%3D%26%22%27%3C%3E%5C%24%23%7B%7D%25~%21%C3%A9%F0%9F%98%80end%60%3B"
+            .into(),
+    );
+
+    texts.push(
+        "p%40ss%20w0rd%2F%2B%3D%26%22'%3C%3E%5C%24%23%7B%7D%25~!%C3%A9%F0%9F%98%80end%60%3B".into(),
+    );
+
     for text in texts {
         let json = text.replace('\\', r"\\").replace('"', r#"\""#);
         let percent: String = text
             .bytes()
-            .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .map(|b| {
+                if b.is_ascii_alphanumeric() {
+                    char::from(b).to_string()
+                } else {
+                    format!("%{b:02X}")
+                }
+            })
             .collect();
+
         for outer in [json, percent] {
             assert_eq!(masked(&needles, format!("({outer})").as_bytes()), "(<t0>)", "{outer}");
         }
     }
+
     assert_eq!(masked(&needles, "(p@ss w0rd/+=&\"'<>\\$#{}%%~!é😀end`;)".as_bytes()), "(<t0>)");
 }
 
@@ -617,7 +764,8 @@ fn what_stands_behind_a_value_that_another_reading_ended_is_kept() {
 
 /// A text with `between` put into it behind each so many bytes.
 fn wrapped(text: &str, columns: usize, between: &str) -> Vec<u8> {
-    let rows: Vec<&str> = text.as_bytes().chunks(columns).map(|row| std::str::from_utf8(row).unwrap()).collect();
+    let rows: Vec<&str> =
+        text.as_bytes().chunks(columns).map(|row| std::str::from_utf8(row).unwrap()).collect();
     rows.join(between).into_bytes()
 }
 
@@ -625,8 +773,11 @@ fn wrapped(text: &str, columns: usize, between: &str) -> Vec<u8> {
 fn encoded_data_is_masked_in_lines_of_any_width() {
     let value = "s3cr%2Fet-Pa55 and what follows it to make it long enough";
     let needles = needles(&[value.into()]);
-    let data = Base64::encode_string(format!("HOST=db.example.org\nPASSWORD={value}\nMORE=text\n").as_bytes());
+    let data = Base64::encode_string(
+        format!("HOST=db.example.org\nPASSWORD={value}\nMORE=text\n").as_bytes(),
+    );
     let whole = masked(&needles, data.as_bytes());
+
     assert!(whole.contains("<t0>") && whole.len() < 75, "{whole}");
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     for columns in (1..130).step_by(3) {
@@ -636,12 +787,14 @@ fn encoded_data_is_masked_in_lines_of_any_width() {
                 let all = masked_in(&needles, &[&text]);
                 let bytes: Vec<&[u8]> = text.chunks(1).collect();
                 assert!(masked_in(&needles, &bytes).text == all.text, "{columns} {between:?}");
+
                 let shown = String::from_utf8_lossy(&all.text).replace(between, "");
                 let expected = if text[0] == b'S' { whole.clone() } else { "<t0>".to_owned() };
                 assert_eq!(shown, expected, "{columns} {between:?}");
             }
         }
     }
+
     // A value as it is ends with its line.
     assert_eq!(masked(&needles, b"s3cr%2Fet-Pa55 and\n"), "s3cr%2Fet-Pa55 and\n");
 }
@@ -654,6 +807,7 @@ fn colours_inside_a_value_hide_nothing_of_it() {
         ("\x1b[31msk_\x1b[0;1mlive_9fQ2mZx7Lk4Vt8Rb1Nw6\x1b[0m.", "\x1b[31m<t0>\x1b[0m.", false),
         ("s\x1b(B\x1b[mk_live_9fQ2mZx7Lk4Vt8Rb1Nw6.", "<t0>.", true),
     ];
+
     for (text, expected, resets) in cases {
         for split in 0..text.len() {
             let out = masked_in(&needles, &[&text.as_bytes()[..split], &text.as_bytes()[split..]]);
@@ -661,8 +815,11 @@ fn colours_inside_a_value_hide_nothing_of_it() {
             assert_eq!(out.resets, [resets]);
         }
     }
-    let every: String = "sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".chars().map(|c| format!("\x1b[38;5;17m{c}")).collect();
+
+    let every: String =
+        "sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".chars().map(|c| format!("\x1b[38;5;17m{c}")).collect();
     assert_eq!(masked(&needles, every.as_bytes()), "\x1b[38;5;17m<t0>");
+
     // A prompt in colours is shown, and is not cut inside a sequence.
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"\x1b[1msk_liv\x1b[0m\x1b[", &mut out);
@@ -672,6 +829,7 @@ fn colours_inside_a_value_hide_nothing_of_it() {
         let Ok(()) = masker.push(piece, &mut out);
         let Ok(()) = masker.pause(&mut out);
     }
+
     assert_eq!(String::from_utf8_lossy(&out.text), "\x1b[1msk_liv\x1b[0m\x1b[Ke");
     let Ok(()) = masker.push(b"2mZx7Lk4Vt8Rb1Nw6!", &mut out);
     assert_eq!(String::from_utf8_lossy(&out.text), "\x1b[1msk_liv\x1b[0m\x1b[Ke<t0>!");
@@ -686,12 +844,14 @@ fn the_password_of_a_url_is_masked_alone() {
         b"jdbc:mysql://root:Hs72kLmQ9z@db.example/app".to_vec(),
         b"https://example.org/?at=a:b@c".to_vec(),
     ]);
+
     assert_eq!(masked(&needles, b"{'password': 's3cr/et-Pa55'}"), "{'password': '<t0>'}");
     assert_eq!(masked(&needles, b"PGPASSWORD=s3cr%2Fet-Pa55 psql"), "PGPASSWORD=<t0> psql");
     assert_eq!(masked(&needles, b"db.example.org:5432 app prod"), "db.example.org:5432 app prod");
     assert_eq!(masked(&needles, b"password p@ss:w0rd!"), "password <t1>");
     assert_eq!(masked(&needles, b"password=Hs72kLmQ9z"), "password=<t3>");
     assert_eq!(masked(&needles, b"user-without-password, guest"), "user-without-password, guest");
+
     let out = masked_in(&needles, &[b"s3cr/et-Pa55"]);
     assert_eq!(out.regions[0].3, Form::Password);
 }
@@ -710,6 +870,7 @@ proptest! {
         let needles = needles(std::slice::from_ref(&value));
         for reading in 0..4 {
             let mut written = before.clone();
+
             // What comes before must not be read together with the value: `@` ends any sequence of the terminal.
             written.extend(b"@@");
             let start = written.len();
@@ -722,11 +883,13 @@ proptest! {
                     _ => written.push(*byte),
                 }
             }
+
             let end = written.len();
             written.extend(b"--tail of it");
 
             let whole = masked_in(&needles, &[&written]);
             let shown = whole.shown[start..end].iter().flatten().count();
+
             // A colour before the first byte stays.
             prop_assert!(shown <= 6, "{}: {}", written.escape_ascii(), whole.text.escape_ascii());
             let cuts: Vec<usize> = lengths.iter().map(|it| it.0).collect();
@@ -739,6 +902,7 @@ proptest! {
                     let Ok(()) = masker.pause(&mut out);
                 }
             }
+
             let Ok(()) = masker.finish(&mut out);
             let skipped = if reading == 3 { 6 * kinds.len() } else { 0 };
             let seen = out.shown[start..end].iter().flatten().count();
@@ -762,7 +926,7 @@ impl Sink for Count {
         Ok(())
     }
 
-    fn masked(&mut self, _: &Match<'_>) -> Result<(), Infallible> {
+    fn masked(&mut self, _: &MaskedSpan<'_>) -> Result<(), Infallible> {
         self.regions += 1;
         Ok(())
     }
@@ -773,6 +937,7 @@ fn counted(needles: &Needles, stream: impl Iterator<Item = impl AsRef<[u8]>>) ->
     for piece in stream {
         let Ok(()) = masker.push(piece.as_ref(), &mut count);
     }
+
     let Ok(()) = masker.finish(&mut count);
     count
 }
@@ -785,9 +950,11 @@ fn periodic(length: usize, stream: usize) {
     let single = || std::iter::repeat_n(b"a", 100_000.min(stream));
     let of_a = needles(std::slice::from_ref(&value));
     let count = counted(&of_a, blocks());
+
     assert_eq!((count.shown, count.regions), (0, 1));
     counted(&of_a, single());
     drop(of_a);
+
     // The automaton stays deep and never finds the longest; a short one ends at each byte of it.
     let with_end = [&value[..], b"b"].concat();
     let both = needles(&[with_end, b"aaaaaaaaa".to_vec()]);
@@ -806,6 +973,7 @@ fn held_bytes_slide_through_a_long_needle() {
     // Each byte lets one out that was held 50,000 bytes ago.
     let value = [b"a".repeat(50_000), b"b".to_vec()].concat();
     let count = counted(&needles(&[value]), std::iter::repeat_n(b"a", 200_000));
+
     // The stream's end may be the beginning of the value.
     assert_eq!((count.shown, count.regions), (150_000, 1));
 }
@@ -829,37 +997,55 @@ fn memory_is_flat_over_ten_gigabytes() {
     #[allow(clippy::disallowed_methods)]
     if std::env::var_os("SECRETS_TEST_ALONE").is_none() {
         let mut alone = Command::new(std::env::current_exe().unwrap());
-        alone.args(["--ignored", "--exact", "mask::memory_is_flat_over_ten_gigabytes"]).env("SECRETS_TEST_ALONE", "1");
+        alone
+            .args(["--ignored", "--exact", "mask::memory_is_flat_over_ten_gigabytes"])
+            .env("SECRETS_TEST_ALONE", "1");
+
         let output = alone.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         return;
     }
-    let mut values: Vec<Vec<u8>> = (0..100).map(|n| format!("secret-value-number-{n}-of-many\n").into()).collect();
+
+    let mut values: Vec<Vec<u8>> =
+        (0..100).map(|n| format!("secret-value-number-{n}-of-many\n").into()).collect();
     values.push(b"aaaaaaaaaa".to_vec());
     let needles = needles(&values);
     let mut log = Vec::new();
+
     for n in 0.. {
-        log.extend(format!("2026-11-21 INFO request {n} secret-value-number-{} took {n} ms\n", n % 200).bytes());
+        log.extend(
+            format!("2026-11-21 INFO request {n} secret-value-number-{} took {n} ms\n", n % 200)
+                .bytes(),
+        );
+
         if log.len() >= 64 << 10 {
             break;
         }
     }
+
     for block in [log, b"secret-value-number-7-of-many".repeat(2260), b"aaaaaaaa".repeat(8 << 10)] {
         counted(&needles, std::iter::repeat_n(&block, 100));
         let before = resident();
         counted(&needles, std::iter::repeat_n(&block, 10_000_000_000 / 3 / block.len()));
         let after = resident();
+
         assert!(after < before + 4096, "{before} kB, then {after} kB");
     }
 }
 
 /// What `program` makes of values, each behind a NUL.
 fn piped(mut command: Command, values: &[String]) -> Vec<Vec<u8>> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program is needed");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program is needed");
+
     let mut stdin = child.stdin.take().unwrap();
     let input: Vec<u8> = values.iter().flat_map(|value| value.bytes().chain([0])).collect();
     let feeder = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
+
     feeder.join().unwrap().unwrap();
     assert!(output.status.success());
     output.stdout.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
@@ -868,10 +1054,12 @@ fn piped(mut command: Command, values: &[String]) -> Vec<Vec<u8>> {
 /// Text with what encoders treat in their own way.
 fn awkward_texts() -> Vec<String> {
     use proptest::strategy::ValueTree;
-    let special = "\"\\/'`$<>&;|*?![]{}()^#~=:,.+-_@% \t\n\r\u{1}\u{8}\u{c}\u{1b}\u{7f}abcXYZ019é€😀";
+    let special =
+        "\"\\/'`$<>&;|*?![]{}()^#~=:,.+-_@% \t\n\r\u{1}\u{8}\u{c}\u{1b}\u{7f}abcXYZ019é€😀";
     let letter = prop::sample::select(special.chars().collect::<Vec<_>>());
     let text = vec(letter, 8..40).prop_map(String::from_iter);
     let mut runner = proptest::test_runner::TestRunner::default();
+
     (0..1_000).map(|_| text.new_tree(&mut runner).unwrap().current()).collect()
 }
 
@@ -883,7 +1071,12 @@ fn all_masked(values: &[String], writings: &[Vec<u8>], quotes: &[&str]) {
         for writing in writings {
             let found = masked(&needles, writing);
             let inner = quotes.iter().find_map(|quote| found.strip_prefix(quote)).unwrap_or(&found);
-            assert_eq!(inner.trim_end_matches(['"', '\'', '=']), "<t0>", "{value:?} as {}", writing.escape_ascii());
+            assert_eq!(
+                inner.trim_end_matches(['"', '\'', '=']),
+                "<t0>",
+                "{value:?} as {}",
+                writing.escape_ascii()
+            );
         }
     }
 }
@@ -900,6 +1093,7 @@ for raw in sys.stdin.buffer.read().split(b"\0")[:-1]:
                  shlex.quote(v), raw.hex(), base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()]:
         out.write(text.encode() + b"\0")
 "#;
+
     let mut python = Command::new("python3");
     python.args(["-c", program]);
     let values = awkward_texts();
@@ -911,9 +1105,14 @@ for raw in sys.stdin.buffer.read().split(b"\0")[:-1]:
 fn what_bash_writes_is_masked() {
     for locale in ["C", "C.UTF-8"] {
         let mut bash = Command::new("bash");
-        bash.args(["-c", r#"while IFS= read -r -d '' v; do printf '%q\0' "$v"; printf '%s\0' "${v@Q}"; done"#]);
+        bash.args([
+            "-c",
+            r#"while IFS= read -r -d '' v; do printf '%q\0' "$v"; printf '%s\0' "${v@Q}"; done"#,
+        ]);
+
         bash.env("LC_ALL", locale);
         let values = awkward_texts();
+
         // The quote before one that is escaped may be masked with it: together they are a doubled quote.
         all_masked(&values, &piped(bash, &values), &["$'", "'", "$"]);
     }

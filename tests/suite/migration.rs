@@ -6,7 +6,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use terminal_secrets::dotenv;
 use terminal_secrets::dotenv::readers::{Reader, Readers};
-use terminal_secrets::setup::migration::{Migration, MigrationError, Obstacle, Plain, Wanted};
+use terminal_secrets::setup::migration::{KeptNames, Migration, MigrationError, Obstacle, Wanted};
 use terminal_secrets::template::{Plan, Template, grammar::Grammar};
 
 use crate::prompts::Terminal;
@@ -17,7 +17,14 @@ const FILE: &str = "# Settings of the shop\n\n# The database of the dev server\n
                     PEM=\"-----BEGIN\nabc\\n\n-----END\"\n";
 
 fn git(sandbox: &Sandbox) {
-    assert!(Command::new("git").args(["init", "-q", "."]).current_dir(sandbox.path("")).status().unwrap().success());
+    assert!(
+        Command::new("git")
+            .args(["init", "-q", "."])
+            .current_dir(sandbox.path(""))
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -38,11 +45,13 @@ fn one_step_from_a_dotenv_file_to_a_project() {
     added `/.env` to .gitignore
     next: look at them, then `secrets setup`
     ");
+
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
         "# Settings of the shop\n\n# The database of the dev server\nDATABASE_URL=\"{{ secrets.DATABASE_URL | json }}\"\n\
          export API_KEY={{ secrets.API_KEY | dotenv }}  # live!\n\nPORT=3000\nEMPTY=\nPEM={{ secrets.PEM | dotenv }}\n"
     );
+
     assert_eq!(sandbox.read(".gitignore"), b"vault.db*\n/.env\n");
     let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     assert!(
@@ -50,21 +59,30 @@ fn one_step_from_a_dotenv_file_to_a_project() {
             "project = \"web\"\n\n[secrets.DATABASE_URL]\ndescription = \"The database of the dev server\"\n"
         )
     );
+
     assert!(manifest.ends_with("\n[[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n"));
+
     // The file is what the template renders to, but for one escape that is written otherwise.
     let run = stderr!(sandbox.run(["setup", "--yes"]).succeeds(), @"
     warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
     wrote `.env`
     project `web` is set up: 3 secrets, 1 output
     ");
+
     stderr!(run, @"
     warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
     wrote `.env`
     project `web` is set up: 3 secrets, 1 output
     ");
+
     let values = |text: &[u8]| -> Vec<(String, Vec<u8>)> {
-        dotenv::parse(text).unwrap().into_iter().map(|e| (e.name, e.value.expose().to_vec())).collect()
+        dotenv::parse(text)
+            .unwrap()
+            .into_iter()
+            .map(|e| (e.name, e.value.expose().to_vec()))
+            .collect()
     };
+
     assert_eq!(values(&sandbox.read(".env")), values(FILE.as_bytes()));
     stderr!(sandbox.run(["check"]).succeeds(), @"
     warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
@@ -79,6 +97,7 @@ fn a_manifest_that_is_there_is_added_to() {
     sandbox.write(".secrets.toml", before);
     std::fs::create_dir(sandbox.path("config")).unwrap();
     sandbox.write("config/app.env", "API_KEY=sk_live_51Hx0aBcDeFgHiJk\nOTHER_KEY=x\n");
+
     let run = sandbox.command(["template", "app.env"]).current_dir(sandbox.path("config")).run();
     stderr!(run.succeeds(), @"
     imported into project `web`: 2 created
@@ -86,19 +105,37 @@ fn a_manifest_that_is_there_is_added_to() {
     added it to `../.secrets.toml`
     next: look at them, then `secrets setup`
     ");
+
     let after = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
-    assert!(after.starts_with("# ours\nproject = 'web' # short\n\n[secrets.api-key]\noptional = true\n"), "{after}");
-    assert!(after.contains("[secrets.OTHER_KEY]\n") && !after.contains("[secrets.API_KEY]"), "{after}");
-    assert!(after.contains("[[render]]\ntemplate = \"config/app.env.tmpl\"\noutput = \"config/app.env\"\n"), "{after}");
+    assert!(
+        after
+            .starts_with("# ours\nproject = 'web' # short\n\n[secrets.api-key]\noptional = true\n"),
+        "{after}"
+    );
+
+    assert!(
+        after.contains("[secrets.OTHER_KEY]\n") && !after.contains("[secrets.API_KEY]"),
+        "{after}"
+    );
+
+    assert!(
+        after.contains(
+            "[[render]]\ntemplate = \"config/app.env.tmpl\"\noutput = \"config/app.env\"\n"
+        ),
+        "{after}"
+    );
+
     // What it was made of is as open as it was.
     stderr!(sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tits mode is too wide\n"), @"
     error: an output is out of date
     hint: `secrets render --stale` renders what is out of date
     ");
+
     stderr!(sandbox.run(["setup"]).succeeds(), @"
     `config/app.env` is up to date, its mode was changed
     project `web` is set up: 2 secrets, 1 output
     ");
+
     stderr!(sandbox.run(["check"]).succeeds(), @"nothing is missing or out of date in project `web`: 2 secrets, 1 output");
 }
 
@@ -110,6 +147,7 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
         "# Copy this file, then set API_KEY=…\n\n# Postgres URL, as in X=postgres://localhost/x,\n# of the dev server\n\
          DATABASE_URL=postgres://localhost/x\n# OLD_KEY=0123\nAPI_KEY=\nPORT=3000\nREGION=eu\n",
     );
+
     stderr!(sandbox.run(["-p", "web", "template", ".env.example", "--example", "--keep", "REGION"]).succeeds(), @"
     `PORT` stays as it is: it is a port
     `REGION` stays as it is: as asked for
@@ -118,19 +156,23 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
     wrote `.secrets.toml`
     next: look at them, then `secrets setup`
     ");
+
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
         "# Copy this file, then set API_KEY=…\n\n# Postgres URL, as in X=postgres://localhost/x,\n# of the dev server\n\
          DATABASE_URL={{ secrets.DATABASE_URL | dotenv }}\n# OLD_KEY=0123\nAPI_KEY={{ secrets.API_KEY | dotenv }}\n\
          PORT=3000\nREGION=eu\n"
     );
+
     stderr!(sandbox.run(["setup"]).fails_with(3).stdout(""), @r#"
     error: 2 secrets are missing in project `web`
       DATABASE_URL: "Postgres URL, as in X=postgres://localhost/x, of the dev server"
       API_KEY: "OLD_KEY=0123"
     hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
     "#);
+
     stderr!(sandbox.run(["list"]).succeeds(), @"no secret in project `web`");
+
     // An empty value is a value.
     sandbox.write("old.env", "API_KEY=\nDATABASE_URL=\"u v\"\nMORE=1\n");
     stderr!(sandbox.run(["setup", "--from", "old.env"]).succeeds(), @"
@@ -139,7 +181,13 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
     wrote `.env`
     project `web` is set up: 2 secrets, 1 output
     ");
-    assert!(sandbox.read(".env").ends_with(b"DATABASE_URL='u v'\n# OLD_KEY=0123\nAPI_KEY=''\nPORT=3000\nREGION=eu\n"));
+
+    assert!(
+        sandbox
+            .read(".env")
+            .ends_with(b"DATABASE_URL='u v'\n# OLD_KEY=0123\nAPI_KEY=''\nPORT=3000\nREGION=eu\n")
+    );
+
     sandbox.write("x.env", "A=1");
     stderr!(sandbox.run(["template", "x.env", "--example"]).fails_with(2), @"
     error: what `x.env` is an example of cannot be told from its name
@@ -159,35 +207,46 @@ fn no_value_stays_behind() {
         let problems = problems(of(text, &["KEPT"]));
         assert!(matches!(problems[..], [(_, Obstacle::Leak(_), false)]), "{problems:?}");
     }
+
     // A commented-out assignment loses its value, which may be an old one.
     let text = "\u{feff}#A=old-old-old\r\n  # export\tB = older-older\n# a note: fine =\nC='new' # was D=older\n#\n\
                 # PEM=\"-----BEGIN\n# abcdefgh\n#-----END\"\n# what E is for\nE=1\n";
     let made = of(text, &[]).ok().unwrap();
     assert_eq!(made.blanked, [1, 2, 4, 6, 7, 8]);
+
     let template = "\u{feff}#A=\r\n  # export\tB =\n# a note: fine =\nC={{ secrets.C | dotenv }} # was D=\n#\n\
                     # PEM=\n#\n#\n# what E is for\nE={{ secrets.E | dotenv }}\n";
     assert_eq!(String::from_utf8(made.template).unwrap(), template);
+
     // Nothing of what is commented out becomes a description either.
     assert!(made.secrets.iter().all(|(_, description, _)| description.is_none()));
+
     // A name that makes no tag would leave its value behind.
     let problems = problems(of("__=hunter2\n", &[]));
     assert!(matches!(problems[..], [(1, Obstacle::Name { .. }, true)]), "{problems:?}");
 }
 
 fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
-    let plain: Plain = keep.iter().map(|name| ((*name).to_owned(), "as asked for")).collect();
+    let plain: KeptNames = keep.iter().map(|name| ((*name).to_owned(), "as asked for")).collect();
     Migration::of(
         text.as_bytes(),
-        Wanted { plain: &plain, example: false, readers: Readers::default(), namespaced: false, is_part: false },
+        Wanted {
+            plain: &plain,
+            example: false,
+            readers: Readers::default(),
+            namespaced: false,
+            is_part: false,
+        },
     )
 }
 
 /// The lines, obstacles and whether `--keep` is an answer.
 fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool)> {
     match made.err().unwrap() {
-        MigrationError::Problems(all) => {
-            all.into_iter().map(|problem| (problem.line, problem.obstacle, problem.is_keepable)).collect()
-        }
+        MigrationError::Problems(all) => all
+            .into_iter()
+            .map(|problem| (problem.line, problem.obstacle, problem.is_keepable))
+            .collect(),
         other => panic!("{other}"),
     }
 }
@@ -199,13 +258,21 @@ fn a_value_means_to_its_readers_what_it_meant() {
         let readers = readers.split(' ').map(|name| name.parse::<Reader>().unwrap()).collect();
         let made = Migration::of(
             text.as_bytes(),
-            Wanted { plain: &Plain::new(), example: false, readers, namespaced: false, is_part: false },
+            Wanted {
+                plain: &KeptNames::new(),
+                example: false,
+                readers,
+                namespaced: false,
+                is_part: false,
+            },
         )
         .ok()
         .unwrap();
+
         let out = rendered(&made, readers);
         (String::from_utf8(made.template).unwrap(), String::from_utf8(out).unwrap())
     };
+
     let filtered = "A={{ secrets.A | dotenv }}\n";
     let usual = "bash compose node npm-dotenv python-dotenv";
     for (text, readers, template, output) in [
@@ -229,7 +296,11 @@ fn a_value_means_to_its_readers_what_it_meant() {
             "A=\"pa\\$\\$w\\`x\\`\"\nB=xx\n",
         ),
     ] {
-        assert_eq!(wanted(text, readers), (template.to_owned(), output.to_owned()), "{text} for {readers}");
+        assert_eq!(
+            wanted(text, readers),
+            (template.to_owned(), output.to_owned()),
+            "{text} for {readers}"
+        );
     }
 }
 
@@ -243,19 +314,23 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     error: `.gitignore` is no regular file
     hint: move it away, or name another file in `.secrets.toml`; nothing was written
     ");
+
     let output = sandbox.run(["template", ".env", "--on-conflict", "skip"]).fails_with(2);
     stderr!(output, @"
     error: `--on-conflict <WHAT>` is not one of its possible values
     hint: possible values: fail, overwrite, separate
     ");
+
     std::os::unix::fs::symlink(".env", sandbox.path("link.env")).unwrap();
     stderr!(sandbox.run(["template", "link.env"]).fails_with(7), @"
     error: `link.env` is no regular file, so nothing could be rendered there
     hint: name the file itself; nothing was written
     ");
+
     sandbox.run(["project", "list"]).succeeds().stdout("");
     assert!(!sandbox.path(".env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     std::fs::remove_dir(sandbox.path(".gitignore")).unwrap();
+
     // What was broken off behind the template is gone on with.
     sandbox.write(".env.tmpl", "KEY={{ secrets.KEY | dotenv }}\n");
     stderr!(sandbox.run(["-p", "web", "template", ".env"]).succeeds(), @"
@@ -264,6 +339,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     added `/.env` to .gitignore
     next: look at them, then `secrets setup`
     ");
+
     // What is in the way is told with what this command can do.
     sandbox.write("c.env", "KEY=another value\n");
     let run = sandbox.run(["template", "c.env"]).fails_with(4);
@@ -273,6 +349,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     hint: `--on-conflict separate` stores it under another tag, such as `KEY-c`
     hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written
     ");
+
     // It is the manifest's project that the template's placeholders name secrets of.
     sandbox.write("b.env", "B=1\n");
     stderr!(sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2), @"
@@ -287,6 +364,7 @@ fn a_manifest_keeps_its_line_endings() {
     sandbox.write(".secrets.toml", "\u{feff}# ours\r\nproject = \"web\"\r\n");
     sandbox.write("a.env", "A=1234\n");
     sandbox.run(["template", "a.env", "-q"]).succeeds();
+
     let text = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     assert!(text.starts_with("\u{feff}# ours\r\nproject = \"web\"\r\n"), "{text:?}");
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count(), "{text:?}");
@@ -315,24 +393,35 @@ fn what_would_not_come_out_as_it_was_is_refused() {
         let run = sandbox.run(["template", "f.env"]).fails_with(2).stdout("");
         run.stderr_has(message).stderr_has("nothing was written\n");
     }
+
     sandbox.write("f.env", "A=x1\n");
-    sandbox.run(["template", "f.env", "--keep", "B"]).fails_with(2).stderr_has("there is no `B` in `f.env` to be kept");
+    sandbox
+        .run(["template", "f.env", "--keep", "B"])
+        .fails_with(2)
+        .stderr_has("there is no `B` in `f.env` to be kept");
+
     sandbox.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
     stderr!(sandbox.run(["template", "f.env"]).fails_with(2), @"
     error: f.env:2: the value of `B` holds a placeholder already
     hint: `--keep B` leaves values that are no secrets in the template; to have a placeholder replaced, write it in a template; nothing was written
     ");
+
     let other = Sandbox::new();
     other.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
     other.run(["template", "f.env", "--keep", "B"]).succeeds().stderr_has("`B` stays as it is");
     assert_eq!(other.read("f.env.tmpl"), b"A={{ secrets.A | dotenv }}\nB=\"\\{{ secrets.a }}\"\n");
     sandbox.write("f.env", "A=x1\n");
     sandbox.write("f.env.tmpl", "mine");
-    sandbox.run(["template", "f.env"]).fails_with(4).stderr_has("error: there is a `f.env.tmpl` already\n");
+    sandbox
+        .run(["template", "f.env"])
+        .fails_with(4)
+        .stderr_has("error: there is a `f.env.tmpl` already\n");
+
     sandbox
         .run(["template", "f.env", "-o", "/tmp/elsewhere.tmpl"])
         .fails_with(7)
         .stderr_has("is outside of this directory");
+
     assert!(!Path::new("/tmp/elsewhere.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     sandbox.run(["project", "list"]).succeeds().stdout("");
 }
@@ -346,10 +435,16 @@ fn a_value_of_another_secret_gets_into_no_template() {
         ("A=x1\n# a-value-of-another-file\n", &[], 2),
     ] {
         sandbox.write("f.env", text);
-        let run = sandbox.run([&["-p", "default", "template", "f.env"], options].concat()).fails_with(2).stdout("");
+        let run = sandbox
+            .run([&["-p", "default", "template", "f.env"], options].concat())
+            .fails_with(2)
+            .stdout("");
         let place = format!("error: f.env:{line}: ");
-        run.stderr_has(&(place + "the value of `other` would still stand in this line of the template\n"));
+        run.stderr_has(
+            &(place + "the value of `other` would still stand in this line of the template\n"),
+        );
     }
+
     assert!(!sandbox.path("f.env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     stderr!(sandbox.run(["get", "A"]).fails_with(3), @"
     error: no secret `A` in project `default`
@@ -360,9 +455,11 @@ fn a_value_of_another_secret_gets_into_no_template() {
 #[test]
 fn a_name_that_a_reader_cannot_have_is_told_as_such() {
     let sandbox = Sandbox::new();
-    sandbox.write(".env", "x.y.z=secret-value-1\nA-B=secret-value-2\nFINE=secret-value-3\n1-X=3000\n");
+    sandbox
+        .write(".env", "x.y.z=secret-value-1\nA-B=secret-value-2\nFINE=secret-value-3\n1-X=3000\n");
     let said = "warning: `.env`: `bash` has no variable of the names `x.y.z` and `A-B`; \
                 name the programs that read the file in `readers`\n";
+
     sandbox.run(["template", ".env", "--keep", "1-X"]).succeeds().stderr_has(said);
     let run = sandbox.run(["setup"]).succeeds().stderr_has(said).without("another value");
     run.stderr_has("`.env` is up to date");
@@ -376,7 +473,9 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
     ] {
         let sandbox = Sandbox::new();
         sandbox.write("a.env", "export x.y=secret-value-1\n1X=3000\n");
-        let run = sandbox.run(["template", "a.env", "--keep", "1X", "-q", "--readers", readers]).succeeds();
+        let run = sandbox
+            .run(["template", "a.env", "--keep", "1X", "-q", "--readers", readers])
+            .succeeds();
         match said {
             Some(said) => drop(run.stderr_has(said)),
             None => drop(run.stderr("")),
@@ -388,8 +487,10 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
 fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.write(".secrets.toml", "[secrets.key]\n");
-    let text: Vec<u8> = "API_KEY=secret-value-1\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let text: Vec<u8> =
+        "API_KEY=secret-value-1\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
     let marked = [&[0xfe, 0xff], &text[..]].concat();
+
     for bytes in [text, marked] {
         sandbox.write("w.env", bytes);
         for (line, code) in [
@@ -415,11 +516,13 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
     error: .env:6: the value of `LOG` would still stand in this line of the template
     hint: `--keep LOG` leaves values that are no secrets in the template; nothing was written
     ");
+
     sandbox.write(
         ".env",
         "# region eu-west, mail from shop\nREGION=eu-west\nMAIL=shop\n# old: sk_live_0123456789abcdef\n\
          CERT=\"a\nb\"\nAPI_KEY=sk_live_0123456789abcdef\nX=1x\nX=2x\n",
     );
+
     stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "X"]).fails_with(2), @"
     error: `.env` has 3 problems
     .env:1: the value of `REGION` would still stand in this line of the template
@@ -427,6 +530,7 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
     .env:4: the value of `API_KEY` would still stand in this line of the template
     hint: `--keep X,REGION,MAIL` leaves values that are no secrets in the template; change the lines that hold a secret, or that cannot be stored; nothing was written
     ");
+
     sandbox.write(".env", file);
     stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "LOG"]).succeeds(), @"
     `APP_ENV` stays as it is: it is an environment
@@ -438,16 +542,25 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
     wrote `.secrets.toml`
     next: look at them, then `secrets setup`
     ");
+
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
         file.replace("sk_live_0123456789abcdef", "{{ secrets.API_KEY | dotenv }}")
     );
+
     // The comment at the top is not about the first variable.
-    sandbox.write("b.env", "# What this file is for\nB_KEY=b1x\n# of the bank\nC_KEY=c1x\nPORT=1\n");
+    sandbox
+        .write("b.env", "# What this file is for\nB_KEY=b1x\n# of the bank\nC_KEY=c1x\nPORT=1\n");
     sandbox.run(["template", "b.env", "--secret", "PORT", "-q"]).succeeds();
     let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
-    assert!(manifest.contains("[secrets.B_KEY]\n\n[secrets.C_KEY]\ndescription = \"of the bank\"\n"), "{manifest}");
+
+    assert!(
+        manifest.contains("[secrets.B_KEY]\n\n[secrets.C_KEY]\ndescription = \"of the bank\"\n"),
+        "{manifest}"
+    );
+
     assert!(manifest.contains("[secrets.PORT]\n"), "{manifest}");
+
     // Nothing is left to store.
     sandbox.write("c.env", "PORT=3000\n");
     stderr!(sandbox.run(["template", "c.env"]).fails_with(2), @"
@@ -464,19 +577,26 @@ fn a_terminal_is_asked_for_each_variable_and_for_the_readers() {
     sandbox.write("compose.yaml", "services: {}\n");
     sandbox.write(".env", "PORT=3000\nREGION=eu\nAPI_KEY=pa$$word\nEMPTY=\n");
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" -p web template .env --keep REGION");
+
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("compose, nodejs\n");
     terminal.waits_for("this reader is unknown; the readers are bash, ");
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("\n");
     terminal.waits_for("Is `PORT` a secret? [y/N] ").types("y\n");
     terminal.waits_for("Is `API_KEY` a secret? [Y/n] ").types("\n");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
+
     let screen = terminal.waits_for("next: look at them").ends_with(0);
-    assert!(!screen.contains("REGION` a secret") && !screen.contains("EMPTY` a secret"), "{screen}");
+    assert!(
+        !screen.contains("REGION` a secret") && !screen.contains("EMPTY` a secret"),
+        "{screen}"
+    );
+
     assert!(!screen.contains("pa$") && !screen.contains("3000"), "{screen}");
     assert_eq!(
         String::from_utf8(sandbox.read(".env.tmpl")).unwrap(),
         "PORT={{ secrets.PORT | dotenv }}\nREGION=eu\nAPI_KEY={{ secrets.API_KEY | dotenv }}\nEMPTY=\n"
     );
+
     let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     assert!(manifest.ends_with("output = \".env\"\nreaders = [\"compose\"]\n"), "{manifest}");
 }
@@ -496,6 +616,7 @@ fn the_readers_are_guessed_from_the_project() {
     ] {
         sandbox.write(name, text);
     }
+
     sandbox.write(".env", "API_KEY='pa$word'\nB_KEY=b1\n");
     stderr!(sandbox.run(["-p", "web", "template", ".env"]).succeeds(), @"
     `.env` is read by `compose` (`docker-compose.yml`), `nextjs` (`package.json`), `vite` (`package.json`), `npm-dotenv` (`package.json`), `node` (`package.json`), `python-dotenv` (`requirements.txt`), `bash` (`.envrc`); `--readers` names others
@@ -505,9 +626,11 @@ fn the_readers_are_guessed_from_the_project() {
     wrote `.secrets.toml`
     next: look at them, then `secrets setup`
     ");
+
     let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     let all = "readers = [\"bash\", \"compose\", \"nextjs\", \"node\", \"npm-dotenv\", \"python-dotenv\", \"vite\"]\n";
     assert!(manifest.ends_with(all), "{manifest}");
+
     // Named ones count, and a file that cannot be read guesses nothing.
     sandbox.write("package.json", "{");
     sandbox.write("b.env", "API_KEY='pa$word'\n");
@@ -521,6 +644,7 @@ fn rendered(made: &Migration, readers: Readers) -> Vec<u8> {
     let mut out = Vec::new();
     let plan = Plan::new(&mut template, Grammar { readers, ..Grammar::default() }).unwrap();
     plan.resolve(made).unwrap().expand(&mut template, &mut out).unwrap();
+
     out
 }
 

@@ -31,7 +31,10 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// The names in a directory, sorted.
 pub fn names(directory: &Path) -> Vec<String> {
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().to_string_lossy().into_owned();
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        entry.unwrap().file_name().to_string_lossy().into_owned()
+    };
+
     let mut names: Vec<String> = fs::read_dir(directory).unwrap().map(name).collect();
     names.sort();
     names
@@ -41,6 +44,7 @@ pub fn names(directory: &Path) -> Vec<String> {
 fn modes_are_narrowed_and_never_widened_unless_asked() {
     let sandbox = Sandbox::empty();
     let out = sandbox.path("out");
+
     // What was there (0: nothing), what is asked for, what it has afterwards.
     let cases: [(u32, &[&str], u32); 12] = [
         (0, &[], 0o600),
@@ -56,6 +60,7 @@ fn modes_are_narrowed_and_never_widened_unless_asked() {
         (0o600, &["--mode", "640"], 0o640),
         (0o400, &["--mode", "644"], 0o644),
     ];
+
     for (before, options, after) in cases {
         for old in ["old", "new"] {
             let _ = fs::remove_file(&out);
@@ -63,10 +68,16 @@ fn modes_are_narrowed_and_never_widened_unless_asked() {
                 sandbox.write("out", old);
                 set_mode(&out, before);
             }
+
             render(&sandbox, "new", &[options, &["-q"]].concat()).succeeds().stdout("").stderr("");
-            assert_eq!((mode(&out), sandbox.read("out")), (after, b"new".to_vec()), "{before:o} {options:?} {old}");
+            assert_eq!(
+                (mode(&out), sandbox.read("out")),
+                (after, b"new".to_vec()),
+                "{before:o} {options:?} {old}"
+            );
         }
     }
+
     assert_eq!(names(&sandbox.path("")), ["out"]);
 }
 
@@ -77,10 +88,12 @@ fn the_same_content_is_not_written_again() {
     let out = sandbox.path("out");
     let stamp = |found: fs::Metadata| (found.ino(), found.mtime(), found.mtime_nsec());
     let before = stamp(fs::metadata(&out).unwrap());
+
     stderr!(render(&sandbox, "text", &[]).succeeds(), @"`out` is up to date");
     set_mode(&out, 0o664);
     stderr!(render(&sandbox, "text", &[]).succeeds(), @"`out` is up to date, its mode was changed");
     assert_eq!((stamp(fs::metadata(&out).unwrap()), mode(&out)), (before, 0o600));
+
     for other in ["tex", "textt", "Text", ""] {
         stderr!(render(&sandbox, other, &[]).succeeds(), @"wrote `out`");
         assert_eq!(sandbox.read("out"), other.as_bytes());
@@ -98,6 +111,7 @@ fn watched(out: &Path, ended: &AtomicBool) -> Vec<(u32, u64)> {
                 seen.push(now);
             }
         }
+
         if last {
             return seen;
         }
@@ -115,6 +129,7 @@ fn nobody_sees_a_wider_mode_or_half_a_file() {
         child.args(["-c", &script, env!("CARGO_BIN_EXE_secrets")]);
         assert!(child.status().unwrap().success(), "{command}");
     };
+
     for round in 0..6 {
         let _ = fs::remove_file(sandbox.path("out"));
         let ended = AtomicBool::new(false);
@@ -126,10 +141,15 @@ fn nobody_sees_a_wider_mode_or_half_a_file() {
             ended.store(true, Ordering::SeqCst);
             watcher.join().unwrap()
         });
+
         // The watcher may miss one of them, never see a fourth.
         let allowed = [(0o600, 9_000_000), (0o600, 100_000), (0o640, 9_000_000)];
-        assert!(!seen.is_empty() && seen.iter().all(|now| allowed.contains(now)), "{round}: {seen:?}");
+        assert!(
+            !seen.is_empty() && seen.iter().all(|now| allowed.contains(now)),
+            "{round}: {seen:?}"
+        );
     }
+
     assert_eq!(names(&sandbox.path("")), ["large", "out", "small"]);
 }
 
@@ -139,14 +159,17 @@ fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
     let directory = sandbox.path("refused");
     fs::create_dir(&directory).unwrap();
     let path = |name: &str| directory.join(name);
+
     fs::write(path("target"), "target").unwrap();
     symlink("target", path("link")).unwrap();
     symlink("nowhere", path("dangling")).unwrap();
     symlink(".", path("link-to-directory")).unwrap();
     fs::create_dir(path("directory")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     fs::write(path("name"), "names").unwrap();
     fs::hard_link(path("name"), path("other-name")).unwrap();
+
     let _socket = UnixListener::bind(path("socket")).unwrap();
     let before = names(&directory);
     let cases = [
@@ -164,6 +187,7 @@ fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
         ("/dev/full", "is a device"),
         ("/dev/stdout", "is a symbolic link"),
     ];
+
     for (name, why) in cases {
         let shown = path(name);
         for options in [&["-q"][..], &["--mode", "666"], &["--check"]] {
@@ -173,11 +197,13 @@ fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
             run.run().fails_with(7).stdout("").stderr_has(&told);
         }
     }
+
     assert_eq!(names(&directory), before);
     assert_eq!(
         (fs::read(path("target")).unwrap(), fs::read(path("name")).unwrap()),
         (b"target".into(), b"names".into())
     );
+
     assert!(!path("nowhere").exists());
 }
 
@@ -199,6 +225,7 @@ fn the_template_is_never_written_over() {
         format!("ln -s t link; {render} link -o t"),
         format!("ln t hard; {render} hard -o t; code=$?; rm hard; exit $code"),
     ];
+
     for script in scripts {
         let mut run = sandbox.command::<_, &str>([]);
         run.command = sandbox.program("bash");
@@ -224,6 +251,7 @@ fn paths_may_be_strange() {
         "é€".as_bytes(),
         long.as_bytes(),
     ];
+
     for name in strange {
         for text in ["first", "second"] {
             let mut option = b"--output=".to_vec();
@@ -231,10 +259,12 @@ fn paths_may_be_strange() {
             let mut run = sandbox.command(["render", "-q", "-e", text]);
             run.command.arg(OsStr::from_bytes(&option));
             run.run().succeeds().stdout("").stderr("");
+
             let found = fs::read(sandbox.path("").join(OsStr::from_bytes(name))).unwrap();
             assert_eq!(found, text.as_bytes(), "{}", name.escape_ascii());
         }
     }
+
     assert_eq!(names(&sandbox.path("")).len(), strange.len());
     let output = sandbox.run(["render", "-e", "x", "-o", "no/out"]).fails_with(1).stdout("");
     stderr!(output, @"
@@ -258,24 +288,39 @@ fn a_killed_render_leaves_the_old_file_or_the_new() {
     let old = "old".repeat(1000);
     let new = sandbox.write("new", "n".repeat(12_000_000));
     let begin = Instant::now();
+
     assert!(spawned(&sandbox, "new").wait().unwrap().success());
     let whole = begin.elapsed();
     for round in 0..21_u32 {
         sandbox.write("out", &old);
         let mut child = spawned(&sandbox, "new");
+
         // Spread over the whole run, the last ones near its end.
         std::thread::sleep(whole * (round + 1) / 21);
-        let signal = [rustix::process::Signal::KILL, rustix::process::Signal::TERM, rustix::process::Signal::INT];
+        let signal = [
+            rustix::process::Signal::KILL,
+            rustix::process::Signal::TERM,
+            rustix::process::Signal::INT,
+        ];
+
         let pid = rustix::process::Pid::from_child(&child);
         let _ = rustix::process::kill_process(pid, signal[round as usize % 3]);
         child.wait().unwrap();
         let found = sandbox.read("out");
-        assert!(found == old.as_bytes() || found.len() == 12_000_000, "{round}: {} bytes", found.len());
+
+        assert!(
+            found == old.as_bytes() || found.len() == 12_000_000,
+            "{round}: {} bytes",
+            found.len()
+        );
+
         if round % 3 == 0 {
             let _ = fs::remove_file(sandbox.path(WAITING));
         }
+
         assert_eq!(names(&sandbox.path("")), ["new", "out"], "{round}");
     }
+
     assert!(spawned(&sandbox, "new").wait().unwrap().success());
     assert_eq!(
         (names(&sandbox.path("")), sandbox.read("out")),
@@ -290,15 +335,19 @@ fn renders_of_one_output_at_once_leave_one_of_them_whole() {
     for (number, content) in contents.iter().enumerate() {
         sandbox.write(&format!("t{number}"), content);
     }
+
     for round in 0..4 {
         // With and without a file that is there already.
         if round % 2 == 0 {
             let _ = fs::remove_file(sandbox.path("out"));
         }
-        let children: Vec<Child> = (0..8).map(|number| spawned(&sandbox, &format!("t{number}"))).collect();
+
+        let children: Vec<Child> =
+            (0..8).map(|number| spawned(&sandbox, &format!("t{number}"))).collect();
         for mut child in children {
             assert!(child.wait().unwrap().success(), "{round}");
         }
+
         assert!(contents.contains(&sandbox.read("out")), "{round}");
         assert_eq!(names(&sandbox.path("")).len(), 9, "{round}");
     }
@@ -311,7 +360,10 @@ fn what_a_dead_writer_left_is_cleared_away() {
         sandbox.write("out", "old");
         set_mode(&sandbox.write(WAITING, left), 0o600);
         render(&sandbox, "new", &["-q"]).succeeds();
-        assert_eq!((names(&sandbox.path("")), sandbox.read("out")), (vec!["out".to_owned()], b"new".to_vec()));
+        assert_eq!(
+            (names(&sandbox.path("")), sandbox.read("out")),
+            (vec!["out".to_owned()], b"new".to_vec())
+        );
     }
 }
 
@@ -322,13 +374,17 @@ fn a_waiting_file_whose_writer_lives_is_waited_for() {
     sandbox.write("out", "old");
     sandbox.write("new", "new");
     let waiting = fs::File::create(sandbox.path(WAITING)).unwrap();
+
     waiting.lock().unwrap();
     let mut child = spawned(&sandbox, "new");
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none() && sandbox.path(WAITING).exists());
     drop(waiting);
     assert!(child.wait().unwrap().success());
-    assert_eq!((names(&sandbox.path("")), sandbox.read("out")), (vec!["new".into(), "out".into()], b"new".to_vec()));
+    assert_eq!(
+        (names(&sandbox.path("")), sandbox.read("out")),
+        (vec!["new".into(), "out".into()], b"new".to_vec())
+    );
 }
 
 #[test]
@@ -337,10 +393,13 @@ fn a_vault_and_the_passphrase_file_are_never_written_over() {
     sandbox.write("passphrase", crate::support::PASSPHRASE);
     fs::set_permissions(sandbox.path("passphrase"), Permissions::from_mode(0o600)).unwrap();
     let another = Sandbox::new();
+
     fs::copy(another.vault_path(), sandbox.path("another.db")).unwrap();
-    for (name, why) in
-        [("vault.db", "is a vault"), ("another.db", "is a vault"), ("passphrase", "is the passphrase file")]
-    {
+    for (name, why) in [
+        ("vault.db", "is a vault"),
+        ("another.db", "is a vault"),
+        ("passphrase", "is the passphrase file"),
+    ] {
         let before = sandbox.read(name);
         sandbox
             .run(["render", "-e", "{{X}}", "-o", name, "--passphrase-file", "passphrase"])

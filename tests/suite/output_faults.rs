@@ -23,14 +23,20 @@ pub fn skipped(why: &str) {
 fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
     let strace = |program: &str| {
         let mut command = sandbox.program("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null"]).args(if program == "true" { &[] } else { options }).arg(program);
+        command
+            .args(["-f", "-qq", "-o", "/dev/null"])
+            .args(if program == "true" { &[] } else { options })
+            .arg(program);
+
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command
     };
+
     if !strace("true").status().is_ok_and(|status| status.success()) {
         skipped("strace is not installed or may not trace");
         return None;
     }
+
     let mut command = strace(env!("CARGO_BIN_EXE_secrets"));
     command.args(["render", "-q", template, "-o"]).arg(sandbox.path("out"));
     let status = command.status().unwrap();
@@ -42,16 +48,23 @@ fn a_kill_between_link_and_rename_leaves_the_old_file_and_what_the_next_render_c
     let sandbox = Sandbox::empty();
     sandbox.write("out", "old");
     sandbox.write("new", "new");
-    let Some(code) = traced(&sandbox, &["-e", "trace=/^rename", "-e", "inject=/^rename:signal=KILL"], "new") else {
+    let Some(code) =
+        traced(&sandbox, &["-e", "trace=/^rename", "-e", "inject=/^rename:signal=KILL"], "new")
+    else {
         return;
     };
+
     assert_eq!((code, sandbox.read("out")), (137, b"old".to_vec()));
     assert_eq!(
         (names(&sandbox.path("")), mode(&sandbox.path(WAITING))),
         (vec![WAITING.into(), "new".into(), "out".into()], 0o600)
     );
+
     sandbox.run(["render", "-q", "-e", "newer", "-o", "out"]).succeeds();
-    assert_eq!((names(&sandbox.path("")), sandbox.read("out")), (vec!["new".into(), "out".into()], b"newer".to_vec()));
+    assert_eq!(
+        (names(&sandbox.path("")), sandbox.read("out")),
+        (vec!["new".into(), "out".into()], b"newer".to_vec())
+    );
 }
 
 /// A signal can be answered, so that even here nothing is left.
@@ -62,9 +75,11 @@ fn a_signal_between_link_and_rename_leaves_nothing() {
         sandbox.write("out", "old");
         sandbox.write("new", "new");
         let inject = format!("inject=linkat:signal={signal}");
+
         if traced(&sandbox, &["-e", "trace=linkat", "-e", &inject], "new").is_none() {
             return;
         }
+
         let out = sandbox.read("out");
         assert!(out == b"old" || out == b"new");
         assert_eq!(names(&sandbox.path("")), ["new", "out"], "{signal}");
@@ -73,14 +88,21 @@ fn a_signal_between_link_and_rename_leaves_nothing() {
 
 /// The output's directory fails to take a nameless file, as on a file system without them; `more` is done to the
 /// waiting file.
-fn without_nameless_files<'a>(sandbox: &'a Sandbox, more: &[&'a str], template: &str) -> Option<i32> {
+fn without_nameless_files<'a>(
+    sandbox: &'a Sandbox,
+    more: &[&'a str],
+    template: &str,
+) -> Option<i32> {
     let (directory, waiting) = (sandbox.path(""), sandbox.path(WAITING));
+
     // Where there is still an `open`, it is what the nameless file is asked for by, and nothing else in this directory.
     let open = if cfg!(target_arch = "x86_64") { "open" } else { "openat" };
     let inject = format!("inject={open}:error=EOPNOTSUPP:when=1");
-    let paths = ["-P", directory.to_str().unwrap().trim_end_matches('/'), "-P", waiting.to_str().unwrap()];
+    let paths =
+        ["-P", directory.to_str().unwrap().trim_end_matches('/'), "-P", waiting.to_str().unwrap()];
     let trace = format!("trace={open},flock,write,fsync,/^rename");
     let usual = ["-e", &trace, "-e", &inject];
+
     traced(sandbox, &[&paths[..], &usual, more].concat(), template)
 }
 
@@ -94,15 +116,21 @@ fn without_nameless_files_a_named_one_is_used() {
         (&["-e", "inject=/^rename:error=EACCES"], 1, &["old"]),
         (&["-e", "inject=write:signal=TERM:delay_exit=300000"], 143, &["old", "new"]),
     ];
+
     for (more, expected, contents) in cases {
         for left in [None, Some("of a dead writer")] {
             let sandbox = Sandbox::empty();
             sandbox.write("new", "new");
             sandbox.write("out", "old");
             left.map(|text| sandbox.write(WAITING, text));
+
             let Some(code) = without_nameless_files(&sandbox, more, "new") else { return };
             let found = String::from_utf8(sandbox.read("out")).unwrap();
-            assert!(code == expected && contents.contains(&found.as_str()), "{more:?}: {code}, {found}");
+            assert!(
+                code == expected && contents.contains(&found.as_str()),
+                "{more:?}: {code}, {found}"
+            );
+
             assert_eq!(names(&sandbox.path("")), ["new", "out"], "{more:?}");
         }
     }
@@ -115,6 +143,7 @@ fn without_nameless_files_two_renders_do_not_take_each_others() {
     let contents = [b"a".repeat(200_000), b"b".repeat(200_000)];
     sandbox.write("a", &contents[0]);
     sandbox.write("b", &contents[1]);
+
     let slow_lock = ["-e", "inject=flock:delay_enter=600000:when=1"];
     let slow_write = ["-e", "inject=write:delay_exit=900000:when=1"];
     let codes = std::thread::scope(|scope| {
@@ -123,9 +152,11 @@ fn without_nameless_files_two_renders_do_not_take_each_others() {
         let second = scope.spawn(|| without_nameless_files(&sandbox, &slow_write, "b"));
         [first.join().unwrap(), second.join().unwrap()]
     });
+
     if codes.contains(&None) {
         return;
     }
+
     assert_eq!(codes, [Some(0), Some(0)]);
     assert!(contents.contains(&sandbox.read("out")), "{} bytes", sandbox.read("out").len());
     assert_eq!(names(&sandbox.path("")), ["a", "b", "out"]);
@@ -142,6 +173,7 @@ impl Small {
         if mount.status().is_ok_and(|status| status.success()) {
             return Some(Self(path));
         }
+
         skipped("mounting is not permitted");
         None
     }
@@ -158,15 +190,18 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
     let sandbox = Sandbox::empty();
     let Some(small) = Small::mounted(sandbox.path("small")) else { return };
     sandbox.write("large", "x".repeat(2_000_000));
+
     for old in [None, Some("old")] {
         if let Some(text) = old {
             fs::write(small.0.join("out"), text).unwrap();
         }
+
         let run = sandbox.run(["render", "large", "-o", "small/out"]);
         stderr!(run.fails_with(1).stdout(""), @"error: cannot write `small/out`: No space left on device");
         assert_eq!(fs::read(small.0.join("out")).ok().as_deref(), old.map(str::as_bytes));
         assert_eq!(names(&small.0).len(), usize::from(old.is_some()));
     }
+
     sandbox.run(["render", "-q", "-e", "fits", "-o", "small/out"]).succeeds();
     assert_eq!(fs::read(small.0.join("out")).unwrap(), b"fits");
 }
@@ -181,5 +216,6 @@ fn the_longest_name_of_a_file_system_can_be_written_again() {
             assert_eq!(sandbox.read(&name), text.as_bytes());
         }
     }
+
     assert_eq!(names(&sandbox.path("")).len(), 5);
 }

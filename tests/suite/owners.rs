@@ -28,6 +28,7 @@ fn two_files() -> Sandbox {
     write(&sandbox, "api/.env.development", DEV);
     write(&sandbox, "api/.env.production", PROD);
     at(&sandbox, "api", &["template", ".env.development", "-q"]).run().succeeds();
+
     sandbox
 }
 
@@ -45,18 +46,27 @@ fn a_second_file_does_not_destroy_the_first_one_s_value() {
     let taken = "error: `API_KEY` has another value in project `api`, used by `.env.development`\n\
                  hint: `--on-conflict separate` stores it under another tag, such as `API_KEY-production`\n";
     let run = at(&sandbox, "api", &["template", ".env.production"]).run().fails_with(4).stdout("");
+
     run.stderr(&format!(
         "{taken}hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written\n"
     ));
-    let run = at(&sandbox, "api", &["template", ".env.production", "--on-conflict", "overwrite"]).run().fails_with(4);
-    run.stdout("").stderr(&format!("{taken}hint: `--yes` overwrites it for them too; nothing was written\n"));
+    let run = at(&sandbox, "api", &["template", ".env.production", "--on-conflict", "overwrite"])
+        .run()
+        .fails_with(4);
+
+    run.stdout("")
+        .stderr(&format!("{taken}hint: `--yes` overwrites it for them too; nothing was written\n"));
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
     assert!(!sandbox.path("api/.env.production.tmpl").exists());
 
     let separate = ["template", ".env.production", "--on-conflict", "separate", "--json"];
     let json = at(&sandbox, "api", &separate).run().succeeds().json();
     assert_eq!(json["secrets"].to_string(), r#"["API_KEY-production"]"#);
-    assert_eq!(sandbox.read("api/.env.production.tmpl"), b"API_KEY={{ secrets.API_KEY-production | dotenv }}\n");
+    assert_eq!(
+        sandbox.read("api/.env.production.tmpl"),
+        b"API_KEY={{ secrets.API_KEY-production | dotenv }}\n"
+    );
+
     assert_eq!(value(&sandbox, "API_KEY-production"), "prod-key-bbbb2222");
     at(&sandbox, "api", &["setup", "-y", "-q"]).run().succeeds();
     assert_eq!(sandbox.read("api/.env.development"), DEV.as_bytes());
@@ -76,6 +86,7 @@ fn with_yes_it_is_overwritten_and_said_for_whom() {
     added it to `.secrets.toml`
     next: look at them, then `secrets setup`
     ");
+
     assert_eq!(value(&sandbox, "API_KEY"), "prod-key-bbbb2222");
 }
 
@@ -86,13 +97,28 @@ fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
     let import = ["-p", "api", "import", "new.env", "--on-conflict", "overwrite"];
     let run = at(&sandbox, "elsewhere", &import).run().fails_with(4).stdout("");
     let dev = fs::canonicalize(sandbox.path("api/.env.development")).unwrap();
-    run.stderr_has(&format!("`API_KEY` has another value in project `api`, used by `{}`\n", dev.display()));
+
+    run.stderr_has(&format!(
+        "`API_KEY` has another value in project `api`, used by `{}`\n",
+        dev.display()
+    ));
+
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
-    at(&sandbox, "elsewhere", &["-p", "api", "import", "new.env", "--on-conflict", "separate", "-q"]).run().succeeds();
+    at(
+        &sandbox,
+        "elsewhere",
+        &["-p", "api", "import", "new.env", "--on-conflict", "separate", "-q"],
+    )
+    .run()
+    .succeeds();
+
     assert_eq!(value(&sandbox, "API_KEY-new"), "prod-key-bbbb2222");
+
     // The file's own output does not count.
     write(&sandbox, "api/.env.development", PROD);
-    at(&sandbox, "api", &["import", ".env.development", "--on-conflict", "overwrite", "-q"]).run().succeeds();
+    at(&sandbox, "api", &["import", ".env.development", "--on-conflict", "overwrite", "-q"])
+        .run()
+        .succeeds();
     write(&sandbox, "elsewhere/new.env", DEV);
     at(&sandbox, "elsewhere", &[&import[..], &["-y", "-q"]].concat()).run().succeeds();
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
@@ -104,6 +130,7 @@ fn two_directories() -> (Sandbox, String) {
     write(&sandbox, "a/.env", DEV);
     write(&sandbox, "b/.env", PROD);
     at(&sandbox, "a", &["-p", "s", "template", ".env", "-q"]).run().succeeds();
+
     let used = fs::canonicalize(sandbox.path("a/.env")).unwrap();
     (sandbox, used.display().to_string())
 }
@@ -115,26 +142,35 @@ fn a_use_is_known_after_rekey_and_after_the_output_was_removed() {
     let (sandbox, used) = two_directories();
     let is_named = |sandbox: &Sandbox, used: &str| {
         let run = at(sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
-        run.stderr_has(&format!("error: `API_KEY` has another value in project `s`, used by `{used}`\n"));
+        run.stderr_has(&format!(
+            "error: `API_KEY` has another value in project `s`, used by `{used}`\n"
+        ));
     };
+
     is_named(&sandbox, &used);
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     is_named(&sandbox, &used);
+
     // Another machine's records are under an earlier key: the manifest is not needed for them.
     write(&sandbox, "a/.env", "API_KEY=by hand\n");
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     fs::rename(sandbox.path("a/.secrets.toml"), sandbox.path("a/away")).unwrap();
     is_named(&sandbox, &used);
     fs::rename(sandbox.path("a/away"), sandbox.path("a/.secrets.toml")).unwrap();
+
     // As after `git clean`.
     fs::remove_file(sandbox.path("a/.env")).unwrap();
     is_named(&sandbox, &used);
     fs::remove_dir_all(sandbox.state().join("secrets/outputs")).unwrap();
     is_named(&sandbox, &used);
+
     // An output of another project with the same tag is no user.
     at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
     write(&sandbox, "c/.env", DEV);
-    at(&sandbox, "c", &["-p", "t", "import", ".env", "--on-conflict", "overwrite", "-q"]).run().succeeds();
+    at(&sandbox, "c", &["-p", "t", "import", ".env", "--on-conflict", "overwrite", "-q"])
+        .run()
+        .succeeds();
+
     // A directory whose manifest no longer refers to it is no user.
     fs::remove_file(sandbox.path("a/.secrets.toml")).unwrap();
     at(&sandbox, "b", &[&OVERWRITE[..], &["-q"]].concat()).run().succeeds();
@@ -148,29 +184,43 @@ fn a_directory_that_only_runs_programs_is_named() {
     write(&sandbox, "a/values", DEV);
     write(&sandbox, "b/.env", PROD);
     at(&sandbox, "a", &["setup", "--from", "values", "-q"]).run().succeeds();
+
     let path = fs::canonicalize(sandbox.path("a/.secrets.toml")).unwrap();
     let path = path.display();
     for (text, used) in [
         (manifest.to_owned(), format!("`{path}`")),
-        (format!("{manifest}[run.env]\nX = \"{{{{ secrets.API_KEY }}}}\"\n"), format!("`[run.env]` of `{path}`")),
+        (
+            format!("{manifest}[run.env]\nX = \"{{{{ secrets.API_KEY }}}}\"\n"),
+            format!("`[run.env]` of `{path}`"),
+        ),
     ] {
         write(&sandbox, "a/.secrets.toml", &text);
         let run = at(&sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
         run.stderr_has(&format!("`API_KEY` has another value in project `s`, used by {used}\n"));
     }
+
     // One in which nothing but `run` was used.
-    write(&sandbox, "r/.secrets.toml", "project = \"s\"\n[run.env]\nY = \"{{ secrets.API_KEY }}\"\n");
+    write(
+        &sandbox,
+        "r/.secrets.toml",
+        "project = \"s\"\n[run.env]\nY = \"{{ secrets.API_KEY }}\"\n",
+    );
+
     at(&sandbox, "r", &["run", "--", "true"]).run().succeeds();
     let other = fs::canonicalize(sandbox.path("r/.secrets.toml")).unwrap();
     let run = at(&sandbox, "b", &OVERWRITE).run().fails_with(4);
     run.stderr_has(&format!("`[run.env]` of `{path}`, `[run.env]` of `{}`\n", other.display()));
     fs::remove_file(other).unwrap();
+
     // What hangs or is huge is not read, and hides no other use.
     write(&sandbox, "a/huge", &"x".repeat(1024 * 1024 + 1));
     assert!(Command::new("mkfifo").arg(sandbox.path("a/pipe")).status().unwrap().success());
     std::os::unix::fs::symlink("../b/.env", sandbox.path("a/link")).unwrap();
     let templates = ["pipe", "huge", "link", "missing"];
-    let render = templates.map(|name| format!("[[render]]\ntemplate = \"{name}\"\noutput = \"{name}.env\"\n")).concat();
+    let render = templates
+        .map(|name| format!("[[render]]\ntemplate = \"{name}\"\noutput = \"{name}.env\"\n"))
+        .concat();
+
     write(&sandbox, "a/.secrets.toml", &format!("{manifest}{render}"));
     at(&sandbox, "b", &OVERWRITE).run().fails_with(4).stderr_has(&format!("used by `{path}`\n"));
 }
@@ -181,18 +231,22 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
     at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
     let clone = ["-p", "t", "clone", "--all", "--to", "s", "--on-conflict", "overwrite"];
     let what = format!("`API_KEY` has another value in project `s`, used by `{used}`\n");
-    at(&sandbox, "b", &clone)
-        .run()
-        .fails_with(4)
-        .stdout("")
-        .stderr(&format!("error: {what}hint: `--yes` overwrites it for them too; nothing was written\n"));
+
+    at(&sandbox, "b", &clone).run().fails_with(4).stdout("").stderr(&format!(
+        "error: {what}hint: `--yes` overwrites it for them too; nothing was written\n"
+    ));
+
     // Seen from the directory itself.
     stderr!(at(&sandbox, "a", &clone).run().fails_with(4), @"
     error: `API_KEY` has another value in project `s`, used by `.env`
     hint: `--yes` overwrites it for them too; nothing was written
     ");
-    at(&sandbox, "b", &["-p", "t", "clone", "API_KEY", "--to", "s", "--tag", "OTHER", "-q"]).run().succeeds();
+
+    at(&sandbox, "b", &["-p", "t", "clone", "API_KEY", "--to", "s", "--tag", "OTHER", "-q"])
+        .run()
+        .succeeds();
     let other = ["-p", "s", "clone", "OTHER", "--tag", "API_KEY", "--on-conflict", "overwrite"];
+
     at(&sandbox, "b", &other).run().fails_with(4).stderr_has(&what);
     let skip = ["-p", "t", "clone", "--all", "--to", "s", "--on-conflict", "skip", "-q"];
     at(&sandbox, "b", &skip).run().succeeds();
@@ -204,9 +258,17 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
         terminal.waits_for("has another value in project `s`, used by `");
         terminal.waits_for("Overwrite it for them too? [y/N] ").types(answer).ends_with(code);
     }
+
     // The same value asks nothing, and neither does one that nothing uses.
     stderr!(at(&sandbox, "b", &clone).run().succeeds(), @"copied 1 secret to project `s`");
-    at(&sandbox, "b", &["-p", "s", "import", "../a/.env", "--on-conflict", "overwrite", "-y", "-q"]).run().succeeds();
+    at(
+        &sandbox,
+        "b",
+        &["-p", "s", "import", "../a/.env", "--on-conflict", "overwrite", "-y", "-q"],
+    )
+    .run()
+    .succeeds();
+
     let run = at(&sandbox, "b", &[&clone[..], &["--yes"]].concat()).run().succeeds();
     run.stderr(&format!("{what}copied 1 secret to project `s`\n"));
 }
@@ -218,6 +280,7 @@ fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
     write(&sandbox, "two/api/.env", "OTHER=other-value-1234\n");
     write(&sandbox, "three/api/t.tmpl", "{{ secrets.x }}\n");
     at(&sandbox, "one/api", &["template", ".env", "-q"]).run().succeeds();
+
     let one = fs::canonicalize(sandbox.path("one/api")).unwrap();
     let taken = format!("project `api` is also used by `{}`\n", one.display());
     for (directory, line) in [
@@ -230,9 +293,11 @@ fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
         ));
         assert!(!sandbox.path(directory).join(".secrets.toml").exists());
     }
+
     // Named, it is shared, and said.
     at(&sandbox, "two/api", &["-p", "api", "template", ".env"]).run().succeeds().stderr_has(&taken);
     at(&sandbox, "three/api", &["-p", "mine", "setup", "--new", "-q"]).run().succeeds();
+
     // From then on it is known there.
     write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
@@ -245,16 +310,19 @@ fn a_manifest_that_names_a_project_of_another_directory_is_no_silent_consent() {
     at(&sandbox, "one", &["-p", "web", "template", ".env", "-q"]).run().succeeds();
     write(&sandbox, "two/.secrets.toml", "# another one\nproject = \"web\"\n");
     write(&sandbox, "two/b.env", "B=value-of-b-1234\n");
+
     for line in [["template", "b.env"], ["import", "b.env"]] {
         let run = stderr!(at(&sandbox, "two", &line).run().fails_with(4), @"
         error: project `web` is also used by `[dir]/one`
         hint: change `project` in `.secrets.toml`, or share this one with `-p web`; nothing was written
         ");
+
         stderr!(run, @"
         error: project `web` is also used by `[dir]/one`
         hint: change `project` in `.secrets.toml`, or share this one with `-p web`; nothing was written
         ");
     }
+
     stderr!(at(&sandbox, "two", &["-p", "web", "import", "b.env"]).run().succeeds(), @"
     project `web` is also used by `[dir]/one`
     imported into project `web`: 1 created
@@ -268,14 +336,21 @@ fn a_moved_directory_and_a_worktree_are_one_owner() {
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
         git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments);
-        let done = git.current_dir(sandbox.path("one/api")).env("HOME", sandbox.path("")).status().unwrap();
+        let done = git
+            .current_dir(sandbox.path("one/api"))
+            .env("HOME", sandbox.path(""))
+            .status()
+            .unwrap();
+
         assert!(done.success(), "{arguments:?}");
     };
+
     git(&["init", "-q"]);
     at(&sandbox, "one/api", &["template", ".env", "-q"]).run().succeeds();
     git(&["add", "."]);
     git(&["commit", "-q", "-m", "x"]);
     git(&["worktree", "add", "-q", "../../tree"]);
+
     // Another manifest, but the same repository.
     write(&sandbox, "tree/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "tree", &["template", "b.env", "-q"]).run().succeeds();
@@ -287,9 +362,11 @@ fn a_moved_directory_and_a_worktree_are_one_owner() {
     fs::rename(sandbox.path("one/api"), sandbox.path("two/api")).unwrap();
     write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
+
     // The same manifest elsewhere: a second clone.
     fs::create_dir_all(sandbox.path("three/api")).unwrap();
-    fs::copy(sandbox.path("two/api/.secrets.toml"), sandbox.path("three/api/.secrets.toml")).unwrap();
+    fs::copy(sandbox.path("two/api/.secrets.toml"), sandbox.path("three/api/.secrets.toml"))
+        .unwrap();
     write(&sandbox, "three/api/x.env", "X=value-of-x-1234\n");
     at(&sandbox, "three/api", &["template", "x.env", "-q"]).run().succeeds();
     assert!(Path::new(&sandbox.path("three/api/x.env.tmpl")).exists());
@@ -301,8 +378,14 @@ fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
     sandbox.write("pass", PASSPHRASE);
     let script = "cd api; \"$secrets\" --passphrase-file ../pass template .env.production --keep X_UNUSED 2>&1; \"$secrets\" --passphrase-file ../pass template .env.production";
     let mut terminal = Terminal::shell(&sandbox, script);
+
     terminal.waits_for("there is no `X_UNUSED`");
-    terminal.waits_for("Which programs read ").types("\n").waits_for("Is `API_KEY` a secret?").types("\n");
+    terminal
+        .waits_for("Which programs read ")
+        .types("\n")
+        .waits_for("Is `API_KEY` a secret?")
+        .types("\n");
+
     terminal.waits_for("used by `.env.development`");
     terminal.waits_for("Store the new value as `API_KEY-production`? [Y/n] ").types("\n");
     terminal.waits_for("wrote `.env.production.tmpl`").ends_with(0);
@@ -311,7 +394,12 @@ fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
     write(&sandbox, "two/api/.env", DEV);
     let script = "cd two/api; \"$secrets\" --passphrase-file ../../pass template .env";
     let mut terminal = Terminal::shell(&sandbox, script);
-    terminal.waits_for("Which programs read ").types("\n").waits_for("Is `API_KEY` a secret?").types("\n");
+    terminal
+        .waits_for("Which programs read ")
+        .types("\n")
+        .waits_for("Is `API_KEY` a secret?")
+        .types("\n");
+
     terminal.waits_for("project `api` is also used by `");
     terminal.waits_for("Use a separate project `api-2`? [Y/n] ").types("\n");
     terminal.waits_for("imported into project `api-2`: 1 created").ends_with(0);
@@ -319,7 +407,12 @@ fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
     write(&sandbox, "three/api/.env", DEV);
     let script = "cd three/api; \"$secrets\" --passphrase-file ../../pass template .env";
     let mut terminal = Terminal::shell(&sandbox, script);
-    terminal.waits_for("Which programs read ").types("\n").waits_for("Is `API_KEY` a secret?").types("\n");
+    terminal
+        .waits_for("Which programs read ")
+        .types("\n")
+        .waits_for("Is `API_KEY` a secret?")
+        .types("\n");
+
     terminal.waits_for("Use a separate project `api-3`? [Y/n] ").types("n\n");
     terminal.waits_for("Share project `api`? [y/N] ").types("\n");
     terminal.waits_for("nothing was written").ends_with(4);

@@ -39,7 +39,9 @@ pub fn is_left(sandbox: &Sandbox, needle: &[u8]) -> bool {
     let files = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).any(|path| {
         let bytes = std::fs::read(path).unwrap();
-        needle.chunks(16).any(|piece| piece.len() == 16 && memchr::memmem::find(&bytes, piece).is_some())
+        needle
+            .chunks(16)
+            .any(|piece| piece.len() == 16 && memchr::memmem::find(&bytes, piece).is_some())
     })
 }
 
@@ -53,24 +55,35 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
     changed the passphrase of `[dir]/vault.db`
     copies made before open with the old one; if somebody else may know it: `secrets rekey`
     ");
+
     run.stderr_has(&format!(
         "warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`\n\
          changed the passphrase of `{}`\n\
          copies made before open with the old one; if somebody else may know it: `secrets rekey`\n",
         sandbox.vault_path().display()
     ));
+
     stderr!(sandbox.run(["list"]).fails_with(5).stdout(""), @"
     error: wrong passphrase
     hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
     ");
+
     let run = sandbox.command(["render", "-e", "{{ KEY }}"]).env("SECRETS_PASSPHRASE", NEW).run();
     run.succeeds().stdout("the value stays");
+
     // And back again, as JSON.
     file(&sandbox, "old", PASSPHRASE);
-    let back = sandbox.command(["passwd", "--passphrase-file", "new", "--new-passphrase-file", "old", "--json"]).run();
+    let back = sandbox
+        .command(["passwd", "--passphrase-file", "new", "--new-passphrase-file", "old", "--json"])
+        .run();
     let found = stderr!(back.succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`")
         .json();
-    assert_eq!(found["kdf"], serde_json::json!({ "memory": 19, "iterations": 1, "parallelism": 1 }));
+
+    assert_eq!(
+        found["kdf"],
+        serde_json::json!({ "memory": 19, "iterations": 1, "parallelism": 1 })
+    );
+
     assert_eq!(revealed(&sandbox, "key"), b"the value stays");
 }
 
@@ -90,6 +103,7 @@ fn nothing_of_the_old_slot_is_left_in_a_large_vault() {
     let large = (0..9).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
     sandbox.vault().create_all(&project("default"), large).unwrap();
     let before = slot(&sandbox);
+
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
     assert!(!before.iter().any(|bytes| is_left(&sandbox, bytes)));
 }
@@ -99,9 +113,11 @@ fn a_guess_is_made_dearer_and_stays_so() {
     let sandbox = sandbox();
     let kdf = ["--kdf-memory", "64", "--kdf-iterations", "3"];
     let same = file(&sandbox, "same", PASSPHRASE);
-    let line = [&["passwd", "-q", "--new-passphrase-file", same.to_str().unwrap()][..], &kdf].concat();
+    let line =
+        [&["passwd", "-q", "--new-passphrase-file", same.to_str().unwrap()][..], &kdf].concat();
     stderr!(sandbox.run(line).succeeds().stdout(""), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+
     let vault = Locked::open(&sandbox.vault_path()).unwrap();
     let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
     let params = vault.unlock(&new).unwrap().kdf_params().unwrap();
@@ -115,12 +131,17 @@ fn an_old_default_is_mentioned_once_and_raised() {
     Vault::init(&sandbox.vault_path(), &passphrase(), KdfParams::SMALL).unwrap();
     let quiet = sandbox.run(["unlock", "-q"]).succeeds();
     drop(quiet);
-    let mention =
-        "a guess at its passphrase costs 64 MiB, 3 passes, 4 lanes; `secrets passwd --upgrade-kdf` raises that";
+
+    let mention = "a guess at its passphrase costs 64 MiB, 3 passes, 4 lanes; `secrets passwd --upgrade-kdf` raises that";
     sandbox.run(["unlock"]).succeeds().stderr_has(mention);
     stderr!(sandbox.run(["unlock"]).succeeds().without("passwd"), @"unlocked `[dir]/vault.db` for 15m, or 5m without use");
     let upgraded = sandbox.run(["passwd", "--upgrade-kdf", "--json"]).succeeds().json();
-    assert_eq!(upgraded["kdf"], serde_json::json!({ "memory": 256, "iterations": 3, "parallelism": 4 }));
+
+    assert_eq!(
+        upgraded["kdf"],
+        serde_json::json!({ "memory": 256, "iterations": 3, "parallelism": 4 })
+    );
+
     stderr!(sandbox.run(["passwd", "--upgrade-kdf"]).succeeds(), @"a guess at the passphrase of `[dir]/vault.db` costs as much as by default already: 256 MiB, 3 passes, 4 lanes");
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
@@ -133,8 +154,19 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
     for line in [&["unlock"][..], &["unlock", "--vault", "chosen.db"]] {
         sandbox.run(line).succeeds().without("passwd").stderr_has("unlocked");
     }
+
     // Neither is it lowered.
-    let dearer = ["passwd", "-q", "--new-passphrase-file", "new", "--kdf-memory", "19", "--kdf-iterations", "41"];
+    let dearer = [
+        "passwd",
+        "-q",
+        "--new-passphrase-file",
+        "new",
+        "--kdf-memory",
+        "19",
+        "--kdf-iterations",
+        "41",
+    ];
+
     sandbox.run(dearer).succeeds().stderr("");
     let run = sandbox.command(["passwd", "--upgrade-kdf"]).env("SECRETS_PASSPHRASE", NEW).run();
     run.succeeds().stderr_has("costs as much as by default already: 19 MiB, 41 passes, 1 lane\n");
@@ -145,7 +177,10 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
 fn upgrade_kdf_takes_no_other_option() {
     let sandbox = sandbox();
     for more in [&["--kdf-memory", "64"][..], &["--new-passphrase-file", "new"], &["--recovery"]] {
-        sandbox.run([&["passwd", "--upgrade-kdf"], more].concat()).fails_with(2).stderr_has("cannot be used with");
+        sandbox
+            .run([&["passwd", "--upgrade-kdf"], more].concat())
+            .fails_with(2)
+            .stderr_has("cannot be used with");
     }
 }
 
@@ -153,29 +188,36 @@ fn upgrade_kdf_takes_no_other_option() {
 fn what_is_wrong_is_told_before_anything_is_asked() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
-    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    let bare =
+        |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     let output = bare(&["passwd", "--kdf-memory", "18"]).fails_with(2);
+
     stderr!(output, @"
     error: the key derivation's memory is outside 19 MiB to 2 GiB
     hint: leave out the `--kdf` options
     ");
+
     stderr!(bare(&["passwd"]).fails_with(5), @"
     error: no new passphrase was given and there is no terminal to ask on
     hint: give it by `--new-passphrase-file PATH`
     ");
+
     let output = bare(&["passwd", "--new-passphrase-file", "new"]).fails_with(5);
     stderr!(output, @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
+
     let output = sandbox.run(["passwd", "--new-passphrase-file", "none"]).fails_with(5);
     stderr!(output, @"error: cannot read the passphrase file `none`: No such file or directory");
     sandbox.write("empty", "\n");
     let run = sandbox.run(["passwd", "--new-passphrase-file", "empty"]).fails_with(5);
+
     stderr!(run, @"
     warning: other users can read the passphrase file `empty`
     error: that is no passphrase: it is empty
     ");
+
     sandbox.write("weak", "hunter2");
     assert_eq!(sandbox.read("vault.db"), before);
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "weak"]).succeeds(), @"
@@ -189,13 +231,16 @@ fn what_is_wrong_is_told_before_anything_is_asked() {
 fn the_current_one_is_asked_for_also_while_unlocked() {
     let sandbox = sandbox();
     sandbox.run(["unlock", "-q"]).succeeds();
-    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    let bare =
+        |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     bare(&["list"]).succeeds().stdout_has("key");
     stderr!(bare(&["passwd", "--new-passphrase-file", "new"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
+
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+
     // The root key is the same: what the agent holds goes on opening the vault.
     bare(&["list"]).succeeds().stdout_has("key");
     bare(&["lock", "--all", "-q"]).succeeds();
@@ -205,12 +250,24 @@ fn the_current_one_is_asked_for_also_while_unlocked() {
 fn it_asks_for_the_old_one_once_and_for_the_new_one_twice() {
     let sandbox = sandbox();
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
-    terminal.waits_for("Passphrase for ").types("wrong\n").waits_for("warning: wrong passphrase, try again");
+    terminal
+        .waits_for("Passphrase for ")
+        .types("wrong\n")
+        .waits_for("warning: wrong passphrase, try again");
+
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
     terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
-    terminal.waits_for("The same again: ").types("another\n").waits_for("the two differ, try again");
+    terminal
+        .waits_for("The same again: ")
+        .types("another\n")
+        .waits_for("the two differ, try again");
+
     terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
-    terminal.waits_for("The same again: ").types(&format!("{NEW}\n")).waits_for("changed the passphrase of");
+    terminal
+        .waits_for("The same again: ")
+        .types(&format!("{NEW}\n"))
+        .waits_for("changed the passphrase of");
+
     let screen = terminal.ends_with(0);
     assert!(!screen.contains(NEW) && !screen.contains(PASSPHRASE), "{screen}");
     sandbox.command(["list"]).env("SECRETS_PASSPHRASE", NEW).run().succeeds().stdout_has("key");
@@ -235,11 +292,14 @@ fn of_two_changes_at_a_time_the_second_is_refused() {
     let (one, other) = (open(), open());
     let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
     let params = one.kdf_params().unwrap();
+
     other.has_recovery().unwrap();
     one.set_passphrase(&new, params).unwrap();
+
     // It was authorised by a passphrase that opens nothing any more.
     assert!(matches!(other.set_passphrase(&passphrase(), params), Err(VaultError::SlotsChanged)));
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&new).is_ok());
+
     // One after the other is another thing.
     one.set_passphrase(&passphrase(), params).unwrap();
     one.set_passphrase(&new, params).unwrap();

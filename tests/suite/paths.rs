@@ -24,20 +24,26 @@ fn state(sandbox: &Sandbox) -> Vec<(PathBuf, u32, u32, u64, Vec<u8>)> {
             if metadata.is_dir() {
                 directories.push(path.clone());
             }
+
             found.push((path, metadata.mode(), metadata.uid(), metadata.len(), content));
         }
     }
+
     found.sort();
     found
 }
 
 fn run_on(sandbox: &Sandbox, path: &Path, arguments: &[&str]) -> Run {
     let path = path.as_os_str();
-    let arguments = [OsStr::new("--vault"), path].into_iter().chain(arguments.iter().map(|text| OsStr::new(*text)));
+    let arguments = [OsStr::new("--vault"), path]
+        .into_iter()
+        .chain(arguments.iter().map(|text| OsStr::new(*text)));
+
     sandbox.run(arguments)
 }
 
-const INIT: &[&str] = &["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"];
+const INIT: &[&str] =
+    &["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"];
 
 /// A way to spoil a path, and the exit code of whoever opens it.
 type Case = (&'static str, fn(&Sandbox, &Path), i32, &'static str);
@@ -48,16 +54,56 @@ const REFUSED: &[Case] = &[
     ("mode 0660", |_, path| chmod(path, 0o660), 7, "can be accessed by other users"),
     ("mode 0604", |_, path| chmod(path, 0o604), 7, "can be accessed by other users"),
     ("mode 0601", |_, path| chmod(path, 0o601), 7, "can be accessed by other users"),
-    ("another owner", |_, path| std::os::unix::fs::chown(path, Some(12345), None).unwrap(), 7, "another user"),
-    ("a symbolic link", |sandbox, path| symlink(moved(sandbox, path), path).unwrap(), 7, "symbolic link"),
-    ("a dangling symbolic link", |_, path| instead(path, |path| symlink("nowhere", path).unwrap()), 7, "symbolic link"),
-    ("a link to itself", |_, path| instead(path, |path| symlink(path, path).unwrap()), 7, "symbolic link"),
-    ("a hard link", |sandbox, path| fs::hard_link(path, sandbox.path("other.db")).unwrap(), 7, "several names"),
+    (
+        "another owner",
+        |_, path| std::os::unix::fs::chown(path, Some(12345), None).unwrap(),
+        7,
+        "another user",
+    ),
+    (
+        "a symbolic link",
+        |sandbox, path| symlink(moved(sandbox, path), path).unwrap(),
+        7,
+        "symbolic link",
+    ),
+    (
+        "a dangling symbolic link",
+        |_, path| instead(path, |path| symlink("nowhere", path).unwrap()),
+        7,
+        "symbolic link",
+    ),
+    (
+        "a link to itself",
+        |_, path| instead(path, |path| symlink(path, path).unwrap()),
+        7,
+        "symbolic link",
+    ),
+    (
+        "a hard link",
+        |sandbox, path| fs::hard_link(path, sandbox.path("other.db")).unwrap(),
+        7,
+        "several names",
+    ),
     ("a directory", |_, path| instead(path, |path| fs::create_dir(path).unwrap()), 7, "directory"),
-    ("a FIFO", |_, path| instead(path, |path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap()), 7, "FIFO"),
-    ("a socket", |_, path| instead(path, |path| drop(UnixListener::bind(path).unwrap())), 7, "socket"),
+    (
+        "a FIFO",
+        |_, path| instead(path, |path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap()),
+        7,
+        "FIFO",
+    ),
+    (
+        "a socket",
+        |_, path| instead(path, |path| drop(UnixListener::bind(path).unwrap())),
+        7,
+        "socket",
+    ),
     ("an empty file", |_, path| instead(path, |path| private(path, b"")), 6, "is not a vault"),
-    ("a text", |_, path| instead(path, |path| private(path, &b"text ".repeat(999))), 6, "is not a vault"),
+    (
+        "a text",
+        |_, path| instead(path, |path| private(path, &b"text ".repeat(999))),
+        6,
+        "is not a vault",
+    ),
     (
         "a text that others can read",
         |_, path| instead(path, |path| fs::write(path, "text").unwrap()),
@@ -100,17 +146,23 @@ fn what_is_unsafe_or_no_vault_is_refused_and_left_alone() {
         if *name == "another owner" && !rustix::process::geteuid().is_root() {
             continue; // only root can give a file away
         }
+
         spoil(&sandbox, &sandbox.vault_path());
         let before = state(&sandbox);
         for arguments in [&["get", "token"][..], &["create", "--tag", "x", "--generate"]] {
-            run_on(&sandbox, &sandbox.vault_path(), arguments).fails_with(*code).stdout("").stderr_has(message);
+            run_on(&sandbox, &sandbox.vault_path(), arguments)
+                .fails_with(*code)
+                .stdout("")
+                .stderr_has(message);
         }
+
         assert!(state(&sandbox) == before, "{name}");
         if *code != 3 {
             stderr!(run_on(&sandbox, &sandbox.vault_path(), INIT).fails_with(4).stdout(""), @"
             error: there is something at `[dir]/vault.db` already
             hint: make another one with `secrets init --vault PATH`
             ");
+
             assert!(state(&sandbox) == before, "init over {name}");
         }
     }
@@ -161,11 +213,13 @@ fn odd_names_are_files_that_survive_the_process() {
         b"\x1b]0;title\x07.db",
         &[b'n'; 200],
     ];
+
     for name in names {
         let sandbox = Sandbox::empty();
         let name = Path::new(OsStr::from_bytes(name));
         run_on(&sandbox, name, INIT).succeeds().stdout("").stderr_has("made the vault");
         run_on(&sandbox, name, &["create", "--tag", "x", "--generate", "-q"]).succeeds();
+
         let (code, stdout, stderr) = run_on(&sandbox, name, &["list", "-q"]).everything();
         assert!(code == Some(0) && stdout.starts_with(b"x\t"), "{}: {stderr}", name.display());
         let mode = fs::symlink_metadata(sandbox.path("").join(name)).unwrap().mode();
@@ -192,12 +246,14 @@ fn paths_that_name_no_file_are_refused() {
         (&"n".repeat(4096), 1, 1),
         (&long, 3, 1),
     ];
+
     for (path, open, init) in cases {
         let shown = &path[..path.len().min(20)];
         let before = state(&sandbox);
         let (code, stdout, stderr) = run_on(&sandbox, Path::new(path), &["list"]).everything();
         assert_eq!((code, stdout.len()), (Some(*open), 0), "{shown}: {stderr}");
         assert!(state(&sandbox) == before, "{shown}");
+
         let (code, _, stderr) = run_on(&sandbox, Path::new(path), INIT).everything();
         assert_eq!(code, Some(*init), "init {shown}: {stderr}");
         assert!(state(&sandbox) == before || code == Some(0), "init {shown}");
@@ -209,7 +265,14 @@ fn a_linked_directory_and_a_relative_path_lead_to_the_vault() {
     let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
     symlink(sandbox.path(""), sandbox.path("link")).unwrap();
     fs::create_dir(sandbox.path("below")).unwrap();
-    for path in ["vault.db", "./vault.db", "below/../vault.db", "link/vault.db", "link/link/below/../vault.db"] {
+
+    for path in [
+        "vault.db",
+        "./vault.db",
+        "below/../vault.db",
+        "link/vault.db",
+        "link/link/below/../vault.db",
+    ] {
         run_on(&sandbox, Path::new(path), &["get", "token"]).succeeds().stdout_has("token");
     }
 }
@@ -220,7 +283,13 @@ fn init_makes_private_files_whatever_the_umask() {
     let prepared = sandbox.command(INIT);
     let mut shell = sandbox.command(["-c", "umask 000; exec \"$0\" \"$@\""]);
     let program = std::mem::replace(&mut shell.command, Command::new("sh"));
-    shell.command.args(program.get_args()).arg(program.get_program()).args(prepared.command.get_args());
+
+    shell
+        .command
+        .args(program.get_args())
+        .arg(program.get_program())
+        .args(prepared.command.get_args());
+
     shell.command.current_dir(sandbox.path("")).env_clear();
     shell.command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.command.env("SECRETS_VAULT", "a/b/vault.db");
@@ -232,6 +301,7 @@ fn init_makes_private_files_whatever_the_umask() {
     next: `secrets create TAG` stores a secret
     `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
     ");
+
     let mode = |path: &str| fs::metadata(sandbox.path(path)).unwrap().mode() & 0o7777;
     assert_eq!([mode("a"), mode("a/b"), mode("a/b/vault.db")], [0o700, 0o700, 0o600]);
 }
@@ -244,17 +314,27 @@ fn a_read_only_file_system_is_read_and_not_written() {
         let inner = sandbox.command(arguments);
         let mut prepared = sandbox.command::<[&str; 0], _>([]);
         prepared.command = Command::new("unshare");
-        prepared.command.args(["-m", "sh", "-c", script, "sh"]).arg(sandbox.path("")).arg(inner.command.get_program());
+        prepared
+            .command
+            .args(["-m", "sh", "-c", script, "sh"])
+            .arg(sandbox.path(""))
+            .arg(inner.command.get_program());
+
         prepared.command.args(arguments).current_dir(sandbox.path(""));
-        prepared.command.envs(inner.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        prepared
+            .command
+            .envs(inner.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         prepared.command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         prepared.run().everything()
     };
+
     let (code, stdout, stderr) = attempt(&["get", "token"]);
+
     // A mount of one's own takes root and a kernel that lets it: where there is none, there is nothing to test.
     if matches!(code, Some(99 | 1)) && (stderr.contains("unshare") || stderr.contains("mount")) {
         return;
     }
+
     assert_eq!((code, stdout.is_empty()), (Some(0), false), "{stderr}");
     let (code, stdout, stderr) = attempt(&["create", "--tag", "x", "--generate"]);
     assert_eq!((code, stdout.len()), (Some(1), 0), "{stderr}");

@@ -16,6 +16,7 @@ impl<'s> Stick<'s> {
         for name in ["back", "usb"] {
             fs::create_dir(sandbox.path(name)).unwrap();
         }
+
         let mut bindfs = Command::new("bindfs");
         bindfs.args(["--perms=0755", "--chmod-ignore", "--chown-ignore", "-o", "no-allow-other"]);
         bindfs.arg(sandbox.path("back")).arg(sandbox.path("usb"));
@@ -23,6 +24,7 @@ impl<'s> Stick<'s> {
             skipped("bindfs is not installed or may not mount");
             return None;
         }
+
         Some(Self(sandbox))
     }
 }
@@ -41,6 +43,7 @@ fn a_stick_takes_backups_gives_them_back_and_holds_a_vault_and_outputs() {
     for _ in 0..2 {
         sandbox.run(["backup", "-q", "--replace", "usb/vault.db"]).succeeds();
     }
+
     assert_eq!(sandbox.path("usb/vault.db").metadata().unwrap().mode() & 0o777, 0o755);
     sandbox.run(["delete", "key", "-y", "-q"]).succeeds();
     stderr!(sandbox.run(["restore", "-y", "usb/vault.db"]).succeeds(), @"
@@ -48,6 +51,7 @@ fn a_stick_takes_backups_gives_them_back_and_holds_a_vault_and_outputs() {
     1 added, 0 removed, 0 changed
     restored `[dir]/vault.db`
     ");
+
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 
     let warned = "has no Unix modes: other users may be able to read";
@@ -63,12 +67,18 @@ fn a_stick_takes_backups_gives_them_back_and_holds_a_vault_and_outputs() {
     wrote `usb/out`
     ")
     .stderr_has(warned);
+
     stderr!(render(), @"
     warning: the file system of `usb/out` has no Unix modes: other users may be able to read it
     `usb/out` is up to date
     ")
     .stderr_has(warned);
+
     assert_eq!(sandbox.read("usb/out"), b"K=value-of-the-key\n");
-    let left: Vec<_> = fs::read_dir(sandbox.path("usb")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(sandbox.path("usb"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+
     assert_eq!(left.len(), 2, "{left:?}");
 }

@@ -9,6 +9,7 @@ fn two() -> Sandbox {
     for (name, tag) in [("web", "a"), ("web", "b"), ("api", "a")] {
         vault.create(&project(name), secret(tag, b"x")).unwrap();
     }
+
     sandbox
 }
 
@@ -25,6 +26,7 @@ fn project_list_marks_the_current_one() {
     sandbox.run(["project", "list", "-p", "web"]).succeeds().stdout("api\t1\nweb\t2\tcurrent\n");
     let run = sandbox.command(["project", "list"]).env("SECRETS_PROJECT", "api").run();
     run.succeeds().stdout("api\t1\tcurrent\nweb\t2\n");
+
     let json = sandbox.run(["project", "list", "--json", "-p", "api"]).succeeds().json();
     let expected = serde_json::json!([{ "name": "api", "secrets": 1, "current": true },
                                       { "name": "web", "secrets": 2, "current": false }]);
@@ -45,10 +47,12 @@ fn looking_into_a_project_does_not_make_it() {
     error: no project `new`
     hint: `secrets project list` shows every project
     ");
+
     stderr!(sandbox.run(["get", "a", "-p", "new"]).fails_with(3), @"
     error: no secret `a` in project `new`
     hint: projects `api`, `web` have `a`: add `--project api`
     ");
+
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
 }
 
@@ -79,6 +83,7 @@ fn project_rename_compares_names_exactly() {
     let run = sandbox.run(["project", "rename", "web", "Web"]);
     stderr!(run.succeeds(), @"renamed project `web` to `Web`");
     let run = sandbox.run(["project", "rename", "web", "x"]);
+
     stderr!(run.fails_with(3), @"
     error: no project `web`
     hint: did you mean `Web`?
@@ -93,6 +98,7 @@ fn project_names_follow_the_tag_s_rule_and_take_dots() {
         let run = sandbox.run(["project", "rename", "web", bad]);
         run.fails_with(2).stdout("").stderr_has("error: `<TO>` is not well formed: ");
     }
+
     sandbox.command(["create", "--tag", "a", "-p", ".x.1-y_", "-q"]).stdin("x").run().succeeds();
     sandbox.run(["list", "-p", ".x.1-y_"]).succeeds().stdout_has("a\t••••\t");
 }
@@ -104,6 +110,7 @@ fn project_delete_needs_yes_without_a_terminal() {
     error: deleting a project needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
 }
 
@@ -127,6 +134,7 @@ fn project_delete_is_all_or_none() {
     error: no project `apo`
     hint: did you mean `api`?
     ");
+
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
     sandbox.run(["project", "delete", "web", "api", "web", "-y", "-q"]).succeeds();
     sandbox.run(["project", "list"]).succeeds().stdout("");
@@ -136,5 +144,9 @@ fn project_delete_is_all_or_none() {
 fn project_needs_a_command() {
     let (code, stdout, stderr) = two().run(["project"]).everything();
     assert_eq!((code, stdout), (Some(2), Vec::new()));
-    assert!(stderr.contains("Usage: secrets project") && stderr.ends_with("error: a command is missing\n"), "{stderr}");
+    assert!(
+        stderr.contains("Usage: secrets project")
+            && stderr.ends_with("error: a command is missing\n"),
+        "{stderr}"
+    );
 }

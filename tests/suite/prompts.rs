@@ -40,17 +40,28 @@ impl Terminal {
         sandbox.trust(&sandbox.path("repo"));
         let no_arguments: [&str; 0] = [];
         let program = sandbox.command(no_arguments).command;
+
         // Whoever runs the tests in the background has them ignore Ctrl-C.
         let mut shell = Command::new("env");
         shell.args(["--default-signal=INT", "sh"]);
+
         // `spawn` sets the size and the echo of the terminal while the shell runs already: the shell waits for it, so
         // that what it sets itself stays. A trap that does nothing: Ctrl-C is for the program, the shell lives on to
         // tell how it ended.
-        shell.arg("-c").arg(format!("read begin; stty sane; trap : INT\n{script}\n{EPILOGUE}")).env_clear();
-        shell.env("secrets", program.get_program()).env("PATH", "/usr/bin:/bin").env("NO_COLOR", "1");
+        shell
+            .arg("-c")
+            .arg(format!("read begin; stty sane; trap : INT\n{script}\n{EPILOGUE}"))
+            .env_clear();
+
+        shell
+            .env("secrets", program.get_program())
+            .env("PATH", "/usr/bin:/bin")
+            .env("NO_COLOR", "1");
+
         for (name, value) in program.get_envs().filter(|(name, _)| *name != "SECRETS_PASSPHRASE") {
             shell.env(name, value.unwrap());
         }
+
         shell.current_dir(sandbox.path(""));
         let mut session = OsSession::spawn(shell).unwrap();
         session.send("\n").unwrap();
@@ -70,11 +81,15 @@ impl Terminal {
                 self.read += at + text.len();
                 return self;
             }
+
             let mut piece = [0; 4096];
             match self.session.try_read(&mut piece) {
-                Ok(length) if length > 0 => self.screen += &String::from_utf8_lossy(&piece[..length]),
+                Ok(length) if length > 0 => {
+                    self.screen += &String::from_utf8_lossy(&piece[..length]);
+                }
                 _ => std::thread::sleep(Duration::from_millis(2)),
             }
+
             assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{}", self.screen);
         }
     }
@@ -100,7 +115,8 @@ impl Terminal {
     #[track_caller]
     pub fn ends_with(&mut self, code: i32) -> &str {
         self.ends();
-        let epilogue = format!("code={code}\r\necho=on\r\nwhat is unread?\r\nunread=[#]\r\nthe end");
+        let epilogue =
+            format!("code={code}\r\necho=on\r\nwhat is unread?\r\nunread=[#]\r\nthe end");
         assert!(self.screen.contains(&epilogue), "not {epilogue:?}:\n{}", self.screen);
         &self.screen
     }
@@ -108,7 +124,8 @@ impl Terminal {
 
 /// Makes a vault whose passphrase was typed.
 pub fn init(sandbox: &Sandbox) {
-    let mut terminal = Terminal::run(sandbox, "init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1");
+    let mut terminal =
+        Terminal::run(sandbox, "init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1");
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("made the vault").ends_with(0);
@@ -127,11 +144,13 @@ fn init_asks_twice_and_shows_nothing() {
     terminal.waits_for("the two differ, try again");
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+
     let screen = terminal.ends_with(0);
     assert!(screen.contains("made the vault"), "{screen}");
     for typed in ["first", "second", "horse"] {
         assert!(!screen.contains(typed), "{screen}");
     }
+
     sandbox.run(["list", "-q"]).succeeds(); // with the passphrase that was typed
 }
 
@@ -139,18 +158,29 @@ fn init_asks_twice_and_shows_nothing() {
 fn init_suggests_six_random_words() {
     let suggested = |typed: &str| {
         let sandbox = Sandbox::empty();
-        let mut terminal = Terminal::run(&sandbox, "init --suggest --kdf-memory 19 --kdf-iterations 1 >out 2>err");
-        let screen = terminal.waits_for("New passphrase (Enter takes these words): ").screen.clone();
+        let mut terminal =
+            Terminal::run(&sandbox, "init --suggest --kdf-memory 19 --kdf-iterations 1 >out 2>err");
+        let screen =
+            terminal.waits_for("New passphrase (Enter takes these words): ").screen.clone();
         let (_, words) = screen.split_once("Six random words, to be written down:\r\n  ").unwrap();
         let words = words.lines().next().unwrap().to_owned();
         let passphrase = if typed.is_empty() { words.clone() } else { typed.to_owned() };
-        terminal.types(typed).types("\n").waits_for("The same again: ").types(&passphrase).types("\n").ends_with(0);
+
+        terminal
+            .types(typed)
+            .types("\n")
+            .waits_for("The same again: ")
+            .types(&passphrase)
+            .types("\n")
+            .ends_with(0);
+
         // On the terminal alone, not where the output goes.
         let told = [sandbox.read("out"), sandbox.read("err")].concat();
         assert!(!String::from_utf8(told).unwrap().contains(words.split(' ').next().unwrap()));
         sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE", passphrase).run().succeeds();
         words
     };
+
     let (one, other) = (suggested(""), suggested("a passphrase of my own, not theirs"));
     assert_eq!(one.split(' ').count(), 6);
     assert_ne!(one, other);
@@ -164,6 +194,7 @@ fn two_processes_ask_one_after_the_other() {
     for _ in 0..2 {
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     }
+
     terminal.waits_for("key\t").waits_for("\r\n");
     let screen = terminal.ends_with(0);
     assert_eq!(screen.matches("Passphrase for ").count(), 2, "{screen}");
@@ -191,6 +222,7 @@ fn ctrl_c_ends_the_wait_for_ones_turn() {
     let screen = &terminal.waits_for("Passphrase for ").waits_for("pid=").waits_for(",").screen;
     let (_, rest) = screen.split_once("pid=").unwrap();
     let pid = rest.split(',').next().unwrap().parse().unwrap();
+
     kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
     terminal.waits_for("first").types(PASSPHRASE).types("\n").ends();
     assert_eq!(terminal.screen.matches("Passphrase for ").count(), 1, "{}", terminal.screen);
@@ -200,16 +232,24 @@ fn ctrl_c_ends_the_wait_for_ones_turn() {
 fn a_key_that_takes_its_time_is_told() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     crate::passwd::file(&sandbox, "p", "a passphrase of the export, and long");
+
     // The key itself takes its time: it is not waited for.
-    let mut terminal = Terminal::run(&sandbox, "export --encrypted out.age --export-passphrase-file p");
+    let mut terminal =
+        Terminal::run(&sandbox, "export --encrypted out.age --export-passphrase-file p");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     terminal.waits_for("making the file's key of the passphrase");
+
     // A file that asks for the least work, and opens with nothing.
     let key = "A".repeat(43);
-    let header = format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
+    let header =
+        format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
     sandbox.write("in.age", header + &"x".repeat(100));
-    let mut terminal = Terminal::run(&sandbox, "import in.age --import-passphrase-file p --dry-run");
-    terminal.waits_for("making the file's key of the passphrase").waits_for("wrong passphrase").ends_with(5);
+    let mut terminal =
+        Terminal::run(&sandbox, "import in.age --import-passphrase-file p --dry-run");
+    terminal
+        .waits_for("making the file's key of the passphrase")
+        .waits_for("wrong passphrase")
+        .ends_with(5);
 }
 
 #[test]
@@ -220,6 +260,7 @@ fn init_gives_up_after_three_mismatches() {
         terminal.waits_for("New passphrase: ").types("one\n");
         terminal.waits_for("The same again: ").types("other\n");
     }
+
     terminal.waits_for("error: the passphrase was not typed the same way twice").ends_with(5);
     assert!(!sandbox.vault_path().exists());
 }
@@ -231,10 +272,12 @@ fn init_refuses_an_empty_passphrase_and_warns_of_a_weak_one() {
     terminal.waits_for("New passphrase: ").types("\n");
     terminal.waits_for("error: that is no passphrase: it is empty").ends_with(5);
     assert!(!sandbox.vault_path().exists());
+
     let mut terminal = Terminal::run(&sandbox, "init --kdf-memory 19 --kdf-iterations 1");
     terminal.waits_for("New passphrase: ").types("hunter2\n");
     terminal.waits_for("The same again: ").types("hunter2\n");
     let screen = terminal.waits_for("that is a weak passphrase").ends_with(0);
+
     assert!(!screen.contains("hunter2"), "{screen}");
 }
 
@@ -242,7 +285,11 @@ fn init_refuses_an_empty_passphrase_and_warns_of_a_weak_one() {
 fn create_asks_for_the_passphrase_then_for_the_value_and_shows_the_hint() {
     let sandbox = Sandbox::new();
     let mut terminal = Terminal::run(&sandbox, "create --tag key");
-    terminal.waits_for(&format!("Passphrase for {}: ", sandbox.vault_path().display())).types(PASSPHRASE).types("\n");
+    terminal
+        .waits_for(&format!("Passphrase for {}: ", sandbox.vault_path().display()))
+        .types(PASSPHRASE)
+        .types("\n");
+
     terminal.waits_for("Value of key: ").types("abcdefghijklmnopqrstuvwxyz012345\n");
     terminal.waits_for("created `key` in project `default`, hint abcd…2345");
     let screen = terminal.ends_with(0);
@@ -256,6 +303,7 @@ fn create_asks_for_no_value_where_the_tag_is_taken() {
     let mut terminal = Terminal::run(&sandbox, "create --tag KEY");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     let screen = terminal.waits_for("error: there is a secret `key`").ends_with(4);
+
     assert!(!screen.contains("Value of"), "{screen}");
 }
 
@@ -266,21 +314,29 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         let path = sandbox.vault_path().display().to_string();
         terminal.waits_for(&format!("There is no vault yet. Make one at {path}? [Y/n] ")).types(no);
-        terminal.waits_for("\r\nthere is no vault").waits_for("hint: make one with `secrets init`").ends_with(3);
+        terminal
+            .waits_for("\r\nthere is no vault")
+            .waits_for("hint: make one with `secrets init`")
+            .ends_with(3);
+
         assert!(!sandbox.vault_path().exists());
     }
+
     for yes in ["y\n", "\n", "YES\n"] {
         let sandbox = Sandbox::empty();
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         terminal.waits_for("[Y/n] ").types(yes);
         terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
         terminal.waits_for("The same again: ");
+
         // One vault shows what comes next. It is made as by default, which takes its time.
         if yes != "\n" {
             terminal.types(CTRL_C).ends_with(130);
             continue;
         }
+
         terminal.types(PASSPHRASE).types("\n").waits_for("made the vault");
+
         // The passphrase is known by now: the value comes next.
         terminal.waits_for("Value of key: ").types("1234\n");
         let screen = terminal.waits_for("created `key`").ends_with(0);
@@ -296,6 +352,7 @@ fn a_wrong_passphrase_can_be_mended_twice() {
     for typed in ["wrong\n", "\n"] {
         terminal.waits_for("Passphrase for ").types(typed).waits_for(", try again");
     }
+
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     terminal.waits_for("tag          key").ends_with(0);
 }
@@ -307,6 +364,7 @@ fn three_wrong_passphrases_are_enough() {
     for _ in 0..3 {
         terminal.waits_for("Passphrase for ").types("hunter2\n");
     }
+
     let screen = terminal.waits_for("error: wrong passphrase").ends_with(5);
     assert_eq!(screen.matches("wrong passphrase, try again").count(), 2, "{screen}");
     assert!(!screen.contains("hunter2"), "{screen}");
@@ -339,7 +397,10 @@ fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
         assert!(!screen.contains("half"), "{screen}");
         assert!(!sandbox.vault_path().exists(), "{arguments}");
         let left = sandbox.run(["list", "--vault", "full.db"]).succeeds().bytes();
-        assert!(left.starts_with(b"key\t") && left.split(|b| *b == b'\n').count() == 2, "{arguments}");
+        assert!(
+            left.starts_with(b"key\t") && left.split(|b| *b == b'\n').count() == 2,
+            "{arguments}"
+        );
     }
 }
 
@@ -350,10 +411,12 @@ fn what_is_typed_the_moment_the_question_stands_is_not_shown() {
     let five = || {
         for _ in 0..5 {
             let mut terminal = Terminal::run(&sandbox, "list");
-            let screen = terminal.waits_for("Passphrase for ").types("MARKER").types(CTRL_C).ends_with(130);
+            let screen =
+                terminal.waits_for("Passphrase for ").types("MARKER").types(CTRL_C).ends_with(130);
             assert!(!screen.contains("MARKER"), "{screen}");
         }
     };
+
     // Each waits most of the time.
     std::thread::scope(|scope| {
         for _ in 0..5 {
@@ -367,10 +430,12 @@ fn a_signal_ends_a_prompt_and_the_echo_is_back() {
     use rustix::process::{Pid, Signal, kill_process};
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let sandbox = Sandbox::with_secrets(&[("key", "x")]);
-        let mut terminal = Terminal::shell(&sandbox, "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list'");
+        let mut terminal =
+            Terminal::shell(&sandbox, "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list'");
         let screen = &terminal.waits_for("Passphrase for ").screen;
         let (_, rest) = screen.split_once("pid=").unwrap();
         let pid = rest.split(',').next().unwrap().parse().unwrap();
+
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
         terminal.ends();
         assert!(terminal.screen.contains("echo=on"), "{signal:?}: {}", terminal.screen);
@@ -381,10 +446,15 @@ fn a_signal_ends_a_prompt_and_the_echo_is_back() {
 #[test]
 fn a_typed_value_is_taken_as_it_is_and_can_be_mended() {
     let long = "abcdefgh\t".repeat(1000);
+
     // What is typed, and what becomes of it: backspace takes a character, Ctrl-U the line.
-    for (typed, stored) in
-        [("a\tb", "a\tb"), ("é漢x\x7f\x7fy", "éy"), ("wrong\x15right", "right"), (&*long, &*long), (" a ", " a ")]
-    {
+    for (typed, stored) in [
+        ("a\tb", "a\tb"),
+        ("é漢x\x7f\x7fy", "éy"),
+        ("wrong\x15right", "right"),
+        (&*long, &*long),
+        (" a ", " a "),
+    ] {
         let sandbox = Sandbox::new();
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -419,17 +489,32 @@ fn ctrl_d_at_a_prompt_is_no_answer() {
 #[test]
 fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
-    for (arguments, question) in [("create --tag new", "Value of new: "), ("update key", "New value of key: ")] {
+    for (arguments, question) in
+        [("create --tag new", "Value of new: "), ("update key", "New value of key: ")]
+    {
         let mut terminal = Terminal::run(&sandbox, arguments);
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
-        terminal.waits_for(question).types("-----BEGIN KEY-----\nMARKER\nrm -rf everything\n-----END KEY-----\n");
+        terminal
+            .waits_for(question)
+            .types("-----BEGIN KEY-----\nMARKER\nrm -rf everything\n-----END KEY-----\n");
         terminal.waits_for("error: the value has several lines; a prompt takes one");
         terminal.waits_for("hint: pipe it in, or use `--value-file PATH`; nothing was stored");
+
         let screen = terminal.ends_with(2);
-        assert!(!screen.contains("BEGIN") && !screen.contains("MARKER") && !screen.contains("END"), "{screen}");
+        assert!(
+            !screen.contains("BEGIN") && !screen.contains("MARKER") && !screen.contains("END"),
+            "{screen}"
+        );
     }
+
     assert_eq!(revealed(&sandbox, "key"), b"old");
-    assert!(sandbox.vault().find(&crate::support::project("default"), &"new".parse().unwrap()).unwrap().is_none());
+    assert!(
+        sandbox
+            .vault()
+            .find(&crate::support::project("default"), &"new".parse().unwrap())
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -438,6 +523,7 @@ fn a_pasted_value_without_an_end_of_its_last_line_is_thrown_away_too() {
     let mut terminal = Terminal::run(&sandbox, "create --tag new");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     terminal.waits_for("Value of new: ").types("first line\nMARKER without an end");
+
     let screen = terminal.waits_for("error: the value has several lines").ends_with(2);
     assert!(!screen.contains("MARKER"), "{screen}");
     assert!(is_empty(&sandbox));
@@ -460,10 +546,14 @@ fn delete_asks_and_only_yes_deletes() {
         let mut terminal = Terminal::run(&sandbox, "delete KEY other");
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
         terminal
-            .waits_for("Delete `key` of project `default`, `other` of project `default` for good? [y/N] ")
+            .waits_for(
+                "Delete `key` of project `default`, `other` of project `default` for good? [y/N] ",
+            )
             .types(no);
+
         terminal.waits_for("\r\nnothing was changed").ends_with(7);
     }
+
     // Neither an answer that is not understood nor the end of the terminal is an answer.
     for (typed, shown) in [("yse\n", "Answer `y` or `n`.\r\nDelete `key` of project "), ("", "")] {
         let mut terminal = Terminal::run(&sandbox, "delete KEY other");
@@ -471,6 +561,7 @@ fn delete_asks_and_only_yes_deletes() {
         terminal.waits_for("for good? [y/N] ").types(typed).waits_for(shown);
         terminal.types("\x04").ends_with(130);
     }
+
     let mut terminal = Terminal::run(&sandbox, "delete key");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     terminal.waits_for("[y/N] ").types("y\n");
@@ -488,17 +579,23 @@ fn project_delete_asks_and_only_yes_deletes() {
     for (answer, code) in [("\n", 7), ("y\n", 0)] {
         let mut terminal = Terminal::run(&sandbox, "project delete default");
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
-        terminal.waits_for("Delete project `default` with its 2 secrets for good? [y/N] ").types(answer);
+        terminal
+            .waits_for("Delete project `default` with its 2 secrets for good? [y/N] ")
+            .types(answer);
         terminal.ends_with(code);
     }
+
     sandbox.run(["project", "list"]).succeeds().stdout("");
 }
 
 #[test]
 fn the_passphrase_is_asked_for_while_stdin_and_stdout_are_pipes() {
     let sandbox = Sandbox::new();
-    let mut terminal =
-        Terminal::shell(&sandbox, "printf 'piped value\\n' | \"$secrets\" create --tag key --json | cat");
+    let mut terminal = Terminal::shell(
+        &sandbox,
+        "printf 'piped value\\n' | \"$secrets\" create --tag key --json | cat",
+    );
+
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     let screen = terminal.waits_for("\"tag\":\"key\"").ends_with(0);
     assert!(!screen.contains("Value of") && !screen.contains("piped"), "{screen}");
@@ -517,16 +614,21 @@ fn what_is_piped_in_is_no_answer_to_a_question() {
 fn a_list_on_a_terminal_is_a_table_that_fits() {
     let sandbox = Sandbox::new();
     let name = "a name that is quite long and not to be shown in full on every terminal";
-    for (tag, name) in
-        [("a-tag-of-twenty-char", name), ("short", "漢字のとても長い名前はどこでも折り返される"), ("x", "")]
-    {
+    for (tag, name) in [
+        ("a-tag-of-twenty-char", name),
+        ("short", "漢字のとても長い名前はどこでも折り返される"),
+        ("x", ""),
+    ] {
         let line = ["create", "--tag", tag, "--name", name, "-q"];
         sandbox.command(line).stdin("abcdefghijklmnopqrstuvwxyz012345").run().succeeds();
     }
+
     sandbox.write("passphrase", PASSPHRASE);
-    for (width, columns) in
-        [(40, &["TAG", "HINT"][..]), (80, &["TAG", "HINT", "NAME"]), (120, &["TAG", "HINT", "NAME", "ID"])]
-    {
+    for (width, columns) in [
+        (40, &["TAG", "HINT"][..]),
+        (80, &["TAG", "HINT", "NAME"]),
+        (120, &["TAG", "HINT", "NAME", "ID"]),
+    ] {
         let list = "NO_COLOR= \"$secrets\" list --passphrase-file passphrase 2>/dev/null";
         let script = format!("stty cols {width} rows 24; {list}");
         let mut terminal = Terminal::shell(&sandbox, &script);
@@ -535,15 +637,25 @@ fn a_list_on_a_terminal_is_a_table_that_fits() {
         let table: Vec<&str> = screen.split("code=").next().unwrap().lines().collect();
         for line in &table {
             let line = plain(line);
-            assert!(unicode_width::UnicodeWidthStr::width(&*line) <= width, "{width}: {line}\n{screen}");
+            assert!(
+                unicode_width::UnicodeWidthStr::width(&*line) <= width,
+                "{width}: {line}\n{screen}"
+            );
         }
         let header = plain(table[0]);
         for column in columns {
             assert!(header.contains(column), "{width}: {header}");
         }
-        assert!(table[0].starts_with("\x1b[1m"), "the header is bold on a terminal: {:?}", table[0]);
+        assert!(
+            table[0].starts_with("\x1b[1m"),
+            "the header is bold on a terminal: {:?}",
+            table[0]
+        );
         for tag in ["a-tag-of-twenty-char", "short", "x"] {
-            assert!(table.iter().any(|line| line.split_whitespace().next() == Some(tag)), "{width}: {screen}");
+            assert!(
+                table.iter().any(|line| line.split_whitespace().next() == Some(tag)),
+                "{width}: {screen}"
+            );
         }
     }
 }

@@ -33,23 +33,59 @@ const ROWS: &[(&str, [&str; 8])] = &[
     ("a #b", ["a", "a", "a #b", "a", "a", "a", "a", "a #b"]),
     ("a b", [NOTHING, "a b", "a b", "a b", "a b", "a b", "a b", "a b"]),
     ("pa$word", [NOTHING, NOTHING, "pa$word", "pa$word", "pa$word", NOTHING, "pa$word", "pa$word"]),
-    ("pa$$word", [NOTHING, "pa$word", "pa$$word", "pa$$word", "pa$$word", NOTHING, "pa$$word", "pa$$word"]),
-    ("'pa$word'", ["pa$word", "pa$word", "'pa$word'", "pa$word", "pa$word", NOTHING, "pa$word", "pa$word"]),
-    ("\"pa$word\"", [NOTHING, NOTHING, "\"pa$word\"", "pa$word", "pa$word", NOTHING, "pa$word", "pa$word"]),
+    (
+        "pa$$word",
+        [NOTHING, "pa$word", "pa$$word", "pa$$word", "pa$$word", NOTHING, "pa$$word", "pa$$word"],
+    ),
+    (
+        "'pa$word'",
+        ["pa$word", "pa$word", "'pa$word'", "pa$word", "pa$word", NOTHING, "pa$word", "pa$word"],
+    ),
+    (
+        "\"pa$word\"",
+        [NOTHING, NOTHING, "\"pa$word\"", "pa$word", "pa$word", NOTHING, "pa$word", "pa$word"],
+    ),
     (
         "'pa\\$word'",
-        ["pa\\$word", "pa\\$word", "'pa\\$word'", "pa\\$word", "pa\\$word", "pa$word", "pa\\$word", "pa\\$word"],
+        [
+            "pa\\$word",
+            "pa\\$word",
+            "'pa\\$word'",
+            "pa\\$word",
+            "pa\\$word",
+            "pa$word",
+            "pa\\$word",
+            "pa\\$word",
+        ],
     ),
     (
         "\"pa\\$word\"",
-        ["pa$word", "pa$word", "\"pa\\$word\"", "pa\\$word", "pa\\$word", "pa$word", "pa\\$word", "pa$word"],
+        [
+            "pa$word",
+            "pa$word",
+            "\"pa\\$word\"",
+            "pa\\$word",
+            "pa\\$word",
+            "pa$word",
+            "pa\\$word",
+            "pa$word",
+        ],
     ),
     ("5$", ["5$", "5$", "5$", "5$", "5$", "5$", "5$", "5$"]),
     ("a;b", [NOTHING, "a;b", "a;b", "a;b", "a;b", "a;b", "a;b", "a;b"]),
     ("'a;b'", ["a;b", "a;b", "'a;b'", "a;b", "a;b", "a;b", "a;b", "a;b"]),
     (
         "'abc#def' # c",
-        ["abc#def", "abc#def", "'abc#def' # c", "abc#def", "abc#def", "abc#def", "abc#def", "abc#def# c"],
+        [
+            "abc#def",
+            "abc#def",
+            "'abc#def' # c",
+            "abc#def",
+            "abc#def",
+            "abc#def",
+            "abc#def",
+            "abc#def# c",
+        ],
     ),
     ("it's", [NOTHING, "it's", "it's", "it's", "it's", "it's", "it's", "it's"]),
     ("\"it's\"", ["it's", "it's", "\"it's\"", "it's", "it's", "it's", "it's", "it's"]),
@@ -64,7 +100,10 @@ const ROWS: &[(&str, [&str; 8])] = &[
     ("'a\\\\b'", ["a\\\\b", "a\\\\b", "'a\\\\b'", "a\\\\b", "a\\\\b", "a\\\\b", "a\\b", "a\\\\b"]),
     ("\"a\\\\b\"", ["a\\b", "a\\b", "\"a\\\\b\"", "a\\\\b", "a\\\\b", "a\\\\b", "a\\b", "a\\b"]),
     ("\"a\\`b\"", ["a`b", "a\\`b", "\"a\\`b\"", "a\\`b", "a\\`b", "a\\`b", "a\\`b", "a`b"]),
-    ("C:\\new", ["C:new", "C:\\new", "C:\\new", "C:\\new", "C:\\new", "C:\\new", "C:\\new", "C:new"]),
+    (
+        "C:\\new",
+        ["C:new", "C:\\new", "C:\\new", "C:\\new", "C:\\new", "C:\\new", "C:\\new", "C:new"],
+    ),
     ("a:~b", [NOTHING, "a:~b", "a:~b", "a:~b", "a:~b", "a:~b", "a:~b", "a:~b"]),
     ("~b", [NOTHING, "~b", "~b", "~b", "~b", "~b", "~b", "~b"]),
     ("${X}", [NOTHING, NOTHING, "${X}", "${X}", "${X}", NOTHING, NOTHING, "${X}"]),
@@ -86,9 +125,18 @@ fn every_reader_reads_as_the_table_says() {
     for (text, readings) in ROWS {
         for (reader, expected) in COLUMNS.into_iter().zip(readings) {
             let expected = (*expected != NOTHING).then(|| expected.as_bytes().to_vec());
-            assert_eq!(reading(reader, format!("{text}\n").as_bytes()), expected, "{reader} A={text:?}");
+            assert_eq!(
+                reading(reader, format!("{text}\n").as_bytes()),
+                expected,
+                "{reader} A={text:?}"
+            );
         }
-        assert_eq!(reading(Reader::Vite, text.as_bytes()), reading(Reader::Nextjs, text.as_bytes()), "{text:?}");
+
+        assert_eq!(
+            reading(Reader::Vite, text.as_bytes()),
+            reading(Reader::Nextjs, text.as_bytes()),
+            "{text:?}"
+        );
     }
 }
 
@@ -101,13 +149,18 @@ fn what_follows_an_assignment_is_a_comment_or_nobody_can_tell() {
         assert_eq!(reading(reader, b"x\nmore of it\n"), None, "{name}");
         assert_eq!(reading(reader, b"'x'\nmore of it\n"), None, "{name}");
         assert_eq!(reading(reader, b"a\0b\n"), None, "{name}");
+
         // Only a shell has bytes for values.
         assert_eq!(reading(reader, b"'a\xff'\n").is_some(), reader == Reader::Bash, "{name}");
     }
+
     // Lines of Windows are lines to all but a shell, which makes the carriage return a part of the value.
-    for reader in [Reader::Compose, Reader::Docker, Reader::Node, Reader::NpmDotenv, Reader::PythonDotenv] {
+    for reader in
+        [Reader::Compose, Reader::Docker, Reader::Node, Reader::NpmDotenv, Reader::PythonDotenv]
+    {
         assert_eq!(reading(reader, b"x\r\n").unwrap(), b"x", "{reader}");
     }
+
     assert_eq!(reading(Reader::Bash, b"x\r\n").unwrap(), b"x\r");
 }
 
@@ -148,10 +201,15 @@ fn a_value_is_written_so_that_every_reader_reads_it() {
         let found = readers(names).spell(value.as_bytes()).unwrap();
         assert_eq!(String::from_utf8_lossy(found.expose()), written, "{names}: {value:?}");
     }
+
     for (names, value, message) in [
         (usual, "it's $HOME", "`bash` and `node` need different spellings of this value"),
         (usual, "a\rb", "`node` cannot read this value from a dotenv file in any spelling"),
-        (usual, "${X}", "`python-dotenv` cannot read this value from a dotenv file in any spelling"),
+        (
+            usual,
+            "${X}",
+            "`python-dotenv` cannot read this value from a dotenv file in any spelling",
+        ),
         ("docker", "a\nb", "`docker` cannot read this value from a dotenv file in any spelling"),
         ("nextjs node", "pa$word", "`nextjs` and `node` need different spellings of this value"),
         ("nextjs", "$(id)", "`nextjs` cannot read this value from a dotenv file in any spelling"),
@@ -160,8 +218,15 @@ fn a_value_is_written_so_that_every_reader_reads_it() {
         let error = readers(names).spell(value.as_bytes()).err().unwrap();
         assert_eq!(error.to_string(), message, "{names}: {value:?}");
     }
+
     assert_eq!(readers("vite bash").iter().map(Reader::name).collect::<Vec<_>>(), ["bash", "vite"]);
-    assert!("nodejs".parse::<Reader>().unwrap_err().0.contains("the readers are bash, compose, docker, "));
+    assert!(
+        "nodejs"
+            .parse::<Reader>()
+            .unwrap_err()
+            .0
+            .contains("the readers are bash, compose, docker, ")
+    );
 }
 
 #[test]
@@ -174,6 +239,7 @@ fn the_time_to_read_and_to_write_is_linear() {
             drop(reader.read(format!("\"{text}").as_bytes()));
             drop([reader].into_iter().collect::<Readers>().spell(text.as_bytes()));
         }
+
         assert!(start.elapsed().as_secs() < 10, "{piece:?}: {:?}", start.elapsed());
     }
 }
@@ -196,11 +262,15 @@ proptest! {
 
 /// Bytes and words that some reader treats in its own way.
 fn text() -> impl Strategy<Value = Vec<u8>> {
-    let special = prop::sample::select(b"\"'\"'`\\\\##= \t\r\n$$${}()-:~;&|<>!*?nrtvabf0aAx1_.\x0b\x1c".to_vec());
+    let special = prop::sample::select(
+        b"\"'\"'`\\\\##= \t\r\n$$${}()-:~;&|<>!*?nrtvabf0aAx1_.\x0b\x1c".to_vec(),
+    );
     let words = prop::sample::select(vec![
-        "'", "\"", "`", "\\", "\\n", "\\'", "\\\"", "\\$", "\\\\", "$", "${", "}", "$x", "$$", "#", " #", " ", "\n",
-        "a", "b", "\u{a0}", "\u{2028}", "é", "\u{feff}", "\t", "\r\n", ":-", "~", "😀",
+        "'", "\"", "`", "\\", "\\n", "\\'", "\\\"", "\\$", "\\\\", "$", "${", "}", "$x", "$$", "#",
+        " #", " ", "\n", "a", "b", "\u{a0}", "\u{2028}", "é", "\u{feff}", "\t", "\r\n", ":-", "~",
+        "😀",
     ]);
+
     prop_oneof![vec(special, 0..14), vec(words, 0..9).prop_map(|words| words.concat().into_bytes())]
 }
 
@@ -216,6 +286,7 @@ fn texts() -> Vec<Vec<u8>> {
         Config::default(),
         TestRng::from_seed(RngAlgorithm::ChaCha, b"dotenv files of this suite, seed"),
     );
+
     let strategy = text();
     let mut texts: Vec<Vec<u8>> = ROWS.iter().map(|(text, _)| text.as_bytes().to_vec()).collect();
     texts.extend((0..4000).map(|_| strategy.new_tree(&mut runner).unwrap().current()));
@@ -231,14 +302,18 @@ fn installed(reader: Reader) -> Option<Command> {
         Reader::NpmDotenv => ("node".into(), script("readers.cjs"), "node_modules/dotenv"),
         Reader::Nextjs => ("node".into(), script("readers.cjs"), "node_modules/@next/env"),
         Reader::Vite => ("node".into(), script("readers.cjs"), "node_modules/dotenv-expand"),
-        Reader::PythonDotenv => (directory.join("venv/bin/python3"), script("readers.py"), "venv/bin/python3"),
+        Reader::PythonDotenv => {
+            (directory.join("venv/bin/python3"), script("readers.py"), "venv/bin/python3")
+        }
         Reader::Bash => ("bash".into(), script("readers.bash"), "."),
         // Nothing of these is to be installed from a registry; the design page says how they were compared.
         Reader::Compose | Reader::Docker | Reader::Systemd => return None,
     };
+
     if !directory.join(needed).exists() {
         return None;
     }
+
     let mut command = Command::new(program);
     command.arg(script).arg(reader.name()).env("NODE_PATH", directory.join("node_modules"));
     Some(command)
@@ -246,12 +321,14 @@ fn installed(reader: Reader) -> Option<Command> {
 
 /// What a program reads from each file.
 fn through(command: &mut Command, files: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
-    let frame = |file: &Vec<u8>| [&u32::try_from(file.len()).unwrap().to_le_bytes()[..], file].concat();
+    let frame =
+        |file: &Vec<u8>| [&u32::try_from(file.len()).unwrap().to_le_bytes()[..], file].concat();
     let input: Vec<u8> = files.iter().flat_map(frame).collect();
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
+
     feeder.join().unwrap().unwrap();
 
     let (mut values, mut rest) = (Vec::new(), &output.stdout[..]);
@@ -260,6 +337,7 @@ fn through(command: &mut Command, files: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
         values.push((head[0] == 1).then(|| tail[..length].to_vec()));
         rest = &tail[length..];
     }
+
     values
 }
 
@@ -269,8 +347,12 @@ fn through_bash(files: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
     for (number, file) in files.iter().enumerate() {
         std::fs::write(directory.path().join(number.to_string()), file).unwrap();
     }
+
     let mut bash = Command::new("bash");
-    bash.arg(root().join("tests/readers/readers.bash")).arg(directory.path()).arg(files.len().to_string());
+    bash.arg(root().join("tests/readers/readers.bash"))
+        .arg(directory.path())
+        .arg(files.len().to_string());
+
     let output = bash.env("LC_ALL", "C").output().unwrap();
     let answers = output.stdout.strip_suffix(b"\0").unwrap().split(|byte| *byte == 0);
     answers.map(|answer| answer.strip_prefix(b"1").map(<[u8]>::to_vec)).collect()
@@ -286,28 +368,48 @@ fn the_real_readers_agree() {
     for reader in Reader::ALL {
         let Some(mut command) = installed(reader) else {
             let is_possible = !matches!(reader, Reader::Compose | Reader::Docker | Reader::Systemd);
-            assert!(!(is_strict && is_possible), "`{reader}` is not installed: run tests/readers.sh");
+            assert!(
+                !(is_strict && is_possible),
+                "`{reader}` is not installed: run tests/readers.sh"
+            );
+
             continue;
         };
+
         // dotenv-expand runs commands, and so does a shell: no random text of these is tried out.
         let is_harmless = |text: &&Vec<u8>| match reader {
             Reader::Nextjs | Reader::Vite => !text.windows(2).any(|pair| pair == b"$("),
             Reader::Bash => reader.read(&[&text[..], b"\n"].concat()).is_some(),
             _ => true,
         };
+
         let tried: Vec<&Vec<u8>> = texts.iter().filter(is_harmless).collect();
-        let files: Vec<_> = tried.iter().map(|text| [b"A=", &text[..], b"\nB=1\n"].concat()).collect();
-        let found = if reader == Reader::Bash { through_bash(&files) } else { through(&mut command, &files) };
+        let files: Vec<_> =
+            tried.iter().map(|text| [b"A=", &text[..], b"\nB=1\n"].concat()).collect();
+        let found = if reader == Reader::Bash {
+            through_bash(&files)
+        } else {
+            through(&mut command, &files)
+        };
+
         assert_eq!(found.len(), files.len(), "`{reader}` read not all files");
 
         let mut compared = 0;
         for (text, real) in tried.iter().zip(&found) {
             if let Some(value) = reading(reader, &[&text[..], b"\n"].concat()) {
                 let is_same = real.as_ref() == Some(&value);
-                assert!(is_same, "{reader} A={}: {:?} instead of {}", text.escape_ascii(), real, value.escape_ascii());
+                assert!(
+                    is_same,
+                    "{reader} A={}: {:?} instead of {}",
+                    text.escape_ascii(),
+                    real,
+                    value.escape_ascii()
+                );
+
                 compared += 1;
             }
         }
+
         assert!(compared > 500, "only {compared} texts of `{reader}` were compared");
     }
 }

@@ -31,6 +31,7 @@ fn steps(block: &str) -> Vec<(String, String)> {
             (None, None) => panic!("a block begins with output: {line}"),
         }
     }
+
     steps
 }
 
@@ -42,12 +43,16 @@ fn shape(output: &str) -> String {
             "ID".to_owned()
         } else if word.len() == 10 && word.chars().filter(|c| *c == '-').count() == 2 {
             "DATE".to_owned()
-        } else if word.split_once('…').is_some_and(|(start, end)| start.len() == 4 && hex(start) && hex(end)) {
+        } else if word
+            .split_once('…')
+            .is_some_and(|(start, end)| start.len() == 4 && hex(start) && hex(end))
+        {
             "HINT".to_owned()
         } else {
             word.to_owned()
         }
     };
+
     // An estimate at the vault's own cost, which is another one here.
     let estimate = "guessing this passphrase takes about";
     let lines = output.lines().map(|line| if line.starts_with(estimate) { estimate } else { line });
@@ -70,12 +75,17 @@ fn on_a_terminal(sandbox: &Sandbox, command: &str) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+
     // Nobody types: an end of what is typed would be typed as well.
     let keyboard = script.stdin.take();
     let output = script.wait_with_output().unwrap();
     drop(keyboard);
     let home = format!("{}/", sandbox.path("").display());
-    String::from_utf8(output.stdout).unwrap().replace('\r', "").replace(&home.replace("//", "/"), "/home/you/")
+
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .replace('\r', "")
+        .replace(&home.replace("//", "/"), "/home/you/")
 }
 
 #[test]
@@ -86,7 +96,11 @@ fn the_tour_shows_what_happens() {
         for (command, expected) in steps(&block) {
             // The cheapest key derivation: the tour is about words.
             let cheap = " init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1";
-            let found = on_a_terminal(&sandbox, &command.replace("secrets init", &format!("secrets{cheap}")));
+            let found = on_a_terminal(
+                &sandbox,
+                &command.replace("secrets init", &format!("secrets{cheap}")),
+            );
+
             let found = found
                 .replace("warning: these key derivation parameters make guessing cheaper than the default ones\n", "")
                 .replace("(19 MiB, 1 pass, 1 lane)", "(256 MiB, 3 passes, 4 lanes)");
@@ -94,12 +108,14 @@ fn the_tour_shows_what_happens() {
             count += 1;
         }
     }
+
     assert!(count >= 19, "only {count} commands were run");
 }
 
 #[test]
 fn the_demo_ends_as_shown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+
     // The cheapest key derivation: the demo is about what is shown.
     let sandbox = Sandbox::empty();
     let cheap = "--kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1";
@@ -107,6 +123,7 @@ fn the_demo_ends_as_shown() {
         "#!/bin/sh\n[ \"$1\" = init ] && set -- \"$@\" {cheap}\nexec {} \"$@\"\n",
         env!("CARGO_BIN_EXE_secrets")
     );
+
     let program = sandbox.write("secrets", script);
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let output = Command::new("sh")
@@ -116,6 +133,7 @@ fn the_demo_ends_as_shown() {
         .env("SECRETS", program)
         .output()
         .unwrap();
+
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let shown = blocks("text").remove(0);
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -124,14 +142,21 @@ fn the_demo_ends_as_shown() {
 
 #[test]
 fn the_exit_codes_are_those_of_the_man_page() {
-    let sections = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sections.roff")).unwrap();
+    let sections =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sections.roff"))
+            .unwrap();
     let status = sections.split(".SH ENVIRONMENT").next().unwrap();
     let manual: Vec<&str> = status.lines().filter_map(|line| line.strip_prefix(".B ")).collect();
     let manual: Vec<&str> = manual.into_iter().filter(|word| word.parse::<u8>().is_ok()).collect();
-    assert!(status.contains(".BR 125 \", \" 126 \", \" 127") && readme().contains("| 125, 126, 127 |"));
+
+    assert!(
+        status.contains(".BR 125 \", \" 126 \", \" 127") && readme().contains("| 125, 126, 127 |")
+    );
     let text = readme();
     let table = text.split("| exit code | |").nth(1).unwrap().split("\n\n").next().unwrap();
-    let shown: Vec<&str> = table.lines().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+    let shown: Vec<&str> =
+        table.lines().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+
     let shown: Vec<&str> = shown.into_iter().filter(|word| word.parse::<u8>().is_ok()).collect();
     assert_eq!(shown, manual);
     assert_eq!(manual, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130"]);
@@ -159,5 +184,6 @@ fn every_linked_file_is_there() {
             }
         }
     }
+
     assert!(checked > 10);
 }

@@ -30,7 +30,12 @@ fn stdin_and_files_are_copied_with_values_masked() {
 #[test]
 fn the_frame_of_a_key_is_no_secret() {
     let sandbox = sandbox();
-    sandbox.command(["redact"]).stdin("-----BEGIN KEY-----\nx\n").run().succeeds().stdout("-----BEGIN KEY-----\nx\n");
+    sandbox
+        .command(["redact"])
+        .stdin("-----BEGIN KEY-----\nx\n")
+        .run()
+        .succeeds()
+        .stdout("-----BEGIN KEY-----\nx\n");
 }
 
 #[test]
@@ -38,6 +43,7 @@ fn another_project_has_other_values() {
     let sandbox = sandbox();
     sandbox.vault().create(&project("web"), secret("other", b"another value")).unwrap();
     sandbox.command(["redact", "-p", "web"]).stdin(TOKEN).run().succeeds().stdout(TOKEN);
+
     // With a mistyped one nothing would be masked, found or given.
     for line in [&["redact"][..], &["scan", "."]] {
         let run = sandbox.run([line, &["-p", "defualt"]].concat()).fails_with(3).stdout("");
@@ -46,6 +52,7 @@ fn another_project_has_other_values() {
         hint: did you mean `default`?
         ");
     }
+
     let run = sandbox.run(["run", "-p", "defualt", "--", "true"]).fails_with(125);
     stderr!(run, @"
     error: no project `defualt`
@@ -60,12 +67,14 @@ fn a_stream_flows_while_it_comes() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
+
     for n in 0..3 {
         writeln!(stdin, "{n} {TOKEN}").unwrap();
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         assert_eq!(line, format!("{n} ‹api-token›\n"));
     }
+
     // A reader that goes away is quiet success.
     drop(stdout);
     let _ = stdin.write_all(&vec![b'x'; 1_000_000]);
@@ -86,6 +95,7 @@ fn pipeline(sandbox: &Sandbox, line: &str) -> (Option<i32>, String) {
     let mut shell = Command::new("bash");
     shell.args(["-c", line]).arg(program.get_program()).current_dir(sandbox.path("")).env_clear();
     shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+
     let output = shell.env("PATH", "/usr/local/bin:/usr/bin:/bin").output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
@@ -98,17 +108,22 @@ fn a_value_is_masked_wherever_the_stream_was_split() {
         "T={TOKEN}; for n in $(seq 1 21); do printf %s \"${{T:0:n}}\"; sleep 0.002; echo \"${{T:n}}\"; done | \"$0\" redact"
     );
     let (code, printed) = pipeline(&sandbox, &line);
+
     assert_eq!((code, printed.lines().count()), (Some(0), 21));
     for line in printed.lines() {
         // A busy machine makes pauses of its own.
         let shown = line.strip_suffix("‹api-token›").unwrap_or_else(|| panic!("{printed}"));
         assert!(shown.len() <= 7 && TOKEN.starts_with(shown), "{printed}");
     }
+
     // Across the end of what is read at one time.
     for before in [65_530, 65_515, 65_535, 65_536, 131_060] {
         let text = format!("{}{TOKEN}\n", " ".repeat(before));
         sandbox.write("log", text);
-        sandbox.run(["redact", "log"]).succeeds().stdout(format!("{}‹api-token›\n", " ".repeat(before)));
+        sandbox
+            .run(["redact", "log"])
+            .succeeds()
+            .stdout(format!("{}‹api-token›\n", " ".repeat(before)));
     }
 }
 
@@ -121,6 +136,7 @@ fn of_a_value_that_is_not_complete_seven_bytes_are_shown_at_most() {
     let mut command = sandbox.command(["redact"]).command;
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
+
     // Block-buffered output comes in pieces, with pauses of any length.
     stdin.write_all(b"t0ken-abcdef").unwrap();
     let mut shown = [0; 7];
@@ -128,15 +144,23 @@ fn of_a_value_that_is_not_complete_seven_bytes_are_shown_at_most() {
     assert_eq!(&shown, b"t0ken-a");
     stdin.write_all(b"ghijklmnop!\n").unwrap();
     drop(stdin);
-    assert_eq!(String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap(), "‹api-token›!\n");
+    assert_eq!(
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap(),
+        "‹api-token›!\n"
+    );
 }
 
 #[test]
 fn in_a_pipeline_it_is_as_any_filter() {
     let sandbox = sandbox();
+
     // A reader that goes away is quiet success, for whoever wrote on as well.
     let line = format!("yes {TOKEN} | \"$0\" redact | head -n 2; echo ${{PIPESTATUS[@]}}");
-    assert_eq!(pipeline(&sandbox, &line), (Some(0), "‹api-token›\n‹api-token›\n141 0 0\n".to_owned()));
+    assert_eq!(
+        pipeline(&sandbox, &line),
+        (Some(0), "‹api-token›\n‹api-token›\n141 0 0\n".to_owned())
+    );
+
     // Into a file, at its end.
     let line = format!("echo before >out; echo {TOKEN} | \"$0\" redact >>out; cat out");
     assert_eq!(pipeline(&sandbox, &line), (Some(0), "before\n‹api-token›\n".to_owned()));
@@ -152,6 +176,7 @@ fn a_large_stream_is_copied_byte_for_byte() {
     })
     .take(2_000_000)
     .collect();
+
     sandbox.write("large", &bytes);
     assert!(sandbox.run(["redact", "large"]).succeeds().bytes() == bytes);
     assert!(sandbox.command(["redact"]).stdin(&bytes).run().succeeds().bytes() == bytes);
@@ -163,6 +188,7 @@ fn failures_have_their_codes_and_print_nothing() {
     let fails = |line: &[&str], code, words: &str| {
         sandbox.command(line).stdin(TOKEN).run().fails_with(code).stdout("").stderr_has(words);
     };
+
     fails(&["redact", "/etc"], 1, "error: cannot read `/etc`: Is a directory");
     fails(&["redact", "a", "b"], 2, "error: ");
     let locked = sandbox.command(["redact"]).stdin(TOKEN).without_env("SECRETS_PASSPHRASE").run();
@@ -171,6 +197,7 @@ fn failures_have_their_codes_and_print_nothing() {
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     // That a file is not there is said before a passphrase is missed.
     let run = sandbox.command(["redact", "nowhere"]).without_env("SECRETS_PASSPHRASE").run();
     stderr!(run.fails_with(1), @"error: cannot read `nowhere`: No such file or directory");
@@ -180,10 +207,20 @@ fn failures_have_their_codes_and_print_nothing() {
 
 #[test]
 fn of_two_values_the_one_that_begins_first_is_masked_and_both_are_hidden() {
-    let sandbox = Sandbox::with_secrets(&[("inner", "ghijklmnop"), ("outer", TOKEN), ("tail", "klmnop-and-more")]);
+    let sandbox = Sandbox::with_secrets(&[
+        ("inner", "ghijklmnop"),
+        ("outer", TOKEN),
+        ("tail", "klmnop-and-more"),
+    ]);
+
     sandbox.command(["redact"]).stdin("ghijklmnop").run().succeeds().stdout("‹inner›");
     sandbox.command(["redact"]).stdin(TOKEN).run().succeeds().stdout("‹outer›");
-    let printed = sandbox.command(["redact"]).stdin(format!("{TOKEN}-and-more.")).run().succeeds().bytes();
+    let printed =
+        sandbox.command(["redact"]).stdin(format!("{TOKEN}-and-more.")).run().succeeds().bytes();
     let printed = String::from_utf8(printed).unwrap();
-    assert!(printed.starts_with("‹outer›") && printed.ends_with('.') && !printed.contains("more"), "{printed}");
+
+    assert!(
+        printed.starts_with("‹outer›") && printed.ends_with('.') && !printed.contains("more"),
+        "{printed}"
+    );
 }

@@ -22,24 +22,35 @@ fn every_placeholder_is_found_with_its_place_and_nothing_else() {
         ("seen", "{{ secrets.one }}"),
         (".git/config", "{{ secrets.git }}"),
     ]);
+
     project.write("binary", b"{{ secrets.binary }}\0");
     project.write("latin", b"\xe9 {{ secrets.latin }}");
     project.write("late", [&b"x".repeat(8000)[..], b"\0{{ secrets.late }}"].concat());
     symlink("a.txt", project.path("link")).unwrap();
     symlink("/etc", project.path("etc")).unwrap();
+
     let all = ".hidden/b:1:4: THREE\na.txt:1:1: one\na.txt:1:18: TWO\na.txt:2:3: one | json | url\nbraces:1:2: ONE\n\
         braces:1:13: one\nlate:1:8002: late\nlatin:1:3: latin\nlong:1:20001: one\nseen:1:1: one\n";
+
     // Neither a passphrase nor a vault is needed.
     let run = |arguments: &[&str]| {
-        project.command(arguments).without_env("SECRETS_PASSPHRASE").env("SECRETS_VAULT", "/nowhere").run()
+        project
+            .command(arguments)
+            .without_env("SECRETS_PASSPHRASE")
+            .env("SECRETS_VAULT", "/nowhere")
+            .run()
     };
+
     run(&["refs"]).succeeds().stdout(all);
-    let of_one: String = all.split_inclusive('\n').filter(|line| line.to_lowercase().contains(": one")).collect();
+    let of_one: String =
+        all.split_inclusive('\n').filter(|line| line.to_lowercase().contains(": one")).collect();
     run(&["refs", "One"]).succeeds().stdout(of_one);
     stderr!(run(&["refs", "four"]).succeeds().stdout(""), @"nothing refers to `four` in 11 files");
+
     let json = run(&["refs", "two", "--json"]).succeeds().json();
     let expected = r#"{"files":11,"references":[{"column":18,"file":"a.txt","filters":[],"kind":"placeholder","line":1,"tag":"TWO"}]}"#;
     assert_eq!(json.to_string(), expected);
+
     // Without a manifest it is the working directory's tree.
     let below = project.command(&["refs"]).current_dir(project.path(".hidden")).run();
     below.succeeds().stdout("b:1:4: THREE\n");
@@ -50,22 +61,29 @@ fn the_manifest_and_its_templates_are_read_as_what_they_are() {
     let manifest = "project = \"web\" # {{ secrets.comment }}\n[secrets.key]\ndescription = \"not {{ secrets.prose }}\"\n\
         secrets.\"Other\".optional = true\n";
     let project = Project::new(&[
-        (".secrets.toml", &manifest.replace("secrets.\"Other\".optional", "[secrets.Other]\noptional")),
+        (
+            ".secrets.toml",
+            &manifest.replace("secrets.\"Other\".optional", "[secrets.Other]\noptional"),
+        ),
         ("t", "[[ secrets.key ]] {{ secrets.braces }}"),
         ("deep/x", "{{KEY}}"),
         ("namespaced", "{{ secrets.key }} {{BARE}}"),
         (".gitignore", "t\nnamespaced\n"),
     ]);
+
     let more = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[,]]\"\n\
         [[render]]\ntemplate = \"namespaced\"\noutput = \"p\"\nnamespaced = true\n\
         [[render]]\ntemplate = \"t\"\noutput = \"q\"\n\
         [run.env]\nA = \"x{{ secrets.key | json }}{{KEY}}\"\nB = 'y {{OTHER}}'\nC = \"\\\"{{KEY}}\"\nD = \"\"\"\n{{KEY}}\"\"\"\n";
+
     let text = project.read(".secrets.toml") + more;
     project.write(".secrets.toml", text);
     let expected = ".secrets.toml:2:10: key (declared)\n.secrets.toml:4:10: Other (declared)\n\
         .secrets.toml:18:7: key | json\n.secrets.toml:18:31: KEY\n.secrets.toml:19:8: OTHER\n\
         .secrets.toml:20:5: KEY\n.secrets.toml:21:5: KEY\ndeep/x:1:1: KEY\nnamespaced:1:1: key\nt:1:1: key\nt:1:19: braces\n";
+
     project.run(&["refs"]).succeeds().stdout(expected);
+
     // From below, all of the manifest's tree, as it is named from there.
     let below = project.command(&["refs", "key"]).current_dir(project.path("deep")).run();
     let from_below: Vec<String> = expected
@@ -73,18 +91,24 @@ fn the_manifest_and_its_templates_are_read_as_what_they_are() {
         .filter(|line| line.to_lowercase().contains(": key"))
         .map(|line| format!("../{line}\n"))
         .collect();
+
     let from_below = from_below.concat();
     below.succeeds().stdout(from_below);
 }
 
 #[test]
 fn an_id_is_looked_up_and_needs_the_vault() {
-    let project = Project::new(&[(".secrets.toml", "project = \"web\"\n"), ("a", "{{ secrets.key }}")]);
+    let project =
+        Project::new(&[(".secrets.toml", "project = \"web\"\n"), ("a", "{{ secrets.key }}")]);
     project.store("web", "KEY", MARKER);
     project.store("other", "key", MARKER);
     let all = project.0.vault().list(None, |_| true).unwrap();
-    let id = |name: &str| all.iter().find(|secret| secret.project.as_str() == name).unwrap().id.to_string();
+    let id = |name: &str| {
+        all.iter().find(|secret| secret.project.as_str() == name).unwrap().id.to_string()
+    };
+
     project.run(&["refs", &id("web")]).succeeds().stdout("a:1:1: key\n");
+
     // Another project's secret of that tag is not what the tree refers to.
     let none = format!("nothing refers to `{}` in 2 files\n", id("other"));
     project.run(&["refs", &id("other")]).succeeds().stdout("").stderr(&none);
@@ -92,7 +116,13 @@ fn an_id_is_looked_up_and_needs_the_vault() {
     error: no secret `se0123456789abcdef` in any project
     hint: `secrets list --all-projects` shows every secret
     ");
-    let locked = project.command(&["refs", &id("web")]).without_env("SECRETS_PASSPHRASE").run().fails_with(5);
+
+    let locked = project
+        .command(&["refs", &id("web")])
+        .without_env("SECRETS_PASSPHRASE")
+        .run()
+        .fails_with(5);
+
     stderr!(locked.stdout(""), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
@@ -115,11 +145,13 @@ fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
     for directory in ["api/deep", "web"] {
         std::fs::create_dir_all(sandbox.path(directory)).unwrap();
     }
+
     sandbox.write(".secrets.toml", "project = \"default\"\n");
     sandbox.write("web/a.tmpl", "{{ secrets.key }}");
     sandbox.write("api/.secrets.toml", "project = \"api\"\n[secrets.key]\n");
     sandbox.write("api/deep/b.tmpl", "{{ secrets.key }}");
     sandbox.run(["refs"]).succeeds().stdout("web/a.tmpl:1:1: key\n");
+
     let below = sandbox.command(["refs"]).current_dir(sandbox.path("api/deep")).run();
     below.succeeds().stdout("../.secrets.toml:2:10: key (declared)\n../deep/b.tmpl:1:1: key\n");
     std::fs::remove_file(sandbox.path("web/a.tmpl")).unwrap();
@@ -137,24 +169,41 @@ fn rules_of_git_without_an_end_are_not_read() {
         ("other/.git/info/x", "{{ secrets.git }}"),
         ("other/e.txt", "{{ secrets.four }}"),
     ]);
+
     symlink("/dev/zero", project.path("lib/deep/.gitignore")).unwrap();
     symlink("/dev/zero", project.path("lib/deep/c/.gitignore")).unwrap();
     symlink("/dev/zero", project.path("other/.git/.gitignore")).unwrap();
     let fifo = project.path("other/.git/info/exclude");
+
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+
     // A working tree that names a part of a repository, where a file names the whole: relative to here, if it begins with no dot.
     project.write("part/commondir", "whole\n");
     std::fs::create_dir_all(project.path("whole/info")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(project.path("whole/info/exclude")).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(project.path("whole/info/exclude"))
+            .status()
+            .unwrap()
+            .success()
+    );
+
     project.write("linked/.git", "gitdir: part\n");
     project.write("linked/f.txt", "{{ secrets.five }}");
+
     // git does not follow such a link either.
     let found = "a.txt:1:1: one\nlib/deep/b.txt:1:1: two\nlib/deep/c/d.txt:1:1: three\nlinked/f.txt:1:1: five\n\
                  other/e.txt:1:1: four\n";
     project.run(&["refs"]).succeeds().stdout(found);
     project.store("web", "key", MARKER);
     project.write("lib/deep/b.txt", MARKER);
-    let output = project.command(&["-p", "web", "scan", "."]).run().fails_with(8).stdout_has("lib/deep/b.txt");
+
+    let output = project
+        .command(&["-p", "web", "scan", "."])
+        .run()
+        .fails_with(8)
+        .stdout_has("lib/deep/b.txt");
+
     stderr!(output, @"
     error: 1 value in 9 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
@@ -165,6 +214,7 @@ fn rules_of_git_without_an_end_are_not_read() {
     symlink("/dev/zero", project.path(".gitignore")).unwrap();
     project.run(&["refs", "ignored"]).succeeds().stdout("ignored:1:1: ignored\n");
     let scanned = project.command(&["-p", "web", "scan", "lib"]).run().fails_with(8);
+
     stderr!(scanned.stdout_has("lib/deep/b.txt"), @"
     error: 1 value in 4 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed

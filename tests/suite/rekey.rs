@@ -12,13 +12,16 @@ use crate::prompts::Terminal;
 use crate::recovery::create;
 use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
 
-const SECRETS: [(&str, &str); 3] = [("one", "value of one"), ("two", "value of two"), ("three", "value of three")];
+const SECRETS: [(&str, &str); 3] =
+    [("one", "value of one"), ("two", "value of two"), ("three", "value of three")];
 
 /// Three secrets in `default`, forty in `web`.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&SECRETS);
-    let many = (0..40).map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
+    let many = (0..40)
+        .map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
     sandbox.vault().create_all(&project("web"), many).unwrap();
+
     sandbox
 }
 
@@ -32,6 +35,7 @@ fn everything(sandbox: &Sandbox) -> Vec<String> {
         let all = vault.scope(&name).reveal_all().unwrap();
         all.iter().map(|(tag, value)| format!("{tag}={:?}", value.expose())).collect::<Vec<_>>()
     });
+
     secrets.iter().map(|secret| format!("{secret:?}")).chain(values.concat()).collect()
 }
 
@@ -57,16 +61,20 @@ fn everything_is_the_same_and_nothing_is_sealed_as_before() {
     let sealed: Vec<Vec<u8>> = SEALED.iter().flat_map(|sql| column(&sandbox, sql)).collect();
     let root = Locked::open(&sandbox.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let old = RootKey::from_bytes(root.expose()).unwrap();
+
     stderr!(sandbox.run(["rekey", "-y"]).succeeds().stdout(""), @"
     sealed 43 secrets of 2 projects anew
     old copies open as before: make a new backup, and give what was in them new values where it comes from
     the passphrase is the same; if somebody else may know it: `secrets passwd`
     ");
+
     assert_eq!(everything(&sandbox), before);
+
     // Nothing that the old keys open is left, neither as a row nor as dead bytes.
     for bytes in &sealed {
         assert!(!is_left(&sandbox, bytes));
     }
+
     assert!(Locked::open(&sandbox.vault_path()).unwrap().opens_with(&old).is_err());
     let run = sandbox.run(["rekey", "-y", "--json"]).succeeds();
     assert_eq!(run.json(), serde_json::json!({ "projects": 2, "secrets": 43 }));
@@ -81,6 +89,7 @@ fn one_project_s_keys_leave_the_others_alone() {
         let rows = "SELECT meta FROM records WHERE (SELECT count(*) FROM records r WHERE r.pid = records.pid)";
         column(&sandbox, &format!("{rows} = {}", if name == "web" { 40 } else { 3 }))
     };
+
     let (web, others, slots) = (of("web"), of("default"), slot(&sandbox));
     stderr!(sandbox.run(["rekey", "--project", "web", "-y"]).succeeds(), @"sealed 40 secrets of 1 project anew");
     assert_eq!(everything(&sandbox), before);
@@ -90,6 +99,7 @@ fn one_project_s_keys_leave_the_others_alone() {
     error: no project `no-such`
     hint: `secrets project list` shows every project
     ");
+
     let run = sandbox.run(["-p", "web", "rekey", "-y", "--recovery-file", "code"]).fails_with(2);
     stderr!(run, @"
     error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`
@@ -102,21 +112,26 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
     let sandbox = sandbox();
     let before = everything(&sandbox);
     sandbox.run(["unlock", "-q"]).succeeds();
-    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    let bare =
+        |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     bare(&["-p", "web", "rekey", "-y", "-q"]).succeeds();
     bare(&["-p", "web", "list", "--json"]).succeeds().stdout_has("key-39");
+
     // The root key is nothing that an agent gives away.
     stderr!(bare(&["rekey", "-y"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
+
     assert_eq!(everything(&sandbox), before);
+
     // With it, the agent's key opens nothing any more, and is forgotten.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     stderr!(bare(&["status", "-q"]).fails_with(5).stdout(""), @"
     `[dir]/vault.db` is locked
     hint: unlock it with `secrets unlock`
     ");
+
     bare(&["lock", "--all", "-q"]).succeeds();
 }
 
@@ -124,9 +139,11 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
 fn the_recovery_code_stays_or_gives_way() {
     let sandbox = sandbox();
     let code = create(&sandbox, &[]);
-    let list = |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
+    let list =
+        |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
     sandbox.run(["rekey", "-y", "-q", "--recovery-file", "code"]).succeeds().stdout("");
     list(&code).succeeds().stdout_has("one");
+
     // Another vault's is refused, and nothing is changed.
     let other = Sandbox::new();
     let before = sandbox.read("vault.db");
@@ -135,28 +152,34 @@ fn the_recovery_code_stays_or_gives_way() {
     error: wrong recovery code
     hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
     ");
+
     assert_eq!(sandbox.read("vault.db"), before);
+
     // Not given, another one is printed.
     let found = sandbox.run(["rekey", "-y", "--json"]).succeeds().json();
     assert_eq!((found["projects"].as_u64(), found["secrets"].as_u64()), (Some(2), Some(43)));
     let given = found["recoveryCode"].as_str().unwrap().to_owned();
     list(&given).succeeds().stdout_has("one");
+
     let run = sandbox.run(["rekey", "-y", "-q"]).succeeds();
     let new = String::from_utf8(run.bytes()).unwrap();
     stderr!(list(&given).fails_with(5), @"
     error: wrong recovery code
     hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
     ");
+
     stderr!(list(&code).fails_with(5), @"
     error: wrong recovery code
     hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
     ");
+
     list(new.trim_end()).succeeds().stdout_has("one");
     sandbox.run(["recovery", "delete", "-y", "-q"]).succeeds();
     stderr!(sandbox.run(["rekey", "-y", "--recovery-file", "code"]).fails_with(5), @"
     error: the vault has no recovery code
     hint: with the passphrase, `secrets recovery create` makes one
     ");
+
     let output = sandbox.run(["rekey", "-y", "--recovery"]).fails_with(2);
     stderr!(output, @"
     error: `--recovery` cannot be used here: the passphrase is needed
@@ -170,20 +193,25 @@ fn another_passphrase_comes_with_the_new_keys() {
     sandbox.run(["backup", "-q", "old.db"]).succeeds();
     file(&sandbox, "new", NEW);
     let line = ["rekey", "-y", "--new-passphrase-file", "new"];
+
     stderr!(sandbox.run(line).succeeds(), @"
     guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
     sealed 43 secrets of 2 projects anew
     old copies open as before: make a new backup, and give what was in them new values where it comes from
     ")
     .without("the passphrase is the same");
+
     stderr!(sandbox.run(["list"]).fails_with(5), @"
     error: wrong passphrase
     hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
     ");
+
     sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
-    let told = "warning: this vault was seen at another path with other keys; this copy may be older\n";
+    let told =
+        "warning: this vault was seen at another path with other keys; this copy may be older\n";
     sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(told);
-    let run = sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
+    let run =
+        sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
     stderr!(run, @"
     error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`
     hint: a project's keys have nothing to do with how the vault is unlocked
@@ -199,30 +227,53 @@ fn it_asks() {
     error: sealing everything anew needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
     terminal.waits_for("Seal the whole vault anew? [y/N] ").types("\n");
     terminal.ends_with(7);
     assert_eq!(sandbox.read("vault.db"), before);
+
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
-    terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n")).waits_for("[y/N] ").types("y\n");
+    terminal
+        .waits_for("Passphrase for ")
+        .types(&format!("{PASSPHRASE}\n"))
+        .waits_for("[y/N] ")
+        .types("y\n");
+
     terminal
         .waits_for("Recovery code, to keep it (empty: it opens nothing from now on, a new one is\r\nprinted): ")
         .types("what\n");
-    terminal.waits_for("warning: that is no recovery code: it has 4 characters").waits_for("Recovery code");
+    terminal
+        .waits_for("warning: that is no recovery code: it has 4 characters")
+        .waits_for("Recovery code");
     terminal.types(&format!("{code}\n")).waits_for("sealed 43 secrets of 2 projects anew");
     assert!(!terminal.ends_with(0).contains(&code));
-    sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", &code).run().succeeds().stdout_has("one");
+    sandbox
+        .command(["list", "--recovery"])
+        .env("SECRETS_PASSPHRASE", &code)
+        .run()
+        .succeeds()
+        .stdout_has("one");
 }
 
 #[test]
 fn what_is_damaged_is_not_sealed_anew() {
     let sandbox = sandbox();
     for (name, damage) in [
-        ("a value", "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)"),
-        ("a record", "UPDATE records SET meta = zeroblob(length(meta)) WHERE rid = (SELECT max(rid) FROM records)"),
+        (
+            "a value",
+            "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)",
+        ),
+        (
+            "a record",
+            "UPDATE records SET meta = zeroblob(length(meta)) WHERE rid = (SELECT max(rid) FROM records)",
+        ),
         ("a record gone", "DELETE FROM records WHERE rid = (SELECT max(rid) FROM records)"),
-        ("a bucket", "UPDATE buckets SET h = randomblob(32) WHERE b = (SELECT max(b) FROM buckets)"),
+        (
+            "a bucket",
+            "UPDATE buckets SET h = randomblob(32) WHERE b = (SELECT max(b) FROM buckets)",
+        ),
         ("a slot", "UPDATE slots SET salt = randomblob(16)"),
     ] {
         let whole = sandbox.read("vault.db");
@@ -252,6 +303,7 @@ impl Credential for Slow<'_> {
             self.rekeys.set(self.rekeys.get() - 1);
             self.sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
         }
+
         passphrase().slot_keys(slot, vault_id)
     }
 
@@ -267,6 +319,7 @@ fn new_keys_while_others_unlock_are_no_damage() {
         let slow = Slow { sandbox: &sandbox, rekeys: std::cell::Cell::new(rekeys) };
         Locked::open(&sandbox.vault_path()).unwrap().unlock(&slow)
     };
+
     assert!(unlock(1).unwrap().projects().is_ok());
     assert!(matches!(unlock(9), Err(VaultError::SlotsChanged)));
 }
@@ -279,10 +332,16 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
     sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
     assert!(matches!(before.projects(), Err(VaultError::SlotsChanged)));
     assert!(matches!(before.verify(&|_| {}), Err(VaultError::SlotsChanged)));
+
     let name = project("default");
-    assert!(matches!(before.create(&name, secret("late", b"value")), Err(VaultError::SlotsChanged)));
+    assert!(matches!(
+        before.create(&name, secret("late", b"value")),
+        Err(VaultError::SlotsChanged)
+    ));
+
     assert!(matches!(before.rekey_project(&name, &|_| {}), Err(VaultError::SlotsChanged)));
-    // Tables that do not hold under the slots that were opened are damaged.
+
+    // RootTables that do not hold under the slots that were opened are damaged.
     let after = sandbox.vault();
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
@@ -292,13 +351,16 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
 #[test]
 fn a_key_of_before_that_an_agent_holds_is_told_as_such() {
     let sandbox = sandbox();
-    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    let bare =
+        |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+
     // Seen before by the agent, and not.
     for looks in [true, false] {
         sandbox.run(["unlock", "-q"]).succeeds();
         if looks {
             bare(&["list"]).succeeds().stdout_has("one");
         }
+
         sandbox.vault().rekey(&passphrase(), None, &|_| {}).unwrap();
         for line in [&["list"][..], &["verify"], &["create", "--tag", "x", "--generate"]] {
             let run = bare(line).fails_with(5);
@@ -307,6 +369,7 @@ fn a_key_of_before_that_an_agent_holds_is_told_as_such() {
             hint: its keys were changed elsewhere, or it is damaged: `secrets unlock` asks for the passphrase again
             ");
         }
+
         sandbox.run(["unlock", "-q"]).succeeds();
         bare(&["list"]).succeeds().stdout_has("one");
         bare(&["lock", "-q"]).succeeds();

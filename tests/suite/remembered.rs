@@ -39,11 +39,13 @@ fn what_we_wrote_is_replaced_without_a_question() {
     wrote `.env`
     project `web` is set up: 1 secret, 1 output
     ");
+
     update(&project, "fourth");
     project.run(&["render", ".env.tmpl", "-o", ".env", "-q"]).succeeds();
     update(&project, "fifth");
     project.run(&["render", "--all", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=fifth\n");
+
     // A variable that the template gave is no longer given: it was ours.
     project.write(".env.tmpl", "OTHER={{ secrets.key }}\n");
     project.run(&["render", "--stale", "-q"]).succeeds();
@@ -60,16 +62,23 @@ fn variables_that_people_add_are_kept_and_named() {
         hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
         ");
     }
+
     stderr!(project.changes_nothing(&["check"]).fails_with(8).stdout("stale\t.env\tof .env.tmpl\nadded\t.env\tby hand: EXTRA, MORE\n"), @"
     error: `.env` has variables that its template does not give
     hint: `secrets adopt .env` takes them into the template
     ");
+
     let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables that its template does not give","details":{"hints":["`secrets adopt .env` takes them into the template"]}}"#)
         .json();
     let output = &json["outputs"][0];
-    assert_eq!((output["added"].to_string(), &output["origin"]), (r#"["EXTRA","MORE"]"#.into(), &"changed".into()));
+    assert_eq!(
+        (output["added"].to_string(), &output["origin"]),
+        (r#"["EXTRA","MORE"]"#.into(), &"changed".into())
+    );
+
     let error = project.run(&["render", "--all", "--json"]).fails_with(7).json_error();
     assert_eq!(error["details"]["outputs"][0]["added"].to_string(), r#"["EXTRA","MORE"]"#);
+
     // Without them it is what we wrote.
     project.write(".env", format!("KEY={MARKER}\n"));
     let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets render --stale` renders what is out of date"]}}"#)
@@ -111,11 +120,17 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
             .stdout_has("added\t.env\tby hand: ")
             .stderr(&format!("error: `.env` has {what}\nhint: {way_on}\n"));
     }
+
     project.write(".env", format!("KEY={MARKER}\nexport OTHER\nNEW_KEY=\"{MARKER}\n"));
     let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables and lines that its template does not give","details":{"hints":["make line 2 a variable or a comment; then `secrets adopt .env` takes them into the template"]}}"#)
         .json();
     let output = &json["outputs"][0];
-    assert_eq!((output["added"].to_string(), output["lines"].to_string()), (r#"["NEW_KEY"]"#.into(), "[2]".into()));
+
+    assert_eq!(
+        (output["added"].to_string(), output["lines"].to_string()),
+        (r#"["NEW_KEY"]"#.into(), "[2]".into())
+    );
+
     let error = project.run(&["setup", "--yes", "--json"]).fails_with(7).json_error();
     assert_eq!(error["details"]["outputs"][0]["lines"].to_string(), "[2]");
 
@@ -125,8 +140,10 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
     error: `.env` was changed since it was rendered
     hint: `--yes` replaces it; nothing was written
     ");
+
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
+
     // A file that is not a dotenv file by its name is replaced as before.
     project.write("app.conf", format!("listen=80\nNEW_KEY={MARKER}\n"));
     stderr!(project.run(&["render", ".env.tmpl", "-o", "app.conf", "-q"]).succeeds(), @"warning: git does not ignore `app.conf`: add it to .gitignore before the next commit");
@@ -139,26 +156,36 @@ fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
     let pem = "-----BEGIN KEY-----\nMIIB+/x\nabcd==\n-----END KEY-----";
     update(&project, pem);
     project.write(".env.tmpl", "PEM={{ secrets.key }}\n");
+
     let writers = [&["render", ".env.tmpl", "-o", ".env", "-q"][..], &["setup", "--yes", "-q"]];
     for writer in writers {
         project.run(writer).succeeds().stderr_has("read another value of `PEM`");
         let text = project.read(".env") + &format!("NEW_KEY={MARKER}\n");
         project.write(".env", &text);
+
         for line in WRITERS {
             project.changes_nothing(line).fails_with(7).stderr_has(
                 "error: `.env` has variables that its template does not give: `NEW_KEY`\n\
                  hint: add them to the template; or remove them from the file; nothing was written\n",
             );
         }
+
         // No part of a value is taken for a name.
-        let json = project.changes_nothing(&["check", "--json"]).fails_with(8).stderr_has("CONFLICT").json();
+        let json = project
+            .changes_nothing(&["check", "--json"])
+            .fails_with(8)
+            .stderr_has("CONFLICT")
+            .json();
+
         assert_eq!(json["outputs"][0]["added"].to_string(), r#"["NEW_KEY"]"#);
         for record in fs::read_dir(project.0.state().join("secrets/outputs")).unwrap() {
             assert!(!fs::read_to_string(record.unwrap().path()).unwrap().contains("abcd"));
         }
+
         project.write(".env", text.replace(&format!("NEW_KEY={MARKER}\n"), ""));
         project.run(&["render", "--stale", "-q"]).succeeds();
     }
+
     // What we wrote is replaced without a question, as everywhere.
     update(&project, "another-value");
     project.run(&["render", "--stale", "-q"]).succeeds();
@@ -167,8 +194,10 @@ fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
 
 #[test]
 fn a_secret_that_is_whole_lines_may_give_any_variable() {
-    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "{{ secrets.key }}\nB=1\n")]);
+    let project =
+        Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "{{ secrets.key }}\nB=1\n")]);
     project.write(".env", "A=1\nB=1\n");
+
     // What it gives is not known before its value is.
     let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["`secrets setup` asks for what is missing"]}}"#)
         .json();
@@ -205,10 +234,12 @@ fn a_value_that_was_changed_by_hand_needs_a_yes() {
         hint: `--yes` replaces it; nothing was written
         ");
     }
+
     stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
     error: to replace `.env` needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets setup` renders what is out of date, and asks before it replaces a file that it did not write"]}}"#)
         .json();
     assert_eq!(json["outputs"][0]["origin"], "changed");
@@ -226,16 +257,19 @@ fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
     fs::remove_dir_all(project.0.state().join("secrets/outputs")).unwrap();
     let refused = "error: `.env` was not rendered by `secrets`\nhint: `--yes` replaces it; nothing was written\n";
     project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
+
     // The value of before: the file is what the template gives, and remembered from now on.
     update(&project, MARKER);
     stderr!(project.changes_nothing(&["render", "--stale"]).succeeds(), @"every output is up to date");
     update(&project, "another-value");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
+
     // A record that is damaged counts as missing.
     for record in fs::read_dir(project.0.state().join("secrets/outputs")).unwrap() {
         fs::write(record.unwrap().path(), "{}").unwrap();
     }
+
     update(&project, "third");
     project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
     project.run(&["setup", "--yes", "-q"]).succeeds();
@@ -245,11 +279,14 @@ fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
 #[test]
 fn outputs_are_remembered_across_rekey() {
     let project = stale();
-    for (rekey, value) in [(&["rekey", "-y", "-q"][..], "third"), (&["rekey", "-p", "web", "-y", "-q"], "fourth")] {
+    for (rekey, value) in
+        [(&["rekey", "-y", "-q"][..], "third"), (&["rekey", "-p", "web", "-y", "-q"], "fourth")]
+    {
         project.run(rekey).succeeds();
         project.run(&["render", "--stale", "-q"]).succeeds();
         update(&project, value);
     }
+
     // One that was changed by hand is not ours afterwards, and a record keeps the names.
     project.write(".env", "KEY=by hand\nEXTRA=1\n");
     project.run(&["rekey", "-y", "-q"]).succeeds();
@@ -257,6 +294,7 @@ fn outputs_are_remembered_across_rekey() {
     error: `.env` has variables that its template does not give: `EXTRA`
     hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
     ");
+
     project.write(".env", "KEY=by hand\n");
     for line in [&["render", "--stale"][..], &["render", "--all"]] {
         stderr!(project.changes_nothing(line).fails_with(7), @"
@@ -264,6 +302,7 @@ fn outputs_are_remembered_across_rekey() {
         hint: `--yes` replaces it; nothing was written
         ");
     }
+
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
     update(&project, "fifth");
     project.run(&["render", "--all", "-q"]).succeeds();
@@ -274,8 +313,12 @@ fn outputs_are_remembered_across_rekey() {
 fn a_directory_that_was_moved_or_copied_keeps_its_outputs() {
     let project = stale();
     fs::rename(project.path(""), project.0.path("moved")).unwrap();
-    let run =
-        project.0.command(["render", "--stale"]).current_dir(project.0.path("moved")).env("PATH", "/usr/bin:/bin");
+    let run = project
+        .0
+        .command(["render", "--stale"])
+        .current_dir(project.0.path("moved"))
+        .env("PATH", "/usr/bin:/bin");
+
     stderr!(run.run().succeeds(), @"wrote `.env`");
     assert_eq!(project.0.read("moved/.env"), b"KEY=another-value\n");
 }
@@ -288,18 +331,25 @@ fn the_memory_is_private_and_no_oracle() {
     let digest: [u8; 32] = Sha256::digest(&content).into();
     let digest = format!("{:032x}", u128::from_be_bytes(digest[..16].try_into().unwrap()));
     let mut records = 0;
+
     for kind in ["outputs", "directories"] {
         let directory = project.0.state().join("secrets").join(kind);
         assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
         for record in fs::read_dir(directory).unwrap() {
             let path = record.unwrap().path();
             let text = fs::read_to_string(&path).unwrap();
-            assert!(!text.contains(MARKER) && !text.contains(&digest) && !text.contains(PASSPHRASE), "{text}");
+            assert!(
+                !text.contains(MARKER) && !text.contains(&digest) && !text.contains(PASSPHRASE),
+                "{text}"
+            );
+
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
             records += 1;
         }
     }
+
     assert_eq!(records, 2);
+
     // An output without a secret needs neither key nor vault.
     fs::remove_file(project.0.vault_path()).unwrap();
     project.write("plain.tmpl", "A=1\n");
@@ -312,6 +362,7 @@ fn the_memory_is_private_and_no_oracle() {
     error: `plain.env` has variables that its template does not give: `B`
     hint: add them to the template; or remove them from the file; nothing was written
     ");
+
     // Records of files that are gone do not pile up.
     fs::remove_file(project.path("plain.env")).unwrap();
     project.run(&["render", "plain.tmpl", "-o", "other.env", "-q"]).succeeds();
@@ -325,13 +376,16 @@ fn without_a_place_for_it_nothing_is_remembered_and_nothing_fails() {
     for kind in ["outputs", "directories"] {
         fs::write(project.0.state().join("secrets").join(kind), "no directory").unwrap();
     }
+
     project.run(&["setup", "-q"]).succeeds();
     project.changes_nothing(&["render", "--stale", "-q"]).succeeds();
     update(&project, "another-value");
     let run = project.changes_nothing(&["render", "--stale"]).fails_with(7);
+
     stderr!(run, @"
     error: `.env` was not rendered by `secrets`
     hint: `--yes` replaces it; nothing was written
     ");
+
     project.run(&["render", "--stale", "--yes", "-q"]).succeeds();
 }

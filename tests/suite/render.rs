@@ -9,12 +9,20 @@ use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 
 /// Secrets whose values tell which of them was put in.
 fn sandbox() -> Sandbox {
-    Sandbox::with_secrets(&[("x", "vx"), ("TOKEN", "v token"), ("my-secret", "v\"my\nsecret"), ("url", " a/b ")])
+    Sandbox::with_secrets(&[
+        ("x", "vx"),
+        ("TOKEN", "v token"),
+        ("my-secret", "v\"my\nsecret"),
+        ("url", " a/b "),
+    ])
 }
 
 /// Without vault and without passphrase.
 fn bare<const N: usize>(sandbox: &Sandbox, arguments: [&str; N]) -> Prepared {
-    sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").env("SECRETS_VAULT", sandbox.path("no.db"))
+    sandbox
+        .command(arguments)
+        .without_env("SECRETS_PASSPHRASE")
+        .env("SECRETS_VAULT", sandbox.path("no.db"))
 }
 
 /// Each line of the design's grammar, and what it comes out as.
@@ -61,6 +69,7 @@ fn every_form_of_the_grammar_from_every_source_to_every_place() {
     let join = |lines: Vec<&[u8]>| lines.join(&b'\n');
     let template = join(LINES.iter().map(|line| line.0).collect());
     let expected = join(LINES.iter().map(|line| line.1).collect());
+
     sandbox.write("a.tmpl", &template);
     sandbox.run(["render", "a.tmpl"]).succeeds().stdout(&expected);
     sandbox.command(["render", "-"]).stdin(&template).run().succeeds().stdout(&expected);
@@ -79,6 +88,7 @@ fn half_of_the_backslashes_before_a_placeholder_stay() {
 
     stderr!(render(r"CORP\\{{ secrets.user }}").stdout(r"CORP\alice"), @"warning: --text:1:7: 2 backslashes before a placeholder give 1 and the value; version 0.1.0 gave 1 and the placeholder's text");
     stderr!(render(r"CORP\\\{{ USER }}").stdout(r"CORP\{{ USER }}"), @"warning: --text:1:8: 3 backslashes before a placeholder give 1 and the placeholder's text; version 0.1.0 gave 2 and the placeholder's text");
+
     // JSON needs each backslash twice.
     let json = r#"{"user": "CORP\\\\{{ USER }}"}"#;
     stderr!(render(json).stdout(r#"{"user": "CORP\\alice"}"#), @"warning: --text:1:19: 4 backslashes before a placeholder give 2 and the value; version 0.1.0 gave 3 and the placeholder's text");
@@ -97,11 +107,13 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
              a placeholder is `{{{{ secrets.{tag} }}}}`\n"
         )
     };
+
     let warnings = |name: &str| {
         [("1:16", "stripe-key"), ("2:2", "Stripe_Key"), ("2:25", "stripe-key")]
             .map(|(place, tag)| warning(&format!("{name}:{place}"), tag))
             .concat()
     };
+
     sandbox.write("a.tmpl", template);
     sandbox.run(["render", "a.tmpl"]).succeeds().stdout(&copied).stderr(&warnings("a.tmpl"));
 
@@ -112,6 +124,7 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
         "-e",
         "{{ stripe-key }} {{ secret.stripe-key }} {{ secrets.stripe-key }}",
     ]);
+
     run.succeeds()
         .stdout("{{ stripe-key }} {{ secret.stripe-key }} value")
         .stderr(&warning("--text:1:18", "stripe-key"));
@@ -123,20 +136,31 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
     sandbox.run(["render", "-e", "{{ lower }}"]).succeeds().stdout("{{ lower }}").stderr("");
 
     // Nobody is asked for one, nor told of a wrong one. Without a vault there is nothing to miss.
-    let maybe =
-        "warning: --text:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`\n";
+    let maybe = "warning: --text:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`\n";
     let near = ["render", "-e", "{{ stripe-key }}"];
     for given in [None, Some("a wrong passphrase")] {
         let mut command = sandbox.command(near).without_env("SECRETS_PASSPHRASE");
         if let Some(given) = given {
             command = command.env("SECRETS_PASSPHRASE", given);
         }
+
         command.run().succeeds().stdout("{{ stripe-key }}").stderr(maybe);
     }
+
     let none = sandbox.path("none.db");
-    sandbox.command(near).env("SECRETS_VAULT", none).run().succeeds().stdout("{{ stripe-key }}").stderr("");
+    sandbox
+        .command(near)
+        .env("SECRETS_VAULT", none)
+        .run()
+        .succeeds()
+        .stdout("{{ stripe-key }}")
+        .stderr("");
+
     sandbox.run(["unlock", "-q"]).succeeds();
-    let run = bare(&sandbox, ["render", "-e", "{{ stripe-key }}"]).env("SECRETS_VAULT", sandbox.vault_path()).run();
+    let run = bare(&sandbox, ["render", "-e", "{{ stripe-key }}"])
+        .env("SECRETS_VAULT", sandbox.vault_path())
+        .run();
+
     run.succeeds().stdout("{{ stripe-key }}").stderr(&warning("--text:1:1", "stripe-key"));
     sandbox.run(["lock", "-q"]).succeeds();
 }
@@ -157,8 +181,11 @@ fn a_missing_directory_is_named() {
 fn a_template_in_utf_16_is_refused() {
     let sandbox = sandbox();
     let text = "KEY={{ secrets.x }}\n";
-    let little: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-    let big: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+    let little: Vec<u8> =
+        [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> =
+        [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+
     for bytes in [little, big] {
         sandbox.write("a.tmpl", bytes);
         stderr!(sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(2), @"
@@ -166,17 +193,19 @@ fn a_template_in_utf_16_is_refused() {
         hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`
         ");
     }
+
     assert!(!sandbox.path("out").exists());
 }
 
 #[test]
 fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
     let sandbox = sandbox();
+
     // Wide characters take two columns, combining ones none.
     stderr!(sandbox.run(["render", "-e", "名前e\u{301}={{ secrets.nn }}"]).fails_with(3), @"
     error: a placeholder names no secret in project `default`
     --text:1:11: `nn`
-        名前é={{ secrets.nn }}
+        名前é={{ secrets.nn }}
               ^
     hint: store it with `secrets create nn`
     ");
@@ -186,15 +215,28 @@ fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
 fn options_of_the_grammar() {
     let sandbox = sandbox();
     let cases: [(&[&str], &str, &str); 8] = [
-        (&["--escape", "json"], "{{MY_SECRET}} {{MY_SECRET|trim}}", "v\\\"my\\nsecret v\"my\nsecret"),
+        (
+            &["--escape", "json"],
+            "{{MY_SECRET}} {{MY_SECRET|trim}}",
+            "v\\\"my\\nsecret v\"my\nsecret",
+        ),
         (&["--escape", "shell"], "{{TOKEN}} {{TOKEN|url}} \\{{X}}", "'v token' v%20token {{X}}"),
-        (&["--delimiters", "[[,]]"], r"[[X]] {{X}} [[[X]]] $[[X]] \[[X]] {{ secrets. }}", DELIMITED),
+        (
+            &["--delimiters", "[[,]]"],
+            r"[[X]] {{X}} [[[X]]] $[[X]] \[[X]] {{ secrets. }}",
+            DELIMITED,
+        ),
         (&["--delimiters", "<%=,%>"], "<%= secrets.x | url %>", "vx"),
         (&["--delimiters", "%,%"], "%X% 100%", "vx 100%"),
         (&["--namespaced"], "{{X}} {{ secrets.x }} {{ Y }} \\{{X}}", "{{X}} vx {{ Y }} \\{{X}}"),
-        (&["--namespaced", "--escape", "url"], "{{TOKEN}} {{ secrets.token }}", "{{TOKEN}} v%20token"),
+        (
+            &["--namespaced", "--escape", "url"],
+            "{{TOKEN}} {{ secrets.token }}",
+            "{{TOKEN}} v%20token",
+        ),
         (&["--color", "always"], "{{X}}", "vx"),
     ];
+
     for (options, template, expected) in cases {
         let run = sandbox.run([&["render", "-e", template], options].concat());
         run.succeeds().stdout(expected).stderr("");
@@ -228,12 +270,14 @@ fn wrong_arguments_are_usage_errors() {
         &["--text", "again"],
         &["--nonsense"],
     ];
+
     for options in cases {
         let run = bare(&sandbox, ["render", "-e", "plain"]);
         let mut run = run;
         run.command.args(options);
         run.run().fails_with(2).stdout("").stderr_has("error: ");
     }
+
     sandbox.run(["render", "one", "two"]).fails_with(2).stderr_has("in case it is a secret");
     assert!(!sandbox.path("out").exists());
 }
@@ -247,25 +291,36 @@ fn a_template_without_placeholders_needs_neither_vault_nor_passphrase() {
         bare(&sandbox, ["render", "-e", template, "-o", "out", "-q"]).run().succeeds();
         assert_eq!(sandbox.read("out"), expected.as_bytes());
     }
+
     assert!(!sandbox.path("no.db").exists());
 }
 
 #[test]
 fn list_names_every_reference_without_a_vault() {
     let sandbox = Sandbox::empty();
-    let template = sandbox.write("a.tmpl", "{{X}} é{{ secrets.my-secret | trim|json }}\r\n\\{{Y}} ${{Z}}\n\n{{X}}");
+    let template = sandbox
+        .write("a.tmpl", "{{X}} é{{ secrets.my-secret | trim|json }}\r\n\\{{Y}} ${{Z}}\n\n{{X}}");
     bare(&sandbox, ["render", "a.tmpl", "--list"])
         .run()
         .succeeds()
         .stdout("a.tmpl:1:1: X\na.tmpl:1:9: my-secret | trim | json\na.tmpl:4:1: X\n")
         .stderr("");
+
     let found = bare(&sandbox, ["render", "a.tmpl", "--list", "--json"]).run().succeeds().json();
     let one = |tag: &str, line, column, filters: &[&str]| json!({ "tag": tag, "file": "a.tmpl", "line": line, "column": column, "filters": filters });
-    let references = [one("X", 1, 1, &[]), one("my-secret", 1, 9, &["trim", "json"]), one("X", 4, 1, &[])];
+    let references =
+        [one("X", 1, 1, &[]), one("my-secret", 1, 9, &["trim", "json"]), one("X", 4, 1, &[])];
     assert_eq!(found, json!({ "references": references }));
-    let escaped = bare(&sandbox, ["render", "--list", "--escape", "url"]).stdin(fs::read(template).unwrap()).run();
-    escaped.succeeds().stdout("stdin:1:1: X | url\nstdin:1:9: my-secret | trim | json\nstdin:4:1: X | url\n");
-    let none = bare(&sandbox, ["render", "-e", "plain", "--list", "--json"]).run().succeeds().json();
+
+    let escaped = bare(&sandbox, ["render", "--list", "--escape", "url"])
+        .stdin(fs::read(template).unwrap())
+        .run();
+    escaped
+        .succeeds()
+        .stdout("stdin:1:1: X | url\nstdin:1:9: my-secret | trim | json\nstdin:4:1: X | url\n");
+
+    let none =
+        bare(&sandbox, ["render", "-e", "plain", "--list", "--json"]).run().succeeds().json();
     assert_eq!(none, json!({ "references": [] }));
     bare(&sandbox, ["render", "-e", "plain", "--list"]).run().succeeds().stdout("");
     stderr!(bare(&sandbox, ["render", "-e", "{{ secrets. }}", "--list"]).run().fails_with(2).stdout(""), @"
@@ -284,23 +339,36 @@ fn check_compares_and_writes_nothing() {
     let hint = "hint: render it without `--check`\n";
     check().fails_with(8).stdout("").stderr(&format!("error: `out` is missing\n{hint}"));
     assert!(!sandbox.path("out").exists());
+
     // Shorter, longer, of one length, empty.
     for stale in ["v token", "v token\n\n", "v Token\n", ""] {
         let out = sandbox.write("out", stale);
         let before = fs::metadata(&out).unwrap().modified().unwrap();
         check().fails_with(8).stdout("").stderr(&format!("error: `out` is out of date\n{hint}"));
-        assert_eq!((sandbox.read("out"), fs::metadata(&out).unwrap().modified().unwrap()), (stale.into(), before));
+        assert_eq!(
+            (sandbox.read("out"), fs::metadata(&out).unwrap().modified().unwrap()),
+            (stale.into(), before)
+        );
     }
+
     sandbox.write("out", "v token\n");
     check().succeeds().stdout("").stderr("");
-    let error = sandbox.run(["render", "-e", "{{X}}", "-o", "out", "--check", "--json"]).fails_with(8).json_error();
+    let error = sandbox
+        .run(["render", "-e", "{{X}}", "-o", "out", "--check", "--json"])
+        .fails_with(8)
+        .json_error();
+
     assert_eq!(error["type"], "CONFLICT");
 }
 
 #[test]
 fn unknown_names_are_all_listed_and_nothing_is_written() {
     let sandbox = sandbox();
-    sandbox.write("a.tmpl", "{{X}}\né {{ secrets.my-secrte | json }}{{ TOKEM }}\n{{ secrets.zzzzzzzz }} {{TOKEN}}");
+    sandbox.write(
+        "a.tmpl",
+        "{{X}}\né {{ secrets.my-secrte | json }}{{ TOKEM }}\n{{ secrets.zzzzzzzz }} {{TOKEN}}",
+    );
+
     sandbox.write("out", "old");
     let expected = "error: 3 placeholders name no secret in project `default`\n\
                     a.tmpl:2:4: `my-secrte`, did you mean `my-secret`?\n    \
@@ -309,6 +377,7 @@ fn unknown_names_are_all_listed_and_nothing_is_written() {
                     é {{ secrets.my-secrte | json }}{{ TOKEM }}\n                                    ^\n\
                     a.tmpl:3:1: `zzzzzzzz`\n    {{ secrets.zzzzzzzz }} {{TOKEN}}\n    ^\n\
                     hint: store it with `secrets create zzzzzzzz`\n";
+
     let before = fs::metadata(sandbox.path("out")).unwrap().modified().unwrap();
     sandbox.run(["render", "a.tmpl"]).fails_with(3).stdout("").stderr(expected);
     sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(3).stdout("").stderr(expected);
@@ -326,11 +395,13 @@ fn keep_unknown_leaves_them_and_warns_of_each() {
                      warning: --text:1:48: left as it is: not closed behind the tag or filter\n";
     let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
     let output = run.stdout(template.replace("{{X}}", "vx")).stderr_has(malformed);
+
     stderr!(output, @"
     warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv
     warning: --text:1:48: left as it is: not closed behind the tag or filter
     warning: --text:1:7: `ZZZZ` left as it is: it names no secret
     ");
+
     // Where nothing is left to resolve, no vault is needed.
     let only = "{{ secrets.x | upper }}";
     stderr!(bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only), @"warning: --text:1:1: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv");
@@ -358,20 +429,32 @@ fn what_is_not_well_formed_is_told_before_a_vault_is_looked_for() {
         &long,
         &tag,
     ];
+
     for case in cases {
         sandbox.write("a.tmpl", format!("one\r\n é{case}"));
         let run = bare(&sandbox, ["render", "a.tmpl", "-o", "out"]).run();
-        run.fails_with(2).stdout("").stderr_has("error: a placeholder is not well formed\na.tmpl:2:4: ");
+        run.fails_with(2)
+            .stdout("")
+            .stderr_has("error: a placeholder is not well formed\na.tmpl:2:4: ");
         assert!(!sandbox.path("out").exists());
     }
-    let error = bare(&sandbox, ["render", "-e", "{{ secrets. }}\n{{ secrets.x", "--json"]).run().fails_with(2);
+
+    let error = bare(&sandbox, ["render", "-e", "{{ secrets. }}\n{{ secrets.x", "--json"])
+        .run()
+        .fails_with(2);
     let error = error.json_error();
+
     assert_eq!(
         (&error["type"], &error["message"]),
         (&json!("BAD_REQUEST"), &json!("2 placeholders are not well formed"))
     );
-    let places: Vec<[&Value; 3]> = error["details"]["placeholders"].as_array().unwrap().iter().map(place).collect();
-    assert_eq!(places, [[&json!("--text"), &json!(1), &json!(1)], [&json!("--text"), &json!(2), &json!(1)]]);
+
+    let places: Vec<[&Value; 3]> =
+        error["details"]["placeholders"].as_array().unwrap().iter().map(place).collect();
+    assert_eq!(
+        places,
+        [[&json!("--text"), &json!(1), &json!(1)], [&json!("--text"), &json!(2), &json!(1)]]
+    );
 }
 
 fn place(finding: &Value) -> [&Value; 3] {
@@ -385,14 +468,19 @@ fn the_first_of_several_mistakes_is_told() {
     sandbox.write("malformed", "{{ Y }} {{ secrets. }}");
     sandbox.write("unknown", "{{ Y }} {{ MY_SECRET | shell }}");
     std::os::unix::fs::symlink("nowhere", sandbox.path("link")).unwrap();
+
     let code = |template: &str, out: &str, vault: &str, passphrase: Option<&str>, code: i32| {
-        let command = sandbox.command(["render", template, "-o", out]).env("SECRETS_VAULT", sandbox.path(vault));
+        let command = sandbox
+            .command(["render", template, "-o", out])
+            .env("SECRETS_VAULT", sandbox.path(vault));
         let command = match passphrase {
             Some(given) => command.env("SECRETS_PASSPHRASE", given),
             None => command.without_env("SECRETS_PASSPHRASE"),
         };
+
         command.run().fails_with(code).stdout("").stderr_has("error: ");
     };
+
     code("nothing", "link", "no.db", None, 1);
     code("malformed", "link", "no.db", None, 7);
     code("malformed", "out", "no.db", None, 2);
@@ -409,6 +497,7 @@ fn a_template_that_cannot_be_read_is_an_error() {
     let output = sandbox.run(["render", "no.tmpl"]).fails_with(1);
     stderr!(output, @"error: cannot read `no.tmpl`: No such file or directory");
     stderr!(sandbox.run(["render", "."]).fails_with(1), @"error: cannot read `.`: is a directory");
+
     let error = sandbox.run(["render", "no.tmpl", "--json"]).fails_with(1).json_error();
     assert_eq!(error["type"], "INTERNAL_ERROR");
 }
@@ -419,9 +508,20 @@ fn a_filter_that_cannot_take_a_value_names_the_tag_and_not_the_value() {
     let vault = sandbox.vault();
     vault.create(&project("default"), secret("nul", b"mark\0er")).unwrap();
     vault.create(&project("default"), secret("raw", b"mark\xffer")).unwrap();
+
     let told = "error: `nul`: the filter `shell` cannot take a value with a NUL byte\n";
-    sandbox.run(["render", "-e", "a {{ secrets.nul | shell }}"]).fails_with(2).stdout("").stderr(told);
-    let error = sandbox.run(["render", "-e", "a {{ RAW | json }}", "--json"]).fails_with(2).stdout("").json_error();
+    sandbox
+        .run(["render", "-e", "a {{ secrets.nul | shell }}"])
+        .fails_with(2)
+        .stdout("")
+        .stderr(told);
+
+    let error = sandbox
+        .run(["render", "-e", "a {{ RAW | json }}", "--json"])
+        .fails_with(2)
+        .stdout("")
+        .json_error();
+
     assert_eq!(error["type"], "BAD_REQUEST");
     assert_eq!(error["message"], "`RAW`: the filter `json` needs a value that is UTF-8");
 }
@@ -433,6 +533,7 @@ fn the_project_is_the_current_one() {
     let render = ["render", "-e", "{{X}}"];
     sandbox.run([&render[..], &["-p", "web"]].concat()).succeeds().stdout("of web");
     sandbox.command(render).env("SECRETS_PROJECT", "web").run().succeeds().stdout("of web");
+
     let run = sandbox.run(["render", "-e", "{{TOKEN}}", "--project", "web"]);
     stderr!(run.fails_with(3).stdout(""), @"
     error: a placeholder names no secret in project `web`
@@ -441,6 +542,7 @@ fn the_project_is_the_current_one() {
         ^
     hint: project `default` has `TOKEN`: add `--project default`
     ");
+
     sandbox.write(".secrets.toml", "project = \"web\"\n");
     sandbox.run(render).succeeds().stdout("of web");
     sandbox.run([&render[..], &["-p", "default"]].concat()).succeeds().stdout("vx");
@@ -449,23 +551,29 @@ fn the_project_is_the_current_one() {
 #[test]
 fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
     let sandbox = sandbox();
+
     // A passphrase file that others can read, a placeholder that is kept, then a failure.
     sandbox.write("passphrase", PASSPHRASE);
     let text = "{{ secrets. }} {{ Y }} {{ TOKEM }}";
     let error = sandbox.run(["render", "-e", text, "--keep-unknown", "--json", "-p", "no/project"]);
     assert_eq!(error.fails_with(2).stdout("").json_error()["type"], "BAD_REQUEST");
-    let arguments = ["render", "-e", "{{ ZZZZ }} {{ TOKEM }}", "--json", "--passphrase-file", "passphrase"];
+
+    let arguments =
+        ["render", "-e", "{{ ZZZZ }} {{ TOKEM }}", "--json", "--passphrase-file", "passphrase"];
     let error = sandbox.command(arguments).run().fails_with(3).stdout("").json_error();
     let (kind, message) = ("NOT_FOUND", "2 placeholders name no secret in project `default`");
     assert_eq!((error["type"].as_str(), error["message"].as_str()), (Some(kind), Some(message)));
+
     let expected = json!([
         { "tag": "ZZZZ", "file": "--text", "line": 1, "column": 1, "suggestion": null },
         { "tag": "TOKEM", "file": "--text", "line": 1, "column": 12, "suggestion": "TOKEN" },
     ]);
+
     assert_eq!(error["details"]["placeholders"], expected);
     assert!(error["details"]["hints"].is_array());
     let arguments = ["render", "-e", text, "--keep-unknown", "--json", "-o", "no/out"];
     let error = sandbox.run(arguments).fails_with(1).stdout("").json_error();
+
     assert_eq!(error["type"], "INTERNAL_ERROR");
 }
 
@@ -475,6 +583,7 @@ fn output_dash_is_stdout_and_text_may_begin_with_a_dash() {
     sandbox.run(["render", "-e", "-{{X}}", "-o", "-"]).succeeds().stdout("-value");
     assert!(!sandbox.path("-").exists());
     let output = sandbox.run(["render", "-e", "{{X}}", "-o", "-", "--check"]).fails_with(2);
+
     stderr!(output, @"
     error: `--check` and `--mode` need a file
     hint: name it with `-o OUT`
@@ -484,7 +593,11 @@ fn output_dash_is_stdout_and_text_may_begin_with_a_dash() {
 #[test]
 fn a_terminal_shows_the_tag_in_place_of_each_value() {
     let sandbox = sandbox();
-    sandbox.write("t", "a={{X}} b={{ secrets.MY_SECRET | json }} c={{TOKEN}} d={{ nothing }} e=\\{{X}}\n");
+    sandbox.write(
+        "t",
+        "a={{X}} b={{ secrets.MY_SECRET | json }} c={{TOKEN}} d={{ nothing }} e=\\{{X}}\n",
+    );
+
     let masked = "a=‹x› b=‹my-secret› c=‹TOKEN› d={{ nothing }} e={{X}}\r\n";
     let note = "warning: a terminal shows ‹tag› for each value; `--reveal` prints the values\r\n";
     let script = format!(
@@ -497,6 +610,7 @@ fn a_terminal_shows_the_tag_in_place_of_each_value() {
     );
 
     let mut terminal = Terminal::shell(&sandbox, &script);
+
     // However short a value is, and whatever filters do with it.
     terminal.waits_for(masked).waits_for("1\r\n").waits_for(note).waits_for("‹x›!2\r\n");
     terminal.waits_for("[vx]3\r\n").waits_for("(vx)4\r\n").waits_for("plain5\r\n");
@@ -507,8 +621,15 @@ fn a_terminal_shows_the_tag_in_place_of_each_value() {
 fn pipes_and_files_get_the_values_with_and_without_reveal() {
     let sandbox = sandbox();
     for reveal in [&[][..], &["--reveal"]] {
-        sandbox.run([&["render", "-e", "{{X}}"][..], reveal].concat()).succeeds().stdout("vx").stderr("");
-        sandbox.run([&["render", "-q", "-e", "{{X}}", "-o", "out"][..], reveal].concat()).succeeds();
+        sandbox
+            .run([&["render", "-e", "{{X}}"][..], reveal].concat())
+            .succeeds()
+            .stdout("vx")
+            .stderr("");
+
+        sandbox
+            .run([&["render", "-q", "-e", "{{X}}", "-o", "out"][..], reveal].concat())
+            .succeeds();
         assert_eq!(sandbox.read("out"), b"vx");
         fs::remove_file(sandbox.path("out")).unwrap();
     }
@@ -518,7 +639,11 @@ fn pipes_and_files_get_the_values_with_and_without_reveal() {
 fn git(sandbox: &Sandbox, arguments: &[&str]) {
     let mut git = std::process::Command::new("git");
     git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments);
-    git.current_dir(sandbox.path("repo")).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", sandbox.path(""));
+    git.current_dir(sandbox.path("repo"))
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", sandbox.path(""));
+
     assert!(git.output().unwrap().status.success(), "{arguments:?}");
 }
 
@@ -532,41 +657,50 @@ fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of(
     sandbox.write("repo/.gitignore", "/ignored\n");
     git(&sandbox, &["init", "-q"]);
     git(&sandbox, &["add", "."]);
-    let render =
-        |arguments: &[&str]| sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run();
+
+    let render = |arguments: &[&str]| {
+        sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run()
+    };
 
     let run = render(&["t", "-o", "out"]).fails_with(7);
     stderr!(run, @"
     error: `out` is tracked by git: the next commit would publish what is in it
     hint: take it out with `git rm --cached out`, or write it anyway with `--force`
     ");
+
     assert_eq!(sandbox.read("repo/out"), b"before\n");
+
     // Known before a passphrase is asked for.
     let locked = sandbox.command(["render", "t", "-o", "out"]).without_env("SECRETS_PASSPHRASE");
     stderr!(locked.current_dir(sandbox.path("repo")).run().fails_with(7), @"
     error: `out` is tracked by git: the next commit would publish what is in it
     hint: take it out with `git rm --cached out`, or write it anyway with `--force`
     ");
+
     // To look is not to write; what holds no value may be committed.
     stderr!(render(&["t", "-o", "out", "--check"]).fails_with(8), @"
     error: `out` is out of date
     hint: render it without `--check`
     ");
+
     stderr!(render(&["plain", "-o", "out"]).succeeds(), @"wrote `out`");
     stderr!(render(&["t", "-o", "out", "--force"]).succeeds(), @"wrote `out`");
     assert_eq!(sandbox.read("repo/out"), b"K=a-value-of-it\n");
 
-    let warning = "warning: git does not ignore `new`: add it to .gitignore before the next commit\n";
+    let warning =
+        "warning: git does not ignore `new`: add it to .gitignore before the next commit\n";
     render(&["t", "-o", "new"]).succeeds().stderr(&format!("{warning}wrote `new`\n"));
     render(&["t", "-o", "new", "--check"]).succeeds();
     stderr!(render(&["t", "-o", "ignored"]).succeeds(), @"wrote `ignored`");
     stderr!(render(&["t", "-o", "../outside"]).succeeds(), @"wrote `../outside`");
+
     // From elsewhere it is the same repository.
     let run = sandbox.run(["render", "repo/t", "-o", "repo/out"]).fails_with(7);
     stderr!(run, @"
     error: `repo/out` is tracked by git: the next commit would publish what is in it
     hint: take it out with `git rm --cached repo/out`, or write it anyway with `--force`
     ");
+
     // A repository that cannot be read is no missing one.
     sandbox.write("repo/.git/index", "DIRC");
     stderr!(render(&["t", "-o", "other"]).fails_with(1), @"
@@ -574,6 +708,7 @@ fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of(
     hint: check the repository with `git fsck`
     hint: write the file whatever git has with `--force`
     ");
+
     stderr!(render(&["t", "-o", "other", "--force"]).succeeds(), @"wrote `other`");
     stderr!(sandbox.run(["render", "--all", "--force"]).fails_with(2), @"
     error: `--all` cannot be used with `--force`
@@ -590,12 +725,21 @@ fn no_link_leads_a_template_or_an_output_into_a_git_directory() {
     std::os::unix::fs::symlink(".git/config", sandbox.path("repo/app.tmpl")).unwrap();
     std::os::unix::fs::symlink(".git/hooks", sandbox.path("repo/conf")).unwrap();
     std::os::unix::fs::symlink(".git", sandbox.path("repo/store")).unwrap();
-    let render =
-        |arguments: &[&str]| sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run();
-    for arguments in [&["app.tmpl"][..], &["store/config"], &["t", "-o", "conf/pre-commit"], &["t", "-o", "store/x"]] {
+
+    let render = |arguments: &[&str]| {
+        sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run()
+    };
+
+    for arguments in [
+        &["app.tmpl"][..],
+        &["store/config"],
+        &["t", "-o", "conf/pre-commit"],
+        &["t", "-o", "store/x"],
+    ] {
         let run = render(arguments).fails_with(7).stdout("");
         run.stderr_has("` leads into a git directory by a symbolic link\n");
     }
+
     // Who types the path means it.
     stderr!(render(&["t", "-o", ".git/mine"]).succeeds(), @"wrote `.git/mine`");
     render(&[".git/mine"]).succeeds().stdout("K=a-value-of-it\n");

@@ -33,8 +33,10 @@ fn a_closed_pipe_is_quiet_success() {
     let sandbox = sandbox();
     sandbox.write("large", "{{X}} 0123456789\n".repeat(100_000));
     sandbox.write("plain", "0123456789\n".repeat(100_000));
+
     for command in ["large", "plain", "large --list", "large --list --json"] {
-        let script = format!("$SECRETS render {command} | head -c 3 > out; exit ${{PIPESTATUS[0]}}");
+        let script =
+            format!("$SECRETS render {command} | head -c 3 > out; exit ${{PIPESTATUS[0]}}");
         bash(&sandbox, &script).run().succeeds().stdout("").stderr("");
         assert_eq!(sandbox.read("out").len(), 3, "{command}");
     }
@@ -62,6 +64,7 @@ fn a_template_may_be_a_fifo_or_a_descriptor() {
         "SECRETS_PASSPHRASE_FILE=/dev/fd/9 $SECRETS render - 9<<<$SECRETS_PASSPHRASE <<<'{{X}}'",
         "$SECRETS render <(echo '{{X}}') --passphrase-file <(echo $SECRETS_PASSPHRASE) -o out; cat out",
     ];
+
     // The last one says on stderr what it wrote; of the others, nothing.
     for script in scripts {
         let told = if script.contains("-o out") { "wrote `out`\n" } else { "" };
@@ -77,22 +80,32 @@ fn descriptors_work_for_a_user_without_rights() {
     let sandbox = sandbox();
     let binary = sandbox.path("secrets");
     fs::copy(env!("CARGO_BIN_EXE_secrets"), &binary).unwrap();
+
     let script = "set -e; SECRETS=./secrets; $SECRETS render <(echo '1 {{X}}'); \
                   $SECRETS render -e '2 {{X}}\n' --passphrase-file <(echo $SECRETS_PASSPHRASE); \
                   $SECRETS render -q -e '3 {{X}}\n' -o out; $SECRETS render -q -e '4 {{X}}\n' -o out; cat out; ls -A";
     let mut run = bash(&sandbox, script);
+
     if rustix::process::geteuid().is_root() {
         for path in [sandbox.path(""), sandbox.vault_path(), binary] {
             chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
+
         let mut command = Command::new("setpriv");
-        command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]).args(["--clear-groups", "bash", "-c"]);
+        command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]).args([
+            "--clear-groups",
+            "bash",
+            "-c",
+        ]);
+
         command.arg(script).current_dir(sandbox.path("")).env_clear();
         for (name, value) in run.command.get_envs() {
             command.env(name, value.unwrap_or_default());
         }
+
         run.command = command;
     }
+
     run.run().succeeds().stdout("1 vx\n2 vx\n4 vx\nout\nsecrets\nvault.db\n");
 }
 
@@ -103,16 +116,20 @@ fn large_templates_come_out_the_same_from_everywhere() {
     let line = "0123456789abcdef {{ .v }} \\{ {{ secrets.x }} $\r\n";
     let template = line.repeat(9 * 1024 * 1024 / line.len());
     let expected = template.replace("{{ secrets.x }}", "vx");
+
     sandbox.write("large", &template);
-    let scripts = ["$SECRETS render large", "cat large | $SECRETS render", "$SECRETS render < large"];
+    let scripts =
+        ["$SECRETS render large", "cat large | $SECRETS render", "$SECRETS render < large"];
     let others = [
         "$SECRETS render <(cat large)",
         "$SECRETS render /dev/fd/8 8< large",
         "$SECRETS render large -qo out; cat out",
     ];
+
     for script in [scripts, others].concat() {
         assert!(bash(&sandbox, script).run().succeeds().bytes() == expected.as_bytes(), "{script}");
     }
+
     sandbox.write("large", template + "{{ ZZZZ }}");
     for script in scripts {
         let place = format!(":{}:1: `ZZZZ`", 9 * 1024 * 1024 / line.len() + 1);
@@ -135,13 +152,19 @@ fn values(count: usize) -> Vec<Vec<u8>> {
         every_byte.repeat(4096),
         every_byte,
     ];
+
     let sizes = prop_oneof![1..100_usize, 1..5000_usize, 60_000..70_000_usize];
     while values.len() < count {
         let size = sizes.new_tree(&mut runner).unwrap().current();
         let seed = vec(any::<u8>(), 1..200).new_tree(&mut runner).unwrap().current();
-        let end = prop::sample::select(vec!["", "\n", "\r\n", "\n\n", " "]).new_tree(&mut runner).unwrap().current();
+        let end = prop::sample::select(vec!["", "\n", "\r\n", "\n\n", " "])
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+
         values.push([&seed.repeat(size / seed.len() + 1)[..size], end.as_bytes()].concat());
     }
+
     values.truncate(count);
     values
 }
@@ -149,13 +172,16 @@ fn values(count: usize) -> Vec<Vec<u8>> {
 /// All values of a vault in one template, cut apart again.
 fn rendered_values(sandbox: &Sandbox, count: usize) -> Vec<Vec<u8>> {
     let mark = "\n<-- between two values -->\n";
-    let placeholders: Vec<String> = (0..count).map(|number| format!("{{{{ secrets.v{number} }}}}")).collect();
+    let placeholders: Vec<String> =
+        (0..count).map(|number| format!("{{{{ secrets.v{number} }}}}")).collect();
     let out = sandbox.command(["render"]).stdin(placeholders.join(mark)).run().succeeds().bytes();
     let (mut values, mut rest) = (Vec::new(), &out[..]);
+
     while let Some(at) = rest.windows(mark.len()).position(|part| part == mark.as_bytes()) {
         values.push(rest[..at].to_vec());
         rest = &rest[at + mark.len()..];
     }
+
     values.push(rest.to_vec());
     values
 }
@@ -168,6 +194,7 @@ fn two_hundred_values_come_back_byte_for_byte() {
     for (number, bytes) in values.iter().enumerate() {
         vault.create(&project("default"), secret(&format!("v{number}"), bytes)).unwrap();
     }
+
     assert!(rendered_values(&sandbox, values.len()) == values);
 }
 
@@ -178,14 +205,19 @@ fn through_the_command_line(count: usize) {
         let tag = format!("v{number}");
         let run = match number % 3 {
             0 => sandbox.command(["create", "-q", "--tag", &tag, "--exact"]).stdin(bytes).run(),
-            1 => sandbox.command(["create", "-q", "--tag", &tag, "--exact", "--value-file", "-"]).stdin(bytes).run(),
+            1 => sandbox
+                .command(["create", "-q", "--tag", &tag, "--exact", "--value-file", "-"])
+                .stdin(bytes)
+                .run(),
             _ => {
                 sandbox.write("value", bytes);
                 sandbox.run(["create", "-q", "--tag", &tag, "--exact", "--value-file", "value"])
             }
         };
+
         run.succeeds().stdout("").stderr("");
     }
+
     assert!(rendered_values(&sandbox, count) == values);
 }
 
@@ -208,12 +240,15 @@ fn peak_memory(sandbox: &Sandbox, stdin: &Path, arguments: &[&str], output: u64)
     let mut child = command.spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let copied = io::copy(&mut (&mut stdout).take(output - 512 * 1024), &mut io::sink()).unwrap();
+
     assert_eq!(copied, output - 512 * 1024);
+
     // Blocked by now or within a moment; the peak cannot fall.
     std::thread::sleep(Duration::from_millis(50));
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let rest = io::copy(&mut stdout, &mut io::sink()).unwrap();
     assert!(rest == 512 * 1024 && child.wait().unwrap().success());
+
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
@@ -224,6 +259,7 @@ fn peak_memory_does_not_grow_with_the_template() {
     let large_value = vec![b'v'; 1024 * 1024];
     sandbox.vault().create(&project("default"), secret("large", &large_value)).unwrap();
     let mut sizes = Vec::new();
+
     for (name, size) in [("small", 4 * 1024_usize), ("large", 64 * 1024 * 1024)] {
         let mut file = io::BufWriter::new(fs::File::create(sandbox.path(name)).unwrap());
         let unit = format!("{}{{{{X}}}}\n", "t".repeat(1018));
@@ -231,11 +267,15 @@ fn peak_memory_does_not_grow_with_the_template() {
         file.write_all(b"{{ LARGE }}").unwrap();
         sizes.push((size - size / 1024 * 3 + large_value.len()) as u64);
     }
+
     let (small, large) = (sandbox.path("small"), sandbox.path("large"));
     let least = peak_memory(&sandbox, &small, &["small"], sizes[0]);
     for (stdin, arguments) in [(&small, &["large"][..]), (&large, &[])] {
         let peak = peak_memory(&sandbox, stdin, arguments, sizes[1]);
-        assert!(peak <= least + 4096, "{arguments:?}: {peak} KiB, and {least} KiB for a small template");
+        assert!(
+            peak <= least + 4096,
+            "{arguments:?}: {peak} KiB, and {least} KiB for a small template"
+        );
     }
 }
 
@@ -247,6 +287,7 @@ fn a_passphrase_file_that_others_can_read_is_warned_of() {
         let arguments = ["render", "-e", "{{X}}", "--passphrase-file", "passphrase"];
         sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("vx")
     };
+
     fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
     stderr!(run(), @"warning: other users can read the passphrase file `passphrase`");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -263,6 +304,7 @@ fn a_large_template_that_changes_between_its_readings_is_refused() {
         let vault = sandbox.vault();
         let plan = Plan::new(&mut template, Grammar::default()).unwrap();
         let resolved = plan.resolve(&vault.scope(&project("default"))).unwrap();
+
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(change).unwrap();
         let done = resolved.expand(&mut template, &mut io::sink());
         assert!(matches!(done, Err(ExpandError::Template(TemplateError::Moved(_)))));

@@ -36,9 +36,17 @@ struct Running(Child);
 impl Running {
     fn new(prepared: Prepared) -> Self {
         let mut command = prepared.command;
+
         // A group whose parent is outside of it: of an orphaned one, as under `setsid`, the system stops nobody.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Self(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     /// The next line of stdout.
@@ -74,7 +82,9 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 fn is_alive(pid: &str) -> bool {
     let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+
     // Nobody may be there to bury it.
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
@@ -88,8 +98,11 @@ fn every_secret_is_in_the_environment_and_masked_in_both_outputs() {
     warning: values under 8 bytes are not masked: `pin`
     ‹api-token›
     ");
+
     // What is printed is masked; what the program has is the value.
-    let run = prepared(&sandbox, &["--", "sh", "-c", "test \"$API_TOKEN\" = \"$WANTED\""]).env("WANTED", TOKEN).run();
+    let run = prepared(&sandbox, &["--", "sh", "-c", "test \"$API_TOKEN\" = \"$WANTED\""])
+        .env("WANTED", TOKEN)
+        .run();
     stderr!(run.succeeds(), @"warning: values under 8 bytes are not masked: `pin`");
 }
 
@@ -100,6 +113,7 @@ fn every_form_is_masked() {
                 printf %s \"$ODD\" | od -An -v -tx1 | tr -d ' \\n'";
     let (code, stdout, _) = prepared(&sandbox, &["--", "sh", "-c", line]).run().everything();
     let stdout = String::from_utf8(stdout).unwrap();
+
     assert_eq!(code, Some(0));
     assert_eq!(stdout.matches("‹odd›").count(), 4, "{stdout}");
     assert!(stdout.len() < 4 * "‹odd›".len() + 16, "{stdout}");
@@ -108,8 +122,11 @@ fn every_form_is_masked() {
 #[test]
 fn without_masking_a_value_is_printed() {
     let sandbox = sandbox();
-    let run = prepared(&sandbox, &["--no-mask", "--only", "api-token", "--", "printenv", "API_TOKEN"]).run();
+    let run =
+        prepared(&sandbox, &["--no-mask", "--only", "api-token", "--", "printenv", "API_TOKEN"])
+            .run();
     run.succeeds().stdout(format!("{TOKEN}\n"));
+
     let run = prepared(&sandbox, &["--no-mask", "--stdin", "api-token", "--", "cat"]).run();
     run.succeeds().stdout(TOKEN);
 }
@@ -120,25 +137,45 @@ fn exit_codes_are_the_programs_or_our_own() {
     for code in [0, 1, 7, 125, 130, 255] {
         script(&sandbox, &format!("exit {code}")).run().fails_with(code);
     }
+
     for (signal, code) in [("TERM", 143), ("KILL", 137), ("HUP", 129), ("SEGV", 139)] {
         script(&sandbox, &format!("kill -{signal} $$")).run().fails_with(code);
     }
+
     let fails = |line: &[&str], code, words: &str| {
         prepared(&sandbox, line).run().fails_with(code).stderr_has(words);
     };
-    fails(&["--only", "api-token", "no-such-program"], 127, "error: there is no program `no-such-program`");
-    fails(&["--only", "api-token", "/etc/passwd"], 126, "error: cannot run `/etc/passwd`: Permission denied");
+
+    fails(
+        &["--only", "api-token", "no-such-program"],
+        127,
+        "error: there is no program `no-such-program`",
+    );
+
+    fails(
+        &["--only", "api-token", "/etc/passwd"],
+        126,
+        "error: cannot run `/etc/passwd`: Permission denied",
+    );
+
     fails(&["--only", "nope", "true"], 125, "error: no secret `nope` in project `default`");
     fails(&["--bogus", "true"], 125, "error: there is no option `--bogus` here");
     fails(&[], 125, "is missing");
     fails(&["--only", "not a tag", "true"], 125, "`--only <TAG,...>`");
+
     let locked = script(&sandbox, "true").without_env("SECRETS_PASSPHRASE").run();
     stderr!(locked.fails_with(125), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
-    let error = sandbox.command(["run", "--json", "--only", "nope", "true"]).run().fails_with(125).json_error();
+
+    let error = sandbox
+        .command(["run", "--json", "--only", "nope", "true"])
+        .run()
+        .fails_with(125)
+        .json_error();
+
     assert_eq!(error["type"], "NOT_FOUND");
 }
 
@@ -150,14 +187,24 @@ fn we_die_of_what_ctrl_c_does_to_the_program_and_of_no_other_signal() {
         let mut command = behind(&["env", "--default-signal=INT,QUIT"], &program);
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
     };
+
     for (name, signal) in [("INT", 2), ("QUIT", 3)] {
-        for options in [&["--only", "api-token"][..], &["--only", "api-token", "--file", "F=api-token", "--no-mask"]] {
+        for options in [
+            &["--only", "api-token"][..],
+            &["--only", "api-token", "--file", "F=api-token", "--no-mask"],
+        ] {
             let kill = format!("kill -{name} $$");
             let status = ended(&[options, &["--", "sh", "-c", &kill]].concat());
-            assert_eq!((status.signal(), status.core_dumped()), (Some(signal), false), "{name} {options:?}");
+            assert_eq!(
+                (status.signal(), status.core_dumped()),
+                (Some(signal), false),
+                "{name} {options:?}"
+            );
         }
     }
+
     assert!(left_in(&sandbox).is_empty());
+
     // A program that handles it and has this code is not one that died of it.
     let line = "trap 'exit 130' INT; kill -INT $$";
     let status = ended(&["--only", "api-token", "--", "sh", "-c", line]);
@@ -172,10 +219,19 @@ fn what_is_named_is_given_and_no_more() {
         let run = prepared(&sandbox, &[line, &["--", "sh", "-c", names]].concat()).run();
         String::from_utf8(run.everything().1).unwrap()
     };
+
     let only = given(&["--only", "api-token,PIN"]);
-    assert!(only.contains("API_TOKEN") && only.contains("PIN") && !only.contains("DATABASE_URL"), "{only}");
+    assert!(
+        only.contains("API_TOKEN") && only.contains("PIN") && !only.contains("DATABASE_URL"),
+        "{only}"
+    );
+
     let env = given(&["--env", "URL={{ DATABASE_URL }}"]);
-    assert!(env.contains("URL ") && !env.contains("API_TOKEN") && !env.contains("DATABASE_URL"), "{env}");
+    assert!(
+        env.contains("URL ") && !env.contains("API_TOKEN") && !env.contains("DATABASE_URL"),
+        "{env}"
+    );
+
     let stdin = given(&["--stdin", "api-token"]);
     assert!(!stdin.contains("API_TOKEN"), "{stdin}");
 }
@@ -183,8 +239,11 @@ fn what_is_named_is_given_and_no_more() {
 #[test]
 fn templates_have_filters_and_come_from_options_files_and_the_environment() {
     let sandbox = sandbox();
-    sandbox
-        .write("app.env", "\u{feff}# ours\nexport A='x{{ API_TOKEN }}y' # c\nB=\"two\\nlines\"\nB=last\nC=pa$$word\n");
+    sandbox.write(
+        "app.env",
+        "\u{feff}# ours\nexport A='x{{ API_TOKEN }}y' # c\nB=\"two\\nlines\"\nB=last\nC=pa$$word\n",
+    );
+
     let line = "test \"$A$B$C$D$E\" = \"$WANTED\"";
     let arguments = [
         "--env-file",
@@ -198,15 +257,23 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
         "-c",
         line,
     ];
+
     let wanted = format!("x{TOKEN}ylastpa$$wordpostgres%3A%2F%2Fapp%3Ap%2540ss%40db%2Fdev=");
     prepared(&sandbox, &arguments).env("WANTED", wanted).run().succeeds();
-    let line = ["--only", "pin", "--expand-env", "X", "--", "sh", "-c", "test \"$X\" = \"$WANTED\""];
+    let line =
+        ["--only", "pin", "--expand-env", "X", "--", "sh", "-c", "test \"$X\" = \"$WANTED\""];
     let inherited = prepared(&sandbox, &line);
-    let run = inherited.env("X", "a{{ secrets.api-token }}b").env("WANTED", format!("a{TOKEN}b")).run();
+    let run =
+        inherited.env("X", "a{{ secrets.api-token }}b").env("WANTED", format!("a{TOKEN}b")).run();
     stderr!(run.succeeds(), @"warning: values under 8 bytes are not masked: `pin`");
+
     let fails = |arguments: &[&str], words: &str| {
-        prepared(&sandbox, &[arguments, &["--", "true"]].concat()).run().fails_with(125).stderr_has(words);
+        prepared(&sandbox, &[arguments, &["--", "true"]].concat())
+            .run()
+            .fails_with(125)
+            .stderr_has(words);
     };
+
     fails(&["--env", "A={{ secrets.nope }}"], "--env A:1:1: `nope`");
     fails(&["--env", "A={{ secrets.a! }}"], "--env A:1:1: not closed");
     fails(&["--env", "A"], "`--env NAME=TEMPLATE` needs a name and a `=`");
@@ -214,7 +281,9 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
     fails(&["--env-file", "no.env"], "cannot read `no.env`");
     sandbox.write("bad.env", "A=1\nB=\"open\n");
     fails(&["--env-file", "bad.env"], "bad.env:2:3: the double quote is never closed");
-    let run = prepared(&sandbox, &["--expand-env", "X", "true"]).env("X", "{{ secrets.nope }}").run();
+
+    let run =
+        prepared(&sandbox, &["--expand-env", "X", "true"]).env("X", "{{ secrets.nope }}").run();
     stderr!(run.fails_with(125), @"
     warning: `{{nope}}` in `X` is left as it is: it names no secret
     error: a placeholder names no secret in project `default`
@@ -235,14 +304,21 @@ fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
     ] {
         vault.create(&project("default"), secret(tag, bytes)).unwrap();
     }
-    let (code, stdout, stderr) = prepared(&sandbox, &["--", "sh", "-c", "echo $PATH $LD_PRELOAD"]).run().everything();
+
+    let (code, stdout, stderr) =
+        prepared(&sandbox, &["--", "sh", "-c", "echo $PATH $LD_PRELOAD"]).run().everything();
     assert_eq!((code, String::from_utf8(stdout).unwrap()), (Some(0), format!("{PATH}\n")));
     for tag in ["1st", "with-nul", "path", "ld_preload"] {
         assert!(stderr.contains(&format!("warning: `{tag}` is left out")), "{stderr}");
     }
+
     let fails = |arguments: &[&str], words: &str| {
-        prepared(&sandbox, &[arguments, &["--", "true"]].concat()).run().fails_with(125).stderr_has(words);
+        prepared(&sandbox, &[arguments, &["--", "true"]].concat())
+            .run()
+            .fails_with(125)
+            .stderr_has(words);
     };
+
     fails(&["--only", "1st"], "`1ST` is no name of a variable");
     fails(&["--only", "with-nul"], "`WITH_NUL` cannot be set: its value has a NUL byte");
     fails(&["--env", "A={{ WITH_NUL }}"], "`A` cannot be set: its value has a NUL byte");
@@ -250,7 +326,9 @@ fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
     fails(&["--file", "GIT_SSH=pin"], "`GIT_SSH` steers programs");
     sandbox.write("steer.env", "NODE_OPTIONS=--require=x\n");
     fails(&["--env-file", "steer.env"], "steer.env:1: `NODE_OPTIONS` steers programs");
-    let run = prepared(&sandbox, &["--env", "PATH=/usr/bin:/bin", "--", "sh", "-c", "echo $PATH"]).run();
+
+    let run =
+        prepared(&sandbox, &["--env", "PATH=/usr/bin:/bin", "--", "sh", "-c", "echo $PATH"]).run();
     run.succeeds().stdout("/usr/bin:/bin\n");
 }
 
@@ -268,14 +346,20 @@ fn inherited(options: &[&str], name: &str, text: &str) -> (String, String) {
     let line = [options, &["--no-mask", "--", "printenv", name]].concat();
     let (code, stdout, stderr) = prepared(&sandbox, &line).env(name, text).run().everything();
     assert_eq!(code, Some(0), "{stderr}");
+
     (String::from_utf8(stdout).unwrap().trim_end_matches('\n').to_owned(), stderr)
 }
 
 #[test]
 fn an_inherited_variable_is_expanded_if_it_is_the_placeholder_of_its_own_secret() {
     for text in ["{{ secrets.api-token }}", "{{secrets.API_TOKEN}}", "{{API_TOKEN}}"] {
-        assert_eq!(inherited(&["--env", "A=1"], "API_TOKEN", text), (TOKEN.to_owned(), String::new()), "{text}");
+        assert_eq!(
+            inherited(&["--env", "A=1"], "API_TOKEN", text),
+            (TOKEN.to_owned(), String::new()),
+            "{text}"
+        );
     }
+
     let filtered = inherited(&["--env", "A=1"], "DATABASE_URL", "{{ secrets.database-url | url }}");
     assert_eq!(filtered.0, "postgres%3A%2F%2Fapp%3Ap%2540ss%40db%2Fdev");
 }
@@ -290,27 +374,37 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
         ("api_token", "{{ secrets.api-token }}"),
         ("CI_COMMIT_MESSAGE", "docs: explain {{ secrets.NAME }}"),
     ];
+
     for (name, text) in valid {
         let (value, told) = inherited(&["--env", "A=1"], name, text);
         assert_eq!(value, text);
         let words = format!(
             "warning: `{name}` holds a placeholder and is passed on as it is; `--expand-env {name}` expands it\n"
         );
+
         assert_eq!(told, words);
     }
-    for text in ["x {{ secrets.a | b }}", "{{ secrets.", "{{ secrets.api-token }} {{ secrets.a! }}"] {
+
+    for text in ["x {{ secrets.a | b }}", "{{ secrets.", "{{ secrets.api-token }} {{ secrets.a! }}"]
+    {
         let (value, told) = inherited(&["--env", "A=1"], "MESSAGE", text);
-        let words = "warning: `MESSAGE` holds a placeholder that is not valid; it is passed on as it is\n";
+        let words =
+            "warning: `MESSAGE` holds a placeholder that is not valid; it is passed on as it is\n";
         assert_eq!((value.as_str(), told.as_str()), (text, words));
     }
+
     // Somebody else's braces.
     for text in ["{{ID}} {{ .Name }}", "{{API_TOKEN}}", "{{", "{{ user.name }}"] {
         assert_eq!(inherited(&["--env", "A=1"], "FORMAT", text), (text.to_owned(), String::new()));
     }
+
     // Its own secret does not exist: a name that a stranger may know.
     let (value, told) = inherited(&["--env", "A=1"], "CI_BRANCH", "{{ secrets.ci-branch }}");
     assert_eq!(value, "{{ secrets.ci-branch }}");
-    assert_eq!(told, "warning: `{{ci-branch}}` in `CI_BRANCH` is left as it is: it names no secret\n");
+    assert_eq!(
+        told,
+        "warning: `{{ci-branch}}` in `CI_BRANCH` is left as it is: it names no secret\n"
+    );
 }
 
 #[test]
@@ -319,6 +413,7 @@ fn with_only_nothing_that_was_inherited_is_expanded() {
     let (value, told) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
     assert_eq!(value, text);
     let words = "with `--only`, just `--expand-env` expands it";
+
     assert!(told.contains(words), "{told}");
     let line = ["--only", "api-token", "--expand-env", "DATABASE_URL"];
     assert_eq!(inherited(&line, "DATABASE_URL", text), (URL.to_owned(), String::new()));
@@ -328,21 +423,44 @@ fn with_only_nothing_that_was_inherited_is_expanded() {
 fn other_inherited_variables_are_expanded_where_they_are_named() {
     let sandbox = sandbox();
     let line = ["--expand-env", "A,B", "--no-mask", "--", "sh", "-c", "echo \"$A|$B\""];
-    let run = prepared(&sandbox, &line).env("A", "<{{ secrets.api-token }}>").env("B", "{{ID}}").run().succeeds();
+    let run = prepared(&sandbox, &line)
+        .env("A", "<{{ secrets.api-token }}>")
+        .env("B", "{{ID}}")
+        .run()
+        .succeeds();
+
     stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is left as it is: it names no secret");
+
     // What is not valid stays as it is.
-    let (value, told) = inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
-    assert!(value == "1234 {{ secrets.a! }}" && told.contains("a placeholder that is not valid"), "{value} {told}");
+    let (value, told) =
+        inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
+    assert!(
+        value == "1234 {{ secrets.a! }}" && told.contains("a placeholder that is not valid"),
+        "{value} {told}"
+    );
+
     let fails = |line: &[&str], words: &str| {
-        let run = prepared(&sandbox, &[line, &["--", "true"]].concat()).env("SECRETS_TOKEN", "x").env("EDITOR", "x");
+        let run = prepared(&sandbox, &[line, &["--", "true"]].concat())
+            .env("SECRETS_TOKEN", "x")
+            .env("EDITOR", "x");
         run.run().fails_with(125).stderr_has(words);
     };
-    fails(&["--expand-env", "NOT_SET"], "`--expand-env` names a variable that is not set: `NOT_SET`");
+
+    fails(
+        &["--expand-env", "NOT_SET"],
+        "`--expand-env` names a variable that is not set: `NOT_SET`",
+    );
+
     fails(&["--expand-env", "SECRETS_TOKEN"], "is never given to a program");
     fails(&["--expand-env", "EDITOR"], "`EDITOR` steers programs");
+
     // What an option sets anew is not looked at.
     let line = ["--env", "FORMAT=new", "--no-mask", "--", "printenv", "FORMAT"];
-    prepared(&sandbox, &line).env("FORMAT", "{{ secrets.format }}").run().succeeds().stdout("new\n");
+    prepared(&sandbox, &line)
+        .env("FORMAT", "{{ secrets.format }}")
+        .run()
+        .succeeds()
+        .stdout("new\n");
 }
 
 #[test]
@@ -350,12 +468,16 @@ fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_
     let large = "x".repeat(131_072 - "CA_BUNDLE=".len());
     let sandbox = Sandbox::with_secrets(&[("ca-bundle", &large), ("fits-still", &large[2..])]);
     let line = ["--", "sh", "-c", "echo ${CA_BUNDLE-none} ${#FITS_STILL}"];
-    let run = prepared(&sandbox, &line).run().succeeds().stdout(format!("none {}\n", large.len() - 2));
+    let run =
+        prepared(&sandbox, &line).run().succeeds().stdout(format!("none {}\n", large.len() - 2));
     stderr!(run, @"warning: `ca-bundle` is left out: its value is too large for an environment variable; `--file NAME=TAG` takes it");
+
     for options in [["--only", "ca-bundle"], ["--env", "X={{ CA_BUNDLE }}{{ CA_BUNDLE }}"]] {
-        let run = prepared(&sandbox, &[&options[..], &["--", "true"]].concat()).run().fails_with(125);
+        let run =
+            prepared(&sandbox, &[&options[..], &["--", "true"]].concat()).run().fails_with(125);
         run.stderr_has("cannot be set: its value is too large for an environment variable\nhint: give it with `--file");
     }
+
     let line = ["--file", "CA_BUNDLE=ca-bundle", "--", "sh", "-c", "wc -c <\"$CA_BUNDLE\""];
     prepared(&sandbox, &line).run().succeeds().stdout(format!("{}\n", large.len()));
 }
@@ -370,7 +492,12 @@ fn output_that_is_lost_is_an_error() {
     ] {
         let program = sandbox.command(["x"]).env("PATH", PATH).command;
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(line).arg(program.get_program()).current_dir(sandbox.path("")).env_clear();
+        shell
+            .arg("-c")
+            .arg(line)
+            .arg(program.get_program())
+            .current_dir(sandbox.path(""))
+            .env_clear();
         shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         assert_eq!(shell.stderr(Stdio::null()).status().unwrap().code(), Some(code), "{line}");
     }
@@ -379,9 +506,15 @@ fn output_that_is_lost_is_an_error() {
 #[test]
 fn two_streams_on_one_pipe_keep_their_order() {
     let sandbox = sandbox();
-    let program = script(&sandbox, "for n in 1 2 3 4 5; do echo out$n; echo err$n >&2; done").command;
+    let program =
+        script(&sandbox, "for n in 1 2 3 4 5; do echo out$n; echo err$n >&2; done").command;
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(program.get_program()).args(program.get_args()).env_clear();
+    shell
+        .args(["-c", "exec \"$0\" \"$@\" 2>&1"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear();
+
     shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let printed = String::from_utf8(shell.output().unwrap().stdout).unwrap();
     assert_eq!(printed, "out1\nerr1\nout2\nerr2\nout3\nerr3\nout4\nerr4\nout5\nerr5\n");
@@ -390,10 +523,16 @@ fn two_streams_on_one_pipe_keep_their_order() {
 #[test]
 fn a_caller_that_ignores_its_children_changes_nothing() {
     let sandbox = sandbox();
-    let program = prepared(&sandbox, &["--no-mask", "--stdin", "api-token", "--", "sh", "-c", "cat; exit 5"]).command;
+    let program =
+        prepared(&sandbox, &["--no-mask", "--stdin", "api-token", "--", "sh", "-c", "cat; exit 5"])
+            .command;
     let mut perl = Command::new("perl");
-    perl.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"]).arg(program.get_program()).args(program.get_args());
+
+    perl.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"])
+        .arg(program.get_program())
+        .args(program.get_args());
     perl.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+
     let Ok(output) = perl.output() else { return };
     assert_eq!((output.status.code(), output.stdout), (Some(5), TOKEN.as_bytes().to_vec()));
 }
@@ -403,8 +542,16 @@ fn what_unlocks_the_vault_never_reaches_the_program() {
     let sandbox = sandbox();
     sandbox.write("passphrase", PASSPHRASE);
     let command = script(&sandbox, "env | grep -c '^SECRETS_PASS\\|^SECRETS_TOK'");
-    let command = command.env("SECRETS_PASSPHRASE_FILE", sandbox.path("passphrase")).env("SECRETS_TOKEN", "x");
-    command.run().fails_with(1).stdout("0\n").stderr_has("other users can read the passphrase file");
+    let command = command
+        .env("SECRETS_PASSPHRASE_FILE", sandbox.path("passphrase"))
+        .env("SECRETS_TOKEN", "x");
+
+    command
+        .run()
+        .fails_with(1)
+        .stdout("0\n")
+        .stderr_has("other users can read the passphrase file");
+
     for name in ["SECRETS_PASSPHRASE", "SECRETS_PASSPHRASE_FILE", "SECRETS_TOKEN"] {
         let run = prepared(&sandbox, &["--env", &format!("{name}=x"), "--", "true"]).run();
         run.fails_with(125).stderr_has("is never given to a program");
@@ -416,10 +563,18 @@ fn arguments_arrive_as_given_and_hold_no_placeholder() {
     let sandbox = sandbox();
     let odd = std::ffi::OsString::from_vec(b"\xff\xfe".to_vec());
     let mut command = prepared(&sandbox, &["--only", "pin", "--no-mask", "--", "printf", "[%s]"]);
-    command.command.args(["", "a b", "$HOME", "*", "--only", "{{ .Values.x }}", "line\nbreak", "-"]).arg(odd);
+    command
+        .command
+        .args(["", "a b", "$HOME", "*", "--only", "{{ .Values.x }}", "line\nbreak", "-"])
+        .arg(odd);
+
     let printed = command.run().succeeds().bytes();
     assert_eq!(printed, b"[][a b][$HOME][*][--only][{{ .Values.x }}][line\nbreak][-][\xff\xfe]");
-    for argument in ["{{ secrets.api-token }}", "x={{API_TOKEN}}", "--header=Bearer {{ secrets.api-token | url }}"] {
+    for argument in [
+        "{{ secrets.api-token }}",
+        "x={{API_TOKEN}}",
+        "--header=Bearer {{ secrets.api-token | url }}",
+    ] {
         let run = prepared(&sandbox, &["--", "curl", argument]).run().fails_with(125).stdout("");
         run.stderr_has("argument 1 of the program holds a placeholder for `");
     }
@@ -431,30 +586,46 @@ fn a_private_file_lives_as_long_as_the_program() {
     let line = "stat -c '%a %s' \"$KEY\"; stat -c %a \"$(dirname \"$KEY\")\"; cat \"$KEY\"; echo \"$KEY\" >&2";
     let run = prepared(&sandbox, &["--file", "KEY=api-token", "--", "sh", "-c", line]).run();
     let (code, stdout, stderr) = run.everything();
-    assert_eq!((code, String::from_utf8(stdout).unwrap()), (Some(0), format!("600 {}\n700\n‹api-token›", TOKEN.len())));
+
+    assert_eq!(
+        (code, String::from_utf8(stdout).unwrap()),
+        (Some(0), format!("600 {}\n700\n‹api-token›", TOKEN.len()))
+    );
+
     let path = PathBuf::from(stderr.trim());
-    assert!(path.starts_with(sandbox.path("secrets")) && !path.exists() && !path.parent().unwrap().exists());
+    assert!(
+        path.starts_with(sandbox.path("secrets"))
+            && !path.exists()
+            && !path.parent().unwrap().exists()
+    );
+
     stderr!(prepared(&sandbox, &["--file", "KEY=nope", "--", "true"]).run().fails_with(125), @"
     error: no secret `nope` in project `default`
     hint: `secrets list` shows the secrets of the project
     ");
+
     assert!(left_in(&sandbox).is_empty());
 }
 
 /// Private directories that are still there.
 fn left_in(sandbox: &Sandbox) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(sandbox.path("secrets")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.display().to_string().contains("/run-")).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.display().to_string().contains("/run-"))
+        .collect()
 }
 
 #[test]
 fn killed_it_leaves_no_program_and_no_file() {
     let sandbox = sandbox();
     let line = "echo $$; echo $KEY; trap '' TERM HUP INT; sleep 20 & wait; sleep 20";
-    let command = prepared(&sandbox, &["--no-mask", "--file", "KEY=api-token", "--", "sh", "-c", line]);
+    let command =
+        prepared(&sandbox, &["--no-mask", "--file", "KEY=api-token", "--", "sh", "-c", line]);
     let mut running = Running::new(command);
     let mut output = running.output();
     let (pid, path) = (Running::line(&mut output), Running::line(&mut output));
+
     assert!(PathBuf::from(&path).exists() && is_alive(&pid));
     running.signal(Signal::KILL);
     running.code();
@@ -472,15 +643,23 @@ fn every_signal_that_can_be_caught_is_passed_on() {
     );
     let program = prepared(&sandbox, &["--only", "api-token", "--", "bash", "-c", &line]);
     let mut command = behind(&["env", "--default-signal"], &program);
-    let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut running =
+        Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+
     let mut output = running.output();
     assert_eq!(Running::line(&mut output), "ready");
     let pid = running.0.id().to_string();
+
     for name in names.split_whitespace() {
-        let sent = Command::new("bash").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
+        let sent = Command::new("bash")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
+            .status()
+            .unwrap();
+
         assert!(sent.success(), "{name}");
         assert_eq!(Running::line(&mut output), format!("got {name}"));
     }
+
     running.signal(Signal::KILL);
     running.code();
 }
@@ -488,12 +667,16 @@ fn every_signal_that_can_be_caught_is_passed_on() {
 #[test]
 fn a_signal_ends_us_with_the_program_s_code() {
     let sandbox = sandbox();
-    let mut running =
-        Running::new(script(&sandbox, "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.01; done"));
+    let mut running = Running::new(script(
+        &sandbox,
+        "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.01; done",
+    ));
+
     let mut output = running.output();
     assert_eq!(Running::line(&mut output), "ready");
     running.signal(Signal::TERM);
     assert_eq!((Running::line(&mut output).as_str(), running.code()), ("got", Some(9)));
+
     let mut running = Running::new(script(&sandbox, "echo ready; exec sleep 1000"));
     let mut output = running.output();
     assert_eq!(Running::line(&mut output), "ready");
@@ -509,7 +692,14 @@ fn the_program_finds_the_process_as_it_would_without_us() {
     let with = script(&sandbox, line).stdin("what is typed").run().succeeds().bytes();
     let without = sandbox.command(["x"]).command;
     let mut plain = Command::new("sh");
-    plain.arg("-c").arg(line).env_clear().env("PATH", PATH).current_dir(without.get_current_dir().unwrap());
+
+    plain
+        .arg("-c")
+        .arg(line)
+        .env_clear()
+        .env("PATH", PATH)
+        .current_dir(without.get_current_dir().unwrap());
+
     let mut child = plain.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"what is typed").unwrap();
     let output = child.wait_with_output().unwrap();
@@ -521,16 +711,27 @@ fn what_was_ignored_stays_ignored() {
     let sandbox = sandbox();
     let program = script(&sandbox, "grep SigIgn /proc/self/status").command;
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg("trap '' HUP; exec \"$@\"").arg("sh").arg(program.get_program()).args(program.get_args());
+    shell
+        .arg("-c")
+        .arg("trap '' HUP; exec \"$@\"")
+        .arg("sh")
+        .arg(program.get_program())
+        .args(program.get_args());
+
     shell.env_clear();
     shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let with = shell.output().unwrap().stdout;
-    let without = Command::new("sh").args(["-c", "trap '' HUP; exec grep SigIgn /proc/self/status"]).output().unwrap();
+    let without = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec grep SigIgn /proc/self/status"])
+        .output()
+        .unwrap();
+
     // The C library keeps two past the 31 that are counted here for itself.
     let ignored = |line: Vec<u8>| {
         let line = String::from_utf8(line).unwrap();
         u64::from_str_radix(line.trim_start_matches("SigIgn:").trim(), 16).unwrap() & 0x7fff_ffff
     };
+
     assert_eq!((ignored(with), ignored(without.stdout)), (1, 1));
 }
 
@@ -539,6 +740,7 @@ fn a_value_written_in_pieces_is_masked_and_a_prefix_is_let_go() {
     let sandbox = sandbox();
     let line = "printf 'a%s' t0ken-abcdef; sleep 0.01; printf '%s!' ghijklmnop";
     script(&sandbox, line).run().succeeds().stdout("a‹api-token›!");
+
     // Silence: the prefix is shown, and if the value then completes, the rest of it is not.
     let mut running = Running::new(script(&sandbox, "printf 't0ken-'; sleep 20"));
     let mut output = running.0.stdout.take().unwrap();
@@ -547,6 +749,7 @@ fn a_value_written_in_pieces_is_masked_and_a_prefix_is_let_go() {
     assert_eq!(&piece, b"t0ken-");
     running.signal(Signal::TERM);
     running.code();
+
     let line = "printf 't0ken-'; sleep 0.3; printf 'abcdefghijklmnop.'";
     script(&sandbox, line).run().succeeds().stdout("t0ken-‹api-token›.");
 }
@@ -565,6 +768,7 @@ fn what_runs_on_is_not_waited_for_and_what_it_prints_is_masked() {
     let line = "(read go <go; echo \"<$API_TOKEN>\"; echo \"<$API_TOKEN>\" >&2; echo end) & echo done; exit 3";
     let mut running = Running::new(script(&sandbox, line));
     let mut output = running.output();
+
     assert_eq!((Running::line(&mut output).as_str(), running.code()), ("done", Some(3)));
     std::fs::write(&go, "go\n").unwrap();
     let mut rest = String::new();
@@ -579,11 +783,13 @@ fn what_runs_on_is_not_waited_for_and_what_it_prints_is_masked() {
 fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
+
     // So much before it that what is kept of the stream is not all of it.
     let line = "head -c 20000 /dev/zero; printf 't0ken-ab'; (read go <go; printf 'cdefghijklmnop.'; echo end) &";
     let mut running = Running::new(script(&sandbox, line));
     assert_eq!(running.code(), Some(0));
     std::fs::write(&go, "go\n").unwrap();
+
     let mut printed = Vec::new();
     running.output().read_to_end(&mut printed).unwrap();
     let printed = String::from_utf8(printed.split_off(20_000)).unwrap();
@@ -593,7 +799,8 @@ fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
 
 #[test]
 fn without_memory_for_the_needles_no_program_starts() {
-    let sandbox = Sandbox::with_secrets(&[("big", &"v".repeat(1_000_000)), ("small", "value-of-small")]);
+    let sandbox =
+        Sandbox::with_secrets(&[("big", &"v".repeat(1_000_000)), ("small", "value-of-small")]);
     let limited = |line: &str| {
         let script = format!("ulimit -v 300000; exec \"$0\" {line}");
         let mut command = sandbox.command([""; 0]);
@@ -601,6 +808,7 @@ fn without_memory_for_the_needles_no_program_starts() {
         command.command.args(["-c", &script, env!("CARGO_BIN_EXE_secrets")]);
         command.run()
     };
+
     let told = "error: not enough memory: looking for these values needs 381 MiB\n\
                 hint: name the values that are needed with `--only`; `big` is the largest\n";
     limited("run --file BIG=big -- touch started").fails_with(125).stderr(told);
@@ -609,6 +817,7 @@ fn without_memory_for_the_needles_no_program_starts() {
     error: not enough memory: looking for these values needs 381 MiB
     hint: free some memory, or raise the limit of it; `big` is the largest
     ");
+
     limited("run --only small -- touch started").succeeds();
     assert!(sandbox.path("started").exists());
 }
@@ -616,24 +825,30 @@ fn without_memory_for_the_needles_no_program_starts() {
 #[test]
 fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
     // 40,000 characters, of which no part stands twice.
-    let value: String = (0..8_000).map(|number| format!("{:05}", number * 7_919 % 99_991)).collect();
+    let value: String =
+        (0..8_000).map(|number| format!("{:05}", number * 7_919 % 99_991)).collect();
     let sandbox = Sandbox::with_secrets(&[("big", &value)]);
     std::fs::write(sandbox.path("big"), &value).unwrap();
-    for (number, encoded) in ["cat big", "base64 -w0 big", "od -An -v -tx1 big | tr -d ' \\n'"].into_iter().enumerate()
+
+    for (number, encoded) in
+        ["cat big", "base64 -w0 big", "od -An -v -tx1 big | tr -d ' \\n'"].into_iter().enumerate()
     {
         let go = fifo(&sandbox, &format!("go{number}"));
         let line = format!(
             "{encoded} >all; printf 'a line\\n'; head -c 30000 all; (read go <{}; tail -c +30001 all; echo; echo END) &",
             go.display()
         );
+
         let command = sandbox.command(["run", "--only", "big", "--", "sh", "-c", &line]);
         let mut running = Running::new(command);
         assert_eq!(running.code(), Some(0));
         std::fs::write(&go, "go\n").unwrap();
+
         let mut printed = String::new();
         running.output().read_to_string(&mut printed).unwrap();
         let shown = printed.replace("‹big›", "");
         let rest = shown.strip_prefix("a line\n").and_then(|text| text.strip_suffix("\nEND\n"));
+
         // Up to seven bytes of it may be out before, and base64 ends in what is not the value's alone.
         assert!(rest.is_some_and(|rest| rest.len() <= 9), "{} of {encoded}", shown.len());
         assert!(printed.contains("‹big›"), "{encoded}");
@@ -647,6 +862,7 @@ fn what_runs_on_is_told_that_nobody_reads() {
     let mut running = Running::new(script(&sandbox, line));
     let mut output = running.output();
     let (mut pid, mut done) = (String::new(), false);
+
     while pid.is_empty() || !done {
         let line = Running::line(&mut output);
         done |= line == "done";
@@ -654,6 +870,7 @@ fn what_runs_on_is_told_that_nobody_reads() {
             pid.clone_from(&line);
         }
     }
+
     assert_eq!(running.code(), Some(0));
     assert!(is_alive(&pid));
     drop((output, running.0.stderr.take()));
@@ -667,18 +884,24 @@ fn what_goes_on_masking_has_no_environment_and_no_lock_reaches_it() {
     let line = "(read go <go; echo \"<$API_TOKEN>\") & echo done";
     let mut running = Running::new(script(&sandbox, line).env("MARKER", "of this test"));
     let mut output = running.output();
+
     assert_eq!((Running::line(&mut output).as_str(), running.code()), ("done", Some(0)));
     let lingering = || {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let named = |path: &PathBuf| std::fs::read(path.join("cmdline")).is_ok_and(|line| line == b"secrets\0linger\0");
+        let named = |path: &PathBuf| {
+            std::fs::read(path.join("cmdline")).is_ok_and(|line| line == b"secrets\0linger\0")
+        };
+
         entries.map(|entry| entry.path()).filter(named).collect::<Vec<_>>()
     };
+
     until("nobody goes on", || !lingering().is_empty());
     for process in lingering() {
         // Only root may look, or the process is another test's and has ended.
         let Ok(environment) = std::fs::read(process.join("environ")) else { continue };
         assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
     }
+
     sandbox.run(["lock", "--all", "-q"]).everything();
     std::fs::write(&go, "go\n").unwrap();
     assert_eq!(Running::line(&mut output), "<‹api-token›>");
@@ -692,6 +915,7 @@ fn a_reader_that_goes_away_ends_the_program_as_without_us() {
     assert_eq!(Running::line(&mut output), "y");
     drop(output);
     assert_eq!(running.code(), Some(0)); // the shell's own: it tells how `yes` ended
+
     let mut errors = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert!(errors.ends_with("141\n"), "{errors}");
@@ -703,6 +927,7 @@ fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
     let mut bytes = vec![0; 3_000_000];
     disorder(&mut bytes);
     sandbox.write("large", &bytes);
+
     let mut command = script(&sandbox, "cat large; cat large >&2; cat large").command;
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.stdout == bytes.repeat(2) && output.stderr == bytes);
@@ -712,7 +937,8 @@ fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
 fn disorder(bytes: &mut [u8]) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for byte in bytes {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *byte = b'a' + (state >> 59) as u8;
     }
 }
@@ -722,16 +948,24 @@ fn in_a_pid_namespace(first: &[&str], line: &str) -> Option<(Option<i32>, String
     let sandbox = sandbox();
     let mut unshare = Command::new("unshare");
     let program = script(&sandbox, line).command;
-    unshare.args(["-pf", "--mount-proc"]).args(first).arg(program.get_program()).args(program.get_args()).env_clear();
+    unshare
+        .args(["-pf", "--mount-proc"])
+        .args(first)
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear();
+
     unshare.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = std::os::unix::process::CommandExt::process_group(&mut unshare, 0).output().unwrap();
+    let output =
+        std::os::unix::process::CommandExt::process_group(&mut unshare, 0).output().unwrap();
     let refused = String::from_utf8_lossy(&output.stderr).contains("unshare");
     (!refused).then(|| (output.status.code(), String::from_utf8(output.stdout).unwrap()))
 }
 
 #[test]
 fn as_process_1_it_buries_what_is_left_to_it() {
-    let printed = in_a_pid_namespace(&[], "(sleep 0.05 &) ; sleep 0.3; ps -e -o stat= | grep -c Z; exit 4");
+    let printed =
+        in_a_pid_namespace(&[], "(sleep 0.05 &) ; sleep 0.3; ps -e -o stat= | grep -c Z; exit 4");
     assert!(printed.is_none_or(|printed| printed == (Some(4), "0\n".to_owned())));
 }
 
@@ -753,7 +987,16 @@ fn where_no_shell_would_continue_it_whoever_stopped_the_program_does() {
 #[test]
 fn a_dry_run_lists_names_and_no_value() {
     let sandbox = sandbox();
-    let arguments = ["--dry-run", "--only", "api-token", "--file", "KEY=pin", "--env", "URL={{ DATABASE_URL | url }}"];
+    let arguments = [
+        "--dry-run",
+        "--only",
+        "api-token",
+        "--file",
+        "KEY=pin",
+        "--env",
+        "URL={{ DATABASE_URL | url }}",
+    ];
+
     let run = prepared(&sandbox, &[&arguments[..], &["--stdin", "pin"]].concat()).run();
     run.succeeds()
         .stdout("API_TOKEN\t--only\tapi-token\nKEY\t--file\tpin\nURL\t--env\tdatabase-url\n(stdin)\t--stdin\tpin\n");
@@ -761,6 +1004,7 @@ fn a_dry_run_lists_names_and_no_value() {
     let expected = serde_json::json!({
         "variables": [{ "name": "API_TOKEN", "source": "--only", "secrets": ["api-token"] }]
     });
+
     assert_eq!(run.json(), expected);
     assert!(left_in(&sandbox).is_empty());
 }
@@ -769,9 +1013,11 @@ fn a_dry_run_lists_names_and_no_value() {
 fn a_clean_environment_keeps_who_and_where_one_is() {
     let sandbox = sandbox();
     let command = prepared(&sandbox, &["--clean-env", "--only", "api-token", "--", "env"]);
-    let command = command.env("TERM", "dumb").env("LC_ALL", "C").env("AWS_PROFILE", "x").env("USER", "me");
+    let command =
+        command.env("TERM", "dumb").env("LC_ALL", "C").env("AWS_PROFILE", "x").env("USER", "me");
     let printed = String::from_utf8(command.run().succeeds().bytes()).unwrap();
-    let mut names: Vec<&str> = printed.lines().map(|line| line.split('=').next().unwrap()).collect();
+    let mut names: Vec<&str> =
+        printed.lines().map(|line| line.split('=').next().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["API_TOKEN", "HOME", "LC_ALL", "PATH", "TERM", "TZ", "USER"]);
 }
@@ -782,12 +1028,15 @@ fn ten_gigabytes_pass_in_constant_memory() {
     let sandbox = sandbox();
     let line = "head -c 10000000000 /dev/zero; grep VmHWM /proc/$PPID/status >&2";
     let mut command = script(&sandbox, line).command;
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+
     let copied = std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
     assert_eq!(copied, 10_000_000_000);
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert!(child.wait().unwrap().success());
+
     let peak: u64 = errors.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(peak < 64 * 1024, "{errors}");
 }
@@ -803,23 +1052,31 @@ fn killed_at_any_moment_it_leaves_nothing() {
         running.signal(Signal::KILL);
         running.code();
     }
+
     until("files are still there", || left_in(&sandbox).is_empty());
     let marker = sandbox.path("").display().to_string();
     until("a process lives on", || {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        !entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok())).any(
-            |entry| {
+        !entries
+            .filter(|entry| {
+                entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok())
+            })
+            .any(|entry| {
                 let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
                 String::from_utf8_lossy(&environment).contains(&marker)
-            },
-        )
+            })
     });
 }
 
 /// A command line behind something that changes how a process begins: `env`, a shell, perl.
 fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
     let mut command = Command::new(wrapper[0]);
-    command.args(&wrapper[1..]).arg(prepared.command.get_program()).args(prepared.command.get_args()).env_clear();
+    command
+        .args(&wrapper[1..])
+        .arg(prepared.command.get_program())
+        .args(prepared.command.get_args())
+        .env_clear();
+
     command.envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.current_dir(prepared.command.get_current_dir().unwrap()).stdin(Stdio::null());
     command
@@ -840,11 +1097,13 @@ fn what_the_program_left_in_the_pipe_arrives_however_slow_the_reader_is() {
     let pid = Running::line(&mut BufReader::new(running.0.stderr.take().unwrap()));
     let mut output = running.0.stdout.take().unwrap();
     let (mut all, mut piece) = (Vec::new(), vec![0; 6000]);
+
     while all.len() < 60_008 {
         std::thread::sleep(Duration::from_millis(30));
         let length = output.read(&mut piece).unwrap();
         all.extend_from_slice(&piece[..length]);
     }
+
     assert!(all.len() == 60_008 && all.ends_with(b"the end\n"), "{}", all.len());
     assert_eq!(running.code(), Some(0));
     kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
@@ -853,17 +1112,23 @@ fn what_the_program_left_in_the_pipe_arrives_however_slow_the_reader_is() {
 #[test]
 fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
     let sandbox = sandbox();
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+    for (signal, code) in
+        [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
+    {
         let program = script(&sandbox, "head -c 1000000 /dev/zero & sleep 0.1; kill $!; echo >&2");
         let mut command = behind(&["env", "--default-signal=INT,QUIT,HUP"], &program);
-        let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut running =
+            Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut errors = BufReader::new(running.0.stderr.take().unwrap());
+
         assert_eq!(Running::line(&mut errors), "");
+
         // The program has ended, and what it printed fills the pipe that nobody reads.
         let children = format!("/proc/{0}/task/{0}/children", running.0.id());
         until("the program lives", || std::fs::read_to_string(&children).unwrap().is_empty());
         std::thread::sleep(Duration::from_millis(150));
         let before = ticks(running.0.id());
+
         std::thread::sleep(Duration::from_millis(200));
         let used = ticks(running.0.id()) - before;
         assert!(used < 8, "{used} ticks");
@@ -878,9 +1143,10 @@ fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
 fn a_reader_that_has_gone_is_missed_at_the_first_write() {
     let sandbox = sandbox();
     let line = "read go; echo x; echo y >&2";
-    for prepared in
-        [script(&sandbox, line), prepared(&sandbox, &["--only", "api-token", "--no-mask", "--", "sh", "-c", line])]
-    {
+    for prepared in [
+        script(&sandbox, line),
+        prepared(&sandbox, &["--only", "api-token", "--no-mask", "--", "sh", "-c", line]),
+    ] {
         let mut command = prepared.command;
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
@@ -899,16 +1165,24 @@ fn a_reader_that_has_gone_is_missed_at_the_first_write() {
 fn what_was_blocked_stays_blocked() {
     let sandbox = sandbox();
     let block = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGUSR1, SIGTERM, SIGCHLD)); exec @ARGV";
+
     // Without a shell: they have masks of their own.
     let line = ["--", "grep", "SigBlk", "/proc/self/status"];
-    for options in
-        [&["--only", "api-token"][..], &["--no-mask", "--only", "api-token"], &["--no-mask", "--stdin", "pin"]]
-    {
+    for options in [
+        &["--only", "api-token"][..],
+        &["--no-mask", "--only", "api-token"],
+        &["--no-mask", "--stdin", "pin"],
+    ] {
         let program = prepared(&sandbox, &[options, &line].concat());
         let Ok(output) = behind(&["perl", "-e", block], &program).output() else { return };
         let printed = String::from_utf8(output.stdout).unwrap();
-        let blocked = u64::from_str_radix(printed.trim_start_matches("SigBlk:").trim(), 16).unwrap();
-        assert_eq!((output.status.code(), blocked), (Some(0), 1 << 9 | 1 << 14 | 1 << 16), "{options:?}");
+        let blocked =
+            u64::from_str_radix(printed.trim_start_matches("SigBlk:").trim(), 16).unwrap();
+        assert_eq!(
+            (output.status.code(), blocked),
+            (Some(0), 1 << 9 | 1 << 14 | 1 << 16),
+            "{options:?}"
+        );
     }
 }
 
@@ -918,8 +1192,10 @@ fn a_value_is_masked_wherever_it_is_split() {
     let line = "for n in $(seq 1 21); do printf \"%.${n}s\" \"$API_TOKEN\"; sleep 0.002; \
                 printf %s \"$API_TOKEN\" | tail -c +$((n + 1)); echo; done";
     script(&sandbox, line).run().succeeds().stdout("‹api-token›\n".repeat(21));
+
     // Byte by byte.
-    let line = "for n in $(seq 1 22); do printf %s \"$API_TOKEN\" | head -c $n | tail -c 1; done; echo .";
+    let line =
+        "for n in $(seq 1 22); do printf %s \"$API_TOKEN\" | head -c $n | tail -c 1; done; echo .";
     script(&sandbox, line).run().succeeds().stdout("‹api-token›.\n");
 }
 
@@ -931,12 +1207,14 @@ fn a_prefix_is_held_for_less_than_50_ms() {
         let mut output = running.0.stdout.take().unwrap();
         output.read_exact(&mut [0]).unwrap();
         let begun = Instant::now();
+
         output.read_exact(&mut [0; 6]).unwrap();
         let held = begun.elapsed();
         running.signal(Signal::TERM);
         running.code();
         held
     };
+
     // The best of some, as the machine may be busy.
     let best = (0..5).map(held).min().unwrap();
     assert!(best < Duration::from_millis(50), "{best:?}");
@@ -951,10 +1229,13 @@ fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
     let url: String = value
         .bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         })
         .collect();
+
     let json = serde_json::to_string(value).unwrap();
     let forms = [
         value.to_owned(),
@@ -970,28 +1251,55 @@ fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
         Base64::encode_string(format!("u:{value}").as_bytes()),
         Base64::encode_string(format!("user:{value}").as_bytes()),
     ];
+
     for form in &forms {
-        let printed = prepared(&sandbox, &["--", "cat"]).stdin(format!("<{form}>")).run().succeeds().bytes();
+        let printed =
+            prepared(&sandbox, &["--", "cat"]).stdin(format!("<{form}>")).run().succeeds().bytes();
         let printed = String::from_utf8(printed).unwrap();
         assert!(printed.contains("‹odd›") && printed.len() < 24, "{form}: {printed}");
     }
-    for near in [&value[1..], &format!("{}!", &value[..value.len() - 1]), "it's \"odd\" & 100%  secret/value?>\u{fc}~"]
-    {
+
+    for near in [
+        &value[1..],
+        &format!("{}!", &value[..value.len() - 1]),
+        "it's \"odd\" & 100%  secret/value?>\u{fc}~",
+    ] {
         prepared(&sandbox, &["--", "cat"]).stdin(near).run().succeeds().stdout(near);
     }
 }
 
 #[test]
 fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
-    let sandbox = Sandbox::with_secrets(&[("seven", "1234567"), ("eight", "abcdefgh"), ("empty", "x")]);
-    let run =
-        prepared(&sandbox, &["--", "sh", "-c", "echo $SEVEN $EIGHT"]).run().succeeds().stdout("1234567 ‹eight›\n");
+    let sandbox =
+        Sandbox::with_secrets(&[("seven", "1234567"), ("eight", "abcdefgh"), ("empty", "x")]);
+    let run = prepared(&sandbox, &["--", "sh", "-c", "echo $SEVEN $EIGHT"])
+        .run()
+        .succeeds()
+        .stdout("1234567 ‹eight›\n");
+
     stderr!(run, @"warning: values under 8 bytes are not masked: `empty`, `seven`");
-    let line = ["--only", "seven", "--stdin", "SEVEN", "--file", "F=seven", "--env", "A={{SEVEN}}", "--", "true"];
+    let line = [
+        "--only",
+        "seven",
+        "--stdin",
+        "SEVEN",
+        "--file",
+        "F=seven",
+        "--env",
+        "A={{SEVEN}}",
+        "--",
+        "true",
+    ];
+
     let once = "warning: values under 8 bytes are not masked: `seven`\n";
     prepared(&sandbox, &line).run().succeeds().stderr(once);
+
     // Of what the program was not given nobody speaks.
-    prepared(&sandbox, &["--only", "eight", "--", "echo", "abcdefgh"]).run().succeeds().stdout("‹eight›\n");
+    prepared(&sandbox, &["--only", "eight", "--", "echo", "abcdefgh"])
+        .run()
+        .succeeds()
+        .stdout("‹eight›\n");
+
     // Nothing is masked, so nothing is told.
     let run = prepared(&sandbox, &["--no-mask", "--", "sh", "-c", "echo $SEVEN $EIGHT"]).run();
     run.succeeds().stdout("1234567 abcdefgh\n");
@@ -1000,6 +1308,7 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
 #[test]
 fn descriptors_that_the_caller_passed_arrive_and_no_others() {
     let sandbox = sandbox();
+
     // The listing's own is the last.
     let list = ["--", "sh", "-c", "exec ls /proc/self/fd"];
     for options in [
@@ -1009,7 +1318,8 @@ fn descriptors_that_the_caller_passed_arrive_and_no_others() {
         &["--stdin", "api-token"],
     ] {
         let program = prepared(&sandbox, &[options, &list].concat());
-        let output = behind(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
+        let output =
+            behind(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
         let with = String::from_utf8(output.stdout).unwrap();
         let line = ["-c", "exec \"$@\" 7</dev/null", "sh", "sh", "-c", "exec ls /proc/self/fd"];
         let without = Command::new("sh").args(line).stdin(Stdio::null()).output().unwrap();
@@ -1025,8 +1335,12 @@ fn a_reader_that_waits_makes_the_program_wait() {
     let mut output = running.0.stdout.take().unwrap();
     std::thread::sleep(Duration::from_millis(400));
     assert!(!sandbox.path("all-written").exists());
+
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
-    let size = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1);
+    let size = |name: &str| {
+        status.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1)
+    };
+
     let resident: u64 = size("VmRSS").unwrap().parse().unwrap();
     assert!(resident < 64 * 1024, "{resident} KiB");
     assert_eq!(std::io::copy(&mut output, &mut std::io::sink()).unwrap(), 8_000_000);
@@ -1044,16 +1358,23 @@ fn stopped_and_continued_the_program_stops_and_goes_on() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0])
     };
+
     let ours = running.0.id().to_string();
     for round in 0..20 {
         running.signal(Signal::TSTP);
+
         // A shell waits until it has seen us stopped, other callers do not.
         let waits_for_us = round % 2 == 0;
-        until("it does not stop", || state(&pid) == Some(b'T') && (!waits_for_us || state(&ours) == Some(b'T')));
+        until("it does not stop", || {
+            state(&pid) == Some(b'T') && (!waits_for_us || state(&ours) == Some(b'T'))
+        });
+
         running.signal(Signal::CONT);
-        let goes_on = || state(&pid).is_some_and(|state| state != b'T') && state(&ours) != Some(b'T');
+        let goes_on =
+            || state(&pid).is_some_and(|state| state != b'T') && state(&ours) != Some(b'T');
         until("it does not go on", goes_on);
     }
+
     running.signal(Signal::TERM);
     assert_eq!(running.code(), Some(143));
 }
@@ -1070,22 +1391,29 @@ fn what_cannot_be_run_is_told_as_env_tells_it() {
         let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(sandbox.path(name), executable).unwrap();
     }
+
     for name in ["", "no-such", "/etc/passwd/x", "/tmp", "./plain", "./lost", "./script"] {
         for options in [&["--only", "api-token"][..], &["--only", "api-token", "--no-mask"]] {
-            let (with, stdout, _) = prepared(&sandbox, &[options, &["--", name]].concat()).run().everything();
+            let (with, stdout, _) =
+                prepared(&sandbox, &[options, &["--", name]].concat()).run().everything();
             let mut env = Command::new("env");
-            let without = env.arg(name).env("PATH", PATH).current_dir(sandbox.path("")).output().unwrap();
+            let without =
+                env.arg(name).env("PATH", PATH).current_dir(sandbox.path("")).output().unwrap();
             assert_eq!((with, stdout), (without.status.code(), without.stdout), "`{name}`");
         }
     }
+
     // A new PATH is where the program is looked for.
     let path = format!("PATH={}:{PATH}", sandbox.path("bin").display());
     prepared(&sandbox, &["--env", &path, "--", "ours"]).run().succeeds().stdout("ours\n");
+
     // More than the system takes, though each variable fits.
     let sandbox = Sandbox::with_secrets(&[("large", &"x".repeat(60_000))]);
-    let many: Vec<String> = (0..80).map(|n| format!("--env=A{n}={{{{ LARGE }}}}{{{{ LARGE }}}}")).collect();
+    let many: Vec<String> =
+        (0..80).map(|n| format!("--env=A{n}={{{{ LARGE }}}}{{{{ LARGE }}}}")).collect();
     let line: Vec<&str> = many.iter().map(String::as_str).chain(["--", "true"]).collect();
     let run = prepared(&sandbox, &line).run().fails_with(126);
+
     stderr!(run, @"
     error: cannot run `true`: Argument list too long
     hint: name fewer secrets with `--only TAG,...`, and give large ones with `--file NAME=TAG`
@@ -1096,10 +1424,13 @@ fn what_cannot_be_run_is_told_as_env_tells_it() {
 fn without_threads_a_vault_is_opened_all_the_same() {
     let sandbox = sandbox();
     let places = [sandbox.path(""), sandbox.state()];
-    let changed = Command::new("chown").args(["-R", "4444"]).args(&places).status().unwrap().success();
+    let changed =
+        Command::new("chown").args(["-R", "4444"]).args(&places).status().unwrap().success();
     let program = sandbox.command(["list", "-q"]);
     let line = "ulimit -u 1; exec \"$0\" \"$@\"";
-    let wrapper = ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c", line];
+    let wrapper =
+        ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c", line];
+
     // Who is not root cannot try it.
     let Ok(output) = behind(&wrapper, &program).output() else { return };
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -1110,24 +1441,36 @@ fn without_threads_a_vault_is_opened_all_the_same() {
 
 #[test]
 fn of_several_sources_the_more_explicit_one_wins() {
-    let sandbox = Sandbox::with_secrets(&[("api-token", TOKEN), ("a", "from the project"), ("b", "another value")]);
+    let sandbox = Sandbox::with_secrets(&[
+        ("api-token", TOKEN),
+        ("a", "from the project"),
+        ("b", "another value"),
+    ]);
+
     sandbox.write("one.env", "A=from one\n");
     sandbox.write("two.env", "A=from two\n");
     let shown = |options: &[&str]| {
         let run = prepared(&sandbox, &[options, &["--no-mask", "--", "printenv", "A"]].concat());
         String::from_utf8(run.env("A", "inherited").run().succeeds().bytes()).unwrap()
     };
+
     assert_eq!(shown(&[]), "from the project\n");
     assert_eq!(shown(&["--only", "b"]), "inherited\n");
     assert_eq!(shown(&["--only", "a"]), "from the project\n");
     assert_eq!(shown(&["--only", "a", "--env-file", "one.env"]), "from one\n");
     assert_eq!(shown(&["--env-file", "one.env", "--env-file", "two.env"]), "from two\n");
-    assert_eq!(shown(&["--env", "A=from env", "--env-file", "one.env", "--only", "a"]), "from env\n");
+    assert_eq!(
+        shown(&["--env", "A=from env", "--env-file", "one.env", "--only", "a"]),
+        "from env\n"
+    );
+
     assert_eq!(shown(&["--env", "A=1", "--env", "A=2"]), "2\n");
     assert!(shown(&["--env", "A=1", "--file", "A=b"]).ends_with("/b\n"));
+
     // A pipe is a file, too.
-    let run =
-        prepared(&sandbox, &["--env-file", "/dev/stdin", "--", "printenv", "A"]).stdin("A='{{ API_TOKEN }}'\n").run();
+    let run = prepared(&sandbox, &["--env-file", "/dev/stdin", "--", "printenv", "A"])
+        .stdin("A='{{ API_TOKEN }}'\n")
+        .run();
     run.succeeds().stdout("‹api-token›\n");
 }
 
@@ -1136,22 +1479,43 @@ fn private_files_go_however_the_program_leaves_them() {
     let sandbox = sandbox();
     sandbox.write("kept", "x");
     let place = sandbox.path("").display().to_string();
+
     for (line, code) in [
         ("[ \"$A\" = \"$B\" ] && [ \"$A\" != \"$C\" ]".to_owned(), 0),
         ("rm -r \"$(dirname \"$A\")\"".to_owned(), 0),
-        (format!("d=$(dirname \"$A\"); mkdir $d/more; : >$d/more/x; ln -s {place}/kept $d/link; chmod 0 $A"), 0),
+        (
+            format!(
+                "d=$(dirname \"$A\"); mkdir $d/more; : >$d/more/x; ln -s {place}/kept $d/link; chmod 0 $A"
+            ),
+            0,
+        ),
         ("kill -KILL $$".to_owned(), 137),
         ("exit 9".to_owned(), 9),
     ] {
-        let options = ["--file", "A=api-token", "--file", "B=api-token", "--file", "C=database-url", "--", "sh", "-c"];
+        let options = [
+            "--file",
+            "A=api-token",
+            "--file",
+            "B=api-token",
+            "--file",
+            "C=database-url",
+            "--",
+            "sh",
+            "-c",
+        ];
         let run = prepared(&sandbox, &[&options[..], &[&line]].concat()).run().fails_with(code);
         run.stdout("").stderr("");
         assert!(left_in(&sandbox).is_empty(), "{line}");
     }
+
     assert_eq!(sandbox.read("kept"), b"x");
-    let run = prepared(&sandbox, &["--file", "A=api-token", "--", "no-such-program"]).run().fails_with(127);
+    let run = prepared(&sandbox, &["--file", "A=api-token", "--", "no-such-program"])
+        .run()
+        .fails_with(127);
+
     stderr!(run, @"error: there is no program `no-such-program`");
     assert!(left_in(&sandbox).is_empty());
+
     // What a process that is gone left behind, as when the machine lost power.
     let old = sandbox.path("secrets/run-999999999-0");
     std::fs::create_dir(&old).unwrap();
@@ -1167,9 +1531,11 @@ fn killed_with_its_whole_group_it_leaves_no_file() {
         let line = ["--file", "KEY=api-token", "--", "sh", "-c", "echo ready; exec sleep 1000"];
         let mut command = prepared(&sandbox, &line).command;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut running = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut running =
+            Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
         assert_eq!(Running::line(&mut running.output()), "ready");
         assert_eq!(left_in(&sandbox).len(), 1);
+
         let group = Pid::from_raw(running.0.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process_group(group, signal).unwrap();
         running.code();
@@ -1184,8 +1550,13 @@ fn output_into_a_file_is_masked() {
     let status = behind(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
     assert!(status.success());
     assert_eq!(String::from_utf8(sandbox.read("both")).unwrap(), "‹api-token›\n‹api-token›\nend\n");
+
     // At its end, not over what is there.
-    behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program).stderr(Stdio::null()).status().unwrap();
+    behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+
     assert!(String::from_utf8(sandbox.read("both")).unwrap().ends_with("end\n‹api-token›\nend\n"));
 }
 
@@ -1206,6 +1577,7 @@ fn a_near_miss_in_a_variable_is_copied_with_a_warning() {
             .map(|(column, tag)| copied(&format!("{place}:1:{column}"), tag))
             .concat()
     };
+
     let env = format!("X={near}");
     let show = ["--only", "stripe-key", "--", "sh", "-c", "echo \"$X\""];
     let run = sandbox.run(["run", "--env", &env].iter().chain(&show));
@@ -1216,7 +1588,11 @@ fn a_near_miss_in_a_variable_is_copied_with_a_warning() {
     run.succeeds().stdout(format!("{near}\n")).stderr(&warnings("app.env:1 X"));
 
     // The vault is opened for another variable.
-    sandbox.write(".secrets.toml", format!("[run.env]\nX = \"{near}\"\nKEY = \"{{{{ secrets.stripe-key }}}}\"\n"));
+    sandbox.write(
+        ".secrets.toml",
+        format!("[run.env]\nX = \"{near}\"\nKEY = \"{{{{ secrets.stripe-key }}}}\"\n"),
+    );
+
     let run = sandbox.run(["run", "--", "sh", "-c", "echo \"$X\""]);
     run.succeeds().stdout(format!("{near}\n")).stderr(&warnings(".secrets.toml:2 X"));
     let run = sandbox.run(["run", "--dry-run"]).succeeds().stdout_has("KEY");
@@ -1228,9 +1604,16 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
     let sandbox = Sandbox::with_secrets(&[("stripe-key", "a long value of a secret")]);
     let run = |sandbox: &Sandbox| {
         let line = ["run", "--env", "X={{ stripe-key }}", "--", "sh", "-c", "echo \"$X\""];
-        sandbox.command(line).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("{{ stripe-key }}\n")
+        sandbox
+            .command(line)
+            .without_env("SECRETS_PASSPHRASE")
+            .run()
+            .succeeds()
+            .stdout("{{ stripe-key }}\n")
     };
+
     stderr!(run(&sandbox), @"warning: --env X:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`");
+
     // An agent at hand knows the tag.
     sandbox.run(["unlock", "-q"]).succeeds();
     run(&sandbox).stderr(&copied("--env X:1:1", "stripe-key"));
@@ -1240,7 +1623,18 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
 #[test]
 fn a_variable_without_secrets_of_that_tag_is_no_near_miss() {
     let sandbox = Sandbox::with_secrets(&[("key", "a long value of a secret")]);
-    let line = ["run", "--env", "X={{ other }} {{ secret.other }}", "--only", "key", "--", "sh", "-c", "echo \"$X\""];
+    let line = [
+        "run",
+        "--env",
+        "X={{ other }} {{ secret.other }}",
+        "--only",
+        "key",
+        "--",
+        "sh",
+        "-c",
+        "echo \"$X\"",
+    ];
+
     sandbox.run(line).succeeds().stdout("{{ other }} {{ secret.other }}\n").stderr("");
 }
 
@@ -1252,10 +1646,12 @@ fn a_program_is_looked_for_in_the_path_that_it_gets() {
     let program = sandbox.write("bin/own", "#!/bin/sh\necho found\n");
     let path = format!("PATH={}:/usr/bin:/bin", sandbox.path("bin").display());
     let run = |arguments: &[&str]| sandbox.run(arguments.iter().chain(&["--", "own"]));
+
     stderr!(run(&["run", "--only", "key"]).fails_with(127), @"error: there is no program `own`");
     stderr!(run(&["run", "--only", "key", "--env", &path]).fails_with(126), @"error: cannot run `own`: Permission denied");
     std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
     run(&["run", "--only", "key", "--env", &path]).succeeds().stdout("found\n");
+
     let own = sandbox.command(["run", "--only", "key", "--", "own"]);
     own.env("PATH", path.trim_start_matches("PATH=")).run().succeeds().stdout("found\n");
 }

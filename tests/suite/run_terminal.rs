@@ -60,9 +60,11 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn all_three_streams_are_the_programs_own_terminal() {
     let home = Unlocked::new();
-    let line = "sh -c 'test -t 0 && test -t 1 && test -t 2 && tty && stty size && echo \"<$API_TOKEN>\"'";
+    let line =
+        "sh -c 'test -t 0 && test -t 1 && test -t 2 && tty && stty size && echo \"<$API_TOKEN>\"'";
     let mut terminal = home.shell(&format!("stty rows 33 cols 77\n\"$secrets\" run -- {line}"));
     terminal.waits_for("/dev/pts/").waits_for("33 77").waits_for("<‹api-token›>");
+
     let screen = terminal.ends_with(0);
     assert!(!screen.contains("t0ken"), "{screen}");
 }
@@ -74,6 +76,7 @@ fn exit_codes_pass_through() {
     home.run("sh -c 'kill -TERM $$'").ends_with(143);
     let mut terminal = home.run("no-such-program");
     let screen = terminal.waits_for("there is no program `no-such-program`").ends_with(127);
+
     assert!(!screen.contains('\x1b'), "NO_COLOR is not heard: {screen:?}");
     home.run("/etc/passwd").waits_for("Permission denied").ends_with(126);
 }
@@ -81,10 +84,10 @@ fn exit_codes_pass_through() {
 #[test]
 fn a_value_in_pieces_is_masked_and_a_prompt_that_begins_like_it_is_shown() {
     let home = Unlocked::new();
-    let line =
-        "sh -c 'printf t0ken-abc; sleep 0.01; printf \"defghijklmnop\\n\"; printf \"t0ken-? \"; read x; echo \"$x\"'";
+    let line = "sh -c 'printf t0ken-abc; sleep 0.01; printf \"defghijklmnop\\n\"; printf \"t0ken-? \"; read x; echo \"$x\"'";
     let mut terminal = home.run(line);
     terminal.waits_for("‹api-token›").waits_for("t0ken-? ").types("t0ken-abcdefghijklmnop\n");
+
     // What is typed is echoed by the program's terminal, and masked there too; so is what the program makes of it.
     terminal.waits_for("‹api-token›").waits_for("‹api-token›").ends_with(0);
 }
@@ -95,21 +98,28 @@ fn one_ctrl_c_is_one_signal() {
     let count = "trap 'n=$((n + 1))' INT; n=0; echo up; i=0; while [ $i -lt 60 ]; do sleep 0.01; i=$((i + 1)); done; \
                  echo \"count $n\"";
     let line = count.replace('\'', "'\\''");
+
     for pipe in ["", " | (trap '' INT; cat)"] {
-        let mut terminal = home.shell(&format!("line='{line}'\n\"$secrets\" run -- sh -c \"$line\"{pipe}"));
+        let mut terminal =
+            home.shell(&format!("line='{line}'\n\"$secrets\" run -- sh -c \"$line\"{pipe}"));
         terminal.waits_for("up").types("\x03").waits_for("count 1").ends_with(0);
     }
+
     home.run("sleep 1000").shell_is_up().types("\x03").ends_with(130);
 }
 
 #[test]
 fn ctrl_c_ends_the_script_around_it() {
     let home = Unlocked::new();
+
     // One shell waits until it sees how the program ended, the other does not.
     for shell in ["dash", "bash"].into_iter().filter(|shell| has(shell)) {
-        let line = format!("{shell} -c '\"$secrets\" run -- sleep 1000; echo af\"\"ter'; echo \"script $?\"");
+        let line = format!(
+            "{shell} -c '\"$secrets\" run -- sleep 1000; echo af\"\"ter'; echo \"script $?\""
+        );
         let mut terminal = home.shell(&line);
         let screen = terminal.shell_is_up().types("\x03").waits_for("script 130").ends_with(0);
+
         assert!(!screen.contains("after"), "{screen}");
     }
 }
@@ -118,7 +128,11 @@ fn ctrl_c_ends_the_script_around_it() {
 fn ctrl_c_ends_a_loop_and_the_shell_goes_on() {
     let home = Unlocked::new();
     let mut terminal = home.interactive();
-    terminal.types("for i in 1 2 3; do \"$secrets\" run -- sleep 1000; done\n").shell_is_up().types("\x03");
+    terminal
+        .types("for i in 1 2 3; do \"$secrets\" run -- sleep 1000; done\n")
+        .shell_is_up()
+        .types("\x03");
+
     terminal.waits_for("ready> ").types("echo \"alive $((1 + 1))\"\n").waits_for("alive 2\r\n");
     terminal.waits_for("ready> ").types("exit\n");
 }
@@ -128,8 +142,15 @@ fn ctrl_c_at_a_prompt_ends_the_loop_around_it() {
     let home = Unlocked::new();
     home.0.run(["lock", "-q"]).succeeds();
     let mut terminal = home.interactive();
-    terminal.types("for i in 1 2 3; do \"$secrets\" list; done; echo af\"\"ter\n").waits_for("Passphrase for ");
-    terminal.types("\x03").waits_for("ready> ").types("echo \"code $?\"\n").waits_for("code 130\r\n");
+    terminal
+        .types("for i in 1 2 3; do \"$secrets\" list; done; echo af\"\"ter\n")
+        .waits_for("Passphrase for ");
+    terminal
+        .types("\x03")
+        .waits_for("ready> ")
+        .types("echo \"code $?\"\n")
+        .waits_for("code 130\r\n");
+
     let screen = terminal.waits_for("ready> ").types("exit\n").screen().to_owned();
     assert_eq!(screen.matches("Passphrase for ").count(), 1, "{screen}");
 }
@@ -140,16 +161,24 @@ fn ctrl_c_reaches_all_jobs_of_make() {
     if !has("make") {
         return;
     }
+
     let server = "trap 'n=$((n + 1))' INT\necho \"$1 up\"\ni=0\n\
                   while [ $i -lt 20 ]; do sleep 0.01; [ -z \"$n\" ] || i=$((i + 1)); done\necho \"$1 got $n\"\nexit 130\n";
     home.0.write("server", server);
+
     // The third one's output is no terminal, so it stays in the process group that the others signal.
     let run = "@\"$$secrets\" run -- sh server";
-    let jobs = format!("all: api web log\napi: ; {run} api\nweb: ; {run} web\nlog: ; {run} log >out 2>&1\n");
+    let jobs = format!(
+        "all: api web log\napi: ; {run} api\nweb: ; {run} web\nlog: ; {run} log >out 2>&1\n"
+    );
+
     home.0.write("Makefile", jobs);
     let mut terminal = home.shell("make -j3; echo \"made with $?\"");
     terminal.waits_for(" up").waits_for(" up").shell_is_up();
-    until("the third job does not start", || home.0.path("out").exists() && home.0.read("out") == b"log up\n");
+    until("the third job does not start", || {
+        home.0.path("out").exists() && home.0.read("out") == b"log up\n"
+    });
+
     terminal.types("\x03");
     let screen = terminal.waits_for("made with ").ends_with(0);
     assert!(screen.contains("api got 1") && screen.contains("web got 1"), "{screen}");
@@ -169,14 +198,16 @@ fn ctrl_c_at_the_prompt_of_an_inner_shell_is_that_shell_s() {
 fn ctrl_c_reaches_a_program_that_made_a_process_group_of_its_own() {
     let home = Unlocked::new();
     let program = "timeout 1000 sh -c 'echo up; exec sleep 1000'";
-    let mut terminal = home.shell(&format!("\"$secrets\" run -- {program} | (trap '' INT; cat); echo over"));
+    let mut terminal =
+        home.shell(&format!("\"$secrets\" run -- {program} | (trap '' INT; cat); echo over"));
     terminal.waits_for("up").types("\x03").waits_for("over").ends_with(0);
 }
 
 #[test]
 fn the_new_terminal_is_named_where_the_old_one_was() {
     let home = Unlocked::new();
-    let line = "sh -c 'test \"$GPG_TTY $SSH_TTY\" = \"$(tty) $(tty)\" && echo same; echo ${GPG_TTY-none}'";
+    let line =
+        "sh -c 'test \"$GPG_TTY $SSH_TTY\" = \"$(tty) $(tty)\" && echo same; echo ${GPG_TTY-none}'";
     home.shell(&format!("GPG_TTY=/dev/pts/old SSH_TTY=$(tty) \"$secrets\" run -- {line}"))
         .waits_for("same")
         .ends_with(0);
@@ -189,8 +220,12 @@ fn a_pager_behind_a_pipe_has_the_keyboard() {
     if !has("less") {
         return;
     }
-    for pager in ["seq 1000 | \"$secrets\" run -- less", "\"$secrets\" run --stdin api-token -- less -"] {
+
+    for pager in
+        ["seq 1000 | \"$secrets\" run -- less", "\"$secrets\" run --stdin api-token -- less -"]
+    {
         let mut terminal = home.shell(&format!("export TERM=xterm LESS=\n{pager}; echo back"));
+
         // It says so when it reads keys.
         terminal.waits_for("\x1b[?1h").shell_is_up().types("q").waits_for("back").ends_with(0);
     }
@@ -202,17 +237,28 @@ fn what_runs_on_in_the_background_is_masked_on_the_terminal() {
     let line = "mkfifo go\n\"$secrets\" run -- sh -c '(read go <go; echo \"<$API_TOKEN>\"; echo last) & echo first'\n\
                 echo between; echo >go; sleep 0.3";
     let mut terminal = home.shell(line);
-    terminal.waits_for("first").waits_for("between").waits_for("<‹api-token›>").waits_for("last").ends_with(0);
+
+    terminal
+        .waits_for("first")
+        .waits_for("between")
+        .waits_for("<‹api-token›>")
+        .waits_for("last")
+        .ends_with(0);
 }
 
 #[test]
 fn without_proc_it_works() {
     let home = Unlocked::new();
     let unshare = "unshare --mount sh -c 'mount -t tmpfs none /proc";
-    let may = Command::new("sh").args(["-c", &format!("{unshare}'")]).output().is_ok_and(|o| o.status.success());
+    let may = Command::new("sh")
+        .args(["-c", &format!("{unshare}'")])
+        .output()
+        .is_ok_and(|o| o.status.success());
+
     if !may {
         return;
     }
+
     let line = "\"$secrets\" run -- sh -c \"test -t 0 && tty && exit 4\"";
     let mut terminal = home.shell(&format!("{unshare} && {line}'"));
     terminal.waits_for("/dev/pts/").ends_with(4);
@@ -229,7 +275,11 @@ impl Terminal {
 #[test]
 fn ctrl_backslash_and_ctrl_d_are_the_programs() {
     let home = Unlocked::new();
-    home.shell("trap : QUIT\n\"$secrets\" run -- sleep 1000").shell_is_up().types("\x1c").ends_with(131);
+    home.shell("trap : QUIT\n\"$secrets\" run -- sleep 1000")
+        .shell_is_up()
+        .types("\x1c")
+        .ends_with(131);
+
     let mut terminal = home.run("cat");
     terminal.shell_is_up().types("hello\n").waits_for("hello\r\nhello").types("\x04").ends_with(0);
 }
@@ -238,14 +288,18 @@ fn ctrl_backslash_and_ctrl_d_are_the_programs() {
 fn ctrl_z_stops_and_fg_continues() {
     let home = Unlocked::new();
     let mut terminal = home.interactive();
-    terminal.types("\"$secrets\" run -- sh -c 'echo first; read x; echo \"second $x\"'; echo \"ended $?\"\n");
+    terminal.types(
+        "\"$secrets\" run -- sh -c 'echo first; read x; echo \"second $x\"'; echo \"ended $?\"\n",
+    );
     terminal.waits_for("first\r\n").types("\x1a").waits_for("Stopped").waits_for("ready> ");
+
     // The shell has its terminal back as it was.
     terminal
         .types("stty -a | grep -c -- ' icanon'; jobs\n")
         .waits_for("1\r\n")
         .waits_for("Stopped")
         .waits_for("ready> ");
+
     terminal.types("fg\n").waits_for("read x").types("words\n").waits_for("second words");
     terminal.waits_for("ready> ").types("exit\n");
 }
@@ -253,15 +307,26 @@ fn ctrl_z_stops_and_fg_continues() {
 #[test]
 fn a_script_around_it_is_stopped_as_a_whole() {
     let home = Unlocked::new();
-    home.0.write("script", "\"$secrets\" run -- sh -c 'echo first; read x; echo \"second $x\"'\necho script goes on\n");
+    home.0.write(
+        "script",
+        "\"$secrets\" run -- sh -c 'echo first; read x; echo \"second $x\"'\necho script goes on\n",
+    );
+
     let mut terminal = home.interactive();
-    terminal.types("sh script\n").waits_for("first\r\n").types("\x1a").waits_for("Stopped").waits_for("ready> ");
+    terminal
+        .types("sh script\n")
+        .waits_for("first\r\n")
+        .types("\x1a")
+        .waits_for("Stopped")
+        .waits_for("ready> ");
+
     terminal
         .types("fg\n")
         .waits_for("sh script")
         .types("words\n")
         .waits_for("second words")
         .waits_for("script goes on");
+
     terminal.waits_for("ready> ").types("exit\n");
 }
 
@@ -278,7 +343,13 @@ fn in_the_background_it_prints_and_comes_to_the_foreground() {
 fn jobs_of_an_inner_shell_are_its_own() {
     let home = Unlocked::new();
     let mut terminal = home.shell("PS1='inner> ' \"$secrets\" run -- bash --norc --noediting -i");
-    terminal.waits_for("inner> ").types("sleep 1000\n").shell_is_up().types("\x1a").waits_for("Stopped");
+    terminal
+        .waits_for("inner> ")
+        .types("sleep 1000\n")
+        .shell_is_up()
+        .types("\x1a")
+        .waits_for("Stopped");
+
     terminal
         .waits_for("inner> ")
         .types("jobs\n")
@@ -286,13 +357,15 @@ fn jobs_of_an_inner_shell_are_its_own() {
         .waits_for("inner> ")
         .types("fg\n")
         .waits_for("sleep 1000");
+
     terminal.shell_is_up().types("\x03").waits_for("inner> ").types("exit 5\n").ends_with(5);
 }
 
 #[test]
 fn a_program_may_make_its_terminal_raw_and_leave_it_so() {
     let home = Unlocked::new();
-    let line = "sh -c 'stty raw -echo; printf up; dd bs=1 count=3 2>/dev/null | od -An -tx1; exit 3'";
+    let line =
+        "sh -c 'stty raw -echo; printf up; dd bs=1 count=3 2>/dev/null | od -An -tx1; exit 3'";
     let mut terminal = home.run(line);
     terminal.waits_for("up").types("\x03\x1a\r").waits_for("03 1a 0d").ends_with(3);
 }
@@ -300,9 +373,12 @@ fn a_program_may_make_its_terminal_raw_and_leave_it_so() {
 #[test]
 fn what_is_typed_unseen_is_not_shown() {
     let home = Unlocked::new();
-    let mut terminal = home.run("bash -c 'read -rsp \"Password: \" x; echo; echo \"${#x} characters\"'");
-    let screen = terminal.waits_for("Password: ").types("hunter2\n").waits_for("7 characters").ends_with(0);
+    let mut terminal =
+        home.run("bash -c 'read -rsp \"Password: \" x; echo; echo \"${#x} characters\"'");
+    let screen =
+        terminal.waits_for("Password: ").types("hunter2\n").waits_for("7 characters").ends_with(0);
     assert!(!screen.contains("hunter2"), "{screen}");
+
     let line = "sh -c 'printf \"Name: \" >/dev/tty; read x </dev/tty; echo \"hello $x\"'";
     home.run(line).waits_for("Name: ").types("you\n").waits_for("hello you").ends_with(0);
 }
@@ -310,7 +386,8 @@ fn what_is_typed_unseen_is_not_shown() {
 #[test]
 fn size_changes_reach_the_program() {
     let home = Unlocked::new();
-    let line = "bash -c 'trap \"stty size\" WINCH; echo up; for i in {1..1000}; do sleep 0.01; done'";
+    let line =
+        "bash -c 'trap \"stty size\" WINCH; echo up; for i in {1..1000}; do sleep 0.01; done'";
     for redirection in ["", " </dev/null"] {
         let mut terminal = home.run(&format!("{line}{redirection}"));
         terminal.waits_for("up");
@@ -327,11 +404,13 @@ fn a_large_paste_arrives_while_the_program_prints() {
     let line = "sh -c 'stty raw -echo; printf up; (while :; do echo noise; done) & head -c 100000 >pasted; kill $!; echo; \
                 wc -c <pasted'";
     let mut terminal = home.run(line);
+
     terminal.waits_for("up");
     for _ in 0..100 {
         terminal.types(&"x".repeat(1000));
         terminal.waits_for("noise");
     }
+
     terminal.waits_for("100000").ends_with(0);
 }
 
@@ -344,8 +423,10 @@ fn each_stream_is_decided_by_itself() {
     let mut terminal =
         home.run("sh -c 'test -t 0 && test -t 1 && test ! -t 2 && echo \"<$API_TOKEN>\" >&2' 2>errors; cat errors");
     terminal.waits_for("<‹api-token›>").ends_with(0);
-    let mut terminal =
-        home.shell("echo piped | \"$secrets\" run -- sh -c 'test ! -t 0 && test -t 1 && test -t 2 && cat'");
+
+    let mut terminal = home.shell(
+        "echo piped | \"$secrets\" run -- sh -c 'test ! -t 0 && test -t 1 && test -t 2 && cat'",
+    );
     terminal.waits_for("piped").ends_with(0);
 }
 
@@ -355,11 +436,26 @@ fn a_pager_behind_it_keeps_the_keyboard() {
     if !has("less") {
         return;
     }
+
     let mut terminal =
         home.shell("export TERM=xterm LESS=; \"$secrets\" run -- sh -c 'seq 1000; echo $API_TOKEN' | less; echo back");
-    terminal.waits_for("10\r\n").types("G").waits_for("api-token").types("q").waits_for("back").ends_with(0);
-    let mut terminal = home.shell("export TERM=xterm LESS=; \"$secrets\" run -- sh -c 'seq 1000 | less'; echo back");
-    terminal.waits_for("10\r\n").types("G").waits_for("1000").types("q").waits_for("back").ends_with(0);
+    terminal
+        .waits_for("10\r\n")
+        .types("G")
+        .waits_for("api-token")
+        .types("q")
+        .waits_for("back")
+        .ends_with(0);
+
+    let mut terminal = home
+        .shell("export TERM=xterm LESS=; \"$secrets\" run -- sh -c 'seq 1000 | less'; echo back");
+    terminal
+        .waits_for("10\r\n")
+        .types("G")
+        .waits_for("1000")
+        .types("q")
+        .waits_for("back")
+        .ends_with(0);
 }
 
 #[test]
@@ -368,11 +464,13 @@ fn an_editor_works() {
     if !has("vim") {
         return;
     }
+
     let mut terminal = home.interactive();
     terminal
         .types("export TERM=xterm; \"$secrets\" run -- vim -u NONE -i NONE page\n")
         .waits_for("[New")
         .types("ihello\x1b");
+
     terminal
         .waits_for("hello")
         .types("\x1a")
@@ -380,7 +478,14 @@ fn an_editor_works() {
         .waits_for("ready> ")
         .types("fg\n")
         .waits_for("hello");
-    terminal.types(":wq\r").waits_for("ready> ").types("cat page\n").waits_for("hello\r\n").types("exit\n");
+
+    terminal
+        .types(":wq\r")
+        .waits_for("ready> ")
+        .types("cat page\n")
+        .waits_for("hello\r\n")
+        .types("exit\n");
+
     assert_eq!(home.0.read("page"), b"hello\n");
 }
 
@@ -390,34 +495,45 @@ fn the_process_between_has_nothing_of_the_programs_environment() {
     let line = "\"$secrets\" run --env LD_PRELOAD=/nonexistent.so -- sh -c 'tr \"\\0\" \"\\n\" </proc/$PPID/environ; echo end' 2>errors";
     let screen = home.shell(line).waits_for("end").ends_with(0).to_owned();
     assert!(!screen.contains("LD_PRELOAD") && !screen.contains("HOME="), "{screen}");
+
     // What it says is said as we say it.
-    let mut terminal =
-        home.shell("\"$secrets\" --json run -- no-such-program 2>errors; code=$?; cat errors; (exit $code)");
-    terminal.waits_for("{\"type\":\"NOT_FOUND\",\"message\":\"there is no program `no-such-program`\"}").ends_with(127);
+    let mut terminal = home.shell(
+        "\"$secrets\" --json run -- no-such-program 2>errors; code=$?; cat errors; (exit $code)",
+    );
+    terminal
+        .waits_for("{\"type\":\"NOT_FOUND\",\"message\":\"there is no program `no-such-program`\"}")
+        .ends_with(127);
 }
 
 #[test]
 fn run_inside_run_works() {
     let home = Unlocked::new();
-    let mut terminal = home.run("\"$secrets\" run -- sh -c 'read x; echo \"$x <$API_TOKEN>\"; exit 6'");
+    let mut terminal =
+        home.run("\"$secrets\" run -- sh -c 'read x; echo \"$x <$API_TOKEN>\"; exit 6'");
     terminal.shell_is_up().types("deep\n").waits_for("deep <‹api-token›>").ends_with(6);
 }
 
 fn is_alive(pid: &str) -> bool {
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
 /// The ids of a program and of the `run` above it.
 fn ids(home: &Unlocked) -> (String, String) {
-    until("the program does not start", || home.0.path("pid").exists() && home.0.read("pid").ends_with(b"\n"));
+    until("the program does not start", || {
+        home.0.path("pid").exists() && home.0.read("pid").ends_with(b"\n")
+    });
+
     let program = String::from_utf8(home.0.read("pid")).unwrap();
+
     // On a pseudo-terminal the monitor stands between.
     let parent = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap();
         stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().to_owned()
     };
+
     let run = parent(&parent(&program));
     (program, run)
 }
@@ -427,12 +543,15 @@ const PROGRAM: &str = "sh -c 'trap \"\" TERM; echo $$ >pid; while :; do sleep 0.
 #[test]
 fn a_signal_from_another_process_is_the_programs_alone() {
     let home = Unlocked::new();
-    let script = "trap 'echo got' USR1 TERM; echo $$ >pid; sleep 1; echo \"sleep ended with $?\"; sleep 0.1";
+    let script =
+        "trap 'echo got' USR1 TERM; echo $$ >pid; sleep 1; echo \"sleep ended with $?\"; sleep 0.1";
     home.0.write("script", script);
+
     for signal in [Signal::USR1, Signal::TERM] {
         let mut terminal = home.run("sh script");
         let (_, run) = ids(&home);
         kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), signal).unwrap();
+
         // The command that it waits for goes on.
         let screen = terminal.waits_for("got\r\n").waits_for("sleep ended with 0\r\n").ends_with(0);
         assert_eq!(screen.matches("got").count(), 1, "{screen}");
@@ -450,13 +569,16 @@ fn one_that_starts_while_another_has_the_terminal_has_usual_modes() {
         "(while [ ! -e there ]; do sleep 0.01; done; exec {run} second) & {run} first; echo first ended; wait; echo code=$?"
     );
     let mut terminal = home.shell(&script);
+
     terminal.waits_for("first up\r\n");
     home.0.write("there", "");
     terminal.waits_for("second up\r\n");
     let modes = String::from_utf8(home.0.read("modes")).unwrap();
+
     for mode in ["isig", "icanon", "iexten", "echo", "icrnl", "opost", "onlcr"] {
         assert!(modes.split([' ', '\n', ';']).any(|word| word == mode), "{mode} in {modes}");
     }
+
     // When the first ends, the second has the keyboard, and Ctrl-C ends it.
     home.0.write("go", "");
     terminal.waits_for("first ended\r\n").shell_is_up().types("\x03");
@@ -472,6 +594,7 @@ fn killed_or_hung_up_it_leaves_no_program() {
     until("the program lives on", || !is_alive(&program));
     terminal.ends();
     std::fs::remove_file(home.0.path("pid")).unwrap();
+
     let terminal = home.run(PROGRAM);
     let (program, _) = ids(&home);
     drop(terminal); // the terminal is gone
@@ -481,7 +604,8 @@ fn killed_or_hung_up_it_leaves_no_program() {
 #[test]
 fn asked_to_end_it_gives_the_terminal_back() {
     let home = Unlocked::new();
-    let mut terminal = home.run("sh -c 'echo $$ >pid; stty raw -echo; while :; do sleep 0.1; done'");
+    let mut terminal =
+        home.run("sh -c 'echo $$ >pid; stty raw -echo; while :; do sleep 0.1; done'");
     let (_, run) = ids(&home);
     kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), Signal::TERM).unwrap();
     terminal.ends_with(143);

@@ -24,12 +24,17 @@ fn tree(sandbox: &Sandbox) {
     for directory in ["tree/src", "tree/.github", "tree/.git", "tree/node_modules"] {
         std::fs::create_dir_all(sandbox.path(directory)).unwrap();
     }
-    sandbox
-        .write("tree/src/a.txt", format!("one\ntwo {TOKEN}\nfirst line of it\nsecond line of it\nlast {IN_BASE64}\n"));
+
+    sandbox.write(
+        "tree/src/a.txt",
+        format!("one\ntwo {TOKEN}\nfirst line of it\nsecond line of it\nlast {IN_BASE64}\n"),
+    );
+
     sandbox.write("tree/.github/b.yml", "x: first line of it\r\n");
     sandbox.write("tree/.git/config", TOKEN);
     sandbox.write("tree/.gitignore", ".env\nnode_modules\n");
     sandbox.write("tree/.env", TOKEN);
+
     // For other tools: git commits what it names.
     sandbox.write("tree/.ignore", "src\n");
     sandbox.write("tree/node_modules/c.js", TOKEN);
@@ -50,20 +55,26 @@ fn a_tree_is_searched_as_git_sees_it() {
     error: 4 values in 5 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
-    let run = scan(&sandbox, &["--no-ignore", "tree/.env", "tree/node_modules", "tree/clean"]).run().fails_with(8);
+
+    let run = scan(&sandbox, &["--no-ignore", "tree/.env", "tree/node_modules", "tree/clean"])
+        .run()
+        .fails_with(8);
     stderr!(run.stdout("tree/.env:1: api-token (raw)\ntree/node_modules/c.js:1: api-token (raw)\n"), @"
     error: 2 values in 3 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // What is named is searched, ignored or not.
     stderr!(scan(&sandbox, &["tree/.env"]).run().fails_with(8).stdout("tree/.env:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     stderr!(scan(&sandbox, &["/dev/stdin"]).stdin(TOKEN).run().fails_with(8).stdout_has("/dev/stdin:1"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     let run = scan(&sandbox, &["tree/clean"]).run().succeeds().stdout("");
     stderr!(run, @"no value in 1 file");
 }
@@ -76,6 +87,7 @@ fn a_list_for_programs() {
     let found = stderr!(found, @r#"{"type":"CONFLICT","message":"1 value in 1 file","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
         .json();
     let finding = serde_json::json!({ "file": "a", "place": "line", "line": 2, "tag": "api-token", "form": "raw" });
+
     assert_eq!(found, serde_json::json!({ "findings": [finding], "files": 1 }));
     let found = scan(&sandbox, &["--json", "vault.db"]).run().succeeds().json();
     assert_eq!(found, serde_json::json!({ "findings": [], "files": 1 }));
@@ -84,16 +96,19 @@ fn a_list_for_programs() {
 #[test]
 fn lines_are_counted_over_pieces() {
     let sandbox = sandbox();
+
     // A value across the end of what is read at one time, behind many lines.
     let mut text = "line\n".repeat(13_104);
     text += &" ".repeat(65_536 - 6 - text.len());
     text += TOKEN;
     text += &format!("\nx\n{TOKEN}\n");
     sandbox.write("large", &text);
+
     let run = stderr!(scan(&sandbox, &["large"]).run().fails_with(8), @"
     error: 2 values in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     run.stdout("large:13105: api-token (raw)\nlarge:13107: api-token (raw)\n");
 }
 
@@ -104,11 +119,13 @@ fn what_cannot_be_read_is_told_and_the_rest_is_searched() {
     stderr!(output, @"error: cannot read `nowhere`: No such file or directory");
     sandbox.write("a", TOKEN);
     std::os::unix::fs::symlink("nowhere", sandbox.path("link")).unwrap();
+
     let run = scan(&sandbox, &["link", "a"]).run().fails_with(8).stdout("a:1: api-token (raw)\n");
     stderr!(run, @"
     error: 1 value in 2 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // By default it is the working directory that is searched.
     stderr!(scan(&sandbox, &[]).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
     error: 1 value in 3 files
@@ -118,10 +135,23 @@ fn what_cannot_be_read_is_told_and_the_rest_is_searched() {
 
 fn git(sandbox: &Sandbox, arguments: &[&str]) -> bool {
     let mut git = Command::new("git");
-    git.args(["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "init.defaultBranch=main"])
-        .args(arguments);
-    git.current_dir(sandbox.path("repo")).env_clear().env("PATH", PATH).env("HOME", sandbox.path(""));
-    git.env("SECRETS_VAULT", sandbox.vault_path()).env("SECRETS_PASSPHRASE", crate::support::PASSPHRASE);
+    git.args([
+        "-c",
+        "user.name=me",
+        "-c",
+        "user.email=me@example.org",
+        "-c",
+        "init.defaultBranch=main",
+    ])
+    .args(arguments);
+
+    git.current_dir(sandbox.path("repo"))
+        .env_clear()
+        .env("PATH", PATH)
+        .env("HOME", sandbox.path(""));
+
+    git.env("SECRETS_VAULT", sandbox.vault_path())
+        .env("SECRETS_PASSPHRASE", crate::support::PASSPHRASE);
     git.output().unwrap().status.success()
 }
 
@@ -139,32 +169,42 @@ fn what_is_staged_counts_not_what_lies_there() {
     let sandbox = sandbox();
     repository(&sandbox);
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
+
     // Before the first commit; odd names; staged and then mended in the tree only.
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
     sandbox.write("repo/sub/a b\nc", format!("x\n{TOKEN}\n"));
     sandbox.write("repo/binary", [b"\0\xff", TOKEN.as_bytes()].concat());
     assert!(git(&sandbox, &["add", "."]));
     sandbox.write("repo/sub/a b\nc", "mended");
+
     let run = stderr!(staged(&sandbox).run().fails_with(8), @"
     error: 2 values in 2 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     run.stdout("binary:1: api-token (raw)\nsub/a b\\nc:2: api-token (raw)\n");
     let run = scan(&sandbox, &["--staged"]).current_dir(sandbox.path("repo/sub")).run();
     stderr!(run.fails_with(8).stdout_has("binary:1"), @"
     error: 2 values in 2 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // In the tree and not staged.
     assert!(git(&sandbox, &["rm", "-q", "--cached", "-f", "binary", "sub/a b\nc"]));
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
+
     // Deleted is no finding, moved is one.
-    assert!(git(&sandbox, &["add", "binary"]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"]));
+    assert!(
+        git(&sandbox, &["add", "binary"])
+            && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"])
+    );
+
     assert!(git(&sandbox, &["mv", "binary", "moved"]));
     stderr!(staged(&sandbox).run().fails_with(8).stdout("moved:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     assert!(git(&sandbox, &["rm", "-q", "-f", "moved"]));
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
 }
@@ -175,13 +215,17 @@ fn as_a_hook_it_stops_the_commit() {
     repository(&sandbox);
     let binary = Path::new(env!("CARGO_BIN_EXE_secrets"));
     let hook = format!("#!/bin/sh\nexec {} scan --staged\n", binary.display());
+
     sandbox.write("repo/.git/hooks/pre-commit", hook);
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(sandbox.path("repo/.git/hooks/pre-commit"), executable).unwrap();
     sandbox.write("repo/config", format!("token = {TOKEN}"));
     assert!(git(&sandbox, &["add", "config"]) && !git(&sandbox, &["commit", "-m", "with a value"]));
     sandbox.write("repo/config", "token = {{ secrets.api-token }}");
-    assert!(git(&sandbox, &["add", "config"]) && git(&sandbox, &["commit", "-m", "with a placeholder"]));
+    assert!(
+        git(&sandbox, &["add", "config"]) && git(&sandbox, &["commit", "-m", "with a placeholder"])
+    );
+
     // `commit -a` has an index of its own, which git names to the hook.
     sandbox.write("repo/config", format!("token = {TOKEN}"));
     assert!(!git(&sandbox, &["commit", "-a", "-m", "again"]));
@@ -205,6 +249,7 @@ fn git_is_asked_for_all_that_is_staged_however_it_is_configured() {
     sandbox.write("repo/top", TOKEN);
     sandbox.write("repo/sub/clean", "x");
     assert!(git(&sandbox, &["add", "."]));
+
     for (key, value) in [
         ("diff.relative", "true"),
         ("diff.noprefix", "true"),
@@ -251,23 +296,42 @@ fn staged_paths_may_be_given_and_may_be_anything() {
     std::fs::create_dir(sandbox.path("repo/-d")).unwrap();
     sandbox.write("repo/-d/-f", TOKEN);
     assert!(git(&sandbox, &["add", "."]));
+
     let run = stderr!(staged(&sandbox).run().fails_with(8), @"
     error: 2 values in 2 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // Neither a new line nor one that runs backwards.
     let shown = String::from_utf8(run.bytes()).unwrap();
-    assert!(shown.starts_with("-d/-f:1: ") && shown.lines().count() == 2 && !shown.contains('\u{202e}'), "{shown}");
-    let json = scan(&sandbox, &["--staged", "--json"]).current_dir(sandbox.path("repo")).run().fails_with(8);
+    assert!(
+        shown.starts_with("-d/-f:1: ") && shown.lines().count() == 2 && !shown.contains('\u{202e}'),
+        "{shown}"
+    );
+
+    let json = scan(&sandbox, &["--staged", "--json"])
+        .current_dir(sandbox.path("repo"))
+        .run()
+        .fails_with(8);
+
     let json = stderr!(json, @r#"{"type":"CONFLICT","message":"2 values in 2 files","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
         .json();
     assert_eq!(json["findings"][1]["file"], "\u{fffd} and\na \u{202e}b");
-    let run = scan(&sandbox, &["--staged", "--", "-d"]).current_dir(sandbox.path("repo")).run().fails_with(8);
+    let run = scan(&sandbox, &["--staged", "--", "-d"])
+        .current_dir(sandbox.path("repo"))
+        .run()
+        .fails_with(8);
+
     stderr!(run.stdout("-d/-f:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
-    let run = scan(&sandbox, &["--staged", "--", "-f"]).current_dir(sandbox.path("repo/-d")).run().fails_with(8);
+
+    let run = scan(&sandbox, &["--staged", "--", "-f"])
+        .current_dir(sandbox.path("repo/-d"))
+        .run()
+        .fails_with(8);
+
     stderr!(run.stdout("-d/-f:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
@@ -279,7 +343,10 @@ fn part_of_a_file_staged_is_that_part() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", "one\ntwo\n");
-    assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"]));
+    assert!(
+        git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"])
+    );
+
     // Staged with a value, clean in the tree; and the other way round.
     sandbox.write("repo/a", format!("one\ntwo\n{TOKEN}\n"));
     assert!(git(&sandbox, &["add", "a"]));
@@ -288,10 +355,12 @@ fn part_of_a_file_staged_is_that_part() {
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     sandbox.write("repo/a", "one\ntwo\nthree\n");
     assert!(git(&sandbox, &["add", "a"]));
     sandbox.write("repo/a", format!("one\ntwo\nthree\n{TOKEN}\n"));
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 1 file");
+
     // Said to be added some day is not yet staged.
     sandbox.write("repo/later", TOKEN);
     assert!(git(&sandbox, &["add", "-N", "later"]));
@@ -303,7 +372,9 @@ fn another_index_submodules_links_and_conflicts() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", "clean");
-    assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"]));
+    assert!(
+        git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"])
+    );
     sandbox.write("repo/a", TOKEN);
     std::fs::copy(sandbox.path("repo/.git/index"), sandbox.path("index")).unwrap();
     assert!(git(&sandbox, &["add", "a"]));
@@ -312,8 +383,10 @@ fn another_index_submodules_links_and_conflicts() {
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // A repository in it is another one's business.
-    let module = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./.git", "module"];
+    let module =
+        ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./.git", "module"];
     assert!(git(&sandbox, &module));
     std::os::unix::fs::symlink("a", sandbox.path("repo/link")).unwrap();
     assert!(git(&sandbox, &["add", "."]));
@@ -321,12 +394,19 @@ fn another_index_submodules_links_and_conflicts() {
     error: 1 value in 3 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // A conflict is nothing that could be committed.
     assert!(
-        git(&sandbox, &["commit", "-q", "-m", "ours"]) && git(&sandbox, &["checkout", "-q", "-b", "other", "HEAD~"])
+        git(&sandbox, &["commit", "-q", "-m", "ours"])
+            && git(&sandbox, &["checkout", "-q", "-b", "other", "HEAD~"])
     );
+
     sandbox.write("repo/a", "theirs");
-    assert!(git(&sandbox, &["commit", "-q", "-a", "-m", "theirs"]) && !git(&sandbox, &["merge", "main"]));
+    assert!(
+        git(&sandbox, &["commit", "-q", "-a", "-m", "theirs"])
+            && !git(&sandbox, &["merge", "main"])
+    );
+
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 2 files");
     sandbox.write("repo/a", TOKEN);
     assert!(git(&sandbox, &["add", "a"]));
@@ -342,23 +422,30 @@ fn a_staged_file_that_git_has_lost_is_an_error() {
     repository(&sandbox);
     sandbox.write("repo/a", "lost");
     assert!(git(&sandbox, &["add", "."]));
+
     let objects = std::fs::read_dir(sandbox.path("repo/.git/objects")).unwrap().flatten();
     objects
         .filter(|entry| entry.file_name().len() == 2)
         .for_each(|entry| std::fs::remove_dir_all(entry.path()).unwrap());
+
     let run = stderr!(staged(&sandbox).run().fails_with(1), @"
     warning: cannot read `a` as it is staged: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing in this clone
     error: 1 file could not be searched
     ");
+
     stderr!(run, @"
     warning: cannot read `a` as it is staged: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing in this clone
     error: 1 file could not be searched
     ");
+
     // The rest is searched all the same, whether a program `git` is found or not.
     sandbox.write("repo/b", TOKEN);
     assert!(git(&sandbox, &["add", "b"]));
     let output = staged(&sandbox).env("PATH", "/nowhere").command.output().unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(8), &b"b:1: api-token (raw)\n"[..]));
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(8), &b"b:1: api-token (raw)\n"[..])
+    );
 }
 
 #[test]
@@ -367,21 +454,34 @@ fn as_a_hook_it_sees_each_kind_of_commit() {
     repository(&sandbox);
     let hook = format!("#!/bin/sh\nexec {} scan --staged\n", env!("CARGO_BIN_EXE_secrets"));
     sandbox.write("repo/.git/hooks/pre-commit", hook);
+
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(sandbox.path("repo/.git/hooks/pre-commit"), executable).unwrap();
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
     sandbox.write("repo/sub/a", "clean");
     sandbox.write("repo/b", "clean");
     assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-m", "x"]));
+
     // Only some paths; from a directory further down; amended; in another tree of the same repository.
     sandbox.write("repo/b", TOKEN);
     sandbox.write("repo/sub/a", "still clean");
-    assert!(!git(&sandbox, &["commit", "-m", "x", "b"]) && git(&sandbox, &["commit", "-m", "x", "sub/a"]));
+    assert!(
+        !git(&sandbox, &["commit", "-m", "x", "b"])
+            && git(&sandbox, &["commit", "-m", "x", "sub/a"])
+    );
+
     assert!(git(&sandbox, &["add", "b"]) && !git(&sandbox, &["-C", "sub", "commit", "-m", "x"]));
     assert!(!git(&sandbox, &["commit", "--amend", "-m", "x"]));
-    assert!(git(&sandbox, &["reset", "-q", "--hard"]) && git(&sandbox, &["worktree", "add", "-q", "../tree"]));
+    assert!(
+        git(&sandbox, &["reset", "-q", "--hard"])
+            && git(&sandbox, &["worktree", "add", "-q", "../tree"])
+    );
+
     sandbox.write("tree/b", TOKEN);
-    assert!(git(&sandbox, &["-C", "../tree", "add", "b"]) && !git(&sandbox, &["-C", "../tree", "commit", "-m", "x"]));
+    assert!(
+        git(&sandbox, &["-C", "../tree", "add", "b"])
+            && !git(&sandbox, &["-C", "../tree", "commit", "-m", "x"])
+    );
 }
 
 #[test]
@@ -390,6 +490,7 @@ fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
     for directory in ["tree/.git/info", "tree/sub/deep", "tree/module"] {
         std::fs::create_dir_all(sandbox.path(directory)).unwrap();
     }
+
     sandbox.write("outside", TOKEN);
     sandbox.write("tree/.gitignore", "*.log\n/top\n!kept.log\n");
     sandbox.write("tree/.git/info/exclude", "excluded\n");
@@ -397,10 +498,12 @@ fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
     for name in ["a.log", "kept.log", "top", "sub/top", "excluded", "sub/deep/x", "module/x"] {
         sandbox.write(&format!("tree/{name}"), TOKEN);
     }
+
     sandbox.write("tree/module/.git", format!("gitdir: {TOKEN}"));
     std::os::unix::fs::symlink("../outside", sandbox.path("tree/link")).unwrap();
     std::os::unix::fs::symlink("..", sandbox.path("tree/up")).unwrap();
     assert!(Command::new("mkfifo").arg(sandbox.path("tree/pipe")).status().unwrap().success());
+
     let files = |arguments: &[&str]| {
         let found = scan(&sandbox, arguments).run().fails_with(8).stderr_has("values in").bytes();
         let found = String::from_utf8(found).unwrap();
@@ -409,10 +512,13 @@ fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
             .map(|line| line.trim_start_matches("tree/").split(':').next().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
+
     assert_eq!(files(&["tree"]), ["kept.log", "module/x", "sub/top"]);
     let all = ["a.log", "excluded", "kept.log", "module/x", "sub/deep/x", "sub/top", "top"];
     assert_eq!(files(&["tree", "--no-ignore"]), all);
-    let run = scan(&sandbox, &["--json", "."]).current_dir(sandbox.path("tree")).run().fails_with(8);
+    let run =
+        scan(&sandbox, &["--json", "."]).current_dir(sandbox.path("tree")).run().fails_with(8);
+
     let json = run.stderr_has("CONFLICT").json();
     assert_eq!(json["findings"][0]["file"], "kept.log");
 }
@@ -420,6 +526,7 @@ fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
 #[test]
 fn lines_are_right_wherever_a_value_lies() {
     let sandbox = sandbox();
+
     // Each with one byte more before the end of what is read at one time.
     let names: Vec<String> = (0..24).map(|n| format!("at-{n:02}")).collect();
     for (n, name) in names.iter().enumerate() {
@@ -428,22 +535,30 @@ fn lines_are_right_wherever_a_value_lies() {
         text += &format!("{TOKEN}\nfirst line of it\nsecond line of it\n\n{TOKEN}");
         sandbox.write(name, text);
     }
+
     let arguments: Vec<&str> = names.iter().map(String::as_str).collect();
     let lines = |name: &String| {
         [(13_001, "api-token"), (13_002, "key"), (13_005, "api-token")]
             .map(|(line, tag)| format!("{name}:{line}: {tag} (raw)\n"))
     };
+
     let expected: String = names.iter().flat_map(lines).collect();
     stderr!(scan(&sandbox, &arguments).run().fails_with(8).stdout(expected), @"
     error: 72 values in 24 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // Values that lie in one another's way; ends of lines of other systems; no end of line.
-    sandbox.write("small", format!("{TOKEN}{TOKEN}\r\n{TOKEN}\rx\nfirst line of it\nno second\nsecond line of it"));
+    sandbox.write(
+        "small",
+        format!("{TOKEN}{TOKEN}\r\n{TOKEN}\rx\nfirst line of it\nno second\nsecond line of it"),
+    );
+
     let run = stderr!(scan(&sandbox, &["small"]).run().fails_with(8), @"
     error: 5 values in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     let small = "small:1: api-token (raw)\nsmall:1: api-token (raw)\nsmall:2: api-token (raw)\n\
                  small:3: key (line)\nsmall:5: key (line)\n";
     run.stdout(small);
@@ -457,17 +572,25 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
     sandbox.write("tree/locked", TOKEN);
     sandbox.write("tree/closed/x", TOKEN);
     sandbox.write("tree/z", TOKEN);
+
     let nobody = Some(65_534);
     let program = sandbox.path("program");
     std::fs::copy(env!("CARGO_BIN_EXE_secrets"), &program).unwrap();
+
     for path in ["", "vault.db", "tree", "tree/a", "tree/locked", "tree/closed", "tree/z"] {
         if std::os::unix::fs::chown(sandbox.path(path), nobody, nobody).is_err() {
             return; // only root can be somebody else
         }
     }
+
     for path in ["tree/locked", "tree/closed"] {
-        std::fs::set_permissions(sandbox.path(path), std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
+        std::fs::set_permissions(
+            sandbox.path(path),
+            std::os::unix::fs::PermissionsExt::from_mode(0o0),
+        )
+        .unwrap();
     }
+
     let as_nobody = |arguments: &[&str]| {
         let prepared = sandbox.command(["x"]);
         let mut command = Command::new("setpriv");
@@ -476,14 +599,25 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
             .arg(&program)
             .arg("scan")
             .args(arguments);
-        command.env_clear().envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+
+        command
+            .env_clear()
+            .envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let output = command.env("PATH", PATH).current_dir(sandbox.path("")).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
+
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
+
     let (code, stdout, stderr) = as_nobody(&["tree"]);
     assert_eq!((code, &*stdout), (Some(8), "tree/z:1: api-token (raw)\n"), "{stderr}");
-    assert!(stderr.contains("locked") && stderr.contains("closed") && stderr.contains("Permission denied"), "{stderr}");
+    assert!(
+        stderr.contains("locked")
+            && stderr.contains("closed")
+            && stderr.contains("Permission denied"),
+        "{stderr}"
+    );
+
     // Without a finding it is a failure, not success.
     let (code, stdout, stderr) = as_nobody(&["--json", "tree/a", "tree/locked"]);
     let found: serde_json::Value = serde_json::from_str(&stdout).unwrap();
@@ -493,6 +627,7 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
         (Some(1), serde_json::json!({ "findings": [], "files": 1, "unread": unread })),
         "{stderr}"
     );
+
     assert!(stderr.contains("1 file could not be searched"), "{stderr}");
     let (code, stdout, _) = as_nobody(&["--json", "tree/z", "tree/locked"]);
     assert!(code == Some(8) && stdout.contains("\"unread\":["), "{stdout}");
@@ -506,38 +641,46 @@ fn what_git_tracks_is_searched_though_it_is_ignored() {
     for name in [".env", "kept/deep/x", "kept/gone", "clean"] {
         sandbox.write(&format!("repo/{name}"), TOKEN);
     }
+
     std::os::unix::fs::symlink(TOKEN, sandbox.path("repo/kept/link")).unwrap();
     assert!(git(&sandbox, &["add", "."]));
     sandbox.write("repo/.gitignore", ".env\n/kept\n/other\n");
     sandbox.write("repo/clean", "clean");
+
     // Neither tracked nor there any more.
     sandbox.write("repo/other", TOKEN);
     sandbox.write("repo/kept/untracked", TOKEN);
     std::fs::remove_file(sandbox.path("repo/kept/gone")).unwrap();
     let found = ".env:1: api-token (raw)\nkept/deep/x:1: api-token (raw)\nkept/link:link: api-token (raw)\n";
-    let run = scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).stdout(found);
+    let run =
+        scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).stdout(found);
     stderr!(run, @"
     error: 3 values in 5 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     // From above, from below, and in a repository within.
     let from_above = found.replace(".env", "repo/.env").replace("kept", "repo/kept");
     stderr!(scan(&sandbox, &["repo"]).run().fails_with(8).stdout(from_above), @"
     error: 3 values in 5 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     let run = scan(&sandbox, &["deep"]).current_dir(sandbox.path("repo/kept")).run().fails_with(8);
     stderr!(run.stdout("deep/x:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     std::fs::create_dir(sandbox.path("outer")).unwrap();
     std::fs::rename(sandbox.path("repo"), sandbox.path("outer/repo")).unwrap();
     let run = stderr!(scan(&sandbox, &["outer"]).run().fails_with(8), @"
     error: 3 values in 5 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     run.stdout(found.replace(".env", "outer/repo/.env").replace("kept", "outer/repo/kept"));
+
     // A directory that became a link leads elsewhere: what is there is not the repository's.
     std::fs::rename(sandbox.path("outer/repo/kept"), sandbox.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink("../../elsewhere", sandbox.path("outer/repo/kept")).unwrap();
@@ -557,35 +700,50 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
     sandbox.write(&format!("repo/d-{TOKEN}/sub/b"), format!("\n{TOKEN}"));
     sandbox.write(&format!("repo/{TOKEN}.txt"), "x");
     std::os::unix::fs::symlink(format!("/tmp/{TOKEN}"), sandbox.path("repo/link")).unwrap();
+
     let found = "d-‹api-token›:name: api-token (raw)\nd-‹api-token›/sub/b:2: api-token (raw)\n\
                  link:link: api-token (raw)\n‹api-token›.txt:name: api-token (raw)\n";
-    let run = scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
+    let run =
+        scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
     stderr!(run.stdout(found), @"
     error: 4 values in 4 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     assert!(git(&sandbox, &["add", "."]));
     stderr!(staged(&sandbox).run().fails_with(8).without(TOKEN).stdout(found), @"
     error: 4 values in 4 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
-    let json =
-        scan(&sandbox, &["--staged", "--json"]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
+
+    let json = scan(&sandbox, &["--staged", "--json"])
+        .current_dir(sandbox.path("repo"))
+        .run()
+        .fails_with(8)
+        .without(TOKEN);
+
     let json = stderr!(json, @r#"{"type":"CONFLICT","message":"4 values in 4 files","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
         .json();
     let named = serde_json::json!({ "file": "d-‹api-token›", "place": "name", "tag": "api-token", "form": "raw" });
     assert_eq!(json["findings"][0], named);
     assert_eq!(json["findings"][2]["place"], "link");
+
     // A directory that was typed is not part of what is searched; a file that was typed is.
-    let run = scan(&sandbox, &["sub"]).current_dir(sandbox.path(&format!("repo/d-{TOKEN}"))).run().fails_with(8);
+    let run = scan(&sandbox, &["sub"])
+        .current_dir(sandbox.path(&format!("repo/d-{TOKEN}")))
+        .run()
+        .fails_with(8);
+
     stderr!(run.stdout("sub/b:2: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+
     let typed = format!("d-{TOKEN}/a");
     stderr!(scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds(), @"no value in 1 file");
     let typed = format!("{TOKEN}.txt");
     let run = scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().fails_with(8);
+
     stderr!(run.stdout("‹api-token›.txt:name: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
@@ -594,7 +752,9 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
 
 fn install(sandbox: &Sandbox, directory: &str) -> Prepared {
     // It needs no vault.
-    scan(sandbox, &["--install-hook"]).current_dir(sandbox.path(directory)).without_env("SECRETS_PASSPHRASE")
+    scan(sandbox, &["--install-hook"])
+        .current_dir(sandbox.path(directory))
+        .without_env("SECRETS_PASSPHRASE")
 }
 
 #[test]
@@ -603,11 +763,24 @@ fn a_hook_is_written_once_and_stops_a_commit() {
     repository(&sandbox);
     let hook = sandbox.path("repo/.git/hooks/pre-commit");
     let shown = hook.canonicalize().unwrap_or_else(|_| hook.clone());
+
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
-    install(&sandbox, "repo/sub").run().succeeds().stderr(&format!("wrote `{}`\n", shown.display()));
+    install(&sandbox, "repo/sub")
+        .run()
+        .succeeds()
+        .stderr(&format!("wrote `{}`\n", shown.display()));
+
     let text = std::fs::read_to_string(&hook).unwrap();
-    assert!(text.starts_with("#!/bin/sh\n") && text.ends_with("\nexec secrets scan --staged\n"), "{text}");
-    install(&sandbox, "repo").run().succeeds().stderr(&format!("`{}` runs it already\n", shown.display()));
+    assert!(
+        text.starts_with("#!/bin/sh\n") && text.ends_with("\nexec secrets scan --staged\n"),
+        "{text}"
+    );
+
+    install(&sandbox, "repo")
+        .run()
+        .succeeds()
+        .stderr(&format!("`{}` runs it already\n", shown.display()));
+
     assert_eq!(std::fs::read_to_string(&hook).unwrap(), text);
 
     // git runs it somewhere else than here.
@@ -616,7 +789,15 @@ fn a_hook_is_written_once_and_stops_a_commit() {
     stderr!(sandbox.command(options).current_dir(sandbox.path("repo/sub")).run().succeeds(), @"wrote `[dir]/repo/.git/hooks/pre-commit`");
     let other = std::fs::read_to_string(&hook).unwrap();
     let vault = sandbox.path("repo/sub/../../other.db");
-    assert!(other.ends_with(&format!("\nexec secrets --vault {} -p web scan --staged\n", vault.display())), "{other}");
+
+    assert!(
+        other.ends_with(&format!(
+            "\nexec secrets --vault {} -p web scan --staged\n",
+            vault.display()
+        )),
+        "{other}"
+    );
+
     std::fs::write(&hook, &text).unwrap();
 
     // The program is found as it is after an installation.
@@ -627,18 +808,27 @@ fn a_hook_is_written_once_and_stops_a_commit() {
         let path = format!("{}:{PATH}", sandbox.path("bin").display());
         let run = |arguments: &[&str]| {
             let mut git = Command::new("git");
-            git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments).env_clear();
+            git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"])
+                .args(arguments)
+                .env_clear();
             git.current_dir(sandbox.path(tree)).env("PATH", &path).env("HOME", sandbox.path(""));
-            git.env("SECRETS_VAULT", sandbox.vault_path()).env("SECRETS_PASSPHRASE", crate::support::PASSPHRASE);
+            git.env("SECRETS_VAULT", sandbox.vault_path())
+                .env("SECRETS_PASSPHRASE", crate::support::PASSPHRASE);
             git.output().unwrap().status.success()
         };
+
         run(&["add", name]) && run(&["commit", "-q", "-m", "x"])
     };
-    assert!(commit("repo", "a", "clean") && !commit("repo", "b", TOKEN) && commit("repo", "b", "clean"));
+
+    assert!(
+        commit("repo", "a", "clean") && !commit("repo", "b", TOKEN) && commit("repo", "b", "clean")
+    );
+
     // A working tree of the same repository has the same hook.
     assert!(git(&sandbox, &["worktree", "add", "-q", "../tree"]));
     stderr!(install(&sandbox, "tree").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
     assert!(!commit("tree", "b", TOKEN) && commit("tree", "b", "other"));
+
     // It can be executed again.
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
@@ -651,14 +841,17 @@ fn a_hook_of_somebody_else_is_left_alone() {
     repository(&sandbox);
     let hook = "repo/.git/hooks/pre-commit";
     sandbox.write(hook, "#!/bin/sh\n# secrets scan --staged is not run here\nmake lint\n");
+
     let run = stderr!(install(&sandbox, "repo").run().fails_with(7), @"
     error: `[dir]/repo/.git/hooks/pre-commit` exists and is another hook
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
+
     stderr!(run, @"
     error: `[dir]/repo/.git/hooks/pre-commit` exists and is another hook
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
+
     assert!(sandbox.read(hook).ends_with(b"make lint\n"));
     sandbox.write(hook, "#!/bin/sh\nsecrets scan --staged || exit 1\nmake lint\n");
     stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
@@ -670,10 +863,12 @@ fn a_hook_of_somebody_else_is_left_alone() {
     error: git takes this repository's hooks from `[dir]/repo/.husky`, outside of its git directory
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
+
     stderr!(run, @"
     error: git takes this repository's hooks from `[dir]/repo/.husky`, outside of its git directory
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
+
     assert!(!sandbox.path("repo/.husky").exists());
     assert!(git(&sandbox, &["config", "core.hooksPath", ".git/mine"]));
     stderr!(install(&sandbox, "repo").run().succeeds(), @"wrote `[dir]/repo/.git/mine/pre-commit`");
@@ -684,10 +879,12 @@ fn a_hook_of_somebody_else_is_left_alone() {
     error: git takes this repository's hooks from `[dir]/repo/.git/hooks`, outside of its git directory
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
+
     stderr!(scan(&sandbox, &["--install-hook", "--staged"]).run().fails_with(2), @"
     error: `--install-hook` cannot be used with `--staged`
     hint: usage: secrets scan [OPTIONS] [PATH]...
     ");
+
     stderr!(scan(&sandbox, &["--install-hook"]).run().fails_with(1), @"
     error: `[dir]` is not in the working tree of a git repository
     hint: change to the working tree of a repository, or run `git init`

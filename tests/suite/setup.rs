@@ -33,6 +33,7 @@ impl Project {
         for (name, content) in files {
             project.write(name, content);
         }
+
         project
     }
 
@@ -66,7 +67,9 @@ impl Project {
     pub fn stored(&self, name: &str, tag: &str) -> Option<String> {
         let vault = self.0.vault();
         match vault.scope(&project(name)).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0) {
-            Revealed::Value { value, .. } => Some(String::from_utf8(value.expose().to_vec()).unwrap()),
+            Revealed::Value { value, .. } => {
+                Some(String::from_utf8(value.expose().to_vec()).unwrap())
+            }
             Revealed::Missing { .. } => None,
         }
     }
@@ -84,10 +87,24 @@ impl Project {
 
     pub fn git(&self, arguments: &[&str]) -> String {
         let mut git = Command::new("git");
-        git.args(["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "init.defaultBranch=main"]);
+        git.args([
+            "-c",
+            "user.name=me",
+            "-c",
+            "user.email=me@example.org",
+            "-c",
+            "init.defaultBranch=main",
+        ]);
+
         git.args(arguments).current_dir(self.path(""));
-        let output = git.env_clear().env("PATH", PATH).env("HOME", self.0.path("")).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output =
+            git.env_clear().env("PATH", PATH).env("HOME", self.0.path("")).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -106,10 +123,15 @@ impl Project {
                     kind if kind.is_file() => fs::read(&path).unwrap(),
                     _ => Vec::new(),
                 };
+
                 // A directory's time changes with what is made in it and gone again.
-                found.insert(path, (metadata.ino(), metadata.modified().unwrap(), metadata.mode(), content));
+                found.insert(
+                    path,
+                    (metadata.ino(), metadata.modified().unwrap(), metadata.mode(), content),
+                );
             }
         }
+
         let mut found = Files::new();
         walk(&self.path(""), &mut found);
         found
@@ -128,12 +150,14 @@ impl Project {
         let run = self.run(arguments);
         assert_eq!(differences(&before.0, &self.files()), Vec::<&Path>::new(), "{arguments:?}");
         assert_eq!(before.1, self.secrets(), "{arguments:?}");
+
         run
     }
 }
 
 fn differences<'f>(before: &'f Files, after: &'f Files) -> Vec<&'f Path> {
-    let paths = before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path));
+    let paths =
+        before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path));
     paths.map(PathBuf::as_path).collect()
 }
 
@@ -160,21 +184,26 @@ fn what_is_missing_comes_from_a_file_or_is_generated_and_a_second_run_changes_no
         ),
         ("c/app.tmpl", "{{ secrets.url }} {{SESSION}} {{ secrets.short }}\n"),
     ]);
+
     project.0.write("old.env", format!("URL={MARKER}\nOTHER=x\nEMPTY=\n"));
     let run = project.run(&["setup", "--from", "../old.env", "--yes"]).succeeds().stdout("");
     run.stderr_has("added `/new/dir/app.env` to .gitignore\nwrote `new/dir/app.env`\nproject `web` is set up: 4 secrets, 1 output\n");
-    let (session, short) = (project.stored("web", "session").unwrap(), project.stored("web", "short").unwrap());
+    let (session, short) =
+        (project.stored("web", "session").unwrap(), project.stored("web", "short").unwrap());
     assert!(session.len() == 64 && session.bytes().all(|b| b.is_ascii_hexdigit()), "{session}");
     assert!(short.len() == 32 && project.stored("web", "dsn").is_none());
     assert_eq!(project.read("new/dir/app.env"), format!("{MARKER} {session} {short}\n"));
     assert_eq!(fs::metadata(project.path("new/dir/app.env")).unwrap().mode() & 0o777, 0o640);
+
     for from in [&["setup"][..], &["setup", "--from", "../old.env"], &["setup", "--yes"]] {
         let run = project.changes_nothing(from).succeeds().stdout("");
-        run.stderr_has("`new/dir/app.env` is up to date\nproject `web` is set up: 4 secrets, 1 output\n");
+        run.stderr_has(
+            "`new/dir/app.env` is up to date\nproject `web` is set up: 4 secrets, 1 output\n",
+        );
     }
+
     let json = project.changes_nothing(&["setup", "--json"]).succeeds().json();
-    let expected =
-        r#"{"gitignore":[],"outputs":[{"output":"new/dir/app.env","state":"current"}],"project":"web","secrets":[]}"#;
+    let expected = r#"{"gitignore":[],"outputs":[{"output":"new/dir/app.env","state":"current"}],"project":"web","secrets":[]}"#;
     assert_eq!(json.to_string(), expected);
 }
 
@@ -191,6 +220,7 @@ fn no_template_is_read_before_the_directory_is_trusted() {
     error: `.secrets.toml` is not trusted
     hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
     ");
+
     project.run(&["trust", "-q"]).succeeds().stdout_has("`.env.tmpl`");
     let run = project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(1);
     stderr!(run, @"error: cannot read `.env.tmpl`: it is no regular file");
@@ -212,9 +242,15 @@ fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
     let manifest = "project = \"web\"\n[secrets.a]\ndescription = \"first\\nof two\"\n[secrets.b]\n[secrets.g]\ngenerate = {}\n\
         [secrets.o]\noptional = true\n[run.env]\nX = \"{{ secrets.c }}\"\n\
         [[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n";
-    let project = Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", "{{ secrets.o }} {{ secrets.a }}")]);
+    let project = Project::in_git(&[
+        (".secrets.toml", manifest),
+        ("t.tmpl", "{{ secrets.o }} {{ secrets.a }}"),
+    ]);
+
     project.0.write("some.env", format!("B={MARKER}\n"));
-    for yes in [&["setup", "--from", "../some.env"][..], &["setup", "--from", "../some.env", "--yes"]] {
+    for yes in
+        [&["setup", "--from", "../some.env"][..], &["setup", "--from", "../some.env", "--yes"]]
+    {
         // `o` is optional, but there is no output without it.
         stderr!(project.changes_nothing(yes).fails_with(3).stdout(""), @r#"
         error: 3 secrets are missing in project `web`
@@ -224,8 +260,13 @@ fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
         hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
         "#);
     }
+
     let error = project.changes_nothing(&["setup", "--json"]).fails_with(3).json_error();
-    assert_eq!((&error["type"], error["details"]["missing"].as_array().unwrap().len()), (&"NOT_FOUND".into(), 4));
+    assert_eq!(
+        (&error["type"], error["details"]["missing"].as_array().unwrap().len()),
+        (&"NOT_FOUND".into(), 4)
+    );
+
     // All that is missing is in the file: no question is left.
     project.0.write("all.env", format!("a={MARKER}\nB=b\nC=c\no=o\n"));
     project.run(&["setup", "-q", "--from", "../all.env", "--yes"]).succeeds();
@@ -239,8 +280,10 @@ fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for
     let template = "STRIPE=\"{{ secrets.stripe-key | json }}\"\nURL={{ secrets.host-password }}@host/db\n\
         ENC={{ secrets.encoded | base64 }}\nBOTH={{ secrets.one }}{{ secrets.two }}\n";
     let project = Project::new(&[(".secrets.toml", manifest), ("t.env", template)]);
-    let given = "PGPASSWORD=1\nSTRIPE=2\nURL=3@host/db\nENC=NA==\nBOTH=56\nEMPTY=\none=\ntwo=\ntwo=6\n";
+    let given =
+        "PGPASSWORD=1\nSTRIPE=2\nURL=3@host/db\nENC=NA==\nBOTH=56\nEMPTY=\none=\ntwo=\ntwo=6\n";
     project.0.write("old.env", given);
+
     let run = project.changes_nothing(&["setup", "--from", "../old.env", "--yes"]).fails_with(3);
     stderr!(run.stdout(""), @"
     error: 2 secrets are missing in project `web`
@@ -248,9 +291,11 @@ fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for
       encoded
     hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
     ");
+
     project.0.write("old.env", format!("{given}host_password=3\nencoded=4\nONE=5\nPGPASSWORD=\n"));
     project.run(&["setup", "-q", "--from", "../old.env", "--yes"]).succeeds();
     assert_eq!(project.read("out"), "STRIPE=\"2\"\nURL=3@host/db\nENC=NA==\nBOTH=56\n");
+
     // An empty value is a value.
     assert_eq!(project.stored("web", "db-password").unwrap(), "");
 }
@@ -264,24 +309,31 @@ fn a_file_that_differs_is_replaced_only_with_yes() {
              hint: nothing was changed; add `--yes` to do it\n"
         )
     };
+
     project.write(".env", "written by hand");
     project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env`"));
     project.write(".gitignore", ".env");
     project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env`"));
     project.run(&["setup", "--yes", "-q"]).succeeds();
-    assert_eq!((project.read(".env"), project.read(".gitignore")), (format!("KEY={MARKER}\n"), ".env".into()));
+    assert_eq!(
+        (project.read(".env"), project.read(".gitignore")),
+        (format!("KEY={MARKER}\n"), ".env".into())
+    );
+
     // A mode that is too wide is narrowed without a question.
     fs::set_permissions(project.path(".env"), fs::Permissions::from_mode(0o644)).unwrap();
     stderr!(project.run(&["setup"]).succeeds(), @"
     `.env` is up to date, its mode was changed
     project `web` is set up: 1 secret, 1 output
     ");
+
     // One that is not there replaces nothing.
     fs::remove_file(project.path(".env")).unwrap();
     stderr!(project.run(&["setup"]).succeeds(), @"
     wrote `.env`
     project `web` is set up: 1 secret, 1 output
     ");
+
     project.changes_nothing(&["setup", "-q"]).succeeds();
 }
 
@@ -320,17 +372,31 @@ fn what_other_rules_of_git_ignore_is_ignored() {
         project.run(&["setup", "-q"]).succeeds();
         assert!(!project.path(".gitignore").exists(), "{rule}");
     }
+
     // A manifest below the repository's root: the root's rules hold there, and what is added is added beside it.
-    for (root, added) in [("app/.env\n", None), ("*.log\n", Some("/.env\n")), (".env\n!/app/.env\n", Some("/.env\n"))] {
-        let project = Project::in_git(&[("app/.secrets.toml", MANIFEST), ("app/.env.tmpl", TEMPLATE)]);
+    for (root, added) in [
+        ("app/.env\n", None),
+        ("*.log\n", Some("/.env\n")),
+        (".env\n!/app/.env\n", Some("/.env\n")),
+    ] {
+        let project =
+            Project::in_git(&[("app/.secrets.toml", MANIFEST), ("app/.env.tmpl", TEMPLATE)]);
         project.write(".gitignore", root);
         project.store("web", "key", MARKER);
         // From a directory below it.
         fs::create_dir(project.path("app/deep")).unwrap();
-        let setup = project.command(&["setup", "--yes", "-q"]).current_dir(project.path("app/deep"));
+        let setup =
+            project.command(&["setup", "--yes", "-q"]).current_dir(project.path("app/deep"));
         setup.run().without(MARKER).succeeds();
-        assert_eq!(fs::read_to_string(project.path("app/.gitignore")).ok().as_deref(), added, "{root}");
-        assert_eq!((project.read(".gitignore").as_str(), project.read("app/.env")), (root, format!("KEY={MARKER}\n")));
+        assert_eq!(
+            fs::read_to_string(project.path("app/.gitignore")).ok().as_deref(),
+            added,
+            "{root}"
+        );
+        assert_eq!(
+            (project.read(".gitignore").as_str(), project.read("app/.env")),
+            (root, format!("KEY={MARKER}\n"))
+        );
         assert!(!project.git(&["status", "--porcelain", "-uall"]).contains(".env\n"));
     }
 }
@@ -338,12 +404,17 @@ fn what_other_rules_of_git_ignore_is_ignored() {
 #[test]
 fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_changes() {
     let manifest = "[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"conf/app.env\"\n";
-    let project =
-        Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", TEMPLATE), ("conf/.gitignore", "!*.env\n")]);
+    let project = Project::in_git(&[
+        (".secrets.toml", manifest),
+        ("t.tmpl", TEMPLATE),
+        ("conf/.gitignore", "!*.env\n"),
+    ]);
+
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
     error: git does not ignore `conf/app.env` whatever .gitignore says: `conf/.gitignore` takes it back
     hint: take that rule out of `conf/.gitignore`; nothing was changed
     ");
+
     project.write("conf/.gitignore", "!*.env\napp.env\n");
     project.run(&["setup", "-q"]).succeeds();
 }
@@ -352,10 +423,15 @@ fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_chan
 fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
     let manifest = "project = \"web\"\n[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/o\"\n\
                     [[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/new/p\"\n";
-    let project = Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", TEMPLATE), ("sub/kept", "x\n")]);
+    let project =
+        Project::in_git(&[(".secrets.toml", manifest), ("t.tmpl", TEMPLATE), ("sub/kept", "x\n")]);
     symlink("sub", project.path("d")).unwrap();
     project.git(&["add", "-A"]);
-    project.run(&["setup"]).succeeds().stderr_has("added `/sub/o` to .gitignore\nadded `/sub/new/p` to .gitignore\n");
+    project
+        .run(&["setup"])
+        .succeeds()
+        .stderr_has("added `/sub/o` to .gitignore\nadded `/sub/new/p` to .gitignore\n");
+
     assert_eq!(project.read(".gitignore"), "/sub/o\n/sub/new/p\n");
     assert_eq!(project.git(&["add", "-A", "-n"]), "add '.gitignore'\n");
     project.run(&["check", "-q"]).succeeds();
@@ -367,19 +443,26 @@ fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
     error: an output is tracked by git
     hint: take it out with `git rm --cached sub/o`; values that were committed have to be changed
     ");
+
     stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
     error: `sub/o` is tracked by git: the next commit would publish what is in it
     hint: take it out with `git rm --cached sub/o`; nothing was changed
     ");
+
     stderr!(project.changes_nothing(&["render", "t.tmpl", "-o", "d/o"]).fails_with(7), @"
     error: `d/o` is tracked by git: the next commit would publish what is in it
     hint: take it out with `git rm --cached sub/o`, or write it anyway with `--force`
     ");
+
     project.git(&["rm", "-q", "--cached", "sub/o"]);
     let exposed = "warning: git does not ignore `sub/q`: add it to .gitignore before the next commit\nwrote `d/q`\n";
     project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr(exposed);
     project.write(".gitignore", "/d/q\n");
-    project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds().stderr_has("git does not ignore `sub/q`");
+    project
+        .run(&["render", "t.tmpl", "-o", "d/q"])
+        .succeeds()
+        .stderr_has("git does not ignore `sub/q`");
+
     project.write(".gitignore", "/sub/q\n");
     stderr!(project.run(&["render", "t.tmpl", "-o", "d/q"]).succeeds(), @"`d/q` is up to date");
 }
@@ -387,7 +470,12 @@ fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
 #[test]
 fn an_output_that_git_tracks_is_refused_before_anything_changes() {
     let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
-    let project = Project::in_git(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE), (".env", "KEY=old\n")]);
+    let project = Project::in_git(&[
+        (".secrets.toml", &*manifest),
+        (".env.tmpl", TEMPLATE),
+        (".env", "KEY=old\n"),
+    ]);
+
     project.write(".gitignore", ".env\n");
     project.git(&["add", "-f", "."]);
     for yes in [&["setup"][..], &["setup", "--yes"]] {
@@ -396,6 +484,7 @@ fn an_output_that_git_tracks_is_refused_before_anything_changes() {
         hint: take it out with `git rm --cached .env`; nothing was changed
         ");
     }
+
     project.git(&["rm", "-q", "--cached", ".env"]);
     project.run(&["setup", "--yes", "-q"]).succeeds();
 }
@@ -404,17 +493,24 @@ fn an_output_that_git_tracks_is_refused_before_anything_changes() {
 fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
     let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
     for kind in ["link", "broken link", "directory"] {
-        let project = Project::in_git(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE), ("rules", "*.log\n")]);
+        let project = Project::in_git(&[
+            (".secrets.toml", &*manifest),
+            (".env.tmpl", TEMPLATE),
+            ("rules", "*.log\n"),
+        ]);
+
         match kind {
             "link" => symlink("rules", project.path(".gitignore")).unwrap(),
             "broken link" => symlink("nothing", project.path(".gitignore")).unwrap(),
             _ => fs::create_dir(project.path(".gitignore")).unwrap(),
         }
+
         let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
         stderr!(run, @"
         error: `.gitignore` is no regular file
         hint: move it away, or name another file in `.secrets.toml`; nothing was written
         ");
+
         // Where nothing is to be added it may be what it likes.
         project.write(".git/info/exclude", ".env\n");
         project.run(&["setup", "--yes", "-q"]).succeeds();
@@ -426,6 +522,7 @@ fn without_a_repository_git_is_not_needed_and_with_one_it_is() {
     let bare = |project: &Project| project.command(&["setup", "--yes"]).env("PATH", "/nonexistent");
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
     project.store("web", "key", MARKER);
+
     // `setsid` is found with a path, the program is run with another.
     let run = |project: &Project| {
         project.0.trust(&project.path(""));
@@ -445,14 +542,17 @@ fn without_a_repository_git_is_not_needed_and_with_one_it_is() {
             .current_dir(project.path(""))
             .output()
             .unwrap();
+
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
+
     let said = "wrote `.env`\nproject `web` is set up: 1 secret, 1 output\n";
     assert_eq!(run(&project), (0, said.into()));
     assert!(!project.path(".gitignore").exists());
     let project = simple();
     let before = project.files();
     let said = format!("added `/.env` to .gitignore\n{said}");
+
     assert_eq!(run(&project), (0, said));
     assert_ne!(before, project.files());
 }
@@ -466,6 +566,7 @@ fn a_repository_of_another_user_is_read_like_any_other() {
             return; // only root can give it away
         }
     }
+
     project.run(&["setup", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".gitignore"), "/.env\n");
     project.run(&["check", "-q"]).succeeds();
@@ -495,21 +596,34 @@ fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
         "$HOME",
         "a\\",
     ];
+
     for name in names {
-        let project =
-            Project::in_git(&[("t.tmpl", TEMPLATE), ("line", ""), ("staar", ""), ("questXion", ""), ("s", "")]);
+        let project = Project::in_git(&[
+            ("t.tmpl", TEMPLATE),
+            ("line", ""),
+            ("staar", ""),
+            ("questXion", ""),
+            ("s", ""),
+        ]);
+
         project.store("default", "key", MARKER);
         let quoted = serde_json::to_string(name).unwrap();
-        project.write(".secrets.toml", format!("[[render]]\ntemplate = \"t.tmpl\"\noutput = {quoted}\n"));
+        project.write(
+            ".secrets.toml",
+            format!("[[render]]\ntemplate = \"t.tmpl\"\noutput = {quoted}\n"),
+        );
+
         let seen = project.git(&["status", "--porcelain", "-uall", "-z"]);
         project.run(&["setup", "--yes", "-q"]).succeeds();
         assert_eq!(project.read(name), format!("KEY={MARKER}\n"), "{name:?}");
         let now = project.git(&["status", "--porcelain", "-uall", "-z"]);
         let now: Vec<&str> = now.split('\0').filter(|line| *line != "?? .gitignore").collect();
+
         assert_eq!(now, seen.split('\0').collect::<Vec<_>>(), "{name:?}");
         project.run(&["check", "-q"]).succeeds().stdout_has("undeclared\tkey\t");
         project.changes_nothing(&["setup", "-q"]).succeeds();
         project.git(&["add", "-f", "."]);
+
         let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
         run.stderr_has("is tracked by git");
     }
@@ -524,7 +638,13 @@ fn many_outputs_are_looked_up_at_once() {
         let output = format!("o/{long}/{n}");
         manifest += &format!("[[render]]\ntemplate = \"t\"\noutput = \"{output}\"\n");
     }
-    let project = Project::in_git(&[(".secrets.toml", &*manifest), ("t", "no placeholder"), (".gitignore", "/o/\n")]);
+
+    let project = Project::in_git(&[
+        (".secrets.toml", &*manifest),
+        ("t", "no placeholder"),
+        (".gitignore", "/o/\n"),
+    ]);
+
     project.run(&["setup", "-q"]).succeeds();
     assert_eq!(names(&project.path("o").join(&long)).len(), 300);
 }
@@ -562,6 +682,7 @@ fn setup_asks_for_what_is_missing_hidden_and_stores_it_at_once() {
         .waits_for("added `/.env` to .gitignore")
         .waits_for("wrote `.env`")
         .waits_for("is set up: 3 secrets, 1 output");
+
     let screen = terminal.ends_with(0);
     assert!(!screen.contains(MARKER) && !screen.contains("other"), "{screen}");
     assert_eq!(project.read(".env"), format!("{MARKER} other\n"));
@@ -575,12 +696,18 @@ fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
     project.write(".env", "by hand");
     let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+
     terminal.waits_for("Value of first: ").types(MARKER).types("\n");
     terminal.waits_for("Value of second: ").types("other\n");
+
     // Last, so that no value is typed where it shows. Where something is lost, Enter is no.
     terminal.waits_for("Replace `.env`? [y/N] ").types("\n");
     terminal.waits_for("\r\n`.env` was left as it is").ends_with(7);
-    assert_eq!((before, project.0.vault().list(None, |_| true).unwrap().len()), (project.files(), 3));
+    assert_eq!(
+        (before, project.0.vault().list(None, |_| true).unwrap().len()),
+        (project.files(), 3)
+    );
+
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Replace `.env`? [y/N] ").types("y\n").waits_for("is set up").ends_with(0);
 }
@@ -593,6 +720,7 @@ fn a_value_of_several_lines_is_left_for_later() {
     terminal.waits_for("left for later; store it with\r\n`secrets create first --value-file PATH`");
     terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("once more");
     terminal.waits_for("Value of second: ").types(MARKER).types("\n");
+
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
     assert!(!screen.contains(MARKER) && !screen.contains("BEGIN"), "{screen}");
 }
@@ -603,10 +731,12 @@ fn enter_leaves_a_secret_for_later() {
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
     terminal.waits_for("Value of first: ").types("\n");
     terminal.waits_for("Value of second: ").types(MARKER).types("\n");
+
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
     assert!(!screen.contains(MARKER), "{screen}");
     assert!(!project.path(".env").exists() && project.read(".gitignore") == "x\n");
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
+
     terminal.waits_for("Value of first: ").types("1\n");
     let screen = terminal.waits_for("is set up").ends_with(0);
     assert!(!screen.contains("Value of second"), "{screen}");
@@ -620,11 +750,17 @@ fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
     terminal.waits_for("Value of first: ").types(MARKER).types("\n");
     terminal.waits_for("Value of second: ").types("half\x03");
+
     let screen = terminal.ends_with(130);
     assert!(!screen.contains(MARKER) && !screen.contains("half"), "{screen}");
     assert_eq!(before, project.files());
     let made = project.stored("web", "made").unwrap();
-    assert_eq!((project.stored("web", "first").as_deref(), project.stored("web", "second")), (Some(MARKER), None));
+
+    assert_eq!(
+        (project.stored("web", "first").as_deref(), project.stored("web", "second")),
+        (Some(MARKER), None)
+    );
+
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
     terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up");
     let screen = terminal.ends_with(0);
@@ -638,11 +774,14 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
     use rustix::process::{Pid, Signal, kill_process};
     let project = two();
     let before = project.files();
+
     // It leaves the terminal as it was at the question.
-    let script = "sh -c 'echo $$ > ../pid; exec \"$secrets\" setup --yes'; code=$?; stty sane; (exit $code)";
+    let script =
+        "sh -c 'echo $$ > ../pid; exec \"$secrets\" setup --yes'; code=$?; stty sane; (exit $code)";
     let mut terminal = on_a_terminal(&project, script);
     terminal.waits_for("Value of first: ").types(MARKER).types("\n");
     terminal.waits_for("Value of second: ");
+
     let pid = String::from_utf8(project.0.read("pid")).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     terminal.ends_with(137);
@@ -652,6 +791,7 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
       second
     hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
     ");
+
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
     terminal.waits_for("Value of second: ").types("2\n").waits_for("is set up").ends_with(0);
     assert_eq!(project.read(".env"), format!("{MARKER} 2\n"));
@@ -663,11 +803,16 @@ fn a_description_cannot_write_on_the_terminal() {
     let project = Project::new(&[(".secrets.toml", manifest)]);
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("`.secrets.toml` says: \"x\\u{202e}y z").waits_for("Value of a: ");
+
     let screen = terminal.types("\x03").ends_with(130);
     assert!(!screen.contains('\u{202e}') && !screen.contains('\u{200b}'), "{screen}");
     let (_, stdout, stderr) = project.run(&["check"]).everything();
     let all = String::from_utf8(stdout).unwrap() + &stderr;
-    assert!(!all.contains('\u{202e}') && !all.contains('\u{200b}') && all.contains("x\\u{202e}y"), "{all}");
+
+    assert!(
+        !all.contains('\u{202e}') && !all.contains('\u{200b}') && all.contains("x\\u{202e}y"),
+        "{all}"
+    );
 }
 
 #[test]
@@ -677,6 +822,7 @@ fn a_description_cannot_imitate_a_question() {
     let manifest = format!("[secrets.a]\ndescription = \"{hostile}\"\n[secrets.b]\n");
     let project = Project::new(&[(".secrets.toml", &manifest), ("t", "")]);
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
+
     terminal.waits_for("`.secrets.toml` says: \"x…\"\r\nValue of a: ");
     terminal.types("1\n").waits_for("Value of b: ").types("\x03").ends_with(130);
 
@@ -687,14 +833,19 @@ fn a_description_cannot_imitate_a_question() {
       a: "word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word '…"
     hint: `secrets -p other setup` on a terminal asks for them; `--from FILE.env` takes them from a file
     "#);
+
     stderr!(project.run(&["-p", "other", "check"]).fails_with(3).stdout_has("…\"\n"), @"
     error: a secret is missing
     hint: `secrets -p other setup` asks for what is missing
     ");
+
     let key = format!("[{}]\n", "k".repeat(4000));
     project.write(".secrets.toml", &key);
     let (_, _, stderr) = project.run(&["check"]).everything();
-    assert!(stderr.starts_with("error: .secrets.toml:1:2: unknown key `kkk") && stderr.len() < 600, "{stderr}");
+    assert!(
+        stderr.starts_with("error: .secrets.toml:1:2: unknown key `kkk") && stderr.len() < 600,
+        "{stderr}"
+    );
 }
 
 // A first manifest.
@@ -708,17 +859,21 @@ fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
         ("README.md", "write {{ secrets.example }}"),
         ("no.tpl", "nothing"),
     ]);
+
     let written = "# What this directory needs of `secrets`. Commit it: it never holds a value.\n\
         # `secrets setup` asks for what is missing and renders; `secrets check` tells what is not right.\n\
         project = \"repo\"\n\n[secrets.a]\n\n[secrets.B_KEY]\n\n[secrets.deploy-key]\n\n\
         [[render]]\ntemplate = \"app.env.tmpl\"\noutput = \"app.env\"\n";
+
     for command in [&["init", "--project-file"][..], &["setup", "--new"]] {
-        let run = project.command(command).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("");
+        let run =
+            project.command(command).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("");
         stderr!(run, @"
         wrote `.secrets.toml` for project `repo`: 3 secrets, 1 output
         left out, as other tools use it too: bare {{NAME}} in `deploy/x.yml`, `web/page.html`
         next: look at it, then `secrets setup`
         ");
+
         assert_eq!(project.read(".secrets.toml"), written);
         for again in [&["init", "--project-file"][..], &["setup", "--new"]] {
             stderr!(project.changes_nothing(again).fails_with(4).stdout(""), @"
@@ -726,8 +881,10 @@ fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
             hint: `secrets check` tells what it lacks; nothing was written
             ");
         }
+
         fs::remove_file(project.path(".secrets.toml")).unwrap();
     }
+
     symlink("nowhere", project.path(".secrets.toml")).unwrap();
     stderr!(project.changes_nothing(&["setup", "--new", "-q"]).fails_with(4), @"
     error: there is a `.secrets.toml` here already
@@ -750,12 +907,14 @@ fn a_first_manifest_is_one_that_is_taken() {
         &[".tmpl", "..tmpl"],
         &[],
     ];
+
     for tree in trees {
         let project = Project::new(&tree.iter().map(|name| (*name, text)).collect::<Vec<_>>());
         fs::write(project.path("").join(OsStr::from_bytes(b"not \xff UTF-8.tmpl")), text).unwrap();
         project.store("repo", "key", MARKER);
         project.run(&["setup", "--new", "-q"]).succeeds();
         project.run(&["setup", "-q"]).succeeds();
+
         let (code, ..) = project.run(&["check"]).everything();
         assert_eq!(code, Some(0), "{tree:?}\n{}", project.read(".secrets.toml"));
     }
@@ -771,6 +930,7 @@ fn none_is_started(project: &Project, code: i32, said: &str) {
         let run = project.run(command);
         let after = (project.files(), project.secrets());
         assert_eq!(before, after, "{command:?}");
+
         let code = if command[0] == "setup" && said.contains("names no secret") { 3 } else { code };
         let said = if command[0] == "setup" && code == 3 { "is missing" } else { said };
         run.fails_with(code).stdout("").stderr_has(said);
@@ -789,34 +949,41 @@ fn all_outputs_are_written_or_none_is_started() {
             ("second", "{{ secrets.key }}"),
             ("one", "old"),
         ]);
+
         project.store("default", "key", MARKER);
         project
     };
+
     let at = |output: &str| second.replace("two", output);
 
     let project = make(second);
     project.write("second", "{{ secrets.kay }}");
     none_is_started(&project, 3, "names no secret");
     let project = make(second);
+
     project.write("second", "x\n{{ secrets.key | nothing }}");
     none_is_started(&project, 2, "second:2:1");
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
     none_is_started(&project, 1, "`second`");
+
     let project = make(second);
     symlink("elsewhere", project.path("two")).unwrap();
     none_is_started(&project, 7, "error: `two` is a symbolic link");
     let project = make(second);
+
     fs::create_dir(project.path("two")).unwrap();
     none_is_started(&project, 7, "error: `two` is a directory");
     let project = make(second);
     project.write("two", "x");
     fs::hard_link(project.path("two"), project.path("name")).unwrap();
     none_is_started(&project, 7, "error: `two` has several names");
+
     let project = make(&at("first/two"));
     none_is_started(&project, 1, "first");
     let project = make(&at("one/two"));
     none_is_started(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
+
     let project = make(&at("three/two"));
     none_is_started(&project, 2, "7:1: another output lies in the output `three`");
 
@@ -824,12 +991,14 @@ fn all_outputs_are_written_or_none_is_started() {
     symlink("..", project.path("out")).unwrap();
     none_is_started(&project, 7, "error: `out/two` leads out of the directory of `.secrets.toml`");
     let project = make(&at("link/one"));
+
     symlink(".", project.path("link")).unwrap();
     none_is_started(&project, 7, "error: `link/one` is another output as well, by a link");
     let project = make(&at("link/hooks/x"));
     fs::create_dir(project.path(".git")).unwrap();
     symlink(".git", project.path("link")).unwrap();
     none_is_started(&project, 7, "error: `link/hooks/x` lies in a git directory");
+
     // A repository of another name, as somebody may commit one, and a template that is a link into one.
     let bare = |project: &Project| {
         fs::create_dir_all(project.path("store/objects")).unwrap();
@@ -837,30 +1006,38 @@ fn all_outputs_are_written_or_none_is_started() {
         project.write("store/HEAD", "ref: refs/heads/main\n");
         project.write("store/config", "url = https://user:password@example.org\n");
     };
+
     let project = make(&at("store/hooks/pre-commit"));
     bare(&project);
     none_is_started(&project, 7, "error: `store/hooks/pre-commit` lies in a git directory");
     let project = make(&at("link/config"));
+
     bare(&project);
     symlink("store", project.path("link")).unwrap();
     none_is_started(&project, 7, "error: `link/config` lies in a git directory");
+
     for (directory, target) in [("store", "store/config"), (".git", ".git/config")] {
         let project = make(second);
         bare(&project);
         if directory == ".git" {
             fs::rename(project.path("store"), project.path(".git")).unwrap();
         }
+
         fs::remove_file(project.path("second")).unwrap();
         symlink(target, project.path("second")).unwrap();
         none_is_started(&project, 7, "error: `second` lies in a git directory");
     }
+
     // A template that is elsewhere, or has no end.
-    for (elsewhere, said) in [("../vault.db", "`second` leads out"), ("/dev/zero", "`second` leads out")] {
+    for (elsewhere, said) in
+        [("../vault.db", "`second` leads out"), ("/dev/zero", "`second` leads out")]
+    {
         let project = make(second);
         fs::remove_file(project.path("second")).unwrap();
         symlink(elsewhere, project.path("second")).unwrap();
         none_is_started(&project, 7, said);
     }
+
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
     assert!(Command::new("mkfifo").arg(project.path("second")).status().unwrap().success());
@@ -873,11 +1050,16 @@ fn all_outputs_are_written_or_none_is_started() {
 
 #[test]
 fn a_full_disk_leaves_every_output_as_it_was() {
-    let project = Project::new(&[("first", "{{ secrets.key }}"), ("second", &"x{{ secrets.key }}".repeat(100_000))]);
+    let project = Project::new(&[
+        ("first", "{{ secrets.key }}"),
+        ("second", &"x{{ secrets.key }}".repeat(100_000)),
+    ]);
+
     let manifest = "[[render]]\ntemplate = \"first\"\noutput = \"small/one\"\n\
         [[render]]\ntemplate = \"second\"\noutput = \"small/two\"\n";
     project.write(".secrets.toml", manifest);
     project.store("default", "key", MARKER);
+
     let Some(small) = Small::mounted(project.path("small")) else { return };
     project.write("small/one", "old");
     let output = project.changes_nothing(&["render", "--all", "--yes"]).fails_with(1);
@@ -890,8 +1072,12 @@ fn a_full_disk_leaves_every_output_as_it_was() {
 fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
     let manifest = "[[render]]\ntemplate = \"t\"\noutput = \"a\"\n[[render]]\ntemplate = \"t\"\noutput = \"b\"\nescape = \"base64\"\n\
         [[render]]\ntemplate = \"u\"\noutput = \"c/c\"\ndelimiters = \"[[,]]\"\nmode = \"644\"\n";
-    let project =
-        Project::new(&[(".secrets.toml", manifest), ("t", "{{ secrets.key }}"), ("u", "[[KEY]] {{ secrets.key }}")]);
+    let project = Project::new(&[
+        (".secrets.toml", manifest),
+        ("t", "{{ secrets.key }}"),
+        ("u", "[[KEY]] {{ secrets.key }}"),
+    ]);
+
     project.store("default", "key", MARKER);
     stderr!(project.changes_nothing(&["render", "--all", "--check"]).fails_with(8).stdout(""), @"
     error: 3 outputs are out of date
@@ -900,41 +1086,53 @@ fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
       c/c
     hint: `secrets render --stale` renders what is out of date
     ");
+
     stderr!(project.run(&["render", "--all"]).succeeds().stdout(""), @"
     wrote `a`
     wrote `b`
     wrote `c/c`
     ");
-    assert_eq!((project.read("a"), project.read("c/c")), (MARKER.into(), format!("{MARKER} {{{{ secrets.key }}}}")));
+
+    assert_eq!(
+        (project.read("a"), project.read("c/c")),
+        (MARKER.into(), format!("{MARKER} {{{{ secrets.key }}}}"))
+    );
+
     project.changes_nothing(&["render", "--all", "--check"]).succeeds().stderr("");
     stderr!(project.changes_nothing(&["render", "--stale"]).succeeds(), @"every output is up to date");
     project.changes_nothing(&["render", "--all", "-q"]).succeeds();
     fs::set_permissions(project.path("a"), fs::Permissions::from_mode(0o640)).unwrap();
+
     let said = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
     stderr!(said, @"
     error: `a` has the mode 640, which is too wide
     hint: `secrets render --stale` renders what is out of date
     ");
+
     project.write("b", "x");
     let output = project.changes_nothing(&["render", "--stale"]).fails_with(7);
     stderr!(output, @"
     error: `b` was changed since it was rendered
     hint: `--yes` replaces it; nothing was written
     ");
+
     let before = project.files();
     let output = project.run(&["render", "--stale", "--yes"]).succeeds();
     stderr!(output, @"
     `a` is up to date, its mode was changed
     wrote `b`
     ");
+
     let after = project.files();
     assert_eq!(
         differences(&before, &after),
         [project.path("a"), project.path("b"), project.path("a"), project.path("b")]
     );
+
     // Another directory of the same project.
     fs::create_dir(project.path("deep")).unwrap();
-    let run = project.command(&["render", "--all", "--json"]).current_dir(project.path("deep")).run();
+    let run =
+        project.command(&["render", "--all", "--json"]).current_dir(project.path("deep")).run();
     let outputs = run.without(MARKER).succeeds().json()["outputs"].to_string();
     assert!(outputs.contains(r#"{"output":"../c/c","state":"current"}"#), "{outputs}");
 }
@@ -951,6 +1149,7 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
     .secrets.toml:5 URL:1:6: `key`
     hint: store it with `secrets create key`
     ");
+
     project.store("web", "key", MARKER);
     project.store("web", "unrelated", "an unrelated value");
     let print = [
@@ -961,22 +1160,37 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
         "-c",
         "env | grep -v -e ^PWD= -e ^HOME= -e ^PATH= -e ^XDG_ -e ^TZ= -e ^_= -e ^SHLVL= | sort",
     ];
+
     project.run(&print).succeeds().stdout("PLAIN=1\nURL=pg://‹key›@h\n");
     project
-        .run(&["run", "--", "sh", "-c", &format!("test \"$URL\" = pg://{MARKER}@h && test -z \"$KEY$UNRELATED$DSN\"")])
+        .run(&[
+            "run",
+            "--",
+            "sh",
+            "-c",
+            &format!("test \"$URL\" = pg://{MARKER}@h && test -z \"$KEY$UNRELATED$DSN\""),
+        ])
         .succeeds();
+
     let rows = "PLAIN\t.secrets.toml:8\t\nURL\t.secrets.toml:5\tkey\n";
     project.run(&["run", "--dry-run"]).succeeds().stdout(rows);
     project.store("web", "dsn", "dsn-value");
     project.run(&print).succeeds().stdout_has("BOTH=‹key› ‹dsn›\nDSN=‹dsn›\n");
+
     // What is named by hand is all there is.
-    project.run(&["run", "--clean-env", "--only", "dsn", "--dry-run"]).succeeds().stdout("DSN\t--only\tdsn\n");
+    project
+        .run(&["run", "--clean-env", "--only", "dsn", "--dry-run"])
+        .succeeds()
+        .stdout("DSN\t--only\tdsn\n");
+
     project.run(&["run", "--env", "A={{DSN}}", "--dry-run"]).succeeds().stdout("A\t--env\tdsn\n");
+
     // An empty table gives nothing; without one the program gets what is declared.
     project.write(".secrets.toml", "project = \"web\"\n[run.env]\n");
     project.run(&["run", "--dry-run"]).succeeds().stdout("");
     project.write(".secrets.toml", "project = \"web\"\n[secrets.dsn]\n");
     project.run(&["run", "--dry-run"]).succeeds().stdout("DSN\t.secrets.toml\tdsn\n");
+
     // What steers programs is not set from a file that came with a clone.
     project.write(".secrets.toml", "[run.env]\nLD_PRELOAD = \"./evil.so\"\n");
     stderr!(project.run(&["run", "--", "true"]).fails_with(125).stdout(""), @"
@@ -992,6 +1206,7 @@ fn what_the_tree_refers_to_is_deleted_only_by_force() {
     project.store("other", "key", "x");
     let refusal = "error: 2 places refer to `key`\n.env.tmpl:1:5: key\n.secrets.toml:2:10: key (declared)\n\
         hint: nothing was deleted; `--force` does it all the same\n";
+
     for arguments in [
         &["delete", "KEY", "--yes"][..],
         &["delete", "unused", "key", "-y"],
@@ -1000,20 +1215,26 @@ fn what_the_tree_refers_to_is_deleted_only_by_force() {
     ] {
         project.changes_nothing(arguments).fails_with(7).stdout("").stderr(refusal);
     }
-    let error = project.changes_nothing(&["delete", "key", "-y", "--json"]).fails_with(7).json_error();
+
+    let error =
+        project.changes_nothing(&["delete", "key", "-y", "--json"]).fails_with(7).json_error();
     assert_eq!(error["details"]["references"][0]["file"], ".env.tmpl");
     let id = project.0.vault().list(None, |secret| secret.tag.as_str() == "key").unwrap();
     let ours = id.iter().find(|secret| secret.project.as_str() == "web").unwrap().id.to_string();
+
     project.changes_nothing(&["delete", &ours, "-y"]).fails_with(7).stderr(refusal);
+
     // Another project's secret of the same tag is none of this tree's business, nor is one that nothing refers to.
     project.run(&["delete", "-p", "other", "key", "-y", "-q"]).succeeds();
     project.run(&["delete", "unused", "-y", "-q"]).succeeds();
+
     // Nor does a tree elsewhere count.
     let elsewhere = project.0.command(["delete", "-p", "web", "key"]).run().fails_with(7);
     stderr!(elsewhere, @"
     error: deleting needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     stderr!(project.run(&["delete", "key", "-y", "--force"]).succeeds(), @"deleted `key` of project `web`");
     project.store("web", "key", MARKER);
     let run = project.run(&["project", "delete", "web", "-y", "--force"]).succeeds();
@@ -1024,18 +1245,25 @@ fn what_the_tree_refers_to_is_deleted_only_by_force() {
 fn update_names_the_outputs_that_are_out_of_date_now() {
     let project = simple();
     let update = |arguments: &[&str]| {
-        project.command(&[&["update", "key"], arguments].concat()).stdin("a new value of it").run().without("a new")
+        project
+            .command(&[&["update", "key"], arguments].concat())
+            .stdin("a new value of it")
+            .run()
+            .without("a new")
     };
+
     // None is there yet.
     stderr!(update(&[]).succeeds(), @"updated `key` in project `web`, hint a …it");
     let run = project.run(&["setup", "--yes", "-q"]).succeeds();
     stderr!(run, @"warning: `.env`: `bash` reads another value of `KEY`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`");
     let stale = "`.env` is out of date now; `secrets render --stale` renders it anew\n";
+
     update(&[]).succeeds().stderr_has(stale);
     let (_, _, said) = update(&["--name", "x"]).everything();
     assert!(!said.contains("out of date"), "{said}");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=a new value of it\n");
+
     // The value is stored whatever the manifest looks like.
     fs::remove_file(project.path(".env.tmpl")).unwrap();
     stderr!(update(&[]).succeeds(), @"
@@ -1054,6 +1282,7 @@ fn is_set_up(project: &Project, from: &str) {
     project.changes_nothing(&["setup", "-q"]).succeeds();
     project.changes_nothing(&["setup", "--yes", "-q", "--from", "../given.env"]).succeeds();
     project.changes_nothing(&["render", "--all", "--check"]).succeeds();
+
     let (code, stdout, stderr) = project.changes_nothing(&["check"]).everything();
     assert_eq!(code, Some(0), "{}{stderr}", String::from_utf8_lossy(&stdout));
     project.git(&["add", "."]);
@@ -1065,26 +1294,47 @@ fn a_node_app_is_set_up() {
     let project = Project::in_git(&[
         ("package.json", "{\"name\": \"shop\", \"scripts\": {\"start\": \"node src/index.js\"}}\n"),
         (".env.example", "DATABASE_URL=\nSESSION_KEY=\nPORT=3000\n"),
-        (".env.tmpl", "DATABASE_URL={{ secrets.database-url }}\r\nSESSION_KEY=\"{{SESSION_KEY}}\"\r\nPORT=3000\r\n"),
-        ("src/index.js", "const a = `${{ b: 1 }.b}`; // {{ user }}\nconst key = '{{ secrets.stripe-key | json }}';\n"),
-        ("views/home.hbs", "<h1>{{ title }}</h1>{{#if user}}{{ user.name }}{{/if}}{{{ body }}} {{> footer }}\n"),
-        (".github/workflows/ci.yml", "env:\n  TOKEN: ${{ secrets.NPM_TOKEN }}\n  A: ${{ secrets.A }}\n"),
+        (
+            ".env.tmpl",
+            "DATABASE_URL={{ secrets.database-url }}\r\nSESSION_KEY=\"{{SESSION_KEY}}\"\r\nPORT=3000\r\n",
+        ),
+        (
+            "src/index.js",
+            "const a = `${{ b: 1 }.b}`; // {{ user }}\nconst key = '{{ secrets.stripe-key | json }}';\n",
+        ),
+        (
+            "views/home.hbs",
+            "<h1>{{ title }}</h1>{{#if user}}{{ user.name }}{{/if}}{{{ body }}} {{> footer }}\n",
+        ),
+        (
+            ".github/workflows/ci.yml",
+            "env:\n  TOKEN: ${{ secrets.NPM_TOKEN }}\n  A: ${{ secrets.A }}\n",
+        ),
         ("README.md", "\\{{ secrets.escaped }} and {{ secrets. }}\n"),
         (".gitignore", "node_modules/\n"),
         ("node_modules/dep/index.js", "{{ secrets.not-ours }}\n"),
     ]);
-    let references =
-        ".env.tmpl:1:14: database-url\n.env.tmpl:2:14: SESSION_KEY\nsrc/index.js:2:14: stripe-key | json\n";
+
+    let references = ".env.tmpl:1:14: database-url\n.env.tmpl:2:14: SESSION_KEY\nsrc/index.js:2:14: stripe-key | json\n";
     project.run(&["refs"]).succeeds().stdout(references);
     project.run(&["setup", "--new", "-q", "-p", "shop"]).succeeds();
-    is_set_up(&project, &format!("DATABASE_URL=postgres://{MARKER}\nSESSION_KEY='a b'\nSTRIPE_KEY=sk_1\nPORT=1\n"));
+    is_set_up(
+        &project,
+        &format!("DATABASE_URL=postgres://{MARKER}\nSESSION_KEY='a b'\nSTRIPE_KEY=sk_1\nPORT=1\n"),
+    );
+
     let text = format!("DATABASE_URL=postgres://{MARKER}\r\nSESSION_KEY=\"a b\"\r\nPORT=3000\r\n");
-    assert_eq!((project.read(".env"), project.read(".gitignore")), (text, "node_modules/\n/.env\n".into()));
+    assert_eq!(
+        (project.read(".env"), project.read(".gitignore")),
+        (text, "node_modules/\n/.env\n".into())
+    );
+
     let declared = format!(
         "{}.secrets.toml:5:10: database-url (declared)\n.secrets.toml:7:10: SESSION_KEY (declared)\n\
          .secrets.toml:9:10: stripe-key (declared)\nsrc/index.js:2:14: stripe-key | json\n",
         references.split("src").next().unwrap()
     );
+
     project.run(&["refs"]).succeeds().stdout(declared);
 }
 
@@ -1097,16 +1347,27 @@ fn a_helm_chart_is_set_up_and_its_own_braces_are_left_alone() {
         ("chart/values.yaml", "image: {tag: v1}\n"),
         ("chart/templates/_helpers.tpl", &format!("{{{{- define \"shop.name\" -}}}}\n{helm}")),
         ("chart/templates/deployment.yaml", helm),
-        ("chart/templates/secret.yaml.tmpl", &format!("{helm}data:\n  key: {{{{ secrets.tls-key | base64 }}}}\n")),
-        ("chart/secret-values.yaml.tmpl", "db:\n  password: \"{{ secrets.db-password | json }}\"\n"),
+        (
+            "chart/templates/secret.yaml.tmpl",
+            &format!("{helm}data:\n  key: {{{{ secrets.tls-key | base64 }}}}\n"),
+        ),
+        (
+            "chart/secret-values.yaml.tmpl",
+            "db:\n  password: \"{{ secrets.db-password | json }}\"\n",
+        ),
         ("chart/.helmignore", "*.tmpl\n.git/\n"),
     ]);
+
     project.run(&["refs"]).succeeds().stdout(
         "chart/secret-values.yaml.tmpl:2:14: db-password | json\nchart/templates/secret.yaml.tmpl:7:8: tls-key | base64\n",
     );
     project.run(&["setup", "--new", "-q"]).succeeds();
     is_set_up(&project, &format!("DB_PASSWORD='{MARKER}\"'\nTLS_KEY=key\n"));
-    assert_eq!(project.read("chart/secret-values.yaml"), format!("db:\n  password: \"{MARKER}\\\"\"\n"));
+    assert_eq!(
+        project.read("chart/secret-values.yaml"),
+        format!("db:\n  password: \"{MARKER}\\\"\"\n")
+    );
+
     assert_eq!(project.read("chart/templates/secret.yaml"), format!("{helm}data:\n  key: a2V5\n"));
 }
 
@@ -1131,6 +1392,7 @@ fn sets_up_a_tree(number: usize) {
         ("bin", b"\0\x01{{ secrets.in-binary }}\xff"),
         ("css", b"a { b: c }\n"),
     ];
+
     for directory in 0..100 {
         let name = format!("app/d{directory}");
         fs::create_dir_all(project.path(&name)).unwrap();
@@ -1139,14 +1401,20 @@ fn sets_up_a_tree(number: usize) {
             fs::write(project.path(&format!("{name}/f{n}.{ending}")), content).unwrap();
         }
     }
+
     fs::create_dir_all(project.path("node_modules/dep")).unwrap();
     for n in 0..500 {
-        fs::write(project.path(&format!("node_modules/dep/{n}.js")), "{{ secrets.vendored }}").unwrap();
+        fs::write(project.path(&format!("node_modules/dep/{n}.js")), "{{ secrets.vendored }}")
+            .unwrap();
     }
+
     let long = "x\n".repeat(700_000);
     for (name, text) in [
         (".env.tmpl", "DB={{ secrets.db-url }}\nKEY={{SECRET_KEY}}\n"),
-        ("app/d7/.hidden/settings.yml.tmpl", "{{ user.name }}\nkey: \"{{ secrets.DB_URL | json }}\"\n"),
+        (
+            "app/d7/.hidden/settings.yml.tmpl",
+            "{{ user.name }}\nkey: \"{{ secrets.DB_URL | json }}\"\n",
+        ),
         ("app/d50/deploy.sh", "curl -H 'x: {{ secrets.deploy }}' {{secrets.deploy|shell}}\n"),
         ("app/d99/keep.log", "{{ secrets.kept }}"),
         ("app/d99/other.log", "{{ secrets.ignored }}"),
@@ -1156,6 +1424,7 @@ fn sets_up_a_tree(number: usize) {
     ] {
         project.write(name, text);
     }
+
     symlink("deploy.sh", project.path("app/d50/link")).unwrap();
     symlink("..", project.path("app/d50/loop")).unwrap();
     let expected = [
@@ -1168,17 +1437,33 @@ fn sets_up_a_tree(number: usize) {
         "app/large.txt:700001:3: far-down",
         "app/tmp:1:4: deep",
     ];
+
     project.run(&["refs"]).succeeds().stdout(expected.join("\n") + "\n");
     let json = project.run(&["refs", "db_url", "--json"]).succeeds().json();
+
     // All but what is ignored, with .gitignore; `far-down` stands in prose.
-    assert_eq!((&json["files"], json["references"].as_array().unwrap().len()), (&(100 * number + 7).into(), 2));
+    assert_eq!(
+        (&json["files"], json["references"].as_array().unwrap().len()),
+        (&(100 * number + 7).into(), 2)
+    );
+
     project.run(&["setup", "--new", "-q"]).succeeds();
     let manifest = project.read(".secrets.toml");
-    for (tag, is_there) in [("deploy", true), ("kept", true), ("deep", true), ("far-down", false), ("in-binary", false)]
-    {
+    for (tag, is_there) in [
+        ("deploy", true),
+        ("kept", true),
+        ("deep", true),
+        ("far-down", false),
+        ("in-binary", false),
+    ] {
         assert_eq!(manifest.contains(&format!("[secrets.{tag}]")), is_there, "{tag}");
     }
-    is_set_up(&project, &format!("DB={MARKER}\nSECRET_KEY=k\nDEPLOY=d\nKEPT=k\nDEEP=d\nFAR_DOWN=f\n"));
+
+    is_set_up(
+        &project,
+        &format!("DB={MARKER}\nSECRET_KEY=k\nDEPLOY=d\nKEPT=k\nDEEP=d\nFAR_DOWN=f\n"),
+    );
+
     assert_eq!(project.read(".env"), format!("DB={MARKER}\nKEY=k\n"));
     stderr!(project.changes_nothing(&["delete", "deploy", "-y"]).fails_with(7), @"
     error: 3 places refer to `deploy`
@@ -1200,14 +1485,17 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
             "GREETING=hello world\nA='{{ secrets.a }}'\nB={{ secrets.b }}\nC=\"{{ C | json }}\"\nD={{ secrets.b | dotenv }}\n",
         ),
     ]);
+
     let warning = |said: &str| {
         let advice = "write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`";
         format!("warning: `a.env`: {said}; {advice}\n")
     };
+
     let all = "`bash`, `compose`, `node`, `npm-dotenv` and `python-dotenv` read another value of";
     for (tag, value) in [("a", "plain"), ("b", "x"), ("c", "cc")] {
         project.store("web", tag, value);
     }
+
     for (tag, value, said) in [
         ("a", "fine # $HOME; x", Vec::new()),
         ("b", "abc#def", vec!["`node` and `npm-dotenv` read another value of `B`".to_owned()]),
@@ -1218,7 +1506,14 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
         ("b", "x\nC=1", vec![format!("{all} `B`")]),
         ("b", "x", Vec::new()),
         ("c", "say \"c\"", vec!["`node` and `npm-dotenv` read another value of `C`".to_owned()]),
-        ("a", "x'\nB='y", vec![format!("{all} `A`"), "`node` and `npm-dotenv` read another value of `C`".to_owned()]),
+        (
+            "a",
+            "x'\nB='y",
+            vec![
+                format!("{all} `A`"),
+                "`node` and `npm-dotenv` read another value of `C`".to_owned(),
+            ],
+        ),
     ] {
         project.command(&["update", tag, "-q"]).stdin(value).run().succeeds();
         let run = project.run(&["render", "--all"]).succeeds();
@@ -1228,6 +1523,7 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
             project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has(said);
         }
     }
+
     // Readers that are named decide, about constants too.
     project.write(".secrets.toml", manifest.to_owned() + "readers = [\"bash\", \"docker\"]\n");
     project.command(&["update", "a", "-q"]).stdin("a").run().succeeds();
@@ -1235,12 +1531,14 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
     warning: `a.env`: `bash` reads another value of `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
     warning: `a.env`: `docker` reads other values of `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
     ");
+
     let run = project.run(&["check"]).succeeds().stdout_has("undeclared");
     stderr!(run, @"
     warning: `a.env`: `bash` reads another value of `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
     warning: `a.env`: `docker` reads other values of `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
     nothing is missing or out of date in project `web`: 3 secrets, 1 output
     ");
+
     // A value that a reader cannot take is no warning to the filter.
     project.command(&["update", "b", "-q"]).stdin("x\ny").run().succeeds();
     let run = project.run(&["render", "--all"]).fails_with(2);
@@ -1258,6 +1556,7 @@ fn json_and_yaml_that_a_value_breaks_are_warned_of() {
         // It is no YAML before it is rendered by helm either.
         ("h.tmpl", "{{- if .Values.x }}\np: {{ secrets.p }}\n{{- end }}\n"),
     ]);
+
     project.store("web", "n", "1");
     project.store("web", "p", "x");
     let said = |format: &str| {
@@ -1265,6 +1564,7 @@ fn json_and_yaml_that_a_value_breaks_are_warned_of() {
         let advice = "write its placeholder between double quotes and with the filter `json`";
         format!("warning: `{file}`: the value of `p` breaks the {format}; {advice}\n")
     };
+
     for (n, p, formats) in [
         ("1", "sk_live: #1 abc", &["YAML"][..]),
         ("1", "plain", &[]),
@@ -1282,14 +1582,19 @@ fn json_and_yaml_that_a_value_breaks_are_warned_of() {
         let (code, _, stderr) = project.run(&["render", "--all"]).everything();
         assert_eq!(code, Some(0));
         let warnings: String = formats.iter().map(|format| said(format)).collect();
-        let found: String =
-            stderr.lines().filter(|line| line.starts_with("warning")).map(|line| format!("{line}\n")).collect();
+        let found: String = stderr
+            .lines()
+            .filter(|line| line.starts_with("warning"))
+            .map(|line| format!("{line}\n"))
+            .collect();
         assert_eq!(found, warnings, "{n} {p:?}");
     }
+
     let run = project.run(&["render", "c.json.tmpl", "-p", "web", "-o", "d.json"]).succeeds();
     stderr!(run, @"wrote `d.json`");
     project.command(&["update", "p", "-q"]).stdin("\"").run().succeeds();
     let run = project.run(&["render", "c.json.tmpl", "-p", "web", "-o", "d.json"]).succeeds();
+
     stderr!(run, @"
     warning: `d.json`: the value of `p` breaks the JSON; write its placeholder between double quotes and with the filter `json`
     wrote `d.json`
@@ -1300,11 +1605,16 @@ fn json_and_yaml_that_a_value_breaks_are_warned_of() {
 fn enter_at_an_optional_secret_skips_it_or_stores_an_empty_value() {
     let manifest = "project = \"web\"\n[secrets.o]\noptional = true\n[secrets.r]\n\
         [[render]]\ntemplate = \"t.tmpl\"\noutput = \".env\"\n";
-    let project = Project::new(&[(".secrets.toml", manifest), ("t.tmpl", "O={{ secrets.o }}\nR={{ secrets.r }}\n")]);
+    let project = Project::new(&[
+        (".secrets.toml", manifest),
+        ("t.tmpl", "O={{ secrets.o }}\nR={{ secrets.r }}\n"),
+    ]);
+
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Value of o: ").types("\n");
     terminal.waits_for("Store an empty value for `o`? [y/N] ").types("\n");
     terminal.waits_for("Value of r: ").types("\n");
+
     let screen = terminal.waits_for("error: 2 secrets are missing").ends_with(3);
     assert!(!screen.contains("for `r`?"), "{screen}");
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
@@ -1324,19 +1634,26 @@ fn a_file_that_stays_the_same_needs_no_yes() {
     `.env` is up to date, its mode was changed
     project `web` is set up: 1 secret, 1 output
     ");
+
     assert_eq!(project.stored("web", "key").as_deref(), Some(MARKER));
+
     // It is ours from then on.
     project.command(&["-p", "web", "update", "key", "-q"]).stdin("another-value").run().succeeds();
     project.run(&["setup", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
 
     // A file that would change, by a value of the file or by a generated one, does need it.
-    let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "KEY={{ secrets.key }}\n# new\n")]);
+    let project = Project::new(&[
+        (".secrets.toml", MANIFEST),
+        (".env.tmpl", "KEY={{ secrets.key }}\n# new\n"),
+    ]);
+
     project.write(".env", format!("KEY={MARKER}\n"));
     stderr!(project.changes_nothing(&["setup", "--from", ".env"]).fails_with(7), @"
     error: to replace `.env` needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     let manifest = MANIFEST.replace("description = \"the key\"", "generate = {}");
     let project = Project::new(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE)]);
     project.write(".env", "KEY=x\n");
@@ -1344,6 +1661,7 @@ fn a_file_that_stays_the_same_needs_no_yes() {
     error: to replace `.env` needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     // With a value of its own in the file, what is lost is known as well.
     project.write(".env", "KEY=x\nEXTRA=1\n");
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
@@ -1358,7 +1676,9 @@ fn a_typed_value_that_the_file_has_already_is_no_question() {
     project.0.write("pass", PASSPHRASE);
     project.0.trust(&project.path(""));
     project.write(".env", "KEY=the-typed-value\n");
-    let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" --passphrase-file ../pass setup");
+
+    let mut terminal =
+        Terminal::shell(&project.0, "cd repo; \"$secrets\" --passphrase-file ../pass setup");
     terminal.waits_for("Value of key: ").types("the-typed-value\n");
     terminal.waits_for("`.env` is up to date").ends_with(0);
 }
@@ -1368,17 +1688,21 @@ fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
     let project = simple();
     project.write(".gitignore", ".env\n");
     project.write(".env", format!("KEY={MARKER}\nEXTRA=of somebody\n"));
-    let run = project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7).stdout("");
+    let run =
+        project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7).stdout("");
     stderr!(run, @"
     error: `.env` has variables that its template does not give: `EXTRA`
     hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
     ");
+
     project.store("web", "extra", "of somebody");
+
     // What the template says itself, or uses under another name, is not lost.
     project.write(".env.tmpl", "KEY={{ secrets.key }}\nPORT=3000\nNAME=\"{{ secrets.extra }}\"\n");
     project.write(".env", format!("KEY={MARKER}\nPORT=3000\nNAME=of somebody\n# mine\n"));
     project.run(&["setup", "--from", ".env", "--yes", "-q"]).succeeds();
     project.write(".env", format!("KEY={MARKER}\nPORT=3001\n"));
+
     let run = project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7);
     stderr!(run, @"
     error: `.env` would be replaced, and the vault does not have its values of `PORT`
@@ -1391,6 +1715,7 @@ fn an_output_that_git_has_is_rendered_by_nobody() {
     let project = simple();
     project.write(".env", "of the repository");
     project.git(&["add", "-f", ".env"]);
+
     for line in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
         stderr!(project.changes_nothing(line).fails_with(7), @"
         error: `.env` is tracked by git: the next commit would publish what is in it
@@ -1404,6 +1729,7 @@ fn an_output_in_a_repository_of_its_own_is_refused() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"sub/deep/o\"\n";
     let project = Project::in_git(&[(".secrets.toml", manifest), ("t", "x"), ("sub/deep/f", "")]);
     fs::create_dir(project.path("sub/.git")).unwrap();
+
     for line in ["setup", "check"] {
         let run = project.changes_nothing(&[line]).fails_with(7);
         stderr!(run, @"
@@ -1417,10 +1743,12 @@ fn an_output_in_a_repository_of_its_own_is_refused() {
 #[test]
 fn a_dotenv_template_of_many_large_values_is_rendered_in_little_memory() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"a.env\"\n";
-    let template: Vec<String> = (0..200).map(|n| format!("A{n}={{{{ secrets.large }}}}\n")).collect();
+    let template: Vec<String> =
+        (0..200).map(|n| format!("A{n}={{{{ secrets.large }}}}\n")).collect();
     let project = Project::new(&[(".secrets.toml", manifest), ("t", &template.concat())]);
     project.store("web", "large", &"x".repeat(1 << 20));
     project.0.trust(&project.path(""));
+
     let limited = format!("ulimit -v 400000; exec {} render --all", env!("CARGO_BIN_EXE_secrets"));
     let command = project.command(&[]).command;
     let output = Command::new("sh")
@@ -1430,6 +1758,7 @@ fn a_dotenv_template_of_many_large_values_is_rendered_in_little_memory() {
         .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .output()
         .unwrap();
+
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), &*stderr), (Some(0), "wrote `a.env`\n"));
     assert!(fs::metadata(project.path("a.env")).unwrap().len() > 200 << 20);

@@ -8,7 +8,7 @@ use terminal_secrets::crypto::keys::{ProjectId, ProjectRow, RecordId, VaultRow};
 use terminal_secrets::crypto::record::Record;
 use terminal_secrets::crypto::slot::Slot;
 use terminal_secrets::store::{Change, Snapshot, SqliteStore, Store, StoreError, Transaction};
-use terminal_secrets::vault::{Changes, CopyRequest, Locked, OnConflict, Vault, VaultError};
+use terminal_secrets::vault::{CopyRequest, Locked, OnConflict, SecretChanges, Vault, VaultError};
 
 use crate::backends::{FailingStore, MemoryStore};
 use crate::fixture::{reveal, root, vault_rows};
@@ -22,9 +22,16 @@ fn on_every_backend(story: impl Fn(&dyn Store, &dyn Store)) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("vault.db");
     let sqlite = SqliteStore::create(&path, &row, &slot).unwrap();
+
     story(&sqlite, &SqliteStore::open(&path).unwrap());
     let memory = MemoryStore::new(&row, &slot);
-    let never = FailingStore { inner: memory, calls: Rc::default(), fails_at: usize::MAX, with: || StoreError::Busy };
+    let never = FailingStore {
+        inner: memory,
+        calls: Rc::default(),
+        fails_at: usize::MAX,
+        with: || StoreError::Busy,
+    };
+
     story(&never, &never);
 }
 
@@ -42,6 +49,7 @@ fn write(store: &dyn Store, changes: Vec<Change<'_>>) {
     for change in changes {
         transaction.apply(change).unwrap();
     }
+
     transaction.commit().unwrap();
 }
 
@@ -54,12 +62,26 @@ fn what_is_committed_is_read_back_in_order() {
         let (low, high) = (project_row([1; 16]), project_row([2; 16]));
         let (first, next, far) = ([5; 16], index(5, 6), [255; 16]);
         let records = [record(far, [9; 8], 1), record(next, [8; 8], 1), record(first, [7; 8], 1)];
+
         write(
             store,
-            vec![Change::Slot(&second), Change::Vault(&changed), Change::Project(&high), Change::Project(&low)],
+            vec![
+                Change::Slot(&second),
+                Change::Vault(&changed),
+                Change::Project(&high),
+                Change::Project(&low),
+            ],
         );
+
         write(store, records.iter().map(|record| Change::Record(&low.pid, record)).collect());
-        write(store, vec![Change::Bucket(&low.pid, 255, Some(&[1; 32])), Change::Bucket(&low.pid, 0, Some(&[2; 32]))]);
+        write(
+            store,
+            vec![
+                Change::Bucket(&low.pid, 255, Some(&[1; 32])),
+                Change::Bucket(&low.pid, 0, Some(&[2; 32])),
+            ],
+        );
+
         let view = other.read().unwrap();
         assert_eq!(view.vault().unwrap(), changed);
         assert_eq!(view.slots().unwrap(), [second, slot]);
@@ -67,6 +89,7 @@ fn what_is_committed_is_read_back_in_order() {
         assert_eq!(view.grants().unwrap(), []);
         assert_eq!(view.buckets(&low.pid).unwrap(), [(0, [2; 32]), (255, [1; 32])]);
         assert_eq!(view.buckets(&high.pid).unwrap(), []);
+
         let leaves = view.leaves(&low.pid, 5).unwrap();
         assert_eq!(leaves.iter().map(|leaf| leaf.tag_ix).collect::<Vec<_>>(), [first, next]);
         assert_eq!(view.leaves(&low.pid, 255).unwrap().len(), 1);
@@ -75,11 +98,13 @@ fn what_is_committed_is_read_back_in_order() {
         assert_eq!(view.record(&high.pid, &next).unwrap(), None);
         assert_eq!(view.locate(&[8; 8]).unwrap(), Some((low.pid, next)));
         assert_eq!(view.locate(&[1; 8]).unwrap(), None);
+
         let mut visited = Vec::new();
         let visit = &mut |record: Record| {
             visited.push(record.tag_ix);
             visited.len() < 2
         };
+
         view.records(&low.pid, visit).unwrap();
         assert_eq!(visited, [first, next]);
     });
@@ -100,20 +125,29 @@ fn index(first: u8, last: u8) -> [u8; 16] {
 fn rows_are_replaced_and_removed_with_what_belongs_to_them() {
     on_every_backend(|store, other| {
         let (kept, doomed) = (project_row([1; 16]), project_row([2; 16]));
-        let (one, two, three) = (record([5; 16], [7; 8], 1), record([6; 16], [8; 8], 1), record([5; 16], [9; 8], 1));
+        let (one, two, three) =
+            (record([5; 16], [7; 8], 1), record([6; 16], [8; 8], 1), record([5; 16], [9; 8], 1));
         write(store, vec![Change::Project(&kept), Change::Project(&doomed)]);
         write(store, vec![Change::Record(&kept.pid, &one), Change::Value(&one.rid, b"first")]);
         write(store, vec![Change::Record(&kept.pid, &two), Change::Value(&two.rid, b"second")]);
-        write(store, vec![Change::Record(&doomed.pid, &three), Change::Value(&three.rid, b"third")]);
         write(
             store,
-            vec![Change::Bucket(&doomed.pid, 5, Some(&[1; 32])), Change::Bucket(&kept.pid, 5, Some(&[1; 32]))],
+            vec![Change::Record(&doomed.pid, &three), Change::Value(&three.rid, b"third")],
+        );
+
+        write(
+            store,
+            vec![
+                Change::Bucket(&doomed.pid, 5, Some(&[1; 32])),
+                Change::Bucket(&kept.pid, 5, Some(&[1; 32])),
+            ],
         );
 
         let newer = Record { ver: 2, ..one.clone() };
         write(store, vec![Change::Record(&kept.pid, &newer), Change::Value(&one.rid, b"newer")]);
         write(store, vec![Change::Bucket(&kept.pid, 5, Some(&[2; 32]))]);
         let view = other.read().unwrap();
+
         assert_eq!(view.record(&kept.pid, &one.tag_ix).unwrap().unwrap(), newer);
         assert_eq!(view.value(&one.rid).unwrap().unwrap(), b"newer");
         assert_eq!(view.buckets(&kept.pid).unwrap(), [(5, [2; 32])]);
@@ -126,8 +160,13 @@ fn rows_are_replaced_and_removed_with_what_belongs_to_them() {
         for gone in [&two.rid, &three.rid] {
             assert_eq!((view.locate(gone).unwrap(), view.value(gone).unwrap()), (None, None));
         }
+
         assert_eq!(view.leaves(&doomed.pid, 5).unwrap(), []);
-        assert_eq!((view.buckets(&kept.pid).unwrap(), view.buckets(&doomed.pid).unwrap()), (vec![], vec![]));
+        assert_eq!(
+            (view.buckets(&kept.pid).unwrap(), view.buckets(&doomed.pid).unwrap()),
+            (vec![], vec![])
+        );
+
         assert_eq!(view.value(&one.rid).unwrap().unwrap(), b"newer");
     });
 }
@@ -145,11 +184,13 @@ fn a_transaction_reads_its_own_changes_and_dropped_leaves_none() {
         assert_eq!(transaction.value(&one.rid).unwrap().unwrap(), b"value");
         assert_eq!(other.read().unwrap().projects().unwrap(), []);
         drop(transaction);
+
         for handle in [store, other] {
             let view = handle.read().unwrap();
             assert_eq!((view.projects().unwrap(), view.locate(&one.rid).unwrap()), (vec![], None));
             assert_eq!(view.value(&one.rid).unwrap(), None);
         }
+
         write(store, vec![Change::Project(&row)]);
         store.compact().unwrap();
         assert_eq!(other.read().unwrap().projects().unwrap(), [row]);
@@ -164,6 +205,7 @@ fn a_snapshot_does_not_change_while_others_write() {
         let view = other.read().unwrap();
         assert_eq!(view.projects().unwrap(), []);
         let mut transaction = store.write().unwrap();
+
         transaction.apply(Change::Project(&row)).unwrap();
         assert_eq!(view.projects().unwrap(), []);
         drop(view);
@@ -176,9 +218,11 @@ fn a_snapshot_does_not_change_while_others_write() {
 fn everything(vault: &Vault) -> Vec<(String, Vec<u8>)> {
     let listed = vault.list(None, |_| true).unwrap().into_iter();
     let with_value = |secret: terminal_secrets::model::Secret| {
-        let value = reveal(vault, secret.project.as_str(), secret.metadata.tag.as_str()).unwrap().unwrap();
+        let value =
+            reveal(vault, secret.project.as_str(), secret.metadata.tag.as_str()).unwrap().unwrap();
         (format!("{secret:?}"), value)
     };
+
     listed.map(with_value).collect()
 }
 
@@ -186,9 +230,11 @@ type Write = fn(&Vault) -> Result<(), VaultError>;
 
 const WRITES: &[(&str, Write)] = &[
     ("create", |vault| vault.create(&project("alpha"), secret("new", b"v")).map(drop)),
-    ("create in a new project", |vault| vault.create(&project("new"), secret("new", b"v")).map(drop)),
+    ("create in a new project", |vault| {
+        vault.create(&project("new"), secret("new", b"v")).map(drop)
+    }),
     ("update", |vault| {
-        let changes = Changes { value: Some(value(b"newer")), ..Changes::default() };
+        let changes = SecretChanges { value: Some(value(b"newer")), ..SecretChanges::default() };
         vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).map(drop)
     }),
     ("delete two", |vault| {
@@ -196,13 +242,24 @@ const WRITES: &[(&str, Write)] = &[
     }),
     ("copy", |vault| copy(vault, "beta")),
     ("copy to a new project", |vault| copy(vault, "new")),
-    ("rename a project", |vault| vault.rename_project(&project("alpha"), &project("new")).map(drop)),
-    ("delete projects", |vault| vault.delete_projects(&[project("alpha"), project("beta")]).map(drop)),
+    ("rename a project", |vault| {
+        vault.rename_project(&project("alpha"), &project("new")).map(drop)
+    }),
+    ("delete projects", |vault| {
+        vault.delete_projects(&[project("alpha"), project("beta")]).map(drop)
+    }),
 ];
 
 fn copy(vault: &Vault, to: &str) -> Result<(), VaultError> {
     let (from, to) = (project("alpha"), project(to));
-    let request = CopyRequest { secrets: None, from: &from, to: &to, tag: None, on_conflict: OnConflict::Overwrite };
+    let request = CopyRequest {
+        secrets: None,
+        from: &from,
+        to: &to,
+        tag: None,
+        on_conflict: OnConflict::Overwrite,
+    };
+
     vault.copy(&request).map(drop)
 }
 
@@ -214,26 +271,37 @@ fn fill(store: impl Store + 'static) {
 }
 
 /// Fails every write at every call; `again` opens the rows afresh. Returns how many calls there were.
-fn fail_everywhere<S: Store + Clone + 'static>(make: impl Fn() -> S, with: fn() -> StoreError) -> usize {
+fn fail_everywhere<S: Store + Clone + 'static>(
+    make: impl Fn() -> S,
+    with: fn() -> StoreError,
+) -> usize {
     let mut calls = 0;
     for (name, write) in WRITES {
         let inner = make();
         let healthy = Locked::over(Box::new(inner.clone())).unlocked(root());
         let before = everything(&healthy);
+
         for fails_at in 1.. {
-            let failing = FailingStore { inner: inner.clone(), calls: Rc::default(), fails_at, with };
+            let failing =
+                FailingStore { inner: inner.clone(), calls: Rc::default(), fails_at, with };
             let outcome = write(&Locked::over(Box::new(failing)).unlocked(root()));
             if outcome.is_ok() {
                 assert!(fails_at > 5, "{name} makes no call");
                 assert!(everything(&healthy) != before, "{name} changes nothing");
                 break;
             }
+
             calls += 1;
-            let told = matches!(outcome, Err(VaultError::Store(StoreError::Busy | StoreError::Full)));
+            let told =
+                matches!(outcome, Err(VaultError::Store(StoreError::Busy | StoreError::Full)));
             assert!(told, "{name}, call {fails_at}: {outcome:?}");
-            assert!(everything(&healthy) == before, "{name}, call {fails_at}: something has changed");
+            assert!(
+                everything(&healthy) == before,
+                "{name}, call {fails_at}: something has changed"
+            );
         }
     }
+
     calls
 }
 
@@ -249,6 +317,7 @@ fn a_store_that_fails_at_any_call_leaves_everything_as_it_was() {
             },
             with,
         );
+
         assert!(calls > 100, "{calls}");
     }
 }
@@ -283,5 +352,6 @@ fn so_does_sqlite() {
         fill(store.clone());
         store
     };
+
     fail_everywhere(make, || StoreError::Full);
 }

@@ -25,12 +25,24 @@ fn root() -> &'static Path {
 /// Crates that this machine's binary is made of, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}", "--edges", edges])
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--edges",
+            edges,
+        ])
         .current_dir(root())
         .output()
         .unwrap();
+
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
+
     // Name and version; what follows marks a macro, a path, or that it was shown before.
     let name = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
     tree.lines().map(name).filter(|name| !name.starts_with("terminal-secrets ")).collect()
@@ -41,8 +53,17 @@ fn no_crate_comes_in_unseen() {
     for (edges, most) in [("normal,no-proc-macro", IN_THE_BINARY), ("normal,build", TO_BUILD)] {
         let found = crates(edges);
         let list = found.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        assert!(found.len() <= most, "{} crates by `{edges}` where {most} were: {list}", found.len());
-        assert!(found.len() + 5 > most, "only {} crates by `{edges}`: lower the number", found.len());
+        assert!(
+            found.len() <= most,
+            "{} crates by `{edges}` where {most} were: {list}",
+            found.len()
+        );
+
+        assert!(
+            found.len() + 5 > most,
+            "only {} crates by `{edges}`: lower the number",
+            found.len()
+        );
     }
 }
 
@@ -57,6 +78,7 @@ fn pages_and_scripts() -> Vec<PathBuf> {
             found.push(path);
         }
     }
+
     let mut found = Vec::new();
     for name in [
         "README.md",
@@ -75,15 +97,17 @@ fn pages_and_scripts() -> Vec<PathBuf> {
     ] {
         walk(root().join(name), &mut found);
     }
+
     found
 }
 
 /// Calls of cargo in a line: `cargo build` in a script, in a sentence, after `&&`.
 fn calls(line: &str) -> impl Iterator<Item = &str> {
     const COMMANDS: [&str; 15] = [
-        "bench", "build", "check", "clippy", "deb", "deny", "doc", "fetch", "install", "metadata", "pkgid", "run",
-        "rustc", "test", "tree",
+        "bench", "build", "check", "clippy", "deb", "deny", "doc", "fetch", "install", "metadata",
+        "pkgid", "run", "rustc", "test", "tree",
     ];
+
     line.match_indices("cargo ").filter_map(|(at, _)| {
         let call = line[at..].split(['`', ';', '&', '|', ')', '"']).next().unwrap();
         let word = call.split(' ').nth(1)?;
@@ -104,19 +128,29 @@ fn every_call_of_cargo_keeps_to_the_lock_file() {
                 if own || call.trim_end() == "cargo test" || call.contains("--version") {
                     continue;
                 }
-                let place = format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1);
-                assert!(call.contains("--locked"), "{place}: `{call}` may take other crates than Cargo.lock names");
+
+                let place =
+                    format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1);
+                assert!(
+                    call.contains("--locked"),
+                    "{place}: `{call}` may take other crates than Cargo.lock names"
+                );
+
                 checked += 1;
             }
         }
     }
+
     assert!(checked > 20, "only {checked} calls were seen");
 }
 
 #[test]
 fn a_call_of_cargo_is_seen() {
-    let seen: Vec<_> =
-        calls("  run: cargo build --release && cargo test; see `cargo deny check`, cargo and cargo's own").collect();
+    let seen: Vec<_> = calls(
+        "  run: cargo build --release && cargo test; see `cargo deny check`, cargo and cargo's own",
+    )
+    .collect();
+
     assert_eq!(seen, ["cargo build --release ", "cargo test", "cargo deny check"]);
     assert_eq!(calls("cargo fmt --check, cargo, cargo-deny").count(), 0);
 }

@@ -48,9 +48,11 @@ impl Credential for Remembered {
         let of_slot = [&slot.slot_id, &slot.params, &slot.salt].map(Vec::clone);
         let input = (self.0.expose().to_vec(), of_slot, *vault_id);
         let known = KEYS.lock().unwrap().get(&input).copied();
+
         if let Some((kek, commitment)) = known {
             return Ok(SlotKeys { kek: Key::copy_of(&kek), commitment });
         }
+
         let keys = self.0.slot_keys(slot, vault_id)?;
         KEYS.lock().unwrap().insert(input, (*keys.kek.expose(), keys.commitment));
         Ok(keys)
@@ -69,6 +71,7 @@ fn empty_vault() -> Arc<[u8]> {
         /// How many this test has got: every test has a thread of its own
         static TAKEN: Cell<usize> = const { Cell::new(0) };
     }
+
     let number = TAKEN.replace(TAKEN.get() + 1);
     let mut made = MADE.lock().unwrap();
     while made.len() <= number {
@@ -77,6 +80,7 @@ fn empty_vault() -> Arc<[u8]> {
         Vault::init(&path, &passphrase(), KdfParams::LEAST).unwrap();
         made.push(std::fs::read(path).unwrap().into());
     }
+
     Arc::clone(&made[number])
 }
 
@@ -159,7 +163,8 @@ impl Sandbox {
     /// With an empty vault.
     pub fn new() -> Self {
         let sandbox = Self::empty();
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(sandbox.vault_path());
+        let file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(sandbox.vault_path());
         file.unwrap().write_all(&empty_vault()).unwrap();
         sandbox
     }
@@ -171,6 +176,7 @@ impl Sandbox {
         for (tag, text) in secrets {
             vault.create(&project("default"), secret(tag, text.as_bytes())).unwrap();
         }
+
         sandbox
     }
 
@@ -222,10 +228,17 @@ impl Sandbox {
             .env("XDG_RUNTIME_DIR", self.directory.path())
             .env("XDG_STATE_HOME", self.state())
             .env("SECRETS_VAULT", self.vault_path());
+
         if self.agent.is_none() {
             command.env("SECRETS_PASSPHRASE", PASSPHRASE);
         }
-        Prepared { command, stdin: Vec::new(), directory: self.path(""), trusts: self.trusts.then(|| self.state()) }
+
+        Prepared {
+            command,
+            stdin: Vec::new(),
+            directory: self.path(""),
+            trusts: self.trusts.then(|| self.state()),
+        }
     }
 
     /// Another program in the same directory and environment, to start the binary: nothing of it gets into the real home.
@@ -234,6 +247,7 @@ impl Sandbox {
         let mut command = Command::new(program);
         command.current_dir(self.path("")).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+
         command
     }
 }
@@ -241,11 +255,18 @@ impl Sandbox {
 /// Writes the record that `secrets trust` would write, where it lacks or is another.
 fn trust(state: &Path, directory: &Path) {
     let nearest = directory.ancestors().find(|above| above.join(".secrets.toml").is_file());
-    let Some((above, Ok(text))) = nearest.map(|above| (above, std::fs::read_to_string(above.join(".secrets.toml"))))
+    let Some((above, Ok(text))) =
+        nearest.map(|above| (above, std::fs::read_to_string(above.join(".secrets.toml"))))
     else {
         return;
     };
-    let Ok(coverage) = Manifest::parse(above, &text).map(|manifest| Coverage::of(&manifest).unwrap()) else { return };
+
+    let Ok(coverage) =
+        Manifest::parse(above, &text).map(|manifest| Coverage::of(&manifest).unwrap())
+    else {
+        return;
+    };
+
     let store = TrustStore::new(&state.join("secrets/trust"));
     let known = store.read(&coverage.directory()).ok().flatten();
     if known.is_none_or(|known| known.coverage != coverage) {
@@ -300,6 +321,7 @@ impl Prepared {
         if let (Some(state), Some(directory)) = (&self.trusts, self.command.get_current_dir()) {
             trust(state, directory);
         }
+
         let mut line: Vec<OsString> = vec!["secrets".into()];
         line.extend(self.command.get_args().map(OsStr::to_owned));
         let mut setsid = Command::new("setsid");
@@ -307,17 +329,21 @@ impl Prepared {
         if let Some(directory) = self.command.get_current_dir() {
             setsid.current_dir(directory);
         }
+
         setsid.env_clear();
         for (name, value) in self.command.get_envs() {
             if let Some(value) = value {
                 setsid.env(name, value);
             }
         }
+
         self.command = setsid;
-        let piped = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let piped =
+            self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let bytes = std::mem::take(&mut self.stdin);
+
         // Who does not read its stdin closes it early: that is its right.
         let feeder = std::thread::spawn(move || drop(stdin.write_all(&bytes)));
         let output = child.wait_with_output().unwrap();
@@ -366,7 +392,8 @@ impl Run {
     #[track_caller]
     pub fn stdout(mut self, expected: impl AsRef<[u8]>) -> Self {
         self.asked.stdout = true;
-        let (found, expected) = (String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(expected.as_ref()));
+        let (found, expected) =
+            (String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(expected.as_ref()));
         assert_eq!(found, expected, "{:?}\nstderr: {}", self.line, self.stderr);
         self
     }
@@ -382,7 +409,12 @@ impl Run {
     #[track_caller]
     pub fn stderr_snapshot(&mut self) -> String {
         self.asked.stderr = true;
-        assert!(self.stderr.is_empty() || self.stderr.ends_with('\n'), "{:?}: no newline at the end", self.line);
+        assert!(
+            self.stderr.is_empty() || self.stderr.ends_with('\n'),
+            "{:?}: no newline at the end",
+            self.line
+        );
+
         let directory = self.directory.to_string_lossy();
         self.stderr.replace(directory.trim_end_matches('/'), "[dir]")
     }
@@ -398,7 +430,13 @@ impl Run {
     #[track_caller]
     pub fn stderr_has(mut self, part: &str) -> Self {
         self.asked.stderr = true;
-        assert!(self.stderr.contains(part), "{:?}\nstderr: {}\nhas no: {part}", self.line, self.stderr);
+        assert!(
+            self.stderr.contains(part),
+            "{:?}\nstderr: {}\nhas no: {part}",
+            self.line,
+            self.stderr
+        );
+
         self
     }
 
@@ -407,7 +445,13 @@ impl Run {
     pub fn without(self, part: &str) -> Self {
         let stdout = String::from_utf8_lossy(&self.stdout);
         assert!(!stdout.contains(part), "{:?}\nstdout: {stdout}\nhas: {part}", self.line);
-        assert!(!self.stderr.contains(part), "{:?}\nstderr: {}\nhas: {part}", self.line, self.stderr);
+        assert!(
+            !self.stderr.contains(part),
+            "{:?}\nstderr: {}\nhas: {part}",
+            self.line,
+            self.stderr
+        );
+
         self
     }
 
@@ -421,14 +465,16 @@ impl Run {
     #[track_caller]
     pub fn json(mut self) -> serde_json::Value {
         self.asked.stdout = true;
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
     }
 
     /// Stderr as one JSON object.
     #[track_caller]
     pub fn json_error(mut self) -> serde_json::Value {
         self.asked.stderr = true;
-        serde_json::from_str(&self.stderr).unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
+        serde_json::from_str(&self.stderr)
+            .unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
     }
 
     /// Everything that was printed, for tests that look for what must not be there.
@@ -443,9 +489,15 @@ impl Drop for Run {
         if std::thread::panicking() {
             return;
         }
+
         assert!(self.asked.code, "nobody asked whether {:?} succeeded", self.line);
         let unread = |asked: bool, empty: bool| !asked && !empty;
-        assert!(!unread(self.asked.stdout, self.stdout.is_empty()), "unexpected stdout of {:?}", self.line);
+        assert!(
+            !unread(self.asked.stdout, self.stdout.is_empty()),
+            "unexpected stdout of {:?}",
+            self.line
+        );
+
         let stderr = unread(self.asked.stderr, self.stderr.is_empty());
         assert!(!stderr, "unexpected stderr of {:?}: {}", self.line, self.stderr);
     }
@@ -458,7 +510,8 @@ pub fn reset_ignored_signals() {
     ONCE.call_once(|| {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+        let ignored =
+            mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
 
         for signal in [SIGHUP, SIGINT, SIGQUIT] {
             if ignored & 1 << (signal - 1) != 0 {

@@ -15,7 +15,7 @@ use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::Tag;
 use terminal_secrets::template::filter::Filter;
 use terminal_secrets::template::grammar::Grammar;
-use terminal_secrets::template::{Details, Event, Plan, Template, WINDOW, scan};
+use terminal_secrets::template::{Event, Plan, ScanDetails, Template, WINDOW, scan};
 use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
 use crate::support::value;
@@ -53,7 +53,12 @@ const STYLES: [Style; 9] = [
 impl Style {
     fn grammar(self) -> Grammar {
         let delimiters = format!("{},{}", self.open, self.close).parse().unwrap();
-        Grammar { delimiters, namespaced: self.namespaced, escape: self.escape, ..Grammar::default() }
+        Grammar {
+            delimiters,
+            namespaced: self.namespaced,
+            escape: self.escape,
+            ..Grammar::default()
+        }
     }
 }
 
@@ -64,6 +69,7 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
         let rest = &template[at..];
         let before = if at == 0 { b' ' } else { template[at - 1] };
         let ours = rest.starts_with(style.open.as_bytes()) && before != b'$';
+
         match well_formed(rest, style).filter(|_| ours) {
             Some((length, tag, filters)) => {
                 // Of the backslashes before it, half go; one that has no partner makes it a literal.
@@ -72,12 +78,14 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
                     text.pop();
                     escapes += 1;
                 }
+
                 text.resize(text.len() + escapes / 2, b'\\');
                 if escapes % 2 == 1 {
                     text.extend_from_slice(&rest[..length]);
                     at += length;
                     continue;
                 }
+
                 parts.push(Part::Text(std::mem::take(&mut text)));
                 parts.push(Part::Placeholder {
                     tag,
@@ -85,6 +93,7 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
                     raw: rest[..length].to_vec(),
                     place: place(template, at),
                 });
+
                 at += length;
             }
             None => {
@@ -92,11 +101,13 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
                     parts.push(Part::Text(std::mem::take(&mut text)));
                     parts.push(Part::Malformed { place: place(template, at) });
                 }
+
                 text.push(rest[0]);
                 at += 1;
             }
         }
     }
+
     parts.push(Part::Text(text));
     merged(parts)
 }
@@ -110,24 +121,35 @@ fn well_formed(rest: &[u8], style: Style) -> Option<(usize, String, Vec<String>)
     let reference = words.next()?;
     let tag = match reference.strip_prefix("secrets.") {
         Some(tag) => tag,
-        None if style.namespaced || reference.starts_with(|c: char| c.is_ascii_digit()) => return None,
-        None => Some(reference).filter(|name| name.chars().all(|c| matches!(c, 'A'..='Z' | '0'..='9' | '_')))?,
+        None if style.namespaced || reference.starts_with(|c: char| c.is_ascii_digit()) => {
+            return None;
+        }
+        None => Some(reference)
+            .filter(|name| name.chars().all(|c| matches!(c, 'A'..='Z' | '0'..='9' | '_')))?,
     };
+
     let mut filters: Vec<String> = words.map(str::to_owned).collect();
-    if !filters.iter().all(|name| ["json", "shell", "url", "base64", "trim"].contains(&name.as_str())) {
+    if !filters
+        .iter()
+        .all(|name| ["json", "shell", "url", "base64", "trim"].contains(&name.as_str()))
+    {
         return None;
     }
+
     if filters.is_empty() {
         filters.extend(style.escape.map(|filter| filter.name().to_owned()));
     }
+
     is_tag(tag).then(|| (style.open.len() + end + style.close.len(), tag.to_owned(), filters))
 }
 
 fn is_tag(tag: &str) -> bool {
     let key = tag.to_ascii_lowercase();
     let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-    let is_id = key.len() == 18 && key.strip_prefix("se").is_some_and(|digits| digits.chars().all(hex));
+    let is_id =
+        key.len() == 18 && key.strip_prefix("se").is_some_and(|digits| digits.chars().all(hex));
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+
     (1..=128).contains(&tag.len())
         && tag.chars().all(fits)
         && !tag.starts_with('-')
@@ -157,30 +179,43 @@ fn merged(parts: Vec<Part>) -> Vec<Part> {
             (_, part) => out.push(part),
         }
     }
+
     out
 }
 
 /// The product's reading, through a window of this size and a reader that gives at most `chunk` bytes at once.
 fn product(template: &[u8], style: Style, window: usize, chunk: usize) -> Vec<Part> {
     let mut parts = Vec::new();
-    let details = Details { lines: true, near_misses: true };
-    let done = scan::<Infallible>(&mut Chunks { rest: template, chunk }, &style.grammar(), window, details, |event| {
-        parts.push(match event {
-            Event::NearMiss(..) | Event::Backslashes(..) => return Ok(()),
-            Event::Literal(bytes) => Part::Text(bytes.to_vec()),
-            Event::Malformed(_, at) => Part::Malformed { place: (at.line, at.column) },
-            Event::Placeholder(placeholder, raw, at) => {
-                assert_eq!(&template[at.offset as usize..][..raw.len()], raw);
-                Part::Placeholder {
-                    tag: placeholder.tag.to_string(),
-                    filters: placeholder.filters.iter().map(|filter| filter.name().to_owned()).collect(),
-                    raw: raw.to_vec(),
-                    place: (at.line, at.column),
+    let details = ScanDetails { lines: true, near_misses: true };
+    let done = scan::<Infallible>(
+        &mut Chunks { rest: template, chunk },
+        &style.grammar(),
+        window,
+        details,
+        |event| {
+            parts.push(match event {
+                Event::NearMiss(..) | Event::Backslashes(..) => return Ok(()),
+                Event::Literal(bytes) => Part::Text(bytes.to_vec()),
+                Event::Malformed(_, at) => Part::Malformed { place: (at.line, at.column) },
+                Event::Placeholder(placeholder, raw, at) => {
+                    assert_eq!(&template[at.offset as usize..][..raw.len()], raw);
+                    Part::Placeholder {
+                        tag: placeholder.tag.to_string(),
+                        filters: placeholder
+                            .filters
+                            .iter()
+                            .map(|filter| filter.name().to_owned())
+                            .collect(),
+                        raw: raw.to_vec(),
+                        place: (at.line, at.column),
+                    }
                 }
-            }
-        });
-        Ok(())
-    });
+            });
+
+            Ok(())
+        },
+    );
+
     done.unwrap();
     merged(parts)
 }
@@ -231,15 +266,21 @@ fn token(number: u8, style: Style) -> Vec<u8> {
         50 => return vec![b'A'; 127],
         51 => return vec![b'\t'; 504],
         52 => b"text without anything in it\n",
-        53 => return [style.open.as_bytes(), b" secrets.my-secret | url ", style.close.as_bytes()].concat(),
+        53 => {
+            return [style.open.as_bytes(), b" secrets.my-secret | url ", style.close.as_bytes()]
+                .concat();
+        }
         54 => return [style.open.as_bytes(), b"TOKEN", style.close.as_bytes()].concat(),
         55 => return [b"\\", style.open.as_bytes(), b" TOKEN ", style.close.as_bytes()].concat(),
         _ => return [b"$", style.open.as_bytes(), b" secrets.a ", style.close.as_bytes()].concat(),
     };
+
     bytes.to_vec()
 }
 
-fn templates(tokens: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = (Style, Vec<u8>)> {
+fn templates(
+    tokens: impl Into<proptest::collection::SizeRange>,
+) -> impl Strategy<Value = (Style, Vec<u8>)> {
     (0..STYLES.len(), vec(0..57_u8, tokens)).prop_map(|(style, tokens)| {
         let style = STYLES[style];
         (style, tokens.into_iter().flat_map(|number| token(number, style)).collect())
@@ -254,7 +295,11 @@ fn cases(cases: u32) -> ProptestConfig {
 fn same(template: &[u8], style: Style, window: usize, chunk: usize) -> Result<(), TestCaseError> {
     let (found, expected) = (product(template, style, window, chunk), reference(template, style));
     let shown = String::from_utf8_lossy(template);
-    prop_assert!(found == expected, "{style:?}\n{shown}\nproduct: {found:?}\nreference: {expected:?}");
+    prop_assert!(
+        found == expected,
+        "{style:?}\n{shown}\nproduct: {found:?}\nreference: {expected:?}"
+    );
+
     Ok(())
 }
 
@@ -295,6 +340,7 @@ impl Reveal for Map {
             Some(bytes) => Revealed::Value { tag: tag.clone(), value: value(bytes) },
             None => Revealed::Missing { nearest: None },
         };
+
         Ok(tags.iter().map(one).collect())
     }
 }
@@ -305,6 +351,7 @@ fn rendered(template: &[u8], style: Style, values: &Map) -> Vec<u8> {
     let resolved = Plan::new(&mut template, style.grammar()).unwrap().resolve(values).unwrap();
     let mut out = Vec::new();
     resolved.expand(&mut template, &mut out).unwrap();
+
     out
 }
 
@@ -342,7 +389,12 @@ fn key(tag: &str) -> String {
 
 fn filtered(bytes: &[u8], filters: &[String]) -> Vec<u8> {
     filters.iter().fold(bytes.to_vec(), |bytes, name| {
-        Filter::named(name.as_bytes()).unwrap().apply(&bytes, Readers::default()).unwrap().expose().to_vec()
+        Filter::named(name.as_bytes())
+            .unwrap()
+            .apply(&bytes, Readers::default())
+            .unwrap()
+            .expose()
+            .to_vec()
     })
 }
 
@@ -364,10 +416,15 @@ fn a_template_without_placeholders_comes_out_identical() {
         b"{{\n X }} {{ X \r\n}} {{ X } } {{}} }} {",
         b"\\",
     ];
+
     for template in templates {
         let mut kept = Template::from_text("template", template.to_vec());
         assert!(Plan::new(&mut kept, Grammar::default()).unwrap().is_empty());
-        assert!(rendered(template, USUAL, &Map(HashMap::new())) == template, "{}", String::from_utf8_lossy(template));
+        assert!(
+            rendered(template, USUAL, &Map(HashMap::new())) == template,
+            "{}",
+            String::from_utf8_lossy(template)
+        );
     }
 }
 
@@ -385,18 +442,36 @@ fn busy() -> u64 {
 fn time_is_linear_in_the_template() {
     let longest_blank = format!("{{{{{}", " ".repeat(509));
     let filters = format!("{{{{X{}", "|json".repeat(101));
-    let units = ["{{{{", "{{ secrets.", "{{    ", r"\{{", "${{", "{{X", "{{ secrets.x }}\n", &longest_blank, &filters];
+    let units = [
+        "{{{{",
+        "{{ secrets.",
+        "{{    ",
+        r"\{{",
+        "${{",
+        "{{X",
+        "{{ secrets.x }}\n",
+        &longest_blank,
+        &filters,
+    ];
+
     for unit in units {
         let measured = |size: usize| {
             let template = unit.repeat(size / unit.len());
             let begin = busy();
             let visit = |_: Event<'_>| Ok::<_, Infallible>(());
-            scan(&mut template.as_bytes(), &Grammar::default(), WINDOW, Details::LINES, visit).unwrap();
+            scan(&mut template.as_bytes(), &Grammar::default(), WINDOW, ScanDetails::LINES, visit)
+                .unwrap();
             busy() - begin
         };
+
         let (small, large) = (measured(256 << 10), measured(2 << 20));
+
         // Eight times the bytes: eight times the work where it is linear, sixty-four where it is quadratic. Below a
         // few of the scheduler's ticks the clock says nothing.
-        assert!(large < 24 * small.max(20_000_000), "{}: {small} ns, then {large} ns", &unit[..unit.len().min(20)]);
+        assert!(
+            large < 24 * small.max(20_000_000),
+            "{}: {small} ns, then {large} ns",
+            &unit[..unit.len().min(20)]
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use terminal_secrets::model::{Description, Name, Tag};
-use terminal_secrets::vault::{Changes, NewSecret};
+use terminal_secrets::vault::{NewSecret, SecretChanges};
 
 use crate::support::{PASSPHRASE, Run, Sandbox, project, value};
 
@@ -43,8 +43,13 @@ const HOSTILE: [&str; 26] = [
 /// True for what must not be printed to a person. Said here once more, so that a gap in the program's own list shows.
 fn is_raw(c: char) -> bool {
     let invisible = ['\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
-    let ranges =
-        [('\u{200b}', '\u{200f}'), ('\u{2028}', '\u{202e}'), ('\u{2060}', '\u{206f}'), ('\u{fff9}', '\u{fffb}')];
+    let ranges = [
+        ('\u{200b}', '\u{200f}'),
+        ('\u{2028}', '\u{202e}'),
+        ('\u{2060}', '\u{206f}'),
+        ('\u{fff9}', '\u{fffb}'),
+    ];
+
     (c.is_control() && c != '\n' && c != '\t')
         || invisible.contains(&c)
         || ranges.iter().any(|(from, to)| (*from..=*to).contains(&c))
@@ -59,6 +64,7 @@ fn harmless(run: Run) -> (String, String) {
     for stream in [&stdout, &stderr] {
         assert!(!stream.chars().any(is_raw), "{stream:?}");
     }
+
     (stdout, stderr)
 }
 
@@ -71,6 +77,7 @@ fn hostile_vault(name: &str, description: &str) -> Sandbox {
         description: Description::stored(description),
         value: value(b"x"),
     };
+
     sandbox.vault().create(&project("default"), new).unwrap();
     sandbox
 }
@@ -81,19 +88,36 @@ fn names_and_descriptions_of_a_vault_are_made_visible() {
     let sandbox = hostile_vault("x", "x").unlocked();
     let vault = sandbox.vault();
     for hostile in HOSTILE {
-        let changes =
-            Changes { name: Some(Name::stored(hostile)), description: Some(Description::stored(hostile)), value: None };
+        let changes = SecretChanges {
+            name: Some(Name::stored(hostile)),
+            description: Some(Description::stored(hostile)),
+            value: None,
+        };
+
         vault.update(&project("default"), &"key".parse().unwrap(), None, changes).unwrap();
         let (shown, _) = harmless(sandbox.run(["get", "key"]));
         assert_eq!(shown.lines().count(), 8, "{shown}");
         let (listed, _) = harmless(sandbox.run(["list"]));
+
         assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");
+
         // To a program the text is what it is, and on its way nothing that a terminal acts on.
         let run = sandbox.run(["get", "key", "--json"]).succeeds();
         let bytes = run.bytes();
-        assert!(!std::str::from_utf8(&bytes).unwrap().trim_end().chars().any(|c| is_raw(c) || c == '\t' || c == '\n'));
+        assert!(
+            !std::str::from_utf8(&bytes)
+                .unwrap()
+                .trim_end()
+                .chars()
+                .any(|c| is_raw(c) || c == '\t' || c == '\n')
+        );
+
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!((json["name"].as_str(), json["description"].as_str()), (Some(hostile), Some(hostile)));
+        assert_eq!(
+            (json["name"].as_str(), json["description"].as_str()),
+            (Some(hostile), Some(hostile))
+        );
+
         let (listed, _) = harmless(sandbox.run(["list", "--json"]));
         let json: serde_json::Value = serde_json::from_str(&listed).unwrap();
         assert_eq!(json["secrets"][0]["name"], hostile);
@@ -105,6 +129,7 @@ fn a_newline_or_a_tab_in_a_name_makes_no_line_and_no_column() {
     let sandbox = hostile_vault("a\nkey2\t••••\tx", "a\nb\tc");
     let (shown, _) = harmless(sandbox.run(["get", "key"]));
     assert!(shown.contains("name         a\\nkey2\\t••••\\tx\n"), "{shown}");
+
     // A description has lines; those after the first are indented, so that none looks like a field.
     assert!(shown.contains("description  a\n             b\tc\n"), "{shown}");
     let (listed, _) = harmless(sandbox.run(["list"]));
@@ -127,6 +152,7 @@ fn the_hint_of_a_hostile_value_is_made_visible() {
         let tag = format!("t{number}");
         harmless(sandbox.command(["create", "--tag", &tag]).stdin(text).run().succeeds());
     }
+
     let (listed, _) = harmless(sandbox.run(["list"]));
     assert_eq!(listed.lines().count(), HOSTILE.len());
     harmless(sandbox.run(["list", "--json"]));
@@ -137,7 +163,10 @@ fn names_of_the_command_line_are_checked_or_made_visible() {
     let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().filter(|text| !text.contains('\0')).enumerate() {
         let tag = format!("t{number}");
-        let run = sandbox.command(["create", "--tag", &tag, "--name", hostile, "--description", hostile]).stdin("x");
+        let run = sandbox
+            .command(["create", "--tag", &tag, "--name", hostile, "--description", hostile])
+            .stdin("x");
+
         harmless(run.run());
         harmless(sandbox.run(["get", hostile]));
         harmless(sandbox.run(["list", "-p", hostile]));
@@ -149,14 +178,17 @@ fn names_of_the_command_line_are_checked_or_made_visible() {
         harmless(sandbox.run(["list", "--page", hostile]));
         harmless(sandbox.run(["completions", hostile]));
     }
+
     harmless(sandbox.run(["list"]));
 }
 
 #[test]
 fn names_of_files_are_made_visible() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]).unlocked();
-    let with_passphrase = |arguments: &[&str]| sandbox.command(arguments).env("SECRETS_PASSPHRASE", PASSPHRASE).run();
+    let with_passphrase =
+        |arguments: &[&str]| sandbox.command(arguments).env("SECRETS_PASSPHRASE", PASSPHRASE).run();
     let names = HOSTILE.iter().filter(|text| !text.contains(['\0', '/']));
+
     for name in names {
         harmless(with_passphrase(&["list", "--vault", name]));
         harmless(sandbox.run(["list", "--passphrase-file", name]));
@@ -171,7 +203,15 @@ fn names_of_files_are_made_visible() {
         harmless(sandbox.run(["render", "-e", "x", "-o", name, "--check"]));
         harmless(sandbox.run(["render", "-e", "x", "-o", name]));
         std::fs::remove_file(sandbox.path(name)).unwrap();
-        harmless(with_passphrase(&["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--vault", name]));
+        harmless(with_passphrase(&[
+            "init",
+            "--kdf-memory",
+            "19",
+            "--kdf-iterations",
+            "1",
+            "--vault",
+            name,
+        ]));
     }
 }
 
@@ -188,7 +228,12 @@ fn a_file_s_name_that_is_not_utf_8_is_made_visible() {
 fn a_hostile_manifest_is_told_without_its_bytes() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for hostile in HOSTILE {
-        let escaped = hostile.chars().map(|c| format!("\\U{:08X}", u32::from(c))).collect::<Vec<_>>().concat();
+        let escaped = hostile
+            .chars()
+            .map(|c| format!("\\U{:08X}", u32::from(c)))
+            .collect::<Vec<_>>()
+            .concat();
+
         for manifest in [
             format!("project = \"{hostile}\"\n"),
             format!("project = \"{escaped}\"\n"),
@@ -213,6 +258,7 @@ fn a_hostile_directory_is_made_visible_in_warnings_and_errors() {
         std::fs::create_dir(&directory).unwrap();
         let manifest = directory.join(".secrets.toml");
         std::fs::write(&manifest, "project = 1").unwrap();
+
         let (_, stderr) = harmless(sandbox.command(["list"]).current_dir(&directory).run());
         assert!(stderr.contains(".secrets.toml:1:11: "), "{stderr}");
         if std::os::unix::fs::chown(&manifest, Some(65534), None).is_ok() {

@@ -14,7 +14,8 @@ const MANIFEST: &str = "project = \"web\"\n[secrets.key]\n\
     [[render]]\ntemplate = \"t.tmpl\"\noutput = \".env\"\n\
     [run.env]\nKEY = \"{{ secrets.key }}\"\nHTTPS_PROXY = \"http://proxy\"\n";
 const TEMPLATE: &str = "KEY={{ secrets.key }}\n";
-const HINT: &str = "hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it\n";
+const HINT: &str =
+    "hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it\n";
 
 /// A repository of a stranger's, where nothing is trusted. The vault has a secret for it and one in another project.
 fn cloned(files: &[(&str, &str)]) -> Project {
@@ -23,6 +24,7 @@ fn cloned(files: &[(&str, &str)]) -> Project {
     for (name, content) in files {
         project.write(name, content);
     }
+
     project.store("web", "key", "value-of-key");
     project.store("web", "other", "value-of-other");
     project.store("prod", "key", MARKER);
@@ -80,20 +82,29 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
         &["import", "f.env"],
         &["export", "--encrypted", "all.age"],
     ];
+
     let told = format!("error: `.secrets.toml` is not trusted\n{HINT}");
     let before = project.files();
     for line in needing {
         keyless(&project, line).fails_with(7).stdout("").stderr(&told);
+
         // Nor is a passphrase that was given used for it.
         project.run(line).fails_with(7).stdout("").stderr(&told);
     }
+
     keyless(&project, &["template", "f.env"]).fails_with(7).stderr(&told);
-    for line in [&["run", "--", "true"][..], &["run", "--dry-run"], &["run", "--only", "key", "--", "true"]] {
+    for line in
+        [&["run", "--", "true"][..], &["run", "--dry-run"], &["run", "--only", "key", "--", "true"]]
+    {
         keyless(&project, line).fails_with(125).stdout("").stderr(&told);
     }
+
     assert!(before == project.files());
     let error = keyless(&project, &["check", "--json"]).fails_with(7).json_error();
-    assert_eq!((&error["type"], &error["details"]["trust"]), (&"FORBIDDEN".into(), &"unknown".into()));
+    assert_eq!(
+        (&error["type"], &error["details"]["trust"]),
+        (&"FORBIDDEN".into(), &"unknown".into())
+    );
 
     // What shows no value and changes nothing, and what somebody named, needs no trust.
     project.run(&["list"]).succeeds().stdout_has("key");
@@ -103,16 +114,24 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
     project.run(&["scan", ".", "-q"]).succeeds();
     project.run(&["render", "-e", "no placeholder"]).succeeds().stdout("no placeholder");
     project.run(&["-p", "web", "render", "t.tmpl"]).succeeds().stdout("KEY=value-of-key\n");
-    project.run(&["-p", "web", "run", "--only", "key", "--", "printenv", "KEY"]).succeeds().stdout("‹key›\n");
+    project
+        .run(&["-p", "web", "run", "--only", "key", "--", "printenv", "KEY"])
+        .succeeds()
+        .stdout("‹key›\n");
+
     let run = project.command(&["render", "t.tmpl"]).env("SECRETS_PROJECT", "web").run();
     run.succeeds().stdout("KEY=value-of-key\n");
+
     // That is so for the project. Files and variables are still the manifest's.
-    for line in [&["-p", "web", "setup"][..], &["-p", "web", "render", "--all"], &["-p", "web", "check"]] {
+    for line in
+        [&["-p", "web", "setup"][..], &["-p", "web", "render", "--all"], &["-p", "web", "check"]]
+    {
         stderr!(keyless(&project, line).fails_with(7), @"
         error: `.secrets.toml` is not trusted
         hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
         ");
     }
+
     stderr!(keyless(&project, &["-p", "web", "run", "--", "true"]).fails_with(125), @"
     error: `.secrets.toml` is not trusted
     hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
@@ -122,17 +141,25 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
 #[test]
 fn a_manifest_that_names_no_project_chooses_none() {
     let project = cloned(&[(".secrets.toml", "[secrets.key]\n")]);
-    project.run(&["create", "--tag", "key", "--generate"]).succeeds().stderr_has("in project `default`");
+    project
+        .run(&["create", "--tag", "key", "--generate"])
+        .succeeds()
+        .stderr_has("in project `default`");
+
     project.run(&["run", "--", "printenv", "KEY"]).succeeds().stdout("‹key›\n");
     keyless(&project, &["check"]).fails_with(7).stderr_has(HINT);
 }
 
 #[test]
 fn the_help_names_every_command() {
-    let help = String::from_utf8(Sandbox::empty().run(["trust", "--help"]).succeeds().bytes()).unwrap();
+    let help =
+        String::from_utf8(Sandbox::empty().run(["trust", "--help"]).succeeds().bytes()).unwrap();
     let table = help.split("What needs trust").nth(1).unwrap();
     let words: Vec<&str> = table.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
-    for command in terminal_secrets::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+
+    for command in
+        terminal_secrets::command().get_subcommands().filter(|command| !command.is_hide_set())
+    {
         assert!(words.contains(&command.get_name()), "{}", command.get_name());
     }
 }
@@ -149,27 +176,44 @@ fn consent_is_given_shown_listed_and_taken_back() {
          sha256       {}\n",
         fingerprint(&project)
     );
+
     let untrusted = format!("directory    {directory}\ntrusted      no\n{shown}");
     project.run(&["trust", "--show"]).succeeds().stdout(&untrusted);
     let output = project.run(&["trust", "-y"]).succeeds().stdout_has(&shown);
     stderr!(output, @"trusted `.secrets.toml`; the text of its templates is not covered");
-    project.run(&["trust", "--show"]).succeeds().stdout_has("trusted      since 20").stdout_has(&shown);
+    project
+        .run(&["trust", "--show"])
+        .succeeds()
+        .stdout_has("trusted      since 20")
+        .stdout_has(&shown);
+
     let [file] = &records(&project)[..] else { panic!("one record") };
     assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
 
     project.run(&["setup", "--yes", "-q"]).succeeds();
-    project.run(&["run", "--", "sh", "-c", "echo $HTTPS_PROXY"]).succeeds().stdout("http://proxy\n");
+    project
+        .run(&["run", "--", "sh", "-c", "echo $HTTPS_PROXY"])
+        .succeeds()
+        .stdout("http://proxy\n");
+
     let list = project.run(&["trust", "--list", "--json"]).succeeds().json();
     assert_eq!(
         (&list["records"][0]["directory"], &list["records"][0]["state"]),
         (&directory.into(), &"trusted".into())
     );
+
     project.write("t.tmpl", "{{ secrets.other }}");
     project.run(&["trust", "--list"]).succeeds().stdout_has("\tchanged\tweb\t20");
 
     // From below, and from elsewhere.
     fs::create_dir(project.path("below")).unwrap();
-    project.command(&["trust", "-q"]).current_dir(project.path("below")).run().succeeds().stdout_has("other");
+    project
+        .command(&["trust", "-q"])
+        .current_dir(project.path("below"))
+        .run()
+        .succeeds()
+        .stdout_has("other");
+
     let revoke = project.0.command(["trust", "--revoke", "repo"]).run();
     stderr!(revoke.succeeds(), @"`[dir]/repo` is no longer trusted");
     stderr!(project.run(&["trust", "--revoke"]).succeeds(), @"`[dir]/repo` was not trusted");
@@ -180,6 +224,7 @@ fn consent_is_given_shown_listed_and_taken_back() {
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
+
     stderr!(project.0.run(["trust", "repo/below"]).fails_with(3), @"
     error: `repo/below` has no `.secrets.toml` of yours
     hint: name the directory of a `.secrets.toml` that belongs to you
@@ -207,24 +252,39 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
             TEMPLATE,
             "  output `.env` (mode 644) from `t.tmpl`: key, before: (mode 600) from `t.tmpl`: key\n",
         ),
-        (MANIFEST.replace("http://proxy", "http://evil"), TEMPLATE, "=http://evil, before: http://proxy\n"),
+        (
+            MANIFEST.replace("http://proxy", "http://evil"),
+            TEMPLATE,
+            "=http://evil, before: http://proxy\n",
+        ),
         (format!("{MANIFEST}MORE = \"1\"\n"), TEMPLATE, "  new variable MORE=1\n"),
         (MANIFEST.replace("KEY = \"{{ secrets.key }}\"\n", ""), TEMPLATE, "  no variable KEY\n"),
-        (MANIFEST.replace("[secrets.key]", "[secrets.key]\n[secrets.b]"), TEMPLATE, "  declares `b`\n"),
+        (
+            MANIFEST.replace("[secrets.key]", "[secrets.key]\n[secrets.b]"),
+            TEMPLATE,
+            "  declares `b`\n",
+        ),
         (format!("# new\n{MANIFEST}"), TEMPLATE, "  comments, descriptions or other settings\n"),
-        (MANIFEST.to_owned(), "KEY={{ secrets.key }}{{ OTHER }}\n", "  output `.env` from `t.tmpl` also uses: other\n"),
+        (
+            MANIFEST.to_owned(),
+            "KEY={{ secrets.key }}{{ OTHER }}\n",
+            "  output `.env` from `t.tmpl` also uses: other\n",
+        ),
         (MANIFEST.to_owned(), "KEY=\n", "  output `.env` from `t.tmpl` no longer uses: key\n"),
     ] {
         project.write(".secrets.toml", &manifest);
         project.write("t.tmpl", template);
         let run = keyless(&project, &["render", "--stale"]).fails_with(7).stdout("");
-        let run = run.stderr_has("error: `.secrets.toml` asks for something else than what you trusted\n");
+        let run = run
+            .stderr_has("error: `.secrets.toml` asks for something else than what you trusted\n");
         run.stderr_has(told).stderr_has(HINT);
     }
 
     project.write(".secrets.toml", MANIFEST);
     fs::remove_file(project.path("t.tmpl")).unwrap();
-    keyless(&project, &["render", "--stale"]).fails_with(7).stderr_has("from `t.tmpl`: which cannot be read, before: ");
+    keyless(&project, &["render", "--stale"])
+        .fails_with(7)
+        .stderr_has("from `t.tmpl`: which cannot be read, before: ");
     project.write("t.tmpl", "# other text\nNAME={{ KEY | trim }}\n");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "# other text\nNAME=value-of-key\n");
@@ -235,28 +295,40 @@ fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
     let project = usual();
     let named = fingerprint(&project);
     project.run(&["--trust-manifest", &named, "render", "--all", "-q"]).succeeds();
-    let given = |arguments: &[&str], value: &str| project.command(arguments).env("SECRETS_TRUST_MANIFEST", value).run();
+    let given = |arguments: &[&str], value: &str| {
+        project.command(arguments).env("SECRETS_TRUST_MANIFEST", value).run()
+    };
+
     given(&["check", "-q"], &named.to_uppercase()).succeeds().stdout_has("unused\tother");
+
     // No program gets the variable.
     for mask in [&["run", "--", "env"][..], &["run", "--no-mask", "--", "env"]] {
-        given(mask, &named).succeeds().without("SECRETS_TRUST").stdout_has("HTTPS_PROXY=http://proxy\n");
+        given(mask, &named)
+            .succeeds()
+            .without("SECRETS_TRUST")
+            .stdout_has("HTTPS_PROXY=http://proxy\n");
     }
+
     assert!(!project.0.state().join("secrets/trust").exists());
 
     // It covers the tags of templates as well.
     project.write("t.tmpl", "{{ secrets.other }}");
     assert_ne!(fingerprint(&project), named);
-    let told = "error: `.secrets.toml` is not the one that `--trust-manifest` or its variable names\n";
+    let told =
+        "error: `.secrets.toml` is not the one that `--trust-manifest` or its variable names\n";
     let hint = "hint: `secrets trust --show` prints what it asks for, and the SHA-256 to use\n";
+
     given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));
     project.write("t.tmpl", TEMPLATE);
     project.write(".secrets.toml", format!("# new\n{MANIFEST}"));
     given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));
+
     let alone = record_of(&project);
     stderr!(given(&["render", "--all"], &alone).fails_with(7), @"
     error: `.secrets.toml` is not the one that `--trust-manifest` or its variable names
     hint: that is the SHA-256 of the file alone; `secrets trust --show` prints the one to use
     ");
+
     for wrong in ["abc", &"x".repeat(64)] {
         let run = project.run(&["--trust-manifest", wrong, "list"]).fails_with(2);
         stderr!(run, @"
@@ -281,10 +353,14 @@ fn record_of(project: &Project) -> String {
 #[test]
 fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
     let project = usual();
+
     // Without a key it is bound by the next command that has one.
-    keyless(&project, &["trust", "-q"]).succeeds().stdout_has("project      `web`, its secrets are counted while");
+    keyless(&project, &["trust", "-q"])
+        .succeeds()
+        .stdout_has("project      `web`, its secrets are counted while");
     assert_eq!(record(&project)["bindings"], serde_json::json!([]));
     project.run(&["render", "--all", "-q"]).succeeds();
+
     let bound = record(&project)["bindings"].clone();
     assert_eq!(bound.as_array().unwrap().len(), 1);
     project.run(&["trust", "-q"]).succeeds().stdout_has("`web`, 2 secrets\n");
@@ -295,15 +371,18 @@ fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
     let whole = fs::read_to_string(file).unwrap();
     project.write("t.tmpl", "{{ secrets.other }}");
     fs::write(file, whole.replace(r#""tags":["key"]"#, r#""tags":["other"]"#)).unwrap();
+
     let run = project.run(&["render", "--all"]).fails_with(7).stdout("");
     run.stderr(&format!(
         "error: `.secrets.toml` is not trusted: its record of trust does not fit this vault's keys, so it does not \
          count\n{HINT}"
     ));
+
     stderr!(project.run(&["run", "--", "true"]).fails_with(125), @"
     error: `.secrets.toml` is not trusted: its record of trust does not fit this vault's keys, so it does not count
     hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
     ");
+
     project.run(&["trust", "-q"]).succeeds().stdout_has("other");
     project.run(&["render", "--all", "-q"]).succeeds();
 
@@ -312,7 +391,9 @@ fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
     project.run(&["rekey", "--yes", "-q"]).succeeds();
     project.run(&["render", "--all", "-q"]).succeeds();
     let after = record(&project)["bindings"].clone();
+
     assert!(before[0][0] == after[0][0] && before[0][1] != after[0][1], "{before} {after}");
+
     // Through an agent as well.
     project.run(&["unlock", "-q"]).succeeds();
     keyless(&project, &["render", "--all", "-q"]).succeeds();
@@ -331,6 +412,7 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
         let run = keyless(&project, &["render", "--all"]).fails_with(7);
         run.stderr_has(&format!("is not trusted: its record of trust cannot be used: {why}"));
     };
+
     fs::set_permissions(file, fs::Permissions::from_mode(0o622)).unwrap();
     told("other users can write to it\n");
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -340,6 +422,7 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
     fs::remove_file(file).unwrap();
     fs::write(file, "{\"version\":1}").unwrap();
     told("it is invalid\n");
+
     // That of another directory.
     let other = fs::read_to_string(&aside).unwrap().replace("/repo\"", "/other\"");
     fs::write(file, other).unwrap();
@@ -354,26 +437,37 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
     let asked = |typed: &str| {
         let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
         terminal.waits_for("`.secrets.toml` is not trusted yet. It asks for:\r\n");
-        terminal.waits_for("  project   `web`, its secrets are counted while the vault is unlocked\r\n");
+        terminal.waits_for(
+            "  project   `web`, its secrets are counted while the vault is unlocked\r\n",
+        );
         terminal.waits_for("  output    `.env` (mode 600) from `t.tmpl`: key\r\n");
         terminal.waits_for("  variable  KEY={{ secrets.key }}\r\n");
         terminal.waits_for("  variable  HTTPS_PROXY=http://proxy (redirects programs)\r\n");
         terminal.waits_for("Trust it with 1 output, 2 variables and 1 secret? [y/N] ").types(typed);
         terminal
     };
+
     for typed in ["n\n", "\n", "maybe\n"] {
         let mut terminal = asked(typed);
         if typed == "maybe\n" {
-            terminal.waits_for("Answer `y` or `n`.\r\nTrust it with ").waits_for("[y/N] ").types("no\n");
+            terminal
+                .waits_for("Answer `y` or `n`.\r\nTrust it with ")
+                .waits_for("[y/N] ")
+                .types("no\n");
         }
-        let screen = terminal.waits_for("\r\n`.secrets.toml` was not trusted; nothing was done\r\n").ends_with(7);
+
+        let screen = terminal
+            .waits_for("\r\n`.secrets.toml` was not trusted; nothing was done\r\n")
+            .ends_with(7);
         assert!(!screen.contains("Passphrase") && !screen.contains("error:"), "{screen}");
     }
+
     asked("\x04").ends_with(130);
     let mut terminal = asked("y\n");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     terminal.waits_for("wrote `.env`").ends_with(0);
     assert_eq!(record(&project)["bindings"].as_array().unwrap().len(), 1);
+
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("up to date");
     let screen = terminal.ends_with(0);
@@ -384,6 +478,7 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
     project.write(".secrets.toml", MANIFEST.replace("http://proxy", &hostile));
     project.run(&["unlock", "-q"]).succeeds();
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" check");
+
     terminal.waits_for("`.secrets.toml` asks for something else than what you trusted:\r\n");
     terminal
         .waits_for("  variable HTTPS_PROXY=\\u{1b}[2Jxxx")
@@ -398,7 +493,8 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
 #[test]
 fn what_is_trusted_is_shown_whole() {
     let directory = "config/".repeat(9) + ".vscode";
-    let declared: String = (0..20).map(|number| format!("{{{{ secrets.app-{number:02} }}}}")).collect();
+    let declared: String =
+        (0..20).map(|number| format!("{{{{ secrets.app-{number:02} }}}}")).collect();
     let project = cloned(&[
         (
             ".secrets.toml",
@@ -410,17 +506,26 @@ fn what_is_trusted_is_shown_whole() {
         ),
         ("t.tmpl", &format!("{declared}{{{{ secrets.prod-password }}}}\n")),
     ]);
+
     let tags: Vec<String> = (0..20).map(|number| format!("app_{number:02}")).collect();
-    let output =
-        format!("output       `{directory}/tasks.json` (mode 600) from `t.tmpl`: {}, prod_password\n", tags.join(", "));
+    let output = format!(
+        "output       `{directory}/tasks.json` (mode 600) from `t.tmpl`: {}, prod_password\n",
+        tags.join(", ")
+    );
+
     let shown = project.run(&["trust", "--show"]).succeeds().stdout_has(&output);
-    shown.stdout_has(&format!("variable     BANNER={}{{{{ secrets.prod-password }}}}\n", "x".repeat(150)));
+    shown.stdout_has(&format!(
+        "variable     BANNER={}{{{{ secrets.prod-password }}}}\n",
+        "x".repeat(150)
+    ));
 
     // A question cuts the text of a variable, and never the secrets in it.
-    let mut terminal = Terminal::shell(&project.0, "cd repo; stty cols 40; \"$secrets\" render --all");
+    let mut terminal =
+        Terminal::shell(&project.0, "cd repo; stty cols 40; \"$secrets\" render --all");
     terminal.waits_for("app_19,").waits_for("prod_password\r\n").waits_for("  variable  BANNER=");
     terminal.waits_for("prod_password)\r\n");
     terminal.waits_for("Trust it with 1 output, 1 variable and\r\n21 secrets? [y/N] ").types("n\n");
+
     let screen = terminal.ends_with(7);
     let columns = |line: &str| line.chars().count();
     assert!(screen.lines().all(|line| columns(line) <= 40), "{screen}");
@@ -433,7 +538,9 @@ fn a_template_that_changes_while_a_question_waits_is_refused() {
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
     terminal.waits_for("Trust it with ");
     project.write("t.tmpl", "KEY={{ secrets.key }}\nX={{ secrets.other }}\n");
-    terminal.types("y\n").waits_for("error: `.secrets.toml` asks for something else than what you trusted");
+    terminal
+        .types("y\n")
+        .waits_for("error: `.secrets.toml` asks for something else than what you trusted");
     terminal.waits_for("  output `.env` from `t.tmpl` also uses: other").ends_with(7);
     assert!(!project.path(".env").exists());
 
@@ -443,8 +550,13 @@ fn a_template_that_changes_while_a_question_waits_is_refused() {
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" setup");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("Value of new: ");
     project.write("t.tmpl", "KEY={{ secrets.key }}\nNEW={{ secrets.new }}{{ secrets.other }}\n");
-    terminal.types("value-of-new\n").waits_for("  output `.env` from `t.tmpl` also uses: other").ends_with(7);
+    terminal
+        .types("value-of-new\n")
+        .waits_for("  output `.env` from `t.tmpl` also uses: other")
+        .ends_with(7);
+
     assert!(!project.path(".env").exists());
+
     // What was typed is stored, and everything goes on once the change is trusted.
     project.run(&["trust", "-q"]).succeeds().stdout_has("other");
     project.run(&["setup", "-q"]).succeeds();
@@ -460,9 +572,11 @@ fn what_we_write_is_trusted_as_written() {
         wrote `.secrets.toml` for project `web`: 1 secret, 1 output
         next: look at it, then `secrets setup`
         ");
+
         project.run(&["setup", "--yes", "-q"]).succeeds();
         assert_eq!(project.read("t"), "KEY=value-of-key\n");
     }
+
     let project = cloned(&[("a.env", "A=value-of-a\n"), ("b.env", "B=value-of-b\n")]);
     project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds();
     project.run(&["template", "b.env", "-q"]).succeeds();
@@ -470,6 +584,7 @@ fn what_we_write_is_trusted_as_written() {
     error: 2 outputs are out of date
     hint: `secrets render --stale` renders what is out of date
     ");
+
     project.run(&["render", "--stale", "-q"]).succeeds();
     project.write("a.env", "A=value-of-a\nNEW=value-of-new\n");
     project.run(&["adopt", "a.env", "-q"]).succeeds();
@@ -480,10 +595,12 @@ fn what_we_write_is_trusted_as_written() {
     project.write("b.env", "B=value-of-b\n");
     let before = project.files();
     let run = project.run(&["-p", "web", "template", "b.env"]).fails_with(7);
+
     stderr!(run, @"
     error: `.secrets.toml` is not trusted
     hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
     ");
+
     assert!(before == project.files());
 }
 
@@ -497,11 +614,15 @@ fn a_branch_of_a_stranger_leaks_nothing() {
         let binary = PathBuf::from(run.command.get_program());
         let path = format!("{}:/usr/bin:/bin", binary.parent().unwrap().display());
         let mut shell = std::process::Command::new("sh");
+
         shell.args(["-c", recipe]).current_dir(project.path("")).env_clear();
-        shell.envs(run.command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
+        shell
+            .envs(run.command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("PATH", path);
         run.command = shell;
         run.run()
     };
+
     project.git(&["init", "-q"]);
     project.git(&["add", "."]);
     project.git(&["commit", "-q", "-m", "ours"]);
@@ -510,6 +631,7 @@ fn a_branch_of_a_stranger_leaks_nothing() {
         ".secrets.toml",
         "project = \"prod\"\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"public/leak\"\nmode = \"644\"\n",
     );
+
     project.git(&["commit", "-q", "-a", "-m", "theirs"]);
     let run = enter().fails_with(7).stdout("");
     stderr!(run, @"
@@ -533,6 +655,7 @@ fn a_branch_of_a_stranger_leaks_nothing() {
       output `.env` from `t.tmpl` also uses: other
     hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
     ");
+
     assert!(!project.path(".env").exists() && !project.path("public").exists());
 
     project.git(&["checkout", "-q", "main"]);
@@ -541,11 +664,16 @@ fn a_branch_of_a_stranger_leaks_nothing() {
 
 #[test]
 fn without_run_env_a_program_gets_what_the_manifest_names() {
-    let project = cloned(&[(".secrets.toml", "project = \"web\"\n[secrets.key]\n[secrets.gone]\noptional = true\n")]);
+    let project = cloned(&[(
+        ".secrets.toml",
+        "project = \"web\"\n[secrets.key]\n[secrets.gone]\noptional = true\n",
+    )]);
+
     project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
     let list = project.run(&["run", "--dry-run"]).succeeds();
     list.stdout("KEY\t.secrets.toml\tkey\n");
     let template = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
+
     project.write(".secrets.toml", format!("project = \"web\"\n[secrets.gone]\n{template}"));
     project.write("t", "{{ secrets.other }}");
     project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
@@ -553,6 +681,7 @@ fn without_run_env_a_program_gets_what_the_manifest_names() {
     error: `gone` is missing in project `web`
     hint: `secrets setup` asks for what is missing; `--only` names what the program needs
     ");
+
     project.store("web", "gone", "value-of-gone");
     let list = project.run(&["run", "--dry-run"]).succeeds();
     list.stdout("GONE\t.secrets.toml\tgone\nOTHER\t.secrets.toml\tother\n");
@@ -561,6 +690,7 @@ fn without_run_env_a_program_gets_what_the_manifest_names() {
     let run = project.run(&["-p", "web", "run", "--dry-run"]).succeeds().stdout("");
     stderr!(run, @"warning: `.secrets.toml` declares no secret, so the program gets none; `--only` names some");
     fs::remove_file(project.path(".secrets.toml")).unwrap();
+
     let list = project.run(&["-p", "web", "run", "--dry-run"]).succeeds();
     list.stdout("GONE\tproject\tgone\nKEY\tproject\tkey\nOTHER\tproject\tother\n");
 }

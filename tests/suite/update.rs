@@ -15,6 +15,7 @@ fn labelled() -> Sandbox {
         description: Description::parse("Old text").unwrap(),
         value: value(b"old value"),
     };
+
     sandbox.vault().create(&project("default"), new).unwrap();
     sandbox
 }
@@ -23,7 +24,8 @@ fn labelled() -> Sandbox {
 fn state(sandbox: &Sandbox) -> (String, String, Vec<u8>) {
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let name = secret.metadata.name.map_or_else(String::new, |name| name.as_str().to_owned());
-    let description = secret.metadata.description.map_or_else(String::new, |text| text.as_str().to_owned());
+    let description =
+        secret.metadata.description.map_or_else(String::new, |text| text.as_str().to_owned());
     (name, description, revealed(sandbox, "key"))
 }
 
@@ -34,7 +36,11 @@ fn update_takes_a_new_value_from_stdin() {
     stderr!(run.succeeds().stdout(""), @"updated `key` in project `default`, hint abcd…2345");
     assert_eq!(
         state(&sandbox),
-        ("Old name".to_owned(), "Old text".to_owned(), b"abcdefghijklmnopqrstuvwxyz012345".to_vec())
+        (
+            "Old name".to_owned(),
+            "Old text".to_owned(),
+            b"abcdefghijklmnopqrstuvwxyz012345".to_vec()
+        )
     );
 }
 
@@ -56,7 +62,9 @@ fn update_of_a_label_does_not_wait_for_stdin() {
     let sandbox = labelled();
     let mut command = sandbox.command(["update", "key", "--name", "New"]).command;
     let stdin_that_never_ends = std::process::Stdio::piped();
-    let mut child = command.stdin(stdin_that_never_ends).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(stdin_that_never_ends).stderr(std::process::Stdio::piped()).spawn().unwrap();
+
     let held_open = child.stdin.take();
     assert!(child.wait().unwrap().success());
     drop(held_open);
@@ -76,8 +84,16 @@ fn update_changes_label_and_value_at_once() {
     sandbox.write("value", "new\r\nvalue\n");
     let run = sandbox.run(["update", "key", "--name", "New", "--value-file", "value"]);
     stderr!(run.succeeds(), @"updated `key` in project `default`, hint ••••");
-    assert_eq!(state(&sandbox), ("New".to_owned(), "Old text".to_owned(), b"new\r\nvalue\n".to_vec()));
-    let run = sandbox.command(["update", "key", "--name", "Newer", "--value-file", "-"]).stdin("newer\n").run();
+    assert_eq!(
+        state(&sandbox),
+        ("New".to_owned(), "Old text".to_owned(), b"new\r\nvalue\n".to_vec())
+    );
+
+    let run = sandbox
+        .command(["update", "key", "--name", "Newer", "--value-file", "-"])
+        .stdin("newer\n")
+        .run();
+
     stderr!(run.succeeds(), @"updated `key` in project `default`, hint ••••");
     assert_eq!(state(&sandbox), ("Newer".to_owned(), "Old text".to_owned(), b"newer".to_vec()));
 }
@@ -88,21 +104,26 @@ fn update_generates() {
     let run = sandbox.run(["update", "key", "--generate", "--length", "1024", "--alphabet", "hex"]);
     run.succeeds().stderr_has("updated `key` in project `default`, hint ");
     let (name, _, value) = state(&sandbox);
+
     assert_eq!(name, "Old name".to_owned());
     assert!(value.len() == 1024 && value.iter().all(|b| b"0123456789abcdef".contains(b)));
 }
 
 #[test]
 fn update_with_nothing_on_stdin_stores_nothing() {
-    for (stdin, arguments) in [("", &["update", "key"][..]), ("\n", &["update", "key", "--value-file", "-"])] {
+    for (stdin, arguments) in
+        [("", &["update", "key"][..]), ("\n", &["update", "key", "--value-file", "-"])]
+    {
         let sandbox = labelled();
         let output = sandbox.command(arguments).stdin(stdin).run().fails_with(2).stdout("");
         stderr!(output, @"
         error: the value is empty; nothing was stored
         hint: `--allow-empty` stores it all the same
         ");
+
         assert_eq!(state(&sandbox).2, b"old value");
     }
+
     let sandbox = labelled();
     let run = sandbox.run(["update", "key", "--allow-empty"]);
     stderr!(run.succeeds(), @"updated `key` in project `default`, hint ••••");
@@ -112,11 +133,15 @@ fn update_with_nothing_on_stdin_stores_nothing() {
 #[test]
 fn update_keeps_tag_and_id_and_moves_the_time() {
     let sandbox = labelled();
-    let get = |sandbox: &Sandbox| sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
+    let get = |sandbox: &Sandbox| {
+        sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap()
+    };
+
     let before = get(&sandbox);
     std::thread::sleep(std::time::Duration::from_millis(2));
     stderr!(sandbox.command(["update", "KEY"]).stdin("x").run().succeeds(), @"updated `key` in project `default`, hint ••••");
     let after = get(&sandbox);
+
     assert_eq!((after.id, &after.metadata.tag), (before.id, &before.metadata.tag));
     assert_eq!(after.metadata.created, before.metadata.created);
     assert!(after.metadata.updated > before.metadata.updated);
@@ -125,7 +150,8 @@ fn update_keeps_tag_and_id_and_moves_the_time() {
 #[test]
 fn update_by_id_reaches_another_project() {
     let sandbox = Sandbox::new();
-    let stored = sandbox.vault().create(&project("web"), crate::support::secret("key", b"old")).unwrap();
+    let stored =
+        sandbox.vault().create(&project("web"), crate::support::secret("key", b"old")).unwrap();
     let run = sandbox.command(["update", &stored.value.id.to_string()]).stdin("new").run();
     stderr!(run.succeeds(), @"updated `key` in project `web`, hint ••••");
 }
@@ -146,11 +172,20 @@ fn update_keeps_to_the_bounds_of_labels() {
     for (option, text, why) in [
         ("--name", "a\nb".to_owned(), "it holds a control character"),
         ("--name", "é".repeat(257), "it has 257 characters, at most 256 fit"),
-        ("--description", "a\rb".to_owned(), "it holds a control character other than newline and tab"),
+        (
+            "--description",
+            "a\rb".to_owned(),
+            "it holds a control character other than newline and tab",
+        ),
         ("--description", "é".repeat(4097), "it has 4097 characters, at most 4096 fit"),
     ] {
         let expected = format!("error: `{option}` is not well formed: {why}\n");
-        sandbox.run(["update", "key", option, &text]).fails_with(2).stdout("").stderr_has(&expected);
+        sandbox
+            .run(["update", "key", option, &text])
+            .fails_with(2)
+            .stdout("")
+            .stderr_has(&expected);
     }
+
     assert_eq!(state(&sandbox).0, "Old name".to_owned());
 }

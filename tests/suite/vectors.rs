@@ -12,12 +12,14 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use serde_json::Value;
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::aead::Key;
-use terminal_secrets::crypto::anchor::{Anchor, SeenProject, open_past, seal_past};
-use terminal_secrets::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, Leaf, Past};
+use terminal_secrets::crypto::checkpoint::{
+    Checkpoint, ProjectCheckpoint, open_history, seal_history,
+};
+use terminal_secrets::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, HeadHistory, Leaf};
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::crypto::keys::{Grant, Keyring, ProjectRow, RootKey, VaultRow};
-use terminal_secrets::crypto::lineage::{Ancestors, Moment};
-use terminal_secrets::crypto::record::{self, Place, Record};
+use terminal_secrets::crypto::lineage::{Ancestors, Revision};
+use terminal_secrets::crypto::record::{self, Record, RecordContext};
 use terminal_secrets::crypto::recovery::RecoveryCode;
 use terminal_secrets::crypto::slot::Credential;
 use terminal_secrets::crypto::slot::Slot;
@@ -43,14 +45,19 @@ macro_rules! kinds {
 }
 
 kinds! {
-    expand slot slot_opened recovery recovery_opened anchor keyring metadata metadata_opened value value_opened value_sizes tag_index
-    leaf bucket top head head_opened root_mac
+    expand slot slot_opened recovery recovery_opened checkpoint keyring metadata metadata_opened value value_opened value_sizes tag_index
+    leaf bucket root_hash head head_opened root_mac
 }
 
 #[test]
 fn every_file_is_read() {
     for case in cases() {
-        assert!(KINDS.contains(&case.kind.as_str()), "{}: no test reads a case of kind {}", case.name, case.kind);
+        assert!(
+            KINDS.contains(&case.kind.as_str()),
+            "{}: no test reads a case of kind {}",
+            case.name,
+            case.kind
+        );
     }
 }
 
@@ -69,10 +76,12 @@ impl Case {
             CryptoError::WrongRecoveryCode => "wrong-recovery-code",
             CryptoError::Damaged(_) => "damaged",
             CryptoError::Unsupported(_) => "unsupported",
-            CryptoError::Memory(_) | CryptoError::KeyMemory | CryptoError::Random | CryptoError::NoRecoveryCode => {
-                "the machine"
-            }
+            CryptoError::Memory(_)
+            | CryptoError::KeyMemory
+            | CryptoError::Random
+            | CryptoError::NoRecoveryCode => "the machine",
         });
+
         assert_eq!(code, self.expected.0["error"].as_str(), "{}", self.name);
         result.ok()
     }
@@ -80,8 +89,10 @@ impl Case {
     /// The seal opens or not as the case expects, so that what is refused is refused for what is in it.
     fn sealed_as_expected(&self, label: &str, key: &Key, version: u64) {
         let sealed = self.input.bytes("sealed");
-        let padded =
-            self.input.in_place(version, |place, context| key.open(label, place.vault_id, context, &sealed, "it"));
+        let padded = self.input.in_place(version, |place, context| {
+            key.open(label, place.vault_id, context, &sealed, "it")
+        });
+
         let expected = self.expected.0["padded"].is_string().then(|| self.expected.bytes("padded"));
         assert_eq!(padded.ok().map(|padded| padded.expose().to_vec()), expected, "{}", self.name);
     }
@@ -103,7 +114,11 @@ fn cases() -> Vec<Case> {
             expected: Fields(case["expected"].take()),
         }
     };
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "json")).map(read).collect()
+
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(read)
+        .collect()
 }
 
 /// The members of a JSON object, bytes in hex.
@@ -145,17 +160,20 @@ impl Fields {
 
     /// A key ring of the keys that the case has; the others are zeros, and unused.
     fn keyring(&self) -> Keyring {
-        let key = |member| if self.0[member].is_null() { Key::copy_of(&[0; 32]) } else { self.key(member) };
+        let key = |member| {
+            if self.0[member].is_null() { Key::copy_of(&[0; 32]) } else { self.key(member) }
+        };
+
         let name = ProjectName::parse(self.0["name"].as_str().unwrap_or("unused")).unwrap();
         Keyring::new(&self.array("pid"), key("pmk"), key("pvk"), key("psk"), name)
     }
 
     /// Vault, project and record, and the context that they make with a version.
-    fn in_place<T>(&self, version: u64, then: impl FnOnce(Place<'_>, &[u8]) -> T) -> T {
+    fn in_place<T>(&self, version: u64, then: impl FnOnce(RecordContext<'_>, &[u8]) -> T) -> T {
         let (vault_id, pid, rid, epoch) =
             (self.array("vault_id"), self.array("pid"), self.array("rid"), self.u32("epoch"));
         let context = [&pid[..], &rid, &epoch.to_be_bytes(), &version.to_be_bytes()].concat();
-        then(Place { vault_id: &vault_id, pid: &pid, rid: &rid, epoch }, &context)
+        then(RecordContext { vault_id: &vault_id, pid: &pid, rid: &rid, epoch }, &context)
     }
 
     fn metadata(&self) -> Metadata {
@@ -185,14 +203,14 @@ impl Fields {
         Head {
             seq: self.u64("seq"),
             count: self.u64("count"),
-            top: self.array("top"),
+            root_hash: self.array("top"),
             audit_head: self.array("audit_head"),
             time: self.u64("time"),
             signer_id: self.array("signer_id"),
             past: if self.0["previous"].is_null() {
-                Past::Ancestors(Ancestors::decode(&self.bytes("ancestors")).unwrap())
+                HeadHistory::Ancestors(Ancestors::decode(&self.bytes("ancestors")).unwrap())
             } else {
-                Past::Previous(self.array("previous"))
+                HeadHistory::Previous(self.array("previous"))
             },
         }
     }
@@ -204,6 +222,7 @@ fn expand(case: &Case) {
     let found = case.input.key("key").expand(case.input.text("label"), &case.input.bytes("ctx"));
     let output = case.expected.bytes("output");
     assert_eq!(output.len() as u64, case.input.u64("length"));
+
     // The library gives out 32 bytes at a time. A longer output begins with a shorter one (RFC 5869, section 2.3);
     // the 12 bytes behind are a seal's nonce, which `value` compares.
     assert_eq!(&output[..32], found.expose(), "{}", case.name);
@@ -216,15 +235,24 @@ fn value(case: &Case) {
     case.same("padded", padded.expose());
     input.in_place(input.u64("vver"), |place, context| {
         let pvk = input.key("pvk");
-        let found = pvk.seal_with_salt(input.array("salt"), "value", place.vault_id, context, padded.expose());
+        let found = pvk.seal_with_salt(
+            input.array("salt"),
+            "value",
+            place.vault_id,
+            context,
+            padded.expose(),
+        );
+
         case.same("sealed", &found.unwrap());
         let ours = SecretValue::new(SecretBytes::copy_of(&plain), true).unwrap();
         let ours = input.keyring().seal_value(place, input.u64("vver"), &ours).unwrap();
         let opened = pvk.open("value", place.vault_id, context, &ours, "a value").unwrap();
+
         case.same("padded", opened.expose());
         let opened = input.keyring().open_value(place, input.u64("vver"), &sealed).unwrap();
         assert_eq!(opened.expose(), plain, "{}", case.name);
     });
+
     // What stays inside the library: the seal is that of this key, this nonce and this associated data.
     let (nonce, aad) = (Nonce::from(expected.array::<12>("nonce")), expected.bytes("aad"));
     let cipher = Aes256Gcm::new(&expected.array::<32>("key").into());
@@ -234,7 +262,10 @@ fn value(case: &Case) {
 
 fn value_opened(case: &Case) {
     let (version, sealed) = (case.input.u64("vver"), case.input.bytes("sealed"));
-    let result = case.input.in_place(version, |place, _| case.input.keyring().open_value(place, version, &sealed));
+    let result = case
+        .input
+        .in_place(version, |place, _| case.input.keyring().open_value(place, version, &sealed));
+
     case.sealed_as_expected("value", &case.input.key("pvk"), version);
     if let Some(value) = case.opened(result) {
         case.same("value", value.expose());
@@ -255,14 +286,25 @@ fn passphrase(case: &Case) -> Passphrase {
 }
 
 fn slot(case: &Case) {
-    let (input, vault_id, root) = (&case.input, case.input.array("vault_id"), case.input.bytes("root_key"));
+    let (input, vault_id, root) =
+        (&case.input, case.input.array("vault_id"), case.input.bytes("root_key"));
     let params = KdfParams::decode(&input.bytes("params")).unwrap();
-    let keys = passphrase(case).derive(params, &input.array("salt"), &vault_id, &input.array("slot_id")).unwrap();
+    let keys = passphrase(case)
+        .derive(params, &input.array("salt"), &vault_id, &input.array("slot_id"))
+        .unwrap();
+
     case.same("kek", keys.kek.expose());
     case.same("commitment", &keys.commitment);
     let kind = input.u32("type").to_be_bytes();
-    let context = [&input.bytes("slot_id")[..], &kind, &input.bytes("params"), &input.bytes("salt")].concat();
-    case.same("wrap", &keys.kek.seal_with_salt(input.array("wrap_salt"), "slot", &vault_id, &context, &root).unwrap());
+    let context =
+        [&input.bytes("slot_id")[..], &kind, &input.bytes("params"), &input.bytes("salt")].concat();
+    case.same(
+        "wrap",
+        &keys
+            .kek
+            .seal_with_salt(input.array("wrap_salt"), "slot", &vault_id, &context, &root)
+            .unwrap(),
+    );
 }
 
 fn slot_opened(case: &Case) {
@@ -277,6 +319,7 @@ fn recovery(case: &Case) {
     let text = case.expected.text("text");
     let code = RecoveryCode::parse(&SecretBytes::copy_of(text.as_bytes())).unwrap();
     assert_eq!(code.text().expose(), text.as_bytes());
+
     let slot = Slot {
         slot_id: input.bytes("slot_id"),
         kind: input.u32("type"),
@@ -285,16 +328,27 @@ fn recovery(case: &Case) {
         commitment: Vec::new(),
         wrap: Vec::new(),
     };
+
     let keys = code.slot_keys(&slot, &vault_id).unwrap();
     case.same("kek", keys.kek.expose());
     case.same("commitment", &keys.commitment);
-    let context = [&input.bytes("slot_id")[..], &input.u32("type").to_be_bytes(), &input.bytes("salt")].concat();
+    let context =
+        [&input.bytes("slot_id")[..], &input.u32("type").to_be_bytes(), &input.bytes("salt")]
+            .concat();
+
     let root = input.bytes("root_key");
-    case.same("wrap", &keys.kek.seal_with_salt(input.array("wrap_salt"), "slot", &vault_id, &context, &root).unwrap());
+    case.same(
+        "wrap",
+        &keys
+            .kek
+            .seal_with_salt(input.array("wrap_salt"), "slot", &vault_id, &context, &root)
+            .unwrap(),
+    );
 }
 
 fn recovery_opened(case: &Case) {
-    let code = RecoveryCode::parse(&SecretBytes::copy_of(case.input.text("text").as_bytes())).unwrap();
+    let code =
+        RecoveryCode::parse(&SecretBytes::copy_of(case.input.text("text").as_bytes())).unwrap();
     let result = case.input.slot().open(&code, &case.input.array("vault_id"));
     if let Some(root) = case.opened(result) {
         assert_same_root(case, &root, &case.expected.array("root_key"));
@@ -303,50 +357,88 @@ fn recovery_opened(case: &Case) {
 
 // Section 7
 
-fn anchor(case: &Case) {
+fn checkpoint(case: &Case) {
     let input = &case.input;
-    let key = RootKey::from_bytes(&input.array("root_key")).unwrap().anchor_key();
+    let key = RootKey::from_bytes(&input.array("root_key")).unwrap().checkpoint_key();
     case.same("key", key.expose());
     let ancestors = |fields: &Fields| Ancestors::decode(&fields.bytes("ancestors")).unwrap();
-    let projects = input.rows("projects", |row| SeenProject {
+    let projects = input.rows("projects", |row| ProjectCheckpoint {
         pid: row.array("pid"),
         name: ProjectName::parse(row.text("name")).unwrap(),
-        head: Moment { seq: row.u64("seq"), hash: row.array("head"), ancestors: ancestors(row) },
+        head: Revision { seq: row.u64("seq"), hash: row.array("head"), ancestors: ancestors(row) },
         sealed: row.array("sealed"),
     });
-    let root = Moment { seq: input.u64("root_seq"), hash: input.array("root_mac"), ancestors: ancestors(input) };
-    let seen = Anchor { root, projects };
-    let (vault_id, place, bytes) = (input.array("vault_id"), input.array("place"), case.expected.bytes("anchor"));
-    assert_eq!(Anchor::open(&key, &vault_id, &place, &bytes).unwrap(), seen);
+
+    let root = Revision {
+        seq: input.u64("root_seq"),
+        hash: input.array("root_mac"),
+        ancestors: ancestors(input),
+    };
+
+    let seen = Checkpoint { root, projects };
+    let (vault_id, place, bytes) =
+        (input.array("vault_id"), input.array("place"), case.expected.bytes("anchor"));
+    assert_eq!(Checkpoint::open(&key, &vault_id, &place, &bytes).unwrap(), seen);
     let again = seen.seal(&key, &vault_id, &place).unwrap();
+
     assert_eq!(again.len(), bytes.len());
-    assert!(Anchor::open(&key, &vault_id, &[0; 32], &bytes).is_err());
-    let past = open_past(&key, &vault_id, &case.expected.bytes("past")).unwrap();
-    let expected = input.rows("past_roots", |row| RootKey::from_bytes(&row.array("root_key")).unwrap().anchor_key());
-    assert_eq!(past.iter().map(Key::expose).collect::<Vec<_>>(), expected.iter().map(Key::expose).collect::<Vec<_>>());
-    assert_eq!(seal_past(&key, &vault_id, &expected).unwrap().len(), case.expected.bytes("past").len());
+    assert!(Checkpoint::open(&key, &vault_id, &[0; 32], &bytes).is_err());
+    let past = open_history(&key, &vault_id, &case.expected.bytes("past")).unwrap();
+    let expected = input.rows("past_roots", |row| {
+        RootKey::from_bytes(&row.array("root_key")).unwrap().checkpoint_key()
+    });
+
+    assert_eq!(
+        past.iter().map(Key::expose).collect::<Vec<_>>(),
+        expected.iter().map(Key::expose).collect::<Vec<_>>()
+    );
+
+    assert_eq!(
+        seal_history(&key, &vault_id, &expected).unwrap().len(),
+        case.expected.bytes("past").len()
+    );
 }
 
 // Section 4
 
 fn keyring(case: &Case) {
-    let (input, vault_id, pid) = (&case.input, case.input.array("vault_id"), case.input.array::<16>("pid"));
-    let (root, epoch) = (RootKey::from_bytes(&input.array("root_key")).unwrap(), input.u32("epoch"));
-    let row = ProjectRow { pid, epoch, keys: case.expected.bytes("sealed"), head: Vec::new(), sig: Vec::new() };
+    let (input, vault_id, pid) =
+        (&case.input, case.input.array("vault_id"), case.input.array::<16>("pid"));
+    let (root, epoch) =
+        (RootKey::from_bytes(&input.array("root_key")).unwrap(), input.u32("epoch"));
+    let row = ProjectRow {
+        pid,
+        epoch,
+        keys: case.expected.bytes("sealed"),
+        head: Vec::new(),
+        sig: Vec::new(),
+    };
+
     let opened = root.open_keyring(&vault_id, &row).unwrap();
-    for (member, key) in [("pmk", &opened.metadata), ("pvk", &opened.value), ("psk", &opened.signing)] {
+    for (member, key) in
+        [("pmk", &opened.metadata), ("pvk", &opened.value), ("psk", &opened.signing)]
+    {
         assert_eq!(key.expose(), &input.array(member), "{}: {member}", case.name);
     }
+
     assert_eq!(opened.name.as_str(), input.text("name"));
     let public = ed25519_dalek::SigningKey::from_bytes(opened.signing.expose()).verifying_key();
     case.same("ppk", public.as_bytes());
     let projects = input.key("root_key").expand("projects", &[]);
+
     case.same("key", projects.expose());
 
     let ours = root.seal_keyring(&vault_id, &pid, epoch, &input.keyring()).unwrap();
     let context = [&pid[..], &epoch.to_be_bytes()].concat();
     let padded = projects.open("project", &vault_id, &context, &ours, "a key ring").unwrap();
-    let sealed = projects.seal_with_salt(input.array("salt"), "project", &vault_id, &context, padded.expose());
+    let sealed = projects.seal_with_salt(
+        input.array("salt"),
+        "project",
+        &vault_id,
+        &context,
+        padded.expose(),
+    );
+
     case.same("sealed", &sealed.unwrap());
 }
 
@@ -355,11 +447,19 @@ fn metadata(case: &Case) {
     let metadata = Fields(input.0["fields"].clone()).metadata();
     input.in_place(version, |place, context| {
         let ours = keyring.seal_metadata(place, version, &metadata).unwrap();
-        let padded = keyring.metadata.open("meta", place.vault_id, context, &ours, "metadata").unwrap();
+        let padded =
+            keyring.metadata.open("meta", place.vault_id, context, &ours, "metadata").unwrap();
         let encoded = case.expected.bytes("encoded");
         assert_eq!(padded.expose()[4..4 + encoded.len()], encoded, "{}", case.name);
-        let sealed =
-            keyring.metadata.seal_with_salt(input.array("salt"), "meta", place.vault_id, context, padded.expose());
+
+        let sealed = keyring.metadata.seal_with_salt(
+            input.array("salt"),
+            "meta",
+            place.vault_id,
+            context,
+            padded.expose(),
+        );
+
         case.same("sealed", &sealed.unwrap());
         let opened = keyring.open_metadata(place, version, &case.expected.bytes("sealed")).unwrap();
         assert_eq!(opened, metadata, "{}", case.name);
@@ -368,7 +468,10 @@ fn metadata(case: &Case) {
 
 fn metadata_opened(case: &Case) {
     let (version, sealed) = (case.input.u64("ver"), case.input.bytes("sealed"));
-    let result = case.input.in_place(version, |place, _| case.input.keyring().open_metadata(place, version, &sealed));
+    let result = case
+        .input
+        .in_place(version, |place, _| case.input.keyring().open_metadata(place, version, &sealed));
+
     case.sealed_as_expected("meta", &case.input.key("pmk"), version);
     if let Some(metadata) = case.opened(result) {
         assert_eq!(metadata, Fields(case.expected.0["fields"].clone()).metadata(), "{}", case.name);
@@ -376,8 +479,10 @@ fn metadata_opened(case: &Case) {
 }
 
 fn value_sizes(case: &Case) {
-    let size = |length: &Value| record::value_size(4 + usize::try_from(length.as_u64().unwrap()).unwrap());
-    let found: Vec<Value> = case.input.list("lengths").iter().map(|length| size(length).into()).collect();
+    let size =
+        |length: &Value| record::value_size(4 + usize::try_from(length.as_u64().unwrap()).unwrap());
+    let found: Vec<Value> =
+        case.input.list("lengths").iter().map(|length| size(length).into()).collect();
     assert_eq!(found, case.expected.list("padded"), "{}", case.name);
 }
 
@@ -386,6 +491,7 @@ fn tag_index(case: &Case) {
     let expected = case.expected.list("tag_ix");
     let spellings = case.input.list("spellings");
     assert_eq!(spellings.len(), expected.len());
+
     for (spelling, index) in spellings.iter().zip(expected) {
         let found = keyring.tag_ix(&Tag::parse(spelling.as_str().unwrap()).unwrap().key());
         let expected = Fields(serde_json::json!({ "tag_ix": index })).array("tag_ix");
@@ -407,6 +513,7 @@ fn leaf(case: &Case) {
         val_hash: input.array("val_hash"),
         leaf: [0; 32],
     };
+
     case.same("leaf", &integrity::leaf(&input.array("vault_id"), &input.array("pid"), &record));
 }
 
@@ -416,16 +523,18 @@ fn bucket(case: &Case) {
         rid: row.array("rid"),
         leaf: row.array("leaf"),
     });
+
     let number = case.input.u64("b").try_into().unwrap();
     case.same("bucket", &integrity::bucket(&case.input.array("pid"), number, &leaves));
 }
 
-fn top(case: &Case) {
+fn root_hash(case: &Case) {
     let mut buckets = [EMPTY_BUCKET; BUCKETS];
     for (number, hash) in case.input.rows("buckets", |row| (row.u64("b"), row.array("h"))) {
         buckets[usize::try_from(number).unwrap()] = hash;
     }
-    case.same("top", &integrity::top(&case.input.array("pid"), &buckets));
+
+    case.same("top", &integrity::root_hash(&case.input.array("pid"), &buckets));
 }
 
 fn head_row(case: &Case, sealed: Vec<u8>, sig: Vec<u8>) -> ProjectRow {
@@ -435,13 +544,17 @@ fn head_row(case: &Case, sealed: Vec<u8>, sig: Vec<u8>) -> ProjectRow {
 
 fn head(case: &Case) {
     let (input, head, keyring) = (&case.input, case.input.head(), case.input.keyring());
-    let (vault_id, pid, epoch) = (input.array("vault_id"), input.array::<16>("pid"), input.u32("epoch"));
+    let (vault_id, pid, epoch) =
+        (input.array("vault_id"), input.array::<16>("pid"), input.u32("epoch"));
     let encoded = head.encode(&vault_id, &pid, epoch);
     case.same("encoded", &encoded);
+
     let context = [&pid[..], &epoch.to_be_bytes()].concat();
-    let sealed = keyring.metadata.seal_with_salt(input.array("salt"), "head", &vault_id, &context, &encoded);
+    let sealed =
+        keyring.metadata.seal_with_salt(input.array("salt"), "head", &vault_id, &context, &encoded);
     case.same("sealed", &sealed.unwrap());
     let (ours, signature) = keyring.sign_head(&vault_id, &pid, epoch, &head).unwrap();
+
     case.same("sig", &signature);
     for sealed in [ours, case.expected.bytes("sealed")] {
         let row = head_row(case, sealed, signature.clone());
@@ -461,11 +574,12 @@ fn head_opened(case: &Case) {
 fn root_mac(case: &Case) {
     let input = &case.input;
     let root_mac = case.expected.array("root_mac");
-    let (vault_id, suite, root_seq) = (input.array("vault_id"), input.u32("suite"), input.u64("root_seq"));
+    let (vault_id, suite, root_seq) =
+        (input.array("vault_id"), input.u32("suite"), input.u64("root_seq"));
     let named = !input.0["ancestors"].is_null();
-    let anchor_past = if named { input.bytes("anchor_past") } else { Vec::new() };
+    let checkpoint_history = if named { input.bytes("anchor_past") } else { Vec::new() };
     let ancestors = named.then(|| Ancestors::decode(&input.bytes("ancestors")).unwrap());
-    let vault = VaultRow { vault_id, suite, root_seq, root_mac, ancestors, anchor_past };
+    let vault = VaultRow { vault_id, suite, root_seq, root_mac, ancestors, checkpoint_history };
     let slots = input.rows("slots", Fields::slot);
     let projects = input.rows("projects", |row| ProjectRow {
         pid: row.array("pid"),
@@ -474,12 +588,14 @@ fn root_mac(case: &Case) {
         head: Vec::new(),
         sig: Vec::new(),
     });
+
     let grants = input.rows("grants", |row| Grant {
         token_id: row.bytes("token_id"),
         generation: row.u64("gen"),
         bundle: row.bytes("bundle"),
         admin: row.bytes("admin"),
     });
+
     let root = RootKey::from_bytes(&input.array("root_key")).unwrap();
     case.same("root_mac", &root.mac(&vault, &slots, &projects, &grants));
     assert_eq!(root.verify_mac(&vault, &slots, &projects, &grants), Ok(()), "{}", case.name);

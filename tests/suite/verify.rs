@@ -12,8 +12,10 @@ use crate::support::{Sandbox, passphrase, project, secret};
 /// Forty secrets in `web`, two in `default`.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")]);
-    let many = (0..40).map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
+    let many = (0..40)
+        .map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
     sandbox.vault().create_all(&project("web"), many).unwrap();
+
     sandbox
 }
 
@@ -47,6 +49,7 @@ fn of_a_vault_without_a_fault_it_says_what_is_there() {
             "departed": null,
         })
     );
+
     Sandbox::new().run(["verify", "-q"]).succeeds().stdout_has("secrets      0\n").stderr("");
     stderr!(Sandbox::empty().run(["verify"]).fails_with(3), @"
     error: no vault at `[dir]/vault.db`
@@ -57,24 +60,35 @@ fn of_a_vault_without_a_fault_it_says_what_is_there() {
 #[test]
 fn what_is_damaged_is_named_and_the_rest_is_read() {
     let sandbox = sandbox();
-    let id = |tag: &str| sandbox.vault().get(&project("default"), &tag.parse().unwrap()).unwrap().id.to_string();
+    let id = |tag: &str| {
+        sandbox.vault().get(&project("default"), &tag.parse().unwrap()).unwrap().id.to_string()
+    };
+
     let (one, two) = (id("one"), id("two"));
     let of = |id: &str| format!("WHERE rid = x'{}'", &id[2..]);
     sql(&sandbox, &format!("UPDATE vals SET val = zeroblob(length(val)) {}", of(&one)));
     sql(&sandbox, &format!("UPDATE records SET meta = zeroblob(length(meta)) {}", of(&two)));
+
     let run = sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 40 readable\n");
     let run = run.stdout_has("damaged      the value of `one` of project `default`\n");
     stderr!(run.stdout_has(&format!("damaged      the record of `{two}` of project `default`\n")), @"
     error: the vault is damaged or was tampered with: 2 findings
     hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
     ");
+
     let run = sandbox.run(["verify", "--json"]).fails_with(6);
     let found = stderr!(run, @r#"{"type":"UNPROCESSABLE_CONTENT","message":"the vault is damaged or was tampered with: 2 findings","details":{"hints":["put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`"]}}"#)
         .json();
     assert_eq!(found["projects"][0], json!({ "name": "default", "secrets": 2, "readable": 0 }));
     assert_eq!(found["projects"][1], json!({ "name": "web", "secrets": 40, "readable": 40 }));
+
     let damage = found["damage"].as_array().unwrap();
-    assert!(damage.contains(&json!({ "what": "the value", "project": "default", "id": one, "tag": "one" })));
+    assert!(
+        damage.contains(
+            &json!({ "what": "the value", "project": "default", "id": one, "tag": "one" })
+        )
+    );
+
     assert!(damage.contains(&json!({ "what": "the record", "project": "default", "id": two })));
 }
 
@@ -89,15 +103,27 @@ fn each_attack_on_the_file_is_found() {
              FROM records LIMIT 1",
         ),
         ("a bucket of no project", "INSERT INTO buckets VALUES(zeroblob(16), 1, zeroblob(32))"),
-        ("an empty bucket's row", "INSERT OR IGNORE INTO buckets SELECT pid, 255 - b, zeroblob(32) FROM buckets"),
+        (
+            "an empty bucket's row",
+            "INSERT OR IGNORE INTO buckets SELECT pid, 255 - b, zeroblob(32) FROM buckets",
+        ),
         ("a value gone", "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)"),
         ("a record gone", "DELETE FROM records WHERE rid = (SELECT max(rid) FROM records)"),
         ("a bucket gone", "DELETE FROM buckets WHERE h = (SELECT max(h) FROM buckets)"),
-        ("a head", "UPDATE projects SET head = zeroblob(length(head)) WHERE pid = (SELECT max(pid) FROM projects)"),
+        (
+            "a head",
+            "UPDATE projects SET head = zeroblob(length(head)) WHERE pid = (SELECT max(pid) FROM projects)",
+        ),
         ("a signature", "UPDATE projects SET sig = zeroblob(64)"),
-        ("a key ring", "UPDATE projects SET keys = zeroblob(length(keys)) WHERE pid = (SELECT max(pid) FROM projects)"),
+        (
+            "a key ring",
+            "UPDATE projects SET keys = zeroblob(length(keys)) WHERE pid = (SELECT max(pid) FROM projects)",
+        ),
         ("the root MAC", "UPDATE vault SET root_mac = zeroblob(544)"),
-        ("a slot more", "INSERT INTO slots SELECT randomblob(16), 1, params, salt, commitment, wrap FROM slots"),
+        (
+            "a slot more",
+            "INSERT INTO slots SELECT randomblob(16), 1, params, salt, commitment, wrap FROM slots",
+        ),
         ("a slot's parameters", "UPDATE slots SET params = x'00'"),
         ("a grant", "INSERT INTO grants VALUES(x'01', 1, x'', x'')"),
         ("a project gone", "DELETE FROM projects WHERE pid = (SELECT max(pid) FROM projects)"),
@@ -105,17 +131,20 @@ fn each_attack_on_the_file_is_found() {
         ("a count of changes", "UPDATE records SET ver = ver + 1"),
         ("a leaf", "UPDATE records SET leaf = zeroblob(32)"),
     ];
+
     for (name, attack) in cases {
         let specimen = Specimen::new();
         specimen.sql(attack);
         let report = report(&specimen).unwrap();
         assert!(!report.damage.is_empty(), "{name}");
+
         // What belongs to nobody is not copied; of all else, no copy is made.
         let copy = specimen.directory().join("copy.db");
         let copied = specimen.vault().unwrap().backup(&copy, false, &|_| {}).is_ok();
         let belongs_to_nobody = name.contains(" of no") || name.contains("empty bucket");
         assert_eq!((copied, copy.exists()), (belongs_to_nobody, belongs_to_nobody), "{name}");
     }
+
     assert!(report(&Specimen::new()).unwrap().damage.is_empty());
 }
 
@@ -128,21 +157,27 @@ fn damaged_at(at: usize) {
     let Ok(vault) = specimen.vault() else { return };
     let Ok(report) = vault.verify(&|_| {}) else { return };
     let readable: u64 = report.projects.iter().map(|project| project.readable).sum();
+
     assert!(readable <= 3);
     if report.damage.is_empty() {
         for (name, tag, text) in SECRETS {
             assert_eq!(reveal(&vault, name, tag).unwrap().unwrap(), text.as_bytes(), "{at}");
         }
     }
+
     let out = specimen.directory().join("out.db");
     match vault.salvage(&out, &passphrase(), &|_| {}) {
         Ok(salvaged) => {
             assert_eq!(salvaged.saved, readable, "{at}");
             let saved = Locked::open(&out).unwrap().unlock(&passphrase()).unwrap();
             assert!(saved.verify(&|_| {}).unwrap().damage.is_empty(), "{at}");
+
             for (name, tag, text) in SECRETS {
                 let found = reveal(&saved, name, tag).unwrap();
-                assert!(found.is_none_or(|found| found == text.as_bytes() || found == b"m4rker-old"), "{at}");
+                assert!(
+                    found.is_none_or(|found| found == text.as_bytes() || found == b"m4rker-old"),
+                    "{at}"
+                );
             }
         }
         Err(_) => assert!(!out.exists(), "{at}"),
@@ -171,18 +206,28 @@ fn a_row_out_of_place_leaves_the_others_of_its_page_readable() {
         if whole[at] != 10 || whole[at + 3..at + 5] != [0, 3] {
             continue;
         }
+
         let mut bytes = whole.clone();
         bytes[at + 8] ^= 0x55;
         let specimen = Specimen::of(&bytes);
-        let readable = |report: &Report| report.projects.iter().map(|project| project.readable).sum::<u64>();
+        let readable =
+            |report: &Report| report.projects.iter().map(|project| project.readable).sum::<u64>();
+
         let Ok(vault) = specimen.vault() else { continue };
         let Ok(report) = vault.verify(&|_| {}) else { continue };
         let first = readable(&report);
         assert_eq!(first, readable(&vault.verify(&|_| {}).unwrap()), "page {page}");
-        let saved = specimen.vault().unwrap().salvage(&specimen.directory().join("out.db"), &passphrase(), &|_| {});
+
+        let saved = specimen.vault().unwrap().salvage(
+            &specimen.directory().join("out.db"),
+            &passphrase(),
+            &|_| {},
+        );
+
         assert_eq!(saved.map_or(0, |saved| saved.saved), first, "page {page}");
         seen += u64::from(first == 2);
     }
+
     assert!(seen > 0);
 }
 
@@ -194,6 +239,7 @@ fn a_zeroed_page_leaves_the_others_readable() {
         bytes[page * 4096..(page + 1) * 4096].fill(0);
         let specimen = Specimen::of(&bytes);
         let found = specimen.vault().and_then(|vault| vault.verify(&|_| {}));
+
         assert!(
             found.is_err_and(|error| crate::fixture::code(&error) == 6)
                 || !report(&specimen).unwrap().damage.is_empty()
@@ -205,8 +251,13 @@ fn a_zeroed_page_leaves_the_others_readable() {
 fn what_can_be_read_is_saved_with_ids_and_times() {
     let sandbox = sandbox();
     let before = sandbox.vault().list(None, |_| true).unwrap();
-    let one = before.iter().find(|secret| secret.metadata.tag.as_str() == "one").unwrap().id.to_string();
-    sql(&sandbox, &format!("UPDATE vals SET val = zeroblob(length(val)) WHERE rid = x'{}'", &one[2..]));
+    let one =
+        before.iter().find(|secret| secret.metadata.tag.as_str() == "one").unwrap().id.to_string();
+    sql(
+        &sandbox,
+        &format!("UPDATE vals SET val = zeroblob(length(val)) WHERE rid = x'{}'", &one[2..]),
+    );
+
     let damaged = sandbox.read("vault.db");
     stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6).stdout(""), @"
     saved 41 secrets into `out.db`
@@ -215,26 +266,35 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
       the value of `one` of project `default`
     hint: what could be read is in `out.db`
     ");
+
     assert_eq!(sandbox.read("vault.db"), damaged);
     assert_eq!(sandbox.path("out.db").metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let saved = Locked::open(&sandbox.path("out.db")).unwrap().unlock(&passphrase()).unwrap();
     let after = saved.list(None, |_| true).unwrap();
     let kept: Vec<_> = before.iter().filter(|secret| secret.id.to_string() != one).collect();
-    let same = |one: &terminal_secrets::model::Secret| (one.id, one.project.clone(), one.metadata.clone());
-    assert_eq!(after.iter().map(same).collect::<Vec<_>>(), kept.into_iter().map(same).collect::<Vec<_>>());
+    let same =
+        |one: &terminal_secrets::model::Secret| (one.id, one.project.clone(), one.metadata.clone());
+    assert_eq!(
+        after.iter().map(same).collect::<Vec<_>>(),
+        kept.into_iter().map(same).collect::<Vec<_>>()
+    );
+
     let run = sandbox.run(["--vault", "out.db", "-p", "web", "render", "-e", "{{ KEY_7 }}"]);
     run.succeeds().stdout("web value 7");
+
     // Nothing is written over.
     stderr!(sandbox.run(["salvage", "out.db"]).fails_with(4), @"
     error: there is something at `[dir]/out.db` already
     hint: name a file that is not there
     ");
+
     // As it is said, it goes on.
     stderr!(sandbox.run(["restore", "out.db", "-y", "-q"]).succeeds(), @"
     warning: that is another vault than the one that is there, as one that `salvage` made is
     warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
     warning: what lay there is now `[dir]/vault.db.replaced-1`
     ");
+
     sandbox.run(["-p", "web", "render", "-e", "{{ KEY_7 }}"]).succeeds().stdout("web value 7");
     assert_eq!(sandbox.read("vault.db.replaced-1"), damaged);
 }
@@ -247,15 +307,23 @@ fn what_nothing_vouches_for_is_named() {
         "UPDATE projects SET head = zeroblob(length(head)) WHERE pid IN (SELECT pid FROM records \
          GROUP BY pid HAVING count(*) = 2)",
     );
+
     let run = sandbox.run(["salvage", "out.db", "--json"]).fails_with(6);
     let (code, stdout, stderr) = run.everything();
     assert_eq!(code, Some(6));
     let found: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
-    assert_eq!((found["saved"].as_u64(), found["damage"].as_array().map(Vec::len)), (Some(42), Some(1)));
-    let mut tags: Vec<_> = found["unproven"].as_array().unwrap().iter().map(|one| one["tag"].to_string()).collect();
+
+    assert_eq!(
+        (found["saved"].as_u64(), found["damage"].as_array().map(Vec::len)),
+        (Some(42), Some(1))
+    );
+
+    let mut tags: Vec<_> =
+        found["unproven"].as_array().unwrap().iter().map(|one| one["tag"].to_string()).collect();
     tags.sort();
     assert_eq!(tags, ["\"one\"", "\"two\""]);
     let told = "something is damaged, though every secret that was found could be read";
+
     assert!(stderr.contains(told), "{stderr}");
     let run = sandbox.run(["salvage", "again.db"]).fails_with(6);
     run.stderr_has("warning: `one` of project `default` is genuine, but may be an earlier one\n");
@@ -273,8 +341,13 @@ fn where_nothing_can_be_read_nothing_is_made() {
       a bucket that belongs to no project
     hint: nothing was made; put back a backup with `secrets restore PATH`
     ");
+
     assert!(!sandbox.path("out.db").exists());
-    let left: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(sandbox.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+
     assert_eq!(left, ["vault.db"]);
 }
 
@@ -282,19 +355,27 @@ fn where_nothing_can_be_read_nothing_is_made() {
 fn through_the_agent_it_tells_that_something_is_damaged() {
     let sandbox = sandbox();
     sandbox.run(["unlock", "-q"]).succeeds();
-    let bare = |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
+    let bare =
+        |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     bare(&["verify", "-q"]).succeeds().stdout_has("secrets      42\n");
-    sql(&sandbox, "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)");
+    sql(
+        &sandbox,
+        "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)",
+    );
+
     stderr!(bare(&["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n"), @"
     error: the vault is damaged or was tampered with: 1 finding
     hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
     ");
+
     sql(&sandbox, "UPDATE vault SET root_mac = zeroblob(544)");
     stderr!(bare(&["verify"]).fails_with(6).stdout(""), @"
     error: the vault's table of slots, projects and grants is damaged or was tampered with
     hint: nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place
     ");
+
     bare(&["lock", "--all", "-q"]).succeeds();
+
     // With the passphrase, it says more.
     stderr!(sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n"), @"
     error: the vault is damaged or was tampered with: 2 findings
@@ -316,10 +397,13 @@ fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
       project `default`: 1 change behind
     hint: what could be read is in `out.db`
     ");
+
     // What is damaged besides is told as well.
     sql(&sandbox, "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)");
     let run = sandbox.run(["salvage", "another.db"]).fails_with(6);
-    run.stderr_has("project `default`: 1 change behind\n1 secret could not be read\n  the value of ");
+    run.stderr_has(
+        "project `default`: 1 change behind\n1 secret could not be read\n  the value of ",
+    );
 }
 
 #[test]
@@ -333,26 +417,43 @@ fn one_project_that_cannot_be_read_hides_no_other() {
                  GROUP BY pid HAVING count(*) = 2)"
             ),
         );
+
         let saved = if column == "keys" { 40 } else { 42 };
-        let run = sandbox.run(["salvage", "out.db"]).fails_with(6).stderr_has("\n  the table of projects\n");
+        let run = sandbox
+            .run(["salvage", "out.db"])
+            .fails_with(6)
+            .stderr_has("\n  the table of projects\n");
+
         run.stderr_has(&format!("saved {saved} secrets into"));
-        sandbox.run(["get", "one"]).fails_with(6).stderr_has("the vault's table of projects is damaged");
+        sandbox
+            .run(["get", "one"])
+            .fails_with(6)
+            .stderr_has("the vault's table of projects is damaged");
     }
 }
 
 #[test]
 fn two_projects_of_one_name_are_both_saved() {
     let sandbox = sandbox();
-    let rows = "FROM projects WHERE pid IN (SELECT pid FROM records GROUP BY pid HAVING count(*) = 2)";
+    let rows =
+        "FROM projects WHERE pid IN (SELECT pid FROM records GROUP BY pid HAVING count(*) = 2)";
     sql(&sandbox, &format!("CREATE TABLE kept AS SELECT pid, keys {rows}"));
+
     // The schema is a strange one for as long as it takes.
     let connection = Connection::open(sandbox.vault_path()).unwrap();
-    let kept: (Vec<u8>, Vec<u8>) =
-        connection.query_row("SELECT pid, keys FROM kept", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let kept: (Vec<u8>, Vec<u8>) = connection
+        .query_row("SELECT pid, keys FROM kept", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+
     connection.execute_batch("DROP TABLE kept").unwrap();
     drop(connection);
     sandbox.run(["project", "rename", "default", "before", "-q"]).succeeds();
-    sandbox.command(["-p", "default", "create", "--tag", "one", "-q"]).stdin("another one").run().succeeds();
+    sandbox
+        .command(["-p", "default", "create", "--tag", "one", "-q"])
+        .stdin("another one")
+        .run()
+        .succeeds();
+
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.execute("UPDATE projects SET keys = ?2 WHERE pid = ?1", kept).unwrap();
     drop(connection);
@@ -364,6 +465,7 @@ fn two_projects_of_one_name_are_both_saved() {
       the table of projects
     hint: what could be read is in `out.db`
     ");
+
     stderr!(run, @"
     saved 43 secrets into `out.db`
     to go on with it: `secrets restore out.db`, which keeps the damaged one beside
@@ -372,12 +474,14 @@ fn two_projects_of_one_name_are_both_saved() {
       the table of projects
     hint: what could be read is in `out.db`
     ");
+
     let mut values: Vec<Vec<u8>> = ["default", "default-2"]
         .map(|project| {
             let line = ["--vault", "out.db", "-p", project, "render", "-e", "{{ ONE }}"];
             sandbox.run(line).succeeds().bytes()
         })
         .into();
+
     values.sort();
     assert_eq!(values, [b"another one".to_vec(), b"value one".to_vec()]);
 }
@@ -389,10 +493,19 @@ fn by_the_recovery_code_the_new_vault_gets_a_passphrase_of_its_own() {
     crate::passwd::file(&sandbox, "new", crate::passwd::NEW);
     let line = ["salvage", "out.db", "--recovery", "--passphrase-file", "code"];
     let run = sandbox.run(line).fails_with(5);
+
     stderr!(run, @"
     error: no new passphrase was given and there is no terminal to ask on
     hint: give it by `--new-passphrase-file PATH`
     ");
-    sandbox.run([&line[..], &["--new-passphrase-file", "new", "-q"]].concat()).succeeds().stdout("");
-    sandbox.run(["--vault", "out.db", "list", "-q", "--passphrase-file", "new"]).succeeds().stdout_has("one");
+
+    sandbox
+        .run([&line[..], &["--new-passphrase-file", "new", "-q"]].concat())
+        .succeeds()
+        .stdout("");
+
+    sandbox
+        .run(["--vault", "out.db", "list", "-q", "--passphrase-file", "new"])
+        .succeeds()
+        .stdout_has("one");
 }

@@ -19,10 +19,10 @@ const STATEMENT: u64 = 4;
 const WALK: u64 = 32;
 
 /// What is left of the work that the present statement, or walk, may take.
-pub(super) struct Budget(Arc<Left>);
+pub(super) struct Budget(Arc<Remaining>);
 
 #[derive(Default)]
-struct Left {
+struct Remaining {
     work: AtomicU64,
     /// In a walk, statements share what is left
     walking: AtomicU64,
@@ -31,10 +31,11 @@ struct Left {
 impl Budget {
     /// Has SQLite stop when a statement of `connection` has taken what is left.
     pub(super) fn of(connection: &mut Connection) -> rusqlite::Result<Self> {
-        let left = Arc::new(Left::default());
+        let left = Arc::new(Remaining::default());
         left.work.store(BASE, Ordering::Relaxed);
         let watched = Arc::clone(&left);
         let steps = i32::try_from(STEPS).unwrap_or(i32::MAX);
+
         connection.progress_handler(steps, Some(move || !watched.take(u64::from(STEPS))))?;
         Ok(Self(left))
     }
@@ -44,6 +45,7 @@ impl Budget {
         if self.0.walking.load(Ordering::Relaxed) == 0 {
             self.0.work.store(allowed(size, STATEMENT), Ordering::Relaxed);
         }
+
         self.take(EACH)
     }
 
@@ -65,7 +67,7 @@ impl Budget {
     }
 }
 
-impl Left {
+impl Remaining {
     fn take(&self, work: u64) -> bool {
         let take = |left: u64| left.checked_sub(work);
         self.work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()

@@ -20,10 +20,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Access, access};
 
 use budget::Budget;
-use recovery::Copies;
+use recovery::SavedNames;
 
 use super::neighbours;
-use super::place::{self, Nascent, There};
+use super::vault_path::{self, IfExists, StagedFile};
 use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::keys::{ProjectId, VaultRow};
 use crate::crypto::lineage::Ancestors;
@@ -75,7 +75,7 @@ pub struct SqliteStore {
 }
 
 /// A vault in the making: a file that has not its name yet. Dropped unsettled, it is removed.
-pub struct NewFile(Nascent);
+pub struct NewFile(StagedFile);
 
 impl NewFile {
     /// The file, to be filled or looked at.
@@ -92,7 +92,7 @@ impl NewFile {
 impl SqliteStore {
     /// Opens an existing vault. The file must be a regular one, ours, private, under one name.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let found = place::existing(path)?;
+        let found = vault_path::existing(path)?;
         recovery::check_is_a_vault(&found.path)?;
         let has_journal = neighbours::check_files(&found.path, found.is_exposed)?;
         let asked = if has_journal { recovery::before_replay(&found.path)? } else { None };
@@ -100,10 +100,11 @@ impl SqliteStore {
         let store = Self::connect(found.path)?;
         let store = Self {
             is_exposed: found.is_exposed,
-            keeps_copies: Cell::new(Copies::of(&store.path).exist()),
+            keeps_copies: Cell::new(SavedNames::of(&store.path).exist()),
             _asked: asked,
             ..store
         };
+
         store.read()?;
         Ok(store)
     }
@@ -116,8 +117,8 @@ impl SqliteStore {
     /// Makes a vault with its first slot. It stands at `path` whole or not at all; what is there is never replaced. A directory
     /// that is missing is made.
     pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
-        place::make_directory(path)?;
-        let new = Self::begin(path, There::Refused)?;
+        vault_path::make_directory(path)?;
+        let new = Self::begin(path, IfExists::Refused)?;
         {
             let store = new.open()?;
             let mut transaction = store.write()?;
@@ -125,12 +126,13 @@ impl SqliteStore {
             transaction.apply(Change::Slot(slot))?;
             transaction.commit()?;
         }
+
         Self::connect(new.settle()?)
     }
 
     /// Begins a vault that is to stand at `path`, with tables and nothing in them.
-    pub fn begin(path: &Path, there: There) -> Result<NewFile, StoreError> {
-        let new = NewFile(Nascent::beside(path, there)?);
+    pub fn begin(path: &Path, there: IfExists) -> Result<NewFile, StoreError> {
+        let new = NewFile(StagedFile::beside(path, there)?);
         let connection = new.open()?.connection;
         let fill = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -139,6 +141,7 @@ impl SqliteStore {
             SCHEMA.iter().try_for_each(|statement| connection.execute_batch(statement))?;
             connection.execute_batch("COMMIT")
         };
+
         fill().map_err(translate)?;
         Ok(new)
     }
@@ -162,7 +165,15 @@ impl SqliteStore {
             StoreError::ReadOnly => unwritable(&path),
             other => other,
         })?;
-        Ok(Self { connection, budget, path, is_exposed: false, keeps_copies: Cell::new(false), _asked: None })
+
+        Ok(Self {
+            connection,
+            budget,
+            path,
+            is_exposed: false,
+            keeps_copies: Cell::new(false),
+            _asked: None,
+        })
     }
 
     /// What comes before every transaction. Returns the file's size.
@@ -175,50 +186,60 @@ impl SqliteStore {
 
     // Inside a transaction, so that what is checked is what is read.
     fn check_schema(&self) -> Result<(), StoreError> {
-        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let number =
+            |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         let not_ours = |error| match translate(error) {
             StoreError::Damaged(_) => StoreError::NotAVault(self.path.clone()),
             other => other,
         };
+
         if number("application_id").map_err(not_ours)? != APPLICATION_ID {
             return Err(StoreError::NotAVault(self.path.clone()));
         }
+
         match number("user_version").map_err(translate)? {
             1..=FORMAT => {}
             other => return Err(StoreError::Format(other)),
         }
+
         let mut found = 0;
         let mut statement = self
             .connection
             .prepare_cached("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
             .map_err(translate)?;
+
         let mut rows = statement.query([]).map_err(translate)?;
         while let Some(row) = rows.next().map_err(translate)? {
             let sql = row.get_ref(0).map_err(translate)?;
             if sql.as_str().ok() != SCHEMA.get(found).copied() {
                 return Err(StoreError::Damaged("schema"));
             }
+
             found += 1;
         }
+
         let indexes: i64 = self
             .connection
             .prepare_cached("SELECT count(*) FROM sqlite_schema WHERE sql IS NULL")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(translate)?;
+
         let audit: i64 = self
             .connection
             .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM audit LIMIT 1)")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(translate)?;
+
         if found != SCHEMA.len() || indexes != OWN_INDEXES || audit != 0 {
             return Err(StoreError::Damaged("schema"));
         }
+
         Ok(())
     }
 
     /// The empty file that says: a write has left dead bytes, and no VACUUM has followed yet.
     fn marker(&self) -> PathBuf {
-        place::beside(&self.path, "-compact")
+        vault_path::beside(&self.path, "-compact")
     }
 
     fn vacuum(&self, patience: Duration) -> Result<(), StoreError> {
@@ -228,6 +249,7 @@ impl SqliteStore {
         let vacuumed = self.connection.execute_batch("VACUUM");
         self.connection.busy_timeout(BUSY).map_err(translate)?;
         vacuumed.map_err(translate)?;
+
         match fs::remove_file(self.marker()) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::Io { action: "remove", path: self.marker(), source })
@@ -238,8 +260,10 @@ impl SqliteStore {
 
     /// Bytes of all pages, those of the present transaction included.
     fn size(&self) -> Result<u64, StoreError> {
-        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
-        Ok(u64::from(number("page_count").map_err(translate)?) * u64::from(number("page_size").map_err(translate)?))
+        let number =
+            |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+        Ok(u64::from(number("page_count").map_err(translate)?)
+            * u64::from(number("page_size").map_err(translate)?))
     }
 }
 
@@ -258,6 +282,7 @@ fn harden(connection: &Connection) -> rusqlite::Result<()> {
     ] {
         connection.set_db_config(setting, on)?;
     }
+
     connection.execute_batch(
         "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON; \
          PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
@@ -266,28 +291,38 @@ fn harden(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Why SQLite does not write. Where the system lets us, it is the header that says otherwise: an unknown "write version".
 fn unwritable(path: &Path) -> StoreError {
-    if access(path, Access::WRITE_OK).is_ok() { StoreError::Damaged("file") } else { StoreError::ReadOnly }
+    if access(path, Access::WRITE_OK).is_ok() {
+        StoreError::Damaged("file")
+    } else {
+        StoreError::ReadOnly
+    }
 }
 
 impl Store for SqliteStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
         let size = self.prepare()?;
         self.connection.execute_batch("BEGIN").map_err(translate)?;
-        let open = Box::new(Open::new(self, size));
+        let open = Box::new(SqliteTransaction::new(self, size));
         self.check_schema()?;
+
         Ok(open)
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
         // A large change would otherwise write its pages, and read them again, many times over.
         let size = self.prepare()?;
-        self.connection.execute_batch("PRAGMA cache_size=-131072; BEGIN IMMEDIATE").map_err(translate)?;
-        let open = Box::new(Open::new(self, size));
+        self.connection
+            .execute_batch("PRAGMA cache_size=-131072; BEGIN IMMEDIATE")
+            .map_err(translate)?;
+
+        let open = Box::new(SqliteTransaction::new(self, size));
         self.check_schema()?;
+
         // To SQLite, BEGIN IMMEDIATE is a plain BEGIN where nothing can be written.
         if self.connection.is_readonly("main").map_err(translate)? {
             return Err(unwritable(&self.path));
         }
+
         // What is written is of this format: an earlier version says so, instead of calling it damaged.
         self.connection.pragma_update(None, "user_version", FORMAT).map_err(translate)?;
         Ok(open)
@@ -304,13 +339,13 @@ impl Store for SqliteStore {
 
     fn confirm(&self) {
         if self.keeps_copies.take() {
-            Copies::of(&self.path).remove();
+            SavedNames::of(&self.path).remove();
         }
     }
 }
 
 /// An open transaction; rolled back when dropped.
-struct Open<'a> {
+struct SqliteTransaction<'a> {
     store: &'a SqliteStore,
     /// Bytes of the file and of what was written since, or more
     size: Cell<u64>,
@@ -319,7 +354,7 @@ struct Open<'a> {
     keys_changed: bool,
 }
 
-impl Drop for Open<'_> {
+impl Drop for SqliteTransaction<'_> {
     fn drop(&mut self) {
         if !self.store.connection.is_autocommit() {
             let _ = self.store.connection.execute_batch("ROLLBACK");
@@ -327,24 +362,38 @@ impl Drop for Open<'_> {
     }
 }
 
-impl<'a> Open<'a> {
+impl<'a> SqliteTransaction<'a> {
     fn new(store: &'a SqliteStore, size: u64) -> Self {
         Self { store, size: Cell::new(size), dead_bytes: false, keys_changed: false }
     }
 
     /// Gives the next statement its budget.
     fn begin_statement(&self) -> Result<(), StoreError> {
-        if self.store.budget.begin_statement(self.size.get()) { Ok(()) } else { Err(StoreError::Damaged("file")) }
+        if self.store.budget.begin_statement(self.size.get()) {
+            Ok(())
+        } else {
+            Err(StoreError::Damaged("file"))
+        }
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
         self.size.set(self.size.get() + ROW);
         self.begin_statement()?;
-        self.store.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(translate)
+        self.store
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params))
+            .map_err(translate)
     }
 
     /// Writes a record: `?1` is its project, `?2` where it stands before, the others are its columns.
-    fn record(&self, sql: &str, pid: &ProjectId, before: &[u8; 16], record: &Record) -> Result<usize, StoreError> {
+    fn record(
+        &self,
+        sql: &str,
+        pid: &ProjectId,
+        before: &[u8; 16],
+        record: &Record,
+    ) -> Result<usize, StoreError> {
         let Record { tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf } = record;
         let columns = params![
             &pid[..],
@@ -358,13 +407,18 @@ impl<'a> Open<'a> {
             &val_hash[..],
             &leaf[..]
         ];
+
         self.execute(sql, columns)
     }
 
     fn exists(&self, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
         self.begin_statement()?;
         let mut statement = self.store.connection.prepare_cached(sql).map_err(translate)?;
-        statement.query_row(params, |_| Ok(())).optional().map(|row| row.is_some()).map_err(translate)
+        statement
+            .query_row(params, |_| Ok(()))
+            .optional()
+            .map(|row| row.is_some())
+            .map_err(translate)
     }
 }
 
@@ -373,14 +427,14 @@ fn integer(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-impl Transaction for Open<'_> {
+impl Transaction for SqliteTransaction<'_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
         match change {
             Change::Vault(v) => self.execute(
                 "INSERT OR REPLACE INTO vault(id, vault_id, suite, root_seq, root_mac) VALUES(1, ?1, ?2, ?3, ?4)",
                 params![&v.vault_id[..], v.suite, integer(v.root_seq), {
                     let ancestors = v.ancestors.as_ref().map_or(&[][..], Ancestors::encode);
-                    [&v.root_mac[..], ancestors, &v.anchor_past].concat()
+                    [&v.root_mac[..], ancestors, &v.checkpoint_history].concat()
                 }],
             ),
             Change::Slot(s) => self.execute(
@@ -392,6 +446,7 @@ impl Transaction for Open<'_> {
                 for table in ["vault", "slots", "projects", "grants", "buckets", "records", "vals"] {
                     self.execute(&format!("DELETE FROM {table}"), [])?;
                 }
+
                 Ok(0)
             }
             Change::Grant(g) => self.execute(
@@ -412,6 +467,7 @@ impl Transaction for Open<'_> {
                 for table in ["records", "buckets", "projects"] {
                     self.execute(&format!("DELETE FROM {table} WHERE pid = ?1"), [&pid[..]])?;
                 }
+
                 Ok(0)
             }
             Change::Bucket(pid, number, Some(hash)) => self.execute(
@@ -459,18 +515,29 @@ impl Transaction for Open<'_> {
         if dead_bytes {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false).mode(0o600);
-            let made = options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(&marker);
-            made.map_err(|source| StoreError::Io { action: "create", path: marker.clone(), source })?;
+            let made = options
+                .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&marker);
+
+            made.map_err(|source| StoreError::Io {
+                action: "create",
+                path: marker.clone(),
+                source,
+            })?;
         }
+
         self.store.connection.execute_batch("COMMIT").map_err(translate)?;
+
         // From here on the change is durable: nothing below may turn it into an error.
         if !marker.exists() {
             return Ok(Committed { compaction_due: false });
         }
+
         let small = self.store.size().is_ok_and(|bytes| bytes <= COMPACT_AT_ONCE);
         if !small && !self.keys_changed {
             return Ok(Committed { compaction_due: dead_bytes });
         }
+
         Ok(Committed { compaction_due: self.store.vacuum(PATIENCE).is_err() })
     }
 }
@@ -481,11 +548,14 @@ fn translate(error: rusqlite::Error) -> StoreError {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
         return StoreError::Damaged("file");
     };
+
     match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy,
         ErrorCode::DiskFull => StoreError::Full,
         ErrorCode::ReadOnly => StoreError::ReadOnly,
-        ErrorCode::SystemIoFailure if NO_LOCKS.contains(&failure.extended_code) => StoreError::NoLocks,
+        ErrorCode::SystemIoFailure if NO_LOCKS.contains(&failure.extended_code) => {
+            StoreError::NoLocks
+        }
         ErrorCode::SystemIoFailure if !SHORT_READS.contains(&failure.extended_code) => {
             StoreError::Sqlite(failure.extended_code)
         }
@@ -505,4 +575,5 @@ const NO_LOCKS: [i32; 4] = [
     rusqlite::ffi::SQLITE_IOERR_UNLOCK,
     rusqlite::ffi::SQLITE_IOERR_CHECKRESERVEDLOCK,
 ];
-const SHORT_READS: [i32; 2] = [rusqlite::ffi::SQLITE_IOERR_SHORT_READ, rusqlite::ffi::SQLITE_IOERR_CORRUPTFS];
+const SHORT_READS: [i32; 2] =
+    [rusqlite::ffi::SQLITE_IOERR_SHORT_READ, rusqlite::ffi::SQLITE_IOERR_CORRUPTFS];

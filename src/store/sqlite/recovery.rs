@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::{BUSY, translate};
-use crate::store::place::{self, Nascent, There};
+use crate::store::vault_path::{self, IfExists, StagedFile};
 use crate::store::{APPLICATION_ID, StoreError};
 
 /// Other processes may replay a journal, and leave the next one, while it is looked at.
@@ -24,15 +24,15 @@ const HEADER: usize = 100;
 const LARGEST: u32 = 65_536;
 
 /// The names of the copies of a vault and its journal, as they were before the journal was played into the vault.
-pub(super) struct Copies {
+pub(super) struct SavedNames {
     vault: PathBuf,
     journal: PathBuf,
 }
 
-impl Copies {
+impl SavedNames {
     pub(super) fn of(vault: &Path) -> Self {
-        let copy = place::before_recovery(vault);
-        Self { journal: place::beside(&copy, ".journal"), vault: copy }
+        let copy = vault_path::before_recovery(vault);
+        Self { journal: vault_path::beside(&copy, ".journal"), vault: copy }
     }
 
     /// True if at least one of them exists.
@@ -42,13 +42,16 @@ impl Copies {
 
     /// True if both were written, that of the vault last, and are of this journal: older ones may come back after a power cut.
     fn are_of(&self, journal: &Path) -> io::Result<bool> {
-        if fs::symlink_metadata(&self.vault).is_err() || fs::symlink_metadata(&self.journal).is_err() {
+        if fs::symlink_metadata(&self.vault).is_err()
+            || fs::symlink_metadata(&self.journal).is_err()
+        {
             return Ok(false);
         }
+
         same_content(&File::open(&self.journal)?, &File::open(journal)?)
     }
 
-    /// Copies both files, durably.
+    /// SavedNames both files, durably.
     fn make(&self, vault: &Path, journal: &Path) -> Result<(), StoreError> {
         for (from, to) in [(journal, &self.journal), (vault, &self.vault)] {
             let failed = |source: io::Error| match source.kind() {
@@ -56,12 +59,14 @@ impl Copies {
                 io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
                 _ => StoreError::Io { action: "copy", path: from.to_owned(), source },
             };
-            let copy = Nascent::beside(to, There::Replaced)?;
+
+            let copy = StagedFile::beside(to, IfExists::Replaced)?;
             let mut file = OpenOptions::new().write(true).open(copy.path()).map_err(failed)?;
             io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
             file.sync_all().map_err(failed)?;
             copy.settle()?;
         }
+
         Ok(())
     }
 
@@ -69,7 +74,7 @@ impl Copies {
     pub(super) fn remove(&self) {
         let _ = fs::remove_file(&self.vault);
         let _ = fs::remove_file(&self.journal);
-        let _ = self.vault.parent().map(place::flush_directory);
+        let _ = self.vault.parent().map(vault_path::flush_directory);
     }
 }
 
@@ -78,17 +83,29 @@ pub(super) fn check_is_a_vault(path: &Path) -> Result<(), StoreError> {
     // An immutable file is read as it lies there: without a lock, a journal or a log.
     let mut name = String::from("file:");
     path.as_os_str().as_encoded_bytes().iter().for_each(|byte| match byte {
-        b'/' | b'.' | b'_' | b'-' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => name.push(char::from(*byte)),
+        b'/' | b'.' | b'_' | b'-' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+            name.push(char::from(*byte));
+        }
         other => name.push_str(&format!("%{other:02x}")),
     });
-    let flags = read_only() | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(name + "?immutable=1", flags).map_err(translate)?;
 
-    match connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0)).map_err(translate) {
+    let flags = read_only() | OpenFlags::SQLITE_OPEN_URI;
+    let connection =
+        Connection::open_with_flags(name + "?immutable=1", flags).map_err(translate)?;
+
+    match connection
+        .pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))
+        .map_err(translate)
+    {
         Ok(APPLICATION_ID) => Ok(()),
         // Somebody is writing, or was killed: the header is ahead of the rest. It is rarely read this way, because closing the file
         // drops the locks of other connections in this process.
-        Err(StoreError::Damaged(_)) if File::open(path).is_ok_and(|file| place::looks_like_a_vault(&file)) => Ok(()),
+        Err(StoreError::Damaged(_))
+            if File::open(path).is_ok_and(|file| vault_path::looks_like_a_vault(&file)) =>
+        {
+            Ok(())
+        }
+
         Ok(_) | Err(StoreError::Damaged(_)) => Err(StoreError::NotAVault(path.to_owned())),
         Err(error) => Err(error),
     }
@@ -106,7 +123,7 @@ fn read_only() -> OpenFlags {
 pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreError> {
     let connection = Connection::open_with_flags(vault, read_only()).map_err(translate)?;
     connection.busy_timeout(BUSY).map_err(translate)?;
-    let (journal, copies) = (place::beside(vault, "-journal"), Copies::of(vault));
+    let (journal, copies) = (vault_path::beside(vault, "-journal"), SavedNames::of(vault));
 
     let mut outcome = Ok(());
     for _ in 0..ROUNDS {
@@ -114,6 +131,7 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
             outcome = Ok(());
             break;
         }
+
         outcome = match fits(vault, &journal) {
             Ok(true) => keep(&copies, vault, &journal, &connection),
             Ok(false) => Err(StoreError::ForeignJournal(journal.clone())),
@@ -121,23 +139,33 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => Err(StoreError::Io { action: "read", path: journal.clone(), source }),
         };
+
         if outcome.is_ok() {
             break;
         }
     }
+
     outcome.map(|()| Some(connection))
 }
 
-/// Copies both files, unless they were copied before.
-fn keep(copies: &Copies, vault: &Path, journal: &Path, connection: &Connection) -> Result<(), StoreError> {
+/// SavedNames both files, unless they were copied before.
+fn keep(
+    copies: &SavedNames,
+    vault: &Path,
+    journal: &Path,
+    connection: &Connection,
+) -> Result<(), StoreError> {
     if copies.are_of(journal).unwrap_or(false) {
         return Ok(());
     }
+
     copies.make(vault, journal)?;
+
     // Somebody else has replayed it in the meantime: these are copies of neither state.
     if !is_hot(connection)? {
         copies.remove();
     }
+
     Ok(())
 }
 
@@ -145,7 +173,9 @@ fn keep(copies: &Copies, vault: &Path, journal: &Path, connection: &Connection) 
 fn is_hot(connection: &Connection) -> Result<bool, StoreError> {
     match connection.pragma_query_value(None, "schema_version", |_| Ok(())) {
         Ok(()) => Ok(false),
-        Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.extended_code == ffi::SQLITE_READONLY_ROLLBACK => {
+        Err(rusqlite::Error::SqliteFailure(failure, _))
+            if failure.extended_code == ffi::SQLITE_READONLY_ROLLBACK =>
+        {
             Ok(true)
         }
         Err(error) => Err(translate(error)),
@@ -156,16 +186,20 @@ fn is_hot(connection: &Connection) -> Result<bool, StoreError> {
 /// and the change counter in the vault is that page's, or the next.
 fn fits(vault: &Path, journal: &Path) -> io::Result<bool> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let open = |path| OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let open =
+        |path| OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     let (vault, journal) = (open(vault)?, open(journal)?);
 
     let (mut now, size) = ([0; HEADER], vault.metadata()?.len());
     if !read_whole(&vault, &mut now, 0)? {
         return Ok(false);
     }
+
     match Saved::read(&journal, page_size(&now))? {
         // Nothing of it was flushed, so nothing of the vault was changed.
-        Saved::Nothing { pages } => Ok(u64::from(pages) == size.div_ceil(u64::from(page_size(&now)))),
+        Saved::Nothing { pages } => {
+            Ok(u64::from(pages) == size.div_ceil(u64::from(page_size(&now))))
+        }
         Saved::FirstPage(before) => {
             let (counter, next) = (number(&before, 24), number(&now, 24));
             Ok(before == now || (is_a_vaults(&before) && next == counter.wrapping_add(1)))
@@ -190,10 +224,14 @@ enum Saved {
 impl Saved {
     fn read(journal: &File, page_size: u32) -> io::Result<Self> {
         let (mut head, mut end, size) = ([0; 28], [0; 8], journal.metadata()?.len());
-        if !read_whole(journal, &mut head, 0)? || !read_whole(journal, &mut end, size.saturating_sub(8))? {
+        if !read_whole(journal, &mut head, 0)?
+            || !read_whole(journal, &mut end, size.saturating_sub(8))?
+        {
             return Ok(Self::Unknown);
         }
-        let [records, nonce, pages, sector, journals_page_size] = [8, 12, 16, 20, 24].map(|at| number(&head, at));
+
+        let [records, nonce, pages, sector, journals_page_size] =
+            [8, 12, 16, 20, 24].map(|at| number(&head, at));
         let is_ours = head.starts_with(&MAGIC) && end != MAGIC && journals_page_size == page_size;
         if !is_ours || !(32..=LARGEST).contains(&sector) || !(512..=LARGEST).contains(&page_size) {
             return Ok(Self::Unknown);
@@ -202,6 +240,7 @@ impl Saved {
         if records == 0 {
             return Ok(Self::Nothing { pages });
         }
+
         let mut record = vec![0; page_size as usize + 8];
         let mut at = u64::from(sector);
         for _ in 0..records {
@@ -209,22 +248,29 @@ impl Saved {
             if !read_whole(journal, &mut record, at)? {
                 break;
             }
+
             let (page, sum) = record[4..].split_at(page_size as usize);
             if number(sum, 0) != checksum(nonce, page) {
                 break;
             }
+
             if number(&record, 0) == 1 {
-                return Ok(page.first_chunk().map_or(Self::Unknown, |header| Self::FirstPage(*header)));
+                return Ok(page
+                    .first_chunk()
+                    .map_or(Self::Unknown, |header| Self::FirstPage(*header)));
             }
+
             at += record.len() as u64;
         }
+
         Ok(Self::Unknown)
     }
 }
 
 /// The journal's checksum of a page: every 200th byte, from the end.
 fn checksum(nonce: u32, page: &[u8]) -> u32 {
-    let places = (1..).map(|n| page.len().checked_sub(200 * n)).map_while(|at| at.filter(|at| *at > 0));
+    let places =
+        (1..).map(|n| page.len().checked_sub(200 * n)).map_while(|at| at.filter(|at| *at > 0));
     places.fold(nonce, |sum, at| sum.wrapping_add(u32::from(page[at])))
 }
 
@@ -248,6 +294,7 @@ fn same_content(one: &File, other: &File) -> io::Result<bool> {
     if size != other.metadata()?.len() {
         return Ok(false);
     }
+
     let (mut part, mut others) = (vec![0; LARGEST as usize], vec![0; LARGEST as usize]);
     for at in (0..size).step_by(part.len()) {
         let length = usize::try_from(size - at).map_or(part.len(), |left| left.min(part.len()));
@@ -256,6 +303,7 @@ fn same_content(one: &File, other: &File) -> io::Result<bool> {
             return Ok(false);
         }
     }
+
     Ok(true)
 }
 

@@ -6,13 +6,13 @@ use std::cell::Cell;
 
 use rusqlite::{Row, params};
 
-use super::{Open, translate};
+use super::{SqliteTransaction, translate};
 use crate::crypto::integrity::{Hash, Leaf};
 use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
 use crate::crypto::lineage::Ancestors;
 use crate::crypto::record::Record;
 use crate::crypto::slot::Slot;
-use crate::store::{MOST_PROJECTS, Snapshot, StoreError, Strays};
+use crate::store::{MOST_PROJECTS, OrphanRows, Snapshot, StoreError};
 
 /// Bounds of columns, in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096 characters of 4 bytes and
 /// the rest of it), a sealed value (1 MiB and its padding).
@@ -26,7 +26,7 @@ const MOST_SLOTS: usize = 16;
 /// No vault has more grants than this.
 const MOST_GRANTS: usize = 1024;
 
-impl Open<'_> {
+impl SqliteTransaction<'_> {
     /// All rows of a statement, at most `most` of them.
     fn rows<T>(
         &self,
@@ -41,6 +41,7 @@ impl Open<'_> {
             found.push(read(row).ok_or(StoreError::Damaged(what))?);
             if found.len() > most { Err(StoreError::Damaged(what)) } else { Ok(true) }
         })?;
+
         Ok(found)
     }
 
@@ -55,6 +56,7 @@ impl Open<'_> {
             StoreError::Damaged(_) => StoreError::Damaged(what),
             other => other,
         };
+
         self.begin_statement().map_err(|_| StoreError::Damaged(what))?;
         let mut statement = self.store.connection.prepare_cached(sql).map_err(named)?;
         let columns = statement.column_count();
@@ -64,17 +66,22 @@ impl Open<'_> {
             if !self.store.budget.take(size_of_row(row, columns)) {
                 return Err(StoreError::Damaged(what));
             }
+
             if !visit(row)? {
                 break;
             }
         }
+
         Ok(())
     }
 }
 
 /// Bytes of a row's blobs: many rows may share the pages of a long one.
 fn size_of_row(row: &Row<'_>, columns: usize) -> u64 {
-    let size = |column| row.get_ref(column).ok().and_then(|cell| cell.as_blob().ok()).map_or(0, <[u8]>::len);
+    let size = |column| {
+        row.get_ref(column).ok().and_then(|cell| cell.as_blob().ok()).map_or(0, <[u8]>::len)
+    };
+
     (0..columns).map(|column| size(column) as u64).sum()
 }
 
@@ -107,7 +114,7 @@ fn record(row: &Row<'_>) -> Option<Record> {
     })
 }
 
-impl Snapshot for Open<'_> {
+impl Snapshot for SqliteTransaction<'_> {
     fn vault(&self) -> Result<VaultRow, StoreError> {
         const WHAT: &str = "own row";
         let sql = "SELECT vault_id, suite, root_seq, root_mac, id FROM vault";
@@ -116,19 +123,30 @@ impl Snapshot for Open<'_> {
             let (vault_id, suite, root_seq) = (blob(row, 0)?, number(row, 1)?, number(row, 2)?);
             let column = bytes(row, 3, LONG)?;
             let (root_mac, behind) = column.split_first_chunk()?;
+
             // Format 1 has the MAC alone.
-            let (ancestors, anchor_past) = match behind.split_at_checked(Ancestors::SIZE) {
+            let (ancestors, checkpoint_history) = match behind.split_at_checked(Ancestors::SIZE) {
                 Some((ancestors, past)) => (Some(Ancestors::decode(ancestors)?), past.to_vec()),
                 None if behind.is_empty() => (None, Vec::new()),
                 None => return None,
             };
-            Some(VaultRow { vault_id, suite, root_seq, root_mac: *root_mac, ancestors, anchor_past })
+
+            Some(VaultRow {
+                vault_id,
+                suite,
+                root_seq,
+                root_mac: *root_mac,
+                ancestors,
+                checkpoint_history,
+            })
         })?;
+
         rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
     }
 
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
-        let sql = "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
+        let sql =
+            "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
         self.rows(sql, [], MOST_SLOTS, "table of key slots", |row| {
             Some(Slot {
                 slot_id: bytes(row, 0, SHORT)?,
@@ -158,17 +176,26 @@ impl Snapshot for Open<'_> {
                 whole = false;
                 return Ok(false);
             }
+
             let (head, sig) = (bytes(row, 3, LONG), bytes(row, 4, LONG));
             let are_there = head.is_some() && sig.is_some();
             let project = || {
                 let (head, sig) = (head.unwrap_or_default(), sig.unwrap_or_default());
-                Some(ProjectRow { pid: blob(row, 0)?, epoch: number(row, 1)?, keys: bytes(row, 2, LONG)?, head, sig })
+                Some(ProjectRow {
+                    pid: blob(row, 0)?,
+                    epoch: number(row, 1)?,
+                    keys: bytes(row, 2, LONG)?,
+                    head,
+                    sig,
+                })
             };
+
             let project = project();
             whole &= are_there && project.is_some();
             found.extend(project);
             Ok(true)
         });
+
         match read {
             Err(StoreError::Damaged(_)) => Ok((found, false)),
             read => read.map(|()| (found, whole)),
@@ -189,13 +216,17 @@ impl Snapshot for Open<'_> {
 
     fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
         let sql = "SELECT b, h FROM buckets WHERE pid = ?1 ORDER BY b";
-        self.rows(sql, [&pid[..]], 256, "table of buckets", |row| Some((number(row, 0)?, blob(row, 1)?)))
+        self.rows(sql, [&pid[..]], 256, "table of buckets", |row| {
+            Some((number(row, 0)?, blob(row, 1)?))
+        })
     }
 
     fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
         let sql = "SELECT tag_ix, rid, leaf FROM records WHERE pid = ?1 AND tag_ix BETWEEN ?2 AND ?3 ORDER BY tag_ix";
+
         // A blob that begins with the bucket's byte, of any length: one of another length is damage, not invisible.
         let (first, last) = ([bucket], [&[bucket][..], &[0xff; 16]].concat());
+
         // Pages that point at each other would repeat their rows without end: each row stands behind the one before.
         let before = Cell::new(None);
         self.rows(sql, params![&pid[..], &first[..], last], usize::MAX, "table of records", |row| {
@@ -210,44 +241,63 @@ impl Snapshot for Open<'_> {
         Ok(rows.into_iter().next())
     }
 
-    fn records(&self, pid: &ProjectId, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+    fn records(
+        &self,
+        pid: &ProjectId,
+        visit: &mut dyn FnMut(Record) -> bool,
+    ) -> Result<(), StoreError> {
         const WHAT: &str = "table of records";
         let sql = format!("{RECORD} WHERE pid = ?1 ORDER BY tag_ix");
-        self.each(&sql, [&pid[..]], WHAT, |row| Ok(visit(record(row).ok_or(StoreError::Damaged(WHAT))?)))
+
+        self.each(&sql, [&pid[..]], WHAT, |row| {
+            Ok(visit(record(row).ok_or(StoreError::Damaged(WHAT))?))
+        })
     }
 
     fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError> {
         let sql = "SELECT pid, tag_ix FROM records WHERE rid = ?1";
-        let rows = self.rows(sql, [&rid[..]], 1, "table of records", |row| Some((blob(row, 0)?, blob(row, 1)?)))?;
+        let rows = self.rows(sql, [&rid[..]], 1, "table of records", |row| {
+            Some((blob(row, 0)?, blob(row, 1)?))
+        })?;
+
         Ok(rows.into_iter().next())
     }
 
     fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
         const WHAT: &str = "index of ids";
+
         // All three columns stand in the index: the table itself is not read. Pages that point at each other would repeat their
         // rows without end.
         let mut before: Option<RecordId> = None;
         self.each("SELECT pid, tag_ix, rid FROM records ORDER BY rid", [], WHAT, |row| {
-            let (Some(pid), Some(tag_ix), Some(rid)) = (blob(row, 0), blob(row, 1), blob(row, 2)) else {
+            let (Some(pid), Some(tag_ix), Some(rid)) = (blob(row, 0), blob(row, 1), blob(row, 2))
+            else {
                 return Err(StoreError::Damaged(WHAT));
             };
+
             if before.replace(rid) >= Some(rid) {
                 return Err(StoreError::Damaged(WHAT));
             }
+
             visit(pid, tag_ix);
             Ok(true)
         })
     }
 
-    fn strays(&self) -> Result<Strays, StoreError> {
+    fn orphans(&self) -> Result<OrphanRows, StoreError> {
         let count = |sql: &str| {
             let counts = self.rows(sql, [], 1, "structure", |row| number(row, 0))?;
             Ok(counts.into_iter().next().unwrap_or(0))
         };
-        Ok(Strays {
+
+        Ok(OrphanRows {
             values: count("SELECT count(*) FROM vals WHERE rid NOT IN (SELECT rid FROM records)")?,
-            records: count("SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)")?,
-            buckets: count("SELECT count(*) FROM buckets WHERE pid NOT IN (SELECT pid FROM projects)")?,
+            records: count(
+                "SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)",
+            )?,
+            buckets: count(
+                "SELECT count(*) FROM buckets WHERE pid NOT IN (SELECT pid FROM projects)",
+            )?,
         })
     }
 
@@ -256,6 +306,7 @@ impl Snapshot for Open<'_> {
         let found = self.rows("PRAGMA integrity_check(1)", [], 1, "structure", |row| {
             Some(row.get_ref(0).ok()?.as_str().ok()? == "ok")
         })?;
+
         Ok(found == [true])
     }
 
@@ -269,9 +320,14 @@ impl Snapshot for Open<'_> {
     }
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows = self.rows("SELECT val FROM vals WHERE rid = ?1", [&rid[..]], 1, "table of values", |row| {
-            bytes(row, 0, LONGEST_VALUE)
-        })?;
+        let rows = self.rows(
+            "SELECT val FROM vals WHERE rid = ?1",
+            [&rid[..]],
+            1,
+            "table of values",
+            |row| bytes(row, 0, LONGEST_VALUE),
+        )?;
+
         Ok(rows.into_iter().next())
     }
 }

@@ -10,7 +10,7 @@ use crate::model::ProjectName;
 
 /// What the root MAC covers, each table in ascending order of its ids.
 #[derive(Clone, Copy)]
-pub struct Tables<'a> {
+pub struct RootTables<'a> {
     /// The vault's own row
     pub vault: &'a VaultRow,
     /// All slots
@@ -22,15 +22,15 @@ pub struct Tables<'a> {
 }
 
 /// The operations of the root key.
-pub trait KeyHolder {
+pub trait RootKeyHandle {
     /// Checks the root MAC of `tables`, then opens every project's key ring, in their order.
-    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError>;
+    fn open(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError>;
     /// The same without regard to what was seen before.
-    fn open_unseen(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+    fn open_unchecked(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError> {
         self.open(tables)
     }
     /// The root MAC of changed `tables`.
-    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError>;
+    fn mac(&self, tables: &RootTables<'_>) -> Result<[u8; 32], VaultError>;
     /// Seals a key ring for `pid` and `epoch`.
     fn seal_keyring(
         &self,
@@ -40,7 +40,7 @@ pub trait KeyHolder {
         keyring: &Keyring,
     ) -> Result<Vec<u8>, VaultError>;
     /// The key that seals what was last seen of the vault.
-    fn anchor_key(&self) -> Result<Key, VaultError>;
+    fn checkpoint_key(&self) -> Result<Key, VaultError>;
     /// The root key itself, where this process has it.
     fn root_key(&self) -> Option<&RootKey> {
         None
@@ -49,20 +49,20 @@ pub trait KeyHolder {
     fn has_written(&self) -> bool {
         false
     }
-    /// True where [`KeyHolder::open`] also compares with what it saw before, so that it wants to see every new state.
-    fn remembers(&self) -> bool {
+    /// True where [`RootKeyHandle::open`] also compares with what it saw before, so that it wants to see every new state.
+    fn has_checkpoints(&self) -> bool {
         false
     }
 }
 
-impl KeyHolder for RootKey {
-    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+impl RootKeyHandle for RootKey {
+    fn open(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError> {
         self.verify_mac(tables.vault, tables.slots, tables.projects, tables.grants)?;
         let open = |row| self.open_keyring(&tables.vault.vault_id, row);
         Ok(tables.projects.iter().map(open).collect::<Result<_, _>>()?)
     }
 
-    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {
+    fn mac(&self, tables: &RootTables<'_>) -> Result<[u8; 32], VaultError> {
         Ok(self.mac(tables.vault, tables.slots, tables.projects, tables.grants))
     }
 
@@ -76,8 +76,8 @@ impl KeyHolder for RootKey {
         Ok(self.seal_keyring(vault_id, pid, epoch, keyring)?)
     }
 
-    fn anchor_key(&self) -> Result<Key, VaultError> {
-        Ok(self.anchor_key())
+    fn checkpoint_key(&self) -> Result<Key, VaultError> {
+        Ok(self.checkpoint_key())
     }
 
     fn root_key(&self) -> Option<&RootKey> {
@@ -87,7 +87,7 @@ impl KeyHolder for RootKey {
 
 /// Why an agent did not do what was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum HolderError {
+pub enum KeyServiceError {
     /// It has no key to this vault, or not any more
     #[error("the vault is locked")]
     Locked,

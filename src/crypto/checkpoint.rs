@@ -6,7 +6,7 @@ use super::CryptoError;
 use super::aead::Key;
 use super::integrity::Hash;
 use super::keys::{ProjectId, ROOT_TABLES, VaultId};
-use super::lineage::{Ancestors, Moment};
+use super::lineage::{Ancestors, Revision};
 use crate::model::{ProjectName, SecretBytes};
 
 const ANCHOR: &str = "the record of what was last seen of the vault";
@@ -16,34 +16,44 @@ pub const MOST_PAST: usize = 8;
 
 /// What was last seen of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anchor {
+pub struct Checkpoint {
     /// The vault's own state: its slots, projects and grants
-    pub root: Moment,
+    pub root: Revision,
     /// Every project's, in ascending order of `pid`
-    pub projects: Vec<SeenProject>,
+    pub projects: Vec<ProjectCheckpoint>,
 }
 
 /// What was last seen of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenProject {
+pub struct ProjectCheckpoint {
     /// Its id
     pub pid: ProjectId,
     /// Its name, to tell of it when it is gone
     pub name: ProjectName,
     /// Its head
-    pub head: Moment,
+    pub head: Revision,
     /// SHA-256 of the sealed head and its signature: where they are the same, nothing has to be verified again
     pub sealed: Hash,
 }
 
-impl Anchor {
+impl Checkpoint {
     /// Seals it for the vault that lies at `place`, the SHA-256 of its path.
-    pub fn seal(&self, key: &Key, vault_id: &VaultId, place: &Hash) -> Result<Vec<u8>, CryptoError> {
+    pub fn seal(
+        &self,
+        key: &Key,
+        vault_id: &VaultId,
+        place: &Hash,
+    ) -> Result<Vec<u8>, CryptoError> {
         key.seal("anchor", vault_id, place, &self.encode())
     }
 
-    /// Opens what [`Anchor::seal`] made.
-    pub fn open(key: &Key, vault_id: &VaultId, place: &Hash, bytes: &[u8]) -> Result<Self, CryptoError> {
+    /// Opens what [`Checkpoint::seal`] made.
+    pub fn open(
+        key: &Key,
+        vault_id: &VaultId,
+        place: &Hash,
+        bytes: &[u8],
+    ) -> Result<Self, CryptoError> {
         let plain = key.open("anchor", vault_id, place, bytes, ANCHOR)?;
         Self::decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
     }
@@ -51,79 +61,99 @@ impl Anchor {
     fn encode(&self) -> Vec<u8> {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
         let (seq, root) = (self.root.seq.to_be_bytes(), &self.root);
-        let mut out = [&seq[..], &root.hash, root.ancestors.encode(), &number(self.projects.len())].concat();
+        let mut out =
+            [&seq[..], &root.hash, root.ancestors.encode(), &number(self.projects.len())].concat();
+
         for project in &self.projects {
             let name = project.name.as_str().as_bytes();
             let (seq, head) = (project.head.seq.to_be_bytes(), &project.head);
-            let parts: [&[u8]; 7] =
-                [&project.pid, &number(name.len()), name, &seq, &head.hash, head.ancestors.encode(), &project.sealed];
+            let parts: [&[u8]; 7] = [
+                &project.pid,
+                &number(name.len()),
+                name,
+                &seq,
+                &head.hash,
+                head.ancestors.encode(),
+                &project.sealed,
+            ];
+
             out.extend(parts.concat());
         }
+
         out
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let seq = u64::from_be_bytes(*chunk(&mut rest)?);
-        let root = Moment { seq, hash: *chunk(&mut rest)?, ancestors: ancestors(&mut rest)? };
+        let root = Revision { seq, hash: *chunk(&mut rest)?, ancestors: ancestors(&mut rest)? };
         let mut projects = Vec::new();
+
         for _ in 0..u32::from_be_bytes(*chunk(&mut rest)?) {
             let pid = *chunk(&mut rest)?;
             let length = usize::try_from(u32::from_be_bytes(*chunk(&mut rest)?)).ok()?;
             let (name, behind) = rest.split_at_checked(length)?;
             rest = behind;
+
             let name = ProjectName::parse(std::str::from_utf8(name).ok()?).ok()?;
             let seq = u64::from_be_bytes(*chunk(&mut rest)?);
-            let head = Moment { seq, hash: *chunk(&mut rest)?, ancestors: ancestors(&mut rest)? };
-            projects.push(SeenProject { pid, name, head, sealed: *chunk(&mut rest)? });
+            let head = Revision { seq, hash: *chunk(&mut rest)?, ancestors: ancestors(&mut rest)? };
+            projects.push(ProjectCheckpoint { pid, name, head, sealed: *chunk(&mut rest)? });
         }
+
         rest.is_empty().then_some(Self { root, projects })
     }
 }
 
 /// The newest state of a vault that was seen anywhere, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newest {
+pub struct NewestState {
     /// The canonical path at which it was seen
     pub path: Vec<u8>,
     /// The state
-    pub state: Anchor,
+    pub state: Checkpoint,
 }
 
-impl Newest {
+impl NewestState {
     /// Seals it.
     pub fn seal(&self, key: &Key, vault_id: &VaultId) -> Result<Vec<u8>, CryptoError> {
         let length = u32::try_from(self.path.len()).unwrap_or(u32::MAX).to_be_bytes();
         key.seal("newest", vault_id, &[], &[&length[..], &self.path, &self.state.encode()].concat())
     }
 
-    /// Opens what [`Newest::seal`] made.
+    /// Opens what [`NewestState::seal`] made.
     pub fn open(key: &Key, vault_id: &VaultId, bytes: &[u8]) -> Result<Self, CryptoError> {
         let plain = key.open("newest", vault_id, &[], bytes, ANCHOR)?;
         let decode = |mut rest| {
             let length = usize::try_from(u32::from_be_bytes(*chunk(&mut rest)?)).ok()?;
             let (path, state) = rest.split_at_checked(length)?;
-            Some(Self { path: path.to_vec(), state: Anchor::decode(state)? })
+            Some(Self { path: path.to_vec(), state: Checkpoint::decode(state)? })
         };
+
         decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
     }
 }
 
 /// Seals the anchor keys of the vault's earlier root keys under that of the present one, the latest first.
-pub fn seal_past(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
+pub fn seal_history(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
     let mut keys = SecretBytes::with_capacity(32 * MOST_PAST);
     past.iter().take(MOST_PAST).for_each(|key| keys.extend(key.expose()));
     key.seal("anchor-past", vault_id, &[], keys.expose())
 }
 
-/// Opens what [`seal_past`] made; nothing is none.
-pub fn open_past(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<Key>, CryptoError> {
+/// Opens what [`seal_history`] made; nothing is none.
+pub fn open_history(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<Key>, CryptoError> {
     if sealed.is_empty() {
         return Ok(Vec::new());
     }
+
     let keys = key.open("anchor-past", vault_id, &[], sealed, ROOT_TABLES)?;
     let (keys, rest) = keys.expose().as_chunks::<32>();
-    if rest.is_empty() { Ok(keys.iter().map(Key::copy_of).collect()) } else { Err(CryptoError::Damaged(ROOT_TABLES)) }
+    if rest.is_empty() {
+        Ok(keys.iter().map(Key::copy_of).collect())
+    } else {
+        Err(CryptoError::Damaged(ROOT_TABLES))
+    }
 }
 
 /// Returns the MAC of a record of trust's digest, under a key of its own that follows from the key of anchors. So it is still

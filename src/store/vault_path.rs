@@ -16,29 +16,32 @@ use rustix::process::{Pid, test_kill_process};
 use super::neighbours::{self, Probe};
 use super::{APPLICATION_ID, StoreError};
 use crate::crypto::random;
-use crate::signals::Hold;
+use crate::signals::DeferSignals;
 
 /// Makes a path absolute and canonicalises its parent; the last name is left alone. SQLite is handed nothing else:
 /// to it `:memory:`, an empty name and `file:x?mode=memory` are vaults that vanish with the process.
 pub fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let bad = || StoreError::BadPath(path.to_owned());
     let name = path.file_name().ok_or_else(bad)?;
+
     // `dir/` and `dir/.` have a file name to std; a file they are not.
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
         return Err(bad());
     }
+
     let whole = std::path::absolute(path).map_err(|_| bad())?;
     let parent = whole.parent().ok_or_else(bad)?;
     let parent = parent.canonicalize().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => StoreError::Missing(path.to_owned()),
         _ => StoreError::Io { action: "open", path: path.to_owned(), source },
     })?;
+
     Ok(parent.join(name))
 }
 
 /// A vault's file that may be opened.
-pub(super) struct Existing {
+pub(super) struct ExistingVault {
     /// Its absolute path
     pub(super) path: PathBuf,
     /// Its file system has no Unix modes: others may be able to read or replace it
@@ -46,44 +49,54 @@ pub(super) struct Existing {
 }
 
 /// Returns the file to open, if nobody else can read, replace or redirect it, or put a journal next to it.
-pub(super) fn existing(path: &Path) -> Result<Existing, StoreError> {
+pub(super) fn existing(path: &Path) -> Result<ExistingVault, StoreError> {
     let path = absolute(path)?;
     let mut is_exposed = false;
     let metadata = fs::symlink_metadata(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Missing(path.clone()),
         _ => StoreError::Io { action: "open", path: path.clone(), source },
     })?;
+
     let kind = metadata.file_type();
     let (directory, quoted) = (path.parent().unwrap_or(&path), quoted(&path));
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+
     if kind.is_file() && is_ours && metadata.mode() & 0o077 != 0 {
         // `chmod` is recommended for a vault only: not for whatever file somebody has named.
         if !File::open(&path).is_ok_and(|file| looks_like_a_vault(&file)) {
             return Err(StoreError::NotAVault(path));
         }
+
         is_exposed = neighbours::modes_are_fixed(directory, Probe::File);
     }
 
-    let (why, mend) = if kind.is_symlink() {
+    let (why, fix) = if kind.is_symlink() {
         ("is a symbolic link; a vault is opened by its own name", None)
     } else if kind.is_dir() {
         ("is a directory, not a vault", None)
     } else if !kind.is_file() {
         let special = kind.is_fifo() || kind.is_socket();
-        (if special { "is a FIFO or a socket, not a vault" } else { "is a device, not a vault" }, None)
+        (
+            if special { "is a FIFO or a socket, not a vault" } else { "is a device, not a vault" },
+            None,
+        )
     } else if !is_ours {
         ("belongs to another user", None)
     } else if metadata.mode() & 0o077 != 0 && !is_exposed {
         ("can be accessed by other users", Some(format!("chmod 600 {quoted}")))
     } else if metadata.nlink() > 1 {
-        ("has several names (hard links)", Some(format!("cp {quoted} {quoted}.copy && mv {quoted}.copy {quoted}")))
+        (
+            "has several names (hard links)",
+            Some(format!("cp {quoted} {quoted}.copy && mv {quoted}.copy {quoted}")),
+        )
     } else if access(&path, Access::READ_OK).is_err() {
         ("cannot be read", Some(format!("chmod 600 {quoted}")))
     } else {
         is_exposed |= neighbours::check_directory(directory)?;
-        return Ok(Existing { path, is_exposed });
+        return Ok(ExistingVault { path, is_exposed });
     };
-    Err(StoreError::Unsafe { path, why, mend })
+
+    Err(StoreError::Unsafe { path, why, fix })
 }
 
 /// Looks for the application id in SQLite's header. Only for a file that is not opened as a vault: closing it would drop
@@ -91,7 +104,9 @@ pub(super) fn existing(path: &Path) -> Result<Existing, StoreError> {
 pub fn looks_like_a_vault(file: &File) -> bool {
     let mut header = [0; 72];
     let read = file.read_exact_at(&mut header, 0);
-    read.is_ok() && header.starts_with(b"SQLite format 3\0") && header[68..] == APPLICATION_ID.to_be_bytes()
+    read.is_ok()
+        && header.starts_with(b"SQLite format 3\0")
+        && header[68..] == APPLICATION_ID.to_be_bytes()
 }
 
 /// How names of files in the making begin; the writer's process id follows, and what tells them apart.
@@ -114,12 +129,16 @@ fn clear_away(target: &Path) {
         let is_ours = |rest: &[u8]| {
             let Some((digits, meant)) = rest.split_at_checked(18) else { return false };
             let is_drawn = digits[1..17].iter().all(u8::is_ascii_hexdigit) && digits[17] == b'-';
+
             // SQLite's journal has the name and more.
             let meant = [meant, meant.strip_suffix(b"-journal").unwrap_or(meant)];
             is_drawn && meant.contains(&name.as_encoded_bytes())
         };
+
         let touched = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if left_behind(&entry.file_name()).is_some_and(is_ours) && touched().is_some_and(|ago| ago > ABANDONED) {
+        if left_behind(&entry.file_name()).is_some_and(is_ours)
+            && touched().is_some_and(|ago| ago > ABANDONED)
+        {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -127,7 +146,7 @@ fn clear_away(target: &Path) {
 
 /// What is to become of what stands where a new file is to stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum There {
+pub enum IfExists {
     /// Nothing may stand there
     Refused,
     /// It gives way
@@ -137,27 +156,36 @@ pub enum There {
 }
 
 /// Checks that a new file can be made at `target`, and returns its absolute path. Nothing is made.
-pub fn check_new(target: &Path, there: There) -> Result<PathBuf, StoreError> {
+pub fn check_new(target: &Path, there: IfExists) -> Result<PathBuf, StoreError> {
     let target = absolute(target).map_err(|error| match error {
-        StoreError::Missing(path) => StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned()),
+        StoreError::Missing(path) => {
+            StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned())
+        }
         other => other,
     })?;
-    if there == There::Refused && fs::symlink_metadata(&target).is_ok() {
+
+    if there == IfExists::Refused && fs::symlink_metadata(&target).is_ok() {
         return Err(StoreError::Exists(target));
     }
 
     let directory = target.parent().unwrap_or(&target);
     neighbours::check_directory(directory)?;
-    check_writable(directory).map_err(|source| StoreError::Io { action: "create", path: target.clone(), source })?;
-    if there != There::Moved {
+    check_writable(directory).map_err(|source| StoreError::Io {
+        action: "create",
+        path: target.clone(),
+        source,
+    })?;
+
+    if there != IfExists::Moved {
         refuse_foreign_journal(&target)?;
     }
+
     Ok(target)
 }
 
 /// Checks that a vault can be made at `path` by [`make_directory`] and what follows it. Nothing is made.
 pub fn check_new_vault(path: &Path) -> Result<(), StoreError> {
-    match check_new(path, There::Refused) {
+    match check_new(path, IfExists::Refused) {
         Err(StoreError::NoDirectory(_)) => check_directory_for(path),
         checked => checked.map(drop),
     }
@@ -176,31 +204,35 @@ fn check_writable(directory: &Path) -> io::Result<()> {
     if !directory.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
+
     Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// A file in the making, beside the place where it is to stand. Dropped without [`Nascent::settle`], it is removed.
-pub(super) struct Nascent {
+/// A file in the making, beside the place where it is to stand. Dropped without [`StagedFile::settle`], it is removed.
+pub(super) struct StagedFile {
     path: PathBuf,
     target: PathBuf,
-    there: There,
+    there: IfExists,
     settled: bool,
     /// Until the file has its name or is gone again
-    _hold: Hold,
+    _hold: DeferSignals,
 }
 
-impl Nascent {
+impl StagedFile {
     /// Creates an empty file (0600). Refuses where the target exists, unless something is to become of that.
-    pub(super) fn beside(target: &Path, there: There) -> Result<Self, StoreError> {
+    pub(super) fn beside(target: &Path, there: IfExists) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
         let target = check_new(target, there)?;
         clear_away(&target);
-        let drawn: [u8; 8] = random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
+        let drawn: [u8; 8] =
+            random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
+
         let writer = rustix::process::getpid().as_raw_nonzero();
         let mut name = OsString::from(format!("{NEW}{writer}-{:016x}-", u64::from_be_bytes(drawn)));
         name.push(target.file_name().unwrap_or_default());
         let path = target.with_file_name(name);
-        let hold = Hold::new().map_err(failed)?;
+        let hold = DeferSignals::new().map_err(failed)?;
+
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         Ok(Self { path, target, there, settled: false, _hold: hold })
     }
@@ -214,23 +246,30 @@ impl Nascent {
     pub(super) fn settle(mut self) -> Result<PathBuf, StoreError> {
         refuse_foreign_journal(&self.target)?;
         let renamed = match self.there {
-            There::Replaced => fs::rename(&self.path, &self.target),
-            There::Refused | There::Moved => rename_new(&self.path, &self.target),
+            IfExists::Replaced => fs::rename(&self.path, &self.target),
+            IfExists::Refused | IfExists::Moved => rename_new(&self.path, &self.target),
         };
+
         renamed.map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => StoreError::Exists(self.target.clone()),
             _ => StoreError::Io { action: "create", path: self.target.clone(), source },
         })?;
+
         self.settled = true;
         if let Some(parent) = self.target.parent() {
             let synced = flush_directory(parent);
-            synced.map_err(|source| StoreError::Io { action: "create", path: self.target.clone(), source })?;
+            synced.map_err(|source| StoreError::Io {
+                action: "create",
+                path: self.target.clone(),
+                source,
+            })?;
         }
+
         Ok(self.target.clone())
     }
 }
 
-impl Drop for Nascent {
+impl Drop for StagedFile {
     fn drop(&mut self) {
         if !self.settled {
             // SQLite's journal stays where it could not be played back, as on a full disk.
@@ -265,12 +304,18 @@ fn make(directory: &Path) -> io::Result<()> {
     for above in missing.into_iter().filter_map(Path::parent) {
         match File::open(above).and_then(|above| above.sync_all()) {
             // Made by somebody before us, and not ours to read; or of a file system that flushes no directories.
-            Err(error) if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                ) =>
+            {
                 return Err(error);
             }
             _ => {}
         }
     }
+
     Ok(())
 }
 
@@ -292,7 +337,11 @@ pub fn before_recovery(vault: &Path) -> PathBuf {
 
 /// A journal that somebody else's file has left would be played into the new one.
 fn refuse_foreign_journal(target: &Path) -> Result<(), StoreError> {
-    let there = JOURNALS.iter().map(|end| beside(target, end)).find(|path| fs::symlink_metadata(path).is_ok());
+    let there = JOURNALS
+        .iter()
+        .map(|end| beside(target, end))
+        .find(|path| fs::symlink_metadata(path).is_ok());
+
     there.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
 }
 
@@ -306,6 +355,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
             done => return done.map_err(Into::into),
         }
     }
+
     match fs::hard_link(from, to) {
         Err(error) if has_no_links(&error) => {}
         linked => return linked.and_then(|()| fs::remove_file(from)),

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why there is no place for an agent.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub enum RuntimeDirError {
     /// The directory is not ours alone
     #[error("`{}` {why}", path.display())]
     Unsafe {
@@ -51,36 +51,45 @@ pub enum PlaceError {
 
 /// A directory that was verified.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct RuntimeDir {
     directory: PathBuf,
 }
 
-impl Place {
+impl RuntimeDir {
     /// The place at an existing `directory`; `None` if it does not exist.
-    pub fn existing(directory: &Path) -> Result<Option<Self>, PlaceError> {
-        let fault = |why| PlaceError::Unsafe { path: directory.to_owned(), why };
+    pub fn existing(directory: &Path) -> Result<Option<Self>, RuntimeDirError> {
+        let fault = |why| RuntimeDirError::Unsafe { path: directory.to_owned(), why };
         let Ok(found) = fs::symlink_metadata(directory) else { return Ok(None) };
         if !found.is_dir() {
             return Err(fault("is no directory"));
         }
+
         if found.uid() != geteuid().as_raw() {
             return Err(fault("belongs to another user"));
         }
+
         if found.mode() & 0o077 != 0 {
             return Err(fault("is open to other users"));
         }
+
         Ok(Some(Self { directory: directory.to_owned() }))
     }
 
     /// The place at `directory`, which is created with mode 0700 if it does not exist.
-    pub fn made(directory: &Path) -> Result<Self, PlaceError> {
+    pub fn made(directory: &Path) -> Result<Self, RuntimeDirError> {
         if let Some(place) = Self::existing(directory)? {
             return Ok(place);
         }
+
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         let made = made.map(|()| Self::existing(directory));
-        let missing = || PlaceError::Io { path: directory.to_owned(), source: io::ErrorKind::NotFound.into() };
-        made.map_err(|source| PlaceError::Io { path: directory.to_owned(), source })??.ok_or_else(missing)
+        let missing = || RuntimeDirError::Io {
+            path: directory.to_owned(),
+            source: io::ErrorKind::NotFound.into(),
+        };
+
+        made.map_err(|source| RuntimeDirError::Io { path: directory.to_owned(), source })??
+            .ok_or_else(missing)
     }
 
     /// The directory.
@@ -89,9 +98,9 @@ impl Place {
     }
 
     /// The same place, if the path of a socket in it is not longer than the system allows.
-    pub fn with_room_for_sockets(self) -> Result<Self, PlaceError> {
+    pub fn with_room_for_sockets(self) -> Result<Self, RuntimeDirError> {
         let too_long = self.socket(&[]).as_os_str().len() > LONGEST;
-        if too_long { Err(PlaceError::TooLong(self.directory)) } else { Ok(self) }
+        if too_long { Err(RuntimeDirError::TooLong(self.directory)) } else { Ok(self) }
     }
 
     /// The socket of the agent for the vault of this path, which is absolute and canonical.
@@ -104,9 +113,14 @@ impl Place {
     /// The sockets of all agents, and that of an agent of version 0.1.0.
     pub(super) fn sockets(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let is_socket =
-            |name: &[u8]| name == SHARED.as_bytes() || name.starts_with(b"agent-") && name.ends_with(b".sock");
-        entries.filter(|entry| is_socket(entry.file_name().as_bytes())).map(|entry| entry.path()).collect()
+        let is_socket = |name: &[u8]| {
+            name == SHARED.as_bytes() || name.starts_with(b"agent-") && name.ends_with(b".sock")
+        };
+
+        entries
+            .filter(|entry| is_socket(entry.file_name().as_bytes()))
+            .map(|entry| entry.path())
+            .collect()
     }
 
     /// Removes the socket of an agent of version 0.1.0, which ends when its socket is gone. This version does not use it.
@@ -116,7 +130,12 @@ impl Place {
 
     /// Opens the file that is locked while a socket gets its name or loses it.
     pub(super) fn lock(&self) -> io::Result<File> {
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.directory.join("agent.lock"))
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.directory.join("agent.lock"))
     }
 
     /// Removes a socket if it is still the one of this identity. Its agent, if it has one, then ends by itself.
@@ -136,6 +155,7 @@ impl Place {
         if matches!(records.read(&name), Ok(Some(known)) if known == directory) {
             return Ok(());
         }
+
         records.write(&name, directory)
     }
 
@@ -151,6 +171,7 @@ impl Place {
                 let _ = records.remove(&name);
             }
         }
+
         directories
     }
 }
@@ -181,9 +202,11 @@ pub(super) fn in_turn<T>(lock: &File, deed: impl FnOnce(bool) -> T) -> T {
             Err(_) => break false,
         }
     };
+
     let outcome = deed(ours);
     if ours {
         let _ = lock.unlock();
     }
+
     outcome
 }

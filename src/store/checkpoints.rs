@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use super::place::absolute;
 use super::records::Records;
+use super::vault_path::absolute;
 use crate::crypto::integrity::Hash;
 use crate::crypto::keys::VaultId;
 
@@ -20,7 +20,7 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The place of a vault's checkpoints.
 #[derive(Debug, Clone)]
-pub struct Anchors {
+pub struct CheckpointStore {
     records: Records,
     newest: Records,
     path: PathBuf,
@@ -28,7 +28,7 @@ pub struct Anchors {
     places: Vec<Hash>,
 }
 
-impl Anchors {
+impl CheckpointStore {
     /// Takes the checkpoints in `directory`, which is created when it is first needed, of the vault at `path`; the newest states of
     /// vaults are in the directory `newest` next to it. A copy of the vault at another path has checkpoints of its own: to look into
     /// a backup is no rollback.
@@ -37,6 +37,7 @@ impl Anchors {
         let typed = std::path::absolute(path).unwrap_or_else(|_| canonical.clone());
         let place = |path: &Path| Sha256::digest(path.as_os_str().as_bytes()).into();
         let mut places = vec![place(&canonical)];
+
         // By a symbolic link, the path as typed may lead elsewhere next time.
         if typed != canonical {
             places.push(place(&typed));
@@ -64,7 +65,9 @@ impl Anchors {
     /// Returns the checkpoint of a place. `None` if none was written, or if it did not reach the disk.
     pub fn read(&self, vault_id: &VaultId, place: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
         let name = Records::name_of(&[vault_id, place]);
-        self.records.read(&name).map_err(|source| StoreError::Anchor { path: self.records.path(&name), source })
+        self.records
+            .read(&name)
+            .map_err(|source| StoreError::Checkpoint { path: self.records.path(&name), source })
     }
 
     /// Replaces the checkpoint of a place as a whole or not at all.
@@ -85,16 +88,26 @@ impl Anchors {
     /// Fails if checkpoints are kept and none can be written: what was seen could not be taken back.
     pub fn can_be_replaced(&self) -> Result<(), StoreError> {
         let path = || self.directory().to_owned();
-        self.records.check_writable().map_err(|source| StoreError::Io { action: "write to", path: path(), source })
+        self.records.check_writable().map_err(|source| StoreError::Io {
+            action: "write to",
+            path: path(),
+            source,
+        })
     }
 
     /// Forgets what was seen of the vault at its path, and its newest state.
     pub fn remove(&self, vault_id: &VaultId) -> Result<(), StoreError> {
         for place in &self.places {
             let name = Records::name_of(&[vault_id, place]);
-            let failed = |source| StoreError::Io { action: "remove", path: self.records.path(&name), source };
+            let failed = |source| StoreError::Io {
+                action: "remove",
+                path: self.records.path(&name),
+                source,
+            };
+
             self.records.remove(&name).map(drop).map_err(failed)?;
         }
+
         let _ = self.newest.remove(&Records::name_of(&[vault_id]));
         Ok(())
     }

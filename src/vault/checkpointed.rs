@@ -14,19 +14,19 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use super::VaultError;
-use super::holder::{KeyHolder, Tables};
+use super::key_handle::{RootKeyHandle, RootTables};
 use crate::crypto::aead::Key;
-use crate::crypto::anchor::{Anchor, Newest, SeenProject, open_past};
+use crate::crypto::checkpoint::{Checkpoint, NewestState, ProjectCheckpoint, open_history};
 use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, VaultId};
-use crate::crypto::lineage::{Moment, Relation};
+use crate::crypto::lineage::{Relation, Revision};
 use crate::model::ProjectName;
-use crate::store::Anchors;
+use crate::store::CheckpointStore;
 
 /// A holder with a memory.
-pub(super) struct Anchored {
-    inner: Box<dyn KeyHolder>,
-    anchors: Anchors,
-    notice: Option<Notice>,
+pub(super) struct CheckpointedHandle {
+    inner: Box<dyn RootKeyHandle>,
+    checkpoints: CheckpointStore,
+    notice: Option<DivergenceNotice>,
     written: Cell<bool>,
 }
 
@@ -36,35 +36,35 @@ pub struct SeenElsewhere {
     /// Where it was seen; `None` if that was sealed with keys that the copy does not have
     pub path: Option<PathBuf>,
     /// How the copy differs from it
-    pub departure: Departure,
+    pub divergence: Divergence,
 }
 
 /// Is told of such a copy when it is first opened.
-pub type Notice = Rc<dyn Fn(&SeenElsewhere)>;
+pub type DivergenceNotice = Rc<dyn Fn(&SeenElsewhere)>;
 
 /// How a vault differs from what was last seen of it here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Departure {
-    /// Its slots, projects and grants; [`Relation::Same`] where only projects differ, `None` where it has keys that what was seen
+pub struct Divergence {
+    /// Its slots, projects and grants; [`Relation::Equal`] where only projects differ, `None` where it has keys that what was seen
     /// does not open with
     pub vault: Option<Relation>,
     /// Projects that were put back or went another way; `None` for one that is not there
     pub projects: Vec<(ProjectName, Option<Relation>)>,
 }
 
-impl Departure {
+impl Divergence {
     /// A vault that has other keys than what was seen.
     const OF_KEYS: Self = Self { vault: None, projects: Vec::new() };
 
     /// True where it is no earlier state of what was seen, but one that went another way.
     pub fn is_fork(&self) -> bool {
-        let forked = |relation: &Relation| *relation == Relation::Forked;
+        let forked = |relation: &Relation| *relation == Relation::Diverged;
         self.vault.as_ref().is_some_and(forked)
             || self.projects.iter().any(|(_, relation)| relation.as_ref().is_some_and(forked))
     }
 }
 
-impl fmt::Display for Departure {
+impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.vault.is_none() {
             "the vault has other keys than when it was last seen here, or what was seen is damaged"
@@ -76,143 +76,191 @@ impl fmt::Display for Departure {
     }
 }
 
-impl Anchored {
-    pub(super) fn new(inner: Box<dyn KeyHolder>, anchors: Anchors, notice: Option<Notice>) -> Self {
-        Self { inner, anchors, notice, written: Cell::new(false) }
+impl CheckpointedHandle {
+    pub(super) fn new(
+        inner: Box<dyn RootKeyHandle>,
+        checkpoints: CheckpointStore,
+        notice: Option<DivergenceNotice>,
+    ) -> Self {
+        Self { inner, checkpoints, notice, written: Cell::new(false) }
     }
 }
 
 /// Holds what was opened against what was last seen here, and writes it down; false where it could not. `key` is the one that
 /// seals anchors.
-pub(super) fn witness(
-    anchors: &Anchors,
+pub(super) fn check_and_record(
+    checkpoints: &CheckpointStore,
     key: &Key,
-    tables: &Tables<'_>,
+    tables: &RootTables<'_>,
     keyrings: &[Keyring],
-    notice: Option<&Notice>,
+    notice: Option<&DivergenceNotice>,
 ) -> Result<bool, VaultError> {
     let vault_id = &tables.vault.vault_id;
     let mut before = Vec::new();
-    for place in anchors.places() {
-        let opened = anchors.read(vault_id, place)?.map(|bytes| {
-            let opened = with_any_key(key, tables, |key| Anchor::open(key, vault_id, place, &bytes).ok())?;
-            opened.ok_or_else(|| VaultError::from(Departure::OF_KEYS))
+    for place in checkpoints.places() {
+        let opened = checkpoints.read(vault_id, place)?.map(|bytes| {
+            let opened = with_any_key(key, tables, |key| {
+                Checkpoint::open(key, vault_id, place, &bytes).ok()
+            })?;
+
+            opened.ok_or_else(|| VaultError::from(Divergence::OF_KEYS))
         });
+
         before.push(opened.transpose()?);
     }
+
     let known = before.iter().flatten().next();
     let projects = seen_now(known, vault_id, tables.projects, keyrings);
-    let now = Anchor { root: tables.vault.moment(), projects };
+    let now = Checkpoint { root: tables.vault.moment(), projects };
 
-    if let Some(departure) = before.iter().flatten().find_map(|before| departure(before, &now)) {
-        return Err(departure.into());
+    if let Some(divergence) = before.iter().flatten().find_map(|before| divergence(before, &now)) {
+        return Err(divergence.into());
     }
-    compare_with_newest(anchors, key, tables, &now, notice.filter(|_| known.is_none()))?;
+
+    compare_with_newest(checkpoints, key, tables, &now, notice.filter(|_| known.is_none()))?;
 
     let mut is_written = true;
-    for (place, _) in anchors.places().iter().zip(&before).filter(|(_, before)| before.as_ref() != Some(&now)) {
-        is_written &= anchors.write(vault_id, place, &now.seal(key, vault_id, place)?).is_ok();
+    for (place, _) in
+        checkpoints.places().iter().zip(&before).filter(|(_, before)| before.as_ref() != Some(&now))
+    {
+        is_written &= checkpoints.write(vault_id, place, &now.seal(key, vault_id, place)?).is_ok();
     }
+
     Ok(is_written)
 }
 
 /// What `open` makes of the present key, or of an earlier one: if the vault's keys were changed elsewhere, it knows those.
-fn with_any_key<T>(key: &Key, tables: &Tables<'_>, open: impl Fn(&Key) -> Option<T>) -> Result<Option<T>, VaultError> {
+fn with_any_key<T>(
+    key: &Key,
+    tables: &RootTables<'_>,
+    open: impl Fn(&Key) -> Option<T>,
+) -> Result<Option<T>, VaultError> {
     if let Some(opened) = open(key) {
         return Ok(Some(opened));
     }
-    let past = open_past(key, &tables.vault.vault_id, &tables.vault.anchor_past)?;
+
+    let past = open_history(key, &tables.vault.vault_id, &tables.vault.checkpoint_history)?;
     Ok(past.iter().find_map(open))
 }
 
 /// Writes the state down as the vault's newest if it is, and tells `notice` if it is not.
 fn compare_with_newest(
-    anchors: &Anchors,
+    checkpoints: &CheckpointStore,
     key: &Key,
-    tables: &Tables<'_>,
-    now: &Anchor,
-    notice: Option<&Notice>,
+    tables: &RootTables<'_>,
+    now: &Checkpoint,
+    notice: Option<&DivergenceNotice>,
 ) -> Result<(), VaultError> {
     let vault_id = &tables.vault.vault_id;
-    let told = |path, departure| {
+    let told = |path, divergence| {
         if let Some(notice) = notice {
-            notice(&SeenElsewhere { path, departure });
+            notice(&SeenElsewhere { path, divergence });
         }
     };
-    if let Some(bytes) = anchors.read_newest(vault_id) {
-        let Some(newest) = with_any_key(key, tables, |key| Newest::open(key, vault_id, &bytes).ok())? else {
-            told(None, Departure::OF_KEYS);
+
+    if let Some(bytes) = checkpoints.read_newest(vault_id) {
+        let Some(newest) =
+            with_any_key(key, tables, |key| NewestState::open(key, vault_id, &bytes).ok())?
+        else {
+            told(None, Divergence::OF_KEYS);
             return Ok(());
         };
+
         if newest.state == *now {
             return Ok(());
         }
-        if let Some(departure) = departure(&newest.state, now) {
-            told(Some(PathBuf::from(OsStr::from_bytes(&newest.path))), departure);
+
+        if let Some(divergence) = divergence(&newest.state, now) {
+            told(Some(PathBuf::from(OsStr::from_bytes(&newest.path))), divergence);
             return Ok(());
         }
     }
 
-    let newest = Newest { path: anchors.path().as_os_str().as_bytes().to_vec(), state: now.clone() };
+    let newest = NewestState {
+        path: checkpoints.path().as_os_str().as_bytes().to_vec(),
+        state: now.clone(),
+    };
+
     // It only leads to a warning: a home that cannot be written is no reason to refuse the vault.
-    let _ = anchors.write_newest(vault_id, &newest.seal(key, vault_id)?);
+    let _ = checkpoints.write_newest(vault_id, &newest.seal(key, vault_id)?);
     Ok(())
 }
 
 /// What is to be seen now. Of a project whose head does not open, whoever uses it tells; what was seen of it stays.
 fn seen_now(
-    before: Option<&Anchor>,
+    before: Option<&Checkpoint>,
     vault_id: &VaultId,
     rows: &[ProjectRow],
     keyrings: &[Keyring],
-) -> Vec<SeenProject> {
-    let known: HashMap<ProjectId, &SeenProject> =
-        before.iter().flat_map(|anchor| &anchor.projects).map(|project| (project.pid, project)).collect();
+) -> Vec<ProjectCheckpoint> {
+    let known: HashMap<ProjectId, &ProjectCheckpoint> = before
+        .iter()
+        .flat_map(|checkpoint| &checkpoint.projects)
+        .map(|project| (project.pid, project))
+        .collect();
+
     let see = |(row, keyring): (&ProjectRow, &Keyring)| {
         let known = known.get(&row.pid).copied();
         let sealed = Sha256::new().chain_update(&row.head).chain_update(&row.sig).finalize().into();
         let head = match known.filter(|known| known.sealed == sealed) {
             Some(known) => Ok(known.head.clone()),
-            None => keyring.open_head(vault_id, row).map(|head| head.moment(vault_id, &row.pid, row.epoch)),
+            None => keyring
+                .open_head(vault_id, row)
+                .map(|head| head.moment(vault_id, &row.pid, row.epoch)),
         };
+
         match head {
-            Ok(head) => Some(SeenProject { pid: row.pid, name: keyring.name.clone(), head, sealed }),
+            Ok(head) => {
+                Some(ProjectCheckpoint { pid: row.pid, name: keyring.name.clone(), head, sealed })
+            }
             Err(_) => known.cloned(),
         }
     };
+
     rows.iter().zip(keyrings).filter_map(see).collect()
 }
 
 /// How a state departs from what was seen before; `None` where it is the same or follows on it.
-fn departure(before: &Anchor, now: &Anchor) -> Option<Departure> {
-    let departs = |relation: Relation| matches!(relation, Relation::Earlier(_) | Relation::Forked);
+fn divergence(before: &Checkpoint, now: &Checkpoint) -> Option<Divergence> {
+    let departs = |relation: Relation| matches!(relation, Relation::Behind(_) | Relation::Diverged);
     let vault = now.root.since(&before.root);
-    let heads: HashMap<ProjectId, &Moment> = now.projects.iter().map(|project| (project.pid, &project.head)).collect();
+    let heads: HashMap<ProjectId, &Revision> =
+        now.projects.iter().map(|project| (project.pid, &project.head)).collect();
     let projects = before.projects.iter().filter_map(|seen| {
         let relation = heads.get(&seen.pid).map(|head| head.since(&seen.head));
+
         // A project may be deleted: then the vault's own state says so, and follows on what was seen.
         let told = relation.map_or(departs(vault), departs);
         told.then(|| (seen.name.clone(), relation))
     });
+
     let projects: Vec<_> = projects.collect();
     if !departs(vault) && projects.is_empty() {
         return None;
     }
-    Some(Departure { vault: Some(if departs(vault) { vault } else { Relation::Same }), projects })
+
+    Some(Divergence { vault: Some(if departs(vault) { vault } else { Relation::Equal }), projects })
 }
 
-impl KeyHolder for Anchored {
-    fn open(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
+impl RootKeyHandle for CheckpointedHandle {
+    fn open(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError> {
         let keyrings = self.inner.open(tables)?;
-        self.written.set(witness(&self.anchors, &self.inner.anchor_key()?, tables, &keyrings, self.notice.as_ref())?);
+        self.written.set(check_and_record(
+            &self.checkpoints,
+            &self.inner.checkpoint_key()?,
+            tables,
+            &keyrings,
+            self.notice.as_ref(),
+        )?);
+
         Ok(keyrings)
     }
 
-    fn open_unseen(&self, tables: &Tables<'_>) -> Result<Vec<Keyring>, VaultError> {
-        self.inner.open_unseen(tables)
+    fn open_unchecked(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError> {
+        self.inner.open_unchecked(tables)
     }
 
-    fn mac(&self, tables: &Tables<'_>) -> Result<[u8; 32], VaultError> {
+    fn mac(&self, tables: &RootTables<'_>) -> Result<[u8; 32], VaultError> {
         self.inner.mac(tables)
     }
 
@@ -226,15 +274,15 @@ impl KeyHolder for Anchored {
         self.inner.seal_keyring(vault_id, pid, epoch, keyring)
     }
 
-    fn anchor_key(&self) -> Result<Key, VaultError> {
-        self.inner.anchor_key()
+    fn checkpoint_key(&self) -> Result<Key, VaultError> {
+        self.inner.checkpoint_key()
     }
 
     fn root_key(&self) -> Option<&RootKey> {
         self.inner.root_key()
     }
 
-    fn remembers(&self) -> bool {
+    fn has_checkpoints(&self) -> bool {
         true
     }
 

@@ -25,7 +25,7 @@ use crate::store::{Records, absolute};
 const RECORD: u64 = 4 * 1024 * 1024;
 
 /// What is remembered of outputs, under the key of one project.
-pub struct Memory {
+pub struct OutputRecords {
     records: Option<Records>,
     key: Option<OutputKey>,
     /// True once the records of outputs that no longer exist were looked for
@@ -63,15 +63,23 @@ pub enum Origin {
     Unknown,
 }
 
-impl Memory {
+impl OutputRecords {
     /// Takes the records in `directory`, if there is such a place, and the project's key, if there is such a project.
     pub fn new(directory: Option<&Path>, key: Option<OutputKey>) -> Self {
-        Self { records: directory.map(|directory| Records::new(directory, RECORD)), key, tidied: Cell::new(false) }
+        Self {
+            records: directory.map(|directory| Records::new(directory, RECORD)),
+            key,
+            tidied: Cell::new(false),
+        }
     }
 
     /// Starts the digest of an output. Returns `None` if it has secrets and there is no key.
     pub fn digest(&self, has_secrets: bool) -> Option<OutputDigest> {
-        if has_secrets { self.key.as_ref().map(OutputKey::digest) } else { Some(OutputDigest::plain()) }
+        if has_secrets {
+            self.key.as_ref().map(OutputKey::digest)
+        } else {
+            Some(OutputDigest::plain())
+        }
     }
 
     /// Returns what is remembered of an output, whatever key it was written under.
@@ -88,7 +96,11 @@ impl Memory {
     fn all(&self) -> Vec<Remembered> {
         let (Some(records), Some(key)) = (&self.records, &self.key) else { return Vec::new() };
         let (names, project) = (records.names().unwrap_or_default(), key.project());
-        let found = names.iter().filter_map(|name| read(records, name)).filter(|found| found.project == project);
+        let found = names
+            .iter()
+            .filter_map(|name| read(records, name))
+            .filter(|found| found.project == project);
+
         found.filter(|found| found.path.symlink_metadata().is_ok()).collect()
     }
 
@@ -97,17 +109,20 @@ impl Memory {
         let Some(records) = &self.records else { return Ok(Origin::Unknown) };
         let own = self.of(path);
         let found = digests_of(self.key.as_ref(), file)?;
-        let is_same =
-            |record: &Remembered| found.iter().any(|(key, digest)| (key, digest) == (&record.key, &record.digest));
+        let is_same = |record: &Remembered| {
+            found.iter().any(|(key, digest)| (key, digest) == (&record.key, &record.digest))
+        };
 
         if own.as_ref().is_some_and(is_same) {
             return Ok(Origin::Ours);
         }
+
         let names = records.names().unwrap_or_default();
         let mut others = names.iter().filter_map(|name| read(records, name));
         if others.any(|record| is_same(&record)) {
             return Ok(Origin::Ours);
         }
+
         Ok(match own {
             None => Origin::Unknown,
             Some(own) if own.key.is_empty() || own.key == self.key_id() => Origin::Changed,
@@ -124,20 +139,24 @@ impl Memory {
             Some(key) => (key.project(), key.id()),
             None => (String::new(), String::new()),
         };
+
         let mut tags: Vec<String> = tags.iter().map(Tag::to_string).collect();
         tags.sort();
-        let mut now = Remembered { version: 1, path, project, key, digest: digest.finish(), names, tags };
+        let mut now =
+            Remembered { version: 1, path, project, key, digest: digest.finish(), names, tags };
 
         let name = name_of(&now.path);
         let before = read(records, &name);
         if before.as_ref() == Some(&now) {
             return;
         }
+
         let mut bytes = serde_json::to_vec(&now).unwrap_or_default();
         if bytes.len() as u64 > RECORD {
             (now.names, now.tags) = (Vec::new(), Vec::new());
             bytes = serde_json::to_vec(&now).unwrap_or_default();
         }
+
         // Once for all outputs of a command: it reads every record.
         if records.write(&name, &bytes).is_ok() && before.is_none() && !self.tidied.replace(true) {
             forget_removed(records);
@@ -146,8 +165,10 @@ impl Memory {
 
     /// Returns the remembered outputs whose templates refer to a tag.
     pub fn users_of(&self, tag: &TagKey) -> Vec<PathBuf> {
-        let refers =
-            |found: &Remembered| found.tags.iter().any(|other| Tag::parse(other).is_ok_and(|t| t.key() == *tag));
+        let refers = |found: &Remembered| {
+            found.tags.iter().any(|other| Tag::parse(other).is_ok_and(|t| t.key() == *tag))
+        };
+
         self.all().into_iter().filter(refers).map(|found| found.path).collect()
     }
 }
@@ -168,26 +189,29 @@ fn digests_of(key: Option<&OutputKey>, file: &mut File) -> io::Result<Vec<(Strin
         if length == 0 {
             break;
         }
+
         for (_, digest) in &mut digests {
             digest.write_all(&piece.expose()[..length])?;
         }
     }
+
     Ok(digests.into_iter().map(|(key, digest)| (key, digest.finish())).collect())
 }
 
 /// Outputs that are as they were written, to be remembered under other keys.
-pub struct Intact {
+pub struct IntactOutputs {
     records: Records,
     /// Each with the name of its record and the plain digest of the file, which stays in memory
     outputs: Vec<(String, Remembered, String)>,
 }
 
-impl Intact {
+impl IntactOutputs {
     /// Finds the outputs that are exactly as they were written under one of these keys. What cannot be read is left out.
     pub fn find(directory: &Path, keys: &[OutputKey]) -> Self {
         let records = Records::new(directory, RECORD);
         let by_id: HashMap<String, &OutputKey> = keys.iter().map(|key| (key.id(), key)).collect();
         let mut outputs = Vec::new();
+
         for name in records.names().unwrap_or_default() {
             let Some(record) = read(&records, &name) else { continue };
             let Some(key) = by_id.get(&record.key) else { continue };
@@ -197,13 +221,15 @@ impl Intact {
                 outputs.push((name, record, plain));
             }
         }
+
         Self { records, outputs }
     }
 
     /// Remembers them under the new keys of their projects, unless they were changed in the meantime. A record that cannot be
     /// written costs a question later.
     pub fn renew(self, keys: &[OutputKey]) {
-        let by_project: HashMap<String, &OutputKey> = keys.iter().map(|key| (key.project(), key)).collect();
+        let by_project: HashMap<String, &OutputKey> =
+            keys.iter().map(|key| (key.project(), key)).collect();
         for (name, mut record, before) in self.outputs {
             let Some(key) = by_project.get(&record.project) else { continue };
             let Some([plain, keyed]) = both_digests(key, &record.path) else { continue };
@@ -224,7 +250,9 @@ fn both_digests(key: &OutputKey, path: &Path) -> Option<[String; 2]> {
     if !file.metadata().ok()?.is_file() {
         return None;
     }
-    let digests: Vec<String> = digests_of(Some(key), &mut file).ok()?.into_iter().map(|(_, digest)| digest).collect();
+
+    let digests: Vec<String> =
+        digests_of(Some(key), &mut file).ok()?.into_iter().map(|(_, digest)| digest).collect();
     digests.try_into().ok()
 }
 
@@ -238,7 +266,8 @@ fn forget_removed(records: &Records) {
         let Ok(Some(bytes)) = records.read(&name) else { continue };
         let Ok(found) = serde_json::from_slice::<Remembered>(&bytes) else { continue };
 
-        if found.path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if found.path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
             let _ = records.remove(&name);
         }
     }
@@ -252,6 +281,7 @@ pub fn names_in(text: &[u8]) -> Option<Vec<String>> {
             names.push(entry.name);
         }
     }
+
     Some(names)
 }
 
@@ -280,14 +310,21 @@ impl Directories {
 
     fn name_of(&self, project: &ProjectName, directory: &Path) -> String {
         let directory = directory.as_os_str().as_encoded_bytes();
-        Records::name_of(&[self.vault.as_bytes(), b"\0", project.as_str().as_bytes(), b"\0", directory])
+        Records::name_of(&[
+            self.vault.as_bytes(),
+            b"\0",
+            project.as_str().as_bytes(),
+            b"\0",
+            directory,
+        ])
     }
 
     /// Remembers that a directory uses a project. Failing to write the record is no failure of the command.
     pub fn note(&self, project: &ProjectName, directory: &Path) {
         let Ok(directory) = relative(directory).canonicalize() else { return };
         let name = self.name_of(project, &directory);
-        let now = Use { version: 1, vault: self.vault.clone(), project: project.to_string(), directory };
+        let now =
+            Use { version: 1, vault: self.vault.clone(), project: project.to_string(), directory };
 
         if self.read(&name).as_ref() != Some(&now) {
             let _ = self.records.write(&name, &serde_json::to_vec(&now).unwrap_or_default());
@@ -313,13 +350,21 @@ impl Directories {
         let names = self.records.names().unwrap_or_default();
         let uses = names.iter().filter_map(|name| self.read(name));
         let mut others: Vec<PathBuf> = uses
-            .filter(|found| found.vault == self.vault && found.project == project.as_str() && found.directory != here)
+            .filter(|found| {
+                found.vault == self.vault
+                    && found.project == project.as_str()
+                    && found.directory != here
+            })
             .map(|found| found.directory)
             .filter(|other| {
-                manifest_in(other).is_some_and(|text| is_for(&text, project) && Some(&text) != own.as_ref())
+                manifest_in(other)
+                    .is_some_and(|text| is_for(&text, project) && Some(&text) != own.as_ref())
             })
-            .filter(|other| repository(other).is_none_or(|theirs| Some(theirs) != repository(&here)))
+            .filter(|other| {
+                repository(other).is_none_or(|theirs| Some(theirs) != repository(&here))
+            })
             .collect();
+
         others.sort();
         others
     }
@@ -329,16 +374,23 @@ impl Directories {
 /// with the same manifest. Both paths are absolute.
 pub fn is_same_output(one: &Path, other: &Path) -> bool {
     let root = |path: &Path| {
-        let root = path.ancestors().skip(1).find(|above| above.join(MANIFEST).is_file())?.to_owned();
+        let root =
+            path.ancestors().skip(1).find(|above| above.join(MANIFEST).is_file())?.to_owned();
         path.strip_prefix(&root).ok().map(|inside| (inside.to_owned(), root.clone()))
     };
+
     if one == other {
         return true;
     }
-    let (Some((inside, here)), Some((other_inside, there))) = (root(one), root(other)) else { return false };
+
+    let (Some((inside, here)), Some((other_inside, there))) = (root(one), root(other)) else {
+        return false;
+    };
+
     let repositories = (repository(&here), repository(&there));
     inside == other_inside
-        && (manifest_in(&here) == manifest_in(&there) || repositories.0.is_some() && repositories.0 == repositories.1)
+        && (manifest_in(&here) == manifest_in(&there)
+            || repositories.0.is_some() && repositories.0 == repositories.1)
 }
 
 /// Reads a directory's manifest.
@@ -347,19 +399,23 @@ fn manifest_in(directory: &Path) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     File::open(path).ok()?.take(LARGEST + 1).read_to_end(&mut text).ok()?;
+
     Some(text)
 }
 
 /// Reads another directory's manifest, if it is one for this project.
 pub(super) fn manifest_of(directory: &Path, project: &ProjectName) -> Option<Manifest> {
     let text = String::from_utf8(manifest_in(directory)?).ok()?;
-    Manifest::parse(directory, &text).ok().filter(|found| found.project.as_ref().is_none_or(|named| named == project))
+    Manifest::parse(directory, &text)
+        .ok()
+        .filter(|found| found.project.as_ref().is_none_or(|named| named == project))
 }
 
 /// Returns false if a manifest names another project.
 fn is_for(text: &[u8], project: &ProjectName) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return true };
-    Manifest::parse(Path::new(""), text).is_ok_and(|manifest| manifest.project.is_none_or(|named| named == *project))
+    Manifest::parse(Path::new(""), text)
+        .is_ok_and(|manifest| manifest.project.is_none_or(|named| named == *project))
 }
 
 /// Returns the directory's git repository, the same for all its worktrees, and the directory's path inside.
@@ -372,11 +428,13 @@ fn repository(directory: &Path) -> Option<(PathBuf, PathBuf)> {
         if found.is_dir() {
             return Some((git.canonicalize().ok()?, inside));
         }
+
         // A worktree: a file that names its part of the repository, where another one names the whole.
         let part = above.join(line_of(&git)?.strip_prefix("gitdir: ")?);
         let common = part.join(line_of(&part.join("commondir"))?);
         return Some((common.canonicalize().ok()?, inside));
     }
+
     None
 }
 
@@ -398,23 +456,26 @@ mod path_json {
 
     #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
-    enum Spelled {
+    enum PathForm {
         Text(String),
         Bytes(Vec<u8>),
     }
 
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         let spelled = match path.to_str() {
-            Some(text) => Spelled::Text(text.to_owned()),
-            None => Spelled::Bytes(path.as_os_str().as_bytes().to_vec()),
+            Some(text) => PathForm::Text(text.to_owned()),
+            None => PathForm::Bytes(path.as_os_str().as_bytes().to_vec()),
         };
+
         spelled.serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(match Spelled::deserialize(deserializer)? {
-            Spelled::Text(text) => text.into(),
-            Spelled::Bytes(bytes) => OsString::from_vec(bytes).into(),
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
+        Ok(match PathForm::deserialize(deserializer)? {
+            PathForm::Text(text) => text.into(),
+            PathForm::Bytes(bytes) => OsString::from_vec(bytes).into(),
         })
     }
 }

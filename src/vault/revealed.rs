@@ -6,25 +6,36 @@ use super::{Reveal, Revealed, Scope, VaultError};
 use crate::model::{ProjectName, SecretRef, SecretValue, Tag, TagKey};
 
 /// Values that were opened, and tags that name none.
-pub struct Opened {
+pub struct RevealedValues {
     project: ProjectName,
     values: Vec<(Tag, SecretValue)>,
     places: HashMap<TagKey, usize>,
     missing: HashMap<TagKey, Option<Tag>>,
 }
 
-impl Opened {
+impl RevealedValues {
     /// Nothing yet, of this project.
     pub fn none(project: &ProjectName) -> Self {
-        Self { project: project.clone(), values: Vec::new(), places: HashMap::new(), missing: HashMap::new() }
+        Self {
+            project: project.clone(),
+            values: Vec::new(),
+            places: HashMap::new(),
+            missing: HashMap::new(),
+        }
     }
 
     /// Opens `wanted`, and every other secret of the project with `all`.
-    pub fn open(project: &ProjectName, scope: &Scope<'_>, mut wanted: Vec<Tag>, all: bool) -> Result<Self, VaultError> {
+    pub fn open(
+        project: &ProjectName,
+        scope: &Scope<'_>,
+        mut wanted: Vec<Tag>,
+        all: bool,
+    ) -> Result<Self, VaultError> {
         let mut opened = Self::none(project);
         if all {
             scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
         }
+
         // One secret may be asked for in several places.
         let mut asked = HashSet::new();
         wanted.retain(|tag| !opened.has(tag) && asked.insert(tag.key()));
@@ -34,6 +45,7 @@ impl Opened {
                 Revealed::Missing { nearest } => drop(opened.missing.insert(tag.key(), nearest)),
             }
         }
+
         Ok(opened)
     }
 
@@ -76,7 +88,7 @@ impl Opened {
     }
 }
 
-impl Reveal for Opened {
+impl Reveal for RevealedValues {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
             Some(at) => {
@@ -85,6 +97,7 @@ impl Reveal for Opened {
             }
             None => Revealed::Missing { nearest: self.missing.get(&tag.key()).cloned().flatten() },
         };
+
         Ok(tags.iter().map(reveal).collect())
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::anchored::Departure;
-use super::holder::{KeyHolder, Tables};
+use super::checkpointed::Divergence;
+use super::key_handle::{RootKeyHandle, RootTables};
 use super::state::{Project, checked_row};
 use super::{Vault, VaultError};
 use crate::crypto::integrity::{self, Leaf};
@@ -28,7 +28,7 @@ pub struct Report {
     /// Everything that does not hold; empty for a vault without a fault
     pub damage: Vec<Damage>,
     /// It is not the state that was last seen here, nor one that follows on it
-    pub departure: Option<Departure>,
+    pub divergence: Option<Divergence>,
 }
 
 /// A project, examined.
@@ -56,32 +56,33 @@ pub struct Damage {
 }
 
 /// A record that opens.
-pub(super) struct Readable {
+pub(super) struct ReadableRecord {
     pub(super) leaf: Leaf,
     /// Head, top and bucket vouch for it: it is the latest one
     pub(super) proven: bool,
 }
 
 /// A vault, read as far as it goes.
-pub(super) struct Examined {
+pub(super) struct Inspection {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
     pub(super) rows: Vec<ProjectRow>,
     pub(super) keyrings: Vec<Option<Keyring>>,
     /// Of each project, in the order of the rows
-    pub(super) readable: Vec<Vec<Readable>>,
+    pub(super) readable: Vec<Vec<ReadableRecord>>,
     pub(super) report: Report,
 }
 
 impl Vault {
     /// Checks every seal, hash, signature and count, the file, and that nothing is in it that belongs to nobody. `reached` is
     /// told how many secrets were looked at.
-    pub fn verify(&self, reached: &dyn Fn(u64)) -> Result<Report, VaultError> {
+    pub fn verify(&self, on_progress: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
-        let report = examine(&*snapshot, &*self.root, reached)?.report;
+        let report = examine(&*snapshot, &*self.root, on_progress)?.report;
         if !report.damage.is_empty() && self.slots_changed(&*snapshot) {
             return Err(VaultError::SlotsChanged);
         }
+
         Ok(report)
     }
 
@@ -94,32 +95,43 @@ impl Vault {
 /// Looks at everything.
 pub(super) fn examine(
     snapshot: &dyn Snapshot,
-    root: &dyn KeyHolder,
-    reached: &dyn Fn(u64),
-) -> Result<Examined, VaultError> {
+    root: &dyn RootKeyHandle,
+    on_progress: &dyn Fn(u64),
+) -> Result<Inspection, VaultError> {
     let _walk = Walk::begin(snapshot)?;
     let mut examined = open(snapshot, root)?;
     let is_sound = snapshot.is_sound().unwrap_or(false);
     if !is_sound {
         examined.report.damage.push(Damage::of("the file's own structure"));
     }
-    let places = Places::read(snapshot, is_sound, &mut examined.report)?;
+
+    let places = IdIndex::read(snapshot, is_sound, &mut examined.report)?;
     let mut looked_at = 0;
     for (row, keyring) in examined.rows.iter().zip(&examined.keyrings) {
         let Some(keyring) = keyring else {
             examined.readable.push(Vec::new());
             continue;
         };
-        let look = Look { snapshot, name: &keyring.name, damage: &mut examined.report.damage };
+
+        let look =
+            ProjectInspector { snapshot, name: &keyring.name, damage: &mut examined.report.damage };
         let seen = look.project(&examined.vault, row, keyring, &places, &mut |more| {
             looked_at += more;
-            reached(looked_at);
+            on_progress(looked_at);
         });
+
         let readable = seen.readable.len() as u64;
-        examined.report.projects.push(ProjectReport { name: keyring.name.clone(), secrets: seen.found, readable });
+        examined.report.projects.push(ProjectReport {
+            name: keyring.name.clone(),
+            secrets: seen.found,
+            readable,
+        });
+
         examined.readable.push(seen.readable);
     }
+
     examined.report.projects.sort_by(|one, other| one.name.cmp(&other.name));
+
     // Each thing is told once, in the order in which it was found.
     let mut told = HashSet::new();
     examined.report.damage.retain(|damage| told.insert(damage.to_string()));
@@ -127,40 +139,49 @@ pub(super) fn examine(
 }
 
 /// The root's tables and the key rings.
-fn open(snapshot: &dyn Snapshot, root: &dyn KeyHolder) -> Result<Examined, VaultError> {
+fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection, VaultError> {
     let vault = checked_row(snapshot)?;
     let mut report = Report::default();
-    let slots = damaged_or(snapshot.slots(), "the table of key slots", &mut report)?.unwrap_or_default();
+    let slots =
+        damaged_or(snapshot.slots(), "the table of key slots", &mut report)?.unwrap_or_default();
     let (rows, is_whole) = snapshot.readable_projects()?;
+
     if !is_whole {
         report.damage.push(Damage::of("the table of projects"));
     }
-    let grants = damaged_or(snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
-    let tables = Tables { vault: &vault, slots: &slots, projects: &rows, grants: &grants };
+
+    let grants =
+        damaged_or(snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
+    let tables = RootTables { vault: &vault, slots: &slots, projects: &rows, grants: &grants };
     let opened = match root.open(&tables) {
-        Err(VaultError::Departed(departure)) => {
-            report.departure = Some(*departure);
-            root.open_unseen(&tables)
+        Err(VaultError::Departed(divergence)) => {
+            report.divergence = Some(*divergence);
+            root.open_unchecked(&tables)
         }
         opened => opened,
     };
+
     let keyrings: Vec<Option<Keyring>> = match (opened, root.root_key()) {
         (Ok(keyrings), _) => keyrings.into_iter().map(Some).collect(),
         (Err(error), Some(root)) if error.is_damage() => {
             if root.verify_mac(&vault, &slots, &rows, &grants).is_err() {
                 report.damage.push(Damage::of(ROOT_TABLES));
             }
+
             let mut open = |row| {
                 let keyring = root.open_keyring(&vault.vault_id, row).ok();
                 if keyring.is_none() {
                     report.damage.push(Damage::of(KEYRING));
                 }
+
                 keyring
             };
+
             rows.iter().map(&mut open).collect()
         }
         (Err(error), _) => return Err(error),
     };
+
     for slot in &slots {
         match (slot.kind, slot.kdf_params()) {
             (PASSPHRASE_SLOT, Some(params)) => report.passphrases.push(params),
@@ -168,11 +189,13 @@ fn open(snapshot: &dyn Snapshot, root: &dyn KeyHolder) -> Result<Examined, Vault
             (kind, _) => report.recovery |= kind == RECOVERY_SLOT,
         }
     }
+
     let mut names = BTreeSet::new();
     if !keyrings.iter().flatten().all(|keyring| names.insert(&keyring.name)) {
         report.damage.push(Damage::of("the table of projects"));
     }
-    Ok(Examined { vault, slots, rows, keyrings, readable: Vec::new(), report })
+
+    Ok(Inspection { vault, slots, rows, keyrings, readable: Vec::new(), report })
 }
 
 /// `None` for what is damaged, which is noted; an error for what has to do with the machine.
@@ -192,25 +215,33 @@ fn damaged_or<T>(
 }
 
 /// Where records stand by the index of ids, which is another tree of the file than the one that has the records.
-struct Places(HashMap<ProjectId, Vec<[u8; 16]>>);
+struct IdIndex(HashMap<ProjectId, Vec<[u8; 16]>>);
 
-impl Places {
-    fn read(snapshot: &dyn Snapshot, is_sound: bool, report: &mut Report) -> Result<Self, VaultError> {
+impl IdIndex {
+    fn read(
+        snapshot: &dyn Snapshot,
+        is_sound: bool,
+        report: &mut Report,
+    ) -> Result<Self, VaultError> {
         let mut places: HashMap<_, Vec<_>> = HashMap::new();
         let read = snapshot.places(&mut |pid, tag_ix| places.entry(pid).or_default().push(tag_ix));
         damaged_or(read, "the index of ids", report)?;
+
         // Pages that point at each other are counted without end, and tell nothing.
         if !is_sound {
             return Ok(Self(places));
         }
-        let strays = damaged_or(snapshot.strays(), "the file's own structure", report)?.unwrap_or_default();
+
+        let orphans =
+            damaged_or(snapshot.orphans(), "the file's own structure", report)?.unwrap_or_default();
         for (count, what) in [
-            (strays.values, "a value that belongs to no secret"),
-            (strays.records, "a record that belongs to no project"),
-            (strays.buckets, "a bucket that belongs to no project"),
+            (orphans.values, "a value that belongs to no secret"),
+            (orphans.records, "a record that belongs to no project"),
+            (orphans.buckets, "a bucket that belongs to no project"),
         ] {
             report.damage.extend((count > 0).then(|| Damage::of(what)));
         }
+
         Ok(Self(places))
     }
 }
@@ -222,26 +253,26 @@ fn twice<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
 }
 
 /// A project being looked at.
-struct Look<'a> {
+struct ProjectInspector<'a> {
     snapshot: &'a dyn Snapshot,
     name: &'a ProjectName,
     damage: &'a mut Vec<Damage>,
 }
 
-struct Seen {
+struct ProjectFindings {
     found: u64,
-    readable: Vec<Readable>,
+    readable: Vec<ReadableRecord>,
 }
 
-impl Look<'_> {
+impl ProjectInspector<'_> {
     fn project(
         mut self,
         vault: &VaultRow,
         row: &ProjectRow,
         keyring: &Keyring,
-        places: &Places,
-        reached: &mut dyn FnMut(u64),
-    ) -> Seen {
+        places: &IdIndex,
+        on_progress: &mut dyn FnMut(u64),
+    ) -> ProjectFindings {
         let (project, vouched) = match Project::open(self.snapshot, &vault.vault_id, row, keyring) {
             Ok(project) => (project, true),
             Err(error) => {
@@ -249,15 +280,18 @@ impl Look<'_> {
                 (Project::unverified(&vault.vault_id, row, keyring), false)
             }
         };
-        let mut seen = Seen { found: 0, readable: Vec::new() };
+
+        let mut seen = ProjectFindings { found: 0, readable: Vec::new() };
         let mut met: BTreeSet<[u8; 16]> = BTreeSet::new();
         for number in 0..=u8::MAX {
             let (leaves, proven) = match self.snapshot.leaves(&row.pid, number) {
                 Ok(leaves) => {
-                    let holds = integrity::bucket(&row.pid, number, &leaves) == project.buckets[usize::from(number)];
+                    let holds = integrity::bucket(&row.pid, number, &leaves)
+                        == project.buckets[usize::from(number)];
                     if vouched && !holds {
                         self.note("a bucket", None, None);
                     }
+
                     (leaves, vouched && holds)
                 }
                 Err(_) => {
@@ -265,28 +299,33 @@ impl Look<'_> {
                     (self.by_places(row, number, places), false)
                 }
             };
+
             for leaf in leaves.into_iter().filter(|leaf| met.insert(leaf.tag_ix)) {
                 seen.found += 1;
                 if self.record(&project, &leaf) {
-                    seen.readable.push(Readable { leaf, proven });
+                    seen.readable.push(ReadableRecord { leaf, proven });
                 }
             }
-            reached(met.len() as u64);
+
+            on_progress(met.len() as u64);
             met.clear();
         }
+
         if vouched && seen.found != project.head.count {
             self.note("the number of records", None, None);
         }
+
         seen
     }
 
     /// The records of a bucket that cannot be read in one go, one by one.
-    fn by_places(&self, row: &ProjectRow, number: u8, places: &Places) -> Vec<Leaf> {
+    fn by_places(&self, row: &ProjectRow, number: u8, places: &IdIndex) -> Vec<Leaf> {
         let known = places.0.get(&row.pid).into_iter().flatten();
         let read = |tag_ix: &[u8; 16]| {
             let record = twice(|| self.snapshot.record(&row.pid, tag_ix)).ok()??;
             Some(Leaf { tag_ix: *tag_ix, rid: record.rid, leaf: record.leaf })
         };
+
         known.filter(|tag_ix| tag_ix[0] == number).filter_map(read).collect()
     }
 
@@ -300,6 +339,7 @@ impl Look<'_> {
                 return false;
             }
         };
+
         match twice(|| project.value(self.snapshot, &found.record)) {
             Ok(_) => true,
             Err(error) => {
@@ -322,6 +362,7 @@ impl fmt::Display for Damage {
             (None, Some(id)) => write!(f, " of `{id}`")?,
             (None, None) => {}
         }
+
         self.project.as_ref().map_or(Ok(()), |project| write!(f, " of project `{project}`"))
     }
 }

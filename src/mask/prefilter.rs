@@ -1,6 +1,6 @@
 //! Where a needle may begin: a table of hashes that passes over most of a stream. It never misses one.
 
-use super::decode::{Reading, Unit};
+use super::decode::{Encoding, Unit};
 use crate::model::SecretBytes;
 
 /// Bits of a hash: 32 KiB of table stay in the processor's first cache.
@@ -16,9 +16,9 @@ const PLACES: usize = 5;
 pub(super) const SKIPPED: usize = 64;
 
 /// For each hash of four bytes, a bit for each place in a needle where such bytes may stand.
-pub(super) struct Skip(SecretBytes);
+pub(super) struct Prefilter(SecretBytes);
 
-impl Skip {
+impl Prefilter {
     /// Takes needles of eight bytes or more.
     pub(super) fn new(needles: &[&[u8]]) -> Self {
         let mut table = SecretBytes::zeroed(SIZE);
@@ -28,6 +28,7 @@ impl Skip {
                 table.expose_mut()[hash(u32::from_le_bytes([a, b, c, d]))] |= 1 << place;
             }
         }
+
         Self(table)
     }
 
@@ -38,34 +39,46 @@ impl Skip {
         while let Some((_, middle)) = windows(bytes, from) {
             let places = table[hash(middle)];
             if places != 0 {
-                let mut starts =
-                    (0..PLACES).rev().filter(|place| places >> place & 1 == 1).map(|place| from + 4 - place);
+                let mut starts = (0..PLACES)
+                    .rev()
+                    .filter(|place| places >> place & 1 == 1)
+                    .map(|place| from + 4 - place);
+
                 if let Some(start) = starts.find(|start| may_begin(table, bytes, *start)) {
                     return start;
                 }
             }
+
             from += PLACES;
         }
+
         from
     }
 }
 
-impl Skip {
+impl Prefilter {
     /// The first place before a unit, or at it, from which on a needle may stand that has the unit in it; none if nowhere.
     /// There are fewer than [`KNOWN`] bytes before the unit.
-    pub(super) fn before_unit(&self, reading: Reading, bytes: &[u8], unit: usize) -> Option<usize> {
+    pub(super) fn before_unit(
+        &self,
+        reading: Encoding,
+        bytes: &[u8],
+        unit: usize,
+    ) -> Option<usize> {
         if reading.skips() && unit == 0 {
             return None;
         }
+
         // What is written in lines has no other characters.
         let is_wrapped = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
-        if reading == Reading::Wrapped && !is_wrapped(bytes[unit - 1]) {
+        if reading == Encoding::Wrapped && !is_wrapped(bytes[unit - 1]) {
             return None;
         }
 
         let mut read = [0; 2 * KNOWN + 4];
         read[..unit].copy_from_slice(&bytes[..unit]);
         let (mut at, mut length, mut skipped) = (unit, unit, 0);
+
         while length < unit + KNOWN {
             let Some(&byte) = bytes.get(at) else { return Some(0) };
             if reading.is_plain(byte) {
@@ -73,6 +86,7 @@ impl Skip {
                 (at, length, skipped) = (at + 1, length + 1, 0);
                 continue;
             }
+
             match reading.unit(&bytes[at..], skipped > 0) {
                 Unit::Byte => {
                     read[length] = byte;
@@ -102,9 +116,11 @@ impl Skip {
             if start > last {
                 return None;
             }
+
             if self.begins(&read[start..length]) {
                 return Some(start);
             }
+
             start += 1;
         }
     }
@@ -121,13 +137,17 @@ impl Skip {
 }
 
 fn may_begin(table: &[u8; SIZE], bytes: &[u8], start: usize) -> bool {
-    windows(bytes, start)
-        .is_none_or(|(first, middle)| table[hash(first)] & 1 != 0 && table[hash(middle)] >> (PLACES - 1) & 1 != 0)
+    windows(bytes, start).is_none_or(|(first, middle)| {
+        table[hash(first)] & 1 != 0 && table[hash(middle)] >> (PLACES - 1) & 1 != 0
+    })
 }
 
 /// The two windows of four bytes from a place on.
 fn windows(bytes: &[u8], from: usize) -> Option<(u32, u32)> {
-    let [first, middle] = bytes.get(from..)?.first_chunk::<KNOWN>()?.as_chunks().0 else { return None };
+    let [first, middle] = bytes.get(from..)?.first_chunk::<KNOWN>()?.as_chunks().0 else {
+        return None;
+    };
+
     Some((u32::from_le_bytes(*first), u32::from_le_bytes(*middle)))
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use terminal_secrets::crypto::lineage::Relation;
-use terminal_secrets::store::Anchors;
-use terminal_secrets::vault::{Changes, Departure, Locked, Vault, VaultError};
+use terminal_secrets::store::CheckpointStore;
+use terminal_secrets::vault::{Divergence, Locked, SecretChanges, Vault, VaultError};
 
 use crate::fixture::{Specimen, root};
 use crate::prompts::Terminal;
@@ -27,30 +27,34 @@ impl Seen {
         seen
     }
 
-    fn anchors(&self, path: &Path) -> Anchors {
-        Anchors::new(&self.state.path().join("anchors"), path).unwrap()
+    fn checkpoints(&self, path: &Path) -> CheckpointStore {
+        CheckpointStore::new(&self.state.path().join("anchors"), path).unwrap()
     }
 
     fn vault(&self) -> Vault {
         let path = self.specimen.path();
-        Locked::open(&path).unwrap().anchored(self.anchors(&path)).unlocked(root())
+        Locked::open(&path).unwrap().checkpointed(self.checkpoints(&path)).unlocked(root())
     }
 
     fn look(&self) -> Result<(), VaultError> {
         self.vault().projects().map(drop)
     }
 
-    fn departure(&self) -> Departure {
+    fn departure(&self) -> Divergence {
         match self.look() {
             Err(VaultError::Departed(departure)) => *departure,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Changes secret `one` of project `alpha`, `times` over.
+    /// SecretChanges secret `one` of project `alpha`, `times` over.
     fn change(&self, times: u64) {
         for number in 0..times {
-            let changes = Changes { value: Some(value(format!("value {number}").as_bytes())), ..Changes::default() };
+            let changes = SecretChanges {
+                value: Some(value(format!("value {number}").as_bytes())),
+                ..SecretChanges::default()
+            };
+
             self.vault().update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
         }
     }
@@ -58,7 +62,11 @@ impl Seen {
     /// The same by somebody who remembers nothing.
     fn change_elsewhere(&self, times: u64) {
         for number in 0..times {
-            let changes = Changes { value: Some(value(format!("other {number}").as_bytes())), ..Changes::default() };
+            let changes = SecretChanges {
+                value: Some(value(format!("other {number}").as_bytes())),
+                ..SecretChanges::default()
+            };
+
             let vault = self.specimen.vault().unwrap();
             vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
         }
@@ -70,8 +78,9 @@ impl Seen {
     }
 }
 
-fn alpha(departure: &Departure) -> Option<Relation> {
-    let (_, relation) = departure.projects.iter().find(|(name, _)| *name == project("alpha")).unwrap();
+fn alpha(departure: &Divergence) -> Option<Relation> {
+    let (_, relation) =
+        departure.projects.iter().find(|(name, _)| *name == project("alpha")).unwrap();
     *relation
 }
 
@@ -84,7 +93,13 @@ fn a_file_that_was_put_back_is_refused_however_far() {
         let after = seen.specimen.bytes();
         seen.specimen.overwrite(&before);
         let departure = seen.departure();
-        assert_eq!((alpha(&departure), departure.is_fork()), (Some(Relation::Earlier(by)), false), "{by}");
+
+        assert_eq!(
+            (alpha(&departure), departure.is_fork()),
+            (Some(Relation::Behind(by)), false),
+            "{by}"
+        );
+
         // Nor is anything written.
         let create = seen.vault().create(&project("alpha"), secret("four", b"value"));
         assert!(matches!(create, Err(VaultError::Departed(_))), "{by}");
@@ -101,6 +116,7 @@ fn one_project_that_was_put_back_is_refused() {
     for by in 1..=50 {
         seen.change(1);
         let after = seen.specimen.bytes();
+
         // Every row of it, from a copy of then; the other project and the vault's own rows stay.
         let pid = "(SELECT pid FROM main.records GROUP BY pid HAVING count(*) = 2)";
         seen.specimen.sql(&format!(
@@ -114,10 +130,16 @@ fn one_project_that_was_put_back_is_refused() {
              REPLACE INTO main.projects SELECT * FROM old.projects WHERE pid = (SELECT pid FROM which);",
             old.path().display()
         ));
+
         // The file itself holds: without a memory it is taken.
         assert!(seen.specimen.vault().unwrap().verify(&|_| {}).unwrap().damage.is_empty());
         let departure = seen.departure();
-        assert_eq!((departure.vault, alpha(&departure)), (Some(Relation::Same), Some(Relation::Earlier(by))), "{by}");
+        assert_eq!(
+            (departure.vault, alpha(&departure)),
+            (Some(Relation::Equal), Some(Relation::Behind(by))),
+            "{by}"
+        );
+
         assert_eq!(departure.projects.len(), 1);
         seen.specimen.overwrite(&after);
     }
@@ -134,8 +156,10 @@ fn a_copy_that_went_another_way_is_told_from_one_that_was_put_back() {
             change();
             (seen.specimen.bytes(), fs::read(file).unwrap())
         };
+
         (0..25).map(step).collect()
     };
+
     let theirs = grown(&|| seen.change_elsewhere(1));
     let ours = grown(&|| seen.change(1));
     for (at, (_, memory)) in ours.iter().enumerate() {
@@ -143,7 +167,7 @@ fn a_copy_that_went_another_way_is_told_from_one_that_was_put_back() {
             fs::write(file, memory).unwrap();
             seen.specimen.overwrite(vault);
             let told = seen.departure();
-            assert!(told.is_fork() && alpha(&told) == Some(Relation::Forked), "{at}");
+            assert!(told.is_fork() && alpha(&told) == Some(Relation::Diverged), "{at}");
         }
     }
 }
@@ -154,6 +178,7 @@ fn what_is_too_far_ahead_is_taken_on_trust() {
     let common = seen.specimen.bytes();
     seen.change(3);
     seen.specimen.overwrite(&common);
+
     // 32 states are named; the 36th of theirs does not name the third any more.
     seen.change_elsewhere(35);
     assert!(seen.departure().is_fork());
@@ -177,22 +202,26 @@ fn projects_come_and_go() {
     let elsewhere = || seen.specimen.vault().unwrap();
     elsewhere().create(&project("gamma"), secret("key", b"value")).unwrap();
     seen.look().unwrap();
+
     let with_gamma = seen.specimen.bytes();
     elsewhere().delete_projects(&[project("alpha"), project("gamma")]).unwrap();
     seen.look().unwrap();
+
     // Deleted, and put back.
     seen.specimen.overwrite(&with_gamma);
     let departure = seen.departure();
-    assert_eq!(departure.vault, Some(Relation::Earlier(1)));
+    assert_eq!(departure.vault, Some(Relation::Behind(1)));
     assert!(departure.projects.is_empty(), "{departure:?}");
+
     // Made here, and gone with a copy that knows nothing of it.
     let seen = Seen::new();
     let before = seen.specimen.bytes();
     seen.vault().create(&project("gamma"), secret("key", b"value")).unwrap();
     seen.specimen.overwrite(&before);
     seen.specimen.vault().unwrap().create(&project("delta"), secret("key", b"value")).unwrap();
+
     let departure = seen.departure();
-    assert_eq!((departure.vault, departure.is_fork()), (Some(Relation::Forked), true));
+    assert_eq!((departure.vault, departure.is_fork()), (Some(Relation::Diverged), true));
     assert_eq!(departure.projects, [(project("gamma"), None)]);
 }
 
@@ -201,19 +230,23 @@ fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     let before = sandbox.read("vault.db");
+
     // By somebody with a memory elsewhere.
     let elsewhere = TempDir::new().unwrap();
     let run = sandbox.command(["rekey", "-y", "-q"]).env("XDG_STATE_HOME", elsewhere.path()).run();
     run.succeeds();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     sandbox.write("vault.db", &before);
+
     let told = "error: the vault has other keys than when it was last seen here, or what was seen is damaged\n";
     sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(told);
+
     // Nor does it help whoever has the old keys to go on with them.
     for number in 0..5 {
         let name = project(&format!("project-{number}"));
         sandbox.vault().create(&name, secret("key", b"planted")).unwrap();
     }
+
     sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(told);
 }
 
@@ -223,19 +256,26 @@ fn several_changes_of_keys_elsewhere_are_followed() {
     let elsewhere = TempDir::new().unwrap();
     let rekey = |times: usize| {
         for _ in 0..times {
-            sandbox.command(["rekey", "-y", "-q"]).env("XDG_STATE_HOME", elsewhere.path()).run().succeeds();
+            sandbox
+                .command(["rekey", "-y", "-q"])
+                .env("XDG_STATE_HOME", elsewhere.path())
+                .run()
+                .succeeds();
         }
     };
+
     for times in [0, 1, 8] {
         rekey(times);
         sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     }
+
     rekey(9);
     stderr!(sandbox.run(["list"]).fails_with(6), @"
     error: the vault has other keys than when it was last seen here, or what was seen is damaged
     hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
     hint: if this is the state that you want: `secrets restore --accept`
     ");
+
     sandbox.run(["restore", "--accept", "-y", "-q"]).succeeds();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -246,12 +286,17 @@ fn a_copy_elsewhere_has_a_memory_of_its_own() {
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.command(["update", "key", "-q"]).stdin("another value").run().succeeds();
+
     // To look into an earlier copy is no rollback.
-    let newer =
-        format!("warning: this copy is older than the vault that was seen at `{}`\n", sandbox.vault_path().display());
+    let newer = format!(
+        "warning: this copy is older than the vault that was seen at `{}`\n",
+        sandbox.vault_path().display()
+    );
+
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(&newer);
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key");
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+
     // By whatever name of its directory it is reached.
     std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("link")).unwrap();
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
@@ -271,6 +316,7 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
         fs::create_dir(directory).unwrap();
         fs::copy(sandbox.vault_path(), directory.join("v.db")).unwrap();
     }
+
     let on = |line: &[&str]| sandbox.run([&["--vault", "vault/v.db"][..], line].concat());
     on(&["create", "--tag", "new", "--generate", "-q"]).succeeds();
 
@@ -285,6 +331,7 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
         hint: if this is the state that you want: `secrets --vault vault/v.db restore --accept`
         ");
     }
+
     // And a link that was always one, and leads elsewhere now.
     fs::remove_file(&new).unwrap();
     std::os::unix::fs::symlink("current", &new).unwrap();
@@ -297,6 +344,7 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
     hint: nothing of it was used; put back the right file, or a backup with `secrets --vault vault/v.db restore PATH`
     hint: if this is the state that you want: `secrets --vault vault/v.db restore --accept`
     ");
+
     on(&["restore", "--accept", "-y", "-q"]).succeeds();
     on(&["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -313,6 +361,7 @@ fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() 
         .unwrap()
         .create(&project("default"), secret("theirs", b"value"))
         .unwrap();
+
     // The same state elsewhere is nothing to tell.
     sandbox.run(["--vault", "same.db", "list", "-q"]).succeeds().stdout_has("key");
     sandbox.run(["create", "--tag", "ours", "--generate", "-q"]).succeeds();
@@ -321,6 +370,7 @@ fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() 
         "warning: this copy has diverged from the vault that was seen at `{}`\n",
         sandbox.vault_path().display()
     );
+
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs").stderr(&told);
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs");
     sandbox.run(["list", "-q"]).succeeds().stdout_has("ours");
@@ -338,7 +388,8 @@ fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    let told = "warning: this vault was seen at another path with other keys; this copy may be older\n";
+    let told =
+        "warning: this vault was seen at another path with other keys; this copy may be older\n";
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(told);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -351,6 +402,7 @@ fn without_a_place_to_remember_it_works_as_before() {
     for state in [sandbox.path("file"), "/proc/no/such".into(), "/dev/null".into()] {
         list(state.to_str().unwrap()).succeeds().stdout_has("key");
     }
+
     // A relative one counts as none, as XDG has it: then it is the usual one.
     list("relative").succeeds().stdout_has("key");
     assert!(!sandbox.path("relative").exists());
@@ -363,10 +415,13 @@ fn what_was_seen_is_private_and_tells_nothing() {
     sandbox.run(["-p", "default", "list", "-q"]).succeeds().stdout_has("a-telling-tag");
     let directory = sandbox.state().join("secrets/anchors");
     assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
-    let files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+
+    let files: Vec<_> =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     let bytes = fs::read(&files[0]).unwrap();
+
     for word in ["default", "telling", "vault.db", "secrets"] {
         assert!(memchr::memmem::find(&bytes, word.as_bytes()).is_none(), "{word}");
     }
@@ -377,12 +432,14 @@ fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
     let seen = Seen::new();
     let [file] = &seen.files()[..] else { panic!("one file") };
     let whole = fs::read(file).unwrap();
+
     for at in (0..whole.len()).step_by(41) {
         let mut garbled = whole.clone();
         garbled[at] ^= 1;
         fs::write(file, &garbled).unwrap();
         assert_eq!(seen.departure().vault, None, "{at}");
     }
+
     // After a power cut a file may be empty, or gone.
     fs::write(file, "").unwrap();
     seen.look().unwrap();
@@ -395,7 +452,10 @@ fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
 fn one_of_another_vault_or_place_opens_nothing() {
     let (one, other) = (Seen::new(), Seen::new());
     other.change(3);
-    let ([mine], [theirs]) = (&one.files()[..], &other.files()[..]) else { panic!("one file each") };
+    let ([mine], [theirs]) = (&one.files()[..], &other.files()[..]) else {
+        panic!("one file each")
+    };
+
     // The same vault id and root key, another path.
     fs::copy(theirs, mine).unwrap();
     assert!(matches!(one.look(), Err(VaultError::Departed(_))));
@@ -407,24 +467,42 @@ fn what_differs_is_told() {
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("key", b"value")).unwrap();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
+
     let before = sandbox.read("vault.db");
     for value in ["one", "two"] {
         sandbox.command(["update", "key", "-q"]).stdin(value).run().succeeds();
     }
+
     let after = sandbox.read("vault.db");
     sandbox.write("vault.db", &before);
     let told = "error: the vault was put back to an earlier state than was last seen here\n  \
                 project `default`: 2 changes behind\n\
                 hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`\n\
                 hint: if this is the state that you want: `secrets restore --accept`\n";
-    for line in [&["list"][..], &["get", "key"], &["render", "-e", "{{ KEY }}"], &["unlock"], &["rekey", "-y"]] {
+
+    for line in [
+        &["list"][..],
+        &["get", "key"],
+        &["render", "-e", "{{ KEY }}"],
+        &["unlock"],
+        &["rekey", "-y"],
+    ] {
         sandbox.run(line).fails_with(6).stdout("").stderr(told);
     }
-    sandbox.command(["create", "--tag", "new"]).stdin("x").run().fails_with(6).stdout("").stderr(told);
+
+    sandbox
+        .command(["create", "--tag", "new"])
+        .stdin("x")
+        .run()
+        .fails_with(6)
+        .stdout("")
+        .stderr(told);
+
     let error = sandbox.run(["list", "--json"]).fails_with(6).json_error();
     assert_eq!(error["type"], "UNPROCESSABLE_CONTENT");
     assert_eq!(error["details"]["projects"], serde_json::json!(["default"]));
     assert_eq!(error["details"]["forked"], false);
+
     // A project that holds can be looked at no more than the other: the vault is one.
     sandbox.run(["-p", "web", "list"]).fails_with(6).stderr(told);
     sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      2\n").stderr(told);
@@ -439,18 +517,21 @@ fn a_typed_word_is_the_way_past() {
     let output = sandbox.run(["restore", "--accept", "-y"]).succeeds().stdout("");
     stderr!(output, @"the vault is what was last seen here, or follows on it");
     let before = sandbox.read("vault.db");
+
     sandbox.command(["update", "key", "-q"]).stdin("another").run().succeeds();
     sandbox.write("vault.db", &before);
     stderr!(sandbox.run(["restore", "--accept"]).fails_with(7), @"
     error: restoring needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
     ");
+
     for (typed, code) in [("y\n", 7), ("\n", 7), ("\x04", 7), ("accept\n", 0)] {
         let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore --accept");
         terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
         terminal.waits_for("warning: the vault was put back").waits_for("1 change behind");
         terminal.waits_for("To take this one, type `accept`: ").types(typed);
         terminal.ends_with(code);
+
         let list = sandbox.run(["list", "-q"]);
         if code == 0 {
             list.succeeds().stdout_has("key")
@@ -463,8 +544,13 @@ fn a_typed_word_is_the_way_past() {
             ")
         };
     }
+
     // What is damaged is not accepted.
-    Connection::open(sandbox.vault_path()).unwrap().execute_batch("UPDATE vals SET val = x'00'").unwrap();
+    Connection::open(sandbox.vault_path())
+        .unwrap()
+        .execute_batch("UPDATE vals SET val = x'00'")
+        .unwrap();
+
     stderr!(sandbox.run(["restore", "--accept", "-y"]).fails_with(6), @"
     error: the vault is damaged or was tampered with
       the value of `key` of project `default`
@@ -481,7 +567,8 @@ fn what_is_no_file_in_its_place_is_passed_over() {
     seen.look().unwrap();
     assert!(file.metadata().unwrap().is_file());
     fs::remove_file(file).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     seen.look().unwrap();
     assert!(file.metadata().unwrap().is_file());
 }
@@ -489,25 +576,38 @@ fn what_is_no_file_in_its_place_is_passed_over() {
 #[test]
 fn where_nothing_can_be_remembered_verify_says_so() {
     let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
-    let anchors = sandbox.state().join("secrets/anchors");
-    fs::create_dir_all(anchors.parent().unwrap()).unwrap();
-    fs::write(&anchors, "").unwrap();
+    let checkpoints = sandbox.state().join("secrets/anchors");
+    fs::create_dir_all(checkpoints.parent().unwrap()).unwrap();
+    fs::write(&checkpoints, "").unwrap();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("one");
+
     let told = format!(
         "everything holds\nwarning: what was seen cannot be written down in `{}`: a vault that is put back goes unnoticed\n",
-        anchors.display()
+        checkpoints.display()
     );
+
     sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr(&told);
-    fs::remove_file(&anchors).unwrap();
+    fs::remove_file(&checkpoints).unwrap();
     stderr!(sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n"), @"everything holds");
+
     // What was remembered and cannot be read is no leave.
-    let [file] = &fs::read_dir(&anchors).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else {
+    let [file] =
+        &fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+            [..]
+    else {
         panic!("one file")
     };
+
     fs::remove_file(file).unwrap();
     std::os::unix::fs::symlink(file, file).unwrap();
-    let run = sandbox.run(["list"]).fails_with(1).stderr_has("error: cannot read what was last seen of the vault, `");
-    run.stderr_has("\nhint: mend that, or remove it: then a vault that was put back goes unnoticed, once\n");
+    let run = sandbox
+        .run(["list"])
+        .fails_with(1)
+        .stderr_has("error: cannot read what was last seen of the vault, `");
+
+    run.stderr_has(
+        "\nhint: mend that, or remove it: then a vault that was put back goes unnoticed, once\n",
+    );
 }
 
 #[test]
@@ -516,6 +616,7 @@ fn hints_are_for_the_vault_that_was_named() {
     sandbox.run(["backup", "-q", "my vault.db"]).succeeds();
     let before = sandbox.read("my vault.db");
     let line = ["--vault", "my vault.db", "create", "--tag", "two", "--generate", "-q"];
+
     sandbox.run(line).succeeds();
     fs::write(sandbox.path("my vault.db"), before).unwrap();
     let run = sandbox.run(["--vault", "my vault.db", "list"]).fails_with(6);
@@ -525,12 +626,14 @@ fn hints_are_for_the_vault_that_was_named() {
     hint: nothing of it was used; put back the right file, or a backup with `secrets --vault 'my vault.db' restore PATH`
     hint: if this is the state that you want: `secrets --vault 'my vault.db' restore --accept`
     ");
+
     stderr!(run, @"
     error: the vault was put back to an earlier state than was last seen here
       project `default`: 1 change behind
     hint: nothing of it was used; put back the right file, or a backup with `secrets --vault 'my vault.db' restore PATH`
     hint: if this is the state that you want: `secrets --vault 'my vault.db' restore --accept`
     ");
+
     stderr!(sandbox.run(["--vault", "my vault.db", "passwd"]).fails_with(5), @"
     error: no new passphrase was given and there is no terminal to ask on
     hint: give it by `--new-passphrase-file PATH`
@@ -550,11 +653,13 @@ fn there_is_no_false_alarm_under_load() {
                         let tag = format!("tag-{thread}-{number}");
                         seen.vault().create(&project("alpha"), secret(&tag, b"value")).unwrap();
                     }
+
                     seen.look().unwrap();
                 }
             });
         }
     });
+
     assert_eq!(seen.vault().list(Some(&project("alpha")), |_| true).unwrap().len(), 52);
     assert!(Locked::open(&seen.specimen.path()).unwrap().unlock(&passphrase()).is_ok());
 }

@@ -7,27 +7,31 @@ use zeroize::Zeroize;
 const EMPTY: u32 = u32::MAX;
 
 /// Children by parent and byte.
-pub(super) struct Branches {
+pub(super) struct Transitions {
     /// The parent's number and the byte, the child; sorted
     list: Vec<(u64, u32)>,
     /// Places in the list by a hash, each at its own or at the next free one
     slots: Vec<u32>,
 }
 
-impl Branches {
+impl Transitions {
     /// Takes each child once.
     pub(super) fn new(mut children: Vec<(u32, u8, u32)>) -> Self {
-        let mut list: Vec<_> = children.iter().map(|(parent, byte, child)| (key(*parent, *byte), *child)).collect();
+        let mut list: Vec<_> =
+            children.iter().map(|(parent, byte, child)| (key(*parent, *byte), *child)).collect();
         for (_, byte, _) in &mut children {
             byte.zeroize();
         }
+
         list.sort_unstable();
-        let mut branches = Self { slots: vec![EMPTY; (2 * list.len()).next_power_of_two().max(2)], list };
-        for at in 0..branches.list.len() {
-            let slot = branches.slot(branches.list[at].0);
-            branches.slots[slot] = u32::try_from(at).unwrap_or(EMPTY);
+        let mut transitions =
+            Self { slots: vec![EMPTY; (2 * list.len()).next_power_of_two().max(2)], list };
+        for at in 0..transitions.list.len() {
+            let slot = transitions.slot(transitions.list[at].0);
+            transitions.slots[slot] = u32::try_from(at).unwrap_or(EMPTY);
         }
-        branches
+
+        transitions
     }
 
     /// The child of a parent by a byte.
@@ -40,7 +44,10 @@ impl Branches {
     pub(super) fn of(&self, parent: u32) -> impl Iterator<Item = (u8, u32)> {
         let first = self.list.partition_point(|(other, _)| *other < key(parent, 0));
         let of_parent = move |(other, _): &&(u64, u32)| other >> 8 == u64::from(parent);
-        self.list[first..].iter().take_while(of_parent).map(|(key, child)| (key.to_le_bytes()[0], *child))
+        self.list[first..]
+            .iter()
+            .take_while(of_parent)
+            .map(|(key, child)| (key.to_le_bytes()[0], *child))
     }
 
     /// Where a key is, or the free slot where it would be: half of them are free.
@@ -50,11 +57,12 @@ impl Branches {
         while self.list.get(self.slots[slot] as usize).is_some_and(|(other, _)| *other != key) {
             slot = (slot + 1) & last;
         }
+
         slot
     }
 }
 
-impl Drop for Branches {
+impl Drop for Transitions {
     fn drop(&mut self) {
         self.list.zeroize();
     }
