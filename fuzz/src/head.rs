@@ -9,7 +9,9 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::input::Input;
 use super::world::{Copy, VAULT, project_context, projects};
-use terminal_secrets::crypto::keys::{Keyring, ProjectRow, VaultId};
+use terminal_secrets::crypto::ids::VaultId;
+use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::rows::ProjectRow;
 
 struct Real {
     vault_id: VaultId,

@@ -3,8 +3,10 @@
 use super::input::Input;
 use super::world::{EPOCH, PID, VAULT_ID, project_context};
 use terminal_secrets::crypto::aead::Key;
-use terminal_secrets::crypto::keys::{Keyring, ProjectRow, RootKey};
-use terminal_secrets::crypto::record::pad;
+use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::padding::pad;
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::ProjectRow;
 
 const ROOT: [u8; 32] = [4; 32];
 

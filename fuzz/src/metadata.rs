@@ -3,7 +3,8 @@
 
 use super::input::Input;
 use super::world::{EPOCH, PID, RID, VAULT_ID, keyring};
-use terminal_secrets::crypto::record::{RecordContext, pad, value_size};
+use terminal_secrets::crypto::padding::{pad, value_size};
+use terminal_secrets::crypto::record::RecordContext;
 
 /// Takes a byte for what is opened, and the plaintext.
 pub fn run(data: &[u8]) {

@@ -6,7 +6,7 @@ use super::world::{PASSPHRASE, VAULT_ID};
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::crypto::slot::Slot;
+use terminal_secrets::crypto::rows::Slot;
 use terminal_secrets::model::SecretBytes;
 
 /// Takes three lengths, `m`, `t` and `p`, and whatever the columns hold.

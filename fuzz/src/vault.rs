@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::input::Input;
 use super::world::{Copy, VAULT, root};
-use terminal_secrets::crypto::keys::RootKey;
+use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::model::{
     ProjectName, Secret, SecretBytes, SecretId, SecretRef, SecretValue, Tag,
 };

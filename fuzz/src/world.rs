@@ -5,8 +5,11 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 use terminal_secrets::crypto::aead::Key;
+use terminal_secrets::crypto::ids::{ProjectId, RecordId, VaultId};
 use terminal_secrets::crypto::kdf::Passphrase;
-use terminal_secrets::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId, RootKey, VaultId};
+use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::ProjectRow;
 use terminal_secrets::model::{ProjectName, SecretBytes};
 use terminal_secrets::store::{SqliteStore, Store};
 use terminal_secrets::vault::Locked;

@@ -22,10 +22,10 @@ use super::protocol::{
 use super::runtime_dir::{RuntimeDir, identity};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
-use crate::crypto::keys::{
-    KEYRING, Keyring, ProjectId, ProjectRow, ROOT_TABLES, RootKey, VaultId, projects_and_grants,
-    row_and_slots,
-};
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::keyring::{KEYRING, Keyring};
+use crate::crypto::root_key::{ROOT_TABLES, RootKey, projects_and_grants, row_and_slots};
+use crate::crypto::rows::ProjectRow;
 use crate::model::SecretBytes;
 use crate::process;
 use crate::vault::{KeyServiceError, Locked, RootKeyHandle, RootTables, VaultError};

@@ -8,7 +8,8 @@
 //! One thing never changes, whatever the version: kind 0 of any version locks everything, so that each `secrets lock
 //! --all` ends each agent.
 
-use crate::crypto::keys::{ProjectId, ProjectRow, VaultId};
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::rows::ProjectRow;
 use crate::model::SecretBytes;
 
 /// The version that this binary speaks.
@@ -32,7 +33,7 @@ pub enum Request<'a> {
         /// Which vault
         path: &'a [u8],
     },
-    /// Begin a root MAC with [`crate::crypto::keys::row_and_slots`]; no answer
+    /// Begin a root MAC with [`crate::crypto::root_key::row_and_slots`]; no answer
     BeginMac {
         /// Which vault
         path: &'a [u8],
@@ -64,7 +65,7 @@ pub enum Request<'a> {
         pid: ProjectId,
         /// Its generation
         epoch: u32,
-        /// [`crate::crypto::keys::Keyring::encode`]
+        /// [`crate::crypto::keyring::Keyring::encode`]
         keyring: &'a [u8],
     },
     /// Give out the key that seals what was last seen of the vault, which was verified; answered by [`Answer::Bytes`]

@@ -20,7 +20,8 @@ use super::protocol::{
 };
 use super::runtime_dir::{RuntimeDir, identity, in_turn, remove};
 use super::session::{MacInProgress, Session};
-use crate::crypto::keys::{Keyring, VaultId};
+use crate::crypto::ids::VaultId;
+use crate::crypto::keyring::Keyring;
 use crate::model::{DEEP, SecretBytes, overwrite_stack};
 use crate::process;
 use crate::signals::DeferSignals;

@@ -10,8 +10,11 @@ use sha2::{Digest, Sha256};
 use super::protocol::{AgentFault, Handover};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
-use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, RootMac, VaultId};
-use crate::crypto::lineage::{Ancestors, Relation, Revision};
+use crate::crypto::history::{Ancestors, Relation, Revision};
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::keyring::Keyring;
+use crate::crypto::root_key::{RootKey, RootMac};
+use crate::crypto::rows::ProjectRow;
 use crate::model::SecretBytes;
 use crate::store::MOST_PROJECTS;
 

@@ -7,8 +7,8 @@ use super::status;
 use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{Context, IDLE, NoticeSubject, PATIENCE, TTL};
+use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::KdfParams;
-use crate::crypto::keys::VaultId;
 use crate::error::Error;
 
 const EXAMPLES: &str = "\

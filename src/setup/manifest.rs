@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use crate::crypto::integrity::Hash;
+use crate::crypto::ids::Hash;
 use crate::crypto::random::Alphabet;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::model::{Description, ProjectName, Tag, TagKey};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{LARGEST, MANIFEST, Manifest};
 use super::relative;
-use crate::crypto::keys::VaultId;
+use crate::crypto::ids::VaultId;
 use crate::crypto::output_digest::{OutputDigest, OutputKey, hex};
 use crate::dotenv;
 use crate::model::{ProjectName, Tag, TagKey};

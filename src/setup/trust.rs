@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{Manifest, RenderEntry};
 use super::relative;
-use crate::crypto::integrity::Hash;
+use crate::crypto::ids::Hash;
 use crate::model::{Tag, Timestamp};
 use crate::store::Records;
 use crate::template::grammar::Grammar;
