@@ -14,7 +14,7 @@ use clap_complete::CompletionCandidate;
 use clap_complete::engine::{PathCompleter, ValueCompleter};
 
 use crate::config;
-use crate::context::{Context, GlobalArgs};
+use crate::context::{Context, Options};
 use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
 
@@ -176,7 +176,7 @@ fn context() -> Context {
         }
     }
 
-    Context::silent(GlobalArgs::of(vault, project))
+    Context::silent(Options { vault, project, ..Options::default() })
 }
 
 /// The value of an option behind it or behind `=`.

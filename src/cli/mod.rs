@@ -2,6 +2,7 @@
 //!
 //! An argument that was not understood is never repeated: it may be a value that somebody tried to pass.
 
+mod global;
 mod help;
 mod usage;
 
@@ -11,12 +12,13 @@ use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use global::GlobalArgs;
 use rustix::process::Signal;
 
 use crate::commands::Command;
 use crate::completion;
 use crate::config::Environment;
-use crate::context::{Context, GlobalArgs};
+use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{DEEP, overwrite_stack};
 use crate::process::die_of;
@@ -80,7 +82,7 @@ fn run() -> ExitCode {
     let (ui, outcome) = match parse(&arguments) {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
-            let context = Context::new(options, environment, ui);
+            let context = Context::new(options.into_context(), environment, ui);
             let outcome = command.run(&context).map_err(|error| context.explained(error));
             (context.ui, outcome)
         }
