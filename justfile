@@ -38,6 +38,10 @@ deny:
     cargo deny --locked check licenses bans sources
     cargo deny --locked --manifest-path fuzz/Cargo.toml check licenses bans sources
 
+# small changes of the code that no test notices: core and templates; hours
+mutants *options:
+    cargo mutants --no-shuffle --in-place --file 'src/crypto/**' --file 'src/vault/**' --file 'src/template/**' {{options}} -- --lib --test suite
+
 # known weaknesses, where a database is at hand: `cargo deny --locked fetch db`, or ADVISORY_DB=FOLDER
 advisories:
     packaging/advisories.sh
