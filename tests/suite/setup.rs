@@ -860,8 +860,8 @@ fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
         ("no.tpl", "nothing"),
     ]);
 
-    let written = "# What this directory needs of `secrets`. Commit it: it never holds a value.\n\
-        # `secrets setup` asks for what is missing and renders; `secrets check` tells what is not right.\n\
+    let written = "# The secrets that this directory needs. Commit this file: it never holds a value.\n\
+        # `secrets setup` asks for missing values and renders; `secrets check` reports problems.\n\
         project = \"repo\"\n\n[secrets.a]\n\n[secrets.B_KEY]\n\n[secrets.deploy-key]\n\n\
         [[render]]\ntemplate = \"app.env.tmpl\"\noutput = \"app.env\"\n";
 
