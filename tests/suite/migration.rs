@@ -311,7 +311,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
     std::fs::create_dir(sandbox.path(".gitignore")).unwrap();
     stderr!(sandbox.run(["template", ".env"]).fails_with(7), @"
-    error: `.gitignore` is no regular file
+    error: `.gitignore` is not a regular file
     hint: move it away, or name another file in `.secrets.toml`; nothing was written
     ");
 

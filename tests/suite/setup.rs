@@ -223,7 +223,7 @@ fn no_template_is_read_before_the_directory_is_trusted() {
 
     project.run(&["trust", "-q"]).succeeds().stdout_has("`.env.tmpl`");
     let run = project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(1);
-    stderr!(run, @"error: cannot read `.env.tmpl`: it is no regular file");
+    stderr!(run, @"error: cannot read `.env.tmpl`: it is not a regular file");
 }
 
 #[test]
@@ -507,7 +507,7 @@ fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
 
         let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
         stderr!(run, @"
-        error: `.gitignore` is no regular file
+        error: `.gitignore` is not a regular file
         hint: move it away, or name another file in `.secrets.toml`; nothing was written
         ");
 
@@ -1041,9 +1041,9 @@ fn all_outputs_are_written_or_none_is_started() {
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
     assert!(Command::new("mkfifo").arg(project.path("second")).status().unwrap().success());
-    none_is_started(&project, 1, "cannot read `second`: it is no regular file");
+    none_is_started(&project, 1, "cannot read `second`: it is not a regular file");
     stderr!(project.run(&["refs", "-q"]).fails_with(1).stdout("first:1:1: key\n"), @"
-    warning: cannot read `second`: it is no regular file
+    warning: cannot read `second`: it is not a regular file
     error: 1 file could not be searched
     ");
 }
