@@ -76,7 +76,7 @@ impl Unignored {
 
         let directory = fs::canonicalize(relative(&self.directory));
         if directory.is_ok_and(|directory| is_in_git_directory(&directory.join(".gitignore"))) {
-            return refuse("lies in a git directory");
+            return refuse("is inside a git directory");
         }
 
         Ok(())
