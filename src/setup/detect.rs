@@ -32,7 +32,8 @@ pub fn readers(directory: &Path) -> Vec<(Reader, &'static str)> {
     if let Some(package) =
         read(directory, "package.json").and_then(|text| serde_json::from_slice(&text).ok())
     {
-        found.extend(readers_of_package(&package).into_iter().map(|reader| (reader, "package.json")));
+        let readers = readers_of_package(&package);
+        found.extend(readers.into_iter().map(|reader| (reader, "package.json")));
     }
 
     let mentions_python = |name: &&str| {

@@ -80,7 +80,8 @@ impl Draft {
     pub fn text(&self) -> String {
         let mut text = String::from(
             "# The secrets that this directory needs. Commit this file: it never holds a value.\n\
-             # `secrets setup` asks for missing values and renders; `secrets check` reports problems.\n",
+             # `secrets setup` asks for missing values and renders; \
+             `secrets check` reports problems.\n",
         );
 
         let _ = writeln!(text, "project = \"{}\"", self.project);
