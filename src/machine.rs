@@ -136,7 +136,7 @@ mod tests {
         ("proc/meminfo", "MemTotal:  1048576 kB\nMemAvailable:  524288 kB\nSwapFree:  1024 kB\n");
 
     #[test]
-    fn without_groups_the_machine_counts() {
+    fn without_groups_the_whole_machine_counts() {
         let (_root, path) = machine(&[MEMINFO]);
         assert_eq!(Machine(&path).memory(), Some(1024 * MIB));
         assert_eq!(Machine(&path).free(), Some(513 * MIB));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_limit_of_the_groups_counts() {
+    fn the_lowest_limit_of_the_groups_counts() {
         let second = |own: &str, above: &str| {
             machine(&[
                 MEMINFO,

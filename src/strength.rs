@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn common_passphrases_are_weak_at_any_cost_that_is_paid() {
+    fn common_passphrases_are_weak_and_good_ones_are_not() {
         for text in [
             "123456789012",
             "password1234",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dearer_guess_takes_longer() {
+    fn a_costlier_guess_takes_longer() {
         let (least, default) = (
             judged("a quite short one", KdfParams::LEAST),
             judged("a quite short one", KdfParams::DEFAULT),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_for_people() {
+    fn times_are_easy_to_read() {
         for (seconds, text) in [
             (0.2, "less than a second"),
             (1.0, "about 1 second"),

@@ -116,8 +116,8 @@ fn existing(path: PathBuf, command: &str) -> Result<Hook, HookError> {
     }
 
     if mode & 0o111 == 0 {
-        // Git skips a hook that is not executable. Everyone who may read it becomes able to execute
-        // it.
+        // Git skips a hook that is not executable. Everyone who may read the hook gets the right to
+        // execute it.
         let executable = fs::Permissions::from_mode(mode | (mode & 0o444) >> 2);
         fs::set_permissions(&path, executable)
             .map_err(|source| HookError::Io { path: path.clone(), source })?;

@@ -11,7 +11,7 @@ use super::objects::{Hash, Id};
 /// The maximum size of an index in bytes. A million files take about 100 MiB.
 const LARGEST: u64 = 512 * 1024 * 1024;
 
-/// The kind of an entry, as its mode says.
+/// The kind of an entry, which is part of its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A file
@@ -213,7 +213,7 @@ struct EntryReader<'b> {
     seen: u32,
     /// The offset of the next entry
     at: usize,
-    /// The mode of the last entry that was read. The next fields also belong to it
+    /// The mode of the last entry. The fields below belong to the same entry
     mode: u32,
     id: Id,
     flags: u16,
@@ -351,8 +351,8 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// Reads git's variable-length number, in which each further byte adds one. Returns the number and
-/// the offset after it.
+/// Reads git's variable-length number, in which every continuation byte adds one. Returns the
+/// number and the offset after it.
 pub(super) fn varint(bytes: &[u8], mut at: usize) -> Option<(u64, usize)> {
     let mut byte = *bytes.get(at)?;
     let mut value = u64::from(byte & 127);

@@ -106,7 +106,7 @@ pub struct GitEnvironment {
     pub object_directory: Option<PathBuf>,
     /// `GIT_ALTERNATE_OBJECT_DIRECTORIES`
     pub alternates: Vec<PathBuf>,
-    /// `GIT_CEILING_DIRECTORIES`: the search for a repository stops below these
+    /// `GIT_CEILING_DIRECTORIES`. The search for a repository stops before these
     pub ceilings: Vec<PathBuf>,
     /// The home directory, for paths that begin with `~/`
     pub home: Option<PathBuf>,
@@ -121,9 +121,9 @@ pub struct GitEnvironment {
 pub enum GitStatus {
     /// The directory has no repository
     NoRepository,
-    /// The file is ignored and not tracked, so that nobody commits it by accident
+    /// The file is ignored and not tracked, so nobody commits it by accident
     Ignored,
-    /// The file is neither ignored nor tracked, so that `git add .` would add it
+    /// The file is neither ignored nor tracked, so `git add .` would add it
     Exposed,
     /// The file is part of the next commit
     Tracked,
@@ -304,7 +304,7 @@ fn tracked(
         paths.iter().flatten().map(|path| (key(path.as_os_str().as_bytes()), path)).collect();
     let mut found = HashSet::new();
 
-    // Directories of a sparse index that may contain one of the paths.
+    // These directories of a sparse index may contain one of the paths.
     let mut sparse: Vec<(Vec<u8>, Id)> = Vec::new();
 
     repository.each_entry(&mut |entry| {
@@ -355,10 +355,10 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
 
     let git = directory.join(".git");
     match git.symlink_metadata() {
-        // In a further working tree, `.git` is a file that names that tree's git directory. A file
-        // in there names the shared one.
+        // In a linked working tree, `.git` is a file that names the tree's own git directory. The
+        // file `commondir` in there names the shared one.
         Ok(found) if found.is_file() => {
-            let named = |path: &Path| -> Option<PathBuf> {
+            let read_path = |path: &Path| -> Option<PathBuf> {
                 let text = files::read(path, LINE).ok()??;
                 let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
                 Some(PathBuf::from(OsStr::from_bytes(
@@ -366,16 +366,17 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
                 )))
             };
 
-            let Some(part) = named(&git) else { return false };
+            let Some(git_dir) = read_path(&git) else { return false };
 
             // From here on, paths are resolved as the `ignore` crate resolves them, because that
             // crate reads the files.
-            let file = part.join("commondir");
-            let whole = |path: PathBuf| {
-                if path.as_os_str().as_bytes().starts_with(b".") { part.join(path) } else { path }
+            let file = git_dir.join("commondir");
+            let resolved = |path: PathBuf| {
+                if path.as_os_str().as_bytes().starts_with(b".") { git_dir.join(path) } else { path }
             };
 
-            is_plain(&file, LINE) && named(&file).is_none_or(|path| excludes(&whole(path)))
+            is_plain(&file, LINE)
+                && read_path(&file).is_none_or(|path| excludes(&resolved(path)))
         }
         Ok(_) => excludes(&git),
         Err(_) => true,

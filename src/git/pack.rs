@@ -19,8 +19,8 @@ use super::objects::{ExactReader, Hash, Id, Inflate, Kind, Object, invalid};
 pub(super) const LARGEST: u64 = 512 * 1024 * 1024;
 /// The maximum length of a delta chain, which is git's own limit.
 const DEPTH: usize = 4095;
-/// The maximum size in bytes of the cache of directories. It helps because consecutive deltas often have
-/// the same base.
+/// The maximum size in bytes of the cache of directories. It helps because consecutive deltas often
+/// have the same base.
 const KEPT: usize = 16 * 1024 * 1024;
 
 /// A pack and its index.

@@ -212,11 +212,10 @@ fn configuration(
         let _ = config.load(path);
     }
 
-    // If several working trees share a configuration file, these keys in it do not apply to a
-    // single one.
+    // In a linked working tree, the shared file's values of these keys do not apply.
     let is_shared = git_dir != common_dir;
-    let of_one = ["core.worktree", "core.bare"];
-    config.load_if(&common_dir.join("config"), |key| !(is_shared && of_one.contains(&key)))?;
+    let worktree_keys = ["core.worktree", "core.bare"];
+    config.load_if(&common_dir.join("config"), |key| !(is_shared && worktree_keys.contains(&key)))?;
     if config.is_true("extensions.worktreeconfig") {
         config.load(&git_dir.join("config.worktree"))?;
     }

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn new_variables_stand_where_they_stand_in_the_file() {
+    fn new_variables_keep_their_position_in_the_file() {
         let template = "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\n";
         for (file, expected) in [
             (

@@ -7,16 +7,16 @@ use super::migration::Wanted;
 use crate::dotenv;
 use crate::model::Description;
 
-/// Returns where in a line the comment starts, if the line has only blanks and a byte order mark
-/// before it.
+/// Returns the offset at which a line's comment starts. Only blanks and a byte order mark may
+/// precede it.
 pub(super) fn comment(line: &[u8]) -> Option<usize> {
     let mark = if line.starts_with(dotenv::BOM) { dotenv::BOM.len() } else { 0 };
     let blanks = line[mark..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     (line.get(mark + blanks) == Some(&b'#')).then_some(mark + blanks)
 }
 
-/// Returns where in a comment a commented-out value starts: after the first `NAME=`, wherever that
-/// is.
+/// Returns the offset in a comment at which a commented-out value starts: after the first `NAME=`,
+/// wherever that is.
 pub(super) fn commented_value(comment: &[u8]) -> Option<usize> {
     let text = comment.trim_ascii_end();
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');

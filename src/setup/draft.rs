@@ -29,8 +29,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Collects what a tree needs: the templates, known by their names, and every `{{ secrets.tag
-    /// }}` in other files. A bare `{{NAME}}` in another file is not taken for a secret, and prose
+    /// Collects what a tree needs. It takes templates by their names, and every `{{ secrets.tag }}`
+    /// from other files. A bare `{{NAME}}` in another file is not taken for a secret, and prose
     /// files are ignored.
     pub fn of(tree: &Tree, project: ProjectName) -> Self {
         let mut draft =

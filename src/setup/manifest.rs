@@ -678,7 +678,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_known() {
+    fn every_key_is_accepted() {
         let manifest = parsed(
             "project = \"web\"\n\
              [secrets.database-url]\ndescription = \"PostgreSQL URL\"\n\

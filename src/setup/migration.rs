@@ -472,7 +472,8 @@ fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Shorter values occur in almost every text, so they are not searched for.
+/// The minimum length in bytes of a value that is searched for. Shorter values occur in almost
+/// every text.
 const SHORTEST: usize = 4;
 
 /// Returns where a text contains a value that is too short for a needle. The value must not be part
@@ -583,7 +584,7 @@ struct Replacement {
     agreement: Agreement,
 }
 
-/// How many readers of a file get the same value from it as it is.
+/// How many of the file's readers get the same value from the original file.
 enum Agreement {
     All,
     Most,

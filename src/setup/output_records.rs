@@ -441,8 +441,8 @@ fn repository(directory: &Path) -> Option<(PathBuf, PathBuf)> {
             return Some((git.canonicalize().ok()?, inside));
         }
 
-        // In a worktree, `.git` is a file that names the worktree's own git directory. A file in
-        // there names the shared one.
+        // In a linked worktree, `.git` is a file that names the worktree's own git directory. The
+        // file `commondir` in there names the shared one.
         let part = above.join(line_of(&git)?.strip_prefix("gitdir: ")?);
         let common = part.join(line_of(&part.join("commondir"))?);
         return Some((common.canonicalize().ok()?, inside));

@@ -32,7 +32,7 @@ pub enum Use {
     Output(PathBuf),
     /// `[run.env]` of this manifest refers to the secret
     RunEnv(PathBuf),
-    /// This manifest declares the secret, and has no other use of it
+    /// This manifest declares the secret but does not use it otherwise
     Declared(PathBuf),
 }
 
