@@ -372,7 +372,8 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
             // crate reads the files.
             let file = git_dir.join("commondir");
             let resolved = |path: PathBuf| {
-                if path.as_os_str().as_bytes().starts_with(b".") { git_dir.join(path) } else { path }
+                let is_relative = path.as_os_str().as_bytes().starts_with(b".");
+                if is_relative { git_dir.join(path) } else { path }
             };
 
             is_plain(&file, LINE)

@@ -63,7 +63,8 @@ impl Adoption {
         let ends_with_newline = file.ends_with(b"\n");
         let mut adoption = Self { blocks, before: template.to_vec(), added, lines, before_blocks };
 
-        if !ends_with_newline && adoption.blocks.last().is_some_and(|block| block.lines.end == file.len()) {
+        let is_last = |block: &VariableBlock| block.lines.end == file.len();
+        if !ends_with_newline && adoption.blocks.last().is_some_and(is_last) {
             // The file ends with a new variable and without a newline, so the template does too.
             adoption.added.template.pop();
         }

@@ -63,10 +63,10 @@ use crate::template::{TemplateError, TemplateFindings, UnknownTag};
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// Invalid placeholders, by template
-    #[error("placeholders are not well formed")]
+    #[error("templates have invalid placeholders")]
     Malformed(Vec<(String, TemplateFindings<Malformed>)>),
     /// Placeholders that name no secret, by template
-    #[error("placeholders name no secret")]
+    #[error("templates refer to missing secrets")]
     Unknown(Vec<(String, TemplateFindings<UnknownTag>)>),
     /// A link leads a template or an output out of the manifest's directory
     #[error("`{}` leads out of the directory of `.secrets.toml`", .0.display())]

@@ -204,7 +204,7 @@ fn digests_of(key: Option<&OutputKey>, file: &mut File) -> io::Result<Vec<(Strin
     Ok(digests.into_iter().map(|(key, digest)| (key, digest.finish())).collect())
 }
 
-/// Outputs that are unchanged since they were written, to be recorded again under other keys.
+/// Outputs that are unchanged since they were written, and that can be recorded under other keys.
 pub struct IntactOutputs {
     records: Records,
     /// Each record with its name and the file's digest without a key, which stays in memory
