@@ -85,7 +85,7 @@ impl<'r> Rules<'r> {
     /// Returns the rule for one path, from the nearest file that has one.
     fn at(&mut self, path: &Path, is_dir: bool) -> Result<Option<Verdict>, GitError> {
         for directory in path.ancestors().skip(1) {
-            let Some(rules) = self.of_directory(directory)? else { continue };
+            let Some(rules) = self.directory_rules(directory)? else { continue };
             let below = path.strip_prefix(directory).unwrap_or(path);
             if let Some(ignored) = decision(&rules, below, is_dir) {
                 return Ok(Some(Verdict { ignored, file: directory.join(".gitignore") }));
@@ -98,7 +98,7 @@ impl<'r> Rules<'r> {
         Ok(decided.next().map(|(ignored, file)| Verdict { ignored, file: file.clone() }))
     }
 
-    fn of_directory(&mut self, directory: &Path) -> Result<Option<Rc<Gitignore>>, GitError> {
+    fn directory_rules(&mut self, directory: &Path) -> Result<Option<Rc<Gitignore>>, GitError> {
         if let Some(known) = self.directories.get(directory) {
             return Ok(known.clone());
         }

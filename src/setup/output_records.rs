@@ -393,13 +393,13 @@ pub fn is_same_output(one: &Path, other: &Path) -> bool {
         return true;
     }
 
-    let (Some((inside, here)), Some((other_inside, there))) = (root(one), root(other)) else {
+    let (Some((inside, here)), Some((other_inside, other_root))) = (root(one), root(other)) else {
         return false;
     };
 
-    let repositories = (repository(&here), repository(&there));
+    let repositories = (repository(&here), repository(&other_root));
     inside == other_inside
-        && (manifest_in(&here) == manifest_in(&there)
+        && (manifest_in(&here) == manifest_in(&other_root)
             || repositories.0.is_some() && repositories.0 == repositories.1)
 }
 
@@ -475,12 +475,12 @@ mod path_json {
     }
 
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        let spelled = match path.to_str() {
+        let form = match path.to_str() {
             Some(text) => PathForm::Text(text.to_owned()),
             None => PathForm::Bytes(path.as_os_str().as_bytes().to_vec()),
         };
 
-        spelled.serialize(serializer)
+        form.serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

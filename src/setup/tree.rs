@@ -78,7 +78,7 @@ impl Tree {
         let mut roots = vec![root.to_owned()];
 
         while let Some(root) = roots.pop() {
-            walk_of(&root, &unread_rules).run(|| {
+            walk_visible(&root, &unread_rules).run(|| {
                 let mut search = TreeSearch::new();
                 let (grammars, default_grammar) = (&grammars, &default_grammar);
                 let (own, files, tree) = (&own, &files, &tree);
@@ -127,7 +127,7 @@ impl Tree {
             }
         }
 
-        tree.references.extend(manifest.into_iter().flat_map(of_manifest));
+        tree.references.extend(manifest.into_iter().flat_map(manifest_references));
         tree.references.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
         tree.references.dedup();
         tree.unread.sort();
@@ -159,7 +159,7 @@ impl Tree {
             tree.file(&mut search, &manifest.at(&rendering.template), &rendering.grammar);
         }
 
-        tree.references.extend(of_manifest(manifest));
+        tree.references.extend(manifest_references(manifest));
         tree
     }
 
@@ -178,7 +178,7 @@ impl Tree {
 }
 
 /// Creates a walk through the files of a tree that git would see.
-fn walk_of(root: &Path, unread_rules: &Directories) -> WalkParallel {
+fn walk_visible(root: &Path, unread_rules: &Directories) -> WalkParallel {
     let mut walk = walk(relative(root), false);
 
     // Reading from a mounted file system such as `/proc` might never return.
@@ -200,7 +200,7 @@ fn unread(path: &Path, why: &io::Error) -> String {
 
 /// Returns the references of the manifest itself: its declarations, and the placeholders in
 /// `[run.env]`.
-fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
+fn manifest_references(manifest: &Manifest) -> Vec<Reference> {
     let file = manifest.path();
     let declared = manifest.secrets.iter().map(|declaration| Reference {
         file: file.clone(),
