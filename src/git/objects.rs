@@ -1,4 +1,5 @@
-//! Reads git's objects, loose and packed. It fetches nothing: an object that a partial clone does not have is missing.
+//! Reads git's objects, loose and packed. It never fetches, so an object that a partial clone lacks
+//! is reported as missing.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,17 +14,17 @@ use super::GitError;
 use super::files::{is_absent, open, read};
 use super::pack::Pack;
 
-/// Which hash a repository names its objects by.
+/// The hash function that a repository uses for the ids of its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hash {
-    /// 20 bytes
+    /// SHA-1, 20 bytes
     Sha1,
-    /// 32 bytes
+    /// SHA-256, 32 bytes
     Sha256,
 }
 
 impl Hash {
-    /// Bytes of an id.
+    /// Returns the length of an id in bytes.
     pub const fn length(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -32,7 +33,7 @@ impl Hash {
     }
 }
 
-/// The name of an object.
+/// The id of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Id {
     bytes: [u8; 32],
@@ -40,24 +41,24 @@ pub struct Id {
 }
 
 impl Id {
-    /// The id that no object has.
+    /// Returns the id of zeros, which no object has.
     pub fn zero(hash: Hash) -> Self {
         Self { bytes: [0; 32], length: if hash == Hash::Sha1 { 20 } else { 32 } }
     }
 
-    /// True for the id that no object has.
+    /// Returns true for the id of zeros.
     pub fn is_zero(&self) -> bool {
         self.bytes == [0; 32]
     }
 
-    /// Takes the first bytes.
+    /// Creates an id from the first bytes. Returns `None` if there are too few.
     pub fn from_bytes(bytes: &[u8], hash: Hash) -> Option<Self> {
         let mut id = Self::zero(hash);
         id.bytes[..hash.length()].copy_from_slice(bytes.get(..hash.length())?);
         Some(id)
     }
 
-    /// Reads hexadecimal digits, and nothing else.
+    /// Parses hexadecimal digits. Returns `None` if the text contains anything else.
     pub fn from_hex(text: &[u8], hash: Hash) -> Option<Self> {
         if text.len() != hash.length() * 2 {
             return None;
@@ -73,7 +74,7 @@ impl Id {
         Some(id)
     }
 
-    /// The bytes.
+    /// Returns the bytes of the id.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
@@ -94,7 +95,6 @@ impl fmt::Debug for Id {
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A commit
     Commit,
     /// A directory
     Tree,
@@ -106,9 +106,7 @@ pub(super) enum Kind {
 
 /// An object that is being read.
 pub(super) struct Object<'o> {
-    /// Its kind
     pub(super) kind: Kind,
-    /// Its content
     pub(super) content: Box<dyn Read + 'o>,
 }
 
@@ -119,11 +117,12 @@ pub(super) struct Objects {
     hash: Hash,
 }
 
-/// Directories of objects that are looked into at most, with those that `info/alternates` names.
+/// The maximum number of object directories that are read, including those that `info/alternates`
+/// names.
 const DIRECTORIES: usize = 64;
 
 impl Objects {
-    /// The objects of some directories, and of those that they borrow from.
+    /// Opens the objects of some directories, and of the directories that they borrow from.
     pub(super) fn open(directories: &[PathBuf], hash: Hash) -> Result<Self, GitError> {
         let mut all: Vec<PathBuf> = Vec::new();
         let mut pending: Vec<PathBuf> = directories.iter().rev().cloned().collect();
@@ -173,9 +172,10 @@ impl Objects {
         Err(GitError::Missing(*id))
     }
 
-    /// The kind and content of an object that a packed one is a difference from.
+    /// Returns the kind and content of the base object of a packed delta.
     fn base(&self, id: &Id) -> Result<(Kind, Vec<u8>), GitError> {
-        // Git writes such a difference only to an object of the same pack, which the pack has looked for by itself.
+        // Git stores a delta only against an object of the same pack, and the pack was searched
+        // before. So only loose objects are searched here.
         let name = id.to_string();
         for directory in &self.directories {
             let path = directory.join(&name[..2]).join(&name[2..]);
@@ -196,13 +196,13 @@ impl Objects {
         Err(GitError::Missing(*id))
     }
 
-    /// Returns the content of an object of one kind, up to `most` bytes.
+    /// Returns the content of an object, which must be of this kind and have at most `most` bytes.
     pub(super) fn whole(&self, id: &Id, kind: Kind, most: u64) -> Result<Vec<u8>, GitError> {
         let object = self.get(id)?;
         let failed = |why: String| GitError::Object { id: *id, why };
         if object.kind != kind {
             return Err(failed(
-                format!("is a {:?} where a {kind:?} belongs", object.kind).to_lowercase(),
+                format!("is a {:?}, expected a {kind:?}", object.kind).to_lowercase(),
             ));
         }
 
@@ -220,13 +220,13 @@ impl Objects {
         Ok(content)
     }
 
-    /// How ids are written.
+    /// Returns the hash function of the ids.
     pub(super) fn hash(&self) -> Hash {
         self.hash
     }
 }
 
-/// Packs that are looked into at most.
+/// The maximum number of packs that are read.
 const PACKS: usize = 10_000;
 
 fn packs_of(directory: &Path, hash: Hash) -> Result<Vec<Pack>, GitError> {
@@ -249,7 +249,8 @@ fn packs_of(directory: &Path, hash: Hash) -> Result<Vec<Pack>, GitError> {
     Ok(packs)
 }
 
-/// Reads a loose object: its kind and its size in words, a zero, and the content, compressed together.
+/// Opens a loose object. It consists of the kind and the size as text, a zero byte, and the
+/// content, all compressed together.
 fn loose(file: File) -> io::Result<Object<'static>> {
     let mut content = Inflate::new(BufReader::new(file));
     let mut header = Vec::new();
@@ -272,11 +273,11 @@ fn loose(file: File) -> io::Result<Object<'static>> {
         Some(b"tree") => Kind::Tree,
         Some(b"blob") => Kind::Blob,
         Some(b"tag") => Kind::Tag,
-        _ => return Err(invalid("the object's kind is not known")),
+        _ => return Err(invalid("the object has an unknown kind")),
     };
 
     let size = words.next().and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
-    let size = size.ok_or_else(|| invalid("the object's size is not a number"))?;
+    let size = size.ok_or_else(|| invalid("the object has an invalid size"))?;
     Ok(Object { kind, content: Box::new(ExactReader { from: content, left: size }) })
 }
 
@@ -284,7 +285,7 @@ pub(super) fn invalid(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// A stream of which the length is known: one that ends before it is an error.
+/// A stream of known length. An early end is an error.
 pub(super) struct ExactReader<R> {
     pub(super) from: R,
     pub(super) left: u64,

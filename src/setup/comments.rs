@@ -1,4 +1,5 @@
-//! Comments of a dotenv file: what is commented out in them, and what they say of a variable.
+//! Reads the comments of a dotenv file: the assignments that are commented out, and the
+//! descriptions of variables.
 
 use std::ops::Range;
 
@@ -6,14 +7,16 @@ use super::migration::Wanted;
 use crate::dotenv;
 use crate::model::Description;
 
-/// What a line holds behind blanks and a byte order mark, where that is a comment.
+/// Returns the offset at which a line's comment starts. Only blanks and a byte order mark may
+/// precede it.
 pub(super) fn comment(line: &[u8]) -> Option<usize> {
     let mark = if line.starts_with(dotenv::BOM) { dotenv::BOM.len() } else { 0 };
     let blanks = line[mark..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     (line.get(mark + blanks) == Some(&b'#')).then_some(mark + blanks)
 }
 
-/// Where in a comment a value stands: behind the first `NAME=`, wherever that is.
+/// Returns the offset in a comment at which a commented-out value starts: after the first `NAME=`,
+/// wherever that is.
 pub(super) fn commented_value(comment: &[u8]) -> Option<usize> {
     let text = comment.trim_ascii_end();
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
@@ -25,15 +28,16 @@ pub(super) fn commented_value(comment: &[u8]) -> Option<usize> {
         .map(|at| at + 1)
 }
 
-/// The quote that a value begins with and does not close.
+/// Returns the quote that a value opens and does not close.
 pub(super) fn left_open(value: &[u8]) -> Option<u8> {
     let value = value.trim_ascii();
     let quote = *value.first().filter(|b| matches!(b, b'"' | b'\'' | b'`'))?;
     (!value[1..].contains(&quote)).then_some(quote)
 }
 
-/// What the comment right above an assignment says, unless something in it is commented out. The comment at the top of a
-/// file speaks of the file.
+/// Returns the text of the comment directly above an assignment, unless the comment contains a
+/// commented-out assignment. A comment at the top of a file is ignored, because it describes the
+/// file.
 pub(super) fn comment_above(
     text: &[u8],
     whole: &Range<usize>,
@@ -52,7 +56,7 @@ pub(super) fn comment_above(
             return None;
         }
 
-        // `# --- Database ---`, too.
+        // Decoration is removed too, as in `# --- Database ---`.
         let is_ornament = |c: char| c.is_whitespace() || "#-=*~_".contains(c);
         words.push(std::str::from_utf8(comment).ok()?.trim_matches(is_ornament));
         match above[..begin].strip_suffix(b"\n") {

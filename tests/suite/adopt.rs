@@ -192,7 +192,7 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
             .fails_with(2)
             .stdout("");
         run.stderr(&format!(
-            "error: .env:{line}: the value of `{tag}` would still stand in this line of the template\n\
+            "error: .env:{line}: the value of `{tag}` would stay in this line of the template\n\
              hint: change the lines that hold a secret, or that cannot be stored; nothing was written\n"
         ));
     }
@@ -224,8 +224,8 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
         "error: `.env` has 3 problems\n\
          .env:4: `NEW` has two different values in this file; \
          names that differ only in case, or in `-` and `_`, count as one\n\
-         .env:5: the value of `P` holds a placeholder already\n\
-         .env:6: the value of `A` holds a placeholder already\n\
+         .env:5: the value of `P` already contains a placeholder\n\
+         .env:6: the value of `A` already contains a placeholder\n\
          hint: `--keep P,A` leaves values that are no secrets in the template; \
          change the lines that hold a secret, or that cannot be stored; \
          to have a placeholder replaced, write it in a template; nothing was written\n",
@@ -248,7 +248,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
     let run = project.changes_nothing(&["adopt", ".env", "--keep", "A"]).fails_with(2);
     stderr!(run, @"
     warning: .env.tmpl:5:7: 3 backslashes before a placeholder give 1 and the placeholder's text; version 0.1.0 gave 2 and the placeholder's text
-    error: .env:3: this line holds text that begins like a placeholder, and no template can hold it
+    error: .env:3: this line has an invalid placeholder, which no template can contain
     hint: change the lines that hold a secret, or that cannot be stored; nothing was written
     ");
 }
