@@ -1,4 +1,4 @@
-# Run `just check` before a commit. .ci/run runs the same in CI.
+# Run `just check` before a commit. CI runs .ci/run, which does the same and more.
 
 # run everything except the long tests: fmt, clippy, tests, docs, licences, vectors, man pages
 check: fmt lint test doc deny vectors man shell
