@@ -1,5 +1,6 @@
-//! Library benchmarks, which measure single calls without a process around them: `cargo bench
-//! --locked --bench library`.
+//! Library benchmarks, which measure single calls without a process around them.
+//!
+//! Run `cargo bench --locked --bench library`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
