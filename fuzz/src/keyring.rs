@@ -1,4 +1,5 @@
-//! A project's key ring, from somebody who has the root key. What is understood has one encoding.
+//! A project's key ring, written by somebody who has the root key. Every key ring that decodes has
+//! exactly one encoding.
 
 use super::input::Input;
 use super::world::{EPOCH, PID, VAULT_ID, project_context};
@@ -10,7 +11,7 @@ use terminal_secrets::crypto::rows::ProjectRow;
 
 const ROOT: [u8; 32] = [4; 32];
 
-/// Takes a byte for what is handed over, and a plaintext or sealed bytes.
+/// Runs the target. A byte selects the kind of input, and the rest is a plaintext or sealed bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.u8() % 3;
@@ -34,7 +35,7 @@ pub fn run(data: &[u8]) {
         assert!(again.expose() == padded, "two plaintexts mean the same");
     }
 
-    // As an agent hands it over: without padding.
+    // An agent sends key rings in this form, without padding.
     if let Some(found) = Keyring::decode(&PID, plain) {
         assert!(found.encode().expose() == plain, "two encodings of one key ring");
     }
