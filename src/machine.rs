@@ -73,8 +73,7 @@ impl Machine<'_> {
                 continue;
             }
 
-            let mount =
-                self.0.join(if is_v1 { "sys/fs/cgroup/memory" } else { "sys/fs/cgroup" });
+            let mount = self.0.join(if is_v1 { "sys/fs/cgroup/memory" } else { "sys/fs/cgroup" });
             let own = mount.join(path.trim_start_matches('/'));
             let above = own.ancestors().take_while(|directory| directory.starts_with(&mount));
             groups.extend(above.filter_map(|directory| Group::read(directory, is_v1)));

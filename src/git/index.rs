@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::GitError;
 use super::files::read;
-use super::objects::{Hash, Id};
+use super::object::{Hash, Id, varint};
 
 /// The maximum size of an index in bytes. A million files take about 100 MiB.
 const LARGEST: u64 = 512 * 1024 * 1024;
@@ -330,7 +330,8 @@ impl<'b> EntryReader<'b> {
         while at + 8 <= end {
             let name = &self.bytes[at..at + 4];
             let size = number(self.bytes, at + 4).ok_or(TRUNCATED)? as usize;
-            let content = at.checked_add(8 + size).filter(|after| *after <= end).ok_or(TRUNCATED)?;
+            let content =
+                at.checked_add(8 + size).filter(|after| *after <= end).ok_or(TRUNCATED)?;
 
             match name {
                 b"link" => link = Some(&self.bytes[at + 8..content]),
@@ -349,20 +350,6 @@ impl<'b> EntryReader<'b> {
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-/// Reads git's variable-length number, in which every continuation byte adds one. Returns the
-/// number and the offset after it.
-pub(super) fn varint(bytes: &[u8], mut at: usize) -> Option<(u64, usize)> {
-    let mut byte = *bytes.get(at)?;
-    let mut value = u64::from(byte & 127);
-    while byte & 128 != 0 {
-        at += 1;
-        byte = *bytes.get(at)?;
-        value = value.checked_add(1)?.checked_mul(128)? | u64::from(byte & 127);
-    }
-
-    Some((value, at + 1))
 }
 
 /// Reads a compressed bitmap (EWAH) over `count` entries. Returns its words, each for 64 entries,

@@ -15,6 +15,7 @@ mod config;
 mod files;
 mod hook;
 mod index;
+mod object;
 mod objects;
 mod pack;
 mod repository;
@@ -30,12 +31,13 @@ use std::path::{Component, Path, PathBuf};
 
 pub use hook::{Hook, HookError};
 pub use index::{EntryKind, IndexEntry, visit_entries};
-pub use objects::{Hash, Id};
+pub use object::{Hash, Id};
 pub use pack::apply as apply_delta;
 pub use repository::{is_in_git_directory, leads_into_git_directory};
 pub use staged::{Staged, entries as tree_entries};
 
-use objects::{Kind, Objects};
+use object::Kind;
+use objects::Objects;
 use repository::Repository;
 use rules::Rules;
 use staged::{Trees, is_below};
@@ -376,8 +378,7 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
                 if is_relative { git_dir.join(path) } else { path }
             };
 
-            is_plain(&file, LINE)
-                && read_path(&file).is_none_or(|path| excludes(&resolved(path)))
+            is_plain(&file, LINE) && read_path(&file).is_none_or(|path| excludes(&resolved(path)))
         }
         Ok(_) => excludes(&git),
         Err(_) => true,

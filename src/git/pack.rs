@@ -11,12 +11,8 @@ use std::rc::Rc;
 
 use super::GitError;
 use super::files::open;
-use super::index::varint;
-use super::objects::{ExactReader, Hash, Id, Inflate, Kind, Object, invalid};
+use super::object::{ExactReader, Hash, Id, Inflate, Kind, LARGEST, Object, invalid, varint};
 
-/// The maximum total size of a delta chain in bytes, and of its result, because both are in memory.
-/// Git stores larger files without deltas.
-pub(super) const LARGEST: u64 = 512 * 1024 * 1024;
 /// The maximum length of a delta chain, which is git's own limit.
 const DEPTH: usize = 4095;
 /// The maximum size in bytes of the cache of directories. It helps because consecutive deltas often
@@ -181,8 +177,7 @@ impl Pack {
         let mut content = base;
         while let Some((at, delta)) = deltas.pop() {
             content = Rc::new(
-                apply(&content, &delta)
-                    .ok_or_else(|| failed(invalid("a delta is invalid")))?,
+                apply(&content, &delta).ok_or_else(|| failed(invalid("a delta is invalid")))?,
             );
 
             self.keep(kind, at, &content);

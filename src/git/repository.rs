@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::config::Config;
 use super::files::read;
 use super::index::{Index, IndexEntry};
-use super::objects::{Hash, Id, Objects};
+use super::object::{Hash, Id};
+use super::objects::Objects;
 use super::{GitEnvironment, GitError};
 
 /// The maximum size in bytes of a small file in a git directory: `.git`, `HEAD`, `commondir`.
@@ -64,15 +65,13 @@ impl Repository {
             return Ok(None);
         }
 
-        let hash = match config
-            .text("extensions.objectformat")
-            .map(<[u8]>::to_ascii_lowercase)
-            .as_deref()
-        {
-            None | Some(b"sha1") => Hash::Sha1,
-            Some(b"sha256") => Hash::Sha256,
-            Some(_) => return Err(GitError::invalid(&git_dir, "its object format is unknown")),
-        };
+        let hash =
+            match config.text("extensions.objectformat").map(<[u8]>::to_ascii_lowercase).as_deref()
+            {
+                None | Some(b"sha1") => Hash::Sha1,
+                Some(b"sha256") => Hash::Sha256,
+                Some(_) => return Err(GitError::invalid(&git_dir, "its object format is unknown")),
+            };
 
         let index = environment.index_file.clone().unwrap_or_else(|| git_dir.join("index"));
         let mut objects = vec![
@@ -215,7 +214,8 @@ fn configuration(
     // In a linked working tree, the shared file's values of these keys do not apply.
     let is_shared = git_dir != common_dir;
     let worktree_keys = ["core.worktree", "core.bare"];
-    config.load_if(&common_dir.join("config"), |key| !(is_shared && worktree_keys.contains(&key)))?;
+    config
+        .load_if(&common_dir.join("config"), |key| !(is_shared && worktree_keys.contains(&key)))?;
     if config.is_true("extensions.worktreeconfig") {
         config.load(&git_dir.join("config.worktree"))?;
     }

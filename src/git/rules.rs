@@ -11,7 +11,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::files::read;
 use super::index::{EntryKind, IndexEntry};
-use super::objects::{Id, Kind};
+use super::object::{Id, Kind};
 use super::repository::Repository;
 use super::{GitEnvironment, GitError};
 

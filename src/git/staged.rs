@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use super::GitError;
 use super::index::{EntryKind, IndexEntry, is_safe_name};
-use super::objects::{Hash, Id, Kind, Objects};
+use super::object::{Hash, Id, Kind};
+use super::objects::Objects;
 use super::repository::Repository;
 
 /// A file or a link that the next commit would add or change.

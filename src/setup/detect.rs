@@ -43,8 +43,7 @@ pub fn readers(directory: &Path) -> Vec<(Reader, &'static str)> {
             .any(|package| memchr::memmem::find(&text, package.as_bytes()).is_some())
     };
 
-    found
-        .extend(PYTHON.into_iter().find(mentions_python).map(|name| (Reader::PythonDotenv, name)));
+    found.extend(PYTHON.into_iter().find(mentions_python).map(|name| (Reader::PythonDotenv, name)));
 
     // direnv reads a dotenv file much like a shell.
     let mentions_env = |text: &[u8]| memchr::memmem::find(text, b"env").is_some();

@@ -132,8 +132,7 @@ pub fn add(
     secrets: &[(Tag, Option<Description>)],
     (template, output): (&Path, &Path),
 ) -> Option<String> {
-    let (bom, body) =
-        text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
+    let (bom, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
     let mut document: DocumentMut = body.parse().ok()?;
     let mut implicit = Table::new();
 
@@ -177,8 +176,7 @@ pub fn add(
 /// Adds the readers of an output to a manifest's text, unless that output already names some.
 /// Returns `None` if the text cannot be changed.
 pub fn name_readers(text: &str, output: &Path, readers: Readers) -> Option<String> {
-    let (bom, body) =
-        text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
+    let (bom, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
     let mut document: DocumentMut = body.parse().ok()?;
     let path = in_toml(output);
     let tables = document.get_mut("render")?.as_array_of_tables_mut()?;

@@ -726,10 +726,7 @@ mod tests {
                 "[secrets.key]\nvalue = \"sk_live_1234567890\"",
                 "2:1: unknown key `value`, expected one of ",
             ),
-            (
-                "[secrets.key]\noptional = \"yes\"",
-                "2:12: expected a boolean, found a string",
-            ),
+            ("[secrets.key]\noptional = \"yes\"", "2:12: expected a boolean, found a string"),
             ("[secrets.\"a b\"]\n", "1:10: invalid tag in `[secrets.TAG]`: "),
             ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are the same tag"),
             (
@@ -810,10 +807,7 @@ mod tests {
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"710\"",
                 "4:8: `mode` cannot set an execute bit; use \"600\", \"640\" or \"644\"",
             ),
-            (
-                "[run.env]\nA = \"{{ secrets.! }}\"",
-                "2:5: invalid placeholder: ",
-            ),
+            ("[run.env]\nA = \"{{ secrets.! }}\"", "2:5: invalid placeholder: "),
             (
                 "[render]\ntemplate = \"x\"",
                 "1:1: expected an array of tables, found a table; \

@@ -440,9 +440,7 @@ fn a_value_of_another_secret_gets_into_no_template() {
             .fails_with(2)
             .stdout("");
         let place = format!("error: f.env:{line}: ");
-        run.stderr_has(
-            &(place + "the value of `other` would stay in this line of the template\n"),
-        );
+        run.stderr_has(&(place + "the value of `other` would stay in this line of the template\n"));
     }
 
     assert!(!sandbox.path("f.env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());

@@ -1491,7 +1491,8 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
         format!("warning: `a.env`: {said}; {advice}\n")
     };
 
-    let all = "`bash`, `compose`, `node`, `npm-dotenv` and `python-dotenv` read a different value for";
+    let all =
+        "`bash`, `compose`, `node`, `npm-dotenv` and `python-dotenv` read a different value for";
     for (tag, value) in [("a", "plain"), ("b", "x"), ("c", "cc")] {
         project.store("web", tag, value);
     }
@@ -1505,7 +1506,11 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
         ("b", "x\ny", vec![format!("{all} `B`")]),
         ("b", "x\nC=1", vec![format!("{all} `B`")]),
         ("b", "x", Vec::new()),
-        ("c", "say \"c\"", vec!["`node` and `npm-dotenv` read a different value for `C`".to_owned()]),
+        (
+            "c",
+            "say \"c\"",
+            vec!["`node` and `npm-dotenv` read a different value for `C`".to_owned()],
+        ),
         (
             "a",
             "x'\nB='y",

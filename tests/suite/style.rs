@@ -128,7 +128,8 @@ fn blocks(path: &Path, text_of: impl Fn(&str) -> Option<String>) -> Vec<Block> {
                 block.text.push_str(text.trim());
             }
             Some(text) => {
-                let place = format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1);
+                let place =
+                    format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1);
                 found.push(Block { place, text: text.trim().to_owned() });
                 is_open = true;
             }
@@ -169,7 +170,9 @@ fn oddity(text: &str) -> Option<String> {
 fn check(what: &str, blocks: &[Block]) {
     let odd: Vec<String> = blocks
         .iter()
-        .filter_map(|block| Some(format!("{}: {}\n    {}", block.place, oddity(&block.text)?, block.text)))
+        .filter_map(|block| {
+            Some(format!("{}: {}\n    {}", block.place, oddity(&block.text)?, block.text))
+        })
         .collect();
     let share = 100.0 * odd.len() as f64 / blocks.len() as f64;
 
@@ -201,8 +204,10 @@ fn messages(path: &Path) -> Vec<Block> {
 fn comments_are_plain() {
     let sources = ["src", "tests", "fuzz", "benches"].iter().flat_map(|it| files(it, &["rs"]));
     let own = Path::new("suite/style.rs");
-    let found: Vec<Block> =
-        sources.filter(|path| !path.ends_with(own)).flat_map(|path| blocks(&path, comment)).collect();
+    let found: Vec<Block> = sources
+        .filter(|path| !path.ends_with(own))
+        .flat_map(|path| blocks(&path, comment))
+        .collect();
     check("comment blocks", &found);
 }
 
@@ -210,7 +215,8 @@ fn comments_are_plain() {
 fn documents_are_plain() {
     let pages = files("docs", &["md"]).into_iter();
     let pages = pages.filter(|path| !path.ends_with("format.md"));
-    let own = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md"].map(|it| root().join(it));
+    let own = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md"]
+        .map(|it| root().join(it));
     let found: Vec<Block> =
         pages.chain(own).flat_map(|path| blocks(&path, |line| Some(line.to_owned()))).collect();
     check("paragraphs", &found);

@@ -258,7 +258,11 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
             "=http://evil, previously http://proxy\n",
         ),
         (format!("{MANIFEST}MORE = \"1\"\n"), TEMPLATE, "  new variable MORE=1\n"),
-        (MANIFEST.replace("KEY = \"{{ secrets.key }}\"\n", ""), TEMPLATE, "  removed variable KEY\n"),
+        (
+            MANIFEST.replace("KEY = \"{{ secrets.key }}\"\n", ""),
+            TEMPLATE,
+            "  removed variable KEY\n",
+        ),
         (
             MANIFEST.replace("[secrets.key]", "[secrets.key]\n[secrets.b]"),
             TEMPLATE,
