@@ -769,11 +769,11 @@ mod tests {
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"html\"",
-                "4:10: no such filter; there are json, ",
+                "4:10: unknown filter; the filters are json, ",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"",
-                "4:14: two delimiters are needed",
+                "4:14: expected two delimiters",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
