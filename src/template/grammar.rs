@@ -49,7 +49,9 @@ impl FromStr for Delimiters {
 
         for side in [open, close] {
             if side.is_empty() || side.len() > LONGEST_DELIMITER {
-                return Err(Invalid(format!("a delimiter must have 1 to {LONGEST_DELIMITER} bytes")));
+                return Err(Invalid(format!(
+                    "a delimiter must have 1 to {LONGEST_DELIMITER} bytes"
+                )));
             }
 
             if side.contains(inner) {
@@ -110,7 +112,9 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(why) => write!(f, "invalid tag: {why}"),
-            Self::Filter => write!(f, "unknown filter; the filters are {}", Filter::NAMES.join(", ")),
+            Self::Filter => {
+                write!(f, "unknown filter; the filters are {}", Filter::NAMES.join(", "))
+            }
             Self::Unclosed => f.write_str("not closed after the tag or filter"),
             Self::TooLong => write!(f, "longer than {LONGEST} bytes"),
         }

@@ -87,7 +87,10 @@ impl fmt::Display for Suspicion {
                 );
 
                 let before = number - 1;
-                write!(f, "{number} backslashes before a placeholder become {half}, then {what}; ")?;
+                write!(
+                    f,
+                    "{number} backslashes before a placeholder become {half}, then {what}; "
+                )?;
                 write!(f, "in version 0.1.0 they became {before}, then the placeholder's text")
             }
         }
