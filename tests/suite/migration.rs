@@ -499,7 +499,7 @@ fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
             (&["run", "--env-file", "w.env", "--", "true"], 125),
         ] {
             sandbox.run(line).fails_with(code).stdout("").stderr_has(
-                "error: `w.env` is no dotenv file: it is UTF-16 text, and only UTF-8 is read\n\
+                "error: `w.env` is no dotenv file: it is UTF-16 text, but only UTF-8 can be read\n\
                  hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`\n",
             );
         }
