@@ -1,7 +1,9 @@
-//! What goes on after the program's end while others hold its output: a process of ours that masks what they print.
+//! Masks output after the program's end, while other processes still hold its output open. A
+//! separate process does this.
 //!
-//! It is a new process, so it has nothing of ours: no environment, no vault, no key. It is handed the values that are long
-//! enough to be masked, makes needles of them and wipes them, and ends with the last writer or with its reader.
+//! It is a newly started program, so it has no environment, vault or key. It receives the values
+//! that are long enough to be masked, builds needles from them and wipes them. It exits with the
+//! last writer or with the reader.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +18,7 @@ use super::supervise::in_memory;
 use crate::model::{SecretBytes, SecretValue, Tag};
 use crate::process;
 
-/// Starts such a process for a stream.
+/// Starts the lingering process for a stream.
 pub(super) fn leave(stream: Stream, executable: &Path) -> io::Result<()> {
     let (from, to, known) = stream.into_parts();
     let known = in_memory(pack(&known).expose())?;
@@ -27,8 +29,8 @@ pub(super) fn leave(stream: Stream, executable: &Path) -> io::Result<()> {
     start_alone(&mut command)
 }
 
-/// The process itself: copies from its stdin to its stdout with values masked, until the end. On its stderr it finds what
-/// its parent knew. `streams` are the three.
+/// Runs the lingering process, which copies its stdin to its stdout with values masked until the
+/// end. It reads its parent's knowledge from its stderr. `streams` returns the three descriptors.
 pub fn linger(streams: impl FnOnce() -> io::Result<[OwnedFd; 3]>) -> Result<(), StreamError> {
     process::detach(c"secrets-linger").map_err(StreamError::Read)?;
     let [from, to, known] = streams().map_err(StreamError::Read)?;
@@ -47,13 +49,13 @@ pub fn linger(streams: impl FnOnce() -> io::Result<[OwnedFd; 3]>) -> Result<(), 
     drive(stream, true)
 }
 
-/// What the mask of a stream knows.
+/// The knowledge of a stream's mask.
 pub(super) struct KnownValues {
-    /// The values that are looked for
+    /// The values to mask
     pub(super) values: Vec<(Tag, SecretValue)>,
     /// The last bytes of the stream
     pub(super) tail: SecretBytes,
-    /// How many of them are out
+    /// The number of bytes in the tail that were already written
     pub(super) out: u64,
 }
 

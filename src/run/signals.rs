@@ -1,6 +1,7 @@
-//! Signals that are passed on to the program: which came, and from whom.
+//! Receives the signals that are passed on to the program, with their senders.
 //!
-//! What was ignored when we were started stays ignored, for the program too: `nohup` works.
+//! Signals that were ignored when we were started stay ignored for the program too, so `nohup`
+//! works.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -14,26 +15,28 @@ use super::child::SignalMask;
 use crate::process::{is_ignored, signal, stop_unless};
 use crate::signals::DeferSignals;
 
-/// Not ours to pass on. Nobody can catch the first two; the others report a fault in our own code if they come.
+/// Signals that are not passed on. The first two cannot be caught. The others report a fault in our
+/// own code.
 const LEFT_ALONE: [Signal; 7] =
     [Signal::KILL, Signal::STOP, Signal::ILL, Signal::FPE, Signal::SEGV, Signal::BUS, Signal::SYS];
 
-/// What stops a process in the background that uses its terminal. A handler would not stop us: the system would try the
-/// same again for ever.
+/// Signals that stop a background process that uses its terminal. With a handler the process would
+/// not stop, and the system would retry the same operation forever.
 const OF_THE_BACKGROUND: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
 
-/// A signal that came.
+/// A received signal.
 pub(super) struct ReceivedSignal {
     pub(super) signal: Signal,
-    /// By the kernel, as a terminal does: the whole process group has it
+    /// Whether the kernel sent it, for example on behalf of a terminal. The whole process group
+    /// then receives it.
     pub(super) by_kernel: bool,
-    /// By ourselves: because a reader went away, or as one of our process group
+    /// Whether we sent it ourselves, to our process group or because a reader closed its end
     pub(super) by_us: bool,
-    /// The process that sent it, unless it is in a PID namespace that we do not see
+    /// The sender's process id, unless the sender is in a PID namespace that we cannot see
     pub(super) sender: Option<Pid>,
 }
 
-/// As long as it lives, these signals come to us.
+/// Receives signals as long as it exists.
 pub(super) struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
     hold: DeferSignals,
@@ -41,9 +44,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to catch what may be passed on, and SIGCHLD. With `terminal`, one of our streams is a terminal.
+    /// Starts to receive SIGCHLD and all signals that may be passed on. Set `terminal` if one of
+    /// our streams is a terminal.
     pub(super) fn new(terminal: bool) -> io::Result<Self> {
-        // An earlier prompt's handlers would end us.
+        // The handlers of an earlier prompt would end this process.
         let hold = DeferSignals::new()?;
         let (read, write) = UnixStream::pair()?;
         let wanted = (1..=libc::SIGRTMAX()).filter(|number| is_wanted(*number, terminal));
@@ -52,17 +56,17 @@ impl Signals {
         Ok(Self { delivery, hold, mask: SignalMask::taken() })
     }
 
-    /// What was blocked when we were started.
+    /// Returns the mask of signals that were blocked when we were started.
     pub(super) fn mask(&self) -> SignalMask {
         self.mask
     }
 
-    /// Becomes readable when one comes.
+    /// Returns a stream that becomes readable when a signal arrives.
     pub(super) fn came(&self) -> &UnixStream {
         self.delivery.get_read()
     }
 
-    /// Those that came since the last time.
+    /// Returns the signals that arrived since the last call.
     pub(super) fn take(&mut self) -> Vec<ReceivedSignal> {
         self.hold.take();
         let us = getpid().as_raw_nonzero().get();
@@ -81,8 +85,9 @@ impl Signals {
         self.delivery.pending().filter_map(came).collect()
     }
 
-    /// Stops this process until it is continued, or not at all where that came already or nobody would continue us; returns
-    /// what came meanwhile: with SIGCONT among it, unless we were not stopped.
+    /// Stops this process until it is continued. Does not stop if SIGCONT has already arrived, or
+    /// if nobody would continue us. Returns the signals that arrived in the meantime. They include
+    /// SIGCONT if the process was stopped.
     pub(super) fn stop(&mut self) -> Vec<ReceivedSignal> {
         let mut all = Vec::new();
         stop_unless(|| {
@@ -101,14 +106,14 @@ fn is_wanted(number: i32, terminal: bool) -> bool {
         return false;
     }
 
-    // Without SIGCHLD nobody tells us of the program's end, and where it is ignored its exit code is lost. SIGPIPE is
-    // ignored by the standard library, not by our caller.
+    // Without SIGCHLD we would not notice the program's end, and if SIGCHLD is ignored, the
+    // program's exit code is lost. SIGPIPE is ignored by the standard library, not by our caller.
     signal == Signal::CHILD || signal == Signal::PIPE || !is_ignored(number)
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // They were the program's.
+        // These signals were meant for the program.
         self.hold.take();
     }
 }

@@ -1,4 +1,4 @@
-//! The loop around a running program: its output through the mask, what is typed to it, signals, its end.
+//! The main loop for a running program: masked output, typed keys, signals and the program's end.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -28,16 +28,16 @@ use super::terminal::{Pty, is_in_foreground, is_of_a_key, pty, resize};
 use super::{Job, Outcome, RunError, Streams};
 use crate::process;
 
-/// How long, after the program's end, output is waited for in all: what it left in a pseudo-terminal, or what comes of
-/// its last words by way of another process.
+/// The total time to wait for output after the program's end. Such output is still in a
+/// pseudo-terminal, or passes through another process.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// In the background nothing tells when the foreground is ours: it is looked at this often.
+/// The interval for checking the foreground, because no event reports that we have moved there.
 const FOREGROUND_POLL: Duration = Duration::from_millis(250);
 
-/// Variables that name the terminal on which a program may ask for something.
+/// Variables that contain the name of the terminal for prompts.
 const TERMINALS: [&str; 2] = ["GPG_TTY", "SSH_TTY"];
 
-/// Runs a program to its end; returns how it ended.
+/// Runs a program to its end. Returns how it ended.
 pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
     let Job { command, mut environment, stdin, masked, executable, options } = job;
     let interactive = masked.is_some()
@@ -55,7 +55,7 @@ pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
             value.clone_from(&pty.name);
         }
 
-        // By its own name: the process between finds the program as we would.
+        // The program is passed by name, and the monitor looks it up as we would.
         let mut between = Command::new(&executable);
         std::os::unix::process::CommandExt::arg0(&mut between, "secrets");
         between.args(options).arg("monitor").arg("--").args(&command).env_clear();
@@ -72,7 +72,7 @@ pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
         program
     };
 
-    // Who has the terminal as stdin reads keys there.
+    // A program with the terminal as its stdin reads keys there.
     let lends = stdin.is_some() || !isatty(&streams.input);
     if let Some(value) = stdin {
         program.stdin(Stdio::from(
@@ -90,7 +90,7 @@ pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
     running.supervised()
 }
 
-/// Nothing is masked: the program has our streams, and only signals and its end are ours to handle.
+/// Runs a program without masking. It inherits our streams, and we only handle signals and its end.
 fn plain(program: Command, executable: PathBuf) -> Result<Outcome, RunError> {
     let signals = Signals::new(false).map_err(RunError::io("handle signals"))?;
     let pid = child::start(program, Group::Ours, signals.mask())?.pid;
@@ -101,7 +101,7 @@ fn no_stream() -> impl FnOnce(io::Error) -> RunError {
     RunError::io("make a pseudo-terminal or a pipe")
 }
 
-/// Bytes as a file that has no name and never touches a disk.
+/// Returns the bytes as an unnamed file. On Linux it exists in memory only.
 pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     let file = File::from(rustix::fs::memfd_create(c"secrets", rustix::fs::MemfdFlags::CLOEXEC)?);
@@ -117,18 +117,18 @@ struct Running {
     pid: Pid,
     signals: Signals,
     streams: Vec<Stream>,
-    /// Streams that others hold after the program's end
+    /// Streams that other processes hold open after the program's end
     left: Vec<Stream>,
-    /// Pseudo-terminals that follow the size of a real one: (real, pseudo)
+    /// Terminals and pseudo-terminals that follow their size: (real, pseudo)
     resized: Vec<(OwnedFd, OwnedFd)>,
     keyboard: Option<Keyboard>,
-    /// This program, for a process that goes on with a stream
+    /// The path of this program, for a lingering process
     executable: PathBuf,
     /// The last signal that a key sent to our whole group
     typed: Option<Signal>,
-    /// How the program ended, and for how long output was waited for since
+    /// How the program ended, and the time spent waiting for output since then
     ended: Option<(Outcome, Duration)>,
-    /// Why output of the program is lost
+    /// The reason why output of the program was lost
     lost: Option<StreamError>,
 }
 
@@ -158,7 +158,7 @@ impl Running {
             prepared = Some((pty.ours, pty.programs));
         }
 
-        // One terminal or pipe for both keeps their order, as after `2>&1`.
+        // A shared terminal or pipe keeps the order of both streams, as with `2>&1`.
         let identity = |stream| fstat(stream).ok().map(|found| (found.st_dev, found.st_ino));
         let same = identity(&streams.output)
             .is_some_and(|output| identity(&streams.errors) == Some(output));
@@ -194,10 +194,12 @@ impl Running {
 
         drop(shared);
 
-        // Where nobody reads any more, the program's first write is to tell it, however early that comes.
+        // If the reader is already gone, closing the stream makes the program's first write fail,
+        // however early that is.
         all.retain(|stream| !stream.is_unread());
 
-        // `program` holds the last copies of the program's ends: it is gone with this call.
+        // `program` owns the last copies of the program's ends. This call consumes it, which closes
+        // them.
         let pid = child::start(program, Group::Ours, signals.mask())?.pid;
         let mut running =
             Self { streams: all, resized, keyboard, ..Self::new(pid, signals, executable) };
@@ -205,7 +207,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Pagers look for their keyboard where their errors go, and that is a pseudo-terminal.
+    /// Gives the keyboard to a program that has only its output on a terminal. Pagers read keys
+    /// from stderr, which is a pseudo-terminal.
     fn lend_keyboard(&mut self) -> Result<(), RunError> {
         if let (None, Some((real, pseudo))) = (&self.keyboard, self.resized.last()) {
             self.keyboard = Some(Keyboard::new(real, pseudo, Role::Lent).map_err(no_stream())?);
@@ -229,13 +232,13 @@ impl Running {
         }
     }
 
-    /// How the program ended, when its last output was written or is another's to write.
+    /// Returns how the program ended, once all its output was written or handed over.
     fn over(&self) -> Option<Outcome> {
         let (outcome, _) = self.ended?;
         self.streams.is_empty().then_some(outcome)
     }
 
-    /// Leaves what is left to others.
+    /// Hands open streams over to lingering processes, and returns the outcome.
     fn finished(mut self, outcome: Outcome) -> Result<Outcome, RunError> {
         let had_terminal =
             self.is_session() && self.keyboard.as_ref().is_some_and(Keyboard::has_terminal);
@@ -245,7 +248,8 @@ impl Running {
                 .map_err(RunError::io("go on masking what is left running"))?;
         }
 
-        // The key reached the program alone. Without us everybody in our group would have got its signal.
+        // The key's signal reached only the program. Without us, our whole group would have
+        // received it.
         if let Some(signal) = outcome.interrupted()
             && had_terminal
             && self.typed != Some(signal)
@@ -265,7 +269,7 @@ impl Running {
         let mut deadlines: Vec<Instant> =
             self.streams.iter().filter_map(Stream::release_at).collect();
 
-        // A reader that is slow is waited for: only with nothing left to write does time count.
+        // A slow reader is waited for. The time counts only while nothing is left to write.
         let is_patient = self.streams.iter().any(Stream::is_queueing);
         deadlines.extend(
             self.ended
@@ -285,7 +289,7 @@ impl Running {
 
         let streams = waiting.len();
 
-        // Of a stream without anything to watch, something that stays silent.
+        // For a stream without a descriptor to watch, this one stands in. It reports no events.
         let silent = self.signals.came().as_fd();
         let watches = |stream| (Stream::watches(stream).unwrap_or(silent), PollFlags::empty());
         waiting.extend(self.streams.iter().map(watches));
@@ -308,8 +312,8 @@ impl Running {
         if let (Some((_, waited)), false) = (&mut self.ended, is_patient) {
             *waited += passed;
 
-            // A grandchild may keep a stream open for ever, and write to it now and then. What the program itself wrote is
-            // there without waiting.
+            // A grandchild may keep a stream open forever and write to it from time to time. The
+            // program's own output has already arrived.
             if *waited >= LAST_WORDS && !moved {
                 self.streams.iter_mut().for_each(Stream::leave);
             }
@@ -329,11 +333,12 @@ impl Running {
         Ok(())
     }
 
-    /// Goes on with every stream; `ready` and `alarmed` are as [`Stream::advance`] takes them.
+    /// Advances every stream. `ready` and `alarmed` are the arguments for [`Stream::advance`].
     fn advance_streams(&mut self, ready: &[bool], alarmed: &[bool]) {
         let streams = std::mem::take(&mut self.streams);
         for ((mut stream, ready), alarmed) in streams.into_iter().zip(ready).zip(alarmed) {
-            // With a stream that is broken our end of it goes: the program gets SIGPIPE, or its terminal hangs up.
+            // Dropping a broken stream closes our end. The program then gets SIGPIPE, or its
+            // terminal hangs up.
             match stream.advance(*ready, *alarmed) {
                 Ok(StreamState::Open) => self.streams.push(stream),
                 Ok(StreamState::Left) => self.left.push(stream),
@@ -343,15 +348,16 @@ impl Running {
         }
     }
 
-    /// Passes a signal on. One that a terminal sent has reached the program as well if it is in our group; on a
-    /// pseudo-terminal, and in a group of its own, it has not.
+    /// Passes a signal on. If a terminal sent it, the program has received it as well if it is in
+    /// our group. It has not if it is on a pseudo-terminal or in a group of its own.
     fn pass_on(&mut self, came: &ReceivedSignal) {
         let session = self.is_session();
         match came.signal {
-            // What we sent to our whole group, ourselves among it, and what a reader that has gone makes the system send.
+            // We sent this signal to our whole group, or the system sent it because a reader is
+            // gone.
             _ if came.by_us => return,
-            // Once it has been waited for, its number may be another's. What it printed may wait for a reader that does
-            // not read: who wants us to end is obeyed.
+            // After the program was reaped, its process id may belong to another process. Its
+            // output may still wait for a slow reader, so signals that ask us to end are obeyed.
             signal if self.ended.is_some() => {
                 if [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].contains(&signal) {
                     self.streams.clear();
@@ -378,9 +384,10 @@ impl Running {
         if session {
             let foreground = || self.keyboard.as_ref().and_then(Keyboard::foreground);
             let _ = match came.signal {
-                // A new size comes with the terminal.
+                // The pseudo-terminal sends this signal itself when its size changes.
                 Signal::WINCH if came.by_kernel => Ok(()),
-                // What our terminal sends, the program's terminal sends to the same effect.
+                // A signal from our terminal goes to the group that the program's terminal would
+                // send it to.
                 signal if came.by_kernel || is_key() => foreground().map_or_else(
                     || kill_process(self.pid, signal),
                     |group| kill_process_group(group, signal),
@@ -388,11 +395,11 @@ impl Running {
                 signal => kill_process(self.pid, signal),
             };
         } else if came.by_kernel || is_key() {
-            // Our whole group has it, and the program as well if it is there.
+            // Our whole group has received the signal, and so has the program if it is in it.
             if let Some(group) = group.filter(|_| group != process::group()) {
                 let _ = kill_process_group(group, came.signal);
             } else if came.signal == Signal::WINCH && !self.resized.is_empty() {
-                // It may have asked for the size before we had passed it on.
+                // The program may have read the size before we changed it.
                 let _ = kill_process(self.pid, came.signal);
             }
         } else {
@@ -400,7 +407,7 @@ impl Running {
         }
     }
 
-    /// Takes note of every child that ended, also of those that were left to us where we are process 1.
+    /// Reaps all ended children, including orphans that were reparented to us if we are process 1.
     fn reap(&mut self) -> Result<(), RunError> {
         while self.ended.is_none() {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
@@ -421,18 +428,19 @@ impl Running {
         Ok(())
     }
 
-    /// The program was stopped: we stop too, so that the shell notices, and go on with it.
+    /// Handles a stop of the program: we stop too, so that the shell notices, and continue together
+    /// with it.
     fn stopped(&mut self) {
         let interactive = self.is_session();
         self.keyboard.iter_mut().for_each(Keyboard::give_back);
         if interactive {
-            // A script that started us waits for us in our group: it has to stop as well.
+            // A script that started us waits for us in our group, so it must stop as well.
             let _ = kill_current_process_group(Signal::TSTP);
         }
 
         let all = self.signals.stop();
 
-        // What we sent ourselves is not the program's.
+        // Signals that we sent ourselves are not meant for the program.
         for came in all.iter().filter(|came| came.signal != Signal::TSTP) {
             self.pass_on(came);
         }
@@ -440,8 +448,9 @@ impl Running {
         self.look_at_keyboard();
         self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo));
 
-        // Where nobody would have continued us, whoever stopped the program continues it; but nobody else sees one that is
-        // on our pseudo-terminal.
+        // If we did not stop because nobody would have continued us, whoever stopped the program
+        // has to continue it. On our pseudo-terminal nobody else can see the program, so we always
+        // continue it there.
         if interactive || all.iter().any(|came| came.signal == Signal::CONT) {
             let _ = kill_process(self.pid, Signal::CONT);
         }
@@ -452,7 +461,8 @@ impl Running {
     }
 }
 
-/// Both ends of a stream: ours, and the program's. A terminal gets a pseudo-terminal, anything else a pipe.
+/// Creates both ends of a stream: ours and the program's. They are a pseudo-terminal if the stream
+/// is a terminal, and a pipe otherwise.
 fn ends(to: &OwnedFd, interactive: bool) -> io::Result<(OwnedFd, OwnedFd)> {
     if isatty(to) {
         let pty = pty(to, interactive)?;
@@ -462,7 +472,7 @@ fn ends(to: &OwnedFd, interactive: bool) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 
-/// Becomes the program: nothing is masked and nothing is to be cleaned up.
+/// Replaces this process with the program, if nothing has to be masked or cleaned up.
 pub fn become_program(command: &[OsString], environment: Vec<(OsString, OsString)>) -> RunError {
     let mut program = Command::new(&command[0]);
     program.args(&command[1..]).env_clear().envs(environment);
