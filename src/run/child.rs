@@ -2,7 +2,7 @@
 //!
 //! The kernel kills the program when this process is killed, so that no orphan with secrets in its
 //! environment stays behind.
-#![allow(unsafe_code)] // between fork and exec only system calls are allowed; also one fork and one signal mask
+#![allow(unsafe_code)] // code between fork and exec; one fork; one signal mask
 
 use std::ffi::OsString;
 use std::io;
@@ -48,7 +48,7 @@ pub(super) fn start(
     let name = command.get_program().to_owned();
     let leader = match group {
         Group::Foreground { leads: false } => {
-            Some(leader().map_err(RunError::io("make a process group"))?)
+            Some(create_group().map_err(RunError::io("create a process group"))?)
         }
         _ => None,
     };
@@ -70,7 +70,7 @@ pub(super) fn start(
 
 /// Creates a process group whose leader has exited. The group exists until the leader is waited
 /// for, and as long as it has other members.
-fn leader() -> io::Result<Pid> {
+fn create_group() -> io::Result<Pid> {
     // SAFETY: this process has one thread, and the child makes two system calls.
     let forked = match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
@@ -89,7 +89,7 @@ fn leader() -> io::Result<Pid> {
 
 /// Starts a process of ours in a separate session, so that no signal to our group or session
 /// reaches it.
-pub(super) fn start_alone(command: &mut Command) -> io::Result<()> {
+pub(super) fn start_detached(command: &mut Command) -> io::Result<()> {
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
     command.spawn().map(drop)
@@ -115,7 +115,7 @@ fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: Signa
     }
 
     let us = getpid();
-    let ready = move || {
+    let before_exec = move || {
         #[cfg(target_os = "linux")]
         {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -137,7 +137,7 @@ fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: Signa
 
     // SAFETY: between fork and exec the closure only makes system calls. It allocates nothing and
     // takes no lock.
-    unsafe { command.pre_exec(ready) };
+    unsafe { command.pre_exec(before_exec) };
 }
 
 /// The set of blocked signals.
@@ -147,7 +147,7 @@ pub(super) struct SignalMask(libc::sigset_t);
 impl SignalMask {
     /// Unblocks all signals and returns the previous mask, which the program gets as it would
     /// without us. An inherited mask could block signals that we need, such as SIGCHLD.
-    pub(super) fn taken() -> Self {
+    pub(super) fn unblock_all() -> Self {
         let (mut none, mut before) =
             (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
 
@@ -181,9 +181,9 @@ pub(super) fn take_foreground(terminal: impl AsFd) -> io::Result<()> {
         libc::sigprocmask(libc::SIG_BLOCK, mask.as_ptr(), std::ptr::null_mut());
     }
 
-    let taken = tcsetpgrp(terminal, group);
+    let result = tcsetpgrp(terminal, group);
 
     // SAFETY: as above.
     unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, mask.as_ptr(), std::ptr::null_mut()) };
-    Ok(taken?)
+    Ok(result?)
 }

@@ -26,7 +26,7 @@ pub struct Assignment {
     suspects: SuspectTexts,
     /// For an inherited variable, the tags in the namespaced form, which no other tool uses. Bare
     /// braces may belong to another tool.
-    ours: Option<Vec<Tag>>,
+    namespaced_tags: Option<Vec<Tag>>,
 }
 
 /// The reason why a variable cannot be set. `place` says where its template comes from.
@@ -88,26 +88,27 @@ impl Assignment {
             source: source.to_owned(),
             tags,
             suspects,
-            ours: None,
+            namespaced_tags: None,
         })
     }
 
     /// Creates an assignment for an inherited variable. Malformed placeholders and a bare
-    /// `{{NAME}}` that names no secret are kept unchanged. If the user `asked` to expand this
-    /// variable, `{{ secrets.name }}` must name a secret.
+    /// `{{NAME}}` that names no secret are kept unchanged. Set `is_requested` if the user asked to
+    /// expand this variable. Then `{{ secrets.name }}` must name a secret.
     pub fn inherited(
         name: OsString,
         text: Vec<u8>,
         place: &str,
-        asked: bool,
+        is_requested: bool,
     ) -> Result<Self, AssignmentError> {
         let plan = |grammar| Plan::new(&mut Template::from_text(place, text.clone()), grammar);
-        let ours = if asked { plan(namespaced())?.tags() } else { Vec::new() };
+        let namespaced_tags = if is_requested { plan(namespaced())?.tags() } else { Vec::new() };
         let plan = plan(Grammar::default())?;
         let (tags, suspects) = (plan.tags(), plan.suspects().clone());
         let (place, source) = (place.to_owned(), "environment".to_owned());
+        let namespaced_tags = Some(namespaced_tags);
 
-        Ok(Self { name, text, place, source, tags, suspects, ours: Some(ours) })
+        Ok(Self { name, text, place, source, tags, suspects, namespaced_tags })
     }
 
     /// Returns the variable's name.
@@ -129,7 +130,7 @@ impl Assignment {
     /// contain them.
     pub fn foreign(&self, values: &RevealedValues) -> Vec<&Tag> {
         let unknown = |tag: &&Tag| !values.has(tag);
-        self.ours.iter().flat_map(|_| self.tags.iter().filter(unknown)).collect()
+        self.namespaced_tags.iter().flat_map(|_| self.tags.iter().filter(unknown)).collect()
     }
 
     /// Returns the tags that the template refers to.
@@ -139,11 +140,9 @@ impl Assignment {
 
     /// Returns true if none of the unknown references has the namespaced form.
     fn is_foreign(&self, findings: &TemplateFindings<UnknownTag>) -> bool {
-        let ours = |ours: &Vec<Tag>| {
-            findings.listed.iter().any(|finding| ours.contains(&finding.what.tag))
-        };
-
-        self.ours.as_ref().is_some_and(|tags| !ours(tags))
+        self.namespaced_tags.as_ref().is_some_and(|tags| {
+            !findings.listed.iter().any(|finding| tags.contains(&finding.what.tag))
+        })
     }
 
     fn expand(&self, values: &dyn Reveal) -> Result<OsString, AssignmentError> {
@@ -247,7 +246,7 @@ pub struct Variable {
 #[derive(Default)]
 pub struct Variables {
     all: Vec<Variable>,
-    places: HashMap<OsString, usize>,
+    positions: HashMap<OsString, usize>,
     /// The tags whose values were revealed but not passed to the program
     pub left_out: HashSet<TagKey>,
 }
@@ -255,7 +254,7 @@ pub struct Variables {
 impl Variables {
     /// Sets a variable.
     pub fn set(&mut self, name: OsString, value: OsString, source: Option<&str>, tags: Vec<Tag>) {
-        let at = *self.places.entry(name.clone()).or_insert(self.all.len());
+        let at = *self.positions.entry(name.clone()).or_insert(self.all.len());
         let variable = Variable { name, value, source: source.map(str::to_owned), tags };
         match self.all.get_mut(at) {
             Some(earlier) => *earlier = variable,

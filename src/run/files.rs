@@ -32,10 +32,10 @@ pub struct PrivateFiles {
 impl PrivateFiles {
     /// Creates the directory in `parent`, which must be private.
     pub fn new(parent: &Path, executable: &Path) -> io::Result<Self> {
-        sweep(parent);
-        let drawn: [u8; 8] = random::array().map_err(|_| io::Error::other("no random bytes"))?;
+        remove_stale(parent);
+        let nonce: [u8; 8] = random::array().map_err(|_| io::Error::other("no random bytes"))?;
         let name =
-            format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(drawn));
+            format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(nonce));
         let directory = parent.join(name);
 
         DirBuilder::new().mode(0o700).create(&directory)?;
@@ -58,7 +58,7 @@ impl PrivateFiles {
         let path = self.directory.join(tag.key().as_str());
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(mut file) => file.write_all(value.expose()).map(|()| path),
-            // The value may already have been written under another name of the variable.
+            // The same value may already have been written for another variable.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
             Err(error) => Err(error),
         }
@@ -98,14 +98,14 @@ pub fn guard(
 ) -> io::Result<()> {
     process::detach(c"secrets-guard")?;
 
-    let hold = DeferSignals::on_all()?;
+    let deferred = DeferSignals::on_all()?;
     ready()?;
     let _ = io::copy(&mut waiting, &mut io::sink());
-    let named =
+    let is_ours =
         directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
 
-    let outcome = if named { fs::remove_dir_all(directory) } else { Ok(()) };
-    hold.take();
+    let outcome = if is_ours { fs::remove_dir_all(directory) } else { Ok(()) };
+    deferred.take();
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -113,7 +113,7 @@ pub fn guard(
 }
 
 /// Removes the directories of processes that no longer exist.
-fn sweep(parent: &Path) {
+fn remove_stale(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name

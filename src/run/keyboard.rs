@@ -56,23 +56,23 @@ impl Keyboard {
 
     /// Returns true while the foreground group or the program's terminal modes may change without
     /// an event.
-    pub(super) fn needs_a_look(&self) -> bool {
+    pub(super) fn needs_polling(&self) -> bool {
         self.raw.is_none() || matches!(self.role, Role::Lent)
     }
 
     /// Restores the real terminal.
-    pub(super) fn give_back(&mut self) {
+    pub(super) fn restore_terminal(&mut self) {
         self.raw = None;
     }
 
     /// Takes the real terminal if we are in its foreground and no other process of ours has it.
     /// Restores it if the program no longer needs it.
-    pub(super) fn look(&mut self) {
+    pub(super) fn update(&mut self) {
         let pseudo = match self.role {
             Role::Session(_) => None,
             Role::Lent => match tcgetattr(&self.pty) {
                 Ok(modes) if !modes.local_modes.contains(LocalModes::ICANON) => Some(modes),
-                _ => return self.give_back(),
+                _ => return self.restore_terminal(),
             },
         };
 
@@ -91,9 +91,9 @@ impl Keyboard {
 
     /// Makes the terminal raw again after another process stopped us, because the shell has since
     /// restored its own modes.
-    pub(super) fn continued(&self) {
+    pub(super) fn on_continue(&self) {
         if let Some(raw) = self.raw.as_ref().filter(|_| is_in_foreground(&self.terminal)) {
-            raw.again();
+            raw.reapply();
         }
     }
 
@@ -154,12 +154,12 @@ impl Keyboard {
             keys.into_iter().find(|(index, _)| is_typed(modes.special_codes[*index]))?;
         let foreground = tcgetpgrp(&self.pty).ok()?;
 
-        (started_in(shared) == Some(foreground)).then_some(signal)
+        (program_group(shared) == Some(foreground)).then_some(signal)
     }
 }
 
 /// Returns the process group in which the program was started, once it is known.
-fn started_in(shared: &File) -> Option<Pid> {
+fn program_group(shared: &File) -> Option<Pid> {
     let mut group = [0; 4];
     if shared.metadata().ok()?.len() != group.len() as u64 {
         return None;

@@ -12,21 +12,21 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::child::start_alone;
+use super::child::start_detached;
 use super::stream::{Stream, StreamError, drive};
 use super::supervise::in_memory;
 use crate::model::{SecretBytes, SecretValue, Tag};
 use crate::process;
 
 /// Starts the lingering process for a stream.
-pub(super) fn leave(stream: Stream, executable: &Path) -> io::Result<()> {
+pub(super) fn start(stream: Stream, executable: &Path) -> io::Result<()> {
     let (from, to, known) = stream.into_parts();
     let known = in_memory(pack(&known).expose())?;
     let mut command = Command::new(executable);
     command.arg0("secrets").arg("linger").env_clear().current_dir("/");
     command.stdin(Stdio::from(from)).stdout(Stdio::from(to)).stderr(Stdio::from(known));
 
-    start_alone(&mut command)
+    start_detached(&mut command)
 }
 
 /// Runs the lingering process, which copies its stdin to its stdout with values masked until the
@@ -79,10 +79,10 @@ fn pack(known: &KnownValues) -> SecretBytes {
 fn unpack(packed: &[u8]) -> Option<KnownValues> {
     let mut rest = packed;
     let mut take = || -> Option<&[u8]> {
-        let (length, behind) = rest.split_first_chunk()?;
-        let (bytes, behind) =
-            behind.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        rest = behind;
+        let (length, after) = rest.split_first_chunk()?;
+        let (bytes, after) =
+            after.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        rest = after;
         Some(bytes)
     };
 

@@ -27,7 +27,7 @@ use crate::model::SecretBytes;
 use crate::process;
 
 /// Encodes the program's environment for the monitor. Each variable ends with a NUL byte.
-pub(super) fn packed(environment: &[(OsString, OsString)]) -> SecretBytes {
+pub(super) fn pack_environment(environment: &[(OsString, OsString)]) -> SecretBytes {
     let mut packed = SecretBytes::with_capacity(4096);
     for (name, value) in environment {
         for part in [name.as_bytes(), b"=", value.as_bytes(), b"\0"] {
@@ -90,14 +90,14 @@ pub fn monitor(
             return Ok(outcome);
         }
 
-        let _ = poll(&mut [PollFd::new(signals.came(), PollFlags::IN)], None);
-        for came in signals.take() {
+        let _ = poll(&mut [PollFd::new(signals.descriptor(), PollFlags::IN)], None);
+        for received in signals.take() {
             // The hang-up of a terminal concerns all processes on it. A signal that was sent to a
             // single process is meant for the program.
-            let _ = match came.signal {
+            let _ = match received.signal {
                 Signal::CHILD => Ok(()),
-                _ if came.by_us => Ok(()),
-                signal if came.by_kernel => kill_process_group(group_of(pid), signal),
+                _ if received.by_us => Ok(()),
+                signal if received.by_kernel => kill_process_group(group_of(pid), signal),
                 signal => kill_process(pid, signal),
             };
         }

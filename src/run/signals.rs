@@ -17,12 +17,12 @@ use crate::signals::DeferSignals;
 
 /// Signals that are not passed on. The first two cannot be caught. The others report a fault in our
 /// own code.
-const LEFT_ALONE: [Signal; 7] =
+const NOT_FORWARDED: [Signal; 7] =
     [Signal::KILL, Signal::STOP, Signal::ILL, Signal::FPE, Signal::SEGV, Signal::BUS, Signal::SYS];
 
 /// Signals that stop a background process that uses its terminal. With a handler the process would
 /// not stop, and the system would retry the same operation forever.
-const OF_THE_BACKGROUND: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
+const BACKGROUND_STOPS: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
 
 /// A received signal.
 pub(super) struct ReceivedSignal {
@@ -39,7 +39,7 @@ pub(super) struct ReceivedSignal {
 /// Receives signals as long as it exists.
 pub(super) struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
-    hold: DeferSignals,
+    deferred: DeferSignals,
     mask: SignalMask,
 }
 
@@ -48,12 +48,12 @@ impl Signals {
     /// our streams is a terminal.
     pub(super) fn new(terminal: bool) -> io::Result<Self> {
         // The handlers of an earlier prompt would end this process.
-        let hold = DeferSignals::new()?;
+        let deferred = DeferSignals::new()?;
         let (read, write) = UnixStream::pair()?;
         let wanted = (1..=libc::SIGRTMAX()).filter(|number| is_wanted(*number, terminal));
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
 
-        Ok(Self { delivery, hold, mask: SignalMask::taken() })
+        Ok(Self { delivery, deferred, mask: SignalMask::unblock_all() })
     }
 
     /// Returns the mask of signals that were blocked when we were started.
@@ -62,15 +62,15 @@ impl Signals {
     }
 
     /// Returns a stream that becomes readable when a signal arrives.
-    pub(super) fn came(&self) -> &UnixStream {
+    pub(super) fn descriptor(&self) -> &UnixStream {
         self.delivery.get_read()
     }
 
     /// Returns the signals that arrived since the last call.
     pub(super) fn take(&mut self) -> Vec<ReceivedSignal> {
-        self.hold.take();
+        self.deferred.take();
         let us = getpid().as_raw_nonzero().get();
-        let came = |origin: Origin| {
+        let to_received = |origin: Origin| {
             let sender = origin.process.map(|process| process.pid).filter(|pid| *pid > 0);
             let by_kernel = matches!(origin.cause, Cause::Kernel);
             let by_us = sender == Some(us);
@@ -82,7 +82,7 @@ impl Signals {
             })
         };
 
-        self.delivery.pending().filter_map(came).collect()
+        self.delivery.pending().filter_map(to_received).collect()
     }
 
     /// Stops this process until it is continued. Does not stop if SIGCONT has already arrived, or
@@ -92,7 +92,7 @@ impl Signals {
         let mut all = Vec::new();
         stop_unless(|| {
             all = self.take();
-            all.iter().any(|came| came.signal == Signal::CONT)
+            all.iter().any(|received| received.signal == Signal::CONT)
         });
 
         all.extend(self.take());
@@ -102,7 +102,7 @@ impl Signals {
 
 fn is_wanted(number: i32, terminal: bool) -> bool {
     let Some(signal) = signal(number) else { return false };
-    if LEFT_ALONE.contains(&signal) || terminal && OF_THE_BACKGROUND.contains(&signal) {
+    if NOT_FORWARDED.contains(&signal) || terminal && BACKGROUND_STOPS.contains(&signal) {
         return false;
     }
 
@@ -114,6 +114,6 @@ fn is_wanted(number: i32, terminal: bool) -> bool {
 impl Drop for Signals {
     fn drop(&mut self) {
         // These signals were meant for the program.
-        self.hold.take();
+        self.deferred.take();
     }
 }

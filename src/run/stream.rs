@@ -19,17 +19,17 @@ use crate::mask::{MaskedSpan, Masker, Needles, Sink};
 use crate::model::{SecretBytes, SecretValue, Tag};
 
 /// The maximum number of bytes that are read at once.
-const PIECE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 /// The maximum number of bytes that are written at once to a descriptor that may block. A pipe that
 /// is ready accepts that many without blocking.
-const SAFE: usize = 4096;
+const NONBLOCKING_WRITE: usize = 4096;
 /// More bytes than a pipe holds, even if its program enlarged it to the system's limit.
-const PIPE: usize = 2 * 1024 * 1024;
+const PIPE_LIMIT: usize = 2 * 1024 * 1024;
 /// The minimum number of trailing bytes that are kept for a lingering process. The text before a
 /// value may determine how the value is encoded.
-const TAIL: u64 = 8 * 1024;
+const MIN_TAIL: u64 = 8 * 1024;
 /// The time for which a possible start of a value is held back.
-const SILENCE: Duration = Duration::from_millis(40);
+const HOLD_TIME: Duration = Duration::from_millis(40);
 
 /// Resets a terminal's colours if the original reset was masked together with a value.
 const RESET: &[u8] = b"\x1b[m";
@@ -54,16 +54,16 @@ impl StreamMask {
     }
 
     /// Returns the values that are long enough to be masked.
-    fn looked_for(&self) -> Vec<(Tag, SecretValue)> {
+    fn maskable(&self) -> Vec<(Tag, SecretValue)> {
         let long =
             self.values.iter().filter(|(_, value)| value.expose().len() >= Needles::SHORTEST);
         long.map(|(tag, value)| (tag.clone(), value.duplicate())).collect()
     }
 
     fn needles(&self) -> Arc<Needles> {
-        let made =
+        let build =
             || Arc::new(Needles::new(self.values.iter().map(|(tag, value)| (tag, value.expose()))));
-        Arc::clone(self.needles.get_or_init(made))
+        Arc::clone(self.needles.get_or_init(build))
     }
 }
 
@@ -97,10 +97,10 @@ impl Sink for Queue {
 
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error> {
         // A span that grew after a part of it was released is still the same span.
-        let goes_on = self.paused
+        let continues = self.paused
             && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
         self.at = found.end;
-        if !goes_on && found.end > self.from {
+        if !continues && found.end > self.from {
             self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
         }
 
@@ -125,7 +125,7 @@ pub(super) enum StreamState {
     Broken,
     /// The program has ended but others hold its output open; all data was written, and a lingering
     /// process continues
-    Left,
+    HandedOver,
 }
 
 /// The reason why a stream ended early.
@@ -153,12 +153,12 @@ pub(super) struct Stream {
     ended: bool,
     /// The number of bytes still accepted after the program's end; at 0 a lingering process takes
     /// over
-    left: Option<usize>,
-    /// The last received bytes: at least [`TAIL`] of them if there were that many, including the
-    /// whole of an incomplete value
+    remaining: Option<usize>,
+    /// The last received bytes: at least [`MIN_TAIL`] of them if there were that many, including
+    /// the whole of an incomplete value
     tail: SecretBytes,
     /// The number of all received bytes
-    taken: u64,
+    received: u64,
     /// The time at which held-back bytes are released
     release_at: Option<Instant>,
 }
@@ -168,10 +168,10 @@ impl Stream {
     pub(super) fn new(from: OwnedFd, to: OwnedFd, mask: Arc<StreamMask>) -> Self {
         let kind = fstat(&to).map(|found| FileType::from_raw_mode(found.st_mode));
         let (to, may_block) = match kind {
-            Ok(FileType::Fifo) => unblocked(to),
+            Ok(FileType::Fifo) => reopen_nonblocking(to),
             // With blocking writes, a terminal that accepts no output while its keyboard buffer is
             // full would never be read again.
-            Ok(FileType::CharacterDevice) if isatty(&to) => unblocked(to),
+            Ok(FileType::CharacterDevice) if isatty(&to) => reopen_nonblocking(to),
             Ok(FileType::Socket) => (to, true),
             _ => (to, false),
         };
@@ -179,7 +179,7 @@ impl Stream {
         let reader_is_last = matches!(kind, Ok(FileType::Fifo)) && is_anonymous(&to);
         let bytes = SecretBytes::with_capacity(0);
         let queue = Queue { bytes, written: 0, last: None, paused: false, at: 0, from: 0 };
-        let piece = SecretBytes::zeroed(PIECE);
+        let piece = SecretBytes::zeroed(READ_SIZE);
 
         Self {
             from,
@@ -191,9 +191,9 @@ impl Stream {
             may_block,
             reader_is_last,
             ended: false,
-            left: None,
+            remaining: None,
             tail: SecretBytes::with_capacity(0),
-            taken: 0,
+            received: 0,
             release_at: None,
         }
     }
@@ -208,9 +208,9 @@ impl Stream {
 
     /// Splits the stream into the parts that another process needs to continue it.
     pub(super) fn into_parts(self) -> (OwnedFd, OwnedFd, KnownValues) {
-        let begins = self.taken - self.tail.len() as u64;
+        let begins = self.received - self.tail.len() as u64;
         let out = self.queue.at.saturating_sub(begins);
-        (self.from, self.to, KnownValues { values: self.mask.looked_for(), tail: self.tail, out })
+        (self.from, self.to, KnownValues { values: self.mask.maskable(), tail: self.tail, out })
     }
 
     /// Returns what to wait for: room for queued bytes, or else more data.
@@ -231,8 +231,10 @@ impl Stream {
     /// Returns true if our reader is already gone.
     pub(super) fn is_unread(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let gone = |to| poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::empty())], Some(&now));
-        self.watches().is_some_and(|to| gone(to).is_ok_and(|ready| ready > 0))
+        self.watches().is_some_and(|to| {
+            let mut waiting = [PollFd::from_borrowed_fd(to, PollFlags::empty())];
+            poll(&mut waiting, Some(&now)).is_ok_and(|ready| ready > 0)
+        })
     }
 
     /// Returns the time of the next action if no data arrives.
@@ -242,17 +244,17 @@ impl Stream {
 
     /// Handles the program's end. Its output is already in the pipe, and other writers are not
     /// waited for.
-    pub(super) fn expect_the_end(&mut self) {
-        self.left = Some(PIPE);
+    pub(super) fn program_ended(&mut self) {
+        self.remaining = Some(PIPE_LIMIT);
     }
 
     /// Lets another process continue the stream as soon as everything is written.
-    pub(super) fn leave(&mut self) {
-        self.left = Some(0);
+    pub(super) fn hand_over(&mut self) {
+        self.remaining = Some(0);
     }
 
-    fn is_left(&self) -> bool {
-        self.left == Some(0)
+    fn is_handed_over(&self) -> bool {
+        self.remaining == Some(0)
     }
 
     pub(super) fn is_queueing(&self) -> bool {
@@ -277,7 +279,7 @@ impl Stream {
                 }
                 written => written.map_err(StreamError::Write)?,
             }
-        } else if ready && !self.ended && !self.is_left() {
+        } else if ready && !self.ended && !self.is_handed_over() {
             self.read().map_err(StreamError::Read)?;
             if self.release_at.is_some() && self.has_more_soon() {
                 self.read().map_err(StreamError::Read)?;
@@ -288,10 +290,10 @@ impl Stream {
             self.pause();
         }
 
-        Ok(match (self.ended, self.is_left()) {
+        Ok(match (self.ended, self.is_handed_over()) {
             _ if self.is_queueing() => StreamState::Open,
             (true, _) => StreamState::Ended,
-            (false, true) => StreamState::Left,
+            (false, true) => StreamState::HandedOver,
             (false, false) => StreamState::Open,
         })
     }
@@ -319,8 +321,8 @@ impl Stream {
             return Ok(());
         }
 
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(length);
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(length);
         }
 
         let piece = std::mem::replace(&mut self.piece, SecretBytes::with_capacity(0));
@@ -333,7 +335,7 @@ impl Stream {
         let mask = &self.mask;
         let masker = self.masker.get_or_insert_with(|| Masker::new(mask.needles()));
         let Ok(()) = masker.push(bytes, &mut self.queue);
-        self.release_at = masker.is_holding().then(|| Instant::now() + SILENCE);
+        self.release_at = masker.is_holding().then(|| Instant::now() + HOLD_TIME);
 
         let needed = masker.needed_from();
         self.keep_tail(bytes, needed);
@@ -341,9 +343,9 @@ impl Stream {
 
     /// Appends data to the tail, and removes bytes that are no longer needed.
     fn keep_tail(&mut self, bytes: &[u8], needed: u64) {
-        let begins = self.taken - self.tail.len() as u64;
-        self.taken += bytes.len() as u64;
-        let from = needed.min(self.taken.saturating_sub(TAIL));
+        let begins = self.received - self.tail.len() as u64;
+        self.received += bytes.len() as u64;
+        let from = needed.min(self.received.saturating_sub(MIN_TAIL));
         let surplus = usize::try_from(from.saturating_sub(begins)).unwrap_or(usize::MAX);
 
         if let Some(skipped) = surplus.checked_sub(self.tail.len()) {
@@ -380,7 +382,7 @@ impl Stream {
 
     fn write(&mut self) -> io::Result<()> {
         let rest = &self.queue.bytes.expose()[self.queue.written..];
-        let most = if self.may_block { rest.len().min(SAFE) } else { rest.len() };
+        let most = if self.may_block { rest.len().min(NONBLOCKING_WRITE) } else { rest.len() };
         match rustix::io::write(&self.to, &rest[..most]) {
             Ok(length) => self.queue.written += length,
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -398,11 +400,11 @@ impl Stream {
 
 /// Reopens a pipe or terminal without blocking. Changing the given descriptor itself would affect
 /// other processes. If it cannot be reopened, it is written in small pieces.
-fn unblocked(given: OwnedFd) -> (OwnedFd, bool) {
+fn reopen_nonblocking(given: OwnedFd) -> (OwnedFd, bool) {
     let path = format!("/proc/self/fd/{}", given.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(anew) => (anew, false),
+        Ok(reopened) => (reopened, false),
         Err(_) => (given, true),
     }
 }
@@ -456,7 +458,7 @@ pub(super) fn drive(mut stream: Stream, watching: bool) -> Result<(), StreamErro
 
         match stream.advance(ready, alarmed)? {
             StreamState::Open => {}
-            StreamState::Ended | StreamState::Left => return Ok(()),
+            StreamState::Ended | StreamState::HandedOver => return Ok(()),
             StreamState::Broken => {
                 return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into()));
             }

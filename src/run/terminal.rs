@@ -84,7 +84,7 @@ pub(super) fn is_in_foreground(terminal: impl AsFd) -> bool {
 
 /// Returns true if a signal comes from another `secrets` process that had the terminal when a key
 /// was typed, and passes the key's signal on to our common process group.
-pub(super) fn is_of_a_key(sender: Pid) -> bool {
+pub(super) fn is_from_key(sender: Pid) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) else { return false };
     let is_raw =
@@ -126,12 +126,12 @@ impl<T: AsFd> Raw<T> {
             != pseudo.local_modes.contains(LocalModes::ISIG)
         {
             copy_signals(&mut self.modes, pseudo);
-            self.again();
+            self.reapply();
         }
     }
 
     /// Makes the terminal raw again after a shell has changed it.
-    pub(super) fn again(&self) {
+    pub(super) fn reapply(&self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.modes);
     }
 }

@@ -8,7 +8,7 @@ use crate::model::Tag;
 /// Variables that make a shell, the loader, an interpreter or a well-known tool run or load other
 /// code, or look for it elsewhere. A value from a vault sets them only if the user asks for exactly
 /// that variable.
-const STEERING: [&str; 171] = [
+const DANGEROUS: [&str; 171] = [
     "ANSIBLE_CONFIG",
     "ANSIBLE_LIBRARY",
     "ANSIBLE_VAULT_PASSWORD_FILE",
@@ -182,7 +182,7 @@ const STEERING: [&str; 171] = [
     "_JAVA_OPTIONS",
 ];
 /// Prefixes of such names.
-const STEERING_PREFIXES: [&str; 18] = [
+const DANGEROUS_PREFIXES: [&str; 18] = [
     "BASH_FUNC_",
     "BUNDLE_",
     "CARGO_TARGET_",
@@ -238,10 +238,10 @@ const REDIRECTING: [&str; 28] = [
 ];
 
 /// The prefix of our own settings.
-const OWN: &str = "SECRETS_";
+const SETTINGS_PREFIX: &str = "SECRETS_";
 
 /// The variables that `--clean-env` keeps, because they describe the user's environment.
-const KEPT: [&str; 10] =
+const CLEAN_ENVIRONMENT: [&str; 10] =
     ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "COLORTERM", "TMPDIR", "TZ", "USER"];
 
 /// Returns true for a name that shells can use: `[A-Za-z_][A-Za-z0-9_]*`.
@@ -255,8 +255,8 @@ pub fn is_name(name: &str) -> bool {
 /// `npm_config_script_shell`.
 pub fn is_dangerous(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    STEERING.binary_search(&name.as_str()).is_ok()
-        || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    DANGEROUS.binary_search(&name.as_str()).is_ok()
+        || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns true for a name that redirects programs, which is marked when it is shown.
@@ -266,7 +266,8 @@ pub fn redirects(name: &str) -> bool {
 
 /// Returns true for a setting of this program, which a manifest cannot set.
 pub fn is_setting(name: &str) -> bool {
-    name.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN))
+    let prefix = name.get(..SETTINGS_PREFIX.len());
+    prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(SETTINGS_PREFIX))
 }
 
 /// Returns true for our own variables that contain or name a vault's credentials, or that give
@@ -278,7 +279,7 @@ pub fn is_ours(name: &OsStr) -> bool {
 
 /// Returns true for a variable that `--clean-env` keeps.
 pub fn is_kept(name: &OsStr) -> bool {
-    KEPT.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"LC_")
+    CLEAN_ENVIRONMENT.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"LC_")
 }
 
 /// Returns the name of a tag's variable, which is its key in upper case.
@@ -292,8 +293,8 @@ mod tests {
 
     #[test]
     fn lists_are_in_order() {
-        assert!(STEERING.is_sorted());
-        assert!(STEERING_PREFIXES.is_sorted());
+        assert!(DANGEROUS.is_sorted());
+        assert!(DANGEROUS_PREFIXES.is_sorted());
         assert!(REDIRECTING.is_sorted());
         assert!(REDIRECTING.iter().all(|name| !is_dangerous(name)));
     }
