@@ -3,7 +3,7 @@
 //!
 //! It never waits longer for an answer than its timeout, and talks only to processes of the same
 //! user. Such a process is not necessarily an agent. Therefore no frame that the client sends
-//! contains a key, except a project's key ring that is to be sealed.
+//! contains a key, except a project's key ring that the agent has to seal.
 
 use std::cell::OnceCell;
 use std::io::{ErrorKind, Read, Write};
@@ -145,8 +145,9 @@ impl Client {
         PathBuf::from(std::ffi::OsStr::from_bytes(&self.vault))
     }
 
-    /// Makes the agent forget the vault's key. Returns false if it had none. The socket is removed,
-    /// so that an agent that does not obey can no longer be reached.
+    /// Makes the agent forget the vault's key. Returns false if it had none. Unless another user's
+    /// process listens on the socket, the socket is removed. An agent that does not obey can then
+    /// no longer be reached.
     pub fn lock(&self) -> Result<bool, KeyServiceError> {
         let found = identity(&self.socket);
         let answer = self.with_retry(|connection| {

@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The reason why there is no directory for an agent.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeDirError {
-    /// Other users can access or own the directory
+    /// The directory is not private to this user
     #[error("`{}` {why}", path.display())]
     Unsafe {
         /// The directory

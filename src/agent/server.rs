@@ -126,7 +126,7 @@ struct ServedConnection {
     input: SecretBytes,
     /// The number of bytes of `input` that were already handled
     consumed: usize,
-    /// The bytes still to be sent
+    /// The bytes that were not sent yet
     output: SecretBytes,
     /// The time of the last complete frame, or of the last bytes sent
     last_active: u64,

@@ -114,7 +114,7 @@ impl FromStr for Reader {
     fn from_str(name: &str) -> Result<Self, Invalid> {
         let at = Self::NAMES.iter().position(|known| *known == name);
         at.map(|at| Self::ALL[at]).ok_or_else(|| {
-            Invalid(format!("this reader is unknown; the readers are {}", Self::NAMES.join(", ")))
+            Invalid(format!("unknown reader; the readers are {}", Self::NAMES.join(", ")))
         })
     }
 }
@@ -160,7 +160,8 @@ impl Readers {
         for (spelling, readable) in SPELLINGS.iter().zip(&mut readable) {
             let Some(text) = spelling.write(value) else { continue };
             let line = SecretBytes::from_vec([text.expose(), b"\n"].concat());
-            *readable = self.iter().filter(|reader| reader.reads_as(line.expose(), value)).collect();
+            *readable =
+                self.iter().filter(|reader| reader.reads_as(line.expose(), value)).collect();
             if *readable == self {
                 return Ok(text);
             }

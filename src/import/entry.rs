@@ -1,5 +1,5 @@
-//! An entry of a password manager, and its conversion into items. What is shown of an entry never
-//! depends on a secret value.
+//! An entry of a password manager, and its conversion into items. The parts that are shown never
+//! depend on a secret value.
 
 use super::foreign::ToolMetadata;
 use super::references::{self, FoundEntry};
@@ -118,7 +118,7 @@ impl<'p> Collector<'p> {
         Ok(())
     }
 
-    /// Adds an entry. The tag of its password is made from the title alone; if the entry has no
+    /// Adds an entry. The tag of its password is made from the title alone. If the entry has no
     /// password, the notes get that tag. The tags of all other values include the field's name.
     pub(super) fn entry(&mut self, entry: Entry) -> Result<(), ImportError> {
         let title = entry.label();

@@ -1,7 +1,7 @@
 //! KeePass's references, such as `{REF:P@I:46C9B1FFBD4ABC4BBB260C6190BAD20C}`. An entry uses them
 //! to show a field of another entry. See <https://keepass.info/help/base/fieldrefs.html>.
 //!
-//! A password never ends up in a label, because labels are shown. The work is bounded: each field
+//! Passwords never end up in labels, because labels are shown. The work is bounded: each field
 //! is resolved only once, and the total output is limited.
 
 use std::collections::HashMap;

@@ -33,7 +33,8 @@ impl PrivateFiles {
     /// Creates the directory in `parent`, which must be private.
     pub fn new(parent: &Path, executable: &Path) -> io::Result<Self> {
         remove_stale(parent);
-        let nonce: [u8; 8] = random::array().map_err(|_| io::Error::other("no random bytes"))?;
+        let nonce: [u8; 8] = random::array()
+            .map_err(|_| io::Error::other("the random number generator failed"))?;
         let name =
             format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(nonce));
         let directory = parent.join(name);

@@ -121,8 +121,8 @@ fn wait(pid: Pid) -> Result<Option<Outcome>, RunError> {
         }
 
         if status.stopped() {
-            // Whoever continues us has seen that we stopped. In a separate session, only SIGSTOP
-            // can stop us.
+            // The process that continues us has seen that we stopped. In a separate session, only
+            // SIGSTOP can stop us.
             let _ = kill_process(getpid(), Signal::STOP);
             let _ = kill_process_group(group_of(pid), Signal::CONT);
         }

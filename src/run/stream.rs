@@ -222,13 +222,13 @@ impl Stream {
         }
     }
 
-    /// Returns the descriptor that reports that our reader is gone even if nothing is written. The
-    /// program's next write then fails, as it would without us.
+    /// Returns the descriptor that reports when our reader closes its end, even if nothing is
+    /// written. The program's next write then fails, as it would without us.
     pub(super) fn watches(&self) -> Option<BorrowedFd<'_>> {
         self.reader_is_last.then(|| self.to.as_fd())
     }
 
-    /// Returns true if our reader is already gone.
+    /// Returns true if our reader has already closed its end.
     pub(super) fn is_unread(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         self.watches().is_some_and(|to| {
@@ -431,8 +431,8 @@ pub fn mask_stream(
     drive(Stream::new(from, to, StreamMask::new(values)), false)
 }
 
-/// Runs a stream until its end. With `watching`, the stream also ends if the reader is gone and
-/// nothing is written.
+/// Runs a stream until its end. With `watching`, the stream also ends if the reader closes its end
+/// while nothing is written.
 pub(super) fn drive(mut stream: Stream, watching: bool) -> Result<(), StreamError> {
     loop {
         let (descriptor, flags) = stream.waits_for();

@@ -205,8 +205,8 @@ impl Running {
 
         drop(shared);
 
-        // If the reader is already gone, closing the stream makes the program's first write fail,
-        // however early that is.
+        // If the reader has already closed its end, dropping the stream makes the program's first
+        // write fail, however early that is.
         all.retain(|stream| !stream.is_unread());
 
         // `program` owns the last copies of the program's ends. This call consumes it, which closes
@@ -364,8 +364,8 @@ impl Running {
     fn forward(&mut self, received: &ReceivedSignal) {
         let session = self.is_session();
         match received.signal {
-            // We sent this signal to our whole group, or the system sent it because a reader is
-            // gone.
+            // We sent this signal to our whole group, or the system sent it because a reader closed
+            // its end.
             _ if received.by_us => return,
             // After the program was reaped, its process id may belong to another process. Its
             // output may still wait for a slow reader, so signals that ask us to end are obeyed.
@@ -459,9 +459,9 @@ impl Running {
         self.update_keyboard();
         self.resized.iter().for_each(|(real, pseudo)| resize(real, pseudo));
 
-        // If we did not stop because nobody would have continued us, whoever stopped the program
-        // has to continue it. On our pseudo-terminal nobody else can see the program, so we always
-        // continue it there.
+        // If nobody would have continued us, we did not stop. The process that stopped the program
+        // then has to continue it. On our pseudo-terminal no other process sees the program, so we
+        // always continue it there.
         if interactive || all.iter().any(|received| received.signal == Signal::CONT) {
             let _ = kill_process(self.pid, Signal::CONT);
         }

@@ -777,7 +777,7 @@ mod tests {
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
-                "4:11: this reader is unknown; the readers are bash, compose, ",
+                "4:11: unknown reader; the readers are bash, compose, ",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []",

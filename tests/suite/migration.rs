@@ -579,7 +579,7 @@ fn a_terminal_is_asked_for_each_variable_and_for_the_readers() {
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" -p web template .env --keep REGION");
 
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("compose, nodejs\n");
-    terminal.waits_for("this reader is unknown; the readers are bash, ");
+    terminal.waits_for("unknown reader; the readers are bash, ");
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("\n");
     terminal.waits_for("Is `PORT` a secret? [y/N] ").types("y\n");
     terminal.waits_for("Is `API_KEY` a secret? [Y/n] ").types("\n");
