@@ -126,7 +126,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// An unescaped string. If the string contains escapes, it passes through a buffer of serde_json,
+/// An unescaped string. If the string contains escapes, it passes through a buffer of `serde_json`,
 /// which is not wiped.
 struct Unescaped(SecretBytes);
 
