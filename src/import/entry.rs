@@ -1,4 +1,5 @@
-//! An entry of a password manager, and the items it comes to. Never decides by a value what is shown of it.
+//! An entry of a password manager, and its conversion into items. The parts that are shown never
+//! depend on a secret value.
 
 use super::foreign::ToolMetadata;
 use super::references::{self, FoundEntry};
@@ -6,10 +7,10 @@ use super::tags::Tags;
 use super::{ImportError, Item, Items, Skipped, Why, foreign};
 use crate::model::{Description, Name, SecretBytes, SecretValue, Tag, TagKey};
 
-const NAME_MOST: usize = 256;
-const DESCRIPTION_MOST: usize = 4096;
+const MAX_NAME: usize = 256;
+const MAX_DESCRIPTION: usize = 4096;
 
-/// What every manager knows of an entry.
+/// The parts of an entry that all password managers have in common.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) title: String,
@@ -18,14 +19,14 @@ pub(super) struct Entry {
     pub(super) password: Option<SecretBytes>,
     pub(super) totp: Option<SecretBytes>,
     pub(super) notes: Option<SecretBytes>,
-    /// By their labels, in the source's order
+    /// Other values with their labels, in the source's order
     pub(super) fields: Vec<(String, SecretBytes)>,
-    /// Parts that cannot become items: label and reason
+    /// Labels of the parts that cannot be imported, with the reasons
     pub(super) dropped: Vec<(String, &'static str)>,
     pub(super) at: Option<(u64, u64)>,
 }
 
-/// Items while they are read.
+/// Collects the items of a file.
 pub(super) struct Collector<'p> {
     tags: Tags<'p>,
     as_is: bool,
@@ -33,7 +34,8 @@ pub(super) struct Collector<'p> {
 }
 
 impl<'p> Collector<'p> {
-    /// `as_is` takes what other tools encrypted or resolve, too.
+    /// Creates a collector. With `as_is`, it also accepts ciphertexts and references of other
+    /// tools.
     pub(super) fn new(tags: Tags<'p>, as_is: bool) -> Self {
         Self { tags, as_is, found: Items::default() }
     }
@@ -52,9 +54,15 @@ impl<'p> Collector<'p> {
         });
     }
 
-    /// Leaves out what another tool keeps about the file, unless all is taken as it is.
-    pub(super) fn skips(&mut self, kept: &ToolMetadata, name: &str, at: (u64, u64)) -> bool {
-        let why = kept.why(name).filter(|_| !self.as_is);
+    /// Skips a value that is metadata of another tool, unless `as_is` is set. Returns whether it
+    /// was skipped.
+    pub(super) fn skip_metadata(
+        &mut self,
+        metadata: &ToolMetadata,
+        name: &str,
+        at: (u64, u64),
+    ) -> bool {
+        let why = metadata.why(name).filter(|_| !self.as_is);
         if let Some(why) = why {
             self.skip_foreign(label(name), Some(at), why);
         }
@@ -62,13 +70,13 @@ impl<'p> Collector<'p> {
         why.is_some()
     }
 
-    /// Notes a variable whose value refers to another one.
-    pub(super) fn refers(&mut self, name: &str, line: u64) {
+    /// Records a variable whose value refers to another variable.
+    pub(super) fn add_reference(&mut self, name: &str, line: u64) {
         self.found.referring.push((label(name), line));
     }
 
-    /// By what the tag of a variable is compared with others.
-    pub(super) fn tag_of(&self, name: &str) -> Option<TagKey> {
+    /// Returns the key of the tag that a variable gets, to find variables with the same tag.
+    pub(super) fn tag_key(&self, name: &str) -> Option<TagKey> {
         self.tags.key_of(name)
     }
 
@@ -81,7 +89,7 @@ impl<'p> Collector<'p> {
         });
     }
 
-    /// Takes a name and its value; an empty one is skipped.
+    /// Adds a name and its value. Skips an empty value.
     pub(super) fn pair(
         &mut self,
         name: &str,
@@ -97,11 +105,11 @@ impl<'p> Collector<'p> {
         self.push(Labels { tag, name: None, description: None, source: label(name) }, value, at)
     }
 
-    /// Takes the entries of a file of KeePass, once their references are resolved.
+    /// Adds the entries of a KeePass file after resolving their references.
     pub(super) fn entries(&mut self, mut all: Vec<FoundEntry>) -> Result<(), ImportError> {
         references::resolve(&mut all, self.as_is);
-        for FoundEntry { entry, gone, .. } in all {
-            match gone {
+        for FoundEntry { entry, skip_reason, .. } in all {
+            match skip_reason {
                 Some(why) => self.skip(&entry.title, entry.at, why),
                 None => self.entry(entry)?,
             }
@@ -110,7 +118,8 @@ impl<'p> Collector<'p> {
         Ok(())
     }
 
-    /// Takes an entry: its password, or else its notes, under the title alone, the rest with the name of the field.
+    /// Adds an entry. The tag of its password is made from the title alone. If the entry has no
+    /// password, the notes get that tag. The tags of all other values include the field's name.
     pub(super) fn entry(&mut self, entry: Entry) -> Result<(), ImportError> {
         let title = entry.label();
         let description = entry.description();
@@ -118,15 +127,15 @@ impl<'p> Collector<'p> {
             self.skip(&format!("{title}, {part}"), entry.at, why);
         }
 
-        let there = |value: Option<SecretBytes>| value.filter(|value| !value.is_empty());
-        let (password, notes) = (there(entry.password), there(entry.notes));
+        let non_empty = |value: Option<SecretBytes>| value.filter(|value| !value.is_empty());
+        let (password, notes) = (non_empty(entry.password), non_empty(entry.notes));
         let (main, notes) = match (password, notes) {
             (Some(password), notes) => (Some(("password", password)), notes),
             (None, notes) => (notes.map(|notes| ("notes", notes)), None),
         };
 
         let mut rest: Vec<(String, SecretBytes)> = Vec::new();
-        rest.extend(there(entry.totp).map(|totp| ("totp".into(), totp)));
+        rest.extend(non_empty(entry.totp).map(|totp| ("totp".into(), totp)));
         rest.extend(notes.map(|notes| ("notes".into(), notes)));
         rest.extend(entry.fields.into_iter().filter(|(_, value)| !value.is_empty()));
         if main.is_none() && rest.is_empty() {
@@ -135,7 +144,7 @@ impl<'p> Collector<'p> {
         }
 
         let stem = self.tags.stem(&entry.title)?;
-        let name = Name::parse(&shown(&entry.title, NAME_MOST)).ok().flatten();
+        let name = Name::parse(&displayable(&entry.title, MAX_NAME)).ok().flatten();
         let labels = |tag: Tag, part: &str| {
             let source = format!("{title}, {}", label(part));
             Labels { tag, name: name.clone(), description: description.clone(), source }
@@ -176,7 +185,7 @@ impl<'p> Collector<'p> {
     }
 }
 
-/// All of an item but its value.
+/// The parts of an item other than its value.
 struct Labels {
     tag: Tag,
     name: Option<Name>,
@@ -185,24 +194,24 @@ struct Labels {
 }
 
 impl Entry {
-    /// What messages call it.
+    /// Returns the entry's label for messages.
     pub(super) fn label(&self) -> String {
         label(&self.title)
     }
 
-    /// Its texts that are shown: title, users, addresses.
+    /// Returns the texts that are shown: title, user names and addresses.
     pub(super) fn labels(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.title).chain(&self.users).chain(&self.urls)
     }
 
-    /// Its values: password, one-time password, notes, fields.
+    /// Returns the secret values: password, one-time password, notes and fields.
     pub(super) fn values(&self) -> impl Iterator<Item = &SecretBytes> {
         let places = [&self.password, &self.totp, &self.notes].into_iter().flatten();
         places.chain(self.fields.iter().map(|(_, value)| value))
     }
 
-    /// Takes a value for a place that holds one; a second one becomes a field.
-    pub(super) fn put(&mut self, part: EntryField, value: SecretBytes) {
+    /// Stores a value in a part that holds a single value. A second value becomes a field.
+    pub(super) fn set(&mut self, part: EntryField, value: SecretBytes) {
         let (place, field) = match part {
             EntryField::Password => (&mut self.password, "password"),
             EntryField::Totp => (&mut self.totp, "totp"),
@@ -220,7 +229,7 @@ impl Entry {
         let lines = |name: &'static str, texts: &[String]| {
             let texts = texts
                 .iter()
-                .map(|text| shown(text, DESCRIPTION_MOST))
+                .map(|text| displayable(text, MAX_DESCRIPTION))
                 .filter(|text| !text.is_empty());
 
             texts.map(|text| format!("{name}: {text}")).collect::<Vec<_>>()
@@ -228,12 +237,12 @@ impl Entry {
 
         let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
         let all = [lines("user", &self.users), lines("url", &urls)].concat().join("\n");
-        let all: String = all.chars().take(DESCRIPTION_MOST).collect();
+        let all: String = all.chars().take(MAX_DESCRIPTION).collect();
         Description::parse(&all).ok().flatten()
     }
 }
 
-/// A place of an entry that holds one value.
+/// A part of an entry that holds a single value.
 #[derive(Clone, Copy)]
 pub(super) enum EntryField {
     Password,
@@ -241,19 +250,21 @@ pub(super) enum EntryField {
     Notes,
 }
 
-/// A label as messages show it.
+/// Returns a label as messages show it.
 pub(super) fn label(text: &str) -> String {
-    let label = shown(text, NAME_MOST);
+    let label = displayable(text, MAX_NAME);
     if label.is_empty() { "(untitled)".into() } else { label }
 }
 
-/// Text without control characters and blanks at its ends, cut.
-fn shown(text: &str, most: usize) -> String {
+/// Removes control characters and blanks at both ends, and truncates the text to
+/// `max_length` characters.
+fn displayable(text: &str, max_length: usize) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    text.trim().chars().take(most).collect()
+    text.trim().chars().take(max_length).collect()
 }
 
-/// An address without what may be secret in it: `user:password@`, the query, the fragment.
+/// Removes the parts of an address that may be secret: `user:password@`, the query and the
+/// fragment.
 fn without_credentials(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let authority = url.find("//").map_or(0, |at| at + 2);

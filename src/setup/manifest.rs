@@ -770,15 +770,15 @@ mod tests {
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"html\"",
-                "4:10: no such filter; there are json, ",
+                "4:10: unknown filter; the filters are json, ",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"",
-                "4:14: two delimiters are needed",
+                "4:14: expected two delimiters",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
-                "4:11: this reader is unknown; the readers are bash, compose, ",
+                "4:11: unknown reader; the readers are bash, compose, ",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []",

@@ -136,11 +136,11 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"MARKER\"\n",
-            "4:10: no such filter; there are ",
+            "4:10: unknown filter; the filters are ",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"MARKER\"\n",
-            "4:14: two delimiters are needed",
+            "4:14: expected two delimiters",
         ),
     ] {
         project.write(".secrets.toml", text.replace("MARKER", MARKER));

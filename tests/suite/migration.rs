@@ -497,7 +497,7 @@ fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
             (&["run", "--env-file", "w.env", "--", "true"], 125),
         ] {
             sandbox.run(line).fails_with(code).stdout("").stderr_has(
-                "error: `w.env` is no dotenv file: it is UTF-16 text, and only UTF-8 is read\n\
+                "error: `w.env` is no dotenv file: it is UTF-16 text, but only UTF-8 can be read\n\
                  hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`\n",
             );
         }
@@ -577,7 +577,7 @@ fn a_terminal_is_asked_for_each_variable_and_for_the_readers() {
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" -p web template .env --keep REGION");
 
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("compose, nodejs\n");
-    terminal.waits_for("this reader is unknown; the readers are bash, ");
+    terminal.waits_for("unknown reader; the readers are bash, ");
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("\n");
     terminal.waits_for("Is `PORT` a secret? [y/N] ").types("y\n");
     terminal.waits_for("Is `API_KEY` a secret? [Y/n] ").types("\n");
