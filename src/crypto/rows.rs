@@ -19,7 +19,7 @@ pub struct VaultRow {
     pub root_mac: Hash,
     /// The states before it, by their MACs; `None` in a row of format 1, which named none
     pub ancestors: Option<Ancestors>,
-    /// What earlier root keys sealed anchors with, sealed by [`super::anchor::seal_history`]; empty where there was none
+    /// What earlier root keys sealed anchors with, sealed by [`super::checkpoint::seal_history`]; empty where there was none
     pub checkpoint_history: Vec<u8>,
 }
 

@@ -3,7 +3,8 @@
 
 use serde_json::value::RawValue;
 
-use super::entry::{Collector, Entry, EntryField};
+use super::collector::Collector;
+use super::entry::{Entry, EntryField};
 use super::json::{Document, Object, is_null};
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;

@@ -10,9 +10,11 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
-use super::entry::{Collector, Entry, EntryField};
+use super::collector::Collector;
+use super::entry::{Entry, EntryField};
+use super::entry::{FoundEntry, Id};
 use super::place::Lines;
-use super::references::{self, FoundEntry, Id};
+use super::references;
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;
 

@@ -16,6 +16,7 @@
 //! the query).
 
 mod bitwarden;
+mod collector;
 mod entry;
 mod exported;
 mod fault;
@@ -104,7 +105,7 @@ pub struct Items {
 /// # Errors
 /// Reports the first violation of the format. The values before it are wiped.
 pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<Items, ImportError> {
-    let found = entry::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
+    let found = collector::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
     let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
     match format {
         Format::Age => {

@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use super::entry::{Collector, label};
+use super::collector::Collector;
+use super::entry::label;
 use super::foreign::ToolMetadata;
 use super::json::{Document, Object};
 use super::{ImportError, Items, Why};

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use base64ct::{Base64, Encoding};
 
-use super::entry::Entry;
+use super::entry::{Entry, FoundEntry, Id};
 use crate::model::SecretBytes;
 
 /// The maximum depth of nested references. KeePass itself follows 12.
@@ -22,18 +22,6 @@ const NOT_FOUND: &str = "it refers to an entry that is not in this file, or to m
 const NO_IDS: &str = "it refers to another entry, which only the XML export identifies";
 const CIRCULAR: &str = "it refers to itself, or through too many entries";
 const TOO_LARGE: &str = "it is too large after its references are resolved";
-
-/// An entry of a file, before it is decided whether it becomes items.
-pub(super) struct FoundEntry {
-    pub(super) entry: Entry,
-    /// The reason why the entry is skipped, if it is
-    pub(super) skip_reason: Option<&'static str>,
-    /// The entry's id in KeePass
-    pub(super) id: Option<Id>,
-}
-
-/// The 16 bytes of an entry's id.
-pub(super) type Id = [u8; 16];
 
 /// Decodes an id, which is Base64 in the XML.
 pub(super) fn id(text: &[u8]) -> Option<Id> {

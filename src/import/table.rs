@@ -3,9 +3,10 @@
 
 use csv::{ByteRecord, ErrorKind, ReaderBuilder};
 
-use super::entry::{Collector, Entry, EntryField};
+use super::collector::Collector;
+use super::entry::FoundEntry;
+use super::entry::{Entry, EntryField};
 use super::place::Lines;
-use super::references::FoundEntry;
 use super::{Format, ImportError, Items, Why};
 use crate::model::SecretBytes;
 

@@ -5,9 +5,10 @@
 #![allow(unsafe_code)] // code between fork and exec; one fork; one signal mask
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -186,4 +187,16 @@ pub(super) fn take_foreground(terminal: impl AsFd) -> io::Result<()> {
     // SAFETY: as above.
     unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, mask.as_ptr(), std::ptr::null_mut()) };
     Ok(result?)
+}
+
+/// Returns the bytes as an unnamed file. On Linux it exists in memory only.
+pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let file = File::from(rustix::fs::memfd_create(c"secrets", rustix::fs::MemfdFlags::CLOEXEC)?);
+    #[cfg(not(target_os = "linux"))]
+    let file = tempfile::tempfile()?;
+    io::Write::write_all(&mut &file, bytes)?;
+    io::Seek::rewind(&mut &file)?;
+
+    Ok(file.into())
 }

@@ -12,9 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::child::start_detached;
-use super::stream::{Stream, StreamError, drive};
-use super::supervise::in_memory;
+use super::child::{in_memory, start_detached};
+use super::stream::{KnownValues, Stream, StreamError, drive};
 use crate::model::{SecretBytes, SecretValue, Tag};
 use crate::process;
 
@@ -47,16 +46,6 @@ pub fn linger(streams: impl FnOnce() -> io::Result<[OwnedFd; 3]>) -> Result<(), 
     drop((packed, known));
 
     drive(stream, true)
-}
-
-/// The knowledge of a stream's mask.
-pub(super) struct KnownValues {
-    /// The values to mask
-    pub(super) values: Vec<(Tag, SecretValue)>,
-    /// The last bytes of the stream
-    pub(super) tail: SecretBytes,
-    /// The number of bytes in the tail that were already written
-    pub(super) out: u64,
 }
 
 fn pack(known: &KnownValues) -> SecretBytes {

@@ -14,7 +14,6 @@ use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
-use super::linger::KnownValues;
 use crate::mask::{MaskedSpan, Masker, Needles, Sink};
 use crate::model::{SecretBytes, SecretValue, Tag};
 
@@ -137,6 +136,16 @@ pub enum StreamError {
     /// Writing failed; the kind is `BrokenPipe` if the reader closed its end
     #[error("cannot write: {0}")]
     Write(io::Error),
+}
+
+/// The knowledge of a stream's mask.
+pub(super) struct KnownValues {
+    /// The values to mask
+    pub(super) values: Vec<(Tag, SecretValue)>,
+    /// The last bytes of the stream
+    pub(super) tail: SecretBytes,
+    /// The number of bytes in the tail that were already written
+    pub(super) out: u64,
 }
 
 pub(super) struct Stream {

@@ -18,7 +18,7 @@ use rustix::process::{
 };
 use rustix::termios::isatty;
 
-use super::child::{self, Group};
+use super::child::{self, Group, in_memory};
 use super::keyboard::{Keyboard, Role};
 use super::linger;
 use super::monitor::pack_environment;
@@ -98,18 +98,6 @@ fn run_unmasked(program: Command, executable: PathBuf) -> Result<Outcome, RunErr
 
 fn stream_error() -> impl FnOnce(io::Error) -> RunError {
     RunError::io("create a pseudo-terminal or a pipe")
-}
-
-/// Returns the bytes as an unnamed file. On Linux it exists in memory only.
-pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
-    #[cfg(target_os = "linux")]
-    let file = File::from(rustix::fs::memfd_create(c"secrets", rustix::fs::MemfdFlags::CLOEXEC)?);
-    #[cfg(not(target_os = "linux"))]
-    let file = tempfile::tempfile()?;
-    io::Write::write_all(&mut &file, bytes)?;
-    io::Seek::rewind(&mut &file)?;
-
-    Ok(file.into())
 }
 
 struct Running {

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use super::migration::Wanted;
 use crate::dotenv;
 use crate::model::Description;
 
@@ -37,11 +36,12 @@ pub(super) fn left_open(value: &[u8]) -> Option<u8> {
 
 /// Returns the text of the comment directly above an assignment, unless the comment contains a
 /// commented-out assignment. A comment at the top of a file is ignored, because it describes the
-/// file.
+/// file, unless the text is a part of one. In an example, commented-out assignments are text.
 pub(super) fn comment_above(
     text: &[u8],
     whole: &Range<usize>,
-    wanted: Wanted<'_>,
+    is_part: bool,
+    is_example: bool,
 ) -> Option<Description> {
     let mut words: Vec<&str> = Vec::new();
     let mut above = text[..whole.start].strip_suffix(b"\n")?;
@@ -50,9 +50,9 @@ pub(super) fn comment_above(
         let begin = memchr::memrchr(b'\n', above).map_or(0, |at| at + 1);
         let Some(start) = comment(&above[begin..]) else { break };
         let comment = &above[begin + start..];
-        let is_at_the_top = !wanted.is_part && above[..begin].trim_ascii().is_empty();
+        let is_at_the_top = !is_part && above[..begin].trim_ascii().is_empty();
 
-        if is_at_the_top || !wanted.example && commented_value(comment).is_some() {
+        if is_at_the_top || !is_example && commented_value(comment).is_some() {
             return None;
         }
 

@@ -3,102 +3,21 @@
 //!
 //! A warning names variables, tags and readers, never a value.
 
-use std::convert::Infallible;
-use std::fmt;
 use std::path::Path;
 
-use super::structure::{self, Format};
+use super::structure;
+use super::warning::{Format, Warning};
 use crate::dotenv::readers::{Reader, Readers};
 use crate::dotenv::{self, Entry};
-use crate::model::{SecretBytes, Tag};
+use crate::model::SecretBytes;
 use crate::template::filter::Filter;
 use crate::template::grammar::{Grammar, Placeholder};
-use crate::template::{
-    Event, Resolved, ScanDetails, ScanError, Template, TemplateError, WINDOW, scan,
-};
+use crate::template::{Event, Resolved, Template, TemplateError, each_event};
 
 /// The maximum sizes of a template that is checked, and of its rendered text, in bytes. They bound
 /// memory, because a template could refer to any number of large values.
 const TEMPLATE: u64 = 1024 * 1024;
 const RENDERED: usize = 2 * 1024 * 1024;
-
-/// A difference between the meaning of a rendered file and that of its template.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
-    /// Variables of a dotenv file for which some readers get another value
-    Misread {
-        /// The variables
-        names: Vec<String>,
-        /// The readers
-        readers: Vec<Reader>,
-    },
-    /// Variables of a dotenv file that some readers cannot read, whatever the value is
-    Unreadable {
-        /// The variables
-        names: Vec<String>,
-        /// The readers
-        readers: Vec<Reader>,
-    },
-    /// The file is invalid, or its structure differs from the template's
-    Structure {
-        /// The format of the file
-        format: Format,
-        /// The secret whose value alone breaks the structure, if there is one
-        tag: Option<Tag>,
-    },
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Misread { names, readers } => {
-                let (verb, value) = (
-                    if readers.len() == 1 { "reads" } else { "read" },
-                    if names.len() == 1 { "a different value" } else { "different values" },
-                );
-
-                let readers = listed(readers.iter().map(|reader| reader.name()));
-                write!(f, "{readers} {verb} {value} for {}; ", listed(names))?;
-                f.write_str(
-                    "write the placeholder without quotes and with the filter `dotenv`, \
-                     or set `readers` for the file",
-                )
-            }
-            Self::Unreadable { names, readers } => {
-                let named = listed(readers.iter().map(|reader| reader.name()));
-                let what = match (&readers[..], names.len()) {
-                    ([Reader::Bash], 1) => "cannot have a variable named",
-                    ([Reader::Bash], _) => "cannot have variables named",
-                    ([_], 1) => "does not read the variable",
-                    ([_], _) => "does not read the variables",
-                    (_, 1) => "do not read the variable",
-                    _ => "do not read the variables",
-                };
-
-                write!(f, "{named} {what} {}; ", listed(names))?;
-                f.write_str("list the programs that read the file in `readers`")
-            }
-            Self::Structure { format, tag } => {
-                match tag {
-                    Some(tag) => write!(f, "the value of `{tag}` breaks the {format}; ")?,
-                    None => write!(f, "the stored values break the {format}; ")?,
-                }
-
-                f.write_str(
-                    "write its placeholder between double quotes and with the filter `json`",
-                )
-            }
-        }
-    }
-}
-
-fn listed(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
-    let mut names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    match names.pop() {
-        Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
-        last => last.unwrap_or_default(),
-    }
-}
 
 /// Returns the warnings about a template's output. `readers` are those that the user named.
 pub fn warnings(
@@ -260,7 +179,7 @@ fn intended(entry: &Entry, resolved: &Resolved) -> Option<SecretBytes> {
 /// Returns the placeholders of a text, each with its length in bytes.
 fn placeholders(text: &[u8], grammar: &Grammar) -> Vec<(Placeholder, usize)> {
     let mut found = Vec::new();
-    each(text, grammar, |event| {
+    each_event(text, grammar, |event| {
         if let Event::Placeholder(placeholder, raw, _) = event {
             found.push((placeholder.clone(), raw.len()));
         }
@@ -273,7 +192,7 @@ fn placeholders(text: &[u8], grammar: &Grammar) -> Vec<(Placeholder, usize)> {
 fn rendered(text: &[u8], resolved: &Resolved, most: usize) -> Option<SecretBytes> {
     let mut out = SecretBytes::with_capacity(text.len());
     let mut is_too_long = false;
-    each(text, resolved.grammar(), |event| {
+    each_event(text, resolved.grammar(), |event| {
         let bytes = match event {
             Event::Literal(bytes) => bytes,
             Event::Placeholder(placeholder, raw, _) => {
@@ -289,16 +208,4 @@ fn rendered(text: &[u8], resolved: &Resolved, most: usize) -> Option<SecretBytes
     });
 
     (!is_too_long).then_some(out)
-}
-
-/// Calls `visit` with each part of a text.
-pub(super) fn each(text: &[u8], grammar: &Grammar, mut visit: impl FnMut(Event<'_>)) {
-    let mut reader = text;
-    let done: Result<(), ScanError<Infallible>> =
-        scan(&mut reader, grammar, WINDOW, ScanDetails::NONE, |event| {
-            visit(event);
-            Ok(())
-        });
-
-    debug_assert!(done.is_ok(), "a text in memory can be read");
 }

@@ -254,7 +254,7 @@ impl Migration {
             return Err(SecretError::Problem(Obstacle::Placeholder(name)));
         }
 
-        let description = comment_above(text, &entry.whole, wanted);
+        let description = comment_above(text, &entry.whole, wanted.is_part, wanted.example);
         if wanted.example {
             if let hash_map::Entry::Vacant(free) = known.entry(tag.key()) {
                 free.insert(self.secrets.len());

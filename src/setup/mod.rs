@@ -16,7 +16,8 @@
 //! * `migration`: turns a dotenv file into a template
 //! * `trust`: describes what the user trusts a manifest with, and records it
 //! * `settings`: decides which variables of a dotenv file are plain settings
-//! * `meaning`, `structure`: check that an output means to its readers what its template means
+//! * `meaning`, `structure`, `warning`: check that an output means to its readers what its template
+//!   means
 //! * `needs`: lists the secrets that the project needs
 //!
 //! Nothing here prints, prompts or opens a vault. Values only pass through on their way into the
@@ -40,6 +41,7 @@ mod structure;
 mod tree;
 pub mod trust;
 mod uses;
+mod warning;
 
 use std::path::{Path, PathBuf};
 

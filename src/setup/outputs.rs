@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::additions::{AddedVariables, Contents};
 use super::manifest::{Manifest, RenderEntry};
-use super::meaning::{self, Warning};
+use super::meaning;
 use super::output_records::{Origin, OutputRecords};
+use super::warning::Warning;
 use super::{SetupError, relative, trust};
 use crate::crypto::output_digest::OutputDigest;
 use crate::git::is_in_git_directory;

@@ -6,14 +6,13 @@
 //! their punctuation can break anything.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use saphyr_parser::{Event as Node, Parser, ScalarStyle, StrInput};
 use serde::de::IgnoredAny;
 
-use super::meaning::{Warning, each};
+use super::warning::{Format, Warning};
 use crate::model::{SecretBytes, Tag, TagKey};
-use crate::template::{Event, Resolved};
+use crate::template::{Event, Resolved, each_event};
 
 /// The maximum size in bytes of a rendered file that is checked.
 const LARGEST: usize = 4 * 1024 * 1024;
@@ -22,35 +21,6 @@ const MOST_TRIED: usize = 32;
 /// The stand-in for a value in the model: a number in JSON, and a text that no template contains by
 /// chance.
 const MARKER: &str = "40516273849506172";
-
-/// A structured file format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Json => "JSON",
-            Self::Yaml => "YAML",
-        })
-    }
-}
-
-impl Format {
-    /// Returns the format of a file by its name, which must be in lower case.
-    pub fn of(name: &str) -> Option<Self> {
-        match name.rsplit_once('.')?.1 {
-            "json" => Some(Self::Json),
-            "yaml" | "yml" => Some(Self::Yaml),
-            _ => None,
-        }
-    }
-}
 
 /// Returns a warning if the values break a template that is valid without them.
 pub(super) fn broken(format: Format, template: &[u8], resolved: &Resolved) -> Option<Warning> {
@@ -84,7 +54,7 @@ pub(super) fn broken(format: Format, template: &[u8], resolved: &Resolved) -> Op
 
 fn tags(template: &[u8], resolved: &Resolved) -> Vec<Tag> {
     let (mut tags, mut known) = (Vec::new(), HashSet::new());
-    each(template, resolved.grammar(), |event| {
+    each_event(template, resolved.grammar(), |event| {
         if let Event::Placeholder(placeholder, ..) = event
             && known.insert(placeholder.tag.key())
         {
@@ -106,7 +76,7 @@ fn filled(
     let mut out = SecretBytes::with_capacity(template.len());
     let mut is_too_long = false;
 
-    each(template, resolved.grammar(), |event| {
+    each_event(template, resolved.grammar(), |event| {
         let (bytes, is_value) = match event {
             Event::Literal(bytes) => (bytes, false),
             Event::Placeholder(placeholder, ..) => match resolved.replacement(placeholder) {

@@ -21,7 +21,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use plan::{ExpandError, Plan, Resolved, SuspectTexts, Suspicion};
-pub use scan::{Event, Position, ScanDetails, ScanError, WINDOW, scan};
+pub use scan::{Event, Position, ScanDetails, ScanError, WINDOW, each_event, scan};
 pub use source::Template;
 
 use crate::model::Tag;

@@ -4,6 +4,7 @@
 //! bytes that it depends on are in the window. The window's size therefore affects only the lengths
 //! of the literal pieces.
 
+use std::convert::Infallible;
 use std::io::{self, Read};
 
 use memchr::memmem::Finder;
@@ -295,6 +296,18 @@ pub fn scan<E>(
             }
         }
     }
+}
+
+/// Calls `visit` with each part of a text in memory.
+pub fn each_event(text: &[u8], grammar: &Grammar, mut visit: impl FnMut(Event<'_>)) {
+    let mut reader = text;
+    let done: Result<(), ScanError<Infallible>> =
+        scan(&mut reader, grammar, WINDOW, ScanDetails::NONE, |event| {
+            visit(event);
+            Ok(())
+        });
+
+    debug_assert!(done.is_ok(), "a text in memory can be read");
 }
 
 #[cfg(test)]
