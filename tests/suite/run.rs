@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
+use crate::support::{PASSPHRASE, Prepared, Sandbox, behind, project, secret};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const URL: &str = "postgres://app:p%40ss@db/dev";
@@ -1066,20 +1066,6 @@ fn killed_at_any_moment_it_leaves_nothing() {
                 String::from_utf8_lossy(&environment).contains(&marker)
             })
     });
-}
-
-/// A command line behind something that changes how a process begins: `env`, a shell, perl.
-fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
-    let mut command = Command::new(wrapper[0]);
-    command
-        .args(&wrapper[1..])
-        .arg(prepared.command.get_program())
-        .args(prepared.command.get_args())
-        .env_clear();
-
-    command.envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(prepared.command.get_current_dir().unwrap()).stdin(Stdio::null());
-    command
 }
 
 /// Processor time that a process has used, in clock ticks.
