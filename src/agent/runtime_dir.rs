@@ -37,10 +37,10 @@ pub enum RuntimeDirError {
         why: &'static str,
     },
     /// A socket's path is limited by the system
-    #[error("the path of `{}` is too long for a socket in it", .0.display())]
+    #[error("the path `{}` is too long to contain a socket", .0.display())]
     TooLong(PathBuf),
     /// The system failed
-    #[error("cannot make `{}`: {source}", path.display())]
+    #[error("cannot create `{}`: {source}", path.display())]
     Io {
         /// The directory
         path: PathBuf,

@@ -60,16 +60,16 @@ pub struct DotenvError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Why {
     /// This byte cannot be part of a name
-    #[error("a name holds only ASCII letters, digits, `_`, `.` and `-`")]
+    #[error("a name can contain only ASCII letters, digits, `_`, `.` and `-`")]
     Name,
     /// This byte cannot begin one
-    #[error("a name does not begin with `.` or `-`")]
+    #[error("a name cannot begin with `.` or `-`")]
     First,
     /// The line begins with `=`
-    #[error("no name stands before the `=`")]
+    #[error("there is no name before the `=`")]
     NoName,
     /// A name alone, or something between name and `=`
-    #[error("no `=` follows the name; nothing is taken from the environment")]
+    #[error("no `=` follows the name; values are not taken from the environment")]
     NoEquals,
     /// No closing quote up to the end of the file; the place is the opening one's
     #[error("the {0} is never closed")]

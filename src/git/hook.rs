@@ -25,10 +25,10 @@ pub enum HookError {
     #[error(transparent)]
     Git(#[from] GitError),
     /// There is a hook of somebody else's
-    #[error("`{}` exists and is another hook", .0.display())]
+    #[error("`{}` already exists and is a different hook", .0.display())]
     Taken(PathBuf),
     /// `core.hooksPath` leads out of the git directory: what lies there may be committed, or serve other repositories
-    #[error("git takes this repository's hooks from `{}`, outside of its git directory", .0.display())]
+    #[error("this repository's hooks are in `{}`, outside its git directory", .0.display())]
     Elsewhere(PathBuf),
     /// It could not be written
     #[error("cannot write `{}`: {source}", path.display())]

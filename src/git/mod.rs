@@ -74,7 +74,7 @@ pub enum GitError {
         why: String,
     },
     /// An object that this clone does not have
-    #[error("git object {0} is missing in this clone")]
+    #[error("git object {0} is missing from this clone")]
     Missing(Id),
 }
 

@@ -28,75 +28,75 @@ impl ImportError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Why {
     /// A tag cannot begin with what was asked for, or has no room behind it
-    #[error("no tag begins with that prefix")]
+    #[error("no tag can begin with that prefix")]
     Prefix,
     /// `.env`
     #[error(transparent)]
     Dotenv(dotenv::Why),
     /// Neither UTF-8 nor one of its subsets
-    #[error("it is not UTF-8")]
+    #[error("the file is not UTF-8")]
     Utf8,
     /// An item's value
     #[error("the value of `{0}` is larger than 1 MiB")]
     TooLarge(String),
     /// JSON's grammar
-    #[error("what stands there is not JSON")]
+    #[error("invalid JSON")]
     Json,
     /// JSON, but a list, a string, …
-    #[error("it is not one JSON object")]
+    #[error("the file is not a single JSON object")]
     NotAnObject,
     /// An object or a list in a flat object
-    #[error("the value of `{0}` is an object or a list, and only a flat object can be read")]
+    #[error("the value of `{0}` is an object or a list; only flat objects are supported")]
     Nested(String),
     /// `"encrypted": true`
-    #[error("it is encrypted; export it as `.json`, not as `.json (Encrypted)`")]
+    #[error("the file is encrypted; export it as `.json`, not as `.json (Encrypted)`")]
     Encrypted,
     /// No `items`
-    #[error("it has no list of `items`, which Bitwarden's export has")]
+    #[error("the file has no `items` list, so it is not a Bitwarden export")]
     NoItems,
     /// A part of Bitwarden's JSON that is of another type
-    #[error("`{0}` is not of the type that Bitwarden gives it")]
+    #[error("`{0}` does not have the type that Bitwarden uses for it")]
     Shape(&'static str),
     /// The first row of a table
-    #[error("the first row does not name the columns of this format")]
+    #[error("the first row does not contain the column names of this format")]
     Columns,
     /// Two variables whose names are one tag
     #[error(
-        "`{0}` and `{1}` are two variables, but they would get one tag: tags do not tell upper from lower case, nor `-` and `.` from `_`"
+        "the variables `{0}` and `{1}` would get the same tag: tags ignore case and treat `-` and `.` like `_`"
     )]
     OneTag(String, String),
     /// A row with more cells than columns, or fewer
-    #[error("this row has not as many cells as the first")]
+    #[error("this row does not have as many cells as the first row")]
     Row,
     /// A cell that is still open at the end of the file
     #[error("a double quote is never closed")]
     Quote,
     /// A double quote inside a cell
     #[error(
-        "a double quote inside a cell is not doubled, so it is not certain where the cell ends"
+        "a double quote inside a cell is not doubled, so the end of the cell is ambiguous"
     )]
     BareQuote,
     /// XML's grammar
-    #[error("what stands there is not well-formed XML")]
+    #[error("invalid XML")]
     Xml,
     /// `&name;` that XML does not define itself
-    #[error("only the five entities of XML itself are known")]
+    #[error("unknown entity; only XML's five predefined entities are supported")]
     Entity,
     /// Another root element
-    #[error("it is not the XML of KeePass")]
+    #[error("the file is not a KeePass XML export")]
     NotKeePass,
     /// `Protected="True"`
     #[error(
-        "a value in it is encrypted; export it as `KeePass XML (2.x)` or by `keepassxc-cli export`"
+        "a value in the file is encrypted; export it as `KeePass XML (2.x)` or with `keepassxc-cli export`"
     )]
     Protected,
     /// Something else in an age file
-    #[error("what is in it is no export of `secrets`")]
+    #[error("the file does not contain a `secrets` export")]
     NotAnExport,
     /// An export of a later version
-    #[error("it is an export of a version that is not known")]
+    #[error("the export has a version that is not supported")]
     Version,
     /// An export that is not as the format has it
-    #[error("{0} is not as an export has it")]
+    #[error("{0} is not valid in a `secrets` export")]
     Document(String),
 }

@@ -31,7 +31,7 @@ pub struct Assignment {
 #[derive(Debug, thiserror::Error)]
 pub enum AssignmentError {
     /// A placeholder that is not well formed
-    #[error("{place}: a placeholder is not well formed")]
+    #[error("{place}: invalid placeholder")]
     Malformed {
         /// Where
         place: String,
@@ -39,7 +39,7 @@ pub enum AssignmentError {
         findings: TemplateFindings<Malformed>,
     },
     /// A placeholder that names no secret
-    #[error("{place}: a placeholder names no secret")]
+    #[error("{place}: a placeholder refers to a secret that does not exist")]
     Unknown {
         /// Where
         place: String,

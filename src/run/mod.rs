@@ -116,7 +116,7 @@ pub struct Streams {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// There is no such program
-    #[error("there is no program `{0}`")]
+    #[error("program `{0}` not found")]
     NotFound(String),
     /// It is there and cannot be run
     #[error("cannot run `{name}`: {source}")]
@@ -127,7 +127,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// What it printed did not get to where it was to go
-    #[error("the program's output is lost: {0}")]
+    #[error("the program's output was lost: {0}")]
     Output(StreamError),
     /// The system failed
     #[error("cannot {action}: {source}")]

@@ -77,7 +77,7 @@ pub enum MigrationError {
     #[error(transparent)]
     Dotenv(#[from] DotenvError),
     /// The template would be rendered to something else
-    #[error("the template would not give this file")]
+    #[error("the template would not render to this file")]
     Unproven,
     /// Lines that are in the way, in their order
     #[error("the file has problems")]
@@ -110,7 +110,7 @@ pub enum Obstacle {
     )]
     Twice(String),
     /// Its value can be stored under no tag of that name
-    #[error("`{name}` makes no tag: {why}")]
+    #[error("`{name}` cannot be used as a tag: {why}")]
     Name {
         /// The name
         name: String,
@@ -118,16 +118,16 @@ pub enum Obstacle {
         why: String,
     },
     /// Its value has a placeholder: the file may be a template already
-    #[error("the value of `{0}` holds a placeholder already")]
+    #[error("the value of `{0}` already contains a placeholder")]
     Placeholder(String),
     /// Text that begins like a placeholder, and that a template cannot hold
-    #[error("this line holds text that begins like a placeholder, and no template can hold it")]
+    #[error("this line contains text that begins like a placeholder, which a template cannot contain")]
     Malformed,
     /// A comment or a kept value holds it too
-    #[error("the value of `{0}` would still stand in this line of the template")]
+    #[error("this line of the template would still contain the value of `{0}`")]
     Leak(String),
     /// A value is out of bounds
-    #[error("`{0}`: the value is larger than 1 MiB")]
+    #[error("the value of `{0}` is larger than 1 MiB")]
     TooLarge(String),
 }
 

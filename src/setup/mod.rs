@@ -60,13 +60,13 @@ use crate::template::{TemplateError, TemplateFindings, UnknownTag};
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// Placeholders that are not well formed, by template
-    #[error("placeholders are not well formed")]
+    #[error("invalid placeholders")]
     Malformed(Vec<(String, TemplateFindings<Malformed>)>),
     /// Placeholders that name no secret, by template
-    #[error("placeholders name no secret")]
+    #[error("placeholders refer to secrets that do not exist")]
     Unknown(Vec<(String, TemplateFindings<UnknownTag>)>),
     /// A link leads a template or an output elsewhere
-    #[error("`{}` leads out of the directory of `.secrets.toml`", .0.display())]
+    #[error("`{}` leads outside the directory of `.secrets.toml`", .0.display())]
     Outside(PathBuf),
     /// A template, an output
     #[error(transparent)]

@@ -31,16 +31,16 @@ pub enum Filter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// JSON text is Unicode
-    #[error("the filter `json` needs a value that is UTF-8")]
+    #[error("the filter `json` needs a UTF-8 value")]
     NotUtf8,
     /// A word of a shell cannot hold it
-    #[error("the filter `shell` cannot take a value with a NUL byte")]
+    #[error("the filter `shell` cannot quote a value with a NUL byte")]
     Nul,
     /// A reader of the dotenv file cannot read it
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
     /// [`LARGEST`]
-    #[error("its filters make more than 16 MiB of the value")]
+    #[error("the filtered value is larger than 16 MiB")]
     TooLarge,
 }
 

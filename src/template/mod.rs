@@ -68,16 +68,16 @@ pub enum TemplateError {
         why: FilterError,
     },
     /// A bound on memory: the author of a template could ask for any number of large values
-    #[error("the filtered values of this template are more than 64 MiB together")]
+    #[error("the filtered values of this template exceed 64 MiB in total")]
     FilteredTooLarge,
     /// Another bound on memory
     #[error("the template has more than 100,000 different references")]
     TooManyReferences,
     /// The template is UTF-16 text, in which no placeholder can be found
-    #[error("`{}` is UTF-16 text, and placeholders are looked for in bytes", .0)]
+    #[error("`{}` is UTF-16 text, in which placeholders cannot be found", .0)]
     Utf16(String),
     /// The template changed between its two readings
-    #[error("`{}` changed while it was read", .0)]
+    #[error("`{}` changed while it was being read", .0)]
     Moved(String),
     /// Whoever was handed the references wants no more of them
     #[error("stopped")]
@@ -91,7 +91,7 @@ pub enum TemplateError {
         why: &'static str,
     },
     /// The directory of an output is missing
-    #[error("there is no directory `{}`", .0.display())]
+    #[error("the directory `{}` does not exist", .0.display())]
     NoDirectory(PathBuf),
     /// The system failed
     #[error("cannot {action} `{name}`: {source}")]
