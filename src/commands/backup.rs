@@ -76,7 +76,7 @@ fn refused(error: VaultError, path: &Path) -> Error {
         VaultError::Store(StoreError::Exists(_)) => Error::new(Kind::Conflict, error.to_string())
             .hint("`--replace` replaces an earlier copy of the same vault"),
         VaultError::Store(StoreError::NotAVault(_)) => {
-            Error::from(error).hinting("nothing was written; name another file")
+            Error::from(error).with_only_hint("nothing was written; name another file")
         }
         other => other.into(),
     }

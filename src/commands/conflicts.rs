@@ -73,7 +73,7 @@ pub(super) fn claim(
             "name another project with `-p NAME`"
         };
 
-        let error = Error::new(Kind::Conflict, &what).detailed(details);
+        let error = Error::new(Kind::Conflict, &what).with_details(details);
         error.hint(format!("{own}, or share this one with `-p {project}`; nothing was written"))
     };
 
@@ -368,7 +368,7 @@ impl<'a> Uses<'a> {
 
         let details = json!({ "secrets": secrets.collect::<Vec<_>>() });
 
-        let mut error = Error::new(Kind::Conflict, what).with_notes(notes).detailed(details);
+        let mut error = Error::new(Kind::Conflict, what).with_notes(notes).with_details(details);
         if let Some(tag) = taken[0].separate.as_ref().filter(|_| on_taken != OnTakenArg::Separate) {
             error = error.hint(format!(
                 "`--on-conflict separate` stores it under another tag, such as `{tag}`"

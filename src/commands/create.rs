@@ -151,7 +151,7 @@ pub(super) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
     )? {
         return Err(Error::new(Kind::NotFound, "there is no vault")
             .hint("make one with `secrets init`")
-            .answering());
+            .as_answer());
     }
 
     cx.adopt(init::make(cx, &path, Context::default_kdf(), false)?);

@@ -108,7 +108,7 @@ pub(super) fn refuse_referenced(cx: &Context, secrets: &[Secret]) -> Result<(), 
     let places: Vec<_> = references.iter().map(ReferenceJson::of).collect();
     Err(Error::new(Kind::Refused, what)
         .with_notes(notes)
-        .detailed(json!({ "references": places }))
+        .with_details(json!({ "references": places }))
         .hint("nothing was deleted; `--force` does it all the same"))
 }
 
@@ -147,6 +147,6 @@ pub(super) fn confirmed(question: &str) -> Result<(), Error> {
     if prompt::confirm(question, false)? {
         Ok(())
     } else {
-        Err(Error::new(Kind::Refused, "nothing was changed").answering())
+        Err(Error::new(Kind::Refused, "nothing was changed").as_answer())
     }
 }

@@ -289,7 +289,7 @@ pub(super) fn refuse_added(
         }
     };
 
-    Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).detailed(details).hint(way_on))
+    Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).with_details(details).hint(way_on))
 }
 
 /// What a dotenv file has that would be lost, in general.

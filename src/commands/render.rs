@@ -337,7 +337,7 @@ fn respect_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     };
 
     match standing[..] {
-        [GitStatus::Tracked] if !force => Err(outputs::tracked(path, &known).hinting(format!(
+        [GitStatus::Tracked] if !force => Err(outputs::tracked(path, &known).with_only_hint(format!(
             "take it out with `git rm --cached {}`, or write it anyway with `--force`",
             quoted(&known)
         ))),

@@ -106,7 +106,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     drop(progress);
 
     if !report.damage.is_empty() {
-        return Err(Error::from(VaultError::NotWhole(Box::new(report))).hinting(format!(
+        return Err(Error::from(VaultError::NotWhole(Box::new(report))).with_only_hint(format!(
             "the backup was not used; `secrets --vault {} salvage OUT` saves what can be read of it",
             store::quoted(path)
         )));
@@ -163,7 +163,7 @@ fn opened(
     let keys = cx.by_credential(path, |by| backup.root_keys(there.as_ref(), by));
     let (root, root_there) = keys.map_err(|error| match error.kind() {
         // Of what is there, damage is no error.
-        Kind::Damaged => error.hinting(format!(
+        Kind::Damaged => error.with_only_hint(format!(
             "nothing was changed; `secrets --vault {} verify` tells more of the backup",
             store::quoted(path)
         )),

@@ -336,7 +336,7 @@ fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
 
     Error::new(Kind::NotFound, message)
         .with_notes(needs.iter().map(note).collect())
-        .detailed(json!({ "missing": missing }))
+        .with_details(json!({ "missing": missing }))
 }
 
 /// Existing outputs that would get another content and are not as we wrote them. Refuses if a variable would be lost.
@@ -371,7 +371,7 @@ fn confirm(replaced: &[PathBuf]) -> Result<(), Error> {
     }
 
     let what = if replaced.len() == 1 { "was left as it is" } else { "were left as they are" };
-    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).answering();
+    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).as_answer();
     Err(error.hint(
         "`secrets setup --from FILE` takes values out of a dotenv file; nothing was rendered",
     ))

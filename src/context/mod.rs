@@ -432,7 +432,7 @@ impl Context {
                     projects[0]
                 );
 
-                error.hinting(hint)
+                error.with_only_hint(hint)
             }
             _ => error,
         }

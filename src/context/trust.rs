@@ -229,7 +229,7 @@ impl Context {
         if !prompt::confirm(&format!("Trust it with {outputs}, {variables} and {secrets}?"), false)?
         {
             let message = format!("`{}` was not trusted; nothing was done", path.display());
-            return Err(Error::new(Kind::Refused, message).answering());
+            return Err(Error::new(Kind::Refused, message).as_answer());
         }
 
         let record = TrustRecord::new(coverage);
@@ -257,7 +257,7 @@ impl Context {
             json!({ "manifest": path.to_string(), "trust": trust.word(), "changes": changes });
         let error = Error::new(Kind::Refused, message)
             .with_notes(changes.iter().map(|change| format!("  {change}")).collect())
-            .detailed(details);
+            .with_details(details);
 
         match named {
             Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => {
