@@ -81,7 +81,7 @@ fn run() -> ExitCode {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
             let context = Context::new(options, environment, ui);
-            let outcome = command.run(&context).map_err(|error| context.explained(error));
+            let outcome = command.run(&context).map_err(|error| context.with_explanation(error));
             (context.ui, outcome)
         }
         Err(error) => {

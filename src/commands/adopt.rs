@@ -61,17 +61,17 @@ pub(crate) struct AdoptArgs {
 }
 
 pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
     if std::fs::symlink_metadata(&args.file).is_err() {
         check(args, manifest, cx)?;
         let what = format!("the file `{}` does not exist", args.file.display());
         return Err(Error::new(Kind::NotFound, what)
-            .hint(format!("render it with {}", cx.again("setup"))));
+            .hint(format!("render it with {}", cx.hint_command("setup"))));
         );
     }
 
     let path = absolute(&args.file).ok();
-    outputs::needs_vault(cx, manifest, |other| absolute(&manifest.at(&other.output)).ok() == path)?;
+    outputs::require_vault(cx, manifest, |other| absolute(&manifest.at(&other.output)).ok() == path)?;
     cx.require_trust(manifest)?;
     let rendering = check(args, manifest, cx)?;
     let (file, name) = input::named(&args.file)?;
@@ -138,7 +138,7 @@ fn check<'m>(
             let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
             Error::new(Kind::NotFound, what).hint(format!(
                 "turn it into a template with {}",
-                cx.again(&format!("template {}", quoted(&args.file)))
+                cx.hint_command(&format!("template {}", quoted(&args.file)))
             ))
         })?;
 
@@ -168,7 +168,7 @@ fn check<'m>(
 /// Returns the variables that the template does not give and that `secrets` did not write.
 fn new_variables(cx: &Context, rendering: &RenderEntry) -> Result<Vec<String>, Error> {
     let project = cx.project()?;
-    let mut files = outputs::open(cx, cx.needed_manifest()?)?;
+    let mut files = outputs::open(cx, cx.require_manifest()?)?;
     files.retain(|other| other.output == rendering.output);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
@@ -327,7 +327,7 @@ fn manifest_text(
 
 /// Records the output if it equals what the template gives now. The output is not written.
 fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
-    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
     let failed = |error| error::setup(error, project);
     let mut files = outputs::open(cx, manifest)?;
     files.retain(|other| other.output == rendering.output);
@@ -343,7 +343,7 @@ fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     if resolved.foreign(&memory).map_err(failed)?.is_empty() {
         cx.ui.status(&format!("`{}` is up to date", file.display()));
     } else {
-        let setup = cx.again("setup");
+        let setup = cx.hint_command("setup");
         cx.ui.status(&format!(
             "`{}` has values, quotes or comments that its template does not give; {setup} asks \
              before replacing it",
@@ -365,7 +365,7 @@ fn report(
         return Ok(());
     }
 
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
     let tags: Vec<&str> = secrets.iter().map(|(tag, _)| tag.as_str()).collect();
     Ok(cx.ui.json(&json!({
         "output": args.file.to_string_lossy(),

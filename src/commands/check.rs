@@ -92,8 +92,8 @@ struct OutputJson {
 }
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
-    cx.needs_vault()?;
+    let manifest = cx.require_manifest()?;
+    cx.require_vault()?;
     cx.require_trust(manifest)?;
     let project = cx.project()?;
     let mut files = outputs::open(cx, manifest)?;
@@ -249,7 +249,7 @@ fn need(need: &Need<'_>) -> NeedJson {
 
 /// Suggests a tag for each mistyped reference. A declared tag is not a mistake.
 fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
     let tag = |need: &NeedJson| {
         need.tag.parse().ok().filter(|tag: &Tag| manifest.declaration(&tag.key()).is_none())
     };
@@ -290,7 +290,7 @@ fn verdict(
             Kind::NotFound,
             describe(found.missing.len(), "a secret is missing", "secrets are missing"),
         )
-        .hint(format!("enter it with {}", cx.again("setup")))
+        .hint(format!("enter it with {}", cx.hint_command("setup")))
     } else if let Some((path, found)) = added {
         let what = format!(
             "`{}` has {}",
@@ -311,14 +311,14 @@ fn verdict(
         )
         .hint(format!(
             "render it with {}, which asks before it replaces a file that `secrets` did not write",
-            cx.again("setup")
+            cx.hint_command("setup")
         ))
     } else if stale > 0 {
         Error::new(
             Kind::Differs,
             describe(stale, "an output is out of date", "outputs are out of date"),
         )
-        .hint(format!("render it with {}", cx.again("render --stale")))
+        .hint(format!("render it with {}", cx.hint_command("render --stale")))
     } else if let [first, ..] = tracked[..] {
         let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
         let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
@@ -333,7 +333,7 @@ fn verdict(
             Kind::Refused,
             describe(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
         )
-        .hint(format!("add it to .gitignore with {}", cx.again("setup")))
+        .hint(format!("add it to .gitignore with {}", cx.hint_command("setup")))
     } else {
         return Ok(None);
     };

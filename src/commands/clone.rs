@@ -85,7 +85,7 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
             .hint("set them with `--to PROJECT` and `--tag TAG`"));
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let from = cx.trusted_project()?;
     let request = CopyRequest {
         secrets: (!args.all).then_some(&args.secrets),

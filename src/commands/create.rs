@@ -54,7 +54,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     }
 
     args.value.check_file()?;
-    needs_vault_unless_offered(cx)?;
+    require_vault_unless_offered(cx)?;
     let project = cx.trusted_project()?;
     let is_first = offer_a_vault(cx)?;
     let vault = cx.vault()?;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     if is_first {
         init::next(
             cx,
-            &format!("run a program with the project's secrets with {}", cx.again("run -- CMD")),
+            &format!("run a program with the project's secrets with {}", cx.hint_command("run -- CMD")),
         );
     }
 
@@ -136,8 +136,8 @@ fn taken(error: VaultError) -> Error {
 
 /// Fails if the vault does not exist and [`offer_a_vault`] cannot offer to create it. It fails
 /// before anything is asked.
-pub(super) fn needs_vault_unless_offered(cx: &Context) -> Result<(), Error> {
-    if input::stdin_is_terminal() { Ok(()) } else { cx.needs_vault() }
+pub(super) fn require_vault_unless_offered(cx: &Context) -> Result<(), Error> {
+    if input::stdin_is_terminal() { Ok(()) } else { cx.require_vault() }
 }
 
 /// On a terminal, offers to create a missing vault. Returns true if it created one.

@@ -40,7 +40,7 @@ pub(crate) struct DeleteArgs {
 
 pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     const WHAT: &str = "deleting";
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let project = cx.trusted_project()?;
     let vault = vault_to_change(cx, args.yes, WHAT)?;
     let found = args
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     }
 
     if !args.yes {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
         require_confirmation(&format!("Delete {} for good?", describe(&found)))?;
     }
 
@@ -127,12 +127,12 @@ pub(super) fn vault_to_change<'c>(
 
     match cx.vault_without_asking()? {
         Some(vault) => Ok(vault),
-        None => needs_terminal(what).and_then(|()| cx.vault()),
+        None => require_terminal(what).and_then(|()| cx.vault()),
     }
 }
 
 /// Refuses an irreversible change if there is no terminal to ask on.
-pub(super) fn needs_terminal(what: &str) -> Result<(), Error> {
+pub(super) fn require_terminal(what: &str) -> Result<(), Error> {
     if input::stdin_is_terminal() {
         return Ok(());
     }

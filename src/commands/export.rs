@@ -85,13 +85,13 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     let recipients = age_options::recipients(&args.recipient, &args.recipients_file)?;
     let file = args.export_passphrase_file.as_deref();
     if file.is_some() {
-        Context::needs_export_passphrase(file)?;
+        Context::check_export_passphrase_source(file)?;
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let project = if args.all_projects { None } else { Some(cx.trusted_project()?) };
     if recipients.is_empty() {
-        Context::needs_export_passphrase(file)?;
+        Context::check_export_passphrase_source(file)?;
     }
 
     let vault = cx.vault()?;

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::age_options;
 use super::clone::conflict;
 use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{needs_vault_unless_offered, offer_a_vault};
+use super::create::{require_vault_unless_offered, offer_a_vault};
 use super::outputs;
 use crate::context::Context;
 use crate::crypto::age_file::{AgeError, AgeHeader, DecryptWith, trimmed};
@@ -104,9 +104,9 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
 
     // A dry run does not create a vault.
     if args.dry_run {
-        cx.needs_vault()?;
+        cx.require_vault()?;
     } else {
-        needs_vault_unless_offered(cx)?;
+        require_vault_unless_offered(cx)?;
     }
 
     let project = cx.trusted_project()?;

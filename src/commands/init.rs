@@ -57,7 +57,7 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     }
 
     cx.adopt(vault);
-    next(cx, &format!("store a secret with {}", cx.again("create TAG")));
+    next(cx, &format!("store a secret with {}", cx.hint_command("create TAG")));
     if cx.ui.is_json() {
         let path = std::path::absolute(&path).unwrap_or(path);
         cx.ui.json(&json!({ "vault": path.display().to_string() }))?;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
 /// Prints the next step at the end of a command that created the vault.
 pub(super) fn next(cx: &Context, step: &str) {
     cx.ui.status(&format!("next: {step}"));
-    cx.ui.status(&cx.about_unlock());
+    cx.ui.status(&cx.unlock_hint());
 }
 
 /// Creates a vault with a new passphrase. `create` offers this as well.
@@ -91,7 +91,7 @@ pub(super) fn create_vault(
     }
 
     cx.ui.status(&format!("created the vault `{}`", path.display()));
-    let code = cx.again("recovery create");
+    let code = cx.hint_command("recovery create");
     cx.ui.status(&format!(
         "a forgotten passphrase cannot be reset; print a recovery code with {code} and keep it safe"
     ));

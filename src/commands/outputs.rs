@@ -51,12 +51,12 @@ pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'
 
 /// Fails if the vault does not exist and a template of an output that `wanted` selects refers to
 /// secrets. It fails before anything is asked.
-pub(super) fn needs_vault(
+pub(super) fn require_vault(
     cx: &Context,
     manifest: &Manifest,
     wanted: impl Fn(&RenderEntry) -> bool,
 ) -> Result<(), Error> {
-    let Err(missing) = cx.needs_vault() else { return Ok(()) };
+    let Err(missing) = cx.require_vault() else { return Ok(()) };
     let coverage = Context::coverage(manifest)?;
     let mut outputs =
         manifest.render.iter().zip(&coverage.outputs).filter(|(rendering, _)| wanted(rendering));
@@ -338,7 +338,7 @@ pub(super) fn way_into_the_template(
         return Ok("add them to the template".to_owned());
     }
 
-    let adopt = cx.again(&format!("adopt {}", quoted(path)));
+    let adopt = cx.hint_command(&format!("adopt {}", quoted(path)));
     Ok(match found.adoptable {
         AdoptableOutput::AfterFixing(line) => {
             format!(
@@ -375,7 +375,7 @@ pub(super) fn protect(
 ) -> Result<(), Error> {
     let project = cx.project()?;
     let foreign = outputs.foreign(memory).map_err(|error| error::setup(error, project))?;
-    let foreign = at_paths(cx.needed_manifest()?, foreign);
+    let foreign = at_paths(cx.require_manifest()?, foreign);
     refuse_added(cx, &foreign)?;
 
     let Some((path, found)) = foreign.first().filter(|_| !is_confirmed) else { return Ok(()) };
@@ -411,13 +411,13 @@ pub(super) fn write(
     mut outputs: ResolvedOutputs<'_>,
     memory: &OutputRecords,
 ) -> Result<Vec<(PathBuf, OutputChange)>, Error> {
-    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
     warn_of_misread(cx, &mut outputs)?;
     let has_secrets = outputs.have_secrets();
     let written = outputs.write(memory).map_err(|error| error::setup(error, project))?;
 
     for (path, written) in &written {
-        cx.ui.status(&said(&path.display().to_string(), *written));
+        cx.ui.status(&describe_change(&path.display().to_string(), *written));
     }
 
     if has_secrets {
@@ -461,7 +461,7 @@ fn directories_of(cx: &Context, vault: &VaultId) -> Option<Directories> {
 }
 
 /// Describes what was done to an output.
-pub(super) fn said(path: &str, written: OutputChange) -> String {
+pub(super) fn describe_change(path: &str, written: OutputChange) -> String {
     match written {
         OutputChange::Replaced => format!("wrote `{path}`"),
         OutputChange::Same => format!("`{path}` is up to date"),

@@ -48,11 +48,11 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
 
     // Invalid options are reported before a passphrase is typed.
     args.kdf.over(KdfParams::DEFAULT)?;
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let file = args.new_passphrase_file.as_deref();
-    cx.needs_new_passphrase(file, "--new-passphrase-file")?;
+    cx.check_new_passphrase_source(file, "--new-passphrase-file")?;
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     let params = args.kdf.over(vault.kdf_params()?)?;
     let passphrase = cx.chosen_passphrase(file, params)?;
     cx.written(vault.set_passphrase(&passphrase, params)?);
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
 
     let path = cx.vault_path()?.display().to_string();
     cx.ui.status(&format!("changed the passphrase of `{path}`"));
-    let rekey = cx.again("rekey");
+    let rekey = cx.hint_command("rekey");
     cx.ui.status(&format!(
         "earlier copies of the vault open with the old passphrase; if somebody else may know it, \
          run {rekey}"

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::delete::{require_confirmation, needs_terminal, refuse_referenced, vault_to_change};
+use super::delete::{require_confirmation, require_terminal, refuse_referenced, vault_to_change};
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;
@@ -106,7 +106,7 @@ fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
 
 fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result<(), Error> {
     const WHAT: &str = "deleting a project";
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let vault = vault_to_change(cx, yes, WHAT)?;
     names.iter().try_for_each(|name| vault.require_project(name))?;
     if let Some(ours) = cx.tree_project()?.filter(|ours| !force && names.contains(ours)) {
@@ -114,7 +114,7 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
     }
 
     if !yes {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
         let known = vault.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
         let doomed: Vec<String> = doomed

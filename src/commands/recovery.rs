@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::delete::{require_confirmation, needs_terminal};
+use super::delete::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::crypto::CryptoError;
 use crate::crypto::recovery::RecoveryCode;
@@ -72,7 +72,7 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
         return Err(taken());
     }
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     if !replace && vault.has_recovery()? {
         return Err(taken());
     }
@@ -106,10 +106,10 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
     }
 
     if !yes {
-        needs_terminal("deleting the recovery code")?;
+        require_terminal("deleting the recovery code")?;
     }
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     if !yes {
         require_confirmation("Delete the recovery code? It will no longer work.")?;
     }

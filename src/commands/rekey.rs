@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::delete::{require_confirmation, needs_terminal, vault_to_change};
+use super::delete::{require_confirmation, require_terminal, vault_to_change};
 use super::recovery;
 use crate::context::Context;
 use crate::crypto::CryptoError;
@@ -58,11 +58,11 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
                    unlocked"));
         }
         Some(project) => {
-            cx.needs_vault()?;
+            cx.require_vault()?;
             let vault = vault_to_change(cx, args.yes, WHAT)?;
             vault.require_project(project)?;
             if !args.yes {
-                needs_terminal(WHAT)?;
+                require_terminal(WHAT)?;
                 require_confirmation(&format!("Re-encrypt all of project `{project}` under new \
                                                keys?"))?;
             }
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         );
 
         if args.new_passphrase_file.is_none() {
-            let passwd = cx.again("passwd");
+            let passwd = cx.hint_command("passwd");
             cx.ui.status(&format!(
                 "the passphrase is unchanged; if somebody else may know it, run {passwd}"
             ));
@@ -130,9 +130,9 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
             .hint("set a new passphrase with `secrets passwd --recovery`"));
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     if args.new_passphrase_file.is_some() {
-        cx.needs_new_passphrase(args.new_passphrase_file.as_deref(), "--new-passphrase-file")?;
+        cx.check_new_passphrase_source(args.new_passphrase_file.as_deref(), "--new-passphrase-file")?;
     }
 
     let given =
@@ -142,7 +142,7 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     }
 
     if !args.yes {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
     }
 
     let (vault, known) = cx.unlock_by_passphrase()?;
@@ -162,7 +162,7 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
 
     let code = match given {
         Some(code) => Some(code),
-        None if has_recovery && !args.yes => cx.typed_recovery_code()?,
+        None if has_recovery && !args.yes => cx.ask_for_recovery_code()?,
         None => None,
     };
 

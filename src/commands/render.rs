@@ -209,7 +209,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
                 ));
             }
 
-            cx.ui.status(&outputs::said(&path.display().to_string(), written));
+            cx.ui.status(&outputs::describe_change(&path.display().to_string(), written));
             if cx.ui.is_json() {
                 Ok(cx.ui.json(&outputs::json(&[(path, written)]))?)
             } else {
@@ -254,8 +254,8 @@ pub(super) fn named_readers(names: &[String]) -> Option<Readers> {
 
 /// Renders the outputs of `.secrets.toml`. All are resolved before the first is written.
 fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
-    outputs::needs_vault(cx, manifest, |_| true)?;
+    let manifest = cx.require_manifest()?;
+    outputs::require_vault(cx, manifest, |_| true)?;
     cx.require_trust(manifest)?;
     let files = outputs::open(cx, manifest)?;
 
@@ -288,7 +288,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
             notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
         return Err(Error::new(Kind::Differs, what)
             .with_notes(notes.collect())
-            .hint(format!("render it with {}", cx.again("render --stale"))));
+            .hint(format!("render it with {}", cx.hint_command("render --stale"))));
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;
@@ -403,7 +403,7 @@ fn resolve(
         return Ok(plan.resolve(&NoSecrets)?);
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let project = cx.trusted_project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::delete::{require_confirmation, needs_terminal};
+use super::delete::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::crypto::keys::RootKey;
 use crate::error::{Error, Kind};
@@ -85,7 +85,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     }
 
     if !args.yes && !args.dry_run {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
     }
 
     if !args.dry_run {
@@ -210,7 +210,7 @@ fn warn_of_old_credentials(
              `salvage`",
         );
     } else if is_earlier && !is_same_root {
-        let rekey = cx.again("rekey");
+        let rekey = cx.hint_command("rekey");
         cx.ui.warn(&format!(
             "the backup was made before `secrets rekey` and brings the old keys back; run \
              {rekey} after restoring it"
@@ -344,12 +344,12 @@ fn print_json(difference: &Difference, compared: bool, cx: &Context) -> Result<(
 }
 
 fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
-    cx.needs_vault()?;
+    cx.require_vault()?;
     if !yes {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
     }
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     let report = vault.verify(&|_| {})?;
     if !report.damage.is_empty() {
         return Err(VaultError::NotWhole(Box::new(report)).into());

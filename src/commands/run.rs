@@ -418,7 +418,7 @@ impl<'a> RunRequests<'a> {
     fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
         let needs_vault = self.all || !self.wanted().is_empty();
         if needs_vault {
-            cx.needs_vault()?;
+            cx.require_vault()?;
         }
 
         if let Some(manifest) = self.manifest {
@@ -561,7 +561,7 @@ impl<'a> RunRequests<'a> {
             missing.iter().filter(|_| missing.len() > 1).map(|tag| format!("  {tag}")).collect();
         let hint = format!(
             "enter it with {}, or select the secrets that the program needs with `--only`",
-            cx.again("setup")
+            cx.hint_command("setup")
         );
 
         Err(Error::new(Kind::NotFound, what).with_notes(notes).hint(hint))

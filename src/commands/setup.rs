@@ -72,7 +72,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return project_file::write(cx);
     }
 
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
 
     // Errors in the manifest, in templates or outputs are reported before the user is asked
     // anything.
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     if !plan.asked.is_empty() && !prompt::is_possible() {
         return Err(still_missing(&plan.asked, project).hint(format!(
             "run {} on a terminal to enter it, or read it from a file with `--from FILE.env`",
-            cx.again("setup")
+            cx.hint_command("setup")
         )));
     }
 
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     let skipped = ask(cx, project, &plan.asked, &mut created)?;
     if !skipped.is_empty() {
         return Err(still_missing(&skipped, project)
-            .hint(format!("enter it with {}; the values that you typed are stored", cx.again("setup"))));
+            .hint(format!("enter it with {}; the values that you typed are stored", cx.hint_command("setup"))));
     }
 
     let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
@@ -229,7 +229,7 @@ fn refuse_loss(
 
     Err(Error::new(Kind::Refused, what).hint(format!(
         "store them with {}, change the template, or move the file away; nothing was changed",
-        cx.again(&format!("import {name} --on-conflict overwrite"))
+        cx.hint_command(&format!("import {name} --on-conflict overwrite"))
     )))
 }
 
@@ -300,7 +300,7 @@ fn ask_for_value(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, E
                             keys; try again");
             }
             Err(UiError::SeveralLines) => {
-                let create = cx.again(&format!("create {} --value-file PATH", need.tag));
+                let create = cx.hint_command(&format!("create {} --value-file PATH", need.tag));
                 cx.ui.warn(&format!(
                     "a value with several lines is skipped; store it with {create}"
                 ));
@@ -358,7 +358,7 @@ fn replaced(
     mut files: Outputs<'_>,
     plan: &ValueSources<'_, '_>,
 ) -> Result<Vec<PathBuf>, Error> {
-    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
     let failed = |error| error::setup(error, project);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
@@ -460,7 +460,7 @@ fn finish(
     written: &[(PathBuf, OutputChange)],
 ) -> Result<(), Error> {
     if !needs.is_empty() {
-        outputs::remember_directory(cx, project, &cx.needed_manifest()?.directory);
+        outputs::remember_directory(cx, project, &cx.require_manifest()?.directory);
     }
 
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));
