@@ -366,7 +366,7 @@ fn ask_readers(output: &str, found: &[(Reader, &'static str)]) -> Result<Option<
         match names.map(str::parse::<Reader>).collect::<Result<Vec<_>, _>>() {
             Ok(answered) if answered.is_empty() => return Ok((!found.is_empty()).then_some(found)),
             Ok(answered) => return Ok(Some(answered.into_iter().collect())),
-            Err(why) => prompt::say(&why.0)?,
+            Err(why) => prompt::show_line(&why.0)?,
         }
     }
 }

@@ -69,12 +69,12 @@ impl Context {
         loop {
             tries_left -= 1;
             let passphrase = ask(&format!("Passphrase for {name}"))?;
-            let hush = prompt::hush();
+            let echo_off = prompt::echo_off();
             let progress = self.key_progress();
             let opened = open(&passphrase);
 
             drop(progress);
-            drop(hush);
+            drop(echo_off);
             match opened {
                 Err(AgeError::WrongPassphrase) if tries_left > 0 => {
                     self.ui.warn("wrong passphrase, try again");

@@ -191,9 +191,9 @@ impl Context {
 
             // Text typed during this delay is not echoed, because it may be the value that is asked
             // for next.
-            let hush = prompt::hush();
+            let echo_off = prompt::echo_off();
             let opened = open(&credential);
-            drop(hush);
+            drop(echo_off);
 
             match opened {
                 Ok(opened) => return Ok((opened, credential)),

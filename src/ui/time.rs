@@ -1,4 +1,4 @@
-//! Moments as people read them: in the time zone of TZ, or of the system. JSON has them in UTC.
+//! Formats timestamps for people, in the time zone of TZ or of the system. JSON uses UTC.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -10,8 +10,8 @@ use crate::model::Timestamp;
 
 static ZONE: LazyLock<TimeZone> = LazyLock::new(|| system().unwrap_or_else(TimeZone::system));
 
-/// The system's time zone, if TZ names no other. jiff looks for the name of the zone as well, in a list of all zones, which
-/// takes longer than the rest of `get`.
+/// Returns the system's time zone, unless TZ names another one. jiff would also look up the name of
+/// the zone in a list of all zones, which takes longer than the rest of `get`.
 fn system() -> Option<TimeZone> {
     if config::has_time_zone() {
         return None;
@@ -20,12 +20,12 @@ fn system() -> Option<TimeZone> {
     TimeZone::tzif("", &fs::read("/etc/localtime").ok()?).ok()
 }
 
-/// Returns date, time and zone, as in `2026-11-21 10:30:00 CET`.
+/// Formats date, time and zone, as in `2026-11-21 10:30:00 CET`.
 pub(super) fn local(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d %H:%M:%S %Z")
 }
 
-/// Returns the date alone, as in `2026-11-21`.
+/// Formats the date, as in `2026-11-21`.
 pub(super) fn local_date(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d")
 }
