@@ -29,14 +29,14 @@ pub(crate) fn run(args: &AgentArgs, _: &Context) -> Result<(), Error> {
         .map_err(|source| Error::new(Kind::Failure, format!("the agent ended: {source}")))
 }
 
-/// Reads the key from stdin, where `unlock` sends it, and replaces stdin by /dev/null.
+/// Reads the key from stdin, where `unlock` sends it, and replaces stdin with /dev/null.
 fn take_key() -> io::Result<SecretBytes> {
     let frame = input::stdin(LARGEST_FRAME + 4).map_err(io::Error::other)?;
     dup2_stdin(File::open("/dev/null")?)?;
     Ok(frame)
 }
 
-/// Reports to the process at the other end of stdout that the work begins, and replaces stdout by
+/// Reports to the process at the other end of stdout that the work begins, and replaces stdout with
 /// /dev/null.
 pub(super) fn signal_ready() -> io::Result<()> {
     send_byte(READY)

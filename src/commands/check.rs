@@ -290,7 +290,7 @@ fn verdict(
             Kind::NotFound,
             describe(found.missing.len(), "a secret is missing", "secrets are missing"),
         )
-        .hint(format!("enter it with {}", cx.hint_command("setup")))
+        .hint(format!("enter missing secrets with {}", cx.hint_command("setup")))
     } else if let Some((path, found)) = added {
         let what = format!(
             "`{}` has {}",
@@ -310,7 +310,8 @@ fn verdict(
             describe(stale, "an output is out of date", "outputs are out of date"),
         )
         .hint(format!(
-            "render it with {}, which asks before it replaces a file that `secrets` did not write",
+            "render outdated outputs with {}, which asks before it replaces a file that \
+             `secrets` did not write",
             cx.hint_command("setup")
         ))
     } else if stale > 0 {
@@ -318,14 +319,15 @@ fn verdict(
             Kind::Differs,
             describe(stale, "an output is out of date", "outputs are out of date"),
         )
-        .hint(format!("render it with {}", cx.hint_command("render --stale")))
+        .hint(format!("render outdated outputs with {}", cx.hint_command("render --stale")))
     } else if let [first, ..] = tracked[..] {
         let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
         let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
         let what =
             describe(tracked.len(), "an output is tracked by git", "outputs are tracked by git");
         Error::new(Kind::Refused, what).hint(format!(
-            "remove it from git with `git rm --cached {file}`, and change every value that was \
+            "remove outputs from git with `git rm --cached {file}`, and change every value that \
+             was \
              committed"
         ))
     } else if exposed > 0 {
@@ -333,7 +335,7 @@ fn verdict(
             Kind::Refused,
             describe(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
         )
-        .hint(format!("add it to .gitignore with {}", cx.hint_command("setup")))
+        .hint(format!("add outputs to .gitignore with {}", cx.hint_command("setup")))
     } else {
         return Ok(None);
     };

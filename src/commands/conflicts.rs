@@ -115,7 +115,7 @@ pub(super) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
     }
 }
 
-/// A value that is to be stored.
+/// A value that will be stored.
 pub(super) type NewValue<'a> = (&'a Tag, &'a SecretValue);
 
 /// A tag that has a different value in the project.

@@ -164,8 +164,8 @@ impl Reveal for PlannedValues<'_> {
     }
 }
 
-/// Warns of text in a template that may not do what its author expects: near misses of placeholders
-/// whose secret exists, and backslashes that version 0.1.0 read differently.
+/// Warns about text in a template that may not do what its author expects: near misses of
+/// placeholders whose secret exists, and backslashes that version 0.1.0 read differently.
 pub(super) fn warn_of_suspects(
     cx: &Context,
     template: &mut Template,

@@ -288,7 +288,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
             notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
         return Err(Error::new(Kind::Differs, what)
             .with_notes(notes.collect())
-            .hint(format!("render it with {}", cx.hint_command("render --stale"))));
+            .hint(format!("render outdated outputs with {}", cx.hint_command("render --stale"))));
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;

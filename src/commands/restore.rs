@@ -1,5 +1,5 @@
-//! `secrets restore`: replaces the vault by a backup. Only this command can accept a rollback or a
-//! fork.
+//! `secrets restore`: replaces the vault with a backup. Only this command can accept a rollback or
+//! a fork.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +22,7 @@ Examples:
   secrets restore /mnt/usb/vault.db
   secrets restore --accept                      accept the current vault file";
 
-/// Replace the vault by a backup
+/// Replace the vault with a backup
 ///
 /// Verifies every record of the backup, shows what it would add, remove and change, and asks for
 /// confirmation (without a terminal, --yes is required). It is one atomic change: the vault is
@@ -131,7 +131,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     }
 
     if !args.yes {
-        require_confirmation(&format!("Replace `{}` by `{}`?", place.display(), path.display()))?;
+        require_confirmation(&format!("Replace `{}` with `{}`?", place.display(), path.display()))?;
     }
 
     store::make_directory(&place)?;

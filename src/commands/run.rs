@@ -560,7 +560,8 @@ impl<'a> RunRequests<'a> {
         let notes =
             missing.iter().filter(|_| missing.len() > 1).map(|tag| format!("  {tag}")).collect();
         let hint = format!(
-            "enter it with {}, or select the secrets that the program needs with `--only`",
+            "enter missing secrets with {}, or select the secrets that the program needs with \
+             `--only`",
             cx.hint_command("setup")
         );
 

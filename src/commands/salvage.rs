@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets salvage rescued.db
   secrets --vault rescued.db list --all-projects
-  secrets restore rescued.db       replace the damaged vault by it";
+  secrets restore rescued.db       replace the damaged vault with it";
 
 /// Save what can be read of a damaged vault into a new one
 ///

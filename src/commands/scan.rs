@@ -197,7 +197,7 @@ fn report(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
 }
 
 const FIX: &str =
-    "replace it by a placeholder `{{ secrets.TAG }}`, and change every value that was published";
+    "replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published";
 
 /// Writes the hook that runs `scan --staged` before every commit.
 fn install_hook(cx: &Context) -> Result<(), Error> {

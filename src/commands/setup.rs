@@ -98,7 +98,8 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 
     if !plan.asked.is_empty() && !prompt::is_possible() {
         return Err(still_missing(&plan.asked, project).hint(format!(
-            "run {} on a terminal to enter it, or read it from a file with `--from FILE.env`",
+            "run {} on a terminal to enter missing secrets, or read them from a file with \
+             `--from FILE.env`",
             cx.hint_command("setup")
         )));
     }
@@ -124,7 +125,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     let skipped = ask(cx, project, &plan.asked, &mut created)?;
     if !skipped.is_empty() {
         return Err(still_missing(&skipped, project)
-            .hint(format!("enter it with {}; the values that you typed are stored", cx.hint_command("setup"))));
+            .hint(format!("enter missing secrets with {}; the values that you typed are stored", cx.hint_command("setup"))));
     }
 
     let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;

@@ -325,7 +325,7 @@ impl Context {
         let mut failure = None;
         for tries_left in (0..TRIES).rev() {
             let typed = ask(
-                "Recovery code, to keep it (leave empty to replace it by a new one)",
+                "Recovery code, to keep it (leave empty to replace it with a new one)",
             )?;
             if typed.is_empty() {
                 return Ok(None);

@@ -123,7 +123,7 @@ impl Error {
         self
     }
 
-    /// Replaces all hints by this one.
+    /// Replaces all hints with this one.
     pub(crate) fn with_only_hint(self, hint: impl Into<String>) -> Self {
         Self { hints: vec![hint.into()], ..self }
     }

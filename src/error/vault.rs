@@ -33,7 +33,7 @@ impl From<CryptoError> for Error {
                     "with a recovery code, save what can be read with \
                      `secrets salvage OUT --recovery`",
                 )
-                .hint("or replace it by a backup with `secrets restore PATH`"),
+                .hint("or replace it with a backup with `secrets restore PATH`"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) => Self::new(Kind::Locked, message).hint(
@@ -45,7 +45,7 @@ impl From<CryptoError> for Error {
     }
 }
 
-const RESTORE: &str = "run `secrets verify` for details, or replace it by a backup with \
+const RESTORE: &str = "run `secrets verify` for details, or replace it with a backup with \
                        `secrets restore PATH`; nothing damaged was used";
 
 impl From<StoreError> for Error {
@@ -90,7 +90,7 @@ impl From<StoreError> for Error {
             StoreError::NotAVault(_) => Self::new(Kind::Damaged, message)
                 .hint("set the vault's path with `--vault PATH` or SECRETS_VAULT")
                 .hint(
-                    "if it was a vault, replace it by a backup with `secrets restore PATH`; the \
+                    "if it was a vault, replace it with a backup with `secrets restore PATH`; the \
                      damaged file is kept next to it",
                 ),
             StoreError::Format(_) => {
