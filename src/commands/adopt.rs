@@ -67,7 +67,6 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
         let what = format!("the file `{}` does not exist", args.file.display());
         return Err(Error::new(Kind::NotFound, what)
             .hint(format!("render it with {}", cx.hint_command("setup"))));
-        );
     }
 
     let path = absolute(&args.file).ok();
