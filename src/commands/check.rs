@@ -395,7 +395,7 @@ fn show(
             "stored, but nothing refers to it"
         };
 
-        "exposed" => rows.push(["stale".into(), name.clone(), "permissions too wide".into()]),
+        rows.push(["unused".into(), unused.tag.clone(), why.into()]);
     }
 
     for output in &found.outputs {
@@ -407,7 +407,7 @@ fn show(
                 name.clone(),
                 format!("rendered from {}", visible(&output.template)),
             ]),
-            "exposed" => rows.push(["stale".into(), name.clone(), "other users can access it".into()]),
+            "exposed" => rows.push(["stale".into(), name.clone(), "permissions too wide".into()]),
             "unknown" => {
                 rows.push(["unknown".into(), name.clone(), "one of its secrets is missing".into()]);
             }

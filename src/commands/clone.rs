@@ -49,8 +49,8 @@ pub(crate) struct CloneArgs {
     /// Overwrite values even if outputs use them
     #[arg(short, long)]
     yes: bool,
-    /// Print the plan and copy nothing
     /// Print the plan without copying anything
+    #[arg(long)]
     dry_run: bool,
 }
 
