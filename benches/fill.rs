@@ -1,7 +1,9 @@
-//! What `whole-process.sh` needs beside the binary: a vault of many secrets, and the key derivation alone.
+//! The helper that `whole-process.sh` needs in addition to the program. It creates a vault of many
+//! secrets and runs the key derivation alone.
 //!
-//! `fill vault PATH COUNT` makes a vault with the cheapest parameters; `fill kdf MIB ITERATIONS LANES` derives once;
-//! `fill template PATH MIB` writes a template with a placeholder every 4 KiB.
+//! - `fill vault PATH COUNT` creates a vault with the cheapest parameters.
+//! - `fill kdf MIB ITERATIONS LANES` derives once.
+//! - `fill template PATH MIB` writes a template with a placeholder every 4 KiB.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::Write;

@@ -1,4 +1,6 @@
-//! Library benches: what one call costs, without a process around it. `cargo bench --locked --bench library`.
+//! Library benchmarks, which measure single calls without a process around them.
+//!
+//! Run `cargo bench --locked --bench library`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -105,7 +107,7 @@ fn template(c: &mut Criterion) {
     group.finish();
 }
 
-/// Counts what may be seen.
+/// Counts the bytes that are shown.
 struct Seen(u64);
 
 impl Sink for Seen {
@@ -121,7 +123,8 @@ impl Sink for Seen {
     }
 }
 
-/// Values as they are in projects: keys with a prefix, passwords with punctuation, URLs, some long.
+/// Returns values as projects have them: keys with a prefix, passwords with punctuation, URLs, some
+/// long ones.
 fn values_of(count: u64) -> Vec<(Tag, Vec<u8>)> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = move || {
@@ -157,7 +160,8 @@ fn needles_of(values: &[(Tag, Vec<u8>)]) -> Needles {
     Needles::new(values.iter().map(|(tag, value)| (tag, value.as_slice())))
 }
 
-/// A log of 16 MiB: times, levels, addresses, paths, some JSON; every thousandth line has a value in it.
+/// Returns a log of 16 MiB with times, levels, addresses, paths and some JSON. Every thousandth
+/// line is followed by a value.
 fn log_of(values: &[(Tag, Vec<u8>)]) -> Vec<u8> {
     let mut log = Vec::with_capacity((16 << 20) + 4096);
     for n in 0_usize.. {

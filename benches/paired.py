@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""CPU time of whole processes, two binaries in turn: benches/paired.py OLD NEW
+"""Compares the CPU time of whole processes of two binaries: benches/paired.py OLD NEW
 
-Prints user and system time together, the least of many runs, and the ratio. Both binaries get the same commands on vaults
-of their own, with a cheap key derivation where one is needed; everything lies in a temporary directory. Needs 1 GB there."""
+Prints user and system time together, the minimum of many runs, and the ratio. Both binaries run the same commands in turn, each
+on its own vaults, with a cheap key derivation. All files are in a temporary directory, which needs 1 GB."""
 
 import os
 import pathlib
@@ -39,7 +39,7 @@ class Side:
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **source)
 
     def cpu(self, arguments, stdin):
-        """Milliseconds of CPU time of one run."""
+        """Returns the milliseconds of CPU time of one run."""
         def used():
             usage = resource.getrusage(resource.RUSAGE_CHILDREN)
             return 1000 * (usage.ru_utime + usage.ru_stime)

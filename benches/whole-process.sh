@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# The figures of docs/performance.md: whole processes, in one run, as ratios and as CPU time beyond the key derivation.
+# Measures the figures of docs/performance.md: whole processes, in one run, as ratios and as CPU
+# time beyond the key derivation.
 #
-# Needs python3 (for CPU time and memory of children) and, for the wall times, hyperfine. Peers and tools that are not
-# installed are skipped. SECRETS_BENCH_LARGE=1 adds the vault of 1,000,000 secrets (a minute and 1 GB of disk).
+# Needs python3 for the CPU time and memory of children, and hyperfine for the wall times. Tools
+# that are not installed are skipped. SECRETS_BENCH_LARGE=1 adds the vault of 1,000,000 secrets (a
+# minute and 1 GB of disk).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --quiet --release --locked
 target=${CARGO_TARGET_DIR:-target}
 binary=$(realpath "$target/release/secrets")
-# `cargo bench --locked` prints where it built the tool.
+# `cargo bench --locked` prints the path of the tool that it built.
 fill=$(cargo bench --locked --bench fill --no-run 2>&1 | sed -n 's/.*(\(.*fill-[0-9a-f]*\)).*/\1/p')
 fill=$(realpath "$fill")
 work=$(mktemp -d)
 trap '"$binary" lock --all --quiet; rm -rf "$work"' EXIT
 cd "$work"
-# An agent of this run's own.
+# This run has its own agent.
 mkdir -m 700 run
 export XDG_RUNTIME_DIR=$work/run XDG_STATE_HOME=$work/state
 export SECRETS_PASSPHRASE='correct horse battery staple'
@@ -48,7 +50,8 @@ python3 -c '
 for n in range(100000):
     print("{{" + " " * (n % 7) + f"secrets.secret-{n % 20:07d}" + " " * (n % 5) + "}}")' >many.tmpl
 
-# A tree of 10,000 files, 88 MB, with other tools' braces in every one and a reference in 20; and a dotenv file.
+# A tree of 10,000 files, 88 MB. Each file has other tools' braces, and 20 files have a reference.
+# Also a dotenv file.
 python3 -c '
 import os, random
 random.seed(4)
@@ -67,7 +70,7 @@ with open("many.env", "w") as file:
 '
 
 cat >measure.py <<'END'
-"""CPU time and memory of children; each figure with what it is held against."""
+"""Measures CPU time and memory of children and prints each figure next to its goal."""
 import os, resource, shutil, subprocess, sys, time
 
 binary, fill = sys.argv[1:3]
@@ -80,11 +83,11 @@ def once(line):
     return cpu * 1000, wall * 1000
 
 def cpu(line, runs=25):
-    # The least of several runs: what else the machine does can only add.
+    # Other load on the machine can only add time, so take the minimum of several runs.
     return min(once("exec " + line)[0] for _ in range(runs))
 
 def beyond(line, base, runs=41):
-    # Each in turn, so that a machine that changes its pace changes it for both.
+    # Alternate the two, so that a change of the machine's speed affects both.
     pairs = [(once("exec " + line)[0], once("exec " + base)[0]) for _ in range(runs)]
     return min(one for one, _ in pairs) - min(other for _, other in pairs)
 
@@ -147,7 +150,7 @@ true_cpu = cpu("/bin/true", 101)
 agents = [int(p) for p in os.listdir("/proc") if p.isdigit() and os.path.exists(f"/proc/{p}/comm") and open(f"/proc/{p}/comm").read() == "secrets-agent\n"]
 
 def with_agent(line, runs=51):
-    """CPU of a command, and of the agents on its behalf, in milliseconds."""
+    """Returns the CPU time of a command, and of the agents on its behalf, in milliseconds."""
     spent = lambda: sum(int(open(f"/proc/{p}/schedstat").read().split()[0]) for p in agents)
     before = spent()
     own = cpu(line, runs)

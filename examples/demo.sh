@@ -1,6 +1,7 @@
 #!/bin/sh
-# Shows the main job from end to end on a vault that is removed afterwards: stores three secrets, renders a template that
-# uses them, and runs a program whose output is masked. If SECRETS does not name a program, builds it first.
+# Shows the main job from end to end, on a vault that is removed afterwards. It stores three
+# secrets, renders a template that uses them, and runs a program whose output is masked. If SECRETS
+# does not name a program, it builds one first.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,12 +17,12 @@ trap 'exit 130' HUP INT TERM
 cp "$here/app.env.tmpl" "$directory"
 cd "$directory"
 
-# Nothing of the demo reaches the real home, and nothing in the environment changes what it shows.
+# The demo does not touch the real home directory, and the environment does not change its output.
 export HOME="$directory" XDG_STATE_HOME="$directory/state" XDG_RUNTIME_DIR="$directory/run" SECRETS_PROJECT=demo
 export SECRETS_VAULT="$directory/vault.db" SECRETS_PASSPHRASE_FILE="$directory/passphrase"
 unset SECRETS_PASSPHRASE XDG_DATA_HOME
 
-# A passphrase that nobody needs to remember. A vault of your own asks you for one.
+# Nobody needs to remember this passphrase. Your own vault asks you for one.
 (umask 077 && head -c 24 /dev/urandom | base64 >passphrase)
 
 # Prints a command, then runs it.
@@ -43,7 +44,7 @@ show() {
 }
 
 show secrets init --quiet
-echo "$ secrets create db-password                  (and two more, each value from a pipe)"
+echo "$ secrets create db-password                  (and two more, with each value from a pipe)"
 printf 's3cret/with:odd characters' | "$SECRETS" create --tag db-password
 printf 'sk_test_51Hx0aBcDeFgHiJkLmNoPq' | "$SECRETS" create --tag stripe-key
 printf 'line one\nline "two"' | "$SECRETS" create --tag token

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the checked-in seeds of every target into corpus/TARGET/NAME.seed: small inputs that reach far, made of the known
-answers in tests/vectors, the exports in tests/fixtures/import, the examples and the README. The same tree gives the same
-seeds. What a target's input looks like, its own file in src/ says."""
+"""Writes the checked-in seeds of every target to corpus/TARGET/NAME.seed.
+
+Seeds are small inputs with high coverage. They are made from the known answers in tests/vectors, the exports in
+tests/fixtures/import, the examples and the README. The same tree gives the same seeds. Each target's file in src/ describes
+its input."""
 
 import json
 import pathlib

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Makes the Debian package, and tries it: lintian, then a Debian with nothing but the essential packages, where it is
-# installed, used as a person would, and removed without a trace. deb.sh [FOLDER] leaves the package in FOLDER.
+# Builds and tests the Debian package. It runs lintian, then installs the package in a Debian that
+# has only the essential packages, uses it as a person would, and checks that removing it leaves
+# nothing. deb.sh [FOLDER] writes it to FOLDER.
 #
-# Becomes root for the clean Debian only (a chroot). SUITE names another release of Debian than the oldest that is served.
+# Only the clean Debian (a chroot) needs root. SUITE selects a release of Debian. The default is the
+# oldest supported one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +20,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 trap 'as_root rm -rf --one-file-system "$work"' EXIT
 fail() { echo "$*" >&2; exit 1; }
 
-# The package holds the binary that everybody can build again. --no-build alone would fall back to a stale one.
+# Package the reproducible binary. --no-build alone would fall back to a stale one.
 binary=$(packaging/build.sh)
 make() {
     CARGO_TARGET_DIR=$(dirname "$(dirname "$binary")") \
@@ -26,15 +28,16 @@ make() {
 }
 mkdir -p "$folder" "$work/again"
 package=$(make "$folder")
-cmp "$package" "$(make "$work/again")" || fail "two packages of one binary differ"
+cmp "$package" "$(make "$work/again")" || fail "two packages of the same binary differ"
 contents=$work/contents
 dpkg-deb --fsys-tarfile "$package" | tar -C "$(mkdir "$contents" && echo "$contents")" -xf -
 cmp "$binary" "$contents/usr/bin/secrets" || fail "the package has another binary"
 
-# Warnings count. What is meant is in packaging/debian/lintian-overrides, with its reason.
+# Warnings count as failures. Intended ones are in packaging/debian/lintian-overrides, with the
+# reason.
 lintian --fail-on error,warning --allow-root "$package"
 
-# debootstrap once; a copy of its result serves the next time.
+# Run debootstrap once and keep the result for the next time.
 clean=$target/clean-$suite.tar
 if [ ! -f "$clean" ]; then
     as_root debootstrap --variant=minbase "$suite" "$work/new" >"$work/log" || fail "$(tail "$work/log")"
@@ -44,14 +47,14 @@ fi
 mkdir "$root"
 as_root tar -C "$root" --numeric-owner -xpf "$clean"
 
-# With processes of its own: what it leaves running ends with it.
+# Uses a separate PID namespace, so that processes that are left running end with it.
 inside() {
     as_root unshare --mount --pid --fork --kill-child --mount-proc="$root/proc" \
         chroot "$@"
 }
 admin() { inside "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"; }
 person() { inside --userspec=1000:1000 "$root" /usr/bin/env -i HOME=/home/you PATH=/usr/bin:/bin LC_ALL=C.UTF-8 "$@"; }
-# Every file but dpkg's own records, logs, and what the person made.
+# Lists every file except dpkg's own records, logs, and the files of the person.
 listing() {
     as_root find "$root" -xdev ! -path "$root/var/lib/dpkg/*" ! -path "$root/var/log/*" ! -path "$root/home/you/*" | sort
 }
@@ -60,14 +63,14 @@ admin useradd --uid 1000 --user-group --create-home --shell /bin/bash you
 listing >"$work/before"
 as_root cp "$package" "$root/package.deb"
 
-echo "-- beside GNOME's secrets it is refused"
+echo "-- refused next to GNOME's secrets"
 mkdir -p "$work/other/DEBIAN"
 printf '%s\n' 'Package: secrets' 'Version: 1' 'Architecture: all' 'Maintainer: x <x@example.org>' 'Description: x' \
     >"$work/other/DEBIAN/control"
 dpkg-deb --build --root-owner-group "$work/other" "$work/other.deb" >/dev/null
 as_root cp "$work/other.deb" "$root/other.deb"
 admin dpkg -i /other.deb >/dev/null
-if admin dpkg -i /package.deb >"$work/refused" 2>&1; then fail "it was installed beside the package secrets"; fi
+if admin dpkg -i /package.deb >"$work/refused" 2>&1; then fail "it was installed next to the package secrets"; fi
 grep -q 'terminal-secrets conflicts with secrets' "$work/refused" || fail "$(cat "$work/refused")"
 admin dpkg -P secrets >/dev/null
 
@@ -78,7 +81,7 @@ for library in $(readelf -d "$binary" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p');
     owner=$(admin dpkg -S "*/$library" | sed 's/:.*//' | sort -u)
     case ", $depends," in
         *", $owner,"*|*", $owner ("*) ;;
-        *) fail "$library is of $owner, which is not in Depends: $depends" ;;
+        *) fail "$library belongs to $owner, which is not in Depends: $depends" ;;
     esac
 done
 person secrets --version
@@ -122,5 +125,5 @@ echo "-- removed"
 admin dpkg -P terminal-secrets >/dev/null
 as_root rm "$root/package.deb" "$root/other.deb"
 listing >"$work/after"
-diff "$work/before" "$work/after" || fail "this is left of it"
+diff "$work/before" "$work/after" || fail "files were left behind"
 echo "$package: installed, used and removed on a clean $suite"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that a release consists of, each piece tried: release.sh [FOLDER] leaves it in FOLDER, with checksums.
-# Publishes nothing; .github/workflows/release.yml does (docs/release.md).
+# Builds and tests every file of a release. release.sh [FOLDER] writes the files to FOLDER, with
+# checksums. It publishes nothing. .github/workflows/release.yml does that (docs/release.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ install -m 755 "$binary" "$folder/$name"
 packaging/sbom.sh "$folder/$name" "$folder/$name.cdx.json"
 packaging/deb.sh "$folder"
 
-# Who builds it again needs the same compilers, and cc's part is SQLite.
+# A rebuild needs the same compilers. cc compiles SQLite.
 {
     echo "source $(git rev-parse HEAD)"
     rustc -vV

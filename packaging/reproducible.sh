@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the release twice, in places that have nothing in common, and compares the two: sources, target directory and
-# cargo's home are other paths of other lengths. Needs no network where the first build needed none.
+# Builds the release twice and compares the two binaries. Sources, target directory and cargo's home
+# have different paths of different lengths. It needs no network if the first build needed none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,19 +13,19 @@ cargo_home=$(realpath "${CARGO_HOME:-$HOME/.cargo}")
 mkdir -p "$copy" "$elsewhere/cargo/registry"
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy"
 cp -r "$cargo_home/registry/cache" "$cargo_home/registry/index" "$elsewhere/cargo/registry"
-# Who has settings of cargo's own has them in both.
+# Both builds use the user's own cargo settings.
 if [ -f "$cargo_home/config.toml" ]; then cp "$cargo_home/config.toml" "$elsewhere/cargo"; fi
 second=$(CARGO_NET_OFFLINE=true CARGO_HOME="$elsewhere/cargo" "$copy/packaging/build.sh" "$elsewhere/t")
 
 sha256sum "$first" "$second"
 if ! cmp "$first" "$second"; then
-    echo "two builds of one source differ" >&2
+    echo "two builds of the same source differ" >&2
     exit 1
 fi
-# Equal, and of no machine: a path that is in both would be in nobody else's.
+# Even equal binaries may contain a path of this machine, which no other machine would reproduce.
 for path in "$PWD" "$cargo_home" "${CARGO_TARGET_DIR:-$PWD}"; do
     if grep -qaF -- "$path" "$first"; then
-        echo "the binary has a path of this machine in it: $path" >&2
+        echo "the binary contains a path of this machine: $path" >&2
         exit 1
     fi
 done

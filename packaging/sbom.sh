@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# The bill of materials of a release: sbom.sh BINARY OUTPUT writes CycloneDX 1.5 (JSON) about what is in BINARY.
+# Writes the bill of materials of a release. sbom.sh BINARY OUTPUT writes CycloneDX 1.5 (JSON) with
+# the contents of BINARY.
 #
-# cargo-cyclonedx writes it from what cargo says; this adds the binary's hash and SQLite, takes out what only tests switch
-# on and where it was written, and holds the result against the dependency tree. The same sources give the same bytes.
+# cargo-cyclonedx writes it from cargo's metadata. This script adds the binary's hash and SQLite,
+# removes crates that only tests enable and the path of this machine, and compares the result with
+# the dependency tree. The same sources give the same bytes.
 set -euo pipefail
 binary=$(realpath "$1")
 output=$(realpath "$2")
 cd "$(dirname "$0")/.."
 
-# Also the proof that Cargo.lock is current, which cargo-cyclonedx does not ask for.
+# This also proves that Cargo.lock is current, which cargo-cyclonedx does not check.
 tree=$(cargo tree --locked --edges normal --prefix none --format '{p}' | awk '{print $1 "@" substr($2, 2)}' | sort -u)
 own=$(cargo pkgid --locked | sed 's/.*[#@]//')
 expected=$(grep -vx "terminal-secrets@$own" <<<"$tree")
@@ -37,14 +39,14 @@ jq --arg hash "$(sha256sum "$binary" | cut -d' ' -f1)" --arg sqlite "$sqlite" --
 
 found=$(jq -r '.components[] | select(.name != "sqlite") | "\(.name)@\(.version)"' "$output" | sort -u)
 if ! diff <(sort <<<"$expected") <(echo "$found"); then
-    echo "the bill of materials is not what the binary is made of" >&2
+    echo "the bill of materials does not match the crates in the binary" >&2
     exit 1
 fi
-# Every crate is named with the hash that Cargo.lock has.
+# Every crate must have the hash from Cargo.lock.
 locked=$(awk -F'"' '/^name/ {n = $2} /^version/ {v = $2} /^checksum/ {print n "@" v " " $2}' Cargo.lock | sort)
 hashed=$(jq -r '.components[] | select(.hashes) | "\(.name)@\(.version) \(.hashes[0].content)"' "$output" | sort)
 if [ "$(wc -l <<<"$hashed")" != "$(wc -l <<<"$expected")" ] || [ -n "$(comm -13 <(echo "$locked") <(echo "$hashed"))" ]; then
-    echo "the bill of materials has other hashes than Cargo.lock" >&2
+    echo "the hashes in the bill of materials differ from Cargo.lock" >&2
     exit 1
 fi
 echo "$output: $(wc -l <<<"$expected") crates and SQLite $sqlite"

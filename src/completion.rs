@@ -14,7 +14,7 @@ use clap_complete::CompletionCandidate;
 use clap_complete::engine::{PathCompleter, ValueCompleter};
 
 use crate::config;
-use crate::context::{Context, GlobalArgs};
+use crate::context::{Context, Options};
 use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
 
@@ -178,7 +178,7 @@ fn context() -> Context {
         }
     }
 
-    Context::silent(GlobalArgs::of(vault, project))
+    Context::silent(Options { vault, project, ..Options::default() })
 }
 
 /// Returns the value of an option, which is the next word or follows a `=`.

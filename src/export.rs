@@ -1,5 +1,6 @@
-//! An export: every secret of one project or of all as one JSON document (docs/export.md) in an age file. It is written piece by
-//! piece, and stands in the clear nowhere as a whole.
+//! Writes an export: the secrets of one project or of all projects as one JSON document
+//! (docs/export.md), encrypted into an age file. The document is written in pieces, so its
+//! plaintext never exists as a whole.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,44 +13,44 @@ use crate::model::{Metadata, ProjectName, SecretValue};
 use crate::template::{ExpandError, TemplateError};
 use crate::vault::{Exported, Vault, VaultError};
 
-/// What tells the document from any other JSON.
+/// The value of `format` that identifies the document.
 pub const FORMAT: &str = "secrets-export";
-/// Its version.
+/// The version of the document's format.
 pub const VERSION: u64 = 1;
 
-/// Why an export was not written.
+/// The reason why an export was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The vault
+    /// The vault could not be read
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// What it is written to
+    /// Writing to the output failed
     #[error(transparent)]
     Output(#[from] io::Error),
 }
 
-/// What an export holds.
+/// The contents of an export as numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Projects
+    /// The number of projects
     pub projects: usize,
-    /// Secrets of all of them
+    /// The number of secrets in all projects
     pub secrets: usize,
 }
 
-/// An export in the making, with what it takes to check it.
+/// Writes an export and keeps the digests that are needed to check it.
 pub struct ExportWriter<'a> {
     vault: &'a Vault,
     project: Option<&'a ProjectName>,
     to: &'a To<'a>,
     armor: bool,
     counts: Counts,
-    /// Of the document and of the file
+    /// The digests of the document and of the file
     digests: Option<(Digest, Digest)>,
 }
 
 impl<'a> ExportWriter<'a> {
-    /// One of `project`, or of all.
+    /// Creates a writer for the secrets of `project`, or of all projects.
     pub fn new(
         vault: &'a Vault,
         project: Option<&'a ProjectName>,
@@ -59,20 +60,20 @@ impl<'a> ExportWriter<'a> {
         Self { vault, project, to, armor, counts: Counts::default(), digests: None }
     }
 
-    /// Writes the file.
+    /// Writes the age file to `out`. Calls `on_progress` with the number of secrets written so far.
     pub fn write(
         &mut self,
         out: &mut dyn Write,
         on_progress: &dyn Fn(u64),
     ) -> Result<(), ExpandError> {
         let file = BufWriter::new(HashingWriter::new(out));
-        let begun = age_file::AgeWriter::begin(self.to, self.armor, file);
-        let sealing = begun.map_err(|error| match error {
+        let started = age_file::AgeWriter::begin(self.to, self.armor, file);
+        let encrypted = started.map_err(|error| match error {
             AgeError::Io(error) => ExpandError::Output(error),
             other => ExpandError::Output(io::Error::other(other.to_string())),
         })?;
 
-        let mut document = HashingWriter::new(sealing);
+        let mut document = HashingWriter::new(encrypted);
         self.counts = write(self.vault, self.project, &mut document, on_progress).map_err(
             |error| match error {
                 ExportError::Vault(error) => ExpandError::Template(TemplateError::Vault(error)),
@@ -80,30 +81,35 @@ impl<'a> ExportWriter<'a> {
             },
         )?;
 
-        let (sealing, of_document) = document.finish();
-        let file = sealing
+        let (encrypted, document_digest) = document.finish();
+        let file = encrypted
             .finish()
             .and_then(|file| file.into_inner().map_err(io::IntoInnerError::into_error));
 
-        self.digests = Some((of_document, file.map_err(ExpandError::Output)?.finish().1));
+        self.digests = Some((document_digest, file.map_err(ExpandError::Output)?.finish().1));
         Ok(())
     }
 
-    /// What was written.
+    /// Returns the numbers of projects and secrets that were written.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Reads the file again, which is at its beginning: its bytes are those that were written, its header is as it should be, and
-    /// where the passphrase is known it opens and holds what was sealed. Returns its length.
+    /// Checks the written file and returns its length in bytes. `file` must be positioned at its
+    /// start. The check compares all bytes with those that were written, and the header with the
+    /// recipients. If the file has a passphrase, it is also decrypted and compared with the
+    /// document.
     pub fn check(&self, mut file: File) -> Result<u64, AgeError> {
-        let Some((of_document, of_file)) = &self.digests else { return Err(AgeError::Damaged) };
+        let Some((document_digest, file_digest)) = &self.digests else {
+            return Err(AgeError::Damaged);
+        };
+
         let mut bytes = HashingWriter::new(io::sink());
         let length = io::copy(&mut file, &mut bytes)?;
         io::Seek::rewind(&mut file)?;
 
         let sealed = AgeHeader::read(file)?;
-        let same = match self.to {
+        let is_same = match self.to {
             To::Recipients(recipients) => {
                 !sealed.needs_passphrase() && sealed.recipients() == recipients.len()
             }
@@ -112,15 +118,20 @@ impl<'a> ExportWriter<'a> {
                 sealed
                     .open(&DecryptWith::Passphrase(passphrase))?
                     .each(|piece| document.take(piece))?;
-                document.finish().1 == *of_document
+                document.finish().1 == *document_digest
             }
         };
 
-        if same && bytes.finish().1 == *of_file { Ok(length) } else { Err(AgeError::Damaged) }
+        if is_same && bytes.finish().1 == *file_digest {
+            Ok(length)
+        } else {
+            Err(AgeError::Damaged)
+        }
     }
 }
 
-/// Writes one project, or all of them, from one state of the vault. `reached` is told how many secrets were written.
+/// Writes the document with one project, or with all of them, from one snapshot of the vault. Calls
+/// `on_progress` with the number of secrets written so far.
 pub fn write(
     vault: &Vault,
     project: Option<&ProjectName>,
@@ -130,8 +141,8 @@ pub fn write(
     let mut counts = Counts::default();
     let mut first = true;
     write!(out, "{{\"format\":\"{FORMAT}\",\"version\":{VERSION},\"projects\":[")?;
-    vault.export(project, |met| {
-        match met {
+    vault.export(project, |part| {
+        match part {
             Exported::Project(name) => {
                 let before = if counts.projects == 0 { "\n" } else { "\n]},\n" };
                 write!(out, "{before}{{\"name\":\"{name}\",\"secrets\":[")?;
@@ -153,7 +164,7 @@ pub fn write(
     Ok(counts)
 }
 
-/// One secret, in one line.
+/// Writes one secret on one line.
 fn secret(metadata: &Metadata, value: &SecretValue, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{{\"tag\":\"{}\"", metadata.tag)?;
     if let Some(name) = &metadata.name {
@@ -173,7 +184,7 @@ fn secret(metadata: &Metadata, value: &SecretValue, out: &mut dyn Write) -> io::
     write!(out, ",\"createdAt\":\"{created}\",\"updatedAt\":\"{updated}\"}}")
 }
 
-/// A string, with JSON's escapes where they have to be. It passes through no buffer.
+/// Writes a JSON string, escaped if necessary. The text passes through no buffer.
 fn text(key: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(key.as_bytes())?;
     serde_json::to_writer(out, text).map_err(io::Error::from)
@@ -183,7 +194,8 @@ fn base64(value: &[u8], out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b",\"valueBase64\":\"")?;
     let mut encoded = Zeroizing::new([0; 4096]);
 
-    // Three bytes are four characters: pieces of a multiple of three follow on each other without a seam.
+    // Base64 turns three bytes into four characters. The encoded pieces therefore join without
+    // padding if their lengths are multiples of three.
     for piece in value.chunks(3072) {
         out.write_all(Base64::encode(piece, &mut *encoded).map_err(io::Error::other)?.as_bytes())?;
     }

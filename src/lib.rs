@@ -1,8 +1,8 @@
-//! Write-only secrets on your own machine.
+//! A write-only secrets manager for your own machine.
 //!
-//! A value goes in once, is never shown again, and comes out only where a placeholder uses it. The binary `secrets` is
-//! [`main`]; this library is what it is made of, in layers whose imports point down: the command line, then
-//! [`template`], [`vault`], [`store`], [`crypto`], [`model`].
+//! A value goes in once and is never shown again. It is used only where a placeholder names it. The
+//! binary `secrets` is [`main`]. This library consists of layers whose imports point down: the
+//! command line, then [`template`], [`vault`], [`store`], [`crypto`], [`model`].
 //!
 //! ```
 //! use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};

@@ -1,37 +1,40 @@
-//! The machine's memory: how much of it this process may use, and how much of that is free.
+//! Reads how much memory this process may use, and how much of it is free.
 //!
-//! Both come from `/proc` and from the control groups, of version 1 and 2. What is not known does not limit anything.
+//! Both numbers come from `/proc` and from the control groups of versions 1 and 2. A number that is
+//! unknown limits nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the bytes of memory that this process may use: the machine's, or the limit of its control group if that is less.
+/// Returns the bytes of memory that this process may use: the machine's memory, or the limit of its
+/// control group if that is lower.
 pub(crate) fn memory() -> Option<u64> {
     Machine(Path::new("/")).memory()
 }
 
-/// Returns false if less than `bytes` are free.
+/// Returns true if at least `bytes` are free, or if the free memory is unknown.
 pub(crate) fn has_free(bytes: u64) -> bool {
     Machine(Path::new("/")).free().is_none_or(|free| bytes <= free)
 }
 
-/// Returns false if this process cannot have `bytes` more, because of the machine or of a limit on the process.
+/// Returns true if neither the machine nor a limit on the process keeps it from allocating `bytes`
+/// more.
 pub(crate) fn can_have(bytes: u64) -> bool {
-    let is_given = || {
+    let can_reserve = || {
         usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
     };
 
-    has_free(bytes) && is_given()
+    has_free(bytes) && can_reserve()
 }
 
-/// A file system with `/proc` and `/sys`.
+/// The root of a file system with `/proc` and `/sys`.
 struct Machine<'a>(&'a Path);
 
 /// A control group that limits memory.
 struct Group {
     limit: u64,
     used: Option<u64>,
-    /// Cached pages of files, which the kernel drops when memory is needed
+    /// Cached pages of files, which the kernel drops when it needs memory
     reclaimable: u64,
 }
 
@@ -56,24 +59,24 @@ impl Machine<'_> {
         number_of(&self.0.join("proc/meminfo"), name)?.checked_mul(1024)
     }
 
-    /// The groups that this process is in, and those above them: each one's limit holds.
+    /// Returns the control groups of this process and the groups above them, because each one's
+    /// limit applies.
     fn groups(&self) -> Vec<Group> {
         let mut groups = Vec::new();
         for line in fs::read_to_string(self.0.join("proc/self/cgroup")).unwrap_or_default().lines()
         {
-            // "0::/path" in version 2, "ID:controllers:/path" in version 1.
+            // A line is "0::/path" in version 2, and "ID:controllers:/path" in version 1.
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-            let is_first = controllers.split(',').any(|name| name == "memory");
-            if !is_first && !controllers.is_empty() {
+            let is_v1 = controllers.split(',').any(|name| name == "memory");
+            if !is_v1 && !controllers.is_empty() {
                 continue;
             }
 
-            let mount =
-                self.0.join(if is_first { "sys/fs/cgroup/memory" } else { "sys/fs/cgroup" });
+            let mount = self.0.join(if is_v1 { "sys/fs/cgroup/memory" } else { "sys/fs/cgroup" });
             let own = mount.join(path.trim_start_matches('/'));
             let above = own.ancestors().take_while(|directory| directory.starts_with(&mount));
-            groups.extend(above.filter_map(|directory| Group::read(directory, is_first)));
+            groups.extend(above.filter_map(|directory| Group::read(directory, is_v1)));
         }
 
         groups
@@ -81,8 +84,8 @@ impl Machine<'_> {
 }
 
 impl Group {
-    fn read(directory: &Path, is_first: bool) -> Option<Self> {
-        let names = if is_first {
+    fn read(directory: &Path, is_v1: bool) -> Option<Self> {
+        let names = if is_v1 {
             [
                 "memory.limit_in_bytes",
                 "memory.usage_in_bytes",
@@ -103,7 +106,7 @@ impl Group {
     }
 }
 
-/// The number behind a name at the beginning of a line.
+/// Returns the number after a name at the beginning of a line.
 fn number_of(path: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.split_whitespace().next() == Some(name))?;
@@ -132,7 +135,7 @@ mod tests {
         ("proc/meminfo", "MemTotal:  1048576 kB\nMemAvailable:  524288 kB\nSwapFree:  1024 kB\n");
 
     #[test]
-    fn without_groups_the_machine_counts() {
+    fn without_groups_the_whole_machine_counts() {
         let (_root, path) = machine(&[MEMINFO]);
         assert_eq!(Machine(&path).memory(), Some(1024 * MIB));
         assert_eq!(Machine(&path).free(), Some(513 * MIB));
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_limit_of_the_groups_counts() {
+    fn the_lowest_limit_of_the_groups_counts() {
         let second = |own: &str, above: &str| {
             machine(&[
                 MEMINFO,
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn groups_of_version_1_count_too() {
-        // In a container the path may be the host's: then the mount itself has the limit.
+        // In a container the path may be the host's. Then the mount itself has the limit.
         for directory in ["sys/fs/cgroup/memory/docker/x", "sys/fs/cgroup/memory"] {
             let (limit, usage) = (
                 format!("{directory}/memory.limit_in_bytes"),

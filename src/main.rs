@@ -1,4 +1,4 @@
-//! The binary: hands the process over to the library.
+//! The `secrets` binary, which only calls the library.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,9 @@
-//! Signals that end the process, held back while something must be put right first: the terminal's echo, a file's name.
+//! Holds back the signals that end the process while something has to be restored first, for
+//! example the terminal's echo or a file's name.
 //!
-//! A handler that is taken away leaves its signal ignored, not as it was. So one handler stays, from the first hold on,
-//! that does what the system would do, except while a hold lasts.
+//! Removing a handler would leave its signal ignored instead of restoring the previous action. So
+//! one handler stays installed from the first hold on. It does what the system would do, except
+//! during a hold.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -16,78 +18,82 @@ use crate::process::is_ignored;
 const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 struct Handlers {
-    /// While true, a signal does what the system would do
-    free: Arc<AtomicBool>,
-    /// Which of them came
-    seen: [Arc<AtomicBool>; 3],
-    /// Becomes readable when one comes
-    came: UnixStream,
+    /// If true, a signal has its default effect
+    default_effect: Arc<AtomicBool>,
+    /// Which of the signals have arrived
+    arrived: [Arc<AtomicBool>; 3],
+    /// Becomes readable when a signal arrives
+    wakeup: UnixStream,
     holds: AtomicUsize,
 }
 
 static HANDLERS: OnceLock<Handlers> = OnceLock::new();
 
-/// What was ignored when we were started stays so, as under `nohup`, unless `all` are wanted.
+/// Installs the handlers once. Signals that were ignored when we were started stay ignored, as
+/// under `nohup`, unless `all` is true.
 fn handlers(all: bool) -> io::Result<&'static Handlers> {
     if let Some(handlers) = HANDLERS.get() {
         return Ok(handlers);
     }
 
-    let (came, writer) = UnixStream::pair()?;
-    came.set_nonblocking(true)?;
+    let (wakeup, writer) = UnixStream::pair()?;
+    wakeup.set_nonblocking(true)?;
     let handlers = Handlers {
-        free: Arc::new(AtomicBool::new(true)),
-        seen: Default::default(),
-        came,
+        default_effect: Arc::new(AtomicBool::new(true)),
+        arrived: Default::default(),
+        wakeup,
         holds: AtomicUsize::new(0),
     };
 
-    for (signal, seen) in
-        ENDING.into_iter().zip(&handlers.seen).filter(|(signal, _)| all || !is_ignored(*signal))
+    for (signal, arrived) in
+        ENDING.into_iter().zip(&handlers.arrived).filter(|(signal, _)| all || !is_ignored(*signal))
     {
-        flag::register_conditional_default(signal, Arc::clone(&handlers.free))?;
-        flag::register(signal, Arc::clone(seen))?;
+        flag::register_conditional_default(signal, Arc::clone(&handlers.default_effect))?;
+        flag::register(signal, Arc::clone(arrived))?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
 
     Ok(HANDLERS.get_or_init(|| handlers))
 }
 
-/// As long as one of these lives, SIGINT, SIGTERM and SIGHUP wait. Dropped, it lets one that came do its work.
+/// A guard that holds back SIGINT, SIGTERM and SIGHUP while it lives. Dropping the last guard lets
+/// a signal that has arrived take effect.
 pub(crate) struct DeferSignals(&'static Handlers);
 
 impl DeferSignals {
-    /// Begins to hold signals back; those that are ignored come to nobody.
+    /// Starts to hold signals back. Signals that are ignored stay ignored.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self::on(handlers(false)?))
     }
 
-    /// The same with those that our caller had us ignore: for a process that lives on its own.
+    /// Starts to hold signals back, including those that our caller had us ignore. It is meant for
+    /// a process that outlives its caller.
     pub(crate) fn on_all() -> io::Result<Self> {
         Ok(Self::on(handlers(true)?))
     }
 
     fn on(handlers: &'static Handlers) -> Self {
         handlers.holds.fetch_add(1, Ordering::SeqCst);
-        handlers.free.store(false, Ordering::SeqCst);
+        handlers.default_effect.store(false, Ordering::SeqCst);
         Self(handlers)
     }
 
-    /// Becomes readable when a signal comes.
+    /// Returns a stream that becomes readable when a signal arrives.
     pub(crate) fn came(&self) -> &UnixStream {
-        &self.0.came
+        &self.0.wakeup
     }
 
-    /// True when one has come: what is under way should end soon.
+    /// Returns true if a signal has arrived. The current operation should end soon then.
     pub(crate) fn is_due(&self) -> bool {
-        self.0.seen.iter().any(|seen| seen.load(Ordering::SeqCst))
+        self.0.arrived.iter().any(|arrived| arrived.load(Ordering::SeqCst))
     }
 
-    /// Takes note of the signals that came: they do not end the process any more, the caller does.
+    /// Returns true if signals have arrived, and clears them. They no longer end the process, so
+    /// the caller has to.
     pub(crate) fn take(&self) -> bool {
         let due = self.is_due();
-        self.0.seen.iter().for_each(|seen| seen.store(false, Ordering::SeqCst));
-        while io::Read::read(&mut &self.0.came, &mut [0; 16]).is_ok_and(|length| length > 0) {}
+        self.0.arrived.iter().for_each(|arrived| arrived.store(false, Ordering::SeqCst));
+        while io::Read::read(&mut &self.0.wakeup, &mut [0; 16]).is_ok_and(|length| length > 0) {}
         due
     }
 }
@@ -98,9 +104,9 @@ impl Drop for DeferSignals {
             return;
         }
 
-        self.0.free.store(true, Ordering::SeqCst);
-        for (signal, seen) in ENDING.into_iter().zip(&self.0.seen) {
-            if seen.load(Ordering::SeqCst) {
+        self.0.default_effect.store(true, Ordering::SeqCst);
+        for (signal, arrived) in ENDING.into_iter().zip(&self.0.arrived) {
+            if arrived.load(Ordering::SeqCst) {
                 let _ = low_level::emulate_default_handler(signal);
             }
         }

@@ -1,34 +1,36 @@
-//! How long a passphrase resists guessing, and random words for a better one.
+//! Estimates how long a passphrase resists guessing, and draws random words for a better one.
 //!
-//! The number of guesses is zxcvbn's, which knows common passwords, words, names, keyboard rows, dates and repetitions. The
-//! time is that of one graphics card. Argon2id and scrypt are bound by memory: a card makes as many guesses as its memory
-//! moves bytes for, and no more.
+//! zxcvbn estimates the number of guesses. It knows common passwords, words, names, keyboard rows,
+//! dates and repetitions. The time is what one graphics card needs. Argon2id and scrypt are bound
+//! by memory, so the card's memory bandwidth limits how fast it guesses.
 
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::{CryptoError, random, with_freed_memory_wiped};
 use crate::model::{DEEP, SecretBytes, overwrite_stack};
 
-/// Bytes that the memory of one fast graphics card moves in a second.
+/// The memory bandwidth of one fast graphics card, in bytes per second.
 const CARD: f64 = 1e12;
-/// What a message says about the card.
+/// The attacker that messages assume.
 pub(crate) const ASSUMPTION: &str = "one graphics card (1 TB/s)";
 
 const YEAR: f64 = 365.25 * 86_400.0;
-/// A passphrase that a card guesses in less time is weak: an attacker may have a hundred cards.
+/// A passphrase that one card guesses in less time, in seconds, is weak. An attacker may have a
+/// hundred cards.
 const WEAK: f64 = 100.0 * YEAR;
 
-/// How long guessing a passphrase takes.
+/// The time that guessing a passphrase takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strength {
     seconds: f64,
 }
 
 impl Strength {
-    /// Judges a passphrase. A guess at it moves `moved` bytes through memory.
+    /// Estimates the strength of a passphrase. One guess moves `moved` bytes through memory.
     pub(crate) fn of(passphrase: &Passphrase, moved: u64) -> Self {
         let text = std::str::from_utf8(passphrase.expose()).unwrap_or_default();
 
-        // zxcvbn copies parts of the text, and its feedback quotes them: only the number leaves this place.
+        // zxcvbn copies parts of the text and quotes them in its feedback, so only the number
+        // leaves this function.
         let guesses =
             with_freed_memory_wiped(|| zxcvbn::zxcvbn(text, &["secrets", "vault"]).guesses_log10());
         overwrite_stack::<DEEP>();
@@ -37,12 +39,13 @@ impl Strength {
         Self { seconds }
     }
 
-    /// True if guessing is affordable.
+    /// Returns true if an attacker can afford to guess the passphrase.
     pub(crate) fn is_weak(self) -> bool {
         self.seconds < WEAK
     }
 
-    /// Returns the time for people: "less than a second", "about 3 hours", "about a million years or more".
+    /// Returns the time as text: "less than a second", "about 3 hours", "about a million years or
+    /// more".
     pub(crate) fn time(self) -> String {
         let units = [
             ("second", 1.0),
@@ -69,10 +72,11 @@ impl Strength {
 
 /// The EFF's long word list (assets/README.md).
 const WORDS: &str = include_str!("../assets/words.txt");
-/// Words in it: five throws of a die.
-const NUMBER: u16 = 7776;
+/// The number of words in it: one for each outcome of five dice.
+const WORD_COUNT: u16 = 7776;
 
-/// Draws `count` words, each one equally likely, with blanks between them. Six have 77 bits.
+/// Draws `count` words, each with the same probability, and separates them with spaces. Six words
+/// have 77 bits of entropy.
 pub(crate) fn words(count: usize) -> Result<SecretBytes, CryptoError> {
     let words: Vec<&str> = WORDS.lines().collect();
     let mut phrase = SecretBytes::with_capacity(count * 12);
@@ -81,8 +85,8 @@ pub(crate) fn words(count: usize) -> Result<SecretBytes, CryptoError> {
     while drawn < count {
         let number = u16::from_be_bytes(random::array()?);
 
-        // The last, incomplete run would favour the first words.
-        if number >= u16::MAX - u16::MAX % NUMBER {
+        // Numbers beyond the last multiple of the list's length would favour the first words.
+        if number >= u16::MAX - u16::MAX % WORD_COUNT {
             continue;
         }
 
@@ -90,7 +94,7 @@ pub(crate) fn words(count: usize) -> Result<SecretBytes, CryptoError> {
             phrase.push(b' ');
         }
 
-        phrase.extend(words.get(usize::from(number % NUMBER)).unwrap_or(&"").as_bytes());
+        phrase.extend(words.get(usize::from(number % WORD_COUNT)).unwrap_or(&"").as_bytes());
         drawn += 1;
     }
 
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn common_passphrases_are_weak_at_any_cost_that_is_paid() {
+    fn common_passphrases_are_weak_and_good_ones_are_not() {
         for text in [
             "123456789012",
             "password1234",
@@ -130,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dearer_guess_takes_longer() {
+    fn a_costlier_guess_takes_longer() {
         let (least, default) = (
             judged("a quite short one", KdfParams::LEAST),
             judged("a quite short one", KdfParams::DEFAULT),
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_for_people() {
+    fn times_are_easy_to_read() {
         for (seconds, text) in [
             (0.2, "less than a second"),
             (1.0, "about 1 second"),
@@ -159,7 +163,7 @@ mod tests {
     #[test]
     fn words_are_drawn_from_the_whole_list() {
         let list: Vec<&str> = WORDS.lines().collect();
-        assert_eq!(list.len(), usize::from(NUMBER));
+        assert_eq!(list.len(), usize::from(WORD_COUNT));
         assert_eq!(list.iter().collect::<HashSet<_>>().len(), list.len());
         assert!(list.iter().all(|word| (3..=9).contains(&word.len())
             && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
@@ -169,7 +173,7 @@ mod tests {
             std::str::from_utf8(drawn.expose()).unwrap().split(' ').collect();
         assert!(drawn.len() > 2000 && drawn.iter().all(|word| list.contains(word)));
 
-        // Of every tenth of the list some word was drawn.
+        // Words were drawn from every tenth of the list.
         assert!(list.chunks(778).all(|part| part.iter().any(|word| drawn.contains(word))));
         assert!(
             !judged(std::str::from_utf8(words(6).unwrap().expose()).unwrap(), KdfParams::LEAST)

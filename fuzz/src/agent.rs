@@ -1,32 +1,33 @@
-//! Frames of the agent's protocol, in both directions: no panic, and one encoding for everything that is understood.
+//! Frames of the agent's protocol, in both directions. No frame causes a panic, and every frame
+//! that decodes has exactly one encoding.
 
 use terminal_secrets::agent::{Answer, LARGEST_FRAME, Request};
 use terminal_secrets::model::SecretBytes;
 
-/// Takes a frame without its length.
+/// Runs the target. The input is a frame without its length.
 pub fn run(data: &[u8]) {
     if let Ok(request) = Request::decode(data) {
-        let again = request.encode();
+        let bytes = request.encode();
         if matches!(request, Request::LockAll) {
-            // The one request that is understood in every version, whatever follows.
-            assert!(again.is_some_and(|frame| matches!(
+            // This is the only request that every version understands, whatever bytes follow.
+            assert!(bytes.is_some_and(|frame| matches!(
                 Request::decode(&frame.expose()[4..]),
                 Ok(Request::LockAll)
             )));
         } else {
-            same(data, again.as_ref().map(SecretBytes::expose), "a request");
+            same(data, bytes.as_ref().map(SecretBytes::expose), "a request");
         }
     }
 
     if let Ok(answer) = Answer::decode(data) {
-        let again = answer.encode();
-        same(data, again.as_ref().map(SecretBytes::expose), "an answer");
+        let bytes = answer.encode();
+        same(data, bytes.as_ref().map(SecretBytes::expose), "an answer");
     }
 }
 
-fn same(data: &[u8], again: Option<&[u8]>, what: &str) {
-    let Some(frame) = again else {
-        assert!(data.len() > LARGEST_FRAME, "{what} was understood and cannot be said");
+fn same(data: &[u8], bytes: Option<&[u8]>, what: &str) {
+    let Some(frame) = bytes else {
+        assert!(data.len() > LARGEST_FRAME, "{what} was decoded but cannot be encoded");
         return;
     };
 

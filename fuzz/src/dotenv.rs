@@ -1,8 +1,9 @@
-//! `.env` files: no panic, and what an entry says of its place is where its value can be read again.
+//! `.env` files. No file causes a panic, and an entry's span contains its value: parsing the span
+//! again gives the same value.
 
 use terminal_secrets::dotenv::parse;
 
-/// Takes a file's bytes.
+/// Runs the target. The input is a file's bytes.
 pub fn run(data: &[u8]) {
     let entries = match parse(data) {
         Ok(entries) => entries,
@@ -21,10 +22,10 @@ pub fn run(data: &[u8]) {
         }
     };
 
-    let mut behind = 0;
+    let mut offset = 0;
     for entry in entries {
         assert!(
-            behind <= entry.whole.start && entry.whole.start <= entry.span.start,
+            offset <= entry.whole.start && entry.whole.start <= entry.span.start,
             "entries overlap"
         );
 
@@ -34,12 +35,13 @@ pub fn run(data: &[u8]) {
                 && entry.whole.end <= data.len()
         );
 
-        behind = entry.whole.end;
+        offset = entry.whole.end;
         let begin = data[..entry.whole.start].split(|byte| *byte == b'\n').count() as u64;
         assert_eq!(entry.line, begin, "the line of `{}`", entry.name);
 
-        // The assignment alone, and the value alone behind another name, are read as the same value. A blank goes behind
-        // both: a value may end with `\r` before blanks, which would be the line's end without them.
+        // We parse the assignment alone, and the value alone after another name. Both must give the
+        // same value. Each gets a blank at its end, because a value may end with `\r` before
+        // blanks. Without the blanks, that `\r` would belong to the line end.
         let alone = [&data[entry.whole.clone()], b" \n"].concat();
         let renamed = [b"N=", &data[entry.span.clone()], b" \n"].concat();
         for (text, name) in [(alone, entry.name.as_str()), (renamed, "N")] {

@@ -1,4 +1,5 @@
-//! Files of a repository whose author is a stranger: no panic, no path that leads out of the working tree, bounded memory.
+//! Files of a repository whose author is a stranger. No file causes a panic, no path leads out of
+//! the working tree, and memory is bounded.
 
 use std::fs;
 use std::io::Read;
@@ -8,7 +9,7 @@ use terminal_secrets::git::{
     Git, GitEnvironment, Hash, apply_delta, config_values, tree_entries, visit_entries,
 };
 
-/// The first byte says what the rest is.
+/// Runs the target. The first byte selects the kind of file.
 pub fn run(data: &[u8]) {
     let Some((kind, data)) = data.split_first() else { return };
     match kind % 5 {
@@ -33,7 +34,8 @@ fn config(data: &[u8]) {
     }
 }
 
-/// An index, and behind a length the shared one of a split index.
+/// Parses an index. Two bytes give the length of the shared index of a split index, which comes
+/// first.
 fn index(data: &[u8], hash: Hash) {
     let Some((length, data)) = data.split_at_checked(2) else { return };
     let length = usize::from(u16::from_be_bytes([length[0], length[1]])).min(data.len());
@@ -63,17 +65,17 @@ fn tree(data: &[u8]) {
     }
 }
 
-/// What it is from, behind a length, and the difference.
+/// Applies a delta. The input is a length byte, the base and the delta.
 fn delta(data: &[u8]) {
     let Some((&length, data)) = data.split_first() else { return };
     let (base, delta) = data.split_at(usize::from(length).min(data.len()));
 
-    // A step of at most eight bytes copies no more than the base has.
+    // A copy instruction of at most eight bytes copies at most the whole base.
     let most = delta.len() * base.len().max(1);
     assert!(apply_delta(base, delta).is_none_or(|content| content.len() <= most));
 }
 
-/// Where four objects begin, and the pack.
+/// Reads four objects from a pack. The input starts with their four offsets in the pack.
 fn pack(data: &[u8]) {
     thread_local! {
         static REPOSITORY: tempfile::TempDir = repository();
@@ -105,7 +107,7 @@ fn pack(data: &[u8]) {
     });
 }
 
-/// A repository without a commit, in whose index are four files.
+/// Creates a repository without a commit whose index has four files.
 fn repository() -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let at = |name: &str| Path::join(directory.path(), name);
@@ -120,7 +122,7 @@ fn repository() -> tempfile::TempDir {
         index.extend([0; 12]);
         index.extend([0x10 + n; 20]);
 
-        // One letter, filled up to a multiple of eight bytes.
+        // A name of one letter, padded to a multiple of eight bytes.
         index.extend([0, 1, b'a' + n, 0]);
     }
 

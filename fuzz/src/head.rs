@@ -1,7 +1,7 @@
-//! A project's head: whatever stands in it, rightly sealed and signed, is understood in one way or refused; and nobody
-//! without the keys changes it.
+//! A project's head. Any content that is sealed and signed correctly has one meaning or is refused,
+//! and nobody changes a head without the keys.
 //!
-//! It begins with the head of a real vault, so that it knows no field and no length.
+//! Inputs patch the head of a real vault, so the target knows no field and no length.
 
 use std::sync::OnceLock;
 
@@ -9,13 +9,15 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::input::Input;
 use super::world::{Copy, VAULT, project_context, projects};
-use terminal_secrets::crypto::keys::{Keyring, ProjectRow, VaultId};
+use terminal_secrets::crypto::ids::VaultId;
+use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::rows::ProjectRow;
 
 struct Real {
     vault_id: VaultId,
     row: ProjectRow,
     keyring: Keyring,
-    /// The opened head
+    /// The decrypted head
     plain: Vec<u8>,
 }
 
@@ -35,7 +37,9 @@ fn real() -> &'static Real {
     })
 }
 
-/// Takes a byte for who writes, then patches: a place, its new bytes, and at last a new length.
+/// Runs the target. The first byte selects what is patched: the plaintext, the sealed head or the
+/// signature. Patches follow, each an offset and new bytes. An empty patch cuts or extends to the
+/// offset.
 pub fn run(data: &[u8]) {
     let Real { vault_id, row, keyring, plain } = real();
     let mut input = Input::new(data);

@@ -1,4 +1,5 @@
-//! Exports of other tools: no panic, no two items of one tag, bounded memory, and no error that repeats a value.
+//! Exports of other tools. No export causes a panic, no two items have the same tag, memory is
+//! bounded, and no error repeats a value.
 
 use std::collections::HashSet;
 
@@ -6,10 +7,11 @@ use super::input::Input;
 use terminal_secrets::crypto::age_file::AgeHeader;
 use terminal_secrets::import::{Container, Format, ImportOptions, read};
 
-/// What stands where a value of JSON or of a dotenv file stands.
+/// A marker that is planted in every value of a JSON or dotenv file.
 const MARKER: &str = "mArKeR7qZ";
 
-/// Takes a byte for the format, one for the prefix of tags and for `as_is`, and the file's bytes.
+/// Runs the target. A byte selects the format, another one the prefix of tags and `as_is`, and the
+/// rest is the file.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (format, prefix) = (input.u8(), input.u8());
@@ -45,9 +47,9 @@ pub fn run(data: &[u8]) {
 
         assert!(found.skipped.iter().all(|skipped| !skipped.source.contains(char::is_control)));
 
-        // A value may get a frame, as `otpauth://` is one; it never becomes many times what it was. A title is repeated
-        // by the label of each of its fields, at most 256 characters of it.
-        // References of KeePass repeat another entry's field, bounded altogether.
+        // A value may get a frame, such as `otpauth://`, but it never grows to many times its size.
+        // Each field of an entry repeats at most 256 characters of the title in its label. KeePass
+        // references repeat another entry's field, up to a total limit.
         let repeated = if format == Format::KeePass { 64 * 1024 * 1024 } else { 0 };
         let bound = 2048 * (found.items.len() + 1) + 4 * text.len() + repeated;
         assert!(bytes <= bound, "{} bytes of text became {bytes}", text.len());
@@ -59,13 +61,13 @@ pub fn run(data: &[u8]) {
         Format::OnePassword | Format::KeePass => return,
     };
 
-    if let Err(error) = read(format, &planted(text, sign), options) {
+    if let Err(error) = read(format, &with_markers(text, sign), options) {
         assert!(!error.to_string().contains(MARKER), "{error}");
     }
 }
 
-/// The text with a marker in each quoted value: behind `:` or `=`, blanks and a quote.
-fn planted(text: &[u8], sign: u8) -> Vec<u8> {
+/// Returns the text with a marker in each quoted value, after `:` or `=`, blanks and a quote.
+fn with_markers(text: &[u8], sign: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 64);
     let mut after_sign = false;
     for byte in text {

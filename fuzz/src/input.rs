@@ -1,6 +1,6 @@
-//! Takes an input apart. It never fails: what is missing is zero, so that every input means something.
+//! Splits an input into its parts. It never fails: missing bytes are zero, so every input is valid.
 
-/// What is left of an input.
+/// The rest of an input.
 pub(super) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -12,7 +12,7 @@ impl<'a> Input<'a> {
         self.0.is_empty()
     }
 
-    /// At most so many bytes.
+    /// Takes up to `most` bytes.
     pub(super) fn take(&mut self, most: usize) -> &'a [u8] {
         let (piece, rest) = self.0.split_at(most.min(self.0.len()));
         self.0 = rest;
@@ -34,7 +34,7 @@ impl<'a> Input<'a> {
         u16::from_be_bytes(self.array()).into()
     }
 
-    /// A length byte and so many bytes.
+    /// Takes a length byte, then up to that many bytes.
     pub(super) fn piece(&mut self) -> &'a [u8] {
         let most = self.u8();
         self.take(most.into())

@@ -1,14 +1,17 @@
-//! A project's key ring, from somebody who has the root key. What is understood has one encoding.
+//! A project's key ring, written by somebody who has the root key. Every key ring that decodes has
+//! exactly one encoding.
 
 use super::input::Input;
 use super::world::{EPOCH, PID, VAULT_ID, project_context};
 use terminal_secrets::crypto::aead::Key;
-use terminal_secrets::crypto::keys::{Keyring, ProjectRow, RootKey};
-use terminal_secrets::crypto::record::pad;
+use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::padding::pad;
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::ProjectRow;
 
 const ROOT: [u8; 32] = [4; 32];
 
-/// Takes a byte for what is handed over, and a plaintext or sealed bytes.
+/// Runs the target. A byte selects the kind of input, and the rest is a plaintext or sealed bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.u8() % 3;
@@ -32,7 +35,7 @@ pub fn run(data: &[u8]) {
         assert!(again.expose() == padded, "two plaintexts mean the same");
     }
 
-    // As an agent hands it over: without padding.
+    // An agent sends key rings in this form, without padding.
     if let Some(found) = Keyring::decode(&PID, plain) {
         assert!(found.encode().expose() == plain, "two encodings of one key ring");
     }

@@ -1,7 +1,9 @@
-//! What is done with hostile input, and what must hold whatever it is: one file a target, each with one `run`.
+//! The fuzz targets: what each does with hostile input, and what must always hold. Each target is
+//! one file with one `run`.
 //!
-//! Nothing here knows libFuzzer. The files in `targets/` hand over what it finds; `tests/suite/fuzz.rs` of the main crate
-//! compiles this folder as a module of its own and replays corpus and regressions, so that `cargo test` does it too.
+//! Nothing here depends on libFuzzer. The files in `targets/` pass its inputs on.
+//! `tests/suite/fuzz.rs` of the main crate compiles this folder as a module and replays corpus and
+//! regressions, so `cargo test` runs the targets too.
 
 pub mod agent;
 pub mod dotenv;
@@ -18,10 +20,10 @@ pub mod template;
 pub mod vault;
 mod world;
 
-/// A target: what it does with an input. It panics where something does not hold.
+/// Runs a target on an input. It panics if a property does not hold.
 pub type Target = fn(&[u8]);
 
-/// Every target by its name, which is that of its file, its corpus and its regressions.
+/// Every target by its name. Its file, its corpus and its regressions have the same name.
 pub const TARGETS: [(&str, Target); 12] = [
     ("agent", agent::run),
     ("dotenv", dotenv::run),

@@ -1,29 +1,29 @@
-//! `.secrets.toml`: no panic, places inside the file, paths inside the directory, and no message that repeats what could
-//! be a value.
+//! `.secrets.toml`. No file causes a panic, positions are inside the file, paths are inside the
+//! directory, and no message repeats text that could be a value.
 
 use std::path::{Component, Path};
 
 use terminal_secrets::setup::manifest::{Manifest, ManifestError, TextPosition};
 
-/// What stands at the beginning of every text that could be a value.
+/// A marker at the beginning of every text that could be a value.
 const MARKER: &str = "mArKeR7qZ";
 
-/// Takes the file's text; what is no UTF-8 is no manifest.
+/// Runs the target. The input is the file's text. Input that is not UTF-8 is skipped.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Manifest::parse(Path::new(""), text) {
         Ok(manifest) => check(&manifest, text),
-        Err(error) => placed(text, error.at),
+        Err(error) => check_position(text, error.at),
     }
 
-    if let Err(error) = Manifest::parse(Path::new(""), &planted(text)) {
+    if let Err(error) = Manifest::parse(Path::new(""), &with_markers(text)) {
         assert!(!error.message.contains(MARKER) || repeats_a_path(&error), "{error}");
     }
 }
 
 fn check(manifest: &Manifest, text: &str) {
     for secret in &manifest.secrets {
-        placed(text, Some(secret.place));
+        check_position(text, Some(secret.place));
         let found =
             manifest.declaration(&secret.tag.key()).expect("a declaration is found by its tag");
         assert_eq!(found.place, secret.place);
@@ -45,17 +45,17 @@ fn check(manifest: &Manifest, text: &str) {
     }
 
     for variable in manifest.run.iter().flatten() {
-        placed(text, Some(variable.place));
+        check_position(text, Some(variable.place));
         assert!(text.get(variable.span.clone()).is_some(), "the span of `{}`", variable.name);
     }
 }
 
-fn placed(text: &str, place: Option<TextPosition>) {
+fn check_position(text: &str, place: Option<TextPosition>) {
     let Some(TextPosition { line, column }) = place else { return };
     let line = text
         .split('\n')
         .nth(usize::try_from(line).expect("a line fits") - 1)
-        .expect("the line is there");
+        .expect("the line exists");
 
     assert!(
         (1..=line.len() as u64 + 1).contains(&column),
@@ -64,16 +64,16 @@ fn placed(text: &str, place: Option<TextPosition>) {
     );
 }
 
-/// Messages about `[[render]]` name its paths.
+/// True for messages about `[[render]]`, which name paths.
 fn repeats_a_path(error: &ManifestError) -> bool {
     ["the output", "the template", "another output"]
         .iter()
         .any(|begin| error.message.starts_with(begin))
 }
 
-/// The text with the marker in each string that follows `KEY =`, where the line has no quote or comment before it: there
-/// nothing but a value can stand.
-fn planted(text: &str) -> String {
+/// Returns the text with the marker in each string that follows `KEY =`, if the line has no quote
+/// or comment before it. Only a value can be in that position.
+fn with_markers(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     for line in text.split_inclusive('\n') {
         let key = |c: char| c.is_ascii_alphanumeric() || " \t_-.{[,".contains(c);
@@ -87,13 +87,13 @@ fn planted(text: &str) -> String {
                 Some(line.len() - value.len() + quote.len())
             });
 
-        let (before, behind) = line.split_at(place.unwrap_or(line.len()));
+        let (before, after) = line.split_at(place.unwrap_or(line.len()));
         out.push_str(before);
         if place.is_some() {
             out.push_str(MARKER);
         }
 
-        out.push_str(behind);
+        out.push_str(after);
     }
 
     out

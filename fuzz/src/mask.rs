@@ -1,4 +1,5 @@
-//! Masking: how a stream is cut into pieces never matters, offsets add up, and no value is in what is shown.
+//! Masking. The way a stream is split never changes the output, offsets add up, and the shown bytes
+//! contain no value.
 
 use std::convert::Infallible;
 
@@ -6,11 +7,12 @@ use super::input::Input;
 use terminal_secrets::mask::{Form, MaskedSpan, Masker, Needles, Sink};
 use terminal_secrets::model::Tag;
 
-/// Most values, and most bytes of one: an automaton is built for every input.
+/// The most values, and the most bytes of one. They are small because every input builds an
+/// automaton.
 const VALUES: u8 = 3;
 const LONGEST: usize = 40;
 
-/// What came out: pieces that were shown, joined, and regions.
+/// The output: shown pieces, joined, and masked regions.
 #[derive(Default, PartialEq, Eq)]
 struct Out {
     offset: u64,
@@ -38,14 +40,15 @@ impl Sink for Out {
     }
 
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
-        assert!(found.start == self.offset && found.end > found.start, "a region out of its place");
+        assert!(found.start == self.offset && found.end > found.start, "a region is misplaced");
         self.offset = found.end;
         self.parts.push(Part::Masked(found.tag.to_string(), found.form, found.start, found.end));
         Ok(())
     }
 }
 
-/// Takes values, how to cut, and a stream in which some bytes stand for a value or a part of one.
+/// Runs the target. The input has the values, how to split the stream, and a stream in which some
+/// bytes stand for a value or a part of one.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let count = 1 + input.u8() % VALUES;
@@ -60,7 +63,7 @@ pub fn run(data: &[u8]) {
     let whole = masked(&needles, [&stream[..]].into_iter(), None);
     let pieces = stream.chunks(1 + cut % 16);
 
-    assert!(whole == masked(&needles, pieces.clone(), None), "another cut, another output");
+    assert!(whole == masked(&needles, pieces.clone(), None), "the output depends on the cut");
     for part in &whole.parts {
         let Part::Shown(shown) = part else { continue };
         for value in values.iter().filter(|value| value.len() >= Needles::SHORTEST) {
@@ -71,7 +74,7 @@ pub fn run(data: &[u8]) {
         }
     }
 
-    // Wherever silence falls, and however often, seven bytes of a value are seen at most.
+    // However often and wherever the stream pauses, at most seven bytes of a value are shown.
     for every in [usize::from(silence) % 4 + 1, 1] {
         let out = masked(&needles, pieces.clone(), Some(every));
         let shown = out.shown(stream.len());
@@ -85,7 +88,7 @@ pub fn run(data: &[u8]) {
 }
 
 impl Out {
-    /// For each byte of the stream, whether it was shown.
+    /// Returns for each byte of the stream whether it was shown.
     fn shown(&self, length: usize) -> Vec<bool> {
         let mut shown = Vec::with_capacity(length);
         for part in &self.parts {
@@ -101,7 +104,7 @@ impl Out {
     }
 }
 
-/// Masks the pieces, with a pause behind each so-and-so-manyth.
+/// Masks the pieces. If `every` is given, pauses after each piece whose number is a multiple of it.
 fn masked<'a>(
     needles: &Needles,
     pieces: impl Iterator<Item = &'a [u8]>,
@@ -124,7 +127,8 @@ fn masked<'a>(
     out
 }
 
-/// Some of the bytes that no text has stand for values: chance would never write one.
+/// Replaces some bytes that never occur in text by a value or half of one, because random input
+/// would never contain one.
 fn stream(bytes: &[u8], values: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
     for byte in bytes {

@@ -1,11 +1,12 @@
-//! What a record's seals hold, from somebody who has the keys: metadata and its padding, a value and its padding. What is
-//! understood has one encoding.
+//! The plaintexts of a record, written by somebody who has the keys: metadata and its padding, a
+//! value and its padding. Every plaintext that decodes has exactly one encoding.
 
 use super::input::Input;
 use super::world::{EPOCH, PID, RID, VAULT_ID, keyring};
-use terminal_secrets::crypto::record::{RecordContext, pad, value_size};
+use terminal_secrets::crypto::padding::{pad, value_size};
+use terminal_secrets::crypto::record::RecordContext;
 
-/// Takes a byte for what is opened, and the plaintext.
+/// Runs the target. A byte selects what is opened, and the rest is the plaintext.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.u8() % 4;
@@ -14,7 +15,7 @@ pub fn run(data: &[u8]) {
     let place = RecordContext { vault_id: &VAULT_ID, pid: &PID, rid: &RID, epoch: EPOCH };
     let context = [&PID[..], &RID, &EPOCH.to_be_bytes(), &1_u64.to_be_bytes()].concat();
 
-    // Padded rightly, to go deep; or all of it as it comes, padding too.
+    // Correct padding lets the input reach the decoder. The other kinds fuzz the padding too.
     let padded = match kind {
         0 => pad(plain, |length| length.next_multiple_of(256)).expose().to_vec(),
         2 => pad(plain, value_size).expose().to_vec(),

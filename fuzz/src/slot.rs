@@ -1,15 +1,17 @@
-//! A key slot's columns: lengths and parameters out of bounds are refused as the format says, before anything is computed
-//! and memory is taken. It never derives a key: parameters that would be accepted are only compared with the bounds.
+//! A key slot's columns. Lengths and parameters outside of the format's bounds are refused before
+//! anything is computed or memory is allocated. The target never derives a key. Parameters that
+//! would be accepted are only compared with the bounds.
 
 use super::input::Input;
 use super::world::{PASSPHRASE, VAULT_ID};
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::crypto::slot::Slot;
+use terminal_secrets::crypto::rows::Slot;
 use terminal_secrets::model::SecretBytes;
 
-/// Takes three lengths, `m`, `t` and `p`, and whatever the columns hold.
+/// Runs the target. The input has four lengths, a byte of flags, the parameters `m`, `t` and `p`,
+/// and the columns.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let lengths = input.array::<4>();
@@ -17,7 +19,8 @@ pub fn run(data: &[u8]) {
     let params: Vec<u8> =
         if shape & 1 == 0 { input.take(12).to_vec() } else { input.piece().to_vec() };
 
-    // Half of the inputs have the right length in a column, or nothing would come to the parameters.
+    // Half of the inputs have the correct length in a column. Otherwise hardly any would reach the
+    // parameters.
     let mut column = |number: usize, right: usize| {
         let length = if shape & (2 << number) == 0 { right } else { usize::from(lengths[number]) };
         let mut column = input.take(length).to_vec();
@@ -47,13 +50,13 @@ pub fn run(data: &[u8]) {
         }
     }
 
-    // What `open` does behind the derivation.
+    // This is what `open` does after the derivation.
     let opened =
         Key::copy_of(&[5; 32]).open("slot", &VAULT_ID, &slot.slot_id, &slot.wrap, "the key slot");
     assert!(opened.is_err(), "a seal was forged");
 }
 
-/// docs/format.md, section 3.
+/// The bounds of docs/format.md, section 3.
 fn within_bounds(params: &[u8]) -> bool {
     let number = |at: usize| {
         params[at..at + 4].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))

@@ -1,5 +1,5 @@
-//! Templates: what is no placeholder comes out byte for byte, windows and reads of any size change nothing, positions are
-//! true, values are never scanned again, and time is linear.
+//! Templates. Text outside of placeholders comes out byte for byte, windows and reads of any size
+//! change nothing, positions are correct, values are never scanned again, and time is linear.
 
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -13,12 +13,14 @@ use terminal_secrets::template::{
 };
 use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
-/// A short input is also scanned as a long one, which a timeout shows to be slow.
+/// Inputs of up to `SHORT` bytes are also repeated to `LONG` bytes and scanned, so that a timeout
+/// finds quadratic time.
 const SHORT: usize = 48;
 const LONG: usize = 64 * 1024;
 
-/// Takes a byte for the grammar, one for the pieces in which it is read, and the template; where the first byte asks for
-/// it, one more: the template then begins so many bytes before a window's end.
+/// Runs the target. The first byte selects the grammar, the second the size of the reads, and the
+/// rest is the template. If the first byte asks for it, a third byte makes the template begin that
+/// many bytes before the end of a window.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (kind, cut) = (input.u8(), usize::from(input.u8()));
@@ -31,10 +33,10 @@ pub fn run(data: &[u8]) {
     let parts = parts(&mut &*text, &grammar, WINDOW, true);
     assert!(parts == model(text, &grammar), "the scanner and the grammar disagree");
 
-    let mut dripping = Dripping { text, most: 1 + cut % 61 };
+    let mut short_reads = ShortReads { text, most: 1 + cut % 61 };
     assert!(
-        parts == self::parts(&mut dripping, &grammar, window, true),
-        "another cut, another template"
+        parts == self::parts(&mut short_reads, &grammar, window, true),
+        "the size of the reads changes the events"
     );
 
     expand(&parts, text, &grammar);
@@ -56,7 +58,7 @@ fn grammar(kind: u8) -> Grammar {
     }
 }
 
-/// An event, literals joined.
+/// An event of the scanner, with adjacent literals joined.
 #[derive(PartialEq)]
 enum Part {
     Literal(Vec<u8>),
@@ -85,20 +87,20 @@ fn parts(reader: &mut dyn Read, grammar: &Grammar, window: usize, lines: bool) -
     parts
 }
 
-/// Hands over a few bytes at a time.
-struct Dripping<'a> {
+/// A reader that returns a few bytes at a time.
+struct ShortReads<'a> {
     text: &'a [u8],
     most: usize,
 }
 
-impl Read for Dripping<'_> {
+impl Read for ShortReads<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = self.most.min(buffer.len());
         self.text.read(&mut buffer[..most])
     }
 }
 
-/// The same by the rules of the grammar alone, a byte at a time.
+/// Returns the parts by the rules of the grammar alone, one byte at a time.
 fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
     let (mut parts, mut literal, mut at) = (Vec::new(), Vec::new(), 0);
     let end = |literal: &mut Vec<u8>, parts: &mut Vec<Part>| {
@@ -116,7 +118,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
         };
 
         let taken = match found {
-            Match::Incomplete => panic!("nothing is incomplete at the end"),
+            Match::Incomplete => panic!("a placeholder is incomplete at the end"),
             Match::Ordinary => 1,
             Match::Malformed(why) => {
                 end(&mut literal, &mut parts);
@@ -126,7 +128,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
             Match::Placeholder { placeholder, length } => {
                 assert!(length <= LONGEST);
 
-                // All of the run are literals already; half of them stay.
+                // The whole run of backslashes is in `literal` already, and half of it stays.
                 let run = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
                 literal.truncate(literal.len() - run.div_ceil(2));
                 if run % 2 == 1 {
@@ -173,10 +175,10 @@ fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
     };
 
     let malformed = parts.iter().filter(|part| matches!(part, Part::Malformed(..))).count();
-    let told = plan.malformed(&mut template).expect("it is in memory");
-    assert_eq!(told.as_ref().map_or(0, |found| found.total), malformed as u64);
+    let list = plan.malformed(&mut template).expect("it is in memory");
+    assert_eq!(list.as_ref().map_or(0, |found| found.total), malformed as u64);
     visible(
-        told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
+        list.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
     );
 
     let resolved = match plan.resolve(&Values) {
@@ -185,9 +187,9 @@ fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
         Err(other) => panic!("{other}"),
     };
 
-    let told = resolved.unknown(&mut template).expect("it is in memory");
+    let list = resolved.unknown(&mut template).expect("it is in memory");
     visible(
-        told.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
+        list.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
     );
 
     let mut out = Vec::new();
@@ -209,7 +211,7 @@ fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
             },
         };
 
-        rest = rest.strip_prefix(&expected[..]).expect("a part is not what it was resolved to");
+        rest = rest.strip_prefix(&expected[..]).expect("a part differs from what it resolved to");
     }
 
     assert!(rest.is_empty());
@@ -221,7 +223,7 @@ fn visible<'a>(excerpts: impl Iterator<Item = &'a (String, usize)>) {
     }
 }
 
-/// Every other tag names a secret; its value looks like a template.
+/// Every other tag names a secret. Its value looks like a template.
 struct Values;
 
 fn value(tag: &Tag) -> Option<Vec<u8>> {

@@ -1,33 +1,34 @@
-//! A vault's file, mutated as one who knows SQLite would: opened with the right root key it gives the answers of the
-//! original, or an error. Never another answer, a panic, a long wait or much memory.
+//! A vault's file, mutated by somebody who knows SQLite. With the correct root key, opening it
+//! gives the answers of the original or an error. It never gives another answer, panics, hangs or
+//! uses much memory.
 
 use std::path::Path;
 use std::sync::OnceLock;
 
 use super::input::Input;
 use super::world::{Copy, VAULT, root};
-use terminal_secrets::crypto::keys::RootKey;
+use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::model::{
     ProjectName, Secret, SecretBytes, SecretId, SecretRef, SecretValue, Tag,
 };
 use terminal_secrets::store::StoreError;
 use terminal_secrets::vault::{Locked, NewSecret, Reveal, Revealed, Vault, VaultError};
 
-/// SQLite's page, in vaults that we make.
+/// SQLite's page size in our vaults.
 const PAGE: usize = 4096;
-/// Pages that a file may grow to by mutation.
+/// The most pages that a mutated file can have.
 const MOST_PAGES: usize = 48;
-/// Where SQLite's file header has numbers that steer it.
+/// Offsets of the numbers in SQLite's file header that control how the file is read.
 const HEADER: [usize; 17] = [16, 18, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 92, 96];
-/// What a rollback journal begins with.
+/// The first bytes of a rollback journal.
 const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// Everything that the original answers.
+/// Every answer of the original.
 #[derive(PartialEq)]
 struct Answers {
     projects: Vec<(ProjectName, u64)>,
     listed: Vec<Secret>,
-    /// Of each project
+    /// The values of each project
     values: Vec<(ProjectName, Values)>,
 }
 
@@ -61,7 +62,8 @@ fn all(vault: &Vault, project: &ProjectName) -> Result<Values, VaultError> {
     Ok(values.into_iter().map(|(tag, value)| (tag, value.expose().to_vec())).collect())
 }
 
-/// Takes a byte that says which secret is asked for and whether one is written, and mutations.
+/// Runs the target. The first byte selects which secret is read and whether one is written.
+/// Mutations follow.
 pub fn run(data: &[u8]) {
     let expected = original();
     let mut input = Input::new(data);
@@ -76,18 +78,18 @@ pub fn run(data: &[u8]) {
     if let Some(rest) = journal {
         let copy = Copy::of(&bytes);
         copy.put("vault.db-journal", &[&JOURNAL, rest].concat());
-        ask(&copy, expected, chosen);
+        query(&copy, expected, chosen);
     } else {
-        ask(&Copy::of(&bytes), expected, chosen);
+        query(&Copy::of(&bytes), expected, chosen);
     }
 }
 
-fn ask(copy: &Copy, expected: &Answers, chosen: usize) {
-    // A head that does not hold is told by `check`; what is asked for without it is told as well.
+fn query(copy: &Copy, expected: &Answers, chosen: usize) {
+    // Not calling `check` lets the queries detect an invalid head themselves.
     let root = RootKey::from_bytes(root()).expect("there is memory");
     let vault = match Locked::open(&copy.path()) {
         Ok(locked) => locked.unlocked(root),
-        Err(error) => return refused(&error),
+        Err(error) => return assert_damage(&error),
     };
 
     same(vault.projects(), &expected.projects);
@@ -106,9 +108,9 @@ fn ask(copy: &Copy, expected: &Answers, chosen: usize) {
     let (first, absent) = (&expected.projects[0].0, Tag::parse("not-there").expect("it is a tag"));
     same(vault.find(first, &absent), &None);
     match vault.get(first, &SecretRef::Id(SecretId([0; 8]))) {
-        Ok(_) => panic!("a secret was made up"),
+        Ok(_) => panic!("a secret was invented"),
         Err(VaultError::NoSecret { .. }) => {}
-        Err(error) => refused(&error),
+        Err(error) => assert_damage(&error),
     }
 
     if chosen % 4 == 1 {
@@ -123,24 +125,25 @@ fn plain(revealed: Revealed) -> Option<(Tag, Vec<u8>)> {
     }
 }
 
-/// What is written stands beside what was there, or is refused; damage is never signed anew.
+/// Writes a secret. Either it is added next to the existing ones or the write is refused. Damaged
+/// data is never signed again.
 fn write(vault: &Vault, expected: &Answers) {
     let value =
         SecretValue::new(SecretBytes::copy_of(b"a new value"), false).expect("it is a value");
     let tag = Tag::parse("new-one").expect("it is a tag");
     let new = NewSecret { tag: tag.clone(), name: None, description: None, value };
-    let made = match vault.create(&expected.projects[0].0, new) {
-        Ok(made) => made.value,
-        Err(error) => return refused(&error),
+    let created = match vault.create(&expected.projects[0].0, new) {
+        Ok(created) => created.value,
+        Err(error) => return assert_damage(&error),
     };
 
     match vault.list(None, |_| true) {
-        Err(error) => refused(&error),
+        Err(error) => assert_damage(&error),
         Ok(listed) => {
             let (ours, others): (Vec<_>, Vec<_>) =
                 listed.into_iter().partition(|secret| secret.metadata.tag == tag);
             assert!(
-                ours == [made] && others == expected.listed,
+                ours == [created] && others == expected.listed,
                 "a write changed what it did not mean to"
             );
         }
@@ -150,12 +153,12 @@ fn write(vault: &Vault, expected: &Answers) {
 fn same<T: PartialEq, E: Into<VaultError>>(found: Result<T, E>, expected: &T) {
     match found {
         Ok(found) => assert!(found == *expected, "an answer that the original does not give"),
-        Err(error) => refused(&error.into()),
+        Err(error) => assert_damage(&error.into()),
     }
 }
 
-/// An error that says "damaged": none that is an answer, none that waited, none that blames the system.
-fn refused(error: &VaultError) {
+/// Accepts only errors that report damage. A wrong answer, a wait or a system error is a finding.
+fn assert_damage(error: &VaultError) {
     match error {
         VaultError::Crypto(_)
         | VaultError::Record { .. }
@@ -170,7 +173,8 @@ fn refused(error: &VaultError) {
     }
 }
 
-/// One mutation; with the last kind, the rest of the input is a rollback journal beside the file.
+/// Applies one mutation. With the last kind, the rest of the input is a rollback journal next to
+/// the file, which is returned.
 fn mutate<'a>(bytes: &mut Vec<u8>, input: &mut Input<'a>) -> Option<&'a [u8]> {
     let kind = input.u8() % 13;
     if kind == 12 {
@@ -180,7 +184,7 @@ fn mutate<'a>(bytes: &mut Vec<u8>, input: &mut Input<'a>) -> Option<&'a [u8]> {
     let pages = (bytes.len() / PAGE).max(1);
     let page = usize::from(input.u8()) % pages;
 
-    // The first page's tree begins behind the file's header.
+    // The first page's tree begins after the file's header.
     let (begin, tree) = (page * PAGE, page * PAGE + if page == 0 { 100 } else { 0 });
     match kind {
         0 => {
@@ -193,18 +197,18 @@ fn mutate<'a>(bytes: &mut Vec<u8>, input: &mut Input<'a>) -> Option<&'a [u8]> {
                 *byte ^= mask;
             }
         }
-        // A page's header: first free block, number of cells, where they begin, fragments.
+        // A page's header: first free block, number of cells, start of the cells, fragments.
         2 => {
             let (field, new) = (usize::from(input.u8() % 4), input.array::<2>());
             put(bytes, tree + [1, 3, 5, 7][field], &new[..if field == 3 { 1 } else { 2 }]);
         }
-        // Where one of its cells is, in a leaf and in a page above leaves.
+        // The offset of a cell, in a leaf page and in an interior page.
         3 => {
             let (index, new) = (usize::from(input.u8()), input.array::<2>());
             put(bytes, tree + 8 + 4 * (index & 1) + 2 * (index >> 1), &new);
         }
         4 => put(bytes, tree, &[[2, 5, 10, 13][usize::from(input.u8() % 4)]]),
-        // A page above others: its last child, another page or itself.
+        // The last child of an interior page, which may be another page or itself.
         5 => put(bytes, tree + 8, &u32::from(input.u8()).to_be_bytes()),
         6 => {
             let to = usize::from(input.u8()) % pages * PAGE;
@@ -231,7 +235,7 @@ fn mutate<'a>(bytes: &mut Vec<u8>, input: &mut Input<'a>) -> Option<&'a [u8]> {
             let at = HEADER[field];
             put(bytes, at, &new[..if at < 24 { 2 } else { 4 }]);
         }
-        // A piece of one page in another: cells and sealed bytes that are whole, in the wrong place.
+        // A piece of one page copied to another: intact cells and sealed bytes in the wrong place.
         _ => {
             let (from, to_page, to) =
                 (input.u16() % PAGE, usize::from(input.u8()) % pages, input.u16() % PAGE);

@@ -1,19 +1,22 @@
-//! What targets share: a real vault that is checked in, its root key, and keys that everybody knows.
+//! What the targets share: a real vault that is checked in, its root key, and fixed keys.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 use terminal_secrets::crypto::aead::Key;
+use terminal_secrets::crypto::ids::{ProjectId, RecordId, VaultId};
 use terminal_secrets::crypto::kdf::Passphrase;
-use terminal_secrets::crypto::keys::{Keyring, ProjectId, ProjectRow, RecordId, RootKey, VaultId};
+use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::ProjectRow;
 use terminal_secrets::model::{ProjectName, SecretBytes};
 use terminal_secrets::store::{SqliteStore, Store};
 use terminal_secrets::vault::Locked;
 
-/// A vault's file; `just generate` makes another where this one is of an older format.
+/// A vault's file. `just generate` creates a new one if this one has an older format.
 pub(super) const VAULT: &[u8] = include_bytes!("../fixtures/vault.db");
-/// What opens it.
+/// The passphrase of [`VAULT`].
 pub(super) const PASSPHRASE: &str = "correct horse battery staple";
 
 pub(super) const VAULT_ID: VaultId = *b"vault of targets";
@@ -21,18 +24,19 @@ pub(super) const PID: ProjectId = *b"project of these";
 pub(super) const RID: RecordId = *b"a record";
 pub(super) const EPOCH: u32 = 1;
 
-/// Keys of a project that is in no vault.
+/// Returns the keys of a project that is in no vault.
 pub(super) fn keyring() -> Keyring {
     let key = |byte| Key::copy_of(&[byte; 32]);
     Keyring::new(&PID, key(1), key(2), key(3), ProjectName::parse("web").expect("it is a name"))
 }
 
-/// `pid ‖ epoch`: what key rings and heads are bound to.
+/// Returns `pid ‖ epoch`, the context of key rings and heads.
 pub(super) fn project_context(pid: &ProjectId, epoch: u32) -> Vec<u8> {
     [&pid[..], &epoch.to_be_bytes()].concat()
 }
 
-/// Bytes at a path of their own, private as a vault has to be; gone when dropped.
+/// A private copy of a vault's file at its own path, with the mode that a vault needs. Dropping it
+/// removes the file.
 pub(super) struct Copy(TempDir);
 
 impl Copy {
@@ -61,7 +65,7 @@ impl Copy {
     }
 }
 
-/// The root key of [`VAULT`].
+/// Returns the root key of [`VAULT`].
 pub(super) fn root() -> &'static [u8; 32] {
     static ROOT: OnceLock<[u8; 32]> = OnceLock::new();
     ROOT.get_or_init(|| {
@@ -75,7 +79,7 @@ pub(super) fn root() -> &'static [u8; 32] {
     })
 }
 
-/// The vault's id and its projects' rows, with their keys.
+/// Returns the vault's id and its projects' rows, with their keys.
 pub(super) fn projects(path: &Path) -> (VaultId, Vec<(ProjectRow, Keyring)>) {
     let store = SqliteStore::open(path).expect("the vault opens");
     let snapshot = store.read().expect("it is read");

@@ -1,7 +1,9 @@
-//! The agent's other end: asks it, starts it, and stands in for a root key.
+//! The client of an agent. It starts an agent, sends requests to it, and uses it in place of a root
+//! key.
 //!
-//! It waits for no answer longer than it is told to, and talks only to a process of its own user. That is no proof that
-//! an agent listens: no frame that it sends holds a key, except a project's key ring that is to be sealed.
+//! It never waits longer for an answer than its timeout, and talks only to processes of the same
+//! user. Such a process is not necessarily an agent. Therefore no frame that the client sends
+//! contains a key, except a project's key ring that the agent has to seal.
 
 use std::cell::OnceCell;
 use std::io::{ErrorKind, Read, Write};
@@ -22,64 +24,68 @@ use super::protocol::{
 use super::runtime_dir::{RuntimeDir, identity};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
-use crate::crypto::keys::{
-    KEYRING, Keyring, ProjectId, ProjectRow, ROOT_TABLES, RootKey, VaultId, projects_and_grants,
-    row_and_slots,
-};
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::keyring::{KEYRING, Keyring};
+use crate::crypto::root_key::{ROOT_TABLES, RootKey, projects_and_grants, row_and_slots};
+use crate::crypto::rows::ProjectRow;
 use crate::model::SecretBytes;
 use crate::process;
 use crate::vault::{KeyServiceError, Locked, RootKeyHandle, RootTables, VaultError};
 
-/// Between two tries where a connection was closed, or the agent just starts.
+/// The pause before another attempt if a connection was closed or the agent is just starting.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Agents that `lock --all` asks at one time.
+/// The maximum number of agents that `lock --all` contacts at once.
 const ASKED_AT_ONCE: usize = 64;
 
-/// What a new agent says when it listens and its key is kept out of swap; anything else where it is not.
+/// The byte that a new agent writes when it listens and its key is kept out of swap. It writes any
+/// other byte if the key is not kept out of swap.
 pub(crate) const READY: u8 = b'.';
 
-/// How a vault is.
+/// The state of a vault in its agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Status {
-    /// What is left until it is locked, whatever happens, and if nothing happens; `None` where it is locked
+    /// The time until the vault is locked in any case, and the time until it is locked if it is not
+    /// used; `None` if it is locked
     pub left: Option<(Duration, Duration)>,
 }
 
-/// The way to an agent, for one vault.
+/// A client of the agent for one vault.
 pub struct Client {
-    place: RuntimeDir,
+    runtime_dir: RuntimeDir,
     socket: PathBuf,
     vault: Vec<u8>,
-    patience: Duration,
-    /// Comes with the first key rings
+    timeout: Duration,
+    /// Set together with the first key rings
     checkpoint_key: OnceCell<Key>,
 }
 
-/// One connection.
+/// A connection to an agent.
 struct Connection {
     stream: UnixStream,
-    /// For each answer, whole
-    patience: Duration,
+    /// The timeout for each complete answer
+    timeout: Duration,
     closed: bool,
 }
 
 impl Client {
-    /// `vault` is the canonical path of a vault, which is how the agent knows it.
-    pub fn new(place: &RuntimeDir, vault: &Path, patience: Duration) -> Self {
+    /// Creates a client. `vault` is the canonical path of a vault, by which the agent identifies
+    /// it.
+    pub fn new(runtime_dir: &RuntimeDir, vault: &Path, timeout: Duration) -> Self {
         let vault = vault.as_os_str().as_bytes().to_vec();
         Self {
-            place: place.clone(),
-            socket: place.socket(&vault),
+            runtime_dir: runtime_dir.clone(),
+            socket: runtime_dir.socket(&vault),
             vault,
-            patience,
+            timeout,
             checkpoint_key: OnceCell::new(),
         }
     }
 
-    /// How the vault is; without an agent it is locked. With `vault_id`, another vault at the path is an error.
+    /// Returns the vault's state. Without an agent, the vault is locked. With `vault_id`, a
+    /// different vault at the path is an error.
     pub fn status(&self, vault_id: Option<VaultId>) -> Result<Status, KeyServiceError> {
-        let asked = self.talk(|line| {
-            match line.ask(&Request::Status { path: &self.vault, vault_id })?.decoded()? {
+        let outcome = self.with_retry(|connection| {
+            match connection.ask(&Request::Status { path: &self.vault, vault_id })?.decoded()? {
                 Answer::State { left } => {
                     let left = left.map(|(ttl, idle)| {
                         (Duration::from_millis(ttl), Duration::from_millis(idle))
@@ -91,16 +97,17 @@ impl Client {
             }
         });
 
-        match asked {
+        match outcome {
             Err(KeyServiceError::Locked) => Ok(Status { left: None }),
-            asked => asked,
+            outcome => outcome,
         }
     }
 
-    /// Starts an agent that holds the key of `locked`, and returns false where the system refused to keep it out of swap.
+    /// Starts an agent that holds the key of `locked`. Returns false if the system refused to keep
+    /// the key out of swap.
     ///
-    /// Whoever listens in the agent's place so far is asked whether it has seen a newer state of the vault; then the new
-    /// agent takes the place. More time is no reason to forget a rollback.
+    /// The agent that currently listens is first asked whether it has seen a newer state of the
+    /// vault. Then the new agent replaces it. Unlocking again must not disable rollback detection.
     pub fn unlock(
         &self,
         executable: &Path,
@@ -108,8 +115,8 @@ impl Client {
         root: &RootKey,
         times: (Duration, Duration),
     ) -> Result<bool, VaultError> {
-        // A client of its own: what a stranger answers is not to be kept.
-        let earlier = Self::new(&self.place, &self.path(), self.patience);
+        // This uses a separate client, so that nothing from an impostor's answer is kept.
+        let earlier = Self::new(&self.runtime_dir, &self.path(), self.timeout);
         if let Err(VaultError::Holder(
             error @ (KeyServiceError::RolledBack(_) | KeyServiceError::Impostor),
         )) = locked.compare(&earlier)
@@ -117,19 +124,19 @@ impl Client {
             return Err(error.into());
         }
 
-        let earlier = earlier.connect(Instant::now() + self.patience).ok();
+        let earlier = earlier.connect(Instant::now() + self.timeout).ok();
         let in_memory = self.start(executable, locked.vault_id()?, root, times)?;
 
-        // An earlier one would notice by itself that its name is gone, some seconds later.
-        if let (Some(mut line), Some(frame)) =
+        // The old agent would notice the loss of its socket by itself, but only some seconds later.
+        if let (Some(mut connection), Some(frame)) =
             (earlier, Request::Lock { path: &self.vault }.encode())
         {
-            let _ = line.tell(&frame);
+            let _ = connection.send(&frame);
         }
 
-        self.place.end_shared_agent();
+        self.runtime_dir.end_shared_agent();
 
-        // The agent sees the state that it will hold later ones against.
+        // This shows the current state to the agent, which compares later states with it.
         locked.check(self)?;
         Ok(in_memory)
     }
@@ -138,58 +145,67 @@ impl Client {
         PathBuf::from(std::ffi::OsStr::from_bytes(&self.vault))
     }
 
-    /// Has the agent forget the vault's key; false where it had none. Whoever does not do so is out of reach afterwards.
+    /// Makes the agent forget the vault's key. Returns false if it had none. Unless another user's
+    /// process listens on the socket, the socket is removed. An agent that does not obey can then
+    /// no longer be reached.
     pub fn lock(&self) -> Result<bool, KeyServiceError> {
         let found = identity(&self.socket);
-        let outcome = match self.talk(|line| line.ask(&Request::Lock { path: &self.vault })?.done())
-        {
+        let answer = self.with_retry(|connection| {
+            connection.ask(&Request::Lock { path: &self.vault })?.done_flag()
+        });
+
+        let outcome = match answer {
             Err(KeyServiceError::Locked) => Ok(false),
-            // An agent of ours answers nothing of this kind. Without its name nobody asks this one again.
+            // A real agent never answers a lock request like this. Once its socket is removed, no
+            // client talks to this process again.
             Err(
                 KeyServiceError::RolledBack(_)
                 | KeyServiceError::Replaced
                 | KeyServiceError::OtherKey
                 | KeyServiceError::OtherSlots,
             ) => Ok(true),
-            done => done,
+            result => result,
         };
 
         if !matches!(outcome, Err(KeyServiceError::Impostor)) {
-            self.place.remove(&self.socket, found);
+            self.runtime_dir.remove(&self.socket, found);
         }
 
-        self.place.end_shared_agent();
+        self.runtime_dir.end_shared_agent();
         outcome
     }
 
-    /// Has every agent at `place` forget its key and end, whatever its version; false where there is none.
-    pub fn lock_all(place: &RuntimeDir, patience: Duration) -> Result<bool, KeyServiceError> {
+    /// Makes every agent in `runtime_dir` forget its key and exit, whatever its version. Returns
+    /// false if there is none.
+    pub fn lock_all(runtime_dir: &RuntimeDir, timeout: Duration) -> Result<bool, KeyServiceError> {
         let mut outcome = Ok(false);
-        for sockets in place.sockets().chunks(ASKED_AT_ONCE) {
-            let give_up = Instant::now() + patience;
+        for sockets in runtime_dir.sockets().chunks(ASKED_AT_ONCE) {
+            let deadline = Instant::now() + timeout;
 
-            // All are asked before one is waited for: one that does not answer keeps no other key.
-            let asked: Vec<_> = sockets
+            // All agents are asked before waiting for any of them, so that one that does not answer
+            // cannot delay locking the others.
+            let contacted: Vec<_> = sockets
                 .iter()
-                .map(|socket| (socket, identity(socket), ask_to_end(socket, give_up)))
+                .map(|socket| (socket, identity(socket), ask_to_end(socket, deadline)))
                 .collect();
 
-            for (socket, found, line) in asked {
-                match line.and_then(|mut line| line.has_reacted(give_up)) {
+            for (socket, found, connection) in contacted {
+                match connection.and_then(|mut connection| connection.has_reacted(deadline)) {
                     Err(KeyServiceError::Locked) => {}
                     Err(error) => outcome = Err(error),
                     Ok(()) => outcome = outcome.map(|_| true),
                 }
 
-                place.remove(socket, found);
+                runtime_dir.remove(socket, found);
             }
         }
 
         outcome
     }
 
-    /// Starts an agent that holds this key, and waits until it listens. It gets the key through a pipe, and no environment, no
-    /// directory and no other descriptor of ours. False where the system refused to keep the key out of swap.
+    /// Starts an agent that holds this key, and waits until it listens. The agent receives the key
+    /// through a pipe, and inherits no environment, no working directory and no other descriptor.
+    /// Returns false if the system refused to keep the key out of swap.
     pub fn start(
         &self,
         executable: &Path,
@@ -204,7 +220,7 @@ impl Client {
             .ok_or(KeyServiceError::Nonsense)?;
 
         let mut command = Command::new(executable);
-        command.arg0("secrets").arg("agent").arg("--directory").arg(self.place.directory());
+        command.arg0("secrets").arg("agent").arg("--directory").arg(self.runtime_dir.directory());
         command
             .env_clear()
             .current_dir("/")
@@ -215,12 +231,12 @@ impl Client {
         let mut agent = command.spawn()?;
         let mut ready = agent.stdout.take().ok_or(KeyServiceError::NotStarted)?;
 
-        // The pipe takes a frame at once; closed, it ends what the agent reads.
+        // The pipe takes a whole frame at once. Closing it marks the end of the agent's input.
         agent.stdin.take().ok_or(KeyServiceError::NotStarted)?.write_all(frame.expose())?;
         drop(frame);
 
         let timeout =
-            rustix::event::Timespec::try_from(self.patience).map_err(std::io::Error::other)?;
+            rustix::event::Timespec::try_from(self.timeout).map_err(std::io::Error::other)?;
         let waiting = &mut [rustix::event::PollFd::new(&ready, rustix::event::PollFlags::IN)];
         if !matches!(rustix::event::poll(waiting, Some(&timeout)), Ok(1)) {
             return Err(KeyServiceError::Silent);
@@ -233,16 +249,17 @@ impl Client {
         }
     }
 
-    /// Has one conversation, again where the agent closed the connection: it had too many, or was just ending.
-    fn talk<T>(
+    /// Runs `conversation` on a new connection. Retries if the agent closed the connection, because
+    /// it had too many or was about to exit.
+    fn with_retry<T>(
         &self,
         conversation: impl Fn(&mut Connection) -> Result<T, KeyServiceError>,
     ) -> Result<T, KeyServiceError> {
-        let give_up = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         loop {
-            let mut line = self.connect(give_up)?;
-            let outcome = conversation(&mut line);
-            if outcome.is_ok() || !line.closed || Instant::now() + PAUSE > give_up {
+            let mut connection = self.connect(deadline)?;
+            let outcome = conversation(&mut connection);
+            if outcome.is_ok() || !connection.closed || Instant::now() + PAUSE > deadline {
                 return outcome;
             }
 
@@ -250,15 +267,20 @@ impl Client {
         }
     }
 
-    /// [`KeyServiceError::Locked`] where no agent listens.
-    fn connect(&self, give_up: Instant) -> Result<Connection, KeyServiceError> {
-        Connection::to(&self.socket, give_up)
+    /// Connects to the agent. Returns [`KeyServiceError::Locked`] if no agent listens.
+    fn connect(&self, deadline: Instant) -> Result<Connection, KeyServiceError> {
+        Connection::to(&self.socket, deadline)
     }
 
-    /// Has the agent check the root MAC of `tables`; from then on the line may open key rings.
-    fn verify(&self, line: &mut Connection, tables: &RootTables<'_>) -> Result<(), VaultError> {
-        self.begin_mac(line, tables)?;
-        match line.ask(&Request::Verify { mac: &tables.vault.root_mac })?.decoded()? {
+    /// Makes the agent verify the root MAC of `tables`. Afterwards the connection may open key
+    /// rings.
+    fn verify(
+        &self,
+        connection: &mut Connection,
+        tables: &RootTables<'_>,
+    ) -> Result<(), VaultError> {
+        self.begin_mac(connection, tables)?;
+        match connection.ask(&Request::Verify { mac: &tables.vault.root_mac })?.decoded()? {
             Answer::Done(_) => Ok(()),
             Answer::AgentFault(AgentFault::RootTables) => {
                 Err(CryptoError::Damaged(ROOT_TABLES).into())
@@ -267,18 +289,22 @@ impl Client {
         }
     }
 
-    fn begin_mac(&self, line: &mut Connection, tables: &RootTables<'_>) -> Result<(), VaultError> {
+    fn begin_mac(
+        &self,
+        connection: &mut Connection,
+        tables: &RootTables<'_>,
+    ) -> Result<(), VaultError> {
         let row_and_slots = row_and_slots(tables.vault, tables.slots);
         let begin = Request::BeginMac { path: &self.vault, row_and_slots: &row_and_slots };
 
-        // Slots that do not fit into a frame are none that a vault has.
-        line.tell(&begin.encode().ok_or(CryptoError::Damaged(ROOT_TABLES))?)?;
+        // A real vault's key slots always fit into a frame.
+        connection.send(&begin.encode().ok_or(CryptoError::Damaged(ROOT_TABLES))?)?;
         let mut piece = Vec::with_capacity(LARGEST_FRAME / 2);
         let mut outcome = Ok(());
         projects_and_grants(tables.projects, tables.grants, |bytes| {
             for bytes in bytes.chunks(LARGEST_FRAME / 4) {
                 if piece.len() + bytes.len() > LARGEST_FRAME / 2 && outcome.is_ok() {
-                    outcome = line.more(&piece);
+                    outcome = connection.send_more(&piece);
                     piece.clear();
                 }
 
@@ -287,15 +313,18 @@ impl Client {
         });
 
         outcome?;
-        Ok(line.more(&piece)?)
+        Ok(connection.send_more(&piece)?)
     }
 
-    fn keyrings(line: &mut Connection, rows: &[ProjectRow]) -> Result<Vec<Keyring>, VaultError> {
+    fn keyrings(
+        connection: &mut Connection,
+        rows: &[ProjectRow],
+    ) -> Result<Vec<Keyring>, VaultError> {
         let mut keyrings = Vec::with_capacity(rows.len());
         let mut rest = rows;
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(batch(rest)?);
-            let answer = line.ask(&Request::Open { rows: batch.to_vec() })?;
+            let answer = connection.ask(&Request::Open { rows: batch.to_vec() })?;
             let opened = match answer.decoded()? {
                 Answer::Keyrings(opened) if opened.len() == batch.len() => opened,
                 Answer::AgentFault(AgentFault::Keyring(_)) => {
@@ -304,7 +333,7 @@ impl Client {
                 Answer::AgentFault(AgentFault::ProjectRolledBack(row)) => {
                     let row = usize::try_from(row).ok().and_then(|row| batch.get(row));
                     let row = row.ok_or(KeyServiceError::Nonsense)?.clone();
-                    return Err(Self::rolled_back(line, row));
+                    return Err(Self::rolled_back(connection, row));
                 }
                 other => return Err(other.unexpected().into()),
             };
@@ -319,25 +348,27 @@ impl Client {
         Ok(keyrings)
     }
 
-    /// Names the project: its key ring opens without a head to compare.
-    fn rolled_back(line: &mut Connection, row: ProjectRow) -> VaultError {
+    /// Returns the error with the project's name. The key ring opens, because this request contains
+    /// no head that could be compared.
+    fn rolled_back(connection: &mut Connection, row: ProjectRow) -> VaultError {
         let row = ProjectRow { head: Vec::new(), sig: Vec::new(), ..row };
         let pid = row.pid;
         let name =
-            line.ask(&Request::Open { rows: vec![row] }).ok().and_then(|answer| {
-                match answer.decoded() {
-                    Ok(Answer::Keyrings(opened)) => {
-                        Keyring::decode(&pid, opened.first()?).map(|keyring| keyring.name.clone())
-                    }
-                    _ => None,
+            connection.ask(&Request::Open { rows: vec![row] }).ok().and_then(|answer| match answer
+                .decoded()
+            {
+                Ok(Answer::Keyrings(opened)) => {
+                    Keyring::decode(&pid, opened.first()?).map(|keyring| keyring.name.clone())
                 }
+                _ => None,
             });
 
         KeyServiceError::RolledBack(name).into()
     }
 }
 
-/// How many of these rows fit into a frame, and their key rings into its answer.
+/// Returns how many of these rows fit into a request, such that their key rings also fit into the
+/// answer.
 fn batch(rows: &[ProjectRow]) -> Result<usize, VaultError> {
     let mut room = LARGEST_FRAME - 64;
     let fits = |row: &&ProjectRow| {
@@ -346,7 +377,7 @@ fn batch(rows: &[ProjectRow]) -> Result<usize, VaultError> {
     };
 
     match rows.iter().take_while(fits).count() {
-        // No key ring is as large as that.
+        // No real key ring is that large.
         0 => Err(CryptoError::Damaged(KEYRING).into()),
         number => Ok(number),
     }
@@ -354,11 +385,11 @@ fn batch(rows: &[ProjectRow]) -> Result<usize, VaultError> {
 
 impl RootKeyHandle for Client {
     fn open(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError> {
-        self.with_connection(|line| {
-            self.verify(line, tables)?;
-            let keyrings = Self::keyrings(line, tables.projects)?;
+        self.with_connection(|connection| {
+            self.verify(connection, tables)?;
+            let keyrings = Self::keyrings(connection, tables.projects)?;
             if self.checkpoint_key.get().is_none() {
-                let key = match line.ask(&Request::AnchorKey)?.decoded()? {
+                let key = match connection.ask(&Request::AnchorKey)?.decoded()? {
                     Answer::Bytes(key) => {
                         Key::copy_of(key.try_into().map_err(|_| KeyServiceError::Nonsense)?)
                     }
@@ -373,9 +404,9 @@ impl RootKeyHandle for Client {
     }
 
     fn mac(&self, tables: &RootTables<'_>) -> Result<[u8; 32], VaultError> {
-        self.with_connection(|line| {
-            self.begin_mac(line, tables)?;
-            match line.ask(&Request::Sign)?.decoded()? {
+        self.with_connection(|connection| {
+            self.begin_mac(connection, tables)?;
+            match connection.ask(&Request::Sign)?.decoded()? {
                 Answer::Bytes(mac) => Ok(mac.try_into().map_err(|_| KeyServiceError::Nonsense)?),
                 other => Err(other.unexpected().into()),
             }
@@ -392,7 +423,7 @@ impl RootKeyHandle for Client {
         let plain = keyring.encode();
         let request =
             Request::Seal { path: &self.vault, pid: *pid, epoch, keyring: plain.expose() };
-        self.with_connection(|line| match line.ask(&request)?.decoded()? {
+        self.with_connection(|connection| match connection.ask(&request)?.decoded()? {
             Answer::Bytes(sealed) => Ok(sealed.to_vec()),
             other => Err(other.unexpected().into()),
         })
@@ -409,67 +440,69 @@ impl RootKeyHandle for Client {
 }
 
 impl Client {
-    /// [`Client::talk`], where the vault's own errors may come of it.
+    /// Like [`Client::with_retry`], but for conversations that can also fail with errors of the
+    /// vault.
     fn with_connection<T>(
         &self,
         conversation: impl Fn(&mut Connection) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        self.talk(|line| match conversation(line) {
-            Ok(done) => Ok(Ok(done)),
+        self.with_retry(|connection| match conversation(connection) {
+            Ok(value) => Ok(Ok(value)),
             Err(VaultError::Holder(error)) => Err(error),
             Err(other) => Ok(Err(other)),
         })?
     }
 }
 
-/// Tells the agent on a socket to end. The answer is another matter.
-fn ask_to_end(socket: &Path, give_up: Instant) -> Result<Connection, KeyServiceError> {
-    let mut line = Connection::to(socket, give_up)?;
+/// Sends the agent on a socket a request to exit. Does not wait for the answer.
+fn ask_to_end(socket: &Path, deadline: Instant) -> Result<Connection, KeyServiceError> {
+    let mut connection = Connection::to(socket, deadline)?;
     let frame = Request::LockAll.encode().ok_or(KeyServiceError::Nonsense)?;
-    match line.tell(&frame) {
-        Err(error) if !line.closed => Err(error),
-        _ => Ok(line),
+    match connection.send(&frame) {
+        Err(error) if !connection.closed => Err(error),
+        _ => Ok(connection),
     }
 }
 
 impl Connection {
-    /// [`KeyServiceError::Locked`] where no agent listens.
-    fn to(socket: &Path, give_up: Instant) -> Result<Self, KeyServiceError> {
+    /// Connects to a socket. Returns [`KeyServiceError::Locked`] if no agent listens.
+    fn to(socket: &Path, deadline: Instant) -> Result<Self, KeyServiceError> {
         let address = SocketAddrUnix::new(socket).map_err(std::io::Error::from)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         loop {
             let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
                 .map_err(std::io::Error::from)?;
             match connect(&socket, &address) {
-                Ok(()) => return Self::new(UnixStream::from(socket), give_up),
+                Ok(()) => return Self::new(UnixStream::from(socket), deadline),
                 Err(Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR) => {
                     return Err(KeyServiceError::Locked);
                 }
-                // Its queue is full, and a blocking `connect` would wait for ever.
-                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < give_up => sleep(PAUSE),
+                // The listen queue is full. A blocking `connect` would wait forever.
+                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < deadline => sleep(PAUSE),
                 Err(Errno::AGAIN | Errno::INTR) => return Err(KeyServiceError::Silent),
                 Err(errno) => return Err(std::io::Error::from(errno).into()),
             }
         }
     }
 
-    /// Waits for an answer of any version, or for the end of the connection: either comes of an agent that ends.
-    fn has_reacted(&mut self, give_up: Instant) -> Result<(), KeyServiceError> {
-        match self.fill(&mut [0; 4], give_up) {
+    /// Waits for an answer of any version or for the end of the connection. An agent that exits
+    /// causes one of them.
+    fn has_reacted(&mut self, deadline: Instant) -> Result<(), KeyServiceError> {
+        match self.fill(&mut [0; 4], deadline) {
             Err(_) if self.closed => Ok(()),
             other => other,
         }
     }
 
-    fn new(stream: UnixStream, give_up: Instant) -> Result<Self, KeyServiceError> {
+    fn new(stream: UnixStream, deadline: Instant) -> Result<Self, KeyServiceError> {
         if !process::peer_is_us(&stream) {
             return Err(KeyServiceError::Impostor);
         }
 
         stream.set_nonblocking(false)?;
-        let left = give_up.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         stream.set_write_timeout(Some(left))?;
-        Ok(Self { stream, patience: left, closed: false })
+        Ok(Self { stream, timeout: left, closed: false })
     }
 
     fn failed(&mut self, error: std::io::Error) -> KeyServiceError {
@@ -483,30 +516,31 @@ impl Connection {
         }
     }
 
-    fn tell(&mut self, frame: &SecretBytes) -> Result<(), KeyServiceError> {
+    fn send(&mut self, frame: &SecretBytes) -> Result<(), KeyServiceError> {
         self.stream.write_all(frame.expose()).map_err(|error| self.failed(error))
     }
 
-    fn more(&mut self, bytes: &[u8]) -> Result<(), KeyServiceError> {
-        self.tell(&Request::MoreMac { bytes }.encode().ok_or(KeyServiceError::Nonsense)?)
+    fn send_more(&mut self, bytes: &[u8]) -> Result<(), KeyServiceError> {
+        self.send(&Request::MoreMac { bytes }.encode().ok_or(KeyServiceError::Nonsense)?)
     }
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Frame, KeyServiceError> {
-        self.tell(&request.encode().ok_or(KeyServiceError::Nonsense)?)?;
-        let give_up = Instant::now() + self.patience;
+        self.send(&request.encode().ok_or(KeyServiceError::Nonsense)?)?;
+        let deadline = Instant::now() + self.timeout;
         let mut prefix = [0; 4];
-        self.fill(&mut prefix, give_up)?;
+        self.fill(&mut prefix, deadline)?;
 
         let length = frame_length(prefix).ok_or(KeyServiceError::Nonsense)?;
         let mut frame = SecretBytes::zeroed(length);
-        self.fill(frame.expose_mut(), give_up)?;
+        self.fill(frame.expose_mut(), deadline)?;
         Ok(Frame(frame))
     }
 
-    /// Reads all of it, also where it comes byte by byte, and not for longer than that.
-    fn fill(&mut self, mut wanted: &mut [u8], give_up: Instant) -> Result<(), KeyServiceError> {
+    /// Fills the whole buffer, even if the bytes arrive one by one. The deadline applies to all of
+    /// them together.
+    fn fill(&mut self, mut wanted: &mut [u8], deadline: Instant) -> Result<(), KeyServiceError> {
         while !wanted.is_empty() {
-            let left = give_up.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(KeyServiceError::Silent);
             }
@@ -524,7 +558,7 @@ impl Connection {
     }
 }
 
-/// An answer as it came, wiped when dropped.
+/// A received answer, wiped when dropped.
 struct Frame(SecretBytes);
 
 impl Frame {
@@ -535,7 +569,7 @@ impl Frame {
         })
     }
 
-    fn done(&self) -> Result<bool, KeyServiceError> {
+    fn done_flag(&self) -> Result<bool, KeyServiceError> {
         match self.decoded()? {
             Answer::Done(flag) => Ok(flag),
             other => Err(other.unexpected()),
@@ -544,7 +578,7 @@ impl Frame {
 }
 
 impl Answer<'_> {
-    /// The error in an answer that was not the one asked for.
+    /// Returns the error for an answer that does not match the request.
     fn unexpected(&self) -> KeyServiceError {
         match self {
             Self::AgentFault(AgentFault::Locked) => KeyServiceError::Locked,

@@ -1,13 +1,14 @@
-//! The agent: a process for each unlocked vault that holds its root key for a while.
+//! The agent: a process that holds the root key of one unlocked vault for a limited time.
 //!
-//! * `place`: the directory and the sockets, verified
+//! * `runtime_dir`: the directory with the sockets, and its verification
 //! * `protocol`: frames, requests and answers, for both ends
-//! * `session`: the unlocked vault, its time and what was last seen of it
+//! * `session`: the unlocked vault, its timeouts and its last known state
 //! * `server`: the agent's process
-//! * `client`: the other end, and [`crate::vault::RootKeyHandle`]
+//! * `client`: the client, which implements [`crate::vault::RootKeyHandle`]
 //!
-//! No socket carries a root key: a new agent gets it through a pipe, and no answer holds it. The agent runs no program, reads no vault, logs nothing and keeps nothing of its first
-//! caller.
+//! No socket ever carries a root key. A new agent receives the key through a pipe, and no answer
+//! contains it. The agent runs no programs, reads no vaults, logs nothing and keeps nothing from
+//! the process that started it.
 
 mod client;
 mod protocol;
@@ -21,12 +22,12 @@ pub use protocol::{AgentFault, Answer, Handover, LARGEST_FRAME, Request, VERSION
 pub use runtime_dir::{LONGEST as MAX_RUNTIME_DIR, RuntimeDir, RuntimeDirError};
 pub use server::{MOST_CONNECTIONS, serve};
 
-/// Milliseconds on a clock that goes on while the machine is suspended.
+/// Returns the milliseconds on a clock that keeps running while the machine is suspended.
 fn now() -> u64 {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
-    let clock = rustix::time::ClockId::Monotonic; // elsewhere it is this one that goes on
+    let clock = rustix::time::ClockId::Monotonic; // keeps running on other systems
     let time = rustix::time::clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1000
         + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000

@@ -1,143 +1,148 @@
-//! What agent and client say to each other, for both ends.
+//! The protocol between agent and client, for both ends.
 //!
-//! A frame is a big-endian u32, the length of what follows, at most 64 KiB; then the protocol's version, the kind, and
-//! the kind's fields: integers big-endian, bytes behind their u32 length. Both ends refuse what is not exactly that.
-//! Buffers are wiped: one answer holds key rings. No frame on a socket holds a root key: [`Handover`] is for the pipe
-//! between `unlock` and the agent that it starts.
+//! A frame starts with its length as a big-endian u32, at most 64 KiB and without the length
+//! itself. Then follow the protocol version, the kind, and the kind's fields. Integers are
+//! big-endian, and byte strings follow their u32 length. Both ends reject everything else. Buffers
+//! are wiped, because some answers contain key rings. No frame on a socket contains a root key.
+//! [`Handover`] is only for the pipe between `unlock` and the agent that it starts.
 //!
-//! One thing never changes, whatever the version: kind 0 of any version locks everything, so that each `secrets lock
-//! --all` ends each agent.
+//! One rule holds in all versions: kind 0 locks everything, so that any version of `secrets lock
+//! --all` ends any agent.
 
-use crate::crypto::keys::{ProjectId, ProjectRow, VaultId};
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::rows::ProjectRow;
 use crate::model::SecretBytes;
 
-/// The version that this binary speaks.
+/// The protocol version of this binary.
 pub const VERSION: u8 = 3;
-/// The largest frame, without the four bytes of its length.
+/// The maximum length of a frame in bytes, without the length itself.
 pub const LARGEST_FRAME: usize = 64 * 1024;
 
-/// What a client asks. A path is that of a vault, absolute and canonical.
+/// A request of a client. All paths are absolute and canonical paths of vaults.
 pub enum Request<'a> {
-    /// Forget every key and end. Understood in every version
+    /// Forget every key and exit; understood in every version
     LockAll,
-    /// How is the vault of this path? Answered by [`Answer::State`]
+    /// Report the state of the vault at this path; answered by [`Answer::State`]
     Status {
-        /// Which vault
+        /// The vault
         path: &'a [u8],
-        /// Its id, where the client knows it: another one is a fault
+        /// The vault's id, if the client knows it; a different id is a fault
         vault_id: Option<VaultId>,
     },
-    /// Forget the key of this path
+    /// Forget the key for this path
     Lock {
-        /// Which vault
+        /// The vault
         path: &'a [u8],
     },
-    /// Begin a root MAC with [`crate::crypto::keys::row_and_slots`]; no answer
+    /// Begin a root MAC with [`crate::crypto::root_key::row_and_slots`]; not answered
     BeginMac {
-        /// Which vault
+        /// The vault
         path: &'a [u8],
-        /// The first bytes, whole
+        /// The complete first part of the MAC's input
         row_and_slots: &'a [u8],
     },
-    /// The MAC's next bytes; no answer
+    /// Continue the MAC; not answered
     MoreMac {
-        /// Any number of them
+        /// The next bytes of the MAC's input, in any number
         bytes: &'a [u8],
     },
-    /// Compare the MAC. From now on this connection may open key rings
+    /// Finish and compare the MAC, which allows this connection to open key rings
     Verify {
-        /// The stored one
+        /// The stored MAC
         mac: &'a [u8],
     },
-    /// Finish the MAC; answered by [`Answer::Bytes`]
+    /// Finish and return the MAC; answered by [`Answer::Bytes`]
     Sign,
     /// Open the key rings of these rows; answered by [`Answer::Keyrings`]
     Open {
-        /// Rows of a table that was verified
+        /// Rows of a verified table
         rows: Vec<ProjectRow>,
     },
     /// Seal a key ring; answered by [`Answer::Bytes`]
     Seal {
-        /// Of which vault
+        /// The vault
         path: &'a [u8],
-        /// Of which project
+        /// The project
         pid: ProjectId,
-        /// Its generation
+        /// The key ring's generation
         epoch: u32,
-        /// [`crate::crypto::keys::Keyring::encode`]
+        /// The key ring from [`crate::crypto::root_key::Keyring::encode`]
         keyring: &'a [u8],
     },
-    /// Give out the key that seals what was last seen of the vault, which was verified; answered by [`Answer::Bytes`]
+    /// Return the key that seals checkpoints of the verified vault; answered by [`Answer::Bytes`]
     AnchorKey,
 }
 
-/// What a new agent reads from its stdin, once, before it listens: the key that it is to hold. It is no request.
+/// The message that a new agent reads from its stdin once, before it listens. It contains the key
+/// to hold and is not a request.
 pub struct Handover<'a> {
-    /// Which vault
+    /// The vault
     pub path: &'a [u8],
-    /// Its id
+    /// The vault's id
     pub vault_id: VaultId,
-    /// Milliseconds until the key is forgotten
+    /// The time in milliseconds until the key is forgotten in any case
     pub ttl: u64,
-    /// Milliseconds without use until the key is forgotten
+    /// The time in milliseconds without use until the key is forgotten
     pub idle: u64,
     /// The root key
     pub key: &'a [u8; 32],
 }
 
-/// What the agent answers.
+/// An answer of the agent.
 #[derive(PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// Done; the flag says what the request's own page says
+    /// The request was handled; the flag's meaning depends on the request
     Done(bool),
-    /// How a vault is
+    /// The state of a vault
     State {
-        /// Milliseconds left by either clock; `None` where it is locked
+        /// Milliseconds until the vault is locked in any case, and if unused; `None` if it is
+        /// locked
         left: Option<(u64, u64)>,
     },
-    /// Bytes that were asked for
+    /// The requested bytes
     Bytes(&'a [u8]),
     /// Key rings in the order of the rows
     Keyrings(Vec<&'a [u8]>),
-    /// Not done
+    /// The request failed
     AgentFault(AgentFault),
 }
 
-/// Why something was not done.
+/// The reason why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentFault {
-    /// There is no key for this path
+    /// The agent has no key for this path
     Locked,
-    /// The path's vault has another id than the one that was unlocked
+    /// The vault at the path has a different id than the unlocked one
     Replaced,
-    /// An older root state than one that was seen
+    /// The root state is older than one seen before
     RolledBack,
-    /// An older state of the project in this row of the request
+    /// The project in this row of the request is in an older state than one seen before
     ProjectRolledBack(u32),
-    /// Slots that were not seen verified
+    /// The key slots are not the verified ones
     OtherSlots,
-    /// The root MAC does not hold
+    /// The root MAC is wrong
     RootTables,
-    /// The same under slots that were never verified: the vault may have been given another key
+    /// The root MAC is wrong, and the key slots were never verified: the vault may have a new root
+    /// key
     OtherKey,
-    /// The key ring of this row does not open
+    /// The key ring in this row of the request does not open
     Keyring(u32),
-    /// The generator or the memory failed
+    /// The random number generator or a memory allocation failed
     System,
-    /// The frame's version is not the agent's
+    /// The frame has a different protocol version
     Version,
 }
 
-/// Why a frame was not understood.
+/// The reason why a frame was not understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Not by this protocol
+    /// The frame does not follow the protocol
     Malformed,
-    /// By another version of it
+    /// The frame has a different protocol version
     Version,
 }
 
-/// A frame being written.
+/// A frame that is being written.
 struct Writer(SecretBytes);
 
 impl Writer {
@@ -157,7 +162,7 @@ impl Writer {
         self.put(&length.to_be_bytes()).put(bytes)
     }
 
-    /// The whole frame; `None` where it is too large.
+    /// Returns the complete frame, or `None` if it is too large.
     fn finish(mut self) -> Option<SecretBytes> {
         let length = self.0.len() - 4;
         if length > LARGEST_FRAME {
@@ -169,7 +174,7 @@ impl Writer {
     }
 }
 
-/// The fields of a frame being read.
+/// The remaining fields of a frame that is being read.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -207,7 +212,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The length of the frame that begins with these four bytes; `None` where it is none that is allowed.
+/// Returns the length of the frame that starts with these four bytes, or `None` if the length is
+/// not allowed.
 pub(super) fn frame_length(prefix: [u8; 4]) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(prefix))
         .ok()
@@ -215,7 +221,7 @@ pub(super) fn frame_length(prefix: [u8; 4]) -> Option<usize> {
 }
 
 impl<'a> Request<'a> {
-    /// The frame, its length in front; `None` where it would be too large.
+    /// Returns the frame with its length in front, or `None` if it would be too large.
     pub fn encode(&self) -> Option<SecretBytes> {
         let frame = match self {
             Self::LockAll => Writer::new(0),
@@ -244,7 +250,7 @@ impl<'a> Request<'a> {
         frame.finish()
     }
 
-    /// Takes a frame apart, without its length.
+    /// Decodes a frame without its length.
     pub fn decode(frame: &'a [u8]) -> Result<Self, Unreadable> {
         let mut fields = Reader(frame);
         let (version, kind) = (fields.u8(), fields.u8());
@@ -267,7 +273,7 @@ impl<'a> Request<'a> {
                 let vault_id = if id.is_empty() { None } else { Some(id.try_into().ok()?) };
                 Self::Status { path, vault_id }
             }
-            // Kind 2 of version 2 held a root key: it is not used again.
+            // Kind 2 carried a root key in version 2 and is not reused.
             3 => Self::Lock { path: fields.lp()? },
             4 => Self::BeginMac { path: fields.lp()?, row_and_slots: fields.lp()? },
             5 => Self::MoreMac { bytes: fields.lp()? },
@@ -302,14 +308,14 @@ impl<'a> Request<'a> {
 impl<'a> Handover<'a> {
     const KIND: u8 = 64;
 
-    /// The frame, its length in front; `None` where it would be too large.
+    /// Returns the frame with its length in front, or `None` if it would be too large.
     pub fn encode(&self) -> Option<SecretBytes> {
         let Self { path, vault_id, ttl, idle, key } = self;
         let frame = Writer::new(Self::KIND).lp(path).put(vault_id);
         frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes()).put(*key).finish()
     }
 
-    /// Takes a frame apart that came with its length, and alone.
+    /// Decodes a single frame with its length in front.
     pub fn decode(frame: &'a [u8]) -> Option<Self> {
         let (prefix, frame) = frame.split_first_chunk()?;
         if frame_length(*prefix)? != frame.len() {
@@ -362,7 +368,7 @@ impl AgentFault {
 }
 
 impl<'a> Answer<'a> {
-    /// The frame, its length in front; `None` where it would be too large.
+    /// Returns the frame with its length in front, or `None` if it would be too large.
     pub fn encode(&self) -> Option<SecretBytes> {
         let frame = match self {
             Self::Done(flag) => Writer::new(128).put(&[u8::from(*flag)]),
@@ -384,7 +390,7 @@ impl<'a> Answer<'a> {
         frame.finish()
     }
 
-    /// Takes a frame apart, without its length.
+    /// Decodes a frame without its length.
     pub fn decode(frame: &'a [u8]) -> Result<Self, Unreadable> {
         let mut fields = Reader(frame);
         match (fields.u8(), fields.u8()) {
@@ -403,7 +409,7 @@ impl<'a> Answer<'a> {
             129 => {
                 let (unlocked, left) = (fields.flag()?, (fields.u64()?, fields.u64()?));
 
-                // A locked vault has no time left.
+                // For a locked vault, the remaining times must be zero.
                 (unlocked || left == (0, 0))
                     .then_some(Self::State { left: unlocked.then_some(left) })?
             }

@@ -1,6 +1,8 @@
-//! Where agents listen: a directory of ours alone, and a socket in it for each vault.
+//! The directory in which agents listen. Only its owner can access it, and it contains a socket for
+//! each vault.
 //!
-//! Nothing is trusted for its name: owner and mode are looked at each time, and links are not followed.
+//! A name alone is never trusted. Owner and mode are checked each time, and symbolic links are not
+//! followed.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,101 +18,103 @@ use sha2::{Digest, Sha256};
 
 use crate::store::Records;
 
-/// Bytes that a socket's path may have on Linux, without its final zero.
+/// The maximum length of a socket's path on Linux in bytes, without the terminating zero.
 pub const LONGEST: usize = 107;
-/// The socket on which one agent of version 0.1.0 served all vaults.
+/// The socket of version 0.1.0, whose single agent served all vaults.
 const SHARED: &str = "agent.sock";
-/// The longest wait for another process that changes a name. Longer than that, somebody holds the lock on purpose.
-const TURN: Duration = Duration::from_secs(1);
-/// Between two tries to get the lock.
+/// The longest wait for another process that renames or removes a socket. A process that holds the
+/// lock longer does so on purpose.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Why there is no place for an agent.
+/// The reason why there is no directory for an agent.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeDirError {
-    /// The directory is not ours alone
+    /// The directory is not private to this user
     #[error("`{}` {why}", path.display())]
     Unsafe {
         /// The directory
         path: PathBuf,
-        /// Half a sentence: "belongs to another user"
+        /// The reason as half a sentence, such as "belongs to another user"
         why: &'static str,
     },
-    /// A socket's path is limited by the system
+    /// The path of a socket in the directory would exceed the system's limit
     #[error("the path `{}` is too long to contain a socket", .0.display())]
     TooLong(PathBuf),
-    /// The system failed
+    /// The directory could not be created
     #[error("cannot create `{}`: {source}", path.display())]
     Io {
         /// The directory
         path: PathBuf,
-        /// The system's word
+        /// The error from the system
         source: io::Error,
     },
 }
 
-/// A directory that was verified.
+/// A verified runtime directory.
 #[derive(Debug, Clone)]
 pub struct RuntimeDir {
     directory: PathBuf,
 }
 
 impl RuntimeDir {
-    /// The place at an existing `directory`; `None` if it does not exist.
+    /// Verifies an existing directory. Returns `None` if it does not exist.
     pub fn existing(directory: &Path) -> Result<Option<Self>, RuntimeDirError> {
-        let fault = |why| RuntimeDirError::Unsafe { path: directory.to_owned(), why };
+        let unsafe_error = |why| RuntimeDirError::Unsafe { path: directory.to_owned(), why };
         let Ok(found) = fs::symlink_metadata(directory) else { return Ok(None) };
         if !found.is_dir() {
-            return Err(fault("is no directory"));
+            return Err(unsafe_error("is not a directory"));
         }
 
         if found.uid() != geteuid().as_raw() {
-            return Err(fault("belongs to another user"));
+            return Err(unsafe_error("belongs to another user"));
         }
 
         if found.mode() & 0o077 != 0 {
-            return Err(fault("is open to other users"));
+            return Err(unsafe_error("is accessible to other users"));
         }
 
         Ok(Some(Self { directory: directory.to_owned() }))
     }
 
-    /// The place at `directory`, which is created with mode 0700 if it does not exist.
+    /// Verifies the directory, or creates it with mode 0700 if it does not exist.
     pub fn made(directory: &Path) -> Result<Self, RuntimeDirError> {
-        if let Some(place) = Self::existing(directory)? {
-            return Ok(place);
+        if let Some(existing) = Self::existing(directory)? {
+            return Ok(existing);
         }
 
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        let made = made.map(|()| Self::existing(directory));
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        let created = created.map(|()| Self::existing(directory));
         let missing = || RuntimeDirError::Io {
             path: directory.to_owned(),
             source: io::ErrorKind::NotFound.into(),
         };
 
-        made.map_err(|source| RuntimeDirError::Io { path: directory.to_owned(), source })??
+        created
+            .map_err(|source| RuntimeDirError::Io { path: directory.to_owned(), source })??
             .ok_or_else(missing)
     }
 
-    /// The directory.
+    /// Returns the directory's path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The same place, if the path of a socket in it is not longer than the system allows.
+    /// Checks that the path of a socket in the directory does not exceed the system's limit.
     pub fn with_room_for_sockets(self) -> Result<Self, RuntimeDirError> {
         let too_long = self.socket(&[]).as_os_str().len() > LONGEST;
         if too_long { Err(RuntimeDirError::TooLong(self.directory)) } else { Ok(self) }
     }
 
-    /// The socket of the agent for the vault of this path, which is absolute and canonical.
+    /// Returns the socket of the agent for the vault at this absolute and canonical path.
     pub fn socket(&self, vault: &[u8]) -> PathBuf {
         let digest = Sha256::digest(vault);
         let (name, _) = digest.split_first_chunk().unwrap_or((&[0; 8], &[]));
         self.directory.join(format!("agent-{:016x}.sock", u64::from_be_bytes(*name)))
     }
 
-    /// The sockets of all agents, and that of an agent of version 0.1.0.
+    /// Returns the sockets of all agents, including that of an agent of version 0.1.0.
     pub(super) fn sockets(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let is_socket = |name: &[u8]| {
@@ -123,12 +127,13 @@ impl RuntimeDir {
             .collect()
     }
 
-    /// Removes the socket of an agent of version 0.1.0, which ends when its socket is gone. This version does not use it.
+    /// Removes the socket of an agent of version 0.1.0, which then exits. This version does not use
+    /// that socket.
     pub(super) fn end_shared_agent(&self) {
         let _ = fs::remove_file(self.directory.join(SHARED));
     }
 
-    /// Opens the file that is locked while a socket gets its name or loses it.
+    /// Opens the lock file. The lock is held while a socket is renamed or removed.
     pub(super) fn lock(&self) -> io::Result<File> {
         OpenOptions::new()
             .create(true)
@@ -138,17 +143,18 @@ impl RuntimeDir {
             .open(self.directory.join("agent.lock"))
     }
 
-    /// Removes a socket if it is still the one of this identity. Its agent, if it has one, then ends by itself.
-    pub(super) fn remove(&self, socket: &Path, wanted: Option<(u64, u64)>) {
+    /// Removes a socket if it still has the expected identity. Its agent, if there is one, then
+    /// exits.
+    pub(super) fn remove(&self, socket: &Path, expected: Option<(u64, u64)>) {
         if let Ok(lock) = self.lock()
-            && wanted.is_some()
+            && expected.is_some()
         {
-            remove(&lock, socket, wanted);
+            remove(&lock, socket, expected);
         }
     }
 
-    /// Writes down in `records` that agents may be here, so that `lock --all` finds them from a login with other
-    /// directories.
+    /// Records this directory in `records`, so that `lock --all` finds its agents from a login with
+    /// other directories.
     pub fn remember(&self, records: &Records) -> io::Result<()> {
         let directory = self.directory.as_os_str().as_bytes();
         let name = Records::name_of(&[directory]);
@@ -159,7 +165,7 @@ impl RuntimeDir {
         records.write(&name, directory)
     }
 
-    /// The directories that were written down in `records`. Those that no longer exist are forgotten.
+    /// Returns the recorded directories. Those that no longer exist are removed from `records`.
     pub fn remembered(records: &Records) -> Vec<PathBuf> {
         let mut directories = Vec::new();
         for name in records.names().unwrap_or_default() {
@@ -176,35 +182,36 @@ impl RuntimeDir {
     }
 }
 
-/// By which a socket is told from another one of the same name.
+/// Returns the device and inode, which distinguish a socket from another one with the same name.
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Removes a socket under the lock, if it is still the one of this identity. Without the lock it stays: nobody answers on
-/// it, which is as good.
-pub(super) fn remove(lock: &File, socket: &Path, wanted: Option<(u64, u64)>) {
-    in_turn(lock, |ours| {
-        if ours && identity(socket) == wanted {
+/// Removes a socket under the lock if it still has the expected identity. Without the lock the
+/// socket stays, which is harmless because nobody answers on it.
+pub(super) fn remove(lock: &File, socket: &Path, expected: Option<(u64, u64)>) {
+    with_lock(lock, |is_held| {
+        if is_held && identity(socket) == expected {
             let _ = fs::remove_file(socket);
         }
     });
 }
 
-/// Does something while no other process of ours changes names, and reports whether the lock was had in time.
-pub(super) fn in_turn<T>(lock: &File, deed: impl FnOnce(bool) -> T) -> T {
-    let give_up = Instant::now() + TURN;
-    let ours = loop {
+/// Runs `action` while holding the lock against other processes, and passes it whether the lock was
+/// taken in time.
+pub(super) fn with_lock<T>(lock: &File, action: impl FnOnce(bool) -> T) -> T {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let is_held = loop {
         match lock.try_lock() {
             Ok(()) => break true,
-            Err(fs::TryLockError::WouldBlock) if Instant::now() < give_up => sleep(PAUSE),
-            // A file system without locks, or somebody who keeps it.
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => sleep(PAUSE),
+            // The file system has no locks, or another process does not release the lock.
             Err(_) => break false,
         }
     };
 
-    let outcome = deed(ours);
-    if ours {
+    let outcome = action(is_held);
+    if is_held {
         let _ = lock.unlock();
     }
 

@@ -1,6 +1,8 @@
-//! The agent's process: one key, one thread, one loop, bounded connections, no file but its socket and its lock.
+//! The agent's process. It has one key, one thread, one loop and a bounded number of connections,
+//! and uses no files except its socket and its lock.
 //!
-//! It answers who has its own user id and what is well formed; whatever else comes is closed without a word.
+//! It answers only valid requests from processes with its own user id. It closes all other
+//! connections without an answer.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,52 +20,55 @@ use super::now;
 use super::protocol::{
     AgentFault, Answer, Handover, LARGEST_FRAME, Request, Unreadable, frame_length,
 };
-use super::runtime_dir::{RuntimeDir, identity, in_turn, remove};
+use super::runtime_dir::{RuntimeDir, identity, remove, with_lock};
 use super::session::{MacInProgress, Session};
-use crate::crypto::keys::{Keyring, VaultId};
+use crate::crypto::ids::VaultId;
+use crate::crypto::keyring::Keyring;
 use crate::model::{DEEP, SecretBytes, overwrite_stack};
 use crate::process;
 use crate::signals::DeferSignals;
 
-/// Connections at one time. One more closes the one that has been idle for longest.
+/// The maximum number of connections. A further one closes the connection that has been idle the
+/// longest.
 pub const MOST_CONNECTIONS: usize = 128;
-/// New connections that are taken before those that are there get their turn.
+/// The number of new connections that are accepted before existing ones are served again.
 const ACCEPT_AT_ONCE: usize = 16;
-/// Between two looks at what others are about to change.
+/// The pause after a failed `accept`, until other processes may have released descriptors.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Milliseconds for the rest of a frame that has begun, and for an answer to be taken.
+/// The time limit in milliseconds for the rest of a started frame, and for a client to receive an
+/// answer.
 const FRAME_TIME: u64 = 2_000;
-/// Milliseconds that a connection may say nothing.
+/// The time limit in milliseconds for an idle connection.
 const IDLE_TIME: u64 = 10_000;
-/// The longest wait: the clock of `poll` may stand still while the machine is suspended, ours does not; and so often
-/// the agent looks whether its socket is still there.
+/// The longest wait in milliseconds. The clock of `poll` may stop while the machine is suspended,
+/// but ours does not. The agent also checks at this interval whether its socket still exists.
 const LONGEST_WAIT: u64 = 4_000;
 
-/// Holds the key that `handover` returns, and serves until its time is over or somebody locks it. `ready` is called when
-/// the socket listens; it is told whether the key is kept out of swap.
+/// Holds the key that `handover` returns, and serves requests until the key expires or is locked.
+/// Calls `ready` when the socket listens, with whether the key is kept out of swap.
 pub fn serve(
-    place: &RuntimeDir,
+    runtime_dir: &RuntimeDir,
     handover: impl FnOnce() -> io::Result<SecretBytes>,
     ready: impl FnOnce(bool) -> io::Result<()>,
 ) -> io::Result<()> {
     process::detach(c"secrets-agent")?;
     let session = begin(&handover()?)?;
-    let hold = DeferSignals::on_all()?;
-    let (listener, socket) = Socket::take_over(place, &session.path)?;
+    let deferred = DeferSignals::on_all()?;
+    let (listener, socket) = Socket::take_over(runtime_dir, &session.path)?;
 
     ready(session.key_is_locked())?;
     overwrite_stack::<DEEP>();
 
     let mut agent =
-        Agent { listener, socket, hold, session: Some(session), connections: Vec::new() };
+        Agent { listener, socket, deferred, session: Some(session), connections: Vec::new() };
     let outcome = agent.run();
 
-    // The key first: the name may have to wait for its turn.
+    // The key is wiped first, because removing the socket may have to wait for the lock.
     agent.session = None;
     agent.connections.clear();
     overwrite_stack::<DEEP>();
     remove(&agent.socket.lock, &agent.socket.path, agent.socket.identity);
-    agent.hold.take();
+    agent.deferred.take();
 
     outcome
 }
@@ -73,7 +78,7 @@ fn begin(frame: &SecretBytes) -> io::Result<Session> {
     Session::new(&handover, now()).map_err(io::Error::other)
 }
 
-/// The name by which the agent is reached.
+/// The agent's socket.
 struct Socket {
     path: PathBuf,
     identity: Option<(u64, u64)>,
@@ -81,12 +86,12 @@ struct Socket {
 }
 
 impl Socket {
-    /// Listens on a new socket, which then takes the name of an earlier one: at no moment nobody listens there, and an
-    /// earlier agent sees that its name is gone.
-    fn take_over(place: &RuntimeDir, vault: &[u8]) -> io::Result<(UnixListener, Self)> {
-        let (path, lock) = (place.socket(vault), place.lock()?);
+    /// Listens on a new socket, which then replaces an earlier one under the same name. Some agent
+    /// listens at every moment, and the earlier agent notices that it lost its socket.
+    fn take_over(runtime_dir: &RuntimeDir, vault: &[u8]) -> io::Result<(UnixListener, Self)> {
+        let (path, lock) = (runtime_dir.socket(vault), runtime_dir.lock()?);
         let new = path.with_extension("new");
-        let (listener, identity) = in_turn(&lock, |_| {
+        let (listener, identity) = with_lock(&lock, |_| {
             let _ = fs::remove_file(&new);
             let listener = UnixListener::bind(&new)?;
             fs::set_permissions(&new, Permissions::from_mode(0o600))?;
@@ -100,8 +105,9 @@ impl Socket {
         Ok((listener, Self { path, identity, lock }))
     }
 
-    /// False where somebody took the name away: nobody could lock what is held here.
-    fn is_there(&self) -> bool {
+    /// Returns false if the socket was removed or replaced. The agent must then exit, because no
+    /// client could lock its key.
+    fn owns_name(&self) -> bool {
         identity(&self.path) == self.identity
     }
 }
@@ -109,30 +115,30 @@ impl Socket {
 struct Agent {
     listener: UnixListener,
     socket: Socket,
-    hold: DeferSignals,
-    /// Until it is locked
+    deferred: DeferSignals,
+    /// `None` once it is locked
     session: Option<Session>,
     connections: Vec<ServedConnection>,
 }
 
 struct ServedConnection {
     stream: UnixStream,
-    /// What has come, each frame with its length in front
+    /// The received bytes: frames, each with its length in front
     input: SecretBytes,
-    /// How much of that has been dealt with
-    taken: usize,
-    /// What is still to be sent
+    /// The number of bytes of `input` that were already handled
+    consumed: usize,
+    /// The bytes that were not sent yet
     output: SecretBytes,
-    /// When it last said or took something whole
-    active: u64,
-    /// When the frame that has begun, or the answer that waits, did so
-    began: Option<u64>,
+    /// The time of the last complete frame, or of the last bytes sent
+    last_active: u64,
+    /// The time since which a frame is incomplete or an answer is waiting
+    pending_since: Option<u64>,
     mac: Option<Result<MacInProgress, AgentFault>>,
-    /// True once the vault's tables were verified on this connection
+    /// Whether the vault's tables were verified on this connection
     verified: bool,
 }
 
-/// What becomes of a connection.
+/// Whether a connection stays open.
 type ConnectionResult = Result<(), ConnectionEnd>;
 struct ConnectionEnd;
 
@@ -142,14 +148,14 @@ impl Agent {
             let moment = now();
             self.forget_expired(moment);
             self.connections.retain(|connection| connection.deadline() > moment);
-            if self.session.is_none() || self.hold.is_due() || !self.socket.is_there() {
+            if self.session.is_none() || self.deferred.is_due() || !self.socket.owns_name() {
                 return Ok(());
             }
 
             let (accept, ready) = self.wait(moment)?;
             let moment = now();
 
-            // Time may have passed while it waited: an expired key answers nothing.
+            // The wait may have taken a while. An expired key must not answer anything.
             self.forget_expired(moment);
             let mut number = 0;
             let mut connections = mem::take(&mut self.connections);
@@ -167,14 +173,15 @@ impl Agent {
         }
     }
 
-    /// Waits for the next thing to do: is somebody at the door, and which connections are ready?
+    /// Waits for the next event. Returns whether a client wants to connect, and the events of each
+    /// connection.
     fn wait(&self, moment: u64) -> io::Result<(bool, Vec<PollFlags>)> {
-        let ends = self.session.iter().map(Session::expires);
-        let ends = ends.chain(self.connections.iter().map(ServedConnection::deadline));
-        let wait = ends.min().unwrap_or(u64::MAX).saturating_sub(moment).min(LONGEST_WAIT);
+        let deadlines = self.session.iter().map(Session::expires);
+        let deadlines = deadlines.chain(self.connections.iter().map(ServedConnection::deadline));
+        let wait = deadlines.min().unwrap_or(u64::MAX).saturating_sub(moment).min(LONGEST_WAIT);
         let timeout = Timespec::try_from(Duration::from_millis(wait)).map_err(io::Error::other)?;
         let mut all = vec![
-            PollFd::new(self.hold.came(), PollFlags::IN),
+            PollFd::new(self.deferred.came(), PollFlags::IN),
             PollFd::new(&self.listener, PollFlags::IN),
         ];
 
@@ -197,7 +204,8 @@ impl Agent {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // No descriptor is left: one that is idle gives up its own, or somebody else's comes free.
+                // No file descriptor is left. Closing an idle connection frees one. Without
+                // connections, wait until another process frees one.
                 Err(_) => {
                     return if self.connections.is_empty() {
                         sleep(PAUSE);
@@ -220,8 +228,8 @@ impl Agent {
     }
 
     fn close_oldest(&mut self) {
-        let oldest =
-            self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.active);
+        let connections = self.connections.iter().enumerate();
+        let oldest = connections.min_by_key(|(_, connection)| connection.last_active);
         if let Some(at) = oldest.map(|(at, _)| at) {
             self.connections.swap_remove(at);
         }
@@ -237,34 +245,33 @@ impl Agent {
             connection.send(moment)?;
         }
 
-        let came = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+        let is_readable = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
             && connection.output.is_empty();
-        let ended = came && connection.receive()?;
+        let ended = is_readable && connection.receive()?;
 
-        // Who does not take the answer gets no other one.
+        // A client that has not received its answer gets no further one.
         while connection.output.is_empty() {
             let Some(frame) = connection.next_frame()? else { break };
             let answer =
                 catch_unwind(AssertUnwindSafe(|| self.handle(connection, frame.expose(), moment)));
 
-            // What went wrong with one request is not to cost the others their keys.
+            // A panic in one request closes only this connection. The other clients keep their key.
             if let Some(answer) = answer.map_err(|_| ConnectionEnd)?? {
-                connection.active = moment;
+                connection.last_active = moment;
                 connection.output.extend(answer.expose());
                 connection.send(moment)?;
             }
         }
 
-        connection.forget_taken();
-        connection.began = match (connection.input.is_empty(), connection.output.is_empty()) {
-            (true, true) => None,
-            _ => connection.began.or(Some(moment)),
-        };
+        connection.discard_consumed();
+        let is_pending = !connection.input.is_empty() || !connection.output.is_empty();
+        connection.pending_since =
+            if is_pending { connection.pending_since.or(Some(moment)) } else { None };
 
         if ended && connection.output.is_empty() { Err(ConnectionEnd) } else { Ok(()) }
     }
 
-    /// Does what a frame asks; `None` where no answer is due.
+    /// Handles a frame. Returns `None` if the request has no answer.
     fn handle(
         &mut self,
         connection: &mut ServedConnection,
@@ -284,18 +291,18 @@ impl Agent {
 
         match &request {
             Request::BeginMac { path, row_and_slots } => {
-                let begun = match self.session(path, moment) {
+                let mac = match self.session(path, moment) {
                     Ok(session) => session.begin_mac(row_and_slots).ok_or(ConnectionEnd)?,
                     Err(fault) => Err(fault),
                 };
 
-                connection.mac = Some(begun);
-                connection.active = moment;
+                connection.mac = Some(mac);
+                connection.last_active = moment;
                 return Ok(None);
             }
             Request::MoreMac { bytes } => {
-                if let Ok(under_way) = connection.mac.as_mut().ok_or(ConnectionEnd)? {
-                    under_way.update(bytes);
+                if let Ok(mac) = connection.mac.as_mut().ok_or(ConnectionEnd)? {
+                    mac.update(bytes);
                 }
 
                 return Ok(None);
@@ -327,19 +334,20 @@ impl Agent {
             }
             Request::Status { path, vault_id } => self.status(path, vault_id, moment),
             Request::Verify { mac } => {
-                let under_way = connection.mac.take().ok_or(ConnectionEnd)?;
+                let computed = connection.mac.take().ok_or(ConnectionEnd)?;
                 self.current(moment).and_then(|session| {
-                    session.verify(under_way?, mac)?;
+                    session.verify(computed?, mac)?;
                     connection.verified = true;
                     Ok(Answer::Done(true).encode())
                 })
             }
             Request::Sign => {
-                let under_way = connection.mac.take().ok_or(ConnectionEnd)?;
+                let computed = connection.mac.take().ok_or(ConnectionEnd)?;
                 self.current(moment)
-                    .and_then(|session| Ok(Answer::Bytes(&session.sign(under_way?)?).encode()))
+                    .and_then(|session| Ok(Answer::Bytes(&session.sign(computed?)?).encode()))
             }
-            // What is asked for without a look at the vault is closed.
+            // Requests for keys are rejected until the connection has proved to know the vault's
+            // tables.
             Request::Open { .. } | Request::AnchorKey if !connection.verified => {
                 return Err(ConnectionEnd);
             }
@@ -378,14 +386,14 @@ impl Agent {
         Ok(Answer::State { left }.encode())
     }
 
-    /// The session, used now.
+    /// Returns the session and records its use.
     fn current(&mut self, moment: u64) -> Result<&mut Session, AgentFault> {
         let session = self.session.as_mut().ok_or(AgentFault::Locked)?;
         session.touch(moment);
         Ok(session)
     }
 
-    /// The session, if it is that of this path, used now.
+    /// Returns the session and records its use, if it belongs to this path.
     fn session(&mut self, path: &[u8], moment: u64) -> Result<&mut Session, AgentFault> {
         let is_this = self.session.as_ref().is_some_and(|session| session.path == path);
         if is_this { self.current(moment) } else { Err(AgentFault::Locked) }
@@ -402,10 +410,10 @@ impl ServedConnection {
         Self {
             stream,
             input,
-            taken: 0,
+            consumed: 0,
             output,
-            active: moment,
-            began: None,
+            last_active: moment,
+            pending_since: None,
             mac: None,
             verified: false,
         }
@@ -416,10 +424,12 @@ impl ServedConnection {
     }
 
     fn deadline(&self) -> u64 {
-        self.began.map_or(self.active + IDLE_TIME, |began| began + FRAME_TIME)
+        let idle_deadline = self.last_active + IDLE_TIME;
+        self.pending_since.map_or(idle_deadline, |since| since + FRAME_TIME)
     }
 
-    /// Takes what has come, at most a frame and the length of the next; true at its end.
+    /// Reads the available bytes, at most one frame and the next one's length. Returns true at the
+    /// end of the stream.
     fn receive(&mut self) -> Result<bool, ConnectionEnd> {
         let mut piece = SecretBytes::zeroed(16 * 1024);
         while self.input.len() < LARGEST_FRAME + 4 {
@@ -435,26 +445,27 @@ impl ServedConnection {
         Ok(false)
     }
 
-    /// The next whole frame.
+    /// Returns the next complete frame.
     fn next_frame(&mut self) -> Result<Option<SecretBytes>, ConnectionEnd> {
-        let Some((prefix, rest)) = self.input.expose()[self.taken..].split_first_chunk() else {
+        let Some((prefix, rest)) = self.input.expose()[self.consumed..].split_first_chunk() else {
             return Ok(None);
         };
 
         let length = frame_length(*prefix).ok_or(ConnectionEnd)?;
         let Some(frame) = rest.get(..length) else { return Ok(None) };
         let frame = SecretBytes::copy_of(frame);
-        self.taken += 4 + length;
-        self.began = None;
+        self.consumed += 4 + length;
+        self.pending_since = None;
 
         Ok(Some(frame))
     }
 
-    /// Moves up what is left, once for all frames of a turn: moved for each, thousands of small ones take seconds.
-    fn forget_taken(&mut self) {
-        if self.taken > 0 {
-            self.input = SecretBytes::copy_of(&self.input.expose()[self.taken..]);
-            self.taken = 0;
+    /// Discards the handled bytes once per turn. Doing it for each frame would take seconds for
+    /// thousands of small frames.
+    fn discard_consumed(&mut self) {
+        if self.consumed > 0 {
+            self.input = SecretBytes::copy_of(&self.input.expose()[self.consumed..]);
+            self.consumed = 0;
         }
     }
 
@@ -464,7 +475,7 @@ impl ServedConnection {
                 Ok(0) => return Err(ConnectionEnd),
                 Ok(length) => {
                     self.output = SecretBytes::copy_of(&self.output.expose()[length..]);
-                    self.active = moment;
+                    self.last_active = moment;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -472,7 +483,7 @@ impl ServedConnection {
             }
         }
 
-        self.began = None;
+        self.pending_since = None;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! One unlocked vault: its root key, its time, and what was last seen of it.
+//! One unlocked vault: its root key, its timeouts and its last known state.
 //!
-//! A state that is older than one that was seen here is refused: the file was put back. Nothing is written anywhere; with
-//! the key, the memory of what was seen is gone.
+//! A state that is older than the last known one is rejected, because the file was rolled back. The
+//! last known state is kept in memory only and is lost together with the key.
 
 use std::collections::HashMap;
 
@@ -10,41 +10,44 @@ use sha2::{Digest, Sha256};
 use super::protocol::{AgentFault, Handover};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
-use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, RootMac, VaultId};
-use crate::crypto::lineage::{Ancestors, Relation, Revision};
+use crate::crypto::history::{Ancestors, Relation, Revision};
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::keyring::Keyring;
+use crate::crypto::root_key::{RootKey, RootMac};
+use crate::crypto::rows::ProjectRow;
 use crate::model::SecretBytes;
 use crate::store::MOST_PROJECTS;
 
 type Hash = [u8; 32];
 
-/// A vault's key and what belongs to it. Dropped, the key is wiped.
+/// An unlocked vault. The key is wiped when the session is dropped.
 pub(super) struct Session {
     pub(super) path: Vec<u8>,
     pub(super) vault_id: VaultId,
     root: RootKey,
-    /// When it ends, whatever happens
-    ends: u64,
-    /// Milliseconds without use after which it ends
+    /// The time at which the session ends in any case
+    deadline: u64,
+    /// The time in milliseconds without use after which it ends
     idle: u64,
-    used: u64,
+    last_used: u64,
     seen: Option<SeenRoot>,
     heads: HashMap<ProjectId, SeenHead>,
 }
 
-/// The root state that was verified last.
+/// The root state that was last verified.
 struct SeenRoot {
     slots: Hash,
     state: Revision,
 }
 
-/// The head that was verified last.
+/// The project head that was last verified.
 struct SeenHead {
     head: Revision,
-    /// Of the sealed head: what was seen before is not verified again
+    /// The hash of the sealed head, so that the same head is not verified again
     sealed: Hash,
 }
 
-/// A root MAC in the making.
+/// An unfinished root MAC.
 pub(super) struct MacInProgress {
     mac: RootMac,
     seq: u64,
@@ -59,44 +62,47 @@ impl MacInProgress {
 }
 
 impl Session {
-    /// Begins now.
+    /// Starts a session at the time `now`.
     pub(super) fn new(handover: &Handover<'_>, now: u64) -> Result<Self, CryptoError> {
         let Handover { path, vault_id, ttl, idle, key } = *handover;
-        let (path, root, ends) =
+        let (path, root, deadline) =
             (path.to_vec(), RootKey::from_bytes(key)?, now.saturating_add(ttl));
-        Ok(Self { path, vault_id, root, ends, idle, used: now, seen: None, heads: HashMap::new() })
+        let heads = HashMap::new();
+        Ok(Self { path, vault_id, root, deadline, idle, last_used: now, seen: None, heads })
     }
 
     pub(super) fn key_is_locked(&self) -> bool {
         self.root.is_locked()
     }
 
-    /// When it ends if nothing happens.
+    /// Returns the time at which the session ends if it is not used.
     pub(super) fn expires(&self) -> u64 {
-        self.ends.min(self.used.saturating_add(self.idle))
+        self.deadline.min(self.last_used.saturating_add(self.idle))
     }
 
-    /// Milliseconds left by either clock.
+    /// Returns the milliseconds until the session ends in any case, and if it is not used.
     pub(super) fn left(&self, now: u64) -> (u64, u64) {
-        (self.ends.saturating_sub(now), self.expires().saturating_sub(now))
+        (self.deadline.saturating_sub(now), self.expires().saturating_sub(now))
     }
 
-    /// Use puts off the end by idling, never the other one.
+    /// Records a use, which postpones the idle timeout but not the final one.
     pub(super) fn touch(&mut self, now: u64) {
-        self.used = now;
+        self.last_used = now;
     }
 
-    /// Begins a MAC over the vault's row and its slots, which are looked at.
+    /// Begins a MAC over the vault's row and its key slots, and parses both.
     pub(super) fn begin_mac(
         &self,
         row_and_slots: &[u8],
     ) -> Option<Result<MacInProgress, AgentFault>> {
-        // lp(vault_id) ‖ lp(suite) ‖ lp(root_seq) ‖ lp(ancestors), not in format 1 ‖ slots, docs/format.md, section 5.
+        // The row is lp(vault_id) ‖ lp(suite) ‖ lp(root_seq) ‖ lp(ancestors), followed by the
+        // slots. Format 1 has no ancestors. See docs/format.md, section 5.
         let (vault_id, rest) = column::<16>(row_and_slots)?;
         let (_suite, rest) = column::<4>(rest)?;
         let (seq, rest) = column::<8>(rest)?;
 
-        // In format 1 the slots follow at once, of which no vault has as many as that column has bytes.
+        // In format 1 the slots follow directly. Their count is never as large as the length of the
+        // ancestors column, so the two formats cannot be confused.
         let (ancestors, slots) = match column::<{ Ancestors::SIZE }>(rest) {
             Some((ancestors, slots)) => (Ancestors::decode(&ancestors)?, slots),
             None => (Ancestors::none(), rest),
@@ -111,15 +117,16 @@ impl Session {
         Some(Ok(MacInProgress { mac, seq, ancestors, slots }))
     }
 
-    /// Compares a MAC, and the state under it with the last one.
+    /// Verifies a MAC, and compares the verified state with the last known one.
     pub(super) fn verify(
         &mut self,
-        under_way: MacInProgress,
+        in_progress: MacInProgress,
         stored: &[u8],
     ) -> Result<(), AgentFault> {
-        let MacInProgress { mac, seq, ancestors, slots } = under_way;
+        let MacInProgress { mac, seq, ancestors, slots } = in_progress;
         let (Ok(()), Ok(stored)) = (mac.verify(stored), stored.try_into()) else {
-            // A vault that was given other keys elsewhere has other slots; who has the passphrase can tell that from damage.
+            // If the vault was given a new root key elsewhere, its slots differ as well. Only a
+            // client with the passphrase can distinguish that from damage.
             let are_known = self.seen.as_ref().is_some_and(|seen| seen.slots == slots);
             return Err(if are_known { AgentFault::RootTables } else { AgentFault::OtherKey });
         };
@@ -133,16 +140,16 @@ impl Session {
         Ok(())
     }
 
-    /// Signs a changed state, whose slots must be those that were verified: how the vault is unlocked is changed by
-    /// whoever has the passphrase.
-    pub(super) fn sign(&self, under_way: MacInProgress) -> Result<Hash, AgentFault> {
+    /// Signs a changed state. Its key slots must be the verified ones, because changing them
+    /// requires the passphrase.
+    pub(super) fn sign(&self, in_progress: MacInProgress) -> Result<Hash, AgentFault> {
         match &self.seen {
-            Some(seen) if seen.slots == under_way.slots => Ok(under_way.mac.finish()),
+            Some(seen) if seen.slots == in_progress.slots => Ok(in_progress.mac.finish()),
             _ => Err(AgentFault::OtherSlots),
         }
     }
 
-    /// Opens a key ring, and compares its project's head with the last one.
+    /// Opens a key ring, and compares the project's head with the last known one.
     pub(super) fn open(
         &mut self,
         row: &ProjectRow,
@@ -165,14 +172,15 @@ impl Session {
         keyring: &Keyring,
         sealed: Hash,
     ) -> Result<(), ()> {
-        // A head that does not open is told by whoever uses its project.
+        // The client that uses the project reports a head that does not open.
         let Ok(head) = keyring.open_head(&self.vault_id, row) else { return Ok(()) };
         let head = head.moment(&self.vault_id, &row.pid, row.epoch);
         if self.heads.get(&row.pid).is_some_and(|seen| !follows(&head, &seen.head)) {
             return Err(());
         }
 
-        // As many as a vault has; those of deleted projects go when there are more.
+        // The limit is the maximum number of projects in a vault. Only deleted projects can exceed
+        // it.
         if self.heads.len() >= MOST_PROJECTS && !self.heads.contains_key(&row.pid) {
             self.heads.clear();
         }
@@ -181,7 +189,7 @@ impl Session {
         Ok(())
     }
 
-    /// The key to what was last seen of the vault; it opens nothing else.
+    /// Returns the key that seals the vault's checkpoints. It opens nothing else.
     pub(super) fn checkpoint_key(&self) -> Key {
         self.root.checkpoint_key()
     }
@@ -197,12 +205,12 @@ impl Session {
     }
 }
 
-/// True for a state that is the one that was seen, or follows on it.
+/// Returns true if the state equals the last known one or follows it.
 fn follows(now: &Revision, seen: &Revision) -> bool {
     matches!(now.since(seen), Relation::Equal | Relation::Ahead)
 }
 
-/// A column of known length behind its own.
+/// Splits off a column that must have length `N`, which its length prefix states.
 fn column<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (column, rest) = rest.split_first_chunk()?;

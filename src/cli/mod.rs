@@ -2,6 +2,7 @@
 //!
 //! It never shows an argument that was not understood, because it may be a secret.
 
+mod global;
 mod help;
 mod usage;
 
@@ -11,12 +12,13 @@ use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use global::GlobalArgs;
 use rustix::process::Signal;
 
 use crate::commands::Command;
 use crate::completion;
 use crate::config::Environment;
-use crate::context::{Context, GlobalArgs};
+use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{DEEP, overwrite_stack};
 use crate::process::die_of;
@@ -82,7 +84,7 @@ fn run() -> ExitCode {
     let (ui, outcome) = match parse(&arguments) {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
-            let context = Context::new(options, environment, ui);
+            let context = Context::new(options.into_context(), environment, ui);
             let outcome = command.run(&context).map_err(|error| context.with_explanation(error));
             (context.ui, outcome)
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::crypto::keys::VaultId;
+use crate::crypto::ids::VaultId;
 use crate::dotenv::{self, Entry};
 use crate::error::{self, AS_UTF8, Error, Kind};
 use crate::git::without_links;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::delete::{require_confirmation, require_terminal};
 use crate::context::Context;
-use crate::crypto::keys::RootKey;
+use crate::crypto::root_key::RootKey;
 use crate::error::{Error, Kind};
 use crate::model::Secret;
 use crate::store::{self, JOURNALS, StoreError};

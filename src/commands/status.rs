@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::unlock::spans;
 use crate::agent::Status;
 use crate::context::{Context, PATIENCE, ProjectSource};
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
 use crate::ui::escape::visible;
+use crate::ui::time::spans;
 
 const EXAMPLES: &str = "\
 Examples:

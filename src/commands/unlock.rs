@@ -7,9 +7,10 @@ use super::status;
 use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{Context, IDLE, NoticeSubject, PATIENCE, TTL};
+use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::KdfParams;
-use crate::crypto::keys::VaultId;
 use crate::error::Error;
+use crate::ui::time::{parse_duration, spans};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,33 +28,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UnlockArgs {
     /// Lock after this time in any case: 90s, 15m, 8h, 1d; at most 30d
-    #[arg(long, value_name = "TIME", default_value = TTL, value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = TTL, value_parser = parse_duration)]
     ttl: Duration,
     /// Lock when the vault has not been used for this time
-    #[arg(long, value_name = "TIME", default_value = IDLE, value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = IDLE, value_parser = parse_duration)]
     idle: Duration,
-}
-
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time is a number and a unit, such as 90s, 15m or 8h".to_owned();
-
-    // A day is 24 hours here, but the library treats it as a calendar day.
-    let parsed = match text.strip_suffix('d') {
-        Some(days) => {
-            days.parse().ok().and_then(|days: u32| Duration::from_secs(86_400).checked_mul(days))
-        }
-        None => {
-            text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok())
-        }
-    };
-
-    match parsed.ok_or_else(wrong)? {
-        time if time < Duration::from_secs(1) => Err("the shortest time is 1s".to_owned()),
-        time if time > LONGEST => Err("the longest time is 30d".to_owned()),
-        time => Ok(time),
-    }
 }
 
 pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
@@ -109,31 +88,4 @@ fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
             "guessing its passphrase costs {before}; raise that to {now} with {upgrade}"
         ));
     }
-}
-
-/// Formats the remaining time, as in `15m, or 5m without use`.
-pub(super) fn spans(ttl: Duration, idle: Duration) -> String {
-    if idle < ttl { format!("{}, or {} without use", span(ttl), span(idle)) } else { span(ttl) }
-}
-
-/// Formats a time, as in `15m` or `1h 30m`.
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let parts = [
-        (seconds / 86_400, 'd'),
-        (seconds / 3_600 % 24, 'h'),
-        (seconds / 60 % 60, 'm'),
-        (seconds % 60, 's'),
-    ];
-
-    // Two units are precise enough.
-    let shown: Vec<String> = parts
-        .iter()
-        .skip_while(|(n, _)| *n == 0)
-        .take(2)
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, unit)| format!("{n}{unit}"))
-        .collect();
-
-    if shown.is_empty() { "0s".into() } else { shown.join(" ") }
 }

@@ -13,13 +13,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use clap_complete::ArgValueCompleter;
-
 use crate::agent::{Client, MAX_RUNTIME_DIR, RuntimeDir};
-use crate::completion;
 use crate::config::Environment;
+use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::KdfParams;
-use crate::crypto::keys::VaultId;
 use crate::error::{Error, Kind};
 use crate::git::Git;
 use crate::machine;
@@ -33,57 +30,19 @@ pub(crate) use trust::Trust;
 
 use crate::vault::{DivergenceNotice, KeyServiceError, Locked, Vault, VaultError, WriteOutcome};
 
-/// The options that every command has.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct GlobalArgs {
-    /// Use this vault file [env: SECRETS_VAULT] [default: secrets/vault.db in the data directory]
-    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
-    vault: Option<PathBuf>,
-    /// Use this project [env: SECRETS_PROJECT] [default: that of the nearest .secrets.toml, else
-    /// `default`]
-    #[arg(short, long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::projects))]
-    project: Option<ProjectName>,
-    /// Read the passphrase from a file, `-` for stdin [env: SECRETS_PASSPHRASE_FILE]
-    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
-    passphrase_file: Option<PathBuf>,
-    /// Unlock with the recovery code instead of the passphrase
-    #[arg(long, global = true)]
-    recovery: bool,
-    /// Trust the manifest with this SHA-256, see `secrets trust --show` [env:
-    /// SECRETS_TRUST_MANIFEST]
-    #[arg(long, global = true, value_name = "SHA256", value_parser = sha256)]
-    trust_manifest: Option<String>,
-    /// Print results and errors as JSON
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Print no status lines
-    #[arg(short, long, global = true)]
-    pub(crate) quiet: bool,
-    /// Set when to use colour [env: NO_COLOR, CLICOLOR_FORCE]
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
-    pub(crate) color: ColorWhen,
-}
-
-impl GlobalArgs {
-    /// Returns quiet options for a vault and a project.
-    pub(crate) fn of(vault: Option<PathBuf>, project: Option<ProjectName>) -> Self {
-        Self {
-            vault,
-            project,
-            passphrase_file: None,
-            recovery: false,
-            trust_manifest: None,
-            json: false,
-            quiet: true,
-            color: ColorWhen::Never,
-        }
-    }
-}
-
-fn sha256(text: &str) -> Result<String, &'static str> {
-    let is_sha256 = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_sha256 { Ok(text.to_owned()) } else { Err("a SHA-256 has 64 hexadecimal digits") }
+/// The options that select the vault, the project and how to unlock.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// The vault's file
+    pub(crate) vault: Option<PathBuf>,
+    /// The current project
+    pub(crate) project: Option<ProjectName>,
+    /// The file with the passphrase; `-` is stdin
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// True to unlock with the recovery code instead of the passphrase
+    pub(crate) recovery: bool,
+    /// The hexadecimal SHA-256 of a manifest that is trusted for this command
+    pub(crate) trust_manifest: Option<String>,
 }
 
 /// The maximum time to wait for the agent.
@@ -131,7 +90,7 @@ impl ProjectSource {
 /// The context of a command.
 pub(crate) struct Context {
     pub(crate) ui: Rc<Ui>,
-    options: GlobalArgs,
+    options: Options,
     environment: Environment,
     /// True if the passphrase was read from stdin and stored in the place of the environment's
     has_read_stdin: Cell<bool>,
@@ -146,7 +105,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(options: GlobalArgs, environment: Environment, ui: Ui) -> Self {
+    pub(crate) fn new(options: Options, environment: Environment, ui: Ui) -> Self {
         Self {
             ui: Rc::new(ui),
             options,
@@ -162,7 +121,7 @@ impl Context {
     }
 
     /// Returns a context that prints nothing, not even warnings.
-    pub(crate) fn silent(options: GlobalArgs) -> Self {
+    pub(crate) fn silent(options: Options) -> Self {
         // With JSON, warnings are held back until `finish`, which is never called here.
         Self::new(options, Environment::read(), Ui::new(true, true, ColorWhen::Never))
     }

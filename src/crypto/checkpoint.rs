@@ -4,9 +4,9 @@
 
 use super::CryptoError;
 use super::aead::Key;
-use super::integrity::Hash;
-use super::keys::{ProjectId, ROOT_TABLES, VaultId};
-use super::lineage::{Ancestors, Revision};
+use super::history::{Ancestors, Revision};
+use super::ids::{Hash, ProjectId, VaultId};
+use super::root_key::ROOT_TABLES;
 use crate::model::{ProjectName, SecretBytes};
 
 const ANCHOR: &str = "the record of what was last seen of the vault";

@@ -1,31 +1,40 @@
 //! All cryptography of the vault: docs/format.md in code, to be read in one sitting.
 //!
-//! No file, no database, no terminal. Plaintext goes in and sealed bytes come out, or the other way round.
+//! No file, no database, no terminal: plaintext goes in and sealed bytes come out, or the other way
+//! round. Each file imports only files above it in this list.
 //!
-//! * `memory`, `random`: where Argon2id works and the root key lies; the system's generator
+//! * `memory`, `random`: pages for keys and for Argon2id; the system's random generator
+//! * `ids`: identifiers and hashes that seals are bound to
 //! * `aead`: the one function that encrypts, and the one that derives keys
-//! * `kdf`: passphrase to slot keys
-//! * `slot`, `recovery`: the ways to the root key, by passphrase or by recovery code
-//! * `keys`: the root key, project key rings
+//! * `kdf`, `recovery`: from a passphrase or a recovery code to the keys of a slot
+//! * `history`: which of two revisions came first, and whether they diverged
+//! * `rows`: the rows of the vault's tables
+//! * `padding`: hides lengths
+//! * `output_digest`: keyed digests of rendered files, which are not part of a vault
+//! * `keyring`, `root_key`, `slot`: a project's keys, the root key above them, its key slots
 //! * `record`: metadata and values
-//! * `integrity`: leaf, bucket, top, signed head
-//! * `age_file`: files of another format, for `export` and `import`; nothing of the vault is made of it
-//! * `lineage`, `anchor`: which of two states came first; what was last seen of a vault
-//! * `output_digest`: keyed digests of rendered files; they are not part of a vault
+//! * `tree`, `head`: leaf, bucket and root hash; the signed head
+//! * `checkpoint`: what this machine last saw of a vault
+//! * `age_file`: files in another format, for `export` and `import`
 
 pub mod aead;
 pub mod age_file;
 pub mod checkpoint;
-pub mod integrity;
+pub mod head;
+pub mod history;
+pub mod ids;
 pub mod kdf;
-pub mod keys;
-pub mod lineage;
+pub mod keyring;
 mod memory;
 pub mod output_digest;
+pub mod padding;
 pub mod random;
 pub mod record;
 pub mod recovery;
+pub mod root_key;
+pub mod rows;
 pub mod slot;
+pub mod tree;
 
 pub(crate) use memory::with_freed_memory_wiped;
 

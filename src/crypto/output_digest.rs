@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::aead::Key;
-use super::keys::ProjectId;
+use super::ids::ProjectId;
 
 /// The key for the digests of one project's outputs.
 pub struct OutputKey {

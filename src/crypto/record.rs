@@ -4,33 +4,14 @@
 //! zero or a length that does not fit is damage.
 
 use super::CryptoError;
-use super::keys::{Keyring, ProjectId, RecordId, VaultId};
+use super::ids::{ProjectId, RecordId, VaultId};
+use super::keyring::Keyring;
+use super::padding::{pad, unpad, value_size};
 use crate::model::{Description, Hint, Metadata, Name, SecretBytes, SecretValue, Tag, Timestamp};
 
 const METADATA_STEP: usize = 256;
 const METADATA: &str = "a secret's metadata";
 const VALUE: &str = "a secret's value";
-
-/// A row of table `records`: one secret, sealed, without its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The blind index of its tag
-    pub tag_ix: [u8; 16],
-    /// The secret's id
-    pub rid: RecordId,
-    /// Generation of the keys that sealed it
-    pub epoch: u32,
-    /// Counts the record's changes, from 1
-    pub ver: u64,
-    /// The version that last set the value
-    pub vver: u64,
-    /// Sealed metadata
-    pub meta: Vec<u8>,
-    /// SHA-256 of the sealed value in table `vals`
-    pub val_hash: [u8; 32],
-    /// [`super::integrity::leaf`] of all that
-    pub leaf: [u8; 32],
-}
 
 /// Where a record stands: what its seals are bound to.
 #[derive(Clone, Copy)]
@@ -102,49 +83,9 @@ impl Keyring {
     }
 }
 
-/// `u32 length ‖ plaintext ‖ zeros` up to what `size` makes of the sum of the first two.
-pub fn pad(plaintext: &[u8], size: fn(usize) -> usize) -> SecretBytes {
-    let end = 4 + plaintext.len();
-    let mut padded = SecretBytes::zeroed(size(end));
-    let bytes = padded.expose_mut();
-    bytes[..4].copy_from_slice(&u32::try_from(plaintext.len()).unwrap_or(u32::MAX).to_be_bytes());
-    bytes[4..end].copy_from_slice(plaintext);
-
-    padded
-}
-
-/// Takes off what [`pad`] put on, checking every byte of it.
-pub fn unpad<'a>(
-    padded: &'a [u8],
-    size: fn(usize) -> usize,
-    what: &'static str,
-) -> Result<&'a [u8], CryptoError> {
-    let found = || {
-        let (length, rest) = padded.split_first_chunk::<4>()?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        let (plaintext, zeros) = rest.split_at_checked(length)?;
-        (size(4 + length) == padded.len() && zeros.iter().all(|b| *b == 0)).then_some(plaintext)
-    };
-
-    found().ok_or(CryptoError::Damaged(what))
-}
-
 /// Metadata is padded to multiples of 256 bytes.
 fn metadata_size(length: usize) -> usize {
     length.next_multiple_of(METADATA_STEP)
-}
-
-/// Values: up to 256 bytes to 256, up to 4,096 to the next power of two, above by Padmé, which gives away at most
-/// log2(log2(length)) bits of the length for at most 12 % more bytes (Nikitin et al., PETS 2019, section 4).
-pub fn value_size(length: usize) -> usize {
-    if length <= 4096 {
-        return length.next_power_of_two().max(256);
-    }
-
-    let exponent = length.ilog2();
-    let kept = exponent.ilog2() + 1;
-    let step = 1_usize << (exponent - kept);
-    length.next_multiple_of(step)
 }
 
 const FIELD_TAG: u8 = 1;

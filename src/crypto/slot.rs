@@ -3,27 +3,12 @@
 //! A slot is hostile until it is opened: its parameters are checked before memory is taken.
 
 use super::CryptoError;
+use super::ids::VaultId;
 use super::kdf::{KdfParams, Passphrase, SlotKeys};
-use super::keys::{RootKey, VaultId};
 use super::random;
 use super::recovery::RecoveryCode;
-
-/// A row of table `slots`: one way to the root key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
-    /// Drawn when the slot was made, 16 bytes
-    pub slot_id: Vec<u8>,
-    /// [`PASSPHRASE_SLOT`] or [`RECOVERY_SLOT`]
-    pub kind: u32,
-    /// [`KdfParams::encode`]; empty for a recovery code
-    pub params: Vec<u8>,
-    /// 16 bytes: Argon2id's salt; a recovery code, uniform as it is, makes no other use of it than to be bound to it
-    pub salt: Vec<u8>,
-    /// 32 bytes, compared before anything is opened
-    pub commitment: Vec<u8>,
-    /// The sealed root key
-    pub wrap: Vec<u8>,
-}
+use super::root_key::RootKey;
+use super::rows::Slot;
 
 /// The slot type of a passphrase.
 pub const PASSPHRASE_SLOT: u32 = 1;

@@ -1,20 +1,23 @@
-//! How each reader of `.env` files takes one assignment: bytes in, the value out. Pure, in linear time.
+//! How each reader of `.env` files interprets one assignment. All functions are pure and run in
+//! linear time.
 //!
-//! Every function gets the text behind the `=`, up to the next assignment or the end of the file, and returns the value
-//! that the program ends up with. `None` means that the program reads nothing reliable there: it expands a variable, runs
-//! a command, refuses the file, takes a part of the value for another line, or its versions disagree.
+//! Each function takes the text after the `=`, up to the next assignment or the end of the file,
+//! and returns the value that the program ends up with. `None` means that the result is not
+//! reliable: the program expands a variable, runs a command, rejects the file, or reads a part of
+//! the value as another line, or its versions disagree.
 //!
-//! The rules were taken from the programs themselves (docs/design/dotenv.md names the versions), and `tests/readers.sh`
-//! compares them with the installed ones.
+//! The rules come from the programs' source code (docs/design/dotenv.md lists the versions).
+//! `tests/readers.sh` compares them with the installed programs.
 
 use memchr::memchr;
 
 use crate::model::SecretBytes;
 
-/// Bytes of a line that `docker run --env-file` takes at most, less what a name may need.
+/// The maximum length in bytes of a value in a line for `docker run --env-file`. It leaves room for
+/// the name.
 const DOCKER_LINE: usize = 64 * 1024 - 1024;
 
-/// `source FILE` in bash: one word of shell syntax.
+/// Reads like `source FILE` in bash: one word of shell syntax.
 pub(super) fn bash(text: &[u8]) -> Option<SecretBytes> {
     let mut value = SecretBytes::with_capacity(text.len());
     let mut at = 0;
@@ -51,7 +54,7 @@ pub(super) fn bash(text: &[u8]) -> Option<SecretBytes> {
         }
     }
 
-    // bash warns of a NUL byte and drops it. To bash, a carriage return is no blank.
+    // bash drops NUL bytes with a warning. It does not count a carriage return as white space.
     let mut lines = text[at..].split(|byte| *byte == b'\n');
     let is_comment =
         |line: &[u8]| matches!(line.iter().find(|b| !matches!(b, b' ' | b'\t')), None | Some(b'#'));
@@ -59,7 +62,7 @@ pub(super) fn bash(text: &[u8]) -> Option<SecretBytes> {
     is_whole.then_some(value)
 }
 
-/// Reads up to the closing quote; returns the place behind it.
+/// Reads up to the closing quote. Returns the index after it.
 fn bash_double_quoted(text: &[u8], mut at: usize, value: &mut SecretBytes) -> Option<usize> {
     loop {
         let byte = *text.get(at)?;
@@ -82,7 +85,8 @@ fn bash_double_quoted(text: &[u8], mut at: usize, value: &mut SecretBytes) -> Op
     }
 }
 
-/// True where a `$` before this byte begins an expansion. Outside of quotes `$'` and `$"` do so too.
+/// Returns true if a `$` before this byte starts an expansion. Outside of quotes, `$'` and `$"` do
+/// so too.
 fn is_expanded_by_bash(next: Option<&u8>, is_bare: bool) -> bool {
     next.is_some_and(|next| {
         next.is_ascii_alphanumeric()
@@ -91,7 +95,8 @@ fn is_expanded_by_bash(next: Option<&u8>, is_bare: bool) -> bool {
     })
 }
 
-/// Compose v2 (compose-go): quotes with escapes, and `$` expanded everywhere but in single quotes.
+/// Reads like Compose v2 (compose-go): quotes have escapes, and `$` is expanded everywhere except
+/// in single quotes.
 pub(super) fn compose(text: &[u8]) -> Option<SecretBytes> {
     let text = valid_text(text)?.trim_start_matches(is_blank_for_compose);
 
@@ -117,7 +122,8 @@ fn is_blank_for_compose(c: char) -> bool {
     matches!(c, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ' | '\u{85}' | '\u{a0}')
 }
 
-/// The text up to the closing quote, with escaped quotes undone, and what follows it.
+/// Returns the text up to the closing quote with escaped quotes unescaped, and the text after the
+/// quote.
 fn compose_quoted(text: &[u8], quote: u8) -> Option<(SecretBytes, &[u8])> {
     let mut inside = SecretBytes::with_capacity(text.len());
     let mut at = 0;
@@ -143,7 +149,7 @@ fn compose_quoted(text: &[u8], quote: u8) -> Option<(SecretBytes, &[u8])> {
     }
 }
 
-/// Undoes the escapes of double quotes. `\$` becomes `$$`, which the expansion turns into `$`.
+/// Resolves the escapes of double quotes. `\$` becomes `$$`, which the expansion turns into `$`.
 fn unescaped_by_compose(text: &[u8]) -> Option<SecretBytes> {
     let mut value = SecretBytes::with_capacity(2 * text.len());
     let mut rest = text;
@@ -156,7 +162,7 @@ fn unescaped_by_compose(text: &[u8]) -> Option<SecretBytes> {
         }
 
         let escaped = tail.first().copied();
-        let undone: &[u8] = match escaped {
+        let replacement: &[u8] = match escaped {
             Some(b'a') => b"\x07",
             Some(b'b') => b"\x08",
             Some(b'f') => b"\x0c",
@@ -167,7 +173,7 @@ fn unescaped_by_compose(text: &[u8]) -> Option<SecretBytes> {
             Some(b'$') => b"$$",
             Some(b'"') => b"\"",
             Some(b'\\') => b"\\",
-            // An octal escape.
+            // This is an octal escape.
             Some(b'0') => return None,
             _ => {
                 value.push(b'\\');
@@ -175,14 +181,15 @@ fn unescaped_by_compose(text: &[u8]) -> Option<SecretBytes> {
             }
         };
 
-        value.extend(undone);
+        value.extend(replacement);
         rest = &tail[1..];
     }
 
     Some(value)
 }
 
-/// `$$` is a dollar sign. Every other `$` that begins a variable, or a brace, is expanded or refused.
+/// Turns `$$` into a dollar sign. Returns `None` if any other `$` precedes a variable name or a
+/// brace, because Compose expands or rejects it.
 fn expanded_by_compose(text: &[u8]) -> Option<SecretBytes> {
     let mut value = SecretBytes::with_capacity(text.len());
     let mut at = 0;
@@ -202,7 +209,8 @@ fn expanded_by_compose(text: &[u8]) -> Option<SecretBytes> {
     Some(value)
 }
 
-/// `docker run --env-file`: the rest of the line, nothing trimmed, no quotes, no comments behind it.
+/// Reads like `docker run --env-file`: the rest of the line, without trimming, quotes or trailing
+/// comments.
 pub(super) fn docker(text: &[u8]) -> Option<SecretBytes> {
     let (line, rest) = split_line(text);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -212,13 +220,14 @@ pub(super) fn docker(text: &[u8]) -> Option<SecretBytes> {
     is_read.then(|| SecretBytes::copy_of(line))
 }
 
-/// `node --env-file`: no escapes but `\n` in double quotes; a quote ends at the next one; `\r` is dropped everywhere.
+/// Reads like `node --env-file`: the only escape is `\n` in double quotes, a quoted value ends at
+/// the next such quote, and `\r` is dropped everywhere.
 pub(super) fn node(text: &[u8]) -> Option<SecretBytes> {
     valid_text(text)?;
     let mut text = without_carriage_returns(text);
     let blanks = text.expose().iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
 
-    // Versions differ in whether a tab is a blank.
+    // Some versions count a tab as a blank and others do not.
     if text.expose()[..blanks].contains(&b'\t') {
         return None;
     }
@@ -230,7 +239,8 @@ pub(super) fn node(text: &[u8]) -> Option<SecretBytes> {
         let length = memchr(*quote, &text[1..])?;
         let (inside, rest) = (&text[1..=length], &text[length + 2..]);
 
-        // What follows the quote in its line is dropped; that would be a part of the value.
+        // Node drops the text between the closing quote and the end of the line. That text could be
+        // a part of the value.
         let value = if *quote == b'"' {
             with_newlines(inside, false)
         } else {
@@ -258,7 +268,8 @@ fn without_carriage_returns(text: &[u8]) -> SecretBytes {
     kept
 }
 
-/// Turns `\n` into newlines, and `\r` where `returns` says so. No other backslash means anything.
+/// Turns `\n` into newlines, and `\r` into carriage returns if `returns` is set. Other backslashes
+/// have no special meaning.
 fn with_newlines(text: &[u8], returns: bool) -> SecretBytes {
     let mut value = SecretBytes::with_capacity(text.len());
     let mut at = 0;
@@ -280,15 +291,16 @@ fn with_newlines(text: &[u8], returns: bool) -> SecretBytes {
     value
 }
 
-/// The npm package dotenv: quotes that only `\n` and `\r` escape in, and values that end at any `#` without quotes.
+/// Reads like the npm package dotenv: double quotes have the escapes `\n` and `\r` only, and an
+/// unquoted value ends at any `#`.
 pub(super) fn npm(text: &[u8]) -> Option<SecretBytes> {
-    // To JavaScript, the Unicode line separators end lines too, in some of its expressions.
+    // In some of JavaScript's regular expressions, the Unicode line separators end lines too.
     valid_text(text).filter(|text| !text.contains(['\u{2028}', '\u{2029}']))?;
     let lines = with_unix_lines(text);
     let text =
         std::str::from_utf8(lines.expose()).ok()?.trim_start_matches(is_white_for_javascript);
 
-    // The first line without a value ends before the white space of the next one.
+    // A line without a value ends before the white space of the next line.
     let skipped = &lines.expose()[..lines.len() - text.len()];
     if skipped.contains(&b'\n') {
         return is_comment_to_the_end(text.as_bytes()).then(|| SecretBytes::with_capacity(0));
@@ -310,7 +322,8 @@ pub(super) fn npm(text: &[u8]) -> Option<SecretBytes> {
             });
         }
 
-        // The expression has other ways to read it, which depend on the lines that follow.
+        // The package's regular expression has other ways to match, which depend on the following
+        // lines.
         if bytes.windows(2).any(|pair| pair == [b'\\', quote]) {
             return None;
         }
@@ -330,7 +343,8 @@ pub(super) fn npm(text: &[u8]) -> Option<SecretBytes> {
     is_comment_to_the_end(rest).then_some(value)
 }
 
-/// The first quote that no backslash stands before. A backslash that is escaped itself does not count as one for npm.
+/// Finds the first quote without a backslash before it. For npm, an escaped backslash escapes a
+/// quote too.
 fn npm_closing_quote(text: &[u8], quote: u8) -> Option<usize> {
     let mut quotes = memchr::memchr_iter(quote, text);
     quotes.find(|at| text[..*at].last() != Some(&b'\\'))
@@ -353,7 +367,8 @@ fn with_unix_lines(text: &[u8]) -> SecretBytes {
     lines
 }
 
-/// Next.js and Vite: the npm package dotenv, then dotenv-expand, which undoes `\$` and expands every other variable.
+/// Reads like Next.js and Vite: the npm package dotenv, then dotenv-expand, which unescapes `\$`
+/// and expands variables.
 pub(super) fn npm_expanded(text: &[u8]) -> Option<SecretBytes> {
     let read = npm(text)?;
     let read = read.expose();
@@ -371,7 +386,7 @@ pub(super) fn npm_expanded(text: &[u8]) -> Option<SecretBytes> {
             continue;
         }
 
-        // A newer dotenv-expand runs the command of `$(…)`, even behind a backslash.
+        // Newer versions of dotenv-expand run the command in `$(…)`, even after a backslash.
         let begins = |next: &u8| next.is_ascii_alphanumeric() || b"_.{".contains(next);
         if byte == b'$' && (next == Some(&b'(') || !is_after_backslash && next.is_some_and(begins))
         {
@@ -384,21 +399,22 @@ pub(super) fn npm_expanded(text: &[u8]) -> Option<SecretBytes> {
     Some(value)
 }
 
-/// python-dotenv: escapes in both quotes, and `${NAME}` expanded wherever it stands.
+/// Reads like python-dotenv: both kinds of quotes have escapes, and `${NAME}` is expanded
+/// everywhere.
 pub(super) fn python(text: &[u8]) -> Option<SecretBytes> {
     valid_text(text)?;
     let lines = with_unix_lines(text);
     let text = std::str::from_utf8(lines.expose()).ok()?;
-    let white = |c: char| is_white_for_python(c) && c != '\n';
-    let begin = text.trim_start_matches(white);
+    let is_white = |c: char| is_white_for_python(c) && c != '\n';
+    let begin = text.trim_start_matches(is_white);
 
     let quote = begin.bytes().next().filter(|byte| matches!(byte, b'"' | b'\''));
     let (value, rest) = if let Some(quote) = quote {
         let length = python_closing_quote(&begin.as_bytes()[1..], quote)?;
         let rest = &begin[length + 2..];
 
-        // A comment may follow, behind any blanks.
-        let rest = rest.trim_start_matches(white);
+        // A comment may follow after any number of blanks.
+        let rest = rest.trim_start_matches(is_white);
         (unescaped_by_python(&begin.as_bytes()[1..=length], quote), rest)
     } else if begin.len() < text.len() && begin.starts_with('#') {
         (SecretBytes::with_capacity(0), begin)
@@ -411,7 +427,7 @@ pub(super) fn python(text: &[u8]) -> Option<SecretBytes> {
     is_whole.then_some(value)
 }
 
-/// A line without its comment, which begins at a `#` behind white space.
+/// Returns a line without its comment, which starts at a `#` after white space.
 fn python_bare(line: &str) -> &str {
     let mut signs = line.match_indices('#').map(|(at, _)| &line[..at]);
     let before = signs.find(|before| before.ends_with(is_white_for_python));
@@ -422,7 +438,7 @@ fn is_white_for_python(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// The closing quote. Versions disagree where more than one backslash stands before a quote.
+/// Finds the closing quote. Versions disagree if a quote follows more than one backslash.
 fn python_closing_quote(text: &[u8], quote: u8) -> Option<usize> {
     for at in memchr::memchr_iter(quote, text) {
         let backslashes = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -442,7 +458,7 @@ fn unescaped_by_python(text: &[u8], quote: u8) -> SecretBytes {
 
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        let undone = match tail.first() {
+        let replacement = match tail.first() {
             _ if byte != b'\\' => None,
             Some(escaped @ (b'\\' | b'\'')) => Some(*escaped),
             Some(b'"') if quote == b'"' => Some(b'"'),
@@ -456,8 +472,8 @@ fn unescaped_by_python(text: &[u8], quote: u8) -> SecretBytes {
             _ => None,
         };
 
-        value.push(undone.unwrap_or(byte));
-        if undone.is_some() {
+        value.push(replacement.unwrap_or(byte));
+        if replacement.is_some() {
             rest = &tail[1..];
         }
     }
@@ -465,7 +481,7 @@ fn unescaped_by_python(text: &[u8], quote: u8) -> SecretBytes {
     value
 }
 
-/// True for a text with `${NAME}` or `${NAME:-DEFAULT}`.
+/// Returns true if the text contains `${NAME}` or `${NAME:-DEFAULT}`.
 fn has_python_variable(text: &[u8]) -> bool {
     memchr::memmem::find_iter(text, b"${").any(|at| {
         let inside = &text[at + 2..];
@@ -479,14 +495,16 @@ fn has_python_variable(text: &[u8]) -> bool {
     })
 }
 
-/// `EnvironmentFile=` of systemd: words in quotes, joined; nothing is expanded; no comment behind a value.
+/// Reads like `EnvironmentFile=` of systemd: quoted words are joined, nothing is expanded, and
+/// there are no trailing comments.
 pub(super) fn systemd(text: &[u8]) -> Option<SecretBytes> {
     valid_text(text)?;
     let mut value = SecretBytes::with_capacity(text.len());
     let mut at = 0;
 
-    // What is kept where a line ends: blanks at the end of it are dropped.
-    let mut kept = 0;
+    // The length up to the last byte that is not a trailing blank. Trailing blanks are dropped at
+    // the end of a line.
+    let mut trimmed_length = 0;
     let mut is_before_value = true;
 
     while let Some(&byte) = text.get(at) {
@@ -499,7 +517,7 @@ pub(super) fn systemd(text: &[u8]) -> Option<SecretBytes> {
                 at += 1;
                 if !matches!(escaped, b'\n' | b'\r') {
                     value.push(escaped);
-                    kept = value.len();
+                    trimmed_length = value.len();
                 }
 
                 is_before_value = false;
@@ -508,28 +526,28 @@ pub(super) fn systemd(text: &[u8]) -> Option<SecretBytes> {
             b'\'' if is_before_value => {
                 let length = memchr(b'\'', &text[at..])?;
                 value.extend(&text[at..at + length]);
-                kept = value.len();
+                trimmed_length = value.len();
                 at += length + 1;
             }
             b'"' if is_before_value => {
                 at = systemd_double_quoted(text, at, &mut value)?;
-                kept = value.len();
+                trimmed_length = value.len();
             }
             byte => {
                 is_before_value = false;
                 value.push(byte);
                 if !matches!(byte, b' ' | b'\t') {
-                    kept = value.len();
+                    trimmed_length = value.len();
                 }
             }
         }
     }
 
-    value.truncate(kept);
+    value.truncate(trimmed_length);
     is_comment_to_the_end(&text[at..]).then_some(value)
 }
 
-/// Reads up to the closing quote; returns the place behind it.
+/// Reads up to the closing quote. Returns the index after it.
 fn systemd_double_quoted(text: &[u8], mut at: usize, value: &mut SecretBytes) -> Option<usize> {
     loop {
         let byte = *text.get(at)?;
@@ -551,7 +569,8 @@ fn systemd_double_quoted(text: &[u8], mut at: usize, value: &mut SecretBytes) ->
     }
 }
 
-/// A text that can be in a variable of a program that thinks in characters: UTF-8 without a NUL byte.
+/// Returns the text as a string if it is UTF-8 without a NUL byte. Only such text fits into a
+/// variable of a program that handles text as characters.
 fn valid_text(text: &[u8]) -> Option<&str> {
     std::str::from_utf8(text).ok().filter(|text| !text.contains('\0'))
 }
@@ -560,7 +579,7 @@ fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
     memchr(b'\n', text).map_or((text, b""), |end| (&text[..end], &text[end + 1..]))
 }
 
-/// True where nothing but blanks and comments follows, on this line and on those below.
+/// Returns true if only blanks and comments follow, on this line and all later ones.
 fn is_comment_to_the_end(text: &[u8]) -> bool {
     text.split(|byte| *byte == b'\n')
         .all(|line| matches!(line.trim_ascii_start().first(), None | Some(b'#')))

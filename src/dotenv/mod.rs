@@ -1,20 +1,23 @@
-//! `.env` files: names, and values byte for byte as written. Never expands `$`, runs a command, asks the environment or
-//! guesses what a broken line meant: where a tool would drop bytes in silence, this keeps them or refuses the file.
+//! Parses `.env` files and returns names and values byte for byte as written. The parser never
+//! expands `$`, runs a command, reads the environment or guesses the meaning of an invalid line.
+//! It keeps bytes that other tools drop silently, or rejects the file.
 //!
 //! ```text
-//! file    = [BOM] line*                        a line ends with "\n" or "\r\n"
+//! file    = [BOM] line*                  ; a line ends with "\n" or "\r\n"
 //! line    = blank* ( ["export" blank+] name blank* "=" blank* value )? blank* comment?
 //! name    = [A-Za-z0-9_] [A-Za-z0-9_.-]*
-//! value   = "'" any but "'" "'"                literal, over lines too
-//!         | "`" any but "`" "`"                literal, over lines too
-//!         | '"' ( any | escape ) '"'           over lines too; escapes \n \r \t \\ \" \$ \`, another "\" is itself
-//!         | the rest of the line               without blanks at its ends; nothing in it is special
-//! comment = "#" …                              behind an unquoted value only after a blank
+//! value   = "'" any but "'" "'"          ; literal, may span lines
+//!         | "`" any but "`" "`"          ; literal, may span lines
+//!         | '"' ( any | escape ) '"'     ; may span lines
+//!         | the rest of the line         ; without blanks at both ends, no special characters
+//! escape  = \n \r \t \\ \" \$ \`         ; any other "\" is literal
+//! comment = "#" …                        ; needs a blank before it if it follows an unquoted value
 //! blank   = " " | "\t"
 //! ```
 //!
-//! The dialects of compose, node, ruby and python disagree; docs/design/dotenv.md says which one was followed where.
-//! `readers` knows how each of these programs reads a value, and writes values so that all of them agree.
+//! The dialects of compose, node, ruby and python disagree. docs/design/dotenv.md lists which one
+//! we follow in which case. `readers` models how each of these programs reads a value, and writes
+//! values so that all of them agree.
 
 mod dialects;
 pub mod readers;
@@ -30,56 +33,57 @@ use crate::model::SecretBytes;
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 const EXPORT: &[u8] = b"export";
 
-/// One assignment. It has no `Debug`: the value is secret.
+/// An assignment. It does not implement `Debug`, because the value is secret.
 pub struct Entry {
-    /// The name, ASCII
+    /// The name in ASCII
     pub name: String,
-    /// The value without its quotes, escapes undone; any bytes, NUL too
+    /// The value without its quotes and with escapes resolved; any bytes, including NUL
     pub value: SecretBytes,
-    /// Line of the name, counted from 1
+    /// The line of the name, counted from 1
     pub line: u64,
-    /// Bytes of the file from the begin of that line to the value's end
+    /// The byte range in the file from the start of that line to the end of the value
     pub whole: Range<usize>,
-    /// Bytes of the file that are the value as it is written, its quotes included
+    /// The byte range of the value in the file, including its quotes
     pub span: Range<usize>,
 }
 
-/// Why a file is refused, and where. It holds no byte of the file: what looks like a name may be a value's second line.
+/// The reason why a file is rejected, and its position. It contains no byte of the file, because a
+/// presumed name may be the second line of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{why}")]
 pub struct DotenvError {
-    /// Line, counted from 1
+    /// The line, counted from 1
     pub line: u64,
-    /// Column, counted from 1 in bytes; the byte order mark has none
+    /// The column in bytes, counted from 1 and without the byte order mark
     pub column: u64,
-    /// What is wrong there
+    /// The reason
     pub why: Why,
 }
 
-/// What is wrong in a file.
+/// The reason why a file is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Why {
     /// This byte cannot be part of a name
     #[error("a name can contain only ASCII letters, digits, `_`, `.` and `-`")]
     Name,
-    /// This byte cannot begin one
+    /// This byte cannot start a name
     #[error("a name cannot begin with `.` or `-`")]
     First,
-    /// The line begins with `=`
+    /// The line starts with `=`
     #[error("there is no name before the `=`")]
     NoName,
-    /// A name alone, or something between name and `=`
+    /// The name stands alone, or there is other text between it and the `=`
     #[error("no `=` follows the name; values are not taken from the environment")]
     NoEquals,
-    /// No closing quote up to the end of the file; the place is the opening one's
+    /// The closing quote is missing; the position is the opening quote's
     #[error("the {0} is never closed")]
     Unclosed(Quote),
-    /// Something other than a comment follows a quoted value
+    /// Text other than a comment follows a quoted value
     #[error("only a comment may follow the closing {0}")]
     AfterQuote(Quote),
 }
 
-/// What a value stands between.
+/// The quotes around a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quote {
     /// `"`
@@ -101,7 +105,7 @@ impl fmt::Display for Quote {
 }
 
 impl Quote {
-    fn opened_by(byte: u8) -> Option<Self> {
+    fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             b'"' => Some(Self::Double),
             b'\'' => Some(Self::Single),
@@ -110,8 +114,8 @@ impl Quote {
         }
     }
 
-    /// Where in `text` it is closed.
-    fn closed_at(self, text: &[u8]) -> Option<usize> {
+    /// Returns the index of the closing quote in `text`.
+    fn find_closing(self, text: &[u8]) -> Option<usize> {
         match self {
             Self::Double => unescaped_double_quote(text),
             Self::Single => memchr(b'\'', text),
@@ -119,7 +123,7 @@ impl Quote {
         }
     }
 
-    fn value_of(self, inside: &[u8]) -> SecretBytes {
+    fn decode(self, inside: &[u8]) -> SecretBytes {
         match self {
             Self::Double => unescape(inside),
             Self::Single | Self::Backtick => SecretBytes::copy_of(inside),
@@ -127,9 +131,10 @@ impl Quote {
     }
 }
 
-/// True for a value that most readers expand: as it is written, quotes included, it has `${NAME}`, or `$NAME` of a
-/// variable that is there. Nothing is expanded in single quotes, nor behind `\` or another `$`.
-pub fn refers_to_a_variable(written: &[u8], is_there: impl Fn(&str) -> bool) -> bool {
+/// Returns true if most readers would expand the value `written`, quotes included. This applies to
+/// `${NAME}`, and to `$NAME` if `is_defined` returns true for that name. Nothing is expanded in
+/// single quotes or backticks, or after `\` or another `$`.
+pub fn refers_to_a_variable(written: &[u8], is_defined: impl Fn(&str) -> bool) -> bool {
     if matches!(written.first(), Some(b'\'' | b'`')) {
         return false;
     }
@@ -154,7 +159,7 @@ pub fn refers_to_a_variable(written: &[u8], is_there: impl Fn(&str) -> bool) -> 
         }
 
         let ends = matches!(end, [b'}' | b':' | b'-' | b'+' | b'?', ..]);
-        if braced && ends || !braced && std::str::from_utf8(name).is_ok_and(&is_there) {
+        if braced && ends || !braced && std::str::from_utf8(name).is_ok_and(&is_defined) {
             return true;
         }
     }
@@ -162,28 +167,31 @@ pub fn refers_to_a_variable(written: &[u8], is_there: impl Fn(&str) -> bool) -> 
     false
 }
 
-/// Reads a whole file, in linear time. Assignments come in the file's order; of a name that stands there twice, both.
+/// Parses a whole file in linear time. Returns the assignments in the file's order. A name that is
+/// assigned twice is returned twice.
 ///
-/// Placeholders have no meaning here. None is ever cut: no placeholder in `{{ }}` holds `#`, a quote or a line's end.
-/// `text` stays the caller's to wipe; no copy of a value is made but the one that is returned.
+/// Placeholders have no meaning here, but none is ever cut, because no placeholder in `{{ }}`
+/// contains `#`, a quote or a line break. The caller has to wipe `text`. Each value is copied only
+/// once, into the returned entry.
 ///
 /// # Errors
-/// The first line that breaks the grammar; what was read before it is wiped.
+/// Reports the first invalid line. The values before it are wiped.
 pub fn parse(text: &[u8]) -> Result<Vec<Entry>, DotenvError> {
     read(text, &mut |error, _| Err(error))
 }
 
-/// A line that breaks the grammar.
+/// An invalid line.
 pub struct BrokenLine {
-    /// Its number, counted from 1
+    /// The line's number, counted from 1
     pub line: u64,
-    /// Its bytes in the file, without the end of the line
+    /// The line's byte range in the file, without the line ending
     pub span: Range<usize>,
-    /// The name, if the line begins with `NAME=`
+    /// The name, if the line starts with `NAME=`
     pub name: Option<String>,
 }
 
-/// Reads a file that may break the grammar: a line that does is returned as broken, and the reader goes on with the next one.
+/// Parses a file that may contain invalid lines. Returns them separately and continues with the
+/// next line.
 pub fn parse_leniently(text: &[u8]) -> (Vec<Entry>, Vec<BrokenLine>) {
     let mut broken = Vec::new();
     let mark = text.len() - text.strip_prefix(BOM).unwrap_or(text).len();
@@ -197,7 +205,8 @@ pub fn parse_leniently(text: &[u8]) -> (Vec<Entry>, Vec<BrokenLine>) {
     (entries.unwrap_or_default(), broken)
 }
 
-/// Reads a file. `on_error` gets a reader at the beginning of the line with the error, and may leave it anywhere in that line.
+/// Parses a file. `on_error` receives a reader at the start of the invalid line, and may leave the
+/// reader anywhere in that line.
 fn read(
     text: &[u8],
     on_error: &mut dyn FnMut(DotenvError, &mut Reader<'_>) -> Result<(), DotenvError>,
@@ -233,7 +242,8 @@ fn read(
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
-    /// Number of the line in which `counted` is; counting goes on from there, so that all of it is linear.
+    /// The line number at `counted`. Counting continues from there, so that it takes linear time in
+    /// total.
     line: u64,
     counted: usize,
 }
@@ -243,7 +253,8 @@ impl<'a> Reader<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// What is left of the line. A `\r` that ends the file counts as an ending, cut short.
+    /// Returns the rest of the line. A `\r` at the end of the file counts as a truncated line
+    /// ending.
     fn line(&self) -> &'a [u8] {
         let rest = self.rest();
         let line = memchr(b'\n', rest).map_or(rest, |end| &rest[..end]);
@@ -258,7 +269,7 @@ impl<'a> Reader<'a> {
         self.at += self.rest().iter().take_while(|b| is_blank(**b)).count();
     }
 
-    /// Reads an assignment whose line goes on with nothing but a comment.
+    /// Reads an assignment. Only a comment may follow it on its line.
     fn entry(&mut self) -> Result<Entry, DotenvError> {
         self.skip_export();
         let line = self.line_of(self.at);
@@ -273,7 +284,7 @@ impl<'a> Reader<'a> {
         Ok(Entry { name, value, line, whole: 0..0, span })
     }
 
-    /// Skips `export` where a name follows it: in `export=1` and `export = 1` it is the name.
+    /// Skips `export` if a name follows it. In `export=1` and `export = 1`, `export` is the name.
     fn skip_export(&mut self) {
         let Some(rest) = self.line().strip_prefix(EXPORT) else { return };
         let blanks = rest.iter().take_while(|b| is_blank(**b)).count();
@@ -285,9 +296,9 @@ impl<'a> Reader<'a> {
     fn name(&mut self) -> Result<String, DotenvError> {
         let line = self.line();
         let length = line.iter().take_while(|b| is_word(**b) || matches!(b, b'.' | b'-')).count();
-        let (name, behind) = line.split_at(length);
+        let (name, after) = line.split_at(length);
 
-        match (name.first(), behind.first()) {
+        match (name.first(), after.first()) {
             (None, Some(b'=')) => Err(self.error(self.at, Why::NoName)),
             (Some(first), _) if !is_word(*first) => Err(self.error(self.at, Why::First)),
             (Some(_), None | Some(b'=' | b' ' | b'\t')) => {
@@ -298,7 +309,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the name of a line that begins with `NAME=`, whatever follows.
+    /// Returns the name if the line starts with `NAME=`, whatever follows.
     fn assigned_name(&mut self) -> Option<String> {
         self.skip_blanks();
         self.skip_export();
@@ -308,11 +319,11 @@ impl<'a> Reader<'a> {
         (self.rest().first() == Some(&b'=')).then_some(name)
     }
 
-    /// The value and where it stands.
+    /// Returns the value and its byte range.
     fn value(&mut self) -> Result<(SecretBytes, Range<usize>), DotenvError> {
         let (line, begin) = (self.line(), self.at);
         self.skip_blanks();
-        match self.rest().first().copied().and_then(Quote::opened_by) {
+        match self.rest().first().copied().and_then(Quote::from_byte) {
             Some(quote) => self.quoted(quote),
             None => {
                 let span = unquoted(line);
@@ -329,7 +340,7 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let inside = self.rest();
         let length =
-            quote.closed_at(inside).ok_or_else(|| self.error(open, Why::Unclosed(quote)))?;
+            quote.find_closing(inside).ok_or_else(|| self.error(open, Why::Unclosed(quote)))?;
         self.at += length + 1;
 
         let span = open..self.at;
@@ -338,10 +349,10 @@ impl<'a> Reader<'a> {
             return Err(self.error(self.at, Why::AfterQuote(quote)));
         }
 
-        Ok((quote.value_of(&inside[..length]), span))
+        Ok((quote.decode(&inside[..length]), span))
     }
 
-    /// Number of the line in which `at` is. Asked for rising places only.
+    /// Returns the line number at `at`, which must never decrease between calls.
     fn line_of(&mut self, at: usize) -> u64 {
         let newlines = memchr_iter(b'\n', &self.text[self.counted..at]).count();
         self.line += newlines as u64;
@@ -363,7 +374,8 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Where the value is in what follows the `=`. In `A=#x` nothing blank stands before the `#`: a password may begin with it.
+/// Returns the range of the value in the text after the `=`. In `A=#x` there is no blank before the
+/// `#`, so it belongs to the value. A password may start with `#`.
 fn unquoted(line: &[u8]) -> Range<usize> {
     let mut signs = memchr_iter(b'#', line);
     let comment = signs.find(|at| line[..*at].last().is_some_and(|before| is_blank(*before)));
@@ -374,7 +386,7 @@ fn unquoted(line: &[u8]) -> Range<usize> {
     from..line.len() - blanks
 }
 
-/// The first `"` that no backslash stands before, itself not escaped.
+/// Finds the first `"` that is not escaped with a backslash.
 fn unescaped_double_quote(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -387,7 +399,8 @@ fn unescaped_double_quote(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Undoes the escapes. The room is taken at once: no value grows by it.
+/// Resolves the escapes. The buffer is allocated once, because resolving never makes a value
+/// longer.
 fn unescape(text: &[u8]) -> SecretBytes {
     let mut value = SecretBytes::with_capacity(text.len());
     let mut rest = text;

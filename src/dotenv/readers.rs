@@ -1,4 +1,4 @@
-//! The programs that read a `.env` file, and the spelling of a value that all of them read as that value.
+//! The programs that read a `.env` file. Finds a spelling that all of them read as the same value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::dialects;
 use crate::model::{Invalid, SecretBytes};
 
-/// A program that reads `.env` files in its own way.
+/// A program that reads `.env` files in its own dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reader {
     /// `source FILE` in a shell
@@ -23,14 +23,14 @@ pub enum Reader {
     NpmDotenv,
     /// python-dotenv
     PythonDotenv,
-    /// `EnvironmentFile=` of systemd
+    /// `EnvironmentFile=` in systemd units
     Systemd,
     /// Vite
     Vite,
 }
 
 impl Reader {
-    /// All of them, in the order of their names.
+    /// All readers, in the order of their names.
     pub const ALL: [Self; 9] = [
         Self::Bash,
         Self::Compose,
@@ -43,7 +43,7 @@ impl Reader {
         Self::Vite,
     ];
 
-    /// Their names, in the same order.
+    /// The names of all readers, in the same order.
     pub const NAMES: [&'static str; 9] = [
         "bash",
         "compose",
@@ -56,13 +56,14 @@ impl Reader {
         "vite",
     ];
 
-    /// The name in `.secrets.toml` and on the command line.
+    /// Returns the name in `.secrets.toml` and on the command line.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
     }
 
-    /// Returns the value that the program takes from an assignment. `text` is what follows the `=`, up to the next
-    /// assignment or the end of the file. `None` means that it reads nothing reliable there.
+    /// Returns the value that the program reads from an assignment. `text` is everything after the
+    /// `=`, up to the next assignment or the end of the file. Returns `None` if the result is not
+    /// reliable.
     pub fn read(self, text: &[u8]) -> Option<SecretBytes> {
         match self {
             Self::Bash => dialects::bash(text),
@@ -76,7 +77,7 @@ impl Reader {
         }
     }
 
-    /// True where the program takes a variable from an assignment that begins so. `head` is what precedes the `=`.
+    /// Returns true if the program reads a variable from an assignment with `head` before the `=`.
     pub fn reads_name(self, head: &[u8]) -> bool {
         let head = head.trim_ascii_start();
         let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
@@ -95,7 +96,7 @@ impl Reader {
         }
     }
 
-    /// True where the program reads `text` as `value`.
+    /// Returns true if the program reads `text` as `value`.
     pub fn reads_as(self, text: &[u8], value: &[u8]) -> bool {
         self.read(text).is_some_and(|read| read.expose() == value)
     }
@@ -113,12 +114,13 @@ impl FromStr for Reader {
     fn from_str(name: &str) -> Result<Self, Invalid> {
         let at = Self::NAMES.iter().position(|known| *known == name);
         at.map(|at| Self::ALL[at]).ok_or_else(|| {
-            Invalid(format!("this reader is unknown; the readers are {}", Self::NAMES.join(", ")))
+            Invalid(format!("unknown reader; the readers are {}", Self::NAMES.join(", ")))
         })
     }
 }
 
-/// The programs that read one file. The default is the set for a file whose readers nobody has named.
+/// The programs that read one file. The default is the set for a file whose readers are not
+/// specified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Readers(u16);
 
@@ -137,12 +139,12 @@ impl FromIterator<Reader> for Readers {
 }
 
 impl Readers {
-    /// The readers, in the order of their names.
+    /// Returns the readers, in the order of their names.
     pub fn iter(self) -> impl Iterator<Item = Reader> {
         Reader::ALL.into_iter().filter(move |reader| self.has(*reader))
     }
 
-    /// True for a set without a reader.
+    /// Returns true if the set contains no reader.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -150,25 +152,28 @@ impl Readers {
     /// Writes a value in the first spelling that every reader reads as that value.
     ///
     /// # Errors
-    /// The reader that reads the value in no spelling, or the first two that need different ones.
+    /// Names the reader that cannot read the value in any spelling, or the first two that need
+    /// different spellings.
     pub fn spell(self, value: &[u8]) -> Result<SecretBytes, Unreadable> {
-        let mut reached = [Self(0); SPELLINGS.len()];
+        let mut readable = [Self(0); SPELLINGS.len()];
 
-        for (spelling, reached) in SPELLINGS.iter().zip(&mut reached) {
+        for (spelling, readable) in SPELLINGS.iter().zip(&mut readable) {
             let Some(text) = spelling.write(value) else { continue };
             let line = SecretBytes::from_vec([text.expose(), b"\n"].concat());
-            *reached = self.iter().filter(|reader| reader.reads_as(line.expose(), value)).collect();
-            if *reached == self {
+            *readable =
+                self.iter().filter(|reader| reader.reads_as(line.expose(), value)).collect();
+            if *readable == self {
                 return Ok(text);
             }
         }
 
-        Err(self.unreachable(&reached))
+        Err(self.conflict(&readable))
     }
 
-    /// Names who is in the way, where no set of `reached` is the whole one.
-    fn unreachable(self, reached: &[Self]) -> Unreadable {
-        let mut common: Vec<Self> = reached.to_vec();
+    /// Returns the error for a value that no spelling makes readable for all readers. `readable`
+    /// holds the readers of each spelling.
+    fn conflict(self, readable: &[Self]) -> Unreadable {
+        let mut common: Vec<Self> = readable.to_vec();
         let mut others = self.iter();
         let mut first = None;
 
@@ -179,8 +184,8 @@ impl Readers {
         });
 
         let reader = reader.unwrap_or(Reader::Bash);
-        let is_reached = reached.iter().any(|set| set.has(reader));
-        Unreadable { reader, other: first.filter(|first| is_reached && *first != reader) }
+        let is_readable = readable.iter().any(|set| set.has(reader));
+        Unreadable { reader, other: first.filter(|first| is_readable && *first != reader) }
     }
 
     fn has(self, reader: Reader) -> bool {
@@ -188,12 +193,12 @@ impl Readers {
     }
 }
 
-/// Why a value cannot be written for its readers.
+/// The reason why a value cannot be written for its readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub struct Unreadable {
-    /// The reader that cannot read it
+    /// The reader that cannot read the value
     pub reader: Reader,
-    /// The reader whose spelling it cannot read, if it could read another one
+    /// Another reader that needs a different spelling, if `reader` can read any spelling
     pub other: Option<Reader>,
 }
 
@@ -212,12 +217,12 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// One way to write a value.
+/// A way to write a value.
 struct ValueSyntax {
     quote: Option<u8>,
-    /// Bytes that are written in another way
+    /// Bytes that are escaped, and their escape sequences
     escapes: &'static [(u8, &'static [u8])],
-    /// Only for values of harmless bytes
+    /// Whether this syntax is only for values without special characters
     is_plain: bool,
 }
 
@@ -228,7 +233,8 @@ const fn spelling(quote: Option<u8>, escapes: &'static [(u8, &'static [u8])]) ->
 const SINGLE: Option<u8> = Some(b'\'');
 const DOUBLE: Option<u8> = Some(b'"');
 
-/// The spellings, the best first: bare for what needs no quotes, then quotes in which the fewest readers expand.
+/// The spellings, best first: unquoted for values that need no quotes, then the quotes in which the
+/// fewest readers expand variables.
 const SPELLINGS: [ValueSyntax; 20] = [
     ValueSyntax { quote: None, escapes: &[], is_plain: true },
     spelling(SINGLE, &[]),
@@ -256,7 +262,7 @@ const SPELLINGS: [ValueSyntax; 20] = [
 ];
 
 impl ValueSyntax {
-    /// The value in this spelling; `None` where the spelling is not meant for it.
+    /// Returns the value in this syntax, or `None` if the syntax is not meant for the value.
     fn write(&self, value: &[u8]) -> Option<SecretBytes> {
         if self.is_plain && !is_plain(value) {
             return None;
@@ -278,7 +284,7 @@ impl ValueSyntax {
     }
 }
 
-/// True for a value that means itself everywhere.
+/// Returns true if every reader reads the unquoted value unchanged.
 fn is_plain(value: &[u8]) -> bool {
     !value.is_empty()
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:@%+,=".contains(byte))

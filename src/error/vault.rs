@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Error, Kind, did_you_mean};
 use crate::crypto::CryptoError;
-use crate::crypto::lineage::Relation;
+use crate::crypto::history::Relation;
 use crate::crypto::slot::SLOT;
 use crate::model::{SecretRef, resembles_a_key};
 use crate::store::{self, StoreError};

@@ -1,4 +1,5 @@
-//! Reads git's configuration files: the few keys that say where things are. No value is ever started as a program.
+//! Reads git's configuration files, for the few keys that say where things are. No value is ever
+//! run as a program.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -8,15 +9,15 @@ use std::path::{Path, PathBuf};
 use super::GitError;
 use super::files::read;
 
-/// A configuration file of more bytes is not read.
+/// The maximum size of a configuration file in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
-/// `include.path` is followed this deep, as git does.
+/// The maximum nesting depth of `include.path`, as in git.
 const DEPTH: usize = 10;
-/// Files that are read altogether, whatever includes what.
+/// The maximum number of files that are read in total, however they include each other.
 const FILES: usize = 200;
 
-/// The configuration: the last value of each `section.key`. Sections with a subsection are left out, because none of their
-/// keys matters here; so is `includeIf`.
+/// The configuration: the last value of each `section.key`. Sections with a subsection and
+/// `includeIf` are left out, because none of their keys matters here.
 #[derive(Debug, Default)]
 pub(super) struct Config {
     values: HashMap<String, Vec<u8>>,
@@ -25,12 +26,12 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// An empty configuration. Paths that begin with `~/` lie in `home`.
+    /// Creates an empty configuration. Paths that begin with `~/` refer to `home`.
     pub(super) fn new(home: Option<&Path>) -> Self {
         Self { values: HashMap::new(), home: home.map(Path::to_owned), files: 0 }
     }
 
-    /// Adds a file's values, if the file exists. They replace earlier ones.
+    /// Adds a file's values, if the file exists. They replace earlier values.
     pub(super) fn load(&mut self, path: &Path) -> Result<(), GitError> {
         self.load_nested(path, 0)
     }
@@ -38,7 +39,7 @@ impl Config {
     fn load_nested(&mut self, path: &Path, depth: usize) -> Result<(), GitError> {
         self.files += 1;
         if self.files > FILES {
-            return Err(GitError::invalid(path, "its configuration includes too many files"));
+            return Err(GitError::invalid(path, "the configuration includes too many files"));
         }
 
         let Some(text) = read(path, LARGEST)? else { return Ok(()) };
@@ -78,7 +79,7 @@ impl Config {
         self.text(key).filter(|value| !value.is_empty()).map(|value| self.expanded(value))
     }
 
-    /// True if a value says yes. A key without a value does.
+    /// Returns true if a value means yes. A key without a value does too.
     pub(super) fn is_true(&self, key: &str) -> bool {
         let Some(value) = self.text(key) else { return false };
         let value = value.to_ascii_lowercase();
@@ -97,8 +98,8 @@ impl Config {
     }
 }
 
-/// Returns every `section.key` with its value, in order. Lines that are not valid are skipped: git refuses to work with such a
-/// file, and nothing here depends on a line that it refuses.
+/// Returns every `section.key` with its value, in order. Invalid lines are skipped. Git refuses to
+/// work with such a file, and nothing here depends on a line that git refuses.
 pub(super) fn parse(text: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut section = None;
@@ -117,12 +118,12 @@ pub(super) fn parse(text: &[u8]) -> Vec<(String, Vec<u8>)> {
             }
             b'#' | b';' => rest = after_line(rest),
             byte if byte.is_ascii_alphabetic() => {
-                let (key, value, behind) = variable(rest);
+                let (key, value, after) = variable(rest);
                 if let (Some(section), Some(value)) = (&section, value) {
                     found.push((format!("{section}.{key}"), value));
                 }
 
-                rest = behind;
+                rest = after;
             }
             byte if byte.is_ascii_whitespace() => rest = &rest[1..],
             _ => rest = after_line(rest),
@@ -132,7 +133,7 @@ pub(super) fn parse(text: &[u8]) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// A section's name in lower case; `None` if it has a subsection.
+/// Returns a section's name in lower case. Returns `None` if it has a subsection.
 fn section_name(text: &[u8]) -> Option<String> {
     let is_plain =
         !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
@@ -143,7 +144,8 @@ fn after_line(text: &[u8]) -> &[u8] {
     memchr::memchr(b'\n', text).map_or(&[], |end| &text[end + 1..])
 }
 
-/// Reads `key`, `key = value`; returns the key, the value if it is valid, and what follows the line.
+/// Reads a line of the form `key` or `key = value`. Returns the key, the value if it is valid, and
+/// the text after the line.
 fn variable(text: &[u8]) -> (String, Option<Vec<u8>>, &[u8]) {
     let length = text
         .iter()
@@ -160,15 +162,16 @@ fn variable(text: &[u8]) -> (String, Option<Vec<u8>>, &[u8]) {
 
     match rest.first() {
         Some(b'=') => {
-            let (value, behind) = value(&rest[1..]);
-            (key, value, behind)
+            let (value, after) = value(&rest[1..]);
+            (key, value, after)
         }
         None | Some(b'\n' | b'\r' | b'#' | b';') => (key, Some(b"true".to_vec()), after_line(rest)),
         Some(_) => (key, None, after_line(rest)),
     }
 }
 
-/// Reads a value: quotes, escapes, comments, and lines that a backslash continues.
+/// Reads a value with its quotes, escapes, comments and lines that a backslash continues. Returns
+/// the value if it is valid, and the text after it.
 fn value(text: &[u8]) -> (Option<Vec<u8>>, &[u8]) {
     let (mut value, mut quoted, mut kept, mut at) = (Vec::new(), false, 0, 0);
 
@@ -214,7 +217,7 @@ fn value(text: &[u8]) -> (Option<Vec<u8>>, &[u8]) {
         }
     }
 
-    // Blanks at the end belong to no value.
+    // Trailing blanks are not part of a value.
     value.truncate(kept);
     ((!quoted).then_some(value), text.get(at..).unwrap_or_default())
 }
@@ -255,7 +258,7 @@ mod tests {
         assert!(config.is_true("core.ignorecase") && !config.is_true("core.bare"));
         config.load(&directory.path().join("none")).unwrap();
 
-        // What includes itself many times does not multiply.
+        // A file that includes itself many times is read a bounded number of times.
         write("many", &"[include]\n path = many\n".repeat(1000));
         let error = Config::new(None).load(&directory.path().join("many")).unwrap_err();
         assert!(error.to_string().contains("includes too many files"), "{error}");

@@ -1,4 +1,5 @@
-//! Reads files of a repository whose author may be a stranger: regular files only, up to a limit.
+//! Reads files of a repository whose author may be a stranger. It reads only regular files, up to a
+//! size limit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +10,11 @@ use rustix::fs::OFlags;
 
 use super::GitError;
 
-/// Bytes of a file of rules at most.
+/// The maximum size of a file with ignore rules in bytes.
 pub(super) const RULES: u64 = 1024 * 1024;
 
-/// Opens a regular file. A FIFO or a device is refused at once: reading it could wait for ever.
+/// Opens a regular file. Refuses a FIFO or a device at once, because reading it could block
+/// forever.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = std::fs::OpenOptions::new();
@@ -25,7 +27,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Returns a file's bytes; `None` if there is no such file. A file of more than `most` bytes is an error.
+/// Returns a file's bytes, or `None` if the file does not exist. A file of more than `most` bytes
+/// is an error.
 pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, GitError> {
     let file = match open(path) {
         Ok(file) => file,
@@ -43,7 +46,7 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, GitError> 
     Ok(Some(bytes))
 }
 
-/// True if the error says that the file does not exist.
+/// Returns true if the error says that the file does not exist.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

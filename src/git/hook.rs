@@ -1,4 +1,4 @@
-//! Writes a pre-commit hook, where git looks for it and no other hook is.
+//! Writes a pre-commit hook to the place where git looks for it, unless another hook exists there.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,12 +9,12 @@ use super::files::read;
 use super::repository::Repository;
 use super::{Git, GitError};
 
-/// What became of the hook.
+/// The result of installing the hook.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Hook {
-    /// It was written
+    /// The hook was written
     Written(PathBuf),
-    /// The existing one runs the command already
+    /// The existing hook already runs the command
     Current(PathBuf),
 }
 
@@ -24,27 +24,28 @@ pub enum HookError {
     /// The repository could not be read
     #[error(transparent)]
     Git(#[from] GitError),
-    /// There is a hook of somebody else's
+    /// A different hook exists
     #[error("`{}` already exists and is a different hook", .0.display())]
     Taken(PathBuf),
-    /// `core.hooksPath` leads out of the git directory: what lies there may be committed, or serve other repositories
-    #[error("this repository's hooks are in `{}`, outside its git directory", .0.display())]
+    /// `core.hooksPath` leads out of the git directory. Files there may be committed, or may serve
+    /// other repositories
+    #[error("the hooks directory `{}` is outside of the git directory", .0.display())]
     Elsewhere(PathBuf),
-    /// It could not be written
+    /// The hook could not be written
     #[error("cannot write `{}`: {source}", path.display())]
     Io {
-        /// Which
+        /// The hook's path
         path: PathBuf,
-        /// The system's word
+        /// The cause
         source: io::Error,
     },
 }
 
-/// Another hook of more bytes is not looked into.
+/// The maximum size in bytes of an existing hook that is inspected.
 const LARGEST: u64 = 1024 * 1024;
 
 impl Git {
-    /// Writes a pre-commit hook that runs a shell command. An existing hook is left alone.
+    /// Writes a pre-commit hook that runs a shell command. An existing hook keeps its text.
     pub fn install_hook(&self, command: &str) -> Result<Hook, HookError> {
         let repository = self.needed()?;
         let path = hooks(repository)?.join("pre-commit");
@@ -54,7 +55,9 @@ impl Git {
 
         let failed = |source| HookError::Io { path: path.clone(), source };
         let text = format!(
-            "#!/bin/sh\n# Written by `secrets scan --install-hook`: no commit publishes a value.\nexec {command}\n"
+            "#!/bin/sh\n\
+             # Written by `secrets scan --install-hook`. It stops commits that contain a value.\n\
+             exec {command}\n"
         );
         let opened = crate::process::as_before(|| {
             OpenOptions::new().write(true).create_new(true).mode(0o777).open(&path)
@@ -71,7 +74,7 @@ impl Git {
     }
 }
 
-/// The directory of the repository's hooks, which all its working trees share.
+/// Returns the directory of the repository's hooks, which all its working trees share.
 fn hooks(repository: &Repository) -> Result<PathBuf, HookError> {
     let configured =
         repository.config.path("core.hookspath").map(|path| repository.work_tree.join(path));
@@ -91,7 +94,8 @@ fn hooks(repository: &Repository) -> Result<PathBuf, HookError> {
     Ok(hooks)
 }
 
-/// An existing hook is ours, or runs the command in a line of its own, or is in the way.
+/// Checks whether an existing hook runs the command in a line of its own, and makes it executable
+/// if it does.
 fn existing(path: PathBuf, command: &str) -> Result<Hook, HookError> {
     let text = match read(&path, LARGEST) {
         Ok(text) => text.unwrap_or_default(),
@@ -112,7 +116,8 @@ fn existing(path: PathBuf, command: &str) -> Result<Hook, HookError> {
     }
 
     if mode & 0o111 == 0 {
-        // Git passes over a hook that cannot be executed. Whoever may read it may execute it.
+        // Git skips a hook that is not executable. Everyone who may read the hook gets the right to
+        // execute it.
         let executable = fs::Permissions::from_mode(mode | (mode & 0o444) >> 2);
         fs::set_permissions(&path, executable)
             .map_err(|source| HookError::Io { path: path.clone(), source })?;

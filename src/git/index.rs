@@ -1,32 +1,33 @@
-//! Reads git's index, versions 2 to 4: what the next commit consists of. A split index is put together, and a sparse one
-//! names directories. Memory is bounded by the file, whatever is in it.
+//! Reads git's index, versions 2 to 4, which lists the contents of the next commit. A split index
+//! is joined with its shared part, and a sparse index contains directories. Memory is bounded by
+//! the size of the file, whatever it contains.
 
 use std::path::Path;
 
 use super::GitError;
 use super::files::read;
-use super::objects::{Hash, Id};
+use super::object::{Hash, Id, varint};
 
-/// An index of more bytes is refused. A million files take about 100 MiB.
+/// The maximum size of an index in bytes. A million files take about 100 MiB.
 const LARGEST: u64 = 512 * 1024 * 1024;
 
-/// The kind of an entry, out of its mode.
+/// The kind of an entry, which is part of its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A file
     File,
     /// A symbolic link
     Link,
-    /// Another repository: a submodule
+    /// A submodule, which is another repository
     Repository,
-    /// A directory of a sparse index, with a slash at the end of its path
+    /// A directory of a sparse index, whose path ends with a slash
     Directory,
-    /// Something that git does not write
+    /// A kind that git does not write
     Other,
 }
 
 impl EntryKind {
-    /// The kind of a mode.
+    /// Returns the kind that a mode stands for.
     pub fn of(mode: u32) -> Self {
         match mode & 0o170_000 {
             0o100_000 => Self::File,
@@ -38,34 +39,34 @@ impl EntryKind {
     }
 }
 
-/// One entry of an index.
+/// An entry of an index.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexEntry<'a> {
     /// Type and permission bits
     pub mode: u32,
-    /// The content
+    /// The id of the content
     pub id: Id,
-    /// 0, or which side of a conflict this is
+    /// 0, or the side of a conflict that the entry belongs to
     pub stage: u8,
-    /// `git add -N`: its content is not staged
+    /// True after `git add -N`, when the content is not staged
     pub intent_to_add: bool,
-    /// Left out of the working tree on purpose
+    /// True if a sparse checkout leaves the file out of the working tree
     pub skip_worktree: bool,
-    /// Below the working tree, `/` between its parts
+    /// The path below the working tree, with `/` between its parts
     pub path: &'a [u8],
 }
 
 impl IndexEntry<'_> {
-    /// What the entry is.
+    /// Returns the kind of the entry.
     pub fn kind(&self) -> EntryKind {
         EntryKind::of(self.mode)
     }
 }
 
-/// Why the bytes are not an index: half a sentence.
+/// Half a sentence that says why the bytes are not an index.
 pub(super) type Invalid = &'static str;
 
-/// The bytes of an index, and of the shared one that it may refer to.
+/// The bytes of an index, and of the shared index that it may refer to.
 pub(super) struct Index {
     bytes: Vec<u8>,
     shared: Option<Vec<u8>>,
@@ -73,7 +74,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Reads an index; one that does not exist is empty. `git_dir` holds its shared part.
+    /// Reads an index. An index that does not exist is empty. `git_dir` contains the shared index.
     pub(super) fn open(path: &Path, git_dir: &Path, hash: Hash) -> Result<Self, GitError> {
         let Some(bytes) = read(path, LARGEST)? else {
             return Ok(Self { bytes: Vec::new(), shared: None, hash });
@@ -82,8 +83,8 @@ impl Index {
         let base = shared_id(&bytes, hash).map_err(|why| GitError::invalid(path, why))?;
 
         let Some(base) = base else { return Ok(Self { bytes, shared: None, hash }) };
-        let place = git_dir.join(format!("sharedindex.{base}"));
-        let shared = read(&place, LARGEST)?
+        let shared_path = git_dir.join(format!("sharedindex.{base}"));
+        let shared = read(&shared_path, LARGEST)?
             .ok_or_else(|| GitError::invalid(path, "its shared index is missing"))?;
 
         Ok(Self { bytes, shared: Some(shared), hash })
@@ -104,14 +105,15 @@ impl Index {
     }
 }
 
-/// The id of the shared index that an index refers to.
+/// Returns the id of the shared index that an index refers to.
 fn shared_id(bytes: &[u8], hash: Hash) -> Result<Option<Id>, Invalid> {
     let link = EntryReader::new(bytes, hash)?.link()?;
     let id = link.and_then(|link| Id::from_bytes(link, hash)).filter(|id| !id.is_zero());
     Ok(id)
 }
 
-/// Visits every entry of an index that may refer to a shared one. Entries of the shared one come first.
+/// Visits every entry of an index, which may refer to a shared one. Entries of the shared index
+/// come first.
 pub fn visit_entries(
     bytes: &[u8],
     shared: Option<&[u8]>,
@@ -134,7 +136,7 @@ pub fn visit_entries(
     let bitmaps = link.get(hash.length()..).unwrap_or_default();
     let mut base = EntryReader::new(shared, hash)?;
     if base.link()?.is_some() {
-        return Err("its shared index refers to another one");
+        return Err("its shared index refers to another shared index");
     }
 
     let (deleted, rest) = bitmap(bitmaps, base.count)?;
@@ -148,7 +150,7 @@ pub fn visit_entries(
 
         let mut entry = base.entry();
 
-        // An entry without a name stands for the next replaced one.
+        // An entry without a name replaces the next entry that the bitmap marks as replaced.
         if is_set(&replaced, at) && own_pending && own.entry().path.is_empty() {
             entry = IndexEntry { path: entry.path, ..own.entry() };
             check(&entry)?;
@@ -176,23 +178,23 @@ pub fn visit_entries(
     Ok(())
 }
 
-/// Refuses a path that could lie outside of the working tree, or in `.git`.
+/// Refuses a path that could be outside of the working tree, or inside `.git`.
 fn check(entry: &IndexEntry<'_>) -> Result<(), Invalid> {
     let path = match entry.kind() {
         EntryKind::Directory => {
-            entry.path.strip_suffix(b"/").ok_or("a directory's name has no slash")?
+            entry.path.strip_suffix(b"/").ok_or("a directory's name does not end with a slash")?
         }
         _ => entry.path,
     };
 
     if path.len() > 4096 || !path.split(|byte| *byte == b'/').all(is_safe_name) {
-        return Err("it names a path that git refuses");
+        return Err("it contains a path that git refuses");
     }
 
     Ok(())
 }
 
-/// True for a name that git accepts in a path.
+/// Returns true if git accepts a name in a path.
 pub(super) fn is_safe_name(name: &[u8]) -> bool {
     !(name.is_empty()
         || name == b"."
@@ -201,17 +203,17 @@ pub(super) fn is_safe_name(name: &[u8]) -> bool {
         || name.eq_ignore_ascii_case(b".git"))
 }
 
-/// The entries of one file, read one after the other.
+/// Reads the entries of one file in order.
 struct EntryReader<'b> {
     bytes: &'b [u8],
     hash: Hash,
     version: u32,
     count: u32,
-    /// Entries that were read
+    /// The number of entries that were read
     seen: u32,
-    /// Where the next entry begins
+    /// The offset of the next entry
     at: usize,
-    /// The last entry, without its path
+    /// The mode of the last entry. The fields below belong to the same entry
     mode: u32,
     id: Id,
     flags: u16,
@@ -219,13 +221,13 @@ struct EntryReader<'b> {
     path: Vec<u8>,
 }
 
-const CUT: Invalid = "it ends too early";
+const TRUNCATED: Invalid = "it is truncated";
 
 impl<'b> EntryReader<'b> {
     fn new(bytes: &'b [u8], hash: Hash) -> Result<Self, Invalid> {
-        let number = |at: usize| number(bytes, at).ok_or(CUT);
+        let number = |at: usize| number(bytes, at).ok_or(TRUNCATED);
         if !bytes.starts_with(b"DIRC") {
-            return Err("it is not an index");
+            return Err("it is not a git index");
         }
 
         let (version, count) = (number(4)?, number(8)?);
@@ -235,7 +237,7 @@ impl<'b> EntryReader<'b> {
         }
 
         if bytes.len() < 12 + hash.length() || count as usize > bytes.len() / (40 + hash.length()) {
-            return Err(CUT);
+            return Err(TRUNCATED);
         }
 
         let id = Id::zero(hash);
@@ -265,34 +267,34 @@ impl<'b> EntryReader<'b> {
         let mut at = begin + 40 + length + 2;
 
         if at > end {
-            return Err(CUT);
+            return Err(TRUNCATED);
         }
 
-        self.mode = number(self.bytes, begin + 24).ok_or(CUT)?;
-        self.id = Id::from_bytes(&self.bytes[begin + 40..], self.hash).ok_or(CUT)?;
+        self.mode = number(self.bytes, begin + 24).ok_or(TRUNCATED)?;
+        self.id = Id::from_bytes(&self.bytes[begin + 40..], self.hash).ok_or(TRUNCATED)?;
         self.flags = u16::from_be_bytes([self.bytes[at - 2], self.bytes[at - 1]]);
         self.extended = 0;
 
         if self.flags & 0x4000 != 0 && self.version >= 3 {
-            let pair = self.bytes.get(at..at + 2).ok_or(CUT)?;
+            let pair = self.bytes.get(at..at + 2).ok_or(TRUNCATED)?;
             self.extended = u16::from_be_bytes([pair[0], pair[1]]);
             at += 2;
         }
 
         if self.version == 4 {
-            let (stripped, behind) = varint(&self.bytes[..end], at).ok_or(CUT)?;
+            let (stripped, after) = varint(&self.bytes[..end], at).ok_or(TRUNCATED)?;
             let kept = usize::try_from(stripped)
                 .ok()
                 .and_then(|stripped| self.path.len().checked_sub(stripped));
 
-            self.path.truncate(kept.ok_or("a path is cut short by more than it has")?);
-            at = behind;
+            self.path.truncate(kept.ok_or("a compressed path is invalid")?);
+            at = after;
         } else {
             self.path.clear();
         }
 
-        let name = self.bytes.get(at..end).ok_or(CUT)?;
-        let name = &name[..memchr::memchr(0, name).ok_or(CUT)?];
+        let name = self.bytes.get(at..end).ok_or(TRUNCATED)?;
+        let name = &name[..memchr::memchr(0, name).ok_or(TRUNCATED)?];
         self.path.extend_from_slice(name);
         if self.path.len() > 8192 {
             return Err("a path is too long");
@@ -300,7 +302,7 @@ impl<'b> EntryReader<'b> {
 
         at += name.len() + 1;
 
-        // Up to version 3 entries are filled up with zeros to a multiple of eight bytes.
+        // Up to version 3, entries are padded with zeros to a multiple of eight bytes.
         self.at = if self.version == 4 { at } else { begin + (at - begin).div_ceil(8) * 8 };
         self.seen += 1;
         Ok(true)
@@ -317,8 +319,8 @@ impl<'b> EntryReader<'b> {
         }
     }
 
-    /// Reads to the end and returns the extension `link` of a split index. An extension that has to be understood and is not
-    /// known is an error.
+    /// Reads to the end and returns the extension `link` of a split index. An unknown extension
+    /// that must be understood is an error.
     fn link(&self) -> Result<Option<&'b [u8]>, Invalid> {
         let mut all = Self { path: Vec::new(), ..*self };
         while all.next()? {}
@@ -327,15 +329,16 @@ impl<'b> EntryReader<'b> {
         let (mut at, mut link) = (all.at, None);
         while at + 8 <= end {
             let name = &self.bytes[at..at + 4];
-            let size = number(self.bytes, at + 4).ok_or(CUT)? as usize;
-            let content = at.checked_add(8 + size).filter(|behind| *behind <= end).ok_or(CUT)?;
+            let size = number(self.bytes, at + 4).ok_or(TRUNCATED)? as usize;
+            let content =
+                at.checked_add(8 + size).filter(|after| *after <= end).ok_or(TRUNCATED)?;
 
             match name {
                 b"link" => link = Some(&self.bytes[at + 8..content]),
                 b"sdir" => {}
-                // A capital letter: it may be passed over.
+                // An extension whose name begins with a capital letter is optional.
                 _ if name[0].is_ascii_uppercase() => {}
-                _ => return Err("it has an extension that is not known"),
+                _ => return Err("it has an unknown required extension"),
             }
 
             at = content;
@@ -349,44 +352,33 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// Reads git's variable-length number, of which each step adds one; returns it and what follows.
-pub(super) fn varint(bytes: &[u8], mut at: usize) -> Option<(u64, usize)> {
-    let mut byte = *bytes.get(at)?;
-    let mut value = u64::from(byte & 127);
-    while byte & 128 != 0 {
-        at += 1;
-        byte = *bytes.get(at)?;
-        value = value.checked_add(1)?.checked_mul(128)? | u64::from(byte & 127);
-    }
-
-    Some((value, at + 1))
-}
-
-/// Reads a compressed bitmap (EWAH) over `count` entries; returns it, 64 entries a word, and what follows.
+/// Reads a compressed bitmap (EWAH) over `count` entries. Returns its words, each for 64 entries,
+/// and the bytes after it.
 fn bitmap(bytes: &[u8], count: u32) -> Result<(Vec<u64>, &[u8]), Invalid> {
     let most = (count as usize).div_ceil(64);
     if bytes.is_empty() {
         return Ok((Vec::new(), bytes));
     }
 
-    let words = number(bytes, 4).ok_or(CUT)? as usize;
-    let behind = words.checked_mul(8).and_then(|size| size.checked_add(12)).ok_or(CUT)?;
-    let content = bytes.get(8..behind - 4).ok_or(CUT)?;
-    let rest = bytes.get(behind..).ok_or(CUT)?;
+    let words = number(bytes, 4).ok_or(TRUNCATED)? as usize;
+    let after = words.checked_mul(8).and_then(|size| size.checked_add(12)).ok_or(TRUNCATED)?;
+    let content = bytes.get(8..after - 4).ok_or(TRUNCATED)?;
+    let rest = bytes.get(after..).ok_or(TRUNCATED)?;
     let mut content =
         content.chunks_exact(8).map(|word| u64::from_be_bytes(word.try_into().unwrap_or_default()));
 
     let mut found = Vec::new();
 
     while let Some(marker) = content.next() {
-        // One bit that is repeated, how often in words, and how many words follow as they are.
+        // A marker holds a bit, the number of words that repeat it, and the number of literal words
+        // that follow.
         let filling = if marker & 1 == 1 { u64::MAX } else { 0 };
-        let repeated = usize::try_from(marker >> 1 & 0xffff_ffff).map_err(|_| CUT)?;
-        let literal = usize::try_from(marker >> 33).map_err(|_| CUT)?;
+        let repeated = usize::try_from(marker >> 1 & 0xffff_ffff).map_err(|_| TRUNCATED)?;
+        let literal = usize::try_from(marker >> 33).map_err(|_| TRUNCATED)?;
         found.resize(found.len() + repeated.min(most.saturating_sub(found.len())), filling);
 
         for _ in 0..literal {
-            let word = content.next().ok_or(CUT)?;
+            let word = content.next().ok_or(TRUNCATED)?;
             if found.len() < most {
                 found.push(word);
             }

@@ -1,18 +1,21 @@
-//! What git knows about files: staged, tracked, ignored. We read its files ourselves and start no program, because the author
-//! of a repository may have configured one: hooks, filters, `fsmonitor`, a transport (docs/design/git.md).
+//! Finds out what git knows about files: whether they are staged, tracked or ignored. This module
+//! reads git's files itself and starts no program, because the author of a repository may have
+//! configured one: hooks, filters, `fsmonitor`, a transport (docs/design/git.md).
 //!
 //! * `repository`: finds the git directory of a working tree
-//! * `config`: the few keys that say where things are
-//! * `index`: what the next commit consists of
-//! * `rules`: what is ignored
-//! * `objects`, `pack`: contents, loose and packed
-//! * `staged`: the index held against the last commit
-//! * `hook`: a pre-commit hook of ours
+//! * `config`: reads the few keys that say where things are
+//! * `index`: reads the contents of the next commit
+//! * `rules`: decides which files are ignored
+//! * `objects`, `pack`: read loose and packed objects
+//! * `staged`: compares the index with the last commit
+//! * `hook`: installs our pre-commit hook
+//! * `files`: opens files that may come from a stranger
 
 mod config;
 mod files;
 mod hook;
 mod index;
+mod object;
 mod objects;
 mod pack;
 mod repository;
@@ -28,12 +31,13 @@ use std::path::{Component, Path, PathBuf};
 
 pub use hook::{Hook, HookError};
 pub use index::{EntryKind, IndexEntry, visit_entries};
-pub use objects::{Hash, Id};
+pub use object::{Hash, Id};
 pub use pack::apply as apply_delta;
 pub use repository::{is_in_git_directory, leads_into_git_directory};
 pub use staged::{Staged, entries as tree_entries};
 
-use objects::{Kind, Objects};
+use object::Kind;
+use objects::Objects;
 use repository::Repository;
 use rules::Rules;
 use staged::{Trees, is_below};
@@ -46,34 +50,34 @@ pub fn config_values(text: &[u8]) -> Vec<(String, Vec<u8>)> {
 /// Why a repository could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    /// The directory is in no working tree
+    /// The directory is not in a working tree
     #[error("`{}` is not in the working tree of a git repository", .0.display())]
     NoRepository(PathBuf),
-    /// A file of the repository
+    /// A file of the repository could not be read
     #[error("cannot read `{}`: {source}", path.display())]
     Io {
-        /// Which
+        /// The file
         path: PathBuf,
-        /// The system's word
+        /// The cause
         source: io::Error,
     },
-    /// A file that is not what it should be
+    /// A file of the repository is invalid
     #[error("cannot read `{}`: {why}", path.display())]
     Invalid {
-        /// Which
+        /// The file
         path: PathBuf,
-        /// Half a sentence
+        /// Half a sentence that says what is wrong
         why: &'static str,
     },
-    /// An object that is not what it should be
+    /// An object is invalid
     #[error("git object {id} {why}")]
     Object {
-        /// Which
+        /// The object
         id: Id,
-        /// Half a sentence
+        /// Half a sentence that says what is wrong
         why: String,
     },
-    /// An object that this clone does not have
+    /// This clone does not have the object
     #[error("git object {0} is missing from this clone")]
     Missing(Id),
 }
@@ -88,8 +92,8 @@ impl GitError {
     }
 }
 
-/// What the user's environment says about git. It is the user's, or git's own when it runs us as a hook; never the
-/// repository's.
+/// Git's settings from the user's environment. They come from the user, or from git when it runs us
+/// as a hook, but never from the repository.
 #[derive(Debug, Clone, Default)]
 pub struct GitEnvironment {
     /// `GIT_DIR`
@@ -98,32 +102,32 @@ pub struct GitEnvironment {
     pub common_dir: Option<PathBuf>,
     /// `GIT_WORK_TREE`
     pub work_tree: Option<PathBuf>,
-    /// `GIT_INDEX_FILE`: `git commit -a` has an index of its own
+    /// `GIT_INDEX_FILE`, because `git commit -a` uses a separate index
     pub index_file: Option<PathBuf>,
     /// `GIT_OBJECT_DIRECTORY`
     pub object_directory: Option<PathBuf>,
     /// `GIT_ALTERNATE_OBJECT_DIRECTORIES`
     pub alternates: Vec<PathBuf>,
-    /// `GIT_CEILING_DIRECTORIES`: no repository is looked for in these or above
+    /// `GIT_CEILING_DIRECTORIES`. The search for a repository stops before these
     pub ceilings: Vec<PathBuf>,
     /// The home directory, for paths that begin with `~/`
     pub home: Option<PathBuf>,
-    /// Configuration of the system and the user, the strongest last
+    /// The configuration files of the system and the user. Later files take precedence
     pub configs: Vec<PathBuf>,
-    /// The user's file of ignored names where the configuration names none
+    /// The user's ignore file if the configuration names none
     pub excludes: Option<PathBuf>,
 }
 
-/// What git makes of a file.
+/// How git treats a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GitStatus {
-    /// There is no repository
+    /// The directory has no repository
     NoRepository,
-    /// Ignored and not tracked: it is committed by no accident
+    /// The file is ignored and not tracked, so nobody commits it by accident
     Ignored,
-    /// Neither: `git add .` would take it
+    /// The file is neither ignored nor tracked, so `git add .` would add it
     Exposed,
-    /// The next commit has it
+    /// The file is part of the next commit
     Tracked,
 }
 
@@ -135,7 +139,8 @@ pub struct Git {
 }
 
 impl Git {
-    /// The repository whose working tree holds a directory.
+    /// Creates a handle for the repository whose working tree contains a directory. The repository
+    /// is searched for when it is first needed.
     pub fn at(directory: &Path, environment: GitEnvironment) -> Self {
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         Self { directory: directory.to_owned(), environment, repository: OnceCell::new() }
@@ -158,28 +163,29 @@ impl Git {
         })
     }
 
-    /// Fails outside of a working tree.
+    /// Returns an error outside of a working tree.
     pub fn require_repository(&self) -> Result<(), GitError> {
         self.needed().map(drop)
     }
 
-    /// True in a working tree.
+    /// Returns true in a working tree.
     pub fn is_repository(&self) -> Result<bool, GitError> {
         Ok(self.repository()?.is_some())
     }
 
-    /// Returns the top of the working tree, without links; `None` if there is no repository.
+    /// Returns the root of the working tree, without links. Returns `None` if there is no
+    /// repository.
     pub fn work_tree(&self) -> Result<Option<&Path>, GitError> {
         Ok(self.repository()?.map(|repository| repository.work_tree.as_path()))
     }
 
-    /// A path below the working tree; `None` for one that leads out of it.
+    /// Returns a path relative to the working tree, or `None` if it leads out of it.
     fn below(&self, repository: &Repository, path: &Path) -> Option<PathBuf> {
         let whole = without_links(&self.directory.join(path))?;
         whole.strip_prefix(&repository.work_tree).map(Path::to_owned).ok()
     }
 
-    /// Returns what git makes of files, in their order; paths are relative to the directory.
+    /// Returns how git treats files, in their order. Paths are relative to the directory.
     pub fn standing(&self, paths: &[&Path]) -> Result<Vec<GitStatus>, GitError> {
         if paths.is_empty() {
             return Ok(Vec::new());
@@ -208,8 +214,9 @@ impl Git {
         Ok(standing)
     }
 
-    /// Returns the first of these files that a rule of a `.gitignore` below the directory takes back, with that `.gitignore`;
-    /// what the directory's own says of it does not count. All paths are relative to the directory.
+    /// Returns the first of these files that a `.gitignore` below the directory includes again, and
+    /// that `.gitignore`. The directory's own `.gitignore` does not count. All paths are relative
+    /// to the directory.
     pub fn taken_back(&self, paths: &[&Path]) -> Result<Option<(PathBuf, PathBuf)>, GitError> {
         let Some(repository) = self.repository()?.filter(|_| !paths.is_empty()) else {
             return Ok(None);
@@ -237,8 +244,8 @@ impl Git {
         Ok(None)
     }
 
-    /// Returns the tracked files and links of the working tree that `wanted` chooses, without links in their directories.
-    /// Nothing is returned where there is no repository.
+    /// Returns the tracked files and links of the working tree that `wanted` accepts, as paths
+    /// without links in their directories. Returns nothing if there is no repository.
     pub fn tracked(&self, wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, GitError> {
         let Some(repository) = self.repository()? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -255,15 +262,16 @@ impl Git {
         Ok(found)
     }
 
-    /// Returns what the next commit would add or change; with paths, relative to the directory, only what lies there. Paths
-    /// that are returned lie below the working tree.
+    /// Returns the files that the next commit would add or change. If `paths` is not empty, only
+    /// files below these paths count. `paths` are relative to the directory, and the returned paths
+    /// are relative to the working tree.
     pub fn staged(&self, paths: &[PathBuf]) -> Result<(Vec<Staged>, Blobs), GitError> {
         let repository = self.needed()?;
         let roots: Vec<PathBuf> =
             paths.iter().filter_map(|path| self.below(repository, path)).collect();
         let objects = repository.objects()?;
 
-        // A path that leads out of the working tree chooses nothing.
+        // A path that leads out of the working tree selects no file.
         let wanted = |path: &[u8]| is_below(Path::new(OsStr::from_bytes(path)), &roots);
         let is_nothing = roots.is_empty() && !paths.is_empty();
         let found =
@@ -272,7 +280,7 @@ impl Git {
     }
 }
 
-/// The contents of a repository.
+/// The contents of files in a repository.
 pub struct Blobs(Objects);
 
 impl Blobs {
@@ -280,14 +288,14 @@ impl Blobs {
     pub fn open(&self, id: &Id) -> Result<Box<dyn Read + '_>, GitError> {
         let object = self.0.get(id)?;
         if object.kind != Kind::Blob {
-            return Err(GitError::Object { id: *id, why: "is no file's content".into() });
+            return Err(GitError::Object { id: *id, why: "is not the content of a file".into() });
         }
 
         Ok(object.content)
     }
 }
 
-/// Of some paths, those that the next commit has.
+/// Returns those of the paths that the next commit contains.
 fn tracked(
     repository: &Repository,
     paths: &[Option<PathBuf>],
@@ -298,7 +306,7 @@ fn tracked(
         paths.iter().flatten().map(|path| (key(path.as_os_str().as_bytes()), path)).collect();
     let mut found = HashSet::new();
 
-    // Directories of a sparse index that may hold one.
+    // These directories of a sparse index may contain one of the paths.
     let mut sparse: Vec<(Vec<u8>, Id)> = Vec::new();
 
     repository.each_entry(&mut |entry| {
@@ -322,7 +330,7 @@ fn tracked(
                 continue;
             };
 
-            // What cannot be looked up may be there.
+            // If the lookup fails, the file may be there.
             if !matches!(tree.get(below), Ok(None)) {
                 found.insert(path.clone());
             }
@@ -332,8 +340,9 @@ fn tracked(
     Ok(found)
 }
 
-/// Returns true if what says which files of a directory git ignores can be read without harm: regular files of at most a
-/// mebibyte, `.gitignore` and `info/exclude`. A link may lead to a device without an end, and git follows none itself.
+/// Returns true if the files that say what git ignores in a directory are safe to read:
+/// `.gitignore` and `info/exclude` must be regular files of at most 1 MiB. A link may lead to a
+/// device without an end, and git itself follows none.
 pub(crate) fn has_plain_rules(directory: &Path) -> bool {
     const LINE: u64 = 8 * 1024;
     let is_plain = |path: &Path, most: u64| match path.symlink_metadata() {
@@ -348,9 +357,10 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
 
     let git = directory.join(".git");
     match git.symlink_metadata() {
-        // Another working tree of a repository: a file that names its part, where another one names the whole.
+        // In a linked working tree, `.git` is a file that names the tree's own git directory. The
+        // file `commondir` in there names the shared one.
         Ok(found) if found.is_file() => {
-            let named = |path: &Path| -> Option<PathBuf> {
+            let read_path = |path: &Path| -> Option<PathBuf> {
                 let text = files::read(path, LINE).ok()??;
                 let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
                 Some(PathBuf::from(OsStr::from_bytes(
@@ -358,23 +368,26 @@ pub(crate) fn has_plain_rules(directory: &Path) -> bool {
                 )))
             };
 
-            let Some(part) = named(&git) else { return false };
+            let Some(git_dir) = read_path(&git) else { return false };
 
-            // From here on, paths are relative to what the `ignore` crate takes them for: it is the one that reads on.
-            let file = part.join("commondir");
-            let whole = |path: PathBuf| {
-                if path.as_os_str().as_bytes().starts_with(b".") { part.join(path) } else { path }
+            // From here on, paths are resolved as the `ignore` crate resolves them, because that
+            // crate reads the files.
+            let file = git_dir.join("commondir");
+            let resolved = |path: PathBuf| {
+                let is_relative = path.as_os_str().as_bytes().starts_with(b".");
+                if is_relative { git_dir.join(path) } else { path }
             };
 
-            is_plain(&file, LINE) && named(&file).is_none_or(|path| excludes(&whole(path)))
+            is_plain(&file, LINE) && read_path(&file).is_none_or(|path| excludes(&resolved(path)))
         }
         Ok(_) => excludes(&git),
         Err(_) => true,
     }
 }
 
-/// Returns the absolute path under which git knows a file. Links in its directories are followed as far as these exist; a link that
-/// is the path's last part is not: git looks at the link itself.
+/// Returns the absolute path by which git knows a file. Links in its directories are followed as
+/// far as the directories exist. A link in the last part is not followed, because git looks at the
+/// link itself.
 pub fn without_links(path: &Path) -> Option<PathBuf> {
     let real = |path: &Path| {
         std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path })
@@ -389,7 +402,7 @@ pub fn without_links(path: &Path) -> Option<PathBuf> {
     Some(plain(&real.join(path.strip_prefix(above).ok()?)))
 }
 
-/// A path without `.` and `..`, by its words alone.
+/// Removes `.` and `..` from a path without looking at the file system.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -405,12 +418,13 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// The line of a `.gitignore` that means just this file, relative to that file's directory.
+/// Returns the line of a `.gitignore` that matches exactly one file. `path` is relative to the
+/// directory of the `.gitignore`.
 pub fn ignoring(path: &Path) -> Vec<u8> {
     let mut line = vec![b'/'];
     for byte in OsStr::as_bytes(path.as_os_str()) {
         match byte {
-            // A line cannot hold them.
+            // A line cannot contain a line break, so a wildcard replaces it.
             b'\n' | b'\r' => line.push(b'?'),
             _ if b"*?[]\\! #".contains(byte) => line.extend([b'\\', *byte]),
             _ => line.push(*byte),

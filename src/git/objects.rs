@@ -1,116 +1,15 @@
-//! Reads git's objects, loose and packed. It fetches nothing: an object that a partial clone does not have is missing.
+//! Reads git's objects, loose and packed. It never fetches, so an object that a partial clone lacks
+//! is reported as missing.
 
-use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use miniz_oxide::inflate::stream::{InflateState, inflate};
-use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
-
 use super::GitError;
 use super::files::{is_absent, open, read};
+use super::object::{ExactReader, Hash, Id, Inflate, Kind, LARGEST, Object, invalid};
 use super::pack::Pack;
-
-/// Which hash a repository names its objects by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hash {
-    /// 20 bytes
-    Sha1,
-    /// 32 bytes
-    Sha256,
-}
-
-impl Hash {
-    /// Bytes of an id.
-    pub const fn length(self) -> usize {
-        match self {
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-        }
-    }
-}
-
-/// The name of an object.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Id {
-    bytes: [u8; 32],
-    length: u8,
-}
-
-impl Id {
-    /// The id that no object has.
-    pub fn zero(hash: Hash) -> Self {
-        Self { bytes: [0; 32], length: if hash == Hash::Sha1 { 20 } else { 32 } }
-    }
-
-    /// True for the id that no object has.
-    pub fn is_zero(&self) -> bool {
-        self.bytes == [0; 32]
-    }
-
-    /// Takes the first bytes.
-    pub fn from_bytes(bytes: &[u8], hash: Hash) -> Option<Self> {
-        let mut id = Self::zero(hash);
-        id.bytes[..hash.length()].copy_from_slice(bytes.get(..hash.length())?);
-        Some(id)
-    }
-
-    /// Reads hexadecimal digits, and nothing else.
-    pub fn from_hex(text: &[u8], hash: Hash) -> Option<Self> {
-        if text.len() != hash.length() * 2 {
-            return None;
-        }
-
-        let digit =
-            |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let mut id = Self::zero(hash);
-        for (byte, pair) in id.bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-
-        Some(id)
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-/// The kind of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A commit
-    Commit,
-    /// A directory
-    Tree,
-    /// A file's content, or a link's target
-    Blob,
-    /// An annotated tag
-    Tag,
-}
-
-/// An object that is being read.
-pub(super) struct Object<'o> {
-    /// Its kind
-    pub(super) kind: Kind,
-    /// Its content
-    pub(super) content: Box<dyn Read + 'o>,
-}
 
 /// A repository's objects.
 pub(super) struct Objects {
@@ -119,11 +18,12 @@ pub(super) struct Objects {
     hash: Hash,
 }
 
-/// Directories of objects that are looked into at most, with those that `info/alternates` names.
+/// The maximum number of object directories that are read, including those that `info/alternates`
+/// names.
 const DIRECTORIES: usize = 64;
 
 impl Objects {
-    /// The objects of some directories, and of those that they borrow from.
+    /// Opens the objects of some directories, and of the directories that they borrow from.
     pub(super) fn open(directories: &[PathBuf], hash: Hash) -> Result<Self, GitError> {
         let mut all: Vec<PathBuf> = Vec::new();
         let mut pending: Vec<PathBuf> = directories.iter().rev().cloned().collect();
@@ -173,9 +73,10 @@ impl Objects {
         Err(GitError::Missing(*id))
     }
 
-    /// The kind and content of an object that a packed one is a difference from.
+    /// Returns the kind and content of the base object of a packed delta.
     fn base(&self, id: &Id) -> Result<(Kind, Vec<u8>), GitError> {
-        // Git writes such a difference only to an object of the same pack, which the pack has looked for by itself.
+        // Git stores a delta only against an object of the same pack, and the pack was searched
+        // before. So only loose objects are searched here.
         let name = id.to_string();
         for directory in &self.directories {
             let path = directory.join(&name[..2]).join(&name[2..]);
@@ -183,11 +84,7 @@ impl Objects {
                 let failed = |source| GitError::io(&path, source);
                 let object = loose(file).map_err(failed)?;
                 let mut content = Vec::new();
-                object
-                    .content
-                    .take(super::pack::LARGEST + 1)
-                    .read_to_end(&mut content)
-                    .map_err(failed)?;
+                object.content.take(LARGEST + 1).read_to_end(&mut content).map_err(failed)?;
 
                 return Ok((object.kind, content));
             }
@@ -196,13 +93,13 @@ impl Objects {
         Err(GitError::Missing(*id))
     }
 
-    /// Returns the content of an object of one kind, up to `most` bytes.
+    /// Returns the content of an object, which must be of this kind and have at most `most` bytes.
     pub(super) fn whole(&self, id: &Id, kind: Kind, most: u64) -> Result<Vec<u8>, GitError> {
         let object = self.get(id)?;
         let failed = |why: String| GitError::Object { id: *id, why };
         if object.kind != kind {
             return Err(failed(
-                format!("is a {:?} where a {kind:?} belongs", object.kind).to_lowercase(),
+                format!("is a {:?}, expected a {kind:?}", object.kind).to_lowercase(),
             ));
         }
 
@@ -220,13 +117,13 @@ impl Objects {
         Ok(content)
     }
 
-    /// How ids are written.
+    /// Returns the hash function of the ids.
     pub(super) fn hash(&self) -> Hash {
         self.hash
     }
 }
 
-/// Packs that are looked into at most.
+/// The maximum number of packs that are read.
 const PACKS: usize = 10_000;
 
 fn packs_of(directory: &Path, hash: Hash) -> Result<Vec<Pack>, GitError> {
@@ -249,7 +146,8 @@ fn packs_of(directory: &Path, hash: Hash) -> Result<Vec<Pack>, GitError> {
     Ok(packs)
 }
 
-/// Reads a loose object: its kind and its size in words, a zero, and the content, compressed together.
+/// Opens a loose object. It consists of the kind and the size as text, a zero byte, and the
+/// content, all compressed together.
 fn loose(file: File) -> io::Result<Object<'static>> {
     let mut content = Inflate::new(BufReader::new(file));
     let mut header = Vec::new();
@@ -272,77 +170,10 @@ fn loose(file: File) -> io::Result<Object<'static>> {
         Some(b"tree") => Kind::Tree,
         Some(b"blob") => Kind::Blob,
         Some(b"tag") => Kind::Tag,
-        _ => return Err(invalid("the object's kind is not known")),
+        _ => return Err(invalid("the object has an unknown kind")),
     };
 
     let size = words.next().and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
-    let size = size.ok_or_else(|| invalid("the object's size is not a number"))?;
+    let size = size.ok_or_else(|| invalid("the object has an invalid size"))?;
     Ok(Object { kind, content: Box::new(ExactReader { from: content, left: size }) })
-}
-
-pub(super) fn invalid(why: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-/// A stream of which the length is known: one that ends before it is an error.
-pub(super) struct ExactReader<R> {
-    pub(super) from: R,
-    pub(super) left: u64,
-}
-
-impl<R: Read> Read for ExactReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if most == 0 {
-            return Ok(0);
-        }
-
-        let length = self.from.read(&mut buffer[..most])?;
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-
-        self.left -= length as u64;
-        Ok(length)
-    }
-}
-
-/// Decompresses a zlib stream.
-pub(super) struct Inflate<R> {
-    from: R,
-    state: Box<InflateState>,
-    ended: bool,
-}
-
-impl<R: BufRead> Inflate<R> {
-    pub(super) fn new(from: R) -> Self {
-        Self { from, state: InflateState::new_boxed(DataFormat::Zlib), ended: false }
-    }
-}
-
-impl<R: BufRead> Read for Inflate<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && !buffer.is_empty() {
-            let input = self.from.fill_buf()?;
-            let at_end = input.is_empty();
-            let step = inflate(&mut self.state, input, buffer, MZFlush::None);
-            self.from.consume(step.bytes_consumed);
-
-            match step.status {
-                Ok(MZStatus::StreamEnd) => self.ended = true,
-                Ok(_) | Err(MZError::Buf) => {}
-                Err(_) => return Err(invalid("the compressed data is damaged")),
-            }
-
-            if step.bytes_written > 0 {
-                return Ok(step.bytes_written);
-            }
-
-            if !self.ended && (at_end || step.bytes_consumed == 0) {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-
-        Ok(0)
-    }
 }

@@ -1,4 +1,5 @@
-//! Reads packs: an index of ids, and objects of which many are kept as a difference from another.
+//! Reads packs. A pack has an index of ids, and it stores many objects as deltas against other
+//! objects.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -10,14 +11,12 @@ use std::rc::Rc;
 
 use super::GitError;
 use super::files::open;
-use super::index::varint;
-use super::objects::{ExactReader, Hash, Id, Inflate, Kind, Object, invalid};
+use super::object::{ExactReader, Hash, Id, Inflate, Kind, LARGEST, Object, invalid, varint};
 
-/// An object that is kept as a difference is put together in memory, up to so many bytes. Git keeps larger files whole.
-pub(super) const LARGEST: u64 = 512 * 1024 * 1024;
-/// Differences in a row at most: git's own limit.
+/// The maximum length of a delta chain, which is git's own limit.
 const DEPTH: usize = 4095;
-/// Bytes of directories that are kept, because the next difference is often from the same one.
+/// The maximum size in bytes of the cache of directories. It helps because consecutive deltas often
+/// have the same base.
 const KEPT: usize = 16 * 1024 * 1024;
 
 /// A pack and its index.
@@ -31,7 +30,7 @@ pub(super) struct Pack {
 struct PackFiles {
     index: File,
     pack: File,
-    /// How many ids begin with this byte or a smaller one
+    /// For each first byte of an id, the number of ids that begin with this byte or a smaller one
     fanout: Vec<u32>,
 }
 
@@ -41,7 +40,7 @@ struct CachedObject {
     bytes: usize,
 }
 
-/// Returns an object of another pack, or a loose one.
+/// Looks up an object in another pack, or a loose object.
 type ObjectLookup<'e> = &'e dyn Fn(&Id) -> Result<(Kind, Vec<u8>), GitError>;
 
 impl Pack {
@@ -62,7 +61,7 @@ impl Pack {
         if head[..8] != *b"\xfftOc\0\0\0\x02" {
             return Err(GitError::invalid(
                 &self.index,
-                "its version is not 2: `git index-pack` writes it again",
+                "its version is not 2; rebuild it with `git index-pack`",
             ));
         }
 
@@ -76,7 +75,7 @@ impl Pack {
         Ok(self.files.get_or_init(|| PackFiles { index, pack, fanout }))
     }
 
-    /// Returns where in the pack an object begins.
+    /// Returns the offset of an object in the pack.
     pub(super) fn find(&self, id: &Id) -> Result<Option<u64>, GitError> {
         let files = self.files()?;
         let failed = |source| GitError::io(&self.index, source);
@@ -97,7 +96,8 @@ impl Pack {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
                 std::cmp::Ordering::Equal => {
-                    // Behind the ids come checksums, then offsets, then those that need eight bytes.
+                    // After the ids come checksums, then offsets, then the offsets that need eight
+                    // bytes.
                     let offsets = names + count * (length + 4);
                     let mut four = [0; 4];
                     files.index.read_exact_at(&mut four, offsets + middle * 4).map_err(failed)?;
@@ -118,11 +118,11 @@ impl Pack {
         Ok(None)
     }
 
-    /// Opens the object at an offset. One that is whole is read as a stream.
+    /// Opens the object at an offset. An object that is not a delta is read as a stream.
     pub(super) fn get(
         &self,
         offset: u64,
-        elsewhere: ObjectLookup<'_>,
+        look_up: ObjectLookup<'_>,
     ) -> Result<Object<'_>, GitError> {
         let path = self.index.with_extension("pack");
         let failed = |source| GitError::io(&path, source);
@@ -146,7 +146,7 @@ impl Pack {
 
             total += header.size;
             if total > LARGEST || deltas.len() > DEPTH {
-                return Err(failed(invalid("an object is a difference of too many others")));
+                return Err(failed(invalid("a delta chain is too long")));
             }
 
             let mut content = Vec::new();
@@ -166,7 +166,7 @@ impl Pack {
                 Packed::FromId(id) => match self.find(&id)? {
                     Some(base) => at = base,
                     None => {
-                        let (kind, content) = elsewhere(&id)?;
+                        let (kind, content) = look_up(&id)?;
                         break (kind, Rc::new(content));
                     }
                 },
@@ -177,8 +177,7 @@ impl Pack {
         let mut content = base;
         while let Some((at, delta)) = deltas.pop() {
             content = Rc::new(
-                apply(&content, &delta)
-                    .ok_or_else(|| failed(invalid("a difference is damaged")))?,
+                apply(&content, &delta).ok_or_else(|| failed(invalid("a delta is invalid")))?,
             );
 
             self.keep(kind, at, &content);
@@ -202,19 +201,19 @@ impl Pack {
         kept.trees.insert(at, Rc::clone(content));
     }
 
-    /// Reads what stands before an object's content.
+    /// Reads the header of an object.
     fn header(&self, offset: u64) -> io::Result<Header> {
         let files = self.files.get().ok_or(io::ErrorKind::NotFound)?;
         let mut bytes = [0; 64];
         let length = read_at(&files.pack, &mut bytes, offset)?;
         let bytes = &bytes[..length];
-        let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let first = *bytes.first().ok_or_else(cut)?;
+        let truncated = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let first = *bytes.first().ok_or_else(truncated)?;
         let (mut size, mut shift, mut at) = (u64::from(first & 15), 4, 1);
         let mut byte = first;
 
         while byte & 128 != 0 {
-            byte = *bytes.get(at).ok_or_else(cut)?;
+            byte = *bytes.get(at).ok_or_else(truncated)?;
             at += 1;
             if shift > 56 {
                 return Err(invalid("an object's size is too large"));
@@ -230,21 +229,21 @@ impl Pack {
             3 => Packed::Whole(Kind::Blob),
             4 => Packed::Whole(Kind::Tag),
             6 => {
-                let (distance, behind) = varint(bytes, at).ok_or_else(cut)?;
-                at = behind;
+                let (distance, after) = varint(bytes, at).ok_or_else(truncated)?;
+                at = after;
                 let base = offset.checked_sub(distance).filter(|_| distance > 0);
-                Packed::FromOffset(base.ok_or_else(|| invalid("a difference is from nothing"))?)
+                Packed::FromOffset(base.ok_or_else(|| invalid("a delta has no base"))?)
             }
             7 => {
                 let id = bytes
                     .get(at..)
                     .and_then(|bytes| Id::from_bytes(bytes, self.hash))
-                    .ok_or_else(cut)?;
+                    .ok_or_else(truncated)?;
 
                 at += self.hash.length();
                 Packed::FromId(id)
             }
-            _ => return Err(invalid("an object's kind is not known")),
+            _ => return Err(invalid("an object has an unknown kind")),
         };
 
         Ok(Header { kind, size, content: offset + at as u64 })
@@ -284,7 +283,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(length)
 }
 
-/// A file from an offset on.
+/// A file, read from an offset on.
 struct At<'f> {
     file: &'f File,
     offset: u64,
@@ -298,7 +297,7 @@ impl Read for At<'_> {
     }
 }
 
-/// Applies a difference to what it is from; `None` if the two do not fit.
+/// Applies a delta to its base. Returns `None` if the two do not match or the delta is invalid.
 pub fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     let (from, at) = size(delta, 0)?;
     let (to, mut at) = size(delta, at)?;
@@ -316,7 +315,8 @@ pub fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
             content.extend_from_slice(delta.get(at..end).filter(|bytes| !bytes.is_empty())?);
             at = end;
         } else {
-            // Which of seven bytes follow: four of an offset, three of a length.
+            // The low bits say which of seven bytes follow: four of an offset and three of a
+            // length.
             let mut number = 0_u64;
 
             for bit in 0..7 {
@@ -342,7 +342,7 @@ pub fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     (content.len() == to).then_some(content)
 }
 
-/// Reads a difference's number, seven bits a byte, the lowest first.
+/// Reads a number of a delta, which has seven bits per byte, lowest bits first.
 fn size(delta: &[u8], mut at: usize) -> Option<(u64, usize)> {
     let (mut value, mut shift) = (0_u64, 0);
     loop {
@@ -365,19 +365,19 @@ mod tests {
     use super::apply;
 
     #[test]
-    fn differences_copy_and_insert() {
+    fn deltas_copy_and_insert() {
         let base = b"the quick brown fox";
 
-        // Copies 4 bytes from 0, inserts "slow ", copies 9 from 10.
+        // This delta copies 4 bytes from 0, inserts "slow ", and copies 9 bytes from 10.
         let delta = b"\x13\x12\x90\x04\x05slow \x91\x0a\x09";
         assert_eq!(apply(base, delta).unwrap(), b"the slow brown fox");
         for end in 0..delta.len() {
-            assert_eq!(apply(base, &delta[..end]), None, "cut after {end}");
+            assert_eq!(apply(base, &delta[..end]), None, "truncated after {end}");
         }
 
         assert_eq!(apply(b"another", delta), None);
 
-        // Behind the base's end; longer than said; a step that is reserved.
+        // The deltas copy past the base's end, give a wrong length, and use a reserved instruction.
         assert_eq!(apply(base, b"\x13\x04\x91\x10\x04"), None);
         assert_eq!(apply(base, b"\x13\x01\x90\x04"), None);
         assert_eq!(apply(base, b"\x13\x00\x00"), None);

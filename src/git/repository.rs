@@ -1,5 +1,6 @@
-//! Finds the repository of a directory, and recognises git directories. Only a `.git` counts: a directory that merely looks
-//! like a bare repository may be part of what somebody committed.
+//! Finds the repository of a directory, and recognises git directories. A repository is found only
+//! through `.git`. A directory that merely looks like a bare repository may be part of what
+//! somebody committed.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,21 +9,22 @@ use std::path::{Path, PathBuf};
 use super::config::Config;
 use super::files::read;
 use super::index::{Index, IndexEntry};
-use super::objects::{Hash, Id, Objects};
+use super::object::{Hash, Id};
+use super::objects::Objects;
 use super::{GitEnvironment, GitError};
 
-/// A small file of a git directory: `.git`, `HEAD`, `commondir`.
+/// The maximum size in bytes of a small file in a git directory: `.git`, `HEAD`, `commondir`.
 const SMALL: u64 = 64 * 1024;
-/// `packed-refs` may name millions.
+/// The maximum size in bytes of `packed-refs`, which may list millions of references.
 const REFS: u64 = 256 * 1024 * 1024;
 
 /// A repository with a working tree.
 pub(super) struct Repository {
     /// The working tree, without links
     pub(super) work_tree: PathBuf,
-    /// What this working tree has for itself: `HEAD`, `index`
+    /// The git directory of this working tree, with `HEAD` and `index`
     pub(super) git_dir: PathBuf,
-    /// What all working trees of the repository share: `objects`, `refs`
+    /// The directory that all working trees of the repository share, with `objects` and `refs`
     pub(super) common_dir: PathBuf,
     pub(super) config: Config,
     index: PathBuf,
@@ -31,7 +33,7 @@ pub(super) struct Repository {
 }
 
 impl Repository {
-    /// Finds the repository whose working tree holds a directory.
+    /// Finds the repository whose working tree contains a directory.
     pub(super) fn find(
         directory: &Path,
         environment: &GitEnvironment,
@@ -42,7 +44,7 @@ impl Repository {
             None => discover(&directory, &environment.ceilings)?,
         };
 
-        let Some((git_dir, beside)) = found else { return Ok(None) };
+        let Some((git_dir, parent)) = found else { return Ok(None) };
         if !is_complete(&git_dir) {
             return Ok(None);
         }
@@ -55,7 +57,7 @@ impl Repository {
         let work_tree = match environment.work_tree.clone().or(configured) {
             Some(path) => path,
             None if config.is_true("core.bare") => return Ok(None),
-            None => beside.unwrap_or_else(|| ".".into()),
+            None => parent.unwrap_or_else(|| ".".into()),
         };
 
         let Ok(work_tree) = absolute(&work_tree) else { return Ok(None) };
@@ -63,15 +65,13 @@ impl Repository {
             return Ok(None);
         }
 
-        let hash = match config
-            .text("extensions.objectformat")
-            .map(<[u8]>::to_ascii_lowercase)
-            .as_deref()
-        {
-            None | Some(b"sha1") => Hash::Sha1,
-            Some(b"sha256") => Hash::Sha256,
-            Some(_) => return Err(GitError::invalid(&git_dir, "its object format is not known")),
-        };
+        let hash =
+            match config.text("extensions.objectformat").map(<[u8]>::to_ascii_lowercase).as_deref()
+            {
+                None | Some(b"sha1") => Hash::Sha1,
+                Some(b"sha256") => Hash::Sha256,
+                Some(_) => return Err(GitError::invalid(&git_dir, "its object format is unknown")),
+            };
 
         let index = environment.index_file.clone().unwrap_or_else(|| git_dir.join("index"));
         let mut objects = vec![
@@ -82,7 +82,7 @@ impl Repository {
         Ok(Some(Self { work_tree, git_dir, common_dir, config, index, objects, hash }))
     }
 
-    /// Visits what the next commit consists of.
+    /// Visits every entry of the index.
     pub(super) fn each_entry(
         &self,
         visit: &mut dyn FnMut(&IndexEntry<'_>),
@@ -90,12 +90,12 @@ impl Repository {
         Index::open(&self.index, &self.git_dir, self.hash)?.each(&self.index, visit)
     }
 
-    /// The repository's objects.
+    /// Opens the repository's objects.
     pub(super) fn objects(&self) -> Result<Objects, GitError> {
         Objects::open(&self.objects, self.hash)
     }
 
-    /// Returns the commit that is checked out; `None` before the first one.
+    /// Returns the commit that is checked out, or `None` before the first commit.
     pub(super) fn head(&self) -> Result<Option<Id>, GitError> {
         let mut name: PathBuf = "HEAD".into();
         for _ in 0..5 {
@@ -122,10 +122,10 @@ impl Repository {
             name = OsStr::from_bytes(target).into();
         }
 
-        Err(GitError::invalid(&self.git_dir.join("HEAD"), "it leads from branch to branch"))
+        Err(GitError::invalid(&self.git_dir.join("HEAD"), "it leads through too many branches"))
     }
 
-    /// Looks a branch up in `packed-refs`.
+    /// Looks up a branch in `packed-refs`.
     fn packed(&self, name: &Path) -> Result<Option<Id>, GitError> {
         let path = self.common_dir.join("packed-refs");
         let Some(text) = read(&path, REFS)? else { return Ok(None) };
@@ -138,13 +138,14 @@ impl Repository {
     }
 }
 
-/// A path without links; an error if nothing is there.
+/// Returns an absolute path without links. It is an error if the path does not exist.
 fn absolute(path: &Path) -> Result<PathBuf, GitError> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     std::fs::canonicalize(path).map_err(|source| GitError::io(path, source))
 }
 
-/// Looks for `.git` in a directory and above it; returns what it is or leads to, and the directory that holds it.
+/// Looks for `.git` in a directory and the directories above it. Returns the git directory, and the
+/// directory that contains `.git`.
 fn discover(
     directory: &Path,
     ceilings: &[PathBuf],
@@ -159,7 +160,7 @@ fn discover(
         if found.is_dir() {
             let git_dir = absolute(&dot_git)?;
 
-            // Git passes over a `.git` that is no repository as well.
+            // Git also skips a `.git` that is not a repository.
             if is_complete(&git_dir) {
                 return Ok(Some((git_dir, Some(above.to_owned()))));
             }
@@ -173,7 +174,7 @@ fn discover(
     Ok(None)
 }
 
-/// The git directory that a `.git` file names: `gitdir: PATH`.
+/// Returns the git directory that a `.git` file names in the form `gitdir: PATH`.
 fn target_of(dot_git: &Path) -> Result<Option<PathBuf>, GitError> {
     let text = read(dot_git, SMALL)?.unwrap_or_default();
     let line = text.strip_prefix(b"gitdir: ").map(|line| line.strip_suffix(b"\n").unwrap_or(line));
@@ -183,13 +184,13 @@ fn target_of(dot_git: &Path) -> Result<Option<PathBuf>, GitError> {
         .map(|line| dot_git.with_file_name(OsStr::from_bytes(line))))
 }
 
-/// The directory that a working tree's git directory shares with others.
+/// Returns the directory that a working tree's git directory shares with others.
 fn common_dir(git_dir: &Path) -> Option<PathBuf> {
     let text = read(&git_dir.join("commondir"), SMALL).ok()??;
     Some(git_dir.join(OsStr::from_bytes(text.trim_ascii_end())))
 }
 
-/// True for a directory that git takes for a repository's.
+/// Returns true if git would accept a directory as a git directory.
 fn is_complete(directory: &Path) -> bool {
     let common = common_dir(directory).unwrap_or_else(|| directory.to_owned());
     let exists = |path: PathBuf| path.symlink_metadata().is_ok();
@@ -198,7 +199,7 @@ fn is_complete(directory: &Path) -> bool {
         && common.join("refs").is_dir()
 }
 
-/// The configuration of the system, the user, the repository and the working tree.
+/// Loads the configuration of the system, the user, the repository and the working tree.
 fn configuration(
     git_dir: &Path,
     common_dir: &Path,
@@ -206,14 +207,15 @@ fn configuration(
 ) -> Result<Config, GitError> {
     let mut config = Config::new(environment.home.as_deref());
     for path in &environment.configs {
-        // Without the user's own file fewer files count as ignored, which is the safe side.
+        // If the user's file cannot be read, fewer files count as ignored, which is the safe side.
         let _ = config.load(path);
     }
 
-    // Where several working trees share a configuration, it says nothing about one of them.
+    // In a linked working tree, the shared file's values of these keys do not apply.
     let is_shared = git_dir != common_dir;
-    let of_one = ["core.worktree", "core.bare"];
-    config.load_if(&common_dir.join("config"), |key| !(is_shared && of_one.contains(&key)))?;
+    let worktree_keys = ["core.worktree", "core.bare"];
+    config
+        .load_if(&common_dir.join("config"), |key| !(is_shared && worktree_keys.contains(&key)))?;
     if config.is_true("extensions.worktreeconfig") {
         config.load(&git_dir.join("config.worktree"))?;
     }
@@ -221,8 +223,9 @@ fn configuration(
     Ok(config)
 }
 
-/// True for a path, without links, that lies in a git directory, whatever that is called: a directory is recognised by what
-/// it holds, or by the `.git` file that leads to it.
+/// Returns true if a path without links is inside a git directory, whatever the name of that
+/// directory. A git directory is recognised by its contents, or by the `.git` file that leads to
+/// it.
 pub fn is_in_git_directory(real: &Path) -> bool {
     for above in real.ancestors().skip(1) {
         let is_named = above.file_name().is_some_and(|name| name.eq_ignore_ascii_case(".git"));
@@ -233,7 +236,8 @@ pub fn is_in_git_directory(real: &Path) -> bool {
 
         let dot_git = above.join(".git");
         if dot_git.symlink_metadata().is_ok() {
-            // A working tree. Its own repository may be anywhere, also in it; a bare one may be around it.
+            // This is a working tree. Its repository may be anywhere, even inside the working tree.
+            // A bare repository may be around it.
             let target =
                 if dot_git.is_dir() { Some(dot_git) } else { target_of(&dot_git).ok().flatten() };
             return target
@@ -245,8 +249,8 @@ pub fn is_in_git_directory(real: &Path) -> bool {
     false
 }
 
-/// True for a path that a symbolic link leads into a git directory. Whoever types a path into one means it; a link is the
-/// choice of the repository's author.
+/// Returns true if a symbolic link leads a path into a git directory. A user who types such a path
+/// means it, but a link is the choice of the repository's author.
 pub fn leads_into_git_directory(path: &Path) -> bool {
     let Ok(path) = std::path::absolute(path) else { return false };
     let mut links = path

@@ -1,4 +1,5 @@
-//! Which files git ignores: `.gitignore` of each directory, `info/exclude` and the user's own file.
+//! Decides which files git ignores, by the `.gitignore` of each directory, `info/exclude` and the
+//! user's own file.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,29 +11,29 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::files::read;
 use super::index::{EntryKind, IndexEntry};
-use super::objects::{Id, Kind};
+use super::object::{Id, Kind};
 use super::repository::Repository;
 use super::{GitEnvironment, GitError};
 
-/// A file with rules of more bytes is refused.
+/// The maximum size of a file with rules in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
-/// The rule that decides about a path.
+/// The rule that decides whether a path is ignored.
 pub(super) struct Verdict {
-    /// It is ignored; otherwise a rule takes it back
+    /// True if the path is ignored, false if a rule includes it again
     pub(super) ignored: bool,
-    /// The file with the rule: below the working tree, or absolute
+    /// The file with the rule, as an absolute path or relative to the working tree
     pub(super) file: PathBuf,
 }
 
-/// The rules of a working tree, read where they are needed.
+/// The ignore rules of a working tree, which are read when they are needed.
 pub(super) struct Rules<'r> {
     repository: &'r Repository,
     ignore_case: bool,
-    /// For the whole tree, the strongest first
+    /// Rules for the whole tree, in descending precedence
     general: Vec<(PathBuf, Gitignore)>,
     directories: HashMap<PathBuf, Option<Rc<Gitignore>>>,
-    /// `.gitignore` files that are left out of the working tree on purpose
+    /// `.gitignore` files that a sparse checkout leaves out of the working tree
     left_out: HashMap<PathBuf, Id>,
 }
 
@@ -48,7 +49,7 @@ impl<'r> Rules<'r> {
 
         for path in [Some(repository.common_dir.join("info/exclude")), users].into_iter().flatten()
         {
-            // Without a file that cannot be read fewer files count as ignored, which is the safe side.
+            // If a file cannot be read, fewer files count as ignored, which is the safe side.
             if let Ok(Some(text)) = read(&path, LARGEST) {
                 general.push((path, rules(&text, ignore_case)));
             }
@@ -67,8 +68,8 @@ impl<'r> Rules<'r> {
         Ok(Self { repository, ignore_case, general, directories: HashMap::new(), left_out })
     }
 
-    /// Returns the rule that decides about a file, given by its path below the working tree. What lies in an ignored directory
-    /// is ignored, whatever the rules in there say.
+    /// Returns the rule that decides about a file, which is given by its path below the working
+    /// tree. A file in an ignored directory is ignored, whatever the rules in that directory say.
     pub(super) fn of(&mut self, file: &Path) -> Result<Option<Verdict>, GitError> {
         let mut directories: Vec<&Path> =
             file.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
@@ -81,10 +82,10 @@ impl<'r> Rules<'r> {
         self.at(file, false)
     }
 
-    /// The rule about one path, of the nearest file that has one.
+    /// Returns the rule for one path, from the nearest file that has one.
     fn at(&mut self, path: &Path, is_dir: bool) -> Result<Option<Verdict>, GitError> {
         for directory in path.ancestors().skip(1) {
-            let Some(rules) = self.of_directory(directory)? else { continue };
+            let Some(rules) = self.directory_rules(directory)? else { continue };
             let below = path.strip_prefix(directory).unwrap_or(path);
             if let Some(ignored) = decision(&rules, below, is_dir) {
                 return Ok(Some(Verdict { ignored, file: directory.join(".gitignore") }));
@@ -97,7 +98,7 @@ impl<'r> Rules<'r> {
         Ok(decided.next().map(|(ignored, file)| Verdict { ignored, file: file.clone() }))
     }
 
-    fn of_directory(&mut self, directory: &Path) -> Result<Option<Rc<Gitignore>>, GitError> {
+    fn directory_rules(&mut self, directory: &Path) -> Result<Option<Rc<Gitignore>>, GitError> {
         if let Some(known) = self.directories.get(directory) {
             return Ok(known.clone());
         }
@@ -105,7 +106,7 @@ impl<'r> Rules<'r> {
         let relative = directory.join(".gitignore");
         let path = self.repository.work_tree.join(&relative);
         let text = match path.symlink_metadata() {
-            // Git reads no link there.
+            // Git does not follow a link here.
             Ok(found) if found.is_file() => read(&path, LARGEST)?,
             Ok(_) => None,
             Err(_) => self.left_out(&relative)?,
@@ -116,8 +117,8 @@ impl<'r> Rules<'r> {
         Ok(rules)
     }
 
-    /// The text of a `.gitignore` that a sparse checkout leaves out. One that a partial clone does not have is as if it were
-    /// empty: it is not fetched.
+    /// Returns the text of a `.gitignore` that a sparse checkout leaves out. Nothing is fetched, so
+    /// a file that a partial clone lacks counts as empty.
     fn left_out(&self, relative: &Path) -> Result<Option<Vec<u8>>, GitError> {
         let Some(id) = self.left_out.get(relative) else { return Ok(None) };
         match self.repository.objects()?.whole(id, Kind::Blob, LARGEST) {
@@ -128,12 +129,12 @@ impl<'r> Rules<'r> {
     }
 }
 
-/// Reads rules. One that is not valid is passed over, as git does.
+/// Parses rules. Invalid ones are skipped, as in git.
 fn rules(text: &[u8], ignore_case: bool) -> Gitignore {
     let mut builder = GitignoreBuilder::new("");
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
 
-    // It fails for no text: this only chooses.
+    // This option cannot fail, whatever the text is.
     let _ = builder.case_insensitive(ignore_case);
     for line in text.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);

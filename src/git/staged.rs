@@ -1,4 +1,5 @@
-//! What the next commit would change: the index held against the commit that is checked out.
+//! Finds out what the next commit would change, by comparing the index with the commit that is
+//! checked out.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -8,26 +9,27 @@ use std::rc::Rc;
 
 use super::GitError;
 use super::index::{EntryKind, IndexEntry, is_safe_name};
-use super::objects::{Hash, Id, Kind, Objects};
+use super::object::{Hash, Id, Kind};
+use super::objects::Objects;
 use super::repository::Repository;
 
 /// A file or a link that the next commit would add or change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Staged {
-    /// Below the working tree
+    /// The path below the working tree
     pub path: PathBuf,
-    /// Its content, or a link's target
+    /// The id of its content, or of a link's target
     pub id: Id,
-    /// A symbolic link
+    /// True for a symbolic link
     pub is_link: bool,
 }
 
-/// Bytes of directories and commits that are read at most, together.
+/// The maximum total size in bytes of the directories and commits that are read.
 const BUDGET: u64 = 512 * 1024 * 1024;
-/// Bytes of one directory.
+/// The maximum size of one directory in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// Returns what is staged, in the order of the index. `wanted` chooses by path.
+/// Returns what is staged, in the order of the index. `wanted` selects entries by path.
 pub(super) fn staged(
     repository: &Repository,
     objects: &Objects,
@@ -45,14 +47,14 @@ pub(super) fn staged(
     failure.map_or(Ok(found), Err)
 }
 
-/// A directory of a commit: names with mode and id.
+/// A directory of a commit: the mode and id of each name.
 type Directory = HashMap<Vec<u8>, (u32, Id)>;
 
-/// The directories of a commit, read where they are needed.
+/// The directories of a commit, which are read when they are needed.
 pub(super) struct Trees<'o> {
     objects: &'o Objects,
     root: Option<Id>,
-    /// Those that lead to the last path that was looked up
+    /// The directories that lead to the last path that was looked up
     open: Vec<(Vec<u8>, Option<Rc<Directory>>)>,
     budget: u64,
 }
@@ -62,8 +64,8 @@ impl<'o> Trees<'o> {
         Self { objects, root, open: Vec::new(), budget: BUDGET }
     }
 
-    /// The directories of the commit that is checked out. With references in tables (`reftable`) it is not known which one that
-    /// is: then everything counts as staged.
+    /// Opens the directories of the commit that is checked out. If the repository stores references
+    /// in tables (`reftable`), that commit is unknown, and everything counts as staged.
     fn of_head(repository: &Repository, objects: &'o Objects) -> Result<Self, GitError> {
         let is_table =
             repository.config.text("extensions.refstorage").is_some_and(|kind| kind != b"files");
@@ -108,7 +110,7 @@ impl<'o> Trees<'o> {
         found: &mut Vec<Staged>,
     ) -> Result<(), GitError> {
         if path.len() > 4096 {
-            return Err(GitError::Object { id: *id, why: "lies too deep".into() });
+            return Err(GitError::Object { id: *id, why: "is nested too deeply".into() });
         }
 
         let directory = self.read(id)?;
@@ -132,7 +134,7 @@ impl<'o> Trees<'o> {
                     self.compare_directory(&path, id, wanted, found)?;
                 }
                 EntryKind::File => {
-                    // Older commits hold modes that the index does not.
+                    // Older commits contain modes that the index never has.
                     entry.mode = if mode & 0o111 == 0 { 0o100_644 } else { 0o100_755 };
                     self.compare(&entry, wanted, found)?;
                 }
@@ -144,7 +146,7 @@ impl<'o> Trees<'o> {
         Ok(())
     }
 
-    /// Returns mode and id of what the commit has at a path.
+    /// Returns the mode and id that the commit has at a path.
     pub(super) fn get(&mut self, path: &[u8]) -> Result<Option<(u32, Id)>, GitError> {
         let mut names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         let Some(last) = names.pop() else { return Ok(None) };
@@ -174,7 +176,7 @@ impl<'o> Trees<'o> {
         let found =
             self.open.last().and_then(|(_, directory)| directory.as_ref()?.get(last).copied());
 
-        // Older commits hold modes that the index does not.
+        // Older commits contain modes that the index never has.
         Ok(found.map(|(mode, id)| match EntryKind::of(mode) {
             EntryKind::File => (if mode & 0o111 == 0 { 0o100_644 } else { 0o100_755 }, id),
             _ => (mode, id),
@@ -189,15 +191,15 @@ impl<'o> Trees<'o> {
     }
 }
 
-/// The root directory of a commit.
+/// Returns the id of a commit's root directory.
 fn root_of(commit: &Id, objects: &Objects) -> Result<Id, GitError> {
     let text = objects.whole(commit, Kind::Commit, LARGEST)?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let id = line.strip_prefix(b"tree ").and_then(|id| Id::from_hex(id, objects.hash()));
-    id.ok_or_else(|| GitError::Object { id: *commit, why: "names no tree".into() })
+    id.ok_or_else(|| GitError::Object { id: *commit, why: "has no tree".into() })
 }
 
-/// Reads a directory: mode, name, zero, id.
+/// Parses a directory, whose entries consist of mode, name, a zero byte and id.
 pub fn entries(text: &[u8], hash: Hash) -> Option<HashMap<Vec<u8>, (u32, Id)>> {
     let (mut found, mut rest) = (HashMap::new(), text);
     while !rest.is_empty() {
@@ -217,7 +219,7 @@ pub fn entries(text: &[u8], hash: Hash) -> Option<HashMap<Vec<u8>, (u32, Id)>> {
     Some(found)
 }
 
-/// True if a path lies at or below one of these; with none of them, always.
+/// Returns true if a path is at or below one of the roots, or if there are no roots.
 pub(super) fn is_below(path: &Path, roots: &[PathBuf]) -> bool {
     roots.is_empty() || roots.iter().any(|root| path.starts_with(root))
 }

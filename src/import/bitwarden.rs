@@ -1,9 +1,10 @@
-//! Bitwarden's unencrypted JSON: logins, notes, cards, identities, keys and what other kinds may come. Never guesses at
-//! encrypted ones.
+//! Bitwarden's unencrypted JSON: logins, notes, cards, identities, keys and unknown kinds. Never
+//! tries to interpret encrypted exports.
 
 use serde_json::value::RawValue;
 
-use super::entry::{Collector, Entry, EntryField};
+use super::collector::Collector;
+use super::entry::{Entry, EntryField};
 use super::json::{Document, Object, is_null};
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;
@@ -14,11 +15,11 @@ pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, Import
     if let Some((_, part)) =
         members.iter().find(|(name, part)| name == "encrypted" && part.get() == "true")
     {
-        return Err(ImportError::at(document.place(part), Why::Encrypted));
+        return Err(ImportError::at(document.position(part), Why::Encrypted));
     }
 
     let items = members.iter().find(|(name, part)| name == "items" && part.get().starts_with('['));
-    let Some((_, items)) = items else { return Err(ImportError::nowhere(Why::NoItems)) };
+    let Some((_, items)) = items else { return Err(ImportError::without_position(Why::NoItems)) };
     let reader = Reader { document: &document };
 
     for item in document.elements(items, "items")?.unwrap_or_default() {
@@ -38,21 +39,21 @@ struct Reader<'d, 'a> {
 }
 
 impl<'a> Reader<'_, 'a> {
-    /// An entry, and whether it was deleted.
+    /// Reads an entry and whether it was deleted.
     fn item(&self, item: &'a RawValue) -> Result<(Entry, bool), ImportError> {
-        let mut entry = Entry { at: Some(self.document.place(item)), ..Entry::default() };
+        let mut entry = Entry { at: Some(self.document.position(item)), ..Entry::default() };
         let mut deleted = false;
         for (name, part) in self.members(item, "items")? {
             match name.as_str() {
                 "name" => entry.title = self.label(part, "name")?,
-                "notes" => entry.put(EntryField::Notes, self.value(part, "notes")?),
+                "notes" => entry.set(EntryField::Notes, self.value(part, "notes")?),
                 "login" => self.login(part, &mut entry)?,
                 "fields" => self.fields(part, &mut entry)?,
                 "deletedDate" => deleted = !is_null(part),
                 "attachments" if !self.elements(part, "attachments")?.is_empty() => {
-                    entry.dropped.push(("attachments".into(), "files are not in the export"));
+                    entry.dropped.push(("attachments".into(), "the export does not contain files"));
                 }
-                "secureNote" => {} // its kind alone; the text is in `notes`
+                "secureNote" => {} // only marks the kind; the text is in `notes`
                 _ if part.get().starts_with('{') => self.other(part, &mut entry)?,
                 _ => {}
             }
@@ -65,8 +66,8 @@ impl<'a> Reader<'_, 'a> {
         for (name, part) in self.members(login, "login")? {
             match name.as_str() {
                 "username" => entry.users.push(self.label(part, "username")?),
-                "password" => entry.put(EntryField::Password, self.value(part, "password")?),
-                "totp" => entry.put(EntryField::Totp, self.value(part, "totp")?),
+                "password" => entry.set(EntryField::Password, self.value(part, "password")?),
+                "totp" => entry.set(EntryField::Totp, self.value(part, "totp")?),
                 "uris" => {
                     for uri in self.elements(part, "uris")? {
                         for (name, part) in self.members(uri, "uris")? {
@@ -77,7 +78,7 @@ impl<'a> Reader<'_, 'a> {
                     }
                 }
                 "fido2Credentials" if !self.elements(part, "fido2Credentials")?.is_empty() => {
-                    entry.dropped.push(("passkey".into(), "passkeys are not taken over"));
+                    entry.dropped.push(("passkey".into(), "passkeys cannot be imported"));
                 }
                 _ => {}
             }
@@ -86,7 +87,7 @@ impl<'a> Reader<'_, 'a> {
         Ok(())
     }
 
-    /// Custom fields. A linked one (type 3) holds nothing of its own.
+    /// Reads custom fields. A linked field (type 3) contains no value.
     fn fields(&self, fields: &'a RawValue, entry: &mut Entry) -> Result<(), ImportError> {
         for field in self.elements(fields, "fields")? {
             let (mut label, mut value, mut checkbox) = (String::new(), None, false);
@@ -109,7 +110,7 @@ impl<'a> Reader<'_, 'a> {
         Ok(())
     }
 
-    /// A card, an identity, a key, or a kind that is not known yet: each of its texts is a field.
+    /// Reads a card, an identity, a key, or an unknown kind. Each text in it becomes a field.
     fn other(&self, part: &'a RawValue, entry: &mut Entry) -> Result<(), ImportError> {
         for (name, part) in self.members(part, "items")? {
             match self.document.scalar(part)? {
@@ -139,16 +140,16 @@ impl<'a> Reader<'_, 'a> {
 
     fn value(&self, part: &RawValue, of: &'static str) -> Result<SecretBytes, ImportError> {
         let value = self.document.scalar(part)?;
-        value.ok_or_else(|| ImportError::at(self.document.place(part), Why::Shape(of)))
+        value.ok_or_else(|| ImportError::at(self.document.position(part), Why::Shape(of)))
     }
 
-    /// A text that is no secret.
+    /// Reads a text that is not secret.
     fn label(&self, part: &RawValue, of: &'static str) -> Result<String, ImportError> {
         self.value(part, of).map(|text| String::from_utf8_lossy(text.expose()).into_owned())
     }
 }
 
-/// `privateKey` as words.
+/// Splits a camel-case name such as `privateKey` into words.
 fn words(name: &str) -> String {
     let mut words = String::new();
     for c in name.chars() {

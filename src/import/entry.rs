@@ -1,15 +1,12 @@
-//! An entry of a password manager, and the items it comes to. Never decides by a value what is shown of it.
+//! An entry of a password manager, and its conversion into items. The parts that are shown never
+//! depend on a secret value.
 
-use super::foreign::ToolMetadata;
-use super::references::{self, FoundEntry};
-use super::tags::Tags;
-use super::{ImportError, Item, Items, Skipped, Why, foreign};
-use crate::model::{Description, Name, SecretBytes, SecretValue, Tag, TagKey};
+use crate::model::{Description, SecretBytes};
 
-const NAME_MOST: usize = 256;
-const DESCRIPTION_MOST: usize = 4096;
+pub(super) const MAX_NAME: usize = 256;
+const MAX_DESCRIPTION: usize = 4096;
 
-/// What every manager knows of an entry.
+/// The parts of an entry that all password managers have in common.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) title: String,
@@ -18,191 +15,44 @@ pub(super) struct Entry {
     pub(super) password: Option<SecretBytes>,
     pub(super) totp: Option<SecretBytes>,
     pub(super) notes: Option<SecretBytes>,
-    /// By their labels, in the source's order
+    /// Other values with their labels, in the source's order
     pub(super) fields: Vec<(String, SecretBytes)>,
-    /// Parts that cannot become items: label and reason
+    /// Labels of the parts that cannot be imported, with the reasons
     pub(super) dropped: Vec<(String, &'static str)>,
     pub(super) at: Option<(u64, u64)>,
 }
 
-/// Items while they are read.
-pub(super) struct Collector<'p> {
-    tags: Tags<'p>,
-    as_is: bool,
-    found: Items,
+/// An entry of a file, before it is decided whether it becomes items.
+pub(super) struct FoundEntry {
+    pub(super) entry: Entry,
+    /// The reason why the entry is skipped, if it is
+    pub(super) skip_reason: Option<&'static str>,
+    /// The entry's id in KeePass
+    pub(super) id: Option<Id>,
 }
 
-impl<'p> Collector<'p> {
-    /// `as_is` takes what other tools encrypted or resolve, too.
-    pub(super) fn new(tags: Tags<'p>, as_is: bool) -> Self {
-        Self { tags, as_is, found: Items::default() }
-    }
-
-    pub(super) fn finish(mut self) -> Items {
-        self.found.skipped.sort_by_key(|skipped| skipped.line);
-        self.found
-    }
-
-    pub(super) fn skip(&mut self, source: &str, at: Option<(u64, u64)>, why: &'static str) {
-        self.found.skipped.push(Skipped {
-            source: label(source),
-            line: at.map(|(line, _)| line),
-            why,
-            as_is: false,
-        });
-    }
-
-    /// Leaves out what another tool keeps about the file, unless all is taken as it is.
-    pub(super) fn skips(&mut self, kept: &ToolMetadata, name: &str, at: (u64, u64)) -> bool {
-        let why = kept.why(name).filter(|_| !self.as_is);
-        if let Some(why) = why {
-            self.skip_foreign(label(name), Some(at), why);
-        }
-
-        why.is_some()
-    }
-
-    /// Notes a variable whose value refers to another one.
-    pub(super) fn refers(&mut self, name: &str, line: u64) {
-        self.found.referring.push((label(name), line));
-    }
-
-    /// By what the tag of a variable is compared with others.
-    pub(super) fn tag_of(&self, name: &str) -> Option<TagKey> {
-        self.tags.key_of(name)
-    }
-
-    fn skip_foreign(&mut self, source: String, at: Option<(u64, u64)>, why: &'static str) {
-        self.found.skipped.push(Skipped {
-            source,
-            line: at.map(|(line, _)| line),
-            why,
-            as_is: true,
-        });
-    }
-
-    /// Takes a name and its value; an empty one is skipped.
-    pub(super) fn pair(
-        &mut self,
-        name: &str,
-        value: SecretBytes,
-        at: Option<(u64, u64)>,
-    ) -> Result<(), ImportError> {
-        if value.is_empty() {
-            self.skip(name, at, super::EMPTY);
-            return Ok(());
-        }
-
-        let tag = self.tags.spelled(name)?;
-        self.push(Labels { tag, name: None, description: None, source: label(name) }, value, at)
-    }
-
-    /// Takes the entries of a file of KeePass, once their references are resolved.
-    pub(super) fn entries(&mut self, mut all: Vec<FoundEntry>) -> Result<(), ImportError> {
-        references::resolve(&mut all, self.as_is);
-        for FoundEntry { entry, gone, .. } in all {
-            match gone {
-                Some(why) => self.skip(&entry.title, entry.at, why),
-                None => self.entry(entry)?,
-            }
-        }
-
-        Ok(())
-    }
-
-    /// Takes an entry: its password, or else its notes, under the title alone, the rest with the name of the field.
-    pub(super) fn entry(&mut self, entry: Entry) -> Result<(), ImportError> {
-        let title = entry.label();
-        let description = entry.description();
-        for (part, why) in &entry.dropped {
-            self.skip(&format!("{title}, {part}"), entry.at, why);
-        }
-
-        let there = |value: Option<SecretBytes>| value.filter(|value| !value.is_empty());
-        let (password, notes) = (there(entry.password), there(entry.notes));
-        let (main, notes) = match (password, notes) {
-            (Some(password), notes) => (Some(("password", password)), notes),
-            (None, notes) => (notes.map(|notes| ("notes", notes)), None),
-        };
-
-        let mut rest: Vec<(String, SecretBytes)> = Vec::new();
-        rest.extend(there(entry.totp).map(|totp| ("totp".into(), totp)));
-        rest.extend(notes.map(|notes| ("notes".into(), notes)));
-        rest.extend(entry.fields.into_iter().filter(|(_, value)| !value.is_empty()));
-        if main.is_none() && rest.is_empty() {
-            self.skip(&title, entry.at, "it holds no secret");
-            return Ok(());
-        }
-
-        let stem = self.tags.stem(&entry.title)?;
-        let name = Name::parse(&shown(&entry.title, NAME_MOST)).ok().flatten();
-        let labels = |tag: Tag, part: &str| {
-            let source = format!("{title}, {}", label(part));
-            Labels { tag, name: name.clone(), description: description.clone(), source }
-        };
-
-        if let Some((part, value)) = main {
-            self.push(labels(stem.tag(), part), value, entry.at)?;
-        }
-
-        for (part, value) in rest {
-            let tag = self.tags.field(&stem, &part)?;
-            self.push(labels(tag, &part), value, entry.at)?;
-        }
-
-        Ok(())
-    }
-
-    fn push(
-        &mut self,
-        labels: Labels,
-        value: SecretBytes,
-        at: Option<(u64, u64)>,
-    ) -> Result<(), ImportError> {
-        let Labels { tag, name, description, source } = labels;
-        if let Some(why) = foreign::why(value.expose()).filter(|_| !self.as_is) {
-            self.skip_foreign(source, at, why);
-            return Ok(());
-        }
-
-        match SecretValue::new(value, false) {
-            Ok(value) => {
-                self.found.items.push(Item { tag, name, description, value, source, origin: None });
-            }
-            Err(_) => return Err(ImportError { at, why: Why::TooLarge(source) }),
-        }
-
-        Ok(())
-    }
-}
-
-/// All of an item but its value.
-struct Labels {
-    tag: Tag,
-    name: Option<Name>,
-    description: Option<Description>,
-    source: String,
-}
+/// The 16 bytes of an entry's id.
+pub(super) type Id = [u8; 16];
 
 impl Entry {
-    /// What messages call it.
+    /// Returns the entry's label for messages.
     pub(super) fn label(&self) -> String {
         label(&self.title)
     }
 
-    /// Its texts that are shown: title, users, addresses.
+    /// Returns the texts that are shown: title, user names and addresses.
     pub(super) fn labels(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.title).chain(&self.users).chain(&self.urls)
     }
 
-    /// Its values: password, one-time password, notes, fields.
+    /// Returns the secret values: password, one-time password, notes and fields.
     pub(super) fn values(&self) -> impl Iterator<Item = &SecretBytes> {
         let places = [&self.password, &self.totp, &self.notes].into_iter().flatten();
         places.chain(self.fields.iter().map(|(_, value)| value))
     }
 
-    /// Takes a value for a place that holds one; a second one becomes a field.
-    pub(super) fn put(&mut self, part: EntryField, value: SecretBytes) {
+    /// Stores a value in a part that holds a single value. A second value becomes a field.
+    pub(super) fn set(&mut self, part: EntryField, value: SecretBytes) {
         let (place, field) = match part {
             EntryField::Password => (&mut self.password, "password"),
             EntryField::Totp => (&mut self.totp, "totp"),
@@ -216,11 +66,11 @@ impl Entry {
         }
     }
 
-    fn description(&self) -> Option<Description> {
+    pub(super) fn description(&self) -> Option<Description> {
         let lines = |name: &'static str, texts: &[String]| {
             let texts = texts
                 .iter()
-                .map(|text| shown(text, DESCRIPTION_MOST))
+                .map(|text| displayable(text, MAX_DESCRIPTION))
                 .filter(|text| !text.is_empty());
 
             texts.map(|text| format!("{name}: {text}")).collect::<Vec<_>>()
@@ -228,12 +78,12 @@ impl Entry {
 
         let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
         let all = [lines("user", &self.users), lines("url", &urls)].concat().join("\n");
-        let all: String = all.chars().take(DESCRIPTION_MOST).collect();
+        let all: String = all.chars().take(MAX_DESCRIPTION).collect();
         Description::parse(&all).ok().flatten()
     }
 }
 
-/// A place of an entry that holds one value.
+/// A part of an entry that holds a single value.
 #[derive(Clone, Copy)]
 pub(super) enum EntryField {
     Password,
@@ -241,19 +91,21 @@ pub(super) enum EntryField {
     Notes,
 }
 
-/// A label as messages show it.
+/// Returns a label as messages show it.
 pub(super) fn label(text: &str) -> String {
-    let label = shown(text, NAME_MOST);
+    let label = displayable(text, MAX_NAME);
     if label.is_empty() { "(untitled)".into() } else { label }
 }
 
-/// Text without control characters and blanks at its ends, cut.
-fn shown(text: &str, most: usize) -> String {
+/// Removes control characters and blanks at both ends, and truncates the text to
+/// `max_length` characters.
+pub(super) fn displayable(text: &str, max_length: usize) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    text.trim().chars().take(most).collect()
+    text.trim().chars().take(max_length).collect()
 }
 
-/// An address without what may be secret in it: `user:password@`, the query, the fragment.
+/// Removes the parts of an address that may be secret: `user:password@`, the query and the
+/// fragment.
 fn without_credentials(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let authority = url.find("//").map_or(0, |at| at + 2);

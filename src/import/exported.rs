@@ -1,5 +1,5 @@
-//! The document of `secrets export`, out of its age file (docs/export.md). Takes what it knows to the letter: another member,
-//! or a tag that is none, is refused, so that nothing is lost in silence.
+//! Reads the document of `secrets export` from its age file (docs/export.md). Reading is strict: an
+//! unknown member or an invalid tag is an error, so that nothing is lost silently.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,29 +16,29 @@ use crate::model::{
 pub(super) fn read(text: &str, prefix: &str) -> Result<Items, ImportError> {
     let document = Document::new(text);
 
-    // Whatever else lies in an age file is not shown by its places.
-    let Ok(Object(members)) = document.object() else { return Err(other()) };
+    // If the age file contains something else, the error reports no positions in it.
+    let Ok(Object(members)) = document.object() else { return Err(not_an_export()) };
     let members = Members::of(members, "the document")?;
     if members
         .string(&document, "format")?
         .is_none_or(|format| format.expose() != FORMAT.as_bytes())
     {
-        return Err(other());
+        return Err(not_an_export());
     }
 
     if members.get("version").is_none_or(|version| version.get() != VERSION.to_string()) {
-        return Err(ImportError::nowhere(Why::Version));
+        return Err(ImportError::without_position(Why::Version));
     }
 
     members.only(&["format", "version", "projects"], "the document")?;
-    let projects = members.list(&document, "projects")?.ok_or_else(|| bad("`projects`"))?;
+    let projects = members.list(&document, "projects")?.ok_or_else(|| invalid("`projects`"))?;
     let mut reader = Reader { document: &document, prefix, items: Items::default() };
     let mut names = HashSet::new();
 
     for project in projects {
         let name = reader.project(project)?;
         if let Some(again) = names.replace(name) {
-            return Err(bad(format!("a second project `{again}`")));
+            return Err(invalid(format!("a second project `{again}`")));
         }
     }
 
@@ -56,15 +56,18 @@ impl<'a> Reader<'_, 'a> {
         let members = self.members(part, "a project")?;
         members.only(&["name", "secrets"], "a project")?;
         let name =
-            members.text(self.document, "name")?.ok_or_else(|| bad("the name of a project"))?;
-        let name = ProjectName::parse(&name).map_err(|_| bad("the name of a project"))?;
+            members.text(self.document, "name")?.ok_or_else(|| invalid("the name of a project"))?;
+        let name = ProjectName::parse(&name).map_err(|_| invalid("the name of a project"))?;
         let secrets = members.list(self.document, "secrets")?;
         let mut tags: HashSet<TagKey> = HashSet::new();
 
-        for secret in secrets.ok_or_else(|| bad(format!("the `secrets` of project `{name}`")))? {
+        let secrets =
+            secrets.ok_or_else(|| invalid(format!("the `secrets` of project `{name}`")))?;
+
+        for secret in secrets {
             let item = self.secret(secret, &name)?;
             if !tags.insert(item.tag.key()) {
-                return Err(bad(format!("a second `{}` in project `{name}`", item.tag)));
+                return Err(invalid(format!("a second `{}` in project `{name}`", item.tag)));
             }
 
             self.items.items.push(item);
@@ -74,25 +77,25 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn secret(&self, part: &'a RawValue, project: &ProjectName) -> Result<Item, ImportError> {
-        let whose = format!("a secret of project `{project}`");
-        let members = self.members(part, &whose)?;
+        let owner = format!("a secret of project `{project}`");
+        let members = self.members(part, &owner)?;
         let tag = members.text(self.document, "tag")?.and_then(|tag| Tag::parse(&tag).ok());
-        let plain = tag.ok_or_else(|| bad(format!("the tag of {whose}")))?;
+        let plain = tag.ok_or_else(|| invalid(format!("the tag of {owner}")))?;
         let source = format!("{project}/{plain}");
-        let odd = |what: &str| bad(format!("the {what} of `{source}`"));
+        let invalid_field = |what: &str| invalid(format!("the {what} of `{source}`"));
 
         members.only(
             &["tag", "name", "description", "value", "valueBase64", "createdAt", "updatedAt"],
-            &source,
+            &format!("`{source}`"),
         )?;
 
         let tag = Tag::parse(&format!("{}{plain}", self.prefix))
-            .map_err(|_| ImportError::nowhere(Why::Prefix))?;
+            .map_err(|_| ImportError::without_position(Why::Prefix))?;
         let name = members.text(self.document, "name")?.unwrap_or_default();
         let description = members.text(self.document, "description")?.unwrap_or_default();
         let time = |key| {
             let text = members.text(self.document, key)?;
-            text.and_then(|text| Timestamp::parse(&text)).ok_or_else(|| odd("times"))
+            text.and_then(|text| Timestamp::parse(&text)).ok_or_else(|| invalid_field("times"))
         };
 
         let value = match (
@@ -100,16 +103,17 @@ impl<'a> Reader<'_, 'a> {
             members.string(self.document, "valueBase64")?,
         ) {
             (Some(value), None) => value,
-            (None, Some(encoded)) => decoded(&encoded).ok_or_else(|| odd("value"))?,
-            _ => return Err(odd("value")),
+            (None, Some(encoded)) => decoded(&encoded).ok_or_else(|| invalid_field("value"))?,
+            _ => return Err(invalid_field("value")),
         };
 
         Ok(Item {
             tag,
-            name: Name::parse(&name).map_err(|_| odd("name"))?,
-            description: Description::parse(&description).map_err(|_| odd("description"))?,
+            name: Name::parse(&name).map_err(|_| invalid_field("name"))?,
+            description: Description::parse(&description)
+                .map_err(|_| invalid_field("description"))?,
             value: SecretValue::new(value, true)
-                .map_err(|_| ImportError::nowhere(Why::TooLarge(source.clone())))?,
+                .map_err(|_| ImportError::without_position(Why::TooLarge(source.clone())))?,
             origin: Some(Source {
                 project: project.clone(),
                 created: time("createdAt")?,
@@ -121,11 +125,11 @@ impl<'a> Reader<'_, 'a> {
 
     fn members(&self, part: &'a RawValue, what: &str) -> Result<Members<'a>, ImportError> {
         let members = self.document.members(part, "projects").ok().flatten();
-        Members::of(members.ok_or_else(|| bad(what))?.0, what)
+        Members::of(members.ok_or_else(|| invalid(what))?.0, what)
     }
 }
 
-/// The members of one object, none of them twice.
+/// The members of an object, without duplicates.
 struct Members<'a>(HashMap<String, &'a RawValue>);
 
 impl<'a> Members<'a> {
@@ -135,7 +139,7 @@ impl<'a> Members<'a> {
         if members.len() == count {
             Ok(Self(members))
         } else {
-            Err(bad(format!("a member of {what}")))
+            Err(invalid(format!("a repeated member of {what}")))
         }
     }
 
@@ -144,7 +148,7 @@ impl<'a> Members<'a> {
             return Ok(());
         }
 
-        Err(bad(format!("a member of {what} that this version does not know")))
+        Err(invalid(format!("an unknown member of {what}")))
     }
 
     fn get(&self, key: &str) -> Option<&'a RawValue> {
@@ -157,12 +161,12 @@ impl<'a> Members<'a> {
         key: &'static str,
     ) -> Result<Option<Vec<&'a RawValue>>, ImportError> {
         match self.get(key) {
-            Some(part) => document.elements(part, key).map_err(|_| bad(format!("`{key}`"))),
+            Some(part) => document.elements(part, key).map_err(|_| invalid(format!("`{key}`"))),
             None => Ok(None),
         }
     }
 
-    /// A string; anything else is none.
+    /// Returns a string member. Any other type is an error.
     fn string(
         &self,
         document: &Document<'a>,
@@ -170,14 +174,14 @@ impl<'a> Members<'a> {
     ) -> Result<Option<SecretBytes>, ImportError> {
         match self.get(key) {
             Some(part) if part.get().starts_with('"') => {
-                document.scalar(part).map_err(|_| bad(format!("`{key}`")))
+                document.scalar(part).map_err(|_| invalid(format!("`{key}`")))
             }
-            Some(_) => Err(bad(format!("a `{key}`"))),
+            Some(_) => Err(invalid(format!("a `{key}`"))),
             None => Ok(None),
         }
     }
 
-    /// A string that is no secret.
+    /// Returns a string member that is not secret.
     fn text(&self, document: &Document<'a>, key: &str) -> Result<Option<String>, ImportError> {
         let text = self.string(document, key)?;
         Ok(text.map(|text| String::from_utf8_lossy(text.expose()).into_owned()))
@@ -191,10 +195,10 @@ fn decoded(encoded: &SecretBytes) -> Option<SecretBytes> {
     Some(bytes)
 }
 
-fn other() -> ImportError {
-    ImportError::nowhere(Why::NotAnExport)
+fn not_an_export() -> ImportError {
+    ImportError::without_position(Why::NotAnExport)
 }
 
-fn bad(what: impl Into<String>) -> ImportError {
-    ImportError::nowhere(Why::Document(what.into()))
+fn invalid(what: impl Into<String>) -> ImportError {
+    ImportError::without_position(Why::Document(what.into()))
 }

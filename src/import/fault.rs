@@ -1,16 +1,17 @@
-//! Why an export is refused, and where. Never holds a byte of a value; no library's message is passed on, they quote.
+//! The reasons why an export is rejected. Errors never contain a byte of a value. Messages of
+//! libraries are not passed on, because they may quote values.
 
 use thiserror::Error;
 
 use crate::dotenv;
 
-/// Why a file is refused, and where.
+/// The reason why a file is rejected, and its position.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{why}")]
 pub struct ImportError {
-    /// Line and column, counted from 1, columns in bytes; a byte order mark has none
+    /// The line and column, counted from 1; columns count bytes, without the byte order mark
     pub at: Option<(u64, u64)>,
-    /// What is wrong there
+    /// The reason
     pub why: Why,
 }
 
@@ -19,84 +20,84 @@ impl ImportError {
         Self { at: Some(at), why }
     }
 
-    pub(super) fn nowhere(why: Why) -> Self {
+    pub(super) fn without_position(why: Why) -> Self {
         Self { at: None, why }
     }
 }
 
-/// What is wrong in a file. The names in it are labels.
+/// The reason why a file is rejected. Names in it are labels.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Why {
-    /// A tag cannot begin with what was asked for, or has no room behind it
+    /// The prefix is not a valid start of a tag, or leaves no room for the rest
     #[error("no tag can begin with that prefix")]
     Prefix,
-    /// `.env`
+    /// The `.env` file is invalid
     #[error(transparent)]
     Dotenv(dotenv::Why),
-    /// Neither UTF-8 nor one of its subsets
+    /// The text is not UTF-8
     #[error("the file is not UTF-8")]
     Utf8,
-    /// An item's value
+    /// An item's value is too large
     #[error("the value of `{0}` is larger than 1 MiB")]
     TooLarge(String),
-    /// JSON's grammar
+    /// The JSON is invalid
     #[error("invalid JSON")]
     Json,
-    /// JSON, but a list, a string, …
+    /// The JSON is not an object
     #[error("the file is not a single JSON object")]
     NotAnObject,
-    /// An object or a list in a flat object
+    /// A flat object contains an object or a list
     #[error("the value of `{0}` is an object or a list; only flat objects are supported")]
     Nested(String),
-    /// `"encrypted": true`
+    /// The export says `"encrypted": true`
     #[error("the file is encrypted; export it as `.json`, not as `.json (Encrypted)`")]
     Encrypted,
-    /// No `items`
+    /// The list `items` is missing
     #[error("the file has no `items` list, so it is not a Bitwarden export")]
     NoItems,
-    /// A part of Bitwarden's JSON that is of another type
+    /// A part of Bitwarden's JSON has an unexpected type
     #[error("`{0}` does not have the type that Bitwarden uses for it")]
     Shape(&'static str),
-    /// The first row of a table
+    /// The first row does not name the columns of this format
     #[error("the first row does not contain the column names of this format")]
     Columns,
-    /// Two variables whose names are one tag
+    /// Two variables would get the same tag
     #[error(
         "the variables `{0}` and `{1}` would get the same tag: tags ignore case and treat `-` and `.` like `_`"
     )]
     OneTag(String, String),
-    /// A row with more cells than columns, or fewer
+    /// A row has more or fewer cells than columns
     #[error("this row does not have as many cells as the first row")]
     Row,
-    /// A cell that is still open at the end of the file
+    /// A quoted cell is still open at the end of the file
     #[error("a double quote is never closed")]
     Quote,
-    /// A double quote inside a cell
+    /// A cell contains a double quote that is not doubled
     #[error(
         "a double quote inside a cell is not doubled, so the end of the cell is ambiguous"
     )]
     BareQuote,
-    /// XML's grammar
+    /// The XML is invalid
     #[error("invalid XML")]
     Xml,
-    /// `&name;` that XML does not define itself
+    /// The file uses an entity `&name;` that XML does not predefine
     #[error("unknown entity; only XML's five predefined entities are supported")]
     Entity,
-    /// Another root element
+    /// The root element is not KeePass's
     #[error("the file is not a KeePass XML export")]
     NotKeePass,
-    /// `Protected="True"`
+    /// A value has `Protected="True"`
     #[error(
         "a value in the file is encrypted; export it as `KeePass XML (2.x)` or with `keepassxc-cli export`"
     )]
     Protected,
-    /// Something else in an age file
+    /// The age file contains something other than an export
     #[error("the file does not contain a `secrets` export")]
     NotAnExport,
-    /// An export of a later version
+    /// The export has a newer version
     #[error("the export has a version that is not supported")]
     Version,
-    /// An export that is not as the format has it
+    /// The export's document is invalid
     #[error("{0} is not valid in a `secrets` export")]
     Document(String),
 }

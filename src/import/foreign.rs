@@ -1,17 +1,18 @@
-//! Values that are none: what another tool encrypted, a reference that another tool resolves, a placeholder of ours.
-//! Stored as it is, such a text would reach a program in place of the secret.
+//! Values that are not secrets themselves: ciphertexts and references of other tools, and our own
+//! placeholders. If such a text were stored unchanged, a program would receive it in place of the
+//! secret.
 
 use memchr::memmem;
 
 use crate::template::grammar::{Grammar, Match};
 
-/// How a text of another tool begins, and why it is left out.
+/// The prefixes of values that other tools encrypt or resolve, and why such a value is skipped.
 const BEGINNINGS: [(&str, &str); 13] = [
-    ("encrypted:", "dotenvx encrypted it; `dotenvx get | secrets import -` stores what is in it"),
-    ("ENC[AES256_GCM,", "sops encrypted it; import what `sops decrypt` prints"),
-    ("ENC[", "another tool encrypted it; import what that tool decrypts"),
-    ("$ANSIBLE_VAULT;", "Ansible encrypted it; import what `ansible-vault view` prints"),
-    ("op://", "1Password resolves this reference; import what `op inject` prints"),
+    ("encrypted:", "dotenvx encrypted it; run `dotenvx get | secrets import -` instead"),
+    ("ENC[AES256_GCM,", "sops encrypted it; import the output of `sops decrypt`"),
+    ("ENC[", "another tool encrypted it; import the decrypted value"),
+    ("$ANSIBLE_VAULT;", "Ansible encrypted it; import the output of `ansible-vault view`"),
+    ("op://", "1Password resolves this reference; import the output of `op inject`"),
     ("bws://", "Bitwarden resolves this reference; import the secret itself"),
     ("ref+", "vals resolves this reference; import the secret itself"),
     ("pass://", "Proton Pass resolves this reference; import the secret itself"),
@@ -22,14 +23,15 @@ const BEGINNINGS: [(&str, &str); 13] = [
     ("infisical://", "Infisical resolves this reference; import the secret itself"),
 ];
 
-const PLACEHOLDER: &str = "it has a placeholder in it, which only names a secret";
+const PLACEHOLDER: &str = "it contains a placeholder, which only names a secret";
 
-/// Why a value is no secret itself, as half a sentence; `None` for one that may be stored.
+/// Returns the reason why a value is not a secret itself, as half a sentence. Returns `None` if the
+/// value can be stored.
 pub(super) fn why(value: &[u8]) -> Option<&'static str> {
     let beginning = BEGINNINGS.iter().find(|(beginning, _)| {
         let Some(rest) = value.strip_prefix(beginning.as_bytes()) else { return false };
         match *beginning {
-            // These are words as well: only what has the rest of the form is meant.
+            // Ordinary values can start with these prefixes too, so the rest must match as well.
             "encrypted:" => rest.len() >= 16 && rest.iter().all(|byte| is_base64(*byte)),
             "ENC[" | "ENC[AES256_GCM," => rest.trim_ascii_end().ends_with(b"]"),
             "ref+" => memmem::find(rest, b"://")
@@ -42,7 +44,8 @@ pub(super) fn why(value: &[u8]) -> Option<&'static str> {
     beginning.map(|(_, why)| *why).or_else(|| has_placeholder(value).then_some(PLACEHOLDER))
 }
 
-/// Which tools encrypted values of a file: they keep something about the file beside them, which is no secret either.
+/// The tools that encrypted values in a file. They store metadata next to the values, which is not
+/// secret.
 pub(super) struct ToolMetadata {
     sops: bool,
     dotenvx: bool,
@@ -56,26 +59,27 @@ impl ToolMetadata {
         })
     }
 
-    /// Why the value of a name is left out.
+    /// Returns the reason why the value with this name is skipped.
     pub(super) fn why(&self, name: &str) -> Option<&'static str> {
         if self.sops && (name == "sops" || name.starts_with("sops_")) {
-            return Some("sops keeps it about the file");
+            return Some("it is metadata of sops");
         }
 
         (self.dotenvx && name.starts_with("DOTENV_PUBLIC_KEY"))
-            .then_some("dotenvx keeps it about the file")
+            .then_some("it is metadata of dotenvx")
     }
 }
 
-/// True for a text in which a template would have a placeholder, well formed or not. It is not read by `template::scan`, whose
-/// buffer is not wiped.
+/// Returns true if a template would have a placeholder in this text, valid or not. `template::scan`
+/// is not used, because its buffer is not wiped.
 fn has_placeholder(value: &[u8]) -> bool {
     let grammar = Grammar::default();
     memmem::find_iter(value, grammar.open()).any(|at| {
         let before = &value[..at];
         let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
 
-        // `${{` is GitHub's, and behind an odd number of backslashes stands the text of a placeholder.
+        // `${{` belongs to GitHub Actions. After an odd number of backslashes, a placeholder is
+        // literal text.
         let is_literal = before.ends_with(b"$") || backslashes % 2 == 1;
         !is_literal
             && matches!(

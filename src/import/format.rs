@@ -1,31 +1,32 @@
-//! The formats by name, and which of them a file has. Never reads more of a value than it takes to step over it.
+//! The formats by name, and their detection in a file. Never reads more of a value than is
+//! necessary to skip it.
 
 use super::json::{Document, Object};
 use super::{begins_with, keepass, table};
 use crate::crypto::age_file::is_age;
 use crate::dotenv::BOM;
 
-/// A file of another program that is recognised by its first bytes and cannot be read as it is.
+/// A file format that is recognized by its first bytes, but cannot be imported directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     /// The database of KeePass 2 and KeePassXC
     Kdbx,
     /// The database of KeePass 1
     Kdb,
-    /// 1Password's own export, a ZIP archive
+    /// 1Password's native export, a ZIP archive
     OnePux,
     /// Another ZIP archive
     Zip,
     /// gzip
     Gzip,
-    /// A SQLite database, as a vault is one
+    /// A SQLite database, possibly a vault
     Sqlite,
-    /// Text, two bytes a character
+    /// UTF-16 text
     Utf16,
 }
 
 impl Container {
-    /// What a file is, if it is one of these. `name` is its name, where it has one.
+    /// Detects the format from a file's first bytes and, if it is known, the file's `name`.
     pub fn of(name: Option<&str>, bytes: &[u8]) -> Option<Self> {
         let is_one_pux = || {
             let head = &bytes[..bytes.len().min(4096)];
@@ -47,45 +48,47 @@ impl Container {
         })
     }
 
-    /// What it is, with its article.
+    /// Returns a description with its article.
     pub fn what(self) -> &'static str {
         match self {
             Self::Kdbx => "a KeePass database (.kdbx), which is encrypted",
             Self::Kdb => "a KeePass 1 database (.kdb), which is encrypted",
             Self::OnePux => "a 1Password export (.1pux), which is a ZIP archive",
             Self::Zip => "a ZIP archive",
-            Self::Gzip => "compressed by gzip",
-            Self::Sqlite => "an SQLite database, as vaults are",
-            Self::Utf16 => "UTF-16 text, and only UTF-8 is read",
+            Self::Gzip => "a gzip file",
+            Self::Sqlite => "an SQLite database",
+            Self::Utf16 => "UTF-16 text, but only UTF-8 can be read",
         }
     }
 
-    /// What to do with it; `file` is how a shell takes its name.
+    /// Returns a hint on how to import such a file. `file` is the file's name, quoted for a shell.
     pub fn fix(self, file: &str) -> String {
         match self {
             Self::Kdbx => {
-                format!("`keepassxc-cli export {file} | secrets import -` asks for its password")
+                format!(
+                    "run `keepassxc-cli export {file} | secrets import -` and enter its password"
+                )
             }
             Self::Kdb => {
-                "open it in KeePassXC or KeePass 2, export it as XML, and import that".into()
+                "open it in KeePassXC or KeePass 2, export it as XML, and import that file".into()
             }
-            Self::OnePux => "export from 1Password as CSV instead, and import that".into(),
+            Self::OnePux => "export from 1Password as CSV instead, and import that file".into(),
             Self::Zip => {
-                format!("`unzip {file}`, then import the .json or .csv file that was in it")
+                format!("run `unzip {file}`, then import the .json or .csv file from it")
             }
-            Self::Gzip => format!("`gunzip <{file} | secrets import -`"),
-            Self::Sqlite => "for a vault use `--vault FILE` or `secrets restore FILE`".into(),
-            Self::Utf16 => format!("`iconv -f UTF-16 -t UTF-8 {file} | secrets import -`"),
+            Self::Gzip => format!("run `gunzip <{file} | secrets import -`"),
+            Self::Sqlite => "if it is a vault, use `--vault FILE` or `secrets restore FILE`".into(),
+            Self::Utf16 => format!("run `iconv -f UTF-16 -t UTF-8 {file} | secrets import -`"),
         }
     }
 }
 
-/// A format of an export.
+/// A format that can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `.env`
     Dotenv,
-    /// One flat object
+    /// A flat JSON object
     Json,
     /// 1Password's CSV
     OnePassword,
@@ -93,23 +96,23 @@ pub enum Format {
     Bitwarden,
     /// KeePass's XML or KeePassXC's CSV
     KeePass,
-    /// `secrets export`: an age file
+    /// An age file of `secrets export`
     Age,
 }
 
 impl Format {
-    /// What [`Self::named`] takes.
+    /// The names that [`Self::named`] accepts.
     pub const NAMES: [&str; 6] = ["dotenv", "json", "1password", "bitwarden", "keepass", "age"];
 
     const ALL: [Self; 6] =
         [Self::Dotenv, Self::Json, Self::OnePassword, Self::Bitwarden, Self::KeePass, Self::Age];
 
-    /// The format of a name.
+    /// Returns the format with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// The name of the format.
+    /// Returns the format's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dotenv => "dotenv",
@@ -121,8 +124,9 @@ impl Format {
         }
     }
 
-    /// The format of a file, by its content, and by its name where that says more. `None` where it is CSV, XML or JSON
-    /// that is no known export; what is none of the three is taken for a `.env` file.
+    /// Detects the format of a file from its content, and from its name if that is more specific.
+    /// Returns `None` for CSV, XML or JSON that is not a known export. Any other file counts as a
+    /// `.env` file.
     pub fn of(name: Option<&str>, text: &[u8]) -> Option<Self> {
         if is_age(text) {
             return Some(Self::Age);
@@ -160,7 +164,8 @@ impl Format {
     }
 }
 
-/// True for a list of items and word about their encryption; for what is encrypted as a whole there are no items.
+/// Returns true for an object with a list of items and a statement about encryption. An export that
+/// is encrypted as a whole has no items.
 fn is_bitwarden(text: &str) -> bool {
     let Ok(Object(members)) = Document::new(text).object() else { return false };
     let member =

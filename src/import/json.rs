@@ -1,4 +1,5 @@
-//! Objects and scalars of JSON, looked at one level at a time. Never goes through a float, keeps the order of keys.
+//! Reads JSON objects and scalars one level at a time. Never converts numbers to floats, and keeps
+//! the order of keys.
 
 use std::fmt;
 
@@ -9,13 +10,14 @@ use super::place::Lines;
 use super::{ImportError, Why};
 use crate::model::SecretBytes;
 
-/// A text and the places of its parts.
+/// A JSON text that can report the positions of its parts.
 pub(super) struct Document<'a> {
     text: &'a str,
     lines: Lines,
 }
 
-/// The members of an object, in order; what a name that stands there twice means is the caller's to say.
+/// The members of an object, in order. Names may occur twice; the caller decides how to handle
+/// that.
 pub(super) struct Object<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
 impl<'a> Document<'a> {
@@ -23,10 +25,10 @@ impl<'a> Document<'a> {
         Self { text, lines: Lines::of(text.as_bytes()) }
     }
 
-    /// The object that is the whole text.
+    /// Returns the object that forms the whole text.
     pub(super) fn object(&self) -> Result<Object<'a>, ImportError> {
         if !super::begins_with(self.text, '{') {
-            return Err(ImportError::nowhere(Why::NotAnObject));
+            return Err(ImportError::without_position(Why::NotAnObject));
         }
 
         serde_json::from_str(self.text).map_err(|error| {
@@ -35,13 +37,13 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// Where a part of the text begins.
-    pub(super) fn place(&self, part: &RawValue) -> (u64, u64) {
+    /// Returns the position where a part starts.
+    pub(super) fn position(&self, part: &RawValue) -> (u64, u64) {
         let at = part.get().as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
-        self.lines.place(at)
+        self.lines.position(at)
     }
 
-    /// The members of a part, `None` where it is `null`. `of` says what it is.
+    /// Returns the members of an object, or `None` for `null`. `of` names the part in errors.
     pub(super) fn members(
         &self,
         part: &'a RawValue,
@@ -50,7 +52,7 @@ impl<'a> Document<'a> {
         self.typed(part, '{', of)
     }
 
-    /// The elements of a part, `None` where it is `null`.
+    /// Returns the elements of a list, or `None` for `null`. `of` names the part in errors.
     pub(super) fn elements(
         &self,
         part: &'a RawValue,
@@ -59,7 +61,7 @@ impl<'a> Document<'a> {
         self.typed(part, '[', of)
     }
 
-    /// Asks for the opening character first: an error of serde's own would carry the text of what it met.
+    /// Checks the opening character first, because an error from serde would quote the text.
     fn typed<T: Deserialize<'a>>(
         &self,
         part: &'a RawValue,
@@ -71,16 +73,16 @@ impl<'a> Document<'a> {
         }
 
         if !part.get().starts_with(opening) {
-            return Err(ImportError::at(self.place(part), Why::Shape(of)));
+            return Err(ImportError::at(self.position(part), Why::Shape(of)));
         }
 
         serde_json::from_str(part.get())
             .map(Some)
-            .map_err(|_| ImportError::at(self.place(part), Why::Json))
+            .map_err(|_| ImportError::at(self.position(part), Why::Json))
     }
 
-    /// The bytes of a string, the text of a number or a boolean as it is written; empty for `null`. `None` where it is
-    /// an object or a list.
+    /// Returns the bytes of a string, the text of a number or boolean as written, or nothing for
+    /// `null`. Returns `None` for an object or a list.
     pub(super) fn scalar(&self, part: &RawValue) -> Result<Option<SecretBytes>, ImportError> {
         let text = part.get();
         match text.as_bytes().first() {
@@ -88,7 +90,7 @@ impl<'a> Document<'a> {
             Some(b'n') => Ok(Some(SecretBytes::with_capacity(0))),
             Some(b'"') => match serde_json::from_str(text) {
                 Ok(Unescaped(bytes)) => Ok(Some(bytes)),
-                Err(_) => Err(ImportError::at(self.place(part), Why::Json)),
+                Err(_) => Err(ImportError::at(self.position(part), Why::Json)),
             },
             _ => Ok(Some(SecretBytes::copy_of(text.as_bytes()))),
         }
@@ -124,7 +126,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// A string without its escapes. One that has some passes through a buffer of serde_json's, which it frees unwiped.
+/// An unescaped string. If the string contains escapes, it passes through a buffer of `serde_json`,
+/// which is not wiped.
 struct Unescaped(SecretBytes);
 
 impl<'de> Deserialize<'de> for Unescaped {

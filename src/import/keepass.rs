@@ -1,8 +1,8 @@
-//! The XML of KeePass 2 and KeePassXC. Never follows an entity of the file's own, never takes an encrypted value for a
-//! plain one, and leaves out what was: history and recycle bin.
+//! The XML of KeePass 2 and KeePassXC. Never expands an entity that the file defines, never takes
+//! an encrypted value for plain text, and skips entries in the history and the recycle bin.
 //!
-//! A line's end in a value stays as the file has it, though XML would make every `\r\n` a `\n`: KeePassXC writes the
-//! `\r` of a value as it is, and a value's bytes are not ours to drop.
+//! Line breaks in values are kept as they are, although XML requires `\r\n` to become `\n`.
+//! KeePassXC writes the `\r` of a value without escaping it, and we must not drop bytes of a value.
 
 use std::mem;
 
@@ -10,16 +10,18 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
-use super::entry::{Collector, Entry, EntryField};
+use super::collector::Collector;
+use super::entry::{Entry, EntryField};
+use super::entry::{FoundEntry, Id};
 use super::place::Lines;
-use super::references::{self, FoundEntry, Id};
+use super::references;
 use super::{ImportError, Items, Why};
 use crate::model::SecretBytes;
 
-/// The id of no group.
+/// The id that means "no group".
 const NO_GROUP: &[u8] = b"AAAAAAAAAAAAAAAAAAAAAA==";
 
-/// An element that is open.
+/// An open element.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Element {
     File,
@@ -37,11 +39,11 @@ enum Element {
     Value,
     Binary,
     BinaryName,
-    /// Any other, with all that is in it
+    /// Any other element, with its whole content
     Other,
 }
 
-/// True where the first element is KeePass's.
+/// Returns true if the root element is KeePass's.
 pub(super) fn is_root_of(text: &str) -> bool {
     let mut reader = Reader::from_str(text);
     loop {
@@ -62,19 +64,20 @@ pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, Import
         lines: Lines::of(text.as_bytes()),
         open: Vec::new(),
         text: empty(),
-        bin: empty(),
+        recycle_bin: empty(),
         entry: Entry::default(),
         key: String::new(),
         value: empty(),
         id: None,
         entries: Vec::new(),
-        begun: false,
+        has_root: false,
     };
 
     loop {
         let before = position(xml.buffer_position());
         let event = xml.read_event();
-        let at = |at: usize, why| Err(ImportError::at(file.lines.place(at.min(text.len())), why));
+        let at =
+            |at: usize, why| Err(ImportError::at(file.lines.position(at.min(text.len())), why));
 
         match event {
             Err(_) => return at(position(xml.error_position()), Why::Xml),
@@ -91,7 +94,7 @@ pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, Import
                 Err(_) => return at(before, Why::Entity),
             },
             Ok(Event::Eof) if !file.open.is_empty() => return at(before, Why::Xml),
-            Ok(Event::Eof) if !file.begun => return at(0, Why::NotKeePass),
+            Ok(Event::Eof) if !file.has_root => return at(0, Why::NotKeePass),
             Ok(Event::Eof) => {
                 found.entries(file.entries)?;
                 return Ok(found.finish());
@@ -110,23 +113,23 @@ pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, Import
 struct File {
     lines: Lines,
     open: Vec<Element>,
-    /// Text of the element that is open, where it is one whose text matters
+    /// The text of the open element, if that element's text is used
     text: SecretBytes,
-    bin: SecretBytes,
+    recycle_bin: SecretBytes,
     entry: Entry,
     key: String,
     value: SecretBytes,
     id: Option<Id>,
     entries: Vec<FoundEntry>,
-    begun: bool,
+    has_root: bool,
 }
 
 impl File {
     fn open(&mut self, start: &BytesStart<'_>, at: usize) -> Result<(), ImportError> {
-        let fault = |why| Err(ImportError::at(self.lines.place(at), why));
+        let fault = |why| Err(ImportError::at(self.lines.position(at), why));
         let name = start.name();
         let element = match (self.open.last(), name.as_ref()) {
-            (None, "KeePassFile") if !self.begun => Element::File,
+            (None, "KeePassFile") if !self.has_root => Element::File,
             (None, _) => return fault(Why::NotKeePass),
             (Some(Element::File), "Meta") => Element::Meta,
             (Some(Element::Meta), "RecycleBinUUID") => Element::RecycleBinId,
@@ -151,7 +154,7 @@ impl File {
                 None => return fault(Why::Xml),
             },
             Element::Entry => {
-                self.entry = Entry { at: Some(self.lines.place(at)), ..Entry::default() }
+                self.entry = Entry { at: Some(self.lines.position(at)), ..Entry::default() }
             }
             _ => {}
         }
@@ -160,19 +163,20 @@ impl File {
             self.text = empty();
         }
 
-        self.begun = true;
+        self.has_root = true;
         self.open.push(element);
         Ok(())
     }
 
-    /// Takes what the innermost element held. That the names of its ends agree was checked by the reader.
+    /// Handles the end of the innermost element. The XML reader has checked that start and end tags
+    /// match.
     fn close(&mut self) {
         let closed = self.open.pop();
         match closed {
-            Some(Element::RecycleBinId) => self.bin = mem::replace(&mut self.text, empty()),
+            Some(Element::RecycleBinId) => self.recycle_bin = mem::replace(&mut self.text, empty()),
             Some(Element::GroupId) => {
                 let id = self.text.expose();
-                let is_bin = id == self.bin.expose() && !id.is_empty() && id != NO_GROUP;
+                let is_bin = id == self.recycle_bin.expose() && !id.is_empty() && id != NO_GROUP;
                 if let (true, Some(Element::Group { recycled })) = (is_bin, self.open.last_mut()) {
                     *recycled = true;
                 }
@@ -182,14 +186,14 @@ impl File {
             Some(Element::Value) => self.value = mem::replace(&mut self.text, empty()),
             Some(Element::BinaryName) => {
                 let name = self.label();
-                self.entry.dropped.push((name, "attached files are not taken over"));
+                self.entry.dropped.push((name, "attached files cannot be imported"));
             }
             Some(Element::Pair) => self.pair(),
             Some(Element::Entry) => {
                 let recycled = self.open.last() == Some(&Element::Group { recycled: true });
                 self.entries.push(FoundEntry {
                     entry: mem::take(&mut self.entry),
-                    gone: recycled.then_some("it is in the recycle bin"),
+                    skip_reason: recycled.then_some("it is in the recycle bin"),
                     id: self.id.take(),
                 });
             }
@@ -204,9 +208,9 @@ impl File {
             "Title" => self.entry.title = text(&value),
             "UserName" => self.entry.users.push(text(&value)),
             "URL" => self.entry.urls.push(text(&value)),
-            "Password" => self.entry.put(EntryField::Password, value),
-            "Notes" => self.entry.put(EntryField::Notes, value),
-            "otp" => self.entry.put(EntryField::Totp, value),
+            "Password" => self.entry.set(EntryField::Password, value),
+            "Notes" => self.entry.set(EntryField::Notes, value),
+            "otp" => self.entry.set(EntryField::Totp, value),
             other => self.entry.fields.push((other.to_owned(), value)),
         }
     }
@@ -236,7 +240,8 @@ impl Element {
     }
 }
 
-/// Whether a value is encrypted; `None` where the attributes are no XML, or one stands there twice.
+/// Returns whether a value is encrypted, or `None` if the attributes are invalid or one occurs
+/// twice.
 fn is_protected(start: &BytesStart<'_>) -> Option<bool> {
     let attributes = start.attributes().collect::<Result<Vec<_>, _>>().ok()?;
     let mut protected = attributes.iter().filter(|attribute| attribute.key.as_ref() == "Protected");

@@ -1,20 +1,22 @@
-//! Exports of other tools, read into items that can be stored. Never reads a file, opens a vault or repeats a byte of a
-//! value in an error: what it names are labels, a key, a title, the name of a field.
+//! Reads exports of other tools into items that can be stored. Never reads files or opens a vault.
+//! Errors never contain a byte of a value, but only labels: a key, a title or the name of a field.
 //!
 //! | format | what is read |
 //! |---|---|
-//! | dotenv | `crate::dotenv`'s dialect |
+//! | dotenv | the dialect of `crate::dotenv` |
 //! | json | one flat object |
 //! | 1password | the CSV of 1Password 8 |
 //! | bitwarden | the unencrypted JSON and the CSV |
-//! | keepass | the XML of KeePass 2 and of KeePassXC, KeePassXC's CSV |
-//! | age | the document of `secrets export`, once its age file is open |
+//! | keepass | the XML of KeePass 2 and KeePassXC, the CSV of KeePassXC |
+//! | age | the document of `secrets export`, decrypted |
 //!
-//! Nothing is lost in silence: what does not become an item stands in [`Items::skipped`]. Left out without a word are
-//! former passwords (history), what only orders entries (folders, tags, icons, times), and of addresses what may be secret and would be
-//! shown: credentials, the query.
+//! Nothing is lost silently: [`Items::skipped`] lists everything that does not become an item. The
+//! exceptions are previous passwords (history), data that only organizes entries (folders, tags,
+//! icons, times), and the parts of addresses that may be secret but would be shown (credentials,
+//! the query).
 
 mod bitwarden;
+mod collector;
 mod entry;
 mod exported;
 mod fault;
@@ -33,80 +35,82 @@ pub use format::{Container, Format};
 
 use crate::model::{Description, Name, ProjectName, SecretValue, Tag, Timestamp};
 
-/// Why something without a value is skipped.
+/// The reason why an item without a value is skipped.
 pub const EMPTY: &str = "it is empty";
 
-/// One secret to be stored. It has no `Debug`: the value is secret.
+/// A secret to be stored. It does not implement `Debug`, because the value is secret.
 pub struct Item {
-    /// Its tag, unlike that of any other item of its project
+    /// The tag, unique within the project
     pub tag: Tag,
     /// The entry's title
     pub name: Option<Name>,
     /// User names and addresses
     pub description: Option<Description>,
-    /// Its value; only an export of ours has empty ones
+    /// The value; only our own exports contain empty ones
     pub value: SecretValue,
-    /// What the source calls it: `DATABASE_URL`, `GitHub, password`; labels only
+    /// The label in the source, such as `DATABASE_URL` or `GitHub, password`
     pub source: String,
-    /// Where it was before, where the format tells
+    /// The project and times in the exporting vault, if the format contains them
     pub origin: Option<Source>,
 }
 
-/// A secret's project and times in the vault that it was exported from.
+/// A secret's project and times in the vault from which it was exported.
 pub struct Source {
     /// The project
     pub project: ProjectName,
-    /// When it was stored first
+    /// The time when the secret was created
     pub created: Timestamp,
-    /// When it was changed last
+    /// The time when the secret was last changed
     pub updated: Timestamp,
 }
 
-/// Something that does not become an item.
+/// A part of the file that does not become an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// What the source calls it
+    /// The label in the source
     pub source: String,
-    /// Line of the file, counted from 1
+    /// The line in the file, counted from 1
     pub line: Option<u64>,
-    /// Why, as half a sentence
+    /// The reason, as half a sentence
     pub why: &'static str,
-    /// True for what [`ImportOptions::as_is`] stores
+    /// Whether [`ImportOptions::as_is`] would store it
     pub as_is: bool,
 }
 
-/// How a file is read.
+/// The options for reading a file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ImportOptions<'p> {
-    /// What goes before every tag
+    /// The prefix of every tag
     pub prefix: &'p str,
-    /// Whether other tools' ciphertexts and references, and texts with placeholders, are stored as they are
+    /// Whether ciphertexts and references of other tools, and values with placeholders, are stored
+    /// unchanged
     pub as_is: bool,
 }
 
-/// What a file holds, in its order.
+/// The contents of a file, in the file's order.
 #[derive(Default)]
 pub struct Items {
-    /// To be stored
+    /// The items to be stored
     pub items: Vec<Item>,
-    /// Not to be stored
+    /// The parts that are not stored
     pub skipped: Vec<Skipped>,
-    /// Variables of a `.env` file whose value refers to another variable, and their lines
+    /// The variables of a `.env` file that refer to another variable, and their lines
     pub referring: Vec<(String, u64)>,
 }
 
-/// Reads a whole file, of [`Format::Age`] what is in it.
+/// Reads a whole file. For [`Format::Age`], `text` is the decrypted document.
 ///
-/// `text` stays the caller's to wipe.
+/// The caller has to wipe `text`.
 ///
 /// # Errors
-/// The first thing that is not as the format has it; what was read before is wiped.
+/// Reports the first violation of the format. The values before it are wiped.
 pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<Items, ImportError> {
-    let found = entry::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
+    let found = collector::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
     let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
     match format {
         Format::Age => {
-            let text = place::utf8(text).map_err(|_| ImportError::nowhere(Why::NotAnExport))?;
+            let text =
+                place::utf8(text).map_err(|_| ImportError::without_position(Why::NotAnExport))?;
             exported::read(text, options.prefix)
         }
         Format::Dotenv => pairs::dotenv(text, found),

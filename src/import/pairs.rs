@@ -1,18 +1,20 @@
-//! Formats of names and values: `.env` files and flat JSON. Never drops a pair in silence: of a name that stands there
-//! twice the later one counts, as every tool has it, and the earlier one is skipped with a word. Two names that a tag
-//! cannot tell apart, such as `http_proxy` and `HTTP_PROXY`, are refused: programs would get one variable.
+//! Formats that consist of names and values: `.env` files and flat JSON. No pair is dropped
+//! silently. If a name occurs twice, the later value counts, as in all tools, and the earlier one
+//! is reported as skipped. Two names that would get the same tag, such as `http_proxy` and
+//! `HTTP_PROXY`, are an error, because programs would get only one variable.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use super::entry::{Collector, label};
+use super::collector::Collector;
+use super::entry::label;
 use super::foreign::ToolMetadata;
 use super::json::{Document, Object};
 use super::{ImportError, Items, Why};
 use crate::dotenv;
 use crate::model::{SecretBytes, TagKey};
 
-const AGAIN: &str = "it stands there again further down";
+const DUPLICATE: &str = "a later entry has the same name";
 
 struct Pair {
     name: String,
@@ -27,13 +29,13 @@ pub(super) fn dotenv(text: &[u8], mut found: Collector<'_>) -> Result<Items, Imp
 
     for entry in &entries {
         if dotenv::refers_to_a_variable(&text[entry.span.clone()], |name| names.contains(name)) {
-            found.refers(&entry.name, entry.line);
+            found.add_reference(&entry.name, entry.line);
         }
     }
 
     let pair =
         |entry: dotenv::Entry| Pair { name: entry.name, value: entry.value, at: (entry.line, 1) };
-    take(entries.into_iter().map(pair).collect(), found)
+    add_pairs(entries.into_iter().map(pair).collect(), found)
 }
 
 pub(super) fn json(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
@@ -43,39 +45,39 @@ pub(super) fn json(text: &str, mut found: Collector<'_>) -> Result<Items, Import
     let mut nested = Vec::new();
 
     for (name, part) in members {
-        let at = document.place(part);
+        let at = document.position(part);
         match document.scalar(part)? {
             Some(value) => pairs.push(Pair { name, value, at }),
             None => nested.push((name, at)),
         }
     }
 
-    let kept = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
+    let metadata = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
     for (name, at) in nested {
-        if !found.skips(&kept, &name, at) {
+        if !found.skip_metadata(&metadata, &name, at) {
             return Err(ImportError::at(at, Why::Nested(label(&name))));
         }
     }
 
-    take(pairs, found)
+    add_pairs(pairs, found)
 }
 
-fn take(pairs: Vec<Pair>, mut found: Collector<'_>) -> Result<Items, ImportError> {
-    let last = last_of(pairs.iter().map(|pair| pair.name.clone()));
-    let kept = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
+fn add_pairs(pairs: Vec<Pair>, mut found: Collector<'_>) -> Result<Items, ImportError> {
+    let last = last_indices(pairs.iter().map(|pair| pair.name.clone()));
+    let metadata = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
     let mut tags: HashMap<TagKey, String> = HashMap::new();
 
     for (index, Pair { name, value, at }) in pairs.into_iter().enumerate() {
         if last.get(&name) != Some(&index) {
-            found.skip(&name, Some(at), AGAIN);
+            found.skip(&name, Some(at), DUPLICATE);
             continue;
         }
 
-        if found.skips(&kept, &name, at) {
+        if found.skip_metadata(&metadata, &name, at) {
             continue;
         }
 
-        if let Some(key) = found.tag_of(&name).filter(|_| !value.is_empty())
+        if let Some(key) = found.tag_key(&name).filter(|_| !value.is_empty())
             && let Some(other) = tags.insert(key, name.clone())
         {
             return Err(ImportError::at(at, Why::OneTag(label(&other), label(&name))));
@@ -87,7 +89,7 @@ fn take(pairs: Vec<Pair>, mut found: Collector<'_>) -> Result<Items, ImportError
     Ok(found.finish())
 }
 
-/// Which place is the last of each name.
-fn last_of<K: Hash + Eq>(names: impl Iterator<Item = K>) -> HashMap<K, usize> {
+/// Returns the last index of each name.
+fn last_indices<K: Hash + Eq>(names: impl Iterator<Item = K>) -> HashMap<K, usize> {
     names.enumerate().map(|(index, name)| (name, index)).collect()
 }

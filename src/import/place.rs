@@ -1,10 +1,11 @@
-//! Lines and columns of a text. Never holds the text.
+//! Converts byte offsets in a text into lines and columns. Never holds the text.
 
 use memchr::memchr_iter;
 
 use super::{ImportError, Why};
 
-/// Where the lines of a text end, so that many places in it are found in linear time together.
+/// The offsets of a text's newlines. Many positions can thus be looked up without reading the text
+/// again.
 pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
@@ -12,8 +13,8 @@ impl Lines {
         Self(memchr_iter(b'\n', text).collect())
     }
 
-    /// Line and column of a byte, counted from 1.
-    pub(super) fn place(&self, at: usize) -> (u64, u64) {
+    /// Returns the line and column of a byte offset, counted from 1.
+    pub(super) fn position(&self, at: usize) -> (u64, u64) {
         let before = self.0.partition_point(|newline| *newline < at);
         let start = before
             .checked_sub(1)
@@ -24,10 +25,10 @@ impl Lines {
     }
 }
 
-/// The text, or where it is none.
+/// Returns the text as a string, or an error with the position of the first invalid byte.
 pub(super) fn utf8(text: &[u8]) -> Result<&str, ImportError> {
     std::str::from_utf8(text)
-        .map_err(|error| ImportError::at(Lines::of(text).place(error.valid_up_to()), Why::Utf8))
+        .map_err(|error| ImportError::at(Lines::of(text).position(error.valid_up_to()), Why::Utf8))
 }
 
 #[cfg(test)]
@@ -37,7 +38,7 @@ mod tests {
     #[test]
     fn places_count_from_one() {
         let lines = Lines::of(b"a\n\nbc");
-        let places: Vec<_> = (0..=5).map(|at| lines.place(at)).collect();
+        let places: Vec<_> = (0..=5).map(|at| lines.position(at)).collect();
         assert_eq!(places, [(1, 1), (1, 2), (2, 1), (3, 1), (3, 2), (3, 3)]);
     }
 }

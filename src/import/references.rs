@@ -1,8 +1,8 @@
-//! KeePass's references, `{REF:P@I:46C9B1FFBD4ABC4BBB260C6190BAD20C}`: an entry that shows a field of another one.
-//! <https://keepass.info/help/base/fieldrefs.html>
+//! KeePass's references, such as `{REF:P@I:46C9B1FFBD4ABC4BBB260C6190BAD20C}`. An entry uses them
+//! to show a field of another entry. See <https://keepass.info/help/base/fieldrefs.html>.
 //!
-//! Never puts a password into a label, which would be shown, and never works longer than the file is long: each field
-//! is resolved once, and what comes out is bounded.
+//! Passwords never end up in labels, because labels are shown. The work is bounded: each field
+//! is resolved only once, and the total output is limited.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -10,39 +10,28 @@ use std::rc::Rc;
 
 use base64ct::{Base64, Encoding};
 
-use super::entry::Entry;
+use super::entry::{Entry, FoundEntry, Id};
 use crate::model::SecretBytes;
 
-/// KeePass itself follows a dozen.
-const MOST_STEPS: usize = 12;
-/// Most bytes that all references together may bring in.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// The maximum depth of nested references. KeePass itself follows 12.
+const MAX_DEPTH: usize = 12;
+/// The maximum total size in bytes of the text that replaces references.
+const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
-const NOT_HERE: &str = "it refers to an entry that is not in this file, or to more than one";
-const NO_IDS: &str = "it refers to another entry, and only the XML export tells which";
-const ROUND: &str = "it refers to itself, or through too many entries";
-const TOO_LARGE: &str = "with what it refers to it is too large";
+const NOT_FOUND: &str = "it refers to an entry that is not in this file, or to more than one";
+const NO_IDS: &str = "it refers to another entry, which only the XML export identifies";
+const CIRCULAR: &str = "it refers to itself, or through too many entries";
+const TOO_LARGE: &str = "it is too large after its references are resolved";
 
-/// An entry of a file, before it is known which become items.
-pub(super) struct FoundEntry {
-    pub(super) entry: Entry,
-    /// Why it becomes none
-    pub(super) gone: Option<&'static str>,
-    /// KeePass's id
-    pub(super) id: Option<Id>,
-}
-
-/// The 16 bytes of an entry's id.
-pub(super) type Id = [u8; 16];
-
-/// An id as the XML has it, base64.
+/// Decodes an id, which is Base64 in the XML.
 pub(super) fn id(text: &[u8]) -> Option<Id> {
     let mut id = Id::default();
     (Base64::decode(text.trim_ascii(), &mut id).ok()?.len() == id.len()).then_some(id)
 }
 
-/// Puts what they refer to in place of the references of all entries. A value with one that cannot be resolved is
-/// dropped with the reason, or stays as it is if `as_is`; a label stays.
+/// Replaces the references in all entries with the text that they refer to. If a reference in a
+/// value cannot be resolved, the value is dropped with a reason, or kept unchanged with `as_is`. A
+/// label with such a reference is kept unchanged.
 pub(super) fn resolve(all: &mut [FoundEntry], as_is: bool) {
     let refers = |entry: &Entry| {
         let mut texts =
@@ -56,13 +45,14 @@ pub(super) fn resolve(all: &mut [FoundEntry], as_is: bool) {
     }
 
     let mut resolver = Resolver::of(all);
-    let changes: Vec<ResolvedTexts> = referring.iter().map(|at| resolver.changes(*at)).collect();
+    let changes: Vec<ResolvedTexts> =
+        referring.iter().map(|at| resolver.resolve_entry(*at)).collect();
     for (at, changes) in referring.into_iter().zip(changes) {
         apply(&mut all[at].entry, changes, as_is);
     }
 }
 
-/// What becomes of the texts of one entry, in the entry's order; `None` for one without references.
+/// The resolved texts of one entry, in the entry's order; `None` for a text without references.
 struct ResolvedTexts {
     labels: Vec<Option<Resolved>>,
     values: Vec<Option<Resolved>>,
@@ -102,7 +92,7 @@ fn apply(entry: &mut Entry, changes: ResolvedTexts, as_is: bool) {
     }
 }
 
-/// What a reference asks for, and by what it finds its entry.
+/// The field that a reference requests, or the field by which it finds its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum ReferencePart {
     Title,
@@ -111,7 +101,7 @@ enum ReferencePart {
     Url,
     Notes,
     Id,
-    /// Any of the entry's own fields; only to search by
+    /// Any custom field; can only be searched by
     Field,
 }
 
@@ -138,12 +128,12 @@ struct Reference<'t> {
     wanted: ReferencePart,
     by: ReferencePart,
     text: &'t [u8],
-    /// Where it stands
+    /// The byte offset of its start
     start: usize,
     end: usize,
 }
 
-/// The first reference in a text.
+/// Returns the first reference in a text.
 fn next(text: &[u8]) -> Option<Reference<'_>> {
     const OPEN: &[u8] = b"{REF:";
     for start in memchr::memchr_iter(b'{', text) {
@@ -161,7 +151,7 @@ fn next(text: &[u8]) -> Option<Reference<'_>> {
             continue;
         }
 
-        // Without an end here there is none further on either.
+        // If no `}` follows this reference, none follows a later one either.
         let inside = start + head.len();
         let end = inside + memchr::memchr(b'}', &text[inside..])?;
         return Some(Reference { wanted, by, text: &text[inside..end], start, end: end + 1 });
@@ -172,57 +162,58 @@ fn next(text: &[u8]) -> Option<Reference<'_>> {
 
 struct Resolver<'e> {
     all: &'e [FoundEntry],
-    /// The entry that a text finds, `None` where several have it; made for what is searched by
-    found: HashMap<ReferencePart, HashMap<Vec<u8>, Option<usize>>>,
-    /// Fields that were referred to, and what they came to
-    done: HashMap<(usize, ReferencePart), Result<Rc<SecretBytes>, &'static str>>,
+    /// For each searched field, maps its text to the entry; `None` if several entries have that
+    /// text
+    index: HashMap<ReferencePart, HashMap<Vec<u8>, Option<usize>>>,
+    /// The fields that were already resolved
+    cache: HashMap<(usize, ReferencePart), Result<Rc<SecretBytes>, &'static str>>,
     bytes_left: usize,
 }
 
 impl<'e> Resolver<'e> {
     fn of(all: &'e [FoundEntry]) -> Self {
-        Self { all, found: HashMap::new(), done: HashMap::new(), bytes_left: MOST_BYTES }
+        Self { all, index: HashMap::new(), cache: HashMap::new(), bytes_left: MAX_OUTPUT }
     }
 
-    fn changes(&mut self, at: usize) -> ResolvedTexts {
+    fn resolve_entry(&mut self, at: usize) -> ResolvedTexts {
         let entry = &self.all[at].entry;
         let mut change =
-            |text: &[u8], label| next(text).map(|_| self.text(text, label, MOST_STEPS));
+            |text: &[u8], label| next(text).map(|_| self.resolve_text(text, label, MAX_DEPTH));
         ResolvedTexts {
             labels: entry.labels().map(|text| change(text.as_bytes(), true)).collect(),
             values: entry.values().map(|value| change(value.expose(), false)).collect(),
         }
     }
 
-    /// A text with what its references stand for. One that stands in a label stays where it refers to a secret.
-    fn text(&mut self, text: &[u8], label: bool, steps: usize) -> Resolved {
-        let mut whole = SecretBytes::with_capacity(text.len());
+    /// Replaces the references in a text. In a label, references to secrets are kept.
+    fn resolve_text(&mut self, text: &[u8], label: bool, steps: usize) -> Resolved {
+        let mut output = SecretBytes::with_capacity(text.len());
         let mut rest = text;
         while let Some(reference) = next(rest) {
-            whole.extend(&rest[..reference.start]);
+            output.extend(&rest[..reference.start]);
             if label && reference.wanted.is_secret() {
-                whole.extend(&rest[reference.start..reference.end]);
+                output.extend(&rest[reference.start..reference.end]);
             } else {
-                let field = self.referred(&reference, label, steps)?;
+                let field = self.resolve_reference(&reference, label, steps)?;
                 self.bytes_left = self.bytes_left.checked_sub(field.len()).ok_or(TOO_LARGE)?;
-                whole.extend(field.expose());
+                output.extend(field.expose());
             }
 
             rest = &rest[reference.end..];
         }
 
-        whole.extend(rest);
-        Ok(whole)
+        output.extend(rest);
+        Ok(output)
     }
 
-    fn referred(
+    fn resolve_reference(
         &mut self,
         reference: &Reference<'_>,
         label: bool,
         steps: usize,
     ) -> Result<Rc<SecretBytes>, &'static str> {
-        let at = self.search(reference)?;
-        let steps = steps.checked_sub(1).ok_or(ROUND)?;
+        let at = self.find_entry(reference)?;
+        let steps = steps.checked_sub(1).ok_or(CIRCULAR)?;
         let found = &self.all[at];
         let entry = &found.entry;
         let first = |texts: &'e [String]| texts.first().map_or(&[][..], |text| text.as_bytes());
@@ -242,40 +233,43 @@ impl<'e> Resolver<'e> {
         };
 
         let key = (at, reference.wanted);
-        if let Some(done) = self.done.get(&key) {
-            return done.clone();
+        if let Some(cached) = self.cache.get(&key) {
+            return cached.clone();
         }
 
-        self.done.insert(key, Err(ROUND));
+        self.cache.insert(key, Err(CIRCULAR));
 
-        // A label's own text may refer to a secret, which then belongs into no other label.
-        let resolved = self.text(text, label || !reference.wanted.is_secret(), steps).map(Rc::new);
-        self.done.insert(key, resolved.clone());
+        // A label that is referred to is resolved as a label as well. It may refer to a secret,
+        // which must not end up in another label.
+        let is_label = label || !reference.wanted.is_secret();
+        let resolved = self.resolve_text(text, is_label, steps).map(Rc::new);
+        self.cache.insert(key, resolved.clone());
         resolved
     }
 
-    fn search(&mut self, reference: &Reference<'_>) -> Result<usize, &'static str> {
+    fn find_entry(&mut self, reference: &Reference<'_>) -> Result<usize, &'static str> {
         let all = self.all;
         if reference.by == ReferencePart::Id && all.iter().all(|found| found.id.is_none()) {
             return Err(NO_IDS);
         }
 
-        let found = self.found.entry(reference.by).or_insert_with(|| {
+        let found = self.index.entry(reference.by).or_insert_with(|| {
             let mut found = HashMap::new();
             for (at, one) in all.iter().enumerate() {
                 let entry = &one.entry;
                 let mut names: Vec<Vec<u8>> = match reference.by {
-                    ReferencePart::Title => vec![folded(entry.title.as_bytes())],
+                    ReferencePart::Title => vec![fold_case(entry.title.as_bytes())],
                     ReferencePart::User => {
-                        entry.users.iter().map(|text| folded(text.as_bytes())).collect()
+                        entry.users.iter().map(|text| fold_case(text.as_bytes())).collect()
                     }
                     ReferencePart::Url => {
-                        entry.urls.iter().map(|text| folded(text.as_bytes())).collect()
+                        entry.urls.iter().map(|text| fold_case(text.as_bytes())).collect()
                     }
                     ReferencePart::Id => {
-                        one.id.iter().map(|id| folded(hex(id).as_bytes())).collect()
+                        one.id.iter().map(|id| fold_case(hex(id).as_bytes())).collect()
                     }
-                    // A search by a secret would make copies of all of them; nothing writes such a reference by itself.
+                    // A search by secret values would need copies of all of them. Programs do not
+                    // generate such references.
                     ReferencePart::Password | ReferencePart::Notes | ReferencePart::Field => {
                         Vec::new()
                     }
@@ -290,11 +284,11 @@ impl<'e> Resolver<'e> {
             found
         });
 
-        found.get(&folded(reference.text)).copied().flatten().ok_or(NOT_HERE)
+        found.get(&fold_case(reference.text)).copied().flatten().ok_or(NOT_FOUND)
     }
 }
 
-fn folded(text: &[u8]) -> Vec<u8> {
+fn fold_case(text: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(text).trim().to_lowercase().into_bytes()
 }
 

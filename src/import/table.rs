@@ -1,15 +1,16 @@
-//! The CSV of 1Password, Bitwarden and KeePassXC: columns by their names, in any order and case. Never takes a row that
-//! has not the cells its header names.
+//! The CSV of 1Password, Bitwarden and KeePassXC. Columns are found by name, in any order and case.
+//! Never accepts a row whose number of cells differs from the header's.
 
 use csv::{ByteRecord, ErrorKind, ReaderBuilder};
 
-use super::entry::{Collector, Entry, EntryField};
+use super::collector::Collector;
+use super::entry::FoundEntry;
+use super::entry::{Entry, EntryField};
 use super::place::Lines;
-use super::references::FoundEntry;
 use super::{Format, ImportError, Items, Why};
 use crate::model::SecretBytes;
 
-/// What a column is for.
+/// The meaning of a column.
 #[derive(Clone)]
 enum Column {
     Title,
@@ -18,20 +19,20 @@ enum Column {
     Value(EntryField),
     /// Bitwarden's custom fields, all in one cell
     Fields,
-    /// KeePassXC's path of groups
+    /// KeePassXC's group path
     Group,
-    /// Orders entries, says nothing of them
+    /// Data that only organizes entries
     Order,
-    /// One that no version had so far; its cells are kept as fields
+    /// A column that no known version has; its cells become fields
     Unknown(String),
 }
 
-/// The format whose columns the first row names.
+/// Returns the format whose columns the first row names.
 pub(super) fn format_of(text: &str) -> Option<Format> {
     let first = first_row(text)?;
     [Format::KeePass, Format::Bitwarden, Format::OnePassword]
         .into_iter()
-        .find(|format| names(*format, &first))
+        .find(|format| has_columns(*format, &first))
 }
 
 pub(super) fn read(
@@ -39,14 +40,14 @@ pub(super) fn read(
     text: &str,
     mut found: Collector<'_>,
 ) -> Result<Items, ImportError> {
-    let header = first_row(text).filter(|header| names(format, header));
-    let Some(header) = header else { return Err(ImportError::nowhere(Why::Columns)) };
+    let header = first_row(text).filter(|header| has_columns(format, header));
+    let Some(header) = header else { return Err(ImportError::without_position(Why::Columns)) };
     let lines = Lines::of(text.as_bytes());
 
-    check_quotes(text.as_bytes()).map_err(|(at, why)| ImportError::at(lines.place(at), why))?;
+    check_quotes(text.as_bytes()).map_err(|(at, why)| ImportError::at(lines.position(at), why))?;
     let columns: Vec<Column> = header.iter().map(|name| column(format, name)).collect();
 
-    // `csv` reads by way of a buffer and a row of its own; both are freed unwiped.
+    // `csv` uses a buffer and a row, which are not wiped when they are freed.
     let mut rows = ReaderBuilder::new().from_reader(text.as_bytes());
     let mut row = ByteRecord::new();
     let mut entries = Vec::new();
@@ -55,13 +56,13 @@ pub(super) fn read(
         match rows.read_byte_record(&mut row) {
             Ok(true) => {}
             Ok(false) => break,
-            Err(error) => return Err(fault(&error, text, &lines)),
+            Err(error) => return Err(to_import_error(&error, text, &lines)),
         }
 
-        let at = row.position().map(|position| place(position, text, &lines));
+        let at = row.position().map(|position| row_position(position, text, &lines));
         let (entry, recycled) = entry_of(&columns, &row, at);
-        let gone = recycled.then_some("it is in the recycle bin");
-        entries.push(FoundEntry { entry, gone, id: None });
+        let skip_reason = recycled.then_some("it is in the recycle bin");
+        entries.push(FoundEntry { entry, skip_reason, id: None });
     }
 
     if format == Format::KeePass {
@@ -75,17 +76,18 @@ pub(super) fn read(
     Ok(found.finish())
 }
 
-/// The first row's cells.
+/// Returns the cells of the first row.
 fn first_row(text: &str) -> Option<Vec<String>> {
     let mut rows =
         ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut row = ByteRecord::new();
-    let there = rows.read_byte_record(&mut row).ok()?;
-    there.then(|| row.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect())
+    let has_row = rows.read_byte_record(&mut row).ok()?;
+    let trimmed = |cell: &[u8]| String::from_utf8_lossy(cell).trim().to_owned();
+    has_row.then(|| row.iter().map(trimmed).collect())
 }
 
-/// True where a row has the columns without which it is not this format's header.
-fn names(format: Format, header: &[String]) -> bool {
+/// Returns true if the row has all columns that this format's header needs.
+fn has_columns(format: Format, header: &[String]) -> bool {
     let needed: &[&str] = match format {
         Format::OnePassword => &["title", "username", "password", "otpauth"],
         Format::Bitwarden => &["name", "login_username", "login_password"],
@@ -127,8 +129,8 @@ fn column(format: Format, name: &str) -> Column {
     }
 }
 
-/// An entry, and whether it lies in the recycle bin. KeePassXC's CSV knows that group by its name alone, which is
-/// another one in another language: then the entry is kept.
+/// Reads an entry and whether it is in the recycle bin. KeePassXC's CSV contains only that group's
+/// name, which depends on the language. In other languages than English, the entry is kept.
 fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<(u64, u64)>) -> (Entry, bool) {
     let mut entry = Entry { at, ..Entry::default() };
     let mut recycled = false;
@@ -138,7 +140,7 @@ fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<(u64, u64)>) -> (En
             Column::Title => entry.title = text(),
             Column::User => entry.users.push(text()),
             Column::Url => entry.urls.push(text()),
-            Column::Value(part) => entry.put(*part, SecretBytes::copy_of(cell)),
+            Column::Value(part) => entry.set(*part, SecretBytes::copy_of(cell)),
             Column::Fields => fields(cell, &mut entry),
             Column::Group => {
                 recycled = cell.split(|byte| *byte == b'/').nth(1) == Some(b"Recycle Bin");
@@ -151,20 +153,22 @@ fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<(u64, u64)>) -> (En
     (entry, recycled)
 }
 
-/// Custom fields, `name: value` in lines. Where a line has no such beginning, a value has several lines; then all of it
-/// is one secret, for a value's second line could pass for a name.
+/// Reads custom fields, which are lines of `name: value`. If a line does not have this form, some
+/// value spans several lines. The whole cell then becomes one secret, because the second line of a
+/// value could look like a name.
 fn fields(cell: &[u8], entry: &mut Entry) {
     let lines =
         || cell.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let parted = |line: &[u8]| line.windows(2).position(|pair| pair == b": ").filter(|at| *at > 0);
-    if !lines().all(|line| line.is_empty() || parted(line).is_some()) {
+    let separator =
+        |line: &[u8]| line.windows(2).position(|pair| pair == b": ").filter(|at| *at > 0);
+    if !lines().all(|line| line.is_empty() || separator(line).is_some()) {
         entry.fields.push(("fields".into(), SecretBytes::copy_of(cell)));
         return;
     }
 
     for line in lines() {
-        if let Some(at) = parted(line) {
-            // What a linked field is exported as: it shows another field, and holds nothing itself.
+        if let Some(at) = separator(line) {
+            // A linked field, which shows another field, is exported as `null`.
             if &line[at + 2..] == b"null" {
                 continue;
             }
@@ -175,8 +179,9 @@ fn fields(cell: &[u8], entry: &mut Entry) {
     }
 }
 
-/// Refuses quotes that do not tell where a cell ends (RFC 4180, section 2): `csv` would go on and take what follows for a
-/// part of that cell, or the cell's end for the next one. Returns the place of such a quote.
+/// Rejects quotes after which the end of a cell is ambiguous (RFC 4180, section 2). `csv` would
+/// continue and read the following text as part of the cell, or the rest of the cell as the next
+/// one. Returns the offset of such a quote.
 fn check_quotes(text: &[u8]) -> Result<(), (usize, Why)> {
     let (mut at, mut begins) = (0, true);
     while let Some(byte) = text.get(at) {
@@ -210,20 +215,21 @@ fn check_quotes(text: &[u8]) -> Result<(), (usize, Why)> {
     Ok(())
 }
 
-/// Where a row begins. `csv` counts `\r\n` twice, and takes the end of the line before for the beginning.
-fn place(position: &csv::Position, text: &str, lines: &Lines) -> (u64, u64) {
+/// Returns the position where a row starts. `csv` counts `\r\n` as two lines, and reports the end
+/// of the previous line as the start.
+fn row_position(position: &csv::Position, text: &str, lines: &Lines) -> (u64, u64) {
     let from = usize::try_from(position.byte()).map_or(text.len(), |at| at.min(text.len()));
     let blanks =
         text.as_bytes()[from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    lines.place(from + blanks)
+    lines.position(from + blanks)
 }
 
-/// Only the place of a library's error: its text quotes.
-fn fault(error: &csv::Error, text: &str, lines: &Lines) -> ImportError {
+/// Converts an error of the library. Only its position is used, because its text quotes values.
+fn to_import_error(error: &csv::Error, text: &str, lines: &Lines) -> ImportError {
     let why = match error.kind() {
         ErrorKind::Utf8 { .. } => Why::Utf8,
         _ => Why::Row,
     };
 
-    ImportError { at: error.position().map(|position| place(position, text, lines)), why }
+    ImportError { at: error.position().map(|position| row_position(position, text, lines)), why }
 }

@@ -1,4 +1,5 @@
-//! Tags made of what other tools call a secret. Never sees a value, never gives one tag twice.
+//! Creates tags from the names that other tools use. Never sees a value, and never returns a tag
+//! twice.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,71 +9,74 @@ use unicode_normalization::char::is_combining_mark;
 use super::{ImportError, Why};
 use crate::model::{Tag, TagKey};
 
-/// Most characters of a tag.
-const MOST: usize = 128;
-/// Most of a prefix: a number still fits behind it.
-const PREFIX_MOST: usize = 100;
-/// Most of the part that names a field; the title has the rest.
-const FIELD_MOST: usize = 48;
-/// What stands in for a title of which nothing is left.
-const NOTHING: &str = "item";
+/// The maximum length of a tag in bytes.
+const MAX_LENGTH: usize = 128;
+/// The maximum length of a prefix. It leaves room for a number.
+const MAX_PREFIX: usize = 100;
+/// The maximum length of a field's part in a tag. The title gets the rest.
+const MAX_FIELD: usize = 48;
+/// The name used if no valid character of a title is left.
+const FALLBACK: &str = "item";
 
-/// The tags that were given.
+/// The tags that were already assigned.
 pub(super) struct Tags<'p> {
     prefix: &'p str,
     taken: HashSet<TagKey>,
-    /// The next number to be tried behind a tag that is taken.
+    /// The next number to try after a tag that is taken.
     next: HashMap<TagKey, u64>,
 }
 
-/// What the tags of one entry begin with.
+/// The common start of one entry's tags.
 pub(super) struct TagPrefix(Tag);
 
 impl<'p> Tags<'p> {
     pub(super) fn new(prefix: &'p str) -> Result<Self, ImportError> {
-        if prefix.len() > PREFIX_MOST || Tag::parse(&format!("{prefix}x")).is_err() {
-            return Err(ImportError::nowhere(Why::Prefix));
+        if prefix.len() > MAX_PREFIX || Tag::parse(&format!("{prefix}x")).is_err() {
+            return Err(ImportError::without_position(Why::Prefix));
         }
 
         Ok(Self { prefix, taken: HashSet::new(), next: HashMap::new() })
     }
 
-    /// The tag for a name, spelled as it is where that is a tag; a `.` becomes `_`.
+    /// Returns a tag for a name. The spelling is kept if it is a valid tag, except that `.` becomes
+    /// `_`.
     pub(super) fn spelled(&mut self, name: &str) -> Result<Tag, ImportError> {
         let spelled = name.replace('.', "_");
         if Tag::parse(&format!("{}{spelled}", self.prefix)).is_ok() {
-            self.free(&spelled)
+            self.take_free(&spelled)
         } else {
-            self.free(&slug_or(name, NOTHING))
+            self.take_free(&slug_or(name, FALLBACK))
         }
     }
 
-    /// What [`Self::spelled`] compares of a name that can be a tag as it is.
+    /// Returns the key of the tag that [`Self::spelled`] tries first, or `None` if the name's
+    /// spelling is not a valid tag.
     pub(super) fn key_of(&self, name: &str) -> Option<TagKey> {
         Tag::parse(&format!("{}{}", self.prefix, name.replace('.', "_"))).ok().map(|tag| tag.key())
     }
 
-    /// A beginning for the tags of one entry that no other entry has.
+    /// Returns a start for the tags of one entry that no other entry has.
     pub(super) fn stem(&mut self, title: &str) -> Result<TagPrefix, ImportError> {
-        self.free(&slug_or(title, NOTHING)).map(TagPrefix)
+        self.take_free(&slug_or(title, FALLBACK)).map(TagPrefix)
     }
 
-    /// The tag for one of an entry's fields.
+    /// Returns the tag for one of an entry's fields.
     pub(super) fn field(&mut self, stem: &TagPrefix, field: &str) -> Result<Tag, ImportError> {
         let field = slug_or(field, "field");
-        let field = cut(&field, FIELD_MOST);
+        let field = truncate(&field, MAX_FIELD);
         let title = stem.0.as_str().get(self.prefix.len()..).unwrap_or_default();
-        let title = cut(title, self.room().saturating_sub(field.len() + 1));
+        let title = truncate(title, self.room().saturating_sub(field.len() + 1));
 
-        self.free(&format!("{title}-{field}"))
+        self.take_free(&format!("{title}-{field}"))
     }
 
     fn room(&self) -> usize {
-        MOST.saturating_sub(self.prefix.len())
+        MAX_LENGTH.saturating_sub(self.prefix.len())
     }
 
-    /// The first tag of `base`, `base-1` (where the former is none), `base-2`, … that is free; it is taken by that.
-    fn free(&mut self, base: &str) -> Result<Tag, ImportError> {
+    /// Takes the first free tag of `base`, `base-2`, `base-3` and so on. If `base` is not a valid
+    /// tag, the first one is `base-1`.
+    fn take_free(&mut self, base: &str) -> Result<Tag, ImportError> {
         let first = self.numbered(base, "").or_else(|_| self.numbered(base, "-1"))?;
         let key = first.key();
         if self.taken.insert(key.clone()) {
@@ -91,22 +95,22 @@ impl<'p> Tags<'p> {
     }
 
     fn numbered(&self, base: &str, number: &str) -> Result<Tag, ImportError> {
-        let base = cut(base, self.room().saturating_sub(number.len()));
+        let base = truncate(base, self.room().saturating_sub(number.len()));
         Tag::parse(&format!("{}{base}{number}", self.prefix))
-            .map_err(|_| ImportError::nowhere(Why::Prefix))
+            .map_err(|_| ImportError::without_position(Why::Prefix))
     }
 }
 
 impl TagPrefix {
-    /// The stem itself, for the entry's own secret.
+    /// Returns the start itself as a tag, for the entry's main secret.
     pub(super) fn tag(&self) -> Tag {
         self.0.clone()
     }
 }
 
-/// The first `most` characters of ASCII.
-fn cut(text: &str, most: usize) -> &str {
-    match text.get(..most) {
+/// Truncates ASCII text to `max_length` characters.
+fn truncate(text: &str, max_length: usize) -> &str {
+    match text.get(..max_length) {
         Some(short) => short.trim_end_matches('-'),
         None => text,
     }
@@ -117,28 +121,29 @@ fn slug_or(text: &str, otherwise: &str) -> String {
     if slug.is_empty() { otherwise.to_owned() } else { slug }
 }
 
-/// Small ASCII letters and digits, a `-` for each run of others. Marks on letters are dropped: `Ä` becomes `a`.
+/// Converts a title into lower-case ASCII letters and digits, with a `-` for each run of other
+/// characters. Diacritics are dropped: `Ä` becomes `a`.
 fn slug(text: &str) -> String {
     let mut slug = String::new();
     for c in text.nfkd().filter(|c| !is_combining_mark(*c)) {
-        if slug.len() >= MOST {
+        if slug.len() >= MAX_LENGTH {
             break;
         }
 
         if c.is_ascii_alphanumeric() {
             slug.push(c.to_ascii_lowercase());
-        } else if let Some(letters) = letters(c) {
-            slug.push_str(letters);
+        } else if let Some(transliteration) = transliteration(c) {
+            slug.push_str(transliteration);
         } else if !slug.is_empty() && !slug.ends_with('-') {
             slug.push('-');
         }
     }
 
-    cut(slug.trim_end_matches('-'), MOST).to_owned()
+    truncate(slug.trim_end_matches('-'), MAX_LENGTH).to_owned()
 }
 
-/// Letters that Unicode does not take apart.
-fn letters(c: char) -> Option<&'static str> {
+/// Returns replacements for letters that Unicode does not decompose.
+fn transliteration(c: char) -> Option<&'static str> {
     Some(match c {
         'ß' | 'ẞ' => "ss",
         'æ' | 'Æ' => "ae",
@@ -193,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_field_keeps_its_name_behind_a_long_title() {
-        let prefix = "p".repeat(PREFIX_MOST);
+        let prefix = "p".repeat(MAX_PREFIX);
         let mut tags = Tags::new(&prefix).unwrap();
         let stem = tags.stem(&"x".repeat(300)).unwrap();
         assert_eq!(stem.tag().as_str(), format!("{prefix}{}", "x".repeat(28)));
@@ -208,7 +213,7 @@ mod tests {
         );
 
         assert!(tags.field(&stem, &"f".repeat(200)).is_ok());
-        for bad in ["-", "a b", "ä", &"p".repeat(PREFIX_MOST + 1)] {
+        for bad in ["-", "a b", "ä", &"p".repeat(MAX_PREFIX + 1)] {
             assert!(Tags::new(bad).is_err(), "{bad}");
         }
     }

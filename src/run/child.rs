@@ -1,12 +1,14 @@
-//! Starting the program: what happens between fork and exec.
+//! Starts the program, including the code between fork and exec.
 //!
-//! The kernel kills it when we are killed, so that no orphan with secrets in its environment lives on.
-#![allow(unsafe_code)] // what runs between fork and exec, where only system calls are allowed; one fork, one signal mask
+//! The kernel kills the program when this process is killed, so that no orphan with secrets in its
+//! environment stays behind.
+#![allow(unsafe_code)] // code between fork and exec; one fork; one signal mask
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -18,29 +20,27 @@ use rustix::termios::tcsetpgrp;
 use super::RunError;
 use crate::process;
 
-/// Where the program stands among processes.
+/// The process group of the program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
-    /// In our process group, as without us
+    /// Our process group, as without us
     Ours,
-    /// In one of its own, in the foreground of the terminal that is its stdin
+    /// A group of its own, in the foreground of the terminal that is its stdin
     Foreground {
-        /// It leads its group, as what an interactive shell starts. In a script a program leads none, and a shell among
-        /// them makes one for itself
+        /// Whether the program leads the group, as in an interactive shell. In a script a program
+        /// does not lead a group, and a shell among its programs creates one itself.
         leads: bool,
     },
 }
 
-/// A program that was started.
+/// A started program.
 pub(super) struct Started {
     pub(super) pid: Pid,
-    /// The process group that it was started in, unless it is ours
+    /// The process group in which it was started, unless it is ours
     pub(super) group: Option<Pid>,
 }
 
-/// Starts `command`. The caller waits for it.
-///
-/// `mask` is the signal mask that it starts with.
+/// Starts `command` with the signal mask `mask`. The caller has to wait for it.
 pub(super) fn start(
     mut command: Command,
     group: Group,
@@ -49,7 +49,7 @@ pub(super) fn start(
     let name = command.get_program().to_owned();
     let leader = match group {
         Group::Foreground { leads: false } => {
-            Some(leader().map_err(RunError::io("make a process group"))?)
+            Some(create_group().map_err(RunError::io("create a process group"))?)
         }
         _ => None,
     };
@@ -69,9 +69,9 @@ pub(super) fn start(
     Ok(Started { pid, group: (group != Group::Ours).then(|| leader.unwrap_or(pid)) })
 }
 
-/// Makes a process group whose leader has ended. The group lasts until the leader is waited for, and as long as somebody
-/// else is in it.
-fn leader() -> io::Result<Pid> {
+/// Creates a process group whose leader has exited. The group exists until the leader is waited
+/// for, and as long as it has other members.
+fn create_group() -> io::Result<Pid> {
     // SAFETY: this process has one thread, and the child makes two system calls.
     let forked = match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
@@ -88,14 +88,15 @@ fn leader() -> io::Result<Pid> {
     Ok(pid)
 }
 
-/// Starts a process of ours that lives on its own: no signal to our group or session reaches it.
-pub(super) fn start_alone(command: &mut Command) -> io::Result<()> {
+/// Starts a process of ours in a separate session, so that no signal to our group or session
+/// reaches it.
+pub(super) fn start_detached(command: &mut Command) -> io::Result<()> {
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
     command.spawn().map(drop)
 }
 
-/// Becomes `command`; returns only where that fails.
+/// Replaces this process with `command`. Returns only if that fails.
 pub(super) fn replace(mut command: Command) -> RunError {
     let name = command.get_program().to_owned();
     failed(&name, process::as_before(|| command.exec()))
@@ -115,13 +116,13 @@ fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: Signa
     }
 
     let us = getpid();
-    let ready = move || {
+    let before_exec = move || {
         #[cfg(target_os = "linux")]
         {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
 
-            // We were killed before the kernel had been told.
-            // In a PID namespace of its own it has a parent that it cannot see.
+            // If our process dies before the call above, the program is not killed. It then has a
+            // different parent. In a separate PID namespace, the parent is invisible.
             if getppid().is_some_and(|parent| parent != us) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
@@ -135,22 +136,24 @@ fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: Signa
         Ok(())
     };
 
-    // SAFETY: between fork and exec the closure makes system calls only: it allocates nothing and takes no lock.
-    unsafe { command.pre_exec(ready) };
+    // SAFETY: between fork and exec the closure only makes system calls. It allocates nothing and
+    // takes no lock.
+    unsafe { command.pre_exec(before_exec) };
 }
 
-/// Signals that are blocked.
+/// The set of blocked signals.
 #[derive(Clone, Copy)]
 pub(super) struct SignalMask(libc::sigset_t);
 
 impl SignalMask {
-    /// A mask that we were started with would keep signals from us, SIGCHLD among them. It is the program's, as without
-    /// us.
-    pub(super) fn taken() -> Self {
+    /// Unblocks all signals and returns the previous mask, which the program gets as it would
+    /// without us. An inherited mask could block signals that we need, such as SIGCHLD.
+    pub(super) fn unblock_all() -> Self {
         let (mut none, mut before) =
             (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
 
-        // SAFETY: the calls fill the sets that are read after them; with valid arguments they do not fail.
+        // SAFETY: the calls fill the sets that are read afterwards. With valid arguments they do
+        // not fail.
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigemptyset(before.as_mut_ptr());
@@ -160,27 +163,40 @@ impl SignalMask {
     }
 
     fn set(&self) {
-        // SAFETY: it reads a set that is filled, and may be called between fork and exec.
+        // SAFETY: the call reads an initialized set and is allowed between fork and exec.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
 }
 
-/// Takes the terminal's foreground for our process group, before the program can miss it. A background group may do so
-/// only while it blocks the signal that would stop it.
+/// Makes our process group the terminal's foreground group before the program starts. A background
+/// group can do this only while it blocks the signal that would stop it.
 pub(super) fn take_foreground(terminal: impl AsFd) -> io::Result<()> {
     let group = process::group().ok_or(io::ErrorKind::Other)?;
     let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
 
-    // SAFETY: `sigemptyset` fills the set that the others read; all of them are safe between fork and exec.
+    // SAFETY: `sigemptyset` initializes the set that the other calls read. All of them are allowed
+    // between fork and exec.
     unsafe {
         libc::sigemptyset(mask.as_mut_ptr());
         libc::sigaddset(mask.as_mut_ptr(), libc::SIGTTOU);
         libc::sigprocmask(libc::SIG_BLOCK, mask.as_ptr(), std::ptr::null_mut());
     }
 
-    let taken = tcsetpgrp(terminal, group);
+    let result = tcsetpgrp(terminal, group);
 
     // SAFETY: as above.
     unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, mask.as_ptr(), std::ptr::null_mut()) };
-    Ok(taken?)
+    Ok(result?)
+}
+
+/// Returns the bytes as an unnamed file. On Linux it exists in memory only.
+pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let file = File::from(rustix::fs::memfd_create(c"secrets", rustix::fs::MemfdFlags::CLOEXEC)?);
+    #[cfg(not(target_os = "linux"))]
+    let file = tempfile::tempfile()?;
+    io::Write::write_all(&mut &file, bytes)?;
+    io::Seek::rewind(&mut &file)?;
+
+    Ok(file.into())
 }

@@ -1,6 +1,7 @@
-//! The environment of a program: variables from templates, all of their values from one state of the vault.
+//! The environment of a program: variables from templates, with all values from one snapshot of the
+//! vault.
 //!
-//! It decides nothing about names; `variables` knows those.
+//! This file does not decide which names are allowed; see `variables`.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -15,7 +16,7 @@ use crate::template::{
 };
 use crate::vault::{Reveal, RevealedValues};
 
-/// A variable that is to be set from a template.
+/// A variable that is set from a template.
 pub struct Assignment {
     name: OsString,
     text: Vec<u8>,
@@ -23,48 +24,50 @@ pub struct Assignment {
     source: String,
     tags: Vec<Tag>,
     suspects: SuspectTexts,
-    /// Of an inherited variable: the tags in the form that is ours alone. Bare braces may be somebody else's
-    ours: Option<Vec<Tag>>,
+    /// For an inherited variable, the tags in the namespaced form, which no other tool uses. Bare
+    /// braces may belong to another tool.
+    namespaced_tags: Option<Vec<Tag>>,
 }
 
-/// Why a variable cannot be set. Its place says where the template stands.
+/// The reason why a variable cannot be set. `place` says where its template comes from.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignmentError {
-    /// A placeholder that is not well formed
+    /// A placeholder is invalid
     #[error("{place}: invalid placeholder")]
     Malformed {
-        /// Where
+        /// Where the template comes from
         place: String,
-        /// What, with columns in the template
+        /// The placeholders, with columns in the template
         findings: TemplateFindings<Malformed>,
     },
-    /// A placeholder that names no secret
+    /// A placeholder names no secret
     #[error("{place}: a placeholder refers to a secret that does not exist")]
     Unknown {
-        /// Where
+        /// Where the template comes from
         place: String,
-        /// What, with columns in the template
+        /// The placeholders, with columns in the template
         findings: TemplateFindings<UnknownTag>,
     },
-    /// An environment ends its values with NUL
+    /// The value contains a NUL byte, which would end it
     #[error("`{}` cannot be set: its value has a NUL byte", name.to_string_lossy())]
     Nul {
         /// The variable
         name: OsString,
     },
-    /// The system bounds the length of one variable
+    /// The variable exceeds the system's limit
     #[error("`{}` cannot be set: its value is too large for an environment variable", name.to_string_lossy())]
     TooLarge {
         /// The variable
         name: OsString,
     },
-    /// A filter, a bound
+    /// The template cannot be rendered
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
 impl Assignment {
-    /// Takes a template. `place` is how messages name it, `source` how a list of variables does.
+    /// Creates an assignment from a template. Messages call the template `place`, and the list of
+    /// variables shows `source`.
     pub fn new(
         name: OsString,
         text: Vec<u8>,
@@ -85,28 +88,30 @@ impl Assignment {
             source: source.to_owned(),
             tags,
             suspects,
-            ours: None,
+            namespaced_tags: None,
         })
     }
 
-    /// Takes an inherited variable. A malformed placeholder and a bare `{{NAME}}` that names no secret stay as they are.
-    /// `{{ secrets.name }}` has to name one if somebody `asked` for this variable to be expanded.
+    /// Creates an assignment for an inherited variable. Malformed placeholders and a bare
+    /// `{{NAME}}` that names no secret are kept unchanged. Set `is_requested` if the user asked to
+    /// expand this variable. Then `{{ secrets.name }}` must name a secret.
     pub fn inherited(
         name: OsString,
         text: Vec<u8>,
         place: &str,
-        asked: bool,
+        is_requested: bool,
     ) -> Result<Self, AssignmentError> {
         let plan = |grammar| Plan::new(&mut Template::from_text(place, text.clone()), grammar);
-        let ours = if asked { plan(namespaced())?.tags() } else { Vec::new() };
+        let namespaced_tags = if is_requested { plan(namespaced())?.tags() } else { Vec::new() };
         let plan = plan(Grammar::default())?;
         let (tags, suspects) = (plan.tags(), plan.suspects().clone());
         let (place, source) = (place.to_owned(), "environment".to_owned());
+        let namespaced_tags = Some(namespaced_tags);
 
-        Ok(Self { name, text, place, source, tags, suspects, ours: Some(ours) })
+        Ok(Self { name, text, place, source, tags, suspects, namespaced_tags })
     }
 
-    /// The variable.
+    /// Returns the variable's name.
     pub fn name(&self) -> &OsStr {
         &self.name
     }
@@ -121,24 +126,23 @@ impl Assignment {
         Template::from_text(&self.place, self.text.clone())
     }
 
-    /// Tags that are left as they are, as nothing of these values has them.
+    /// Returns the tags of an inherited variable that are kept unchanged because `values` does not
+    /// contain them.
     pub fn foreign(&self, values: &RevealedValues) -> Vec<&Tag> {
         let unknown = |tag: &&Tag| !values.has(tag);
-        self.ours.iter().flat_map(|_| self.tags.iter().filter(unknown)).collect()
+        self.namespaced_tags.iter().flat_map(|_| self.tags.iter().filter(unknown)).collect()
     }
 
-    /// The tags that it refers to.
+    /// Returns the tags that the template refers to.
     pub fn tags(&self) -> &[Tag] {
         &self.tags
     }
 
-    /// True where nothing of it is in a form that is ours alone.
+    /// Returns true if none of the unknown references has the namespaced form.
     fn is_foreign(&self, findings: &TemplateFindings<UnknownTag>) -> bool {
-        let ours = |ours: &Vec<Tag>| {
-            findings.listed.iter().any(|finding| ours.contains(&finding.what.tag))
-        };
-
-        self.ours.as_ref().is_some_and(|tags| !ours(tags))
+        self.namespaced_tags.as_ref().is_some_and(|tags| {
+            !findings.listed.iter().any(|finding| tags.contains(&finding.what.tag))
+        })
     }
 
     fn expand(&self, values: &dyn Reveal) -> Result<OsString, AssignmentError> {
@@ -167,7 +171,7 @@ fn namespaced() -> Grammar {
     Grammar { namespaced: true, ..Grammar::default() }
 }
 
-/// Checks that a variable can have this value.
+/// Checks that the variable can have this value.
 pub fn check_value(name: &OsStr, value: &[u8]) -> Result<(), AssignmentError> {
     if value.contains(&0) {
         return Err(AssignmentError::Nul { name: name.to_owned() });
@@ -180,28 +184,29 @@ pub fn check_value(name: &OsStr, value: &[u8]) -> Result<(), AssignmentError> {
     Ok(())
 }
 
-/// True if the system does not take a variable of this length. On Linux the name, `=`, the value and a zero have 32 pages
-/// together (`MAX_ARG_STRLEN`, see execve(2)).
+/// Returns true if the system rejects a variable of this length. On Linux the name, `=`, the value
+/// and a zero byte may have 32 pages together (`MAX_ARG_STRLEN`, see execve(2)).
 pub fn is_too_large(name: &OsStr, value: &[u8]) -> bool {
     cfg!(target_os = "linux") && name.len() + value.len() + 2 > 32 * process::page_size()
 }
 
-/// What an inherited variable holds. A stranger may have written its text: a commit message, the name of a branch.
+/// The kind of an inherited variable's value. Strangers may have written the text, for example a
+/// commit message or a branch name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InheritedVariable {
-    /// Nothing of ours
+    /// No placeholder of ours
     Plain,
-    /// One placeholder and nothing else, for the secret whose tag gives the variable its name
+    /// A single placeholder for the secret with the variable's own name, and nothing else
     ManifestUsage,
-    /// Other placeholders in the form that is ours alone
+    /// Other placeholders in the namespaced form, which no other tool uses
     Placeholders,
-    /// Something that begins like a placeholder of ours and is none
+    /// Text that starts like a namespaced placeholder but is invalid
     Malformed,
 }
 
 impl InheritedVariable {
-    /// Looks at a variable. Text in double braces is in the environments of many programs, so only `{{ secrets.…` counts,
-    /// unless the whole value is one placeholder.
+    /// Classifies a variable. Many programs' variables contain double braces, so only `{{
+    /// secrets.…` counts, unless the whole value is one placeholder.
     pub fn of(name: &OsStr, text: &[u8]) -> Self {
         if memchr::memmem::find(text, b"{{").is_none() {
             return Self::Plain;
@@ -225,31 +230,31 @@ impl InheritedVariable {
     }
 }
 
-/// One variable.
+/// An environment variable.
 pub struct Variable {
-    /// Its name
+    /// The name
     pub name: OsString,
-    /// Its value
+    /// The value
     pub value: OsString,
-    /// Where it comes from; `None` for what is passed on as it is
+    /// The origin; `None` for a variable that is passed on unchanged
     pub source: Option<String>,
-    /// Whose values are in it
+    /// The tags whose values it contains
     pub tags: Vec<Tag>,
 }
 
-/// All variables; of two with one name the later is kept.
+/// The variables of an environment. A later variable replaces an earlier one with the same name.
 #[derive(Default)]
 pub struct Variables {
     all: Vec<Variable>,
-    places: HashMap<OsString, usize>,
-    /// Tags that were opened and not given to the program
+    positions: HashMap<OsString, usize>,
+    /// The tags whose values were revealed but not passed to the program
     pub left_out: HashSet<TagKey>,
 }
 
 impl Variables {
-    /// Sets one.
+    /// Sets a variable.
     pub fn set(&mut self, name: OsString, value: OsString, source: Option<&str>, tags: Vec<Tag>) {
-        let at = *self.places.entry(name.clone()).or_insert(self.all.len());
+        let at = *self.positions.entry(name.clone()).or_insert(self.all.len());
         let variable = Variable { name, value, source: source.map(str::to_owned), tags };
         match self.all.get_mut(at) {
             Some(earlier) => *earlier = variable,
@@ -257,7 +262,7 @@ impl Variables {
         }
     }
 
-    /// Sets what a template makes of `values`.
+    /// Sets a variable to its template, expanded with `values`.
     pub fn assign(
         &mut self,
         assignment: &Assignment,
@@ -269,18 +274,18 @@ impl Variables {
             .filter(|stored| assignment.tags.iter().any(|tag| tag.key() == stored.key()));
         let stored: Vec<Tag> = stored.cloned().collect();
 
-        // ProvidedValues this way after all, so it is to be masked.
+        // The program receives these values after all, so they must be masked.
         self.left_out.retain(|key| stored.iter().all(|tag| tag.key() != *key));
         self.set(assignment.name.clone(), value, Some(&assignment.source), stored);
         Ok(())
     }
 
-    /// All of them.
+    /// Returns all variables.
     pub fn all(&self) -> &[Variable] {
         &self.all
     }
 
-    /// Names and values.
+    /// Returns the names and values.
     pub fn into_pairs(self) -> Vec<(OsString, OsString)> {
         self.all.into_iter().map(|variable| (variable.name, variable.value)).collect()
     }

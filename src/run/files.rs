@@ -1,7 +1,8 @@
-//! Values in private files, for as long as a program lives.
+//! Writes values to private files that exist while a program runs.
 //!
-//! They are removed when the program has ended. Where we are killed before that, a guard removes them: a process of its
-//! own that does nothing but wait for our end. What both left behind, as when the machine lost power, the next one removes.
+//! The files are removed when the program has ended. If this process is killed first, a guard
+//! removes them. The guard is a separate process that only waits for our end. If neither could
+//! remove the files, for example after a power failure, the next run does.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,21 +20,23 @@ use crate::signals::DeferSignals;
 
 const PREFIX: &str = "run-";
 
-/// A directory of ours alone with a file for each value. Dropped, it is gone.
+/// A private directory with a file for each value. Dropping it removes the directory.
 pub struct PrivateFiles {
     directory: PathBuf,
-    /// The directory, locked as long as we live: a process id says nothing in another PID namespace
+    /// The directory, locked while this process lives. A process id alone is not enough, because
+    /// the id may belong to another PID namespace.
     _lock: File,
     _guard: Child,
 }
 
 impl PrivateFiles {
-    /// Makes the directory in `parent`, which is ours alone.
+    /// Creates the directory in `parent`, which must be private.
     pub fn new(parent: &Path, executable: &Path) -> io::Result<Self> {
-        sweep(parent);
-        let drawn: [u8; 8] = random::array().map_err(|_| io::Error::other("no random bytes"))?;
+        remove_stale(parent);
+        let nonce: [u8; 8] =
+            random::array().map_err(|_| io::Error::other("the random number generator failed"))?;
         let name =
-            format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(drawn));
+            format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(nonce));
         let directory = parent.join(name);
 
         DirBuilder::new().mode(0o700).create(&directory)?;
@@ -51,12 +54,12 @@ impl PrivateFiles {
         }
     }
 
-    /// Writes a value into the file of its tag, mode 0600; returns the file's path.
+    /// Writes a value to the file for its tag with mode 0600. Returns the file's path.
     pub fn put(&self, tag: &Tag, value: &SecretValue) -> io::Result<PathBuf> {
         let path = self.directory.join(tag.key().as_str());
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(mut file) => file.write_all(value.expose()).map(|()| path),
-            // One value may go by several names.
+            // The same value may already have been written for another variable.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
             Err(error) => Err(error),
         }
@@ -69,7 +72,7 @@ impl Drop for PrivateFiles {
     }
 }
 
-/// Starts the guard and waits until no signal to our group can reach it.
+/// Starts the guard and waits until signals to our process group can no longer reach it.
 fn start_guard(directory: &Path, executable: &Path) -> io::Result<Child> {
     let mut command = Command::new(executable);
     command
@@ -87,7 +90,8 @@ fn start_guard(directory: &Path, executable: &Path) -> io::Result<Child> {
     Ok(guard)
 }
 
-/// The guard's process: waits until `waiting` ends, which is when its other end is gone, and removes the directory.
+/// Runs the guard: waits until the other end of `waiting` is closed, and then removes the
+/// directory.
 pub fn guard(
     directory: &Path,
     ready: impl FnOnce() -> io::Result<()>,
@@ -95,22 +99,22 @@ pub fn guard(
 ) -> io::Result<()> {
     process::detach(c"secrets-guard")?;
 
-    let hold = DeferSignals::on_all()?;
+    let deferred = DeferSignals::on_all()?;
     ready()?;
     let _ = io::copy(&mut waiting, &mut io::sink());
-    let named =
+    let is_ours =
         directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
 
-    let outcome = if named { fs::remove_dir_all(directory) } else { Ok(()) };
-    hold.take();
+    let outcome = if is_ours { fs::remove_dir_all(directory) } else { Ok(()) };
+    deferred.take();
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Removes directories whose process is gone.
-fn sweep(parent: &Path) {
+/// Removes the directories of processes that no longer exist.
+fn remove_stale(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name

@@ -1,7 +1,8 @@
-//! What is typed, on its way to a pseudo-terminal.
+//! Passes typed keys to a pseudo-terminal.
 //!
-//! A program in a session of its own gets all of it. A program in our session whose output alone is a terminal gets it as
-//! long as it has turned off line editing on its pseudo-terminal: pagers look for their keyboard there.
+//! A program in a session of its own gets all keys. A program in our session of which only the
+//! output is a terminal gets keys while it has line editing turned off on its pseudo-terminal.
+//! Pagers read their keys there.
 
 use std::fs::File;
 use std::io;
@@ -16,11 +17,11 @@ use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp};
 use super::terminal::{Raw, is_in_foreground};
 use crate::model::SecretBytes;
 
-/// Whom the keyboard belongs to.
+/// Who the keyboard belongs to.
 pub(super) enum Role {
-    /// The program's session. The process between writes the program's process group into the file
+    /// The program's session. The monitor writes the program's process group into the file.
     Session(File),
-    /// Ours: the program has it only while it reads single keys
+    /// Our session. The program gets keys only while it reads single keys.
     Lent,
 }
 
@@ -38,39 +39,40 @@ impl Keyboard {
         Ok(Self { terminal, pty, typed: SecretBytes::with_capacity(0), raw: None, role })
     }
 
-    /// True if the program has a session of its own on the pseudo-terminal.
+    /// Returns true if the program has a session of its own on the pseudo-terminal.
     pub(super) fn is_session(&self) -> bool {
         matches!(self.role, Role::Session(_))
     }
 
-    /// The process group in the foreground of the pseudo-terminal.
+    /// Returns the foreground process group of the pseudo-terminal.
     pub(super) fn foreground(&self) -> Option<Pid> {
         tcgetpgrp(&self.pty).ok()
     }
 
-    /// True while the real terminal is raw for the program.
+    /// Returns true while the real terminal is raw for the program.
     pub(super) fn has_terminal(&self) -> bool {
         self.raw.is_some()
     }
 
-    /// True while something may change of which nothing tells us: who is in the foreground, what the program wants.
-    pub(super) fn needs_a_look(&self) -> bool {
+    /// Returns true while the foreground group or the program's terminal modes may change without
+    /// an event.
+    pub(super) fn needs_polling(&self) -> bool {
         self.raw.is_none() || matches!(self.role, Role::Lent)
     }
 
-    /// Gives the real terminal back as it was.
-    pub(super) fn give_back(&mut self) {
+    /// Restores the real terminal.
+    pub(super) fn restore_terminal(&mut self) {
         self.raw = None;
     }
 
-    /// Takes the real terminal if it is ours and nobody else of us has it; gives it back if the program does not want it
-    /// any more.
-    pub(super) fn look(&mut self) {
+    /// Takes the real terminal if we are in its foreground and no other process of ours has it.
+    /// Restores it if the program no longer needs it.
+    pub(super) fn update(&mut self) {
         let pseudo = match self.role {
             Role::Session(_) => None,
             Role::Lent => match tcgetattr(&self.pty) {
                 Ok(modes) if !modes.local_modes.contains(LocalModes::ICANON) => Some(modes),
-                _ => return self.give_back(),
+                _ => return self.restore_terminal(),
             },
         };
 
@@ -87,22 +89,23 @@ impl Keyboard {
         }
     }
 
-    /// Somebody stopped us without our doing: a shell has given the terminal its own modes in the meantime.
-    pub(super) fn continued(&self) {
+    /// Makes the terminal raw again after another process stopped us, because the shell has since
+    /// restored its own modes.
+    pub(super) fn on_continue(&self) {
         if let Some(raw) = self.raw.as_ref().filter(|_| is_in_foreground(&self.terminal)) {
-            raw.again();
+            raw.reapply();
         }
     }
 
-    /// Room in the pseudo-terminal for what was typed, else more of it.
+    /// Returns what to wait for: room in the pseudo-terminal for pending keys, or else more keys.
     pub(super) fn waits_for(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         self.raw.as_ref()?;
         let room = (self.pty.as_fd(), PollFlags::OUT);
         Some(if self.typed.is_empty() { (self.terminal.as_fd(), PollFlags::IN) } else { room })
     }
 
-    /// Reads what was typed, or passes it on. Returns the signal that a key sends to the program's process group: without
-    /// us it is ours as well.
+    /// Passes on pending keys, or reads more of them. Returns the signal that a key sends to the
+    /// program's process group, because without us our group would receive it too.
     pub(super) fn advance(&mut self) -> Option<Signal> {
         if !self.typed.is_empty() {
             if let Ok(length) = rustix::io::write(&self.pty, self.typed.expose()) {
@@ -112,7 +115,7 @@ impl Keyboard {
             return None;
         }
 
-        // In the background a read would stop us.
+        // Reading from the terminal in the background would stop us.
         if !is_in_foreground(&self.terminal) {
             self.raw = None;
             return None;
@@ -126,7 +129,7 @@ impl Keyboard {
                 self.signal_of(typed)
             }
             Err(Errno::INTR | Errno::AGAIN) => None,
-            // The terminal has hung up: SIGHUP is on its way.
+            // The terminal has hung up, and SIGHUP follows.
             _ => {
                 self.raw = None;
                 None
@@ -134,8 +137,9 @@ impl Keyboard {
         }
     }
 
-    /// The signal that the pseudo-terminal makes of these keys, if it is sent to the group in which the program was
-    /// started. An inner shell and its jobs have groups of their own, and Ctrl-C there is no concern of ours.
+    /// Returns the signal that the pseudo-terminal generates for these keys, if it goes to the
+    /// group in which the program was started. An inner shell and its jobs have other groups, and
+    /// their Ctrl-C must not reach our group.
     fn signal_of(&self, typed: &[u8]) -> Option<Signal> {
         let Role::Session(shared) = &self.role else { return None };
         let modes = tcgetattr(&self.pty).ok()?;
@@ -150,12 +154,12 @@ impl Keyboard {
             keys.into_iter().find(|(index, _)| is_typed(modes.special_codes[*index]))?;
         let foreground = tcgetpgrp(&self.pty).ok()?;
 
-        (started_in(shared) == Some(foreground)).then_some(signal)
+        (program_group(shared) == Some(foreground)).then_some(signal)
     }
 }
 
-/// The process group in which the program was started, once it is known.
-fn started_in(shared: &File) -> Option<Pid> {
+/// Returns the process group in which the program was started, once it is known.
+fn program_group(shared: &File) -> Option<Pid> {
     let mut group = [0; 4];
     if shared.metadata().ok()?.len() != group.len() as u64 {
         return None;

@@ -1,7 +1,9 @@
-//! What goes on after the program's end while others hold its output: a process of ours that masks what they print.
+//! Masks output after the program's end, while other processes still hold its output open. A
+//! separate process does this.
 //!
-//! It is a new process, so it has nothing of ours: no environment, no vault, no key. It is handed the values that are long
-//! enough to be masked, makes needles of them and wipes them, and ends with the last writer or with its reader.
+//! It is a newly started program, so it has no environment, vault or key. It receives the values
+//! that are long enough to be masked, builds needles from them and wipes them. It exits with the
+//! last writer or with the reader.
 
 use std::fs::File;
 use std::io;
@@ -10,25 +12,24 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::child::start_alone;
-use super::stream::{Stream, StreamError, drive};
-use super::supervise::in_memory;
+use super::child::{in_memory, start_detached};
+use super::stream::{KnownValues, Stream, StreamError, drive};
 use crate::model::{SecretBytes, SecretValue, Tag};
 use crate::process;
 
-/// Starts such a process for a stream.
-pub(super) fn leave(stream: Stream, executable: &Path) -> io::Result<()> {
+/// Starts the lingering process for a stream.
+pub(super) fn start(stream: Stream, executable: &Path) -> io::Result<()> {
     let (from, to, known) = stream.into_parts();
     let known = in_memory(pack(&known).expose())?;
     let mut command = Command::new(executable);
     command.arg0("secrets").arg("linger").env_clear().current_dir("/");
     command.stdin(Stdio::from(from)).stdout(Stdio::from(to)).stderr(Stdio::from(known));
 
-    start_alone(&mut command)
+    start_detached(&mut command)
 }
 
-/// The process itself: copies from its stdin to its stdout with values masked, until the end. On its stderr it finds what
-/// its parent knew. `streams` are the three.
+/// Runs the lingering process, which copies its stdin to its stdout with values masked until the
+/// end. It reads its parent's knowledge from its stderr. `streams` returns the three descriptors.
 pub fn linger(streams: impl FnOnce() -> io::Result<[OwnedFd; 3]>) -> Result<(), StreamError> {
     process::detach(c"secrets-linger").map_err(StreamError::Read)?;
     let [from, to, known] = streams().map_err(StreamError::Read)?;
@@ -45,16 +46,6 @@ pub fn linger(streams: impl FnOnce() -> io::Result<[OwnedFd; 3]>) -> Result<(), 
     drop((packed, known));
 
     drive(stream, true)
-}
-
-/// What the mask of a stream knows.
-pub(super) struct KnownValues {
-    /// The values that are looked for
-    pub(super) values: Vec<(Tag, SecretValue)>,
-    /// The last bytes of the stream
-    pub(super) tail: SecretBytes,
-    /// How many of them are out
-    pub(super) out: u64,
 }
 
 fn pack(known: &KnownValues) -> SecretBytes {
@@ -77,10 +68,10 @@ fn pack(known: &KnownValues) -> SecretBytes {
 fn unpack(packed: &[u8]) -> Option<KnownValues> {
     let mut rest = packed;
     let mut take = || -> Option<&[u8]> {
-        let (length, behind) = rest.split_first_chunk()?;
-        let (bytes, behind) =
-            behind.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        rest = behind;
+        let (length, after) = rest.split_first_chunk()?;
+        let (bytes, after) =
+            after.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        rest = after;
         Some(bytes)
     };
 

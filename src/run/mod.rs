@@ -1,20 +1,20 @@
-//! Running a program with secrets: its environment, its files, its streams with values masked, its signals.
+//! Runs a program with secrets: its environment, files, masked output streams and signals.
 //!
-//! * `variables`: which names may be set, and what is left of our own environment
-//! * `environment`: variables from templates, their values all from one state of the vault
-//! * `files`: values in private files for as long as the program lives
-//! * `program`: whether the program can be found, before anything is asked for
-//! * `child`: between fork and exec
-//! * `signals`: which came, and from whom
-//! * `stream`: one output on its way through the mask
-//! * `terminal`: pseudo-terminals, and the real one made raw
-//! * `keyboard`: what is typed, on its way to a pseudo-terminal
+//! * `variables`: which names may be set, and which inherited variables are kept
+//! * `environment`: variables from templates, with all values from one snapshot of the vault
+//! * `files`: values in private files while the program runs
+//! * `program`: checks whether the program exists before anything is asked for
+//! * `child`: the code between fork and exec
+//! * `signals`: received signals and their senders
+//! * `stream`: an output stream and its mask
+//! * `terminal`: pseudo-terminals, and raw mode of the real terminal
+//! * `keyboard`: passes typed keys to a pseudo-terminal
 //! * `monitor`: the process between us and the program on a pseudo-terminal
-//! * `linger`: the process that goes on masking what others print after the program's end
-//! * `supervise`: the loop that holds it all together
+//! * `linger`: the process that masks others' output after the program's end
+//! * `supervise`: the main loop
 //!
-//! No shell stands between: arguments arrive as they were given. A value is in the program's environment, files or stdin,
-//! and never in its arguments.
+//! No shell is involved, so arguments arrive unchanged. Values are passed in the program's
+//! environment, files or stdin, and never in its arguments.
 
 mod child;
 pub mod environment;
@@ -46,7 +46,7 @@ pub use supervise::{become_program, run};
 use crate::model::{SecretValue, Tag};
 use crate::process;
 
-/// How a program ended.
+/// The way in which a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// With an exit code
@@ -56,7 +56,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What the system says of a process; `None` as long as it has not ended.
+    /// Converts the status of a process. Returns `None` if the process has not ended.
     fn of(status: WaitStatus) -> Option<Self> {
         if let Some(code) = status.exit_status() {
             return Some(Self::Code(u8::try_from(code).unwrap_or(u8::MAX)));
@@ -69,7 +69,7 @@ impl Outcome {
         )
     }
 
-    /// The exit code that stands for it: 128+n for signal n.
+    /// Returns the corresponding exit code, which is 128+n for signal n.
     pub fn code(self) -> u8 {
         match self {
             Self::Code(code) => code,
@@ -77,7 +77,8 @@ impl Outcome {
         }
     }
 
-    /// The signal of Ctrl-C or Ctrl-\ that ended it. Shells and make stop only if they see that a program died of it.
+    /// Returns the signal if Ctrl-C or Ctrl-\ ended the program. Shells and make stop only if they
+    /// see that a program died of that signal.
     pub fn interrupted(self) -> Option<Signal> {
         match self {
             Self::Signal(signal @ (Signal::INT | Signal::QUIT)) => Some(signal),
@@ -86,55 +87,55 @@ impl Outcome {
     }
 }
 
-/// A program to be run.
+/// A program to run.
 pub struct Job {
     /// The program and its arguments
     pub command: Vec<OsString>,
-    /// Its whole environment
+    /// The complete environment
     pub environment: Vec<(OsString, OsString)>,
-    /// What it finds on stdin instead of ours
+    /// The content of its stdin; `None` to pass on ours
     pub stdin: Option<SecretValue>,
-    /// What must not be in its output; `None` where nothing is masked
+    /// The values to mask in its output; `None` to mask nothing
     pub masked: Option<Vec<(Tag, SecretValue)>>,
-    /// This program, for the process between
+    /// The path of this program, for the monitor
     pub executable: PathBuf,
-    /// Its options, so that it speaks as we do
+    /// The options for the monitor, so that its messages look like ours
     pub options: Vec<&'static str>,
 }
 
-/// Our three streams.
+/// Our standard streams.
 pub struct Streams {
-    /// Where input comes from
+    /// Standard input
     pub input: OwnedFd,
-    /// Where output goes
+    /// Standard output
     pub output: OwnedFd,
-    /// Where errors go
+    /// Standard error
     pub errors: OwnedFd,
 }
 
-/// Why a program was not run, or not to its end.
+/// The reason why a program was not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is no such program
+    /// The program does not exist
     #[error("program `{0}` not found")]
     NotFound(String),
-    /// It is there and cannot be run
+    /// The program exists but cannot be run
     #[error("cannot run `{name}`: {source}")]
     NotExecutable {
-        /// As it was named
+        /// The name as given
         name: String,
-        /// The system's word
+        /// The error from the system
         source: io::Error,
     },
-    /// What it printed did not get to where it was to go
+    /// The program's output could not be written
     #[error("the program's output was lost: {0}")]
     Output(StreamError),
-    /// The system failed
+    /// A system call failed
     #[error("cannot {action}: {source}")]
     Io {
-        /// "make a pseudo-terminal"
+        /// The failed action as a verb: "create a pseudo-terminal"
         action: &'static str,
-        /// Its word
+        /// The error from the system
         source: io::Error,
     },
 }

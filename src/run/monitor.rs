@@ -1,8 +1,10 @@
-//! The process between us and a program on a pseudo-terminal: it leads the session that the terminal belongs to.
+//! The process between us and a program on a pseudo-terminal. It leads the session to which the
+//! terminal belongs.
 //!
-//! Without it the program would lead that session itself, in a process group that the kernel never stops: Ctrl-Z would do
-//! nothing. It stops when the program stops, and ends as the program ends; it reads nothing but the program's environment,
-//! which is not its own: what steers programs steers the one that was asked for.
+//! Without the monitor, the program would lead that session in a process group that the kernel
+//! never stops, and Ctrl-Z would have no effect. The monitor stops when the program stops, and ends
+//! as the program ends. It runs without the program's environment and only passes it on, so that
+//! variables which make programs load other code affect only the program itself.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -24,8 +26,8 @@ use super::{Outcome, RunError};
 use crate::model::SecretBytes;
 use crate::process;
 
-/// What the monitor is told of the program's environment: each variable with a NUL behind it.
-pub(super) fn packed(environment: &[(OsString, OsString)]) -> SecretBytes {
+/// Encodes the program's environment for the monitor. Each variable ends with a NUL byte.
+pub(super) fn pack_environment(environment: &[(OsString, OsString)]) -> SecretBytes {
     let mut packed = SecretBytes::with_capacity(4096);
     for (name, value) in environment {
         for part in [name.as_bytes(), b"=", value.as_bytes(), b"\0"] {
@@ -36,10 +38,10 @@ pub(super) fn packed(environment: &[(OsString, OsString)]) -> SecretBytes {
     packed
 }
 
-/// Runs a program in a session of its own, on `terminal`; returns how it ended.
+/// Runs a program in a new session on `terminal`. Returns how it ended.
 ///
-/// `environment` is a file that is shared with our parent. What it holds is taken out, and the program's process group is
-/// written there.
+/// `environment` is a file shared with our parent. The environment is read and removed from it, and
+/// the program's process group is then written to it.
 pub fn monitor(
     command: &[OsString],
     environment: OwnedFd,
@@ -64,7 +66,8 @@ pub fn monitor(
     command.args(arguments).env_clear().stdin(Stdio::from(stdin));
 
     for variable in packed.expose().split(|byte| *byte == 0) {
-        // A name may begin with a `=`, and has one more behind it.
+        // A name may start with `=`, so the first character is skipped in the search for the `=`
+        // after the name.
         if let Some(at) = variable.iter().skip(1).position(|byte| *byte == b'=') {
             command
                 .env(OsStr::from_bytes(&variable[..=at]), OsStr::from_bytes(&variable[at + 2..]));
@@ -80,31 +83,34 @@ pub fn monitor(
 
     loop {
         if let Some(outcome) = wait(pid)? {
-            // With the leader of a session its foreground group gets SIGHUP. The program leads no session without us, so
-            // what it leaves in the background is to live on.
+            // When a session leader exits, the terminal's foreground group receives SIGHUP. Without
+            // us the program would not lead a session, so the processes that it left behind must
+            // survive. We therefore take the foreground first.
             let _ = child::take_foreground(terminal);
             return Ok(outcome);
         }
 
-        let _ = poll(&mut [PollFd::new(signals.came(), PollFlags::IN)], None);
-        for came in signals.take() {
-            // A terminal that hangs up means everybody on it; who sends a signal to one process means the program.
-            let _ = match came.signal {
+        let _ = poll(&mut [PollFd::new(signals.descriptor(), PollFlags::IN)], None);
+        for received in signals.take() {
+            // The hang-up of a terminal concerns all processes on it. A signal that was sent to a
+            // single process is meant for the program.
+            let _ = match received.signal {
                 Signal::CHILD => Ok(()),
-                _ if came.by_us => Ok(()),
-                signal if came.by_kernel => kill_process_group(group_of(pid), signal),
+                _ if received.by_us => Ok(()),
+                signal if received.by_kernel => kill_process_group(group_of(pid), signal),
                 signal => kill_process(pid, signal),
             };
         }
     }
 }
 
-/// The process group that the program is in now: a shell makes one for itself.
+/// Returns the program's current process group. A shell creates one for itself.
 fn group_of(program: Pid) -> Pid {
     process::group_of(program).unwrap_or(program)
 }
 
-/// How the program ended, or nothing yet. Where it stopped, so do we, and then both go on.
+/// Returns how the program ended, if it has. If it was stopped, stops this process too. Afterwards
+/// both continue.
 fn wait(pid: Pid) -> Result<Option<Outcome>, RunError> {
     let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
     while let Some((_, status)) =
@@ -115,7 +121,8 @@ fn wait(pid: Pid) -> Result<Option<Outcome>, RunError> {
         }
 
         if status.stopped() {
-            // Who continues us has seen us stopped. In a session of our own nothing else than SIGSTOP stops us.
+            // The process that continues us has seen that we stopped. In a separate session, only
+            // SIGSTOP can stop us.
             let _ = kill_process(getpid(), Signal::STOP);
             let _ = kill_process_group(group_of(pid), Signal::CONT);
         }

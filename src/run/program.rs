@@ -1,5 +1,5 @@
-//! Whether a program can be found, by the rules of execvp(3). The answer comes before a passphrase is asked for; what it
-//! cannot tell is left to the system.
+//! Checks whether a program can be found, by the rules of execvp(3). The check runs before a
+//! passphrase is asked for. Cases that it cannot decide are left to the system.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,8 +10,8 @@ use rustix::fs::{Access, access};
 
 use super::RunError;
 
-/// Fails if `program` does not exist or cannot be run. `path` is the `PATH` that it is looked for in; without one the system
-/// has its own.
+/// Returns an error if `program` does not exist or cannot be run. `path` is the `PATH` to search.
+/// Without it, the system uses a default, which is not checked.
 pub fn check_program(program: &OsStr, path: Option<&OsStr>) -> Result<(), RunError> {
     let name = || program.to_string_lossy().into_owned();
     let not_executable = |source| RunError::NotExecutable { name: name(), source };
@@ -33,7 +33,7 @@ pub fn check_program(program: &OsStr, path: Option<&OsStr>) -> Result<(), RunErr
     let Some(path) = path else { return Ok(()) };
     let mut is_denied = false;
     for directory in path.as_bytes().split(|byte| *byte == b':') {
-        // An empty part of PATH is the working directory.
+        // An empty part of PATH means the working directory.
         let candidate = Path::new(".").join(OsStr::from_bytes(directory)).join(program);
         match candidate.metadata() {
             Ok(_) if is_executable(&candidate) => return Ok(()),
@@ -41,7 +41,7 @@ pub fn check_program(program: &OsStr, path: Option<&OsStr>) -> Result<(), RunErr
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {}
                 io::ErrorKind::PermissionDenied => is_denied = true,
-                // The system finds better words when it tries to run it.
+                // The system reports a better error when it tries to run the program.
                 _ => return Ok(()),
             },
         }
@@ -50,12 +50,12 @@ pub fn check_program(program: &OsStr, path: Option<&OsStr>) -> Result<(), RunErr
     Err(if is_denied { not_executable(denied()) } else { RunError::NotFound(name()) })
 }
 
-/// True for a file that we may run.
+/// Returns true if the path is a file that we may run.
 fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
-/// The system's word for a file that must not be run.
+/// Returns the system's error for a file that must not be run.
 fn denied() -> io::Error {
     rustix::io::Errno::ACCESS.into()
 }

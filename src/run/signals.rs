@@ -1,6 +1,7 @@
-//! Signals that are passed on to the program: which came, and from whom.
+//! Receives the signals that are passed on to the program, with their senders.
 //!
-//! What was ignored when we were started stays ignored, for the program too: `nohup` works.
+//! Signals that were ignored when we were started stay ignored for the program too, so `nohup`
+//! works.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -14,59 +15,62 @@ use super::child::SignalMask;
 use crate::process::{is_ignored, signal, stop_unless};
 use crate::signals::DeferSignals;
 
-/// Not ours to pass on. Nobody can catch the first two; the others report a fault in our own code if they come.
-const LEFT_ALONE: [Signal; 7] =
+/// Signals that are not passed on. The first two cannot be caught. The others report a fault in our
+/// own code.
+const NOT_FORWARDED: [Signal; 7] =
     [Signal::KILL, Signal::STOP, Signal::ILL, Signal::FPE, Signal::SEGV, Signal::BUS, Signal::SYS];
 
-/// What stops a process in the background that uses its terminal. A handler would not stop us: the system would try the
-/// same again for ever.
-const OF_THE_BACKGROUND: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
+/// Signals that stop a background process that uses its terminal. With a handler the process would
+/// not stop, and the system would retry the same operation forever.
+const BACKGROUND_STOPS: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
 
-/// A signal that came.
+/// A received signal.
 pub(super) struct ReceivedSignal {
     pub(super) signal: Signal,
-    /// By the kernel, as a terminal does: the whole process group has it
+    /// Whether the kernel sent it, for example on behalf of a terminal. The whole process group
+    /// then receives it.
     pub(super) by_kernel: bool,
-    /// By ourselves: because a reader went away, or as one of our process group
+    /// Whether we sent it ourselves, to our process group or because a reader closed its end
     pub(super) by_us: bool,
-    /// The process that sent it, unless it is in a PID namespace that we do not see
+    /// The sender's process id, unless the sender is in a PID namespace that we cannot see
     pub(super) sender: Option<Pid>,
 }
 
-/// As long as it lives, these signals come to us.
+/// Receives signals as long as it exists.
 pub(super) struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
-    hold: DeferSignals,
+    deferred: DeferSignals,
     mask: SignalMask,
 }
 
 impl Signals {
-    /// Begins to catch what may be passed on, and SIGCHLD. With `terminal`, one of our streams is a terminal.
+    /// Starts to receive SIGCHLD and all signals that may be passed on. Set `terminal` if one of
+    /// our streams is a terminal.
     pub(super) fn new(terminal: bool) -> io::Result<Self> {
-        // An earlier prompt's handlers would end us.
-        let hold = DeferSignals::new()?;
+        // The handlers of an earlier prompt would end this process.
+        let deferred = DeferSignals::new()?;
         let (read, write) = UnixStream::pair()?;
         let wanted = (1..=libc::SIGRTMAX()).filter(|number| is_wanted(*number, terminal));
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
 
-        Ok(Self { delivery, hold, mask: SignalMask::taken() })
+        Ok(Self { delivery, deferred, mask: SignalMask::unblock_all() })
     }
 
-    /// What was blocked when we were started.
+    /// Returns the mask of signals that were blocked when we were started.
     pub(super) fn mask(&self) -> SignalMask {
         self.mask
     }
 
-    /// Becomes readable when one comes.
-    pub(super) fn came(&self) -> &UnixStream {
+    /// Returns a stream that becomes readable when a signal arrives.
+    pub(super) fn descriptor(&self) -> &UnixStream {
         self.delivery.get_read()
     }
 
-    /// Those that came since the last time.
+    /// Returns the signals that arrived since the last call.
     pub(super) fn take(&mut self) -> Vec<ReceivedSignal> {
-        self.hold.take();
+        self.deferred.take();
         let us = getpid().as_raw_nonzero().get();
-        let came = |origin: Origin| {
+        let to_received = |origin: Origin| {
             let sender = origin.process.map(|process| process.pid).filter(|pid| *pid > 0);
             let by_kernel = matches!(origin.cause, Cause::Kernel);
             let by_us = sender == Some(us);
@@ -78,16 +82,17 @@ impl Signals {
             })
         };
 
-        self.delivery.pending().filter_map(came).collect()
+        self.delivery.pending().filter_map(to_received).collect()
     }
 
-    /// Stops this process until it is continued, or not at all where that came already or nobody would continue us; returns
-    /// what came meanwhile: with SIGCONT among it, unless we were not stopped.
+    /// Stops this process until it is continued. Does not stop if SIGCONT has already arrived, or
+    /// if nobody would continue us. Returns the signals that arrived in the meantime. They include
+    /// SIGCONT if the process was stopped.
     pub(super) fn stop(&mut self) -> Vec<ReceivedSignal> {
         let mut all = Vec::new();
         stop_unless(|| {
             all = self.take();
-            all.iter().any(|came| came.signal == Signal::CONT)
+            all.iter().any(|received| received.signal == Signal::CONT)
         });
 
         all.extend(self.take());
@@ -97,18 +102,18 @@ impl Signals {
 
 fn is_wanted(number: i32, terminal: bool) -> bool {
     let Some(signal) = signal(number) else { return false };
-    if LEFT_ALONE.contains(&signal) || terminal && OF_THE_BACKGROUND.contains(&signal) {
+    if NOT_FORWARDED.contains(&signal) || terminal && BACKGROUND_STOPS.contains(&signal) {
         return false;
     }
 
-    // Without SIGCHLD nobody tells us of the program's end, and where it is ignored its exit code is lost. SIGPIPE is
-    // ignored by the standard library, not by our caller.
+    // Without SIGCHLD we would not notice the program's end, and if SIGCHLD is ignored, the
+    // program's exit code is lost. SIGPIPE is ignored by the standard library, not by our caller.
     signal == Signal::CHILD || signal == Signal::PIPE || !is_ignored(number)
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // They were the program's.
-        self.hold.take();
+        // These signals were meant for the program.
+        self.deferred.take();
     }
 }

@@ -1,7 +1,8 @@
-//! One output on its way through the mask: what came is masked, queued, and written when it can be.
+//! An output stream with its mask. The data is masked, queued, and written as soon as the receiver
+//! accepts it.
 //!
-//! The beginning of a value waits for the rest. After 40 ms of silence at most seven bytes of it are shown, because they may
-//! be a prompt. What is queued is wiped.
+//! A possible start of a value is held back until the rest arrives. After 40 ms without data, at
+//! most seven bytes of it are shown, because they may be a prompt. The queue is wiped.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,27 +14,27 @@ use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
-use super::linger::KnownValues;
 use crate::mask::{MaskedSpan, Masker, Needles, Sink};
 use crate::model::{SecretBytes, SecretValue, Tag};
 
-/// Read at one time.
-const PIECE: usize = 64 * 1024;
-/// Written at one time to what may not take it all: a pipe that is ready takes as much without blocking.
-const SAFE: usize = 4096;
-/// More than a pipe holds, also one that its program has made as large as the system allows.
-const PIPE: usize = 2 * 1024 * 1024;
-/// Last bytes of a stream that are kept at least, for the process that may go on with it: what stands before a value may
-/// tell how it is written.
-const TAIL: u64 = 8 * 1024;
-/// How long a held-back prefix waits for the next byte.
-const SILENCE: Duration = Duration::from_millis(40);
+/// The maximum number of bytes that are read at once.
+const READ_SIZE: usize = 64 * 1024;
+/// The maximum number of bytes that are written at once to a descriptor that may block. A pipe that
+/// is ready accepts that many without blocking.
+const NONBLOCKING_WRITE: usize = 4096;
+/// More bytes than a pipe holds, even if its program enlarged it to the system's limit.
+const PIPE_LIMIT: usize = 2 * 1024 * 1024;
+/// The minimum number of trailing bytes that are kept for a lingering process. The text before a
+/// value may determine how the value is encoded.
+const MIN_TAIL: u64 = 8 * 1024;
+/// The time for which a possible start of a value is held back.
+const HOLD_TIME: Duration = Duration::from_millis(40);
 
-/// Resets a terminal's colours, where that was masked together with a value.
+/// Resets a terminal's colours if the original reset was masked together with a value.
 const RESET: &[u8] = b"\x1b[m";
 
-/// The values to be masked, made into needles when the first output comes: most programs that print nothing cost
-/// nothing.
+/// The values to mask. Needles are built when the first output arrives, so that programs without
+/// output cost nothing.
 pub(super) struct StreamMask {
     values: Vec<(Tag, SecretValue)>,
     needles: OnceLock<Arc<Needles>>,
@@ -44,38 +45,38 @@ impl StreamMask {
         Arc::new(Self { values, needles: OnceLock::new() })
     }
 
-    /// Makes the needles at once and keeps no values.
+    /// Builds the needles immediately and keeps no values.
     fn without_values(values: &[(Tag, SecretValue)]) -> Arc<Self> {
         let needles =
             Arc::new(Needles::new(values.iter().map(|(tag, value)| (tag, value.expose()))));
         Arc::new(Self { values: Vec::new(), needles: OnceLock::from(needles) })
     }
 
-    /// The values that are long enough to be looked for.
-    fn looked_for(&self) -> Vec<(Tag, SecretValue)> {
+    /// Returns the values that are long enough to be masked.
+    fn maskable(&self) -> Vec<(Tag, SecretValue)> {
         let long =
             self.values.iter().filter(|(_, value)| value.expose().len() >= Needles::SHORTEST);
         long.map(|(tag, value)| (tag.clone(), value.duplicate())).collect()
     }
 
     fn needles(&self) -> Arc<Needles> {
-        let made =
+        let build =
             || Arc::new(Needles::new(self.values.iter().map(|(tag, value)| (tag, value.expose()))));
-        Arc::clone(self.needles.get_or_init(made))
+        Arc::clone(self.needles.get_or_init(build))
     }
 }
 
-/// Bytes that wait to be written; `‹tag›` stands where a value was.
+/// The bytes to be written, with `‹tag›` in place of each value.
 struct Queue {
     bytes: SecretBytes,
     written: usize,
-    /// The region that was masked last: where it ended, and whose it was
+    /// The end and the tag of the last masked span
     last: Option<(u64, Tag)>,
-    /// Nothing has come since a pause showed what was held back
+    /// Whether nothing has arrived since a pause released the held-back bytes
     paused: bool,
-    /// Where in the stream the next bytes stand
+    /// The offset of the next bytes in the stream
     at: u64,
-    /// What stands before it was written by the process that we go on for
+    /// The offset up to which a previous process has already written the stream
     from: u64,
 }
 
@@ -94,11 +95,11 @@ impl Sink for Queue {
     }
 
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error> {
-        // A region that grew after it had been let out is still the same one.
-        let goes_on = self.paused
+        // A span that grew after a part of it was released is still the same span.
+        let continues = self.paused
             && self.last.as_ref().is_some_and(|(end, tag)| *end == found.start && tag == found.tag);
         self.at = found.end;
-        if !goes_on && found.end > self.from {
+        if !continues && found.end > self.from {
             self.bytes.extend(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
         }
 
@@ -112,28 +113,39 @@ impl Sink for Queue {
     }
 }
 
-/// What became of a stream.
+/// The state of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamState {
-    /// There may be more
+    /// More data may arrive
     Open,
-    /// Nothing more comes, and all that came was written
+    /// The stream has ended, and all data was written
     Ended,
-    /// Whoever read it went away
+    /// The reader closed its end
     Broken,
-    /// The program has ended and others hold its output: all that came was written, and another process goes on with it
-    Left,
+    /// The program has ended but others hold its output open; all data was written, and a lingering
+    /// process continues
+    HandedOver,
 }
 
-/// Why a stream ended before its end.
+/// The reason why a stream ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// What it comes from
+    /// Reading failed
     #[error("cannot read: {0}")]
     Read(io::Error),
-    /// Where it goes; a reader that went away has the kind `BrokenPipe`
+    /// Writing failed; the kind is `BrokenPipe` if the reader closed its end
     #[error("cannot write: {0}")]
     Write(io::Error),
+}
+
+/// The knowledge of a stream's mask.
+pub(super) struct KnownValues {
+    /// The values to mask
+    pub(super) values: Vec<(Tag, SecretValue)>,
+    /// The last bytes of the stream
+    pub(super) tail: SecretBytes,
+    /// The number of bytes in the tail that were already written
+    pub(super) out: u64,
 }
 
 pub(super) struct Stream {
@@ -143,29 +155,32 @@ pub(super) struct Stream {
     masker: Option<Masker<Arc<Needles>>>,
     queue: Queue,
     piece: SecretBytes,
-    /// It may not take all that is written: a write would wait
+    /// Whether a write may block
     may_block: bool,
-    /// A pipe whose reader does not come back once it has gone
+    /// Whether the output is a pipe that cannot get another reader
     reader_is_last: bool,
     ended: bool,
-    /// Bytes that are still taken, once the program has ended; at 0 the stream is left to another process
-    left: Option<usize>,
-    /// The last bytes that came: [`TAIL`] or more if there were as many, with all of a value that is not complete
+    /// The number of bytes still accepted after the program's end; at 0 a lingering process takes
+    /// over
+    remaining: Option<usize>,
+    /// The last received bytes: at least [`MIN_TAIL`] of them if there were that many, including
+    /// the whole of an incomplete value
     tail: SecretBytes,
-    /// Number of all bytes that came
-    taken: u64,
-    /// When a held-back prefix is let go
+    /// The number of all received bytes
+    received: u64,
+    /// The time at which held-back bytes are released
     release_at: Option<Instant>,
 }
 
 impl Stream {
-    /// From what is read without blocking, to what may be anything.
+    /// Creates a stream. `from` must be readable without blocking; `to` can be anything.
     pub(super) fn new(from: OwnedFd, to: OwnedFd, mask: Arc<StreamMask>) -> Self {
         let kind = fstat(&to).map(|found| FileType::from_raw_mode(found.st_mode));
         let (to, may_block) = match kind {
-            Ok(FileType::Fifo) => unblocked(to),
-            // One that does not take more while its own keyboard is full would never be read from again.
-            Ok(FileType::CharacterDevice) if isatty(&to) => unblocked(to),
+            Ok(FileType::Fifo) => reopen_nonblocking(to),
+            // With blocking writes, a terminal that accepts no output while its keyboard buffer is
+            // full would never be read again.
+            Ok(FileType::CharacterDevice) if isatty(&to) => reopen_nonblocking(to),
             Ok(FileType::Socket) => (to, true),
             _ => (to, false),
         };
@@ -173,7 +188,7 @@ impl Stream {
         let reader_is_last = matches!(kind, Ok(FileType::Fifo)) && is_anonymous(&to);
         let bytes = SecretBytes::with_capacity(0);
         let queue = Queue { bytes, written: 0, last: None, paused: false, at: 0, from: 0 };
-        let piece = SecretBytes::zeroed(PIECE);
+        let piece = SecretBytes::zeroed(READ_SIZE);
 
         Self {
             from,
@@ -185,14 +200,14 @@ impl Stream {
             may_block,
             reader_is_last,
             ended: false,
-            left: None,
+            remaining: None,
             tail: SecretBytes::with_capacity(0),
-            taken: 0,
+            received: 0,
             release_at: None,
         }
     }
 
-    /// A stream that another process began.
+    /// Creates a stream that continues another process's stream.
     pub(super) fn resumed(from: OwnedFd, to: OwnedFd, known: &KnownValues) -> Self {
         let mut stream = Self::new(from, to, StreamMask::without_values(&known.values));
         stream.queue.from = known.out;
@@ -200,14 +215,14 @@ impl Stream {
         stream
     }
 
-    /// What another process needs to go on with it.
+    /// Splits the stream into the parts that another process needs to continue it.
     pub(super) fn into_parts(self) -> (OwnedFd, OwnedFd, KnownValues) {
-        let begins = self.taken - self.tail.len() as u64;
+        let begins = self.received - self.tail.len() as u64;
         let out = self.queue.at.saturating_sub(begins);
-        (self.from, self.to, KnownValues { values: self.mask.looked_for(), tail: self.tail, out })
+        (self.from, self.to, KnownValues { values: self.mask.maskable(), tail: self.tail, out })
     }
 
-    /// What to wait for: room while something is queued, else more.
+    /// Returns what to wait for: room for queued bytes, or else more data.
     pub(super) fn waits_for(&self) -> (BorrowedFd<'_>, PollFlags) {
         if self.is_queueing() {
             (self.to.as_fd(), PollFlags::OUT)
@@ -216,44 +231,47 @@ impl Stream {
         }
     }
 
-    /// What tells that our reader went away though nothing is written: then the program's next write is its last, as
-    /// without us.
+    /// Returns the descriptor that reports when our reader closes its end, even if nothing is
+    /// written. The program's next write then fails, as it would without us.
     pub(super) fn watches(&self) -> Option<BorrowedFd<'_>> {
         self.reader_is_last.then(|| self.to.as_fd())
     }
 
-    /// True if our reader has gone already.
+    /// Returns true if our reader has already closed its end.
     pub(super) fn is_unread(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let gone = |to| poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::empty())], Some(&now));
-        self.watches().is_some_and(|to| gone(to).is_ok_and(|ready| ready > 0))
+        self.watches().is_some_and(|to| {
+            let mut waiting = [PollFd::from_borrowed_fd(to, PollFlags::empty())];
+            poll(&mut waiting, Some(&now)).is_ok_and(|ready| ready > 0)
+        })
     }
 
-    /// When something is due though nothing comes.
+    /// Returns the time of the next action if no data arrives.
     pub(super) fn release_at(&self) -> Option<Instant> {
         if self.is_queueing() { None } else { self.release_at }
     }
 
-    /// The program has ended: what it wrote is in the pipe, and whoever else writes on is not waited for.
-    pub(super) fn expect_the_end(&mut self) {
-        self.left = Some(PIPE);
+    /// Handles the program's end. Its output is already in the pipe, and other writers are not
+    /// waited for.
+    pub(super) fn program_ended(&mut self) {
+        self.remaining = Some(PIPE_LIMIT);
     }
 
-    /// Has another process go on with it as soon as nothing is left to be written.
-    pub(super) fn leave(&mut self) {
-        self.left = Some(0);
+    /// Lets another process continue the stream as soon as everything is written.
+    pub(super) fn hand_over(&mut self) {
+        self.remaining = Some(0);
     }
 
-    fn is_left(&self) -> bool {
-        self.left == Some(0)
+    fn is_handed_over(&self) -> bool {
+        self.remaining == Some(0)
     }
 
     pub(super) fn is_queueing(&self) -> bool {
         self.queue.written < self.queue.bytes.len()
     }
 
-    /// Goes on as far as it can without waiting. `ready` says that what it waits for is there, `alarmed` that what it
-    /// watches has something to say.
+    /// Advances as far as possible without blocking. `ready` says that the descriptor from
+    /// `waits_for` is ready, and `alarmed` that the one from `watches` has an event.
     pub(super) fn advance(
         &mut self,
         ready: bool,
@@ -270,7 +288,7 @@ impl Stream {
                 }
                 written => written.map_err(StreamError::Write)?,
             }
-        } else if ready && !self.ended && !self.is_left() {
+        } else if ready && !self.ended && !self.is_handed_over() {
             self.read().map_err(StreamError::Read)?;
             if self.release_at.is_some() && self.has_more_soon() {
                 self.read().map_err(StreamError::Read)?;
@@ -281,16 +299,17 @@ impl Stream {
             self.pause();
         }
 
-        Ok(match (self.ended, self.is_left()) {
+        Ok(match (self.ended, self.is_handed_over()) {
             _ if self.is_queueing() => StreamState::Open,
             (true, _) => StreamState::Ended,
-            (false, true) => StreamState::Left,
+            (false, true) => StreamState::HandedOver,
             (false, false) => StreamState::Open,
         })
     }
 
-    /// A terminal hands over a line and its end one after the other. Without the end, the last letters of a line may be held,
-    /// and what another program writes meanwhile would stand before them.
+    /// Waits briefly for more data. A terminal delivers a line and its line ending separately.
+    /// Until the ending arrives, the last letters of a line may be held back, and another program's
+    /// output would appear before them.
     fn has_more_soon(&self) -> bool {
         let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
         poll(&mut [PollFd::new(&self.from, PollFlags::IN)], Some(&moment))
@@ -301,7 +320,7 @@ impl Stream {
         let length = match rustix::io::read(&self.from, self.piece.expose_mut()) {
             Ok(length) => length,
             Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
-            // A pseudo-terminal that nobody has open any more answers so.
+            // A pseudo-terminal that nobody has open any more reports this error.
             Err(Errno::IO) if isatty(&self.from) => 0,
             Err(error) => return Err(error.into()),
         };
@@ -311,8 +330,8 @@ impl Stream {
             return Ok(());
         }
 
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(length);
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(length);
         }
 
         let piece = std::mem::replace(&mut self.piece, SecretBytes::with_capacity(0));
@@ -325,17 +344,17 @@ impl Stream {
         let mask = &self.mask;
         let masker = self.masker.get_or_insert_with(|| Masker::new(mask.needles()));
         let Ok(()) = masker.push(bytes, &mut self.queue);
-        self.release_at = masker.is_holding().then(|| Instant::now() + SILENCE);
+        self.release_at = masker.is_holding().then(|| Instant::now() + HOLD_TIME);
 
         let needed = masker.needed_from();
         self.keep_tail(bytes, needed);
     }
 
-    /// Adds what came to the tail, and takes off what is not needed any more.
+    /// Appends data to the tail, and removes bytes that are no longer needed.
     fn keep_tail(&mut self, bytes: &[u8], needed: u64) {
-        let begins = self.taken - self.tail.len() as u64;
-        self.taken += bytes.len() as u64;
-        let from = needed.min(self.taken.saturating_sub(TAIL));
+        let begins = self.received - self.tail.len() as u64;
+        self.received += bytes.len() as u64;
+        let from = needed.min(self.received.saturating_sub(MIN_TAIL));
         let surplus = usize::try_from(from.saturating_sub(begins)).unwrap_or(usize::MAX);
 
         if let Some(skipped) = surplus.checked_sub(self.tail.len()) {
@@ -344,7 +363,7 @@ impl Stream {
             return;
         }
 
-        // Moved when half of it is surplus, so that each byte is moved about once.
+        // The tail is moved only when half of it is surplus, so that each byte is moved about once.
         if surplus > self.tail.len() / 2 {
             self.tail.expose_mut().copy_within(surplus.., 0);
             self.tail.truncate(self.tail.len() - surplus);
@@ -361,7 +380,7 @@ impl Stream {
         }
     }
 
-    /// Takes note that nothing more comes: what was held back goes out.
+    /// Handles the end of the input and releases all held-back bytes.
     pub(super) fn end(&mut self) {
         self.ended = true;
         self.release_at = None;
@@ -372,7 +391,7 @@ impl Stream {
 
     fn write(&mut self) -> io::Result<()> {
         let rest = &self.queue.bytes.expose()[self.queue.written..];
-        let most = if self.may_block { rest.len().min(SAFE) } else { rest.len() };
+        let most = if self.may_block { rest.len().min(NONBLOCKING_WRITE) } else { rest.len() };
         match rustix::io::write(&self.to, &rest[..most]) {
             Ok(length) => self.queue.written += length,
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -388,18 +407,18 @@ impl Stream {
     }
 }
 
-/// A pipe or terminal opened anew without blocking: to change the one that we were given would change it for others. Where
-/// the system does not give it, it is written in small pieces.
-fn unblocked(given: OwnedFd) -> (OwnedFd, bool) {
+/// Reopens a pipe or terminal without blocking. Changing the given descriptor itself would affect
+/// other processes. If it cannot be reopened, it is written in small pieces.
+fn reopen_nonblocking(given: OwnedFd) -> (OwnedFd, bool) {
     let path = format!("/proc/self/fd/{}", given.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(anew) => (anew, false),
+        Ok(reopened) => (reopened, false),
         Err(_) => (given, true),
     }
 }
 
-/// True for a pipe without a name: nobody opens it anew.
+/// Returns true for a pipe without a name, which nobody can open again.
 #[cfg(target_os = "linux")]
 fn is_anonymous(pipe: &OwnedFd) -> bool {
     const PIPEFS: u64 = 0x5049_5045;
@@ -411,7 +430,8 @@ fn is_anonymous(_: &OwnedFd) -> bool {
     false
 }
 
-/// Copies `from` to `to` with `values` masked, until the end. A reader that goes away is an error of kind `BrokenPipe`.
+/// Copies `from` to `to` with `values` masked, until the end. If the reader closes its end, returns
+/// an error of kind `BrokenPipe`.
 pub fn mask_stream(
     from: OwnedFd,
     to: OwnedFd,
@@ -420,7 +440,8 @@ pub fn mask_stream(
     drive(Stream::new(from, to, StreamMask::new(values)), false)
 }
 
-/// Goes on with a stream until its end. With `watching`, a reader that goes away ends it although nothing is written.
+/// Runs a stream until its end. With `watching`, the stream also ends if the reader closes its end
+/// while nothing is written.
 pub(super) fn drive(mut stream: Stream, watching: bool) -> Result<(), StreamError> {
     loop {
         let (descriptor, flags) = stream.waits_for();
@@ -446,7 +467,7 @@ pub(super) fn drive(mut stream: Stream, watching: bool) -> Result<(), StreamErro
 
         match stream.advance(ready, alarmed)? {
             StreamState::Open => {}
-            StreamState::Ended | StreamState::Left => return Ok(()),
+            StreamState::Ended | StreamState::HandedOver => return Ok(()),
             StreamState::Broken => {
                 return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into()));
             }

@@ -1,6 +1,7 @@
-//! Terminals: a pseudo one for the program, the real one made raw while what is typed is passed on.
+//! Pseudo-terminals for the program, and raw mode of the real terminal while keys are passed on.
 //!
-//! However it ends, the real one is given back as it was; only SIGKILL leaves it raw (`stty sane` repairs it).
+//! The real terminal is always restored at the end. Only SIGKILL leaves it raw, which `stty sane`
+//! repairs.
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
@@ -26,12 +27,12 @@ pub(super) struct Pty {
     pub(super) name: OsString,
 }
 
-/// Makes a pseudo-terminal that looks like the `real` one. With `cooked` it works on what passes, as a terminal does; without,
-/// the real one behind it does.
+/// Creates a pseudo-terminal with the modes of the `real` terminal. With `cooked` it processes
+/// output itself, as a terminal does. Otherwise the real terminal behind it does.
 pub(super) fn pty(real: impl AsFd, cooked: bool) -> io::Result<Pty> {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
 
-    // What is typed must not keep us from reading what is printed.
+    // Writing typed keys must not block us, because we also have to read the output.
     rustix::io::ioctl_fionbio(&ours, true)?;
     grantpt(&ours)?;
     unlockpt(&ours)?;
@@ -45,10 +46,11 @@ pub(super) fn pty(real: impl AsFd, cooked: bool) -> io::Result<Pty> {
         cook(&mut modes);
     }
 
-    // Anything else that a terminal does to output (blanks for tabs, capitals) would hide values from the mask.
+    // Other output processing, such as tab expansion or conversion to upper case, would hide values
+    // from the mask.
     modes.output_modes &= OutputModes::OPOST | OutputModes::ONLCR;
 
-    // A terminal that is raw now would do nothing for us.
+    // A real terminal that another process has made raw would not process the output.
     if !cooked && !is_taken {
         modes.output_modes -= OutputModes::OPOST;
     }
@@ -58,8 +60,8 @@ pub(super) fn pty(real: impl AsFd, cooked: bool) -> io::Result<Pty> {
     Ok(Pty { ours, programs, name: OsString::from_vec(name.into_bytes()) })
 }
 
-/// The modes of a terminal on which people type lines. While another of us has made the terminal raw, its modes say nothing
-/// about how it was.
+/// Sets the modes of a terminal for line input. While another process of ours has made the terminal
+/// raw, its modes do not show its original state.
 fn cook(modes: &mut Termios) {
     modes.input_modes |= InputModes::ICRNL | InputModes::IXON;
     modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
@@ -67,21 +69,22 @@ fn cook(modes: &mut Termios) {
     modes.local_modes |= LocalModes::ECHO | LocalModes::ECHOE | LocalModes::ECHOK;
 }
 
-/// Gives a pseudo-terminal the real one's size.
+/// Copies the real terminal's size to a pseudo-terminal.
 pub(super) fn resize(real: impl AsFd, pseudo: impl AsFd) {
     if let Ok(size) = tcgetwinsize(real) {
         let _ = tcsetwinsize(pseudo, size);
     }
 }
 
-/// True where `terminal` is ours to read: our controlling one, with our group in its foreground.
+/// Returns true if we may read from `terminal`: it is our controlling terminal, and our group is in
+/// the foreground.
 pub(super) fn is_in_foreground(terminal: impl AsFd) -> bool {
     isatty(&terminal) && tcgetpgrp(terminal).is_ok_and(|group| Some(group) == process::group())
 }
 
-/// True if the sender of a signal is another of us that had the terminal when a key was typed, and passes the key's signal
-/// on to the process group that we share.
-pub(super) fn is_of_a_key(sender: Pid) -> bool {
+/// Returns true if a signal comes from another `secrets` process that had the terminal when a key
+/// was typed, and passes the key's signal on to our common process group.
+pub(super) fn is_from_key(sender: Pid) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) else { return false };
     let is_raw =
@@ -89,19 +92,20 @@ pub(super) fn is_of_a_key(sender: Pid) -> bool {
     is_raw && is_in_foreground(&terminal) && process::group_of(sender) == process::group()
 }
 
-/// The real terminal while it is raw. Dropped, it is as it was.
+/// The real terminal in raw mode. Dropping it restores the terminal.
 pub(super) struct Raw<T: AsFd> {
     terminal: T,
     before: Termios,
-    /// What it is set to
+    /// The modes in raw mode
     modes: Termios,
-    /// Of several of us on one terminal one at a time has it: two would put back each other's modes
+    /// Allows only one of several `secrets` processes on a terminal to make it raw. Two would
+    /// restore each other's modes.
     _lock: Option<File>,
 }
 
 impl<T: AsFd> Raw<T> {
-    /// Makes the terminal raw. With the modes of a `pseudo` one, the terminal goes on to make signals of keys itself, and
-    /// of what is printed what it made before.
+    /// Makes the terminal raw. With the modes of a pseudo-terminal in `pseudo`, the terminal still
+    /// generates signals from keys and processes output as before.
     pub(super) fn new(terminal: T, pseudo: Option<&Termios>) -> io::Result<Self> {
         let lock = lock(&terminal)?;
         let before = tcgetattr(&terminal)?;
@@ -116,25 +120,25 @@ impl<T: AsFd> Raw<T> {
         Ok(Self { terminal, before, modes, _lock: lock })
     }
 
-    /// Follows the program on its pseudo-terminal: which keys send signals.
+    /// Adopts the program's setting on its pseudo-terminal for keys that send signals.
     pub(super) fn follow(&mut self, pseudo: &Termios) {
         if self.modes.local_modes.contains(LocalModes::ISIG)
             != pseudo.local_modes.contains(LocalModes::ISIG)
         {
             copy_signals(&mut self.modes, pseudo);
-            self.again();
+            self.reapply();
         }
     }
 
-    /// Makes it raw once more, after a shell had it.
-    pub(super) fn again(&self) {
+    /// Makes the terminal raw again after a shell has changed it.
+    pub(super) fn reapply(&self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.modes);
     }
 }
 
 impl<T: AsFd> Drop for Raw<T> {
     fn drop(&mut self) {
-        // In the background the terminal is somebody else's, and the call would stop us.
+        // In the background the terminal belongs to another process, and the call would stop us.
         if is_in_foreground(&self.terminal) {
             let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
         }
@@ -148,12 +152,13 @@ fn copy_signals(modes: &mut Termios, from: &Termios) {
     }
 }
 
-/// True while another of us has made the terminal raw.
+/// Returns true while another `secrets` process has made the terminal raw.
 fn is_taken(terminal: impl AsFd) -> bool {
     lock(terminal).is_err()
 }
 
-/// Locks the terminal against others of us, until the file is closed. Nothing where the terminal has no name.
+/// Locks the terminal against other `secrets` processes until the file is closed. Returns `None` if
+/// the terminal has no name.
 fn lock(terminal: impl AsFd) -> io::Result<Option<File>> {
     let Ok(name) = ttyname(terminal, Vec::new()) else { return Ok(None) };
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;

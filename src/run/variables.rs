@@ -1,13 +1,14 @@
-//! Names of environment variables: which may be set by whom, and what is left of our own environment.
+//! The names of environment variables: who may set which, and which inherited variables are kept.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::model::Tag;
 
-/// Names by which a shell, the loader, an interpreter or a well-known tool is made to run or load something else, or to
-/// look for it elsewhere. A value out of a vault sets them only where somebody has asked for just that.
-const STEERING: [&str; 171] = [
+/// Variables that make a shell, the loader, an interpreter or a well-known tool run or load other
+/// code, or look for it elsewhere. A value from a vault sets them only if the user asks for exactly
+/// that variable.
+const DANGEROUS: [&str; 171] = [
     "ANSIBLE_CONFIG",
     "ANSIBLE_LIBRARY",
     "ANSIBLE_VAULT_PASSWORD_FILE",
@@ -180,8 +181,8 @@ const STEERING: [&str; 171] = [
     "ZDOTDIR",
     "_JAVA_OPTIONS",
 ];
-/// Beginnings of such names.
-const STEERING_PREFIXES: [&str; 18] = [
+/// Prefixes of such names.
+const DANGEROUS_PREFIXES: [&str; 18] = [
     "BASH_FUNC_",
     "BUNDLE_",
     "CARGO_TARGET_",
@@ -202,8 +203,9 @@ const STEERING_PREFIXES: [&str; 18] = [
     "XDG_",
 ];
 
-/// Names that change where programs connect to, whom they trust and where they look for credentials. They are set like any
-/// other, and are marked where a manifest's variables are shown.
+/// Variables that change where programs connect to, whom they trust and where they look for
+/// credentials. They are set like any other variable, but are marked when a manifest's variables
+/// are shown.
 const REDIRECTING: [&str; 28] = [
     "ALL_PROXY",
     "AWS_CA_BUNDLE",
@@ -235,49 +237,52 @@ const REDIRECTING: [&str; 28] = [
     "TMPDIR",
 ];
 
-/// The beginning of the names of our own settings.
-const OWN: &str = "SECRETS_";
+/// The prefix of our own settings.
+const SETTINGS_PREFIX: &str = "SECRETS_";
 
-/// How a person's environment is known to programs: what `--clean-env` leaves.
-const KEPT: [&str; 10] =
+/// The variables that `--clean-env` keeps, because they describe the user's environment.
+const CLEAN_ENVIRONMENT: [&str; 10] =
     ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "COLORTERM", "TMPDIR", "TZ", "USER"];
 
-/// True for a name that shells can use: `[A-Za-z_][A-Za-z0-9_]*`.
+/// Returns true for a name that shells can use: `[A-Za-z_][A-Za-z0-9_]*`.
 pub fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// True for a name that is set only by an explicit `--env`. Case does not count: npm reads `npm_config_script_shell`.
+/// Returns true for a name that only an explicit `--env` sets. Case is ignored, because npm reads
+/// `npm_config_script_shell`.
 pub fn is_dangerous(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    STEERING.binary_search(&name.as_str()).is_ok()
-        || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    DANGEROUS.binary_search(&name.as_str()).is_ok()
+        || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// True for a name that redirects programs, which is shown with a mark.
+/// Returns true for a name that redirects programs, which is marked when it is shown.
 pub fn redirects(name: &str) -> bool {
     REDIRECTING.binary_search(&name.to_ascii_uppercase().as_str()).is_ok()
 }
 
-/// True for a setting of this program, which a manifest never sets.
+/// Returns true for a setting of this program, which a manifest cannot set.
 pub fn is_setting(name: &str) -> bool {
-    name.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN))
+    let prefix = name.get(..SETTINGS_PREFIX.len());
+    prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(SETTINGS_PREFIX))
 }
 
-/// True for our own variables that hold or name what unlocks a vault, or that give consent: no program gets them.
+/// Returns true for our own variables that contain or name a vault's credentials, or that give
+/// consent. They are never passed to a program.
 pub fn is_ours(name: &OsStr) -> bool {
     let never: [&[u8]; 3] = [b"SECRETS_PASSPHRASE", b"SECRETS_TOKEN", b"SECRETS_TRUST_MANIFEST"];
     never.iter().any(|start| name.as_bytes().starts_with(start))
 }
 
-/// True for what `--clean-env` leaves.
+/// Returns true for a variable that `--clean-env` keeps.
 pub fn is_kept(name: &OsStr) -> bool {
-    KEPT.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"LC_")
+    CLEAN_ENVIRONMENT.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"LC_")
 }
 
-/// The variable of a tag: its key in upper case.
+/// Returns the name of a tag's variable, which is its key in upper case.
 pub fn name_of(tag: &Tag) -> String {
     tag.key().as_str().to_ascii_uppercase()
 }
@@ -288,8 +293,8 @@ mod tests {
 
     #[test]
     fn lists_are_in_order() {
-        assert!(STEERING.is_sorted());
-        assert!(STEERING_PREFIXES.is_sorted());
+        assert!(DANGEROUS.is_sorted());
+        assert!(DANGEROUS_PREFIXES.is_sorted());
         assert!(REDIRECTING.is_sorted());
         assert!(REDIRECTING.iter().all(|name| !is_dangerous(name)));
     }

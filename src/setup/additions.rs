@@ -1,12 +1,12 @@
-//! What a dotenv output has that its template does not give. None of it may be lost, so a file is read line by line even if it
-//! breaks the grammar.
+//! Finds the variables of a dotenv output that its template does not produce. None of them may be
+//! lost, so a file is read line by line even if it breaks the grammar.
 
 use std::collections::HashSet;
 
 use crate::dotenv;
 use crate::model::SecretBytes;
 
-/// The variables of a dotenv file, and the other lines that may be meant as one.
+/// The variables of a dotenv file, and the other lines that may be meant as variables.
 pub(super) struct Contents {
     variables: Vec<Variable>,
     lines: Vec<AddedLine>,
@@ -17,7 +17,7 @@ pub(super) struct Contents {
 struct Variable {
     name: String,
     line: u64,
-    /// False if what looks like a name may be a part of a value that lies over several lines
+    /// False if the apparent name may be part of a value that spans several lines
     is_certain: bool,
 }
 
@@ -26,7 +26,7 @@ struct AddedLine {
     text: SecretBytes,
 }
 
-/// What a file has that its template does not give.
+/// What a file has that its template does not produce.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AddedVariables {
     /// Names of variables
@@ -36,7 +36,7 @@ pub(super) struct AddedVariables {
 }
 
 impl Contents {
-    /// Reads a file, or what a template gives.
+    /// Reads a file, or the text that a template produces.
     pub(super) fn of(text: &[u8]) -> Self {
         let (entries, broken) = dotenv::parse_leniently(text);
         let is_valid = broken.is_empty();
@@ -44,7 +44,7 @@ impl Contents {
 
         let mut variables: Vec<Variable> = Vec::new();
         for entry in entries {
-            // The last line of a key in base64, `abcd==`, reads as a variable.
+            // The last line of a base64 key, such as `abcd==`, looks like a variable.
             let is_certain = is_valid || !matches!(entry.value.expose(), b"" | b"=");
             variables.push(Variable { name: entry.name, line: entry.line, is_certain });
         }
@@ -69,8 +69,8 @@ impl Contents {
         Self { variables, lines, broken: first }
     }
 
-    /// Reads a template as it is. Returns `None` if a placeholder, which begins with `open`, stands for whole lines: these may give
-    /// any variable.
+    /// Reads a template without resolving it. Returns `None` if a placeholder, which begins with
+    /// `open`, stands for whole lines, because these could contain any variable.
     pub(super) fn of_template(text: &[u8], open: &[u8]) -> Option<Self> {
         let (_, broken) = dotenv::parse_leniently(text);
         let has_block = broken
@@ -92,7 +92,8 @@ impl Contents {
         certain.map(|variable| &variable.name).filter(|name| known.insert(*name)).cloned().collect()
     }
 
-    /// Returns what `given` does not have and what we did not write. What may be a part of a value is not named: its line is.
+    /// Returns what `given` does not contain and we did not write. Text that may be part of a value
+    /// is reported by line, not by name.
     pub(super) fn added_to(&self, given: &Self, remembered: &[String]) -> AddedVariables {
         let given_names = given.variables.iter().map(|variable| &variable.name);
         let mut known: HashSet<&String> = given_names.chain(remembered).collect();
@@ -124,8 +125,8 @@ impl Contents {
     }
 }
 
-/// Returns true for a line that breaks the grammar and that its author or another program may take for a variable: it has a
-/// `=`, or it is `export NAME`, `NAME: value` or a name alone.
+/// Returns true if a line breaks the grammar but its author or another program may take it for a
+/// variable. Such a line contains a `=`, or it is `export NAME`, `NAME: value` or a name alone.
 fn may_be_a_variable(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     if memchr::memchr(b'=', line).is_some() {
@@ -169,13 +170,14 @@ mod tests {
                 "A=1\n",
                 (vec![], vec![2, 3, 4, 5, 6]),
             ),
-            // What the template gives as well, word for word.
+            // The template gives the same lines, word for word.
             (
                 "A=1\nexport  NEW \nif [ -n \"$A\" ]; then B=2; fi\n",
                 "export  NEW\nif [ -n \"$A\" ]; then B=2; fi\nA=2",
                 (vec![], vec![]),
             ),
-            // A value over several lines without quotes: of its second line nothing is named.
+            // A value over several lines without quotes: nothing of its second line is reported by
+            // name.
             (&format!("PEM={pem}NEW=x\n"), &format!("PEM={pem}"), (names(&["NEW"]), vec![])),
             (&format!("PEM={pem}NEW=x\n"), "PEM=other\n", (names(&["NEW"]), vec![3])),
         ] {
@@ -184,7 +186,7 @@ mod tests {
 
         assert_eq!(added("A=1\nOURS=1\nb c\n", "A=1", &["OURS"]), (vec![], vec![]));
 
-        // Another encoding.
+        // The file is encoded as UTF-16.
         let wide: Vec<u8> = "A=1\n".bytes().flat_map(|byte| [byte, 0]).collect();
         assert_eq!(Contents::of(&wide).added_to(&Contents::of(b"A=1\n"), &[]).lines, [1]);
         assert_eq!(Contents::of(format!("PEM={pem}NEW=x").as_bytes()).names(), ["PEM", "NEW"]);

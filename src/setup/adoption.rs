@@ -1,4 +1,5 @@
-//! New variables of an output taken into its template: each stands where it stands in the file, with its comment.
+//! Moves new variables of an output into its template. Each keeps its position in the file and its
+//! comment.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,11 +10,11 @@ use crate::mask::Needles;
 use crate::model::SecretBytes;
 use crate::template::grammar::Grammar;
 
-/// Lines of a file that hold new variables, and where they belong in the template.
+/// A block of lines that holds new variables, and the place in the template where it belongs.
 struct VariableBlock {
     lines: Range<usize>,
     at: usize,
-    /// How many new variables it holds
+    /// The number of new variables in the block
     entries: usize,
 }
 
@@ -21,20 +22,20 @@ struct VariableBlock {
 pub struct Adoption {
     blocks: Vec<VariableBlock>,
     before: Vec<u8>,
-    /// The new lines alone, as a dotenv file that was taken apart
+    /// The new lines alone, migrated as if they were a dotenv file
     pub added: Migration,
-    /// That file
+    /// The text of that file
     lines: SecretBytes,
-    /// Newlines of the file before each block
+    /// The number of newlines in the file before each block
     before_blocks: Vec<u64>,
 }
 
 impl Adoption {
-    /// Takes the variables `names` of a dotenv file for its template. Those in `keep` stay as they are. Values are written
-    /// for the readers of `grammar`, which is the template's.
+    /// Moves the variables `names` of a dotenv file into its template. Those in `keep` keep their
+    /// values. Placeholders are written for the readers of `grammar`, which is the template's.
     ///
     /// # Errors
-    /// All problems of the new lines at once, with the lines of the file.
+    /// Returns all problems of the new lines at once, with their line numbers in the file.
     pub fn of(
         file: &[u8],
         template: &[u8],
@@ -59,21 +60,22 @@ impl Adoption {
 
         let added = Migration::of(lines.expose(), wanted)
             .map_err(|error| in_file(error, &blocks, &before_blocks, lines.expose()))?;
-        let is_whole = file.ends_with(b"\n");
+        let ends_with_newline = file.ends_with(b"\n");
         let mut adoption = Self { blocks, before: template.to_vec(), added, lines, before_blocks };
 
-        if !is_whole && adoption.blocks.last().is_some_and(|block| block.lines.end == file.len()) {
-            // The file ends with a new variable and without a newline; so does the template.
+        let is_last = |block: &VariableBlock| block.lines.end == file.len();
+        if !ends_with_newline && adoption.blocks.last().is_some_and(is_last) {
+            // The file ends with a new variable and without a newline, so the template does too.
             adoption.added.template.pop();
         }
 
         Ok(adoption)
     }
 
-    /// Looks for values that the vault has already in what is added.
+    /// Searches the new lines for values that are already in the vault.
     ///
     /// # Errors
-    /// The lines of the file that would bring one into the template.
+    /// Returns the lines of the file that would put such a value into the template.
     pub fn find_stored(&mut self, stored: &Needles) -> Result<(), MigrationError> {
         let Self { blocks, before_blocks, lines, added, .. } = self;
         let found = added.find_stored(lines.expose(), stored);
@@ -127,8 +129,8 @@ fn newlines(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }
 
-/// Gives problems the lines that they have in the file. `lines` are those of the blocks, `before` the newlines of the file
-/// before each block.
+/// Converts the line numbers of problems to those of the file. `lines` is the text of all blocks,
+/// and `before` has the number of newlines in the file before each block.
 fn in_file(
     error: MigrationError,
     blocks: &[VariableBlock],
@@ -137,7 +139,7 @@ fn in_file(
 ) -> MigrationError {
     let MigrationError::Problems(mut problems) = error else { return error };
 
-    // Where each block's lines begin among those of all blocks.
+    // The line at which each block starts, counted within the text of all blocks.
     let (mut starts, mut at) = (Vec::new(), 0);
     for block in blocks {
         starts.push(newlines(&lines[..at]));
@@ -160,8 +162,8 @@ fn start_line(template: &mut Vec<u8>) {
     }
 }
 
-/// Finds the lines of the new variables. They belong behind the variable that stands before them in the file; what of the
-/// lines in between the template has as well stays where it is.
+/// Finds the blocks of new variables. A block belongs after the variable that precedes it in the
+/// file. Lines in between that the template also has stay where they are.
 fn blocks(
     file: &[u8],
     template: &[u8],
@@ -174,7 +176,7 @@ fn blocks(
         .map(|entry| (entry.name.as_str(), line_end(template, entry.span.end)))
         .collect();
 
-    // A template with other lines than assignments gets them at its end.
+    // A template that is not a dotenv file gets the new lines at its end.
     let start = if template.starts_with(BOM) { BOM.len() } else { 0 };
     let mut at = if known.is_some() { start } else { template.len() };
 
@@ -208,12 +210,12 @@ fn blocks(
     Ok(blocks)
 }
 
-/// Returns where the line ends in which `at` is, behind its newline.
+/// Returns the end of the line that contains `at`, after its newline.
 fn line_end(text: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |newline| at + newline + 1)
 }
 
-/// Returns the length of the whole lines with which both texts begin.
+/// Returns the length of the lines that both texts begin with. Only lines with a newline count.
 fn common_lines(one: &[u8], other: &[u8]) -> usize {
     let pairs = one.split_inclusive(|b| *b == b'\n').zip(other.split_inclusive(|b| *b == b'\n'));
     pairs.take_while(|(a, b)| a == b && a.ends_with(b"\n")).map(|(line, _)| line.len()).sum()
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn new_variables_stand_where_they_stand_in_the_file() {
+    fn new_variables_keep_their_position_in_the_file() {
         let template = "# ours\nA={{ secrets.A }}\n\n# about B\nB={{ secrets.B }}\n";
         for (file, expected) in [
             (
@@ -265,7 +267,7 @@ mod tests {
             assert_eq!(adopted(file, template, &names, &kept), expected, "{file}");
         }
 
-        // A template that is no dotenv file, and one without a newline at its end.
+        // A template that is not a dotenv file, and one without a newline at its end.
         assert_eq!(
             adopted("X=1\nNEW=2\n", "{{ secrets.block }}\n", &["NEW"], &[]),
             "{{ secrets.block }}\nNEW={{ secrets.NEW | dotenv }}\n"

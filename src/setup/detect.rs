@@ -1,4 +1,4 @@
-//! Which programs read a project's dotenv files, guessed from the other files of the project.
+//! Guesses which programs read a project's dotenv files from the other files of the project.
 
 use std::fs;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::dotenv::readers::Reader;
 
-/// Bytes of a file that are looked at.
+/// The number of bytes of a file that are searched.
 const LARGEST: u64 = 1024 * 1024;
 
 const COMPOSE: [&str; 4] =
@@ -22,7 +22,8 @@ const NPM_PACKAGES: [(&str, Reader); 4] = [
     ("dotenv-cli", Reader::NpmDotenv),
 ];
 
-/// Returns the readers and the file that speaks for each. Only files directly in `directory` count.
+/// Returns the likely readers, each with the file that suggests it. Only files directly in
+/// `directory` count.
 pub fn readers(directory: &Path) -> Vec<(Reader, &'static str)> {
     let mut found = Vec::new();
     let compose = COMPOSE.into_iter().find(|name| directory.join(name).is_file());
@@ -31,29 +32,29 @@ pub fn readers(directory: &Path) -> Vec<(Reader, &'static str)> {
     if let Some(package) =
         read(directory, "package.json").and_then(|text| serde_json::from_slice(&text).ok())
     {
-        found.extend(of_package(&package).into_iter().map(|reader| (reader, "package.json")));
+        let readers = readers_of_package(&package);
+        found.extend(readers.into_iter().map(|reader| (reader, "package.json")));
     }
 
-    let speaks_of_python = |name: &&str| {
+    let mentions_python = |name: &&str| {
         let text = read(directory, name).unwrap_or_default().to_ascii_lowercase();
         PYTHON_PACKAGES
             .iter()
             .any(|package| memchr::memmem::find(&text, package.as_bytes()).is_some())
     };
 
-    found
-        .extend(PYTHON.into_iter().find(speaks_of_python).map(|name| (Reader::PythonDotenv, name)));
+    found.extend(PYTHON.into_iter().find(mentions_python).map(|name| (Reader::PythonDotenv, name)));
 
-    // direnv reads a dotenv file much as a shell does.
-    let speaks_of_env = |text: &[u8]| memchr::memmem::find(text, b"env").is_some();
-    if read(directory, ".envrc").is_some_and(|text| speaks_of_env(&text)) {
+    // direnv reads a dotenv file much like a shell.
+    let mentions_env = |text: &[u8]| memchr::memmem::find(text, b"env").is_some();
+    if read(directory, ".envrc").is_some_and(|text| mentions_env(&text)) {
         found.push((Reader::Bash, ".envrc"));
     }
 
     found
 }
 
-fn of_package(package: &serde_json::Value) -> Vec<Reader> {
+fn readers_of_package(package: &serde_json::Value) -> Vec<Reader> {
     let depends = |name: &str| {
         let lists = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
         lists.iter().any(|list| package[*list].get(name).is_some())
@@ -83,11 +84,11 @@ fn of_package(package: &serde_json::Value) -> Vec<Reader> {
     readers
 }
 
-/// The beginning of a regular file.
+/// Reads the beginning of a regular file.
 fn read(directory: &Path, name: &str) -> Option<Vec<u8>> {
     let path = directory.join(name);
 
-    // A FIFO would keep us waiting.
+    // Opening a FIFO would block.
     if !fs::metadata(&path).ok()?.is_file() {
         return None;
     }

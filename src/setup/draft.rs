@@ -1,4 +1,4 @@
-//! A manifest written for the first time, or added to with everything else in it left as it is.
+//! Writes a new manifest, or adds to an existing one without changing anything else in it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
@@ -11,26 +11,27 @@ use super::tree::Tree;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::model::{Description, ProjectName, Tag};
 
-/// Endings by which a template is known; without it, it is named as what it becomes.
-const ENDINGS: [&str; 3] = ["tmpl", "tpl", "template"];
-/// Endings of prose, in which a placeholder is an example.
+/// Extensions of templates. The output's name is the template's name without the extension.
+const EXTENSIONS: [&str; 3] = ["tmpl", "tpl", "template"];
+/// Extensions of prose files, in which a placeholder is only an example.
 const PROSE: [&str; 5] = ["md", "markdown", "rst", "adoc", "txt"];
 
-/// What a first manifest is to hold.
+/// The contents of a new manifest.
 pub struct Draft {
     /// The project's name
     pub project: ProjectName,
-    /// The secrets that are referred to, and what each is for
+    /// The secrets that are referred to, and the description of each
     pub secrets: Vec<(Tag, Option<Description>)>,
-    /// Templates and what they become
+    /// Templates and their outputs
     pub render: Vec<(PathBuf, PathBuf)>,
-    /// Files with bare `{{NAME}}` that were left out: they may be another tool's
+    /// Files with a bare `{{NAME}}` that were left out, because they may belong to another tool
     pub left_out: Vec<PathBuf>,
 }
 
 impl Draft {
-    /// What a tree asks for: templates by their names, and every `{{ secrets.tag }}` elsewhere. Of other files a bare
-    /// `{{NAME}}` is not taken for a secret, nor is anything in prose.
+    /// Collects what a tree needs. It takes templates by their names, and every `{{ secrets.tag }}`
+    /// from other files. A bare `{{NAME}}` in another file is not taken for a secret, and prose
+    /// files are ignored.
     pub fn of(tree: &Tree, project: ProjectName) -> Self {
         let mut draft =
             Self { project, secrets: Vec::new(), render: Vec::new(), left_out: Vec::new() };
@@ -45,7 +46,7 @@ impl Draft {
             if let Some(output) =
                 output_of(file).filter(|output| could_be_output(file, output, &files, &above))
             {
-                // Of two templates that would become one file the first one does.
+                // If two templates have the same output, the first one gets it.
                 templates.insert(*file);
                 if outputs.insert(output.clone()) {
                     draft.render.push((file.to_path_buf(), output));
@@ -55,9 +56,9 @@ impl Draft {
 
         for reference in &tree.references {
             let is_template = templates.contains(reference.file.as_path());
-            let ending =
-                reference.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-            if !is_template && PROSE.contains(&ending.to_ascii_lowercase().as_str()) {
+            let extension =
+                reference.file.extension().and_then(|name| name.to_str()).unwrap_or_default();
+            if !is_template && PROSE.contains(&extension.to_ascii_lowercase().as_str()) {
                 continue;
             }
 
@@ -75,11 +76,12 @@ impl Draft {
         draft
     }
 
-    /// The manifest's text.
+    /// Returns the manifest's text.
     pub fn text(&self) -> String {
         let mut text = String::from(
-            "# What this directory needs of `secrets`. Commit it: it never holds a value.\n\
-             # `secrets setup` asks for what is missing and renders; `secrets check` tells what is not right.\n",
+            "# The secrets that this directory needs. Commit this file: it never holds a value.\n\
+             # `secrets setup` asks for missing values and renders; \
+             `secrets check` reports problems.\n",
         );
 
         let _ = writeln!(text, "project = \"{}\"", self.project);
@@ -99,39 +101,39 @@ impl Draft {
     }
 }
 
-/// False where the manifest would be refused: what is read is not written over, and a name has to be text. `above` are the
-/// directories of `files`.
+/// Returns false if the manifest would be refused: an output must not replace a file that is read,
+/// and paths must be valid UTF-8. `above` are the directories of `files`.
 fn could_be_output(
     template: &Path,
     output: &Path,
     files: &BTreeSet<&Path>,
     above: &HashSet<&Path>,
 ) -> bool {
-    let is_ours =
+    let is_reserved =
         [MANIFEST, ".gitignore"].iter().any(|name| output.file_name() == Some(name.as_ref()));
 
-    // Another template, or the directory of one.
+    // Another template has this path, or is in a directory of this path.
     let is_taken = above.contains(output) || files.contains(output) && output_of(output).is_some();
-    template.to_str().is_some() && !is_ours && !is_taken
+    template.to_str().is_some() && !is_reserved && !is_taken
 }
 
-/// What a template of this name becomes: the name without its ending.
+/// Returns the output of a template with this name: the name without its extension.
 pub fn output_of(template: &Path) -> Option<PathBuf> {
-    let ending = template.extension()?.to_str()?;
+    let extension = template.extension()?.to_str()?;
     let output = template.with_extension("");
-    ENDINGS.contains(&ending).then_some(output).filter(|output| output.file_name().is_some())
+    EXTENSIONS.contains(&extension).then_some(output).filter(|output| output.file_name().is_some())
 }
 
-/// Adds secrets and a file to be rendered to a manifest's text; what is there already stays as it is, comments too.
+/// Adds secrets and a file to render to a manifest's text. The existing text stays as it is,
+/// including its comments.
 pub fn add(
     manifest: &Manifest,
     text: &str,
     secrets: &[(Tag, Option<Description>)],
     (template, output): (&Path, &Path),
 ) -> Option<String> {
-    let (mark, inside) =
-        text.strip_prefix('\u{feff}').map_or(("", text), |inside| ("\u{feff}", inside));
-    let mut document: DocumentMut = inside.parse().ok()?;
+    let (bom, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
+    let mut document: DocumentMut = body.parse().ok()?;
     let mut implicit = Table::new();
 
     implicit.set_implicit(true);
@@ -161,25 +163,25 @@ pub fn add(
 
     let added = document.to_string();
 
-    // A file of Windows' lines stays one.
-    let added = if inside.contains("\r\n") {
+    // A file with CRLF line endings keeps them.
+    let added = if body.contains("\r\n") {
         added.replace("\r\n", "\n").replace('\n', "\r\n")
     } else {
         added
     };
 
-    Some([mark, &added].concat())
+    Some([bom, &added].concat())
 }
 
-/// Writes the readers of an output into a manifest's text, if that output names none. `None`: the text cannot be changed.
+/// Adds the readers of an output to a manifest's text, unless that output already names some.
+/// Returns `None` if the text cannot be changed.
 pub fn name_readers(text: &str, output: &Path, readers: Readers) -> Option<String> {
-    let (mark, inside) =
-        text.strip_prefix('\u{feff}').map_or(("", text), |inside| ("\u{feff}", inside));
-    let mut document: DocumentMut = inside.parse().ok()?;
+    let (bom, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
+    let mut document: DocumentMut = body.parse().ok()?;
     let path = in_toml(output);
     let tables = document.get_mut("render")?.as_array_of_tables_mut()?;
-    let is_it = |table: &&mut Table| table.get("output").and_then(Item::as_str) == Some(&path);
-    let table = tables.iter_mut().find(is_it)?;
+    let is_wanted = |table: &&mut Table| table.get("output").and_then(Item::as_str) == Some(&path);
+    let table = tables.iter_mut().find(is_wanted)?;
 
     if !table.contains_key("readers") {
         let names: Array = readers.iter().map(Reader::name).collect();
@@ -187,13 +189,13 @@ pub fn name_readers(text: &str, output: &Path, readers: Readers) -> Option<Strin
     }
 
     let named = document.to_string();
-    let named = if inside.contains("\r\n") {
+    let named = if body.contains("\r\n") {
         named.replace("\r\n", "\n").replace('\n', "\r\n")
     } else {
         named
     };
 
-    Some([mark, &named].concat())
+    Some([bom, &named].concat())
 }
 
 fn in_toml(path: &Path) -> String {

@@ -1,4 +1,5 @@
-//! `.gitignore` beside the manifest: outputs that git would take are added to it, a line each. Nothing else in it changes.
+//! Adds outputs that git would commit to the `.gitignore` next to the manifest, one line each.
+//! Nothing else in that file changes.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,18 +10,19 @@ use super::{SetupError, relative};
 use crate::git::{Git, GitError, GitStatus, ignoring, is_in_git_directory, without_links};
 use crate::template::TemplateError;
 
-/// What git would take.
+/// The outputs that git tracks or does not ignore.
 pub struct Unignored {
     directory: PathBuf,
-    /// Outputs that git has taken, as seen from the working directory
+    /// Outputs that git tracks, relative to the working directory
     pub tracked: Vec<PathBuf>,
-    /// Outputs that it does not ignore, relative to the directory
+    /// Outputs that git does not ignore, relative to the manifest's directory
     exposed: Vec<PathBuf>,
-    /// Of these, one that a `.gitignore` further down takes back, and that file: what is added up here would not count
+    /// One of the exposed outputs that a `.gitignore` in a lower directory includes again, and that
+    /// file. A line added to the upper file would have no effect
     pub taken_back: Option<(PathBuf, PathBuf)>,
 }
 
-/// Asks git what it makes of a manifest's outputs.
+/// Finds out which of a manifest's outputs git tracks or does not ignore.
 pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> {
     let paths: Vec<PathBuf> =
         manifest.render.iter().map(|rendering| as_git_knows(manifest, &rendering.output)).collect();
@@ -46,8 +48,8 @@ pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> 
     Ok(found)
 }
 
-/// Returns an output's path relative to the manifest's directory, without links in its directories: git tracks and ignores
-/// files by no other path.
+/// Returns an output's path relative to the manifest's directory, without links in its directories.
+/// Git tracks and ignores files only by this path.
 pub fn as_git_knows(manifest: &Manifest, output: &Path) -> PathBuf {
     let inside = || {
         let root = fs::canonicalize(relative(&manifest.directory)).ok()?;
@@ -58,7 +60,7 @@ pub fn as_git_knows(manifest: &Manifest, output: &Path) -> PathBuf {
 }
 
 impl Unignored {
-    /// Refuses what cannot be added to.
+    /// Returns an error if `.gitignore` cannot be extended.
     pub fn check(&self) -> Result<(), SetupError> {
         let path = self.directory.join(".gitignore");
         if self.exposed.is_empty() {
@@ -67,20 +69,20 @@ impl Unignored {
 
         let refuse = |why| Err(TemplateError::UnsafeOutput { path: path.clone(), why }.into());
 
-        // git reads no link there either.
+        // Git does not read a link there either.
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return refuse("is no regular file");
+            return refuse("is not a regular file");
         }
 
         let directory = fs::canonicalize(relative(&self.directory));
         if directory.is_ok_and(|directory| is_in_git_directory(&directory.join(".gitignore"))) {
-            return refuse("lies in a git directory");
+            return refuse("is inside a git directory");
         }
 
         Ok(())
     }
 
-    /// The lines that are added.
+    /// Returns the lines to add.
     pub fn lines(&self) -> Vec<String> {
         self.exposed
             .iter()
@@ -88,7 +90,8 @@ impl Unignored {
             .collect()
     }
 
-    /// Adds them. What ends without a newline gets one first; lines end as the last one does.
+    /// Adds the lines. If the file does not end with a newline, it gets one first. New lines get
+    /// the line ending of the last line.
     pub fn apply(&self) -> Result<(), SetupError> {
         if self.exposed.is_empty() {
             return Ok(());
@@ -120,7 +123,7 @@ impl Unignored {
             addition.extend_from_slice(ending);
         }
 
-        // In one piece behind what is there, whoever else writes to it.
+        // All lines are appended in one write, because another process may write to the file too.
         let opened =
             crate::process::as_before(|| OpenOptions::new().append(true).create(true).open(&path));
         opened.and_then(|mut file| file.write_all(&addition)).map_err(failed)?;

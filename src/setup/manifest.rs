@@ -1,7 +1,7 @@
-//! `.secrets.toml`: what a project's directory declares. It never holds a value, and no message about it repeats what could
-//! be one.
+//! Parses `.secrets.toml`, which says what a project's directory needs. The file never holds a
+//! value, and no message about it repeats text that could be one.
 //!
-//! Every key is known and every value has its type, or the file is refused with line and column.
+//! A file with an unknown key or a value of the wrong type is refused, with line and column.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use crate::crypto::integrity::Hash;
+use crate::crypto::ids::Hash;
 use crate::crypto::random::Alphabet;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::model::{Description, ProjectName, Tag, TagKey};
@@ -28,29 +28,29 @@ use crate::template::{Event, ScanDetails, ScanError, scan};
 
 /// The file's name.
 pub const MANIFEST: &str = ".secrets.toml";
-/// Bytes of a manifest at most.
+/// The maximum size of a manifest in bytes.
 pub const LARGEST: u64 = 1024 * 1024;
 
-/// What a directory declares.
+/// A parsed manifest.
 #[derive(Debug)]
 pub struct Manifest {
-    /// The directory, as seen from the working directory: empty, or `..`, `../..` and so on
+    /// The directory, relative to the working directory: empty, or `..`, `../..` and so on
     pub directory: PathBuf,
-    /// SHA-256 of its text
+    /// SHA-256 of the file's text
     pub digest: Hash,
-    /// The project that its placeholders name secrets of
+    /// The project that the placeholders take secrets from
     pub project: Option<ProjectName>,
     /// `[secrets.TAG]`, in the file's order
     pub secrets: Vec<Declaration>,
     /// `[[render]]`, in the file's order
     pub render: Vec<RenderEntry>,
-    /// `[run.env]`, in the file's order; `None` where there is no such table
+    /// `[run.env]`, in the file's order; `None` if the file has no such table
     pub run: Option<Vec<Variable>>,
-    /// Places of declarations
+    /// The index of each declaration in `secrets`
     places: HashMap<TagKey, usize>,
 }
 
-/// A line and a column, both from 1, the column in bytes.
+/// A line and a column. Both start at 1, and the column counts bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TextPosition {
     /// The line
@@ -62,39 +62,39 @@ pub struct TextPosition {
 /// A secret that the project needs.
 #[derive(Debug)]
 pub struct Declaration {
-    /// Its tag, as spelled here
+    /// Its tag, as spelled in the manifest
     pub tag: Tag,
-    /// What it is for
+    /// The purpose of the secret
     pub description: Option<Description>,
-    /// How to make a value where there is none
+    /// How to generate a value if the secret has none
     pub generate: Option<Generate>,
-    /// The project works without it
+    /// True if the project works without it
     pub optional: bool,
-    /// Where the tag stands
+    /// The position of the tag
     pub place: TextPosition,
 }
 
-/// A value to be generated.
+/// How to generate a value.
 #[derive(Debug, Clone, Copy)]
 pub struct Generate {
-    /// Characters, 8 to 1,024
+    /// The number of characters, 8 to 1,024
     pub length: usize,
-    /// What they are drawn from
+    /// The characters to draw from
     pub alphabet: Alphabet,
 }
 
-/// A file to be rendered. Paths are relative to the manifest's directory and stay inside.
+/// A file to render. Its paths are relative to the manifest's directory and stay inside it.
 #[derive(Debug)]
 pub struct RenderEntry {
     /// The template
     pub template: PathBuf,
-    /// What it becomes
+    /// The file that is rendered from it
     pub output: PathBuf,
-    /// Permission bits of the output, where they are asked for
+    /// The permission bits of the output, if the manifest sets them
     pub mode: Option<u32>,
-    /// How its placeholders are written
+    /// The syntax of its placeholders
     pub grammar: Grammar,
-    /// The programs that read the output, a dotenv file, where they are named
+    /// The programs that read the output, if it is a dotenv file and the manifest names them
     pub readers: Option<Readers>,
 }
 
@@ -103,25 +103,26 @@ pub struct RenderEntry {
 pub struct Variable {
     /// Its name
     pub name: String,
-    /// Its value, a template
+    /// Its value, which is a template
     pub text: String,
-    /// Where the value stands
+    /// The position of the value
     pub place: TextPosition,
-    /// Its bytes in the file
+    /// The range of bytes in the file that the value takes
     pub span: Range<usize>,
 }
 
-/// Why a manifest is refused, and where.
+/// Why and where a manifest was refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ManifestError {
-    /// Where, if it can be told
+    /// The position of the problem, if it is known
     pub at: Option<TextPosition>,
-    /// What is wrong; it repeats keys, tags and paths, and nothing that stands where a value could
+    /// What is wrong. It repeats keys, tags and paths, but no text from a place where a value could
+    /// be
     pub message: String,
 }
 
-/// What a project's directory needs of `secrets`; it never holds a value
+/// The file that declares which secrets a project's directory needs. It never holds a value
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = ".secrets.toml"))]
@@ -137,11 +138,11 @@ struct File {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, SecretTable>"))]
     secrets: BTreeMap<Spanned<String>, StrictTable<SecretTable>>,
-    /// Files that are rendered from templates
+    /// The files that are rendered from templates
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<RenderTable>"))]
     render: Vec<Spanned<StrictTable<RenderTable>>>,
-    /// What `secrets run` gives to a program
+    /// What `secrets run` passes to a program
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "RunTable"))]
     run: Option<StrictTable<RunTable>>,
@@ -152,29 +153,29 @@ struct File {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "secret"))]
 struct SecretTable {
-    /// What it is for; shown where its value is asked for
+    /// The purpose of the secret, shown when its value is asked for
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String", length(max = 4096)))]
     description: Option<Words>,
-    /// How `secrets setup` makes a value where there is none
+    /// How `secrets setup` generates a value if the secret has none
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "GenerateTable"))]
     generate: Option<StrictTable<GenerateTable>>,
-    /// The project works without it
+    /// Whether the project works without the secret
     #[serde(default)]
     optional: bool,
 }
 
-/// A value to be generated
+/// How to generate a value
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "generate"))]
 struct GenerateTable {
-    /// Characters
-    #[serde(default = "usual_length")]
+    /// The number of characters
+    #[serde(default = "default_length")]
     #[cfg_attr(test, schemars(with = "u16", range(min = 8, max = 1024)))]
     length: GeneratedLength,
-    /// What the characters are drawn from
+    /// The characters to draw from
     #[serde(default)]
     alphabet: AlphabetWord,
 }
@@ -186,7 +187,7 @@ enum AlphabetWord {
     /// Letters and digits
     #[default]
     Alnum,
-    /// 0-9 and a-f
+    /// The digits 0-9 and the letters a-f
     Hex,
     /// Letters, digits, `-` and `_`
     Base64url,
@@ -202,42 +203,44 @@ struct RenderTable {
     /// The template's path, relative to this file
     #[cfg_attr(test, schemars(with = "String"))]
     template: Text<RelativePath>,
-    /// The path of what it becomes, relative to this file
+    /// The path of the rendered file, relative to this file
     #[cfg_attr(test, schemars(with = "String"))]
     output: Text<RelativePath>,
-    /// Permission bits of the output in octal, without execute bits: "600" unless it says otherwise
+    /// The permission bits of the output in octal, without execute bits; "600" by default
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0?[0246]{3}$")))]
     mode: Option<Text<FileMode>>,
-    /// The filter of placeholders that have none of their own
+    /// The filter for placeholders that name none
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String", extend("enum" = Filter::NAMES)))]
     escape: Option<Text<Filter>>,
-    /// What opens and closes a placeholder: "{{,}}" unless it says otherwise
+    /// The opening and closing delimiter of a placeholder; "{{,}}" by default
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String"))]
     delimiters: Option<Text<Delimiters>>,
-    /// Only {{ secrets.tag }} is a placeholder, not the bare {{NAME}}
+    /// Whether only {{ secrets.tag }} is a placeholder, and not the bare {{NAME}}
     #[serde(default)]
     namespaced: bool,
-    /// The programs that read the output, a dotenv file: the filter `dotenv` writes values so that all of them agree
+    /// The programs that read the output, if it is a dotenv file. The filter `dotenv` writes values
+    /// that all of them read in the same way
     #[serde(default)]
     #[cfg_attr(test, schemars(schema_with = "tests::readers_schema"))]
     readers: Option<ReaderList>,
 }
 
-/// What `secrets run` gives to a program
+/// What `secrets run` passes to a program
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "run"))]
 struct RunTable {
-    /// Variables and their templates
+    /// The variables and their templates
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     env: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
 }
 
-/// A table and nothing else: serde would take a list as well, its items for the keys in their order.
+/// Deserializes only a table. By default, serde also accepts a list and assigns its items to the
+/// keys in their order.
 struct StrictTable<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictTable<T> {
@@ -260,7 +263,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictTable<T> {
     }
 }
 
-/// A text that has to be well formed.
+/// A value that is parsed from a string.
 struct Text<T>(T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
@@ -302,7 +305,7 @@ impl<'de> Deserialize<'de> for ReaderList {
     }
 }
 
-/// A description; `None` where it is empty.
+/// A description, or `None` if it is empty.
 struct Words(Option<Description>);
 
 impl<'de> Deserialize<'de> for Words {
@@ -314,7 +317,7 @@ impl<'de> Deserialize<'de> for Words {
 
 struct GeneratedLength(u16);
 
-fn usual_length() -> GeneratedLength {
+fn default_length() -> GeneratedLength {
     GeneratedLength(32)
 }
 
@@ -322,7 +325,7 @@ impl<'de> Deserialize<'de> for GeneratedLength {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match i64::deserialize(deserializer).map(u16::try_from)? {
             Ok(length @ 8..=1024) => Ok(Self(length)),
-            _ => Err(serde::de::Error::custom("a generated value has 8 to 1024 characters")),
+            _ => Err(serde::de::Error::custom("a generated value must have 8 to 1024 characters")),
         }
     }
 }
@@ -334,16 +337,16 @@ impl FromStr for FileMode {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bits = permission_bits(text)
-            .ok_or("permission bits are three octal digits in quotes, as in \"640\"")?;
+            .ok_or("`mode` must be three octal digits in quotes, for example \"640\"")?;
         if bits & 0o111 != 0 {
-            return Err("a manifest sets no execute bit: write \"600\", \"640\" or \"644\"");
+            return Err("`mode` cannot set an execute bit; use \"600\", \"640\" or \"644\"");
         }
 
         Ok(Self(bits))
     }
 }
 
-/// A path of a file inside the manifest's directory, in one spelling.
+/// A normalized path of a file inside the manifest's directory.
 struct RelativePath(PathBuf);
 
 impl FromStr for RelativePath {
@@ -354,16 +357,16 @@ impl FromStr for RelativePath {
         for part in Path::new(text).components() {
             match part {
                 Component::Normal(name) if name.eq_ignore_ascii_case(".git") => {
-                    return Err("the path is one of git's own");
+                    return Err("the path is inside a `.git` directory");
                 }
                 Component::Normal(name) => path.push(name),
                 Component::CurDir => {}
-                _ => return Err("the path leaves the directory of this file"),
+                _ => return Err("the path leads out of the directory of this file"),
             }
         }
 
         if path.as_os_str().is_empty() || text.ends_with('/') || text.contains('\0') {
-            return Err("that is not the path of a file");
+            return Err("this is not the path of a file");
         }
 
         Ok(Self(path))
@@ -371,7 +374,8 @@ impl FromStr for RelativePath {
 }
 
 impl Manifest {
-    /// Takes the file's text. `directory` is where it was found, seen from the working directory.
+    /// Parses the file's text. `directory` is where the file was found, relative to the working
+    /// directory.
     pub fn parse(directory: &Path, text: &str) -> Result<Self, ManifestError> {
         let lines = Lines::of(text);
         let file: File = toml::from_str(text).map_err(|error| refused(&lines, &error))?;
@@ -404,28 +408,29 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A path of the manifest, as seen from the working directory.
+    /// Returns a path of the manifest relative to the working directory.
     pub fn at(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
     }
 
-    /// The manifest's own path.
+    /// Returns the path of the manifest itself.
     pub fn path(&self) -> PathBuf {
         self.at(Path::new(MANIFEST))
     }
 
-    /// The declaration of a tag.
+    /// Returns the declaration of a tag.
     pub fn declaration(&self, key: &TagKey) -> Option<&Declaration> {
         self.places.get(key).map(|at| &self.secrets[*at])
     }
 }
 
-/// The paths of a manifest so far: an output destroys nothing that is read, and two do not take turns.
+/// The paths of the entries so far. They show whether an output would replace a file that is read,
+/// or collide with another output.
 #[derive(Default)]
 struct Paths {
     templates: HashSet<PathBuf>,
     outputs: HashSet<PathBuf>,
-    /// Directories that outputs lie in
+    /// The directories above the outputs
     above: HashSet<PathBuf>,
 }
 
@@ -434,9 +439,9 @@ impl Paths {
         let (template, output) = (new.template.display(), new.output.display());
         self.templates.insert(new.template.clone());
         if new.output == Path::new(MANIFEST) {
-            return Err("the output is this file itself".into());
+            return Err("the output is this manifest itself".into());
         } else if new.output.file_name() == Some(".gitignore".as_ref()) {
-            return Err(format!("the output `{output}` is a file of git's own"));
+            return Err(format!("the output `{output}` would change what git ignores"));
         } else if self.templates.contains(&new.output) {
             return Err(format!("the output `{output}` is a template"));
         } else if self.outputs.contains(&new.template) {
@@ -448,11 +453,11 @@ impl Paths {
         let mut above = new.output.ancestors().skip(1);
         if let Some(other) = above.find(|above| self.outputs.contains(*above)) {
             return Err(format!(
-                "the outputs `{}` and `{output}` lie one in the other",
+                "the output `{output}` is inside the output `{}`",
                 other.display()
             ));
         } else if self.above.contains(&new.output) {
-            return Err(format!("another output lies in the output `{output}`"));
+            return Err(format!("another output is inside the output `{output}`"));
         }
 
         self.above.extend(new.output.ancestors().skip(1).map(Path::to_owned));
@@ -474,10 +479,10 @@ fn declarations(
         let place = lines.place(spelled.span().start);
         let refused = |message| ManifestError { at: Some(place), message };
         let tag = Tag::parse(spelled.get_ref())
-            .map_err(|why| refused(format!("`[secrets.TAG]` needs the tag of a secret: {why}")))?;
+            .map_err(|why| refused(format!("invalid tag in `[secrets.TAG]`: {why}")))?;
 
         if let Some(other) = known.insert(tag.key(), tag.clone()) {
-            return Err(refused(format!("`{tag}` and `{other}` are one tag")));
+            return Err(refused(format!("`{tag}` and `{other}` are the same tag")));
         }
 
         let alphabet = |word| match word {
@@ -502,7 +507,7 @@ fn declarations(
     Ok(declarations)
 }
 
-/// Variables that `run` would refuse are refused here, so that `check` and `setup` know of them too.
+/// Refuses the variables that `run` would refuse, so that `check` and `setup` report them too.
 fn variables(
     lines: &Lines,
     env: BTreeMap<Spanned<String>, Spanned<String>>,
@@ -515,24 +520,24 @@ fn variables(
         if !is_name(&name) {
             return Err(refused(
                 at,
-                "`[run.env]` needs names of variables: letters, digits and `_`, no digit first"
+                "invalid variable name in `[run.env]`: use letters, digits and `_`, no digit first"
                     .into(),
             ));
         } else if is_setting(&name) {
             return Err(refused(
                 at,
-                format!("`{name}` is a setting of `secrets`, which a manifest never changes"),
+                format!("`{name}` is a setting of `secrets`, which a manifest cannot change"),
             ));
         } else if is_dangerous(&name) {
             return Err(refused(
                 at,
-                format!("`{name}` steers programs, so it is set only by an explicit `run --env`"),
+                format!("`{name}` can change what programs run; only `run --env` can set it"),
             ));
         }
 
         let value = value.into_inner();
         if let Some(why) = malformed(&value) {
-            return Err(refused(span.start, format!("a placeholder is not well formed: {why}")));
+            return Err(refused(span.start, format!("invalid placeholder: {why}")));
         }
 
         variables.push(Variable { name, text: value, place: lines.place(span.start), span });
@@ -574,68 +579,67 @@ fn rendering(table: RenderTable) -> RenderEntry {
     RenderEntry { template, output, mode: table.mode.map(|text| text.0.0), grammar, readers }
 }
 
-/// The parser's complaint without what it repeats of the file: that may be a value which somebody put there.
+/// Converts the parser's error. It drops what the parser repeats of the file, because somebody may
+/// have put a value there.
 fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
     let message = error.message();
 
-    // A key may hold newlines.
+    // A key may contain newlines.
     let one_line = message.replace('\n', "\\n");
-    let first = message.lines().next().unwrap_or("this is not TOML");
-    let said = if message.starts_with("unknown field") { &one_line } else { first };
+    let first = message.lines().next().unwrap_or("invalid TOML");
+    let text = if message.starts_with("unknown field") { &one_line } else { first };
     let wrong_type =
-        said.strip_prefix("invalid type: ").or_else(|| said.strip_prefix("invalid value: "));
+        text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
 
     let message = match (
-        wrong_type.and_then(|said| said.rsplit_once(", expected ")),
-        said.rsplit_once("unknown variant"),
+        wrong_type.and_then(|text| text.rsplit_once(", expected ")),
+        text.rsplit_once("unknown variant"),
     ) {
         (Some((found, expected)), _) => {
             let found = found.split([' ', '`', '"']).next().unwrap_or_default();
             let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
             let expected = match expected {
                 "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
-                "a string" => "a text",
-                "a boolean" => "true or false",
-                "a sequence" => "a list of tables",
-                "i64" => "a whole number",
+                "a sequence" => "an array of tables",
+                "i64" => "an integer",
                 other => other,
             };
 
-            let brackets = if expected == "a list of tables" {
-                ": write it with double brackets"
+            let brackets = if expected == "an array of tables" {
+                "; write the name in double brackets"
             } else {
                 Default::default()
             };
 
-            format!("{} stands where {expected} belongs{brackets}", described(found))
+            format!("expected {expected}, found {}{brackets}", type_name(found))
         }
 
         (_, Some((_, variants))) => {
-            // The last: what it repeats of the file stands before.
+            // The last match is the right one, because text from the file comes before it.
             let expected =
                 variants.rsplit_once(", expected ").map_or("another one", |(_, expected)| expected);
-            format!("this is not one of its words, {}", expected.replace("one of ", ""))
+            format!("unknown value, expected {expected}")
         }
 
-        _ => said.replace("unknown field", "unknown key").replace("missing field", "missing key"),
+        _ => text.replace("unknown field", "unknown key").replace("missing field", "missing key"),
     };
 
     ManifestError { at: error.span().map(|span| lines.place(span.start)), message }
 }
 
-fn described(kind: &str) -> &'static str {
+fn type_name(kind: &str) -> &'static str {
     match kind {
-        "string" => "a text",
-        "integer" => "a number",
-        "floating" => "a fraction",
-        "boolean" => "true or false",
+        "string" => "a string",
+        "integer" => "an integer",
+        "floating" => "a float",
+        "boolean" => "a boolean",
         "map" => "a table",
-        "sequence" => "a list",
-        _ => "this",
+        "sequence" => "an array",
+        _ => "another type",
     }
 }
 
-/// Where lines begin.
+/// The offsets at which lines begin.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -647,7 +651,7 @@ impl Lines {
         )
     }
 
-    /// The line and column of an offset.
+    /// Returns the line and column of an offset.
     fn place(&self, offset: usize) -> TextPosition {
         let line = self.0.partition_point(|start| *start <= offset);
         TextPosition { line: line as u64, column: (offset - self.0[line - 1]) as u64 + 1 }
@@ -674,7 +678,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_known() {
+    fn every_key_is_accepted() {
         let manifest = parsed(
             "project = \"web\"\n\
              [secrets.database-url]\ndescription = \"PostgreSQL URL\"\n\
@@ -708,76 +712,73 @@ mod tests {
 
     #[test]
     #[allow(clippy::too_many_lines)] // a table
-    fn what_is_wrong_is_told_with_line_and_column() {
+    fn errors_name_the_line_and_column() {
         for (text, message) in [
             (
                 "projct = \"web\"",
                 "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`",
             ),
-            ("project = 5", "1:11: a number stands where a text belongs"),
+            ("project = 5", "1:11: expected a string, found an integer"),
             ("project = \"a b\"", "1:11: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
             ("project = [\n", "1:12: "),
-            ("[secrets]\nkey = \"sk_live_1234567890\"", "2:7: a text stands where a table belongs"),
+            ("[secrets]\nkey = \"sk_live_1234567890\"", "2:7: expected a table, found a string"),
             (
                 "[secrets.key]\nvalue = \"sk_live_1234567890\"",
                 "2:1: unknown key `value`, expected one of ",
             ),
-            (
-                "[secrets.key]\noptional = \"yes\"",
-                "2:12: a text stands where true or false belongs",
-            ),
-            ("[secrets.\"a b\"]\n", "1:10: `[secrets.TAG]` needs the tag of a secret: only "),
-            ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are one tag"),
+            ("[secrets.key]\noptional = \"yes\"", "2:12: expected a boolean, found a string"),
+            ("[secrets.\"a b\"]\n", "1:10: invalid tag in `[secrets.TAG]`: "),
+            ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are the same tag"),
             (
                 "[secrets.a]\ngenerate = { length = 7 }",
-                "2:23: a generated value has 8 to 1024 characters",
+                "2:23: a generated value must have 8 to 1024 characters",
             ),
             (
                 "[secrets.a]\ngenerate = { alphabet = \"hexx\" }",
-                "2:25: this is not one of its words, `alnum`, `hex`",
+                "2:25: unknown value, expected one of `alnum`, `hex`",
             ),
-            ("[secrets.a]\ngenerate = true", "2:12: true or false stands where a table belongs"),
+            ("[secrets.a]\ngenerate = true", "2:12: expected a table, found a boolean"),
             ("[[render]]\noutput = \".env\"", "1:1: missing key `template`"),
             (
                 "[[render]]\ntemplate = \"/etc/x\"\noutput = \".env\"",
-                "2:12: the path leaves the directory of this file",
+                "2:12: the path leads out of the directory of this file",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"../.env\"",
-                "3:10: the path leaves the directory of this file",
+                "3:10: the path leads out of the directory of this file",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"a/.GIT/hooks/x\"",
-                "3:10: the path is one of git's own",
+                "3:10: the path is inside a `.git` directory",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"a/\"",
-                "3:10: that is not the path of a file",
+                "3:10: this is not the path of a file",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \".secrets.toml\"",
-                "1:1: the output is this file itself",
+                "1:1: the output is this manifest itself",
             ),
             ("[[render]]\ntemplate = \"t\"\noutput = \"./t\"", "1:1: the output `t` is a template"),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 640",
-                "4:8: a number stands where a text belongs",
+                "4:8: expected a string, found an integer",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"888\"",
-                "4:8: permission bits are three octal digits",
+                "4:8: `mode` must be three octal digits",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"html\"",
-                "4:10: no such filter; there are json, ",
+                "4:10: unknown filter; the filters are json, ",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"",
-                "4:14: two delimiters are needed",
+                "4:14: expected two delimiters",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
-                "4:11: this reader is unknown; the readers are bash, compose, ",
+                "4:11: unknown reader; the readers are bash, compose, ",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []",
@@ -785,40 +786,38 @@ mod tests {
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = \"node\"",
-                "4:11: a text stands where a list of readers belongs",
+                "4:11: expected a list of readers, found a string",
             ),
             ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
-            ("[run.env]\nPATH = \"x\"", "2:1: `PATH` steers programs"),
-            ("[run.env]\n\"A B\" = \"x\"", "2:1: `[run.env]` needs names of variables"),
+            ("[run.env]\nPATH = \"x\"", "2:1: `PATH` can change what programs run"),
+            ("[run.env]\n\"A B\" = \"x\"", "2:1: invalid variable name in `[run.env]`"),
             (
                 "[run.env]\nSECRETS_PASSPHRASE = \"x\"",
                 "2:1: `SECRETS_PASSPHRASE` is a setting of `secrets`, ",
             ),
             (
                 "[run.env]\nsecrets_vault = \"x\"",
-                "2:1: `secrets_vault` is a setting of `secrets`, which a manifest never",
+                "2:1: `secrets_vault` is a setting of `secrets`, which a manifest cannot",
             ),
             (
                 "[run.env]\nnpm_config_script_shell = \"x\"",
-                "2:1: `npm_config_script_shell` steers programs",
+                "2:1: `npm_config_script_shell` can change what programs run",
             ),
             (
                 "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"710\"",
-                "4:8: a manifest sets no execute bit: write \"600\", \"640\" or \"644\"",
+                "4:8: `mode` cannot set an execute bit; use \"600\", \"640\" or \"644\"",
             ),
-            (
-                "[run.env]\nA = \"{{ secrets.! }}\"",
-                "2:5: a placeholder is not well formed: not a tag: it is empty",
-            ),
+            ("[run.env]\nA = \"{{ secrets.! }}\"", "2:5: invalid placeholder: "),
             (
                 "[render]\ntemplate = \"x\"",
-                "1:1: a table stands where a list of tables belongs: write it with double brackets",
+                "1:1: expected an array of tables, found a table; \
+                 write the name in double brackets",
             ),
             (
                 "[secrets.a]\ngenerate = { length = 9.5 }",
-                "2:23: a fraction stands where a whole number belongs",
+                "2:23: expected an integer, found a float",
             ),
-            ("[run.env]\nA = 1", "2:5: a number stands where a text belongs"),
+            ("[run.env]\nA = 1", "2:5: expected a string, found an integer"),
         ] {
             let error = parsed(text).unwrap_err();
             assert!(error.starts_with(message), "{text}\n{error}");
@@ -831,7 +830,7 @@ mod tests {
         assert_eq!(parsed(&chained).unwrap_err(), "4:1: the template `o` is an output");
     }
 
-    /// Editors complete and check the file with it.
+    /// Editors use the schema to complete and check the file.
     #[test]
     fn generated_schema_is_current() {
         let mut schema = schemars::schema_for!(File);

@@ -1,7 +1,8 @@
-//! A dotenv file turned into a template: each value gives way to a placeholder, every other byte stays.
+//! Turns a dotenv file into a template: each value is replaced by a placeholder, and every other
+//! byte stays.
 //!
-//! What the template renders to reads as the file did, or the file is refused. No value stays in the template, in a comment
-//! neither.
+//! A file is refused unless its readers get the same values from the rendered template. No value
+//! stays in the template, not even in a comment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::ops::Range;
@@ -17,128 +18,131 @@ use crate::template::grammar::{Grammar, Match as Found};
 use crate::template::{ExpandError, Plan, Template, TemplateError};
 use crate::vault::{Reveal, Revealed, VaultError};
 
-/// Names whose values stay in the template, each with the reason.
+/// The names whose values stay in the template, each with the reason.
 pub type KeptNames = BTreeMap<String, &'static str>;
 
-/// A file that was taken apart.
+/// The result of migrating a file.
 pub struct Migration {
     /// The template
     pub template: Vec<u8>,
-    /// Tags, what comments say of them, and values; no value where the file is an example
+    /// The tags, their descriptions from comments, and their values. An example file has no values
     pub secrets: Vec<(Tag, Option<Description>, Option<SecretValue>)>,
-    /// Names that were left as they are, with the reason
+    /// Names that were left unchanged, with the reason
     pub left: Vec<(String, &'static str)>,
-    /// Names that were left with their values because no spelling suits their readers
+    /// Names that keep their values because no way to write them works for all readers
     pub unwritten: Vec<String>,
-    /// Names that keep their quotes because their readers disagree about them
+    /// Names that keep their quotes because the readers disagree about the value
     pub disputed: Vec<String>,
-    /// Names that most of their readers agree about; all will
+    /// Names whose value most of the readers agree about. All of them will agree about the rendered
+    /// file
     pub settled: Vec<String>,
-    /// What the template renders to is the file, byte for byte
+    /// True if the template renders to exactly the bytes of the file
     pub identical: bool,
-    /// Lines whose comment lost a value, from 1
+    /// Numbers of the lines whose comment lost a value, from 1
     pub blanked: Vec<u64>,
-    /// What the template has to render to
+    /// The text that the template must render to
     expected: SecretBytes,
-    /// Where pieces of the template begin, in it and in the file
+    /// The offsets at which pieces of the template begin, in the template and in the file
     pieces: Vec<(usize, usize)>,
-    /// Newlines of the template
+    /// The number of newlines in the template
     lines: u64,
-    /// The quote of a commented-out value that goes on
+    /// The quote that a commented-out value opened and did not close yet
     open: Option<u8>,
 }
 
-/// What is done with a file.
+/// How to migrate a file.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// Names whose values stay in the template
     pub plain: &'a KeptNames,
-    /// The file is an example: its values are none
+    /// True if the file is an example, so that its values are not secrets
     pub example: bool,
     /// The programs that read the file
     pub readers: Readers,
-    /// The template has only placeholders of the form `{{ secrets.tag }}`
+    /// True if all placeholders of the template have the form `{{ secrets.tag }}`
     pub namespaced: bool,
-    /// The text is a part of a file: its first comment speaks of its first variable
+    /// True if the text is part of a file, so that its first comment describes its first variable
     pub is_part: bool,
 }
 
 impl Wanted<'_> {
-    /// How placeholders are written in the template.
+    /// Returns the syntax of the template's placeholders.
     fn grammar(self) -> Grammar {
         Grammar { readers: self.readers, namespaced: self.namespaced, ..Grammar::default() }
     }
 }
 
-/// Why a file cannot become a template. No byte of a value is repeated.
+/// Why a file cannot become a template. The messages repeat no byte of a value.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// It is no dotenv file
+    /// The file is not a valid dotenv file
     #[error(transparent)]
     Dotenv(#[from] DotenvError),
-    /// The template would be rendered to something else
-    #[error("the template would not render to this file")]
+    /// The template would not render to the expected text
+    #[error("the template would not reproduce this file")]
     Unproven,
-    /// Lines that are in the way, in their order
+    /// The problems of individual lines, in the order of the lines
     #[error("the file has problems")]
     Problems(Vec<Problem>),
-    /// The template engine
+    /// The template engine failed
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
-/// A line that cannot become a line of the template as the file stands.
+/// A line that cannot become a line of the template as it is.
 #[derive(Debug, thiserror::Error)]
 #[error("{obstacle}")]
 pub struct Problem {
     /// The variable, if the line has one
     pub name: String,
-    /// The line of the file that is in the way, from 1
+    /// The line of the file with the problem, from 1
     pub line: u64,
-    /// What is wrong there
+    /// What is wrong with the line
     pub obstacle: Obstacle,
-    /// The variable may stay in the template: neither its name nor its value is that of a credential
+    /// True if the variable may stay in the template, because neither its name nor its value looks
+    /// like a credential
     pub is_keepable: bool,
 }
 
-/// What is wrong with a variable.
+/// What is wrong with a line.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// The file has two values of one name
+    /// The file has two different values for one name
     #[error(
-        "`{0}` has two different values in this file; names that differ only in case, or in `-` and `_`, count as one"
+        "`{0}` has two different values in this file; names that differ only in case, \
+         or in `-` and `_`, count as one"
     )]
     Twice(String),
-    /// Its value can be stored under no tag of that name
-    #[error("`{name}` cannot be used as a tag: {why}")]
+    /// The name cannot be turned into a tag
+    #[error("`{name}` cannot be a tag: {why}")]
     Name {
         /// The name
         name: String,
-        /// What a tag would have to be
+        /// The rule for tags that it breaks
         why: String,
     },
-    /// Its value has a placeholder: the file may be a template already
+    /// The value contains a placeholder, so the file may already be a template
     #[error("the value of `{0}` already contains a placeholder")]
     Placeholder(String),
-    /// Text that begins like a placeholder, and that a template cannot hold
-    #[error("this line contains text that begins like a placeholder, which a template cannot contain")]
+    /// The text begins like a placeholder and cannot be written in a template
+    #[error("this line has an invalid placeholder, which no template can contain")]
     Malformed,
-    /// A comment or a kept value holds it too
-    #[error("this line of the template would still contain the value of `{0}`")]
+    /// A comment or a kept value contains the value of this tag
+    #[error("the value of `{0}` would stay in this line of the template")]
     Leak(String),
-    /// A value is out of bounds
+    /// A value is too large
     #[error("the value of `{0}` is larger than 1 MiB")]
     TooLarge(String),
 }
 
 impl Migration {
-    /// Takes a dotenv file apart.
+    /// Migrates a dotenv file.
     ///
     /// # Errors
-    /// All problems of the file's variables at once.
+    /// Returns all problems of the file's variables at once.
     pub fn of(text: &[u8], wanted: Wanted<'_>) -> Result<Self, MigrationError> {
         let entries = dotenv::parse(text)?;
-        let mut made = Self {
+        let mut migration = Self {
             template: Vec::new(),
             secrets: Vec::new(),
             left: Vec::new(),
@@ -154,16 +158,16 @@ impl Migration {
         };
 
         let mut known: HashMap<TagKey, usize> = HashMap::new();
-        let (mut problems, mut written) = (Vec::new(), 0);
+        let (mut problems, mut copied) = (Vec::new(), 0);
 
         for (at, entry) in entries.iter().enumerate() {
-            made.between(text, written..entry.span.start, wanted);
-            written = entry.span.end;
+            migration.copy_between(text, copied..entry.span.start, wanted);
+            copied = entry.span.end;
             let end = entries.get(at + 1).map_or(text.len(), |next| next.whole.start);
 
-            match made.secret(entry, &text[..end], wanted, &mut known) {
-                Ok(Some(written)) => made.put_placeholder(&written),
-                Ok(None) => made.put(&text[entry.span.clone()], wanted),
+            match migration.secret(entry, &text[..end], wanted, &mut known) {
+                Ok(Some(replacement)) => migration.put_placeholder(&replacement),
+                Ok(None) => migration.put(&text[entry.span.clone()], wanted),
                 Err(SecretError::Problem(obstacle)) => {
                     let may_stay =
                         matches!(obstacle, Obstacle::Name { .. } | Obstacle::Placeholder(_));
@@ -179,22 +183,23 @@ impl Migration {
             }
         }
 
-        made.between(text, written..text.len(), wanted);
+        migration.copy_between(text, copied..text.len(), wanted);
 
         if !wanted.example && problems.is_empty() {
-            made.prove(text, wanted.grammar())?;
-            made.identical = made.expected.expose() == text;
+            migration.verify(text, wanted.grammar())?;
+            migration.identical = migration.expected.expose() == text;
         }
 
-        made.find_leaks(text, &entries, &mut problems);
+        migration.find_leaks(text, &entries, &mut problems);
         problems.sort_by_key(|problem| problem.line);
-        if problems.is_empty() { Ok(made) } else { Err(MigrationError::Problems(problems)) }
+        if problems.is_empty() { Ok(migration) } else { Err(MigrationError::Problems(problems)) }
     }
 
-    /// Looks for values that the vault has already. A description with one in it is dropped. `text` is the file.
+    /// Searches the template for values that are already in the vault, and drops descriptions that
+    /// contain one. `text` is the file.
     ///
     /// # Errors
-    /// The lines that would stay in the template with a value.
+    /// Returns the lines that would keep a value in the template.
     pub fn find_stored(&mut self, text: &[u8], stored: &Needles) -> Result<(), MigrationError> {
         let problem = |(tag, at): (Tag, usize)| Problem {
             name: String::new(),
@@ -209,7 +214,7 @@ impl Migration {
         if problems.is_empty() { Ok(()) } else { Err(MigrationError::Problems(problems)) }
     }
 
-    /// Gives secrets other tags. The template's placeholders follow.
+    /// Gives secrets other tags, also in the template's placeholders.
     pub fn rename(&mut self, tags: &HashMap<TagKey, Tag>) {
         for (tag, _, _) in &mut self.secrets {
             let Some(other) = tags.get(&tag.key()) else { continue };
@@ -219,7 +224,8 @@ impl Migration {
         }
     }
 
-    /// Decides about one assignment; returns what stands in its value's place. `text` ends where the next one begins.
+    /// Handles one assignment and returns the replacement for its value, if the value does not
+    /// stay. `text` ends where the next assignment begins.
     fn secret(
         &mut self,
         entry: &Entry,
@@ -238,7 +244,7 @@ impl Migration {
         let tag = match Tag::parse(&name.replace('.', "_")) {
             Ok(tag) => tag,
             Err(_) if wanted.example => {
-                self.left.push((name, "its name makes no tag"));
+                self.left.push((name, "its name cannot be a tag"));
                 return Ok(None);
             }
             Err(why) => return Err(SecretError::Problem(Obstacle::Name { name, why: why.0 })),
@@ -248,14 +254,14 @@ impl Migration {
             return Err(SecretError::Problem(Obstacle::Placeholder(name)));
         }
 
-        let description = comment_above(text, &entry.whole, wanted);
+        let description = comment_above(text, &entry.whole, wanted.is_part, wanted.example);
         if wanted.example {
             if let hash_map::Entry::Vacant(free) = known.entry(tag.key()) {
                 free.insert(self.secrets.len());
                 self.secrets.push((tag.clone(), description, None));
             }
 
-            let placeholder = spelled(&tag, None, Some(Filter::Dotenv));
+            let placeholder = placeholder_text(&tag, None, Some(Filter::Dotenv));
             return Ok(Some(Replacement {
                 placeholder,
                 value: SecretBytes::with_capacity(0),
@@ -264,18 +270,18 @@ impl Migration {
             }));
         }
 
-        let Some(written) = written(entry, text, &tag, wanted.readers) else {
+        let Some(replacement) = replacement_for(entry, text, &tag, wanted.readers) else {
             self.unwritten.push(name);
             return Ok(None);
         };
 
-        match written.agreement {
+        match replacement.agreement {
             Agreement::All => {}
             Agreement::Most => self.settled.push(name.clone()),
             Agreement::None => self.disputed.push(name.clone()),
         }
 
-        let value = SecretValue::new(SecretBytes::copy_of(written.value.expose()), false)
+        let value = SecretValue::new(SecretBytes::copy_of(replacement.value.expose()), false)
             .map_err(|_| SecretError::Problem(Obstacle::TooLarge(name.clone())))?;
         match known.entry(tag.key()) {
             hash_map::Entry::Occupied(first) => {
@@ -290,14 +296,14 @@ impl Migration {
             }
         }
 
-        Ok(Some(written))
+        Ok(Some(replacement))
     }
 
-    /// Copies what stands between values: names, comments. What is assigned in a comment, which may be an old secret, is left
-    /// out, over lines too.
+    /// Copies the text between values, that is, names and comments. Values that are assigned in a
+    /// comment may be old secrets, so they are left out, even if they span several lines.
     ///
-    /// The comments of an example stay whole: it has no secrets.
-    fn between(&mut self, text: &[u8], range: Range<usize>, wanted: Wanted<'_>) {
+    /// The comments of an example are copied unchanged, because an example has no secrets.
+    fn copy_between(&mut self, text: &[u8], range: Range<usize>, wanted: Wanted<'_>) {
         self.pieces.push((self.template.len(), range.start));
         let piece = &text[range];
         if wanted.example {
@@ -334,20 +340,20 @@ impl Migration {
         }
     }
 
-    /// Copies bytes so that the template renders to them.
+    /// Copies bytes, escaped so that the template renders to them.
     fn put(&mut self, bytes: &[u8], wanted: Wanted<'_>) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        self.template.extend(literal(bytes, &wanted.grammar()));
+        self.template.extend(escaped(bytes, &wanted.grammar()));
         self.expected.extend(bytes);
     }
 
-    fn put_placeholder(&mut self, written: &Replacement) {
-        self.template.extend(&written.placeholder);
-        self.expected.extend(written.text.expose());
+    fn put_placeholder(&mut self, replacement: &Replacement) {
+        self.template.extend(&replacement.placeholder);
+        self.expected.extend(replacement.text.expose());
     }
 
-    /// Renders the template: the result has to be what was decided, to the byte.
-    fn prove(&self, text: &[u8], grammar: Grammar) -> Result<(), MigrationError> {
+    /// Renders the template and checks that the result is exactly the expected text.
+    fn verify(&self, text: &[u8], grammar: Grammar) -> Result<(), MigrationError> {
         let mut template = Template::from_text("the template", self.template.clone());
         let plan = Plan::new(&mut template, grammar)?;
         if let Some(found) = plan.malformed(&mut template)? {
@@ -378,11 +384,12 @@ impl Migration {
             }
         })?;
 
-        let is_proven = rendered.expose() == self.expected.expose();
-        if is_proven { Ok(()) } else { Err(MigrationError::Unproven) }
+        let is_same = rendered.expose() == self.expected.expose();
+        if is_same { Ok(()) } else { Err(MigrationError::Unproven) }
     }
 
-    /// Looks for values in the template, in every form in which they are masked. A description with one in it is dropped.
+    /// Searches the template for values, in every form that the masker knows. It drops descriptions
+    /// that contain one.
     fn find_leaks(&mut self, text: &[u8], entries: &[Entry], problems: &mut Vec<Problem>) {
         let values =
             self.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?.expose())));
@@ -394,7 +401,7 @@ impl Migration {
         for (tag, value) in
             short.filter(|(_, value)| (SHORTEST..Needles::SHORTEST).contains(&value.len()))
         {
-            leaks.extend(whole_word(&self.template, value).map(|at| (tag.clone(), at)));
+            leaks.extend(find_whole_word(&self.template, value).map(|at| (tag.clone(), at)));
         }
 
         let mut known = HashSet::new();
@@ -412,7 +419,8 @@ impl Migration {
             });
         }
 
-        // Short values were looked for in the comment that it comes from.
+        // Short values are covered too: they were searched for in the comment that the description
+        // comes from.
         self.drop_descriptions(&needles);
     }
 
@@ -424,7 +432,7 @@ impl Migration {
         }
     }
 
-    /// The line of the file that a place of the template comes from.
+    /// Returns the line of the file that an offset in the template comes from.
     fn line_of(&self, text: &[u8], at: usize) -> u64 {
         let piece = self.pieces.partition_point(|(begin, _)| *begin <= at).checked_sub(1);
         let (begin, source) = piece.map_or((0, 0), |piece| self.pieces[piece]);
@@ -433,7 +441,7 @@ impl Migration {
     }
 }
 
-/// Why a variable got no placeholder.
+/// Why a variable was not replaced by a placeholder.
 enum SecretError {
     Problem(Obstacle),
     Migration(MigrationError),
@@ -445,12 +453,12 @@ impl From<MigrationError> for SecretError {
     }
 }
 
-/// True for a variable that may stay in a committed file.
+/// Returns true if a variable may stay in a committed file.
 fn is_keepable(entry: &Entry) -> bool {
     !settings::looks_like_a_credential(&entry.name, entry.value.expose())
 }
 
-/// Replaces the beginnings of placeholders. What a backslash precedes is none.
+/// Replaces the beginnings of placeholders. Text after a backslash is not a placeholder.
 fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let (mut out, mut copied) = (Vec::with_capacity(text.len()), 0);
     for at in memchr::memmem::find_iter(text, from).filter(|at| text[..*at].last() != Some(&b'\\'))
@@ -464,17 +472,19 @@ fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Values of fewer bytes are in every text.
+/// The minimum length in bytes of a value that is searched for. Shorter values occur in almost
+/// every text.
 const SHORTEST: usize = 4;
 
-/// Where a text has a value that is too short for a needle, with nothing of a word around it.
-fn whole_word(text: &[u8], value: &[u8]) -> Option<usize> {
+/// Returns where a text contains a value that is too short for a needle. The value must not be part
+/// of a longer word.
+fn find_whole_word(text: &[u8], value: &[u8]) -> Option<usize> {
     let is_word = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     memchr::memmem::find_iter(text, value)
         .find(|at| !is_word(text[..*at].last()) && !is_word(text.get(at + value.len())))
 }
 
-/// The values in a text, and where they begin.
+/// Returns the values that a text contains, and their offsets.
 fn leaks(needles: &Needles, text: &[u8]) -> Vec<(Tag, usize)> {
     let mut masker = Masker::new(needles);
     let mut leaks = Leaks(Vec::new());
@@ -488,7 +498,7 @@ fn leaks_none(needles: &Needles, text: &[u8]) -> bool {
     leaks(needles, text).is_empty()
 }
 
-/// The template's values, for its proof.
+/// Resolves the template's own values, to check what it renders to.
 impl Reveal for Migration {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let by_key: HashMap<TagKey, (&Tag, &SecretValue)> = self
@@ -506,7 +516,7 @@ impl Reveal for Migration {
     }
 }
 
-/// The values that were found.
+/// The values that were found, with their offsets.
 struct Leaks(Vec<(Tag, usize)>);
 
 impl Sink for Leaks {
@@ -525,14 +535,16 @@ impl Sink for Leaks {
     }
 }
 
-/// True for a value with a placeholder in the form that is ours alone: the file is a template already.
+/// Returns true if a value contains a placeholder in the form that only `secrets` uses. Then the
+/// file is already a template.
 fn is_template(value: &[u8]) -> Result<bool, TemplateError> {
     let namespaced = Grammar { namespaced: true, ..Grammar::default() };
     Ok(!Plan::new(&mut Template::from_text("a value", value.to_vec()), namespaced)?.is_empty())
 }
 
-/// What a template renders to `text`: a placeholder in it gets a backslash, and those before it are doubled.
-fn literal(text: &[u8], grammar: &Grammar) -> Vec<u8> {
+/// Escapes text so that a template renders to it. Each placeholder in it gets a backslash, and the
+/// backslashes before it are doubled.
+fn escaped(text: &[u8], grammar: &Grammar) -> Vec<u8> {
     let (mut out, mut copied, mut from) = (Vec::with_capacity(text.len()), 0, 0);
     while let Some(found) = memchr::memmem::find(&text[from..], grammar.open()) {
         let at = from + found;
@@ -555,34 +567,35 @@ fn literal(text: &[u8], grammar: &Grammar) -> Vec<u8> {
     out
 }
 
-/// A placeholder between quotes, or bare.
-fn spelled(tag: &Tag, quote: Option<u8>, filter: Option<Filter>) -> Vec<u8> {
+/// Writes a placeholder, with or without quotes around it.
+fn placeholder_text(tag: &Tag, quote: Option<u8>, filter: Option<Filter>) -> Vec<u8> {
     let filter = filter.map_or_else(String::new, |filter| format!(" | {}", filter.name()));
     let quote: Vec<u8> = quote.into_iter().collect();
     [&quote[..], format!("{{{{ secrets.{tag}{filter} }}}}").as_bytes(), &quote[..]].concat()
 }
 
-/// What stands in a value's place.
+/// What replaces a value in the template.
 struct Replacement {
     placeholder: Vec<u8>,
-    /// The value that is stored
+    /// The value to store
     value: SecretBytes,
-    /// What the placeholder is rendered to
+    /// The text that the placeholder renders to
     text: SecretBytes,
     agreement: Agreement,
 }
 
-/// How many of a file's readers take the same value from it as it is.
+/// How many of the file's readers get the same value from the original file.
 enum Agreement {
     All,
     Most,
     None,
 }
 
-/// Decides how a value is written. Readers that agree get the filter `dotenv`, and the value that they read. Where they
-/// disagree, the output stays as it is to the byte, with the placeholder between the old quotes; if that cannot be, the
-/// filter writes what most of them read. `None`: no spelling does any of it.
-fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
+/// Decides how to write a value. If all readers agree, the placeholder gets the filter `dotenv`,
+/// and the stored value is what they read. If they disagree, the placeholder goes between the old
+/// quotes, and the output stays the same to the byte. If that is impossible, the filter writes the
+/// value that most readers read. Returns `None` if no way works.
+fn replacement_for(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
     let line = &text[entry.whole.start..];
     let behind_equals = &line[memchr::memchr(b'=', line)? + 1..];
     let readings: Vec<Option<SecretBytes>> =
@@ -600,7 +613,7 @@ fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Re
         let spelling = readers.spell(value.expose()).ok().filter(|_| !value.is_empty())?;
         let line = SecretBytes::from_vec([spelling.expose(), text_behind].concat());
         let is_read = readers.iter().all(|reader| reader.reads_as(line.expose(), value.expose()));
-        let placeholder = spelled(tag, None, Some(Filter::Dotenv));
+        let placeholder = placeholder_text(tag, None, Some(Filter::Dotenv));
         let value = SecretBytes::copy_of(value.expose());
 
         is_read.then_some(Replacement { placeholder, value, text: spelling, agreement })
@@ -610,15 +623,15 @@ fn written(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Re
         readings.first().and_then(Option::as_ref).filter(|value| agree(value) == readings.len());
     unanimous
         .and_then(|value| for_all(value, Agreement::All))
-        .or_else(|| as_it_is(entry, &text[entry.span.clone()], tag, readers))
+        .or_else(|| unchanged(entry, &text[entry.span.clone()], tag, readers))
         .or_else(|| {
             let has_most = 2 * agree(&entry.value) > readings.len();
             has_most.then(|| for_all(&entry.value, Agreement::Most)).flatten()
         })
 }
 
-/// The placeholder between the quotes of the file, if it renders to the same bytes.
-fn as_it_is(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
+/// Returns a placeholder between the quotes of the file, if it renders to the same bytes.
+fn unchanged(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
     let value = entry.value.expose();
     let quote = raw.first().copied().filter(|b| matches!(b, b'"' | b'\'' | b'`'));
     let json = Filter::Json.apply(value, readers).ok();
@@ -630,7 +643,7 @@ fn as_it_is(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Re
     options.into_iter().find_map(|(quote, filter, inside)| {
         let quotes: Vec<u8> = quote.into_iter().collect();
         let text = SecretBytes::from_vec([&quotes[..], inside?, &quotes[..]].concat());
-        let placeholder = spelled(tag, quote, filter);
+        let placeholder = placeholder_text(tag, quote, filter);
         let value = SecretBytes::copy_of(value);
         let is_same = text.expose() == raw;
 

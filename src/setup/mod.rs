@@ -1,23 +1,27 @@
-//! A project's directory: what its `.secrets.toml` declares, what in its tree refers to secrets, what is rendered there.
+//! Works on a project's directory: the secrets that its `.secrets.toml` declares, the references to
+//! secrets in its files, and the files that are rendered there.
 //!
-//! * `manifest`: the committed file, which never holds a value
-//! * `additions`: what an output has that its template does not give
-//! * `adoption`: new variables of an output taken into its template
-//! * `draft`: a manifest written or added to
-//! * `detect`: which programs read the dotenv files, guessed from the project's other files
-//! * `given`: values of a dotenv file for what a manifest needs
-//! * `tree`: every reference in the tree, with its place
-//! * `outputs`: all files of the manifest rendered, or none started
-//! * `memory`: what was last written, and which directories use a project
-//! * `uses`: which secrets other directories use
-//! * `gitignore`: what git must not take
-//! * `migration`: a dotenv file turned into a template
-//! * `trust`: what a manifest is trusted with, and the record of it
-//! * `settings`: which variables of a dotenv file are plain settings
-//! * `meaning`, `structure`: whether an output means to its readers what its template means
-//! * `needs`: what the project asks for, held against what there is
+//! * `manifest`: parses the committed file, which never holds a value
+//! * `additions`: finds the variables of an output that its template does not produce
+//! * `adoption`: moves new variables of an output into its template
+//! * `comments`: reads the comments of a dotenv file
+//! * `draft`: writes a new manifest, or adds to one
+//! * `detect`: guesses which programs read the dotenv files from the project's other files
+//! * `provided`: finds the values that a manifest needs in a dotenv file
+//! * `tree`: finds every reference in the tree, with its position
+//! * `outputs`: renders all files of the manifest, or none
+//! * `output_records`: remembers what was last written, and which directories use a project
+//! * `uses`: finds the secrets that other directories use
+//! * `gitignore`: keeps outputs out of git
+//! * `migration`: turns a dotenv file into a template
+//! * `trust`: describes what the user trusts a manifest with, and records it
+//! * `settings`: decides which variables of a dotenv file are plain settings
+//! * `meaning`, `structure`, `warning`: check that an output means to its readers what its template
+//!   means
+//! * `needs`: lists the secrets that the project needs
 //!
-//! Nothing here prints, prompts or opens a vault; values pass through on their way into the outputs.
+//! Nothing here prints, prompts or opens a vault. Values only pass through on their way into the
+//! outputs.
 
 mod additions;
 mod adoption;
@@ -37,6 +41,7 @@ mod structure;
 mod tree;
 pub mod trust;
 mod uses;
+mod warning;
 
 use std::path::{Path, PathBuf};
 
@@ -56,27 +61,27 @@ use crate::git::GitError;
 use crate::template::grammar::Malformed;
 use crate::template::{TemplateError, TemplateFindings, UnknownTag};
 
-/// Why a project was not set up. Where it names outputs none was written.
+/// Why a project was not set up. No output was written if the error is about the outputs.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Placeholders that are not well formed, by template
-    #[error("invalid placeholders")]
+    /// Invalid placeholders, by template
+    #[error("templates have invalid placeholders")]
     Malformed(Vec<(String, TemplateFindings<Malformed>)>),
     /// Placeholders that name no secret, by template
-    #[error("placeholders refer to secrets that do not exist")]
+    #[error("templates refer to missing secrets")]
     Unknown(Vec<(String, TemplateFindings<UnknownTag>)>),
-    /// A link leads a template or an output elsewhere
+    /// A link leads a template or an output out of the manifest's directory
     #[error("`{}` leads outside the directory of `.secrets.toml`", .0.display())]
     Outside(PathBuf),
-    /// A template, an output
+    /// A template or an output failed
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// git
+    /// The git repository could not be read
     #[error(transparent)]
     Git(#[from] GitError),
 }
 
-/// The empty path as one that can be opened.
+/// Returns a path that can be opened: `.` instead of the empty path.
 fn relative(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }

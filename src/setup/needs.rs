@@ -1,4 +1,4 @@
-//! What a project asks for, held against what its vault has. It knows tags, never values.
+//! Lists the secrets that a project needs. It knows tags, never values.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,24 +8,24 @@ use crate::model::{Tag, TagKey};
 
 /// A secret that the manifest declares, or that its templates or `[run.env]` refer to.
 pub struct Need<'m> {
-    /// Its tag, as declared, else as spelled where it is first referred to
+    /// Its tag as declared, or as spelled in the first reference
     pub tag: Tag,
     /// Its declaration
     pub declaration: Option<&'m Declaration>,
     /// The placeholders that refer to it, in the manifest's own files
     pub references: Vec<Reference>,
-    /// A template refers to it: there is no output without it
+    /// True if a template refers to it, so that the output depends on it
     pub is_rendered: bool,
 }
 
 impl Need<'_> {
-    /// False for one that is declared optional and that no template refers to.
+    /// Returns false if the secret is declared optional and no template refers to it.
     pub fn is_required(&self) -> bool {
         self.is_rendered || !self.declaration.is_some_and(|declaration| declaration.optional)
     }
 }
 
-/// All that a manifest asks for, in its order: declarations first.
+/// Returns everything that a manifest needs. Declarations come first, in the manifest's order.
 pub fn needs<'m>(manifest: &'m Manifest, tree: &Tree) -> Vec<Need<'m>> {
     let mut needs: Vec<Need<'m>> = Vec::new();
     let mut places: HashMap<TagKey, usize> = HashMap::new();

@@ -1,7 +1,9 @@
-//! What was last written: for each output a digest and the names of its variables, for each project its directories.
+//! Remembers what was last written: for each output a digest and the names of its variables, and
+//! for each project the directories that use it.
 //!
-//! A record is a small private file that holds no value. A missing record costs a question, never a file: docs/design/outputs.md
-//! explains what is remembered and why.
+//! A record is a small private file that holds no value. A missing record leads to one more
+//! question, but never to the loss of a file. docs/design/outputs.md explains what is remembered
+//! and why.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -15,20 +17,20 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{LARGEST, MANIFEST, Manifest};
 use super::relative;
-use crate::crypto::keys::VaultId;
+use crate::crypto::ids::VaultId;
 use crate::crypto::output_digest::{OutputDigest, OutputKey, hex};
 use crate::dotenv;
 use crate::model::{ProjectName, Tag, TagKey};
 use crate::store::{Records, absolute};
 
-/// The largest record in bytes.
+/// The maximum size of a record in bytes.
 const RECORD: u64 = 4 * 1024 * 1024;
 
-/// What is remembered of outputs, under the key of one project.
+/// The records of outputs, with the digest key of one project.
 pub struct OutputRecords {
     records: Option<Records>,
     key: Option<OutputKey>,
-    /// True once the records of outputs that no longer exist were looked for
+    /// True if the records of removed outputs were already cleaned up
     tidied: Cell<bool>,
 }
 
@@ -36,35 +38,36 @@ pub struct OutputRecords {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     version: u32,
-    /// Its path, with a canonical directory
+    /// Its path, whose directory is canonical
     #[serde(with = "path_json")]
     pub path: PathBuf,
-    /// The id of the project whose secrets it has; empty without a secret
+    /// The id of the project whose secrets it contains; empty if it contains none
     project: String,
-    /// The id of the digest's key; empty for a plain digest
+    /// The id of the digest's key; empty for a digest without a key
     key: String,
     digest: String,
-    /// The variables that it had, if it is a dotenv file
+    /// The names of its variables, if it is a dotenv file
     pub names: Vec<String>,
     /// The secrets that its template refers to
     pub tags: Vec<String>,
 }
 
-/// Whose content an existing output has.
+/// Who wrote the content of an existing output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Exactly what we wrote
+    /// We wrote exactly this content
     Ours,
-    /// We wrote it, and it was changed afterwards
+    /// We wrote the file, and it was changed afterwards
     Changed,
-    /// We wrote it under a key that we do not have: whether it was changed afterwards cannot be verified
+    /// We wrote the file under a key that we do not have, so changes cannot be detected
     OtherKey,
-    /// Nothing is remembered of it
+    /// The file has no record
     Unknown,
 }
 
 impl OutputRecords {
-    /// Takes the records in `directory`, if there is such a place, and the project's key, if there is such a project.
+    /// Opens the records in `directory`. Either argument is `None` if there is no such directory or
+    /// no such project.
     pub fn new(directory: Option<&Path>, key: Option<OutputKey>) -> Self {
         Self {
             records: directory.map(|directory| Records::new(directory, RECORD)),
@@ -73,7 +76,8 @@ impl OutputRecords {
         }
     }
 
-    /// Starts the digest of an output. Returns `None` if it has secrets and there is no key.
+    /// Starts the digest of an output. Returns `None` if the output has secrets and there is no
+    /// key.
     pub fn digest(&self, has_secrets: bool) -> Option<OutputDigest> {
         if has_secrets {
             self.key.as_ref().map(OutputKey::digest)
@@ -82,7 +86,7 @@ impl OutputRecords {
         }
     }
 
-    /// Returns what is remembered of an output, whatever key it was written under.
+    /// Returns the record of an output, whatever key it was written under.
     pub fn of(&self, path: &Path) -> Option<Remembered> {
         let (records, path) = (self.records.as_ref()?, absolute(path).ok()?);
         read(records, &name_of(&path)).filter(|found| found.path == path)
@@ -92,7 +96,8 @@ impl OutputRecords {
         self.key.as_ref().map(OutputKey::id).unwrap_or_default()
     }
 
-    /// Returns every readable record of the project whose output still exists, whatever key it was written under.
+    /// Returns every readable record of the project whose output still exists, whatever key the
+    /// output was written under.
     fn all(&self) -> Vec<Remembered> {
         let (Some(records), Some(key)) = (&self.records, &self.key) else { return Vec::new() };
         let (names, project) = (records.names().unwrap_or_default(), key.project());
@@ -104,7 +109,8 @@ impl OutputRecords {
         found.filter(|found| found.path.symlink_metadata().is_ok()).collect()
     }
 
-    /// Tells whose content a file has. A file whose bytes we wrote anywhere is ours: directories are moved and copied.
+    /// Finds out who wrote a file's content. Content that we wrote to any path counts as ours,
+    /// because directories are moved and copied.
     pub fn origin(&self, path: &Path, file: &mut File) -> io::Result<Origin> {
         let Some(records) = &self.records else { return Ok(Origin::Unknown) };
         let own = self.of(path);
@@ -130,8 +136,8 @@ impl OutputRecords {
         })
     }
 
-    /// Remembers an output that was just written, or that has exactly the content that would be written. Failing to write the
-    /// record is no failure of the command: the next one asks.
+    /// Records an output that was just written, or that already has the content to write. A failure
+    /// to write the record is ignored, because it only makes the next command ask.
     pub fn note(&self, path: &Path, digest: OutputDigest, names: Vec<String>, tags: &[Tag]) {
         let (Some(records), Ok(path)) = (&self.records, absolute(path)) else { return };
         let has_key = !matches!(digest, OutputDigest::Plain(_));
@@ -157,13 +163,13 @@ impl OutputRecords {
             bytes = serde_json::to_vec(&now).unwrap_or_default();
         }
 
-        // Once for all outputs of a command: it reads every record.
+        // The clean-up runs once per command, because it reads every record.
         if records.write(&name, &bytes).is_ok() && before.is_none() && !self.tidied.replace(true) {
             forget_removed(records);
         }
     }
 
-    /// Returns the remembered outputs whose templates refer to a tag.
+    /// Returns the recorded outputs whose templates refer to a tag.
     pub fn users_of(&self, tag: &TagKey) -> Vec<PathBuf> {
         let refers = |found: &Remembered| {
             found.tags.iter().any(|other| Tag::parse(other).is_ok_and(|t| t.key() == *tag))
@@ -178,7 +184,7 @@ fn read(records: &Records, name: &str) -> Option<Remembered> {
     (found.version == 1).then_some(found)
 }
 
-/// Returns the plain digest of a file and the one under a key, each with the id of its key.
+/// Returns a file's digest without a key and its digest under a key, each with the id of its key.
 fn digests_of(key: Option<&OutputKey>, file: &mut File) -> io::Result<Vec<(String, String)>> {
     let mut digests = vec![(String::new(), OutputDigest::plain())];
     digests.extend(key.map(|key| (key.id(), key.digest())));
@@ -198,15 +204,16 @@ fn digests_of(key: Option<&OutputKey>, file: &mut File) -> io::Result<Vec<(Strin
     Ok(digests.into_iter().map(|(key, digest)| (key, digest.finish())).collect())
 }
 
-/// Outputs that are as they were written, to be remembered under other keys.
+/// Outputs that are unchanged since they were written, and that can be recorded under other keys.
 pub struct IntactOutputs {
     records: Records,
-    /// Each with the name of its record and the plain digest of the file, which stays in memory
+    /// Each record with its name and the file's digest without a key, which stays in memory
     outputs: Vec<(String, Remembered, String)>,
 }
 
 impl IntactOutputs {
-    /// Finds the outputs that are exactly as they were written under one of these keys. What cannot be read is left out.
+    /// Finds the outputs that are unchanged since they were written under one of these keys.
+    /// Unreadable ones are left out.
     pub fn find(directory: &Path, keys: &[OutputKey]) -> Self {
         let records = Records::new(directory, RECORD);
         let by_id: HashMap<String, &OutputKey> = keys.iter().map(|key| (key.id(), key)).collect();
@@ -225,8 +232,8 @@ impl IntactOutputs {
         Self { records, outputs }
     }
 
-    /// Remembers them under the new keys of their projects, unless they were changed in the meantime. A record that cannot be
-    /// written costs a question later.
+    /// Records the outputs under the new keys of their projects, unless they were changed in the
+    /// meantime. A record that cannot be written only leads to a question later.
     pub fn renew(self, keys: &[OutputKey]) {
         let by_project: HashMap<String, &OutputKey> =
             keys.iter().map(|key| (key.project(), key)).collect();
@@ -242,9 +249,9 @@ impl IntactOutputs {
     }
 }
 
-/// Returns the plain digest of a regular file and the one under a key.
+/// Returns the digest of a regular file without a key, and its digest under a key.
 fn both_digests(key: &OutputKey, path: &Path) -> Option<[String; 2]> {
-    // Neither a link nor a FIFO is an output of ours.
+    // We never write an output as a link or a FIFO.
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
     let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     if !file.metadata().ok()?.is_file() {
@@ -260,7 +267,7 @@ fn name_of(path: &Path) -> String {
     Records::name_of(&[path.as_os_str().as_encoded_bytes()])
 }
 
-/// Removes the records of outputs that no longer exist: scripts render to temporary names.
+/// Removes the records of outputs that no longer exist, because scripts render to temporary names.
 fn forget_removed(records: &Records) {
     for name in records.names().unwrap_or_default() {
         let Ok(Some(bytes)) = records.read(&name) else { continue };
@@ -273,7 +280,8 @@ fn forget_removed(records: &Records) {
     }
 }
 
-/// Returns the names of a dotenv file's variables, each once; `None` if it is no dotenv file.
+/// Returns the names of a dotenv file's variables, each once. Returns `None` if the file is not a
+/// valid dotenv file.
 pub fn names_in(text: &[u8]) -> Option<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     for entry in dotenv::parse(text).ok()? {
@@ -303,7 +311,7 @@ pub struct Directories {
 }
 
 impl Directories {
-    /// Takes the records in `directory` about the vault with this id.
+    /// Opens the records in `directory` about the vault with this id.
     pub fn new(directory: &Path, vault: &VaultId) -> Self {
         Self { records: Records::new(directory, RECORD), vault: hex(vault) }
     }
@@ -319,7 +327,7 @@ impl Directories {
         ])
     }
 
-    /// Remembers that a directory uses a project. Failing to write the record is no failure of the command.
+    /// Records that a directory uses a project. A failure to write the record is ignored.
     pub fn note(&self, project: &ProjectName, directory: &Path) {
         let Ok(directory) = relative(directory).canonicalize() else { return };
         let name = self.name_of(project, &directory);
@@ -336,14 +344,15 @@ impl Directories {
         (found.version == 1).then_some(found)
     }
 
-    /// Returns true if a directory is known to use a project.
+    /// Returns true if a directory is recorded as a user of a project.
     pub fn knows(&self, project: &ProjectName, directory: &Path) -> bool {
         let directory = relative(directory).canonicalize();
         directory.is_ok_and(|directory| self.read(&self.name_of(project, &directory)).is_some())
     }
 
-    /// Returns the other directories that use a project. A directory that was moved or removed, one whose manifest now names
-    /// another project, and one that has the manifest of `here` or lies in another worktree of its repository are not others.
+    /// Returns the other directories that use a project. A directory does not count if it was moved
+    /// or removed, if its manifest now names another project, if it has the same manifest as
+    /// `here`, or if it is in another worktree of the same repository.
     pub fn others(&self, project: &ProjectName, here: &Path) -> Vec<PathBuf> {
         let Ok(here) = relative(here).canonicalize() else { return Vec::new() };
         let own = manifest_in(&here);
@@ -370,8 +379,9 @@ impl Directories {
     }
 }
 
-/// Returns true if two outputs are one: the same file, or the same place in two worktrees of a repository or in two directories
-/// with the same manifest. Both paths are absolute.
+/// Returns true if two outputs are the same one. They are if they have the same path, or the same
+/// path within two worktrees of a repository or within two directories with the same manifest. Both
+/// paths are absolute.
 pub fn is_same_output(one: &Path, other: &Path) -> bool {
     let root = |path: &Path| {
         let root =
@@ -383,13 +393,13 @@ pub fn is_same_output(one: &Path, other: &Path) -> bool {
         return true;
     }
 
-    let (Some((inside, here)), Some((other_inside, there))) = (root(one), root(other)) else {
+    let (Some((inside, here)), Some((other_inside, other_root))) = (root(one), root(other)) else {
         return false;
     };
 
-    let repositories = (repository(&here), repository(&there));
+    let repositories = (repository(&here), repository(&other_root));
     inside == other_inside
-        && (manifest_in(&here) == manifest_in(&there)
+        && (manifest_in(&here) == manifest_in(&other_root)
             || repositories.0.is_some() && repositories.0 == repositories.1)
 }
 
@@ -411,14 +421,16 @@ pub(super) fn manifest_of(directory: &Path, project: &ProjectName) -> Option<Man
         .filter(|found| found.project.as_ref().is_none_or(|named| named == project))
 }
 
-/// Returns false if a manifest names another project.
+/// Returns false if a manifest cannot be parsed or names another project. Text that is not UTF-8 is
+/// not checked.
 fn is_for(text: &[u8], project: &ProjectName) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return true };
     Manifest::parse(Path::new(""), text)
         .is_ok_and(|manifest| manifest.project.is_none_or(|named| named == *project))
 }
 
-/// Returns the directory's git repository, the same for all its worktrees, and the directory's path inside.
+/// Returns the directory's git repository, which all its worktrees share, and the directory's path
+/// inside it.
 fn repository(directory: &Path) -> Option<(PathBuf, PathBuf)> {
     for above in directory.ancestors() {
         let git = above.join(".git");
@@ -429,7 +441,8 @@ fn repository(directory: &Path) -> Option<(PathBuf, PathBuf)> {
             return Some((git.canonicalize().ok()?, inside));
         }
 
-        // A worktree: a file that names its part of the repository, where another one names the whole.
+        // In a linked worktree, `.git` is a file that names the worktree's own git directory. The
+        // file `commondir` in there names the shared one.
         let part = above.join(line_of(&git)?.strip_prefix("gitdir: ")?);
         let common = part.join(line_of(&part.join("commondir"))?);
         return Some((common.canonicalize().ok()?, inside));
@@ -438,7 +451,7 @@ fn repository(directory: &Path) -> Option<(PathBuf, PathBuf)> {
     None
 }
 
-/// Reads a short file's only line.
+/// Reads the only line of a short file.
 fn line_of(path: &Path) -> Option<String> {
     path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let mut text = String::new();
@@ -446,7 +459,7 @@ fn line_of(path: &Path) -> Option<String> {
     Some(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Paths in JSON: a text, or a list of bytes if it is not UTF-8.
+/// Stores paths in JSON as a string, or as a list of bytes if they are not UTF-8.
 mod path_json {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -462,12 +475,12 @@ mod path_json {
     }
 
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        let spelled = match path.to_str() {
+        let form = match path.to_str() {
             Some(text) => PathForm::Text(text.to_owned()),
             None => PathForm::Bytes(path.as_os_str().as_bytes().to_vec()),
         };
 
-        spelled.serialize(serializer)
+        form.serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

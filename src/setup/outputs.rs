@@ -1,6 +1,7 @@
-//! All files of a manifest: every template is read and resolved and every output checked before the first is written.
+//! Renders all files of a manifest. Every template is read and resolved and every output is checked
+//! before the first output is written.
 //!
-//! Nothing leaves the manifest's directory, by no link either.
+//! No file outside the manifest's directory is read or written, not even through a link.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -10,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::additions::{AddedVariables, Contents};
 use super::manifest::{Manifest, RenderEntry};
-use super::meaning::{self, Warning};
+use super::meaning;
 use super::output_records::{Origin, OutputRecords};
+use super::warning::Warning;
 use super::{SetupError, relative, trust};
 use crate::crypto::output_digest::OutputDigest;
 use crate::git::is_in_git_directory;
@@ -20,12 +22,12 @@ use crate::template::output::{Output, OutputChange};
 use crate::template::{ExpandError, Plan, Resolved, SuspectTexts, Template, TemplateError};
 use crate::vault::Reveal;
 
-/// A file by device and inode, and half a sentence on why nothing is written over it.
+/// A file by device and inode, and half a sentence that says why it must not be replaced.
 pub type ProtectedFile = ((u64, u64), &'static str);
 
-/// Said of a template or an output there, whatever the git directory is called: git would run what is written into it, and
-/// what it holds may be credentials.
-const IN_GIT: &str = "lies in a git directory";
+/// The reason for refusing a template or an output in a git directory, whatever the name of that
+/// directory. Git would run files that are written there, and its files may hold credentials.
+const IN_GIT: &str = "is inside a git directory";
 
 /// The manifest's files, read and checked.
 pub struct Outputs<'m> {
@@ -41,7 +43,7 @@ struct OutputFile<'m> {
 }
 
 impl<'m> Outputs<'m> {
-    /// Reads every template and checks every output. `spared` are files that none may replace.
+    /// Reads every template and checks every output. No output may replace a file in `protected`.
     pub fn open(manifest: &'m Manifest, protected: &[ProtectedFile]) -> Result<Self, SetupError> {
         let root = fs::canonicalize(relative(&manifest.directory))
             .map_err(|source| io_error("read", &manifest.directory, source))?;
@@ -50,7 +52,7 @@ impl<'m> Outputs<'m> {
         for rendering in &manifest.render {
             let path = manifest.at(&rendering.template);
 
-            // Known before a byte is read: a device has no end, and a FIFO waits for one.
+            // This is checked before a byte is read, because a device has no end and a FIFO blocks.
             let real = fs::canonicalize(&path).map_err(|source| io_error("read", &path, source))?;
             if !real.starts_with(&root) {
                 return Err(SetupError::Outside(path));
@@ -61,7 +63,7 @@ impl<'m> Outputs<'m> {
             }
 
             if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
-                return Err(io_error("read", &path, io::Error::other("it is no regular file")));
+                return Err(io_error("read", &path, io::Error::other("it is not a regular file")));
             }
 
             templates.push(Template::from_file(&path)?);
@@ -80,10 +82,10 @@ impl<'m> Outputs<'m> {
         let (mut files, mut malformed, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         for (rendering, mut template) in manifest.render.iter().zip(templates) {
             let path = manifest.at(&rendering.output);
-            if !known.insert(stays_inside(&path, &root)?) {
+            if !known.insert(require_inside(&path, &root)?) {
                 return Err(TemplateError::UnsafeOutput {
                     path,
-                    why: "is another output as well, by a link",
+                    why: "is also another output, through a link",
                 }
                 .into());
             }
@@ -104,7 +106,7 @@ impl<'m> Outputs<'m> {
         }
     }
 
-    /// All tags that the templates refer to; one may come several times.
+    /// Returns all tags that the templates refer to. A tag may occur several times.
     pub fn tags(&self) -> Vec<Tag> {
         self.files.iter().flat_map(|file| file.plan.tags()).collect()
     }
@@ -114,7 +116,7 @@ impl<'m> Outputs<'m> {
         self.files.iter().map(|file| trust::keys(&file.plan.tags())).collect()
     }
 
-    /// Returns each template with the text in it that may not do what its author expects.
+    /// Returns each template with its text that may not do what its author expects.
     pub fn suspects(&mut self) -> impl Iterator<Item = (&mut Template, SuspectTexts)> {
         self.files.iter_mut().map(|file| (&mut file.template, file.plan.suspects().clone()))
     }
@@ -128,7 +130,7 @@ impl<'m> Outputs<'m> {
         self.files.iter_mut().filter_map(|file| text(file).transpose()).collect()
     }
 
-    /// The outputs whose templates refer to a tag, as seen from the working directory.
+    /// Returns the outputs whose templates refer to a tag, relative to the working directory.
     pub fn of(&self, tag: &Tag) -> Vec<PathBuf> {
         let refers =
             |file: &&OutputFile<'_>| file.plan.tags().iter().any(|other| other.key() == tag.key());
@@ -139,8 +141,9 @@ impl<'m> Outputs<'m> {
             .collect()
     }
 
-    /// Returns the existing outputs that are not as we wrote them. No value is opened: the variables that a template gives are
-    /// those of its own text, and an output may turn out to be current.
+    /// Returns the existing outputs that are not as we wrote them. No value is decrypted. So the
+    /// variables of an output are compared with the template's text, and an output in the result
+    /// may still be current.
     pub fn foreign(
         &self,
         memory: &OutputRecords,
@@ -159,11 +162,11 @@ impl<'m> Outputs<'m> {
                 continue;
             }
 
-            let text = beginning(&self.manifest.at(&file.rendering.template));
+            let text = read_template(&self.manifest.at(&file.rendering.template));
             let open = file.rendering.grammar.open();
             let given = text.and_then(|text| Contents::of_template(&text, open));
             let found = match given {
-                Some(given) => ModifiedOutput::examine(
+                Some(given) => ModifiedOutput::inspect(
                     memory,
                     &path,
                     origin,
@@ -173,31 +176,31 @@ impl<'m> Outputs<'m> {
                 None => ModifiedOutput::of(origin),
             };
 
-            // Which lines the template gives is not known before its values are.
+            // The template's lines are not known before its values are.
             all.push((file.rendering, ModifiedOutput { lines: Vec::new(), ..found }));
         }
 
         Ok(all)
     }
 
-    /// Keeps only some of them.
+    /// Keeps only the entries that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }
 
-    /// Takes out those that refer to what is not there, and returns them.
-    pub fn split_off(&mut self, is_there: impl Fn(&Tag) -> bool) -> Vec<&'m RenderEntry> {
-        let mut off = Vec::new();
+    /// Removes the entries that refer to a missing secret, and returns them.
+    pub fn split_off(&mut self, exists: impl Fn(&Tag) -> bool) -> Vec<&'m RenderEntry> {
+        let mut removed = Vec::new();
         self.files.retain(|file| {
-            let whole = file.plan.tags().iter().all(&is_there);
-            off.extend((!whole).then_some(file.rendering));
-            whole
+            let is_complete = file.plan.tags().iter().all(&exists);
+            removed.extend((!is_complete).then_some(file.rendering));
+            is_complete
         });
 
-        off
+        removed
     }
 
-    /// Opens what they refer to, all of it or an error that lists what names no secret.
+    /// Resolves all references. If any of them names no secret, the error lists all that do not.
     pub fn resolve(self, values: &dyn Reveal) -> Result<ResolvedOutputs<'m>, SetupError> {
         let (mut files, mut unknown) = (Vec::new(), Vec::new());
         for OutputFile { rendering, mut template, plan, output } in self.files {
@@ -218,16 +221,16 @@ impl<'m> Outputs<'m> {
     }
 }
 
-/// An output held against what it would be.
+/// How an output compares with what it would be rendered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputState {
-    /// It is what it should be
+    /// The output is up to date
     Current,
-    /// It is not there
+    /// The output does not exist
     Missing,
-    /// It has another content
+    /// The output has other content
     Stale,
-    /// Its mode is wider than it should be
+    /// The mode of the output is wider than it should be
     Exposed(u32),
 }
 
@@ -247,7 +250,7 @@ struct ResolvedFile<'m> {
 }
 
 impl<'m> ResolvedOutputs<'m> {
-    /// Holds each output against what it would be. Nothing is written.
+    /// Compares each output with what it would be rendered to. Nothing is written.
     pub fn states(&mut self) -> Result<Vec<(&'m RenderEntry, OutputState)>, SetupError> {
         let mut states = Vec::with_capacity(self.files.len());
         for file in &mut self.files {
@@ -266,7 +269,8 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(states)
     }
 
-    /// Returns what is to be said of outputs that do not mean what their templates mean, by path.
+    /// Returns warnings about outputs that do not mean what their templates mean, each with the
+    /// output's path.
     pub fn warnings(&mut self) -> Result<Vec<(PathBuf, Warning)>, SetupError> {
         let mut found = Vec::new();
         for ResolvedFile { rendering, template, resolved, .. } in &mut self.files {
@@ -279,7 +283,7 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(found)
     }
 
-    /// Keeps only some of them.
+    /// Keeps only the entries that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }
@@ -289,7 +293,7 @@ impl<'m> ResolvedOutputs<'m> {
         self.files.iter().any(|file| !file.tags.is_empty())
     }
 
-    /// Returns the existing outputs that would get another content although they are not as we wrote them.
+    /// Returns the existing outputs that are not as we wrote them and whose content would change.
     pub fn foreign(
         &mut self,
         memory: &OutputRecords,
@@ -304,7 +308,8 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(all)
     }
 
-    /// Remembers the outputs that have the content which would be written: they are ours, whoever wrote them.
+    /// Records the outputs that already have the content to write. They count as ours, no matter
+    /// who wrote them.
     pub fn remember_current(&mut self, memory: &OutputRecords) -> Result<(), SetupError> {
         for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
             if output.is_current(&mut |out| resolved.expand(template, out))? {
@@ -324,8 +329,8 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(())
     }
 
-    /// Writes them: each one's content is on the disk before the first gets its name. Directories that are not there are
-    /// made. What was written is remembered.
+    /// Writes the outputs and records them. The content of all outputs is on the disk before the
+    /// first one gets its name. Missing directories are created.
     pub fn write(
         mut self,
         memory: &OutputRecords,
@@ -336,7 +341,7 @@ impl<'m> ResolvedOutputs<'m> {
                 path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
             {
                 fs::create_dir_all(parent)
-                    .map_err(|source| io_error("make the directory", parent, source))?;
+                    .map_err(|source| io_error("create the directory", parent, source))?;
             }
         }
 
@@ -370,31 +375,32 @@ impl<'m> ResolvedOutputs<'m> {
 /// An existing output that is not as we wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModifiedOutput {
-    /// Whether something is remembered of it
+    /// Who wrote the content, as far as the records say
     pub origin: Origin,
-    /// Variables of a dotenv file that neither the template gives nor we wrote
+    /// The variables of a dotenv file that the template does not produce and we did not write
     pub added: Vec<String>,
-    /// Other lines of a dotenv file that may be meant as variables and that the template does not give
+    /// The numbers of other lines of a dotenv file that may be meant as variables and that the
+    /// template does not produce
     pub lines: Vec<u64>,
-    /// Whether `adopt` can take the variables
+    /// Whether `adopt` can move the variables into the template
     pub adoptable: AdoptableOutput,
-    /// Why it is not known what a dotenv file has: half a sentence
+    /// Half a sentence that says why the variables of a dotenv file are unknown
     pub unread: Option<&'static str>,
 }
 
-/// Whether the variables of a dotenv file can be taken into its template.
+/// Whether the variables of a dotenv file can be moved into its template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdoptableOutput {
-    /// They can
+    /// They can be moved
     Yes,
-    /// Once this line, counted from 1, is a variable or was removed
+    /// They can be moved once this line, counted from 1, is a valid variable or was removed
     AfterFixing(u64),
-    /// What the template gives is no valid dotenv file itself
+    /// They cannot be moved, because the template itself does not produce a valid dotenv file
     No,
 }
 
 impl ModifiedOutput {
-    /// Returns an output of which nothing else is known.
+    /// Creates the result for an output about which only the origin is known.
     fn of(origin: Origin) -> Self {
         Self {
             origin,
@@ -405,8 +411,9 @@ impl ModifiedOutput {
         }
     }
 
-    /// Searches an output for what its template does not give. `given` is `None` if that is too long.
-    fn examine(
+    /// Searches an output for what its template does not produce. `given` is `None` if the
+    /// template's text is too long.
+    fn inspect(
         memory: &OutputRecords,
         path: &Path,
         origin: Origin,
@@ -422,8 +429,8 @@ impl ModifiedOutput {
             return Self { unread: Some("cannot be read"), ..foreign };
         };
 
-        let (Some(text), Some(given)) = (whole(file), given) else {
-            return Self { unread: Some("is too long to be searched"), ..foreign };
+        let (Some(text), Some(given)) = (read_file(file), given) else {
+            return Self { unread: Some("is too large to search"), ..foreign };
         };
 
         let found = Contents::of(text.expose());
@@ -439,13 +446,15 @@ impl ModifiedOutput {
         foreign
     }
 
-    /// Returns true if something that is no one's but the user's would be lost with the file.
+    /// Returns true if the file holds something that only the user has and that would be lost with
+    /// the file.
     pub fn would_be_lost(&self) -> bool {
         !self.added.is_empty() || !self.lines.is_empty() || self.unread.is_some()
     }
 }
 
-/// Examines one output. Returns `None` if it does not exist, if its content would stay, and if it is exactly what we wrote.
+/// Inspects one output. Returns `None` if the output does not exist, if its content would stay the
+/// same, or if it is exactly what we wrote.
 pub fn foreign(
     memory: &OutputRecords,
     path: &Path,
@@ -454,7 +463,7 @@ pub fn foreign(
     template: &mut Template,
 ) -> Result<Option<ModifiedOutput>, SetupError> {
     let Some(mut file) = output.existing()? else {
-        let found = || ModifiedOutput::examine(memory, path, Origin::Unknown, None, None);
+        let found = || ModifiedOutput::inspect(memory, path, Origin::Unknown, None, None);
         return Ok(output.exists().then(found));
     };
 
@@ -464,10 +473,10 @@ pub fn foreign(
     }
 
     let given = contents_given(path, resolved, template)?;
-    Ok(Some(ModifiedOutput::examine(memory, path, origin, output.existing()?, given.as_ref())))
+    Ok(Some(ModifiedOutput::inspect(memory, path, origin, output.existing()?, given.as_ref())))
 }
 
-/// The digest of what is written to an output.
+/// Computes the digest of what is written to an output.
 pub struct DigestingWriter<'a> {
     memory: &'a OutputRecords,
     has_secrets: bool,
@@ -475,14 +484,14 @@ pub struct DigestingWriter<'a> {
 }
 
 impl<'a> DigestingWriter<'a> {
-    /// Starts with nothing. `tags` are the secrets that the template refers to.
+    /// Starts an empty digest. `tags` are the secrets that the template refers to.
     pub fn new(memory: &'a OutputRecords, tags: &[Tag]) -> Self {
         let has_secrets = !tags.is_empty();
         Self { memory, has_secrets, digest: memory.digest(has_secrets) }
     }
 
-    /// Returns a writer that passes everything on to `out`. The digest starts again: content is written once to compare it
-    /// and once to keep it.
+    /// Returns a writer that also passes everything on to `out`. The digest starts again, because
+    /// content is written once to compare it and once to keep it.
     pub fn beside<'w>(&'w mut self, out: &'w mut dyn Write) -> impl Write + 'w {
         self.digest = self.memory.digest(self.has_secrets);
         Tee { digest: self.digest.as_mut(), out }
@@ -519,7 +528,7 @@ impl Write for Tee<'_> {
     }
 }
 
-/// Remembers an output whose content was written through `content`.
+/// Records an output whose content was written through `content`.
 pub fn note(
     memory: &OutputRecords,
     path: &Path,
@@ -536,7 +545,8 @@ pub fn note(
     Ok(())
 }
 
-/// Returns what a template gives to a dotenv output; `None` for another file, and if it is too long.
+/// Returns what a template produces in a dotenv output. Returns `None` if the output is not a
+/// dotenv file, or if its content is too long.
 fn contents_given(
     path: &Path,
     resolved: &Resolved,
@@ -549,8 +559,9 @@ fn contents_given(
     Ok(expanded(resolved, template)?.map(|text| Contents::of(text.expose())))
 }
 
-/// Reads a file into wiped memory; `None` if it cannot be read or is too long for a dotenv file.
-fn whole(mut file: fs::File) -> Option<SecretBytes> {
+/// Reads a file into memory that is wiped. Returns `None` if the file cannot be read or is too long
+/// for a dotenv file.
+fn read_file(mut file: fs::File) -> Option<SecretBytes> {
     let (mut text, mut piece) =
         (SecretBytes::with_capacity(64 * 1024), SecretBytes::zeroed(64 * 1024));
     loop {
@@ -577,25 +588,26 @@ fn expand_into(
     })
 }
 
-/// Bytes of a dotenv template that is looked into, and of what it is rendered to: whoever writes a template could ask for
-/// any number of large values.
+/// The maximum sizes of a dotenv template that is searched, and of its rendered text, in bytes.
+/// They bound memory, because a template could refer to any number of large values.
 const TEMPLATE: u64 = 1024 * 1024;
 const RENDERED: usize = 16 * 1024 * 1024;
 
-/// A template's text; `None` where it cannot be read, or is too long to be a dotenv file's.
-fn beginning(path: &Path) -> Option<Vec<u8>> {
+/// Returns a template's text. Returns `None` if the template cannot be read or is too long for a
+/// dotenv file.
+fn read_template(path: &Path) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     fs::File::open(path).ok()?.take(TEMPLATE + 1).read_to_end(&mut text).ok()?;
     (text.len() as u64 <= TEMPLATE).then_some(text)
 }
 
-/// Returns true if an output is a dotenv file by its name.
+/// Returns true if an output's name is that of a dotenv file.
 pub fn is_dotenv(output: &Path) -> bool {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
 }
 
-/// What a template is rendered to, in memory; `None` where that is too long.
+/// Renders a template into memory. Returns `None` if the result is too long.
 fn expanded(
     resolved: &Resolved,
     template: &mut Template,
@@ -608,7 +620,7 @@ fn expanded(
     }
 }
 
-/// Takes bytes up to a bound.
+/// Collects bytes up to a limit.
 struct BoundedBuffer(SecretBytes);
 
 impl Write for BoundedBuffer {
@@ -626,9 +638,9 @@ impl Write for BoundedBuffer {
     }
 }
 
-/// Refuses a path whose directory, as far as it exists, lies elsewhere: a link in the tree would lead out of it. Returns the
-/// path without links.
-fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
+/// Refuses a path whose deepest existing directory is outside `root`, because a link in the tree
+/// would lead out of it. Returns the path without links.
+fn require_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
     let above = path.ancestors().skip(1).find(|above| relative(above).symlink_metadata().is_ok());
     let above = above.unwrap_or(Path::new(""));
     let existing = relative(above);
@@ -638,12 +650,12 @@ fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
         return Err(SetupError::Outside(path.to_owned()));
     }
 
-    let whole = path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest));
-    if is_in_git_directory(&whole) {
+    let resolved = path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest));
+    if is_in_git_directory(&resolved) {
         return Err(TemplateError::UnsafeOutput { path: path.to_owned(), why: IN_GIT }.into());
     }
 
-    // What the outer repository ignores, the inner one may take.
+    // A file that the outer repository ignores could still be committed to the inner one.
     if real
         .ancestors()
         .take_while(|above| *above != root)
@@ -651,12 +663,12 @@ fn stays_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
     {
         return Err(TemplateError::UnsafeOutput {
             path: path.to_owned(),
-            why: "lies in a git repository of its own",
+            why: "is inside another git repository",
         }
         .into());
     }
 
-    Ok(whole)
+    Ok(resolved)
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> SetupError {

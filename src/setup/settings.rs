@@ -1,18 +1,19 @@
-//! Whether a variable of a dotenv file holds a secret or a plain setting, judged by its name and value.
+//! Judges by name and value whether a variable of a dotenv file holds a secret or a plain setting.
 //!
-//! A wrong "secret" costs a line in the vault; a wrong "setting" leaves a credential in a committed file. So a variable is
-//! a setting only if both its name and its value are those of a well-known kind of setting.
+//! A wrong "secret" costs a line in the vault. A wrong "setting" leaves a credential in a committed
+//! file. So a variable is a setting only if both its name and its value belong to a well-known kind
+//! of setting.
 
 /// What a variable most likely holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guess {
-    /// A secret, or nothing that is known to be a setting
+    /// A secret, or anything that is not known to be a setting
     Secret,
-    /// A setting; the text says of which kind, as in "it is a port"
+    /// A setting. The text describes its kind, as in "it is a port"
     Setting(&'static str),
 }
 
-/// Parts of names that speak of credentials. A variable with one of them is never a setting.
+/// Parts of names that suggest credentials. A variable with one of them is never a setting.
 const CREDENTIALS: [&str; 34] = [
     "ACCESS",
     "APIKEY",
@@ -50,7 +51,7 @@ const CREDENTIALS: [&str; 34] = [
     "TOKEN",
 ];
 
-/// Longer words that speak of credentials wherever they stand in a name, as in `MYPASSWORD`.
+/// Longer words that suggest credentials anywhere in a name, as in `MYPASSWORD`.
 const CREDENTIALS_INSIDE: [&str; 8] =
     ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "APIKEY", "PRIVATE", "WEBHOOK"];
 
@@ -96,7 +97,7 @@ const LEVELS: [&str; 17] = [
 
 const LOOPBACK: [&str; 5] = ["localhost", "127.0.0.1", "0.0.0.0", "::1", "[::1]"];
 
-/// Last words of names of small numbers.
+/// The last words of names that hold small numbers.
 const QUANTITIES: [&str; 20] = [
     "ATTEMPTS",
     "CONCURRENCY",
@@ -120,7 +121,7 @@ const QUANTITIES: [&str; 20] = [
     "PERCENT",
 ];
 
-/// Judges a variable. The result depends on nothing else.
+/// Judges a variable. The result depends only on the name and the value.
 pub fn guess(name: &str, value: &[u8]) -> Guess {
     let name = name.to_ascii_uppercase();
     let Ok(value) = std::str::from_utf8(value) else { return Guess::Secret };
@@ -170,8 +171,8 @@ pub fn guess(name: &str, value: &[u8]) -> Guess {
     kinds.iter().find(|(is_it, _)| *is_it).map_or(Guess::Secret, |(_, kind)| Guess::Setting(kind))
 }
 
-/// True for what would be a grave mistake to leave in a committed file: the name of a credential, or a value that looks
-/// like one.
+/// Returns true if the variable must not stay in a committed file: its name is that of a
+/// credential, or its value looks like one.
 pub fn looks_like_a_credential(name: &str, value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return true };
     let has = |kind: fn(&char) -> bool| text.chars().any(|c| kind(&c));
@@ -208,7 +209,8 @@ fn is_loopback(value: &str) -> bool {
     LOOPBACK.contains(&value)
 }
 
-/// An address of this machine without a user, a query or a path that could hold something.
+/// Returns true for an address of this machine without a user or a query, and with a path too
+/// simple to hold a secret.
 fn is_loopback_url(value: &str) -> bool {
     let Some(rest) = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://"))
     else {

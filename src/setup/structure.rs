@@ -1,56 +1,28 @@
-//! Whether a JSON or YAML file keeps its structure when values take the places of placeholders.
+//! Checks whether a JSON or YAML file keeps its structure when values replace the placeholders.
 //!
-//! The template with a number in every place is the model. A value may be a whole node there; it must not end its quotes,
-//! add a key or break the file. The YAML parser keeps copies of what it reads, so it gets values with their letters and
-//! digits replaced: only their punctuation can break anything.
+//! The template with a number in place of every placeholder is the model. There, a value may be a
+//! whole node. It must not end its quotes, add a key or break the file. The YAML parser keeps
+//! copies of what it reads. So it gets values whose letters and digits are replaced, because only
+//! their punctuation can break anything.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use saphyr_parser::{Event as Node, Parser, ScalarStyle, StrInput};
 use serde::de::IgnoredAny;
 
-use super::meaning::{Warning, each};
+use super::warning::{Format, Warning};
 use crate::model::{SecretBytes, Tag, TagKey};
-use crate::template::{Event, Resolved};
+use crate::template::{Event, Resolved, each_event};
 
-/// Bytes of a rendered file that are looked at.
+/// The maximum size in bytes of a rendered file that is checked.
 const LARGEST: usize = 4 * 1024 * 1024;
-/// Secrets of one file that are tried one by one.
+/// The number of secrets of a file that are tried one by one.
 const MOST_TRIED: usize = 32;
-/// What stands for a value in the model: a number in JSON, and a text that no template has by chance.
+/// The stand-in for a value in the model: a number in JSON, and a text that no template contains by
+/// chance.
 const MARKER: &str = "40516273849506172";
 
-/// A format with a structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Json => "JSON",
-            Self::Yaml => "YAML",
-        })
-    }
-}
-
-impl Format {
-    /// The format of a file by its name, in lower case.
-    pub fn of(name: &str) -> Option<Self> {
-        match name.rsplit_once('.')?.1 {
-            "json" => Some(Self::Json),
-            "yaml" | "yml" => Some(Self::Yaml),
-            _ => None,
-        }
-    }
-}
-
-/// Returns a warning if the values break a template that is in order without them.
+/// Returns a warning if the values break a template that is valid without them.
 pub(super) fn broken(format: Format, template: &[u8], resolved: &Resolved) -> Option<Warning> {
     let model = filled(template, resolved, |_| false, false)?;
     let breaks = |is_filled: &dyn Fn(&TagKey) -> bool| -> Option<bool> {
@@ -82,7 +54,7 @@ pub(super) fn broken(format: Format, template: &[u8], resolved: &Resolved) -> Op
 
 fn tags(template: &[u8], resolved: &Resolved) -> Vec<Tag> {
     let (mut tags, mut known) = (Vec::new(), HashSet::new());
-    each(template, resolved.grammar(), |event| {
+    each_event(template, resolved.grammar(), |event| {
         if let Event::Placeholder(placeholder, ..) = event
             && known.insert(placeholder.tag.key())
         {
@@ -93,7 +65,8 @@ fn tags(template: &[u8], resolved: &Resolved) -> Vec<Tag> {
     tags
 }
 
-/// The template with the chosen values, and markers for the others; `None` if that is too long.
+/// Returns the template with the chosen values, and markers for the others. Returns `None` if the
+/// result is too long.
 fn filled(
     template: &[u8],
     resolved: &Resolved,
@@ -103,7 +76,7 @@ fn filled(
     let mut out = SecretBytes::with_capacity(template.len());
     let mut is_too_long = false;
 
-    each(template, resolved.grammar(), |event| {
+    each_event(template, resolved.grammar(), |event| {
         let (bytes, is_value) = match event {
             Event::Literal(bytes) => (bytes, false),
             Event::Placeholder(placeholder, ..) => match resolved.replacement(placeholder) {
@@ -124,7 +97,7 @@ fn filled(
     (!is_too_long).then_some(out)
 }
 
-/// Replaces letters and digits, but for those that a backslash escapes.
+/// Replaces letters and digits, except those that a backslash escapes.
 fn mask(value: &[u8], out: &mut SecretBytes) {
     let mut is_escaped = false;
     for byte in value {
@@ -138,7 +111,8 @@ fn mask(value: &[u8], out: &mut SecretBytes) {
     }
 }
 
-/// True if two texts differ in more than scalars. A plain scalar with the marker may become any node.
+/// Returns true if two texts differ in more than scalars. A plain scalar with the marker may become
+/// any node.
 fn is_restructured(model: &[u8], text: &[u8]) -> bool {
     let (Ok(model), Ok(text)) = (std::str::from_utf8(model), std::str::from_utf8(text)) else {
         return true;
@@ -166,7 +140,8 @@ fn is_restructured(model: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Reads up to the end of the collection whose beginning was read.
+/// Reads to the end of the collection whose start was just read. Returns false if the text is
+/// invalid.
 fn skip_collection<'t>(text: &mut Parser<'t, StrInput<'t>>) -> bool {
     let mut depth = 1_usize;
     while depth > 0 {

@@ -1,5 +1,6 @@
-//! Every reference in a project's tree, with file, line and column. It reads only, asks nothing of a vault, passes over what
-//! git ignores, `.git` and binary files, and follows no link.
+//! Finds every reference in a project's tree, with file, line and column. It only reads files and
+//! does not use a vault. It skips files that git ignores, `.git` and binary files, and follows no
+//! link.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,45 +21,46 @@ use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
 use crate::template::{Event, ScanDetails, ScanError, WINDOW, scan};
 
-/// A NUL byte within so many bytes makes a file binary, as for git.
+/// A file with a NUL byte within this many bytes is binary, as in git.
 const HEAD: usize = 8000;
-/// Files up to this many bytes are read at once.
+/// Files of up to this many bytes are read at once.
 const SMALL: usize = 1024 * 1024;
 
-/// References that are kept at most: what bounds memory whatever a tree holds.
+/// The maximum number of references. It bounds memory, whatever the tree contains.
 const MOST: usize = 200_000;
 
 /// A place that names a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// The file, as seen from the working directory
+    /// The file, relative to the working directory
     pub file: PathBuf,
-    /// Where in it
+    /// The position in the file
     pub place: TextPosition,
-    /// The secret, as spelled there
+    /// The secret's tag, as spelled there
     pub tag: Tag,
-    /// Filters of the placeholder
+    /// The filters of the placeholder
     pub filters: Vec<Filter>,
-    /// OutputChange as `{{NAME}}`, which other tools use as well
+    /// True for a placeholder of the form `{{NAME}}`, which other tools use too
     pub bare: bool,
-    /// Not a placeholder but the manifest's `[secrets.TAG]`
+    /// True for a `[secrets.TAG]` in the manifest, which is not a placeholder
     pub declared: bool,
 }
 
-/// What a tree holds.
+/// The result of searching a tree.
 #[derive(Default)]
 pub struct Tree {
-    /// Sorted by file and place
+    /// The references, sorted by file and position
     pub references: Vec<Reference>,
-    /// Files that were searched
+    /// The number of files that were searched
     pub files: u64,
-    /// Why something was not searched
+    /// Messages about what could not be searched
     pub unread: Vec<String>,
 }
 
 impl Tree {
-    /// Searches the tree below `root`, the manifest's directory where there is a manifest. Of its templates placeholders are
-    /// found as they are written there. `searched` is called with the number of files, now and then, by several threads.
+    /// Searches the tree below `root`. If there is a manifest, `root` is its directory, and each of
+    /// its templates is searched with the template's own syntax. Several threads call `searched`
+    /// from time to time with the number of files so far.
     pub fn search(
         root: &Path,
         manifest: Option<&Manifest>,
@@ -69,21 +71,23 @@ impl Tree {
             grammars.entry(root.join(&rendering.template)).or_default().push(&rendering.grammar);
         }
 
-        let (usual, own, files) = (Grammar::default(), root.join(MANIFEST), AtomicU64::new(0));
+        let default_grammar = Grammar::default();
+        let (own, files) = (root.join(MANIFEST), AtomicU64::new(0));
         let tree = Mutex::new(Self::default());
         let unread_rules = Directories::default();
         let mut roots = vec![root.to_owned()];
 
         while let Some(root) = roots.pop() {
-            walk_of(&root, &unread_rules).run(|| {
+            walk_visible(&root, &unread_rules).run(|| {
                 let mut search = TreeSearch::new();
-                let (grammars, usual, own, files, tree) = (&grammars, &usual, &own, &files, &tree);
+                let (grammars, default_grammar) = (&grammars, &default_grammar);
+                let (own, files, tree) = (&own, &files, &tree);
                 Box::new(move |entry| {
                     let found = match entry {
                         Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
                             let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
 
-                            // Templates are searched below, once for each way to read them.
+                            // Templates are searched below, once for each entry that uses them.
                             if grammars.contains_key(path) {
                                 return WalkState::Continue;
                             }
@@ -93,19 +97,19 @@ impl Tree {
                                 searched(number);
                             }
 
-                            // So is the manifest, as what it is.
+                            // The manifest's references are added below.
                             if path == own {
                                 Ok(Vec::new())
                             } else {
-                                search.file(path, usual).map_err(|why| unread(path, &why))
+                                search.file(path, default_grammar).map_err(|why| unread(path, &why))
                             }
                         }
                         Ok(_) => Ok(Vec::new()),
                         Err(error) => Err(error.to_string()),
                     };
 
-                    let goes_on = tree.lock().is_ok_and(|mut tree| tree.take(found));
-                    if goes_on { WalkState::Continue } else { WalkState::Quit }
+                    let has_room = tree.lock().is_ok_and(|mut tree| tree.take(found));
+                    if has_room { WalkState::Continue } else { WalkState::Quit }
                 })
             });
 
@@ -115,7 +119,7 @@ impl Tree {
         let mut tree = tree.into_inner().unwrap_or_default();
         tree.files = files.into_inner();
 
-        // A template that git ignores is one all the same.
+        // A template counts even if git ignores it.
         let mut search = TreeSearch::new();
         for (path, grammars) in &grammars {
             for grammar in grammars {
@@ -123,7 +127,7 @@ impl Tree {
             }
         }
 
-        tree.references.extend(manifest.into_iter().flat_map(of_manifest));
+        tree.references.extend(manifest.into_iter().flat_map(manifest_references));
         tree.references.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
         tree.references.dedup();
         tree.unread.sort();
@@ -132,11 +136,12 @@ impl Tree {
         tree
     }
 
-    /// Takes what was found in one file, or why it was not searched; false where there is too much.
+    /// Adds the references that were found in one file, or the reason why it was not searched.
+    /// Returns false if there are too many references.
     fn take(&mut self, found: Result<Vec<Reference>, String>) -> bool {
         match found {
             Ok(references) if self.references.len() + references.len() > MOST => {
-                self.unread.push(format!("there are more than {MOST} references here"));
+                self.unread.push(format!("the tree has more than {MOST} references"));
                 return false;
             }
             Ok(references) => self.references.extend(references),
@@ -146,7 +151,7 @@ impl Tree {
         true
     }
 
-    /// What the manifest's own files hold, its templates and itself, without a walk.
+    /// Searches only the manifest and its templates.
     pub fn of(manifest: &Manifest) -> Self {
         let mut tree = Self::default();
         let mut search = TreeSearch::new();
@@ -154,16 +159,16 @@ impl Tree {
             tree.file(&mut search, &manifest.at(&rendering.template), &rendering.grammar);
         }
 
-        tree.references.extend(of_manifest(manifest));
+        tree.references.extend(manifest_references(manifest));
         tree
     }
 
     fn file(&mut self, search: &mut TreeSearch, path: &Path, grammar: &Grammar) {
         self.files += 1;
 
-        // One that is no file might keep us waiting.
+        // Opening anything but a regular file could block.
         let found = if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            Err(io::Error::other("it is no regular file"))
+            Err(io::Error::other("it is not a regular file"))
         } else {
             search.file(path, grammar)
         };
@@ -172,14 +177,14 @@ impl Tree {
     }
 }
 
-/// The walk through a tree: what git sees of it.
-fn walk_of(root: &Path, unread_rules: &Directories) -> WalkParallel {
+/// Creates a walk through the files of a tree that git would see.
+fn walk_visible(root: &Path, unread_rules: &Directories) -> WalkParallel {
     let mut walk = walk(relative(root), false);
 
-    // What the system mounts into it, as `/proc`, may answer a reader never.
+    // Reading from a mounted file system such as `/proc` might never return.
     walk.same_file_system(true);
 
-    // A directory with a manifest of its own is another project's tree.
+    // A directory with its own manifest belongs to another project.
     let unread_rules = unread_rules.clone();
     walk.filter_entry(move |entry| {
         let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
@@ -193,8 +198,9 @@ fn unread(path: &Path, why: &io::Error) -> String {
     format!("cannot read `{}`: {why}", path.display())
 }
 
-/// What a manifest itself refers to: its declarations, and the placeholders of `[run.env]`.
-fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
+/// Returns the references of the manifest itself: its declarations, and the placeholders in
+/// `[run.env]`.
+fn manifest_references(manifest: &Manifest) -> Vec<Reference> {
     let file = manifest.path();
     let declared = manifest.secrets.iter().map(|declaration| Reference {
         file: file.clone(),
@@ -211,7 +217,8 @@ fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
         let mut text = variable.text.as_bytes();
         let (mut column, mut line) = (variable.place.column + 1, variable.place.line);
         if variable.text.contains('\n') || variable.span.len() != variable.text.len() + 2 {
-            // Escapes or several lines: where in the file a byte of the text stands is not known.
+            // The text has escapes or several lines, so the exact position of a placeholder is not
+            // known.
             (column, line) = (variable.place.column, line);
         }
 
@@ -240,7 +247,8 @@ fn of_manifest(manifest: &Manifest) -> Vec<Reference> {
 }
 
 struct TreeSearch {
-    /// What a tree's files hold may be values: it is wiped, and never grows, which would leave a copy behind.
+    /// The content of a file may be a secret, so the buffer is wiped. It never grows, because that
+    /// would leave a copy behind.
     buffer: Zeroizing<Vec<u8>>,
     open: Finder<'static>,
 }
@@ -262,8 +270,8 @@ impl TreeSearch {
         }
 
         if self.buffer.len() < SMALL {
-            let usual = self.open.needle() == grammar.open();
-            if usual && self.open.find(&self.buffer).is_none() {
+            let is_default = self.open.needle() == grammar.open();
+            if is_default && self.open.find(&self.buffer).is_none() {
                 return Ok(Vec::new());
             }
 

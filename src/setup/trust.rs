@@ -1,7 +1,9 @@
-//! What a manifest is trusted with: which project, which outputs with which secrets, which variables. It decides nothing; it
-//! describes what is asked for, compares two descriptions, and writes one down as a record.
+//! Describes what a user trusts a manifest with: which project, which outputs with which secrets,
+//! and which variables. It makes no decision. It describes what the manifest asks for, compares two
+//! descriptions, and stores one as a record.
 //!
-//! The text of templates is not part of it, only the tags that they name (docs/design/trust.md).
+//! The description contains the tags that templates name, but not the templates' text
+//! (docs/design/trust.md).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,37 +17,38 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{Manifest, RenderEntry};
 use super::relative;
-use crate::crypto::integrity::Hash;
+use crate::crypto::ids::Hash;
 use crate::model::{Tag, Timestamp};
 use crate::store::Records;
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::vault::TrustMacs;
 
-/// PathBytes of a record at most: a manifest has up to 1 MiB, and JSON escapes a byte with up to six.
+/// The maximum size of a record in bytes. A manifest has up to 1 MiB, and JSON escapes a byte with
+/// up to six.
 const LARGEST: u64 = 32 * 1024 * 1024;
 /// The version of the records that we write.
 const VERSION: u32 = 1;
-/// Vaults that one record is bound to at most.
+/// The maximum number of vaults that one record is bound to.
 const MOST_VAULTS: usize = 16;
-/// Characters of a variable's text where it is not shown as a whole.
+/// The number of characters of a variable's text that a shortened description shows.
 pub const LONG: usize = 140;
 
 /// What a manifest asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Coverage {
-    /// The canonical path of its directory
+    /// The canonical path of the manifest's directory
     directory: PathBytes,
-    /// The project that it names
+    /// The project that the manifest names
     pub project: Option<String>,
-    /// SHA-256 of `.secrets.toml`, in hexadecimal digits
+    /// SHA-256 of `.secrets.toml` in hexadecimal
     pub manifest: String,
-    /// Its outputs, in its order
+    /// The outputs, in the manifest's order
     pub outputs: Vec<CoveredOutput>,
-    /// The tags that it declares, in its order
+    /// The tags that the manifest declares, in its order
     pub secrets: Vec<String>,
-    /// The variables of `[run.env]` and their templates, in its order
+    /// The variables of `[run.env]` and their templates, in the manifest's order
     pub variables: Vec<(String, String)>,
 }
 
@@ -53,17 +56,18 @@ pub struct Coverage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CoveredOutput {
-    /// The file that is written
+    /// The file to write
     pub output: String,
-    /// Its permission bits; `None` for 600, or those that the file has
+    /// The permission bits; `None` stands for 600, or for those of the existing file
     pub mode: Option<u32>,
     /// The template
     pub template: String,
-    /// The keys of the tags that the template names, in ascending order; `None` if it cannot be read
+    /// The keys of the tags that the template names, in ascending order; `None` if the template
+    /// cannot be read
     pub tags: Option<Vec<String>>,
 }
 
-/// A path: text, or bytes that are not UTF-8.
+/// A path: a string, or bytes if it is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum PathBytes {
@@ -88,7 +92,7 @@ impl PathBytes {
 }
 
 impl Coverage {
-    /// Describes what a manifest asks for. Reads its templates.
+    /// Describes what a manifest asks for. This reads its templates.
     pub fn of(manifest: &Manifest) -> io::Result<Self> {
         let directory = fs::canonicalize(relative(&manifest.directory))?;
         let outputs = manifest
@@ -116,13 +120,13 @@ impl Coverage {
         })
     }
 
-    /// Returns the directory.
+    /// Returns the directory of the manifest.
     pub fn directory(&self) -> PathBuf {
         self.directory.path()
     }
 
-    /// Returns what stands for all of it but the directory, which differs from machine to machine: SHA-256 in hexadecimal
-    /// digits of the manifest's own SHA-256 and each output's tags.
+    /// Returns a fingerprint of everything except the directory, which differs between machines:
+    /// SHA-256 in hexadecimal over the manifest's own SHA-256 and the tags of each output.
     pub fn fingerprint(&self) -> String {
         let mut digest = Sha256::new();
         digest.update(b"secrets trust 1\0");
@@ -132,7 +136,7 @@ impl Coverage {
             field(&mut digest, output.output.as_bytes());
             let tags = output.tags.as_deref().unwrap_or_default();
 
-            // An unreadable template differs from one that names nothing.
+            // A template that cannot be read differs from one that names no tags.
             let count = output.tags.as_ref().map_or(u64::MAX, |tags| tags.len() as u64);
             digest.update(count.to_be_bytes());
             for tag in tags {
@@ -143,13 +147,13 @@ impl Coverage {
         hexadecimal(&digest.finalize())
     }
 
-    /// Returns the digest that a vault's MAC covers: all of it.
+    /// Returns the digest of the whole description, which a vault's MAC covers.
     pub fn digest(&self) -> Hash {
-        // A struct of texts and lists has one form in JSON.
+        // A struct of strings and lists has exactly one JSON form.
         Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
     }
 
-    /// Describes how this differs from an earlier description, a line for each difference.
+    /// Describes how this differs from an earlier description, one line per difference.
     pub fn changes_since(&self, before: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         if self.project != before.project {
@@ -158,7 +162,7 @@ impl Coverage {
             };
 
             changes.push(format!(
-                "project {}, before: {}",
+                "project {}, previously {}",
                 name(&self.project),
                 name(&before.project)
             ));
@@ -197,11 +201,10 @@ impl Coverage {
             }
         }
 
-        let is_gone =
+        let is_removed =
             |old: &&CoveredOutput| self.outputs.iter().all(|output| output.output != old.output);
-        changes.extend(
-            before.outputs.iter().filter(is_gone).map(|old| format!("no output `{}`", old.output)),
-        );
+        let removed = before.outputs.iter().filter(is_removed);
+        changes.extend(removed.map(|old| format!("removed output `{}`", old.output)));
 
         changes
     }
@@ -215,7 +218,7 @@ impl Coverage {
                 Some((_, other)) if other != text => {
                     let before = CoveredVariable(name, other).described(LONG);
                     changes.push(format!(
-                        "variable {}, before: {}",
+                        "variable {}, previously {}",
                         now().described(LONG),
                         &before[name.len() + 1..]
                     ));
@@ -224,16 +227,15 @@ impl Coverage {
             }
         }
 
-        let is_gone =
+        let is_removed =
             |(old, _): &&(String, String)| self.variables.iter().all(|(name, _)| name != old);
-        changes.extend(
-            before.variables.iter().filter(is_gone).map(|(old, _)| format!("no variable {old}")),
-        );
+        let removed = before.variables.iter().filter(is_removed);
+        changes.extend(removed.map(|(old, _)| format!("removed variable {old}")));
 
         changes
     }
 
-    /// Returns the same with other tags, one set for each output.
+    /// Returns a copy with other tags, one set per output.
     #[must_use]
     pub fn with_tags(&self, tags: Vec<BTreeSet<String>>) -> Self {
         let mut now = self.clone();
@@ -256,7 +258,8 @@ impl Coverage {
 pub struct CoveredVariable<'c>(pub &'c str, pub &'c str);
 
 impl CoveredVariable<'_> {
-    /// Describes it as `NAME=TEXT`. If the text is longer than `most` characters, it is cut, and the tags that it names follow.
+    /// Describes the variable as `NAME=TEXT`. If the text has more than `most` characters, it is
+    /// cut, and the tags that it names are listed after it.
     pub fn described(&self, most: usize) -> String {
         let Self(name, text) = self;
         match text.char_indices().nth(most) {
@@ -269,19 +272,19 @@ impl CoveredVariable<'_> {
     }
 }
 
-/// The keys of the tags that a text names, in ascending order.
+/// Returns the keys of the tags that a text names, in ascending order.
 fn tags_in(text: &str) -> BTreeSet<String> {
     let mut template = Template::from_text("[run.env]", text.as_bytes().to_vec());
     let plan = Plan::new(&mut template, Grammar::default());
     plan.map(|plan| keys(&plan.tags())).unwrap_or_default()
 }
 
-/// The keys of tags, in ascending order.
+/// Returns the keys of tags, in ascending order.
 pub(super) fn keys(tags: &[Tag]) -> BTreeSet<String> {
     tags.iter().map(|tag| tag.key().as_str().to_owned()).collect()
 }
 
-/// Tags in a line.
+/// Joins tags into one line.
 fn listed(tags: &[String]) -> String {
     if tags.is_empty() { "no secret".to_owned() } else { tags.join(", ") }
 }
@@ -304,19 +307,19 @@ impl CoveredOutput {
             return if self == before {
                 Vec::new()
             } else {
-                vec![format!("output {self}, before: {}", before.rest())]
+                vec![format!("output {self}, previously {}", before.details())]
             };
         };
 
         if (self.mode, &self.template) != (before.mode, &before.template) {
-            return vec![format!("output {self}, before: {}", before.rest())];
+            return vec![format!("output {self}, previously {}", before.details())];
         }
 
         let only = |some: &[String], other: &[String]| -> Vec<String> {
             some.iter().filter(|tag| !other.contains(tag)).cloned().collect()
         };
 
-        let (new, gone) = (only(now, then), only(then, now));
+        let (added, removed) = (only(now, then), only(then, now));
         let change = |what, tags: Vec<String>| {
             (!tags.is_empty()).then(|| {
                 format!(
@@ -328,24 +331,28 @@ impl CoveredOutput {
             })
         };
 
-        change("also uses", new).into_iter().chain(change("no longer uses", gone)).collect()
+        change("also uses", added).into_iter().chain(change("no longer uses", removed)).collect()
     }
 
-    /// Describes everything but its name.
-    fn rest(&self) -> String {
-        let tags = self.tags.as_deref().map_or_else(|| "which cannot be read".to_owned(), listed);
-        format!("(mode {:o}) from `{}`: {tags}", self.mode.unwrap_or(0o600), self.template)
+    /// Describes everything except the output's name.
+    fn details(&self) -> String {
+        let tags = match self.tags.as_deref() {
+            Some(tags) => format!(": {}", listed(tags)),
+            None => ", which cannot be read".to_owned(),
+        };
+
+        format!("(mode {:o}) from `{}`{tags}", self.mode.unwrap_or(0o600), self.template)
     }
 }
 
 impl std::fmt::Display for CoveredOutput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` {}", self.output, self.rest())
+        write!(f, "`{}` {}", self.output, self.details())
     }
 }
 
-/// Returns the keys of the tags that a template names. A link that leads out of the directory is not followed, and nothing
-/// but a regular file is read.
+/// Returns the keys of the tags that a template names. Only a regular file is read, and a link that
+/// leads out of the directory is not followed.
 fn tags_of(path: &Path, rendering: &RenderEntry, root: &Path) -> Option<BTreeSet<String>> {
     let real = fs::canonicalize(relative(path)).ok()?;
     if !real.starts_with(root) || !fs::metadata(&real).ok()?.is_file() {
@@ -371,37 +378,37 @@ fn hexadecimal(bytes: &[u8]) -> String {
     text
 }
 
-/// The written consent to a manifest.
+/// A user's recorded consent to a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustRecord {
     version: u32,
-    /// When it was written
+    /// The time of the consent
     pub since: String,
-    /// What it covers
+    /// What the user consented to
     pub coverage: Coverage,
-    /// Vault ids and the MACs of their keys, in hexadecimal digits
+    /// Vault ids and the MACs under their keys, in hexadecimal
     bindings: Vec<(String, String)>,
 }
 
-/// What a vault's keys say of a record.
+/// How a record relates to a vault's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
-    /// It was bound with the present keys
+    /// The record is bound with the present keys
     Current,
-    /// It was bound with earlier keys of the vault, or not to this vault yet
+    /// The record is bound with earlier keys of the vault, or not yet bound to this vault
     Due,
-    /// Its MAC does not fit: it was changed, or bound by another vault of the same id
+    /// The MAC does not match: the record was changed, or another vault with the same id bound it
     Broken,
 }
 
 impl TrustRecord {
-    /// Records consent that is given now.
+    /// Records consent given now.
     pub fn new(coverage: Coverage) -> Self {
         Self { version: VERSION, since: Timestamp::now().rfc3339(), coverage, bindings: Vec::new() }
     }
 
-    /// Compares the record with what a vault's keys make of it.
+    /// Compares the record's MAC with those that a vault's keys produce.
     pub fn binding(&self, macs: &TrustMacs) -> Binding {
         let id = hexadecimal(&macs.vault_id);
         let Some((_, mac)) = self.bindings.iter().find(|(vault, _)| *vault == id) else {
@@ -428,11 +435,11 @@ impl TrustRecord {
     }
 }
 
-/// All records of trust, one for each directory.
+/// The trust records, one per directory.
 pub struct TrustStore(Records);
 
 impl TrustStore {
-    /// Takes those in a directory, which writing creates.
+    /// Opens the records in a directory. Writing creates the directory.
     pub fn new(directory: &Path) -> Self {
         Self(Records::new(directory, LARGEST))
     }
@@ -441,12 +448,12 @@ impl TrustStore {
         Records::name_of(&[directory.as_os_str().as_bytes()])
     }
 
-    /// Reads the record of a directory, by its canonical path. Returns `None` if it has none, and an error if it has one that
-    /// is not to be believed.
+    /// Reads the record of a directory, given its canonical path. Returns `None` if there is no
+    /// record, and an error if the record is invalid.
     pub fn read(&self, directory: &Path) -> io::Result<Option<TrustRecord>> {
         let record = self.parsed(&Self::name(directory))?;
         match record {
-            // A record that was given another directory's name.
+            // The record belongs to another directory and was stored under this one's name.
             Some(record) if record.coverage.directory() != directory => {
                 Err(io::Error::other("it is invalid"))
             }
@@ -459,24 +466,24 @@ impl TrustStore {
         let record: TrustRecord =
             serde_json::from_slice(&bytes).map_err(|_| io::Error::other("it is invalid"))?;
         if record.version != VERSION {
-            return Err(io::Error::other("another version of `secrets` wrote it"));
+            return Err(io::Error::other("it was written by another version of `secrets`"));
         }
 
         Ok(Some(record))
     }
 
-    /// Writes the record of its directory.
+    /// Writes the record of the directory that it describes.
     pub fn write(&self, record: &TrustRecord) -> io::Result<()> {
         let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
         self.0.write(&Self::name(&record.coverage.directory()), &bytes)
     }
 
-    /// Removes the record of a directory. Returns false if it has none.
+    /// Removes the record of a directory. Returns false if there is none.
     pub fn remove(&self, directory: &Path) -> io::Result<bool> {
         self.0.remove(&Self::name(directory))
     }
 
-    /// Returns all records that can be read, by directory.
+    /// Returns all readable records, sorted by directory.
     pub fn all(&self) -> io::Result<Vec<TrustRecord>> {
         let mut records = Vec::new();
         for name in self.0.names()? {

@@ -1,6 +1,8 @@
-//! Which secrets other directories use, by their manifests and templates as they are now.
+//! Finds out which secrets other directories use, from the present state of their manifests and
+//! templates.
 //!
-//! Nothing in them is trusted: what is read only names a user of a value, and the work is bounded.
+//! Nothing in these directories is trusted. The result only names users of a value, and the work is
+//! bounded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +12,14 @@ use super::output_records::{Directories, manifest_of};
 use super::tree::{Reference, Tree};
 use crate::model::{ProjectName, TagKey};
 
-/// The most directories that are looked at.
+/// The maximum number of directories that are searched.
 const DIRECTORIES: usize = 64;
-/// The most templates of one manifest that are read, and the most bytes of one.
+/// The maximum number of templates that are read per manifest, and the maximum size of one in
+/// bytes.
 const TEMPLATES: usize = 64;
 const LARGEST: u64 = 1024 * 1024;
 
-/// What another directory's manifest says of its secrets.
+/// What another directory's manifest says about its secrets.
 pub struct OtherUses {
     manifest: Manifest,
     references: Vec<Reference>,
@@ -25,11 +28,11 @@ pub struct OtherUses {
 /// A use of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Use {
-    /// The template of this output refers to it
+    /// The template of this output refers to the secret
     Output(PathBuf),
-    /// `[run.env]` of this manifest refers to it
+    /// `[run.env]` of this manifest refers to the secret
     RunEnv(PathBuf),
-    /// This manifest declares it, and names no other use
+    /// This manifest declares the secret but does not use it otherwise
     Declared(PathBuf),
 }
 

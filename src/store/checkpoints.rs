@@ -12,8 +12,7 @@ use sha2::{Digest, Sha256};
 use super::StoreError;
 use super::records::Records;
 use super::vault_path::absolute;
-use crate::crypto::integrity::Hash;
-use crate::crypto::keys::VaultId;
+use crate::crypto::ids::{Hash, VaultId};
 
 /// As large as that of 10,000 projects, and some.
 const LARGEST: u64 = 16 * 1024 * 1024;

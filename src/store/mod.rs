@@ -20,10 +20,9 @@ pub use vault_path::{
     check_new_vault, looks_like_a_vault, make_directory, quoted, rename_new,
 };
 
-use crate::crypto::integrity::{Hash, Leaf};
-use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
-use crate::crypto::record::Record;
-use crate::crypto::slot::Slot;
+use crate::crypto::ids::{Hash, ProjectId, RecordId};
+use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
+use crate::crypto::tree::Leaf;
 
 /// The application id of a vault's SQLite file: `SCRT`.
 pub const APPLICATION_ID: i32 = 0x5343_5254;

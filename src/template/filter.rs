@@ -1,4 +1,5 @@
-//! What may be done to a value on its way out. Every intermediate result is wiped.
+//! Filters: the transformations that a placeholder can apply to a value. Every intermediate result
+//! is wiped.
 
 use std::str::FromStr;
 
@@ -7,39 +8,42 @@ use base64ct::{Base64, Encoding};
 use crate::dotenv::readers::{Readers, Unreadable};
 use crate::model::{Invalid, SecretBytes, overwrite_stack};
 
-/// Most bytes that a filter may make of a value: a chain of `base64` would grow without end.
+/// The maximum length of a filtered value in bytes. Without a limit, a chain of `base64` filters
+/// could grow a value without end.
 pub const LARGEST: usize = 16 * 1024 * 1024;
 
-/// A filter of a placeholder.
+/// A filter in a placeholder, such as `json` in `{{ secrets.x | json }}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// For the inside of a JSON string, or of a YAML double-quoted one; adds no quotes
+    /// Escapes the value for the inside of a JSON string or a double-quoted YAML string; adds no
+    /// quotes
     Json,
-    /// One word of a POSIX shell, quotes included
+    /// Quotes the value as one word for a POSIX shell
     Shell,
-    /// Percent-encodes all but RFC 3986's unreserved characters
+    /// Percent-encodes every byte except the unreserved characters of RFC 3986
     Url,
-    /// RFC 4648, section 4, padded
+    /// Encodes the value as padded Base64 (RFC 4648, section 4)
     Base64,
-    /// Drops ASCII white space at both ends
+    /// Removes ASCII white space at both ends
     Trim,
-    /// A value in a dotenv file, quotes included, as all readers of that file read it
+    /// Quotes the value for a dotenv file if necessary, so that all readers of that file read it
+    /// back unchanged
     Dotenv,
 }
 
-/// Why a filter cannot take a value.
+/// The reason why a filter cannot be applied to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// JSON text is Unicode
+    /// The value is not UTF-8, but JSON text is Unicode
     #[error("the filter `json` needs a UTF-8 value")]
     NotUtf8,
-    /// A word of a shell cannot hold it
+    /// The value contains a NUL byte, which a shell word cannot contain
     #[error("the filter `shell` cannot quote a value with a NUL byte")]
     Nul,
-    /// A reader of the dotenv file cannot read it
+    /// A reader of the dotenv file cannot read the value
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
-    /// [`LARGEST`]
+    /// The result is longer than [`LARGEST`]
     #[error("the filtered value is larger than 16 MiB")]
     TooLarge,
 }
@@ -48,16 +52,18 @@ impl FromStr for Filter {
     type Err = Invalid;
 
     fn from_str(name: &str) -> Result<Self, Invalid> {
-        Self::named(name.as_bytes())
-            .ok_or_else(|| Invalid(format!("no such filter; there are {}", Self::NAMES.join(", "))))
+        Self::named(name.as_bytes()).ok_or_else(|| {
+            let names = Self::NAMES.join(", ");
+            Invalid(format!("unknown filter; the filters are {names}"))
+        })
     }
 }
 
 impl Filter {
-    /// All names, in the order of the documentation.
+    /// The names of all filters, in the order of the documentation.
     pub const NAMES: [&'static str; 6] = ["json", "shell", "url", "base64", "trim", "dotenv"];
 
-    /// The filter of a name.
+    /// Returns the filter with this name.
     pub fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"json" => Self::Json,
@@ -70,7 +76,7 @@ impl Filter {
         })
     }
 
-    /// The name in a placeholder.
+    /// Returns the filter's name, as placeholders spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -82,7 +88,8 @@ impl Filter {
         }
     }
 
-    /// Applies the filter. `readers` are those of the file, for the filter `dotenv`.
+    /// Applies the filter to `value`. The filter `dotenv` quotes the value for `readers`, the
+    /// programs that read the rendered file.
     pub fn apply(self, value: &[u8], readers: Readers) -> Result<SecretBytes, FilterError> {
         let filtered = match self {
             Self::Json => json(std::str::from_utf8(value).map_err(|_| FilterError::NotUtf8)?),
@@ -110,7 +117,8 @@ fn json(value: &str) -> SecretBytes {
             '\n' => out.extend(br"\n"),
             '\r' => out.extend(br"\r"),
             '\t' => out.extend(br"\t"),
-            // What JSON forbids raw, and beyond that what YAML does not take as printable (YAML 1.2, section 5.1).
+            // JSON forbids the first range unescaped. YAML does not count the others as printable
+            // characters (YAML 1.2, section 5.1).
             '\0'..='\x1f'
             | '\x7f'..='\u{9f}'
             | '\u{2028}'
@@ -167,7 +175,8 @@ fn base64(value: &[u8]) -> SecretBytes {
     out
 }
 
-/// Blank, tab, newline, vertical tab, form feed and carriage return: what C's `isspace` takes, which is one more than std.
+/// Removes the characters that C's `isspace` accepts from both ends: blank, tab, newline, vertical
+/// tab, form feed and carriage return. Rust's `trim_ascii` does not remove vertical tabs.
 fn trim(value: &[u8]) -> SecretBytes {
     let solid = |byte: &u8| !matches!(byte, b' ' | b'\t'..=b'\r');
     let start = value.iter().position(solid).unwrap_or(value.len());

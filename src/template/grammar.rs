@@ -1,7 +1,7 @@
-//! What a placeholder is: bytes in, a decision out, without backtracking over more than 512 bytes.
+//! The grammar of placeholders. Parsing is pure and never looks at more than 512 bytes at a time.
 //!
 //! ```text
-//! placeholder = "{{" blank* reference ( blank* "|" blank* filter )* blank* "}}"      at most 512 bytes in all
+//! placeholder = "{{" blank* reference ( blank* "|" blank* filter )* blank* "}}"  ; max 512 bytes
 //! reference   = "secrets." tag | NAME
 //! NAME        = [A-Z_][A-Z0-9_]*
 //! ```
@@ -13,12 +13,12 @@ use super::filter::Filter;
 use crate::dotenv::readers::Readers;
 use crate::model::{Invalid, Tag};
 
-/// Most bytes of a placeholder, delimiters included.
+/// The maximum length of a placeholder in bytes, delimiters included.
 pub const LONGEST: usize = 512;
 const LONGEST_DELIMITER: usize = 16;
 const NAMESPACE: &[u8] = b"secrets.";
 
-/// What opens and closes a placeholder.
+/// The delimiters that open and close a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delimiters {
     open: Vec<u8>,
@@ -34,11 +34,12 @@ impl Default for Delimiters {
 impl FromStr for Delimiters {
     type Err = Invalid;
 
-    /// Takes `OPEN,CLOSE`. Neither holds a character that could be part of what stands between them.
+    /// Parses `OPEN,CLOSE`. Rejects delimiters with a character that could occur between the
+    /// delimiters of a placeholder.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let Some((open, close)) = text.split_once(',') else {
             return Err(Invalid(
-                "two delimiters are needed with a comma between them, as in `[[,]]`".into(),
+                "expected two delimiters with a comma between them, as in `[[,]]`".into(),
             ));
         };
 
@@ -48,19 +49,22 @@ impl FromStr for Delimiters {
 
         for side in [open, close] {
             if side.is_empty() || side.len() > LONGEST_DELIMITER {
-                return Err(Invalid(format!("a delimiter has 1 to {LONGEST_DELIMITER} bytes")));
+                return Err(Invalid(format!(
+                    "a delimiter must have 1 to {LONGEST_DELIMITER} bytes"
+                )));
             }
 
             if side.contains(inner) {
                 return Err(Invalid(
-                    r"a delimiter holds no letter, digit, blank, `_`, `.`, `|`, `\` or `,`".into(),
+                    r"a delimiter cannot contain letters, digits, blanks, `_`, `.`, `|`, `\` or `,`"
+                        .into(),
                 ));
             }
         }
 
         if close.starts_with('-') {
             return Err(Invalid(
-                "the closing delimiter begins with `-`, which a tag may end with".into(),
+                "the closing delimiter cannot start with `-`, because a tag can end with it".into(),
             ));
         }
 
@@ -68,78 +72,81 @@ impl FromStr for Delimiters {
     }
 }
 
-/// How placeholders are written in one template.
+/// The syntax of the placeholders in one template.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grammar {
-    /// What opens and closes them
+    /// The opening and the closing delimiter
     pub delimiters: Delimiters,
-    /// Only `{{ secrets.tag }}`, not the bare `{{NAME}}`
+    /// Whether only `{{ secrets.tag }}` is a placeholder, and the bare `{{NAME}}` is not
     pub namespaced: bool,
-    /// The filter of placeholders that have none of their own
+    /// The filter for placeholders that have no filter themselves
     pub escape: Option<Filter>,
-    /// The programs that read what is rendered, for the filter `dotenv`
+    /// The programs that read the rendered file, for the filter `dotenv`
     pub readers: Readers,
 }
 
-/// A well-formed placeholder.
+/// A valid placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placeholder {
-    /// The tag as spelled
+    /// The tag as spelled in the template
     pub tag: Tag,
-    /// What is done to the value, in this order; `--escape` included
+    /// The filters in the order in which they are applied, including the one from `--escape`
     pub filters: Vec<Filter>,
 }
 
-/// Why something that plainly meant us is no placeholder.
+/// The reason why text that was clearly meant as a placeholder is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Malformed {
-    /// What follows `secrets.` is no tag
+    /// The text after `secrets.` is not a valid tag
     Tag(Invalid),
-    /// No such filter
+    /// The filter does not exist
     Filter,
-    /// Something else stands where `|` or the closing delimiter belongs, or the template ends
+    /// The placeholder is not closed: other text follows the tag or filter, or the template ends
+    /// there
     Unclosed,
-    /// Over 512 bytes
+    /// The placeholder is longer than 512 bytes
     TooLong,
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tag(why) => write!(f, "not a tag: {why}"),
-            Self::Filter => write!(f, "no such filter; there are {}", Filter::NAMES.join(", ")),
-            Self::Unclosed => f.write_str("not closed behind the tag or filter"),
+            Self::Tag(why) => write!(f, "invalid tag: {why}"),
+            Self::Filter => {
+                write!(f, "unknown filter; the filters are {}", Filter::NAMES.join(", "))
+            }
+            Self::Unclosed => f.write_str("not closed after the tag or filter"),
             Self::TooLong => write!(f, "longer than {LONGEST} bytes"),
         }
     }
 }
 
-/// What stands at an opening delimiter.
+/// The result of parsing the text at an opening delimiter.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match {
-    /// Nothing of ours: the first byte is ordinary
+    /// Ordinary text, not a placeholder
     Ordinary,
-    /// That depends on bytes that are still to come
+    /// Undecided until more bytes are available
     Incomplete,
     /// A placeholder of `length` bytes
     Placeholder {
-        /// What it says
+        /// The parsed placeholder
         placeholder: Placeholder,
-        /// Its bytes, delimiters included
+        /// The placeholder's length in bytes, delimiters included
         length: usize,
     },
-    /// It begins like one of ours and is none
+    /// Text that starts like a placeholder but is invalid
     Malformed(Malformed),
 }
 
 impl Grammar {
-    /// The bytes that every placeholder begins with.
+    /// Returns the opening delimiter, with which every placeholder starts.
     pub fn open(&self) -> &[u8] {
         &self.delimiters.open
     }
 
-    /// Decides what stands at the beginning of `input`, which begins with the opening delimiter. `complete` says that
-    /// nothing follows `input`.
+    /// Parses the text at the start of `input`, which starts with the opening delimiter. Set
+    /// `complete` if the template ends with `input`.
     pub fn at(&self, input: &[u8], complete: bool) -> Match {
         let cut = input.len() >= LONGEST;
         let mut cursor =
@@ -161,9 +168,10 @@ impl Grammar {
         }
     }
 
-    /// Returns the tag that ordinary text at an opening delimiter was probably meant to name: `{{ stripe-key }}`,
-    /// `{{ secret.x }}`, `{{- secrets.x -}}`. The caller warns only if a secret has that tag, because other tools write
-    /// such text too. With `namespaced`, the text has to name a namespace like ours.
+    /// Returns the tag that ordinary text at an opening delimiter was probably meant to name:
+    /// `{{ stripe-key }}`, `{{ secret.x }}`, `{{- secrets.x -}}`. The caller warns only if a secret
+    /// has that tag, because other tools write such text too. With `namespaced`, the text must
+    /// contain a namespace similar to `secrets`.
     pub fn near_miss(&self, input: &[u8]) -> Option<Tag> {
         let inner = input.get(self.delimiters.open.len()..input.len().min(LONGEST))?;
         let inner = &inner[..memchr::memmem::find(inner, &self.delimiters.close)?];
@@ -226,7 +234,7 @@ fn is_like_our_namespace(word: &str) -> bool {
     ["secret", "secrets"].iter().any(|ours| word.eq_ignore_ascii_case(ours))
 }
 
-/// Why parsing ended before the closing delimiter.
+/// The reason why parsing stopped before the closing delimiter.
 enum ParseStop {
     End,
     Malformed(Malformed),
@@ -246,7 +254,8 @@ impl<'a> Cursor<'a> {
         self.at += self.rest().iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     }
 
-    /// Takes bytes as long as they fit; where the input ends first, more could.
+    /// Takes bytes as long as `fits` accepts them. Returns [`ParseStop::End`] if the input ends
+    /// first, because more matching bytes could follow.
     fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> Result<&'a [u8], ParseStop> {
         let rest = self.rest();
         let length = rest.iter().position(|b| !fits(*b)).ok_or(ParseStop::End)?;
@@ -254,7 +263,7 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..length])
     }
 
-    /// Takes `token`, or says that something else stands there.
+    /// Takes `token` if the input continues with it, and returns whether it does.
     fn take(&mut self, token: &[u8]) -> Result<bool, ParseStop> {
         let rest = self.rest();
         if rest.starts_with(token) {
@@ -340,7 +349,7 @@ mod tests {
         let long = format!("{{{{ X{} }}}}", " ".repeat(LONGEST));
         assert_eq!(at(&long), Match::Ordinary);
         let name = format!("{{{{{}}}}}", "A".repeat(129));
-        assert_eq!(at(&name), Match::Ordinary, "a NAME that is no tag");
+        assert_eq!(at(&name), Match::Ordinary, "a NAME that is not a valid tag");
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! Templates: placeholders in any bytes, resolved all together or not at all.
+//! Templates: arbitrary bytes with placeholders, which are all resolved or none is.
 //!
-//! * `grammar`: what a placeholder is; pure
-//! * `filter`: what may be done to a value on its way out; pure
-//! * `source`: a template that can be read twice, of any size
-//! * `scan`: one pass over it in constant memory
-//! * `plan`: everything is resolved before the first byte is written
-//! * `output`: the safe file
+//! * `grammar`: the syntax of placeholders; pure
+//! * `filter`: transformations of a value before it is written; pure
+//! * `source`: a template of any size that can be read twice
+//! * `scan`: one pass over a template in constant memory
+//! * `plan`: resolves every reference before the first byte is written
+//! * `output`: writes the output file safely
 //!
-//! Nothing here prints, prompts or reads the environment. A template is no secret; what it is expanded with is.
+//! Nothing here prints, prompts or reads the environment. A template is not secret, but its
+//! expansion is.
 
 pub mod filter;
 pub mod grammar;
@@ -20,90 +21,92 @@ use std::io;
 use std::path::PathBuf;
 
 pub use plan::{ExpandError, Plan, Resolved, SuspectTexts, Suspicion};
-pub use scan::{Event, Position, ScanDetails, ScanError, WINDOW, scan};
+pub use scan::{Event, Position, ScanDetails, ScanError, WINDOW, each_event, scan};
 pub use source::Template;
 
 use crate::model::Tag;
 use crate::vault::VaultError;
 use filter::FilterError;
 
-/// Something about one placeholder, and where it stands.
+/// A finding about one placeholder, with its position.
 #[derive(Debug)]
 pub struct TemplateFinding<T> {
-    /// Where its `{{` begins
+    /// The position of its opening delimiter
     pub position: Position,
-    /// Its line, cut to what surrounds it, and the caret's column in that; characters are made visible
+    /// The surrounding part of its line with control characters replaced, and the caret's column in
+    /// that text
     pub excerpt: Option<(String, usize)>,
-    /// What there is to say
+    /// The finding itself
     pub what: T,
 }
 
-/// TemplateFindings of one kind: the first thousand, and how many there are.
+/// The findings of one kind: the first thousand of them, and their total number.
 #[derive(Debug)]
 pub struct TemplateFindings<T> {
-    /// At most a thousand
+    /// The first findings, at most a thousand
     pub listed: Vec<TemplateFinding<T>>,
-    /// All of them
+    /// The number of all findings
     pub total: u64,
 }
 
 /// A tag that names no secret.
 #[derive(Debug, Clone)]
 pub struct UnknownTag {
-    /// As spelled in the template
+    /// The tag as spelled in the template
     pub tag: Tag,
-    /// What was perhaps meant
+    /// The stored tag that is most similar, if any is
     pub nearest: Option<Tag>,
 }
 
-/// Why a template was not rendered. Nothing was written.
+/// The reason why a template was not rendered. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// A filter that cannot take a value; the tag says whose
+    /// A filter cannot be applied to the value of `tag`
     #[error("`{tag}`: {why}")]
     Filter {
-        /// Whose value
+        /// The tag of the value
         tag: Tag,
-        /// What is in the way
+        /// The reason
         why: FilterError,
     },
-    /// A bound on memory: the author of a template could ask for any number of large values
+    /// The filtered values are too large. Without this limit, a template's author could make us use
+    /// any amount of memory.
     #[error("the filtered values of this template exceed 64 MiB in total")]
     FilteredTooLarge,
-    /// Another bound on memory
+    /// The template has too many different references, which would use too much memory
     #[error("the template has more than 100,000 different references")]
     TooManyReferences,
-    /// The template is UTF-16 text, in which no placeholder can be found
+    /// The template is UTF-16 text, in which placeholders cannot be found
     #[error("`{}` is UTF-16 text, in which placeholders cannot be found", .0)]
     Utf16(String),
-    /// The template changed between its two readings
+    /// The template changed between its first and its second reading
     #[error("`{}` changed while it was being read", .0)]
     Moved(String),
-    /// Whoever was handed the references wants no more of them
+    /// The callback that receives the references asked to stop
     #[error("stopped")]
     Stopped,
-    /// The output may not be replaced
+    /// The output must not be replaced
     #[error("`{}` {why}", path.display())]
     UnsafeOutput {
-        /// The output
+        /// The path of the output
         path: PathBuf,
-        /// Half a sentence: "is a symbolic link"
+        /// The reason as half a sentence, such as "is a symbolic link"
         why: &'static str,
     },
-    /// The directory of an output is missing
+    /// The output's directory is missing
     #[error("the directory `{}` does not exist", .0.display())]
     NoDirectory(PathBuf),
-    /// The system failed
+    /// An input or output operation failed
     #[error("cannot {action} `{name}`: {source}")]
     Io {
-        /// "read", "write"
+        /// The failed action as a verb: "read", "write"
         action: &'static str,
         /// A path, or "stdin"
         name: String,
-        /// The system's word
+        /// The error from the system
         source: io::Error,
     },
-    /// The vault
+    /// The vault could not be read
     #[error(transparent)]
     Vault(#[from] VaultError),
 }

@@ -1,6 +1,8 @@
-//! The safe file: private from its first byte, the old content or the new, nothing in between and nothing left over.
+//! Writes an output file safely. The file is private from its first byte, it has either the old or
+//! the new content, and no temporary file is left over.
 //!
-//! It never follows a symbolic link, never writes through a second name and never widens an existing file's mode.
+//! It never follows a symbolic link, never writes to a file with several hard links, and never
+//! widens an existing file's mode.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
@@ -17,35 +19,36 @@ use super::plan::ExpandError;
 use crate::signals::DeferSignals;
 use crate::store::{has_fixed_modes, looks_like_a_vault, rename_new};
 
-/// A file to be written, checked.
+/// An output file that was checked and can be written.
 pub struct Output {
     path: PathBuf,
     existing: Option<ExistingOutput>,
     mode: Option<u32>,
 }
 
-/// What stands under the output's name.
+/// The file that already exists at the output's path.
 struct ExistingOutput {
     metadata: Metadata,
-    /// Opened once, so that what was checked is what is compared and whose mode is changed; `None` where it cannot be read
+    /// The file, opened once. The same file is checked, compared and has its mode changed. `None`
+    /// if it cannot be read.
     file: Option<File>,
 }
 
-/// What became of an output.
+/// The effect of writing an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputChange {
-    /// It has new content
+    /// The file has new content
     Replaced,
-    /// It had that content already
+    /// The file already had this content
     Same,
-    /// It had that content already; its mode was narrowed or set
+    /// The file already had this content; its mode was narrowed or set
     ModeChanged,
 }
 
-/// Permission bits of an output that nobody asked for other ones.
+/// The permission bits of an output if the user asked for no others.
 const PRIVATE: u32 = 0o600;
 
-/// Permission bits as people write them: three octal digits, perhaps with a zero before them.
+/// Parses permission bits of three octal digits, optionally with a zero in front.
 pub fn permission_bits(text: &str) -> Option<u32> {
     let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
     let octal = digits.len() == 3 && digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
@@ -53,8 +56,10 @@ pub fn permission_bits(text: &str) -> Option<u32> {
 }
 
 impl Output {
-    /// Checks what stands at `path`. `mode` are the permission bits asked for; `spared` are files that are never written
-    /// over, by device and inode, with what is said of them: the template, the passphrase. No vault is, whichever.
+    /// Checks the file at `path`, if there is one. `mode` holds the requested permission bits.
+    /// `protected` lists files that are never overwritten, such as the template or the passphrase
+    /// file: their device and inode, and the reason for the error message. A vault is never
+    /// overwritten either.
     pub fn new(
         path: &Path,
         mode: Option<u32>,
@@ -92,7 +97,7 @@ impl Output {
         } else if metadata.nlink() > 1 {
             return refuse("has several names (hard links)");
         } else if metadata.uid() != rustix::process::geteuid().as_raw() {
-            // Also for root: whoever owns the file would be handed its values.
+            // This applies to root too, because the file's owner would receive the values.
             return refuse("belongs to another user");
         }
 
@@ -106,7 +111,7 @@ impl Output {
         if let Some(file) = &file
             && !is_at(file, path).map_err(|source| failed(path, source))?
         {
-            return refuse("was replaced just now");
+            return refuse("was replaced while it was being checked");
         }
 
         if file.as_ref().is_some_and(looks_like_a_vault) {
@@ -116,7 +121,8 @@ impl Output {
         Ok(Self { path: path.to_owned(), existing: Some(ExistingOutput { metadata, file }), mode })
     }
 
-    /// Fails if the file is missing and cannot be made. An existing one may be up to date already, wherever it lies.
+    /// Fails if the file is missing and cannot be created. An existing file always passes, because
+    /// it may already be up to date.
     pub fn check_directory(&self) -> Result<(), TemplateError> {
         if self.exists() {
             return Ok(());
@@ -137,41 +143,44 @@ impl Output {
         })
     }
 
-    /// True where the file is there.
+    /// Returns whether the file already exists.
     pub fn exists(&self) -> bool {
         self.existing.is_some()
     }
 
-    /// Returns the existing file, to be read from its beginning; `None` if there is none or it cannot be read.
+    /// Returns the existing file, positioned at its start, or `None` if it is missing or cannot be
+    /// read.
     pub fn existing(&self) -> Result<Option<File>, TemplateError> {
         let Some(ExistingOutput { file: Some(file), .. }) = &self.existing else { return Ok(None) };
         let opened = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
         opened.map(Some).map_err(|source| failed(&self.path, source))
     }
 
-    /// The bits that the file is to have: those asked for, else 0600 or what an existing file keeps of them.
+    /// Returns the permission bits that the file should have: the requested ones, or else 0600. An
+    /// existing file does not get bits back that it lacks.
     fn target_mode(&self) -> u32 {
         let kept = self.existing.as_ref().map_or(PRIVATE, |found| found.metadata.mode() & PRIVATE);
         self.mode.unwrap_or(kept)
     }
 
-    /// Compares what `produce` writes with the file; false where it is missing. Nothing is written.
+    /// Returns whether the file has exactly the content that `produce` writes. Returns false if the
+    /// file is missing. Writes nothing.
     pub fn is_current(
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
     ) -> Result<bool, TemplateError> {
         let Some(file) = self.existing()? else { return Ok(false) };
         let failed = |source| failed(&self.path, source);
-        let mut comparison = Comparison { file, same: true };
+        let mut comparison = Comparison { file, is_same: true };
 
         match produce(&mut comparison) {
             Ok(()) => comparison.finish().map_err(failed),
-            Err(ExpandError::Output(_)) if !comparison.same => Ok(false),
+            Err(ExpandError::Output(_)) if !comparison.is_same => Ok(false),
             Err(error) => Err(self.error(error)),
         }
     }
 
-    /// Puts what `produce` writes in place, or leaves everything as it was.
+    /// Replaces the file with the content that `produce` writes. Changes nothing if that fails.
     pub fn replace(
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
@@ -179,8 +188,8 @@ impl Output {
         self.prepare(produce)?.publish()
     }
 
-    /// Writes all of what `produce` writes, under no name yet: what can fail has failed before the first of several outputs
-    /// is published.
+    /// Writes the content that `produce` writes to a temporary file. With several outputs, every
+    /// write can thus fail before the first output is published.
     pub fn prepare(
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
@@ -192,23 +201,25 @@ impl Output {
         self.prepare_anew(produce)
     }
 
-    /// The same for what never comes out the same twice: what is there is not compared.
+    /// Works like [`prepare`](Self::prepare), but does not compare the existing content. Use it for
+    /// content that differs each time.
     pub fn prepare_anew(
         &self,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExpandError>,
     ) -> Result<PendingOutput<'_>, TemplateError> {
         let failed = |source: io::Error| failed(&self.path, source);
 
-        // Opened before anything is published: a directory that may not be read cannot be flushed, and is no failure.
+        // The directory is opened before anything is published. A directory that we may not read
+        // cannot be flushed, but that is not an error.
         let directory = match File::open(directory(&self.path)) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
             opened => Some(opened.map_err(failed)?),
         };
 
-        let mut temporary = Temporary::beside(&self.path).map_err(failed)?;
+        let mut temporary = Temporary::create_for(&self.path).map_err(failed)?;
         self.keep_group(&temporary.file)?;
         match rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(self.target_mode())) {
-            // FAT and its like: see `is_exposed`.
+            // The file system has no permission bits (FAT, for example); see `is_exposed`.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {}
             set => set.map_err(|error| failed(error.into()))?,
         }
@@ -218,21 +229,21 @@ impl Output {
         Ok(PendingOutput { output: self, content: Some((temporary, directory)) })
     }
 
-    /// The file's permission bits where they are wider than they are to be, and can be set.
+    /// Returns the file's permission bits if they are wider than they should be and can be changed.
     pub fn excessive_mode(&self) -> Option<u32> {
         let mode = self.existing.as_ref()?.metadata.mode() & 0o7777;
         (mode & !self.target_mode() != 0 && !has_fixed_modes(directory(&self.path))).then_some(mode)
     }
 
-    /// True if the file has wider permission bits than it is to have because its file system has none of its own: other users may
-    /// be able to read it.
+    /// Returns true if the file has wider permission bits than it should have, because its file
+    /// system does not store any. Other users may be able to read it.
     pub fn is_exposed(&self) -> bool {
         let found = fs::symlink_metadata(&self.path);
         let is_wider = found.is_ok_and(|found| found.mode() & 0o777 & !self.target_mode() != 0);
         is_wider && has_fixed_modes(directory(&self.path))
     }
 
-    /// The content is right already; perhaps the mode is not.
+    /// Handles content that is already up to date: sets only the mode, if necessary.
     fn keep(&self) -> io::Result<OutputChange> {
         let Some(ExistingOutput { metadata, file: Some(file) }) = &self.existing else {
             return Ok(OutputChange::Same);
@@ -247,7 +258,7 @@ impl Output {
         Ok(OutputChange::ModeChanged)
     }
 
-    /// A file of another group of ours stays that group's.
+    /// Gives the new file the group of the existing one.
     fn keep_group(&self, file: &File) -> Result<(), TemplateError> {
         let Some(ExistingOutput { metadata, .. }) = &self.existing else { return Ok(()) };
         let new = file.metadata().map_err(|source| failed(&self.path, source))?;
@@ -268,10 +279,11 @@ impl Output {
     }
 }
 
-/// An output's new content, written and flushed, that nothing names yet; dropped, it is gone.
+/// An output's new content, written and flushed but not yet published. Dropping it discards the
+/// content.
 pub struct PendingOutput<'o> {
     output: &'o Output,
-    /// `None` where the file has that content already
+    /// The temporary file and its directory; `None` if the output already has this content
     content: Option<(Temporary, Option<File>)>,
 }
 
@@ -284,21 +296,22 @@ impl PendingOutput<'_> {
         };
 
         temporary.publish(&self.output.path, self.output.exists()).map_err(failed)?;
-        Self::flushed(directory).map_err(failed)
+        Self::flush_directory(directory).map_err(failed)
     }
 
-    /// Gives the content the output's name where nothing has it, not even since it was looked at; false where something has.
+    /// Gives the content the output's name if no file has it, even if one was created after the
+    /// check. Returns false if the name is taken.
     pub fn publish_new(self) -> Result<bool, TemplateError> {
         let failed = |source: io::Error| failed(&self.output.path, source);
         let Some((temporary, directory)) = self.content else { return Ok(false) };
         match temporary.publish_new(&self.output.path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(failed(error)),
-            Ok(()) => Self::flushed(directory).map(|_| true).map_err(failed),
+            Ok(()) => Self::flush_directory(directory).map(|_| true).map_err(failed),
         }
     }
 
-    /// Reads the content from its beginning, before it has a name.
+    /// Opens the unpublished content for reading from its start.
     pub fn read_back(&self) -> Result<File, TemplateError> {
         let failed = |source: io::Error| failed(&self.output.path, source);
         let Some((temporary, _)) = &self.content else {
@@ -310,9 +323,9 @@ impl PendingOutput<'_> {
         Ok(file)
     }
 
-    fn flushed(directory: Option<File>) -> io::Result<OutputChange> {
+    fn flush_directory(directory: Option<File>) -> io::Result<OutputChange> {
         match directory.map(|directory| directory.sync_all()) {
-            // Some file systems flush no directories.
+            // Some file systems cannot flush directories.
             Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
             _ => Ok(OutputChange::Replaced),
         }
@@ -331,27 +344,27 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Takes what is written and compares it with a file.
+/// A writer that compares the written bytes with a file.
 struct Comparison {
     file: File,
-    same: bool,
+    is_same: bool,
 }
 
 impl Comparison {
     fn finish(mut self) -> io::Result<bool> {
-        Ok(self.same && self.file.read(&mut [0])? == 0)
+        Ok(self.is_same && self.file.read(&mut [0])? == 0)
     }
 }
 
 impl Write for Comparison {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut there = crate::model::SecretBytes::zeroed(bytes.len().min(64 * 1024));
+        let mut existing = crate::model::SecretBytes::zeroed(bytes.len().min(64 * 1024));
         let mut at = 0;
         while at < bytes.len() {
-            let most = there.len().min(bytes.len() - at);
-            let length = self.file.read(&mut there.expose_mut()[..most])?;
-            if length == 0 || there.expose()[..length] != bytes[at..at + length] {
-                self.same = false;
+            let most = existing.len().min(bytes.len() - at);
+            let length = self.file.read(&mut existing.expose_mut()[..most])?;
+            if length == 0 || existing.expose()[..length] != bytes[at..at + length] {
+                self.is_same = false;
                 return Err(io::Error::other("different"));
             }
 
@@ -366,24 +379,27 @@ impl Write for Comparison {
     }
 }
 
-/// The new content, before it has the output's name.
+/// A temporary file with the new content.
 ///
-/// Where the file system can, it has no name at all until it is whole, so that whatever kills us leaves nothing behind.
-/// Elsewhere it is a file `.NAME.secrets-new`, which is removed before a signal ends the process.
+/// If the file system supports it, the file has no name until it is complete, so nothing is left
+/// behind even if the process is killed. Otherwise it is named `.NAME.secrets-new` and is removed
+/// before a signal ends the process.
 struct Temporary {
     file: File,
-    /// The name it has while it is written, where it has one
+    /// The temporary name, if the file has one
     name: Option<PathBuf>,
-    /// As long as it has one, signals wait until it has been removed
-    hold: Option<DeferSignals>,
+    /// Defers signals until the temporary name is removed
+    deferred: Option<DeferSignals>,
 }
 
-/// The name beside the output under which new content waits for the rename. There is one for each output: a writer
-/// that was killed between link and rename leaves it behind, and the next one clears it away.
-fn waiting_name(path: &Path) -> PathBuf {
+/// Returns the temporary name next to the output, under which new content waits for the rename.
+/// Each output has one such name. A writer that is killed between link and rename leaves the file
+/// behind, and the next writer removes it.
+fn temporary_name(path: &Path) -> PathBuf {
     const SUFFIX: &str = ".secrets-new";
 
-    // A name has 255 bytes at most. Two outputs whose names begin alike may share one: its lock makes them take turns.
+    // File names have at most 255 bytes. Two outputs whose long names start alike may share a
+    // temporary name. They take turns, because the file is locked.
     let output = path.file_name().unwrap_or_default().as_bytes();
     let mut name = OsString::from(".");
     name.push(OsStr::from_bytes(&output[..output.len().min(254 - SUFFIX.len())]));
@@ -393,41 +409,41 @@ fn waiting_name(path: &Path) -> PathBuf {
 }
 
 impl Temporary {
-    fn beside(path: &Path) -> io::Result<Self> {
+    fn create_for(path: &Path) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
-                    let nameless = Self { file: file.into(), name: None, hold: None };
+                    let unnamed = Self { file: file.into(), name: None, deferred: None };
 
-                    // Without /proc it could not be given a name.
-                    if lock(&nameless.file)? && fs::metadata(nameless.descriptor()).is_ok() {
-                        return Ok(nameless);
+                    // Without /proc, the file could not be linked to a name.
+                    if lock(&unnamed.file)? && fs::metadata(unnamed.descriptor()).is_ok() {
+                        return Ok(unnamed);
                     }
                 }
-                // A file system without nameless files (NFS, some FUSE), or a kernel without them.
+                // The file system (NFS, some FUSE) or the kernel does not support unnamed files.
                 Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
                 Err(error) => return Err(error.into()),
             }
         }
 
-        let name = waiting_name(path);
+        let name = temporary_name(path);
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let hold = DeferSignals::new()?;
+        let deferred = DeferSignals::new()?;
 
         loop {
             match rustix::fs::open(&name, flags, Mode::from_raw_mode(PRIVATE)) {
                 Ok(file) => {
                     let file = File::from(file);
 
-                    // Before it was locked, another writer may have taken it for a dead one's and cleared it away.
+                    // Before we locked the file, another writer may have removed it as a leftover.
                     if lock(&file)? && is_at(&file, &name)? {
-                        return Ok(Self { file, name: Some(name), hold: Some(hold) });
+                        return Ok(Self { file, name: Some(name), deferred: Some(deferred) });
                     }
                 }
-                Err(Errno::EXIST) => clear_away(&name)?,
+                Err(Errno::EXIST) => remove_stale(&name)?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -445,7 +461,7 @@ impl Temporary {
             return rename(&name);
         }
 
-        // Not there yet: the name is taken in one step, without a temporary one in between.
+        // The output does not exist, so one link is enough and no temporary name is needed.
         if !replaces {
             match self.link(path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -453,20 +469,20 @@ impl Temporary {
             }
         }
 
-        let name = waiting_name(path);
+        let name = temporary_name(path);
         loop {
-            // Between the two there is a second name, which a signal would leave behind.
-            let hold = DeferSignals::new()?;
+            // Between link and rename the file has a second name. A signal would leave it behind.
+            let deferred = DeferSignals::new()?;
             let done = self.link(&name).and_then(|()| rename(&name));
-            drop(hold);
+            drop(deferred);
             match done {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => clear_away(&name)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_stale(&name)?,
                 done => return done,
             }
         }
     }
 
-    /// Gives the content a name that nothing has; nothing is left over where it is taken.
+    /// Gives the content a name that no other file has. Leaves nothing behind if the name is taken.
     fn publish_new(mut self, path: &Path) -> io::Result<()> {
         let Some(name) = &self.name else { return self.link(path) };
         rename_new(name, path)?;
@@ -486,7 +502,7 @@ impl Temporary {
 
 impl Write for Temporary {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.hold.as_ref().is_some_and(DeferSignals::is_due) {
+        if self.deferred.as_ref().is_some_and(DeferSignals::is_due) {
             return Err(io::Error::other("interrupted"));
         }
 
@@ -506,8 +522,9 @@ impl Drop for Temporary {
     }
 }
 
-/// Removes a waiting file whose writer is gone; while it lives, waits for it.
-fn clear_away(name: &Path) -> io::Result<()> {
+/// Removes a temporary file that a dead writer left behind. Waits for the writer if it is still
+/// alive.
+fn remove_stale(name: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(name, flags, Mode::empty()) {
         Ok(file) => file,
@@ -518,11 +535,12 @@ fn clear_away(name: &Path) -> io::Result<()> {
     let file = File::from(file);
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
 
-    // Still the file that we hold the lock of: its writer is gone.
+    // If the name still belongs to the file that we locked, its writer is dead.
     if is_at(&file, name)? { fs::remove_file(name) } else { Ok(()) }
 }
 
-/// Takes the writer's lock; false where another has it. A file system without locks does without.
+/// Takes the writer's lock. Returns false if another writer holds it. On a file system without
+/// locks, the lock counts as taken.
 fn lock(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) | Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
@@ -531,7 +549,7 @@ fn lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// True where `name` is this file's.
+/// Returns whether `name` refers to this file.
 fn is_at(file: &File, name: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     Ok(fs::symlink_metadata(name)

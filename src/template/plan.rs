@@ -1,7 +1,8 @@
-//! Everything is resolved before the first byte is written.
+//! Resolves every reference of a template before the first byte is written.
 //!
-//! A first pass gathers what a template refers to; then all values are opened, from one state of the vault, and filtered;
-//! only then a second pass writes. Memory grows with the different references, never with the template.
+//! A first pass collects the references. Then all values are read from one snapshot of the vault
+//! and filtered. Only after that, a second pass writes the output. Memory use grows with the number
+//! of different references, never with the size of the template.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -16,16 +17,17 @@ use crate::dotenv::readers::Readers;
 use crate::model::{SecretBytes, SecretValue, Tag, TagKey};
 use crate::vault::{Reveal, Revealed};
 
-/// TemplateFindings that are listed one by one; past them they are counted.
-const LISTED: usize = 1000;
-/// TemplateFindings whose line is shown.
-const EXCERPTS: usize = 10;
-/// All filtered values of one template together.
-const FILTERED: usize = 4 * LARGEST;
-/// Different references of one template: what bounds memory whatever a template's author writes.
-const MOST_REFERENCES: usize = 100_000;
-/// Output is gathered in a buffer of this size, which is wiped.
-const BUFFER: usize = 64 * 1024;
+/// The maximum number of findings that are listed. Further findings are only counted.
+const MAX_LISTED: usize = 1000;
+/// The maximum number of findings that show their line.
+const MAX_EXCERPTS: usize = 10;
+/// The maximum total length of a template's filtered values in bytes.
+const MAX_FILTERED: usize = 4 * LARGEST;
+/// The maximum number of different references in a template. It limits memory use, whatever the
+/// template contains.
+const MAX_REFERENCES: usize = 100_000;
+/// The size of the output buffer in bytes. The buffer is wiped.
+const BUFFER_SIZE: usize = 64 * 1024;
 
 type Reference = (TagKey, Vec<Filter>);
 
@@ -33,36 +35,37 @@ fn reference(placeholder: &Placeholder) -> Reference {
     (placeholder.tag.key(), placeholder.filters.clone())
 }
 
-/// What a template refers to.
+/// The references of a template.
 pub struct Plan {
     grammar: Grammar,
-    /// The different references, with the spelling of the first
+    /// The different references, each with the tag as first spelled
     references: HashMap<Reference, Tag>,
     malformed: u64,
     suspects: SuspectTexts,
 }
 
-/// Near misses that are remembered: other tools' files are full of them.
-const MOST_NEAR_MISSES: usize = 100;
+/// The maximum number of near misses that are remembered. Files of other tools contain many of
+/// them.
+const MAX_NEAR_MISSES: usize = 100;
 
-/// Text of a template that may not do what its author expects.
+/// Text in a template that may not do what its author expects.
 #[derive(Debug, Clone)]
 pub struct SuspectTexts {
     grammar: Grammar,
-    /// Tags that ordinary text resembles, each once
+    /// The tags that ordinary text resembles, each once
     near_misses: HashMap<TagKey, Tag>,
-    /// Placeholders behind two or more backslashes
+    /// The number of placeholders after two or more backslashes
     backslashes: u64,
 }
 
-/// Why a text is suspect.
+/// The reason why text is suspect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suspicion {
-    /// It is copied, but it resembles a placeholder for this tag
+    /// The text is copied, but it resembles a placeholder for this tag
     NearMiss(Tag),
-    /// The same, and nobody knows whether a secret has the tag
+    /// The text is copied, but it resembles a placeholder for this tag, which may or may not exist
     PossibleMiss(Tag),
-    /// So many backslashes precede a placeholder; version 0.1.0 read them differently
+    /// This number of backslashes precedes a placeholder; version 0.1.0 read them differently
     Backslashes(u64),
 }
 
@@ -70,16 +73,12 @@ impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NearMiss(tag) => {
-                write!(
-                    f,
-                    "this text is copied, although a secret `{tag}` exists; a placeholder is `{{{{ secrets.{tag} }}}}`"
-                )
+                write!(f, "this text is copied unchanged, although a secret `{tag}` exists; ")?;
+                write!(f, "to insert its value, write `{{{{ secrets.{tag} }}}}`")
             }
             Self::PossibleMiss(tag) => {
-                write!(
-                    f,
-                    "this text is copied; if `{tag}` is a secret, write `{{{{ secrets.{tag} }}}}`"
-                )
+                write!(f, "this text is copied unchanged; if `{tag}` is a secret, ")?;
+                write!(f, "write `{{{{ secrets.{tag} }}}}` to insert its value")
             }
             Self::Backslashes(number) => {
                 let (what, half) = (
@@ -88,8 +87,11 @@ impl fmt::Display for Suspicion {
                 );
 
                 let before = number - 1;
-                write!(f, "{number} backslashes before a placeholder give {half} and {what}; ")?;
-                write!(f, "version 0.1.0 gave {before} and the placeholder's text")
+                write!(
+                    f,
+                    "{number} backslashes before a placeholder become {half}, then {what}; "
+                )?;
+                write!(f, "in version 0.1.0 they became {before}, then the placeholder's text")
             }
         }
     }
@@ -103,20 +105,21 @@ impl SuspectTexts {
     fn note(&mut self, event: &Event<'_>) {
         match event {
             Event::Backslashes(..) => self.backslashes += 1,
-            Event::NearMiss(tag, _) if self.near_misses.len() < MOST_NEAR_MISSES => {
+            Event::NearMiss(tag, _) if self.near_misses.len() < MAX_NEAR_MISSES => {
                 self.near_misses.entry(tag.key()).or_insert_with(|| tag.clone());
             }
             _ => {}
         }
     }
 
-    /// True if the template may name secrets that no placeholder names: only a vault can tell.
+    /// Returns true if ordinary text resembles placeholders. Only a vault can show whether it names
+    /// secrets.
     pub fn has_near_misses(&self) -> bool {
         !self.near_misses.is_empty()
     }
 
-    /// Returns what to warn about. `is_stored` says whether a tag names a secret, if that is known; it is asked once for each
-    /// tag.
+    /// Returns the findings to warn about. `is_stored` is called once for each tag and returns
+    /// whether a secret has that tag, or `None` if that is not known.
     pub fn findings<E: From<TemplateError>>(
         &self,
         template: &mut Template,
@@ -151,7 +154,7 @@ impl SuspectTexts {
 }
 
 impl Plan {
-    /// Reads the template once.
+    /// Collects the references in one pass over the template.
     pub fn new(template: &mut Template, grammar: Grammar) -> Result<Self, TemplateError> {
         let mut references = HashMap::new();
         let mut malformed = 0;
@@ -165,7 +168,7 @@ impl Plan {
                     references
                         .entry(reference(placeholder))
                         .or_insert_with(|| placeholder.tag.clone());
-                    if references.len() > MOST_REFERENCES {
+                    if references.len() > MAX_REFERENCES {
                         return Err(TemplateError::TooManyReferences);
                     }
                 }
@@ -178,22 +181,22 @@ impl Plan {
         Ok(Self { grammar, references, malformed, suspects })
     }
 
-    /// Returns the text that may not do what the author of the template expects.
+    /// Returns the text that may not do what the template's author expects.
     pub fn suspects(&self) -> &SuspectTexts {
         &self.suspects
     }
 
-    /// True where nothing is to be resolved: no vault is needed.
+    /// Returns true if the template has no references and thus needs no vault.
     pub fn is_empty(&self) -> bool {
         self.references.is_empty()
     }
 
-    /// True where a placeholder has a filter.
+    /// Returns true if any placeholder has a filter.
     pub fn has_filters(&self) -> bool {
         self.references.keys().any(|(_, filters)| !filters.is_empty())
     }
 
-    /// The tags that are referred to, each once.
+    /// Returns the tags of all references, each once.
     pub fn tags(&self) -> Vec<Tag> {
         let mut seen = HashSet::new();
         self.references
@@ -203,7 +206,7 @@ impl Plan {
             .collect()
     }
 
-    /// What is not well formed, with its places.
+    /// Returns the invalid placeholders with their positions.
     pub fn malformed(
         &self,
         template: &mut Template,
@@ -220,7 +223,7 @@ impl Plan {
         Ok(Some(findings))
     }
 
-    /// Hands over every reference in order, with line and column.
+    /// Calls `visit` for every reference in order, with line and column.
     pub fn each_reference(
         &self,
         template: &mut Template,
@@ -232,10 +235,10 @@ impl Plan {
         })
     }
 
-    /// Opens and filters every value. What is unknown is left to [`Resolved::unknown`].
+    /// Reveals and filters every value. [`Resolved::unknown`] reports the tags that name no secret.
     pub fn resolve(self, values: &dyn Reveal) -> Result<Resolved, TemplateError> {
         let tags = self.tags();
-        let places: HashMap<TagKey, usize> = tags.iter().map(Tag::key).zip(0..).collect();
+        let indices: HashMap<TagKey, usize> = tags.iter().map(Tag::key).zip(0..).collect();
         let revealed = if tags.is_empty() { Vec::new() } else { values.reveal(&tags)? };
         let (mut missing, mut names) = (HashMap::new(), HashMap::new());
         let mut opened: Vec<Option<SecretValue>> = Vec::with_capacity(revealed.len());
@@ -256,15 +259,15 @@ impl Plan {
         let mut renderings = HashMap::with_capacity(self.references.len());
         let mut filtered = 0;
         for (reference, tag) in self.references {
-            let at = places[&reference.0];
+            let at = indices[&reference.0];
             let rendering = match &opened[at] {
-                None => Rendering::AsItIs,
+                None => Rendering::Unchanged,
                 Some(_) if reference.1.is_empty() => Rendering::Value(at),
                 Some(value) => {
                     let result = apply(&reference.1, value.expose(), self.grammar.readers);
                     let result = result.map_err(|why| TemplateError::Filter { tag, why })?;
                     filtered += result.len();
-                    if filtered > FILTERED {
+                    if filtered > MAX_FILTERED {
                         return Err(TemplateError::FilteredTooLarge);
                     }
 
@@ -275,7 +278,7 @@ impl Plan {
             renderings.insert(reference, rendering);
         }
 
-        Ok(Resolved { grammar: self.grammar, values: opened, places, names, renderings, missing })
+        Ok(Resolved { grammar: self.grammar, values: opened, indices, names, renderings, missing })
     }
 }
 
@@ -289,37 +292,37 @@ fn apply(filters: &[Filter], value: &[u8], readers: Readers) -> Result<SecretByt
 }
 
 enum Rendering {
-    /// The value of this place, as it is
+    /// The unfiltered value at this index
     Value(usize),
-    /// A value through filters
+    /// A filtered value
     Filtered(SecretBytes),
-    /// The placeholder itself: it names no secret
-    AsItIs,
+    /// The placeholder itself, because its tag names no secret
+    Unchanged,
 }
 
-/// What stands in the output for a placeholder.
+/// The text that replaces a placeholder in the output.
 enum Expansion<'a> {
     Bytes(&'a [u8]),
     /// The placeholder itself
-    AsItIs,
-    /// The first pass did not see this placeholder
+    Unchanged,
+    /// No text, because the first pass did not see this placeholder
     Moved,
 }
 
-/// A template's references, resolved.
+/// A template's references with their values.
 pub struct Resolved {
     grammar: Grammar,
     values: Vec<Option<SecretValue>>,
-    /// Tags as the vault has them
+    /// The tags as spelled in the vault
     names: HashMap<TagKey, Tag>,
-    /// Where each tag's value is
-    places: HashMap<TagKey, usize>,
+    /// The index of each tag's value
+    indices: HashMap<TagKey, usize>,
     renderings: HashMap<Reference, Rendering>,
     missing: HashMap<TagKey, Option<Tag>>,
 }
 
 impl Resolved {
-    /// Placeholders that name no secret, with their places.
+    /// Returns the placeholders whose tags name no secret, with their positions.
     pub fn unknown(
         &self,
         template: &mut Template,
@@ -339,37 +342,38 @@ impl Resolved {
         Ok(Some(findings))
     }
 
-    /// True if the expansion contains a value.
+    /// Returns true if the expansion contains a value.
     pub fn has_values(&self) -> bool {
         !self.names.is_empty()
     }
 
-    /// Returns how the template's placeholders are written.
+    /// Returns the syntax of the template's placeholders.
     pub fn grammar(&self) -> &Grammar {
         &self.grammar
     }
 
-    /// Returns what a placeholder of the template is replaced with; `None` if it names no secret.
+    /// Returns the text that replaces a placeholder, or `None` if its tag names no secret.
     pub fn replacement(&self, placeholder: &Placeholder) -> Option<&[u8]> {
         match self.rendering(placeholder) {
             Expansion::Bytes(bytes) => Some(bytes),
-            Expansion::AsItIs | Expansion::Moved => None,
+            Expansion::Unchanged | Expansion::Moved => None,
         }
     }
 
-    /// Returns the value of a placeholder as it is before the last filter.
+    /// Returns a placeholder's value before its last filter is applied.
     pub fn before_last_filter(&self, placeholder: &Placeholder) -> Option<SecretBytes> {
-        let value = self.values.get(*self.places.get(&placeholder.tag.key())?)?.as_ref()?;
+        let value = self.values.get(*self.indices.get(&placeholder.tag.key())?)?.as_ref()?;
         let (_, filters) = placeholder.filters.split_last()?;
         apply(filters, value.expose(), self.grammar.readers).ok()
     }
 
-    /// Writes the template with every placeholder replaced; an unknown or malformed one stays as it is.
+    /// Writes the template with every placeholder replaced. Unknown and invalid placeholders are
+    /// copied.
     pub fn expand(&self, template: &mut Template, out: &mut dyn Write) -> Result<(), ExpandError> {
         self.write(template, out, |placeholder| self.rendering(placeholder))
     }
 
-    /// Writes the same with `‹tag›` for each value, whatever its length and its filters.
+    /// Writes the template with `‹tag›` in place of each value, whatever its length and filters.
     pub fn expand_masked(
         &self,
         template: &mut Template,
@@ -388,9 +392,9 @@ impl Resolved {
         match self.renderings.get(&reference(placeholder)) {
             Some(Rendering::Value(at)) => self.values[*at]
                 .as_ref()
-                .map_or(Expansion::AsItIs, |value| Expansion::Bytes(value.expose())),
+                .map_or(Expansion::Unchanged, |value| Expansion::Bytes(value.expose())),
             Some(Rendering::Filtered(bytes)) => Expansion::Bytes(bytes.expose()),
-            Some(Rendering::AsItIs) => Expansion::AsItIs,
+            Some(Rendering::Unchanged) => Expansion::Unchanged,
             None => Expansion::Moved,
         }
     }
@@ -402,16 +406,16 @@ impl Resolved {
         expansion: impl Fn(&Placeholder) -> Expansion<'a>,
     ) -> Result<(), ExpandError> {
         template.check_unchanged().map_err(ExpandError::Template)?;
-        let mut buffer = Buffer { bytes: SecretBytes::with_capacity(BUFFER), out };
+        let mut buffer = Buffer { bytes: SecretBytes::with_capacity(BUFFER_SIZE), out };
         let name = template.name().to_owned();
         let mut reader = template.reader().map_err(ExpandError::Template)?;
-        let done =
+        let scanned =
             scan(&mut *reader, &self.grammar, WINDOW, ScanDetails::NONE, |event| match event {
                 Event::Literal(bytes) => buffer.put(bytes).map_err(ExpandError::Output),
                 Event::Placeholder(placeholder, raw, _) => {
                     let bytes = match expansion(placeholder) {
                         Expansion::Bytes(bytes) => bytes,
-                        Expansion::AsItIs => raw,
+                        Expansion::Unchanged => raw,
                         Expansion::Moved => {
                             return Err(ExpandError::Template(TemplateError::Moved(name.clone())));
                         }
@@ -423,7 +427,7 @@ impl Resolved {
             });
 
         drop(reader);
-        match done {
+        match scanned {
             Ok(()) => {}
             Err(ScanError::Visit(error)) => return Err(error),
             Err(ScanError::Read(source)) => {
@@ -440,16 +444,16 @@ impl Resolved {
     }
 }
 
-/// Why an expansion broke off: the template, or what it was written to.
+/// The reason why an expansion failed.
 #[derive(Debug)]
 pub enum ExpandError {
     /// The template could not be read again
     Template(TemplateError),
-    /// The output took no more
+    /// Writing to the output failed
     Output(io::Error),
 }
 
-/// Gathers small pieces for few writes; unlike std's, it is wiped.
+/// Collects small pieces into few writes. Unlike the buffer of `BufWriter`, this one is wiped.
 struct Buffer<'a> {
     bytes: SecretBytes,
     out: &'a mut dyn Write,
@@ -457,11 +461,11 @@ struct Buffer<'a> {
 
 impl Buffer<'_> {
     fn put(&mut self, piece: &[u8]) -> io::Result<()> {
-        if self.bytes.len() + piece.len() > BUFFER {
+        if self.bytes.len() + piece.len() > BUFFER_SIZE {
             self.flush_bytes()?;
         }
 
-        if piece.len() >= BUFFER {
+        if piece.len() >= BUFFER_SIZE {
             return self.out.write_all(piece);
         }
 
@@ -506,7 +510,7 @@ fn findings<T>(
     pass(template, grammar, true, |event| {
         if let Some((what, position)) = pick(event) {
             found.total += 1;
-            if found.listed.len() < LISTED {
+            if found.listed.len() < MAX_LISTED {
                 found.listed.push(TemplateFinding { position, excerpt: None, what });
             }
         }
@@ -514,7 +518,7 @@ fn findings<T>(
         Ok(())
     })?;
 
-    for finding in found.listed.iter_mut().take(EXCERPTS) {
+    for finding in found.listed.iter_mut().take(MAX_EXCERPTS) {
         finding.excerpt = template.excerpt(finding.position.offset, finding.position.column);
     }
 

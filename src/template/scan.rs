@@ -1,8 +1,10 @@
 //! One pass over a template in constant memory: literal bytes and placeholders, in order.
 //!
-//! A window of a few hundred kilobytes moves over the template. Nothing is decided before all the bytes that it depends
-//! on are there, so the size of the window changes nothing but the lengths of the literal pieces.
+//! A window of a few hundred kilobytes moves over the template. No decision is made before all the
+//! bytes that it depends on are in the window. The window's size therefore affects only the lengths
+//! of the literal pieces.
 
+use std::convert::Infallible;
 use std::io::{self, Read};
 
 use memchr::memmem::Finder;
@@ -10,36 +12,38 @@ use memchr::memmem::Finder;
 use super::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
 use crate::model::Tag;
 
-/// The window's size, unless a test asks for another.
+/// The size of the window in bytes. Tests use other sizes.
 pub const WINDOW: usize = 256 * 1024;
 
-/// Where a placeholder stands. Line and column count from 1, columns in bytes; both are 0 where nobody asked for them.
+/// The position of a placeholder. Line and column count from 1, and the column counts bytes. Both
+/// are 0 if the caller did not ask for lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// Bytes before its `{{`
+    /// The number of bytes before the opening delimiter
     pub offset: u64,
-    /// Its line
+    /// The line
     pub line: u64,
-    /// Its column
+    /// The column
     pub column: u64,
 }
 
-/// What a template consists of.
+/// A part of a template.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Bytes to be copied
     Literal(&'a [u8]),
-    /// A placeholder: what it says, its own bytes, its place
+    /// A placeholder: the parsed form, its bytes in the template, and its position
     Placeholder(&'a Placeholder, &'a [u8], Position),
-    /// What follows at this place plainly meant us and is no placeholder; its bytes come as literals
+    /// An invalid placeholder at this position; its bytes follow as literals
     Malformed(Malformed, Position),
-    /// The text at this place is copied, but it resembles a placeholder for this tag
+    /// Text at this position that is copied, but resembles a placeholder for this tag
     NearMiss(Tag, Position),
-    /// Two or more backslashes precede the placeholder at this place. Version 0.1.0 read them differently.
+    /// Two or more backslashes before the placeholder at this position. Version 0.1.0 read them
+    /// differently.
     Backslashes(u64, Position),
 }
 
-/// What a pass tells beside the parts of a template. Each costs time.
+/// Optional details that a pass can report. Each of them costs time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ScanDetails {
     /// Positions with line and column
@@ -49,33 +53,33 @@ pub struct ScanDetails {
 }
 
 impl ScanDetails {
-    /// Nothing else
+    /// No details
     pub const NONE: Self = Self { lines: false, near_misses: false };
     /// Positions with line and column
     pub const LINES: Self = Self { lines: true, near_misses: false };
 }
 
-/// Why a pass ended early.
+/// The reason why a pass ended early.
 #[derive(Debug)]
 pub enum ScanError<E> {
     /// The template could not be read
     Read(io::Error),
-    /// The visitor gave up
+    /// The visitor returned an error
     Visit(E),
 }
 
 struct Window {
     bytes: Vec<u8>,
-    /// Up to here the buffer is filled
+    /// The end of the filled part of the buffer
     end: usize,
-    /// From here on nothing has been handed over
+    /// The start of the part that was not handed over yet
     begin: usize,
-    /// Backslashes directly before `begin` that were taken and not yet handed over: what they become depends on what
-    /// follows them
+    /// The number of backslashes directly before `begin` that were not handed over yet. Their
+    /// meaning depends on the text that follows.
     held: u64,
-    /// The byte before the buffer's first
+    /// The byte before the buffer's first byte
     before: u8,
-    /// The template's bytes before the buffer's first
+    /// The number of the template's bytes before the buffer
     offset: u64,
     complete: bool,
     lines: Option<Lines>,
@@ -83,15 +87,15 @@ struct Window {
 
 #[derive(Default)]
 struct Lines {
-    /// Newlines counted up to here in the buffer
+    /// The end of the part of the buffer whose newlines are counted
     counted: usize,
     newlines: u64,
-    /// Offset behind the last newline
+    /// The offset of the byte after the last newline
     line_start: u64,
 }
 
 impl Window {
-    /// Drops what was handed over and fills up.
+    /// Discards the bytes that were handed over and fills the buffer.
     fn refill(&mut self, reader: &mut dyn Read) -> io::Result<()> {
         if self.begin > 0 {
             self.count_lines(self.begin);
@@ -151,7 +155,8 @@ impl Window {
         if at == 0 { self.before } else { self.bytes[at - 1] }
     }
 
-    /// Hands over everything before `at` except the backslashes directly before it, which are held.
+    /// Hands over everything before `at`, except the backslashes directly before it. Those are held
+    /// back.
     fn hand_over<E>(&mut self, at: usize, visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
         let fresh = &self.bytes[self.begin..at];
         let run = fresh.iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -167,7 +172,7 @@ impl Window {
         Ok(())
     }
 
-    /// Hands over everything before `at`, backslashes too.
+    /// Hands over everything before `at`, including backslashes.
     fn hand_over_all<E>(&mut self, at: usize, visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
         self.hand_over(at, visit)?;
         backslashes(std::mem::take(&mut self.held), visit)
@@ -180,7 +185,7 @@ fn literal<E>(bytes: &[u8], visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
     if bytes.is_empty() { Ok(()) } else { visit(Event::Literal(bytes)).map_err(ScanError::Visit) }
 }
 
-/// Hands over so many backslashes, in pieces.
+/// Hands over `number` backslashes, in pieces.
 fn backslashes<E>(mut number: u64, visit: Visit<'_, E>) -> Result<(), ScanError<E>> {
     const PIECE: [u8; 1024] = [b'\\'; 1024];
     while number > 0 {
@@ -192,10 +197,11 @@ fn backslashes<E>(mut number: u64, visit: Visit<'_, E>) -> Result<(), ScanError<
     Ok(())
 }
 
-/// Reads a template once, handing over its parts in order, with `details`.
+/// Reads a template once and hands over its parts in order, with the requested `details`.
 ///
-/// Of `2n` backslashes directly before a placeholder, `n` are handed over, then the placeholder. Of `2n + 1`, `n` are
-/// handed over, then the placeholder's own bytes as a literal. Everywhere else a backslash is an ordinary byte.
+/// Of `2n` backslashes directly before a placeholder, `n` are handed over, then the placeholder. Of
+/// `2n + 1` backslashes, `n` are handed over, then the placeholder's own bytes as a literal. In
+/// every other place a backslash is an ordinary byte.
 pub fn scan<E>(
     reader: &mut dyn Read,
     grammar: &Grammar,
@@ -207,7 +213,8 @@ pub fn scan<E>(
     let width = grammar.open().len();
     let visit: Visit<'_, E> = &mut visit;
     let mut w = Window {
-        // Room for a whole placeholder, the byte before it and a piece of the next opening delimiter.
+        // The buffer has room for a whole placeholder, the byte before it and a part of the next
+        // opening delimiter.
         bytes: vec![0; window.max(2 * LONGEST)],
         end: 0,
         begin: 0,
@@ -227,7 +234,7 @@ pub fn scan<E>(
                 return w.hand_over_all(w.end, visit);
             }
 
-            // The window may end with a piece of a delimiter.
+            // The window may end with a part of a delimiter.
             let keep = w.end.saturating_sub(width).max(w.begin);
             w.hand_over(keep, visit)?;
             w.refill(reader).map_err(ScanError::Read)?;
@@ -237,12 +244,12 @@ pub fn scan<E>(
 
         at = found + 1;
         if w.byte_before(found) == b'$' {
-            continue; // `${{ … }}` is GitHub Actions'
+            continue; // `${{ … }}` belongs to GitHub Actions
         }
 
         let rest = &w.bytes[found..w.end];
 
-        // Whether ordinary text is a near miss is decided on as many bytes as a placeholder may have.
+        // The check for near misses needs as many bytes as a placeholder can have.
         let is_whole = w.complete || rest.len() >= LONGEST;
 
         match grammar.at(rest, w.complete) {
@@ -289,6 +296,18 @@ pub fn scan<E>(
             }
         }
     }
+}
+
+/// Calls `visit` with each part of a text in memory.
+pub fn each_event(text: &[u8], grammar: &Grammar, mut visit: impl FnMut(Event<'_>)) {
+    let mut reader = text;
+    let done: Result<(), ScanError<Infallible>> =
+        scan(&mut reader, grammar, WINDOW, ScanDetails::NONE, |event| {
+            visit(event);
+            Ok(())
+        });
+
+    debug_assert!(done.is_ok(), "a text in memory can be read");
 }
 
 #[cfg(test)]
@@ -431,7 +450,8 @@ mod tests {
         let whole = parts(template.as_bytes(), &Grammar::default(), 1 << 20);
 
         for window in 0..400 {
-            // Every size from the smallest on, so that each byte of the unit ends a window somewhere.
+            // The smallest size comes first, so that every byte of the unit ends a window at some
+            // size.
             let found = parts(template.as_bytes(), &Grammar::default(), 2 * LONGEST + window);
             assert!(found == whole, "{window}");
         }

@@ -1,4 +1,5 @@
-//! A template that can be read twice: a file, or stdin kept in memory up to 8 MiB and in an unlinked file beyond.
+//! A template that can be read twice: a file, or stdin. Stdin is kept in memory up to 8 MiB, and in
+//! an unlinked temporary file beyond that.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,14 +11,14 @@ use unicode_width::UnicodeWidthStr;
 use super::TemplateError;
 use crate::model::is_hostile;
 
-/// Templates up to this many bytes are read once and kept.
-const KEPT: u64 = 8 * 1024 * 1024;
-/// How many bytes show the encoding.
-const BEGINNING: u64 = 512;
-/// How much of a line an excerpt shows on each side.
-const EXCERPT: usize = 40;
+/// The maximum size in bytes of a template that is kept in memory.
+const MAX_IN_MEMORY: u64 = 8 * 1024 * 1024;
+/// The number of bytes that are checked for the encoding.
+const ENCODING_SAMPLE: u64 = 512;
+/// The number of bytes that an excerpt shows on each side of a position.
+const EXCERPT_RADIUS: usize = 40;
 
-/// A template, named as messages name it.
+/// A template with the name that messages use for it.
 pub struct Template {
     name: String,
     content: Content,
@@ -29,7 +30,7 @@ enum Content {
     File { file: File, stamp: FileStamp },
 }
 
-/// What tells that a file was written to between two readings.
+/// Metadata that shows whether a file was modified between two readings.
 #[derive(PartialEq, Eq)]
 struct FileStamp(u64, i64, i64, i64, i64);
 
@@ -41,12 +42,13 @@ impl FileStamp {
 }
 
 impl Template {
-    /// A template given as text.
+    /// Creates a template from text.
     pub fn from_text(name: &str, text: Vec<u8>) -> Self {
         Self { name: name.into(), content: Content::Memory(text), identity: None }
     }
 
-    /// Opens a file. One that can be read only once (a FIFO, `/dev/fd/3`) is kept or spooled.
+    /// Opens a file. A file that can be read only once (a FIFO, `/dev/fd/3`) is kept in memory or
+    /// in a temporary file.
     pub fn from_file(path: &Path) -> Result<Self, TemplateError> {
         let name = path.display().to_string();
         let failed = |source| TemplateError::Io { action: "read", name: name.clone(), source };
@@ -57,7 +59,7 @@ impl Template {
             return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
         }
 
-        let mut template = if metadata.is_file() && metadata.len() > KEPT {
+        let mut template = if metadata.is_file() && metadata.len() > MAX_IN_MEMORY {
             let stamp = FileStamp::of(&file).map_err(failed)?;
             Self { name, content: Content::File { file, stamp }, identity: None }
         } else {
@@ -71,14 +73,14 @@ impl Template {
     /// Reads a stream to its end.
     pub fn from_reader(name: &str, mut reader: impl Read) -> Result<Self, TemplateError> {
         let failed = |source| TemplateError::Io { action: "read", name: name.to_owned(), source };
-        let mut kept = Vec::new();
-        reader.by_ref().take(KEPT + 1).read_to_end(&mut kept).map_err(failed)?;
-        let content = if kept.len() as u64 <= KEPT {
-            Content::Memory(kept)
+        let mut buffered = Vec::new();
+        reader.by_ref().take(MAX_IN_MEMORY + 1).read_to_end(&mut buffered).map_err(failed)?;
+        let content = if buffered.len() as u64 <= MAX_IN_MEMORY {
+            Content::Memory(buffered)
         } else {
             let mut spool = || -> io::Result<Content> {
                 let mut file = tempfile::tempfile()?;
-                file.write_all(&kept)?;
+                file.write_all(&buffered)?;
                 io::copy(&mut reader, &mut file)?;
                 let stamp = FileStamp::of(&file)?;
 
@@ -97,47 +99,49 @@ impl Template {
         Ok(Self { name: name.into(), content, identity: None })
     }
 
-    /// As messages name it.
+    /// Returns the name that messages use for the template.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Device and inode, where it is a regular file: an output of the same would destroy it.
+    /// Returns the device and inode if the template is a regular file. Writing an output to the
+    /// same file would destroy the template.
     pub fn identity(&self) -> Option<(u64, u64)> {
         self.identity
     }
 
-    /// Notes what stdin is redirected from.
+    /// Sets the identity of the file that stdin is redirected from.
     #[must_use]
     pub fn with_identity(mut self, identity: Option<(u64, u64)>) -> Self {
         self.identity = identity;
         self
     }
 
-    /// Refuses text that begins with the byte order mark of UTF-16: its placeholders would be copied unnoticed.
+    /// Rejects UTF-16 text with a byte order mark, because its placeholders would be copied
+    /// unnoticed.
     pub(super) fn check_encoding(&mut self) -> Result<(), TemplateError> {
-        let mut beginning = Vec::new();
-        let read = self.reader()?.take(BEGINNING).read_to_end(&mut beginning);
+        let mut sample = Vec::new();
+        let read = self.reader()?.take(ENCODING_SAMPLE).read_to_end(&mut sample);
         read.map_err(|source| failed(&self.name, source))?;
 
-        // Text follows the mark: any other file may begin with these two bytes.
-        let is_marked = beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff");
-        if is_marked && beginning.contains(&0) {
+        // A binary file may start with these two bytes too. UTF-16 text also contains zero bytes.
+        let is_marked = sample.starts_with(b"\xff\xfe") || sample.starts_with(b"\xfe\xff");
+        if is_marked && sample.contains(&0) {
             Err(TemplateError::Utf16(self.name.clone()))
         } else {
             Ok(())
         }
     }
 
-    /// Returns the whole text; `None` if it is longer than `most` bytes.
-    pub fn text(&mut self, most: u64) -> Result<Option<Vec<u8>>, TemplateError> {
+    /// Returns the whole text; `None` if it is longer than `max_length` bytes.
+    pub fn text(&mut self, max_length: u64) -> Result<Option<Vec<u8>>, TemplateError> {
         let mut text = Vec::new();
-        let read = self.reader()?.take(most + 1).read_to_end(&mut text);
+        let read = self.reader()?.take(max_length + 1).read_to_end(&mut text);
         read.map_err(|source| failed(&self.name, source))?;
-        Ok((text.len() as u64 <= most).then_some(text))
+        Ok((text.len() as u64 <= max_length).then_some(text))
     }
 
-    /// Reads from the beginning.
+    /// Returns a reader that starts at the beginning.
     pub(super) fn reader(&mut self) -> Result<Box<dyn Read + '_>, TemplateError> {
         let Self { name, content, .. } = self;
         match content {
@@ -149,7 +153,7 @@ impl Template {
         }
     }
 
-    /// Refuses a file that was written to since it was opened.
+    /// Returns an error if the file was modified since it was opened.
     pub(super) fn check_unchanged(&self) -> Result<(), TemplateError> {
         match &self.content {
             Content::File { file, stamp }
@@ -161,14 +165,15 @@ impl Template {
         }
     }
 
-    /// Returns the line around a position, control characters replaced, and how many terminal columns precede the caret.
+    /// Returns the part of a line around a position with control characters replaced, and the
+    /// number of terminal columns before the caret.
     pub(super) fn excerpt(&mut self, offset: u64, column: u64) -> Option<(String, usize)> {
-        let before = usize::try_from(column - 1).unwrap_or(usize::MAX).min(EXCERPT);
-        let mut bytes = vec![0; before + EXCERPT];
-        let start = offset - before as u64;
+        let bytes_before = usize::try_from(column - 1).unwrap_or(usize::MAX).min(EXCERPT_RADIUS);
+        let mut bytes = vec![0; bytes_before + EXCERPT_RADIUS];
+        let start = offset - bytes_before as u64;
         let length = match &mut self.content {
-            Content::Memory(kept) => {
-                let rest = kept.get(usize::try_from(start).ok()?..)?;
+            Content::Memory(buffered) => {
+                let rest = buffered.get(usize::try_from(start).ok()?..)?;
                 let length = rest.len().min(bytes.len());
                 bytes[..length].copy_from_slice(&rest[..length]);
                 length
@@ -182,20 +187,20 @@ impl Template {
         bytes.truncate(length);
         let end = bytes
             .iter()
-            .skip(before)
+            .skip(bytes_before)
             .position(|b| *b == b'\n')
-            .map_or(bytes.len(), |at| before + at);
+            .map_or(bytes.len(), |at| bytes_before + at);
 
-        let (left, right) = bytes[..end].split_at_checked(before)?;
+        let (left, right) = bytes[..end].split_at_checked(bytes_before)?;
         let text = |bytes: &[u8]| -> String {
             let visible = |c: char| if is_hostile(c) { '·' } else { c };
             String::from_utf8_lossy(bytes).chars().map(visible).collect()
         };
 
-        let before_it = if u64::try_from(before) == Ok(column - 1) { "" } else { "…" };
-        let behind_it = if right.len() == EXCERPT { "…" } else { "" };
-        let left = format!("{before_it}{}", text(left));
-        Some((format!("{left}{}{behind_it}", text(right).trim_end_matches('·')), left.width()))
+        let left_ellipsis = if u64::try_from(bytes_before) == Ok(column - 1) { "" } else { "…" };
+        let right_ellipsis = if right.len() == EXCERPT_RADIUS { "…" } else { "" };
+        let left = format!("{left_ellipsis}{}", text(left));
+        Some((format!("{left}{}{right_ellipsis}", text(right).trim_end_matches('·')), left.width()))
     }
 }
 

@@ -9,7 +9,7 @@ mod progress;
 pub(crate) mod prompt;
 pub(crate) mod raw;
 mod table;
-mod time;
+pub(crate) mod time;
 mod turn;
 mod wrap;
 

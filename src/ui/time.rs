@@ -1,7 +1,9 @@
-//! Formats timestamps for people, in the time zone of TZ or of the system. JSON uses UTC.
+//! Formats timestamps and durations for people, and parses durations. Timestamps are shown in the time
+//! zone of TZ or of the system. JSON uses UTC.
 
 use std::fs;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -32,6 +34,56 @@ pub(super) fn local_date(moment: Timestamp) -> String {
 
 fn in_zone(moment: Timestamp, zone: TimeZone, format: &str) -> String {
     moment.moment().to_zoned(zone).strftime(format).to_string()
+}
+
+/// The maximum duration that [`parse_duration`] accepts.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Parses a duration of 1 second to 30 days: `90s`, `15m`, `8h`, `1d`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a time is a number and a unit, such as 90s, 15m or 8h".to_owned();
+
+    // A day is 24 hours here, but the library treats it as a calendar day.
+    let parsed = match text.strip_suffix('d') {
+        Some(days) => {
+            days.parse().ok().and_then(|days: u32| Duration::from_secs(86_400).checked_mul(days))
+        }
+        None => {
+            text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok())
+        }
+    };
+
+    match parsed.ok_or_else(wrong)? {
+        time if time < Duration::from_secs(1) => Err("the shortest time is 1s".to_owned()),
+        time if time > LONGEST => Err("the longest time is 30d".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Formats how long a vault stays unlocked, as in `15m, or 5m without use`.
+pub(crate) fn spans(ttl: Duration, idle: Duration) -> String {
+    if idle < ttl { format!("{}, or {} without use", span(ttl), span(idle)) } else { span(ttl) }
+}
+
+/// Formats a duration in its two largest units, as in `15m` or `1h 30m`.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let parts = [
+        (seconds / 86_400, 'd'),
+        (seconds / 3_600 % 24, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+
+    let shown: Vec<String> = parts
+        .iter()
+        .skip_while(|(n, _)| *n == 0)
+        .take(2)
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+
+    if shown.is_empty() { "0s".into() } else { shown.join(" ") }
 }
 
 #[cfg(test)]

@@ -17,8 +17,11 @@ use super::VaultError;
 use super::key_handle::{RootKeyHandle, RootTables};
 use crate::crypto::aead::Key;
 use crate::crypto::checkpoint::{Checkpoint, NewestState, ProjectCheckpoint, open_history};
-use crate::crypto::keys::{Keyring, ProjectId, ProjectRow, RootKey, VaultId};
-use crate::crypto::lineage::{Relation, Revision};
+use crate::crypto::history::{Relation, Revision};
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::keyring::Keyring;
+use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::ProjectRow;
 use crate::model::ProjectName;
 use crate::store::CheckpointStore;
 

@@ -12,12 +12,14 @@ use super::slots::dearest;
 use super::state::{Project, State, checked_row};
 use super::{Locked, Vault, VaultError, told_apart};
 use crate::crypto::CryptoError;
-use crate::crypto::integrity::{EMPTY_BUCKET, Head};
+use crate::crypto::head::Head;
+use crate::crypto::history::{Relation, Revision};
 use crate::crypto::kdf::Passphrase;
-use crate::crypto::keys::{ProjectRow, RootKey, VaultRow};
-use crate::crypto::lineage::{Relation, Revision};
 use crate::crypto::random;
-use crate::crypto::slot::{Credential, Slot};
+use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::{ProjectRow, Slot, VaultRow};
+use crate::crypto::slot::Credential;
+use crate::crypto::tree::EMPTY_BUCKET;
 use crate::model::{ProjectName, Secret, SecretId, TAG_MAX, Tag};
 use crate::store::{
     Change, CheckpointStore, IfExists, NewFile, Snapshot, SqliteStore, Store, StoreError,

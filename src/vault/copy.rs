@@ -9,7 +9,7 @@ use super::projects::known;
 use super::secrets::find;
 use super::state::{Project, State, VerifiedRecord};
 use super::{Vault, VaultError, WriteOutcome};
-use crate::crypto::keys::ProjectId;
+use crate::crypto::ids::ProjectId;
 use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, Timestamp};
 use crate::store::{Snapshot, Transaction};
 

@@ -8,12 +8,13 @@ use super::VaultError;
 use super::key_handle::{RootKeyHandle, RootTables};
 use super::state::{Project, State, VerifiedRecord};
 use crate::crypto::CryptoError;
-use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, HeadHistory, Leaf};
-use crate::crypto::keys::{Grant, Keyring, ProjectId, ProjectRow, RecordId, VaultRow};
-use crate::crypto::lineage::Ancestors;
+use crate::crypto::head::{Head, HeadHistory};
+use crate::crypto::history::Ancestors;
+use crate::crypto::ids::{Hash, ProjectId, RecordId};
+use crate::crypto::keyring::Keyring;
 use crate::crypto::random;
-use crate::crypto::record::Record;
-use crate::crypto::slot::Slot;
+use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
+use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
 use crate::store::{Change, MOST_PROJECTS, Snapshot, Transaction};
 
@@ -107,12 +108,12 @@ impl<'a> Edit<'a> {
         if let Some(value) = value {
             record.vver = record.ver;
             let sealed = self.project.keyring.seal_value(place, record.vver, value)?;
-            record.val_hash = integrity::value_hash(&sealed);
+            record.val_hash = tree::value_hash(&sealed);
             transaction.apply(Change::Value(&record.rid, &sealed))?;
         }
 
         record.meta = self.project.keyring.seal_metadata(place, record.ver, &metadata)?;
-        record.leaf = integrity::leaf(self.project.vault_id, &self.project.row.pid, &record);
+        record.leaf = tree::leaf(self.project.vault_id, &self.project.row.pid, &record);
 
         // Read before it is written: this verifies the bucket as it was.
         let leaves = self.leaves(transaction, record.tag_ix[0])?;
@@ -163,7 +164,7 @@ pub(super) fn write_bucket(
     number: u8,
     leaves: &[Leaf],
 ) -> Result<Hash, VaultError> {
-    let hash = integrity::bucket(pid, number, leaves);
+    let hash = tree::bucket(pid, number, leaves);
     transaction.apply(Change::Bucket(pid, number, (hash != EMPTY_BUCKET).then_some(&hash)))?;
     Ok(hash)
 }
@@ -184,7 +185,7 @@ pub(super) fn sign_next(
     let next = Head {
         seq: head.seq + 1,
         count,
-        root_hash: integrity::root_hash(&row.pid, buckets),
+        root_hash: tree::root_hash(&row.pid, buckets),
         audit_head: head.audit_head,
         time: Timestamp::now().0,
         signer_id: [0; 16],

@@ -9,10 +9,13 @@ use super::checkpointed::Divergence;
 use super::key_handle::{RootKeyHandle, RootTables};
 use super::state::{Project, checked_row};
 use super::{Vault, VaultError};
-use crate::crypto::integrity::{self, Leaf};
+use crate::crypto::ids::ProjectId;
 use crate::crypto::kdf::KdfParams;
-use crate::crypto::keys::{KEYRING, Keyring, ProjectId, ProjectRow, ROOT_TABLES, VaultRow};
-use crate::crypto::slot::{PASSPHRASE_SLOT, RECOVERY_SLOT, Slot};
+use crate::crypto::keyring::{KEYRING, Keyring};
+use crate::crypto::root_key::ROOT_TABLES;
+use crate::crypto::rows::{ProjectRow, Slot, VaultRow};
+use crate::crypto::slot::{PASSPHRASE_SLOT, RECOVERY_SLOT};
+use crate::crypto::tree::{self, Leaf};
 use crate::model::{ProjectName, SecretId, Tag};
 use crate::store::{Snapshot, StoreError, Walk};
 
@@ -286,7 +289,7 @@ impl ProjectInspector<'_> {
         for number in 0..=u8::MAX {
             let (leaves, proven) = match self.snapshot.leaves(&row.pid, number) {
                 Ok(leaves) => {
-                    let holds = integrity::bucket(&row.pid, number, &leaves)
+                    let holds = tree::bucket(&row.pid, number, &leaves)
                         == project.buckets[usize::from(number)];
                     if vouched && !holds {
                         self.note("a bucket", None, None);

@@ -4,8 +4,10 @@
 
 use super::VaultError;
 use crate::crypto::aead::Key;
-use crate::crypto::keys::{Grant, Keyring, ProjectId, ProjectRow, RootKey, VaultId, VaultRow};
-use crate::crypto::slot::Slot;
+use crate::crypto::ids::{ProjectId, VaultId};
+use crate::crypto::keyring::Keyring;
+use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::{Grant, ProjectRow, Slot, VaultRow};
 use crate::model::ProjectName;
 
 /// What the root MAC covers, each table in ascending order of its ids.

@@ -47,10 +47,12 @@ pub use secrets::{NewSecret, Scope, SecretChanges};
 pub use trust::TrustMacs;
 
 use crate::crypto::CryptoError;
+use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::{KdfParams, Passphrase};
-use crate::crypto::keys::{ROOT_TABLES, RootKey, VaultId, VaultRow};
 use crate::crypto::random;
-use crate::crypto::slot::{Credential, Slot};
+use crate::crypto::root_key::{ROOT_TABLES, RootKey};
+use crate::crypto::rows::{Slot, VaultRow};
+use crate::crypto::slot::Credential;
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
 use crate::store::{
     CheckpointStore, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction,

@@ -10,13 +10,16 @@ use super::state::{Project, State};
 use super::{Vault, VaultError, WriteOutcome, remembering};
 use crate::crypto::CryptoError;
 use crate::crypto::checkpoint::{open_history, seal_history};
-use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Leaf};
+use crate::crypto::ids::Hash;
 use crate::crypto::kdf::Passphrase;
-use crate::crypto::keys::{Keyring, ProjectRow, RootKey};
+use crate::crypto::keyring::Keyring;
 use crate::crypto::output_digest::OutputKey;
-use crate::crypto::record::{Record, RecordContext};
+use crate::crypto::record::RecordContext;
 use crate::crypto::recovery::RecoveryCode;
-use crate::crypto::slot::{Credential, RECOVERY_SLOT, Slot};
+use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::{ProjectRow, Record, Slot};
+use crate::crypto::slot::{Credential, RECOVERY_SLOT};
+use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::ProjectName;
 use crate::store::{Change, Transaction};
 
@@ -215,7 +218,7 @@ impl NewProjectKeys<'_> {
     ) -> Result<(), VaultError> {
         let value = self.project.value(&*transaction, record)?;
         let sealed = self.keyring.seal_value(self.place(&record.rid), record.vver, &value)?;
-        record.val_hash = integrity::value_hash(&sealed);
+        record.val_hash = tree::value_hash(&sealed);
         Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
     }
 
@@ -224,7 +227,7 @@ impl NewProjectKeys<'_> {
         &self,
         transaction: &mut dyn Transaction,
         moves: Vec<([u8; 16], Record)>,
-    ) -> Result<Box<[integrity::Hash; BUCKETS]>, VaultError> {
+    ) -> Result<Box<[Hash; BUCKETS]>, VaultError> {
         let pid = &self.row.pid;
         let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
 
@@ -235,7 +238,7 @@ impl NewProjectKeys<'_> {
                 Record { tag_ix, epoch: self.row.epoch, val_hash: old.val_hash, ..found.record };
             record.meta =
                 self.keyring.seal_metadata(self.place(&record.rid), record.ver, &found.metadata)?;
-            record.leaf = integrity::leaf(self.project.vault_id, pid, &record);
+            record.leaf = tree::leaf(self.project.vault_id, pid, &record);
             transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
             leaves[usize::from(tag_ix[0])].push(Leaf {
                 tag_ix,

@@ -7,7 +7,7 @@ use super::projects::known;
 use super::state::{Project, State, VerifiedRecord};
 use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome, nearest};
 use crate::crypto::CryptoError;
-use crate::crypto::keys::ProjectId;
+use crate::crypto::ids::ProjectId;
 use crate::model::{
     Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, Timestamp,
 };

@@ -6,10 +6,12 @@
 use super::edit::seal_tables;
 use super::{KeyServiceError, Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
+use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::{KdfParams, Passphrase};
-use crate::crypto::keys::{RootKey, VaultId};
 use crate::crypto::recovery::RecoveryCode;
-use crate::crypto::slot::{Credential, PASSPHRASE_SLOT, RECOVERY_SLOT, Slot};
+use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::Slot;
+use crate::crypto::slot::{Credential, PASSPHRASE_SLOT, RECOVERY_SLOT};
 use crate::store::{Change, Transaction};
 
 /// Opens the first slot that `by` opens.

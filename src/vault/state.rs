@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use super::VaultError;
 use super::key_handle::{RootKeyHandle, RootTables};
 use crate::crypto::CryptoError;
-use crate::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Hash, Head, Leaf};
-use crate::crypto::keys::{Grant, Keyring, ProjectRow, RecordId, SUITE, VaultId, VaultRow};
-use crate::crypto::record::{Record, RecordContext};
-use crate::crypto::slot::Slot;
+use crate::crypto::head::Head;
+use crate::crypto::ids::{Hash, RecordId, VaultId};
+use crate::crypto::keyring::Keyring;
+use crate::crypto::record::RecordContext;
+use crate::crypto::rows::{Grant, ProjectRow, Record, SUITE, Slot, VaultRow};
+use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, TagKey};
 use crate::store::Snapshot;
 
@@ -161,7 +163,7 @@ impl<'a> Project<'a> {
             buckets[usize::from(number)] = hash;
         }
 
-        if empty_row || integrity::root_hash(&row.pid, &buckets) != head.root_hash {
+        if empty_row || tree::root_hash(&row.pid, &buckets) != head.root_hash {
             return Err(damaged("the table of buckets"));
         }
 
@@ -192,7 +194,7 @@ impl<'a> Project<'a> {
     }
 
     fn check_bucket(&self, number: u8, leaves: &[Leaf]) -> Result<(), VaultError> {
-        if integrity::bucket(&self.row.pid, number, leaves) == self.buckets[usize::from(number)] {
+        if tree::bucket(&self.row.pid, number, leaves) == self.buckets[usize::from(number)] {
             Ok(())
         } else {
             Err(self.damaged("a bucket"))
@@ -243,7 +245,7 @@ impl<'a> Project<'a> {
 
     /// Checks a record against its leaf and opens its metadata.
     fn opened(&self, record: Record) -> Result<VerifiedRecord, VaultError> {
-        let current = integrity::leaf(self.vault_id, &self.row.pid, &record) == record.leaf;
+        let current = tree::leaf(self.vault_id, &self.row.pid, &record) == record.leaf;
         if !current || record.epoch != self.row.epoch {
             return Err(self.damaged_record("the record", &record));
         }
@@ -304,7 +306,7 @@ impl<'a> Project<'a> {
     ) -> Result<SecretValue, VaultError> {
         let damaged = || self.damaged_record("the value", record);
         let sealed = snapshot.value(&record.rid)?.ok_or_else(damaged)?;
-        if integrity::value_hash(&sealed) != record.val_hash {
+        if tree::value_hash(&sealed) != record.val_hash {
             return Err(damaged());
         }
 

@@ -4,8 +4,7 @@
 
 use super::{Vault, VaultError};
 use crate::crypto::checkpoint::{open_history, trust_mac};
-use crate::crypto::integrity::Hash;
-use crate::crypto::keys::VaultId;
+use crate::crypto::ids::{Hash, VaultId};
 
 /// The MACs of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]

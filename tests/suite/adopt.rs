@@ -192,9 +192,8 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
             .fails_with(2)
             .stdout("");
         run.stderr(&format!(
-            "error: .env:{line}: this line of the template would still contain the value of \
-             `{tag}`\nhint: change the lines that contain a secret or cannot be stored; nothing \
-             was written\n"
+            "error: .env:{line}: the value of `{tag}` would stay in this line of the template\nhint: \
+             change the lines that contain a secret or cannot be stored; nothing was written\n"
         ));
     }
 
@@ -247,7 +246,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
     let run = project.changes_nothing(&["adopt", ".env", "--keep", "A"]).fails_with(2);
     stderr!(run, @"
     warning: .env.tmpl:5:7: 3 backslashes before a placeholder give 1 and the placeholder's text; version 0.1.0 gave 2 and the placeholder's text
-    error: .env:3: this line holds text that begins like a placeholder, and no template can hold it
+    error: .env:3: this line has an invalid placeholder, which no template can contain
     hint: change the lines that hold a secret, or that cannot be stored; nothing was written
     ");
 }

@@ -21,8 +21,8 @@ use terminal_secrets::agent::{
 };
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::crypto::keys::{ProjectRow, RootKey, VaultRow, row_and_slots};
-use terminal_secrets::crypto::slot::Slot;
+use terminal_secrets::crypto::root_key::{RootKey, row_and_slots};
+use terminal_secrets::crypto::rows::{ProjectRow, Slot, VaultRow};
 use terminal_secrets::model::SecretBytes;
 use terminal_secrets::store::{SqliteStore, Store};
 use terminal_secrets::vault::{

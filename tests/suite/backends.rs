@@ -4,10 +4,9 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use terminal_secrets::crypto::integrity::{Hash, Leaf};
-use terminal_secrets::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
-use terminal_secrets::crypto::record::Record;
-use terminal_secrets::crypto::slot::Slot;
+use terminal_secrets::crypto::ids::{Hash, ProjectId, RecordId};
+use terminal_secrets::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
+use terminal_secrets::crypto::tree::Leaf;
 use terminal_secrets::store::{
     Change, Committed, OrphanRows, Snapshot, Store, StoreError, Transaction,
 };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use terminal_secrets::crypto::lineage::Relation;
+use terminal_secrets::crypto::history::Relation;
 use terminal_secrets::store::CheckpointStore;
 use terminal_secrets::vault::{Divergence, Locked, SecretChanges, Vault, VaultError};
 

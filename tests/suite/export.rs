@@ -609,8 +609,8 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
         (secret(&format!(r#""value":"{MARKER}","valueBase64":"AA==""#)), 2, "the value of `web/a`"),
         (secret(&format!(r#""valueBase64":"{MARKER}!""#)), 2, "the value of `web/a`"),
         (secret(&format!(r#""value":{{"x":"{MARKER}"}}"#)), 2, "a `value`"),
-        (secret(&format!(r#""value":"{MARKER}","extra":1"#)), 2, "a member of web/a that"),
-        (secret(&format!(r#""value":"{MARKER}","value":"x""#)), 2, "a member of"),
+        (secret(&format!(r#""value":"{MARKER}","extra":1"#)), 2, "an unknown member of `web/a`"),
+        (secret(&format!(r#""value":"{MARKER}","value":"x""#)), 2, "a repeated member of"),
         (secret(&format!(r#""value":"{MARKER}","name":"\u0007""#)), 2, "the name of `web/a`"),
         (secret(&format!(r#""value":"{}""#, MARKER.repeat(20_000))), 2, "larger than 1 MiB"),
         (

@@ -10,8 +10,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::kdf::KdfParams;
-use terminal_secrets::crypto::keys::{RootKey, VaultRow};
-use terminal_secrets::crypto::slot::Slot;
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::{Slot, VaultRow};
 use terminal_secrets::model::Tag;
 use terminal_secrets::store::{SqliteStore, StoreError};
 use terminal_secrets::vault::{

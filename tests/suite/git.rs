@@ -630,7 +630,7 @@ fn a_hostile_repository_is_an_error_and_no_wait() {
 
     for length in [4, 11, 100, index.len() / 2] {
         set(&index[..length]);
-        fails("it ends too early");
+        fails("it is truncated");
     }
 
     set(&index.iter().map(|byte| if *byte == b'l' { b'/' } else { *byte }).collect::<Vec<_>>());
@@ -640,7 +640,7 @@ fn a_hostile_repository_is_an_error_and_no_wait() {
 
     outside[at..at + 2].copy_from_slice(b"..");
     set(&outside);
-    fails("it names a path that git refuses");
+    fails("it contains a path that git refuses");
     std::fs::remove_file(world.path("r/.git/index")).unwrap();
     assert!(Command::new("mkfifo").arg(world.path("r/.git/index")).status().unwrap().success());
     fails("it is not a regular file");

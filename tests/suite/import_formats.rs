@@ -87,7 +87,7 @@ fn dotenv() {
     // the later one counts, even where it is empty
     let items = taken(Format::Dotenv, b"A=1\nA-B=1\nA=");
     assert_eq!(rows(&items), [("A-B", "1", "A-B")]);
-    let again = "it stands there again further down";
+    let again = "a later entry has the same name";
     assert_eq!(skipped(&items), [("A", Some(1), again), ("A", Some(3), "it is empty")]);
 
     // any bytes
@@ -123,7 +123,7 @@ fn flat_json() {
         [
             ("nothing", Some(8), "it is empty"),
             ("empty", Some(9), "it is empty"),
-            ("twice", Some(11), "it stands there again further down"),
+            ("twice", Some(11), "a later entry has the same name"),
         ]
     );
 
@@ -230,7 +230,7 @@ fn bitwarden_json() {
         skipped(&items),
         [
             ("GitHub, Remember", Some(5), "it is a checkbox"),
-            ("GitHub, passkey", Some(5), "passkeys are not taken over"),
+            ("GitHub, passkey", Some(5), "passkeys cannot be imported"),
             ("Nothing", Some(31), "it holds no secret"),
             ("Deleted", Some(32), "it is in the trash"),
         ]
@@ -327,7 +327,7 @@ fn keepassxc_wrote_both() {
                 ("extra-api-key", "fake-api-&-key", "Extra, API Key"),
                 ("extra-plain", "fake plain attribute", "Extra, plain"),
             ][..],
-            &[("GitHub, note.txt", "attached files are not taken over")][..],
+            &[("GitHub, note.txt", "attached files cannot be imported")][..],
         ),
         (
             "keepassxc.csv",
@@ -382,7 +382,7 @@ fn keepass_xml() {
     assert_eq!(
         skipped(&items),
         [
-            ("Server, id_fake", Some(15), "attached files are not taken over"),
+            ("Server, id_fake", Some(15), "attached files cannot be imported"),
             ("Old server", Some(36), "it is in the recycle bin"),
         ]
     );
@@ -809,7 +809,7 @@ fn references_of_keepass_are_resolved() {
     assert_eq!(values, [("two", "real"), ("three", "real")]);
     assert_eq!(
         items.skipped[0].why,
-        "it refers to another entry, and only the XML export tells which"
+        "it refers to another entry, which only the XML export identifies"
     );
 }
 
@@ -852,7 +852,7 @@ fn what_stands_for_a_secret_is_left_out() {
     assert_eq!(rows(&items), [("REAL", "1", "REAL")]);
     assert_eq!(items.skipped.len(), 7);
     assert!(items.skipped.iter().all(|skip| skip.as_is));
-    assert_eq!(items.skipped[1].why, "dotenvx keeps it about the file");
+    assert_eq!(items.skipped[1].why, "it is metadata of dotenvx");
 
     let as_is = read(
         Format::Dotenv,

@@ -73,6 +73,7 @@ mod run_terminal;
 mod scan;
 mod setup;
 mod store;
+mod style;
 mod supply;
 mod template;
 mod terminal;

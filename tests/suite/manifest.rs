@@ -35,113 +35,113 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("[[render]]\noutput = \"MARKER\"\n", "1:1: missing key `template`"),
         ("[[render]]\ntemplate = \"MARKER\"\n", "1:1: missing key `output`"),
         // Types.
-        ("[secrets]\na = \"MARKER\"\n", "2:5: a text stands where a table belongs"),
-        ("[secrets]\na = [\"MARKER\"]\n", "2:5: a list stands where a table belongs"),
-        ("secrets = \"MARKER\"\n", "1:11: a text stands where a table belongs"),
-        ("[secrets.a]\ndescription = [\"MARKER\"]\n", "2:15: a list stands where a text belongs"),
-        ("[secrets.a]\noptional = \"MARKER\"\n", "2:12: a text stands where true or false belongs"),
-        ("[secrets.a]\ngenerate = [32, \"hex\"]\n", "2:12: a list stands where a table belongs"),
-        ("[secrets.a]\ngenerate = \"MARKER\"\n", "2:12: a text stands where a table belongs"),
+        ("[secrets]\na = \"MARKER\"\n", "2:5: expected a table, found a string"),
+        ("[secrets]\na = [\"MARKER\"]\n", "2:5: expected a table, found an array"),
+        ("secrets = \"MARKER\"\n", "1:11: expected a table, found a string"),
+        ("[secrets.a]\ndescription = [\"MARKER\"]\n", "2:15: expected a string, found an array"),
+        ("[secrets.a]\noptional = \"MARKER\"\n", "2:12: expected a boolean, found a string"),
+        ("[secrets.a]\ngenerate = [32, \"hex\"]\n", "2:12: expected a table, found an array"),
+        ("[secrets.a]\ngenerate = \"MARKER\"\n", "2:12: expected a table, found a string"),
         (
             "[secrets.a]\ngenerate = { length = \"MARKER\" }\n",
-            "2:23: a text stands where a whole number belongs",
+            "2:23: expected an integer, found a string",
         ),
         (
             "[secrets.a]\ngenerate = { length = 7 }\n",
-            "2:23: a generated value has 8 to 1024 characters",
+            "2:23: a generated value must have 8 to 1024 characters",
         ),
         (
             "[secrets.a]\ngenerate = { length = 1025 }\n",
-            "2:23: a generated value has 8 to 1024 characters",
+            "2:23: a generated value must have 8 to 1024 characters",
         ),
         (
             "[secrets.a]\ngenerate = { length = -8 }\n",
-            "2:23: a generated value has 8 to 1024 characters",
+            "2:23: a generated value must have 8 to 1024 characters",
         ),
         (
             "[secrets.a]\ngenerate = { alphabet = \"MARKER\" }\n",
-            "2:25: this is not one of its words, `alnum`",
+            "2:25: unknown value, expected one of `alnum`",
         ),
         (
             "[secrets.a]\ngenerate = { alphabet = \", expected MARKER\" }\n",
-            "2:25: this is not one of its words, `alnum`",
+            "2:25: unknown value, expected one of `alnum`",
         ),
         (
             "[secrets.a]\ngenerate = { alphabet = \"x expected MARKER\" }\n",
-            "2:25: this is not one of its words, `alnum`",
+            "2:25: unknown value, expected one of `alnum`",
         ),
         (
             "[secrets.a]\ngenerate = { alphabet = \"unknown variant MARKER\" }\n",
-            "2:25: this is not one of its words, ",
+            "2:25: unknown value, expected ",
         ),
-        ("render = [[\"MARKER\", \"o\"]]\n", "1:11: a list stands where a table belongs"),
+        ("render = [[\"MARKER\", \"o\"]]\n", "1:11: expected a table, found an array"),
         ("[render]\ntemplate = \"MARKER\"\n", "1:1: "),
-        ("run = [{ A = \"MARKER\" }]\n", "1:7: a list stands where a table belongs"),
-        ("[run]\nenv = \"MARKER\"\n", "2:7: a text stands where a table belongs"),
-        ("[run.env]\nA = [\"MARKER\"]\n", "2:5: a list stands where a text belongs"),
+        ("run = [{ A = \"MARKER\" }]\n", "1:7: expected a table, found an array"),
+        ("[run]\nenv = \"MARKER\"\n", "2:7: expected a table, found a string"),
+        ("[run.env]\nA = [\"MARKER\"]\n", "2:5: expected a string, found an array"),
         // What has to be well formed.
         ("project = \"MARKER!\"\n", "1:11: only ASCII letters"),
-        ("[secrets.\"MARKER!\"]\n", "1:10: `[secrets.TAG]` needs the tag of a secret"),
-        ("[secrets.a-b]\n[secrets.\"A_b\"]\n", "2:10: `A_b` and `a-b` are one tag"),
+        ("[secrets.\"MARKER!\"]\n", "1:10: invalid tag in `[secrets.TAG]`"),
+        ("[secrets.a-b]\n[secrets.\"A_b\"]\n", "2:10: `A_b` and `a-b` are the same tag"),
         ("[secrets.a]\ndescription = \"\\u001bMARKER\"\n", "2:15: it holds a control character"),
         (
             "[[render]]\ntemplate = \"../MARKER\"\noutput = \"o\"\n",
-            "2:12: the path leaves the directory of this file",
+            "2:12: the path leads out of the directory of this file",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"/etc/MARKER\"\n",
-            "3:10: the path leaves the directory of this file",
+            "3:10: the path leads out of the directory of this file",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"a/../../MARKER\"\n",
-            "3:10: the path leaves the directory of this file",
+            "3:10: the path leads out of the directory of this file",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \".git/hooks/pre-commit\"\n",
-            "3:10: the path is one of git's own",
+            "3:10: the path is inside a `.git` directory",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"a/.Git/MARKER\"\n",
-            "3:10: the path is one of git's own",
+            "3:10: the path is inside a `.git` directory",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"MARKER/\"\n",
-            "3:10: that is not the path of a file",
+            "3:10: this is not the path of a file",
         ),
-        ("[[render]]\ntemplate = \"t\"\noutput = \".\"\n", "3:10: that is not the path of a file"),
-        ("[[render]]\ntemplate = \"t\"\noutput = \"\"\n", "3:10: that is not the path of a file"),
+        ("[[render]]\ntemplate = \"t\"\noutput = \".\"\n", "3:10: this is not the path of a file"),
+        ("[[render]]\ntemplate = \"t\"\noutput = \"\"\n", "3:10: this is not the path of a file"),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"MARKER\\u0000\"\n",
-            "3:10: that is not the path of a file",
+            "3:10: this is not the path of a file",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"./.secrets.toml\"\n",
-            "1:1: the output is this file itself",
+            "1:1: the output is this manifest itself",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"a/.gitignore\"\n",
-            "1:1: the output `a/.gitignore` is a file of git's own",
+            "1:1: the output `a/.gitignore` would change what git ignores",
         ),
         ("[[render]]\ntemplate = \"t\"\noutput = \"./t\"\n", "1:1: the output `t` is a template"),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"MARKER\"\n",
-            "4:8: permission bits are three octal digits",
+            "4:8: `mode` must be three octal digits",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"4755\"\n",
-            "4:8: permission bits are three octal digits",
+            "4:8: `mode` must be three octal digits",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 384\n",
-            "4:8: a number stands where a text belongs",
+            "4:8: expected a string, found an integer",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"MARKER\"\n",
-            "4:10: no such filter; there are ",
+            "4:10: unknown filter; the filters are ",
         ),
         (
             "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"MARKER\"\n",
-            "4:14: two delimiters are needed",
+            "4:14: expected two delimiters",
         ),
     ] {
         project.write(".secrets.toml", text.replace("MARKER", MARKER));
@@ -164,7 +164,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ),
         (
             format!("{RENDER}[[render]]\ntemplate = \"p\"\noutput = \"o/p\"\n"),
-            "4:1: the outputs `o` and `o/p` lie one in the other",
+            "4:1: the output `o/p` is inside the output `o`",
         ),
     ] {
         project.write(".secrets.toml", text);
@@ -205,7 +205,7 @@ fn an_error_is_json_where_it_is_asked_for_and_names_the_file_from_below() {
     let run = project.command(&["check", "--json"]).current_dir(project.path("deep/er")).run();
     let error = run.fails_with(2).stdout("").json_error();
     assert_eq!(error["type"], "BAD_REQUEST");
-    assert_eq!(error["message"], "../../.secrets.toml:2:5: a number stands where a table belongs");
+    assert_eq!(error["message"], "../../.secrets.toml:2:5: expected a table, found an integer");
 }
 
 #[test]

@@ -64,13 +64,13 @@ fn one_step_from_a_dotenv_file_to_a_project() {
 
     // The file is what the template renders to, but for one escape that is written otherwise.
     let run = stderr!(sandbox.run(["setup", "--yes"]).succeeds(), @"
-    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read a different value for `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
     wrote `.env`
     project `web` is set up: 3 secrets, 1 output
     ");
 
     stderr!(run, @"
-    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read a different value for `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
     wrote `.env`
     project `web` is set up: 3 secrets, 1 output
     ");
@@ -85,7 +85,7 @@ fn one_step_from_a_dotenv_file_to_a_project() {
 
     assert_eq!(values(&sandbox.read(".env")), values(FILE.as_bytes()));
     stderr!(sandbox.run(["check"]).succeeds(), @"
-    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read a different value for `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
     nothing is missing or out of date in project `web`: 3 secrets, 1 output
     ");
 }
@@ -312,7 +312,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
     std::fs::create_dir(sandbox.path(".gitignore")).unwrap();
     stderr!(sandbox.run(["template", ".env"]).fails_with(7), @"
-    error: `.gitignore` is no regular file
+    error: `.gitignore` is not a regular file
     hint: move it away, or name another file in `.secrets.toml`; nothing was written
     ");
 
@@ -385,7 +385,7 @@ fn what_would_not_come_out_as_it_was_is_refused() {
         ),
         (
             "# {{ secrets.other | upper }}\nA=x1\n",
-            "error: f.env:1: this line contains text that begins like a placeholder",
+            "error: f.env:1: this line has an invalid placeholder",
         ),
         ("A=1\nno name\n", "error: f.env:2:4: "),
         ("A=\n", "error: `f.env` contains no values that look like secrets\n"),
@@ -403,7 +403,7 @@ fn what_would_not_come_out_as_it_was_is_refused() {
 
     sandbox.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
     stderr!(sandbox.run(["template", "f.env"]).fails_with(2), @"
-    error: f.env:2: the value of `B` holds a placeholder already
+    error: f.env:2: the value of `B` already contains a placeholder
     hint: `--keep B` leaves values that are no secrets in the template; to have a placeholder replaced, write it in a template; nothing was written
     ");
 
@@ -441,9 +441,7 @@ fn a_value_of_another_secret_gets_into_no_template() {
             .fails_with(2)
             .stdout("");
         let place = format!("error: f.env:{line}: ");
-        run.stderr_has(
-            &(place + "this line of the template would still contain the value of `other`\n"),
-        );
+        run.stderr_has(&(place + "the value of `other` would stay in this line of the template\n"));
     }
 
     assert!(!sandbox.path("f.env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
@@ -458,19 +456,19 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
     let sandbox = Sandbox::new();
     sandbox
         .write(".env", "x.y.z=secret-value-1\nA-B=secret-value-2\nFINE=secret-value-3\n1-X=3000\n");
-    let said = "warning: `.env`: `bash` has no variable of the names `x.y.z` and `A-B`; \
-                name the programs that read the file in `readers`\n";
+    let said = "warning: `.env`: `bash` cannot have variables named `x.y.z` and `A-B`; \
+                list the programs that read the file in `readers`\n";
 
     sandbox.run(["template", ".env", "--keep", "1-X"]).succeeds().stderr_has(said);
-    let run = sandbox.run(["setup"]).succeeds().stderr_has(said).without("another value");
+    let run = sandbox.run(["setup"]).succeeds().stderr_has(said).without("a different value");
     run.stderr_has("`.env` is up to date");
     sandbox.run(["check"]).succeeds().stderr_has(said);
 
     // Readers that are named are asked about all variables; those that have the names do not warn.
     for (readers, said) in [
         ("node,npm-dotenv", None),
-        ("bash,node", Some("`bash` has no variable of the names `x.y` and `1X`; ")),
-        ("bash,systemd", Some("`bash` and `systemd` get no variable from the line of `x.y`; ")),
+        ("bash,node", Some("`bash` cannot have variables named `x.y` and `1X`; ")),
+        ("bash,systemd", Some("`bash` and `systemd` do not read the variable `x.y`; ")),
     ] {
         let sandbox = Sandbox::new();
         sandbox.write("a.env", "export x.y=secret-value-1\n1X=3000\n");
@@ -500,7 +498,7 @@ fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
             (&["run", "--env-file", "w.env", "--", "true"], 125),
         ] {
             sandbox.run(line).fails_with(code).stdout("").stderr_has(
-                "error: `w.env` is no dotenv file: it is UTF-16 text, and only UTF-8 is read\n\
+                "error: `w.env` is no dotenv file: it is UTF-16 text, but only UTF-8 can be read\n\
                  hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`\n",
             );
         }
@@ -514,7 +512,7 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
                 LOG=stack\n# the stack channel\nAPI_KEY=sk_live_0123456789abcdef\n";
     sandbox.write(".env", file);
     stderr!(sandbox.run(["-p", "web", "template", ".env"]).fails_with(2), @"
-    error: .env:6: the value of `LOG` would still stand in this line of the template
+    error: .env:6: the value of `LOG` would stay in this line of the template
     hint: `--keep LOG` leaves values that are no secrets in the template; nothing was written
     ");
 
@@ -526,9 +524,9 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
 
     stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "X"]).fails_with(2), @"
     error: `.env` has 3 problems
-    .env:1: the value of `REGION` would still stand in this line of the template
-    .env:1: the value of `MAIL` would still stand in this line of the template
-    .env:4: the value of `API_KEY` would still stand in this line of the template
+    .env:1: the value of `REGION` would stay in this line of the template
+    .env:1: the value of `MAIL` would stay in this line of the template
+    .env:4: the value of `API_KEY` would stay in this line of the template
     hint: `--keep X,REGION,MAIL` leaves values that are no secrets in the template; change the lines that hold a secret, or that cannot be stored; nothing was written
     ");
 
@@ -580,7 +578,7 @@ fn a_terminal_is_asked_for_each_variable_and_for_the_readers() {
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" -p web template .env --keep REGION");
 
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("compose, nodejs\n");
-    terminal.waits_for("this reader is unknown; the readers are bash, ");
+    terminal.waits_for("unknown reader; the readers are bash, ");
     terminal.waits_for("Which programs read `.env`? [compose]: ").types("\n");
     terminal.waits_for("Is `PORT` a secret? [y/N] ").types("y\n");
     terminal.waits_for("Is `API_KEY` a secret? [Y/n] ").types("\n");

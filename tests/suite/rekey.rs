@@ -3,8 +3,9 @@
 use rusqlite::Connection;
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::kdf::SlotKeys;
-use terminal_secrets::crypto::keys::RootKey;
-use terminal_secrets::crypto::slot::{Credential, Slot};
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::Slot;
+use terminal_secrets::crypto::slot::Credential;
 use terminal_secrets::vault::{Locked, VaultError};
 
 use crate::passwd::{NEW, file, is_left, slot};

@@ -162,7 +162,7 @@ fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
 
     let writers = [&["render", ".env.tmpl", "-o", ".env", "-q"][..], &["setup", "--yes", "-q"]];
     for writer in writers {
-        project.run(writer).succeeds().stderr_has("read another value of `PEM`");
+        project.run(writer).succeeds().stderr_has("read a different value for `PEM`");
         let text = project.read(".env") + &format!("NEW_KEY={MARKER}\n");
         project.write(".env", &text);
 
@@ -221,7 +221,7 @@ fn a_file_that_cannot_be_searched_for_variables_is_not_replaced() {
     let project = stale();
     project.write(".env", "#".repeat(16 * 1024 * 1024 + 1));
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7).stdout(""), @"
-    error: `.env` is too long to be searched, and may have variables that its template does not give
+    error: `.env` is too large to search, and may have variables that its template does not give
     hint: move the file away; nothing was written
     ");
 }

@@ -103,8 +103,8 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
     let copied = template.replace("{{STRIPE_KEY}}", "value");
     let warning = |place: &str, tag: &str| {
         format!(
-            "warning: {place}: this text is copied, although a secret `{tag}` exists; \
-             a placeholder is `{{{{ secrets.{tag} }}}}`\n"
+            "warning: {place}: this text is copied unchanged, although a secret `{tag}` exists; \
+             to insert its value, write `{{{{ secrets.{tag} }}}}`\n"
         )
     };
 
@@ -136,7 +136,8 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
     sandbox.run(["render", "-e", "{{ lower }}"]).succeeds().stdout("{{ lower }}").stderr("");
 
     // Nobody is asked for one, nor told of a wrong one. Without a vault there is nothing to miss.
-    let maybe = "warning: --text:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`\n";
+    let maybe = "warning: --text:1:1: this text is copied unchanged; if `stripe-key` is a secret, \
+                 write `{{ secrets.stripe-key }}` to insert its value\n";
     let near = ["render", "-e", "{{ stripe-key }}"];
     for given in [None, Some("a wrong passphrase")] {
         let mut command = sandbox.command(near).without_env("SECRETS_PASSPHRASE");
@@ -391,8 +392,9 @@ fn unknown_names_are_all_listed_and_nothing_is_written() {
 fn keep_unknown_leaves_them_and_warns_of_each() {
     let sandbox = sandbox();
     let template = "{{X}} {{ ZZZZ | url }} {{ secrets.x | upper }} {{ secrets.";
-    let malformed = "warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv\n\
-                     warning: --text:1:48: left as it is: not closed behind the tag or filter\n";
+    let malformed = "warning: --text:1:24: left as it is: unknown filter; \
+                     the filters are json, shell, url, base64, trim, dotenv\n\
+                     warning: --text:1:48: left as it is: not closed after the tag or filter\n";
     let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
     let output = run.stdout(template.replace("{{X}}", "vx")).stderr_has(malformed);
 

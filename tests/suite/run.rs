@@ -1565,8 +1565,8 @@ fn output_into_a_file_is_masked() {
 /// A warning that text was copied although it resembles a placeholder for an existing secret.
 fn copied(place: &str, tag: &str) -> String {
     format!(
-        "warning: {place}: this text is copied, although a secret `{tag}` exists; \
-         a placeholder is `{{{{ secrets.{tag} }}}}`\n"
+        "warning: {place}: this text is copied unchanged, although a secret `{tag}` exists; \
+         to insert its value, write `{{{{ secrets.{tag} }}}}`\n"
     )
 }
 

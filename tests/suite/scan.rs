@@ -843,12 +843,12 @@ fn a_hook_of_somebody_else_is_left_alone() {
     sandbox.write(hook, "#!/bin/sh\n# secrets scan --staged is not run here\nmake lint\n");
 
     let run = stderr!(install(&sandbox, "repo").run().fails_with(7), @"
-    error: `[dir]/repo/.git/hooks/pre-commit` exists and is another hook
+    error: `[dir]/repo/.git/hooks/pre-commit` already exists and is a different hook
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
 
     stderr!(run, @"
-    error: `[dir]/repo/.git/hooks/pre-commit` exists and is another hook
+    error: `[dir]/repo/.git/hooks/pre-commit` already exists and is a different hook
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
 
@@ -860,12 +860,12 @@ fn a_hook_of_somebody_else_is_left_alone() {
     // What git takes hooks from may be committed, or serve other repositories.
     assert!(git(&sandbox, &["config", "core.hooksPath", ".husky"]));
     let run = stderr!(install(&sandbox, "repo").run().fails_with(7), @"
-    error: git takes this repository's hooks from `[dir]/repo/.husky`, outside of its git directory
+    error: the hooks directory `[dir]/repo/.husky` is outside of the git directory
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
 
     stderr!(run, @"
-    error: git takes this repository's hooks from `[dir]/repo/.husky`, outside of its git directory
+    error: the hooks directory `[dir]/repo/.husky` is outside of the git directory
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
 
@@ -876,7 +876,7 @@ fn a_hook_of_somebody_else_is_left_alone() {
     std::fs::remove_dir_all(sandbox.path("repo/.git/hooks")).unwrap();
     std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("repo/.git/hooks")).unwrap();
     stderr!(install(&sandbox, "repo").run().fails_with(7), @"
-    error: git takes this repository's hooks from `[dir]/repo/.git/hooks`, outside of its git directory
+    error: the hooks directory `[dir]/repo/.git/hooks` is outside of the git directory
     hint: add the line `secrets scan --staged || exit 1` to your own hook
     ");
 

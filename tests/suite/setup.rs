@@ -223,16 +223,16 @@ fn no_template_is_read_before_the_directory_is_trusted() {
 
     project.run(&["trust", "-q"]).succeeds().stdout_has("`.env.tmpl`");
     let run = project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(1);
-    stderr!(run, @"error: cannot read `.env.tmpl`: it is no regular file");
+    stderr!(run, @"error: cannot read `.env.tmpl`: it is not a regular file");
 }
 
 #[test]
 fn a_name_with_dots_is_the_tag_that_template_made_of_it() {
     let project = Project::new(&[("a.env", &format!("x.y.z={MARKER}\n"))]);
-    stderr!(project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` has no variable of the name `x.y.z`; name the programs that read the file in `readers`");
+    stderr!(project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` cannot have a variable named `x.y.z`; list the programs that read the file in `readers`");
     fs::rename(project.path("a.env"), project.path("old.env")).unwrap();
     project.run(&["delete", "x_y_z", "--yes", "--force", "-q"]).succeeds();
-    stderr!(project.run(&["setup", "--from", "old.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` has no variable of the name `x.y.z`; name the programs that read the file in `readers`");
+    stderr!(project.run(&["setup", "--from", "old.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` cannot have a variable named `x.y.z`; list the programs that read the file in `readers`");
     assert_eq!(project.stored("web", "x_y_z").as_deref(), Some(MARKER));
     assert_eq!(project.read("a.env"), format!("x.y.z={MARKER}\n"));
 }
@@ -508,7 +508,7 @@ fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
 
         let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
         stderr!(run, @"
-        error: `.gitignore` is no regular file
+        error: `.gitignore` is not a regular file
         hint: move it away, or name another file in `.secrets.toml`; nothing was written
         ");
 
@@ -861,8 +861,8 @@ fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
         ("no.tpl", "nothing"),
     ]);
 
-    let written = "# What this directory needs of `secrets`. Commit it: it never holds a value.\n\
-        # `secrets setup` asks for what is missing and renders; `secrets check` tells what is not right.\n\
+    let written = "# The secrets that this directory needs. Commit this file: it never holds a value.\n\
+        # `secrets setup` asks for missing values and renders; `secrets check` reports problems.\n\
         project = \"repo\"\n\n[secrets.a]\n\n[secrets.B_KEY]\n\n[secrets.deploy-key]\n\n\
         [[render]]\ntemplate = \"app.env.tmpl\"\noutput = \"app.env\"\n";
 
@@ -994,11 +994,11 @@ fn all_outputs_are_written_or_none_is_started() {
     let project = make(&at("link/one"));
 
     symlink(".", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/one` is another output as well, by a link");
+    none_is_started(&project, 7, "error: `link/one` is also another output, through a link");
     let project = make(&at("link/hooks/x"));
     fs::create_dir(project.path(".git")).unwrap();
     symlink(".git", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/hooks/x` lies in a git directory");
+    none_is_started(&project, 7, "error: `link/hooks/x` is inside a git directory");
 
     // A repository of another name, as somebody may commit one, and a template that is a link into one.
     let bare = |project: &Project| {
@@ -1010,12 +1010,12 @@ fn all_outputs_are_written_or_none_is_started() {
 
     let project = make(&at("store/hooks/pre-commit"));
     bare(&project);
-    none_is_started(&project, 7, "error: `store/hooks/pre-commit` lies in a git directory");
+    none_is_started(&project, 7, "error: `store/hooks/pre-commit` is inside a git directory");
     let project = make(&at("link/config"));
 
     bare(&project);
     symlink("store", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/config` lies in a git directory");
+    none_is_started(&project, 7, "error: `link/config` is inside a git directory");
 
     for (directory, target) in [("store", "store/config"), (".git", ".git/config")] {
         let project = make(second);
@@ -1026,7 +1026,7 @@ fn all_outputs_are_written_or_none_is_started() {
 
         fs::remove_file(project.path("second")).unwrap();
         symlink(target, project.path("second")).unwrap();
-        none_is_started(&project, 7, "error: `second` lies in a git directory");
+        none_is_started(&project, 7, "error: `second` is inside a git directory");
     }
 
     // A template that is elsewhere, or has no end.
@@ -1042,9 +1042,9 @@ fn all_outputs_are_written_or_none_is_started() {
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
     assert!(Command::new("mkfifo").arg(project.path("second")).status().unwrap().success());
-    none_is_started(&project, 1, "cannot read `second`: it is no regular file");
+    none_is_started(&project, 1, "cannot read `second`: it is not a regular file");
     stderr!(project.run(&["refs", "-q"]).fails_with(1).stdout("first:1:1: key\n"), @"
-    warning: cannot read `second`: it is no regular file
+    warning: cannot read `second`: it is not a regular file
     error: 1 file could not be searched
     ");
 }
@@ -1256,7 +1256,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     // None is there yet.
     stderr!(update(&[]).succeeds(), @"updated `key` in project `web`, hint a …it");
     let run = project.run(&["setup", "--yes", "-q"]).succeeds();
-    stderr!(run, @"warning: `.env`: `bash` reads another value of `KEY`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`");
+    stderr!(run, @"warning: `.env`: `bash` reads a different value for `KEY`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file");
     let stale = "`.env` is now out of date; render it with `secrets render --stale`\n";
 
     update(&[]).succeeds().stderr_has(stale);
@@ -1488,31 +1488,36 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
     ]);
 
     let warning = |said: &str| {
-        let advice = "write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`";
+        let advice = "write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file";
         format!("warning: `a.env`: {said}; {advice}\n")
     };
 
-    let all = "`bash`, `compose`, `node`, `npm-dotenv` and `python-dotenv` read another value of";
+    let all =
+        "`bash`, `compose`, `node`, `npm-dotenv` and `python-dotenv` read a different value for";
     for (tag, value) in [("a", "plain"), ("b", "x"), ("c", "cc")] {
         project.store("web", tag, value);
     }
 
     for (tag, value, said) in [
         ("a", "fine # $HOME; x", Vec::new()),
-        ("b", "abc#def", vec!["`node` and `npm-dotenv` read another value of `B`".to_owned()]),
-        ("b", "#x", vec!["`node` and `npm-dotenv` read another value of `B`".to_owned()]),
-        ("b", "pa$word", vec!["`bash` and `compose` read another value of `B`".to_owned()]),
-        ("b", "a;b", vec!["`bash` reads another value of `B`".to_owned()]),
+        ("b", "abc#def", vec!["`node` and `npm-dotenv` read a different value for `B`".to_owned()]),
+        ("b", "#x", vec!["`node` and `npm-dotenv` read a different value for `B`".to_owned()]),
+        ("b", "pa$word", vec!["`bash` and `compose` read a different value for `B`".to_owned()]),
+        ("b", "a;b", vec!["`bash` reads a different value for `B`".to_owned()]),
         ("b", "x\ny", vec![format!("{all} `B`")]),
         ("b", "x\nC=1", vec![format!("{all} `B`")]),
         ("b", "x", Vec::new()),
-        ("c", "say \"c\"", vec!["`node` and `npm-dotenv` read another value of `C`".to_owned()]),
+        (
+            "c",
+            "say \"c\"",
+            vec!["`node` and `npm-dotenv` read a different value for `C`".to_owned()],
+        ),
         (
             "a",
             "x'\nB='y",
             vec![
                 format!("{all} `A`"),
-                "`node` and `npm-dotenv` read another value of `C`".to_owned(),
+                "`node` and `npm-dotenv` read a different value for `C`".to_owned(),
             ],
         ),
     ] {
@@ -1529,14 +1534,14 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
     project.write(".secrets.toml", manifest.to_owned() + "readers = [\"bash\", \"docker\"]\n");
     project.command(&["update", "a", "-q"]).stdin("a").run().succeeds();
     stderr!(project.run(&["render", "--all", "-q"]).succeeds(), @"
-    warning: `a.env`: `bash` reads another value of `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
-    warning: `a.env`: `docker` reads other values of `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    warning: `a.env`: `bash` reads a different value for `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
+    warning: `a.env`: `docker` reads different values for `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
     ");
 
     let run = project.run(&["check"]).succeeds().stdout_has("undeclared");
     stderr!(run, @"
-    warning: `a.env`: `bash` reads another value of `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
-    warning: `a.env`: `docker` reads other values of `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
+    warning: `a.env`: `bash` reads a different value for `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
+    warning: `a.env`: `docker` reads different values for `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
     nothing is missing or out of date in project `web`: 3 secrets, 1 output
     ");
 
@@ -1734,7 +1739,7 @@ fn an_output_in_a_repository_of_its_own_is_refused() {
     for line in ["setup", "check"] {
         let run = project.changes_nothing(&[line]).fails_with(7);
         stderr!(run, @"
-        error: `sub/deep/o` lies in a git repository of its own
+        error: `sub/deep/o` is inside another git repository
         hint: move it away, or name another file in `.secrets.toml`; nothing was written
         ");
     }

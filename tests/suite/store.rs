@@ -4,9 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use tempfile::TempDir;
-use terminal_secrets::crypto::keys::{ProjectId, ProjectRow, RecordId, VaultRow};
-use terminal_secrets::crypto::record::Record;
-use terminal_secrets::crypto::slot::Slot;
+use terminal_secrets::crypto::ids::{ProjectId, RecordId};
+use terminal_secrets::crypto::rows::{ProjectRow, Record, Slot, VaultRow};
 use terminal_secrets::store::{Change, Snapshot, SqliteStore, Store, StoreError, Transaction};
 use terminal_secrets::vault::{CopyRequest, Locked, OnConflict, SecretChanges, Vault, VaultError};
 

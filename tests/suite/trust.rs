@@ -241,24 +241,28 @@ fn consent_is_given_shown_listed_and_taken_back() {
 fn every_change_but_of_a_templates_text_needs_consent_again() {
     let project = trusted();
     for (manifest, template, told) in [
-        (MANIFEST.replace("\"web\"", "\"prod\""), TEMPLATE, "  project `prod`, before: `web`\n"),
+        (MANIFEST.replace("\"web\"", "\"prod\""), TEMPLATE, "  project `prod`, previously `web`\n"),
         (
             MANIFEST.replace("\".env\"", "\"public/x\""),
             TEMPLATE,
-            "  new output `public/x` (mode 600) from `t.tmpl`: key\n  no output `.env`\n",
+            "  new output `public/x` (mode 600) from `t.tmpl`: key\n  removed output `.env`\n",
         ),
         (
             MANIFEST.replace("\".env\"\n", "\".env\"\nmode = \"644\"\n"),
             TEMPLATE,
-            "  output `.env` (mode 644) from `t.tmpl`: key, before: (mode 600) from `t.tmpl`: key\n",
+            "  output `.env` (mode 644) from `t.tmpl`: key, previously (mode 600) from `t.tmpl`: key\n",
         ),
         (
             MANIFEST.replace("http://proxy", "http://evil"),
             TEMPLATE,
-            "=http://evil, before: http://proxy\n",
+            "=http://evil, previously http://proxy\n",
         ),
         (format!("{MANIFEST}MORE = \"1\"\n"), TEMPLATE, "  new variable MORE=1\n"),
-        (MANIFEST.replace("KEY = \"{{ secrets.key }}\"\n", ""), TEMPLATE, "  no variable KEY\n"),
+        (
+            MANIFEST.replace("KEY = \"{{ secrets.key }}\"\n", ""),
+            TEMPLATE,
+            "  removed variable KEY\n",
+        ),
         (
             MANIFEST.replace("[secrets.key]", "[secrets.key]\n[secrets.b]"),
             TEMPLATE,
@@ -284,7 +288,7 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
     fs::remove_file(project.path("t.tmpl")).unwrap();
     keyless(&project, &["render", "--stale"])
         .fails_with(7)
-        .stderr_has("from `t.tmpl`: which cannot be read, before: ");
+        .stderr_has("from `t.tmpl`, which cannot be read, previously ");
     project.write("t.tmpl", "# other text\nNAME={{ KEY | trim }}\n");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "# other text\nNAME=value-of-key\n");
@@ -482,7 +486,7 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
     terminal.waits_for("`.secrets.toml` asks for something other than what you trusted:\r\n");
     terminal
         .waits_for("  variable HTTPS_PROXY=\\u{1b}[2Jxxx")
-        .waits_for("… (with no secret), before: http://proxy\r\n");
+        .waits_for("… (with no secret), previously http://proxy\r\n");
     terminal.waits_for("It asks for:\r\n");
     terminal.waits_for("  project   `web`, 2 secrets\r\n");
     terminal.waits_for("Trust it with ").types("y\n").waits_for("has everything it needs");
@@ -636,11 +640,11 @@ fn a_branch_of_a_stranger_leaks_nothing() {
     let run = enter().fails_with(7).stdout("");
     stderr!(run, @"
     error: `.secrets.toml` asks for something else than what you trusted
-      project `prod`, before: `web`
+      project `prod`, previously `web`
       new output `public/leak` (mode 644) from `t.tmpl`: key
-      no output `.env`
-      no variable KEY
-      no variable HTTPS_PROXY
+      removed output `.env`
+      removed variable KEY
+      removed variable HTTPS_PROXY
       no longer declares `key`
     hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
     ")

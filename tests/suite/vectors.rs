@@ -15,14 +15,17 @@ use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::checkpoint::{
     Checkpoint, ProjectCheckpoint, open_history, seal_history,
 };
-use terminal_secrets::crypto::integrity::{self, BUCKETS, EMPTY_BUCKET, Head, HeadHistory, Leaf};
+use terminal_secrets::crypto::head::{Head, HeadHistory};
+use terminal_secrets::crypto::history::{Ancestors, Revision};
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::crypto::keys::{Grant, Keyring, ProjectRow, RootKey, VaultRow};
-use terminal_secrets::crypto::lineage::{Ancestors, Revision};
-use terminal_secrets::crypto::record::{self, Record, RecordContext};
+use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::padding;
+use terminal_secrets::crypto::record::RecordContext;
 use terminal_secrets::crypto::recovery::RecoveryCode;
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
 use terminal_secrets::crypto::slot::Credential;
-use terminal_secrets::crypto::slot::Slot;
+use terminal_secrets::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use terminal_secrets::model::{
     Description, Hint, Metadata, Name, ProjectName, SecretBytes, SecretValue, Tag, Timestamp,
 };
@@ -231,7 +234,7 @@ fn expand(case: &Case) {
 fn value(case: &Case) {
     let (input, expected) = (&case.input, &case.expected);
     let (plain, sealed) = (input.bytes("value"), expected.bytes("sealed"));
-    let padded = record::pad(&plain, record::value_size);
+    let padded = padding::pad(&plain, padding::value_size);
     case.same("padded", padded.expose());
     input.in_place(input.u64("vver"), |place, context| {
         let pvk = input.key("pvk");
@@ -479,8 +482,9 @@ fn metadata_opened(case: &Case) {
 }
 
 fn value_sizes(case: &Case) {
-    let size =
-        |length: &Value| record::value_size(4 + usize::try_from(length.as_u64().unwrap()).unwrap());
+    let size = |length: &Value| {
+        padding::value_size(4 + usize::try_from(length.as_u64().unwrap()).unwrap())
+    };
     let found: Vec<Value> =
         case.input.list("lengths").iter().map(|length| size(length).into()).collect();
     assert_eq!(found, case.expected.list("padded"), "{}", case.name);
@@ -514,7 +518,7 @@ fn leaf(case: &Case) {
         leaf: [0; 32],
     };
 
-    case.same("leaf", &integrity::leaf(&input.array("vault_id"), &input.array("pid"), &record));
+    case.same("leaf", &tree::leaf(&input.array("vault_id"), &input.array("pid"), &record));
 }
 
 fn bucket(case: &Case) {
@@ -525,7 +529,7 @@ fn bucket(case: &Case) {
     });
 
     let number = case.input.u64("b").try_into().unwrap();
-    case.same("bucket", &integrity::bucket(&case.input.array("pid"), number, &leaves));
+    case.same("bucket", &tree::bucket(&case.input.array("pid"), number, &leaves));
 }
 
 fn root_hash(case: &Case) {
@@ -534,7 +538,7 @@ fn root_hash(case: &Case) {
         buckets[usize::try_from(number).unwrap()] = hash;
     }
 
-    case.same("top", &integrity::root_hash(&case.input.array("pid"), &buckets));
+    case.same("top", &tree::root_hash(&case.input.array("pid"), &buckets));
 }
 
 fn head_row(case: &Case, sealed: Vec<u8>, sig: Vec<u8>) -> ProjectRow {

@@ -25,10 +25,9 @@ use recovery::SavedNames;
 use super::neighbours;
 use super::vault_path::{self, IfExists, StagedFile};
 use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreError, Transaction};
-use crate::crypto::keys::{ProjectId, VaultRow};
-use crate::crypto::lineage::Ancestors;
-use crate::crypto::record::Record;
-use crate::crypto::slot::Slot;
+use crate::crypto::history::Ancestors;
+use crate::crypto::ids::ProjectId;
+use crate::crypto::rows::{Record, Slot, VaultRow};
 
 /// The whole schema, each statement as SQLite keeps it.
 const SCHEMA: [&str; 8] = [

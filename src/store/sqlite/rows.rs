@@ -7,11 +7,10 @@ use std::cell::Cell;
 use rusqlite::{Row, params};
 
 use super::{SqliteTransaction, translate};
-use crate::crypto::integrity::{Hash, Leaf};
-use crate::crypto::keys::{Grant, ProjectId, ProjectRow, RecordId, VaultRow};
-use crate::crypto::lineage::Ancestors;
-use crate::crypto::record::Record;
-use crate::crypto::slot::Slot;
+use crate::crypto::history::Ancestors;
+use crate::crypto::ids::{Hash, ProjectId, RecordId};
+use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
+use crate::crypto::tree::Leaf;
 use crate::store::{MOST_PROJECTS, OrphanRows, Snapshot, StoreError};
 
 /// Bounds of columns, in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096 characters of 4 bytes and

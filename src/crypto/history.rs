@@ -2,7 +2,7 @@
 //!
 //! Every state names the last 32 before it. It compares hashes that are verified already, and remembers nothing.
 
-use super::integrity::Hash;
+use super::ids::Hash;
 
 /// How many states before it a state names.
 pub const NAMED: usize = 32;

@@ -1,94 +1,16 @@
-//! Leaf, bucket, top and signed head (docs/format.md, section 5): any change made without the keys shows.
-//!
-//! One Ed25519 signature per transaction covers every record of a project; a lookup hashes one bucket of 256.
+//! The signed head of a project: one Ed25519 signature per transaction covers every record (docs/format.md, section 5).
 
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
 use super::CryptoError;
-use super::keys::{Keyring, ProjectId, ProjectRow, RecordId, VaultId, project_context};
-use super::lineage::{Ancestors, Revision};
-use super::record::Record;
-
-/// A SHA-256 digest.
-pub type Hash = [u8; 32];
-
-/// Number of buckets of a project; a record's bucket is the first byte of its tag's index.
-pub const BUCKETS: usize = 256;
-/// What stands in the top for a bucket without records, which has no row.
-pub const EMPTY_BUCKET: Hash = [0; 32];
+use super::history::{Ancestors, Revision};
+use super::ids::{Hash, ProjectId, VaultId, project_context};
+use super::keyring::Keyring;
+use super::rows::ProjectRow;
 
 const HEAD_NAME: &[u8; 16] = b"secrets/v1/head\0";
 const HEAD: &str = "a project's head";
-
-/// SHA-256 (FIPS 180-4) of a sealed value, as `records.val_hash` holds it.
-pub fn value_hash(sealed: &[u8]) -> Hash {
-    Sha256::digest(sealed).into()
-}
-
-/// The leaf of a record: every column but `leaf`, bound to its vault and project.
-pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
-    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let mut hash = Sha256::new();
-    hash.update(b"secrets/v1/leaf\0");
-    hash.update(vault_id);
-    hash.update(pid);
-    hash.update(record.rid);
-    hash.update(record.epoch.to_be_bytes());
-    hash.update(record.ver.to_be_bytes());
-    hash.update(record.vver.to_be_bytes());
-    hash.update(length(&record.tag_ix));
-    hash.update(record.tag_ix);
-    hash.update(length(&record.meta));
-    hash.update(&record.meta);
-    hash.update(record.val_hash);
-
-    hash.finalize().into()
-}
-
-/// What a bucket holds of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leaf {
-    /// The blind index of its tag
-    pub tag_ix: [u8; 16],
-    /// Its id
-    pub rid: RecordId,
-    /// Its [`leaf`]
-    pub leaf: Hash,
-}
-
-/// The hash of bucket `number`, whose leaves come in ascending order of `tag_ix`; [`EMPTY_BUCKET`] without any.
-pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
-    if leaves.is_empty() {
-        return EMPTY_BUCKET;
-    }
-
-    let mut hash = Sha256::new();
-    hash.update(b"secrets/v1/bucket\0");
-    hash.update(pid);
-    hash.update([number]);
-    hash.update(u32::try_from(leaves.len()).unwrap_or(u32::MAX).to_be_bytes());
-
-    for leaf in leaves {
-        hash.update(leaf.tag_ix);
-        hash.update(leaf.rid);
-        hash.update(leaf.leaf);
-    }
-
-    hash.finalize().into()
-}
-
-/// The hash over a project's 256 buckets.
-pub fn root_hash(pid: &ProjectId, buckets: &[Hash; BUCKETS]) -> Hash {
-    let mut hash = Sha256::new();
-    hash.update(b"secrets/v1/top\0");
-    hash.update(pid);
-    for bucket in buckets {
-        hash.update(bucket);
-    }
-
-    hash.finalize().into()
-}
 
 /// What is signed once per transaction: the state of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +19,7 @@ pub struct Head {
     pub seq: u64,
     /// Number of records
     pub count: u64,
-    /// [`root_hash`]
+    /// [`super::tree::root_hash`]
     pub root_hash: Hash,
     /// Head of the audit log; zeros, as nothing writes one yet
     pub audit_head: Hash,

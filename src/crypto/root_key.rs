@@ -1,0 +1,198 @@
+//! The root key: it opens key rings and signs for the vault's own tables (docs/format.md, section 3).
+//!
+//! It never opens a record: a project's key ring does.
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::CryptoError;
+use super::aead::{Key, LockedKey};
+use super::ids::{ProjectId, VaultId, project_context};
+use super::keyring::{KEYRING, KEYRING_STEP, Keyring, keyed};
+use super::padding::{pad, unpad};
+use super::rows::{Grant, ProjectRow, Slot, VaultRow};
+
+/// What the root MAC protects, as messages name it.
+pub const ROOT_TABLES: &str = "the vault's table of slots, projects and grants";
+
+/// The key to every project's key ring.
+pub struct RootKey(LockedKey);
+
+impl RootKey {
+    /// Draws the root key of a new vault.
+    pub fn random() -> Result<Self, CryptoError> {
+        LockedKey::random().map(Self)
+    }
+
+    /// Takes 32 bytes; the source stays the caller's to wipe.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
+        LockedKey::copy_of(bytes).map(Self)
+    }
+
+    /// The same key in a place of its own.
+    pub fn copy(&self) -> Result<Self, CryptoError> {
+        Self::from_bytes(self.expose())
+    }
+
+    /// The key itself, for the one who is to hold it: an agent.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    /// Compares in constant time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+
+    /// The key that seals what was last seen of the vault (section 7).
+    pub fn checkpoint_key(&self) -> Key {
+        self.0.expand("anchor", &[])
+    }
+
+    /// False where the system refused to keep the key out of swap.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+
+    /// Seals a key ring for `pid` and `epoch`.
+    pub fn seal_keyring(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+        keyring: &Keyring,
+    ) -> Result<Vec<u8>, CryptoError> {
+        let plain = keyring.encode();
+        let padded = pad(plain.expose(), |n| n.next_multiple_of(KEYRING_STEP));
+        self.0.expand("projects", &[]).seal(
+            "project",
+            vault_id,
+            &project_context(pid, epoch),
+            padded.expose(),
+        )
+    }
+
+    /// Opens the key ring of a project's row.
+    pub fn open_keyring(
+        &self,
+        vault_id: &VaultId,
+        row: &ProjectRow,
+    ) -> Result<Keyring, CryptoError> {
+        let context = project_context(&row.pid, row.epoch);
+        let padded = self
+            .0
+            .expand("projects", &[])
+            .open("project", vault_id, &context, &row.keys, KEYRING)?;
+
+        let plain = unpad(padded.expose(), |n| n.next_multiple_of(KEYRING_STEP), KEYRING)?;
+        Keyring::decode(&row.pid, plain).ok_or(CryptoError::Damaged(KEYRING))
+    }
+
+    /// The root MAC: HMAC-SHA256 (RFC 2104) over every column of the vault's row but the MAC, every slot, every
+    /// project's `pid`, `epoch` and `keys`, and every grant, each in ascending order of its id.
+    pub fn mac(
+        &self,
+        vault: &VaultRow,
+        slots: &[Slot],
+        projects: &[ProjectRow],
+        grants: &[Grant],
+    ) -> [u8; 32] {
+        self.mac_state(vault, slots, projects, grants).finish()
+    }
+
+    /// Checks the stored root MAC in constant time.
+    pub fn verify_mac(
+        &self,
+        vault: &VaultRow,
+        slots: &[Slot],
+        projects: &[ProjectRow],
+        grants: &[Grant],
+    ) -> Result<(), CryptoError> {
+        self.mac_state(vault, slots, projects, grants).verify(&vault.root_mac)
+    }
+
+    fn mac_state(
+        &self,
+        vault: &VaultRow,
+        slots: &[Slot],
+        projects: &[ProjectRow],
+        grants: &[Grant],
+    ) -> RootMac {
+        let mut mac = self.begin_mac(&row_and_slots(vault, slots));
+        projects_and_grants(projects, grants, |bytes| mac.update(bytes));
+        mac
+    }
+
+    /// Begins a root MAC with what [`row_and_slots`] makes; [`projects_and_grants`] is what follows.
+    pub fn begin_mac(&self, row_and_slots: &[u8]) -> RootMac {
+        let mut mac = keyed(&self.0.expand("root-mac", &[]));
+        mac.update(b"secrets/v1/root\0");
+        mac.update(row_and_slots);
+        RootMac(mac)
+    }
+}
+
+/// A root MAC in the making: the tables of a large vault come in pieces.
+pub struct RootMac(Hmac<Sha256>);
+
+impl RootMac {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The 32 bytes.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into_bytes().into()
+    }
+
+    /// Compares with a stored one in constant time.
+    pub fn verify(self, stored: &[u8]) -> Result<(), CryptoError> {
+        self.0.verify_slice(stored).map_err(|_| CryptoError::Damaged(ROOT_TABLES))
+    }
+}
+
+/// What the root MAC covers first: the vault's row without the MAC, and every slot.
+pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1024);
+    let out = &mut |piece: &[u8]| bytes.extend_from_slice(piece);
+    prefixed(out, &[&vault.vault_id, &vault.suite.to_be_bytes(), &vault.root_seq.to_be_bytes()]);
+    if let Some(ancestors) = &vault.ancestors {
+        prefixed(out, &[ancestors.encode(), &vault.checkpoint_history]);
+    }
+
+    count(out, slots.len());
+    for s in slots {
+        prefixed(
+            out,
+            &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap],
+        );
+    }
+
+    bytes
+}
+
+/// What the root MAC covers after that, handed over in small pieces: every project's keys, every grant.
+pub fn projects_and_grants(projects: &[ProjectRow], grants: &[Grant], mut out: impl FnMut(&[u8])) {
+    count(&mut out, projects.len());
+    for p in projects {
+        prefixed(&mut out, &[&p.pid, &p.epoch.to_be_bytes(), &p.keys]);
+    }
+
+    count(&mut out, grants.len());
+    for g in grants {
+        prefixed(&mut out, &[&g.token_id, &g.generation.to_be_bytes(), &g.bundle, &g.admin]);
+    }
+}
+
+fn prefixed(out: &mut impl FnMut(&[u8]), columns: &[&[u8]]) {
+    for column in columns {
+        count(out, column.len());
+        out(column);
+    }
+}
+
+fn count(out: &mut impl FnMut(&[u8]), n: usize) {
+    out(&u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes());
+}
