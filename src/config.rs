@@ -302,8 +302,8 @@ fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {
 }
 
 /// Returns the directory of the nearest manifest, from the working directory upwards, as a relative
-/// path: empty, or `..` and so on. Ignores a manifest of another user, because whoever can write to
-/// a directory above ours could otherwise choose what our values are used for.
+/// path: empty, or `..` and so on. Ignores a manifest of another user, because a user who can write
+/// to a directory above ours could otherwise choose what our values are used for.
 fn manifest_directory(warn: &dyn Fn(&str)) -> Option<PathBuf> {
     let mut directory = PathBuf::new();
     for _ in env::current_dir().ok()?.ancestors() {

@@ -78,8 +78,8 @@ struct OutputJson {
     state: &'static str,
     /// "ignored", "exposed", "tracked", or "none" outside a repository
     git: &'static str,
-    /// What is recorded about an existing output that is out of date: "written" by us and
-    /// unchanged, "changed" since, or "unknown"
+    /// The record of an existing output that is out of date: "written" by us and unchanged,
+    /// "changed" since, or "unknown"
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<&'static str>,
     /// Variables that the template does not give and `secrets` did not write, so nothing replaces

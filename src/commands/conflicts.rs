@@ -17,7 +17,7 @@ use crate::store::absolute;
 use crate::ui::{counted, prompt};
 use crate::vault::{OnConflict, Reveal, Revealed};
 
-/// What to do with a tag that the project has with a different value.
+/// The action for a tag that the project has with a different value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum OnTakenArg {
     /// Store nothing; on a terminal, offer separate tags

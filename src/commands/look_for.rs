@@ -1,4 +1,4 @@
-//! What `run`, `redact` and `scan` check before they search for values.
+//! The checks of `run`, `redact` and `scan` before they search for values.
 
 use crate::context::Context;
 use crate::error::{Error, Kind};

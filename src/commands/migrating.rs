@@ -1,4 +1,4 @@
-//! What `template` and `adopt` share: what they refuse to write into a template.
+//! The shared part of `template` and `adopt`: what they refuse to write into a template.
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};

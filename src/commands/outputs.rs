@@ -1,5 +1,5 @@
-//! What `setup`, `check`, `render` and `update` share: opening, comparing and writing the outputs
-//! of `.secrets.toml`.
+//! The shared part of `setup`, `check`, `render` and `update`: opening, comparing and writing the
+//! outputs of `.secrets.toml`.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;

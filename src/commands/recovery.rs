@@ -33,8 +33,8 @@ enum RecoveryCommand {
     /// Create a recovery code and print it once
     ///
     /// Asks for the passphrase, even if the vault is unlocked. Prints only the code on stdout: 14
-    /// groups of four characters, the last of which is a checksum. When you type it, blanks,
-    /// hyphens and case do not matter.
+    /// groups of four characters. The last group is a checksum. When you type it, blanks, hyphens
+    /// and case do not matter.
     #[command(
         after_help = "Examples:\n  secrets recovery create\n  secrets recovery create --replace \
                       | lpr"

@@ -47,10 +47,10 @@ A .secrets.toml, which is committed and never contains a value:
 /// Set up a project: ask for missing secrets and render its files
 ///
 /// Compares the secrets that the nearest .secrets.toml declares or its templates refer to with the
-/// vault. Missing secrets are taken from --from, generated if the file says so, or asked for
-/// without being shown. Press Enter to skip one. Outputs that git does not ignore are added to
-/// .gitignore, then all outputs are rendered. It asks before it replaces an existing file by
-/// different content. Running it again changes nothing. An interrupted run resumes where it
+/// vault. Missing secrets are taken from --from, generated if they are declared with `generate`, or
+/// asked for without being shown. Press Enter to skip one. Outputs that git does not ignore are
+/// added to .gitignore, then all outputs are rendered. It asks before it replaces an existing file
+/// with different content. Running it again changes nothing. An interrupted run resumes where it
 /// stopped. If something is missing and there is no terminal to ask on, it changes nothing and
 /// exits with 3.
 #[derive(clap::Args)]

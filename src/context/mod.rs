@@ -98,7 +98,7 @@ pub(crate) struct Context {
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
     warned_about_modes: Cell<bool>,
-    /// What the manifest asked for when this process trusted it
+    /// The coverage of the manifest when this process trusted it
     trusted: RefCell<Option<Coverage>>,
     /// The record of that consent, until the vault has verified it
     consent: RefCell<Option<TrustRecord>>,
@@ -200,7 +200,7 @@ impl Context {
         Ok(self.manifest.get_or_init(|| manifest).as_ref())
     }
 
-    /// Returns the manifest, or an error if there is none.
+    /// Returns the manifest, or an error if it does not exist.
     pub(crate) fn require_manifest(&self) -> Result<&Manifest, Error> {
         self.manifest()?.ok_or_else(|| {
             Error::new(

@@ -130,7 +130,7 @@ impl From<VaultError> for Error {
                 let error = match &wanted {
                     SecretRef::Tag(tag) if resembles_a_key(tag.as_str()) => {
                         format!(
-                            "no such secret in project `{project}` (name not shown, in case it \
+                            "unknown secret in project `{project}` (name not shown, in case it \
                              is a value)"
                         )
                     }
