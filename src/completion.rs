@@ -1,7 +1,7 @@
-//! What a shell offers when Tab is pressed: tags and projects, through an agent that has the vault unlocked, else none;
-//! programs and files behind `run --`.
+//! Shell completion: tags and projects if an agent has the vault unlocked, and programs and files
+//! after `run --`.
 //!
-//! It asks nothing, prints nothing and waits for nobody longer than a person would.
+//! It asks nothing, prints nothing, and never waits longer than a person would.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -18,25 +18,29 @@ use crate::context::{Context, Options};
 use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
 
-/// How long the agent may take for one answer: a Tab is answered within 50 ms, or not at all.
+/// The maximum time for one answer of the agent. A Tab is answered within 50 ms or not at all.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-/// Tags of the current project.
+/// Completes a tag of the current project.
 pub(crate) fn tags(current: &OsStr) -> Vec<CompletionCandidate> {
-    current.to_str().and_then(|current| of_tags("", current)).unwrap_or_default()
+    current.to_str().and_then(|current| tag_candidates("", current)).unwrap_or_default()
 }
 
-/// The last one of tags with commas between them.
+/// Completes the last tag in a list with commas.
 pub(crate) fn tags_with_commas(current: &OsStr) -> Vec<CompletionCandidate> {
-    behind(current, ',')
+    after_separator(current, ',')
 }
 
-/// The tag in `NAME=TAG`.
+/// Completes the tag in `NAME=TAG`.
 pub(crate) fn tag_of_variable(current: &OsStr) -> Vec<CompletionCandidate> {
-    if current.as_encoded_bytes().contains(&b'=') { behind(current, '=') } else { Vec::new() }
+    if current.as_encoded_bytes().contains(&b'=') {
+        after_separator(current, '=')
+    } else {
+        Vec::new()
+    }
 }
 
-/// Projects of the vault.
+/// Completes a project of the vault.
 pub(crate) fn projects(current: &OsStr) -> Vec<CompletionCandidate> {
     let candidates = || {
         let current = current.to_str()?;
@@ -48,13 +52,13 @@ pub(crate) fn projects(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates().unwrap_or_default()
 }
 
-fn behind(current: &OsStr, separator: char) -> Vec<CompletionCandidate> {
+fn after_separator(current: &OsStr, separator: char) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
     let (before, last) = current.split_at(current.rfind(separator).map_or(0, |at| at + 1));
-    of_tags(before, last).unwrap_or_default()
+    tag_candidates(before, last).unwrap_or_default()
 }
 
-fn of_tags(before: &str, current: &str) -> Option<Vec<CompletionCandidate>> {
+fn tag_candidates(before: &str, current: &str) -> Option<Vec<CompletionCandidate>> {
     let cx = context();
     let vault = cx.vault_of_agent(PATIENCE).ok()??;
     let key = as_key(current);
@@ -63,7 +67,7 @@ fn of_tags(before: &str, current: &str) -> Option<Vec<CompletionCandidate>> {
 
     let candidate = |secret: crate::model::Secret| {
         let name = secret.metadata.name.map(|name| visible(name.as_str()).into());
-        CompletionCandidate::new(format!("{before}{}", spelled(&secret.metadata.tag, current)))
+        CompletionCandidate::new(format!("{before}{}", continue_tag(&secret.metadata.tag, current)))
             .help(name)
     };
 
@@ -74,8 +78,9 @@ fn as_key(text: &str) -> String {
     text.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// A tag, continued as it was begun: shells offer only what begins with the typed letters.
-fn spelled(tag: &Tag, begun: &str) -> String {
+/// Continues a tag in the spelling of the typed letters, because shells offer only candidates that
+/// begin with them.
+fn continue_tag(tag: &Tag, begun: &str) -> String {
     let tag = tag.as_str();
     if tag.starts_with(begun) {
         return tag.to_owned();
@@ -90,13 +95,14 @@ fn spelled(tag: &Tag, begun: &str) -> String {
         c => c,
     };
 
-    // A tag is ASCII, and so is what is equal to its beginning.
+    // A tag is ASCII, and therefore also the typed text that equals its beginning.
     begun.chars().chain(tag.chars().skip(begun.len()).map(continued)).collect()
 }
 
-/// Programs and files for the command line of another program: programs first, files behind one.
+/// Completes the command line of another program: programs and files for the first word, files for
+/// the others.
 pub(crate) fn program_or_file(current: &OsStr) -> Vec<CompletionCandidate> {
-    let is_first = words_behind_dashes().is_none_or(|number| number == 0);
+    let is_first = words_after_dashes().is_none_or(|number| number == 0);
     let mut candidates = PathCompleter::any().complete(current);
     if is_first && !current.is_empty() && !current.as_bytes().contains(&b'/') {
         candidates.extend(programs(current).into_iter().map(CompletionCandidate::new));
@@ -105,7 +111,7 @@ pub(crate) fn program_or_file(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates
 }
 
-/// Names of programs in PATH.
+/// Returns the names of programs in PATH.
 fn programs(current: &OsStr) -> BTreeSet<OsString> {
     let directories = config::program_directories();
     let entries = directories
@@ -126,28 +132,28 @@ fn programs(current: &OsStr) -> BTreeSet<OsString> {
         .collect()
 }
 
-/// The command line that is being typed.
+/// Returns the words of the command line that is being typed.
 fn words() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(1)
 }
 
-/// The same, up to the word that is completed.
-fn typed() -> Vec<OsString> {
+/// Returns those words up to the one that is being completed.
+fn typed_words() -> Vec<OsString> {
     let mut words: Vec<OsString> = words().collect();
     words.truncate(config::completed_word().map_or(usize::MAX, |number| number + 1));
     words
 }
 
-/// Number of words between `--` and the one that is completed.
-fn words_behind_dashes() -> Option<usize> {
-    let words = typed();
+/// Returns the number of words between `--` and the word that is being completed.
+fn words_after_dashes() -> Option<usize> {
+    let words = typed_words();
     let dashes = words.iter().position(|word| word == "--")?;
     (words.len() - dashes).checked_sub(2)
 }
 
-/// Hides the options that every command has, unless an option is being typed.
+/// Hides the global options, unless an option is being typed.
 pub(crate) fn without_global_options(command: clap::Command) -> clap::Command {
-    if typed().last().is_some_and(|word| word.as_bytes().starts_with(b"-")) {
+    if typed_words().last().is_some_and(|word| word.as_bytes().starts_with(b"-")) {
         return command;
     }
 
@@ -162,7 +168,7 @@ pub(crate) fn without_global_options(command: clap::Command) -> clap::Command {
         .fold(command, |command, id| command.mut_arg(id, |argument| argument.hide(true)))
 }
 
-/// The vault and the project of the command line that is being typed.
+/// Returns a context with the vault and the project of the command line that is being typed.
 fn context() -> Context {
     let mut words = words().take_while(|word| word != "--");
     let (mut vault, mut project) = (None, None);
@@ -171,7 +177,7 @@ fn context() -> Context {
         if let Some(path) = value(["--vault", "--vault"]) {
             vault = Some(PathBuf::from(path));
         } else if let Some(name) = value(["--project", "-p"]) {
-            // It may be the word that is being completed.
+            // An incomplete name may be the word that is being completed.
             project = name.to_str().and_then(|name| ProjectName::parse(name).ok());
         }
     }
@@ -179,7 +185,7 @@ fn context() -> Context {
     Context::silent(Options { vault, project, ..Options::default() })
 }
 
-/// The value of an option behind it or behind `=`.
+/// Returns the value of an option, which is the next word or follows a `=`.
 fn option(
     word: &OsStr,
     names: [&str; 2],
@@ -218,9 +224,9 @@ mod tests {
         ];
 
         for (tag, begun, expected) in cases {
-            let spelled = spelled(&Tag::parse(tag).unwrap(), begun);
-            assert_eq!(spelled, expected);
-            assert_eq!(Tag::parse(&spelled).unwrap().key(), Tag::parse(tag).unwrap().key());
+            let continue_tag = continue_tag(&Tag::parse(tag).unwrap(), begun);
+            assert_eq!(continue_tag, expected);
+            assert_eq!(Tag::parse(&continue_tag).unwrap().key(), Tag::parse(tag).unwrap().key());
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Where things are: the only reader of the environment and of directories.
+//! Paths and environment variables. Only this file reads the environment and the standard
+//! directories.
 //!
-//! It never opens a vault. `SECRETS_PASSPHRASE` is taken once, into wiped memory.
+//! It never opens a vault. `SECRETS_PASSPHRASE` is read once, into wiped memory.
 
 use std::cell::RefCell;
 use std::env;
@@ -18,10 +19,10 @@ use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, TextPos
 use crate::ui::escape::clipped;
 use crate::ui::input::drop_newline;
 
-/// The project where nothing names one.
+/// The project if nothing names one.
 const DEFAULT_PROJECT: &str = "default";
 
-/// What the environment says. An empty variable says nothing.
+/// The settings from the environment. An empty variable counts as not set.
 pub(crate) struct Environment {
     pub(crate) vault: Option<PathBuf>,
     pub(crate) project: Option<OsString>,
@@ -35,16 +36,16 @@ pub(crate) struct Environment {
     state_directory: Option<PathBuf>,
 }
 
-/// Why a place or a project is not known.
+/// Why a path or a project is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("the vault's path is empty")]
     EmptyVaultPath,
-    #[error("cannot tell where the vault is: there is no home directory")]
+    #[error("cannot determine the vault's path: there is no home directory")]
     NoDataDirectory,
     #[error("there is no directory for the agent's socket")]
     NoAgentDirectory,
-    #[error("{origin} is no project name: {why}")]
+    #[error("{origin} is not a valid project name: {why}")]
     Project { origin: String, why: Invalid },
     #[error("{}: {message}", place(path, *at))]
     Manifest { path: PathBuf, at: Option<TextPosition>, message: String },
@@ -57,24 +58,25 @@ fn place(path: &Path, at: Option<TextPosition>) -> String {
     }
 }
 
-/// Directories of programs.
+/// Returns the directories of `PATH`.
 pub(crate) fn program_directories() -> Vec<PathBuf> {
     variable("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
 }
 
-/// True if TZ names a time zone, or is empty, which means UTC.
-#[allow(clippy::disallowed_methods)] // an empty variable says something here
+/// Returns true if TZ names a time zone, or is empty, which means UTC.
+#[allow(clippy::disallowed_methods)] // here an empty variable has a meaning
 pub(crate) fn has_time_zone() -> bool {
     env::var_os("TZ").is_some()
 }
 
-/// The number of the word that a shell completes, if it says so: else that is the last one.
+/// Returns the index of the word that the shell completes, if the shell provides it. Otherwise it
+/// is the last word.
 pub(crate) fn completed_word() -> Option<usize> {
     variable("_CLAP_COMPLETE_INDEX")?.to_str()?.parse().ok()
 }
 
 impl Environment {
-    /// Reads it, once for the whole process.
+    /// Reads the environment, once for the whole process.
     pub(crate) fn read() -> Self {
         let path = |name| variable(name).map(PathBuf::from);
         Self {
@@ -86,7 +88,8 @@ impl Environment {
             passphrase: variable("SECRETS_PASSPHRASE").map(passphrase).into(),
             no_color: variable("NO_COLOR").is_some(),
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
-            // An absolute XDG variable wins on every Unix, macOS too; where it is not absolute it is ignored.
+            // An absolute XDG variable has priority on every Unix, including macOS. A relative one
+            // is ignored.
             data_directory: path("XDG_DATA_HOME")
                 .filter(|path| path.is_absolute())
                 .or_else(dirs::data_dir),
@@ -98,33 +101,33 @@ impl Environment {
         }
     }
 
-    /// The directory of the agents' sockets, which may not exist yet.
+    /// Returns the directory of the agents' sockets, which may not exist yet.
     pub(crate) fn agent_directory(&self) -> Result<&Path, ConfigError> {
         self.agent_directories.first().map(PathBuf::as_path).ok_or(ConfigError::NoAgentDirectory)
     }
 
-    /// The directories in which other logins of this user have their agents' sockets.
+    /// Returns the directories in which other logins of this user have their agents' sockets.
     pub(crate) fn other_agent_directories(&self) -> &[PathBuf] {
         self.agent_directories.get(1..).unwrap_or_default()
     }
 
-    /// Where what was last seen of vaults is written down; nowhere without a home directory.
+    /// Returns the directory of the checkpoints, or `None` without a home directory.
     pub(crate) fn checkpoints(&self) -> Option<PathBuf> {
         self.state("anchors")
     }
 
-    /// Returns the directory of records about `what`; `None` without a home directory.
+    /// Returns the directory of records about `what`, or `None` without a home directory.
     pub(crate) fn state(&self, what: &str) -> Option<PathBuf> {
         self.state_directory.as_ref().map(|directory| directory.join("secrets").join(what))
     }
 
-    /// All variables, for a program that is to be run.
-    #[allow(clippy::disallowed_methods)] // the one place where the environment is read
+    /// Returns all variables, for a program that will be run.
+    #[allow(clippy::disallowed_methods)] // only this file reads the environment
     pub(crate) fn inherited() -> Vec<(OsString, OsString)> {
         env::vars_os().collect()
     }
 
-    /// What the environment says about git's files.
+    /// Returns the settings of git in the environment.
     pub(crate) fn git() -> GitEnvironment {
         let path = |name| variable(name).map(PathBuf::from);
         let paths =
@@ -160,13 +163,13 @@ impl Environment {
         }
     }
 
-    /// The name of the working directory.
+    /// Returns the name of the working directory.
     pub(crate) fn directory_name() -> Option<String> {
         env::current_dir().ok()?.file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
-    /// This program, to start an agent of the same version even after the file was replaced. Without /proc it is the path
-    /// by which we were started.
+    /// Returns the path of this program, to start an agent of the same version even if the file was
+    /// replaced. Without /proc it is the path that started us.
     pub(crate) fn executable() -> PathBuf {
         let running = PathBuf::from("/proc/self/exe");
         if running.exists() {
@@ -177,7 +180,8 @@ impl Environment {
         started.filter(|path| path.exists()).or_else(|| env::current_exe().ok()).unwrap_or(running)
     }
 
-    /// The vault's path: `--vault`, `SECRETS_VAULT`, or its place in the platform's data directory.
+    /// Returns the vault's path: `--vault`, `SECRETS_VAULT`, or the default in the platform's data
+    /// directory.
     pub(crate) fn vault_path(&self, option: Option<&Path>) -> Result<PathBuf, ConfigError> {
         if let Some(path) = option {
             return if path.as_os_str().is_empty() {
@@ -194,7 +198,7 @@ impl Environment {
         }
     }
 
-    /// The project of `SECRETS_PROJECT`.
+    /// Returns the project of `SECRETS_PROJECT`.
     pub(crate) fn project(&self) -> Result<Option<ProjectName>, ConfigError> {
         self.project
             .as_ref()
@@ -202,22 +206,23 @@ impl Environment {
             .transpose()
     }
 
-    /// The project where nothing names one.
+    /// Returns the project if nothing names one.
     pub(crate) fn default_project() -> Result<ProjectName, ConfigError> {
         named(DEFAULT_PROJECT, "the default")
     }
 
-    /// The nearest `.secrets.toml` from the working directory upwards. What was ignored on the way is told through `warn`.
+    /// Reads the nearest `.secrets.toml` from the working directory upwards. Calls `warn` for each
+    /// file that was ignored.
     pub(crate) fn manifest(warn: &dyn Fn(&str)) -> Result<Option<Manifest>, ConfigError> {
         manifest_directory(warn).map(|directory| Self::read_manifest(&directory)).transpose()
     }
 
-    /// Returns the directory of the nearest manifest, seen from the working directory.
+    /// Returns the directory of the nearest manifest, relative to the working directory.
     pub(crate) fn manifest_place() -> Option<PathBuf> {
         manifest_directory(&|_| {})
     }
 
-    /// Reads the manifest of a directory. Returns `None` if it has none, or another user's.
+    /// Reads the manifest of a directory. Returns `None` if it has none or one of another user.
     pub(crate) fn manifest_of(directory: &Path) -> Result<Option<Manifest>, ConfigError> {
         let is_ours = manifest_in(directory) == Some(true);
         is_ours.then(|| Self::read_manifest(directory)).transpose()
@@ -226,46 +231,51 @@ impl Environment {
     fn read_manifest(directory: &Path) -> Result<Manifest, ConfigError> {
         let path = directory.join(MANIFEST);
         let failed = |at, message| ConfigError::Manifest { path: path.clone(), at, message };
-        let unreadable = |error: std::io::Error| failed(None, format!("cannot be read: {error}"));
+        let unreadable =
+            |error: std::io::Error| failed(None, format!("cannot read the file: {error}"));
         let mut text = Vec::new();
         let file = fs::File::open(&path).map_err(unreadable)?;
 
         file.take(LARGEST + 1).read_to_end(&mut text).map_err(unreadable)?;
         if text.len() as u64 > LARGEST {
-            return Err(failed(None, "is larger than 1 MiB".into()));
+            return Err(failed(None, "the file is larger than 1 MiB".into()));
         }
 
-        let text = String::from_utf8(text).map_err(|_| failed(None, "is not UTF-8".into()))?;
+        let text =
+            String::from_utf8(text).map_err(|_| failed(None, "the file is not UTF-8".into()))?;
 
-        // It repeats keys and paths, which may be as long as the file.
+        // The message contains keys and paths, which may be as long as the file.
         let refused = |error: ManifestError| failed(error.at, clipped(&error.message, 400));
         Manifest::parse(directory, &text).map_err(refused)
     }
 }
 
-/// Without one trailing newline, as that of a file: a secret of an orchestrator that `echo` made has one.
+/// Removes one trailing newline, like for a file, because a secret from an orchestrator may end
+/// with one if `echo` wrote it.
 fn passphrase(text: OsString) -> SecretBytes {
     let mut bytes = SecretBytes::from_vec(text.into_vec());
     drop_newline(&mut bytes);
     bytes
 }
 
-// The one place where the environment is read.
+// Only this function reads variables of the environment.
 #[allow(clippy::disallowed_methods)]
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// `$XDG_RUNTIME_DIR/secrets`; then, because cron and `su` do not set it, the directory that it would name; then one in the
-/// state directory. The first one is used. A runtime directory that is not ours is left out: `sudo -E` passes the caller's.
+/// Returns the directories for the agents' sockets; the first one is used. They are
+/// `$XDG_RUNTIME_DIR/secrets`, the directory that this variable usually names, because cron and
+/// `su` do not set it, and one in the state directory. A runtime directory of another user is
+/// omitted, because `sudo -E` passes on the caller's.
 fn agent_directories(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Vec<PathBuf> {
     let me = rustix::process::geteuid().as_raw();
     let ours = |path: &PathBuf| {
         path.is_absolute() && fs::metadata(path).is_ok_and(|found| found.uid() == me)
     };
 
-    let usual = PathBuf::from(format!("/run/user/{me}"));
-    let runtimes = runtime.into_iter().chain([usual]).filter(ours);
+    let default = PathBuf::from(format!("/run/user/{me}"));
+    let runtimes = runtime.into_iter().chain([default]).filter(ours);
     let mut directories: Vec<PathBuf> =
         runtimes.chain(state).map(|directory| directory.join("secrets")).collect();
     directories.dedup();
@@ -273,8 +283,8 @@ fn agent_directories(runtime: Option<PathBuf>, state: Option<PathBuf>) -> Vec<Pa
     directories
 }
 
-/// `$XDG_STATE_HOME` or the platform's. One that somebody else may exchange is passed over: made by root for a user, what is
-/// in it would also lock that one out.
+/// Returns `$XDG_STATE_HOME` or the platform's state directory. A directory of another user is
+/// ignored: if root created records in it for a user, they would also lock that user out.
 fn state_directory(named: Option<PathBuf>) -> Option<PathBuf> {
     let me = rustix::process::geteuid().as_raw();
     let ours_or_new = |path: &PathBuf| {
@@ -293,8 +303,9 @@ fn named(name: &str, origin: &str) -> Result<ProjectName, ConfigError> {
         .map_err(|why| ConfigError::Project { origin: format!("{origin}=`{name}`"), why })
 }
 
-/// Where the nearest manifest is, from the working directory upwards, seen from there: empty, or `..` and so on. Another
-/// user's is passed over: whoever can write to a directory above ours could otherwise choose what our values are used for.
+/// Returns the directory of the nearest manifest, from the working directory upwards, as a relative
+/// path: empty, or `..` and so on. Ignores a manifest of another user, because a user who can write
+/// to a directory above ours could otherwise choose what our values are used for.
 fn manifest_directory(warn: &dyn Fn(&str)) -> Option<PathBuf> {
     let mut directory = PathBuf::new();
     for _ in env::current_dir().ok()?.ancestors() {
@@ -313,8 +324,8 @@ fn manifest_directory(warn: &dyn Fn(&str)) -> Option<PathBuf> {
     None
 }
 
-/// Returns true if a directory has a manifest of ours, and false if it has one of somebody else's. A link counts as its
-/// owner's, whomever the file behind it belongs to.
+/// Returns true if a directory has a manifest of ours, and false if it has one of another user.
+/// Both a symbolic link and the file that it names have to be ours.
 fn manifest_in(directory: &Path) -> Option<bool> {
     let me = rustix::process::geteuid().as_raw();
     let path = directory.join(MANIFEST);

@@ -40,10 +40,10 @@ pub enum RuntimeDirError {
         why: &'static str,
     },
     /// The path of a socket in the directory would exceed the system's limit
-    #[error("the path of `{}` is too long for a socket in it", .0.display())]
+    #[error("the path `{}` is too long to contain a socket", .0.display())]
     TooLong(PathBuf),
     /// The directory could not be created
-    #[error("cannot make `{}`: {source}", path.display())]
+    #[error("cannot create `{}`: {source}", path.display())]
     Io {
         /// The directory
         path: PathBuf,

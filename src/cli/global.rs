@@ -9,23 +9,25 @@ use crate::context::Options;
 use crate::model::ProjectName;
 use crate::ui::ColorWhen;
 
-/// Options that every command takes.
+/// The options that every command has.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct GlobalArgs {
-    /// The vault's file [env: SECRETS_VAULT] [default: secrets/vault.db in the data directory]
+    /// Use this vault file [env: SECRETS_VAULT] [default: secrets/vault.db in the data directory]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     vault: Option<PathBuf>,
-    /// The current project [env: SECRETS_PROJECT] [default: that of the nearest .secrets.toml, else `default`]
+    /// Use this project [env: SECRETS_PROJECT] [default: that of the nearest .secrets.toml, else
+    /// `default`]
     #[arg(short, long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::projects))]
     project: Option<ProjectName>,
     /// Read the passphrase from a file, `-` for stdin [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     passphrase_file: Option<PathBuf>,
-    /// Unlock with the recovery code in place of the passphrase
+    /// Unlock with the recovery code instead of the passphrase
     #[arg(long, global = true)]
     recovery: bool,
-    /// Trust the manifest that has this SHA-256, see `secrets trust --show` [env: SECRETS_TRUST_MANIFEST]
+    /// Trust the manifest with this SHA-256, see `secrets trust --show` [env:
+    /// SECRETS_TRUST_MANIFEST]
     #[arg(long, global = true, value_name = "SHA256", value_parser = sha256)]
     trust_manifest: Option<String>,
     /// Print results and errors as JSON
@@ -34,13 +36,13 @@ pub(super) struct GlobalArgs {
     /// Print no status lines
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
-    /// When to use colour [env: NO_COLOR, CLICOLOR_FORCE]
+    /// Set when to use colour [env: NO_COLOR, CLICOLOR_FORCE]
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     pub(super) color: ColorWhen,
 }
 
 impl GlobalArgs {
-    /// Returns the options that a command's context needs; the others are about output.
+    /// Returns the options for a command's context. The other options are about output.
     pub(super) fn into_context(self) -> Options {
         Options {
             vault: self.vault,

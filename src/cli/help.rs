@@ -1,30 +1,32 @@
-//! The program's own help: its commands in groups. The help of a command is clap's.
+//! The help of the program itself, which lists its commands in groups. clap prints the help of each
+//! command.
 
 use std::ffi::OsString;
 use std::fmt::Write;
 
 use clap::Command;
 
-/// Every command that is not hidden, in the order in which a reader meets them.
+/// Every visible command, in the order in which a reader needs them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Store secrets", &["create", "list", "get", "update", "delete", "clone", "import", "export"]),
-    ("Use them", &["render", "run", "redact", "scan"]),
+    ("Use secrets", &["render", "run", "redact", "scan"]),
     ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),
-    ("Open the vault", &["init", "unlock", "lock", "status", "passwd", "recovery", "rekey"]),
-    ("Keep it safe", &["verify", "backup", "restore", "salvage", "compact"]),
+    ("Manage the vault", &["init", "unlock", "lock", "status", "passwd", "recovery", "rekey"]),
+    ("Protect the vault", &["verify", "backup", "restore", "salvage", "compact"]),
 ];
 const REST: (&str, &[&str]) = ("Other commands", &["completions", "help"]);
 
-/// Returns the help that `arguments` ask for, as clap reports it.
+/// Returns the help that `arguments` request, as clap reports it.
 pub(super) fn requested(root: Command, arguments: &[OsString]) -> Option<clap::Error> {
     let commands = groups(&super::command());
     let template = format!(
-        "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{commands}{{all-args}}{{after-help}}"
+        "{{before-help}}{{about-with-newline}}\n{{usage-heading}} \
+         {{usage}}\n\n{commands}{{all-args}}{{after-help}}"
     );
     let grouped = root
         .override_usage("secrets [OPTIONS] <COMMAND>")
         .help_template(template)
-        // They are listed above; the help of each goes on working.
+        // The groups above list the commands. Their own help still works.
         .mut_subcommands(|command| command.hide(true));
 
     grouped.try_get_matches_from(arguments).err()

@@ -1,6 +1,6 @@
-//! From argv to an exit code: parses, runs one command, tells what went wrong.
+//! Parses the command line, runs one command, reports errors and returns the exit code.
 //!
-//! An argument that was not understood is never repeated: it may be a value that somebody tried to pass.
+//! It never shows an argument that was not understood, because it may be a secret.
 
 mod global;
 mod help;
@@ -26,20 +26,21 @@ use crate::ui::{ColorWhen, Ui};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets init                          make the vault
+  secrets init                          create the vault
   secrets create api-key                store a secret, typed hidden
-  secrets list                          what is there, never a value
-  secrets render app.env.tmpl -o .env   a file of placeholders, filled in
-  secrets run -- npm start              a program with secrets, masked
-  secrets setup                         all that a .secrets.toml asks for
-  secrets import .env                   a dotenv file into the vault
-  secrets unlock                        no more passphrases for a while
-  secrets create --help                 options and examples of a command";
+  secrets list                          list the secrets, but never a value
+  secrets render app.env.tmpl -o .env   fill in the placeholders of a file
+  secrets run -- npm start              run a program with secrets, masked
+  secrets setup                         set up all that .secrets.toml needs
+  secrets import .env                   store the secrets of a dotenv file
+  secrets unlock                        skip the passphrase for a while
+  secrets create --help                 show the options of a command";
 
 /// Write-only secrets on your own machine
 ///
-/// A value goes in once, is never shown again, and comes out only where a placeholder, `{{ secrets.my-secret }}` or
-/// `{{MY_SECRET}}`, uses it, or a program is run with it. Everything is kept in one encrypted file; nothing leaves the machine.
+/// A value is stored once and never shown again. It is used only by a placeholder, `{{
+/// secrets.my-secret }}` or `{{MY_SECRET}}`, or by a program that you run with it. All secrets are
+/// kept in one encrypted file, and nothing leaves the machine.
 #[derive(Parser)]
 #[command(name = "secrets", bin_name = "secrets", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
@@ -49,16 +50,17 @@ struct Cli {
     options: GlobalArgs,
 }
 
-/// The whole command tree, without the `help` command that clap adds: help and man pages are made from it.
+/// Returns the whole command tree without clap's `help` command, to generate help and man pages.
 pub fn command() -> clap::Command {
     let mut command = Cli::command().disable_help_subcommand(true);
 
-    // Else a command has its options only once its name was read, which makes starting faster.
+    // Without this, a command has no options until its name has been parsed, which makes starting
+    // faster.
     command.build();
     command
 }
 
-/// Runs the program with the process's arguments and streams; returns its exit code.
+/// Runs the program with the process's arguments and streams, and returns its exit code.
 pub fn main() -> ExitCode {
     harden_process();
     let code =
@@ -83,13 +85,13 @@ fn run() -> ExitCode {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
             let context = Context::new(options.into_context(), environment, ui);
-            let outcome = command.run(&context).map_err(|error| context.explained(error));
+            let outcome = command.run(&context).map_err(|error| context.with_explanation(error));
             (context.ui, outcome)
         }
         Err(error) => {
             let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
             let ui = Ui::new(json, false, color(ColorWhen::Auto, &environment));
-            let outcome = told(error, &arguments, &ui).map(|()| 0);
+            let outcome = handle_clap_error(error, &arguments, &ui).map(|()| 0);
             (Rc::new(ui), if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome })
         }
     };
@@ -108,7 +110,8 @@ fn run() -> ExitCode {
             }
 
             if error.is_interrupted() {
-                // A prompt takes Ctrl-C from the keyboard; scripts and loops around us are to end as if it were a signal.
+                // A prompt reads Ctrl-C from the keyboard, but scripts and loops that run us should
+                // end as if it were a signal.
                 overwrite_stack::<DEEP>();
                 die_of(Signal::INT);
             }
@@ -118,7 +121,7 @@ fn run() -> ExitCode {
     }
 }
 
-/// `--color` wins over `NO_COLOR`, which wins over `CLICOLOR_FORCE`.
+/// Decides about colour: `--color` overrides `NO_COLOR`, which overrides `CLICOLOR_FORCE`.
 fn color(option: ColorWhen, environment: &Environment) -> ColorWhen {
     match option {
         ColorWhen::Auto if environment.no_color => ColorWhen::Never,
@@ -127,8 +130,8 @@ fn color(option: ColorWhen, environment: &Environment) -> ColorWhen {
     }
 }
 
-/// Before anything secret is in memory: no core dumps, no ptrace by the same user, files for us alone, and a panic that
-/// tells its place and not its words.
+/// Hardens the process before it has secrets in memory: no core dumps, no ptrace by the same user,
+/// private new files, and a panic message with a position but without text.
 fn harden_process() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
@@ -153,28 +156,28 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// True for a command line of `run`, whose failures have a code of their own.
+/// Returns true for a command line of `run`, whose errors have their own exit code.
 fn is_run(arguments: &[OsString]) -> bool {
     let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
     matches.is_ok_and(|matches| matches.subcommand_name() == Some("run"))
 }
 
-/// Help and version are results; everything else becomes a failure in our words.
-fn told(error: clap::Error, arguments: &[OsString], ui: &Ui) -> Result<(), Error> {
+/// Prints help and version as results, and converts every other clap error.
+fn handle_clap_error(error: clap::Error, arguments: &[OsString], ui: &Ui) -> Result<(), Error> {
     match error.kind() {
-        ErrorKind::DisplayVersion => shown(&error, ui),
+        ErrorKind::DisplayVersion => print(&error, ui),
         ErrorKind::DisplayHelp => {
-            shown(&help::requested(Cli::command(), arguments).unwrap_or(error), ui)
+            print(&help::requested(Cli::command(), arguments).unwrap_or(error), ui)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
             let _ = help::requested(Cli::command(), arguments).unwrap_or(error).print();
-            Err(Error::usage("a command is missing"))
+            Err(Error::usage("no command given"))
         }
         _ => Err(usage::failure(&error, &mut Cli::command(), arguments)),
     }
 }
 
-fn shown(text: &clap::Error, ui: &Ui) -> Result<(), Error> {
+fn print(text: &clap::Error, ui: &Ui) -> Result<(), Error> {
     let text = text.render();
     let text = if ui.is_colored() { text.ansi().to_string() } else { text.to_string() };
     Ok(ui.text(&text)?)

@@ -1,6 +1,7 @@
-//! What a wrong command line is answered with: one sentence, and the command that was probably meant.
+//! Reports an invalid command line in one sentence, and suggests the command that was probably
+//! meant.
 //!
-//! An argument that was not understood is never repeated: it may be a value that somebody tried to pass.
+//! It never shows an argument that was not understood, because it may be a secret.
 
 use std::ffi::OsString;
 
@@ -9,14 +10,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::error::{Error, Kind};
 
-/// Returns what clap reports about `arguments`, in our words. `root` is the whole command line's description.
+/// Converts clap's error about `arguments`. `root` describes the whole command line.
 pub(super) fn failure(error: &clap::Error, root: &mut Command, arguments: &[OsString]) -> Error {
     let path = subcommands(root, arguments);
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let failure = Error::new(Kind::Usage, message(error));
 
     let typed = typed(error);
-    if let Some(hint) = typed.as_deref().and_then(|typed| elsewhere(&words, typed, arguments)) {
+    if let Some(hint) = typed.as_deref().and_then(|typed| hint_for(&words, typed, arguments)) {
         return failure.hint(hint);
     }
 
@@ -41,7 +42,7 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-/// The subcommands that `arguments` name, from the outermost on.
+/// Returns the subcommands in `arguments`, from the outermost on.
 fn subcommands(root: &Command, arguments: &[OsString]) -> Vec<String> {
     let mut path = Vec::new();
     let lenient = root.clone().ignore_errors(true);
@@ -57,7 +58,7 @@ fn subcommands(root: &Command, arguments: &[OsString]) -> Vec<String> {
 }
 
 fn command_at<'c>(root: &'c mut Command, path: &[&str]) -> &'c mut Command {
-    // Global options belong to every command only once the tree is built.
+    // Only a built tree has the global options in every command.
     root.build();
     let mut command = root;
     for name in path {
@@ -77,7 +78,7 @@ fn usage_of(root: &mut Command, path: &[&str]) -> Option<String> {
     Some(line)
 }
 
-/// The one sentence.
+/// Returns the message for a clap error.
 fn message(error: &clap::Error) -> String {
     let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
     let option = option_name(&argument);
@@ -89,11 +90,11 @@ fn message(error: &clap::Error) -> String {
             unknown_command(&text(error, ContextKind::InvalidSubcommand).unwrap_or_default())
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            "a command is missing".into()
+            "no command given".into()
         }
         ErrorKind::UnknownArgument => match option {
             Some(name) if looks_like_an_option(&name) => {
-                format!("there is no option `{name}` here")
+                format!("unknown option `{name}`")
             }
             Some(_) => "unknown option (not shown, in case it is a secret)".into(),
             None => "unexpected argument (not shown, in case it is a secret)".into(),
@@ -105,14 +106,14 @@ fn message(error: &clap::Error) -> String {
             format!("{named} cannot be used with {other}")
         }
         ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            format!("{named} needs a value")
+            format!("{named} requires a value")
         }
-        ErrorKind::TooManyValues => format!("{named} takes no such value"),
+        ErrorKind::TooManyValues => format!("{named} does not take this value"),
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".into(),
         ErrorKind::InvalidValue
             if text(error, ContextKind::InvalidValue).is_some_and(|value| value.is_empty()) =>
         {
-            format!("{} needs a value", backticked(&argument))
+            format!("{} requires a value", backticked(&argument))
         }
         _ => invalid_value(error, &argument),
     }
@@ -123,19 +124,23 @@ fn invalid_value(error: &clap::Error, argument: &str) -> String {
         Some(why) if why.is::<std::num::ParseIntError>() => {
             format!("{} is not a number", backticked(argument))
         }
-        // clap repeats a number that is out of its range, which may be a PIN.
+        // clap's text contains the number, which may be a PIN.
         Some(why) => match why.to_string().split_once(" is not in ") {
             Some((_, range)) => {
-                format!("{} takes {}", backticked(argument), range.replace("..=", " to "))
+                format!(
+                    "{} must be in the range {}",
+                    backticked(argument),
+                    range.replace("..=", " to ")
+                )
             }
-            None => format!("{} is not well formed: {why}", backticked(argument)),
+            None => format!("invalid {}: {why}", backticked(argument)),
         },
         None => format!("{} is not one of its possible values", backticked(argument)),
     }
 }
 
-/// The option that an argument begins with. `--token=hunter2`, `-khunter2` or a bare `hunter2`: what could be a value is
-/// left out.
+/// Returns the option at the beginning of an argument such as `--token=hunter2`, `-khunter2` or a
+/// bare `hunter2`, without anything that may be a value.
 fn option_name(argument: &str) -> Option<String> {
     match argument.split('=').next().unwrap_or_default() {
         long if long.starts_with("--") => long.split_whitespace().next().map(str::to_owned),
@@ -145,19 +150,20 @@ fn option_name(argument: &str) -> Option<String> {
     }
 }
 
-/// A mistyped option is repeated, unless it looks like something else: a value may begin with `--`, as a PEM key does.
+/// Returns true if a mistyped option can be shown. A value can begin with `--` too, for example a
+/// PEM key.
 fn looks_like_an_option(word: &str) -> bool {
     let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
     name.len() <= 16 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
-/// A mistyped command is repeated, unless it looks like something else.
+/// Reports a mistyped command, and shows it only if it looks like a command.
 fn unknown_command(word: &str) -> String {
     let harmless = word.len() <= 16 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     if harmless {
-        format!("there is no command `{word}`")
+        format!("unknown command `{word}`")
     } else {
-        "there is no such command".into()
+        "unknown command (not shown, in case it is a secret)".into()
     }
 }
 
@@ -174,10 +180,11 @@ fn possible_values(error: &clap::Error, failure: Error) -> Error {
     }
 }
 
-/// Options that exist to be refused, see `commands/value_source.rs`.
+/// Options that exist only to be refused, see `commands/value_source.rs`.
 const VALUE_ATTEMPTS: [&str; 4] = ["--value", "--secret", "--password", "--token"];
 
-/// Adds what was probably meant. clap's idea of similar is generous, and it offers hidden commands as well.
+/// Adds a hint with a similar name. clap's own suggestions are too generous and include hidden
+/// commands.
 fn near_miss(error: &clap::Error, typed: Option<&str>, command: &Command, failure: Error) -> Error {
     let mut failure = failure;
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg] {
@@ -203,14 +210,15 @@ fn near_miss(error: &clap::Error, typed: Option<&str>, command: &Command, failur
     failure
 }
 
-/// True for a slip of the keyboard: one letter in three differs at most.
+/// Returns true for a likely typing error: at most one letter in three differs.
 fn is_similar(typed: &str, near: &str) -> bool {
     let (typed, near) = (typed.trim_start_matches('-'), near.trim_start_matches('-'));
     let is_cut_short = typed.len() >= 3 && near.starts_with(typed);
     is_cut_short || strsim::osa_distance(typed, near) <= (near.len() / 3).max(1)
 }
 
-/// The word that was not understood: a subcommand, the name of an option, or nothing for a bare argument.
+/// Returns the word that was not understood: a subcommand, the name of an option, or an empty word
+/// for a bare argument.
 fn typed(error: &clap::Error) -> Option<String> {
     match error.kind() {
         ErrorKind::InvalidSubcommand => text(error, ContextKind::InvalidSubcommand),
@@ -223,70 +231,78 @@ fn typed(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// What people type who know another tool, or who expect a command that does not exist. `typed` is empty for a bare
-/// argument.
-fn elsewhere(path: &[&str], typed: &str, arguments: &[OsString]) -> Option<&'static str> {
+/// Returns a hint for what people type if they know another tool or expect a command that does not
+/// exist. `typed` is empty for a bare argument.
+fn hint_for(path: &[&str], typed: &str, arguments: &[OsString]) -> Option<&'static str> {
     match path {
-        ["get"] => of_get(typed),
-        ["list"] => of_list(typed),
-        ["render"] => of_render(typed),
+        ["get"] => get_hint(typed),
+        ["list"] => list_hint(typed),
+        ["render"] => render_hint(typed),
         ["unlock"] if typed.is_empty() => {
-            Some("give the time with `--ttl`, as in `secrets unlock --ttl 8h`")
+            Some("set the time with `--ttl`, as in `secrets unlock --ttl 8h`")
         }
-        ["project"] => of_project(typed),
-        ["recovery"] => of_recovery(typed),
-        [] | ["help"] => of_program(typed, arguments),
+        ["project"] => project_hint(typed),
+        ["recovery"] => recovery_hint(typed),
+        [] | ["help"] => program_hint(typed, arguments),
         _ => None,
     }
 }
 
-fn of_get(typed: &str) -> Option<&'static str> {
+fn get_hint(typed: &str) -> Option<&'static str> {
     match typed {
         "--reveal" | "--value" | "--show" | "--plain" | "--raw" | "--print" | "-r" | "-v"
         | "-s" => Some(
-            "`get` never shows a value; `secrets render --reveal -e '{{ secrets.TAG }}'` prints one, \
-             `secrets run` gives it to a program",
+            "use `secrets render --reveal -e '{{ secrets.TAG }}'` to print a value, or `secrets \
+             run` to pass it to \
+             a program; `get` never shows a value",
         ),
         "--copy" | "--clip" | "--clipboard" | "-c" => Some(
-            "there is no clipboard command; pipe the value: `secrets render -e '{{ secrets.TAG }}' | wl-copy`",
+            "pipe the value to a clipboard program: `secrets render -e '{{ secrets.TAG }}' | \
+             wl-copy`",
         ),
-        "" => Some("`get` takes one tag or id; `secrets list --filter TEXT` finds several"),
-        _ => None,
-    }
-}
-
-fn of_list(typed: &str) -> Option<&'static str> {
-    match typed {
-        "--tag" | "-t" | "--name" | "--search" | "--grep" => {
-            Some("`secrets get TAG` shows one secret, `secrets list --filter TEXT` finds several")
-        }
         "" => Some(
-            "`secrets list --filter TEXT` finds secrets, `secrets list --project NAME` lists a project",
+            "use `secrets list --filter TEXT` to find several secrets; `get` takes one \
+                    tag or id",
         ),
         _ => None,
     }
 }
 
-fn of_render(typed: &str) -> Option<&'static str> {
+fn list_hint(typed: &str) -> Option<&'static str> {
     match typed {
-        "" | "--out-file" => Some("`secrets render TEMPLATE -o OUT` writes to a file"),
+        "--tag" | "-t" | "--name" | "--search" | "--grep" => Some(
+            "use `secrets get TAG` to show one secret, or `secrets list --filter TEXT` to \
+                  find several",
+        ),
+        "" => Some(
+            "use `secrets list --filter TEXT` to find secrets, or `secrets list --project NAME` \
+             for a project",
+        ),
+        _ => None,
+    }
+}
+
+fn render_hint(typed: &str) -> Option<&'static str> {
+    match typed {
+        "" | "--out-file" => Some("use `secrets render TEMPLATE -o OUT` to write to a file"),
         "-i" | "--in-file" | "--input" => {
-            Some("the template is an argument: `secrets render TEMPLATE -o OUT`")
+            Some("pass the template as an argument: `secrets render TEMPLATE -o OUT`")
         }
         "--text <TEMPLATE>" | "[FILE]" => Some(
-            "`-e TEXT` is a template by itself; leave it out to render a file: `secrets render FILE`",
+            "remove `-e TEXT`, which is a template itself, to render a file: `secrets render FILE`",
         ),
         _ => None,
     }
 }
 
-fn of_project(typed: &str) -> Option<&'static str> {
+fn project_hint(typed: &str) -> Option<&'static str> {
     match typed {
         "new" | "create" | "add" | "init" => {
-            Some("a project is created with its first secret: `secrets --project NAME create TAG`")
+            Some("create a project with its first secret: `secrets --project NAME create TAG`")
         }
         "use" | "switch" | "select" | "set" => Some(
-            "name the project with `--project NAME`, SECRETS_PROJECT or `project = \"NAME\"` in .secrets.toml",
+            "set the project with `--project NAME`, SECRETS_PROJECT or `project = \"NAME\"` in \
+             .secrets.toml",
         ),
         "rm" | "remove" | "del" => Some("did you mean `delete`?"),
         "mv" | "move" => Some("did you mean `rename`?"),
@@ -295,46 +311,52 @@ fn of_project(typed: &str) -> Option<&'static str> {
     }
 }
 
-fn of_recovery(typed: &str) -> Option<&'static str> {
+fn recovery_hint(typed: &str) -> Option<&'static str> {
     match typed {
         "new" | "add" | "make" | "generate" | "init" => Some("did you mean `create`?"),
         "rm" | "remove" | "del" | "revoke" => Some("did you mean `delete`?"),
         "replace" | "reset" | "rotate" | "renew" => {
-            Some("`secrets recovery create --replace` makes another code")
+            Some("use `secrets recovery create --replace` to create another code")
         }
         "show" | "print" | "get" | "list" | "ls" => Some(
-            "a recovery code is shown once; `secrets recovery create --replace` makes another one",
+            "use `secrets recovery create --replace` to create another code; a code is shown \
+             only once",
         ),
         "use" | "unlock" | "restore" => {
-            Some("`secrets passwd --recovery` sets a new passphrase by the recovery code")
+            Some("use `secrets passwd --recovery` to set a new passphrase with the recovery code")
         }
         _ => None,
     }
 }
 
-fn of_program(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
+fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
     let has_input = || arguments.iter().any(|argument| argument == "-i" || argument == "--in-file");
     Some(match typed {
-        "-v" | "version" => "`secrets --version` prints the version",
+        "-v" | "version" => "use `secrets --version` to print the version",
         "show" | "read" | "reveal" | "cat" | "print" => {
-            "a value is never shown: `secrets get` shows its hint, `secrets render` uses it"
+            "use `secrets get` to show the hint, or `secrets render` to use the value; a value \
+             is never shown"
         }
         "add" | "set" | "new" | "put" | "insert" | "store" => {
             "store a secret with `secrets create TAG`"
         }
-        "generate" | "gen" => "`secrets create TAG --generate` stores a generated value",
+        "generate" | "gen" => "use `secrets create TAG --generate` to store a generated value",
         "rm" | "remove" | "del" | "unset" => "did you mean `delete`?",
         "ls" => "did you mean `list`?",
         "find" | "search" | "grep" => {
-            "`secrets list --filter TEXT` finds secrets, `secrets scan` finds values in files"
+            "use `secrets list --filter TEXT` to find secrets, or `secrets scan` to find values \
+             in files"
         }
         "edit" | "rotate" | "change" => "did you mean `update`?",
         "cp" | "copy" => "did you mean `clone`?",
         "rename" | "mv" | "move" => {
-            "`secrets clone OLD --tag NEW` copies a secret, then `secrets delete OLD`; \
-             `secrets project rename` renames a project"
+            "use `secrets clone OLD --tag NAME`, then `secrets delete OLD`, to rename a secret, or \
+             `secrets project rename` to rename a project"
         }
-        "inject" if has_input() => "the template is an argument: `secrets render TEMPLATE -o OUT`",
+        "inject" if has_input() => {
+            "pass the template as an argument: `secrets render TEMPLATE \
+                                    -o OUT`"
+        }
         "inject" | "substitute" => "did you mean `render`?",
         "exec" | "env" | "start" | "shell" => "did you mean `run`?",
         "mask" | "filter" => "did you mean `redact`?",
@@ -343,26 +365,31 @@ fn of_program(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
         "password" | "passphrase" => "did you mean `passwd`?",
         "info" | "whoami" => "did you mean `status`?",
         "doctor" | "diagnose" => {
-            "`secrets status` tells about the agent, `secrets check` about the project, `secrets verify` about the vault"
+            "use `secrets status` to check the agent, `secrets check` for the project, or \
+             `secrets verify` for the vault"
         }
         "upgrade" | "self-update" => {
-            "`secrets` does not update itself; install the new version as you installed this one"
+            "install the new version in the same way as this one; `secrets` does not update itself"
         }
         "upload" | "download" | "push" | "pull" | "sync" | "share" => {
-            "nothing leaves this machine; `secrets backup FILE` copies the vault, \
-             `secrets export --encrypted FILE` writes secrets for other programs"
+            "use `secrets backup FILE` to copy the vault, or `secrets export --encrypted FILE` \
+             to write secrets \
+             for other programs; nothing leaves this machine"
         }
         "log" | "logs" | "history" | "audit" => {
-            "no history is kept; `secrets list` shows when each secret was last changed"
+            "use `secrets list` to see when each secret was last changed; no other history is kept"
         }
         "undo" | "revert" | "rollback" => {
-            "changes cannot be undone; `secrets restore BACKUP --dry-run` compares with a backup"
+            "use `secrets restore BACKUP --dry-run` to compare with a backup; changes cannot be \
+             undone"
         }
         "man" | "manual" | "docs" => {
-            "`man secrets` shows the manual, `secrets COMMAND --help` the options of a command"
+            "use `man secrets` for the manual, or `secrets COMMAND --help` for the options of a \
+             command"
         }
         "config" | "configure" | "settings" => {
-            "there is no configuration file; `secrets --help` lists options and environment variables"
+            "see `secrets --help` for options and environment variables; there is no \
+             configuration file"
         }
         _ => return None,
     })

@@ -1,4 +1,5 @@
-//! `secrets adopt`: takes variables that people added to an output into the vault, its template and the manifest.
+//! `secrets adopt`: moves variables that people added to an output into the vault, the output's
+//! template and the manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -24,51 +25,54 @@ use crate::vault::{Import, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets adopt .env                 asks which variables are secrets
-  secrets adopt .env --keep PORT     PORT is a plain setting
+  secrets adopt .env                 ask which variables are secrets
+  secrets adopt .env --keep PORT     keep PORT as a plain setting
   secrets adopt .env --secret API_KEY --keep PORT,LOG_LEVEL
-  secrets check                      names what was added by hand";
+  secrets check                      list variables that were added by hand";
 
-/// Take variables that were added to an output by hand
+/// Adopt variables that were added to an output by hand
 ///
-/// `setup`, `render --all` and `render --stale` refuse to replace a dotenv file that has variables which its template does not
-/// give. This command takes them: a secret is stored in the vault and becomes a placeholder in the template and an entry in
-/// .secrets.toml; a plain setting is copied into the template. A variable keeps its place and its comment.
+/// `setup`, `render --all` and `render --stale` refuse to replace a dotenv file that has variables
+/// which its template does not give. This command adopts them. A secret is stored in the vault and
+/// becomes a placeholder in the template and an entry in .secrets.toml. A plain setting is copied
+/// into the template. Each variable keeps its position and its comment.
 ///
-/// On a terminal you are asked about each variable. Elsewhere obvious settings (NODE_ENV, PORT, booleans, log levels) stay plain
-/// and are listed, and the others are secrets. Variables that the template gives already are not changed.
+/// On a terminal it asks about each variable. Otherwise it keeps obvious settings (NODE_ENV, PORT,
+/// booleans, log levels) as plain text, lists them, and stores the others as secrets. It does not
+/// change variables that the template already gives.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct AdoptArgs {
-    /// An output of .secrets.toml
+    /// Adopt the variables of FILE, an output of .secrets.toml
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
-    /// Names of new variables that are secrets
+    /// Store these new variables as secrets
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     secret: Vec<String>,
-    /// Names of new variables that are plain settings
+    /// Keep these new variables as plain settings
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     keep: Vec<String>,
-    /// What happens to a tag that the project has with another value
+    /// Choose what to do if the project has a tag with a different value
     #[arg(long, default_value = "fail", value_name = "WHAT", value_parser = on_taken())]
     on_conflict: OnTakenArg,
-    /// Overwrite a value although other outputs use it
+    /// Overwrite a value even if other outputs use it
     #[arg(short, long)]
     yes: bool,
 }
 
 pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
     if std::fs::symlink_metadata(&args.file).is_err() {
         check(args, manifest, cx)?;
-        let what = format!("there is no file `{}`", args.file.display());
-        return Err(
-            Error::new(Kind::NotFound, what).hint(format!("{} renders it", cx.again("setup")))
-        );
+        let what = format!("the file `{}` does not exist", args.file.display());
+        return Err(Error::new(Kind::NotFound, what)
+            .hint(format!("render it with {}", cx.hint_command("setup"))));
     }
 
     let path = absolute(&args.file).ok();
-    outputs::needs_vault(cx, manifest, |other| absolute(&manifest.at(&other.output)).ok() == path)?;
+    outputs::require_vault(cx, manifest, |other| {
+        absolute(&manifest.at(&other.output)).ok() == path
+    })?;
     cx.require_trust(manifest)?;
     let rendering = check(args, manifest, cx)?;
     let (file, name) = input::named(&args.file)?;
@@ -79,7 +83,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     let names = new_variables(cx, rendering)?;
     refuse_unknown(args, &names)?;
     if names.is_empty() {
-        cx.ui.status(&format!("`{}` has no new variable", args.file.display()));
+        cx.ui.status(&format!("`{}` has no new variables", args.file.display()));
         return report(cx, args, rendering, &[], &[]);
     }
 
@@ -94,7 +98,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
 
     let failed = |error: MigrationError| refused(&error, &name, &args.keep);
 
-    // What is wrong is known before anything is asked.
+    // Every problem is reported before the user is asked anything.
     adopted(&args.keep).map_err(failed)?;
     manifest_text(manifest, rendering, &[])?;
     let keep = decide(args, &names, file.expose())?;
@@ -103,9 +107,9 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     report_kept(cx, &adoption.added, &name);
 
     if !adoption.added.secrets.is_empty() {
-        separate(args, cx, manifest, &mut adoption.added)?;
+        rename_conflicting(args, cx, manifest, &mut adoption.added)?;
 
-        // A vault that had to be asked for is open only now.
+        // If the vault had to be created or unlocked first, it can be read only now.
         let stored = if stored.is_none() { stored_values(cx, cx.project()?)? } else { None };
         stored.map_or(Ok(()), |stored| adoption.find_stored(&stored)).map_err(failed)?;
     }
@@ -113,44 +117,48 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     write(args, cx, manifest, rendering, adoption)
 }
 
-/// Returns the rendering whose output the file is. Refuses what could not be finished.
+/// Returns the rendering that writes the file. Refuses anything that could not be completed.
 fn check<'m>(
     args: &AdoptArgs,
     manifest: &'m Manifest,
     cx: &Context,
 ) -> Result<&'m RenderEntry, Error> {
     if let Some(name) = args.secret.iter().find(|name| args.keep.contains(name)) {
-        return Err(Error::usage(format!("`{name}` is named by `--secret` and by `--keep`")));
+        return Err(Error::usage(format!("`{name}` is listed in both `--secret` and `--keep`")));
     }
 
     if cx.tree_project()? != Some(cx.project()?) {
-        return Err(Error::usage(format!("`{MANIFEST}` names another project"))
-            .hint("leave out `--project`; nothing was written"));
+        return Err(Error::usage(format!("`{MANIFEST}` belongs to another project"))
+            .hint("remove `--project`; nothing was written"));
     }
 
     let path = absolute(&args.file).ok();
-    let is_it = |rendering: &&RenderEntry| absolute(&manifest.at(&rendering.output)).ok() == path;
+    let is_output =
+        |rendering: &&RenderEntry| absolute(&manifest.at(&rendering.output)).ok() == path;
     let rendering =
-        manifest.render.iter().filter(|_| path.is_some()).find(is_it).ok_or_else(|| {
+        manifest.render.iter().filter(|_| path.is_some()).find(is_output).ok_or_else(|| {
             let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
             Error::new(Kind::NotFound, what).hint(format!(
-                "{} makes a template of it",
-                cx.again(&format!("template {}", quoted(&args.file)))
+                "turn it into a template with {}",
+                cx.hint_command(&format!("template {}", quoted(&args.file)))
             ))
         })?;
 
     if !is_dotenv(&rendering.output) {
         return Err(Error::usage(format!(
-            "`{}` is not a dotenv file by its name",
+            "the name of `{}` is not that of a dotenv file",
             args.file.display()
         ))
-        .hint("only dotenv files have variables: `.env`, `.env.NAME`, `NAME.env`"));
+        .hint(
+            "use a file named `.env`, `.env.NAME` or `NAME.env`; only dotenv files have \
+               variables",
+        ));
     }
 
     let Grammar { namespaced, readers, .. } = rendering.grammar;
     if rendering.grammar != (Grammar { namespaced, readers, ..Grammar::default() }) {
         let what = format!(
-            "the template of `{}` has other delimiters or a default filter",
+            "the template of `{}` has its own delimiters or a default filter",
             args.file.display()
         );
 
@@ -161,10 +169,10 @@ fn check<'m>(
     Ok(rendering)
 }
 
-/// Returns the variables that neither the template gives nor we wrote.
+/// Returns the variables that the template does not give and that `secrets` did not write.
 fn new_variables(cx: &Context, rendering: &RenderEntry) -> Result<Vec<String>, Error> {
     let project = cx.project()?;
-    let mut files = outputs::open(cx, cx.needed_manifest()?)?;
+    let mut files = outputs::open(cx, cx.require_manifest()?)?;
     files.retain(|other| other.output == rendering.output);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
@@ -180,12 +188,13 @@ fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
             "`{name}` is not a new variable of `{}`",
             args.file.display()
         ))
-        .hint(format!("new variables: {}; nothing was written", outputs::listed(names)))),
+        .hint(format!("choose from {}; nothing was written", outputs::listed(names)))),
         None => Ok(()),
     }
 }
 
-/// Returns the names of plain settings: those that were named, those that the user says, and elsewhere the obvious ones.
+/// Returns the names of the plain settings: those that were named, those that the user chose, and
+/// without a terminal the obvious ones.
 fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>, Error> {
     let mut keep = args.keep.clone();
     let entries = dotenv::parse(file).unwrap_or_default();
@@ -217,22 +226,23 @@ fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>
     Ok(keep)
 }
 
-/// Reports what is not stored as it stands in the file.
+/// Reports the variables that are not stored, or not stored as they are in the file.
 fn report_kept(cx: &Context, added: &Migration, file: &str) {
     let kept: Vec<String> = added.left.iter().map(|(name, _)| name.clone()).collect();
     if !kept.is_empty() {
-        cx.ui.status(&format!("plain in the template: {}", outputs::listed(&kept)));
+        cx.ui
+            .status(&format!("kept as plain settings in the template: {}", outputs::listed(&kept)));
     }
 
     if !added.blanked.is_empty() {
         cx.ui.warn(&format!(
-            "values in commented-out lines of `{file}` were left out of the template"
+            "values in commented-out lines of `{file}` were not copied into the template"
         ));
     }
 }
 
-/// Gives a secret another tag if the project has its tag with another value.
-fn separate(
+/// Gives a secret a different tag if the project has its tag with a different value.
+fn rename_conflicting(
     args: &AdoptArgs,
     cx: &Context,
     manifest: &Manifest,
@@ -249,7 +259,8 @@ fn separate(
     Ok(())
 }
 
-/// Stores the secrets first: that loses nothing. Then the template and the manifest.
+/// Stores the secrets first, so that a failure loses nothing. Then writes the template and the
+/// manifest.
 fn write(
     args: &AdoptArgs,
     cx: &Context,
@@ -276,7 +287,13 @@ fn write(
             args.on_conflict.into(),
         );
 
-        store(cx, &import, &[], "nothing was written; another process stored a value; try again")?;
+        store(
+            cx,
+            &import,
+            &[],
+            "try again, because another process stored a value; nothing was \
+                                 written",
+        )?;
     }
 
     let path = manifest.at(&rendering.template);
@@ -306,9 +323,8 @@ fn manifest_text(
 
     let text = add(manifest, &before, declared, (&rendering.template, &rendering.output))
         .ok_or_else(|| {
-            Error::usage(format!("`{MANIFEST}` cannot be added to")).hint(
-                "write its tables out as `[secrets.TAG]` and `[[render]]`; nothing was written",
-            )
+            Error::usage(format!("cannot add entries to `{MANIFEST}`"))
+                .hint("write its tables as `[secrets.TAG]` and `[[render]]`; nothing was written")
         })?;
 
     Manifest::parse(Path::new(""), &text).map_err(|error| {
@@ -318,9 +334,9 @@ fn manifest_text(
     Ok(text)
 }
 
-/// Remembers the output if it is what the template gives now. Nothing is written to it.
+/// Records the output if it equals what the template gives now. The output is not written.
 fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
-    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
     let failed = |error| error::setup(error, project);
     let mut files = outputs::open(cx, manifest)?;
     files.retain(|other| other.output == rendering.output);
@@ -336,9 +352,10 @@ fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     if resolved.foreign(&memory).map_err(failed)?.is_empty() {
         cx.ui.status(&format!("`{}` is up to date", file.display()));
     } else {
-        let setup = cx.again("setup");
+        let setup = cx.hint_command("setup");
         cx.ui.status(&format!(
-            "`{}` has other values, quotes or comments than its template gives; {setup} asks before it replaces it",
+            "`{}` has values, quotes or comments that its template does not give; {setup} asks \
+             before replacing it",
             file.display()
         ));
     }
@@ -357,7 +374,7 @@ fn report(
         return Ok(());
     }
 
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
     let tags: Vec<&str> = secrets.iter().map(|(tag, _)| tag.as_str()).collect();
     Ok(cx.ui.json(&json!({
         "output": args.file.to_string_lossy(),

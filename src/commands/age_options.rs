@@ -1,4 +1,4 @@
-//! What `export` and `import` share: keys of age files, as options and files name them.
+//! The age keys of `export` and `import`, as given by options and files.
 
 use std::path::PathBuf;
 
@@ -7,23 +7,25 @@ use crate::crypto::age_file::{Identity, MOST_RECIPIENTS, Recipient};
 use crate::error::{Error, Kind};
 use crate::ui::{UiError, input};
 
-/// Bytes of a file of recipients at most.
+/// The maximum size of a file of recipients, in bytes.
 const LARGEST: usize = 1024 * 1024;
 
-/// The recipients that options name. What is none is not repeated: it may be an identity.
+/// Parses the recipients that options and files give. An invalid recipient is not shown, because it
+/// may be an identity.
 pub(super) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>, Error> {
     let mut recipients = Vec::new();
     for (text, number) in given.iter().zip(1..) {
         recipients.push(
-            Recipient::parse(text)
-                .ok_or_else(|| none(text, &format!("`--recipient` number {number}")))?,
+            Recipient::parse(text).ok_or_else(|| {
+                invalid_recipient(text, &format!("`--recipient` number {number}"))
+            })?,
         );
     }
 
     for path in files {
         let name = path.display();
 
-        // Nothing secret is in it: others may read it.
+        // The file holds nothing secret, so other users may be able to read it.
         let read = input::file(path, LARGEST)
             .map_err(|source| UiError::Input { name: name.to_string(), source });
         let (text, _) = read?;
@@ -34,20 +36,20 @@ pub(super) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Reci
             if !line.is_empty() && !line.starts_with('#') {
                 recipients.push(
                     Recipient::parse(line)
-                        .ok_or_else(|| none(line, &format!("{name}:{number}")))?,
+                        .ok_or_else(|| invalid_recipient(line, &format!("{name}:{number}")))?,
                 );
             }
         }
 
         if recipients.len() == before {
-            return Err(Error::usage(format!("there is no recipient in `{name}`"))
+            return Err(Error::usage(format!("`{name}` contains no recipients"))
                 .hint("nothing was written"));
         }
     }
 
     if recipients.len() > MOST_RECIPIENTS {
         return Err(Error::usage(format!(
-            "{} recipients, at most {MOST_RECIPIENTS} fit",
+            "{} recipients are too many; an age file can have at most {MOST_RECIPIENTS}",
             recipients.len()
         )));
     }
@@ -55,18 +57,19 @@ pub(super) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Reci
     Ok(recipients)
 }
 
-fn none(text: &str, place: &str) -> Error {
-    let error = Error::usage(format!("{place} is no recipient of the form `age1…`"));
+fn invalid_recipient(text: &str, place: &str) -> Error {
+    let error = Error::usage(format!("{place} is not a recipient of the form `age1…`"));
     if text.trim().to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
         return error.hint(
-            "that is an identity, which opens files: `age-keygen -y FILE` tells its recipient",
+            "it is an identity, which decrypts files; print its recipient with `age-keygen -y \
+             FILE`",
         );
     }
 
-    error.hint("`age-keygen` makes one; keys of SSH and of plugins are not taken")
+    error.hint("create a key with `age-keygen`; SSH keys and plugins are not supported")
 }
 
-/// The identities of files.
+/// Reads the identities from files.
 pub(super) fn identities(files: &[PathBuf], cx: &Context) -> Result<Vec<Identity>, Error> {
     let mut identities = Vec::new();
     for path in files {
@@ -74,13 +77,13 @@ pub(super) fn identities(files: &[PathBuf], cx: &Context) -> Result<Vec<Identity
         let found = Identity::parse_all(&cx.identity_file(path)?).map_err(|line| {
             Error::new(
                 Kind::Locked,
-                format!("{name}:{line} is no identity of the form `AGE-SECRET-KEY-1…`"),
+                format!("{name}:{line} is not an identity of the form `AGE-SECRET-KEY-1…`"),
             )
-            .hint("one that is encrypted itself is decrypted first, with `age`")
+            .hint("if the identity itself is encrypted, decrypt it first with `age`")
         })?;
 
         if found.is_empty() {
-            return Err(Error::new(Kind::Locked, format!("there is no identity in `{name}`")));
+            return Err(Error::new(Kind::Locked, format!("`{name}` contains no identities")));
         }
 
         identities.extend(found);

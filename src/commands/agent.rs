@@ -1,4 +1,4 @@
-//! `secrets agent`: the process that `unlock` starts. Not for people.
+//! `secrets agent`: the process that `secrets unlock` starts. Users do not run it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,35 +13,36 @@ use crate::model::SecretBytes;
 use crate::ui::input;
 use crate::ui::raw::Stdout;
 
-/// DeferSignals the key of an unlocked vault; started by `secrets unlock`
+/// Hold the key of an unlocked vault; started by `secrets unlock`
 #[derive(clap::Args)]
 pub(crate) struct AgentArgs {
-    /// Where to listen
+    /// Listen in this directory
     #[arg(long, value_name = "PATH")]
     directory: PathBuf,
 }
 
 pub(crate) fn run(args: &AgentArgs, _: &Context) -> Result<(), Error> {
     let place = RuntimeDir::existing(&args.directory)?;
-    let place = place.ok_or_else(|| Error::new(Kind::NotFound, "there is no such directory"))?;
-    let ready = |in_memory| say(if in_memory { READY } else { b'!' });
+    let place = place.ok_or_else(|| Error::new(Kind::NotFound, "the directory does not exist"))?;
+    let ready = |in_memory| send_byte(if in_memory { READY } else { b'!' });
     serve(&place, take_key, ready)
         .map_err(|source| Error::new(Kind::Failure, format!("the agent ended: {source}")))
 }
 
-/// Reads from stdin what `unlock` hands over, and lets go of it.
+/// Reads the key from stdin, where `unlock` sends it, and replaces stdin with /dev/null.
 fn take_key() -> io::Result<SecretBytes> {
     let frame = input::stdin(LARGEST_FRAME + 4).map_err(io::Error::other)?;
     dup2_stdin(File::open("/dev/null")?)?;
     Ok(frame)
 }
 
-/// Tells whoever waits at the other end of stdout that the work begins, and lets go of it.
-pub(super) fn tell() -> io::Result<()> {
-    say(READY)
+/// Reports to the process at the other end of stdout that the work begins, and replaces stdout with
+/// /dev/null.
+pub(super) fn signal_ready() -> io::Result<()> {
+    send_byte(READY)
 }
 
-fn say(byte: u8) -> io::Result<()> {
+fn send_byte(byte: u8) -> io::Result<()> {
     Stdout.write_all(&[byte])?;
     Ok(dup2_stdout(File::options().write(true).open("/dev/null")?)?)
 }

@@ -1,4 +1,4 @@
-//! `secrets backup`: a copy of the vault that was looked at before it has its name.
+//! `secrets backup`: writes a copy of the vault, which is verified before it gets its final name.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,17 +15,18 @@ use crate::vault::VaultError;
 const EXAMPLES: &str = "\
 Examples:
   secrets backup /mnt/usb/vault.db
-  secrets backup --replace ~/backups/vault.db   a newer copy, as by cron
-  secrets --vault /mnt/usb/vault.db list        a backup is a vault";
+  secrets backup --replace ~/backups/vault.db   write a newer copy, for example from cron
+  secrets --vault /mnt/usb/vault.db list        use a backup like any other vault";
 
 /// Copy the vault
 ///
-/// The copy is a vault of its own that opens with the passphrase of today. It is readable by you alone from its first byte on,
-/// flushed to the disk and checked to the last seal before it gets its name. Works while others use the vault.
+/// The copy is a complete vault that opens with today's passphrase. Only you can ever read the
+/// file. It is flushed to the disk and every record in it is verified before it gets its final
+/// name. Works while other processes use the vault.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BackupArgs {
-    /// The copy
+    /// Write the copy to PATH
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     path: PathBuf,
     /// Replace an earlier copy of the same vault
@@ -36,12 +37,13 @@ pub(crate) struct BackupArgs {
 pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
     let vault_path = cx.vault_path()?;
 
-    // By another path too, as by a bind mount: a copy in the vault's place would take what others write meanwhile.
+    // The identity also detects another path to the vault, such as a bind mount. A copy in the
+    // place of the vault would lose what other processes write in the meantime.
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     if args.replace
-        && identity(&args.path).is_some_and(|there| identity(&vault_path) == Some(there))
+        && identity(&args.path).is_some_and(|target| identity(&vault_path) == Some(target))
     {
-        return Err(Error::usage("that is the vault itself").hint("name another file"));
+        return Err(Error::usage("that is the vault itself").hint("choose another file"));
     }
 
     cx.locked()?
@@ -63,20 +65,20 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
     }
 }
 
-/// The failure of a copy for which the file system at `path` has no room.
+/// Reports that the file system at `path` has no room for a copy.
 pub(super) fn no_space(path: &Path) -> Error {
     let what = format!("no space left on the file system of `{}`", path.display());
     Error::new(Kind::Failure, what)
-        .hint("make room there, or name a file elsewhere; the vault was not changed")
+        .hint("free some space there, or choose a file elsewhere; the vault was not changed")
 }
 
 fn refused(error: VaultError, path: &Path) -> Error {
     match error {
         VaultError::Store(StoreError::Full) => no_space(path),
         VaultError::Store(StoreError::Exists(_)) => Error::new(Kind::Conflict, error.to_string())
-            .hint("`--replace` replaces an earlier copy of the same vault"),
+            .hint("use `--replace` to replace an earlier copy of the same vault"),
         VaultError::Store(StoreError::NotAVault(_)) => {
-            Error::from(error).hinting("nothing was written; name another file")
+            Error::from(error).with_only_hint("choose another file; nothing was written")
         }
         other => other.into(),
     }

@@ -1,5 +1,5 @@
-//! `secrets check`: holds what `.secrets.toml` asks for against the vault, the files and git. It changes nothing and shows
-//! no value.
+//! `secrets check`: compares `.secrets.toml` with the vault, the files and git. It changes nothing
+//! and shows no value.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,17 @@ use crate::vault::{Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets check                 what is missing, out of date, not ignored
+  secrets check                 list what is missing, out of date or not ignored
   secrets check --json | jq '.missing[].tag'
-  secrets check -q || exit 1    in a script: 0 is good";
+  secrets check -q || exit 1    use it in a script: exit code 0 means all is well";
 
-/// Check what .secrets.toml asks for
+/// Check the project against .secrets.toml
 ///
-/// Tells which secrets are missing, which outputs are out of date, and which of them git tracks or does not ignore; that is
-/// its exit code as well: 3, else 8, else 7, else 0. Secrets that nothing refers to, references of its templates that are not
-/// declared and optional secrets that are not there are told and are no failure. No value is shown, and nothing is changed.
+/// Reports which secrets are missing, which outputs are out of date, and which outputs git tracks
+/// or does not ignore. The exit code is 3 if a secret is missing, else 8 if an output is out of
+/// date, else 7 if git tracks an output or does not ignore it, else 0. It also lists secrets that
+/// nothing refers to, references that are not declared, and missing optional secrets; these do not
+/// change the exit code. No value is shown, and nothing is changed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckArgs {}
@@ -54,9 +56,9 @@ struct NeedJson {
     tag: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    /// `secrets setup` generates it
+    /// True if `secrets setup` generates it
     generated: bool,
-    /// What was perhaps meant by a reference that is not declared
+    /// The declared tag that an undeclared reference may have meant
     #[serde(skip_serializing_if = "Option::is_none")]
     suggestion: Option<String>,
     references: Vec<ReferenceJson>,
@@ -72,24 +74,26 @@ struct UnusedJson {
 struct OutputJson {
     output: String,
     template: String,
-    /// "current", "missing", "stale", "exposed", or "unknown" where a secret is missing
+    /// "current", "missing", "stale", "exposed", or "unknown" if a secret is missing
     state: &'static str,
-    /// "ignored", "exposed", "tracked", or "none" outside of a repository
+    /// "ignored", "exposed", "tracked", or "none" outside a repository
     git: &'static str,
-    /// What is remembered of an existing output that has to be rendered: "written" as it is, "changed" since, or "unknown"
+    /// The record of an existing output that is out of date: "written" by us and unchanged,
+    /// "changed" since, or "unknown"
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<&'static str>,
-    /// Variables that neither the template gives nor `secrets` wrote: nothing replaces them
+    /// Variables that the template does not give and `secrets` did not write, so nothing replaces
+    /// them
     #[serde(skip_serializing_if = "Vec::is_empty")]
     added: Vec<String>,
-    /// Numbers of other lines that may be meant as variables and that the template does not give
+    /// The numbers of other lines that may be variables and that the template does not give
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<u64>,
 }
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
-    cx.needs_vault()?;
+    let manifest = cx.require_manifest()?;
+    cx.require_vault()?;
     cx.require_trust(manifest)?;
     let project = cx.project()?;
     let mut files = outputs::open(cx, manifest)?;
@@ -105,7 +109,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
 
     let absent = |need: &&Need<'_>| !known.contains(&need.tag.key());
 
-    // What a secret is missing of cannot be rendered, nor compared.
+    // An output with a missing secret can be neither rendered nor compared.
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
     let mut foreign = files.foreign(&memory).map_err(|error| error::setup(error, project))?;
     let unresolved = files.split_off(|tag| known.contains(&tag.key()));
@@ -159,14 +163,15 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
             let secrets = counted(needs.len(), "secret");
             let outputs = counted(found.outputs.len(), "output");
             cx.ui.status(&format!(
-                "nothing is missing or out of date in project `{project}`: {secrets}, {outputs}"
+                "project `{project}` has everything it needs and is up to date: {secrets}, \
+                 {outputs}"
             ));
             Ok(())
         }
     }
 }
 
-/// What is in the vault and not needed.
+/// Returns the secrets that nothing uses, whether declared or only stored.
 fn unused(
     manifest: &Manifest,
     tree: &Tree,
@@ -176,7 +181,7 @@ fn unused(
     let placeholders = tree.references.iter().filter(|reference| !reference.declared);
     let used: HashSet<TagKey> = placeholders.map(|reference| reference.tag.key()).collect();
 
-    // Where nothing says what `run` gives to a program it gives everything that is declared.
+    // Without a `[run]` table, `run` passes every declared secret to a program.
     let declared = manifest
         .secrets
         .iter()
@@ -242,9 +247,9 @@ fn need(need: &Need<'_>) -> NeedJson {
     }
 }
 
-/// Says what mistyped references were perhaps meant to be. A declared tag is no mistake.
+/// Suggests a tag for each mistyped reference. A declared tag is not a mistake.
 fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
     let tag = |need: &NeedJson| {
         need.tag.parse().ok().filter(|tag: &Tag| manifest.declaration(&tag.key()).is_none())
     };
@@ -264,14 +269,14 @@ fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The failure, the gravest first.
+/// Returns the most serious problem as an error.
 fn verdict(
     found: &CheckJson,
     foreign: &[(PathBuf, ModifiedOutput)],
     manifest: &Manifest,
     cx: &Context,
 ) -> Result<Option<Error>, Error> {
-    let said = |n: usize, one: &str, several: &str| {
+    let describe = |n: usize, one: &str, several: &str| {
         if n == 1 { one.to_owned() } else { format!("{n} {several}") }
     };
 
@@ -283,9 +288,9 @@ fn verdict(
     let error = if !found.missing.is_empty() {
         Error::new(
             Kind::NotFound,
-            said(found.missing.len(), "a secret is missing", "secrets are missing"),
+            describe(found.missing.len(), "a secret is missing", "secrets are missing"),
         )
-        .hint(format!("{} asks for what is missing", cx.again("setup")))
+        .hint(format!("enter missing secrets with {}", cx.hint_command("setup")))
     } else if let Some((path, found)) = added {
         let what = format!(
             "`{}` has {}",
@@ -300,28 +305,37 @@ fn verdict(
             .iter()
             .any(|output| ["changed", "unknown"].contains(&output.origin.unwrap_or("")))
     {
-        Error::new(Kind::Differs, said(stale, "an output is out of date", "outputs are out of date")).hint(format!(
-            "{} renders what is out of date, and asks before it replaces a file that it did not write",
-            cx.again("setup")
+        Error::new(
+            Kind::Differs,
+            describe(stale, "an output is out of date", "outputs are out of date"),
+        )
+        .hint(format!(
+            "render outdated outputs with {}, which asks before it replaces a file that \
+             `secrets` did not write",
+            cx.hint_command("setup")
         ))
     } else if stale > 0 {
         Error::new(
             Kind::Differs,
-            said(stale, "an output is out of date", "outputs are out of date"),
+            describe(stale, "an output is out of date", "outputs are out of date"),
         )
-        .hint(format!("{} renders what is out of date", cx.again("render --stale")))
+        .hint(format!("render outdated outputs with {}", cx.hint_command("render --stale")))
     } else if let [first, ..] = tracked[..] {
         let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
         let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
-        let what = said(tracked.len(), "an output is tracked by git", "outputs are tracked by git");
-        Error::new(Kind::Refused, what)
-            .hint(format!("take it out with `git rm --cached {file}`; values that were committed have to be changed"))
+        let what =
+            describe(tracked.len(), "an output is tracked by git", "outputs are tracked by git");
+        Error::new(Kind::Refused, what).hint(format!(
+            "remove outputs from git with `git rm --cached {file}`, and change every value that \
+             was \
+             committed"
+        ))
     } else if exposed > 0 {
         Error::new(
             Kind::Refused,
-            said(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
+            describe(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
         )
-        .hint(format!("{} adds it to .gitignore", cx.again("setup")))
+        .hint(format!("add outputs to .gitignore with {}", cx.hint_command("setup")))
     } else {
         return Ok(None);
     };
@@ -333,7 +347,7 @@ fn has_additions(found: &ModifiedOutput) -> bool {
     !found.added.is_empty() || !found.lines.is_empty()
 }
 
-/// One row for each thing that is not as it should be, or that is worth knowing.
+/// Prints one row for each problem and for each other finding.
 fn show(
     found: &CheckJson,
     foreign: &[(PathBuf, ModifiedOutput)],
@@ -355,7 +369,7 @@ fn show(
         ("optional", &found.optional),
         ("undeclared", &found.undeclared),
     ] {
-        // What is missing has a row already.
+        // A missing secret already has a row.
         let has_row = |need: &&NeedJson| {
             word == "undeclared" && found.missing.iter().any(|other| other.tag == need.tag)
         };
@@ -376,9 +390,9 @@ fn show(
 
     for unused in &found.unused {
         let why = if unused.declared {
-            "declared, and nothing refers to it"
+            "declared, but nothing refers to it"
         } else {
-            "stored, and nothing refers to it"
+            "stored, but nothing refers to it"
         };
 
         rows.push(["unused".into(), unused.tag.clone(), why.into()]);
@@ -387,15 +401,15 @@ fn show(
     for output in &found.outputs {
         let name = visible(&output.output);
         match output.state {
-            "missing" => rows.push(["stale".into(), name.clone(), "it is not there".into()]),
+            "missing" => rows.push(["stale".into(), name.clone(), "does not exist".into()]),
             "stale" => rows.push([
                 "stale".into(),
                 name.clone(),
-                format!("of {}", visible(&output.template)),
+                format!("rendered from {}", visible(&output.template)),
             ]),
-            "exposed" => rows.push(["stale".into(), name.clone(), "its mode is too wide".into()]),
+            "exposed" => rows.push(["stale".into(), name.clone(), "permissions too wide".into()]),
             "unknown" => {
-                rows.push(["unknown".into(), name.clone(), "a secret of it is missing".into()]);
+                rows.push(["unknown".into(), name.clone(), "one of its secrets is missing".into()]);
             }
             _ => {}
         }
@@ -413,7 +427,7 @@ fn show(
 
         match output.git {
             "tracked" => {
-                rows.push(["tracked".into(), name, "the next commit would have it".into()]);
+                rows.push(["tracked".into(), name, "the next commit would include it".into()]);
             }
             "exposed" => rows.push(["exposed".into(), name, "git does not ignore it".into()]),
             _ => {}

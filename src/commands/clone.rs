@@ -1,4 +1,4 @@
-//! `secrets clone`: copies secrets to another project, or one under another tag.
+//! `secrets clone`: copies secrets to another project, or one secret to another tag.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -26,30 +26,30 @@ Examples:
 
 /// Copy secrets to another project
 ///
-/// Tag, name, description and value are copied under a new id; the copy and the original are independent from then on.
-/// Either all are copied or none.
+/// Copies the tag, name, description and value under a new id. The copy and the original are
+/// independent from then on. Either all secrets are copied or none.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CloneArgs {
-    /// Tags in the current project, or ids in any
+    /// Copy these secrets: tags in the current project, or ids in any project
     #[arg(value_name = "TAG|ID", required_unless_present = "all", add = ArgValueCompleter::new(completion::tags))]
     secrets: Vec<SecretRef>,
-    /// Copy the whole project
+    /// Copy every secret of the project
     #[arg(long, conflicts_with_all = ["secrets", "tag"])]
     all: bool,
-    /// The project that gets the copies
+    /// Copy to this project
     #[arg(long, value_name = "PROJECT", add = ArgValueCompleter::new(completion::projects))]
     to: Option<ProjectName>,
-    /// Another tag for the copy of one secret
+    /// Give the copy another tag; only for one secret
     #[arg(long)]
     tag: Option<Tag>,
-    /// What happens where the target has the tag already
+    /// Choose what to do if the target project already has the tag
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     on_conflict: OnConflictArg,
-    /// Overwrite values although outputs use them
+    /// Overwrite values even if outputs use them
     #[arg(short, long)]
     yes: bool,
-    /// Print the plan and copy nothing
+    /// Print the plan without copying anything
     #[arg(long)]
     dry_run: bool,
 }
@@ -59,9 +59,9 @@ pub(super) enum OnConflictArg {
     /// Copy nothing
     #[default]
     Fail,
-    /// Leave the target's secret as it is
+    /// Keep the secret of the target project
     Skip,
-    /// Replace its name, description and value; its id and tag stay
+    /// Replace its name, description and value, but keep its id and tag
     Overwrite,
 }
 
@@ -77,15 +77,15 @@ impl From<OnConflictArg> for OnConflict {
 
 pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
     if args.tag.is_some() && args.secrets.len() > 1 {
-        return Err(Error::usage("`--tag` renames the copy of one secret, and several are named"));
+        return Err(Error::usage("`--tag` cannot be used with more than one secret"));
     }
 
     if args.to.is_none() && args.tag.is_none() {
-        return Err(Error::usage("a copy needs another project, another tag, or both")
-            .hint("name them with `--to PROJECT` and `--tag TAG`"));
+        return Err(Error::usage("the copy needs another project, another tag, or both")
+            .hint("set them with `--to PROJECT` and `--tag TAG`"));
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let from = cx.trusted_project()?;
     let request = CopyRequest {
         secrets: (!args.all).then_some(&args.secrets),
@@ -114,7 +114,7 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
     if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&outcome.secrets))?) } else { Ok(()) }
 }
 
-/// Asks before a value is overwritten that outputs use.
+/// Asks for confirmation before overwriting a value that outputs use.
 fn confirm_overwriting(
     args: &CloneArgs,
     cx: &Context,
@@ -142,9 +142,10 @@ fn confirm_overwriting(
     Uses::of(cx, request.to, manifest, Path::new(""))?.confirm_overwriting(cx, &new, args.yes)
 }
 
-const CONFLICT: &str = "nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`";
+const CONFLICT: &str = "choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was \
+                        copied";
 
-/// A failure, with what mends it where a secret is in the way.
+/// Converts an error, and adds the hint `fix` if existing secrets caused it.
 pub(super) fn conflict(error: VaultError, fix: &str) -> Error {
     let exists = matches!(error, VaultError::Exists(_));
     let error = Error::from(error);

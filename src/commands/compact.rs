@@ -1,4 +1,4 @@
-//! `secrets compact`: overwrites what deleted and changed secrets have left behind in the vault's file.
+//! `secrets compact`: overwrites the remains of deleted and changed secrets in the vault's file.
 
 use serde_json::json;
 
@@ -11,8 +11,8 @@ Example:
 
 /// Overwrite deleted bytes in the vault's file
 ///
-/// Small vaults are compacted after every delete and update; a large one says when it is due. What is overwritten was
-/// encrypted. Needs no passphrase.
+/// Small vaults are compacted after every delete and update. A large vault prints a notice when
+/// compaction is due. The overwritten bytes are encrypted data. Needs no passphrase.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompactArgs {}

@@ -1,4 +1,4 @@
-//! `secrets completions`: prints what a shell needs to complete our command lines.
+//! `secrets completions`: prints a shell script that completes our command lines.
 
 use clap_complete::env::Shells;
 
@@ -13,13 +13,13 @@ Examples:
   eval (secrets completions elvish | slurp)  in ~/.config/elvish/rc.elv
   secrets completions powershell | Out-String | Invoke-Expression";
 
-/// Print the completions of a shell
+/// Print a shell completion script
 ///
-/// What is printed asks `secrets` for candidates, so it stays right when the program is updated.
+/// The script asks `secrets` for candidates, so it stays correct when the program is updated.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompletionsArgs {
-    /// Which shell
+    /// Print the script for this shell
     #[arg(value_enum)]
     shell: ShellArg,
 }
@@ -56,14 +56,14 @@ pub(crate) fn run(args: &CompletionsArgs, cx: &Context) -> Result<(), Error> {
     Ok(cx.ui.text(&if name == "bash" { with_whole_words(&script) } else { script.into_owned() })?)
 }
 
-/// Where bash's script takes over the words.
+/// The part of bash's script that reads the words of the command line.
 const BASH_WORDS: &str = r#"    local words=("${COMP_WORDS[@]}")
     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
         words[COMP_CWORD]="$2"
     fi
 "#;
 
-/// Readline splits words at `=`, so that `--file KEY=TAG` comes as four; this puts them together.
+/// Readline splits words at `=`, so `--file KEY=TAG` arrives as four words. This script joins them.
 const BASH_WHOLE_WORDS: &str = r#"    local words=() word part index=0 joins=false
     for ((word = 0; word <= COMP_CWORD; word++)); do
         part="${COMP_WORDS[word]}"
@@ -83,10 +83,10 @@ const BASH_WHOLE_WORDS: &str = r#"    local words=() word part index=0 joins=fal
     [[ $COMP_WORDBREAKS == *=* && ${words[index]} == *=* ]] && before="${words[index]%=*}="
 "#;
 
-/// Where bash's script has the candidates.
+/// The part of bash's script that returns the candidates.
 const BASH_CANDIDATES: &str = "    if [[ $? != 0 ]]; then\n        unset COMPREPLY\n";
 
-/// Readline replaces only what comes behind `=`.
+/// Readline replaces only the text after `=`, so this script removes the text before it.
 const BASH_ENDS: &str = r#"    local status=$?
     COMPREPLY=("${COMPREPLY[@]#"$before"}")
     if [[ $status != 0 ]]; then

@@ -1,4 +1,5 @@
-//! What else uses a project or a tag: nothing is shared or overwritten before the user knows.
+//! The other uses of a project or tag, so that nothing is shared or overwritten without the user's
+//! knowledge.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -16,15 +17,15 @@ use crate::store::absolute;
 use crate::ui::{counted, prompt};
 use crate::vault::{OnConflict, Reveal, Revealed};
 
-/// What happens to a tag that the project has with another value.
+/// The action for a tag that the project has with a different value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum OnTakenArg {
     /// Store nothing; on a terminal, offer separate tags
     #[default]
     Fail,
-    /// Leave the project's secret as it is
+    /// Keep the project's secret
     Skip,
-    /// Replace its value; if other outputs use it, only with --yes or after a question
+    /// Replace its value; if other outputs use it, ask first or require --yes
     Overwrite,
     /// Store the new value under a separate tag
     Separate,
@@ -40,11 +41,12 @@ impl From<OnTakenArg> for OnConflict {
     }
 }
 
-/// The project of vaults and directories that name none. It is shared on purpose.
+/// The default project, which directories share on purpose.
 const SHARED: &str = "default";
 
-/// Returns the project that a directory is to use. If another directory uses it and nobody named it on the command line, a
-/// project of its own is offered. `is_fixed` is true if a manifest names the project already.
+/// Returns the project that a directory should use. If another directory uses it and the command
+/// line does not name it, offers a separate project. `is_fixed` is true if a manifest already names
+/// the project.
 pub(super) fn claim(
     cx: &Context,
     project: &ProjectName,
@@ -70,10 +72,10 @@ pub(super) fn claim(
         let own = if is_fixed {
             "change `project` in `.secrets.toml`"
         } else {
-            "name another project with `-p NAME`"
+            "choose another project with `-p NAME`"
         };
 
-        let error = Error::new(Kind::Conflict, &what).detailed(details);
+        let error = Error::new(Kind::Conflict, &what).with_details(details);
         error.hint(format!("{own}, or share this one with `-p {project}`; nothing was written"))
     };
 
@@ -100,7 +102,8 @@ pub(super) fn claim(
     }
 }
 
-/// Mentions another directory that uses the project of a manifest, until both are known to use it.
+/// Reports another directory that uses the manifest's project, unless both are already known to use
+/// it.
 pub(super) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
     let Some(directories) = outputs::directories(cx) else { return };
     if project.as_str() == SHARED || directories.knows(project, directory) {
@@ -112,10 +115,10 @@ pub(super) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
     }
 }
 
-/// A value that is to be stored.
+/// A value that will be stored.
 pub(super) type NewValue<'a> = (&'a Tag, &'a SecretValue);
 
-/// A tag that has another value in the project.
+/// A tag that has a different value in the project.
 struct ExistingValue {
     tag: Tag,
     /// The outputs that use it
@@ -124,7 +127,7 @@ struct ExistingValue {
     separate: Option<Tag>,
 }
 
-/// What is known of the uses of tags.
+/// The known uses of tags.
 pub(super) struct Uses<'a> {
     project: &'a ProjectName,
     /// The manifest, if its project is this one
@@ -132,14 +135,14 @@ pub(super) struct Uses<'a> {
     tree: Tree,
     memory: OutputRecords,
     directories: Option<Directories>,
-    /// What the manifests of other directories say, once it is needed
+    /// The uses in manifests of other directories, loaded when first needed
     others: OnceCell<Vec<OtherUses>>,
-    /// The output that the values come from, if there is one; its own use does not count
+    /// The output that the values come from, or an empty path; its own use does not count
     source: &'a Path,
 }
 
 impl<'a> Uses<'a> {
-    /// Gathers what the manifest and the memory of outputs say.
+    /// Collects the uses from the manifest and from the records of outputs.
     pub(super) fn of(
         cx: &Context,
         project: &'a ProjectName,
@@ -154,7 +157,7 @@ impl<'a> Uses<'a> {
         Ok(Self { project, manifest, tree, memory, directories, others, source })
     }
 
-    /// Returns the other outputs that use a tag, as messages show them.
+    /// Returns the other outputs that use a tag, formatted for messages.
     fn users(&self, tag: &TagKey) -> Vec<String> {
         let source = absolute(self.source).ok();
         let mut users = Vec::new();
@@ -217,12 +220,13 @@ impl<'a> Uses<'a> {
         })
     }
 
-    /// Asks before values that other outputs use are overwritten, and names the outputs. Refuses if nobody can be asked.
+    /// Asks before overwriting values that other outputs use, and lists those outputs. Refuses if
+    /// it cannot ask.
     pub(super) fn confirm_overwriting(
         &self,
         cx: &Context,
         new: &[NewValue<'_>],
-        is_agreed: bool,
+        is_confirmed: bool,
     ) -> Result<(), Error> {
         let mut taken = self.taken(cx, new)?;
         taken.retain(|taken| !taken.users.is_empty());
@@ -230,49 +234,50 @@ impl<'a> Uses<'a> {
             return Ok(());
         }
 
-        if is_agreed || prompt::is_possible() {
-            taken.iter().take(SHOWN).for_each(|taken| cx.ui.status(&self.described(taken)));
+        if is_confirmed || prompt::is_possible() {
+            taken.iter().take(SHOWN).for_each(|taken| cx.ui.status(&self.describe(taken)));
         }
 
-        if is_agreed
+        if is_confirmed
             || prompt::is_possible() && prompt::confirm("Overwrite it for them too?", false)?
         {
             return Ok(());
         }
 
-        Err(self.refused(&taken, OnTakenArg::Overwrite))
+        Err(self.conflict_error(&taken, OnTakenArg::Overwrite))
     }
 
-    /// Decides what becomes of tags that the project has with another value. Returns the separate tags to store them under.
+    /// Decides what to do with tags that the project has with different values. Returns the
+    /// separate tags to use for them.
     pub(super) fn decide(
         &self,
         cx: &Context,
         new: &[NewValue<'_>],
         on_taken: OnTakenArg,
-        is_agreed: bool,
+        is_confirmed: bool,
     ) -> Result<HashMap<TagKey, Tag>, Error> {
         let taken = if on_taken == OnTakenArg::Skip { Vec::new() } else { self.taken(cx, new)? };
         let is_used = taken.iter().any(|taken| !taken.users.is_empty());
         match on_taken {
             _ if taken.is_empty() => return Ok(HashMap::new()),
             OnTakenArg::Separate => {
-                return separate(&taken).ok_or_else(|| self.refused(&taken, on_taken));
+                return separate(&taken).ok_or_else(|| self.conflict_error(&taken, on_taken));
             }
             OnTakenArg::Overwrite if !is_used => return Ok(HashMap::new()),
-            // The import itself refuses it.
+            // The import itself refuses the conflict.
             OnTakenArg::Fail if !is_used && !prompt::is_possible() => return Ok(HashMap::new()),
             _ => {}
         }
 
         let is_overwritten = on_taken == OnTakenArg::Overwrite;
-        if (is_overwritten && is_agreed) || prompt::is_possible() {
-            taken.iter().take(SHOWN).for_each(|taken| cx.ui.status(&self.described(taken)));
+        if (is_overwritten && is_confirmed) || prompt::is_possible() {
+            taken.iter().take(SHOWN).for_each(|taken| cx.ui.status(&self.describe(taken)));
         }
 
-        if is_overwritten && is_agreed {
+        if is_overwritten && is_confirmed {
             return Ok(HashMap::new());
         } else if !prompt::is_possible() {
-            return Err(self.refused(&taken, on_taken));
+            return Err(self.conflict_error(&taken, on_taken));
         }
 
         if let Some(tags) = separate(&taken) {
@@ -291,7 +296,7 @@ impl<'a> Uses<'a> {
             return Ok(HashMap::new());
         }
 
-        Err(self.refused(&taken, on_taken))
+        Err(self.conflict_error(&taken, on_taken))
     }
 
     fn taken(&self, cx: &Context, new: &[NewValue<'_>]) -> Result<Vec<ExistingValue>, Error> {
@@ -310,7 +315,7 @@ impl<'a> Uses<'a> {
                 .into_iter()
                 .filter(|tag| !tags.iter().any(|t| t.key() == tag.key()))
             {
-                // The same value: an earlier run was interrupted.
+                // A candidate with the same value comes from an interrupted run and can be used.
                 let is_free = match scope.reveal(std::slice::from_ref(&candidate))?.pop() {
                     Some(Revealed::Value { value: stored, .. }) => {
                         stored.expose() == value.expose()
@@ -334,21 +339,21 @@ impl<'a> Uses<'a> {
         Ok(taken)
     }
 
-    fn described(&self, taken: &ExistingValue) -> String {
+    fn describe(&self, taken: &ExistingValue) -> String {
         let users = if taken.users.is_empty() {
             String::new()
         } else {
             format!(", used by {}", taken.users.join(", "))
         };
 
-        format!("`{}` has another value in project `{}`{users}", taken.tag, self.project)
+        format!("`{}` has a different value in project `{}`{users}", taken.tag, self.project)
     }
 
-    fn refused(&self, taken: &[ExistingValue], on_taken: OnTakenArg) -> Error {
+    fn conflict_error(&self, taken: &[ExistingValue], on_taken: OnTakenArg) -> Error {
         let what = match taken {
-            [only] => self.described(only),
+            [only] => self.describe(only),
             all => format!(
-                "{} have other values in project `{}`",
+                "{} have different values in project `{}`",
                 counted(all.len(), "secret"),
                 self.project
             ),
@@ -368,32 +373,36 @@ impl<'a> Uses<'a> {
 
         let details = json!({ "secrets": secrets.collect::<Vec<_>>() });
 
-        let mut error = Error::new(Kind::Conflict, what).with_notes(notes).detailed(details);
+        let mut error = Error::new(Kind::Conflict, what).with_notes(notes).with_details(details);
         if let Some(tag) = taken[0].separate.as_ref().filter(|_| on_taken != OnTakenArg::Separate) {
             error = error.hint(format!(
-                "`--on-conflict separate` stores it under another tag, such as `{tag}`"
+                "use `--on-conflict separate` to store it under another tag, such as `{tag}`"
             ));
         }
 
         let is_used = taken.iter().any(|taken| !taken.users.is_empty());
         error.hint(match (on_taken, is_used) {
-            (OnTakenArg::Overwrite, _) => "`--yes` overwrites it for them too; nothing was written",
-            (_, true) => {
-                "`--on-conflict overwrite --yes` overwrites it for them too; nothing was written"
+            (OnTakenArg::Overwrite, _) => {
+                "use `--yes` to overwrite it for these outputs too; nothing was written"
             }
-            (_, false) => "`--on-conflict overwrite` replaces its value; nothing was written",
+            (_, true) => {
+                "use `--on-conflict overwrite --yes` to overwrite it for these outputs too; \
+                 nothing was written"
+            }
+            (_, false) => "use `--on-conflict overwrite` to replace its value; nothing was written",
         })
     }
 }
 
-/// The most tags that are shown before a question.
+/// The maximum number of tags that are shown before a question.
 const SHOWN: usize = 20;
 
 fn separate(taken: &[ExistingValue]) -> Option<HashMap<TagKey, Tag>> {
     taken.iter().map(|taken| Some((taken.tag.key(), taken.separate.clone()?))).collect()
 }
 
-/// Separate tags for the value of a file: `KEY-production` of `.env.production`, then with a number. Without a file there is none.
+/// Returns separate tags for the value of a file: for `.env.production` first `KEY-production`,
+/// then numbered ones. Returns none without a file.
 fn candidates(tag: &Tag, source: &Path) -> Vec<Tag> {
     if source.as_os_str().is_empty() {
         return Vec::new();

@@ -12,33 +12,33 @@ use crate::vault::{NewSecret, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets create api-key                         type or paste it, hidden
-  pass show api | secrets create api-key         from another program
+  secrets create api-key                         type or paste the value, hidden
+  pass show api | secrets create api-key         read it from another program
   secrets create tls-key --value-file key.pem
   secrets create session-key --generate --length 64 --alphabet hex";
 
 /// Store a secret
 ///
-/// On a terminal, asks for the value and does not show it. Elsewhere the value is all of stdin without one newline at its end.
-/// Afterwards its hint is shown, so that a mistyped key is noticed.
+/// On a terminal, prompts for the value without showing it. Otherwise reads all of stdin, without
+/// one trailing newline. Afterwards it prints the hint, so that you notice a mistyped key.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CreateArgs {
-    /// The secret's identifier in its project: letters, digits, `_` and `-`
+    /// Store the secret under this tag: letters, digits, `_` and `-`
     #[arg(value_name = "TAG")]
     tag_argument: Option<OsString>,
-    /// The same as an option, which also takes what looks like a key
+    /// Same as TAG, but also accepts a tag that looks like a key
     #[arg(short, long)]
     tag: Option<Tag>,
-    /// A label, at most 256 characters
+    /// Set a label, at most 256 characters
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Free text, at most 4,096 characters
+    /// Set a free text, at most 4,096 characters
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     #[command(flatten)]
     value: ValueArgs,
-    /// What people try; refused without being repeated
+    /// Arguments that may be a value; refused without being shown
     #[arg(hide = true)]
     positional_attempt: Vec<OsString>,
 }
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     }
 
     args.value.check_file()?;
-    needs_vault_unless_offered(cx)?;
+    require_vault_unless_offered(cx)?;
     let project = cx.trusted_project()?;
     let is_first = offer_a_vault(cx)?;
     let vault = cx.vault()?;
@@ -72,7 +72,10 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     if is_first {
         init::next(
             cx,
-            &format!("{} gives a program the secrets of the project", cx.again("run -- CMD")),
+            &format!(
+                "run a program with the project's secrets with {}",
+                cx.hint_command("run -- CMD")
+            ),
         );
     }
 
@@ -81,7 +84,8 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
 
 const USAGE: &str = "usage: secrets create TAG";
 
-/// The tag, as an argument or as an option. A key in its place is not repeated.
+/// Returns the tag from the argument or the option. Does not show a key that was given in its
+/// place.
 fn tag(args: &CreateArgs) -> Result<Tag, Error> {
     let second = args.tag_argument.is_some() && args.tag.is_some();
     if second || !args.positional_attempt.is_empty() {
@@ -97,26 +101,23 @@ fn tag(args: &CreateArgs) -> Result<Tag, Error> {
     let word = word.to_string_lossy();
     if resembles_a_key(&word) {
         return Err(Error::usage(
-            "that looks like a key, not like a tag (not shown, in case it is a secret)",
+            "the argument looks like a key, not like a tag (not shown, in case it is a secret)",
         )
-        .hint("name the secret and leave the value out to type it hidden: `secrets create TAG`")
-        .hint("if it is a tag: `secrets create --tag TAG`"));
+        .hint("run `secrets create TAG` and type the value when asked")
+        .hint("if it is a tag, pass it with `secrets create --tag TAG`"));
     }
 
-    Tag::parse(&word)
-        .map_err(|why| Error::usage(format!("the tag is not valid: {why}")).hint(USAGE))
+    Tag::parse(&word).map_err(|why| Error::usage(format!("invalid tag: {why}")).hint(USAGE))
 }
 
-/// A label of the command line, checked.
+/// Parses a name or description from the command line.
 pub(super) fn label<T>(
     option: &str,
     text: Option<&str>,
     parse: fn(&str) -> Result<Option<T>, crate::model::Invalid>,
 ) -> Result<Option<T>, Error> {
     let parsed = text.map(parse).transpose();
-    parsed
-        .map(Option::flatten)
-        .map_err(|why| Error::usage(format!("`--{option}` is not well formed: {why}")))
+    parsed.map(Option::flatten).map_err(|why| Error::usage(format!("invalid `--{option}`: {why}")))
 }
 
 fn taken(error: VaultError) -> Error {
@@ -133,27 +134,26 @@ fn taken(error: VaultError) -> Error {
     }
 }
 
-/// Fails if there is no vault and [`offer_a_vault`] will not offer one, before anything is asked for.
-pub(super) fn needs_vault_unless_offered(cx: &Context) -> Result<(), Error> {
-    if input::stdin_is_terminal() { Ok(()) } else { cx.needs_vault() }
+/// Fails if the vault does not exist and [`offer_a_vault`] cannot offer to create it. It fails
+/// before anything is asked.
+pub(super) fn require_vault_unless_offered(cx: &Context) -> Result<(), Error> {
+    if input::stdin_is_terminal() { Ok(()) } else { cx.require_vault() }
 }
 
-/// On a terminal without a vault, makes one first if that is wanted. Returns true if it made one.
+/// On a terminal, offers to create a missing vault. Returns true if it created one.
 pub(super) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
     if !input::stdin_is_terminal() || !cx.vault_is_missing()? {
         return Ok(false);
     }
 
     let path = cx.vault_path()?;
-    if !prompt::confirm(
-        &format!("IfExists is no vault yet. Make one at {}?", path.display()),
-        true,
-    )? {
+    if !prompt::confirm(&format!("There is no vault yet. Create one at {}?", path.display()), true)?
+    {
         return Err(Error::new(Kind::NotFound, "there is no vault")
-            .hint("make one with `secrets init`")
-            .answering());
+            .hint("create one with `secrets init`")
+            .as_answer());
     }
 
-    cx.adopt(init::make(cx, &path, Context::default_kdf(), false)?);
+    cx.adopt(init::create_vault(cx, &path, Context::default_kdf(), false)?);
     Ok(true)
 }

@@ -1,4 +1,4 @@
-//! `secrets delete`: deletes secrets, all that are named or none.
+//! `secrets delete`: deletes all of the given secrets or none.
 
 use std::collections::HashSet;
 
@@ -19,27 +19,28 @@ Examples:
   secrets delete old-key
   secrets delete old-key older-key --yes";
 
-/// Delete secrets, irreversibly
+/// Delete secrets permanently
 ///
-/// Asks on a terminal; elsewhere --yes is needed. Either all are deleted or none. A secret that something in the tree of
-/// .secrets.toml still refers to stays, unless --force is given; see `secrets refs`.
+/// Asks on a terminal; otherwise --yes is required. Either all secrets are deleted or none. A
+/// secret that files under the directory of .secrets.toml still refer to is not deleted without
+/// --force; see `secrets refs`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DeleteArgs {
-    /// Tags in the current project, or ids in any
+    /// Delete these secrets: tags in the current project, or ids in any project
     #[arg(value_name = "TAG|ID", required = true, add = ArgValueCompleter::new(completion::tags))]
     secrets: Vec<SecretRef>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// Delete what is still referred to as well
+    /// Delete secrets even if files still refer to them
     #[arg(long)]
     force: bool,
 }
 
 pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     const WHAT: &str = "deleting";
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let project = cx.trusted_project()?;
     let vault = vault_to_change(cx, args.yes, WHAT)?;
     let found = args
@@ -53,28 +54,29 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     }
 
     if !args.yes {
-        needs_terminal(WHAT)?;
-        confirmed(&format!("Delete {} for good?", named(&found)))?;
+        require_terminal(WHAT)?;
+        require_confirmation(&format!("Delete {} for good?", describe(&found)))?;
     }
 
-    // By id: what was shown and looked for is what is deleted, whatever has taken its tag meanwhile.
+    // The ids ensure that the secrets that were shown and checked are deleted, even if other
+    // secrets have taken their tags in the meantime.
     let doomed: Vec<SecretRef> = found.iter().map(|secret| SecretRef::Id(secret.id)).collect();
     let deleted = cx.written(vault.delete(project, &doomed)?);
-    cx.ui.status(&format!("deleted {}", named(&deleted)));
+    cx.ui.status(&format!("deleted {}", describe(&deleted)));
     if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&deleted))?) } else { Ok(()) }
 }
 
-fn named(secrets: &[Secret]) -> String {
+fn describe(secrets: &[Secret]) -> String {
     let names = secrets
         .iter()
         .map(|secret| format!("`{}` of project `{}`", secret.metadata.tag, secret.project));
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Places that are shown of a refusal.
+/// The maximum number of references that a refusal lists.
 const SHOWN: usize = 20;
 
-/// Refuses while the working directory's tree refers to one of these secrets.
+/// Refuses if files in the working directory's tree refer to one of these secrets.
 pub(super) fn refuse_referenced(cx: &Context, secrets: &[Secret]) -> Result<(), Error> {
     let Some(project) = cx.tree_project()? else { return Ok(()) };
     let ours: HashSet<TagKey> = secrets
@@ -108,45 +110,45 @@ pub(super) fn refuse_referenced(cx: &Context, secrets: &[Secret]) -> Result<(), 
     let places: Vec<_> = references.iter().map(ReferenceJson::of).collect();
     Err(Error::new(Kind::Refused, what)
         .with_notes(notes)
-        .detailed(json!({ "references": places }))
-        .hint("nothing was deleted; `--force` does it all the same"))
+        .with_details(json!({ "references": places }))
+        .hint("delete it anyway with `--force`; nothing was deleted"))
 }
 
-/// Returns the vault, to look up what an irreversible change is about. If that change will be refused, because nobody can be
-/// asked and nobody agreed, the vault is opened only if that takes no question.
+/// Returns the vault, to look up what an irreversible change affects. If the change will be refused
+/// because nobody can confirm it, opens the vault only if that needs no prompt.
 pub(super) fn vault_to_change<'c>(
     cx: &'c Context,
-    is_agreed: bool,
+    is_confirmed: bool,
     what: &str,
 ) -> Result<&'c Vault, Error> {
-    if is_agreed || input::stdin_is_terminal() {
+    if is_confirmed || input::stdin_is_terminal() {
         return cx.vault();
     }
 
     match cx.vault_without_asking()? {
         Some(vault) => Ok(vault),
-        None => needs_terminal(what).and_then(|()| cx.vault()),
+        None => require_terminal(what).and_then(|()| cx.vault()),
     }
 }
 
-/// Refuses what is irreversible where nobody can be asked.
-pub(super) fn needs_terminal(what: &str) -> Result<(), Error> {
+/// Refuses an irreversible change if there is no terminal to ask on.
+pub(super) fn require_terminal(what: &str) -> Result<(), Error> {
     if input::stdin_is_terminal() {
         return Ok(());
     }
 
     Err(Error::new(
         Kind::Refused,
-        format!("{what} needs `--yes` where there is no terminal to ask on"),
+        format!("{what} requires `--yes` if there is no terminal to ask on"),
     )
-    .hint("nothing was changed; add `--yes` to do it"))
+    .hint("add `--yes` to confirm; nothing was changed"))
 }
 
-/// Asks; anything but yes ends the command.
-pub(super) fn confirmed(question: &str) -> Result<(), Error> {
+/// Asks for confirmation. Any answer but yes ends the command.
+pub(super) fn require_confirmation(question: &str) -> Result<(), Error> {
     if prompt::confirm(question, false)? {
         Ok(())
     } else {
-        Err(Error::new(Kind::Refused, "nothing was changed").answering())
+        Err(Error::new(Kind::Refused, "nothing was changed").as_answer())
     }
 }

@@ -1,4 +1,4 @@
-//! What `run --dry-run` prints: names of variables, and where each comes from.
+//! The output of `run --dry-run`: the names of the variables and the source of each.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ struct DryRunJson<'a> {
     stdin: Option<String>,
 }
 
-/// Prints what would be set, sorted by name: no value.
+/// Prints the variables that would be set, sorted by name, without values.
 pub(super) fn list(variables: &Variables, stdin: Option<&Tag>, cx: &Context) -> Result<(), Error> {
     let mut set: Vec<VariableJson<'_>> = Vec::new();
     for variable in variables.all() {

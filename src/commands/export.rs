@@ -1,6 +1,7 @@
-//! `secrets export --encrypted`: secrets as an age file, which other programs read too. IfExists is no other export.
+//! `secrets export --encrypted`: writes secrets to an age file, which other programs can read too.
+//! Exports are always encrypted.
 //!
-//! The file has its name only once it was read back.
+//! The file gets its final name only after it was read back.
 
 use std::fs::File;
 use std::io::Read;
@@ -24,34 +25,36 @@ Examples:
   secrets export --encrypted web.age -p web
   secrets export --encrypted all.age --all-projects --recipients-file ours
   age -d all.age | jq -r '.projects[].secrets[].tag'
-  secrets import all.age               into another vault
-docs/export.md describes what is in it.";
+  secrets import all.age               import it into another vault
+docs/export.md describes the file's content.";
 
-/// Write secrets to an encrypted file that other programs can read
+/// Export secrets to an encrypted file that other programs can read
 ///
-/// The file is age's (age-encryption.org/v1) and holds one JSON document with tags, names, descriptions, values and times. It is
-/// encrypted to the recipients that are named, else to a passphrase of its own. It is read back before it gets its name: all bytes
-/// are compared, and with a passphrase it is decrypted and its content compared; for recipients that would need their keys.
+/// The file has the age format (age-encryption.org/v1) and contains one JSON document with tags,
+/// names, descriptions, values and times. It is encrypted to the given recipients, or with a
+/// passphrase of its own. Before it gets its final name it is read back and compared byte for byte.
+/// With a passphrase it is also decrypted and its content compared; for recipients that would need
+/// their keys.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {
-    /// The file; there is no export that is not encrypted
+    /// Write the export to FILE; exports are always encrypted
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     encrypted: Option<PathBuf>,
-    /// Every project, not just the current one
+    /// Export every project, not just the current one
     #[arg(long, conflicts_with = "project")]
     all_projects: bool,
-    /// Encrypt to a key of age's, `age1…`; can be repeated
+    /// Encrypt to an age key `age1…`; can be repeated
     #[arg(short, long, value_name = "RECIPIENT")]
     recipient: Vec<String>,
-    /// The same for every line of a file
+    /// Encrypt to every age key in a file, one per line
     #[arg(short = 'R', long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     recipients_file: Vec<PathBuf>,
     /// Read the export's passphrase from a file, `-` for stdin; one trailing newline is dropped
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath,
           conflicts_with_all = ["recipient", "recipients_file"])]
     export_passphrase_file: Option<PathBuf>,
-    /// Write text in place of bytes, for mail and the like
+    /// Write ASCII text instead of bytes, for example for mail
     #[arg(long)]
     armor: bool,
     /// Replace an earlier export
@@ -61,40 +64,39 @@ pub(crate) struct ExportArgs {
 
 pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     let Some(path) = &args.encrypted else {
-        return Err(Error::usage("an export is always encrypted, and needs a file")
-            .hint("name it with `--encrypted FILE`")
-            .hint(
-                "for values in the clear, where they are used: `secrets render` and `secrets run`",
-            ));
+        return Err(Error::usage("an export is always encrypted and needs a file")
+            .hint("set it with `--encrypted FILE`")
+            .hint("to use values in the clear, see `secrets render` and `secrets run`"));
     };
 
     if path == Path::new("-") {
-        return Err(
-            Error::usage("an export is a file, not stdout").hint("name it with `--encrypted FILE`")
-        );
+        return Err(Error::usage("an export cannot be written to stdout").hint(
+            "set a file with \
+                                                                        `--encrypted FILE`",
+        ));
     }
 
     let output = Output::new(path, None, &protected(cx))?;
     if output.exists() {
-        replaceable(args, path)?;
+        check_replaceable(args, path)?;
     }
 
     output.check_directory()?;
     let recipients = age_options::recipients(&args.recipient, &args.recipients_file)?;
     let file = args.export_passphrase_file.as_deref();
     if file.is_some() {
-        Context::needs_export_passphrase(file)?;
+        Context::check_export_passphrase_source(file)?;
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let project = if args.all_projects { None } else { Some(cx.trusted_project()?) };
     if recipients.is_empty() {
-        Context::needs_export_passphrase(file)?;
+        Context::check_export_passphrase_source(file)?;
     }
 
     let vault = cx.vault()?;
 
-    // Known before a passphrase is chosen for nothing.
+    // An empty export is refused before the user chooses a passphrase in vain.
     project.map_or(Ok(()), |project| vault.require_project(project))?;
     if vault.list(project, |_| true)?.is_empty() {
         return Err(nothing(project));
@@ -132,7 +134,8 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
 
     if length > MOST_SEALED as u64 {
         cx.ui.warn(
-            "it is larger than 1 GiB, which is the most that `secrets import` reads: export the projects one by one",
+            "the file is larger than 1 GiB, the most that `secrets import` can read; export the \
+             projects one at a time",
         );
     }
 
@@ -140,8 +143,11 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         (counted(counts.projects, "project"), counted(counts.secrets, "secret"));
     cx.ui.status(&format!("exported {secrets} of {projects} to `{}`", path.display()));
     cx.ui.status(match passphrase {
-        Some(_) => "it was read back and decrypted: all of it is there",
-        None => "it was read back byte for byte; that a recipient's key opens it, only that key can show",
+        Some(_) => "the file was read back and decrypted, and is complete",
+        None => {
+            "the file was read back byte for byte; only a recipient's key can show that it \
+                 decrypts"
+        }
     });
 
     if !cx.ui.is_json() {
@@ -156,11 +162,13 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
 
 fn nothing(project: Option<&ProjectName>) -> Error {
     let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
-    Error::new(Kind::NotFound, format!("there is no secret in {place}")).hint("nothing was written")
+    Error::new(Kind::NotFound, format!("there are no secrets in {place}"))
+        .hint("nothing was written")
 }
 
-/// Refuses what is there, unless it is to be replaced and is an export, or at least an age file.
-fn replaceable(args: &ExportArgs, path: &Path) -> Result<(), Error> {
+/// Refuses to replace an existing file, unless `--replace` was given and the file is empty or an
+/// age file.
+fn check_replaceable(args: &ExportArgs, path: &Path) -> Result<(), Error> {
     if !args.replace {
         return Err(exists(path));
     }
@@ -173,12 +181,12 @@ fn replaceable(args: &ExportArgs, path: &Path) -> Result<(), Error> {
 
     Err(Error::new(
         Kind::Refused,
-        format!("`{}` is no age file, and is not replaced by one", path.display()),
+        format!("`{}` is not an age file and is not replaced", path.display()),
     )
-    .hint("name another file; nothing was written"))
+    .hint("choose another file; nothing was written"))
 }
 
 fn exists(path: &Path) -> Error {
-    Error::new(Kind::Conflict, format!("there is a `{}` already", path.display()))
-        .hint("`--replace` replaces an earlier export; nothing was written")
+    Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))
+        .hint("use `--replace` to replace an earlier export; nothing was written")
 }

@@ -12,15 +12,15 @@ Examples:
   secrets get api-key
   secrets get API_KEY --json
   secrets get se0123456789abcdef
-  secrets render -e '{{ secrets.api-key }}'     the way to use a value";
+  secrets render -e '{{ secrets.api-key }}'     print the value";
 
 /// Show a secret's metadata and hint
 ///
-/// A value is never shown: use it with `render`.
+/// The value is never shown; use it with `render` or `run`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GetArgs {
-    /// Tag in the current project, or id in any
+    /// Show this secret: a tag in the current project, or an id in any project
     #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
     secret: SecretRef,
 }

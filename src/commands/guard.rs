@@ -1,17 +1,17 @@
-//! `secrets guard`: the process that removes private files where `run` is killed. Not for people.
+//! `secrets guard`: the process that removes private files if `run` is killed. Users do not run it.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::agent::tell;
+use super::agent::signal_ready;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::run::guard;
 
-/// Remove private files when `secrets run` is gone; started by it
+/// Remove private files after `secrets run` has ended; started by `secrets run`
 #[derive(clap::Args)]
 pub(crate) struct GuardArgs {
-    /// Which
+    /// Remove this directory
     #[arg(long, value_name = "PATH")]
     directory: PathBuf,
 }
@@ -19,5 +19,5 @@ pub(crate) struct GuardArgs {
 pub(crate) fn run(args: &GuardArgs, _: &Context) -> Result<(), Error> {
     let failed =
         |source| Error::new(Kind::Failure, format!("cannot remove private files: {source}"));
-    guard(&args.directory, tell, io::stdin()).map_err(failed)
+    guard(&args.directory, signal_ready, io::stdin()).map_err(failed)
 }

@@ -1,6 +1,7 @@
-//! `secrets import`: stores what a dotenv file or another tool's export holds, all of it or nothing.
+//! `secrets import`: stores the content of a dotenv file or of another tool's export, all of it or
+//! nothing.
 //!
-//! What was stored is read back and compared before anything is said to be done, or a file removed.
+//! The stored values are read back and compared before success is reported or a file is removed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,7 +13,7 @@ use serde_json::json;
 use super::age_options;
 use super::clone::conflict;
 use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{needs_vault_unless_offered, offer_a_vault};
+use super::create::{offer_a_vault, require_vault_unless_offered};
 use super::outputs;
 use crate::context::Context;
 use crate::crypto::age_file::{AgeError, AgeHeader, DecryptWith, trimmed};
@@ -28,61 +29,65 @@ use crate::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, 
 const EXAMPLES: &str = "\
 Examples:
   secrets import .env
-  secrets import .env --dry-run         what would be stored, by which tag
-  secrets import .env --delete-source   and then the file goes
-  secrets import .env --as-is           and what other tools refer to
+  secrets import .env --dry-run         show what would be stored, and under which tag
+  secrets import .env --delete-source   remove the file afterwards
+  secrets import .env --as-is           store references of other tools too
   secrets import export.json --format bitwarden --prefix personal-
   doppler secrets download --no-file --format json | secrets import -
-  secrets import all.age                what `secrets export` wrote";
+  secrets import all.age                import what `secrets export` wrote";
 
-/// Store what a dotenv file or another tool's export holds
+/// Import secrets from a dotenv file or another tool's export
 ///
-/// All of it in one transaction, or nothing. A secret that is there with the same value already is left alone, so that an
-/// import can be done again; what happens to one with another value is said by --on-conflict. Every value is read back and
-/// compared.
+/// Stores everything in one transaction, or nothing. A secret that already exists with the same
+/// value is left alone, so an import can be repeated. --on-conflict decides about a secret with a
+/// different value. Every stored value is read back and compared.
 ///
-/// Left out with a warning are empty entries, ciphertexts and references of other tools (`encrypted:`, `ENC[...]`, `op://`,
-/// `ref+vault://` and the like), references of KeePass to an entry that is not in the file, and texts with a placeholder:
-/// they stand for a secret and are none. --as-is stores them. Two variables whose names a tag cannot tell apart, such as
+/// Some entries are skipped with a warning: empty ones, ciphertexts and references of other tools
+/// (`encrypted:`, `ENC[...]`, `op://`, `ref+vault://` and the like), KeePass references to an entry
+/// that is not in the file, and texts with a placeholder. They stand for a secret but are not one.
+/// --as-is stores them. Two variables whose names differ only in ways that a tag ignores, such as
 /// http_proxy and HTTP_PROXY, are refused.
 ///
-/// Formats: dotenv, json (one flat object), 1password (CSV), bitwarden (unencrypted JSON or CSV), keepass (XML, or KeePassXC's
-/// CSV), age (what `secrets export` wrote). Of dotenv files `$` stays as it is: nothing is expanded. An export of another program
-/// is as readable as a note: remove it afterwards.
+/// Formats: dotenv, json (one flat object), 1password (CSV), bitwarden (unencrypted JSON or CSV),
+/// keepass (XML, or KeePassXC's CSV), age (written by `secrets export`). In dotenv files `$` stays
+/// as it is: nothing is expanded. Exports of other programs are usually not encrypted: remove them
+/// afterwards.
 ///
-/// What `secrets export` wrote goes into the projects that it came from, with its names, descriptions and times; with --project,
-/// a file of one project goes into that one.
+/// A file written by `secrets export` is imported into the projects that it came from, with names,
+/// descriptions and times. With --project, a file with one project is imported into that project.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
-    /// The file; `-` is stdin
+    /// Import this file; `-` is stdin
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
-    /// What the file is; told from its name and content where it is left out
+    /// Set the format of the file [default: detected from its name and content]
     #[arg(long, value_name = "FORMAT", value_parser = clap::builder::PossibleValuesParser::new(Format::NAMES))]
     format: Option<String>,
-    /// What is put before every tag
+    /// Put this text before every tag
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     prefix: String,
-    /// What happens to a tag that the project has with another value
+    /// Choose what to do if the project has a tag with a different value
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     on_conflict: OnTakenArg,
-    /// Overwrite a value although outputs use it
+    /// Overwrite a value even if outputs use it
     #[arg(short, long)]
     yes: bool,
-    /// Print what would be done and store nothing
+    /// Print the plan without storing anything
     #[arg(long)]
     dry_run: bool,
-    /// Store ciphertexts and references of other tools as they stand
+    /// Store ciphertexts and references of other tools unchanged
     #[arg(long)]
     as_is: bool,
-    /// Remove the file once every value of it is in the vault; one that was left out, but for empty ones, keeps it
+    /// Remove the file once all its values are in the vault; keep it if a value was skipped, unless
+    /// that value is empty
     #[arg(long, conflicts_with = "dry_run")]
     delete_source: bool,
-    /// Read the passphrase of an age file from a file, `-` for stdin; one trailing newline is dropped
+    /// Read the passphrase of an age file from a file, `-` for stdin; one trailing newline is
+    /// dropped
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "identity")]
     import_passphrase_file: Option<PathBuf>,
-    /// Open an age file with the keys of a file, as `age-keygen` writes it; can be repeated
+    /// Decrypt an age file with the keys in FILE, as written by `age-keygen`; can be repeated
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     identity: Vec<PathBuf>,
 }
@@ -90,40 +95,42 @@ pub(crate) struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     let stdin = args.file == Path::new("-");
     if stdin && args.delete_source {
-        return Err(Error::usage("stdin is no file that could be removed")
-            .hint("leave out `--delete-source`"));
+        return Err(
+            Error::usage("stdin cannot be removed").hint("remove the option `--delete-source`")
+        );
     }
 
     let (text, file) = input::named(&args.file)?;
 
-    // A dry run makes no vault.
+    // A dry run does not create a vault.
     if args.dry_run {
-        cx.needs_vault()?;
+        cx.require_vault()?;
     } else {
-        needs_vault_unless_offered(cx)?;
+        require_vault_unless_offered(cx)?;
     }
 
     let project = cx.trusted_project()?;
     let Items { items, skipped, referring } = parsed(args, cx, &text, &file)?;
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
-        cx.ui.warn(&format!("{file}{line}: `{}` is left out: {}", left.source, left.why));
+        cx.ui.warn(&format!("{file}{line}: `{}` is skipped: {}", left.source, left.why));
     }
 
     if skipped.iter().any(|left| left.as_is) {
-        cx.ui.status("`--as-is` stores references and what another tool encrypted as they stand");
+        cx.ui.status("use `--as-is` to store references and ciphertexts of other tools unchanged");
     }
 
     for (name, line) in &referring {
         cx.ui.warn(&format!(
-            "{file}:{line}: the value of `{name}` refers to another variable; it is stored as it is written, and \
-             programs get it unexpanded"
+            "{file}:{line}: the value of `{name}` refers to another variable; it is stored as \
+             written, \
+             and programs get it unexpanded"
         ));
     }
 
     if items.is_empty() {
         return if skipped.is_empty() {
-            Err(Error::usage(format!("there is no value in `{file}`")).hint("nothing was stored"))
+            Err(Error::usage(format!("`{file}` contains no values")).hint("nothing was stored"))
         } else {
             nothing_to_store(args, cx, &text, &skipped, project)
         };
@@ -182,7 +189,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Answers for a file all of whose entries were left out.
+/// Reports the result for a file whose entries were all skipped.
 fn nothing_to_store(
     args: &ImportArgs,
     cx: &Context,
@@ -201,7 +208,7 @@ fn nothing_to_store(
         cx.ui.json(&document)?;
     } else if !args.dry_run {
         cx.ui.status(&format!(
-            "imported into project `{project}`: nothing, {} left out",
+            "imported into project `{project}`: nothing, {} skipped",
             skipped.len()
         ));
     }
@@ -214,7 +221,8 @@ fn nothing_to_store(
     Ok(())
 }
 
-/// Gives items separate tags whose tags have another value that outputs use, if that is wanted.
+/// Gives separate tags to items whose tags have a different value that outputs use, if the user
+/// wants that.
 fn without_conflicts(
     args: &ImportArgs,
     cx: &Context,
@@ -246,11 +254,12 @@ fn without_conflicts(
     Ok(items)
 }
 
-/// The project of each item: the one that it was exported from, unless another one was asked for.
+/// Returns the project of each item: the project that it was exported from, unless the user named
+/// one.
 fn targets(
     items: &[Item],
     current: &ProjectName,
-    asked: Option<&ProjectName>,
+    requested: Option<&ProjectName>,
     file: &str,
 ) -> Result<Vec<ProjectName>, Error> {
     let origins: BTreeSet<&ProjectName> = items
@@ -259,17 +268,18 @@ fn targets(
         .map(|origin| &origin.project)
         .collect();
 
-    if asked.is_some() && origins.len() > 1 {
+    if requested.is_some() && origins.len() > 1 {
         let what = format!(
-            "`{file}` holds {}, which do not go into one",
+            "`{file}` contains {}, which cannot be imported into one project",
             counted(origins.len(), "project")
         );
 
-        return Err(Error::usage(what)
-            .hint("leave out `--project`: each goes into the project that it came from"));
+        return Err(
+            Error::usage(what).hint("remove `--project` to import each project under its own name")
+        );
     }
 
-    let target = |item: &Item| match (&item.origin, asked) {
+    let target = |item: &Item| match (&item.origin, requested) {
         (Some(origin), None) => origin.project.clone(),
         _ => current.clone(),
     };
@@ -277,8 +287,8 @@ fn targets(
     Ok(items.iter().map(target).collect())
 }
 
-/// What is in an age file.
-fn opened(
+/// Decrypts an age file and returns its content.
+fn decrypted(
     args: &ImportArgs,
     cx: &Context,
     text: &SecretBytes,
@@ -318,40 +328,41 @@ fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Re
     let options = ImportOptions { prefix: &args.prefix, as_is: args.as_is };
     let named = args.format.as_deref().and_then(Format::named);
     let format = named.or_else(|| Format::of(name, text.expose())).ok_or_else(|| {
-        Error::usage(format!("what `{file}` is cannot be told from its content"))
-            .hint("name it with `--format FORMAT`")
+        Error::usage(format!("cannot detect the format of `{file}`"))
+            .hint("set it with `--format FORMAT`")
     })?;
 
     if format == Format::Age {
-        let document = opened(args, cx, text, file)?;
+        let document = decrypted(args, cx, text, file)?;
         return read(format, document.expose(), options).map_err(|error| {
             let kind = if error.why == Why::Version { Kind::Damaged } else { Kind::Usage };
             Error::new(kind, format!("`{file}`: {error}"))
-                .hint("nothing was stored; docs/export.md says what it may hold")
+                .hint("see docs/export.md for the format; nothing was stored")
         });
     }
 
     if args.import_passphrase_file.is_some() || !args.identity.is_empty() {
-        return Err(Error::usage(format!("`{file}` is no age file"))
-            .hint(format!("read as {}", format.name())));
+        return Err(Error::usage(format!("`{file}` is not an age file"))
+            .hint(format!("remove the option; the file was read as {}", format.name())));
     }
 
     read(format, text.expose(), options).map_err(|error| {
         let place = error.at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
         let hint = match &error.why {
             Why::OneTag(_, name) => format!(
-                "nothing was stored; take one of the two out of the file: `[run.env]` and `run --env {name}=...` give a \
-                 program a variable of any name"
+                "remove one of the two from the file; `[run.env]` and `run --env {name}=...` can \
+                 give a \
+                 program a variable of any name; nothing was stored"
             ),
-            _ => format!("read as {}; nothing was stored", format.name()),
+            _ => format!("the file was read as {}; nothing was stored", format.name()),
         };
 
         Error::usage(format!("{file}{place}: {error}")).hint(hint)
     })
 }
 
-/// Stores in one transaction, reads back what is now there, and says how much it was. `mend` is the hint where a secret is
-/// in the way.
+/// Stores secrets in one transaction, reads them back and reports how many there are. `fix` is the
+/// hint if existing secrets are in the way.
 pub(super) fn store(
     cx: &Context,
     import: &Import<'_>,
@@ -369,7 +380,7 @@ pub(super) fn store(
         let message =
             format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
         return Err(Error::new(Kind::Conflict, message)
-            .hint("somebody else changes the project; look at it and try again"));
+            .hint("check the project and try again; another process is changing it"));
     }
 
     let count =
@@ -379,14 +390,14 @@ pub(super) fn store(
         (ImportResult::Action(Action::Create), "created"),
         (ImportResult::Action(Action::Overwrite), "overwritten"),
         (ImportResult::Action(Action::Skip), "skipped"),
-        (ImportResult::Same, "there already"),
+        (ImportResult::Same, "unchanged"),
     ] {
         parts.extend(
             Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")),
         );
     }
 
-    parts.extend((!left_out.is_empty()).then(|| format!("{} left out", left_out.len())));
+    parts.extend((!left_out.is_empty()).then(|| format!("{} not imported", left_out.len())));
     let place = match projects[..] {
         [project] => format!("project `{project}`"),
         _ => counted(projects.len(), "project"),
@@ -396,9 +407,10 @@ pub(super) fn store(
     Ok(outcome)
 }
 
-const CONFLICT: &str = "nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`";
+const CONFLICT: &str = "the values differ; choose `--on-conflict skip` or `--on-conflict \
+                        overwrite`; nothing was stored";
 
-/// Removes the file, if every value of it is in the vault and it is still what was read.
+/// Removes the file if all its values are in the vault and it has not changed since it was read.
 fn remove(
     args: &ImportArgs,
     cx: &Context,
@@ -418,7 +430,7 @@ fn remove(
     let kept = |why: String| Error::new(Kind::Conflict, format!("`{name}` was not removed: {why}"));
     if skipped > 0 {
         return Err(kept(format!(
-            "{} of it {} not in the vault",
+            "{} {} not in the vault",
             counted(skipped, "value"),
             if skipped == 1 { "is" } else { "are" }
         )));
@@ -427,12 +439,12 @@ fn remove(
     let found =
         std::fs::symlink_metadata(&args.file).map_err(|source| failed(&args.file, &source))?;
     if !found.is_file() || found.nlink() > 1 {
-        return Err(kept("it is a link, or has several names".into()));
+        return Err(kept("it is a link or has several names".into()));
     }
 
-    let (again, _) = input::named(&args.file)?;
-    if again.expose() != text.expose() {
-        return Err(kept("it was changed meanwhile".into()));
+    let (current, _) = input::named(&args.file)?;
+    if current.expose() != text.expose() {
+        return Err(kept("it was changed in the meantime".into()));
     }
 
     let tracked = is_tracked(&args.file);
@@ -441,7 +453,7 @@ fn remove(
 
     if tracked {
         cx.ui.warn(&format!(
-            "git has `{name}`: its values are in the history and have to be changed"
+            "`{name}` is tracked by git: its values are in the history, so change them"
         ));
     }
 
@@ -452,7 +464,7 @@ fn failed(path: &Path, source: &std::io::Error) -> Error {
     Error::new(Kind::Failure, format!("cannot remove `{}`: {source}", path.display()))
 }
 
-/// True for a file that git has. Where git does not answer, nothing is known.
+/// Returns true for a file that git tracks, and false if git cannot answer.
 pub(super) fn is_tracked(path: &Path) -> bool {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
     let standing = Context::git(directory).standing(&[Path::new(name)]);

@@ -1,4 +1,4 @@
-//! `secrets init`: makes the vault.
+//! `secrets init`: creates the vault.
 
 use std::path::Path;
 
@@ -15,19 +15,21 @@ use crate::vault::Vault;
 const EXAMPLES: &str = "\
 Examples:
   secrets init
-  secrets init --suggest                     offers six random words
+  secrets init --suggest                     offer six random words as the passphrase
   secrets init --vault work.db --kdf-memory 512
-  secrets init --project-file      a first .secrets.toml; needs no vault
+  secrets init --project-file      write a first .secrets.toml; needs no vault
   secrets init --passphrase-file ~/.config/vault-passphrase";
 
-/// Make the vault
+/// Create the vault
 ///
-/// Asks for a passphrase twice. It is the only way in, until `secrets recovery create` makes another. The --kdf options set what
-/// a guess at it costs: by default 256 MiB of memory, 3 passes and 4 lanes, or 64 MiB on a machine or in a container with less than
-/// 1 GiB. The same memory is needed to unlock the vault.
+/// Asks for a passphrase twice. The passphrase is the only way to unlock the vault until you create
+/// a recovery code with `secrets recovery create`. The --kdf options set the cost of guessing the
+/// passphrase. The default is 256 MiB of memory, 3 passes and 4 lanes, or 64 MiB on a machine or in
+/// a container with less than 1 GiB. Unlocking the vault needs the same amount of memory.
 ///
-/// How long guessing takes is an estimate: the number of guesses is zxcvbn's, and one graphics card is taken to move 1 TB a second
-/// through its memory. An attacker may have many.
+/// The time to guess a passphrase is an estimate. zxcvbn provides the number of guesses, and one
+/// graphics card is assumed to move 1 TB per second through its memory. An attacker may have many
+/// cards.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InitArgs {
@@ -36,7 +38,7 @@ pub(crate) struct InitArgs {
     /// Offer six random words as the passphrase
     #[arg(long, conflicts_with = "project_file")]
     suggest: bool,
-    /// Make no vault but a first .secrets.toml here, from the placeholders in the tree
+    /// Write a first .secrets.toml here from the placeholders in the tree, and create no vault
     #[arg(long, conflicts_with_all = ["kdf_memory", "kdf_iterations", "kdf_parallelism"])]
     project_file: bool,
 }
@@ -48,14 +50,14 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
 
     let params = args.kdf.over(Context::default_kdf())?;
     let path = cx.vault_path()?;
-    let vault = make(cx, &path, params, args.suggest)?;
+    let vault = create_vault(cx, &path, params, args.suggest)?;
     if args.kdf.are_given() {
-        // The vault is as it should be, whether that can be remembered or not.
+        // The vault is complete even if this cannot be recorded.
         let _ = vault.id().map(|id| cx.settle(NoticeSubject::Kdf, &id));
     }
 
     cx.adopt(vault);
-    next(cx, &format!("{} stores a secret", cx.again("create TAG")));
+    next(cx, &format!("store a secret with {}", cx.hint_command("create TAG")));
     if cx.ui.is_json() {
         let path = std::path::absolute(&path).unwrap_or(path);
         cx.ui.json(&json!({ "vault": path.display().to_string() }))?;
@@ -64,14 +66,14 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends the output of a command that made the vault with what to do next.
+/// Prints the next step at the end of a command that created the vault.
 pub(super) fn next(cx: &Context, step: &str) {
     cx.ui.status(&format!("next: {step}"));
-    cx.ui.status(&cx.about_unlock());
+    cx.ui.status(&cx.unlock_hint());
 }
 
-/// Makes a vault with a new passphrase; also for `create`, which offers it.
-pub(super) fn make(
+/// Creates a vault with a new passphrase. `create` offers this as well.
+pub(super) fn create_vault(
     cx: &Context,
     path: &Path,
     params: KdfParams,
@@ -85,13 +87,13 @@ pub(super) fn make(
     let passphrase: Passphrase = cx.new_passphrase(params, suggest)?;
     let vault = Vault::init(path, &passphrase, params)?;
     if params.cost() < Context::default_kdf().cost() {
-        cx.ui.warn("these key derivation parameters make guessing cheaper than the default ones");
+        cx.ui.warn("these key derivation parameters make guessing cheaper than the defaults");
     }
 
-    cx.ui.status(&format!("made the vault `{}`", path.display()));
-    let code = cx.again("recovery create");
+    cx.ui.status(&format!("created the vault `{}`", path.display()));
+    let code = cx.hint_command("recovery create");
     cx.ui.status(&format!(
-        "a forgotten passphrase cannot be reset; {code} prints a code for the safe"
+        "a forgotten passphrase cannot be reset; print a recovery code with {code} and keep it safe"
     ));
 
     Ok(vault)

@@ -1,4 +1,4 @@
-//! The options that set what a guess at a passphrase costs.
+//! The options that set the cost of guessing a passphrase.
 
 use serde_json::json;
 
@@ -6,28 +6,28 @@ use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
 use crate::ui::counted;
 
-/// What a guess costs. What is not named stays as it is.
+/// The parameters of the key derivation. Options that are not given keep the current value.
 #[derive(clap::Args)]
-#[allow(clippy::struct_field_names)] // named as the options are
+#[allow(clippy::struct_field_names)] // the fields have the names of the options
 pub(crate) struct KdfOptions {
-    /// Memory of the key derivation in MiB, 19 to 2048
+    /// Set the memory of the key derivation in MiB, 19 to 2048
     #[arg(long, value_name = "MIB")]
     kdf_memory: Option<u32>,
-    /// Passes of the key derivation, 1 to 64
+    /// Set the passes of the key derivation, 1 to 64
     #[arg(long, value_name = "N")]
     kdf_iterations: Option<u32>,
-    /// Lanes of the key derivation, 1 to 16
+    /// Set the lanes of the key derivation, 1 to 16
     #[arg(long, value_name = "N")]
     kdf_parallelism: Option<u32>,
 }
 
-/// Costs as JSON; memory in MiB, as the option has it.
+/// Returns the parameters as JSON, with memory in MiB like the option.
 pub(super) fn json(params: KdfParams) -> serde_json::Value {
     let KdfParams { memory, iterations, parallelism } = params;
     json!({ "memory": memory / 1024, "iterations": iterations, "parallelism": parallelism })
 }
 
-/// What a guess costs, for people.
+/// Formats the parameters for messages.
 pub(super) fn described(params: KdfParams) -> String {
     let KdfParams { memory, iterations, parallelism } = params;
     format!("{} MiB, {}, {}", memory / 1024, passes(iterations), lanes(parallelism))
@@ -42,12 +42,12 @@ fn lanes(number: u32) -> String {
 }
 
 impl KdfOptions {
-    /// True where something was named.
+    /// Returns true if at least one of the options was given.
     pub(crate) fn are_given(&self) -> bool {
         self.kdf_memory.or(self.kdf_iterations).or(self.kdf_parallelism).is_some()
     }
 
-    /// `base` with what was named.
+    /// Returns `base` with the given options applied.
     pub(crate) fn over(&self, base: KdfParams) -> Result<KdfParams, Error> {
         let params = KdfParams {
             memory: self.kdf_memory.map_or(base.memory, |mebibytes| mebibytes.saturating_mul(1024)),
@@ -57,6 +57,6 @@ impl KdfOptions {
 
         params
             .check()
-            .map_err(|why| Error::usage(why.to_string()).hint("leave out the `--kdf` options"))
+            .map_err(|why| Error::usage(why.to_string()).hint("remove the `--kdf` options"))
     }
 }

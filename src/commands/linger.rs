@@ -1,11 +1,12 @@
-//! `secrets linger`: the process that goes on masking what is printed after the end of a program. Not for people.
+//! `secrets linger`: the process that masks output that arrives after the program has ended. Users
+//! do not run it.
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::run::linger;
 use crate::ui::raw;
 
-/// StreamMask what others go on printing when a program has ended; started by `secrets run`
+/// Mask output that other processes print after a program has ended; started by `secrets run`
 #[derive(clap::Args)]
 pub(crate) struct LingerArgs {}
 

@@ -1,4 +1,4 @@
-//! `secrets list`: shows a project's secrets; on a terminal and as JSON a page at a time.
+//! `secrets list`: lists a project's secrets; on a terminal and as JSON one page at a time.
 
 use serde::Serialize;
 
@@ -12,28 +12,29 @@ Examples:
   secrets list
   secrets list --filter stripe
   secrets list --all-projects --json | jq -r '.secrets[].tag'
-  secrets list | cut -f1       tab-separated where it is no terminal";
+  secrets list | cut -f1       tab-separated if stdout is not a terminal";
 
 /// List secrets with their hints
 ///
-/// On a terminal, prints a table, a page at a time. Elsewhere, prints one line for each secret, with tabs between tag, hint,
-/// date, name and id (the project comes first with --all-projects). Secrets are sorted by tag.
+/// On a terminal, prints a table, one page at a time. Otherwise prints one line per secret with
+/// tabs between tag, hint, date, name and id (with --all-projects, the project comes first).
+/// Secrets are sorted by tag.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ListArgs {
-    /// Only secrets whose tag, name or description contains this, in any case
+    /// List only secrets whose tag, name or description contains TEXT, ignoring case
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Which page, from 0
+    /// Show page N, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     page: usize,
-    /// Secrets on a page, 1 to 1000 [default: 250 on a terminal and with --json, else all]
+    /// Show N secrets per page, 1 to 1000 [default: 250 on a terminal and with --json, else all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     page_size: Option<u16>,
-    /// All on one page
+    /// Show everything on one page
     #[arg(long, conflicts_with_all = ["page", "page_size"])]
     all: bool,
-    /// Secrets of every project
+    /// List the secrets of every project
     #[arg(long, conflicts_with = "project")]
     all_projects: bool,
 }
@@ -80,20 +81,23 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     if total == 0 {
         let place =
             project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
-        let what = if wanted.is_some() { "no secret that matches" } else { "no secret" };
+        let what = if wanted.is_some() { "no matching secrets" } else { "no secrets" };
         cx.ui.status(&format!("{what} in {place}"));
     } else if shown.is_empty() {
-        cx.ui.status(&format!("there is no page {page}; the last is {}", total.div_ceil(size) - 1));
+        cx.ui.status(&format!(
+            "page {page} does not exist; the last page is {}",
+            total.div_ceil(size) - 1
+        ));
     } else if shown.len() < total {
         let pages = total.div_ceil(size);
         let next = if page + 1 < pages {
-            format!("`--page {}` shows the next, ", page + 1)
+            format!("use `--page {}` for the next page or ", page + 1)
         } else {
-            String::new()
+            "use ".to_owned()
         };
 
         cx.ui.status(&format!(
-            "{} of {total} secrets, page {page} of 0 to {}; {next}`--all` shows all",
+            "{} of {total} secrets, page {page} of 0 to {}; {next}`--all` for everything",
             shown.len(),
             pages - 1
         ));
@@ -102,13 +106,14 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Secrets on a page where nothing else is asked for.
+/// The number of secrets on a page by default.
 const PAGE_SIZE: u16 = 250;
 
-/// A pipe gets everything, unless a page is asked for: a script that loses the rest of a list does not notice.
+/// Returns true if the list is split into pages. A pipe gets everything unless a page was
+/// requested, because a script would not notice that the rest of the list is missing.
 fn is_paged(args: &ListArgs, cx: &Context) -> bool {
-    let is_asked_for = args.page > 0 || args.page_size.is_some();
-    !args.all && (is_asked_for || cx.ui.is_json() || cx.ui.stdout_is_terminal())
+    let is_requested = args.page > 0 || args.page_size.is_some();
+    !args.all && (is_requested || cx.ui.is_json() || cx.ui.stdout_is_terminal())
 }
 
 fn contains(metadata: &Metadata, text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! `secrets lock`: has the agent forget keys.
+//! `secrets lock`: makes the agent forget keys.
 
 use super::status;
 use crate::agent::Status;
@@ -7,30 +7,31 @@ use crate::error::Error;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets lock            this vault
-  secrets lock --all      every vault";
+  secrets lock            lock this vault
+  secrets lock --all      lock every vault";
 
 /// Lock the vault: its agent forgets the key and ends
 ///
-/// A vault that is locked already is no failure. A program that took the keys of projects from the agent keeps them: only
-/// `secrets rekey` makes them useless.
+/// Locking a vault that is already locked is not an error. A program that took project keys from
+/// the agent keeps them; only `secrets rekey` makes those keys useless.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LockArgs {
-    /// Every vault, in every directory where agents were started; ends agents of other versions too
+    /// Lock every vault in every directory where agents were started, including agents of other
+    /// versions
     #[arg(long)]
     all: bool,
 }
 
 pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
-    let said = if args.all { lock_all(cx)? } else { lock(cx)? };
-    cx.ui.status(&said);
+    let message = if args.all { lock_all(cx)? } else { lock(cx)? };
+    cx.ui.status(&message);
 
-    // With JSON: how the vault is now.
+    // With `--json`, the result is the new status of the vault.
     if cx.ui.is_json() { status::show(cx, Status { left: None }) } else { Ok(()) }
 }
 
-/// Needs no vault: there may be none where it looks for one.
+/// Locks every vault. It needs no vault itself, because the configured one may not exist.
 fn lock_all(cx: &Context) -> Result<String, Error> {
     let locked = cx.lock_everything()?;
     Ok(if locked { "locked every vault" } else { "nothing was unlocked" }.to_owned())
@@ -40,5 +41,5 @@ fn lock(cx: &Context) -> Result<String, Error> {
     let locked = cx.lock_in_agents()?;
     let path = cx.vault_path()?;
     let path = path.display();
-    Ok(if locked { format!("locked `{path}`") } else { format!("`{path}` was locked already") })
+    Ok(if locked { format!("locked `{path}`") } else { format!("`{path}` was already locked") })
 }

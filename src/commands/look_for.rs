@@ -1,4 +1,4 @@
-//! What `run`, `redact` and `scan` do before they look for values.
+//! The checks of `run`, `redact` and `scan` before they search for values.
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -6,18 +6,19 @@ use crate::machine;
 use crate::mask::Needles;
 use crate::model::{SecretValue, Tag};
 
-/// Bytes of memory that are always there.
-const LITTLE: u64 = 64 * 1024 * 1024;
+/// The memory that is always assumed to be available, in bytes.
+const ALWAYS_AVAILABLE: u64 = 64 * 1024 * 1024;
 
-/// What to do where all values of a project are looked for.
-pub(super) const ALL: &str = "free some memory, or raise the limit of it";
+/// The hint if all values of a project are searched for.
+pub(super) const ALL: &str = "free some memory, or raise the memory limit";
 
-/// Prepares for values to be masked or found: says which are too short, and fails if there is no memory for the others.
-/// Nothing was started yet, so nothing ends in the middle. `way` is what people can do about that.
+/// Prepares to mask or find values: warns about values that are too short, and fails if there is
+/// not enough memory for the others. This happens before anything is started, so nothing ends
+/// halfway. `fix` is the hint for missing memory.
 pub(super) fn look_for(
     values: &[(Tag, SecretValue)],
     protected: &str,
-    way: &str,
+    fix: &str,
     cx: &Context,
 ) -> Result<(), Error> {
     let is_short =
@@ -29,17 +30,20 @@ pub(super) fn look_for(
         .collect();
 
     if !short.is_empty() {
-        cx.ui.warn(&format!("values under 8 bytes are not {protected}: {}", short.join(", ")));
+        cx.ui.warn(&format!(
+            "values shorter than 8 bytes are not {protected}: {}",
+            short.join(", ")
+        ));
     }
 
     let needed = Needles::memory(values.iter().map(|(_, value)| value.expose()));
-    if needed < LITTLE || machine::can_have(needed) {
+    if needed < ALWAYS_AVAILABLE || machine::can_have(needed) {
         return Ok(());
     }
 
     let largest = values.iter().max_by_key(|(_, value)| value.expose().len());
     let largest = largest.map_or_else(String::new, |(tag, _)| format!("; `{tag}` is the largest"));
     let message =
-        format!("not enough memory: looking for these values needs {} MiB", needed / 1024 / 1024);
-    Err(Error::new(Kind::Failure, message).hint(format!("{way}{largest}")))
+        format!("not enough memory: searching for these values needs {} MiB", needed / 1024 / 1024);
+    Err(Error::new(Kind::Failure, message).hint(format!("{fix}{largest}")))
 }

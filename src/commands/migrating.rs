@@ -1,4 +1,4 @@
-//! What `template` and `adopt` share: what they refuse to write into a template, and why.
+//! The shared part of `template` and `adopt`: what they refuse to write into a template.
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -13,15 +13,16 @@ use crate::setup::meaning;
 use crate::setup::migration::{Migration, MigrationError, Obstacle, Problem};
 use crate::setup::settings::{self, Guess};
 
-/// What may happen to a tag that is taken. `skip` would render other values than the file has.
+/// Parses `--on-conflict`. It excludes `skip`, with which the output would differ from the original
+/// file.
 pub(super) fn on_taken() -> impl TypedValueParser<Value = OnTakenArg> {
     let all = OnTakenArg::value_variants().iter().filter(|arg| **arg != OnTakenArg::Skip);
     let named = PossibleValuesParser::new(all.filter_map(ValueEnum::to_possible_value));
     named.try_map(|name| OnTakenArg::from_str(&name, false))
 }
 
-/// Returns what to look for in text that goes into a template: the values of a project, if the vault opens without a
-/// question.
+/// Returns the needles for text that goes into a template: the values of a project, if the vault
+/// can be opened without a prompt.
 pub(super) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Option<Needles>, Error> {
     let Some(vault) = cx.vault_without_asking()? else { return Ok(None) };
     if vault.output_key(project)?.is_none() {
@@ -30,12 +31,13 @@ pub(super) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Optio
 
     let mut values = vault.scope(project).reveal_all()?;
 
-    // `production` may stand in every file.
+    // A plain setting such as `production` may appear in any file.
     values.retain(|(tag, value)| settings::guess(tag.as_str(), value.expose()) == Guess::Secret);
     Ok(Some(Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())))))
 }
 
-/// Warns of variables that readers of the file cannot have. Settings count only if the readers were named.
+/// Warns about variables that readers of the file cannot use. Plain settings count only if the
+/// readers were named.
 pub(super) fn warn_of_names(
     cx: &Context,
     text: &[u8],
@@ -49,7 +51,7 @@ pub(super) fn warn_of_names(
     }
 }
 
-/// Says why a file, or what is new in it, cannot become a template. `keep` are the names of `--keep`.
+/// Reports why a file, or its new part, cannot become a template. `keep` has the names of `--keep`.
 pub(super) fn refused(error: &MigrationError, file: &str, keep: &[String]) -> Error {
     match error {
         MigrationError::Dotenv(error) => {
@@ -63,7 +65,7 @@ pub(super) fn refused(error: &MigrationError, file: &str, keep: &[String]) -> Er
     }
 }
 
-/// All problems of a file, with the option that gets around those that can be got around.
+/// Reports all problems of a file, and the option that avoids those that can be avoided.
 fn problem(problems: &[Problem], file: &str, kept: &[String]) -> Error {
     let place = |problem: &Problem| format!("{file}:{}: {problem}", problem.line);
     let error = match problems {
@@ -82,17 +84,17 @@ fn problem(problems: &[Problem], file: &str, kept: &[String]) -> Error {
     let mut hints = Vec::new();
     if keep.len() > kept.len() {
         hints.push(format!(
-            "`--keep {}` leaves values that are no secrets in the template",
+            "use `--keep {}` to leave values that are not secrets in the template",
             keep.join(",")
         ));
     }
 
     if problems.iter().any(|problem| !problem.is_keepable) {
-        hints.push("change the lines that hold a secret, or that cannot be stored".to_owned());
+        hints.push("change the lines that contain a secret or cannot be stored".to_owned());
     }
 
     if problems.iter().any(|problem| matches!(problem.obstacle, Obstacle::Placeholder(_))) {
-        hints.push("to have a placeholder replaced, write it in a template".to_owned());
+        hints.push("move placeholders that should be replaced into a template".to_owned());
     }
 
     hints.push("nothing was written".to_owned());

@@ -1,4 +1,4 @@
-//! The commands, one file each: its arguments and its handler.
+//! The commands. Each file has the arguments and the handler of one command.
 
 mod adopt;
 mod age_options;
@@ -52,7 +52,7 @@ use crate::context::Context;
 use crate::error::Error;
 
 #[derive(Subcommand)]
-#[command(defer = true)] // the options of one command are described, not of all thirty-six
+#[command(defer = true)] // only the chosen command builds its options
 pub(crate) enum Command {
     Init(init::InitArgs),
     Create(create::CreateArgs),
@@ -97,7 +97,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Runs it; returns the exit code of a success: 0, or what the program has that was run.
+    /// Runs the command. Returns the exit code of a success: 0, or for `run` that of the program.
     pub(crate) fn run(self, cx: &Context) -> Result<u8, Error> {
         match self {
             Self::Init(args) => init::run(&args, cx),

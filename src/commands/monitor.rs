@@ -1,4 +1,5 @@
-//! `secrets monitor`: the process between `run` and a program on a pseudo-terminal. Not for people.
+//! `secrets monitor`: the process between `run` and a program on a pseudo-terminal. Users do not
+//! run it.
 
 use std::ffi::OsString;
 
@@ -11,7 +12,7 @@ use crate::ui::raw;
 /// Lead a program's session on a pseudo-terminal; started by `secrets run`
 #[derive(clap::Args)]
 pub(crate) struct MonitorArgs {
-    /// The program and its arguments
+    /// Run this program with its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }

@@ -1,4 +1,5 @@
-//! What `setup`, `check`, `render` and `update` share: the outputs of `.secrets.toml`, opened, compared and written.
+//! The shared part of `setup`, `check`, `render` and `update`: opening, comparing and writing the
+//! outputs of `.secrets.toml`.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -25,10 +26,11 @@ use crate::template::{SuspectTexts, Template, TemplateFindings};
 use crate::ui::prompt;
 use crate::vault::{NewSecret, Reveal, Revealed, RevealedValues, Vault, VaultError};
 
-/// The variables of a dotenv file, which messages call `file`. A file of another kind is recognised by its first bytes.
+/// Parses the variables of a dotenv file, which messages call `file`. Detects other kinds of files
+/// by their first bytes.
 pub(super) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
     if let Some(container) = Container::of(None, text) {
-        let what = format!("`{file}` is no dotenv file: it is {}", container.what());
+        let what = format!("`{file}` is not a dotenv file: it is {}", container.what());
         let error = Error::usage(what);
         return Err(if container == Container::Utf16 { error.hint(AS_UTF8) } else { error });
     }
@@ -37,7 +39,8 @@ pub(super) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Erro
         .map_err(|error| Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)))
 }
 
-/// Reads the manifest's templates and checks its outputs. If consent was needed, they name the secrets that it was given for.
+/// Reads the manifest's templates and checks its outputs. If the manifest needed consent, checks
+/// that the templates still refer to the secrets that consent was given for.
 pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
     let project = cx.project()?;
     let outputs =
@@ -46,13 +49,14 @@ pub(super) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'
     Ok(outputs)
 }
 
-/// Fails if templates of outputs that `wanted` chooses refer to secrets and there is no vault, before anything is asked for.
-pub(super) fn needs_vault(
+/// Fails if the vault does not exist and a template of an output that `wanted` selects refers to
+/// secrets. It fails before anything is asked.
+pub(super) fn require_vault(
     cx: &Context,
     manifest: &Manifest,
     wanted: impl Fn(&RenderEntry) -> bool,
 ) -> Result<(), Error> {
-    let Err(missing) = cx.needs_vault() else { return Ok(()) };
+    let Err(missing) = cx.require_vault() else { return Ok(()) };
     let coverage = Context::coverage(manifest)?;
     let mut outputs =
         manifest.render.iter().zip(&coverage.outputs).filter(|(rendering, _)| wanted(rendering));
@@ -62,25 +66,29 @@ pub(super) fn needs_vault(
     if refers { Err(missing) } else { Ok(()) }
 }
 
-/// What git makes of the outputs. One that it has is refused: the next commit would publish it.
+/// Returns the outputs that git does not ignore. Refuses an output that git tracks, because the
+/// next commit would publish it.
 pub(super) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
     let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
     let Some(tracked) = found.tracked.first() else { return Ok(found) };
     Err(self::tracked(tracked, tracked))
 }
 
-/// The refusal of an output that git tracks as `known`.
+/// Reports that git tracks an output as `known`.
 pub(super) fn tracked(path: &Path, known: &Path) -> Error {
     let what = format!(
-        "`{}` is tracked by git: the next commit would publish what is in it",
+        "`{}` is tracked by git: the next commit would publish its content",
         path.display()
     );
 
-    Error::new(Kind::Refused, what)
-        .hint(format!("take it out with `git rm --cached {}`; nothing was changed", quoted(known)))
+    Error::new(Kind::Refused, what).hint(format!(
+        "remove it from git with `git rm --cached {}`; nothing was changed",
+        quoted(known)
+    ))
 }
 
-/// Returns the path under which git knows a file: as it was written if no directory in it is a link.
+/// Returns the path under which git knows a file. It is the given path if no directory in it is a
+/// link.
 pub(super) fn as_git_knows(path: &Path) -> PathBuf {
     let has_link = path.ancestors().skip(1).any(Path::is_symlink);
     let Some(real) = without_links(path).filter(|_| has_link) else { return path.to_owned() };
@@ -88,7 +96,7 @@ pub(super) fn as_git_knows(path: &Path) -> PathBuf {
     real.strip_prefix(here).map(Path::to_owned).unwrap_or(real)
 }
 
-/// What no output replaces.
+/// Returns the files that an output never replaces.
 pub(super) fn protected(cx: &Context) -> Vec<ProtectedFile> {
     let mut protected: Vec<ProtectedFile> = cx
         .passphrase_file_identity()
@@ -101,7 +109,8 @@ pub(super) fn protected(cx: &Context) -> Vec<ProtectedFile> {
     protected
 }
 
-/// Opens what they refer to, all from one state of the vault; no vault where they refer to nothing.
+/// Resolves all references from one state of the vault. Without references, the vault is not
+/// opened.
 pub(super) fn resolve<'m>(
     cx: &Context,
     mut outputs: Outputs<'m>,
@@ -120,7 +129,8 @@ pub(super) fn resolve<'m>(
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
 }
 
-/// The same as if `new` was stored already, and without warnings: what was stored is resolved again.
+/// Resolves all references as if `new` were already stored, without printing warnings. The values
+/// are resolved again once they are stored.
 pub(super) fn resolve_with<'m>(
     cx: &Context,
     outputs: Outputs<'m>,
@@ -137,7 +147,7 @@ pub(super) fn resolve_with<'m>(
     outputs.resolve(&PlannedValues { stored, new }).map_err(|error| error::setup(error, project))
 }
 
-/// What the vault has, and values that are to be stored.
+/// The vault's values, and values that will be stored.
 struct PlannedValues<'n> {
     stored: RevealedValues,
     new: HashMap<TagKey, &'n NewSecret>,
@@ -156,20 +166,22 @@ impl Reveal for PlannedValues<'_> {
     }
 }
 
-/// Warns of text in a template that may not do what its author expects: near misses of placeholders whose secret exists,
-/// and backslashes that version 0.1.0 read differently.
+/// Warns about text in a template that may not do what its author expects: near misses of
+/// placeholders whose secret exists, and backslashes that version 0.1.0 read differently.
 pub(super) fn warn_of_suspects(
     cx: &Context,
     template: &mut Template,
     suspects: &SuspectTexts,
 ) -> Result<(), Error> {
-    // Nobody is asked for a passphrase, nor told of a wrong one: most such text belongs to other tools.
+    // Most near misses belong to other tools, so the user is not asked for a passphrase and errors
+    // are ignored.
     let vault =
         if suspects.has_near_misses() { cx.vault_without_asking().ok().flatten() } else { None };
     warn_of_suspects_in(vault, cx, template, suspects)
 }
 
-/// The same by a vault that the context does not keep. If there is a vault, and it is not open, every near miss may be one.
+/// Does the same with a vault that the context does not keep. If a vault exists but is not open,
+/// every near miss may be one.
 pub(super) fn warn_of_suspects_in(
     vault: Option<&Vault>,
     cx: &Context,
@@ -210,11 +222,11 @@ pub(super) fn warn<T>(
 
     let more = findings.total - findings.listed.len() as u64;
     if more > 0 {
-        cx.ui.warn(&format!("{file}: the same holds for {more} more places"));
+        cx.ui.warn(&format!("{file}: the same applies to {more} more places"));
     }
 }
 
-/// Warns of values that are not fit for where they stand.
+/// Warns about values that the format of an output would misread.
 pub(super) fn warn_of_misread(
     cx: &Context,
     outputs: &mut ResolvedOutputs<'_>,
@@ -235,13 +247,13 @@ fn values(
     Ok(RevealedValues::open(project, &vault.scope(project), outputs.tags(), false)?)
 }
 
-/// Returns what is remembered of outputs. Without a secret in them no key is needed, and no vault is opened.
+/// Returns the records of outputs. For outputs without secrets it needs no key and opens no vault.
 pub(super) fn memory(cx: &Context, have_secrets: bool) -> Result<OutputRecords, Error> {
     let key = if have_secrets { cx.vault()?.output_key(cx.project()?)? } else { None };
     Ok(OutputRecords::new(cx.state_directory("outputs").as_deref(), key))
 }
 
-/// Outputs by their paths as seen from the working directory.
+/// Returns outputs with their paths relative to the working directory.
 pub(super) fn at_paths(
     manifest: &Manifest,
     foreign: Vec<(&RenderEntry, ModifiedOutput)>,
@@ -249,7 +261,7 @@ pub(super) fn at_paths(
     foreign.into_iter().map(|(rendering, found)| (manifest.at(&rendering.output), found)).collect()
 }
 
-/// Refuses to write over variables that people added to dotenv files.
+/// Refuses to overwrite variables that people added to dotenv files.
 pub(super) fn refuse_added(
     cx: &Context,
     foreign: &[(PathBuf, ModifiedOutput)],
@@ -259,7 +271,7 @@ pub(super) fn refuse_added(
     let file = path.display();
     let what = match (rest, found.unread) {
         ([], Some(why)) => {
-            format!("`{file}` {why}, and may have variables that its template does not give")
+            format!("`{file}` {why} and may have variables that its template does not give")
         }
         ([], None) => {
             format!("`{file}` has {}: {}", what_is_added(found), listed_additions(found, true))
@@ -279,20 +291,20 @@ pub(super) fn refuse_added(
         .map(|(path, found)| json!({ "output": path.to_string_lossy(), "added": found.added, "lines": found.lines }));
     let details = json!({ "outputs": files.collect::<Vec<_>>() });
 
-    let way_on = match found.unread {
+    let fix = match found.unread {
         Some(_) => "move the file away; nothing was written".to_owned(),
         None => {
             format!(
-                "{}; or remove them from the file; nothing was written",
+                "{}, or remove them from the file; nothing was written",
                 way_into_the_template(cx, path, found)?
             )
         }
     };
 
-    Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).detailed(details).hint(way_on))
+    Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).with_details(details).hint(fix))
 }
 
-/// What a dotenv file has that would be lost, in general.
+/// Describes in general terms which parts of a dotenv file would be lost.
 pub(super) fn what_is_added(found: &ModifiedOutput) -> &'static str {
     match (found.added.is_empty(), found.lines.is_empty()) {
         (_, true) => "variables that its template does not give",
@@ -301,7 +313,8 @@ pub(super) fn what_is_added(found: &ModifiedOutput) -> &'static str {
     }
 }
 
-/// The same, each by its name or by the number of its line: a line may be a part of a value.
+/// Lists those parts: variables by name and other lines by number, because a line may be part of a
+/// value.
 pub(super) fn listed_additions(found: &ModifiedOutput, is_quoted: bool) -> String {
     let names =
         found.added.iter().map(|name| if is_quoted { format!("`{name}`") } else { name.clone() });
@@ -314,10 +327,10 @@ pub(super) fn listed_additions(found: &ModifiedOutput, is_quoted: bool) -> Strin
     all.join(", ")
 }
 
-/// The most variables and lines of one file that a message names.
+/// The maximum number of variables and lines of one file in a message.
 const LISTED: usize = 50;
 
-/// How the variables that were added to a file get into its template.
+/// Returns the hint how to add the new variables of a file to its template.
 pub(super) fn way_into_the_template(
     cx: &Context,
     path: &Path,
@@ -327,14 +340,15 @@ pub(super) fn way_into_the_template(
         return Ok("add them to the template".to_owned());
     }
 
-    let adopt = cx.again(&format!("adopt {}", quoted(path)));
+    let adopt = cx.hint_command(&format!("adopt {}", quoted(path)));
     Ok(match found.adoptable {
         AdoptableOutput::AfterFixing(line) => {
             format!(
-                "make line {line} a variable or a comment; then {adopt} takes them into the template"
+                "make line {line} a variable or a comment, then add them to the template with \
+                 {adopt}"
             )
         }
-        _ => format!("{adopt} takes them into the template"),
+        _ => format!("add them to the template with {adopt}"),
     })
 }
 
@@ -348,37 +362,40 @@ fn is_output(cx: &Context, path: &Path) -> Result<bool, Error> {
         .any(|rendering| absolute(&manifest.at(&rendering.output)).ok() == path))
 }
 
-/// Names in backticks.
+/// Formats names in backticks.
 pub(super) fn listed(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Asks before outputs are replaced that are not as we wrote them. Refuses if variables would be lost, whatever the answer,
-/// and if nobody can be asked.
+/// Asks before replacing outputs that differ from what we wrote. Refuses in any case if variables
+/// would be lost, and if it cannot ask.
 pub(super) fn protect(
     cx: &Context,
     outputs: &mut ResolvedOutputs<'_>,
     memory: &OutputRecords,
-    is_agreed: bool,
+    is_confirmed: bool,
 ) -> Result<(), Error> {
     let project = cx.project()?;
     let foreign = outputs.foreign(memory).map_err(|error| error::setup(error, project))?;
-    let foreign = at_paths(cx.needed_manifest()?, foreign);
+    let foreign = at_paths(cx.require_manifest()?, foreign);
     refuse_added(cx, &foreign)?;
 
-    let Some((path, found)) = foreign.first().filter(|_| !is_agreed) else { return Ok(()) };
+    let Some((path, found)) = foreign.first().filter(|_| !is_confirmed) else { return Ok(()) };
 
     let names: Vec<String> = foreign.iter().map(|(path, _)| path.display().to_string()).collect();
     let what = match (foreign.len(), found.origin) {
-        (1, Origin::Changed) => format!("`{}` was changed since it was rendered", path.display()),
+        (1, Origin::Changed) => format!("`{}` was changed after it was rendered", path.display()),
         (1, Origin::OtherKey) => {
             format!(
-                "`{}` was rendered under another key; whether it was changed since cannot be verified",
+                "`{}` was rendered under another key, so it cannot be verified whether it was \
+                 changed",
                 path.display()
             )
         }
         (1, _) => format!("`{}` was not rendered by `secrets`", path.display()),
-        _ => format!("{} were not rendered by `secrets`, or were changed since", listed(&names)),
+        _ => {
+            format!("{} were not rendered by `secrets`, or were changed afterwards", listed(&names))
+        }
     };
 
     if prompt::is_possible() {
@@ -389,22 +406,22 @@ pub(super) fn protect(
         }
     }
 
-    Err(Error::new(Kind::Refused, what).hint("`--yes` replaces it; nothing was written"))
+    Err(Error::new(Kind::Refused, what).hint("use `--yes` to replace it; nothing was written"))
 }
 
-/// Writes them all, says what became of each, and remembers them.
+/// Writes all outputs, reports the result for each, and records them.
 pub(super) fn write(
     cx: &Context,
     mut outputs: ResolvedOutputs<'_>,
     memory: &OutputRecords,
 ) -> Result<Vec<(PathBuf, OutputChange)>, Error> {
-    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
     warn_of_misread(cx, &mut outputs)?;
     let has_secrets = outputs.have_secrets();
     let written = outputs.write(memory).map_err(|error| error::setup(error, project))?;
 
     for (path, written) in &written {
-        cx.ui.status(&said(&path.display().to_string(), *written));
+        cx.ui.status(&describe_change(&path.display().to_string(), *written));
     }
 
     if has_secrets {
@@ -414,14 +431,15 @@ pub(super) fn write(
     Ok(written)
 }
 
-/// Remembers that a directory uses a project.
+/// Records that a directory uses a project.
 pub(super) fn remember_directory(cx: &Context, project: &ProjectName, directory: &Path) {
     if let Some(directories) = directories(cx) {
         directories.note(project, directory);
     }
 }
 
-/// Remembers the manifest's directory if its variables were used, by a vault that the context does not keep.
+/// Records that the manifest's directory uses a project, if its variables were used. For a vault
+/// that the context does not keep.
 pub(super) fn remember_run(
     vault: &Vault,
     cx: &Context,
@@ -437,7 +455,7 @@ pub(super) fn remember_run(
     Ok(())
 }
 
-/// Returns what is remembered of directories; `None` without a place for it, and without a vault.
+/// Returns the records of directories, or `None` without a vault or a state directory.
 pub(super) fn directories(cx: &Context) -> Option<Directories> {
     directories_of(cx, &cx.vault_id()?)
 }
@@ -446,16 +464,16 @@ fn directories_of(cx: &Context, vault: &VaultId) -> Option<Directories> {
     Some(Directories::new(&cx.state_directory("directories")?, vault))
 }
 
-/// What became of an output.
-pub(super) fn said(path: &str, written: OutputChange) -> String {
+/// Describes what was done to an output.
+pub(super) fn describe_change(path: &str, written: OutputChange) -> String {
     match written {
         OutputChange::Replaced => format!("wrote `{path}`"),
         OutputChange::Same => format!("`{path}` is up to date"),
-        OutputChange::ModeChanged => format!("`{path}` is up to date, its mode was changed"),
+        OutputChange::ModeChanged => format!("changed the mode of `{path}`, which is up to date"),
     }
 }
 
-/// What became of outputs, in JSON.
+/// Returns what was done to outputs, as JSON.
 pub(super) fn json(written: &[(PathBuf, OutputChange)]) -> serde_json::Value {
     let word = |written| match written {
         OutputChange::Replaced => "written",
@@ -469,7 +487,8 @@ pub(super) fn json(written: &[(PathBuf, OutputChange)]) -> serde_json::Value {
     json!({ "outputs": outputs.collect::<Vec<_>>() })
 }
 
-/// The outputs that a new value of a tag made stale, where the working directory's project is this one.
+/// Returns the existing outputs that a new value of a tag made stale, if the working directory
+/// belongs to this project.
 pub(super) fn made_stale(
     cx: &Context,
     project: &ProjectName,
@@ -481,7 +500,7 @@ pub(super) fn made_stale(
     Ok(open(cx, manifest)?.of(tag).into_iter().filter(there).collect())
 }
 
-/// Every reference in the tree, where its project is this one; nothing elsewhere.
+/// Returns every reference in the tree if it belongs to this project, else none.
 pub(super) fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Reference>, Error> {
     let Some(manifest) = of_tree(cx, project)? else { return Ok(Vec::new()) };
     let progress = cx.ui.progress("files searched");

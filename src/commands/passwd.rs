@@ -1,4 +1,4 @@
-//! `secrets passwd`: another passphrase for the vault.
+//! `secrets passwd`: changes the passphrase of the vault.
 
 use std::path::PathBuf;
 
@@ -12,27 +12,29 @@ use crate::error::Error;
 const EXAMPLES: &str = "\
 Examples:
   secrets passwd
-  secrets passwd --upgrade-kdf       same passphrase, more costly to guess
-  secrets passwd --kdf-memory 512       a guess costs what is named
-  secrets passwd --recovery             by the recovery code
+  secrets passwd --upgrade-kdf       keep the passphrase, raise the cost of guessing it
+  secrets passwd --kdf-memory 512       set the cost of guessing it
+  secrets passwd --recovery             unlock with the recovery code
   secrets passwd --passphrase-file old --new-passphrase-file new";
 
 /// Change the passphrase
 ///
-/// Asks for the current one, also while the vault is unlocked, then the new one twice. The new one is tried out before the old one
-/// goes; of that, nothing is left in the file. Nothing else is sealed anew: whoever has an old copy of the vault and the old
-/// passphrase has the keys of this one, until `secrets rekey`.
+/// Asks for the current passphrase, even if the vault is unlocked, and twice for the new one. The
+/// new passphrase is tested before the old one is removed, and nothing of the old one stays in the
+/// file. No other keys are re-encrypted: someone with an old copy of the vault and the old
+/// passphrase has the keys of this vault until `secrets rekey`.
 ///
-/// The new passphrase may be the old one: then only what a guess costs changes. `--upgrade-kdf` does that without asking for a new
-/// one, and raises the cost to the default of this version and this machine. Copies of the vault that were made before go on
-/// opening with the old one. Where somebody else may know it, `secrets rekey` is needed as well.
+/// The new passphrase can be the same as the old one, to change only the cost of guessing it.
+/// `--upgrade-kdf` does that without asking for a new passphrase, and raises the cost to the
+/// default of this version on this machine. Earlier copies of the vault still open with the old
+/// passphrase. If somebody else may know it, run `secrets rekey` as well.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PasswdArgs {
     /// Read the new passphrase from a file, `-` for stdin; one trailing newline is dropped
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     new_passphrase_file: Option<PathBuf>,
-    /// Keep the passphrase, and raise what a guess at it costs to the default; never lowers it
+    /// Keep the passphrase, and raise the cost of guessing it to the default; never lowers the cost
     #[arg(long, conflicts_with_all = ["new_passphrase_file", "kdf_memory", "kdf_iterations", "kdf_parallelism"])]
     upgrade_kdf: bool,
     #[command(flatten)]
@@ -44,18 +46,18 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
         return upgrade(cx);
     }
 
-    // What is not well formed is told before a passphrase is typed.
+    // Invalid options are reported before a passphrase is typed.
     args.kdf.over(KdfParams::DEFAULT)?;
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let file = args.new_passphrase_file.as_deref();
-    cx.needs_new_passphrase(file, "--new-passphrase-file")?;
+    cx.check_new_passphrase_source(file, "--new-passphrase-file")?;
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     let params = args.kdf.over(vault.kdf_params()?)?;
     let passphrase = cx.chosen_passphrase(file, params)?;
     cx.written(vault.set_passphrase(&passphrase, params)?);
     if args.kdf.are_given() {
-        // The vault is as it should be, whether that can be remembered or not.
+        // The vault is complete even if this cannot be recorded.
         let _ = vault.id().map(|id| cx.settle(NoticeSubject::Kdf, &id));
     }
 
@@ -63,24 +65,25 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     if params.cost() < default.cost() {
         let KdfParams { memory, iterations, .. } = default;
         let options = format!("--kdf-memory {} --kdf-iterations {iterations}", memory / 1024);
-        cx.ui.warn(&format!("a guess at it costs less than by default, which is `{options}`"));
+        cx.ui.warn(&format!("guessing it costs less than with the default, `{options}`"));
     }
 
     let path = cx.vault_path()?.display().to_string();
     cx.ui.status(&format!("changed the passphrase of `{path}`"));
-    let rekey = cx.again("rekey");
+    let rekey = cx.hint_command("rekey");
     cx.ui.status(&format!(
-        "copies made before open with the old one; if somebody else may know it: {rekey}"
+        "earlier copies of the vault open with the old passphrase; if somebody else may know it, \
+         run {rekey}"
     ));
 
     show(&path, params, cx)
 }
 
-/// The same passphrase in a slot that costs what is the default now.
+/// Keeps the passphrase and raises the cost of its key slot to the current default.
 fn upgrade(cx: &Context) -> Result<(), Error> {
     if cx.is_recovering() {
         return Err(Error::usage(
-            "`--recovery` cannot be used with `--upgrade-kdf`: the passphrase is needed",
+            "`--recovery` cannot be used with `--upgrade-kdf`, which needs the passphrase",
         )
         .hint("set a new passphrase with `secrets passwd --recovery`"));
     }
@@ -92,18 +95,15 @@ fn upgrade(cx: &Context) -> Result<(), Error> {
     if before.cost() >= default.cost() {
         let cost = described(before);
         cx.ui.status(&format!(
-            "a guess at the passphrase of `{path}` costs as much as by default already: {cost}"
+            "guessing the passphrase of `{path}` already costs as much as with the default: {cost}"
         ));
         return show(&path, before, cx);
     }
 
     cx.written(vault.set_passphrase(&passphrase, default)?);
-    cx.ui.status(&format!(
-        "a guess at the passphrase of `{path}` costs {} from now on",
-        described(default)
-    ));
+    cx.ui.status(&format!("guessing the passphrase of `{path}` now costs {}", described(default)));
 
-    cx.ui.status("copies made before open at the old cost: make a new backup");
+    cx.ui.status("earlier copies of the vault open at the old cost; create a new backup");
     show(&path, default, cx)
 }
 

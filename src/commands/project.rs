@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::delete::{confirmed, needs_terminal, refuse_referenced, vault_to_change};
+use super::delete::{refuse_referenced, require_confirmation, require_terminal, vault_to_change};
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;
@@ -19,7 +19,8 @@ Examples:
 
 /// List, rename or delete projects
 ///
-/// A project is created with its first secret and stays until it is deleted. `project list` marks the current one.
+/// A project is created with its first secret and exists until it is deleted. `project list` marks
+/// the current one.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ProjectArgs {
@@ -29,28 +30,28 @@ pub(crate) struct ProjectArgs {
 
 #[derive(clap::Subcommand)]
 enum ProjectCommand {
-    /// List projects with their numbers of secrets
+    /// List projects and their number of secrets
     #[command(after_help = "Examples:\n  secrets project list\n  secrets project list --json")]
     List,
-    /// Give a project another name
+    /// Rename a project
     #[command(after_help = "Example:\n  secrets project rename web website")]
     Rename {
-        /// Its name now
+        /// The current name
         #[arg(add = ArgValueCompleter::new(completion::projects))]
         from: ProjectName,
-        /// Its name from now on
+        /// The new name
         to: ProjectName,
     },
-    /// Delete projects with all their secrets, irreversibly
+    /// Delete projects with all their secrets, permanently
     #[command(after_help = "Example:\n  secrets project delete old-project --yes")]
     Delete {
-        /// Their names
+        /// Delete these projects
         #[arg(value_name = "PROJECT", required = true, add = ArgValueCompleter::new(completion::projects))]
         projects: Vec<ProjectName>,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
-        /// Delete also what the working directory's tree still refers to
+        /// Delete secrets even if files in the working directory's tree still refer to them
         #[arg(long)]
         force: bool,
     },
@@ -63,11 +64,14 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
             cx.written(cx.vault()?.rename_project(&from, &to)?);
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
 
-            // The name stands in a committed file, which is somebody's to change.
+            // The manifest may be committed, so only a person should change it.
             if let Ok(Some(manifest)) = cx.manifest()
                 && manifest.project.as_ref() == Some(&from)
             {
-                cx.ui.warn(&format!("`{}` still names `{from}`", manifest.path().display()));
+                cx.ui.warn(&format!(
+                    "`{}` still refers to project `{from}`",
+                    manifest.path().display()
+                ));
             }
 
             if cx.ui.is_json() { list(cx) } else { Ok(()) }
@@ -105,7 +109,7 @@ fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
 
 fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result<(), Error> {
     const WHAT: &str = "deleting a project";
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let vault = vault_to_change(cx, yes, WHAT)?;
     names.iter().try_for_each(|name| vault.require_project(name))?;
     if let Some(ours) = cx.tree_project()?.filter(|ours| !force && names.contains(ours)) {
@@ -113,14 +117,14 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
     }
 
     if !yes {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
         let known = vault.projects()?;
         let doomed = known.iter().filter(|(name, _)| names.contains(name));
         let doomed: Vec<String> = doomed
             .map(|(name, count)| format!("`{name}` with its {}", counted(*count, "secret")))
             .collect();
 
-        confirmed(&format!("Delete project {} for good?", doomed.join(", ")))?;
+        require_confirmation(&format!("Delete project {} for good?", doomed.join(", ")))?;
     }
 
     let deleted = cx.written(vault.delete_projects(names)?);

@@ -1,4 +1,5 @@
-//! The first `.secrets.toml`, for `init --project-file`, `setup --new` and `template`; and files for everybody to read.
+//! Writes the first `.secrets.toml` for `init --project-file`, `setup --new` and `template`, and
+//! files that hold no secret.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -28,7 +29,7 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
     let draft = Draft::of(&tree, project);
     let text = draft.text();
     Manifest::parse(Path::new(""), &text).map_err(|error| {
-        Error::usage(format!("`{MANIFEST}` would not be well formed: {error}"))
+        Error::usage(format!("`{MANIFEST}` would be invalid: {error}"))
             .hint("rename the template of that output; nothing was written")
     })?;
 
@@ -47,15 +48,18 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
             draft.left_out.iter().take(3).map(|file| format!("`{}`", file.display())).collect();
         let more = if draft.left_out.len() > 3 { " and others" } else { "" };
         cx.ui.status(&format!(
-            "left out, as other tools use it too: bare {{{{NAME}}}} in {}{more}",
+            "skipped bare {{{{NAME}}}} in {}{more}, because other tools use it too",
             files.join(", ")
         ));
     }
 
     if draft.secrets.is_empty() {
-        cx.ui.status("nothing here refers to a secret yet; `secrets template .env` makes a template of a dotenv file");
+        cx.ui.status(
+            "no file here refers to a secret yet; turn a dotenv file into a template \
+                      with `secrets template .env`",
+        );
     } else {
-        cx.ui.status("next: look at it, then `secrets setup`");
+        cx.ui.status("next: review the file, then run `secrets setup`");
     }
 
     if cx.ui.is_json() {
@@ -68,17 +72,17 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses where there is one already.
+/// Refuses if the file already exists.
 fn refuse_another() -> Result<(), Error> {
     if std::fs::symlink_metadata(MANIFEST).is_err() {
         return Ok(());
     }
 
-    let error = Error::new(Kind::Conflict, format!("there is a `{MANIFEST}` here already"));
-    Err(error.hint("`secrets check` tells what it lacks; nothing was written"))
+    let error = Error::new(Kind::Conflict, format!("`{MANIFEST}` already exists here"));
+    Err(error.hint("list what it lacks with `secrets check`; nothing was written"))
 }
 
-/// The project that a first manifest is for: the one that was named, else one named as the directory.
+/// Returns the project for a first manifest: the named one, or one with the name of the directory.
 pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
     if let Some(project) = cx.named_project()? {
         return Ok(project);
@@ -94,13 +98,13 @@ pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
     }
 }
 
-/// Replaces a file that is no secret in one step; its mode stays.
+/// Replaces a file that holds no secret in one step, keeping its mode.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| {
         Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display()))
     };
 
-    // A link is followed to what it names.
+    // A symbolic link is followed to its target.
     let path = std::fs::canonicalize(path).map_err(failed)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
@@ -114,11 +118,11 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     file.persist(&path).map(drop).map_err(|error| failed(error.error))
 }
 
-/// Makes a file that is no secret, as the caller's umask has it; one that is there already is never written over.
+/// Creates a file that holds no secret, with the caller's umask. Never overwrites an existing file.
 pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => {
-            Error::new(Kind::Conflict, format!("there is a `{}` already", path.display()))
+            Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))
                 .hint("nothing was written")
         }
         _ => Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display())),
@@ -128,7 +132,7 @@ pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
         process::as_before(|| OpenOptions::new().write(true).create_new(true).open(path))
             .map_err(failed)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| {
-        // Half of it is worse than nothing.
+        // A partial file is worse than none.
         let _ = std::fs::remove_file(path);
         failed(source)
     })

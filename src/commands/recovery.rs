@@ -1,8 +1,8 @@
-//! `secrets recovery`: a second way into the vault, on paper.
+//! `secrets recovery`: creates and deletes the recovery code, a second way to unlock the vault.
 
 use serde_json::json;
 
-use super::delete::{confirmed, needs_terminal};
+use super::delete::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::crypto::CryptoError;
 use crate::crypto::recovery::RecoveryCode;
@@ -12,14 +12,15 @@ const EXAMPLES: &str = "\
 Examples:
   secrets recovery create
   secrets recovery create --replace
-  secrets passwd --recovery                 a new passphrase, by the code
+  secrets passwd --recovery                 set a new passphrase, using the code
   secrets unlock --recovery
   secrets recovery delete";
 
-/// Make or remove a recovery code
+/// Create or delete a recovery code
 ///
-/// A recovery code opens the vault as the passphrase does: 256 random bits, shown once, to be kept on paper. With --recovery it
-/// is asked for in place of the passphrase.
+/// A recovery code unlocks the vault like the passphrase does. It has 256 random bits, is shown
+/// once, and should be kept on paper. With --recovery a command asks for the code instead of the
+/// passphrase.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RecoveryArgs {
@@ -29,22 +30,24 @@ pub(crate) struct RecoveryArgs {
 
 #[derive(clap::Subcommand)]
 enum RecoveryCommand {
-    /// Make a recovery code and print it, once
+    /// Create a recovery code and print it once
     ///
-    /// Asks for the passphrase, also while the vault is unlocked. The code is all that is printed on stdout: 14 groups of four
-    /// characters, the last of them a checksum. Blanks, hyphens and case do not matter when it is typed.
+    /// Asks for the passphrase, even if the vault is unlocked. Prints only the code on stdout: 14
+    /// groups of four characters. The last group is a checksum. When you type it, blanks, hyphens
+    /// and case do not matter.
     #[command(
-        after_help = "Examples:\n  secrets recovery create\n  secrets recovery create --replace | lpr"
+        after_help = "Examples:\n  secrets recovery create\n  secrets recovery create --replace \
+                      | lpr"
     )]
     Create {
-        /// Make another one where there is one, which then opens nothing
+        /// Replace an existing code, which then no longer works
         #[arg(long)]
         replace: bool,
     },
-    /// Delete the recovery code: it opens nothing from then on
+    /// Delete the recovery code, which then no longer works
     #[command(after_help = "Example:\n  secrets recovery delete --yes")]
     Delete {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
     },
@@ -59,16 +62,17 @@ pub(crate) fn run(args: &RecoveryArgs, cx: &Context) -> Result<(), Error> {
 
 fn create(replace: bool, cx: &Context) -> Result<(), Error> {
     let taken = || {
-        Error::new(Kind::Conflict, "the vault has a recovery code already")
-            .hint("`--replace` makes another one; the old one then opens nothing")
+        Error::new(Kind::Conflict, "the vault already has a recovery code")
+            .hint("use `--replace` to create another one; the old one then no longer works")
     };
 
-    // Before a passphrase is asked for; what is verified counts.
+    // This early check saves the user from typing a passphrase. The check below is the verified
+    // one.
     if !replace && cx.locked()?.has_recovery()? {
         return Err(taken());
     }
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     if !replace && vault.has_recovery()? {
         return Err(taken());
     }
@@ -76,22 +80,25 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
     show(&cx.written(vault.create_recovery()?), &[], cx)
 }
 
-/// Prints a code that the vault opens with from now on; as JSON, behind `members`.
+/// Prints a new recovery code. As JSON, `members` come first.
 pub(super) fn show(
     code: &RecoveryCode,
     members: &[(&str, u64)],
     cx: &Context,
 ) -> Result<(), Error> {
     cx.ui.code(&code.text(), members).map_err(|why| {
-        // A closed pipe is no quiet success here: nobody has the code.
+        // A closed pipe is an error here, because then nobody has the code.
         Error::new(
             Kind::Failure,
             format!("the vault has a new recovery code, which could not be shown: {why}"),
         )
-        .hint("make another one with `secrets recovery create --replace`")
+        .hint("create another one with `secrets recovery create --replace`")
     })?;
 
-    cx.ui.status("write this recovery code down: it opens the vault as the passphrase does, and is not shown again");
+    cx.ui.status(
+        "write this recovery code down: it unlocks the vault like the passphrase does \
+                  and is not shown again",
+    );
     Ok(())
 }
 
@@ -101,12 +108,12 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
     }
 
     if !yes {
-        needs_terminal("deleting the recovery code")?;
+        require_terminal("deleting the recovery code")?;
     }
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     if !yes {
-        confirmed("Delete the recovery code? It opens nothing from then on.")?;
+        require_confirmation("Delete the recovery code? It will no longer work.")?;
     }
 
     cx.written(vault.delete_recovery()?);

@@ -1,4 +1,4 @@
-//! `secrets redact`: copies a stream with the project's values masked.
+//! `secrets redact`: copies a stream and masks the project's values in it.
 
 use std::fs::File;
 use std::io;
@@ -21,13 +21,14 @@ Examples:
 
 /// Copy a stream with secret values masked
 ///
-/// Every value of the project is looked for as it is and in the forms in which programs print it: escaped for JSON, a
-/// shell, CSV, SQL, a URL or HTML, in hex, base32 or base64, with colours inside. It shows as ‹my-secret›. Text that begins like a value waits for the rest of it:
-/// after 40 ms at most seven bytes of it are shown.
+/// Searches for every value of the project, both unchanged and in the forms in which programs print
+/// it: escaped for JSON, a shell, CSV, SQL, a URL or HTML, in hex, base32 or base64, and with
+/// colours inside. Each value is shown as ‹my-secret›. Text that begins like a value is held back
+/// until the rest arrives; after 40 ms at most seven bytes of it are shown.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RedactArgs {
-    /// What to copy; `-` or none is stdin
+    /// Copy this file; `-` or none is stdin
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
 }
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     })
 }
 
-/// Opens a file. A directory can be opened as well, and is only refused when it is read.
+/// Opens a file. A directory is refused here, because otherwise only reading it would fail.
 fn open(path: &Path) -> io::Result<File> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() { Err(Errno::ISDIR.into()) } else { Ok(file) }

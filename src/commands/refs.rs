@@ -1,4 +1,5 @@
-//! `secrets refs`: every place in the project's tree that names a secret. Never a value, and no passphrase.
+//! `secrets refs`: lists every place in the project's tree that refers to a secret. Never shows a
+//! value and needs no passphrase.
 
 use std::path::Path;
 
@@ -15,19 +16,20 @@ use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets refs                    every placeholder, with file:line:column
-  secrets refs database-url       those of one secret, in any spelling
+  secrets refs                    list every placeholder as file:line:column
+  secrets refs database-url       list those of one secret, in any spelling
   secrets refs --json | jq -r '.references[].tag' | sort -u";
 
 /// Find the places that refer to secrets
 ///
-/// Searches the directory of the nearest .secrets.toml, or the working directory where there is none: every file that git
-/// does not ignore, but for binary ones and for directories with a .secrets.toml of their own. Placeholders are listed, and
-/// what .secrets.toml itself declares and refers to. No vault and no passphrase is needed, except for an id.
+/// Searches the directory of the nearest .secrets.toml, or the working directory if there is none.
+/// It reads every file that git does not ignore, except binary files and directories with their own
+/// .secrets.toml. It lists placeholders, and the declarations and references in .secrets.toml
+/// itself. Needs no vault and no passphrase, except to look up an id.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RefsArgs {
-    /// Only places that refer to this secret
+    /// List only places that refer to this secret
     #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
     secret: Option<SecretRef>,
 }
@@ -100,7 +102,7 @@ pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
         tree.unread.iter().for_each(|why| cx.ui.warn(why));
         if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
             cx.ui.status(&format!(
-                "nothing refers to `{secret}` in {}",
+                "no place refers to `{secret}` in {}",
                 counted(tree.files, "file")
             ));
         }
@@ -114,7 +116,7 @@ pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
     }
 }
 
-/// The tag to look for; `None` where the id is that of another project's secret.
+/// Returns the tag to search for, or `None` if the id belongs to a secret of another project.
 fn tag(secret: &SecretRef, cx: &Context) -> Result<Option<Tag>, Error> {
     match secret {
         SecretRef::Tag(tag) => Ok(Some(tag.clone())),
@@ -126,7 +128,7 @@ fn tag(secret: &SecretRef, cx: &Context) -> Result<Option<Tag>, Error> {
     }
 }
 
-/// `file:line:column: tag | filter`, as `render --list` has it.
+/// Formats a reference as `file:line:column: tag | filter`, like `render --list`.
 pub(super) fn line(reference: &Reference) -> String {
     let mut words = vec![reference.tag.as_str()];
     words.extend(reference.filters.iter().map(|filter| filter.name()));

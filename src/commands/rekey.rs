@@ -1,10 +1,10 @@
-//! `secrets rekey`: everything sealed anew under new keys.
+//! `secrets rekey`: re-encrypts everything under new keys.
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::delete::{confirmed, needs_terminal, vault_to_change};
+use super::delete::{require_confirmation, require_terminal, vault_to_change};
 use super::recovery;
 use crate::context::Context;
 use crate::crypto::CryptoError;
@@ -15,36 +15,38 @@ use crate::vault::{RekeyOutcome, Vault};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets rekey                    the root key and those of every project
-  secrets rekey --project web      the keys of one project
+  secrets rekey                    replace the root key and the keys of every project
+  secrets rekey --project web      replace the keys of one project
   secrets rekey -y --passphrase-file pass --recovery-file code";
 
-/// Seal everything anew under new keys
+/// Re-encrypt everything under new keys
 ///
-/// For when somebody may have had the vault and its passphrase, as after a theft: a new root key, new keys for every project, every
-/// secret sealed anew. With --project, only that project's keys. It is one change: killed at any moment, the vault is the old one
-/// or the new one. The recovery code, where there is one, is asked for, or a new one takes its place and is printed. An agent that
-/// holds the vault forgets it.
+/// Use this if somebody may have had both the vault and its passphrase, for example after a theft.
+/// It creates a new root key and new keys for every project, and re-encrypts every secret. With
+/// --project, it replaces only the keys of that project. It is one atomic change: if it is killed,
+/// the vault is either the old one or the new one. If the vault has a recovery code, it asks for
+/// the code, or replaces it and prints the new one. An agent that holds the vault's key forgets it.
 ///
-/// The passphrase stays, unless --new-passphrase-file names another one: where somebody may know it, `secrets passwd` comes first.
-/// Old copies go on opening with the old keys: make a new backup, and give the secrets that were in them new values where they
-/// come from.
+/// The passphrase stays the same, unless --new-passphrase-file provides another one. If somebody
+/// may know the passphrase, run `secrets passwd` first. Old copies of the vault still open with the
+/// old keys: create a new backup, and change the secrets that those copies contain at the services
+/// that issued them.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RekeyArgs {
-    /// Read the recovery code from a file, and keep it
+    /// Read the recovery code from a file, and keep that code
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     recovery_file: Option<PathBuf>,
-    /// Read another passphrase, for the vault to open with from now on, from a file
+    /// Read a new passphrase for the vault from a file
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     new_passphrase_file: Option<PathBuf>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
 
-/// What needs a yes.
-const WHAT: &str = "sealing everything anew";
+/// The action that needs confirmation.
+const WHAT: &str = "rekeying";
 
 pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
     let rekeyed = match cx.project_option() {
@@ -52,49 +54,56 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             return Err(Error::usage(
                 "`--recovery-file` and `--new-passphrase-file` cannot be used with `--project`",
             )
-            .hint("a project's keys have nothing to do with how the vault is unlocked"));
+            .hint(
+                "remove these options; the keys of a project do not depend on how the vault is \
+                   unlocked",
+            ));
         }
         Some(project) => {
-            cx.needs_vault()?;
+            cx.require_vault()?;
             let vault = vault_to_change(cx, args.yes, WHAT)?;
             vault.require_project(project)?;
             if !args.yes {
-                needs_terminal(WHAT)?;
-                confirmed(&format!("Seal everything of project `{project}` anew?"))?;
+                require_terminal(WHAT)?;
+                require_confirmation(&format!(
+                    "Re-encrypt all of project `{project}` under new \
+                                               keys?"
+                ))?;
             }
 
             let outputs = intact_outputs(cx, vault)?;
-            let progress = cx.ui.progress("secrets sealed anew");
+            let progress = cx.ui.progress("secrets re-encrypted");
             let rekeyed =
                 cx.written(vault.rekey_project(project, &|number| progress.on_progress(number))?);
             renew(outputs, &rekeyed);
             rekeyed
         }
-        None => whole(args, cx)?,
+        None => rekey_vault(args, cx)?,
     };
 
     let RekeyOutcome { projects, secrets, recovery, .. } = &rekeyed;
     cx.ui.status(&format!(
-        "sealed {} of {} anew",
+        "re-encrypted {} of {}",
         counted(*secrets, "secret"),
         counted(*projects, "project")
     ));
 
     if cx.project_option().is_none() {
         cx.ui.status(
-            "old copies open as before: make a new backup, and give what was in them new values where it comes from",
+            "old copies still open with the old keys; create a new backup, and change the \
+             secrets that they contain",
         );
 
         if args.new_passphrase_file.is_none() {
-            let passwd = cx.again("passwd");
+            let passwd = cx.hint_command("passwd");
             cx.ui.status(&format!(
-                "the passphrase is the same; if somebody else may know it: {passwd}"
+                "the passphrase is unchanged; if somebody else may know it, run {passwd}"
             ));
         }
     }
 
     if let Some(code) = recovery {
-        cx.ui.status("the recovery code of before opens nothing any more; this is the new one");
+        cx.ui.status("the old recovery code no longer works; this is the new one");
         return recovery::show(code, &[("projects", *projects), ("secrets", *secrets)], cx);
     }
 
@@ -105,7 +114,8 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
     }
 }
 
-/// Finds the rendered files that are as they were written: they are remembered under the new keys.
+/// Finds the outputs that are unchanged since they were written. Their records are rewritten under
+/// the new keys.
 fn intact_outputs(cx: &Context, vault: &Vault) -> Result<Option<IntactOutputs>, Error> {
     let Some(directory) = cx.state_directory("outputs") else { return Ok(None) };
     Ok(Some(IntactOutputs::find(&directory, &vault.output_keys()?)))
@@ -117,15 +127,21 @@ fn renew(outputs: Option<IntactOutputs>, rekeyed: &RekeyOutcome) {
     }
 }
 
-fn whole(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
+fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     if cx.is_recovering() {
-        return Err(Error::usage("`--recovery` cannot be used here: the passphrase is needed")
-            .hint("set one with `secrets passwd --recovery`"));
+        return Err(Error::usage(
+            "`--recovery` cannot be used here, because the passphrase is \
+                                 needed",
+        )
+        .hint("set a new passphrase with `secrets passwd --recovery`"));
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     if args.new_passphrase_file.is_some() {
-        cx.needs_new_passphrase(args.new_passphrase_file.as_deref(), "--new-passphrase-file")?;
+        cx.check_new_passphrase_source(
+            args.new_passphrase_file.as_deref(),
+            "--new-passphrase-file",
+        )?;
     }
 
     let given =
@@ -135,7 +151,7 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     }
 
     if !args.yes {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
     }
 
     let (vault, known) = cx.unlock_by_passphrase()?;
@@ -150,23 +166,23 @@ fn whole(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     }
 
     if !args.yes {
-        confirmed("Seal the whole vault anew?")?;
+        require_confirmation("Re-encrypt the whole vault under new keys?")?;
     }
 
     let code = match given {
         Some(code) => Some(code),
-        None if has_recovery && !args.yes => cx.typed_recovery_code()?,
+        None if has_recovery && !args.yes => cx.ask_for_recovery_code()?,
         None => None,
     };
 
     let outputs = intact_outputs(cx, &vault)?;
-    let progress = cx.ui.progress("secrets sealed anew");
+    let progress = cx.ui.progress("secrets re-encrypted");
     let rekeyed = cx
         .written(vault.rekey(&passphrase, code.as_ref(), &|number| progress.on_progress(number))?);
 
     renew(outputs, &rekeyed);
 
-    // What it holds opens nothing any more.
+    // The key that the agent holds no longer opens the vault.
     cx.forget_in_agent();
     Ok(rekeyed)
 }

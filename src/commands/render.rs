@@ -1,4 +1,4 @@
-//! `secrets render`: replaces placeholders, all or none, into a file or onto stdout.
+//! `secrets render`: replaces placeholders, all or none, and writes the result to a file or stdout.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,30 +32,30 @@ Examples:
   secrets render -e 'https://:{{ secrets.token | url }}@example.org'
   secrets render app.env.tmpl -o .env --check   exit 8 if .env is stale
   secrets render app.env.tmpl --list            needs no passphrase
-  secrets render --all                          outputs of .secrets.toml
-  secrets render --stale                        those that are out of date
+  secrets render --all                          render the outputs of .secrets.toml
+  secrets render --stale                        render those that are out of date
 
 Placeholders: {{ secrets.my-secret }}, {{MY_SECRET}}; filters follow:
   {{ secrets.key | trim | json }}     json, shell, url, base64, trim
   {{ secrets.key | dotenv }}          a dotenv file's value, with quotes
-A backslash before one copies it as it is; two give one backslash and the
-value. ${{ ... }} is left alone.";
+A backslash before a placeholder copies it unchanged; two give one
+backslash and the value. ${{ ... }} is left alone.";
 
 /// Replace placeholders in a template
 ///
-/// Every other byte is copied as it is. Either all placeholders are resolved or nothing is written. With --all or --stale
-/// that holds for all outputs of .secrets.toml together.
+/// Copies every other byte unchanged. Either all placeholders are resolved or nothing is written.
+/// With --all or --stale this applies to all outputs of .secrets.toml together.
 ///
-/// On a terminal every value is printed as ‹tag›; `--reveal` prints the values. Files and pipes get the values. `ssh -tt` and
-/// `docker run -t` give a program a terminal although a file or pipe reads it: use `ssh -T`, leave out `-t`, or write with
-/// `-o OUT`.
+/// A terminal shows each value as ‹tag›; `--reveal` prints the values. Files and pipes get the
+/// values. `ssh -tt` and `docker run -t` give a program a terminal even if a file or pipe reads the
+/// output: use `ssh -T`, omit `-t`, or write to a file with `-o OUT`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RenderArgs {
-    /// The template; `-` or none is stdin
+    /// Read the template from FILE; `-` or none is stdin
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
-    /// Take this text as the template
+    /// Use this text as the template
     #[arg(
         short = 'e',
         long,
@@ -67,7 +67,7 @@ pub(crate) struct RenderArgs {
     /// Write to a file instead of stdout; `-` is stdout
     #[arg(short, long, value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Permission bits of OUT, in octal [default: 600, or what OUT has of it]
+    /// Set the permission bits of OUT, in octal [default: 600, or those bits of it that OUT has]
     #[arg(long, value_name = "OCTAL", requires = "output", value_parser = octal)]
     mode: Option<u32>,
     /// Write OUT even if git tracks it
@@ -79,25 +79,25 @@ pub(crate) struct RenderArgs {
     /// Print the references with line and column; needs no vault
     #[arg(long, conflicts_with = "output")]
     list: bool,
-    /// Leave placeholders that name no secret or are not well formed as they are
+    /// Keep placeholders that are invalid or whose secret does not exist
     #[arg(long)]
     keep_unknown: bool,
     /// Print values on a terminal too
     #[arg(long, conflicts_with = "list")]
     reveal: bool,
-    /// The filter of placeholders that have none of their own
+    /// Apply this filter to placeholders that have no filter of their own
     #[arg(long, value_name = "FILTER", value_parser = clap::builder::PossibleValuesParser::new(Filter::NAMES))]
     escape: Option<String>,
-    /// What opens and closes a placeholder
+    /// Set the text that opens and closes a placeholder
     #[arg(long, value_name = "OPEN,CLOSE", default_value = "{{,}}")]
     delimiters: Delimiters,
-    /// Only {{ secrets.tag }}, not the bare {{NAME}}
+    /// Replace only {{ secrets.tag }}, not the bare {{NAME}}
     #[arg(long)]
     namespaced: bool,
-    /// With --all or --stale, replace outputs without asking that are not as `secrets` wrote them
+    /// With --all or --stale, replace outputs without asking, even if `secrets` did not write them
     #[arg(short, long)]
     yes: bool,
-    /// The programs that read OUT, a dotenv file, for the filter `dotenv`
+    /// Format values for these programs, which read OUT, with the filter `dotenv`
     #[arg(long, value_name = "READER,...", value_delimiter = ',',
           value_parser = clap::builder::PossibleValuesParser::new(Reader::NAMES))]
     readers: Vec<String>,
@@ -109,7 +109,7 @@ pub(crate) struct RenderArgs {
     stale: bool,
 }
 
-/// Options that speak of one template.
+/// The options that apply to a single template.
 const OF_ONE: [&str; 11] = [
     "file",
     "text",
@@ -125,7 +125,8 @@ const OF_ONE: [&str; 11] = [
 ];
 
 fn octal(text: &str) -> Result<u32, String> {
-    permission_bits(text).ok_or_else(|| "permission bits are three octal digits, as in 640".into())
+    permission_bits(text)
+        .ok_or_else(|| "permission bits are three octal digits, such as 640".into())
 }
 
 pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
@@ -134,14 +135,14 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     if args.yes {
-        return Err(Error::usage("`--yes` needs `--all` or `--stale`")
-            .hint("`-o OUT` names the file that is replaced"));
+        return Err(Error::usage("`--yes` requires `--all` or `--stale`")
+            .hint("remove `--yes`; `-o OUT` replaces its file without asking"));
     }
 
     let file = args.output.as_ref().filter(|path| path.as_os_str() != "-");
     if file.is_none() && (args.check || args.mode.is_some()) {
         return Err(
-            Error::usage("`--check` and `--mode` need a file").hint("name it with `-o OUT`")
+            Error::usage("`--check` and `--mode` require a file").hint("set it with `-o OUT`")
         );
     }
 
@@ -164,12 +165,11 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let plan = Plan::new(&mut template, grammar)?;
     if let Some(findings) = plan.malformed(&mut template)? {
         if !args.keep_unknown {
-            return Err(error::malformed(&[(template.name(), &findings)]).hint(
-                "mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`",
-            ));
+            return Err(error::malformed(&[(template.name(), &findings)])
+                .hint("fix it, keep it with `--keep-unknown`, or use other `--delimiters`"));
         }
 
-        outputs::warn(cx, template.name(), &findings, |why| format!("left as it is: {why}"));
+        outputs::warn(cx, template.name(), &findings, |why| format!("kept unchanged: {why}"));
     }
 
     if args.list {
@@ -181,7 +181,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     if let Some(path) = file.filter(|_| !args.check && !plan.is_empty()) {
-        respect_git(cx, path, args.force)?;
+        check_git(cx, path, args.force)?;
     }
 
     let suspects = plan.suspects().clone();
@@ -204,11 +204,12 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
             if output.is_exposed() {
                 let name = path.display();
                 cx.ui.warn(&format!(
-                    "the file system of `{name}` has no Unix modes: other users may be able to read it"
+                    "the file system of `{name}` does not support Unix modes: other users may be \
+                     able to read it"
                 ));
             }
 
-            cx.ui.status(&outputs::said(&path.display().to_string(), written));
+            cx.ui.status(&outputs::describe_change(&path.display().to_string(), written));
             if cx.ui.is_json() {
                 Ok(cx.ui.json(&outputs::json(&[(path, written)]))?)
             } else {
@@ -218,7 +219,8 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 }
 
-/// Writes one output and remembers it. Variables that somebody added to a dotenv file are not lost.
+/// Writes one output and records it. Refuses if variables that somebody added to a dotenv file
+/// would be lost.
 fn replace(
     cx: &Context,
     path: &Path,
@@ -244,16 +246,16 @@ fn replace(
     Ok(written)
 }
 
-/// The readers that `--readers` names, if it is there.
+/// Returns the readers given with `--readers`, if any.
 pub(super) fn named_readers(names: &[String]) -> Option<Readers> {
     let readers: Readers = names.iter().filter_map(|name| name.parse::<Reader>().ok()).collect();
     (!readers.is_empty()).then_some(readers)
 }
 
-/// The outputs of `.secrets.toml`: all resolved before the first is written.
+/// Renders the outputs of `.secrets.toml`. All are resolved before the first is written.
 fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.needed_manifest()?;
-    outputs::needs_vault(cx, manifest, |_| true)?;
+    let manifest = cx.require_manifest()?;
+    outputs::require_vault(cx, manifest, |_| true)?;
     cx.require_trust(manifest)?;
     let files = outputs::open(cx, manifest)?;
 
@@ -264,7 +266,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     let mut resolved = outputs::resolve(cx, files)?;
     let project = cx.project()?;
 
-    // To render all is to compare all: that is not done twice.
+    // Rendering everything compares the outputs anyway, so they are not compared here.
     let states = if args.check || args.stale { resolved.states() } else { Ok(Vec::new()) };
     let states = states.map_err(|error| error::setup(error, project))?;
     let stale: Vec<_> = states.iter().filter(|(_, state)| *state != OutputState::Current).collect();
@@ -275,7 +277,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
         let what = match (stale.len(), found) {
             (1, OutputState::Missing) => format!("`{}` is missing", name.display()),
             (1, OutputState::Exposed(mode)) => {
-                format!("`{}` has the mode {mode:o}, which is too wide", name.display())
+                format!("`{}` has mode {mode:o}, which allows too much access", name.display())
             }
             (1, _) => format!("`{}` is out of date", name.display()),
             (n, _) => format!("{n} outputs are out of date"),
@@ -286,7 +288,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
             notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
         return Err(Error::new(Kind::Differs, what)
             .with_notes(notes.collect())
-            .hint(format!("{} renders what is out of date", cx.again("render --stale"))));
+            .hint(format!("render outdated outputs with {}", cx.hint_command("render --stale"))));
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;
@@ -304,8 +306,8 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&written))?) } else { Ok(()) }
 }
 
-/// Refuses a path that a symbolic link leads into a git directory: git would run what is written there, and what it holds
-/// may be credentials.
+/// Refuses a path that a symbolic link leads into a git directory, because git could run what is
+/// written there, and existing files there may contain credentials.
 fn no_link_into_git(path: &Path) -> Result<(), TemplateError> {
     if leads_into_git_directory(path) {
         let why = "leads into a git directory by a symbolic link";
@@ -324,23 +326,29 @@ fn output_at(
     Output::new(path, mode, protected)
 }
 
-/// Refuses an output that git tracks, and warns of one that git does not ignore: the next commit would publish it.
-fn respect_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
+/// Refuses an output that git tracks, because the next commit would publish it. Warns if git does
+/// not ignore the output.
+fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return Ok(()) };
     let known = outputs::as_git_knows(path);
     let standing = match Context::git(directory).standing(&[Path::new(name)]) {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
         Err(error) => {
-            return Err(Error::from(error).hint("write the file whatever git has with `--force`"));
+            return Err(Error::from(error).hint(
+                "use `--force` to write the file without checking \
+                                                git",
+            ));
         }
     };
 
     match standing[..] {
-        [GitStatus::Tracked] if !force => Err(outputs::tracked(path, &known).hinting(format!(
-            "take it out with `git rm --cached {}`, or write it anyway with `--force`",
-            quoted(&known)
-        ))),
+        [GitStatus::Tracked] if !force => {
+            Err(outputs::tracked(path, &known).with_only_hint(format!(
+                "remove it from git with `git rm --cached {}`, or write it anyway with `--force`",
+                quoted(&known)
+            )))
+        }
         [GitStatus::Exposed] => {
             let known = known.display();
             cx.ui.warn(&format!(
@@ -369,7 +377,7 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
                 stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
             let identity = regular.map(|stat| (stat.st_dev, stat.st_ino));
 
-            // Not through std's stdin, whose buffer is small for a template of gigabytes.
+            // std's stdin has a small buffer, which is slow for a template of gigabytes.
             let stdin = rustix::io::dup(rustix::stdio::stdin()).map_err(|errno| {
                 Error::new(Kind::Failure, format!("cannot read stdin: {errno}"))
             })?;
@@ -379,7 +387,8 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
     }
 }
 
-/// Where nothing is referred to, nothing is opened and no passphrase is asked for.
+/// The source of values for a template without references. No vault is opened and no passphrase is
+/// asked for.
 struct NoSecrets;
 
 impl Reveal for NoSecrets {
@@ -398,7 +407,7 @@ fn resolve(
         return Ok(plan.resolve(&NoSecrets)?);
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let project = cx.trusted_project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
 
@@ -408,7 +417,7 @@ fn resolve(
         }
 
         outputs::warn(cx, template.name(), &findings, |what| {
-            format!("`{}` left as it is: it names no secret", what.tag)
+            format!("`{}` is kept unchanged: the secret does not exist", what.tag)
         });
     }
 
@@ -424,7 +433,7 @@ struct ReferenceJson<'a> {
     filters: Vec<&'a str>,
 }
 
-/// Prints each reference as it is found: there may be more of them than fit into memory.
+/// Prints each reference when it is found, because the references may not fit into memory.
 fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error> {
     let file = template.name().to_owned();
     let mut out = cx.ui.results();
@@ -464,7 +473,8 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
     Ok(out.finish()?)
 }
 
-/// Writes to stdout. A terminal shows no value that nobody asked for: it may be recorded, shared or looked at.
+/// Writes to stdout. A terminal shows values only on request, because it may be recorded, shared or
+/// watched.
 fn to_stdout(
     cx: &Context,
     resolved: &Resolved,
@@ -474,7 +484,8 @@ fn to_stdout(
     let is_masked = !reveal && resolved.has_values() && isatty(rustix::stdio::stdout());
     if is_masked {
         cx.ui.warn(
-            "a terminal shows \u{2039}tag\u{203a} for each value; `--reveal` prints the values",
+            "a terminal shows \u{2039}tag\u{203a} for each value; use `--reveal` to print the \
+             values",
         );
     }
 

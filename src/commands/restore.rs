@@ -1,4 +1,5 @@
-//! `secrets restore`: puts a backup into the vault's place; the only way past what was last seen of it.
+//! `secrets restore`: replaces the vault with a backup. Only this command can accept a rollback or
+//! a fork.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::delete::{confirmed, needs_terminal};
+use super::delete::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::crypto::root_key::RootKey;
 use crate::error::{Error, Kind};
@@ -17,28 +18,30 @@ use crate::vault::{Difference, Locked, StateFingerprint, Vault, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets restore /mnt/usb/vault.db --dry-run   what would come and go
+  secrets restore /mnt/usb/vault.db --dry-run   show what would change
   secrets restore /mnt/usb/vault.db
-  secrets restore --accept                      what lies there is right";
+  secrets restore --accept                      accept the current vault file";
 
-/// Put a backup into the vault's place
+/// Replace the vault with a backup
 ///
-/// The backup is checked to the last seal; what it would add, remove and change is shown, and asked about (without a terminal
-/// --yes is needed). It is one change: the vault is the old one or the restored one. It opens with the passphrase that it had then.
-/// What is there now and cannot be compared, as it is damaged or opens by another passphrase, is kept beside, under another name.
+/// Verifies every record of the backup, shows what it would add, remove and change, and asks for
+/// confirmation (without a terminal, --yes is required). It is one atomic change: the vault is
+/// either the old one or the restored one. The restored vault opens with the passphrase it had when
+/// the backup was made. If the current vault cannot be compared, because it is damaged or has
+/// another passphrase, it is kept next to the restored one under another name.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RestoreArgs {
-    /// The backup
+    /// Restore this backup
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::FilePath, required_unless_present = "accept")]
     path: Option<PathBuf>,
-    /// Take the vault as it lies there, though it is not what was last seen
+    /// Accept the vault file as it is, although it differs from its checkpoint
     #[arg(long, conflicts_with_all = ["path", "dry_run"])]
     accept: bool,
-    /// Show the difference and change nothing
+    /// Show the difference without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -50,15 +53,16 @@ pub(crate) fn run(args: &RestoreArgs, cx: &Context) -> Result<(), Error> {
     }
 }
 
-/// What needs a yes.
+/// The action that needs confirmation.
 const WHAT: &str = "restoring";
 
-/// What lies at the vault's place.
+/// The file at the vault's path.
 enum CurrentFile {
     Nothing,
-    /// It cannot be compared, and is kept under another name: what is no vault, or one that is damaged or opens otherwise
+    /// A file that cannot be compared and is kept under another name: it is not a vault, is
+    /// damaged, or has another passphrase
     Kept(Option<(Locked, StateFingerprint)>),
-    /// A vault, as it was when it was compared, and its secrets
+    /// A vault that was compared, its fingerprint at that time, and its secrets
     Compared(Locked, StateFingerprint, Vec<Secret>),
 }
 
@@ -70,33 +74,34 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
             _ => return error.into(),
         };
 
-        Error::new(kind, error.to_string()).hint("name a copy that `secrets backup` made")
+        Error::new(kind, error.to_string()).hint("choose a copy that `secrets backup` created")
     })?;
 
     let place = cx.vault_path()?;
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     if identity(path) == identity(&place) {
         return Err(Error::usage("that is the vault itself")
-            .hint("to take it as it lies there: `secrets restore --accept`"));
+            .hint("to accept it as it is, run `secrets restore --accept`"));
     }
 
     if !args.yes && !args.dry_run {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
     }
 
     if !args.dry_run {
         store::check_directory_for(&place)?;
 
-        // Without the vault's directory nothing is remembered of it.
+        // Without the vault's directory there are no checkpoints.
         if let Ok(Some(checkpoints)) = cx.checkpoints() {
             checkpoints.can_be_replaced()?;
         }
     }
 
-    let (root, present) = opened(&backup, path, &place, cx)?;
+    let (root, present) = unlock_backup(&backup, path, &place, cx)?;
     if let CurrentFile::Kept(_) = present {
         cx.ui.warn(
-            "what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside",
+            "the current file is damaged or has another passphrase, so it was not compared; it \
+             will be kept under another name",
         );
     }
 
@@ -106,8 +111,9 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     drop(progress);
 
     if !report.damage.is_empty() {
-        return Err(Error::from(VaultError::NotWhole(Box::new(report))).hinting(format!(
-            "the backup was not used; `secrets --vault {} salvage OUT` saves what can be read of it",
+        return Err(Error::from(VaultError::NotWhole(Box::new(report))).with_only_hint(format!(
+            "save what can be read of it with `secrets --vault {} salvage OUT`; the backup was \
+             not used",
             store::quoted(path)
         )));
     }
@@ -121,101 +127,110 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     let difference = Difference::between(now, backup.everything()?);
     show(&difference, compared, cx);
     if args.dry_run {
-        return told(&difference, compared, cx);
+        return print_json(&difference, compared, cx);
     }
 
     if !args.yes {
-        confirmed(&format!("Put `{}` into the place of `{}`?", path.display(), place.display()))?;
+        require_confirmation(&format!("Replace `{}` with `{}`?", place.display(), path.display()))?;
     }
 
     store::make_directory(&place)?;
 
-    // Or the vault would be put back, and refused from then on.
+    // If the checkpoint could not be replaced, the restored vault would be refused from then on.
     if let Some(checkpoints) = cx.checkpoints()? {
         checkpoints.can_be_replaced()?;
     }
 
-    put(&backup, &present, &place, cx)?;
+    replace_vault(&backup, &present, &place, cx)?;
 
-    // It is older than what was seen, on purpose. The agent has another memory of that.
+    // The restored vault is older than its checkpoint on purpose. The agent has its own checkpoint.
     cx.forget_in_agent();
     backup.accepted_at(cx.checkpoints()?)?;
     cx.ui.status(&format!("restored `{}`", place.display()));
-    told(&difference, compared, cx)
+    print_json(&difference, compared, cx)
 }
 
-/// The root key of the backup, by what is given or typed, and what it would replace.
-fn opened(
+/// Returns the root key of the backup, unlocked with the given or typed credential, and the file
+/// that the backup would replace.
+fn unlock_backup(
     backup: &Locked,
     path: &Path,
     place: &Path,
     cx: &Context,
 ) -> Result<(RootKey, CurrentFile), Error> {
-    let there = match Locked::open(place) {
-        // The backup may be one of the copies that it keeps.
-        Ok(there) => Some(there.keeping_copies()),
+    let current = match Locked::open(place) {
+        // The backup may be one of the copies that the vault keeps.
+        Ok(current) => Some(current.keeping_copies()),
         Err(VaultError::Store(
             StoreError::Missing(_) | StoreError::NotAVault(_) | StoreError::Damaged(_),
         )) => None,
         Err(error) => return Err(error.into()),
     };
 
-    let keys = cx.by_credential(path, |by| backup.root_keys(there.as_ref(), by));
-    let (root, root_there) = keys.map_err(|error| match error.kind() {
-        // Of what is there, damage is no error.
-        Kind::Damaged => error.hinting(format!(
-            "nothing was changed; `secrets --vault {} verify` tells more of the backup",
+    let keys = cx.by_credential(path, |by| backup.root_keys(current.as_ref(), by));
+    let (root, current_root) = keys.map_err(|error| match error.kind() {
+        // Damage of the current file is not reported here, so this is damage of the backup.
+        Kind::Damaged => error.with_only_hint(format!(
+            "run `secrets --vault {} verify` for details about the backup; nothing was changed",
             store::quoted(path)
         )),
         _ => error,
     })?;
 
-    let Some(there) = there else {
+    let Some(current) = current else {
         let is_free = fs::symlink_metadata(place).is_err();
         return Ok((root, if is_free { CurrentFile::Nothing } else { CurrentFile::Kept(None) }));
     };
 
-    // Nothing goes that was not shown to go.
-    let Ok(seen) = there.shape() else { return Ok((root, CurrentFile::Kept(None))) };
-    let Some(root_there) = root_there else {
-        return Ok((root, CurrentFile::Kept(Some((there, seen)))));
+    // Nothing is removed that was not shown to the user as removed.
+    let Ok(fingerprint) = current.shape() else { return Ok((root, CurrentFile::Kept(None))) };
+    let Some(current_root) = current_root else {
+        return Ok((root, CurrentFile::Kept(Some((current, fingerprint)))));
     };
 
-    told_of_what_returns(backup, &there, root_there.is_same(&root), cx)?;
-    Ok(match what_is_there(place, root_there, cx)? {
-        Some(secrets) => (root, CurrentFile::Compared(there, seen, secrets)),
-        None => (root, CurrentFile::Kept(Some((there, seen)))),
+    warn_of_old_credentials(backup, &current, current_root.is_same(&root), cx)?;
+    Ok(match current_secrets(place, current_root, cx)? {
+        Some(secrets) => (root, CurrentFile::Compared(current, fingerprint, secrets)),
+        None => (root, CurrentFile::Kept(Some((current, fingerprint)))),
     })
 }
 
-/// Warns of ways into the vault that were closed since the backup was made, and come back with it.
-fn told_of_what_returns(
+/// Warns if the backup brings back keys, a passphrase or a recovery code that were replaced since
+/// it was made.
+fn warn_of_old_credentials(
     backup: &Locked,
-    there: &Locked,
+    current: &Locked,
     is_same_root: bool,
     cx: &Context,
 ) -> Result<(), Error> {
-    let is_earlier = backup.root_seq()? < there.root_seq()?;
-    if backup.vault_id()? != there.vault_id()? {
+    let is_earlier = backup.root_seq()? < current.root_seq()?;
+    if backup.vault_id()? != current.vault_id()? {
         cx.ui.warn(
-            "that is another vault than the one that is there, as one that `salvage` made is",
+            "the backup is a different vault from the current one, for example one created by \
+             `salvage`",
         );
     } else if is_earlier && !is_same_root {
-        let rekey = cx.again("rekey");
+        let rekey = cx.hint_command("rekey");
         cx.ui.warn(&format!(
-            "the backup is of before `secrets rekey`: its keys come back with it; then run {rekey}"
+            "the backup was made before `secrets rekey` and brings the old keys back; run \
+             {rekey} after restoring it"
         ));
-    } else if is_earlier && !backup.has_same_slots(there)? {
+    } else if is_earlier && !backup.has_same_slots(current)? {
         cx.ui.warn(
-            "the passphrase or the recovery code was changed since the backup was made; the earlier ones come back",
+            "the passphrase or the recovery code was changed after the backup was made; the old \
+             ones will work again",
         );
     }
 
     Ok(())
 }
 
-/// The secrets of the vault that is there; `None` where it is damaged.
-fn what_is_there(place: &Path, root: RootKey, cx: &Context) -> Result<Option<Vec<Secret>>, Error> {
+/// Returns the secrets of the current vault, or `None` if it is damaged.
+fn current_secrets(
+    place: &Path,
+    root: RootKey,
+    cx: &Context,
+) -> Result<Option<Vec<Secret>>, Error> {
     let vault = Locked::open(place)?.keeping_copies().unlocked(root);
     let progress = cx.ui.progress("secrets compared");
     match vault.verify(&|number| progress.on_progress(number)) {
@@ -226,24 +241,34 @@ fn what_is_there(place: &Path, root: RootKey, cx: &Context) -> Result<Option<Vec
     }
 }
 
-/// Puts the backup into its place; what was not compared is kept under another name.
-fn put(backup: &Vault, present: &CurrentFile, place: &Path, cx: &Context) -> Result<(), Error> {
+/// Moves the backup to the vault's path. A current file that was not compared is kept under another
+/// name.
+fn replace_vault(
+    backup: &Vault,
+    present: &CurrentFile,
+    place: &Path,
+    cx: &Context,
+) -> Result<(), Error> {
     let unchanged = match present {
-        CurrentFile::Compared(vault, seen, _) => return Ok(backup.restore_into(vault, Some(seen))?),
-        CurrentFile::Kept(Some((vault, seen))) => Some((vault, seen)),
-        // A journal that would be played into what comes goes aside as well.
+        CurrentFile::Compared(vault, fingerprint, _) => {
+            return Ok(backup.restore_into(vault, Some(fingerprint))?);
+        }
+        CurrentFile::Kept(Some((vault, fingerprint))) => Some((vault, fingerprint)),
+        // A journal would be applied to the restored vault, so it is moved away as well.
         CurrentFile::Nothing | CurrentFile::Kept(None) => None,
     };
 
     let copy = backup.copy_for(place)?;
     let asides = match unchanged {
-        // A journal that is there meanwhile is that of the lock, which goes with it.
-        Some((vault, seen)) => vault.while_unchanged(seen, || set_aside(place, &[""]))?,
+        // A journal that appears in the meantime belongs to the lock and is removed with it.
+        Some((vault, fingerprint)) => {
+            vault.while_unchanged(fingerprint, || set_aside(place, &[""]))?
+        }
         None => set_aside(place, &["", JOURNALS[0], JOURNALS[1]])?,
     };
 
     if let Err(error) = copy.settle() {
-        // What was there is better than nothing.
+        // The old file is better than no file.
         for (from, aside) in &asides {
             let _ = store::rename_new(aside, from);
         }
@@ -252,13 +277,14 @@ fn put(backup: &Vault, present: &CurrentFile, place: &Path, cx: &Context) -> Res
     }
 
     for (_, aside) in asides {
-        cx.ui.warn(&format!("what lay there is now `{}`", aside.display()));
+        cx.ui.warn(&format!("the old file was renamed to `{}`", aside.display()));
     }
 
     Ok(())
 }
 
-/// Gives what is there, by the `ends` of its name, other names, which nothing has: a journal would be played into what comes.
+/// Renames the file at `place`, and with it the files whose names have the suffixes `ends`, to
+/// unused names. A journal that stayed would be applied to the restored vault.
 fn set_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
     let is_free = |number: &u32| {
         let aside = store::beside(place, &format!(".replaced-{number}"));
@@ -284,7 +310,7 @@ fn set_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, Err
     Ok(names)
 }
 
-/// Lines that are shown of a difference.
+/// The maximum number of lines that are shown for a difference.
 const SHOWN: usize = 50;
 
 fn show(difference: &Difference, compared: bool, cx: &Context) {
@@ -292,7 +318,7 @@ fn show(difference: &Difference, compared: bool, cx: &Context) {
     if !compared {
         return cx
             .ui
-            .status(&format!("the backup holds {}", counted(added.len() as u64, "secret")));
+            .status(&format!("the backup contains {}", counted(added.len() as u64, "secret")));
     }
 
     let lines =
@@ -312,12 +338,12 @@ fn show(difference: &Difference, compared: bool, cx: &Context) {
     }
 
     cx.ui.status(&match count {
-        0 => "the backup holds what the vault holds".into(),
+        0 => "the backup contains the same secrets as the vault".into(),
         _ => format!("{} added, {} removed, {} changed", added.len(), removed.len(), changed.len()),
     });
 }
 
-fn told(difference: &Difference, compared: bool, cx: &Context) -> Result<(), Error> {
+fn print_json(difference: &Difference, compared: bool, cx: &Context) -> Result<(), Error> {
     if !cx.ui.is_json() {
         return Ok(());
     }
@@ -331,31 +357,31 @@ fn told(difference: &Difference, compared: bool, cx: &Context) -> Result<(), Err
 }
 
 fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
-    cx.needs_vault()?;
+    cx.require_vault()?;
     if !yes {
-        needs_terminal(WHAT)?;
+        require_terminal(WHAT)?;
     }
 
-    let vault = cx.unlock_anew()?;
+    let vault = cx.unlock_with_credential()?;
     let report = vault.verify(&|_| {})?;
     if !report.damage.is_empty() {
         return Err(VaultError::NotWhole(Box::new(report)).into());
     }
 
     let Some(divergence) = report.divergence else {
-        // An agent may remember what is not remembered here.
+        // An agent may have a checkpoint that this machine's state directory does not have.
         cx.forget_in_agent();
-        cx.ui.status("the vault is what was last seen here, or follows on it");
+        cx.ui.status("the vault matches its checkpoint or continues from it");
         return accepted(&vault, cx);
     };
 
     if !yes {
-        let told = Error::from(VaultError::from(divergence));
-        cx.ui.warn(told.message());
-        told.notes().iter().for_each(|note| cx.ui.status(note));
+        let error = Error::from(VaultError::from(divergence));
+        cx.ui.warn(error.message());
+        error.notes().iter().for_each(|note| cx.ui.status(note));
 
         if !prompt::confirm_by_word(
-            "What only the other state had is lost with it. To take this one, type",
+            "Changes that exist only in the other state will be lost. To accept this state, type",
             "accept",
         )? {
             return Err(Error::new(Kind::Refused, "nothing was changed"));
@@ -365,7 +391,7 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
     vault.accept()?;
     cx.forget_in_agent();
     cx.ui.status(&format!(
-        "took `{}` as it is: {}",
+        "accepted `{}` as it is: {}",
         cx.vault_path()?.display(),
         counted(secrets_of(&vault)?, "secret")
     ));

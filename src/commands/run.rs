@@ -1,4 +1,5 @@
-//! `secrets run`: runs a program with secrets in its environment, their values masked in its output.
+//! `secrets run`: runs a program with secrets in its environment and masks their values in its
+//! output.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -32,34 +33,37 @@ use crate::vault::{RevealedValues, Vault};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets run -- npm start                  every secret, as TAG_KEY
-  secrets run --only database-url -- psql   just this one, as DATABASE_URL
+  secrets run -- npm start                  pass every secret, as TAG_KEY
+  secrets run --only database-url -- psql   pass only this one, as DATABASE_URL
   secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db
-  secrets run --env-file app.env -- ./server     lines NAME=TEMPLATE
+  secrets run --env-file app.env -- ./server     read lines NAME=TEMPLATE
   secrets run --file KEY=tls-key -- sh -c 'openssl rsa -noout -in \"$KEY\"'
   secrets run --stdin registry-token -- docker login --password-stdin
-  secrets run --dry-run                     names, and where each is from
+  secrets run --dry-run                     list the variables and their sources
 
-What the program prints is masked: a value shows as \u{2039}my-secret\u{203a}.
-An argument never holds a secret, as every process can see it: let a
-shell that is run this way expand a variable.";
+The program's output is masked: a value is shown as \u{2039}my-secret\u{203a}.
+Arguments cannot contain a secret, because every process can see them: run a
+shell instead and let it expand a variable.";
 
 /// Run a program with secrets in its environment, masked in its output
 ///
-/// By default the program gets the variables listed in [run.env] of the nearest .secrets.toml. With a .secrets.toml that has
-/// no such table, it gets the secrets that the file declares or refers to, each under its tag in upper case. Without a
-/// .secrets.toml, it gets every secret of the project. --only, --env and --env-file replace this default.
+/// By default the program gets the variables listed in [run.env] of the nearest .secrets.toml. With
+/// a .secrets.toml that has no such table, it gets the secrets that the file declares or refers to,
+/// each under its tag in upper case. Without a .secrets.toml, it gets every secret of the project.
+/// --only, --env and --env-file replace this default.
 ///
-/// A variable that is set already is expanded if its whole value is the placeholder of the secret of the same name, as in
-/// STRIPE_KEY='{{ secrets.stripe-key }}'. Any other one needs --expand-env, and with --only none is expanded.
+/// A variable that is already set is expanded if its whole value is the placeholder of the secret
+/// with the same name, as in STRIPE_KEY='{{ secrets.stripe-key }}'. Other variables are expanded
+/// only with --expand-env. With --only, nothing is expanded by default.
 ///
-/// What programs in the background print after the program's end is masked as well. Its exit code is passed through (128+n
-/// for a signal; Ctrl-C ends us as it ends the program). 125 is a failure of our own, 126 and 127 say that the program
-/// could not be run or found.
+/// Output of background processes is masked even after the program has ended. The program's exit
+/// code is passed through (128+n for a signal; Ctrl-C ends `secrets` the same way as the program).
+/// Exit code 125 is an error of `secrets` itself, 126 means that the program could not be run, and
+/// 127 that it was not found.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "secrets run [OPTIONS] -- CMD [ARGS]...")]
 pub(crate) struct RunArgs {
-    /// Only these secrets, each as its tag in upper case
+    /// Pass only these secrets, each under its tag in upper case
     #[arg(long, value_name = "TAG,...", value_delimiter = ',', add = ArgValueCompleter::new(completion::tags_with_commas))]
     only: Vec<Tag>,
     /// Set a variable from a template
@@ -68,25 +72,25 @@ pub(crate) struct RunArgs {
     /// Set variables from a dotenv file whose values are templates; `$` is kept as it is
     #[arg(long = "env-file", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     env_files: Vec<PathBuf>,
-    /// Expand placeholders in these variables, which are set already
+    /// Expand placeholders in these variables, which are already set
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     expand_env: Vec<OsString>,
-    /// Put a value into a private file while the program runs, its path into a variable
+    /// Write a value to a private file while the program runs, and its path to a variable
     #[arg(long = "file", value_name = "NAME=TAG", add = ArgValueCompleter::new(completion::tag_of_variable))]
     files: Vec<String>,
-    /// Give a value to the program as its stdin
+    /// Pass a value to the program as its stdin
     #[arg(long, value_name = "TAG", add = ArgValueCompleter::new(completion::tags))]
     stdin: Option<Tag>,
-    /// Pass on nothing of our own environment but what tells who and where one is: PATH, HOME, TERM, LANG and the like
+    /// Pass on only basic variables of the environment, such as PATH, HOME, TERM and LANG
     #[arg(long)]
     clean_env: bool,
     /// Do not mask values in the program's output
     #[arg(long)]
     no_mask: bool,
-    /// List the variables and where each comes from, and run nothing
+    /// List the variables and their sources without running anything
     #[arg(long)]
     dry_run: bool,
-    /// The program and its arguments
+    /// Run this program with its arguments
     #[arg(
         trailing_var_arg = true,
         required_unless_present = "dry_run",
@@ -134,8 +138,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
 
     let given = opened.given(&variables.left_out);
     let masked = (!args.no_mask).then_some(given);
-    let way = "name the values that are needed with `--only`";
-    masked.iter().try_for_each(|given| look_for(given, "masked", way, cx))?;
+    let fix = "select fewer values with `--only`";
+    masked.iter().try_for_each(|given| look_for(given, "masked", fix, cx))?;
 
     let environment = variables.into_pairs();
     let command = args.command.clone();
@@ -147,12 +151,12 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     let job =
         Job { command, environment, stdin, masked, executable: Environment::executable(), options };
 
-    // The program may run for long.
+    // The program may run for a long time, so copies of values on the stack are overwritten first.
     overwrite_stack::<DEEP>();
     Ok(run_job(job, &Streams { input, output, errors })?)
 }
 
-/// An argument is seen by every process of the machine.
+/// Refuses placeholders in arguments, because every process of the machine can see arguments.
 fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
     for (number, argument) in command.iter().enumerate() {
         let mut template = Template::from_text("an argument", argument.as_bytes().to_vec());
@@ -160,11 +164,13 @@ fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
         if let Some(tag) = plan.tags().first() {
             let name = variables::name_of(tag);
             let message = format!(
-                "argument {number} of the program holds a placeholder for `{tag}`, and every process can see arguments"
+                "argument {number} of the program contains a placeholder for `{tag}`, but every \
+                 process can see arguments"
             );
 
             return Err(Error::new(Kind::Refused, message).hint(format!(
-                "let a shell expand it: secrets run --only {tag} -- sh -c 'CMD \"${name}\"'; or give it with `--file` or `--stdin`"
+                "let a shell expand it: secrets run --only {tag} -- sh -c 'CMD \"${name}\"'; or \
+                 pass it with `--file` or `--stdin`"
             )));
         }
     }
@@ -172,21 +178,23 @@ fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the command line, its files and our environment ask for.
+/// The variables and files requested by the command line, the files it names and our environment.
 struct RunRequests<'a> {
     args: &'a RunArgs,
     project: &'a ProjectName,
-    /// Ours, without what holds placeholders
+    /// Variables of our environment without placeholders to expand
     plain: Vec<(OsString, OsString)>,
-    /// Ours that do
+    /// Variables of our environment with placeholders to expand
     inherited: Vec<Assignment>,
     assignments: Vec<Assignment>,
     files: Vec<(String, Tag)>,
-    /// What the manifest's variables may be without
+    /// The optional secrets, without which a variable of the manifest is omitted
     optional: HashSet<TagKey>,
-    /// Every secret of the project, because nothing says otherwise
+    /// True if the program gets every secret of the project, which is the default without a
+    /// manifest
     all: bool,
-    /// What a manifest without `[run.env]` declares or refers to, and whether it can be missing
+    /// The secrets that a manifest without `[run.env]` declares or refers to, and whether each is
+    /// required
     declared: Vec<(Tag, bool)>,
     /// The manifest whose `[run.env]` is used
     manifest: Option<&'a Manifest>,
@@ -216,7 +224,8 @@ impl<'a> RunRequests<'a> {
 
         if declaring.is_some() && requests.declared.is_empty() {
             cx.ui.warn(&format!(
-                "`{MANIFEST}` declares no secret, so the program gets none; `--only` names some"
+                "`{MANIFEST}` declares no secrets, so the program gets none; select some with \
+                 `--only`"
             ));
         }
 
@@ -226,7 +235,7 @@ impl<'a> RunRequests<'a> {
         }
 
         for tag in &args.only {
-            settable(&variables::name_of(tag), "--only", false)?;
+            check_name(&variables::name_of(tag), "--only", false)?;
         }
 
         for path in &args.env_files {
@@ -235,41 +244,40 @@ impl<'a> RunRequests<'a> {
 
         for text in &args.env {
             let (name, template) = split(text.as_bytes(), "--env NAME=TEMPLATE")?;
-            settable(name, "--env", true)?;
+            check_name(name, "--env", true)?;
             let place = format!("--env {name}");
             requests.assign(name.into(), template.to_vec(), &place, "--env")?;
         }
 
         for text in &args.files {
             let (name, tag) = split(text.as_bytes(), "--file NAME=TAG")?;
-            settable(name, "--file", false)?;
+            check_name(name, "--file", false)?;
             let tag = std::str::from_utf8(tag).ok().and_then(|tag| Tag::parse(tag).ok());
             let tag =
-                tag.ok_or_else(|| Error::usage("`--file NAME=TAG` needs the tag of a secret"))?;
+                tag.ok_or_else(|| Error::usage("`--file NAME=TAG` requires the tag of a secret"))?;
             requests.files.push((name.to_owned(), tag));
         }
 
-        // What is set anew is not looked at.
-        let anew = &requests.assignments;
+        // An inherited variable that is set again is not expanded.
+        let assignments = &requests.assignments;
         requests.inherited.retain(|inherited| {
-            anew.iter().all(|assignment| assignment.name() != inherited.name())
+            assignments.iter().all(|assignment| assignment.name() != inherited.name())
         });
 
         Ok(requests)
     }
 
-    /// Our own environment: what unlocks vaults stays here. A placeholder is expanded if the variable is its own, or if
-    /// `--expand-env` names it: a stranger may have written the text.
+    /// Takes over our own environment, except variables that unlock vaults. A placeholder is
+    /// expanded only if the variable has the name of the secret or `--expand-env` names it, because
+    /// a stranger may have written the text.
     fn inherit(&mut self, cx: &Context) -> Result<(), Error> {
         let all = Environment::inherited();
-        for asked in &self.args.expand_env {
-            let shown = asked.to_string_lossy();
-            allowed(&shown, "--expand-env", false)?;
-            if !all.iter().any(|(name, _)| name == asked) {
-                let message = format!(
-                    "`--expand-env` names a variable that is not set: `{}`",
-                    visible(&shown)
-                );
+        for requested in &self.args.expand_env {
+            let shown = requested.to_string_lossy();
+            check_allowed(&shown, "--expand-env", false)?;
+            if !all.iter().any(|(name, _)| name == requested) {
+                let message =
+                    format!("`--expand-env` names `{}`, which is not set", visible(&shown));
 
                 return Err(
                     Error::usage(message).hint(format!("set it with `--env {shown}=TEMPLATE`"))
@@ -278,9 +286,9 @@ impl<'a> RunRequests<'a> {
         }
 
         for (name, value) in all.into_iter().filter(|(name, _)| !variables::is_ours(name)) {
-            let asked = self.args.expand_env.contains(&name);
-            if asked || !self.args.clean_env || variables::is_kept(&name) {
-                self.inherit_one(name, value, asked, cx)?;
+            let requested = self.args.expand_env.contains(&name);
+            if requested || !self.args.clean_env || variables::is_kept(&name) {
+                self.inherit_one(name, value, requested, cx)?;
             }
         }
 
@@ -291,7 +299,7 @@ impl<'a> RunRequests<'a> {
         &mut self,
         name: OsString,
         value: OsString,
-        asked: bool,
+        requested: bool,
         cx: &Context,
     ) -> Result<(), Error> {
         let shown = name.to_string_lossy().into_owned();
@@ -300,41 +308,49 @@ impl<'a> RunRequests<'a> {
 
         match found {
             InheritedVariable::Malformed => {
-                let what = if asked { "that placeholder is left as it is" } else { "it is passed on as it is" };
-                cx.ui.warn(&format!("`{shown}` holds a placeholder that is not valid; {what}"));
+                let what =
+                    if requested { "the placeholder is kept" } else { "it is passed on unchanged" };
+                cx.ui.warn(&format!("`{shown}` contains an invalid placeholder; {what}"));
             }
             InheritedVariable::ManifestUsage if is_dangerous => {
-                cx.ui.warn(&format!("`{shown}` is left as it is: only an explicit `--env` sets it"));
-            }
-            InheritedVariable::ManifestUsage | InheritedVariable::Placeholders if !asked && !self.args.only.is_empty() => {
                 cx.ui.warn(&format!(
-                    "`{shown}` holds a placeholder and is passed on as it is: with `--only`, just `--expand-env` expands it"
+                    "`{shown}` is passed on unchanged; set it explicitly with \
+                                     `--env`"
                 ));
             }
-            InheritedVariable::Placeholders if !asked => cx.ui.warn(&format!(
-                "`{shown}` holds a placeholder and is passed on as it is; `--expand-env {shown}` expands it"
+            InheritedVariable::ManifestUsage | InheritedVariable::Placeholders
+                if !requested && !self.args.only.is_empty() =>
+            {
+                cx.ui.warn(&format!(
+                    "`{shown}` contains a placeholder and is passed on unchanged; with `--only`, \
+                     expand it with `--expand-env`"
+                ));
+            }
+            InheritedVariable::Placeholders if !requested => cx.ui.warn(&format!(
+                "`{shown}` contains a placeholder and is passed on unchanged; expand it with \
+                 `--expand-env {shown}`"
             )),
             _ => {}
         }
 
         let own =
             found == InheritedVariable::ManifestUsage && self.args.only.is_empty() && !is_dangerous;
-        if !asked && !own {
+        if !requested && !own {
             self.plain.push((name, value));
             return Ok(());
         }
 
         let place = format!("environment {shown}");
-        let assignment = Assignment::inherited(name, value.into_vec(), &place, asked);
+        let assignment = Assignment::inherited(name, value.into_vec(), &place, requested);
         self.inherited.push(assignment.map_err(|error| error::assignment(error, self.project))?);
         Ok(())
     }
 
-    /// The variables of `[run.env]`.
+    /// Adds the variables of `[run.env]`.
     fn variables_of(&mut self, manifest: &Manifest) -> Result<(), Error> {
         for variable in manifest.run.iter().flatten() {
             let source = format!("{}:{}", manifest.path().display(), variable.place.line);
-            settable(&variable.name, &source, false)?;
+            check_name(&variable.name, &source, false)?;
             let place = format!("{source} {}", variable.name);
             self.assign(
                 variable.name.clone().into(),
@@ -349,7 +365,7 @@ impl<'a> RunRequests<'a> {
         Ok(())
     }
 
-    /// True for a variable that the project does without, as an optional secret is not there.
+    /// Returns true for a variable that is omitted because its optional secret does not exist.
     fn is_left_out(&self, assignment: &Assignment, opened: &RevealedValues) -> bool {
         let mut missing = assignment.tags().iter().filter(|tag| !opened.has(tag)).peekable();
         missing.peek().is_some() && missing.all(|tag| self.optional.contains(&tag.key()))
@@ -363,7 +379,7 @@ impl<'a> RunRequests<'a> {
 
         for entry in outputs::dotenv_entries(text.expose(), &shown)? {
             let place = format!("{shown}:{} {}", entry.line, entry.name);
-            allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
+            check_allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
             let source = format!("{shown}:{}", entry.line);
             let value = entry.value.expose().to_vec();
 
@@ -385,12 +401,12 @@ impl<'a> RunRequests<'a> {
         Ok(())
     }
 
-    /// Fails if the program cannot be found, before a passphrase is asked for.
+    /// Fails before a passphrase is asked for if the program cannot be found.
     fn check_program(&self) -> Result<(), Error> {
         let path = OsStr::new("PATH");
-        let is_set_anew = self.assignments.iter().any(|assignment| assignment.name() == path);
+        let is_overridden = self.assignments.iter().any(|assignment| assignment.name() == path);
         let Some(program) =
-            self.args.command.first().filter(|_| !self.args.dry_run && !is_set_anew)
+            self.args.command.first().filter(|_| !self.args.dry_run && !is_overridden)
         else {
             return Ok(());
         };
@@ -400,11 +416,12 @@ impl<'a> RunRequests<'a> {
         Ok(check_program(program, path)?)
     }
 
-    /// Requires the vault, if it is needed, and trust in the manifest, in this order: the second may be a question.
+    /// Requires the vault, if it is needed, and trust in the manifest. Trust comes second because
+    /// it may ask a question.
     fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
         let needs_vault = self.all || !self.wanted().is_empty();
         if needs_vault {
-            cx.needs_vault()?;
+            cx.require_vault()?;
         }
 
         if let Some(manifest) = self.manifest {
@@ -418,7 +435,7 @@ impl<'a> RunRequests<'a> {
         Ok(())
     }
 
-    /// Every tag that is asked for; one may come several times.
+    /// Returns every requested tag, with repetitions.
     fn wanted(&self) -> Vec<Tag> {
         let mut wanted: Vec<Tag> = self
             .inherited
@@ -435,7 +452,8 @@ impl<'a> RunRequests<'a> {
         wanted
     }
 
-    /// Opens what is asked for, all from one state of the vault; no vault where nothing is.
+    /// Resolves the requested values from one state of the vault. Without requests, the vault is
+    /// not opened.
     fn open(&self, cx: &Context) -> Result<RevealedValues, Error> {
         let wanted = self.wanted();
         if wanted.is_empty() && !self.all {
@@ -451,7 +469,7 @@ impl<'a> RunRequests<'a> {
             return Ok(RevealedValues::none(self.project));
         }
 
-        // Not kept in the context: the program may run for days.
+        // The context does not keep the vault, because the program may run for days.
         let vault = cx.unlock()?;
         self.warn_of_suspects(Some(&vault), cx)?;
         outputs::remember_run(
@@ -464,7 +482,8 @@ impl<'a> RunRequests<'a> {
         Ok(RevealedValues::open(self.project, &vault.scope(self.project), wanted, self.all)?)
     }
 
-    /// Warns of text that may not do what the author of a variable expects, as `render` does for a template.
+    /// Warns about text that may not do what the author of a variable expects, as `render` does for
+    /// a template.
     fn warn_of_suspects(&self, vault: Option<&Vault>, cx: &Context) -> Result<(), Error> {
         for assignment in &self.assignments {
             outputs::warn_of_suspects_in(
@@ -478,7 +497,7 @@ impl<'a> RunRequests<'a> {
         Ok(())
     }
 
-    /// The program's environment, what was named last winning.
+    /// Returns the program's environment. If a variable is set several times, the last one wins.
     fn variables(&self, opened: &RevealedValues, cx: &Context) -> Result<Variables, Error> {
         let mut variables = Variables::default();
         for (name, value) in &self.plain {
@@ -507,7 +526,7 @@ impl<'a> RunRequests<'a> {
             for tag in assignment.foreign(opened) {
                 let name = assignment.name().to_string_lossy();
                 cx.ui.warn(&format!(
-                    "`{{{{{tag}}}}}` in `{name}` is left as it is: it names no secret"
+                    "`{{{{{tag}}}}}` in `{name}` is kept unchanged: the secret does not exist"
                 ));
             }
 
@@ -530,7 +549,7 @@ impl<'a> RunRequests<'a> {
         Ok(variables)
     }
 
-    /// Refuses to run without a secret that the manifest declares and that is not optional.
+    /// Refuses to run without a secret that the manifest requires.
     fn refuse_missing(&self, opened: &RevealedValues, cx: &Context) -> Result<(), Error> {
         let is_missing = |(tag, is_required): &&(Tag, bool)| *is_required && !opened.has(tag);
         let missing: Vec<String> =
@@ -544,14 +563,15 @@ impl<'a> RunRequests<'a> {
         let notes =
             missing.iter().filter(|_| missing.len() > 1).map(|tag| format!("  {tag}")).collect();
         let hint = format!(
-            "{} asks for what is missing; `--only` names what the program needs",
-            cx.again("setup")
+            "enter missing secrets with {}, or select the secrets that the program needs with \
+             `--only`",
+            cx.hint_command("setup")
         );
 
         Err(Error::new(Kind::NotFound, what).with_notes(notes).hint(hint))
     }
 
-    /// Writes the private files, and their paths into variables.
+    /// Writes the private files and sets variables to their paths.
     fn files(
         &self,
         opened: &RevealedValues,
@@ -564,7 +584,7 @@ impl<'a> RunRequests<'a> {
         }
 
         let failed =
-            |source| Error::new(Kind::Failure, format!("cannot make a private file: {source}"));
+            |source| Error::new(Kind::Failure, format!("cannot create a private file: {source}"));
         let files = if dry_run {
             None
         } else {
@@ -594,7 +614,7 @@ fn declared(manifest: &Manifest) -> Vec<(Tag, bool)> {
     needs.iter().map(|need| (need.tag.clone(), need.is_required())).collect()
 }
 
-/// Sets a variable by its tag, or warns why it cannot be set.
+/// Sets the variable for a tag, or warns why it cannot be set.
 fn set_by_tag(
     variables: &mut Variables,
     tag: &Tag,
@@ -603,9 +623,9 @@ fn set_by_tag(
     cx: &Context,
 ) {
     let name = variables::name_of(tag);
-    match unfit(&name, value.expose()) {
+    match reason_to_skip(&name, value.expose()) {
         Some(why) => {
-            cx.ui.warn(&format!("`{tag}` is left out: {why}"));
+            cx.ui.warn(&format!("`{tag}` is skipped: {why}"));
             variables.left_out.insert(tag.key());
         }
         None => {
@@ -615,61 +635,67 @@ fn set_by_tag(
     }
 }
 
-/// `NAME=REST`. The rest is not repeated in the error: it may be a value.
+/// Splits `NAME=REST`. The error does not show the rest, because it may be a value.
 fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]), Error> {
     let at = memchr::memchr(b'=', text)
-        .ok_or_else(|| Error::usage(format!("`{form}` needs a name and a `=`")))?;
+        .ok_or_else(|| Error::usage(format!("`{form}` requires a name and a `=`")))?;
     let name = std::str::from_utf8(&text[..at]).ok().filter(|name| variables::is_name(name));
     let name = name.ok_or_else(|| {
         Error::usage(format!(
-            "`{form}` needs the name of a variable: letters, digits and `_`, no digit first"
+            "`{form}` requires the name of a variable: letters, digits and `_`, not starting \
+             with a digit"
         ))
     })?;
 
     Ok((name, &text[at + 1..]))
 }
 
-/// Refuses what shells could not use, and what is not [`allowed`].
-fn settable(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
+/// Refuses names that shells cannot use, and names that [`check_allowed`] refuses.
+fn check_name(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
     if !variables::is_name(name) {
-        return Err(Error::usage(format!("{place}: `{}` is no name of a variable", visible(name)))
-            .hint("name one with `--env NAME='{{ secrets.TAG }}'`"));
+        return Err(Error::usage(format!(
+            "{place}: `{}` is not a valid variable name",
+            visible(name)
+        ))
+        .hint("choose a name with `--env NAME='{{ secrets.TAG }}'`"));
     }
 
-    allowed(name, place, explicit)
+    check_allowed(name, place, explicit)
 }
 
-/// Refuses names that may not be set, or not this way.
-fn allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
+/// Refuses names that cannot be set at all, or only explicitly.
+fn check_allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
     if variables::is_ours(OsStr::new(name)) {
         return Err(Error::new(
             Kind::Refused,
-            format!("{place}: `{name}` is never given to a program"),
+            format!("{place}: `{name}` is never passed to a program"),
         ));
     }
 
     if !explicit && variables::is_dangerous(name) {
-        let message =
-            format!("{place}: `{name}` steers programs, so it is set only by an explicit `--env`");
+        let message = format!(
+            "{place}: `{name}` can change how programs behave and needs an explicit \
+                     `--env`"
+        );
         return Err(Error::new(Kind::Refused, message)
-            .hint(format!("if you mean it: --env {name}=TEMPLATE")));
+            .hint(format!("if you want to set it, use `--env {name}=TEMPLATE`")));
     }
 
     Ok(())
 }
 
-/// Why a secret is not among the variables that nobody named.
-fn unfit(name: &str, value: &[u8]) -> Option<&'static str> {
+/// Returns why a secret is skipped when every secret is passed.
+fn reason_to_skip(name: &str, value: &[u8]) -> Option<&'static str> {
     if variables::is_ours(OsStr::new(name)) {
-        Some("its variable is never given to a program")
+        Some("its variable is never passed to a program")
     } else if !variables::is_name(name) {
-        Some("its tag makes no name of a variable; `--env NAME=TEMPLATE` gives it one")
+        Some("its tag is not a valid variable name; use `--env NAME=TEMPLATE`")
     } else if variables::is_dangerous(name) {
-        Some("its variable steers programs, so only an explicit `--env` sets it")
+        Some("its variable can change how programs behave and needs an explicit `--env`")
     } else if value.contains(&0) {
-        Some("its value has a NUL byte; `--file NAME=TAG` takes it")
+        Some("its value has a NUL byte; use `--file NAME=TAG`")
     } else if is_too_large(OsStr::new(name), value) {
-        Some("its value is too large for an environment variable; `--file NAME=TAG` takes it")
+        Some("its value is too large for an environment variable; use `--file NAME=TAG`")
     } else {
         None
     }

@@ -1,4 +1,4 @@
-//! `secrets salvage`: what can be read of a damaged vault, in a new one.
+//! `secrets salvage`: saves what can be read of a damaged vault into a new one.
 
 use std::path::{Path, PathBuf};
 
@@ -17,37 +17,40 @@ const EXAMPLES: &str = "\
 Examples:
   secrets salvage rescued.db
   secrets --vault rescued.db list --all-projects
-  secrets restore rescued.db       to go on with it";
+  secrets restore rescued.db       replace the damaged vault with it";
 
 /// Save what can be read of a damaged vault into a new one
 ///
-/// The new vault opens with the same passphrase, unless another one is named; ids of secrets and times stay. What does not open is
-/// left out and told (exit 6); what opens though nothing vouches that it is the latest is taken, and named. The damaged vault stays
-/// as it is.
+/// The new vault has the same passphrase unless you provide another one. Ids and times of secrets
+/// are kept. Secrets that cannot be decrypted are skipped and reported (exit 6). A secret that
+/// decrypts but cannot be verified to be the latest version is saved and listed. The damaged vault
+/// is not changed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SalvageArgs {
-    /// The new vault; nothing may be there
+    /// Create the new vault at OUT, which must not exist
     #[arg(value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
-    /// Read the new vault's passphrase from a file; with --recovery it is asked for where there is none
+    /// Read the new vault's passphrase from a file; with --recovery, asks for one if this is not
+    /// given
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     new_passphrase_file: Option<PathBuf>,
 }
 
-/// Findings that are listed.
+/// The maximum number of findings that are listed.
 const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     store::check_new(&args.out, IfExists::Refused)
-        .map_err(|error| refused(error.into(), &args.out))?;
+        .map_err(|error| out_error(error.into(), &args.out))?;
     let file = args.new_passphrase_file.as_deref();
     let (vault, passphrase) = if cx.is_recovering() || file.is_some() {
-        cx.needs_new_passphrase(file, "--new-passphrase-file")?;
+        cx.check_new_passphrase_source(file, "--new-passphrase-file")?;
 
-        // A damaged vault's cost is not verified; only the estimate depends on it.
+        // The cost stored in a damaged vault is not verified, but only the strength estimate
+        // depends on it.
         let params = cx.locked()?.kdf_params().unwrap_or(KdfParams::SMALL);
-        let vault = cx.unlock_anew()?;
+        let vault = cx.unlock_with_credential()?;
         let passphrase = cx.chosen_passphrase(file, params)?;
         (vault, passphrase)
     } else {
@@ -56,18 +59,20 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
 
     let progress = cx.ui.progress("secrets read");
     let salvaged = vault.salvage(&args.out, &passphrase, &|number| progress.on_progress(number));
-    let salvaged = salvaged.map_err(|error| refused(error, &args.out))?;
+    let salvaged = salvaged.map_err(|error| out_error(error, &args.out))?;
     drop(progress);
 
     let SalvageOutcome { report, saved, unproven } = &salvaged;
     let out = args.out.display().to_string();
     for (project, tag) in unproven.iter().take(SHOWN) {
-        cx.ui
-            .warn(&format!("`{tag}` of project `{project}` is genuine, but may be an earlier one"));
+        cx.ui.warn(&format!(
+            "`{tag}` of project `{project}` is genuine, but may not be the latest \
+                            version"
+        ));
     }
 
     if unproven.len() > SHOWN {
-        cx.ui.warn(&format!("and {} more may be earlier ones", unproven.len() - SHOWN));
+        cx.ui.warn(&format!("{} more may not be the latest version", unproven.len() - SHOWN));
     }
 
     if cx.ui.is_json() {
@@ -79,7 +84,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": verify::damage(report) }))?;
     }
 
-    told_of_what_is_next(&out, &salvaged, cx);
+    show_next_step(&out, &salvaged, cx);
     if report.damage.is_empty() && report.divergence.is_none() {
         return Ok(());
     }
@@ -87,9 +92,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let left: u64 = report.projects.iter().map(|project| project.secrets - project.readable).sum();
     let lost = match left {
         0 if report.damage.is_empty() => None,
-        0 => Some(
-            "something is damaged, though every secret that was found could be read".to_owned(),
-        ),
+        0 => Some("the vault is damaged, but every secret that was found could be read".to_owned()),
         _ => Some(format!("{} could not be read", counted(left, "secret"))),
     };
 
@@ -97,37 +100,40 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let message = match (&report.divergence, lost) {
         (None, lost) => lost.unwrap_or_default(),
         (Some(divergence), lost) => {
-            let told = Error::from(divergence.clone());
-            notes.splice(0..0, told.notes().iter().cloned().chain(lost));
+            let error = Error::from(divergence.clone());
+            notes.splice(0..0, error.notes().iter().cloned().chain(lost));
             divergence.to_string()
         }
     };
 
     Err(Error::new(Kind::Damaged, message)
         .with_notes(notes)
-        .hint(format!("what could be read is in `{out}`")))
+        .hint(format!("use `{out}`, which contains what could be read")))
 }
 
-fn refused(error: VaultError, out: &Path) -> Error {
+fn out_error(error: VaultError, out: &Path) -> Error {
     match error {
         VaultError::Store(StoreError::Full) => no_space(out),
         VaultError::Store(StoreError::Exists(_)) => {
-            Error::new(Kind::Conflict, error.to_string()).hint("name a file that is not there")
+            Error::new(Kind::Conflict, error.to_string()).hint("choose a file that does not exist")
         }
         other => other.into(),
     }
 }
 
-/// How to go on with what was saved.
-fn told_of_what_is_next(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
+/// Shows how to continue with the saved vault.
+fn show_next_step(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
     cx.ui.status(&format!("saved {} into `{out}`", counted(salvaged.saved, "secret")));
-    let restore = cx.again(&format!("restore {}", store::quoted(Path::new(out))));
+    let restore = cx.hint_command(&format!("restore {}", store::quoted(Path::new(out))));
     let kept =
-        if salvaged.report.damage.is_empty() { "" } else { ", which keeps the damaged one beside" };
-    cx.ui.status(&format!("to go on with it: {restore}{kept}"));
+        if salvaged.report.damage.is_empty() { "" } else { ", which keeps the damaged file" };
+    cx.ui.status(&format!("to use it as the vault, run {restore}{kept}"));
 
     if salvaged.report.recovery {
-        let create = cx.again("recovery create");
-        cx.ui.status(&format!("it has no recovery code; once it is restored, {create} makes one"));
+        let create = cx.hint_command("recovery create");
+        cx.ui.status(&format!(
+            "it has no recovery code; after restoring it, create one with \
+                               {create}"
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! `secrets scan`: finds the project's values in files, or in what git has staged.
+//! `secrets scan`: finds the project's values in files or in git's index.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,26 +17,27 @@ use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets scan                       all here that git does not ignore
-  secrets scan --no-ignore dist      what git ignores too
-  secrets scan --staged              what the next commit would add
-  secrets scan --install-hook        do that before every commit";
+  secrets scan                       scan all files that git does not ignore
+  secrets scan --no-ignore dist      scan ignored files too
+  secrets scan --staged              scan what the next commit would add
+  secrets scan --install-hook        scan before every commit";
 
 /// Find secret values in files
 ///
-/// Looks for every value of the project, in the forms in which `run` masks them: in files, in their names, and in targets of
-/// symbolic links. Files that git tracks are searched even if it ignores them. Prints file:line, tag and form, never the
-/// value, and exits with 8 if it finds one. A value in a name is shown as ‹tag›.
+/// Searches for every value of the project, in the same forms that `run` masks, in files, in their
+/// names, and in the targets of symbolic links. Files that git tracks are searched even if git
+/// ignores them. Prints file:line, tag and form, but never the value, and exits with 8 if it finds
+/// one. A value in a file name is shown as ‹tag›.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ScanArgs {
-    /// Files and directories [default: .]
+    /// Scan these files and directories [default: .]
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
-    /// ScanCommand what git has staged, as it is staged
+    /// Scan the staged versions of files in git's index
     #[arg(long)]
     staged: bool,
-    /// ScanCommand also what git ignores, though never `.git` itself
+    /// Also scan files that git ignores, but never `.git` itself
     #[arg(long, conflicts_with = "staged")]
     no_ignore: bool,
     /// Write a pre-commit hook that refuses a commit with a value in it
@@ -58,7 +59,7 @@ struct FindingJson {
 struct FindingsJson {
     findings: Vec<FindingJson>,
     files: u64,
-    /// Why something was not searched
+    /// Why some files could not be searched
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unread: Vec<String>,
 }
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     let here = [PathBuf::from(".")];
     let paths = if args.paths.is_empty() && !args.staged { &here } else { &args.paths[..] };
 
-    // Before a passphrase is asked for: the paths are there.
+    // Missing paths are reported before a passphrase is asked for.
     for path in paths.iter().filter(|_| !args.staged) {
         std::fs::symlink_metadata(path).map_err(|source| {
             Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display()))
@@ -85,7 +86,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock()?;
     let values = vault.scope(cx.project()?).reveal_all()?;
     drop(vault);
-    look_for(&values, "looked for", ALL, cx)?;
+    look_for(&values, "searched for", ALL, cx)?;
 
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
     let mut search = ScanCommand {
@@ -103,10 +104,10 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         }
     }
 
-    tell(&search.found, cx)
+    report(&search.found, cx)
 }
 
-/// What was found so far.
+/// The findings so far.
 struct ScanCommand<'s> {
     needles: &'s Needles,
     cx: &'s Context,
@@ -116,6 +117,7 @@ struct ScanCommand<'s> {
 }
 
 impl ScanCommand<'_> {
+    /// Adds what the search of one path found and could not read.
     fn take(&mut self, report: Report) {
         self.found.files += report.files;
         for InFile { path, names, content } in report.found {
@@ -130,7 +132,7 @@ impl ScanCommand<'_> {
             }
         }
 
-        report.unread.iter().for_each(|error| self.miss(error));
+        report.unread.iter().for_each(|error| self.add_unread(error));
     }
 
     fn add(&mut self, path: &Path, finding: &FoundValue) {
@@ -145,15 +147,15 @@ impl ScanCommand<'_> {
         self.found.findings.push(FindingJson { file, place, line, tag, form });
     }
 
-    fn miss(&mut self, error: &ScanError) {
-        // A message names the file, whose name may hold a value.
+    fn add_unread(&mut self, error: &ScanError) {
+        // The message contains the file's name, which may contain a value.
         let error = shown(self.needles, Path::new(&error.to_string()));
         self.cx.ui.warn(&error);
         self.found.unread.push(error);
     }
 }
 
-fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
+fn report(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
     if cx.ui.is_json() {
         cx.ui.json(found)?;
     } else {
@@ -172,25 +174,25 @@ fn tell(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
             Err(Error::new(Kind::Failure, format!("{unread} could not be searched")))
         }
         0 => {
-            cx.ui.status(&format!("no value in {}", counted(found.files, "file")));
+            cx.ui.status(&format!("no values found in {}", counted(found.files, "file")));
             Ok(())
         }
         n => {
             let what = format!("{} in {}", counted(n, "value"), counted(found.files, "file"));
-            Err(Error::new(Kind::Differs, what).hint(MEND))
+            Err(Error::new(Kind::Differs, what).hint(FIX))
         }
     }
 }
 
-const MEND: &str =
-    "put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed";
+const FIX: &str =
+    "replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published";
 
 /// Writes the hook that runs `scan --staged` before every commit.
 fn install_hook(cx: &Context) -> Result<(), Error> {
-    // git runs it in the root of the working tree.
+    // git runs the hook in the root of the working tree.
     let vault = cx.vault_option().map(std::path::absolute).transpose();
     let vault = vault.map_err(|source| {
-        Error::new(Kind::Failure, format!("cannot tell where the vault is: {source}"))
+        Error::new(Kind::Failure, format!("cannot determine the path of the vault: {source}"))
     })?;
 
     let command = Context::command("scan --staged", vault.as_deref(), cx.project_option());
@@ -210,7 +212,7 @@ fn install_hook(cx: &Context) -> Result<(), Error> {
 
     match hook {
         Hook::Written(_) => cx.ui.status(&format!("wrote `{}`", path.display())),
-        Hook::Current(_) => cx.ui.status(&format!("`{}` runs it already", path.display())),
+        Hook::Current(_) => cx.ui.status(&format!("`{}` already runs it", path.display())),
     }
 
     if cx.ui.is_json() {

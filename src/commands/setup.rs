@@ -1,6 +1,8 @@
-//! `secrets setup`: everything that `.secrets.toml` asks for, from a fresh clone to files that work.
+//! `secrets setup`: stores the secrets and renders the files that `.secrets.toml` asks for, from a
+//! fresh clone to a working project.
 //!
-//! It goes on where it was broken off: each value that was typed is stored before the next is asked for.
+//! An interrupted run resumes where it stopped, because each typed value is stored before the next
+//! prompt.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -25,10 +27,10 @@ use crate::vault::{Import, NewSecret, OnConflict, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets setup                  asks for what is missing, renders all
-  secrets setup --from .env      takes what it can from a dotenv file
-  secrets setup --new            writes a first .secrets.toml
-A .secrets.toml, which is committed and never holds a value:
+  secrets setup                  ask for missing secrets and render all files
+  secrets setup --from .env      take values from a dotenv file first
+  secrets setup --new            write a first .secrets.toml
+A .secrets.toml, which is committed and never contains a value:
   project = \"web\"
   [secrets.database-url]
   description = \"PostgreSQL URL of the shared dev server\"
@@ -38,27 +40,29 @@ A .secrets.toml, which is committed and never holds a value:
   optional = true
   [[render]]
   template = \"config/app.env.tmpl\"
-  output = \".env\"   # and mode, escape, delimiters as of render
+  output = \".env\"   # also mode, escape, delimiters, as for render
   [run.env]
   DATABASE_URL = \"{{ secrets.database-url }}\"";
 
-/// Set a project up: ask for missing secrets, render its files
+/// Set up a project: ask for missing secrets and render its files
 ///
-/// What the nearest .secrets.toml declares and what its templates refer to is held against the vault. What is missing is
-/// taken from --from, generated where that is declared, or asked for and not shown; Enter alone leaves one for later. Outputs
-/// that git does not ignore are added to .gitignore, then all are rendered; before one that is there is replaced by something
-/// else you are asked. A second run changes nothing; one that was broken off is gone on with. Where nobody can be asked and
-/// something is missing nothing is changed: exit 3.
+/// Compares the secrets that the nearest .secrets.toml declares or its templates refer to with the
+/// vault. Missing secrets are taken from --from, generated if they are declared with `generate`, or
+/// asked for without being shown. Press Enter to skip one. Outputs that git does not ignore are
+/// added to .gitignore, then all outputs are rendered. It asks before it replaces an existing file
+/// with different content. Running it again changes nothing. An interrupted run resumes where it
+/// stopped. If something is missing and there is no terminal to ask on, it changes nothing and
+/// exits with 3.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SetupArgs {
     /// Take missing values from a dotenv file; `-` is stdin
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     from: Option<PathBuf>,
-    /// Replace files that are there without asking
+    /// Replace existing files without asking
     #[arg(short, long)]
     yes: bool,
-    /// Write a first .secrets.toml here and stop
+    /// Write a first .secrets.toml here and do nothing else
     #[arg(long, conflicts_with_all = ["from", "yes"])]
     new: bool,
 }
@@ -68,9 +72,10 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return project_file::write(cx);
     }
 
-    let manifest = cx.needed_manifest()?;
+    let manifest = cx.require_manifest()?;
 
-    // What is wrong with the file, with templates or outputs is known before anything is asked for.
+    // Errors in the manifest, in templates or outputs are reported before the user is asked
+    // anything.
     let entries = args.from.as_deref().map(entries).transpose()?.unwrap_or_default();
     cx.require_trust(manifest)?;
     let project = cx.project()?;
@@ -93,8 +98,9 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 
     if !plan.asked.is_empty() && !prompt::is_possible() {
         return Err(still_missing(&plan.asked, project).hint(format!(
-            "{} on a terminal asks for them; `--from FILE.env` takes them from a file",
-            cx.again("setup")
+            "run {} on a terminal to enter missing secrets, or read them from a file with \
+             `--from FILE.env`",
+            cx.hint_command("setup")
         )));
     }
 
@@ -106,35 +112,38 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     let replaced = if args.yes { Vec::new() } else { replaced };
     if !replaced.is_empty() && !prompt::is_possible() {
         let what = format!(
-            "to replace {} needs `--yes` where there is no terminal to ask on",
+            "replacing {} requires `--yes` if there is no terminal to ask on",
             names_of(&replaced)
         );
 
         return Err(
-            Error::new(Kind::Refused, what).hint("nothing was changed; add `--yes` to do it")
+            Error::new(Kind::Refused, what).hint("add `--yes` to confirm; nothing was changed")
         );
     }
 
     let mut created = store(cx, project, plan.stored)?;
     let skipped = ask(cx, project, &plan.asked, &mut created)?;
     if !skipped.is_empty() {
-        return Err(still_missing(&skipped, project)
-            .hint(format!("{} asks for them again; what was typed is stored", cx.again("setup"))));
+        return Err(still_missing(&skipped, project).hint(format!(
+            "enter missing secrets with {}; the values that you typed are stored",
+            cx.hint_command("setup")
+        )));
     }
 
     let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
     let memory = outputs::memory(cx, resolved.have_secrets())?;
 
-    // With all values it is known for certain what would be lost, and which files would get another content.
+    // Only with all values is it certain what would be lost and which files would change.
     let foreign = resolved.foreign(&memory).map_err(|error| error::setup(error, project))?;
     let foreign = outputs::at_paths(manifest, foreign);
     outputs::refuse_added(cx, &foreign)?;
     if !args.yes {
-        // Last: an answer is shown, and what is typed before it may be a value.
+        // This question comes last because its answer is echoed, and text typed ahead may be a
+        // value.
         confirm(&foreign.into_iter().map(|(path, _)| path).collect::<Vec<_>>())?;
     }
 
-    // Before the files are there: at no moment would `git add .` take one.
+    // .gitignore is written before the files, so that `git add .` can never add one of them.
     ignoring.apply().map_err(|error| error::setup(error, project))?;
     for line in ignoring.lines() {
         cx.ui.status(&format!("added `{line}` to .gitignore"));
@@ -144,13 +153,13 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     finish(cx, project, &needs, &created, &ignoring, &written)
 }
 
-/// The values of a dotenv file.
+/// Reads the entries of a dotenv file.
 fn entries(path: &Path) -> Result<Vec<Entry>, Error> {
     let (text, file) = input::named(path)?;
     outputs::dotenv_entries(text.expose(), &file)
 }
 
-/// The secrets that the vault does not have.
+/// Returns the secrets that the vault does not have.
 fn missing<'n, 'm>(
     cx: &Context,
     project: &ProjectName,
@@ -165,7 +174,8 @@ fn missing<'n, 'm>(
     Ok(needs.iter().filter(|need| !known.contains(&need.tag.key())).collect())
 }
 
-/// Outputs that git would take. One that it has taken already is refused: the next commit would publish it.
+/// Returns the outputs that git does not ignore. Refuses an output that git tracks, because the
+/// next commit would publish it.
 fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
     let found = outputs::untracked(manifest)?;
     if let Some((output, rule)) = &found.taken_back {
@@ -173,10 +183,11 @@ fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
         return Err(Error::new(
             Kind::Refused,
             format!(
-                "git does not ignore `{output}` whatever .gitignore says: `{rule}` takes it back"
+                "git does not ignore `{output}` despite .gitignore: a rule in `{rule}` includes \
+                 it again"
             ),
         )
-        .hint(format!("take that rule out of `{rule}`; nothing was changed")));
+        .hint(format!("remove that rule from `{rule}`; nothing was changed")));
     }
 
     let project = cx.project()?;
@@ -184,7 +195,7 @@ fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
     Ok(found)
 }
 
-/// Refuses where the file of `--from` is an output itself, and holds what would be lost with it.
+/// Refuses if the file of `--from` is itself an output and has values that would be lost.
 fn refuse_loss(
     cx: &Context,
     path: &Path,
@@ -203,7 +214,7 @@ fn refuse_loss(
     let tags: Vec<Tag> = given.rest().map(|(_, tag, _)| tag.clone()).collect();
     let stored = cx.vault()?.scope(project).reveal(&tags)?;
     let is_lost = |value: &SecretBytes, stored: &Revealed| match stored {
-        Revealed::Value { value: there, .. } => there.expose() != value.expose(),
+        Revealed::Value { value: stored, .. } => stored.expose() != value.expose(),
         Revealed::Missing { .. } => true,
     };
 
@@ -215,17 +226,17 @@ fn refuse_loss(
 
     let name = path.display();
     let what = format!(
-        "`{name}` would be replaced, and the vault does not have its values of {}",
+        "`{name}` would be replaced, but the vault does not have its values of {}",
         lost.join(", ")
     );
 
     Err(Error::new(Kind::Refused, what).hint(format!(
         "store them with {}, change the template, or move the file away; nothing was changed",
-        cx.again(&format!("import {name} --on-conflict overwrite"))
+        cx.hint_command(&format!("import {name} --on-conflict overwrite"))
     )))
 }
 
-/// Where the missing ones come from.
+/// Where the values of the missing secrets come from.
 struct ValueSources<'n, 'm> {
     stored: Vec<NewSecret>,
     asked: Vec<&'n Need<'m>>,
@@ -244,7 +255,7 @@ impl<'n, 'm> ValueSources<'n, 'm> {
                 }
             };
 
-        // A file that says `NAME=` gives an empty value.
+        // A line `NAME=` in the file gives an empty value.
         let value = SecretValue::new(value, true)
             .map_err(|why| Error::usage(format!("`{}`: {why}; nothing was stored", need.tag)))?;
         self.stored.push(new_secret(need, value));
@@ -257,41 +268,46 @@ fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
     NewSecret { tag: need.tag.clone(), name: None, description, value }
 }
 
-/// What the manifest says of a secret, marked as its words, else where a file names it. It fits a narrow terminal.
+/// Returns a line about a secret for a narrow terminal: the manifest's description, marked as a
+/// quotation, or else the first place that refers to it.
 fn about(need: &Need<'_>) -> Option<String> {
     const COLUMNS: usize = 60;
     let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
-    let said =
+    let described =
         description.map(|text| format!("`{MANIFEST}` says: {}", quoted(text.as_str(), COLUMNS)));
     let place = || {
         let reference = need.references.first()?;
         let file = clipped(&reference.file.display().to_string(), COLUMNS);
-        Some(format!("`{file}` names it in line {}", reference.place.line))
+        Some(format!("`{file}` refers to it in line {}", reference.place.line))
     };
 
-    said.or_else(place)
+    described.or_else(place)
 }
 
-/// Asks for one value; `None` leaves it for later, which one of several lines has to be.
-fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
-    // In a line of its own: a description could imitate our questions at the end of one.
+/// Asks for one value. Returns `None` if the user skips it or pastes several lines.
+fn ask_for_value(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
+    // The description has its own line, because at the end of a line it could imitate one of our
+    // questions.
     prompt::show(&about(need).into_iter().collect::<Vec<_>>())?;
     let question = format!("Value of {}", need.tag);
     loop {
         match prompt::value(&question) {
-            Ok(bytes) if bytes.is_empty() => return empty(need),
+            Ok(bytes) if bytes.is_empty() => return confirm_empty(need),
             Ok(bytes) => {
                 return SecretValue::new(bytes, false)
                     .map(Some)
                     .map_err(|why| Error::usage(why.to_string()));
             }
             Err(UiError::ControlCharacter) => {
-                cx.ui.warn("that held a control character, as arrow keys make them; once more");
+                cx.ui.warn(
+                    "the input contained a control character, such as those from arrow \
+                            keys; try again",
+                );
             }
             Err(UiError::SeveralLines) => {
-                let create = cx.again(&format!("create {} --value-file PATH", need.tag));
+                let create = cx.hint_command(&format!("create {} --value-file PATH", need.tag));
                 cx.ui.warn(&format!(
-                    "a value of several lines is left for later; store it with {create}"
+                    "a value with several lines is skipped; store it with {create}"
                 ));
                 return Ok(None);
             }
@@ -300,8 +316,9 @@ fn typed(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
     }
 }
 
-/// Asks whether an optional secret is to be stored without a value. Enter alone skips it, as it skips every other one.
-fn empty(need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
+/// Asks whether to store an optional secret with an empty value. Enter skips it, like every other
+/// secret.
+fn confirm_empty(need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
     let is_optional = need.declaration.is_some_and(|declaration| declaration.optional);
     if !is_optional
         || !prompt::confirm(&format!("Store an empty value for `{}`?", need.tag), false)?
@@ -313,7 +330,7 @@ fn empty(need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
     value.map(Some).map_err(|why| Error::usage(why.to_string()))
 }
 
-/// What cannot be had.
+/// Reports the secrets that are still missing.
 fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
     let message = match needs {
         [only] => format!("`{}` is missing in project `{project}`", only.tag),
@@ -336,20 +353,21 @@ fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
 
     Error::new(Kind::NotFound, message)
         .with_notes(needs.iter().map(note).collect())
-        .detailed(json!({ "missing": missing }))
+        .with_details(json!({ "missing": missing }))
 }
 
-/// Existing outputs that would get another content and are not as we wrote them. Refuses if a variable would be lost.
+/// Returns existing outputs that would change and differ from what we wrote. Refuses if a variable
+/// would be lost.
 fn replaced(
     cx: &Context,
     mut files: Outputs<'_>,
     plan: &ValueSources<'_, '_>,
 ) -> Result<Vec<PathBuf>, Error> {
-    let (manifest, project) = (cx.needed_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
     let failed = |error| error::setup(error, project);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
-    // What refers to a secret that is still asked for cannot be rendered yet, nor compared.
+    // An output that refers to a secret without a value yet can be neither rendered nor compared.
     let mut foreign = files.foreign(&memory).map_err(failed)?;
     let asked: HashSet<TagKey> = plan.asked.iter().map(|need| need.tag.key()).collect();
     let unresolved = files.split_off(|tag| !asked.contains(&tag.key()));
@@ -364,26 +382,26 @@ fn replaced(
     Ok(foreign.into_iter().map(|(path, _)| path).collect())
 }
 
-/// Asks before files are replaced.
+/// Asks before replacing files.
 fn confirm(replaced: &[PathBuf]) -> Result<(), Error> {
     if replaced.is_empty() || prompt::confirm(&format!("Replace {}?", names_of(replaced)), false)? {
         return Ok(());
     }
 
-    let what = if replaced.len() == 1 { "was left as it is" } else { "were left as they are" };
-    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).answering();
+    let what = if replaced.len() == 1 { "was not replaced" } else { "were not replaced" };
+    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).as_answer();
     Err(error.hint(
-        "`secrets setup --from FILE` takes values out of a dotenv file; nothing was rendered",
+        "take values from a dotenv file with `secrets setup --from FILE`; nothing was rendered",
     ))
 }
 
 fn names_of(paths: &[PathBuf]) -> String {
-    // A manifest names them, and they stand in a question.
+    // The names come from the manifest and appear in a question, so they are made safe to print.
     let name = |path: &PathBuf| format!("`{}`", clipped(&path.display().to_string(), 100));
     paths.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// Stores what needs no answer, all of it or none.
+/// Stores the secrets that need no prompt, all of them or none.
 fn store(
     cx: &Context,
     project: &ProjectName,
@@ -396,18 +414,18 @@ fn store(
     let import = Import::into_one(project, secrets, OnConflict::Fail);
     let created = cx.written(cx.vault()?.import(&import, &|_| {})?).secrets;
     for secret in &created {
-        told(cx, secret);
+        report_created(cx, secret);
     }
 
     Ok(created)
 }
 
-fn told(cx: &Context, secret: &Secret) {
+fn report_created(cx: &Context, secret: &Secret) {
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
     cx.ui.status(&format!("created `{tag}` in project `{}`, hint {hint}", secret.project));
 }
 
-/// Asks for values, each stored before the next question; returns those that were left for later.
+/// Asks for values and stores each before the next prompt. Returns the secrets that were skipped.
 fn ask<'n, 'm>(
     cx: &Context,
     project: &ProjectName,
@@ -416,20 +434,22 @@ fn ask<'n, 'm>(
 ) -> Result<Vec<&'n Need<'m>>, Error> {
     let mut skipped = Vec::new();
     if !needs.is_empty() {
-        cx.ui.status(&format!(
-            "{} to be typed, unseen; Enter alone leaves one for later",
-            counted(needs.len(), "value")
-        ));
+        let missing = match needs.len() {
+            1 => "1 secret is missing".to_owned(),
+            number => format!("{number} secrets are missing"),
+        };
+
+        cx.ui.status(&format!("{missing}. Input is hidden; press Enter to skip one."));
     }
 
     for need in needs {
-        let Some(value) = typed(cx, need)? else {
+        let Some(value) = ask_for_value(cx, need)? else {
             skipped.push(*need);
             continue;
         };
 
         let secret = cx.written(cx.vault()?.create(project, new_secret(need, value))?);
-        told(cx, &secret);
+        report_created(cx, &secret);
         created.push(secret);
     }
 
@@ -445,7 +465,7 @@ fn finish(
     written: &[(PathBuf, OutputChange)],
 ) -> Result<(), Error> {
     if !needs.is_empty() {
-        outputs::remember_directory(cx, project, &cx.needed_manifest()?.directory);
+        outputs::remember_directory(cx, project, &cx.require_manifest()?.directory);
     }
 
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));

@@ -1,4 +1,5 @@
-//! `secrets status`: which vault and project commands use here, and whether the vault is unlocked.
+//! `secrets status`: shows the vault and project that commands use here, and whether the vault is
+//! unlocked.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ Examples:
 
 /// Show the vault, the current project, and whether the vault is unlocked
 ///
-/// Exits with 0 if the vault is unlocked and with 5 if it is locked. Asking counts as use: it delays the end of `--idle`, never
-/// the end of `--ttl`.
+/// Exits with 0 if the vault is unlocked and with 5 if it is locked. Running this counts as use: it
+/// extends the time of `--idle`, but never that of `--ttl`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {}
@@ -47,7 +48,7 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
         None => Status { left: None },
     };
 
-    // With --quiet, a locked vault is its exit code and one sentence.
+    // With `--quiet`, a locked vault is reported only by the exit code and one sentence.
     if status.left.is_some() || cx.ui.is_json() || !cx.ui.is_quiet() {
         show(cx, status)?;
     }
@@ -58,12 +59,12 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
             let path = cx.vault_path()?;
             Err(Error::new(Kind::Locked, format!("`{}` is locked", path.display()))
                 .hint("unlock it with `secrets unlock`")
-                .answering())
+                .as_answer())
         }
     }
 }
 
-/// Prints the vault, the current project and what is left of the unlocked time.
+/// Prints the vault, the current project and the remaining unlocked time.
 pub(super) fn show(cx: &Context, status: Status) -> Result<(), Error> {
     let path = cx.vault_path()?.display().to_string();
     let project = project(cx);
@@ -87,8 +88,8 @@ pub(super) fn show(cx: &Context, status: Status) -> Result<(), Error> {
     Ok(cx.ui.labelled(&lines)?)
 }
 
-/// The current project and what names it. An invalid manifest is only warned of: scripts ask here whether the vault is
-/// unlocked.
+/// Returns the current project and its source. An invalid manifest causes only a warning, because
+/// scripts use this command to check whether the vault is unlocked.
 fn project(cx: &Context) -> Option<(ProjectName, ProjectSource)> {
     match cx.project().and_then(|name| Ok((name.clone(), cx.project_source()?))) {
         Ok(found) => Some(found),
@@ -99,7 +100,7 @@ fn project(cx: &Context) -> Option<(ProjectName, ProjectSource)> {
     }
 }
 
-/// To the nearest second: right after `--ttl 15m`, 15 minutes are left.
+/// Rounds to the nearest second, so that right after `--ttl 15m` 15 minutes are shown.
 fn rounded(time: Duration) -> Duration {
     Duration::from_secs((time + Duration::from_millis(500)).as_secs())
 }

@@ -1,4 +1,4 @@
-//! `secrets template`: turns a dotenv file into a template plus stored secrets, in one step.
+//! `secrets template`: turns a dotenv file into a template and stores its secrets, in one step.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{needs_vault_unless_offered, offer_a_vault};
+use super::create::{offer_a_vault, require_vault_unless_offered};
 use super::import::{is_tracked, store};
 use super::migrating::{on_taken, refused, stored_values, warn_of_names};
 use super::render::named_readers;
@@ -32,46 +32,50 @@ use crate::vault::{Import, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets template .env                        secrets into the vault
-  secrets template .env --keep APP_NAME,REGION these are no secrets
-  secrets template .env --readers compose,node who reads the file
-  secrets template .env.example --example      stores nothing
+  secrets template .env                        store the secrets in the vault
+  secrets template .env --keep APP_NAME,REGION keep these as plain settings
+  secrets template .env --readers compose,node name the programs that read it
+  secrets template .env.example --example      store nothing
   secrets template .env -o config/app.env.tmpl";
 
 /// Turn a dotenv file into a template
 ///
-/// Each secret is stored in the vault, under the name of its variable as tag, and gives way to a placeholder; comments and
-/// order stay. On a terminal you are asked for each variable whether it is a secret. Without one, obvious settings (NODE_ENV,
-/// PORT, booleans, log levels) stay in the template and are listed. Values are written so that all programs that read the
-/// file agree about them; these are guessed from the project's files unless --readers names them. The template is written beside the file and entered into .secrets.toml, which is made where there is none;
-/// the file itself becomes what is rendered, and .gitignore gets it. Nothing is written unless the template renders to what the
-/// file said. Values in commented-out lines are left out.
+/// Each secret is stored in the vault, with the name of its variable as its tag, and replaced by a
+/// placeholder. Comments and order stay the same. On a terminal it asks about each variable whether
+/// it is a secret. Otherwise it keeps obvious settings (NODE_ENV, PORT, booleans, log levels) in
+/// the template and lists them.
+///
+/// Values are written so that all programs that read the file agree about them. These programs are
+/// guessed from the project's files unless --readers names them. The template is written next to
+/// the file and added to .secrets.toml, which is created if it does not exist. The file itself
+/// becomes the rendered output and is added to .gitignore. Nothing is written unless the template
+/// renders to the content of the file. Values in commented-out lines are omitted.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TemplateArgs {
-    /// The dotenv file
+    /// Turn this dotenv file into a template
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
-    /// The template [default: FILE with .tmpl behind it]
+    /// Write the template to TEMPLATE [default: FILE with the ending .tmpl added]
     #[arg(short, long, value_name = "TEMPLATE", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Names whose values are no secrets and stay in the template
+    /// Keep the values of these variables in the template; they are not secrets
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     keep: Vec<String>,
-    /// Names whose values are secrets although they look like settings
+    /// Store the values of these variables, even if they look like settings
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     secret: Vec<String>,
-    /// The programs that read the file
+    /// Write values for these programs, which read the file
     #[arg(long, value_name = "READER,...", value_delimiter = ',',
           value_parser = PossibleValuesParser::new(Reader::NAMES))]
     readers: Vec<String>,
-    /// FILE is an example whose values are none: store nothing
+    /// Store nothing, because FILE is an example without real values
     #[arg(long, conflicts_with = "on_conflict")]
     example: bool,
-    /// What happens to a tag that the project has with another value
+    /// Choose what to do if the project has a tag with a different value
     #[arg(long, default_value = "fail", value_name = "WHAT", value_parser = on_taken())]
     on_conflict: OnTakenArg,
-    /// Overwrite a value although other outputs use it
+    /// Overwrite a value even if other outputs use it
     #[arg(short, long)]
     yes: bool,
 }
@@ -85,17 +89,18 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
 
     paths.check()?;
     if !args.example {
-        needs_vault_unless_offered(cx)?;
+        require_vault_unless_offered(cx)?;
     }
 
-    // What is added is trusted as written, and all the rest of the manifest with it.
+    // The new entries are trusted as written, and with them the rest of the manifest.
     manifest.map_or(Ok(()), |manifest| cx.require_trust(manifest))?;
 
-    // A manifest or a .gitignore that cannot be added to is known before a question about a variable.
+    // A manifest or .gitignore that cannot be extended is reported before any question about a
+    // variable.
     let project = cx.project()?;
     paths.check_gitignore(manifest, &paths.manifest_text(manifest, project, &[])?, project)?;
     let readers = readers(args, manifest, &paths, cx)?;
-    let mut migration = migrated(args, text.expose(), &entries, &file, readers)?;
+    let mut migration = migrate(args, text.expose(), &entries, &file, readers)?;
     let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
     let directory = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
     let is_fixed = manifest.is_some_and(|manifest| manifest.project.is_some());
@@ -103,7 +108,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let manifest_text = paths.manifest_text(manifest, &project, &declared(&migration))?;
 
     paths.check_gitignore(manifest, &manifest_text, &project)?;
-    tell(cx, &migration, &paths, &file);
+    report_kept(cx, &migration, &paths, &file);
     warn_of_names(cx, text.expose(), &migration, &file, readers);
 
     if !args.example {
@@ -132,7 +137,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let manifest_text = with_readers(manifest_text, &paths, readers);
     let is_written = paths.is_written(&migration.template, manifest)?;
 
-    // From here on things are written: first what loses nothing.
+    // Writing starts here, with the steps that lose nothing.
     if !args.example {
         let new = |(tag, description, value)| {
             Some(NewSecret { tag, name: None, description, value: value? })
@@ -144,7 +149,8 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
             cx,
             &import,
             &[],
-            "nothing was stored; their values differ: `--on-conflict overwrite` takes the file's",
+            "the values differ; use the file's values with `--on-conflict overwrite`; nothing \
+             was stored",
         )?;
     }
 
@@ -153,17 +159,18 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.status(&format!("wrote `{}`", paths.shown.display()));
     }
 
-    enter(cx, manifest, &manifest_text)?;
+    write_manifest(cx, manifest, &manifest_text)?;
     let tracked = ignore_output(cx)?;
     if tracked || (!args.example && is_tracked(&args.file)) {
         cx.ui.warn(&format!(
-            "git has `{}`: take it out with `git rm --cached`, and change the values that were committed",
+            "`{}` is tracked by git; remove it with `git rm --cached`, and change the values \
+             that were committed",
             paths.output_shown.display()
         ));
     }
 
     if !args.example {
-        // The file is what the template gives: from now on it counts as ours.
+        // The file equals the rendered template, so it counts as written by us from now on.
         let key = cx.vault()?.output_key(&project)?;
         let memory = OutputRecords::new(cx.state_directory("outputs").as_deref(), key);
         if let Some(mut digest) = memory.digest(true).filter(|_| migration.identical) {
@@ -175,7 +182,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
         outputs::remember_directory(cx, &project, directory);
     }
 
-    cx.ui.status("next: look at them, then `secrets setup`");
+    cx.ui.status("next: review the files, then run `secrets setup`");
     if cx.ui.is_json() {
         let secrets: Vec<&str> = declared.iter().map(|(tag, _)| tag.as_str()).collect();
         let template = paths.shown.to_string_lossy();
@@ -195,41 +202,42 @@ fn declared(migration: &Migration) -> Vec<(Tag, Option<Description>)> {
         .collect()
 }
 
-/// Refuses what could not be finished.
+/// Refuses anything that could not be completed.
 fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Result<(), Error> {
     if args.file == Path::new("-") {
-        return Err(Error::usage("a template is made of a file, not of stdin")
+        return Err(Error::usage("a template cannot be created from stdin")
             .hint("usage: secrets template FILE.env"));
     }
 
     if manifest.is_some() && cx.tree_project()? != Some(cx.project()?) {
-        return Err(Error::usage(format!("`{MANIFEST}` is another project's"))
-            .hint("leave out `--project`; nothing was written"));
+        return Err(Error::usage(format!("`{MANIFEST}` belongs to another project"))
+            .hint("remove `--project`; nothing was written"));
     }
 
     if fs::symlink_metadata(&args.file).is_ok_and(|found| !found.is_file()) {
         let what = format!(
-            "`{}` is no regular file, so nothing could be rendered there",
+            "`{}` is not a regular file, so it cannot be rendered later",
             args.file.display()
         );
 
         return Err(
-            Error::new(Kind::Refused, what).hint("name the file itself; nothing was written")
+            Error::new(Kind::Refused, what).hint("choose the file itself; nothing was written")
         );
     }
 
     Ok(())
 }
 
-/// The file's variables. Those that options name must be among them: nothing is asked before that is known.
+/// Returns the file's variables. Names in options that do not exist in the file are reported before
+/// anything is asked.
 fn entries(args: &TemplateArgs, text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
     let entries =
         outputs::dotenv_entries(text, file).map_err(|error| error.hint("nothing was written"))?;
-    for (option, names) in [("kept", &args.keep), ("stored", &args.secret)] {
+    for (option, names) in [("keep", &args.keep), ("store", &args.secret)] {
         if let Some(name) =
             names.iter().find(|name| entries.iter().all(|entry| entry.name != **name))
         {
-            let what = format!("there is no `{name}` in `{file}` to be {option}");
+            let what = format!("`{file}` has no variable `{name}` to {option}");
             return Err(Error::usage(what).hint("nothing was written"));
         }
     }
@@ -237,7 +245,7 @@ fn entries(args: &TemplateArgs, text: &[u8], file: &str) -> Result<Vec<Entry>, E
     Ok(entries)
 }
 
-fn migrated(
+fn migrate(
     args: &TemplateArgs,
     text: &[u8],
     entries: &[Entry],
@@ -256,7 +264,7 @@ fn migrated(
     let migration =
         Migration::of(text, wanted).map_err(|error| refused(&error, file, &args.keep))?;
     if migration.secrets.is_empty() {
-        let error = Error::usage(format!("there is no value in `{file}` that would be a secret"));
+        let error = Error::usage(format!("`{file}` contains no values that look like secrets"));
         let kept = migration.left.iter().map(|(name, why)| format!("  {name}: {why}"));
         let error = error.with_notes(kept.collect());
         let error = if is_guessed(&migration) { error.hint(SECRET_HINT) } else { error };
@@ -267,18 +275,18 @@ fn migrated(
     Ok(migration)
 }
 
-/// How the reasons of [`settings::guess`] begin.
+/// The start of the reasons that [`settings::guess`] gives.
 const GUESSED: &str = "it is a";
 
-/// True if a variable stays in the template because it looks like a setting.
+/// Returns true if a variable stays in the template because it looks like a setting.
 fn is_guessed(migration: &Migration) -> bool {
     migration.left.iter().any(|(_, why)| why.starts_with(GUESSED))
 }
 
-const SECRET_HINT: &str = "`--secret NAME,...` stores a value that only looks like a setting";
+const SECRET_HINT: &str = "use `--secret NAME,...` to store a value that only looks like a setting";
 
-/// Decides for each variable whether its value stays in the template, and why: by `keep` and `secret`, then by asking, and
-/// without a terminal by what its name and value look like.
+/// Decides for each variable whether its value stays in the template, and why: first from `keep`
+/// and `secret`, then by asking, and without a terminal from its name and value.
 pub(super) fn plain(
     entries: &[Entry],
     keep: &[String],
@@ -290,7 +298,7 @@ pub(super) fn plain(
 
     for Entry { name, value, .. } in entries.iter().filter(|entry| known.insert(&entry.name)) {
         if keep.contains(name) {
-            plain.insert(name.clone(), "as asked for");
+            plain.insert(name.clone(), "as requested");
             continue;
         } else if secret.contains(name) {
             continue;
@@ -304,15 +312,15 @@ pub(super) fn plain(
         if !is_asked || value.is_empty() {
             plain.extend(kind.map(|kind| (name.clone(), kind)));
         } else if !prompt::confirm(&format!("Is `{name}` a secret?"), kind.is_none())? {
-            plain.insert(name.clone(), "as you said");
+            plain.insert(name.clone(), "as you chose");
         }
     }
 
     Ok(plain)
 }
 
-/// The programs that read the output: those that are named, else those that the project's files speak of. `None`: nobody
-/// knows.
+/// Returns the programs that read the output: the named ones, or those that the project's files
+/// suggest. Returns `None` if they are unknown.
 fn readers(
     args: &TemplateArgs,
     manifest: Option<&Manifest>,
@@ -333,37 +341,40 @@ fn readers(
     let found = detect::readers(directory);
     let output = paths.output_shown.display();
     if prompt::is_possible() {
-        return asked_readers(&output.to_string(), &found);
+        return ask_readers(&output.to_string(), &found);
     }
 
     if found.is_empty() {
         return Ok(None);
     }
 
-    let said: Vec<String> =
+    let names: Vec<String> =
         found.iter().map(|(reader, file)| format!("`{reader}` (`{file}`)")).collect();
-    cx.ui.status(&format!("`{output}` is read by {}; `--readers` names others", said.join(", ")));
+    cx.ui.status(&format!(
+        "`{output}` is read by {}; change this with `--readers`",
+        names.join(", ")
+    ));
     Ok(Some(found.into_iter().map(|(reader, _)| reader).collect()))
 }
 
-/// Asks which programs read the output. Enter takes what was found.
-fn asked_readers(output: &str, found: &[(Reader, &'static str)]) -> Result<Option<Readers>, Error> {
+/// Asks which programs read the output. Enter accepts the programs that were found.
+fn ask_readers(output: &str, found: &[(Reader, &'static str)]) -> Result<Option<Readers>, Error> {
     let found: Readers = found.iter().map(|(reader, _)| *reader).collect();
     let names: Vec<&str> = found.iter().map(Reader::name).collect();
-    let usual = if names.is_empty() { "not known".to_owned() } else { names.join(", ") };
+    let default = if names.is_empty() { "unknown".to_owned() } else { names.join(", ") };
 
     loop {
-        let answer = prompt::words(&format!("Which programs read `{output}`? [{usual}]"))?;
+        let answer = prompt::words(&format!("Which programs read `{output}`? [{default}]"))?;
         let names = answer.split([',', ' ']).filter(|name| !name.is_empty());
         match names.map(str::parse::<Reader>).collect::<Result<Vec<_>, _>>() {
             Ok(answered) if answered.is_empty() => return Ok((!found.is_empty()).then_some(found)),
             Ok(answered) => return Ok(Some(answered.into_iter().collect())),
-            Err(why) => prompt::say(&why.0)?,
+            Err(why) => prompt::show_line(&why.0)?,
         }
     }
 }
 
-/// The manifest's text with the readers of the output.
+/// Returns the manifest's text with the readers of the output.
 fn with_readers(text: String, paths: &Paths, readers: Option<Readers>) -> String {
     let named = readers.and_then(|readers| name_readers(&text, &paths.output, readers));
     named.unwrap_or(text)
@@ -373,10 +384,10 @@ fn relative(directory: &Path) -> &Path {
     if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
 }
 
-/// Says what does not come out as one might think.
-fn tell(cx: &Context, migration: &Migration, paths: &Paths, file: &str) {
+/// Reports the results that may surprise the user.
+fn report_kept(cx: &Context, migration: &Migration, paths: &Paths, file: &str) {
     for (name, why) in &migration.left {
-        cx.ui.status(&format!("`{name}` stays as it is: {why}"));
+        cx.ui.status(&format!("`{name}` is kept as it is: {why}"));
     }
 
     if is_guessed(migration) {
@@ -385,42 +396,45 @@ fn tell(cx: &Context, migration: &Migration, paths: &Paths, file: &str) {
 
     for name in &migration.disputed {
         cx.ui.status(&format!(
-            "`{name}` keeps its spelling: the readers of `{file}` do not agree about it"
+            "`{name}` keeps its spelling, because the readers of `{file}` interpret it differently"
         ));
     }
 
     for name in &migration.settled {
         cx.ui.status(&format!(
-            "`{name}` will mean the same to all readers of `{file}`; now they read different values"
+            "`{name}` will have the same value for all readers of `{file}`, which now read \
+             different values"
         ));
     }
 
     for name in &migration.unwritten {
-        let what = "stays in the template with its value: no spelling suits the readers of";
-        cx.ui.warn(&format!("`{name}` {what} `{file}`; `--readers` names them"));
+        let what = "is kept in the template with its value, because no spelling works for all \
+                    readers of";
+        cx.ui.warn(&format!("`{name}` {what} `{file}`; name them with `--readers`"));
     }
 
     for line in &migration.blanked {
         cx.ui.warn(&format!(
-            "{}:{line}: the value of a commented-out line was left out",
+            "{}:{line}: the value of a commented-out line was omitted",
             paths.shown.display()
         ));
     }
 
     if !migration.identical {
-        let what = "will differ, no value does; `setup` asks before it replaces it";
+        let what = "will change, but no value does; `setup` asks before replacing the file";
         cx.ui.status(&format!("comments or quotes of `{file}` {what}"));
     }
 }
 
-/// Where things are, inside the manifest's directory.
+/// The paths of the template and the output, inside the manifest's directory.
 struct Paths {
-    /// The template, as it is named on the command line
+    /// The template, relative to the working directory
     shown: PathBuf,
-    /// What it becomes, likewise
+    /// The output, relative to the working directory
     output_shown: PathBuf,
-    /// Both relative to the manifest
+    /// The template, relative to the manifest
     template: PathBuf,
+    /// The output, relative to the manifest
     output: PathBuf,
 }
 
@@ -456,7 +470,7 @@ impl Paths {
                     "this directory"
                 };
 
-                Error::new(Kind::Refused, format!("`{}` is outside of {place}", path.display()))
+                Error::new(Kind::Refused, format!("`{}` is outside {place}", path.display()))
                     .hint("change to its directory first; nothing was written")
             })
         };
@@ -465,23 +479,24 @@ impl Paths {
         Ok(Self { template: inside, output: output_inside, shown: template, output_shown: output })
     }
 
-    /// Refuses a template's name that something else than a file has. An existing template may be that of an interrupted run.
+    /// Refuses a template path that is taken by something other than a file. An existing file may
+    /// come from an interrupted run.
     fn check(&self) -> Result<(), Error> {
         let is_taken = fs::symlink_metadata(&self.shown)
             .is_ok_and(|found| !found.is_file() && !found.is_symlink());
         if is_taken {
-            Err(self.taken("name another one with `-o TEMPLATE`; nothing was written".into()))
+            Err(self.taken("choose another file with `-o TEMPLATE`; nothing was written".into()))
         } else {
             Ok(())
         }
     }
 
     fn taken(&self, hint: String) -> Error {
-        Error::new(Kind::Conflict, format!("there is a `{}` already", self.shown.display()))
-            .hint(hint)
+        Error::new(Kind::Conflict, format!("`{}` already exists", self.shown.display())).hint(hint)
     }
 
-    /// True where the template is there as it is to be: a run that was broken off is gone on with.
+    /// Returns true if the template already has the right content. An interrupted run resumes from
+    /// there.
     fn is_written(&self, template: &[u8], manifest: Option<&Manifest>) -> Result<bool, Error> {
         let is_output = manifest.is_some_and(|manifest| {
             manifest.render.iter().any(|rendering| rendering.output == self.output)
@@ -491,16 +506,17 @@ impl Paths {
             Err(_) => Ok(false),
             Ok(_) if fs::read(&self.shown).is_ok_and(|found| found == template) => Ok(true),
             Ok(_) if is_output => Err(self.taken(format!(
-                "`secrets adopt {}` takes its new variables; nothing was written",
+                "adopt its new variables with `secrets adopt {}`; nothing was written",
                 quoted(&self.output_shown)
             ))),
             Ok(_) => {
-                Err(self.taken("name another one with `-o TEMPLATE`; nothing was written".into()))
+                Err(self
+                    .taken("choose another file with `-o TEMPLATE`; nothing was written".into()))
             }
         }
     }
 
-    /// Refuses a .gitignore that cannot be added to, before anything is stored.
+    /// Refuses a .gitignore that cannot be extended, before anything is stored.
     fn check_gitignore(
         &self,
         manifest: Option<&Manifest>,
@@ -513,7 +529,7 @@ impl Paths {
         found.check().map_err(|error| error::setup(error, project))
     }
 
-    /// The manifest's text with the template in it, checked by being read.
+    /// Returns the manifest's text including the template, after parsing it as a check.
     fn manifest_text(
         &self,
         manifest: Option<&Manifest>,
@@ -542,22 +558,20 @@ impl Paths {
         };
 
         let text = text.ok_or_else(|| {
-            Error::usage(format!("`{MANIFEST}` cannot be added to"))
-                .hint("write its tables out as `[secrets.TAG]` and `[[render]]`")
+            Error::usage(format!("cannot add entries to `{MANIFEST}`"))
+                .hint("write its tables as `[secrets.TAG]` and `[[render]]`")
         })?;
 
         match Manifest::parse(Path::new(""), &text) {
             Ok(_) => Ok(text),
-            Err(error) => {
-                Err(Error::usage(format!("`{MANIFEST}` would not be well formed: {error}"))
-                    .hint("nothing was written"))
-            }
+            Err(error) => Err(Error::usage(format!("`{MANIFEST}` would be invalid: {error}"))
+                .hint("nothing was written")),
         }
     }
 }
 
 /// Writes the manifest.
-fn enter(cx: &Context, manifest: Option<&Manifest>, text: &str) -> Result<(), Error> {
+fn write_manifest(cx: &Context, manifest: Option<&Manifest>, text: &str) -> Result<(), Error> {
     let Some(manifest) = manifest else {
         project_file::create(Path::new(MANIFEST), text.as_bytes())?;
         cx.ui.status(&format!("wrote `{MANIFEST}`"));
@@ -568,12 +582,12 @@ fn enter(cx: &Context, manifest: Option<&Manifest>, text: &str) -> Result<(), Er
     let path = manifest.path();
     project_file::replace(&path, text.as_bytes())?;
     cx.trust_as_written(&manifest.directory, text);
-    cx.ui.status(&format!("added it to `{}`", path.display()));
+    cx.ui.status(&format!("added the template to `{}`", path.display()));
 
     Ok(())
 }
 
-/// Adds the outputs of the manifest to .gitignore; true where git has one.
+/// Adds the outputs of the manifest to .gitignore. Returns true if git tracks one of them.
 fn ignore_output(cx: &Context) -> Result<bool, Error> {
     let project = cx.project()?;
     let Some(manifest) = crate::config::Environment::manifest(&|_| {})? else { return Ok(false) };
@@ -586,7 +600,7 @@ fn ignore_output(cx: &Context) -> Result<bool, Error> {
     Ok(!found.tracked.is_empty())
 }
 
-/// `.env` of `.env.example`, `app.env` of `app.env.dist`.
+/// Returns `.env` for `.env.example`, and `app.env` for `app.env.dist`.
 fn without_example(file: &Path) -> Result<PathBuf, Error> {
     const ENDINGS: [&str; 5] = ["example", "sample", "dist", "template", "defaults"];
     let ending = file.extension().and_then(OsStr::to_str).unwrap_or_default();
@@ -595,10 +609,10 @@ fn without_example(file: &Path) -> Result<PathBuf, Error> {
     }
 
     Err(Error::usage(format!(
-        "what `{}` is an example of cannot be told from its name",
+        "cannot determine from its name what `{}` is an example of",
         file.display()
     ))
-    .hint(format!("the name of an example ends with one of: {}", ENDINGS.join(", "))))
+    .hint(format!("use a name that ends with one of: {}", ENDINGS.join(", "))))
 }
 
 fn with_ending(file: &Path) -> PathBuf {

@@ -1,4 +1,5 @@
-//! `secrets trust`: consent to what a directory's `.secrets.toml` asks for, shown, given and taken back.
+//! `secrets trust`: shows, grants and revokes consent to what a directory's `.secrets.toml` asks
+//! for.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +17,10 @@ use crate::ui::local_time;
 const EXAMPLES: &str = "\
 Examples:
   secrets trust                trust the nearest .secrets.toml as it is
-  secrets trust --show         what it asks for, and if it is trusted
-  secrets trust --revoke DIR   take it back
-  secrets trust --list         every directory that is trusted
-  secrets --trust-manifest=SHA256 render --all   in CI; --show prints it
+  secrets trust --show         show what it asks for and whether it is trusted
+  secrets trust --revoke DIR   revoke trust
+  secrets trust --list         list every trusted directory
+  secrets --trust-manifest=SHA256 render --all   use in CI; --show prints it
 
 What needs trust in the nearest .secrets.toml:
   setup, check, adopt                           always
@@ -33,32 +34,33 @@ What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   init, setup --new, project, passwd, recovery, rekey, verify, salvage,
   backup, restore, compact, completions, trust
-A project that -p or SECRETS_PROJECT names is your choice, not that of
-.secrets.toml.";
+A project that you choose with -p or SECRETS_PROJECT is your choice, not that
+of .secrets.toml.";
 
 /// Trust what .secrets.toml asks for
 ///
-/// A .secrets.toml chooses a project, files that are written and variables of programs. Before that is used, you have to
-/// consent to it, once for each directory and again after a change. This command is the consent: it asks nothing, and prints
-/// what it covers: the directory, the project, the SHA-256 of .secrets.toml, and for each output the tags that its template
-/// names. The text of templates is not covered: read it in files of strangers. What `template`, `adopt`, `setup --new` and
-/// `init --project-file` write is trusted as written.
+/// A .secrets.toml chooses a project, files to write and variables of programs. Before any of that
+/// is used, you have to consent to it, once per directory and again after each change. This command
+/// gives that consent without asking, and prints what it covers: the directory, the project, the
+/// SHA-256 of .secrets.toml, and for each output the tags that its template refers to. It does not
+/// cover the text of templates: read templates that others wrote. A .secrets.toml is trusted
+/// automatically as `template`, `adopt`, `setup --new` and `init --project-file` write it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TrustArgs {
-    /// The directory of the .secrets.toml [default: the nearest one, here or above]
+    /// Trust the .secrets.toml in this directory [default: the nearest one, here or above]
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     directory: Option<PathBuf>,
-    /// Print what it asks for and whether it is trusted, and change nothing
+    /// Print what it asks for and whether it is trusted, without changing anything
     #[arg(long)]
     show: bool,
-    /// Take the trust back
+    /// Revoke the trust
     #[arg(long, conflicts_with = "show")]
     revoke: bool,
-    /// List the directories that are trusted
+    /// List the trusted directories
     #[arg(long, conflicts_with_all = ["show", "revoke", "directory"])]
     list: bool,
-    /// Accepted for scripts; this command asks nothing
+    /// Do nothing; accepted for scripts, because this command never asks
     #[arg(short, long)]
     yes: bool,
 }
@@ -70,7 +72,8 @@ pub(crate) fn run(args: &TrustArgs, cx: &Context) -> Result<(), Error> {
     } else if args.revoke {
         revoke(cx, directory)
     } else {
-        // To count the project's secrets, and to bind the record. It works without a vault as well.
+        // An open vault is used to count the project's secrets and to bind the record, but is not
+        // required.
         cx.open_known_vault();
         with_manifest(cx, directory, |manifest| {
             if args.show { show(cx, manifest) } else { trust(cx, manifest) }
@@ -78,35 +81,35 @@ pub(crate) fn run(args: &TrustArgs, cx: &Context) -> Result<(), Error> {
     }
 }
 
-/// Calls `use_it` with the manifest of a directory, or the nearest one.
+/// Calls `use_manifest` with the manifest of a directory, or the nearest one.
 fn with_manifest(
     cx: &Context,
     directory: Option<&Path>,
-    use_it: impl FnOnce(&Manifest) -> Result<(), Error>,
+    use_manifest: impl FnOnce(&Manifest) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let Some(directory) = directory else { return use_it(cx.needed_manifest()?) };
-    let directory = without_name(directory);
+    let Some(directory) = directory else { return use_manifest(cx.require_manifest()?) };
+    let directory = directory_of(directory);
 
     match Environment::manifest_of(directory)? {
-        Some(manifest) => use_it(&manifest),
+        Some(manifest) => use_manifest(&manifest),
         None => Err(Error::new(
             Kind::NotFound,
-            format!("`{}` has no `{MANIFEST}` of yours", directory.display()),
+            format!("`{}` has no `{MANIFEST}` that belongs to you", directory.display()),
         )
-        .hint("name the directory of a `.secrets.toml` that belongs to you")),
+        .hint("choose the directory of a `.secrets.toml` that belongs to you")),
     }
 }
 
-/// Returns the directory if the file in it was named.
-fn without_name(path: &Path) -> &Path {
+/// Returns the directory if the path names the manifest in it.
+fn directory_of(path: &Path) -> &Path {
     if path.file_name() == Some(MANIFEST.as_ref()) { path.parent().unwrap_or(path) } else { path }
 }
 
 fn trust(cx: &Context, manifest: &Manifest) -> Result<(), Error> {
     let record = cx.trust(Context::coverage(manifest)?)?;
-    print(cx, &record.coverage, &Trust::ProvidedValues(record.clone().into()))?;
+    print(cx, &record.coverage, &Trust::Trusted(record.clone().into()))?;
     cx.ui.status(&format!(
-        "trusted `{}`; the text of its templates is not covered",
+        "trusted `{}`; this does not cover the text of its templates",
         manifest.path().display()
     ));
 
@@ -127,15 +130,15 @@ fn print(cx: &Context, coverage: &Coverage, trust: &Trust) -> Result<(), Error> 
     }
 
     let state = match trust {
-        Trust::ProvidedValues(record) => format!("since {}", local_time(&record.since)),
-        Trust::Changed(_) => "no: it asks for something else than what you trusted".to_owned(),
+        Trust::Trusted(record) => format!("since {}", local_time(&record.since)),
+        Trust::Changed(_) => "no: it asks for something other than what you trusted".to_owned(),
         Trust::Unknown(None) => "no".to_owned(),
         Trust::Unknown(Some(why)) => format!("no: {why}"),
     };
 
     let mut lines = vec![("directory", directory.display().to_string()), ("trusted", state)];
     lines.extend(trust.changes(coverage).into_iter().map(|change| ("changed", change)));
-    lines.extend(cx.described(coverage, usize::MAX));
+    lines.extend(cx.describe_coverage(coverage, usize::MAX));
     lines.push(("sha256", coverage.fingerprint()));
 
     let lines: Vec<_> = lines.iter().map(|(label, text)| (*label, visible(text))).collect();
@@ -163,13 +166,13 @@ fn document(coverage: &Coverage, trust: &Trust) -> serde_json::Value {
 
 fn revoke(cx: &Context, directory: Option<&Path>) -> Result<(), Error> {
     let directory = match directory {
-        Some(directory) => without_name(directory).to_owned(),
+        Some(directory) => directory_of(directory).to_owned(),
         None => Environment::manifest_place().unwrap_or_default(),
     };
 
     let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
 
-    // A directory that was removed keeps its record until it is revoked.
+    // The record of a removed directory exists until it is revoked.
     let failed = |source| {
         Error::new(Kind::Failure, format!("cannot read `{}`: {source}", directory.display()))
     };

@@ -1,4 +1,4 @@
-//! `secrets unlock`: hands the vault's root key to the agent, for a while.
+//! `secrets unlock`: hands the vault's root key to the agent for a limited time.
 
 use std::time::Duration;
 
@@ -20,16 +20,17 @@ Examples:
 
 /// Unlock the vault for a while
 ///
-/// Asks for the passphrase and starts an agent, a process of yours that holds the vault's key. Until the time is over or `secrets
-/// lock`, commands on this vault ask for no passphrase. The vault's key never leaves the agent, but the keys of its projects do:
-/// a program of yours that asks the agent for them keeps them after `lock`, until `secrets rekey`.
+/// Asks for the passphrase and starts an agent, a process of yours that holds the vault's key.
+/// Until the time is over or you run `secrets lock`, commands on this vault do not ask for a
+/// passphrase. The vault's key never leaves the agent, but the keys of its projects do: a program
+/// of yours that asks the agent for them can keep them after `lock`, until `secrets rekey`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UnlockArgs {
-    /// Lock after this time, whatever happens: 90s, 15m, 8h, 1d; at most 30d
+    /// Lock after this time in any case: 90s, 15m, 8h, 1d; at most 30d
     #[arg(long, value_name = "TIME", default_value = TTL, value_parser = parse_duration)]
     ttl: Duration,
-    /// Lock when nothing has asked for the vault for this time
+    /// Lock when the vault has not been used for this time
     #[arg(long, value_name = "TIME", default_value = IDLE, value_parser = parse_duration)]
     idle: Duration,
 }
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     let client = Client::new(&place, &cx.canonical_vault_path()?, PATIENCE);
     let root = cx.root_key(&locked)?;
 
-    // A vault that is damaged is told now, and not by the next command.
+    // Damage is reported now instead of by the next command.
     locked.check(&root)?;
     let vault_id = locked.vault_id()?;
     let params = locked.kdf_params()?;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
         client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
     cx.remember_agent_place(&place);
 
-    // Who uses it need not be told of it.
+    // A user who runs this command does not need the notice about it.
     cx.settle(NoticeSubject::Unlock, &vault_id);
     if !in_memory {
         cx.ui.warn(
@@ -66,8 +67,9 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says once for each vault that its key derivation has the default cost of an earlier version. One that was chosen is not
-/// mentioned: a cost that never was a default, or one that `init` or `passwd` was given.
+/// Reports once per vault that its key derivation has the default cost of an earlier version. A
+/// chosen cost is not reported: one that never was a default, or one that was passed to `init` or
+/// `passwd`.
 fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
     let default = Context::default_kdf();
     if params != KdfParams::SMALL
@@ -78,12 +80,12 @@ fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
         return;
     }
 
-    // What cannot be remembered would be said each time.
+    // If the notice could not be recorded, it would be shown every time.
     if cx.settle(NoticeSubject::Kdf, vault_id) {
         let (before, now, upgrade) =
-            (described(params), described(default), cx.again("passwd --upgrade-kdf"));
+            (described(params), described(default), cx.hint_command("passwd --upgrade-kdf"));
         cx.ui.status(&format!(
-            "a guess at its passphrase costs {before}; {upgrade} raises that to {now}"
+            "guessing its passphrase costs {before}; raise that to {now} with {upgrade}"
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! `secrets update`: changes what is named and nothing else.
+//! `secrets update`: changes only the given properties of a secret.
 
 use std::ffi::OsString;
 
@@ -15,30 +15,30 @@ use crate::vault::SecretChanges;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets update api-key                        asks for a new value
+  secrets update api-key                        ask for a new value
   secrets update api-key --generate
   secrets update api-key --name 'Stripe, live'
-  secrets update api-key --name ''              clears the name";
+  secrets update api-key --name ''              clear the name";
 
 /// Change a secret's value, name or description
 ///
-/// With no option, asks for a new value (all of stdin where it is no terminal). With --name or --description alone the
-/// value stays and stdin is not read. The tag and the id never change.
+/// Without options, asks for a new value, or reads all of stdin if it is not a terminal. With only
+/// --name or --description, the value stays and stdin is not read. The tag and the id never change.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpdateArgs {
-    /// Tag in the current project, or id in any
+    /// Change this secret: a tag in the current project, or an id in any project
     #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
     secret: SecretRef,
-    /// Another label; '' clears it
+    /// Set the label; '' clears it
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Another description; '' clears it
+    /// Set the description; '' clears it
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     #[command(flatten)]
     value: ValueArgs,
-    /// What people try; refused without being repeated
+    /// Arguments that may be a value; refused without being shown
     #[arg(hide = true)]
     positional_attempt: Vec<OsString>,
 }
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
         args.value.check_file()?;
     }
 
-    cx.needs_vault()?;
+    cx.require_vault()?;
     let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let current = vault.get(project, &args.secret)?;
@@ -79,20 +79,22 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
             Some(args.value.read(&format!("New value of {}", current.metadata.tag), &cx.ui)?);
     }
 
-    // The version seen before the prompt: who else has changed it meanwhile is not written over.
+    // The version from before the prompt ensures that a change made in the meantime is not
+    // overwritten.
     let secret = cx.written(vault.update(project, &args.secret, Some(current.version), changes)?);
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
     let shown = if with_value { format!(", hint {hint}") } else { String::new() };
     cx.ui.status(&format!("updated `{tag}` in project `{}`{shown}", secret.project));
     if with_value {
-        tell_stale(cx, &secret);
+        report_stale(cx, &secret);
     }
 
     if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
 }
 
-/// Names the outputs that the new value has made stale. The value is stored: what cannot be told is only warned of.
-fn tell_stale(cx: &Context, secret: &Secret) {
+/// Lists the outputs that the new value made stale. Errors are only warnings, because the value is
+/// already stored.
+fn report_stale(cx: &Context, secret: &Secret) {
     match outputs::made_stale(cx, &secret.project, &secret.metadata.tag) {
         Ok(stale) if stale.is_empty() => {}
         Ok(stale) => {
@@ -101,11 +103,12 @@ fn tell_stale(cx: &Context, secret: &Secret) {
             let (are, they) = if names.len() == 1 { ("is", "it") } else { ("are", "them") };
             let names = names.join(", ");
             cx.ui.status(&format!(
-                "{names} {are} out of date now; `secrets render --stale` renders {they} anew"
+                "{names} {are} now out of date; render {they} with `secrets render --stale`"
             ));
         }
-        Err(error) => cx
-            .ui
-            .warn(&format!("which outputs are out of date now is not known: {}", error.message())),
+        Err(error) => cx.ui.warn(&format!(
+            "cannot determine which outputs are now out of date: {}",
+            error.message()
+        )),
     }
 }

@@ -1,4 +1,4 @@
-//! Where a value comes from: a hidden prompt, stdin, a file, the generator. Never an argument.
+//! The sources of a value: a hidden prompt, stdin, a file or the generator. Never an argument.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,29 +9,29 @@ use crate::error::{Error, Kind};
 use crate::model::{SecretBytes, SecretValue};
 use crate::ui::{Ui, input, prompt};
 
-/// The options of `create` and `update` that name a value's source.
+/// The options of `create` and `update` that select the source of a value.
 #[derive(clap::Args)]
 pub(super) struct ValueArgs {
-    /// Take the value from a file, byte for byte; `-` is stdin
+    /// Read the value from a file, byte for byte; `-` is stdin
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "generate")]
     value_file: Option<PathBuf>,
     /// Generate the value
     #[arg(long)]
     generate: bool,
-    /// Characters of a generated value, 8 to 1024
+    /// Set the length of a generated value in characters, 8 to 1024
     #[arg(long, value_name = "N", default_value_t = 32, requires = "generate",
           value_parser = clap::value_parser!(u16).range(8..=1024))]
     length: u16,
-    /// What a generated value is made of
+    /// Set the characters of a generated value
     #[arg(long, value_enum, default_value_t, requires = "generate")]
     alphabet: AlphabetArg,
-    /// Keep a newline at the end of what comes from stdin, and do not warn of one in a file
+    /// Keep a newline at the end of stdin, and do not warn about one in a file
     #[arg(long, conflicts_with = "generate")]
     exact: bool,
-    /// Allow a value without a byte
+    /// Allow an empty value
     #[arg(long)]
     allow_empty: bool,
-    /// What people try; refused without being repeated
+    /// Options that users may try; refused without being shown
     #[arg(long = "value", aliases = ["secret", "password", "token"], hide = true,
           num_args = 0..=1, value_name = "X")]
     value_attempt: Option<Vec<OsString>>,
@@ -61,22 +61,25 @@ impl From<AlphabetArg> for Alphabet {
     }
 }
 
-/// The answer to a value on the command line.
+/// Reports that a value was given on the command line.
 pub(super) fn never_from_an_argument() -> Error {
-    Error::usage("a value is never taken from an argument: other processes and the shell's history would see it")
-        .hint("leave it out to type it unseen, pipe it in, or use `--value-file PATH` or `--generate`")
+    Error::usage(
+        "a value cannot be an argument: other processes and the shell's history would \
+                  see it",
+    )
+    .hint("omit it to type it hidden, pipe it in, or use `--value-file PATH` or `--generate`")
 }
 
 fn unreadable(path: &Path, source: &io::Error) -> Error {
     Error::new(Kind::Failure, format!("cannot read `{}`: {source}", path.display()))
 }
 
-/// The refusal of a value that is empty or too large.
-fn unfit(why: &str, is_empty: bool) -> Error {
+/// Reports a value that is empty or too large.
+fn invalid_value(why: &str, is_empty: bool) -> Error {
     let hint = if is_empty {
-        "`--allow-empty` stores it all the same"
+        "use `--allow-empty` to store it anyway"
     } else {
-        "a value has at most 1,048,576 bytes"
+        "use a value of at most 1,048,576 bytes"
     };
 
     Error::usage(format!("{why}; nothing was stored")).hint(hint)
@@ -88,7 +91,7 @@ impl ValueArgs {
         if self.value_attempt.is_some() { Err(never_from_an_argument()) } else { Ok(()) }
     }
 
-    /// Fails if the value's file cannot be read or is too large, before anything is asked for.
+    /// Fails before any prompt if the value's file cannot be read or is too large.
     pub(super) fn check_file(&self) -> Result<(), Error> {
         let Some(path) = self.value_file.as_deref().filter(|path| *path != Path::new("-")) else {
             return Ok(());
@@ -96,23 +99,23 @@ impl ValueArgs {
 
         let metadata = input::check(path).map_err(|source| unreadable(path, &source))?;
         if metadata.len() > SecretValue::MAX as u64 {
-            return Err(unfit("the value is larger than 1 MiB", false));
+            return Err(invalid_value("the value is larger than 1 MiB", false));
         }
 
         Ok(())
     }
 
-    /// True where an option names a source.
+    /// Returns true if an option selects a source.
     pub(super) fn names_a_source(&self) -> bool {
         self.generate || self.value_file.is_some()
     }
 
-    /// True where the value is read from stdin, if it is read.
+    /// Returns true if the value, in case it is read, is read from stdin.
     pub(super) fn is_stdin(&self) -> bool {
         !self.generate && self.value_file.as_deref().is_none_or(|path| path == Path::new("-"))
     }
 
-    /// Reads the value. Warns of what was probably not meant.
+    /// Reads the value. Warns about input that is probably a mistake.
     pub(super) fn read(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
         let stdin = self.value_file.as_deref() == Some(Path::new("-"));
         if self.generate && input::stdin_has_bytes() {
@@ -133,24 +136,27 @@ impl ValueArgs {
         }
 
         let empty = bytes.is_empty();
-        SecretValue::new(bytes, self.allow_empty).map_err(|why| unfit(&why.to_string(), empty))
+        SecretValue::new(bytes, self.allow_empty)
+            .map_err(|why| invalid_value(&why.to_string(), empty))
     }
 
-    /// Warns of a newline at the end of a file's only line. In a file of several lines, a PEM key for example, it belongs
-    /// to the value.
+    /// Warns about a newline at the end of a one-line file. In a file with several lines, such as a
+    /// PEM key, the newline belongs to the value.
     fn warn_of_newline(&self, bytes: &SecretBytes, ui: &Ui) {
         let bytes = bytes.expose();
         let newlines = memchr::memchr_iter(b'\n', bytes).count();
         if newlines == 1 && bytes.ends_with(b"\n") && bytes.len() > 1 {
             ui.warn(
-                "the value ends with a newline, as the file does; stdin drops it: `secrets create TAG < FILE`; \
-                 `--exact` stores it without this warning",
+                "the value ends with the newline of the file; use `secrets create TAG < FILE` to \
+                 drop it, or \
+                 `--exact` to store it without this warning",
             );
         }
     }
 
     fn stdin(&self) -> Result<SecretBytes, Error> {
-        // Two bytes more than a value: a newline at the end is not counted.
+        // The limit is two bytes above that of a value, because a newline at the end does not
+        // count.
         let mut bytes = input::stdin(SecretValue::MAX + 2)?;
         if !self.exact {
             input::drop_newline(&mut bytes);

@@ -1,4 +1,4 @@
-//! `secrets verify`: looks at everything in the vault.
+//! `secrets verify`: verifies everything in the vault.
 
 use serde_json::json;
 
@@ -15,11 +15,12 @@ Examples:
   secrets verify --json | jq .damage
   secrets --vault backup.db verify";
 
-/// Check everything in the vault
+/// Verify everything in the vault
 ///
-/// Every seal, hash, signature and count, the file's own structure, and that nothing is in it that belongs to nobody; and whether
-/// it is the state that was last seen here. Changes nothing. Prints what is there; where something is damaged, what, and how much
-/// can still be read (exit 6).
+/// Checks every seal, hash, signature and count, the structure of the file, that it contains no
+/// orphan rows, and that the vault matches its checkpoint on this machine. Changes nothing. Prints
+/// what the vault contains. If something is damaged, it lists the damage and how much can still be
+/// read (exit 6).
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct VerifyArgs {}
@@ -32,9 +33,9 @@ pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     show(&report, cx)?;
 
     let Some(failure) = failure(&report) else {
-        cx.ui.status("everything holds");
+        cx.ui.status("the vault is intact");
         if !vault.is_remembered() {
-            cx.ui.warn(&unremembered(cx));
+            cx.ui.warn(&no_checkpoint_warning(cx));
         }
 
         return Ok(());
@@ -43,8 +44,8 @@ pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     Err(failure)
 }
 
-/// Why a vault that is put back would not be noticed.
-fn unremembered(cx: &Context) -> String {
+/// Explains why a rollback of the vault could not be detected.
+fn no_checkpoint_warning(cx: &Context) -> String {
     let place = cx
         .checkpoints()
         .ok()
@@ -52,7 +53,7 @@ fn unremembered(cx: &Context) -> String {
         .map(|checkpoints| format!(" in `{}`", checkpoints.directory().display()));
 
     format!(
-        "what was seen cannot be written down{}: a vault that is put back goes unnoticed",
+        "cannot write the vault's checkpoint{}: a rollback would not be detected",
         place.unwrap_or_default()
     )
 }
@@ -69,7 +70,10 @@ fn failure(report: &Report) -> Option<Error> {
 
     Some(
         Error::new(Kind::Damaged, format!("the vault is damaged or was tampered with: {found}"))
-            .hint("put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`"),
+            .hint(
+                "restore a backup with `secrets restore PATH`, or save what can be read with \
+                   `secrets salvage OUT`",
+            ),
     )
 }
 
@@ -83,16 +87,16 @@ fn show(report: &Report, cx: &Context) -> Result<(), Error> {
         (found + project.secrets, readable + project.readable)
     });
 
-    let mut ways: Vec<String> = report
+    let mut credentials: Vec<String> = report
         .passphrases
         .iter()
         .map(|params| format!("passphrase ({})", described(*params)))
         .collect();
 
-    ways.extend(report.recovery.then(|| "recovery code".to_owned()));
+    credentials.extend(report.recovery.then(|| "recovery code".to_owned()));
     let mut lines = vec![
         ("vault", path),
-        ("opens with", ways.join(", ")),
+        ("opens with", credentials.join(", ")),
         ("projects", report.projects.len().to_string()),
         (
             "secrets",
@@ -124,7 +128,7 @@ fn document(report: &Report, path: &str) -> serde_json::Value {
     })
 }
 
-/// Everything that does not hold; as `salvage` tells it, too.
+/// Returns all damage as JSON, also for `salvage`.
 pub(super) fn damage(report: &Report) -> Vec<serde_json::Value> {
     report.damage.iter().map(finding).collect()
 }

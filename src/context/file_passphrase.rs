@@ -1,23 +1,24 @@
-//! Passphrases of age files: that of an export, chosen, and that of a file to be imported. The vault's own is never taken for
-//! one: neither the environment nor `--passphrase-file` gives it.
+//! The passphrases of age files: the chosen one of an export, and that of a file to import. The
+//! vault's passphrase is never used for this, so neither the environment nor `--passphrase-file`
+//! provides it.
 
 use std::path::Path;
 
 use super::Context;
-use super::unlocking::{TRIES, ask, parsed};
+use super::unlocking::{TRIES, ask, parse_passphrase};
 use crate::crypto::age_file::{AgeError, MOVED};
 use crate::error::{self, Error, Kind};
 use crate::model::SecretBytes;
 use crate::strength::Strength;
 use crate::ui::{Progress, prompt};
 
-/// What a terminal shows while scrypt makes a key of a passphrase, which takes a second or more.
+/// The progress text while scrypt derives a key from a passphrase, which takes a second or more.
 pub(crate) const MAKING_KEY: &str =
-    "making the file's key of the passphrase: this takes a few seconds";
+    "deriving the file's key from the passphrase: this takes a few seconds";
 
 impl Context {
-    /// Refuses where the passphrase of an export could come from nowhere, or from a file that cannot be read.
-    pub(crate) fn needs_export_passphrase(file: Option<&Path>) -> Result<(), Error> {
+    /// Fails if there is no source for the passphrase of an export, or if its file cannot be read.
+    pub(crate) fn check_export_passphrase_source(file: Option<&Path>) -> Result<(), Error> {
         if let Some(path) = file {
             return Self::check_passphrase_file(path);
         }
@@ -26,19 +27,24 @@ impl Context {
             return Ok(());
         }
 
-        Err(Error::new(Kind::Locked, "no passphrase for the export was given and there is no terminal to ask on")
-            .hint("give it by `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`"))
+        Err(Error::new(
+            Kind::Locked,
+            "no passphrase for the export was given and there is no terminal to ask on",
+        )
+        .hint("use `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`"))
     }
 
-    /// The passphrase of an export: that of a file, else typed twice. It is taken as it is typed, as `age` does.
+    /// Returns the passphrase of an export, from a file or typed twice. It is used exactly as
+    /// typed, like in `age`.
     pub(crate) fn export_passphrase(&self, file: Option<&Path>) -> Result<SecretBytes, Error> {
-        let typed = || self.typed_twice("Passphrase for the export");
+        let typed = || self.ask_twice("Passphrase for the export");
         let bytes = file.map_or_else(typed, |path| self.line_of_file(path))?;
-        self.warned_if_weak(Strength::of(&parsed(&bytes)?, MOVED));
+        self.warn_if_weak(Strength::of(&parse_passphrase(&bytes)?, MOVED));
         Ok(bytes)
     }
 
-    /// Opens a file with the passphrase of `given`, else with one that is typed, three times. `name` is the file's.
+    /// Opens a file with the passphrase from `given`, or with one that is typed, in up to three
+    /// tries. `name` is the name of the file.
     pub(crate) fn open_by_passphrase<T>(
         &self,
         given: Option<&Path>,
@@ -54,21 +60,19 @@ impl Context {
         if !prompt::is_possible() {
             let what =
                 format!("no passphrase for `{name}` was given and there is no terminal to ask on");
-            return Err(
-                Error::new(Kind::Locked, what).hint("give it by `--import-passphrase-file PATH`")
-            );
+            return Err(Error::new(Kind::Locked, what).hint("use `--import-passphrase-file PATH`"));
         }
 
         let mut tries_left = TRIES;
         loop {
             tries_left -= 1;
             let passphrase = ask(&format!("Passphrase for {name}"))?;
-            let hush = prompt::hush();
+            let echo_off = prompt::echo_off();
             let progress = self.key_progress();
             let opened = open(&passphrase);
 
             drop(progress);
-            drop(hush);
+            drop(echo_off);
             match opened {
                 Err(AgeError::WrongPassphrase) if tries_left > 0 => {
                     self.ui.warn("wrong passphrase, try again");
@@ -78,14 +82,14 @@ impl Context {
         }
     }
 
-    /// Shows [`MAKING_KEY`] until it is dropped.
+    /// Shows [`MAKING_KEY`] until the returned value is dropped.
     pub(crate) fn key_progress(&self) -> Progress {
         let progress = self.ui.progress("");
         progress.working(MAKING_KEY);
         progress
     }
 
-    /// A small file of keys, as `line_of_file` reads a passphrase.
+    /// Reads a small file of keys, with the checks of `line_of_file` for passphrases.
     pub(crate) fn identity_file(&self, path: &Path) -> Result<SecretBytes, Error> {
         self.private_file(path, "identity file", 1024 * 1024)
     }

@@ -1,4 +1,4 @@
-//! What a command works with: the options that all share, the vault opened when it is first needed.
+//! The context of a command: the global options, and the vault, which is opened when first needed.
 
 mod file_passphrase;
 mod trust;
@@ -30,34 +30,34 @@ pub(crate) use trust::Trust;
 
 use crate::vault::{DivergenceNotice, KeyServiceError, Locked, Vault, VaultError, WriteOutcome};
 
-/// What the command line says about the vault, the project and how to unlock.
+/// The options that select the vault, the project and how to unlock.
 #[derive(Default)]
 pub(crate) struct Options {
     /// The vault's file
     pub(crate) vault: Option<PathBuf>,
     /// The current project
     pub(crate) project: Option<ProjectName>,
-    /// The file that holds the passphrase; `-` is stdin
+    /// The file with the passphrase; `-` is stdin
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Unlock with the recovery code instead of the passphrase
+    /// True to unlock with the recovery code instead of the passphrase
     pub(crate) recovery: bool,
-    /// The SHA-256 of a manifest that is trusted for this command, in hexadecimal
+    /// The hexadecimal SHA-256 of a manifest that is trusted for this command
     pub(crate) trust_manifest: Option<String>,
 }
 
-/// The longest wait for the agent.
+/// The maximum time to wait for the agent.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is mentioned once for each vault.
+/// A subject that is mentioned once per vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoticeSubject {
-    /// The cost of its key derivation is that of an earlier version
+    /// The vault's key derivation has the cost of an earlier version
     Kdf,
-    /// `secrets unlock` exists
+    /// The existence of `secrets unlock`
     Unlock,
 }
 
-/// What names the current project.
+/// Where the name of the current project comes from.
 pub(crate) enum ProjectSource {
     Option(ProjectName),
     Environment(ProjectName),
@@ -66,17 +66,17 @@ pub(crate) enum ProjectSource {
 }
 
 impl ProjectSource {
-    /// Half a sentence for people.
+    /// Describes the source for status lines.
     pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Option(_) => "named by --project".into(),
-            Self::Environment(_) => "named by SECRETS_PROJECT".into(),
-            Self::Manifest { path, .. } => format!("named by {}", path.display()),
+            Self::Option(_) => "set by --project".into(),
+            Self::Environment(_) => "set by SECRETS_PROJECT".into(),
+            Self::Manifest { path, .. } => format!("set by {}", path.display()),
             Self::Default => "the default".into(),
         }
     }
 
-    /// One word for `--json`.
+    /// Returns the word for `--json`.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Option(_) => "option",
@@ -87,20 +87,20 @@ impl ProjectSource {
     }
 }
 
-/// What a command works with.
+/// The context of a command.
 pub(crate) struct Context {
     pub(crate) ui: Rc<Ui>,
     options: Options,
     environment: Environment,
-    /// The passphrase came from stdin, and is where that of the environment was
+    /// True if the passphrase was read from stdin and stored in the place of the environment's
     has_read_stdin: Cell<bool>,
     vault: OnceCell<Vault>,
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
-    told_of_modes: Cell<bool>,
-    /// What the manifest was trusted with in this process
+    warned_about_modes: Cell<bool>,
+    /// The coverage of the manifest when this process trusted it
     trusted: RefCell<Option<Coverage>>,
-    /// The record that says so, until the vault has verified it
+    /// The record of that consent, until the vault has verified it
     consent: RefCell<Option<TrustRecord>>,
 }
 
@@ -114,24 +114,24 @@ impl Context {
             vault: OnceCell::new(),
             project: OnceCell::new(),
             manifest: OnceCell::new(),
-            told_of_modes: Cell::new(false),
+            warned_about_modes: Cell::new(false),
             trusted: RefCell::default(),
             consent: RefCell::default(),
         }
     }
 
-    /// For who must not print anything, not even a warning.
+    /// Returns a context that prints nothing, not even warnings.
     pub(crate) fn silent(options: Options) -> Self {
-        // With JSON, warnings wait for an end that does not come.
+        // With JSON, warnings are held back until `finish`, which is never called here.
         Self::new(options, Environment::read(), Ui::new(true, true, ColorWhen::Never))
     }
 
-    /// Where the vault is, or is to be.
+    /// Returns the path of the vault, whether it exists or not.
     pub(crate) fn vault_path(&self) -> Result<PathBuf, Error> {
         Ok(self.environment.vault_path(self.options.vault.as_deref())?)
     }
 
-    /// The current project.
+    /// Returns the current project.
     pub(crate) fn project(&self) -> Result<&ProjectName, Error> {
         if let Some(project) = self.project.get() {
             return Ok(project);
@@ -147,7 +147,7 @@ impl Context {
         Ok(self.project.get_or_init(|| project))
     }
 
-    /// Returns what names the current project.
+    /// Returns the source of the current project's name.
     pub(crate) fn project_source(&self) -> Result<ProjectSource, Error> {
         if let Some(project) = &self.options.project {
             return Ok(ProjectSource::Option(project.clone()));
@@ -166,8 +166,8 @@ impl Context {
         }))
     }
 
-    /// Fails if `--project` or SECRETS_PROJECT names a project that does not exist. Others may be empty: the default one, and
-    /// that of a manifest, whose secrets are still to be created.
+    /// Fails if `--project` or SECRETS_PROJECT names a project that does not exist. The default
+    /// project and the project of a manifest may have no secrets yet.
     pub(crate) fn require_named_project(&self) -> Result<(), Error> {
         match self.named_project()? {
             Some(project) if project != Environment::default_project()? => {
@@ -177,7 +177,7 @@ impl Context {
         }
     }
 
-    /// The project that an option or the environment names.
+    /// Returns the project that an option or the environment names.
     pub(crate) fn named_project(&self) -> Result<Option<ProjectName>, Error> {
         match &self.options.project {
             Some(project) => Ok(Some(project.clone())),
@@ -185,12 +185,12 @@ impl Context {
         }
     }
 
-    /// The project of the option.
+    /// Returns the project of `--project`.
     pub(crate) fn project_option(&self) -> Option<&ProjectName> {
         self.options.project.as_ref()
     }
 
-    /// The nearest `.secrets.toml`, where there is one.
+    /// Returns the nearest `.secrets.toml`, if there is one.
     pub(crate) fn manifest(&self) -> Result<Option<&Manifest>, Error> {
         if let Some(manifest) = self.manifest.get() {
             return Ok(manifest.as_ref());
@@ -200,34 +200,32 @@ impl Context {
         Ok(self.manifest.get_or_init(|| manifest).as_ref())
     }
 
-    /// The manifest, which the command cannot do without.
-    pub(crate) fn needed_manifest(&self) -> Result<&Manifest, Error> {
+    /// Returns the manifest, or an error if it does not exist.
+    pub(crate) fn require_manifest(&self) -> Result<&Manifest, Error> {
         self.manifest()?.ok_or_else(|| {
-            Error::new(
-                Kind::NotFound,
-                format!("there is no `{MANIFEST}` here or in a directory above"),
-            )
-            .hint("write one with `secrets init --project-file`")
+            Error::new(Kind::NotFound, format!("no `{MANIFEST}` in this directory or above"))
+                .hint("create one with `secrets init --project-file`")
         })
     }
 
-    /// The project that placeholders in the manifest's tree name secrets of.
+    /// Returns the project whose secrets the placeholders in the manifest's tree refer to.
     pub(crate) fn tree_project(&self) -> Result<Option<&ProjectName>, Error> {
         let Some(manifest) = self.manifest()? else { return Ok(None) };
         manifest.project.as_ref().map_or_else(|| self.project(), Ok).map(Some)
     }
 
-    /// The vault of the option.
+    /// Returns the vault of `--vault`.
     pub(crate) fn vault_option(&self) -> Option<&Path> {
         self.options.vault.as_deref()
     }
 
-    /// A command line of ours for a hint, for the vault and the project that this one was given.
-    pub(crate) fn again(&self, words: &str) -> String {
+    /// Returns a `secrets` command line for a hint, in backticks, with the vault and project
+    /// options of this command.
+    pub(crate) fn hint_command(&self, words: &str) -> String {
         format!("`{}`", Self::command(words, self.vault_option(), self.project_option()))
     }
 
-    /// A command line of ours, as a shell takes it.
+    /// Returns a `secrets` command line in shell syntax.
     pub(crate) fn command(
         words: &str,
         vault: Option<&Path>,
@@ -239,18 +237,19 @@ impl Context {
         format!("secrets {vault}{project}{words}")
     }
 
-    /// The git repository of a directory.
+    /// Returns the git repository of a directory.
     pub(crate) fn git(directory: &Path) -> Git {
         Git::at(directory, Environment::git())
     }
 
-    /// The vault before it is unlocked.
+    /// Opens the vault without unlocking it.
     pub(crate) fn locked(&self) -> Result<Locked, Error> {
         let path = self.vault_path()?;
         let locked = Locked::open(&path)?;
-        if locked.is_exposed() && !self.told_of_modes.replace(true) {
+        if locked.is_exposed() && !self.warned_about_modes.replace(true) {
             self.ui.warn(&format!(
-                "the file system of `{}` has no Unix modes: other users may be able to read or replace the vault",
+                "the file system of `{}` does not support Unix modes: other users may be able to \
+                 read or replace the vault",
                 path.display()
             ));
         }
@@ -261,19 +260,19 @@ impl Context {
         })
     }
 
-    /// What a guess at a new vault's passphrase costs by default on this machine.
+    /// Returns the default key derivation parameters for a new vault on this machine.
     pub(crate) fn default_kdf() -> KdfParams {
         KdfParams::default_for(machine::memory())
     }
 
-    /// Remembers that nothing is to be said about a subject of this vault, because it was said or the user knows it. Returns
-    /// false if that cannot be remembered.
+    /// Records that a subject was mentioned for this vault or is known to the user, so that it is
+    /// not mentioned again. Returns false if that cannot be recorded.
     pub(crate) fn settle(&self, subject: NoticeSubject, vault_id: &VaultId) -> bool {
         let settled = |records: Records| records.mark(&Records::name_of(&[vault_id])).is_ok();
         self.records_about(subject).is_some_and(settled)
     }
 
-    /// True if [`Context::settle`] was called for the subject and the vault.
+    /// Returns true if [`Context::settle`] was called for the subject and the vault.
     pub(crate) fn is_settled(&self, subject: NoticeSubject, vault_id: &VaultId) -> bool {
         let settled = |records: Records| {
             records.read(&Records::name_of(&[vault_id])).is_ok_and(|found| found.is_some())
@@ -291,13 +290,15 @@ impl Context {
         self.environment.state(name).map(|directory| Records::new(&directory, 64))
     }
 
-    /// Warns of a copy that is seen for the first time at its path, if a newer state of the vault was seen elsewhere.
+    /// Returns a notice that warns about a copy without a checkpoint at its path, if another path
+    /// has a newer checkpoint of the same vault.
     fn notice(&self) -> DivergenceNotice {
         let ui = Rc::clone(&self.ui);
         Rc::new(move |seen| {
             let Some(path) = &seen.path else {
                 return ui.warn(
-                    "this vault was seen at another path with other keys; this copy may be older",
+                    "this vault was used at another path with different keys; this copy may be \
+                     older",
                 );
             };
 
@@ -307,17 +308,17 @@ impl Context {
                 "this copy is older than the vault"
             };
 
-            ui.warn(&format!("{how} that was seen at `{}`", path.display()));
+            ui.warn(&format!("{how} that was used at `{}`", path.display()));
         })
     }
 
-    /// What was last seen of the vault here; nothing without a place for it.
+    /// Returns the vault's checkpoints on this machine, or `None` without a directory for them.
     pub(crate) fn checkpoints(&self) -> Result<Option<CheckpointStore>, Error> {
         let Some(directory) = self.environment.checkpoints() else { return Ok(None) };
         Ok(Some(CheckpointStore::new(&directory, &self.vault_path()?)?))
     }
 
-    /// Returns the id of the vault without unlocking it; `None` if there is no vault that can be read.
+    /// Returns the id of the vault without unlocking it, or `None` if no vault can be read.
     pub(crate) fn vault_id(&self) -> Option<VaultId> {
         match self.vault.get() {
             Some(vault) => vault.id().ok(),
@@ -325,13 +326,14 @@ impl Context {
         }
     }
 
-    /// Returns the directory for one kind of records; `None` without a place for them.
+    /// Returns the directory for one kind of record, or `None` without a state directory.
     pub(crate) fn state_directory(&self, kind: &str) -> Option<PathBuf> {
         self.environment.state(kind)
     }
 
-    /// Fails if there is no vault. Commands call it before they ask anything that only a vault gives a meaning to.
-    pub(crate) fn needs_vault(&self) -> Result<(), Error> {
+    /// Fails if there is no vault. Commands call it before they ask anything that makes sense only
+    /// with a vault.
+    pub(crate) fn require_vault(&self) -> Result<(), Error> {
         if self.vault.get().is_some() {
             return Ok(());
         }
@@ -342,11 +344,11 @@ impl Context {
             return Ok(());
         }
 
-        // What it lacks is told as if it was opened.
+        // Opening it reports the actual problem.
         self.locked().map(drop)
     }
 
-    /// True where there is no vault yet.
+    /// Returns true if there is no vault yet.
     pub(crate) fn vault_is_missing(&self) -> Result<bool, Error> {
         match Locked::open(&self.vault_path()?) {
             Err(VaultError::Store(StoreError::Missing(_))) => Ok(true),
@@ -355,7 +357,7 @@ impl Context {
         }
     }
 
-    /// The vault, unlocked when it is first asked for.
+    /// Returns the vault, unlocking it on first use.
     pub(crate) fn vault(&self) -> Result<&Vault, Error> {
         if let Some(vault) = self.vault.get() {
             return Ok(vault);
@@ -365,7 +367,7 @@ impl Context {
         Ok(self.vault.get_or_init(|| vault))
     }
 
-    /// Returns the vault if it is open, or if there is one that opens without a question.
+    /// Returns the vault if it is open, or can be opened without a prompt.
     pub(crate) fn vault_without_asking(&self) -> Result<Option<&Vault>, Error> {
         if self.vault.get().is_none()
             && let Some(vault) = self.unkept_vault_without_asking()?
@@ -376,7 +378,7 @@ impl Context {
         Ok(self.vault.get())
     }
 
-    /// Adds where a missing secret is, if another project has its tag.
+    /// Adds a hint if another project has the missing secret.
     fn with_other_projects(&self, error: Error) -> Error {
         let (Some(tag), Some(vault)) = (error.missing_tag(), self.vault.get()) else {
             return error;
@@ -388,29 +390,29 @@ impl Context {
                 let have = if names.len() == 1 { "project" } else { "projects" };
                 let verb = if names.len() == 1 { "has" } else { "have" };
                 let hint = format!(
-                    "{have} {} {verb} `{tag}`: add `--project {}`",
-                    names.join(", "),
-                    projects[0]
+                    "use `--project {}`, because {have} {} {verb} `{tag}`",
+                    projects[0],
+                    names.join(", ")
                 );
 
-                error.hinting(hint)
+                error.with_only_hint(hint)
             }
             _ => error,
         }
     }
 
-    /// Takes over a vault that was just made.
+    /// Takes over a vault that was just created.
     pub(crate) fn adopt(&self, vault: Vault) {
-        // A new vault has bound nothing: this cannot fail for a reason that counts.
+        // No consent is bound to a new vault yet, so errors here do not matter.
         let _ = self.verify_consent(&vault);
         let _ = self.vault.set(vault);
     }
 
-    /// The vault's path as the agent knows it.
+    /// Returns the vault's path in the form that the agent uses.
     pub(crate) fn canonical_vault_path(&self) -> Result<PathBuf, Error> {
         let path = self.vault_path()?;
         match store::absolute(&path) {
-            // Its directory is gone, an unmounted disk perhaps: what is held of it can still be locked.
+            // The directory may be on an unmounted disk, but the agent can still be locked.
             Err(StoreError::Missing(_) | StoreError::Io { .. }) => {
                 std::path::absolute(&path).map_err(|_| StoreError::BadPath(path).into())
             }
@@ -418,14 +420,14 @@ impl Context {
         }
     }
 
-    /// The place of agents that this login starts, if it exists.
+    /// Returns the runtime directory of this login's agents, if it exists.
     fn agent_place(&self) -> Result<Option<RuntimeDir>, Error> {
         let place = RuntimeDir::existing(self.environment.agent_directory()?)?;
         Ok(place.map(RuntimeDir::with_room_for_sockets).transpose()?)
     }
 
-    /// The places of all agents. Other logins of this user may have other directories: a place among them in which
-    /// `unlock` would start no agent has none.
+    /// Returns the runtime directories of all agents. Other logins of this user may use other
+    /// directories. A directory in which `unlock` would refuse to start an agent contains none.
     fn agent_places(&self) -> Result<Vec<RuntimeDir>, Error> {
         let mut places: Vec<RuntimeDir> = self.agent_place()?.into_iter().collect();
         let known = self.environment.other_agent_directories().iter().cloned();
@@ -445,9 +447,10 @@ impl Context {
         Ok(places)
     }
 
-    /// Writes down where an agent was started, for a `lock --all` of another login.
+    /// Records where an agent was started, so that `lock --all` of another login finds it.
     pub(crate) fn remember_agent_place(&self, place: &RuntimeDir) {
-        // Without a place for it, as in a read-only home, the other login has to know the directory itself.
+        // If this fails, for example with a read-only home, the other login has to know the
+        // directory itself.
         if let Some(records) = self.agent_records() {
             let _ = place.remember(&records);
         }
@@ -459,41 +462,42 @@ impl Context {
             .map(|directory| Records::new(&directory, MAX_RUNTIME_DIR as u64))
     }
 
-    /// Has every agent of this vault forget it; false if none held it.
+    /// Makes every agent of this vault forget its key. Returns false if none held it.
     pub(crate) fn lock_in_agents(&self) -> Result<bool, Error> {
         let path = self.canonical_vault_path()?;
-        any(&self.agent_places()?, |place| Client::new(place, &path, PATIENCE).lock())
+        lock_in_all(&self.agent_places()?, |place| Client::new(place, &path, PATIENCE).lock())
     }
 
-    /// Has every agent forget its vault; false if there was none. Needs no vault.
+    /// Makes every agent forget its key. Returns false if there was none. Needs no vault.
     pub(crate) fn lock_everything(&self) -> Result<bool, Error> {
-        any(&self.agent_places()?, |place| Client::lock_all(place, PATIENCE))
+        lock_in_all(&self.agent_places()?, |place| Client::lock_all(place, PATIENCE))
     }
 
-    /// The way to the agent, if there is a place where one may be.
+    /// Returns a client for the agent, if there is a runtime directory.
     pub(crate) fn agent(&self, patience: Duration) -> Result<Option<Client>, Error> {
         let Some(place) = self.agent_place()? else { return Ok(None) };
         Ok(Some(Client::new(&place, &self.canonical_vault_path()?, patience)))
     }
 
-    /// Has an agent forget the vault, where one holds it: its key opens nothing any more, or what it saw is no more.
+    /// Makes an agent forget the vault, because its key or its checkpoint is no longer valid.
     pub(crate) fn forget_in_agent(&self) {
         let _ = self.lock_in_agents();
     }
 
-    /// The place for an agent that is to be started.
+    /// Returns the runtime directory for a new agent.
     pub(crate) fn new_agent_place(&self) -> Result<RuntimeDir, Error> {
         Ok(self.private_place()?.with_room_for_sockets()?)
     }
 
-    /// A directory of ours alone, for files that live as long as a process.
+    /// Returns a directory that only we can access, for files that live as long as a process.
     pub(crate) fn private_place(&self) -> Result<RuntimeDir, Error> {
         Ok(RuntimeDir::made(self.environment.agent_directory()?)?)
     }
 
-    /// The vault through the agent; `None` where it is locked.
+    /// Returns the vault through the agent, or `None` if it is locked.
     pub(crate) fn vault_of_agent(&self, patience: Duration) -> Result<Option<Vault>, Error> {
-        // A place that cannot be used is told by `unlock`, which is the one to need it.
+        // `unlock` reports a runtime directory that cannot be used, because only `unlock` needs
+        // one.
         let Ok(Some(agent)) = self.agent(patience) else { return Ok(None) };
         match agent.status(None)?.left {
             Some(_) => Ok(Some(self.locked()?.unlocked(agent))),
@@ -501,16 +505,18 @@ impl Context {
         }
     }
 
-    /// A failure, with what is known of other projects and of the vault's directory: a damaged vault may have been right before the
-    /// journal of an interrupted change was played into it.
-    pub(crate) fn explained(&self, error: Error) -> Error {
+    /// Adds what is known about other projects and about the vault's directory to an error. A
+    /// damaged vault may have been intact before the journal of an interrupted change was applied
+    /// to it.
+    pub(crate) fn with_explanation(&self, error: Error) -> Error {
         let error = self.with_other_projects(error);
         let error = match self.vault_path().map(|path| store::before_recovery(&path)) {
             Ok(copy) if error.kind() == Kind::Damaged && copy.exists() => {
                 let copy = store::quoted(&copy);
                 error.hint(format!(
-                    "the vault as it was before an interrupted change was rolled back is `{copy}`; \
-                     `secrets restore {copy}` puts it back if it is whole"
+                    "if it is intact, restore `{copy}` with `secrets restore {copy}`; it is a \
+                     copy from before \
+                     an interrupted change was rolled back"
                 ))
             }
             _ => error,
@@ -519,12 +525,12 @@ impl Context {
         error.for_vault(self.vault_option())
     }
 
-    /// Unwraps a change, passing on that the file is due for `compact`.
+    /// Returns the result of a change, and warns if `compact` is due.
     pub(crate) fn written<T>(&self, written: WriteOutcome<T>) -> T {
         if written.compaction_due {
-            let compact = self.again("compact");
+            let compact = self.hint_command("compact");
             self.ui.warn(&format!(
-                "deleted bytes are still in the vault's file; {compact} overwrites them"
+                "deleted bytes are still in the vault's file; overwrite them with {compact}"
             ));
         }
 
@@ -532,8 +538,8 @@ impl Context {
     }
 }
 
-/// Locks at every place, also after one failed; true if some agent held a key.
-fn any(
+/// Locks in every directory, even after one failed. Returns true if an agent held a key.
+fn lock_in_all(
     places: &[RuntimeDir],
     lock: impl Fn(&RuntimeDir) -> Result<bool, KeyServiceError>,
 ) -> Result<bool, Error> {

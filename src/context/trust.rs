@@ -1,5 +1,5 @@
-//! Consent to what a manifest asks for. A record in the state directory gives it before anything is asked for; the vault's
-//! keys verify that record once the vault is open.
+//! Consent to what a manifest asks for. A record in the state directory stores it and is checked
+//! first; the vault's keys verify the record once the vault is open.
 
 use std::path::Path;
 
@@ -14,27 +14,27 @@ use crate::setup::{Manifest, Outputs};
 use crate::ui::{counted, prompt};
 use crate::vault::Vault;
 
-/// Where a manifest stands.
+/// Whether a manifest is trusted.
 pub(crate) enum Trust {
-    /// It is what was consented to
-    ProvidedValues(Box<TrustRecord>),
-    /// It asks for something else than what was consented to
+    /// It matches the record of consent
+    Trusted(Box<TrustRecord>),
+    /// It asks for something other than the record of consent
     Changed(Box<TrustRecord>),
-    /// There is no record, or none that can be believed, and why
+    /// There is no valid record, with the reason if one exists but is invalid
     Unknown(Option<String>),
 }
 
 impl Trust {
-    /// Returns the word for it in JSON.
+    /// Returns the word for `--json`.
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Self::ProvidedValues(_) => "trusted",
+            Self::Trusted(_) => "trusted",
             Self::Changed(_) => "changed",
             Self::Unknown(_) => "unknown",
         }
     }
 
-    /// Describes what changed since consent was given, a line for each change.
+    /// Describes what changed since consent was given, one line per change.
     pub(crate) fn changes(&self, now: &Coverage) -> Vec<String> {
         match self {
             Self::Changed(before) => now.changes_since(&before.coverage),
@@ -44,7 +44,7 @@ impl Trust {
 }
 
 impl Context {
-    /// Returns the current project. If only a manifest chose it, that has to be trusted.
+    /// Returns the current project. If only a manifest chose it, the manifest has to be trusted.
     pub(crate) fn trusted_project(&self) -> Result<&ProjectName, Error> {
         if self.named_project()?.is_none()
             && let Some(manifest) = self.manifest()?
@@ -56,7 +56,8 @@ impl Context {
         self.project()
     }
 
-    /// Refuses a manifest that is not trusted. Asks on a terminal, once in a process. No passphrase is asked for before.
+    /// Refuses a manifest that is not trusted. Asks on a terminal, once per process and before any
+    /// passphrase.
     pub(crate) fn require_trust(&self, manifest: &Manifest) -> Result<(), Error> {
         if self.trusted.borrow().is_some() {
             return Ok(());
@@ -66,7 +67,7 @@ impl Context {
         let trust = self.trust_of(&coverage);
         if !self.is_named_by_option(&coverage) {
             let record = match trust {
-                Trust::ProvidedValues(record) => *record,
+                Trust::Trusted(record) => *record,
                 trust => self.ask_for_trust(manifest, coverage.clone(), &trust)?,
             };
 
@@ -77,8 +78,8 @@ impl Context {
         Ok(())
     }
 
-    /// Refuses templates that name other secrets now than when consent was given. Between the two somebody may answer a
-    /// question, and a template may change.
+    /// Refuses templates that refer to different secrets than when consent was given. A template
+    /// may change while a question is being answered.
     pub(crate) fn require_same_tags(
         &self,
         manifest: &Manifest,
@@ -97,7 +98,7 @@ impl Context {
         ))
     }
 
-    /// Describes what a manifest asks for.
+    /// Collects what a manifest asks for.
     pub(crate) fn coverage(manifest: &Manifest) -> Result<Coverage, Error> {
         Coverage::of(manifest).map_err(|source| {
             let directory = manifest.path();
@@ -108,11 +109,11 @@ impl Context {
         })
     }
 
-    /// Returns the records of trust.
+    /// Returns the store for records of trust.
     pub(crate) fn trust_store(&self) -> Result<TrustStore, Error> {
         let directory = self.environment.state("trust");
         directory.map(|directory| TrustStore::new(&directory)).ok_or_else(|| {
-            Error::new(Kind::Failure, "there is no directory of yours to keep records of trust in")
+            Error::new(Kind::Failure, "there is no state directory for records of trust")
                 .hint("set HOME or XDG_STATE_HOME, or use `--trust-manifest=SHA256`")
         })
     }
@@ -121,16 +122,14 @@ impl Context {
     pub(crate) fn trust_of(&self, coverage: &Coverage) -> Trust {
         let Ok(store) = self.trust_store() else { return Trust::Unknown(None) };
         match store.read(&coverage.directory()) {
-            Ok(Some(record)) if record.coverage == *coverage => {
-                Trust::ProvidedValues(record.into())
-            }
+            Ok(Some(record)) if record.coverage == *coverage => Trust::Trusted(record.into()),
             Ok(Some(record)) => Trust::Changed(record.into()),
             Ok(None) => Trust::Unknown(None),
-            Err(why) => Trust::Unknown(Some(format!("its record of trust cannot be used: {why}"))),
+            Err(why) => Trust::Unknown(Some(format!("its record of trust is invalid: {why}"))),
         }
     }
 
-    /// Returns true if `--trust-manifest` or its variable names just this.
+    /// Returns true if `--trust-manifest` or its environment variable names exactly this manifest.
     fn is_named_by_option(&self, coverage: &Coverage) -> bool {
         self.named_manifest()
             .is_some_and(|given| given.eq_ignore_ascii_case(&coverage.fingerprint()))
@@ -140,7 +139,7 @@ impl Context {
         self.options.trust_manifest.as_deref().or(self.environment.trust_manifest.as_deref())
     }
 
-    /// Records consent. Binds the record to the vault if that is open.
+    /// Records consent, and binds the record to the vault if the vault is open.
     pub(crate) fn trust(&self, coverage: Coverage) -> Result<TrustRecord, Error> {
         self.trusted.replace(Some(coverage.clone()));
         let mut record = TrustRecord::new(coverage);
@@ -157,11 +156,11 @@ impl Context {
     fn write_trust(&self, record: &TrustRecord) -> Result<(), Error> {
         self.trust_store()?.write(record).map_err(|source| {
             Error::new(Kind::Failure, format!("cannot write the record of trust: {source}"))
-                .hint("use `--trust-manifest=SHA256` if nothing can be remembered here")
+                .hint("use `--trust-manifest=SHA256` if records cannot be written here")
         })
     }
 
-    /// Trusts a manifest that this process wrote, as it wrote it.
+    /// Trusts a manifest as this process has written it.
     pub(crate) fn trust_as_written(&self, directory: &Path, text: &str) {
         let Ok(manifest) = Manifest::parse(directory, text) else { return };
         let trusted = Self::coverage(&manifest).and_then(|coverage| self.trust(coverage));
@@ -174,7 +173,7 @@ impl Context {
         }
     }
 
-    /// Verifies the record that gave consent, and binds it if that is due.
+    /// Verifies the record of consent with the vault's keys, and binds it if it is not bound yet.
     pub(super) fn verify_consent(&self, vault: &Vault) -> Result<(), Error> {
         let Some(mut record) = self.consent.take() else { return Ok(()) };
         let macs = vault.trust_macs(&record.coverage.digest())?;
@@ -182,10 +181,8 @@ impl Context {
             Binding::Current => return Ok(()),
             Binding::Due => {}
             Binding::Broken => {
-                let why =
-                    "its record of trust does not fit this vault's keys, so it does not count"
-                        .to_owned();
-                let manifest = self.needed_manifest()?;
+                let why = "its record of trust does not match this vault's keys".to_owned();
+                let manifest = self.require_manifest()?;
                 record =
                     self.ask_for_trust(manifest, record.coverage, &Trust::Unknown(Some(why)))?;
             }
@@ -193,7 +190,7 @@ impl Context {
 
         record.bind(&macs);
 
-        // What cannot be written is due again the next time.
+        // If the record cannot be written, it will be bound next time.
         let _ = self.write_trust(&record);
         Ok(())
     }
@@ -207,18 +204,18 @@ impl Context {
     ) -> Result<TrustRecord, Error> {
         let path = manifest.path();
 
-        // With JSON stderr holds one document and nothing else.
+        // With `--json`, stderr contains only one document.
         if self.ui.is_json() || self.named_manifest().is_some() || !prompt::is_possible() {
             return Err(self.not_trusted(&path, &coverage, trust));
         }
 
-        let mut lines = vec![format!("`{}` {}", path.display(), standing(trust))];
+        let mut lines = vec![format!("`{}` {}", path.display(), describe_trust(trust))];
         lines.extend(trust.changes(&coverage).into_iter().map(|change| format!("  {change}")));
         if matches!(trust, Trust::Changed(_)) {
             lines.push("It asks for:".into());
         }
 
-        let described = self.described(&coverage, LONG);
+        let described = self.describe_coverage(&coverage, LONG);
         lines.extend(described.iter().map(|(label, text)| format!("  {label:<9} {text}")));
         prompt::show(&lines)?;
 
@@ -228,8 +225,8 @@ impl Context {
 
         if !prompt::confirm(&format!("Trust it with {outputs}, {variables} and {secrets}?"), false)?
         {
-            let message = format!("`{}` was not trusted; nothing was done", path.display());
-            return Err(Error::new(Kind::Refused, message).answering());
+            let message = format!("`{}` was not trusted; nothing was changed", path.display());
+            return Err(Error::new(Kind::Refused, message).as_answer());
         }
 
         let record = TrustRecord::new(coverage);
@@ -245,10 +242,13 @@ impl Context {
         let named = self.named_manifest();
         let message = match trust {
             _ if named.is_some() => {
-                format!("`{path}` is not the one that `--trust-manifest` or its variable names")
+                format!(
+                    "`{path}` is not the manifest that `--trust-manifest` or its variable \
+                         names"
+                )
             }
-            Trust::Changed(_) => format!("`{path}` asks for something else than what you trusted"),
-            Trust::ProvidedValues(_) | Trust::Unknown(None) => format!("`{path}` is not trusted"),
+            Trust::Changed(_) => format!("`{path}` asks for something other than what you trusted"),
+            Trust::Trusted(_) | Trust::Unknown(None) => format!("`{path}` is not trusted"),
             Trust::Unknown(Some(why)) => format!("`{path}` is not trusted: {why}"),
         };
 
@@ -257,33 +257,40 @@ impl Context {
             json!({ "manifest": path.to_string(), "trust": trust.word(), "changes": changes });
         let error = Error::new(Kind::Refused, message)
             .with_notes(changes.iter().map(|change| format!("  {change}")).collect())
-            .detailed(details);
+            .with_details(details);
 
         match named {
-            Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => {
-                error.hint("that is the SHA-256 of the file alone; `secrets trust --show` prints the one to use")
+            Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => error.hint(
+                "use the SHA-256 that `secrets trust --show` prints; this one is of \
+                            the file alone",
+            ),
+            Some(_) => {
+                error.hint("review it and find the SHA-256 to use with `secrets trust --show`")
             }
-            Some(_) => error.hint("`secrets trust --show` prints what it asks for, and the SHA-256 to use"),
-            None => error.hint("`secrets trust --show` prints what it asks for; `secrets trust` trusts it"),
+            None => error.hint(
+                "review it with `secrets trust --show`, then trust it with \
+                                `secrets trust`",
+            ),
         }
     }
 
-    /// Describes what a manifest asks for: a label and a text for the project and each output and variable. The text of a
-    /// variable is cut after `most` characters.
-    pub(crate) fn described(
+    /// Describes what a manifest asks for: a label and a text for the project and for each output
+    /// and variable. Texts of variables are cut after `most` characters.
+    pub(crate) fn describe_coverage(
         &self,
         coverage: &Coverage,
         most: usize,
     ) -> Vec<(&'static str, String)> {
         let project = match &coverage.project {
             Some(name) => format!("`{name}`, {}", self.count_of(name)),
-            None => "the one that you name, or `default`".into(),
+            None => "the one that you choose, or `default`".into(),
         };
 
         let mut lines = vec![("project", project)];
         lines.extend(coverage.outputs.iter().map(|output| ("output", output.to_string())));
         let variable = |(name, text): &(String, String)| {
-            let mark = if redirects(name) { " (redirects programs)" } else { "" };
+            let mark =
+                if redirects(name) { " (redirects connections or configuration)" } else { "" };
             ("variable", format!("{}{mark}", CoveredVariable(name, text).described(most)))
         };
 
@@ -298,15 +305,15 @@ impl Context {
         };
 
         match projects {
-            None => "its secrets are counted while the vault is unlocked".into(),
+            None => "number of secrets unknown while the vault is locked".into(),
             Some(projects) => match projects.iter().find(|(name, _)| name.as_str() == project) {
                 Some((_, count)) => counted(*count, "secret"),
-                None => "which the vault does not have yet".into(),
+                None => "not in the vault yet".into(),
             },
         }
     }
 
-    /// Opens the vault if that needs no question.
+    /// Opens the vault if that needs no prompt.
     pub(crate) fn open_known_vault(&self) {
         if self.vault.get().is_none()
             && let Some(vault) = self.known_vault()
@@ -315,7 +322,7 @@ impl Context {
         }
     }
 
-    /// Returns the vault if an agent or a given passphrase opens it.
+    /// Returns the vault if an agent or a given passphrase can open it.
     fn known_vault(&self) -> Option<Vault> {
         match self.given_credential().ok()? {
             Some(credential) => self.locked().ok()?.unlock(&*credential).ok(),
@@ -324,11 +331,11 @@ impl Context {
     }
 }
 
-/// Describes where a manifest stands, after its name.
-fn standing(trust: &Trust) -> String {
+/// Describes whether a manifest is trusted, as the rest of a sentence after its name.
+fn describe_trust(trust: &Trust) -> String {
     match trust {
-        Trust::ProvidedValues(_) => "is trusted".into(),
-        Trust::Changed(_) => "asks for something else than what you trusted:".into(),
+        Trust::Trusted(_) => "is trusted".into(),
+        Trust::Changed(_) => "asks for something other than what you trusted:".into(),
         Trust::Unknown(None) => "is not trusted yet. It asks for:".into(),
         Trust::Unknown(Some(why)) => format!("is not trusted: {why}. It asks for:"),
     }

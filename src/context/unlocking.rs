@@ -1,6 +1,7 @@
-//! How the vault is unlocked: what is given, what an agent holds, what is typed; and the choice of a new passphrase.
+//! Unlocks the vault with a given credential, through an agent, or with a typed credential. Also
+//! chooses new passphrases.
 //!
-//! It keeps nothing: a passphrase or a code is wiped once the root key is there.
+//! It keeps no secrets: a passphrase or recovery code is wiped once the root key is known.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,31 +19,31 @@ use crate::strength::{self, ASSUMPTION, Strength};
 use crate::ui::{UiError, input, prompt};
 use crate::vault::{Locked, Vault, VaultError};
 
-/// For how long `unlock` keeps a vault open by default.
+/// How long `unlock` keeps a vault unlocked by default.
 pub(crate) const TTL: &str = "15m";
-/// For how long it does so while nothing asks for the vault.
+/// How long an unused vault stays unlocked by default.
 pub(crate) const IDLE: &str = "5m";
-/// Tries at a prompt.
+/// The number of tries at a prompt.
 pub(super) const TRIES: usize = 3;
-/// Words of a passphrase that is suggested: 77 bits.
+/// The number of words in a suggested passphrase: 77 bits.
 const SUGGESTED_WORDS: usize = 6;
 
 impl Context {
-    /// The vault, unlocked and not kept here: for whoever runs for long.
+    /// Unlocks the vault without keeping it in the context, for commands that run for a long time.
     pub(crate) fn unlock(&self) -> Result<Vault, Error> {
-        let vault = self.unlock_somehow()?;
+        let vault = self.unlock_unverified()?;
         self.verify_consent(&vault)?;
         Ok(vault)
     }
 
-    /// Returns the vault if there is one and it opens without a question: by an agent, or by what is given. It is not kept
-    /// here: for whoever runs for long.
+    /// Returns the vault if it exists and can be opened without a prompt, through an agent or with
+    /// a given credential. The context does not keep it, for commands that run for a long time.
     pub(crate) fn unkept_vault_without_asking(&self) -> Result<Option<Vault>, Error> {
         if let Some(vault) = self.vault_of_agent(PATIENCE).ok().flatten() {
             return Ok(self.verify_consent(&vault).is_ok().then_some(vault));
         }
 
-        // On stdin may be what the command is to read.
+        // The command may need stdin for its own input.
         let is_on_stdin =
             self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get();
         if is_on_stdin || self.given_credential()?.is_none() || self.vault_is_missing()? {
@@ -52,8 +53,8 @@ impl Context {
         self.unlock().map(Some)
     }
 
-    fn unlock_somehow(&self) -> Result<Vault, Error> {
-        // Known before the vault is opened, which may wait for a writer: without any, the answer comes at once.
+    fn unlock_unverified(&self) -> Result<Vault, Error> {
+        // This comes before opening the vault, which may wait for a writer.
         if let Some(credential) = self.given_credential()? {
             return Ok(self.locked()?.unlock(&*credential)?);
         }
@@ -70,7 +71,7 @@ impl Context {
             }
 
             return Err(no_passphrase()
-                .hint("or unlock the vault for a while, where there is one: `secrets unlock`"));
+                .hint("or unlock the vault for a while with `secrets unlock` on a terminal"));
         }
 
         let locked = self.locked()?;
@@ -79,62 +80,62 @@ impl Context {
             return Ok(locked.unlocked(root));
         }
 
-        let hint = self.hint_of_unlock(&locked);
-        let root = self.typed_passphrase(&locked, hint.as_deref())?.0;
+        let hint = self.unlock_hint_once(&locked);
+        let root = self.ask_for_passphrase(&locked, hint.as_deref())?.0;
         Ok(locked.unlocked(root))
     }
 
     /// Asks for the vault's passphrase.
-    fn typed_passphrase(
+    fn ask_for_passphrase(
         &self,
         locked: &Locked,
         hint: Option<&str>,
     ) -> Result<(RootKey, Passphrase), Error> {
-        self.typed(&self.vault_path()?, "Passphrase", hint, Passphrase::new, |by| {
+        self.ask_for_credential(&self.vault_path()?, "Passphrase", hint, Passphrase::new, |by| {
             locked.root_key(by)
         })
     }
 
-    /// Says how to type the passphrase less often.
-    pub(crate) fn about_unlock(&self) -> String {
-        let unlock = self.again("unlock");
-        format!("{unlock} asks once, then keeps the vault open for {TTL}, or {IDLE} without use")
+    /// Returns a hint how to type the passphrase less often.
+    pub(crate) fn unlock_hint(&self) -> String {
+        let unlock = self.hint_command("unlock");
+        format!("{unlock} asks once and keeps the vault unlocked for {TTL}, or {IDLE} without use")
     }
 
-    /// Returns [`Context::about_unlock`] once for each vault.
-    fn hint_of_unlock(&self, locked: &Locked) -> Option<String> {
+    /// Returns [`Context::unlock_hint`] once per vault.
+    fn unlock_hint_once(&self, locked: &Locked) -> Option<String> {
         let vault_id = locked.vault_id().ok()?;
         if self.ui.is_quiet() || self.is_settled(NoticeSubject::Unlock, &vault_id) {
             return None;
         }
 
-        // What cannot be remembered would be said each time.
-        self.settle(NoticeSubject::Unlock, &vault_id).then(|| self.about_unlock())
+        // If the notice could not be recorded, it would be shown every time.
+        self.settle(NoticeSubject::Unlock, &vault_id).then(|| self.unlock_hint())
     }
 
-    /// The vault, unlocked by what is given or typed now, even where an agent has its key.
-    pub(crate) fn unlock_anew(&self) -> Result<Vault, Error> {
+    /// Unlocks the vault with a given or typed credential, even if an agent holds its key.
+    pub(crate) fn unlock_with_credential(&self) -> Result<Vault, Error> {
         let locked = self.locked()?;
         let root = self.root_key(&locked)?;
         Ok(locked.unlocked(root))
     }
 
-    /// The same by the passphrase, which is needed once more.
+    /// Unlocks the vault with the passphrase, and returns the passphrase for another use.
     pub(crate) fn unlock_by_passphrase(&self) -> Result<(Vault, Passphrase), Error> {
         let given = self.given()?;
         let locked = self.locked()?;
         let (root, passphrase) = match given {
             Some(bytes) => {
-                let passphrase = parsed(&bytes)?;
+                let passphrase = parse_passphrase(&bytes)?;
                 (locked.root_key(&passphrase)?, passphrase)
             }
-            None => self.typed_passphrase(&locked, None)?,
+            None => self.ask_for_passphrase(&locked, None)?,
         };
 
         Ok((locked.unlocked(root), passphrase))
     }
 
-    /// The root key by what is given or typed, even where an agent has it.
+    /// Returns the root key for a given or typed credential, even if an agent holds it.
     pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
         if self.options.recovery && !locked.has_recovery()? {
             return Err(CryptoError::NoRecoveryCode.into());
@@ -143,7 +144,8 @@ impl Context {
         self.by_credential(&self.vault_path()?, |by| locked.root_key(by))
     }
 
-    /// What `open` makes of the credential that is given, or typed at a question that names `path`.
+    /// Calls `open` with the given credential, or with one that is typed at a prompt which names
+    /// `path`.
     pub(crate) fn by_credential<T>(
         &self,
         path: &Path,
@@ -152,16 +154,20 @@ impl Context {
         match self.given_credential()? {
             Some(credential) => Ok(open(&*credential)?),
             None if self.options.recovery => Ok(self
-                .typed(path, "Recovery code", None, RecoveryCode::parse, |code| open(code))?
+                .ask_for_credential(path, "Recovery code", None, RecoveryCode::parse, |code| {
+                    open(code)
+                })?
                 .0),
             None => Ok(self
-                .typed(path, "Passphrase", None, Passphrase::new, |passphrase| open(passphrase))?
+                .ask_for_credential(path, "Passphrase", None, Passphrase::new, |passphrase| {
+                    open(passphrase)
+                })?
                 .0),
         }
     }
 
-    /// Asks for what opens a vault, three times; `hint` stands above the first question.
-    fn typed<C: Credential, T>(
+    /// Asks for a credential in up to three tries. `hint` is printed above the first prompt.
+    fn ask_for_credential<C: Credential, T>(
         &self,
         path: &Path,
         what: &str,
@@ -172,7 +178,7 @@ impl Context {
         let question = format!("{what} for {}", path.display());
         let mut failure = None;
         for tries_left in (0..TRIES).rev() {
-            let again = |why: &str| match tries_left {
+            let retry = |why: &str| match tries_left {
                 0 => {}
                 _ => self.ui.warn(&format!("{why}, try again")),
             };
@@ -180,22 +186,23 @@ impl Context {
             let credential = match read(&ask_below(hint.take(), &question)?) {
                 Ok(credential) => credential,
                 Err(why) => {
-                    let why = format!("that is no {}: {why}", what.to_lowercase());
-                    again(&why);
+                    let why = format!("invalid {}: {why}", what.to_lowercase());
+                    retry(&why);
                     failure = Some(Error::new(Kind::Locked, why));
                     continue;
                 }
             };
 
-            // What is typed while that takes its time is not shown: it may be the value that is asked for next.
-            let hush = prompt::hush();
+            // Text typed during this delay is not echoed, because it may be the value that is asked
+            // for next.
+            let echo_off = prompt::echo_off();
             let opened = open(&credential);
-            drop(hush);
+            drop(echo_off);
 
             match opened {
                 Ok(opened) => return Ok((opened, credential)),
                 Err(VaultError::Crypto(error)) if error == credential.wrong() => {
-                    again(&error.to_string());
+                    retry(&error.to_string());
                     failure = Some(error.into());
                 }
                 Err(error) => return Err(error.into()),
@@ -205,32 +212,34 @@ impl Context {
         Err(failure.unwrap_or_else(|| CryptoError::WrongPassphrase.into()))
     }
 
-    /// What opens the vault, of an option, a file or the environment.
+    /// Returns the credential from an option, a file or the environment.
     pub(super) fn given_credential(&self) -> Result<Option<Box<dyn Credential>>, Error> {
         let Some(bytes) = self.given()? else { return Ok(None) };
         if !self.options.recovery {
-            return Ok(Some(Box::new(parsed(&bytes)?)));
+            return Ok(Some(Box::new(parse_passphrase(&bytes)?)));
         }
 
         let code = recovery_code(&bytes).map_err(|error| {
             let place = match self.passphrase_file() {
-                Some(path) if path == Path::new("-") => "from stdin".into(),
-                Some(path) => format!("out of `{}`", path.display()),
-                None => "out of SECRETS_PASSPHRASE".into(),
+                Some(path) if path == Path::new("-") => "stdin".into(),
+                Some(path) => format!("`{}`", path.display()),
+                None => "SECRETS_PASSPHRASE".into(),
             };
 
             error.hint(format!(
-                "it came {place}; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it"
+                "it was read from {place}; remove `--passphrase-file` and SECRETS_PASSPHRASE* to \
+                 be asked for it"
             ))
         })?;
 
         Ok(Some(Box::new(code)))
     }
 
-    /// The passphrase, or the recovery code, of an option, a file or the environment, in the contract's order.
+    /// Returns the passphrase or recovery code from an option, a file or the environment, in this
+    /// order.
     fn given(&self) -> Result<Option<SecretBytes>, Error> {
         match self.passphrase_file() {
-            // Read once: `restore` opens two files with it.
+            // Stdin is read only once, because `restore` opens two files with the same passphrase.
             Some(path) if path != Path::new("-") => return self.line_of_file(path).map(Some),
             Some(path) if !self.has_read_stdin.replace(true) => {
                 let bytes = self.line_of_file(path)?;
@@ -247,7 +256,8 @@ impl Context {
             .map(|bytes| SecretBytes::copy_of(bytes.expose())))
     }
 
-    /// Refuses a passphrase on stdin, for a command that reads something else there: without this, that would be taken for it.
+    /// Refuses a passphrase from stdin if the command reads other input there, which would be taken
+    /// for the passphrase.
     pub(crate) fn keep_stdin(&self) -> Result<(), Error> {
         let is_taken = self.passphrase_file() == Some(Path::new("-"));
         if is_taken { Err(UiError::StdinTaken.into()) } else { Ok(()) }
@@ -257,12 +267,13 @@ impl Context {
         self.options.passphrase_file.as_deref().or(self.environment.passphrase_file.as_deref())
     }
 
-    /// Device and inode of the passphrase file, where one is named: no output replaces it.
+    /// Returns the device and inode of the passphrase file, if one is given, so that no output
+    /// replaces it.
     pub(crate) fn passphrase_file_identity(&self) -> Option<(u64, u64)> {
         std::fs::metadata(self.passphrase_file()?).ok().map(|found| (found.dev(), found.ino()))
     }
 
-    /// Wipes the passphrase that the environment gave: for whoever runs for long.
+    /// Wipes the passphrase from the environment, for commands that run for a long time.
     pub(crate) fn forget_passphrase(&self) {
         self.environment.passphrase.take();
     }
@@ -280,7 +291,7 @@ impl Context {
         most: usize,
     ) -> Result<SecretBytes, Error> {
         if path == Path::new("-") {
-            not_shown(what)?;
+            refuse_terminal(what)?;
             return Ok(input::stdin(most)?);
         }
 
@@ -293,32 +304,32 @@ impl Context {
         Ok(bytes)
     }
 
-    /// Fails if a passphrase file cannot be read. Commands call it before they ask for another passphrase.
+    /// Fails if a passphrase file cannot be read. Commands call it before they ask for another
+    /// passphrase.
     pub(super) fn check_passphrase_file(path: &Path) -> Result<(), Error> {
         if path == Path::new("-") {
-            return not_shown(PASSPHRASE_FILE);
+            return refuse_terminal(PASSPHRASE_FILE);
         }
 
         input::check(path).map(drop).map_err(|source| unreadable(path, PASSPHRASE_FILE, &source))
     }
 
-    /// True where `--recovery` was given.
+    /// Returns true if `--recovery` was given.
     pub(crate) fn is_recovering(&self) -> bool {
         self.options.recovery
     }
 
-    /// A recovery code out of a file.
+    /// Reads a recovery code from a file.
     pub(crate) fn recovery_code_of_file(&self, path: &Path) -> Result<RecoveryCode, Error> {
         recovery_code(&self.line_of_file(path)?)
     }
 
-    /// A recovery code that is typed; `None` for an empty line.
-    pub(crate) fn typed_recovery_code(&self) -> Result<Option<RecoveryCode>, Error> {
+    /// Asks for a recovery code. Returns `None` for an empty line.
+    pub(crate) fn ask_for_recovery_code(&self) -> Result<Option<RecoveryCode>, Error> {
         let mut failure = None;
         for tries_left in (0..TRIES).rev() {
-            let typed = ask(
-                "Recovery code, to keep it (empty: it opens nothing from now on, a new one is printed)",
-            )?;
+            let typed =
+                ask("Recovery code, to keep it (leave empty to replace it with a new one)")?;
             if typed.is_empty() {
                 return Ok(None);
             }
@@ -335,7 +346,8 @@ impl Context {
         failure.map_or(Ok(None), Err)
     }
 
-    /// The passphrase of a vault that is to be made: as given, else typed twice. With `suggest`, Enter takes random words.
+    /// Returns the passphrase for a new vault, as given or typed twice. With `suggest`, Enter
+    /// accepts random words.
     pub(crate) fn new_passphrase(
         &self,
         params: KdfParams,
@@ -343,39 +355,41 @@ impl Context {
     ) -> Result<Passphrase, Error> {
         let given = self.given()?;
         if suggest && given.is_some() {
-            return Err(Error::usage("`--suggest` cannot be used with a passphrase that is given").hint(
-                "leave out `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to choose one here",
+            return Err(Error::usage("`--suggest` cannot be used with a given passphrase").hint(
+                "remove `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to \
+                 choose one here",
             ));
         }
 
         let bytes = match given {
             Some(bytes) => bytes,
-            None if suggest => self.suggested()?,
-            None => self.typed_twice("New passphrase")?,
+            None if suggest => self.suggest_passphrase()?,
+            None => self.ask_twice("New passphrase")?,
         };
 
-        let passphrase = parsed(&bytes)?;
-        self.judge(&passphrase, params);
+        let passphrase = parse_passphrase(&bytes)?;
+        self.report_strength(&passphrase, params);
         Ok(passphrase)
     }
 
-    /// Shows six random words on the terminal, and has them, or another passphrase, typed.
-    fn suggested(&self) -> Result<SecretBytes, Error> {
+    /// Shows six random words on the terminal, and asks to type them or another passphrase.
+    fn suggest_passphrase(&self) -> Result<SecretBytes, Error> {
         let words = strength::words(SUGGESTED_WORDS)?;
-        prompt::show_words("Six random words, to be written down", &words).map_err(unasked)?;
-        let first = ask("New passphrase (Enter takes these words)")?;
+        prompt::show_words("Write down these six random words", &words)
+            .map_err(map_prompt_error)?;
+        let first = ask("New passphrase (press Enter to use these words)")?;
         if !first.is_empty() {
-            parsed(&first)?;
-            return self.typed_again(first);
+            parse_passphrase(&first)?;
+            return self.ask_to_repeat(first);
         }
 
-        self.typed_again(words)
+        self.ask_to_repeat(words)
     }
 
-    /// What guessing a passphrase costs somebody who has the file.
-    fn judge(&self, passphrase: &Passphrase, params: KdfParams) {
+    /// Reports how long it takes to guess a passphrase for someone who has the file.
+    fn report_strength(&self, passphrase: &Passphrase, params: KdfParams) {
         let strength = Strength::of(passphrase, params.moved());
-        if !self.warned_if_weak(strength) {
+        if !self.warn_if_weak(strength) {
             self.ui.status(&format!(
                 "guessing this passphrase takes {} on {ASSUMPTION}",
                 strength.time()
@@ -383,11 +397,12 @@ impl Context {
         }
     }
 
-    /// True where it warned.
-    pub(super) fn warned_if_weak(&self, strength: Strength) -> bool {
+    /// Returns true if it warned.
+    pub(super) fn warn_if_weak(&self, strength: Strength) -> bool {
         if strength.is_weak() {
             self.ui.warn(&format!(
-                "that is a weak passphrase: guessing it takes {} on {ASSUMPTION}; six random words are better",
+                "this passphrase is weak: guessing it takes {} on {ASSUMPTION}; use six random \
+                 words instead",
                 strength.time()
             ));
         }
@@ -395,9 +410,9 @@ impl Context {
         strength.is_weak()
     }
 
-    /// Refuses where a new passphrase could come from nowhere, or from a file that cannot be read; `option` is the one that
-    /// names a file.
-    pub(crate) fn needs_new_passphrase(
+    /// Fails if there is no source for a new passphrase, or if its file cannot be read. `option` is
+    /// the option for a file.
+    pub(crate) fn check_new_passphrase_source(
         &self,
         file: Option<&Path>,
         option: &str,
@@ -414,28 +429,29 @@ impl Context {
             Kind::Locked,
             "no new passphrase was given and there is no terminal to ask on",
         )
-        .hint(format!("give it by `{option} PATH`")))
+        .hint(format!("use `{option} PATH`")))
     }
 
-    /// The passphrase that takes another's place: that of a file, else typed twice. A guess at it costs `params`.
+    /// Returns the passphrase that replaces another one, from a file or typed twice. `params` is
+    /// the cost of guessing it.
     pub(crate) fn chosen_passphrase(
         &self,
         file: Option<&Path>,
         params: KdfParams,
     ) -> Result<Passphrase, Error> {
-        let bytes = file
-            .map_or_else(|| self.typed_twice("New passphrase"), |path| self.line_of_file(path))?;
-        let passphrase = parsed(&bytes)?;
-        self.judge(&passphrase, params);
+        let bytes =
+            file.map_or_else(|| self.ask_twice("New passphrase"), |path| self.line_of_file(path))?;
+        let passphrase = parse_passphrase(&bytes)?;
+        self.report_strength(&passphrase, params);
 
         Ok(passphrase)
     }
 
-    /// What is typed the same way twice; what is no passphrase is refused before the second time.
-    pub(super) fn typed_twice(&self, question: &str) -> Result<SecretBytes, Error> {
+    /// Asks for a passphrase twice. An invalid passphrase is refused before the second prompt.
+    pub(super) fn ask_twice(&self, question: &str) -> Result<SecretBytes, Error> {
         for _ in 0..TRIES {
             let first = ask(question)?;
-            parsed(&first)?;
+            parse_passphrase(&first)?;
             if ask(AGAIN)?.expose() == first.expose() {
                 return Ok(first);
             }
@@ -443,11 +459,11 @@ impl Context {
             self.ui.status(DIFFERENT);
         }
 
-        Err(not_the_same())
+        Err(mismatch_error())
     }
 
-    /// Has a passphrase that is known typed once.
-    fn typed_again(&self, known: SecretBytes) -> Result<SecretBytes, Error> {
+    /// Asks to type a known passphrase once.
+    fn ask_to_repeat(&self, known: SecretBytes) -> Result<SecretBytes, Error> {
         for _ in 0..TRIES {
             if ask(AGAIN)?.expose() == known.expose() {
                 return Ok(known);
@@ -456,29 +472,29 @@ impl Context {
             self.ui.status(DIFFERENT);
         }
 
-        Err(not_the_same())
+        Err(mismatch_error())
     }
 }
 
 const PASSPHRASE_FILE: &str = "passphrase file";
-const AGAIN: &str = "The same again";
-const DIFFERENT: &str = "the two differ, try again";
+const AGAIN: &str = "Repeat passphrase";
+const DIFFERENT: &str = "the passphrases differ, try again";
 
-/// Refuses to read a secret from stdin if that is a terminal.
-fn not_shown(what: &str) -> Result<(), Error> {
+/// Refuses to read a secret from stdin if it is a terminal.
+fn refuse_terminal(what: &str) -> Result<(), Error> {
     if !input::stdin_is_terminal() {
         return Ok(());
     }
 
     Err(Error::usage(format!("stdin is a terminal, which would show the {what}"))
-        .hint("leave the option out to be asked without echo, or pipe it in"))
+        .hint("remove the option to be asked without echo, or pipe it in"))
 }
 
 fn unreadable(path: &Path, what: &str, source: &io::Error) -> Error {
     Error::new(Kind::Locked, format!("cannot read the {what} `{}`: {source}", path.display()))
 }
 
-fn not_the_same() -> Error {
+fn mismatch_error() -> Error {
     Error::new(Kind::Locked, "the passphrase was not typed the same way twice")
 }
 
@@ -487,10 +503,10 @@ pub(super) fn ask(question: &str) -> Result<SecretBytes, Error> {
 }
 
 fn ask_below(hint: Option<&str>, question: &str) -> Result<SecretBytes, Error> {
-    prompt::passphrase(question, hint).map_err(unasked)
+    prompt::passphrase(question, hint).map_err(map_prompt_error)
 }
 
-fn unasked(error: UiError) -> Error {
+fn map_prompt_error(error: UiError) -> Error {
     match error {
         UiError::NoTerminal => no_passphrase(),
         other => other.into(),
@@ -499,15 +515,15 @@ fn unasked(error: UiError) -> Error {
 
 fn no_passphrase() -> Error {
     Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
-        .hint("give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
+        .hint("use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
 }
 
-pub(super) fn parsed(bytes: &SecretBytes) -> Result<Passphrase, Error> {
+pub(super) fn parse_passphrase(bytes: &SecretBytes) -> Result<Passphrase, Error> {
     Passphrase::new(bytes)
-        .map_err(|why| Error::new(Kind::Locked, format!("that is no passphrase: {why}")))
+        .map_err(|why| Error::new(Kind::Locked, format!("invalid passphrase: {why}")))
 }
 
 fn recovery_code(bytes: &SecretBytes) -> Result<RecoveryCode, Error> {
     RecoveryCode::parse(bytes)
-        .map_err(|why| Error::new(Kind::Locked, format!("that is no recovery code: {why}")))
+        .map_err(|why| Error::new(Kind::Locked, format!("invalid recovery code: {why}")))
 }

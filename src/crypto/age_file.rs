@@ -38,25 +38,25 @@ pub enum AgeError {
     #[error("wrong passphrase")]
     WrongPassphrase,
     /// It is encrypted to other keys
-    #[error("none of the identities opens it")]
+    #[error("none of the identities can decrypt it")]
     WrongIdentity,
     /// It is encrypted to a passphrase, and an identity was given
-    #[error("it is encrypted to a passphrase, not to a key")]
+    #[error("it is encrypted with a passphrase, not to a key")]
     NeedsPassphrase,
     /// It is encrypted to keys, and a passphrase was given
-    #[error("it is encrypted to a key, not to a passphrase")]
+    #[error("it is encrypted to a key, not with a passphrase")]
     NeedsIdentity,
     /// Cut short, changed, or never a whole age file
     #[error("it is damaged, cut short or was tampered with")]
     Damaged,
     /// Another version of age's format
-    #[error("it is of a version of age's format that is not known")]
+    #[error("its version of the age format is not supported")]
     Version,
     /// A key derivation out of bounds
-    #[error("its passphrase costs more than 2^{MOST_WORK} rounds of scrypt (1 GiB)")]
+    #[error("its passphrase needs more than 2^{MOST_WORK} rounds of scrypt (1 GiB of memory)")]
     TooMuchWork,
     /// The memory for the passphrase could not be had
-    #[error("not enough memory for its passphrase ({0} MiB)")]
+    #[error("not enough memory: its key derivation needs {0} MiB")]
     Memory(u64),
     /// It could not be read or written
     #[error("{0}")]

@@ -64,16 +64,16 @@ pub struct DotenvError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Why {
     /// This byte cannot be part of a name
-    #[error("a name holds only ASCII letters, digits, `_`, `.` and `-`")]
+    #[error("a name can contain only ASCII letters, digits, `_`, `.` and `-`")]
     Name,
     /// This byte cannot start a name
-    #[error("a name does not begin with `.` or `-`")]
+    #[error("a name cannot begin with `.` or `-`")]
     First,
     /// The line starts with `=`
-    #[error("no name stands before the `=`")]
+    #[error("there is no name before the `=`")]
     NoName,
     /// The name stands alone, or there is other text between it and the `=`
-    #[error("no `=` follows the name; nothing is taken from the environment")]
+    #[error("no `=` follows the name; values are not taken from the environment")]
     NoEquals,
     /// The closing quote is missing; the position is the opening quote's
     #[error("the {0} is never closed")]

@@ -1,7 +1,9 @@
-//! Every sentence, hint and exit code of a failure; `vault`, `agent` and `template` have those of their rooms.
+//! The message, the hints and the exit code of every error. `age`, `agent`, `template` and `vault`
+//! convert the errors of those modules.
 //!
-//! A message is one sentence in lower case without a full stop, names in backticks; a hint is what mends it. Neither
-//! ever holds a value, a type's name or SQLite's words.
+//! A message is one sentence in lower case without a full stop, with names in backticks. A hint
+//! says how to fix the problem. Neither ever contains a secret's value, the name of a type or
+//! SQLite's own error text.
 
 mod age;
 mod agent;
@@ -25,7 +27,8 @@ use crate::scan::ScanError;
 use crate::store;
 use crate::ui::UiError;
 
-/// What sort of failure: its exit code and its JSON type (contract, section 5). Never renumbered.
+/// The kind of an error, which decides its exit code and the `type` of its JSON form. Exit codes
+/// never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Failure,
@@ -67,26 +70,26 @@ impl Kind {
     }
 }
 
-/// A failure as it is told.
+/// An error as it is shown to the user.
 #[derive(Debug)]
 pub(crate) struct Error {
     kind: Kind,
     message: String,
     notes: Vec<String>,
     hints: Vec<String>,
-    /// Boxed, as few failures have it
+    /// The details of the JSON form, boxed because few errors have them
     details: Option<Box<serde_json::Value>>,
-    /// A reader of stdout went away: nobody is to be told anything
+    /// True if the reader of stdout closed it, in which case nothing is printed
     closed_pipe: bool,
-    /// What `run` exits with instead of its kind's code
+    /// The exit code of `run`, which replaces that of the kind
     code: Option<u8>,
-    /// The tag that names no secret in its project
+    /// The tag that does not exist in the project
     missing: Option<Tag>,
-    /// An answer to a question rather than a failure: printed without `error:`
+    /// True if this is the result of a command and not a failure: it is printed without `error:`
     is_answer: bool,
 }
 
-/// A failure in JSON.
+/// The JSON form of an error.
 #[derive(Serialize)]
 pub(crate) struct ErrorJson<'a> {
     r#type: &'static str,
@@ -120,8 +123,8 @@ impl Error {
         self
     }
 
-    /// With this hint in the place of all others.
-    pub(crate) fn hinting(self, hint: impl Into<String>) -> Self {
+    /// Replaces all hints with this one.
+    pub(crate) fn with_only_hint(self, hint: impl Into<String>) -> Self {
         Self { hints: vec![hint.into()], ..self }
     }
 
@@ -129,41 +132,42 @@ impl Error {
         self.kind
     }
 
-    /// Lines that belong to the sentence.
+    /// Sets the lines that are printed below the message.
     pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
         self.notes = notes;
         self
     }
 
-    /// What a program is told beyond the sentence.
-    pub(crate) fn detailed(mut self, details: serde_json::Value) -> Self {
+    /// Sets the `details` of the JSON form.
+    pub(crate) fn with_details(mut self, details: serde_json::Value) -> Self {
         self.details = Some(Box::new(details));
         self
     }
 
-    /// Prints the sentence without `error:`: it is what was asked for, and the exit code says the rest.
-    pub(crate) fn answering(mut self) -> Self {
+    /// Marks the message as the result that the user asked for. It is printed without `error:`, and
+    /// the exit code carries the rest.
+    pub(crate) fn as_answer(mut self) -> Self {
         self.is_answer = true;
         self
     }
 
-    /// True if this is an answer rather than a failure.
+    /// Returns true if this is the result of a command and not a failure.
     pub(crate) fn is_answer(&self) -> bool {
         self.is_answer
     }
 
-    /// Notes the tag that names no secret in its project: another project may have it.
-    pub(crate) fn missing(mut self, tag: Tag) -> Self {
+    /// Records the tag that does not exist in the project, because another project may have it.
+    pub(crate) fn with_missing_tag(mut self, tag: Tag) -> Self {
         self.missing = Some(tag);
         self
     }
 
-    /// Returns the tag that names no secret in its project.
+    /// Returns the tag that does not exist in the project.
     pub(crate) fn missing_tag(&self) -> Option<&Tag> {
         self.missing.as_ref()
     }
 
-    /// Has the commands that its hints name ask for the vault that this one was given.
+    /// Adds `--vault` to the commands in the hints if this command was given that option.
     pub(crate) fn for_vault(mut self, path: Option<&Path>) -> Self {
         if let Some(path) = path {
             let named = format!("`secrets --vault {} ", store::quoted(path));
@@ -179,7 +183,8 @@ impl Error {
         self.code.unwrap_or_else(|| self.kind.exit_code())
     }
 
-    /// A failure of `run` itself: 125, as env(1) and timeout(1) have it, so that it is not taken for the program's.
+    /// Sets the exit code to 125, as env(1) and timeout(1) do, so that a failure of `run` itself is
+    /// not mistaken for one of the program.
     pub(crate) fn in_run(mut self) -> Self {
         if self.kind != Kind::Interrupted {
             self.code.get_or_insert(125);
@@ -234,15 +239,18 @@ impl From<UiError> for Error {
             }
             UiError::TooLarge(..) => Self::usage(message),
             UiError::StdinTaken => Self::usage(message)
-                .hint("give one of them by a file, as in `--passphrase-file PATH`; nothing was done"),
+                .hint("read one of them from a file, for example with `--passphrase-file PATH`"),
             UiError::NoTerminal => Self::new(Kind::Locked, message),
             UiError::Interrupted => Self::new(Kind::Interrupted, message),
             UiError::Terminal(_) | UiError::Input { .. } => Self::new(Kind::Failure, message),
-            UiError::ControlCharacter => Self::usage(message)
-                .hint("type it again; to keep one, pipe the value in, or use `--value-file PATH`; nothing was stored"),
-            UiError::SeveralLines => {
-                Self::usage(message).hint("pipe it in, or use `--value-file PATH`; nothing was stored")
-            }
+            UiError::ControlCharacter => Self::usage(message).hint(
+                "type it again; if the value needs that character, pipe the value in or use \
+                 `--value-file PATH`; nothing was stored",
+            ),
+            UiError::SeveralLines => Self::usage(message).hint(
+                "pipe the value in, or use `--value-file PATH`; \
+                                           nothing was stored",
+            ),
         }
     }
 }
@@ -251,12 +259,12 @@ impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
         let hint = match &error {
             ConfigError::EmptyVaultPath | ConfigError::NoDataDirectory => {
-                "name it with `--vault PATH` or SECRETS_VAULT"
+                "set it with `--vault PATH` or SECRETS_VAULT"
             }
-            ConfigError::NoAgentDirectory => "set XDG_RUNTIME_DIR to a directory of your own",
-            ConfigError::Project { .. } => "name another one with `--project NAME`",
+            ConfigError::NoAgentDirectory => "set XDG_RUNTIME_DIR to a directory that you own",
+            ConfigError::Project { .. } => "choose another project with `--project NAME`",
             ConfigError::Manifest { .. } => {
-                "`secrets setup --help` shows what the file may hold; never a value"
+                "see `secrets setup --help` for what the file can contain; it never holds a value"
             }
         };
 
@@ -282,15 +290,17 @@ impl From<GitError> for Error {
         let message = error.to_string();
         let failure = Self::new(Kind::Failure, message);
         match error {
-            GitError::NoRepository(_) => {
-                failure.hint("change to the working tree of a repository, or run `git init`")
-            }
+            GitError::NoRepository(_) => failure.hint(
+                "change to the working tree of a repository, or create one with \
+                              `git init`",
+            ),
             GitError::Invalid { .. } | GitError::Object { .. } => {
                 failure.hint("check the repository with `git fsck`")
             }
-            GitError::Missing(_) => {
-                failure.hint("a partial clone leaves objects out; they are never fetched here")
-            }
+            GitError::Missing(_) => failure.hint(
+                "fetch it with `git fetch`; a partial clone omits objects, and `secrets` never \
+                     fetches them",
+            ),
             GitError::Io { .. } => failure,
         }
     }
@@ -304,8 +314,11 @@ impl From<RunError> for Error {
             RunError::NotExecutable { source, .. } => {
                 let error = Self { code: Some(126), ..Self::new(Kind::Failure, message) };
                 match source.kind() {
-                    std::io::ErrorKind::ArgumentListTooLong => error
-                        .hint("name fewer secrets with `--only TAG,...`, and give large ones with `--file NAME=TAG`"),
+                    std::io::ErrorKind::ArgumentListTooLong => error.hint(
+                        "select fewer secrets with `--only TAG,...`, or pass large ones as \
+                             files \
+                             with `--file NAME=TAG`",
+                    ),
                     _ => error,
                 }
             }
@@ -314,7 +327,8 @@ impl From<RunError> for Error {
     }
 }
 
-/// Drops the number that std puts behind the system's words: "No such file or directory (os error 2)".
+/// Removes the number that std appends to the system's error text, as in "No such file or directory
+/// (os error 2)".
 fn without_number(mut message: String) -> String {
     if let Some(at) = message.rfind(" (os error ")
         && message.ends_with(')')

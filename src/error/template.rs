@@ -1,4 +1,5 @@
-//! What templates, and what is made of them, have to say: each placeholder with its file, line and column.
+//! The errors of templates, of their output and of a program's environment. They list each
+//! placeholder with its file, line and column.
 
 use std::fmt::Write;
 
@@ -11,26 +12,27 @@ use crate::setup::SetupError;
 use crate::template::grammar::Malformed;
 use crate::template::{TemplateError, TemplateFinding, TemplateFindings, UnknownTag};
 
-/// What to do with UTF-16 text.
+/// The hint for UTF-16 text.
 pub(crate) const AS_UTF8: &str = "save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`";
 
-/// What a program's environment is made of; `project` is where its secrets were looked for.
+/// Reports an error in a program's environment. `project` is the project whose secrets were used.
 ///
-/// Nothing of the text around a placeholder is repeated: a variable may hold a plain value as well.
+/// The message does not quote the text around a placeholder, because a variable can contain a plain
+/// value as well.
 pub(crate) fn assignment(error: AssignmentError, project: &ProjectName) -> Error {
     let message = error.to_string();
     match error {
         AssignmentError::Malformed { place, mut findings } => {
             findings.listed.iter_mut().for_each(|finding| finding.excerpt = None);
             malformed(&[(&place, &findings)])
-                .hint("mend it; `{{ secrets.TAG | FILTER }}` is what it looks like")
+                .hint("write placeholders as `{{ secrets.TAG | FILTER }}`")
         }
         AssignmentError::Unknown { place, mut findings } => {
             findings.listed.iter_mut().for_each(|finding| finding.excerpt = None);
             unknown(&[(&place, &findings)], project)
         }
         AssignmentError::Nul { .. } | AssignmentError::TooLarge { .. } => {
-            Error::usage(message).hint("give it with `--file NAME=TAG`")
+            Error::usage(message).hint("pass it as a file with `--file NAME=TAG`")
         }
         AssignmentError::Template(error) => error.into(),
     }
@@ -46,9 +48,9 @@ impl From<TemplateError> for Error {
             | TemplateError::TooManyReferences => Self::usage(message),
             TemplateError::Utf16(_) => Self::usage(message).hint(AS_UTF8),
             TemplateError::UnsafeOutput { .. } => Self::new(Kind::Refused, message)
-                .hint("name a regular file of your own, or a new one, with `-o`"),
+                .hint("choose a new file, or a regular file that you own, with `-o`"),
             TemplateError::NoDirectory(_) => Self::new(Kind::Failure, message)
-                .hint("make it first, or name another file; nothing was written"),
+                .hint("create it with `mkdir -p`, or choose another file; nothing was written"),
             TemplateError::Moved(_) | TemplateError::Stopped | TemplateError::Io { .. } => {
                 Self::new(Kind::Failure, message)
             }
@@ -56,7 +58,7 @@ impl From<TemplateError> for Error {
     }
 }
 
-/// What a project's files have to say; `project` is where their secrets were looked for.
+/// Reports an error in a project's files. `project` is the project whose secrets were used.
 pub(crate) fn setup(error: SetupError, project: &ProjectName) -> Error {
     fn by_file<T>(found: &[(String, TemplateFindings<T>)]) -> Vec<(&str, &TemplateFindings<T>)> {
         found.iter().map(|(file, findings)| (file.as_str(), findings)).collect()
@@ -64,22 +66,28 @@ pub(crate) fn setup(error: SetupError, project: &ProjectName) -> Error {
 
     let message = error.to_string();
     match error {
-        SetupError::Malformed(found) => malformed(&by_file(&found))
-            .hint("mend it, or give the template other `delimiters` in `.secrets.toml`; nothing was written"),
+        SetupError::Malformed(found) => malformed(&by_file(&found)).hint(
+            "fix it, or set other `delimiters` for the template in `.secrets.toml`; nothing was \
+             written",
+        ),
         SetupError::Unknown(found) => unknown(&by_file(&found), project),
-        SetupError::Outside(_) => Error::new(Kind::Refused, message).hint("a link leads there; nothing was written"),
-        SetupError::Template(TemplateError::UnsafeOutput { .. }) => Error::new(Kind::Refused, message)
-            .hint("move it away, or name another file in `.secrets.toml`; nothing was written"),
+        SetupError::Outside(_) => Error::new(Kind::Refused, message)
+            .hint("replace the symbolic link in its path; nothing was written"),
+        SetupError::Template(TemplateError::UnsafeOutput { .. }) => {
+            Error::new(Kind::Refused, message).hint(
+                "move it away, or choose another file in `.secrets.toml`; nothing was written",
+            )
+        }
         SetupError::Template(error) => error.into(),
         SetupError::Git(error) => error.into(),
     }
 }
 
-/// Placeholders that are not well formed, by file.
+/// Reports invalid placeholders by file.
 pub(crate) fn malformed(found: &[(&str, &TemplateFindings<Malformed>)]) -> Error {
     let message = match total(found) {
-        1 => "a placeholder is not well formed".to_owned(),
-        n => format!("{n} placeholders are not well formed"),
+        1 => "invalid placeholder".to_owned(),
+        n => format!("{n} invalid placeholders"),
     };
 
     let mut error = Error::usage(message);
@@ -90,17 +98,19 @@ pub(crate) fn malformed(found: &[(&str, &TemplateFindings<Malformed>)]) -> Error
     });
 
     let places = json!({ "placeholders": places.collect::<Vec<_>>() });
-    error.detailed(places)
+    error.with_details(places)
 }
 
-/// Placeholders that name no secret, by file.
+/// Reports placeholders whose secrets do not exist, by file.
 pub(crate) fn unknown(
     found: &[(&str, &TemplateFindings<UnknownTag>)],
     project: &ProjectName,
 ) -> Error {
     let message = match total(found) {
-        1 => format!("a placeholder names no secret in project `{project}`"),
-        n => format!("{n} placeholders name no secret in project `{project}`"),
+        1 => format!("a placeholder refers to a secret that does not exist in project `{project}`"),
+        n => {
+            format!("{n} placeholders refer to secrets that do not exist in project `{project}`")
+        }
     };
 
     let mut error = Error::new(Kind::NotFound, message);
@@ -127,9 +137,9 @@ pub(crate) fn unknown(
         None => "fix the template; `secrets list` shows the secrets of the project".to_owned(),
     };
 
-    let error = error.detailed(places).hint(hint);
+    let error = error.with_details(places).hint(hint);
     match listed(found).next() {
-        Some((_, finding)) => error.missing(finding.what.tag.clone()),
+        Some((_, finding)) => error.with_missing_tag(finding.what.tag.clone()),
         None => error,
     }
 }

@@ -1,4 +1,4 @@
-//! What a vault's file, its cryptography and its secrets have to say.
+//! The errors of a vault's file, of its cryptography and of its secrets.
 
 use serde_json::json;
 
@@ -16,45 +16,57 @@ impl From<CryptoError> for Error {
         let message = error.to_string();
         match error {
             CryptoError::WrongPassphrase => Self::new(Kind::Locked, message).hint(
-                "it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code",
+                "enter the one last set with `secrets init` or `secrets passwd`, or use a recovery \
+                 code with `--recovery`",
             ),
-            CryptoError::WrongRecoveryCode => Self::new(Kind::Locked, message)
-                .hint("it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault"),
-            CryptoError::NoRecoveryCode => {
-                Self::new(Kind::Locked, message).hint("with the passphrase, `secrets recovery create` makes one")
-            }
+            CryptoError::WrongRecoveryCode => Self::new(Kind::Locked, message).hint(
+                "enter the code that `secrets recovery create` or `secrets rekey` last printed for \
+                 this vault",
+            ),
+            CryptoError::NoRecoveryCode => Self::new(Kind::Locked, message).hint(
+                "enter the passphrase; `secrets recovery create` then creates a recovery code",
+            ),
             CryptoError::Damaged(SLOT) => Self::new(Kind::Damaged, message)
-                .hint("by a recovery code, `secrets salvage OUT --recovery` saves what can be read")
-                .hint("`secrets restore PATH` puts a backup in its place"),
+                .hint(
+                    "with a recovery code, save what can be read with \
+                     `secrets salvage OUT --recovery`",
+                )
+                .hint("or replace it with a backup with `secrets restore PATH`"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) => Self::new(Kind::Locked, message).hint(
-                "free some; on a machine that has as much, `secrets passwd --kdf-memory MIB` lowers what is needed",
+                "free some memory, or run `secrets passwd --kdf-memory MIB` on a machine that has \
+                 enough to lower the requirement",
             ),
             CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
         }
     }
 }
 
-const RESTORE: &str = "nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place";
+const RESTORE: &str = "run `secrets verify` for details, or replace it with a backup with \
+                       `secrets restore PATH`; nothing damaged was used";
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::Missing(_) => Self::new(Kind::NotFound, message)
-                .hint("make one with `secrets init`, or put a backup there with `secrets restore PATH`"),
-            StoreError::NoDirectory(_) => {
-                Self::new(Kind::NotFound, message).hint("nothing was written; is the disk mounted? `mkdir -p` makes it")
+            StoreError::Missing(_) => Self::new(Kind::NotFound, message).hint(
+                "create one with `secrets init`, or restore a backup with `secrets restore \
+                       PATH`",
+            ),
+            StoreError::NoDirectory(_) => Self::new(Kind::NotFound, message).hint(
+                "check that the disk is mounted, or create it with `mkdir -p`; nothing was \
+                     written",
+            ),
+            StoreError::Exists(_) => Self::new(Kind::Conflict, message)
+                .hint("choose another path with `secrets init --vault PATH`"),
+            StoreError::BadPath(_) => {
+                Self::usage(message).hint("give the path of a file, such as `DIRECTORY/vault.db`")
             }
-            StoreError::Exists(_) => {
-                Self::new(Kind::Conflict, message).hint("make another one with `secrets init --vault PATH`")
-            }
-            StoreError::BadPath(_) => Self::usage(message).hint("name a file, as in `DIRECTORY/vault.db`"),
             StoreError::Unsafe { fix, .. } => {
                 let error = Self::new(Kind::Refused, message);
                 match fix {
-                    Some(command) => error.hint(format!("mend it with `{command}`")),
+                    Some(command) => error.hint(format!("fix it with `{command}`")),
                     None => error,
                 }
             }
@@ -62,19 +74,28 @@ impl From<StoreError> for Error {
                 let aside = store::quoted(&store::beside(&path, ".aside"));
                 Self::new(Kind::Refused, message)
                     .hint("it may come from a sync tool, or from another copy of the vault")
-                    .hint(format!("move it away and try again: `mv {} {aside}`", store::quoted(&path)))
+                    .hint(format!(
+                        "move it away with `mv {} {aside}`, then try again",
+                        store::quoted(&path)
+                    ))
             }
-            StoreError::NoLocks => Self::new(Kind::Failure, message)
-                .hint("keep the vault on a local disk, and copy it there with `secrets backup PATH`"),
+            StoreError::NoLocks => Self::new(Kind::Failure, message).hint(
+                "keep the vault on a local disk, and back it up there with `secrets backup \
+                       PATH`",
+            ),
             StoreError::NotAVault(_) => Self::new(Kind::Damaged, message)
-                .hint("name the vault with `--vault PATH` or SECRETS_VAULT")
-                .hint("if it was one: `secrets restore PATH` puts a backup in its place and keeps it beside"),
-            StoreError::Format(_) => {
-                Self::new(Kind::Damaged, message).hint("use the version of `secrets` that made it")
-            }
+                .hint("set the vault's path with `--vault PATH` or SECRETS_VAULT")
+                .hint(
+                    "if it was a vault, replace it with a backup with `secrets restore PATH`; the \
+                     damaged file is kept next to it",
+                ),
+            StoreError::Format(_) => Self::new(Kind::Damaged, message).hint(
+                "use the version of `secrets` that \
+                                                        created it",
+            ),
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             StoreError::Checkpoint { .. } => Self::new(Kind::Failure, message)
-                .hint("mend that, or remove it: then a vault that was put back goes unnoticed, once"),
+                .hint("fix or delete that file; deleting it skips rollback detection once"),
             StoreError::Busy
             | StoreError::ReadOnly
             | StoreError::Full
@@ -91,7 +112,7 @@ impl From<VaultError> for Error {
             VaultError::Store(error) => error.into(),
             VaultError::Crypto(error) => error.into(),
             VaultError::Holder(error) => error.into(),
-            VaultError::Departed(divergence) => diverged(&divergence),
+            VaultError::Departed(divergence) => divergence_error(&divergence),
             VaultError::Record { .. } | VaultError::Project { .. } => {
                 Self::new(Kind::Damaged, message).hint(RESTORE)
             }
@@ -105,7 +126,8 @@ impl From<VaultError> for Error {
                 let error = match &wanted {
                     SecretRef::Tag(tag) if resembles_a_key(tag.as_str()) => {
                         format!(
-                            "no such secret (not shown, in case it is a value) in project `{project}`"
+                            "unknown secret in project `{project}` (name not shown, in case it \
+                             is a value)"
                         )
                     }
                     SecretRef::Tag(_) => format!("{message} in project `{project}`"),
@@ -114,7 +136,7 @@ impl From<VaultError> for Error {
 
                 let error = Self::new(Kind::NotFound, error).hint(hint);
                 match wanted {
-                    SecretRef::Tag(tag) => error.missing(tag),
+                    SecretRef::Tag(tag) => error.with_missing_tag(tag),
                     SecretRef::Id(_) => error,
                 }
             }
@@ -125,37 +147,37 @@ impl From<VaultError> for Error {
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
             VaultError::TooManyProjects => {
-                Self::usage(message).hint("make another vault with `--vault PATH`")
+                Self::usage(message).hint("create another vault with `secrets init --vault PATH`")
             }
             VaultError::AnotherVault(_) | VaultError::NoEarlierCopy(_) => {
-                Self::new(Kind::Refused, message).hint("nothing was written; name another file")
+                Self::new(Kind::Refused, message).hint("choose another file; nothing was written")
             }
             VaultError::OtherKeys => Self::new(Kind::Locked, message)
-                .hint("where its passphrase slot is damaged: `--recovery` takes its recovery code"),
+                .hint("if its passphrase slot is damaged, use its recovery code with `--recovery`"),
             VaultError::NotWhole(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
-                .hint("`secrets salvage OUT` saves what can be read into a new vault"),
+                .hint("save what can be read into a new vault with `secrets salvage OUT`"),
             VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
-                .hint("nothing was made; put back a backup with `secrets restore PATH`"),
+                .hint("restore a backup with `secrets restore PATH`; nothing was written"),
             VaultError::ChangedBelow | VaultError::SlotsChanged => {
-                Self::new(Kind::Conflict, message).hint("nothing was written; try again")
+                Self::new(Kind::Conflict, message).hint("try again; nothing was written")
             }
             VaultError::Changed(_) => Self::new(Kind::Conflict, message)
-                .hint("nothing was written; look at it and try again"),
+                .hint("check its current state and try again; nothing was written"),
             VaultError::SameTarget(..) => {
-                Self::new(Kind::Conflict, message).hint("clone them one by one with `--tag`")
+                Self::new(Kind::Conflict, message).hint("clone them one at a time with `--tag`")
             }
             VaultError::OntoItself(_) => Self::usage(message)
-                .hint("name another project with `--to`, or another tag with `--tag`"),
+                .hint("choose another project with `--to`, or another tag with `--tag`"),
         }
     }
 }
 
-/// Findings that are shown of a damaged vault.
+/// The number of findings that are shown for a damaged vault.
 const SHOWN: usize = 20;
 
-/// What is damaged, line by line.
+/// Lists what is damaged, one finding per line.
 pub(crate) fn findings(report: &Report) -> Vec<String> {
     let mut notes: Vec<String> =
         report.damage.iter().take(SHOWN).map(|damage| format!("  {damage}")).collect();
@@ -168,56 +190,60 @@ pub(crate) fn findings(report: &Report) -> Vec<String> {
 
 impl From<Divergence> for Error {
     fn from(divergence: Divergence) -> Self {
-        diverged(&divergence)
+        divergence_error(&divergence)
     }
 }
 
-/// What of a vault is not as it was last seen.
-fn diverged(divergence: &Divergence) -> Error {
+/// Reports how a vault differs from its checkpoint.
+fn divergence_error(divergence: &Divergence) -> Error {
     let mut notes = Vec::new();
     notes.extend(
         divergence
             .vault
-            .and_then(far)
-            .map(|how| format!("  its table of slots and projects: {how}")),
+            .and_then(distance)
+            .map(|how| format!("  the table of slots and projects: {how}")),
     );
 
     for (project, relation) in &divergence.projects {
-        let how = relation.map_or(Some("not there".into()), far);
+        let how = relation.map_or(Some("missing".into()), distance);
         notes.extend(how.map(|how| format!("  project `{project}`: {how}")));
     }
 
     let projects: Vec<_> = divergence.projects.iter().map(|(name, _)| name.as_str()).collect();
     Error::new(Kind::Damaged, divergence.to_string())
         .with_notes(notes)
-        .detailed(json!({ "forked": divergence.is_fork(), "projects": projects }))
-        .hint("nothing of it was used; put back the right file, or a backup with `secrets restore PATH`")
-        .hint("if this is the state that you want: `secrets restore --accept`")
+        .with_details(json!({ "forked": divergence.is_fork(), "projects": projects }))
+        .hint(
+            "put the right file back, or restore a backup with `secrets restore PATH`; nothing \
+             was used",
+        )
+        .hint("if you want this state, accept it with `secrets restore --accept`")
 }
 
-/// How far a state is from the one that was seen.
-fn far(relation: Relation) -> Option<String> {
+/// Describes how far a state is from its checkpoint. Returns `None` for a state that is not a
+/// problem.
+fn distance(relation: Relation) -> Option<String> {
     match relation {
         Relation::Equal | Relation::Ahead => None,
         Relation::Behind(by) => Some(format!("{} behind", counted(by, "change"))),
-        Relation::Diverged => Some("went another way".into()),
+        Relation::Diverged => Some("diverged".into()),
     }
 }
 
 fn exists_in_several(secrets: &[crate::model::Secret]) -> Error {
     let line =
         |secret: &crate::model::Secret| format!("  {}/{}", secret.project, secret.metadata.tag);
-    let there = secrets.iter().map(
+    let existing = secrets.iter().map(
         |secret| json!({ "project": secret.project.as_str(), "tag": secret.metadata.tag.as_str() }),
     );
-    let details = json!({ "secrets": there.collect::<Vec<_>>() });
+    let details = json!({ "secrets": existing.collect::<Vec<_>>() });
 
     Error::new(
         Kind::Conflict,
-        format!("there are {} secrets of these tags in their projects already", secrets.len()),
+        format!("{} secrets with these tags already exist in their projects", secrets.len()),
     )
     .with_notes(secrets.iter().map(line).collect())
-    .detailed(details)
+    .with_details(details)
 }
 
 fn exists(secrets: &[crate::model::Secret]) -> Error {
@@ -232,12 +258,12 @@ fn exists(secrets: &[crate::model::Secret]) -> Error {
             let tag = only.metadata.tag.as_str();
             Error::new(
                 Kind::Conflict,
-                format!("there is a secret `{tag}` in project `{project}` already"),
+                format!("secret `{tag}` already exists in project `{project}`"),
             )
         }
         _ => {
             let message = format!(
-                "there are {} secrets of these tags in project `{project}` already",
+                "{} secrets with these tags already exist in project `{project}`",
                 secrets.len()
             );
 
@@ -247,5 +273,5 @@ fn exists(secrets: &[crate::model::Secret]) -> Error {
         }
     };
 
-    error.detailed(json!({ "tags": tags, "project": project }))
+    error.with_details(json!({ "tags": tags, "project": project }))
 }

@@ -78,7 +78,7 @@ pub enum GitError {
         why: String,
     },
     /// This clone does not have the object
-    #[error("git object {0} is missing in this clone")]
+    #[error("git object {0} is missing from this clone")]
     Missing(Id),
 }
 

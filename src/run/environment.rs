@@ -33,7 +33,7 @@ pub struct Assignment {
 #[derive(Debug, thiserror::Error)]
 pub enum AssignmentError {
     /// A placeholder is invalid
-    #[error("{place}: a placeholder is not well formed")]
+    #[error("{place}: invalid placeholder")]
     Malformed {
         /// Where the template comes from
         place: String,
@@ -41,7 +41,7 @@ pub enum AssignmentError {
         findings: TemplateFindings<Malformed>,
     },
     /// A placeholder names no secret
-    #[error("{place}: a placeholder names no secret")]
+    #[error("{place}: a placeholder refers to a secret that does not exist")]
     Unknown {
         /// Where the template comes from
         place: String,

@@ -117,7 +117,7 @@ pub struct Streams {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The program does not exist
-    #[error("there is no program `{0}`")]
+    #[error("program `{0}` not found")]
     NotFound(String),
     /// The program exists but cannot be run
     #[error("cannot run `{name}`: {source}")]
@@ -128,7 +128,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// The program's output could not be written
-    #[error("the program's output is lost: {0}")]
+    #[error("the program's output was lost: {0}")]
     Output(StreamError),
     /// A system call failed
     #[error("cannot {action}: {source}")]

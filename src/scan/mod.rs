@@ -58,7 +58,7 @@ pub enum ScanError {
     #[error("{0}")]
     Walk(#[from] ignore::Error),
     /// A staged file
-    #[error("cannot read `{}` as it is staged: {why}", path.display())]
+    #[error("cannot read the staged version of `{}`: {why}", path.display())]
     Staged {
         /// Which
         path: PathBuf,

@@ -71,7 +71,7 @@ pub enum SetupError {
     #[error("templates refer to missing secrets")]
     Unknown(Vec<(String, TemplateFindings<UnknownTag>)>),
     /// A link leads a template or an output out of the manifest's directory
-    #[error("`{}` leads out of the directory of `.secrets.toml`", .0.display())]
+    #[error("`{}` leads outside the directory of `.secrets.toml`", .0.display())]
     Outside(PathBuf),
     /// A template or an output failed
     #[error(transparent)]

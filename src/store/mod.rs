@@ -172,10 +172,10 @@ pub enum StoreError {
     #[error("no vault at `{}`", .0.display())]
     Missing(PathBuf),
     /// The directory in which a file is to be made is missing
-    #[error("there is no directory `{}`", .0.display())]
+    #[error("the directory `{}` does not exist", .0.display())]
     NoDirectory(PathBuf),
     /// IfExists is something at the path already
-    #[error("there is something at `{}` already", .0.display())]
+    #[error("`{}` already exists", .0.display())]
     Exists(PathBuf),
     /// The path names no file
     #[error("`{}` is not the path of a file", .0.display())]
@@ -191,19 +191,19 @@ pub enum StoreError {
         fix: Option<String>,
     },
     /// A journal that was not written for this state of the vault
-    #[error("`{}` was not written for the vault as it is now; it would roll the vault back, and was not used", .0.display())]
+    #[error("`{}` was not written for the vault's current state; it would roll the vault back and was not used", .0.display())]
     ForeignJournal(PathBuf),
     /// Not an SQLite file of ours
     #[error("`{}` is not a vault", .0.display())]
     NotAVault(PathBuf),
     /// A vault of another format
-    #[error("the vault has format {0}, this version reads formats 1 to {FORMAT}")]
+    #[error("the vault has format {0}; this version of `secrets` reads formats 1 to {FORMAT}")]
     Format(i32),
     /// The tables are not what the format says; the text names them
     #[error("the vault's {0} is damaged or was tampered with")]
     Damaged(&'static str),
     /// What was last seen of a vault cannot be read
-    #[error("cannot read what was last seen of the vault, `{}`: {source}", path.display())]
+    #[error("cannot read the vault's checkpoint `{}`: {source}", path.display())]
     Checkpoint {
         /// The file
         path: PathBuf,
@@ -214,7 +214,7 @@ pub enum StoreError {
     #[error("the vault is busy: another process has been using it for 30 seconds")]
     Busy,
     /// The file system knows no locks, without which readers and writers destroy each other's work
-    #[error("the vault's file system has no file locks")]
+    #[error("the vault's file system does not support file locks")]
     NoLocks,
     /// On a read-only file system, or without the right to write
     #[error("the vault cannot be written: the file or its file system is read-only")]

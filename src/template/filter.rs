@@ -35,16 +35,16 @@ pub enum Filter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// The value is not UTF-8, but JSON text is Unicode
-    #[error("the filter `json` needs a value that is UTF-8")]
+    #[error("the filter `json` needs a UTF-8 value")]
     NotUtf8,
     /// The value contains a NUL byte, which a shell word cannot contain
-    #[error("the filter `shell` cannot take a value with a NUL byte")]
+    #[error("the filter `shell` cannot quote a value with a NUL byte")]
     Nul,
     /// A reader of the dotenv file cannot read the value
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
     /// The result is longer than [`LARGEST`]
-    #[error("its filters make more than 16 MiB of the value")]
+    #[error("the filtered value is larger than 16 MiB")]
     TooLarge,
 }
 

@@ -71,16 +71,16 @@ pub enum TemplateError {
     },
     /// The filtered values are too large. Without this limit, a template's author could make us use
     /// any amount of memory.
-    #[error("the filtered values of this template are more than 64 MiB together")]
+    #[error("the filtered values of this template exceed 64 MiB in total")]
     FilteredTooLarge,
     /// The template has too many different references, which would use too much memory
     #[error("the template has more than 100,000 different references")]
     TooManyReferences,
     /// The template is UTF-16 text, in which placeholders cannot be found
-    #[error("`{}` is UTF-16 text, and placeholders are looked for in bytes", .0)]
+    #[error("`{}` is UTF-16 text, in which placeholders cannot be found", .0)]
     Utf16(String),
     /// The template changed between its first and its second reading
-    #[error("`{}` changed while it was read", .0)]
+    #[error("`{}` changed while it was being read", .0)]
     Moved(String),
     /// The callback that receives the references asked to stop
     #[error("stopped")]
@@ -94,7 +94,7 @@ pub enum TemplateError {
         why: &'static str,
     },
     /// The output's directory is missing
-    #[error("there is no directory `{}`", .0.display())]
+    #[error("the directory `{}` does not exist", .0.display())]
     NoDirectory(PathBuf),
     /// An input or output operation failed
     #[error("cannot {action} `{name}`: {source}")]

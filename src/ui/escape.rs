@@ -1,4 +1,4 @@
-//! Makes visible what would move the cursor, reverse the text or ring the bell.
+//! Escapes characters that would move the cursor, reverse the text or ring the bell.
 
 use std::fmt::Write;
 
@@ -6,20 +6,20 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::model::is_hostile;
 
-/// The text with hostile characters written out, as in `\u{202e}`.
+/// Escapes hostile characters, as in `\u{202e}`.
 pub(crate) fn visible(text: &str) -> String {
-    visible_but(text, |_| false)
+    escape_except(text, |_| false)
 }
 
-/// The same for text of several lines: newlines and tabs stay.
+/// Escapes text of several lines, keeping newlines and tabs.
 pub(crate) fn visible_lines(text: &str) -> String {
-    visible_but(text, |c| c == '\n' || c == '\t')
+    escape_except(text, |c| c == '\n' || c == '\t')
 }
 
-/// The text in one line of at most `columns` columns: hostile characters written out, each run of blanks and newlines as one
-/// blank, and `…` in place of what is left out.
+/// Returns the text in one line of at most `columns` columns: hostile characters escaped, each run
+/// of blanks and newlines replaced by one blank, and the omitted rest replaced by `…`.
 pub(crate) fn clipped(text: &str, columns: usize) -> String {
-    // More characters than fit are never looked at.
+    // Only as many characters as could fit are examined.
     let beginning: String = text.chars().take(4 * columns).collect();
     let is_whole = beginning.len() == text.len();
     let words: Vec<&str> = beginning.split_whitespace().collect();
@@ -40,12 +40,13 @@ pub(crate) fn clipped(text: &str, columns: usize) -> String {
     cut
 }
 
-/// Somebody else's words in quotes, clipped as [`clipped`] does. A quote in them does not end them.
+/// Returns text from somebody else in quotes, clipped like in [`clipped`]. A quote in it does not
+/// end the quotation.
 pub(crate) fn quoted(text: &str, columns: usize) -> String {
     format!("\"{}\"", clipped(text, columns.saturating_sub(2)).replace('"', "'"))
 }
 
-fn visible_but(text: &str, keep: impl Fn(char) -> bool) -> String {
+fn escape_except(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -60,8 +61,8 @@ fn visible_but(text: &str, keep: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Writes JSON whose strings hold no hostile character raw: `\u202e` means the same to a program and nothing to a
-/// terminal.
+/// Formats JSON whose strings contain no raw hostile character: `\u202e` means the same to a
+/// program and has no effect on a terminal.
 pub(crate) struct PlainJson;
 
 impl serde_json::ser::Formatter for PlainJson {
@@ -70,7 +71,7 @@ impl serde_json::ser::Formatter for PlainJson {
         writer: &mut W,
         fragment: &str,
     ) -> std::io::Result<()> {
-        // Nearly every string: serde has escaped the controls of ASCII, so only DEL could be left.
+        // This covers nearly every string. serde has escaped ASCII control characters except DEL.
         if fragment.is_ascii() && !fragment.contains('\x7f') {
             return writer.write_all(fragment.as_bytes());
         }

@@ -1,4 +1,5 @@
-//! Bytes from a file or from stdin, straight into wiped memory: std's buffered stdin would keep a copy.
+//! Reads bytes from a file or stdin directly into wiped memory, because std's buffered stdin would
+//! keep a copy.
 
 use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal};
@@ -12,15 +13,16 @@ use super::UiError;
 use crate::crypto::age_file::is_age;
 use crate::model::SecretBytes;
 
-/// Reads to the end, at most `most` bytes and one more, by which the caller sees that there were too many.
+/// Reads to the end, but at most `most` + 1 bytes. The extra byte shows the caller that the input
+/// is too long.
 fn read(descriptor: impl AsFd, most: usize) -> io::Result<SecretBytes> {
     let mut bytes = SecretBytes::with_capacity(most.min(64 * 1024));
-    read_on(descriptor, &mut bytes, most)?;
+    append(descriptor, &mut bytes, most)?;
     Ok(bytes)
 }
 
-/// Reads what follows on `bytes`, likewise.
-fn read_on(descriptor: impl AsFd, bytes: &mut SecretBytes, most: usize) -> io::Result<()> {
+/// Appends the rest of the input to `bytes`, with the same limit.
+fn append(descriptor: impl AsFd, bytes: &mut SecretBytes, most: usize) -> io::Result<()> {
     let mut piece = SecretBytes::zeroed(64 * 1024);
     while bytes.len() <= most {
         let room = piece.len().min(most + 1 - bytes.len());
@@ -35,10 +37,11 @@ fn read_on(descriptor: impl AsFd, bytes: &mut SecretBytes, most: usize) -> io::R
     Ok(())
 }
 
-/// True once something reads stdin.
+/// True once something has read stdin.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes stdin, of which there is one. An error for whoever comes second: it would find nothing, or the rest.
+/// Claims stdin. Fails for the second caller, which would find nothing or only the rest of the
+/// input.
 pub(crate) fn take_stdin() -> Result<(), UiError> {
     if TAKEN.swap(true, Ordering::SeqCst) { Err(UiError::StdinTaken) } else { Ok(()) }
 }
@@ -50,7 +53,7 @@ pub(crate) fn stdin(most: usize) -> Result<SecretBytes, UiError> {
         .map_err(|source| UiError::Input { name: "stdin".into(), source })
 }
 
-/// Reads a file, a FIFO or `/dev/fd/N`; tells whether others can read it too.
+/// Reads a file, a FIFO or `/dev/fd/N`. Also returns whether other users can read it.
 pub(crate) fn file(path: &Path, most: usize) -> io::Result<(SecretBytes, bool)> {
     let (file, exposed) = open(path)?;
     Ok((read(&file, most)?, exposed))
@@ -67,7 +70,8 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     Ok((file, metadata.is_file() && metadata.mode() & 0o077 != 0))
 }
 
-/// Fails if `path` is no file that can be read. Nothing is opened, because the writer of a FIFO would notice.
+/// Fails if `path` is not a readable file. Does not open it, because the writer of a FIFO would
+/// notice.
 pub(crate) fn check(path: &Path) -> io::Result<Metadata> {
     let metadata = std::fs::metadata(path)?;
     if metadata.is_dir() {
@@ -78,13 +82,13 @@ pub(crate) fn check(path: &Path) -> io::Result<Metadata> {
     Ok(metadata)
 }
 
-/// Bytes of a file of values at most.
+/// The maximum size of a file of values in bytes.
 const MOST: usize = 64 * 1024 * 1024;
-/// The same of an age file: an export of a vault may be that large.
+/// The maximum size of an age file in bytes. An export of a vault can be that large.
 pub(crate) const MOST_SEALED: usize = 1024 * 1024 * 1024;
 
-/// Reads a file of values, or stdin for `-`, of at most 64 MiB, an age file of at most 1 GiB; returns what messages call it as
-/// well.
+/// Reads a file of values, or stdin for `-`: at most 64 MiB, or 1 GiB for an age file. Also returns
+/// the name for messages.
 pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
     let (name, bytes) = if path == Path::new("-") {
         take_stdin()?;
@@ -106,24 +110,24 @@ pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
 fn values(descriptor: impl AsFd) -> io::Result<SecretBytes> {
     let mut bytes = read(&descriptor, MOST)?;
     if bytes.len() > MOST && is_age(bytes.expose()) {
-        read_on(descriptor, &mut bytes, MOST_SEALED)?;
+        append(descriptor, &mut bytes, MOST_SEALED)?;
     }
 
     Ok(bytes)
 }
 
-/// True where a person sits at stdin.
+/// Returns true if stdin is a terminal.
 pub(crate) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
-/// True if a pipe, a socket or a file at stdin has bytes that nobody has read. Never waits.
+/// Returns true if stdin is a pipe, socket or file with unread bytes. Never waits.
 pub(crate) fn stdin_has_bytes() -> bool {
     !stdin_is_terminal()
         && rustix::io::ioctl_fionread(rustix::stdio::stdin()).is_ok_and(|waiting| waiting > 0)
 }
 
-/// Drops one newline, `\n` or `\r\n`, from the end.
+/// Removes one newline, `\n` or `\r\n`, from the end.
 pub(crate) fn drop_newline(bytes: &mut SecretBytes) {
     let end = bytes.expose();
     let cut = if end.ends_with(b"\r\n") { 2 } else { usize::from(end.ends_with(b"\n")) };

@@ -1,7 +1,7 @@
-//! What people and scripts see: results on stdout, everything else on stderr.
+//! Output for people and scripts: results on stdout, everything else on stderr.
 //!
-//! It is handed names, hints and counts; no value ever reaches it. Text out of a vault is made visible before it is
-//! printed.
+//! It receives names, hints and counts, but never a value. Text from a vault is escaped before it
+//! is printed.
 
 pub(crate) mod escape;
 pub(crate) mod input;
@@ -26,7 +26,7 @@ pub(crate) use progress::Progress;
 
 use escape::{PlainJson, visible, visible_lines};
 
-/// A moment in JSON's spelling as people read it, or the same text if it is none.
+/// Formats a timestamp of JSON in local time, or returns the text if it is not a timestamp.
 pub(crate) fn local_time(text: &str) -> String {
     Timestamp::parse(text).map_or_else(|| visible(text), time::local)
 }
@@ -43,12 +43,12 @@ pub(crate) enum ColorWhen {
     Never,
 }
 
-/// Why something could not be asked or shown.
+/// Why input or output failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UiError {
     #[error("cannot read `{name}`: {source}")]
     Input { name: String, source: io::Error },
-    #[error("stdin cannot be both the passphrase and something else")]
+    #[error("stdin cannot provide both the passphrase and other input")]
     StdinTaken,
     #[error("`{0}` is larger than {1}")]
     TooLarge(String, &'static str),
@@ -60,21 +60,25 @@ pub(crate) enum UiError {
     Interrupted,
     #[error("cannot use the terminal: {0}")]
     Terminal(io::Error),
-    #[error("the value has several lines; a prompt takes one")]
+    #[error("the value has several lines, but a prompt takes only one")]
     SeveralLines,
-    #[error("the typed value holds a control character, as arrow keys and Ctrl-Z make them")]
+    #[error(
+        "the typed value contains a control character, such as those from arrow keys or \
+             Ctrl-Z"
+    )]
     ControlCharacter,
 }
 
-/// The three streams, as the options want them.
+/// The three standard streams, configured by the options.
 pub(crate) struct Ui {
     json: bool,
     quiet: bool,
     color_out: bool,
     color_err: bool,
-    /// Columns of the terminal that stderr is, if it is one
+    /// The width of the terminal in columns, if stderr is one
     width: Option<usize>,
-    /// With `--json` a warning waits for success: on a failure stderr holds one JSON object and nothing else
+    /// Warnings, which `--json` holds back until success: on failure stderr has only one JSON
+    /// object
     warnings: RefCell<Vec<String>>,
 }
 
@@ -101,27 +105,27 @@ impl Ui {
         }
     }
 
-    /// True where results are JSON.
+    /// Returns true if results are printed as JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// True where no status lines are printed.
+    /// Returns true if no status lines are printed.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet || self.json
     }
 
-    /// True where stdout takes colour.
+    /// Returns true if stdout is coloured.
     pub(crate) fn is_colored(&self) -> bool {
         self.color_out
     }
 
-    /// True if a person reads stdout.
+    /// Returns true if stdout is a terminal.
     pub(crate) fn stdout_is_terminal(&self) -> bool {
         io::stdout().is_terminal()
     }
 
-    /// True where stderr takes colour.
+    /// Returns true if stderr is coloured.
     pub(crate) fn is_colored_err(&self) -> bool {
         self.color_err
     }
@@ -132,13 +136,13 @@ impl Ui {
         write_json(&mut out, document).and_then(|()| out.flush()).map_err(UiError::Stdout)
     }
 
-    /// Stdout for results that come one by one.
+    /// Returns a writer to stdout for results that arrive one at a time.
     pub(crate) fn results(&self) -> Results {
         Results(io::BufWriter::new(io::stdout()))
     }
 
-    /// Prints a recovery code: on a terminal in two lines that fit everywhere, elsewhere in one; as JSON, behind `members`. Nothing of
-    /// it is left in a buffer.
+    /// Prints a recovery code: on a terminal in two lines, which fit everywhere, otherwise in one.
+    /// As JSON, `members` come first. No buffer keeps a part of it.
     pub(crate) fn code(&self, code: &SecretBytes, members: &[(&str, u64)]) -> Result<(), UiError> {
         let mut line = SecretBytes::with_capacity(512);
         if self.json {
@@ -168,7 +172,7 @@ impl Ui {
         Ok(())
     }
 
-    /// Prints text as it is.
+    /// Prints text unchanged.
     pub(crate) fn text(&self, text: &str) -> Result<(), UiError> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(UiError::Stdout)
@@ -204,7 +208,7 @@ impl Ui {
         self.labelled(&lines)
     }
 
-    /// Prints lines with a label before each; the texts are visible already.
+    /// Prints labelled lines. The texts have to be escaped already.
     pub(crate) fn labelled(&self, lines: &[(&str, String)]) -> Result<(), UiError> {
         let line = |(label, text): &(&str, String)| {
             format!("{}{text}\n", self.styled(LABEL, &format!("{label:<13}"), self.color_out))
@@ -213,12 +217,12 @@ impl Ui {
         self.text(&lines.iter().map(line).collect::<String>())
     }
 
-    /// Prints secrets as a table on a terminal, as lines of tab-separated columns elsewhere.
+    /// Prints secrets as a table on a terminal, otherwise as lines with tab-separated columns.
     pub(crate) fn list(&self, secrets: &[Secret], with_project: bool) -> Result<(), UiError> {
         self.table(table::of_secrets(secrets, with_project))
     }
 
-    /// Prints rows of visible texts likewise.
+    /// Prints rows in the same way. The texts have to be escaped already.
     pub(crate) fn rows<const N: usize>(
         &self,
         titles: [&'static str; N],
@@ -236,19 +240,20 @@ impl Ui {
         })
     }
 
-    /// Says on stderr what was done.
+    /// Prints a status line on stderr.
     pub(crate) fn status(&self, text: &str) {
         if !self.quiet && !self.json {
             self.message("", text);
         }
     }
 
-    /// A line on stderr that says how many of something there were, where a person looks and it takes long.
+    /// Returns a progress line that counts `what`. It is shown only on a terminal, and only if the
+    /// work takes long.
     pub(crate) fn progress(&self, what: &'static str) -> Progress {
         Progress::new(what, !self.quiet && !self.json && io::stderr().is_terminal())
     }
 
-    /// Warns on stderr.
+    /// Prints a warning on stderr.
     pub(crate) fn warn(&self, text: &str) {
         if self.json {
             self.warnings.borrow_mut().push(text.to_owned());
@@ -257,15 +262,15 @@ impl Ui {
         }
     }
 
-    /// Prints what was held back for success.
+    /// Prints the warnings that were held back until success.
     pub(crate) fn finish(&self) {
         for text in self.warnings.take() {
             self.stderr(&format!("warning: {}\n", visible(&text)));
         }
     }
 
-    /// Prints a failure for people: the sentence, what belongs to it line by line, the hints. An answer to a question has no
-    /// label.
+    /// Prints an error for people: the message, its notes and the hints. An answer is printed
+    /// without a label.
     pub(crate) fn failure(
         &self,
         is_answer: bool,
@@ -277,7 +282,7 @@ impl Ui {
             if is_answer { String::new() } else { self.styled(ERROR, "error:", self.color_err) };
         self.message(&label, message);
 
-        // Notes quote lines of files, with a caret below: they are not broken.
+        // Notes can quote lines of files with a caret below, so they are not wrapped.
         for note in notes {
             self.stderr(&format!("{}\n", visible(note)));
         }
@@ -287,7 +292,7 @@ impl Ui {
         }
     }
 
-    /// Prints one message, broken at words if stderr is a terminal.
+    /// Prints one message, wrapped at words if stderr is a terminal.
     fn message(&self, label: &str, text: &str) {
         let text = [label, &visible(text)]
             .into_iter()
@@ -298,7 +303,7 @@ impl Ui {
         self.stderr(&format!("{}\n", wrap::at_words(&text, self.width)));
     }
 
-    /// Prints a failure as one JSON object.
+    /// Prints an error as one JSON object.
     pub(crate) fn json_failure(&self, document: &impl Serialize) {
         let mut out = Vec::new();
         if write_json(&mut out, document).is_ok() {
@@ -310,18 +315,18 @@ impl Ui {
         if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
-    // Where even stderr cannot be written there is nobody left to tell.
+    // If stderr cannot be written either, nothing is left to report to.
     fn stderr(&self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }
 
-/// A number of things in words: `1 file`, `2 files`.
+/// Formats a number of things: `1 file`, `2 files`.
 pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
     if number == N::from(1) { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// Results that come one by one.
+/// A writer for results that arrive one at a time.
 pub(crate) struct Results(io::BufWriter<io::Stdout>);
 
 impl Results {
@@ -345,7 +350,7 @@ fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()>
     out.write_all(b"\n")
 }
 
-/// A secret in JSON. Field names are those of Cortex's API.
+/// A secret in JSON. The field names are those of Cortex's API.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SecretJson<'a> {

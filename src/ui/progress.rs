@@ -1,4 +1,4 @@
-//! Progress on a terminal, of what takes over a second. Nothing of it stays on the screen.
+//! Progress of long work on a terminal. It leaves nothing on the screen.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What ends sooner is not worth a line.
-const SOON: Duration = Duration::from_secs(1);
+/// Work that ends sooner shows no progress.
+const DELAY: Duration = Duration::from_secs(1);
 
-/// A line that says how far something has come. Dropped, it is gone.
+/// A progress line, which is removed when this is dropped.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    begun: Instant,
+    started: Instant,
     what: &'static str,
     shown: bool,
-    /// Columns of a line that was written without the library, which shows nothing under NO_COLOR
+    /// The width of a line that was written without the library, which shows nothing under NO_COLOR
     columns: AtomicUsize,
 }
 
@@ -28,10 +28,10 @@ impl Progress {
             bar.set_style(style);
         }
 
-        Self { bar, begun: Instant::now(), what, shown, columns: AtomicUsize::new(0) }
+        Self { bar, started: Instant::now(), what, shown, columns: AtomicUsize::new(0) }
     }
 
-    /// Says what takes its time now, of which no part can be counted.
+    /// Shows what is being done if its progress cannot be counted.
     pub(crate) fn working(&self, what: &'static str) {
         if self.shown {
             let _ = io::stderr().write_all(format!("{what}\r").as_bytes());
@@ -46,9 +46,9 @@ impl Progress {
         }
     }
 
-    /// Says how many there were so far.
+    /// Shows the current count.
     pub(crate) fn on_progress(&self, number: u64) {
-        if self.begun.elapsed() >= SOON {
+        if self.started.elapsed() >= DELAY {
             self.clear();
             self.bar.set_message(format!("{number} {}", self.what));
             self.bar.tick();

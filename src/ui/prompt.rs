@@ -1,7 +1,7 @@
-//! Questions on the controlling terminal, also while stdin and stdout are pipes.
+//! Prompts on the controlling terminal, even if stdin and stdout are pipes.
 //!
-//! Nothing typed is shown where it is secret: the terminal is quiet before the question stands on it, so that what is
-//! typed ahead is not shown either. However a question ends, the terminal is given back as it was.
+//! Secret input is never echoed. The echo is turned off before the prompt appears, so that text
+//! typed ahead is not shown either. However a prompt ends, the terminal's settings are restored.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -29,12 +29,13 @@ fn terminal() -> Result<File, UiError> {
     OpenOptions::new().read(true).write(true).open(TERMINAL).map_err(|_| UiError::NoTerminal)
 }
 
-/// True where there is a terminal to ask on.
+/// Returns true if there is a terminal to ask on.
 pub(crate) fn is_possible() -> bool {
     terminal().is_ok()
 }
 
-/// The terminal without echo and without lines, which end at 4,096 bytes. Dropped, it is as it was.
+/// The terminal without echo and without line mode, in which lines end at 4,096 bytes. Dropping it
+/// restores the settings.
 struct HiddenInput<'a> {
     tty: &'a File,
     before: Termios,
@@ -43,13 +44,13 @@ struct HiddenInput<'a> {
 impl<'a> HiddenInput<'a> {
     fn new(tty: &'a File) -> io::Result<Self> {
         let before = tcgetattr(tty)?;
-        let mut quiet = before.clone();
-        quiet.local_modes -=
+        let mut hidden = before.clone();
+        hidden.local_modes -=
             LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
-        quiet.input_modes |= InputModes::ICRNL;
-        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
-        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(tty, OptionalActions::Now, &quiet)?;
+        hidden.input_modes |= InputModes::ICRNL;
+        hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
+        hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(tty, OptionalActions::Now, &hidden)?;
 
         Ok(Self { tty, before })
     }
@@ -61,25 +62,26 @@ impl Drop for HiddenInput<'_> {
     }
 }
 
-/// The terminal without echo while nothing is asked. Signals wait, or one would leave it so.
+/// The terminal without echo outside of prompts. Signals are deferred, because one could leave the
+/// echo off.
 pub(crate) struct EchoOff {
     tty: File,
     before: Termios,
     _hold: DeferSignals,
-    /// The last to go: who asks next finds the terminal as it was
+    /// Dropped last, so that the next process to ask finds the original settings
     _turn: Turn,
 }
 
-/// Turns echo off until the result is dropped; `None` where there is no terminal.
-pub(crate) fn hush() -> Option<EchoOff> {
+/// Turns echo off until the result is dropped. Returns `None` without a terminal.
+pub(crate) fn echo_off() -> Option<EchoOff> {
     let tty = terminal().ok()?;
     let turn = Turn::take(&tty).ok()?;
     let hold = DeferSignals::new().ok()?;
     let before = tcgetattr(&tty).ok()?;
-    let mut quiet = before.clone();
+    let mut hidden = before.clone();
 
-    quiet.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
-    tcsetattr(&tty, OptionalActions::Now, &quiet).ok()?;
+    hidden.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
+    tcsetattr(&tty, OptionalActions::Now, &hidden).ok()?;
     Some(EchoOff { tty, before, _hold: hold, _turn: turn })
 }
 
@@ -89,7 +91,8 @@ impl Drop for EchoOff {
     }
 }
 
-/// What is typed, byte by byte: what is typed ahead belongs to whoever reads next. A signal ends it.
+/// Typed input, read byte by byte, because text typed ahead belongs to the next reader. A signal
+/// ends it.
 struct RawInput {
     tty: File,
     hold: DeferSignals,
@@ -115,7 +118,7 @@ impl Read for RawInput {
     }
 }
 
-/// Shows a passphrase that was drawn, on the terminal alone: not in a pipe, a file or a log.
+/// Shows a generated passphrase on the terminal only, never in a pipe, a file or a log.
 pub(crate) fn show_words(label: &str, passphrase: &SecretBytes) -> Result<(), UiError> {
     let mut tty = terminal()?;
     let mut line = SecretBytes::with_capacity(label.len() + passphrase.len() + 8);
@@ -126,8 +129,8 @@ pub(crate) fn show_words(label: &str, passphrase: &SecretBytes) -> Result<(), Ui
     tty.write_all(line.expose()).map_err(UiError::Terminal)
 }
 
-/// Asks for a passphrase. Keys that make no character (arrows, function keys) are passed over.
-/// `hint` stands in lines of its own above the question.
+/// Asks for a passphrase. Ignores keys that are not characters (arrows, function keys). Prints
+/// `hint` on its own lines above the prompt.
 pub(crate) fn passphrase(question: &str, hint: Option<&str>) -> Result<SecretBytes, UiError> {
     ask(question, hint, |keyboard| {
         let config = ConfigBuilder::new().input_reader(keyboard).output_discard().build();
@@ -135,15 +138,15 @@ pub(crate) fn passphrase(question: &str, hint: Option<&str>) -> Result<SecretByt
     })
 }
 
-/// Asks for a value, of which every byte counts: a tab is a tab, and a key that makes other control characters (an arrow,
-/// Ctrl-Z) is refused, not dropped. One of several lines was pasted: only its first would be taken, and the rest would be
-/// typed into the shell, so it is thrown away and refused.
+/// Asks for a value. Every byte counts: a tab is kept, and a key that sends other control characters
+/// (an arrow, Ctrl-Z) is refused instead of dropped. Several pasted lines are discarded and refused:
+/// otherwise only the first would be read, and the shell would read the rest.
 pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
     let mut several = false;
     let answer = ask(question, None, |mut keyboard| {
         let value = line(&mut keyboard)?;
-        let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-        let more = || poll(&mut [PollFd::new(&keyboard.tty, PollFlags::IN)], Some(&moment));
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let more = || poll(&mut [PollFd::new(&keyboard.tty, PollFlags::IN)], Some(&timeout));
         while more().is_ok_and(|ready| ready > 0) {
             several = true;
             tcflush(&keyboard.tty, QueueSelector::IFlush)?;
@@ -152,15 +155,15 @@ pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
         Ok(value)
     });
 
-    let odd = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    let is_refused = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
     match answer {
         _ if several => Err(UiError::SeveralLines),
-        Ok(value) if value.expose().iter().any(odd) => Err(UiError::ControlCharacter),
+        Ok(value) if value.expose().iter().any(is_refused) => Err(UiError::ControlCharacter),
         answer => answer,
     }
 }
 
-/// Makes the terminal quiet, asks, and gives it back.
+/// Turns echo off, asks, and restores the terminal.
 fn ask(
     question: &str,
     hint: Option<&str>,
@@ -169,9 +172,10 @@ fn ask(
     let tty = terminal()?;
     let _turn = Turn::take(&tty)?;
 
-    // It outlives the keyboard's, so that nothing ends the process before the terminal is back.
+    // This outlives the signals of the keyboard, so that nothing ends the process before the
+    // terminal is restored.
     let hold = DeferSignals::new().map_err(UiError::Terminal)?;
-    let quiet = HiddenInput::new(&tty).map_err(UiError::Terminal)?;
+    let hidden = HiddenInput::new(&tty).map_err(UiError::Terminal)?;
     if let Some(hint) = hint {
         writeln!(&tty, "{}", wrapped(&tty, &visible(hint))).map_err(UiError::Terminal)?;
     }
@@ -184,7 +188,7 @@ fn ask(
 
     let answer = read(keyboard);
     let _ = (&tty).write_all(b"\n");
-    drop(quiet);
+    drop(hidden);
 
     match answer {
         _ if hold.take() => Err(UiError::Interrupted),
@@ -195,7 +199,7 @@ fn ask(
     }
 }
 
-/// Reads a line with the editing that people know: backspace and Ctrl-U. Every other byte is taken as it is.
+/// Reads a line with backspace and Ctrl-U for editing. Every other byte is taken unchanged.
 fn line(keyboard: &mut RawInput) -> io::Result<SecretBytes> {
     let mut typed = SecretBytes::with_capacity(4096);
     let mut byte = [0];
@@ -220,7 +224,7 @@ fn line(keyboard: &mut RawInput) -> io::Result<SecretBytes> {
     }
 }
 
-/// Breaks a text at words, so that the terminal does not break it inside one.
+/// Wraps text at words, so that the terminal does not break inside one.
 fn wrapped(tty: &File, text: &str) -> String {
     at_words(text, columns(tty))
 }
@@ -229,8 +233,8 @@ fn columns(tty: &File) -> Option<usize> {
     terminal_size_of(tty).map(|(width, _)| usize::from(width.0))
 }
 
-/// Writes lines to the terminal, where what they are about is asked next. What is longer than a line goes on indented: no
-/// text of a stranger stands where a question begins.
+/// Writes lines to the terminal above a prompt about them. Long lines continue indented, so that
+/// text from a stranger never appears where a prompt begins.
 pub(crate) fn show(lines: &[String]) -> Result<(), UiError> {
     let mut tty = terminal()?;
     let mut text = String::new();
@@ -242,52 +246,55 @@ pub(crate) fn show(lines: &[String]) -> Result<(), UiError> {
     tty.write_all(text.as_bytes()).map_err(UiError::Terminal)
 }
 
-/// Asks yes or no, again after any other answer. Enter alone is `default`. The end of the terminal is no answer.
+/// Asks yes or no, and repeats the question after any other answer. Enter means `default`. The end
+/// of input is not an answer.
 pub(crate) fn confirm(question: &str, default: bool) -> Result<bool, UiError> {
     let choices = if default { "[Y/n]" } else { "[y/N]" };
     let question = format!("{} {choices} ", visible(question));
     loop {
-        match echoed(&question)?.as_deref() {
+        match ask_echoed(&question)?.as_deref() {
             None => return Err(UiError::Interrupted),
             Some(b"") => return Ok(default),
             Some(b"y" | b"yes") => return Ok(true),
             Some(b"n" | b"no") => return Ok(false),
-            Some(_) => say("Answer `y` or `n`.")?,
+            Some(_) => show_line("Answer `y` or `n`.")?,
         }
     }
 }
 
-/// Asks for a line that is shown. Returns it in lower case, without blanks around it; it is empty for Enter alone.
+/// Asks for a line with echo. Returns it in lower case and without surrounding blanks; Enter
+/// returns an empty line.
 pub(crate) fn words(question: &str) -> Result<String, UiError> {
-    let answer = echoed(&format!("{}: ", visible(question)))?.ok_or(UiError::Interrupted)?;
+    let answer = ask_echoed(&format!("{}: ", visible(question)))?.ok_or(UiError::Interrupted)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Shows a line between two questions.
-pub(crate) fn say(text: &str) -> Result<(), UiError> {
+/// Shows a line between two prompts.
+pub(crate) fn show_line(text: &str) -> Result<(), UiError> {
     let mut tty = terminal()?;
     let text = format!("{}\n", wrapped(&tty, &visible(text)));
     tty.write_all(text.as_bytes()).map_err(UiError::Terminal)
 }
 
-/// Asks for a word, where a `y` is too easily typed.
+/// Asks to type a word, for changes where a `y` is typed too easily.
 pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, UiError> {
-    let answer = echoed(&format!("{} `{word}`: ", visible(question)))?;
+    let answer = ask_echoed(&format!("{} `{word}`: ", visible(question)))?;
     Ok(answer.as_deref() == Some(word.as_bytes()))
 }
 
-/// Asks for a line that is shown, without blanks around it, in lower case; `None` where the terminal ends instead.
-fn echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
+/// Asks for a line with echo, and returns it in lower case without surrounding blanks. Returns
+/// `None` at the end of input.
+fn ask_echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
     let mut tty = terminal()?;
     let _turn = Turn::take(&tty)?;
 
-    // The blank behind the question stays: what is typed stands there.
+    // The blank after the question is kept, because the input follows it.
     let shown = format!("{} ", wrapped(&tty, question.trim_end()));
     tty.write_all(shown.as_bytes()).map_err(UiError::Terminal)?;
     let mut answer = Vec::new();
     let mut byte = [0];
 
-    // Byte by byte: what is typed ahead belongs to whoever reads next.
+    // The input is read byte by byte, because text typed ahead belongs to the next reader.
     while tty.read(&mut byte).map_err(UiError::Terminal)? == 1 && byte[0] != b'\n' {
         answer.extend_from_slice(&byte);
     }

@@ -1,11 +1,12 @@
-//! Stdout and stderr for bytes that may hold values: without std's buffers, which would keep a copy.
+//! Stdout and stderr for bytes that may contain values, without std's buffers, which would keep a
+//! copy.
 
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::fcntl_dupfd_cloexec;
 
-/// Stdout without a buffer.
+/// Unbuffered stdout.
 pub(crate) struct Stdout;
 
 impl Write for Stdout {
@@ -18,7 +19,7 @@ impl Write for Stdout {
     }
 }
 
-/// Stdin, stdout and stderr as descriptors of one's own, which no program inherits.
+/// Duplicates stdin, stdout and stderr as descriptors that no program inherits.
 pub(crate) fn streams() -> io::Result<[OwnedFd; 3]> {
     let own = |stream: BorrowedFd<'_>| fcntl_dupfd_cloexec(stream, 3);
     Ok([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?])

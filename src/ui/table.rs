@@ -1,4 +1,4 @@
-//! Rows as a table that fits the terminal, or as lines for a program.
+//! Formats rows as a table that fits the terminal, or as lines for a program.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use terminal_size::terminal_size;
@@ -9,17 +9,17 @@ use super::escape::visible;
 use super::time::local_date;
 use crate::model::Secret;
 
-/// Width of a terminal that does not tell.
-const USUAL_WIDTH: usize = 80;
-/// Blanks between two columns.
+/// The assumed width of a terminal with unknown width.
+const DEFAULT_WIDTH: usize = 80;
+/// The number of blanks between two columns.
 const GAP: u16 = 2;
-/// A name is rather wrapped into this many columns than left out.
-const LEAST_NAME: usize = 12;
+/// The minimum width of a wrapped name. If there is less room, the column is removed.
+const MIN_NAME_WIDTH: usize = 12;
 
 pub(super) struct Column {
     title: &'static str,
     cells: Vec<String>,
-    /// Left out first where the terminal is narrow; 0 stays
+    /// Its priority: on a narrow terminal the highest rank is removed first, and rank 0 never
     rank: u8,
 }
 
@@ -29,7 +29,7 @@ impl Column {
     }
 }
 
-/// Columns of texts that are visible already, the first one kept on the narrowest terminal.
+/// Returns columns of escaped texts. The first column is kept even on the narrowest terminal.
 pub(super) fn of_rows<const N: usize>(
     titles: [&'static str; N],
     rows: &[[String; N]],
@@ -66,22 +66,23 @@ pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> 
     columns
 }
 
-/// A table as wide as the terminal at most: columns that do not fit are left out, from the id to the hint; what is still
-/// too wide is wrapped.
+/// Formats a table that is at most as wide as the terminal. Columns that do not fit are removed,
+/// from the id to the hint. What is still too wide is wrapped.
 pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
     let rows = columns.first().map_or(0, |column| column.cells.len());
     if rows == 0 {
         return String::new();
     }
 
-    let width = terminal_size().map_or(USUAL_WIDTH, |(width, _)| usize::from(width.0)).max(10);
+    let width = terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0)).max(10);
     columns.retain(|column| column.rank != 3 || column.cells.iter().any(|cell| !cell.is_empty()));
     let natural =
         |columns: &[Column]| columns.iter().map(|c| c.width() + usize::from(GAP)).sum::<usize>();
 
     while natural(&columns) > width + usize::from(GAP) {
         let over = natural(&columns) - width - usize::from(GAP);
-        if columns.iter().any(|column| column.rank == 3 && column.width() >= over + LEAST_NAME) {
+        if columns.iter().any(|column| column.rank == 3 && column.width() >= over + MIN_NAME_WIDTH)
+        {
             break;
         }
 
@@ -108,7 +109,8 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, GAP));
 
-        // Of several columns only the name is wrapped; of one, what is wider than the terminal.
+        // With several columns only the name is wrapped. A single column is wrapped if it is wider
+        // than the terminal.
         if !fits && columns.len() > 1 && columns[at].rank != 3 {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
@@ -127,7 +129,7 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
     out
 }
 
-/// One line a row, with tabs between its cells and no header.
+/// Formats one line per row, with tabs between the cells and without a header.
 pub(super) fn lines(columns: &[Column]) -> String {
     let mut out = String::new();
     for row in 0..columns.first().map_or(0, |column| column.cells.len()) {

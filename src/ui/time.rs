@@ -1,5 +1,5 @@
-//! Times and durations as people read and write them. A time is shown in the time zone of TZ, or else
-//! of the system; JSON has it in UTC.
+//! Formats timestamps and durations for people, and parses durations. Timestamps are shown in the time
+//! zone of TZ or of the system. JSON uses UTC.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -12,8 +12,8 @@ use crate::model::Timestamp;
 
 static ZONE: LazyLock<TimeZone> = LazyLock::new(|| system().unwrap_or_else(TimeZone::system));
 
-/// The system's time zone, if TZ names no other. jiff looks for the name of the zone as well, in a list of all zones, which
-/// takes longer than the rest of `get`.
+/// Returns the system's time zone, unless TZ names another one. jiff would also look up the name of
+/// the zone in a list of all zones, which takes longer than the rest of `get`.
 fn system() -> Option<TimeZone> {
     if config::has_time_zone() {
         return None;
@@ -22,12 +22,12 @@ fn system() -> Option<TimeZone> {
     TimeZone::tzif("", &fs::read("/etc/localtime").ok()?).ok()
 }
 
-/// Returns date, time and zone, as in `2026-11-21 10:30:00 CET`.
+/// Formats date, time and zone, as in `2026-11-21 10:30:00 CET`.
 pub(super) fn local(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d %H:%M:%S %Z")
 }
 
-/// Returns the date alone, as in `2026-11-21`.
+/// Formats the date, as in `2026-11-21`.
 pub(super) fn local_date(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d")
 }
@@ -36,14 +36,14 @@ fn in_zone(moment: Timestamp, zone: TimeZone, format: &str) -> String {
     moment.moment().to_zoned(zone).strftime(format).to_string()
 }
 
-/// The longest duration that [`parse_duration`] accepts.
+/// The maximum duration that [`parse_duration`] accepts.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Reads a duration of 1 second to 30 days: `90s`, `15m`, `8h`, `1d`.
+/// Parses a duration of 1 second to 30 days: `90s`, `15m`, `8h`, `1d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time is a number and a unit, as in 90s, 15m or 8h".to_owned();
+    let wrong = || "a time is a number and a unit, such as 90s, 15m or 8h".to_owned();
 
-    // A day is 24 hours here; the library counts calendar days.
+    // A day is 24 hours here, but the library treats it as a calendar day.
     let parsed = match text.strip_suffix('d') {
         Some(days) => {
             days.parse().ok().and_then(|days: u32| Duration::from_secs(86_400).checked_mul(days))
@@ -60,12 +60,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Returns how long a vault stays unlocked, as in `15m, or 5m without use`.
+/// Formats how long a vault stays unlocked, as in `15m, or 5m without use`.
 pub(crate) fn spans(ttl: Duration, idle: Duration) -> String {
     if idle < ttl { format!("{}, or {} without use", span(ttl), span(idle)) } else { span(ttl) }
 }
 
-/// Returns a duration in its two largest units, as in `15m` or `1h 30m`.
+/// Formats a duration in its two largest units, as in `15m` or `1h 30m`.
 fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let parts = [

@@ -1,7 +1,8 @@
-//! One question at a time on a terminal.
+//! Ensures that only one process at a time asks on a terminal.
 //!
-//! Two processes of a pipeline that ask at once would each read a part of both answers, and the first one that ends would
-//! turn the echo on for the other. A lock on the terminal's device orders them; the system releases it with the process.
+//! Two processes of a pipeline that ask at the same time would each read a part of both answers,
+//! and the first to end would turn the echo back on for the other. A lock on the terminal's device
+//! prevents that. The system releases it when the process ends.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -16,14 +17,15 @@ use super::UiError;
 use crate::process;
 use crate::signals::DeferSignals;
 
-/// Between two tries to get the lock.
+/// The pause between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What this process holds: a question within a question does not wait for itself.
+/// The lock that this process holds, so that a nested prompt does not wait for itself.
 static HELD: Mutex<Weak<File>> = Mutex::new(Weak::new());
 
-/// The terminal is ours to ask on until this is dropped. Without a lock where its device cannot be opened, as after `su`.
-pub(super) struct Turn(#[allow(dead_code)] Option<Arc<File>>); // held, not used
+/// Exclusive use of the terminal until this is dropped. There is no lock if the device cannot be
+/// opened, for example after `su`.
+pub(super) struct Turn(#[allow(dead_code)] Option<Arc<File>>); // only held
 
 impl Turn {
     /// Waits until no other process asks on this terminal. A signal ends the wait.
@@ -55,7 +57,8 @@ impl Turn {
     }
 }
 
-/// A process in the background is stopped before it takes the lock: stopped later, it would keep the foreground waiting.
+/// Stops a background process before it takes the lock. If it stopped later, it would keep the
+/// foreground waiting.
 fn stop_in_background(tty: &File) {
     if tcgetpgrp(tty)
         .is_ok_and(|foreground| process::group().is_some_and(|group| group != foreground))
@@ -64,25 +67,26 @@ fn stop_in_background(tty: &File) {
     }
 }
 
-/// The device of the controlling terminal: `/dev/tty` is the same file for every terminal.
+/// Opens the device of the controlling terminal, because `/dev/tty` is the same file for every
+/// terminal.
 fn device() -> Option<File> {
     let number = controlling_terminal()?;
     let directories =
         ["/dev/pts", "/dev"].into_iter().filter_map(|directory| fs::read_dir(directory).ok());
-    let is_it = |entry: &fs::DirEntry| {
+    let is_terminal_device = |entry: &fs::DirEntry| {
         entry
             .metadata()
             .is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == number)
     };
 
-    let entry = directories.flatten().flatten().find(is_it)?;
+    let entry = directories.flatten().flatten().find(is_terminal_device)?;
     let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(entry.path()).ok()
 }
 
-/// Its number: as the system tells it, or that of a standard stream which is a terminal.
+/// Returns its device number, from the system or from a standard stream that is a terminal.
 fn controlling_terminal() -> Option<u64> {
-    // proc(5): the seventh field of `stat`, the fifth after the program's name.
+    // proc(5): the seventh field of `stat`, which is the fifth after the program's name.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
     let number = fields.and_then(|fields| fields.split_whitespace().nth(4)?.parse::<i64>().ok());
@@ -96,6 +100,6 @@ fn controlling_terminal() -> Option<u64> {
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let terminal = streams.into_iter().find(|stream| isatty(stream))?;
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-    // other systems have other numbers
+    // The type differs between systems.
     fstat(terminal).ok().map(|found| found.st_rdev as u64)
 }

@@ -1,22 +1,24 @@
-//! Messages broken at words, so that a terminal does not break them inside one. A command in backticks stays in one piece
-//! where it fits on a line.
+//! Wraps messages at words, so that a terminal does not break inside one. A command in backticks
+//! stays in one piece if it fits on a line.
 
 use textwrap::core::Word;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
-/// Lines are not broken on a terminal narrower than this.
+/// The minimum width. On narrower terminals lines are not wrapped.
 const NARROWEST: usize = 20;
 
-/// Breaks `text` into lines of `width` columns; without a width, or on a very narrow terminal, it stays as it is.
+/// Wraps `text` into lines of `width` columns. Without a width, or on a very narrow terminal,
+/// returns it unchanged.
 pub(super) fn at_words(text: &str, width: Option<usize>) -> String {
     let Some(width) = width.filter(|width| *width >= NARROWEST) else { return text.to_owned() };
     textwrap::fill(text, options(width))
 }
 
-/// Columns by which the lines behind the first are indented.
+/// The indentation of all lines after the first.
 const INDENT: &str = "            ";
 
-/// The same, but every line behind the first is indented, and no word is longer than a line.
+/// Wraps in the same way, but indents all lines after the first and breaks words that are longer
+/// than a line.
 pub(super) fn indented(text: &str, width: Option<usize>) -> String {
     let Some(width) = width.filter(|width| *width >= NARROWEST) else { return text.to_owned() };
     textwrap::fill(text, options(width).subsequent_indent(INDENT).break_words(true))
@@ -30,7 +32,7 @@ fn options(width: usize) -> Options<'static> {
         .break_words(false)
 }
 
-/// Splits at the blanks outside of backticks; each word keeps the blanks behind it.
+/// Splits at the blanks outside backticks. Each word includes the blanks after it.
 fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
     let mut words = Vec::new();
     let (mut start, mut is_quoted, mut is_blank) = (0, false, false);
@@ -64,7 +66,7 @@ mod tests {
         assert_eq!(at_words(text, Some(5)), text);
         assert_eq!(at_words(text, None), text);
 
-        // What is longer than a line is left to the terminal.
+        // A word that is longer than a line is left to the terminal.
         assert_eq!(
             at_words("see `a b c d e f g h i j k l m` there", Some(20)),
             "see\n`a b c d e f g h i j k l m`\nthere"

@@ -70,11 +70,11 @@ impl Divergence {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.vault.is_none() {
-            "the vault has other keys than when it was last seen here, or what was seen is damaged"
+            "the vault has different keys than at its last checkpoint here, or that checkpoint is damaged"
         } else if self.is_fork() {
-            "the vault is a copy that went another way than the one that was last seen here"
+            "the vault has diverged from its last checkpoint here"
         } else {
-            "the vault was put back to an earlier state than was last seen here"
+            "the vault was rolled back to a state before its last checkpoint here"
         })
     }
 }

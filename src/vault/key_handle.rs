@@ -100,28 +100,28 @@ pub enum KeyServiceError {
     #[error("the agent has seen a newer state of {}", .0.as_ref().map_or_else(|| "this vault".into(), |p| format!("project `{p}`")))]
     RolledBack(Option<ProjectName>),
     /// Slots that it has not seen verified: changing them takes the passphrase
-    #[error("changing how the vault is unlocked needs the passphrase")]
+    #[error("changing how the vault is unlocked requires the passphrase")]
     OtherSlots,
     /// Its key does not open the vault as it is now
-    #[error("the vault does not open with the key that was unlocked")]
+    #[error("the unlocked key does not open the vault")]
     OtherKey,
     /// It speaks another version of the protocol
     #[error("the agent was started by another version of `secrets`")]
     OtherVersion,
     /// It had no memory, or no random bytes
-    #[error("the agent had no memory or no random bytes")]
+    #[error("the agent ran out of memory, or the system's random generator failed")]
     Failed,
     /// A new one ended before it held the key
     #[error("the agent could not be started")]
     NotStarted,
     /// It did not answer in time
-    #[error("the agent does not answer")]
+    #[error("the agent does not respond")]
     Silent,
     /// It answered what makes no sense
-    #[error("the agent's answer makes no sense")]
+    #[error("the agent sent an invalid response")]
     Nonsense,
     /// Another user's process listens in its place
-    #[error("what answers in the agent's place belongs to another user")]
+    #[error("the process that listens on the agent's socket belongs to another user")]
     Impostor,
     /// The connection
     #[error("cannot reach the agent: {0}")]

@@ -359,27 +359,27 @@ pub enum VaultError {
     #[error(transparent)]
     Holder(#[from] KeyServiceError),
     /// It would give way to a copy of another vault
-    #[error("`{}` is no copy of this vault", .0.display())]
+    #[error("`{}` is not a copy of this vault", .0.display())]
     AnotherVault(PathBuf),
     /// It would give way to an older state of it, or to one that went another way
-    #[error("`{}` is no earlier copy of this vault: it holds what the vault does not", .0.display())]
+    #[error("`{}` is not an earlier copy of this vault: it contains changes that the vault does not have", .0.display())]
     NoEarlierCopy(PathBuf),
     /// The credential opens what it would replace, and not this one
     #[error(
-        "the backup has other keys than the vault: it opens with the passphrase that it had then"
+        "the backup has different keys from the vault: it opens with the passphrase it was made with"
     )]
     OtherKeys,
     /// Not everything in it holds
     #[error("the vault is damaged or was tampered with")]
     NotWhole(Box<Report>),
     /// Nothing in it can be read
-    #[error("there is no secret in the vault that can be read")]
+    #[error("no secret in the vault can be read")]
     NothingToSave(Box<Report>),
     /// Somebody else changed how the vault is unlocked, meanwhile
-    #[error("how the vault is unlocked was changed meanwhile")]
+    #[error("another process changed the vault's key slots in the meantime")]
     SlotsChanged,
     /// Somebody else changed what was to give way, meanwhile
-    #[error("the vault was changed meanwhile")]
+    #[error("another process changed the vault in the meantime")]
     ChangedBelow,
     /// Not the state that was last seen here, nor one that follows on it
     #[error("{0}")]
@@ -421,19 +421,19 @@ pub enum VaultError {
         nearest: Option<ProjectName>,
     },
     /// Secrets of these tags are there already
-    #[error("{} secrets are there already", .0.len())]
+    #[error("{} secrets already exist", .0.len())]
     Exists(Vec<Secret>),
     /// The vault has as many projects as fit
-    #[error("the vault has {} projects, no more fit", crate::store::MOST_PROJECTS)]
+    #[error("the vault has {} projects, which is the maximum", crate::store::MOST_PROJECTS)]
     TooManyProjects,
     /// A project of that name is there already
-    #[error("there is a project `{0}` already")]
+    #[error("project `{0}` already exists")]
     ProjectExists(ProjectName),
     /// Somebody else changed the secret since it was read
-    #[error("`{0}` was changed meanwhile")]
+    #[error("another process changed `{0}` in the meantime")]
     Changed(Tag),
     /// Two sources of one copy have the same tag
-    #[error("`{0}` and `{1}` would be stored under one tag")]
+    #[error("`{0}` and `{1}` would be stored under the same tag")]
     SameTarget(Tag, Tag),
     /// Source and target of a copy are one secret
     #[error("`{0}` would be copied onto itself")]

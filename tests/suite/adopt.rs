@@ -77,7 +77,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
         (
             &["template", ".env"][..],
             4,
-            "hint: `secrets adopt .env` takes its new variables; nothing was written\n",
+            "hint: adopt its new variables with `secrets adopt .env`; nothing was written\n",
         ),
         (
             &["adopt", "other.env"][..],
@@ -93,7 +93,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
         (
             &["adopt", ".env", "--keep", "A", "--secret", "A"],
             2,
-            "`A` is named by `--secret` and by `--keep`",
+            "`A` is listed in both `--secret` and `--keep`",
         ),
         (
             &["adopt", ".env", "--on-conflict", "skip"],
@@ -192,8 +192,8 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
             .fails_with(2)
             .stdout("");
         run.stderr(&format!(
-            "error: .env:{line}: the value of `{tag}` would stay in this line of the template\n\
-             hint: change the lines that hold a secret, or that cannot be stored; nothing was written\n"
+            "error: .env:{line}: the value of `{tag}` would stay in this line of the template\nhint: \
+             change the lines that contain a secret or cannot be stored; nothing was written\n"
         ));
     }
 
@@ -214,21 +214,19 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
 
     write("# first\nNEW=one-value-1\nNEW=two-value-2\n");
     refused(
-        "error: .env:5: `NEW` has two different values in this file; \
-         names that differ only in case, or in `-` and `_`, count as one\n\
-         hint: change the lines that hold a secret, or that cannot be stored; nothing was written\n",
+        "error: .env:5: `NEW` has two different values in this file; names that differ only in \
+         case, or in `-` and `_`, count as one\nhint: change the lines that contain a secret or \
+         cannot be stored; nothing was written\n",
     );
 
     write("NEW=1x\nNEW=2x\nP={{ secrets.A }}\nA='{{ secrets.A }}'\n");
     refused(
-        "error: `.env` has 3 problems\n\
-         .env:4: `NEW` has two different values in this file; \
-         names that differ only in case, or in `-` and `_`, count as one\n\
-         .env:5: the value of `P` already contains a placeholder\n\
-         .env:6: the value of `A` already contains a placeholder\n\
-         hint: `--keep P,A` leaves values that are no secrets in the template; \
-         change the lines that hold a secret, or that cannot be stored; \
-         to have a placeholder replaced, write it in a template; nothing was written\n",
+        "error: `.env` has 3 problems\n.env:4: `NEW` has two different values in this file; names \
+         that differ only in case, or in `-` and `_`, count as one\n.env:5: the value of `P` \
+         already contains a placeholder\n.env:6: the value of `A` already contains a \
+         placeholder\nhint: use `--keep P,A` to leave values that are not secrets in the template; \
+         change the lines that contain a secret or cannot be stored; move placeholders that should \
+         be replaced into a template; nothing was written\n",
     );
 
     // What is kept comes out as it stands there.

@@ -77,10 +77,10 @@ fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
         ] {
             let message = refused(line, attempt);
             assert!(
-                message.starts_with("error: a value is never taken from an argument"),
+                message.starts_with("error: a value cannot be an argument"),
                 "{line} {attempt:?}: {message}"
             );
-            for way in ["type it unseen", "pipe it in", "`--value-file PATH`", "`--generate`"] {
+            for way in ["type it hidden", "pipe it in", "`--value-file PATH`", "`--generate`"] {
                 assert!(message.contains(way), "{way}: {message}");
             }
         }
@@ -96,13 +96,13 @@ fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
         let message = refused("create", &[key]);
         assert_eq!(
             message,
-            "error: that looks like a key, not like a tag (not shown, in case it is a secret)\n\
-             hint: name the secret and leave the value out to type it hidden: `secrets create TAG`\n\
-             hint: if it is a tag: `secrets create --tag TAG`\n"
+            "error: the argument looks like a key, not like a tag (not shown, in case it is a \
+             secret)\nhint: run `secrets create TAG` and type the value when asked\nhint: if it is \
+             a tag, pass it with `secrets create --tag TAG`\n"
         );
     }
 
-    assert!(refused("create", &["hunter2 MARKER"]).starts_with("error: the tag is not valid: "));
+    assert!(refused("create", &["hunter2 MARKER"]).starts_with("error: invalid tag: "));
     assert_eq!(
         refused("create", &[]),
         "error: `TAG` is missing\nhint: usage: secrets create TAG\n"
@@ -244,17 +244,21 @@ fn what_is_no_tag_or_name_is_not_repeated() {
 
 /// What people type who know another tool, and the hint that helps them.
 const MISTAKES: [(&str, &str); 49] = [
-    ("get key --reveal", "`secrets render --reveal -e '{{ secrets.TAG }}'` prints one"),
+    ("get key --reveal", "`secrets render --reveal -e '{{ secrets.TAG }}'` to print a value"),
     ("get key --value", "`secrets render --reveal -e"),
     ("get key --value=x", "`secrets render --reveal -e"),
-    ("get key --show", "`secrets run` gives it to a program"),
-    ("get key --copy", "pipe the value: `secrets render -e '{{ secrets.TAG }}' | wl-copy`"),
-    ("get a b", "`secrets list --filter TEXT` finds several"),
-    ("list --tag key", "`secrets get TAG` shows one secret"),
-    ("list web", "`secrets list --project NAME` lists a project"),
-    ("render t .env", "`secrets render TEMPLATE -o OUT` writes to a file"),
+    ("get key --show", "`secrets run` to pass it to a program"),
+    (
+        "get key --copy",
+        "pipe the value to a clipboard program: `secrets render -e '{{ secrets.TAG \
+                        }}' | wl-copy`",
+    ),
+    ("get a b", "`secrets list --filter TEXT` to find several"),
+    ("list --tag key", "`secrets get TAG` to show one secret"),
+    ("list web", "`secrets list --project NAME` for a project"),
+    ("render t .env", "`secrets render TEMPLATE -o OUT` to write to a file"),
     ("render -i t", "`secrets render TEMPLATE -o OUT`"),
-    ("render -e a FILE", "leave it out to render a file: `secrets render FILE`"),
+    ("render -e a FILE", "to render a file: `secrets render FILE`"),
     ("unlock 8h", "`secrets unlock --ttl 8h`"),
     ("project new web", "`secrets --project NAME create TAG`"),
     ("project create web", "`secrets --project NAME create TAG`"),
@@ -263,24 +267,24 @@ const MISTAKES: [(&str, &str); 49] = [
     ("recovery remove", "did you mean `delete`?"),
     ("recovery new", "did you mean `create`?"),
     ("recovery rotate", "`secrets recovery create --replace`"),
-    ("recovery show", "a recovery code is shown once"),
-    ("doctor", "`secrets status` tells about the agent"),
+    ("recovery show", "a code is shown only once"),
+    ("doctor", "`secrets status` to check the agent"),
     ("upgrade", "install the new version"),
     ("upload", "nothing leaves this machine"),
-    ("sync", "`secrets backup FILE` copies the vault"),
-    ("rename a b", "`secrets clone OLD --tag NEW`"),
-    ("mv a b", "`secrets clone OLD --tag NEW`"),
+    ("sync", "`secrets backup FILE` to copy the vault"),
+    ("rename a b", "`secrets clone OLD --tag NAME`"),
+    ("mv a b", "`secrets clone OLD --tag NAME`"),
     ("version", "`secrets --version`"),
     ("-v", "`secrets --version`"),
-    ("log", "no history is kept"),
-    ("history", "no history is kept"),
+    ("log", "no other history is kept"),
+    ("history", "no other history is kept"),
     ("undo", "`secrets restore BACKUP --dry-run`"),
     ("man", "`man secrets`"),
     ("config", "there is no configuration file"),
     ("inject", "did you mean `render`?"),
     ("inject -i t", "`secrets render TEMPLATE -o OUT`"),
     ("set key", "`secrets create TAG`"),
-    ("show key", "`secrets get` shows its hint"),
+    ("show key", "`secrets get` to show the hint"),
     ("copy key", "did you mean `clone`?"),
     ("search x", "`secrets list --filter TEXT`"),
     ("exec x", "did you mean `run`?"),

@@ -91,7 +91,7 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
             .run(["backup", name])
             .fails_with(4)
             .stdout("")
-            .stderr_has("hint: `--replace` replaces an earlier copy of the same vault\n");
+            .stderr_has("hint: use `--replace` to replace an earlier copy of the same vault\n");
 
         assert_eq!(sandbox.read(name), before);
     }
@@ -112,7 +112,7 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
     let other = self::sandbox();
     let theirs = other.vault_path();
     let run = sandbox.run(["backup", "--replace", theirs.to_str().unwrap()]).fails_with(7);
-    run.stderr_has("is no copy of this vault\nhint: nothing was written; name another file\n");
+    run.stderr_has("is not a copy of this vault\nhint: choose another file; nothing was written\n");
 
     // Nor a newer one to an older one, or to one that went another way.
     for command in [&["backup", "-q", "old.db"][..], &["update", "one", "--generate", "-q"]] {
@@ -126,7 +126,10 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
             .run(["--vault", "old.db", "backup", "--replace", vault.to_str().unwrap()])
             .fails_with(7);
 
-        run.stderr_has("is no earlier copy of this vault: it holds what the vault does not\n");
+        run.stderr_has(
+            "is not an earlier copy of this vault: it contains changes that the vault \
+                        does not have\n",
+        );
         assert_eq!(sandbox.read("vault.db"), newest, "{tag}");
     };
 
@@ -138,7 +141,7 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
 
     // Under newer keys it cannot be looked into, but has changed them more often.
     let run = sandbox.run(["backup", "--replace", "old.db"]).fails_with(7);
-    run.stderr_has("is no earlier copy of this vault");
+    run.stderr_has("is not an earlier copy of this vault");
     change(&sandbox, "one", "a newer value");
 
     // The vault does not give way to itself.
@@ -159,7 +162,7 @@ fn a_damaged_vault_is_not_copied() {
 
     let run = sandbox.run(["backup", "copy.db"]).fails_with(6).stdout("");
     run.stderr_has("error: the vault is damaged or was tampered with\n  the value of `")
-        .stderr_has("hint: `secrets salvage OUT` saves what can be read into a new vault\n");
+        .stderr_has("hint: save what can be read into a new vault with `secrets salvage OUT`\n");
 
     assert_eq!(names(&sandbox), ["vault.db"]);
 }
@@ -333,7 +336,7 @@ fn what_is_no_vault_any_more_is_kept_beside() {
         let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
         let aside = sandbox.path(&format!("vault.db.replaced-{case}"));
 
-        run.stderr_has(&format!("warning: what lay there is now `{}`\n", aside.display()));
+        run.stderr_has(&format!("warning: the old file was renamed to `{}`\n", aside.display()));
         assert_eq!(std::fs::read(&aside).unwrap(), broken);
         assert_eq!(revealed(&sandbox, "two"), b"value two");
     }
@@ -400,8 +403,9 @@ fn across_new_keys_the_two_are_compared() {
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     sandbox.command(["create", "--tag", "three", "-q"]).stdin("value three").run().succeeds();
 
-    let shown = "warning: the backup is of before `secrets rekey`: its keys come back with it; then run `secrets rekey`\n\
-                 - default/three\n0 added, 1 removed, 0 changed\n";
+    let shown = "warning: the backup was made before `secrets rekey` and brings the old keys back; \
+                 run `secrets rekey` after restoring it\n- default/three\n0 added, 1 removed, 0 \
+                 changed\n";
     sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stderr(shown);
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
     warning: the backup is of before `secrets rekey`: its keys come back with it; then run `secrets rekey`
@@ -540,7 +544,7 @@ fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
 
     let run = sandbox.run(["restore", "newer.db", "-y"]).succeeds();
     run.stderr(&format!(
-        "the backup holds what the vault holds\nrestored `{}`\n",
+        "the backup contains the same secrets as the vault\nrestored `{}`\n",
         sandbox.vault_path().display()
     ));
 }
@@ -662,7 +666,7 @@ fn a_damaged_backup_changes_nothing() {
     let before = sandbox.read("vault.db");
     let run = sandbox.run(["restore", "copy.db", "-y"]).fails_with(6).stdout("");
     run.stderr_has("error: the vault is damaged or was tampered with\n  the value of `")
-        .stderr_has("`secrets --vault copy.db salvage OUT` saves what can be read of it\n");
+        .stderr_has("save what can be read of it with `secrets --vault copy.db salvage OUT`");
 
     let run = sandbox.run(["restore", "none.db", "-y"]).fails_with(3);
     stderr!(run, @"
@@ -719,8 +723,7 @@ fn no_vault_is_made_beside_a_journal() {
 
     for journal in ["vault.db-journal", "vault.db-wal"] {
         sandbox.write(journal, "of a file that is gone");
-        let told =
-            format!("error: there is something at `{}` already\n", sandbox.path(journal).display());
+        let told = format!("error: `{}` already exists\n", sandbox.path(journal).display());
         let init = ["init", "--kdf-memory", "19", "--kdf-iterations", "1"];
         sandbox.run(init).fails_with(4).stdout("").stderr_has(&told);
         sandbox
@@ -738,7 +741,7 @@ fn no_vault_is_made_beside_a_journal() {
     sandbox.write("vault.db-journal", "of a file that is gone");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     run.stderr_has(&format!(
-        "warning: what lay there is now `{}.replaced-1-journal`\n",
+        "warning: the old file was renamed to `{}.replaced-1-journal`\n",
         sandbox.vault_path().display()
     ));
 
@@ -758,7 +761,7 @@ fn nothing_goes_that_was_not_shown_to_go() {
     let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
     assert_eq!(
         (crate::fixture::code(&refused), refused.to_string()),
-        (4, "the vault was changed meanwhile".into())
+        (4, "changed the vault in the meantime".into())
     );
 
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");

@@ -300,7 +300,7 @@ fn what_does_not_exist_is_known_before_yes_is_asked_for() {
         (&["recovery", "delete"], 5),
     ] {
         let run = sandbox.run(line).fails_with(code).stdout("");
-        let hint = "hint: nothing was changed; add `--yes` to do it\n";
+        let hint = "hint: add `--yes` to confirm; nothing was changed\n";
         if code == 7 {
             drop(run.stderr_has(hint));
         } else {
@@ -329,7 +329,7 @@ fn what_does_not_exist_is_known_before_yes_is_asked_for() {
 }
 
 const HINT: &str =
-    "`secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use";
+    "`secrets unlock` asks once and keeps the vault unlocked for 15m, or 5m without use";
 
 #[test]
 fn the_first_question_for_a_vault_mentions_unlock_once() {
@@ -380,7 +380,7 @@ fn init_ends_with_the_next_step_in_40_columns() {
     let cheap = "init --kdf-memory 19 --kdf-iterations 1";
     let mut terminal = Terminal::shell(&sandbox, &format!("stty cols 40; \"$secrets\" {cheap}"));
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("Repeat passphrase: ").types(PASSPHRASE).types("\n");
 
     let screen = terminal.waits_for("next: ").ends_with(0).to_owned();
     let end = screen.rsplit_once("next: ").unwrap().1.split_once("code=").unwrap().0;
@@ -398,9 +398,12 @@ fn create_that_made_the_vault_ends_with_the_next_step() {
     let mut terminal = Terminal::shell(&sandbox, &create("key"));
     terminal.waits_for("[Y/n] ").types("y\n");
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("Repeat passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("Value of key: ").types("1234\n").waits_for("created `key`");
-    terminal.waits_for("next: `secrets run -- CMD` gives a program the secrets of the project\r\n");
+    terminal.waits_for(
+        "next: run a program with the project's secrets with `secrets run -- \
+                        CMD`\r\n",
+    );
     terminal.waits_for(HINT).ends_with(0);
 
     // The next one is told nothing more.

@@ -28,17 +28,16 @@ fn the_gravest_finding_is_the_exit_code() {
     };
 
     let told = "undeclared\textra\tb.tmpl:1:1 and 1 more\n";
-    let unused = "unused\tstored-only\tstored, and nothing refers to it\n";
-    let idle = "unused\tidle\tdeclared, and nothing refers to it\n";
+    let unused = "unused\tstored-only\tstored, but nothing refers to it\n";
+    let idle = "unused\tidle\tdeclared, but nothing refers to it\n";
     let optional = "optional\tdsn\t.secrets.toml:14:8\n";
 
     check(
         3,
         &format!(
-            "missing\tkey\t\"the key\"\nmissing\tidle\t\n{optional}{told}{unused}\
-             unknown\t.env\ta secret of it is missing\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"
+            "missing\tkey\t\"the key\"\nmissing\tidle\t\n{optional}{told}{unused}unknown\t.env\tone of its secrets is missing\nstale\tb\trendered from b.tmpl\nexposed\tb\tgit does not ignore it\n"
         ),
-        "error: 2 secrets are missing\nhint: `secrets setup` asks for what is missing\n",
+        "error: 2 secrets are missing\nhint: enter missing secrets with `secrets setup`\n",
     );
 
     project.store("web", "KEY", MARKER);
@@ -47,40 +46,49 @@ fn the_gravest_finding_is_the_exit_code() {
     check(
         8,
         &format!(
-            "{known}stale\t.env\tit is not there\nstale\tb\tof b.tmpl\nexposed\tb\tgit does not ignore it\n"
+            "{known}stale\t.env\tdoes not exist\nstale\tb\trendered from b.tmpl\nexposed\tb\tgit \
+             does not ignore it\n"
         ),
-        "error: 2 outputs are out of date\nhint: `secrets setup` renders what is out of date, and asks before it replaces \
-         a file that it did not write\n",
+        "error: 2 outputs are out of date\nhint: render outdated outputs with `secrets setup`, \
+         which asks before it replaces a file that `secrets` did not write\n",
     );
 
     project.run(&["render", "--stale", "-q", "--yes"]).succeeds();
     fs::set_permissions(project.path("b"), Permissions::from_mode(0o644)).unwrap();
     check(
         8,
-        &format!("{known}stale\tb\tits mode is too wide\nexposed\tb\tgit does not ignore it\n"),
-        "error: an output is out of date\nhint: `secrets render --stale` renders what is out of date\n",
+        &format!("{known}stale\tb\tpermissions too wide\nexposed\tb\tgit does not ignore it\n"),
+        "error: an output is out of date\nhint: render outdated outputs with `secrets render \
+         --stale`\n",
     );
 
     project.run(&["render", "--stale", "-q"]).succeeds();
     check(
         7,
         &format!("{known}exposed\tb\tgit does not ignore it\n"),
-        "error: an output is not ignored by git\nhint: `secrets setup` adds it to .gitignore\n",
+        "error: an output is not ignored by git\nhint: add outputs to .gitignore with `secrets \
+         setup`\n",
     );
 
     project.git(&["add", "-f", ".env"]);
     check(
         7,
         &format!(
-            "{known}tracked\t.env\tthe next commit would have it\nexposed\tb\tgit does not ignore it\n"
+            "{known}tracked\t.env\tthe next commit would include it\nexposed\tb\tgit does not \
+             ignore it\n"
         ),
-        "error: an output is tracked by git\n\
-         hint: take it out with `git rm --cached .env`; values that were committed have to be changed\n",
+        "error: an output is tracked by git\nhint: remove outputs from git with `git rm --cached \
+         .env`, and change every value that was committed\n",
     );
 
     project.git(&["rm", "-q", "--cached", ".env"]);
     project.run(&["setup", "--yes", "-q"]).succeeds();
-    check(0, &known, "nothing is missing or out of date in project `web`: 4 secrets, 2 outputs\n");
+    check(
+        0,
+        &known,
+        "project `web` has everything it needs and is up to date: 4 secrets, 2 \
+                      outputs\n",
+    );
     stderr!(project.run(&["check", "-q", "-p", "elsewhere"]).fails_with(3).stdout_has("missing\tkey"), @"
     error: 3 secrets are missing
     hint: `secrets -p elsewhere setup` asks for what is missing
@@ -125,7 +133,8 @@ fn a_template_that_is_rendered_twice_is_read_both_ways() {
     ");
 
     run.stdout(
-        "missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nunknown\tone\ta secret of it is missing\n",
+        "missing\tother\tt:1:19\nundeclared\tkey\tt:1:1\nunknown\tone\tone of its secrets is \
+         missing\n",
     );
 }
 

@@ -238,7 +238,8 @@ fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     sandbox.write("vault.db", &before);
 
-    let told = "error: the vault has other keys than when it was last seen here, or what was seen is damaged\n";
+    let told = "error: the vault has different keys than at its last checkpoint here, or that \
+                checkpoint is damaged\n";
     sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(told);
 
     // Nor does it help whoever has the old keys to go on with them.
@@ -289,7 +290,7 @@ fn a_copy_elsewhere_has_a_memory_of_its_own() {
 
     // To look into an earlier copy is no rollback.
     let newer = format!(
-        "warning: this copy is older than the vault that was seen at `{}`\n",
+        "warning: this copy is older than the vault that was used at `{}`\n",
         sandbox.vault_path().display()
     );
 
@@ -367,7 +368,7 @@ fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() 
     sandbox.run(["create", "--tag", "ours", "--generate", "-q"]).succeeds();
 
     let told = format!(
-        "warning: this copy has diverged from the vault that was seen at `{}`\n",
+        "warning: this copy has diverged from the vault that was used at `{}`\n",
         sandbox.vault_path().display()
     );
 
@@ -388,8 +389,7 @@ fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    let told =
-        "warning: this vault was seen at another path with other keys; this copy may be older\n";
+    let told = "warning: this vault was used at another path with different keys; this copy may be older\n";
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(told);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -475,10 +475,10 @@ fn what_differs_is_told() {
 
     let after = sandbox.read("vault.db");
     sandbox.write("vault.db", &before);
-    let told = "error: the vault was put back to an earlier state than was last seen here\n  \
-                project `default`: 2 changes behind\n\
-                hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`\n\
-                hint: if this is the state that you want: `secrets restore --accept`\n";
+    let told = "error: the vault was rolled back to a state before its last checkpoint here\n  \
+                project `default`: 2 changes behind\nhint: put the right file back, or restore a \
+                backup with `secrets restore PATH`; nothing was used\nhint: if you want this \
+                state, accept it with `secrets restore --accept`\n";
 
     for line in [
         &["list"][..],
@@ -528,8 +528,8 @@ fn a_typed_word_is_the_way_past() {
     for (typed, code) in [("y\n", 7), ("\n", 7), ("\x04", 7), ("accept\n", 0)] {
         let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore --accept");
         terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
-        terminal.waits_for("warning: the vault was put back").waits_for("1 change behind");
-        terminal.waits_for("To take this one, type `accept`: ").types(typed);
+        terminal.waits_for("warning: the vault was rolled back").waits_for("1 change behind");
+        terminal.waits_for("To accept this state, type `accept`: ").types(typed);
         terminal.ends_with(code);
 
         let list = sandbox.run(["list", "-q"]);
@@ -582,7 +582,8 @@ fn where_nothing_can_be_remembered_verify_says_so() {
     sandbox.run(["list", "-q"]).succeeds().stdout_has("one");
 
     let told = format!(
-        "everything holds\nwarning: what was seen cannot be written down in `{}`: a vault that is put back goes unnoticed\n",
+        "the vault is intact\nwarning: cannot write the vault's checkpoint in `{}`: a rollback \
+         would not be detected\n",
         checkpoints.display()
     );
 
@@ -603,11 +604,9 @@ fn where_nothing_can_be_remembered_verify_says_so() {
     let run = sandbox
         .run(["list"])
         .fails_with(1)
-        .stderr_has("error: cannot read what was last seen of the vault, `");
+        .stderr_has("error: cannot read the vault's checkpoint `");
 
-    run.stderr_has(
-        "\nhint: mend that, or remove it: then a vault that was put back goes unnoticed, once\n",
-    );
+    run.stderr_has("\nhint: fix or delete that file; deleting it skips rollback detection once\n");
 }
 
 #[test]

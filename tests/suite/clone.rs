@@ -116,7 +116,8 @@ fn clone_by_id_copies_from_any_project() {
 fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
     let sandbox = sources();
     create(&sandbox, "MY_A", "staging", "mine");
-    let hint = "hint: nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`\n";
+    let hint = "hint: choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was \
+                copied\n";
 
     for fail in [&[][..], &["--on-conflict", "fail"], &["--dry-run"]] {
         let line = ["clone", "--all", "--to", "staging"].iter().chain(fail);
@@ -128,7 +129,7 @@ fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
     create(&sandbox, "b", "staging", "mine");
     let run = sandbox.run(["clone", "--all", "--to", "staging"]);
     run.fails_with(4).stderr(&format!(
-        "error: there are 2 secrets of these tags in project `staging` already\n  b\n  MY_A\n{hint}"
+        "error: 2 secrets with these tags already exist in project `staging`\n  b\n  MY_A\n{hint}"
     ));
     assert_value(&sandbox, "staging", "my-a", "mine");
     assert_projects(&sandbox, "default\t2\tcurrent\nstaging\t2\n");

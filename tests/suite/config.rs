@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
 
-const WRONG: &str = "error: wrong passphrase\nhint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code\n";
+const WRONG: &str = "error: wrong passphrase\nhint: enter the one last set with `secrets init` or \
+                     `secrets passwd`, or use a recovery code with `--recovery`\n";
 
 /// A passphrase file that only its owner can read.
 fn passphrase_file(sandbox: &Sandbox, name: &str, content: impl AsRef<[u8]>) {
@@ -36,8 +37,8 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
     let missing_by = |run: Run, path: &Path, option: &str| {
         let path = path.display();
         let expected = format!(
-            "error: no vault at `{path}`\n\
-             hint: make one with `secrets {option}init`, or put a backup there with `secrets {option}restore PATH`\n"
+            "error: no vault at `{path}`\nhint: create one with `secrets {option}init`, or restore \
+             a backup with `secrets {option}restore PATH`\n"
         );
 
         run.fails_with(3).stdout("").stderr(&expected);
@@ -72,7 +73,8 @@ fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
 
     for path in ["./", "..", "/"] {
         let expected = format!(
-            "error: `{path}` is not the path of a file\nhint: name a file, as in `DIRECTORY/vault.db`\n"
+            "error: `{path}` is not the path of a file\nhint: give the path of a file, such as \
+             `DIRECTORY/vault.db`\n"
         );
         sandbox.run(["list", "--vault", path]).fails_with(2).stderr(&expected);
     }
@@ -135,7 +137,8 @@ fn a_file_that_is_wrong_is_told_with_line_and_column() {
         sandbox.write(".secrets.toml", content);
         let run = sandbox.run(["get", "key"]).fails_with(2).stdout("");
         run.stderr_has(&format!("error: .secrets.toml:{place}")).stderr_has(
-            "\nhint: `secrets setup --help` shows what the file may hold; never a value\n",
+            "\nhint: see `secrets setup --help` for what the file can contain; it never holds a \
+             value\n",
         );
     }
 

@@ -10,7 +10,7 @@ const MIB: usize = SecretValue::MAX;
 type Belongs = fn(u8) -> bool;
 
 const EMPTY: &str =
-    "error: the value is empty; nothing was stored\nhint: `--allow-empty` stores it all the same\n";
+    "error: the value is empty; nothing was stored\nhint: use `--allow-empty` to store it anyway\n";
 
 /// The value of a tag in project `default`, by the library.
 #[track_caller]
@@ -141,7 +141,8 @@ fn create_with_nothing_on_stdin_stores_nothing() {
 fn create_takes_a_mebibyte_and_no_byte_more() {
     let sandbox = Sandbox::new();
     let (fits, too_much) = (vec![b'x'; MIB], vec![b'x'; MIB + 1]);
-    let too_large = "error: the value is larger than 1 MiB; nothing was stored\nhint: a value has at most 1,048,576 bytes\n";
+    let too_large = "error: the value is larger than 1 MiB; nothing was stored\nhint: use a value \
+                     of at most 1,048,576 bytes\n";
     sandbox.command(["create", "--tag", "a", "-q"]).stdin(&fits).run().succeeds();
     sandbox
         .command(["create", "--tag", "b", "-q"])
@@ -360,9 +361,11 @@ fn create_without_a_vault_or_a_terminal_offers_none() {
     let sandbox = Sandbox::empty();
     let run = sandbox.command(["create", "--tag", "key"]).stdin("x").run();
     let path = sandbox.vault_path();
-    run.fails_with(3)
-        .stdout("")
-        .stderr(&format!("error: no vault at `{}`\nhint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n", path.display()));
+    run.fails_with(3).stdout("").stderr(&format!(
+        "error: no vault at `{}`\nhint: create one with `secrets init`, or \
+                          restore a backup with `secrets restore PATH`\n",
+        path.display()
+    ));
     assert!(!path.exists());
 }
 
@@ -392,8 +395,8 @@ fn a_newline_at_the_end_of_a_file_s_only_line_is_warned_of() {
         sandbox.run(line.iter().chain(more)).succeeds()
     };
 
-    let warning = "warning: the value ends with a newline, as the file does; stdin drops it: `secrets create TAG < FILE`; \
-                   `--exact` stores it without this warning\n";
+    let warning = "warning: the value ends with the newline of the file; use `secrets create TAG < \
+                   FILE` to drop it, or `--exact` to store it without this warning\n";
     create("one", "key\n", &[]).stderr(warning);
     create("exact", "key\n", &["--exact"]).stderr("");
     create("bare", "key", &[]).stderr("");

@@ -213,9 +213,9 @@ fn placeholders_are_bytes_and_stay_whole() {
 
 #[test]
 fn what_is_refused_and_where() {
-    let name = "a name holds only ASCII letters, digits, `_`, `.` and `-`";
-    let first = "a name does not begin with `.` or `-`";
-    let equals = "no `=` follows the name; nothing is taken from the environment";
+    let name = "a name can contain only ASCII letters, digits, `_`, `.` and `-`";
+    let first = "a name cannot begin with `.` or `-`";
+    let equals = "no `=` follows the name; values are not taken from the environment";
     let (double, single, backtick) = ["double quote", "single quote", "backtick"]
         .map(|quote| {
             (
@@ -256,7 +256,7 @@ fn what_is_refused_and_where() {
         ("export -a=1", 1, 8, first),
         (".a=1", 1, 1, first),
         // dropped by all but compose, which makes the name empty
-        (" =1", 1, 2, "no name stands before the `=`"),
+        (" =1", 1, 2, "there is no name before the `=`"),
         // npm and ruby keep the quote and read on, node and python drop the assignment, compose refuses
         ("A=\"x", 1, 3, &double.0),
         ("A=1\n\nB = \"x\nC=2\n", 3, 5, &double.0),

@@ -95,7 +95,7 @@ fn exit_2_is_a_command_that_is_missing() {
     let error = sandbox.run(["--json"]).fails_with(2).stdout("").json_error();
     assert_eq!(
         (&error["type"], &error["message"]),
-        (&"BAD_REQUEST".into(), &"a command is missing".into())
+        (&"BAD_REQUEST".into(), &"no command given".into())
     );
 
     let no_arguments: [&str; 0] = [];

@@ -257,15 +257,15 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
 
     terminal.waits_for("Passphrase for the export: ").types("one of some length\n");
     terminal
-        .waits_for("The same again: ")
+        .waits_for("Repeat passphrase: ")
         .types("another of some length\n")
-        .waits_for("the two differ, try again");
+        .waits_for("the passphrases differ, try again");
 
     terminal.waits_for("Passphrase for the export: ").types("one of some length\n");
     terminal
-        .waits_for("The same again: ")
+        .waits_for("Repeat passphrase: ")
         .types("one of some length\n")
-        .waits_for("all of it is there");
+        .waits_for("and is complete");
 
     terminal
         .waits_for("Passphrase for f.age: ")
@@ -586,10 +586,10 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
     let times = r#""createdAt":"2026-11-21T09:30:00Z","updatedAt":"2026-11-21T09:30:00Z""#;
     let secret = |rest: &str| one(&format!(r#"{{"tag":"a",{rest},{times}}}"#));
     for (document, code, word) in [
-        (format!("KEY={MARKER}\n"), 2, "is no export of `secrets`"),
-        (format!(r#"{{"a":"{MARKER}"}}"#), 2, "is no export of `secrets`"),
-        ("\u{fffd}".to_owned(), 2, "is no export of `secrets`"),
-        (String::new(), 2, "is no export of `secrets`"),
+        (format!("KEY={MARKER}\n"), 2, "does not contain a `secrets` export"),
+        (format!(r#"{{"a":"{MARKER}"}}"#), 2, "does not contain a `secrets` export"),
+        ("\u{fffd}".to_owned(), 2, "does not contain a `secrets` export"),
+        (String::new(), 2, "does not contain a `secrets` export"),
         (
             format!(r#"{{"format":"secrets-export","version":2,"x":"{MARKER}"}}"#),
             6,
@@ -603,7 +603,7 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
         (
             r#"{"format":"secrets-export","version":1,"projects":[]}"#.to_owned(),
             2,
-            "there is no value",
+            "contains no values",
         ),
         (one(&format!(r#""{MARKER}""#)), 2, "a secret of project `web`"),
         (secret(&format!(r#""value":"{MARKER}","valueBase64":"AA==""#)), 2, "the value of `web/a`"),

@@ -806,7 +806,7 @@ fn is_one_sentence(stderr: &str) -> bool {
     let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
 
     // Lines that belong to the sentence are indented; a restore shows the difference before, salvage how to go on.
-    let difference = ["~ web/port", "0 added, ", "the backup holds "];
+    let difference = ["~ web/port", "0 added, ", "the backup contains "];
     let begins = [
         &[
             "error: ",

@@ -136,7 +136,8 @@ fn what_is_put_back_to_an_earlier_format_is_noticed() {
     for format in [0, -1, FORMAT + 1, i32::MAX] {
         lie(format);
         let told = format!(
-            "error: the vault has format {format}, this version reads formats 1 to {FORMAT}\n"
+            "error: the vault has format {format}; this version of `secrets` reads formats 1 to \
+             {FORMAT}\n"
         );
 
         sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(&told);

@@ -122,10 +122,7 @@ fn get_of_an_id_that_is_nowhere_says_so() {
 fn get_refuses_what_is_no_tag() {
     let sandbox = Sandbox::new();
     for bad in ["a b", "ä", "a.b", "_", "a/b"] {
-        sandbox
-            .run(["get", bad])
-            .fails_with(2)
-            .stderr_has("error: `<TAG|ID>` is not well formed: ");
+        sandbox.run(["get", bad]).fails_with(2).stderr_has("error: invalid `<TAG|ID>`: ");
     }
 }
 
@@ -134,7 +131,8 @@ fn get_without_a_vault_says_how_to_make_one() {
     let sandbox = Sandbox::empty();
     let path = sandbox.vault_path();
     let expected = format!(
-        "error: no vault at `{}`\nhint: make one with `secrets init`, or put a backup there with `secrets restore PATH`\n",
+        "error: no vault at `{}`\nhint: create one with `secrets init`, or restore a backup with \
+         `secrets restore PATH`\n",
         path.display()
     );
 

@@ -95,7 +95,7 @@ fn dotenv() {
     let error = refused(Format::Dotenv, b"A=1\nfake-secret");
     assert_eq!(
         (error.at, error.to_string().as_str()),
-        (Some((2, 12)), "no `=` follows the name; nothing is taken from the environment")
+        (Some((2, 12)), "no `=` follows the name; values are not taken from the environment")
     );
 }
 

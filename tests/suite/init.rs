@@ -12,14 +12,14 @@ use crate::support::Sandbox;
 const LEAST: [&str; 7] =
     ["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"];
 const CHEAP: &str =
-    "warning: these key derivation parameters make guessing cheaper than the default ones\n";
+    "warning: these key derivation parameters make guessing cheaper than the defaults\n";
 
 fn made(path: &str, option: &str) -> String {
     format!(
-        "made the vault `{path}`\n\
-         a forgotten passphrase cannot be reset; `secrets {option}recovery create` prints a code for the safe\n\
-         next: `secrets create TAG` stores a secret\n\
-         `secrets {option}unlock` asks once, then keeps the vault open for 15m, or 5m without use\n"
+        "created the vault `{path}`\na forgotten passphrase cannot be reset; print a recovery code \
+         with `secrets {option}recovery create` and keep it safe\nnext: store a secret with \
+         `secrets create TAG`\n`secrets {option}unlock` asks once and keeps the vault unlocked for \
+         15m, or 5m without use\n"
     )
 }
 
@@ -64,7 +64,7 @@ fn init_never_replaces_a_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let before = sandbox.read("vault.db");
     sandbox.run(["init"]).fails_with(4).stdout("").stderr(&format!(
-        "error: there is something at `{}` already\nhint: make another one with `secrets init --vault PATH`\n",
+        "error: `{}` already exists\nhint: choose another path with `secrets init --vault PATH`\n",
         sandbox.vault_path().display()
     ));
 
@@ -102,7 +102,7 @@ fn init_keeps_its_parameters_in_bounds() {
     ] {
         for value in [too_small, too_large, "4294967295"] {
             let expected =
-                format!("error: the key derivation's {why}\nhint: leave out the `--kdf` options\n");
+                format!("error: the key derivation's {why}\nhint: remove the `--kdf` options\n");
             sandbox.run(["init", option, value]).fails_with(2).stdout("").stderr(&expected);
         }
         sandbox.run(["init", option, "many"]).fails_with(2).stderr_has("is not a number\n");
@@ -214,12 +214,12 @@ fn init_refuses_a_passphrase_that_is_too_long_or_no_text() {
         .env("SECRETS_PASSPHRASE", "x1y2z".repeat(204) + "1234")
         .run()
         .succeeds()
-        .stderr_has("made");
+        .stderr_has("created");
 
     for bad in [vec![b'x'; 1025], vec![b'x'; 100_000], b"caf\xe9".to_vec()] {
         sandbox.write("passphrase", bad);
         let run = sandbox.run(["init", "--vault", "other.db", "--passphrase-file", "passphrase"]);
-        run.fails_with(5).stderr_has("error: that is no passphrase: it is ");
+        run.fails_with(5).stderr_has("error: invalid passphrase: it is ");
     }
 
     assert!(!sandbox.path("other.db").exists());

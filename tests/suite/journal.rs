@@ -259,7 +259,7 @@ fn the_hint_moves_the_journal_away() {
     let journal = sandbox.path("vault.db-journal");
     mkfifoat(CWD, &journal, Mode::RUSR | Mode::WUSR).unwrap();
     let told = format!(
-        "error: `{0}` is not a regular file\nhint: mend it with `mv {0} {0}.aside`\n",
+        "error: `{0}` is not a regular file\nhint: fix it with `mv {0} {0}.aside`\n",
         journal.display()
     );
 
@@ -286,8 +286,8 @@ fn what_a_journal_took_away_is_noticed_and_comes_back() {
 
     let copy = sandbox.path("vault.db.before-recovery").display().to_string();
     let hint = format!(
-        "hint: the vault as it was before an interrupted change was rolled back is `{copy}`; `secrets restore {copy}` puts it \
-         back if it is whole\n"
+        "hint: if it is intact, restore `{copy}` with `secrets restore {copy}`; it is a copy from \
+         before an interrupted change was rolled back\n"
     );
 
     for _ in 0..2 {

@@ -131,15 +131,16 @@ fn list_says_how_to_see_the_rest() {
 
     rest(
         &["--page-size", "2"],
-        "2 of 5 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all\n",
+        "2 of 5 secrets, page 0 of 0 to 2; use `--page 1` for the next page or `--all` for \
+         everything\n",
     );
 
     rest(
         &["--page-size", "2", "--page", "2"],
-        "1 of 5 secrets, page 2 of 0 to 2; `--all` shows all\n",
+        "1 of 5 secrets, page 2 of 0 to 2; use `--all` for everything\n",
     );
 
-    rest(&["--page", "7"], "there is no page 7; the last is 0\n");
+    rest(&["--page", "7"], "page 7 does not exist; the last page is 0\n");
     rest(&[], "");
     rest(&["--page-size", "2", "-q"], "");
     rest(&["--all"], "");

@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 
 use crate::setup::{MARKER, Project, simple};
 
-const HINT: &str = "hint: `secrets setup --help` shows what the file may hold; never a value\n";
+const HINT: &str = "hint: see `secrets setup --help` for what the file can contain; it never holds \
+                    a value\n";
 const RENDER: &str = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
 
 #[test]

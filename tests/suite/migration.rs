@@ -126,7 +126,8 @@ fn a_manifest_that_is_there_is_added_to() {
     );
 
     // What it was made of is as open as it was.
-    stderr!(sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tits mode is too wide\n"), @"
+    stderr!(sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tpermissions too \
+                                                         wide\n"), @"
     error: an output is out of date
     hint: `secrets render --stale` renders what is out of date
     ");
@@ -368,7 +369,7 @@ fn a_manifest_keeps_its_line_endings() {
     let text = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
     assert!(text.starts_with("\u{feff}# ours\r\nproject = \"web\"\r\n"), "{text:?}");
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count(), "{text:?}");
-    stderr!(sandbox.run(["check"]).fails_with(8).stdout_has("its mode is too wide"), @"
+    stderr!(sandbox.run(["check"]).fails_with(8).stdout_has("permissions too wide"), @"
     error: an output is out of date
     hint: `secrets render --stale` renders what is out of date
     ");
@@ -387,7 +388,7 @@ fn what_would_not_come_out_as_it_was_is_refused() {
             "error: f.env:1: this line has an invalid placeholder",
         ),
         ("A=1\nno name\n", "error: f.env:2:4: "),
-        ("A=\n", "error: there is no value in `f.env` that would be a secret\n"),
+        ("A=\n", "error: `f.env` contains no values that look like secrets\n"),
     ] {
         sandbox.write("f.env", text);
         let run = sandbox.run(["template", "f.env"]).fails_with(2).stdout("");
@@ -398,7 +399,7 @@ fn what_would_not_come_out_as_it_was_is_refused() {
     sandbox
         .run(["template", "f.env", "--keep", "B"])
         .fails_with(2)
-        .stderr_has("there is no `B` in `f.env` to be kept");
+        .stderr_has("`f.env` has no variable `B` to keep");
 
     sandbox.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
     stderr!(sandbox.run(["template", "f.env"]).fails_with(2), @"
@@ -408,19 +409,19 @@ fn what_would_not_come_out_as_it_was_is_refused() {
 
     let other = Sandbox::new();
     other.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
-    other.run(["template", "f.env", "--keep", "B"]).succeeds().stderr_has("`B` stays as it is");
+    other.run(["template", "f.env", "--keep", "B"]).succeeds().stderr_has("`B` is kept as it is");
     assert_eq!(other.read("f.env.tmpl"), b"A={{ secrets.A | dotenv }}\nB=\"\\{{ secrets.a }}\"\n");
     sandbox.write("f.env", "A=x1\n");
     sandbox.write("f.env.tmpl", "mine");
     sandbox
         .run(["template", "f.env"])
         .fails_with(4)
-        .stderr_has("error: there is a `f.env.tmpl` already\n");
+        .stderr_has("error: `f.env.tmpl` already exists\n");
 
     sandbox
         .run(["template", "f.env", "-o", "/tmp/elsewhere.tmpl"])
         .fails_with(7)
-        .stderr_has("is outside of this directory");
+        .stderr_has("is outside this directory");
 
     assert!(!Path::new("/tmp/elsewhere.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     sandbox.run(["project", "list"]).succeeds().stdout("");
@@ -583,7 +584,7 @@ fn a_terminal_is_asked_for_each_variable_and_for_the_readers() {
     terminal.waits_for("Is `API_KEY` a secret? [Y/n] ").types("\n");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
 
-    let screen = terminal.waits_for("next: look at them").ends_with(0);
+    let screen = terminal.waits_for("next: review the files").ends_with(0);
     assert!(
         !screen.contains("REGION` a secret") && !screen.contains("EMPTY` a secret"),
         "{screen}"

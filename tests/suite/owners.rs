@@ -43,19 +43,23 @@ fn value(sandbox: &Sandbox, tag: &str) -> String {
 #[test]
 fn a_second_file_does_not_destroy_the_first_one_s_value() {
     let sandbox = two_files();
-    let taken = "error: `API_KEY` has another value in project `api`, used by `.env.development`\n\
-                 hint: `--on-conflict separate` stores it under another tag, such as `API_KEY-production`\n";
+    let taken = "error: `API_KEY` has a different value in project `api`, used by \
+                 `.env.development`\nhint: use `--on-conflict separate` to store it under another \
+                 tag, such as `API_KEY-production`\n";
     let run = at(&sandbox, "api", &["template", ".env.production"]).run().fails_with(4).stdout("");
 
     run.stderr(&format!(
-        "{taken}hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written\n"
+        "{taken}hint: use `--on-conflict overwrite --yes` to overwrite it for these outputs too; \
+         nothing was written\n"
     ));
     let run = at(&sandbox, "api", &["template", ".env.production", "--on-conflict", "overwrite"])
         .run()
         .fails_with(4);
 
-    run.stdout("")
-        .stderr(&format!("{taken}hint: `--yes` overwrites it for them too; nothing was written\n"));
+    run.stdout("").stderr(&format!(
+        "{taken}hint: use `--yes` to overwrite it for these outputs too; nothing \
+                          was written\n"
+    ));
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
     assert!(!sandbox.path("api/.env.production.tmpl").exists());
 
@@ -99,7 +103,7 @@ fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
     let dev = fs::canonicalize(sandbox.path("api/.env.development")).unwrap();
 
     run.stderr_has(&format!(
-        "`API_KEY` has another value in project `api`, used by `{}`\n",
+        "`API_KEY` has a different value in project `api`, used by `{}`\n",
         dev.display()
     ));
 
@@ -143,7 +147,7 @@ fn a_use_is_known_after_rekey_and_after_the_output_was_removed() {
     let is_named = |sandbox: &Sandbox, used: &str| {
         let run = at(sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
         run.stderr_has(&format!(
-            "error: `API_KEY` has another value in project `s`, used by `{used}`\n"
+            "error: `API_KEY` has a different value in project `s`, used by `{used}`\n"
         ));
     };
 
@@ -196,7 +200,9 @@ fn a_directory_that_only_runs_programs_is_named() {
     ] {
         write(&sandbox, "a/.secrets.toml", &text);
         let run = at(&sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
-        run.stderr_has(&format!("`API_KEY` has another value in project `s`, used by {used}\n"));
+        run.stderr_has(&format!(
+            "`API_KEY` has a different value in project `s`, used by {used}\n"
+        ));
     }
 
     // One in which nothing but `run` was used.
@@ -230,10 +236,11 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
     let (sandbox, used) = two_directories();
     at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
     let clone = ["-p", "t", "clone", "--all", "--to", "s", "--on-conflict", "overwrite"];
-    let what = format!("`API_KEY` has another value in project `s`, used by `{used}`\n");
+    let what = format!("`API_KEY` has a different value in project `s`, used by `{used}`\n");
 
     at(&sandbox, "b", &clone).run().fails_with(4).stdout("").stderr(&format!(
-        "error: {what}hint: `--yes` overwrites it for them too; nothing was written\n"
+        "error: {what}hint: use `--yes` to overwrite it for these outputs too; nothing was \
+         written\n"
     ));
 
     // Seen from the directory itself.
@@ -255,7 +262,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
     let script = "cd b; \"$secrets\" --passphrase-file ../pass -p t clone --all --to s --on-conflict overwrite";
     for (answer, code) in [("n\n", 4), ("y\n", 0)] {
         let mut terminal = Terminal::shell(&sandbox, script);
-        terminal.waits_for("has another value in project `s`, used by `");
+        terminal.waits_for("has a different value in project `s`, used by `");
         terminal.waits_for("Overwrite it for them too? [y/N] ").types(answer).ends_with(code);
     }
 
@@ -289,7 +296,8 @@ fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
         ("three/api", &["init", "--project-file"]),
     ] {
         at(&sandbox, directory, line).run().fails_with(4).stdout("").stderr(&format!(
-            "error: {taken}hint: name another project with `-p NAME`, or share this one with `-p api`; nothing was written\n"
+            "error: {taken}hint: choose another project with `-p NAME`, or share this one with `-p \
+             api`; nothing was written\n"
         ));
         assert!(!sandbox.path(directory).join(".secrets.toml").exists());
     }

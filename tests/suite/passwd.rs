@@ -57,9 +57,9 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
     ");
 
     run.stderr_has(&format!(
-        "warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`\n\
-         changed the passphrase of `{}`\n\
-         copies made before open with the old one; if somebody else may know it: `secrets rekey`\n",
+        "warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations \
+         3`\nchanged the passphrase of `{}`\nearlier copies of the vault open with the old \
+         passphrase; if somebody else may know it, run `secrets rekey`\n",
         sandbox.vault_path().display()
     ));
 
@@ -169,7 +169,10 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
 
     sandbox.run(dearer).succeeds().stderr("");
     let run = sandbox.command(["passwd", "--upgrade-kdf"]).env("SECRETS_PASSPHRASE", NEW).run();
-    run.succeeds().stderr_has("costs as much as by default already: 19 MiB, 41 passes, 1 lane\n");
+    run.succeeds().stderr_has(
+        "already costs as much as with the default: 19 MiB, 41 passes, 1 \
+                               lane\n",
+    );
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
 
@@ -258,13 +261,13 @@ fn it_asks_for_the_old_one_once_and_for_the_new_one_twice() {
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
     terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
     terminal
-        .waits_for("The same again: ")
+        .waits_for("Repeat passphrase: ")
         .types("another\n")
-        .waits_for("the two differ, try again");
+        .waits_for("the passphrases differ, try again");
 
     terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
     terminal
-        .waits_for("The same again: ")
+        .waits_for("Repeat passphrase: ")
         .types(&format!("{NEW}\n"))
         .waits_for("changed the passphrase of");
 

@@ -177,7 +177,7 @@ fn the_command_that_mends_mends() {
         let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
         spoil(&sandbox.vault_path());
         let (_, _, stderr) = sandbox.run(["get", "token"]).everything();
-        let (_, command) = stderr.split_once("mend it with `").unwrap();
+        let (_, command) = stderr.split_once("fix it with `").unwrap();
         let command = command.trim_end().trim_end_matches('`');
         assert!(command.starts_with(mend), "{command}");
         assert!(Command::new("sh").args(["-c", command]).status().unwrap().success());
@@ -217,7 +217,7 @@ fn odd_names_are_files_that_survive_the_process() {
     for name in names {
         let sandbox = Sandbox::empty();
         let name = Path::new(OsStr::from_bytes(name));
-        run_on(&sandbox, name, INIT).succeeds().stdout("").stderr_has("made the vault");
+        run_on(&sandbox, name, INIT).succeeds().stdout("").stderr_has("created the vault");
         run_on(&sandbox, name, &["create", "--tag", "x", "--generate", "-q"]).succeeds();
 
         let (code, stdout, stderr) = run_on(&sandbox, name, &["list", "-q"]).everything();

@@ -96,7 +96,7 @@ fn project_names_follow_the_tag_s_rule_and_take_dots() {
     let long = "a".repeat(129);
     for bad in ["", "a b", "a/b", "é", "..", "_", &long] {
         let run = sandbox.run(["project", "rename", "web", bad]);
-        run.fails_with(2).stdout("").stderr_has("error: `<TO>` is not well formed: ");
+        run.fails_with(2).stdout("").stderr_has("error: invalid `<TO>`: ");
     }
 
     sandbox.command(["create", "--tag", "a", "-p", ".x.1-y_", "-q"]).stdin("x").run().succeeds();
@@ -145,8 +145,7 @@ fn project_needs_a_command() {
     let (code, stdout, stderr) = two().run(["project"]).everything();
     assert_eq!((code, stdout), (Some(2), Vec::new()));
     assert!(
-        stderr.contains("Usage: secrets project")
-            && stderr.ends_with("error: a command is missing\n"),
+        stderr.contains("Usage: secrets project") && stderr.ends_with("error: no command given\n"),
         "{stderr}"
     );
 }

@@ -127,8 +127,8 @@ pub fn init(sandbox: &Sandbox) {
     let mut terminal =
         Terminal::run(sandbox, "init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1");
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("made the vault").ends_with(0);
+    terminal.waits_for("Repeat passphrase: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("created the vault").ends_with(0);
 }
 
 fn is_empty(sandbox: &Sandbox) -> bool {
@@ -140,13 +140,13 @@ fn init_asks_twice_and_shows_nothing() {
     let sandbox = Sandbox::empty();
     let mut terminal = Terminal::run(&sandbox, "init --kdf-memory 19 --kdf-iterations 1");
     terminal.waits_for("New passphrase: ").types("first try\n");
-    terminal.waits_for("The same again: ").types("second try\n");
-    terminal.waits_for("the two differ, try again");
+    terminal.waits_for("Repeat passphrase: ").types("second try\n");
+    terminal.waits_for("the passphrases differ, try again");
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("The same again: ").types(PASSPHRASE).types("\n");
+    terminal.waits_for("Repeat passphrase: ").types(PASSPHRASE).types("\n");
 
     let screen = terminal.ends_with(0);
-    assert!(screen.contains("made the vault"), "{screen}");
+    assert!(screen.contains("created the vault"), "{screen}");
     for typed in ["first", "second", "horse"] {
         assert!(!screen.contains(typed), "{screen}");
     }
@@ -161,15 +161,15 @@ fn init_suggests_six_random_words() {
         let mut terminal =
             Terminal::run(&sandbox, "init --suggest --kdf-memory 19 --kdf-iterations 1 >out 2>err");
         let screen =
-            terminal.waits_for("New passphrase (Enter takes these words): ").screen.clone();
-        let (_, words) = screen.split_once("Six random words, to be written down:\r\n  ").unwrap();
+            terminal.waits_for("New passphrase (press Enter to use these words): ").screen.clone();
+        let (_, words) = screen.split_once("Write down these six random words:\r\n  ").unwrap();
         let words = words.lines().next().unwrap().to_owned();
         let passphrase = if typed.is_empty() { words.clone() } else { typed.to_owned() };
 
         terminal
             .types(typed)
             .types("\n")
-            .waits_for("The same again: ")
+            .waits_for("Repeat passphrase: ")
             .types(&passphrase)
             .types("\n")
             .ends_with(0);
@@ -237,7 +237,7 @@ fn a_key_that_takes_its_time_is_told() {
     let mut terminal =
         Terminal::run(&sandbox, "export --encrypted out.age --export-passphrase-file p");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("making the file's key of the passphrase");
+    terminal.waits_for("deriving the file's key from the passphrase");
 
     // A file that asks for the least work, and opens with nothing.
     let key = "A".repeat(43);
@@ -247,7 +247,7 @@ fn a_key_that_takes_its_time_is_told() {
     let mut terminal =
         Terminal::run(&sandbox, "import in.age --import-passphrase-file p --dry-run");
     terminal
-        .waits_for("making the file's key of the passphrase")
+        .waits_for("deriving the file's key from the passphrase")
         .waits_for("wrong passphrase")
         .ends_with(5);
 }
@@ -258,7 +258,7 @@ fn init_gives_up_after_three_mismatches() {
     let mut terminal = Terminal::run(&sandbox, "init");
     for _ in 0..3 {
         terminal.waits_for("New passphrase: ").types("one\n");
-        terminal.waits_for("The same again: ").types("other\n");
+        terminal.waits_for("Repeat passphrase: ").types("other\n");
     }
 
     terminal.waits_for("error: the passphrase was not typed the same way twice").ends_with(5);
@@ -270,13 +270,13 @@ fn init_refuses_an_empty_passphrase_and_warns_of_a_weak_one() {
     let sandbox = Sandbox::empty();
     let mut terminal = Terminal::run(&sandbox, "init");
     terminal.waits_for("New passphrase: ").types("\n");
-    terminal.waits_for("error: that is no passphrase: it is empty").ends_with(5);
+    terminal.waits_for("error: invalid passphrase: it is empty").ends_with(5);
     assert!(!sandbox.vault_path().exists());
 
     let mut terminal = Terminal::run(&sandbox, "init --kdf-memory 19 --kdf-iterations 1");
     terminal.waits_for("New passphrase: ").types("hunter2\n");
-    terminal.waits_for("The same again: ").types("hunter2\n");
-    let screen = terminal.waits_for("that is a weak passphrase").ends_with(0);
+    terminal.waits_for("Repeat passphrase: ").types("hunter2\n");
+    let screen = terminal.waits_for("this passphrase is weak").ends_with(0);
 
     assert!(!screen.contains("hunter2"), "{screen}");
 }
@@ -302,7 +302,7 @@ fn create_asks_for_no_value_where_the_tag_is_taken() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::run(&sandbox, "create --tag KEY");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
-    let screen = terminal.waits_for("error: there is a secret `key`").ends_with(4);
+    let screen = terminal.waits_for("error: secret `key` already exists").ends_with(4);
 
     assert!(!screen.contains("Value of"), "{screen}");
 }
@@ -313,10 +313,12 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
         let sandbox = Sandbox::empty();
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         let path = sandbox.vault_path().display().to_string();
-        terminal.waits_for(&format!("There is no vault yet. Make one at {path}? [Y/n] ")).types(no);
+        terminal
+            .waits_for(&format!("There is no vault yet. Create one at {path}? [Y/n] "))
+            .types(no);
         terminal
             .waits_for("\r\nthere is no vault")
-            .waits_for("hint: make one with `secrets init`")
+            .waits_for("hint: create one with `secrets init`")
             .ends_with(3);
 
         assert!(!sandbox.vault_path().exists());
@@ -327,7 +329,7 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         terminal.waits_for("[Y/n] ").types(yes);
         terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
-        terminal.waits_for("The same again: ");
+        terminal.waits_for("Repeat passphrase: ");
 
         // One vault shows what comes next. It is made as by default, which takes its time.
         if yes != "\n" {
@@ -335,7 +337,7 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
             continue;
         }
 
-        terminal.types(PASSPHRASE).types("\n").waits_for("made the vault");
+        terminal.types(PASSPHRASE).types("\n").waits_for("created the vault");
 
         // The passphrase is known by now: the value comes next.
         terminal.waits_for("Value of key: ").types("1234\n");
@@ -375,7 +377,7 @@ fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
     let unlocked: &[(&str, &str)] = &[("Passphrase for ", PASSPHRASE)];
     for (arguments, answers, prompt) in [
         ("init", &[][..], "New passphrase: "),
-        ("init", &[("New passphrase: ", PASSPHRASE)], "The same again: "),
+        ("init", &[("New passphrase: ", PASSPHRASE)], "Repeat passphrase: "),
         ("--vault full.db list", &[], "Passphrase for "),
         ("--vault full.db create --tag new", unlocked, "Value of new: "),
         ("--vault full.db update key", unlocked, "New value of key: "),
@@ -471,7 +473,7 @@ fn a_typed_value_with_a_control_character_is_refused() {
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
         terminal.waits_for("Value of key: ").types(typed).types("\n");
-        terminal.waits_for("error: the typed value holds a control character").ends_with(2);
+        terminal.waits_for("error: the typed value contains a control character").ends_with(2);
         assert!(is_empty(&sandbox));
     }
 }
@@ -497,8 +499,9 @@ fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
         terminal
             .waits_for(question)
             .types("-----BEGIN KEY-----\nMARKER\nrm -rf everything\n-----END KEY-----\n");
-        terminal.waits_for("error: the value has several lines; a prompt takes one");
-        terminal.waits_for("hint: pipe it in, or use `--value-file PATH`; nothing was stored");
+        terminal.waits_for("error: the value has several lines, but a prompt takes only one");
+        terminal
+            .waits_for("hint: pipe the value in, or use `--value-file PATH`; nothing was stored");
 
         let screen = terminal.ends_with(2);
         assert!(
@@ -606,7 +609,7 @@ fn the_passphrase_is_asked_for_while_stdin_and_stdout_are_pipes() {
 fn what_is_piped_in_is_no_answer_to_a_question() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::shell(&sandbox, "echo y | \"$secrets\" delete key");
-    terminal.waits_for("error: deleting needs `--yes`").ends_with(7);
+    terminal.waits_for("error: deleting requires `--yes`").ends_with(7);
     sandbox.run(["get", "key"]).succeeds().stdout_has("tag ");
 }
 

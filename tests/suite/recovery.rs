@@ -6,7 +6,8 @@ use crate::passwd::{NEW, file};
 use crate::prompts::Terminal;
 use crate::support::{PASSPHRASE, Sandbox};
 
-const SHOWN: &str = "write this recovery code down: it opens the vault as the passphrase does, and is not shown again\n";
+const SHOWN: &str = "write this recovery code down: it unlocks the vault like the passphrase does \
+                     and is not shown again\n";
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("key", "a value")])
@@ -150,7 +151,7 @@ fn a_code_that_could_not_be_shown_is_told() {
     );
 
     assert!(
-        told.ends_with("hint: make another one with `secrets recovery create --replace`\n"),
+        told.ends_with("hint: create another one with `secrets recovery create --replace`\n"),
         "{told}"
     );
 
@@ -187,9 +188,8 @@ fn on_a_terminal_it_fits_and_is_typed_unseen() {
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" list --recovery");
 
     terminal.waits_for("Recovery code for ").types("7777\n");
-    terminal.waits_for(
-        "warning: that is no recovery code: it has 4 characters instead of 56, try again",
-    );
+    terminal
+        .waits_for("warning: invalid recovery code: it has 4 characters instead of 56, try again");
     terminal
         .waits_for("Recovery code for ")
         .types(&format!("{}\n", lines.concat().to_lowercase()))

@@ -208,8 +208,7 @@ fn another_passphrase_comes_with_the_new_keys() {
     ");
 
     sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
-    let told =
-        "warning: this vault was seen at another path with other keys; this copy may be older\n";
+    let told = "warning: this vault was used at another path with different keys; this copy may be older\n";
     sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(told);
     let run =
         sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
@@ -231,7 +230,7 @@ fn it_asks() {
 
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
-    terminal.waits_for("Seal the whole vault anew? [y/N] ").types("\n");
+    terminal.waits_for("Re-encrypt the whole vault under new keys? [y/N] ").types("\n");
     terminal.ends_with(7);
     assert_eq!(sandbox.read("vault.db"), before);
 
@@ -243,12 +242,12 @@ fn it_asks() {
         .types("y\n");
 
     terminal
-        .waits_for("Recovery code, to keep it (empty: it opens nothing from now on, a new one is\r\nprinted): ")
+        .waits_for("Recovery code, to keep it (leave empty to replace it with a new one): ")
         .types("what\n");
     terminal
-        .waits_for("warning: that is no recovery code: it has 4 characters")
+        .waits_for("warning: invalid recovery code: it has 4 characters")
         .waits_for("Recovery code");
-    terminal.types(&format!("{code}\n")).waits_for("sealed 43 secrets of 2 projects anew");
+    terminal.types(&format!("{code}\n")).waits_for("re-encrypted 43 secrets of 2 projects");
     assert!(!terminal.ends_with(0).contains(&code));
     sandbox
         .command(["list", "--recovery"])

@@ -94,17 +94,20 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
         (
             format!("KEY={MARKER}\nNEW_KEY={MARKER}\nnot an assignment\n"),
             "variables that its template does not give: `NEW_KEY`",
-            "make line 3 a variable or a comment; then `secrets adopt .env` takes them into the template",
+            "make line 3 a variable or a comment, then add them to the template with `secrets \
+             adopt .env`",
         ),
         (
             format!("KEY={MARKER}\nexport OTHER\nNEW_KEY='{MARKER}\n"),
             "variables and lines that its template does not give: `NEW_KEY`, line 2",
-            "make line 2 a variable or a comment; then `secrets adopt .env` takes them into the template",
+            "make line 2 a variable or a comment, then add them to the template with `secrets \
+             adopt .env`",
         ),
         (
             format!("KEY={MARKER}\nmy key = {MARKER}\n"),
             "lines that its template does not give and that may be variables: line 2",
-            "make line 2 a variable or a comment; then `secrets adopt .env` takes them into the template",
+            "make line 2 a variable or a comment, then add them to the template with `secrets \
+             adopt .env`",
         ),
     ] {
         project.write(".env", &text);
@@ -255,7 +258,8 @@ fn a_value_that_was_changed_by_hand_needs_a_yes() {
 fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
     let project = stale();
     fs::remove_dir_all(project.0.state().join("secrets/outputs")).unwrap();
-    let refused = "error: `.env` was not rendered by `secrets`\nhint: `--yes` replaces it; nothing was written\n";
+    let refused = "error: `.env` was not rendered by `secrets`\nhint: use `--yes` to replace it; \
+                   nothing was written\n";
     project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
 
     // The value of before: the file is what the template gives, and remembered from now on.

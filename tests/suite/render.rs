@@ -371,13 +371,13 @@ fn unknown_names_are_all_listed_and_nothing_is_written() {
     );
 
     sandbox.write("out", "old");
-    let expected = "error: 3 placeholders name no secret in project `default`\n\
-                    a.tmpl:2:4: `my-secrte`, did you mean `my-secret`?\n    \
-                    é {{ secrets.my-secrte | json }}{{ TOKEM }…\n      ^\n\
-                    a.tmpl:2:34: `TOKEM`, did you mean `TOKEN`?\n    \
-                    é {{ secrets.my-secrte | json }}{{ TOKEM }}\n                                    ^\n\
-                    a.tmpl:3:1: `zzzzzzzz`\n    {{ secrets.zzzzzzzz }} {{TOKEN}}\n    ^\n\
-                    hint: store it with `secrets create zzzzzzzz`\n";
+    let expected = "error: 3 placeholders refer to secrets that do not exist in project \
+                    `default`\na.tmpl:2:4: `my-secrte`, did you mean `my-secret`?\n    é {{ \
+                    secrets.my-secrte | json }}{{ TOKEM }…\n      ^\na.tmpl:2:34: `TOKEM`, did you \
+                    mean `TOKEN`?\n    é {{ secrets.my-secrte | json }}{{ TOKEM \
+                    }}\n                                    ^\na.tmpl:3:1: `zzzzzzzz`\n    {{ \
+                    secrets.zzzzzzzz }} {{TOKEN}}\n    ^\nhint: store it with `secrets create \
+                    zzzzzzzz`\n";
 
     let before = fs::metadata(sandbox.path("out")).unwrap().modified().unwrap();
     sandbox.run(["render", "a.tmpl"]).fails_with(3).stdout("").stderr(expected);
@@ -435,9 +435,7 @@ fn what_is_not_well_formed_is_told_before_a_vault_is_looked_for() {
     for case in cases {
         sandbox.write("a.tmpl", format!("one\r\n é{case}"));
         let run = bare(&sandbox, ["render", "a.tmpl", "-o", "out"]).run();
-        run.fails_with(2)
-            .stdout("")
-            .stderr_has("error: a placeholder is not well formed\na.tmpl:2:4: ");
+        run.fails_with(2).stdout("").stderr_has("error: invalid placeholder\na.tmpl:2:4: ");
         assert!(!sandbox.path("out").exists());
     }
 
@@ -448,7 +446,7 @@ fn what_is_not_well_formed_is_told_before_a_vault_is_looked_for() {
 
     assert_eq!(
         (&error["type"], &error["message"]),
-        (&json!("BAD_REQUEST"), &json!("2 placeholders are not well formed"))
+        (&json!("BAD_REQUEST"), &json!("2 invalid placeholders"))
     );
 
     let places: Vec<[&Value; 3]> =
@@ -511,7 +509,7 @@ fn a_filter_that_cannot_take_a_value_names_the_tag_and_not_the_value() {
     vault.create(&project("default"), secret("nul", b"mark\0er")).unwrap();
     vault.create(&project("default"), secret("raw", b"mark\xffer")).unwrap();
 
-    let told = "error: `nul`: the filter `shell` cannot take a value with a NUL byte\n";
+    let told = "error: `nul`: the filter `shell` cannot quote a value with a NUL byte\n";
     sandbox
         .run(["render", "-e", "a {{ secrets.nul | shell }}"])
         .fails_with(2)
@@ -525,7 +523,7 @@ fn a_filter_that_cannot_take_a_value_names_the_tag_and_not_the_value() {
         .json_error();
 
     assert_eq!(error["type"], "BAD_REQUEST");
-    assert_eq!(error["message"], "`RAW`: the filter `json` needs a value that is UTF-8");
+    assert_eq!(error["message"], "`RAW`: the filter `json` needs a UTF-8 value");
 }
 
 #[test]
@@ -563,7 +561,11 @@ fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
     let arguments =
         ["render", "-e", "{{ ZZZZ }} {{ TOKEM }}", "--json", "--passphrase-file", "passphrase"];
     let error = sandbox.command(arguments).run().fails_with(3).stdout("").json_error();
-    let (kind, message) = ("NOT_FOUND", "2 placeholders name no secret in project `default`");
+    let (kind, message) = (
+        "NOT_FOUND",
+        "2 placeholders refer to secrets that do not exist in \
+                                         project `default`",
+    );
     assert_eq!((error["type"].as_str(), error["message"].as_str()), (Some(kind), Some(message)));
 
     let expected = json!([
@@ -601,7 +603,8 @@ fn a_terminal_shows_the_tag_in_place_of_each_value() {
     );
 
     let masked = "a=‹x› b=‹my-secret› c=‹TOKEN› d={{ nothing }} e={{X}}\r\n";
-    let note = "warning: a terminal shows ‹tag› for each value; `--reveal` prints the values\r\n";
+    let note = "warning: a terminal shows ‹tag› for each value; use `--reveal` to print the \
+                values\r\n";
     let script = format!(
         "export SECRETS_PASSPHRASE='{PASSPHRASE}'\n\
          \"$secrets\" render t --keep-unknown 2>/dev/null; echo 1\n\

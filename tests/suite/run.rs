@@ -149,7 +149,7 @@ fn exit_codes_are_the_programs_or_our_own() {
     fails(
         &["--only", "api-token", "no-such-program"],
         127,
-        "error: there is no program `no-such-program`",
+        "error: program `no-such-program` not found",
     );
 
     fails(
@@ -159,7 +159,7 @@ fn exit_codes_are_the_programs_or_our_own() {
     );
 
     fails(&["--only", "nope", "true"], 125, "error: no secret `nope` in project `default`");
-    fails(&["--bogus", "true"], 125, "error: there is no option `--bogus` here");
+    fails(&["--bogus", "true"], 125, "error: unknown option `--bogus`");
     fails(&[], 125, "is missing");
     fails(&["--only", "not a tag", "true"], 125, "`--only <TAG,...>`");
 
@@ -276,8 +276,8 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
 
     fails(&["--env", "A={{ secrets.nope }}"], "--env A:1:1: `nope`");
     fails(&["--env", "A={{ secrets.a! }}"], "--env A:1:1: not closed");
-    fails(&["--env", "A"], "`--env NAME=TEMPLATE` needs a name and a `=`");
-    fails(&["--env", "1A=x"], "needs the name of a variable");
+    fails(&["--env", "A"], "`--env NAME=TEMPLATE` requires a name and a `=`");
+    fails(&["--env", "1A=x"], "requires the name of a variable");
     fails(&["--env-file", "no.env"], "cannot read `no.env`");
     sandbox.write("bad.env", "A=1\nB=\"open\n");
     fails(&["--env-file", "bad.env"], "bad.env:2:3: the double quote is never closed");
@@ -309,7 +309,7 @@ fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
         prepared(&sandbox, &["--", "sh", "-c", "echo $PATH $LD_PRELOAD"]).run().everything();
     assert_eq!((code, String::from_utf8(stdout).unwrap()), (Some(0), format!("{PATH}\n")));
     for tag in ["1st", "with-nul", "path", "ld_preload"] {
-        assert!(stderr.contains(&format!("warning: `{tag}` is left out")), "{stderr}");
+        assert!(stderr.contains(&format!("warning: `{tag}` is skipped")), "{stderr}");
     }
 
     let fails = |arguments: &[&str], words: &str| {
@@ -319,7 +319,7 @@ fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
             .stderr_has(words);
     };
 
-    fails(&["--only", "1st"], "`1ST` is no name of a variable");
+    fails(&["--only", "1st"], "`1ST` is not a valid variable name");
     fails(&["--only", "with-nul"], "`WITH_NUL` cannot be set: its value has a NUL byte");
     fails(&["--env", "A={{ WITH_NUL }}"], "`A` cannot be set: its value has a NUL byte");
     fails(&["--only", "path"], "`PATH` steers programs");
@@ -379,7 +379,8 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
         let (value, told) = inherited(&["--env", "A=1"], name, text);
         assert_eq!(value, text);
         let words = format!(
-            "warning: `{name}` holds a placeholder and is passed on as it is; `--expand-env {name}` expands it\n"
+            "warning: `{name}` contains a placeholder and is passed on unchanged; expand it with \
+             `--expand-env {name}`\n"
         );
 
         assert_eq!(told, words);
@@ -389,7 +390,7 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
     {
         let (value, told) = inherited(&["--env", "A=1"], "MESSAGE", text);
         let words =
-            "warning: `MESSAGE` holds a placeholder that is not valid; it is passed on as it is\n";
+            "warning: `MESSAGE` contains an invalid placeholder; it is passed on unchanged\n";
         assert_eq!((value.as_str(), told.as_str()), (text, words));
     }
 
@@ -403,7 +404,7 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
     assert_eq!(value, "{{ secrets.ci-branch }}");
     assert_eq!(
         told,
-        "warning: `{{ci-branch}}` in `CI_BRANCH` is left as it is: it names no secret\n"
+        "warning: `{{ci-branch}}` in `CI_BRANCH` is kept unchanged: the secret does not exist\n"
     );
 }
 
@@ -412,7 +413,7 @@ fn with_only_nothing_that_was_inherited_is_expanded() {
     let text = "{{ secrets.database-url }}";
     let (value, told) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
     assert_eq!(value, text);
-    let words = "with `--only`, just `--expand-env` expands it";
+    let words = "with `--only`, expand it with `--expand-env`";
 
     assert!(told.contains(words), "{told}");
     let line = ["--only", "api-token", "--expand-env", "DATABASE_URL"];
@@ -435,7 +436,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
     let (value, told) =
         inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
     assert!(
-        value == "1234 {{ secrets.a! }}" && told.contains("a placeholder that is not valid"),
+        value == "1234 {{ secrets.a! }}" && told.contains("an invalid placeholder"),
         "{value} {told}"
     );
 
@@ -446,12 +447,9 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
         run.run().fails_with(125).stderr_has(words);
     };
 
-    fails(
-        &["--expand-env", "NOT_SET"],
-        "`--expand-env` names a variable that is not set: `NOT_SET`",
-    );
+    fails(&["--expand-env", "NOT_SET"], "`--expand-env` names `NOT_SET`, which is not set");
 
-    fails(&["--expand-env", "SECRETS_TOKEN"], "is never given to a program");
+    fails(&["--expand-env", "SECRETS_TOKEN"], "is never passed to a program");
     fails(&["--expand-env", "EDITOR"], "`EDITOR` steers programs");
 
     // What an option sets anew is not looked at.
@@ -475,7 +473,10 @@ fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_
     for options in [["--only", "ca-bundle"], ["--env", "X={{ CA_BUNDLE }}{{ CA_BUNDLE }}"]] {
         let run =
             prepared(&sandbox, &[&options[..], &["--", "true"]].concat()).run().fails_with(125);
-        run.stderr_has("cannot be set: its value is too large for an environment variable\nhint: give it with `--file");
+        run.stderr_has(
+            "cannot be set: its value is too large for an environment variable\nhint: \
+                        pass it as a file with `--file",
+        );
     }
 
     let line = ["--file", "CA_BUNDLE=ca-bundle", "--", "sh", "-c", "wc -c <\"$CA_BUNDLE\""];
@@ -554,7 +555,7 @@ fn what_unlocks_the_vault_never_reaches_the_program() {
 
     for name in ["SECRETS_PASSPHRASE", "SECRETS_PASSPHRASE_FILE", "SECRETS_TOKEN"] {
         let run = prepared(&sandbox, &["--env", &format!("{name}=x"), "--", "true"]).run();
-        run.fails_with(125).stderr_has("is never given to a program");
+        run.fails_with(125).stderr_has("is never passed to a program");
     }
 }
 
@@ -576,7 +577,7 @@ fn arguments_arrive_as_given_and_hold_no_placeholder() {
         "--header=Bearer {{ secrets.api-token | url }}",
     ] {
         let run = prepared(&sandbox, &["--", "curl", argument]).run().fails_with(125).stdout("");
-        run.stderr_has("argument 1 of the program holds a placeholder for `");
+        run.stderr_has("argument 1 of the program contains a placeholder for `");
     }
 }
 
@@ -809,8 +810,8 @@ fn without_memory_for_the_needles_no_program_starts() {
         command.run()
     };
 
-    let told = "error: not enough memory: looking for these values needs 381 MiB\n\
-                hint: name the values that are needed with `--only`; `big` is the largest\n";
+    let told = "error: not enough memory: searching for these values needs 381 MiB\nhint: select \
+                fewer values with `--only`; `big` is the largest\n";
     limited("run --file BIG=big -- touch started").fails_with(125).stderr(told);
     assert!(!sandbox.path("started").exists());
     stderr!(limited("redact").fails_with(1), @"
@@ -1277,7 +1278,7 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
         "true",
     ];
 
-    let once = "warning: values under 8 bytes are not masked: `seven`\n";
+    let once = "warning: values shorter than 8 bytes are not masked: `seven`\n";
     prepared(&sandbox, &line).run().succeeds().stderr(once);
 
     // Of what the program was not given nobody speaks.

@@ -75,7 +75,7 @@ fn exit_codes_pass_through() {
     home.run("sh -c 'exit 7'").ends_with(7);
     home.run("sh -c 'kill -TERM $$'").ends_with(143);
     let mut terminal = home.run("no-such-program");
-    let screen = terminal.waits_for("there is no program `no-such-program`").ends_with(127);
+    let screen = terminal.waits_for("program `no-such-program` not found").ends_with(127);
 
     assert!(!screen.contains('\x1b'), "NO_COLOR is not heard: {screen:?}");
     home.run("/etc/passwd").waits_for("Permission denied").ends_with(126);
@@ -501,7 +501,7 @@ fn the_process_between_has_nothing_of_the_programs_environment() {
         "\"$secrets\" --json run -- no-such-program 2>errors; code=$?; cat errors; (exit $code)",
     );
     terminal
-        .waits_for("{\"type\":\"NOT_FOUND\",\"message\":\"there is no program `no-such-program`\"}")
+        .waits_for("{\"type\":\"NOT_FOUND\",\"message\":\"program `no-such-program` not found\"}")
         .ends_with(127);
 }
 

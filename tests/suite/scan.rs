@@ -859,7 +859,7 @@ fn a_hook_is_written_once_and_stops_a_commit() {
     install(&sandbox, "repo")
         .run()
         .succeeds()
-        .stderr(&format!("`{}` runs it already\n", shown.display()));
+        .stderr(&format!("`{}` already runs it\n", shown.display()));
 
     assert_eq!(std::fs::read_to_string(&hook).unwrap(), text);
 

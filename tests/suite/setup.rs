@@ -305,15 +305,15 @@ fn a_file_that_differs_is_replaced_only_with_yes() {
     let project = simple();
     let needs = |what: &str| {
         format!(
-            "error: to {what} needs `--yes` where there is no terminal to ask on\n\
-             hint: nothing was changed; add `--yes` to do it\n"
+            "error: {what} requires `--yes` if there is no terminal to ask on\nhint: add `--yes` \
+             to confirm; nothing was changed\n"
         )
     };
 
     project.write(".env", "written by hand");
-    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env`"));
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replacing `.env`"));
     project.write(".gitignore", ".env");
-    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replace `.env`"));
+    project.changes_nothing(&["setup"]).fails_with(7).stderr(&needs("replacing `.env`"));
     project.run(&["setup", "--yes", "-q"]).succeeds();
     assert_eq!(
         (project.read(".env"), project.read(".gitignore")),
@@ -439,7 +439,8 @@ fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
 
     // What git has already it has by that path; the command of the hint works.
     project.git(&["add", "-f", "sub/o"]);
-    stderr!(project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would have it\n"), @"
+    stderr!(project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would \
+                                                          include it\n"), @"
     error: an output is tracked by git
     hint: take it out with `git rm --cached sub/o`; values that were committed have to be changed
     ");
@@ -702,7 +703,7 @@ fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
 
     // Last, so that no value is typed where it shows. Where something is lost, Enter is no.
     terminal.waits_for("Replace `.env`? [y/N] ").types("\n");
-    terminal.waits_for("\r\n`.env` was left as it is").ends_with(7);
+    terminal.waits_for("\r\n`.env` was not replaced").ends_with(7);
     assert_eq!(
         (before, project.0.vault().list(None, |_| true).unwrap().len()),
         (project.files(), 3)
@@ -717,7 +718,7 @@ fn a_value_of_several_lines_is_left_for_later() {
     let project = two();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Value of first: ").types("-----BEGIN\nabc\n-----END\n");
-    terminal.waits_for("left for later; store it with\r\n`secrets create first --value-file PATH`");
+    terminal.waits_for("skipped; store it with\r\n`secrets create first --value-file PATH`");
     terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("once more");
     terminal.waits_for("Value of second: ").types(MARKER).types("\n");
 
@@ -931,7 +932,7 @@ fn none_is_started(project: &Project, code: i32, said: &str) {
         let after = (project.files(), project.secrets());
         assert_eq!(before, after, "{command:?}");
 
-        let code = if command[0] == "setup" && said.contains("names no secret") { 3 } else { code };
+        let code = if command[0] == "setup" && said.contains("does not exist") { 3 } else { code };
         let said = if command[0] == "setup" && code == 3 { "is missing" } else { said };
         run.fails_with(code).stdout("").stderr_has(said);
     }
@@ -958,7 +959,7 @@ fn all_outputs_are_written_or_none_is_started() {
 
     let project = make(second);
     project.write("second", "{{ secrets.kay }}");
-    none_is_started(&project, 3, "names no secret");
+    none_is_started(&project, 3, "does not exist");
     let project = make(second);
 
     project.write("second", "x\n{{ secrets.key | nothing }}");
@@ -1204,8 +1205,8 @@ fn what_the_tree_refers_to_is_deleted_only_by_force() {
     let project = simple();
     project.store("web", "unused", "x");
     project.store("other", "key", "x");
-    let refusal = "error: 2 places refer to `key`\n.env.tmpl:1:5: key\n.secrets.toml:2:10: key (declared)\n\
-        hint: nothing was deleted; `--force` does it all the same\n";
+    let refusal = "error: 2 places refer to `key`\n.env.tmpl:1:5: key\n.secrets.toml:2:10: key \
+                   (declared)\nhint: delete it anyway with `--force`; nothing was deleted\n";
 
     for arguments in [
         &["delete", "KEY", "--yes"][..],
@@ -1256,7 +1257,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     stderr!(update(&[]).succeeds(), @"updated `key` in project `web`, hint a …it");
     let run = project.run(&["setup", "--yes", "-q"]).succeeds();
     stderr!(run, @"warning: `.env`: `bash` reads a different value for `KEY`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file");
-    let stale = "`.env` is out of date now; `secrets render --stale` renders it anew\n";
+    let stale = "`.env` is now out of date; render it with `secrets render --stale`\n";
 
     update(&[]).succeeds().stderr_has(stale);
     let (_, _, said) = update(&["--name", "x"]).everything();

@@ -15,7 +15,7 @@ const MANIFEST: &str = "project = \"web\"\n[secrets.key]\n\
     [run.env]\nKEY = \"{{ secrets.key }}\"\nHTTPS_PROXY = \"http://proxy\"\n";
 const TEMPLATE: &str = "KEY={{ secrets.key }}\n";
 const HINT: &str =
-    "hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it\n";
+    "hint: review it with `secrets trust --show`, then trust it with `secrets trust`\n";
 
 /// A repository of a stranger's, where nothing is trusted. The vault has a secret for it and one in another project.
 fn cloned(files: &[(&str, &str)]) -> Project {
@@ -280,7 +280,7 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
         project.write("t.tmpl", template);
         let run = keyless(&project, &["render", "--stale"]).fails_with(7).stdout("");
         let run = run
-            .stderr_has("error: `.secrets.toml` asks for something else than what you trusted\n");
+            .stderr_has("error: `.secrets.toml` asks for something other than what you trusted\n");
         run.stderr_has(told).stderr_has(HINT);
     }
 
@@ -318,9 +318,8 @@ fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
     // It covers the tags of templates as well.
     project.write("t.tmpl", "{{ secrets.other }}");
     assert_ne!(fingerprint(&project), named);
-    let told =
-        "error: `.secrets.toml` is not the one that `--trust-manifest` or its variable names\n";
-    let hint = "hint: `secrets trust --show` prints what it asks for, and the SHA-256 to use\n";
+    let told = "error: `.secrets.toml` is not the manifest that `--trust-manifest` or its variable names\n";
+    let hint = "hint: review it and find the SHA-256 to use with `secrets trust --show`\n";
 
     given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));
     project.write("t.tmpl", TEMPLATE);
@@ -361,7 +360,7 @@ fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
     // Without a key it is bound by the next command that has one.
     keyless(&project, &["trust", "-q"])
         .succeeds()
-        .stdout_has("project      `web`, its secrets are counted while");
+        .stdout_has("project      `web`, number of secrets unknown while");
     assert_eq!(record(&project)["bindings"], serde_json::json!([]));
     project.run(&["render", "--all", "-q"]).succeeds();
 
@@ -378,8 +377,8 @@ fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
 
     let run = project.run(&["render", "--all"]).fails_with(7).stdout("");
     run.stderr(&format!(
-        "error: `.secrets.toml` is not trusted: its record of trust does not fit this vault's keys, so it does not \
-         count\n{HINT}"
+        "error: `.secrets.toml` is not trusted: its record of trust does not match this vault's \
+         keys\n{HINT}"
     ));
 
     stderr!(project.run(&["run", "--", "true"]).fails_with(125), @"
@@ -414,7 +413,7 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
     let aside = project.0.path("aside");
     let told = |why: &str| {
         let run = keyless(&project, &["render", "--all"]).fails_with(7);
-        run.stderr_has(&format!("is not trusted: its record of trust cannot be used: {why}"));
+        run.stderr_has(&format!("is not trusted: its record of trust is invalid: {why}"));
     };
 
     fs::set_permissions(file, fs::Permissions::from_mode(0o622)).unwrap();
@@ -442,7 +441,7 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
         let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
         terminal.waits_for("`.secrets.toml` is not trusted yet. It asks for:\r\n");
         terminal.waits_for(
-            "  project   `web`, its secrets are counted while the vault is unlocked\r\n",
+            "  project   `web`, number of secrets unknown while the vault is locked\r\n",
         );
         terminal.waits_for("  output    `.env` (mode 600) from `t.tmpl`: key\r\n");
         terminal.waits_for("  variable  KEY={{ secrets.key }}\r\n");
@@ -461,7 +460,7 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
         }
 
         let screen = terminal
-            .waits_for("\r\n`.secrets.toml` was not trusted; nothing was done\r\n")
+            .waits_for("\r\n`.secrets.toml` was not trusted; nothing was changed\r\n")
             .ends_with(7);
         assert!(!screen.contains("Passphrase") && !screen.contains("error:"), "{screen}");
     }
@@ -483,13 +482,13 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
     project.run(&["unlock", "-q"]).succeeds();
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" check");
 
-    terminal.waits_for("`.secrets.toml` asks for something else than what you trusted:\r\n");
+    terminal.waits_for("`.secrets.toml` asks for something other than what you trusted:\r\n");
     terminal
         .waits_for("  variable HTTPS_PROXY=\\u{1b}[2Jxxx")
         .waits_for("… (with no secret), previously http://proxy\r\n");
     terminal.waits_for("It asks for:\r\n");
     terminal.waits_for("  project   `web`, 2 secrets\r\n");
-    terminal.waits_for("Trust it with ").types("y\n").waits_for("nothing is missing");
+    terminal.waits_for("Trust it with ").types("y\n").waits_for("has everything it needs");
     terminal.ends_with(0);
     project.run(&["lock", "-q"]).succeeds();
 }
@@ -544,7 +543,7 @@ fn a_template_that_changes_while_a_question_waits_is_refused() {
     project.write("t.tmpl", "KEY={{ secrets.key }}\nX={{ secrets.other }}\n");
     terminal
         .types("y\n")
-        .waits_for("error: `.secrets.toml` asks for something else than what you trusted");
+        .waits_for("error: `.secrets.toml` asks for something other than what you trusted");
     terminal.waits_for("  output `.env` from `t.tmpl` also uses: other").ends_with(7);
     assert!(!project.path(".env").exists());
 

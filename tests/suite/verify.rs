@@ -322,11 +322,14 @@ fn what_nothing_vouches_for_is_named() {
         found["unproven"].as_array().unwrap().iter().map(|one| one["tag"].to_string()).collect();
     tags.sort();
     assert_eq!(tags, ["\"one\"", "\"two\""]);
-    let told = "something is damaged, though every secret that was found could be read";
+    let told = "the vault is damaged, but every secret that was found could be read";
 
     assert!(stderr.contains(told), "{stderr}");
     let run = sandbox.run(["salvage", "again.db"]).fails_with(6);
-    run.stderr_has("warning: `one` of project `default` is genuine, but may be an earlier one\n");
+    run.stderr_has(
+        "warning: `one` of project `default` is genuine, but may not be the latest \
+                    version\n",
+    );
 }
 
 #[test]
