@@ -312,13 +312,13 @@ impl<'a> RunRequests<'a> {
                     if requested { "the placeholder is kept" } else { "it is passed on unchanged" };
                 cx.ui.warn(&format!("`{shown}` contains an invalid placeholder; {what}"));
             }
-            InheritedVariable::ManifestUsage if is_dangerous => {
+            InheritedVariable::OwnPlaceholder if is_dangerous => {
                 cx.ui.warn(&format!(
                     "`{shown}` is passed on unchanged; set it explicitly with \
                                      `--env`"
                 ));
             }
-            InheritedVariable::ManifestUsage | InheritedVariable::Placeholders
+            InheritedVariable::OwnPlaceholder | InheritedVariable::Placeholders
                 if !requested && !self.args.only.is_empty() =>
             {
                 cx.ui.warn(&format!(
@@ -333,8 +333,9 @@ impl<'a> RunRequests<'a> {
             _ => {}
         }
 
-        let own =
-            found == InheritedVariable::ManifestUsage && self.args.only.is_empty() && !is_dangerous;
+        let own = found == InheritedVariable::OwnPlaceholder
+            && self.args.only.is_empty()
+            && !is_dangerous;
         if !requested && !own {
             self.plain.push((name, value));
             return Ok(());

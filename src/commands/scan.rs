@@ -111,7 +111,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
 struct ScanCommand<'s> {
     needles: &'s Needles,
     cx: &'s Context,
-    /// NameScanner that were reported, with the tag of the value in them
+    /// Names that were reported, with the tag of the value in them
     names: HashSet<(PathBuf, String)>,
     found: FindingsJson,
 }

@@ -47,7 +47,7 @@ impl Seen {
         }
     }
 
-    /// SecretChanges secret `one` of project `alpha`, `times` over.
+    /// Changes secret `one` of project `alpha`, `times` over.
     fn change(&self, times: u64) {
         for number in 0..times {
             let changes = SecretChanges {

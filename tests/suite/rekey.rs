@@ -341,7 +341,7 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
 
     assert!(matches!(before.rekey_project(&name, &|_| {}), Err(VaultError::SlotsChanged)));
 
-    // RootTables that do not hold under the slots that were opened are damaged.
+    // Tables that do not hold under the slots that were opened are damaged.
     let after = sandbox.vault();
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
