@@ -2,7 +2,7 @@
 //! knowledge.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::setup::output_records::{Directories, OutputRecords, is_same_output};
 use crate::setup::{Manifest, OtherUses, Tree, Use};
 use crate::store::absolute;
 use crate::ui::{counted, prompt};
-use crate::vault::{OnConflict, Reveal, Revealed};
+use crate::vault::OnConflict;
 
 /// The action for a tag that the project has with a different value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -119,8 +119,10 @@ pub(super) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
 pub(super) type NewValue<'a> = (&'a Tag, &'a SecretValue);
 
 /// A tag that has a different value in the project.
-struct ExistingValue {
-    tag: Tag,
+struct ExistingValue<'n> {
+    tag: &'n Tag,
+    /// The value to store
+    value: &'n SecretValue,
     /// The outputs that use it
     users: Vec<String>,
     /// The tag that is offered instead
@@ -244,6 +246,7 @@ impl<'a> Uses<'a> {
             return Ok(());
         }
 
+        self.offer_separate(cx, new, &mut taken)?;
         Err(self.conflict_error(&taken, OnTakenArg::Overwrite))
     }
 
@@ -256,17 +259,20 @@ impl<'a> Uses<'a> {
         on_taken: OnTakenArg,
         is_confirmed: bool,
     ) -> Result<HashMap<TagKey, Tag>, Error> {
-        let taken = if on_taken == OnTakenArg::Skip { Vec::new() } else { self.taken(cx, new)? };
+        let mut taken =
+            if on_taken == OnTakenArg::Skip { Vec::new() } else { self.taken(cx, new)? };
         let is_used = taken.iter().any(|taken| !taken.users.is_empty());
+
         match on_taken {
             _ if taken.is_empty() => return Ok(HashMap::new()),
-            OnTakenArg::Separate => {
-                return separate(&taken).ok_or_else(|| self.conflict_error(&taken, on_taken));
-            }
             OnTakenArg::Overwrite if !is_used => return Ok(HashMap::new()),
             // The import itself refuses the conflict.
             OnTakenArg::Fail if !is_used && !prompt::is_possible() => return Ok(HashMap::new()),
-            _ => {}
+            _ => self.offer_separate(cx, new, &mut taken)?,
+        }
+
+        if on_taken == OnTakenArg::Separate {
+            return separate(&taken).ok_or_else(|| self.conflict_error(&taken, on_taken));
         }
 
         let is_overwritten = on_taken == OnTakenArg::Overwrite;
@@ -299,47 +305,68 @@ impl<'a> Uses<'a> {
         Err(self.conflict_error(&taken, on_taken))
     }
 
-    fn taken(&self, cx: &Context, new: &[NewValue<'_>]) -> Result<Vec<ExistingValue>, Error> {
-        let scope = cx.vault()?.scope(self.project);
+    /// Returns the tags that have a different value in the project, without a separate tag yet.
+    fn taken<'n>(
+        &self,
+        cx: &Context,
+        new: &[NewValue<'n>],
+    ) -> Result<Vec<ExistingValue<'n>>, Error> {
         let tags: Vec<Tag> = new.iter().map(|(tag, _)| (*tag).clone()).collect();
-        let mut taken = Vec::new();
-
-        for ((tag, value), found) in new.iter().zip(scope.reveal(&tags)?) {
-            let Revealed::Value { value: stored, .. } = found else { continue };
-            if stored.expose() == value.expose() {
-                continue;
-            }
-
-            let mut own = None;
-            for candidate in candidates(tag, self.source)
-                .into_iter()
-                .filter(|tag| !tags.iter().any(|t| t.key() == tag.key()))
-            {
-                // A candidate with the same value comes from an interrupted run and can be used.
-                let is_free = match scope.reveal(std::slice::from_ref(&candidate))?.pop() {
-                    Some(Revealed::Value { value: stored, .. }) => {
-                        stored.expose() == value.expose()
-                    }
-                    _ => true,
-                };
-
-                if is_free {
-                    own = Some(candidate);
-                    break;
-                }
-            }
-
-            taken.push(ExistingValue {
-                tag: (*tag).clone(),
+        let stored = cx.vault()?.scope(self.project).reveal_existing(&tags)?;
+        let differs = |(&(tag, value), stored): (&NewValue<'n>, Option<(Tag, SecretValue)>)| {
+            let is_other = stored.is_some_and(|(_, stored)| stored.expose() != value.expose());
+            is_other.then(|| ExistingValue {
+                tag,
+                value,
                 users: self.users(&tag.key()),
-                separate: own,
+                separate: None,
+            })
+        };
+
+        Ok(new.iter().zip(stored).filter_map(differs).collect())
+    }
+
+    /// Gives each of `taken` the first separate tag that is free. Each round looks up one candidate
+    /// of every tag that has none yet.
+    fn offer_separate(
+        &self,
+        cx: &Context,
+        new: &[NewValue<'_>],
+        taken: &mut [ExistingValue<'_>],
+    ) -> Result<(), Error> {
+        let scope = cx.vault()?.scope(self.project);
+        let ours: HashSet<TagKey> = new.iter().map(|(tag, _)| tag.key()).collect();
+        let mut open: Vec<(&mut ExistingValue<'_>, std::vec::IntoIter<Tag>)> = Vec::new();
+
+        for taken in taken {
+            let mut candidates = candidates(taken.tag, self.source);
+            candidates.retain(|tag| !ours.contains(&tag.key()));
+            open.push((taken, candidates.into_iter()));
+        }
+
+        while !open.is_empty() {
+            open.retain_mut(|(taken, candidates)| {
+                taken.separate = candidates.next();
+                taken.separate.is_some()
+            });
+
+            let offered: Vec<Tag> =
+                open.iter().filter_map(|(taken, _)| taken.separate.clone()).collect();
+            let mut stored = scope.reveal_existing(&offered)?.into_iter();
+
+            // A candidate with the same value comes from an interrupted run and can be used.
+            open.retain(|(taken, _)| {
+                stored
+                    .next()
+                    .flatten()
+                    .is_some_and(|(_, stored)| stored.expose() != taken.value.expose())
             });
         }
 
-        Ok(taken)
+        Ok(())
     }
 
-    fn describe(&self, taken: &ExistingValue) -> String {
+    fn describe(&self, taken: &ExistingValue<'_>) -> String {
         let users = if taken.users.is_empty() {
             String::new()
         } else {
@@ -349,7 +376,7 @@ impl<'a> Uses<'a> {
         format!("`{}` has a different value in project `{}`{users}", taken.tag, self.project)
     }
 
-    fn conflict_error(&self, taken: &[ExistingValue], on_taken: OnTakenArg) -> Error {
+    fn conflict_error(&self, taken: &[ExistingValue<'_>], on_taken: OnTakenArg) -> Error {
         let what = match taken {
             [only] => self.describe(only),
             all => format!(
@@ -359,7 +386,7 @@ impl<'a> Uses<'a> {
             ),
         };
 
-        let used_by = |taken: &ExistingValue| match &taken.users[..] {
+        let used_by = |taken: &ExistingValue<'_>| match &taken.users[..] {
             [] => String::new(),
             users => format!(": used by {}", users.join(", ")),
         };
@@ -397,7 +424,7 @@ impl<'a> Uses<'a> {
 /// The maximum number of tags that are shown before a question.
 const SHOWN: usize = 20;
 
-fn separate(taken: &[ExistingValue]) -> Option<HashMap<TagKey, Tag>> {
+fn separate(taken: &[ExistingValue<'_>]) -> Option<HashMap<TagKey, Tag>> {
     taken.iter().map(|taken| Some((taken.tag.key(), taken.separate.clone()?))).collect()
 }
 

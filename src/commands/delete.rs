@@ -43,11 +43,7 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     cx.require_vault()?;
     let project = cx.trusted_project()?;
     let vault = vault_to_change(cx, args.yes, WHAT)?;
-    let found = args
-        .secrets
-        .iter()
-        .map(|wanted| vault.get(project, wanted))
-        .collect::<Result<Vec<_>, _>>()?;
+    let found = vault.get_all(project, &args.secrets)?;
 
     if !args.force {
         refuse_referenced(cx, &found)?;

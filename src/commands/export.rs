@@ -98,7 +98,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
 
     // An empty export is refused before the user chooses a passphrase in vain.
     project.map_or(Ok(()), |project| vault.require_project(project))?;
-    if vault.list(project, |_| true)?.is_empty() {
+    if vault.list_page(project, |_| true, 0, 0)?.total == 0 {
         return Err(nothing(project));
     }
 

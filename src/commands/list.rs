@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::model::Metadata;
 use crate::ui::SecretJson;
+use crate::vault::Page;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,23 +53,22 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     let project = if args.all_projects { None } else { Some(cx.project()?) };
     let wanted = args.filter.as_deref().map(str::to_lowercase);
     let keep = |metadata: &Metadata| wanted.as_deref().is_none_or(|text| contains(metadata, text));
-    let secrets = cx.vault()?.list(project, keep)?;
-    let total = secrets.len();
+    let vault = cx.vault()?;
+    let (page, size, Page { secrets, total }) = if is_paged(args, cx) {
+        let (page, size) = (args.page, args.page_size.unwrap_or(PAGE_SIZE).into());
+        (page, size, vault.list_page(project, keep, page.saturating_mul(size), size)?)
+    } else {
+        let secrets = vault.list(project, keep)?;
+        let total = secrets.len();
+        (0, total.max(1), Page { secrets, total })
+    };
 
     if total == 0 && !args.all_projects {
         cx.require_named_project()?;
     }
 
-    let (page, size) = if is_paged(args, cx) {
-        (args.page, args.page_size.unwrap_or(PAGE_SIZE).into())
-    } else {
-        (0, total.max(1))
-    };
-
-    let start = page.saturating_mul(size).min(total);
-    let shown = &secrets[start..start.saturating_add(size).min(total)];
     if cx.ui.is_json() {
-        let secrets = shown.iter().map(SecretJson::of).collect();
+        let secrets = secrets.iter().map(SecretJson::of).collect();
         return Ok(cx.ui.json(&PageJson {
             page,
             secrets,
@@ -77,18 +77,18 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
         })?);
     }
 
-    cx.ui.list(shown, args.all_projects)?;
+    cx.ui.list(&secrets, args.all_projects)?;
     if total == 0 {
         let place =
             project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
         let what = if wanted.is_some() { "no matching secrets" } else { "no secrets" };
         cx.ui.status(&format!("{what} in {place}"));
-    } else if shown.is_empty() {
+    } else if secrets.is_empty() {
         cx.ui.status(&format!(
             "page {page} does not exist; the last page is {}",
             total.div_ceil(size) - 1
         ));
-    } else if shown.len() < total {
+    } else if secrets.len() < total {
         let pages = total.div_ceil(size);
         let next = if page + 1 < pages {
             format!("use `--page {}` for the next page or ", page + 1)
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
 
         cx.ui.status(&format!(
             "{} of {total} secrets, page {page} of 0 to {}; {next}`--all` for everything",
-            shown.len(),
+            secrets.len(),
             pages - 1
         ));
     }

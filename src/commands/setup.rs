@@ -23,7 +23,7 @@ use crate::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, n
 use crate::template::output::OutputChange;
 use crate::ui::escape::{clipped, quoted};
 use crate::ui::{SecretsJson, UiError, counted, input, prompt};
-use crate::vault::{Import, NewSecret, OnConflict, Reveal, Revealed};
+use crate::vault::{Import, NewSecret, OnConflict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -212,10 +212,9 @@ fn refuse_loss(
 
     let project = cx.project()?;
     let tags: Vec<Tag> = given.rest().map(|(_, tag, _)| tag.clone()).collect();
-    let stored = cx.vault()?.scope(project).reveal(&tags)?;
-    let is_lost = |value: &SecretBytes, stored: &Revealed| match stored {
-        Revealed::Value { value: stored, .. } => stored.expose() != value.expose(),
-        Revealed::Missing { .. } => true,
+    let stored = cx.vault()?.scope(project).reveal_existing(&tags)?;
+    let is_lost = |value: &SecretBytes, stored: &Option<(Tag, SecretValue)>| {
+        stored.as_ref().is_none_or(|(_, stored)| stored.expose() != value.expose())
     };
 
     let lost = given.rest().zip(&stored).filter(|((_, _, value), stored)| is_lost(value, stored));

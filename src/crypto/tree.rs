@@ -38,7 +38,7 @@ pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
 }
 
 /// What a bucket holds of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leaf {
     /// The blind index of its tag
     pub tag_ix: [u8; 16],

@@ -2,15 +2,17 @@
 //!
 //! A copy is sealed anew under the target's keys and has an id and times of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::edit::{Edit, target};
+use super::find::{FoundAll, find_all};
 use super::projects::known;
-use super::secrets::find;
 use super::state::{Project, State, VerifiedRecord};
 use super::{Vault, VaultError, WriteOutcome};
+use crate::crypto::CryptoError;
 use crate::crypto::ids::ProjectId;
-use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, Timestamp};
+use crate::crypto::rows::Record;
+use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
 use crate::store::{Snapshot, Transaction};
 
 /// What happens to a tag that the target has already.
@@ -124,11 +126,21 @@ impl<'s> PreparedCopy<'s> {
             Self { sources: BTreeMap::new(), steps: Vec::new(), on_conflict: request.on_conflict };
         match request.secrets {
             Some(wanted) => {
-                for wanted in wanted {
-                    let (project, found) = find(state, snapshot, request.from, wanted)?;
-                    prepared.step(request, &project, found);
-                    prepared.sources.insert(project.row.pid, project);
+                let FoundAll { projects, secrets } =
+                    find_all(state, snapshot, request.from, wanted)?;
+
+                // One may be named twice, by its tag and by its id.
+                let mut seen = HashSet::new();
+                for (at, found) in secrets {
+                    if let Some(project) =
+                        projects.get(&at).filter(|_| seen.insert(found.record.rid))
+                    {
+                        prepared.step(request, project, found);
+                    }
                 }
+
+                prepared.sources =
+                    projects.into_values().map(|project| (project.row.pid, project)).collect();
             }
             None => {
                 let project =
@@ -150,13 +162,6 @@ impl<'s> PreparedCopy<'s> {
     }
 
     fn step(&mut self, request: &CopyRequest<'_>, project: &Project<'_>, source: VerifiedRecord) {
-        // Named twice, by tag and by id perhaps, it is copied once.
-        if request.secrets.is_some()
-            && self.steps.iter().any(|step| step.source.record.rid == source.record.rid)
-        {
-            return;
-        }
-
         let tag = request.tag.unwrap_or(&source.metadata.tag).clone();
         self.steps.push(Step { from: project.row.pid, source, tag, target: None });
     }
@@ -172,8 +177,13 @@ impl<'s> PreparedCopy<'s> {
         };
 
         let mut conflicts = Vec::new();
-        for step in &mut self.steps {
-            step.target = target.by_tag(snapshot, &step.tag.key())?;
+        let keys: Vec<TagKey> = self.steps.iter().map(|step| step.tag.key()).collect();
+        target.by_tags(snapshot, &keys, |at, found| {
+            self.steps[at].target = found;
+            Ok(())
+        })?;
+
+        for step in &self.steps {
             let Some(found) = &step.target else { continue };
             if found.record.rid == step.source.record.rid {
                 return Err(VaultError::OntoItself(step.tag.clone()));
@@ -207,25 +217,45 @@ impl<'s> PreparedCopy<'s> {
         mut edit: Edit<'_>,
         transaction: &mut dyn Transaction,
     ) -> Result<Vec<Secret>, VaultError> {
-        let now = Timestamp::now();
-        let mut secrets = Vec::new();
-        for step in self.steps {
-            let Some(project) = self.sources.get(&step.from) else { continue };
-            let value = project.value(transaction, &step.source.record)?;
-            let Metadata { name, description, hint, .. } = step.source.metadata;
-            secrets.push(if let Some(mut found) = step.target {
-                found.metadata =
-                    Metadata { name, description, hint, updated: now, ..found.metadata };
-                edit.put(transaction, found, Some(&value))?
-            } else {
-                let metadata =
-                    Metadata { tag: step.tag, name, description, hint, created: now, updated: now };
-                edit.add(transaction, metadata, &value)?
+        let mut drafts = Vec::with_capacity(self.steps.len());
+        for (number, step) in self.steps.iter().enumerate() {
+            drafts.push(match &step.target {
+                Some(found) => (number, Record { meta: Vec::new(), ..found.record }),
+                None => (number, edit.draft(transaction, &step.tag.key())?),
             });
         }
 
+        let now = Timestamp::now();
+        let value = |snapshot: &dyn Snapshot, number: usize| {
+            let step: &Step = &self.steps[number];
+            let project = self
+                .sources
+                .get(&step.from)
+                .ok_or(CryptoError::Damaged("the table of projects"))?;
+
+            project.value(snapshot, &step.source.record)
+        };
+
+        let mut secrets = Vec::with_capacity(drafts.len());
+        let take = |number, secret| secrets.push((number, secret));
+        edit.put_all(transaction, drafts, value, |number| self.steps[number].metadata(now), take)?;
+
         edit.sign(transaction)?;
-        Ok(secrets)
+        secrets.sort_unstable_by_key(|(number, _)| *number);
+        Ok(secrets.into_iter().map(|(_, secret)| secret).collect())
+    }
+}
+
+impl Step {
+    /// The metadata of the copy.
+    fn metadata(&self, now: Timestamp) -> Metadata {
+        let Metadata { name, description, hint, .. } = self.source.metadata.clone();
+        let (tag, created) = match &self.target {
+            Some(found) => (found.metadata.tag.clone(), found.metadata.created),
+            None => (self.tag.clone(), now),
+        };
+
+        Metadata { tag, name, description, hint, created, updated: now }
     }
 }
 

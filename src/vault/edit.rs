@@ -2,7 +2,8 @@
 //!
 //! A bucket is verified before its first change, or signing it would launder somebody's.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashSet};
 
 use super::VaultError;
 use super::key_handle::{RootKeyHandle, RootTables};
@@ -23,12 +24,14 @@ pub(super) struct Edit<'a> {
     project: Project<'a>,
     leaves: BTreeMap<u8, Vec<Leaf>>,
     count: u64,
+    /// The ids of new secrets
+    drawn: HashSet<RecordId>,
 }
 
 impl<'a> Edit<'a> {
     pub(super) fn new(project: Project<'a>) -> Self {
         let count = project.head.count;
-        Self { project, leaves: BTreeMap::new(), count }
+        Self { project, leaves: BTreeMap::new(), count, drawn: HashSet::new() }
     }
 
     fn leaves(
@@ -60,17 +63,6 @@ impl<'a> Edit<'a> {
         Ok(Some(self.project.secret(found)))
     }
 
-    /// Stores a new secret under a new id.
-    pub(super) fn add(
-        &mut self,
-        transaction: &mut dyn Transaction,
-        metadata: Metadata,
-        value: &SecretValue,
-    ) -> Result<Secret, VaultError> {
-        let rid = free_id(transaction)?;
-        self.add_as(transaction, rid, metadata, value)
-    }
-
     /// Stores a new secret under an id that no other has.
     pub(super) fn add_as(
         &mut self,
@@ -79,18 +71,7 @@ impl<'a> Edit<'a> {
         metadata: Metadata,
         value: &SecretValue,
     ) -> Result<Secret, VaultError> {
-        let record = Record {
-            tag_ix: self.project.keyring.tag_ix(&metadata.tag.key()),
-            rid,
-            epoch: self.project.row.epoch,
-            ver: 0,
-            vver: 0,
-            meta: Vec::new(),
-            val_hash: [0; 32],
-            leaf: [0; 32],
-        };
-
-        self.count += 1;
+        let record = self.first_draft(rid, &metadata.tag.key());
         self.put(transaction, VerifiedRecord { record, metadata }, Some(value))
     }
 
@@ -102,17 +83,96 @@ impl<'a> Edit<'a> {
         value: Option<&SecretValue>,
     ) -> Result<Secret, VaultError> {
         let VerifiedRecord { mut record, metadata } = found;
-        record.ver += 1;
-        let place = self.project.place(&record.rid);
 
+        record.ver += 1;
         if let Some(value) = value {
-            record.vver = record.ver;
-            let sealed = self.project.keyring.seal_value(place, record.vver, value)?;
-            record.val_hash = tree::value_hash(&sealed);
-            transaction.apply(Change::Value(&record.rid, &sealed))?;
+            self.put_value(transaction, &mut record, value)?;
         }
 
-        record.meta = self.project.keyring.seal_metadata(place, record.ver, &metadata)?;
+        self.put_record(transaction, record, metadata)
+    }
+
+    /// Begins a new secret for [`Edit::put_all`], under a new id.
+    pub(super) fn draft(
+        &mut self,
+        transaction: &dyn Transaction,
+        key: &TagKey,
+    ) -> Result<Record, VaultError> {
+        let rid = self.free_id(transaction)?;
+        Ok(self.first_draft(rid, key))
+    }
+
+    /// Stores the next versions of many records, which come with numbers. `value` and `metadata` return what belongs to a number, and
+    /// `take` gets the secret that it has become.
+    ///
+    /// Values are written in the order of their ids, records in that of their indexes: that is how they lie in the file. In another order
+    /// every page of a large file would be read and written many times.
+    pub(super) fn put_all<V: Borrow<SecretValue>>(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        mut drafts: Vec<(usize, Record)>,
+        mut value: impl FnMut(&dyn Snapshot, usize) -> Result<V, VaultError>,
+        mut metadata: impl FnMut(usize) -> Metadata,
+        mut take: impl FnMut(usize, Secret),
+    ) -> Result<(), VaultError> {
+        drafts.sort_unstable_by_key(|(_, record)| record.rid);
+        for (number, record) in &mut drafts {
+            record.ver += 1;
+            let value = value(transaction, *number)?;
+            self.put_value(transaction, record, value.borrow())?;
+        }
+
+        drafts.sort_unstable_by_key(|(_, record)| record.tag_ix);
+        for (number, record) in drafts {
+            take(number, self.put_record(transaction, record, metadata(number))?);
+        }
+
+        Ok(())
+    }
+
+    /// Returns a record of which nothing is stored yet, and counts it.
+    fn first_draft(&mut self, rid: RecordId, key: &TagKey) -> Record {
+        self.count += 1;
+        Record {
+            tag_ix: self.project.keyring.tag_ix(key),
+            rid,
+            epoch: self.project.row.epoch,
+            ver: 0,
+            vver: 0,
+            meta: Vec::new(),
+            val_hash: [0; 32],
+            leaf: [0; 32],
+        }
+    }
+
+    /// Stores the value of a record's present version.
+    fn put_value(
+        &self,
+        transaction: &mut dyn Transaction,
+        record: &mut Record,
+        value: &SecretValue,
+    ) -> Result<(), VaultError> {
+        record.vver = record.ver;
+        let sealed =
+            self.project.keyring.seal_value(self.project.place(&record.rid), record.vver, value)?;
+        record.val_hash = tree::value_hash(&sealed);
+
+        Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
+    }
+
+    /// Stores the present version of a record, whose value is stored.
+    fn put_record(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        mut record: Record,
+        metadata: Metadata,
+    ) -> Result<Secret, VaultError> {
+        record.meta = self.project.keyring.seal_metadata(
+            self.project.place(&record.rid),
+            record.ver,
+            &metadata,
+        )?;
+
         record.leaf = tree::leaf(self.project.vault_id, &self.project.row.pid, &record);
 
         // Read before it is written: this verifies the bucket as it was.
@@ -127,6 +187,16 @@ impl<'a> Edit<'a> {
         Ok(self.project.secret(VerifiedRecord { record, metadata }))
     }
 
+    /// Draws an id that no secret of the vault has, and none that this edit is about to store.
+    fn free_id(&mut self, snapshot: &dyn Transaction) -> Result<RecordId, VaultError> {
+        loop {
+            let rid: RecordId = random::array()?;
+            if snapshot.locate(&rid)?.is_none() && self.drawn.insert(rid) {
+                return Ok(rid);
+            }
+        }
+    }
+
     /// Removes a record.
     pub(super) fn remove(
         &mut self,
@@ -134,7 +204,11 @@ impl<'a> Edit<'a> {
         found: VerifiedRecord,
     ) -> Result<Secret, VaultError> {
         let record = &found.record;
-        self.leaves(transaction, record.tag_ix[0])?.retain(|leaf| leaf.tag_ix != record.tag_ix);
+        let leaves = self.leaves(transaction, record.tag_ix[0])?;
+        if let Ok(at) = leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(&record.tag_ix)) {
+            leaves.remove(at);
+        }
+
         self.count = self
             .count
             .checked_sub(1)
@@ -309,14 +383,4 @@ pub(super) fn seal_tables(
         root.mac(&RootTables { vault: &vault, slots: &slots, projects: &rows, grants })?;
 
     Ok(transaction.apply(Change::Vault(&vault))?)
-}
-
-/// Draws an id that no secret of the vault has.
-fn free_id(snapshot: &dyn Transaction) -> Result<RecordId, VaultError> {
-    loop {
-        let rid: RecordId = random::array()?;
-        if snapshot.locate(&rid)?.is_none() {
-            return Ok(rid);
-        }
-    }
 }

@@ -1,12 +1,13 @@
 //! Storing many secrets at once: new ones and those that are there already, of one project or of several, all in one
 //! transaction or none.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::copy::{Action, OnConflict};
 use super::edit::{Edit, NewProject, create_projects, missing};
-use super::state::{Project, State, VerifiedRecord};
+use super::state::{State, VerifiedRecord};
 use super::{NewSecret, Vault, VaultError, WriteOutcome};
+use crate::crypto::rows::Record;
 use crate::model::{Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
 use crate::store::{Snapshot, Transaction};
 
@@ -40,6 +41,49 @@ impl<'a> Import<'a> {
         let mut seen = HashSet::new();
         self.secrets.iter().map(|incoming| incoming.to).filter(|to| seen.insert(*to)).collect()
     }
+
+    /// Returns where the secrets stand that `is_wanted` wants, project by project.
+    fn places(&self, is_wanted: impl Fn(usize) -> bool) -> BTreeMap<&'a ProjectName, Vec<usize>> {
+        let mut places: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
+        for (at, incoming) in self.secrets.iter().enumerate().filter(|(at, _)| is_wanted(*at)) {
+            places.entry(incoming.to).or_default().push(at);
+        }
+
+        places
+    }
+
+    /// Refuses two secrets of one tag: they would be counted twice and stored once, which no state has.
+    fn check_targets(&self) -> Result<(), VaultError> {
+        let mut seen: HashMap<(&ProjectName, TagKey), &Tag> = HashMap::new();
+        for IncomingSecret { to, new, .. } in &self.secrets {
+            if let Some(other) = seen.insert((to, new.tag.key()), &new.tag) {
+                return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
+            }
+        }
+
+        Ok(())
+    }
+}
+
+impl IncomingSecret<'_> {
+    /// The metadata with which it is stored `now`. What it does not give is taken from what it overwrites.
+    fn metadata(&self, before: Option<Metadata>, now: Timestamp) -> Metadata {
+        let NewSecret { tag, name, description, value } = &self.new;
+        let (name, description, hint) = (name.clone(), description.clone(), value.hint());
+        let (created, updated) = self.times.unwrap_or((now, now));
+
+        match before {
+            Some(before) => Metadata {
+                name: name.or(before.name),
+                description: description.or(before.description),
+                hint,
+                updated: now,
+                tag: before.tag,
+                created: before.created,
+            },
+            None => Metadata { tag: tag.clone(), name, description, hint, created, updated },
+        }
+    }
 }
 
 /// What became of one of them.
@@ -66,13 +110,19 @@ pub struct ImportOutcome {
     pub secrets: Vec<Secret>,
 }
 
+impl ImportOutcome {
+    fn of(steps: Vec<Step>, secrets: Vec<Secret>) -> Self {
+        Self { steps: steps.into_iter().map(|step| (step.tag, step.what)).collect(), secrets }
+    }
+}
+
 impl Vault {
     /// What [`Vault::import`] would do; where it would fail, so does this. It waits for no writer.
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         missing(&state, &import.projects())?;
-        Ok(ImportOutcome { steps: steps(&state, &*snapshot, import)?, secrets: Vec::new() })
+        Ok(ImportOutcome::of(steps(&state, &*snapshot, import)?, Vec::new()))
     }
 
     /// Reads back what an import stored or found to be there, all from one state of the vault. Returns the place of the first
@@ -84,32 +134,31 @@ impl Vault {
     ) -> Result<Option<usize>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let mut there: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
-        let steps = outcome.steps.iter().zip(&import.secrets).enumerate();
+        let is_there = |at: usize| outcome.steps[at].1 != ImportResult::Action(Action::Skip);
+        let mut first: Option<usize> = None;
+        let mut differs = |at: usize| first = Some(first.map_or(at, |first| first.min(at)));
 
-        for (at, (_, incoming)) in
-            steps.filter(|(_, (step, _))| step.1 != ImportResult::Action(Action::Skip))
-        {
-            there.entry(incoming.to).or_default().push(at);
-        }
+        for (name, places) in import.places(is_there) {
+            let Some(project) = state.named(&*snapshot, name)? else {
+                places.into_iter().for_each(&mut differs);
+                continue;
+            };
 
-        for (name, places) in there {
-            let project = state.named(&*snapshot, name)?;
-            for at in places {
-                let Some(project) = &project else { return Ok(Some(at)) };
-                let Some(found) = project.by_tag(&*snapshot, &outcome.steps[at].0.key())? else {
-                    return Ok(Some(at));
-                };
-
-                if project.value(&*snapshot, &found.record)?.expose()
-                    != import.secrets[at].new.value.expose()
+            let keys: Vec<TagKey> = places.iter().map(|at| outcome.steps[*at].0.key()).collect();
+            project.by_tags(&*snapshot, &keys, |number, found| {
+                let at = places[number];
+                let value =
+                    found.map(|found| project.value(&*snapshot, &found.record)).transpose()?;
+                if value.is_none_or(|value| value.expose() != import.secrets[at].new.value.expose())
                 {
-                    return Ok(Some(at));
+                    differs(at);
                 }
-            }
+
+                Ok(())
+            })?;
         }
 
-        Ok(None)
+        Ok(first)
     }
 
     /// Stores secrets in one transaction. One that is there with the same value is left alone, so that what was broken off
@@ -121,22 +170,20 @@ impl Vault {
     ) -> Result<WriteOutcome<ImportOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let steps = steps(&state, &*transaction, import)?;
-        let mut outcome = ImportOutcome { steps, secrets: Vec::new() };
-        let mut written: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
-
-        for (at, incoming) in
-            import.secrets.iter().enumerate().filter(|(at, _)| outcome.steps[*at].1.writes())
-        {
-            written.entry(incoming.to).or_default().push(at);
-        }
+        let mut steps = steps(&state, &*transaction, import)?;
+        let written = import.places(|at| steps[at].what.writes());
 
         if written.is_empty() {
-            return Ok(WriteOutcome { value: outcome, compaction_due: false });
+            return Ok(WriteOutcome {
+                value: ImportOutcome::of(steps, Vec::new()),
+                compaction_due: false,
+            });
         }
 
         let names: Vec<&ProjectName> = written.keys().copied().collect();
         let new_project = create_projects(&state, &*self.root, &mut *transaction, &names)?;
+        let mut storing = Storing { import, stored, secrets: Vec::new() };
+
         for (name, places) in written {
             let project = match state.named(&*transaction, name)? {
                 Some(project) => project,
@@ -147,101 +194,120 @@ impl Vault {
                 },
             };
 
-            let incoming = places.iter().map(|at| &import.secrets[*at]);
-            store_in(project, &mut *transaction, incoming, stored, &mut outcome.secrets)?;
+            storing.project(Edit::new(project), &mut *transaction, &places, &mut steps)?;
         }
 
-        Ok(WriteOutcome {
-            compaction_due: self.commit(transaction)?.compaction_due,
-            value: outcome,
-        })
+        let Storing { secrets, .. } = storing;
+        Ok(WriteOutcome::new(ImportOutcome::of(steps, secrets), self.commit(transaction)?))
     }
 }
 
-/// Stores what one project gets, and signs it.
-fn store_in<'i>(
-    project: Project<'_>,
-    transaction: &mut dyn Transaction,
-    incoming: impl Iterator<Item = &'i IncomingSecret<'i>> + Clone,
-    stored: &dyn Fn(u64),
-    secrets: &mut Vec<Secret>,
-) -> Result<(), VaultError> {
-    // All are found before the first is changed: a bucket is verified as it was signed.
-    let mut found: BTreeMap<TagKey, VerifiedRecord> = BTreeMap::new();
-    for IncomingSecret { new, .. } in incoming.clone() {
-        if let Some(there) = project.by_tag(transaction, &new.tag.key())? {
-            found.insert(new.tag.key(), there);
+/// Secrets being stored, project by project.
+struct Storing<'a> {
+    import: &'a Import<'a>,
+    stored: &'a dyn Fn(u64),
+    /// Those that are stored, each project's in the order of the import
+    secrets: Vec<Secret>,
+}
+
+impl Storing<'_> {
+    /// Stores what one project gets, and signs it.
+    fn project(
+        &mut self,
+        mut edit: Edit<'_>,
+        transaction: &mut dyn Transaction,
+        places: &[usize],
+        steps: &mut [Step],
+    ) -> Result<(), VaultError> {
+        let mut drafts = Vec::with_capacity(places.len());
+        let mut before: HashMap<usize, Metadata> = HashMap::new();
+
+        for &at in places {
+            drafts.push(match steps[at].existing.take() {
+                Some(found) => {
+                    let VerifiedRecord { record, metadata } = *found;
+                    before.insert(at, metadata);
+                    (at, Record { meta: Vec::new(), ..record })
+                }
+                None => (at, edit.draft(transaction, &self.import.secrets[at].new.tag.key())?),
+            });
         }
-    }
 
-    let mut edit = Edit::new(project);
-    let now = Timestamp::now();
-    for IncomingSecret { new, times, .. } in incoming {
-        stored(secrets.len() as u64);
-        let (name, description, hint) =
-            (new.name.clone(), new.description.clone(), new.value.hint());
-        secrets.push(if let Some(mut there) = found.remove(&new.tag.key()) {
-            there.metadata.name = name.or(there.metadata.name);
-            there.metadata.description = description.or(there.metadata.description);
-            (there.metadata.hint, there.metadata.updated) = (hint, now);
-            edit.put(transaction, there, Some(&new.value))?
-        } else {
-            let (created, updated) = times.unwrap_or((now, now));
-            let metadata =
-                Metadata { tag: new.tag.clone(), name, description, hint, created, updated };
-            edit.add(transaction, metadata, &new.value)?
-        });
-    }
+        let now = Timestamp::now();
+        let mut number = self.secrets.len() as u64;
+        let value = |_: &dyn Snapshot, at: usize| {
+            (self.stored)(number);
+            number += 1;
+            Ok(&self.import.secrets[at].new.value)
+        };
 
-    edit.sign(transaction)
+        let metadata = |at: usize| self.import.secrets[at].metadata(before.remove(&at), now);
+        let mut secrets = Vec::with_capacity(places.len());
+        edit.put_all(transaction, drafts, value, metadata, |at, secret| {
+            secrets.push((at, secret))
+        })?;
+
+        secrets.sort_unstable_by_key(|(at, _)| *at);
+        self.secrets.extend(secrets.into_iter().map(|(_, secret)| secret));
+        edit.sign(transaction)
+    }
+}
+
+/// What is to become of one secret of an import.
+struct Step {
+    /// Its tag as the project has it
+    tag: Tag,
+    what: ImportResult,
+    /// What it is to overwrite
+    existing: Option<Box<VerifiedRecord>>,
 }
 
 fn steps(
     state: &State,
     snapshot: &dyn Snapshot,
     import: &Import<'_>,
-) -> Result<Vec<(Tag, ImportResult)>, VaultError> {
-    type OpenedProject<'s> = (Project<'s>, BTreeMap<TagKey, VerifiedRecord>);
-    let mut there: BTreeMap<&ProjectName, OpenedProject<'_>> = BTreeMap::new();
-    for name in import.projects() {
+) -> Result<Vec<Step>, VaultError> {
+    import.check_targets()?;
+    let create = |incoming: &IncomingSecret<'_>| Step {
+        tag: incoming.new.tag.clone(),
+        what: ImportResult::Action(Action::Create),
+        existing: None,
+    };
+
+    let mut steps: Vec<Step> = import.secrets.iter().map(create).collect();
+    let mut conflicts = BTreeMap::new();
+    for (name, places) in import.places(|_| true) {
         let Some(project) = state.named(snapshot, name)? else { continue };
-        let mut found = BTreeMap::new();
-        project.each(snapshot, |one| drop(found.insert(one.metadata.tag.key(), one)))?;
-        there.insert(name, (project, found));
-    }
+        let keys: Vec<TagKey> = places.iter().map(|at| import.secrets[*at].new.tag.key()).collect();
+        project.by_tags(snapshot, &keys, |number, found| {
+            let Some(found) = found else { return Ok(()) };
+            let at = places[number];
+            let (value, step) = (&import.secrets[at].new.value, &mut steps[at]);
+            step.tag = found.metadata.tag.clone();
 
-    let mut steps = Vec::with_capacity(import.secrets.len());
-    let mut conflicts = Vec::new();
-    let mut seen: BTreeMap<(&ProjectName, TagKey), &Tag> = BTreeMap::new();
+            let same = found.metadata.hint == value.hint()
+                && project.value(snapshot, &found.record)?.expose() == value.expose();
+            step.what = match import.on_conflict {
+                _ if same => ImportResult::Same,
+                OnConflict::Overwrite => ImportResult::Action(Action::Overwrite),
+                OnConflict::Skip | OnConflict::Fail => ImportResult::Action(Action::Skip),
+            };
 
-    for IncomingSecret { to, new, .. } in &import.secrets {
-        // Two of one tag would be counted twice and stored once: a head that no state has.
-        if let Some(other) = seen.insert((to, new.tag.key()), &new.tag) {
-            return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
-        }
-
-        let known =
-            there.get(to).and_then(|(project, found)| Some((project, found.get(&new.tag.key())?)));
-        let Some((project, found)) = known else {
-            steps.push((new.tag.clone(), ImportResult::Action(Action::Create)));
-            continue;
-        };
-
-        let tag = found.metadata.tag.clone();
-        let same = found.metadata.hint == new.value.hint()
-            && project.value(snapshot, &found.record)?.expose() == new.value.expose();
-        let step = match import.on_conflict {
-            _ if same => ImportResult::Same,
-            OnConflict::Overwrite => ImportResult::Action(Action::Overwrite),
-            OnConflict::Skip => ImportResult::Action(Action::Skip),
-            OnConflict::Fail => {
-                conflicts.push(project.secret(found.clone()));
-                ImportResult::Action(Action::Skip)
+            match step.what {
+                ImportResult::Action(Action::Overwrite) => step.existing = Some(Box::new(found)),
+                ImportResult::Action(_) if import.on_conflict == OnConflict::Fail => {
+                    conflicts.insert(at, project.secret(found));
+                }
+                _ => {}
             }
-        };
 
-        steps.push((tag, step));
+            Ok(())
+        })?;
     }
 
-    if conflicts.is_empty() { Ok(steps) } else { Err(VaultError::Exists(conflicts)) }
+    if conflicts.is_empty() {
+        Ok(steps)
+    } else {
+        Err(VaultError::Exists(conflicts.into_values().collect()))
+    }
 }

@@ -7,7 +7,8 @@
 //! * `edit`: changing a project, signing it anew
 //! * `examine`: everything looked at, damaged or not
 //! * `copies`: backup, restore, salvage
-//! * `secrets`, `projects`, `copy`, `import`, `export`: the operations
+//! * `find`: secrets by tag or id, one or many
+//! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: everything sealed anew under new keys
 //! * `trust`: MACs over records that are kept outside of the vault
 //! * `opened`: values opened together, for several uses
@@ -20,9 +21,11 @@ mod copies;
 mod copy;
 mod edit;
 mod export;
+mod find;
 mod import;
 mod inspect;
 mod key_handle;
+mod list;
 mod projects;
 mod rekey;
 mod revealed;
@@ -41,6 +44,7 @@ pub use export::Exported;
 pub use import::{Import, ImportOutcome, ImportResult, IncomingSecret};
 pub use inspect::{Damage, ProjectReport, Report};
 pub use key_handle::{KeyServiceError, RootKeyHandle, RootTables};
+pub use list::Page;
 pub use rekey::RekeyOutcome;
 pub use revealed::RevealedValues;
 pub use secrets::{NewSecret, Scope, SecretChanges};

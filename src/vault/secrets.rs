@@ -1,17 +1,18 @@
 //! The operations on secrets: create, get, list, update, delete, and revealing values for use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::edit::{Edit, target};
+use super::find::{FoundAll, all_tags, find, find_all, near_among};
 use super::projects::known;
-use super::state::{Project, State, VerifiedRecord};
-use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome, nearest};
+use super::state::{Project, VerifiedRecord};
+use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
-use crate::crypto::ids::ProjectId;
 use crate::model::{
-    Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, Timestamp,
+    Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, TagKey,
+    Timestamp,
 };
-use crate::store::Snapshot;
+use crate::store::{Snapshot, Transaction};
 
 /// A secret to be stored.
 pub struct NewSecret {
@@ -36,8 +37,6 @@ pub struct SecretChanges {
     pub value: Option<SecretValue>,
 }
 
-/// Past this many secrets a miss offers no near one: it would open every name.
-const SUGGEST_AMONG: u64 = 10_000;
 /// Past this many misses of one reading no near one is offered any more.
 const MOST_SUGGESTIONS: usize = 100;
 
@@ -53,40 +52,49 @@ impl Vault {
         project: &ProjectName,
         new: NewSecret,
     ) -> Result<WriteOutcome<Secret>, VaultError> {
-        let written = self.create_all(project, [new])?;
+        let mut secret = None;
+        let written = self.store_new(project, [new], |stored| secret = Some(stored))?;
 
         // One went in, so one comes out.
-        let secret =
-            written.value.into_iter().next().ok_or(CryptoError::Damaged("a new secret"))?;
-        Ok(WriteOutcome { value: secret, compaction_due: written.compaction_due })
+        let value = secret.ok_or(CryptoError::Damaged("a new secret"))?;
+        Ok(WriteOutcome { value, compaction_due: written.compaction_due })
     }
 
-    /// Stores new secrets in one transaction: all of them, or none where one's tag is taken.
+    /// Stores new secrets in one transaction: all of them, or none where one's tag is taken. Returns their number.
     pub fn create_all(
         &self,
         project: &ProjectName,
         new: impl IntoIterator<Item = NewSecret>,
-    ) -> Result<WriteOutcome<Vec<Secret>>, VaultError> {
+    ) -> Result<WriteOutcome<u64>, VaultError> {
+        let mut count = 0;
+        let written = self.store_new(project, new, |_| count += 1)?;
+        Ok(WriteOutcome { value: count, compaction_due: written.compaction_due })
+    }
+
+    fn store_new(
+        &self,
+        project: &ProjectName,
+        new: impl IntoIterator<Item = NewSecret>,
+        mut take: impl FnMut(Secret),
+    ) -> Result<WriteOutcome<()>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let mut new_project = None;
         let target = target(&state, &*self.root, &mut *transaction, project, &mut new_project)?;
-        let now = Timestamp::now();
         let mut edit = Edit::new(target);
-        let mut secrets = Vec::new();
 
-        for NewSecret { tag, name, description, value } in new {
-            if let Some(existing) = edit.find(&*transaction, &tag.key())? {
-                return Err(VaultError::Exists(vec![existing]));
+        let mut new = new.into_iter();
+        loop {
+            let batch = next_batch(&mut new);
+            if batch.is_empty() {
+                break;
             }
 
-            let metadata =
-                Metadata { tag, name, description, hint: value.hint(), created: now, updated: now };
-            secrets.push(edit.add(&mut *transaction, metadata, &value)?);
+            store_batch(&mut edit, &mut *transaction, &batch, &mut take)?;
         }
 
         edit.sign(&mut *transaction)?;
-        Ok(WriteOutcome::new(secrets, self.commit(transaction)?))
+        Ok(WriteOutcome::new((), self.commit(transaction)?))
     }
 
     /// One secret's metadata.
@@ -95,6 +103,22 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let (project, found) = find(&state, &*snapshot, project, wanted)?;
         Ok(project.secret(found))
+    }
+
+    /// Returns the metadata of many secrets in the order of `wanted`, all from one state of the vault.
+    pub fn get_all(
+        &self,
+        project: &ProjectName,
+        wanted: &[SecretRef],
+    ) -> Result<Vec<Secret>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let FoundAll { projects, secrets } = find_all(&state, &*snapshot, project, wanted)?;
+
+        Ok(secrets
+            .into_iter()
+            .filter_map(|(at, found)| Some(projects.get(&at)?.secret(found)))
+            .collect())
     }
 
     /// The secret of a tag, where there is one.
@@ -127,35 +151,6 @@ impl Vault {
         }
 
         Ok(names)
-    }
-
-    /// The secrets of one project, or of all, that `keep` keeps; sorted by project, then by tag key. An unknown
-    /// project has none.
-    pub fn list(
-        &self,
-        project: Option<&ProjectName>,
-        keep: impl Fn(&Metadata) -> bool,
-    ) -> Result<Vec<Secret>, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
-        let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
-        let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
-
-        places.sort_by_key(|at| &state.keyrings[*at].name);
-        let mut secrets = Vec::new();
-        for at in places {
-            let project = state.project(&*snapshot, at)?;
-            let first = secrets.len();
-            project.each(&*snapshot, |found| {
-                if keep(&found.metadata) {
-                    secrets.push(project.secret(found));
-                }
-            })?;
-
-            secrets[first..].sort_by_cached_key(|secret| secret.metadata.tag.key());
-        }
-
-        Ok(secrets)
     }
 
     /// Changes what `changes` names and nothing else. With `seen`, the version that was read before: where somebody
@@ -204,19 +199,15 @@ impl Vault {
         let state = self.state(&*transaction)?;
 
         // All are found before the first is removed: a bucket is verified as it was signed.
-        let mut edits: BTreeMap<ProjectId, Edit<'_>> = BTreeMap::new();
-        let mut doomed: Vec<(ProjectId, VerifiedRecord)> = Vec::new();
-        for wanted in wanted {
-            let (project, found) = find(&state, &*transaction, project, wanted)?;
-            if doomed.iter().all(|(_, other)| other.record.rid != found.record.rid) {
-                doomed.push((project.row.pid, found));
-                edits.entry(project.row.pid).or_insert_with(|| Edit::new(project));
-            }
-        }
+        let FoundAll { projects, secrets } = find_all(&state, &*transaction, project, wanted)?;
+        let mut edits: BTreeMap<usize, Edit<'_>> =
+            projects.into_iter().map(|(at, project)| (at, Edit::new(project))).collect();
 
+        // One may be named twice, by its tag and by its id.
+        let mut seen = HashSet::new();
         let mut deleted = Vec::new();
-        for (pid, found) in doomed {
-            if let Some(edit) = edits.get_mut(&pid) {
+        for (at, found) in secrets {
+            if let Some(edit) = edits.get_mut(&at).filter(|_| seen.insert(found.record.rid)) {
                 deleted.push(edit.remove(&mut *transaction, found)?);
             }
         }
@@ -234,56 +225,6 @@ impl Vault {
     }
 }
 
-/// Finds a secret by tag in `project`, by id in any.
-pub(super) fn find<'s>(
-    state: &'s State,
-    snapshot: &dyn Snapshot,
-    project: &ProjectName,
-    wanted: &SecretRef,
-) -> Result<(Project<'s>, VerifiedRecord), VaultError> {
-    let missing = |nearest| VaultError::NoSecret {
-        wanted: wanted.clone(),
-        project: project.clone(),
-        nearest,
-    };
-
-    match wanted {
-        SecretRef::Id(id) => {
-            let (at, found) = state.by_id(snapshot, id.0)?.ok_or_else(|| missing(None))?;
-            Ok((state.project(snapshot, at)?, found))
-        }
-        SecretRef::Tag(tag) => {
-            let project = state.named(snapshot, project)?.ok_or_else(|| missing(None))?;
-            match project.by_tag(snapshot, &tag.key())? {
-                Some(found) => Ok((project, found)),
-                None => Err(missing(near_tag(&project, snapshot, tag)?)),
-            }
-        }
-    }
-}
-
-fn near_tag(
-    project: &Project<'_>,
-    snapshot: &dyn Snapshot,
-    wanted: &Tag,
-) -> Result<Option<Tag>, VaultError> {
-    Ok(near_among(&all_tags(project, snapshot)?, wanted))
-}
-
-/// Every tag of a project; none of one that is too large to suggest from.
-fn all_tags(project: &Project<'_>, snapshot: &dyn Snapshot) -> Result<Vec<Tag>, VaultError> {
-    let mut tags = Vec::new();
-    if project.head.count <= SUGGEST_AMONG {
-        project.each(snapshot, |found| tags.push(found.metadata.tag))?;
-    }
-
-    Ok(tags)
-}
-
-fn near_among(tags: &[Tag], wanted: &Tag) -> Option<Tag> {
-    nearest(wanted.key().as_str(), tags.iter(), |tag| tag.key().as_str().to_owned()).cloned()
-}
-
 /// One project of an unlocked vault: where values come from.
 pub struct Scope<'a> {
     vault: &'a Vault,
@@ -291,6 +232,19 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Opens the values of those of `tags` that exist, in their order, all from one state of the vault. Suggests nothing for the others.
+    pub fn reveal_existing(
+        &self,
+        tags: &[Tag],
+    ) -> Result<Vec<Option<(Tag, SecretValue)>>, VaultError> {
+        let snapshot = self.vault.store.read()?;
+        let state = self.vault.state(&*snapshot)?;
+        match state.named(&*snapshot, self.project)? {
+            Some(project) => opened(&project, &*snapshot, tags),
+            None => Ok(tags.iter().map(|_| None).collect()),
+        }
+    }
+
     /// Opens every value, sorted by tag key, all from one state of the vault. An unknown project is an error:
     /// whoever takes all would go on with nothing.
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
@@ -321,12 +275,7 @@ impl Reveal for Scope<'_> {
         // Read once, for the first miss; past a few, nobody looks at suggestions.
         let mut known: Option<Vec<Tag>> = None;
         let mut misses = 0;
-        let reveal = |tag: &Tag| {
-            if let Some(found) = project.by_tag(&*snapshot, &tag.key())? {
-                let value = project.value(&*snapshot, &found.record)?;
-                return Ok(Revealed::Value { tag: found.metadata.tag, value });
-            }
-
+        let mut missing = |tag: &Tag| {
             misses += 1;
             if misses > MOST_SUGGESTIONS {
                 return Ok(Revealed::Missing { nearest: None });
@@ -340,6 +289,79 @@ impl Reveal for Scope<'_> {
             Ok(Revealed::Missing { nearest: near_among(known, tag) })
         };
 
-        tags.iter().map(reveal).collect()
+        let answer = |(existing, tag)| match existing {
+            Some((tag, value)) => Ok(Revealed::Value { tag, value }),
+            None => missing(tag),
+        };
+
+        opened(&project, &*snapshot, tags)?.into_iter().zip(tags).map(answer).collect()
     }
+}
+
+/// Opens the values of those of `tags` that exist, in their order.
+fn opened(
+    project: &Project<'_>,
+    snapshot: &dyn Snapshot,
+    tags: &[Tag],
+) -> Result<Vec<Option<(Tag, SecretValue)>>, VaultError> {
+    let keys: Vec<TagKey> = tags.iter().map(Tag::key).collect();
+    let mut values: Vec<Option<(Tag, SecretValue)>> = tags.iter().map(|_| None).collect();
+    project.by_tags(snapshot, &keys, |at, found| {
+        if let Some(found) = found {
+            let value = project.value(snapshot, &found.record)?;
+            values[at] = Some((found.metadata.tag, value));
+        }
+
+        Ok(())
+    })?;
+
+    Ok(values)
+}
+
+/// Secrets that are put in order and stored together; with more bytes of values than this, fewer.
+const BATCH: usize = 1 << 17;
+const BATCH_BYTES: usize = 64 << 20;
+
+/// Takes the next batch of what comes one by one.
+fn next_batch(new: &mut impl Iterator<Item = NewSecret>) -> Vec<NewSecret> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < BATCH && bytes < BATCH_BYTES {
+        let Some(next) = new.next() else { break };
+        bytes += next.value.expose().len();
+        batch.push(next);
+    }
+
+    batch
+}
+
+/// Stores new secrets, unless one's tag is taken.
+fn store_batch(
+    edit: &mut Edit<'_>,
+    transaction: &mut dyn Transaction,
+    batch: &[NewSecret],
+    take: &mut impl FnMut(Secret),
+) -> Result<(), VaultError> {
+    let mut tags: HashMap<TagKey, &Tag> = HashMap::new();
+    let mut drafts = Vec::with_capacity(batch.len());
+    for (number, NewSecret { tag, .. }) in batch.iter().enumerate() {
+        if let Some(existing) = edit.find(transaction, &tag.key())? {
+            return Err(VaultError::Exists(vec![existing]));
+        }
+
+        if let Some(other) = tags.insert(tag.key(), tag) {
+            return Err(VaultError::SameTarget(other.clone(), tag.clone()));
+        }
+
+        drafts.push((number, edit.draft(transaction, &tag.key())?));
+    }
+
+    let now = Timestamp::now();
+    let value = |_: &dyn Snapshot, number: usize| Ok(&batch[number].value);
+    let metadata = |number: usize| {
+        let NewSecret { tag, name, description, value } = &batch[number];
+        let (tag, name, description) = (tag.clone(), name.clone(), description.clone());
+        Metadata { tag, name, description, hint: value.hint(), created: now, updated: now }
+    };
+
+    edit.put_all(transaction, drafts, value, metadata, |_, secret| take(secret))
 }

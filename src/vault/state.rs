@@ -87,21 +87,24 @@ impl State {
         self.position(name).map(|at| self.project(snapshot, at)).transpose()
     }
 
-    /// Finds a record by its id. `None` is proven: every head and every bucket has been verified.
-    pub(super) fn by_id(
+    /// Returns where the record of an id stands, by the index of ids: the project's position and the record's index. The place is not
+    /// verified yet.
+    pub(super) fn locate(
         &self,
         snapshot: &dyn Snapshot,
         rid: RecordId,
-    ) -> Result<Option<(usize, VerifiedRecord)>, VaultError> {
-        if let Some((pid, tag_ix)) = snapshot.locate(&rid)? {
-            let row = self.rows.iter().position(|row| row.pid == pid);
-            let at = row.ok_or(CryptoError::Damaged("the table of records"))?;
-            let project = self.project(snapshot, at)?;
-            let found =
-                project.by_index(snapshot, &tag_ix)?.filter(|found| found.record.rid == rid);
-            return found.map(|found| Some((at, found))).ok_or_else(|| project.damaged("a bucket"));
-        }
+    ) -> Result<Option<(usize, [u8; 16])>, VaultError> {
+        let Some((pid, tag_ix)) = snapshot.locate(&rid)? else { return Ok(None) };
+        let at = self.rows.iter().position(|row| row.pid == pid);
+        Ok(Some((at.ok_or(CryptoError::Damaged("the table of records"))?, tag_ix)))
+    }
 
+    /// Proves that no project has a record of this id: verifies every head and every bucket.
+    pub(super) fn check_absent(
+        &self,
+        snapshot: &dyn Snapshot,
+        rid: RecordId,
+    ) -> Result<(), VaultError> {
         for at in 0..self.rows.len() {
             let project = self.project(snapshot, at)?;
             for bucket in 0..=u8::MAX {
@@ -111,7 +114,7 @@ impl State {
             }
         }
 
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -207,7 +210,33 @@ impl<'a> Project<'a> {
         snapshot: &dyn Snapshot,
         key: &TagKey,
     ) -> Result<Option<VerifiedRecord>, VaultError> {
-        let found = self.by_index(snapshot, &self.keyring.tag_ix(key))?;
+        let mut answer = None;
+        self.by_tags(snapshot, std::slice::from_ref(key), |_, found| {
+            answer = found;
+            Ok(())
+        })?;
+
+        Ok(answer)
+    }
+
+    /// Finds many records by their tags, and reads each bucket once. Calls `visit` with a position in `keys` and what was found for it,
+    /// in the order of the buckets. `None` is proven by its bucket.
+    pub(super) fn by_tags(
+        &self,
+        snapshot: &dyn Snapshot,
+        keys: &[TagKey],
+        mut visit: impl FnMut(usize, Option<VerifiedRecord>) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
+        let wanted = keys.iter().map(|key| self.keyring.tag_ix(key)).zip(0..).collect();
+        self.by_indexes(snapshot, wanted, |at, found| visit(at, self.of_tag(found, &keys[at])?))
+    }
+
+    /// Checks that a record found at the index of a tag has that tag.
+    pub(super) fn of_tag(
+        &self,
+        found: Option<VerifiedRecord>,
+        key: &TagKey,
+    ) -> Result<Option<VerifiedRecord>, VaultError> {
         match found {
             Some(found) if found.metadata.tag.key() != *key => {
                 Err(self.damaged_record("the metadata", &found.record))
@@ -216,17 +245,30 @@ impl<'a> Project<'a> {
         }
     }
 
-    fn by_index(
+    /// Finds many records by their indexes, each of which comes with a number for `visit`. Sorted by index, they need each bucket once:
+    /// only one is kept, however many are looked up.
+    pub(super) fn by_indexes(
         &self,
         snapshot: &dyn Snapshot,
-        tag_ix: &[u8; 16],
-    ) -> Result<Option<VerifiedRecord>, VaultError> {
-        let leaves = self.bucket(snapshot, tag_ix[0])?;
-        leaves
-            .iter()
-            .find(|leaf| leaf.tag_ix == *tag_ix)
-            .map(|leaf| self.by_leaf(snapshot, leaf))
-            .transpose()
+        mut wanted: Vec<([u8; 16], usize)>,
+        mut visit: impl FnMut(usize, Option<VerifiedRecord>) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
+        wanted.sort_unstable();
+
+        for of_bucket in wanted.chunk_by(|(one, _), (next, _)| one[0] == next[0]) {
+            let leaves = self.bucket(snapshot, of_bucket[0].0[0])?;
+
+            for (tag_ix, at) in of_bucket {
+                let leaf = leaves
+                    .binary_search_by(|leaf| leaf.tag_ix.cmp(tag_ix))
+                    .ok()
+                    .map(|at| &leaves[at]);
+
+                visit(*at, leaf.map(|leaf| self.by_leaf(snapshot, leaf)).transpose()?)?;
+            }
+        }
+
+        Ok(())
     }
 
     /// The record of a verified leaf.
@@ -262,40 +304,26 @@ impl<'a> Project<'a> {
         Ok(VerifiedRecord { record, metadata })
     }
 
-    /// Hands over every record, each one, each bucket and the count verified by the end.
+    /// Hands over every record, each one, each bucket and the count verified by the end. Keeps the leaves of one bucket.
     pub(super) fn each(
         &self,
         snapshot: &dyn Snapshot,
         mut visit: impl FnMut(VerifiedRecord),
     ) -> Result<(), VaultError> {
-        let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
+        let mut walk = BucketWalk { project: self, number: 0, leaves: Vec::new(), count: 0 };
         let mut outcome = Ok(());
-        let mut last: Option<[u8; 16]> = None;
         snapshot.records(&self.row.pid, &mut |record| {
             let Record { tag_ix, rid, leaf, .. } = record;
+            outcome = walk
+                .next(Leaf { tag_ix, rid, leaf })
+                .and_then(|()| self.opened(record))
+                .map(&mut visit);
 
-            // Pages that point at each other would repeat their records without end.
-            if last.replace(tag_ix).is_some_and(|last| last >= tag_ix) {
-                outcome = Err(self.damaged("the table of records"));
-                return false;
-            }
-
-            leaves[usize::from(tag_ix[0])].push(Leaf { tag_ix, rid, leaf });
-            outcome = self.opened(record).map(&mut visit);
             outcome.is_ok()
         })?;
 
         outcome?;
-        for (number, leaves) in (0..=u8::MAX).zip(&leaves) {
-            self.check_bucket(number, leaves)?;
-        }
-
-        let count: usize = leaves.iter().map(Vec::len).sum();
-        if u64::try_from(count) == Ok(self.head.count) {
-            Ok(())
-        } else {
-            Err(self.damaged("the number of records"))
-        }
+        walk.finish()
     }
 
     /// Opens a value.
@@ -322,6 +350,59 @@ impl<'a> Project<'a> {
             project: self.keyring.name.clone(),
             metadata: found.metadata,
             version: found.record.ver,
+        }
+    }
+}
+
+/// The leaves of a project as they come out of the store, verified bucket by bucket.
+struct BucketWalk<'w, 'a> {
+    project: &'w Project<'a>,
+    /// The bucket that is being read
+    number: u8,
+    /// Its leaves so far
+    leaves: Vec<Leaf>,
+    /// All leaves so far
+    count: u64,
+}
+
+impl BucketWalk<'_, '_> {
+    fn next(&mut self, leaf: Leaf) -> Result<(), VaultError> {
+        let is_behind = leaf.tag_ix[0] < self.number
+            || self.leaves.last().is_some_and(|last| last.tag_ix >= leaf.tag_ix);
+
+        // Pages that point at each other would repeat their records without end.
+        if is_behind {
+            return Err(self.project.damaged("the table of records"));
+        }
+
+        while self.number < leaf.tag_ix[0] {
+            self.check()?;
+            self.number += 1;
+        }
+
+        self.leaves.push(leaf);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Verifies the bucket that was read.
+    fn check(&mut self) -> Result<(), VaultError> {
+        self.project.check_bucket(self.number, &self.leaves)?;
+        self.leaves.clear();
+        Ok(())
+    }
+
+    /// Verifies the last bucket that was read, the empty ones behind it and the number of records.
+    fn finish(mut self) -> Result<(), VaultError> {
+        self.check()?;
+        for number in (self.number..=u8::MAX).skip(1) {
+            self.project.check_bucket(number, &[])?;
+        }
+
+        if self.count == self.project.head.count {
+            Ok(())
+        } else {
+            Err(self.project.damaged("the number of records"))
         }
     }
 }

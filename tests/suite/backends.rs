@@ -202,13 +202,40 @@ impl Transaction for View<'_> {
     }
 }
 
-/// Fails at one call out of all, and at the ones after it: a full disk stays full.
+/// Fails at one call out of all, and at the ones after it: a full disk stays full. It notes which rows it was asked for.
 #[derive(Clone)]
 pub struct FailingStore<S> {
     pub inner: S,
     pub calls: Rc<Cell<usize>>,
+    pub log: Rc<RefCell<Log>>,
     pub fails_at: usize,
     pub with: fn() -> StoreError,
+}
+
+/// The rows that a store was asked for, each list in the order of the calls.
+#[derive(Default)]
+pub struct Log {
+    /// Projects whose buckets' hashes were read
+    pub projects: Vec<ProjectId>,
+    /// Buckets whose leaves were read
+    pub buckets: Vec<u8>,
+    /// Values that were written
+    pub values: Vec<RecordId>,
+    /// Records that were written, by their indexes
+    pub records: Vec<[u8; 16]>,
+}
+
+impl<S> FailingStore<S> {
+    /// A store that never fails.
+    pub fn healthy(inner: S) -> Self {
+        Self {
+            inner,
+            calls: Rc::default(),
+            log: Rc::default(),
+            fails_at: usize::MAX,
+            with: || StoreError::Busy,
+        }
+    }
 }
 
 impl<S> FailingStore<S> {
@@ -263,10 +290,12 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
     }
 
     fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
+        self.store.log.borrow_mut().projects.push(*pid);
         self.store.call().and_then(|()| self.inner.buckets(pid))
     }
 
     fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
+        self.store.log.borrow_mut().buckets.push(bucket);
         self.store.call().and_then(|()| self.inner.leaves(pid, bucket))
     }
 
@@ -305,6 +334,12 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
 
 impl<S: Store> Transaction for Counted<'_, S, dyn Transaction + '_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+        match change {
+            Change::Value(rid, _) => self.store.log.borrow_mut().values.push(*rid),
+            Change::Record(_, record) => self.store.log.borrow_mut().records.push(record.tag_ix),
+            _ => {}
+        }
+
         self.store.call().and_then(|()| self.inner.apply(change))
     }
 

@@ -1,7 +1,7 @@
 //! `secrets compact`: overwrites deleted bytes, needs no passphrase and loses nothing.
 
 use crate::create::revealed;
-use crate::support::Sandbox;
+use crate::support::{Run, Sandbox};
 
 #[test]
 fn compact_needs_no_passphrase() {
@@ -35,6 +35,52 @@ fn compact_gives_deleted_space_back() {
     stderr!(sandbox.run(["compact"]).succeeds(), @"compacted the vault");
     assert!(sandbox.vault_path().metadata().unwrap().len() <= 2 * least);
     assert_eq!(revealed(&sandbox, "small"), b"value");
+}
+
+/// A VACUUM takes longer the larger the file is: a larger one waits until somebody asks for it.
+#[test]
+fn a_vault_of_up_to_a_mebibyte_is_compacted_with_every_change() {
+    let sandbox = Sandbox::with_secrets(&[("small", "value")]);
+    let (mark, size) =
+        (sandbox.path("vault.db-compact"), || sandbox.vault_path().metadata().unwrap().len());
+    let large = |tag: &str| {
+        sandbox
+            .command(["create", "--tag", tag, "-q"])
+            .stdin(vec![b'x'; 470 * 1024])
+            .run()
+            .succeeds();
+    };
+
+    let is_due = |run: Run| {
+        stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them");
+        assert!(mark.exists());
+    };
+
+    let update = || sandbox.command(["update", "small", "-q"]).stdin("other").run();
+    let is_done = |run: Run| {
+        run.succeeds().stderr("");
+        assert!(!mark.exists());
+    };
+
+    large("one");
+    is_done(update());
+    large("two");
+    assert!(
+        (960 * 1024..=1024 * 1024).contains(&size()),
+        "{} bytes, too far from 1 MiB for this test",
+        size()
+    );
+
+    is_done(update());
+    large("three");
+    is_due(update());
+    is_due(update());
+    is_done(sandbox.run(["compact", "-q"]));
+    assert!(size() > 1024 * 1024);
+
+    is_due(sandbox.run(["delete", "three", "-y", "-q"]));
+    is_done(sandbox.run(["compact", "-q"]));
+    is_done(update());
 }
 
 #[test]

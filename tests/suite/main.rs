@@ -49,6 +49,7 @@ mod leak_hunt;
 mod leaks;
 mod list;
 mod manifest;
+mod many;
 mod mask;
 mod migration;
 mod output;

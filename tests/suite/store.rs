@@ -23,14 +23,7 @@ fn on_every_backend(story: impl Fn(&dyn Store, &dyn Store)) {
     let sqlite = SqliteStore::create(&path, &row, &slot).unwrap();
 
     story(&sqlite, &SqliteStore::open(&path).unwrap());
-    let memory = MemoryStore::new(&row, &slot);
-    let never = FailingStore {
-        inner: memory,
-        calls: Rc::default(),
-        fails_at: usize::MAX,
-        with: || StoreError::Busy,
-    };
-
+    let never = FailingStore::healthy(MemoryStore::new(&row, &slot));
     story(&never, &never);
 }
 
@@ -281,8 +274,7 @@ fn fail_everywhere<S: Store + Clone + 'static>(
         let before = everything(&healthy);
 
         for fails_at in 1.. {
-            let failing =
-                FailingStore { inner: inner.clone(), calls: Rc::default(), fails_at, with };
+            let failing = FailingStore { fails_at, with, ..FailingStore::healthy(inner.clone()) };
             let outcome = write(&Locked::over(Box::new(failing)).unlocked(root()));
             if outcome.is_ok() {
                 assert!(fails_at > 5, "{name} makes no call");

@@ -54,8 +54,8 @@ const OWN_INDEXES: i64 = 1;
 const BUSY: Duration = Duration::from_secs(30);
 /// How long a write waits for readers before it leaves the VACUUM to the next one.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Up to this many bytes a write that leaves dead bytes is followed by a VACUUM.
-const COMPACT_AT_ONCE: u64 = 8 * 1024 * 1024;
+/// Up to this many bytes a write that leaves dead bytes is followed by a VACUUM, which then takes a few milliseconds: docs/design/compaction.md.
+const COMPACT_AT_ONCE: u64 = 1024 * 1024;
 /// A row without its value takes less than this many bytes.
 const ROW: u64 = 64 * 1024;
 /// No cell of a vault comes near this many bytes; a hostile one is refused unread.

@@ -98,6 +98,14 @@ fn number<N: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Option<N> {
     row.get_ref(column).ok()?.as_i64().ok()?.try_into().ok()
 }
 
+/// Counts the rows of a table that belong to no project. The ids of such projects are looked for first: each distinct one once, and
+/// not a project's row for each row of the table.
+fn count_strays(table: &str) -> String {
+    format!(
+        "SELECT count(*) FROM {table} WHERE pid IN (SELECT DISTINCT pid FROM {table} EXCEPT SELECT pid FROM projects)"
+    )
+}
+
 const RECORD: &str = "SELECT tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf FROM records";
 
 fn record(row: &Row<'_>) -> Option<Record> {
@@ -291,12 +299,8 @@ impl Snapshot for SqliteTransaction<'_> {
 
         Ok(OrphanRows {
             values: count("SELECT count(*) FROM vals WHERE rid NOT IN (SELECT rid FROM records)")?,
-            records: count(
-                "SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)",
-            )?,
-            buckets: count(
-                "SELECT count(*) FROM buckets WHERE pid NOT IN (SELECT pid FROM projects)",
-            )?,
+            records: count(&count_strays("records"))?,
+            buckets: count(&count_strays("buckets"))?,
         })
     }
 
@@ -328,5 +332,35 @@ impl Snapshot for SqliteTransaction<'_> {
         )?;
 
         Ok(rows.into_iter().next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::store::sqlite::SCHEMA;
+
+    #[test]
+    fn no_project_is_read_for_each_record() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&SCHEMA.join(";")).unwrap();
+        let plan = |sql: &str| {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps = statement.query_map([], |row| row.get(3)).unwrap();
+            steps.collect::<Result<Vec<String>, _>>().unwrap().join("; ")
+        };
+
+        let for_each = "SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)";
+        assert!(!plan(for_each).contains("SCAN projects"), "{}", plan(for_each));
+        for table in ["records", "buckets"] {
+            let plan = plan(&count_strays(table));
+            let searches = ["SEARCH projects", "sqlite_autoindex_projects_1 FOR IN-OPERATOR"];
+            assert!(
+                plan.contains("SCAN projects") && !searches.iter().any(|step| plan.contains(step)),
+                "{plan}"
+            );
+        }
     }
 }

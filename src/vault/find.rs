@@ -1,0 +1,139 @@
+//! Finding secrets by tag or id, one or many, and what a tag that is missing was perhaps meant to be.
+
+use std::collections::BTreeMap;
+
+use super::state::{Project, State, VerifiedRecord};
+use super::{VaultError, nearest};
+use crate::model::{ProjectName, SecretRef, Tag};
+use crate::store::Snapshot;
+
+/// HeadHistory this many secrets a miss offers no near one: it would open every name.
+const SUGGEST_AMONG: u64 = 10_000;
+
+/// Secrets that were found together.
+pub(super) struct FoundAll<'s> {
+    /// The projects that have them, by their positions in the state; each was opened once
+    pub(super) projects: BTreeMap<usize, Project<'s>>,
+    /// The secrets in the order in which they were asked for, each with the position of its project
+    pub(super) secrets: Vec<(usize, VerifiedRecord)>,
+}
+
+/// Finds secrets by tag in `project`, by id in any. Opens each project once and reads each bucket once. Fails for the first that is
+/// missing.
+pub(super) fn find_all<'s>(
+    state: &'s State,
+    snapshot: &dyn Snapshot,
+    project: &ProjectName,
+    wanted: &[SecretRef],
+) -> Result<FoundAll<'s>, VaultError> {
+    let mut places: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
+    for (number, wanted) in wanted.iter().enumerate() {
+        if let Some((at, tag_ix)) = place_of(state, snapshot, project, wanted)? {
+            places.entry(at).or_default().push((tag_ix, number));
+        }
+    }
+
+    let mut projects = BTreeMap::new();
+    let mut found: Vec<Option<(usize, VerifiedRecord)>> = vec![None; wanted.len()];
+    for (at, places) in places {
+        let project = state.project(snapshot, at)?;
+        project.by_indexes(snapshot, places, |number, record| {
+            found[number] = checked(&project, record, &wanted[number])?.map(|record| (at, record));
+            Ok(())
+        })?;
+
+        projects.insert(at, project);
+    }
+
+    let mut secrets = Vec::with_capacity(wanted.len());
+    for (found, wanted) in found.into_iter().zip(wanted) {
+        match found {
+            Some(found) => secrets.push(found),
+            None => return Err(missing(state, snapshot, project, wanted)?),
+        }
+    }
+
+    Ok(FoundAll { projects, secrets })
+}
+
+/// Finds one secret.
+pub(super) fn find<'s>(
+    state: &'s State,
+    snapshot: &dyn Snapshot,
+    project: &ProjectName,
+    wanted: &SecretRef,
+) -> Result<(Project<'s>, VerifiedRecord), VaultError> {
+    let mut all = find_all(state, snapshot, project, std::slice::from_ref(wanted))?;
+    match (all.projects.pop_first(), all.secrets.pop()) {
+        (Some((_, project)), Some((_, found))) => Ok((project, found)),
+        _ => Err(missing(state, snapshot, project, wanted)?),
+    }
+}
+
+/// Returns where a secret stands if it exists: the position of its project and its index.
+fn place_of(
+    state: &State,
+    snapshot: &dyn Snapshot,
+    project: &ProjectName,
+    wanted: &SecretRef,
+) -> Result<Option<(usize, [u8; 16])>, VaultError> {
+    match wanted {
+        SecretRef::Id(id) => state.locate(snapshot, id.0),
+        SecretRef::Tag(tag) => {
+            Ok(state.position(project).map(|at| (at, state.keyrings[at].tag_ix(&tag.key()))))
+        }
+    }
+}
+
+/// Checks that a record found at the place of `wanted` is that secret.
+fn checked(
+    project: &Project<'_>,
+    found: Option<VerifiedRecord>,
+    wanted: &SecretRef,
+) -> Result<Option<VerifiedRecord>, VaultError> {
+    match (wanted, found) {
+        (SecretRef::Tag(tag), found) => project.of_tag(found, &tag.key()),
+        (SecretRef::Id(id), Some(found)) if found.record.rid == id.0 => Ok(Some(found)),
+        // The index of ids leads to another record, or to none.
+        (SecretRef::Id(_), _) => Err(project.damaged("a bucket")),
+    }
+}
+
+/// Returns the error for a secret that does not exist, with the nearest tag. The absence of an id is proven first.
+fn missing(
+    state: &State,
+    snapshot: &dyn Snapshot,
+    project: &ProjectName,
+    wanted: &SecretRef,
+) -> Result<VaultError, VaultError> {
+    let nearest = match wanted {
+        SecretRef::Id(id) => {
+            state.check_absent(snapshot, id.0)?;
+            None
+        }
+        SecretRef::Tag(tag) => match state.named(snapshot, project)? {
+            Some(project) => near_among(&all_tags(&project, snapshot)?, tag),
+            None => None,
+        },
+    };
+
+    Ok(VaultError::NoSecret { wanted: wanted.clone(), project: project.clone(), nearest })
+}
+
+/// Returns every tag of a project, or none if it is too large to suggest from.
+pub(super) fn all_tags(
+    project: &Project<'_>,
+    snapshot: &dyn Snapshot,
+) -> Result<Vec<Tag>, VaultError> {
+    let mut tags = Vec::new();
+    if project.head.count <= SUGGEST_AMONG {
+        project.each(snapshot, |found| tags.push(found.metadata.tag))?;
+    }
+
+    Ok(tags)
+}
+
+/// Returns the tag that `wanted` was perhaps meant to be.
+pub(super) fn near_among(tags: &[Tag], wanted: &Tag) -> Option<Tag> {
+    nearest(wanted.key().as_str(), tags.iter(), |tag| tag.key().as_str().to_owned()).cloned()
+}

@@ -1,0 +1,162 @@
+//! Listing secrets: all of them, or one page.
+
+use super::state::State;
+use super::{Vault, VaultError};
+use crate::crypto::tree::Leaf;
+use crate::model::{Metadata, ProjectName, Secret, TagKey};
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Page {
+    /// Its secrets
+    pub secrets: Vec<Secret>,
+    /// The number of secrets on all pages
+    pub total: usize,
+}
+
+impl Vault {
+    /// Returns the secrets of one project, or of all, that `keep` keeps; sorted by project, then by tag key. An unknown
+    /// project has none.
+    pub fn list(
+        &self,
+        project: Option<&ProjectName>,
+        keep: impl Fn(&Metadata) -> bool,
+    ) -> Result<Vec<Secret>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let mut secrets = Vec::new();
+
+        for at in places(&state, project) {
+            let project = state.project(&*snapshot, at)?;
+            let first = secrets.len();
+            project.each(&*snapshot, |found| {
+                if keep(&found.metadata) {
+                    secrets.push(project.secret(found));
+                }
+            })?;
+
+            secrets[first..].sort_by_cached_key(|secret| secret.metadata.tag.key());
+        }
+
+        Ok(secrets)
+    }
+
+    /// Returns the page of that list that begins behind `skipped` secrets and holds `size`. Everything is read and verified; only
+    /// tags up to the end of the page are kept in the meantime.
+    pub fn list_page(
+        &self,
+        project: Option<&ProjectName>,
+        keep: impl Fn(&Metadata) -> bool,
+        skipped: usize,
+        size: usize,
+    ) -> Result<Page, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let end = skipped.saturating_add(size);
+        let mut page = Page { secrets: Vec::new(), total: 0 };
+
+        for at in places(&state, project) {
+            let project = state.project(&*snapshot, at)?;
+            let before = page.total;
+            let mut first = First::new(end.saturating_sub(before));
+            project.each(&*snapshot, |found| {
+                if keep(&found.metadata) {
+                    page.total += 1;
+                    let (tag_ix, rid, leaf) =
+                        (found.record.tag_ix, found.record.rid, found.record.leaf);
+                    first.offer(found.metadata.tag.key(), Leaf { tag_ix, rid, leaf });
+                }
+            })?;
+
+            for leaf in first.sorted_behind(skipped.saturating_sub(before)) {
+                page.secrets.push(project.secret(project.by_leaf(&*snapshot, &leaf)?));
+            }
+        }
+
+        Ok(page)
+    }
+}
+
+/// Returns the positions of one project, or of all sorted by name.
+fn places(state: &State, project: Option<&ProjectName>) -> Vec<usize> {
+    let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
+    let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
+    places.sort_by_key(|at| &state.keyrings[*at].name);
+    places
+}
+
+/// The records with the first tags among all that are offered: at most `most`, however many there are.
+struct First {
+    most: usize,
+    /// At most twice as many, or `FEW`
+    entries: Vec<(TagKey, Leaf)>,
+    /// No tag behind this one is among the first
+    last: Option<TagKey>,
+}
+
+/// So many entries are kept in any case.
+const FEW: usize = 256;
+
+impl First {
+    fn new(most: usize) -> Self {
+        Self { most, entries: Vec::new(), last: None }
+    }
+
+    fn offer(&mut self, key: TagKey, leaf: Leaf) {
+        if self.last.as_ref().is_some_and(|last| key > *last) {
+            return;
+        }
+
+        self.entries.push((key, leaf));
+        if self.entries.len() >= self.most.saturating_mul(2).max(FEW) {
+            self.cut();
+        }
+    }
+
+    /// Drops what is not among the first.
+    fn cut(&mut self) {
+        if self.entries.len() > self.most {
+            let (_, next, _) = self.entries.select_nth_unstable(self.most);
+            self.last = Some(next.0.clone());
+            self.entries.truncate(self.most);
+        }
+    }
+
+    /// Returns them sorted, without the first `skipped`.
+    fn sorted_behind(mut self, skipped: usize) -> impl Iterator<Item = Leaf> {
+        self.cut();
+        if skipped < self.entries.len() {
+            self.entries.select_nth_unstable(skipped);
+        }
+
+        let mut page = self.entries.split_off(skipped.min(self.entries.len()));
+        page.sort_unstable();
+        page.into_iter().map(|(_, leaf)| leaf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Tag;
+
+    #[test]
+    fn no_more_are_kept_than_are_wanted() {
+        const COUNT: u64 = 5000;
+        let key = |number: u64| Tag::parse(&format!("tag-{number:04}")).unwrap().key();
+        let leaf = |number: u64| Leaf { tag_ix: [0; 16], rid: number.to_be_bytes(), leaf: [0; 32] };
+
+        for most in [0, 1, 7, 300, 5001, usize::MAX] {
+            for skipped in [0, 1, 299, 4999, usize::MAX] {
+                let mut first = First::new(most);
+                for number in (0..COUNT).map(|number| number * 1009 % COUNT) {
+                    first.offer(key(number), leaf(number));
+                    assert!(first.entries.len() < most.saturating_mul(2).max(FEW));
+                }
+
+                let expected: Vec<Leaf> = (0..COUNT).take(most).skip(skipped).map(leaf).collect();
+                assert_eq!(first.sorted_behind(skipped).collect::<Vec<_>>(), expected);
+            }
+        }
+    }
+}
