@@ -1,4 +1,4 @@
-//! `adopt`: variables that people added to an output become secrets and settings of the project.
+//! `adopt` turns variables that people added to an output into secrets and settings of the project.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::prompts::Terminal;
 use crate::setup::{MANIFEST, MARKER, Project, simple};
 use crate::support::PASSPHRASE;
 
-/// A project whose `.env` has two new variables: a secret with a comment, and a setting.
+/// Returns a project whose `.env` has two new variables: a secret with a comment, and a setting.
 fn added() -> Project {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
@@ -43,7 +43,7 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
         (before, Some(format!("{MARKER}-2")))
     );
 
-    // From now on it is ours.
+    // The file counts as written by us from now on.
     project.changes_nothing(&["check", "-q"]).succeeds();
     project.command(&["update", "stripe-key", "-q"]).stdin("new").run().succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
@@ -105,7 +105,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
         project.changes_nothing(line).fails_with(code).stdout("").stderr_has(said);
     }
 
-    // A tag that the project has with another value, used by nobody or by another output.
+    // The project has this tag with another value. Either nothing uses it or another output does.
     project.store("web", "STRIPE_KEY", "theirs");
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(4), @"
     plain in the template: `LOG_LEVEL`
@@ -164,7 +164,7 @@ fn a_new_variable_is_written_for_the_readers_that_the_manifest_names() {
     project.changes_nothing(&["check", "-q"]).succeeds();
 }
 
-/// A value that the vault has already would be published with the template.
+/// A template that held an already stored value would publish it.
 #[test]
 fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
     let project = added();
@@ -197,7 +197,8 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
         ));
     }
 
-    // What looks like a setting may stand in every file. As a secret, a copy is no leak.
+    // A value that looks like a setting may appear in any file. A copy that becomes a secret leaks
+    // nothing.
     project.write(".env", format!("KEY={MARKER}\nNODE_ENV=production\nCOPY={MARKER}\n"));
     project.run(&["adopt", ".env", "-q"]).succeeds();
     let template = "KEY={{ secrets.key }}\nNODE_ENV=production\nCOPY={{ secrets.COPY | dotenv }}\n";
@@ -231,7 +232,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
          to have a placeholder replaced, write it in a template; nothing was written\n",
     );
 
-    // What is kept comes out as it stands there.
+    // Kept lines render exactly as they are.
     let text = "# see {{ secrets.A }}\nP={{ secrets.A }}\nQ='\\{{X}}{{{X}}}${{ secrets.A }}'\n";
     write(text);
     let backslashes = "3 backslashes before a placeholder";
@@ -243,7 +244,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
     project.run(&["setup", "--yes", "-q"]).succeeds().stderr_has(backslashes);
     assert_eq!(project.read(".env"), format!("KEY={MARKER}\n\n{text}"));
 
-    // What no template can hold.
+    // No template can hold this text.
     write("A={{ secrets.A | upper }}\nNEW=x1\n");
     let run = project.changes_nothing(&["adopt", ".env", "--keep", "A"]).fails_with(2);
     stderr!(run, @"

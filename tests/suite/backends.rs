@@ -1,4 +1,4 @@
-//! Stores for tests: one in memory, one that fails at a given call.
+//! Stores for tests: one in memory, and one that fails at a given call.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ struct Rows {
     values: BTreeMap<RecordId, Vec<u8>>,
 }
 
-/// A store in memory: a snapshot is a copy, a commit puts the copy in its place.
+/// A store in memory. A snapshot is a copy, and a commit replaces the rows with the copy.
 #[derive(Clone)]
 pub struct MemoryStore {
     rows: Rc<RefCell<Rc<Rows>>>,
@@ -202,7 +202,7 @@ impl Transaction for View<'_> {
     }
 }
 
-/// Fails at one call out of all, and at the ones after it: a full disk stays full.
+/// A store that fails at one call and at all later ones, as a full disk does.
 #[derive(Clone)]
 pub struct FailingStore<S> {
     pub inner: S,

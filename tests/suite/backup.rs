@@ -1,4 +1,4 @@
-//! `secrets backup` and `secrets restore`: a copy that holds, and the way back.
+//! `secrets backup` and `secrets restore`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")])
 }
 
-/// The names in the sandbox.
+/// Returns the names in the sandbox.
 fn names(sandbox: &Sandbox) -> Vec<String> {
     let entries = std::fs::read_dir(sandbox.path("")).unwrap();
     let mut names: Vec<String> =
@@ -25,7 +25,7 @@ fn names(sandbox: &Sandbox) -> Vec<String> {
     names
 }
 
-/// A disk of 1 MiB at `small`, and four times that in the vault.
+/// Mounts a disk of 1 MiB at `small`, and fills the vault with four times that.
 fn too_small(sandbox: &Sandbox) -> Option<Small> {
     let small = Small::mounted(sandbox.path("small"))?;
     let large = (0..4).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
@@ -41,7 +41,7 @@ fn change(sandbox: &Sandbox, tag: &str, value: &str) {
 fn a_copy_is_a_vault_for_us_alone() {
     let sandbox = sandbox();
 
-    // However the process was started.
+    // The umask of the caller does not matter.
     let mut command = Command::new("sh");
     let prepared = sandbox.command([""; 0]).command;
     command
@@ -69,7 +69,7 @@ fn a_copy_is_a_vault_for_us_alone() {
     let found = sandbox.run(["backup", "--json", "./another.db"]).succeeds().json();
     assert_eq!(found, json!({ "vault": "./another.db", "secrets": 2 }));
 
-    // As where a disk is not mounted.
+    // The directory is missing, for example because a disk is not mounted.
     let run = sandbox.run(["backup", "disk/backups/copy.db"]).fails_with(3).stdout("");
     stderr!(run, @"
     error: there is no directory `disk/backups`
@@ -114,7 +114,7 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
     let run = sandbox.run(["backup", "--replace", theirs.to_str().unwrap()]).fails_with(7);
     run.stderr_has("is no copy of this vault\nhint: nothing was written; name another file\n");
 
-    // Nor a newer one to an older one, or to one that went another way.
+    // A newer copy is not replaced by an older one, nor by one that diverged.
     for command in [&["backup", "-q", "old.db"][..], &["update", "one", "--generate", "-q"]] {
         sandbox.run(command).succeeds();
     }
@@ -136,12 +136,12 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
     backwards("another way");
     sandbox.run(["--vault", "old.db", "rekey", "-y", "-q"]).succeeds();
 
-    // Under newer keys it cannot be looked into, but has changed them more often.
+    // A copy under newer keys cannot be read, but its keys were changed more often.
     let run = sandbox.run(["backup", "--replace", "old.db"]).fails_with(7);
     run.stderr_has("is no earlier copy of this vault");
     change(&sandbox, "one", "a newer value");
 
-    // The vault does not give way to itself.
+    // The vault itself is never replaced by its backup.
     sandbox
         .run(["backup", "--replace", "vault.db"])
         .fails_with(2)
@@ -193,7 +193,7 @@ fn what_a_killed_backup_left_goes_with_the_next() {
     let dead = ["", "-journal"]
         .map(|end| left(&format!(".new-999999999-0123456789abcdef-copy.db{end}"), 2));
     let kept = [
-        // Perhaps of another PID namespace, and being written.
+        // Another PID namespace may still be writing these.
         left(".new-999999999-0123456789abcdef-copy.db-wal", 2),
         left(".new-999999999-00000000000000aa-copy.db", 0),
         left(".new-999999999-0123456789abcdef-another.db", 2),
@@ -266,7 +266,7 @@ fn the_difference_is_shown_and_asked_about() {
     hint: `secrets list` shows the secrets of the project
     ");
 
-    // It is what was last seen now.
+    // The restored state is the checkpoint now.
     change(&sandbox, "one", "and on it goes");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     stderr!(run, @"
@@ -346,7 +346,7 @@ fn the_passphrase_is_that_of_its_time() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
 
-    // The present passphrase will do where the keys are the same.
+    // If the keys are the same, the present passphrase opens the backup.
     let output =
         sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
     stderr!(output, @"
@@ -373,7 +373,7 @@ fn the_passphrase_is_that_of_its_time() {
     hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
     ");
 
-    // What is there now opens by another passphrase: it is kept.
+    // The replaced vault opens with another passphrase, so it is kept.
     let run = stderr!(sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds(), @"warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside");
     let found = run.json();
     assert_eq!((&found["removed"], found["added"].as_array().unwrap().len()), (&json!(null), 2));
@@ -571,7 +571,7 @@ fn where_the_copy_does_not_fit_what_is_there_stays() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
 
-    // Damaged, so that it would be kept beside.
+    // It is damaged, so a successful restore would keep it next to the vault.
     sandbox.write("small/vault.db", "no vault any more");
     std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600))
         .unwrap();
@@ -607,7 +607,7 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
     assert_eq!(revealed(&sandbox, "one"), b"value one");
 
-    // Something else than a file in the place of what was seen.
+    // Directories take the place of the checkpoint files.
     let checkpoints = sandbox.state().join("secrets/anchors");
     for entry in std::fs::read_dir(&checkpoints).unwrap() {
         let path = entry.unwrap().path();
@@ -620,7 +620,7 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     restored `[dir]/vault.db`
     ");
 
-    // An agent may remember what is not remembered here.
+    // An agent may remember a state even if no checkpoint was written.
     nowhere(&["unlock", "-q"]).succeeds();
     let bare = |arguments: &[&str]| {
         let command = sandbox.command(arguments).without_env("SECRETS_PASSPHRASE");
@@ -710,7 +710,7 @@ fn the_agent_forgets_what_it_saw() {
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).is_ok());
 }
 
-/// A journal that was left by another file would be played into a new one of its name.
+/// SQLite would replay another file's journal into a new vault of that name.
 #[test]
 fn no_vault_is_made_beside_a_journal() {
     let sandbox = sandbox();
@@ -772,7 +772,8 @@ fn where_what_was_seen_cannot_be_taken_back_nothing_is_put_back() {
     change(&sandbox, "one", "a newer value");
     let before = sandbox.read("vault.db");
 
-    // A file in the directory's place would be no anchors at all; nobody writes to /proc.
+    // A plain file in the directory's place would count as no checkpoints. Nobody can write to
+    // /proc.
     let checkpoints = sandbox.state().join("secrets/anchors");
     std::fs::remove_dir_all(&checkpoints).unwrap();
     std::os::unix::fs::symlink("/proc/self/fdinfo", &checkpoints).unwrap();

@@ -1,11 +1,12 @@
-//! `check`: what is missing, stale or about to be committed; it changes nothing and shows no value.
+//! `check` reports what is missing, stale or about to be committed. It changes nothing and shows no
+//! value.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use crate::setup::{MARKER, Project, TEMPLATE, simple};
 
-/// All of it at once, the gravest first.
+/// The vault has every kind of problem at once. The most severe one is listed first.
 #[test]
 fn the_gravest_finding_is_the_exit_code() {
     let manifest = "project = \"web\"\n[secrets.key]\ndescription = \"the key\"\n[secrets.dsn]\noptional = true\n[secrets.idle]\n\

@@ -1,11 +1,12 @@
-//! `secrets clone`: copies, all or none, independent from then on.
+//! `secrets clone`: all copies are created or none, and they are independent afterwards.
 
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::{Sandbox, project, value};
 
-/// Project `default` with `my-a` and `b`, each with a name, a description and a value.
+/// Returns a vault whose project `default` has `my-a` and `b`, each with a name, a description and
+/// a value.
 fn sources() -> Sandbox {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
@@ -106,7 +107,7 @@ fn clone_by_id_copies_from_any_project() {
     let sandbox = sources();
     let id = metadata(&sandbox, "b", "default")["id"].as_str().unwrap().to_owned();
 
-    // Named twice, it is copied once.
+    // A secret that is named twice is copied once.
     let run = sandbox.run(["clone", &id, &id, "-p", "other", "--to", "staging"]);
     stderr!(run.succeeds(), @"copied 1 secret to project `staging`");
     assert_value(&sandbox, "staging", "b", "value of b");

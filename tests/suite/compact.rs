@@ -1,4 +1,4 @@
-//! `secrets compact`: overwrites deleted bytes, needs no passphrase and loses nothing.
+//! `secrets compact` overwrites deleted bytes, needs no passphrase and loses nothing.
 
 use crate::create::revealed;
 use crate::support::Sandbox;
@@ -27,7 +27,7 @@ fn compact_gives_deleted_space_back() {
 
     let tags: Vec<String> = (0..9).map(|number| format!("large-{number}")).collect();
 
-    // So many dead bytes are not overwritten at once: that it is due is said, also to who wants no status.
+    // This amount of dead bytes is not overwritten immediately. The warning appears even with `-q`.
     let run =
         sandbox.run(["delete", "-y", "-q"].iter().copied().chain(tags.iter().map(String::as_str)));
     stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them");

@@ -1,4 +1,5 @@
-//! Where things are: the vault, the project, the passphrase, colour; options before the environment before files.
+//! The sources of the vault, the project, the passphrase and colour. Options take precedence over
+//! the environment, and the environment over files.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -8,13 +9,13 @@ use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
 
 const WRONG: &str = "error: wrong passphrase\nhint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code\n";
 
-/// A passphrase file that only its owner can read.
+/// Writes a passphrase file that only its owner can read.
 fn passphrase_file(sandbox: &Sandbox, name: &str, content: impl AsRef<[u8]>) {
     let path = sandbox.write(name, content);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Secret `key` in several projects, each of which says in the hint where it is.
+/// Returns a vault with a secret `key` in several projects. Each hint names its project.
 fn projects() -> Sandbox {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
@@ -45,7 +46,7 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
 
     let missing = |run: Run, path: &Path| missing_by(run, path, "");
 
-    // What it says is to be done is for that vault.
+    // The hint names the same vault.
     missing_by(sandbox.run(["list", "--vault", "o.db"]), &sandbox.path("o.db"), "--vault o.db ");
     missing(sandbox.run(["list"]), &sandbox.vault_path());
     let without = || sandbox.command(["list"]).without_env("SECRETS_VAULT");
@@ -57,7 +58,7 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
     let usual = sandbox.path(".local/share/secrets/vault.db");
     missing(without().run(), &usual);
 
-    // A variable that is empty says nothing, nor does a relative directory.
+    // An empty variable is ignored, and so is a relative directory.
     missing(without().env("SECRETS_VAULT", "").env("XDG_DATA_HOME", "").run(), &usual);
     missing(without().env("XDG_DATA_HOME", "relative").run(), &usual);
 }
@@ -108,11 +109,11 @@ fn the_nearest_file_upwards_names_the_project() {
         );
     }
 
-    // A directory of that name is no manifest.
+    // A directory of that name is not a manifest.
     std::fs::create_dir(sandbox.path("a/.secrets.toml")).unwrap();
     is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a")).run(), "file");
 
-    // The nearest file is asked, and no other: without a project it means the default one.
+    // Only the nearest file counts. If it names no project, the default project is used.
     sandbox.write("a/b/c/.secrets.toml", "");
     is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a/b/c")).run(), "default");
 }
@@ -139,7 +140,7 @@ fn a_file_that_is_wrong_is_told_with_line_and_column() {
         );
     }
 
-    // Where the project is named otherwise the file is not read.
+    // The file is not read if the project is named in another way.
     is_project(sandbox.run(["get", "key", "-p", "option"]), "option");
 }
 
@@ -165,7 +166,7 @@ fn another_user_s_file_is_ignored_with_a_warning() {
     let foreign = sandbox.write("a/.secrets.toml", "project = \"inner\"\n");
 
     if chown(&foreign, Some(65534), None).is_err() {
-        return; // only root can give a file away
+        return; // only root can change a file's owner
     }
 
     let inside =
@@ -173,7 +174,7 @@ fn another_user_s_file_is_ignored_with_a_warning() {
     let warning = "warning: `.secrets.toml` belongs to another user and is ignored\n";
     inside(&["get", "key"]).succeeds().stdout_has("project      file\n").stderr(warning);
 
-    // With `--json` it waits for success; a failure is one object alone.
+    // With `--json` the warning is printed only on success. A failure prints a single object.
     let run = inside(&["get", "key", "--json"]).succeeds().stderr(warning);
     assert_eq!(run.json()["project"], "file");
     let error = inside(&["get", "other", "--json"]).fails_with(3).stdout("").json_error();
@@ -193,7 +194,7 @@ fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environ
         (None, Some("wrong"), Some(PASSPHRASE), 5),
         (None, None, Some(PASSPHRASE), 0),
         (None, None, Some("wrong"), 5),
-        // Empty variables say nothing.
+        // Empty variables are ignored.
         (None, Some(""), Some(PASSPHRASE), 0),
         (None, Some("right"), Some(""), 0),
     ] {
@@ -222,7 +223,7 @@ fn a_passphrase_comes_through_a_fifo_or_a_descriptor() {
     let sandbox = Sandbox::new();
     let fifo = sandbox.path("fifo");
 
-    // Its mode does not matter: what goes through is read once.
+    // The mode of a pipe does not matter, because its content is read only once.
     assert!(
         std::process::Command::new("mkfifo")
             .args(["-m", "666"])
@@ -274,7 +275,7 @@ fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
     ] {
         let begun = Instant::now();
         let run = sandbox.command(line).without_env("SECRETS_PASSPHRASE").stdin("a value").run();
-        // A tenth of a second is promised; a busy machine gets five times as much.
+        // The promise is a tenth of a second. A busy machine gets five times as much.
         assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
         stderr!(run.fails_with(5).stdout(""), @"
         error: no passphrase was given and there is no terminal to ask on
@@ -342,7 +343,7 @@ fn a_dash_reads_the_passphrase_from_stdin() {
     stderr!(with(&["list", "-q"], "").fails_with(5), @"error: that is no passphrase: it is empty");
     with(&["create", "--tag", "new", "--generate", "-q"], &passphrase).succeeds();
 
-    // A command that opens two files asks once.
+    // A command that opens two files reads stdin once.
     with(&["backup", "copy.db", "-q"], &passphrase).succeeds();
     with(&["restore", "copy.db", "-yq"], &passphrase).succeeds();
     with(&["run", "--only", "key", "--no-mask", "--", "cat"], &passphrase).succeeds();
@@ -367,7 +368,7 @@ fn stdin_is_not_the_passphrase_and_something_else() {
         &["redact"],
         &["import", "-"],
     ] {
-        // Each needs the vault for what it reads.
+        // Each text needs the vault.
         let text = if line[0] == "import" { "A=1\n" } else { "A={{KEY}}\n" };
         let line = [line, &["--passphrase-file", "-"]].concat();
         let run = sandbox.command(&line).without_env("SECRETS_PASSPHRASE").stdin(text).run();
@@ -380,7 +381,7 @@ fn stdin_is_not_the_passphrase_and_something_else() {
     assert_eq!(sandbox.vault().list(None, |_| true).unwrap().len(), 1);
 }
 
-/// A secret of an orchestrator that was made with `echo`.
+/// An orchestrator's secret was created with `echo`.
 #[test]
 fn the_passphrase_of_the_environment_drops_one_newline() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);

@@ -1,4 +1,4 @@
-//! `secrets create`: where a value comes from, what is refused, what is said of it.
+//! `secrets create`: the sources of a value, what is refused, and what is printed.
 
 use terminal_secrets::model::{SecretValue, Tag};
 use terminal_secrets::vault::{Reveal, Revealed};
@@ -6,13 +6,13 @@ use terminal_secrets::vault::{Reveal, Revealed};
 use crate::support::{Sandbox, project};
 
 const MIB: usize = SecretValue::MAX;
-/// Whether a byte is of an alphabet.
+/// Returns true if a byte belongs to an alphabet.
 type Belongs = fn(u8) -> bool;
 
 const EMPTY: &str =
     "error: the value is empty; nothing was stored\nhint: `--allow-empty` stores it all the same\n";
 
-/// The value of a tag in project `default`, by the library.
+/// Returns the value of a tag in project `default`, read by the library.
 #[track_caller]
 pub fn revealed(sandbox: &Sandbox, tag: &str) -> Vec<u8> {
     let vault = sandbox.vault();
@@ -159,7 +159,7 @@ fn create_takes_a_mebibyte_and_no_byte_more() {
     for (arguments, bytes) in [
         (&["create", "--tag", "d"][..], too_much.clone()),
         (&["create", "--tag", "d", "--exact"], [&fits[..], b"\n"].concat()),
-        // Far more than fits is not waited for.
+        // Input that is far too large is not read to its end.
         (&["create", "--tag", "d"], vec![b'x'; 4 * MIB]),
     ] {
         sandbox.command(arguments).stdin(bytes).run().fails_with(2).stdout("").stderr(too_large);
@@ -206,7 +206,8 @@ fn create_generates_from_each_alphabet_the_whole_of_it() {
         value.sort_unstable();
         value.dedup();
 
-        // Of 1,024 draws from 94 each one comes but for one time in 600 or so; two missing is a broken generator.
+        // 1,024 draws from 94 characters miss any of them once in about 600 times. Two missing
+        // characters mean a broken generator.
         assert!(value.len() + 2 >= size, "{alphabet}: {}", value.len());
     }
 }
@@ -257,7 +258,7 @@ fn create_of_another_spelling_is_a_conflict_that_names_the_first() {
 
     assert_eq!(revealed(&sandbox, "my-secret"), b"first");
 
-    // Another project is another place.
+    // The same tag in another project is not a conflict.
     let run = sandbox.command(["create", "--tag", "MY_SECRET", "-p", "web"]).stdin("second").run();
     stderr!(run.succeeds(), @"created `MY_SECRET` in project `web`, hint ••••");
 }
@@ -333,7 +334,7 @@ fn create_keeps_name_and_description_in_bounds() {
 
     assert!(!is_stored(&sandbox, "other"));
 
-    // The empty text is none.
+    // An empty text counts as none.
     sandbox
         .command(["create", "--tag", "bare", "--name", "", "--description", "", "-q"])
         .stdin("x")
@@ -406,7 +407,7 @@ fn a_generated_value_leaves_stdin_alone() {
     let sandbox = Sandbox::new();
     let run = sandbox.command(["create", "key", "--generate", "-q"]).stdin("value\n").run();
 
-    // Whether the pipe has its bytes by then is a matter of time; a file has them.
+    // The pipe may or may not have data by then. A file always has.
     let (code, _, stderr) = run.everything();
     let warning = "warning: stdin was not read: the value is generated\n";
     assert!(code == Some(0) && ["", warning].contains(&stderr.as_str()), "{stderr}");

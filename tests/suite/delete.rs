@@ -1,4 +1,4 @@
-//! `secrets delete`: all that are named or none, and never by accident.
+//! `secrets delete` deletes all named secrets or none, and never by accident.
 
 use crate::support::{Sandbox, project, secret};
 
@@ -6,7 +6,7 @@ fn three() -> Sandbox {
     Sandbox::with_secrets(&[("one", "x"), ("two", "x"), ("my-three", "x")])
 }
 
-/// The tags that are left.
+/// Returns the remaining tags.
 fn left(sandbox: &Sandbox) -> Vec<String> {
     let secrets = sandbox.vault().list(Some(&project("default")), |_| true).unwrap();
     secrets.iter().map(|secret| secret.metadata.tag.to_string()).collect()
@@ -16,7 +16,7 @@ fn left(sandbox: &Sandbox) -> Vec<String> {
 fn delete_without_a_terminal_needs_yes() {
     let sandbox = three();
 
-    // `y` on stdin is no answer: nobody was asked.
+    // `y` on stdin is not an answer, because nobody was asked.
     stderr!(sandbox.command(["delete", "one"]).stdin("y\n").run().fails_with(7).stdout(""), @"
     error: deleting needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it

@@ -1,8 +1,8 @@
-//! The documented exit codes: each one provoked, with the JSON type that belongs to it.
+//! The documented exit codes. Each one is provoked, together with its JSON type.
 
 use crate::support::{Prepared, Sandbox};
 
-/// Runs it for people and for a program, and compares code and type.
+/// Runs a command with and without `--json`, and compares code and type.
 #[track_caller]
 fn fails(command: impl Fn(&[&str]) -> Prepared, code: i32, kind: &str) {
     let (found, stdout, stderr) = command(&[]).run().everything();
@@ -15,7 +15,7 @@ fn fails(command: impl Fn(&[&str]) -> Prepared, code: i32, kind: &str) {
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
 }
 
-/// A command line, to which `--json` is added or not.
+/// Returns a command line to which `--json` can be added.
 fn line<'a>(sandbox: &'a Sandbox, arguments: &'a [&'a str]) -> impl Fn(&[&str]) -> Prepared + 'a {
     move |more| sandbox.command(arguments.iter().chain(more))
 }
@@ -256,7 +256,7 @@ fn exit_8_is_a_check_that_found_something() {
         "CONFLICT",
     );
 
-    // A list comes with it, so that it is not like the others.
+    // This command prints a list as well, so it differs from the others.
     let sandbox = Sandbox::with_secrets(&[("key", "0123456789")]);
     sandbox.write("file", "0123456789");
     stderr!(sandbox.run(["scan", "file"]).fails_with(8).stdout("file:1: key (raw)\n"), @"
@@ -274,7 +274,7 @@ fn exit_8_is_a_check_that_found_something() {
 fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
 
-    // Behind the program everything is the program's.
+    // Everything after the program belongs to it.
     let run = |arguments: &'static [&'static str], sandbox: &Sandbox| {
         let sandbox = sandbox.vault_path();
         move |more: &[&str]| {
@@ -304,11 +304,12 @@ fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
 
 #[test]
 fn exit_130_is_interrupted() {
-    // Through a pseudo-terminal: see prompts.rs. Here the signal itself, while stdin is waited for.
+    // prompts.rs tests this on a pseudo-terminal. Here the signal itself arrives while stdin is
+    // read.
     let sandbox = Sandbox::new();
     let prepared = sandbox.command(["create", "--tag", "key"]).command;
 
-    // Whoever runs the tests in the background has them ignore the signal.
+    // A background job starts the tests with the signal ignored.
     let mut command = std::process::Command::new("env");
     command.arg("--default-signal=INT").arg(prepared.get_program()).args(prepared.get_args());
     command.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -323,7 +324,7 @@ fn exit_130_is_interrupted() {
     drop(stdin);
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
 
-    // A shell shows a process that the signal ended as 130, too.
+    // A shell reports 130 for a process that the signal killed, too.
     assert!(status.code() == Some(130) || signal == Some(2), "{status:?}");
     assert!(sandbox.vault().list(None, |_| true).unwrap().is_empty());
 }

@@ -1,4 +1,5 @@
-//! Fuzzing without a fuzzer: every input of `fuzz/corpus` and `fuzz/regressions` is tried again on its target.
+//! Fuzzing without a fuzzer: replays every input of `fuzz/corpus` and `fuzz/regressions` on its
+//! target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,8 +55,8 @@ fn every_target_has_an_entry_and_every_folder_a_target() {
     }
 }
 
-/// The vault that targets mutate. Its keys are drawn, so it is made anew only where it does not open any more: where the
-/// format has changed.
+/// The vault that fuzz targets mutate. Its keys are random, so it is written again only if it no
+/// longer opens because the format has changed.
 #[test]
 fn generated_vault_of_the_targets_opens() {
     let path = folder("fixtures/vault.db");
@@ -85,7 +86,8 @@ fn private(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Pages of every kind: a tree of two levels, a value over several pages, a shared bucket or none, two projects.
+/// Writes a vault with pages of every kind: a tree of two levels, a value over several pages,
+/// shared buckets and others, two projects.
 fn make(path: &Path) {
     let vault = Vault::init(path, &passphrase(), KdfParams::LEAST).unwrap();
     for n in 0..16 {

@@ -1,6 +1,6 @@
-//! Man pages and completions are made from the command tree, checked in, and current.
+//! Man pages and completions are generated from the command tree, checked in, and current.
 //!
-//! `just generate` (`SECRETS_GENERATE=1 cargo test --locked generated`) writes them anew.
+//! `just generate` (`SECRETS_GENERATE=1 cargo test --locked generated`) writes them again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use clap_mangen::Man;
 
-/// The date on the man pages: that of the last release in CHANGELOG.md.
+/// Returns the date on the man pages, which is the last release date in CHANGELOG.md.
 fn date() -> String {
     let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
     let heading =
@@ -31,7 +31,7 @@ fn check(path: &Path, content: &[u8]) {
     assert!(found == content, "{} is stale: run `just generate`", path.display());
 }
 
-/// Refuses files that nothing generates any more.
+/// Refuses files that are no longer generated.
 fn check_no_others(folder: &str, known: &[PathBuf]) {
     for entry in fs::read_dir(root().join(folder)).unwrap() {
         let path = entry.unwrap().path();
@@ -51,7 +51,7 @@ fn man_pages_are_current() {
     check_no_others("man", &pages);
 }
 
-/// Commands for people: neither clap's own `help` nor what other commands start.
+/// Returns the commands for people. Clap's own `help` and internal commands are excluded.
 fn visible(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
     command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set())
 }
@@ -96,7 +96,7 @@ fn write_page(command: &clap::Command, by_hand: &str, pages: &mut Vec<PathBuf>) 
     }
 }
 
-/// The help's examples, line by line as they are.
+/// Returns the help's examples, with their lines unchanged.
 fn examples_section(help: &str) -> String {
     let mut text = String::from(".SH EXAMPLES\n.EX\n");
     for line in help.lines().filter(|line| !line.starts_with("Example")) {
@@ -108,7 +108,8 @@ fn examples_section(help: &str) -> String {
     text + ".EE\n"
 }
 
-/// Drops what mandoc's linter finds superfluous: the test for groff, doubled breaks, blanks at the end.
+/// Drops what mandoc's linter finds superfluous: the test for groff, doubled breaks, trailing
+/// blanks.
 fn tidy(page: &str) -> String {
     let page = page.replace("\\*(Aq", "\\(aq");
     let mut lines: Vec<&str> = Vec::new();
@@ -119,7 +120,7 @@ fn tidy(page: &str) -> String {
         }
     }
 
-    // clap's own `help` command has no page.
+    // Clap's own `help` command has no page.
     if let Some(at) = lines.iter().position(|line| line.ends_with("help(1)")) {
         lines.drain(at - 1..at + 2);
     }
@@ -160,7 +161,7 @@ fn every_command_has_examples() {
             let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Example"), "`{}` shows none", subcommand.get_name());
 
-            // As it stands, in a terminal and in the manual.
+            // Examples are printed unwrapped, in a terminal and in the manual.
             let long = help.lines().find(|line| line.chars().count() > 74);
             assert!(long.is_none(), "`{}`: {long:?}", subcommand.get_name());
             check(subcommand);

@@ -1,4 +1,4 @@
-//! `secrets get`: metadata and hint, never the value.
+//! `secrets get` prints metadata and the hint, never the value.
 
 use terminal_secrets::model::{Description, Name, Timestamp};
 use terminal_secrets::vault::SecretChanges;
@@ -47,7 +47,7 @@ fn people_see_local_time_and_programs_utc() {
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let created = secret.metadata.created;
 
-    // Five hours and three quarters ahead, without daylight saving time, by POSIX's rules.
+    // The POSIX time zone is five hours and three quarters ahead and has no daylight saving time.
     let moment = Timestamp(created.0 + 345 * 60 * 1000).rfc3339();
     let local = format!("created      {} {} NPT\n", &moment[..10], &moment[11..19]);
 
@@ -59,7 +59,7 @@ fn people_see_local_time_and_programs_utc() {
 }
 
 #[test]
-#[cfg(target_os = "linux")] // other systems' `date` has other options
+#[cfg(target_os = "linux")] // `date` takes other options on other systems
 fn without_tz_people_see_the_systems_time() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let created =

@@ -1,4 +1,4 @@
-//! `secrets import`: a file's values go in, all in one transaction, and are read back.
+//! `secrets import` stores a file's values in one transaction and reads them back.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -131,14 +131,14 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
 
     assert!(!sandbox.path("f.env").exists());
 
-    // What was done before is done again: the file goes though nothing is new.
+    // Repeating the import removes the file although nothing is new.
     sandbox.write("f.env", "A=new\nB=2\n");
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
     imported into project `default`: 2 there already
     removed `f.env`
     ");
 
-    // Of what is left out only the empty is no loss.
+    // Only an empty value may be left out without being lost.
     sandbox.write("f.env", "A=first\nA=new\nE=\n");
     let run = sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4);
     stderr!(run, @"
@@ -374,7 +374,7 @@ fn an_export_of_another_manager_is_told_by_its_content() {
         let (code, _, stderr) = sandbox.run(["import", &path]).everything();
         assert_eq!(code, Some(0), "{name}: {stderr}");
         assert!(stderr.contains(" created"), "{name}: {stderr}");
-        // Once more, and nothing is new.
+        // The second import creates nothing.
         let (code, _, stderr) = sandbox.run(["import", &path]).everything();
         assert!(code == Some(0) && !stderr.contains(" created"), "{name}: {stderr}");
     }
@@ -389,7 +389,7 @@ fn ten_thousand_are_one_transaction() {
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 10000 created");
     assert_value(&sandbox, "name_07777", "value-of-7777");
 
-    // The last one is in the way of all.
+    // The last secret conflicts, so none is stored.
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("name-09999", b"other")).unwrap();
     stderr!(sandbox.run(["-p", "web", "import", "f.env"]).fails_with(4), @"

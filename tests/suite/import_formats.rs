@@ -1,7 +1,8 @@
-//! Exports of other tools: each format's sample item by item, the rules, what is refused, and that nothing is quoted.
+//! Exports of other tools: each format's sample item by item, the rules, what is refused, and that
+//! errors quote no value.
 //!
-//! `keepassxc.xml` and `keepassxc.csv` were written by `keepassxc-cli export` of 2.7.4; the others follow the formats'
-//! documentation. Every value in them is made up.
+//! `keepassxc.xml` and `keepassxc.csv` were written by `keepassxc-cli export` of 2.7.4. The others
+//! follow the formats' documentation. Every value in them is made up.
 
 use std::collections::HashSet;
 use std::fs;
@@ -42,7 +43,7 @@ fn refused(format: Format, text: &[u8]) -> ImportError {
         .unwrap_or_else(|| panic!("{format:?} took {:?}", String::from_utf8_lossy(text)))
 }
 
-/// Tag, value and source of each item.
+/// Returns the tag, value and source of each item.
 fn rows(items: &Items) -> Vec<(&str, &str, &str)> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap();
     items
@@ -60,7 +61,7 @@ fn skipped(items: &Items) -> Vec<(&str, Option<u64>, &str)> {
         .collect()
 }
 
-/// Name and description of an item.
+/// Returns the name and description of an item.
 fn labels<'a>(items: &'a Items, tag: &str) -> (Option<&'a str>, Option<&'a str>) {
     let item = items.items.iter().find(|item| item.tag.as_str() == tag).unwrap();
     (item.name.as_ref().map(Name::as_str), item.description.as_ref().map(Description::as_str))
@@ -84,13 +85,13 @@ fn dotenv() {
     assert_eq!(skipped(&items), [("EMPTY", Some(4), "it is empty")]);
     assert!(items.items.iter().all(|item| item.name.is_none() && item.description.is_none()));
 
-    // the later one counts, even where it is empty
+    // The later assignment counts, even if it is empty.
     let items = taken(Format::Dotenv, b"A=1\nA-B=1\nA=");
     assert_eq!(rows(&items), [("A-B", "1", "A-B")]);
     let again = "it stands there again further down";
     assert_eq!(skipped(&items), [("A", Some(1), again), ("A", Some(3), "it is empty")]);
 
-    // any bytes
+    // A value may hold any bytes.
     assert_eq!(taken(Format::Dotenv, b"A=\xff\x00").items[0].value.expose(), b"\xff\x00");
     let error = refused(Format::Dotenv, b"A=1\nfake-secret");
     assert_eq!(
@@ -184,7 +185,7 @@ fn one_password() {
 
     assert_eq!(labels(&items, "github-2"), (Some("GitHub"), Some("user: second")));
 
-    // columns in any order and case; one that nobody knows is kept
+    // Columns may have any order and case. An unknown column is kept.
     let items = taken(
         Format::OnePassword,
         b"password,TITLE,otpAuth,Username,Recovery Code\r\nfake,A,,me,fake-code\r\n",
@@ -254,7 +255,7 @@ fn bitwarden_csv() {
             ("my-bank-pin", "1234", "My Bank, PIN"),
             ("my-bank-hint", "fake: colon", "My Bank, Hint"),
             ("my-note", "fake note line 1\nfake line 2", "My Note, notes"),
-            // a line of it begins with no name
+            // One of its lines does not start with a name.
             ("my-note-fields", "key: fake first line\nfake second line", "My Note, fields"),
         ]
     );
@@ -302,7 +303,7 @@ fn what_bitwarden_is_refused() {
     assert_eq!(encrypted, "it is encrypted; export it as `.json`, not as `.json (Encrypted)`");
 }
 
-/// What `keepassxc-cli show` prints of the same vault.
+/// The same vault as `keepassxc-cli show` prints it.
 const KEEPASSXC: [(&str, &str, &str); 10] = [
     ("github", "fake \"quoted\" $HOME 'x'", "GitHub, password"),
     ("github-notes", "fake notes line 1\nline 2", "GitHub, notes"),
@@ -338,7 +339,7 @@ fn keepassxc_wrote_both() {
     ] {
         let items = taken(Format::KeePass, &sample(name));
         let mut expected = KEEPASSXC.to_vec();
-        // each of the two writes it in its own way
+        // The two formats write these entries differently.
         expected.push(("extra-totp", totp, "Extra, totp"));
         expected.extend_from_slice(more);
         expected.sort_unstable();
@@ -473,7 +474,7 @@ fn titles_make_tags() {
         assert_eq!(items.items[0].name.as_ref().map_or("", Name::as_str), name);
     }
 
-    // numbers go by the entry, so that what belongs together stays together
+    // Numbers follow the entry, so the items of an entry stay together.
     let text =
         "Title,Username,Password,OTPAuth\nA b,,1,\na-B,,2,2t\nA_B,,3,\nA b totp,,4,\nA b 2,,5,\n";
     let items = taken(Format::OnePassword, text.as_bytes());
@@ -505,7 +506,7 @@ fn a_prefix_goes_before_every_tag() {
         .unwrap();
 
         for (plain, prefixed) in plain.items.iter().zip(&prefixed.items) {
-            let spelled = if plain.source == "_" { "_" } else { plain.tag.as_str() }; // no tag alone
+            let spelled = if plain.source == "_" { "_" } else { plain.tag.as_str() }; // no valid tag
             assert_eq!(prefixed.tag.as_str(), format!("old-{spelled}"));
         }
     }
@@ -642,7 +643,8 @@ fn many_of_one_title_take_linear_time() {
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
-/// What must hold of any bytes: no panic; tags are unlike each other; an error quotes no value.
+/// Checks what holds for any bytes: nothing panics, tags are distinct, and an error quotes no
+/// value.
 fn check(format: Format, text: &[u8], prefix: &str) {
     match read(format, text, ImportOptions { prefix, ..ImportOptions::default() }) {
         Ok(items) => {
@@ -712,7 +714,7 @@ proptest! {
     }
 }
 
-/// A KeePass file of entries: their strings.
+/// Returns a KeePass file with these entries, each given by its strings.
 fn keepass(entries: &[&[(&str, &str)]]) -> String {
     let entry = |(number, strings): (usize, &&[(&str, &str)])| {
         let strings: String = strings
@@ -720,7 +722,7 @@ fn keepass(entries: &[&[(&str, &str)]]) -> String {
             .map(|(key, value)| format!("<String><Key>{key}</Key><Value>{value}</Value></String>"))
             .collect();
 
-        // The id of entry 0 is base64 of zeroes, of entry 1 of ones, ...
+        // The id of entry 0 is base64 of zeroes, of entry 1 of ones, and so on.
         let id = base64ct_of(u8::try_from(number).unwrap());
         format!("<Entry><UUID>{id}</UUID>{strings}</Entry>")
     };
@@ -770,7 +772,7 @@ fn references_of_keepass_are_resolved() {
             ("parts-url", "ldap://x/jd:real"),
             ("no-reference", "{REF:X@I:1}{REF:P@I:"),
             ("no-reference-a", "{REF:}{REF"),
-            // What is secret goes into no label.
+            // Secret fields never become part of a label.
             ("label-ref-p-t-ldap-ldap", "x01010101010101010101010101010101"),
         ]
     );
@@ -800,7 +802,7 @@ fn references_of_keepass_are_resolved() {
     assert!(rows(&as_is).contains(&("nobody-s", "{REF:P@I:FF}", "Nobody's, password")));
     assert!(rows(&as_is).contains(&("wiki", "real", "Wiki, password")));
 
-    // The CSV has no ids, but titles.
+    // The CSV has no ids, but it has titles.
     let text = "Group,Title,Username,Password\nR,Wiki,jd,{REF:P@I:46CCC1FFFFBD4ABCBB260C6190BAD20C}\n\
                 R,Two,,{REF:P@T:Three}\nR,Three,,real\n";
     let items = taken(Format::KeePass, text.as_bytes());
@@ -815,7 +817,8 @@ fn references_of_keepass_are_resolved() {
 
 #[test]
 fn references_are_resolved_in_bounded_time_and_memory() {
-    // Each entry refers twenty times to the one before: twenty to the power of ten passwords, if nobody counted.
+    // Each entry refers to the previous one twenty times. Without a limit that would be twenty to
+    // the power of ten passwords.
     let mut strings = vec![("e0".to_owned(), "x".repeat(100))];
     for number in 1..12 {
         strings.push((format!("e{number}"), format!("{{REF:P@T:e{}}}", number - 1).repeat(20)));
@@ -864,7 +867,7 @@ fn what_stands_for_a_secret_is_left_out() {
 
     assert_eq!((as_is.items.len(), as_is.skipped.len()), (8, 0));
 
-    // The same names are variables like others where nothing is encrypted.
+    // If nothing is encrypted, these names are ordinary variables.
     let items = taken(Format::Dotenv, b"DOTENV_PUBLIC_KEY=02aa\nsops_version=1\n");
     assert_eq!(items.items.len(), 2);
 
@@ -894,11 +897,11 @@ fn variables_that_one_tag_would_join_are_refused() {
         assert!(matches!(error.why, Why::OneTag(..)), "{error:?}");
     }
 
-    // One of them holds nothing, or does not count.
+    // One of them is empty or does not count.
     assert_eq!(taken(Format::Dotenv, b"http_proxy=\nHTTP_PROXY=1\n").items.len(), 1);
     assert_eq!(taken(Format::Dotenv, b"A=1\nA=2\n").items.len(), 1);
 
-    // Names that are no tags are numbered as before.
+    // Names that are not valid tags are still numbered.
     assert_eq!(taken(Format::Json, br#"{"my key": "1", "my-key": "2"}"#).items.len(), 2);
 }
 

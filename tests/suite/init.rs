@@ -1,4 +1,4 @@
-//! `secrets init`: a vault is made once, with parameters inside the format's bounds.
+//! `secrets init` creates a vault once, with parameters inside the format's bounds.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -37,7 +37,8 @@ fn init_makes_a_vault_that_opens() {
 
     run.stderr_has(&made(sandbox.vault_path().to_str().unwrap(), ""));
 
-    // A quarter of a gigabyte, unless the machine has less than four of them; the only test that pays for it.
+    // The default is 256 MiB, unless the machine has less than four times as much. This is the only
+    // test that pays for it.
     let params = Locked::open(&sandbox.vault_path()).unwrap().kdf_params().unwrap();
     assert!([KdfParams::DEFAULT, KdfParams::SMALL].contains(&params));
     sandbox.run(["list", "-q"]).succeeds().stdout("");
@@ -85,7 +86,7 @@ fn init_never_replaces_another_file() {
 
 #[test]
 fn init_asks_no_passphrase_where_there_is_a_vault() {
-    // No passphrase is given and no terminal is there: a question would end in 5.
+    // There is no passphrase and no terminal, so a question would end with 5.
     stderr!(Sandbox::new().command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(4), @"
     error: there is something at `[dir]/vault.db` already
     hint: make another one with `secrets init --vault PATH`
@@ -117,7 +118,7 @@ fn init_warns_of_cheap_parameters_and_not_of_dear_ones() {
     let expected = CHEAP.to_owned() + &made(sandbox.vault_path().to_str().unwrap(), "");
     sandbox.run(LEAST).succeeds().stderr_has(&expected);
 
-    // More passes make up for less memory.
+    // More iterations compensate for less memory.
     let traded =
         ["init", "--vault", "traded.db", "--kdf-memory", "19", "--kdf-iterations", "41", "-q"];
     sandbox.run(traded).succeeds().stderr("");

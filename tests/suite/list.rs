@@ -1,11 +1,11 @@
-//! `secrets list`: a project's secrets, sorted by tag key; as JSON a page at a time.
+//! `secrets list` prints a project's secrets, sorted by tag key, and JSON one page at a time.
 
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::{Sandbox, project, secret, value};
 
-/// The tags that a run of `list --json` shows, and its envelope.
+/// Returns the tags that a run of `list --json` shows, and its envelope.
 #[track_caller]
 fn page(sandbox: &Sandbox, options: &[&str]) -> (Vec<String>, u64, u64, u64) {
     let json = sandbox.run(["list", "--json"].iter().chain(options)).succeeds().json();
@@ -163,7 +163,7 @@ fn a_project_that_was_named_has_to_exist() {
         sandbox.run(["list", "-p", "defalt", "--json"]).fails_with(3).stdout("").json_error();
     assert_eq!(json["type"], "NOT_FOUND");
 
-    // The default project and that of a manifest exist as soon as they are needed.
+    // The default project and a manifest's project need not exist yet.
     sandbox.write(".secrets.toml", "project = \"web\"\n");
     stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secret in project `web`");
     stderr!(Sandbox::new().run(["list", "-p", "default"]).succeeds().stdout(""), @"no secret in project `default`");
@@ -195,7 +195,7 @@ fn list_filters_tag_name_and_description_in_any_case() {
         vault.create(&project("default"), new).unwrap();
     }
 
-    // A value is no place to look: `four` holds `stripe` too.
+    // Values are not searched, although `four` holds `stripe` too.
     for text in ["stripe", "STRIPE", "sTrIpE"] {
         assert_eq!(
             page(&sandbox, &["--filter", text]),
@@ -206,7 +206,7 @@ fn list_filters_tag_name_and_description_in_any_case() {
     assert_eq!(page(&sandbox, &["--filter", "über"]).0, tags(&["three"]));
     assert_eq!(page(&sandbox, &["--filter", ""]).2, 4);
 
-    // Text, not a pattern.
+    // The filter is text, not a pattern.
     assert_eq!(page(&sandbox, &["--filter", ".*"]).2, 0);
     let run = sandbox.run(["list", "--filter", "paypal"]);
     stderr!(run.succeeds().stdout(""), @"no secret that matches in project `default`");
@@ -238,7 +238,7 @@ fn list_of_all_projects_is_sorted_by_project_first() {
 
 #[test]
 fn list_works_where_the_project_is_named_by_the_environment() {
-    // `--all-projects` contradicts `--project`, not a setting that is always there.
+    // `--all-projects` conflicts with `--project`, but not with the environment variable.
     let sandbox = five();
     let run = sandbox
         .command(["list", "--all-projects", "--filter", "D"])

@@ -1,4 +1,4 @@
-//! `.secrets.toml` as the program takes it: what is wrong in it is told with its place, and what could be a value is not.
+//! `.secrets.toml`: errors report their position, and never text that could be a value.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ const RENDER: &str = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
 fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
     let project = Project::new(&[]);
     for (text, said) in [
-        // Not TOML.
+        // Invalid TOML
         ("project = MARKER\n", "1:11: string values must be quoted"),
         ("[secrets.a]\ndescription = \"MARKER\n", "2:"),
         ("[secrets]\nMARKER\n", "2:"),
@@ -20,7 +20,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("project = [\"MARKER\"", "1:"),
         ("project = \"a\"\nproject = \"MARKER\"\n", "2:1: duplicate key"),
         ("[run.env]\nA = \"x\"\nA = \"MARKER\"\n", "3:1: duplicate key"),
-        // Keys.
+        // Keys
         ("projct = \"MARKER\"\n", "1:1: unknown key `projct`"),
         ("\"a\\nb\" = 1\n", "1:1: unknown key `a\\nb`, expected one of `project`"),
         ("[secrets.a]\nvalue = \"MARKER\"\n", "2:1: unknown key `value`"),
@@ -33,7 +33,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ),
         ("[[render]]\noutput = \"MARKER\"\n", "1:1: missing key `template`"),
         ("[[render]]\ntemplate = \"MARKER\"\n", "1:1: missing key `output`"),
-        // Types.
+        // Types
         ("[secrets]\na = \"MARKER\"\n", "2:5: a text stands where a table belongs"),
         ("[secrets]\na = [\"MARKER\"]\n", "2:5: a list stands where a table belongs"),
         ("secrets = \"MARKER\"\n", "1:11: a text stands where a table belongs"),
@@ -78,7 +78,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("run = [{ A = \"MARKER\" }]\n", "1:7: a list stands where a table belongs"),
         ("[run]\nenv = \"MARKER\"\n", "2:7: a text stands where a table belongs"),
         ("[run.env]\nA = [\"MARKER\"]\n", "2:5: a list stands where a text belongs"),
-        // What has to be well formed.
+        // Formats
         ("project = \"MARKER!\"\n", "1:11: only ASCII letters"),
         ("[secrets.\"MARKER!\"]\n", "1:10: `[secrets.TAG]` needs the tag of a secret"),
         ("[secrets.a-b]\n[secrets.\"A_b\"]\n", "2:10: `A_b` and `a-b` are one tag"),
@@ -223,7 +223,7 @@ fn without_a_manifest_the_way_to_one_is_told() {
     project.run(&["refs"]).succeeds();
     fs::remove_dir(project.path(".secrets.toml")).unwrap();
 
-    // A link counts where it and its file are ours.
+    // A link is accepted if both it and its target are ours.
     project.write("real.toml", "project = \"web\"\n");
     symlink("real.toml", project.path(".secrets.toml")).unwrap();
     let output = project.run(&["check"]).succeeds();

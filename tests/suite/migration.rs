@@ -1,4 +1,5 @@
-//! `secrets template`: a dotenv file becomes a template that renders to what the file said, and no value stays in it.
+//! `secrets template` turns a dotenv file into a template that renders to the same values and keeps
+//! none of them.
 
 use std::path::Path;
 use std::process::Command;
@@ -62,7 +63,7 @@ fn one_step_from_a_dotenv_file_to_a_project() {
 
     assert!(manifest.ends_with("\n[[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n"));
 
-    // The file is what the template renders to, but for one escape that is written otherwise.
+    // The rendered file equals the original, except for one escape that is spelled differently.
     let run = stderr!(sandbox.run(["setup", "--yes"]).succeeds(), @"
     warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read another value of `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`
     wrote `.env`
@@ -125,7 +126,7 @@ fn a_manifest_that_is_there_is_added_to() {
         "{after}"
     );
 
-    // What it was made of is as open as it was.
+    // The file still has the mode of the original.
     stderr!(sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tits mode is too wide\n"), @"
     error: an output is out of date
     hint: `secrets render --stale` renders what is out of date
@@ -173,7 +174,7 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
 
     stderr!(sandbox.run(["list"]).succeeds(), @"no secret in project `web`");
 
-    // An empty value is a value.
+    // An empty value counts as a value.
     sandbox.write("old.env", "API_KEY=\nDATABASE_URL=\"u v\"\nMORE=1\n");
     stderr!(sandbox.run(["setup", "--from", "old.env"]).succeeds(), @"
     created `DATABASE_URL` in project `web`, hint ••••
@@ -197,7 +198,7 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
 
 #[test]
 fn no_value_stays_behind() {
-    // In a comment, in another form, in a value that is kept.
+    // The value also appears in a comment, in another form, or in a value that is kept.
     for text in [
         "# sk_live_51Hx0aBcDeFgHiJk\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
         "# c2tfbGl2ZV81MUh4MGFCY0RlRmdIaUpr\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
@@ -208,7 +209,7 @@ fn no_value_stays_behind() {
         assert!(matches!(problems[..], [(_, Obstacle::Leak(_), false)]), "{problems:?}");
     }
 
-    // A commented-out assignment loses its value, which may be an old one.
+    // A commented-out assignment loses its value, which may be an old secret.
     let text = "\u{feff}#A=old-old-old\r\n  # export\tB = older-older\n# a note: fine =\nC='new' # was D=older\n#\n\
                 # PEM=\"-----BEGIN\n# abcdefgh\n#-----END\"\n# what E is for\nE=1\n";
     let made = of(text, &[]).ok().unwrap();
@@ -218,10 +219,10 @@ fn no_value_stays_behind() {
                     # PEM=\n#\n#\n# what E is for\nE={{ secrets.E | dotenv }}\n";
     assert_eq!(String::from_utf8(made.template).unwrap(), template);
 
-    // Nothing of what is commented out becomes a description either.
+    // Commented-out text never becomes a description.
     assert!(made.secrets.iter().all(|(_, description, _)| description.is_none()));
 
-    // A name that makes no tag would leave its value behind.
+    // A name that gives no valid tag would leave its value in the file.
     let problems = problems(of("__=hunter2\n", &[]));
     assert!(matches!(problems[..], [(1, Obstacle::Name { .. }, true)]), "{problems:?}");
 }
@@ -240,7 +241,7 @@ fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
     )
 }
 
-/// The lines, obstacles and whether `--keep` is an answer.
+/// Returns the lines, the obstacles, and whether `--keep` would help.
 fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool)> {
     match made.err().unwrap() {
         MigrationError::Problems(all) => all
@@ -251,7 +252,7 @@ fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool
     }
 }
 
-/// What a file means to its readers stays what it means, or its spelling stays.
+/// The readers of a file get the same values as before. Otherwise the variable keeps its spelling.
 #[test]
 fn a_value_means_to_its_readers_what_it_meant() {
     let wanted = |text: &str, readers: &str| {
@@ -279,15 +280,15 @@ fn a_value_means_to_its_readers_what_it_meant() {
         ("A='pa$word'\n", usual, filtered, "A='pa$word'\n"),
         ("A=\"pa\\$word\"\n", "nextjs", filtered, "A=\"pa\\$word\"\n"),
         ("A='pa\\$word'\n", "nextjs vite", filtered, "A=\"pa\\$word\"\n"),
-        // To node, the backslash is a part of the value.
+        // node reads the backslash as part of the value.
         ("A=\"pa\\$word\"\n", "node", filtered, "A='pa\\$word'\n"),
         ("A=pa$$word\n", "compose", filtered, "A='pa$word'\n"),
         ("A=\"it's\"\n", usual, filtered, "A=\"it's\"\n"),
-        // They disagree: nobody reads another value than before.
+        // The readers disagree, and each still reads the same value as before.
         ("A=abc#def\n", usual, "A={{ secrets.A }}\n", "A=abc#def\n"),
         ("A=\"x\\ny\"\n", usual, "A=\"{{ secrets.A | json }}\"\n", "A=\"x\\ny\"\n"),
         ("A='pa$word'\n", "nextjs node", "A='{{ secrets.A }}'\n", "A='pa$word'\n"),
-        // Neither can be: the variable stays as it is.
+        // No spelling works for all readers, so the variable stays unchanged.
         ("A=\"pa\\$word\"\n", usual, "A=\"pa\\$word\"\n", "A=\"pa\\$word\"\n"),
         (
             "A=\"pa\\$\\$w\\`x\\`\"\nB=xx\n",
@@ -331,7 +332,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     assert!(!sandbox.path(".env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     std::fs::remove_dir(sandbox.path(".gitignore")).unwrap();
 
-    // What was broken off behind the template is gone on with.
+    // A migration that was interrupted after writing the template is resumed.
     sandbox.write(".env.tmpl", "KEY={{ secrets.KEY | dotenv }}\n");
     stderr!(sandbox.run(["-p", "web", "template", ".env"]).succeeds(), @"
     imported into project `web`: 1 created
@@ -340,7 +341,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     next: look at them, then `secrets setup`
     ");
 
-    // What is in the way is told with what this command can do.
+    // The error mentions only options that this command has.
     sandbox.write("c.env", "KEY=another value\n");
     let run = sandbox.run(["template", "c.env"]).fails_with(4);
     stderr!(run, @"
@@ -350,7 +351,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written
     ");
 
-    // It is the manifest's project that the template's placeholders name secrets of.
+    // The template's placeholders refer to the manifest's project.
     sandbox.write("b.env", "B=1\n");
     stderr!(sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2), @"
     error: `.secrets.toml` is another project's
@@ -426,7 +427,7 @@ fn what_would_not_come_out_as_it_was_is_refused() {
     sandbox.run(["project", "list"]).succeeds().stdout("");
 }
 
-/// A kept value or a comment with a value of the project's other secrets would publish it.
+/// A kept value or a comment that holds a value of another secret of the project would publish it.
 #[test]
 fn a_value_of_another_secret_gets_into_no_template() {
     let sandbox = Sandbox::with_secrets(&[("other", "a-value-of-another-file")]);
@@ -465,7 +466,7 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
     run.stderr_has("`.env` is up to date");
     sandbox.run(["check"]).succeeds().stderr_has(said);
 
-    // Readers that are named are asked about all variables; those that have the names do not warn.
+    // Named readers are checked for all variables. Readers that can have the names give no warning.
     for (readers, said) in [
         ("node,npm-dotenv", None),
         ("bash,node", Some("`bash` has no variable of the names `x.y` and `1X`; ")),
@@ -548,7 +549,7 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
         file.replace("sk_live_0123456789abcdef", "{{ secrets.API_KEY | dotenv }}")
     );
 
-    // The comment at the top is not about the first variable.
+    // The comment at the top does not describe the first variable.
     sandbox
         .write("b.env", "# What this file is for\nB_KEY=b1x\n# of the bank\nC_KEY=c1x\nPORT=1\n");
     sandbox.run(["template", "b.env", "--secret", "PORT", "-q"]).succeeds();
@@ -561,7 +562,7 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
 
     assert!(manifest.contains("[secrets.PORT]\n"), "{manifest}");
 
-    // Nothing is left to store.
+    // No secret is left to store.
     sandbox.write("c.env", "PORT=3000\n");
     stderr!(sandbox.run(["template", "c.env"]).fails_with(2), @"
     error: there is no value in `c.env` that would be a secret
@@ -631,7 +632,7 @@ fn the_readers_are_guessed_from_the_project() {
     let all = "readers = [\"bash\", \"compose\", \"nextjs\", \"node\", \"npm-dotenv\", \"python-dotenv\", \"vite\"]\n";
     assert!(manifest.ends_with(all), "{manifest}");
 
-    // Named ones count, and a file that cannot be read guesses nothing.
+    // Named readers take precedence, and an unreadable file gives no guess.
     sandbox.write("package.json", "{");
     sandbox.write("b.env", "API_KEY='pa$word'\n");
     sandbox.run(["template", "b.env", "--readers", "node,bash", "-q"]).succeeds();

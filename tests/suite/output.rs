@@ -1,6 +1,8 @@
-//! Output files: private from the first byte, the old content or the new, nothing left over.
+//! Output files are private from the first byte, hold either the old content or the new, and leave
+//! nothing behind.
 //!
-//! Templates here hold no placeholder, so that nothing is unlocked; what is written and how does not depend on them.
+//! The templates have no placeholders, so nothing is unlocked. Writing does not depend on
+//! placeholders.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Run, Sandbox};
 
-/// The name under which new content waits for the rename.
+/// The name of the staged file that waits for the rename.
 pub const WAITING: &str = ".out.secrets-new";
 
 fn render(sandbox: &Sandbox, text: &str, options: &[&str]) -> Run {
@@ -29,7 +31,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// The names in a directory, sorted.
+/// Returns the names in a directory, sorted.
 pub fn names(directory: &Path) -> Vec<String> {
     let name = |entry: std::io::Result<fs::DirEntry>| {
         entry.unwrap().file_name().to_string_lossy().into_owned()
@@ -45,7 +47,7 @@ fn modes_are_narrowed_and_never_widened_unless_asked() {
     let sandbox = Sandbox::empty();
     let out = sandbox.path("out");
 
-    // What was there (0: nothing), what is asked for, what it has afterwards.
+    // The mode before (0 if the file does not exist), the options, and the mode afterwards.
     let cases: [(u32, &[&str], u32); 12] = [
         (0, &[], 0o600),
         (0, &["--mode", "640"], 0o640),
@@ -100,7 +102,8 @@ fn the_same_content_is_not_written_again() {
     }
 }
 
-/// Looks at `out` as fast as it can until it is told to stop; hands over every different mode and size that it saw.
+/// Reads the mode and size of `out` as fast as it can until `ended` is set. Returns each distinct
+/// pair.
 fn watched(out: &Path, ended: &AtomicBool) -> Vec<(u32, u64)> {
     let mut seen = Vec::new();
     loop {
@@ -142,7 +145,7 @@ fn nobody_sees_a_wider_mode_or_half_a_file() {
             watcher.join().unwrap()
         });
 
-        // The watcher may miss one of them, never see a fourth.
+        // The watcher may miss one of them, but never sees a fourth.
         let allowed = [(0o600, 9_000_000), (0o600, 100_000), (0o640, 9_000_000)];
         assert!(
             !seen.is_empty() && seen.iter().all(|now| allowed.contains(now)),
@@ -273,15 +276,16 @@ fn paths_may_be_strange() {
     ");
 }
 
-/// A run that nobody waits for yet.
+/// Starts a run without waiting for it.
 fn spawned(sandbox: &Sandbox, template: &str) -> Child {
     let mut command = sandbox.program(env!("CARGO_BIN_EXE_secrets"));
     let command = command.args(["render", "-q", template, "-o", "out"]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap()
 }
 
-/// Killed at any moment: old or new. Between link and rename the kernel offers nothing better than a second name, so
-/// that a kill there may leave it; a later render clears it away.
+/// A kill at any moment leaves the old file or the new one. Between link and rename the kernel
+/// offers nothing better than a second name, so a kill there may leave that name. A later render
+/// removes it.
 #[test]
 fn a_killed_render_leaves_the_old_file_or_the_new() {
     let sandbox = Sandbox::empty();
@@ -295,7 +299,7 @@ fn a_killed_render_leaves_the_old_file_or_the_new() {
         sandbox.write("out", &old);
         let mut child = spawned(&sandbox, "new");
 
-        // Spread over the whole run, the last ones near its end.
+        // The kills spread over the whole run, the last ones near its end.
         std::thread::sleep(whole * (round + 1) / 21);
         let signal = [
             rustix::process::Signal::KILL,
@@ -337,7 +341,7 @@ fn renders_of_one_output_at_once_leave_one_of_them_whole() {
     }
 
     for round in 0..4 {
-        // With and without a file that is there already.
+        // Half of the rounds start with an existing file.
         if round % 2 == 0 {
             let _ = fs::remove_file(sandbox.path("out"));
         }
@@ -367,7 +371,8 @@ fn what_a_dead_writer_left_is_cleared_away() {
     }
 }
 
-/// The writer is told at once that the other one is still there, or waits for it; it never takes its file away.
+/// The second writer fails at once because the other one still runs, or waits for it. It never
+/// removes the other's file.
 #[test]
 fn a_waiting_file_whose_writer_lives_is_waited_for() {
     let sandbox = Sandbox::empty();

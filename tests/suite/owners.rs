@@ -1,4 +1,4 @@
-//! Which directories and outputs share projects and tags: nothing is shared or overwritten in silence.
+//! Directories and outputs that share projects and tags: nothing is shared or overwritten silently.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,8 @@ fn at(sandbox: &Sandbox, directory: &str, arguments: &[&str]) -> Prepared {
     sandbox.command(arguments).current_dir(sandbox.path(directory)).env("PATH", "/usr/bin:/bin")
 }
 
-/// A directory with two dotenv files of one name each; the first is a template already.
+/// Returns a directory with two dotenv files that have a name in common. The first is already a
+/// template.
 fn two_files() -> Sandbox {
     let sandbox = Sandbox::new();
     write(&sandbox, "api/.env.development", DEV);
@@ -114,7 +115,7 @@ fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
 
     assert_eq!(value(&sandbox, "API_KEY-new"), "prod-key-bbbb2222");
 
-    // The file's own output does not count.
+    // The file's own output does not count as another use.
     write(&sandbox, "api/.env.development", PROD);
     at(&sandbox, "api", &["import", ".env.development", "--on-conflict", "overwrite", "-q"])
         .run()
@@ -124,7 +125,8 @@ fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
 }
 
-/// Two directories of one project: `a` has an output, and `b` a file with another value.
+/// Returns two directories of one project: `a` has an output, and `b` has a file with another
+/// value.
 fn two_directories() -> (Sandbox, String) {
     let sandbox = Sandbox::new();
     write(&sandbox, "a/.env", DEV);
@@ -151,27 +153,27 @@ fn a_use_is_known_after_rekey_and_after_the_output_was_removed() {
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     is_named(&sandbox, &used);
 
-    // Another machine's records are under an earlier key: the manifest is not needed for them.
+    // A record of an output may be from an earlier key. The manifest is not needed to find it.
     write(&sandbox, "a/.env", "API_KEY=by hand\n");
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     fs::rename(sandbox.path("a/.secrets.toml"), sandbox.path("a/away")).unwrap();
     is_named(&sandbox, &used);
     fs::rename(sandbox.path("a/away"), sandbox.path("a/.secrets.toml")).unwrap();
 
-    // As after `git clean`.
+    // The output is missing, as after `git clean`.
     fs::remove_file(sandbox.path("a/.env")).unwrap();
     is_named(&sandbox, &used);
     fs::remove_dir_all(sandbox.state().join("secrets/outputs")).unwrap();
     is_named(&sandbox, &used);
 
-    // An output of another project with the same tag is no user.
+    // An output of another project with the same tag does not count.
     at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
     write(&sandbox, "c/.env", DEV);
     at(&sandbox, "c", &["-p", "t", "import", ".env", "--on-conflict", "overwrite", "-q"])
         .run()
         .succeeds();
 
-    // A directory whose manifest no longer refers to it is no user.
+    // A directory whose manifest no longer refers to the secret does not count.
     fs::remove_file(sandbox.path("a/.secrets.toml")).unwrap();
     at(&sandbox, "b", &[&OVERWRITE[..], &["-q"]].concat()).run().succeeds();
 }
@@ -199,7 +201,7 @@ fn a_directory_that_only_runs_programs_is_named() {
         run.stderr_has(&format!("`API_KEY` has another value in project `s`, used by {used}\n"));
     }
 
-    // One in which nothing but `run` was used.
+    // This directory only uses `run`.
     write(
         &sandbox,
         "r/.secrets.toml",
@@ -212,7 +214,7 @@ fn a_directory_that_only_runs_programs_is_named() {
     run.stderr_has(&format!("`[run.env]` of `{path}`, `[run.env]` of `{}`\n", other.display()));
     fs::remove_file(other).unwrap();
 
-    // What hangs or is huge is not read, and hides no other use.
+    // Templates that would block or are huge are not read, and they hide no other use.
     write(&sandbox, "a/huge", &"x".repeat(1024 * 1024 + 1));
     assert!(Command::new("mkfifo").arg(sandbox.path("a/pipe")).status().unwrap().success());
     std::os::unix::fs::symlink("../b/.env", sandbox.path("a/link")).unwrap();
@@ -236,7 +238,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
         "error: {what}hint: `--yes` overwrites it for them too; nothing was written\n"
     ));
 
-    // Seen from the directory itself.
+    // In the directory itself, the path is relative.
     stderr!(at(&sandbox, "a", &clone).run().fails_with(4), @"
     error: `API_KEY` has another value in project `s`, used by `.env`
     hint: `--yes` overwrites it for them too; nothing was written
@@ -259,7 +261,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
         terminal.waits_for("Overwrite it for them too? [y/N] ").types(answer).ends_with(code);
     }
 
-    // The same value asks nothing, and neither does one that nothing uses.
+    // No question is asked if the value is the same or nothing uses it.
     stderr!(at(&sandbox, "b", &clone).run().succeeds(), @"copied 1 secret to project `s`");
     at(
         &sandbox,
@@ -294,11 +296,11 @@ fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
         assert!(!sandbox.path(directory).join(".secrets.toml").exists());
     }
 
-    // Named, it is shared, and said.
+    // A project that is named explicitly is shared, with a message.
     at(&sandbox, "two/api", &["-p", "api", "template", ".env"]).run().succeeds().stderr_has(&taken);
     at(&sandbox, "three/api", &["-p", "mine", "setup", "--new", "-q"]).run().succeeds();
 
-    // From then on it is known there.
+    // From then on the directory is known.
     write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
 }
@@ -351,7 +353,7 @@ fn a_moved_directory_and_a_worktree_are_one_owner() {
     git(&["commit", "-q", "-m", "x"]);
     git(&["worktree", "add", "-q", "../../tree"]);
 
-    // Another manifest, but the same repository.
+    // The manifest is a different file, but the repository is the same.
     write(&sandbox, "tree/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "tree", &["template", "b.env", "-q"]).run().succeeds();
     write(&sandbox, "tree/c.env", "C=value-of-c-1234\n");
@@ -363,7 +365,7 @@ fn a_moved_directory_and_a_worktree_are_one_owner() {
     write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
 
-    // The same manifest elsewhere: a second clone.
+    // The same manifest in another place means a second clone.
     fs::create_dir_all(sandbox.path("three/api")).unwrap();
     fs::copy(sandbox.path("two/api/.secrets.toml"), sandbox.path("three/api/.secrets.toml"))
         .unwrap();

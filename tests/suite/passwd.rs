@@ -1,4 +1,5 @@
-//! `secrets passwd`: the new passphrase opens, the old one does not, and nothing of its slot is left.
+//! `secrets passwd`: the new passphrase opens the vault, the old one does not, and no byte of the
+//! old slot remains.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
 
 pub const NEW: &str = "a quite different battery staple";
 
-/// A file with a passphrase that nobody else can read.
+/// Writes a file with a passphrase that only its owner can read.
 pub fn file(sandbox: &Sandbox, name: &str, passphrase: &str) -> PathBuf {
     let path = sandbox.write(name, format!("{passphrase}\n"));
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -27,14 +28,14 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// The bytes of the only passphrase slot: salt, commitment, sealed root key.
+/// Returns the bytes of the only passphrase slot: salt, commitment, sealed root key.
 pub fn slot(sandbox: &Sandbox) -> [Vec<u8>; 3] {
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let sql = "SELECT salt, commitment, wrap FROM slots WHERE type = 1";
     connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap()
 }
 
-/// True where a file beside the vault, or the vault, holds 16 bytes of `needle`.
+/// Returns true if the vault or a file next to it holds 16 bytes of `needle`.
 pub fn is_left(sandbox: &Sandbox, needle: &[u8]) -> bool {
     let files = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).any(|path| {
@@ -71,7 +72,7 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
     let run = sandbox.command(["render", "-e", "{{ KEY }}"]).env("SECRETS_PASSPHRASE", NEW).run();
     run.succeeds().stdout("the value stays");
 
-    // And back again, as JSON.
+    // Change it back, with JSON output.
     file(&sandbox, "old", PASSPHRASE);
     let back = sandbox
         .command(["passwd", "--passphrase-file", "new", "--new-passphrase-file", "old", "--json"])
@@ -124,7 +125,7 @@ fn a_guess_is_made_dearer_and_stays_so() {
     assert_eq!(params, KdfParams { memory: 64 * 1024, iterations: 3, parallelism: 1 });
 }
 
-/// A vault of version 0.1.0 on a machine with a gigabyte or more.
+/// The vault is from version 0.1.0, and the machine has a gigabyte or more.
 #[test]
 fn an_old_default_is_mentioned_once_and_raised() {
     let sandbox = Sandbox::empty();
@@ -155,7 +156,7 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
         sandbox.run(line).succeeds().without("passwd").stderr_has("unlocked");
     }
 
-    // Neither is it lowered.
+    // A higher cost is not lowered either.
     let dearer = [
         "passwd",
         "-q",
@@ -241,7 +242,7 @@ fn the_current_one_is_asked_for_also_while_unlocked() {
 
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
 
-    // The root key is the same: what the agent holds goes on opening the vault.
+    // The root key is the same, so the agent's key still opens the vault.
     bare(&["list"]).succeeds().stdout_has("key");
     bare(&["lock", "--all", "-q"]).succeeds();
 }
@@ -296,11 +297,11 @@ fn of_two_changes_at_a_time_the_second_is_refused() {
     other.has_recovery().unwrap();
     one.set_passphrase(&new, params).unwrap();
 
-    // It was authorised by a passphrase that opens nothing any more.
+    // The change was authorised with a passphrase that is no longer valid.
     assert!(matches!(other.set_passphrase(&passphrase(), params), Err(VaultError::SlotsChanged)));
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&new).is_ok());
 
-    // One after the other is another thing.
+    // Two changes in sequence are allowed.
     one.set_passphrase(&passphrase(), params).unwrap();
     one.set_passphrase(&new, params).unwrap();
 }

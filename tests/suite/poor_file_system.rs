@@ -1,5 +1,5 @@
-//! A file system without Unix modes, as a USB stick has: backup, restore, a vault and outputs there. `bindfs` and the right to mount
-//! are needed; without them the tests say so and pass.
+//! A file system without Unix modes, such as a USB stick: backup, restore, a vault and outputs
+//! there. The tests need `bindfs` and the right to mount. Without them they report that and pass.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,8 @@ use std::process::Command;
 use crate::output_faults::skipped;
 use crate::support::Sandbox;
 
-/// A directory of a sandbox as a stick: everything has mode 0755, whatever is asked for.
+/// A directory of a sandbox that behaves like a stick: everything has mode 0755, regardless of the
+/// requested mode.
 struct Stick<'s>(&'s Sandbox);
 
 impl<'s> Stick<'s> {

@@ -1,8 +1,8 @@
-//! `secrets project`: lists, renames and deletes projects.
+//! `secrets project` lists, renames and deletes projects.
 
 use crate::support::{Sandbox, project, secret};
 
-/// `web` with two secrets, `api` with one.
+/// Returns a vault whose `web` has two secrets and `api` one.
 fn two() -> Sandbox {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();

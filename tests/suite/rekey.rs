@@ -1,4 +1,4 @@
-//! `secrets rekey`: the same secrets under keys that nobody has had.
+//! `secrets rekey` keeps the secrets and replaces all keys.
 
 use rusqlite::Connection;
 use terminal_secrets::crypto::CryptoError;
@@ -16,7 +16,7 @@ use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
 const SECRETS: [(&str, &str); 3] =
     [("one", "value of one"), ("two", "value of two"), ("three", "value of three")];
 
-/// Three secrets in `default`, forty in `web`.
+/// Returns a vault with three secrets in `default` and forty in `web`.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&SECRETS);
     let many = (0..40)
@@ -26,7 +26,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// What everything of the vault is, but for its keys.
+/// Returns everything in the vault except its keys.
 fn everything(sandbox: &Sandbox) -> Vec<String> {
     let vault = sandbox.vault();
     let secrets = vault.list(None, |_| true).unwrap();
@@ -118,7 +118,7 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
     bare(&["-p", "web", "rekey", "-y", "-q"]).succeeds();
     bare(&["-p", "web", "list", "--json"]).succeeds().stdout_has("key-39");
 
-    // The root key is nothing that an agent gives away.
+    // An agent does not give away the root key.
     stderr!(bare(&["rekey", "-y"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
@@ -126,7 +126,7 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
 
     assert_eq!(everything(&sandbox), before);
 
-    // With it, the agent's key opens nothing any more, and is forgotten.
+    // After that, the agent's key opens nothing and is forgotten.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     stderr!(bare(&["status", "-q"]).fails_with(5).stdout(""), @"
     `[dir]/vault.db` is locked
@@ -145,7 +145,7 @@ fn the_recovery_code_stays_or_gives_way() {
     sandbox.run(["rekey", "-y", "-q", "--recovery-file", "code"]).succeeds().stdout("");
     list(&code).succeeds().stdout_has("one");
 
-    // Another vault's is refused, and nothing is changed.
+    // Another vault's code is refused, and nothing is changed.
     let other = Sandbox::new();
     let before = sandbox.read("vault.db");
     file(&sandbox, "other", &create(&other, &[]));
@@ -156,7 +156,7 @@ fn the_recovery_code_stays_or_gives_way() {
 
     assert_eq!(sandbox.read("vault.db"), before);
 
-    // Not given, another one is printed.
+    // Without the old code, a new one is printed.
     let found = sandbox.run(["rekey", "-y", "--json"]).succeeds().json();
     assert_eq!((found["projects"].as_u64(), found["secrets"].as_u64()), (Some(2), Some(43)));
     let given = found["recoveryCode"].as_str().unwrap().to_owned();
@@ -288,7 +288,7 @@ fn what_is_damaged_is_not_sealed_anew() {
     }
 }
 
-/// A passphrase that takes its time: the vault gets new keys meanwhile.
+/// A slow passphrase: the vault gets new keys while it is derived.
 struct Slow<'a> {
     sandbox: &'a Sandbox,
     rekeys: std::cell::Cell<u32>,
@@ -342,7 +342,7 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
 
     assert!(matches!(before.rekey_project(&name, &|_| {}), Err(VaultError::SlotsChanged)));
 
-    // RootTables that do not hold under the slots that were opened are damaged.
+    // Root tables that do not match the opened slots are damage.
     let after = sandbox.vault();
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
@@ -355,7 +355,7 @@ fn a_key_of_before_that_an_agent_holds_is_told_as_such() {
     let bare =
         |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
 
-    // Seen before by the agent, and not.
+    // The agent has seen the vault before, or it has not.
     for looks in [true, false] {
         sandbox.run(["unlock", "-q"]).succeeds();
         if looks {

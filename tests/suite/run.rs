@@ -1,4 +1,4 @@
-//! `run` without a terminal: what the program gets, what is masked in its output, how it ends.
+//! `run` without a terminal: what the program gets, what is masked in its output, and how it ends.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStringExt;
@@ -14,7 +14,7 @@ use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const URL: &str = "postgres://app:p%40ss@db/dev";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Longer than anything takes on a busy machine.
+/// A limit that even a busy machine does not reach.
 const AT_MOST: Duration = Duration::from_secs(20);
 
 fn sandbox() -> Sandbox {
@@ -30,14 +30,15 @@ fn script(sandbox: &Sandbox, script: &str) -> Prepared {
     prepared(sandbox, &["--only", "api-token", "--", "sh", "-c", script])
 }
 
-/// A run that goes on while the test looks at it.
+/// A run that continues while the test observes it.
 struct Running(Child);
 
 impl Running {
     fn new(prepared: Prepared) -> Self {
         let mut command = prepared.command;
 
-        // A group whose parent is outside of it: of an orphaned one, as under `setsid`, the system stops nobody.
+        // The group needs a parent outside of it. The system never stops an orphaned group, as
+        // under `setsid`.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Self(
             command
@@ -49,7 +50,7 @@ impl Running {
         )
     }
 
-    /// The next line of stdout.
+    /// Returns the next line of stdout.
     fn line(reader: &mut impl BufRead) -> String {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
@@ -64,7 +65,7 @@ impl Running {
         kill_process(Pid::from_raw(self.0.id().try_into().unwrap()).unwrap(), signal).unwrap();
     }
 
-    /// The exit code, as a shell has it.
+    /// Returns the exit code as a shell reports it.
     fn code(&mut self) -> Option<i32> {
         let status = self.0.wait().unwrap();
         status.code().or_else(|| status.signal().map(|signal| 128 + signal))
@@ -85,7 +86,7 @@ fn is_alive(pid: &str) -> bool {
     let stat =
         std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
 
-    // Nobody may be there to bury it.
+    // A zombie counts as ended, because nobody may reap it.
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
@@ -99,7 +100,7 @@ fn every_secret_is_in_the_environment_and_masked_in_both_outputs() {
     ‹api-token›
     ");
 
-    // What is printed is masked; what the program has is the value.
+    // The output is masked, but the program has the real value.
     let run = prepared(&sandbox, &["--", "sh", "-c", "test \"$API_TOKEN\" = \"$WANTED\""])
         .env("WANTED", TOKEN)
         .run();
@@ -205,7 +206,7 @@ fn we_die_of_what_ctrl_c_does_to_the_program_and_of_no_other_signal() {
 
     assert!(left_in(&sandbox).is_empty());
 
-    // A program that handles it and has this code is not one that died of it.
+    // A program that handles the signal and exits with this code did not die of it.
     let line = "trap 'exit 130' INT; kill -INT $$";
     let status = ended(&["--only", "api-token", "--", "sh", "-c", line]);
     assert_eq!((status.signal(), status.code()), (None, Some(130)));
@@ -340,7 +341,7 @@ fn what_was_left_out_and_then_named_is_masked() {
     stderr!(run.succeeds().stdout("‹2fa-seed›\n"), @"warning: `2fa-seed` is left out: its tag makes no name of a variable; `--env NAME=TEMPLATE` gives it one");
 }
 
-/// What a program gets in a variable that was set before, and what is said of it.
+/// Returns the value of an inherited variable as the program sees it, and the messages.
 fn inherited(options: &[&str], name: &str, text: &str) -> (String, String) {
     let sandbox = sandbox();
     let line = [options, &["--no-mask", "--", "printenv", name]].concat();
@@ -393,12 +394,12 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
         assert_eq!((value.as_str(), told.as_str()), (text, words));
     }
 
-    // Somebody else's braces.
+    // The braces belong to another tool.
     for text in ["{{ID}} {{ .Name }}", "{{API_TOKEN}}", "{{", "{{ user.name }}"] {
         assert_eq!(inherited(&["--env", "A=1"], "FORMAT", text), (text.to_owned(), String::new()));
     }
 
-    // Its own secret does not exist: a name that a stranger may know.
+    // The variable's own secret does not exist. A stranger may know such a name.
     let (value, told) = inherited(&["--env", "A=1"], "CI_BRANCH", "{{ secrets.ci-branch }}");
     assert_eq!(value, "{{ secrets.ci-branch }}");
     assert_eq!(
@@ -431,7 +432,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
 
     stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is left as it is: it names no secret");
 
-    // What is not valid stays as it is.
+    // An invalid placeholder stays unchanged.
     let (value, told) =
         inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
     assert!(
@@ -454,7 +455,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
     fails(&["--expand-env", "SECRETS_TOKEN"], "is never given to a program");
     fails(&["--expand-env", "EDITOR"], "`EDITOR` steers programs");
 
-    // What an option sets anew is not looked at.
+    // A variable that an option sets is not expanded.
     let line = ["--env", "FORMAT=new", "--no-mask", "--", "printenv", "FORMAT"];
     prepared(&sandbox, &line)
         .env("FORMAT", "{{ secrets.format }}")
@@ -607,7 +608,7 @@ fn a_private_file_lives_as_long_as_the_program() {
     assert!(left_in(&sandbox).is_empty());
 }
 
-/// Private directories that are still there.
+/// Returns the private directories that still exist.
 fn left_in(sandbox: &Sandbox) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(sandbox.path("secrets")).into_iter().flatten().flatten();
     entries
@@ -726,7 +727,7 @@ fn what_was_ignored_stays_ignored() {
         .output()
         .unwrap();
 
-    // The C library keeps two past the 31 that are counted here for itself.
+    // The C library reserves two signals after the 31 that are counted here.
     let ignored = |line: Vec<u8>| {
         let line = String::from_utf8(line).unwrap();
         u64::from_str_radix(line.trim_start_matches("SigIgn:").trim(), 16).unwrap() & 0x7fff_ffff
@@ -741,7 +742,7 @@ fn a_value_written_in_pieces_is_masked_and_a_prefix_is_let_go() {
     let line = "printf 'a%s' t0ken-abcdef; sleep 0.01; printf '%s!' ghijklmnop";
     script(&sandbox, line).run().succeeds().stdout("a‹api-token›!");
 
-    // Silence: the prefix is shown, and if the value then completes, the rest of it is not.
+    // After a pause the prefix is shown. If the value is then completed, the rest of it is hidden.
     let mut running = Running::new(script(&sandbox, "printf 't0ken-'; sleep 20"));
     let mut output = running.0.stdout.take().unwrap();
     let mut piece = [0; 6];
@@ -754,7 +755,7 @@ fn a_value_written_in_pieces_is_masked_and_a_prefix_is_let_go() {
     script(&sandbox, line).run().succeeds().stdout("t0ken-‹api-token›.");
 }
 
-/// A pipe with a name, by which a test lets a process go on.
+/// Creates a named pipe that lets a test release a process.
 fn fifo(sandbox: &Sandbox, name: &str) -> PathBuf {
     let path = sandbox.path(name);
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -784,7 +785,7 @@ fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
 
-    // So much before it that what is kept of the stream is not all of it.
+    // The output before the value exceeds the kept part of the stream.
     let line = "head -c 20000 /dev/zero; printf 't0ken-ab'; (read go <go; printf 'cdefghijklmnop.'; echo end) &";
     let mut running = Running::new(script(&sandbox, line));
     assert_eq!(running.code(), Some(0));
@@ -824,7 +825,7 @@ fn without_memory_for_the_needles_no_program_starts() {
 
 #[test]
 fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
-    // 40,000 characters, of which no part stands twice.
+    // 40,000 characters without a repeated part.
     let value: String =
         (0..8_000).map(|number| format!("{:05}", number * 7_919 % 99_991)).collect();
     let sandbox = Sandbox::with_secrets(&[("big", &value)]);
@@ -849,7 +850,7 @@ fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
         let shown = printed.replace("‹big›", "");
         let rest = shown.strip_prefix("a line\n").and_then(|text| text.strip_suffix("\nEND\n"));
 
-        // Up to seven bytes of it may be out before, and base64 ends in what is not the value's alone.
+        // Up to seven bytes of it may be out already, and base64 can end with bits of other data.
         assert!(rest.is_some_and(|rest| rest.len() <= 9), "{} of {encoded}", shown.len());
         assert!(printed.contains("‹big›"), "{encoded}");
     }
@@ -897,7 +898,7 @@ fn what_goes_on_masking_has_no_environment_and_no_lock_reaches_it() {
 
     until("nobody goes on", || !lingering().is_empty());
     for process in lingering() {
-        // Only root may look, or the process is another test's and has ended.
+        // Only root can read it. Otherwise the process belongs to another test and has ended.
         let Ok(environment) = std::fs::read(process.join("environ")) else { continue };
         assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
     }
@@ -914,7 +915,7 @@ fn a_reader_that_goes_away_ends_the_program_as_without_us() {
     let mut output = running.output();
     assert_eq!(Running::line(&mut output), "y");
     drop(output);
-    assert_eq!(running.code(), Some(0)); // the shell's own: it tells how `yes` ended
+    assert_eq!(running.code(), Some(0)); // the shell's own code: it reports how `yes` ended
 
     let mut errors = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
@@ -933,7 +934,7 @@ fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
     assert!(output.stdout == bytes.repeat(2) && output.stderr == bytes);
 }
 
-/// Letters without an order, the same in every run.
+/// Fills the buffer with letters without a pattern, the same in every run.
 fn disorder(bytes: &mut [u8]) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for byte in bytes {
@@ -943,7 +944,8 @@ fn disorder(bytes: &mut [u8]) {
     }
 }
 
-/// What a script prints, and the exit code, in a PID namespace where `first` is process 1; nothing where only root may.
+/// Returns the exit code and the output of a script in a PID namespace where `first` is process 1.
+/// Returns `None` without root.
 fn in_a_pid_namespace(first: &[&str], line: &str) -> Option<(Option<i32>, String)> {
     let sandbox = sandbox();
     let mut unshare = Command::new("unshare");
@@ -971,7 +973,7 @@ fn as_process_1_it_buries_what_is_left_to_it() {
 
 #[test]
 fn where_session_and_group_are_led_from_outside_it_stops_and_goes_on() {
-    // As process 1 nothing stops it.
+    // `sh` is process 1 here, because nothing can stop process 1.
     let line = "(for n in $(seq 500); do ps -o stat= -p $PPID | grep -q T && break; sleep 0.01; done; \
                 [ $n = 500 ] && kill -KILL $$; kill -CONT $PPID) & kill -STOP $$; echo on";
     let printed = in_a_pid_namespace(&["sh", "-c", "\"$0\" \"$@\"; exit $?"], line);
@@ -1068,7 +1070,8 @@ fn killed_at_any_moment_it_leaves_nothing() {
     });
 }
 
-/// A command line behind something that changes how a process begins: `env`, a shell, perl.
+/// Starts a command line through a wrapper that changes the initial state of a process: `env`, a
+/// shell, perl.
 fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
     let mut command = Command::new(wrapper[0]);
     command
@@ -1082,7 +1085,7 @@ fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
     command
 }
 
-/// Processor time that a process has used, in clock ticks.
+/// Returns the processor time that a process has used, in clock ticks.
 fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let all: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -1123,7 +1126,7 @@ fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
 
         assert_eq!(Running::line(&mut errors), "");
 
-        // The program has ended, and what it printed fills the pipe that nobody reads.
+        // The program has ended, and its output fills the pipe that nobody reads.
         let children = format!("/proc/{0}/task/{0}/children", running.0.id());
         until("the program lives", || std::fs::read_to_string(&children).unwrap().is_empty());
         std::thread::sleep(Duration::from_millis(150));
@@ -1154,7 +1157,7 @@ fn a_reader_that_has_gone_is_missed_at_the_first_write() {
         std::thread::sleep(Duration::from_millis(200));
         drop(child.stdin.take());
         let output = child.wait_with_output().unwrap();
-        // Without masking it is the program itself that the signal ends.
+        // Without masking, the signal ends the program itself.
         let signal = output.status.signal();
         assert!(output.status.code() == Some(141) || signal == Some(13), "{output:?}");
         assert!(output.stderr.is_empty());
@@ -1166,7 +1169,7 @@ fn what_was_blocked_stays_blocked() {
     let sandbox = sandbox();
     let block = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGUSR1, SIGTERM, SIGCHLD)); exec @ARGV";
 
-    // Without a shell: they have masks of their own.
+    // Shells have their own signal masks, so the test does not use one.
     let line = ["--", "grep", "SigBlk", "/proc/self/status"];
     for options in [
         &["--only", "api-token"][..],
@@ -1193,7 +1196,7 @@ fn a_value_is_masked_wherever_it_is_split() {
                 printf %s \"$API_TOKEN\" | tail -c +$((n + 1)); echo; done";
     script(&sandbox, line).run().succeeds().stdout("‹api-token›\n".repeat(21));
 
-    // Byte by byte.
+    // One byte at a time.
     let line =
         "for n in $(seq 1 22); do printf %s \"$API_TOKEN\" | head -c $n | tail -c 1; done; echo .";
     script(&sandbox, line).run().succeeds().stdout("‹api-token›.\n");
@@ -1215,7 +1218,7 @@ fn a_prefix_is_held_for_less_than_50_ms() {
         held
     };
 
-    // The best of some, as the machine may be busy.
+    // The machine may be busy, so the best of several runs counts.
     let best = (0..5).map(held).min().unwrap();
     assert!(best < Duration::from_millis(50), "{best:?}");
 }
@@ -1294,13 +1297,13 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
     let once = "warning: values under 8 bytes are not masked: `seven`\n";
     prepared(&sandbox, &line).run().succeeds().stderr(once);
 
-    // Of what the program was not given nobody speaks.
+    // Short values that the program does not get are not mentioned.
     prepared(&sandbox, &["--only", "eight", "--", "echo", "abcdefgh"])
         .run()
         .succeeds()
         .stdout("‹eight›\n");
 
-    // Nothing is masked, so nothing is told.
+    // Nothing is masked, so there is no warning.
     let run = prepared(&sandbox, &["--no-mask", "--", "sh", "-c", "echo $SEVEN $EIGHT"]).run();
     run.succeeds().stdout("1234567 abcdefgh\n");
 }
@@ -1309,7 +1312,7 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
 fn descriptors_that_the_caller_passed_arrive_and_no_others() {
     let sandbox = sandbox();
 
-    // The listing's own is the last.
+    // The last descriptor belongs to the listing itself.
     let list = ["--", "sh", "-c", "exec ls /proc/self/fd"];
     for options in [
         &["--only", "api-token"][..],
@@ -1363,7 +1366,7 @@ fn stopped_and_continued_the_program_stops_and_goes_on() {
     for round in 0..20 {
         running.signal(Signal::TSTP);
 
-        // A shell waits until it has seen us stopped, other callers do not.
+        // A shell waits until it has seen us stop. Other callers do not.
         let waits_for_us = round % 2 == 0;
         until("it does not stop", || {
             state(&pid) == Some(b'T') && (!waits_for_us || state(&ours) == Some(b'T'))
@@ -1403,11 +1406,11 @@ fn what_cannot_be_run_is_told_as_env_tells_it() {
         }
     }
 
-    // A new PATH is where the program is looked for.
+    // The program is searched in the new PATH.
     let path = format!("PATH={}:{PATH}", sandbox.path("bin").display());
     prepared(&sandbox, &["--env", &path, "--", "ours"]).run().succeeds().stdout("ours\n");
 
-    // More than the system takes, though each variable fits.
+    // Each variable fits, but together they exceed the system's limit.
     let sandbox = Sandbox::with_secrets(&[("large", &"x".repeat(60_000))]);
     let many: Vec<String> =
         (0..80).map(|n| format!("--env=A{n}={{{{ LARGE }}}}{{{{ LARGE }}}}")).collect();
@@ -1431,7 +1434,7 @@ fn without_threads_a_vault_is_opened_all_the_same() {
     let wrapper =
         ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c", line];
 
-    // Who is not root cannot try it.
+    // Without root this cannot be tested.
     let Ok(output) = behind(&wrapper, &program).output() else { return };
     let errors = String::from_utf8(output.stderr).unwrap();
     if changed && !errors.contains("setpriv") && !errors.contains("Permission denied") {
@@ -1467,7 +1470,7 @@ fn of_several_sources_the_more_explicit_one_wins() {
     assert_eq!(shown(&["--env", "A=1", "--env", "A=2"]), "2\n");
     assert!(shown(&["--env", "A=1", "--file", "A=b"]).ends_with("/b\n"));
 
-    // A pipe is a file, too.
+    // A pipe counts as a file, too.
     let run = prepared(&sandbox, &["--env-file", "/dev/stdin", "--", "printenv", "A"])
         .stdin("A='{{ API_TOKEN }}'\n")
         .run();
@@ -1516,7 +1519,7 @@ fn private_files_go_however_the_program_leaves_them() {
     stderr!(run, @"error: there is no program `no-such-program`");
     assert!(left_in(&sandbox).is_empty());
 
-    // What a process that is gone left behind, as when the machine lost power.
+    // A process that no longer exists left this behind, for example after a power failure.
     let old = sandbox.path("secrets/run-999999999-0");
     std::fs::create_dir(&old).unwrap();
     std::fs::write(old.join("api_token"), TOKEN).unwrap();
@@ -1551,7 +1554,7 @@ fn output_into_a_file_is_masked() {
     assert!(status.success());
     assert_eq!(String::from_utf8(sandbox.read("both")).unwrap(), "‹api-token›\n‹api-token›\nend\n");
 
-    // At its end, not over what is there.
+    // The output is appended and overwrites nothing.
     behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
         .stderr(Stdio::null())
         .status()
@@ -1560,7 +1563,8 @@ fn output_into_a_file_is_masked() {
     assert!(String::from_utf8(sandbox.read("both")).unwrap().ends_with("end\n‹api-token›\nend\n"));
 }
 
-/// A warning that text was copied although it resembles a placeholder for an existing secret.
+/// Returns the warning that text was copied although it resembles a placeholder for an existing
+/// secret.
 fn copied(place: &str, tag: &str) -> String {
     format!(
         "warning: {place}: this text is copied, although a secret `{tag}` exists; \
@@ -1587,7 +1591,7 @@ fn a_near_miss_in_a_variable_is_copied_with_a_warning() {
     let run = sandbox.run(["run", "--env-file", "app.env"].iter().chain(&show));
     run.succeeds().stdout(format!("{near}\n")).stderr(&warnings("app.env:1 X"));
 
-    // The vault is opened for another variable.
+    // Another variable makes the command open the vault.
     sandbox.write(
         ".secrets.toml",
         format!("[run.env]\nX = \"{near}\"\nKEY = \"{{{{ secrets.stripe-key }}}}\"\n"),
@@ -1614,7 +1618,7 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
 
     stderr!(run(&sandbox), @"warning: --env X:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`");
 
-    // An agent at hand knows the tag.
+    // A running agent knows the tag.
     sandbox.run(["unlock", "-q"]).succeeds();
     run(&sandbox).stderr(&copied("--env X:1:1", "stripe-key"));
     sandbox.run(["lock", "-q"]).succeeds();

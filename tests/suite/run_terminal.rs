@@ -1,4 +1,5 @@
-//! `run` on a real pseudo-terminal: programs behave as without us, and what they print is masked.
+//! `run` on a real pseudo-terminal: programs behave as if started directly, and their output is
+//! masked.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,17 +21,17 @@ impl Unlocked {
         Self(sandbox)
     }
 
-    /// A shell that is no interactive one.
+    /// Starts a shell that is not interactive.
     fn shell(&self, script: &str) -> Terminal {
         Terminal::shell(&self.0, script)
     }
 
-    /// Runs a program by `run`; it is one word of a shell.
+    /// Starts a program with `run`. It is one word of a shell.
     fn run(&self, program: &str) -> Terminal {
         self.shell(&format!("\"$secrets\" run -- {program}"))
     }
 
-    /// A shell with job control, as people have it.
+    /// Starts a shell with job control, like a user's.
     fn interactive(&self) -> Terminal {
         let mut terminal = self.shell("PS1='ready> ' exec bash --norc --noediting -i");
         terminal.waits_for("ready> ");
@@ -88,7 +89,8 @@ fn a_value_in_pieces_is_masked_and_a_prompt_that_begins_like_it_is_shown() {
     let mut terminal = home.run(line);
     terminal.waits_for("‹api-token›").waits_for("t0ken-? ").types("t0ken-abcdefghijklmnop\n");
 
-    // What is typed is echoed by the program's terminal, and masked there too; so is what the program makes of it.
+    // The program's terminal echoes the input and masks it there too, like the program's own
+    // output.
     terminal.waits_for("‹api-token›").waits_for("‹api-token›").ends_with(0);
 }
 
@@ -112,7 +114,7 @@ fn one_ctrl_c_is_one_signal() {
 fn ctrl_c_ends_the_script_around_it() {
     let home = Unlocked::new();
 
-    // One shell waits until it sees how the program ended, the other does not.
+    // One shell waits to see how the program ended, the other does not.
     for shell in ["dash", "bash"].into_iter().filter(|shell| has(shell)) {
         let line = format!(
             "{shell} -c '\"$secrets\" run -- sleep 1000; echo af\"\"ter'; echo \"script $?\""
@@ -166,7 +168,8 @@ fn ctrl_c_reaches_all_jobs_of_make() {
                   while [ $i -lt 20 ]; do sleep 0.01; [ -z \"$n\" ] || i=$((i + 1)); done\necho \"$1 got $n\"\nexit 130\n";
     home.0.write("server", server);
 
-    // The third one's output is no terminal, so it stays in the process group that the others signal.
+    // The third job's output is not a terminal, so it stays in the process group that the others
+    // signal.
     let run = "@\"$$secrets\" run -- sh server";
     let jobs = format!(
         "all: api web log\napi: ; {run} api\nweb: ; {run} web\nlog: ; {run} log >out 2>&1\n"
@@ -226,7 +229,7 @@ fn a_pager_behind_a_pipe_has_the_keyboard() {
     {
         let mut terminal = home.shell(&format!("export TERM=xterm LESS=\n{pager}; echo back"));
 
-        // It says so when it reads keys.
+        // The pager sends this when it reads keys.
         terminal.waits_for("\x1b[?1h").shell_is_up().types("q").waits_for("back").ends_with(0);
     }
 }
@@ -265,7 +268,7 @@ fn without_proc_it_works() {
 }
 
 impl Terminal {
-    /// Waits until `run` has made the terminal raw, so that a key is the program's.
+    /// Waits until `run` has made the terminal raw, so that keys reach the program.
     fn shell_is_up(&mut self) -> &mut Self {
         std::thread::sleep(Duration::from_millis(700));
         self
@@ -293,7 +296,7 @@ fn ctrl_z_stops_and_fg_continues() {
     );
     terminal.waits_for("first\r\n").types("\x1a").waits_for("Stopped").waits_for("ready> ");
 
-    // The shell has its terminal back as it was.
+    // The shell's terminal has its old settings.
     terminal
         .types("stty -a | grep -c -- ' icanon'; jobs\n")
         .waits_for("1\r\n")
@@ -496,7 +499,7 @@ fn the_process_between_has_nothing_of_the_programs_environment() {
     let screen = home.shell(line).waits_for("end").ends_with(0).to_owned();
     assert!(!screen.contains("LD_PRELOAD") && !screen.contains("HOME="), "{screen}");
 
-    // What it says is said as we say it.
+    // The error has our format.
     let mut terminal = home.shell(
         "\"$secrets\" --json run -- no-such-program 2>errors; code=$?; cat errors; (exit $code)",
     );
@@ -520,7 +523,7 @@ fn is_alive(pid: &str) -> bool {
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
-/// The ids of a program and of the `run` above it.
+/// Returns the process ids of a program and of the `run` above it.
 fn ids(home: &Unlocked) -> (String, String) {
     until("the program does not start", || {
         home.0.path("pid").exists() && home.0.read("pid").ends_with(b"\n")
@@ -528,7 +531,7 @@ fn ids(home: &Unlocked) -> (String, String) {
 
     let program = String::from_utf8(home.0.read("pid")).unwrap();
 
-    // On a pseudo-terminal the monitor stands between.
+    // On a pseudo-terminal the monitor is between the two.
     let parent = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap();
         stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().to_owned()
@@ -552,7 +555,7 @@ fn a_signal_from_another_process_is_the_programs_alone() {
         let (_, run) = ids(&home);
         kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), signal).unwrap();
 
-        // The command that it waits for goes on.
+        // The command that it waits for continues.
         let screen = terminal.waits_for("got\r\n").waits_for("sleep ended with 0\r\n").ends_with(0);
         assert_eq!(screen.matches("got").count(), 1, "{screen}");
         std::fs::remove_file(home.0.path("pid")).unwrap();
@@ -579,7 +582,7 @@ fn one_that_starts_while_another_has_the_terminal_has_usual_modes() {
         assert!(modes.split([' ', '\n', ';']).any(|word| word == mode), "{mode} in {modes}");
     }
 
-    // When the first ends, the second has the keyboard, and Ctrl-C ends it.
+    // When the first one ends, the second gets the keyboard, and Ctrl-C ends it.
     home.0.write("go", "");
     terminal.waits_for("first ended\r\n").shell_is_up().types("\x03");
     terminal.ends();
@@ -597,7 +600,7 @@ fn killed_or_hung_up_it_leaves_no_program() {
 
     let terminal = home.run(PROGRAM);
     let (program, _) = ids(&home);
-    drop(terminal); // the terminal is gone
+    drop(terminal); // the terminal hangs up
     until("the program lives on", || !is_alive(&program));
 }
 

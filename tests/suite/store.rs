@@ -1,4 +1,5 @@
-//! The contract of `trait Store`, one story told to every backend, and what the vault does when a store fails.
+//! The contract of `trait Store`, tested on every backend, and the vault's reaction to a failing
+//! store.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use crate::backends::{FailingStore, MemoryStore};
 use crate::fixture::{reveal, root, vault_rows};
 use crate::support::{project, secret, value};
 
-/// Tells the story to every backend: a store and a second handle on the same rows.
+/// Runs a test on every backend, with a store and a second handle on the same rows.
 fn on_every_backend(story: impl Fn(&dyn Store, &dyn Store)) {
     let (row, slot) = vault_rows();
     let memory = MemoryStore::new(&row, &slot);
@@ -198,7 +199,8 @@ fn a_transaction_reads_its_own_changes_and_dropped_leaves_none() {
 
 #[test]
 fn a_snapshot_does_not_change_while_others_write() {
-    // In SQLite's rollback mode a writer's commit waits for a reader to end: it is begun here, and not finished.
+    // In SQLite's rollback mode a writer's commit waits for readers. So this transaction is begun
+    // and not committed.
     on_every_backend(|store, other| {
         let row = project_row([1; 16]);
         let view = other.read().unwrap();
@@ -213,7 +215,7 @@ fn a_snapshot_does_not_change_while_others_write() {
     });
 }
 
-/// Everything in a vault, values included.
+/// Returns everything in a vault, including values.
 fn everything(vault: &Vault) -> Vec<(String, Vec<u8>)> {
     let listed = vault.list(None, |_| true).unwrap().into_iter();
     let with_value = |secret: terminal_secrets::model::Secret| {
@@ -269,7 +271,7 @@ fn fill(store: impl Store + 'static) {
     }
 }
 
-/// Fails every write at every call; `again` opens the rows afresh. Returns how many calls there were.
+/// Fails every write at every call. `again` opens the rows again. Returns the number of calls.
 fn fail_everywhere<S: Store + Clone + 'static>(
     make: impl Fn() -> S,
     with: fn() -> StoreError,
@@ -321,7 +323,7 @@ fn a_store_that_fails_at_any_call_leaves_everything_as_it_was() {
     }
 }
 
-/// SQLite, shared by handles that the test drops and makes.
+/// A SQLite store that is shared by handles. The test drops and creates them.
 #[derive(Clone)]
 struct Shared(Rc<SqliteStore>);
 

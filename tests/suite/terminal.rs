@@ -1,6 +1,7 @@
-//! Hostile text never reaches a terminal raw, wherever it comes from: a vault, a manifest, a file's name, an argument.
+//! Hostile text never reaches a terminal raw, regardless of its source: a vault, a manifest, a
+//! file's name, an argument.
 //!
-//! Stdout of `render` is the exception: what is rendered is rendered as it is.
+//! Stdout of `render` is the exception, because templates render unchanged.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -10,7 +11,7 @@ use terminal_secrets::vault::{NewSecret, SecretChanges};
 
 use crate::support::{PASSPHRASE, Run, Sandbox, project, value};
 
-/// What a terminal acts on, or what changes how its neighbours look.
+/// Text that a terminal acts on, or that changes how neighbouring text looks.
 const HOSTILE: [&str; 26] = [
     "\x1b[31mred",                // a colour
     "\x1b[2J\x1b[H",              // clears the screen
@@ -40,7 +41,8 @@ const HOSTILE: [&str; 26] = [
     "\u{180e}",
 ];
 
-/// True for what must not be printed to a person. Said here once more, so that a gap in the program's own list shows.
+/// Returns true for a character that must not be printed to a person. The test has its own list, so
+/// that a gap in the program's list shows.
 fn is_raw(c: char) -> bool {
     let invisible = ['\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
     let ranges = [
@@ -56,7 +58,8 @@ fn is_raw(c: char) -> bool {
         || ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 
-/// Both streams of a run, which hold nothing raw and as many lines as they should.
+/// Returns both streams of a run, after checking that they hold nothing raw and the right number of
+/// lines.
 #[track_caller]
 fn harmless(run: Run) -> (String, String) {
     let (_, stdout, stderr) = run.everything();
@@ -68,7 +71,8 @@ fn harmless(run: Run) -> (String, String) {
     (stdout, stderr)
 }
 
-/// A vault that somebody wrote by other means: `key` with a name and a description that no command line would take.
+/// Returns a vault that was written by other means: `key` has a name and a description that no
+/// command line would accept.
 fn hostile_vault(name: &str, description: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     let new = NewSecret {
@@ -84,7 +88,7 @@ fn hostile_vault(name: &str, description: &str) -> Sandbox {
 
 #[test]
 fn names_and_descriptions_of_a_vault_are_made_visible() {
-    // One vault for them all: its name and description change.
+    // All cases use one vault and change its name and description.
     let sandbox = hostile_vault("x", "x").unlocked();
     let vault = sandbox.vault();
     for hostile in HOSTILE {
@@ -101,7 +105,7 @@ fn names_and_descriptions_of_a_vault_are_made_visible() {
 
         assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");
 
-        // To a program the text is what it is, and on its way nothing that a terminal acts on.
+        // A program gets the text unchanged, but escaped so that a terminal does not act on it.
         let run = sandbox.run(["get", "key", "--json"]).succeeds();
         let bytes = run.bytes();
         assert!(
@@ -130,7 +134,8 @@ fn a_newline_or_a_tab_in_a_name_makes_no_line_and_no_column() {
     let (shown, _) = harmless(sandbox.run(["get", "key"]));
     assert!(shown.contains("name         a\\nkey2\\t••••\\tx\n"), "{shown}");
 
-    // A description has lines; those after the first are indented, so that none looks like a field.
+    // A description has several lines. Those after the first are indented, so that none looks like
+    // a field.
     assert!(shown.contains("description  a\n             b\tc\n"), "{shown}");
     let (listed, _) = harmless(sandbox.run(["list"]));
     assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");
@@ -147,7 +152,7 @@ fn a_description_cannot_pretend_to_be_a_field() {
 fn the_hint_of_a_hostile_value_is_made_visible() {
     let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().enumerate() {
-        // Long enough that its ends are shown.
+        // The text is long enough that the hint shows its ends.
         let text = format!("{hostile}{}{hostile}", "x".repeat(40));
         let tag = format!("t{number}");
         harmless(sandbox.command(["create", "--tag", &tag]).stdin(text).run().succeeds());

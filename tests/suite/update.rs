@@ -1,4 +1,4 @@
-//! `secrets update`: what is named changes, nothing else does.
+//! `secrets update` changes what is named and nothing else.
 
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
@@ -6,7 +6,7 @@ use terminal_secrets::vault::NewSecret;
 use crate::create::revealed;
 use crate::support::{Sandbox, project, value};
 
-/// A vault with `key`, which has a name, a description and a value.
+/// Returns a vault with `key`, which has a name, a description and a value.
 fn labelled() -> Sandbox {
     let sandbox = Sandbox::new();
     let new = NewSecret {
@@ -20,7 +20,7 @@ fn labelled() -> Sandbox {
     sandbox
 }
 
-/// Name, description and value of `key`; empty where there is none.
+/// Returns the name, description and value of `key`. Missing ones are empty.
 fn state(sandbox: &Sandbox) -> (String, String, Vec<u8>) {
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let name = secret.metadata.name.map_or_else(String::new, |name| name.as_str().to_owned());
