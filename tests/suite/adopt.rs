@@ -19,7 +19,7 @@ fn added() -> Project {
 }
 
 #[test]
-fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
+fn a_secret_and_a_setting_are_adopted_and_the_file_is_unchanged() {
     let project = added();
     let before = project.read(".env");
     stderr!(project.run(&["adopt", ".env"]).succeeds().stdout(""), @"
@@ -52,7 +52,7 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
 }
 
 #[test]
-fn options_decide_and_json_lists_what_was_done() {
+fn options_decide_and_json_lists_the_result() {
     let project = added();
     project.write(".env", format!("KEY={MARKER}\nSTRIPE_KEY=of-the-shop\nLOG_LEVEL=debug\n"));
     let json = project
@@ -70,7 +70,7 @@ fn options_decide_and_json_lists_what_was_done() {
 }
 
 #[test]
-fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
+fn a_refused_adoption_changes_nothing() {
     let project = added();
     project.write("other.env", "A=1\n");
     for (line, code, said) in [
@@ -149,7 +149,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
 }
 
 #[test]
-fn a_new_variable_is_written_for_the_readers_that_the_manifest_names() {
+fn a_new_variable_is_spelled_for_the_readers_in_the_manifest() {
     let project = simple();
     project.write(".secrets.toml", MANIFEST.to_owned() + "readers = [\"bash\"]\n");
     project.run(&["setup", "-q"]).succeeds();
@@ -166,7 +166,7 @@ fn a_new_variable_is_written_for_the_readers_that_the_manifest_names() {
 
 /// A template that held an already stored value would publish it.
 #[test]
-fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
+fn a_stored_value_is_never_copied_into_the_template_or_the_manifest() {
     let project = added();
     project.store("web", "other", "a-value-of-another-template");
     project.store("web", "environment", "production");
@@ -206,7 +206,7 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
 }
 
 #[test]
-fn problems_are_told_with_their_lines_and_the_way_on() {
+fn problems_are_reported_with_their_lines_and_a_next_step() {
     let project = added();
     let write = |text: &str| project.write(".env", format!("KEY={MARKER}\n\n{text}"));
     let refused = |expected: &str| {
@@ -255,7 +255,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
 }
 
 #[test]
-fn a_value_that_was_changed_as_well_is_left_to_setup() {
+fn a_value_that_also_changed_is_left_to_setup() {
     let project = added();
     project.write(".env", "KEY=by hand\nNEW=value-of-new\n");
     stderr!(project.run(&["adopt", ".env"]).succeeds(), @"

@@ -330,7 +330,7 @@ fn again(frame: &[u8]) -> Option<SecretBytes> {
 }
 
 #[test]
-fn a_frame_is_read_as_it_was_written() {
+fn a_frame_round_trips() {
     for frame in requests().iter().chain(&answers()) {
         let (length, body) = frame.expose().split_first_chunk().unwrap();
         assert_eq!(u32::from_be_bytes(*length) as usize, body.len());
@@ -340,7 +340,7 @@ fn a_frame_is_read_as_it_was_written() {
 }
 
 #[test]
-fn a_handover_is_read_whole_or_not_at_all() {
+fn an_incomplete_handover_is_refused() {
     let handover = Handover {
         path: b"/a/vault.db",
         vault_id: [3; 16],
@@ -368,7 +368,7 @@ fn a_handover_is_read_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_frame_is_read_whole_or_not_at_all() {
+fn an_incomplete_frame_is_refused() {
     for frame in requests().iter().chain(&answers()) {
         let body = &frame.expose()[4..];
 
@@ -397,7 +397,7 @@ fn a_frame_is_read_whole_or_not_at_all() {
 
 /// Regression test, found by fuzzing: decoding ignored the remaining time of a locked vault.
 #[test]
-fn a_locked_vault_has_no_time_left() {
+fn a_locked_vault_has_no_remaining_time() {
     let locked = Answer::State { left: None }.encode().unwrap();
     let mut body = locked.expose()[4..].to_vec();
     assert!(Answer::decode(&body).is_ok());
@@ -410,7 +410,7 @@ fn a_locked_vault_has_no_time_left() {
 }
 
 #[test]
-fn a_frame_has_a_largest_size() {
+fn the_size_of_a_frame_is_limited() {
     let most = vec![0; LARGEST_FRAME - 6];
     assert_eq!(Request::MoreMac { bytes: &most }.encode().unwrap().len(), LARGEST_FRAME + 4);
     assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), LARGEST_FRAME + 4);
@@ -422,7 +422,7 @@ fn a_frame_has_a_largest_size() {
 
 /// The agent closes the connection after each of these, without an answer.
 #[test]
-fn what_is_malformed_is_closed_without_a_word() {
+fn malformed_frames_get_no_answer() {
     let home = Home::with_agent();
     let with_length = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
     let mut bad: Vec<Vec<u8>> = [0, 1, LARGEST_FRAME as u32 + 1, 1 << 30, u32::MAX]
@@ -478,7 +478,7 @@ fn the_largest_frame_is_served() {
 }
 
 #[test]
-fn frames_may_come_in_any_pieces() {
+fn frames_may_arrive_in_any_pieces() {
     let home = Home::with_agent();
     let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
     let mut stream = home.dial();
@@ -495,7 +495,7 @@ fn frames_may_come_in_any_pieces() {
 }
 
 #[test]
-fn a_newer_client_is_told_and_may_end_the_agent() {
+fn a_newer_client_gets_an_error_and_can_end_the_agent() {
     let home = Home::with_agent();
     let pid = home.pid().unwrap();
     let mut stream = home.dial();
@@ -509,7 +509,7 @@ fn a_newer_client_is_told_and_may_end_the_agent() {
 // Commands
 
 #[test]
-fn while_it_is_unlocked_no_passphrase_is_asked_for() {
+fn an_unlocked_vault_needs_no_passphrase() {
     let home = Home::new();
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
     `[dir]/vault.db` is locked
@@ -554,7 +554,7 @@ fn while_it_is_unlocked_no_passphrase_is_asked_for() {
 }
 
 #[test]
-fn a_vault_whose_directory_is_gone_can_be_locked() {
+fn a_vault_whose_directory_was_removed_can_be_locked() {
     let home = Home::new();
     fs::create_dir(home.path("disk")).unwrap();
     fs::rename(home.vault_path(), home.path("disk/vault.db")).unwrap();
@@ -571,7 +571,7 @@ fn a_vault_whose_directory_is_gone_can_be_locked() {
 }
 
 #[test]
-fn locking_what_is_locked_is_no_failure() {
+fn locking_a_locked_vault_succeeds() {
     let home = Home::new();
     stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was locked already");
     stderr!(home.run(["lock", "--all"]).succeeds(), @"nothing was unlocked");
@@ -599,7 +599,7 @@ fn a_wrong_passphrase_or_time_unlocks_nothing() {
 }
 
 #[test]
-fn each_vault_has_an_agent_of_its_own() {
+fn each_vault_has_its_own_agent() {
     let home = Home::unlocked();
     let other = home.path("other.db");
     Vault::init(&other, &passphrase(), KdfParams::LEAST).unwrap();
@@ -647,7 +647,7 @@ fn each_vault_has_an_agent_of_its_own() {
 /// No number of other vaults or foreign sockets prevents an unlock, because sessions are not
 /// created through a socket.
 #[test]
-fn strangers_sockets_block_no_unlock_and_no_lock() {
+fn foreign_sockets_block_neither_unlock_nor_lock() {
     let home = Home::new();
     let place = home.place();
     let strangers: Vec<_> =
@@ -670,14 +670,14 @@ fn strangers_sockets_block_no_unlock_and_no_lock() {
 
 /// These six cases mostly wait, so they run in parallel.
 #[test]
-fn agents_and_clients_that_are_stopped_replaced_or_slow_are_given_up_in_time() {
+fn stopped_replaced_and_slow_agents_and_clients_time_out() {
     let tests: [fn(); 6] = [
-        a_stranger_in_the_agents_place_gets_no_key,
-        of_unlocks_at_once_one_agent_is_left,
-        a_stopped_agent_is_an_error_and_no_wait_without_end,
+        an_impostor_in_the_agents_place_gets_no_key,
+        concurrent_unlocks_leave_one_agent,
+        a_stopped_agent_is_an_error_and_not_an_endless_wait,
         the_longest_and_the_shortest_time_are_served,
-        answers_that_nobody_takes_are_given_up,
-        a_frame_that_does_not_come_to_its_end_is_given_up,
+        unread_answers_time_out,
+        an_unfinished_frame_times_out,
     ];
 
     thread::scope(|scope| {
@@ -687,7 +687,7 @@ fn agents_and_clients_that_are_stopped_replaced_or_slow_are_given_up_in_time() {
     });
 }
 
-fn of_unlocks_at_once_one_agent_is_left() {
+fn concurrent_unlocks_leave_one_agent() {
     let home = Home::new();
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -703,7 +703,7 @@ fn of_unlocks_at_once_one_agent_is_left() {
 }
 
 #[test]
-fn unlocking_again_begins_another_time() {
+fn unlocking_again_restarts_the_time_limit() {
     let home = Home::new();
     home.run(["unlock", "--ttl", "1h", "--idle", "1h", "-q"]).succeeds();
     let pid = home.pid().unwrap();
@@ -715,7 +715,7 @@ fn unlocking_again_begins_another_time() {
 }
 
 #[test]
-fn an_agent_that_is_given_no_key_ends() {
+fn an_agent_without_a_key_ends() {
     let home = Home::new();
     home.place();
     let directory = home.directory();
@@ -741,7 +741,7 @@ fn an_agent_that_is_given_no_key_ends() {
 // Directory and socket
 
 #[test]
-fn socket_and_directory_are_its_users_alone() {
+fn socket_and_directory_are_private() {
     let home = Home::unlocked();
     let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o7777;
     assert_eq!((mode(&home.directory()), mode(&home.socket())), (0o700, 0o600));
@@ -751,7 +751,7 @@ fn socket_and_directory_are_its_users_alone() {
 }
 
 #[test]
-fn a_directory_that_is_not_ours_alone_is_refused() {
+fn a_directory_that_others_can_use_is_refused() {
     let home = Home::new();
     fs::create_dir(home.directory()).unwrap();
     for mode in [0o750, 0o701, 0o777] {
@@ -800,7 +800,7 @@ fn a_directory_that_is_not_ours_alone_is_refused() {
 }
 
 #[test]
-fn a_path_too_long_for_a_socket_is_told() {
+fn a_path_too_long_for_a_socket_is_reported() {
     let home = Home::new();
     let long = home.path(&"x".repeat(120));
     fs::create_dir(&long).unwrap();
@@ -829,7 +829,7 @@ fn a_path_too_long_for_a_socket_is_told() {
 }
 
 #[test]
-fn without_a_runtime_directory_it_is_the_state_directory() {
+fn without_a_runtime_directory_the_state_directory_is_used() {
     if Path::new("/run/user").join(rustix::process::geteuid().to_string()).exists() {
         return; // that directory would be used, and it is not ours to test with
     }
@@ -977,7 +977,7 @@ fn impostor_at(socket: &Path, answer: impl Fn(UnixStream) + Send + Sync + 'stati
 
 /// An impostor in an agent's place, of this or an earlier version, gets no byte of the root key and
 /// blocks nobody.
-fn a_stranger_in_the_agents_place_gets_no_key() {
+fn an_impostor_in_the_agents_place_gets_no_key() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let answers = [
         Answer::Done(true),
@@ -1034,7 +1034,7 @@ fn a_stranger_in_the_agents_place_gets_no_key() {
 /// An impostor that claims to have seen a newer state can refuse `unlock` until `lock` removes its
 /// socket.
 #[test]
-fn a_stranger_is_locked_out_by_lock() {
+fn lock_removes_an_impostor() {
     let home = Home::new();
     impostor(&home, |mut stream| {
         while frame(&stream).is_ok() {
@@ -1057,7 +1057,7 @@ fn a_stranger_is_locked_out_by_lock() {
 }
 
 #[test]
-fn an_agent_of_another_version_is_told_and_never_waited_for() {
+fn an_agent_of_another_version_is_reported_without_waiting() {
     let home = Home::new();
     let other_version = |mut stream: UnixStream| {
         let _ = frame(&stream);
@@ -1087,7 +1087,7 @@ fn an_agent_of_another_version_is_told_and_never_waited_for() {
 }
 
 #[test]
-fn an_answer_without_sense_is_an_error() {
+fn a_nonsensical_answer_is_an_error() {
     let home = Home::new();
     for answer in [
         &b"garbage that is no frame"[..],
@@ -1109,7 +1109,7 @@ fn an_answer_without_sense_is_an_error() {
 
 /// Tests four ways of not answering.
 #[test]
-fn who_does_not_answer_is_not_waited_for() {
+fn an_agent_that_does_not_answer_times_out() {
     let patience = Duration::from_millis(500);
     let deaf: [fn(UnixStream); 4] = [
         drop,
@@ -1167,7 +1167,7 @@ fn who_does_not_answer_is_not_waited_for() {
     });
 }
 
-fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
+fn a_stopped_agent_is_an_error_and_not_an_endless_wait() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     kill_process(pid, Signal::STOP).unwrap();
@@ -1213,7 +1213,7 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
 }
 
 #[test]
-fn a_killed_agent_is_no_obstacle() {
+fn a_killed_agent_does_not_block_the_next_one() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     kill_process(pid, Signal::KILL).unwrap();
@@ -1237,7 +1237,7 @@ fn a_killed_agent_is_no_obstacle() {
 
 /// A cleanup job may remove the socket. No key may stay in a process that nobody can reach.
 #[test]
-fn an_agent_whose_socket_is_gone_ends() {
+fn an_agent_whose_socket_was_removed_ends() {
     let (home, other) = (Home::new(), Home::new());
 
     // The short time limit ends an agent that does not notice, because the sandbox can no longer
@@ -1261,7 +1261,7 @@ fn an_agent_whose_socket_is_gone_ends() {
 // Lifetime
 
 #[test]
-fn signals_end_it() {
+fn signals_end_the_agent() {
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let home = Home::unlocked();
         let pid = home.pid().unwrap();
@@ -1276,7 +1276,7 @@ fn signals_end_it() {
 }
 
 #[test]
-fn its_time_ends_whatever_happens() {
+fn the_time_limit_holds_whatever_happens() {
     let home = Home::new();
     let begun = Instant::now();
     home.run(["unlock", "--ttl", "2s", "-q"]).succeeds();
@@ -1291,7 +1291,7 @@ fn its_time_ends_whatever_happens() {
 }
 
 #[test]
-fn idling_ends_it_and_asking_puts_that_off_only() {
+fn the_idle_limit_is_extended_only_by_requests() {
     let home = Home::empty("/steady");
     home.hold(Duration::from_millis(1500), Duration::from_millis(500));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
@@ -1341,7 +1341,7 @@ fn the_longest_and_the_shortest_time_are_served() {
 // Many connections and slow ones
 
 #[test]
-fn beside_silent_connections_a_new_client_is_served() {
+fn a_new_client_is_served_despite_silent_connections() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let mut silent: Vec<UnixStream> = (0..100).map(|_| home.dial()).collect();
@@ -1362,7 +1362,7 @@ fn beside_silent_connections_a_new_client_is_served() {
     assert!(closed[290..].iter().all(|closed| !closed));
 }
 
-fn a_frame_that_does_not_come_to_its_end_is_given_up() {
+fn an_unfinished_frame_times_out() {
     let home = Home::with_agent();
     let begun = Instant::now();
     let mut stream = home.dial();
@@ -1381,7 +1381,7 @@ fn a_frame_that_does_not_come_to_its_end_is_given_up() {
 }
 
 /// The agent drops a client that does not read its answers. No other client waits for it.
-fn answers_that_nobody_takes_are_given_up() {
+fn unread_answers_time_out() {
     let home = Home::with_agent();
     let pid = home.pid().unwrap();
     let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
@@ -1403,7 +1403,7 @@ fn answers_that_nobody_takes_are_given_up() {
 
 /// A flood of minimal frames does not starve other clients.
 #[test]
-fn beside_a_flood_of_small_frames_a_new_client_is_served() {
+fn a_new_client_is_served_despite_a_flood_of_small_frames() {
     let home = Home::with_agent();
     let row_and_slots = row_of_steady();
     let first = Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots };
@@ -1433,7 +1433,7 @@ fn beside_a_flood_of_small_frames_a_new_client_is_served() {
 // Traces in memory and in the process
 
 #[test]
-fn it_keeps_nothing_of_its_first_caller() {
+fn the_agent_inherits_nothing_from_its_first_caller() {
     let home = Home::new();
     let mut caller = home.command(["unlock", "-q"]).env("A_CALLERS_VARIABLE", "x").command;
     let inherited = home.write("inherited", "");
@@ -1561,7 +1561,7 @@ fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
 }
 
 #[test]
-fn where_memory_cannot_be_locked_it_warns_and_goes_on() {
+fn memory_that_cannot_be_locked_is_a_warning() {
     let home = Home::new();
     let unlock = home.command(["unlock"]).command;
 
@@ -1705,7 +1705,7 @@ impl Watched {
 }
 
 #[test]
-fn a_vault_that_was_put_back_is_noticed() {
+fn a_rollback_of_the_vault_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let now = watched.specimen.bytes();
     watched.specimen.overwrite(&Specimen::earlier().bytes());
@@ -1727,7 +1727,7 @@ fn a_fork_of_a_vault_is_noticed() {
 }
 
 #[test]
-fn a_vault_before_its_newest_project_is_noticed() {
+fn a_rollback_to_before_a_project_existed_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let before = watched.specimen.bytes();
     watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
@@ -1737,7 +1737,7 @@ fn a_vault_before_its_newest_project_is_noticed() {
 
 /// A writer shows the agent its new state, so rolling that back is noticed too.
 #[test]
-fn what_was_written_last_is_remembered() {
+fn a_rollback_of_the_last_write_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let before = watched.specimen.bytes();
     let changes = SecretChanges { value: Some(value(b"newer")), ..SecretChanges::default() };
@@ -1747,7 +1747,7 @@ fn what_was_written_last_is_remembered() {
 }
 
 #[test]
-fn one_projects_rows_put_back_are_noticed() {
+fn a_rollback_of_one_project_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let earlier = Specimen::earlier();
     watched.specimen.sql(&format!(
@@ -1781,7 +1781,7 @@ fn another_vault_at_the_path_is_noticed() {
 
 /// Extending the time does not reset what the agent has seen.
 #[test]
-fn unlocking_again_does_not_forget_what_was_seen() {
+fn unlocking_again_keeps_the_checkpoint() {
     let watched = Watched::new(Specimen::new());
     let pid = watched.home.pid();
     watched.unlock().unwrap();
@@ -1804,7 +1804,7 @@ fn tables(specimen: &Specimen) -> (VaultRow, Vec<Slot>, Vec<ProjectRow>) {
 }
 
 #[test]
-fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
+fn slots_are_signed_only_after_they_were_verified() {
     let watched = Watched::unseen(Specimen::new());
     let (mut vault, slots, projects) = tables(&watched.specimen);
     let client = watched.client();
@@ -1861,7 +1861,7 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
 }
 
 #[test]
-fn readers_beside_writers_through_an_agent_see_no_alarm() {
+fn readers_and_writers_through_an_agent_see_no_false_alarm() {
     let watched = Watched::new(Specimen::new());
     let (path, bytes) = (watched.home.path("runtime"), watched.specimen.path());
     drop(path);
@@ -2055,7 +2055,7 @@ fn ten_thousand_connections_do_no_harm() {
 
 #[test]
 #[ignore = "half a minute"]
-fn three_hundred_slow_connections_are_given_up() {
+fn three_hundred_slow_connections_time_out() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let request = Request::MoreMac { bytes: &[0; 1000] }.encode().unwrap();
@@ -2131,7 +2131,7 @@ fn remains(pid: Pid, keys: &[(&'static str, [u8; 32])]) -> Vec<String> {
 
 #[test]
 #[ignore = "reads the agent's memory"]
-fn of_derived_keys_nothing_is_left_in_memory() {
+fn derived_keys_are_wiped_from_memory() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let use_it = |command: &dyn Fn(&[&str]) -> Prepared, n: usize| {

@@ -173,14 +173,14 @@ fn no_file_is_an_orphan() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_has_a_description() {
     for (path, text) in sources() {
         assert!(text.starts_with("//! "), "{} opens without saying what it is", path.display());
     }
 }
 
 #[test]
-fn no_file_has_become_a_cupboard() {
+fn no_file_is_too_long() {
     for (path, text) in sources() {
         let lines = code(&text).lines().filter(|line| !line.trim().is_empty()).count();
         assert!(lines <= 550, "{} has {lines} lines of code: split it", path.display());

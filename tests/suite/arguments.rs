@@ -53,7 +53,7 @@ fn refused(line: &str, more: &[&str]) -> String {
 }
 
 #[test]
-fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
+fn a_value_on_the_command_line_is_refused_with_the_alternatives() {
     for line in [
         "create --tag key",
         "create key",
@@ -90,7 +90,7 @@ fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
 /// Text that looks like a key is neither stored as a tag nor shown. `--tag` states that it is a
 /// tag.
 #[test]
-fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
+fn a_key_given_as_a_tag_is_refused_and_not_repeated() {
     for key in
         ["sk_hunter2MARKER", "ghp_hunter2MARKER", "hunter2-MARKER-0123456789", "eyJhunter2MARKER"]
     {
@@ -129,7 +129,7 @@ fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn one_argument_too_many_is_not_repeated() {
+fn an_extra_argument_is_not_repeated() {
     for line in COMMANDS.iter().filter(|line| !TAKES_MORE.contains(line)) {
         refused(line, &[MARKER]);
     }
@@ -183,7 +183,7 @@ fn an_option_that_takes_no_value_does_not_repeat_one() {
 }
 
 #[test]
-fn what_is_none_of_the_possible_values_is_not_repeated() {
+fn an_impossible_value_is_not_repeated() {
     for (line, options) in [
         ("list", &["--color", MARKER][..]),
         ("list", &["--color=hunter2-MARKER"]),
@@ -201,7 +201,7 @@ fn what_is_none_of_the_possible_values_is_not_repeated() {
 }
 
 #[test]
-fn what_is_no_number_or_does_not_fit_is_not_repeated() {
+fn an_invalid_number_is_not_repeated() {
     for (line, option) in [
         ("create --tag key --generate", "--length"),
         ("update key --generate", "--length"),
@@ -223,7 +223,7 @@ fn what_is_no_number_or_does_not_fit_is_not_repeated() {
 }
 
 #[test]
-fn what_is_no_tag_or_name_is_not_repeated() {
+fn an_invalid_tag_or_name_is_not_repeated() {
     for (line, options) in [
         ("get", &["hunter2-MARKER!"][..]),
         ("update", &["hunter2-MARKER!"]),
@@ -297,7 +297,7 @@ const MISTAKES: [(&str, &str); 49] = [
 ];
 
 #[test]
-fn what_another_tool_calls_it_gets_a_hint_that_helps() {
+fn names_from_other_tools_get_a_useful_hint() {
     for (line, hint) in MISTAKES {
         let arguments: Vec<&str> = line.split(' ').collect();
         let (code, _, stderr) = Sandbox::empty().run(&arguments).everything();
@@ -326,7 +326,7 @@ fn what_another_tool_calls_it_gets_a_hint_that_helps() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_not_repeated() {
+fn invalid_utf_8_is_not_repeated() {
     use std::os::unix::ffi::OsStringExt;
     let bytes = std::ffi::OsString::from_vec(b"hunter2-MARKER\xff".to_vec());
     for line in

@@ -357,7 +357,7 @@ fn every_attack_is_refused_and_leaves_the_file_alone() {
 }
 
 #[test]
-fn no_write_makes_an_attack_pass() {
+fn no_write_signs_an_attack() {
     let innocent = |vault: &Vault, at: u32| match at {
         0 => vault.create(&project("alpha"), secret("fresh", b"value")).map(drop),
         1 => vault.create(&project("gamma"), secret("fresh", b"value")).map(drop),
@@ -431,7 +431,7 @@ fn records_planted_in_an_emptied_project_are_not_signed() {
 }
 
 #[test]
-fn rows_that_belong_to_nobody_change_no_answer() {
+fn orphan_rows_change_no_answer() {
     for statements in [
         "INSERT INTO buckets VALUES(x'00', 0, zeroblob(32))",
         "INSERT INTO vals VALUES(x'00', zeroblob(300))",

@@ -38,7 +38,7 @@ fn change(sandbox: &Sandbox, tag: &str, value: &str) {
 }
 
 #[test]
-fn a_copy_is_a_vault_for_us_alone() {
+fn a_copy_is_a_private_vault() {
     let sandbox = sandbox();
 
     // The umask of the caller does not matter.
@@ -80,7 +80,7 @@ fn a_copy_is_a_vault_for_us_alone() {
 }
 
 #[test]
-fn what_is_there_stays_unless_it_is_an_earlier_copy() {
+fn backup_replaces_only_an_earlier_copy_of_the_same_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.write("note", "mine");
@@ -165,7 +165,7 @@ fn a_damaged_vault_is_not_copied() {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_left() {
+fn a_full_disk_leaves_no_copy_behind() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
     stderr!(sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout(""), @"
@@ -178,7 +178,7 @@ fn on_a_full_disk_nothing_is_left() {
 }
 
 #[test]
-fn what_a_killed_backup_left_goes_with_the_next() {
+fn the_next_backup_removes_what_a_killed_one_left() {
     let sandbox = sandbox();
     let left = |name: &str, hours: u64| {
         let file = std::fs::File::create(sandbox.path(name)).unwrap();
@@ -207,7 +207,7 @@ fn what_a_killed_backup_left_goes_with_the_next() {
 }
 
 #[test]
-fn rows_of_nobody_are_not_copied() {
+fn orphan_rows_are_not_copied() {
     let sandbox = sandbox();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     connection
@@ -225,7 +225,7 @@ fn rows_of_nobody_are_not_copied() {
 }
 
 #[test]
-fn the_difference_is_shown_and_asked_about() {
+fn restore_shows_the_difference_and_asks() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "two", "another value of two");
@@ -285,7 +285,7 @@ fn the_difference_is_shown_and_asked_about() {
 }
 
 #[test]
-fn nothing_is_left_of_what_was_replaced() {
+fn restore_leaves_no_bytes_of_the_replaced_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "a value that goes");
@@ -305,7 +305,7 @@ fn nothing_is_left_of_what_was_replaced() {
 }
 
 #[test]
-fn where_there_is_no_vault_one_is_made() {
+fn restore_creates_a_missing_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::remove_file(sandbox.vault_path()).unwrap();
@@ -321,7 +321,7 @@ fn where_there_is_no_vault_one_is_made() {
 }
 
 #[test]
-fn what_is_no_vault_any_more_is_kept_beside() {
+fn restore_keeps_a_file_that_is_no_longer_a_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let mut broken = sandbox.read("vault.db");
@@ -340,7 +340,7 @@ fn what_is_no_vault_any_more_is_kept_beside() {
 }
 
 #[test]
-fn the_passphrase_is_that_of_its_time() {
+fn a_backup_opens_with_the_passphrase_of_its_time() {
     let sandbox = sandbox();
     file(&sandbox, "new", NEW);
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
@@ -394,7 +394,7 @@ fn the_passphrase_is_that_of_its_time() {
 }
 
 #[test]
-fn across_new_keys_the_two_are_compared() {
+fn restore_compares_a_backup_from_before_rekey() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
@@ -433,7 +433,7 @@ fn across_new_keys_the_two_are_compared() {
 }
 
 #[test]
-fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
+fn restore_works_on_a_new_machine() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::create_dir(sandbox.path("home")).unwrap();
@@ -469,7 +469,7 @@ fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
 }
 
 #[test]
-fn a_damaged_vault_is_kept_beside() {
+fn restore_keeps_a_damaged_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
@@ -496,7 +496,7 @@ fn a_damaged_vault_is_kept_beside() {
 }
 
 #[test]
-fn a_damaged_backup_is_not_told_to_have_other_keys() {
+fn a_damaged_backup_is_not_reported_as_having_other_keys() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
@@ -509,7 +509,7 @@ fn a_damaged_backup_is_not_told_to_have_other_keys() {
 }
 
 #[test]
-fn a_vault_of_a_later_version_is_left_alone_and_told_as_such() {
+fn a_vault_of_a_later_version_is_left_alone_and_reported() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
@@ -531,7 +531,7 @@ fn a_vault_of_a_later_version_is_left_alone_and_told_as_such() {
 }
 
 #[test]
-fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
+fn a_newer_backup_is_not_reported_as_an_earlier_one() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
@@ -546,7 +546,7 @@ fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
 }
 
 #[test]
-fn through_an_agent_too_only_an_earlier_copy_gives_way() {
+fn backup_through_an_agent_replaces_only_an_earlier_copy() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let newer = ["--vault", "copy.db", "update", "one", "--generate", "-q"];
@@ -567,7 +567,7 @@ fn through_an_agent_too_only_an_earlier_copy_gives_way() {
 }
 
 #[test]
-fn where_the_copy_does_not_fit_what_is_there_stays() {
+fn restore_keeps_the_vault_if_the_disk_is_too_small() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
 
@@ -592,7 +592,7 @@ fn where_the_copy_does_not_fit_what_is_there_stays() {
 }
 
 #[test]
-fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
+fn restore_works_without_checkpoints() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "newer");
@@ -690,7 +690,7 @@ fn a_damaged_backup_changes_nothing() {
 }
 
 #[test]
-fn the_agent_forgets_what_it_saw() {
+fn restore_makes_the_agent_forget_what_it_saw() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["unlock", "-q"]).succeeds();
@@ -712,7 +712,7 @@ fn the_agent_forgets_what_it_saw() {
 
 /// SQLite would replay another file's journal into a new vault of that name.
 #[test]
-fn no_vault_is_made_beside_a_journal() {
+fn no_vault_is_created_next_to_a_journal() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::remove_file(sandbox.vault_path()).unwrap();
@@ -747,7 +747,7 @@ fn no_vault_is_made_beside_a_journal() {
 }
 
 #[test]
-fn nothing_goes_that_was_not_shown_to_go() {
+fn restore_removes_only_what_the_difference_showed() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let copy = Locked::open(&sandbox.path("copy.db")).unwrap().unlock(&passphrase()).unwrap();
@@ -766,7 +766,7 @@ fn nothing_goes_that_was_not_shown_to_go() {
 }
 
 #[test]
-fn where_what_was_seen_cannot_be_taken_back_nothing_is_put_back() {
+fn restore_changes_nothing_if_the_checkpoint_cannot_be_reset() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "a newer value");

@@ -118,7 +118,7 @@ fn without_a_vault_no_passphrase_is_asked_for() {
 }
 
 #[test]
-fn what_is_wrong_with_arguments_and_files_is_known_before_a_passphrase_is_asked_for() {
+fn invalid_arguments_and_files_fail_before_the_passphrase_prompt() {
     let sandbox = untrusted(Sandbox::with_secrets(&[("key", "x")]));
     std::fs::create_dir(sandbox.path("directory")).unwrap();
     sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
@@ -221,7 +221,7 @@ fn what_is_wrong_with_arguments_and_files_is_known_before_a_passphrase_is_asked_
 }
 
 #[test]
-fn an_output_that_git_tracks_is_refused_before_a_passphrase_is_asked_for() {
+fn an_output_that_git_tracks_is_refused_before_the_passphrase_prompt() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.write(".secrets.toml", MANIFEST);
     sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
@@ -245,7 +245,7 @@ fn an_output_that_git_tracks_is_refused_before_a_passphrase_is_asked_for() {
 }
 
 #[test]
-fn what_the_vault_lacks_is_known_before_a_yes_or_a_value_is_asked_for() {
+fn names_are_checked_before_a_confirmation_or_value_prompt() {
     let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
     sandbox.run(["unlock", "-q"]).succeeds();
     nothing_is_asked(
@@ -270,7 +270,7 @@ fn what_the_vault_lacks_is_known_before_a_yes_or_a_value_is_asked_for() {
 }
 
 #[test]
-fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
+fn a_recovery_code_for_a_vault_without_one_is_refused_before_any_prompt() {
     let other = Sandbox::new();
     let code = stderr!(other.run(["recovery", "create"]).succeeds(), @"write this recovery code down: it opens the vault as the passphrase does, and is not shown again")
         .bytes();
@@ -282,7 +282,7 @@ fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
 
 /// Without a terminal and without `--yes` nothing is changed. A missing name is reported first.
 #[test]
-fn what_does_not_exist_is_known_before_yes_is_asked_for() {
+fn a_missing_name_is_reported_before_the_confirmation() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.write("other.db", "no vault");
     for (line, code) in [
@@ -333,7 +333,7 @@ const HINT: &str =
     "`secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use";
 
 #[test]
-fn the_first_question_for_a_vault_mentions_unlock_once() {
+fn the_first_prompt_for_a_vault_mentions_unlock_once() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let list = |arguments: &str| {
         let mut terminal =
@@ -354,7 +354,7 @@ fn the_first_question_for_a_vault_mentions_unlock_once() {
 }
 
 #[test]
-fn who_uses_unlock_is_not_told_of_it() {
+fn users_of_unlock_do_not_get_the_hint() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.run(["unlock", "-q"]).succeeds();
     sandbox.run(["lock", "-q"]).succeeds();
@@ -365,7 +365,7 @@ fn who_uses_unlock_is_not_told_of_it() {
 }
 
 #[test]
-fn where_nothing_can_be_remembered_the_questions_have_no_hint() {
+fn without_stored_state_the_prompts_have_no_hint() {
     let sandbox = Sandbox::with_its_memory();
     crate::prompts::init(&sandbox);
     let _ = std::fs::remove_dir_all(sandbox.path("state"));
@@ -394,7 +394,7 @@ fn init_ends_with_the_next_step_in_40_columns() {
 }
 
 #[test]
-fn create_that_made_the_vault_ends_with_the_next_step() {
+fn create_that_created_the_vault_ends_with_the_next_step() {
     let sandbox = Sandbox::empty();
     let create = |arguments: &str| format!("stty cols 200; \"$secrets\" create {arguments}");
     let mut terminal = Terminal::shell(&sandbox, &create("key"));

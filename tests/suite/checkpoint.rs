@@ -86,7 +86,7 @@ fn alpha(departure: &Divergence) -> Option<Relation> {
 }
 
 #[test]
-fn a_file_that_was_put_back_is_refused_however_far() {
+fn a_rollback_of_any_distance_is_refused() {
     let seen = Seen::new();
     let before = seen.specimen.bytes();
     for by in 1..=50 {
@@ -111,7 +111,7 @@ fn a_file_that_was_put_back_is_refused_however_far() {
 }
 
 #[test]
-fn one_project_that_was_put_back_is_refused() {
+fn a_rollback_of_one_project_is_refused() {
     let seen = Seen::new();
     let old = Specimen::of(&seen.specimen.bytes());
     for by in 1..=50 {
@@ -148,7 +148,7 @@ fn one_project_that_was_put_back_is_refused() {
 }
 
 #[test]
-fn a_copy_that_went_another_way_is_told_from_one_that_was_put_back() {
+fn a_fork_is_distinguished_from_a_rollback() {
     let seen = Seen::new();
     let common = seen.specimen.bytes();
     let [file] = &seen.files()[..] else { panic!("one file") };
@@ -175,7 +175,7 @@ fn a_copy_that_went_another_way_is_told_from_one_that_was_put_back() {
 }
 
 #[test]
-fn what_is_too_far_ahead_is_taken_on_trust() {
+fn a_revision_beyond_the_known_ancestors_is_accepted() {
     let seen = Seen::new();
     let common = seen.specimen.bytes();
     seen.change(3);
@@ -190,7 +190,7 @@ fn what_is_too_far_ahead_is_taken_on_trust() {
 }
 
 #[test]
-fn what_follows_is_taken_however_far() {
+fn a_later_revision_of_any_distance_is_accepted() {
     for by in [1, 2, 31, 32, 33, 80] {
         let seen = Seen::new();
         seen.change_elsewhere(by);
@@ -200,7 +200,7 @@ fn what_follows_is_taken_however_far() {
 }
 
 #[test]
-fn projects_come_and_go() {
+fn projects_may_be_created_and_deleted() {
     let seen = Seen::new();
     let elsewhere = || seen.specimen.vault().unwrap();
     elsewhere().create(&project("gamma"), secret("key", b"value")).unwrap();
@@ -229,7 +229,7 @@ fn projects_come_and_go() {
 }
 
 #[test]
-fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
+fn keys_changed_elsewhere_are_accepted_and_old_ones_are_not() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     let before = sandbox.read("vault.db");
@@ -254,7 +254,7 @@ fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
 }
 
 #[test]
-fn several_changes_of_keys_elsewhere_are_followed() {
+fn several_key_changes_elsewhere_are_accepted() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let elsewhere = TempDir::new().unwrap();
     let rekey = |times: usize| {
@@ -284,7 +284,7 @@ fn several_changes_of_keys_elsewhere_are_followed() {
 }
 
 #[test]
-fn a_copy_elsewhere_has_a_memory_of_its_own() {
+fn a_copy_at_another_path_has_its_own_checkpoint() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
@@ -353,7 +353,7 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
 }
 
 #[test]
-fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() {
+fn a_fork_is_a_warning_at_a_new_path_and_refused_at_a_known_one() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
@@ -387,7 +387,7 @@ fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() 
 }
 
 #[test]
-fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
+fn a_copy_from_before_rekey_is_a_warning_at_a_new_path() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
@@ -398,7 +398,7 @@ fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
 }
 
 #[test]
-fn without_a_place_to_remember_it_works_as_before() {
+fn commands_work_without_a_state_directory() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let list = |state: &str| sandbox.command(["list", "-q"]).env("XDG_STATE_HOME", state).run();
     sandbox.write("file", "no directory");
@@ -413,7 +413,7 @@ fn without_a_place_to_remember_it_works_as_before() {
 }
 
 #[test]
-fn what_was_seen_is_private_and_tells_nothing() {
+fn a_checkpoint_is_private_and_reveals_nothing() {
     let sandbox = Sandbox::with_secrets(&[("a-telling-tag", "value")]);
     sandbox.run(["-p", "default", "list", "-q"]).succeeds().stdout_has("a-telling-tag");
     let directory = sandbox.state().join("secrets/anchors");
@@ -431,7 +431,7 @@ fn what_was_seen_is_private_and_tells_nothing() {
 }
 
 #[test]
-fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
+fn a_garbled_checkpoint_is_refused_and_an_empty_one_counts_as_missing() {
     let seen = Seen::new();
     let [file] = &seen.files()[..] else { panic!("one file") };
     let whole = fs::read(file).unwrap();
@@ -452,7 +452,7 @@ fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
 }
 
 #[test]
-fn one_of_another_vault_or_place_opens_nothing() {
+fn a_checkpoint_of_another_vault_or_path_is_refused() {
     let (one, other) = (Seen::new(), Seen::new());
     other.change(3);
     let ([mine], [theirs]) = (&one.files()[..], &other.files()[..]) else {
@@ -465,7 +465,7 @@ fn one_of_another_vault_or_place_opens_nothing() {
 }
 
 #[test]
-fn what_differs_is_told() {
+fn the_difference_is_reported() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("key", b"value")).unwrap();
@@ -515,7 +515,7 @@ fn what_differs_is_told() {
 }
 
 #[test]
-fn a_typed_word_is_the_way_past() {
+fn a_typed_word_accepts_the_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let output = sandbox.run(["restore", "--accept", "-y"]).succeeds().stdout("");
     stderr!(output, @"the vault is what was last seen here, or follows on it");
@@ -562,7 +562,7 @@ fn a_typed_word_is_the_way_past() {
 }
 
 #[test]
-fn what_is_no_file_in_its_place_is_passed_over() {
+fn a_checkpoint_replaces_anything_that_is_not_a_file() {
     let seen = Seen::new();
     let [file] = &seen.files()[..] else { panic!("one file") };
     fs::remove_file(file).unwrap();
@@ -577,7 +577,7 @@ fn what_is_no_file_in_its_place_is_passed_over() {
 }
 
 #[test]
-fn where_nothing_can_be_remembered_verify_says_so() {
+fn verify_reports_that_no_checkpoint_can_be_stored() {
     let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
     let checkpoints = sandbox.state().join("secrets/anchors");
     fs::create_dir_all(checkpoints.parent().unwrap()).unwrap();
@@ -614,7 +614,7 @@ fn where_nothing_can_be_remembered_verify_says_so() {
 }
 
 #[test]
-fn hints_are_for_the_vault_that_was_named() {
+fn hints_name_the_vault_of_the_command() {
     let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
     sandbox.run(["backup", "-q", "my vault.db"]).succeeds();
     let before = sandbox.read("my vault.db");

@@ -114,7 +114,7 @@ fn clone_by_id_copies_from_any_project() {
 }
 
 #[test]
-fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
+fn clone_fails_and_copies_nothing_if_the_target_has_a_tag() {
     let sandbox = sources();
     create(&sandbox, "MY_A", "staging", "mine");
     let hint = "hint: nothing was copied; see `--on-conflict skip` and `--on-conflict overwrite`\n";
@@ -136,7 +136,7 @@ fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
 }
 
 #[test]
-fn clone_is_all_or_none() {
+fn clone_copies_all_or_none() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "b", "nowhere", "--to", "staging"]);
     stderr!(run.fails_with(3).stdout(""), @"
@@ -218,7 +218,7 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
 }
 
 #[test]
-fn clone_needs_to_know_what_and_where() {
+fn clone_needs_a_source_and_a_target() {
     let sandbox = sources();
     let output = sandbox.run(["clone", "b"]).fails_with(2).stdout("");
     stderr!(output, @"

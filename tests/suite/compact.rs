@@ -13,7 +13,7 @@ fn compact_needs_no_passphrase() {
 }
 
 #[test]
-fn compact_gives_deleted_space_back() {
+fn compact_frees_deleted_space() {
     let sandbox = Sandbox::with_secrets(&[("small", "value")]);
     let least = sandbox.vault_path().metadata().unwrap().len();
     for number in 0..9 {
@@ -38,7 +38,7 @@ fn compact_gives_deleted_space_back() {
 }
 
 #[test]
-fn compact_without_a_vault_makes_none() {
+fn compact_creates_no_vault() {
     let sandbox = Sandbox::empty();
     let output = sandbox.run(["compact"]).fails_with(3).stdout("");
     stderr!(output, @"

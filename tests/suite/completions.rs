@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::Sandbox;
 
 #[test]
-fn completions_come_for_every_shell_without_a_vault() {
+fn completions_exist_for_every_shell_without_a_vault() {
     let sandbox = Sandbox::empty();
     for (shell, part) in [
         ("bash", "complete -o nospace"),
@@ -24,7 +24,7 @@ fn completions_come_for_every_shell_without_a_vault() {
 }
 
 #[test]
-fn completions_of_an_unknown_shell_name_the_known_ones() {
+fn an_unknown_shell_error_names_the_known_ones() {
     let run = Sandbox::empty().run(["completions", "tcsh"]);
     stderr!(run.fails_with(2).stdout(""), @"
     error: `<SHELL>` is not one of its possible values
@@ -83,7 +83,7 @@ fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn programs_and_files_are_offered_behind_the_dashes_of_run() {
+fn programs_and_files_are_offered_after_the_dashes_of_run() {
     let sandbox = Sandbox::empty();
     sandbox.write("script_main.py", "");
     fs::create_dir(sandbox.path("programs")).unwrap();
@@ -110,7 +110,7 @@ fn programs_and_files_are_offered_behind_the_dashes_of_run() {
 }
 
 #[test]
-fn global_options_are_offered_once_an_option_is_typed() {
+fn global_options_are_offered_only_while_typing_an_option() {
     let sandbox = Sandbox::empty();
     for words in [&["list", ""][..], &["create", ""], &["run", ""], &["project", ""], &[""]] {
         let all = offered(&sandbox, words);
@@ -140,7 +140,7 @@ fn global_options_are_offered_once_an_option_is_typed() {
 }
 
 #[test]
-fn tags_are_offered_in_the_spelling_in_which_they_were_begun() {
+fn tags_are_offered_in_the_typed_spelling() {
     let sandbox = Sandbox::with_secrets(&[("stripe-key", "x"), ("SESSION_KEY", "y")]);
     sandbox.run(["unlock", "-q"]).succeeds();
     for (words, expected) in [

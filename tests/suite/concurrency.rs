@@ -117,18 +117,18 @@ fn crowd(writers: usize, creates: usize, readers: usize) {
 }
 
 #[test]
-fn writers_beside_readers_lose_nothing() {
+fn concurrent_writers_and_readers_lose_nothing() {
     crowd(10, 10, 5);
 }
 
 #[test]
 #[ignore = "a minute"]
-fn fifty_writers_beside_twenty_readers_lose_nothing() {
+fn fifty_writers_and_twenty_readers_lose_nothing() {
     crowd(50, 20, 20);
 }
 
 #[test]
-fn processes_beside_processes_lose_nothing() {
+fn concurrent_processes_lose_nothing() {
     let sandbox = sandbox();
     let mut children = Vec::new();
     for n in 0..12 {
@@ -365,7 +365,7 @@ fn a_thousand_killed_writers_leave_the_old_state_or_the_new_one() {
 }
 
 #[test]
-fn of_two_updates_of_one_version_the_second_is_told() {
+fn the_second_update_of_a_version_is_refused() {
     let sandbox = sandbox();
     let (first, second) = (open(&sandbox.vault_path()), open(&sandbox.vault_path()));
     let seen = first.create(&default(), secret("shared", b"old")).unwrap().value.version;
@@ -387,7 +387,7 @@ type Attempt<'a> = dyn Fn(&Vault, &[u8]) -> Result<(), VaultError> + Sync + 'a;
 
 /// Two writers start at the same time, many times. Exactly one of them wins.
 #[test]
-fn of_two_writers_at_once_one_wins() {
+fn one_of_two_concurrent_writers_wins() {
     let sandbox = sandbox();
     let path = sandbox.vault_path();
     for round in 0..10 {
@@ -499,12 +499,12 @@ fn assert_gone(sandbox: &Sandbox, dead: &[Vec<u8>], round: usize) {
 }
 
 #[test]
-fn what_was_deleted_or_replaced_is_gone_from_the_file() {
+fn deleted_and_replaced_values_disappear_from_the_file() {
     no_dead_bytes(50);
 }
 
 #[test]
 #[ignore = "minutes"]
-fn a_thousand_times_what_was_deleted_or_replaced_is_gone() {
+fn a_thousand_deleted_and_replaced_values_disappear_from_the_file() {
     no_dead_bytes(1000);
 }

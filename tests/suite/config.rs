@@ -32,7 +32,7 @@ fn is_project(run: Run, name: &str) {
 }
 
 #[test]
-fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory() {
+fn the_vault_comes_from_the_option_then_the_environment_then_the_data_directory() {
     let sandbox = Sandbox::empty();
     let missing_by = |run: Run, path: &Path, option: &str| {
         let path = path.display();
@@ -64,7 +64,7 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
 }
 
 #[test]
-fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
+fn an_empty_vault_path_or_a_directory_is_refused() {
     let sandbox = Sandbox::new();
     stderr!(sandbox.run(["list", "--vault", ""]).fails_with(2), @"
     error: `--vault <PATH>` needs a value
@@ -80,7 +80,7 @@ fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
 }
 
 #[test]
-fn the_project_is_the_option_s_then_the_environment_s_then_the_file_s() {
+fn the_project_comes_from_the_option_then_the_environment_then_the_file() {
     let sandbox = projects();
     is_project(sandbox.run(["get", "key"]), "default");
     sandbox.write(".secrets.toml", "project = \"file\"\n");
@@ -119,7 +119,7 @@ fn the_nearest_file_upwards_names_the_project() {
 }
 
 #[test]
-fn a_file_that_is_wrong_is_told_with_line_and_column() {
+fn an_invalid_file_is_reported_with_line_and_column() {
     let sandbox = projects();
     for (content, place) in [
         ("project = 5\n", "1:11: "),
@@ -145,7 +145,7 @@ fn a_file_that_is_wrong_is_told_with_line_and_column() {
 }
 
 #[test]
-fn a_project_name_of_the_environment_that_is_none_is_refused() {
+fn an_invalid_project_name_in_the_environment_is_refused() {
     let sandbox = projects();
     stderr!(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "a b").run().fails_with(2).stdout(""), @"
     error: SECRETS_PROJECT=`a b` is no project name: only ASCII letters, digits, `_`, `.` and `-` are allowed
@@ -182,7 +182,7 @@ fn another_user_s_file_is_ignored_with_a_warning() {
 }
 
 #[test]
-fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environment_s() {
+fn the_passphrase_comes_from_the_option_then_the_file_variable_then_the_variable() {
     let sandbox = Sandbox::new();
     passphrase_file(&sandbox, "right", PASSPHRASE);
     passphrase_file(&sandbox, "wrong", "wrong");
@@ -209,7 +209,7 @@ fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environ
 }
 
 #[test]
-fn one_trailing_newline_of_a_passphrase_file_is_dropped() {
+fn a_passphrase_from_a_file_loses_one_newline() {
     let sandbox = Sandbox::new();
     for (ending, code) in [("", 0), ("\n", 0), ("\r\n", 0), ("\n\n", 5), (" ", 5), ("\r", 5)] {
         passphrase_file(&sandbox, "file", PASSPHRASE.to_owned() + ending);
@@ -219,7 +219,7 @@ fn one_trailing_newline_of_a_passphrase_file_is_dropped() {
 }
 
 #[test]
-fn a_passphrase_comes_through_a_fifo_or_a_descriptor() {
+fn a_passphrase_can_come_through_a_fifo_or_a_descriptor() {
     let sandbox = Sandbox::new();
     let fifo = sandbox.path("fifo");
 
@@ -243,7 +243,7 @@ fn a_passphrase_comes_through_a_fifo_or_a_descriptor() {
 }
 
 #[test]
-fn a_passphrase_file_that_others_can_read_is_warned_of() {
+fn a_passphrase_file_that_others_can_read_is_a_warning() {
     let sandbox = Sandbox::new();
     let path = sandbox.write("file", PASSPHRASE);
     for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
@@ -265,7 +265,7 @@ fn a_passphrase_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
+fn without_a_terminal_and_a_passphrase_it_fails_at_once_and_names_three_ways() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for line in [
         &["list"][..],
@@ -286,7 +286,7 @@ fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
 }
 
 #[test]
-fn colour_is_for_terminals_or_where_it_is_asked_for() {
+fn colour_is_for_terminals_or_on_request() {
     let sandbox = Sandbox::new();
     let coloured = "\x1b[1m\x1b[31merror:\x1b[0m no secret";
     for (option, no_color, force, shown) in [
@@ -357,7 +357,7 @@ fn a_dash_reads_the_passphrase_from_stdin() {
 }
 
 #[test]
-fn stdin_is_not_the_passphrase_and_something_else() {
+fn stdin_cannot_be_the_passphrase_and_other_input() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for line in [
         &["create", "--tag", "new"][..],
@@ -383,7 +383,7 @@ fn stdin_is_not_the_passphrase_and_something_else() {
 
 /// An orchestrator's secret was created with `echo`.
 #[test]
-fn the_passphrase_of_the_environment_drops_one_newline() {
+fn a_passphrase_from_the_environment_loses_one_newline() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let list = |end: &str| {
         sandbox

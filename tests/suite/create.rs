@@ -29,7 +29,7 @@ fn is_stored(sandbox: &Sandbox, tag: &str) -> bool {
 }
 
 #[test]
-fn create_says_what_it_stored_where_and_its_hint() {
+fn create_reports_the_tag_the_project_and_the_hint() {
     let sandbox = Sandbox::new();
     let run = sandbox
         .command(["create", "--tag", "api-key"])
@@ -117,7 +117,7 @@ fn create_reads_a_fifo() {
 }
 
 #[test]
-fn create_with_nothing_on_stdin_stores_nothing() {
+fn create_with_an_empty_stdin_stores_nothing() {
     let sandbox = Sandbox::new();
     for nothing in ["", "\n", "\r\n"] {
         sandbox
@@ -177,7 +177,7 @@ fn create_generates_32_letters_and_digits() {
 }
 
 #[test]
-fn create_generates_from_each_alphabet_the_whole_of_it() {
+fn create_generates_every_character_of_each_alphabet() {
     let sandbox = Sandbox::new();
     let sets: [(&str, usize, Belongs); 4] = [
         ("alnum", 62, |b| b.is_ascii_alphanumeric()),
@@ -226,7 +226,7 @@ fn create_generates_8_to_1024_characters() {
 }
 
 #[test]
-fn create_takes_one_source_only() {
+fn create_takes_only_one_source() {
     let sandbox = Sandbox::new();
     sandbox.write("value", "x");
     let run = sandbox.run(["create", "--tag", "key", "--generate", "--value-file", "value"]);
@@ -247,7 +247,7 @@ fn create_takes_one_source_only() {
 }
 
 #[test]
-fn create_of_another_spelling_is_a_conflict_that_names_the_first() {
+fn create_with_another_spelling_is_a_conflict_that_names_the_first() {
     let sandbox = Sandbox::with_secrets(&[("my-secret", "first")]);
     for spelling in ["my-secret", "my_secret", "MY_SECRET", "My-secreT"] {
         stderr!(sandbox.command(["create", "--tag", spelling]).stdin("second").run().fails_with(4).stdout(""), @"
@@ -264,7 +264,7 @@ fn create_of_another_spelling_is_a_conflict_that_names_the_first() {
 }
 
 #[test]
-fn create_refuses_a_tag_that_is_none() {
+fn create_refuses_an_invalid_tag() {
     let sandbox = Sandbox::new();
     let longest = "a".repeat(128);
     sandbox.command(["create", "--tag", &longest, "-q"]).stdin("x").run().succeeds();
@@ -303,7 +303,7 @@ fn create_needs_a_tag() {
 }
 
 #[test]
-fn create_keeps_name_and_description_in_bounds() {
+fn create_limits_name_and_description() {
     let sandbox = Sandbox::new();
     let (name, description) = ("é".repeat(256), "a\n\té".repeat(1024));
     let line = ["create", "--tag", "key", "--name", &name, "--description", &description, "-q"];
@@ -346,7 +346,7 @@ fn create_keeps_name_and_description_in_bounds() {
 }
 
 #[test]
-fn create_names_the_file_that_it_cannot_read() {
+fn create_names_an_unreadable_file() {
     let sandbox = Sandbox::new();
     let run = sandbox.run(["create", "--tag", "key", "--value-file", "nowhere"]);
     stderr!(run.fails_with(1).stdout(""), @"error: cannot read `nowhere`: No such file or directory");
@@ -357,7 +357,7 @@ fn create_names_the_file_that_it_cannot_read() {
 }
 
 #[test]
-fn create_without_a_vault_or_a_terminal_offers_none() {
+fn create_without_a_terminal_does_not_offer_to_create_a_vault() {
     let sandbox = Sandbox::empty();
     let run = sandbox.command(["create", "--tag", "key"]).stdin("x").run();
     let path = sandbox.vault_path();
@@ -385,7 +385,7 @@ fn create_shows_the_hint_of_a_whole_key_file() {
 }
 
 #[test]
-fn a_newline_at_the_end_of_a_file_s_only_line_is_warned_of() {
+fn a_newline_at_the_end_of_a_file_s_only_line_is_a_warning() {
     let sandbox = Sandbox::new();
     let create = |tag: &str, content: &str, more: &[&str]| {
         let path = sandbox.write("value", content);

@@ -195,7 +195,7 @@ fn a_flipped_header_gives_the_same_answer_or_an_error() {
 /// Regression test, found by fuzzing: a header that claims WAL mode and write protection was
 /// reported as a read-only file system.
 #[test]
-fn versions_that_a_header_claims_give_the_same_answer_or_an_error() {
+fn false_versions_in_a_header_give_the_same_answer_or_an_error() {
     let (good, claims) = (compressed(), [0, 1, 2, 3, 255]);
     for writes in [false, true] {
         let wrong = wrong_answers(&good, writes, claims.len() * claims.len(), |at| {
@@ -210,7 +210,7 @@ fn versions_that_a_header_claims_give_the_same_answer_or_an_error() {
 }
 
 #[test]
-fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
+fn a_flipped_slot_is_damaged_or_refuses_the_passphrase() {
     let specimen = Specimen::new();
     let good = specimen.bytes();
     for place in slot_places(&specimen) {
@@ -341,7 +341,7 @@ fn repeating(table: &str, nesting: usize) -> Specimen {
 /// Runs every command that walks through everything, for every table that is large enough to have
 /// interior pages. The file holds some rows 10^12 times.
 #[test]
-fn every_walk_through_pages_that_repeat_without_end_ends() {
+fn every_walk_through_endlessly_repeating_pages_ends() {
     const LINES: [&str; 7] = [
         "verify -q",
         "salvage out.db",
@@ -399,7 +399,7 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
 /// The interior pages of `records` all point at the next one. A few kilobytes hold the same rows a
 /// thousand million times. A reader that collected them before checking would never end.
 #[test]
-fn rows_that_repeat_without_end_are_refused_at_once() {
+fn endlessly_repeating_rows_are_refused_at_once() {
     const NESTING: usize = 12;
     let specimen = repeating("records", NESTING);
     let begin = std::time::Instant::now();

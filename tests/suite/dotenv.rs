@@ -42,7 +42,7 @@ fn values(rows: &[(&str, &str)]) {
 }
 
 #[test]
-fn lines_and_names() {
+fn lines_and_names_are_read() {
     let rows: &[(&str, &[(&str, &str)])] = &[
         ("", &[]),
         ("\n\r\n \t\n", &[]),
@@ -85,7 +85,7 @@ fn lines_and_names() {
 }
 
 #[test]
-fn unquoted_values() {
+fn unquoted_values_are_read() {
     values(&[
         ("", ""),
         ("   ", ""),
@@ -116,7 +116,7 @@ fn unquoted_values() {
 }
 
 #[test]
-fn comments_behind_unquoted_values() {
+fn comments_after_unquoted_values_are_dropped() {
     values(&[
         ("x # c", "x"),
         ("x #c", "x"),
@@ -138,7 +138,7 @@ fn comments_behind_unquoted_values() {
 }
 
 #[test]
-fn single_quotes_and_backticks() {
+fn single_quotes_and_backticks_are_read() {
     values(&[
         ("'x'", "x"),
         ("''", ""),
@@ -164,7 +164,7 @@ fn single_quotes_and_backticks() {
 }
 
 #[test]
-fn double_quotes() {
+fn double_quotes_are_read() {
     values(&[
         ("\"x\"", "x"),
         ("\"\"", ""),
@@ -205,7 +205,7 @@ fn double_quotes() {
 }
 
 #[test]
-fn placeholders_are_bytes_and_stay_whole() {
+fn placeholders_are_plain_bytes() {
     values(&[
         ("{{ secrets.a | json }} # c", "{{ secrets.a | json }}"),
         ("{{ secrets.a }}{{B}}\t", "{{ secrets.a }}{{B}}"),
@@ -221,7 +221,7 @@ fn placeholders_are_bytes_and_stay_whole() {
 }
 
 #[test]
-fn what_is_refused_and_where() {
+fn errors_have_the_right_position() {
     let name = "a name holds only ASCII letters, digits, `_`, `.` and `-`";
     let first = "a name does not begin with `.` or `-`";
     let equals = "no `=` follows the name; nothing is taken from the environment";
@@ -301,7 +301,7 @@ fn what_is_refused_and_where() {
 }
 
 #[test]
-fn an_error_holds_nothing_of_the_file() {
+fn an_error_quotes_nothing_from_the_file() {
     for text in [
         "A='x'hunter2",
         "A=\"hunter2",
@@ -316,7 +316,7 @@ fn an_error_holds_nothing_of_the_file() {
 }
 
 #[test]
-fn time_is_linear() {
+fn the_time_to_read_is_linear() {
     for piece in [
         "#",
         " #",
@@ -396,27 +396,27 @@ proptest! {
     #![proptest_config(cases(10_000))]
 
     #[test]
-    fn any_value_comes_through_double_quotes(value in any_bytes(), choices in vec(any::<bool>(), 1..9)) {
+    fn any_value_round_trips_in_double_quotes(value in any_bytes(), choices in vec(any::<bool>(), 1..9)) {
         let text = [b"A = ", &double_quoted(&value, &choices)[..], b" # c\n"].concat();
         prop_assert_eq!(only(&text), Ok(value));
     }
 
     #[test]
-    fn any_value_without_the_quote_comes_through_the_others(value in any_bytes(),
+    fn any_value_without_the_quote_round_trips_in_the_other_quotes(value in any_bytes(),
                                                                quote in prop::sample::select(b"'`".to_vec())) {
         let value: Vec<u8> = value.into_iter().filter(|byte| *byte != quote).collect();
         prop_assert_eq!(only(&[b"A=", &[quote][..], &value, &[quote]].concat()), Ok(value));
     }
 
     #[test]
-    fn any_value_that_needs_no_quotes_comes_through_without(value in any_bytes()) {
+    fn any_value_that_needs_no_quotes_round_trips_without_quotes(value in any_bytes()) {
         let value = without_need_of_quotes(&value);
         prop_assert_eq!(only(&[b"A=", &value[..], b"\n"].concat()), Ok(value));
     }
 
     /// Assignments that are written to one file come back in their order, with their lines.
     #[test]
-    fn files_come_back_whole(values in vec((any_bytes(), 0..3_usize), 0..8)) {
+    fn files_round_trip(values in vec((any_bytes(), 0..3_usize), 0..8)) {
         let (mut text, mut lines) = (Vec::new(), Vec::new());
         for (number, (value, blank_lines)) in values.iter().enumerate() {
             let mut before = "# c\r\n".repeat(*blank_lines);

@@ -120,7 +120,7 @@ fn carry(from: &Sandbox, to: &Sandbox, names: &[&str]) {
 }
 
 #[test]
-fn everything_comes_back_as_it_was() {
+fn an_export_round_trips() {
     let from = with_values();
     let to = key(&from, "key");
     for armor in [&[][..], &["--armor"]] {
@@ -154,7 +154,7 @@ fn everything_comes_back_as_it_was() {
 }
 
 #[test]
-fn the_document_is_as_its_page_says() {
+fn the_document_matches_its_page() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     let name = Name::parse("A \"name\"").unwrap();
@@ -196,7 +196,7 @@ fn the_document_is_as_its_page_says() {
 }
 
 #[test]
-fn a_passphrase_opens_it_and_no_other() {
+fn only_its_passphrase_opens_the_file() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
     private(&sandbox, "pass", "the export's own passphrase\n");
     private(&sandbox, "wrong", "another one\n");
@@ -226,7 +226,7 @@ fn a_passphrase_opens_it_and_no_other() {
 }
 
 #[test]
-fn without_a_terminal_a_passphrase_has_to_be_given() {
+fn without_a_terminal_a_passphrase_must_be_given() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
     stderr!(sandbox.run(["export", "--encrypted", "f.age"]).fails_with(5).stdout(""), @"
     error: no passphrase for the export was given and there is no terminal to ask on
@@ -248,7 +248,7 @@ fn without_a_terminal_a_passphrase_has_to_be_given() {
 }
 
 #[test]
-fn a_terminal_is_asked_twice_and_shows_nothing() {
+fn the_passphrase_is_asked_for_twice_and_hidden() {
     let sandbox = Sandbox::with_secrets(&[("key", MARKER)]);
     sandbox.write("vault-pass", crate::support::PASSPHRASE);
     std::fs::set_permissions(sandbox.path("vault-pass"), PermissionsExt::from_mode(0o600)).unwrap();
@@ -283,7 +283,7 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
 }
 
 #[test]
-fn all_projects_or_nothing() {
+fn an_import_stores_all_projects_or_none() {
     let from = Sandbox::new();
     for (name, tag) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x")] {
         from.vault()
@@ -341,7 +341,7 @@ fn all_projects_or_nothing() {
 }
 
 #[test]
-fn several_new_projects_come_in_one_transaction() {
+fn several_new_projects_are_created_in_one_transaction() {
     let from = Sandbox::new();
     for number in 0..20 {
         from.vault().create(&project(&format!("p{number}")), secret("x", b"v")).unwrap();
@@ -365,7 +365,7 @@ fn several_new_projects_come_in_one_transaction() {
 }
 
 #[test]
-fn a_project_that_is_named_gets_a_file_of_one() {
+fn a_named_project_is_exported_alone() {
     let sandbox = Sandbox::new();
     sandbox.vault().create(&project("web"), secret("x", b"1")).unwrap();
     sandbox.vault().create(&project("api"), secret("x", b"2")).unwrap();
@@ -410,7 +410,7 @@ fn a_project_that_is_named_gets_a_file_of_one() {
 }
 
 #[test]
-fn a_file_that_is_there_stays() {
+fn an_existing_file_is_not_replaced() {
     let sandbox = Sandbox::with_secrets(&[("key", "1")]);
     let to = key(&sandbox, "key");
     sandbox.write("notes", "mine");
@@ -575,7 +575,7 @@ fn a_damaged_file_stores_nothing() {
 }
 
 #[test]
-fn what_is_no_export_stores_nothing_and_shows_nothing() {
+fn an_invalid_export_stores_nothing_and_shows_nothing() {
     let sandbox = Sandbox::new();
     let to = key(&sandbox, "key");
     let one = |secret: &str| {
@@ -643,7 +643,7 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
 }
 
 #[test]
-fn times_are_kept_where_a_secret_is_new() {
+fn times_are_kept_for_new_secrets() {
     let sandbox = Sandbox::new();
     let to = key(&sandbox, "key");
     let document = r#"{"format":"secrets-export","version":1,"projects":[{"name":"web","secrets":[
@@ -657,7 +657,7 @@ fn times_are_kept_where_a_secret_is_new() {
 }
 
 #[test]
-fn nothing_stands_in_the_clear_on_the_way() {
+fn no_plaintext_is_written_on_the_way() {
     let sandbox = Sandbox::with_secrets(&[("key", MARKER)]);
     std::fs::create_dir(sandbox.path("tmp")).unwrap();
     let to = key(&sandbox, "key");
@@ -735,7 +735,7 @@ fn piped(program: &str, arguments: &[&str], directory: &Path, input: &[u8]) -> V
 }
 
 #[test]
-fn the_real_program_reads_it_and_writes_what_we_read() {
+fn the_real_program_reads_our_files_and_we_read_its_files() {
     let Some(age) = real_age() else { return };
     let from = with_values();
     let to = key(&from, "key");
@@ -788,7 +788,7 @@ fn the_real_program_reads_it_and_writes_what_we_read() {
 }
 
 #[test]
-fn the_real_program_and_a_passphrase() {
+fn the_real_program_accepts_our_passphrase_files() {
     if real_age() != Some("age") || Command::new("script").arg("--version").output().is_err() {
         return;
     }
@@ -815,7 +815,7 @@ fn the_real_program_and_a_passphrase() {
 }
 
 #[test]
-fn a_name_of_a_project_is_one() {
+fn names_never_need_escapes() {
     // The export writes names of projects and tags without escapes, because no valid name needs
     // one.
     for odd in ["a\"b", "a\\b", "a\nb"] {
@@ -824,7 +824,7 @@ fn a_name_of_a_project_is_one() {
 }
 
 #[test]
-fn a_file_that_is_not_what_was_written_is_found_out() {
+fn a_written_file_is_checked() {
     let sandbox = Sandbox::with_secrets(&[("key", MARKER), ("other", "x")]);
     let vault = sandbox.vault();
     let passphrase = SecretBytes::copy_of(b"a passphrase");
@@ -852,7 +852,7 @@ fn a_file_that_is_not_what_was_written_is_found_out() {
 }
 
 #[test]
-fn a_name_that_is_taken_meanwhile_is_not_taken_over() {
+fn a_file_created_in_the_meantime_is_not_replaced() {
     let sandbox = Sandbox::empty();
     let path = sandbox.path("f");
     let output = Output::new(&path, None, &[]).unwrap();

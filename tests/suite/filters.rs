@@ -48,7 +48,7 @@ fn all_equal(found: &[Vec<u8>], values: &[Vec<u8>]) {
 }
 
 #[test]
-fn json_strings_come_back_from_a_json_parser() {
+fn json_strings_round_trip_through_a_json_parser() {
     for text in any_text() {
         let document =
             format!("\"{}\"", String::from_utf8(apply(Filter::Json, text.as_bytes())).unwrap());
@@ -57,7 +57,7 @@ fn json_strings_come_back_from_a_json_parser() {
 }
 
 #[test]
-fn json_takes_utf_8_and_nothing_else() {
+fn json_takes_only_utf_8() {
     for bytes in any_bytes() {
         let refused =
             matches!(Filter::Json.apply(&bytes, Readers::default()), Err(FilterError::NotUtf8));
@@ -68,7 +68,7 @@ fn json_takes_utf_8_and_nothing_else() {
 /// One script tests all values. Each line passes some words to `printf`, which is built in and has
 /// no limit on the length of its command line.
 #[test]
-fn shell_words_come_back_from_a_shell() {
+fn shell_words_round_trip_through_a_shell() {
     let values: Vec<Vec<u8>> =
         any_bytes().into_iter().filter(|value| !value.contains(&0)).collect();
     let mut script = Vec::new();
@@ -111,7 +111,7 @@ fn exists(path: &str) -> bool {
 }
 
 #[test]
-fn shell_refuses_nul_and_nothing_else() {
+fn shell_refuses_only_nul() {
     for bytes in any_bytes() {
         let refused =
             matches!(Filter::Shell.apply(&bytes, Readers::default()), Err(FilterError::Nul));
@@ -120,7 +120,7 @@ fn shell_refuses_nul_and_nothing_else() {
 }
 
 #[test]
-fn urls_are_decoded_to_the_value() {
+fn urls_decode_to_the_value() {
     for value in any_bytes() {
         let encoded = apply(Filter::Url, &value);
         assert_eq!(percent_decoded(&encoded), value, "{}", value.escape_ascii());
@@ -154,7 +154,7 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn base64_is_decoded_to_the_value() {
+fn base64_decodes_to_the_value() {
     for value in any_bytes() {
         assert_eq!(base64_decoded(&apply(Filter::Base64, &value)), value);
     }
@@ -240,7 +240,7 @@ fn through_python(decode: &str, documents: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 #[test]
 #[ignore = "needs python3"]
-fn urls_are_decoded_by_pythons_urllib() {
+fn urls_decode_with_python() {
     let values = any_bytes();
     let encoded: Vec<Vec<u8>> = values.iter().map(|value| apply(Filter::Url, value)).collect();
     all_equal(&through_python("urllib.parse.unquote_to_bytes(data)", &encoded), &values);
@@ -249,7 +249,7 @@ fn urls_are_decoded_by_pythons_urllib() {
 
 #[test]
 #[ignore = "needs python3 with PyYAML"]
-fn json_is_right_in_yamls_double_quoted_strings() {
+fn json_is_valid_in_double_quoted_yaml() {
     let values: Vec<Vec<u8>> = any_text().into_iter().map(String::into_bytes).collect();
     let quoted: Vec<Vec<u8>> = values
         .iter()
@@ -265,7 +265,7 @@ fn json_is_right_in_yamls_double_quoted_strings() {
 /// Every reader gets the value back from a line of a dotenv file, or the error names the reader
 /// that cannot.
 #[test]
-fn dotenv_lines_come_back_from_every_reader() {
+fn dotenv_lines_round_trip_through_every_reader() {
     let readers: Readers = [Reader::Bash, Reader::Compose].into_iter().collect();
     let mut read = 0;
     for value in any_bytes() {

@@ -51,7 +51,7 @@ fn holds_what_was_stored(sandbox: &Sandbox) {
 }
 
 #[test]
-fn every_format_is_read_as_it_is() {
+fn reading_changes_no_format() {
     for format in 1..=FORMAT {
         let sandbox = sandbox(format);
         let before = sandbox.read("vault.db");
@@ -78,7 +78,7 @@ fn every_format_is_read_as_it_is() {
 }
 
 #[test]
-fn every_format_becomes_the_present_one_with_the_next_change() {
+fn the_next_change_converts_every_format_to_the_present_one() {
     let changes: [&[&str]; 6] = [
         &["create", "--tag", "new", "--generate"],
         &["project", "rename", "web.api", "web"],
@@ -113,7 +113,7 @@ fn every_format_becomes_the_present_one_with_the_next_change() {
 }
 
 #[test]
-fn what_is_put_back_to_an_earlier_format_is_noticed() {
+fn a_rollback_to_an_earlier_format_is_noticed() {
     let sandbox = sandbox(1);
     let before = sandbox.read("vault.db");
     sandbox.command(["update", "first", "-q"]).stdin("newer").run().succeeds();
@@ -145,7 +145,7 @@ fn what_is_put_back_to_an_earlier_format_is_noticed() {
 }
 
 #[test]
-fn the_fixtures_are_those_of_the_tests_passphrase() {
+fn every_format_has_a_fixture_with_the_tests_passphrase() {
     let directory = format!("{}/tests/fixtures/vaults", env!("CARGO_MANIFEST_DIR"));
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<_> =

@@ -42,7 +42,7 @@ fn in_utc(moment: Timestamp) -> String {
 }
 
 #[test]
-fn people_see_local_time_and_programs_utc() {
+fn people_get_local_time_and_programs_utc() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let created = secret.metadata.created;
@@ -60,7 +60,7 @@ fn people_see_local_time_and_programs_utc() {
 
 #[test]
 #[cfg(target_os = "linux")] // `date` takes other options on other systems
-fn without_tz_people_see_the_systems_time() {
+fn without_tz_people_get_the_systems_time() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let created =
         sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap().metadata.created;
@@ -99,7 +99,7 @@ fn get_by_id_looks_in_every_project_and_by_tag_in_the_current_one() {
 }
 
 #[test]
-fn get_offers_the_nearest_tag() {
+fn get_suggests_the_nearest_tag() {
     let sandbox = Sandbox::with_secrets(&[("api-token", "t0ps3cret-t0ps3cret")]);
     let output = sandbox.run(["get", "api-tokem"]).fails_with(3).stdout("");
     stderr!(output, @"
@@ -109,7 +109,7 @@ fn get_offers_the_nearest_tag() {
 }
 
 #[test]
-fn get_of_an_id_that_is_nowhere_says_so() {
+fn get_reports_an_unknown_id() {
     let output =
         Sandbox::with_secrets(&[("key", "x")]).run(["get", "se0123456789abcdef"]).fails_with(3);
     stderr!(output, @"
@@ -119,7 +119,7 @@ fn get_of_an_id_that_is_nowhere_says_so() {
 }
 
 #[test]
-fn get_refuses_what_is_no_tag() {
+fn get_refuses_an_invalid_tag() {
     let sandbox = Sandbox::new();
     for bad in ["a b", "ä", "a.b", "_", "a/b"] {
         sandbox
@@ -130,7 +130,7 @@ fn get_refuses_what_is_no_tag() {
 }
 
 #[test]
-fn get_without_a_vault_says_how_to_make_one() {
+fn get_without_a_vault_explains_how_to_create_one() {
     let sandbox = Sandbox::empty();
     let path = sandbox.vault_path();
     let expected = format!(

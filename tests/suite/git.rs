@@ -334,7 +334,7 @@ impl World {
 }
 
 #[test]
-fn rules_are_those_of_git() {
+fn ignore_rules_match_git() {
     let world = World::new();
     world.git(&["init", "-q"]);
     world.write(
@@ -521,7 +521,7 @@ fn a_sparse_index_is_read() {
 }
 
 #[test]
-fn objects_are_read_loose_packed_and_borrowed() {
+fn loose_packed_and_borrowed_objects_are_read() {
     for format in ["--object-format=sha1", "--object-format=sha256"] {
         let world = World::new();
         fill(&world, format, &[]);
@@ -564,7 +564,7 @@ fn pack(world: &World) -> String {
 }
 
 #[test]
-fn working_trees_submodules_and_other_places() {
+fn working_trees_submodules_and_separate_directories_are_read() {
     let world = World::new();
     fill(&world, "--object-format=sha1", &[]);
     world.git(&["worktree", "add", "-q", "../tree"]);
@@ -609,7 +609,7 @@ fn working_trees_submodules_and_other_places() {
 }
 
 #[test]
-fn references_in_tables_make_everything_count_as_staged() {
+fn with_reftables_everything_counts_as_staged() {
     let world = World::new();
     fill(&world, "--ref-format=reftable", &[]);
     let (found, _) = world.ours("r").staged(&[]).unwrap();
@@ -624,7 +624,7 @@ fn references_in_tables_make_everything_count_as_staged() {
 }
 
 #[test]
-fn a_hostile_repository_is_an_error_and_no_wait() {
+fn a_hostile_repository_is_an_error_and_never_hangs() {
     let world = World::new();
     fill(&world, "--object-format=sha1", &[]);
     let index = std::fs::read(world.path("r/.git/index")).unwrap();
@@ -662,7 +662,7 @@ fn a_hostile_repository_is_an_error_and_no_wait() {
 }
 
 #[test]
-fn a_git_directory_is_recognised_whatever_it_is_called() {
+fn a_git_directory_is_recognized_under_any_name() {
     let world = World::new();
     world.git(&["init", "-q"]);
     world.write("sub/x", "");

@@ -180,7 +180,7 @@ fn hostile_blobs_are_refused_soon_in_little_memory() {
 }
 
 #[test]
-fn the_limit_on_memory_is_one() {
+fn the_memory_limit_is_effective() {
     // The vault's own parameters fit and those of RFC 9106 do not, so the limit distinguishes them.
     let specimen = Specimen::new();
     let fits = refuses_in_little_memory("", &specimen).unwrap();
@@ -192,7 +192,7 @@ fn the_limit_on_memory_is_one() {
 }
 
 #[test]
-fn rows_of_projects_that_are_none_are_refused() {
+fn malformed_project_rows_are_refused() {
     let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \

@@ -68,7 +68,7 @@ fn labels<'a>(items: &'a Items, tag: &str) -> (Option<&'a str>, Option<&'a str>)
 }
 
 #[test]
-fn dotenv() {
+fn dotenv_is_read() {
     let items = taken(Format::Dotenv, &sample("values.env"));
     assert_eq!(
         rows(&items),
@@ -101,7 +101,7 @@ fn dotenv() {
 }
 
 #[test]
-fn flat_json() {
+fn flat_json_is_read() {
     let items = taken(Format::Json, &sample("values.json"));
     assert_eq!(
         rows(&items),
@@ -132,7 +132,7 @@ fn flat_json() {
 }
 
 #[test]
-fn what_json_is_refused() {
+fn invalid_json_is_refused() {
     for (text, at, why) in [
         (
             &b"{\"a\": 1,\n \"b\": {\"c\": \"fake-secret\"}}"[..],
@@ -164,7 +164,7 @@ fn what_json_is_refused() {
 }
 
 #[test]
-fn one_password() {
+fn one_password_is_read() {
     let items = taken(Format::OnePassword, &sample("1password.csv"));
     assert_eq!(
         rows(&items),
@@ -198,7 +198,7 @@ fn one_password() {
 }
 
 #[test]
-fn bitwarden_json() {
+fn bitwarden_json_is_read() {
     let items = taken(Format::Bitwarden, &sample("bitwarden.json"));
     assert_eq!(
         rows(&items),
@@ -243,7 +243,7 @@ fn bitwarden_json() {
 }
 
 #[test]
-fn bitwarden_csv() {
+fn bitwarden_csv_is_read() {
     let items = taken(Format::Bitwarden, &sample("bitwarden.csv"));
     assert_eq!(
         rows(&items),
@@ -267,7 +267,7 @@ fn bitwarden_csv() {
 }
 
 #[test]
-fn what_bitwarden_is_refused() {
+fn invalid_bitwarden_is_refused() {
     for (text, at, why) in [
         (
             &b"{\"encrypted\": true, \"items\": [{\"name\": \"2.fake|fake\"}]}"[..],
@@ -318,7 +318,7 @@ const KEEPASSXC: [(&str, &str, &str); 10] = [
 ];
 
 #[test]
-fn keepassxc_wrote_both() {
+fn both_keepassxc_formats_are_read() {
     let bin = "it is in the recycle bin";
     for (name, totp, more, skips) in [
         (
@@ -368,7 +368,7 @@ fn keepassxc_wrote_both() {
 }
 
 #[test]
-fn keepass_xml() {
+fn keepass_xml_is_read() {
     let items = taken(Format::KeePass, &sample("keepass.xml"));
     assert_eq!(
         rows(&items),
@@ -390,7 +390,7 @@ fn keepass_xml() {
 }
 
 #[test]
-fn what_xml_is_refused() {
+fn invalid_xml_is_refused() {
     let value = |value: &str| {
         format!(
             "<KeePassFile><Root><Group><Entry>\n<String><Key>Password</Key>{value}</String></Entry></Group></Root></KeePassFile>"
@@ -425,7 +425,7 @@ fn what_xml_is_refused() {
 }
 
 #[test]
-fn what_csv_is_refused() {
+fn invalid_csv_is_refused() {
     let header = "Title,Username,Password,OTPAuth\n";
     for (rows, at, why) in [
         ("a,b,fake\n", Some((2, 1)), Why::Row),
@@ -452,7 +452,7 @@ fn what_csv_is_refused() {
 }
 
 #[test]
-fn titles_make_tags() {
+fn titles_become_tags() {
     let long = "x".repeat(300);
     let cut = "x".repeat(128);
     let rows: &[(&str, &str)] = &[
@@ -590,7 +590,7 @@ fn formats_have_names() {
 }
 
 #[test]
-fn formats_are_told_from_content_and_name() {
+fn formats_are_recognized_by_content_and_name() {
     for (format, name) in SAMPLES {
         for given in [Some(name), Some("/tmp/export"), None] {
             assert_eq!(Format::of(given, &sample(name)), Some(format), "{name} as {given:?}");
@@ -846,7 +846,7 @@ fn references_are_resolved_in_bounded_time_and_memory() {
 }
 
 #[test]
-fn what_stands_for_a_secret_is_left_out() {
+fn references_and_ciphertexts_are_left_out() {
     let text = "KEY=encrypted:BExampleCiphertextOfMyOwn000000000000\nDOTENV_PUBLIC_KEY=02aa\n\
                 S='ENC[AES256_GCM,data:p8g=,iv:aaaa,tag:bbbb,type:str]'\nsops_version=3.9.0\n\
                 OP=op://app/db/password\nV=ref+vault://secret/x#/y\nT='{{ secrets.other }}'\nREAL=1\n";
@@ -885,7 +885,7 @@ fn what_stands_for_a_secret_is_left_out() {
 }
 
 #[test]
-fn variables_that_one_tag_would_join_are_refused() {
+fn variables_with_the_same_tag_are_refused() {
     for (format, text, at) in [
         (Format::Dotenv, "http_proxy=fake\nHTTP_PROXY=fake\n", (2, 1)),
         (Format::Dotenv, "A.B=1\nA_B=2\n", (2, 1)),
@@ -917,7 +917,7 @@ fn values_that_refer_to_variables_are_noted() {
 }
 
 #[test]
-fn quotes_and_lines_of_csv_are_what_rfc_4180_says() {
+fn quotes_and_lines_of_csv_follow_rfc_4180() {
     let header = "Title,Username,Password,OTPAuth\r\n";
     for (rows, at, why) in [
         ("A,u,p1,\r\nEmpty,u,,\r\nB,u,p2\r\n", Some((4, 1)), Why::Row),
@@ -946,7 +946,7 @@ fn quotes_and_lines_of_csv_are_what_rfc_4180_says() {
 }
 
 #[test]
-fn a_linked_field_of_bitwarden_is_no_secret() {
+fn a_linked_field_of_bitwarden_is_not_a_secret() {
     let header = "folder,favorite,type,name,notes,fields,reprompt,login_uri,login_username,login_password,login_totp\n";
     let row = ",,login,Shop,,\"Linked: null\nPIN: 1234\nEmpty: \",0,,me,pw,\n";
     let items = taken(Format::Bitwarden, format!("{header}{row}").as_bytes());
@@ -958,7 +958,7 @@ fn a_linked_field_of_bitwarden_is_no_secret() {
 }
 
 #[test]
-fn containers_are_recognised_by_their_first_bytes() {
+fn containers_are_recognized_by_their_first_bytes() {
     let utf16: Vec<u8> = "A=1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (name, bytes, expected) in [
         (None, &b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5\x01"[..], Some(Container::Kdbx)),

@@ -81,7 +81,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn our_own_journal_is_replayed_and_what_was_before_is_kept_until_all_is_checked() {
+fn our_own_journal_is_replayed_and_the_earlier_state_kept_until_the_check() {
     let (specimen, before) = changed(1);
     let after = specimen.bytes();
     let journal = journal_of(&before);
@@ -128,7 +128,7 @@ fn copies_of_an_earlier_journal_are_replaced() {
 }
 
 #[test]
-fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
+fn a_journal_for_another_state_is_refused_and_changes_nothing() {
     let (specimen, before) = changed(2);
     let good = specimen.bytes();
     let page_size = u32::from(u16::from_be_bytes([good[16], good[17]]));
@@ -185,7 +185,7 @@ fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_journal_of_a_living_writer_is_no_reason_to_refuse() {
+fn a_journal_of_a_running_writer_is_accepted() {
     let specimen = Specimen::new();
     let writer = specimen.connection();
     writer.execute_batch("BEGIN IMMEDIATE; UPDATE vals SET val = zeroblob(9)").unwrap();
@@ -226,7 +226,7 @@ const NEIGHBOURS: &[Neighbour] = &[
 ];
 
 #[test]
-fn what_is_not_our_own_file_next_to_a_vault_is_refused() {
+fn a_foreign_file_next_to_a_vault_is_refused() {
     for (end, message, make) in NEIGHBOURS {
         if message.contains("another user") && !rustix::process::geteuid().is_root() {
             continue;
@@ -275,7 +275,7 @@ fn the_hint_moves_the_journal_away() {
 /// Another machine's journal was interrupted in the same state. Only the resulting state
 /// distinguishes it from ours.
 #[test]
-fn what_a_journal_took_away_is_noticed_and_comes_back() {
+fn a_rollback_by_a_journal_is_noticed_and_can_be_undone() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let before = sandbox.read("vault.db");
     sandbox
@@ -360,7 +360,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
 }
 
 #[test]
-fn the_group_of_a_user_alone_is_nobody_else() {
+fn a_private_group_of_the_user_may_write() {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let groups = fs::read_to_string("/etc/group").unwrap();
     let is_alone = groups
@@ -432,7 +432,7 @@ fn foreign(directory: &Path) -> [PathBuf; 4] {
 }
 
 #[test]
-fn other_programs_databases_are_left_alone_by_every_command() {
+fn every_command_leaves_other_programs_databases_alone() {
     const COMMANDS: &[&str] = &[
         "init",
         "create --tag x --generate",

@@ -293,7 +293,7 @@ fn error_json() {
 
 /// Each line of the table in docs/json.md prints exactly the members that it names.
 #[test]
-fn the_documented_members_are_those_that_are_printed() {
+fn the_documented_members_match_the_output() {
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
     let spans = |cell: &str| -> Vec<String> {

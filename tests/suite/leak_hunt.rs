@@ -346,13 +346,13 @@ fn hunt(rows: &[Row]) {
 }
 
 #[test]
-fn of_some_commands_that_are_done_nothing_is_left_in_memory() {
+fn some_finished_commands_leave_nothing_in_memory() {
     hunt(&ROWS[..SAMPLE]);
 }
 
 #[test]
 #[ignore = "half a minute; needs strace and root"]
-fn of_each_command_that_is_done_nothing_is_left_in_memory() {
+fn every_finished_command_leaves_nothing_in_memory() {
     hunt(ROWS);
 }
 
@@ -379,7 +379,7 @@ fn the_search_finds_what_is_in_memory() {
 
 #[test]
 #[ignore = "needs root"]
-fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
+fn the_agents_memory_holds_no_passphrase_and_no_value() {
     if !may_look() {
         return;
     }
@@ -486,13 +486,13 @@ fn listen(rows: &[Row]) {
 }
 
 #[test]
-fn of_some_commands_nothing_is_written_that_should_not_be() {
+fn some_commands_write_no_secret_elsewhere() {
     listen(&ROWS[..SAMPLE]);
 }
 
 #[test]
 #[ignore = "half a minute; needs strace"]
-fn of_each_command_nothing_is_written_that_should_not_be() {
+fn every_command_writes_no_secret_elsewhere() {
     listen(ROWS);
 }
 
@@ -535,7 +535,7 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
 }
 
 #[test]
-fn whatever_it_dies_of_there_is_no_core() {
+fn no_signal_leaves_a_core() {
     let sandbox = home();
     let control = Sandbox::empty();
     if !leaves_a_core(

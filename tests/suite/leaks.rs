@@ -239,7 +239,7 @@ fn no_command_of_a_project_prints_a_value() {
 }
 
 #[test]
-fn while_a_program_runs_its_values_are_with_it_and_nowhere_else() {
+fn while_a_program_runs_only_it_has_its_values() {
     let sandbox = with_value();
     let line = [
         "run",
@@ -409,7 +409,7 @@ fn no_failure_prints_a_value() {
 }
 
 #[test]
-fn a_damaged_vault_gives_no_value_away() {
+fn a_damaged_vault_reveals_no_value() {
     let sandbox = with_value();
     for damage in [
         "UPDATE vals SET val = zeroblob(length(val))",
@@ -503,7 +503,7 @@ fn a_large_template_on_stdin_leaves_no_value_behind() {
 }
 
 #[test]
-fn only_these_files_start_programs() {
+fn only_known_files_start_programs() {
     const STARTERS: [&str; 7] = [
         "agent/client.rs",
         "run/child.rs",

@@ -33,7 +33,7 @@ fn list_is_sorted_by_tag_key() {
 }
 
 #[test]
-fn list_without_a_terminal_is_lines_of_columns_with_tabs() {
+fn list_without_a_terminal_is_tab_separated() {
     let sandbox = Sandbox::new();
     let name = Name::parse("Stripe, live").unwrap();
     let tag = Tag::parse("key").unwrap();
@@ -84,7 +84,7 @@ fn list_all_is_one_page() {
 }
 
 #[test]
-fn json_shows_250_unless_told_and_a_pipe_gets_all() {
+fn json_shows_250_by_default_and_a_pipe_gets_all() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     for number in 0..251 {
@@ -104,7 +104,7 @@ fn json_shows_250_unless_told_and_a_pipe_gets_all() {
 }
 
 #[test]
-fn list_keeps_its_bounds() {
+fn list_limits_its_options() {
     let sandbox = five();
     for (option, bad) in
         [("--page-size", "0"), ("--page-size", "1001"), ("--page-size", "x"), ("--page", "x")]
@@ -123,7 +123,7 @@ fn list_keeps_its_bounds() {
 }
 
 #[test]
-fn list_says_how_to_see_the_rest() {
+fn list_explains_how_to_see_the_rest() {
     let sandbox = five();
     let rest = |options: &[&str], expected: &str| {
         sandbox.run(["list"].iter().chain(options)).succeeds().stdout_has("").stderr(expected);
@@ -146,7 +146,7 @@ fn list_says_how_to_see_the_rest() {
 }
 
 #[test]
-fn a_project_that_was_named_has_to_exist() {
+fn a_named_project_must_exist() {
     let sandbox = five();
     let unknown = "error: no project `defalt`\nhint: did you mean `default`?\n";
     sandbox.run(["list", "-p", "defalt"]).fails_with(3).stdout("").stderr(unknown);
@@ -237,7 +237,7 @@ fn list_of_all_projects_is_sorted_by_project_first() {
 }
 
 #[test]
-fn list_works_where_the_project_is_named_by_the_environment() {
+fn list_of_all_projects_ignores_the_project_from_the_environment() {
     // `--all-projects` conflicts with `--project`, but not with the environment variable.
     let sandbox = five();
     let run = sandbox
@@ -249,7 +249,7 @@ fn list_works_where_the_project_is_named_by_the_environment() {
 }
 
 #[test]
-fn list_into_a_pipe_that_nobody_reads_is_quiet_success() {
+fn list_into_a_closed_pipe_succeeds_silently() {
     let sandbox = five();
     let mut command = sandbox.command(["list"]).command;
     let mut child = command

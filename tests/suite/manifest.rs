@@ -9,7 +9,7 @@ const HINT: &str = "hint: `secrets setup --help` shows what the file may hold; n
 const RENDER: &str = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
 
 #[test]
-fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
+fn errors_have_their_position_and_no_values() {
     let project = Project::new(&[]);
     for (text, said) in [
         // Invalid TOML
@@ -173,7 +173,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
 }
 
 #[test]
-fn what_is_no_text_or_too_large_is_refused() {
+fn a_binary_or_huge_file_is_refused() {
     let project = Project::new(&[]);
     for (content, said) in [
         (&b"project = \"\xff\"\n"[..], "is not UTF-8"),
@@ -190,7 +190,7 @@ fn what_is_no_text_or_too_large_is_refused() {
 }
 
 #[test]
-fn a_file_from_windows_is_taken() {
+fn a_file_from_windows_is_accepted() {
     let project = simple();
     let text = project.read(".secrets.toml").replace('\n', "\r\n");
     project.write(".secrets.toml", format!("\u{feff}{text}"));
@@ -199,7 +199,7 @@ fn a_file_from_windows_is_taken() {
 }
 
 #[test]
-fn an_error_is_json_where_it_is_asked_for_and_names_the_file_from_below() {
+fn an_error_can_be_json_and_has_a_relative_path() {
     let project = Project::new(&[(".secrets.toml", "[secrets]\na = 1\n"), ("deep/er/x", "")]);
     let run = project.command(&["check", "--json"]).current_dir(project.path("deep/er")).run();
     let error = run.fails_with(2).stdout("").json_error();
@@ -208,7 +208,7 @@ fn an_error_is_json_where_it_is_asked_for_and_names_the_file_from_below() {
 }
 
 #[test]
-fn without_a_manifest_the_way_to_one_is_told() {
+fn without_a_manifest_the_error_explains_how_to_write_one() {
     let project = Project::new(&[]);
     fs::create_dir(project.path(".secrets.toml")).unwrap();
     for command in

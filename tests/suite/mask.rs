@@ -235,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn only_what_may_become_a_secret_is_held_back((values, text) in cases_of_text(), lengths in vec(1..30_usize, 1..6)) {
+    fn only_a_possible_start_of_a_secret_is_held_back((values, text) in cases_of_text(), lengths in vec(1..30_usize, 1..6)) {
         let needles = needles(&values);
         let values: Vec<_> = values.into_iter().filter(|value| value.len() >= 8).collect();
         let (mut masker, mut out, mut position) = (Masker::new(&needles), Out::default(), 0);
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn pauses_show_seven_bytes_of_a_value_at_most(
+    fn pauses_show_at_most_seven_bytes_of_a_value(
         (values, text) in cases_of_text(),
         lengths in vec((1..12_usize, any::<bool>()), 1..6),
     ) {
@@ -409,7 +409,7 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
 }
 
 #[test]
-fn every_form_is_masked_wherever_it_is_split() {
+fn every_form_is_masked_at_every_split() {
     let (value, forms) = every_form();
     let needles = needles(&[value]);
     for (form, text) in forms {
@@ -427,7 +427,7 @@ fn every_form_is_masked_wherever_it_is_split() {
 }
 
 #[test]
-fn what_ends_encoded_data_is_masked_to_its_last_character() {
+fn the_end_of_encoded_data_is_masked_to_its_last_character() {
     let needles = needles(&[
         b"hunter2-hunter2".to_vec(),
         b"correct horse battery staple and so on until it is long".to_vec(),
@@ -455,7 +455,7 @@ fn what_ends_encoded_data_is_masked_to_its_last_character() {
 }
 
 #[test]
-fn the_newline_at_the_end_matters_to_no_form() {
+fn a_trailing_newline_matters_to_no_form() {
     let needles = needles(&[b"pa/s\"s w'ord\n".to_vec(), b"\t blanks around  ".to_vec()]);
     let cases = [
         ("KEY=pa/s\"s w'ord;", "KEY=<t0>;"),
@@ -476,7 +476,7 @@ fn the_newline_at_the_end_matters_to_no_form() {
 }
 
 #[test]
-fn overlapping_secrets_leave_nothing_of_one_another() {
+fn overlapping_secrets_are_masked_completely() {
     let needles = needles(&[
         b"aaaabbbbcccc".to_vec(),
         b"ccccdddd".to_vec(),
@@ -491,7 +491,7 @@ fn overlapping_secrets_leave_nothing_of_one_another() {
 }
 
 #[test]
-fn short_values_are_named_and_not_looked_for() {
+fn short_values_are_reported_and_not_masked() {
     let tags = ["a", "b", "c", "d", "e"].map(|tag| Tag::parse(tag).unwrap());
     let values = [&b"1234567"[..], b"12345678", b"", b"a\nb\nc\n         \nd\n", b"abc1234\n"];
     let needles = Needles::new(tags.iter().zip(values));
@@ -516,7 +516,7 @@ fn short_values_are_named_and_not_looked_for() {
 }
 
 #[test]
-fn of_equal_needles_the_first_tag_and_the_simplest_form_win() {
+fn equal_needles_use_the_first_tag_and_the_simplest_form() {
     let twice = needles(&[
         b"-same value-".to_vec(),
         b"-same value-".to_vec(),
@@ -534,7 +534,7 @@ fn of_equal_needles_the_first_tag_and_the_simplest_form_win() {
 }
 
 #[test]
-fn a_prompt_is_shown_after_silence_and_a_value_is_not() {
+fn a_prompt_is_shown_after_a_pause_and_a_value_is_not() {
     let needles = needles(&[b"Pass12: hunter2".to_vec()]);
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"login\nPass12:", &mut out);
@@ -562,7 +562,7 @@ fn a_prompt_is_shown_after_silence_and_a_value_is_not() {
 }
 
 #[test]
-fn a_mask_is_shown_after_silence_though_a_longer_value_may_follow() {
+fn a_mask_is_shown_after_a_pause_even_if_a_longer_value_may_follow() {
     let needles = needles(&[b"first line\nsecond line\n".to_vec()]);
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"> first line\nseco", &mut out);
@@ -581,7 +581,7 @@ fn a_mask_is_shown_after_silence_though_a_longer_value_may_follow() {
 }
 
 #[test]
-fn a_stream_that_ends_inside_a_value_shows_none_of_it() {
+fn a_value_that_the_end_of_a_stream_cuts_off_is_masked() {
     let needles = needles(&[b"sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".to_vec()]);
     assert_eq!(masked(&needles, b"key sk_live_9fQ2mZx7Lk4Vt8Rb1Nw"), "key <t0>");
     assert_eq!(masked(&needles, b"key sk_live_"), "key <t0>");
@@ -677,7 +677,7 @@ const WRITINGS: [(&str, Form, &str); 30] = [
 ];
 
 #[test]
-fn what_programs_write_is_masked_wherever_it_is_split() {
+fn forms_that_programs_write_are_masked_at_every_split() {
     let needles = needles(&["p@ss w0rd/+=&\"'<>\\$#{}%~!é😀end`;".into()]);
     for (program, form, text) in WRITINGS {
         let stream = [b"before (", text.as_bytes(), b") after\n"].concat();
@@ -698,7 +698,7 @@ fn what_programs_write_is_masked_wherever_it_is_split() {
 }
 
 #[test]
-fn what_is_escaped_twice_is_masked() {
+fn a_value_that_is_escaped_twice_is_masked() {
     let needles = needles(&["p@ss w0rd/+=&\"'<>\\$#{}%~!é😀end`;".into()]);
     let inner = [".NET's System.Text.Json", "Gson", "Python's json"];
     let mut texts: Vec<String> = WRITINGS
@@ -746,7 +746,7 @@ fn what_is_escaped_twice_is_masked() {
 }
 
 #[test]
-fn what_stands_behind_a_value_that_another_reading_ended_is_kept() {
+fn text_after_a_value_is_kept_if_another_reading_ended_it() {
     let needles = needles(&[b"q<Zr7pLm&".to_vec(), b"amzing12".to_vec(), b"Zr7pLm%4".to_vec()]);
     for (text, expected) in [
         ("A q&lt;Zr7pLm&amzing B\n", "A <t0>amzing B\n"),
@@ -805,7 +805,7 @@ fn encoded_data_is_masked_in_lines_of_any_width() {
 }
 
 #[test]
-fn colours_inside_a_value_hide_nothing_of_it() {
+fn colours_inside_a_value_do_not_prevent_masking() {
     let needles = needles(&[b"sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".to_vec()]);
     let cases = [
         ("sk_live_\x1b[01;31m\x1b[K9fQ2\x1b[m\x1b[KmZx7Lk4Vt8Rb1Nw6.", "<t0>.", true),
@@ -841,7 +841,7 @@ fn colours_inside_a_value_hide_nothing_of_it() {
 }
 
 #[test]
-fn the_password_of_a_url_is_masked_alone() {
+fn only_the_password_of_a_url_is_masked() {
     let needles = needles(&[
         b"postgres://app:s3cr%2Fet-Pa55@db.example.org:5432/prod\n".to_vec(),
         b"amqp://guest:p@ss:w0rd!@mq:5672/".to_vec(),
@@ -865,7 +865,7 @@ proptest! {
     #![proptest_config(cases(1_000))]
 
     #[test]
-    fn escapes_of_any_kind_hide_nothing_wherever_the_stream_is_cut_or_pauses(
+    fn escapes_do_not_prevent_masking_at_any_split_or_pause(
         value in vec(prop::sample::select(b"ab\\%&;\"'\n/ \x1b[m2F".to_vec()), 8..16),
         kinds in vec(0..6_u8, 16),
         before in vec(prop::sample::select(b"ab\\%&\n \x1b[m".to_vec()), 0..12),
@@ -970,7 +970,7 @@ fn periodic(length: usize, stream: usize) {
 }
 
 #[test]
-fn time_is_linear_where_needle_and_stream_repeat() {
+fn time_is_linear_for_repetitive_needles_and_streams() {
     periodic(64 << 10, 1_000_000);
 }
 
@@ -986,7 +986,7 @@ fn held_bytes_slide_through_a_long_needle() {
 
 #[test]
 #[ignore = "long"]
-fn a_value_of_a_mebibyte_and_ten_megabytes_of_it() {
+fn a_value_of_a_mebibyte_is_masked_in_ten_megabytes() {
     periodic(1 << 20, 10_000_000);
 }
 
@@ -1089,7 +1089,7 @@ fn all_masked(values: &[String], writings: &[Vec<u8>], quotes: &[&str]) {
 
 #[test]
 #[ignore = "needs python3"]
-fn what_python_writes_is_masked() {
+fn forms_that_python_writes_are_masked() {
     let program = r#"
 import sys, json, shlex, base64, urllib.parse as u
 out = sys.stdout.buffer
@@ -1108,7 +1108,7 @@ for raw in sys.stdin.buffer.read().split(b"\0")[:-1]:
 
 #[test]
 #[ignore = "needs bash"]
-fn what_bash_writes_is_masked() {
+fn forms_that_bash_writes_are_masked() {
     for locale in ["C", "C.UTF-8"] {
         let mut bash = Command::new("bash");
         bash.args([

@@ -29,7 +29,7 @@ fn git(sandbox: &Sandbox) {
 }
 
 #[test]
-fn one_step_from_a_dotenv_file_to_a_project() {
+fn one_command_turns_a_dotenv_file_into_a_project() {
     let sandbox = Sandbox::new();
     git(&sandbox);
     sandbox.write(".gitignore", "vault.db*");
@@ -92,7 +92,7 @@ fn one_step_from_a_dotenv_file_to_a_project() {
 }
 
 #[test]
-fn a_manifest_that_is_there_is_added_to() {
+fn an_existing_manifest_is_extended() {
     let sandbox = Sandbox::new();
     let before = "# ours\nproject = 'web' # short\n\n[secrets.api-key]\noptional = true\n\n[run.env]\nA = \"1\"\n";
     sandbox.write(".secrets.toml", before);
@@ -197,7 +197,7 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
 }
 
 #[test]
-fn no_value_stays_behind() {
+fn no_value_stays_in_the_template() {
     // The value also appears in a comment, in another form, or in a value that is kept.
     for text in [
         "# sk_live_51Hx0aBcDeFgHiJk\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
@@ -254,7 +254,7 @@ fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool
 
 /// The readers of a file get the same values as before. Otherwise the variable keeps its spelling.
 #[test]
-fn a_value_means_to_its_readers_what_it_meant() {
+fn every_reader_gets_the_same_value_as_before() {
     let wanted = |text: &str, readers: &str| {
         let readers = readers.split(' ').map(|name| name.parse::<Reader>().unwrap()).collect();
         let made = Migration::of(
@@ -306,7 +306,7 @@ fn a_value_means_to_its_readers_what_it_meant() {
 }
 
 #[test]
-fn nothing_is_stored_where_it_could_not_be_finished() {
+fn nothing_is_stored_if_the_migration_cannot_be_finished() {
     let sandbox = Sandbox::new();
     git(&sandbox);
     sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
@@ -376,7 +376,7 @@ fn a_manifest_keeps_its_line_endings() {
 }
 
 #[test]
-fn what_would_not_come_out_as_it_was_is_refused() {
+fn a_file_that_would_not_round_trip_is_refused() {
     let sandbox = Sandbox::new();
     for (text, message) in [
         (
@@ -429,7 +429,7 @@ fn what_would_not_come_out_as_it_was_is_refused() {
 
 /// A kept value or a comment that holds a value of another secret of the project would publish it.
 #[test]
-fn a_value_of_another_secret_gets_into_no_template() {
+fn a_value_of_another_secret_never_reaches_a_template() {
     let sandbox = Sandbox::with_secrets(&[("other", "a-value-of-another-file")]);
     for (text, options, line) in [
         ("COPY=a-value-of-another-file\nA=x1\n", &["--keep", "COPY"][..], 1),
@@ -454,7 +454,7 @@ fn a_value_of_another_secret_gets_into_no_template() {
 }
 
 #[test]
-fn a_name_that_a_reader_cannot_have_is_told_as_such() {
+fn a_name_that_a_reader_does_not_support_is_a_warning() {
     let sandbox = Sandbox::new();
     sandbox
         .write(".env", "x.y.z=secret-value-1\nA-B=secret-value-2\nFINE=secret-value-3\n1-X=3000\n");
@@ -485,7 +485,7 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
 }
 
 #[test]
-fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
+fn a_file_in_utf_16_is_recognized_by_every_command() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.write(".secrets.toml", "[secrets.key]\n");
     let text: Vec<u8> =
@@ -508,7 +508,7 @@ fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
 }
 
 #[test]
-fn obvious_settings_stay_and_every_problem_is_told_at_once() {
+fn obvious_settings_stay_and_all_problems_are_reported_together() {
     let sandbox = Sandbox::new();
     let file = "# Choose local, staging or production\nAPP_ENV=production\nDEBUG=false\n# set DEBUG to false in production\n\
                 LOG=stack\n# the stack channel\nAPI_KEY=sk_live_0123456789abcdef\n";
@@ -653,7 +653,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_rendered_says_what_the_file_said(
+    fn the_rendered_file_has_the_same_values(
         pieces in prop::collection::vec(
             prop_oneof![
                 "[A-C]=[ -~]{0,12}\n", "[D-F]='[^']{0,12}'( # x)?\n", "[G-I]=\"([^\"\\\\]|\\\\[ntr\"\\\\$x]){0,12}\"\r?\n",

@@ -43,7 +43,7 @@ pub fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn modes_are_narrowed_and_never_widened_unless_asked() {
+fn modes_are_narrowed_and_only_widened_on_request() {
     let sandbox = Sandbox::empty();
     let out = sandbox.path("out");
 
@@ -122,7 +122,7 @@ fn watched(out: &Path, ended: &AtomicBool) -> Vec<(u32, u64)> {
 }
 
 #[test]
-fn nobody_sees_a_wider_mode_or_half_a_file() {
+fn no_reader_sees_a_wider_mode_or_an_incomplete_file() {
     let sandbox = Sandbox::empty();
     sandbox.write("small", "x".repeat(100_000));
     sandbox.write("large", "y".repeat(9_000_000));
@@ -157,7 +157,7 @@ fn nobody_sees_a_wider_mode_or_half_a_file() {
 }
 
 #[test]
-fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
+fn special_and_linked_files_are_refused_and_unchanged() {
     let sandbox = Sandbox::empty();
     let directory = sandbox.path("refused");
     fs::create_dir(&directory).unwrap();
@@ -211,7 +211,7 @@ fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
 }
 
 #[test]
-fn the_template_is_never_written_over() {
+fn the_template_is_never_overwritten() {
     let sandbox = Sandbox::empty();
     let template = sandbox.write("t", r"\{{ X }}");
     fs::create_dir(sandbox.path("d")).unwrap();
@@ -239,7 +239,7 @@ fn the_template_is_never_written_over() {
 }
 
 #[test]
-fn paths_may_be_strange() {
+fn unusual_paths_are_accepted() {
     let sandbox = Sandbox::empty();
     fs::create_dir(sandbox.path("d")).unwrap();
     let long = "n".repeat(242);
@@ -333,7 +333,7 @@ fn a_killed_render_leaves_the_old_file_or_the_new() {
 }
 
 #[test]
-fn renders_of_one_output_at_once_leave_one_of_them_whole() {
+fn concurrent_renders_leave_one_complete_output() {
     let sandbox = Sandbox::empty();
     let contents: Vec<Vec<u8>> = (0..8_u8).map(|number| vec![b'0' + number; 300_000]).collect();
     for (number, content) in contents.iter().enumerate() {
@@ -358,7 +358,7 @@ fn renders_of_one_output_at_once_leave_one_of_them_whole() {
 }
 
 #[test]
-fn what_a_dead_writer_left_is_cleared_away() {
+fn a_dead_writers_file_is_removed() {
     let sandbox = Sandbox::empty();
     for left in ["", "half of a secr"] {
         sandbox.write("out", "old");
@@ -371,10 +371,9 @@ fn what_a_dead_writer_left_is_cleared_away() {
     }
 }
 
-/// The second writer fails at once because the other one still runs, or waits for it. It never
-/// removes the other's file.
+/// The second writer waits for the one that still runs, and never removes its file.
 #[test]
-fn a_waiting_file_whose_writer_lives_is_waited_for() {
+fn a_running_writer_is_waited_for() {
     let sandbox = Sandbox::empty();
     sandbox.write("out", "old");
     sandbox.write("new", "new");
@@ -393,7 +392,7 @@ fn a_waiting_file_whose_writer_lives_is_waited_for() {
 }
 
 #[test]
-fn a_vault_and_the_passphrase_file_are_never_written_over() {
+fn a_vault_and_the_passphrase_file_are_never_overwritten() {
     let sandbox = Sandbox::with_secrets(&[("x", "value")]);
     sandbox.write("passphrase", crate::support::PASSPHRASE);
     fs::set_permissions(sandbox.path("passphrase"), Permissions::from_mode(0o600)).unwrap();

@@ -45,7 +45,7 @@ fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
 }
 
 #[test]
-fn a_kill_between_link_and_rename_leaves_the_old_file_and_what_the_next_render_clears_away() {
+fn the_next_render_clears_up_after_a_kill_between_link_and_rename() {
     let sandbox = Sandbox::empty();
     sandbox.write("out", "old");
     sandbox.write("new", "new");
@@ -140,7 +140,7 @@ fn without_nameless_files_a_named_one_is_used() {
 /// One writer is stopped after it created its file and before it locks it. At that moment the file
 /// looks like a dead writer's.
 #[test]
-fn without_nameless_files_two_renders_do_not_take_each_others() {
+fn without_nameless_files_two_renders_leave_each_others_files_alone() {
     let sandbox = Sandbox::empty();
     let contents = [b"a".repeat(200_000), b"b".repeat(200_000)];
     sandbox.write("a", &contents[0]);
@@ -210,7 +210,7 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
 }
 
 #[test]
-fn the_longest_name_of_a_file_system_can_be_written_again() {
+fn the_longest_file_name_can_be_replaced() {
     let sandbox = Sandbox::empty();
     for length in [241, 242, 243, 254, 255] {
         let name = "n".repeat(length);

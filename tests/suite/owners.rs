@@ -42,7 +42,7 @@ fn value(sandbox: &Sandbox, tag: &str) -> String {
 }
 
 #[test]
-fn a_second_file_does_not_destroy_the_first_one_s_value() {
+fn a_second_file_does_not_overwrite_the_first_one_s_value() {
     let sandbox = two_files();
     let taken = "error: `API_KEY` has another value in project `api`, used by `.env.development`\n\
                  hint: `--on-conflict separate` stores it under another tag, such as `API_KEY-production`\n";
@@ -76,7 +76,7 @@ fn a_second_file_does_not_destroy_the_first_one_s_value() {
 }
 
 #[test]
-fn with_yes_it_is_overwritten_and_said_for_whom() {
+fn with_yes_the_value_is_overwritten_and_its_uses_are_listed() {
     let sandbox = two_files();
     let overwrite = ["template", ".env.production", "--on-conflict", "overwrite", "--yes"];
     let run = at(&sandbox, "api", &overwrite).run().succeeds();
@@ -92,7 +92,7 @@ fn with_yes_it_is_overwritten_and_said_for_whom() {
 }
 
 #[test]
-fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
+fn an_import_lists_the_uses_of_a_value_before_overwriting_it() {
     let sandbox = two_files();
     write(&sandbox, "elsewhere/new.env", PROD);
     let import = ["-p", "api", "import", "new.env", "--on-conflict", "overwrite"];
@@ -140,7 +140,7 @@ fn two_directories() -> (Sandbox, String) {
 const OVERWRITE: [&str; 6] = ["-p", "s", "import", ".env", "--on-conflict", "overwrite"];
 
 #[test]
-fn a_use_is_known_after_rekey_and_after_the_output_was_removed() {
+fn a_use_is_known_after_rekey_and_without_the_output() {
     let (sandbox, used) = two_directories();
     let is_named = |sandbox: &Sandbox, used: &str| {
         let run = at(sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
@@ -228,7 +228,7 @@ fn a_directory_that_only_runs_programs_is_named() {
 }
 
 #[test]
-fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
+fn a_clone_lists_the_uses_of_a_value_before_overwriting_it() {
     let (sandbox, used) = two_directories();
     at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
     let clone = ["-p", "t", "clone", "--all", "--to", "s", "--on-conflict", "overwrite"];
@@ -276,7 +276,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
 }
 
 #[test]
-fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
+fn two_directories_of_one_name_do_not_share_a_project_silently() {
     let sandbox = Sandbox::new();
     write(&sandbox, "one/api/.env", DEV);
     write(&sandbox, "two/api/.env", "OTHER=other-value-1234\n");
@@ -306,7 +306,7 @@ fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
 }
 
 #[test]
-fn a_manifest_that_names_a_project_of_another_directory_is_no_silent_consent() {
+fn a_manifest_with_another_directory_s_project_is_not_consent_to_share_it() {
     let sandbox = Sandbox::new();
     write(&sandbox, "one/.env", DEV);
     at(&sandbox, "one", &["-p", "web", "template", ".env", "-q"]).run().succeeds();

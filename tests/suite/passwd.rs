@@ -89,7 +89,7 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
 }
 
 #[test]
-fn nothing_of_the_old_slot_is_left() {
+fn no_bytes_of_the_old_slot_are_left() {
     let sandbox = sandbox();
     let before = slot(&sandbox);
     assert!(before.iter().all(|bytes| is_left(&sandbox, bytes)));
@@ -99,7 +99,7 @@ fn nothing_of_the_old_slot_is_left() {
 }
 
 #[test]
-fn nothing_of_the_old_slot_is_left_in_a_large_vault() {
+fn no_bytes_of_the_old_slot_are_left_in_a_large_vault() {
     let sandbox = sandbox();
     let large = (0..9).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
     sandbox.vault().create_all(&project("default"), large).unwrap();
@@ -110,7 +110,7 @@ fn nothing_of_the_old_slot_is_left_in_a_large_vault() {
 }
 
 #[test]
-fn a_guess_is_made_dearer_and_stays_so() {
+fn a_raised_cost_is_kept() {
     let sandbox = sandbox();
     let kdf = ["--kdf-memory", "64", "--kdf-iterations", "3"];
     let same = file(&sandbox, "same", PASSPHRASE);
@@ -148,7 +148,7 @@ fn an_old_default_is_mentioned_once_and_raised() {
 }
 
 #[test]
-fn a_cost_that_was_chosen_is_not_mentioned() {
+fn a_chosen_cost_is_not_mentioned() {
     let sandbox = sandbox();
     let chosen = ["init", "-q", "--vault", "chosen.db", "--kdf-memory", "64"];
     sandbox.run(chosen).succeeds().stderr_has("cheaper than the default");
@@ -175,7 +175,7 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
 }
 
 #[test]
-fn upgrade_kdf_takes_no_other_option() {
+fn upgrade_kdf_accepts_no_other_option() {
     let sandbox = sandbox();
     for more in [&["--kdf-memory", "64"][..], &["--new-passphrase-file", "new"], &["--recovery"]] {
         sandbox
@@ -186,7 +186,7 @@ fn upgrade_kdf_takes_no_other_option() {
 }
 
 #[test]
-fn what_is_wrong_is_told_before_anything_is_asked() {
+fn errors_are_reported_before_any_question() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
     let bare =
@@ -229,7 +229,7 @@ fn what_is_wrong_is_told_before_anything_is_asked() {
 }
 
 #[test]
-fn the_current_one_is_asked_for_also_while_unlocked() {
+fn the_current_passphrase_is_needed_even_while_unlocked() {
     let sandbox = sandbox();
     sandbox.run(["unlock", "-q"]).succeeds();
     let bare =
@@ -248,7 +248,7 @@ fn the_current_one_is_asked_for_also_while_unlocked() {
 }
 
 #[test]
-fn it_asks_for_the_old_one_once_and_for_the_new_one_twice() {
+fn the_old_passphrase_is_asked_for_once_and_the_new_one_twice() {
     let sandbox = sandbox();
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
     terminal
@@ -275,7 +275,7 @@ fn it_asks_for_the_old_one_once_and_for_the_new_one_twice() {
 }
 
 #[test]
-fn ctrl_c_at_the_new_one_changes_nothing() {
+fn ctrl_c_at_the_new_passphrase_changes_nothing() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
@@ -287,7 +287,7 @@ fn ctrl_c_at_the_new_one_changes_nothing() {
 }
 
 #[test]
-fn of_two_changes_at_a_time_the_second_is_refused() {
+fn the_second_of_two_concurrent_changes_is_refused() {
     let sandbox = sandbox();
     let open = || Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).unwrap();
     let (one, other) = (open(), open());

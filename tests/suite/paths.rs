@@ -140,7 +140,7 @@ fn other_database(path: &Path) {
 }
 
 #[test]
-fn what_is_unsafe_or_no_vault_is_refused_and_left_alone() {
+fn an_unsafe_path_or_a_file_that_is_not_a_vault_is_refused_and_unchanged() {
     for (name, spoil, code, message) in REFUSED {
         let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
         if *name == "another owner" && !rustix::process::geteuid().is_root() {
@@ -169,7 +169,7 @@ fn what_is_unsafe_or_no_vault_is_refused_and_left_alone() {
 }
 
 #[test]
-fn the_command_that_mends_mends() {
+fn the_suggested_command_fixes_the_problem() {
     for (spoil, mend) in [
         ((|path: &Path| chmod(path, 0o644)) as fn(&Path), "chmod 600"),
         (|path| fs::hard_link(path, path.with_extension("copy")).unwrap(), "cp"),
@@ -197,7 +197,7 @@ fn devices_are_refused() {
 
 /// SQLite, a shell or a terminal would interpret these names. Each is an ordinary file name here.
 #[test]
-fn odd_names_are_files_that_survive_the_process() {
+fn odd_names_are_ordinary_files() {
     let names: &[&[u8]] = &[
         b":memory:",
         b"file:x?mode=memory",
@@ -278,7 +278,7 @@ fn a_linked_directory_and_a_relative_path_lead_to_the_vault() {
 }
 
 #[test]
-fn init_makes_private_files_whatever_the_umask() {
+fn init_creates_private_files_with_any_umask() {
     let sandbox = Sandbox::empty();
     let prepared = sandbox.command(INIT);
     let mut shell = sandbox.command(["-c", "umask 000; exec \"$0\" \"$@\""]);
@@ -307,7 +307,7 @@ fn init_makes_private_files_whatever_the_umask() {
 }
 
 #[test]
-fn a_read_only_file_system_is_read_and_not_written() {
+fn a_read_only_file_system_can_be_read() {
     let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" || exit 99; shift; exec \"$@\"";
     let attempt = |arguments: &[&str]| {

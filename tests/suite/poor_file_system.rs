@@ -37,7 +37,7 @@ impl Drop for Stick<'_> {
 }
 
 #[test]
-fn a_stick_takes_backups_gives_them_back_and_holds_a_vault_and_outputs() {
+fn a_stick_can_hold_backups_a_vault_and_outputs() {
     let sandbox = Sandbox::with_secrets(&[("key", "value-of-the-key")]);
     let Some(_stick) = Stick::mounted(&sandbox) else { return };
 

@@ -205,7 +205,7 @@ fn two_processes_ask_one_after_the_other() {
 
 /// A process in the background stops before it can block the others.
 #[test]
-fn a_question_in_the_background_is_in_nobodys_way() {
+fn a_background_question_blocks_nobody() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let script = "set -m; \"$secrets\" list & sleep 0.5; \"$secrets\" list; code=$?; kill -KILL %1; (exit $code)";
     let mut terminal = Terminal::shell(&sandbox, script);
@@ -215,7 +215,7 @@ fn a_question_in_the_background_is_in_nobodys_way() {
 }
 
 #[test]
-fn ctrl_c_ends_the_wait_for_ones_turn() {
+fn ctrl_c_ends_the_wait_for_a_turn() {
     use rustix::process::{Pid, Signal, kill_process};
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let script = "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list' | cat; echo first";
@@ -231,7 +231,7 @@ fn ctrl_c_ends_the_wait_for_ones_turn() {
 }
 
 #[test]
-fn a_key_that_takes_its_time_is_told() {
+fn a_slow_key_derivation_is_announced() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     crate::passwd::file(&sandbox, "p", "a passphrase of the export, and long");
 
@@ -300,7 +300,7 @@ fn create_asks_for_the_passphrase_then_for_the_value_and_shows_the_hint() {
 }
 
 #[test]
-fn create_asks_for_no_value_where_the_tag_is_taken() {
+fn create_asks_for_no_value_if_the_tag_exists() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::run(&sandbox, "create --tag KEY");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -310,7 +310,7 @@ fn create_asks_for_no_value_where_the_tag_is_taken() {
 }
 
 #[test]
-fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
+fn create_on_a_terminal_without_a_vault_offers_to_create_one() {
     for no in ["n\n", "no\n"] {
         let sandbox = Sandbox::empty();
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
@@ -348,7 +348,7 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
 }
 
 #[test]
-fn a_wrong_passphrase_can_be_mended_twice() {
+fn a_wrong_passphrase_can_be_corrected_twice() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::run(&sandbox, "get key");
     for typed in ["wrong\n", "\n"] {
@@ -373,7 +373,7 @@ fn three_wrong_passphrases_are_enough() {
 }
 
 #[test]
-fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
+fn ctrl_c_at_any_prompt_exits_with_130_and_restores_the_echo() {
     let unlocked: &[(&str, &str)] = &[("Passphrase for ", PASSPHRASE)];
     for (arguments, answers, prompt) in [
         ("init", &[][..], "New passphrase: "),
@@ -407,7 +407,7 @@ fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
 }
 
 #[test]
-fn what_is_typed_the_moment_the_question_stands_is_not_shown() {
+fn input_is_hidden_from_the_moment_a_question_appears() {
     // A terminal that disables the echo after the question would sometimes show this.
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let five = || {
@@ -428,7 +428,7 @@ fn what_is_typed_the_moment_the_question_stands_is_not_shown() {
 }
 
 #[test]
-fn a_signal_ends_a_prompt_and_the_echo_is_back() {
+fn a_signal_ends_a_prompt_and_restores_the_echo() {
     use rustix::process::{Pid, Signal, kill_process};
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let sandbox = Sandbox::with_secrets(&[("key", "x")]);
@@ -446,7 +446,7 @@ fn a_signal_ends_a_prompt_and_the_echo_is_back() {
 }
 
 #[test]
-fn a_typed_value_is_taken_as_it_is_and_can_be_mended() {
+fn a_typed_value_is_stored_unchanged_and_can_be_edited() {
     let long = "abcdefgh\t".repeat(1000);
 
     // The input, and the stored value. Backspace removes a character, and Ctrl-U removes the line.
@@ -479,7 +479,7 @@ fn a_typed_value_with_a_control_character_is_refused() {
 }
 
 #[test]
-fn ctrl_d_at_a_prompt_is_no_answer() {
+fn ctrl_d_at_a_prompt_is_not_an_answer() {
     let sandbox = Sandbox::new();
     let mut terminal = Terminal::run(&sandbox, "create --tag key");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -489,7 +489,7 @@ fn ctrl_d_at_a_prompt_is_no_answer() {
 }
 
 #[test]
-fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
+fn a_pasted_value_of_several_lines_is_refused_and_discarded() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
     for (arguments, question) in
         [("create --tag new", "Value of new: "), ("update key", "New value of key: ")]
@@ -520,7 +520,7 @@ fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
 }
 
 #[test]
-fn a_pasted_value_without_an_end_of_its_last_line_is_thrown_away_too() {
+fn a_pasted_value_without_a_final_newline_is_discarded_too() {
     let sandbox = Sandbox::new();
     let mut terminal = Terminal::run(&sandbox, "create --tag new");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -605,7 +605,7 @@ fn the_passphrase_is_asked_for_while_stdin_and_stdout_are_pipes() {
 }
 
 #[test]
-fn what_is_piped_in_is_no_answer_to_a_question() {
+fn piped_input_is_not_an_answer_to_a_question() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::shell(&sandbox, "echo y | \"$secrets\" delete key");
     terminal.waits_for("error: deleting needs `--yes`").ends_with(7);

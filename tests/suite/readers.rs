@@ -121,7 +121,7 @@ fn reading(reader: Reader, text: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn every_reader_reads_as_the_table_says() {
+fn every_reader_matches_the_table() {
     for (text, readings) in ROWS {
         for (reader, expected) in COLUMNS.into_iter().zip(readings) {
             let expected = (*expected != NOTHING).then(|| expected.as_bytes().to_vec());
@@ -141,7 +141,7 @@ fn every_reader_reads_as_the_table_says() {
 }
 
 #[test]
-fn what_follows_an_assignment_is_a_comment_or_nobody_can_tell() {
+fn text_after_an_assignment_is_unknown_unless_it_is_a_comment() {
     for reader in Reader::ALL {
         let name = reader.name();
         assert_eq!(reading(reader, b"x").unwrap(), b"x", "{name}: the file ends");
@@ -170,7 +170,7 @@ fn readers(names: &str) -> Readers {
 }
 
 #[test]
-fn a_value_is_written_so_that_every_reader_reads_it() {
+fn a_value_is_spelled_for_every_reader() {
     let usual = "bash compose node npm-dotenv python-dotenv";
     assert_eq!(Readers::default(), readers(usual));
     for (names, value, written) in [
@@ -250,7 +250,7 @@ proptest! {
 
     /// Every set of readers gets the value back, or an error says that it cannot.
     #[test]
-    fn what_is_written_is_read(value in text(), chosen in vec(prop::sample::select(Reader::ALL.to_vec()), 1..5)) {
+    fn written_values_are_read_back(value in text(), chosen in vec(prop::sample::select(Reader::ALL.to_vec()), 1..5)) {
         let readers: Readers = chosen.iter().copied().collect();
         if let Ok(written) = readers.spell(&value) {
             for reader in chosen {

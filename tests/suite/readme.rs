@@ -90,7 +90,7 @@ fn on_a_terminal(sandbox: &Sandbox, command: &str) -> String {
 }
 
 #[test]
-fn the_tour_shows_what_happens() {
+fn the_tour_matches_the_output() {
     let sandbox = Sandbox::empty();
     let mut count = 0;
     for block in blocks("console") {
@@ -142,7 +142,7 @@ fn the_demo_ends_as_shown() {
 }
 
 #[test]
-fn the_exit_codes_are_those_of_the_man_page() {
+fn the_exit_codes_match_the_man_page() {
     let sections =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sections.roff"))
             .unwrap();
@@ -164,7 +164,7 @@ fn the_exit_codes_are_those_of_the_man_page() {
 }
 
 #[test]
-fn every_linked_file_is_there() {
+fn every_linked_file_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut checked = 0;
     for page in [

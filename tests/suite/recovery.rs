@@ -67,7 +67,7 @@ fn a_code_is_printed_once_and_opens_the_vault() {
 }
 
 #[test]
-fn as_json_it_is_a_member() {
+fn json_has_the_code_as_a_member() {
     let sandbox = sandbox();
     let found = sandbox.run(["recovery", "create", "--json"]).succeeds().json();
     assert_eq!(found["recoveryCode"].as_str().unwrap().len(), 69);
@@ -75,7 +75,7 @@ fn as_json_it_is_a_member() {
 }
 
 #[test]
-fn there_is_one_at_a_time() {
+fn a_vault_has_one_code_at_a_time() {
     let sandbox = sandbox();
     let list =
         |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
@@ -107,7 +107,7 @@ fn there_is_one_at_a_time() {
 }
 
 #[test]
-fn it_outlives_a_change_of_passphrase_and_makes_one() {
+fn a_code_survives_a_change_of_passphrase_and_can_authorise_one() {
     let sandbox = sandbox();
     file(&sandbox, "new", NEW);
     create(&sandbox, &[]);
@@ -137,7 +137,7 @@ fn it_outlives_a_change_of_passphrase_and_makes_one() {
 }
 
 #[test]
-fn a_code_that_could_not_be_shown_is_told() {
+fn a_code_that_could_not_be_shown_is_reported() {
     let sandbox = sandbox();
     let mut command = sandbox.command(["recovery", "create"]).command;
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -173,7 +173,7 @@ fn a_code_that_could_not_be_shown_is_told() {
 }
 
 #[test]
-fn on_a_terminal_it_fits_and_is_typed_unseen() {
+fn a_code_fits_a_terminal_and_its_input_is_hidden() {
     let sandbox = sandbox();
     let mut terminal = Terminal::shell(&sandbox, "stty cols 40; \"$secrets\" recovery create");
     terminal

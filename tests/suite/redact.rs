@@ -28,7 +28,7 @@ fn stdin_and_files_are_copied_with_values_masked() {
 }
 
 #[test]
-fn the_frame_of_a_key_is_no_secret() {
+fn the_frame_of_a_key_is_not_masked() {
     let sandbox = sandbox();
     sandbox
         .command(["redact"])
@@ -61,7 +61,7 @@ fn another_project_has_other_values() {
 }
 
 #[test]
-fn a_stream_flows_while_it_comes() {
+fn a_stream_is_passed_on_without_waiting_for_its_end() {
     let sandbox = sandbox();
     let mut command = sandbox.command(["redact"]).command;
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -83,7 +83,7 @@ fn a_stream_flows_while_it_comes() {
 }
 
 #[test]
-fn short_values_are_told() {
+fn short_values_are_reported() {
     let sandbox = Sandbox::with_secrets(&[("pin", "1234")]);
     let run = sandbox.command(["redact"]).stdin("1234").run().succeeds().stdout("1234");
     stderr!(run, @"warning: values under 8 bytes are not masked: `pin`");
@@ -102,7 +102,7 @@ fn pipeline(sandbox: &Sandbox, line: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_value_is_masked_wherever_the_stream_was_split() {
+fn a_value_is_masked_at_every_split_of_the_stream() {
     let sandbox = sandbox();
     let line = format!(
         "T={TOKEN}; for n in $(seq 1 21); do printf %s \"${{T:0:n}}\"; sleep 0.002; echo \"${{T:n}}\"; done | \"$0\" redact"
@@ -128,7 +128,7 @@ fn a_value_is_masked_wherever_the_stream_was_split() {
 }
 
 #[test]
-fn of_a_value_that_is_not_complete_seven_bytes_are_shown_at_most() {
+fn at_most_seven_bytes_of_an_incomplete_value_are_shown() {
     let sandbox = sandbox();
     sandbox.command(["redact"]).stdin(&TOKEN[..20]).run().succeeds().stdout("‹api-token›");
     sandbox.command(["redact"]).stdin(&TOKEN[..7]).run().succeeds().stdout(&TOKEN[..7]);
@@ -151,7 +151,7 @@ fn of_a_value_that_is_not_complete_seven_bytes_are_shown_at_most() {
 }
 
 #[test]
-fn in_a_pipeline_it_is_as_any_filter() {
+fn redact_works_in_a_pipeline() {
     let sandbox = sandbox();
 
     // If the reader goes away, `redact` succeeds silently even though its input continues.
@@ -183,7 +183,7 @@ fn a_large_stream_is_copied_byte_for_byte() {
 }
 
 #[test]
-fn failures_have_their_codes_and_print_nothing() {
+fn failures_have_their_codes_and_leave_stdout_empty() {
     let sandbox = sandbox();
     let fails = |line: &[&str], code, words: &str| {
         sandbox.command(line).stdin(TOKEN).run().fails_with(code).stdout("").stderr_has(words);
@@ -206,7 +206,7 @@ fn failures_have_their_codes_and_print_nothing() {
 }
 
 #[test]
-fn of_two_values_the_one_that_begins_first_is_masked_and_both_are_hidden() {
+fn overlapping_values_are_both_hidden() {
     let sandbox = Sandbox::with_secrets(&[
         ("inner", "ghijklmnop"),
         ("outer", TOKEN),

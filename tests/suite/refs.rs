@@ -6,7 +6,7 @@ use crate::setup::{MARKER, Project};
 use crate::support::Sandbox;
 
 #[test]
-fn every_placeholder_is_found_with_its_place_and_nothing_else() {
+fn exactly_the_placeholders_are_found_with_their_positions() {
     let project = Project::new(&[
         ("a.txt", "{{ secrets.one }}{{TWO}}\r\n  {{secrets.one|json | url}}\n"),
         (".hidden/b", "\u{feff}{{ secrets.THREE }}"),
@@ -57,7 +57,7 @@ fn every_placeholder_is_found_with_its_place_and_nothing_else() {
 }
 
 #[test]
-fn the_manifest_and_its_templates_are_read_as_what_they_are() {
+fn the_manifest_and_its_templates_are_read_by_their_own_rules() {
     let manifest = "project = \"web\" # {{ secrets.comment }}\n[secrets.key]\ndescription = \"not {{ secrets.prose }}\"\n\
         secrets.\"Other\".optional = true\n";
     let project = Project::new(&[
@@ -131,7 +131,7 @@ fn an_id_is_looked_up_and_needs_the_vault() {
 }
 
 #[test]
-fn names_of_files_cannot_write_on_the_terminal() {
+fn file_names_cannot_control_the_terminal() {
     let project = Project::new(&[("a\u{1b}[31m\nb\u{202e}", "{{KEY}}")]);
     project.run(&["refs"]).succeeds().stdout("a\\u{1b}[31m\\nb\\u{202e}:1:1: KEY\n");
     let json = project.run(&["refs", "--json"]).succeeds().json();
@@ -140,7 +140,7 @@ fn names_of_files_cannot_write_on_the_terminal() {
 
 /// In a repository with several projects, each one has its own manifest.
 #[test]
-fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
+fn a_directory_with_its_own_manifest_is_another_tree() {
     let sandbox = Sandbox::with_secrets(&[("key", "a value of some length")]);
     for directory in ["api/deep", "web"] {
         std::fs::create_dir_all(sandbox.path(directory)).unwrap();
@@ -159,7 +159,7 @@ fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
 }
 
 #[test]
-fn rules_of_git_without_an_end_are_not_read() {
+fn endless_ignore_files_are_not_read() {
     let project = Project::new(&[
         (".gitignore", "ignored\n"),
         ("a.txt", "{{ secrets.one }}"),

@@ -56,7 +56,7 @@ const SEALED: [&str; 6] = [
 ];
 
 #[test]
-fn everything_is_the_same_and_nothing_is_sealed_as_before() {
+fn rekey_keeps_everything_and_encrypts_it_again() {
     let sandbox = sandbox();
     let before = everything(&sandbox);
     let sealed: Vec<Vec<u8>> = SEALED.iter().flat_map(|sql| column(&sandbox, sql)).collect();
@@ -83,7 +83,7 @@ fn everything_is_the_same_and_nothing_is_sealed_as_before() {
 }
 
 #[test]
-fn one_project_s_keys_leave_the_others_alone() {
+fn rekey_of_one_project_leaves_the_others_alone() {
     let sandbox = sandbox();
     let before = everything(&sandbox);
     let of = |name: &str| {
@@ -109,7 +109,7 @@ fn one_project_s_keys_leave_the_others_alone() {
 }
 
 #[test]
-fn a_project_s_keys_are_changed_through_the_agent_too() {
+fn rekey_of_a_project_works_through_the_agent() {
     let sandbox = sandbox();
     let before = everything(&sandbox);
     sandbox.run(["unlock", "-q"]).succeeds();
@@ -137,7 +137,7 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
 }
 
 #[test]
-fn the_recovery_code_stays_or_gives_way() {
+fn the_recovery_code_is_kept_or_replaced() {
     let sandbox = sandbox();
     let code = create(&sandbox, &[]);
     let list =
@@ -189,7 +189,7 @@ fn the_recovery_code_stays_or_gives_way() {
 }
 
 #[test]
-fn another_passphrase_comes_with_the_new_keys() {
+fn rekey_can_change_the_passphrase() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "old.db"]).succeeds();
     file(&sandbox, "new", NEW);
@@ -220,7 +220,7 @@ fn another_passphrase_comes_with_the_new_keys() {
 }
 
 #[test]
-fn it_asks() {
+fn rekey_asks_for_confirmation() {
     let sandbox = sandbox();
     let code = create(&sandbox, &[]);
     let before = sandbox.read("vault.db");
@@ -259,7 +259,7 @@ fn it_asks() {
 }
 
 #[test]
-fn what_is_damaged_is_not_sealed_anew() {
+fn a_damaged_vault_is_not_re_encrypted() {
     let sandbox = sandbox();
     for (name, damage) in [
         (
@@ -314,7 +314,7 @@ impl Credential for Slow<'_> {
 }
 
 #[test]
-fn new_keys_while_others_unlock_are_no_damage() {
+fn rekey_during_an_unlock_is_not_reported_as_damage() {
     let sandbox = sandbox();
     let unlock = |rekeys| {
         let slow = Slow { sandbox: &sandbox, rekeys: std::cell::Cell::new(rekeys) };
@@ -326,7 +326,7 @@ fn new_keys_while_others_unlock_are_no_damage() {
 }
 
 #[test]
-fn new_keys_after_others_have_unlocked_are_no_damage() {
+fn rekey_after_an_unlock_is_not_reported_as_damage() {
     let sandbox = sandbox();
     let before = sandbox.vault();
     assert!(before.projects().is_ok());
@@ -350,7 +350,7 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
 }
 
 #[test]
-fn a_key_of_before_that_an_agent_holds_is_told_as_such() {
+fn an_old_key_in_an_agent_is_reported_as_such() {
     let sandbox = sandbox();
     let bare =
         |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();

@@ -32,7 +32,7 @@ fn stale() -> Project {
 }
 
 #[test]
-fn what_we_wrote_is_replaced_without_a_question() {
+fn a_file_that_we_wrote_is_replaced_without_a_question() {
     let project = stale();
     stderr!(project.run(&["render", "--stale"]).succeeds(), @"wrote `.env`");
     update(&project, "third");
@@ -89,7 +89,7 @@ fn variables_that_people_add_are_kept_and_named() {
 }
 
 #[test]
-fn an_added_variable_is_kept_whatever_else_the_file_holds() {
+fn an_added_variable_is_kept_regardless_of_other_content() {
     let project = stale();
     for (text, what, way_on) in [
         (
@@ -152,7 +152,7 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
 }
 
 #[test]
-fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
+fn an_added_variable_is_kept_even_if_the_template_gives_no_dotenv_file() {
     let project = simple();
     let pem = "-----BEGIN KEY-----\nMIIB+/x\nabcd==\n-----END KEY-----";
     update(&project, pem);
@@ -194,7 +194,7 @@ fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
 }
 
 #[test]
-fn a_secret_that_is_whole_lines_may_give_any_variable() {
+fn a_secret_of_whole_lines_may_give_any_variable() {
     let project =
         Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "{{ secrets.key }}\nB=1\n")]);
     project.write(".env", "A=1\nB=1\n");
@@ -225,7 +225,7 @@ fn a_file_that_cannot_be_searched_for_variables_is_not_replaced() {
 }
 
 #[test]
-fn a_value_that_was_changed_by_hand_needs_a_yes() {
+fn a_value_changed_by_hand_is_replaced_only_with_yes() {
     let project = stale();
     project.write(".env", "KEY=by hand\n");
     for line in [["render", "--stale"], ["render", "--all"]] {
@@ -253,7 +253,7 @@ fn a_value_that_was_changed_by_hand_needs_a_yes() {
 }
 
 #[test]
-fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
+fn without_a_record_a_file_is_ours_if_it_matches_the_template() {
     let project = stale();
     fs::remove_dir_all(project.0.state().join("secrets/outputs")).unwrap();
     let refused = "error: `.env` was not rendered by `secrets`\nhint: `--yes` replaces it; nothing was written\n";
@@ -325,7 +325,7 @@ fn a_directory_that_was_moved_or_copied_keeps_its_outputs() {
 }
 
 #[test]
-fn the_memory_is_private_and_no_oracle() {
+fn records_are_private_and_not_an_oracle() {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
     let content = project.read(".env");
@@ -371,7 +371,7 @@ fn the_memory_is_private_and_no_oracle() {
 }
 
 #[test]
-fn without_a_place_for_it_nothing_is_remembered_and_nothing_fails() {
+fn commands_work_without_a_place_for_records() {
     let project = simple();
     fs::create_dir_all(project.0.state().join("secrets")).unwrap();
     for kind in ["outputs", "directories"] {

@@ -64,7 +64,7 @@ const LINES: [(&[u8], &[u8]); 34] = [
 ];
 
 #[test]
-fn every_form_of_the_grammar_from_every_source_to_every_place() {
+fn the_whole_grammar_works_with_every_source_and_output() {
     let sandbox = sandbox();
     let join = |lines: Vec<&[u8]>| lines.join(&b'\n');
     let template = join(LINES.iter().map(|line| line.0).collect());
@@ -199,7 +199,7 @@ fn a_template_in_utf_16_is_refused() {
 }
 
 #[test]
-fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
+fn the_caret_points_at_the_placeholder() {
     let sandbox = sandbox();
 
     // Wide characters take two columns, combining characters none.
@@ -213,7 +213,7 @@ fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
 }
 
 #[test]
-fn options_of_the_grammar() {
+fn options_select_the_grammar() {
     let sandbox = sandbox();
     let cases: [(&[&str], &str, &str); 8] = [
         (
@@ -363,7 +363,7 @@ fn check_compares_and_writes_nothing() {
 }
 
 #[test]
-fn unknown_names_are_all_listed_and_nothing_is_written() {
+fn all_unknown_names_are_listed_and_nothing_is_written() {
     let sandbox = sandbox();
     sandbox.write(
         "a.tmpl",
@@ -409,7 +409,7 @@ fn keep_unknown_leaves_them_and_warns_of_each() {
 }
 
 #[test]
-fn what_is_not_well_formed_is_told_before_a_vault_is_looked_for() {
+fn invalid_placeholders_are_reported_before_the_vault_is_opened() {
     let sandbox = Sandbox::empty();
     let long = format!("{{{{ secrets.x{} }}}}", " ".repeat(512));
     let tag = format!("{{{{ secrets.{} }}}}", "a".repeat(129));
@@ -465,7 +465,7 @@ fn place(finding: &Value) -> [&Value; 3] {
 /// Each case contains all mistakes of this list, except those before it, which are fixed one by
 /// one.
 #[test]
-fn the_first_of_several_mistakes_is_told() {
+fn the_first_of_several_mistakes_is_reported() {
     let sandbox = sandbox();
     sandbox.write("malformed", "{{ Y }} {{ secrets. }}");
     sandbox.write("unknown", "{{ Y }} {{ MY_SECRET | shell }}");
@@ -551,7 +551,7 @@ fn the_project_is_the_current_one() {
 }
 
 #[test]
-fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
+fn with_json_stderr_is_one_object_even_after_warnings() {
     let sandbox = sandbox();
 
     // The passphrase file is readable by others, a placeholder is kept, and then the command fails.
@@ -580,7 +580,7 @@ fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
 }
 
 #[test]
-fn output_dash_is_stdout_and_text_may_begin_with_a_dash() {
+fn output_dash_is_stdout_and_text_may_start_with_a_dash() {
     let sandbox = Sandbox::with_secrets(&[("x", "value")]);
     sandbox.run(["render", "-e", "-{{X}}", "-o", "-"]).succeeds().stdout("-value");
     assert!(!sandbox.path("-").exists());
@@ -650,7 +650,7 @@ fn git(sandbox: &Sandbox, arguments: &[&str]) {
 }
 
 #[test]
-fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of() {
+fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
     let sandbox = Sandbox::with_secrets(&[("key", "a-value-of-it")]);
     fs::create_dir(sandbox.path("repo")).unwrap();
     sandbox.write("repo/t", "K={{ secrets.key }}\n");

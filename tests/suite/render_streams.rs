@@ -31,7 +31,7 @@ fn sandbox() -> Sandbox {
 }
 
 #[test]
-fn a_closed_pipe_is_quiet_success() {
+fn a_closed_pipe_succeeds_silently() {
     let sandbox = sandbox();
     sandbox.write("large", "{{X}} 0123456789\n".repeat(100_000));
     sandbox.write("plain", "0123456789\n".repeat(100_000));
@@ -77,7 +77,7 @@ fn a_template_may_be_a_fifo_or_a_descriptor() {
 /// The process keeps others from inspecting it. It must still be able to use its own
 /// `/proc/self/fd`. Root would not notice a failure.
 #[test]
-fn descriptors_work_for_a_user_without_rights() {
+fn descriptors_work_for_an_ordinary_user() {
     const NOBODY: u32 = 65534;
     let sandbox = sandbox();
     let binary = sandbox.path("secrets");
@@ -113,7 +113,7 @@ fn descriptors_work_for_a_user_without_rights() {
 
 /// Above 8 MiB, stdin is spooled and a file is read twice.
 #[test]
-fn large_templates_come_out_the_same_from_everywhere() {
+fn large_templates_render_the_same_from_every_source() {
     let sandbox = sandbox();
     let line = "0123456789abcdef {{ .v }} \\{ {{ secrets.x }} $\r\n";
     let template = line.repeat(9 * 1024 * 1024 / line.len());
@@ -189,7 +189,7 @@ fn rendered_values(sandbox: &Sandbox, count: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn two_hundred_values_come_back_byte_for_byte() {
+fn two_hundred_values_round_trip() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     let values = values(200);
@@ -224,13 +224,13 @@ fn through_the_command_line(count: usize) {
 }
 
 #[test]
-fn values_come_back_through_create() {
+fn values_round_trip_through_create() {
     through_the_command_line(15);
 }
 
 #[test]
 #[ignore = "200 processes that unlock the vault"]
-fn two_hundred_values_come_back_through_create() {
+fn two_hundred_values_round_trip_through_create() {
     through_the_command_line(200);
 }
 
@@ -282,7 +282,7 @@ fn peak_memory_does_not_grow_with_the_template() {
 }
 
 #[test]
-fn a_passphrase_file_that_others_can_read_is_warned_of() {
+fn a_passphrase_file_that_others_can_read_is_a_warning() {
     let sandbox = sandbox();
     let path = sandbox.write("passphrase", format!("{PASSPHRASE}\n"));
     let run = || {

@@ -181,7 +181,7 @@ fn exit_codes_are_the_programs_or_our_own() {
 }
 
 #[test]
-fn we_die_of_what_ctrl_c_does_to_the_program_and_of_no_other_signal() {
+fn run_dies_of_the_programs_keyboard_signals_only() {
     let sandbox = sandbox();
     let ended = |line: &[&str]| {
         let program = prepared(&sandbox, line);
@@ -213,7 +213,7 @@ fn we_die_of_what_ctrl_c_does_to_the_program_and_of_no_other_signal() {
 }
 
 #[test]
-fn what_is_named_is_given_and_no_more() {
+fn only_named_secrets_are_given() {
     let sandbox = sandbox();
     let names = "env | sed 's/=.*//' | sort | tr '\\n' ' '";
     let given = |line: &[&str]| {
@@ -294,7 +294,7 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
 }
 
 #[test]
-fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
+fn a_value_that_no_variable_can_hold_is_left_out_or_refused_if_named() {
     let sandbox = sandbox();
     let vault = sandbox.vault();
     for (tag, bytes) in [
@@ -334,7 +334,7 @@ fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
 }
 
 #[test]
-fn what_was_left_out_and_then_named_is_masked() {
+fn a_value_that_was_left_out_and_then_named_is_masked() {
     let sandbox = Sandbox::with_secrets(&[("2fa-seed", TOKEN)]);
     let line = ["--expand-env", "SEED", "--", "sh", "-c", "echo $SEED"];
     let run = prepared(&sandbox, &line).env("SEED", "{{ secrets.2fa-seed }}").run();
@@ -366,7 +366,7 @@ fn an_inherited_variable_is_expanded_if_it_is_the_placeholder_of_its_own_secret(
 }
 
 #[test]
-fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
+fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
     let valid = [
         ("CI_COMMIT_MESSAGE", "Fix {{ secrets.api-token }}"),
         ("CI_COMMIT_MESSAGE", "{{ secrets.api-token }}"),
@@ -409,7 +409,7 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
 }
 
 #[test]
-fn with_only_nothing_that_was_inherited_is_expanded() {
+fn with_only_no_inherited_variable_is_expanded() {
     let text = "{{ secrets.database-url }}";
     let (value, told) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
     assert_eq!(value, text);
@@ -421,7 +421,7 @@ fn with_only_nothing_that_was_inherited_is_expanded() {
 }
 
 #[test]
-fn other_inherited_variables_are_expanded_where_they_are_named() {
+fn other_inherited_variables_are_expanded_if_named() {
     let sandbox = sandbox();
     let line = ["--expand-env", "A,B", "--no-mask", "--", "sh", "-c", "echo \"$A|$B\""];
     let run = prepared(&sandbox, &line)
@@ -465,7 +465,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
 }
 
 #[test]
-fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_named() {
+fn a_value_too_large_for_a_variable_is_left_out_or_refused_if_named() {
     let large = "x".repeat(131_072 - "CA_BUNDLE=".len());
     let sandbox = Sandbox::with_secrets(&[("ca-bundle", &large), ("fits-still", &large[2..])]);
     let line = ["--", "sh", "-c", "echo ${CA_BUNDLE-none} ${#FITS_STILL}"];
@@ -484,7 +484,7 @@ fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_
 }
 
 #[test]
-fn output_that_is_lost_is_an_error() {
+fn lost_output_is_an_error() {
     let sandbox = sandbox();
     for (line, code) in [
         ("\"$0\" run --only api-token -- echo hi >/dev/full", 125),
@@ -539,7 +539,7 @@ fn a_caller_that_ignores_its_children_changes_nothing() {
 }
 
 #[test]
-fn what_unlocks_the_vault_never_reaches_the_program() {
+fn credentials_of_the_vault_never_reach_the_program() {
     let sandbox = sandbox();
     sandbox.write("passphrase", PASSPHRASE);
     let command = script(&sandbox, "env | grep -c '^SECRETS_PASS\\|^SECRETS_TOK'");
@@ -618,7 +618,7 @@ fn left_in(sandbox: &Sandbox) -> Vec<PathBuf> {
 }
 
 #[test]
-fn killed_it_leaves_no_program_and_no_file() {
+fn a_killed_run_leaves_no_program_and_no_file() {
     let sandbox = sandbox();
     let line = "echo $$; echo $KEY; trap '' TERM HUP INT; sleep 20 & wait; sleep 20";
     let command =
@@ -666,7 +666,7 @@ fn every_signal_that_can_be_caught_is_passed_on() {
 }
 
 #[test]
-fn a_signal_ends_us_with_the_program_s_code() {
+fn a_signal_ends_run_with_the_program_s_code() {
     let sandbox = sandbox();
     let mut running = Running::new(script(
         &sandbox,
@@ -686,7 +686,7 @@ fn a_signal_ends_us_with_the_program_s_code() {
 }
 
 #[test]
-fn the_program_finds_the_process_as_it_would_without_us() {
+fn the_process_state_is_the_same_as_without_run() {
     let sandbox = sandbox();
     let line = "umask; ulimit -Sc; ulimit -Hc; pwd; ls /proc/self/fd | wc -l; grep 'Sig\\(Ign\\|Blk\\)' /proc/self/status; \
                 id -u; nice; cat";
@@ -708,7 +708,7 @@ fn the_program_finds_the_process_as_it_would_without_us() {
 }
 
 #[test]
-fn what_was_ignored_stays_ignored() {
+fn ignored_signals_stay_ignored() {
     let sandbox = sandbox();
     let program = script(&sandbox, "grep SigIgn /proc/self/status").command;
     let mut shell = Command::new("sh");
@@ -737,7 +737,7 @@ fn what_was_ignored_stays_ignored() {
 }
 
 #[test]
-fn a_value_written_in_pieces_is_masked_and_a_prefix_is_let_go() {
+fn a_value_written_in_pieces_is_masked_and_a_prefix_is_released() {
     let sandbox = sandbox();
     let line = "printf 'a%s' t0ken-abcdef; sleep 0.01; printf '%s!' ghijklmnop";
     script(&sandbox, line).run().succeeds().stdout("a‹api-token›!");
@@ -763,7 +763,7 @@ fn fifo(sandbox: &Sandbox, name: &str) -> PathBuf {
 }
 
 #[test]
-fn what_runs_on_is_not_waited_for_and_what_it_prints_is_masked() {
+fn background_processes_are_not_waited_for_and_their_output_is_masked() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
     let line = "(read go <go; echo \"<$API_TOKEN>\"; echo \"<$API_TOKEN>\" >&2; echo end) & echo done; exit 3";
@@ -781,7 +781,7 @@ fn what_runs_on_is_not_waited_for_and_what_it_prints_is_masked() {
 }
 
 #[test]
-fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
+fn an_incomplete_value_at_the_programs_end_is_masked_to_its_end() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
 
@@ -799,7 +799,7 @@ fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
 }
 
 #[test]
-fn without_memory_for_the_needles_no_program_starts() {
+fn no_program_starts_without_memory_for_the_needles() {
     let sandbox =
         Sandbox::with_secrets(&[("big", &"v".repeat(1_000_000)), ("small", "value-of-small")]);
     let limited = |line: &str| {
@@ -824,7 +824,7 @@ fn without_memory_for_the_needles_no_program_starts() {
 }
 
 #[test]
-fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
+fn an_incomplete_long_value_at_the_programs_end_is_masked_to_its_end() {
     // 40,000 characters without a repeated part.
     let value: String =
         (0..8_000).map(|number| format!("{:05}", number * 7_919 % 99_991)).collect();
@@ -857,7 +857,7 @@ fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
 }
 
 #[test]
-fn what_runs_on_is_told_that_nobody_reads() {
+fn background_processes_notice_that_nobody_reads() {
     let sandbox = sandbox();
     let line = "sh -c 'echo $$; while :; do echo x; sleep 0.02; done' & echo done";
     let mut running = Running::new(script(&sandbox, line));
@@ -879,7 +879,7 @@ fn what_runs_on_is_told_that_nobody_reads() {
 }
 
 #[test]
-fn what_goes_on_masking_has_no_environment_and_no_lock_reaches_it() {
+fn the_background_masker_has_no_environment_and_survives_lock() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
     let line = "(read go <go; echo \"<$API_TOKEN>\") & echo done";
@@ -909,7 +909,7 @@ fn what_goes_on_masking_has_no_environment_and_no_lock_reaches_it() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_program_as_without_us() {
+fn a_reader_that_goes_away_ends_the_program_as_without_run() {
     let sandbox = sandbox();
     let mut running = Running::new(script(&sandbox, "yes; echo $? >&2"));
     let mut output = running.output();
@@ -965,14 +965,14 @@ fn in_a_pid_namespace(first: &[&str], line: &str) -> Option<(Option<i32>, String
 }
 
 #[test]
-fn as_process_1_it_buries_what_is_left_to_it() {
+fn as_process_1_run_reaps_orphans() {
     let printed =
         in_a_pid_namespace(&[], "(sleep 0.05 &) ; sleep 0.3; ps -e -o stat= | grep -c Z; exit 4");
     assert!(printed.is_none_or(|printed| printed == (Some(4), "0\n".to_owned())));
 }
 
 #[test]
-fn where_session_and_group_are_led_from_outside_it_stops_and_goes_on() {
+fn with_an_outside_session_and_group_leader_run_stops_and_continues() {
     // `sh` is process 1 here, because nothing can stop process 1.
     let line = "(for n in $(seq 500); do ps -o stat= -p $PPID | grep -q T && break; sleep 0.01; done; \
                 [ $n = 500 ] && kill -KILL $$; kill -CONT $PPID) & kill -STOP $$; echo on";
@@ -981,7 +981,7 @@ fn where_session_and_group_are_led_from_outside_it_stops_and_goes_on() {
 }
 
 #[test]
-fn where_no_shell_would_continue_it_whoever_stopped_the_program_does() {
+fn without_a_job_control_shell_a_stopped_program_can_be_continued() {
     let line = "(sleep 0.3; echo first; kill -CONT $$) & kill -STOP $$; echo second";
     script(&sandbox(), line).run().succeeds().stdout("first\nsecond\n");
 }
@@ -1012,7 +1012,7 @@ fn a_dry_run_lists_names_and_no_value() {
 }
 
 #[test]
-fn a_clean_environment_keeps_who_and_where_one_is() {
+fn a_clean_environment_keeps_the_users_identity_and_location() {
     let sandbox = sandbox();
     let command = prepared(&sandbox, &["--clean-env", "--only", "api-token", "--", "env"]);
     let command =
@@ -1045,7 +1045,7 @@ fn ten_gigabytes_pass_in_constant_memory() {
 
 #[test]
 #[ignore = "300 kills at any moment"]
-fn killed_at_any_moment_it_leaves_nothing() {
+fn a_kill_at_any_moment_leaves_nothing() {
     let sandbox = sandbox();
     for n in 0..300_u64 {
         let command = prepared(&sandbox, &["--file", "KEY=api-token", "--", "sleep", "1000"]);
@@ -1093,7 +1093,7 @@ fn ticks(pid: u32) -> u64 {
 }
 
 #[test]
-fn what_the_program_left_in_the_pipe_arrives_however_slow_the_reader_is() {
+fn output_left_in_the_pipe_arrives_even_at_a_slow_reader() {
     let sandbox = sandbox();
     let line = "sleep 1000 & echo $! >&2; head -c 60000 /dev/zero; echo the end";
     let mut running = Running::new(script(&sandbox, line));
@@ -1113,7 +1113,7 @@ fn what_the_program_left_in_the_pipe_arrives_however_slow_the_reader_is() {
 }
 
 #[test]
-fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
+fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
     let sandbox = sandbox();
     for (signal, code) in
         [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
@@ -1143,7 +1143,7 @@ fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_missed_at_the_first_write() {
+fn a_closed_reader_is_noticed_at_the_first_write() {
     let sandbox = sandbox();
     let line = "read go; echo x; echo y >&2";
     for prepared in [
@@ -1165,7 +1165,7 @@ fn a_reader_that_has_gone_is_missed_at_the_first_write() {
 }
 
 #[test]
-fn what_was_blocked_stays_blocked() {
+fn blocked_signals_stay_blocked() {
     let sandbox = sandbox();
     let block = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGUSR1, SIGTERM, SIGCHLD)); exec @ARGV";
 
@@ -1190,7 +1190,7 @@ fn what_was_blocked_stays_blocked() {
 }
 
 #[test]
-fn a_value_is_masked_wherever_it_is_split() {
+fn a_value_is_masked_at_every_split() {
     let sandbox = sandbox();
     let line = "for n in $(seq 1 21); do printf \"%.${n}s\" \"$API_TOKEN\"; sleep 0.002; \
                 printf %s \"$API_TOKEN\" | tail -c +$((n + 1)); echo; done";
@@ -1224,7 +1224,7 @@ fn a_prefix_is_held_for_less_than_50_ms() {
 }
 
 #[test]
-fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
+fn each_form_is_masked_and_similar_text_is_not() {
     use base64ct::{Base64, Base64Url, Base64UrlUnpadded, Encoding};
     let value = "it's \"odd\" & 100% secret/value?>\u{fc}~";
     let sandbox = Sandbox::with_secrets(&[("odd", value)]);
@@ -1272,7 +1272,7 @@ fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
 }
 
 #[test]
-fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
+fn values_of_eight_bytes_are_masked_and_shorter_ones_are_reported() {
     let sandbox =
         Sandbox::with_secrets(&[("seven", "1234567"), ("eight", "abcdefgh"), ("empty", "x")]);
     let run = prepared(&sandbox, &["--", "sh", "-c", "echo $SEVEN $EIGHT"])
@@ -1309,7 +1309,7 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
 }
 
 #[test]
-fn descriptors_that_the_caller_passed_arrive_and_no_others() {
+fn only_descriptors_from_the_caller_reach_the_program() {
     let sandbox = sandbox();
 
     // The last descriptor belongs to the listing itself.
@@ -1352,7 +1352,7 @@ fn a_reader_that_waits_makes_the_program_wait() {
 }
 
 #[test]
-fn stopped_and_continued_the_program_stops_and_goes_on() {
+fn the_program_stops_and_continues_with_run() {
     let sandbox = sandbox();
     let mut running = Running::new(script(&sandbox, "echo $$; while :; do sleep 0.01; done"));
     let mut output = running.output();
@@ -1383,7 +1383,7 @@ fn stopped_and_continued_the_program_stops_and_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_run_is_told_as_env_tells_it() {
+fn a_program_that_cannot_run_gets_the_exit_code_that_env_uses() {
     let sandbox = sandbox();
     sandbox.write("script", "echo no interpreter named");
     sandbox.write("lost", "#!/no/such/interpreter\n");
@@ -1424,7 +1424,7 @@ fn what_cannot_be_run_is_told_as_env_tells_it() {
 }
 
 #[test]
-fn without_threads_a_vault_is_opened_all_the_same() {
+fn a_vault_opens_without_threads() {
     let sandbox = sandbox();
     let places = [sandbox.path(""), sandbox.state()];
     let changed =
@@ -1478,7 +1478,7 @@ fn of_several_sources_the_more_explicit_one_wins() {
 }
 
 #[test]
-fn private_files_go_however_the_program_leaves_them() {
+fn private_files_are_removed_in_any_state() {
     let sandbox = sandbox();
     sandbox.write("kept", "x");
     let place = sandbox.path("").display().to_string();
@@ -1528,7 +1528,7 @@ fn private_files_go_however_the_program_leaves_them() {
 }
 
 #[test]
-fn killed_with_its_whole_group_it_leaves_no_file() {
+fn a_killed_process_group_leaves_no_file() {
     let sandbox = sandbox();
     for signal in [Signal::KILL, Signal::TERM, Signal::HUP] {
         let line = ["--file", "KEY=api-token", "--", "sh", "-c", "echo ready; exec sleep 1000"];
@@ -1625,7 +1625,7 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
 }
 
 #[test]
-fn a_variable_without_secrets_of_that_tag_is_no_near_miss() {
+fn a_tag_without_a_secret_is_not_a_near_miss() {
     let sandbox = Sandbox::with_secrets(&[("key", "a long value of a secret")]);
     let line = [
         "run",
@@ -1643,7 +1643,7 @@ fn a_variable_without_secrets_of_that_tag_is_no_near_miss() {
 }
 
 #[test]
-fn a_program_is_looked_for_in_the_path_that_it_gets() {
+fn a_program_is_found_in_the_path_that_it_gets() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = Sandbox::with_secrets(&[("key", "a long value of a secret")]);
     std::fs::create_dir(sandbox.path("bin")).unwrap();

@@ -59,7 +59,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn all_three_streams_are_the_programs_own_terminal() {
+fn all_three_streams_are_a_terminal_of_the_program() {
     let home = Unlocked::new();
     let line =
         "sh -c 'test -t 0 && test -t 1 && test -t 2 && tty && stty size && echo \"<$API_TOKEN>\"'";
@@ -83,7 +83,7 @@ fn exit_codes_pass_through() {
 }
 
 #[test]
-fn a_value_in_pieces_is_masked_and_a_prompt_that_begins_like_it_is_shown() {
+fn a_value_in_pieces_is_masked_and_a_prompt_with_the_same_prefix_is_shown() {
     let home = Unlocked::new();
     let line = "sh -c 'printf t0ken-abc; sleep 0.01; printf \"defghijklmnop\\n\"; printf \"t0ken-? \"; read x; echo \"$x\"'";
     let mut terminal = home.run(line);
@@ -189,7 +189,7 @@ fn ctrl_c_reaches_all_jobs_of_make() {
 }
 
 #[test]
-fn ctrl_c_at_the_prompt_of_an_inner_shell_is_that_shell_s() {
+fn ctrl_c_at_the_prompt_of_an_inner_shell_reaches_only_that_shell() {
     let home = Unlocked::new();
     let line = "sh -c 'PS1=\"inner> \" \"$secrets\" run -- bash --norc --noediting -i; echo \"script goes on\"'";
     let mut terminal = home.shell(line);
@@ -198,7 +198,7 @@ fn ctrl_c_at_the_prompt_of_an_inner_shell_is_that_shell_s() {
 }
 
 #[test]
-fn ctrl_c_reaches_a_program_that_made_a_process_group_of_its_own() {
+fn ctrl_c_reaches_a_program_with_its_own_process_group() {
     let home = Unlocked::new();
     let program = "timeout 1000 sh -c 'echo up; exec sleep 1000'";
     let mut terminal =
@@ -207,7 +207,7 @@ fn ctrl_c_reaches_a_program_that_made_a_process_group_of_its_own() {
 }
 
 #[test]
-fn the_new_terminal_is_named_where_the_old_one_was() {
+fn variables_name_the_new_terminal() {
     let home = Unlocked::new();
     let line =
         "sh -c 'test \"$GPG_TTY $SSH_TTY\" = \"$(tty) $(tty)\" && echo same; echo ${GPG_TTY-none}'";
@@ -235,7 +235,7 @@ fn a_pager_behind_a_pipe_has_the_keyboard() {
 }
 
 #[test]
-fn what_runs_on_in_the_background_is_masked_on_the_terminal() {
+fn background_output_is_masked_on_the_terminal() {
     let home = Unlocked::new();
     let line = "mkfifo go\n\"$secrets\" run -- sh -c '(read go <go; echo \"<$API_TOKEN>\"; echo last) & echo first'\n\
                 echo between; echo >go; sleep 0.3";
@@ -250,7 +250,7 @@ fn what_runs_on_in_the_background_is_masked_on_the_terminal() {
 }
 
 #[test]
-fn without_proc_it_works() {
+fn run_works_without_proc() {
     let home = Unlocked::new();
     let unshare = "unshare --mount sh -c 'mount -t tmpfs none /proc";
     let may = Command::new("sh")
@@ -276,7 +276,7 @@ impl Terminal {
 }
 
 #[test]
-fn ctrl_backslash_and_ctrl_d_are_the_programs() {
+fn ctrl_backslash_and_ctrl_d_reach_the_program() {
     let home = Unlocked::new();
     home.shell("trap : QUIT\n\"$secrets\" run -- sleep 1000")
         .shell_is_up()
@@ -308,7 +308,7 @@ fn ctrl_z_stops_and_fg_continues() {
 }
 
 #[test]
-fn a_script_around_it_is_stopped_as_a_whole() {
+fn ctrl_z_stops_the_whole_script_around_it() {
     let home = Unlocked::new();
     home.0.write(
         "script",
@@ -334,7 +334,7 @@ fn a_script_around_it_is_stopped_as_a_whole() {
 }
 
 #[test]
-fn in_the_background_it_prints_and_comes_to_the_foreground() {
+fn a_background_run_prints_and_can_come_to_the_foreground() {
     let home = Unlocked::new();
     let mut terminal = home.interactive();
     terminal.types("\"$secrets\" run -- sh -c 'sleep 0.1; echo \"<$API_TOKEN>\"; sleep 1000' &\n");
@@ -343,7 +343,7 @@ fn in_the_background_it_prints_and_comes_to_the_foreground() {
 }
 
 #[test]
-fn jobs_of_an_inner_shell_are_its_own() {
+fn an_inner_shell_controls_its_own_jobs() {
     let home = Unlocked::new();
     let mut terminal = home.shell("PS1='inner> ' \"$secrets\" run -- bash --norc --noediting -i");
     terminal
@@ -365,7 +365,7 @@ fn jobs_of_an_inner_shell_are_its_own() {
 }
 
 #[test]
-fn a_program_may_make_its_terminal_raw_and_leave_it_so() {
+fn a_program_may_leave_its_terminal_raw() {
     let home = Unlocked::new();
     let line =
         "sh -c 'stty raw -echo; printf up; dd bs=1 count=3 2>/dev/null | od -An -tx1; exit 3'";
@@ -374,7 +374,7 @@ fn a_program_may_make_its_terminal_raw_and_leave_it_so() {
 }
 
 #[test]
-fn what_is_typed_unseen_is_not_shown() {
+fn hidden_input_is_not_shown() {
     let home = Unlocked::new();
     let mut terminal =
         home.run("bash -c 'read -rsp \"Password: \" x; echo; echo \"${#x} characters\"'");
@@ -418,7 +418,7 @@ fn a_large_paste_arrives_while_the_program_prints() {
 }
 
 #[test]
-fn each_stream_is_decided_by_itself() {
+fn each_stream_is_handled_separately() {
     let home = Unlocked::new();
     let mut terminal =
         home.run("sh -c 'test -t 0 && test ! -t 1 && test -t 2 && echo \"<$API_TOKEN>\" | tee /dev/stderr' | cat");
@@ -434,7 +434,7 @@ fn each_stream_is_decided_by_itself() {
 }
 
 #[test]
-fn a_pager_behind_it_keeps_the_keyboard() {
+fn a_pager_after_run_keeps_the_keyboard() {
     let home = Unlocked::new();
     if !has("less") {
         return;
@@ -462,7 +462,7 @@ fn a_pager_behind_it_keeps_the_keyboard() {
 }
 
 #[test]
-fn an_editor_works() {
+fn an_editor_works_inside_run() {
     let home = Unlocked::new();
     if !has("vim") {
         return;
@@ -493,7 +493,7 @@ fn an_editor_works() {
 }
 
 #[test]
-fn the_process_between_has_nothing_of_the_programs_environment() {
+fn the_monitor_has_none_of_the_programs_environment() {
     let home = Unlocked::new();
     let line = "\"$secrets\" run --env LD_PRELOAD=/nonexistent.so -- sh -c 'tr \"\\0\" \"\\n\" </proc/$PPID/environ; echo end' 2>errors";
     let screen = home.shell(line).waits_for("end").ends_with(0).to_owned();
@@ -544,7 +544,7 @@ fn ids(home: &Unlocked) -> (String, String) {
 const PROGRAM: &str = "sh -c 'trap \"\" TERM; echo $$ >pid; while :; do sleep 0.1; done'";
 
 #[test]
-fn a_signal_from_another_process_is_the_programs_alone() {
+fn a_signal_from_another_process_reaches_only_the_program() {
     let home = Unlocked::new();
     let script =
         "trap 'echo got' USR1 TERM; echo $$ >pid; sleep 1; echo \"sleep ended with $?\"; sleep 0.1";
@@ -563,7 +563,7 @@ fn a_signal_from_another_process_is_the_programs_alone() {
 }
 
 #[test]
-fn one_that_starts_while_another_has_the_terminal_has_usual_modes() {
+fn a_run_that_starts_while_another_has_the_terminal_gets_default_modes() {
     let home = Unlocked::new();
     home.0.write("first", "echo first up; while [ ! -e go ]; do sleep 0.01; done");
     home.0.write("second", "stty -a <&1 >modes; echo \"second up\"; sleep 1000");
@@ -589,7 +589,7 @@ fn one_that_starts_while_another_has_the_terminal_has_usual_modes() {
 }
 
 #[test]
-fn killed_or_hung_up_it_leaves_no_program() {
+fn a_kill_or_a_hangup_leaves_no_program() {
     let home = Unlocked::new();
     let mut terminal = home.shell(&format!("\"$secrets\" run -- {PROGRAM}; stty sane"));
     let (program, run) = ids(&home);
@@ -605,7 +605,7 @@ fn killed_or_hung_up_it_leaves_no_program() {
 }
 
 #[test]
-fn asked_to_end_it_gives_the_terminal_back() {
+fn a_terminated_run_restores_the_terminal() {
     let home = Unlocked::new();
     let mut terminal =
         home.run("sh -c 'echo $$ >pid; stty raw -echo; while :; do sleep 0.1; done'");

@@ -80,7 +80,7 @@ fn a_tree_is_searched_as_git_sees_it() {
 }
 
 #[test]
-fn a_list_for_programs() {
+fn json_lists_the_findings() {
     let sandbox = sandbox();
     sandbox.write("a", format!("\n{TOKEN}"));
     let found = scan(&sandbox, &["--json", "a"]).run().fails_with(8);
@@ -94,7 +94,7 @@ fn a_list_for_programs() {
 }
 
 #[test]
-fn lines_are_counted_over_pieces() {
+fn lines_are_counted_across_reads() {
     let sandbox = sandbox();
 
     // The value crosses a read boundary, after many lines.
@@ -113,7 +113,7 @@ fn lines_are_counted_over_pieces() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_and_the_rest_is_searched() {
+fn unreadable_files_are_reported_and_the_rest_is_searched() {
     let sandbox = sandbox();
     let output = scan(&sandbox, &["nowhere"]).run().fails_with(1);
     stderr!(output, @"error: cannot read `nowhere`: No such file or directory");
@@ -165,7 +165,7 @@ fn repository(sandbox: &Sandbox) {
 }
 
 #[test]
-fn what_is_staged_counts_not_what_lies_there() {
+fn the_index_counts_and_not_the_working_tree() {
     let sandbox = sandbox();
     repository(&sandbox);
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
@@ -210,7 +210,7 @@ fn what_is_staged_counts_not_what_lies_there() {
 }
 
 #[test]
-fn as_a_hook_it_stops_the_commit() {
+fn the_hook_stops_the_commit() {
     let sandbox = sandbox();
     repository(&sandbox);
     let binary = Path::new(env!("CARGO_BIN_EXE_secrets"));
@@ -232,7 +232,7 @@ fn as_a_hook_it_stops_the_commit() {
 }
 
 #[test]
-fn without_a_repository_git_says_so() {
+fn staged_needs_a_repository() {
     let sandbox = sandbox();
     let run = scan(&sandbox, &["--staged"]).env("GIT_CEILING_DIRECTORIES", "/").run().fails_with(1);
     stderr!(run, @"
@@ -242,7 +242,7 @@ fn without_a_repository_git_says_so() {
 }
 
 #[test]
-fn git_is_asked_for_all_that_is_staged_however_it_is_configured() {
+fn all_staged_files_are_found_with_any_git_configuration() {
     let sandbox = sandbox();
     repository(&sandbox);
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
@@ -275,7 +275,7 @@ fn git_is_asked_for_all_that_is_staged_however_it_is_configured() {
 }
 
 #[test]
-fn what_git_shows_in_the_place_of_something_is_not_what_is_staged() {
+fn git_replacements_do_not_hide_staged_content() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", TOKEN);
@@ -288,7 +288,7 @@ fn what_git_shows_in_the_place_of_something_is_not_what_is_staged() {
 }
 
 #[test]
-fn staged_paths_may_be_given_and_may_be_anything() {
+fn staged_paths_can_be_given_and_have_any_name() {
     let sandbox = sandbox();
     repository(&sandbox);
     let odd = std::ffi::OsStr::from_bytes(b"\xff and\na \xe2\x80\xaeb");
@@ -339,7 +339,7 @@ fn staged_paths_may_be_given_and_may_be_anything() {
 }
 
 #[test]
-fn part_of_a_file_staged_is_that_part() {
+fn only_the_staged_part_of_a_file_is_searched() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", "one\ntwo\n");
@@ -368,7 +368,7 @@ fn part_of_a_file_staged_is_that_part() {
 }
 
 #[test]
-fn another_index_submodules_links_and_conflicts() {
+fn other_indexes_submodules_links_and_conflicts_are_handled() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", "clean");
@@ -449,7 +449,7 @@ fn a_staged_file_that_git_has_lost_is_an_error() {
 }
 
 #[test]
-fn as_a_hook_it_sees_each_kind_of_commit() {
+fn the_hook_sees_each_kind_of_commit() {
     let sandbox = sandbox();
     repository(&sandbox);
     let hook = format!("#!/bin/sh\nexec {} scan --staged\n", env!("CARGO_BIN_EXE_secrets"));
@@ -486,7 +486,7 @@ fn as_a_hook_it_sees_each_kind_of_commit() {
 }
 
 #[test]
-fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
+fn ignore_rules_apply_and_neither_links_nor_pipes_are_followed() {
     let sandbox = sandbox();
     for directory in ["tree/.git/info", "tree/sub/deep", "tree/module"] {
         std::fs::create_dir_all(sandbox.path(directory)).unwrap();
@@ -525,7 +525,7 @@ fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
 }
 
 #[test]
-fn lines_are_right_wherever_a_value_lies() {
+fn line_numbers_are_right_at_every_offset() {
     let sandbox = sandbox();
 
     // Each file has one more byte before the read boundary.
@@ -567,7 +567,7 @@ fn lines_are_right_wherever_a_value_lies() {
 }
 
 #[test]
-fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
+fn files_without_permission_are_reported_and_the_rest_is_searched() {
     let sandbox = sandbox();
     std::fs::create_dir_all(sandbox.path("tree/closed")).unwrap();
     sandbox.write("tree/a", "clean");
@@ -636,7 +636,7 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
 }
 
 #[test]
-fn what_git_tracks_is_searched_though_it_is_ignored() {
+fn tracked_files_are_searched_even_if_they_are_ignored() {
     let sandbox = sandbox();
     repository(&sandbox);
     std::fs::create_dir_all(sandbox.path("repo/kept/deep")).unwrap();

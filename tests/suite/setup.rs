@@ -175,7 +175,7 @@ pub fn simple() -> Project {
 }
 
 #[test]
-fn what_is_missing_comes_from_a_file_or_is_generated_and_a_second_run_changes_nothing() {
+fn missing_secrets_come_from_a_file_or_a_generator_and_a_second_run_changes_nothing() {
     let project = Project::in_git(&[
         (
             ".secrets.toml",
@@ -229,7 +229,7 @@ fn no_template_is_read_before_the_directory_is_trusted() {
 }
 
 #[test]
-fn a_name_with_dots_is_the_tag_that_template_made_of_it() {
+fn a_name_with_dots_gets_the_same_tag_as_in_template() {
     let project = Project::new(&[("a.env", &format!("x.y.z={MARKER}\n"))]);
     stderr!(project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` has no variable of the name `x.y.z`; name the programs that read the file in `readers`");
     fs::rename(project.path("a.env"), project.path("old.env")).unwrap();
@@ -240,7 +240,7 @@ fn a_name_with_dots_is_the_tag_that_template_made_of_it() {
 }
 
 #[test]
-fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
+fn without_a_terminal_missing_secrets_are_listed_and_nothing_changes() {
     let manifest = "project = \"web\"\n[secrets.a]\ndescription = \"first\\nof two\"\n[secrets.b]\n[secrets.g]\ngenerate = {}\n\
         [secrets.o]\noptional = true\n[run.env]\nX = \"{{ secrets.c }}\"\n\
         [[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n";
@@ -276,7 +276,7 @@ fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
 }
 
 #[test]
-fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for_all_of_it() {
+fn another_name_in_a_file_gives_a_secret_only_if_it_holds_the_whole_value() {
     let manifest = "project = \"web\"\n[run.env]\nPGPASSWORD = \"{{ secrets.db-password }}\"\n\
         [[render]]\ntemplate = \"t.env\"\noutput = \"out\"\n";
     let template = "STRIPE=\"{{ secrets.stripe-key | json }}\"\nURL={{ secrets.host-password }}@host/db\n\
@@ -341,7 +341,7 @@ fn a_file_that_differs_is_replaced_only_with_yes() {
 
 /// `.gitignore` before (if it exists) and after.
 #[test]
-fn gitignore_gets_a_line_where_it_needs_one_and_is_left_alone_otherwise() {
+fn gitignore_gets_a_line_only_if_it_needs_one() {
     for (before, after) in [
         (None, "/.env\n"),
         (Some(""), "/.env\n"),
@@ -367,7 +367,7 @@ fn gitignore_gets_a_line_where_it_needs_one_and_is_left_alone_otherwise() {
 }
 
 #[test]
-fn what_other_rules_of_git_ignore_is_ignored() {
+fn other_ignore_rules_count() {
     for (rule, content) in [(".git/info/exclude", ".env\n"), ("../.config/git/ignore", ".env\n")] {
         let project = simple();
         project.write(rule, content);
@@ -405,7 +405,7 @@ fn what_other_rules_of_git_ignore_is_ignored() {
 }
 
 #[test]
-fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_changes() {
+fn a_nested_rule_that_unignores_an_output_is_refused_before_anything_changes() {
     let manifest = "[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"conf/app.env\"\n";
     let project = Project::in_git(&[
         (".secrets.toml", manifest),
@@ -423,7 +423,7 @@ fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_chan
 }
 
 #[test]
-fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
+fn an_output_below_a_link_is_ignored_under_its_real_path() {
     let manifest = "project = \"web\"\n[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/o\"\n\
                     [[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/new/p\"\n";
     let project =
@@ -493,7 +493,7 @@ fn an_output_that_git_tracks_is_refused_before_anything_changes() {
 }
 
 #[test]
-fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
+fn a_gitignore_that_is_not_a_file_is_refused_before_anything_changes() {
     let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
     for kind in ["link", "broken link", "directory"] {
         let project = Project::in_git(&[
@@ -521,7 +521,7 @@ fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
 }
 
 #[test]
-fn without_a_repository_git_is_not_needed_and_with_one_it_is() {
+fn setup_works_without_a_git_program() {
     let bare = |project: &Project| project.command(&["setup", "--yes"]).env("PATH", "/nonexistent");
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
     project.store("web", "key", MARKER);
@@ -576,7 +576,7 @@ fn a_repository_of_another_user_is_read_like_any_other() {
 }
 
 #[test]
-fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
+fn an_ignore_rule_matches_only_its_output() {
     let names = [
         "a b",
         " leading",
@@ -633,7 +633,7 @@ fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
 }
 
 #[test]
-fn many_outputs_are_looked_up_at_once() {
+fn many_outputs_are_checked_together() {
     // The names together exceed a pipe's capacity.
     let mut manifest = String::from("project = \"web\"\n");
     let long = format!("{0}/{0}", "d".repeat(200));
@@ -748,7 +748,7 @@ fn enter_leaves_a_secret_for_later() {
 }
 
 #[test]
-fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on() {
+fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_resumes() {
     let project = two();
     let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
@@ -774,7 +774,7 @@ fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
 }
 
 #[test]
-fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on() {
+fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_resumes() {
     use rustix::process::{Pid, Signal, kill_process};
     let project = two();
     let before = project.files();
@@ -802,7 +802,7 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
 }
 
 #[test]
-fn a_description_cannot_write_on_the_terminal() {
+fn a_description_cannot_control_the_terminal() {
     let manifest = "[secrets.a]\ndescription = \"x\\u202Ey\\nz\\u200B\"\n";
     let project = Project::new(&[(".secrets.toml", manifest)]);
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
@@ -856,7 +856,7 @@ fn a_description_cannot_imitate_a_question() {
 // The first manifest
 
 #[test]
-fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
+fn a_first_manifest_is_written_from_placeholders_and_replaces_nothing() {
     let project = Project::new(&[
         ("app.env.tmpl", "A={{ secrets.a }}\nB={{B_KEY}}\n"),
         ("deploy/x.yml", "{{ secrets.deploy-key }} {{ OTHERS }}"),
@@ -898,7 +898,7 @@ fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
 }
 
 #[test]
-fn a_first_manifest_is_one_that_is_taken() {
+fn a_first_manifest_is_always_valid() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let text = "{{ secrets.key }}";
@@ -1054,7 +1054,7 @@ fn all_outputs_are_written_or_none_is_started() {
 }
 
 #[test]
-fn a_full_disk_leaves_every_output_as_it_was() {
+fn a_full_disk_leaves_every_output_unchanged() {
     let project = Project::new(&[
         ("first", "{{ secrets.key }}"),
         ("second", &"x{{ secrets.key }}".repeat(100_000)),
@@ -1074,7 +1074,7 @@ fn a_full_disk_leaves_every_output_as_it_was() {
 }
 
 #[test]
-fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
+fn render_all_check_and_stale_report_and_update_outdated_outputs() {
     let manifest = "[[render]]\ntemplate = \"t\"\noutput = \"a\"\n[[render]]\ntemplate = \"t\"\noutput = \"b\"\nescape = \"base64\"\n\
         [[render]]\ntemplate = \"u\"\noutput = \"c/c\"\ndelimiters = \"[[,]]\"\nmode = \"644\"\n";
     let project = Project::new(&[
@@ -1145,7 +1145,7 @@ fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
 // Other commands that use the manifest
 
 #[test]
-fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
+fn run_gives_exactly_the_variables_of_run_env_and_skips_optional_secrets() {
     let manifest = "project = \"web\"\n[secrets.dsn]\noptional = true\n[run.env]\nURL = \"pg://{{ secrets.key }}@h\"\n\
         DSN = \"{{ secrets.dsn }}\"\nBOTH = \"{{ secrets.key }} {{ secrets.dsn }}\"\nPLAIN = \"1\"\n";
     let project = Project::new(&[(".secrets.toml", manifest)]);
@@ -1205,7 +1205,7 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
 }
 
 #[test]
-fn what_the_tree_refers_to_is_deleted_only_by_force() {
+fn a_secret_that_the_tree_refers_to_is_deleted_only_with_force() {
     let project = simple();
     project.store("web", "unused", "x");
     project.store("other", "key", "x");
@@ -1378,13 +1378,13 @@ fn a_helm_chart_is_set_up_and_its_own_braces_are_left_alone() {
 }
 
 #[test]
-fn a_tree_of_other_template_languages_is_set_up() {
+fn a_tree_with_other_template_languages_is_set_up() {
     sets_up_a_tree(5);
 }
 
 #[test]
 #[ignore = "ten seconds, most of them git's"]
-fn a_tree_of_ten_thousand_files_of_other_template_languages_is_set_up() {
+fn a_tree_of_ten_thousand_files_with_other_template_languages_is_set_up() {
     sets_up_a_tree(95);
 }
 
@@ -1483,7 +1483,7 @@ fn sets_up_a_tree(number: usize) {
 
 /// A changed value may end the quotes around the first one, or mean something else to a reader.
 #[test]
-fn a_value_that_readers_disagree_about_is_warned_of() {
+fn a_value_that_readers_disagree_about_is_a_warning() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"a.env\"\n";
     let project = Project::new(&[
         (".secrets.toml", manifest),
@@ -1553,7 +1553,7 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
 }
 
 #[test]
-fn json_and_yaml_that_a_value_breaks_are_warned_of() {
+fn json_and_yaml_that_a_value_breaks_are_a_warning() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"c.json.tmpl\"\noutput = \"c.json\"\n\
         [[render]]\ntemplate = \"v.tmpl\"\noutput = \"v.yaml\"\n[[render]]\ntemplate = \"h.tmpl\"\noutput = \"h.yml\"\n";
     let project = Project::new(&[
@@ -1678,7 +1678,7 @@ fn a_file_that_stays_the_same_needs_no_yes() {
 }
 
 #[test]
-fn a_typed_value_that_the_file_has_already_is_no_question() {
+fn a_typed_value_that_the_file_already_has_needs_no_yes() {
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
     project.0.write("pass", PASSPHRASE);
     project.0.trust(&project.path(""));
@@ -1691,7 +1691,7 @@ fn a_typed_value_that_the_file_has_already_is_no_question() {
 }
 
 #[test]
-fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
+fn a_replaced_file_must_not_lose_values() {
     let project = simple();
     project.write(".gitignore", ".env\n");
     project.write(".env", format!("KEY={MARKER}\nEXTRA=of somebody\n"));
@@ -1718,7 +1718,7 @@ fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
 }
 
 #[test]
-fn an_output_that_git_has_is_rendered_by_nobody() {
+fn an_output_that_git_tracks_is_never_rendered() {
     let project = simple();
     project.write(".env", "of the repository");
     project.git(&["add", "-f", ".env"]);
@@ -1732,7 +1732,7 @@ fn an_output_that_git_has_is_rendered_by_nobody() {
 }
 
 #[test]
-fn an_output_in_a_repository_of_its_own_is_refused() {
+fn an_output_in_a_nested_repository_is_refused() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"sub/deep/o\"\n";
     let project = Project::in_git(&[(".secrets.toml", manifest), ("t", "x"), ("sub/deep/f", "")]);
     fs::create_dir(project.path("sub/.git")).unwrap();

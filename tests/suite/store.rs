@@ -54,7 +54,7 @@ fn write(store: &dyn Store, changes: Vec<Change<'_>>) {
 }
 
 #[test]
-fn what_is_committed_is_read_back_in_order() {
+fn committed_rows_are_read_back_in_order() {
     on_every_backend(|store, other| {
         let (row, slot) = vault_rows_of(store);
         let second = Slot { slot_id: vec![0; 16], ..slot.clone() };
@@ -122,7 +122,7 @@ fn index(first: u8, last: u8) -> [u8; 16] {
 }
 
 #[test]
-fn rows_are_replaced_and_removed_with_what_belongs_to_them() {
+fn rows_are_replaced_and_removed_with_their_dependents() {
     on_every_backend(|store, other| {
         let (kept, doomed) = (project_row([1; 16]), project_row([2; 16]));
         let (one, two, three) =
@@ -172,7 +172,7 @@ fn rows_are_replaced_and_removed_with_what_belongs_to_them() {
 }
 
 #[test]
-fn a_transaction_reads_its_own_changes_and_dropped_leaves_none() {
+fn a_transaction_reads_its_own_changes_and_a_dropped_one_leaves_none() {
     on_every_backend(|store, other| {
         let (row, one) = (project_row([1; 16]), record([5; 16], [7; 8], 1));
         let mut transaction = store.write().unwrap();
@@ -307,7 +307,7 @@ fn fail_everywhere<S: Store + Clone + 'static>(
 }
 
 #[test]
-fn a_store_that_fails_at_any_call_leaves_everything_as_it_was() {
+fn a_memory_store_that_fails_at_any_call_is_unchanged() {
     let (row, slot) = vault_rows();
     for with in [|| StoreError::Full, || StoreError::Busy] {
         let calls = fail_everywhere(
@@ -342,7 +342,7 @@ impl Store for Shared {
 }
 
 #[test]
-fn so_does_sqlite() {
+fn a_sqlite_store_that_fails_at_any_call_is_unchanged() {
     let (row, slot) = vault_rows();
     let directory = TempDir::new().unwrap();
     let number = Cell::new(0);

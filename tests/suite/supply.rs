@@ -53,7 +53,7 @@ fn crates(edges: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_crate_comes_in_unseen() {
+fn the_number_of_crates_is_known() {
     for (edges, most) in [("normal,no-proc-macro", IN_THE_BINARY), ("normal,build", TO_BUILD)] {
         let found = crates(edges);
         let list = found.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -120,7 +120,7 @@ fn calls(line: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_call_of_cargo_keeps_to_the_lock_file() {
+fn every_call_of_cargo_is_locked() {
     let mut checked = 0;
     for path in pages_and_scripts() {
         let own = path.ends_with("tests/suite/supply.rs");
@@ -150,7 +150,7 @@ fn every_call_of_cargo_keeps_to_the_lock_file() {
 }
 
 #[test]
-fn a_call_of_cargo_is_seen() {
+fn calls_of_cargo_are_recognized() {
     let seen: Vec<_> = calls(
         "  run: cargo build --release && cargo test; see `cargo deny check`, cargo and cargo's own",
     )
@@ -161,7 +161,7 @@ fn a_call_of_cargo_is_seen() {
 }
 
 #[test]
-fn the_package_is_of_this_version() {
+fn the_changelog_describes_this_version() {
     let changelog = fs::read_to_string(root().join("packaging/debian/changelog")).unwrap();
     let first = changelog.lines().next().unwrap();
     let version = env!("CARGO_PKG_VERSION");

@@ -311,7 +311,7 @@ proptest! {
     #![proptest_config(cases(80_000))]
 
     #[test]
-    fn the_product_reads_short_templates_as_the_design_does((style, template) in templates(0..12), chunk in 1..40_usize) {
+    fn short_templates_match_the_reference((style, template) in templates(0..12), chunk in 1..40_usize) {
         same(&template, style, 0, chunk)?;
     }
 }
@@ -327,7 +327,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_without_an_opening_delimiter_stay_as_they_are(template in vec(any::<u8>(), 1..1300)) {
+    fn bytes_without_an_opening_delimiter_are_unchanged(template in vec(any::<u8>(), 1..1300)) {
         let parts = product(&template, USUAL, 0, 1000);
         if !template.windows(2).any(|two| two == b"{{") {
             prop_assert_eq!(parts, vec![Part::Text(template)]);
@@ -364,7 +364,7 @@ proptest! {
     #![proptest_config(cases(2_000))]
 
     #[test]
-    fn values_are_put_in_and_never_read_again((style, template) in templates(0..30),
+    fn inserted_values_are_never_parsed((style, template) in templates(0..30),
                                               hostile in vec(0..57_u8, 0..20)) {
         let hostile: Vec<u8> = hostile.into_iter().flat_map(|number| token(number, style)).collect();
         let values = Map(["token", "my_secret", "a"].map(|key| (key.to_owned(), hostile.clone())).into());
@@ -403,7 +403,7 @@ fn filtered(bytes: &[u8], filters: &[String]) -> Vec<u8> {
 }
 
 #[test]
-fn a_template_without_placeholders_comes_out_identical() {
+fn a_template_without_placeholders_is_copied_unchanged() {
     let every_byte: Vec<u8> = (0..=255).collect();
     let long = b"line of text, { and }\r\n".repeat(3 * WINDOW / 23);
     let templates: [&[u8]; 12] = [

@@ -87,7 +87,7 @@ fn hostile_vault(name: &str, description: &str) -> Sandbox {
 }
 
 #[test]
-fn names_and_descriptions_of_a_vault_are_made_visible() {
+fn control_characters_in_a_vaults_names_and_descriptions_are_escaped() {
     // All cases use one vault and change its name and description.
     let sandbox = hostile_vault("x", "x").unlocked();
     let vault = sandbox.vault();
@@ -129,7 +129,7 @@ fn names_and_descriptions_of_a_vault_are_made_visible() {
 }
 
 #[test]
-fn a_newline_or_a_tab_in_a_name_makes_no_line_and_no_column() {
+fn a_newline_or_a_tab_in_a_name_adds_no_line_and_no_column() {
     let sandbox = hostile_vault("a\nkey2\t••••\tx", "a\nb\tc");
     let (shown, _) = harmless(sandbox.run(["get", "key"]));
     assert!(shown.contains("name         a\\nkey2\\t••••\\tx\n"), "{shown}");
@@ -149,7 +149,7 @@ fn a_description_cannot_pretend_to_be_a_field() {
 }
 
 #[test]
-fn the_hint_of_a_hostile_value_is_made_visible() {
+fn control_characters_in_a_hint_are_escaped() {
     let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().enumerate() {
         // The text is long enough that the hint shows its ends.
@@ -164,7 +164,7 @@ fn the_hint_of_a_hostile_value_is_made_visible() {
 }
 
 #[test]
-fn names_of_the_command_line_are_checked_or_made_visible() {
+fn names_on_the_command_line_are_checked_or_escaped() {
     let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().filter(|text| !text.contains('\0')).enumerate() {
         let tag = format!("t{number}");
@@ -188,7 +188,7 @@ fn names_of_the_command_line_are_checked_or_made_visible() {
 }
 
 #[test]
-fn names_of_files_are_made_visible() {
+fn control_characters_in_file_names_are_escaped() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]).unlocked();
     let with_passphrase =
         |arguments: &[&str]| sandbox.command(arguments).env("SECRETS_PASSPHRASE", PASSPHRASE).run();
@@ -221,7 +221,7 @@ fn names_of_files_are_made_visible() {
 }
 
 #[test]
-fn a_file_s_name_that_is_not_utf_8_is_made_visible() {
+fn file_names_that_are_not_utf_8_are_escaped() {
     let sandbox = Sandbox::new();
     let name = OsString::from_vec(b"a\xff\x1b[31m\x9b".to_vec());
     for line in [&["render"][..], &["list", "--vault"], &["list", "--passphrase-file"]] {
@@ -230,7 +230,7 @@ fn a_file_s_name_that_is_not_utf_8_is_made_visible() {
 }
 
 #[test]
-fn a_hostile_manifest_is_told_without_its_bytes() {
+fn errors_about_a_hostile_manifest_have_none_of_its_bytes() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for hostile in HOSTILE {
         let escaped = hostile
@@ -256,7 +256,7 @@ fn a_hostile_manifest_is_told_without_its_bytes() {
 }
 
 #[test]
-fn a_hostile_directory_is_made_visible_in_warnings_and_errors() {
+fn a_hostile_directory_is_escaped_in_warnings_and_errors() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for hostile in HOSTILE.iter().filter(|text| !text.contains(['\0', '/'])) {
         let directory = sandbox.path(hostile);
@@ -274,7 +274,7 @@ fn a_hostile_directory_is_made_visible_in_warnings_and_errors() {
 }
 
 #[test]
-fn a_hostile_template_s_errors_show_no_raw_byte() {
+fn errors_about_a_hostile_template_show_no_raw_byte() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]).unlocked();
     for hostile in HOSTILE {
         for template in [

@@ -64,7 +64,7 @@ fn fingerprint(project: &Project) -> String {
 }
 
 #[test]
-fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
+fn an_untrusted_manifest_is_not_used_and_causes_no_passphrase_prompt() {
     let project = usual();
     project.write("f.env", "A=b\n");
     let needing: [&[&str]; 15] = [
@@ -142,7 +142,7 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
 }
 
 #[test]
-fn a_manifest_that_names_no_project_chooses_none() {
+fn the_default_project_needs_no_trust_in_a_manifest() {
     let project = cloned(&[(".secrets.toml", "[secrets.key]\n")]);
     project
         .run(&["create", "--tag", "key", "--generate"])
@@ -168,7 +168,7 @@ fn the_help_names_every_command() {
 }
 
 #[test]
-fn consent_is_given_shown_listed_and_taken_back() {
+fn consent_is_given_shown_listed_and_revoked() {
     let project = usual();
     let directory = fs::canonicalize(project.path("")).unwrap().display().to_string();
     let shown = format!(
@@ -241,7 +241,7 @@ fn consent_is_given_shown_listed_and_taken_back() {
 }
 
 #[test]
-fn every_change_but_of_a_templates_text_needs_consent_again() {
+fn every_change_except_a_templates_text_needs_new_consent() {
     let project = trusted();
     for (manifest, template, told) in [
         (MANIFEST.replace("\"web\"", "\"prod\""), TEMPLATE, "  project `prod`, before: `web`\n"),
@@ -294,7 +294,7 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
 }
 
 #[test]
-fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
+fn an_option_or_a_variable_consents_to_exactly_one_manifest() {
     let project = usual();
     let named = fingerprint(&project);
     project.run(&["--trust-manifest", &named, "render", "--all", "-q"]).succeeds();
@@ -354,7 +354,7 @@ fn record_of(project: &Project) -> String {
 }
 
 #[test]
-fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
+fn a_record_is_bound_to_the_vault_and_a_modified_one_does_not_count() {
     let project = usual();
 
     // Without a key, the next command that has one binds the record.
@@ -435,7 +435,7 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
 }
 
 #[test]
-fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
+fn on_a_terminal_the_question_comes_once_before_the_passphrase() {
     let project = usual();
     let asked = |typed: &str| {
         let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
@@ -494,7 +494,7 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
 }
 
 #[test]
-fn what_is_trusted_is_shown_whole() {
+fn everything_that_is_trusted_is_shown() {
     let directory = "config/".repeat(9) + ".vscode";
     let declared: String =
         (0..20).map(|number| format!("{{{{ secrets.app-{number:02} }}}}")).collect();
@@ -567,7 +567,7 @@ fn a_template_that_changes_while_a_question_waits_is_refused() {
 }
 
 #[test]
-fn what_we_write_is_trusted_as_written() {
+fn a_manifest_that_we_write_is_trusted_as_written() {
     // Test a first manifest by each command that writes one.
     for line in [&["setup", "--new"][..], &["init", "--project-file"]] {
         let project = cloned(&[("t.tmpl", TEMPLATE)]);
@@ -609,7 +609,7 @@ fn what_we_write_is_trusted_as_written() {
 
 /// The case from the issue: a recipe renders whenever a branch is checked out.
 #[test]
-fn a_branch_of_a_stranger_leaks_nothing() {
+fn a_strangers_branch_leaks_nothing() {
     let project = trusted();
     let recipe = "secrets render --stale -q && cat .env public/leak";
     let enter = || {
@@ -666,7 +666,7 @@ fn a_branch_of_a_stranger_leaks_nothing() {
 }
 
 #[test]
-fn without_run_env_a_program_gets_what_the_manifest_names() {
+fn without_run_env_a_program_gets_the_secrets_of_the_manifest() {
     let project = cloned(&[(
         ".secrets.toml",
         "project = \"web\"\n[secrets.key]\n[secrets.gone]\noptional = true\n",

@@ -28,7 +28,7 @@ fn report(specimen: &Specimen) -> Result<Report, VaultError> {
 }
 
 #[test]
-fn of_a_vault_without_a_fault_it_says_what_is_there() {
+fn verify_describes_an_undamaged_vault() {
     let sandbox = sandbox();
     let path = sandbox.vault_path().display().to_string();
     stderr!(sandbox.run(["verify"]).succeeds(), @"everything holds").stdout(format!(
@@ -58,7 +58,7 @@ fn of_a_vault_without_a_fault_it_says_what_is_there() {
 }
 
 #[test]
-fn what_is_damaged_is_named_and_the_rest_is_read() {
+fn damage_is_named_and_the_rest_is_read() {
     let sandbox = sandbox();
     let id = |tag: &str| {
         sandbox.vault().get(&project("default"), &tag.parse().unwrap()).unwrap().id.to_string()
@@ -198,7 +198,7 @@ fn one_flipped_byte_in_seventeen_is_found_and_the_rest_is_saved() {
 
 /// The first row of a page claims a wrong offset. The others are still read, at the first attempt.
 #[test]
-fn a_row_out_of_place_leaves_the_others_of_its_page_readable() {
+fn a_row_with_a_wrong_offset_leaves_its_page_readable() {
     let whole = Specimen::new().bytes();
     let mut seen = 0;
     for page in 1..whole.len() / 4096 {
@@ -250,7 +250,7 @@ fn a_zeroed_page_leaves_the_others_readable() {
 }
 
 #[test]
-fn what_can_be_read_is_saved_with_ids_and_times() {
+fn readable_secrets_are_saved_with_ids_and_times() {
     let sandbox = sandbox();
     let before = sandbox.vault().list(None, |_| true).unwrap();
     let one =
@@ -302,7 +302,7 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
 }
 
 #[test]
-fn what_nothing_vouches_for_is_named() {
+fn secrets_that_cannot_be_verified_are_named() {
     let sandbox = sandbox();
     sql(
         &sandbox,
@@ -332,7 +332,7 @@ fn what_nothing_vouches_for_is_named() {
 }
 
 #[test]
-fn where_nothing_can_be_read_nothing_is_made() {
+fn salvage_creates_no_file_if_nothing_can_be_read() {
     let sandbox = sandbox();
     sql(&sandbox, "DELETE FROM projects");
     let output = sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("");
@@ -354,7 +354,7 @@ fn where_nothing_can_be_read_nothing_is_made() {
 }
 
 #[test]
-fn through_the_agent_it_tells_that_something_is_damaged() {
+fn verify_through_the_agent_reports_damage() {
     let sandbox = sandbox();
     sandbox.run(["unlock", "-q"]).succeeds();
     let bare =
@@ -386,7 +386,7 @@ fn through_the_agent_it_tells_that_something_is_damaged() {
 }
 
 #[test]
-fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
+fn salvage_reports_a_rollback() {
     let sandbox = sandbox();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("one");
     let before = sandbox.read("vault.db");
@@ -409,7 +409,7 @@ fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
 }
 
 #[test]
-fn one_project_that_cannot_be_read_hides_no_other() {
+fn an_unreadable_project_hides_no_other() {
     for column in ["head", "sig", "keys"] {
         let sandbox = sandbox();
         sql(
@@ -489,7 +489,7 @@ fn two_projects_of_one_name_are_both_saved() {
 }
 
 #[test]
-fn by_the_recovery_code_the_new_vault_gets_a_passphrase_of_its_own() {
+fn with_the_recovery_code_the_new_vault_gets_its_own_passphrase() {
     let sandbox = sandbox();
     crate::recovery::create(&sandbox, &[]);
     crate::passwd::file(&sandbox, "new", crate::passwd::NEW);

@@ -91,7 +91,7 @@ fn ed25519_strict() {
 
         // Strict verification also refuses keys and R values of small order, which RFC 8032 leaves
         // open. The set has no valid signature of that kind, so strict verification accepts all
-        // valid ones here. `small_order_is_refused` has one.
+        // valid ones here. `keys_of_small_order_are_refused` has one.
         assert!(!key.is_weak());
         for test in group.tests {
             let verified =
@@ -105,7 +105,7 @@ fn ed25519_strict() {
 }
 
 #[test]
-fn small_order_is_refused() {
+fn keys_of_small_order_are_refused() {
     // With the neutral element as key (y = 1), R = 1 and S = 0 "sign" every message: S·B = R + k·A.
     let mut neutral = [0; 32];
     neutral[0] = 1;
