@@ -664,7 +664,7 @@ fn foreign_sockets_block_neither_unlock_nor_lock() {
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
     ends(&home, pid);
     drop(strangers);
-    assert!(!Client::lock_all(&place, PATIENCE).unwrap(), "nobody is left");
+    assert!(!Client::lock_all(&place, PATIENCE).unwrap(), "no agent is left");
     assert_eq!(fs::read_dir(home.directory()).unwrap().count(), 1, "only the lock file is left");
 }
 
@@ -698,7 +698,7 @@ fn concurrent_unlocks_leave_one_agent() {
     assert!(home.is_unlocked());
 
     // Agents that were replaced end by themselves.
-    within(AT_MOST, "one is left", || agents_in(&home.directory()) == 1);
+    within(AT_MOST, "only one agent is left", || agents_in(&home.directory()) == 1);
     assert!(home.is_unlocked());
 }
 
@@ -708,7 +708,7 @@ fn unlocking_again_restarts_the_time_limit() {
     home.run(["unlock", "--ttl", "1h", "--idle", "1h", "-q"]).succeeds();
     let pid = home.pid().unwrap();
     home.run(["unlock", "--ttl", "3h", "--idle", "2h", "-q"]).succeeds();
-    within(Duration::from_secs(2), "the earlier agent ends at once", || is_gone(pid));
+    within(Duration::from_secs(2), "the earlier agent ends", || is_gone(pid));
 
     let (ttl, idle) = home.client().status(None).unwrap().left.unwrap();
     assert!(ttl > 2 * HOUR && idle > HOUR, "{ttl:?} {idle:?}");
@@ -952,7 +952,7 @@ fn another_users_agent_gets_no_key() {
 
     listener.set_nonblocking(true).unwrap();
     while let Ok((stream, _)) = listener.accept() {
-        assert_eq!(rest(&stream), Some(vec![]), "something was said to him");
+        assert_eq!(rest(&stream), Some(vec![]), "a client sent something to another user's agent");
     }
 }
 
@@ -1028,7 +1028,7 @@ fn an_impostor_in_the_agents_place_gets_no_key() {
         assert!(root.windows(4).all(|piece| memmem::find(&heard, piece).is_none()));
     }
 
-    assert!(heard.lock().unwrap().len() > 1000, "they heard something");
+    assert!(heard.lock().unwrap().len() > 1000, "the impostors received some traffic");
 }
 
 /// An impostor that claims to have seen a newer state can refuse `unlock` until `lock` removes its
@@ -1197,7 +1197,7 @@ fn a_stopped_agent_is_an_error_and_not_an_endless_wait() {
     let next = home.pid().unwrap();
     assert_ne!(next, pid);
     kill_process(pid, Signal::CONT).unwrap();
-    within(AT_MOST, "the stopped one ends", || is_gone(pid));
+    within(AT_MOST, "the stopped agent ends", || is_gone(pid));
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 
     // An agent that `lock` could not reach ends in the same way.
@@ -1217,7 +1217,7 @@ fn a_killed_agent_does_not_block_the_next_one() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     kill_process(pid, Signal::KILL).unwrap();
-    within(AT_MOST, "it is killed", || is_gone(pid));
+    within(AT_MOST, "the agent is killed", || is_gone(pid));
     assert!(home.socket().exists());
     stderr!(home.free(["list"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
@@ -1255,7 +1255,7 @@ fn an_agent_whose_socket_was_removed_ends() {
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     within(AT_MOST, "the agents end", || is_gone(pid) && is_gone(others));
-    assert!(other.socket().exists(), "another one's socket is not its to remove");
+    assert!(other.socket().exists(), "an agent must not remove another one's socket");
 }
 
 // Lifetime
@@ -1332,10 +1332,10 @@ fn the_longest_and_the_shortest_time_are_served() {
     assert!(matches!(decoded(&state), Answer::State { left: Some(_), .. }));
     for (ttl, idle) in [(Duration::ZERO, Duration::MAX), (Duration::MAX, Duration::ZERO)] {
         home.hold(ttl, idle);
-        within(AT_MOST, "it ends at once", || !home.socket().exists());
+        within(AT_MOST, "the agent ends", || !home.socket().exists());
     }
 
-    within(AT_MOST, "the first one sees that its place is taken", || is_gone(pid));
+    within(AT_MOST, "the first agent notices that it was replaced", || is_gone(pid));
 }
 
 // Many connections and slow ones
@@ -1397,7 +1397,7 @@ fn unread_answers_time_out() {
     }
 
     home.serves();
-    within(AT_MOST, "they are closed", || descriptors(pid).len() < 16);
+    within(AT_MOST, "the connections are closed", || descriptors(pid).len() < 16);
     assert!(kib(pid, "VmRSS") < 64 * 1024);
 }
 
@@ -1633,7 +1633,7 @@ fn the_root_key_is_in_no_answer() {
 
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let said = said.lock().unwrap();
-    assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the ear hears");
+    assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the eavesdropper recorded the traffic");
 
     // Not even eight bytes of the key were sent.
     assert!(root.expose().windows(8).all(|piece| memmem::find(&said, piece).is_none()));
@@ -1814,7 +1814,7 @@ fn slots_are_signed_only_after_they_were_verified() {
 
     let refused = |outcome| matches!(outcome, Err(VaultError::Holder(KeyServiceError::OtherSlots)));
     vault.root_seq += 1;
-    assert!(refused(mac(&vault, &slots)), "it has seen none yet");
+    assert!(refused(mac(&vault, &slots)), "the agent has seen no state yet");
     watched.look().unwrap();
     assert_eq!(mac(&vault, &slots).unwrap(), fixture::root().mac(&vault, &slots, &projects, &[]));
 
@@ -2002,7 +2002,7 @@ fn survives(frames: usize) {
     let after = kib(pid, "VmRSS");
 
     assert!(after < before + 8 * 1024, "{before} KiB, then {after}");
-    within(AT_MOST, "all are closed", || descriptors(pid).len() < 16);
+    within(AT_MOST, "all connections are closed", || descriptors(pid).len() < 16);
     let steady = ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None });
     assert!(matches!(decoded(&steady), Answer::State { left: Some(_), .. }));
 }
@@ -2075,7 +2075,7 @@ fn three_hundred_slow_connections_time_out() {
 
     // The agent also closes connections that stay silent.
     let silent: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
-    within(Duration::from_secs(15), "they are closed", || descriptors(pid).len() < 16);
+    within(Duration::from_secs(15), "the connections are closed", || descriptors(pid).len() < 16);
     drop(silent);
 }
 
@@ -2155,7 +2155,7 @@ fn derived_keys_are_wiped_from_memory() {
     assert_eq!(
         places(pid, &keys[0].1).len(),
         1,
-        "the search finds what it looks for, and only there"
+        "the search finds the root key once"
     );
 
     // Keys that were derived for an answer are wiped.

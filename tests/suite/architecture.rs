@@ -94,13 +94,13 @@ fn imports_point_down() {
 
         for named in named_rooms(&code(&text)) {
             let there =
-                row(&named).unwrap_or_else(|| panic!("{}: `{named}` is no room", path.display()));
-            assert!(there >= own, "{} reaches up to `{named}`", path.display());
+                row(&named).unwrap_or_else(|| panic!("{}: `{named}` is not a module of any row", path.display()));
+            assert!(there >= own, "{} imports `{named}`, which is above it", path.display());
             checked += 1;
         }
     }
 
-    assert!(checked > 60, "only {checked} imports were seen");
+    assert!(checked > 60, "only {checked} imports were found");
 }
 
 #[test]
@@ -168,14 +168,14 @@ fn no_file_is_an_orphan() {
                     .any(|line| line.trim_end().ends_with(&format!("mod {module};")))
         });
 
-        assert!(declared, "{} is part of nothing", path.display());
+        assert!(declared, "{} is not part of any module", path.display());
     }
 }
 
 #[test]
 fn every_file_has_a_description() {
     for (path, text) in sources() {
-        assert!(text.starts_with("//! "), "{} opens without saying what it is", path.display());
+        assert!(text.starts_with("//! "), "{} does not begin with a description", path.display());
     }
 }
 

@@ -190,7 +190,7 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("forge a head", ALL, "UPDATE projects SET head = zeroblob(228)"),
     ("forge a signature", ALL, "UPDATE projects SET sig = zeroblob(64)"),
     (
-        "a head signed by nobody",
+        "a head without a valid signature",
         ALL,
         "UPDATE projects SET sig = CAST(x'01' || zeroblob(63) AS BLOB)",
     ),
@@ -381,7 +381,7 @@ fn no_write_signs_an_attack() {
 
             for op in *refusing {
                 if !on(&specimen, *op).is_err_and(|error| code(&error) == 6) {
-                    wrong.push(format!("{name}: {op:?} no longer notices it after write {at}"));
+                    wrong.push(format!("{name}: {op:?} accepts the attack after write {at}"));
                 }
             }
         }

@@ -161,7 +161,7 @@ impl Transaction for View<'_> {
                 rows.records.clear();
                 rows.values.clear();
             }
-            Change::Grant(_) => unreachable!("no grant is made yet"),
+            Change::Grant(_) => unreachable!("grants are not implemented yet"),
             Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
             Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
             Change::DropProject(pid) => {

@@ -113,7 +113,7 @@ fn crowd(writers: usize, creates: usize, readers: usize) {
         (0..writers).flat_map(|w| (0..creates).map(move |n| format!("w{w}-{n}"))).collect();
     expected.insert("first".into());
     assert_eq!(tags.collect::<BTreeSet<_>>(), expected);
-    assert!(reads.load(Ordering::Relaxed) > readers, "the readers have hardly read");
+    assert!(reads.load(Ordering::Relaxed) > readers, "the readers read too little");
 }
 
 #[test]
@@ -336,11 +336,11 @@ fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
         let present =
             reveal(&vault, "default", &own).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
         let known = present == ledger.value || (present.is_some() && present == ledger.perhaps);
-        assert!(known, "seed {seed}: {own} is {present:?}, acknowledged was {:?}", ledger.value);
+        assert!(known, "seed {seed}: {own} is {present:?}, but {:?} was acknowledged", ledger.value);
         (ledger.value, ledger.perhaps) = (present, None);
         found.remove(&own);
         for tag in &ledger.tags {
-            assert!(found.remove(tag), "seed {seed}: {tag} was acknowledged and is lost");
+            assert!(found.remove(tag), "seed {seed}: {tag} was acknowledged and then lost");
         }
 
         for tag in std::mem::take(&mut ledger.open) {
@@ -350,7 +350,7 @@ fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
         }
     }
 
-    assert!(found.is_empty(), "seed {seed}: nobody has made {found:?}");
+    assert!(found.is_empty(), "seed {seed}: no writer created {found:?}");
 }
 
 #[test]
@@ -485,17 +485,17 @@ fn new_ones(path: &Path, before: &BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
 fn assert_gone(sandbox: &Sandbox, dead: &[Vec<u8>], round: usize) {
     let names: Vec<_> =
         std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names, [sandbox.vault_path()], "nothing stays beside the vault");
+    assert_eq!(names, [sandbox.vault_path()], "no file stays next to the vault");
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
 
-    assert_eq!(free, 0, "round {round}: the file has not been written anew");
+    assert_eq!(free, 0, "round {round}: the file was not rewritten");
     let file = std::fs::read(sandbox.vault_path()).unwrap();
     let windows: std::collections::HashSet<&[u8]> =
         dead.iter().flat_map(|sealed| sealed.chunks_exact(16)).collect();
     let alive = file.windows(16).find(|window| windows.contains(window));
 
-    assert!(alive.is_none(), "round {round}: {alive:02x?} of a dead value is still there");
+    assert!(alive.is_none(), "round {round}: {alive:02x?} of a removed value remains");
 }
 
 #[test]

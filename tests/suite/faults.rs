@@ -578,8 +578,7 @@ impl<'a> Disk<'a> {
                 if let Some(of) = paths[0].strip_suffix("-journal")
                     && self.dirty.contains(of)
                 {
-                    self.wrong
-                        .push(format!("its journal was taken away before it was flushed: {of}"));
+                    self.wrong.push(format!("its journal was removed before it was flushed: {of}"));
                 }
 
                 self.dirty.remove(&paths[0]);
@@ -589,7 +588,7 @@ impl<'a> Disk<'a> {
             "linkat" | "rename" | "renameat2" if call.succeeded() => {
                 let nameless = self.dirty.iter().find(|name| name.contains("/#")).cloned();
                 if let Some(name) = nameless.or_else(|| self.dirty.get(&paths[0]).cloned()) {
-                    self.wrong.push(format!("named before it was flushed: {name}"));
+                    self.wrong.push(format!("renamed before it was flushed: {name}"));
                 }
 
                 self.names.extend(paths.into_iter().filter(|path| !path.starts_with("/proc/")));
@@ -624,7 +623,7 @@ impl<'a> Disk<'a> {
 
         let harmless = |name: &str| is_left_behind(Path::new(name)) && back(name) || copied(name);
         for name in self.dirty.iter().chain(self.names.iter().filter(|name| !harmless(name))) {
-            self.wrong.push(format!("told ({}) before it was flushed: {name}", call.name));
+            self.wrong.push(format!("success was reported ({}) before a flush: {name}", call.name));
         }
     }
 }
@@ -638,7 +637,7 @@ pub fn strace_is_here() -> bool {
 
     let here = strace.status().is_ok_and(|status| status.success());
     if !here {
-        skipped("strace is not installed or may not trace");
+        skipped("strace is not installed or is not permitted to trace");
     }
 
     here
@@ -745,7 +744,7 @@ impl Plan {
 
         check(
             found == self.new || !acknowledged && found == self.old,
-            "neither the old state nor the new one",
+            "the state is neither the old one nor the new one",
         );
 
         // Create the file once more, and then write: nothing is left over afterwards.
@@ -755,7 +754,7 @@ impl Plan {
         }
 
         let wrote = sandbox.run(["update", "steady", "--value-file", "value", "-q"]);
-        check(ended(wrote, 0).is_none(), "nothing can be written afterwards");
+        check(ended(wrote, 0).is_none(), "writing fails afterwards");
         let after = tree(&sandbox.path(""));
         let expected: BTreeSet<&Path> =
             self.before.keys().chain(&self.after).map(PathBuf::as_path).collect();

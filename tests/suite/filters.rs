@@ -175,7 +175,7 @@ fn base64_decoded(text: &[u8]) -> Vec<u8> {
     }
 
     let whole = bits.len() / 8 * 8;
-    assert!(bits[whole..].iter().all(|bit| *bit == 0), "the bits left over are zero");
+    assert!(bits[whole..].iter().all(|bit| *bit == 0), "the unused bits must be zero");
     bits[..whole]
         .chunks(8)
         .map(|byte| byte.iter().fold(0, |sum, bit| sum * 2 + *bit as u8))

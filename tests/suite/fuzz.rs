@@ -29,7 +29,7 @@ fn corpus_and_regressions_pass() {
         for path in corpus.into_iter().chain(inputs("regressions", target)) {
             let input = fs::read(&path).unwrap();
             let held = std::panic::catch_unwind(|| run(&input));
-            assert!(held.is_ok(), "{} does not hold", path.display());
+            assert!(held.is_ok(), "{} fails", path.display());
         }
     }
 }
@@ -43,14 +43,14 @@ fn every_target_is_registered_and_every_folder_has_a_target() {
         let entry = fs::read_to_string(folder("targets").join(format!("{name}.rs"))).unwrap();
         assert!(
             entry.contains(&format!("terminal_secrets_fuzz::{name}::run(data)")),
-            "{name} runs something else"
+            "{name} runs another target"
         );
     }
 
     for of in ["corpus", "regressions", "targets"] {
         for entry in fs::read_dir(folder(of)).unwrap() {
             let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
-            assert!(known.contains(&name.as_str()), "fuzz/{of} has `{name}`, which is no target");
+            assert!(known.contains(&name.as_str()), "fuzz/{of} has `{name}`, which is not a target");
         }
     }
 }

@@ -139,5 +139,5 @@ fn get_without_a_vault_explains_how_to_create_one() {
     );
 
     sandbox.run(["get", "key"]).fails_with(3).stderr(&expected);
-    assert!(!path.exists(), "looking for a vault does not make one");
+    assert!(!path.exists(), "a missing vault is not created");
 }

@@ -158,7 +158,7 @@ fn a_committed_bare_repository_starts_nothing() {
         .env("HOME", &home);
 
     control.output().unwrap();
-    assert!(trap.ran(), "git starts the program, or this test proves nothing");
+    assert!(trap.ran(), "git must start the program, or this test proves nothing");
     every_command(&sandbox, "repo/sub", &trap);
 }
 
@@ -208,7 +208,7 @@ fn a_hostile_git_directory_starts_nothing() {
     let mut control = Command::new("git");
     control.arg("status").current_dir(&tree).env_clear().env("PATH", PATH).env("HOME", &home);
     control.output().unwrap();
-    assert!(trap.ran(), "git starts the program, or this test proves nothing");
+    assert!(trap.ran(), "git must start the program, or this test proves nothing");
     every_command(&sandbox, "tree", &trap);
 }
 
@@ -540,7 +540,7 @@ fn loose_packed_and_borrowed_objects_are_read() {
         let differences = world.git(&["verify-pack", "-v", &pack(&world)]);
         assert!(
             String::from_utf8(differences).unwrap().contains("chain length"),
-            "{format}: nothing is a difference"
+            "{format}: the pack must contain a delta"
         );
 
         agrees(&world, "r");

@@ -222,7 +222,7 @@ impl Held {
             }
         };
 
-        assert!(pid != Pid::INIT, "{} does not come to its end", row.0);
+        assert!(pid != Pid::INIT, "{} does not reach its exit", row.0);
         Self { strace, pid }
     }
 
@@ -306,7 +306,7 @@ fn is_zero(page: &[u8]) -> bool {
 
 fn may_look() -> bool {
     if !am_root() {
-        skipped("the memory of what is not dumpable is root's alone to read");
+        skipped("only root can read the memory of an undumpable process");
     }
 
     am_root() && strace_is_here()
@@ -543,7 +543,7 @@ fn no_signal_leaves_a_core() {
         Command::new("sleep").arg("30").env("PATH", "/usr/bin:/bin"),
         Signal::SEGV,
     ) {
-        skipped("nothing leaves a core here");
+        skipped("no process leaves a core file on this machine");
         return;
     }
 

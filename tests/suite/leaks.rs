@@ -302,7 +302,7 @@ fn while_a_program_runs_only_it_has_its_values() {
         };
 
         while left() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "the private file is still there");
+            assert!(begun.elapsed() < Duration::from_secs(10), "the private file still exists");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -34,7 +34,7 @@ fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
     };
 
     if !strace("true").status().is_ok_and(|status| status.success()) {
-        skipped("strace is not installed or may not trace");
+        skipped("strace is not installed or is not permitted to trace");
         return None;
     }
 

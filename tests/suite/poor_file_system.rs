@@ -22,7 +22,7 @@ impl<'s> Stick<'s> {
         bindfs.args(["--perms=0755", "--chmod-ignore", "--chown-ignore", "-o", "no-allow-other"]);
         bindfs.arg(sandbox.path("back")).arg(sandbox.path("usb"));
         if !bindfs.output().is_ok_and(|output| output.status.success()) {
-            skipped("bindfs is not installed or may not mount");
+            skipped("bindfs is not installed or is not permitted to mount");
             return None;
         }
 

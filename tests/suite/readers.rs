@@ -395,7 +395,7 @@ fn the_real_readers_agree() {
             through(&mut command, &files)
         };
 
-        assert_eq!(found.len(), files.len(), "`{reader}` read not all files");
+        assert_eq!(found.len(), files.len(), "`{reader}` did not read all files");
 
         let mut compared = 0;
         for (text, real) in tried.iter().zip(&found) {

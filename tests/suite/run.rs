@@ -630,8 +630,8 @@ fn a_killed_run_leaves_no_program_and_no_file() {
     assert!(PathBuf::from(&path).exists() && is_alive(&pid));
     running.signal(Signal::KILL);
     running.code();
-    until("the program lives on", || !is_alive(&pid));
-    until("the file is still there", || left_in(&sandbox).is_empty());
+    until("the program is still running", || !is_alive(&pid));
+    until("the file still exists", || left_in(&sandbox).is_empty());
 }
 
 #[test]
@@ -875,7 +875,7 @@ fn background_processes_notice_that_nobody_reads() {
     assert_eq!(running.code(), Some(0));
     assert!(is_alive(&pid));
     drop((output, running.0.stderr.take()));
-    until("it lives on", || !is_alive(&pid));
+    until("it is still running", || !is_alive(&pid));
 }
 
 #[test]
@@ -896,7 +896,7 @@ fn the_background_masker_has_no_environment_and_survives_lock() {
         entries.map(|entry| entry.path()).filter(named).collect::<Vec<_>>()
     };
 
-    until("nobody goes on", || !lingering().is_empty());
+    until("no background process is running", || !lingering().is_empty());
     for process in lingering() {
         // Only root can read it. Otherwise the process belongs to another test and has ended.
         let Ok(environment) = std::fs::read(process.join("environ")) else { continue };
@@ -1055,9 +1055,9 @@ fn a_kill_at_any_moment_leaves_nothing() {
         running.code();
     }
 
-    until("files are still there", || left_in(&sandbox).is_empty());
+    until("files still exist", || left_in(&sandbox).is_empty());
     let marker = sandbox.path("").display().to_string();
-    until("a process lives on", || {
+    until("a process is still running", || {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         !entries
             .filter(|entry| {
@@ -1128,7 +1128,7 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
 
         // The program has ended, and its output fills the pipe that nobody reads.
         let children = format!("/proc/{0}/task/{0}/children", running.0.id());
-        until("the program lives", || std::fs::read_to_string(&children).unwrap().is_empty());
+        until("the program is still running", || std::fs::read_to_string(&children).unwrap().is_empty());
         std::thread::sleep(Duration::from_millis(150));
         let before = ticks(running.0.id());
 
@@ -1137,7 +1137,7 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
         assert!(used < 8, "{used} ticks");
         assert!(running.0.try_wait().unwrap().is_none());
         running.signal(signal);
-        until("it outlives a signal", || running.0.try_wait().unwrap().is_some());
+        until("it survives a signal", || running.0.try_wait().unwrap().is_some());
         assert_eq!(running.code(), Some(code));
     }
 }
@@ -1375,7 +1375,7 @@ fn the_program_stops_and_continues_with_run() {
         running.signal(Signal::CONT);
         let goes_on =
             || state(&pid).is_some_and(|state| state != b'T') && state(&ours) != Some(b'T');
-        until("it does not go on", goes_on);
+        until("it does not continue", goes_on);
     }
 
     running.signal(Signal::TERM);
@@ -1542,7 +1542,7 @@ fn a_killed_process_group_leaves_no_file() {
         let group = Pid::from_raw(running.0.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process_group(group, signal).unwrap();
         running.code();
-        until("the file is still there", || left_in(&sandbox).is_empty());
+        until("the file still exists", || left_in(&sandbox).is_empty());
     }
 }
 

@@ -78,7 +78,7 @@ fn exit_codes_pass_through() {
     let mut terminal = home.run("no-such-program");
     let screen = terminal.waits_for("there is no program `no-such-program`").ends_with(127);
 
-    assert!(!screen.contains('\x1b'), "NO_COLOR is not heard: {screen:?}");
+    assert!(!screen.contains('\x1b'), "NO_COLOR is ignored: {screen:?}");
     home.run("/etc/passwd").waits_for("Permission denied").ends_with(126);
 }
 
@@ -185,7 +185,7 @@ fn ctrl_c_reaches_all_jobs_of_make() {
     terminal.types("\x03");
     let screen = terminal.waits_for("made with ").ends_with(0);
     assert!(screen.contains("api got 1") && screen.contains("web got 1"), "{screen}");
-    until("the third job goes on", || home.0.read("out") == b"log up\nlog got 1\n");
+    until("the third job continues", || home.0.read("out") == b"log up\nlog got 1\n");
 }
 
 #[test]
@@ -594,14 +594,14 @@ fn a_kill_or_a_hangup_leaves_no_program() {
     let mut terminal = home.shell(&format!("\"$secrets\" run -- {PROGRAM}; stty sane"));
     let (program, run) = ids(&home);
     kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
-    until("the program lives on", || !is_alive(&program));
+    until("the program is still running", || !is_alive(&program));
     terminal.ends();
     std::fs::remove_file(home.0.path("pid")).unwrap();
 
     let terminal = home.run(PROGRAM);
     let (program, _) = ids(&home);
     drop(terminal); // the terminal hangs up
-    until("the program lives on", || !is_alive(&program));
+    until("the program is still running", || !is_alive(&program));
 }
 
 #[test]

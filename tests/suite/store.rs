@@ -298,7 +298,7 @@ fn fail_everywhere<S: Store + Clone + 'static>(
             assert!(told, "{name}, call {fails_at}: {outcome:?}");
             assert!(
                 everything(&healthy) == before,
-                "{name}, call {fails_at}: something has changed"
+                "{name}, call {fails_at}: the rows have changed"
             );
         }
     }

@@ -138,7 +138,7 @@ fn every_call_of_cargo_is_locked() {
                     format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1);
                 assert!(
                     call.contains("--locked"),
-                    "{place}: `{call}` may take other crates than Cargo.lock names"
+                    "{place}: `{call}` can use crates that Cargo.lock does not list"
                 );
 
                 checked += 1;
@@ -146,7 +146,7 @@ fn every_call_of_cargo_is_locked() {
         }
     }
 
-    assert!(checked > 20, "only {checked} calls were seen");
+    assert!(checked > 20, "only {checked} calls were found");
 }
 
 #[test]

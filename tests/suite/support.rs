@@ -497,7 +497,7 @@ impl Drop for Run {
             return;
         }
 
-        assert!(self.asked.code, "nobody asked whether {:?} succeeded", self.line);
+        assert!(self.asked.code, "the exit code of {:?} was not checked", self.line);
         let unread = |asked: bool, empty: bool| !asked && !empty;
         assert!(
             !unread(self.asked.stdout, self.stdout.is_empty()),

@@ -58,7 +58,7 @@ fn every_file_is_read() {
     for case in cases() {
         assert!(
             KINDS.contains(&case.kind.as_str()),
-            "{}: no test reads a case of kind {}",
+            "{}: no test handles cases of kind {}",
             case.name,
             case.kind
         );
@@ -140,7 +140,7 @@ impl Fields {
     }
 
     fn array<const N: usize>(&self, member: &str) -> [u8; N] {
-        self.bytes(member).try_into().unwrap_or_else(|_| panic!("{member} has another length"))
+        self.bytes(member).try_into().unwrap_or_else(|_| panic!("{member} has the wrong length"))
     }
 
     fn key(&self, member: &str) -> Key {

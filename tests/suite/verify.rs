@@ -121,7 +121,7 @@ fn each_attack_on_the_file_is_found() {
         ),
         ("the root MAC", "UPDATE vault SET root_mac = zeroblob(544)"),
         (
-            "a slot more",
+            "an additional slot",
             "INSERT INTO slots SELECT randomblob(16), 1, params, salt, commitment, wrap FROM slots",
         ),
         ("a slot's parameters", "UPDATE slots SET params = x'00'"),
