@@ -1,4 +1,4 @@
-//! `adopt`: variables that people added to an output become secrets and settings of the project.
+//! `adopt` turns variables that people added to an output into secrets and settings of the project.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::prompts::Terminal;
 use crate::setup::{MANIFEST, MARKER, Project, simple};
 use crate::support::PASSPHRASE;
 
-/// A project whose `.env` has two new variables: a secret with a comment, and a setting.
+/// Returns a project whose `.env` has two new variables: a secret with a comment, and a setting.
 fn added() -> Project {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
@@ -19,7 +19,7 @@ fn added() -> Project {
 }
 
 #[test]
-fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
+fn a_secret_and_a_setting_are_adopted_and_the_file_is_unchanged() {
     let project = added();
     let before = project.read(".env");
     stderr!(project.run(&["adopt", ".env"]).succeeds().stdout(""), @"
@@ -43,7 +43,7 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
         (before, Some(format!("{MARKER}-2")))
     );
 
-    // From now on it is ours.
+    // The file counts as written by us from now on.
     project.changes_nothing(&["check", "-q"]).succeeds();
     project.command(&["update", "stripe-key", "-q"]).stdin("new").run().succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
@@ -52,7 +52,7 @@ fn a_secret_and_a_setting_are_taken_and_the_file_stays_as_it_is() {
 }
 
 #[test]
-fn options_decide_and_json_lists_what_was_done() {
+fn options_decide_and_json_lists_the_result() {
     let project = added();
     project.write(".env", format!("KEY={MARKER}\nSTRIPE_KEY=of-the-shop\nLOG_LEVEL=debug\n"));
     let json = project
@@ -70,7 +70,7 @@ fn options_decide_and_json_lists_what_was_done() {
 }
 
 #[test]
-fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
+fn a_refused_adoption_changes_nothing() {
     let project = added();
     project.write("other.env", "A=1\n");
     for (line, code, said) in [
@@ -105,7 +105,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
         project.changes_nothing(line).fails_with(code).stdout("").stderr_has(said);
     }
 
-    // A tag that the project has with another value, used by nobody or by another output.
+    // The project has this tag with another value. Either nothing uses it or another output does.
     project.store("web", "STRIPE_KEY", "theirs");
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(4), @"
     plain in the template: `LOG_LEVEL`
@@ -149,7 +149,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
 }
 
 #[test]
-fn a_new_variable_is_written_for_the_readers_that_the_manifest_names() {
+fn a_new_variable_is_spelled_for_the_readers_in_the_manifest() {
     let project = simple();
     project.write(".secrets.toml", MANIFEST.to_owned() + "readers = [\"bash\"]\n");
     project.run(&["setup", "-q"]).succeeds();
@@ -164,9 +164,9 @@ fn a_new_variable_is_written_for_the_readers_that_the_manifest_names() {
     project.changes_nothing(&["check", "-q"]).succeeds();
 }
 
-/// A value that the vault has already would be published with the template.
+/// A template that held an already stored value would publish it.
 #[test]
-fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
+fn a_stored_value_is_never_copied_into_the_template_or_the_manifest() {
     let project = added();
     project.store("web", "other", "a-value-of-another-template");
     project.store("web", "environment", "production");
@@ -197,7 +197,8 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
         ));
     }
 
-    // What looks like a setting may stand in every file. As a secret, a copy is no leak.
+    // A value that looks like a setting may appear in any file. A copy that becomes a secret leaks
+    // nothing.
     project.write(".env", format!("KEY={MARKER}\nNODE_ENV=production\nCOPY={MARKER}\n"));
     project.run(&["adopt", ".env", "-q"]).succeeds();
     let template = "KEY={{ secrets.key }}\nNODE_ENV=production\nCOPY={{ secrets.COPY | dotenv }}\n";
@@ -205,7 +206,7 @@ fn a_stored_value_gets_neither_into_the_template_nor_into_the_manifest() {
 }
 
 #[test]
-fn problems_are_told_with_their_lines_and_the_way_on() {
+fn problems_are_reported_with_their_lines_and_a_next_step() {
     let project = added();
     let write = |text: &str| project.write(".env", format!("KEY={MARKER}\n\n{text}"));
     let refused = |expected: &str| {
@@ -229,7 +230,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
          be replaced into a template; nothing was written\n",
     );
 
-    // What is kept comes out as it stands there.
+    // Kept lines render exactly as they are.
     let text = "# see {{ secrets.A }}\nP={{ secrets.A }}\nQ='\\{{X}}{{{X}}}${{ secrets.A }}'\n";
     write(text);
     let backslashes = "3 backslashes before a placeholder";
@@ -241,7 +242,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
     project.run(&["setup", "--yes", "-q"]).succeeds().stderr_has(backslashes);
     assert_eq!(project.read(".env"), format!("KEY={MARKER}\n\n{text}"));
 
-    // What no template can hold.
+    // No template can hold this text.
     write("A={{ secrets.A | upper }}\nNEW=x1\n");
     let run = project.changes_nothing(&["adopt", ".env", "--keep", "A"]).fails_with(2);
     stderr!(run, @"
@@ -252,7 +253,7 @@ fn problems_are_told_with_their_lines_and_the_way_on() {
 }
 
 #[test]
-fn a_value_that_was_changed_as_well_is_left_to_setup() {
+fn a_value_that_also_changed_is_left_to_setup() {
     let project = added();
     project.write(".env", "KEY=by hand\nNEW=value-of-new\n");
     stderr!(project.run(&["adopt", ".env"]).succeeds(), @"

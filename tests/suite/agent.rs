@@ -1,4 +1,4 @@
-//! The agent: who may speak to it and how, what it keeps and for how long, what it notices, what it leaves behind.
+//! The agent: access control, protocol, lifetime, rollback detection, and traces in memory.
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -33,9 +33,9 @@ use crate::concurrency::Dice;
 use crate::fixture::{self, Specimen, reveal};
 use crate::support::{Prepared, Sandbox, passphrase, project, secret, value};
 
-/// What a client waits for an answer.
+/// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// With what a busy machine may add.
+/// The same, with a margin for a busy machine.
 const AT_MOST: Duration = Duration::from_secs(8);
 const HOUR: Duration = Duration::from_secs(3600);
 const NOBODY: u32 = 65534;
@@ -43,7 +43,7 @@ const NOBODY: u32 = 65534;
 /// A sandbox whose agent ends with it.
 struct Home {
     sandbox: Sandbox,
-    /// The path of the vault whose agent is looked at
+    /// The path of the vault whose agent is tested
     vault: PathBuf,
 }
 
@@ -57,7 +57,7 @@ impl Deref for Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // Who listens may be this very process, in an agent's place.
+        // The listener may be this very process, posing as the agent.
         if let Some(pid) = self.pid().filter(|pid| *pid != rustix::process::getpid()) {
             let _ = kill_process(pid, Signal::KILL);
         }
@@ -74,26 +74,26 @@ impl Home {
         Self::of(Sandbox::with_secrets(&[("key", "a value of no great length")]))
     }
 
-    /// With an unlocked vault.
+    /// Creates a sandbox with an unlocked vault.
     fn unlocked() -> Self {
         let home = Self::new();
         home.run(["unlock", "-q"]).succeeds();
         home
     }
 
-    /// Without a vault.
+    /// Creates a sandbox without a vault.
     fn empty(vault: &str) -> Self {
         Self { sandbox: Sandbox::empty(), vault: vault.into() }
     }
 
-    /// With an agent that holds a key of nothing in particular, at a path where there is nothing.
+    /// Creates a sandbox with an agent that holds an arbitrary key, for a path without a vault.
     fn with_agent() -> Self {
         let home = Self::empty("/steady");
         home.hold(HOUR, HOUR);
         home
     }
 
-    /// Starts an agent that holds that key.
+    /// Starts an agent that holds the arbitrary key.
     fn hold(&self, ttl: Duration, idle: Duration) {
         let root = RootKey::from_bytes(&[2; 32]).unwrap();
         self.client().start(program(), [1; 16], &root, (ttl, idle)).unwrap();
@@ -125,7 +125,7 @@ impl Home {
         Client::new(&self.place(), &self.vault, PATIENCE)
     }
 
-    /// A command to which nobody gives the passphrase.
+    /// Prepares a command without a passphrase.
     fn free<const N: usize>(&self, arguments: [&str; N]) -> Prepared {
         self.command(arguments).without_env("SECRETS_PASSPHRASE")
     }
@@ -134,7 +134,7 @@ impl Home {
         self.client().status(None).unwrap().left.is_some()
     }
 
-    /// Serves within five seconds, and truly.
+    /// Asserts that the agent gives the right answer within five seconds.
     #[track_caller]
     fn serves(&self) {
         let begun = Instant::now();
@@ -148,7 +148,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_secrets"))
 }
 
-/// All agents that listen in a directory.
+/// Counts the agents that listen in a directory.
 fn agents_in(directory: &Path) -> usize {
     let ours = [b"secrets\0agent\0--directory\0", directory.as_os_str().as_encoded_bytes(), b"\0"]
         .concat();
@@ -166,7 +166,7 @@ fn dial(socket: &Path) -> std::io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// A frame from a stream, without its length.
+/// Reads one frame from a stream, without its length.
 fn frame(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
@@ -190,7 +190,8 @@ fn decoded(frame: &[u8]) -> Answer<'_> {
     Answer::decode(frame).unwrap_or_else(|why| panic!("{why:?}: {frame:02x?}"))
 }
 
-/// Reads to the end; `None` where it does not come. An end with a reset is one: there was more that nobody read.
+/// Reads a stream to its end. Returns `None` if the end does not come in time. A reset counts as an
+/// end: the other side closed with unread data.
 fn rest(mut stream: &UnixStream) -> Option<Vec<u8>> {
     let mut all = Vec::new();
     match stream.read_to_end(&mut all) {
@@ -199,7 +200,7 @@ fn rest(mut stream: &UnixStream) -> Option<Vec<u8>> {
     }
 }
 
-/// True when a process has ended; one that nobody has waited for has.
+/// Returns true if a process has ended, even if nobody has reaped it.
 fn is_gone(pid: Pid) -> bool {
     let stat =
         fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
@@ -215,14 +216,14 @@ fn within(time: Duration, what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// The agent has ended, and its socket with it.
+/// Asserts that the agent ends and removes its socket.
 #[track_caller]
 fn ends(home: &Home, pid: Pid) {
     within(AT_MOST, "the agent ends", || is_gone(pid));
     assert!(!home.socket().exists());
 }
 
-/// The row of the vault at `/steady`, and no slots.
+/// Returns the row of the vault at `/steady`, without slots.
 fn row_of_steady() -> Vec<u8> {
     [
         &[0, 0, 0, 16],
@@ -246,7 +247,7 @@ fn proc(pid: Pid, file: &str) -> Vec<u8> {
     fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap()
 }
 
-/// A line of /proc/PID/status in KiB.
+/// Returns a line of /proc/PID/status in KiB.
 fn kib(pid: Pid, name: &str) -> u64 {
     let status = String::from_utf8(proc(pid, "status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -258,9 +259,9 @@ fn descriptors(pid: Pid) -> Vec<PathBuf> {
     all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect()
 }
 
-// The protocol.
+// Protocol
 
-/// One of each.
+/// Returns one request of each kind.
 fn requests() -> Vec<SecretBytes> {
     let row = |n: u8| ProjectRow {
         pid: [n; 16],
@@ -320,7 +321,7 @@ fn answers() -> Vec<SecretBytes> {
     all.iter().map(|answer| answer.encode().unwrap()).collect()
 }
 
-/// What a frame says, said again.
+/// Decodes a frame and encodes it again.
 fn again(frame: &[u8]) -> Option<SecretBytes> {
     match frame.get(1) {
         Some(kind) if *kind < 128 => Request::decode(frame).ok()?.encode(),
@@ -329,7 +330,7 @@ fn again(frame: &[u8]) -> Option<SecretBytes> {
 }
 
 #[test]
-fn a_frame_is_read_as_it_was_written() {
+fn a_frame_round_trips() {
     for frame in requests().iter().chain(&answers()) {
         let (length, body) = frame.expose().split_first_chunk().unwrap();
         assert_eq!(u32::from_be_bytes(*length) as usize, body.len());
@@ -339,7 +340,7 @@ fn a_frame_is_read_as_it_was_written() {
 }
 
 #[test]
-fn a_handover_is_read_whole_or_not_at_all() {
+fn an_incomplete_handover_is_refused() {
     let handover = Handover {
         path: b"/a/vault.db",
         vault_id: [3; 16],
@@ -362,16 +363,16 @@ fn a_handover_is_read_whole_or_not_at_all() {
 
     assert!(Handover::decode(&[frame.expose(), b"x"].concat()).is_none());
 
-    // It is no request: nobody gives an agent a key through its socket.
+    // A handover is not a request: a key never reaches an agent through its socket.
     assert!(Request::decode(&frame.expose()[4..]).is_err());
 }
 
 #[test]
-fn a_frame_is_read_whole_or_not_at_all() {
+fn an_incomplete_frame_is_refused() {
     for frame in requests().iter().chain(&answers()) {
         let body = &frame.expose()[4..];
 
-        // Lists end with their frame; kind 0 is never looked into.
+        // Lists end with their frame. The body of kind 0 is never read.
         let (list, lock_all) = ([8, 131].contains(&body[1]), body[1] == 0);
         for cut in 0..body.len() {
             if let Some(read) = again(&body[..cut]) {
@@ -394,9 +395,9 @@ fn a_frame_is_read_whole_or_not_at_all() {
     }
 }
 
-/// Found by fuzzing: the time left of a vault that is locked was passed over.
+/// Regression test, found by fuzzing: decoding ignored the remaining time of a locked vault.
 #[test]
-fn a_locked_vault_has_no_time_left() {
+fn a_locked_vault_has_no_remaining_time() {
     let locked = Answer::State { left: None }.encode().unwrap();
     let mut body = locked.expose()[4..].to_vec();
     assert!(Answer::decode(&body).is_ok());
@@ -409,7 +410,7 @@ fn a_locked_vault_has_no_time_left() {
 }
 
 #[test]
-fn a_frame_has_a_largest_size() {
+fn the_size_of_a_frame_is_limited() {
     let most = vec![0; LARGEST_FRAME - 6];
     assert_eq!(Request::MoreMac { bytes: &most }.encode().unwrap().len(), LARGEST_FRAME + 4);
     assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), LARGEST_FRAME + 4);
@@ -419,9 +420,9 @@ fn a_frame_has_a_largest_size() {
     assert!(Answer::Bytes(&more).encode().is_none());
 }
 
-/// Each is closed without a word.
+/// The agent closes the connection after each of these, without an answer.
 #[test]
-fn what_is_malformed_is_closed_without_a_word() {
+fn malformed_frames_get_no_answer() {
     let home = Home::with_agent();
     let with_length = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
     let mut bad: Vec<Vec<u8>> = [0, 1, LARGEST_FRAME as u32 + 1, 1 << 30, u32::MAX]
@@ -437,7 +438,8 @@ fn what_is_malformed_is_closed_without_a_word() {
         bad.push(with_length(&frame.expose()[4..frame.len() - 1]));
     }
 
-    // A MAC that was not begun, key rings that were not verified, a path that is longer than its frame.
+    // A MAC without a beginning, key rings without a verified MAC, and a path that is longer than
+    // its frame.
     bad.push(Request::MoreMac { bytes: b"x" }.encode().unwrap().expose().to_vec());
     bad.push(Request::Verify { mac: &[0; 32] }.encode().unwrap().expose().to_vec());
     bad.push(Request::Sign.encode().unwrap().expose().to_vec());
@@ -445,7 +447,7 @@ fn what_is_malformed_is_closed_without_a_word() {
     bad.push(with_length(&[VERSION, 3, 0xff, 0xff, 0xff, 0xff]));
     bad.push(b"GET / HTTP/1.1\r\n\r\n".to_vec());
 
-    // What gave the agent of version 2 a key, by this version's number.
+    // The message that gave a version 2 agent its key, with the present version number.
     let unlock = [&[VERSION, 2, 0, 0, 0, 2, b'/', b'x'], &[3; 16][..], &[9; 16], &[5; 32]].concat();
     bad.push(with_length(&unlock));
     bad.retain(|bytes| again(bytes.get(4..).unwrap_or_default()).is_none_or(|_| bytes[5] >= 5));
@@ -476,7 +478,7 @@ fn the_largest_frame_is_served() {
 }
 
 #[test]
-fn frames_may_come_in_any_pieces() {
+fn frames_may_arrive_in_any_pieces() {
     let home = Home::with_agent();
     let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
     let mut stream = home.dial();
@@ -493,7 +495,7 @@ fn frames_may_come_in_any_pieces() {
 }
 
 #[test]
-fn a_newer_client_is_told_and_may_end_the_agent() {
+fn a_newer_client_gets_an_error_and_can_end_the_agent() {
     let home = Home::with_agent();
     let pid = home.pid().unwrap();
     let mut stream = home.dial();
@@ -504,10 +506,10 @@ fn a_newer_client_is_told_and_may_end_the_agent() {
     ends(&home, pid);
 }
 
-// The commands.
+// Commands
 
 #[test]
-fn while_it_is_unlocked_no_passphrase_is_asked_for() {
+fn an_unlocked_vault_needs_no_passphrase() {
     let home = Home::new();
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
     `[dir]/vault.db` is locked
@@ -547,12 +549,12 @@ fn while_it_is_unlocked_no_passphrase_is_asked_for() {
 
     ends(&home, pid);
 
-    // It reads as the library wrote it, and the other way round.
+    // The command line reads what the library wrote, and the other way round.
     assert_eq!(reveal(&home.vault(), "default", "key").unwrap().unwrap(), b"another value");
 }
 
 #[test]
-fn a_vault_whose_directory_is_gone_can_be_locked() {
+fn a_vault_whose_directory_was_removed_can_be_locked() {
     let home = Home::new();
     fs::create_dir(home.path("disk")).unwrap();
     fs::rename(home.vault_path(), home.path("disk/vault.db")).unwrap();
@@ -569,7 +571,7 @@ fn a_vault_whose_directory_is_gone_can_be_locked() {
 }
 
 #[test]
-fn locking_what_is_locked_is_no_failure() {
+fn locking_a_locked_vault_succeeds() {
     let home = Home::new();
     stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was locked already");
     stderr!(home.run(["lock", "--all"]).succeeds(), @"nothing was unlocked");
@@ -597,7 +599,7 @@ fn a_wrong_passphrase_or_time_unlocks_nothing() {
 }
 
 #[test]
-fn each_vault_has_an_agent_of_its_own() {
+fn each_vault_has_its_own_agent() {
     let home = Home::unlocked();
     let other = home.path("other.db");
     Vault::init(&other, &passphrase(), KdfParams::LEAST).unwrap();
@@ -642,9 +644,10 @@ fn each_vault_has_an_agent_of_its_own() {
     ");
 }
 
-/// There is no number of vaults, nor of strangers, that keeps the next one out: no session is made through a socket.
+/// No number of other vaults or foreign sockets prevents an unlock, because sessions are not
+/// created through a socket.
 #[test]
-fn strangers_sockets_block_no_unlock_and_no_lock() {
+fn foreign_sockets_block_neither_unlock_nor_lock() {
     let home = Home::new();
     let place = home.place();
     let strangers: Vec<_> =
@@ -661,20 +664,20 @@ fn strangers_sockets_block_no_unlock_and_no_lock() {
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
     ends(&home, pid);
     drop(strangers);
-    assert!(!Client::lock_all(&place, PATIENCE).unwrap(), "nobody is left");
+    assert!(!Client::lock_all(&place, PATIENCE).unwrap(), "no agent is left");
     assert_eq!(fs::read_dir(home.directory()).unwrap().count(), 1, "only the lock file is left");
 }
 
-/// These six wait for most of the time, so they run at once.
+/// These six cases mostly wait, so they run in parallel.
 #[test]
-fn agents_and_clients_that_are_stopped_replaced_or_slow_are_given_up_in_time() {
+fn stopped_replaced_and_slow_agents_and_clients_time_out() {
     let tests: [fn(); 6] = [
-        a_stranger_in_the_agents_place_gets_no_key,
-        of_unlocks_at_once_one_agent_is_left,
-        a_stopped_agent_is_an_error_and_no_wait_without_end,
+        an_impostor_in_the_agents_place_gets_no_key,
+        concurrent_unlocks_leave_one_agent,
+        a_stopped_agent_is_an_error_and_not_an_endless_wait,
         the_longest_and_the_shortest_time_are_served,
-        answers_that_nobody_takes_are_given_up,
-        a_frame_that_does_not_come_to_its_end_is_given_up,
+        unread_answers_time_out,
+        an_unfinished_frame_times_out,
     ];
 
     thread::scope(|scope| {
@@ -684,7 +687,7 @@ fn agents_and_clients_that_are_stopped_replaced_or_slow_are_given_up_in_time() {
     });
 }
 
-fn of_unlocks_at_once_one_agent_is_left() {
+fn concurrent_unlocks_leave_one_agent() {
     let home = Home::new();
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -694,25 +697,25 @@ fn of_unlocks_at_once_one_agent_is_left() {
 
     assert!(home.is_unlocked());
 
-    // Those whose place was taken end by themselves.
-    within(AT_MOST, "one is left", || agents_in(&home.directory()) == 1);
+    // Agents that were replaced end by themselves.
+    within(AT_MOST, "only one agent is left", || agents_in(&home.directory()) == 1);
     assert!(home.is_unlocked());
 }
 
 #[test]
-fn unlocking_again_begins_another_time() {
+fn unlocking_again_restarts_the_time_limit() {
     let home = Home::new();
     home.run(["unlock", "--ttl", "1h", "--idle", "1h", "-q"]).succeeds();
     let pid = home.pid().unwrap();
     home.run(["unlock", "--ttl", "3h", "--idle", "2h", "-q"]).succeeds();
-    within(Duration::from_secs(2), "the earlier agent ends at once", || is_gone(pid));
+    within(Duration::from_secs(2), "the earlier agent ends", || is_gone(pid));
 
     let (ttl, idle) = home.client().status(None).unwrap().left.unwrap();
     assert!(ttl > 2 * HOUR && idle > HOUR, "{ttl:?} {idle:?}");
 }
 
 #[test]
-fn an_agent_that_is_given_no_key_ends() {
+fn an_agent_without_a_key_ends() {
     let home = Home::new();
     home.place();
     let directory = home.directory();
@@ -735,10 +738,10 @@ fn an_agent_that_is_given_no_key_ends() {
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
 }
 
-// The place.
+// Directory and socket
 
 #[test]
-fn socket_and_directory_are_its_users_alone() {
+fn socket_and_directory_are_private() {
     let home = Home::unlocked();
     let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o7777;
     assert_eq!((mode(&home.directory()), mode(&home.socket())), (0o700, 0o600));
@@ -748,7 +751,7 @@ fn socket_and_directory_are_its_users_alone() {
 }
 
 #[test]
-fn a_directory_that_is_not_ours_alone_is_refused() {
+fn a_directory_that_others_can_use_is_refused() {
     let home = Home::new();
     fs::create_dir(home.directory()).unwrap();
     for mode in [0o750, 0o701, 0o777] {
@@ -760,7 +763,8 @@ fn a_directory_that_is_not_ours_alone_is_refused() {
             ");
         }
 
-        // With a passphrase nothing needs the agent; without one the place is no excuse to hang.
+        // With a passphrase the agent is not needed. Without one, an unusable directory must not
+        // make the command hang.
         home.run(["list", "-q"]).succeeds().stdout_has("key");
         stderr!(home.free(["list", "-q"]).run().fails_with(5), @"
         error: no passphrase was given and there is no terminal to ask on
@@ -796,7 +800,7 @@ fn a_directory_that_is_not_ours_alone_is_refused() {
 }
 
 #[test]
-fn a_path_too_long_for_a_socket_is_told() {
+fn a_path_too_long_for_a_socket_is_reported() {
     let home = Home::new();
     let long = home.path(&"x".repeat(120));
     fs::create_dir(&long).unwrap();
@@ -809,7 +813,7 @@ fn a_path_too_long_for_a_socket_is_told() {
         ");
     }
 
-    // A private file needs the directory and no socket.
+    // A private file needs the directory, but no socket.
     let run = home.command([
         "run",
         "--file",
@@ -825,9 +829,9 @@ fn a_path_too_long_for_a_socket_is_told() {
 }
 
 #[test]
-fn without_a_runtime_directory_it_is_the_state_directory() {
+fn without_a_runtime_directory_the_state_directory_is_used() {
     if Path::new("/run/user").join(rustix::process::geteuid().to_string()).exists() {
-        return; // that one would be used, and it is not ours to play with
+        return; // that directory would be used, and it is not ours to test with
     }
 
     let home = Home::new();
@@ -848,7 +852,7 @@ fn without_a_runtime_directory_it_is_the_state_directory() {
     }
 }
 
-/// A login, cron, `su` and a container may each have another runtime directory, or none.
+/// A login, cron, `su` and a container may each have their own runtime directory, or none.
 #[test]
 fn lock_finds_agents_of_every_login() {
     let home = Home::new();
@@ -877,15 +881,15 @@ fn lock_finds_agents_of_every_login() {
         at(later, &["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
     }
 
-    // A directory that is gone is forgotten, not an error.
+    // A removed directory is forgotten. It is not an error.
     fs::remove_dir_all(&one).unwrap();
     at(&other, &["lock", "--all"]).succeeds().stderr_has("nothing was unlocked");
     assert_eq!(fs::read_dir(home.state().join("secrets/agents")).into_iter().flatten().count(), 1);
 }
 
-// Other users.
+// Other users
 
-/// Does something as another user: on Linux a thread may be somebody else.
+/// Runs a closure as another user. On Linux a single thread can change its user.
 fn as_nobody<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -908,7 +912,7 @@ fn another_user_gets_no_answer() {
     let socket = home.socket();
     assert_eq!(as_nobody(|| dial(&socket).unwrap_err().kind()), ErrorKind::PermissionDenied);
 
-    // Even where the modes let him in.
+    // Another user is refused even if the file modes allow access.
     for path in [&home.path(""), &home.directory(), &socket] {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
@@ -948,13 +952,13 @@ fn another_users_agent_gets_no_key() {
 
     listener.set_nonblocking(true).unwrap();
     while let Ok((stream, _)) = listener.accept() {
-        assert_eq!(rest(&stream), Some(vec![]), "something was said to him");
+        assert_eq!(rest(&stream), Some(vec![]), "a client sent something to another user's agent");
     }
 }
 
-// Who is in the agent's place.
+// Impostors in the agent's place
 
-/// Answers whoever comes, in the agent's place and as our own user.
+/// Answers every connection in the agent's place, as our own user.
 fn impostor(home: &Home, answer: impl Fn(UnixStream) + Send + Sync + 'static) {
     impostor_at(&home.socket(), answer);
 }
@@ -971,9 +975,9 @@ fn impostor_at(socket: &Path, answer: impl Fn(UnixStream) + Send + Sync + 'stati
     });
 }
 
-/// Whoever listens in an agent's place, of this version or of an earlier one, is told no byte of the root key, and is in
-/// nobody's way.
-fn a_stranger_in_the_agents_place_gets_no_key() {
+/// An impostor in an agent's place, of this or an earlier version, gets no byte of the root key and
+/// blocks nobody.
+fn an_impostor_in_the_agents_place_gets_no_key() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let answers = [
         Answer::Done(true),
@@ -1012,7 +1016,7 @@ fn a_stranger_in_the_agents_place_gets_no_key() {
         *Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap().expose()
     };
 
-    // Each waits most of the time.
+    // Each case mostly waits.
     let roots: Vec<[u8; 32]> = thread::scope(|scope| {
         let all: Vec<_> =
             answers.into_iter().map(|answer| scope.spawn(move || meets(answer))).collect();
@@ -1024,12 +1028,13 @@ fn a_stranger_in_the_agents_place_gets_no_key() {
         assert!(root.windows(4).all(|piece| memmem::find(&heard, piece).is_none()));
     }
 
-    assert!(heard.lock().unwrap().len() > 1000, "they heard something");
+    assert!(heard.lock().unwrap().len() > 1000, "the impostors received some traffic");
 }
 
-/// One that claims to have seen a newer state can refuse an `unlock`, until `lock` takes its name away.
+/// An impostor that claims to have seen a newer state can refuse `unlock` until `lock` removes its
+/// socket.
 #[test]
-fn a_stranger_is_locked_out_by_lock() {
+fn lock_removes_an_impostor() {
     let home = Home::new();
     impostor(&home, |mut stream| {
         while frame(&stream).is_ok() {
@@ -1052,7 +1057,7 @@ fn a_stranger_is_locked_out_by_lock() {
 }
 
 #[test]
-fn an_agent_of_another_version_is_told_and_never_waited_for() {
+fn an_agent_of_another_version_is_reported_without_waiting() {
     let home = Home::new();
     let other_version = |mut stream: UnixStream| {
         let _ = frame(&stream);
@@ -1082,7 +1087,7 @@ fn an_agent_of_another_version_is_told_and_never_waited_for() {
 }
 
 #[test]
-fn an_answer_without_sense_is_an_error() {
+fn a_nonsensical_answer_is_an_error() {
     let home = Home::new();
     for answer in [
         &b"garbage that is no frame"[..],
@@ -1102,9 +1107,9 @@ fn an_answer_without_sense_is_an_error() {
     }
 }
 
-/// Four ways not to answer.
+/// Tests four ways of not answering.
 #[test]
-fn who_does_not_answer_is_not_waited_for() {
+fn an_agent_that_does_not_answer_times_out() {
     let patience = Duration::from_millis(500);
     let deaf: [fn(UnixStream); 4] = [
         drop,
@@ -1113,7 +1118,7 @@ fn who_does_not_answer_is_not_waited_for() {
             sleep(AT_MOST);
         },
         |_stream| sleep(AT_MOST),
-        // A byte now and then is no answer either.
+        // A byte now and then is not an answer either.
         |mut stream| {
             let _ = frame(&stream);
             for byte in Answer::Bytes(&[0; 60]).encode().unwrap().expose() {
@@ -1149,7 +1154,7 @@ fn who_does_not_answer_is_not_waited_for() {
         impostor(&home, deaf);
         let begun = Instant::now();
 
-        // One that closes the connection is ending, as far as anybody can tell.
+        // A client cannot tell an agent that closes the connection from one that is ending.
         let _ = Client::lock_all(&home.place(), patience);
         assert!(begun.elapsed() < 4 * patience, "{n} lock --all: {:?}", begun.elapsed());
         assert!(!home.socket().exists());
@@ -1162,7 +1167,7 @@ fn who_does_not_answer_is_not_waited_for() {
     });
 }
 
-fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
+fn a_stopped_agent_is_an_error_and_not_an_endless_wait() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     kill_process(pid, Signal::STOP).unwrap();
@@ -1183,7 +1188,7 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
 
     home.run(["list", "-q"]).succeeds().stdout_has("key");
 
-    // `unlock` takes its place over, and it ends once it goes on.
+    // `unlock` replaces the stopped agent, which ends as soon as it continues.
     let impatient = Client::new(&home.place(), &home.vault, Duration::from_millis(500));
     let locked = Locked::open(&home.vault_path()).unwrap();
     let root = locked.root_key(&passphrase()).unwrap();
@@ -1192,10 +1197,10 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
     let next = home.pid().unwrap();
     assert_ne!(next, pid);
     kill_process(pid, Signal::CONT).unwrap();
-    within(AT_MOST, "the stopped one ends", || is_gone(pid));
+    within(AT_MOST, "the stopped agent ends", || is_gone(pid));
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 
-    // So does one that `lock` could not reach.
+    // An agent that `lock` could not reach ends in the same way.
     kill_process(next, Signal::STOP).unwrap();
     assert!(matches!(impatient.lock(), Err(KeyServiceError::Silent)));
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
@@ -1208,11 +1213,11 @@ fn a_stopped_agent_is_an_error_and_no_wait_without_end() {
 }
 
 #[test]
-fn a_killed_agent_is_no_obstacle() {
+fn a_killed_agent_does_not_block_the_next_one() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     kill_process(pid, Signal::KILL).unwrap();
-    within(AT_MOST, "it is killed", || is_gone(pid));
+    within(AT_MOST, "the agent is killed", || is_gone(pid));
     assert!(home.socket().exists());
     stderr!(home.free(["list"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
@@ -1230,12 +1235,13 @@ fn a_killed_agent_is_no_obstacle() {
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 }
 
-/// Whoever tidies up takes the socket away: no key is to stay with a process that nobody reaches.
+/// A cleanup job may remove the socket. No key may stay in a process that nobody can reach.
 #[test]
-fn an_agent_whose_socket_is_gone_ends() {
+fn an_agent_whose_socket_was_removed_ends() {
     let (home, other) = (Home::new(), Home::new());
 
-    // One that does not notice is out of reach of the guard, too.
+    // The short time limit ends an agent that does not notice, because the sandbox can no longer
+    // reach it.
     for home in [&home, &other] {
         home.run(["unlock", "--ttl", "20s", "-q"]).succeeds();
     }
@@ -1245,17 +1251,17 @@ fn an_agent_whose_socket_is_gone_ends() {
     fs::remove_file(other.socket()).unwrap();
     let _stranger = UnixListener::bind(other.socket()).unwrap();
 
-    // Who unlocks meanwhile waits for that.
+    // An `unlock` in the meantime waits for the old agent.
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     within(AT_MOST, "the agents end", || is_gone(pid) && is_gone(others));
-    assert!(other.socket().exists(), "another one's socket is not its to remove");
+    assert!(other.socket().exists(), "an agent must not remove another one's socket");
 }
 
-// Time.
+// Lifetime
 
 #[test]
-fn signals_end_it() {
+fn signals_end_the_agent() {
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let home = Home::unlocked();
         let pid = home.pid().unwrap();
@@ -1270,7 +1276,7 @@ fn signals_end_it() {
 }
 
 #[test]
-fn its_time_ends_whatever_happens() {
+fn the_time_limit_holds_whatever_happens() {
     let home = Home::new();
     let begun = Instant::now();
     home.run(["unlock", "--ttl", "2s", "-q"]).succeeds();
@@ -1285,7 +1291,7 @@ fn its_time_ends_whatever_happens() {
 }
 
 #[test]
-fn idling_ends_it_and_asking_puts_that_off_only() {
+fn the_idle_limit_is_extended_only_by_requests() {
     let home = Home::empty("/steady");
     home.hold(Duration::from_millis(1500), Duration::from_millis(500));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
@@ -1307,7 +1313,7 @@ fn idling_ends_it_and_asking_puts_that_off_only() {
     home.hold(HOUR, Duration::from_millis(700));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
 
-    // To ask about another vault is no use of this one.
+    // A question about another vault does not count as use of this one.
     while begun.elapsed() < Duration::from_millis(500) {
         home.serves();
         sleep(Duration::from_millis(100));
@@ -1326,16 +1332,16 @@ fn the_longest_and_the_shortest_time_are_served() {
     assert!(matches!(decoded(&state), Answer::State { left: Some(_), .. }));
     for (ttl, idle) in [(Duration::ZERO, Duration::MAX), (Duration::MAX, Duration::ZERO)] {
         home.hold(ttl, idle);
-        within(AT_MOST, "it ends at once", || !home.socket().exists());
+        within(AT_MOST, "the agent ends", || !home.socket().exists());
     }
 
-    within(AT_MOST, "the first one sees that its place is taken", || is_gone(pid));
+    within(AT_MOST, "the first agent notices that it was replaced", || is_gone(pid));
 }
 
-// Many and slow ones.
+// Many connections and slow ones
 
 #[test]
-fn beside_silent_connections_a_new_client_is_served() {
+fn a_new_client_is_served_despite_silent_connections() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let mut silent: Vec<UnixStream> = (0..100).map(|_| home.dial()).collect();
@@ -1345,7 +1351,7 @@ fn beside_silent_connections_a_new_client_is_served() {
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
 
-    // The oldest went first.
+    // The agent closed the oldest connections first.
     let closed = |stream: &UnixStream| {
         stream.set_nonblocking(true).unwrap();
         matches!((&*stream).read(&mut [0]), Ok(0))
@@ -1356,7 +1362,7 @@ fn beside_silent_connections_a_new_client_is_served() {
     assert!(closed[290..].iter().all(|closed| !closed));
 }
 
-fn a_frame_that_does_not_come_to_its_end_is_given_up() {
+fn an_unfinished_frame_times_out() {
     let home = Home::with_agent();
     let begun = Instant::now();
     let mut stream = home.dial();
@@ -1374,8 +1380,8 @@ fn a_frame_that_does_not_come_to_its_end_is_given_up() {
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
 }
 
-/// Who asks and does not read is given up; nobody else waits for him.
-fn answers_that_nobody_takes_are_given_up() {
+/// The agent drops a client that does not read its answers. No other client waits for it.
+fn unread_answers_time_out() {
     let home = Home::with_agent();
     let pid = home.pid().unwrap();
     let request = Request::Status { path: b"/steady", vault_id: None }.encode().unwrap();
@@ -1391,13 +1397,13 @@ fn answers_that_nobody_takes_are_given_up() {
     }
 
     home.serves();
-    within(AT_MOST, "they are closed", || descriptors(pid).len() < 16);
+    within(AT_MOST, "the connections are closed", || descriptors(pid).len() < 16);
     assert!(kib(pid, "VmRSS") < 64 * 1024);
 }
 
-/// A flood of the smallest frames keeps nobody else from being served.
+/// A flood of minimal frames does not starve other clients.
 #[test]
-fn beside_a_flood_of_small_frames_a_new_client_is_served() {
+fn a_new_client_is_served_despite_a_flood_of_small_frames() {
     let home = Home::with_agent();
     let row_and_slots = row_of_steady();
     let first = Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots };
@@ -1424,10 +1430,10 @@ fn beside_a_flood_of_small_frames_a_new_client_is_served() {
     });
 }
 
-// What it keeps, and what not.
+// Traces in memory and in the process
 
 #[test]
-fn it_keeps_nothing_of_its_first_caller() {
+fn the_agent_inherits_nothing_from_its_first_caller() {
     let home = Home::new();
     let mut caller = home.command(["unlock", "-q"]).env("A_CALLERS_VARIABLE", "x").command;
     let inherited = home.write("inherited", "");
@@ -1442,7 +1448,7 @@ fn it_keeps_nothing_of_its_first_caller() {
         .envs(caller.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .env("PATH", "/usr/bin:/bin");
 
-    // The pipe ends with the caller: nobody holds it open.
+    // Reading the pipe ends when the caller exits, because the agent does not keep it open.
     let output = shell.current_dir(home.path("")).stdin(Stdio::null()).output().unwrap();
     assert!(
         output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
@@ -1472,7 +1478,7 @@ fn it_keeps_nothing_of_its_first_caller() {
         assert!(own, "{name}");
     }
 
-    // state, parent, group, session, terminal
+    // Fields: state, parent, group, session, terminal.
     let stat = String::from_utf8(proc(pid, "stat")).unwrap();
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
     let own = number.to_string();
@@ -1483,12 +1489,12 @@ fn it_keeps_nothing_of_its_first_caller() {
     assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
     assert!(status.contains("Threads:\t1\n"), "{status}");
 
-    // Signals that the caller ignored end it all the same.
+    // The agent ends on a signal even if its caller ignored that signal.
     kill_process(pid, Signal::HUP).unwrap();
     ends(&home, pid);
 }
 
-/// Mappings, each with its lines of smaps.
+/// Returns the memory mappings, each with its lines of smaps.
 pub fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
     let smaps = String::from_utf8(proc(pid, "smaps")).unwrap();
     let mut all: Vec<(u64, u64, String)> = Vec::new();
@@ -1504,7 +1510,7 @@ pub fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
     all
 }
 
-/// Where in a process's writable memory these bytes are.
+/// Returns the addresses of `wanted` in a process's writable memory.
 fn places(pid: Pid, wanted: &[u8]) -> Vec<(u64, String)> {
     let memory = fs::File::open(format!("/proc/{}/mem", pid.as_raw_nonzero())).unwrap();
     let mut found = Vec::new();
@@ -1527,7 +1533,7 @@ fn places(pid: Pid, wanted: &[u8]) -> Vec<(u64, String)> {
 #[test]
 fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
     if !am_root() {
-        return; // the memory of what is not dumpable is root's alone to read
+        return; // only root can read the memory of an undumpable process
     }
 
     let home = Home::unlocked();
@@ -1555,11 +1561,11 @@ fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
 }
 
 #[test]
-fn where_memory_cannot_be_locked_it_warns_and_goes_on() {
+fn memory_that_cannot_be_locked_is_a_warning() {
     let home = Home::new();
     let unlock = home.command(["unlock"]).command;
 
-    // Root may lock what it likes, unless it may not.
+    // Root can lock any amount of memory unless it lacks the capability.
     let mut command = Command::new(if am_root() { "setpriv" } else { "env" });
     if am_root() {
         command.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
@@ -1583,12 +1589,12 @@ fn where_memory_cannot_be_locked_it_warns_and_goes_on() {
     assert_eq!(kib(home.pid().unwrap(), "VmLck"), 0);
 }
 
-/// All that an agent says, whatever is asked of it.
+/// Reads every answer of an agent to every kind of request.
 #[test]
 fn the_root_key_is_in_no_answer() {
     let home = Home::unlocked();
 
-    // The commands find another runtime directory, and there somebody who passes everything on.
+    // The commands find another runtime directory. An eavesdropper there forwards everything.
     fs::create_dir(home.path("ear")).unwrap();
     let place = RuntimeDir::made(&home.path("ear/secrets")).unwrap();
     let (socket, said) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
@@ -1627,9 +1633,9 @@ fn the_root_key_is_in_no_answer() {
 
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let said = said.lock().unwrap();
-    assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the ear hears");
+    assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the eavesdropper recorded the traffic");
 
-    // No eight bytes of it.
+    // Not even eight bytes of the key were sent.
     assert!(root.expose().windows(8).all(|piece| memmem::find(&said, piece).is_none()));
 }
 
@@ -1645,7 +1651,7 @@ fn an_agent_that_is_locked_ends() {
     ends(&home, pid);
 }
 
-// What it notices.
+// Rollback detection
 
 /// An agent that holds the fixture's key.
 struct Watched {
@@ -1660,7 +1666,7 @@ impl Watched {
         watched
     }
 
-    /// With an agent that has not seen the vault yet.
+    /// Creates an agent that has not seen the vault yet.
     fn unseen(specimen: Specimen) -> Self {
         let vault = specimen.path().canonicalize().unwrap();
         let watched = Self { home: Home { sandbox: Sandbox::empty(), vault }, specimen };
@@ -1672,7 +1678,7 @@ impl Watched {
         self.home.client()
     }
 
-    /// What `unlock` does.
+    /// Does what the command `unlock` does.
     fn unlock(&self) -> Result<bool, VaultError> {
         let locked = Locked::open(&self.specimen.path()).unwrap();
         self.client().unlock(program(), &locked, &fixture::root(), (HOUR, HOUR))
@@ -1682,7 +1688,7 @@ impl Watched {
         Locked::open(&self.specimen.path()).unwrap().unlocked(self.client())
     }
 
-    /// What `list` does.
+    /// Does what the command `list` does.
     fn look(&self) -> Result<usize, VaultError> {
         self.vault().list(None, |_| true).map(|all| all.len())
     }
@@ -1699,13 +1705,13 @@ impl Watched {
 }
 
 #[test]
-fn a_vault_that_was_put_back_is_noticed() {
+fn a_rollback_of_the_vault_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let now = watched.specimen.bytes();
     watched.specimen.overwrite(&Specimen::earlier().bytes());
     watched.is_alarmed(Some("alpha"));
 
-    // Again, and in the eyes of whoever would write.
+    // The second attempt is refused as well, and so is a write.
     let refused = watched.vault().create(&project("alpha"), secret("x", b"x"));
     assert!(matches!(refused, Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
     watched.is_alarmed(Some("alpha"));
@@ -1721,7 +1727,7 @@ fn a_fork_of_a_vault_is_noticed() {
 }
 
 #[test]
-fn a_vault_before_its_newest_project_is_noticed() {
+fn a_rollback_to_before_a_project_existed_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let before = watched.specimen.bytes();
     watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
@@ -1729,9 +1735,9 @@ fn a_vault_before_its_newest_project_is_noticed() {
     watched.is_alarmed(None);
 }
 
-/// A writer through the agent shows it what it wrote: that is noticed too when it is taken back.
+/// A writer shows the agent its new state, so rolling that back is noticed too.
 #[test]
-fn what_was_written_last_is_remembered() {
+fn a_rollback_of_the_last_write_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let before = watched.specimen.bytes();
     let changes = SecretChanges { value: Some(value(b"newer")), ..SecretChanges::default() };
@@ -1741,7 +1747,7 @@ fn what_was_written_last_is_remembered() {
 }
 
 #[test]
-fn one_projects_rows_put_back_are_noticed() {
+fn a_rollback_of_one_project_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let earlier = Specimen::earlier();
     watched.specimen.sql(&format!(
@@ -1773,9 +1779,9 @@ fn another_vault_at_the_path_is_noticed() {
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 }
 
-/// More time is no reason to forget what was seen.
+/// Extending the time does not reset what the agent has seen.
 #[test]
-fn unlocking_again_does_not_forget_what_was_seen() {
+fn unlocking_again_keeps_the_checkpoint() {
     let watched = Watched::new(Specimen::new());
     let pid = watched.home.pid();
     watched.unlock().unwrap();
@@ -1784,13 +1790,13 @@ fn unlocking_again_does_not_forget_what_was_seen() {
     assert!(matches!(watched.unlock(), Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
     watched.is_alarmed(Some("alpha"));
 
-    // `lock` does: it is how an older copy is accepted.
+    // `lock` does reset it. That is how a user accepts an older copy.
     assert!(watched.client().lock().unwrap());
     watched.unlock().unwrap();
     assert_eq!(watched.look().unwrap(), 3);
 }
 
-/// The first rows of the fixture's tables, and its slots.
+/// Returns the first rows of the fixture's tables, and its slots.
 fn tables(specimen: &Specimen) -> (VaultRow, Vec<Slot>, Vec<ProjectRow>) {
     let store = SqliteStore::open(&specimen.path()).unwrap();
     let snapshot = store.read().unwrap();
@@ -1798,7 +1804,7 @@ fn tables(specimen: &Specimen) -> (VaultRow, Vec<Slot>, Vec<ProjectRow>) {
 }
 
 #[test]
-fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
+fn slots_are_signed_only_after_they_were_verified() {
     let watched = Watched::unseen(Specimen::new());
     let (mut vault, slots, projects) = tables(&watched.specimen);
     let client = watched.client();
@@ -1808,7 +1814,7 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
 
     let refused = |outcome| matches!(outcome, Err(VaultError::Holder(KeyServiceError::OtherSlots)));
     vault.root_seq += 1;
-    assert!(refused(mac(&vault, &slots)), "it has seen none yet");
+    assert!(refused(mac(&vault, &slots)), "the agent has seen no state yet");
     watched.look().unwrap();
     assert_eq!(mac(&vault, &slots).unwrap(), fixture::root().mac(&vault, &slots, &projects, &[]));
 
@@ -1820,7 +1826,7 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
     for slots in [vec![], vec![added.clone()], vec![slots[0].clone(), added], vec![changed]] {
         assert!(refused(mac(&vault, &slots)));
 
-        // Nor after a look at them that failed.
+        // A failed attempt to open these tables does not make them acceptable.
         let look = client.open(&RootTables {
             vault: &vault,
             slots: &slots,
@@ -1832,7 +1838,7 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
         assert!(refused(mac(&vault, &slots)));
     }
 
-    // What belongs to the slots cannot be said to be of the projects: the first piece is whole.
+    // The first piece must hold the slots as a whole, so slot bytes cannot pass as project rows.
     let bytes = row_and_slots(&vault, &slots);
     let stream = watched.home.dial();
     let path = watched.specimen.path().canonicalize().unwrap();
@@ -1855,7 +1861,7 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
 }
 
 #[test]
-fn readers_beside_writers_through_an_agent_see_no_alarm() {
+fn readers_and_writers_through_an_agent_see_no_false_alarm() {
     let watched = Watched::new(Specimen::new());
     let (path, bytes) = (watched.home.path("runtime"), watched.specimen.path());
     drop(path);
@@ -1887,9 +1893,9 @@ fn readers_beside_writers_through_an_agent_see_no_alarm() {
     assert_eq!(watched.look().unwrap(), 3 + 16);
 }
 
-// Long ones.
+// Long runs
 
-/// True where some frame in here, wherever one may be seen, would end the agent: kind 0 does.
+/// Returns true if any frame in these bytes, at any offset, would end the agent. Kind 0 does.
 fn locks_all(mut bytes: &[u8]) -> bool {
     while let Some((length, rest)) = bytes.split_first_chunk() {
         let length = u32::from_be_bytes(*length) as usize;
@@ -1907,7 +1913,8 @@ fn locks_all(mut bytes: &[u8]) -> bool {
     false
 }
 
-/// Sends random bytes, mutated frames and whole ones, some on each connection; all that comes back are answers.
+/// Sends random bytes, mutated frames and valid ones, several on each connection, and asserts that
+/// only valid answers come back.
 fn bombard(home: &Home, frames: usize) {
     let mut dice = Dice::new();
     let seed = dice.0;
@@ -1933,7 +1940,7 @@ fn bombard(home: &Home, frames: usize) {
                 0 => {
                     next = (0..dice.below(200)).map(|_| dice.below(256) as u8).collect();
 
-                    // Half of them with a length that is possible.
+                    // Half of them have a possible length.
                     if dice.below(2) == 0 {
                         next.splice(
                             0..0,
@@ -1995,7 +2002,7 @@ fn survives(frames: usize) {
     let after = kib(pid, "VmRSS");
 
     assert!(after < before + 8 * 1024, "{before} KiB, then {after}");
-    within(AT_MOST, "all are closed", || descriptors(pid).len() < 16);
+    within(AT_MOST, "all connections are closed", || descriptors(pid).len() < 16);
     let steady = ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None });
     assert!(matches!(decoded(&steady), Answer::State { left: Some(_), .. }));
 }
@@ -2018,7 +2025,7 @@ fn ten_thousand_connections_do_no_harm() {
     let pid = home.pid().unwrap();
     let before = kib(pid, "VmRSS");
 
-    // As many as we may have open at a time, each of them silent or in the middle of a frame.
+    // Open as many connections as the limit allows. Each is silent or in the middle of a frame.
     let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1024).min(12_000)
         as usize
         - 200;
@@ -2048,7 +2055,7 @@ fn ten_thousand_connections_do_no_harm() {
 
 #[test]
 #[ignore = "half a minute"]
-fn three_hundred_slow_connections_are_given_up() {
+fn three_hundred_slow_connections_time_out() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let request = Request::MoreMac { bytes: &[0; 1000] }.encode().unwrap();
@@ -2066,13 +2073,13 @@ fn three_hundred_slow_connections_are_given_up() {
 
     assert!(descriptors(pid).len() < 16);
 
-    // Nor may one say nothing for ever.
+    // The agent also closes connections that stay silent.
     let silent: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
-    within(Duration::from_secs(15), "they are closed", || descriptors(pid).len() < 16);
+    within(Duration::from_secs(15), "the connections are closed", || descriptors(pid).len() < 16);
     drop(silent);
 }
 
-/// Root key and keys of every project.
+/// Returns the root key and the keys of every project.
 pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32])> {
     let root = Locked::open(path).unwrap().root_key(passphrase).unwrap();
     let store = SqliteStore::open(path).unwrap();
@@ -2085,7 +2092,7 @@ pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32]
     for row in snapshot.projects().unwrap() {
         let ring = root.open_keyring(&vault.vault_id, &row).unwrap();
 
-        // Of the one message that the key ring is, docs/format.md, section 2.
+        // The one-time key of the key ring's seal (docs/format.md, section 2).
         let once =
             root_of(&root, "projects").expand("aead", &[b"project\0", &row.keys[..24]].concat());
         keys.push(("the key ring's seal", *once.expose()));
@@ -2099,7 +2106,7 @@ pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32]
     keys
 }
 
-/// A key that is derived from the root key: what opens key rings, what makes the root MAC.
+/// Derives a key from the root key: the one that opens key rings, or the one for the root MAC.
 fn root_of(root: &RootKey, label: &str) -> Key {
     Key::copy_of(root.expose()).expand(label, &[])
 }
@@ -2124,7 +2131,7 @@ fn remains(pid: Pid, keys: &[(&'static str, [u8; 32])]) -> Vec<String> {
 
 #[test]
 #[ignore = "reads the agent's memory"]
-fn of_derived_keys_nothing_is_left_in_memory() {
+fn derived_keys_are_wiped_from_memory() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     let use_it = |command: &dyn Fn(&[&str]) -> Prepared, n: usize| {
@@ -2148,10 +2155,10 @@ fn of_derived_keys_nothing_is_left_in_memory() {
     assert_eq!(
         places(pid, &keys[0].1).len(),
         1,
-        "the search finds what it looks for, and only there"
+        "the search finds the root key once"
     );
 
-    // Of what was derived for an answer nothing stays behind.
+    // Keys that were derived for an answer are wiped.
     let left = remains(pid, &keys[1..]);
     assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
     home.run(["lock", "-q"]).succeeds();

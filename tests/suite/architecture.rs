@@ -1,10 +1,11 @@
-//! The house's rules: imports point down, no orphan file, every file says what it is, only one file is unsafe.
+//! The rules of the code base: imports point down, no file is an orphan, every file says what it
+//! does, and only a few files use `unsafe`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rooms from the roof to the cellar. A file may name rooms below its own, and its own row.
+/// The modules from top to bottom. A file may name modules below its own, and its own row.
 const ROWS: [&[&str]; 11] = [
     &["cli"],
     &["commands"],
@@ -19,7 +20,7 @@ const ROWS: [&[&str]; 11] = [
     &["model", "process", "signals", "machine"],
 ];
 
-/// From this room down: no argument parser, no environment, no terminal, no exit.
+/// From this module down there is no argument parser, no environment, no terminal and no exit.
 const CORE: &str = "template";
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -41,7 +42,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The room of a file: its first folder, or its own name.
+/// Returns the module of a file: its first folder, or its own name.
 fn room(path: &Path) -> String {
     let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
     let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
@@ -52,13 +53,14 @@ fn row(room: &str) -> Option<usize> {
     ROWS.iter().position(|rooms| rooms.contains(&room))
 }
 
-/// The code without its unit tests, comments and the text of strings.
+/// Returns the code without its unit tests, comments and string contents.
 fn code(text: &str) -> String {
     let tested = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     tested.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// Rooms that a text names by `crate::room`, also inside braces: `use crate::{model, vault::Vault}`.
+/// Returns the modules that a text names with `crate::module`, also inside braces: `use
+/// crate::{model, vault::Vault}`.
 fn named_rooms(code: &str) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
     for part in code.split("crate::").skip(1) {
@@ -92,13 +94,13 @@ fn imports_point_down() {
 
         for named in named_rooms(&code(&text)) {
             let there =
-                row(&named).unwrap_or_else(|| panic!("{}: `{named}` is no room", path.display()));
-            assert!(there >= own, "{} reaches up to `{named}`", path.display());
+                row(&named).unwrap_or_else(|| panic!("{}: `{named}` is not a module of any row", path.display()));
+            assert!(there >= own, "{} imports `{named}`, which is above it", path.display());
             checked += 1;
         }
     }
 
-    assert!(checked > 60, "only {checked} imports were seen");
+    assert!(checked > 60, "only {checked} imports were found");
 }
 
 #[test]
@@ -166,19 +168,19 @@ fn no_file_is_an_orphan() {
                     .any(|line| line.trim_end().ends_with(&format!("mod {module};")))
         });
 
-        assert!(declared, "{} is part of nothing", path.display());
+        assert!(declared, "{} is not part of any module", path.display());
     }
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_has_a_description() {
     for (path, text) in sources() {
-        assert!(text.starts_with("//! "), "{} opens without saying what it is", path.display());
+        assert!(text.starts_with("//! "), "{} does not begin with a description", path.display());
     }
 }
 
 #[test]
-fn no_file_has_become_a_cupboard() {
+fn no_file_is_too_long() {
     for (path, text) in sources() {
         let lines = code(&text).lines().filter(|line| !line.trim().is_empty()).count();
         assert!(lines <= 550, "{} has {lines} lines of code: split it", path.display());

@@ -1,9 +1,9 @@
-//! No argument that was not understood is repeated: it may be a value that somebody tried to pass.
+//! Arguments that were not understood are never printed, because they may be values.
 
 use crate::support::Sandbox;
 
 const MARKER: &str = "hunter2-MARKER";
-/// Each command with what it needs to be understood, and nothing that it would work with.
+/// Each command with the arguments that it needs to parse, but without anything to work on.
 const COMMANDS: [&str; 13] = [
     "init",
     "create --tag key",
@@ -19,13 +19,13 @@ const COMMANDS: [&str; 13] = [
     "compact",
     "completions bash",
 ];
-/// Those that take one argument more, and what they take it for.
+/// Commands that take one more argument, which they would take for a name.
 const TAKES_MORE: [&str; 3] = ["delete key", "clone key --to web", "project delete a"];
 
-/// Runs a line that must be refused as it stands, before anything is looked for; returns the message.
+/// Runs a line that must be refused before anything else happens, and returns the message.
 #[track_caller]
 fn refused(line: &str, more: &[&str]) -> String {
-    // No vault, no passphrase: what is understood would end in 3 or 5.
+    // The sandbox has no vault and no passphrase, so a line that parses would fail with 3 or 5.
     let sandbox = Sandbox::empty();
     let arguments: Vec<&str> = line.split(' ').chain(more.iter().copied()).collect();
     let (code, stdout, stderr) =
@@ -53,7 +53,7 @@ fn refused(line: &str, more: &[&str]) -> String {
 }
 
 #[test]
-fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
+fn a_value_on_the_command_line_is_refused_with_the_alternatives() {
     for line in [
         "create --tag key",
         "create key",
@@ -87,9 +87,10 @@ fn a_value_on_the_command_line_is_refused_with_the_ways_that_work() {
     }
 }
 
-/// What looks like a key is neither stored as a tag nor shown. `--tag` says that it is a tag after all.
+/// Text that looks like a key is neither stored as a tag nor shown. `--tag` states that it is a
+/// tag.
 #[test]
-fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
+fn a_key_given_as_a_tag_is_refused_and_not_repeated() {
     for key in
         ["sk_hunter2MARKER", "ghp_hunter2MARKER", "hunter2-MARKER-0123456789", "eyJhunter2MARKER"]
     {
@@ -128,7 +129,7 @@ fn a_key_in_the_place_of_a_tag_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn one_argument_too_many_is_not_repeated() {
+fn an_extra_argument_is_not_repeated() {
     for line in COMMANDS.iter().filter(|line| !TAKES_MORE.contains(line)) {
         refused(line, &[MARKER]);
     }
@@ -165,7 +166,7 @@ fn a_value_that_looks_like_an_option_is_not_repeated() {
         }
     }
 
-    // A mistyped option is: it cannot be taken for a value.
+    // A mistyped option is shown, because it cannot be a value.
     assert!(refused("list", &["--fitler=x"]).contains("`--fitler`"));
 }
 
@@ -182,7 +183,7 @@ fn an_option_that_takes_no_value_does_not_repeat_one() {
 }
 
 #[test]
-fn what_is_none_of_the_possible_values_is_not_repeated() {
+fn an_impossible_value_is_not_repeated() {
     for (line, options) in [
         ("list", &["--color", MARKER][..]),
         ("list", &["--color=hunter2-MARKER"]),
@@ -200,7 +201,7 @@ fn what_is_none_of_the_possible_values_is_not_repeated() {
 }
 
 #[test]
-fn what_is_no_number_or_does_not_fit_is_not_repeated() {
+fn an_invalid_number_is_not_repeated() {
     for (line, option) in [
         ("create --tag key --generate", "--length"),
         ("update key --generate", "--length"),
@@ -222,7 +223,7 @@ fn what_is_no_number_or_does_not_fit_is_not_repeated() {
 }
 
 #[test]
-fn what_is_no_tag_or_name_is_not_repeated() {
+fn an_invalid_tag_or_name_is_not_repeated() {
     for (line, options) in [
         ("get", &["hunter2-MARKER!"][..]),
         ("update", &["hunter2-MARKER!"]),
@@ -242,7 +243,7 @@ fn what_is_no_tag_or_name_is_not_repeated() {
     }
 }
 
-/// What people type who know another tool, and the hint that helps them.
+/// Mistakes that users of other tools make, with the hint that helps them.
 const MISTAKES: [(&str, &str); 49] = [
     ("get key --reveal", "`secrets render --reveal -e '{{ secrets.TAG }}'` to print a value"),
     ("get key --value", "`secrets render --reveal -e"),
@@ -300,7 +301,7 @@ const MISTAKES: [(&str, &str); 49] = [
 ];
 
 #[test]
-fn what_another_tool_calls_it_gets_a_hint_that_helps() {
+fn names_from_other_tools_get_a_useful_hint() {
     for (line, hint) in MISTAKES {
         let arguments: Vec<&str> = line.split(' ').collect();
         let (code, _, stderr) = Sandbox::empty().run(&arguments).everything();
@@ -311,7 +312,7 @@ fn what_another_tool_calls_it_gets_a_hint_that_helps() {
             "{line}: {stderr}"
         );
 
-        // Neither a hidden command nor an option that does something else is offered.
+        // The hints offer neither a hidden command nor an option with another purpose.
         for wrong in [
             "`monitor`",
             "`guard`",
@@ -329,7 +330,7 @@ fn what_another_tool_calls_it_gets_a_hint_that_helps() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_not_repeated() {
+fn invalid_utf_8_is_not_repeated() {
     use std::os::unix::ffi::OsStringExt;
     let bytes = std::ffi::OsString::from_vec(b"hunter2-MARKER\xff".to_vec());
     for line in
@@ -340,7 +341,7 @@ fn what_is_not_utf_8_is_not_repeated() {
         assert!(code == Some(2) && !stderr.contains("hunter2"), "{line}: {stderr}");
     }
 
-    // A value that is none is no UTF-8 problem.
+    // A value on the command line is refused as such, even if it is not UTF-8.
     let arguments = ["create".into(), "--tag".into(), "key".into(), bytes];
     stderr!(Sandbox::empty().run(arguments).fails_with(2), @"
     error: a value is never taken from an argument: other processes and the shell's history would see it

@@ -1,7 +1,9 @@
-//! What a database shell can do to a vault: every change is noticed before anything of it is used, and no writer signs it.
+//! Attacks with a database shell: every change is noticed before anything uses it, and no writer
+//! signs it.
 //!
-//! Each attack names the operations that must refuse it. Operations that do not read what was changed may go on (a
-//! `get` opens no value; a lookup verifies one bucket of 256), but a write among them must not make the change pass.
+//! Each attack names the operations that must refuse it. Operations that do not read the changed
+//! rows may succeed (a `get` opens no value; a lookup verifies one bucket of 256), but a write
+//! among them must not make the change pass.
 
 use terminal_secrets::model::{SecretId, SecretRef};
 use terminal_secrets::vault::{CopyRequest, OnConflict, SecretChanges, Vault, VaultError};
@@ -27,11 +29,11 @@ use Op::{ById, CopyOut, Create, Delete, Get, Label, List, ListAll, Reveal, Updat
 
 /// Every operation.
 const ALL: &[Op] = &[Get, ById, List, ListAll, Reveal, Create, Label, Update, Delete, CopyOut];
-/// Those that open the value of `one`.
+/// Operations that open the value of `one`.
 const VALUE: &[Op] = &[Reveal, CopyOut];
-/// Those that look at every row of `alpha`.
+/// Operations that read every row of `alpha`.
 const LISTS: &[Op] = &[List, ListAll];
-/// All but the one that finds `one` by its id.
+/// All operations except the lookup of `one` by its id.
 const BY_TAG: &[Op] = &[Get, List, ListAll, Reveal, Create, Label, Update, Delete, CopyOut];
 
 fn attempt(vault: &Vault, op: Op) -> Result<(), VaultError> {
@@ -75,9 +77,9 @@ fn id_of_one() -> SecretId {
     Specimen::new().vault().unwrap().get(&project("alpha"), &"one".parse().unwrap()).unwrap().id
 }
 
-/// Attacks in SQL: a name, who must refuse it, and the statements. `{one}`, `{two}`, `{three}` are ids of records,
-/// `{alpha}`, `{beta}` of projects; `old` is the file before `one` got its present value,
-/// `fork` one in which it got another.
+/// Attacks in SQL: a name, the operations that must refuse it, and the statements. `{one}`, `{two}`
+/// and `{three}` are ids of records, `{alpha}` and `{beta}` ids of projects. `old` is the file
+/// before `one` got its present value. In `fork`, `one` got a different value.
 const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("delete a record", ALL, "DELETE FROM records WHERE rid = {one}"),
     (
@@ -188,7 +190,7 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("forge a head", ALL, "UPDATE projects SET head = zeroblob(228)"),
     ("forge a signature", ALL, "UPDATE projects SET sig = zeroblob(64)"),
     (
-        "a head signed by nobody",
+        "a head without a valid signature",
         ALL,
         "UPDATE projects SET sig = CAST(x'01' || zeroblob(63) AS BLOB)",
     ),
@@ -282,7 +284,7 @@ const ATTACKS: &[(&str, &[Op], &str)] = &[
     ),
 ];
 
-/// A vault after an attack.
+/// Returns a vault after an attack.
 fn attacked(statements: &str) -> Specimen {
     let (specimen, old, fork) = (Specimen::new(), Specimen::earlier(), Specimen::fork());
     let connection = specimen.connection();
@@ -291,7 +293,8 @@ fn attacked(statements: &str) -> Specimen {
 
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
 
-    // `one` is the record that differs between the two files, `two` its neighbour.
+    // `one` is the record that differs between the two files. `two` is another record of its
+    // project.
     let pid = |rid: &str| format!("(SELECT pid FROM old.records WHERE rid = {rid})");
     let one = text(
         "SELECT quote(n.rid) FROM main.records n JOIN old.records o USING(rid) WHERE n.ver <> o.ver",
@@ -354,7 +357,7 @@ fn every_attack_is_refused_and_leaves_the_file_alone() {
 }
 
 #[test]
-fn no_write_makes_an_attack_pass() {
+fn no_write_signs_an_attack() {
     let innocent = |vault: &Vault, at: u32| match at {
         0 => vault.create(&project("alpha"), secret("fresh", b"value")).map(drop),
         1 => vault.create(&project("gamma"), secret("fresh", b"value")).map(drop),
@@ -378,7 +381,7 @@ fn no_write_makes_an_attack_pass() {
 
             for op in *refusing {
                 if !on(&specimen, *op).is_err_and(|error| code(&error) == 6) {
-                    wrong.push(format!("{name}: {op:?} no longer notices it after write {at}"));
+                    wrong.push(format!("{name}: {op:?} accepts the attack after write {at}"));
                 }
             }
         }
@@ -406,7 +409,8 @@ fn without_an_attack_every_operation_works() {
     }
 }
 
-/// The first secret of an emptied project is looked up nowhere: its bucket is verified all the same.
+/// No lookup finds a secret before an emptied project gets its first one. Its bucket is verified
+/// anyway.
 #[test]
 fn records_planted_in_an_emptied_project_are_not_signed() {
     let specimen = Specimen::new();
@@ -427,7 +431,7 @@ fn records_planted_in_an_emptied_project_are_not_signed() {
 }
 
 #[test]
-fn rows_that_belong_to_nobody_change_no_answer() {
+fn orphan_rows_change_no_answer() {
     for statements in [
         "INSERT INTO buckets VALUES(x'00', 0, zeroblob(32))",
         "INSERT INTO vals VALUES(x'00', zeroblob(300))",

@@ -1,4 +1,4 @@
-//! Stores for tests: one in memory, one that fails at a given call.
+//! Stores for tests: one in memory, and one that fails at a given call.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ struct Rows {
     values: BTreeMap<RecordId, Vec<u8>>,
 }
 
-/// A store in memory: a snapshot is a copy, a commit puts the copy in its place.
+/// A store in memory. A snapshot is a copy, and a commit replaces the rows with the copy.
 #[derive(Clone)]
 pub struct MemoryStore {
     rows: Rc<RefCell<Rc<Rows>>>,
@@ -161,7 +161,7 @@ impl Transaction for View<'_> {
                 rows.records.clear();
                 rows.values.clear();
             }
-            Change::Grant(_) => unreachable!("no grant is made yet"),
+            Change::Grant(_) => unreachable!("grants are not implemented yet"),
             Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
             Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
             Change::DropProject(pid) => {
@@ -202,7 +202,8 @@ impl Transaction for View<'_> {
     }
 }
 
-/// Fails at one call out of all, and at the ones after it: a full disk stays full. It notes which rows it was asked for.
+/// A store that fails at one call and at all later ones, as a full disk does. It notes which rows
+/// were requested.
 #[derive(Clone)]
 pub struct FailingStore<S> {
     pub inner: S,

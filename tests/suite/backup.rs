@@ -1,4 +1,4 @@
-//! `secrets backup` and `secrets restore`: a copy that holds, and the way back.
+//! `secrets backup` and `secrets restore`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")])
 }
 
-/// The names in the sandbox.
+/// Returns the names in the sandbox.
 fn names(sandbox: &Sandbox) -> Vec<String> {
     let entries = std::fs::read_dir(sandbox.path("")).unwrap();
     let mut names: Vec<String> =
@@ -25,7 +25,7 @@ fn names(sandbox: &Sandbox) -> Vec<String> {
     names
 }
 
-/// A disk of 1 MiB at `small`, and four times that in the vault.
+/// Mounts a disk of 1 MiB at `small`, and fills the vault with four times that.
 fn too_small(sandbox: &Sandbox) -> Option<Small> {
     let small = Small::mounted(sandbox.path("small"))?;
     let large = (0..4).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
@@ -38,10 +38,10 @@ fn change(sandbox: &Sandbox, tag: &str, value: &str) {
 }
 
 #[test]
-fn a_copy_is_a_vault_for_us_alone() {
+fn a_copy_is_a_private_vault() {
     let sandbox = sandbox();
 
-    // However the process was started.
+    // The umask of the caller does not matter.
     let mut command = Command::new("sh");
     let prepared = sandbox.command([""; 0]).command;
     command
@@ -69,7 +69,7 @@ fn a_copy_is_a_vault_for_us_alone() {
     let found = sandbox.run(["backup", "--json", "./another.db"]).succeeds().json();
     assert_eq!(found, json!({ "vault": "./another.db", "secrets": 2 }));
 
-    // As where a disk is not mounted.
+    // The directory is missing, for example because a disk is not mounted.
     let run = sandbox.run(["backup", "disk/backups/copy.db"]).fails_with(3).stdout("");
     stderr!(run, @"
     error: there is no directory `disk/backups`
@@ -80,7 +80,7 @@ fn a_copy_is_a_vault_for_us_alone() {
 }
 
 #[test]
-fn what_is_there_stays_unless_it_is_an_earlier_copy() {
+fn backup_replaces_only_an_earlier_copy_of_the_same_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.write("note", "mine");
@@ -114,7 +114,7 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
     let run = sandbox.run(["backup", "--replace", theirs.to_str().unwrap()]).fails_with(7);
     run.stderr_has("is not a copy of this vault\nhint: choose another file; nothing was written\n");
 
-    // Nor a newer one to an older one, or to one that went another way.
+    // A newer copy is not replaced by an older one, nor by one that diverged.
     for command in [&["backup", "-q", "old.db"][..], &["update", "one", "--generate", "-q"]] {
         sandbox.run(command).succeeds();
     }
@@ -139,12 +139,12 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
     backwards("another way");
     sandbox.run(["--vault", "old.db", "rekey", "-y", "-q"]).succeeds();
 
-    // Under newer keys it cannot be looked into, but has changed them more often.
+    // A copy under newer keys cannot be read, but its keys were changed more often.
     let run = sandbox.run(["backup", "--replace", "old.db"]).fails_with(7);
     run.stderr_has("is not an earlier copy of this vault");
     change(&sandbox, "one", "a newer value");
 
-    // The vault does not give way to itself.
+    // The vault itself is never replaced by its backup.
     sandbox
         .run(["backup", "--replace", "vault.db"])
         .fails_with(2)
@@ -168,7 +168,7 @@ fn a_damaged_vault_is_not_copied() {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_left() {
+fn a_full_disk_leaves_no_copy_behind() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
     stderr!(sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout(""), @"
@@ -181,7 +181,7 @@ fn on_a_full_disk_nothing_is_left() {
 }
 
 #[test]
-fn what_a_killed_backup_left_goes_with_the_next() {
+fn the_next_backup_removes_what_a_killed_one_left() {
     let sandbox = sandbox();
     let left = |name: &str, hours: u64| {
         let file = std::fs::File::create(sandbox.path(name)).unwrap();
@@ -196,7 +196,7 @@ fn what_a_killed_backup_left_goes_with_the_next() {
     let dead = ["", "-journal"]
         .map(|end| left(&format!(".new-999999999-0123456789abcdef-copy.db{end}"), 2));
     let kept = [
-        // Perhaps of another PID namespace, and being written.
+        // Another PID namespace may still be writing these.
         left(".new-999999999-0123456789abcdef-copy.db-wal", 2),
         left(".new-999999999-00000000000000aa-copy.db", 0),
         left(".new-999999999-0123456789abcdef-another.db", 2),
@@ -210,7 +210,7 @@ fn what_a_killed_backup_left_goes_with_the_next() {
 }
 
 #[test]
-fn rows_of_nobody_are_not_copied() {
+fn orphan_rows_are_not_copied() {
     let sandbox = sandbox();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     connection
@@ -228,7 +228,7 @@ fn rows_of_nobody_are_not_copied() {
 }
 
 #[test]
-fn the_difference_is_shown_and_asked_about() {
+fn restore_shows_the_difference_and_asks() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "two", "another value of two");
@@ -269,7 +269,7 @@ fn the_difference_is_shown_and_asked_about() {
     hint: `secrets list` shows the secrets of the project
     ");
 
-    // It is what was last seen now.
+    // The restored state is the checkpoint now.
     change(&sandbox, "one", "and on it goes");
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     stderr!(run, @"
@@ -288,7 +288,7 @@ fn the_difference_is_shown_and_asked_about() {
 }
 
 #[test]
-fn nothing_is_left_of_what_was_replaced() {
+fn restore_leaves_no_bytes_of_the_replaced_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "a value that goes");
@@ -308,7 +308,7 @@ fn nothing_is_left_of_what_was_replaced() {
 }
 
 #[test]
-fn where_there_is_no_vault_one_is_made() {
+fn restore_creates_a_missing_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::remove_file(sandbox.vault_path()).unwrap();
@@ -324,7 +324,7 @@ fn where_there_is_no_vault_one_is_made() {
 }
 
 #[test]
-fn what_is_no_vault_any_more_is_kept_beside() {
+fn restore_keeps_a_file_that_is_no_longer_a_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let mut broken = sandbox.read("vault.db");
@@ -343,13 +343,13 @@ fn what_is_no_vault_any_more_is_kept_beside() {
 }
 
 #[test]
-fn the_passphrase_is_that_of_its_time() {
+fn a_backup_opens_with_the_passphrase_of_its_time() {
     let sandbox = sandbox();
     file(&sandbox, "new", NEW);
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
 
-    // The present passphrase will do where the keys are the same.
+    // If the keys are the same, the present passphrase opens the backup.
     let output =
         sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
     stderr!(output, @"
@@ -376,7 +376,7 @@ fn the_passphrase_is_that_of_its_time() {
     hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
     ");
 
-    // What is there now opens by another passphrase: it is kept.
+    // The replaced vault opens with another passphrase, so it is kept.
     let run = stderr!(sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds(), @"warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside");
     let found = run.json();
     assert_eq!((&found["removed"], found["added"].as_array().unwrap().len()), (&json!(null), 2));
@@ -397,7 +397,7 @@ fn the_passphrase_is_that_of_its_time() {
 }
 
 #[test]
-fn across_new_keys_the_two_are_compared() {
+fn restore_compares_a_backup_from_before_rekey() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
@@ -437,7 +437,7 @@ fn across_new_keys_the_two_are_compared() {
 }
 
 #[test]
-fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
+fn restore_works_on_a_new_machine() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::create_dir(sandbox.path("home")).unwrap();
@@ -473,7 +473,7 @@ fn on_a_new_machine_there_is_nothing_and_then_there_is_the_vault() {
 }
 
 #[test]
-fn a_damaged_vault_is_kept_beside() {
+fn restore_keeps_a_damaged_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
@@ -500,7 +500,7 @@ fn a_damaged_vault_is_kept_beside() {
 }
 
 #[test]
-fn a_damaged_backup_is_not_told_to_have_other_keys() {
+fn a_damaged_backup_is_not_reported_as_having_other_keys() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
@@ -513,7 +513,7 @@ fn a_damaged_backup_is_not_told_to_have_other_keys() {
 }
 
 #[test]
-fn a_vault_of_a_later_version_is_left_alone_and_told_as_such() {
+fn a_vault_of_a_later_version_is_left_alone_and_reported() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
@@ -535,7 +535,7 @@ fn a_vault_of_a_later_version_is_left_alone_and_told_as_such() {
 }
 
 #[test]
-fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
+fn a_newer_backup_is_not_reported_as_an_earlier_one() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
@@ -550,7 +550,7 @@ fn a_newer_backup_is_not_said_to_be_an_earlier_one() {
 }
 
 #[test]
-fn through_an_agent_too_only_an_earlier_copy_gives_way() {
+fn backup_through_an_agent_replaces_only_an_earlier_copy() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let newer = ["--vault", "copy.db", "update", "one", "--generate", "-q"];
@@ -571,11 +571,11 @@ fn through_an_agent_too_only_an_earlier_copy_gives_way() {
 }
 
 #[test]
-fn where_the_copy_does_not_fit_what_is_there_stays() {
+fn restore_keeps_the_vault_if_the_disk_is_too_small() {
     let sandbox = sandbox();
     let Some(small) = too_small(&sandbox) else { return };
 
-    // Damaged, so that it would be kept beside.
+    // It is damaged, so a successful restore would keep it next to the vault.
     sandbox.write("small/vault.db", "no vault any more");
     std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600))
         .unwrap();
@@ -596,7 +596,7 @@ fn where_the_copy_does_not_fit_what_is_there_stays() {
 }
 
 #[test]
-fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
+fn restore_works_without_checkpoints() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "newer");
@@ -611,7 +611,7 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
     assert_eq!(revealed(&sandbox, "one"), b"value one");
 
-    // Something else than a file in the place of what was seen.
+    // Directories take the place of the checkpoint files.
     let checkpoints = sandbox.state().join("secrets/anchors");
     for entry in std::fs::read_dir(&checkpoints).unwrap() {
         let path = entry.unwrap().path();
@@ -624,7 +624,7 @@ fn where_nothing_is_remembered_it_is_put_back_all_the_same() {
     restored `[dir]/vault.db`
     ");
 
-    // An agent may remember what is not remembered here.
+    // An agent may remember a state even if no checkpoint was written.
     nowhere(&["unlock", "-q"]).succeeds();
     let bare = |arguments: &[&str]| {
         let command = sandbox.command(arguments).without_env("SECRETS_PASSPHRASE");
@@ -694,7 +694,7 @@ fn a_damaged_backup_changes_nothing() {
 }
 
 #[test]
-fn the_agent_forgets_what_it_saw() {
+fn restore_makes_the_agent_forget_what_it_saw() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     sandbox.run(["unlock", "-q"]).succeeds();
@@ -714,9 +714,9 @@ fn the_agent_forgets_what_it_saw() {
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).is_ok());
 }
 
-/// A journal that was left by another file would be played into a new one of its name.
+/// SQLite would replay another file's journal into a new vault of that name.
 #[test]
-fn no_vault_is_made_beside_a_journal() {
+fn no_vault_is_created_next_to_a_journal() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     std::fs::remove_file(sandbox.vault_path()).unwrap();
@@ -750,7 +750,7 @@ fn no_vault_is_made_beside_a_journal() {
 }
 
 #[test]
-fn nothing_goes_that_was_not_shown_to_go() {
+fn restore_removes_only_what_the_difference_showed() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let copy = Locked::open(&sandbox.path("copy.db")).unwrap().unlock(&passphrase()).unwrap();
@@ -769,13 +769,14 @@ fn nothing_goes_that_was_not_shown_to_go() {
 }
 
 #[test]
-fn where_what_was_seen_cannot_be_taken_back_nothing_is_put_back() {
+fn restore_changes_nothing_if_the_checkpoint_cannot_be_reset() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     change(&sandbox, "one", "a newer value");
     let before = sandbox.read("vault.db");
 
-    // A file in the directory's place would be no anchors at all; nobody writes to /proc.
+    // A plain file in the directory's place would count as no checkpoints. Nobody can write to
+    // /proc.
     let checkpoints = sandbox.state().join("secrets/anchors");
     std::fs::remove_dir_all(&checkpoints).unwrap();
     std::os::unix::fs::symlink("/proc/self/fdinfo", &checkpoints).unwrap();

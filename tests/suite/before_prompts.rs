@@ -1,4 +1,5 @@
-//! Nothing is asked for in vain: what is known to fail fails before a passphrase, a value or a yes is asked for.
+//! No useless questions: a command that is known to fail does so before it asks for a passphrase, a
+//! value or a confirmation.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -10,8 +11,8 @@ use crate::support::{PASSPHRASE, Sandbox};
 const QUESTIONS: [&str; 6] =
     ["assphrase for ", "assphrase: ", "Recovery code for ", "Value of ", "[y/N]", "[Y/n]"];
 
-/// Runs command lines one after the other on a terminal, where no passphrase is given. Each must end with its code and ask
-/// for nothing.
+/// Runs command lines one after the other on a terminal, without a passphrase. Each must end with
+/// its code and ask nothing.
 #[track_caller]
 fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
     let mut script = String::new();
@@ -21,7 +22,7 @@ fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
 
     let mut terminal = Terminal::shell(sandbox, &script);
     for number in 0..cases.len() {
-        // A question would wait here for ever.
+        // A question would block here until the timeout.
         terminal.waits_for(&format!("case {number} ends with "));
     }
 
@@ -44,7 +45,7 @@ fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
 const MANIFEST: &str = "project = \"web\"\n[secrets.key]\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"out.env\"\n\
                         [run.env]\nKEY = \"{{ secrets.key }}\"\n";
 
-/// A directory whose manifest nobody trusts yet, so that its use would be a question.
+/// Returns the sandbox with a manifest that is not trusted yet, so using it would ask a question.
 fn untrusted(sandbox: Sandbox) -> Sandbox {
     let sandbox = sandbox.trusting_nothing();
     std::fs::create_dir(sandbox.path("clone")).unwrap();
@@ -96,7 +97,7 @@ fn without_a_vault_no_passphrase_is_asked_for() {
             (r#""$secrets" project list"#, 3),
             (r#""$secrets" project rename web website"#, 3),
             (r#""$secrets" project delete web"#, 3),
-            // No vault is offered where stdin is no terminal.
+            // Creating a vault is not offered if stdin is not a terminal.
             (r#"printf value | "$secrets" create key"#, 3),
             (r#"printf KEY=value | "$secrets" import -"#, 3),
             (r#"cd clone; "$secrets" check"#, 3),
@@ -117,7 +118,7 @@ fn without_a_vault_no_passphrase_is_asked_for() {
 }
 
 #[test]
-fn what_is_wrong_with_arguments_and_files_is_known_before_a_passphrase_is_asked_for() {
+fn invalid_arguments_and_files_fail_before_the_passphrase_prompt() {
     let sandbox = untrusted(Sandbox::with_secrets(&[("key", "x")]));
     std::fs::create_dir(sandbox.path("directory")).unwrap();
     sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
@@ -220,7 +221,7 @@ fn what_is_wrong_with_arguments_and_files_is_known_before_a_passphrase_is_asked_
 }
 
 #[test]
-fn an_output_that_git_tracks_is_refused_before_a_passphrase_is_asked_for() {
+fn an_output_that_git_tracks_is_refused_before_the_passphrase_prompt() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.write(".secrets.toml", MANIFEST);
     sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
@@ -244,7 +245,7 @@ fn an_output_that_git_tracks_is_refused_before_a_passphrase_is_asked_for() {
 }
 
 #[test]
-fn what_the_vault_lacks_is_known_before_a_yes_or_a_value_is_asked_for() {
+fn names_are_checked_before_a_confirmation_or_value_prompt() {
     let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
     sandbox.run(["unlock", "-q"]).succeeds();
     nothing_is_asked(
@@ -269,7 +270,7 @@ fn what_the_vault_lacks_is_known_before_a_yes_or_a_value_is_asked_for() {
 }
 
 #[test]
-fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
+fn a_recovery_code_for_a_vault_without_one_is_refused_before_any_prompt() {
     let other = Sandbox::new();
     let code = stderr!(other.run(["recovery", "create"]).succeeds(), @"write this recovery code down: it opens the vault as the passphrase does, and is not shown again")
         .bytes();
@@ -279,9 +280,9 @@ fn a_recovery_code_for_a_vault_that_has_none_is_refused_before_a_question() {
     nothing_is_asked(&sandbox, &[(r#""$secrets" rekey --recovery-file code"#, 5)]);
 }
 
-/// Without a terminal and without `--yes` nothing is changed; what is missing is told first.
+/// Without a terminal and without `--yes` nothing is changed. A missing name is reported first.
 #[test]
-fn what_does_not_exist_is_known_before_yes_is_asked_for() {
+fn a_missing_name_is_reported_before_the_confirmation() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.write("other.db", "no vault");
     for (line, code) in [
@@ -308,7 +309,7 @@ fn what_does_not_exist_is_known_before_yes_is_asked_for() {
         }
     }
 
-    // The vault cannot be looked into: no passphrase is asked for in vain.
+    // The names cannot be checked without a passphrase, and asking for one would be useless.
     let bare = |line: &[&str]| sandbox.command(line).without_env("SECRETS_PASSPHRASE").run();
     bare(&["delete", "nope"]).fails_with(7).stderr_has("add `--yes`");
     bare(&["project", "delete", "nope"]).fails_with(7).stderr_has("add `--yes`");
@@ -332,7 +333,7 @@ const HINT: &str =
     "`secrets unlock` asks once and keeps the vault unlocked for 15m, or 5m without use";
 
 #[test]
-fn the_first_question_for_a_vault_mentions_unlock_once() {
+fn the_first_prompt_for_a_vault_mentions_unlock_once() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let list = |arguments: &str| {
         let mut terminal =
@@ -341,7 +342,8 @@ fn the_first_question_for_a_vault_mentions_unlock_once() {
         terminal.ends_with(0).to_owned()
     };
 
-    // Without a terminal, and with -q, nothing is said, and it does not count.
+    // Without a terminal or with -q the hint is not shown, and the run does not count as the first
+    // question.
     sandbox.run(["list"]).succeeds().stdout_has("key").stderr("");
     assert!(!list("-q").contains("unlock"));
     let first = list("");
@@ -352,7 +354,7 @@ fn the_first_question_for_a_vault_mentions_unlock_once() {
 }
 
 #[test]
-fn who_uses_unlock_is_not_told_of_it() {
+fn users_of_unlock_do_not_get_the_hint() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.run(["unlock", "-q"]).succeeds();
     sandbox.run(["lock", "-q"]).succeeds();
@@ -363,7 +365,7 @@ fn who_uses_unlock_is_not_told_of_it() {
 }
 
 #[test]
-fn where_nothing_can_be_remembered_the_questions_have_no_hint() {
+fn without_stored_state_the_prompts_have_no_hint() {
     let sandbox = Sandbox::with_its_memory();
     crate::prompts::init(&sandbox);
     let _ = std::fs::remove_dir_all(sandbox.path("state"));
@@ -392,7 +394,7 @@ fn init_ends_with_the_next_step_in_40_columns() {
 }
 
 #[test]
-fn create_that_made_the_vault_ends_with_the_next_step() {
+fn create_that_created_the_vault_ends_with_the_next_step() {
     let sandbox = Sandbox::empty();
     let create = |arguments: &str| format!("stty cols 200; \"$secrets\" create {arguments}");
     let mut terminal = Terminal::shell(&sandbox, &create("key"));
@@ -406,6 +408,6 @@ fn create_that_made_the_vault_ends_with_the_next_step() {
     );
     terminal.waits_for(HINT).ends_with(0);
 
-    // The next one is told nothing more.
+    // Later secrets are created without this hint.
     stderr!(sandbox.command(["create", "other"]).stdin("value").run().succeeds().without("next: "), @"created `other` in project `default`, hint ••••");
 }

@@ -1,13 +1,14 @@
-//! `check`: what is missing, stale or about to be committed; it changes nothing and shows no value.
+//! `check` reports what is missing, stale or about to be committed. It changes nothing and shows no
+//! value.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use crate::setup::{MARKER, Project, TEMPLATE, simple};
 
-/// All of it at once, the gravest first.
+/// The vault has every kind of problem at once. The most severe one is listed first.
 #[test]
-fn the_gravest_finding_is_the_exit_code() {
+fn the_most_severe_finding_is_the_exit_code() {
     let manifest = "project = \"web\"\n[secrets.key]\ndescription = \"the key\"\n[secrets.dsn]\noptional = true\n[secrets.idle]\n\
         [[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n[[render]]\ntemplate = \"b.tmpl\"\noutput = \"b\"\n\
         [run.env]\nDSN = \"{{ secrets.dsn }}\"\n";
@@ -96,7 +97,7 @@ fn the_gravest_finding_is_the_exit_code() {
 }
 
 #[test]
-fn json_has_all_of_it_on_stdout_and_the_failure_on_stderr() {
+fn json_has_the_findings_on_stdout_and_the_failure_on_stderr() {
     let project = simple();
     let run = project.changes_nothing(&["check", "--json"]).fails_with(8);
     let expected = concat!(
@@ -119,7 +120,7 @@ fn json_has_all_of_it_on_stdout_and_the_failure_on_stderr() {
 }
 
 #[test]
-fn a_template_that_is_rendered_twice_is_read_both_ways() {
+fn a_template_with_two_outputs_is_checked_for_both() {
     let twice = "[[render]]\ntemplate = \"t\"\noutput = \"one\"\ndelimiters = \"[[,]]\"\n[[render]]\ntemplate = \"t\"\noutput = \"two\"\n";
     let project =
         Project::new(&[(".secrets.toml", twice), ("t", "{{ secrets.key }} [[ secrets.other ]]")]);
@@ -139,7 +140,7 @@ fn a_template_that_is_rendered_twice_is_read_both_ways() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_a_failure() {
+fn an_output_that_cannot_be_checked_is_a_failure() {
     let project = simple();
     project.write(".env.tmpl", "KEY={{ secrets.key | nothing }}\n");
     stderr!(project.changes_nothing(&["check"]).fails_with(2).stdout(""), @"

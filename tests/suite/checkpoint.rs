@@ -1,4 +1,5 @@
-//! The anchor: a vault that is not what was last seen here, nor follows on it, is refused with what differs.
+//! The checkpoint: a vault that does not descend from the state last seen here is refused, and the
+//! error names the difference.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ use crate::fixture::{Specimen, root};
 use crate::prompts::Terminal;
 use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret, value};
 
-/// A vault with a memory, both of the test's own.
+/// A vault with checkpoints that belong to this test.
 struct Seen {
     specimen: Specimen,
     state: TempDir,
@@ -47,7 +48,7 @@ impl Seen {
         }
     }
 
-    /// Changes secret `one` of project `alpha`, `times` over.
+    /// Changes secret `one` of project `alpha` `times` times.
     fn change(&self, times: u64) {
         for number in 0..times {
             let changes = SecretChanges {
@@ -59,7 +60,7 @@ impl Seen {
         }
     }
 
-    /// The same by somebody who remembers nothing.
+    /// Does the same as somebody without our checkpoint.
     fn change_elsewhere(&self, times: u64) {
         for number in 0..times {
             let changes = SecretChanges {
@@ -85,7 +86,7 @@ fn alpha(departure: &Divergence) -> Option<Relation> {
 }
 
 #[test]
-fn a_file_that_was_put_back_is_refused_however_far() {
+fn a_rollback_of_any_distance_is_refused() {
     let seen = Seen::new();
     let before = seen.specimen.bytes();
     for by in 1..=50 {
@@ -100,7 +101,7 @@ fn a_file_that_was_put_back_is_refused_however_far() {
             "{by}"
         );
 
-        // Nor is anything written.
+        // Writing is refused as well.
         let create = seen.vault().create(&project("alpha"), secret("four", b"value"));
         assert!(matches!(create, Err(VaultError::Departed(_))), "{by}");
         assert_eq!(seen.specimen.bytes(), before, "{by}");
@@ -110,14 +111,15 @@ fn a_file_that_was_put_back_is_refused_however_far() {
 }
 
 #[test]
-fn one_project_that_was_put_back_is_refused() {
+fn a_rollback_of_one_project_is_refused() {
     let seen = Seen::new();
     let old = Specimen::of(&seen.specimen.bytes());
     for by in 1..=50 {
         seen.change(1);
         let after = seen.specimen.bytes();
 
-        // Every row of it, from a copy of then; the other project and the vault's own rows stay.
+        // Replace every row of the project with an older copy. The other project and the vault's
+        // own rows stay.
         let pid = "(SELECT pid FROM main.records GROUP BY pid HAVING count(*) = 2)";
         seen.specimen.sql(&format!(
             "ATTACH '{}' AS old; CREATE TEMP TABLE which AS SELECT {pid} AS pid; \
@@ -131,7 +133,7 @@ fn one_project_that_was_put_back_is_refused() {
             old.path().display()
         ));
 
-        // The file itself holds: without a memory it is taken.
+        // The file itself is valid. Without a checkpoint it would be accepted.
         assert!(seen.specimen.vault().unwrap().verify(&|_| {}).unwrap().damage.is_empty());
         let departure = seen.departure();
         assert_eq!(
@@ -146,7 +148,7 @@ fn one_project_that_was_put_back_is_refused() {
 }
 
 #[test]
-fn a_copy_that_went_another_way_is_told_from_one_that_was_put_back() {
+fn a_fork_is_distinguished_from_a_rollback() {
     let seen = Seen::new();
     let common = seen.specimen.bytes();
     let [file] = &seen.files()[..] else { panic!("one file") };
@@ -173,13 +175,14 @@ fn a_copy_that_went_another_way_is_told_from_one_that_was_put_back() {
 }
 
 #[test]
-fn what_is_too_far_ahead_is_taken_on_trust() {
+fn a_revision_beyond_the_known_ancestors_is_accepted() {
     let seen = Seen::new();
     let common = seen.specimen.bytes();
     seen.change(3);
     seen.specimen.overwrite(&common);
 
-    // 32 states are named; the 36th of theirs does not name the third any more.
+    // A revision names 32 ancestors. Their 36th revision no longer names their third, so a fork at
+    // our third cannot be recognized.
     seen.change_elsewhere(35);
     assert!(seen.departure().is_fork());
     seen.change_elsewhere(1);
@@ -187,7 +190,7 @@ fn what_is_too_far_ahead_is_taken_on_trust() {
 }
 
 #[test]
-fn what_follows_is_taken_however_far() {
+fn a_later_revision_of_any_distance_is_accepted() {
     for by in [1, 2, 31, 32, 33, 80] {
         let seen = Seen::new();
         seen.change_elsewhere(by);
@@ -197,7 +200,7 @@ fn what_follows_is_taken_however_far() {
 }
 
 #[test]
-fn projects_come_and_go() {
+fn projects_may_be_created_and_deleted() {
     let seen = Seen::new();
     let elsewhere = || seen.specimen.vault().unwrap();
     elsewhere().create(&project("gamma"), secret("key", b"value")).unwrap();
@@ -207,13 +210,13 @@ fn projects_come_and_go() {
     elsewhere().delete_projects(&[project("alpha"), project("gamma")]).unwrap();
     seen.look().unwrap();
 
-    // Deleted, and put back.
+    // A deleted project comes back with an old copy.
     seen.specimen.overwrite(&with_gamma);
     let departure = seen.departure();
     assert_eq!(departure.vault, Some(Relation::Behind(1)));
     assert!(departure.projects.is_empty(), "{departure:?}");
 
-    // Made here, and gone with a copy that knows nothing of it.
+    // A project that was created here is missing in a copy that diverged.
     let seen = Seen::new();
     let before = seen.specimen.bytes();
     seen.vault().create(&project("gamma"), secret("key", b"value")).unwrap();
@@ -226,12 +229,12 @@ fn projects_come_and_go() {
 }
 
 #[test]
-fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
+fn keys_changed_elsewhere_are_accepted_and_old_ones_are_not() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     let before = sandbox.read("vault.db");
 
-    // By somebody with a memory elsewhere.
+    // Another machine, with its own checkpoints, changed the keys.
     let elsewhere = TempDir::new().unwrap();
     let run = sandbox.command(["rekey", "-y", "-q"]).env("XDG_STATE_HOME", elsewhere.path()).run();
     run.succeeds();
@@ -242,7 +245,7 @@ fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
                 checkpoint is damaged\n";
     sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(told);
 
-    // Nor does it help whoever has the old keys to go on with them.
+    // Further changes under the old keys do not help an attacker.
     for number in 0..5 {
         let name = project(&format!("project-{number}"));
         sandbox.vault().create(&name, secret("key", b"planted")).unwrap();
@@ -252,7 +255,7 @@ fn keys_that_were_changed_elsewhere_are_taken_and_those_of_before_are_not() {
 }
 
 #[test]
-fn several_changes_of_keys_elsewhere_are_followed() {
+fn several_key_changes_elsewhere_are_accepted() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let elsewhere = TempDir::new().unwrap();
     let rekey = |times: usize| {
@@ -282,13 +285,13 @@ fn several_changes_of_keys_elsewhere_are_followed() {
 }
 
 #[test]
-fn a_copy_elsewhere_has_a_memory_of_its_own() {
+fn a_copy_at_another_path_has_its_own_checkpoint() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.command(["update", "key", "-q"]).stdin("another value").run().succeeds();
 
-    // To look into an earlier copy is no rollback.
+    // Looking at an older copy is not a rollback.
     let newer = format!(
         "warning: this copy is older than the vault that was used at `{}`\n",
         sandbox.vault_path().display()
@@ -298,7 +301,7 @@ fn a_copy_elsewhere_has_a_memory_of_its_own() {
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key");
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 
-    // By whatever name of its directory it is reached.
+    // The rollback is noticed even if a link leads to the directory.
     std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("link")).unwrap();
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
     stderr!(sandbox.run(["--vault", "link/vault.db", "list"]).fails_with(6), @"
@@ -321,7 +324,7 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
     let on = |line: &[&str]| sandbox.run([&["--vault", "vault/v.db"][..], line].concat());
     on(&["create", "--tag", "new", "--generate", "-q"]).succeeds();
 
-    // The path as typed is that of before; the canonical one was never seen.
+    // The typed path is the same as before. The canonical path was never seen.
     fs::rename(&new, sandbox.path("current")).unwrap();
     std::os::unix::fs::symlink("vault.old", &new).unwrap();
     for line in [&["list"][..], &["get", "key"], &["create", "--tag", "x", "--generate"]] {
@@ -333,7 +336,7 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
         ");
     }
 
-    // And a link that was always one, and leads elsewhere now.
+    // The same holds for a link that existed from the start and now leads elsewhere.
     fs::remove_file(&new).unwrap();
     std::os::unix::fs::symlink("current", &new).unwrap();
     on(&["list", "-q"]).succeeds().stdout_has("new");
@@ -351,7 +354,7 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
 }
 
 #[test]
-fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() {
+fn a_fork_is_a_warning_at_a_new_path_and_refused_at_a_known_one() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
@@ -363,7 +366,7 @@ fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() 
         .create(&project("default"), secret("theirs", b"value"))
         .unwrap();
 
-    // The same state elsewhere is nothing to tell.
+    // A copy with the same state is not reported.
     sandbox.run(["--vault", "same.db", "list", "-q"]).succeeds().stdout_has("key");
     sandbox.run(["create", "--tag", "ours", "--generate", "-q"]).succeeds();
 
@@ -385,7 +388,7 @@ fn a_copy_that_diverged_is_told_once_at_a_new_path_and_refused_at_a_known_one() 
 }
 
 #[test]
-fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
+fn a_copy_from_before_rekey_is_a_warning_at_a_new_path() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
@@ -395,7 +398,7 @@ fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
 }
 
 #[test]
-fn without_a_place_to_remember_it_works_as_before() {
+fn commands_work_without_a_state_directory() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let list = |state: &str| sandbox.command(["list", "-q"]).env("XDG_STATE_HOME", state).run();
     sandbox.write("file", "no directory");
@@ -403,14 +406,14 @@ fn without_a_place_to_remember_it_works_as_before() {
         list(state.to_str().unwrap()).succeeds().stdout_has("key");
     }
 
-    // A relative one counts as none, as XDG has it: then it is the usual one.
+    // A relative path is ignored, as the XDG specification requires, and the default is used.
     list("relative").succeeds().stdout_has("key");
     assert!(!sandbox.path("relative").exists());
     assert!(sandbox.path(".local/state/secrets/anchors").exists());
 }
 
 #[test]
-fn what_was_seen_is_private_and_tells_nothing() {
+fn a_checkpoint_is_private_and_reveals_nothing() {
     let sandbox = Sandbox::with_secrets(&[("a-telling-tag", "value")]);
     sandbox.run(["-p", "default", "list", "-q"]).succeeds().stdout_has("a-telling-tag");
     let directory = sandbox.state().join("secrets/anchors");
@@ -428,7 +431,7 @@ fn what_was_seen_is_private_and_tells_nothing() {
 }
 
 #[test]
-fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
+fn a_garbled_checkpoint_is_refused_and_an_empty_one_counts_as_missing() {
     let seen = Seen::new();
     let [file] = &seen.files()[..] else { panic!("one file") };
     let whole = fs::read(file).unwrap();
@@ -440,7 +443,7 @@ fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
         assert_eq!(seen.departure().vault, None, "{at}");
     }
 
-    // After a power cut a file may be empty, or gone.
+    // After a power cut the file may be empty or missing.
     fs::write(file, "").unwrap();
     seen.look().unwrap();
     assert_eq!(fs::read(file).unwrap().len(), whole.len());
@@ -449,20 +452,20 @@ fn one_that_was_garbled_is_no_leave_and_an_empty_one_is_none() {
 }
 
 #[test]
-fn one_of_another_vault_or_place_opens_nothing() {
+fn a_checkpoint_of_another_vault_or_path_is_refused() {
     let (one, other) = (Seen::new(), Seen::new());
     other.change(3);
     let ([mine], [theirs]) = (&one.files()[..], &other.files()[..]) else {
         panic!("one file each")
     };
 
-    // The same vault id and root key, another path.
+    // The vault id and the root key are the same, but the path differs.
     fs::copy(theirs, mine).unwrap();
     assert!(matches!(one.look(), Err(VaultError::Departed(_))));
 }
 
 #[test]
-fn what_differs_is_told() {
+fn the_difference_is_reported() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("key", b"value")).unwrap();
@@ -503,7 +506,7 @@ fn what_differs_is_told() {
     assert_eq!(error["details"]["projects"], serde_json::json!(["default"]));
     assert_eq!(error["details"]["forked"], false);
 
-    // A project that holds can be looked at no more than the other: the vault is one.
+    // An unchanged project is refused as well, because the vault is checked as a whole.
     sandbox.run(["-p", "web", "list"]).fails_with(6).stderr(told);
     sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      2\n").stderr(told);
     assert_eq!(sandbox.read("vault.db"), before);
@@ -512,7 +515,7 @@ fn what_differs_is_told() {
 }
 
 #[test]
-fn a_typed_word_is_the_way_past() {
+fn a_typed_word_accepts_the_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let output = sandbox.run(["restore", "--accept", "-y"]).succeeds().stdout("");
     stderr!(output, @"the vault is what was last seen here, or follows on it");
@@ -545,7 +548,7 @@ fn a_typed_word_is_the_way_past() {
         };
     }
 
-    // What is damaged is not accepted.
+    // A damaged vault cannot be accepted.
     Connection::open(sandbox.vault_path())
         .unwrap()
         .execute_batch("UPDATE vals SET val = x'00'")
@@ -559,7 +562,7 @@ fn a_typed_word_is_the_way_past() {
 }
 
 #[test]
-fn what_is_no_file_in_its_place_is_passed_over() {
+fn a_checkpoint_replaces_anything_that_is_not_a_file() {
     let seen = Seen::new();
     let [file] = &seen.files()[..] else { panic!("one file") };
     fs::remove_file(file).unwrap();
@@ -574,7 +577,7 @@ fn what_is_no_file_in_its_place_is_passed_over() {
 }
 
 #[test]
-fn where_nothing_can_be_remembered_verify_says_so() {
+fn verify_reports_that_no_checkpoint_can_be_stored() {
     let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
     let checkpoints = sandbox.state().join("secrets/anchors");
     fs::create_dir_all(checkpoints.parent().unwrap()).unwrap();
@@ -591,7 +594,7 @@ fn where_nothing_can_be_remembered_verify_says_so() {
     fs::remove_file(&checkpoints).unwrap();
     stderr!(sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n"), @"everything holds");
 
-    // What was remembered and cannot be read is no leave.
+    // An unreadable checkpoint does not disable the check.
     let [file] =
         &fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
             [..]
@@ -610,7 +613,7 @@ fn where_nothing_can_be_remembered_verify_says_so() {
 }
 
 #[test]
-fn hints_are_for_the_vault_that_was_named() {
+fn hints_name_the_vault_of_the_command() {
     let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
     sandbox.run(["backup", "-q", "my vault.db"]).succeeds();
     let before = sandbox.read("my vault.db");
@@ -639,7 +642,7 @@ fn hints_are_for_the_vault_that_was_named() {
     ");
 }
 
-/// Readers and writers at once: nobody takes somebody's change for a rollback.
+/// Concurrent readers and writers never mistake each other's changes for a rollback.
 #[test]
 fn there_is_no_false_alarm_under_load() {
     let seen = Seen::new();

@@ -1,11 +1,12 @@
-//! `secrets clone`: copies, all or none, independent from then on.
+//! `secrets clone`: all copies are created or none, and they are independent afterwards.
 
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::{Sandbox, project, value};
 
-/// Project `default` with `my-a` and `b`, each with a name, a description and a value.
+/// Returns a vault whose project `default` has `my-a` and `b`, each with a name, a description and
+/// a value.
 fn sources() -> Sandbox {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
@@ -106,14 +107,14 @@ fn clone_by_id_copies_from_any_project() {
     let sandbox = sources();
     let id = metadata(&sandbox, "b", "default")["id"].as_str().unwrap().to_owned();
 
-    // Named twice, it is copied once.
+    // A secret that is named twice is copied once.
     let run = sandbox.run(["clone", &id, &id, "-p", "other", "--to", "staging"]);
     stderr!(run.succeeds(), @"copied 1 secret to project `staging`");
     assert_value(&sandbox, "staging", "b", "value of b");
 }
 
 #[test]
-fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
+fn clone_fails_and_copies_nothing_if_the_target_has_a_tag() {
     let sandbox = sources();
     create(&sandbox, "MY_A", "staging", "mine");
     let hint = "hint: choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was \
@@ -136,7 +137,7 @@ fn clone_fails_where_the_target_has_a_tag_and_copies_nothing() {
 }
 
 #[test]
-fn clone_is_all_or_none() {
+fn clone_copies_all_or_none() {
     let sandbox = sources();
     let run = sandbox.run(["clone", "b", "nowhere", "--to", "staging"]);
     stderr!(run.fails_with(3).stdout(""), @"
@@ -218,7 +219,7 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
 }
 
 #[test]
-fn clone_needs_to_know_what_and_where() {
+fn clone_needs_a_source_and_a_target() {
     let sandbox = sources();
     let output = sandbox.run(["clone", "b"]).fails_with(2).stdout("");
     stderr!(output, @"

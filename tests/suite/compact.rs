@@ -1,4 +1,4 @@
-//! `secrets compact`: overwrites deleted bytes, needs no passphrase and loses nothing.
+//! `secrets compact` overwrites deleted bytes, needs no passphrase and loses nothing.
 
 use crate::create::revealed;
 use crate::support::{Run, Sandbox};
@@ -13,7 +13,7 @@ fn compact_needs_no_passphrase() {
 }
 
 #[test]
-fn compact_gives_deleted_space_back() {
+fn compact_frees_deleted_space() {
     let sandbox = Sandbox::with_secrets(&[("small", "value")]);
     let least = sandbox.vault_path().metadata().unwrap().len();
     for number in 0..9 {
@@ -27,7 +27,7 @@ fn compact_gives_deleted_space_back() {
 
     let tags: Vec<String> = (0..9).map(|number| format!("large-{number}")).collect();
 
-    // So many dead bytes are not overwritten at once: that it is due is said, also to who wants no status.
+    // This amount of dead bytes is not overwritten immediately. The warning appears even with `-q`.
     let run =
         sandbox.run(["delete", "-y", "-q"].iter().copied().chain(tags.iter().map(String::as_str)));
     stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them");
@@ -84,7 +84,7 @@ fn a_vault_of_up_to_a_mebibyte_is_compacted_with_every_change() {
 }
 
 #[test]
-fn compact_without_a_vault_makes_none() {
+fn compact_creates_no_vault() {
     let sandbox = Sandbox::empty();
     let output = sandbox.run(["compact"]).fails_with(3).stdout("");
     stderr!(output, @"

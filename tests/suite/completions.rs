@@ -1,4 +1,4 @@
-//! `secrets completions`: a script for each shell; no vault is needed.
+//! `secrets completions` prints a script for each shell and needs no vault.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::Sandbox;
 
 #[test]
-fn completions_come_for_every_shell_without_a_vault() {
+fn completions_exist_for_every_shell_without_a_vault() {
     let sandbox = Sandbox::empty();
     for (shell, part) in [
         ("bash", "complete -o nospace"),
@@ -24,7 +24,7 @@ fn completions_come_for_every_shell_without_a_vault() {
 }
 
 #[test]
-fn completions_of_an_unknown_shell_name_the_known_ones() {
+fn an_unknown_shell_error_names_the_known_ones() {
     let run = Sandbox::empty().run(["completions", "tcsh"]);
     stderr!(run.fails_with(2).stdout(""), @"
     error: `<SHELL>` is not one of its possible values
@@ -62,7 +62,7 @@ fn completions_offer_the_commands() {
         );
     }
 
-    // What exists to be refused is not offered.
+    // Options that exist only to be refused are not offered.
     let run =
         Sandbox::empty().command(["--", "secrets", "create", "--"]).env("COMPLETE", "fish").run();
     let offered = String::from_utf8(run.everything().1).unwrap();
@@ -72,7 +72,7 @@ fn completions_offer_the_commands() {
     }
 }
 
-/// What fish is offered for a command line.
+/// Returns what fish would offer for a command line.
 fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     let run = sandbox.command([&["--", "secrets"], words].concat()).env("COMPLETE", "fish").run();
     let (code, stdout, stderr) = run.everything();
@@ -83,7 +83,7 @@ fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn programs_and_files_are_offered_behind_the_dashes_of_run() {
+fn programs_and_files_are_offered_after_the_dashes_of_run() {
     let sandbox = Sandbox::empty();
     sandbox.write("script_main.py", "");
     fs::create_dir(sandbox.path("programs")).unwrap();
@@ -105,12 +105,12 @@ fn programs_and_files_are_offered_behind_the_dashes_of_run() {
         "programs/script_data\n"
     );
 
-    // Options there are the program's.
+    // Options after the program belong to it.
     assert_eq!(offered(&["run", "--", "sh", "--"]), "");
 }
 
 #[test]
-fn global_options_are_offered_once_an_option_is_typed() {
+fn global_options_are_offered_only_while_typing_an_option() {
     let sandbox = Sandbox::empty();
     for words in [&["list", ""][..], &["create", ""], &["run", ""], &["project", ""], &[""]] {
         let all = offered(&sandbox, words);
@@ -140,7 +140,7 @@ fn global_options_are_offered_once_an_option_is_typed() {
 }
 
 #[test]
-fn tags_are_offered_in_the_spelling_in_which_they_were_begun() {
+fn tags_are_offered_in_the_typed_spelling() {
     let sandbox = Sandbox::with_secrets(&[("stripe-key", "x"), ("SESSION_KEY", "y")]);
     sandbox.run(["unlock", "-q"]).succeeds();
     for (words, expected) in [
@@ -158,13 +158,13 @@ fn tags_are_offered_in_the_spelling_in_which_they_were_begun() {
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
 
-/// The agent has 40 ms for an answer; a busy machine may need more.
+/// The agent has 40 ms to answer, and a busy machine may need several attempts.
 fn eventually(expected: &str, offered: impl Fn() -> String) {
     let all: Vec<String> = (0..40).map(|_| offered()).take_while(|it| it != expected).collect();
     assert!(all.len() < 40, "{expected:?}: {all:?}");
 }
 
-/// Readline takes `A=str` apart, and replaces what is behind `=`.
+/// Readline splits `A=str`, and replaces only the part after the `=`.
 fn bash_takes_a_variable_and_its_tag_as_one_word(sandbox: &Sandbox) {
     let program = sandbox.command(["completions", "bash"]).command;
     let script = "secrets() { \"$program\" \"$@\"; }; source <(secrets completions bash | sed 's/\"secrets\" --/\"$program\" --/')\n\

@@ -1,5 +1,5 @@
-//! Many at one vault: nothing is lost, no reader is alarmed, who is killed leaves the old state or the new one, and
-//! what was deleted is gone from the file.
+//! Many processes use one vault: nothing is lost, no reader sees a false alarm, a killed writer
+//! leaves the old state or the new one, and deleted bytes disappear from the file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ use terminal_secrets::vault::{Locked, SecretChanges, Vault, VaultError};
 use crate::fixture::{reveal, root, vault_rows};
 use crate::support::{Sandbox, project, secret, value};
 
-/// A vault whose root key is known: a thread opens it without a key derivation.
+/// Returns a vault whose root key is known, so a thread opens it without a key derivation.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::empty();
     let (row, slot) = vault_rows();
@@ -32,7 +32,8 @@ fn default() -> ProjectName {
     project("default")
 }
 
-/// Waits for all others when it is dropped, also by a panic; dropped before the connection that was opened before it.
+/// Waits for all others when it is dropped, also after a panic. It must be dropped before the
+/// connection that was opened before it.
 struct Together<'a>(&'a Barrier);
 
 impl Drop for Together<'_> {
@@ -41,10 +42,12 @@ impl Drop for Together<'_> {
     }
 }
 
-/// Writers, each with a connection of its own, beside readers that list, get and reveal without a pause.
+/// Runs writers, each with its own connection, and readers that list, get and reveal without a
+/// pause.
 ///
-/// Connections of one process are closed together, when nobody reads or writes any more: SQLite's close can drop the locks
-/// of another connection to the same file (docs/design/store-transactions.md). The program itself opens one.
+/// Connections of one process are closed together, when nobody reads or writes any more: SQLite's
+/// close can drop the locks of another connection to the same file
+/// (docs/design/store-transactions.md). The program itself opens only one.
 fn crowd(writers: usize, creates: usize, readers: usize) {
     let sandbox = sandbox();
     let path = sandbox.vault_path();
@@ -110,22 +113,22 @@ fn crowd(writers: usize, creates: usize, readers: usize) {
         (0..writers).flat_map(|w| (0..creates).map(move |n| format!("w{w}-{n}"))).collect();
     expected.insert("first".into());
     assert_eq!(tags.collect::<BTreeSet<_>>(), expected);
-    assert!(reads.load(Ordering::Relaxed) > readers, "the readers have hardly read");
+    assert!(reads.load(Ordering::Relaxed) > readers, "the readers read too little");
 }
 
 #[test]
-fn writers_beside_readers_lose_nothing() {
+fn concurrent_writers_and_readers_lose_nothing() {
     crowd(10, 10, 5);
 }
 
 #[test]
 #[ignore = "a minute"]
-fn fifty_writers_beside_twenty_readers_lose_nothing() {
+fn fifty_writers_and_twenty_readers_lose_nothing() {
     crowd(50, 20, 20);
 }
 
 #[test]
-fn processes_beside_processes_lose_nothing() {
+fn concurrent_processes_lose_nothing() {
     let sandbox = sandbox();
     let mut children = Vec::new();
     for n in 0..12 {
@@ -146,7 +149,8 @@ fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
-/// Numbers that differ from run to run; the seed is in the message of whatever fails.
+/// A random number generator. Its seed differs from run to run and is part of every failure
+/// message.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -163,21 +167,22 @@ impl Dice {
     }
 }
 
-/// What one writer has been told and what it may have done besides.
+/// The acknowledged changes of one writer, and those that may have happened in addition.
 struct Ledger {
-    /// The value of its own secret that was acknowledged last
+    /// The last acknowledged value of its own secret
     value: Option<String>,
-    /// The value that it was killed over
+    /// The value that it was writing when it was killed
     perhaps: Option<String>,
-    /// Its tags that were acknowledged and not deleted since
+    /// Its acknowledged tags that were not deleted since
     tags: BTreeSet<String>,
-    /// Tags whose creation or deletion was cut short
+    /// Tags whose creation or deletion was interrupted
     open: BTreeSet<String>,
 }
 
 const WRITERS: usize = 8;
 
-/// Rounds of eight writers, all killed at random, until that many have died in the middle of something.
+/// Runs rounds of eight writers and kills them at random, until `kills` of them have died during an
+/// operation.
 fn kill_writers(kills: usize) {
     let sandbox = sandbox();
     let path = sandbox.vault_path();
@@ -195,16 +200,17 @@ fn kill_writers(kills: usize) {
     let seed = dice.0;
     let done = AtomicBool::new(false);
 
-    // Of this process one connection at a time, see `crowd`; the writers are processes of their own.
+    // This process has one connection at a time (see `crowd`). The writers are separate processes.
     let turn = Mutex::new(());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(1)); // so that others get their turn
+                    std::thread::sleep(Duration::from_millis(1)); // give the others a turn
                     let _turn = turn.lock().unwrap();
 
-                    // A connection for each look: what a killed writer has left is rolled back by whoever comes next.
+                    // Each look opens a new connection, because opening rolls back what a killed
+                    // writer left.
                     let vault = open(&path);
                     vault.list(None, |_| true).unwrap();
                     assert_eq!(
@@ -218,7 +224,8 @@ fn kill_writers(kills: usize) {
         let finish = Finish(&done);
         let mut round = 0;
 
-        // As long as this machine takes: some are killed early, some late, some are done.
+        // This takes as long as the machine needs. Some writers are killed early, some late, and
+        // some finish.
         let mut patience = 150;
         while killed < kills || acknowledged < kills / 4 {
             round += 1;
@@ -258,7 +265,7 @@ fn kill_writers(kills: usize) {
     });
 }
 
-/// Ends the readers, also where the round panics.
+/// Stops the readers, also if the round panics.
 struct Finish<'a>(&'a AtomicBool);
 
 impl Drop for Finish<'_> {
@@ -267,7 +274,7 @@ impl Drop for Finish<'_> {
     }
 }
 
-/// What a writer was sent to do.
+/// The operation that a writer performs.
 #[derive(Debug)]
 enum Deed {
     Create(String),
@@ -275,7 +282,8 @@ enum Deed {
     Delete(String),
 }
 
-/// A writer changes its own secret, creates another, deletes one of those.
+/// Starts a writer that changes its own secret, creates another one, or deletes one that it
+/// created.
 fn begin(sandbox: &Sandbox, at: usize, round: usize, ledger: &Ledger) -> (Child, Deed) {
     let own = format!("own{at}");
     let oldest = ledger.tags.first().filter(|_| ledger.tags.len() > 2 && round.is_multiple_of(3));
@@ -312,7 +320,7 @@ impl Ledger {
     }
 }
 
-/// Opens the vault as after a crash, reads everything, and settles what was open.
+/// Opens the vault as after a crash, reads everything, and settles interrupted operations.
 fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
     let vault = open(path);
     let listed = vault.list(None, |_| true).unwrap();
@@ -328,11 +336,11 @@ fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
         let present =
             reveal(&vault, "default", &own).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
         let known = present == ledger.value || (present.is_some() && present == ledger.perhaps);
-        assert!(known, "seed {seed}: {own} is {present:?}, acknowledged was {:?}", ledger.value);
+        assert!(known, "seed {seed}: {own} is {present:?}, but {:?} was acknowledged", ledger.value);
         (ledger.value, ledger.perhaps) = (present, None);
         found.remove(&own);
         for tag in &ledger.tags {
-            assert!(found.remove(tag), "seed {seed}: {tag} was acknowledged and is lost");
+            assert!(found.remove(tag), "seed {seed}: {tag} was acknowledged and then lost");
         }
 
         for tag in std::mem::take(&mut ledger.open) {
@@ -342,7 +350,7 @@ fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
         }
     }
 
-    assert!(found.is_empty(), "seed {seed}: nobody has made {found:?}");
+    assert!(found.is_empty(), "seed {seed}: no writer created {found:?}");
 }
 
 #[test]
@@ -357,7 +365,7 @@ fn a_thousand_killed_writers_leave_the_old_state_or_the_new_one() {
 }
 
 #[test]
-fn of_two_updates_of_one_version_the_second_is_told() {
+fn the_second_update_of_a_version_is_refused() {
     let sandbox = sandbox();
     let (first, second) = (open(&sandbox.vault_path()), open(&sandbox.vault_path()));
     let seen = first.create(&default(), secret("shared", b"old")).unwrap().value.version;
@@ -377,9 +385,9 @@ fn of_two_updates_of_one_version_the_second_is_told() {
 
 type Attempt<'a> = dyn Fn(&Vault, &[u8]) -> Result<(), VaultError> + Sync + 'a;
 
-/// Both begin at once, again and again; exactly one of two wins.
+/// Two writers start at the same time, many times. Exactly one of them wins.
 #[test]
-fn of_two_writers_at_once_one_wins() {
+fn one_of_two_concurrent_writers_wins() {
     let sandbox = sandbox();
     let path = sandbox.vault_path();
     for round in 0..10 {
@@ -421,7 +429,8 @@ fn of_two_writers_at_once_one_wins() {
     }
 }
 
-/// Values come and go in one vault; of none that went is a run of 16 sealed bytes left.
+/// Creates and removes values in one vault, and asserts that no run of 16 sealed bytes of a removed
+/// value remains.
 fn no_dead_bytes(rounds: usize) {
     let sandbox = sandbox();
     let vault = open(&sandbox.vault_path());
@@ -453,7 +462,7 @@ fn no_dead_bytes(rounds: usize) {
     }
 }
 
-/// Every sealed value and every sealed metadata in the file.
+/// Returns every sealed value and every sealed metadata of the file.
 fn sealed(path: &Path) -> BTreeSet<Vec<u8>> {
     let connection = Connection::open(path).unwrap();
     let mut statement =
@@ -467,7 +476,8 @@ fn new_ones(path: &Path, before: &BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
     assert_eq!(new.len(), 2, "a value and its metadata");
     let file = std::fs::read(path).unwrap();
 
-    // The beginning is in one piece wherever the rest overflows to: the search finds what is there.
+    // The first bytes are always contiguous, even if the rest overflows to other pages. So the
+    // search would find them.
     assert!(new.iter().all(|sealed| memchr::memmem::find(&file, &sealed[..16]).is_some()));
     new
 }
@@ -475,26 +485,26 @@ fn new_ones(path: &Path, before: &BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
 fn assert_gone(sandbox: &Sandbox, dead: &[Vec<u8>], round: usize) {
     let names: Vec<_> =
         std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names, [sandbox.vault_path()], "nothing stays beside the vault");
+    assert_eq!(names, [sandbox.vault_path()], "no file stays next to the vault");
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
 
-    assert_eq!(free, 0, "round {round}: the file has not been written anew");
+    assert_eq!(free, 0, "round {round}: the file was not rewritten");
     let file = std::fs::read(sandbox.vault_path()).unwrap();
     let windows: std::collections::HashSet<&[u8]> =
         dead.iter().flat_map(|sealed| sealed.chunks_exact(16)).collect();
     let alive = file.windows(16).find(|window| windows.contains(window));
 
-    assert!(alive.is_none(), "round {round}: {alive:02x?} of a dead value is still there");
+    assert!(alive.is_none(), "round {round}: {alive:02x?} of a removed value remains");
 }
 
 #[test]
-fn what_was_deleted_or_replaced_is_gone_from_the_file() {
+fn deleted_and_replaced_values_disappear_from_the_file() {
     no_dead_bytes(50);
 }
 
 #[test]
 #[ignore = "minutes"]
-fn a_thousand_times_what_was_deleted_or_replaced_is_gone() {
+fn a_thousand_deleted_and_replaced_values_disappear_from_the_file() {
     no_dead_bytes(1000);
 }

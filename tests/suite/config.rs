@@ -1,4 +1,5 @@
-//! Where things are: the vault, the project, the passphrase, colour; options before the environment before files.
+//! The sources of the vault, the project, the passphrase and colour. Options take precedence over
+//! the environment, and the environment over files.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -9,13 +10,13 @@ use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
 const WRONG: &str = "error: wrong passphrase\nhint: enter the one last set with `secrets init` or \
                      `secrets passwd`, or use a recovery code with `--recovery`\n";
 
-/// A passphrase file that only its owner can read.
+/// Writes a passphrase file that only its owner can read.
 fn passphrase_file(sandbox: &Sandbox, name: &str, content: impl AsRef<[u8]>) {
     let path = sandbox.write(name, content);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Secret `key` in several projects, each of which says in the hint where it is.
+/// Returns a vault with a secret `key` in several projects. Each hint names its project.
 fn projects() -> Sandbox {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
@@ -32,7 +33,7 @@ fn is_project(run: Run, name: &str) {
 }
 
 #[test]
-fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory() {
+fn the_vault_comes_from_the_option_then_the_environment_then_the_data_directory() {
     let sandbox = Sandbox::empty();
     let missing_by = |run: Run, path: &Path, option: &str| {
         let path = path.display();
@@ -46,7 +47,7 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
 
     let missing = |run: Run, path: &Path| missing_by(run, path, "");
 
-    // What it says is to be done is for that vault.
+    // The hint names the same vault.
     missing_by(sandbox.run(["list", "--vault", "o.db"]), &sandbox.path("o.db"), "--vault o.db ");
     missing(sandbox.run(["list"]), &sandbox.vault_path());
     let without = || sandbox.command(["list"]).without_env("SECRETS_VAULT");
@@ -58,13 +59,13 @@ fn the_vault_is_the_option_s_then_the_environment_s_then_in_the_data_directory()
     let usual = sandbox.path(".local/share/secrets/vault.db");
     missing(without().run(), &usual);
 
-    // A variable that is empty says nothing, nor does a relative directory.
+    // An empty variable is ignored, and so is a relative directory.
     missing(without().env("SECRETS_VAULT", "").env("XDG_DATA_HOME", "").run(), &usual);
     missing(without().env("XDG_DATA_HOME", "relative").run(), &usual);
 }
 
 #[test]
-fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
+fn an_empty_vault_path_or_a_directory_is_refused() {
     let sandbox = Sandbox::new();
     stderr!(sandbox.run(["list", "--vault", ""]).fails_with(2), @"
     error: `--vault <PATH>` needs a value
@@ -81,7 +82,7 @@ fn a_vault_s_path_that_is_empty_or_a_directory_is_refused() {
 }
 
 #[test]
-fn the_project_is_the_option_s_then_the_environment_s_then_the_file_s() {
+fn the_project_comes_from_the_option_then_the_environment_then_the_file() {
     let sandbox = projects();
     is_project(sandbox.run(["get", "key"]), "default");
     sandbox.write(".secrets.toml", "project = \"file\"\n");
@@ -110,17 +111,17 @@ fn the_nearest_file_upwards_names_the_project() {
         );
     }
 
-    // A directory of that name is no manifest.
+    // A directory of that name is not a manifest.
     std::fs::create_dir(sandbox.path("a/.secrets.toml")).unwrap();
     is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a")).run(), "file");
 
-    // The nearest file is asked, and no other: without a project it means the default one.
+    // Only the nearest file counts. If it names no project, the default project is used.
     sandbox.write("a/b/c/.secrets.toml", "");
     is_project(sandbox.command(["get", "key"]).current_dir(sandbox.path("a/b/c")).run(), "default");
 }
 
 #[test]
-fn a_file_that_is_wrong_is_told_with_line_and_column() {
+fn an_invalid_file_is_reported_with_line_and_column() {
     let sandbox = projects();
     for (content, place) in [
         ("project = 5\n", "1:11: "),
@@ -142,12 +143,12 @@ fn a_file_that_is_wrong_is_told_with_line_and_column() {
         );
     }
 
-    // Where the project is named otherwise the file is not read.
+    // The file is not read if the project is named in another way.
     is_project(sandbox.run(["get", "key", "-p", "option"]), "option");
 }
 
 #[test]
-fn a_project_name_of_the_environment_that_is_none_is_refused() {
+fn an_invalid_project_name_in_the_environment_is_refused() {
     let sandbox = projects();
     stderr!(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "a b").run().fails_with(2).stdout(""), @"
     error: SECRETS_PROJECT=`a b` is no project name: only ASCII letters, digits, `_`, `.` and `-` are allowed
@@ -168,7 +169,7 @@ fn another_user_s_file_is_ignored_with_a_warning() {
     let foreign = sandbox.write("a/.secrets.toml", "project = \"inner\"\n");
 
     if chown(&foreign, Some(65534), None).is_err() {
-        return; // only root can give a file away
+        return; // only root can change a file's owner
     }
 
     let inside =
@@ -176,7 +177,7 @@ fn another_user_s_file_is_ignored_with_a_warning() {
     let warning = "warning: `.secrets.toml` belongs to another user and is ignored\n";
     inside(&["get", "key"]).succeeds().stdout_has("project      file\n").stderr(warning);
 
-    // With `--json` it waits for success; a failure is one object alone.
+    // With `--json` the warning is printed only on success. A failure prints a single object.
     let run = inside(&["get", "key", "--json"]).succeeds().stderr(warning);
     assert_eq!(run.json()["project"], "file");
     let error = inside(&["get", "other", "--json"]).fails_with(3).stdout("").json_error();
@@ -184,7 +185,7 @@ fn another_user_s_file_is_ignored_with_a_warning() {
 }
 
 #[test]
-fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environment_s() {
+fn the_passphrase_comes_from_the_option_then_the_file_variable_then_the_variable() {
     let sandbox = Sandbox::new();
     passphrase_file(&sandbox, "right", PASSPHRASE);
     passphrase_file(&sandbox, "wrong", "wrong");
@@ -196,7 +197,7 @@ fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environ
         (None, Some("wrong"), Some(PASSPHRASE), 5),
         (None, None, Some(PASSPHRASE), 0),
         (None, None, Some("wrong"), 5),
-        // Empty variables say nothing.
+        // Empty variables are ignored.
         (None, Some(""), Some(PASSPHRASE), 0),
         (None, Some("right"), Some(""), 0),
     ] {
@@ -211,7 +212,7 @@ fn the_passphrase_is_the_option_s_then_the_environment_s_file_s_then_the_environ
 }
 
 #[test]
-fn one_trailing_newline_of_a_passphrase_file_is_dropped() {
+fn a_passphrase_from_a_file_loses_one_newline() {
     let sandbox = Sandbox::new();
     for (ending, code) in [("", 0), ("\n", 0), ("\r\n", 0), ("\n\n", 5), (" ", 5), ("\r", 5)] {
         passphrase_file(&sandbox, "file", PASSPHRASE.to_owned() + ending);
@@ -221,11 +222,11 @@ fn one_trailing_newline_of_a_passphrase_file_is_dropped() {
 }
 
 #[test]
-fn a_passphrase_comes_through_a_fifo_or_a_descriptor() {
+fn a_passphrase_can_come_through_a_fifo_or_a_descriptor() {
     let sandbox = Sandbox::new();
     let fifo = sandbox.path("fifo");
 
-    // Its mode does not matter: what goes through is read once.
+    // The mode of a pipe does not matter, because its content is read only once.
     assert!(
         std::process::Command::new("mkfifo")
             .args(["-m", "666"])
@@ -245,7 +246,7 @@ fn a_passphrase_comes_through_a_fifo_or_a_descriptor() {
 }
 
 #[test]
-fn a_passphrase_file_that_others_can_read_is_warned_of() {
+fn a_passphrase_file_that_others_can_read_is_a_warning() {
     let sandbox = Sandbox::new();
     let path = sandbox.write("file", PASSPHRASE);
     for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
@@ -267,7 +268,7 @@ fn a_passphrase_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
+fn without_a_terminal_and_a_passphrase_it_fails_at_once_and_names_three_ways() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for line in [
         &["list"][..],
@@ -277,7 +278,7 @@ fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
     ] {
         let begun = Instant::now();
         let run = sandbox.command(line).without_env("SECRETS_PASSPHRASE").stdin("a value").run();
-        // A tenth of a second is promised; a busy machine gets five times as much.
+        // The promise is a tenth of a second. A busy machine gets five times as much.
         assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
         stderr!(run.fails_with(5).stdout(""), @"
         error: no passphrase was given and there is no terminal to ask on
@@ -288,7 +289,7 @@ fn without_a_terminal_and_a_passphrase_it_ends_at_once_and_names_three_ways() {
 }
 
 #[test]
-fn colour_is_for_terminals_or_where_it_is_asked_for() {
+fn colour_is_for_terminals_or_on_request() {
     let sandbox = Sandbox::new();
     let coloured = "\x1b[1m\x1b[31merror:\x1b[0m no secret";
     for (option, no_color, force, shown) in [
@@ -345,7 +346,7 @@ fn a_dash_reads_the_passphrase_from_stdin() {
     stderr!(with(&["list", "-q"], "").fails_with(5), @"error: that is no passphrase: it is empty");
     with(&["create", "--tag", "new", "--generate", "-q"], &passphrase).succeeds();
 
-    // A command that opens two files asks once.
+    // A command that opens two files reads stdin once.
     with(&["backup", "copy.db", "-q"], &passphrase).succeeds();
     with(&["restore", "copy.db", "-yq"], &passphrase).succeeds();
     with(&["run", "--only", "key", "--no-mask", "--", "cat"], &passphrase).succeeds();
@@ -359,7 +360,7 @@ fn a_dash_reads_the_passphrase_from_stdin() {
 }
 
 #[test]
-fn stdin_is_not_the_passphrase_and_something_else() {
+fn stdin_cannot_be_the_passphrase_and_other_input() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for line in [
         &["create", "--tag", "new"][..],
@@ -370,7 +371,7 @@ fn stdin_is_not_the_passphrase_and_something_else() {
         &["redact"],
         &["import", "-"],
     ] {
-        // Each needs the vault for what it reads.
+        // Each text needs the vault.
         let text = if line[0] == "import" { "A=1\n" } else { "A={{KEY}}\n" };
         let line = [line, &["--passphrase-file", "-"]].concat();
         let run = sandbox.command(&line).without_env("SECRETS_PASSPHRASE").stdin(text).run();
@@ -383,9 +384,9 @@ fn stdin_is_not_the_passphrase_and_something_else() {
     assert_eq!(sandbox.vault().list(None, |_| true).unwrap().len(), 1);
 }
 
-/// A secret of an orchestrator that was made with `echo`.
+/// An orchestrator's secret was created with `echo`.
 #[test]
-fn the_passphrase_of_the_environment_drops_one_newline() {
+fn a_passphrase_from_the_environment_loses_one_newline() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let list = |end: &str| {
         sandbox

@@ -1,4 +1,4 @@
-//! `secrets create`: where a value comes from, what is refused, what is said of it.
+//! `secrets create`: the sources of a value, what is refused, and what is printed.
 
 use terminal_secrets::model::{SecretValue, Tag};
 use terminal_secrets::vault::{Reveal, Revealed};
@@ -6,13 +6,13 @@ use terminal_secrets::vault::{Reveal, Revealed};
 use crate::support::{Sandbox, project};
 
 const MIB: usize = SecretValue::MAX;
-/// Whether a byte is of an alphabet.
+/// Returns true if a byte belongs to an alphabet.
 type Belongs = fn(u8) -> bool;
 
 const EMPTY: &str =
     "error: the value is empty; nothing was stored\nhint: use `--allow-empty` to store it anyway\n";
 
-/// The value of a tag in project `default`, by the library.
+/// Returns the value of a tag in project `default`, read by the library.
 #[track_caller]
 pub fn revealed(sandbox: &Sandbox, tag: &str) -> Vec<u8> {
     let vault = sandbox.vault();
@@ -29,7 +29,7 @@ fn is_stored(sandbox: &Sandbox, tag: &str) -> bool {
 }
 
 #[test]
-fn create_says_what_it_stored_where_and_its_hint() {
+fn create_reports_the_tag_the_project_and_the_hint() {
     let sandbox = Sandbox::new();
     let run = sandbox
         .command(["create", "--tag", "api-key"])
@@ -117,7 +117,7 @@ fn create_reads_a_fifo() {
 }
 
 #[test]
-fn create_with_nothing_on_stdin_stores_nothing() {
+fn create_with_an_empty_stdin_stores_nothing() {
     let sandbox = Sandbox::new();
     for nothing in ["", "\n", "\r\n"] {
         sandbox
@@ -160,7 +160,7 @@ fn create_takes_a_mebibyte_and_no_byte_more() {
     for (arguments, bytes) in [
         (&["create", "--tag", "d"][..], too_much.clone()),
         (&["create", "--tag", "d", "--exact"], [&fits[..], b"\n"].concat()),
-        // Far more than fits is not waited for.
+        // Input that is far too large is not read to its end.
         (&["create", "--tag", "d"], vec![b'x'; 4 * MIB]),
     ] {
         sandbox.command(arguments).stdin(bytes).run().fails_with(2).stdout("").stderr(too_large);
@@ -178,7 +178,7 @@ fn create_generates_32_letters_and_digits() {
 }
 
 #[test]
-fn create_generates_from_each_alphabet_the_whole_of_it() {
+fn create_generates_every_character_of_each_alphabet() {
     let sandbox = Sandbox::new();
     let sets: [(&str, usize, Belongs); 4] = [
         ("alnum", 62, |b| b.is_ascii_alphanumeric()),
@@ -207,7 +207,8 @@ fn create_generates_from_each_alphabet_the_whole_of_it() {
         value.sort_unstable();
         value.dedup();
 
-        // Of 1,024 draws from 94 each one comes but for one time in 600 or so; two missing is a broken generator.
+        // 1,024 draws from 94 characters miss any of them once in about 600 times. Two missing
+        // characters mean a broken generator.
         assert!(value.len() + 2 >= size, "{alphabet}: {}", value.len());
     }
 }
@@ -226,7 +227,7 @@ fn create_generates_8_to_1024_characters() {
 }
 
 #[test]
-fn create_takes_one_source_only() {
+fn create_takes_only_one_source() {
     let sandbox = Sandbox::new();
     sandbox.write("value", "x");
     let run = sandbox.run(["create", "--tag", "key", "--generate", "--value-file", "value"]);
@@ -247,7 +248,7 @@ fn create_takes_one_source_only() {
 }
 
 #[test]
-fn create_of_another_spelling_is_a_conflict_that_names_the_first() {
+fn create_with_another_spelling_is_a_conflict_that_names_the_first() {
     let sandbox = Sandbox::with_secrets(&[("my-secret", "first")]);
     for spelling in ["my-secret", "my_secret", "MY_SECRET", "My-secreT"] {
         stderr!(sandbox.command(["create", "--tag", spelling]).stdin("second").run().fails_with(4).stdout(""), @"
@@ -258,13 +259,13 @@ fn create_of_another_spelling_is_a_conflict_that_names_the_first() {
 
     assert_eq!(revealed(&sandbox, "my-secret"), b"first");
 
-    // Another project is another place.
+    // The same tag in another project is not a conflict.
     let run = sandbox.command(["create", "--tag", "MY_SECRET", "-p", "web"]).stdin("second").run();
     stderr!(run.succeeds(), @"created `MY_SECRET` in project `web`, hint ••••");
 }
 
 #[test]
-fn create_refuses_a_tag_that_is_none() {
+fn create_refuses_an_invalid_tag() {
     let sandbox = Sandbox::new();
     let longest = "a".repeat(128);
     sandbox.command(["create", "--tag", &longest, "-q"]).stdin("x").run().succeeds();
@@ -303,7 +304,7 @@ fn create_needs_a_tag() {
 }
 
 #[test]
-fn create_keeps_name_and_description_in_bounds() {
+fn create_limits_name_and_description() {
     let sandbox = Sandbox::new();
     let (name, description) = ("é".repeat(256), "a\n\té".repeat(1024));
     let line = ["create", "--tag", "key", "--name", &name, "--description", &description, "-q"];
@@ -334,7 +335,7 @@ fn create_keeps_name_and_description_in_bounds() {
 
     assert!(!is_stored(&sandbox, "other"));
 
-    // The empty text is none.
+    // An empty text counts as none.
     sandbox
         .command(["create", "--tag", "bare", "--name", "", "--description", "", "-q"])
         .stdin("x")
@@ -346,7 +347,7 @@ fn create_keeps_name_and_description_in_bounds() {
 }
 
 #[test]
-fn create_names_the_file_that_it_cannot_read() {
+fn create_names_an_unreadable_file() {
     let sandbox = Sandbox::new();
     let run = sandbox.run(["create", "--tag", "key", "--value-file", "nowhere"]);
     stderr!(run.fails_with(1).stdout(""), @"error: cannot read `nowhere`: No such file or directory");
@@ -357,7 +358,7 @@ fn create_names_the_file_that_it_cannot_read() {
 }
 
 #[test]
-fn create_without_a_vault_or_a_terminal_offers_none() {
+fn create_without_a_terminal_does_not_offer_to_create_a_vault() {
     let sandbox = Sandbox::empty();
     let run = sandbox.command(["create", "--tag", "key"]).stdin("x").run();
     let path = sandbox.vault_path();
@@ -387,7 +388,7 @@ fn create_shows_the_hint_of_a_whole_key_file() {
 }
 
 #[test]
-fn a_newline_at_the_end_of_a_file_s_only_line_is_warned_of() {
+fn a_newline_at_the_end_of_a_file_s_only_line_is_a_warning() {
     let sandbox = Sandbox::new();
     let create = |tag: &str, content: &str, more: &[&str]| {
         let path = sandbox.write("value", content);
@@ -409,7 +410,7 @@ fn a_generated_value_leaves_stdin_alone() {
     let sandbox = Sandbox::new();
     let run = sandbox.command(["create", "key", "--generate", "-q"]).stdin("value\n").run();
 
-    // Whether the pipe has its bytes by then is a matter of time; a file has them.
+    // The pipe may or may not have data by then. A file always has.
     let (code, _, stderr) = run.everything();
     let warning = "warning: stdin was not read: the value is generated\n";
     assert!(code == Some(0) && ["", warning].contains(&stderr.as_str()), "{stderr}");

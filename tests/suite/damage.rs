@@ -1,7 +1,8 @@
-//! Bytes of a vault's file changed at random places: every answer is the right one or an error that says so.
+//! Bytes of a vault's file are changed at random places. Every answer is the right one or an error.
 //!
-//! A damaged file may be refused as damaged (6), as none (3) or as locked (5). It never gives another answer, never a
-//! panic, never an error that blames the system (1) or the file's owner (7).
+//! A damaged file may be refused as damaged (6), as not a vault (3) or as locked (5). It never
+//! gives another answer, never a panic, never an error that blames the system (1) or the file's
+//! owner (7).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use terminal_secrets::vault::{Locked, SecretChanges, Vault, VaultError};
 use crate::fixture::{SECRETS, Specimen, code, reveal};
 use crate::support::{Remembered, Sandbox, passphrase, project, secret};
 
-/// Everything that can be read of a vault.
+/// Everything that can be read from a vault.
 #[derive(PartialEq)]
 struct Content {
     listed: Vec<Secret>,
@@ -21,7 +22,8 @@ struct Content {
     values: Vec<Option<Vec<u8>>>,
 }
 
-/// Each operation on its own: an early one that fails must not hide what a later one answers.
+/// Runs each operation independently, so that a failing one does not hide the answers of later
+/// ones.
 fn answers(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultError>> {
     let (name, tag, _) = SECRETS[0];
     let (name, wanted): (_, SecretRef) = (project(name), tag.parse().unwrap());
@@ -40,7 +42,7 @@ fn answers(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultError>> {
     answers
 }
 
-/// A write, and what there is to see after it: it must not have signed the damage.
+/// Writes, and then reads everything: the write must not have signed the damage.
 fn answers_to_a_write(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultError>> {
     let (name, tag, _) = SECRETS[0];
     let changes = SecretChanges { description: Some(None), ..SecretChanges::default() };
@@ -76,17 +78,18 @@ fn content(vault: &Vault) -> Content {
     Content { listed, by_tag, by_id, values }
 }
 
-/// A vault with pages of 512 bytes: the same tables, overflow pages and all, in a third of the bytes.
+/// Returns a vault with pages of 512 bytes. It has the same tables and overflow pages in a third of
+/// the bytes.
 fn compressed() -> Vec<u8> {
     let specimen = Specimen::new();
     specimen.sql("PRAGMA page_size = 512; VACUUM");
     specimen.bytes()
 }
 
-/// How a file was damaged, and what it was damaged to.
+/// A description of the damage, and the damaged file.
 type Damaged = (String, Vec<u8>);
 
-/// Opens every damaged file on all processors and says what was wrong with the answers.
+/// Opens every damaged file, on all processors, and returns what was wrong with the answers.
 fn wrong_answers(
     good: &[u8],
     writes: bool,
@@ -137,7 +140,8 @@ fn wrong_answers(
     })
 }
 
-/// All that is asked for is there: that it is not would be a wrong answer.
+/// Returns true if the error claims that something does not exist. That is wrong, because
+/// everything asked for exists.
 fn says_it_is_not_there(error: &VaultError) -> bool {
     matches!(error, VaultError::NoSecret { .. } | VaultError::NoProject { .. })
 }
@@ -159,12 +163,12 @@ fn flip(good: &[u8], writes: bool, places: &[usize], masks: &[u8]) {
     assert_none(&wrong);
 }
 
-/// Flips one byte of each `step`.
+/// Flips every `step`th byte.
 fn flip_all(good: &[u8], writes: bool, step: usize, masks: &[u8]) {
     flip(good, writes, &(0..good.len()).skip(step / 2).step_by(step).collect::<Vec<_>>(), masks);
 }
 
-/// The next test, one of the long ones, flips every byte.
+/// The next test is a long one and flips every byte.
 #[test]
 fn one_byte_in_seventeen_flipped_gives_the_same_answer_or_an_error() {
     flip_all(&compressed(), false, 17, &[0xff]);
@@ -181,16 +185,17 @@ fn every_byte_flipped_gives_the_same_answer_or_an_error() {
 
 #[test]
 fn a_flipped_header_gives_the_same_answer_or_an_error() {
-    // 0x03 turns the 1 of the file's versions into a 2: the file claims to be in WAL mode.
+    // 0x03 turns the file's version numbers from 1 to 2, so the file claims to be in WAL mode.
     let header: Vec<usize> = (0..100).collect();
     for writes in [false, true] {
         flip(&compressed(), writes, &header, &[0x03, 0xff]);
     }
 }
 
-/// Found by fuzzing: a header that claims a log, and that nobody may write it, was told as a read-only file system.
+/// Regression test, found by fuzzing: a header that claims WAL mode and write protection was
+/// reported as a read-only file system.
 #[test]
-fn versions_that_a_header_claims_give_the_same_answer_or_an_error() {
+fn false_versions_in_a_header_give_the_same_answer_or_an_error() {
     let (good, claims) = (compressed(), [0, 1, 2, 3, 255]);
     for writes in [false, true] {
         let wrong = wrong_answers(&good, writes, claims.len() * claims.len(), |at| {
@@ -205,7 +210,7 @@ fn versions_that_a_header_claims_give_the_same_answer_or_an_error() {
 }
 
 #[test]
-fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
+fn a_flipped_slot_is_damaged_or_refuses_the_passphrase() {
     let specimen = Specimen::new();
     let good = specimen.bytes();
     for place in slot_places(&specimen) {
@@ -221,7 +226,7 @@ fn a_flipped_slot_is_damaged_or_takes_no_passphrase() {
     }
 }
 
-/// Where the bytes of the vault's id and of the slot's columns stand in the file.
+/// Returns the offsets of the vault's id and of the slot's columns in the file.
 fn slot_places(specimen: &Specimen) -> Vec<usize> {
     let sql = "SELECT slot_id, params, salt, commitment, wrap, vault_id FROM slots, vault";
     let read = |row: &rusqlite::Row<'_>| {
@@ -287,12 +292,13 @@ fn pages_zeroed_filled_or_swapped_give_the_same_answer_or_an_error() {
     }
 }
 
-/// A vault of one project whose `table` has `nesting` interior pages that all point at the next one.
+/// Returns a vault of one project whose `table` has `nesting` interior pages. All cells of a page
+/// point at the next page.
 fn repeating(table: &str, nesting: usize) -> Specimen {
     const PAGE: usize = 4096;
     let sandbox = Sandbox::new();
 
-    // A search for what is not there ends nowhere but at the table's end.
+    // A search for a missing tag must read to the end of the table.
     let many = (0..50).map(|n| secret(&format!("tag{n}"), b"x"));
     sandbox.vault().create_all(&project("alpha"), many).unwrap();
     let specimen = Specimen::of(&sandbox.read("vault.db"));
@@ -305,7 +311,8 @@ fn repeating(table: &str, nesting: usize) -> Specimen {
     assert_eq!(page[0], 2, "the root of `{table}` is an interior page");
     let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
 
-    // A copy of the root, every child of which is `child`: the right-most one, and the first four bytes of each cell.
+    // Returns a copy of the root page whose children are all `child`: the right-most one, and the
+    // first four bytes of each cell.
     let copy = |child: u32| {
         let mut copy = page.clone();
         let places = (0..cells)
@@ -320,7 +327,7 @@ fn repeating(table: &str, nesting: usize) -> Specimen {
     let pages = file.len() / PAGE;
     let new_root = copy((pages + 1) as u32);
     for n in 1..=nesting {
-        // The last one has the true children.
+        // The last page has the original children.
         let copied = if n == nesting { page.clone() } else { copy((pages + n + 1) as u32) };
         file.extend_from_slice(&copied);
     }
@@ -331,10 +338,10 @@ fn repeating(table: &str, nesting: usize) -> Specimen {
     specimen
 }
 
-/// The same of every command that walks through everything, in every table that is large enough to have interior pages: the file
-/// holds some rows 10^12 times.
+/// Runs every command that walks through everything, for every table that is large enough to have
+/// interior pages. The file holds some rows 10^12 times.
 #[test]
-fn every_walk_through_pages_that_repeat_without_end_ends() {
+fn every_walk_through_endlessly_repeating_pages_ends() {
     const LINES: [&str; 7] = [
         "verify -q",
         "salvage out.db",
@@ -364,7 +371,7 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
             let (code, _, stderr) = sandbox.run(line.split(' ')).everything();
             let taken = begin.elapsed();
 
-            // Values are looked at one by one, or not at all, by whoever copies, deletes or lists.
+            // Listing, deleting and copying read values one by one or not at all.
             let by_one = ["list", "project", "backup"].iter().any(|begin| line.starts_with(begin));
             let may_pass = table == "vals" && by_one;
             assert!(
@@ -375,7 +382,7 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
             assert!(taken < std::time::Duration::from_secs(30), "{table}, `{line}`: {taken:?}");
         }
 
-        // What is to be replaced may be the hostile one: it is kept under another name.
+        // The hostile file may also be the one that is replaced. It is kept under another name.
         sandbox.write("vault.db", specimen.bytes());
         let _ = std::fs::remove_file(sandbox.path("good.db"));
         std::fs::write(sandbox.path("good.db"), &own).unwrap();
@@ -392,10 +399,10 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
     }
 }
 
-/// Interior pages of `records` that all point at the next one: few kilobytes that hold the same rows a thousand million
-/// times. Whoever gathered them before checking would never end.
+/// The interior pages of `records` all point at the next one. A few kilobytes hold the same rows a
+/// thousand million times. A reader that collected them before checking would never end.
 #[test]
-fn rows_that_repeat_without_end_are_refused_at_once() {
+fn endlessly_repeating_rows_are_refused_at_once() {
     const NESTING: usize = 12;
     let specimen = repeating("records", NESTING);
     let begin = std::time::Instant::now();
@@ -404,7 +411,7 @@ fn rows_that_repeat_without_end_are_refused_at_once() {
 
     assert_eq!(vault.list(None, |_| true).map_err(|error| code(&error)).map(drop), Err(6));
 
-    // A search meets its bucket's rows once, or again and is refused.
+    // A lookup reads the rows of its bucket once, or it is refused because it sees them again.
     let found = vault.get(&project("alpha"), &tag).map_err(|error| code(&error));
     assert!(matches!(found, Ok(_) | Err(6)), "{found:?}");
     assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());

@@ -1,4 +1,4 @@
-//! `secrets delete`: all that are named or none, and never by accident.
+//! `secrets delete` deletes all named secrets or none, and never by accident.
 
 use crate::support::{Sandbox, project, secret};
 
@@ -6,7 +6,7 @@ fn three() -> Sandbox {
     Sandbox::with_secrets(&[("one", "x"), ("two", "x"), ("my-three", "x")])
 }
 
-/// The tags that are left.
+/// Returns the remaining tags.
 fn left(sandbox: &Sandbox) -> Vec<String> {
     let secrets = sandbox.vault().list(Some(&project("default")), |_| true).unwrap();
     secrets.iter().map(|secret| secret.metadata.tag.to_string()).collect()
@@ -16,7 +16,7 @@ fn left(sandbox: &Sandbox) -> Vec<String> {
 fn delete_without_a_terminal_needs_yes() {
     let sandbox = three();
 
-    // `y` on stdin is no answer: nobody was asked.
+    // `y` on stdin is not an answer, because nobody was asked.
     stderr!(sandbox.command(["delete", "one"]).stdin("y\n").run().fails_with(7).stdout(""), @"
     error: deleting needs `--yes` where there is no terminal to ask on
     hint: nothing was changed; add `--yes` to do it
@@ -34,7 +34,7 @@ fn delete_without_yes_is_refused_before_anything_is_unlocked() {
 }
 
 #[test]
-fn delete_says_what_it_deleted() {
+fn delete_reports_what_it_deleted() {
     let sandbox = three();
     let run = sandbox.run(["delete", "one", "MY_THREE", "--yes"]);
     stderr!(run.succeeds().stdout(""), @"deleted `one` of project `default`, `my-three` of project `default`");
@@ -44,7 +44,7 @@ fn delete_says_what_it_deleted() {
 }
 
 #[test]
-fn delete_is_all_or_none() {
+fn delete_deletes_all_or_none() {
     let sandbox = three();
     let output = sandbox.run(["delete", "one", "twoo", "my-three", "-y"]).fails_with(3).stdout("");
     stderr!(output, @"
@@ -92,7 +92,7 @@ fn delete_frees_the_tag() {
 }
 
 #[test]
-fn delete_needs_to_know_what() {
+fn delete_needs_a_tag_or_an_id() {
     stderr!(three().run(["delete", "-y"]).fails_with(2).stdout(""), @"
     error: `<TAG|ID>...` is missing
     hint: usage: secrets delete [OPTIONS] <TAG|ID>...

@@ -1,9 +1,10 @@
-//! The dialects' table, what is refused and where, and that any value comes through byte for byte.
+//! The table of dialects, what is refused and where, and that any value round-trips byte for byte.
 //!
-//! Comments name the tools that read a row in another way; a row without one is read alike by all. Run side by side:
-//! `npm` = dotenv 18.0.10 and 16, `node` = `--env-file` of node 20.20, `python` = python-dotenv 1.2.4 without
-//! interpolation, `ruby2` = dotenv 2.4. Followed from their source: `ruby3` = dotenv 3, `ruby` = both, `compose` =
-//! compose-go 2. Variables that a row names count as unset.
+//! Comments name the tools that read a row differently. All tools agree on a row without a comment.
+//! Run side by side: `npm` = dotenv 18.0.10 and 16, `node` = `--env-file` of node 20.20, `python` =
+//! python-dotenv 1.2.4 without interpolation, `ruby2` = dotenv 2.4. Followed from their source:
+//! `ruby3` = dotenv 3, `ruby` = both, `compose` = compose-go 2. Variables that a row names count as
+//! unset.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ fn pairs(text: &[u8]) -> Result<Pairs, DotenvError> {
     Ok(parse(text)?.into_iter().map(|entry| (entry.name, entry.value.expose().to_vec())).collect())
 }
 
-/// The value of a file's one assignment.
+/// Returns the value of a file's only assignment.
 fn only(text: &[u8]) -> Result<Vec<u8>, DotenvError> {
     let mut entries = pairs(text)?;
     assert_eq!(entries.len(), 1);
@@ -41,7 +42,7 @@ fn values(rows: &[(&str, &str)]) {
 }
 
 #[test]
-fn lines_and_names() {
+fn lines_and_names_are_read() {
     let rows: &[(&str, &[(&str, &str)])] = &[
         ("", &[]),
         ("\n\r\n \t\n", &[]),
@@ -50,7 +51,7 @@ fn lines_and_names() {
         ("A=1\r\n\r\nB=2\r\n", &[("A", "1"), ("B", "2")]),
         ("A = 1", &[("A", "1")]),
         ("  A=1", &[("A", "1")]),
-        // node makes the tab a part of the name
+        // node makes the tab part of the name
         ("\tA\t=\t1", &[("A", "1")]),
         ("#A=1\nB=2", &[("B", "2")]),
         // node makes `# A` a name
@@ -67,11 +68,12 @@ fn lines_and_names() {
         ("export = 1", &[("export", "1")]),
         ("export export=1", &[("export", "1")]),
         ("exported=1", &[("exported", "1")]),
-        // node makes the mark a part of the name, ruby drops the line
+        // node makes the mark part of the name, ruby drops the line
         ("\u{feff}A=1", &[("A", "1")]),
-        // all keep the last; here that is for the caller to say
+        // all keep the last one; here the caller decides
         ("A=1\nA=2", &[("A", "1"), ("A", "2")]),
-        // npm, python and ruby begin a line at a lone `\r`, node drops it, compose keeps it: so no byte is lost
+        // npm, python and ruby start a line at a lone `\r`, node drops it, compose keeps it, and so
+        // do we to lose no byte
         ("A=1\rB=2", &[("A", "1\rB=2")]),
     ];
 
@@ -83,7 +85,7 @@ fn lines_and_names() {
 }
 
 #[test]
-fn unquoted_values() {
+fn unquoted_values_are_read() {
     values(&[
         ("", ""),
         ("   ", ""),
@@ -95,12 +97,13 @@ fn unquoted_values() {
         ("say \"hi\"", "say \"hi\""),
         ("a`b`", "a`b`"),
         ("ä€", "ä€"),
-        // npm, python and compose trim more than blanks, ruby the second: a value's bytes are not ours to drop
+        // npm, python and compose trim more than blanks, ruby trims the second; we never drop a
+        // value's bytes
         ("x\u{a0}", "x\u{a0}"),
         ("x\u{b}", "x\u{b}"),
         // npm and ruby end the value at the `\r`, python a line, node drops it
         ("x\ry", "x\ry"),
-        // compose and ruby expand: `pa$word` and `pa$`, `pa`, `x`; ruby runs the last
+        // compose and ruby expand: `pa$word` and `pa$`, `pa`, `x`; ruby runs the last one
         ("pa$$word", "pa$$word"),
         ("pa$HOME", "pa$HOME"),
         ("${HOME}x", "${HOME}x"),
@@ -113,28 +116,29 @@ fn unquoted_values() {
 }
 
 #[test]
-fn comments_behind_unquoted_values() {
+fn comments_after_unquoted_values_are_dropped() {
     values(&[
         ("x # c", "x"),
         ("x #c", "x"),
         ("x ## c # d", "x"),
         ("x'y # z'", "x'y"),
-        // node keeps the tab, compose all of it: they know only one kind of blank
+        // node keeps the tab, compose keeps all of it: both know only one kind of blank
         ("x\t# c", "x"),
-        // npm, node and ruby cut here, in the middle of passwords and addresses: compose, python and shells do not
+        // npm, node and ruby cut here, in the middle of passwords and addresses; compose, python
+        // and shells do not
         ("x#c", "x#c"),
         ("x# c", "x# c"),
         ("http://h/#f", "http://h/#f"),
         ("#x", "#x"),
         ("# x", "# x"),
-        // compose alone takes it as the value
+        // only compose takes it as the value
         (" #x", ""),
         (" # c", ""),
     ]);
 }
 
 #[test]
-fn single_quotes_and_backticks() {
+fn single_quotes_and_backticks_are_read() {
     values(&[
         ("'x'", "x"),
         ("''", ""),
@@ -146,10 +150,12 @@ fn single_quotes_and_backticks() {
         ("'a\"b`c'", "a\"b`c"),
         // ruby2 ends at the line
         ("'a\n\nb\n'", "a\n\nb\n"),
-        // python drops the line, compose refuses: they let a backslash escape the quote, shells, node and we do not
+        // python drops the line and compose refuses, because a backslash escapes the quote there;
+        // shells, node and we read it literally
         (r"'a\'", r"a\"),
-        // Only npm and node know backticks; the others keep them, and read one line of several. A value that means them
-        // can stand in other quotes; the one in backticks that was written for node could not be said in another way.
+        // Only npm and node know backticks. The others keep them and read only the first line. A
+        // value that contains backticks can use other quotes. A value in backticks, written for
+        // node, has no other spelling.
         ("`x`", "x"),
         ("`a\"b'c`", "a\"b'c"),
         (r"`a\nb`", r"a\nb"),
@@ -158,7 +164,7 @@ fn single_quotes_and_backticks() {
 }
 
 #[test]
-fn double_quotes() {
+fn double_quotes_are_read() {
     values(&[
         ("\"x\"", "x"),
         ("\"\"", ""),
@@ -168,7 +174,7 @@ fn double_quotes() {
         ("\"x\"#c", "x"),
         // ruby2 ends at the line
         ("\"a\nb\"", "a\nb"),
-        // npm, node and ruby3 turn it into `\n`: a certificate's bytes are not ours to change
+        // npm, node and ruby3 turn it into `\n`; we never change a certificate's bytes
         ("\"a\r\nb\"", "a\r\nb"),
         // compose and ruby: `a`
         ("\"a$b\"", "a$b"),
@@ -182,13 +188,16 @@ fn double_quotes() {
         (r#""a\\b""#, r"a\b"),
         (r#""a\\nb""#, r"a\nb"),
         (r#""x\\""#, r"x\"),
-        // npm keeps the backslash, node ends the value: compose, python, ruby and shells do as we do
+        // npm keeps the backslash, node ends the value; compose, python, ruby and shells agree with
+        // us
         (r#""a\"b""#, "a\"b"),
-        // npm, node and python keep the backslash; where `$` is expanded, files need it: compose, ruby, shells
+        // npm, node and python keep the backslash; compose, ruby and shells expand `$`, so files
+        // for them need it
         (r#""a\$b""#, "a$b"),
-        // npm, node, python and compose keep it; ruby and shells do as we do
+        // npm, node, python and compose keep it; ruby and shells agree with us
         (r#""a\`b""#, "a`b"),
-        // ruby drops each of these backslashes; python and compose make `\a` the bell and know `\b`, `\f` and `\v`
+        // ruby drops each of these backslashes; python and compose make `\a` the bell and know
+        // `\b`, `\f` and `\v`
         (r#""a\xb\ab""#, r"a\xb\ab"),
         (r#""C:\dir""#, r"C:\dir"),
         ("\"a\\\nb\"", "a\\\nb"),
@@ -196,7 +205,7 @@ fn double_quotes() {
 }
 
 #[test]
-fn placeholders_are_bytes_and_stay_whole() {
+fn placeholders_are_plain_bytes() {
     values(&[
         ("{{ secrets.a | json }} # c", "{{ secrets.a | json }}"),
         ("{{ secrets.a }}{{B}}\t", "{{ secrets.a }}{{B}}"),
@@ -205,14 +214,14 @@ fn placeholders_are_bytes_and_stay_whole() {
         ("pg://u:{{ X | url }}@h/db # c", "pg://u:{{ X | url }}@h/db"),
         // npm, node and ruby cut at the `#`
         ("x{{X}}#y", "x{{X}}#y"),
-        // ruby drops the backslash by which a template says that the placeholder is text
+        // ruby drops the backslash that makes a placeholder literal in a template
         (r"\{{X}}", r"\{{X}}"),
         (r#""\{{X}}""#, r"\{{X}}"),
     ]);
 }
 
 #[test]
-fn what_is_refused_and_where() {
+fn errors_have_the_right_position() {
     let name = "a name can contain only ASCII letters, digits, `_`, `.` and `-`";
     let first = "a name cannot begin with `.` or `-`";
     let equals = "no `=` follows the name; values are not taken from the environment";
@@ -226,17 +235,18 @@ fn what_is_refused_and_where() {
         .into();
 
     let rows: &[(&str, u64, u64, &str)] = &[
-        // npm, node and ruby drop the line, python has a name without a value; compose and docker ask the environment
+        // npm, node and ruby drop the line, python has a name without a value; compose and docker
+        // read the environment
         ("A", 1, 2, equals),
         ("A=1\r\n B \r\n", 2, 4, equals),
         ("A # c", 1, 3, equals),
         ("export", 1, 7, equals),
         ("export # c", 1, 8, equals),
-        // ruby refuses it unless `A` was assigned before: what a shell means by it
+        // ruby refuses it unless `A` was assigned before, as in a shell
         ("export A", 1, 9, equals),
-        // node takes `A B` for the name, compose refuses, the others drop the line
+        // node takes `A B` as the name, compose refuses, the others drop the line
         ("A B=1", 1, 3, equals),
-        // npm, compose and ruby read it as YAML does, node and python drop it
+        // npm, compose and ruby read it like YAML, node and python drop it
         ("A: 1", 1, 2, name),
         // only compose reads it
         ("A:1", 1, 2, name),
@@ -251,13 +261,14 @@ fn what_is_refused_and_where() {
         ("'A'=1", 1, 1, name),
         ("{{ X }}", 1, 1, name),
         ("A\r=1", 1, 2, name),
-        // compose refuses, ruby drops the line, npm, node and python read it: it is an option that was pasted
+        // compose refuses, ruby drops the line, npm, node and python read it; it is a pasted option
         ("--a=1", 1, 1, first),
         ("export -a=1", 1, 8, first),
         (".a=1", 1, 1, first),
-        // dropped by all but compose, which makes the name empty
+        // all drop it except compose, which makes the name empty
         (" =1", 1, 2, "there is no name before the `=`"),
-        // npm and ruby keep the quote and read on, node and python drop the assignment, compose refuses
+        // npm and ruby keep the quote and read on, node and python drop the assignment, compose
+        // refuses
         ("A=\"x", 1, 3, &double.0),
         ("A=1\n\nB = \"x\nC=2\n", 3, 5, &double.0),
         (r#"A="x\""#, 1, 3, &double.0),
@@ -266,7 +277,8 @@ fn what_is_refused_and_where() {
         ("A='x\nB=2", 1, 3, &single.0),
         ("A='", 1, 3, &single.0),
         ("A=`x", 1, 3, &backtick.0),
-        // npm and ruby keep all of it, quotes too; node and compose drop the rest, python the assignment
+        // npm and ruby keep all of it, with the quotes; node and compose drop the rest, python
+        // drops the assignment
         ("A=\"x\"y", 1, 6, &double.1),
         ("A=\"{\"a\": \"b\"}\"", 1, 6, &double.1),
         ("A=\"\"\"\nx\n\"\"\"", 1, 5, &double.1),
@@ -289,7 +301,7 @@ fn what_is_refused_and_where() {
 }
 
 #[test]
-fn an_error_holds_nothing_of_the_file() {
+fn an_error_quotes_nothing_from_the_file() {
     for text in [
         "A='x'hunter2",
         "A=\"hunter2",
@@ -304,7 +316,7 @@ fn an_error_holds_nothing_of_the_file() {
 }
 
 #[test]
-fn time_is_linear() {
+fn the_time_to_read_is_linear() {
     for piece in [
         "#",
         " #",
@@ -332,13 +344,13 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Random bytes, and random sequences of those that mean something.
+/// Generates random bytes, and random sequences of bytes with a special meaning.
 fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let special = prop::sample::select(b"\"'`\\#= \t\r\n$nrtxAe{}-\xff\0".to_vec());
     prop_oneof![vec(any::<u8>(), 0..60), vec(special, 0..40)]
 }
 
-/// A value in double quotes; `choices` say where an escape is written that is not needed.
+/// Writes a value in double quotes. `choices` decide where an unnecessary escape is written.
 fn double_quoted(value: &[u8], choices: &[bool]) -> Vec<u8> {
     let mut text = b"\"".to_vec();
     for (byte, choice) in value.iter().zip(choices.iter().cycle()) {
@@ -362,7 +374,7 @@ fn double_quoted(value: &[u8], choices: &[bool]) -> Vec<u8> {
     text
 }
 
-/// What is left of a value without what only quotes can hold.
+/// Removes everything from a value that only quotes can hold.
 fn without_need_of_quotes(value: &[u8]) -> Vec<u8> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let mut left = Vec::new();
@@ -384,27 +396,27 @@ proptest! {
     #![proptest_config(cases(10_000))]
 
     #[test]
-    fn any_value_comes_through_double_quotes(value in any_bytes(), choices in vec(any::<bool>(), 1..9)) {
+    fn any_value_round_trips_in_double_quotes(value in any_bytes(), choices in vec(any::<bool>(), 1..9)) {
         let text = [b"A = ", &double_quoted(&value, &choices)[..], b" # c\n"].concat();
         prop_assert_eq!(only(&text), Ok(value));
     }
 
     #[test]
-    fn any_value_without_the_quote_comes_through_the_others(value in any_bytes(),
+    fn any_value_without_the_quote_round_trips_in_the_other_quotes(value in any_bytes(),
                                                                quote in prop::sample::select(b"'`".to_vec())) {
         let value: Vec<u8> = value.into_iter().filter(|byte| *byte != quote).collect();
         prop_assert_eq!(only(&[b"A=", &[quote][..], &value, &[quote]].concat()), Ok(value));
     }
 
     #[test]
-    fn any_value_that_needs_no_quotes_comes_through_without(value in any_bytes()) {
+    fn any_value_that_needs_no_quotes_round_trips_without_quotes(value in any_bytes()) {
         let value = without_need_of_quotes(&value);
         prop_assert_eq!(only(&[b"A=", &value[..], b"\n"].concat()), Ok(value));
     }
 
-    /// What is written in one file comes back in its order, with its lines.
+    /// Assignments that are written to one file come back in their order, with their lines.
     #[test]
-    fn files_come_back_whole(values in vec((any_bytes(), 0..3_usize), 0..8)) {
+    fn files_round_trip(values in vec((any_bytes(), 0..3_usize), 0..8)) {
         let (mut text, mut lines) = (Vec::new(), Vec::new());
         for (number, (value, blank_lines)) in values.iter().enumerate() {
             let mut before = "# c\r\n".repeat(*blank_lines);
@@ -425,7 +437,7 @@ proptest! {
         prop_assert_eq!(entries.len(), values.len());
     }
 
-    /// No panic; an error's place is in the file or at its end.
+    /// Nothing panics, and an error's position is inside the file or at its end.
     #[test]
     fn any_bytes_are_read_or_refused(text in any_bytes(), assigned in any::<bool>()) {
         let text = if assigned { [b"A=", &text[..]].concat() } else { text };

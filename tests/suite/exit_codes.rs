@@ -1,8 +1,8 @@
-//! The documented exit codes: each one provoked, with the JSON type that belongs to it.
+//! The documented exit codes. Each one is provoked, together with its JSON type.
 
 use crate::support::{Prepared, Sandbox};
 
-/// Runs it for people and for a program, and compares code and type.
+/// Runs a command with and without `--json`, and compares code and type.
 #[track_caller]
 fn fails(command: impl Fn(&[&str]) -> Prepared, code: i32, kind: &str) {
     let (found, stdout, stderr) = command(&[]).run().everything();
@@ -15,20 +15,20 @@ fn fails(command: impl Fn(&[&str]) -> Prepared, code: i32, kind: &str) {
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
 }
 
-/// A command line, to which `--json` is added or not.
+/// Returns a command line to which `--json` can be added.
 fn line<'a>(sandbox: &'a Sandbox, arguments: &'a [&'a str]) -> impl Fn(&[&str]) -> Prepared + 'a {
     move |more| sandbox.command(arguments.iter().chain(more))
 }
 
 #[test]
-fn exit_0_is_done() {
+fn exit_0_is_success() {
     Sandbox::new().run(["list", "-q"]).succeeds();
     Sandbox::empty().run(["--version"]).succeeds().stdout_has("secrets ");
     Sandbox::empty().run(["create", "--help"]).succeeds().stdout_has("Usage: secrets create");
 }
 
 #[test]
-fn exit_0_is_a_reader_that_went_away() {
+fn exit_0_is_a_closed_pipe() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for arguments in
         [&["get", "key"][..], &["list", "--json"], &["completions", "zsh"], &["project", "list"]]
@@ -72,7 +72,7 @@ fn exit_1_is_an_output_that_cannot_be_written() {
 }
 
 #[test]
-fn exit_2_is_usage() {
+fn exit_2_is_a_usage_error() {
     let sandbox = Sandbox::new();
     fails(line(&sandbox, &["get"]), 2, "BAD_REQUEST");
     fails(line(&sandbox, &["get", "a b"]), 2, "BAD_REQUEST");
@@ -90,7 +90,7 @@ fn exit_2_is_usage() {
 }
 
 #[test]
-fn exit_2_is_a_command_that_is_missing() {
+fn exit_2_is_a_missing_command() {
     let sandbox = Sandbox::empty();
     let error = sandbox.run(["--json"]).fails_with(2).stdout("").json_error();
     assert_eq!(
@@ -183,7 +183,7 @@ fn exit_2_is_a_command_that_is_missing() {
 }
 
 #[test]
-fn exit_3_is_no_such_thing() {
+fn exit_3_is_not_found() {
     let sandbox = Sandbox::new();
     fails(line(&sandbox, &["get", "key"]), 3, "NOT_FOUND");
     fails(line(&sandbox, &["get", "se0123456789abcdef"]), 3, "NOT_FOUND");
@@ -193,7 +193,7 @@ fn exit_3_is_no_such_thing() {
 }
 
 #[test]
-fn exit_4_is_already_there() {
+fn exit_4_is_a_conflict() {
     let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
     fails(line(&sandbox, &["init"]), 4, "CONFLICT");
     fails(line(&sandbox, &["create", "--tag", "KEY"]), 4, "CONFLICT");
@@ -201,7 +201,7 @@ fn exit_4_is_already_there() {
 }
 
 #[test]
-fn exit_5_is_cannot_unlock() {
+fn exit_5_is_a_failed_unlock() {
     let sandbox = Sandbox::new();
     fails(
         |more| line(&sandbox, &["list"])(more).env("SECRETS_PASSPHRASE", "wrong"),
@@ -219,7 +219,7 @@ fn exit_5_is_cannot_unlock() {
 }
 
 #[test]
-fn exit_6_is_damaged_or_no_vault() {
+fn exit_6_is_a_damaged_file_or_not_a_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
     connection.execute("UPDATE vals SET val = zeroblob(length(val))", []).unwrap();
@@ -233,7 +233,7 @@ fn exit_6_is_damaged_or_no_vault() {
 }
 
 #[test]
-fn exit_7_is_refused() {
+fn exit_7_is_a_refusal() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     fails(line(&sandbox, &["delete", "key"]), 7, "FORBIDDEN");
     fails(line(&sandbox, &["project", "delete", "default"]), 7, "FORBIDDEN");
@@ -256,7 +256,7 @@ fn exit_8_is_a_check_that_found_something() {
         "CONFLICT",
     );
 
-    // A list comes with it, so that it is not like the others.
+    // This command prints a list as well, so it differs from the others.
     let sandbox = Sandbox::with_secrets(&[("key", "0123456789")]);
     sandbox.write("file", "0123456789");
     stderr!(sandbox.run(["scan", "file"]).fails_with(8).stdout("file:1: key (raw)\n"), @"
@@ -274,7 +274,7 @@ fn exit_8_is_a_check_that_found_something() {
 fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
 
-    // Behind the program everything is the program's.
+    // Everything after the program belongs to it.
     let run = |arguments: &'static [&'static str], sandbox: &Sandbox| {
         let sandbox = sandbox.vault_path();
         move |more: &[&str]| {
@@ -303,12 +303,13 @@ fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
 }
 
 #[test]
-fn exit_130_is_interrupted() {
-    // Through a pseudo-terminal: see prompts.rs. Here the signal itself, while stdin is waited for.
+fn exit_130_is_an_interruption() {
+    // prompts.rs tests this on a pseudo-terminal. Here the signal itself arrives while stdin is
+    // read.
     let sandbox = Sandbox::new();
     let prepared = sandbox.command(["create", "--tag", "key"]).command;
 
-    // Whoever runs the tests in the background has them ignore the signal.
+    // A background job starts the tests with the signal ignored.
     let mut command = std::process::Command::new("env");
     command.arg("--default-signal=INT").arg(prepared.get_program()).args(prepared.get_args());
     command.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -323,7 +324,7 @@ fn exit_130_is_interrupted() {
     drop(stdin);
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
 
-    // A shell shows a process that the signal ended as 130, too.
+    // A shell reports 130 for a process that the signal killed, too.
     assert!(status.code() == Some(130) || signal == Some(2), "{status:?}");
     assert!(sandbox.vault().list(None, |_| true).unwrap().is_empty());
 }

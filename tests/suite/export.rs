@@ -1,4 +1,5 @@
-//! `secrets export --encrypted` and `import` of what it wrote: nobody is locked in, and nothing is lost on the way.
+//! `secrets export --encrypted`, and `import` of its files: no lock-in, and nothing is lost on the
+//! way.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +20,7 @@ use crate::support::{Sandbox, project, secret, value};
 
 const MARKER: &str = "mRk7vQz2TgXe8NbHc4YdUf6PjAo1KiSx5WlVr3ZtBnGqEhCy0MaDuFpJ9wLs";
 
-/// A key of age's: the recipient, and an identity file in the sandbox.
+/// Creates an age key. Returns the recipient and writes an identity file.
 fn key(sandbox: &Sandbox, name: &str) -> String {
     let identity = age::x25519::Identity::generate();
     let path = sandbox.write(name, format!("# a key\n{}\n", identity.to_string().expose_secret()));
@@ -32,13 +33,13 @@ fn private(sandbox: &Sandbox, name: &str, text: &str) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
-/// An age file of somebody's making.
+/// Creates an age file without the program.
 fn sealed(to: &str, content: &[u8]) -> Vec<u8> {
     let to: age::x25519::Recipient = to.parse().unwrap();
     age::encrypt(&to, content).unwrap()
 }
 
-/// What is in an age file.
+/// Returns the content of an age file.
 fn opened(sandbox: &Sandbox, file: &str, identity: &str) -> Vec<u8> {
     let text = String::from_utf8(sandbox.read(identity)).unwrap();
     let identity: age::x25519::Identity = text.lines().nth(1).unwrap().parse().unwrap();
@@ -57,7 +58,7 @@ fn revealed(vault: &Vault, name: &str, tag: &str) -> Vec<u8> {
     }
 }
 
-/// Values of every kind.
+/// Returns values of every kind.
 fn values() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("plain", b"hunter2".to_vec()),
@@ -93,7 +94,7 @@ fn with_values() -> Sandbox {
     sandbox
 }
 
-/// Metadata of all secrets but their ids.
+/// Returns the metadata of all secrets, without their ids.
 fn listed(sandbox: &Sandbox) -> Value {
     let mut list = sandbox.run(["list", "--all-projects", "--all", "--json"]).succeeds().json();
     for secret in list["secrets"].as_array_mut().unwrap() {
@@ -110,7 +111,7 @@ fn assert_values(sandbox: &Sandbox) {
     }
 }
 
-/// Copies a file of one sandbox to another.
+/// Copies a file from one sandbox to another.
 fn carry(from: &Sandbox, to: &Sandbox, names: &[&str]) {
     for name in names {
         let path = to.write(name, from.read(name));
@@ -119,7 +120,7 @@ fn carry(from: &Sandbox, to: &Sandbox, names: &[&str]) {
 }
 
 #[test]
-fn everything_comes_back_as_it_was() {
+fn an_export_round_trips() {
     let from = with_values();
     let to = key(&from, "key");
     for armor in [&[][..], &["--armor"]] {
@@ -147,13 +148,13 @@ fn everything_comes_back_as_it_was() {
         assert_values(&other);
         other.run(["verify"]).succeeds().stdout_has("").stderr_has("");
 
-        // Once more, it is all there already.
+        // The second import changes nothing.
         stderr!(other.run(["import", "all.age", "-i", "key"]).succeeds(), @"imported into 3 projects: 9 there already");
     }
 }
 
 #[test]
-fn the_document_is_as_its_page_says() {
+fn the_document_matches_its_page() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     let name = Name::parse("A \"name\"").unwrap();
@@ -182,10 +183,10 @@ fn the_document_is_as_its_page_says() {
     assert_eq!(document, expected);
     assert_eq!(listed(&sandbox)[0]["createdAt"], times(0, "createdAt"));
 
-    // One secret a line.
+    // Each secret is on its own line.
     assert_eq!(text.split(|byte| *byte == b'\n').count(), 7);
 
-    // The page's own example is taken.
+    // The example on the page can be imported.
     let page =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/export.md"))
             .unwrap();
@@ -195,7 +196,7 @@ fn the_document_is_as_its_page_says() {
 }
 
 #[test]
-fn a_passphrase_opens_it_and_no_other() {
+fn only_its_passphrase_opens_the_file() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
     private(&sandbox, "pass", "the export's own passphrase\n");
     private(&sandbox, "wrong", "another one\n");
@@ -225,7 +226,7 @@ fn a_passphrase_opens_it_and_no_other() {
 }
 
 #[test]
-fn without_a_terminal_a_passphrase_has_to_be_given() {
+fn without_a_terminal_a_passphrase_must_be_given() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
     stderr!(sandbox.run(["export", "--encrypted", "f.age"]).fails_with(5).stdout(""), @"
     error: no passphrase for the export was given and there is no terminal to ask on
@@ -247,7 +248,7 @@ fn without_a_terminal_a_passphrase_has_to_be_given() {
 }
 
 #[test]
-fn a_terminal_is_asked_twice_and_shows_nothing() {
+fn the_passphrase_is_asked_for_twice_and_hidden() {
     let sandbox = Sandbox::with_secrets(&[("key", MARKER)]);
     sandbox.write("vault-pass", crate::support::PASSPHRASE);
     std::fs::set_permissions(sandbox.path("vault-pass"), PermissionsExt::from_mode(0o600)).unwrap();
@@ -282,7 +283,7 @@ fn a_terminal_is_asked_twice_and_shows_nothing() {
 }
 
 #[test]
-fn all_projects_or_nothing() {
+fn an_import_stores_all_projects_or_none() {
     let from = Sandbox::new();
     for (name, tag) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x")] {
         from.vault()
@@ -318,7 +319,7 @@ fn all_projects_or_nothing() {
     stderr!(skipped.succeeds(), @"imported into 3 projects: 1 created, 2 skipped, 1 there already");
     assert_eq!(revealed(&other.vault(), "b", "x"), b"mine");
 
-    // What was skipped keeps the file.
+    // Skipped secrets prevent the removal of the source file.
     let run = other.run([&import[..], &["--on-conflict", "skip", "--delete-source"]].concat());
     stderr!(run.fails_with(4), @"
     imported into 3 projects: 2 skipped, 2 there already
@@ -340,7 +341,7 @@ fn all_projects_or_nothing() {
 }
 
 #[test]
-fn several_new_projects_come_in_one_transaction() {
+fn several_new_projects_are_created_in_one_transaction() {
     let from = Sandbox::new();
     for number in 0..20 {
         from.vault().create(&project(&format!("p{number}")), secret("x", b"v")).unwrap();
@@ -364,7 +365,7 @@ fn several_new_projects_come_in_one_transaction() {
 }
 
 #[test]
-fn a_project_that_is_named_gets_a_file_of_one() {
+fn a_named_project_is_exported_alone() {
     let sandbox = Sandbox::new();
     sandbox.vault().create(&project("web"), secret("x", b"1")).unwrap();
     sandbox.vault().create(&project("api"), secret("x", b"2")).unwrap();
@@ -387,7 +388,7 @@ fn a_project_that_is_named_gets_a_file_of_one() {
     hint: leave out `--project`: each goes into the project that it came from
     ");
 
-    // What the environment says is no wish about this file.
+    // The project from the environment does not apply to this file.
     let run = sandbox.command(["import", "one", "-i", "key"]).env("SECRETS_PROJECT", "env").run();
     stderr!(run.succeeds(), @"imported into project `web`: 1 there already");
     let output =
@@ -409,7 +410,7 @@ fn a_project_that_is_named_gets_a_file_of_one() {
 }
 
 #[test]
-fn a_file_that_is_there_stays() {
+fn an_existing_file_is_not_replaced() {
     let sandbox = Sandbox::with_secrets(&[("key", "1")]);
     let to = key(&sandbox, "key");
     sandbox.write("notes", "mine");
@@ -554,7 +555,7 @@ fn a_damaged_file_stores_nothing() {
         sandbox.write("bad", bad);
         let (code, _, stderr) = sandbox.run(["import", "bad", "-i", "key"]).everything();
 
-        // Where the part for this key was changed, it is for another key.
+        // If the bytes for this key were changed, the file looks encrypted to another key.
         assert!(
             code == Some(6) || (code == Some(5) && stderr.contains("none of the identities")),
             "{what}: {stderr}"
@@ -574,7 +575,7 @@ fn a_damaged_file_stores_nothing() {
 }
 
 #[test]
-fn what_is_no_export_stores_nothing_and_shows_nothing() {
+fn an_invalid_export_stores_nothing_and_shows_nothing() {
     let sandbox = Sandbox::new();
     let to = key(&sandbox, "key");
     let one = |secret: &str| {
@@ -633,7 +634,7 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
 
     assert_eq!(listed(&sandbox), json!([]));
 
-    // An option for age files, and another file.
+    // The option is for age files, and this is not one.
     sandbox.write("x.env", "A=1\n");
     stderr!(sandbox.run(["import", "x.env", "-i", "key"]).fails_with(2), @"
     error: `x.env` is no age file
@@ -642,7 +643,7 @@ fn what_is_no_export_stores_nothing_and_shows_nothing() {
 }
 
 #[test]
-fn times_are_kept_where_a_secret_is_new() {
+fn times_are_kept_for_new_secrets() {
     let sandbox = Sandbox::new();
     let to = key(&sandbox, "key");
     let document = r#"{"format":"secrets-export","version":1,"projects":[{"name":"web","secrets":[
@@ -656,7 +657,7 @@ fn times_are_kept_where_a_secret_is_new() {
 }
 
 #[test]
-fn nothing_stands_in_the_clear_on_the_way() {
+fn no_plaintext_is_written_on_the_way() {
     let sandbox = Sandbox::with_secrets(&[("key", MARKER)]);
     std::fs::create_dir(sandbox.path("tmp")).unwrap();
     let to = key(&sandbox, "key");
@@ -709,7 +710,7 @@ fn nothing_stands_in_the_clear_on_the_way() {
     assert_eq!(std::fs::read_dir(sandbox.path("tmp")).unwrap().count(), 0);
 }
 
-/// The real program, where it is installed: `age`, else `rage`.
+/// Returns the real program if it is installed: `age`, or else `rage`.
 fn real_age() -> Option<&'static str> {
     ["age", "rage"].into_iter().find(|name| Command::new(name).arg("--version").output().is_ok())
 }
@@ -734,7 +735,7 @@ fn piped(program: &str, arguments: &[&str], directory: &Path, input: &[u8]) -> V
 }
 
 #[test]
-fn the_real_program_reads_it_and_writes_what_we_read() {
+fn the_real_program_reads_our_files_and_we_read_its_files() {
     let Some(age) = real_age() else { return };
     let from = with_values();
     let to = key(&from, "key");
@@ -746,7 +747,7 @@ fn the_real_program_reads_it_and_writes_what_we_read() {
         let document = piped(age, &["-d", "-i", "key", "all.age"], &from.path(""), b"");
         assert!(document == opened(&from, "all.age", "key"));
 
-        // Back, made by the other program.
+        // The other direction: the real program writes the file.
         let file = piped(
             age,
             &[&["-r", &to][..], if armor.is_empty() { &[] } else { &["-a"] }].concat(),
@@ -762,7 +763,7 @@ fn the_real_program_reads_it_and_writes_what_we_read() {
         assert_values(&other);
     }
 
-    // With jq, as the page has it.
+    // Run the jq command from the page.
     if Command::new("jq").arg("--version").output().is_ok() {
         let line = "\"$AGE\" -d -i key all.age | jq -j '.projects[] | select(.name == \"web\").secrets[] | \
                     select(.tag == \"plain\") | .value // (.valueBase64 | @base64d)'";
@@ -787,7 +788,7 @@ fn the_real_program_reads_it_and_writes_what_we_read() {
 }
 
 #[test]
-fn the_real_program_and_a_passphrase() {
+fn the_real_program_accepts_our_passphrase_files() {
     if real_age() != Some("age") || Command::new("script").arg("--version").output().is_err() {
         return;
     }
@@ -814,15 +815,16 @@ fn the_real_program_and_a_passphrase() {
 }
 
 #[test]
-fn a_name_of_a_project_is_one() {
-    // The export writes names of projects and tags without escapes: nothing in them needs one.
+fn names_never_need_escapes() {
+    // The export writes names of projects and tags without escapes, because no valid name needs
+    // one.
     for odd in ["a\"b", "a\\b", "a\nb"] {
         assert!(ProjectName::parse(odd).is_err() && Tag::parse(odd).is_err());
     }
 }
 
 #[test]
-fn a_file_that_is_not_what_was_written_is_found_out() {
+fn a_written_file_is_checked() {
     let sandbox = Sandbox::with_secrets(&[("key", MARKER), ("other", "x")]);
     let vault = sandbox.vault();
     let passphrase = SecretBytes::copy_of(b"a passphrase");
@@ -841,7 +843,7 @@ fn a_file_that_is_not_what_was_written_is_found_out() {
         file[last] ^= 1;
         assert!(check(&file).is_err());
 
-        // A whole file of the same kind, of something else.
+        // A complete file of the same kind, but with other content.
         let mut other = ExportWriter::new(&vault, None, &to, false);
         let mut file = Vec::new();
         other.write(&mut file, &|_| {}).unwrap();
@@ -850,7 +852,7 @@ fn a_file_that_is_not_what_was_written_is_found_out() {
 }
 
 #[test]
-fn a_name_that_is_taken_meanwhile_is_not_taken_over() {
+fn a_file_created_in_the_meantime_is_not_replaced() {
     let sandbox = Sandbox::empty();
     let path = sandbox.path("f");
     let output = Output::new(&path, None, &[]).unwrap();

@@ -1,10 +1,12 @@
-//! A fault at every call into the file system: SIGKILL, a full disk and a broken one, at each call of each command that
-//! writes. What is found afterwards is the old state or the new one, what was acknowledged is the new one and was
-//! flushed, and the next command leaves nothing behind.
+//! A fault at every call into the file system: SIGKILL, a full disk and a broken disk, at each call
+//! of each command that writes. Afterwards the vault is in the old state or the new one. An
+//! acknowledged change is in the new state and was flushed, and the next command leaves nothing
+//! behind.
 //!
-//! `strace` counts a command's calls, then fails or kills it at one after the other. A kill in front of a call that changes
-//! nothing is the kill in front of the next that does, so kills and full disks are for those that change something, a broken
-//! disk (EIO) is for all. Where strace is not to be had, the tests say so on stderr and pass, as in `output_faults`.
+//! `strace` counts a command's calls, then fails or kills it at one after the other. A kill before
+//! a call that changes nothing equals a kill before the next call that does, so kills and full
+//! disks are only tried at calls that change something. A broken disk (EIO) is tried at all. If
+//! strace is not available, the tests report that on stderr and pass, as in `output_faults`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,15 +25,15 @@ use crate::fixture::{reveal, root, vault_rows};
 use crate::output_faults::skipped;
 use crate::support::{PASSPHRASE, Run, Sandbox, passphrase, project, secret};
 
-/// What is stored, what takes its place, what a message must not have a piece of.
+/// The stored value, the one that replaces it, and the text that no message may contain a piece of.
 const OLD: &str = "0ldV4lue-qWmZrTbXnKcLpHsJdFgVyUiOeAaSxCvBn";
 const NEW: &str = "n3wV4lue-MzLaKsJdHfGqPwOeIrUtYvXcBnQmWnEbT";
 
 /// A command that is faulted. To add one, add a line to [`CASES`].
 struct Case {
-    /// Its arguments; a file `value` holds the new value, and `@` stands for the sandbox
+    /// Its arguments. The file `value` holds the new value, and `@` stands for the sandbox
     line: &'static str,
-    /// What stands in the sandbox besides the vault
+    /// Creates the files that the sandbox holds in addition to the vault
     prepare: fn(&Sandbox),
 }
 
@@ -70,14 +72,14 @@ const CASES: &[Case] = &[
     Case { line: "backup @copy.db --replace", prepare: backup },
     Case { line: "restore @copy.db --yes", prepare: backup },
     Case { line: "salvage @copy.db", prepare: nothing },
-    // Reading, where a writer was killed: what it left is rolled back first.
+    // A killed writer left a journal. Reading rolls it back first.
     Case { line: "list --all-projects", prepare: torn },
     Case { line: "update key --value-file value", prepare: torn },
 ];
 
 fn nothing(_: &Sandbox) {}
 
-/// The sandbox's directory, without a slash at its end.
+/// Returns the sandbox's directory without a slash at its end.
 fn directory(sandbox: &Sandbox) -> PathBuf {
     sandbox.path("").components().collect()
 }
@@ -90,7 +92,7 @@ fn same_passphrase(sandbox: &Sandbox) {
     crate::passwd::file(sandbox, "same", PASSPHRASE);
 }
 
-/// A copy of the vault as it was before its last change.
+/// Creates a copy of the vault as it was before its last change.
 fn backup(sandbox: &Sandbox) {
     let vault = Locked::open(&sandbox.vault_path()).unwrap().unlocked(root());
     vault.backup(&sandbox.path("copy.db"), false, &|_| {}).unwrap();
@@ -111,7 +113,7 @@ fn template_over_an_output(sandbox: &Sandbox) {
     sandbox.write("out", "what was rendered before");
 }
 
-/// A writer was killed when half of its pages were in place.
+/// Leaves the vault as a writer does that was killed when half of its pages were written.
 fn torn(sandbox: &Sandbox) {
     let case = Case { line: "update key --value-file value", prepare: nothing };
     let trace = traced(sandbox, &case, None);
@@ -135,7 +137,7 @@ fn torn(sandbox: &Sandbox) {
     );
 }
 
-/// Everything in a directory: names below it, modes, contents; a directory has none.
+/// Everything in a directory: names, modes and contents. A directory has no content.
 type Tree = BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>;
 
 fn tree(directory: &Path) -> Tree {
@@ -156,7 +158,7 @@ fn tree(directory: &Path) -> Tree {
     found
 }
 
-/// Puts a directory back to what it was.
+/// Restores a directory to an earlier tree.
 fn restore(sandbox: &Sandbox, tree: &Tree) {
     let directory = sandbox.path("");
     for entry in fs::read_dir(&directory).unwrap().map(Result::unwrap) {
@@ -176,7 +178,8 @@ fn restore(sandbox: &Sandbox, tree: &Tree) {
     }
 }
 
-/// The sandbox that a command begins in: a vault whose root key is known, so that no look costs a key derivation.
+/// Returns the sandbox that a command starts in. The root key of its vault is known, so that checks
+/// need no key derivation.
 fn base(prepare: fn(&Sandbox)) -> Tree {
     let sandbox = Sandbox::with_its_memory();
     let (row, slot) = vault_rows();
@@ -196,7 +199,8 @@ fn base(prepare: fn(&Sandbox)) -> Tree {
     tree(&sandbox.path(""))
 }
 
-/// What somebody finds: each secret with its metadata and value, each file that is no vault's.
+/// The observable state: each secret with its metadata and value, and each file that is not a
+/// vault's.
 #[derive(PartialEq, Debug)]
 struct State {
     secrets: BTreeSet<(String, String, Option<String>, Vec<u8>)>,
@@ -204,8 +208,8 @@ struct State {
     files: Tree,
 }
 
-/// Names that nobody reads and the next command takes away: a journal, the mark that a VACUUM is due, an output's waiting
-/// file.
+/// Returns true for files that nobody reads and the next command removes: a journal, the mark that
+/// a VACUUM is due, the staged file of an output.
 fn is_left_behind(name: &Path) -> bool {
     if is_in_the_making(name) {
         return true;
@@ -215,8 +219,9 @@ fn is_left_behind(name: &Path) -> bool {
     [".db-journal", ".db-compact", ".secrets-new"].iter().any(|end| name.ends_with(end))
 }
 
-/// What a command that was killed leaves of a new file beside the vault, under a name of its own: an `init`'s empty vault, a
-/// copy from before a journal was replayed. The next such file of a command an hour later clears it away.
+/// Returns true for what a killed command leaves of a new file next to the vault, under a separate
+/// name: an `init`'s empty vault, or a copy from before a journal was replayed. The next command
+/// that creates such a file removes it if it is an hour old.
 fn is_in_the_making(name: &Path) -> bool {
     let name = name.file_name().unwrap().to_str().unwrap();
     let made = [
@@ -231,17 +236,17 @@ fn is_in_the_making(name: &Path) -> bool {
     name.starts_with('.') && made.iter().any(|end| name.ends_with(end))
 }
 
-/// What was seen of the vault: another one with every run, and never flushed.
+/// Returns true for checkpoints: they differ with every run, and they are never flushed.
 fn is_memory(name: &Path) -> bool {
     name.starts_with("state")
 }
 
-/// A copy of the vault, of which other tests say that it holds; with every run it is another one.
+/// Returns true for a copy of the vault. It differs with every run, and other tests verify it.
 fn is_copy(name: &Path) -> bool {
     name.ends_with("copy.db")
 }
 
-/// What `restore` took for no vault any more, as it could not be read: it is kept.
+/// Returns true for a file that `restore` kept because it could not be read as a vault.
 fn is_kept(name: &Path) -> bool {
     name.to_str().unwrap().starts_with("vault.db.replaced-")
 }
@@ -250,7 +255,7 @@ fn state(sandbox: &Sandbox) -> State {
     let files = tree(&sandbox.path(""));
     let locked = Locked::open(&sandbox.vault_path()).unwrap();
 
-    // After `rekey` the test does not know it.
+    // After `rekey` the test does not know the root key.
     let known = locked.opens_with(&root()).is_ok();
     let vault = if known { locked.unlocked(root()) } else { locked.unlock(&passphrase()).unwrap() };
     let secrets = vault.list(None, |_| true).unwrap().into_iter().map(|found| {
@@ -279,21 +284,21 @@ fn state(sandbox: &Sandbox) -> State {
 struct Call {
     pid: String,
     name: String,
-    /// Which of its thread's calls of this name, from 1
+    /// Its number among its thread's calls of this name, from 1
     ordinal: usize,
     arguments: String,
     result: String,
 }
 
 impl Call {
-    /// The path of the descriptor that it is about.
+    /// Returns the path of the descriptor that the call uses.
     fn on(&self) -> Option<&str> {
         let (number, rest) = self.arguments.split_once('<')?;
         number.parse::<u32>().ok()?;
         Some(rest.split_once('>')?.0)
     }
 
-    /// The paths that it names.
+    /// Returns the paths that the call names.
     fn paths(&self) -> impl Iterator<Item = &str> {
         self.arguments.split('"').skip(1).step_by(2)
     }
@@ -306,7 +311,7 @@ impl Call {
         self.name.starts_with("open") && self.arguments.contains("O_CREAT")
     }
 
-    /// True for a call that changes what is on the disk.
+    /// Returns true for a call that changes the disk.
     fn changes(&self) -> bool {
         const CHANGE: [&str; 14] = [
             "write",
@@ -330,8 +335,8 @@ impl Call {
         opens || CHANGE.iter().any(|name| self.name.starts_with(name))
     }
 
-    /// True where it touches something below a directory, and is more than the debug build's question whether a
-    /// descriptor is open.
+    /// Returns true if the call touches something below a directory. It ignores the debug build's
+    /// check whether a descriptor is open.
     fn touches(&self, directory: &str) -> bool {
         let below = |path: &str| path.starts_with(directory);
         !self.arguments.contains("F_GETFD")
@@ -347,7 +352,7 @@ enum What {
     Broken,
 }
 
-/// What happens to one call.
+/// A fault at one call.
 #[derive(Debug, Clone)]
 struct Fault {
     call: String,
@@ -355,7 +360,7 @@ struct Fault {
     what: What,
 }
 
-/// A run under strace, and what it called.
+/// A run under strace, and its calls.
 struct Trace {
     calls: Vec<Call>,
     killed: bool,
@@ -437,12 +442,12 @@ impl Trace {
             }
         }
 
-        // strace, which dies of what its program died of, does not always get to say so.
+        // strace dies of the same signal as its program and does not always get to report that.
         trace.killed = trace.code.is_none() && !trace.calls.is_empty();
         trace
     }
 
-    /// The calls that touch the sandbox, all of them the main thread's.
+    /// Returns the calls that touch the sandbox. All of them belong to the main thread.
     fn of_ours<'t>(&'t self, sandbox: &Sandbox) -> impl Iterator<Item = &'t Call> {
         let main = &self.calls[0].pid;
         let directory = directory(sandbox);
@@ -453,7 +458,7 @@ impl Trace {
         })
     }
 
-    /// True where the fault met a call that touches the sandbox, and no other call.
+    /// Returns true if the fault hit a call that touches the sandbox, and no other call.
     fn met(&self, fault: &Fault, sandbox: &Sandbox) -> bool {
         let directory = directory(sandbox);
         let of_ours = |call: &Call| {
@@ -471,8 +476,8 @@ impl Trace {
         met.len() == 1 && of_ours(met[0])
     }
 
-    /// What was not yet flushed when success was told, or was done in the wrong order; nothing else may come back after a
-    /// power cut than what was there before or what was acknowledged.
+    /// Returns what was not flushed when success was reported, or was done in the wrong order.
+    /// After a power cut, only the state before the run or the acknowledged state may come back.
     fn unflushed(&self, before: &Tree, sandbox: &Sandbox) -> Vec<String> {
         let directory = directory(sandbox);
         let faulted = self.calls.iter().any(|call| call.result.contains("(INJECTED)"));
@@ -485,22 +490,22 @@ impl Trace {
     }
 }
 
-/// What a disk that loses everything unflushed would lose.
+/// Simulates a disk that loses everything that was not flushed.
 struct Disk<'a> {
     before: &'a Tree,
     directory: &'a Path,
     /// Files with bytes that were not flushed
     dirty: BTreeSet<String>,
-    /// Names that were made or taken away, and their directory not flushed since
+    /// Names that were created or removed since the last flush of their directory
     names: BTreeSet<String>,
-    /// SQLite goes on where the directory cannot be flushed after its journal was made: the order counts without faults,
-    /// what is flushed in the end always
+    /// SQLite continues if the directory cannot be flushed after it created its journal. So the
+    /// order only counts without faults, but the final flush always counts
     faulted: bool,
-    /// A journal was taken away, and that was flushed
+    /// A journal was removed, and the removal was flushed
     committed: bool,
     /// A directory could not be opened
     no_directory: bool,
-    /// Names that were taken away
+    /// Names that were removed
     unlinked: BTreeSet<String>,
     wrong: Vec<String>,
 }
@@ -536,7 +541,8 @@ impl<'a> Disk<'a> {
         self.no_directory |= call.name == "openat" && call.result.contains("(INJECTED)");
 
         match &*call.name {
-            // VACUUM cuts the file last of all: what would come back behind its end belongs to nothing, the header says so.
+            // VACUUM truncates the file last. Bytes that come back after its end belong to nothing,
+            // because the header has the size.
             "ftruncate" if self.committed => {}
             "write" | "pwrite64" | "writev" | "ftruncate" if call.succeeded() => {
                 let on = on.unwrap();
@@ -572,8 +578,7 @@ impl<'a> Disk<'a> {
                 if let Some(of) = paths[0].strip_suffix("-journal")
                     && self.dirty.contains(of)
                 {
-                    self.wrong
-                        .push(format!("its journal was taken away before it was flushed: {of}"));
+                    self.wrong.push(format!("its journal was removed before it was flushed: {of}"));
                 }
 
                 self.dirty.remove(&paths[0]);
@@ -583,7 +588,7 @@ impl<'a> Disk<'a> {
             "linkat" | "rename" | "renameat2" if call.succeeded() => {
                 let nameless = self.dirty.iter().find(|name| name.contains("/#")).cloned();
                 if let Some(name) = nameless.or_else(|| self.dirty.get(&paths[0]).cloned()) {
-                    self.wrong.push(format!("named before it was flushed: {name}"));
+                    self.wrong.push(format!("renamed before it was flushed: {name}"));
                 }
 
                 self.names.extend(paths.into_iter().filter(|path| !path.starts_with("/proc/")));
@@ -592,7 +597,7 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// True where it tells somebody that it is done.
+    /// Returns true if the call reports success to somebody.
     fn tells(call: &Call) -> bool {
         let said = call.paths().next().unwrap_or_default();
         call.name == "write"
@@ -601,24 +606,24 @@ impl<'a> Disk<'a> {
     }
 
     fn told(&mut self, call: &Call) {
-        // Whatever of these comes back, the next command takes it away again: also a dead writer's journal, which is
-        // played back once more to the same end.
+        // The next command removes any of these that comes back, and also a dead writer's journal.
+        // Replaying that one again has the same result.
         let was_there =
             |name: &str| self.before.keys().any(|key| self.directory.join(key) == Path::new(name));
 
-        // The journal of a VACUUM is played back to what was committed before. SQLite takes a directory that cannot be
-        // opened for one that cannot be flushed.
+        // The journal of a VACUUM restores the state that was committed before. SQLite treats a
+        // directory that cannot be opened like one that cannot be flushed.
         let vacuumed = self.faulted && (self.committed || self.no_directory);
         let back = |name: &str| !name.ends_with("-journal") || was_there(name) || vacuumed;
 
-        // Copies of another journal are made anew.
+        // Copies of another journal are written again.
         let copied = |name: &str| {
             name.ends_with(".before-recovery") || name.ends_with(".before-recovery.journal")
         };
 
         let harmless = |name: &str| is_left_behind(Path::new(name)) && back(name) || copied(name);
         for name in self.dirty.iter().chain(self.names.iter().filter(|name| !harmless(name))) {
-            self.wrong.push(format!("told ({}) before it was flushed: {name}", call.name));
+            self.wrong.push(format!("success was reported ({}) before a flush: {name}", call.name));
         }
     }
 }
@@ -632,26 +637,26 @@ pub fn strace_is_here() -> bool {
 
     let here = strace.status().is_ok_and(|status| status.success());
     if !here {
-        skipped("strace is not installed or may not trace");
+        skipped("strace is not installed or is not permitted to trace");
     }
 
     here
 }
 
-/// A case with what it begins with and what it comes to.
+/// A case with its start and its expected result.
 struct Plan {
     case: &'static Case,
     before: Tree,
     old: State,
     new: State,
-    /// The names that are there then
+    /// The names that exist afterwards
     after: Vec<PathBuf>,
     faults: Vec<Fault>,
-    /// What is not as promised without a fault
+    /// Broken promises in the run without a fault
     wrong: Vec<String>,
 }
 
-/// The names in a directory.
+/// Returns the names in a directory.
 fn names(tree: &Tree) -> Vec<&Path> {
     tree.keys().map(PathBuf::as_path).collect()
 }
@@ -680,7 +685,8 @@ impl Plan {
         let mut faults = Vec::new();
         for call in trace.of_ours(sandbox) {
             let kinds: &[What] = match (&*call.name, call.ordinal % 2) {
-                // Of what cannot be written, SQLite makes the same: half of the many are full, half are broken.
+                // SQLite reacts in the same way to every failed write. So half of the many calls
+                // get a full disk, and half a broken one.
                 ("pwrite64", 0) => &[What::Kill, What::Full],
                 ("pwrite64", _) => &[What::Kill, What::Broken],
                 _ if call.changes() => &[What::Kill, What::Full, What::Broken],
@@ -704,7 +710,7 @@ impl Plan {
         }
     }
 
-    /// Runs the command with a fault; what is not as promised.
+    /// Runs the command with a fault and returns the broken promises.
     fn suffer(&self, fault: &Fault, sandbox: &Sandbox) -> Vec<String> {
         restore(sandbox, &self.before);
         let trace = traced(sandbox, self.case, Some(fault));
@@ -738,17 +744,17 @@ impl Plan {
 
         check(
             found == self.new || !acknowledged && found == self.old,
-            "neither the old state nor the new one",
+            "the state is neither the old one nor the new one",
         );
 
-        // What makes a file once more, then a write: whatever was left is gone.
+        // Create the file once more, and then write: nothing is left over afterwards.
         if ["init", "render"].iter().any(|made| self.case.line.starts_with(made)) {
             let again = sandbox.run(self.case.words(sandbox)).everything().0;
             check(matches!(again, Some(0 | 4)), "the same command fails afterwards");
         }
 
         let wrote = sandbox.run(["update", "steady", "--value-file", "value", "-q"]);
-        check(ended(wrote, 0).is_none(), "nothing can be written afterwards");
+        check(ended(wrote, 0).is_none(), "writing fails afterwards");
         let after = tree(&sandbox.path(""));
         let expected: BTreeSet<&Path> =
             self.before.keys().chain(&self.after).map(PathBuf::as_path).collect();
@@ -769,12 +775,12 @@ impl Plan {
     }
 }
 
-/// Calls that are asked about the file itself, so that their failure is taken for an answer: a vault that opens for reading
-/// only (SQLite tries that next) has a damaged header, one that `access` denies cannot be read, an output whose `statx` fails
-/// was replaced. A page that cannot be read is a damaged one: SQLite itself calls EIO corruption. Each refuses and changes
-/// nothing.
+/// Returns true if the failure of a call is an answer about the file itself. A vault that opens
+/// only for reading (SQLite tries that next) has a damaged header. One that `access` denies cannot
+/// be read. An output whose `statx` fails was replaced. A page that cannot be read is damaged,
+/// because SQLite itself calls EIO corruption. Each of these refuses and changes nothing.
 fn is_refused(fault: &Fault, code: Option<i32>) -> bool {
-    // Of a passphrase file: none could be had.
+    // These calls are about a passphrase file, so there was no passphrase.
     let known = [
         ("openat", 6),
         ("pread64", 6),
@@ -789,23 +795,25 @@ fn is_refused(fault: &Fault, code: Option<i32>) -> bool {
         && known.iter().any(|(call, refused)| fault.call == *call && code == Some(*refused))
 }
 
-/// `None` where a run ended with that code.
+/// Returns `None` if a run ended with that code.
 fn ended(run: Run, expected: i32) -> Option<String> {
     let (code, _, stderr) = run.everything();
     (code != Some(expected)).then(|| format!("{code:?}: {stderr}"))
 }
 
-/// No value and no passphrase, not even eight bytes of one.
+/// Returns true if the text holds no value and no passphrase, not even eight bytes of one.
 fn is_clean(text: &str) -> bool {
     let pieces = |secret: &'static str| (0..secret.len() - 7).map(move |at| &secret[at..at + 8]);
     [OLD, NEW, PASSPHRASE].into_iter().flat_map(pieces).all(|piece| !text.contains(piece))
 }
 
-/// One sentence that says `error:`, perhaps hints and warnings around it.
+/// Returns true for one sentence that begins with `error:`, possibly with hints and warnings around
+/// it.
 fn is_one_sentence(stderr: &str) -> bool {
     let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
 
-    // Lines that belong to the sentence are indented; a restore shows the difference before, salvage how to go on.
+    // Lines that belong to the sentence are indented. `restore` shows the difference first, and
+    // `salvage` shows the next steps.
     let difference = ["~ web/port", "0 added, ", "the backup contains "];
     let begins = [
         &[
@@ -825,7 +833,7 @@ fn is_one_sentence(stderr: &str) -> bool {
     errors == 1 && stderr.lines().all(known) && !stderr.contains("panicked")
 }
 
-/// Every `stride`th fault of every case, on all processors.
+/// Tries every `stride`th fault of every case, on all processors.
 fn inject(stride: usize) {
     if !strace_is_here() {
         return;
@@ -857,7 +865,7 @@ fn inject(stride: usize) {
     assert!(wrong.is_empty(), "{} of {} runs:\n{}", wrong.len(), jobs.len(), wrong.join("\n"));
 }
 
-/// The last test of this file, one of the long ones, has a fault at every call.
+/// The last test of this file is a long one and tries a fault at every call.
 #[test]
 fn a_fault_at_some_calls_of_each_command_leaves_the_old_state_or_the_new() {
     inject(193);
@@ -869,7 +877,8 @@ fn a_fault_at_one_call_in_seven_of_each_command_leaves_the_old_state_or_the_new(
     inject(7);
 }
 
-/// `just test-faults`: the seventh of it that the long tests take is another one with every command that is added.
+/// `just test-faults` runs this. The seventh that the long tests take changes with every command
+/// that is added.
 #[test]
 #[ignore = "a quarter of an hour; needs strace"]
 fn a_fault_at_every_call_of_each_command_leaves_the_old_state_or_the_new() {

@@ -1,4 +1,5 @@
-//! Filters against the parsers that they escape for: `serde_json`, the shell, and decoders written here from RFCs.
+//! Filters against the parsers that they escape for: `serde_json`, the shell, and decoders written
+//! here from RFCs.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -22,7 +23,7 @@ fn generated<T>(strategy: &impl Strategy<Value = T>) -> Vec<T> {
     (0..VALUES).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-/// Random bytes, and random sequences of those that parsers treat in their own way.
+/// Returns random bytes, and random sequences of bytes that parsers treat specially.
 fn any_bytes() -> Vec<Vec<u8>> {
     let special = prop::sample::select(
         b"\"'\\`$\n\r\t\0 %+/=-!*?#~&;|<>(){}[]\x1b\x7f\x80\x81\x88\xffn0u".to_vec(),
@@ -30,7 +31,7 @@ fn any_bytes() -> Vec<Vec<u8>> {
     generated(&prop_oneof![vec(any::<u8>(), 0..60), vec(special, 0..30)])
 }
 
-/// Text from every part of Unicode, beside what JSON and YAML escape.
+/// Returns text from every part of Unicode, and characters that JSON and YAML escape.
 fn any_text() -> Vec<String> {
     let special = "\"\\/\n\r\t\u{8}\u{c}\0\u{1f}\u{7f}\u{85}\u{9f}\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}\u{10ffff}'{}";
     let special = prop::sample::select(special.chars().collect::<Vec<_>>());
@@ -38,7 +39,7 @@ fn any_text() -> Vec<String> {
     generated(&text).into_iter().map(|chars| chars.into_iter().collect()).collect()
 }
 
-/// Compares in a way that names the first value that differs.
+/// Compares the results and names the first value that differs.
 fn all_equal(found: &[Vec<u8>], values: &[Vec<u8>]) {
     assert_eq!(found.len(), values.len());
     for (found, value) in found.iter().zip(values) {
@@ -47,7 +48,7 @@ fn all_equal(found: &[Vec<u8>], values: &[Vec<u8>]) {
 }
 
 #[test]
-fn json_strings_come_back_from_a_json_parser() {
+fn json_strings_round_trip_through_a_json_parser() {
     for text in any_text() {
         let document =
             format!("\"{}\"", String::from_utf8(apply(Filter::Json, text.as_bytes())).unwrap());
@@ -56,7 +57,7 @@ fn json_strings_come_back_from_a_json_parser() {
 }
 
 #[test]
-fn json_takes_utf_8_and_nothing_else() {
+fn json_takes_only_utf_8() {
     for bytes in any_bytes() {
         let refused =
             matches!(Filter::Json.apply(&bytes, Readers::default()), Err(FilterError::NotUtf8));
@@ -64,9 +65,10 @@ fn json_takes_utf_8_and_nothing_else() {
     }
 }
 
-/// One script for all: each line hands some words to `printf`, which is built in and knows no longest command line.
+/// One script tests all values. Each line passes some words to `printf`, which is built in and has
+/// no limit on the length of its command line.
 #[test]
-fn shell_words_come_back_from_a_shell() {
+fn shell_words_round_trip_through_a_shell() {
     let values: Vec<Vec<u8>> =
         any_bytes().into_iter().filter(|value| !value.contains(&0)).collect();
     let mut script = Vec::new();
@@ -109,7 +111,7 @@ fn exists(path: &str) -> bool {
 }
 
 #[test]
-fn shell_refuses_nul_and_nothing_else() {
+fn shell_refuses_only_nul() {
     for bytes in any_bytes() {
         let refused =
             matches!(Filter::Shell.apply(&bytes, Readers::default()), Err(FilterError::Nul));
@@ -118,14 +120,15 @@ fn shell_refuses_nul_and_nothing_else() {
 }
 
 #[test]
-fn urls_are_decoded_to_the_value() {
+fn urls_decode_to_the_value() {
     for value in any_bytes() {
         let encoded = apply(Filter::Url, &value);
         assert_eq!(percent_decoded(&encoded), value, "{}", value.escape_ascii());
     }
 }
 
-/// RFC 3986, section 2: unreserved characters stand for themselves, all else is `%` and two upper-case digits.
+/// Decodes RFC 3986, section 2: unreserved characters stand for themselves, all else is `%` and two
+/// upper-case digits.
 fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), text);
     while let Some((first, tail)) = rest.split_first() {
@@ -151,13 +154,14 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn base64_is_decoded_to_the_value() {
+fn base64_decodes_to_the_value() {
     for value in any_bytes() {
         assert_eq!(base64_decoded(&apply(Filter::Base64, &value)), value);
     }
 }
 
-/// RFC 4648, section 4: bits are gathered six by six; padding fills the last four characters.
+/// Decodes RFC 4648, section 4: bits are gathered six by six, and padding fills the last four
+/// characters.
 fn base64_decoded(text: &[u8]) -> Vec<u8> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     assert_eq!(text.len() % 4, 0);
@@ -171,7 +175,7 @@ fn base64_decoded(text: &[u8]) -> Vec<u8> {
     }
 
     let whole = bits.len() / 8 * 8;
-    assert!(bits[whole..].iter().all(|bit| *bit == 0), "the bits left over are zero");
+    assert!(bits[whole..].iter().all(|bit| *bit == 0), "the unused bits must be zero");
     bits[..whole]
         .chunks(8)
         .map(|byte| byte.iter().fold(0, |sum, bit| sum * 2 + *bit as u8))
@@ -180,7 +184,7 @@ fn base64_decoded(text: &[u8]) -> Vec<u8> {
 
 #[test]
 fn trim_drops_ascii_white_space_at_both_ends() {
-    // As C and POSIX name it, the vertical tab included.
+    // White space as C and POSIX define it, including the vertical tab.
     let white = |b: u8| [9, 10, 11, 12, 13, 32].contains(&b);
     let blanks = prop::sample::select(b"\t\n\x0b\x0c\r \0\xa0\x85x".to_vec());
     let values = generated(&(vec(blanks.clone(), 0..6), vec(any::<u8>(), 0..6), vec(blanks, 0..6)));
@@ -199,7 +203,8 @@ fn trim_drops_ascii_white_space_at_both_ends() {
     }
 }
 
-/// Reads pairs of length-prefixed documents and answers with what the parser made of each, length-prefixed too.
+/// Sends length-prefixed documents to Python and returns what its parser read from each,
+/// length-prefixed too.
 fn through_python(decode: &str, documents: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let program = format!(
         "import sys, struct, urllib.parse\ni, o = sys.stdin.buffer, sys.stdout.buffer\n\
@@ -235,7 +240,7 @@ fn through_python(decode: &str, documents: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 #[test]
 #[ignore = "needs python3"]
-fn urls_are_decoded_by_pythons_urllib() {
+fn urls_decode_with_python() {
     let values = any_bytes();
     let encoded: Vec<Vec<u8>> = values.iter().map(|value| apply(Filter::Url, value)).collect();
     all_equal(&through_python("urllib.parse.unquote_to_bytes(data)", &encoded), &values);
@@ -244,7 +249,7 @@ fn urls_are_decoded_by_pythons_urllib() {
 
 #[test]
 #[ignore = "needs python3 with PyYAML"]
-fn json_is_right_in_yamls_double_quoted_strings() {
+fn json_is_valid_in_double_quoted_yaml() {
     let values: Vec<Vec<u8>> = any_text().into_iter().map(String::into_bytes).collect();
     let quoted: Vec<Vec<u8>> = values
         .iter()
@@ -257,9 +262,10 @@ fn json_is_right_in_yamls_double_quoted_strings() {
     );
 }
 
-/// A line of a dotenv file comes back from each of its readers, or the error names the one that is in the way.
+/// Every reader gets the value back from a line of a dotenv file, or the error names the reader
+/// that cannot.
 #[test]
-fn dotenv_lines_come_back_from_every_reader() {
+fn dotenv_lines_round_trip_through_every_reader() {
     let readers: Readers = [Reader::Bash, Reader::Compose].into_iter().collect();
     let mut read = 0;
     for value in any_bytes() {

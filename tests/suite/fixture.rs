@@ -1,4 +1,5 @@
-//! A small vault whose root key the test knows: thousands of damaged copies are opened without a key derivation each.
+//! A small vault whose root key the test knows, so that thousands of damaged copies open without a
+//! key derivation each.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -20,7 +21,7 @@ use terminal_secrets::vault::{
 
 use crate::support::{passphrase, project, secret, value};
 
-/// What the fixture holds: project, tag, value.
+/// The secrets of the fixture: project, tag, value.
 pub const SECRETS: [(&str, &str, &str); 3] = [
     ("alpha", "one", "m4rker-one-9f2c71d0"),
     ("alpha", "two", "m4rker-two-51be88a3"),
@@ -29,12 +30,12 @@ pub const SECRETS: [(&str, &str, &str); 3] = [
 
 const ROOT: [u8; 32] = [7; 32];
 
-/// The fixture's root key.
+/// Returns the fixture's root key.
 pub fn root() -> RootKey {
     RootKey::from_bytes(&ROOT).unwrap()
 }
 
-/// The row and the slot of a vault with that root key.
+/// Returns the row and the slot of a vault with that root key.
 pub fn vault_rows() -> (VaultRow, Slot) {
     let mut row = VaultRow::first([9; 16]);
     let slot = Slot::create(&passphrase(), KdfParams::LEAST, &row.vault_id, &root()).unwrap();
@@ -42,8 +43,8 @@ pub fn vault_rows() -> (VaultRow, Slot) {
     (row, slot)
 }
 
-/// The file as it was before `one` got its present value, as it is now, and as it would be with another value of the
-/// same version.
+/// The file before `one` got its present value, the present file, and the file with a different
+/// value of the same version.
 static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("vault.db");
@@ -69,7 +70,7 @@ static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     [before, now, fork]
 });
 
-/// A copy of the fixture in a directory of its own.
+/// A copy of the fixture in its own directory.
 pub struct Specimen {
     directory: TempDir,
 }
@@ -79,12 +80,12 @@ impl Specimen {
         Self::of(&FILES[1])
     }
 
-    /// As it was before `one` got its present value.
+    /// Returns the vault from before `one` got its present value.
     pub fn earlier() -> Self {
         Self::of(&FILES[0])
     }
 
-    /// A copy of the vault that went another way: `one` has another value of the same version.
+    /// Returns a copy that diverged: `one` has a different value of the same version.
     pub fn fork() -> Self {
         Self::of(&FILES[2])
     }
@@ -95,7 +96,7 @@ impl Specimen {
         specimen
     }
 
-    /// Puts other bytes in the file's place, and nothing beside it.
+    /// Replaces the file's bytes and removes every file next to it.
     pub fn overwrite(&self, bytes: &[u8]) {
         for name in ["vault.db-journal", "vault.db-wal", "vault.db-shm", "vault.db-compact"] {
             let _ = fs::remove_file(self.directory.path().join(name));
@@ -118,12 +119,12 @@ impl Specimen {
         fs::read(self.path()).unwrap()
     }
 
-    /// Opens it with the root key that the test knows: no slot is read.
+    /// Opens the vault with the known root key, without reading a slot.
     pub fn vault(&self) -> Result<Vault, VaultError> {
         Ok(Locked::open(&self.path())?.unlocked(root()))
     }
 
-    /// What somebody with a database shell can do to the file.
+    /// Does what somebody with a database shell can do to the file.
     pub fn sql(&self, statements: &str) {
         self.connection().execute_batch(statements).unwrap();
     }
@@ -131,7 +132,8 @@ impl Specimen {
     pub fn connection(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
 
-        // Writable schema, as an attacker needs it; the bundled SQLite refuses it only in defensive mode.
+        // An attacker needs a writable schema. The bundled SQLite refuses it only in defensive
+        // mode.
         connection
             .execute_batch("PRAGMA writable_schema = ON; PRAGMA trusted_schema = ON")
             .unwrap();
@@ -139,7 +141,7 @@ impl Specimen {
     }
 }
 
-/// The exit code that `src/error.rs` gives a failure of the vault.
+/// Returns the exit code that `src/error.rs` gives a failure of the vault.
 pub fn code(error: &VaultError) -> u8 {
     match error {
         VaultError::Store(StoreError::Missing(_) | StoreError::NoDirectory(_))
@@ -181,7 +183,7 @@ pub fn code(error: &VaultError) -> u8 {
     }
 }
 
-/// The value of a tag; `None` where there is no such secret.
+/// Returns the value of a tag, or `None` if the secret does not exist.
 pub fn reveal(vault: &Vault, name: &str, tag: &str) -> Result<Option<Vec<u8>>, VaultError> {
     let name = project(name);
     let revealed = vault.scope(&name).reveal(&[Tag::parse(tag).unwrap()])?;

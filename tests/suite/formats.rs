@@ -1,5 +1,6 @@
-//! Vaults of every format that was ever released open, are read without being changed, and become the present one with the next
-//! change. `tests/fixtures/vaults/format-N.db` was made by the last version that wrote format N.
+//! Vaults of every released format can be opened, reading does not change them, and the next change
+//! converts them to the present format. `tests/fixtures/vaults/format-N.db` was created by the last
+//! version that wrote format N.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +11,7 @@ use terminal_secrets::store::FORMAT;
 use crate::create::revealed;
 use crate::support::{PASSPHRASE, Sandbox};
 
-/// A sandbox with a vault of a format.
+/// Returns a sandbox with a vault of a format.
 fn sandbox(format: i32) -> Sandbox {
     let sandbox = Sandbox::empty();
     let fixture =
@@ -22,7 +23,7 @@ fn sandbox(format: i32) -> Sandbox {
     sandbox
 }
 
-/// The format that the file says it is of.
+/// Returns the format that the file claims to have.
 fn claimed(sandbox: &Sandbox) -> i32 {
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
@@ -50,7 +51,7 @@ fn holds_what_was_stored(sandbox: &Sandbox) {
 }
 
 #[test]
-fn every_format_is_read_as_it_is() {
+fn reading_changes_no_format() {
     for format in 1..=FORMAT {
         let sandbox = sandbox(format);
         let before = sandbox.read("vault.db");
@@ -63,7 +64,7 @@ fn every_format_is_read_as_it_is() {
 
         assert_eq!(sandbox.read("vault.db"), before, "{format}");
 
-        // Through an agent as well.
+        // An agent can read it as well.
         sandbox.run(["unlock", "-q"]).succeeds();
         sandbox
             .command(["list", "-q"])
@@ -77,7 +78,7 @@ fn every_format_is_read_as_it_is() {
 }
 
 #[test]
-fn every_format_becomes_the_present_one_with_the_next_change() {
+fn the_next_change_converts_every_format_to_the_present_one() {
     let changes: [&[&str]; 6] = [
         &["create", "--tag", "new", "--generate"],
         &["project", "rename", "web.api", "web"],
@@ -103,7 +104,7 @@ fn every_format_becomes_the_present_one_with_the_next_change() {
             sandbox.run(["verify", "-q"]).succeeds().stdout_has("projects     2\n");
             assert_eq!(revealed(&sandbox, "first"), b"replaced");
 
-            // And so it goes on: what was changed is followed by what comes next.
+            // Further changes work too.
             sandbox.command(["update", "first", "-q"]).stdin("and again").run().succeeds();
             sandbox.run(["list", "-q"]).succeeds().stdout_has("first");
             assert_eq!(revealed(&sandbox, "first"), b"and again");
@@ -112,7 +113,7 @@ fn every_format_becomes_the_present_one_with_the_next_change() {
 }
 
 #[test]
-fn what_is_put_back_to_an_earlier_format_is_noticed() {
+fn a_rollback_to_an_earlier_format_is_noticed() {
     let sandbox = sandbox(1);
     let before = sandbox.read("vault.db");
     sandbox.command(["update", "first", "-q"]).stdin("newer").run().succeeds();
@@ -124,7 +125,7 @@ fn what_is_put_back_to_an_earlier_format_is_noticed() {
     hint: if this is the state that you want: `secrets restore --accept`
     ");
 
-    // A number that says less than the file is does not make it so.
+    // A lower format number alone does not make it an older vault.
     let sandbox = self::sandbox(FORMAT);
     let lie = |format: i32| {
         let connection = Connection::open(sandbox.vault_path()).unwrap();
@@ -145,7 +146,7 @@ fn what_is_put_back_to_an_earlier_format_is_noticed() {
 }
 
 #[test]
-fn the_fixtures_are_those_of_the_tests_passphrase() {
+fn every_format_has_a_fixture_with_the_tests_passphrase() {
     let directory = format!("{}/tests/fixtures/vaults", env!("CARGO_MANIFEST_DIR"));
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<_> =

@@ -1,4 +1,5 @@
-//! Fuzzing without a fuzzer: every input of `fuzz/corpus` and `fuzz/regressions` is tried again on its target.
+//! Fuzzing without a fuzzer: replays every input of `fuzz/corpus` and `fuzz/regressions` on its
+//! target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,20 +22,20 @@ fn inputs(of: &str, target: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn corpus_and_regressions_hold() {
+fn corpus_and_regressions_pass() {
     for (target, run) in targets::TARGETS {
         let corpus = inputs("corpus", target);
         assert!(corpus.len() >= 3, "{target} has no corpus");
         for path in corpus.into_iter().chain(inputs("regressions", target)) {
             let input = fs::read(&path).unwrap();
             let held = std::panic::catch_unwind(|| run(&input));
-            assert!(held.is_ok(), "{} does not hold", path.display());
+            assert!(held.is_ok(), "{} fails", path.display());
         }
     }
 }
 
 #[test]
-fn every_target_has_an_entry_and_every_folder_a_target() {
+fn every_target_is_registered_and_every_folder_has_a_target() {
     let known: Vec<&str> = targets::TARGETS.iter().map(|(name, _)| *name).collect();
     let manifest = fs::read_to_string(folder("Cargo.toml")).unwrap();
     for name in &known {
@@ -42,20 +43,20 @@ fn every_target_has_an_entry_and_every_folder_a_target() {
         let entry = fs::read_to_string(folder("targets").join(format!("{name}.rs"))).unwrap();
         assert!(
             entry.contains(&format!("terminal_secrets_fuzz::{name}::run(data)")),
-            "{name} runs something else"
+            "{name} runs another target"
         );
     }
 
     for of in ["corpus", "regressions", "targets"] {
         for entry in fs::read_dir(folder(of)).unwrap() {
             let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
-            assert!(known.contains(&name.as_str()), "fuzz/{of} has `{name}`, which is no target");
+            assert!(known.contains(&name.as_str()), "fuzz/{of} has `{name}`, which is not a target");
         }
     }
 }
 
-/// The vault that targets mutate. Its keys are drawn, so it is made anew only where it does not open any more: where the
-/// format has changed.
+/// The vault that fuzz targets mutate. Its keys are random, so it is written again only if it no
+/// longer opens because the format has changed.
 #[test]
 fn generated_vault_of_the_targets_opens() {
     let path = folder("fixtures/vault.db");
@@ -85,7 +86,8 @@ fn private(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Pages of every kind: a tree of two levels, a value over several pages, a shared bucket or none, two projects.
+/// Writes a vault with pages of every kind: a tree of two levels, a value over several pages,
+/// shared buckets and others, two projects.
 fn make(path: &Path) {
     let vault = Vault::init(path, &passphrase(), KdfParams::LEAST).unwrap();
     for n in 0..16 {

@@ -1,4 +1,4 @@
-//! `secrets get`: metadata and hint, never the value.
+//! `secrets get` prints metadata and the hint, never the value.
 
 use terminal_secrets::model::{Description, Name, Timestamp};
 use terminal_secrets::vault::SecretChanges;
@@ -42,12 +42,12 @@ fn in_utc(moment: Timestamp) -> String {
 }
 
 #[test]
-fn people_see_local_time_and_programs_utc() {
+fn people_get_local_time_and_programs_utc() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let created = secret.metadata.created;
 
-    // Five hours and three quarters ahead, without daylight saving time, by POSIX's rules.
+    // The POSIX time zone is five hours and three quarters ahead and has no daylight saving time.
     let moment = Timestamp(created.0 + 345 * 60 * 1000).rfc3339();
     let local = format!("created      {} {} NPT\n", &moment[..10], &moment[11..19]);
 
@@ -59,8 +59,8 @@ fn people_see_local_time_and_programs_utc() {
 }
 
 #[test]
-#[cfg(target_os = "linux")] // other systems' `date` has other options
-fn without_tz_people_see_the_systems_time() {
+#[cfg(target_os = "linux")] // `date` takes other options on other systems
+fn without_tz_people_get_the_systems_time() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let created =
         sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap().metadata.created;
@@ -99,7 +99,7 @@ fn get_by_id_looks_in_every_project_and_by_tag_in_the_current_one() {
 }
 
 #[test]
-fn get_offers_the_nearest_tag() {
+fn get_suggests_the_nearest_tag() {
     let sandbox = Sandbox::with_secrets(&[("api-token", "t0ps3cret-t0ps3cret")]);
     let output = sandbox.run(["get", "api-tokem"]).fails_with(3).stdout("");
     stderr!(output, @"
@@ -109,7 +109,7 @@ fn get_offers_the_nearest_tag() {
 }
 
 #[test]
-fn get_of_an_id_that_is_nowhere_says_so() {
+fn get_reports_an_unknown_id() {
     let output =
         Sandbox::with_secrets(&[("key", "x")]).run(["get", "se0123456789abcdef"]).fails_with(3);
     stderr!(output, @"
@@ -119,7 +119,7 @@ fn get_of_an_id_that_is_nowhere_says_so() {
 }
 
 #[test]
-fn get_refuses_what_is_no_tag() {
+fn get_refuses_an_invalid_tag() {
     let sandbox = Sandbox::new();
     for bad in ["a b", "ä", "a.b", "_", "a/b"] {
         sandbox.run(["get", bad]).fails_with(2).stderr_has("error: invalid `<TAG|ID>`: ");
@@ -127,7 +127,7 @@ fn get_refuses_what_is_no_tag() {
 }
 
 #[test]
-fn get_without_a_vault_says_how_to_make_one() {
+fn get_without_a_vault_explains_how_to_create_one() {
     let sandbox = Sandbox::empty();
     let path = sandbox.vault_path();
     let expected = format!(
@@ -137,5 +137,5 @@ fn get_without_a_vault_says_how_to_make_one() {
     );
 
     sandbox.run(["get", "key"]).fails_with(3).stderr(&expected);
-    assert!(!path.exists(), "looking for a vault does not make one");
+    assert!(!path.exists(), "a missing vault is not created");
 }

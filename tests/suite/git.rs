@@ -1,5 +1,5 @@
-//! What git knows, read without git: no command starts a program that a repository's author chose, and honest repositories
-//! of every kind are read as git itself reads them.
+//! Git's data is read without git: no command starts a program that a repository's author chose,
+//! and honest repositories of every kind are read as git itself reads them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -38,7 +38,7 @@ fn git_in(directory: &Path, home: &Path, arguments: &[&str]) -> Vec<u8> {
     let output = git.output().unwrap();
     let code = output.status.code();
 
-    // 1 is what `check-ignore` says where nothing is ignored.
+    // `check-ignore` exits with 1 if nothing is ignored.
     assert!(
         matches!(code, Some(0 | 1)),
         "git {arguments:?}: {}",
@@ -48,7 +48,7 @@ fn git_in(directory: &Path, home: &Path, arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// A program that leaves a mark.
+/// A program that leaves a mark when it runs.
 struct Trap {
     program: PathBuf,
     mark: PathBuf,
@@ -69,7 +69,8 @@ impl Trap {
     }
 }
 
-/// Runs every command that asks what git knows, in a project's directory, and looks for the mark after each.
+/// Runs every command that reads git's data in a project's directory, and checks for the mark after
+/// each.
 fn every_command(sandbox: &Sandbox, directory: &str, trap: &Trap) {
     let manifest = "[[render]]\ntemplate = \"app.tmpl\"\noutput = \"app.env\"\n";
     sandbox
@@ -101,7 +102,8 @@ fn every_command(sandbox: &Sandbox, directory: &str, trap: &Trap) {
         let mut prepared = sandbox.command(arguments);
         prepared.command.current_dir(sandbox.path(directory)).env("PATH", PATH);
 
-        // Whether it does its work here is for other tests to say; but it is not stopped before it looks for a repository.
+        // Other tests check the result. Here the command only has to get as far as looking for a
+        // repository.
         let output = prepared.command.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -126,7 +128,8 @@ fn a_committed_bare_repository_starts_nothing() {
 
     git_in(&sandbox.path("repo"), &home, &["init", "-q"]);
 
-    // Made in place as a repository of its own, then taken out of its `.git`, as somebody would commit it.
+    // Create it in place as a repository and then move it out of its `.git`, as an attacker would
+    // commit it.
     git_in(&sub, &home, &["init", "-q"]);
     sandbox.write("repo/sub/.gitignore", "x\n");
     git_in(&sub, &home, &["add", ".gitignore"]);
@@ -145,7 +148,7 @@ fn a_committed_bare_repository_starts_nothing() {
 
     sandbox.write("repo/sub/config", config);
 
-    // Git itself does start it: this is a trap.
+    // Git itself starts the program, so the trap works.
     let mut control = Command::new("git");
     control
         .args(["check-ignore", "y"])
@@ -155,7 +158,7 @@ fn a_committed_bare_repository_starts_nothing() {
         .env("HOME", &home);
 
     control.output().unwrap();
-    assert!(trap.ran(), "git starts the program, or this test proves nothing");
+    assert!(trap.ran(), "git must start the program, or this test proves nothing");
     every_command(&sandbox, "repo/sub", &trap);
 }
 
@@ -205,7 +208,7 @@ fn a_hostile_git_directory_starts_nothing() {
     let mut control = Command::new("git");
     control.arg("status").current_dir(&tree).env_clear().env("PATH", PATH).env("HOME", &home);
     control.output().unwrap();
-    assert!(trap.ran(), "git starts the program, or this test proves nothing");
+    assert!(trap.ran(), "git must start the program, or this test proves nothing");
     every_command(&sandbox, "tree", &trap);
 }
 
@@ -231,7 +234,7 @@ fn no_program_named_git_is_started_from_anywhere() {
     }
 }
 
-/// A repository and what git answers in it.
+/// A repository, and git's answers about it.
 struct World {
     home: TempDir,
 }
@@ -268,7 +271,7 @@ impl World {
         Git::at(&self.path(directory), environment)
     }
 
-    /// Holds our answers about paths, which are relative to a directory, against git's.
+    /// Compares our answers about paths with git's. The paths are relative to a directory.
     fn agree(&self, directory: &str, paths: &[&str]) -> Vec<GitStatus> {
         let there = self.path(directory);
         let expected: Vec<GitStatus> = paths
@@ -294,7 +297,8 @@ impl World {
         found
     }
 
-    /// Holds what we find staged against `git diff --cached`, and every content against `git cat-file`.
+    /// Compares the paths that we find staged with `git diff --cached`, and every content with `git
+    /// cat-file`.
     fn agree_on_staged(&self, directory: &str) -> BTreeSet<PathBuf> {
         let there = self.path(directory);
         let ask = |words: &[&str]| git_in(&there, self.home.path(), words);
@@ -330,7 +334,7 @@ impl World {
 }
 
 #[test]
-fn rules_are_those_of_git() {
+fn ignore_rules_match_git() {
     let world = World::new();
     world.git(&["init", "-q"]);
     world.write(
@@ -388,7 +392,7 @@ fn rules_are_those_of_git() {
 
     world.agree("r/sub", &["a.log", "x.env", "keep.env", "x/only", "only"]);
 
-    // The user's own file, named by a configuration that another one includes.
+    // The user's own ignore file is named by a configuration that another one includes.
     std::fs::write(world.path(".gitconfig"), "[include]\n path = inc\n").unwrap();
     std::fs::write(world.path("inc"), "[core]\n excludesFile = ~/mine\n").unwrap();
     std::fs::write(world.path("mine"), "*.mine\n").unwrap();
@@ -396,7 +400,7 @@ fn rules_are_those_of_git() {
     world.git(&["config", "core.ignoreCase", "true"]);
     world.agree("r", &["A.LOG", "TOP"]);
 
-    // There it is the same file, which `git ls-files` does not say.
+    // With `core.ignoreCase` this is the same file, which `git ls-files` does not report.
     assert_eq!(
         world.ours("r").standing(&[Path::new("Tracked.log")]).unwrap(),
         [GitStatus::Tracked]
@@ -407,13 +411,14 @@ fn rules_are_those_of_git() {
     assert_eq!(taken, Some(("sub/keep.env".into(), "sub/.gitignore".into())));
     assert_eq!(world.ours("r/sub").taken_back(&[Path::new("keep.env")]).unwrap(), None);
 
-    // A link is not read, here or by git.
+    // Neither we nor git read a link here.
     std::fs::remove_file(world.path("r/sub/.gitignore")).unwrap();
     std::os::unix::fs::symlink("../.gitignore", world.path("r/sub/.gitignore")).unwrap();
     world.agree("r", &["sub/only", "sub/top", "sub/keep.env"]);
 }
 
-/// Directories, names in an order that matters, a link, an executable; staged: changed, added, removed, another mode.
+/// Writes directories, names whose order matters, a link and an executable. Stages a changed, an
+/// added and a removed file, and a changed mode.
 fn fill(world: &World, objects: &str, arguments: &[&str]) {
     world.git(&[&["init", "-q", objects], arguments].concat());
     let lines: Vec<String> = (0..400).map(|line| line.to_string()).collect();
@@ -458,7 +463,7 @@ fn an_index_is_read_in_every_version_and_form() {
         world.git(&["rm", "-q", "--cached", "later"]);
     }
 
-    // Split in two, with entries replaced, added and deleted.
+    // The index is split in two, with replaced, added and deleted entries.
     world.git(&["update-index", "--split-index"]);
     agrees(&world, "r");
     world.write("z/1", "changed");
@@ -510,19 +515,19 @@ fn a_sparse_index_is_read() {
     assert_eq!(found, [GitStatus::Tracked, GitStatus::Exposed, GitStatus::Tracked]);
     assert_eq!(world.agree_on_staged("r"), BTreeSet::new());
 
-    // Held against another commit, what lies in the directories that are left out counts.
+    // Compared with another commit, the files in the excluded directories count.
     world.git(&["reset", "-q", "--soft", "HEAD~"]);
     assert_eq!(world.agree_on_staged("r"), STAGED.iter().map(PathBuf::from).collect());
 }
 
 #[test]
-fn objects_are_read_loose_packed_and_borrowed() {
+fn loose_packed_and_borrowed_objects_are_read() {
     for format in ["--object-format=sha1", "--object-format=sha256"] {
         let world = World::new();
         fill(&world, format, &[]);
         agrees(&world, "r");
 
-        // Everything packed, also what is staged: versions of one file as differences of one another.
+        // Everything is packed, including staged files. Versions of one file are stored as deltas.
         world.git(&["repack", "-q", "-a", "-d", "-f", "--depth=50"]);
         world.git(&["prune-packed", "-q"]);
         world.git(&["pack-refs", "--all"]);
@@ -535,12 +540,12 @@ fn objects_are_read_loose_packed_and_borrowed() {
         let differences = world.git(&["verify-pack", "-v", &pack(&world)]);
         assert!(
             String::from_utf8(differences).unwrap().contains("chain length"),
-            "{format}: nothing is a difference"
+            "{format}: the pack must contain a delta"
         );
 
         agrees(&world, "r");
 
-        // A clone that borrows all of it.
+        // A clone borrows all objects.
         git_in(world.home.path(), world.home.path(), &["clone", "-q", "--shared", "r", "shared"]);
         std::fs::write(world.path("shared/a0"), "changed").unwrap();
         git_in(&world.path("shared"), world.home.path(), &["add", "a0"]);
@@ -548,7 +553,7 @@ fn objects_are_read_loose_packed_and_borrowed() {
     }
 }
 
-/// The index of the one pack.
+/// Returns the index of the only pack.
 fn pack(world: &World) -> String {
     let mut packs = std::fs::read_dir(world.path("r/.git/objects/pack")).unwrap().flatten();
     let found = packs
@@ -559,7 +564,7 @@ fn pack(world: &World) -> String {
 }
 
 #[test]
-fn working_trees_submodules_and_other_places() {
+fn working_trees_submodules_and_separate_directories_are_read() {
     let world = World::new();
     fill(&world, "--object-format=sha1", &[]);
     world.git(&["worktree", "add", "-q", "../tree"]);
@@ -578,7 +583,8 @@ fn working_trees_submodules_and_other_places() {
     world.agree("outer/module", &["a0", "fresh", "none"]);
     assert_eq!(world.agree_on_staged("outer"), [".gitmodules".into()].into());
 
-    // The directory elsewhere; a detached head; a working tree that the configuration names.
+    // A git directory in another place, a detached head, and a working tree that the configuration
+    // names.
     git_in(
         world.home.path(),
         world.home.path(),
@@ -593,7 +599,7 @@ fn working_trees_submodules_and_other_places() {
 
     let nowhere = |directory: &str| world.ours(directory).standing(&[Path::new("x")]).unwrap();
 
-    // Inside a git directory, in one without a working tree, and where no repository is.
+    // Paths in a git directory, in a bare repository, and outside of any repository.
     git_in(world.home.path(), world.home.path(), &["init", "-q", "--bare", "bare"]);
     for directory in ["r/.git", "r/.git/hooks", "bare", "store"] {
         assert_eq!(nowhere(directory), [GitStatus::NoRepository], "{directory}");
@@ -603,7 +609,7 @@ fn working_trees_submodules_and_other_places() {
 }
 
 #[test]
-fn references_in_tables_make_everything_count_as_staged() {
+fn with_reftables_everything_counts_as_staged() {
     let world = World::new();
     fill(&world, "--ref-format=reftable", &[]);
     let (found, _) = world.ours("r").staged(&[]).unwrap();
@@ -618,7 +624,7 @@ fn references_in_tables_make_everything_count_as_staged() {
 }
 
 #[test]
-fn a_hostile_repository_is_an_error_and_no_wait() {
+fn a_hostile_repository_is_an_error_and_never_hangs() {
     let world = World::new();
     fill(&world, "--object-format=sha1", &[]);
     let index = std::fs::read(world.path("r/.git/index")).unwrap();
@@ -646,7 +652,7 @@ fn a_hostile_repository_is_an_error_and_no_wait() {
     fails("it is not a regular file");
     std::fs::remove_file(world.path("r/.git/index")).unwrap();
 
-    // Differences that go round in a circle, a head that leads out, an object of no known kind.
+    // Deltas that form a cycle, a head that leads out, an object of an unknown kind.
     set(&index);
     world.write(".git/HEAD", "ref: refs/../../../outside\n");
     let error = world.ours("r").staged(&[]).err().unwrap();
@@ -656,7 +662,7 @@ fn a_hostile_repository_is_an_error_and_no_wait() {
 }
 
 #[test]
-fn a_git_directory_is_recognised_whatever_it_is_called() {
+fn a_git_directory_is_recognized_under_any_name() {
     let world = World::new();
     world.git(&["init", "-q"]);
     world.write("sub/x", "");
@@ -670,7 +676,7 @@ fn a_git_directory_is_recognised_whatever_it_is_called() {
     world.git(&["commit", "-q", "--allow-empty", "-m", "x"]);
     world.git(&["worktree", "add", "-q", "../tree"]);
 
-    // A working tree in a bare repository's directory is a common way to keep several.
+    // Some people keep several working trees in a bare repository's directory.
     git_in(
         &world.path("r/store"),
         world.home.path(),
@@ -696,7 +702,7 @@ fn a_git_directory_is_recognised_whatever_it_is_called() {
         assert!(!is(path), "{path}");
     }
 
-    // One that a `.git` file names.
+    // A `.git` file names this git directory.
     std::fs::create_dir_all(world.path("late/kept")).unwrap();
     std::fs::write(world.path("late/.git"), "gitdir: kept\n").unwrap();
     assert!(is("late/kept/config") && !is("late/other"));

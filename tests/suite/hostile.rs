@@ -1,4 +1,5 @@
-//! Slots and lengths that nobody's `secrets` has written: refused at once, before memory or time is spent on them.
+//! Slots and lengths that `secrets` never writes. They are refused immediately, before they cost
+//! memory or time.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -9,14 +10,14 @@ use terminal_secrets::vault::Locked;
 use crate::fixture::{Specimen, code};
 use crate::support::{Sandbox, passphrase};
 
-/// The whole of a refusal; a debug build hashes and seals some ten times slower.
+/// The time limit of a refusal. A debug build hashes and encrypts about ten times slower.
 const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
-/// A refusal that reads nothing large is as fast in any build.
+/// The limit for a refusal that reads nothing large, in any build.
 const AT_ONCE: Duration = Duration::from_millis(50);
-/// KiB of data, heap and anonymous maps together.
+/// The limit in KiB for data, heap and anonymous maps together.
 const MEMORY: &str = "32768";
 
-/// A name and what is done to the file. The numbers are `m ‖ t ‖ p` in hex.
+/// A name and a change to the file. The numbers are `m ‖ t ‖ p` in hex.
 const PARAMETERS: &[(&str, &str)] = &[
     ("no memory", "00000000 00000001 00000001"),
     ("memory of 1 KiB", "00000001 00000001 00000001"),
@@ -73,7 +74,7 @@ const GRANTS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FR
 const PROJECTS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 16) INSERT INTO \
      projects SELECT CAST(printf('%016d', i) AS BLOB), 1, HUGE, x'', x'' FROM n";
 
-/// Those that are only noticed behind the key derivation, or after the blob was read.
+/// Cases that are only noticed after the key derivation, or after the blob was read.
 const LATE: &[(&str, &str)] = &[
     ("no commitment", "UPDATE slots SET commitment = x''"),
     ("a huge commitment", "UPDATE slots SET commitment = HUGE"),
@@ -105,7 +106,8 @@ fn parameters(hex: &str) -> String {
     format!("UPDATE slots SET params = x'{}'", hex.replace(' ', ""))
 }
 
-/// The best of three where the first takes longer than the limit: what else the machine does is not the vault's doing.
+/// Returns the best time of three if the first exceeds the limit, because other load on the machine
+/// is not the vault's fault.
 fn time_to_refuse(name: &str, specimen: &Specimen, limit: Duration) -> Duration {
     let refuse = || {
         let start = Instant::now();
@@ -122,7 +124,7 @@ fn time_to_refuse(name: &str, specimen: &Specimen, limit: Duration) -> Duration 
     if first <= limit { first } else { refuse().min(refuse()).min(first) }
 }
 
-/// Runs `list` with little memory; the limit is the kernel's, so that no allocation escapes it.
+/// Runs `list` with little memory. The kernel enforces the limit, so no allocation escapes it.
 fn refuses_in_little_memory(name: &str, specimen: &Specimen) -> Option<String> {
     let sandbox = Sandbox::empty();
     let mut prepared = sandbox.command([
@@ -178,8 +180,8 @@ fn hostile_blobs_are_refused_soon_in_little_memory() {
 }
 
 #[test]
-fn the_limit_on_memory_is_one() {
-    // The vault's own parameters fit, RFC 9106's do not: the measure can tell the two apart.
+fn the_memory_limit_is_effective() {
+    // The vault's own parameters fit and those of RFC 9106 do not, so the limit distinguishes them.
     let specimen = Specimen::new();
     let fits = refuses_in_little_memory("", &specimen).unwrap();
     assert!(fits.contains("exit status: 0"), "{fits}");
@@ -190,7 +192,7 @@ fn the_limit_on_memory_is_one() {
 }
 
 #[test]
-fn rows_of_projects_that_are_none_are_refused() {
+fn malformed_project_rows_are_refused() {
     let sandbox = Sandbox::with_secrets(&[("one", "value one")]);
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \

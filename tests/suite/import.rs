@@ -1,4 +1,4 @@
-//! `secrets import`: a file's values go in, all in one transaction, and are read back.
+//! `secrets import` stores a file's values in one transaction and reads them back.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -24,7 +24,7 @@ fn git(sandbox: &Sandbox, words: &[&str]) {
 }
 
 #[test]
-fn every_value_of_a_dotenv_file_goes_in_as_it_is_written() {
+fn every_value_of_a_dotenv_file_is_stored_as_written() {
     let sandbox = Sandbox::new();
     let text = "\u{feff}# comment\r\nA=pa$$word\r\nexport B='it is $HOME'\nC=\"line\\none\ntwo \\\"q\\\"\" # more\nEMPTY=\nD = x#y\nA=2nd\n";
     sandbox.write(".env", text);
@@ -44,7 +44,7 @@ fn every_value_of_a_dotenv_file_goes_in_as_it_is_written() {
 }
 
 #[test]
-fn what_is_there_with_the_same_value_is_left_alone() {
+fn an_existing_secret_with_the_same_value_is_left_alone() {
     let sandbox = Sandbox::with_secrets(&[("a", "1"), ("b", "2")]);
     let before = sandbox.run(["list", "--json"]).succeeds().json();
     sandbox.write("f.env", "A=1\nB=2\n");
@@ -59,7 +59,7 @@ fn what_is_there_with_the_same_value_is_left_alone() {
 }
 
 #[test]
-fn a_conflict_stores_nothing_unless_it_is_said_what_to_do() {
+fn a_conflict_stores_nothing_without_an_option() {
     let sandbox = Sandbox::with_secrets(&[("a", "old"), ("b", "old")]);
     sandbox.run(["update", "a", "--name", "Label", "-q"]).succeeds();
     sandbox.write("f.env", "A=new\nB=new\nC=new\n");
@@ -112,7 +112,7 @@ fn a_dry_run_shows_the_plan_and_stores_nothing() {
 }
 
 #[test]
-fn the_source_goes_only_when_every_value_of_it_is_stored() {
+fn the_source_is_removed_only_if_all_its_values_are_stored() {
     let sandbox = Sandbox::with_secrets(&[("a", "old")]);
     sandbox.write("f.env", "A=new\nB=2\n");
     let skip = ["import", "f.env", "--on-conflict", "skip", "--delete-source"];
@@ -131,14 +131,14 @@ fn the_source_goes_only_when_every_value_of_it_is_stored() {
 
     assert!(!sandbox.path("f.env").exists());
 
-    // What was done before is done again: the file goes though nothing is new.
+    // Repeating the import removes the file although nothing is new.
     sandbox.write("f.env", "A=new\nB=2\n");
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
     imported into project `default`: 2 there already
     removed `f.env`
     ");
 
-    // Of what is left out only the empty is no loss.
+    // Only an empty value may be left out without being lost.
     sandbox.write("f.env", "A=first\nA=new\nE=\n");
     let run = sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4);
     stderr!(run, @"
@@ -184,7 +184,7 @@ fn names_that_differ_in_case_are_refused() {
 }
 
 #[test]
-fn what_is_left_out_is_counted_and_is_no_error() {
+fn skipped_values_are_counted_and_not_an_error() {
     let sandbox = Sandbox::new();
     sandbox.write("f.env", "A=1\nB=op://app/db/password\nC=\n");
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
@@ -240,7 +240,7 @@ fn a_reference_to_another_variable_is_mentioned() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
+fn an_unreadable_file_is_reported_with_a_hint() {
     let sandbox = Sandbox::new();
     let utf16: Vec<u8> =
         "\u{feff}A=hunter2\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -274,7 +274,7 @@ fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_plan_needs_no_vault_that_can_be_written() {
+fn a_dry_run_works_with_a_read_only_vault() {
     let sandbox = Sandbox::with_secrets(&[("a", "1")]);
     sandbox.write("f.env", "A=1\nB=2\n");
     std::fs::set_permissions(
@@ -287,7 +287,7 @@ fn a_plan_needs_no_vault_that_can_be_written() {
 }
 
 #[test]
-fn values_that_git_has_are_told_of() {
+fn values_in_git_are_a_warning() {
     let sandbox = Sandbox::new();
     git(&sandbox, &["init", "-q", "."]);
     sandbox.write("f.env", "A=1\n");
@@ -300,7 +300,7 @@ fn values_that_git_has_are_told_of() {
 }
 
 #[test]
-fn a_broken_file_is_refused_without_a_byte_of_it() {
+fn an_error_about_a_broken_file_quotes_nothing() {
     let sandbox = Sandbox::new();
     for (text, format, place) in [
         ("A=1\nhunter2hunter2\n", "dotenv", "f:2:15: "),
@@ -351,7 +351,7 @@ fn a_broken_file_is_refused_without_a_byte_of_it() {
 }
 
 #[test]
-fn stdin_and_json_are_taken() {
+fn stdin_and_json_are_accepted() {
     let sandbox = Sandbox::new();
     let json = r#"{"A": "x\ny", "N": 1.50, "T": true, "E": null}"#;
     stderr!(sandbox.command(["import", "-"]).stdin(json).run().succeeds(), @"
@@ -365,7 +365,7 @@ fn stdin_and_json_are_taken() {
 }
 
 #[test]
-fn an_export_of_another_manager_is_told_by_its_content() {
+fn an_export_of_another_manager_is_recognized_by_its_content() {
     for name in [
         "1password.csv",
         "bitwarden.csv",
@@ -379,7 +379,7 @@ fn an_export_of_another_manager_is_told_by_its_content() {
         let (code, _, stderr) = sandbox.run(["import", &path]).everything();
         assert_eq!(code, Some(0), "{name}: {stderr}");
         assert!(stderr.contains(" created"), "{name}: {stderr}");
-        // Once more, and nothing is new.
+        // The second import creates nothing.
         let (code, _, stderr) = sandbox.run(["import", &path]).everything();
         assert!(code == Some(0) && !stderr.contains(" created"), "{name}: {stderr}");
     }
@@ -394,7 +394,7 @@ fn ten_thousand_are_one_transaction() {
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 10000 created");
     assert_value(&sandbox, "name_07777", "value-of-7777");
 
-    // The last one is in the way of all.
+    // The last secret conflicts, so none is stored.
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("name-09999", b"other")).unwrap();
     stderr!(sandbox.run(["-p", "web", "import", "f.env"]).fails_with(4), @"
@@ -406,7 +406,7 @@ fn ten_thousand_are_one_transaction() {
 }
 
 #[test]
-fn what_others_changed_meanwhile_is_found_when_it_is_read_back() {
+fn concurrent_changes_are_found_when_the_import_is_read_back() {
     let sandbox = Sandbox::with_secrets(&[("kept", "1")]);
     let (vault, name) = (sandbox.vault(), project("default"));
     let new = ["kept", "new", "other"].map(|tag| secret(tag, b"1"));

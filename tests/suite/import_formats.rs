@@ -1,7 +1,8 @@
-//! Exports of other tools: each format's sample item by item, the rules, what is refused, and that nothing is quoted.
+//! Exports of other tools: each format's sample item by item, the rules, what is refused, and that
+//! errors quote no value.
 //!
-//! `keepassxc.xml` and `keepassxc.csv` were written by `keepassxc-cli export` of 2.7.4; the others follow the formats'
-//! documentation. Every value in them is made up.
+//! `keepassxc.xml` and `keepassxc.csv` were written by `keepassxc-cli export` of 2.7.4. The others
+//! follow the formats' documentation. Every value in them is made up.
 
 use std::collections::HashSet;
 use std::fs;
@@ -42,7 +43,7 @@ fn refused(format: Format, text: &[u8]) -> ImportError {
         .unwrap_or_else(|| panic!("{format:?} took {:?}", String::from_utf8_lossy(text)))
 }
 
-/// Tag, value and source of each item.
+/// Returns the tag, value and source of each item.
 fn rows(items: &Items) -> Vec<(&str, &str, &str)> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap();
     items
@@ -60,14 +61,14 @@ fn skipped(items: &Items) -> Vec<(&str, Option<u64>, &str)> {
         .collect()
 }
 
-/// Name and description of an item.
+/// Returns the name and description of an item.
 fn labels<'a>(items: &'a Items, tag: &str) -> (Option<&'a str>, Option<&'a str>) {
     let item = items.items.iter().find(|item| item.tag.as_str() == tag).unwrap();
     (item.name.as_ref().map(Name::as_str), item.description.as_ref().map(Description::as_str))
 }
 
 #[test]
-fn dotenv() {
+fn dotenv_is_read() {
     let items = taken(Format::Dotenv, &sample("values.env"));
     assert_eq!(
         rows(&items),
@@ -84,13 +85,13 @@ fn dotenv() {
     assert_eq!(skipped(&items), [("EMPTY", Some(4), "it is empty")]);
     assert!(items.items.iter().all(|item| item.name.is_none() && item.description.is_none()));
 
-    // the later one counts, even where it is empty
+    // The later assignment counts, even if it is empty.
     let items = taken(Format::Dotenv, b"A=1\nA-B=1\nA=");
     assert_eq!(rows(&items), [("A-B", "1", "A-B")]);
     let again = "a later entry has the same name";
     assert_eq!(skipped(&items), [("A", Some(1), again), ("A", Some(3), "it is empty")]);
 
-    // any bytes
+    // A value may hold any bytes.
     assert_eq!(taken(Format::Dotenv, b"A=\xff\x00").items[0].value.expose(), b"\xff\x00");
     let error = refused(Format::Dotenv, b"A=1\nfake-secret");
     assert_eq!(
@@ -100,7 +101,7 @@ fn dotenv() {
 }
 
 #[test]
-fn flat_json() {
+fn flat_json_is_read() {
     let items = taken(Format::Json, &sample("values.json"));
     assert_eq!(
         rows(&items),
@@ -131,7 +132,7 @@ fn flat_json() {
 }
 
 #[test]
-fn what_json_is_refused() {
+fn invalid_json_is_refused() {
     for (text, at, why) in [
         (
             &b"{\"a\": 1,\n \"b\": {\"c\": \"fake-secret\"}}"[..],
@@ -163,7 +164,7 @@ fn what_json_is_refused() {
 }
 
 #[test]
-fn one_password() {
+fn one_password_is_read() {
     let items = taken(Format::OnePassword, &sample("1password.csv"));
     assert_eq!(
         rows(&items),
@@ -184,7 +185,7 @@ fn one_password() {
 
     assert_eq!(labels(&items, "github-2"), (Some("GitHub"), Some("user: second")));
 
-    // columns in any order and case; one that nobody knows is kept
+    // Columns may have any order and case. An unknown column is kept.
     let items = taken(
         Format::OnePassword,
         b"password,TITLE,otpAuth,Username,Recovery Code\r\nfake,A,,me,fake-code\r\n",
@@ -197,7 +198,7 @@ fn one_password() {
 }
 
 #[test]
-fn bitwarden_json() {
+fn bitwarden_json_is_read() {
     let items = taken(Format::Bitwarden, &sample("bitwarden.json"));
     assert_eq!(
         rows(&items),
@@ -242,7 +243,7 @@ fn bitwarden_json() {
 }
 
 #[test]
-fn bitwarden_csv() {
+fn bitwarden_csv_is_read() {
     let items = taken(Format::Bitwarden, &sample("bitwarden.csv"));
     assert_eq!(
         rows(&items),
@@ -254,7 +255,7 @@ fn bitwarden_csv() {
             ("my-bank-pin", "1234", "My Bank, PIN"),
             ("my-bank-hint", "fake: colon", "My Bank, Hint"),
             ("my-note", "fake note line 1\nfake line 2", "My Note, notes"),
-            // a line of it begins with no name
+            // One of its lines does not start with a name.
             ("my-note-fields", "key: fake first line\nfake second line", "My Note, fields"),
         ]
     );
@@ -266,7 +267,7 @@ fn bitwarden_csv() {
 }
 
 #[test]
-fn what_bitwarden_is_refused() {
+fn invalid_bitwarden_is_refused() {
     for (text, at, why) in [
         (
             &b"{\"encrypted\": true, \"items\": [{\"name\": \"2.fake|fake\"}]}"[..],
@@ -302,7 +303,7 @@ fn what_bitwarden_is_refused() {
     assert_eq!(encrypted, "it is encrypted; export it as `.json`, not as `.json (Encrypted)`");
 }
 
-/// What `keepassxc-cli show` prints of the same vault.
+/// The same vault as `keepassxc-cli show` prints it.
 const KEEPASSXC: [(&str, &str, &str); 10] = [
     ("github", "fake \"quoted\" $HOME 'x'", "GitHub, password"),
     ("github-notes", "fake notes line 1\nline 2", "GitHub, notes"),
@@ -317,7 +318,7 @@ const KEEPASSXC: [(&str, &str, &str); 10] = [
 ];
 
 #[test]
-fn keepassxc_wrote_both() {
+fn both_keepassxc_formats_are_read() {
     let bin = "it is in the recycle bin";
     for (name, totp, more, skips) in [
         (
@@ -338,7 +339,7 @@ fn keepassxc_wrote_both() {
     ] {
         let items = taken(Format::KeePass, &sample(name));
         let mut expected = KEEPASSXC.to_vec();
-        // each of the two writes it in its own way
+        // The two formats write these entries differently.
         expected.push(("extra-totp", totp, "Extra, totp"));
         expected.extend_from_slice(more);
         expected.sort_unstable();
@@ -367,7 +368,7 @@ fn keepassxc_wrote_both() {
 }
 
 #[test]
-fn keepass_xml() {
+fn keepass_xml_is_read() {
     let items = taken(Format::KeePass, &sample("keepass.xml"));
     assert_eq!(
         rows(&items),
@@ -389,7 +390,7 @@ fn keepass_xml() {
 }
 
 #[test]
-fn what_xml_is_refused() {
+fn invalid_xml_is_refused() {
     let value = |value: &str| {
         format!(
             "<KeePassFile><Root><Group><Entry>\n<String><Key>Password</Key>{value}</String></Entry></Group></Root></KeePassFile>"
@@ -424,7 +425,7 @@ fn what_xml_is_refused() {
 }
 
 #[test]
-fn what_csv_is_refused() {
+fn invalid_csv_is_refused() {
     let header = "Title,Username,Password,OTPAuth\n";
     for (rows, at, why) in [
         ("a,b,fake\n", Some((2, 1)), Why::Row),
@@ -451,7 +452,7 @@ fn what_csv_is_refused() {
 }
 
 #[test]
-fn titles_make_tags() {
+fn titles_become_tags() {
     let long = "x".repeat(300);
     let cut = "x".repeat(128);
     let rows: &[(&str, &str)] = &[
@@ -473,7 +474,7 @@ fn titles_make_tags() {
         assert_eq!(items.items[0].name.as_ref().map_or("", Name::as_str), name);
     }
 
-    // numbers go by the entry, so that what belongs together stays together
+    // Numbers follow the entry, so the items of an entry stay together.
     let text =
         "Title,Username,Password,OTPAuth\nA b,,1,\na-B,,2,2t\nA_B,,3,\nA b totp,,4,\nA b 2,,5,\n";
     let items = taken(Format::OnePassword, text.as_bytes());
@@ -505,7 +506,7 @@ fn a_prefix_goes_before_every_tag() {
         .unwrap();
 
         for (plain, prefixed) in plain.items.iter().zip(&prefixed.items) {
-            let spelled = if plain.source == "_" { "_" } else { plain.tag.as_str() }; // no tag alone
+            let spelled = if plain.source == "_" { "_" } else { plain.tag.as_str() }; // no valid tag
             assert_eq!(prefixed.tag.as_str(), format!("old-{spelled}"));
         }
     }
@@ -589,7 +590,7 @@ fn formats_have_names() {
 }
 
 #[test]
-fn formats_are_told_from_content_and_name() {
+fn formats_are_recognized_by_content_and_name() {
     for (format, name) in SAMPLES {
         for given in [Some(name), Some("/tmp/export"), None] {
             assert_eq!(Format::of(given, &sample(name)), Some(format), "{name} as {given:?}");
@@ -642,7 +643,8 @@ fn many_of_one_title_take_linear_time() {
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
-/// What must hold of any bytes: no panic; tags are unlike each other; an error quotes no value.
+/// Checks what holds for any bytes: nothing panics, tags are distinct, and an error quotes no
+/// value.
 fn check(format: Format, text: &[u8], prefix: &str) {
     match read(format, text, ImportOptions { prefix, ..ImportOptions::default() }) {
         Ok(items) => {
@@ -712,7 +714,7 @@ proptest! {
     }
 }
 
-/// A KeePass file of entries: their strings.
+/// Returns a KeePass file with these entries, each given by its strings.
 fn keepass(entries: &[&[(&str, &str)]]) -> String {
     let entry = |(number, strings): (usize, &&[(&str, &str)])| {
         let strings: String = strings
@@ -720,7 +722,7 @@ fn keepass(entries: &[&[(&str, &str)]]) -> String {
             .map(|(key, value)| format!("<String><Key>{key}</Key><Value>{value}</Value></String>"))
             .collect();
 
-        // The id of entry 0 is base64 of zeroes, of entry 1 of ones, ...
+        // The id of entry 0 is base64 of zeroes, of entry 1 of ones, and so on.
         let id = base64ct_of(u8::try_from(number).unwrap());
         format!("<Entry><UUID>{id}</UUID>{strings}</Entry>")
     };
@@ -770,7 +772,7 @@ fn references_of_keepass_are_resolved() {
             ("parts-url", "ldap://x/jd:real"),
             ("no-reference", "{REF:X@I:1}{REF:P@I:"),
             ("no-reference-a", "{REF:}{REF"),
-            // What is secret goes into no label.
+            // Secret fields never become part of a label.
             ("label-ref-p-t-ldap-ldap", "x01010101010101010101010101010101"),
         ]
     );
@@ -800,7 +802,7 @@ fn references_of_keepass_are_resolved() {
     assert!(rows(&as_is).contains(&("nobody-s", "{REF:P@I:FF}", "Nobody's, password")));
     assert!(rows(&as_is).contains(&("wiki", "real", "Wiki, password")));
 
-    // The CSV has no ids, but titles.
+    // The CSV has no ids, but it has titles.
     let text = "Group,Title,Username,Password\nR,Wiki,jd,{REF:P@I:46CCC1FFFFBD4ABCBB260C6190BAD20C}\n\
                 R,Two,,{REF:P@T:Three}\nR,Three,,real\n";
     let items = taken(Format::KeePass, text.as_bytes());
@@ -815,7 +817,8 @@ fn references_of_keepass_are_resolved() {
 
 #[test]
 fn references_are_resolved_in_bounded_time_and_memory() {
-    // Each entry refers twenty times to the one before: twenty to the power of ten passwords, if nobody counted.
+    // Each entry refers to the previous one twenty times. Without a limit that would be twenty to
+    // the power of ten passwords.
     let mut strings = vec![("e0".to_owned(), "x".repeat(100))];
     for number in 1..12 {
         strings.push((format!("e{number}"), format!("{{REF:P@T:e{}}}", number - 1).repeat(20)));
@@ -843,7 +846,7 @@ fn references_are_resolved_in_bounded_time_and_memory() {
 }
 
 #[test]
-fn what_stands_for_a_secret_is_left_out() {
+fn references_and_ciphertexts_are_left_out() {
     let text = "KEY=encrypted:BExampleCiphertextOfMyOwn000000000000\nDOTENV_PUBLIC_KEY=02aa\n\
                 S='ENC[AES256_GCM,data:p8g=,iv:aaaa,tag:bbbb,type:str]'\nsops_version=3.9.0\n\
                 OP=op://app/db/password\nV=ref+vault://secret/x#/y\nT='{{ secrets.other }}'\nREAL=1\n";
@@ -864,7 +867,7 @@ fn what_stands_for_a_secret_is_left_out() {
 
     assert_eq!((as_is.items.len(), as_is.skipped.len()), (8, 0));
 
-    // The same names are variables like others where nothing is encrypted.
+    // If nothing is encrypted, these names are ordinary variables.
     let items = taken(Format::Dotenv, b"DOTENV_PUBLIC_KEY=02aa\nsops_version=1\n");
     assert_eq!(items.items.len(), 2);
 
@@ -882,7 +885,7 @@ fn what_stands_for_a_secret_is_left_out() {
 }
 
 #[test]
-fn variables_that_one_tag_would_join_are_refused() {
+fn variables_with_the_same_tag_are_refused() {
     for (format, text, at) in [
         (Format::Dotenv, "http_proxy=fake\nHTTP_PROXY=fake\n", (2, 1)),
         (Format::Dotenv, "A.B=1\nA_B=2\n", (2, 1)),
@@ -894,11 +897,11 @@ fn variables_that_one_tag_would_join_are_refused() {
         assert!(matches!(error.why, Why::OneTag(..)), "{error:?}");
     }
 
-    // One of them holds nothing, or does not count.
+    // One of them is empty or does not count.
     assert_eq!(taken(Format::Dotenv, b"http_proxy=\nHTTP_PROXY=1\n").items.len(), 1);
     assert_eq!(taken(Format::Dotenv, b"A=1\nA=2\n").items.len(), 1);
 
-    // Names that are no tags are numbered as before.
+    // Names that are not valid tags are still numbered.
     assert_eq!(taken(Format::Json, br#"{"my key": "1", "my-key": "2"}"#).items.len(), 2);
 }
 
@@ -914,7 +917,7 @@ fn values_that_refer_to_variables_are_noted() {
 }
 
 #[test]
-fn quotes_and_lines_of_csv_are_what_rfc_4180_says() {
+fn quotes_and_lines_of_csv_follow_rfc_4180() {
     let header = "Title,Username,Password,OTPAuth\r\n";
     for (rows, at, why) in [
         ("A,u,p1,\r\nEmpty,u,,\r\nB,u,p2\r\n", Some((4, 1)), Why::Row),
@@ -943,7 +946,7 @@ fn quotes_and_lines_of_csv_are_what_rfc_4180_says() {
 }
 
 #[test]
-fn a_linked_field_of_bitwarden_is_no_secret() {
+fn a_linked_field_of_bitwarden_is_not_a_secret() {
     let header = "folder,favorite,type,name,notes,fields,reprompt,login_uri,login_username,login_password,login_totp\n";
     let row = ",,login,Shop,,\"Linked: null\nPIN: 1234\nEmpty: \",0,,me,pw,\n";
     let items = taken(Format::Bitwarden, format!("{header}{row}").as_bytes());
@@ -955,7 +958,7 @@ fn a_linked_field_of_bitwarden_is_no_secret() {
 }
 
 #[test]
-fn containers_are_recognised_by_their_first_bytes() {
+fn containers_are_recognized_by_their_first_bytes() {
     let utf16: Vec<u8> = "A=1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (name, bytes, expected) in [
         (None, &b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5\x01"[..], Some(Container::Kdbx)),

@@ -1,4 +1,4 @@
-//! `secrets init`: a vault is made once, with parameters inside the format's bounds.
+//! `secrets init` creates a vault once, with parameters inside the format's bounds.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -24,7 +24,7 @@ fn made(path: &str, option: &str) -> String {
 }
 
 #[test]
-fn init_makes_a_vault_that_opens() {
+fn init_creates_a_vault_that_opens() {
     let sandbox = Sandbox::empty();
     let run = sandbox.run(["init"]).succeeds().stdout("");
     let run = stderr!(run, @"
@@ -37,7 +37,8 @@ fn init_makes_a_vault_that_opens() {
 
     run.stderr_has(&made(sandbox.vault_path().to_str().unwrap(), ""));
 
-    // A quarter of a gigabyte, unless the machine has less than four of them; the only test that pays for it.
+    // The default is 256 MiB, unless the machine has less than four times as much. This is the only
+    // test that pays for it.
     let params = Locked::open(&sandbox.vault_path()).unwrap().kdf_params().unwrap();
     assert!([KdfParams::DEFAULT, KdfParams::SMALL].contains(&params));
     sandbox.run(["list", "-q"]).succeeds().stdout("");
@@ -47,7 +48,7 @@ fn init_makes_a_vault_that_opens() {
 }
 
 #[test]
-fn init_makes_the_directory_for_its_owner_alone() {
+fn init_creates_a_private_directory() {
     let sandbox = Sandbox::empty();
     let directory = sandbox.path("data");
     let run =
@@ -84,8 +85,8 @@ fn init_never_replaces_another_file() {
 }
 
 #[test]
-fn init_asks_no_passphrase_where_there_is_a_vault() {
-    // No passphrase is given and no terminal is there: a question would end in 5.
+fn init_asks_for_no_passphrase_if_a_vault_exists() {
+    // There is no passphrase and no terminal, so a question would end with 5.
     stderr!(Sandbox::new().command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(4), @"
     error: there is something at `[dir]/vault.db` already
     hint: make another one with `secrets init --vault PATH`
@@ -93,7 +94,7 @@ fn init_asks_no_passphrase_where_there_is_a_vault() {
 }
 
 #[test]
-fn init_keeps_its_parameters_in_bounds() {
+fn init_limits_its_parameters() {
     let sandbox = Sandbox::empty();
     for (option, too_small, too_large, why) in [
         ("--kdf-memory", "18", "2049", "memory is outside 19 MiB to 2 GiB"),
@@ -112,19 +113,19 @@ fn init_keeps_its_parameters_in_bounds() {
 }
 
 #[test]
-fn init_warns_of_cheap_parameters_and_not_of_dear_ones() {
+fn init_warns_of_cheap_parameters_only() {
     let sandbox = Sandbox::empty();
     let expected = CHEAP.to_owned() + &made(sandbox.vault_path().to_str().unwrap(), "");
     sandbox.run(LEAST).succeeds().stderr_has(&expected);
 
-    // More passes make up for less memory.
+    // More iterations compensate for less memory.
     let traded =
         ["init", "--vault", "traded.db", "--kdf-memory", "19", "--kdf-iterations", "41", "-q"];
     sandbox.run(traded).succeeds().stderr("");
 }
 
 #[test]
-fn init_warns_of_a_weak_passphrase_and_says_how_long_it_stands() {
+fn init_warns_of_a_weak_passphrase_with_an_estimate() {
     for weak in ["hunter2", "abababababababababab", "123456789012", "password1234", "qwertyuiopas"]
     {
         let sandbox = Sandbox::empty();
@@ -153,7 +154,7 @@ fn init_warns_of_a_weak_passphrase_and_says_how_long_it_stands() {
 }
 
 #[test]
-fn init_suggests_nothing_where_a_passphrase_is_given() {
+fn init_suggests_nothing_if_a_passphrase_is_given() {
     let sandbox = Sandbox::empty();
     stderr!(sandbox.run(["init", "--suggest"]).fails_with(2), @"
     error: `--suggest` cannot be used with a passphrase that is given
@@ -170,7 +171,7 @@ fn init_suggests_nothing_where_a_passphrase_is_given() {
 }
 
 #[test]
-fn where_memory_is_short_it_is_said_how_much_is_needed() {
+fn init_reports_how_much_memory_is_needed() {
     let sandbox = Sandbox::empty();
     let init = sandbox.command(["init", "--kdf-memory", "400", "--json"]).command;
     let mut command = Command::new("prlimit");
@@ -207,7 +208,7 @@ fn init_refuses_an_empty_passphrase() {
 }
 
 #[test]
-fn init_refuses_a_passphrase_that_is_too_long_or_no_text() {
+fn init_refuses_a_passphrase_that_is_too_long_or_not_text() {
     let sandbox = Sandbox::empty();
     sandbox
         .command(LEAST)
@@ -237,7 +238,7 @@ fn init_without_a_passphrase_or_a_terminal_leaves_nothing_behind() {
 }
 
 #[test]
-fn init_with_quiet_says_nothing_and_still_warns() {
+fn init_with_quiet_prints_only_warnings() {
     let sandbox = Sandbox::empty();
     sandbox.run(LEAST.iter().chain(&["--quiet"])).succeeds().stdout("").stderr(CHEAP);
 }

@@ -1,5 +1,6 @@
-//! What lies next to a vault: a journal, a log or a mark of somebody else is refused before SQLite opens anything; our own journal
-//! is replayed, and what was there before is kept until the vault was checked. Another program's database is left alone.
+//! Files next to a vault: a foreign journal, log or mark is refused before SQLite opens anything.
+//! Our own journal is replayed, and the earlier state is kept until the vault was checked. Another
+//! program's database is left alone.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -18,7 +19,7 @@ const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const NONCE: u32 = 12345;
 const SECTOR: usize = 512;
 
-/// The journal that SQLite writes for a change of all pages of `before`.
+/// Returns the journal that SQLite writes for a change of all pages of `before`.
 fn journal_of(before: &[u8]) -> Vec<u8> {
     let size = usize::from(u16::from_be_bytes([before[16], before[17]]));
     let pages: Vec<&[u8]> = before.chunks_exact(size).collect();
@@ -54,7 +55,7 @@ fn next_to(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// A vault before and after `changes` changes; it lies there as it was after them.
+/// Returns a vault in its state after `changes` changes, and its bytes from before them.
 fn changed(changes: usize) -> (Specimen, Vec<u8>) {
     let specimen = Specimen::new();
     let before = specimen.bytes();
@@ -80,7 +81,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn our_own_journal_is_replayed_and_what_was_before_is_kept_until_all_is_checked() {
+fn our_own_journal_is_replayed_and_the_earlier_state_kept_until_the_check() {
     let (specimen, before) = changed(1);
     let after = specimen.bytes();
     let journal = journal_of(&before);
@@ -97,7 +98,7 @@ fn our_own_journal_is_replayed_and_what_was_before_is_kept_until_all_is_checked(
     assert_eq!(copy.metadata().unwrap().mode() & 0o777, 0o600);
     drop(locked);
 
-    // Whoever comes next without a key leaves them there.
+    // Opening the vault without a key leaves them in place.
     Locked::open(&specimen.path()).unwrap().vault_id().unwrap();
     assert_eq!(names(specimen.directory()), kept);
     let vault = specimen.vault().unwrap();
@@ -115,7 +116,7 @@ fn copies_of_an_earlier_journal_are_replaced() {
         private(&specimen.path(), &after);
         private(&next_to(&specimen.path(), "-journal"), &journal);
 
-        // A power cut brought them back.
+        // A power cut brought these files back.
         private(&copy, b"another state");
         private(&next_to(&copy, ".journal"), &old);
         drop(Locked::open(&specimen.path()).unwrap());
@@ -127,7 +128,7 @@ fn copies_of_an_earlier_journal_are_replaced() {
 }
 
 #[test]
-fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
+fn a_journal_for_another_state_is_refused_and_changes_nothing() {
     let (specimen, before) = changed(2);
     let good = specimen.bytes();
     let page_size = u32::from(u16::from_be_bytes([good[16], good[17]]));
@@ -144,7 +145,7 @@ fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
     let mut other_database = recent.clone();
     other_database[SECTOR + 4 + 68] ^= 1;
 
-    // One that is part of a change of several files names another file at its end.
+    // The journal of a change to several files names another file at its end.
     let super_journal = [
         &recent[..],
         &1_u32.to_be_bytes(),
@@ -178,13 +179,13 @@ fn a_journal_for_another_state_is_refused_and_nothing_is_changed() {
         assert_eq!(names(specimen.directory()), ["vault.db", "vault.db-journal"], "{name}");
     }
 
-    // A journal of zeros is one whose writer was killed early: SQLite does not replay it.
+    // A journal of zeros belongs to a writer that was killed early. SQLite does not replay it.
     private(&next_to(&specimen.path(), "-journal"), &[0; SECTOR]);
     assert!(reveal(&specimen.vault().unwrap(), "alpha", "new-1").unwrap().is_some());
 }
 
 #[test]
-fn a_journal_of_a_living_writer_is_no_reason_to_refuse() {
+fn a_journal_of_a_running_writer_is_accepted() {
     let specimen = Specimen::new();
     let writer = specimen.connection();
     writer.execute_batch("BEGIN IMMEDIATE; UPDATE vals SET val = zeroblob(9)").unwrap();
@@ -225,7 +226,7 @@ const NEIGHBOURS: &[Neighbour] = &[
 ];
 
 #[test]
-fn what_is_not_our_own_file_next_to_a_vault_is_refused() {
+fn a_foreign_file_next_to_a_vault_is_refused() {
     for (end, message, make) in NEIGHBOURS {
         if message.contains("another user") && !rustix::process::geteuid().is_root() {
             continue;
@@ -236,7 +237,7 @@ fn what_is_not_our_own_file_next_to_a_vault_is_refused() {
         make(&next_to(&specimen.path(), end));
         let there = names(specimen.directory());
 
-        // Whoever opened it before looks again with each change.
+        // A vault that was opened before checks again at each change.
         let written = before.create(&project("alpha"), secret("new", b"value")).map(drop);
         for outcome in [Locked::open(&specimen.path()).map(drop), written] {
             let error = outcome.unwrap_err();
@@ -271,9 +272,10 @@ fn the_hint_moves_the_journal_away() {
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
 
-/// The journal of another machine that was interrupted in the same state: nothing tells it from ours, but what it comes to.
+/// Another machine's journal was interrupted in the same state. Only the resulting state
+/// distinguishes it from ours.
 #[test]
-fn what_a_journal_took_away_is_noticed_and_comes_back() {
+fn a_rollback_by_a_journal_is_noticed_and_can_be_undone() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let before = sandbox.read("vault.db");
     sandbox
@@ -358,7 +360,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
 }
 
 #[test]
-fn the_group_of_a_user_alone_is_nobody_else() {
+fn a_private_group_of_the_user_may_write() {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let groups = fs::read_to_string("/etc/group").unwrap();
     let is_alone = groups
@@ -374,7 +376,7 @@ fn the_group_of_a_user_alone_is_nobody_else() {
     specimen.vault().unwrap();
 }
 
-/// Everything in a directory: names, contents, times.
+/// Returns everything in a directory: names, contents and times.
 fn state(directory: &Path) -> Vec<(String, Vec<u8>, SystemTime)> {
     let look = |name: String| {
         let path = directory.join(&name);
@@ -384,7 +386,8 @@ fn state(directory: &Path) -> Vec<(String, Vec<u8>, SystemTime)> {
     names(directory).into_iter().map(look).collect()
 }
 
-/// Other programs' databases: in log mode with a log, with a hot journal, an empty one with a journal.
+/// Creates other programs' databases: one in log mode with a log, one with a hot journal, and an
+/// empty one with a journal.
 fn foreign(directory: &Path) -> [PathBuf; 4] {
     let database = |name: &str| {
         let path = directory.join(name);
@@ -429,7 +432,7 @@ fn foreign(directory: &Path) -> [PathBuf; 4] {
 }
 
 #[test]
-fn other_programs_databases_are_left_alone_by_every_command() {
+fn every_command_leaves_other_programs_databases_alone() {
     const COMMANDS: &[&str] = &[
         "init",
         "create --tag x --generate",
@@ -484,7 +487,7 @@ fn other_programs_databases_are_left_alone_by_every_command() {
         }
     }
 
-    // As what replaces a vault, or is replaced by one.
+    // They neither replace a vault nor are replaced by one.
     sandbox
         .run(["init", "-q", "--kdf-memory", "19", "--kdf-iterations", "1"])
         .succeeds()

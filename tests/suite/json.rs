@@ -1,4 +1,4 @@
-//! The shapes of JSON: field names, their order, what is left out. Programs rely on them.
+//! The shapes of JSON: field names, their order, and what is left out. Programs rely on them.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -6,7 +6,8 @@ use insta::assert_snapshot;
 
 use crate::support::{Run, Sandbox};
 
-/// What a run printed, with ids, times and the sandbox's directory blacked out, broken into lines that fit a page.
+/// Returns a run's output with ids, times and the sandbox's directory redacted, broken into lines
+/// that fit a page.
 #[track_caller]
 fn shown(sandbox: &Sandbox, run: Run) -> String {
     let text = String::from_utf8(run.succeeds().bytes()).unwrap();
@@ -33,7 +34,7 @@ fn redacted(text: &str) -> String {
             && word[2..].bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
 
-    // 2026-11-21T09:30:00.125Z
+    // Example: 2026-11-21T09:30:00.125Z
     let is_time = |word: &str| {
         word.len() == 24
             && word.ends_with('Z')
@@ -62,7 +63,7 @@ fn redacted(text: &str) -> String {
     text.trim_start().to_owned()
 }
 
-/// A vault with `api-key`, fully labelled, and `pin`, with nothing but a value.
+/// Returns a vault with `api-key`, which has all labels, and `pin`, which has only a value.
 fn two() -> Sandbox {
     let sandbox = Sandbox::new();
     let line = [
@@ -204,7 +205,7 @@ fn render_json() {
         {"tag":"API_KEY","file":"--text","line":2,"column":1,"filters":[]}]}
     "#);
 
-    // What is rendered is rendered, in whichever form errors come.
+    // `--json` changes the format of errors, not the rendered text.
     let rendered = sandbox.run(["render", "-e", "{{ secrets.pin }}", "--json"]);
     rendered.succeeds().stdout("1234");
 }
@@ -290,9 +291,9 @@ fn error_json() {
     "#);
 }
 
-/// docs/json.md: each line of its table prints just the members that it names.
+/// Each line of the table in docs/json.md prints exactly the members that it names.
 #[test]
-fn the_documented_members_are_those_that_are_printed() {
+fn the_documented_members_match_the_output() {
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
     let spans = |cell: &str| -> Vec<String> {
@@ -329,7 +330,7 @@ fn the_documented_members_are_those_that_are_printed() {
             sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
         }
 
-        // It ends with 5 where the vault is locked.
+        // A locked vault makes this command end with 5.
         let cheap = ["--kdf-memory", "19", "--kdf-iterations", "1"];
         let cheap = cheap.into_iter().filter(|_| line.starts_with("init "));
         let run = sandbox.command(["--json"].into_iter().chain(line.split(' ')).chain(cheap)).run();

@@ -1,8 +1,9 @@
-//! The hunt for what is left: in the memory of a command that is done, in core dumps, in the arguments and environments of
-//! the programs that it starts, in every byte that it writes.
+//! Searches for traces of secrets: in the memory of a finished command, in core dumps, in the
+//! arguments and environments of the programs that it starts, and in every byte that it writes.
 //!
-//! `strace` holds or hears a process, root reads its memory. Where either is not to be had, the tests say so on stderr and
-//! pass, as in `output_faults`. What `SECURITY.md` does not promise is a row's [`Leaves`]; anything else fails.
+//! `strace` holds or records a process, and root reads its memory. If either is not available, the
+//! tests report that on stderr and pass, as in `output_faults`. A row's [`Leaves`] lists what
+//! `SECURITY.md` does not promise. Anything else fails.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -23,23 +24,27 @@ use crate::leaks::forms;
 use crate::output_faults::skipped;
 use crate::support::{Sandbox, project, secret};
 
-/// What is stored, and what is given to a command that stores. Both of ASCII, as strace writes it out.
+/// The stored value, and the value that is given to a command that stores. Both are ASCII, because
+/// strace escapes other bytes.
 const STORED: &str = "St0red-Qm7XvTz2LkRb9NcWg4HsYd6PfJa1UeKo3ViBn8MtGx5EwZqCr0AhDlSu_";
 const GIVEN: &str = "G1ven-xWq8ZtRk3VnYb5MjHc9LsPf2GdUe7AoKi4TzNm1XrQv6CwBh0ElJaDyS__";
-/// The passphrase as it is given: an accent of its own, which becomes one character with its letter.
+/// The passphrase as it is given. Its separate accent becomes one character with the letter before
+/// it.
 const PASSPHRASE: &str = "P4ss-zKe\u{301}7TvWn2Qm9XcRb5LhGd3YsJf8UoAi1EtNx6Mk0HpVqBrSwCgDlZ";
-/// What of it stands in a trace unescaped.
+/// The part of the passphrase that appears unescaped in a trace.
 const PLAIN: &str = "7TvWn2Qm9XcRb5LhGd3YsJf8UoAi1EtNx6Mk0HpVqBrSwCgDlZ";
 
-/// What a command may leave in its own memory.
+/// Traces that a command may leave in its own memory.
 #[derive(Clone, Copy, PartialEq)]
 enum Leaves {
     Nothing,
-    /// The standard library's copies of a program's environment (SECURITY.md, "A program's environment")
+    /// The standard library's copies of a program's environment (SECURITY.md, "A program's
+    /// environment")
     Environment,
     /// Pieces in the memory of the libraries that read CSV, JSON and XML ("Imports")
     Import,
-    /// In a debug build the search of a tree spills what it reads on its threads' stacks; as released it stays in registers
+    /// In a debug build, the search of a tree spills vector registers to its threads' stacks. In a
+    /// release build the bytes stay in registers
     Vectors,
 }
 
@@ -56,11 +61,11 @@ impl Leaves {
     }
 }
 
-/// A command, its stdin, what it may leave, the places it may write a value to: parts of a descriptor's name. A tab stands
-/// for a space inside of an argument.
+/// A command, its stdin, what it may leave, and the places that may get a value: parts of a
+/// descriptor's name. A tab stands for a space inside of an argument.
 type Row = (&'static str, &'static str, Leaves, &'static [&'static str]);
 
-/// What the first tests take of the rows.
+/// The number of rows that the short tests take.
 const SAMPLE: usize = 4;
 
 const ROWS: &[Row] = &[
@@ -90,7 +95,7 @@ const ROWS: &[Row] = &[
     ("run -- true", "", Environment, &[]),
     ("run --env A={{KEY}} -- true", "", Environment, &[]),
     ("run --no-mask -- true", "", Environment, &[]),
-    // What a program prints itself, and what it is given to read.
+    // Programs that print a value themselves or read one.
     ("run -- /usr/bin/printenv KEY", "", Environment, &["1<pipe"]),
     ("run --stdin key -- cat", "", Nothing, &["<pipe", "/memfd:secrets"]),
     ("redact", STORED, Nothing, &[]),
@@ -122,7 +127,7 @@ const ROWS: &[Row] = &[
         Nothing,
         &[],
     ),
-    // Failures, after the value or the passphrase was read.
+    // Failures after the value or the passphrase was read.
     ("create --tag key", GIVEN, Nothing, &[]),
     ("update nothing", GIVEN, Nothing, &[]),
     ("render -e {{KEZ}}{{KEY}}", "", Nothing, &[]),
@@ -137,7 +142,7 @@ fn passphrase() -> Passphrase {
     Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).unwrap()
 }
 
-/// A directory in which every row can run.
+/// Returns a sandbox in which every row can run.
 fn home() -> Sandbox {
     let sandbox = Sandbox::empty();
     Vault::init(&sandbox.vault_path(), &passphrase(), KdfParams::LEAST).unwrap();
@@ -165,14 +170,15 @@ fn home() -> Sandbox {
 
     sandbox.trust(&sandbox.path(""));
 
-    // Not in the tree, which some commands search.
+    // The file is outside of the tree, because some commands search the tree.
     fs::write(sandbox.state().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
     fs::set_permissions(sandbox.state().join("passphrase"), PermissionsExt::from_mode(0o600))
         .unwrap();
     sandbox
 }
 
-/// A row's command under strace, which does or writes what `options` say. The passphrase is in a file.
+/// Returns a row's command under strace. The `options` select what strace writes or injects. The
+/// passphrase is in a file.
 fn under_strace(sandbox: &Sandbox, row: &Row, options: &[&str]) -> Command {
     let program = sandbox.command(row.0.split(' ').map(|word| word.replace('\t', " "))).command;
     let mut strace = Command::new("strace");
@@ -193,13 +199,13 @@ fn lock(sandbox: &Sandbox) {
     sandbox.run(["lock", "-q"]).everything();
 }
 
-/// A command that has done everything and is held in front of its exit.
+/// A command that has finished its work and is held before its exit.
 struct Held {
     strace: Child,
     pid: Pid,
 }
 
-/// The call in which it is held, as /proc shows it.
+/// The system call in which it is held, as /proc shows it.
 const EXIT_GROUP: &str = if cfg!(target_arch = "x86_64") { "231 " } else { "94 " };
 
 impl Held {
@@ -216,17 +222,17 @@ impl Held {
             }
         };
 
-        assert!(pid != Pid::INIT, "{} does not come to its end", row.0);
+        assert!(pid != Pid::INIT, "{} does not reach its exit", row.0);
         Self { strace, pid }
     }
 
-    /// The child of a strace, where it is held.
+    /// Returns the child of a strace if it is held.
     fn at_its_exit(strace: u32) -> Option<Pid> {
         let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).ok()?;
         let pid = children.split(' ').next()?;
         let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
 
-        // strace begins with children of its own, to see what the kernel can do.
+        // strace starts with children of its own, to test the kernel's features.
         let is_strace = fs::read(format!("/proc/{pid}/comm")).ok()? == b"strace\n";
         if !is_strace && call.starts_with(EXIT_GROUP) {
             Pid::from_raw(pid.parse().ok()?)
@@ -238,14 +244,14 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // strace sleeps while it delays.
+        // strace sleeps during the delay.
         let _ = self.strace.kill();
         let _ = kill_process(self.pid, Signal::KILL);
         let _ = self.strace.wait();
     }
 }
 
-/// What is looked for in memory: a name, and pieces of 16 bytes.
+/// Returns the search terms for memory: a name, and pieces of 16 bytes.
 fn wanted(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
     let normal = PASSPHRASE.replace("e\u{301}", "\u{e9}");
     let mut wanted: Vec<(String, Vec<u8>)> = Vec::new();
@@ -267,7 +273,8 @@ fn wanted(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
     wanted
 }
 
-/// Which pieces are in a process's writable memory: their name, the mapping's.
+/// Returns the pieces that are in a process's writable memory, each with its name and that of the
+/// mapping.
 fn pieces(pid: Pid, wanted: &[(String, Vec<u8>)]) -> BTreeSet<(String, String)> {
     let memory = File::open(format!("/proc/{}/mem", pid.as_raw_nonzero())).unwrap();
     let mut found = BTreeSet::new();
@@ -299,13 +306,13 @@ fn is_zero(page: &[u8]) -> bool {
 
 fn may_look() -> bool {
     if !am_root() {
-        skipped("the memory of what is not dumpable is root's alone to read");
+        skipped("only root can read the memory of an undumpable process");
     }
 
     am_root() && strace_is_here()
 }
 
-/// What is left in memory after each of these commands, and in its own arguments and environment.
+/// Searches the memory, the arguments and the environment of each of these commands at its end.
 fn hunt(rows: &[Row]) {
     if !may_look() {
         return;
@@ -339,17 +346,17 @@ fn hunt(rows: &[Row]) {
 }
 
 #[test]
-fn of_some_commands_that_are_done_nothing_is_left_in_memory() {
+fn some_finished_commands_leave_nothing_in_memory() {
     hunt(&ROWS[..SAMPLE]);
 }
 
 #[test]
 #[ignore = "half a minute; needs strace and root"]
-fn of_each_command_that_is_done_nothing_is_left_in_memory() {
+fn every_finished_command_leaves_nothing_in_memory() {
     hunt(ROWS);
 }
 
-/// The program's own memory holds a value while it is used: the search finds what is there.
+/// The program's own memory holds a value while it is in use. So the search can find one.
 #[test]
 fn the_search_finds_what_is_in_memory() {
     if !may_look() {
@@ -359,7 +366,7 @@ fn the_search_finds_what_is_in_memory() {
     let sandbox = home();
     let wanted = wanted(&sandbox);
 
-    // To a program that has replaced us, its environment is memory like any other.
+    // For the program that has replaced us, the environment is ordinary memory.
     let held = Held::new(&sandbox, &("run --no-mask -- true", "", Nothing, &[]));
     let found = pieces(held.pid, &wanted);
     for piece in 0..4 {
@@ -372,7 +379,7 @@ fn the_search_finds_what_is_in_memory() {
 
 #[test]
 #[ignore = "needs root"]
-fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
+fn the_agents_memory_holds_no_passphrase_and_no_value() {
     if !may_look() {
         return;
     }
@@ -408,7 +415,7 @@ fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
         assert_eq!(pieces(*pid, &wanted), BTreeSet::new());
     }
 
-    // A locked vault's agent is gone with its memory.
+    // Locking ends the agent, and its memory disappears.
     for vault in [&sandbox, &other] {
         at(vault, "lock -q").run().succeeds();
     }
@@ -423,14 +430,15 @@ fn in_the_agents_memory_there_is_no_passphrase_and_no_value() {
     }
 }
 
-/// Eight bytes of a secret in any form that somebody could have written it in.
+/// Returns true if a line holds eight bytes of a secret in any likely form.
 fn has_secret(line: &str) -> bool {
     [STORED, GIVEN, PLAIN].iter().any(|secret| {
         forms(secret).iter().any(|form| memmem::find(line.as_bytes(), form).is_some())
     })
 }
 
-/// Every byte that each of these commands and the programs of theirs write, and what they are started with.
+/// Checks every byte that these commands and their programs write, and how the programs are
+/// started.
 fn listen(rows: &[Row]) {
     if !strace_is_here() {
         return;
@@ -445,7 +453,7 @@ fn listen(rows: &[Row]) {
         let mut child = strace.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
         if row.0 == "unlock" {
-            // strace stays with the agent until that ends.
+            // strace runs until the agent ends.
             std::thread::sleep(Duration::from_millis(700));
             lock(&sandbox);
         }
@@ -457,7 +465,7 @@ fn listen(rows: &[Row]) {
 
         assert!(trace.contains("execve(\""), "{}: {trace}", row.0);
         for line in trace.lines().filter(|line| has_secret(line)) {
-            // A program of `run` gets its values in its environment, and in nothing else.
+            // A program of `run` gets its values only through its environment.
             let to_program = row.2 == Environment && line.contains("execve(\"") && {
                 let arguments = line.split("], [").next().unwrap_or_default();
                 !has_secret(arguments) && !line.contains(PLAIN)
@@ -478,17 +486,17 @@ fn listen(rows: &[Row]) {
 }
 
 #[test]
-fn of_some_commands_nothing_is_written_that_should_not_be() {
+fn some_commands_write_no_secret_elsewhere() {
     listen(&ROWS[..SAMPLE]);
 }
 
 #[test]
 #[ignore = "half a minute; needs strace"]
-fn of_each_command_nothing_is_written_that_should_not_be() {
+fn every_command_writes_no_secret_elsewhere() {
     listen(ROWS);
 }
 
-/// What a process is that was allowed any core, once it has been sent a signal of a crash: true where it left one.
+/// Sends a crash signal to a process without a limit on core files. Returns true if it left one.
 fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
     let mut shell = Command::new("sh");
     shell
@@ -505,11 +513,12 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
 
     let mut child = shell.spawn().unwrap();
 
-    // It has read what it was given, and waits for the rest.
+    // By now it has read its input and waits for more.
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), STORED.as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(500));
 
-    // The first one that comes from outside goes to the standard library, which looks for an overflown stack.
+    // The standard library handles the first signal from outside, because it checks for a stack
+    // overflow.
     let status = loop {
         let _ = kill_process(Pid::from_child(&child), signal);
         std::thread::sleep(Duration::from_millis(20));
@@ -518,7 +527,7 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
         }
     };
 
-    // `run` passes it on, and ends as its program did.
+    // `run` passes the signal on and ends like its program.
     let died =
         status.signal() == Some(signal.as_raw()) || status.code() == Some(128 + signal.as_raw());
     assert!(died, "{:?}: {status}", program.get_args());
@@ -526,7 +535,7 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
 }
 
 #[test]
-fn whatever_it_dies_of_there_is_no_core() {
+fn no_signal_leaves_a_core() {
     let sandbox = home();
     let control = Sandbox::empty();
     if !leaves_a_core(
@@ -534,7 +543,7 @@ fn whatever_it_dies_of_there_is_no_core() {
         Command::new("sleep").arg("30").env("PATH", "/usr/bin:/bin"),
         Signal::SEGV,
     ) {
-        skipped("nothing leaves a core here");
+        skipped("no process leaves a core file on this machine");
         return;
     }
 

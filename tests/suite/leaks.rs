@@ -1,5 +1,5 @@
-//! A value and a passphrase go in and come out nowhere but where `render` writes: not in what is printed, not in a file,
-//! not in a process that another one of the same user could look into.
+//! A value and a passphrase never come out except through `render`: not in any output, not in a
+//! file, not in a process that another process of the same user could inspect.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{PASSPHRASE, Run, Sandbox};
 
-/// A value that is found again in any form. Its hint is `mRk7…9wLs`.
+/// A value that can be found in any form. Its hint is `mRk7…9wLs`.
 const VALUE: &str = "mRk7vQz2TgXe8NbHc4YdUf6PjAo1KiSx5WlVr3ZtBnGqEhCy0MaDuFpJ9wLs";
 const OTHER: &str = "Zk3nWq8RtYv5HbJm1XcLs7PfGd4AeUo9KiNz2TgVx6QlCr0MhByEwSaDuFj";
 
@@ -20,7 +20,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The forms in which somebody could have written it: pieces of eight bytes (a hint gives four), hex, base64.
+/// Returns the likely forms of a secret: pieces of eight bytes (a hint shows four), hex, base64.
 pub fn forms(secret: &str) -> Vec<Vec<u8>> {
     use base64ct::{Base64Unpadded, Encoding};
     let bytes = secret.as_bytes();
@@ -29,7 +29,7 @@ pub fn forms(secret: &str) -> Vec<Vec<u8>> {
 
     forms.extend([hex.to_uppercase().into_bytes(), hex.into_bytes()]);
 
-    // From each of the three places where base64 can begin.
+    // Base64 can start at three different offsets.
     forms.extend((0..3).map(|at| Base64Unpadded::encode_string(&bytes[at..at + 24]).into_bytes()));
     forms.push(bytes.iter().rev().copied().take(16).collect());
     forms
@@ -45,7 +45,7 @@ fn clean(what: &str, content: &[u8]) {
     }
 }
 
-/// Neither stream of a run holds a secret; returns the code.
+/// Asserts that neither stream of a run holds a secret, and returns the code.
 #[track_caller]
 fn silent(run: Run) -> Option<i32> {
     let (code, stdout, stderr) = run.everything();
@@ -54,7 +54,7 @@ fn silent(run: Run) -> Option<i32> {
     code
 }
 
-/// No file in a directory holds a secret, in its name or in its bytes.
+/// Asserts that no file in a directory holds a secret, in its name or in its bytes.
 #[track_caller]
 fn clean_directory(directory: &Path) {
     for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
@@ -67,12 +67,12 @@ fn clean_directory(directory: &Path) {
     }
 }
 
-/// The arguments of a line; a tab stands for a space inside of one.
+/// Returns the arguments of a line. A tab stands for a space inside of one.
 fn words(line: &str) -> Vec<String> {
     line.split(' ').map(|word| word.replace('\t', " ")).collect()
 }
 
-/// A vault with `key`, which holds the value, and an empty directory for temporary files.
+/// Returns a vault whose `key` holds the value, and an empty directory for temporary files.
 fn with_value() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&[("key", VALUE), ("other", OTHER)]);
     std::fs::create_dir(sandbox.path("tmp")).unwrap();
@@ -183,7 +183,7 @@ fn no_command_prints_a_value() {
 
     assert_eq!(silent(sandbox.run(["get", &id])), Some(0));
 
-    // What was rendered is where it belongs, and nowhere else.
+    // The rendered value is in its output and nowhere else.
     assert_eq!(sandbox.read("out"), VALUE.as_bytes());
     std::fs::remove_file(sandbox.path("out")).unwrap();
     std::fs::remove_file(sandbox.path("same")).unwrap();
@@ -239,7 +239,7 @@ fn no_command_of_a_project_prints_a_value() {
 }
 
 #[test]
-fn while_a_program_runs_its_values_are_with_it_and_nowhere_else() {
+fn while_a_program_runs_only_it_has_its_values() {
     let sandbox = with_value();
     let line = [
         "run",
@@ -302,7 +302,7 @@ fn while_a_program_runs_its_values_are_with_it_and_nowhere_else() {
         };
 
         while left() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "the private file is still there");
+            assert!(begun.elapsed() < Duration::from_secs(10), "the private file still exists");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -409,7 +409,7 @@ fn no_failure_prints_a_value() {
 }
 
 #[test]
-fn a_damaged_vault_gives_no_value_away() {
+fn a_damaged_vault_reveals_no_value() {
     let sandbox = with_value();
     for damage in [
         "UPDATE vals SET val = zeroblob(length(val))",
@@ -447,7 +447,7 @@ fn a_wrong_passphrase_is_not_printed() {
         assert_eq!(silent(run), Some(5), "{line}");
     }
 
-    // One that is no passphrase at all.
+    // These are not valid passphrases at all.
     for bad in [VALUE.repeat(100).into_bytes(), [VALUE.as_bytes(), b"\xff"].concat()] {
         sandbox.write("passphrase", bad);
         assert_eq!(silent(sandbox.run(["list", "--passphrase-file", "passphrase"])), Some(5));
@@ -457,7 +457,7 @@ fn a_wrong_passphrase_is_not_printed() {
 #[test]
 fn a_writer_that_is_killed_leaves_no_value_behind() {
     let sandbox = with_value();
-    let value = VALUE.repeat(16_000); // most of a MiB: a write that takes its time
+    let value = VALUE.repeat(16_000); // most of a MiB, so that the write takes long enough
     for round in 0..12 {
         let tag = format!("t{round}");
         let line =
@@ -481,7 +481,7 @@ fn a_writer_that_is_killed_leaves_no_value_behind() {
         child.wait().unwrap();
         feeder.join().unwrap();
 
-        // A journal may be there now, and another file in the making.
+        // A journal and a staged file may exist now.
         clean_directory(&sandbox.path(""));
     }
 
@@ -503,7 +503,7 @@ fn a_large_template_on_stdin_leaves_no_value_behind() {
 }
 
 #[test]
-fn only_these_files_start_programs() {
+fn only_known_files_start_programs() {
     const STARTERS: [&str; 7] = [
         "agent/client.rs",
         "run/child.rs",
@@ -532,7 +532,7 @@ fn only_these_files_start_programs() {
     look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
 }
 
-/// The user that nobody is.
+/// The user id of `nobody`.
 const NOBODY: u32 = 65534;
 
 fn as_nobody(program: &Path) -> Command {
@@ -541,12 +541,12 @@ fn as_nobody(program: &Path) -> Command {
     command
 }
 
-/// True where nobody can read the memory or the environment of a process of nobody's.
+/// Returns true if user `nobody` can read the memory or the environment of its own process.
 fn is_open_to_its_user(child: &Child) -> bool {
     let can_read = |file: &str| {
         let path = format!("/proc/{}/{file}", child.id());
 
-        // Opening is what is allowed or not; the first page of memory is no memory.
+        // Opening the file is the permission check. The first page of memory cannot be read anyway.
         let mut probe = as_nobody(Path::new("sh"));
         probe
             .args(["-c", "exec 3< \"$0\"", &path])
@@ -565,12 +565,12 @@ fn is_open_to_its_user(child: &Child) -> bool {
 fn a_running_instance_is_closed_to_other_processes_of_its_user() {
     let sandbox = with_value();
 
-    // The build's directory may be closed to nobody: a copy is not.
+    // User `nobody` may not have access to the build's directory, so the test runs a copy.
     let program = sandbox.path("program");
     std::fs::copy(env!("CARGO_BIN_EXE_secrets"), &program).unwrap();
     std::fs::set_permissions(sandbox.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
     if chown(sandbox.vault_path(), Some(NOBODY), Some(NOBODY)).is_err() {
-        return; // only root can be somebody else
+        return; // only root can switch to another user
     }
 
     chown(sandbox.path(""), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -583,7 +583,7 @@ fn a_running_instance_is_closed_to_other_processes_of_its_user() {
 
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
 
-    // It waits for its stdin; by then it has long been itself and no longer setpriv.
+    // The process waits for its stdin. By then it is no longer setpriv.
     let begun = Instant::now();
     let is_itself = || {
         std::fs::read(format!("/proc/{}/comm", child.id())).is_ok_and(|name| name == b"program\n")
@@ -604,10 +604,10 @@ fn a_running_instance_is_closed_to_other_processes_of_its_user() {
 
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
 
-    // The soft limit counts; the hard one stays, so that `run` can give programs back what was theirs.
+    // The soft limit counts. The hard limit stays, so that `run` can restore a program's own limit.
     assert_eq!(core.split_whitespace().nth(4), Some("0"));
 
-    // Another program of the same user is open: the question was the right one.
+    // Another program of the same user can be inspected, so the check works.
     let mut sleeper = as_nobody(Path::new("sleep")).arg("30").spawn().unwrap();
     std::thread::sleep(Duration::from_millis(200));
     let open = is_open_to_its_user(&sleeper);

@@ -1,11 +1,11 @@
-//! `secrets list`: a project's secrets, sorted by tag key; as JSON a page at a time.
+//! `secrets list` prints a project's secrets, sorted by tag key, and JSON one page at a time.
 
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::{Sandbox, project, secret, value};
 
-/// The tags that a run of `list --json` shows, and its envelope.
+/// Returns the tags that a run of `list --json` shows, and its envelope.
 #[track_caller]
 fn page(sandbox: &Sandbox, options: &[&str]) -> (Vec<String>, u64, u64, u64) {
     let json = sandbox.run(["list", "--json"].iter().chain(options)).succeeds().json();
@@ -33,7 +33,7 @@ fn list_is_sorted_by_tag_key() {
 }
 
 #[test]
-fn list_without_a_terminal_is_lines_of_columns_with_tabs() {
+fn list_without_a_terminal_is_tab_separated() {
     let sandbox = Sandbox::new();
     let name = Name::parse("Stripe, live").unwrap();
     let tag = Tag::parse("key").unwrap();
@@ -84,7 +84,7 @@ fn list_all_is_one_page() {
 }
 
 #[test]
-fn json_shows_250_unless_told_and_a_pipe_gets_all() {
+fn json_shows_250_by_default_and_a_pipe_gets_all() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     for number in 0..251 {
@@ -104,7 +104,7 @@ fn json_shows_250_unless_told_and_a_pipe_gets_all() {
 }
 
 #[test]
-fn list_keeps_its_bounds() {
+fn list_limits_its_options() {
     let sandbox = five();
     for (option, bad) in
         [("--page-size", "0"), ("--page-size", "1001"), ("--page-size", "x"), ("--page", "x")]
@@ -123,7 +123,7 @@ fn list_keeps_its_bounds() {
 }
 
 #[test]
-fn list_says_how_to_see_the_rest() {
+fn list_explains_how_to_see_the_rest() {
     let sandbox = five();
     let rest = |options: &[&str], expected: &str| {
         sandbox.run(["list"].iter().chain(options)).succeeds().stdout_has("").stderr(expected);
@@ -147,7 +147,7 @@ fn list_says_how_to_see_the_rest() {
 }
 
 #[test]
-fn a_project_that_was_named_has_to_exist() {
+fn a_named_project_must_exist() {
     let sandbox = five();
     let unknown = "error: no project `defalt`\nhint: did you mean `default`?\n";
     sandbox.run(["list", "-p", "defalt"]).fails_with(3).stdout("").stderr(unknown);
@@ -164,7 +164,7 @@ fn a_project_that_was_named_has_to_exist() {
         sandbox.run(["list", "-p", "defalt", "--json"]).fails_with(3).stdout("").json_error();
     assert_eq!(json["type"], "NOT_FOUND");
 
-    // The default project and that of a manifest exist as soon as they are needed.
+    // The default project and a manifest's project need not exist yet.
     sandbox.write(".secrets.toml", "project = \"web\"\n");
     stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secret in project `web`");
     stderr!(Sandbox::new().run(["list", "-p", "default"]).succeeds().stdout(""), @"no secret in project `default`");
@@ -196,7 +196,7 @@ fn list_filters_tag_name_and_description_in_any_case() {
         vault.create(&project("default"), new).unwrap();
     }
 
-    // A value is no place to look: `four` holds `stripe` too.
+    // Values are not searched, although `four` holds `stripe` too.
     for text in ["stripe", "STRIPE", "sTrIpE"] {
         assert_eq!(
             page(&sandbox, &["--filter", text]),
@@ -207,7 +207,7 @@ fn list_filters_tag_name_and_description_in_any_case() {
     assert_eq!(page(&sandbox, &["--filter", "über"]).0, tags(&["three"]));
     assert_eq!(page(&sandbox, &["--filter", ""]).2, 4);
 
-    // Text, not a pattern.
+    // The filter is text, not a pattern.
     assert_eq!(page(&sandbox, &["--filter", ".*"]).2, 0);
     let run = sandbox.run(["list", "--filter", "paypal"]);
     stderr!(run.succeeds().stdout(""), @"no secret that matches in project `default`");
@@ -238,8 +238,8 @@ fn list_of_all_projects_is_sorted_by_project_first() {
 }
 
 #[test]
-fn list_works_where_the_project_is_named_by_the_environment() {
-    // `--all-projects` contradicts `--project`, not a setting that is always there.
+fn list_of_all_projects_ignores_the_project_from_the_environment() {
+    // `--all-projects` conflicts with `--project`, but not with the environment variable.
     let sandbox = five();
     let run = sandbox
         .command(["list", "--all-projects", "--filter", "D"])
@@ -250,7 +250,7 @@ fn list_works_where_the_project_is_named_by_the_environment() {
 }
 
 #[test]
-fn list_into_a_pipe_that_nobody_reads_is_quiet_success() {
+fn list_into_a_closed_pipe_succeeds_silently() {
     let sandbox = five();
     let mut command = sandbox.command(["list"]).command;
     let mut child = command

@@ -1,4 +1,4 @@
-//! One test binary: a file for each command and each promise.
+//! One test binary, with one file for each command and each promise.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! `.secrets.toml` as the program takes it: what is wrong in it is told with its place, and what could be a value is not.
+//! `.secrets.toml`: errors report their position, and never text that could be a value.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,10 +10,10 @@ const HINT: &str = "hint: see `secrets setup --help` for what the file can conta
 const RENDER: &str = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
 
 #[test]
-fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
+fn errors_have_their_position_and_no_values() {
     let project = Project::new(&[]);
     for (text, said) in [
-        // Not TOML.
+        // Invalid TOML
         ("project = MARKER\n", "1:11: string values must be quoted"),
         ("[secrets.a]\ndescription = \"MARKER\n", "2:"),
         ("[secrets]\nMARKER\n", "2:"),
@@ -21,7 +21,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("project = [\"MARKER\"", "1:"),
         ("project = \"a\"\nproject = \"MARKER\"\n", "2:1: duplicate key"),
         ("[run.env]\nA = \"x\"\nA = \"MARKER\"\n", "3:1: duplicate key"),
-        // Keys.
+        // Keys
         ("projct = \"MARKER\"\n", "1:1: unknown key `projct`"),
         ("\"a\\nb\" = 1\n", "1:1: unknown key `a\\nb`, expected one of `project`"),
         ("[secrets.a]\nvalue = \"MARKER\"\n", "2:1: unknown key `value`"),
@@ -34,7 +34,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ),
         ("[[render]]\noutput = \"MARKER\"\n", "1:1: missing key `template`"),
         ("[[render]]\ntemplate = \"MARKER\"\n", "1:1: missing key `output`"),
-        // Types.
+        // Types
         ("[secrets]\na = \"MARKER\"\n", "2:5: expected a table, found a string"),
         ("[secrets]\na = [\"MARKER\"]\n", "2:5: expected a table, found an array"),
         ("secrets = \"MARKER\"\n", "1:11: expected a table, found a string"),
@@ -79,7 +79,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("run = [{ A = \"MARKER\" }]\n", "1:7: expected a table, found an array"),
         ("[run]\nenv = \"MARKER\"\n", "2:7: expected a table, found a string"),
         ("[run.env]\nA = [\"MARKER\"]\n", "2:5: expected a string, found an array"),
-        // What has to be well formed.
+        // Formats
         ("project = \"MARKER!\"\n", "1:11: only ASCII letters"),
         ("[secrets.\"MARKER!\"]\n", "1:10: invalid tag in `[secrets.TAG]`"),
         ("[secrets.a-b]\n[secrets.\"A_b\"]\n", "2:10: `A_b` and `a-b` are the same tag"),
@@ -174,7 +174,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
 }
 
 #[test]
-fn what_is_no_text_or_too_large_is_refused() {
+fn a_binary_or_huge_file_is_refused() {
     let project = Project::new(&[]);
     for (content, said) in [
         (&b"project = \"\xff\"\n"[..], "is not UTF-8"),
@@ -191,7 +191,7 @@ fn what_is_no_text_or_too_large_is_refused() {
 }
 
 #[test]
-fn a_file_from_windows_is_taken() {
+fn a_file_from_windows_is_accepted() {
     let project = simple();
     let text = project.read(".secrets.toml").replace('\n', "\r\n");
     project.write(".secrets.toml", format!("\u{feff}{text}"));
@@ -200,7 +200,7 @@ fn a_file_from_windows_is_taken() {
 }
 
 #[test]
-fn an_error_is_json_where_it_is_asked_for_and_names_the_file_from_below() {
+fn an_error_can_be_json_and_has_a_relative_path() {
     let project = Project::new(&[(".secrets.toml", "[secrets]\na = 1\n"), ("deep/er/x", "")]);
     let run = project.command(&["check", "--json"]).current_dir(project.path("deep/er")).run();
     let error = run.fails_with(2).stdout("").json_error();
@@ -209,7 +209,7 @@ fn an_error_is_json_where_it_is_asked_for_and_names_the_file_from_below() {
 }
 
 #[test]
-fn without_a_manifest_the_way_to_one_is_told() {
+fn without_a_manifest_the_error_explains_how_to_write_one() {
     let project = Project::new(&[]);
     fs::create_dir(project.path(".secrets.toml")).unwrap();
     for command in
@@ -224,7 +224,7 @@ fn without_a_manifest_the_way_to_one_is_told() {
     project.run(&["refs"]).succeeds();
     fs::remove_dir(project.path(".secrets.toml")).unwrap();
 
-    // A link counts where it and its file are ours.
+    // A link is accepted if both it and its target are ours.
     project.write("real.toml", "project = \"web\"\n");
     symlink("real.toml", project.path(".secrets.toml")).unwrap();
     let output = project.run(&["check"]).succeeds();

@@ -1,6 +1,8 @@
-//! Masking: properties against a naive model that sees the whole stream, every form at every split, real encoders.
+//! Masking: properties compared with a naive model that sees the whole stream, every form at every
+//! split, and real encoders.
 //!
-//! The model below knows no automaton: it looks for each needle at each place, and joins what overlaps.
+//! The model has no automaton. It looks for each needle at each offset and joins overlapping
+//! matches.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -14,13 +16,13 @@ use proptest::prelude::*;
 use terminal_secrets::mask::{Form, MaskedSpan, Masker, Needles, Sink};
 use terminal_secrets::model::Tag;
 
-/// What comes out, as `<tag>` where a region was; and that offsets add up.
+/// The output, with `<tag>` for each region. It also checks that offsets add up.
 #[derive(Default)]
 struct Out {
     text: Vec<u8>,
     offset: u64,
     regions: Vec<(u64, u64, String, Form)>,
-    /// For each byte of the stream that is out: whether it was shown
+    /// For each byte of the stream that has left the masker: whether it was shown
     shown: Vec<Option<u8>>,
     /// For each region, whether colours were reset in it
     resets: Vec<bool>,
@@ -55,7 +57,7 @@ impl Sink for Out {
     }
 }
 
-/// Needles of values with the tags t0, t1, …
+/// Returns needles of values with the tags t0, t1, …
 fn needles(values: &[Vec<u8>]) -> Needles {
     let tags: Vec<Tag> = (0..values.len()).map(|n| Tag::parse(&format!("t{n}")).unwrap()).collect();
     Needles::new(tags.iter().zip(values.iter().map(Vec::as_slice)))
@@ -81,7 +83,7 @@ fn masked(needles: &Needles, text: &[u8]) -> String {
     String::from_utf8_lossy(&masked_in(needles, &[text]).text).into_owned()
 }
 
-/// Every place of every needle: start, end, which.
+/// Returns every match of every needle: start, end, index.
 fn matches(values: &[Vec<u8>], text: &[u8]) -> Vec<(usize, usize, usize)> {
     let mut found = Vec::new();
     for start in 0..text.len() {
@@ -95,8 +97,8 @@ fn matches(values: &[Vec<u8>], text: &[u8]) -> Vec<(usize, usize, usize)> {
     found
 }
 
-/// Where a value begins that the text's end cuts off, and the first such value; if more than seven bytes of it are not
-/// masked anyway.
+/// Returns where a value starts that the end of the text cuts off, and the first such value, if
+/// more than seven bytes of it are not masked anyway.
 fn cut_off(values: &[Vec<u8>], text: &[u8]) -> Option<(usize, usize)> {
     let at = begun(values, text)?;
     let matches = matches(values, text);
@@ -105,7 +107,7 @@ fn cut_off(values: &[Vec<u8>], text: &[u8]) -> Option<(usize, usize)> {
         return None;
     }
 
-    // Needles are sorted, and one that is complete comes first.
+    // Needles are sorted, and a complete one comes first.
     let all = values
         .iter()
         .enumerate()
@@ -114,7 +116,7 @@ fn cut_off(values: &[Vec<u8>], text: &[u8]) -> Option<(usize, usize)> {
     all.min_by_key(|(_, value)| *value).map(|(which, _)| (at, which))
 }
 
-/// Where a value begins that the text's end cuts off.
+/// Returns where a value starts that the end of the text cuts off.
 fn begun(values: &[Vec<u8>], text: &[u8]) -> Option<usize> {
     let begins = |at: usize| {
         values
@@ -125,12 +127,13 @@ fn begun(values: &[Vec<u8>], text: &[u8]) -> Option<usize> {
     (0..text.len()).find(|at| begins(*at))
 }
 
-/// Overlapping matches joined, with the name of the longest; of equally long ones the first.
+/// Joins overlapping matches. A region has the name of its longest match, or the first of equally
+/// long ones.
 fn regions(values: &[Vec<u8>], text: &[u8]) -> Vec<(u64, u64, String)> {
     joined(values, matches(values, text))
 }
 
-/// The regions of a stream that ends.
+/// Returns the regions of a stream that ends here.
 fn regions_at_the_end(values: &[Vec<u8>], text: &[u8]) -> Vec<(u64, u64, String)> {
     let mut all = matches(values, text);
     all.extend(cut_off(values, text).map(|(start, which)| (start, text.len(), which)));
@@ -158,7 +161,7 @@ fn joined(values: &[Vec<u8>], matches: Vec<(usize, usize, usize)>) -> Vec<(u64, 
         .collect()
 }
 
-/// Up to where a stream that ends here can be out.
+/// Returns how many bytes of a stream can be out if it ends here.
 fn settled(values: &[Vec<u8>], text: &[u8]) -> u64 {
     let begins = |tail: &[u8]| {
         values.iter().any(|value| value.len() > tail.len() && value.starts_with(tail))
@@ -170,7 +173,7 @@ fn settled(values: &[Vec<u8>], text: &[u8]) -> u64 {
     growing.map_or(safe, |(start, ..)| start.min(safe))
 }
 
-/// Words that repeat and are one another's beginnings and ends.
+/// Generates words that repeat and share prefixes and suffixes.
 fn words() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let letters = || prop::sample::select(b"aab".to_vec());
     let periodic = (vec(letters(), 1..4), 1..8_usize, vec(letters(), 0..3))
@@ -178,7 +181,7 @@ fn words() -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec(prop_oneof![vec(letters(), 4..14), periodic], 1..6)
 }
 
-/// Values and a text made of their parts.
+/// Generates values, and a text from their parts.
 fn cases_of_text() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<u8>)> {
     let pieces = vec((any::<u16>(), 0..20_usize, 0..20_usize, any::<bool>()), 0..14);
     (words(), pieces).prop_map(|(values, pieces)| {
@@ -232,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn only_what_may_become_a_secret_is_held_back((values, text) in cases_of_text(), lengths in vec(1..30_usize, 1..6)) {
+    fn only_a_possible_start_of_a_secret_is_held_back((values, text) in cases_of_text(), lengths in vec(1..30_usize, 1..6)) {
         let needles = needles(&values);
         let values: Vec<_> = values.into_iter().filter(|value| value.len() >= 8).collect();
         let (mut masker, mut out, mut position) = (Masker::new(&needles), Out::default(), 0);
@@ -246,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn pauses_show_seven_bytes_of_a_value_at_most(
+    fn pauses_show_at_most_seven_bytes_of_a_value(
         (values, text) in cases_of_text(),
         lengths in vec((1..12_usize, any::<bool>()), 1..6),
     ) {
@@ -261,7 +264,7 @@ proptest! {
                 let Ok(()) = masker.pause(&mut out);
                 pauses.push(position);
 
-                // Something stays back only if seven bytes of it are out.
+                // Bytes are held back only if seven bytes of the value are out.
                 let begins = |at: usize| values.iter().any(|value| value.starts_with(&text[at..position]));
                 let begun = (0..position).find(|at| begins(*at)).unwrap_or(position);
                 let seen = out.shown.get(begun..).map_or(0, |seen| seen.iter().flatten().count());
@@ -284,10 +287,11 @@ proptest! {
         for (at, byte) in out.shown.iter().enumerate() {
             let hidden = at >= cut_off || matches.iter().any(|(start, end, _)| (*start..*end).contains(&at));
 
-            // Only what a pause came upon before the value was complete may be seen of it.
+            // Only bytes that a pause released before the value was complete may be visible.
             let paused = pauses.iter().any(|pause| at < *pause) && at < last;
 
-            // If pauses have shown seven bytes of the value that is cut off, the rest of it is masked, however little.
+            // If pauses have shown seven bytes of the truncated value, the rest of it is masked,
+            // however short.
             prop_assert!(byte.map_or(hidden || at >= begun, |byte| byte == text[at] && (paused || !hidden)), "{at}");
         }
     }
@@ -315,7 +319,7 @@ proptest! {
     }
 }
 
-/// A value with something for every encoder, and what programs make of it.
+/// Returns a value with a special character for every encoder, and the forms that programs write.
 fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
     let value = " it's <a>/\"b\\\"\u{1}\t& é😀~*!\nsecond line of it, which is long enough\n";
     let hex: String = value
@@ -405,7 +409,7 @@ fn every_form() -> (Vec<u8>, Vec<(Form, Vec<u8>)>) {
 }
 
 #[test]
-fn every_form_is_masked_wherever_it_is_split() {
+fn every_form_is_masked_at_every_split() {
     let (value, forms) = every_form();
     let needles = needles(&[value]);
     for (form, text) in forms {
@@ -423,7 +427,7 @@ fn every_form_is_masked_wherever_it_is_split() {
 }
 
 #[test]
-fn what_ends_encoded_data_is_masked_to_its_last_character() {
+fn the_end_of_encoded_data_is_masked_to_its_last_character() {
     let needles = needles(&[
         b"hunter2-hunter2".to_vec(),
         b"correct horse battery staple and so on until it is long".to_vec(),
@@ -443,7 +447,7 @@ fn what_ends_encoded_data_is_masked_to_its_last_character() {
         "<t1>==\n"
     );
 
-    // A line of it alone is masked as well.
+    // A single line of it is masked as well.
     assert_eq!(
         masked(&needles, format!("| {}\n| {}\n", &data[..64], &data[64..]).as_bytes()),
         "| <t1>\n| <t1>==\n"
@@ -451,7 +455,7 @@ fn what_ends_encoded_data_is_masked_to_its_last_character() {
 }
 
 #[test]
-fn the_newline_at_the_end_matters_to_no_form() {
+fn a_trailing_newline_matters_to_no_form() {
     let needles = needles(&[b"pa/s\"s w'ord\n".to_vec(), b"\t blanks around  ".to_vec()]);
     let cases = [
         ("KEY=pa/s\"s w'ord;", "KEY=<t0>;"),
@@ -472,7 +476,7 @@ fn the_newline_at_the_end_matters_to_no_form() {
 }
 
 #[test]
-fn overlapping_secrets_leave_nothing_of_one_another() {
+fn overlapping_secrets_are_masked_completely() {
     let needles = needles(&[
         b"aaaabbbbcccc".to_vec(),
         b"ccccdddd".to_vec(),
@@ -482,21 +486,21 @@ fn overlapping_secrets_leave_nothing_of_one_another() {
 
     assert_eq!(masked(&needles, b"-aaaabbbbccccdddd-"), "-<t0>-");
     assert_eq!(masked(&needles, b"-bbbbccccdddd-"), "-<t2>-");
-    assert_eq!(masked(&needles, b"xxxxyyyyxxxxyyyy"), "<t3><t3>", "what only touches stays apart");
+    assert_eq!(masked(&needles, b"xxxxyyyyxxxxyyyy"), "<t3><t3>", "adjacent matches stay separate");
     assert_eq!(masked(&needles, b"aaaabbbbcccxxxxyyyy"), "aaaabbbbccc<t3>");
 }
 
 #[test]
-fn short_values_are_named_and_not_looked_for() {
+fn short_values_are_reported_and_not_masked() {
     let tags = ["a", "b", "c", "d", "e"].map(|tag| Tag::parse(tag).unwrap());
     let values = [&b"1234567"[..], b"12345678", b"", b"a\nb\nc\n         \nd\n", b"abc1234\n"];
     let needles = Needles::new(tags.iter().zip(values));
 
-    // The last one is found with its newline only.
+    // The last value is found only with its newline.
     assert_eq!(needles.short(), [tags[0].clone(), tags[2].clone(), tags[4].clone()]);
     assert!(!needles.is_empty());
 
-    // Lines that are too short are not looked for alone.
+    // Lines that are too short are not matched alone.
     assert_eq!(
         masked(&needles, b"1234567 12345678 a b         c a\nb\nc\n         \nd\n."),
         "1234567 <b> a b         c <d>."
@@ -512,7 +516,7 @@ fn short_values_are_named_and_not_looked_for() {
 }
 
 #[test]
-fn of_equal_needles_the_first_tag_and_the_simplest_form_win() {
+fn equal_needles_use_the_first_tag_and_the_simplest_form() {
     let twice = needles(&[
         b"-same value-".to_vec(),
         b"-same value-".to_vec(),
@@ -522,7 +526,7 @@ fn of_equal_needles_the_first_tag_and_the_simplest_form_win() {
     let out = masked_in(&twice, &[b"-same value-"]);
     assert_eq!(out.regions, [(0, 12, "t0".to_owned(), Form::Raw)]);
 
-    // `41…` is the second value, and the first one's hexadecimal form.
+    // `41…` is the second value, and also the first one's hexadecimal form.
     let other = needles(&[b"AAAAAAAA".to_vec(), b"4141414141414141".to_vec()]);
     assert_eq!(masked_in(&other, &[b"4141414141414141"]).regions[0].2, "t0");
     let plain = needles(&[b"longenough\nlongenough".to_vec()]);
@@ -530,7 +534,7 @@ fn of_equal_needles_the_first_tag_and_the_simplest_form_win() {
 }
 
 #[test]
-fn a_prompt_is_shown_after_silence_and_a_value_is_not() {
+fn a_prompt_is_shown_after_a_pause_and_a_value_is_not() {
     let needles = needles(&[b"Pass12: hunter2".to_vec()]);
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"login\nPass12:", &mut out);
@@ -539,7 +543,7 @@ fn a_prompt_is_shown_after_silence_and_a_value_is_not() {
     let Ok(()) = masker.pause(&mut out);
     assert!(out.text == b"login\nPass12:" && !masker.is_holding());
 
-    // Those were seven bytes: of this value nothing more is ever shown.
+    // Seven bytes of this value are out, so no more of it is ever shown.
     for byte in [" ", "h", "unter"] {
         let Ok(()) = masker.push(byte.as_bytes(), &mut out);
         let Ok(()) = masker.pause(&mut out);
@@ -550,7 +554,7 @@ fn a_prompt_is_shown_after_silence_and_a_value_is_not() {
     assert_eq!(String::from_utf8_lossy(&out.text), "login\nPass12:<t0>, hunter2\n");
     assert_eq!(out.regions, [(13, 21, "t0".to_owned(), Form::Raw)]);
 
-    // If it turns out to be another text, nothing is lost.
+    // If another text follows, nothing is lost.
     let Ok(()) = masker.push(b"Pass12: hunter", &mut out);
     let Ok(()) = masker.pause(&mut out);
     let Ok(()) = masker.push(b"s\n", &mut out);
@@ -558,7 +562,7 @@ fn a_prompt_is_shown_after_silence_and_a_value_is_not() {
 }
 
 #[test]
-fn a_mask_is_shown_after_silence_though_a_longer_value_may_follow() {
+fn a_mask_is_shown_after_a_pause_even_if_a_longer_value_may_follow() {
     let needles = needles(&[b"first line\nsecond line\n".to_vec()]);
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"> first line\nseco", &mut out);
@@ -569,7 +573,7 @@ fn a_mask_is_shown_after_silence_though_a_longer_value_may_follow() {
     let Ok(()) = masker.push(b"nd l", &mut out);
     let Ok(()) = masker.pause(&mut out);
 
-    // Two more are seven.
+    // Two more bytes make seven.
     assert_eq!(String::from_utf8_lossy(&out.text), "> <t0>\nsecond");
     let Ok(()) = masker.push(b"ine\n", &mut out);
     let Ok(()) = masker.finish(&mut out);
@@ -577,7 +581,7 @@ fn a_mask_is_shown_after_silence_though_a_longer_value_may_follow() {
 }
 
 #[test]
-fn a_stream_that_ends_inside_a_value_shows_none_of_it() {
+fn a_value_that_the_end_of_a_stream_cuts_off_is_masked() {
     let needles = needles(&[b"sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".to_vec()]);
     assert_eq!(masked(&needles, b"key sk_live_9fQ2mZx7Lk4Vt8Rb1Nw"), "key <t0>");
     assert_eq!(masked(&needles, b"key sk_live_"), "key <t0>");
@@ -593,7 +597,8 @@ fn a_stream_that_ends_inside_a_value_shows_none_of_it() {
     assert_eq!(String::from_utf8_lossy(&out.text), "key sk_live<t0>");
 }
 
-/// What programs make of a value with something for every encoder; each was printed by the program that is named.
+/// Forms of a value that has a special character for every encoder. Each was printed by the named
+/// program.
 const WRITINGS: [(&str, Form, &str); 30] = [
     (
         ".NET's System.Text.Json",
@@ -672,7 +677,7 @@ const WRITINGS: [(&str, Form, &str); 30] = [
 ];
 
 #[test]
-fn what_programs_write_is_masked_wherever_it_is_split() {
+fn forms_that_programs_write_are_masked_at_every_split() {
     let needles = needles(&["p@ss w0rd/+=&\"'<>\\$#{}%~!é😀end`;".into()]);
     for (program, form, text) in WRITINGS {
         let stream = [b"before (", text.as_bytes(), b") after\n"].concat();
@@ -693,7 +698,7 @@ fn what_programs_write_is_masked_wherever_it_is_split() {
 }
 
 #[test]
-fn what_is_escaped_twice_is_masked() {
+fn a_value_that_is_escaped_twice_is_masked() {
     let needles = needles(&["p@ss w0rd/+=&\"'<>\\$#{}%~!é😀end`;".into()]);
     let inner = [".NET's System.Text.Json", "Gson", "Python's json"];
     let mut texts: Vec<String> = WRITINGS
@@ -741,7 +746,7 @@ fn what_is_escaped_twice_is_masked() {
 }
 
 #[test]
-fn what_stands_behind_a_value_that_another_reading_ended_is_kept() {
+fn text_after_a_value_is_kept_if_another_reading_ended_it() {
     let needles = needles(&[b"q<Zr7pLm&".to_vec(), b"amzing12".to_vec(), b"Zr7pLm%4".to_vec()]);
     for (text, expected) in [
         ("A q&lt;Zr7pLm&amzing B\n", "A <t0>amzing B\n"),
@@ -762,7 +767,7 @@ fn what_stands_behind_a_value_that_another_reading_ended_is_kept() {
     }
 }
 
-/// A text with `between` put into it behind each so many bytes.
+/// Inserts `between` into a text after every `columns` bytes.
 fn wrapped(text: &str, columns: usize, between: &str) -> Vec<u8> {
     let rows: Vec<&str> =
         text.as_bytes().chunks(columns).map(|row| std::str::from_utf8(row).unwrap()).collect();
@@ -795,12 +800,12 @@ fn encoded_data_is_masked_in_lines_of_any_width() {
         }
     }
 
-    // A value as it is ends with its line.
+    // An unencoded value ends with its line.
     assert_eq!(masked(&needles, b"s3cr%2Fet-Pa55 and\n"), "s3cr%2Fet-Pa55 and\n");
 }
 
 #[test]
-fn colours_inside_a_value_hide_nothing_of_it() {
+fn colours_inside_a_value_do_not_prevent_masking() {
     let needles = needles(&[b"sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".to_vec()]);
     let cases = [
         ("sk_live_\x1b[01;31m\x1b[K9fQ2\x1b[m\x1b[KmZx7Lk4Vt8Rb1Nw6.", "<t0>.", true),
@@ -820,7 +825,7 @@ fn colours_inside_a_value_hide_nothing_of_it() {
         "sk_live_9fQ2mZx7Lk4Vt8Rb1Nw6".chars().map(|c| format!("\x1b[38;5;17m{c}")).collect();
     assert_eq!(masked(&needles, every.as_bytes()), "\x1b[38;5;17m<t0>");
 
-    // A prompt in colours is shown, and is not cut inside a sequence.
+    // A coloured prompt is shown, and is not cut inside a sequence.
     let (mut masker, mut out) = (Masker::new(&needles), Out::default());
     let Ok(()) = masker.push(b"\x1b[1msk_liv\x1b[0m\x1b[", &mut out);
     let Ok(()) = masker.pause(&mut out);
@@ -836,7 +841,7 @@ fn colours_inside_a_value_hide_nothing_of_it() {
 }
 
 #[test]
-fn the_password_of_a_url_is_masked_alone() {
+fn only_the_password_of_a_url_is_masked() {
     let needles = needles(&[
         b"postgres://app:s3cr%2Fet-Pa55@db.example.org:5432/prod\n".to_vec(),
         b"amqp://guest:p@ss:w0rd!@mq:5672/".to_vec(),
@@ -860,18 +865,18 @@ proptest! {
     #![proptest_config(cases(1_000))]
 
     #[test]
-    fn escapes_of_any_kind_hide_nothing_wherever_the_stream_is_cut_or_pauses(
+    fn escapes_do_not_prevent_masking_at_any_split_or_pause(
         value in vec(prop::sample::select(b"ab\\%&;\"'\n/ \x1b[m2F".to_vec()), 8..16),
         kinds in vec(0..6_u8, 16),
         before in vec(prop::sample::select(b"ab\\%&\n \x1b[m".to_vec()), 0..12),
         lengths in vec((1..12_usize, any::<bool>()), 1..6),
     ) {
-        // Each byte in one way of one reading, or as it is where that means itself.
+        // Each byte is written in one way of one reading, or literally if it stands for itself.
         let needles = needles(std::slice::from_ref(&value));
         for reading in 0..4 {
             let mut written = before.clone();
 
-            // What comes before must not be read together with the value: `@` ends any sequence of the terminal.
+            // The text before must not combine with the value. `@` ends any terminal sequence.
             written.extend(b"@@");
             let start = written.len();
             for (byte, kind) in value.iter().zip(&kinds) {
@@ -911,7 +916,7 @@ proptest! {
     }
 }
 
-/// Counts; nothing is kept.
+/// Counts the output without keeping it.
 #[derive(Default)]
 struct Count {
     shown: u64,
@@ -942,7 +947,7 @@ fn counted(needles: &Needles, stream: impl Iterator<Item = impl AsRef<[u8]>>) ->
     count
 }
 
-/// Were one of these quadratic, it would take hours.
+/// If one of these were quadratic, it would take hours.
 fn periodic(length: usize, stream: usize) {
     let begin = Instant::now();
     let value = b"a".repeat(length);
@@ -955,7 +960,8 @@ fn periodic(length: usize, stream: usize) {
     counted(&of_a, single());
     drop(of_a);
 
-    // The automaton stays deep and never finds the longest; a short one ends at each byte of it.
+    // The automaton stays deep and never finds the longest needle. A short one ends at each byte of
+    // it.
     let with_end = [&value[..], b"b"].concat();
     let both = needles(&[with_end, b"aaaaaaaaa".to_vec()]);
     assert_eq!(counted(&both, blocks()).shown, 0);
@@ -964,23 +970,23 @@ fn periodic(length: usize, stream: usize) {
 }
 
 #[test]
-fn time_is_linear_where_needle_and_stream_repeat() {
+fn time_is_linear_for_repetitive_needles_and_streams() {
     periodic(64 << 10, 1_000_000);
 }
 
 #[test]
 fn held_bytes_slide_through_a_long_needle() {
-    // Each byte lets one out that was held 50,000 bytes ago.
+    // Each byte releases one that was held 50,000 bytes ago.
     let value = [b"a".repeat(50_000), b"b".to_vec()].concat();
     let count = counted(&needles(&[value]), std::iter::repeat_n(b"a", 200_000));
 
-    // The stream's end may be the beginning of the value.
+    // The end of the stream may be the start of the value.
     assert_eq!((count.shown, count.regions), (150_000, 1));
 }
 
 #[test]
 #[ignore = "long"]
-fn a_value_of_a_mebibyte_and_ten_megabytes_of_it() {
+fn a_value_of_a_mebibyte_is_masked_in_ten_megabytes() {
     periodic(1 << 20, 10_000_000);
 }
 
@@ -993,7 +999,7 @@ fn resident() -> u64 {
 #[test]
 #[ignore = "long"]
 fn memory_is_flat_over_ten_gigabytes() {
-    // In a process of its own: the memory of other tests would count as well.
+    // The test runs in a separate process, because other tests' memory would count as well.
     #[allow(clippy::disallowed_methods)]
     if std::env::var_os("SECRETS_TEST_ALONE").is_none() {
         let mut alone = Command::new(std::env::current_exe().unwrap());
@@ -1033,7 +1039,7 @@ fn memory_is_flat_over_ten_gigabytes() {
     }
 }
 
-/// What `program` makes of values, each behind a NUL.
+/// Returns what `program` writes for the values, each after a NUL.
 fn piped(mut command: Command, values: &[String]) -> Vec<Vec<u8>> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -1051,7 +1057,7 @@ fn piped(mut command: Command, values: &[String]) -> Vec<Vec<u8>> {
     output.stdout.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
 }
 
-/// Text with what encoders treat in their own way.
+/// Returns text with characters that encoders treat specially.
 fn awkward_texts() -> Vec<String> {
     use proptest::strategy::ValueTree;
     let special =
@@ -1063,7 +1069,7 @@ fn awkward_texts() -> Vec<String> {
     (0..1_000).map(|_| text.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-/// Nothing but the quotes around it is seen of any of these writings of a value.
+/// Asserts that only the quotes around each of these forms stay visible.
 fn all_masked(values: &[String], writings: &[Vec<u8>], quotes: &[&str]) {
     assert!(writings.len() > values.len() && writings.len() % values.len() == 1);
     for (value, writings) in values.iter().zip(writings.chunks(writings.len() / values.len())) {
@@ -1083,7 +1089,7 @@ fn all_masked(values: &[String], writings: &[Vec<u8>], quotes: &[&str]) {
 
 #[test]
 #[ignore = "needs python3"]
-fn what_python_writes_is_masked() {
+fn forms_that_python_writes_are_masked() {
     let program = r#"
 import sys, json, shlex, base64, urllib.parse as u
 out = sys.stdout.buffer
@@ -1102,7 +1108,7 @@ for raw in sys.stdin.buffer.read().split(b"\0")[:-1]:
 
 #[test]
 #[ignore = "needs bash"]
-fn what_bash_writes_is_masked() {
+fn forms_that_bash_writes_are_masked() {
     for locale in ["C", "C.UTF-8"] {
         let mut bash = Command::new("bash");
         bash.args([
@@ -1113,7 +1119,8 @@ fn what_bash_writes_is_masked() {
         bash.env("LC_ALL", locale);
         let values = awkward_texts();
 
-        // The quote before one that is escaped may be masked with it: together they are a doubled quote.
+        // The quote before an escaped quote may be masked with it, because together they are a
+        // doubled quote.
         all_masked(&values, &piped(bash, &values), &["$'", "'", "$"]);
     }
 }

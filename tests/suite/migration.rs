@@ -1,4 +1,5 @@
-//! `secrets template`: a dotenv file becomes a template that renders to what the file said, and no value stays in it.
+//! `secrets template` turns a dotenv file into a template that renders to the same values and keeps
+//! none of them.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +29,7 @@ fn git(sandbox: &Sandbox) {
 }
 
 #[test]
-fn one_step_from_a_dotenv_file_to_a_project() {
+fn one_command_turns_a_dotenv_file_into_a_project() {
     let sandbox = Sandbox::new();
     git(&sandbox);
     sandbox.write(".gitignore", "vault.db*");
@@ -62,7 +63,7 @@ fn one_step_from_a_dotenv_file_to_a_project() {
 
     assert!(manifest.ends_with("\n[[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n"));
 
-    // The file is what the template renders to, but for one escape that is written otherwise.
+    // The rendered file equals the original, except for one escape that is spelled differently.
     let run = stderr!(sandbox.run(["setup", "--yes"]).succeeds(), @"
     warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read a different value for `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
     wrote `.env`
@@ -91,7 +92,7 @@ fn one_step_from_a_dotenv_file_to_a_project() {
 }
 
 #[test]
-fn a_manifest_that_is_there_is_added_to() {
+fn an_existing_manifest_is_extended() {
     let sandbox = Sandbox::new();
     let before = "# ours\nproject = 'web' # short\n\n[secrets.api-key]\noptional = true\n\n[run.env]\nA = \"1\"\n";
     sandbox.write(".secrets.toml", before);
@@ -125,7 +126,7 @@ fn a_manifest_that_is_there_is_added_to() {
         "{after}"
     );
 
-    // What it was made of is as open as it was.
+    // The file still has the mode of the original.
     stderr!(sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tpermissions too \
                                                          wide\n"), @"
     error: an output is out of date
@@ -174,7 +175,7 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
 
     stderr!(sandbox.run(["list"]).succeeds(), @"no secret in project `web`");
 
-    // An empty value is a value.
+    // An empty value counts as a value.
     sandbox.write("old.env", "API_KEY=\nDATABASE_URL=\"u v\"\nMORE=1\n");
     stderr!(sandbox.run(["setup", "--from", "old.env"]).succeeds(), @"
     created `DATABASE_URL` in project `web`, hint ••••
@@ -197,8 +198,8 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
 }
 
 #[test]
-fn no_value_stays_behind() {
-    // In a comment, in another form, in a value that is kept.
+fn no_value_stays_in_the_template() {
+    // The value also appears in a comment, in another form, or in a value that is kept.
     for text in [
         "# sk_live_51Hx0aBcDeFgHiJk\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
         "# c2tfbGl2ZV81MUh4MGFCY0RlRmdIaUpr\nKEY=sk_live_51Hx0aBcDeFgHiJk\n",
@@ -209,7 +210,7 @@ fn no_value_stays_behind() {
         assert!(matches!(problems[..], [(_, Obstacle::Leak(_), false)]), "{problems:?}");
     }
 
-    // A commented-out assignment loses its value, which may be an old one.
+    // A commented-out assignment loses its value, which may be an old secret.
     let text = "\u{feff}#A=old-old-old\r\n  # export\tB = older-older\n# a note: fine =\nC='new' # was D=older\n#\n\
                 # PEM=\"-----BEGIN\n# abcdefgh\n#-----END\"\n# what E is for\nE=1\n";
     let made = of(text, &[]).ok().unwrap();
@@ -219,10 +220,10 @@ fn no_value_stays_behind() {
                     # PEM=\n#\n#\n# what E is for\nE={{ secrets.E | dotenv }}\n";
     assert_eq!(String::from_utf8(made.template).unwrap(), template);
 
-    // Nothing of what is commented out becomes a description either.
+    // Commented-out text never becomes a description.
     assert!(made.secrets.iter().all(|(_, description, _)| description.is_none()));
 
-    // A name that makes no tag would leave its value behind.
+    // A name that gives no valid tag would leave its value in the file.
     let problems = problems(of("__=hunter2\n", &[]));
     assert!(matches!(problems[..], [(1, Obstacle::Name { .. }, true)]), "{problems:?}");
 }
@@ -241,7 +242,7 @@ fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
     )
 }
 
-/// The lines, obstacles and whether `--keep` is an answer.
+/// Returns the lines, the obstacles, and whether `--keep` would help.
 fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool)> {
     match made.err().unwrap() {
         MigrationError::Problems(all) => all
@@ -252,9 +253,9 @@ fn problems(made: Result<Migration, MigrationError>) -> Vec<(u64, Obstacle, bool
     }
 }
 
-/// What a file means to its readers stays what it means, or its spelling stays.
+/// The readers of a file get the same values as before. Otherwise the variable keeps its spelling.
 #[test]
-fn a_value_means_to_its_readers_what_it_meant() {
+fn every_reader_gets_the_same_value_as_before() {
     let wanted = |text: &str, readers: &str| {
         let readers = readers.split(' ').map(|name| name.parse::<Reader>().unwrap()).collect();
         let made = Migration::of(
@@ -280,15 +281,15 @@ fn a_value_means_to_its_readers_what_it_meant() {
         ("A='pa$word'\n", usual, filtered, "A='pa$word'\n"),
         ("A=\"pa\\$word\"\n", "nextjs", filtered, "A=\"pa\\$word\"\n"),
         ("A='pa\\$word'\n", "nextjs vite", filtered, "A=\"pa\\$word\"\n"),
-        // To node, the backslash is a part of the value.
+        // node reads the backslash as part of the value.
         ("A=\"pa\\$word\"\n", "node", filtered, "A='pa\\$word'\n"),
         ("A=pa$$word\n", "compose", filtered, "A='pa$word'\n"),
         ("A=\"it's\"\n", usual, filtered, "A=\"it's\"\n"),
-        // They disagree: nobody reads another value than before.
+        // The readers disagree, and each still reads the same value as before.
         ("A=abc#def\n", usual, "A={{ secrets.A }}\n", "A=abc#def\n"),
         ("A=\"x\\ny\"\n", usual, "A=\"{{ secrets.A | json }}\"\n", "A=\"x\\ny\"\n"),
         ("A='pa$word'\n", "nextjs node", "A='{{ secrets.A }}'\n", "A='pa$word'\n"),
-        // Neither can be: the variable stays as it is.
+        // No spelling works for all readers, so the variable stays unchanged.
         ("A=\"pa\\$word\"\n", usual, "A=\"pa\\$word\"\n", "A=\"pa\\$word\"\n"),
         (
             "A=\"pa\\$\\$w\\`x\\`\"\nB=xx\n",
@@ -306,7 +307,7 @@ fn a_value_means_to_its_readers_what_it_meant() {
 }
 
 #[test]
-fn nothing_is_stored_where_it_could_not_be_finished() {
+fn nothing_is_stored_if_the_migration_cannot_be_finished() {
     let sandbox = Sandbox::new();
     git(&sandbox);
     sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
@@ -332,7 +333,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     assert!(!sandbox.path(".env.tmpl").exists() && !sandbox.path(".secrets.toml").exists());
     std::fs::remove_dir(sandbox.path(".gitignore")).unwrap();
 
-    // What was broken off behind the template is gone on with.
+    // A migration that was interrupted after writing the template is resumed.
     sandbox.write(".env.tmpl", "KEY={{ secrets.KEY | dotenv }}\n");
     stderr!(sandbox.run(["-p", "web", "template", ".env"]).succeeds(), @"
     imported into project `web`: 1 created
@@ -341,7 +342,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     next: look at them, then `secrets setup`
     ");
 
-    // What is in the way is told with what this command can do.
+    // The error mentions only options that this command has.
     sandbox.write("c.env", "KEY=another value\n");
     let run = sandbox.run(["template", "c.env"]).fails_with(4);
     stderr!(run, @"
@@ -351,7 +352,7 @@ fn nothing_is_stored_where_it_could_not_be_finished() {
     hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written
     ");
 
-    // It is the manifest's project that the template's placeholders name secrets of.
+    // The template's placeholders refer to the manifest's project.
     sandbox.write("b.env", "B=1\n");
     stderr!(sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2), @"
     error: `.secrets.toml` is another project's
@@ -376,7 +377,7 @@ fn a_manifest_keeps_its_line_endings() {
 }
 
 #[test]
-fn what_would_not_come_out_as_it_was_is_refused() {
+fn a_file_that_would_not_round_trip_is_refused() {
     let sandbox = Sandbox::new();
     for (text, message) in [
         (
@@ -427,9 +428,9 @@ fn what_would_not_come_out_as_it_was_is_refused() {
     sandbox.run(["project", "list"]).succeeds().stdout("");
 }
 
-/// A kept value or a comment with a value of the project's other secrets would publish it.
+/// A kept value or a comment that holds a value of another secret of the project would publish it.
 #[test]
-fn a_value_of_another_secret_gets_into_no_template() {
+fn a_value_of_another_secret_never_reaches_a_template() {
     let sandbox = Sandbox::with_secrets(&[("other", "a-value-of-another-file")]);
     for (text, options, line) in [
         ("COPY=a-value-of-another-file\nA=x1\n", &["--keep", "COPY"][..], 1),
@@ -452,7 +453,7 @@ fn a_value_of_another_secret_gets_into_no_template() {
 }
 
 #[test]
-fn a_name_that_a_reader_cannot_have_is_told_as_such() {
+fn a_name_that_a_reader_does_not_support_is_a_warning() {
     let sandbox = Sandbox::new();
     sandbox
         .write(".env", "x.y.z=secret-value-1\nA-B=secret-value-2\nFINE=secret-value-3\n1-X=3000\n");
@@ -464,7 +465,7 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
     run.stderr_has("`.env` is up to date");
     sandbox.run(["check"]).succeeds().stderr_has(said);
 
-    // Readers that are named are asked about all variables; those that have the names do not warn.
+    // Named readers are checked for all variables. Readers that can have the names give no warning.
     for (readers, said) in [
         ("node,npm-dotenv", None),
         ("bash,node", Some("`bash` cannot have variables named `x.y` and `1X`; ")),
@@ -483,7 +484,7 @@ fn a_name_that_a_reader_cannot_have_is_told_as_such() {
 }
 
 #[test]
-fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
+fn a_file_in_utf_16_is_recognized_by_every_command() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     sandbox.write(".secrets.toml", "[secrets.key]\n");
     let text: Vec<u8> =
@@ -506,7 +507,7 @@ fn a_file_in_utf_16_is_recognised_wherever_a_dotenv_file_is_read() {
 }
 
 #[test]
-fn obvious_settings_stay_and_every_problem_is_told_at_once() {
+fn obvious_settings_stay_and_all_problems_are_reported_together() {
     let sandbox = Sandbox::new();
     let file = "# Choose local, staging or production\nAPP_ENV=production\nDEBUG=false\n# set DEBUG to false in production\n\
                 LOG=stack\n# the stack channel\nAPI_KEY=sk_live_0123456789abcdef\n";
@@ -547,7 +548,7 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
         file.replace("sk_live_0123456789abcdef", "{{ secrets.API_KEY | dotenv }}")
     );
 
-    // The comment at the top is not about the first variable.
+    // The comment at the top does not describe the first variable.
     sandbox
         .write("b.env", "# What this file is for\nB_KEY=b1x\n# of the bank\nC_KEY=c1x\nPORT=1\n");
     sandbox.run(["template", "b.env", "--secret", "PORT", "-q"]).succeeds();
@@ -560,7 +561,7 @@ fn obvious_settings_stay_and_every_problem_is_told_at_once() {
 
     assert!(manifest.contains("[secrets.PORT]\n"), "{manifest}");
 
-    // Nothing is left to store.
+    // No secret is left to store.
     sandbox.write("c.env", "PORT=3000\n");
     stderr!(sandbox.run(["template", "c.env"]).fails_with(2), @"
     error: there is no value in `c.env` that would be a secret
@@ -630,7 +631,7 @@ fn the_readers_are_guessed_from_the_project() {
     let all = "readers = [\"bash\", \"compose\", \"nextjs\", \"node\", \"npm-dotenv\", \"python-dotenv\", \"vite\"]\n";
     assert!(manifest.ends_with(all), "{manifest}");
 
-    // Named ones count, and a file that cannot be read guesses nothing.
+    // Named readers take precedence, and an unreadable file gives no guess.
     sandbox.write("package.json", "{");
     sandbox.write("b.env", "API_KEY='pa$word'\n");
     sandbox.run(["template", "b.env", "--readers", "node,bash", "-q"]).succeeds();
@@ -651,7 +652,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_rendered_says_what_the_file_said(
+    fn the_rendered_file_has_the_same_values(
         pieces in prop::collection::vec(
             prop_oneof![
                 "[A-C]=[ -~]{0,12}\n", "[D-F]='[^']{0,12}'( # x)?\n", "[G-I]=\"([^\"\\\\]|\\\\[ntr\"\\\\$x]){0,12}\"\r?\n",

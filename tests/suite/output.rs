@@ -1,6 +1,8 @@
-//! Output files: private from the first byte, the old content or the new, nothing left over.
+//! Output files are private from the first byte, hold either the old content or the new, and leave
+//! nothing behind.
 //!
-//! Templates here hold no placeholder, so that nothing is unlocked; what is written and how does not depend on them.
+//! The templates have no placeholders, so nothing is unlocked. Writing does not depend on
+//! placeholders.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Run, Sandbox};
 
-/// The name under which new content waits for the rename.
+/// The name of the staged file that waits for the rename.
 pub const WAITING: &str = ".out.secrets-new";
 
 fn render(sandbox: &Sandbox, text: &str, options: &[&str]) -> Run {
@@ -29,7 +31,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// The names in a directory, sorted.
+/// Returns the names in a directory, sorted.
 pub fn names(directory: &Path) -> Vec<String> {
     let name = |entry: std::io::Result<fs::DirEntry>| {
         entry.unwrap().file_name().to_string_lossy().into_owned()
@@ -41,11 +43,11 @@ pub fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn modes_are_narrowed_and_never_widened_unless_asked() {
+fn modes_are_narrowed_and_only_widened_on_request() {
     let sandbox = Sandbox::empty();
     let out = sandbox.path("out");
 
-    // What was there (0: nothing), what is asked for, what it has afterwards.
+    // The mode before (0 if the file does not exist), the options, and the mode afterwards.
     let cases: [(u32, &[&str], u32); 12] = [
         (0, &[], 0o600),
         (0, &["--mode", "640"], 0o640),
@@ -100,7 +102,8 @@ fn the_same_content_is_not_written_again() {
     }
 }
 
-/// Looks at `out` as fast as it can until it is told to stop; hands over every different mode and size that it saw.
+/// Reads the mode and size of `out` as fast as it can until `ended` is set. Returns each distinct
+/// pair.
 fn watched(out: &Path, ended: &AtomicBool) -> Vec<(u32, u64)> {
     let mut seen = Vec::new();
     loop {
@@ -119,7 +122,7 @@ fn watched(out: &Path, ended: &AtomicBool) -> Vec<(u32, u64)> {
 }
 
 #[test]
-fn nobody_sees_a_wider_mode_or_half_a_file() {
+fn no_reader_sees_a_wider_mode_or_an_incomplete_file() {
     let sandbox = Sandbox::empty();
     sandbox.write("small", "x".repeat(100_000));
     sandbox.write("large", "y".repeat(9_000_000));
@@ -142,7 +145,7 @@ fn nobody_sees_a_wider_mode_or_half_a_file() {
             watcher.join().unwrap()
         });
 
-        // The watcher may miss one of them, never see a fourth.
+        // The watcher may miss one of them, but never sees a fourth.
         let allowed = [(0o600, 9_000_000), (0o600, 100_000), (0o640, 9_000_000)];
         assert!(
             !seen.is_empty() && seen.iter().all(|now| allowed.contains(now)),
@@ -154,7 +157,7 @@ fn nobody_sees_a_wider_mode_or_half_a_file() {
 }
 
 #[test]
-fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
+fn special_and_linked_files_are_refused_and_unchanged() {
     let sandbox = Sandbox::empty();
     let directory = sandbox.path("refused");
     fs::create_dir(&directory).unwrap();
@@ -211,7 +214,7 @@ fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
 }
 
 #[test]
-fn the_template_is_never_written_over() {
+fn the_template_is_never_overwritten() {
     let sandbox = Sandbox::empty();
     let template = sandbox.write("t", r"\{{ X }}");
     fs::create_dir(sandbox.path("d")).unwrap();
@@ -239,7 +242,7 @@ fn the_template_is_never_written_over() {
 }
 
 #[test]
-fn paths_may_be_strange() {
+fn unusual_paths_are_accepted() {
     let sandbox = Sandbox::empty();
     fs::create_dir(sandbox.path("d")).unwrap();
     let long = "n".repeat(242);
@@ -276,15 +279,16 @@ fn paths_may_be_strange() {
     ");
 }
 
-/// A run that nobody waits for yet.
+/// Starts a run without waiting for it.
 fn spawned(sandbox: &Sandbox, template: &str) -> Child {
     let mut command = sandbox.program(env!("CARGO_BIN_EXE_secrets"));
     let command = command.args(["render", "-q", template, "-o", "out"]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap()
 }
 
-/// Killed at any moment: old or new. Between link and rename the kernel offers nothing better than a second name, so
-/// that a kill there may leave it; a later render clears it away.
+/// A kill at any moment leaves the old file or the new one. Between link and rename the kernel
+/// offers nothing better than a second name, so a kill there may leave that name. A later render
+/// removes it.
 #[test]
 fn a_killed_render_leaves_the_old_file_or_the_new() {
     let sandbox = Sandbox::empty();
@@ -298,7 +302,7 @@ fn a_killed_render_leaves_the_old_file_or_the_new() {
         sandbox.write("out", &old);
         let mut child = spawned(&sandbox, "new");
 
-        // Spread over the whole run, the last ones near its end.
+        // The kills spread over the whole run, the last ones near its end.
         std::thread::sleep(whole * (round + 1) / 21);
         let signal = [
             rustix::process::Signal::KILL,
@@ -332,7 +336,7 @@ fn a_killed_render_leaves_the_old_file_or_the_new() {
 }
 
 #[test]
-fn renders_of_one_output_at_once_leave_one_of_them_whole() {
+fn concurrent_renders_leave_one_complete_output() {
     let sandbox = Sandbox::empty();
     let contents: Vec<Vec<u8>> = (0..8_u8).map(|number| vec![b'0' + number; 300_000]).collect();
     for (number, content) in contents.iter().enumerate() {
@@ -340,7 +344,7 @@ fn renders_of_one_output_at_once_leave_one_of_them_whole() {
     }
 
     for round in 0..4 {
-        // With and without a file that is there already.
+        // Half of the rounds start with an existing file.
         if round % 2 == 0 {
             let _ = fs::remove_file(sandbox.path("out"));
         }
@@ -357,7 +361,7 @@ fn renders_of_one_output_at_once_leave_one_of_them_whole() {
 }
 
 #[test]
-fn what_a_dead_writer_left_is_cleared_away() {
+fn a_dead_writers_file_is_removed() {
     let sandbox = Sandbox::empty();
     for left in ["", "half of a secr"] {
         sandbox.write("out", "old");
@@ -370,9 +374,9 @@ fn what_a_dead_writer_left_is_cleared_away() {
     }
 }
 
-/// The writer is told at once that the other one is still there, or waits for it; it never takes its file away.
+/// The second writer waits for the one that still runs, and never removes its file.
 #[test]
-fn a_waiting_file_whose_writer_lives_is_waited_for() {
+fn a_running_writer_is_waited_for() {
     let sandbox = Sandbox::empty();
     sandbox.write("out", "old");
     sandbox.write("new", "new");
@@ -391,7 +395,7 @@ fn a_waiting_file_whose_writer_lives_is_waited_for() {
 }
 
 #[test]
-fn a_vault_and_the_passphrase_file_are_never_written_over() {
+fn a_vault_and_the_passphrase_file_are_never_overwritten() {
     let sandbox = Sandbox::with_secrets(&[("x", "value")]);
     sandbox.write("passphrase", crate::support::PASSPHRASE);
     fs::set_permissions(sandbox.path("passphrase"), Permissions::from_mode(0o600)).unwrap();

@@ -1,8 +1,8 @@
-//! Output files where the system fails: kills and signals between two given system calls, a full disk, a file system
-//! that has no nameless files.
+//! Output files when the system fails: kills and signals between two given system calls, a full
+//! disk, a file system without nameless files.
 //!
-//! `strace` stops the program where it is wanted, and some tests mount a small file system. Where either is not to be
-//! had, a test says so on stderr and passes.
+//! `strace` stops the program at a chosen call, and some tests mount a small file system. If either
+//! is not available, a test reports that on stderr and passes.
 
 use std::fs;
 use std::io::Write;
@@ -14,12 +14,13 @@ use std::time::Duration;
 use crate::output::{WAITING, mode, names};
 use crate::support::Sandbox;
 
-/// Says on the test's own stderr, which is not captured, that something was not tested.
+/// Reports on the test's own stderr, which is not captured, that something was not tested.
 pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-/// The binary under strace, which fails or kills it at a system call; `None` where there is no strace or no tracing.
+/// Runs the binary under strace, which fails or kills it at a system call. Returns `None` if strace
+/// is missing or not permitted.
 fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
     let strace = |program: &str| {
         let mut command = sandbox.program("strace");
@@ -33,7 +34,7 @@ fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
     };
 
     if !strace("true").status().is_ok_and(|status| status.success()) {
-        skipped("strace is not installed or may not trace");
+        skipped("strace is not installed or is not permitted to trace");
         return None;
     }
 
@@ -44,7 +45,7 @@ fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
 }
 
 #[test]
-fn a_kill_between_link_and_rename_leaves_the_old_file_and_what_the_next_render_clears_away() {
+fn the_next_render_clears_up_after_a_kill_between_link_and_rename() {
     let sandbox = Sandbox::empty();
     sandbox.write("out", "old");
     sandbox.write("new", "new");
@@ -67,7 +68,7 @@ fn a_kill_between_link_and_rename_leaves_the_old_file_and_what_the_next_render_c
     );
 }
 
-/// A signal can be answered, so that even here nothing is left.
+/// The program can handle a signal, so nothing is left even here.
 #[test]
 fn a_signal_between_link_and_rename_leaves_nothing() {
     for signal in ["TERM", "INT", "HUP"] {
@@ -86,8 +87,8 @@ fn a_signal_between_link_and_rename_leaves_nothing() {
     }
 }
 
-/// The output's directory fails to take a nameless file, as on a file system without them; `more` is done to the
-/// waiting file.
+/// Refuses a nameless file in the output's directory, as a file system without them does. `more`
+/// has options for faults on the staged file.
 fn without_nameless_files<'a>(
     sandbox: &'a Sandbox,
     more: &[&'a str],
@@ -95,7 +96,7 @@ fn without_nameless_files<'a>(
 ) -> Option<i32> {
     let (directory, waiting) = (sandbox.path(""), sandbox.path(WAITING));
 
-    // Where there is still an `open`, it is what the nameless file is asked for by, and nothing else in this directory.
+    // If the architecture has `open`, only the nameless file uses it in this directory.
     let open = if cfg!(target_arch = "x86_64") { "open" } else { "openat" };
     let inject = format!("inject={open}:error=EOPNOTSUPP:when=1");
     let paths =
@@ -108,7 +109,7 @@ fn without_nameless_files<'a>(
 
 #[test]
 fn without_nameless_files_a_named_one_is_used() {
-    // What is done to it on the way, the exit code, what is there afterwards.
+    // The fault, the exit code, and the contents that may exist afterwards.
     let cases: [(&[&str], i32, &[&str]); 5] = [
         (&[], 0, &["new"]),
         (&["-e", "inject=write:error=ENOSPC"], 1, &["old"]),
@@ -136,9 +137,10 @@ fn without_nameless_files_a_named_one_is_used() {
     }
 }
 
-/// One is stopped behind the making of its file and before its lock, where the other takes it for a dead one's.
+/// One writer is stopped after it created its file and before it locks it. At that moment the file
+/// looks like a dead writer's.
 #[test]
-fn without_nameless_files_two_renders_do_not_take_each_others() {
+fn without_nameless_files_two_renders_leave_each_others_files_alone() {
     let sandbox = Sandbox::empty();
     let contents = [b"a".repeat(200_000), b"b".repeat(200_000)];
     sandbox.write("a", &contents[0]);
@@ -162,7 +164,8 @@ fn without_nameless_files_two_renders_do_not_take_each_others() {
     assert_eq!(names(&sandbox.path("")), ["a", "b", "out"]);
 }
 
-/// A directory of its own file system of 1 MiB; unmounted when dropped. `None` where mounting is not permitted.
+/// A directory with its own file system of 1 MiB, unmounted when dropped. `None` if mounting is not
+/// permitted.
 pub struct Small(PathBuf);
 
 impl Small {
@@ -207,7 +210,7 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
 }
 
 #[test]
-fn the_longest_name_of_a_file_system_can_be_written_again() {
+fn the_longest_file_name_can_be_replaced() {
     let sandbox = Sandbox::empty();
     for length in [241, 242, 243, 254, 255] {
         let name = "n".repeat(length);

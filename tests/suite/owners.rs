@@ -1,4 +1,4 @@
-//! Which directories and outputs share projects and tags: nothing is shared or overwritten in silence.
+//! Directories and outputs that share projects and tags: nothing is shared or overwritten silently.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,8 @@ fn at(sandbox: &Sandbox, directory: &str, arguments: &[&str]) -> Prepared {
     sandbox.command(arguments).current_dir(sandbox.path(directory)).env("PATH", "/usr/bin:/bin")
 }
 
-/// A directory with two dotenv files of one name each; the first is a template already.
+/// Returns a directory with two dotenv files that have a name in common. The first is already a
+/// template.
 fn two_files() -> Sandbox {
     let sandbox = Sandbox::new();
     write(&sandbox, "api/.env.development", DEV);
@@ -41,7 +42,7 @@ fn value(sandbox: &Sandbox, tag: &str) -> String {
 }
 
 #[test]
-fn a_second_file_does_not_destroy_the_first_one_s_value() {
+fn a_second_file_does_not_overwrite_the_first_one_s_value() {
     let sandbox = two_files();
     let taken = "error: `API_KEY` has a different value in project `api`, used by \
                  `.env.development`\nhint: use `--on-conflict separate` to store it under another \
@@ -79,7 +80,7 @@ fn a_second_file_does_not_destroy_the_first_one_s_value() {
 }
 
 #[test]
-fn with_yes_it_is_overwritten_and_said_for_whom() {
+fn with_yes_the_value_is_overwritten_and_its_uses_are_listed() {
     let sandbox = two_files();
     let overwrite = ["template", ".env.production", "--on-conflict", "overwrite", "--yes"];
     let run = at(&sandbox, "api", &overwrite).run().succeeds();
@@ -95,7 +96,7 @@ fn with_yes_it_is_overwritten_and_said_for_whom() {
 }
 
 #[test]
-fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
+fn an_import_lists_the_uses_of_a_value_before_overwriting_it() {
     let sandbox = two_files();
     write(&sandbox, "elsewhere/new.env", PROD);
     let import = ["-p", "api", "import", "new.env", "--on-conflict", "overwrite"];
@@ -118,7 +119,7 @@ fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
 
     assert_eq!(value(&sandbox, "API_KEY-new"), "prod-key-bbbb2222");
 
-    // The file's own output does not count.
+    // The file's own output does not count as another use.
     write(&sandbox, "api/.env.development", PROD);
     at(&sandbox, "api", &["import", ".env.development", "--on-conflict", "overwrite", "-q"])
         .run()
@@ -128,7 +129,8 @@ fn an_import_names_what_uses_a_value_before_it_is_overwritten() {
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
 }
 
-/// Two directories of one project: `a` has an output, and `b` a file with another value.
+/// Returns two directories of one project: `a` has an output, and `b` has a file with another
+/// value.
 fn two_directories() -> (Sandbox, String) {
     let sandbox = Sandbox::new();
     write(&sandbox, "a/.env", DEV);
@@ -142,7 +144,7 @@ fn two_directories() -> (Sandbox, String) {
 const OVERWRITE: [&str; 6] = ["-p", "s", "import", ".env", "--on-conflict", "overwrite"];
 
 #[test]
-fn a_use_is_known_after_rekey_and_after_the_output_was_removed() {
+fn a_use_is_known_after_rekey_and_without_the_output() {
     let (sandbox, used) = two_directories();
     let is_named = |sandbox: &Sandbox, used: &str| {
         let run = at(sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
@@ -155,27 +157,27 @@ fn a_use_is_known_after_rekey_and_after_the_output_was_removed() {
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     is_named(&sandbox, &used);
 
-    // Another machine's records are under an earlier key: the manifest is not needed for them.
+    // A record of an output may be from an earlier key. The manifest is not needed to find it.
     write(&sandbox, "a/.env", "API_KEY=by hand\n");
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     fs::rename(sandbox.path("a/.secrets.toml"), sandbox.path("a/away")).unwrap();
     is_named(&sandbox, &used);
     fs::rename(sandbox.path("a/away"), sandbox.path("a/.secrets.toml")).unwrap();
 
-    // As after `git clean`.
+    // The output is missing, as after `git clean`.
     fs::remove_file(sandbox.path("a/.env")).unwrap();
     is_named(&sandbox, &used);
     fs::remove_dir_all(sandbox.state().join("secrets/outputs")).unwrap();
     is_named(&sandbox, &used);
 
-    // An output of another project with the same tag is no user.
+    // An output of another project with the same tag does not count.
     at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
     write(&sandbox, "c/.env", DEV);
     at(&sandbox, "c", &["-p", "t", "import", ".env", "--on-conflict", "overwrite", "-q"])
         .run()
         .succeeds();
 
-    // A directory whose manifest no longer refers to it is no user.
+    // A directory whose manifest no longer refers to the secret does not count.
     fs::remove_file(sandbox.path("a/.secrets.toml")).unwrap();
     at(&sandbox, "b", &[&OVERWRITE[..], &["-q"]].concat()).run().succeeds();
 }
@@ -205,7 +207,7 @@ fn a_directory_that_only_runs_programs_is_named() {
         ));
     }
 
-    // One in which nothing but `run` was used.
+    // This directory only uses `run`.
     write(
         &sandbox,
         "r/.secrets.toml",
@@ -218,7 +220,7 @@ fn a_directory_that_only_runs_programs_is_named() {
     run.stderr_has(&format!("`[run.env]` of `{path}`, `[run.env]` of `{}`\n", other.display()));
     fs::remove_file(other).unwrap();
 
-    // What hangs or is huge is not read, and hides no other use.
+    // Templates that would block or are huge are not read, and they hide no other use.
     write(&sandbox, "a/huge", &"x".repeat(1024 * 1024 + 1));
     assert!(Command::new("mkfifo").arg(sandbox.path("a/pipe")).status().unwrap().success());
     std::os::unix::fs::symlink("../b/.env", sandbox.path("a/link")).unwrap();
@@ -232,7 +234,7 @@ fn a_directory_that_only_runs_programs_is_named() {
 }
 
 #[test]
-fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
+fn a_clone_lists_the_uses_of_a_value_before_overwriting_it() {
     let (sandbox, used) = two_directories();
     at(&sandbox, "b", &["-p", "t", "import", ".env", "-q"]).run().succeeds();
     let clone = ["-p", "t", "clone", "--all", "--to", "s", "--on-conflict", "overwrite"];
@@ -243,7 +245,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
          written\n"
     ));
 
-    // Seen from the directory itself.
+    // In the directory itself, the path is relative.
     stderr!(at(&sandbox, "a", &clone).run().fails_with(4), @"
     error: `API_KEY` has another value in project `s`, used by `.env`
     hint: `--yes` overwrites it for them too; nothing was written
@@ -266,7 +268,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
         terminal.waits_for("Overwrite it for them too? [y/N] ").types(answer).ends_with(code);
     }
 
-    // The same value asks nothing, and neither does one that nothing uses.
+    // No question is asked if the value is the same or nothing uses it.
     stderr!(at(&sandbox, "b", &clone).run().succeeds(), @"copied 1 secret to project `s`");
     at(
         &sandbox,
@@ -281,7 +283,7 @@ fn a_clone_names_what_uses_a_value_before_it_is_overwritten() {
 }
 
 #[test]
-fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
+fn two_directories_of_one_name_do_not_share_a_project_silently() {
     let sandbox = Sandbox::new();
     write(&sandbox, "one/api/.env", DEV);
     write(&sandbox, "two/api/.env", "OTHER=other-value-1234\n");
@@ -302,17 +304,17 @@ fn two_directories_of_one_name_do_not_share_a_project_in_silence() {
         assert!(!sandbox.path(directory).join(".secrets.toml").exists());
     }
 
-    // Named, it is shared, and said.
+    // A project that is named explicitly is shared, with a message.
     at(&sandbox, "two/api", &["-p", "api", "template", ".env"]).run().succeeds().stderr_has(&taken);
     at(&sandbox, "three/api", &["-p", "mine", "setup", "--new", "-q"]).run().succeeds();
 
-    // From then on it is known there.
+    // From then on the directory is known.
     write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
 }
 
 #[test]
-fn a_manifest_that_names_a_project_of_another_directory_is_no_silent_consent() {
+fn a_manifest_with_another_directory_s_project_is_not_consent_to_share_it() {
     let sandbox = Sandbox::new();
     write(&sandbox, "one/.env", DEV);
     at(&sandbox, "one", &["-p", "web", "template", ".env", "-q"]).run().succeeds();
@@ -359,7 +361,7 @@ fn a_moved_directory_and_a_worktree_are_one_owner() {
     git(&["commit", "-q", "-m", "x"]);
     git(&["worktree", "add", "-q", "../../tree"]);
 
-    // Another manifest, but the same repository.
+    // The manifest is a different file, but the repository is the same.
     write(&sandbox, "tree/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "tree", &["template", "b.env", "-q"]).run().succeeds();
     write(&sandbox, "tree/c.env", "C=value-of-c-1234\n");
@@ -371,7 +373,7 @@ fn a_moved_directory_and_a_worktree_are_one_owner() {
     write(&sandbox, "two/api/b.env", "B=value-of-b-1234\n");
     at(&sandbox, "two/api", &["template", "b.env", "-q"]).run().succeeds();
 
-    // The same manifest elsewhere: a second clone.
+    // The same manifest in another place means a second clone.
     fs::create_dir_all(sandbox.path("three/api")).unwrap();
     fs::copy(sandbox.path("two/api/.secrets.toml"), sandbox.path("three/api/.secrets.toml"))
         .unwrap();

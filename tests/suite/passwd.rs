@@ -1,4 +1,5 @@
-//! `secrets passwd`: the new passphrase opens, the old one does not, and nothing of its slot is left.
+//! `secrets passwd`: the new passphrase opens the vault, the old one does not, and no byte of the
+//! old slot remains.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
 
 pub const NEW: &str = "a quite different battery staple";
 
-/// A file with a passphrase that nobody else can read.
+/// Writes a file with a passphrase that only its owner can read.
 pub fn file(sandbox: &Sandbox, name: &str, passphrase: &str) -> PathBuf {
     let path = sandbox.write(name, format!("{passphrase}\n"));
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -27,14 +28,14 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// The bytes of the only passphrase slot: salt, commitment, sealed root key.
+/// Returns the bytes of the only passphrase slot: salt, commitment, sealed root key.
 pub fn slot(sandbox: &Sandbox) -> [Vec<u8>; 3] {
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let sql = "SELECT salt, commitment, wrap FROM slots WHERE type = 1";
     connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap()
 }
 
-/// True where a file beside the vault, or the vault, holds 16 bytes of `needle`.
+/// Returns true if the vault or a file next to it holds 16 bytes of `needle`.
 pub fn is_left(sandbox: &Sandbox, needle: &[u8]) -> bool {
     let files = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).any(|path| {
@@ -71,7 +72,7 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
     let run = sandbox.command(["render", "-e", "{{ KEY }}"]).env("SECRETS_PASSPHRASE", NEW).run();
     run.succeeds().stdout("the value stays");
 
-    // And back again, as JSON.
+    // Change it back, with JSON output.
     file(&sandbox, "old", PASSPHRASE);
     let back = sandbox
         .command(["passwd", "--passphrase-file", "new", "--new-passphrase-file", "old", "--json"])
@@ -88,7 +89,7 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
 }
 
 #[test]
-fn nothing_of_the_old_slot_is_left() {
+fn no_bytes_of_the_old_slot_are_left() {
     let sandbox = sandbox();
     let before = slot(&sandbox);
     assert!(before.iter().all(|bytes| is_left(&sandbox, bytes)));
@@ -98,7 +99,7 @@ fn nothing_of_the_old_slot_is_left() {
 }
 
 #[test]
-fn nothing_of_the_old_slot_is_left_in_a_large_vault() {
+fn no_bytes_of_the_old_slot_are_left_in_a_large_vault() {
     let sandbox = sandbox();
     let large = (0..9).map(|number| secret(&format!("large-{number}"), &vec![b'x'; 1024 * 1024]));
     sandbox.vault().create_all(&project("default"), large).unwrap();
@@ -109,7 +110,7 @@ fn nothing_of_the_old_slot_is_left_in_a_large_vault() {
 }
 
 #[test]
-fn a_guess_is_made_dearer_and_stays_so() {
+fn a_raised_cost_is_kept() {
     let sandbox = sandbox();
     let kdf = ["--kdf-memory", "64", "--kdf-iterations", "3"];
     let same = file(&sandbox, "same", PASSPHRASE);
@@ -124,7 +125,7 @@ fn a_guess_is_made_dearer_and_stays_so() {
     assert_eq!(params, KdfParams { memory: 64 * 1024, iterations: 3, parallelism: 1 });
 }
 
-/// A vault of version 0.1.0 on a machine with a gigabyte or more.
+/// The vault is from version 0.1.0, and the machine has a gigabyte or more.
 #[test]
 fn an_old_default_is_mentioned_once_and_raised() {
     let sandbox = Sandbox::empty();
@@ -147,7 +148,7 @@ fn an_old_default_is_mentioned_once_and_raised() {
 }
 
 #[test]
-fn a_cost_that_was_chosen_is_not_mentioned() {
+fn a_chosen_cost_is_not_mentioned() {
     let sandbox = sandbox();
     let chosen = ["init", "-q", "--vault", "chosen.db", "--kdf-memory", "64"];
     sandbox.run(chosen).succeeds().stderr_has("cheaper than the default");
@@ -155,7 +156,7 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
         sandbox.run(line).succeeds().without("passwd").stderr_has("unlocked");
     }
 
-    // Neither is it lowered.
+    // A higher cost is not lowered either.
     let dearer = [
         "passwd",
         "-q",
@@ -177,7 +178,7 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
 }
 
 #[test]
-fn upgrade_kdf_takes_no_other_option() {
+fn upgrade_kdf_accepts_no_other_option() {
     let sandbox = sandbox();
     for more in [&["--kdf-memory", "64"][..], &["--new-passphrase-file", "new"], &["--recovery"]] {
         sandbox
@@ -188,7 +189,7 @@ fn upgrade_kdf_takes_no_other_option() {
 }
 
 #[test]
-fn what_is_wrong_is_told_before_anything_is_asked() {
+fn errors_are_reported_before_any_question() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
     let bare =
@@ -231,7 +232,7 @@ fn what_is_wrong_is_told_before_anything_is_asked() {
 }
 
 #[test]
-fn the_current_one_is_asked_for_also_while_unlocked() {
+fn the_current_passphrase_is_needed_even_while_unlocked() {
     let sandbox = sandbox();
     sandbox.run(["unlock", "-q"]).succeeds();
     let bare =
@@ -244,13 +245,13 @@ fn the_current_one_is_asked_for_also_while_unlocked() {
 
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
 
-    // The root key is the same: what the agent holds goes on opening the vault.
+    // The root key is the same, so the agent's key still opens the vault.
     bare(&["list"]).succeeds().stdout_has("key");
     bare(&["lock", "--all", "-q"]).succeeds();
 }
 
 #[test]
-fn it_asks_for_the_old_one_once_and_for_the_new_one_twice() {
+fn the_old_passphrase_is_asked_for_once_and_the_new_one_twice() {
     let sandbox = sandbox();
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
     terminal
@@ -277,7 +278,7 @@ fn it_asks_for_the_old_one_once_and_for_the_new_one_twice() {
 }
 
 #[test]
-fn ctrl_c_at_the_new_one_changes_nothing() {
+fn ctrl_c_at_the_new_passphrase_changes_nothing() {
     let sandbox = sandbox();
     let before = sandbox.read("vault.db");
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
@@ -289,7 +290,7 @@ fn ctrl_c_at_the_new_one_changes_nothing() {
 }
 
 #[test]
-fn of_two_changes_at_a_time_the_second_is_refused() {
+fn the_second_of_two_concurrent_changes_is_refused() {
     let sandbox = sandbox();
     let open = || Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).unwrap();
     let (one, other) = (open(), open());
@@ -299,11 +300,11 @@ fn of_two_changes_at_a_time_the_second_is_refused() {
     other.has_recovery().unwrap();
     one.set_passphrase(&new, params).unwrap();
 
-    // It was authorised by a passphrase that opens nothing any more.
+    // The change was authorised with a passphrase that is no longer valid.
     assert!(matches!(other.set_passphrase(&passphrase(), params), Err(VaultError::SlotsChanged)));
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&new).is_ok());
 
-    // One after the other is another thing.
+    // Two changes in sequence are allowed.
     one.set_passphrase(&passphrase(), params).unwrap();
     one.set_passphrase(&new, params).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Paths of a vault: refused where somebody else could read, replace or redirect the file; else a real file.
+//! Paths of a vault are refused if somebody else could read, replace or redirect the file.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::support::{Run, Sandbox, project, secret};
 
-/// Everything that stands in the sandbox: kind, mode, owner, size.
+/// Returns the path, mode, owner, size and content of everything in the sandbox.
 fn state(sandbox: &Sandbox) -> Vec<(PathBuf, u32, u32, u64, Vec<u8>)> {
     let mut found = Vec::new();
     let mut directories = vec![sandbox.path("")];
@@ -45,10 +45,10 @@ fn run_on(sandbox: &Sandbox, path: &Path, arguments: &[&str]) -> Run {
 const INIT: &[&str] =
     &["init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"];
 
-/// A way to spoil a path, and the exit code of whoever opens it.
+/// An unsafe path, and the exit code of commands that open it.
 type Case = (&'static str, fn(&Sandbox, &Path), i32, &'static str);
 
-/// A vault or something else stands at the path.
+/// Cases with a vault or something else at the path.
 const REFUSED: &[Case] = &[
     ("mode 0644", |_, path| chmod(path, 0o644), 7, "can be accessed by other users"),
     ("mode 0660", |_, path| chmod(path, 0o660), 7, "can be accessed by other users"),
@@ -140,11 +140,11 @@ fn other_database(path: &Path) {
 }
 
 #[test]
-fn what_is_unsafe_or_no_vault_is_refused_and_left_alone() {
+fn an_unsafe_path_or_a_file_that_is_not_a_vault_is_refused_and_unchanged() {
     for (name, spoil, code, message) in REFUSED {
         let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
         if *name == "another owner" && !rustix::process::geteuid().is_root() {
-            continue; // only root can give a file away
+            continue; // only root can change a file's owner
         }
 
         spoil(&sandbox, &sandbox.vault_path());
@@ -169,7 +169,7 @@ fn what_is_unsafe_or_no_vault_is_refused_and_left_alone() {
 }
 
 #[test]
-fn the_command_that_mends_mends() {
+fn the_suggested_command_fixes_the_problem() {
     for (spoil, mend) in [
         ((|path: &Path| chmod(path, 0o644)) as fn(&Path), "chmod 600"),
         (|path| fs::hard_link(path, path.with_extension("copy")).unwrap(), "cp"),
@@ -195,9 +195,9 @@ fn devices_are_refused() {
     }
 }
 
-/// Names that SQLite, a shell or a terminal would make something else of. Each is a file like any other.
+/// SQLite, a shell or a terminal would interpret these names. Each is an ordinary file name here.
 #[test]
-fn odd_names_are_files_that_survive_the_process() {
+fn odd_names_are_ordinary_files() {
     let names: &[&[u8]] = &[
         b":memory:",
         b"file:x?mode=memory",
@@ -278,7 +278,7 @@ fn a_linked_directory_and_a_relative_path_lead_to_the_vault() {
 }
 
 #[test]
-fn init_makes_private_files_whatever_the_umask() {
+fn init_creates_private_files_with_any_umask() {
     let sandbox = Sandbox::empty();
     let prepared = sandbox.command(INIT);
     let mut shell = sandbox.command(["-c", "umask 000; exec \"$0\" \"$@\""]);
@@ -307,7 +307,7 @@ fn init_makes_private_files_whatever_the_umask() {
 }
 
 #[test]
-fn a_read_only_file_system_is_read_and_not_written() {
+fn a_read_only_file_system_can_be_read() {
     let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" || exit 99; shift; exec \"$@\"";
     let attempt = |arguments: &[&str]| {
@@ -330,7 +330,7 @@ fn a_read_only_file_system_is_read_and_not_written() {
 
     let (code, stdout, stderr) = attempt(&["get", "token"]);
 
-    // A mount of one's own takes root and a kernel that lets it: where there is none, there is nothing to test.
+    // A private mount needs root and a kernel that permits it. Without them this cannot be tested.
     if matches!(code, Some(99 | 1)) && (stderr.contains("unshare") || stderr.contains("mount")) {
         return;
     }

@@ -1,5 +1,5 @@
-//! A file system without Unix modes, as a USB stick has: backup, restore, a vault and outputs there. `bindfs` and the right to mount
-//! are needed; without them the tests say so and pass.
+//! A file system without Unix modes, such as a USB stick: backup, restore, a vault and outputs
+//! there. The tests need `bindfs` and the right to mount. Without them they report that and pass.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,8 @@ use std::process::Command;
 use crate::output_faults::skipped;
 use crate::support::Sandbox;
 
-/// A directory of a sandbox as a stick: everything has mode 0755, whatever is asked for.
+/// A directory of a sandbox that behaves like a stick: everything has mode 0755, regardless of the
+/// requested mode.
 struct Stick<'s>(&'s Sandbox);
 
 impl<'s> Stick<'s> {
@@ -21,7 +22,7 @@ impl<'s> Stick<'s> {
         bindfs.args(["--perms=0755", "--chmod-ignore", "--chown-ignore", "-o", "no-allow-other"]);
         bindfs.arg(sandbox.path("back")).arg(sandbox.path("usb"));
         if !bindfs.output().is_ok_and(|output| output.status.success()) {
-            skipped("bindfs is not installed or may not mount");
+            skipped("bindfs is not installed or is not permitted to mount");
             return None;
         }
 
@@ -36,7 +37,7 @@ impl Drop for Stick<'_> {
 }
 
 #[test]
-fn a_stick_takes_backups_gives_them_back_and_holds_a_vault_and_outputs() {
+fn a_stick_can_hold_backups_a_vault_and_outputs() {
     let sandbox = Sandbox::with_secrets(&[("key", "value-of-the-key")]);
     let Some(_stick) = Stick::mounted(&sandbox) else { return };
 

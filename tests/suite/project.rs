@@ -1,8 +1,8 @@
-//! `secrets project`: lists, renames and deletes projects.
+//! `secrets project` lists, renames and deletes projects.
 
 use crate::support::{Sandbox, project, secret};
 
-/// `web` with two secrets, `api` with one.
+/// Returns a vault whose `web` has two secrets and `api` one.
 fn two() -> Sandbox {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
@@ -34,14 +34,14 @@ fn project_list_marks_the_current_one() {
 }
 
 #[test]
-fn a_project_stays_when_its_last_secret_goes() {
+fn a_project_stays_without_its_last_secret() {
     let sandbox = two();
     sandbox.run(["delete", "a", "-p", "api", "-y", "-q"]).succeeds();
     sandbox.run(["project", "list"]).succeeds().stdout("api\t0\nweb\t2\n");
 }
 
 #[test]
-fn looking_into_a_project_does_not_make_it() {
+fn reading_a_project_does_not_create_it() {
     let sandbox = two();
     stderr!(sandbox.run(["list", "-p", "new"]).fails_with(3), @"
     error: no project `new`
@@ -70,7 +70,7 @@ fn project_rename_keeps_the_secrets() {
 }
 
 #[test]
-fn project_rename_takes_no_name_that_is_taken() {
+fn project_rename_refuses_an_existing_name() {
     let sandbox = two();
     let run = sandbox.run(["project", "rename", "web", "api"]);
     stderr!(run.fails_with(4).stdout(""), @"error: there is a project `api` already");
@@ -91,7 +91,7 @@ fn project_rename_compares_names_exactly() {
 }
 
 #[test]
-fn project_names_follow_the_tag_s_rule_and_take_dots() {
+fn project_names_follow_the_rule_for_tags_and_allow_dots() {
     let sandbox = two();
     let long = "a".repeat(129);
     for bad in ["", "a b", "a/b", "é", "..", "_", &long] {
@@ -115,7 +115,7 @@ fn project_delete_needs_yes_without_a_terminal() {
 }
 
 #[test]
-fn project_delete_takes_the_secrets_along() {
+fn project_delete_deletes_the_secrets() {
     let sandbox = two();
     let run = sandbox.run(["project", "delete", "web", "--yes"]);
     stderr!(run.succeeds().stdout(""), @"deleted project `web` with its 2 secrets");
@@ -127,7 +127,7 @@ fn project_delete_takes_the_secrets_along() {
 }
 
 #[test]
-fn project_delete_is_all_or_none() {
+fn project_delete_deletes_all_or_none() {
     let sandbox = two();
     let run = sandbox.run(["project", "delete", "web", "apo", "-y"]);
     stderr!(run.fails_with(3).stdout(""), @"

@@ -1,7 +1,8 @@
-//! Prompts through a real pseudo-terminal: what is asked, what is not shown, what Ctrl-C leaves behind.
+//! Prompts on a real pseudo-terminal: which questions are asked, what stays hidden, and what Ctrl-C
+//! leaves behind.
 //!
-//! A shell runs the program, as at home: it tells the exit code, whether the terminal echoes again, and what is left
-//! unread in it.
+//! A shell runs the program, as for a user. It reports the exit code, whether the terminal echoes
+//! again, and the unread input.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use crate::support::{PASSPHRASE, Sandbox};
 
 const CTRL_C: &str = "\x03";
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What the shell says in the end. What is typed last is read behind all that was typed before, so that nothing has to be
-/// waited for to know that nothing else is unread.
+/// The final report of the shell. The last input is read after all earlier input, so the test knows
+/// without waiting that nothing else is unread.
 const EPILOGUE: &str = r#"
     echo "code=$?"
     stty -a | grep -q -- '-echo ' && echo "echo=off" || echo "echo=on"
@@ -29,25 +30,25 @@ const EPILOGUE: &str = r#"
 pub struct Terminal {
     pub session: OsSession,
     screen: String,
-    /// Up to here the screen was waited for.
+    /// The position up to which the screen has been checked.
     read: usize,
 }
 
 impl Terminal {
-    /// Runs a shell script, in which `$secrets` is the program. No passphrase is given.
+    /// Runs a shell script in which `$secrets` is the program. No passphrase is given.
     pub fn shell(sandbox: &Sandbox, script: &str) -> Self {
         sandbox.trust(&sandbox.path(""));
         sandbox.trust(&sandbox.path("repo"));
         let no_arguments: [&str; 0] = [];
         let program = sandbox.command(no_arguments).command;
 
-        // Whoever runs the tests in the background has them ignore Ctrl-C.
+        // A background job starts the tests with Ctrl-C ignored.
         let mut shell = Command::new("env");
         shell.args(["--default-signal=INT", "sh"]);
 
-        // `spawn` sets the size and the echo of the terminal while the shell runs already: the shell waits for it, so
-        // that what it sets itself stays. A trap that does nothing: Ctrl-C is for the program, the shell lives on to
-        // tell how it ended.
+        // `spawn` sets the size and the echo of the terminal while the shell already runs. The
+        // shell waits for that, so that its own settings stay. The trap does nothing: Ctrl-C is for
+        // the program, and the shell continues and reports its exit code.
         shell
             .arg("-c")
             .arg(format!("read begin; stty sane; trap : INT\n{script}\n{EPILOGUE}"))
@@ -100,18 +101,18 @@ impl Terminal {
         self
     }
 
-    /// Waits for the end, whatever it is.
+    /// Waits for the end, with any exit code.
     #[track_caller]
     pub fn ends(&mut self) -> &mut Self {
         self.waits_for("what is unread?").types("#").waits_for("the end")
     }
 
-    /// What is on the screen so far.
+    /// Returns the screen so far.
     pub fn screen(&self) -> &str {
         &self.screen
     }
 
-    /// Waits for the end. The terminal must echo and hold nothing unread.
+    /// Waits for the end, and asserts that the terminal echoes and holds no unread input.
     #[track_caller]
     pub fn ends_with(&mut self, code: i32) -> &str {
         self.ends();
@@ -122,7 +123,7 @@ impl Terminal {
     }
 }
 
-/// Makes a vault whose passphrase was typed.
+/// Creates a vault with a typed passphrase.
 pub fn init(sandbox: &Sandbox) {
     let mut terminal =
         Terminal::run(sandbox, "init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1");
@@ -151,7 +152,7 @@ fn init_asks_twice_and_shows_nothing() {
         assert!(!screen.contains(typed), "{screen}");
     }
 
-    sandbox.run(["list", "-q"]).succeeds(); // with the passphrase that was typed
+    sandbox.run(["list", "-q"]).succeeds(); // with the typed passphrase
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn init_suggests_six_random_words() {
             .types("\n")
             .ends_with(0);
 
-        // On the terminal alone, not where the output goes.
+        // The passphrase appears only on the terminal, not in redirected output.
         let told = [sandbox.read("out"), sandbox.read("err")].concat();
         assert!(!String::from_utf8(told).unwrap().contains(words.split(' ').next().unwrap()));
         sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE", passphrase).run().succeeds();
@@ -186,7 +187,8 @@ fn init_suggests_six_random_words() {
     assert_ne!(one, other);
 }
 
-/// `a | b` on one terminal, both locked: each would read a part of both answers.
+/// In `a | b` on one terminal both processes are locked. Without taking turns, each would read a
+/// part of both answers.
 #[test]
 fn two_processes_ask_one_after_the_other() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
@@ -201,9 +203,9 @@ fn two_processes_ask_one_after_the_other() {
     assert!(!screen.contains("horse") && !screen.contains(": Passphrase"), "{screen}");
 }
 
-/// One in the background stops before it keeps the others waiting.
+/// A process in the background stops before it can block the others.
 #[test]
-fn a_question_in_the_background_is_in_nobodys_way() {
+fn a_background_question_blocks_nobody() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let script = "set -m; \"$secrets\" list & sleep 0.5; \"$secrets\" list; code=$?; kill -KILL %1; (exit $code)";
     let mut terminal = Terminal::shell(&sandbox, script);
@@ -213,7 +215,7 @@ fn a_question_in_the_background_is_in_nobodys_way() {
 }
 
 #[test]
-fn ctrl_c_ends_the_wait_for_ones_turn() {
+fn ctrl_c_ends_the_wait_for_a_turn() {
     use rustix::process::{Pid, Signal, kill_process};
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let script = "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list' | cat; echo first";
@@ -229,17 +231,17 @@ fn ctrl_c_ends_the_wait_for_ones_turn() {
 }
 
 #[test]
-fn a_key_that_takes_its_time_is_told() {
+fn a_slow_key_derivation_is_announced() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     crate::passwd::file(&sandbox, "p", "a passphrase of the export, and long");
 
-    // The key itself takes its time: it is not waited for.
+    // The test does not wait for the key derivation itself.
     let mut terminal =
         Terminal::run(&sandbox, "export --encrypted out.age --export-passphrase-file p");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
     terminal.waits_for("deriving the file's key from the passphrase");
 
-    // A file that asks for the least work, and opens with nothing.
+    // This file asks for the least work, and nothing opens it.
     let key = "A".repeat(43);
     let header =
         format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
@@ -298,7 +300,7 @@ fn create_asks_for_the_passphrase_then_for_the_value_and_shows_the_hint() {
 }
 
 #[test]
-fn create_asks_for_no_value_where_the_tag_is_taken() {
+fn create_asks_for_no_value_if_the_tag_exists() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::run(&sandbox, "create --tag KEY");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -308,7 +310,7 @@ fn create_asks_for_no_value_where_the_tag_is_taken() {
 }
 
 #[test]
-fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
+fn create_on_a_terminal_without_a_vault_offers_to_create_one() {
     for no in ["n\n", "no\n"] {
         let sandbox = Sandbox::empty();
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
@@ -331,7 +333,7 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
         terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
         terminal.waits_for("Repeat passphrase: ");
 
-        // One vault shows what comes next. It is made as by default, which takes its time.
+        // One case continues to the end. Its vault has the default cost, which takes its time.
         if yes != "\n" {
             terminal.types(CTRL_C).ends_with(130);
             continue;
@@ -339,7 +341,7 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
 
         terminal.types(PASSPHRASE).types("\n").waits_for("created the vault");
 
-        // The passphrase is known by now: the value comes next.
+        // The passphrase is known by now, so the value is asked for next.
         terminal.waits_for("Value of key: ").types("1234\n");
         let screen = terminal.waits_for("created `key`").ends_with(0);
         assert!(!screen.contains("Passphrase for"), "{screen}");
@@ -348,7 +350,7 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
 }
 
 #[test]
-fn a_wrong_passphrase_can_be_mended_twice() {
+fn a_wrong_passphrase_can_be_corrected_twice() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::run(&sandbox, "get key");
     for typed in ["wrong\n", "\n"] {
@@ -373,7 +375,7 @@ fn three_wrong_passphrases_are_enough() {
 }
 
 #[test]
-fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
+fn ctrl_c_at_any_prompt_exits_with_130_and_restores_the_echo() {
     let unlocked: &[(&str, &str)] = &[("Passphrase for ", PASSPHRASE)];
     for (arguments, answers, prompt) in [
         ("init", &[][..], "New passphrase: "),
@@ -407,8 +409,8 @@ fn ctrl_c_at_any_prompt_ends_with_130_and_the_echo_is_back() {
 }
 
 #[test]
-fn what_is_typed_the_moment_the_question_stands_is_not_shown() {
-    // A terminal that goes quiet after the question shows this every now and then.
+fn input_is_hidden_from_the_moment_a_question_appears() {
+    // A terminal that disables the echo after the question would sometimes show this.
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let five = || {
         for _ in 0..5 {
@@ -419,7 +421,7 @@ fn what_is_typed_the_moment_the_question_stands_is_not_shown() {
         }
     };
 
-    // Each waits most of the time.
+    // Each run mostly waits.
     std::thread::scope(|scope| {
         for _ in 0..5 {
             scope.spawn(five);
@@ -428,7 +430,7 @@ fn what_is_typed_the_moment_the_question_stands_is_not_shown() {
 }
 
 #[test]
-fn a_signal_ends_a_prompt_and_the_echo_is_back() {
+fn a_signal_ends_a_prompt_and_restores_the_echo() {
     use rustix::process::{Pid, Signal, kill_process};
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let sandbox = Sandbox::with_secrets(&[("key", "x")]);
@@ -446,10 +448,10 @@ fn a_signal_ends_a_prompt_and_the_echo_is_back() {
 }
 
 #[test]
-fn a_typed_value_is_taken_as_it_is_and_can_be_mended() {
+fn a_typed_value_is_stored_unchanged_and_can_be_edited() {
     let long = "abcdefgh\t".repeat(1000);
 
-    // What is typed, and what becomes of it: backspace takes a character, Ctrl-U the line.
+    // The input, and the stored value. Backspace removes a character, and Ctrl-U removes the line.
     for (typed, stored) in [
         ("a\tb", "a\tb"),
         ("é漢x\x7f\x7fy", "éy"),
@@ -479,7 +481,7 @@ fn a_typed_value_with_a_control_character_is_refused() {
 }
 
 #[test]
-fn ctrl_d_at_a_prompt_is_no_answer() {
+fn ctrl_d_at_a_prompt_is_not_an_answer() {
     let sandbox = Sandbox::new();
     let mut terminal = Terminal::run(&sandbox, "create --tag key");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -489,7 +491,7 @@ fn ctrl_d_at_a_prompt_is_no_answer() {
 }
 
 #[test]
-fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
+fn a_pasted_value_of_several_lines_is_refused_and_discarded() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
     for (arguments, question) in
         [("create --tag new", "Value of new: "), ("update key", "New value of key: ")]
@@ -521,7 +523,7 @@ fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
 }
 
 #[test]
-fn a_pasted_value_without_an_end_of_its_last_line_is_thrown_away_too() {
+fn a_pasted_value_without_a_final_newline_is_discarded_too() {
     let sandbox = Sandbox::new();
     let mut terminal = Terminal::run(&sandbox, "create --tag new");
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -557,7 +559,7 @@ fn delete_asks_and_only_yes_deletes() {
         terminal.waits_for("\r\nnothing was changed").ends_with(7);
     }
 
-    // Neither an answer that is not understood nor the end of the terminal is an answer.
+    // Neither unrecognized text nor the end of input counts as an answer.
     for (typed, shown) in [("yse\n", "Answer `y` or `n`.\r\nDelete `key` of project "), ("", "")] {
         let mut terminal = Terminal::run(&sandbox, "delete KEY other");
         terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n");
@@ -606,7 +608,7 @@ fn the_passphrase_is_asked_for_while_stdin_and_stdout_are_pipes() {
 }
 
 #[test]
-fn what_is_piped_in_is_no_answer_to_a_question() {
+fn piped_input_is_not_an_answer_to_a_question() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let mut terminal = Terminal::shell(&sandbox, "echo y | \"$secrets\" delete key");
     terminal.waits_for("error: deleting requires `--yes`").ends_with(7);
@@ -636,7 +638,7 @@ fn a_list_on_a_terminal_is_a_table_that_fits() {
         let script = format!("stty cols {width} rows 24; {list}");
         let mut terminal = Terminal::shell(&sandbox, &script);
         let screen = terminal.ends_with(0);
-        // Every line but the epilogue's.
+        // The epilogue's lines are not part of the table.
         let table: Vec<&str> = screen.split("code=").next().unwrap().lines().collect();
         for line in &table {
             let line = plain(line);
@@ -663,7 +665,7 @@ fn a_list_on_a_terminal_is_a_table_that_fits() {
     }
 }
 
-/// A line without its colours.
+/// Returns a line without its colours.
 fn plain(line: &str) -> String {
     line.replace("\x1b[1m", "").replace("\x1b[0m", "")
 }

@@ -1,5 +1,5 @@
-//! What the readers of dotenv files make of one assignment, and values that are written for them. `tests/readers.sh`
-//! compares the table and random texts with the real programs.
+//! The readers of dotenv files: the value that each gets from one assignment, and values that are
+//! written for them. `tests/readers.sh` compares the table and random texts with the real programs.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ const COLUMNS: [Reader; 8] = [
     Reader::Systemd,
 ];
 
-/// Nothing reliable is read: the program expands a variable, runs a command or refuses the file.
+/// The reader gives nothing reliable: it expands a variable, runs a command or refuses the file.
 const NOTHING: &str = "<nothing>";
 
-/// Texts behind `A=`, and what each column's reader takes from them.
+/// The text after `A=`, and the value that each column's reader gets.
 const ROWS: &[(&str, [&str; 8])] = &[
     ("abc", ["abc", "abc", "abc", "abc", "abc", "abc", "abc", "abc"]),
     ("abc#def", ["abc#def", "abc#def", "abc#def", "abc", "abc", "abc", "abc#def", "abc#def"]),
@@ -121,7 +121,7 @@ fn reading(reader: Reader, text: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn every_reader_reads_as_the_table_says() {
+fn every_reader_matches_the_table() {
     for (text, readings) in ROWS {
         for (reader, expected) in COLUMNS.into_iter().zip(readings) {
             let expected = (*expected != NOTHING).then(|| expected.as_bytes().to_vec());
@@ -141,7 +141,7 @@ fn every_reader_reads_as_the_table_says() {
 }
 
 #[test]
-fn what_follows_an_assignment_is_a_comment_or_nobody_can_tell() {
+fn text_after_an_assignment_is_unknown_unless_it_is_a_comment() {
     for reader in Reader::ALL {
         let name = reader.name();
         assert_eq!(reading(reader, b"x").unwrap(), b"x", "{name}: the file ends");
@@ -150,11 +150,12 @@ fn what_follows_an_assignment_is_a_comment_or_nobody_can_tell() {
         assert_eq!(reading(reader, b"'x'\nmore of it\n"), None, "{name}");
         assert_eq!(reading(reader, b"a\0b\n"), None, "{name}");
 
-        // Only a shell has bytes for values.
+        // Only a shell allows arbitrary bytes in values.
         assert_eq!(reading(reader, b"'a\xff'\n").is_some(), reader == Reader::Bash, "{name}");
     }
 
-    // Lines of Windows are lines to all but a shell, which makes the carriage return a part of the value.
+    // Windows line endings are ordinary ones except for a shell, which keeps the carriage return in
+    // the value.
     for reader in
         [Reader::Compose, Reader::Docker, Reader::Node, Reader::NpmDotenv, Reader::PythonDotenv]
     {
@@ -169,7 +170,7 @@ fn readers(names: &str) -> Readers {
 }
 
 #[test]
-fn a_value_is_written_so_that_every_reader_reads_it() {
+fn a_value_is_spelled_for_every_reader() {
     let usual = "bash compose node npm-dotenv python-dotenv";
     assert_eq!(Readers::default(), readers(usual));
     for (names, value, written) in [
@@ -247,9 +248,9 @@ fn the_time_to_read_and_to_write_is_linear() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A value comes back from every set of readers, or an error says that it cannot.
+    /// Every set of readers gets the value back, or an error says that it cannot.
     #[test]
-    fn what_is_written_is_read(value in text(), chosen in vec(prop::sample::select(Reader::ALL.to_vec()), 1..5)) {
+    fn written_values_are_read_back(value in text(), chosen in vec(prop::sample::select(Reader::ALL.to_vec()), 1..5)) {
         let readers: Readers = chosen.iter().copied().collect();
         if let Ok(written) = readers.spell(&value) {
             for reader in chosen {
@@ -260,7 +261,7 @@ proptest! {
     }
 }
 
-/// Bytes and words that some reader treats in its own way.
+/// Generates bytes and words that some reader treats specially.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let special = prop::sample::select(
         b"\"'\"'`\\\\##= \t\r\n$$${}()-:~;&|<>!*?nrtvabf0aAx1_.\x0b\x1c".to_vec(),
@@ -274,13 +275,13 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![vec(special, 0..14), vec(words, 0..9).prop_map(|words| words.concat().into_bytes())]
 }
 
-// The real programs.
+// The real programs
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The texts of the table, and random ones, the same in every run.
+/// Returns the texts of the table and random ones, the same in every run.
 fn texts() -> Vec<Vec<u8>> {
     let mut runner = TestRunner::new_with_rng(
         Config::default(),
@@ -293,7 +294,8 @@ fn texts() -> Vec<Vec<u8>> {
     texts
 }
 
-/// The program that reads files for one reader, if it is installed: `tests/readers/` describes its input and output.
+/// Returns the program that reads files for one reader, if it is installed. The files in
+/// `tests/readers/` describe its input and output.
 fn installed(reader: Reader) -> Option<Command> {
     let directory = root().join("target/readers");
     let script = |name: &str| root().join("tests/readers").join(name);
@@ -306,7 +308,8 @@ fn installed(reader: Reader) -> Option<Command> {
             (directory.join("venv/bin/python3"), script("readers.py"), "venv/bin/python3")
         }
         Reader::Bash => ("bash".into(), script("readers.bash"), "."),
-        // Nothing of these is to be installed from a registry; the design page says how they were compared.
+        // None of these is installed from a registry. The design page describes how they were
+        // compared.
         Reader::Compose | Reader::Docker | Reader::Systemd => return None,
     };
 
@@ -319,7 +322,7 @@ fn installed(reader: Reader) -> Option<Command> {
     Some(command)
 }
 
-/// What a program reads from each file.
+/// Returns the value that a program reads from each file.
 fn through(command: &mut Command, files: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
     let frame =
         |file: &Vec<u8>| [&u32::try_from(file.len()).unwrap().to_le_bytes()[..], file].concat();
@@ -341,7 +344,7 @@ fn through(command: &mut Command, files: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
     values
 }
 
-/// The same for bash, which knows no frames.
+/// Does the same for bash, which has a different output format.
 fn through_bash(files: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
     let directory = tempfile::tempdir().unwrap();
     for (number, file) in files.iter().enumerate() {
@@ -358,7 +361,7 @@ fn through_bash(files: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
     answers.map(|answer| answer.strip_prefix(b"1").map(<[u8]>::to_vec)).collect()
 }
 
-/// `tests/readers.sh` installs the programs and runs it.
+/// `tests/readers.sh` installs the programs and runs this test.
 #[test]
 #[ignore = "needs node, npm's and Python's packages"]
 fn the_real_readers_agree() {
@@ -376,7 +379,7 @@ fn the_real_readers_agree() {
             continue;
         };
 
-        // dotenv-expand runs commands, and so does a shell: no random text of these is tried out.
+        // dotenv-expand and shells run commands, so random texts that could start one are skipped.
         let is_harmless = |text: &&Vec<u8>| match reader {
             Reader::Nextjs | Reader::Vite => !text.windows(2).any(|pair| pair == b"$("),
             Reader::Bash => reader.read(&[&text[..], b"\n"].concat()).is_some(),
@@ -392,7 +395,7 @@ fn the_real_readers_agree() {
             through(&mut command, &files)
         };
 
-        assert_eq!(found.len(), files.len(), "`{reader}` read not all files");
+        assert_eq!(found.len(), files.len(), "`{reader}` did not read all files");
 
         let mut compared = 0;
         for (text, real) in tried.iter().zip(&found) {

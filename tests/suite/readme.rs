@@ -1,7 +1,8 @@
 //! README.md's blocks do what they show.
 //!
-//! `console` blocks run in order in one sandbox, each command on a pseudo-terminal of 80 columns, as a reader would see
-//! it. What changes from run to run (hints of generated values, ids, dates) is compared by its shape.
+//! `console` blocks run in order in one sandbox, each command on a pseudo-terminal of 80 columns,
+//! as a reader would see it. Only the shape of text that changes from run to run is compared (hints
+//! of generated values, ids, dates).
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,14 +15,14 @@ fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
 }
 
-/// The blocks of one language.
+/// Returns the blocks of one language.
 fn blocks(language: &str) -> Vec<String> {
     let text = readme();
     let opening = format!("```{language}\n");
     text.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// Command lines and what is shown below each.
+/// Returns the command lines, each with the output below it.
 fn steps(block: &str) -> Vec<(String, String)> {
     let mut steps: Vec<(String, String)> = Vec::new();
     for line in block.lines() {
@@ -35,7 +36,7 @@ fn steps(block: &str) -> Vec<(String, String)> {
     steps
 }
 
-/// Replaces what is different in every run.
+/// Replaces text that differs in every run.
 fn shape(output: &str) -> String {
     let word = |word: &str| {
         let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
@@ -53,7 +54,7 @@ fn shape(output: &str) -> String {
         }
     };
 
-    // An estimate at the vault's own cost, which is another one here.
+    // The estimate depends on the vault's cost, which differs here.
     let estimate = "guessing this passphrase takes about";
     let lines = output.lines().map(|line| if line.starts_with(estimate) { estimate } else { line });
     lines.map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
@@ -76,7 +77,7 @@ fn on_a_terminal(sandbox: &Sandbox, command: &str) -> String {
         .spawn()
         .unwrap();
 
-    // Nobody types: an end of what is typed would be typed as well.
+    // The input stays open, because closing it would type an end of input.
     let keyboard = script.stdin.take();
     let output = script.wait_with_output().unwrap();
     drop(keyboard);
@@ -89,12 +90,12 @@ fn on_a_terminal(sandbox: &Sandbox, command: &str) -> String {
 }
 
 #[test]
-fn the_tour_shows_what_happens() {
+fn the_tour_matches_the_output() {
     let sandbox = Sandbox::empty();
     let mut count = 0;
     for block in blocks("console") {
         for (command, expected) in steps(&block) {
-            // The cheapest key derivation: the tour is about words.
+            // The tour is about the texts, so the key derivation is the cheapest.
             let cheap = " init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1";
             let found = on_a_terminal(
                 &sandbox,
@@ -120,7 +121,7 @@ fn the_tour_shows_what_happens() {
 fn the_demo_ends_as_shown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
 
-    // The cheapest key derivation: the demo is about what is shown.
+    // The demo is about the output, so the key derivation is the cheapest.
     let sandbox = Sandbox::empty();
     let cheap = "--kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1";
     let script = format!(
@@ -145,7 +146,7 @@ fn the_demo_ends_as_shown() {
 }
 
 #[test]
-fn the_exit_codes_are_those_of_the_man_page() {
+fn the_exit_codes_match_the_man_page() {
     let sections =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sections.roff"))
             .unwrap();
@@ -167,7 +168,7 @@ fn the_exit_codes_are_those_of_the_man_page() {
 }
 
 #[test]
-fn every_linked_file_is_there() {
+fn every_linked_file_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut checked = 0;
     for page in [

@@ -1,4 +1,5 @@
-//! `secrets recovery` and `--recovery`: a code that is shown once and opens the vault as the passphrase does.
+//! `secrets recovery` and `--recovery`: a code that is shown once and opens the vault like the
+//! passphrase.
 
 use std::process::Stdio;
 
@@ -13,7 +14,7 @@ fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("key", "a value")])
 }
 
-/// Makes a code, and puts it into the file `code`.
+/// Creates a code and writes it to the file `code`.
 pub fn create(sandbox: &Sandbox, options: &[&str]) -> String {
     let run = sandbox.run([&["recovery", "create"][..], options].concat()).succeeds().stderr(SHOWN);
     let code = String::from_utf8(run.bytes()).unwrap();
@@ -35,7 +36,7 @@ fn a_code_is_printed_once_and_opens_the_vault() {
     by_code(&code.to_lowercase().replace('-', " ")).succeeds().stdout("a value");
     sandbox.run(["list", "--recovery", "--passphrase-file", "code"]).succeeds().stdout_has("key");
 
-    // The passphrase is none, and goes on opening the vault.
+    // The passphrase is not a recovery code, and it still opens the vault.
     stderr!(by_code(PASSPHRASE).fails_with(5).stdout(""), @"
     error: that is no recovery code: it has 25 characters instead of 56
     hint: it came out of SECRETS_PASSPHRASE; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
@@ -47,7 +48,7 @@ fn a_code_is_printed_once_and_opens_the_vault() {
     hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
     ");
 
-    // Mistyped, and well formed but another's.
+    // One code is mistyped. The other is valid but belongs to another vault.
     let mistyped = code.replacen(
         code.chars().next().unwrap(),
         if code.starts_with('7') { "8" } else { "7" },
@@ -67,7 +68,7 @@ fn a_code_is_printed_once_and_opens_the_vault() {
 }
 
 #[test]
-fn as_json_it_is_a_member() {
+fn json_has_the_code_as_a_member() {
     let sandbox = sandbox();
     let found = sandbox.run(["recovery", "create", "--json"]).succeeds().json();
     assert_eq!(found["recoveryCode"].as_str().unwrap().len(), 69);
@@ -75,7 +76,7 @@ fn as_json_it_is_a_member() {
 }
 
 #[test]
-fn there_is_one_at_a_time() {
+fn a_vault_has_one_code_at_a_time() {
     let sandbox = sandbox();
     let list =
         |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
@@ -107,12 +108,12 @@ fn there_is_one_at_a_time() {
 }
 
 #[test]
-fn it_outlives_a_change_of_passphrase_and_makes_one() {
+fn a_code_survives_a_change_of_passphrase_and_can_authorise_one() {
     let sandbox = sandbox();
     file(&sandbox, "new", NEW);
     create(&sandbox, &[]);
 
-    // The passphrase is forgotten.
+    // The passphrase was forgotten.
     let run = sandbox
         .command([
             "passwd",
@@ -137,7 +138,7 @@ fn it_outlives_a_change_of_passphrase_and_makes_one() {
 }
 
 #[test]
-fn a_code_that_could_not_be_shown_is_told() {
+fn a_code_that_could_not_be_shown_is_reported() {
     let sandbox = sandbox();
     let mut command = sandbox.command(["recovery", "create"]).command;
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -155,7 +156,7 @@ fn a_code_that_could_not_be_shown_is_told() {
         "{told}"
     );
 
-    // Nor is a reader that went away a success.
+    // A reader that went away is not a success either.
     let line = "\"$0\" recovery create --replace 2>err | true; cat err";
     let mut shell = std::process::Command::new("bash");
     shell
@@ -168,12 +169,12 @@ fn a_code_that_could_not_be_shown_is_told() {
     shell.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let told = String::from_utf8(shell.output().unwrap().stdout).unwrap();
 
-    // The pipe may have been read before: then there is nothing to tell but that it was shown.
+    // The pipe may have been read in time. Then the code counts as shown.
     assert!(told == SHOWN || told.contains("could not be shown"), "{told}");
 }
 
 #[test]
-fn on_a_terminal_it_fits_and_is_typed_unseen() {
+fn a_code_fits_a_terminal_and_its_input_is_hidden() {
     let sandbox = sandbox();
     let mut terminal = Terminal::shell(&sandbox, "stty cols 40; \"$secrets\" recovery create");
     terminal

@@ -1,4 +1,4 @@
-//! `redact`: any stream, with values masked.
+//! `redact` masks values in any stream.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
@@ -28,7 +28,7 @@ fn stdin_and_files_are_copied_with_values_masked() {
 }
 
 #[test]
-fn the_frame_of_a_key_is_no_secret() {
+fn the_frame_of_a_key_is_not_masked() {
     let sandbox = sandbox();
     sandbox
         .command(["redact"])
@@ -44,7 +44,7 @@ fn another_project_has_other_values() {
     sandbox.vault().create(&project("web"), secret("other", b"another value")).unwrap();
     sandbox.command(["redact", "-p", "web"]).stdin(TOKEN).run().succeeds().stdout(TOKEN);
 
-    // With a mistyped one nothing would be masked, found or given.
+    // A mistyped project must fail, because nothing would be masked or found.
     for line in [&["redact"][..], &["scan", "."]] {
         let run = sandbox.run([line, &["-p", "defualt"]].concat()).fails_with(3).stdout("");
         stderr!(run, @"
@@ -61,7 +61,7 @@ fn another_project_has_other_values() {
 }
 
 #[test]
-fn a_stream_flows_while_it_comes() {
+fn a_stream_is_passed_on_without_waiting_for_its_end() {
     let sandbox = sandbox();
     let mut command = sandbox.command(["redact"]).command;
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -75,7 +75,7 @@ fn a_stream_flows_while_it_comes() {
         assert_eq!(line, format!("{n} ‹api-token›\n"));
     }
 
-    // A reader that goes away is quiet success.
+    // If the reader goes away, the command succeeds silently.
     drop(stdout);
     let _ = stdin.write_all(&vec![b'x'; 1_000_000]);
     drop(stdin);
@@ -83,13 +83,13 @@ fn a_stream_flows_while_it_comes() {
 }
 
 #[test]
-fn short_values_are_told() {
+fn short_values_are_reported() {
     let sandbox = Sandbox::with_secrets(&[("pin", "1234")]);
     let run = sandbox.command(["redact"]).stdin("1234").run().succeeds().stdout("1234");
     stderr!(run, @"warning: values under 8 bytes are not masked: `pin`");
 }
 
-/// A pipeline in the sandbox, with the binary as `$0`; what it prints.
+/// Runs a pipeline in the sandbox, with the binary as `$0`, and returns what it prints.
 fn pipeline(sandbox: &Sandbox, line: &str) -> (Option<i32>, String) {
     let program = sandbox.command(["redact"]).command;
     let mut shell = Command::new("bash");
@@ -102,7 +102,7 @@ fn pipeline(sandbox: &Sandbox, line: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_value_is_masked_wherever_the_stream_was_split() {
+fn a_value_is_masked_at_every_split_of_the_stream() {
     let sandbox = sandbox();
     let line = format!(
         "T={TOKEN}; for n in $(seq 1 21); do printf %s \"${{T:0:n}}\"; sleep 0.002; echo \"${{T:n}}\"; done | \"$0\" redact"
@@ -111,12 +111,12 @@ fn a_value_is_masked_wherever_the_stream_was_split() {
 
     assert_eq!((code, printed.lines().count()), (Some(0), 21));
     for line in printed.lines() {
-        // A busy machine makes pauses of its own.
+        // A busy machine causes additional pauses.
         let shown = line.strip_suffix("‹api-token›").unwrap_or_else(|| panic!("{printed}"));
         assert!(shown.len() <= 7 && TOKEN.starts_with(shown), "{printed}");
     }
 
-    // Across the end of what is read at one time.
+    // The value crosses the boundary of a read buffer.
     for before in [65_530, 65_515, 65_535, 65_536, 131_060] {
         let text = format!("{}{TOKEN}\n", " ".repeat(before));
         sandbox.write("log", text);
@@ -128,7 +128,7 @@ fn a_value_is_masked_wherever_the_stream_was_split() {
 }
 
 #[test]
-fn of_a_value_that_is_not_complete_seven_bytes_are_shown_at_most() {
+fn at_most_seven_bytes_of_an_incomplete_value_are_shown() {
     let sandbox = sandbox();
     sandbox.command(["redact"]).stdin(&TOKEN[..20]).run().succeeds().stdout("‹api-token›");
     sandbox.command(["redact"]).stdin(&TOKEN[..7]).run().succeeds().stdout(&TOKEN[..7]);
@@ -137,7 +137,7 @@ fn of_a_value_that_is_not_complete_seven_bytes_are_shown_at_most() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
 
-    // Block-buffered output comes in pieces, with pauses of any length.
+    // Block-buffered output arrives in pieces, with pauses of any length.
     stdin.write_all(b"t0ken-abcdef").unwrap();
     let mut shown = [0; 7];
     child.stdout.as_mut().unwrap().read_exact(&mut shown).unwrap();
@@ -151,17 +151,17 @@ fn of_a_value_that_is_not_complete_seven_bytes_are_shown_at_most() {
 }
 
 #[test]
-fn in_a_pipeline_it_is_as_any_filter() {
+fn redact_works_in_a_pipeline() {
     let sandbox = sandbox();
 
-    // A reader that goes away is quiet success, for whoever wrote on as well.
+    // If the reader goes away, `redact` succeeds silently even though its input continues.
     let line = format!("yes {TOKEN} | \"$0\" redact | head -n 2; echo ${{PIPESTATUS[@]}}");
     assert_eq!(
         pipeline(&sandbox, &line),
         (Some(0), "‹api-token›\n‹api-token›\n141 0 0\n".to_owned())
     );
 
-    // Into a file, at its end.
+    // Output can be appended to a file.
     let line = format!("echo before >out; echo {TOKEN} | \"$0\" redact >>out; cat out");
     assert_eq!(pipeline(&sandbox, &line), (Some(0), "before\n‹api-token›\n".to_owned()));
 }
@@ -183,7 +183,7 @@ fn a_large_stream_is_copied_byte_for_byte() {
 }
 
 #[test]
-fn failures_have_their_codes_and_print_nothing() {
+fn failures_have_their_codes_and_leave_stdout_empty() {
     let sandbox = sandbox();
     let fails = |line: &[&str], code, words: &str| {
         sandbox.command(line).stdin(TOKEN).run().fails_with(code).stdout("").stderr_has(words);
@@ -198,7 +198,7 @@ fn failures_have_their_codes_and_print_nothing() {
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
 
-    // That a file is not there is said before a passphrase is missed.
+    // A missing file is reported before a missing passphrase.
     let run = sandbox.command(["redact", "nowhere"]).without_env("SECRETS_PASSPHRASE").run();
     stderr!(run.fails_with(1), @"error: cannot read `nowhere`: No such file or directory");
     let error = sandbox.run(["redact", "nowhere", "--json"]).fails_with(1).json_error();
@@ -206,7 +206,7 @@ fn failures_have_their_codes_and_print_nothing() {
 }
 
 #[test]
-fn of_two_values_the_one_that_begins_first_is_masked_and_both_are_hidden() {
+fn overlapping_values_are_both_hidden() {
     let sandbox = Sandbox::with_secrets(&[
         ("inner", "ghijklmnop"),
         ("outer", TOKEN),

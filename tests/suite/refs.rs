@@ -1,4 +1,4 @@
-//! `refs`: every place that names a secret, and no other.
+//! `refs` lists every place that names a secret, and nothing else.
 
 use std::os::unix::fs::symlink;
 
@@ -6,7 +6,7 @@ use crate::setup::{MARKER, Project};
 use crate::support::Sandbox;
 
 #[test]
-fn every_placeholder_is_found_with_its_place_and_nothing_else() {
+fn exactly_the_placeholders_are_found_with_their_positions() {
     let project = Project::new(&[
         ("a.txt", "{{ secrets.one }}{{TWO}}\r\n  {{secrets.one|json | url}}\n"),
         (".hidden/b", "\u{feff}{{ secrets.THREE }}"),
@@ -51,13 +51,13 @@ fn every_placeholder_is_found_with_its_place_and_nothing_else() {
     let expected = r#"{"files":11,"references":[{"column":18,"file":"a.txt","filters":[],"kind":"placeholder","line":1,"tag":"TWO"}]}"#;
     assert_eq!(json.to_string(), expected);
 
-    // Without a manifest it is the working directory's tree.
+    // Without a manifest, the working directory's tree is searched.
     let below = project.command(&["refs"]).current_dir(project.path(".hidden")).run();
     below.succeeds().stdout("b:1:4: THREE\n");
 }
 
 #[test]
-fn the_manifest_and_its_templates_are_read_as_what_they_are() {
+fn the_manifest_and_its_templates_are_read_by_their_own_rules() {
     let manifest = "project = \"web\" # {{ secrets.comment }}\n[secrets.key]\ndescription = \"not {{ secrets.prose }}\"\n\
         secrets.\"Other\".optional = true\n";
     let project = Project::new(&[
@@ -84,7 +84,7 @@ fn the_manifest_and_its_templates_are_read_as_what_they_are() {
 
     project.run(&["refs"]).succeeds().stdout(expected);
 
-    // From below, all of the manifest's tree, as it is named from there.
+    // A subdirectory shows the manifest's whole tree, with paths relative to the subdirectory.
     let below = project.command(&["refs", "key"]).current_dir(project.path("deep")).run();
     let from_below: Vec<String> = expected
         .lines()
@@ -109,7 +109,7 @@ fn an_id_is_looked_up_and_needs_the_vault() {
 
     project.run(&["refs", &id("web")]).succeeds().stdout("a:1:1: key\n");
 
-    // Another project's secret of that tag is not what the tree refers to.
+    // Another project's secret with the same tag is not what the tree refers to.
     let none = format!("nothing refers to `{}` in 2 files\n", id("other"));
     project.run(&["refs", &id("other")]).succeeds().stdout("").stderr(&none);
     stderr!(project.run(&["refs", "se0123456789abcdef"]).fails_with(3).stdout(""), @"
@@ -131,16 +131,16 @@ fn an_id_is_looked_up_and_needs_the_vault() {
 }
 
 #[test]
-fn names_of_files_cannot_write_on_the_terminal() {
+fn file_names_cannot_control_the_terminal() {
     let project = Project::new(&[("a\u{1b}[31m\nb\u{202e}", "{{KEY}}")]);
     project.run(&["refs"]).succeeds().stdout("a\\u{1b}[31m\\nb\\u{202e}:1:1: KEY\n");
     let json = project.run(&["refs", "--json"]).succeeds().json();
     assert_eq!(json["references"][0]["file"], "a\u{1b}[31m\nb\u{202e}");
 }
 
-/// In a repository of several projects each has its own.
+/// In a repository with several projects, each one has its own manifest.
 #[test]
-fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
+fn a_directory_with_its_own_manifest_is_another_tree() {
     let sandbox = Sandbox::with_secrets(&[("key", "a value of some length")]);
     for directory in ["api/deep", "web"] {
         std::fs::create_dir_all(sandbox.path(directory)).unwrap();
@@ -159,7 +159,7 @@ fn a_directory_with_a_manifest_of_its_own_is_another_tree() {
 }
 
 #[test]
-fn rules_of_git_without_an_end_are_not_read() {
+fn endless_ignore_files_are_not_read() {
     let project = Project::new(&[
         (".gitignore", "ignored\n"),
         ("a.txt", "{{ secrets.one }}"),
@@ -177,7 +177,8 @@ fn rules_of_git_without_an_end_are_not_read() {
 
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
 
-    // A working tree that names a part of a repository, where a file names the whole: relative to here, if it begins with no dot.
+    // A working tree names a git directory, whose `commondir` file names the main one. The path is
+    // relative to the current directory if it does not start with a dot.
     project.write("part/commondir", "whole\n");
     std::fs::create_dir_all(project.path("whole/info")).unwrap();
     assert!(
@@ -209,7 +210,7 @@ fn rules_of_git_without_an_end_are_not_read() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // In the root, everything is searched.
+    // From the root directory, everything is searched.
     std::fs::remove_file(project.path(".gitignore")).unwrap();
     symlink("/dev/zero", project.path(".gitignore")).unwrap();
     project.run(&["refs", "ignored"]).succeeds().stdout("ignored:1:1: ignored\n");

@@ -1,4 +1,4 @@
-//! `secrets rekey`: the same secrets under keys that nobody has had.
+//! `secrets rekey` keeps the secrets and replaces all keys.
 
 use rusqlite::Connection;
 use terminal_secrets::crypto::CryptoError;
@@ -16,7 +16,7 @@ use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
 const SECRETS: [(&str, &str); 3] =
     [("one", "value of one"), ("two", "value of two"), ("three", "value of three")];
 
-/// Three secrets in `default`, forty in `web`.
+/// Returns a vault with three secrets in `default` and forty in `web`.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&SECRETS);
     let many = (0..40)
@@ -26,7 +26,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// What everything of the vault is, but for its keys.
+/// Returns everything in the vault except its keys.
 fn everything(sandbox: &Sandbox) -> Vec<String> {
     let vault = sandbox.vault();
     let secrets = vault.list(None, |_| true).unwrap();
@@ -56,7 +56,7 @@ const SEALED: [&str; 6] = [
 ];
 
 #[test]
-fn everything_is_the_same_and_nothing_is_sealed_as_before() {
+fn rekey_keeps_everything_and_encrypts_it_again() {
     let sandbox = sandbox();
     let before = everything(&sandbox);
     let sealed: Vec<Vec<u8>> = SEALED.iter().flat_map(|sql| column(&sandbox, sql)).collect();
@@ -83,7 +83,7 @@ fn everything_is_the_same_and_nothing_is_sealed_as_before() {
 }
 
 #[test]
-fn one_project_s_keys_leave_the_others_alone() {
+fn rekey_of_one_project_leaves_the_others_alone() {
     let sandbox = sandbox();
     let before = everything(&sandbox);
     let of = |name: &str| {
@@ -109,7 +109,7 @@ fn one_project_s_keys_leave_the_others_alone() {
 }
 
 #[test]
-fn a_project_s_keys_are_changed_through_the_agent_too() {
+fn rekey_of_a_project_works_through_the_agent() {
     let sandbox = sandbox();
     let before = everything(&sandbox);
     sandbox.run(["unlock", "-q"]).succeeds();
@@ -118,7 +118,7 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
     bare(&["-p", "web", "rekey", "-y", "-q"]).succeeds();
     bare(&["-p", "web", "list", "--json"]).succeeds().stdout_has("key-39");
 
-    // The root key is nothing that an agent gives away.
+    // An agent does not give away the root key.
     stderr!(bare(&["rekey", "-y"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
     hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
@@ -126,7 +126,7 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
 
     assert_eq!(everything(&sandbox), before);
 
-    // With it, the agent's key opens nothing any more, and is forgotten.
+    // After that, the agent's key opens nothing and is forgotten.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     stderr!(bare(&["status", "-q"]).fails_with(5).stdout(""), @"
     `[dir]/vault.db` is locked
@@ -137,7 +137,7 @@ fn a_project_s_keys_are_changed_through_the_agent_too() {
 }
 
 #[test]
-fn the_recovery_code_stays_or_gives_way() {
+fn the_recovery_code_is_kept_or_replaced() {
     let sandbox = sandbox();
     let code = create(&sandbox, &[]);
     let list =
@@ -145,7 +145,7 @@ fn the_recovery_code_stays_or_gives_way() {
     sandbox.run(["rekey", "-y", "-q", "--recovery-file", "code"]).succeeds().stdout("");
     list(&code).succeeds().stdout_has("one");
 
-    // Another vault's is refused, and nothing is changed.
+    // Another vault's code is refused, and nothing is changed.
     let other = Sandbox::new();
     let before = sandbox.read("vault.db");
     file(&sandbox, "other", &create(&other, &[]));
@@ -156,7 +156,7 @@ fn the_recovery_code_stays_or_gives_way() {
 
     assert_eq!(sandbox.read("vault.db"), before);
 
-    // Not given, another one is printed.
+    // Without the old code, a new one is printed.
     let found = sandbox.run(["rekey", "-y", "--json"]).succeeds().json();
     assert_eq!((found["projects"].as_u64(), found["secrets"].as_u64()), (Some(2), Some(43)));
     let given = found["recoveryCode"].as_str().unwrap().to_owned();
@@ -189,7 +189,7 @@ fn the_recovery_code_stays_or_gives_way() {
 }
 
 #[test]
-fn another_passphrase_comes_with_the_new_keys() {
+fn rekey_can_change_the_passphrase() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "old.db"]).succeeds();
     file(&sandbox, "new", NEW);
@@ -219,7 +219,7 @@ fn another_passphrase_comes_with_the_new_keys() {
 }
 
 #[test]
-fn it_asks() {
+fn rekey_asks_for_confirmation() {
     let sandbox = sandbox();
     let code = create(&sandbox, &[]);
     let before = sandbox.read("vault.db");
@@ -258,7 +258,7 @@ fn it_asks() {
 }
 
 #[test]
-fn what_is_damaged_is_not_sealed_anew() {
+fn a_damaged_vault_is_not_re_encrypted() {
     let sandbox = sandbox();
     for (name, damage) in [
         (
@@ -287,7 +287,7 @@ fn what_is_damaged_is_not_sealed_anew() {
     }
 }
 
-/// A passphrase that takes its time: the vault gets new keys meanwhile.
+/// A slow passphrase: the vault gets new keys while it is derived.
 struct Slow<'a> {
     sandbox: &'a Sandbox,
     rekeys: std::cell::Cell<u32>,
@@ -313,7 +313,7 @@ impl Credential for Slow<'_> {
 }
 
 #[test]
-fn new_keys_while_others_unlock_are_no_damage() {
+fn rekey_during_an_unlock_is_not_reported_as_damage() {
     let sandbox = sandbox();
     let unlock = |rekeys| {
         let slow = Slow { sandbox: &sandbox, rekeys: std::cell::Cell::new(rekeys) };
@@ -325,7 +325,7 @@ fn new_keys_while_others_unlock_are_no_damage() {
 }
 
 #[test]
-fn new_keys_after_others_have_unlocked_are_no_damage() {
+fn rekey_after_an_unlock_is_not_reported_as_damage() {
     let sandbox = sandbox();
     let before = sandbox.vault();
     assert!(before.projects().is_ok());
@@ -341,7 +341,7 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
 
     assert!(matches!(before.rekey_project(&name, &|_| {}), Err(VaultError::SlotsChanged)));
 
-    // Tables that do not hold under the slots that were opened are damaged.
+    // Root tables that do not match the opened slots are damage.
     let after = sandbox.vault();
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
@@ -349,12 +349,12 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
 }
 
 #[test]
-fn a_key_of_before_that_an_agent_holds_is_told_as_such() {
+fn an_old_key_in_an_agent_is_reported_as_such() {
     let sandbox = sandbox();
     let bare =
         |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
 
-    // Seen before by the agent, and not.
+    // The agent has seen the vault before, or it has not.
     for looks in [true, false] {
         sandbox.run(["unlock", "-q"]).succeeds();
         if looks {

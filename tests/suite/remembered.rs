@@ -1,4 +1,5 @@
-//! What is remembered of outputs: what people add to them is kept, what we wrote is replaced without a question.
+//! Records of outputs: variables that people add are kept, and files that we wrote are replaced
+//! without a question.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::setup::{MANIFEST, MARKER, Project, simple};
 use crate::support::PASSPHRASE;
 
-/// Every command that writes outputs; none may lose a variable.
+/// Every command that writes outputs. None may lose a variable.
 const WRITERS: [&[&str]; 6] = [
     &["render", "--stale"],
     &["render", "--all"],
@@ -22,7 +23,7 @@ fn update(project: &Project, value: &str) {
     project.command(&["update", "key", "-q"]).stdin(value).run().succeeds();
 }
 
-/// A project whose `.env` we wrote; its secret has another value now.
+/// Returns a project whose `.env` we wrote. Its secret has another value now.
 fn stale() -> Project {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
@@ -31,7 +32,7 @@ fn stale() -> Project {
 }
 
 #[test]
-fn what_we_wrote_is_replaced_without_a_question() {
+fn a_file_that_we_wrote_is_replaced_without_a_question() {
     let project = stale();
     stderr!(project.run(&["render", "--stale"]).succeeds(), @"wrote `.env`");
     update(&project, "third");
@@ -46,7 +47,7 @@ fn what_we_wrote_is_replaced_without_a_question() {
     project.run(&["render", "--all", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=fifth\n");
 
-    // A variable that the template gave is no longer given: it was ours.
+    // The template no longer gives this variable, which was ours, so it is removed.
     project.write(".env.tmpl", "OTHER={{ secrets.key }}\n");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "OTHER=fifth\n");
@@ -79,7 +80,7 @@ fn variables_that_people_add_are_kept_and_named() {
     let error = project.run(&["render", "--all", "--json"]).fails_with(7).json_error();
     assert_eq!(error["details"]["outputs"][0]["added"].to_string(), r#"["EXTRA","MORE"]"#);
 
-    // Without them it is what we wrote.
+    // Without the added variables, the file is what we wrote.
     project.write(".env", format!("KEY={MARKER}\n"));
     let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets render --stale` renders what is out of date"]}}"#)
         .json();
@@ -88,7 +89,7 @@ fn variables_that_people_add_are_kept_and_named() {
 }
 
 #[test]
-fn an_added_variable_is_kept_whatever_else_the_file_holds() {
+fn an_added_variable_is_kept_regardless_of_other_content() {
     let project = stale();
     for (text, what, way_on) in [
         (
@@ -137,7 +138,7 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
     let error = project.run(&["setup", "--yes", "--json"]).fails_with(7).json_error();
     assert_eq!(error["details"]["outputs"][0]["lines"].to_string(), "[2]");
 
-    // Text that nobody takes for a variable is replaced, as any other file, after a yes.
+    // Text that cannot be a variable is replaced after a yes, as in any other file.
     project.write(".env", "KEY=by hand\nnot an assignment\n");
     stderr!(project.changes_nothing(&["render", "--all"]).fails_with(7), @"
     error: `.env` was changed since it was rendered
@@ -147,14 +148,14 @@ fn an_added_variable_is_kept_whatever_else_the_file_holds() {
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
 
-    // A file that is not a dotenv file by its name is replaced as before.
+    // The name of this file is not a dotenv file's, so it is replaced as before.
     project.write("app.conf", format!("listen=80\nNEW_KEY={MARKER}\n"));
     stderr!(project.run(&["render", ".env.tmpl", "-o", "app.conf", "-q"]).succeeds(), @"warning: git does not ignore `app.conf`: add it to .gitignore before the next commit");
     assert_eq!(project.read("app.conf"), "KEY=another-value\n");
 }
 
 #[test]
-fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
+fn an_added_variable_is_kept_even_if_the_template_gives_no_dotenv_file() {
     let project = simple();
     let pem = "-----BEGIN KEY-----\nMIIB+/x\nabcd==\n-----END KEY-----";
     update(&project, pem);
@@ -189,19 +190,19 @@ fn an_added_variable_is_kept_if_what_the_template_gives_is_no_dotenv_file() {
         project.run(&["render", "--stale", "-q"]).succeeds();
     }
 
-    // What we wrote is replaced without a question, as everywhere.
+    // A file that we wrote is replaced without a question, as everywhere.
     update(&project, "another-value");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "PEM=another-value\n");
 }
 
 #[test]
-fn a_secret_that_is_whole_lines_may_give_any_variable() {
+fn a_secret_of_whole_lines_may_give_any_variable() {
     let project =
         Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", "{{ secrets.key }}\nB=1\n")]);
     project.write(".env", "A=1\nB=1\n");
 
-    // What it gives is not known before its value is.
+    // The variables that the secret gives are unknown until it has a value.
     let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["`secrets setup` asks for what is missing"]}}"#)
         .json();
     assert_eq!(json["outputs"][0]["added"], serde_json::Value::Null);
@@ -227,7 +228,7 @@ fn a_file_that_cannot_be_searched_for_variables_is_not_replaced() {
 }
 
 #[test]
-fn a_value_that_was_changed_by_hand_needs_a_yes() {
+fn a_value_changed_by_hand_is_replaced_only_with_yes() {
     let project = stale();
     project.write(".env", "KEY=by hand\n");
     for line in [["render", "--stale"], ["render", "--all"]] {
@@ -255,21 +256,21 @@ fn a_value_that_was_changed_by_hand_needs_a_yes() {
 }
 
 #[test]
-fn without_a_memory_a_file_is_ours_if_it_is_what_the_template_gives() {
+fn without_a_record_a_file_is_ours_if_it_matches_the_template() {
     let project = stale();
     fs::remove_dir_all(project.0.state().join("secrets/outputs")).unwrap();
     let refused = "error: `.env` was not rendered by `secrets`\nhint: use `--yes` to replace it; \
                    nothing was written\n";
     project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
 
-    // The value of before: the file is what the template gives, and remembered from now on.
+    // With the old value, the file equals what the template gives. It is recorded from now on.
     update(&project, MARKER);
     stderr!(project.changes_nothing(&["render", "--stale"]).succeeds(), @"every output is up to date");
     update(&project, "another-value");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
 
-    // A record that is damaged counts as missing.
+    // A damaged record counts as missing.
     for record in fs::read_dir(project.0.state().join("secrets/outputs")).unwrap() {
         fs::write(record.unwrap().path(), "{}").unwrap();
     }
@@ -291,7 +292,7 @@ fn outputs_are_remembered_across_rekey() {
         update(&project, value);
     }
 
-    // One that was changed by hand is not ours afterwards, and a record keeps the names.
+    // A file that was changed by hand is not ours afterwards, and a record keeps the names.
     project.write(".env", "KEY=by hand\nEXTRA=1\n");
     project.run(&["rekey", "-y", "-q"]).succeeds();
     stderr!(project.changes_nothing(&["render", "--stale", "--yes"]).fails_with(7), @"
@@ -328,7 +329,7 @@ fn a_directory_that_was_moved_or_copied_keeps_its_outputs() {
 }
 
 #[test]
-fn the_memory_is_private_and_no_oracle() {
+fn records_are_private_and_not_an_oracle() {
     let project = simple();
     project.run(&["setup", "-q"]).succeeds();
     let content = project.read(".env");
@@ -354,7 +355,7 @@ fn the_memory_is_private_and_no_oracle() {
 
     assert_eq!(records, 2);
 
-    // An output without a secret needs neither key nor vault.
+    // An output without a secret needs neither a key nor a vault.
     fs::remove_file(project.0.vault_path()).unwrap();
     project.write("plain.tmpl", "A=1\n");
     project.run(&["render", "plain.tmpl", "-o", "plain.env", "-q"]).succeeds();
@@ -367,14 +368,14 @@ fn the_memory_is_private_and_no_oracle() {
     hint: add them to the template; or remove them from the file; nothing was written
     ");
 
-    // Records of files that are gone do not pile up.
+    // Records of removed files do not accumulate.
     fs::remove_file(project.path("plain.env")).unwrap();
     project.run(&["render", "plain.tmpl", "-o", "other.env", "-q"]).succeeds();
     assert_eq!(fs::read_dir(project.0.state().join("secrets/outputs")).unwrap().count(), 2);
 }
 
 #[test]
-fn without_a_place_for_it_nothing_is_remembered_and_nothing_fails() {
+fn commands_work_without_a_place_for_records() {
     let project = simple();
     fs::create_dir_all(project.0.state().join("secrets")).unwrap();
     for kind in ["outputs", "directories"] {

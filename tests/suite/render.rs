@@ -1,4 +1,4 @@
-//! `secrets render`: what comes out, what each option does, and how it fails.
+//! `secrets render`: its output, its options and its errors.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::prompts::Terminal;
 use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 
-/// Secrets whose values tell which of them was put in.
+/// Returns a vault whose values identify their secrets.
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[
         ("x", "vx"),
@@ -17,7 +17,7 @@ fn sandbox() -> Sandbox {
     ])
 }
 
-/// Without vault and without passphrase.
+/// Prepares a command without a vault and without a passphrase.
 fn bare<const N: usize>(sandbox: &Sandbox, arguments: [&str; N]) -> Prepared {
     sandbox
         .command(arguments)
@@ -25,7 +25,7 @@ fn bare<const N: usize>(sandbox: &Sandbox, arguments: [&str; N]) -> Prepared {
         .env("SECRETS_VAULT", sandbox.path("no.db"))
 }
 
-/// Each line of the design's grammar, and what it comes out as.
+/// Each line of the design's grammar, and its output.
 const LINES: [(&[u8], &[u8]); 34] = [
     (b"\xef\xbb\xbfa BOM\r", b"\xef\xbb\xbfa BOM\r"),
     (b"{{ secrets.x }}{{X}}{{\tsecrets.X\t}}", b"vxvxvx"),
@@ -64,7 +64,7 @@ const LINES: [(&[u8], &[u8]); 34] = [
 ];
 
 #[test]
-fn every_form_of_the_grammar_from_every_source_to_every_place() {
+fn the_whole_grammar_works_with_every_source_and_output() {
     let sandbox = sandbox();
     let join = |lines: Vec<&[u8]>| lines.join(&b'\n');
     let template = join(LINES.iter().map(|line| line.0).collect());
@@ -117,7 +117,7 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
     sandbox.write("a.tmpl", template);
     sandbox.run(["render", "a.tmpl"]).succeeds().stdout(&copied).stderr(&warnings("a.tmpl"));
 
-    // With `--namespaced`, a bare name is another tool's.
+    // With `--namespaced`, a bare name belongs to another tool.
     let run = sandbox.run([
         "render",
         "--namespaced",
@@ -129,13 +129,14 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
         .stdout("{{ stripe-key }} {{ secret.stripe-key }} value")
         .stderr(&warning("--text:1:18", "stripe-key"));
 
-    // It is found if it stands alone, too: a passphrase that is given opens the vault.
+    // It is found even if it is the only reference, because the given passphrase opens the vault.
     sandbox.write("a.tmpl", "K={{ stripe-key }}\n");
     let run = sandbox.run(["render", "a.tmpl", "-o", "a.env"]).succeeds();
     run.stderr(&(warning("a.tmpl:1:3", "stripe-key") + "wrote `a.env`\n"));
     sandbox.run(["render", "-e", "{{ lower }}"]).succeeds().stdout("{{ lower }}").stderr("");
 
-    // Nobody is asked for one, nor told of a wrong one. Without a vault there is nothing to miss.
+    // The warning causes no question and no error about a wrong passphrase. Without a vault there
+    // is no secret to miss.
     let maybe = "warning: --text:1:1: this text is copied unchanged; if `stripe-key` is a secret, \
                  write `{{ secrets.stripe-key }}` to insert its value\n";
     let near = ["render", "-e", "{{ stripe-key }}"];
@@ -199,10 +200,10 @@ fn a_template_in_utf_16_is_refused() {
 }
 
 #[test]
-fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
+fn the_caret_points_at_the_placeholder() {
     let sandbox = sandbox();
 
-    // Wide characters take two columns, combining ones none.
+    // Wide characters take two columns, combining characters none.
     stderr!(sandbox.run(["render", "-e", "名前e\u{301}={{ secrets.nn }}"]).fails_with(3), @"
     error: a placeholder names no secret in project `default`
     --text:1:11: `nn`
@@ -213,7 +214,7 @@ fn the_caret_stands_below_the_placeholder_whatever_is_before_it() {
 }
 
 #[test]
-fn options_of_the_grammar() {
+fn options_select_the_grammar() {
     let sandbox = sandbox();
     let cases: [(&[&str], &str, &str); 8] = [
         (
@@ -341,7 +342,7 @@ fn check_compares_and_writes_nothing() {
     check().fails_with(8).stdout("").stderr(&format!("error: `out` is missing\n{hint}"));
     assert!(!sandbox.path("out").exists());
 
-    // Shorter, longer, of one length, empty.
+    // Shorter, longer, of the same length, empty.
     for stale in ["v token", "v token\n\n", "v Token\n", ""] {
         let out = sandbox.write("out", stale);
         let before = fs::metadata(&out).unwrap().modified().unwrap();
@@ -363,7 +364,7 @@ fn check_compares_and_writes_nothing() {
 }
 
 #[test]
-fn unknown_names_are_all_listed_and_nothing_is_written() {
+fn all_unknown_names_are_listed_and_nothing_is_written() {
     let sandbox = sandbox();
     sandbox.write(
         "a.tmpl",
@@ -404,13 +405,13 @@ fn keep_unknown_leaves_them_and_warns_of_each() {
     warning: --text:1:7: `ZZZZ` left as it is: it names no secret
     ");
 
-    // Where nothing is left to resolve, no vault is needed.
+    // If nothing is left to resolve, no vault is needed.
     let only = "{{ secrets.x | upper }}";
     stderr!(bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only), @"warning: --text:1:1: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv");
 }
 
 #[test]
-fn what_is_not_well_formed_is_told_before_a_vault_is_looked_for() {
+fn invalid_placeholders_are_reported_before_the_vault_is_opened() {
     let sandbox = Sandbox::empty();
     let long = format!("{{{{ secrets.x{} }}}}", " ".repeat(512));
     let tag = format!("{{{{ secrets.{} }}}}", "a".repeat(129));
@@ -461,9 +462,10 @@ fn place(finding: &Value) -> [&Value; 3] {
     [&finding["file"], &finding["line"], &finding["column"]]
 }
 
-/// Every mistake is made in each case; those before it in this list are mended one after the other.
+/// Each case contains all mistakes of this list, except those before it, which are fixed one by
+/// one.
 #[test]
-fn the_first_of_several_mistakes_is_told() {
+fn the_first_of_several_mistakes_is_reported() {
     let sandbox = sandbox();
     sandbox.write("malformed", "{{ Y }} {{ secrets. }}");
     sandbox.write("unknown", "{{ Y }} {{ MY_SECRET | shell }}");
@@ -549,10 +551,10 @@ fn the_project_is_the_current_one() {
 }
 
 #[test]
-fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
+fn with_json_stderr_is_one_object_even_after_warnings() {
     let sandbox = sandbox();
 
-    // A passphrase file that others can read, a placeholder that is kept, then a failure.
+    // The passphrase file is readable by others, a placeholder is kept, and then the command fails.
     sandbox.write("passphrase", PASSPHRASE);
     let text = "{{ secrets. }} {{ Y }} {{ TOKEM }}";
     let error = sandbox.run(["render", "-e", text, "--keep-unknown", "--json", "-p", "no/project"]);
@@ -582,7 +584,7 @@ fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
 }
 
 #[test]
-fn output_dash_is_stdout_and_text_may_begin_with_a_dash() {
+fn output_dash_is_stdout_and_text_may_start_with_a_dash() {
     let sandbox = Sandbox::with_secrets(&[("x", "value")]);
     sandbox.run(["render", "-e", "-{{X}}", "-o", "-"]).succeeds().stdout("-value");
     assert!(!sandbox.path("-").exists());
@@ -616,7 +618,7 @@ fn a_terminal_shows_the_tag_in_place_of_each_value() {
 
     let mut terminal = Terminal::shell(&sandbox, &script);
 
-    // However short a value is, and whatever filters do with it.
+    // This holds for short values and for filtered ones.
     terminal.waits_for(masked).waits_for("1\r\n").waits_for(note).waits_for("‹x›!2\r\n");
     terminal.waits_for("[vx]3\r\n").waits_for("(vx)4\r\n").waits_for("plain5\r\n");
     assert_eq!(terminal.ends_with(0).matches("warning: a terminal shows").count(), 1);
@@ -653,7 +655,7 @@ fn git(sandbox: &Sandbox, arguments: &[&str]) {
 }
 
 #[test]
-fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of() {
+fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
     let sandbox = Sandbox::with_secrets(&[("key", "a-value-of-it")]);
     fs::create_dir(sandbox.path("repo")).unwrap();
     sandbox.write("repo/t", "K={{ secrets.key }}\n");
@@ -675,14 +677,14 @@ fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of(
 
     assert_eq!(sandbox.read("repo/out"), b"before\n");
 
-    // Known before a passphrase is asked for.
+    // The error comes before the question for a passphrase.
     let locked = sandbox.command(["render", "t", "-o", "out"]).without_env("SECRETS_PASSPHRASE");
     stderr!(locked.current_dir(sandbox.path("repo")).run().fails_with(7), @"
     error: `out` is tracked by git: the next commit would publish what is in it
     hint: take it out with `git rm --cached out`, or write it anyway with `--force`
     ");
 
-    // To look is not to write; what holds no value may be committed.
+    // Checking is not writing. An output without a value may be committed.
     stderr!(render(&["t", "-o", "out", "--check"]).fails_with(8), @"
     error: `out` is out of date
     hint: render it without `--check`
@@ -699,14 +701,14 @@ fn an_output_that_git_tracks_is_refused_and_one_that_it_would_take_is_warned_of(
     stderr!(render(&["t", "-o", "ignored"]).succeeds(), @"wrote `ignored`");
     stderr!(render(&["t", "-o", "../outside"]).succeeds(), @"wrote `../outside`");
 
-    // From elsewhere it is the same repository.
+    // The repository is found from another directory as well.
     let run = sandbox.run(["render", "repo/t", "-o", "repo/out"]).fails_with(7);
     stderr!(run, @"
     error: `repo/out` is tracked by git: the next commit would publish what is in it
     hint: take it out with `git rm --cached repo/out`, or write it anyway with `--force`
     ");
 
-    // A repository that cannot be read is no missing one.
+    // A repository that cannot be read does not count as missing.
     sandbox.write("repo/.git/index", "DIRC");
     stderr!(render(&["t", "-o", "other"]).fails_with(1), @"
     error: cannot read `[dir]/repo/.git/index`: it ends too early
@@ -745,7 +747,7 @@ fn no_link_leads_a_template_or_an_output_into_a_git_directory() {
         run.stderr_has("` leads into a git directory by a symbolic link\n");
     }
 
-    // Who types the path means it.
+    // A path that was typed is intentional.
     stderr!(render(&["t", "-o", ".git/mine"]).succeeds(), @"wrote `.git/mine`");
     render(&[".git/mine"]).succeeds().stdout("K=a-value-of-it\n");
 }

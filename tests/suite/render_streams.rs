@@ -1,4 +1,5 @@
-//! `secrets render` and what stands at its ends: pipes that close, full devices, FIFOs, descriptors, sizes, memory.
+//! The inputs and outputs of `secrets render`: closed pipes, full devices, FIFOs, descriptors,
+//! sizes, memory.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -16,7 +17,8 @@ use terminal_secrets::template::{ExpandError, Plan, Template, TemplateError};
 
 use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 
-/// A script of bash in the sandbox; `$SECRETS` is the binary. Its own exit code is what the run ends with.
+/// Prepares a bash script in the sandbox. `$SECRETS` is the binary. The run ends with the script's
+/// exit code.
 fn bash(sandbox: &Sandbox, script: &str) -> Prepared {
     let mut prepared = sandbox.command::<_, &str>([]);
     prepared.command = sandbox.program("bash");
@@ -29,7 +31,7 @@ fn sandbox() -> Sandbox {
 }
 
 #[test]
-fn a_closed_pipe_is_quiet_success() {
+fn a_closed_pipe_succeeds_silently() {
     let sandbox = sandbox();
     sandbox.write("large", "{{X}} 0123456789\n".repeat(100_000));
     sandbox.write("plain", "0123456789\n".repeat(100_000));
@@ -65,17 +67,17 @@ fn a_template_may_be_a_fifo_or_a_descriptor() {
         "$SECRETS render <(echo '{{X}}') --passphrase-file <(echo $SECRETS_PASSPHRASE) -o out; cat out",
     ];
 
-    // The last one says on stderr what it wrote; of the others, nothing.
+    // Only the last script reports on stderr what it wrote.
     for script in scripts {
         let told = if script.contains("-o out") { "wrote `out`\n" } else { "" };
         bash(&sandbox, script).run().succeeds().stdout("vx\n").stderr(told);
     }
 }
 
-/// The process keeps others from looking into it, which must not keep it from its own `/proc/self/fd`. Root would not
-/// notice.
+/// The process keeps others from inspecting it. It must still be able to use its own
+/// `/proc/self/fd`. Root would not notice a failure.
 #[test]
-fn descriptors_work_for_a_user_without_rights() {
+fn descriptors_work_for_an_ordinary_user() {
     const NOBODY: u32 = 65534;
     let sandbox = sandbox();
     let binary = sandbox.path("secrets");
@@ -109,9 +111,9 @@ fn descriptors_work_for_a_user_without_rights() {
     run.run().succeeds().stdout("1 vx\n2 vx\n4 vx\nout\nsecrets\nvault.db\n");
 }
 
-/// Above 8 MiB stdin is spooled and a file is read twice.
+/// Above 8 MiB, stdin is spooled and a file is read twice.
 #[test]
-fn large_templates_come_out_the_same_from_everywhere() {
+fn large_templates_render_the_same_from_every_source() {
     let sandbox = sandbox();
     let line = "0123456789abcdef {{ .v }} \\{ {{ secrets.x }} $\r\n";
     let template = line.repeat(9 * 1024 * 1024 / line.len());
@@ -137,7 +139,7 @@ fn large_templates_come_out_the_same_from_everywhere() {
     }
 }
 
-/// Values of all sizes and all bytes.
+/// Returns values of all sizes, with all bytes.
 fn values(count: usize) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::default();
     let every_byte: Vec<u8> = (0..=255).collect();
@@ -169,7 +171,7 @@ fn values(count: usize) -> Vec<Vec<u8>> {
     values
 }
 
-/// All values of a vault in one template, cut apart again.
+/// Renders all values of a vault in one template and splits the output again.
 fn rendered_values(sandbox: &Sandbox, count: usize) -> Vec<Vec<u8>> {
     let mark = "\n<-- between two values -->\n";
     let placeholders: Vec<String> =
@@ -187,7 +189,7 @@ fn rendered_values(sandbox: &Sandbox, count: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn two_hundred_values_come_back_byte_for_byte() {
+fn two_hundred_values_round_trip() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     let values = values(200);
@@ -222,18 +224,18 @@ fn through_the_command_line(count: usize) {
 }
 
 #[test]
-fn values_come_back_through_create() {
+fn values_round_trip_through_create() {
     through_the_command_line(15);
 }
 
 #[test]
 #[ignore = "200 processes that unlock the vault"]
-fn two_hundred_values_come_back_through_create() {
+fn two_hundred_values_round_trip_through_create() {
     through_the_command_line(200);
 }
 
-/// Peak resident memory in KiB of a run that is stopped near its end: its output is not read any further, and the last
-/// thing in it is a value larger than a pipe.
+/// Returns the peak resident memory in KiB of a run that is stopped near its end. The test stops
+/// reading its output, whose last part is a value larger than a pipe.
 fn peak_memory(sandbox: &Sandbox, stdin: &Path, arguments: &[&str], output: u64) -> u64 {
     let mut prepared = sandbox.command([&["render"], arguments].concat());
     let command = prepared.command.stdin(fs::File::open(stdin).unwrap()).stdout(Stdio::piped());
@@ -243,7 +245,7 @@ fn peak_memory(sandbox: &Sandbox, stdin: &Path, arguments: &[&str], output: u64)
 
     assert_eq!(copied, output - 512 * 1024);
 
-    // Blocked by now or within a moment; the peak cannot fall.
+    // The process blocks within a moment, and the peak cannot fall.
     std::thread::sleep(Duration::from_millis(50));
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let rest = io::copy(&mut stdout, &mut io::sink()).unwrap();
@@ -280,7 +282,7 @@ fn peak_memory_does_not_grow_with_the_template() {
 }
 
 #[test]
-fn a_passphrase_file_that_others_can_read_is_warned_of() {
+fn a_passphrase_file_that_others_can_read_is_a_warning() {
     let sandbox = sandbox();
     let path = sandbox.write("passphrase", format!("{PASSPHRASE}\n"));
     let run = || {
@@ -294,7 +296,7 @@ fn a_passphrase_file_that_others_can_read_is_warned_of() {
     run().stderr("");
 }
 
-/// A file is read twice; what was written to in between is not what was planned.
+/// A file is read twice. A write in between would change the planned output.
 #[test]
 fn a_large_template_that_changes_between_its_readings_is_refused() {
     let sandbox = Sandbox::new();

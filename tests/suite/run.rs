@@ -1,4 +1,4 @@
-//! `run` without a terminal: what the program gets, what is masked in its output, how it ends.
+//! `run` without a terminal: what the program gets, what is masked in its output, and how it ends.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStringExt;
@@ -14,7 +14,7 @@ use crate::support::{PASSPHRASE, Prepared, Sandbox, behind, project, secret};
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const URL: &str = "postgres://app:p%40ss@db/dev";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Longer than anything takes on a busy machine.
+/// A limit that even a busy machine does not reach.
 const AT_MOST: Duration = Duration::from_secs(20);
 
 fn sandbox() -> Sandbox {
@@ -30,14 +30,15 @@ fn script(sandbox: &Sandbox, script: &str) -> Prepared {
     prepared(sandbox, &["--only", "api-token", "--", "sh", "-c", script])
 }
 
-/// A run that goes on while the test looks at it.
+/// A run that continues while the test observes it.
 struct Running(Child);
 
 impl Running {
     fn new(prepared: Prepared) -> Self {
         let mut command = prepared.command;
 
-        // A group whose parent is outside of it: of an orphaned one, as under `setsid`, the system stops nobody.
+        // The group needs a parent outside of it. The system never stops an orphaned group, as
+        // under `setsid`.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Self(
             command
@@ -49,7 +50,7 @@ impl Running {
         )
     }
 
-    /// The next line of stdout.
+    /// Returns the next line of stdout.
     fn line(reader: &mut impl BufRead) -> String {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
@@ -64,7 +65,7 @@ impl Running {
         kill_process(Pid::from_raw(self.0.id().try_into().unwrap()).unwrap(), signal).unwrap();
     }
 
-    /// The exit code, as a shell has it.
+    /// Returns the exit code as a shell reports it.
     fn code(&mut self) -> Option<i32> {
         let status = self.0.wait().unwrap();
         status.code().or_else(|| status.signal().map(|signal| 128 + signal))
@@ -85,7 +86,7 @@ fn is_alive(pid: &str) -> bool {
     let stat =
         std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
 
-    // Nobody may be there to bury it.
+    // A zombie counts as ended, because nobody may reap it.
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
@@ -99,7 +100,7 @@ fn every_secret_is_in_the_environment_and_masked_in_both_outputs() {
     ‹api-token›
     ");
 
-    // What is printed is masked; what the program has is the value.
+    // The output is masked, but the program has the real value.
     let run = prepared(&sandbox, &["--", "sh", "-c", "test \"$API_TOKEN\" = \"$WANTED\""])
         .env("WANTED", TOKEN)
         .run();
@@ -180,7 +181,7 @@ fn exit_codes_are_the_programs_or_our_own() {
 }
 
 #[test]
-fn we_die_of_what_ctrl_c_does_to_the_program_and_of_no_other_signal() {
+fn run_dies_of_the_programs_keyboard_signals_only() {
     let sandbox = sandbox();
     let ended = |line: &[&str]| {
         let program = prepared(&sandbox, line);
@@ -205,14 +206,14 @@ fn we_die_of_what_ctrl_c_does_to_the_program_and_of_no_other_signal() {
 
     assert!(left_in(&sandbox).is_empty());
 
-    // A program that handles it and has this code is not one that died of it.
+    // A program that handles the signal and exits with this code did not die of it.
     let line = "trap 'exit 130' INT; kill -INT $$";
     let status = ended(&["--only", "api-token", "--", "sh", "-c", line]);
     assert_eq!((status.signal(), status.code()), (None, Some(130)));
 }
 
 #[test]
-fn what_is_named_is_given_and_no_more() {
+fn only_named_secrets_are_given() {
     let sandbox = sandbox();
     let names = "env | sed 's/=.*//' | sort | tr '\\n' ' '";
     let given = |line: &[&str]| {
@@ -293,7 +294,7 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
 }
 
 #[test]
-fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
+fn a_value_that_no_variable_can_hold_is_left_out_or_refused_if_named() {
     let sandbox = sandbox();
     let vault = sandbox.vault();
     for (tag, bytes) in [
@@ -333,14 +334,14 @@ fn what_no_variable_can_hold_is_left_out_or_refused_where_it_was_named() {
 }
 
 #[test]
-fn what_was_left_out_and_then_named_is_masked() {
+fn a_value_that_was_left_out_and_then_named_is_masked() {
     let sandbox = Sandbox::with_secrets(&[("2fa-seed", TOKEN)]);
     let line = ["--expand-env", "SEED", "--", "sh", "-c", "echo $SEED"];
     let run = prepared(&sandbox, &line).env("SEED", "{{ secrets.2fa-seed }}").run();
     stderr!(run.succeeds().stdout("‹2fa-seed›\n"), @"warning: `2fa-seed` is left out: its tag makes no name of a variable; `--env NAME=TEMPLATE` gives it one");
 }
 
-/// What a program gets in a variable that was set before, and what is said of it.
+/// Returns the value of an inherited variable as the program sees it, and the messages.
 fn inherited(options: &[&str], name: &str, text: &str) -> (String, String) {
     let sandbox = sandbox();
     let line = [options, &["--no-mask", "--", "printenv", name]].concat();
@@ -365,7 +366,7 @@ fn an_inherited_variable_is_expanded_if_it_is_the_placeholder_of_its_own_secret(
 }
 
 #[test]
-fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
+fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
     let valid = [
         ("CI_COMMIT_MESSAGE", "Fix {{ secrets.api-token }}"),
         ("CI_COMMIT_MESSAGE", "{{ secrets.api-token }}"),
@@ -394,12 +395,12 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
         assert_eq!((value.as_str(), told.as_str()), (text, words));
     }
 
-    // Somebody else's braces.
+    // The braces belong to another tool.
     for text in ["{{ID}} {{ .Name }}", "{{API_TOKEN}}", "{{", "{{ user.name }}"] {
         assert_eq!(inherited(&["--env", "A=1"], "FORMAT", text), (text.to_owned(), String::new()));
     }
 
-    // Its own secret does not exist: a name that a stranger may know.
+    // The variable's own secret does not exist. A stranger may know such a name.
     let (value, told) = inherited(&["--env", "A=1"], "CI_BRANCH", "{{ secrets.ci-branch }}");
     assert_eq!(value, "{{ secrets.ci-branch }}");
     assert_eq!(
@@ -409,7 +410,7 @@ fn what_a_stranger_wrote_into_a_variable_chooses_no_secret_and_stops_nothing() {
 }
 
 #[test]
-fn with_only_nothing_that_was_inherited_is_expanded() {
+fn with_only_no_inherited_variable_is_expanded() {
     let text = "{{ secrets.database-url }}";
     let (value, told) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
     assert_eq!(value, text);
@@ -421,7 +422,7 @@ fn with_only_nothing_that_was_inherited_is_expanded() {
 }
 
 #[test]
-fn other_inherited_variables_are_expanded_where_they_are_named() {
+fn other_inherited_variables_are_expanded_if_named() {
     let sandbox = sandbox();
     let line = ["--expand-env", "A,B", "--no-mask", "--", "sh", "-c", "echo \"$A|$B\""];
     let run = prepared(&sandbox, &line)
@@ -432,7 +433,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
 
     stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is left as it is: it names no secret");
 
-    // What is not valid stays as it is.
+    // An invalid placeholder stays unchanged.
     let (value, told) =
         inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
     assert!(
@@ -452,7 +453,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
     fails(&["--expand-env", "SECRETS_TOKEN"], "is never passed to a program");
     fails(&["--expand-env", "EDITOR"], "`EDITOR` steers programs");
 
-    // What an option sets anew is not looked at.
+    // A variable that an option sets is not expanded.
     let line = ["--env", "FORMAT=new", "--no-mask", "--", "printenv", "FORMAT"];
     prepared(&sandbox, &line)
         .env("FORMAT", "{{ secrets.format }}")
@@ -462,7 +463,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
 }
 
 #[test]
-fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_named() {
+fn a_value_too_large_for_a_variable_is_left_out_or_refused_if_named() {
     let large = "x".repeat(131_072 - "CA_BUNDLE=".len());
     let sandbox = Sandbox::with_secrets(&[("ca-bundle", &large), ("fits-still", &large[2..])]);
     let line = ["--", "sh", "-c", "echo ${CA_BUNDLE-none} ${#FITS_STILL}"];
@@ -484,7 +485,7 @@ fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_
 }
 
 #[test]
-fn output_that_is_lost_is_an_error() {
+fn lost_output_is_an_error() {
     let sandbox = sandbox();
     for (line, code) in [
         ("\"$0\" run --only api-token -- echo hi >/dev/full", 125),
@@ -539,7 +540,7 @@ fn a_caller_that_ignores_its_children_changes_nothing() {
 }
 
 #[test]
-fn what_unlocks_the_vault_never_reaches_the_program() {
+fn credentials_of_the_vault_never_reach_the_program() {
     let sandbox = sandbox();
     sandbox.write("passphrase", PASSPHRASE);
     let command = script(&sandbox, "env | grep -c '^SECRETS_PASS\\|^SECRETS_TOK'");
@@ -608,7 +609,7 @@ fn a_private_file_lives_as_long_as_the_program() {
     assert!(left_in(&sandbox).is_empty());
 }
 
-/// Private directories that are still there.
+/// Returns the private directories that still exist.
 fn left_in(sandbox: &Sandbox) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(sandbox.path("secrets")).into_iter().flatten().flatten();
     entries
@@ -618,7 +619,7 @@ fn left_in(sandbox: &Sandbox) -> Vec<PathBuf> {
 }
 
 #[test]
-fn killed_it_leaves_no_program_and_no_file() {
+fn a_killed_run_leaves_no_program_and_no_file() {
     let sandbox = sandbox();
     let line = "echo $$; echo $KEY; trap '' TERM HUP INT; sleep 20 & wait; sleep 20";
     let command =
@@ -630,8 +631,8 @@ fn killed_it_leaves_no_program_and_no_file() {
     assert!(PathBuf::from(&path).exists() && is_alive(&pid));
     running.signal(Signal::KILL);
     running.code();
-    until("the program lives on", || !is_alive(&pid));
-    until("the file is still there", || left_in(&sandbox).is_empty());
+    until("the program is still running", || !is_alive(&pid));
+    until("the file still exists", || left_in(&sandbox).is_empty());
 }
 
 #[test]
@@ -666,7 +667,7 @@ fn every_signal_that_can_be_caught_is_passed_on() {
 }
 
 #[test]
-fn a_signal_ends_us_with_the_program_s_code() {
+fn a_signal_ends_run_with_the_program_s_code() {
     let sandbox = sandbox();
     let mut running = Running::new(script(
         &sandbox,
@@ -686,7 +687,7 @@ fn a_signal_ends_us_with_the_program_s_code() {
 }
 
 #[test]
-fn the_program_finds_the_process_as_it_would_without_us() {
+fn the_process_state_is_the_same_as_without_run() {
     let sandbox = sandbox();
     let line = "umask; ulimit -Sc; ulimit -Hc; pwd; ls /proc/self/fd | wc -l; grep 'Sig\\(Ign\\|Blk\\)' /proc/self/status; \
                 id -u; nice; cat";
@@ -708,7 +709,7 @@ fn the_program_finds_the_process_as_it_would_without_us() {
 }
 
 #[test]
-fn what_was_ignored_stays_ignored() {
+fn ignored_signals_stay_ignored() {
     let sandbox = sandbox();
     let program = script(&sandbox, "grep SigIgn /proc/self/status").command;
     let mut shell = Command::new("sh");
@@ -727,7 +728,7 @@ fn what_was_ignored_stays_ignored() {
         .output()
         .unwrap();
 
-    // The C library keeps two past the 31 that are counted here for itself.
+    // The C library reserves two signals after the 31 that are counted here.
     let ignored = |line: Vec<u8>| {
         let line = String::from_utf8(line).unwrap();
         u64::from_str_radix(line.trim_start_matches("SigIgn:").trim(), 16).unwrap() & 0x7fff_ffff
@@ -737,12 +738,12 @@ fn what_was_ignored_stays_ignored() {
 }
 
 #[test]
-fn a_value_written_in_pieces_is_masked_and_a_prefix_is_let_go() {
+fn a_value_written_in_pieces_is_masked_and_a_prefix_is_released() {
     let sandbox = sandbox();
     let line = "printf 'a%s' t0ken-abcdef; sleep 0.01; printf '%s!' ghijklmnop";
     script(&sandbox, line).run().succeeds().stdout("a‹api-token›!");
 
-    // Silence: the prefix is shown, and if the value then completes, the rest of it is not.
+    // After a pause the prefix is shown. If the value is then completed, the rest of it is hidden.
     let mut running = Running::new(script(&sandbox, "printf 't0ken-'; sleep 20"));
     let mut output = running.0.stdout.take().unwrap();
     let mut piece = [0; 6];
@@ -755,7 +756,7 @@ fn a_value_written_in_pieces_is_masked_and_a_prefix_is_let_go() {
     script(&sandbox, line).run().succeeds().stdout("t0ken-‹api-token›.");
 }
 
-/// A pipe with a name, by which a test lets a process go on.
+/// Creates a named pipe that lets a test release a process.
 fn fifo(sandbox: &Sandbox, name: &str) -> PathBuf {
     let path = sandbox.path(name);
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -763,7 +764,7 @@ fn fifo(sandbox: &Sandbox, name: &str) -> PathBuf {
 }
 
 #[test]
-fn what_runs_on_is_not_waited_for_and_what_it_prints_is_masked() {
+fn background_processes_are_not_waited_for_and_their_output_is_masked() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
     let line = "(read go <go; echo \"<$API_TOKEN>\"; echo \"<$API_TOKEN>\" >&2; echo end) & echo done; exit 3";
@@ -781,11 +782,11 @@ fn what_runs_on_is_not_waited_for_and_what_it_prints_is_masked() {
 }
 
 #[test]
-fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
+fn an_incomplete_value_at_the_programs_end_is_masked_to_its_end() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
 
-    // So much before it that what is kept of the stream is not all of it.
+    // The output before the value exceeds the kept part of the stream.
     let line = "head -c 20000 /dev/zero; printf 't0ken-ab'; (read go <go; printf 'cdefghijklmnop.'; echo end) &";
     let mut running = Running::new(script(&sandbox, line));
     assert_eq!(running.code(), Some(0));
@@ -799,7 +800,7 @@ fn a_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
 }
 
 #[test]
-fn without_memory_for_the_needles_no_program_starts() {
+fn no_program_starts_without_memory_for_the_needles() {
     let sandbox =
         Sandbox::with_secrets(&[("big", &"v".repeat(1_000_000)), ("small", "value-of-small")]);
     let limited = |line: &str| {
@@ -824,8 +825,8 @@ fn without_memory_for_the_needles_no_program_starts() {
 }
 
 #[test]
-fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
-    // 40,000 characters, of which no part stands twice.
+fn an_incomplete_long_value_at_the_programs_end_is_masked_to_its_end() {
+    // 40,000 characters without a repeated part.
     let value: String =
         (0..8_000).map(|number| format!("{:05}", number * 7_919 % 99_991)).collect();
     let sandbox = Sandbox::with_secrets(&[("big", &value)]);
@@ -850,14 +851,14 @@ fn a_long_value_that_is_half_out_when_the_program_ends_is_masked_to_its_end() {
         let shown = printed.replace("‹big›", "");
         let rest = shown.strip_prefix("a line\n").and_then(|text| text.strip_suffix("\nEND\n"));
 
-        // Up to seven bytes of it may be out before, and base64 ends in what is not the value's alone.
+        // Up to seven bytes of it may be out already, and base64 can end with bits of other data.
         assert!(rest.is_some_and(|rest| rest.len() <= 9), "{} of {encoded}", shown.len());
         assert!(printed.contains("‹big›"), "{encoded}");
     }
 }
 
 #[test]
-fn what_runs_on_is_told_that_nobody_reads() {
+fn background_processes_notice_that_nobody_reads() {
     let sandbox = sandbox();
     let line = "sh -c 'echo $$; while :; do echo x; sleep 0.02; done' & echo done";
     let mut running = Running::new(script(&sandbox, line));
@@ -875,11 +876,11 @@ fn what_runs_on_is_told_that_nobody_reads() {
     assert_eq!(running.code(), Some(0));
     assert!(is_alive(&pid));
     drop((output, running.0.stderr.take()));
-    until("it lives on", || !is_alive(&pid));
+    until("it is still running", || !is_alive(&pid));
 }
 
 #[test]
-fn what_goes_on_masking_has_no_environment_and_no_lock_reaches_it() {
+fn the_background_masker_has_no_environment_and_survives_lock() {
     let sandbox = sandbox();
     let go = fifo(&sandbox, "go");
     let line = "(read go <go; echo \"<$API_TOKEN>\") & echo done";
@@ -896,9 +897,9 @@ fn what_goes_on_masking_has_no_environment_and_no_lock_reaches_it() {
         entries.map(|entry| entry.path()).filter(named).collect::<Vec<_>>()
     };
 
-    until("nobody goes on", || !lingering().is_empty());
+    until("no background process is running", || !lingering().is_empty());
     for process in lingering() {
-        // Only root may look, or the process is another test's and has ended.
+        // Only root can read it. Otherwise the process belongs to another test and has ended.
         let Ok(environment) = std::fs::read(process.join("environ")) else { continue };
         assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
     }
@@ -909,13 +910,13 @@ fn what_goes_on_masking_has_no_environment_and_no_lock_reaches_it() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_program_as_without_us() {
+fn a_reader_that_goes_away_ends_the_program_as_without_run() {
     let sandbox = sandbox();
     let mut running = Running::new(script(&sandbox, "yes; echo $? >&2"));
     let mut output = running.output();
     assert_eq!(Running::line(&mut output), "y");
     drop(output);
-    assert_eq!(running.code(), Some(0)); // the shell's own: it tells how `yes` ended
+    assert_eq!(running.code(), Some(0)); // the shell's own code: it reports how `yes` ended
 
     let mut errors = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
@@ -934,7 +935,7 @@ fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
     assert!(output.stdout == bytes.repeat(2) && output.stderr == bytes);
 }
 
-/// Letters without an order, the same in every run.
+/// Fills the buffer with letters without a pattern, the same in every run.
 fn disorder(bytes: &mut [u8]) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for byte in bytes {
@@ -944,7 +945,8 @@ fn disorder(bytes: &mut [u8]) {
     }
 }
 
-/// What a script prints, and the exit code, in a PID namespace where `first` is process 1; nothing where only root may.
+/// Returns the exit code and the output of a script in a PID namespace where `first` is process 1.
+/// Returns `None` without root.
 fn in_a_pid_namespace(first: &[&str], line: &str) -> Option<(Option<i32>, String)> {
     let sandbox = sandbox();
     let mut unshare = Command::new("unshare");
@@ -964,15 +966,15 @@ fn in_a_pid_namespace(first: &[&str], line: &str) -> Option<(Option<i32>, String
 }
 
 #[test]
-fn as_process_1_it_buries_what_is_left_to_it() {
+fn as_process_1_run_reaps_orphans() {
     let printed =
         in_a_pid_namespace(&[], "(sleep 0.05 &) ; sleep 0.3; ps -e -o stat= | grep -c Z; exit 4");
     assert!(printed.is_none_or(|printed| printed == (Some(4), "0\n".to_owned())));
 }
 
 #[test]
-fn where_session_and_group_are_led_from_outside_it_stops_and_goes_on() {
-    // As process 1 nothing stops it.
+fn with_an_outside_session_and_group_leader_run_stops_and_continues() {
+    // `sh` is process 1 here, because nothing can stop process 1.
     let line = "(for n in $(seq 500); do ps -o stat= -p $PPID | grep -q T && break; sleep 0.01; done; \
                 [ $n = 500 ] && kill -KILL $$; kill -CONT $PPID) & kill -STOP $$; echo on";
     let printed = in_a_pid_namespace(&["sh", "-c", "\"$0\" \"$@\"; exit $?"], line);
@@ -980,7 +982,7 @@ fn where_session_and_group_are_led_from_outside_it_stops_and_goes_on() {
 }
 
 #[test]
-fn where_no_shell_would_continue_it_whoever_stopped_the_program_does() {
+fn without_a_job_control_shell_a_stopped_program_can_be_continued() {
     let line = "(sleep 0.3; echo first; kill -CONT $$) & kill -STOP $$; echo second";
     script(&sandbox(), line).run().succeeds().stdout("first\nsecond\n");
 }
@@ -1011,7 +1013,7 @@ fn a_dry_run_lists_names_and_no_value() {
 }
 
 #[test]
-fn a_clean_environment_keeps_who_and_where_one_is() {
+fn a_clean_environment_keeps_the_users_identity_and_location() {
     let sandbox = sandbox();
     let command = prepared(&sandbox, &["--clean-env", "--only", "api-token", "--", "env"]);
     let command =
@@ -1044,7 +1046,7 @@ fn ten_gigabytes_pass_in_constant_memory() {
 
 #[test]
 #[ignore = "300 kills at any moment"]
-fn killed_at_any_moment_it_leaves_nothing() {
+fn a_kill_at_any_moment_leaves_nothing() {
     let sandbox = sandbox();
     for n in 0..300_u64 {
         let command = prepared(&sandbox, &["--file", "KEY=api-token", "--", "sleep", "1000"]);
@@ -1054,9 +1056,9 @@ fn killed_at_any_moment_it_leaves_nothing() {
         running.code();
     }
 
-    until("files are still there", || left_in(&sandbox).is_empty());
+    until("files still exist", || left_in(&sandbox).is_empty());
     let marker = sandbox.path("").display().to_string();
-    until("a process lives on", || {
+    until("a process is still running", || {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         !entries
             .filter(|entry| {
@@ -1069,7 +1071,7 @@ fn killed_at_any_moment_it_leaves_nothing() {
     });
 }
 
-/// Processor time that a process has used, in clock ticks.
+/// Returns the processor time that a process has used, in clock ticks.
 fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let all: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -1077,7 +1079,7 @@ fn ticks(pid: u32) -> u64 {
 }
 
 #[test]
-fn what_the_program_left_in_the_pipe_arrives_however_slow_the_reader_is() {
+fn output_left_in_the_pipe_arrives_even_at_a_slow_reader() {
     let sandbox = sandbox();
     let line = "sleep 1000 & echo $! >&2; head -c 60000 /dev/zero; echo the end";
     let mut running = Running::new(script(&sandbox, line));
@@ -1097,7 +1099,7 @@ fn what_the_program_left_in_the_pipe_arrives_however_slow_the_reader_is() {
 }
 
 #[test]
-fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
+fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
     let sandbox = sandbox();
     for (signal, code) in
         [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
@@ -1110,9 +1112,9 @@ fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
 
         assert_eq!(Running::line(&mut errors), "");
 
-        // The program has ended, and what it printed fills the pipe that nobody reads.
+        // The program has ended, and its output fills the pipe that nobody reads.
         let children = format!("/proc/{0}/task/{0}/children", running.0.id());
-        until("the program lives", || std::fs::read_to_string(&children).unwrap().is_empty());
+        until("the program is still running", || std::fs::read_to_string(&children).unwrap().is_empty());
         std::thread::sleep(Duration::from_millis(150));
         let before = ticks(running.0.id());
 
@@ -1121,13 +1123,13 @@ fn while_a_reader_does_not_read_we_neither_spin_nor_outlive_a_signal() {
         assert!(used < 8, "{used} ticks");
         assert!(running.0.try_wait().unwrap().is_none());
         running.signal(signal);
-        until("it outlives a signal", || running.0.try_wait().unwrap().is_some());
+        until("it survives a signal", || running.0.try_wait().unwrap().is_some());
         assert_eq!(running.code(), Some(code));
     }
 }
 
 #[test]
-fn a_reader_that_has_gone_is_missed_at_the_first_write() {
+fn a_closed_reader_is_noticed_at_the_first_write() {
     let sandbox = sandbox();
     let line = "read go; echo x; echo y >&2";
     for prepared in [
@@ -1141,7 +1143,7 @@ fn a_reader_that_has_gone_is_missed_at_the_first_write() {
         std::thread::sleep(Duration::from_millis(200));
         drop(child.stdin.take());
         let output = child.wait_with_output().unwrap();
-        // Without masking it is the program itself that the signal ends.
+        // Without masking, the signal ends the program itself.
         let signal = output.status.signal();
         assert!(output.status.code() == Some(141) || signal == Some(13), "{output:?}");
         assert!(output.stderr.is_empty());
@@ -1149,11 +1151,11 @@ fn a_reader_that_has_gone_is_missed_at_the_first_write() {
 }
 
 #[test]
-fn what_was_blocked_stays_blocked() {
+fn blocked_signals_stay_blocked() {
     let sandbox = sandbox();
     let block = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGUSR1, SIGTERM, SIGCHLD)); exec @ARGV";
 
-    // Without a shell: they have masks of their own.
+    // Shells have their own signal masks, so the test does not use one.
     let line = ["--", "grep", "SigBlk", "/proc/self/status"];
     for options in [
         &["--only", "api-token"][..],
@@ -1174,13 +1176,13 @@ fn what_was_blocked_stays_blocked() {
 }
 
 #[test]
-fn a_value_is_masked_wherever_it_is_split() {
+fn a_value_is_masked_at_every_split() {
     let sandbox = sandbox();
     let line = "for n in $(seq 1 21); do printf \"%.${n}s\" \"$API_TOKEN\"; sleep 0.002; \
                 printf %s \"$API_TOKEN\" | tail -c +$((n + 1)); echo; done";
     script(&sandbox, line).run().succeeds().stdout("‹api-token›\n".repeat(21));
 
-    // Byte by byte.
+    // One byte at a time.
     let line =
         "for n in $(seq 1 22); do printf %s \"$API_TOKEN\" | head -c $n | tail -c 1; done; echo .";
     script(&sandbox, line).run().succeeds().stdout("‹api-token›.\n");
@@ -1202,13 +1204,13 @@ fn a_prefix_is_held_for_less_than_50_ms() {
         held
     };
 
-    // The best of some, as the machine may be busy.
+    // The machine may be busy, so the best of several runs counts.
     let best = (0..5).map(held).min().unwrap();
     assert!(best < Duration::from_millis(50), "{best:?}");
 }
 
 #[test]
-fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
+fn each_form_is_masked_and_similar_text_is_not() {
     use base64ct::{Base64, Base64Url, Base64UrlUnpadded, Encoding};
     let value = "it's \"odd\" & 100% secret/value?>\u{fc}~";
     let sandbox = Sandbox::with_secrets(&[("odd", value)]);
@@ -1256,7 +1258,7 @@ fn each_form_is_masked_and_what_only_looks_like_it_is_not() {
 }
 
 #[test]
-fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
+fn values_of_eight_bytes_are_masked_and_shorter_ones_are_reported() {
     let sandbox =
         Sandbox::with_secrets(&[("seven", "1234567"), ("eight", "abcdefgh"), ("empty", "x")]);
     let run = prepared(&sandbox, &["--", "sh", "-c", "echo $SEVEN $EIGHT"])
@@ -1281,22 +1283,22 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_told() {
     let once = "warning: values shorter than 8 bytes are not masked: `seven`\n";
     prepared(&sandbox, &line).run().succeeds().stderr(once);
 
-    // Of what the program was not given nobody speaks.
+    // Short values that the program does not get are not mentioned.
     prepared(&sandbox, &["--only", "eight", "--", "echo", "abcdefgh"])
         .run()
         .succeeds()
         .stdout("‹eight›\n");
 
-    // Nothing is masked, so nothing is told.
+    // Nothing is masked, so there is no warning.
     let run = prepared(&sandbox, &["--no-mask", "--", "sh", "-c", "echo $SEVEN $EIGHT"]).run();
     run.succeeds().stdout("1234567 abcdefgh\n");
 }
 
 #[test]
-fn descriptors_that_the_caller_passed_arrive_and_no_others() {
+fn only_descriptors_from_the_caller_reach_the_program() {
     let sandbox = sandbox();
 
-    // The listing's own is the last.
+    // The last descriptor belongs to the listing itself.
     let list = ["--", "sh", "-c", "exec ls /proc/self/fd"];
     for options in [
         &["--only", "api-token"][..],
@@ -1336,7 +1338,7 @@ fn a_reader_that_waits_makes_the_program_wait() {
 }
 
 #[test]
-fn stopped_and_continued_the_program_stops_and_goes_on() {
+fn the_program_stops_and_continues_with_run() {
     let sandbox = sandbox();
     let mut running = Running::new(script(&sandbox, "echo $$; while :; do sleep 0.01; done"));
     let mut output = running.output();
@@ -1350,7 +1352,7 @@ fn stopped_and_continued_the_program_stops_and_goes_on() {
     for round in 0..20 {
         running.signal(Signal::TSTP);
 
-        // A shell waits until it has seen us stopped, other callers do not.
+        // A shell waits until it has seen us stop. Other callers do not.
         let waits_for_us = round % 2 == 0;
         until("it does not stop", || {
             state(&pid) == Some(b'T') && (!waits_for_us || state(&ours) == Some(b'T'))
@@ -1359,7 +1361,7 @@ fn stopped_and_continued_the_program_stops_and_goes_on() {
         running.signal(Signal::CONT);
         let goes_on =
             || state(&pid).is_some_and(|state| state != b'T') && state(&ours) != Some(b'T');
-        until("it does not go on", goes_on);
+        until("it does not continue", goes_on);
     }
 
     running.signal(Signal::TERM);
@@ -1367,7 +1369,7 @@ fn stopped_and_continued_the_program_stops_and_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_run_is_told_as_env_tells_it() {
+fn a_program_that_cannot_run_gets_the_exit_code_that_env_uses() {
     let sandbox = sandbox();
     sandbox.write("script", "echo no interpreter named");
     sandbox.write("lost", "#!/no/such/interpreter\n");
@@ -1390,11 +1392,11 @@ fn what_cannot_be_run_is_told_as_env_tells_it() {
         }
     }
 
-    // A new PATH is where the program is looked for.
+    // The program is searched in the new PATH.
     let path = format!("PATH={}:{PATH}", sandbox.path("bin").display());
     prepared(&sandbox, &["--env", &path, "--", "ours"]).run().succeeds().stdout("ours\n");
 
-    // More than the system takes, though each variable fits.
+    // Each variable fits, but together they exceed the system's limit.
     let sandbox = Sandbox::with_secrets(&[("large", &"x".repeat(60_000))]);
     let many: Vec<String> =
         (0..80).map(|n| format!("--env=A{n}={{{{ LARGE }}}}{{{{ LARGE }}}}")).collect();
@@ -1408,7 +1410,7 @@ fn what_cannot_be_run_is_told_as_env_tells_it() {
 }
 
 #[test]
-fn without_threads_a_vault_is_opened_all_the_same() {
+fn a_vault_opens_without_threads() {
     let sandbox = sandbox();
     let places = [sandbox.path(""), sandbox.state()];
     let changed =
@@ -1418,7 +1420,7 @@ fn without_threads_a_vault_is_opened_all_the_same() {
     let wrapper =
         ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c", line];
 
-    // Who is not root cannot try it.
+    // Without root this cannot be tested.
     let Ok(output) = behind(&wrapper, &program).output() else { return };
     let errors = String::from_utf8(output.stderr).unwrap();
     if changed && !errors.contains("setpriv") && !errors.contains("Permission denied") {
@@ -1454,7 +1456,7 @@ fn of_several_sources_the_more_explicit_one_wins() {
     assert_eq!(shown(&["--env", "A=1", "--env", "A=2"]), "2\n");
     assert!(shown(&["--env", "A=1", "--file", "A=b"]).ends_with("/b\n"));
 
-    // A pipe is a file, too.
+    // A pipe counts as a file, too.
     let run = prepared(&sandbox, &["--env-file", "/dev/stdin", "--", "printenv", "A"])
         .stdin("A='{{ API_TOKEN }}'\n")
         .run();
@@ -1462,7 +1464,7 @@ fn of_several_sources_the_more_explicit_one_wins() {
 }
 
 #[test]
-fn private_files_go_however_the_program_leaves_them() {
+fn private_files_are_removed_in_any_state() {
     let sandbox = sandbox();
     sandbox.write("kept", "x");
     let place = sandbox.path("").display().to_string();
@@ -1503,7 +1505,7 @@ fn private_files_go_however_the_program_leaves_them() {
     stderr!(run, @"error: there is no program `no-such-program`");
     assert!(left_in(&sandbox).is_empty());
 
-    // What a process that is gone left behind, as when the machine lost power.
+    // A process that no longer exists left this behind, for example after a power failure.
     let old = sandbox.path("secrets/run-999999999-0");
     std::fs::create_dir(&old).unwrap();
     std::fs::write(old.join("api_token"), TOKEN).unwrap();
@@ -1512,7 +1514,7 @@ fn private_files_go_however_the_program_leaves_them() {
 }
 
 #[test]
-fn killed_with_its_whole_group_it_leaves_no_file() {
+fn a_killed_process_group_leaves_no_file() {
     let sandbox = sandbox();
     for signal in [Signal::KILL, Signal::TERM, Signal::HUP] {
         let line = ["--file", "KEY=api-token", "--", "sh", "-c", "echo ready; exec sleep 1000"];
@@ -1526,7 +1528,7 @@ fn killed_with_its_whole_group_it_leaves_no_file() {
         let group = Pid::from_raw(running.0.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process_group(group, signal).unwrap();
         running.code();
-        until("the file is still there", || left_in(&sandbox).is_empty());
+        until("the file still exists", || left_in(&sandbox).is_empty());
     }
 }
 
@@ -1538,7 +1540,7 @@ fn output_into_a_file_is_masked() {
     assert!(status.success());
     assert_eq!(String::from_utf8(sandbox.read("both")).unwrap(), "‹api-token›\n‹api-token›\nend\n");
 
-    // At its end, not over what is there.
+    // The output is appended and overwrites nothing.
     behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
         .stderr(Stdio::null())
         .status()
@@ -1547,7 +1549,8 @@ fn output_into_a_file_is_masked() {
     assert!(String::from_utf8(sandbox.read("both")).unwrap().ends_with("end\n‹api-token›\nend\n"));
 }
 
-/// A warning that text was copied although it resembles a placeholder for an existing secret.
+/// Returns the warning that text was copied although it resembles a placeholder for an existing
+/// secret.
 fn copied(place: &str, tag: &str) -> String {
     format!(
         "warning: {place}: this text is copied unchanged, although a secret `{tag}` exists; \
@@ -1574,7 +1577,7 @@ fn a_near_miss_in_a_variable_is_copied_with_a_warning() {
     let run = sandbox.run(["run", "--env-file", "app.env"].iter().chain(&show));
     run.succeeds().stdout(format!("{near}\n")).stderr(&warnings("app.env:1 X"));
 
-    // The vault is opened for another variable.
+    // Another variable makes the command open the vault.
     sandbox.write(
         ".secrets.toml",
         format!("[run.env]\nX = \"{near}\"\nKEY = \"{{{{ secrets.stripe-key }}}}\"\n"),
@@ -1601,14 +1604,14 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
 
     stderr!(run(&sandbox), @"warning: --env X:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`");
 
-    // An agent at hand knows the tag.
+    // A running agent knows the tag.
     sandbox.run(["unlock", "-q"]).succeeds();
     run(&sandbox).stderr(&copied("--env X:1:1", "stripe-key"));
     sandbox.run(["lock", "-q"]).succeeds();
 }
 
 #[test]
-fn a_variable_without_secrets_of_that_tag_is_no_near_miss() {
+fn a_tag_without_a_secret_is_not_a_near_miss() {
     let sandbox = Sandbox::with_secrets(&[("key", "a long value of a secret")]);
     let line = [
         "run",
@@ -1626,7 +1629,7 @@ fn a_variable_without_secrets_of_that_tag_is_no_near_miss() {
 }
 
 #[test]
-fn a_program_is_looked_for_in_the_path_that_it_gets() {
+fn a_program_is_found_in_the_path_that_it_gets() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = Sandbox::with_secrets(&[("key", "a long value of a secret")]);
     std::fs::create_dir(sandbox.path("bin")).unwrap();

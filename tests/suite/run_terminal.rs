@@ -1,4 +1,5 @@
-//! `run` on a real pseudo-terminal: programs behave as without us, and what they print is masked.
+//! `run` on a real pseudo-terminal: programs behave as if started directly, and their output is
+//! masked.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,17 +21,17 @@ impl Unlocked {
         Self(sandbox)
     }
 
-    /// A shell that is no interactive one.
+    /// Starts a shell that is not interactive.
     fn shell(&self, script: &str) -> Terminal {
         Terminal::shell(&self.0, script)
     }
 
-    /// Runs a program by `run`; it is one word of a shell.
+    /// Starts a program with `run`. It is one word of a shell.
     fn run(&self, program: &str) -> Terminal {
         self.shell(&format!("\"$secrets\" run -- {program}"))
     }
 
-    /// A shell with job control, as people have it.
+    /// Starts a shell with job control, like a user's.
     fn interactive(&self) -> Terminal {
         let mut terminal = self.shell("PS1='ready> ' exec bash --norc --noediting -i");
         terminal.waits_for("ready> ");
@@ -58,7 +59,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn all_three_streams_are_the_programs_own_terminal() {
+fn all_three_streams_are_a_terminal_of_the_program() {
     let home = Unlocked::new();
     let line =
         "sh -c 'test -t 0 && test -t 1 && test -t 2 && tty && stty size && echo \"<$API_TOKEN>\"'";
@@ -77,18 +78,19 @@ fn exit_codes_pass_through() {
     let mut terminal = home.run("no-such-program");
     let screen = terminal.waits_for("program `no-such-program` not found").ends_with(127);
 
-    assert!(!screen.contains('\x1b'), "NO_COLOR is not heard: {screen:?}");
+    assert!(!screen.contains('\x1b'), "NO_COLOR is ignored: {screen:?}");
     home.run("/etc/passwd").waits_for("Permission denied").ends_with(126);
 }
 
 #[test]
-fn a_value_in_pieces_is_masked_and_a_prompt_that_begins_like_it_is_shown() {
+fn a_value_in_pieces_is_masked_and_a_prompt_with_the_same_prefix_is_shown() {
     let home = Unlocked::new();
     let line = "sh -c 'printf t0ken-abc; sleep 0.01; printf \"defghijklmnop\\n\"; printf \"t0ken-? \"; read x; echo \"$x\"'";
     let mut terminal = home.run(line);
     terminal.waits_for("‹api-token›").waits_for("t0ken-? ").types("t0ken-abcdefghijklmnop\n");
 
-    // What is typed is echoed by the program's terminal, and masked there too; so is what the program makes of it.
+    // The program's terminal echoes the input and masks it there too, like the program's own
+    // output.
     terminal.waits_for("‹api-token›").waits_for("‹api-token›").ends_with(0);
 }
 
@@ -112,7 +114,7 @@ fn one_ctrl_c_is_one_signal() {
 fn ctrl_c_ends_the_script_around_it() {
     let home = Unlocked::new();
 
-    // One shell waits until it sees how the program ended, the other does not.
+    // One shell waits to see how the program ended, the other does not.
     for shell in ["dash", "bash"].into_iter().filter(|shell| has(shell)) {
         let line = format!(
             "{shell} -c '\"$secrets\" run -- sleep 1000; echo af\"\"ter'; echo \"script $?\""
@@ -166,7 +168,8 @@ fn ctrl_c_reaches_all_jobs_of_make() {
                   while [ $i -lt 20 ]; do sleep 0.01; [ -z \"$n\" ] || i=$((i + 1)); done\necho \"$1 got $n\"\nexit 130\n";
     home.0.write("server", server);
 
-    // The third one's output is no terminal, so it stays in the process group that the others signal.
+    // The third job's output is not a terminal, so it stays in the process group that the others
+    // signal.
     let run = "@\"$$secrets\" run -- sh server";
     let jobs = format!(
         "all: api web log\napi: ; {run} api\nweb: ; {run} web\nlog: ; {run} log >out 2>&1\n"
@@ -182,11 +185,11 @@ fn ctrl_c_reaches_all_jobs_of_make() {
     terminal.types("\x03");
     let screen = terminal.waits_for("made with ").ends_with(0);
     assert!(screen.contains("api got 1") && screen.contains("web got 1"), "{screen}");
-    until("the third job goes on", || home.0.read("out") == b"log up\nlog got 1\n");
+    until("the third job continues", || home.0.read("out") == b"log up\nlog got 1\n");
 }
 
 #[test]
-fn ctrl_c_at_the_prompt_of_an_inner_shell_is_that_shell_s() {
+fn ctrl_c_at_the_prompt_of_an_inner_shell_reaches_only_that_shell() {
     let home = Unlocked::new();
     let line = "sh -c 'PS1=\"inner> \" \"$secrets\" run -- bash --norc --noediting -i; echo \"script goes on\"'";
     let mut terminal = home.shell(line);
@@ -195,7 +198,7 @@ fn ctrl_c_at_the_prompt_of_an_inner_shell_is_that_shell_s() {
 }
 
 #[test]
-fn ctrl_c_reaches_a_program_that_made_a_process_group_of_its_own() {
+fn ctrl_c_reaches_a_program_with_its_own_process_group() {
     let home = Unlocked::new();
     let program = "timeout 1000 sh -c 'echo up; exec sleep 1000'";
     let mut terminal =
@@ -204,7 +207,7 @@ fn ctrl_c_reaches_a_program_that_made_a_process_group_of_its_own() {
 }
 
 #[test]
-fn the_new_terminal_is_named_where_the_old_one_was() {
+fn variables_name_the_new_terminal() {
     let home = Unlocked::new();
     let line =
         "sh -c 'test \"$GPG_TTY $SSH_TTY\" = \"$(tty) $(tty)\" && echo same; echo ${GPG_TTY-none}'";
@@ -226,13 +229,13 @@ fn a_pager_behind_a_pipe_has_the_keyboard() {
     {
         let mut terminal = home.shell(&format!("export TERM=xterm LESS=\n{pager}; echo back"));
 
-        // It says so when it reads keys.
+        // The pager sends this when it reads keys.
         terminal.waits_for("\x1b[?1h").shell_is_up().types("q").waits_for("back").ends_with(0);
     }
 }
 
 #[test]
-fn what_runs_on_in_the_background_is_masked_on_the_terminal() {
+fn background_output_is_masked_on_the_terminal() {
     let home = Unlocked::new();
     let line = "mkfifo go\n\"$secrets\" run -- sh -c '(read go <go; echo \"<$API_TOKEN>\"; echo last) & echo first'\n\
                 echo between; echo >go; sleep 0.3";
@@ -247,7 +250,7 @@ fn what_runs_on_in_the_background_is_masked_on_the_terminal() {
 }
 
 #[test]
-fn without_proc_it_works() {
+fn run_works_without_proc() {
     let home = Unlocked::new();
     let unshare = "unshare --mount sh -c 'mount -t tmpfs none /proc";
     let may = Command::new("sh")
@@ -265,7 +268,7 @@ fn without_proc_it_works() {
 }
 
 impl Terminal {
-    /// Waits until `run` has made the terminal raw, so that a key is the program's.
+    /// Waits until `run` has made the terminal raw, so that keys reach the program.
     fn shell_is_up(&mut self) -> &mut Self {
         std::thread::sleep(Duration::from_millis(700));
         self
@@ -273,7 +276,7 @@ impl Terminal {
 }
 
 #[test]
-fn ctrl_backslash_and_ctrl_d_are_the_programs() {
+fn ctrl_backslash_and_ctrl_d_reach_the_program() {
     let home = Unlocked::new();
     home.shell("trap : QUIT\n\"$secrets\" run -- sleep 1000")
         .shell_is_up()
@@ -293,7 +296,7 @@ fn ctrl_z_stops_and_fg_continues() {
     );
     terminal.waits_for("first\r\n").types("\x1a").waits_for("Stopped").waits_for("ready> ");
 
-    // The shell has its terminal back as it was.
+    // The shell's terminal has its old settings.
     terminal
         .types("stty -a | grep -c -- ' icanon'; jobs\n")
         .waits_for("1\r\n")
@@ -305,7 +308,7 @@ fn ctrl_z_stops_and_fg_continues() {
 }
 
 #[test]
-fn a_script_around_it_is_stopped_as_a_whole() {
+fn ctrl_z_stops_the_whole_script_around_it() {
     let home = Unlocked::new();
     home.0.write(
         "script",
@@ -331,7 +334,7 @@ fn a_script_around_it_is_stopped_as_a_whole() {
 }
 
 #[test]
-fn in_the_background_it_prints_and_comes_to_the_foreground() {
+fn a_background_run_prints_and_can_come_to_the_foreground() {
     let home = Unlocked::new();
     let mut terminal = home.interactive();
     terminal.types("\"$secrets\" run -- sh -c 'sleep 0.1; echo \"<$API_TOKEN>\"; sleep 1000' &\n");
@@ -340,7 +343,7 @@ fn in_the_background_it_prints_and_comes_to_the_foreground() {
 }
 
 #[test]
-fn jobs_of_an_inner_shell_are_its_own() {
+fn an_inner_shell_controls_its_own_jobs() {
     let home = Unlocked::new();
     let mut terminal = home.shell("PS1='inner> ' \"$secrets\" run -- bash --norc --noediting -i");
     terminal
@@ -362,7 +365,7 @@ fn jobs_of_an_inner_shell_are_its_own() {
 }
 
 #[test]
-fn a_program_may_make_its_terminal_raw_and_leave_it_so() {
+fn a_program_may_leave_its_terminal_raw() {
     let home = Unlocked::new();
     let line =
         "sh -c 'stty raw -echo; printf up; dd bs=1 count=3 2>/dev/null | od -An -tx1; exit 3'";
@@ -371,7 +374,7 @@ fn a_program_may_make_its_terminal_raw_and_leave_it_so() {
 }
 
 #[test]
-fn what_is_typed_unseen_is_not_shown() {
+fn hidden_input_is_not_shown() {
     let home = Unlocked::new();
     let mut terminal =
         home.run("bash -c 'read -rsp \"Password: \" x; echo; echo \"${#x} characters\"'");
@@ -415,7 +418,7 @@ fn a_large_paste_arrives_while_the_program_prints() {
 }
 
 #[test]
-fn each_stream_is_decided_by_itself() {
+fn each_stream_is_handled_separately() {
     let home = Unlocked::new();
     let mut terminal =
         home.run("sh -c 'test -t 0 && test ! -t 1 && test -t 2 && echo \"<$API_TOKEN>\" | tee /dev/stderr' | cat");
@@ -431,7 +434,7 @@ fn each_stream_is_decided_by_itself() {
 }
 
 #[test]
-fn a_pager_behind_it_keeps_the_keyboard() {
+fn a_pager_after_run_keeps_the_keyboard() {
     let home = Unlocked::new();
     if !has("less") {
         return;
@@ -459,7 +462,7 @@ fn a_pager_behind_it_keeps_the_keyboard() {
 }
 
 #[test]
-fn an_editor_works() {
+fn an_editor_works_inside_run() {
     let home = Unlocked::new();
     if !has("vim") {
         return;
@@ -490,13 +493,13 @@ fn an_editor_works() {
 }
 
 #[test]
-fn the_process_between_has_nothing_of_the_programs_environment() {
+fn the_monitor_has_none_of_the_programs_environment() {
     let home = Unlocked::new();
     let line = "\"$secrets\" run --env LD_PRELOAD=/nonexistent.so -- sh -c 'tr \"\\0\" \"\\n\" </proc/$PPID/environ; echo end' 2>errors";
     let screen = home.shell(line).waits_for("end").ends_with(0).to_owned();
     assert!(!screen.contains("LD_PRELOAD") && !screen.contains("HOME="), "{screen}");
 
-    // What it says is said as we say it.
+    // The error has our format.
     let mut terminal = home.shell(
         "\"$secrets\" --json run -- no-such-program 2>errors; code=$?; cat errors; (exit $code)",
     );
@@ -520,7 +523,7 @@ fn is_alive(pid: &str) -> bool {
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
-/// The ids of a program and of the `run` above it.
+/// Returns the process ids of a program and of the `run` above it.
 fn ids(home: &Unlocked) -> (String, String) {
     until("the program does not start", || {
         home.0.path("pid").exists() && home.0.read("pid").ends_with(b"\n")
@@ -528,7 +531,7 @@ fn ids(home: &Unlocked) -> (String, String) {
 
     let program = String::from_utf8(home.0.read("pid")).unwrap();
 
-    // On a pseudo-terminal the monitor stands between.
+    // On a pseudo-terminal the monitor is between the two.
     let parent = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap();
         stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().to_owned()
@@ -541,7 +544,7 @@ fn ids(home: &Unlocked) -> (String, String) {
 const PROGRAM: &str = "sh -c 'trap \"\" TERM; echo $$ >pid; while :; do sleep 0.1; done'";
 
 #[test]
-fn a_signal_from_another_process_is_the_programs_alone() {
+fn a_signal_from_another_process_reaches_only_the_program() {
     let home = Unlocked::new();
     let script =
         "trap 'echo got' USR1 TERM; echo $$ >pid; sleep 1; echo \"sleep ended with $?\"; sleep 0.1";
@@ -552,7 +555,7 @@ fn a_signal_from_another_process_is_the_programs_alone() {
         let (_, run) = ids(&home);
         kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), signal).unwrap();
 
-        // The command that it waits for goes on.
+        // The command that it waits for continues.
         let screen = terminal.waits_for("got\r\n").waits_for("sleep ended with 0\r\n").ends_with(0);
         assert_eq!(screen.matches("got").count(), 1, "{screen}");
         std::fs::remove_file(home.0.path("pid")).unwrap();
@@ -560,7 +563,7 @@ fn a_signal_from_another_process_is_the_programs_alone() {
 }
 
 #[test]
-fn one_that_starts_while_another_has_the_terminal_has_usual_modes() {
+fn a_run_that_starts_while_another_has_the_terminal_gets_default_modes() {
     let home = Unlocked::new();
     home.0.write("first", "echo first up; while [ ! -e go ]; do sleep 0.01; done");
     home.0.write("second", "stty -a <&1 >modes; echo \"second up\"; sleep 1000");
@@ -579,30 +582,30 @@ fn one_that_starts_while_another_has_the_terminal_has_usual_modes() {
         assert!(modes.split([' ', '\n', ';']).any(|word| word == mode), "{mode} in {modes}");
     }
 
-    // When the first ends, the second has the keyboard, and Ctrl-C ends it.
+    // When the first one ends, the second gets the keyboard, and Ctrl-C ends it.
     home.0.write("go", "");
     terminal.waits_for("first ended\r\n").shell_is_up().types("\x03");
     terminal.ends();
 }
 
 #[test]
-fn killed_or_hung_up_it_leaves_no_program() {
+fn a_kill_or_a_hangup_leaves_no_program() {
     let home = Unlocked::new();
     let mut terminal = home.shell(&format!("\"$secrets\" run -- {PROGRAM}; stty sane"));
     let (program, run) = ids(&home);
     kill_process(Pid::from_raw(run.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
-    until("the program lives on", || !is_alive(&program));
+    until("the program is still running", || !is_alive(&program));
     terminal.ends();
     std::fs::remove_file(home.0.path("pid")).unwrap();
 
     let terminal = home.run(PROGRAM);
     let (program, _) = ids(&home);
-    drop(terminal); // the terminal is gone
-    until("the program lives on", || !is_alive(&program));
+    drop(terminal); // the terminal hangs up
+    until("the program is still running", || !is_alive(&program));
 }
 
 #[test]
-fn asked_to_end_it_gives_the_terminal_back() {
+fn a_terminated_run_restores_the_terminal() {
     let home = Unlocked::new();
     let mut terminal =
         home.run("sh -c 'echo $$ >pid; stty raw -echo; while :; do sleep 0.1; done'");

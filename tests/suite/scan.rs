@@ -1,4 +1,4 @@
-//! `scan`: values in trees, and in what git has staged.
+//! `scan` finds values in trees and in git's index.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn scan(sandbox: &Sandbox, arguments: &[&str]) -> Prepared {
     sandbox.command([&["scan"], arguments].concat()).env("PATH", PATH)
 }
 
-/// `printf %s TOKEN | base64`
+/// The output of `printf %s TOKEN | base64`
 const IN_BASE64: &str = "dDBrZW4tYWJjZGVmZ2hpamtsbW5vcA==";
 
 fn tree(sandbox: &Sandbox) {
@@ -35,7 +35,7 @@ fn tree(sandbox: &Sandbox) {
     sandbox.write("tree/.gitignore", ".env\nnode_modules\n");
     sandbox.write("tree/.env", TOKEN);
 
-    // For other tools: git commits what it names.
+    // `.ignore` files are for other tools. git commits the files that they list.
     sandbox.write("tree/.ignore", "src\n");
     sandbox.write("tree/node_modules/c.js", TOKEN);
     sandbox.write("tree/clean", "nothing here");
@@ -64,7 +64,7 @@ fn a_tree_is_searched_as_git_sees_it() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // What is named is searched, ignored or not.
+    // A path that is given is searched even if it is ignored.
     stderr!(scan(&sandbox, &["tree/.env"]).run().fails_with(8).stdout("tree/.env:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
@@ -80,7 +80,7 @@ fn a_tree_is_searched_as_git_sees_it() {
 }
 
 #[test]
-fn a_list_for_programs() {
+fn json_lists_the_findings() {
     let sandbox = sandbox();
     sandbox.write("a", format!("\n{TOKEN}"));
     let found = scan(&sandbox, &["--json", "a"]).run().fails_with(8);
@@ -94,10 +94,10 @@ fn a_list_for_programs() {
 }
 
 #[test]
-fn lines_are_counted_over_pieces() {
+fn lines_are_counted_across_reads() {
     let sandbox = sandbox();
 
-    // A value across the end of what is read at one time, behind many lines.
+    // The value crosses a read boundary, after many lines.
     let mut text = "line\n".repeat(13_104);
     text += &" ".repeat(65_536 - 6 - text.len());
     text += TOKEN;
@@ -113,7 +113,7 @@ fn lines_are_counted_over_pieces() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_and_the_rest_is_searched() {
+fn unreadable_files_are_reported_and_the_rest_is_searched() {
     let sandbox = sandbox();
     let output = scan(&sandbox, &["nowhere"]).run().fails_with(1);
     stderr!(output, @"error: cannot read `nowhere`: No such file or directory");
@@ -126,7 +126,7 @@ fn what_cannot_be_read_is_told_and_the_rest_is_searched() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // By default it is the working directory that is searched.
+    // The default is the working directory.
     stderr!(scan(&sandbox, &[]).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
     error: 1 value in 3 files
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
@@ -165,12 +165,12 @@ fn repository(sandbox: &Sandbox) {
 }
 
 #[test]
-fn what_is_staged_counts_not_what_lies_there() {
+fn the_index_counts_and_not_the_working_tree() {
     let sandbox = sandbox();
     repository(&sandbox);
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
 
-    // Before the first commit; odd names; staged and then mended in the tree only.
+    // There is no commit yet. The names are odd, and one file is fixed in the tree only.
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
     sandbox.write("repo/sub/a b\nc", format!("x\n{TOKEN}\n"));
     sandbox.write("repo/binary", [b"\0\xff", TOKEN.as_bytes()].concat());
@@ -189,11 +189,11 @@ fn what_is_staged_counts_not_what_lies_there() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // In the tree and not staged.
+    // The files are in the tree but not staged.
     assert!(git(&sandbox, &["rm", "-q", "--cached", "-f", "binary", "sub/a b\nc"]));
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
 
-    // Deleted is no finding, moved is one.
+    // A deleted file is not a finding, but a moved one is.
     assert!(
         git(&sandbox, &["add", "binary"])
             && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"])
@@ -210,7 +210,7 @@ fn what_is_staged_counts_not_what_lies_there() {
 }
 
 #[test]
-fn as_a_hook_it_stops_the_commit() {
+fn the_hook_stops_the_commit() {
     let sandbox = sandbox();
     repository(&sandbox);
     let binary = Path::new(env!("CARGO_BIN_EXE_secrets"));
@@ -226,13 +226,13 @@ fn as_a_hook_it_stops_the_commit() {
         git(&sandbox, &["add", "config"]) && git(&sandbox, &["commit", "-m", "with a placeholder"])
     );
 
-    // `commit -a` has an index of its own, which git names to the hook.
+    // `commit -a` has its own index, and git passes its name to the hook.
     sandbox.write("repo/config", format!("token = {TOKEN}"));
     assert!(!git(&sandbox, &["commit", "-a", "-m", "again"]));
 }
 
 #[test]
-fn without_a_repository_git_says_so() {
+fn staged_needs_a_repository() {
     let sandbox = sandbox();
     let run = scan(&sandbox, &["--staged"]).env("GIT_CEILING_DIRECTORIES", "/").run().fails_with(1);
     stderr!(run, @"
@@ -242,7 +242,7 @@ fn without_a_repository_git_says_so() {
 }
 
 #[test]
-fn git_is_asked_for_all_that_is_staged_however_it_is_configured() {
+fn all_staged_files_are_found_with_any_git_configuration() {
     let sandbox = sandbox();
     repository(&sandbox);
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
@@ -275,7 +275,7 @@ fn git_is_asked_for_all_that_is_staged_however_it_is_configured() {
 }
 
 #[test]
-fn what_git_shows_in_the_place_of_something_is_not_what_is_staged() {
+fn git_replacements_do_not_hide_staged_content() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", TOKEN);
@@ -288,7 +288,7 @@ fn what_git_shows_in_the_place_of_something_is_not_what_is_staged() {
 }
 
 #[test]
-fn staged_paths_may_be_given_and_may_be_anything() {
+fn staged_paths_can_be_given_and_have_any_name() {
     let sandbox = sandbox();
     repository(&sandbox);
     let odd = std::ffi::OsStr::from_bytes(b"\xff and\na \xe2\x80\xaeb");
@@ -302,7 +302,7 @@ fn staged_paths_may_be_given_and_may_be_anything() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // Neither a new line nor one that runs backwards.
+    // The names add neither a line break nor reversed text.
     let shown = String::from_utf8(run.bytes()).unwrap();
     assert!(
         shown.starts_with("-d/-f:1: ") && shown.lines().count() == 2 && !shown.contains('\u{202e}'),
@@ -339,7 +339,7 @@ fn staged_paths_may_be_given_and_may_be_anything() {
 }
 
 #[test]
-fn part_of_a_file_staged_is_that_part() {
+fn only_the_staged_part_of_a_file_is_searched() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", "one\ntwo\n");
@@ -347,7 +347,7 @@ fn part_of_a_file_staged_is_that_part() {
         git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-q", "--no-verify", "-m", "x"])
     );
 
-    // Staged with a value, clean in the tree; and the other way round.
+    // The staged file holds a value and the file in the tree does not, and the other way round.
     sandbox.write("repo/a", format!("one\ntwo\n{TOKEN}\n"));
     assert!(git(&sandbox, &["add", "a"]));
     sandbox.write("repo/a", "one\ntwo\n");
@@ -361,14 +361,14 @@ fn part_of_a_file_staged_is_that_part() {
     sandbox.write("repo/a", format!("one\ntwo\nthree\n{TOKEN}\n"));
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 1 file");
 
-    // Said to be added some day is not yet staged.
+    // A file that was added with `-N` is not staged yet.
     sandbox.write("repo/later", TOKEN);
     assert!(git(&sandbox, &["add", "-N", "later"]));
     stderr!(staged(&sandbox).run().succeeds(), @"no value in 1 file");
 }
 
 #[test]
-fn another_index_submodules_links_and_conflicts() {
+fn other_indexes_submodules_links_and_conflicts_are_handled() {
     let sandbox = sandbox();
     repository(&sandbox);
     sandbox.write("repo/a", "clean");
@@ -384,7 +384,7 @@ fn another_index_submodules_links_and_conflicts() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // A repository in it is another one's business.
+    // A submodule is another repository and is not searched.
     let module =
         ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./.git", "module"];
     assert!(git(&sandbox, &module));
@@ -395,7 +395,7 @@ fn another_index_submodules_links_and_conflicts() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // A conflict is nothing that could be committed.
+    // A conflict cannot be committed.
     assert!(
         git(&sandbox, &["commit", "-q", "-m", "ours"])
             && git(&sandbox, &["checkout", "-q", "-b", "other", "HEAD~"])
@@ -438,7 +438,7 @@ fn a_staged_file_that_git_has_lost_is_an_error() {
     error: 1 file could not be searched
     ");
 
-    // The rest is searched all the same, whether a program `git` is found or not.
+    // The rest is searched anyway, with or without a `git` program.
     sandbox.write("repo/b", TOKEN);
     assert!(git(&sandbox, &["add", "b"]));
     let output = staged(&sandbox).env("PATH", "/nowhere").command.output().unwrap();
@@ -449,7 +449,7 @@ fn a_staged_file_that_git_has_lost_is_an_error() {
 }
 
 #[test]
-fn as_a_hook_it_sees_each_kind_of_commit() {
+fn the_hook_sees_each_kind_of_commit() {
     let sandbox = sandbox();
     repository(&sandbox);
     let hook = format!("#!/bin/sh\nexec {} scan --staged\n", env!("CARGO_BIN_EXE_secrets"));
@@ -462,7 +462,8 @@ fn as_a_hook_it_sees_each_kind_of_commit() {
     sandbox.write("repo/b", "clean");
     assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["commit", "-m", "x"]));
 
-    // Only some paths; from a directory further down; amended; in another tree of the same repository.
+    // Commits of some paths, from a subdirectory, amended, and in another working tree of the same
+    // repository.
     sandbox.write("repo/b", TOKEN);
     sandbox.write("repo/sub/a", "still clean");
     assert!(
@@ -485,7 +486,7 @@ fn as_a_hook_it_sees_each_kind_of_commit() {
 }
 
 #[test]
-fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
+fn ignore_rules_apply_and_neither_links_nor_pipes_are_followed() {
     let sandbox = sandbox();
     for directory in ["tree/.git/info", "tree/sub/deep", "tree/module"] {
         std::fs::create_dir_all(sandbox.path(directory)).unwrap();
@@ -524,10 +525,10 @@ fn rules_of_git_apply_and_neither_links_nor_pipes_are_followed() {
 }
 
 #[test]
-fn lines_are_right_wherever_a_value_lies() {
+fn line_numbers_are_right_at_every_offset() {
     let sandbox = sandbox();
 
-    // Each with one byte more before the end of what is read at one time.
+    // Each file has one more byte before the read boundary.
     let names: Vec<String> = (0..24).map(|n| format!("at-{n:02}")).collect();
     for (n, name) in names.iter().enumerate() {
         let mut text = "line\n".repeat(13_000);
@@ -548,7 +549,8 @@ fn lines_are_right_wherever_a_value_lies() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // Values that lie in one another's way; ends of lines of other systems; no end of line.
+    // Adjacent and interrupted values, line endings of other systems, and a missing newline at the
+    // end.
     sandbox.write(
         "small",
         format!("{TOKEN}{TOKEN}\r\n{TOKEN}\rx\nfirst line of it\nno second\nsecond line of it"),
@@ -565,7 +567,7 @@ fn lines_are_right_wherever_a_value_lies() {
 }
 
 #[test]
-fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
+fn files_without_permission_are_reported_and_the_rest_is_searched() {
     let sandbox = sandbox();
     std::fs::create_dir_all(sandbox.path("tree/closed")).unwrap();
     sandbox.write("tree/a", "clean");
@@ -579,7 +581,7 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
 
     for path in ["", "vault.db", "tree", "tree/a", "tree/locked", "tree/closed", "tree/z"] {
         if std::os::unix::fs::chown(sandbox.path(path), nobody, nobody).is_err() {
-            return; // only root can be somebody else
+            return; // only root can switch to another user
         }
     }
 
@@ -618,7 +620,7 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
         "{stderr}"
     );
 
-    // Without a finding it is a failure, not success.
+    // Without a finding this is a failure, not a success.
     let (code, stdout, stderr) = as_nobody(&["--json", "tree/a", "tree/locked"]);
     let found: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     let unread = ["cannot read `tree/locked`: Permission denied (os error 13)"];
@@ -634,7 +636,7 @@ fn what_may_not_be_read_is_told_and_does_not_hide_the_rest() {
 }
 
 #[test]
-fn what_git_tracks_is_searched_though_it_is_ignored() {
+fn tracked_files_are_searched_even_if_they_are_ignored() {
     let sandbox = sandbox();
     repository(&sandbox);
     std::fs::create_dir_all(sandbox.path("repo/kept/deep")).unwrap();
@@ -647,7 +649,7 @@ fn what_git_tracks_is_searched_though_it_is_ignored() {
     sandbox.write("repo/.gitignore", ".env\n/kept\n/other\n");
     sandbox.write("repo/clean", "clean");
 
-    // Neither tracked nor there any more.
+    // Files that are neither tracked nor still in the tree do not count.
     sandbox.write("repo/other", TOKEN);
     sandbox.write("repo/kept/untracked", TOKEN);
     std::fs::remove_file(sandbox.path("repo/kept/gone")).unwrap();
@@ -659,7 +661,7 @@ fn what_git_tracks_is_searched_though_it_is_ignored() {
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
 
-    // From above, from below, and in a repository within.
+    // From the parent directory, from a subdirectory, and in a nested repository.
     let from_above = found.replace(".env", "repo/.env").replace("kept", "repo/kept");
     stderr!(scan(&sandbox, &["repo"]).run().fails_with(8).stdout(from_above), @"
     error: 3 values in 5 files
@@ -681,7 +683,8 @@ fn what_git_tracks_is_searched_though_it_is_ignored() {
 
     run.stdout(found.replace(".env", "outer/repo/.env").replace("kept", "outer/repo/kept"));
 
-    // A directory that became a link leads elsewhere: what is there is not the repository's.
+    // A directory was replaced by a link that leads elsewhere. Its target is not part of the
+    // repository.
     std::fs::rename(sandbox.path("outer/repo/kept"), sandbox.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink("../../elsewhere", sandbox.path("outer/repo/kept")).unwrap();
     let run = scan(&sandbox, &[]).current_dir(sandbox.path("outer/repo")).run().fails_with(8);
@@ -728,7 +731,7 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
     assert_eq!(json["findings"][0], named);
     assert_eq!(json["findings"][2]["place"], "link");
 
-    // A directory that was typed is not part of what is searched; a file that was typed is.
+    // The path of a given directory is not searched for values, but that of a given file is.
     let run = scan(&sandbox, &["sub"])
         .current_dir(sandbox.path(&format!("repo/d-{TOKEN}")))
         .run()
@@ -831,7 +834,7 @@ fn without_threads_a_tree_is_searched_all_the_same() {
 }
 
 fn install(sandbox: &Sandbox, directory: &str) -> Prepared {
-    // It needs no vault.
+    // Installing the hook needs no vault.
     scan(sandbox, &["--install-hook"])
         .current_dir(sandbox.path(directory))
         .without_env("SECRETS_PASSPHRASE")
@@ -863,7 +866,7 @@ fn a_hook_is_written_once_and_stops_a_commit() {
 
     assert_eq!(std::fs::read_to_string(&hook).unwrap(), text);
 
-    // git runs it somewhere else than here.
+    // git runs the hook in another directory.
     std::fs::remove_file(&hook).unwrap();
     let options = ["--vault", "../../other.db", "-p", "web", "scan", "--install-hook"];
     stderr!(sandbox.command(options).current_dir(sandbox.path("repo/sub")).run().succeeds(), @"wrote `[dir]/repo/.git/hooks/pre-commit`");
@@ -880,7 +883,7 @@ fn a_hook_is_written_once_and_stops_a_commit() {
 
     std::fs::write(&hook, &text).unwrap();
 
-    // The program is found as it is after an installation.
+    // The program is found in PATH, as after an installation.
     std::fs::create_dir(sandbox.path("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_secrets"), sandbox.path("bin/secrets")).unwrap();
     let commit = |tree: &str, name: &str, text: &str| {
@@ -909,7 +912,7 @@ fn a_hook_is_written_once_and_stops_a_commit() {
     stderr!(install(&sandbox, "tree").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
     assert!(!commit("tree", "b", TOKEN) && commit("tree", "b", "other"));
 
-    // It can be executed again.
+    // The hook becomes executable again.
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
     assert!(!commit("repo", "c", TOKEN));
@@ -937,7 +940,7 @@ fn a_hook_of_somebody_else_is_left_alone() {
     stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
     std::fs::remove_file(sandbox.path(hook)).unwrap();
 
-    // What git takes hooks from may be committed, or serve other repositories.
+    // The configured hooks directory may be committed, or serve other repositories.
     assert!(git(&sandbox, &["config", "core.hooksPath", ".husky"]));
     let run = stderr!(install(&sandbox, "repo").run().fails_with(7), @"
     error: the hooks directory `[dir]/repo/.husky` is outside of the git directory

@@ -1,4 +1,5 @@
-//! `setup`, `setup --new` and `render --all`: from a fresh clone to files that work, in what state git and the tree may be.
+//! `setup`, `setup --new` and `render --all`: from a fresh clone to working files, in any state of
+//! git and the tree.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,17 +17,17 @@ use crate::prompts::Terminal;
 use crate::support::{PASSPHRASE, Prepared, Run, Sandbox, project, secret};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// A value that nothing prints.
+/// A value that must never be printed.
 pub const MARKER: &str = "MARKER-f3b1c59e07d8";
 
-/// Files by path: what makes one of them another file, or its content another.
+/// Files by path, with everything that would change if the file or its content were replaced.
 pub type Files = BTreeMap<PathBuf, (u64, SystemTime, u32, Vec<u8>)>;
 
 /// A sandbox with a project's directory `repo`.
 pub struct Project(pub Sandbox);
 
 impl Project {
-    /// A directory with these files, and an empty vault.
+    /// Creates a directory with these files, and an empty vault.
     pub fn new(files: &[(&str, &str)]) -> Self {
         let project = Self(Sandbox::new());
         fs::create_dir(project.path("")).unwrap();
@@ -37,7 +38,7 @@ impl Project {
         project
     }
 
-    /// The same in a repository of git's.
+    /// Creates the same in a git repository.
     pub fn in_git(files: &[(&str, &str)]) -> Self {
         let project = Self::new(files);
         project.git(&["init", "-q"]);
@@ -63,7 +64,7 @@ impl Project {
         self.0.vault().create(&project(name), secret(tag, value.as_bytes())).unwrap();
     }
 
-    /// What the vault has of a tag.
+    /// Returns the stored value of a tag.
     pub fn stored(&self, name: &str, tag: &str) -> Option<String> {
         let vault = self.0.vault();
         match vault.scope(&project(name)).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0) {
@@ -74,12 +75,12 @@ impl Project {
         }
     }
 
-    /// The program, in the project's directory, with git to be found.
+    /// Prepares the program in the project's directory, with git in PATH.
     pub fn command(&self, arguments: &[&str]) -> Prepared {
         self.0.command(arguments).env("PATH", PATH).current_dir(self.path(""))
     }
 
-    /// Runs it; the marker is nowhere in what it prints.
+    /// Runs the program and asserts that the marker is not printed.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Run {
         self.command(arguments).run().without(MARKER)
@@ -108,7 +109,7 @@ impl Project {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Every file of the directory but git's own.
+    /// Returns every file of the directory except git's own.
     pub fn files(&self) -> Files {
         fn walk(directory: &Path, found: &mut Files) {
             for entry in fs::read_dir(directory).unwrap() {
@@ -124,7 +125,7 @@ impl Project {
                     _ => Vec::new(),
                 };
 
-                // A directory's time changes with what is made in it and gone again.
+                // A directory's time changes if a file is created and removed in it.
                 found.insert(
                     path,
                     (metadata.ino(), metadata.modified().unwrap(), metadata.mode(), content),
@@ -137,13 +138,13 @@ impl Project {
         found
     }
 
-    /// What all secrets of the vault are, without times.
+    /// Returns all secrets of the vault, without times.
     pub fn secrets(&self) -> Vec<(String, u64)> {
         let all = self.0.vault().list(None, |_| true).unwrap();
         all.iter().map(|secret| (secret.id.to_string(), secret.version)).collect()
     }
 
-    /// A run that changes neither a file nor a secret.
+    /// Runs the program and asserts that neither a file nor a secret changes.
     #[track_caller]
     pub fn changes_nothing(&self, arguments: &[&str]) -> Run {
         let before = (self.files(), self.secrets());
@@ -161,12 +162,12 @@ fn differences<'f>(before: &'f Files, after: &'f Files) -> Vec<&'f Path> {
     paths.map(PathBuf::as_path).collect()
 }
 
-/// A manifest with `.env.tmpl`, and what it renders.
+/// A manifest with `.env.tmpl`, and the output of that template.
 pub const MANIFEST: &str = "project = \"web\"\n[secrets.key]\ndescription = \"the key\"\n\
     [[render]]\ntemplate = \".env.tmpl\"\noutput = \".env\"\n";
 pub const TEMPLATE: &str = "KEY={{ secrets.key }}\n";
 
-/// One secret, stored, and one output that is not there.
+/// Returns a project with one stored secret and one output that does not exist yet.
 pub fn simple() -> Project {
     let project = Project::in_git(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
     project.store("web", "key", MARKER);
@@ -174,7 +175,7 @@ pub fn simple() -> Project {
 }
 
 #[test]
-fn what_is_missing_comes_from_a_file_or_is_generated_and_a_second_run_changes_nothing() {
+fn missing_secrets_come_from_a_file_or_a_generator_and_a_second_run_changes_nothing() {
     let project = Project::in_git(&[
         (
             ".secrets.toml",
@@ -207,7 +208,8 @@ fn what_is_missing_comes_from_a_file_or_is_generated_and_a_second_run_changes_no
     assert_eq!(json.to_string(), expected);
 }
 
-/// `--from` reads the templates, and so needs trust first: one may be a FIFO that nobody writes to.
+/// `--from` reads the templates, so it needs trust first. A template may be a FIFO that nobody
+/// writes to.
 #[test]
 fn no_template_is_read_before_the_directory_is_trusted() {
     let project = Project(Sandbox::new().trusting_nothing());
@@ -227,7 +229,7 @@ fn no_template_is_read_before_the_directory_is_trusted() {
 }
 
 #[test]
-fn a_name_with_dots_is_the_tag_that_template_made_of_it() {
+fn a_name_with_dots_gets_the_same_tag_as_in_template() {
     let project = Project::new(&[("a.env", &format!("x.y.z={MARKER}\n"))]);
     stderr!(project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds(), @"warning: `a.env`: `bash` cannot have a variable named `x.y.z`; list the programs that read the file in `readers`");
     fs::rename(project.path("a.env"), project.path("old.env")).unwrap();
@@ -238,7 +240,7 @@ fn a_name_with_dots_is_the_tag_that_template_made_of_it() {
 }
 
 #[test]
-fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
+fn without_a_terminal_missing_secrets_are_listed_and_nothing_changes() {
     let manifest = "project = \"web\"\n[secrets.a]\ndescription = \"first\\nof two\"\n[secrets.b]\n[secrets.g]\ngenerate = {}\n\
         [secrets.o]\noptional = true\n[run.env]\nX = \"{{ secrets.c }}\"\n\
         [[render]]\ntemplate = \"t.tmpl\"\noutput = \"out\"\n";
@@ -251,7 +253,7 @@ fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
     for yes in
         [&["setup", "--from", "../some.env"][..], &["setup", "--from", "../some.env", "--yes"]]
     {
-        // `o` is optional, but there is no output without it.
+        // `o` is optional, but the output needs it.
         stderr!(project.changes_nothing(yes).fails_with(3).stdout(""), @r#"
         error: 3 secrets are missing in project `web`
           a: "first of two"
@@ -267,14 +269,14 @@ fn where_nobody_can_be_asked_what_is_missing_is_listed_and_nothing_changes() {
         (&"NOT_FOUND".into(), 4)
     );
 
-    // All that is missing is in the file: no question is left.
+    // The file has all missing values, so no question is left.
     project.0.write("all.env", format!("a={MARKER}\nB=b\nC=c\no=o\n"));
     project.run(&["setup", "-q", "--from", "../all.env", "--yes"]).succeeds();
     assert_eq!(project.read("out"), format!("o {MARKER}"));
 }
 
 #[test]
-fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for_all_of_it() {
+fn another_name_in_a_file_gives_a_secret_only_if_it_holds_the_whole_value() {
     let manifest = "project = \"web\"\n[run.env]\nPGPASSWORD = \"{{ secrets.db-password }}\"\n\
         [[render]]\ntemplate = \"t.env\"\noutput = \"out\"\n";
     let template = "STRIPE=\"{{ secrets.stripe-key | json }}\"\nURL={{ secrets.host-password }}@host/db\n\
@@ -296,7 +298,7 @@ fn a_file_with_another_name_for_a_secret_gives_it_only_where_the_name_stands_for
     project.run(&["setup", "-q", "--from", "../old.env", "--yes"]).succeeds();
     assert_eq!(project.read("out"), "STRIPE=\"2\"\nURL=3@host/db\nENC=NA==\nBOTH=56\n");
 
-    // An empty value is a value.
+    // An empty value counts as a value.
     assert_eq!(project.stored("web", "db-password").unwrap(), "");
 }
 
@@ -327,7 +329,7 @@ fn a_file_that_differs_is_replaced_only_with_yes() {
     project `web` is set up: 1 secret, 1 output
     ");
 
-    // One that is not there replaces nothing.
+    // A missing output replaces nothing.
     fs::remove_file(project.path(".env")).unwrap();
     stderr!(project.run(&["setup"]).succeeds(), @"
     wrote `.env`
@@ -337,9 +339,9 @@ fn a_file_that_differs_is_replaced_only_with_yes() {
     project.changes_nothing(&["setup", "-q"]).succeeds();
 }
 
-/// `.gitignore` before (where there is one) and after.
+/// `.gitignore` before (if it exists) and after.
 #[test]
-fn gitignore_gets_a_line_where_it_needs_one_and_is_left_alone_otherwise() {
+fn gitignore_gets_a_line_only_if_it_needs_one() {
     for (before, after) in [
         (None, "/.env\n"),
         (Some(""), "/.env\n"),
@@ -365,7 +367,7 @@ fn gitignore_gets_a_line_where_it_needs_one_and_is_left_alone_otherwise() {
 }
 
 #[test]
-fn what_other_rules_of_git_ignore_is_ignored() {
+fn other_ignore_rules_count() {
     for (rule, content) in [(".git/info/exclude", ".env\n"), ("../.config/git/ignore", ".env\n")] {
         let project = simple();
         project.write(rule, content);
@@ -373,7 +375,8 @@ fn what_other_rules_of_git_ignore_is_ignored() {
         assert!(!project.path(".gitignore").exists(), "{rule}");
     }
 
-    // A manifest below the repository's root: the root's rules hold there, and what is added is added beside it.
+    // The manifest is below the repository's root. The root's rules apply there, and new rules are
+    // added next to the manifest.
     for (root, added) in [
         ("app/.env\n", None),
         ("*.log\n", Some("/.env\n")),
@@ -383,7 +386,7 @@ fn what_other_rules_of_git_ignore_is_ignored() {
             Project::in_git(&[("app/.secrets.toml", MANIFEST), ("app/.env.tmpl", TEMPLATE)]);
         project.write(".gitignore", root);
         project.store("web", "key", MARKER);
-        // From a directory below it.
+        // Run it in a subdirectory.
         fs::create_dir(project.path("app/deep")).unwrap();
         let setup =
             project.command(&["setup", "--yes", "-q"]).current_dir(project.path("app/deep"));
@@ -402,7 +405,7 @@ fn what_other_rules_of_git_ignore_is_ignored() {
 }
 
 #[test]
-fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_changes() {
+fn a_nested_rule_that_unignores_an_output_is_refused_before_anything_changes() {
     let manifest = "[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"conf/app.env\"\n";
     let project = Project::in_git(&[
         (".secrets.toml", manifest),
@@ -420,7 +423,7 @@ fn a_rule_further_down_that_takes_an_output_back_is_refused_before_anything_chan
 }
 
 #[test]
-fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
+fn an_output_below_a_link_is_ignored_under_its_real_path() {
     let manifest = "project = \"web\"\n[secrets.key]\ngenerate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/o\"\n\
                     [[render]]\ntemplate = \"t.tmpl\"\noutput = \"d/new/p\"\n";
     let project =
@@ -437,7 +440,7 @@ fn an_output_below_a_link_is_kept_from_git_by_its_real_path() {
     project.run(&["check", "-q"]).succeeds();
     project.changes_nothing(&["setup", "-q"]).succeeds();
 
-    // What git has already it has by that path; the command of the hint works.
+    // The file is tracked under its real path, and the command of the hint works.
     project.git(&["add", "-f", "sub/o"]);
     stderr!(project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would \
                                                           include it\n"), @"
@@ -491,7 +494,7 @@ fn an_output_that_git_tracks_is_refused_before_anything_changes() {
 }
 
 #[test]
-fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
+fn a_gitignore_that_is_not_a_file_is_refused_before_anything_changes() {
     let manifest = MANIFEST.replace("[secrets.key]", "[secrets.key]\ngenerate = {}");
     for kind in ["link", "broken link", "directory"] {
         let project = Project::in_git(&[
@@ -512,19 +515,19 @@ fn a_gitignore_that_is_no_file_is_refused_before_anything_changes() {
         hint: move it away, or name another file in `.secrets.toml`; nothing was written
         ");
 
-        // Where nothing is to be added it may be what it likes.
+        // If nothing has to be added, it may be any kind of file.
         project.write(".git/info/exclude", ".env\n");
         project.run(&["setup", "--yes", "-q"]).succeeds();
     }
 }
 
 #[test]
-fn without_a_repository_git_is_not_needed_and_with_one_it_is() {
+fn setup_works_without_a_git_program() {
     let bare = |project: &Project| project.command(&["setup", "--yes"]).env("PATH", "/nonexistent");
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
     project.store("web", "key", MARKER);
 
-    // `setsid` is found with a path, the program is run with another.
+    // `setsid` is found through one PATH, and the program runs with another.
     let run = |project: &Project| {
         project.0.trust(&project.path(""));
         let mut prepared = bare(project);
@@ -564,7 +567,7 @@ fn a_repository_of_another_user_is_read_like_any_other() {
     let chown = |path| std::os::unix::fs::chown(path, Some(65_534), Some(65_534));
     for path in [".git", ".git/config", ".git/HEAD"] {
         if chown(project.path(path)).is_err() {
-            return; // only root can give it away
+            return; // only root can change the owner
         }
     }
 
@@ -574,7 +577,7 @@ fn a_repository_of_another_user_is_read_like_any_other() {
 }
 
 #[test]
-fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
+fn an_ignore_rule_matches_only_its_output() {
     let names = [
         "a b",
         " leading",
@@ -631,8 +634,8 @@ fn an_output_of_any_name_is_ignored_and_nothing_else_is() {
 }
 
 #[test]
-fn many_outputs_are_looked_up_at_once() {
-    // Their names are longer than a pipe holds.
+fn many_outputs_are_checked_together() {
+    // The names together exceed a pipe's capacity.
     let mut manifest = String::from("project = \"web\"\n");
     let long = format!("{0}/{0}", "d".repeat(200));
     for n in 0..300 {
@@ -650,12 +653,12 @@ fn many_outputs_are_looked_up_at_once() {
     assert_eq!(names(&project.path("o").join(&long)).len(), 300);
 }
 
-// Questions.
+// Questions
 
 const TWO: &str = "project = \"web\"\n[secrets.first]\ndescription = \"the first\"\n[secrets.second]\n[secrets.made]\n\
     generate = {}\n[[render]]\ntemplate = \"t.tmpl\"\noutput = \".env\"\n";
 
-/// A project with two questions.
+/// Returns a project with two questions.
 fn two() -> Project {
     Project::in_git(&[
         (".secrets.toml", TWO),
@@ -701,7 +704,8 @@ fn no_to_the_question_leaves_every_file_and_keeps_what_was_typed() {
     terminal.waits_for("Value of first: ").types(MARKER).types("\n");
     terminal.waits_for("Value of second: ").types("other\n");
 
-    // Last, so that no value is typed where it shows. Where something is lost, Enter is no.
+    // This question comes last, so that nobody types a value while the terminal echoes. Enter means
+    // no if something would be lost.
     terminal.waits_for("Replace `.env`? [y/N] ").types("\n");
     terminal.waits_for("\r\n`.env` was not replaced").ends_with(7);
     assert_eq!(
@@ -745,7 +749,7 @@ fn enter_leaves_a_secret_for_later() {
 }
 
 #[test]
-fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on() {
+fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_resumes() {
     let project = two();
     let before = project.files();
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
@@ -771,12 +775,12 @@ fn ctrl_c_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
 }
 
 #[test]
-fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on() {
+fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_resumes() {
     use rustix::process::{Pid, Signal, kill_process};
     let project = two();
     let before = project.files();
 
-    // It leaves the terminal as it was at the question.
+    // A killed process leaves the terminal in the state of the question.
     let script =
         "sh -c 'echo $$ > ../pid; exec \"$secrets\" setup --yes'; code=$?; stty sane; (exit $code)";
     let mut terminal = on_a_terminal(&project, script);
@@ -799,7 +803,7 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_goes_on
 }
 
 #[test]
-fn a_description_cannot_write_on_the_terminal() {
+fn a_description_cannot_control_the_terminal() {
     let manifest = "[secrets.a]\ndescription = \"x\\u202Ey\\nz\\u200B\"\n";
     let project = Project::new(&[(".secrets.toml", manifest)]);
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
@@ -818,7 +822,8 @@ fn a_description_cannot_write_on_the_terminal() {
 
 #[test]
 fn a_description_cannot_imitate_a_question() {
-    // On a terminal of any width, blanks would put the end of it where our questions begin.
+    // With enough blanks, its end would appear where our questions begin, on a terminal of any
+    // width.
     let hostile = format!("x{}Passphrase for /home/you/vault.db: ", "  ".repeat(2000));
     let manifest = format!("[secrets.a]\ndescription = \"{hostile}\"\n[secrets.b]\n");
     let project = Project::new(&[(".secrets.toml", &manifest), ("t", "")]);
@@ -849,10 +854,10 @@ fn a_description_cannot_imitate_a_question() {
     );
 }
 
-// A first manifest.
+// The first manifest
 
 #[test]
-fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
+fn a_first_manifest_is_written_from_placeholders_and_replaces_nothing() {
     let project = Project::new(&[
         ("app.env.tmpl", "A={{ secrets.a }}\nB={{B_KEY}}\n"),
         ("deploy/x.yml", "{{ secrets.deploy-key }} {{ OTHERS }}"),
@@ -894,7 +899,7 @@ fn a_first_manifest_is_written_from_placeholders_and_never_over_another() {
 }
 
 #[test]
-fn a_first_manifest_is_one_that_is_taken() {
+fn a_first_manifest_is_always_valid() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let text = "{{ secrets.key }}";
@@ -921,9 +926,9 @@ fn a_first_manifest_is_one_that_is_taken() {
     }
 }
 
-// `render --all`.
+// `render --all`
 
-/// Runs with a second output that cannot be: the first stays as it is.
+/// Runs with a second output that cannot be written, and asserts that the first stays unchanged.
 #[track_caller]
 fn none_is_started(project: &Project, code: i32, said: &str) {
     for command in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
@@ -1000,7 +1005,7 @@ fn all_outputs_are_written_or_none_is_started() {
     symlink(".git", project.path("link")).unwrap();
     none_is_started(&project, 7, "error: `link/hooks/x` is inside a git directory");
 
-    // A repository of another name, as somebody may commit one, and a template that is a link into one.
+    // A committed repository with another name, and a template that is a link into it.
     let bare = |project: &Project| {
         fs::create_dir_all(project.path("store/objects")).unwrap();
         fs::create_dir_all(project.path("store/refs")).unwrap();
@@ -1029,7 +1034,7 @@ fn all_outputs_are_written_or_none_is_started() {
         none_is_started(&project, 7, "error: `second` is inside a git directory");
     }
 
-    // A template that is elsewhere, or has no end.
+    // A template that leads elsewhere, or never ends.
     for (elsewhere, said) in
         [("../vault.db", "`second` leads out"), ("/dev/zero", "`second` leads out")]
     {
@@ -1050,7 +1055,7 @@ fn all_outputs_are_written_or_none_is_started() {
 }
 
 #[test]
-fn a_full_disk_leaves_every_output_as_it_was() {
+fn a_full_disk_leaves_every_output_unchanged() {
     let project = Project::new(&[
         ("first", "{{ secrets.key }}"),
         ("second", &"x{{ secrets.key }}".repeat(100_000)),
@@ -1070,7 +1075,7 @@ fn a_full_disk_leaves_every_output_as_it_was() {
 }
 
 #[test]
-fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
+fn render_all_check_and_stale_report_and_update_outdated_outputs() {
     let manifest = "[[render]]\ntemplate = \"t\"\noutput = \"a\"\n[[render]]\ntemplate = \"t\"\noutput = \"b\"\nescape = \"base64\"\n\
         [[render]]\ntemplate = \"u\"\noutput = \"c/c\"\ndelimiters = \"[[,]]\"\nmode = \"644\"\n";
     let project = Project::new(&[
@@ -1130,7 +1135,7 @@ fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
         [project.path("a"), project.path("b"), project.path("a"), project.path("b")]
     );
 
-    // Another directory of the same project.
+    // Run it in another directory of the same project.
     fs::create_dir(project.path("deep")).unwrap();
     let run =
         project.command(&["render", "--all", "--json"]).current_dir(project.path("deep")).run();
@@ -1138,10 +1143,10 @@ fn render_all_check_and_stale_tell_and_mend_what_is_out_of_date() {
     assert!(outputs.contains(r#"{"output":"../c/c","state":"current"}"#), "{outputs}");
 }
 
-// What else asks the manifest.
+// Other commands that use the manifest
 
 #[test]
-fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
+fn run_gives_exactly_the_variables_of_run_env_and_skips_optional_secrets() {
     let manifest = "project = \"web\"\n[secrets.dsn]\noptional = true\n[run.env]\nURL = \"pg://{{ secrets.key }}@h\"\n\
         DSN = \"{{ secrets.dsn }}\"\nBOTH = \"{{ secrets.key }} {{ secrets.dsn }}\"\nPLAIN = \"1\"\n";
     let project = Project::new(&[(".secrets.toml", manifest)]);
@@ -1178,7 +1183,7 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
     project.store("web", "dsn", "dsn-value");
     project.run(&print).succeeds().stdout_has("BOTH=‹key› ‹dsn›\nDSN=‹dsn›\n");
 
-    // What is named by hand is all there is.
+    // Explicit options replace the table.
     project
         .run(&["run", "--clean-env", "--only", "dsn", "--dry-run"])
         .succeeds()
@@ -1186,13 +1191,13 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
 
     project.run(&["run", "--env", "A={{DSN}}", "--dry-run"]).succeeds().stdout("A\t--env\tdsn\n");
 
-    // An empty table gives nothing; without one the program gets what is declared.
+    // An empty table gives nothing. Without one, the program gets the declared secrets.
     project.write(".secrets.toml", "project = \"web\"\n[run.env]\n");
     project.run(&["run", "--dry-run"]).succeeds().stdout("");
     project.write(".secrets.toml", "project = \"web\"\n[secrets.dsn]\n");
     project.run(&["run", "--dry-run"]).succeeds().stdout("DSN\t.secrets.toml\tdsn\n");
 
-    // What steers programs is not set from a file that came with a clone.
+    // A file from a clone cannot set variables that control programs.
     project.write(".secrets.toml", "[run.env]\nLD_PRELOAD = \"./evil.so\"\n");
     stderr!(project.run(&["run", "--", "true"]).fails_with(125).stdout(""), @"
     error: .secrets.toml:2:1: `LD_PRELOAD` steers programs, so it is set only by an explicit `run --env`
@@ -1201,7 +1206,7 @@ fn run_gives_exactly_what_run_env_says_and_does_without_optional_secrets() {
 }
 
 #[test]
-fn what_the_tree_refers_to_is_deleted_only_by_force() {
+fn a_secret_that_the_tree_refers_to_is_deleted_only_with_force() {
     let project = simple();
     project.store("web", "unused", "x");
     project.store("other", "key", "x");
@@ -1225,11 +1230,12 @@ fn what_the_tree_refers_to_is_deleted_only_by_force() {
 
     project.changes_nothing(&["delete", &ours, "-y"]).fails_with(7).stderr(refusal);
 
-    // Another project's secret of the same tag is none of this tree's business, nor is one that nothing refers to.
+    // The tree has no claim to another project's secret with the same tag, nor to one that nothing
+    // refers to.
     project.run(&["delete", "-p", "other", "key", "-y", "-q"]).succeeds();
     project.run(&["delete", "unused", "-y", "-q"]).succeeds();
 
-    // Nor does a tree elsewhere count.
+    // A tree in another directory does not count.
     let elsewhere = project.0.command(["delete", "-p", "web", "key"]).run().fails_with(7);
     stderr!(elsewhere, @"
     error: deleting needs `--yes` where there is no terminal to ask on
@@ -1253,7 +1259,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
             .without("a new")
     };
 
-    // None is there yet.
+    // The output does not exist yet.
     stderr!(update(&[]).succeeds(), @"updated `key` in project `web`, hint a …it");
     let run = project.run(&["setup", "--yes", "-q"]).succeeds();
     stderr!(run, @"warning: `.env`: `bash` reads a different value for `KEY`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file");
@@ -1265,7 +1271,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=a new value of it\n");
 
-    // The value is stored whatever the manifest looks like.
+    // The value is stored even if the manifest cannot be used.
     fs::remove_file(project.path(".env.tmpl")).unwrap();
     stderr!(update(&[]).succeeds(), @"
     updated `key` in project `web`, hint a …it
@@ -1273,7 +1279,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     ");
 }
 
-// Whole repositories.
+// Whole repositories
 
 /// Sets a repository up twice and checks it.
 #[track_caller]
@@ -1373,17 +1379,18 @@ fn a_helm_chart_is_set_up_and_its_own_braces_are_left_alone() {
 }
 
 #[test]
-fn a_tree_of_other_template_languages_is_set_up() {
+fn a_tree_with_other_template_languages_is_set_up() {
     sets_up_a_tree(5);
 }
 
 #[test]
 #[ignore = "ten seconds, most of them git's"]
-fn a_tree_of_ten_thousand_files_of_other_template_languages_is_set_up() {
+fn a_tree_of_ten_thousand_files_with_other_template_languages_is_set_up() {
     sets_up_a_tree(95);
 }
 
-/// A hundred directories of `number` files each, and 500 that git ignores.
+/// Sets up a tree of a hundred directories with `number` files each, and 500 files that git
+/// ignores.
 fn sets_up_a_tree(number: usize) {
     let project = Project::in_git(&[(".gitignore", "node_modules/\n*.log\n!keep.log\n/tmp\n")]);
     let noise: [(&str, &[u8]); 5] = [
@@ -1442,7 +1449,7 @@ fn sets_up_a_tree(number: usize) {
     project.run(&["refs"]).succeeds().stdout(expected.join("\n") + "\n");
     let json = project.run(&["refs", "db_url", "--json"]).succeeds().json();
 
-    // All but what is ignored, with .gitignore; `far-down` stands in prose.
+    // The count excludes ignored files and includes .gitignore. `far-down` only appears in prose.
     assert_eq!(
         (&json["files"], json["references"].as_array().unwrap().len()),
         (&(100 * number + 7).into(), 2)
@@ -1475,9 +1482,9 @@ fn sets_up_a_tree(number: usize) {
     ");
 }
 
-/// A value that was changed may end the quotes that the first one stood in, or mean something else to a reader.
+/// A changed value may end the quotes around the first one, or mean something else to a reader.
 #[test]
-fn a_value_that_readers_disagree_about_is_warned_of() {
+fn a_value_that_readers_disagree_about_is_a_warning() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"a.env\"\n";
     let project = Project::new(&[
         (".secrets.toml", manifest),
@@ -1530,7 +1537,7 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
         }
     }
 
-    // Readers that are named decide, about constants too.
+    // Named readers decide, also about constants.
     project.write(".secrets.toml", manifest.to_owned() + "readers = [\"bash\", \"docker\"]\n");
     project.command(&["update", "a", "-q"]).stdin("a").run().succeeds();
     stderr!(project.run(&["render", "--all", "-q"]).succeeds(), @"
@@ -1545,21 +1552,21 @@ fn a_value_that_readers_disagree_about_is_warned_of() {
     nothing is missing or out of date in project `web`: 3 secrets, 1 output
     ");
 
-    // A value that a reader cannot take is no warning to the filter.
+    // A value that a reader cannot take is an error of the filter, not a warning.
     project.command(&["update", "b", "-q"]).stdin("x\ny").run().succeeds();
     let run = project.run(&["render", "--all"]).fails_with(2);
     stderr!(run, @"error: `b`: `docker` cannot read this value from a dotenv file in any spelling");
 }
 
 #[test]
-fn json_and_yaml_that_a_value_breaks_are_warned_of() {
+fn json_and_yaml_that_a_value_breaks_are_a_warning() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"c.json.tmpl\"\noutput = \"c.json\"\n\
         [[render]]\ntemplate = \"v.tmpl\"\noutput = \"v.yaml\"\n[[render]]\ntemplate = \"h.tmpl\"\noutput = \"h.yml\"\n";
     let project = Project::new(&[
         (".secrets.toml", manifest),
         ("c.json.tmpl", "{\"n\": {{ secrets.n }}, \"p\": \"{{ secrets.p }}\"}"),
         ("v.tmpl", "app:\n  image: {{ secrets.p }}\n  n: {{ secrets.n }}\n"),
-        // It is no YAML before it is rendered by helm either.
+        // Before helm renders it, this is not YAML either.
         ("h.tmpl", "{{- if .Values.x }}\np: {{ secrets.p }}\n{{- end }}\n"),
     ]);
 
@@ -1580,7 +1587,7 @@ fn json_and_yaml_that_a_value_breaks_are_warned_of() {
         ("1", "a\",\"q\":\"b", &["JSON"]),
         ("1", "a\nevil: 1", &["JSON", "YAML"]),
         ("1", "a\\", &["JSON"]),
-        // A whole node is meant.
+        // The placeholder stands for a whole node.
         ("{\"a\": [1]}", "x", &[]),
     ] {
         project.command(&["update", "n", "-q"]).stdin(n).run().succeeds();
@@ -1643,12 +1650,12 @@ fn a_file_that_stays_the_same_needs_no_yes() {
 
     assert_eq!(project.stored("web", "key").as_deref(), Some(MARKER));
 
-    // It is ours from then on.
+    // The file counts as ours from then on.
     project.command(&["-p", "web", "update", "key", "-q"]).stdin("another-value").run().succeeds();
     project.run(&["setup", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
 
-    // A file that would change, by a value of the file or by a generated one, does need it.
+    // A file needs a yes if it would change, by a value of the file or a generated one.
     let project = Project::new(&[
         (".secrets.toml", MANIFEST),
         (".env.tmpl", "KEY={{ secrets.key }}\n# new\n"),
@@ -1668,7 +1675,7 @@ fn a_file_that_stays_the_same_needs_no_yes() {
     hint: nothing was changed; add `--yes` to do it
     ");
 
-    // With a value of its own in the file, what is lost is known as well.
+    // The file has another value, so the variable that would be lost is known as well.
     project.write(".env", "KEY=x\nEXTRA=1\n");
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
     error: `.env` has variables that its template does not give: `EXTRA`
@@ -1677,7 +1684,7 @@ fn a_file_that_stays_the_same_needs_no_yes() {
 }
 
 #[test]
-fn a_typed_value_that_the_file_has_already_is_no_question() {
+fn a_typed_value_that_the_file_already_has_needs_no_yes() {
     let project = Project::new(&[(".secrets.toml", MANIFEST), (".env.tmpl", TEMPLATE)]);
     project.0.write("pass", PASSPHRASE);
     project.0.trust(&project.path(""));
@@ -1690,7 +1697,7 @@ fn a_typed_value_that_the_file_has_already_is_no_question() {
 }
 
 #[test]
-fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
+fn a_replaced_file_must_not_lose_values() {
     let project = simple();
     project.write(".gitignore", ".env\n");
     project.write(".env", format!("KEY={MARKER}\nEXTRA=of somebody\n"));
@@ -1703,7 +1710,7 @@ fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
 
     project.store("web", "extra", "of somebody");
 
-    // What the template says itself, or uses under another name, is not lost.
+    // A value that the template has itself, or uses under another name, is not lost.
     project.write(".env.tmpl", "KEY={{ secrets.key }}\nPORT=3000\nNAME=\"{{ secrets.extra }}\"\n");
     project.write(".env", format!("KEY={MARKER}\nPORT=3000\nNAME=of somebody\n# mine\n"));
     project.run(&["setup", "--from", ".env", "--yes", "-q"]).succeeds();
@@ -1717,7 +1724,7 @@ fn a_file_that_is_replaced_is_not_taken_from_by_halves() {
 }
 
 #[test]
-fn an_output_that_git_has_is_rendered_by_nobody() {
+fn an_output_that_git_tracks_is_never_rendered() {
     let project = simple();
     project.write(".env", "of the repository");
     project.git(&["add", "-f", ".env"]);
@@ -1731,7 +1738,7 @@ fn an_output_that_git_has_is_rendered_by_nobody() {
 }
 
 #[test]
-fn an_output_in_a_repository_of_its_own_is_refused() {
+fn an_output_in_a_nested_repository_is_refused() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"sub/deep/o\"\n";
     let project = Project::in_git(&[(".secrets.toml", manifest), ("t", "x"), ("sub/deep/f", "")]);
     fs::create_dir(project.path("sub/.git")).unwrap();
@@ -1745,7 +1752,8 @@ fn an_output_in_a_repository_of_its_own_is_refused() {
     }
 }
 
-/// Whoever writes a template decides how often a value stands there, not how much memory that takes.
+/// A template decides how often a value appears. That must not decide how much memory the program
+/// needs.
 #[test]
 fn a_dotenv_template_of_many_large_values_is_rendered_in_little_memory() {
     let manifest = "project = \"web\"\n[[render]]\ntemplate = \"t\"\noutput = \"a.env\"\n";

@@ -1,4 +1,5 @@
-//! The contract of `trait Store`, one story told to every backend, and what the vault does when a store fails.
+//! The contract of `trait Store`, tested on every backend, and the vault's reaction to a failing
+//! store.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use crate::backends::{FailingStore, MemoryStore};
 use crate::fixture::{reveal, root, vault_rows};
 use crate::support::{project, secret, value};
 
-/// Tells the story to every backend: a store and a second handle on the same rows.
+/// Runs a test on every backend, with a store and a second handle on the same rows.
 fn on_every_backend(story: impl Fn(&dyn Store, &dyn Store)) {
     let (row, slot) = vault_rows();
     let memory = MemoryStore::new(&row, &slot);
@@ -46,7 +47,7 @@ fn write(store: &dyn Store, changes: Vec<Change<'_>>) {
 }
 
 #[test]
-fn what_is_committed_is_read_back_in_order() {
+fn committed_rows_are_read_back_in_order() {
     on_every_backend(|store, other| {
         let (row, slot) = vault_rows_of(store);
         let second = Slot { slot_id: vec![0; 16], ..slot.clone() };
@@ -114,7 +115,7 @@ fn index(first: u8, last: u8) -> [u8; 16] {
 }
 
 #[test]
-fn rows_are_replaced_and_removed_with_what_belongs_to_them() {
+fn rows_are_replaced_and_removed_with_their_dependents() {
     on_every_backend(|store, other| {
         let (kept, doomed) = (project_row([1; 16]), project_row([2; 16]));
         let (one, two, three) =
@@ -164,7 +165,7 @@ fn rows_are_replaced_and_removed_with_what_belongs_to_them() {
 }
 
 #[test]
-fn a_transaction_reads_its_own_changes_and_dropped_leaves_none() {
+fn a_transaction_reads_its_own_changes_and_a_dropped_one_leaves_none() {
     on_every_backend(|store, other| {
         let (row, one) = (project_row([1; 16]), record([5; 16], [7; 8], 1));
         let mut transaction = store.write().unwrap();
@@ -191,7 +192,8 @@ fn a_transaction_reads_its_own_changes_and_dropped_leaves_none() {
 
 #[test]
 fn a_snapshot_does_not_change_while_others_write() {
-    // In SQLite's rollback mode a writer's commit waits for a reader to end: it is begun here, and not finished.
+    // In SQLite's rollback mode a writer's commit waits for readers. So this transaction is begun
+    // and not committed.
     on_every_backend(|store, other| {
         let row = project_row([1; 16]);
         let view = other.read().unwrap();
@@ -206,7 +208,7 @@ fn a_snapshot_does_not_change_while_others_write() {
     });
 }
 
-/// Everything in a vault, values included.
+/// Returns everything in a vault, including values.
 fn everything(vault: &Vault) -> Vec<(String, Vec<u8>)> {
     let listed = vault.list(None, |_| true).unwrap().into_iter();
     let with_value = |secret: terminal_secrets::model::Secret| {
@@ -262,7 +264,7 @@ fn fill(store: impl Store + 'static) {
     }
 }
 
-/// Fails every write at every call; `again` opens the rows afresh. Returns how many calls there were.
+/// Fails every write at every call. `again` opens the rows again. Returns the number of calls.
 fn fail_everywhere<S: Store + Clone + 'static>(
     make: impl Fn() -> S,
     with: fn() -> StoreError,
@@ -288,7 +290,7 @@ fn fail_everywhere<S: Store + Clone + 'static>(
             assert!(told, "{name}, call {fails_at}: {outcome:?}");
             assert!(
                 everything(&healthy) == before,
-                "{name}, call {fails_at}: something has changed"
+                "{name}, call {fails_at}: the rows have changed"
             );
         }
     }
@@ -297,7 +299,7 @@ fn fail_everywhere<S: Store + Clone + 'static>(
 }
 
 #[test]
-fn a_store_that_fails_at_any_call_leaves_everything_as_it_was() {
+fn a_memory_store_that_fails_at_any_call_is_unchanged() {
     let (row, slot) = vault_rows();
     for with in [|| StoreError::Full, || StoreError::Busy] {
         let calls = fail_everywhere(
@@ -313,7 +315,7 @@ fn a_store_that_fails_at_any_call_leaves_everything_as_it_was() {
     }
 }
 
-/// SQLite, shared by handles that the test drops and makes.
+/// A SQLite store that is shared by handles. The test drops and creates them.
 #[derive(Clone)]
 struct Shared(Rc<SqliteStore>);
 
@@ -332,7 +334,7 @@ impl Store for Shared {
 }
 
 #[test]
-fn so_does_sqlite() {
+fn a_sqlite_store_that_fails_at_any_call_is_unchanged() {
     let (row, slot) = vault_rows();
     let directory = TempDir::new().unwrap();
     let number = Cell::new(0);

@@ -83,7 +83,7 @@ const OPENINGS: &[&str] = &["what", "whose", "whom", "who", "of the", "so that",
 /// The largest share of odd blocks: one in this number.
 const GOAL: usize = 100;
 
-/// A comment, a paragraph or a message, with its place.
+/// A comment, a paragraph or a message, with its position.
 struct Block {
     place: String,
     text: String,
@@ -140,14 +140,14 @@ fn blocks(path: &Path, text_of: impl Fn(&str) -> Option<String>) -> Vec<Block> {
     found
 }
 
-/// A line's comment, without its marker.
+/// Returns a line's comment, without its marker.
 fn comment(line: &str) -> Option<String> {
     let line = line.trim_start();
     let rest = ["//!", "///", "//"].iter().find_map(|marker| line.strip_prefix(marker))?;
     Some(rest.to_owned())
 }
 
-/// What is odd about a text, if anything.
+/// Returns what is odd about a text, or `None`.
 fn oddity(text: &str) -> Option<String> {
     let words: Vec<String> = text
         .split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '-')
@@ -185,7 +185,7 @@ fn check(what: &str, blocks: &[Block]) {
     );
 }
 
-/// String literals of a source file that read as sentences.
+/// Returns the string literals of a source file that read as sentences.
 fn messages(path: &Path) -> Vec<Block> {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();

@@ -1,28 +1,32 @@
-//! What the program is made of, and by which commands: how many crates there are, that every call of cargo keeps to
-//! Cargo.lock, that the package's changelog is of this version. Never asks a network.
+//! The parts of the program and the commands that build it: the number of crates, that every call
+//! of cargo respects Cargo.lock, and that the changelog describes the package's version. These
+//! tests never use a network.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Crates in the binary. 38 are asked for in Cargo.toml, each with its reason there. With what they are made of, the
-/// cryptography comes to 41, TOML, JSON, YAML, CSV and XML to 23, the command line to 19, walking trees to 13, git's objects to 2 (`miniz_oxide`; a git
-/// library would be 46 more) and SQLite to 9. 89 more
-/// come with `age` (`export`): RustCrypto's generation before ours, p256 and ML-KEM for kinds of keys that we do not take, futures, and
-/// fluent for messages that we do not show; its features leave none of them out. zxcvbn, which judges passphrases, brings 11: regular
-/// expressions with look-around, and a calendar. That is what a file costs that other programs open. Each is
-/// somebody who can reach every value: whoever adds one says here what it is worth, whoever takes one out lowers the number.
+/// The number of crates in the binary. Cargo.toml asks for 38 of them, each with its reason there.
+/// With their dependencies, the cryptography accounts for 41, TOML, JSON, YAML, CSV and XML for 23,
+/// the command line for 19, walking trees for 13, git's objects for 2 (`miniz_oxide`; a git library
+/// would add 46) and SQLite for 9. `age` (`export`) adds 89: the previous generation of RustCrypto,
+/// p256 and ML-KEM for kinds of keys that we do not accept, futures, and fluent for messages that
+/// we do not show. Its features cannot leave any of them out. zxcvbn, which rates passphrases, adds
+/// 11: regular expressions with look-around, and a calendar. That is the price of a file that other
+/// programs can open. The authors of each crate can reach every value. A change that adds one
+/// explains here what it is worth, and a change that removes one lowers the number.
 const IN_THE_BINARY: usize = 222;
 
-/// The same and those that run on the machine of whoever builds it: macros, build scripts and what these are made of.
+/// The same, plus the crates that run on the machine of somebody who builds the program: macros,
+/// build scripts and their dependencies.
 const TO_BUILD: usize = 257;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Crates that this machine's binary is made of, by cargo's kinds of edges.
+/// Returns the crates of this machine's binary, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -43,13 +47,13 @@ fn crates(edges: &str) -> BTreeSet<String> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
 
-    // Name and version; what follows marks a macro, a path, or that it was shown before.
+    // The name and version. The rest of the line marks a macro, a path, or a repetition.
     let name = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
     tree.lines().map(name).filter(|name| !name.starts_with("terminal-secrets ")).collect()
 }
 
 #[test]
-fn no_crate_comes_in_unseen() {
+fn the_number_of_crates_is_known() {
     for (edges, most) in [("normal,no-proc-macro", IN_THE_BINARY), ("normal,build", TO_BUILD)] {
         let found = crates(edges);
         let list = found.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -67,7 +71,7 @@ fn no_crate_comes_in_unseen() {
     }
 }
 
-/// Everything that tells somebody, or something, which commands to run.
+/// Returns every file that states commands to run, for people or programs.
 fn pages_and_scripts() -> Vec<PathBuf> {
     fn walk(path: PathBuf, found: &mut Vec<PathBuf>) {
         if path.is_dir() {
@@ -101,7 +105,7 @@ fn pages_and_scripts() -> Vec<PathBuf> {
     found
 }
 
-/// Calls of cargo in a line: `cargo build` in a script, in a sentence, after `&&`.
+/// Returns the calls of cargo in a line: `cargo build` in a script, in a sentence, after `&&`.
 fn calls(line: &str) -> impl Iterator<Item = &str> {
     const COMMANDS: [&str; 15] = [
         "bench", "build", "check", "clippy", "deb", "deny", "doc", "fetch", "install", "metadata",
@@ -116,15 +120,16 @@ fn calls(line: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_call_of_cargo_keeps_to_the_lock_file() {
+fn every_call_of_cargo_is_locked() {
     let mut checked = 0;
     for path in pages_and_scripts() {
         let own = path.ends_with("tests/suite/supply.rs");
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for (number, line) in text.replace("\\\n", "").lines().enumerate() {
             for call in calls(line) {
-                // The README's second command, as people type it: clippy has held Cargo.lock against Cargo.toml before, and
-                // cargo changes a lock file only where the two disagree.
+                // The README's second command is shown as people type it. By then clippy has
+                // compared Cargo.lock with Cargo.toml, and cargo changes a lock file only if they
+                // disagree.
                 if own || call.trim_end() == "cargo test" || call.contains("--version") {
                     continue;
                 }
@@ -133,7 +138,7 @@ fn every_call_of_cargo_keeps_to_the_lock_file() {
                     format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1);
                 assert!(
                     call.contains("--locked"),
-                    "{place}: `{call}` may take other crates than Cargo.lock names"
+                    "{place}: `{call}` can use crates that Cargo.lock does not list"
                 );
 
                 checked += 1;
@@ -141,11 +146,11 @@ fn every_call_of_cargo_keeps_to_the_lock_file() {
         }
     }
 
-    assert!(checked > 20, "only {checked} calls were seen");
+    assert!(checked > 20, "only {checked} calls were found");
 }
 
 #[test]
-fn a_call_of_cargo_is_seen() {
+fn calls_of_cargo_are_recognized() {
     let seen: Vec<_> = calls(
         "  run: cargo build --release && cargo test; see `cargo deny check`, cargo and cargo's own",
     )
@@ -156,7 +161,7 @@ fn a_call_of_cargo_is_seen() {
 }
 
 #[test]
-fn the_package_is_of_this_version() {
+fn the_changelog_describes_this_version() {
     let changelog = fs::read_to_string(root().join("packaging/debian/changelog")).unwrap();
     let first = changelog.lines().next().unwrap();
     let version = env!("CARGO_PKG_VERSION");

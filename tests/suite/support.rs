@@ -1,6 +1,7 @@
-//! What tests are written with: a sandbox with a vault of its own, and runs of the binary that read as a story.
+//! Tools for tests: a sandbox with its own vault, and runs of the binary that read like a story.
 //!
-//! A run whose output was not asked about fails the test that dropped it: nothing printed goes unnoticed.
+//! A test fails if it drops a run without checking its output, so nothing that is printed goes
+//! unnoticed.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -28,13 +29,13 @@ use terminal_secrets::vault::{Locked, NewSecret, Vault};
 /// The passphrase of every sandbox.
 pub const PASSPHRASE: &str = "correct horse battery staple";
 
-/// The passphrase as the library takes it.
+/// Returns the passphrase as the library takes it.
 pub fn passphrase() -> Passphrase {
     Passphrase::new(&SecretBytes::copy_of(PASSPHRASE.as_bytes())).unwrap()
 }
 
-/// A passphrase whose keys are derived once for each slot, as the same key derivation gives the same keys. The commitment
-/// and the seal of the slot are checked each time.
+/// A passphrase whose keys are derived once for each slot, because the derivation always gives the
+/// same keys. The commitment and the seal of the slot are checked each time.
 pub struct Remembered(pub Passphrase);
 
 impl Credential for Remembered {
@@ -64,12 +65,12 @@ impl Credential for Remembered {
     }
 }
 
-/// The file of an empty vault. A test gets another one with each call. The next test gets the same ones, so that a vault is
-/// made once and not for every test.
+/// Returns the file of an empty vault, a different one for each call in a test. The next test gets
+/// the same files, so a vault is not created for every test.
 fn empty_vault() -> Arc<[u8]> {
     static MADE: Mutex<Vec<Arc<[u8]>>> = Mutex::new(Vec::new());
     thread_local! {
-        /// How many this test has got: every test has a thread of its own
+        /// The number of vaults that this test has taken. Every test has its own thread
         static TAKEN: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -85,17 +86,17 @@ fn empty_vault() -> Arc<[u8]> {
     Arc::clone(&made[number])
 }
 
-/// A value as the library takes it.
+/// Returns a value as the library takes it.
 pub fn value(bytes: &[u8]) -> SecretValue {
     SecretValue::new(SecretBytes::copy_of(bytes), true).unwrap()
 }
 
-/// A secret with nothing but a tag and a value.
+/// Returns a secret that has only a tag and a value.
 pub fn secret(tag: &str, bytes: &[u8]) -> NewSecret {
     NewSecret { tag: Tag::parse(tag).unwrap(), name: None, description: None, value: value(bytes) }
 }
 
-/// A project's name.
+/// Returns a project's name.
 pub fn project(name: &str) -> ProjectName {
     ProjectName::parse(name).unwrap()
 }
@@ -109,20 +110,21 @@ impl Drop for Agent {
     }
 }
 
-/// A directory with a vault, made with the cheapest parameters that the format allows.
+/// A directory with a vault that has the cheapest parameters of the format.
 pub struct Sandbox {
-    /// Ends before its directory goes
+    /// Dropped first, so that the agent ends before its directory is removed
     agent: Option<Agent>,
     directory: TempDir,
-    /// Where the program remembers what it saw of vaults
+    /// The directory of checkpoints and other state
     state: TempDir,
     remembers_inside: bool,
-    /// Manifests are trusted before each run, as by `secrets trust`: most tests are about something else
+    /// Trusts manifests before each run, as `secrets trust` would: most tests are about something
+    /// else
     trusts: bool,
 }
 
 impl Sandbox {
-    /// A directory without a vault.
+    /// Creates a directory without a vault.
     pub fn empty() -> Self {
         reset_ignored_signals();
         Self {
@@ -134,19 +136,19 @@ impl Sandbox {
         }
     }
 
-    /// The same, with what the program remembers in `state` inside of it.
+    /// Creates the same with the program's state in its subdirectory `state`.
     pub fn with_its_memory() -> Self {
         Self { remembers_inside: true, ..Self::empty() }
     }
 
-    /// The same, where nobody trusts a manifest but the test.
+    /// Returns the same sandbox, but no manifest is trusted unless the test does it.
     #[must_use]
     pub fn trusting_nothing(self) -> Self {
         Self { trusts: false, ..self }
     }
 
-    /// The same with an agent that has the key, and without a passphrase in the environment: for tests of many commands, of
-    /// which none has to derive a key.
+    /// Returns the same sandbox with an agent that has the key, and without a passphrase in the
+    /// environment. Tests of many commands use it to avoid key derivations.
     #[must_use]
     pub fn unlocked(mut self) -> Self {
         self.run(["unlock", "-q"]).succeeds();
@@ -161,7 +163,7 @@ impl Sandbox {
         }
     }
 
-    /// With an empty vault.
+    /// Creates a sandbox with an empty vault.
     pub fn new() -> Self {
         let sandbox = Self::empty();
         let file =
@@ -170,7 +172,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// With secrets in project `default`.
+    /// Creates a sandbox with secrets in project `default`.
     pub fn with_secrets(secrets: &[(&str, &str)]) -> Self {
         let sandbox = Self::new();
         let vault = sandbox.vault();
@@ -181,7 +183,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// The vault, opened by the library.
+    /// Opens the vault with the library.
     pub fn vault(&self) -> Vault {
         Locked::open(&self.vault_path()).unwrap().unlock(&Remembered(passphrase())).unwrap()
     }
@@ -190,12 +192,12 @@ impl Sandbox {
         self.path("vault.db")
     }
 
-    /// A path in the sandbox.
+    /// Returns a path in the sandbox.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Where the program remembers what it saw of vaults.
+    /// Returns the directory of checkpoints and other state.
     pub fn state(&self) -> PathBuf {
         if self.remembers_inside { self.path("state") } else { self.state.path().to_owned() }
     }
@@ -212,12 +214,13 @@ impl Sandbox {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    /// Runs the binary in the sandbox: its vault, the passphrase in the environment, no terminal, stdin empty.
+    /// Runs the binary with the sandbox's vault, the passphrase in the environment, no terminal,
+    /// and an empty stdin.
     pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Run {
         self.command(arguments).run()
     }
 
-    /// The same, to be changed before it runs.
+    /// Prepares the same run, so that it can be changed before it starts.
     pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Prepared {
         let mut command = Command::new(env!("CARGO_BIN_EXE_secrets"));
         command
@@ -242,7 +245,8 @@ impl Sandbox {
         }
     }
 
-    /// Another program in the same directory and environment, to start the binary: nothing of it gets into the real home.
+    /// Prepares another program that starts the binary, with the same directory and environment. It
+    /// never touches the real home directory.
     pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let ours = self.command([""; 0]).command;
         let mut command = Command::new(program);
@@ -253,7 +257,7 @@ impl Sandbox {
     }
 }
 
-/// Writes the record that `secrets trust` would write, where it lacks or is another.
+/// Writes the record that `secrets trust` would write, if it is missing or differs.
 fn trust(state: &Path, directory: &Path) {
     let nearest = directory.ancestors().find(|above| above.join(".secrets.toml").is_file());
     let Some((above, Ok(text))) =
@@ -271,13 +275,13 @@ fn trust(state: &Path, directory: &Path) {
     let store = TrustStore::new(&state.join("secrets/trust"));
     let known = store.read(&coverage.directory()).ok().flatten();
     if known.is_none_or(|known| known.coverage != coverage) {
-        // Where nothing can be remembered, a test is about just that.
+        // If nothing can be stored here, the test is about that.
         let _ = store.write(&TrustRecord::new(coverage));
     }
 }
 
-/// Compares all that a run printed on stderr with an inline snapshot, and returns the run. `cargo insta review` shows what
-/// changed.
+/// Compares everything that a run printed on stderr with an inline snapshot, and returns the run.
+/// `cargo insta review` shows what changed.
 macro_rules! stderr {
     ($run:expr, @$snapshot:literal) => {{
         let mut run = $run;
@@ -286,13 +290,13 @@ macro_rules! stderr {
     }};
 }
 
-/// A run that has not begun.
+/// A run that has not started.
 pub struct Prepared {
     pub command: Command,
     stdin: Vec<u8>,
     /// The sandbox's directory, which snapshots show as `[dir]`
     directory: PathBuf,
-    /// The state directory, where the manifest is to be trusted
+    /// The state directory, if the manifest will be trusted
     trusts: Option<PathBuf>,
 }
 
@@ -345,7 +349,7 @@ impl Prepared {
         let mut stdin = child.stdin.take().unwrap();
         let bytes = std::mem::take(&mut self.stdin);
 
-        // Who does not read its stdin closes it early: that is its right.
+        // A program may close its stdin without reading it.
         let feeder = std::thread::spawn(move || drop(stdin.write_all(&bytes)));
         let output = child.wait_with_output().unwrap();
         feeder.join().unwrap();
@@ -367,7 +371,7 @@ struct Asked {
     stderr: bool,
 }
 
-/// A run that has ended. What it printed must be asked about before it is dropped, unless it printed nothing.
+/// A run that has ended. Its output must be checked before it is dropped, unless it is empty.
 pub struct Run {
     line: Vec<OsString>,
     directory: PathBuf,
@@ -406,7 +410,8 @@ impl Run {
         self
     }
 
-    /// Returns stderr for a snapshot: it is asked about, and the sandbox's directory is `[dir]`.
+    /// Returns stderr for a snapshot and marks it as checked. The sandbox's directory becomes
+    /// `[dir]`.
     #[track_caller]
     pub fn stderr_snapshot(&mut self) -> String {
         self.asked.stderr = true;
@@ -441,7 +446,7 @@ impl Run {
         self
     }
 
-    /// Neither stream has this in it. It does not ask about them.
+    /// Asserts that neither stream contains `part`. The streams do not count as checked.
     #[track_caller]
     pub fn without(self, part: &str) -> Self {
         let stdout = String::from_utf8_lossy(&self.stdout);
@@ -456,13 +461,13 @@ impl Run {
         self
     }
 
-    /// Stdout as bytes.
+    /// Returns stdout as bytes.
     pub fn bytes(mut self) -> Vec<u8> {
         self.asked.stdout = true;
         std::mem::take(&mut self.stdout)
     }
 
-    /// Stdout as JSON.
+    /// Returns stdout as JSON.
     #[track_caller]
     pub fn json(mut self) -> serde_json::Value {
         self.asked.stdout = true;
@@ -470,7 +475,7 @@ impl Run {
             .unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
     }
 
-    /// Stderr as one JSON object.
+    /// Returns stderr as one JSON object.
     #[track_caller]
     pub fn json_error(mut self) -> serde_json::Value {
         self.asked.stderr = true;
@@ -478,7 +483,8 @@ impl Run {
             .unwrap_or_else(|_| panic!("{:?}: {}", self.line, self.stderr))
     }
 
-    /// Everything that was printed, for tests that look for what must not be there.
+    /// Returns the code and all output, for tests that search it for something that must not be
+    /// there.
     pub fn everything(mut self) -> (Option<i32>, Vec<u8>, String) {
         self.asked = Asked { code: true, stdout: true, stderr: true };
         (self.code, std::mem::take(&mut self.stdout), std::mem::take(&mut self.stderr))
@@ -491,7 +497,7 @@ impl Drop for Run {
             return;
         }
 
-        assert!(self.asked.code, "nobody asked whether {:?} succeeded", self.line);
+        assert!(self.asked.code, "the exit code of {:?} was not checked", self.line);
         let unread = |asked: bool, empty: bool| !asked && !empty;
         assert!(
             !unread(self.asked.stdout, self.stdout.is_empty()),
@@ -504,8 +510,9 @@ impl Drop for Run {
     }
 }
 
-/// Gives programs that tests start the usual reaction to signals, even if `cargo test` was started with some ignored, as
-/// `nohup` and background jobs of a script do: a caught signal is reset when a program starts, an ignored one is not.
+/// Gives programs that tests start the usual reaction to signals, even if `cargo test` was started
+/// with some ignored, as by `nohup` or in a script's background job. A caught signal is reset when
+/// a program starts, an ignored one is not.
 pub fn reset_ignored_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,7 +1,8 @@
-//! Templates: properties over generated ones, against a second reading of the grammar that was written from the design.
+//! Templates: properties of generated ones, compared with a second implementation of the grammar
+//! that was written from the design.
 //!
-//! The reference below knows no window, no cursor and no incomplete input: it looks at the whole template, takes what
-//! stands up to the first closing delimiter, and splits that at its bars.
+//! The reference below has no window, no cursor and no incomplete input. It reads the whole
+//! template, takes the text up to the first closing delimiter, and splits it at its bars.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,7 +21,7 @@ use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
 use crate::support::value;
 
-/// A part of a template; places are line and column.
+/// A part of a template. Positions are line and column.
 #[derive(Debug, Clone, PartialEq)]
 enum Part {
     Text(Vec<u8>),
@@ -28,7 +29,7 @@ enum Part {
     Malformed { place: (u64, u64) },
 }
 
-/// How placeholders are written in a case.
+/// The spelling of placeholders in a case.
 #[derive(Debug, Clone, Copy)]
 struct Style {
     open: &'static str,
@@ -62,7 +63,7 @@ impl Style {
     }
 }
 
-/// The design's grammar, read a second time.
+/// Reads the design's grammar in a second way.
 fn reference(template: &[u8], style: Style) -> Vec<Part> {
     let (mut parts, mut text, mut at) = (Vec::new(), Vec::new(), 0);
     while at < template.len() {
@@ -72,7 +73,8 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
 
         match well_formed(rest, style).filter(|_| ours) {
             Some((length, tag, filters)) => {
-                // Of the backslashes before it, half go; one that has no partner makes it a literal.
+                // Half of the backslashes before it disappear. A backslash without a partner makes
+                // it literal.
                 let mut escapes = 0;
                 while text.last() == Some(&b'\\') {
                     text.pop();
@@ -112,7 +114,7 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
     merged(parts)
 }
 
-/// The length, tag and filters of a placeholder that `rest` begins with.
+/// Returns the length, tag and filters of a placeholder at the start of `rest`.
 fn well_formed(rest: &[u8], style: Style) -> Option<(usize, String, Vec<String>)> {
     let inner = rest[..rest.len().min(512)].strip_prefix(style.open.as_bytes())?;
     let end = (0..inner.len()).find(|at| inner[*at..].starts_with(style.close.as_bytes()))?;
@@ -157,7 +159,7 @@ fn is_tag(tag: &str) -> bool {
         && !is_id
 }
 
-/// `secrets.` behind blanks; it is looked for in the 512 bytes that a placeholder may have.
+/// Returns true for `secrets.` after blanks, within the 512 bytes that a placeholder may have.
 fn plainly_meant_us(rest: &[u8], style: Style) -> bool {
     let inner = &rest[style.open.len()..rest.len().min(512)];
     let blanks = inner.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
@@ -169,7 +171,7 @@ fn place(template: &[u8], at: usize) -> (u64, u64) {
     (lines.len() as u64, lines[lines.len() - 1].len() as u64 + 1)
 }
 
-/// Joins neighbouring texts and drops empty ones, so that pieces do not matter.
+/// Joins neighbouring texts and drops empty ones, so that the division into pieces does not matter.
 fn merged(parts: Vec<Part>) -> Vec<Part> {
     let mut out: Vec<Part> = Vec::new();
     for part in parts {
@@ -183,7 +185,8 @@ fn merged(parts: Vec<Part>) -> Vec<Part> {
     out
 }
 
-/// The product's reading, through a window of this size and a reader that gives at most `chunk` bytes at once.
+/// Reads a template with the product, through a window of this size and a reader that gives at most
+/// `chunk` bytes at once.
 fn product(template: &[u8], style: Style, window: usize, chunk: usize) -> Vec<Part> {
     let mut parts = Vec::new();
     let details = ScanDetails { lines: true, near_misses: true };
@@ -232,7 +235,8 @@ impl Read for Chunks<'_> {
     }
 }
 
-/// What templates are made of: everything that the grammar looks at, and what it must not stumble over.
+/// Returns a building block of templates: everything that the grammar reacts to, and text that it
+/// must ignore.
 fn token(number: u8, style: Style) -> Vec<u8> {
     let bytes: &[u8] = match number {
         0..=5 => style.open.as_bytes(),
@@ -291,7 +295,7 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Compares without printing kilobytes of numbers where it fails.
+/// Compares without printing kilobytes of numbers on failure.
 fn same(template: &[u8], style: Style, window: usize, chunk: usize) -> Result<(), TestCaseError> {
     let (found, expected) = (product(template, style, window, chunk), reference(template, style));
     let shown = String::from_utf8_lossy(template);
@@ -307,7 +311,7 @@ proptest! {
     #![proptest_config(cases(80_000))]
 
     #[test]
-    fn the_product_reads_short_templates_as_the_design_does((style, template) in templates(0..12), chunk in 1..40_usize) {
+    fn short_templates_match_the_reference((style, template) in templates(0..12), chunk in 1..40_usize) {
         same(&template, style, 0, chunk)?;
     }
 }
@@ -315,7 +319,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(10_000))]
 
-    /// Of several windows each: the smallest is 1,024 bytes.
+    /// Templates span several windows, because the smallest has 1,024 bytes.
     #[test]
     fn neither_window_nor_chunk_matters((style, template) in templates(40..160), window in 0..1500_usize,
                                         chunk in 1..2000_usize) {
@@ -323,7 +327,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_without_an_opening_delimiter_stay_as_they_are(template in vec(any::<u8>(), 1..1300)) {
+    fn bytes_without_an_opening_delimiter_are_unchanged(template in vec(any::<u8>(), 1..1300)) {
         let parts = product(&template, USUAL, 0, 1000);
         if !template.windows(2).any(|two| two == b"{{") {
             prop_assert_eq!(parts, vec![Part::Text(template)]);
@@ -345,7 +349,7 @@ impl Reveal for Map {
     }
 }
 
-/// Plans, resolves and expands, as `render --keep-unknown` does.
+/// Plans, resolves and expands, like `render --keep-unknown`.
 fn rendered(template: &[u8], style: Style, values: &Map) -> Vec<u8> {
     let mut template = Template::from_text("template", template.to_vec());
     let resolved = Plan::new(&mut template, style.grammar()).unwrap().resolve(values).unwrap();
@@ -356,15 +360,15 @@ fn rendered(template: &[u8], style: Style, values: &Map) -> Vec<u8> {
 }
 
 proptest! {
-    // Fewer: each wipes a buffer of 64 KiB, which takes its time in a debug build.
+    // Fewer cases, because each one wipes a buffer of 64 KiB, which is slow in a debug build.
     #![proptest_config(cases(2_000))]
 
     #[test]
-    fn values_are_put_in_and_never_read_again((style, template) in templates(0..30),
+    fn inserted_values_are_never_parsed((style, template) in templates(0..30),
                                               hostile in vec(0..57_u8, 0..20)) {
         let hostile: Vec<u8> = hostile.into_iter().flat_map(|number| token(number, style)).collect();
         let values = Map(["token", "my_secret", "a"].map(|key| (key.to_owned(), hostile.clone())).into());
-        // `json` and `shell` take not every value; what they do is their own test.
+        // `json` and `shell` do not accept every value. Other tests cover them.
         let parts = reference(&template, style);
         let takes_all = |filters: &[String]| !filters.iter().any(|name| name == "json" || name == "shell");
         prop_assume!(parts.iter().all(|part| !matches!(part, Part::Placeholder { filters, .. } if !takes_all(filters))));
@@ -399,7 +403,7 @@ fn filtered(bytes: &[u8], filters: &[String]) -> Vec<u8> {
 }
 
 #[test]
-fn a_template_without_placeholders_comes_out_identical() {
+fn a_template_without_placeholders_is_copied_unchanged() {
     let every_byte: Vec<u8> = (0..=255).collect();
     let long = b"line of text, { and }\r\n".repeat(3 * WINDOW / 23);
     let templates: [&[u8]; 12] = [
@@ -428,7 +432,8 @@ fn a_template_without_placeholders_comes_out_identical() {
     }
 }
 
-/// Nanoseconds that this thread had a processor for: other tests run beside this one.
+/// Returns the processor time of this thread in nanoseconds, because other tests run at the same
+/// time.
 fn busy() -> u64 {
     let of_kernel = fs::read_to_string("/proc/thread-self/schedstat").ok();
     let first = of_kernel.as_deref().and_then(|text| text.split(' ').next()?.parse().ok());
@@ -466,8 +471,8 @@ fn time_is_linear_in_the_template() {
 
         let (small, large) = (measured(256 << 10), measured(2 << 20));
 
-        // Eight times the bytes: eight times the work where it is linear, sixty-four where it is quadratic. Below a
-        // few of the scheduler's ticks the clock says nothing.
+        // Eight times the bytes take eight times the work if it is linear, and sixty-four times if
+        // it is quadratic. Times below a few scheduler ticks mean nothing.
         assert!(
             large < 24 * small.max(20_000_000),
             "{}: {small} ns, then {large} ns",

@@ -1,6 +1,7 @@
-//! Hostile text never reaches a terminal raw, wherever it comes from: a vault, a manifest, a file's name, an argument.
+//! Hostile text never reaches a terminal raw, regardless of its source: a vault, a manifest, a
+//! file's name, an argument.
 //!
-//! Stdout of `render` is the exception: what is rendered is rendered as it is.
+//! Stdout of `render` is the exception, because templates render unchanged.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -10,7 +11,7 @@ use terminal_secrets::vault::{NewSecret, SecretChanges};
 
 use crate::support::{PASSPHRASE, Run, Sandbox, project, value};
 
-/// What a terminal acts on, or what changes how its neighbours look.
+/// Text that a terminal acts on, or that changes how neighbouring text looks.
 const HOSTILE: [&str; 26] = [
     "\x1b[31mred",                // a colour
     "\x1b[2J\x1b[H",              // clears the screen
@@ -40,7 +41,8 @@ const HOSTILE: [&str; 26] = [
     "\u{180e}",
 ];
 
-/// True for what must not be printed to a person. Said here once more, so that a gap in the program's own list shows.
+/// Returns true for a character that must not be printed to a person. The test has its own list, so
+/// that a gap in the program's list shows.
 fn is_raw(c: char) -> bool {
     let invisible = ['\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
     let ranges = [
@@ -56,7 +58,8 @@ fn is_raw(c: char) -> bool {
         || ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 
-/// Both streams of a run, which hold nothing raw and as many lines as they should.
+/// Returns both streams of a run, after checking that they hold nothing raw and the right number of
+/// lines.
 #[track_caller]
 fn harmless(run: Run) -> (String, String) {
     let (_, stdout, stderr) = run.everything();
@@ -68,7 +71,8 @@ fn harmless(run: Run) -> (String, String) {
     (stdout, stderr)
 }
 
-/// A vault that somebody wrote by other means: `key` with a name and a description that no command line would take.
+/// Returns a vault that was written by other means: `key` has a name and a description that no
+/// command line would accept.
 fn hostile_vault(name: &str, description: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     let new = NewSecret {
@@ -83,8 +87,8 @@ fn hostile_vault(name: &str, description: &str) -> Sandbox {
 }
 
 #[test]
-fn names_and_descriptions_of_a_vault_are_made_visible() {
-    // One vault for them all: its name and description change.
+fn control_characters_in_a_vaults_names_and_descriptions_are_escaped() {
+    // All cases use one vault and change its name and description.
     let sandbox = hostile_vault("x", "x").unlocked();
     let vault = sandbox.vault();
     for hostile in HOSTILE {
@@ -101,7 +105,7 @@ fn names_and_descriptions_of_a_vault_are_made_visible() {
 
         assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");
 
-        // To a program the text is what it is, and on its way nothing that a terminal acts on.
+        // A program gets the text unchanged, but escaped so that a terminal does not act on it.
         let run = sandbox.run(["get", "key", "--json"]).succeeds();
         let bytes = run.bytes();
         assert!(
@@ -125,12 +129,13 @@ fn names_and_descriptions_of_a_vault_are_made_visible() {
 }
 
 #[test]
-fn a_newline_or_a_tab_in_a_name_makes_no_line_and_no_column() {
+fn a_newline_or_a_tab_in_a_name_adds_no_line_and_no_column() {
     let sandbox = hostile_vault("a\nkey2\t••••\tx", "a\nb\tc");
     let (shown, _) = harmless(sandbox.run(["get", "key"]));
     assert!(shown.contains("name         a\\nkey2\\t••••\\tx\n"), "{shown}");
 
-    // A description has lines; those after the first are indented, so that none looks like a field.
+    // A description has several lines. Those after the first are indented, so that none looks like
+    // a field.
     assert!(shown.contains("description  a\n             b\tc\n"), "{shown}");
     let (listed, _) = harmless(sandbox.run(["list"]));
     assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");
@@ -144,10 +149,10 @@ fn a_description_cannot_pretend_to_be_a_field() {
 }
 
 #[test]
-fn the_hint_of_a_hostile_value_is_made_visible() {
+fn control_characters_in_a_hint_are_escaped() {
     let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().enumerate() {
-        // Long enough that its ends are shown.
+        // The text is long enough that the hint shows its ends.
         let text = format!("{hostile}{}{hostile}", "x".repeat(40));
         let tag = format!("t{number}");
         harmless(sandbox.command(["create", "--tag", &tag]).stdin(text).run().succeeds());
@@ -159,7 +164,7 @@ fn the_hint_of_a_hostile_value_is_made_visible() {
 }
 
 #[test]
-fn names_of_the_command_line_are_checked_or_made_visible() {
+fn names_on_the_command_line_are_checked_or_escaped() {
     let sandbox = Sandbox::new().unlocked();
     for (number, hostile) in HOSTILE.into_iter().filter(|text| !text.contains('\0')).enumerate() {
         let tag = format!("t{number}");
@@ -183,7 +188,7 @@ fn names_of_the_command_line_are_checked_or_made_visible() {
 }
 
 #[test]
-fn names_of_files_are_made_visible() {
+fn control_characters_in_file_names_are_escaped() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]).unlocked();
     let with_passphrase =
         |arguments: &[&str]| sandbox.command(arguments).env("SECRETS_PASSPHRASE", PASSPHRASE).run();
@@ -216,7 +221,7 @@ fn names_of_files_are_made_visible() {
 }
 
 #[test]
-fn a_file_s_name_that_is_not_utf_8_is_made_visible() {
+fn file_names_that_are_not_utf_8_are_escaped() {
     let sandbox = Sandbox::new();
     let name = OsString::from_vec(b"a\xff\x1b[31m\x9b".to_vec());
     for line in [&["render"][..], &["list", "--vault"], &["list", "--passphrase-file"]] {
@@ -225,7 +230,7 @@ fn a_file_s_name_that_is_not_utf_8_is_made_visible() {
 }
 
 #[test]
-fn a_hostile_manifest_is_told_without_its_bytes() {
+fn errors_about_a_hostile_manifest_have_none_of_its_bytes() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for hostile in HOSTILE {
         let escaped = hostile
@@ -251,7 +256,7 @@ fn a_hostile_manifest_is_told_without_its_bytes() {
 }
 
 #[test]
-fn a_hostile_directory_is_made_visible_in_warnings_and_errors() {
+fn a_hostile_directory_is_escaped_in_warnings_and_errors() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     for hostile in HOSTILE.iter().filter(|text| !text.contains(['\0', '/'])) {
         let directory = sandbox.path(hostile);
@@ -269,7 +274,7 @@ fn a_hostile_directory_is_made_visible_in_warnings_and_errors() {
 }
 
 #[test]
-fn a_hostile_template_s_errors_show_no_raw_byte() {
+fn errors_about_a_hostile_template_show_no_raw_byte() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]).unlocked();
     for hostile in HOSTILE {
         for template in [

@@ -1,4 +1,5 @@
-//! `trust`: what a manifest asks for is used only after somebody consented to it, and to nothing else.
+//! `trust`: a manifest's requests are used only after somebody consented to them, and to nothing
+//! else.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -17,7 +18,8 @@ const TEMPLATE: &str = "KEY={{ secrets.key }}\n";
 const HINT: &str =
     "hint: review it with `secrets trust --show`, then trust it with `secrets trust`\n";
 
-/// A repository of a stranger's, where nothing is trusted. The vault has a secret for it and one in another project.
+/// Returns a stranger's repository without any trust. The vault has a secret for it and one in
+/// another project.
 fn cloned(files: &[(&str, &str)]) -> Project {
     let project = Project(Sandbox::new().trusting_nothing());
     fs::create_dir(project.path("")).unwrap();
@@ -41,7 +43,7 @@ fn trusted() -> Project {
     project
 }
 
-/// A run without a passphrase: what fails with 7 was refused before anybody was asked for one.
+/// Runs a command without a passphrase. A failure with 7 comes before any question for one.
 fn keyless(project: &Project, arguments: &[&str]) -> Run {
     project.command(arguments).without_env("SECRETS_PASSPHRASE").run()
 }
@@ -62,7 +64,7 @@ fn fingerprint(project: &Project) -> String {
 }
 
 #[test]
-fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
+fn an_untrusted_manifest_is_not_used_and_causes_no_passphrase_prompt() {
     let project = usual();
     project.write("f.env", "A=b\n");
     let needing: [&[&str]; 15] = [
@@ -88,7 +90,7 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
     for line in needing {
         keyless(&project, line).fails_with(7).stdout("").stderr(&told);
 
-        // Nor is a passphrase that was given used for it.
+        // A given passphrase is not used for it either.
         project.run(line).fails_with(7).stdout("").stderr(&told);
     }
 
@@ -106,7 +108,8 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
         (&"FORBIDDEN".into(), &"unknown".into())
     );
 
-    // What shows no value and changes nothing, and what somebody named, needs no trust.
+    // Commands that show no value and change nothing need no trust, and neither does a project that
+    // somebody named.
     project.run(&["list"]).succeeds().stdout_has("key");
     project.run(&["get", "key"]).succeeds().stdout_has("key");
     project.run(&["refs"]).succeeds().stdout_has("t.tmpl:1:5: key");
@@ -122,7 +125,7 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
     let run = project.command(&["render", "t.tmpl"]).env("SECRETS_PROJECT", "web").run();
     run.succeeds().stdout("KEY=value-of-key\n");
 
-    // That is so for the project. Files and variables are still the manifest's.
+    // That only covers the project. Files and variables still come from the manifest.
     for line in
         [&["-p", "web", "setup"][..], &["-p", "web", "render", "--all"], &["-p", "web", "check"]]
     {
@@ -139,7 +142,7 @@ fn nothing_of_a_strange_manifest_is_used_and_no_passphrase_is_asked_for() {
 }
 
 #[test]
-fn a_manifest_that_names_no_project_chooses_none() {
+fn the_default_project_needs_no_trust_in_a_manifest() {
     let project = cloned(&[(".secrets.toml", "[secrets.key]\n")]);
     project
         .run(&["create", "--tag", "key", "--generate"])
@@ -165,7 +168,7 @@ fn the_help_names_every_command() {
 }
 
 #[test]
-fn consent_is_given_shown_listed_and_taken_back() {
+fn consent_is_given_shown_listed_and_revoked() {
     let project = usual();
     let directory = fs::canonicalize(project.path("")).unwrap().display().to_string();
     let shown = format!(
@@ -205,7 +208,7 @@ fn consent_is_given_shown_listed_and_taken_back() {
     project.write("t.tmpl", "{{ secrets.other }}");
     project.run(&["trust", "--list"]).succeeds().stdout_has("\tchanged\tweb\t20");
 
-    // From below, and from elsewhere.
+    // From a subdirectory, and from another directory.
     fs::create_dir(project.path("below")).unwrap();
     project
         .command(&["trust", "-q"])
@@ -230,7 +233,7 @@ fn consent_is_given_shown_listed_and_taken_back() {
     hint: name the directory of a `.secrets.toml` that belongs to you
     ");
 
-    // A directory that is gone stays listed until it is revoked.
+    // A removed directory stays listed until its trust is revoked.
     fs::remove_dir_all(project.path("")).unwrap();
     project.0.run(["trust", "--list"]).succeeds().stdout_has("\tgone\tweb\t");
     stderr!(project.0.run(["trust", "--revoke", "repo"]).succeeds(), @"`[dir]/repo` is no longer trusted");
@@ -238,7 +241,7 @@ fn consent_is_given_shown_listed_and_taken_back() {
 }
 
 #[test]
-fn every_change_but_of_a_templates_text_needs_consent_again() {
+fn every_change_except_a_templates_text_needs_new_consent() {
     let project = trusted();
     for (manifest, template, told) in [
         (MANIFEST.replace("\"web\"", "\"prod\""), TEMPLATE, "  project `prod`, previously `web`\n"),
@@ -295,7 +298,7 @@ fn every_change_but_of_a_templates_text_needs_consent_again() {
 }
 
 #[test]
-fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
+fn an_option_or_a_variable_consents_to_exactly_one_manifest() {
     let project = usual();
     let named = fingerprint(&project);
     project.run(&["--trust-manifest", &named, "render", "--all", "-q"]).succeeds();
@@ -305,7 +308,7 @@ fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
 
     given(&["check", "-q"], &named.to_uppercase()).succeeds().stdout_has("unused\tother");
 
-    // No program gets the variable.
+    // No program gets this variable.
     for mask in [&["run", "--", "env"][..], &["run", "--no-mask", "--", "env"]] {
         given(mask, &named)
             .succeeds()
@@ -315,7 +318,7 @@ fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
 
     assert!(!project.0.state().join("secrets/trust").exists());
 
-    // It covers the tags of templates as well.
+    // The fingerprint covers the tags of templates as well.
     project.write("t.tmpl", "{{ secrets.other }}");
     assert_ne!(fingerprint(&project), named);
     let told = "error: `.secrets.toml` is not the manifest that `--trust-manifest` or its variable names\n";
@@ -340,12 +343,12 @@ fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
         ");
     }
 
-    // Where there is consent already, another directory's variable takes none away.
+    // A variable for another manifest does not remove existing consent.
     project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
     given(&["render", "--all", "-q"], &named).succeeds();
 }
 
-/// The SHA-256 of the manifest alone.
+/// Returns the SHA-256 of the manifest alone.
 fn record_of(project: &Project) -> String {
     project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
     let record = record(project);
@@ -354,10 +357,10 @@ fn record_of(project: &Project) -> String {
 }
 
 #[test]
-fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
+fn a_record_is_bound_to_the_vault_and_a_modified_one_does_not_count() {
     let project = usual();
 
-    // Without a key it is bound by the next command that has one.
+    // Without a key, the next command that has one binds the record.
     keyless(&project, &["trust", "-q"])
         .succeeds()
         .stdout_has("project      `web`, number of secrets unknown while");
@@ -389,7 +392,7 @@ fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
     project.run(&["trust", "-q"]).succeeds().stdout_has("other");
     project.run(&["render", "--all", "-q"]).succeeds();
 
-    // New keys do not take consent away; the record is bound to them.
+    // New keys do not remove consent. The record is bound to them.
     let before = record(&project)["bindings"].clone();
     project.run(&["rekey", "--yes", "-q"]).succeeds();
     project.run(&["render", "--all", "-q"]).succeeds();
@@ -397,7 +400,7 @@ fn a_record_is_bound_to_the_vault_and_a_changed_one_does_not_count() {
 
     assert!(before[0][0] == after[0][0] && before[0][1] != after[0][1], "{before} {after}");
 
-    // Through an agent as well.
+    // An agent can use and bind records as well.
     project.run(&["unlock", "-q"]).succeeds();
     keyless(&project, &["render", "--all", "-q"]).succeeds();
     keyless(&project, &["trust", "--show"]).succeeds().stdout_has("`web`, 2 secrets\n");
@@ -426,7 +429,7 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
     fs::write(file, "{\"version\":1}").unwrap();
     told("it is invalid\n");
 
-    // That of another directory.
+    // A record of another directory does not count.
     let other = fs::read_to_string(&aside).unwrap().replace("/repo\"", "/other\"");
     fs::write(file, other).unwrap();
     told("it is invalid\n");
@@ -435,7 +438,7 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
 }
 
 #[test]
-fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
+fn on_a_terminal_the_question_comes_once_before_the_passphrase() {
     let project = usual();
     let asked = |typed: &str| {
         let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
@@ -476,7 +479,7 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
     let screen = terminal.ends_with(0);
     assert!(!screen.contains("Trust it"), "{screen}");
 
-    // After a change it is asked again, and the change is shown.
+    // After a change the question is asked again, and it shows the change.
     let hostile = "\\u001b[2J".to_owned() + &"x".repeat(4000);
     project.write(".secrets.toml", MANIFEST.replace("http://proxy", &hostile));
     project.run(&["unlock", "-q"]).succeeds();
@@ -494,7 +497,7 @@ fn on_a_terminal_it_is_asked_once_before_the_passphrase() {
 }
 
 #[test]
-fn what_is_trusted_is_shown_whole() {
+fn everything_that_is_trusted_is_shown() {
     let directory = "config/".repeat(9) + ".vscode";
     let declared: String =
         (0..20).map(|number| format!("{{{{ secrets.app-{number:02} }}}}")).collect();
@@ -522,7 +525,7 @@ fn what_is_trusted_is_shown_whole() {
         "x".repeat(150)
     ));
 
-    // A question cuts the text of a variable, and never the secrets in it.
+    // The question shortens the text of a variable, but never the secrets in it.
     let mut terminal =
         Terminal::shell(&project.0, "cd repo; stty cols 40; \"$secrets\" render --all");
     terminal.waits_for("app_19,").waits_for("prod_password\r\n").waits_for("  variable  BANNER=");
@@ -536,7 +539,7 @@ fn what_is_trusted_is_shown_whole() {
 
 #[test]
 fn a_template_that_changes_while_a_question_waits_is_refused() {
-    // While trust itself is asked for.
+    // The change happens during the question for trust.
     let project = usual();
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" render --all");
     terminal.waits_for("Trust it with ");
@@ -547,7 +550,7 @@ fn a_template_that_changes_while_a_question_waits_is_refused() {
     terminal.waits_for("  output `.env` from `t.tmpl` also uses: other").ends_with(7);
     assert!(!project.path(".env").exists());
 
-    // While a value is asked for that is missing.
+    // The change happens while a missing value is asked for.
     project.write("t.tmpl", "KEY={{ secrets.key }}\nNEW={{ secrets.new }}\n");
     project.run(&["trust", "-q"]).succeeds().stdout_has("new");
     let mut terminal = Terminal::shell(&project.0, "cd repo; \"$secrets\" setup");
@@ -560,15 +563,15 @@ fn a_template_that_changes_while_a_question_waits_is_refused() {
 
     assert!(!project.path(".env").exists());
 
-    // What was typed is stored, and everything goes on once the change is trusted.
+    // The typed value is stored, and the command works once the change is trusted.
     project.run(&["trust", "-q"]).succeeds().stdout_has("other");
     project.run(&["setup", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=value-of-key\nNEW=value-of-newvalue-of-other\n");
 }
 
 #[test]
-fn what_we_write_is_trusted_as_written() {
-    // A first manifest, by each of the commands that write one.
+fn a_manifest_that_we_write_is_trusted_as_written() {
+    // Test a first manifest by each command that writes one.
     for line in [&["setup", "--new"][..], &["init", "--project-file"]] {
         let project = cloned(&[("t.tmpl", TEMPLATE)]);
         stderr!(project.run(&[&["-p", "web"], line].concat()).succeeds(), @"
@@ -593,7 +596,7 @@ fn what_we_write_is_trusted_as_written() {
     project.run(&["adopt", "a.env", "-q"]).succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
 
-    // What was not trusted before is not trusted by an addition.
+    // An addition does not make an untrusted manifest trusted.
     let project = usual();
     project.write("b.env", "B=value-of-b\n");
     let before = project.files();
@@ -607,9 +610,9 @@ fn what_we_write_is_trusted_as_written() {
     assert!(before == project.files());
 }
 
-/// The case of the issue: a recipe that renders whenever a branch is checked out.
+/// The case from the issue: a recipe renders whenever a branch is checked out.
 #[test]
-fn a_branch_of_a_stranger_leaks_nothing() {
+fn a_strangers_branch_leaks_nothing() {
     let project = trusted();
     let recipe = "secrets render --stale -q && cat .env public/leak";
     let enter = || {
@@ -649,7 +652,7 @@ fn a_branch_of_a_stranger_leaks_nothing() {
     ")
     .stderr_has(HINT);
 
-    // The manifest of ours, and a template that names another secret of ours.
+    // The manifest is ours, but the template names another secret of ours.
     project.git(&["checkout", "-q", "-b", "subtle", "main"]);
     project.write("t.tmpl", "KEY={{ secrets.key }}\nX={{ secrets.other }}\n");
     project.git(&["commit", "-q", "-a", "-m", "subtle"]);
@@ -666,7 +669,7 @@ fn a_branch_of_a_stranger_leaks_nothing() {
 }
 
 #[test]
-fn without_run_env_a_program_gets_what_the_manifest_names() {
+fn without_run_env_a_program_gets_the_secrets_of_the_manifest() {
     let project = cloned(&[(
         ".secrets.toml",
         "project = \"web\"\n[secrets.key]\n[secrets.gone]\noptional = true\n",

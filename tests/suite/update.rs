@@ -1,4 +1,4 @@
-//! `secrets update`: what is named changes, nothing else does.
+//! `secrets update` changes what is named and nothing else.
 
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
@@ -6,7 +6,7 @@ use terminal_secrets::vault::NewSecret;
 use crate::create::revealed;
 use crate::support::{Sandbox, project, value};
 
-/// A vault with `key`, which has a name, a description and a value.
+/// Returns a vault with `key`, which has a name, a description and a value.
 fn labelled() -> Sandbox {
     let sandbox = Sandbox::new();
     let new = NewSecret {
@@ -20,7 +20,7 @@ fn labelled() -> Sandbox {
     sandbox
 }
 
-/// Name, description and value of `key`; empty where there is none.
+/// Returns the name, description and value of `key`. Missing ones are empty.
 fn state(sandbox: &Sandbox) -> (String, String, Vec<u8>) {
     let secret = sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap();
     let name = secret.metadata.name.map_or_else(String::new, |name| name.as_str().to_owned());
@@ -45,7 +45,7 @@ fn update_takes_a_new_value_from_stdin() {
 }
 
 #[test]
-fn update_of_a_label_alone_never_reads_stdin() {
+fn update_of_only_a_label_never_reads_stdin() {
     for (option, expected) in [
         ("--name", ("New".to_owned(), "Old text".to_owned(), b"old value".to_vec())),
         ("--description", ("Old name".to_owned(), "New".to_owned(), b"old value".to_vec())),
@@ -79,7 +79,7 @@ fn update_with_an_empty_label_clears_it() {
 }
 
 #[test]
-fn update_changes_label_and_value_at_once() {
+fn update_changes_label_and_value_together() {
     let sandbox = labelled();
     sandbox.write("value", "new\r\nvalue\n");
     let run = sandbox.run(["update", "key", "--name", "New", "--value-file", "value"]);
@@ -99,7 +99,7 @@ fn update_changes_label_and_value_at_once() {
 }
 
 #[test]
-fn update_generates() {
+fn update_can_generate_a_value() {
     let sandbox = labelled();
     let run = sandbox.run(["update", "key", "--generate", "--length", "1024", "--alphabet", "hex"]);
     run.succeeds().stderr_has("updated `key` in project `default`, hint ");
@@ -110,7 +110,7 @@ fn update_generates() {
 }
 
 #[test]
-fn update_with_nothing_on_stdin_stores_nothing() {
+fn update_with_an_empty_stdin_stores_nothing() {
     for (stdin, arguments) in
         [("", &["update", "key"][..]), ("\n", &["update", "key", "--value-file", "-"])]
     {
@@ -131,7 +131,7 @@ fn update_with_nothing_on_stdin_stores_nothing() {
 }
 
 #[test]
-fn update_keeps_tag_and_id_and_moves_the_time() {
+fn update_keeps_tag_and_id_and_sets_the_time() {
     let sandbox = labelled();
     let get = |sandbox: &Sandbox| {
         sandbox.vault().get(&project("default"), &"key".parse().unwrap()).unwrap()
@@ -157,7 +157,7 @@ fn update_by_id_reaches_another_project() {
 }
 
 #[test]
-fn update_of_what_is_not_there_offers_the_nearest_and_reads_no_value() {
+fn update_of_a_missing_secret_suggests_the_nearest_and_reads_no_value() {
     let sandbox = labelled();
     let output = sandbox.command(["update", "kez"]).stdin("x").run().fails_with(3).stdout("");
     stderr!(output, @"
@@ -167,7 +167,7 @@ fn update_of_what_is_not_there_offers_the_nearest_and_reads_no_value() {
 }
 
 #[test]
-fn update_keeps_to_the_bounds_of_labels() {
+fn update_limits_labels() {
     let sandbox = labelled();
     for (option, text, why) in [
         ("--name", "a\nb".to_owned(), "it holds a control character"),

@@ -1,8 +1,9 @@
-//! Known answers of the vault format: every file of `tests/vectors/`, which `check.py` there computed from
-//! docs/format.md alone, recomputed with the library.
+//! Known answers of the vault format. `check.py` computed every file of `tests/vectors/` from
+//! docs/format.md alone. These tests recompute them with the library.
 //!
-//! A file names its `kind`; the function of that name checks it. A seal's salt is drawn at random inside the library,
-//! so what it seals is compared opened, and sealed once more with the vector's salt through `Key::seal_with_salt`.
+//! A file names its `kind`, and the function of that name checks it. The library draws a seal's
+//! salt at random, so a seal is compared after opening it, and sealed once more with the vector's
+//! salt through `Key::seal_with_salt`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use terminal_secrets::model::{
     Description, Hint, Metadata, Name, ProjectName, SecretBytes, SecretValue, Tag, Timestamp,
 };
 
-/// One test for each kind of case, over all files of that kind.
+/// Defines one test for each kind of case, over all files of that kind.
 macro_rules! kinds {
     ($($kind:ident)*) => {
         const KINDS: &[&str] = &[$(stringify!($kind)),*];
@@ -57,7 +58,7 @@ fn every_file_is_read() {
     for case in cases() {
         assert!(
             KINDS.contains(&case.kind.as_str()),
-            "{}: no test reads a case of kind {}",
+            "{}: no test handles cases of kind {}",
             case.name,
             case.kind
         );
@@ -72,7 +73,7 @@ struct Case {
 }
 
 impl Case {
-    /// What was opened; `None` where it was refused as the case expects.
+    /// Returns the opened result, or `None` if it was refused as the case expects.
     fn opened<T>(&self, result: Result<T, CryptoError>) -> Option<T> {
         let code = result.as_ref().err().map(|error| match error {
             CryptoError::WrongPassphrase => "wrong-passphrase",
@@ -89,7 +90,8 @@ impl Case {
         result.ok()
     }
 
-    /// The seal opens or not as the case expects, so that what is refused is refused for what is in it.
+    /// Asserts that the seal opens or not as the case expects, so that a refusal is about the
+    /// content.
     fn sealed_as_expected(&self, label: &str, key: &Key, version: u64) {
         let sealed = self.input.bytes("sealed");
         let padded = self.input.in_place(version, |place, context| {
@@ -124,7 +126,7 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// The members of a JSON object, bytes in hex.
+/// The members of a JSON object, with bytes in hex.
 struct Fields(Value);
 
 impl Fields {
@@ -138,7 +140,7 @@ impl Fields {
     }
 
     fn array<const N: usize>(&self, member: &str) -> [u8; N] {
-        self.bytes(member).try_into().unwrap_or_else(|_| panic!("{member} has another length"))
+        self.bytes(member).try_into().unwrap_or_else(|_| panic!("{member} has the wrong length"))
     }
 
     fn key(&self, member: &str) -> Key {
@@ -161,7 +163,7 @@ impl Fields {
         self.list(member).into_iter().map(|row| read(&Self(row))).collect()
     }
 
-    /// A key ring of the keys that the case has; the others are zeros, and unused.
+    /// Returns a key ring with the keys of the case. The other keys are zeros and unused.
     fn keyring(&self) -> Keyring {
         let key = |member| {
             if self.0[member].is_null() { Key::copy_of(&[0; 32]) } else { self.key(member) }
@@ -171,7 +173,8 @@ impl Fields {
         Keyring::new(&self.array("pid"), key("pmk"), key("pvk"), key("psk"), name)
     }
 
-    /// Vault, project and record, and the context that they make with a version.
+    /// Passes the record context of the case's vault, project and record to `then`, and the context
+    /// bytes for a version.
     fn in_place<T>(&self, version: u64, then: impl FnOnce(RecordContext<'_>, &[u8]) -> T) -> T {
         let (vault_id, pid, rid, epoch) =
             (self.array("vault_id"), self.array("pid"), self.array("rid"), self.u32("epoch"));
@@ -226,8 +229,8 @@ fn expand(case: &Case) {
     let output = case.expected.bytes("output");
     assert_eq!(output.len() as u64, case.input.u64("length"));
 
-    // The library gives out 32 bytes at a time. A longer output begins with a shorter one (RFC 5869, section 2.3);
-    // the 12 bytes behind are a seal's nonce, which `value` compares.
+    // The library returns 32 bytes at a time. A longer output begins with a shorter one (RFC 5869,
+    // section 2.3). The 12 bytes after them are a seal's nonce, which `value` compares.
     assert_eq!(&output[..32], found.expose(), "{}", case.name);
 }
 
@@ -256,7 +259,7 @@ fn value(case: &Case) {
         assert_eq!(opened.expose(), plain, "{}", case.name);
     });
 
-    // What stays inside the library: the seal is that of this key, this nonce and this associated data.
+    // The library hides these parts: the seal uses this key, this nonce and this associated data.
     let (nonce, aad) = (Nonce::from(expected.array::<12>("nonce")), expected.bytes("aad"));
     let cipher = Aes256Gcm::new(&expected.array::<32>("key").into());
     let found = cipher.encrypt(&nonce, Payload { msg: padded.expose(), aad: &aad }).unwrap();
@@ -277,7 +280,7 @@ fn value_opened(case: &Case) {
 
 // Section 3
 
-/// The library gives no root key away; two that make the same MAC are the same.
+/// Compares root keys. The library gives none away, but two that make the same MAC are the same.
 fn assert_same_root(case: &Case, found: &RootKey, expected: &[u8; 32]) {
     let vault = VaultRow::first([0; 16]);
     let mac = |root: &RootKey| root.mac(&vault, &[], &[], &[]);

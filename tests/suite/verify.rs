@@ -1,4 +1,4 @@
-//! `secrets verify` and `secrets salvage`: everything is looked at, and one damaged thing hides no other.
+//! `secrets verify` and `secrets salvage` read everything, and one damaged item hides no other.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,7 +9,7 @@ use terminal_secrets::vault::{Locked, Report, VaultError};
 use crate::fixture::{SECRETS, Specimen, reveal};
 use crate::support::{Sandbox, passphrase, project, secret};
 
-/// Forty secrets in `web`, two in `default`.
+/// Returns a vault with forty secrets in `web` and two in `default`.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")]);
     let many = (0..40)
@@ -28,7 +28,7 @@ fn report(specimen: &Specimen) -> Result<Report, VaultError> {
 }
 
 #[test]
-fn of_a_vault_without_a_fault_it_says_what_is_there() {
+fn verify_describes_an_undamaged_vault() {
     let sandbox = sandbox();
     let path = sandbox.vault_path().display().to_string();
     stderr!(sandbox.run(["verify"]).succeeds(), @"everything holds").stdout(format!(
@@ -58,7 +58,7 @@ fn of_a_vault_without_a_fault_it_says_what_is_there() {
 }
 
 #[test]
-fn what_is_damaged_is_named_and_the_rest_is_read() {
+fn damage_is_named_and_the_rest_is_read() {
     let sandbox = sandbox();
     let id = |tag: &str| {
         sandbox.vault().get(&project("default"), &tag.parse().unwrap()).unwrap().id.to_string()
@@ -92,7 +92,7 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
     assert!(damage.contains(&json!({ "what": "the record", "project": "default", "id": two })));
 }
 
-/// What nobody reads otherwise, too.
+/// This includes attacks on rows that nothing else reads.
 #[test]
 fn each_attack_on_the_file_is_found() {
     let cases = [
@@ -121,7 +121,7 @@ fn each_attack_on_the_file_is_found() {
         ),
         ("the root MAC", "UPDATE vault SET root_mac = zeroblob(544)"),
         (
-            "a slot more",
+            "an additional slot",
             "INSERT INTO slots SELECT randomblob(16), 1, params, salt, commitment, wrap FROM slots",
         ),
         ("a slot's parameters", "UPDATE slots SET params = x'00'"),
@@ -138,7 +138,7 @@ fn each_attack_on_the_file_is_found() {
         let report = report(&specimen).unwrap();
         assert!(!report.damage.is_empty(), "{name}");
 
-        // What belongs to nobody is not copied; of all else, no copy is made.
+        // Orphan rows are not copied. With any other damage, no copy is made.
         let copy = specimen.directory().join("copy.db");
         let copied = specimen.vault().unwrap().backup(&copy, false, &|_| {}).is_ok();
         let belongs_to_nobody = name.contains(" of no") || name.contains("empty bucket");
@@ -148,7 +148,8 @@ fn each_attack_on_the_file_is_found() {
     assert!(report(&Specimen::new()).unwrap().damage.is_empty());
 }
 
-/// Damaged anywhere, it tells, or the answers are the right ones; what is saved is what was stored.
+/// Damages a byte: `verify` reports it or the answers are right, and salvaged values are the stored
+/// ones.
 fn damaged_at(at: usize) {
     let whole = Specimen::new().bytes();
     let mut bytes = whole.clone();
@@ -195,13 +196,14 @@ fn one_flipped_byte_in_seventeen_is_found_and_the_rest_is_saved() {
     (0..Specimen::new().bytes().len()).step_by(17).for_each(damaged_at);
 }
 
-/// The first row of a page is said to be where it is not: the others are read, and at the first try.
+/// The first row of a page claims a wrong offset. The others are still read, at the first attempt.
 #[test]
-fn a_row_out_of_place_leaves_the_others_of_its_page_readable() {
+fn a_row_with_a_wrong_offset_leaves_its_page_readable() {
     let whole = Specimen::new().bytes();
     let mut seen = 0;
     for page in 1..whole.len() / 4096 {
-        // A leaf of a table without row ids, with a row for each secret (SQLite's file format, section 1.6).
+        // A leaf page of a table without row ids that has a row for each secret (SQLite's file
+        // format, section 1.6).
         let at = page * 4096;
         if whole[at] != 10 || whole[at + 3..at + 5] != [0, 3] {
             continue;
@@ -248,7 +250,7 @@ fn a_zeroed_page_leaves_the_others_readable() {
 }
 
 #[test]
-fn what_can_be_read_is_saved_with_ids_and_times() {
+fn readable_secrets_are_saved_with_ids_and_times() {
     let sandbox = sandbox();
     let before = sandbox.vault().list(None, |_| true).unwrap();
     let one =
@@ -282,13 +284,13 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
     let run = sandbox.run(["--vault", "out.db", "-p", "web", "render", "-e", "{{ KEY_7 }}"]);
     run.succeeds().stdout("web value 7");
 
-    // Nothing is written over.
+    // No file is overwritten.
     stderr!(sandbox.run(["salvage", "out.db"]).fails_with(4), @"
     error: there is something at `[dir]/out.db` already
     hint: name a file that is not there
     ");
 
-    // As it is said, it goes on.
+    // The command from the hint works.
     stderr!(sandbox.run(["restore", "out.db", "-y", "-q"]).succeeds(), @"
     warning: that is another vault than the one that is there, as one that `salvage` made is
     warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
@@ -300,7 +302,7 @@ fn what_can_be_read_is_saved_with_ids_and_times() {
 }
 
 #[test]
-fn what_nothing_vouches_for_is_named() {
+fn secrets_that_cannot_be_verified_are_named() {
     let sandbox = sandbox();
     sql(
         &sandbox,
@@ -333,7 +335,7 @@ fn what_nothing_vouches_for_is_named() {
 }
 
 #[test]
-fn where_nothing_can_be_read_nothing_is_made() {
+fn salvage_creates_no_file_if_nothing_can_be_read() {
     let sandbox = sandbox();
     sql(&sandbox, "DELETE FROM projects");
     let output = sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("");
@@ -355,7 +357,7 @@ fn where_nothing_can_be_read_nothing_is_made() {
 }
 
 #[test]
-fn through_the_agent_it_tells_that_something_is_damaged() {
+fn verify_through_the_agent_reports_damage() {
     let sandbox = sandbox();
     sandbox.run(["unlock", "-q"]).succeeds();
     let bare =
@@ -379,7 +381,7 @@ fn through_the_agent_it_tells_that_something_is_damaged() {
 
     bare(&["lock", "--all", "-q"]).succeeds();
 
-    // With the passphrase, it says more.
+    // The passphrase gives a more detailed report.
     stderr!(sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n"), @"
     error: the vault is damaged or was tampered with: 2 findings
     hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
@@ -387,7 +389,7 @@ fn through_the_agent_it_tells_that_something_is_damaged() {
 }
 
 #[test]
-fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
+fn salvage_reports_a_rollback() {
     let sandbox = sandbox();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("one");
     let before = sandbox.read("vault.db");
@@ -401,7 +403,7 @@ fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
     hint: what could be read is in `out.db`
     ");
 
-    // What is damaged besides is told as well.
+    // Additional damage is reported as well.
     sql(&sandbox, "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)");
     let run = sandbox.run(["salvage", "another.db"]).fails_with(6);
     run.stderr_has(
@@ -410,7 +412,7 @@ fn what_is_saved_of_a_vault_that_was_put_back_is_told() {
 }
 
 #[test]
-fn one_project_that_cannot_be_read_hides_no_other() {
+fn an_unreadable_project_hides_no_other() {
     for column in ["head", "sig", "keys"] {
         let sandbox = sandbox();
         sql(
@@ -442,7 +444,7 @@ fn two_projects_of_one_name_are_both_saved() {
         "FROM projects WHERE pid IN (SELECT pid FROM records GROUP BY pid HAVING count(*) = 2)";
     sql(&sandbox, &format!("CREATE TABLE kept AS SELECT pid, keys {rows}"));
 
-    // The schema is a strange one for as long as it takes.
+    // The schema is modified only temporarily.
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     let kept: (Vec<u8>, Vec<u8>) = connection
         .query_row("SELECT pid, keys FROM kept", [], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -490,7 +492,7 @@ fn two_projects_of_one_name_are_both_saved() {
 }
 
 #[test]
-fn by_the_recovery_code_the_new_vault_gets_a_passphrase_of_its_own() {
+fn with_the_recovery_code_the_new_vault_gets_its_own_passphrase() {
     let sandbox = sandbox();
     crate::recovery::create(&sandbox, &[]);
     crate::passwd::file(&sandbox, "new", crate::passwd::NEW);

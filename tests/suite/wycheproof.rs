@@ -1,5 +1,5 @@
-//! The primitives that the format stands on (docs/format.md, section 2) against vectors made to break them: Project
-//! Wycheproof's, and RFC 9106's for Argon2id, which Wycheproof has not.
+//! The format's primitives (docs/format.md, section 2) against test vectors that were designed to
+//! break them: Project Wycheproof's, and RFC 9106's for Argon2id, which Wycheproof does not cover.
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -10,7 +10,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use wycheproof::{TestResult, aead, eddsa, hkdf as hkdf_vectors, mac};
 
-// None of these sets has an "acceptable" case, one that a library may take or refuse; a new one shows.
+// None of these sets has an "acceptable" case, which a library may accept or refuse. A new one
+// would fail here.
 fn is_valid(result: TestResult) -> bool {
     assert_ne!(result, TestResult::Acceptable);
     result == TestResult::Valid
@@ -50,7 +51,7 @@ fn hkdf_sha256() {
         let mut found = vec![0; test.size];
         let done = Hkdf::<Sha256>::new(Some(&test.salt), &test.ikm).expand(&test.info, &mut found);
 
-        // The invalid ones ask for more than the 255 blocks that HKDF gives.
+        // The invalid cases ask for more than the 255 blocks that HKDF gives.
         assert_eq!(done.is_ok(), is_valid(test.result), "{}", test.tc_id);
         assert!(done.is_err() || found == *test.okm, "{}", test.tc_id);
         ran += 1;
@@ -66,7 +67,7 @@ fn hmac_sha256() {
         for test in group.tests {
             let hmac = Hmac::<Sha256>::new_from_slice(&test.key).unwrap().chain_update(&test.msg);
 
-            // Half of the groups compare the first 16 bytes only, as `tag_ix` does.
+            // Half of the groups compare only the first 16 bytes, as `tag_ix` does.
             assert_eq!(test.tag.len() * 8, group.tag_size);
             assert_eq!(
                 hmac.verify_truncated_left(&test.tag).is_ok(),
@@ -88,8 +89,9 @@ fn ed25519_strict() {
     for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
         let key = VerifyingKey::from_bytes(&group.key.pk[..].try_into().unwrap()).unwrap();
 
-        // Strict verification also refuses what RFC 8032 leaves open: a key or an R of small order. The set has no
-        // valid signature of that sort, so that strict is as good as valid here; `small_order_is_refused` has one.
+        // Strict verification also refuses keys and R values of small order, which RFC 8032 leaves
+        // open. The set has no valid signature of that kind, so strict verification accepts all
+        // valid ones here. `keys_of_small_order_are_refused` has one.
         assert!(!key.is_weak());
         for test in group.tests {
             let verified =
@@ -103,8 +105,8 @@ fn ed25519_strict() {
 }
 
 #[test]
-fn small_order_is_refused() {
-    // Under the neutral element as key (y = 1), R = 1 and S = 0 "sign" every message: S·B = R + k·A.
+fn keys_of_small_order_are_refused() {
+    // With the neutral element as key (y = 1), R = 1 and S = 0 "sign" every message: S·B = R + k·A.
     let mut neutral = [0; 32];
     neutral[0] = 1;
     let key = VerifyingKey::from_bytes(&neutral).unwrap();
