@@ -146,8 +146,9 @@ fn check<'m>(
             "the name of `{}` is not that of a dotenv file",
             args.file.display()
         ))
-        .hint("use a file named `.env`, `.env.NAME` or `NAME.env`; only dotenv files have \
-               variables"));
+        .hint(
+            "use a file named `.env`, `.env.NAME` or `NAME.env`; only dotenv files have variables",
+        ));
     }
 
     let Grammar { namespaced, readers, .. } = rendering.grammar;

@@ -72,7 +72,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     if is_first {
         init::next(
             cx,
-            &format!("run a program with the project's secrets with {}", cx.hint_command("run -- CMD")),
+            &format!("use {} to run a program with the project's secrets", cx.hint_command("run -- CMD")),
         );
     }
 

@@ -71,8 +71,9 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
 
     if path == Path::new("-") {
         return Err(
-            Error::usage("an export cannot be written to stdout").hint("set a file with \
-                                                                        `--encrypted FILE`")
+            Error::usage("an export cannot be written to stdout").hint(
+                "set a file with `--encrypted FILE`",
+            )
         );
     }
 

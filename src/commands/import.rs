@@ -123,8 +123,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     for (name, line) in &referring {
         cx.ui.warn(&format!(
             "{file}:{line}: the value of `{name}` refers to another variable; it is stored as \
-             written, \
-             and programs get it unexpanded"
+             written, and programs get it unexpanded"
         ));
     }
 
@@ -350,8 +349,7 @@ fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Re
         let hint = match &error.why {
             Why::OneTag(_, name) => format!(
                 "remove one of the two from the file; `[run.env]` and `run --env {name}=...` can \
-                 give a \
-                 program a variable of any name; nothing was stored"
+                 give a program a variable of any name; nothing was stored"
             ),
             _ => format!("the file was read as {}; nothing was stored", format.name()),
         };

@@ -95,8 +95,10 @@ pub(super) fn show(
         .hint("create another one with `secrets recovery create --replace`")
     })?;
 
-    cx.ui.status("write this recovery code down: it unlocks the vault like the passphrase does \
-                  and is not shown again");
+    cx.ui.status(
+        "write this recovery code down: it unlocks the vault like the passphrase does and is not \
+         shown again",
+    );
     Ok(())
 }
 

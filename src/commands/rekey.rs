@@ -54,8 +54,10 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             return Err(Error::usage(
                 "`--recovery-file` and `--new-passphrase-file` cannot be used with `--project`",
             )
-            .hint("remove these options; the keys of a project do not depend on how the vault is \
-                   unlocked"));
+            .hint(
+                "remove these options; the keys of a project do not depend on how the vault is \
+                 unlocked",
+            ));
         }
         Some(project) => {
             cx.require_vault()?;
@@ -63,8 +65,9 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             vault.require_project(project)?;
             if !args.yes {
                 require_terminal(WHAT)?;
-                require_confirmation(&format!("Re-encrypt all of project `{project}` under new \
-                                               keys?"))?;
+                require_confirmation(&format!(
+                    "Re-encrypt all of project `{project}` under new keys?",
+                ))?;
             }
 
             let outputs = intact_outputs(cx, vault)?;
@@ -86,8 +89,8 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
 
     if cx.project_option().is_none() {
         cx.ui.status(
-            "old copies still open with the old keys; create a new backup, and change the \
-             secrets that they contain",
+            "old copies still open with the old keys; create a new backup, and change the secrets \
+             that they contain",
         );
 
         if args.new_passphrase_file.is_none() {
@@ -125,8 +128,9 @@ fn renew(outputs: Option<IntactOutputs>, rekeyed: &RekeyOutcome) {
 
 fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     if cx.is_recovering() {
-        return Err(Error::usage("`--recovery` cannot be used here, because the passphrase is \
-                                 needed")
+        return Err(Error::usage(
+            "`--recovery` cannot be used here, because the passphrase is needed",
+        )
             .hint("set a new passphrase with `secrets passwd --recovery`"));
     }
 

@@ -66,8 +66,9 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let out = args.out.display().to_string();
     for (project, tag) in unproven.iter().take(SHOWN) {
         cx.ui
-            .warn(&format!("`{tag}` of project `{project}` is genuine, but may not be the latest \
-                            version"));
+            .warn(&format!(
+                "`{tag}` of project `{project}` is genuine, but may not be the latest version",
+            ));
     }
 
     if unproven.len() > SHOWN {
@@ -132,7 +133,8 @@ fn show_next_step(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
 
     if salvaged.report.recovery {
         let create = cx.hint_command("recovery create");
-        cx.ui.status(&format!("it has no recovery code; after restoring it, create one with \
-                               {create}"));
+        cx.ui.status(&format!(
+            "it has no recovery code; after restoring it, create one with {create}",
+        ));
     }
 }

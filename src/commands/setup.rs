@@ -297,8 +297,10 @@ fn ask_for_value(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, E
                     .map_err(|why| Error::usage(why.to_string()));
             }
             Err(UiError::ControlCharacter) => {
-                cx.ui.warn("the input contained a control character, such as those from arrow \
-                            keys; try again");
+                cx.ui.warn(
+                    "the input contained a control character, such as those from arrow keys; try \
+                     again",
+                );
             }
             Err(UiError::SeveralLines) => {
                 let create = cx.hint_command(&format!("create {} --value-file PATH", need.tag));

@@ -149,8 +149,8 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
             cx,
             &import,
             &[],
-            "the values differ; use the file's values with `--on-conflict overwrite`; nothing \
-             was stored",
+            "the values differ; use the file's values with `--on-conflict overwrite`; nothing was \
+             stored",
         )?;
     }
 
@@ -163,8 +163,8 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let tracked = ignore_output(cx)?;
     if tracked || (!args.example && is_tracked(&args.file)) {
         cx.ui.warn(&format!(
-            "`{}` is tracked by git; remove it with `git rm --cached`, and change the values \
-             that were committed",
+            "`{}` is tracked by git; remove it with `git rm --cached`, and change the values that \
+             were committed",
             paths.output_shown.display()
         ));
     }

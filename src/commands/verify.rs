@@ -70,8 +70,10 @@ fn failure(report: &Report) -> Option<Error> {
 
     Some(
         Error::new(Kind::Damaged, format!("the vault is damaged or was tampered with: {found}"))
-            .hint("restore a backup with `secrets restore PATH`, or save what can be read with \
-                   `secrets salvage OUT`"),
+            .hint(
+                "restore a backup with `secrets restore PATH`, or save what can be read with \
+                 `secrets salvage OUT`",
+            ),
     )
 }
 

@@ -518,8 +518,7 @@ impl Context {
                 let copy = store::quoted(&copy);
                 error.hint(format!(
                     "if it is intact, restore `{copy}` with `secrets restore {copy}`; it is a \
-                     copy from before \
-                     an interrupted change was rolled back"
+                     copy from before an interrupted change was rolled back"
                 ))
             }
             _ => error,

@@ -246,8 +246,9 @@ impl Context {
         let named = self.named_manifest();
         let message = match trust {
             _ if named.is_some() => {
-                format!("`{path}` is not the manifest that `--trust-manifest` or its variable \
-                         names")
+                format!(
+                    "`{path}` is not the manifest that `--trust-manifest` or its variable names",
+                )
             }
             Trust::Changed(_) => format!("`{path}` asks for something other than what you trusted"),
             Trust::Trusted(_) | Trust::Unknown(None) => format!("`{path}` is not trusted"),
@@ -263,14 +264,17 @@ impl Context {
 
         match named {
             Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => {
-                error.hint("use the SHA-256 that `secrets trust --show` prints; this one is of \
-                            the file alone")
+                error.hint(
+                    "use the SHA-256 that `secrets trust --show` prints; this one is of the file \
+                     alone",
+                )
             }
             Some(_) => {
                 error.hint("review it and find the SHA-256 to use with `secrets trust --show`")
             }
-            None => error.hint("review it with `secrets trust --show`, then trust it with \
-                                `secrets trust`"),
+            None => error.hint(
+                "review it with `secrets trust --show`, then trust it with `secrets trust`",
+            ),
         }
     }
 

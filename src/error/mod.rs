@@ -248,8 +248,9 @@ impl From<UiError> for Error {
                  `--value-file PATH`; nothing was stored",
             ),
             UiError::SeveralLines => {
-                Self::usage(message).hint("pipe the value in, or use `--value-file PATH`; \
-                                           nothing was stored")
+                Self::usage(message).hint(
+                    "pipe the value in, or use `--value-file PATH`; nothing was stored",
+                )
             }
         }
     }
@@ -291,16 +292,17 @@ impl From<GitError> for Error {
         let failure = Self::new(Kind::Failure, message);
         match error {
             GitError::NoRepository(_) => {
-                failure.hint("change to the working tree of a repository, or create one with \
-                              `git init`")
+                failure.hint(
+                    "change to the working tree of a repository, or create one with `git init`",
+                )
             }
             GitError::Invalid { .. } | GitError::Object { .. } => {
                 failure.hint("check the repository with `git fsck`")
             }
             GitError::Missing(_) => {
                 failure.hint(
-                    "fetch it with `git fetch`; a partial clone omits objects, and `secrets` never \
-                     fetches them",
+                    "fetch it with `git fetch`; a partial clone omits objects, and `secrets` \
+                     never fetches them",
                 )
             }
             GitError::Io { .. } => failure,
@@ -319,8 +321,7 @@ impl From<RunError> for Error {
                     std::io::ErrorKind::ArgumentListTooLong => error
                         .hint(
                             "select fewer secrets with `--only TAG,...`, or pass large ones as \
-                             files \
-                             with `--file NAME=TAG`",
+                             files with `--file NAME=TAG`",
                         ),
                     _ => error,
                 }
