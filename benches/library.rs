@@ -188,7 +188,8 @@ fn log_of(values: &[(Tag, Vec<u8>)]) -> Vec<u8> {
 
 fn masking(c: &mut Criterion) {
     let mut group = c.benchmark_group("masking");
-    for count in [20, 100] {
+    group.sample_size(10);
+    for count in [20, 100, 10_000] {
         let values = values_of(count);
         group.bench_function(BenchmarkId::new("needles", count), |b| {
             b.iter(|| needles_of(&values).is_empty());

@@ -33,7 +33,11 @@ pub(crate) fn tags_with_commas(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Completes the tag in `NAME=TAG`.
 pub(crate) fn tag_of_variable(current: &OsStr) -> Vec<CompletionCandidate> {
-    if current.as_encoded_bytes().contains(&b'=') { after_separator(current, '=') } else { Vec::new() }
+    if current.as_encoded_bytes().contains(&b'=') {
+        after_separator(current, '=')
+    } else {
+        Vec::new()
+    }
 }
 
 /// Completes a project of the vault.

@@ -231,7 +231,8 @@ impl Environment {
     fn read_manifest(directory: &Path) -> Result<Manifest, ConfigError> {
         let path = directory.join(MANIFEST);
         let failed = |at, message| ConfigError::Manifest { path: path.clone(), at, message };
-        let unreadable = |error: std::io::Error| failed(None, format!("cannot read the file: {error}"));
+        let unreadable =
+            |error: std::io::Error| failed(None, format!("cannot read the file: {error}"));
         let mut text = Vec::new();
         let file = fs::File::open(&path).map_err(unreadable)?;
 
@@ -240,7 +241,8 @@ impl Environment {
             return Err(failed(None, "the file is larger than 1 MiB".into()));
         }
 
-        let text = String::from_utf8(text).map_err(|_| failed(None, "the file is not UTF-8".into()))?;
+        let text =
+            String::from_utf8(text).map_err(|_| failed(None, "the file is not UTF-8".into()))?;
 
         // The message contains keys and paths, which may be as long as the file.
         let refused = |error: ManifestError| failed(error.at, clipped(&error.message, 400));

@@ -282,9 +282,7 @@ impl Client {
         self.begin_mac(connection, tables)?;
         match connection.ask(&Request::Verify { mac: &tables.vault.root_mac })?.decoded()? {
             Answer::Done(_) => Ok(()),
-            Answer::AgentFault(AgentFault::RootTables) => {
-                Err(CryptoError::Damaged(ROOT_TABLES).into())
-            }
+            Answer::Failed(AgentFault::RootTables) => Err(CryptoError::Damaged(ROOT_TABLES).into()),
             other => Err(other.unexpected().into()),
         }
     }
@@ -327,10 +325,10 @@ impl Client {
             let answer = connection.ask(&Request::Open { rows: batch.to_vec() })?;
             let opened = match answer.decoded()? {
                 Answer::Keyrings(opened) if opened.len() == batch.len() => opened,
-                Answer::AgentFault(AgentFault::Keyring(_)) => {
+                Answer::Failed(AgentFault::Keyring(_)) => {
                     return Err(CryptoError::Damaged(KEYRING).into());
                 }
-                Answer::AgentFault(AgentFault::ProjectRolledBack(row)) => {
+                Answer::Failed(AgentFault::ProjectRolledBack(row)) => {
                     let row = usize::try_from(row).ok().and_then(|row| batch.get(row));
                     let row = row.ok_or(KeyServiceError::Nonsense)?.clone();
                     return Err(Self::rolled_back(connection, row));
@@ -389,7 +387,7 @@ impl RootKeyHandle for Client {
             self.verify(connection, tables)?;
             let keyrings = Self::keyrings(connection, tables.projects)?;
             if self.checkpoint_key.get().is_none() {
-                let key = match connection.ask(&Request::AnchorKey)?.decoded()? {
+                let key = match connection.ask(&Request::CheckpointKey)?.decoded()? {
                     Answer::Bytes(key) => {
                         Key::copy_of(key.try_into().map_err(|_| KeyServiceError::Nonsense)?)
                     }
@@ -581,13 +579,13 @@ impl Answer<'_> {
     /// Returns the error for an answer that does not match the request.
     fn unexpected(&self) -> KeyServiceError {
         match self {
-            Self::AgentFault(AgentFault::Locked) => KeyServiceError::Locked,
-            Self::AgentFault(AgentFault::Replaced) => KeyServiceError::Replaced,
-            Self::AgentFault(AgentFault::RolledBack) => KeyServiceError::RolledBack(None),
-            Self::AgentFault(AgentFault::OtherSlots) => KeyServiceError::OtherSlots,
-            Self::AgentFault(AgentFault::OtherKey) => KeyServiceError::OtherKey,
-            Self::AgentFault(AgentFault::Version) => KeyServiceError::OtherVersion,
-            Self::AgentFault(AgentFault::System) => KeyServiceError::Failed,
+            Self::Failed(AgentFault::Locked) => KeyServiceError::Locked,
+            Self::Failed(AgentFault::Replaced) => KeyServiceError::Replaced,
+            Self::Failed(AgentFault::RolledBack) => KeyServiceError::RolledBack(None),
+            Self::Failed(AgentFault::OtherSlots) => KeyServiceError::OtherSlots,
+            Self::Failed(AgentFault::OtherKey) => KeyServiceError::OtherKey,
+            Self::Failed(AgentFault::Version) => KeyServiceError::OtherVersion,
+            Self::Failed(AgentFault::System) => KeyServiceError::Failed,
             _ => KeyServiceError::Nonsense,
         }
     }

@@ -70,7 +70,7 @@ pub enum Request<'a> {
         keyring: &'a [u8],
     },
     /// Return the key that seals checkpoints of the verified vault; answered by [`Answer::Bytes`]
-    AnchorKey,
+    CheckpointKey,
 }
 
 /// The message that a new agent reads from its stdin once, before it listens. It contains the key
@@ -104,7 +104,7 @@ pub enum Answer<'a> {
     /// Key rings in the order of the rows
     Keyrings(Vec<&'a [u8]>),
     /// The request failed
-    AgentFault(AgentFault),
+    Failed(AgentFault),
 }
 
 /// The reason why a request failed.
@@ -244,7 +244,7 @@ impl<'a> Request<'a> {
             Self::Seal { path, pid, epoch, keyring } => {
                 Writer::new(9).lp(path).put(pid).put(&epoch.to_be_bytes()).lp(keyring)
             }
-            Self::AnchorKey => Writer::new(10),
+            Self::CheckpointKey => Writer::new(10),
         };
 
         frame.finish()
@@ -299,7 +299,7 @@ impl<'a> Request<'a> {
                 epoch: fields.u32()?,
                 keyring: fields.lp()?,
             },
-            10 => Self::AnchorKey,
+            10 => Self::CheckpointKey,
             _ => return None,
         })
     }
@@ -381,7 +381,7 @@ impl<'a> Answer<'a> {
             Self::Keyrings(all) => {
                 all.iter().fold(Writer::new(131), |frame, bytes| frame.lp(bytes))
             }
-            Self::AgentFault(fault) => {
+            Self::Failed(fault) => {
                 let (code, row) = fault.code();
                 Writer::new(132).put(&[code]).put(&row.to_be_bytes())
             }
@@ -422,7 +422,7 @@ impl<'a> Answer<'a> {
 
                 Self::Keyrings(all)
             }
-            132 => Self::AgentFault(AgentFault::of(fields.u8()?, fields.u32()?)?),
+            132 => Self::Failed(AgentFault::of(fields.u8()?, fields.u32()?)?),
             _ => return None,
         })
     }

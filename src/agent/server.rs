@@ -281,10 +281,7 @@ impl Agent {
         let request = match Request::decode(frame) {
             Ok(request) => request,
             Err(Unreadable::Version) => {
-                return Answer::AgentFault(AgentFault::Version)
-                    .encode()
-                    .map(Some)
-                    .ok_or(ConnectionEnd);
+                return Answer::Failed(AgentFault::Version).encode().map(Some).ok_or(ConnectionEnd);
             }
             Err(Unreadable::Malformed) => return Err(ConnectionEnd),
         };
@@ -312,7 +309,7 @@ impl Agent {
 
         let answered = self.answer(connection, request, moment)?;
         answered
-            .unwrap_or_else(|fault| Answer::AgentFault(fault).encode())
+            .unwrap_or_else(|fault| Answer::Failed(fault).encode())
             .map(Some)
             .ok_or(ConnectionEnd)
     }
@@ -348,7 +345,7 @@ impl Agent {
             }
             // Requests for keys are rejected until the connection has proved to know the vault's
             // tables.
-            Request::Open { .. } | Request::AnchorKey if !connection.verified => {
+            Request::Open { .. } | Request::CheckpointKey if !connection.verified => {
                 return Err(ConnectionEnd);
             }
             Request::Open { rows } => self.current(moment).and_then(|session| {
@@ -356,7 +353,7 @@ impl Agent {
                 let opened = opened.collect::<Result<Vec<_>, _>>()?;
                 Ok(Answer::Keyrings(opened.iter().map(SecretBytes::expose).collect()).encode())
             }),
-            Request::AnchorKey => self
+            Request::CheckpointKey => self
                 .current(moment)
                 .map(|session| Answer::Bytes(session.checkpoint_key().expose()).encode()),
             Request::Seal { path, pid, epoch, keyring } => {

@@ -127,7 +127,11 @@ fn invalid_value(error: &clap::Error, argument: &str) -> String {
         // clap's text contains the number, which may be a PIN.
         Some(why) => match why.to_string().split_once(" is not in ") {
             Some((_, range)) => {
-                format!("{} must be in the range {}", backticked(argument), range.replace("..=", " to "))
+                format!(
+                    "{} must be in the range {}",
+                    backticked(argument),
+                    range.replace("..=", " to ")
+                )
             }
             None => format!("invalid {}: {why}", backticked(argument)),
         },
@@ -264,12 +268,10 @@ fn get_hint(typed: &str) -> Option<&'static str> {
 
 fn list_hint(typed: &str) -> Option<&'static str> {
     match typed {
-        "--tag" | "-t" | "--name" | "--search" | "--grep" => {
-            Some(
-                "use `secrets get TAG` to show one secret, or `secrets list --filter TEXT` to \
-                 find several",
-            )
-        }
+        "--tag" | "-t" | "--name" | "--search" | "--grep" => Some(
+            "use `secrets get TAG` to show one secret, or `secrets list --filter TEXT` to find \
+             several",
+        ),
         "" => Some(
             "use `secrets list --filter TEXT` to find secrets, or `secrets list --project NAME` \
              for a project",
@@ -349,8 +351,9 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
             "use `secrets clone OLD --tag NAME`, then `secrets delete OLD`, to rename a secret, \
              or `secrets project rename` to rename a project"
         }
-        "inject" if has_input() => "pass the template as an argument: `secrets render TEMPLATE \
-                                    -o OUT`",
+        "inject" if has_input() => {
+            "pass the template as an argument: `secrets render TEMPLATE -o OUT`"
+        }
         "inject" | "substitute" => "did you mean `render`?",
         "exec" | "env" | "start" | "shell" => "did you mean `run`?",
         "mask" | "filter" => "did you mean `redact`?",

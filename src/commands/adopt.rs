@@ -70,7 +70,9 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let path = absolute(&args.file).ok();
-    outputs::require_vault(cx, manifest, |other| absolute(&manifest.at(&other.output)).ok() == path)?;
+    outputs::require_vault(cx, manifest, |other| {
+        absolute(&manifest.at(&other.output)).ok() == path
+    })?;
     cx.require_trust(manifest)?;
     let rendering = check(args, manifest, cx)?;
     let (file, name) = input::named(&args.file)?;
@@ -131,7 +133,8 @@ fn check<'m>(
     }
 
     let path = absolute(&args.file).ok();
-    let is_output = |rendering: &&RenderEntry| absolute(&manifest.at(&rendering.output)).ok() == path;
+    let is_output =
+        |rendering: &&RenderEntry| absolute(&manifest.at(&rendering.output)).ok() == path;
     let rendering =
         manifest.render.iter().filter(|_| path.is_some()).find(is_output).ok_or_else(|| {
             let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
@@ -226,7 +229,8 @@ fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>
 fn report_kept(cx: &Context, added: &Migration, file: &str) {
     let kept: Vec<String> = added.left.iter().map(|(name, _)| name.clone()).collect();
     if !kept.is_empty() {
-        cx.ui.status(&format!("kept as plain settings in the template: {}", outputs::listed(&kept)));
+        cx.ui
+            .status(&format!("kept as plain settings in the template: {}", outputs::listed(&kept)));
     }
 
     if !added.blanked.is_empty() {
@@ -282,8 +286,12 @@ fn write(
             args.on_conflict.into(),
         );
 
-        store(cx, &import, &[], "try again, because another process stored a value; nothing was \
-                                 written")?;
+        store(
+            cx,
+            &import,
+            &[],
+            "try again, because another process stored a value; nothing was written",
+        )?;
     }
 
     let path = manifest.at(&rendering.template);
@@ -313,9 +321,8 @@ fn manifest_text(
 
     let text = add(manifest, &before, declared, (&rendering.template, &rendering.output))
         .ok_or_else(|| {
-            Error::usage(format!("cannot add entries to `{MANIFEST}`")).hint(
-                "write its tables as `[secrets.TAG]` and `[[render]]`; nothing was written",
-            )
+            Error::usage(format!("cannot add entries to `{MANIFEST}`"))
+                .hint("write its tables as `[secrets.TAG]` and `[[render]]`; nothing was written")
         })?;
 
     Manifest::parse(Path::new(""), &text).map_err(|error| {

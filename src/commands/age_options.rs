@@ -16,8 +16,9 @@ pub(super) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Reci
     let mut recipients = Vec::new();
     for (text, number) in given.iter().zip(1..) {
         recipients.push(
-            Recipient::parse(text)
-                .ok_or_else(|| invalid_recipient(text, &format!("`--recipient` number {number}")))?,
+            Recipient::parse(text).ok_or_else(|| {
+                invalid_recipient(text, &format!("`--recipient` number {number}"))
+            })?,
         );
     }
 

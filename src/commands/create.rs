@@ -72,7 +72,10 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     if is_first {
         init::next(
             cx,
-            &format!("use {} to run a program with the project's secrets", cx.hint_command("run -- CMD")),
+            &format!(
+                "use {} to run a program with the project's secrets",
+                cx.hint_command("run -- CMD")
+            ),
         );
     }
 
@@ -104,8 +107,7 @@ fn tag(args: &CreateArgs) -> Result<Tag, Error> {
         .hint("if it is a tag, pass it with `secrets create --tag TAG`"));
     }
 
-    Tag::parse(&word)
-        .map_err(|why| Error::usage(format!("invalid tag: {why}")).hint(USAGE))
+    Tag::parse(&word).map_err(|why| Error::usage(format!("invalid tag: {why}")).hint(USAGE))
 }
 
 /// Parses a name or description from the command line.
@@ -115,9 +117,7 @@ pub(super) fn label<T>(
     parse: fn(&str) -> Result<Option<T>, crate::model::Invalid>,
 ) -> Result<Option<T>, Error> {
     let parsed = text.map(parse).transpose();
-    parsed
-        .map(Option::flatten)
-        .map_err(|why| Error::usage(format!("invalid `--{option}`: {why}")))
+    parsed.map(Option::flatten).map_err(|why| Error::usage(format!("invalid `--{option}`: {why}")))
 }
 
 fn taken(error: VaultError) -> Error {
@@ -147,10 +147,8 @@ pub(super) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
     }
 
     let path = cx.vault_path()?;
-    if !prompt::confirm(
-        &format!("There is no vault yet. Create one at {}?", path.display()),
-        true,
-    )? {
+    if !prompt::confirm(&format!("There is no vault yet. Create one at {}?", path.display()), true)?
+    {
         return Err(Error::new(Kind::NotFound, "there is no vault")
             .hint("create one with `secrets init`")
             .as_answer());

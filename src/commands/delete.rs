@@ -140,8 +140,8 @@ pub(super) fn require_terminal(what: &str) -> Result<(), Error> {
     Err(Error::new(
         Kind::Refused,
         format!("{what} requires `--yes` if there is no terminal to ask on"),
-        )
-        .hint("add `--yes` to confirm; nothing was changed"))
+    )
+    .hint("add `--yes` to confirm; nothing was changed"))
 }
 
 /// Asks for confirmation. Any answer but yes ends the command.

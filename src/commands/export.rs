@@ -70,11 +70,9 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     };
 
     if path == Path::new("-") {
-        return Err(
-            Error::usage("an export cannot be written to stdout").hint(
-                "set a file with `--encrypted FILE`",
-            )
-        );
+        return Err(Error::usage("an export cannot be written to stdout").hint(
+            "set a file with `--encrypted FILE`",
+        ));
     }
 
     let output = Output::new(path, None, &protected(cx))?;
@@ -145,8 +143,10 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     cx.ui.status(&format!("exported {secrets} of {projects} to `{}`", path.display()));
     cx.ui.status(match passphrase {
         Some(_) => "the file was read back and decrypted, and is complete",
-        None => "the file was read back byte for byte; only a recipient's key can show that it \
-                 decrypts",
+        None => {
+            "the file was read back byte for byte; only a recipient's key can show that it \
+             decrypts"
+        }
     });
 
     if !cx.ui.is_json() {
@@ -161,7 +161,8 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
 
 fn nothing(project: Option<&ProjectName>) -> Error {
     let place = project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
-    Error::new(Kind::NotFound, format!("there are no secrets in {place}")).hint("nothing was written")
+    Error::new(Kind::NotFound, format!("there are no secrets in {place}"))
+        .hint("nothing was written")
 }
 
 /// Refuses to replace an existing file, unless `--replace` was given and the file is empty or an
@@ -180,8 +181,8 @@ fn check_replaceable(args: &ExportArgs, path: &Path) -> Result<(), Error> {
     Err(Error::new(
         Kind::Refused,
         format!("`{}` is not an age file and is not replaced", path.display()),
-        )
-        .hint("choose another file; nothing was written"))
+    )
+    .hint("choose another file; nothing was written"))
 }
 
 fn exists(path: &Path) -> Error {

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::age_options;
 use super::clone::conflict;
 use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{require_vault_unless_offered, offer_a_vault};
+use super::create::{offer_a_vault, require_vault_unless_offered};
 use super::outputs;
 use crate::context::Context;
 use crate::crypto::age_file::{AgeError, AgeHeader, DecryptWith, trimmed};
@@ -273,8 +273,9 @@ fn targets(
             counted(origins.len(), "project")
         );
 
-        return Err(Error::usage(what)
-            .hint("remove `--project` to import each project under its own name"));
+        return Err(
+            Error::usage(what).hint("remove `--project` to import each project under its own name")
+        );
     }
 
     let target = |item: &Item| match (&item.origin, requested) {

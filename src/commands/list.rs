@@ -84,7 +84,10 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
         let what = if wanted.is_some() { "no matching secrets" } else { "no secrets" };
         cx.ui.status(&format!("{what} in {place}"));
     } else if shown.is_empty() {
-        cx.ui.status(&format!("page {page} does not exist; the last page is {}", total.div_ceil(size) - 1));
+        cx.ui.status(&format!(
+            "page {page} does not exist; the last page is {}",
+            total.div_ceil(size) - 1
+        ));
     } else if shown.len() < total {
         let pages = total.div_ceil(size);
         let next = if page + 1 < pages {

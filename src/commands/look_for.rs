@@ -30,7 +30,10 @@ pub(super) fn look_for(
         .collect();
 
     if !short.is_empty() {
-        cx.ui.warn(&format!("values shorter than 8 bytes are not {protected}: {}", short.join(", ")));
+        cx.ui.warn(&format!(
+            "values shorter than 8 bytes are not {protected}: {}",
+            short.join(", ")
+        ));
     }
 
     let needed = Needles::memory(values.iter().map(|(_, value)| value.expose()));

@@ -81,8 +81,10 @@ pub(super) fn tracked(path: &Path, known: &Path) -> Error {
         path.display()
     );
 
-    Error::new(Kind::Refused, what)
-        .hint(format!("remove it from git with `git rm --cached {}`; nothing was changed", quoted(known)))
+    Error::new(Kind::Refused, what).hint(format!(
+        "remove it from git with `git rm --cached {}`; nothing was changed",
+        quoted(known)
+    ))
 }
 
 /// Returns the path under which git knows a file. It is the given path if no directory in it is a
@@ -391,7 +393,9 @@ pub(super) fn protect(
             )
         }
         (1, _) => format!("`{}` was not rendered by `secrets`", path.display()),
-        _ => format!("{} were not rendered by `secrets`, or were changed afterwards", listed(&names)),
+        _ => {
+            format!("{} were not rendered by `secrets`, or were changed afterwards", listed(&names))
+        }
     };
 
     if prompt::is_possible() {

@@ -101,10 +101,7 @@ fn upgrade(cx: &Context) -> Result<(), Error> {
     }
 
     cx.written(vault.set_passphrase(&passphrase, default)?);
-    cx.ui.status(&format!(
-        "guessing the passphrase of `{path}` now costs {}",
-        described(default)
-    ));
+    cx.ui.status(&format!("guessing the passphrase of `{path}` now costs {}", described(default)));
 
     cx.ui.status("earlier copies of the vault open at the old cost; create a new backup");
     show(&path, default, cx)

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::delete::{require_confirmation, require_terminal, refuse_referenced, vault_to_change};
+use super::delete::{refuse_referenced, require_confirmation, require_terminal, vault_to_change};
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;
@@ -68,7 +68,10 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
             if let Ok(Some(manifest)) = cx.manifest()
                 && manifest.project.as_ref() == Some(&from)
             {
-                cx.ui.warn(&format!("`{}` still refers to project `{from}`", manifest.path().display()));
+                cx.ui.warn(&format!(
+                    "`{}` still refers to project `{from}`",
+                    manifest.path().display()
+                ));
             }
 
             if cx.ui.is_json() { list(cx) } else { Ok(()) }

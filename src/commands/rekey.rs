@@ -66,7 +66,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             if !args.yes {
                 require_terminal(WHAT)?;
                 require_confirmation(&format!(
-                    "Re-encrypt all of project `{project}` under new keys?",
+                    "Re-encrypt all of project `{project}` under new keys?"
                 ))?;
             }
 
@@ -131,12 +131,15 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
         return Err(Error::usage(
             "`--recovery` cannot be used here, because the passphrase is needed",
         )
-            .hint("set a new passphrase with `secrets passwd --recovery`"));
+        .hint("set a new passphrase with `secrets passwd --recovery`"));
     }
 
     cx.require_vault()?;
     if args.new_passphrase_file.is_some() {
-        cx.check_new_passphrase_source(args.new_passphrase_file.as_deref(), "--new-passphrase-file")?;
+        cx.check_new_passphrase_source(
+            args.new_passphrase_file.as_deref(),
+            "--new-passphrase-file",
+        )?;
     }
 
     let given =

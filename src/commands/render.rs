@@ -125,7 +125,8 @@ const OF_ONE: [&str; 11] = [
 ];
 
 fn octal(text: &str) -> Result<u32, String> {
-    permission_bits(text).ok_or_else(|| "permission bits are three octal digits, such as 640".into())
+    permission_bits(text)
+        .ok_or_else(|| "permission bits are three octal digits, such as 640".into())
 }
 
 pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
@@ -164,9 +165,8 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let plan = Plan::new(&mut template, grammar)?;
     if let Some(findings) = plan.malformed(&mut template)? {
         if !args.keep_unknown {
-            return Err(error::malformed(&[(template.name(), &findings)]).hint(
-                "fix it, keep it with `--keep-unknown`, or use other `--delimiters`",
-            ));
+            return Err(error::malformed(&[(template.name(), &findings)])
+                .hint("fix it, keep it with `--keep-unknown`, or use other `--delimiters`"));
         }
 
         outputs::warn(cx, template.name(), &findings, |why| format!("kept unchanged: {why}"));
@@ -342,10 +342,12 @@ fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     };
 
     match standing[..] {
-        [GitStatus::Tracked] if !force => Err(outputs::tracked(path, &known).with_only_hint(format!(
-            "remove it from git with `git rm --cached {}`, or write it anyway with `--force`",
-            quoted(&known)
-        ))),
+        [GitStatus::Tracked] if !force => {
+            Err(outputs::tracked(path, &known).with_only_hint(format!(
+                "remove it from git with `git rm --cached {}`, or write it anyway with `--force`",
+                quoted(&known)
+            )))
+        }
         [GitStatus::Exposed] => {
             let known = known.display();
             cx.ui.warn(&format!(

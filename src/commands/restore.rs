@@ -226,7 +226,11 @@ fn warn_of_old_credentials(
 }
 
 /// Returns the secrets of the current vault, or `None` if it is damaged.
-fn current_secrets(place: &Path, root: RootKey, cx: &Context) -> Result<Option<Vec<Secret>>, Error> {
+fn current_secrets(
+    place: &Path,
+    root: RootKey,
+    cx: &Context,
+) -> Result<Option<Vec<Secret>>, Error> {
     let vault = Locked::open(place)?.keeping_copies().unlocked(root);
     let progress = cx.ui.progress("secrets compared");
     match vault.verify(&|number| progress.on_progress(number)) {
@@ -239,9 +243,16 @@ fn current_secrets(place: &Path, root: RootKey, cx: &Context) -> Result<Option<V
 
 /// Moves the backup to the vault's path. A current file that was not compared is kept under another
 /// name.
-fn replace_vault(backup: &Vault, present: &CurrentFile, place: &Path, cx: &Context) -> Result<(), Error> {
+fn replace_vault(
+    backup: &Vault,
+    present: &CurrentFile,
+    place: &Path,
+    cx: &Context,
+) -> Result<(), Error> {
     let unchanged = match present {
-        CurrentFile::Compared(vault, fingerprint, _) => return Ok(backup.restore_into(vault, Some(fingerprint))?),
+        CurrentFile::Compared(vault, fingerprint, _) => {
+            return Ok(backup.restore_into(vault, Some(fingerprint))?);
+        }
         CurrentFile::Kept(Some((vault, fingerprint))) => Some((vault, fingerprint)),
         // A journal would be applied to the restored vault, so it is moved away as well.
         CurrentFile::Nothing | CurrentFile::Kept(None) => None,
@@ -250,7 +261,9 @@ fn replace_vault(backup: &Vault, present: &CurrentFile, place: &Path, cx: &Conte
     let copy = backup.copy_for(place)?;
     let asides = match unchanged {
         // A journal that appears in the meantime belongs to the lock and is removed with it.
-        Some((vault, fingerprint)) => vault.while_unchanged(fingerprint, || set_aside(place, &[""]))?,
+        Some((vault, fingerprint)) => {
+            vault.while_unchanged(fingerprint, || set_aside(place, &[""]))?
+        }
         None => set_aside(place, &["", JOURNALS[0], JOURNALS[1]])?,
     };
 

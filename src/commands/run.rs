@@ -276,10 +276,8 @@ impl<'a> RunRequests<'a> {
             let shown = requested.to_string_lossy();
             check_allowed(&shown, "--expand-env", false)?;
             if !all.iter().any(|(name, _)| name == requested) {
-                let message = format!(
-                    "`--expand-env` names `{}`, which is not set",
-                    visible(&shown)
-                );
+                let message =
+                    format!("`--expand-env` names `{}`, which is not set", visible(&shown));
 
                 return Err(
                     Error::usage(message).hint(format!("set it with `--env {shown}=TEMPLATE`"))
@@ -310,15 +308,18 @@ impl<'a> RunRequests<'a> {
 
         match found {
             InheritedVariable::Malformed => {
-                let what = if requested { "the placeholder is kept" } else { "it is passed on unchanged" };
+                let what =
+                    if requested { "the placeholder is kept" } else { "it is passed on unchanged" };
                 cx.ui.warn(&format!("`{shown}` contains an invalid placeholder; {what}"));
             }
-            InheritedVariable::ManifestUsage if is_dangerous => {
+            InheritedVariable::OwnPlaceholder if is_dangerous => {
                 cx.ui.warn(&format!(
-                    "`{shown}` is passed on unchanged; set it explicitly with `--env`",
+                    "`{shown}` is passed on unchanged; set it explicitly with `--env`"
                 ));
             }
-            InheritedVariable::ManifestUsage | InheritedVariable::Placeholders if !requested && !self.args.only.is_empty() => {
+            InheritedVariable::OwnPlaceholder | InheritedVariable::Placeholders
+                if !requested && !self.args.only.is_empty() =>
+            {
                 cx.ui.warn(&format!(
                     "`{shown}` contains a placeholder and is passed on unchanged; with `--only`, \
                      expand it with `--expand-env`"
@@ -331,8 +332,9 @@ impl<'a> RunRequests<'a> {
             _ => {}
         }
 
-        let own =
-            found == InheritedVariable::ManifestUsage && self.args.only.is_empty() && !is_dangerous;
+        let own = found == InheritedVariable::OwnPlaceholder
+            && self.args.only.is_empty()
+            && !is_dangerous;
         if !requested && !own {
             self.plain.push((name, value));
             return Ok(());
@@ -651,8 +653,11 @@ fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]), Error> {
 /// Refuses names that shells cannot use, and names that [`check_allowed`] refuses.
 fn check_name(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
     if !variables::is_name(name) {
-        return Err(Error::usage(format!("{place}: `{}` is not a valid variable name", visible(name)))
-            .hint("choose a name with `--env NAME='{{ secrets.TAG }}'`"));
+        return Err(Error::usage(format!(
+            "{place}: `{}` is not a valid variable name",
+            visible(name)
+        ))
+        .hint("choose a name with `--env NAME='{{ secrets.TAG }}'`"));
     }
 
     check_allowed(name, place, explicit)
@@ -668,10 +673,9 @@ fn check_allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
     }
 
     if !explicit && variables::is_dangerous(name) {
-        let message =
-            format!(
-                "{place}: `{name}` can change how programs behave and needs an explicit `--env`",
-            );
+        let message = format!(
+            "{place}: `{name}` can change how programs behave and needs an explicit `--env`"
+        );
         return Err(Error::new(Kind::Refused, message)
             .hint(format!("if you want to set it, use `--env {name}=TEMPLATE`")));
     }

@@ -65,10 +65,9 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let SalvageOutcome { report, saved, unproven } = &salvaged;
     let out = args.out.display().to_string();
     for (project, tag) in unproven.iter().take(SHOWN) {
-        cx.ui
-            .warn(&format!(
-                "`{tag}` of project `{project}` is genuine, but may not be the latest version",
-            ));
+        cx.ui.warn(&format!(
+            "`{tag}` of project `{project}` is genuine, but may not be the latest version"
+        ));
     }
 
     if unproven.len() > SHOWN {
@@ -92,9 +91,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let left: u64 = report.projects.iter().map(|project| project.secrets - project.readable).sum();
     let lost = match left {
         0 if report.damage.is_empty() => None,
-        0 => Some(
-            "the vault is damaged, but every secret that was found could be read".to_owned(),
-        ),
+        0 => Some("the vault is damaged, but every secret that was found could be read".to_owned()),
         _ => Some(format!("{} could not be read", counted(left, "secret"))),
     };
 
@@ -129,12 +126,12 @@ fn show_next_step(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
     let restore = cx.hint_command(&format!("restore {}", store::quoted(Path::new(out))));
     let kept =
         if salvaged.report.damage.is_empty() { "" } else { ", which keeps the damaged file" };
-        cx.ui.status(&format!("to use it as the vault, run {restore}{kept}"));
+    cx.ui.status(&format!("to use it as the vault, run {restore}{kept}"));
 
     if salvaged.report.recovery {
         let create = cx.hint_command("recovery create");
         cx.ui.status(&format!(
-            "it has no recovery code; after restoring it, create one with {create}",
+            "it has no recovery code; after restoring it, create one with {create}"
         ));
     }
 }

@@ -1,5 +1,6 @@
 //! `secrets scan`: finds the project's values in files or in git's index.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
 use crate::mask::Needles;
-use crate::scan::{self, FoundValue, Location, NameScanner, ScanError, shown};
+use crate::scan::{self, FoundValue, InFile, Location, Report, ScanError, shown};
 use crate::ui::counted;
 use crate::ui::escape::visible;
 
@@ -91,23 +92,15 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     let mut search = ScanCommand {
         needles: &needles,
         cx,
-        names: NameScanner::default(),
+        names: HashSet::new(),
         found: FindingsJson::default(),
     };
 
     if args.staged {
-        let git = Context::git(Path::new(""));
-        scan::staged(&needles, paths, &git, |path, findings| search.take(path, 0, findings))?;
+        search.take(scan::staged(&needles, paths, &Context::git(Path::new("")))?);
     } else {
         for path in paths {
-            scan::entries(path, args.no_ignore, &Context::git, &mut |entry| match entry {
-                Ok(entry) => {
-                    let found =
-                        if entry.is_link { scan::link } else { scan::file }(&needles, &entry.path);
-                    search.take(&entry.path, entry.named_from, found);
-                }
-                Err(error) => search.add_unread(&error),
-            });
+            search.take(scan::tree(&needles, path, args.no_ignore, &Context::git));
         }
     }
 
@@ -118,33 +111,28 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
 struct ScanCommand<'s> {
     needles: &'s Needles,
     cx: &'s Context,
-    names: NameScanner,
+    /// Names that were reported, with the tag of the value in them
+    names: HashSet<(PathBuf, String)>,
     found: FindingsJson,
 }
 
 impl ScanCommand<'_> {
-    /// Records the findings of one file, or why it could not be searched. The search continues in
-    /// any case.
-    fn take(
-        &mut self,
-        path: &Path,
-        named_from: usize,
-        findings: Result<Vec<FoundValue>, ScanError>,
-    ) {
-        for (named, finding) in self.names.find(self.needles, path, named_from) {
-            self.add(&named, &finding);
-        }
-
-        match findings {
-            Ok(findings) => {
-                for finding in &findings {
-                    self.add(path, finding);
+    /// Adds what the search of one path found and could not read.
+    fn take(&mut self, report: Report) {
+        self.found.files += report.files;
+        for InFile { path, names, content } in report.found {
+            for (named, finding) in names {
+                if self.names.insert((named.clone(), finding.tag.to_string())) {
+                    self.add(&named, &finding);
                 }
-
-                self.found.files += 1;
             }
-            Err(error) => self.add_unread(&error),
+
+            for finding in &content {
+                self.add(&path, finding);
+            }
         }
+
+        report.unread.iter().for_each(|error| self.add_unread(error));
     }
 
     fn add(&mut self, path: &Path, finding: &FoundValue) {

@@ -117,15 +117,17 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         );
 
         return Err(
-            Error::new(Kind::Refused, what).hint("add `--yes` to confirm; nothing was changed"),
+            Error::new(Kind::Refused, what).hint("add `--yes` to confirm; nothing was changed")
         );
     }
 
     let mut created = store(cx, project, plan.stored)?;
     let skipped = ask(cx, project, &plan.asked, &mut created)?;
     if !skipped.is_empty() {
-        return Err(still_missing(&skipped, project)
-            .hint(format!("enter missing secrets with {}; the values that you typed are stored", cx.hint_command("setup"))));
+        return Err(still_missing(&skipped, project).hint(format!(
+            "enter missing secrets with {}; the values that you typed are stored",
+            cx.hint_command("setup")
+        )));
     }
 
     let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;

@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{require_vault_unless_offered, offer_a_vault};
+use super::create::{offer_a_vault, require_vault_unless_offered};
 use super::import::{is_tracked, store};
 use super::migrating::{on_taken, refused, stored_values, warn_of_names};
 use super::render::named_readers;
@@ -221,7 +221,7 @@ fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Resu
         );
 
         return Err(
-            Error::new(Kind::Refused, what).hint("choose the file itself; nothing was written"),
+            Error::new(Kind::Refused, what).hint("choose the file itself; nothing was written")
         );
     }
 
@@ -350,7 +350,10 @@ fn readers(
 
     let names: Vec<String> =
         found.iter().map(|(reader, file)| format!("`{reader}` (`{file}`)")).collect();
-    cx.ui.status(&format!("`{output}` is read by {}; change this with `--readers`", names.join(", ")));
+    cx.ui.status(&format!(
+        "`{output}` is read by {}; change this with `--readers`",
+        names.join(", ")
+    ));
     Ok(Some(found.into_iter().map(|(reader, _)| reader).collect()))
 }
 
@@ -489,8 +492,7 @@ impl Paths {
     }
 
     fn taken(&self, hint: String) -> Error {
-        Error::new(Kind::Conflict, format!("`{}` already exists", self.shown.display()))
-            .hint(hint)
+        Error::new(Kind::Conflict, format!("`{}` already exists", self.shown.display())).hint(hint)
     }
 
     /// Returns true if the template already has the right content. An interrupted run resumes from
@@ -508,7 +510,8 @@ impl Paths {
                 quoted(&self.output_shown)
             ))),
             Ok(_) => {
-                Err(self.taken("choose another file with `-o TEMPLATE`; nothing was written".into()))
+                Err(self
+                    .taken("choose another file with `-o TEMPLATE`; nothing was written".into()))
             }
         }
     }
@@ -561,10 +564,8 @@ impl Paths {
 
         match Manifest::parse(Path::new(""), &text) {
             Ok(_) => Ok(text),
-            Err(error) => {
-                Err(Error::usage(format!("`{MANIFEST}` would be invalid: {error}"))
-                    .hint("nothing was written"))
-            }
+            Err(error) => Err(Error::usage(format!("`{MANIFEST}` would be invalid: {error}"))
+                .hint("nothing was written")),
         }
     }
 }
@@ -610,8 +611,8 @@ fn without_example(file: &Path) -> Result<PathBuf, Error> {
     Err(Error::usage(format!(
         "cannot determine from its name what `{}` is an example of",
         file.display()
-        ))
-        .hint(format!("use a name that ends with one of: {}", ENDINGS.join(", "))))
+    ))
+    .hint(format!("use a name that ends with one of: {}", ENDINGS.join(", "))))
 }
 
 fn with_ending(file: &Path) -> PathBuf {

@@ -106,8 +106,9 @@ fn report_stale(cx: &Context, secret: &Secret) {
                 "{names} {are} now out of date; render {they} with `secrets render --stale`"
             ));
         }
-        Err(error) => cx
-            .ui
-            .warn(&format!("cannot determine which outputs are now out of date: {}", error.message())),
+        Err(error) => cx.ui.warn(&format!(
+            "cannot determine which outputs are now out of date: {}",
+            error.message()
+        )),
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn never_from_an_argument() -> Error {
     Error::usage(
         "a value cannot be an argument: other processes and the shell's history would see it",
     )
-        .hint("omit it to type it hidden, pipe it in, or use `--value-file PATH` or `--generate`")
+    .hint("omit it to type it hidden, pipe it in, or use `--value-file PATH` or `--generate`")
 }
 
 fn unreadable(path: &Path, source: &io::Error) -> Error {
@@ -135,7 +135,8 @@ impl ValueArgs {
         }
 
         let empty = bytes.is_empty();
-        SecretValue::new(bytes, self.allow_empty).map_err(|why| invalid_value(&why.to_string(), empty))
+        SecretValue::new(bytes, self.allow_empty)
+            .map_err(|why| invalid_value(&why.to_string(), empty))
     }
 
     /// Warns about a newline at the end of a one-line file. In a file with several lines, such as a

@@ -60,9 +60,7 @@ impl Context {
         if !prompt::is_possible() {
             let what =
                 format!("no passphrase for `{name}` was given and there is no terminal to ask on");
-            return Err(
-                Error::new(Kind::Locked, what).hint("use `--import-passphrase-file PATH`"),
-            );
+            return Err(Error::new(Kind::Locked, what).hint("use `--import-passphrase-file PATH`"));
         }
 
         let mut tries_left = TRIES;

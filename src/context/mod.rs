@@ -203,11 +203,8 @@ impl Context {
     /// Returns the manifest, or an error if it does not exist.
     pub(crate) fn require_manifest(&self) -> Result<&Manifest, Error> {
         self.manifest()?.ok_or_else(|| {
-            Error::new(
-                Kind::NotFound,
-                format!("no `{MANIFEST}` in this directory or above"),
-            )
-            .hint("create one with `secrets init --project-file`")
+            Error::new(Kind::NotFound, format!("no `{MANIFEST}` in this directory or above"))
+                .hint("create one with `secrets init --project-file`")
         })
     }
 

@@ -122,9 +122,7 @@ impl Context {
     pub(crate) fn trust_of(&self, coverage: &Coverage) -> Trust {
         let Ok(store) = self.trust_store() else { return Trust::Unknown(None) };
         match store.read(&coverage.directory()) {
-            Ok(Some(record)) if record.coverage == *coverage => {
-                Trust::Trusted(record.into())
-            }
+            Ok(Some(record)) if record.coverage == *coverage => Trust::Trusted(record.into()),
             Ok(Some(record)) => Trust::Changed(record.into()),
             Ok(None) => Trust::Unknown(None),
             Err(why) => Trust::Unknown(Some(format!("its record of trust is invalid: {why}"))),
@@ -183,9 +181,7 @@ impl Context {
             Binding::Current => return Ok(()),
             Binding::Due => {}
             Binding::Broken => {
-                let why =
-                    "its record of trust does not match this vault's keys"
-                        .to_owned();
+                let why = "its record of trust does not match this vault's keys".to_owned();
                 let manifest = self.require_manifest()?;
                 record =
                     self.ask_for_trust(manifest, record.coverage, &Trust::Unknown(Some(why)))?;
@@ -247,7 +243,7 @@ impl Context {
         let message = match trust {
             _ if named.is_some() => {
                 format!(
-                    "`{path}` is not the manifest that `--trust-manifest` or its variable names",
+                    "`{path}` is not the manifest that `--trust-manifest` or its variable names"
                 )
             }
             Trust::Changed(_) => format!("`{path}` asks for something other than what you trusted"),
@@ -263,12 +259,9 @@ impl Context {
             .with_details(details);
 
         match named {
-            Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => {
-                error.hint(
-                    "use the SHA-256 that `secrets trust --show` prints; this one is of the file \
-                     alone",
-                )
-            }
+            Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => error.hint(
+                "use the SHA-256 that `secrets trust --show` prints; this one is of the file alone",
+            ),
             Some(_) => {
                 error.hint("review it and find the SHA-256 to use with `secrets trust --show`")
             }
@@ -293,7 +286,8 @@ impl Context {
         let mut lines = vec![("project", project)];
         lines.extend(coverage.outputs.iter().map(|output| ("output", output.to_string())));
         let variable = |(name, text): &(String, String)| {
-            let mark = if redirects(name) { " (redirects connections or configuration)" } else { "" };
+            let mark =
+                if redirects(name) { " (redirects connections or configuration)" } else { "" };
             ("variable", format!("{}{mark}", CoveredVariable(name, text).described(most)))
         };
 

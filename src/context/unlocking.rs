@@ -154,10 +154,14 @@ impl Context {
         match self.given_credential()? {
             Some(credential) => Ok(open(&*credential)?),
             None if self.options.recovery => Ok(self
-                .ask_for_credential(path, "Recovery code", None, RecoveryCode::parse, |code| open(code))?
+                .ask_for_credential(path, "Recovery code", None, RecoveryCode::parse, |code| {
+                    open(code)
+                })?
                 .0),
             None => Ok(self
-                .ask_for_credential(path, "Passphrase", None, Passphrase::new, |passphrase| open(passphrase))?
+                .ask_for_credential(path, "Passphrase", None, Passphrase::new, |passphrase| {
+                    open(passphrase)
+                })?
                 .0),
         }
     }
@@ -324,9 +328,8 @@ impl Context {
     pub(crate) fn ask_for_recovery_code(&self) -> Result<Option<RecoveryCode>, Error> {
         let mut failure = None;
         for tries_left in (0..TRIES).rev() {
-            let typed = ask(
-                "Recovery code, to keep it (leave empty to replace it with a new one)",
-            )?;
+            let typed =
+                ask("Recovery code, to keep it (leave empty to replace it with a new one)")?;
             if typed.is_empty() {
                 return Ok(None);
             }
@@ -372,7 +375,8 @@ impl Context {
     /// Shows six random words on the terminal, and asks to type them or another passphrase.
     fn suggest_passphrase(&self) -> Result<SecretBytes, Error> {
         let words = strength::words(SUGGESTED_WORDS)?;
-        prompt::show_words("Write down these six random words", &words).map_err(map_prompt_error)?;
+        prompt::show_words("Write down these six random words", &words)
+            .map_err(map_prompt_error)?;
         let first = ask("New passphrase (press Enter to use these words)")?;
         if !first.is_empty() {
             parse_passphrase(&first)?;
@@ -435,8 +439,8 @@ impl Context {
         file: Option<&Path>,
         params: KdfParams,
     ) -> Result<Passphrase, Error> {
-        let bytes = file
-            .map_or_else(|| self.ask_twice("New passphrase"), |path| self.line_of_file(path))?;
+        let bytes =
+            file.map_or_else(|| self.ask_twice("New passphrase"), |path| self.line_of_file(path))?;
         let passphrase = parse_passphrase(&bytes)?;
         self.report_strength(&passphrase, params);
 

@@ -17,10 +17,8 @@ impl From<KeyServiceError> for Error {
                 "the keys were changed elsewhere, or the vault is damaged; run `secrets unlock` \
                  to enter the passphrase again",
             ),
-            KeyServiceError::Replaced => {
-                Self::new(Kind::Damaged, message)
-                    .hint("if you replaced it, run `secrets unlock` to use this one")
-            }
+            KeyServiceError::Replaced => Self::new(Kind::Damaged, message)
+                .hint("if you replaced it, run `secrets unlock` to use this one"),
             // Only the agent reports this. The checkpoint on the disk was compared before and
             // matched.
             KeyServiceError::RolledBack(_) => Self::new(Kind::Damaged, message)
@@ -51,9 +49,8 @@ impl From<RuntimeDirError> for Error {
     fn from(error: RuntimeDirError) -> Self {
         let message = error.to_string();
         match error {
-            RuntimeDirError::Unsafe { path, .. } => Self::new(Kind::Refused, message).hint(
-                format!("make `{}` a directory that you own, with mode 700", path.display()),
-            ),
+            RuntimeDirError::Unsafe { path, .. } => Self::new(Kind::Refused, message)
+                .hint(format!("make `{}` a directory that you own, with mode 700", path.display())),
             RuntimeDirError::TooLong(_) => {
                 Self::usage(message).hint("set XDG_RUNTIME_DIR to a directory with a shorter path")
             }

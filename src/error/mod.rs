@@ -247,11 +247,9 @@ impl From<UiError> for Error {
                 "type it again; if the value needs that character, pipe the value in or use \
                  `--value-file PATH`; nothing was stored",
             ),
-            UiError::SeveralLines => {
-                Self::usage(message).hint(
-                    "pipe the value in, or use `--value-file PATH`; nothing was stored",
-                )
-            }
+            UiError::SeveralLines => Self::usage(message).hint(
+                "pipe the value in, or use `--value-file PATH`; nothing was stored",
+            ),
         }
     }
 }
@@ -291,20 +289,16 @@ impl From<GitError> for Error {
         let message = error.to_string();
         let failure = Self::new(Kind::Failure, message);
         match error {
-            GitError::NoRepository(_) => {
-                failure.hint(
-                    "change to the working tree of a repository, or create one with `git init`",
-                )
-            }
+            GitError::NoRepository(_) => failure.hint(
+                "change to the working tree of a repository, or create one with `git init`",
+            ),
             GitError::Invalid { .. } | GitError::Object { .. } => {
                 failure.hint("check the repository with `git fsck`")
             }
-            GitError::Missing(_) => {
-                failure.hint(
-                    "fetch it with `git fetch`; a partial clone omits objects, and `secrets` \
-                     never fetches them",
-                )
-            }
+            GitError::Missing(_) => failure.hint(
+                "fetch it with `git fetch`; a partial clone omits objects, and `secrets` never \
+                 fetches them",
+            ),
             GitError::Io { .. } => failure,
         }
     }
@@ -318,11 +312,10 @@ impl From<RunError> for Error {
             RunError::NotExecutable { source, .. } => {
                 let error = Self { code: Some(126), ..Self::new(Kind::Failure, message) };
                 match source.kind() {
-                    std::io::ErrorKind::ArgumentListTooLong => error
-                        .hint(
-                            "select fewer secrets with `--only TAG,...`, or pass large ones as \
-                             files with `--file NAME=TAG`",
-                        ),
+                    std::io::ErrorKind::ArgumentListTooLong => error.hint(
+                        "select fewer secrets with `--only TAG,...`, or pass large ones as files \
+                         with `--file NAME=TAG`",
+                    ),
                     _ => error,
                 }
             }

@@ -23,11 +23,9 @@ impl From<CryptoError> for Error {
                 "enter the code that `secrets recovery create` or `secrets rekey` last printed \
                  for this vault",
             ),
-            CryptoError::NoRecoveryCode => {
-                Self::new(Kind::Locked, message).hint(
-                    "enter the passphrase; `secrets recovery create` then creates a recovery code",
-                )
-            }
+            CryptoError::NoRecoveryCode => Self::new(Kind::Locked, message).hint(
+                "enter the passphrase; `secrets recovery create` then creates a recovery code",
+            ),
             CryptoError::Damaged(SLOT) => Self::new(Kind::Damaged, message)
                 .hint(
                     "with a recovery code, save what can be read with \
@@ -52,21 +50,14 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::Missing(_) => Self::new(Kind::NotFound, message)
-                .hint(
-                    "create one with `secrets init`, or restore a backup with \
-                     `secrets restore PATH`",
-                ),
-            StoreError::NoDirectory(_) => {
-                Self::new(Kind::NotFound, message).hint(
-                    "check that the disk is mounted, or create it with `mkdir -p`; nothing was \
-                     written",
-                )
-            }
-            StoreError::Exists(_) => {
-                Self::new(Kind::Conflict, message)
-                    .hint("choose another path with `secrets init --vault PATH`")
-            }
+            StoreError::Missing(_) => Self::new(Kind::NotFound, message).hint(
+                "create one with `secrets init`, or restore a backup with `secrets restore PATH`",
+            ),
+            StoreError::NoDirectory(_) => Self::new(Kind::NotFound, message).hint(
+                "check that the disk is mounted, or create it with `mkdir -p`; nothing was written",
+            ),
+            StoreError::Exists(_) => Self::new(Kind::Conflict, message)
+                .hint("choose another path with `secrets init --vault PATH`"),
             StoreError::BadPath(_) => {
                 Self::usage(message).hint("give the path of a file, such as `DIRECTORY/vault.db`")
             }
@@ -86,21 +77,19 @@ impl From<StoreError> for Error {
                         store::quoted(&path)
                     ))
             }
-            StoreError::NoLocks => Self::new(Kind::Failure, message)
-                .hint(
-                    "keep the vault on a local disk, and copy it to this file system with \
-                     `secrets backup PATH`",
-                ),
+            StoreError::NoLocks => Self::new(Kind::Failure, message).hint(
+                "keep the vault on a local disk, and copy it to this file system with \
+                 `secrets backup PATH`",
+            ),
             StoreError::NotAVault(_) => Self::new(Kind::Damaged, message)
                 .hint("set the vault's path with `--vault PATH` or SECRETS_VAULT")
                 .hint(
                     "if it was a vault, restore a backup with `secrets restore PATH`; the damaged \
                      file is kept next to it",
                 ),
-            StoreError::Format(_) => {
-                Self::new(Kind::Damaged, message)
-                    .hint("use the version of `secrets` that created it")
-            }
+            StoreError::Format(_) => Self::new(Kind::Damaged, message).hint(
+                "use the version of `secrets` that created it",
+            ),
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             StoreError::Checkpoint { .. } => Self::new(Kind::Failure, message)
                 .hint("fix or delete that file; deleting it skips rollback detection once"),

@@ -73,9 +73,7 @@ pub enum Why {
     #[error("a double quote is never closed")]
     Quote,
     /// A cell contains a double quote that is not doubled
-    #[error(
-        "a double quote inside a cell is not doubled, so the end of the cell is ambiguous"
-    )]
+    #[error("a double quote inside a cell is not doubled, so the end of the cell is ambiguous")]
     BareQuote,
     /// The XML is invalid
     #[error("invalid XML")]

@@ -1,46 +1,60 @@
-//! An automaton that follows all needles at once (Aho and Corasick, 1975), at ten bytes a state.
+//! An automaton that follows all needles at once (Aho and Corasick, 1975), at little more than two bytes a state.
 //!
 //! A state stands for a prefix of a needle. Needles are taken in sorted order and states numbered as they come, so that
-//! most states are followed by the next number: only where needles part is a list needed. It keeps the needles' bytes,
+//! a needle's own states form a *run* of numbers: only where needles part is a table needed. It keeps the needles' bytes,
 //! wiped when dropped, and never shows them.
+//!
+//! Where to go on when no child fits (the failure link: the longest proper suffix that is a state) is stored for the first
+//! [`NEAR`] states of a run, and for suffixes of more than `NEAR` bytes, which are rare. All other links are found again from
+//! the last `NEAR` bytes when they are needed. Of a large set of secrets, that leaves out nine links in ten.
+
+use std::collections::BTreeMap;
 
 use zeroize::Zeroize;
 
+use super::links::{Links, Prefixes};
+use super::texts::Sorted;
 use super::transitions::Transitions;
 use crate::model::SecretBytes;
 
 /// The empty prefix.
 pub(super) const ROOT: u32 = 0;
 
-/// A state's depth, up to [`DEEP`].
+/// A state's depth, up to [`FAR`].
 const DEPTH: u8 = 0b111;
 /// From this depth on a state is worth staying in.
 pub(super) const DEEP: u8 = 4;
 /// The next number is a child, by the state's byte.
 const CHAIN: u8 = 1 << 3;
-/// It has children in the list.
+/// It has children in the table.
 const BRANCHES: u8 = 1 << 4;
 /// A needle ends here.
 const FOUND: u8 = 1 << 5;
 /// It begins a needle that may be written in lines of any width.
 const WRAPS: u8 = 1 << 6;
+/// Its link leads to a state of [`FAR`] bytes or more, and is stored as such.
+const LINKED_FAR: u8 = 1 << 7;
 
-/// No needle, in `found`.
-const NONE: u32 = u32::MAX;
+/// Most bytes of a suffix that is found again when it is needed.
+const NEAR: usize = 6;
+/// Fewest bytes of one that is stored. No needle is as short.
+pub(super) const FAR: usize = NEAR + 1;
 
 /// The automaton of a set of needles.
 pub(super) struct Automaton {
     /// Of each state: the byte that leads to the next number, and flags
     cells: SecretBytes,
-    /// Of each state: the longest proper suffix of it that is a state with children
-    fails: Vec<u32>,
-    /// Of each state: the longest needle that ends there
-    found: Vec<u32>,
+    /// Links of the first states of each run
+    near: Links,
+    /// Links to suffixes of [`FAR`] bytes or more: of the first of some states in a row, whose links are in a row, too
+    far: BTreeMap<u32, u32>,
+    /// The longest needle that ends in a state which is not a needle itself
+    within: BTreeMap<u32, u32>,
     /// Children of the root
     root: Box<[u32; 256]>,
     /// Children of other states that are not the next number
     transitions: Transitions,
-    /// States from which numbers run on with the depth, and the depth
+    /// The root, then for each needle its first own state; and the depth of that
     runs: Vec<(u32, u32)>,
 }
 
@@ -54,79 +68,86 @@ pub(super) struct Step {
 }
 
 impl Automaton {
-    /// Takes needles that are sorted and differ, and for each whether it may be written in lines of any width.
-    pub(super) fn new(needles: &[&[u8]], wraps: &[bool]) -> Self {
-        let shared: Vec<usize> = (0..needles.len())
-            .map(|n| n.checked_sub(1).map_or(0, |before| common(needles[before], needles[n])))
-            .collect();
-        let states = 1 + needles
-            .iter()
-            .zip(&shared)
-            .map(|(needle, shared)| needle.len() - shared)
-            .sum::<usize>();
+    /// Builds the automaton of some needles, each of more than [`FAR`] bytes.
+    pub(super) fn new(needles: &Sorted) -> Self {
+        let mut runs = Vec::with_capacity(1 + needles.count());
+        runs.push((ROOT, 0));
+        let mut states = 1;
+
+        for index in 0..needles.count() {
+            let needle = needles.bytes(index);
+            let shared =
+                index.checked_sub(1).map_or(0, |before| common(needles.bytes(before), needle));
+            runs.push((number(states), number(shared + 1)));
+            states += needle.len() - shared;
+        }
 
         let mut automaton = Self {
             cells: SecretBytes::zeroed(2 * states),
-            fails: vec![ROOT; states],
-            found: vec![NONE; states],
+            near: Links::new(&runs, number(states), number(NEAR)),
+            far: BTreeMap::new(),
+            within: BTreeMap::new(),
             root: Box::new([ROOT; 256]),
-            transitions: Transitions::new(Vec::new()),
-            runs: vec![(ROOT, 0)],
+            transitions: Transitions::with_capacity(needles.count()),
+            runs,
         };
 
-        automaton.build_trie(needles, &shared, wraps);
-        automaton.build_failure_links();
+        let parents = automaton.build_trie(needles);
+        automaton.build_failure_links(needles, &parents);
         automaton
     }
 
-    /// Numbers the prefixes of all needles.
-    fn build_trie(&mut self, needles: &[&[u8]], shared: &[usize], wraps: &[bool]) {
+    /// Writes the states of all needles; returns the parent of each run.
+    fn build_trie(&mut self, needles: &Sorted) -> Vec<u32> {
+        let mut parents = Vec::with_capacity(needles.count());
+
         // The way to the last needle's end: where the numbers jump, and the depth there.
         let mut way = vec![(ROOT, 0)];
-
-        // Wiped by whom they are handed to; as many as there are needles, so that it never moves.
-        let (mut next, mut transitions) = (1, Vec::with_capacity(needles.len()));
-        for (index, (needle, &shared)) in needles.iter().zip(shared).enumerate() {
+        for index in 0..needles.count() {
+            let (needle, wraps) = (needles.bytes(index), needles.wraps(index));
+            let (first, depth) = self.runs[index + 1];
+            let shared = depth as usize - 1;
             while way.last().is_some_and(|(_, depth)| *depth > shared) {
                 way.pop();
             }
 
-            if wraps[index] {
+            if wraps {
                 self.mark_wrapping(&way, shared);
             }
 
             let (start, depth) = way.last().copied().unwrap_or_default();
             let parent = start + number(shared - depth);
-            let byte = needle[shared];
-
-            if parent == ROOT {
-                self.root[usize::from(byte)] = next;
-            } else if parent + 1 == next {
-                self.extend(parent, byte);
-            } else {
-                *self.flags_mut(parent) |= BRANCHES;
-                transitions.push((parent, byte, next));
-            }
-
-            way.push((next, shared + 1));
-            let first = next;
-            self.runs.push((next, number(shared + 1)));
-
-            for (depth, byte) in needle.iter().enumerate().skip(shared + 1) {
-                self.set_depth(next, depth);
-                self.extend(next, *byte);
-                next += 1;
-            }
-
-            self.set_depth(next, needle.len());
-            self.found[next as usize] = number(index);
-            next += 1;
-            if wraps[index] {
-                (first..next).for_each(|state| *self.flags_mut(state) |= WRAPS);
-            }
+            self.plant_child(parent, needle[shared], first);
+            self.plant_run(first, shared + 1, needle, if wraps { WRAPS } else { 0 });
+            parents.push(parent);
+            way.push((first, shared + 1));
         }
 
-        self.transitions = Transitions::new(transitions);
+        parents
+    }
+
+    fn plant_child(&mut self, parent: u32, byte: u8, child: u32) {
+        if parent == ROOT {
+            self.root[usize::from(byte)] = child;
+        } else if parent + 1 == child {
+            let cell = self.cell_mut(parent);
+            cell[0] = byte;
+            cell[1] |= CHAIN;
+        } else {
+            self.cell_mut(parent)[1] |= BRANCHES;
+            self.transitions.insert(parent, byte, child);
+        }
+    }
+
+    /// Writes a needle's own states, from a depth on.
+    fn plant_run(&mut self, first: u32, depth: usize, needle: &[u8], flags: u8) {
+        let at = 2 * first as usize;
+        let cells = self.cells.expose_mut()[at..].chunks_exact_mut(2);
+        let bytes = needle[depth..].iter().map(|byte| (*byte, CHAIN)).chain([(0, FOUND)]);
+        for (offset, (cell, (byte, follows))) in cells.zip(bytes).enumerate() {
+            cell[0] = byte;
+            cell[1] = flags | follows | u8::try_from((depth + offset).min(FAR)).unwrap_or(DEPTH);
+        }
     }
 
     /// Marks the states of the first `shared` bytes on the way to the last needle. If one is marked, so are those before.
@@ -138,67 +159,148 @@ impl Automaton {
                     return;
                 }
 
-                *self.flags_mut(state) |= WRAPS;
+                self.cell_mut(state)[1] |= WRAPS;
             }
 
             depth = from - 1;
         }
     }
 
-    fn extend(&mut self, state: u32, byte: u8) {
-        self.cells.expose_mut()[2 * state as usize] = byte;
-        *self.flags_mut(state) |= CHAIN;
-    }
+    /// Finds the links that are stored, and what ends in each state: level by level, because a state's answer is that of a
+    /// shorter one.
+    fn build_failure_links(&mut self, needles: &Sorted, parents: &[u32]) {
+        let mut starts: Vec<u32> = (0..number(needles.count())).collect();
+        starts.sort_by_key(|index| self.runs[*index as usize + 1].1);
+        let mut hits = self.far_suffixes(needles);
+        hits.sort_unstable();
 
-    fn set_depth(&mut self, state: u32, depth: usize) {
-        *self.flags_mut(state) |= u8::try_from(depth).unwrap_or(DEEP).min(DEEP);
-    }
+        let (mut starts, mut hits) = (starts.into_iter().peekable(), hits.into_iter().peekable());
+        let mut tracks: Vec<Track> = Vec::new();
+        let mut level = 0;
 
-    /// Finds for each state where to go on when no child fits, and what ends there: level by level, as a state's answer
-    /// is that of a shorter one.
-    fn build_failure_links(&mut self) {
-        let mut level: Vec<u32> =
-            self.root.iter().copied().filter(|child| *child != ROOT).collect();
-        let mut below = Vec::new();
-        while !level.is_empty() {
-            for &parent in &level {
-                let [byte, flags] = self.cell(parent);
-                if flags & CHAIN != 0 {
-                    self.connect_child(parent, byte, parent + 1);
-                    below.push(parent + 1);
-                }
+        loop {
+            // Levels without anything to do are passed over.
+            let start = starts.peek().map(|index| self.runs[*index as usize + 1].1);
+            let hit = hits.peek().map(|hit| hit.level);
+            let next = if tracks.is_empty() {
+                start.into_iter().chain(hit).min()
+            } else {
+                Some(level + 1)
+            };
 
-                if flags & BRANCHES != 0 {
-                    let children: Vec<_> = self.transitions.of(parent).collect();
-                    for (byte, child) in children {
-                        self.connect_child(parent, byte, child);
-                        below.push(child);
-                    }
-                }
+            let Some(next) = next else { return };
+            level = next;
+
+            tracks.retain_mut(|track| self.follow(track, level));
+            while let Some(index) =
+                starts.next_if(|index| self.runs[*index as usize + 1].1 == level)
+            {
+                let byte = needles.bytes(index as usize)[level as usize - 1];
+                tracks.push(self.track(index, parents[index as usize], byte));
             }
 
-            level.clear();
-            std::mem::swap(&mut level, &mut below);
+            while let Some(hit) = hits.next_if(|hit| hit.level == level) {
+                // Where it is marked, a track or another hit was here.
+                if self.cell(hit.state)[1] & LINKED_FAR == 0 {
+                    let end = self.end_of(self.run(hit.state));
+                    let mut track =
+                        Track { state: hit.state, end, first: level, link: ROOT, is_far: false };
+                    self.link(&mut track, hit.suffix);
+                    tracks.push(track);
+                }
+            }
         }
     }
 
-    fn connect_child(&mut self, parent: u32, byte: u8, child: u32) {
-        let suffix = self.next(self.fails[parent as usize], byte);
-        if self.found[child as usize] == NONE {
-            self.found[child as usize] = self.found[suffix as usize];
+    /// Begins with the first state of a needle's run.
+    fn track(&mut self, index: u32, parent: u32, byte: u8) -> Track {
+        let (state, depth) = self.runs[index as usize + 1];
+        let suffix = if parent == ROOT { ROOT } else { self.next(self.fail(parent), byte) };
+        let end = self.end_of(index as usize + 1);
+        let mut track = Track { state, end, first: depth, link: ROOT, is_far: false };
+
+        self.link(&mut track, suffix);
+        track
+    }
+
+    /// Goes on to the next state of a run. Returns false if no more links of it are to be stored, for now.
+    fn follow(&mut self, track: &mut Track, level: u32) -> bool {
+        let is_near = level - track.first < number(NEAR);
+        if track.state == track.end || !is_near && !track.is_far {
+            return false;
         }
 
-        if self.found[child as usize] != NONE {
-            *self.flags_mut(child) |= FOUND;
+        let [byte, _] = self.cell(track.state);
+        track.state += 1;
+        let suffix = self.next(track.link, byte);
+        self.link(track, suffix);
+
+        true
+    }
+
+    /// Stores the link of a track's state, and which needle ends there.
+    fn link(&mut self, track: &mut Track, suffix: u32) {
+        let state = track.state;
+        let [_, flags] = self.cell(suffix);
+        if flags & FOUND != 0 && state != track.end {
+            let needle = self.found(suffix);
+            self.within.insert(state, needle);
+            self.cell_mut(state)[1] |= FOUND;
         }
 
-        self.fails[child as usize] = self.with_children(suffix);
+        let before = track.link;
+        track.link = self.with_children(suffix);
+        self.near.set(state, track.link);
+        let was_far = track.is_far;
+
+        track.is_far = flags & DEPTH == DEPTH;
+        if track.is_far {
+            self.cell_mut(state)[1] |= LINKED_FAR;
+            if !was_far || track.link != before + 1 {
+                self.far.insert(state, track.link);
+            }
+        }
+    }
+
+    /// Finds the states behind [`NEAR`] others of their run that end with the first [`FAR`] bytes of a needle.
+    fn far_suffixes(&self, needles: &Sorted) -> Vec<Hit> {
+        let mut prefixes = Prefixes::with_capacity(needles.count());
+        (0..needles.count()).for_each(|index| prefixes.insert(needles.bytes(index)));
+
+        let mut hits = Vec::new();
+        for index in 0..needles.count() {
+            let (first, depth) = self.runs[index + 1];
+            let (needle, own) = (needles.bytes(index), depth as usize);
+
+            // Its state is `NEAR` behind the first one, or more; and a prefix is not a proper suffix.
+            let from = own.saturating_sub(1).max(1);
+            for at in from..(needle.len() + 1).saturating_sub(FAR) {
+                let is_likely = prefixes.may_have(&needle[at..]);
+                if let Some(suffix) =
+                    is_likely.then(|| self.prefix(&needle[at..at + FAR])).flatten()
+                {
+                    let level = at + FAR;
+                    hits.push(Hit {
+                        level: number(level),
+                        state: first + number(level - own),
+                        suffix,
+                    });
+                }
+            }
+        }
+
+        hits
+    }
+
+    /// The state of some bytes, if they begin a needle.
+    fn prefix(&self, bytes: &[u8]) -> Option<u32> {
+        bytes.iter().try_fold(ROOT, |state, byte| self.child(state, *byte))
     }
 
     /// Takes one byte.
     pub(super) fn step(&self, state: u32, byte: u8) -> Step {
         let state = self.next(state, byte);
-        let found = (self.cell(state)[1] & FOUND != 0).then(|| self.found[state as usize]);
+        let found = (self.cell(state)[1] & FOUND != 0).then(|| self.found(state));
         Step { state: self.with_children(state), found }
     }
 
@@ -209,16 +311,38 @@ impl Automaton {
                 return child;
             }
 
-            state = self.fails[state as usize];
+            state = self.fail(state);
         }
 
         self.root[usize::from(byte)]
     }
 
+    /// The longest proper suffix of a state that is a state with children.
+    fn fail(&self, state: u32) -> u32 {
+        if let Some(link) = self.near.get(state) {
+            return link;
+        }
+
+        if self.cell(state)[1] & LINKED_FAR != 0
+            && let Some((first, link)) = self.far.range(..=state).next_back()
+        {
+            return link + (state - first);
+        }
+
+        let end = 2 * state as usize;
+        let last = &self.cells.expose()[end - 2 * NEAR..end];
+        last.chunks_exact(2).fold(ROOT, |state, cell| self.next(state, cell[0]))
+    }
+
+    /// The longest needle that ends in a state in which one does.
+    fn found(&self, state: u32) -> u32 {
+        self.within.get(&state).copied().unwrap_or_else(|| number(self.run(state) - 1))
+    }
+
     /// The longest suffix of a state that begins a needle which may be written in lines.
     pub(super) fn wrapping(&self, mut state: u32) -> u32 {
         while state != ROOT && self.cell(state)[1] & WRAPS == 0 {
-            state = self.fails[state as usize];
+            state = self.fail(state);
         }
 
         state
@@ -240,7 +364,7 @@ impl Automaton {
 
     fn with_children(&self, state: u32) -> u32 {
         let leaf = state != ROOT && self.cell(state)[1] & (CHAIN | BRANCHES) == 0;
-        if leaf { self.fails[state as usize] } else { state }
+        if leaf { self.fail(state) } else { state }
     }
 
     /// Number of bytes that a state stands for.
@@ -259,7 +383,12 @@ impl Automaton {
         self.runs.partition_point(|(first, _)| *first <= state) - 1
     }
 
-    /// That number, up to [`DEEP`].
+    /// The last state of a run.
+    fn end_of(&self, run: usize) -> u32 {
+        self.runs.get(run + 1).map_or(number(self.cells.len() / 2), |(next, _)| *next) - 1
+    }
+
+    /// That number of bytes, if it is less than [`DEEP`]; at least that, if not.
     pub(super) fn depth_to_deep(&self, state: u32) -> u8 {
         self.cell(state)[1] & DEPTH
     }
@@ -270,8 +399,9 @@ impl Automaton {
         [cells[0], cells[1]]
     }
 
-    fn flags_mut(&mut self, state: u32) -> &mut u8 {
-        &mut self.cells.expose_mut()[2 * state as usize + 1]
+    fn cell_mut(&mut self, state: u32) -> &mut [u8] {
+        let at = 2 * state as usize;
+        &mut self.cells.expose_mut()[at..at + 2]
     }
 }
 
@@ -281,12 +411,174 @@ impl Drop for Automaton {
     }
 }
 
+/// The states of one run, one after the other, while their links are found.
+struct Track {
+    state: u32,
+    /// The run's last state
+    end: u32,
+    /// The level of the first state that was looked at
+    first: u32,
+    /// With which `state` is linked
+    link: u32,
+    /// Whether that is a link to a far suffix
+    is_far: bool,
+}
+
+/// A state that ends with the beginning of a needle.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Hit {
+    level: u32,
+    state: u32,
+    /// The state of that beginning
+    suffix: u32,
+}
+
 /// Length of what two needles begin with.
 fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// A number of a state, a needle or a depth. Four milliards of states would take 40 GB: memory ends before.
+/// A number of a state, a needle or a depth. Four milliards of states would take 10 GB: memory ends before.
 fn number(n: usize) -> u32 {
     u32::try_from(n).expect("fewer than 2^32 states")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::needles::Form;
+    use super::*;
+
+    /// Numbers that look like chance.
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 >> 33).unwrap() % limit
+        }
+
+        fn text(&mut self, letters: usize, length: usize) -> Vec<u8> {
+            (0..length).map(|_| b"abcd"[self.below(letters)]).collect()
+        }
+
+        /// Needles of a few letters, some of them with parts of others in them.
+        fn needles(&mut self, letters: usize) -> Vec<(Vec<u8>, Form)> {
+            let mut needles: Vec<(Vec<u8>, Form)> = Vec::new();
+            for _ in 0..=self.below(12) {
+                let length = 8 + self.below(30);
+                let mut needle = self.text(letters, length);
+                if let (Some((other, _)), true) = (needles.last(), self.below(2) == 0) {
+                    let from = self.below(other.len());
+                    needle.splice(
+                        self.below(4)..,
+                        other[from..].iter().copied().chain(self.text(letters, 8)),
+                    );
+                }
+
+                let form = if self.below(2) == 0 { Form::Raw } else { Form::Hex };
+                needles.push((needle, form));
+            }
+
+            needles
+        }
+    }
+
+    /// The longest suffix of some bytes that begins a needle, and is not all of it; one that `is_meant`.
+    fn longest(needles: &[(Vec<u8>, Form)], bytes: &[u8], is_meant: impl Fn(&[u8]) -> bool) -> u32 {
+        let is_state = |suffix: &[u8]| {
+            needles
+                .iter()
+                .any(|(needle, _)| needle.len() > suffix.len() && needle.starts_with(suffix))
+        };
+
+        let suffixes = (0..=bytes.len()).map(|from| &bytes[from..]);
+        number(
+            suffixes
+                .into_iter()
+                .find(|suffix| is_state(suffix) && is_meant(suffix))
+                .map_or(0, <[u8]>::len),
+        )
+    }
+
+    #[test]
+    fn each_step_leads_to_the_longest_beginning_and_finds_the_longest_needle() {
+        let mut chance = Chance(7);
+        for round in 0..400 {
+            let letters = 1 + round % 4;
+            let needles = chance.needles(letters);
+            let texts: Vec<(&[u8], Form)> =
+                needles.iter().map(|(text, form)| (&text[..], *form)).collect();
+            let sorted = Sorted::of(&texts);
+            let automaton = Automaton::new(&sorted);
+
+            let mut input = Vec::new();
+            for _ in 0..6 {
+                let (needle, _) = &needles[chance.below(needles.len())];
+                input.extend(&needle[chance.below(4)..]);
+                let length = chance.below(10);
+                input.extend(chance.text(letters, length));
+            }
+
+            let mut state = ROOT;
+            for end in 1..=input.len() {
+                let step = automaton.step(state, input[end - 1]);
+                state = step.state;
+                let read = &input[..end];
+
+                let found = step.found.map(|needle| sorted.bytes(needle as usize));
+                let ending = needles
+                    .iter()
+                    .map(|(needle, _)| &needle[..])
+                    .filter(|needle| read.ends_with(needle));
+
+                assert_eq!(
+                    found,
+                    ending.max_by_key(|needle| needle.len()),
+                    "{needles:?} in {read:?}"
+                );
+
+                assert_eq!(
+                    automaton.depth(state),
+                    longest(&needles, read, |_| true),
+                    "{needles:?} in {read:?}"
+                );
+
+                let begins_wrapping = |suffix: &[u8]| {
+                    needles.iter().any(|(needle, form)| form.wraps() && needle.starts_with(suffix))
+                        || suffix.is_empty()
+                };
+
+                let wrapping = automaton.depth(automaton.wrapping(state));
+                assert_eq!(
+                    wrapping,
+                    longest(&needles, read, begins_wrapping),
+                    "{needles:?} in {read:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_of_many_needles_takes_little_memory() {
+        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let mut chance = Chance(9);
+        let needles: Vec<Vec<u8>> = (0..2000)
+            .map(|_| (0..64).map(|_| LETTERS[chance.below(LETTERS.len())]).collect())
+            .collect();
+        let texts: Vec<(&[u8], Form)> =
+            needles.iter().map(|needle| (&needle[..], Form::Raw)).collect();
+
+        let automaton = Automaton::new(&Sorted::of(&texts));
+        let states = automaton.cells.len() / 2;
+        assert!(states > 2000 * 60, "{states}");
+
+        // A link for one state in nine, and hardly any to far suffixes.
+        assert!(
+            automaton.near.len() < states / 9 && automaton.far.len() < 50,
+            "{}",
+            automaton.near.len()
+        );
+    }
 }

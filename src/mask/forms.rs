@@ -3,7 +3,6 @@
 
 use super::encode::{self, Json};
 use super::needles::{Form, Needles};
-use crate::model::SecretBytes;
 
 /// Characters of one line, with the bytes that they encode: 76 as the program `base64` and MIME have it, 64 as PEM has. A line that
 /// stands alone is found, too.
@@ -15,12 +14,14 @@ const WRAPS: usize = 48;
 /// Longer values have fewer forms: they are files, and nobody escapes files twice or writes them in base32.
 const LONG: usize = 64 * 1024;
 
-/// Hands out the forms of one value, in no order. The same bytes may come in several forms.
-pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
-    let mut forms = Forms { visit, wholes: Vec::new() };
-    forms.whole(Form::Raw, SecretBytes::copy_of(value));
-    for every in [false, true] {
-        forms.whole(Form::Raw, encode::terminal_newlines(value, every));
+/// Hands out the forms of one value, in no order. The same bytes may come several times, in one form or in several.
+pub(super) fn each(value: &[u8], visit: impl FnMut(Form, &[u8])) {
+    let mut forms = Forms { visit };
+    forms.add(Form::Raw, value);
+    if value.contains(&b'\n') {
+        for every in [false, true] {
+            forms.add(Form::Raw, encode::terminal_newlines(value, every).expose());
+        }
     }
 
     forms.lines(value);
@@ -35,11 +36,6 @@ pub(super) fn each(value: &[u8], visit: impl FnMut(Form, SecretBytes)) {
 
     if let Some(password) = password(value) {
         forms.password(password);
-    }
-
-    let Forms { mut visit, wholes } = forms;
-    for (form, bytes) in wholes {
-        visit(form, bytes);
     }
 }
 
@@ -65,21 +61,12 @@ fn password(value: &[u8]) -> Option<&[u8]> {
 
 struct Forms<V> {
     visit: V,
-    /// Forms of the whole value. Many are equal, as most values have nothing to escape, and the value may be large.
-    wholes: Vec<(Form, SecretBytes)>,
 }
 
-impl<V: FnMut(Form, SecretBytes)> Forms<V> {
-    fn part(&mut self, form: Form, bytes: &[u8]) {
+impl<V: FnMut(Form, &[u8])> Forms<V> {
+    fn add(&mut self, form: Form, bytes: &[u8]) {
         if bytes.len() >= Needles::SHORTEST {
-            (self.visit)(form, SecretBytes::copy_of(bytes));
-        }
-    }
-
-    fn whole(&mut self, form: Form, bytes: SecretBytes) {
-        let known = |(_, other): &(Form, SecretBytes)| other.expose() == bytes.expose();
-        if bytes.len() >= Needles::SHORTEST && !self.wholes.iter().any(known) {
-            self.wholes.push((form, bytes));
+            (self.visit)(form, bytes);
         }
     }
 
@@ -87,29 +74,35 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
         let decoded = encode::unpercent(text);
         for password in [text, decoded.expose()] {
             if password.len() >= Needles::SHORTEST {
-                self.whole(Form::Password, SecretBytes::copy_of(password));
+                self.add(Form::Password, password);
                 self.encoded(password);
             }
         }
     }
 
     fn encoded(&mut self, value: &[u8]) {
-        self.escaped(value);
-        self.quoted(value);
-        self.whole(Form::Hex, encode::hex(value, false));
-        self.whole(Form::Hex, encode::hex(value, true));
+        // Most keys and tokens have nothing that anybody escapes or quotes.
+        let is_plain =
+            |byte: &u8| byte.is_ascii_alphanumeric() || encode::UNRESERVED.contains(byte);
+        if !value.iter().all(is_plain) {
+            self.escaped(value);
+            self.quoted(value);
+        }
+
+        self.add(Form::Hex, encode::hex(value, false).expose());
+        self.add(Form::Hex, encode::hex(value, true).expose());
         self.base64(value);
         self.base32(value);
     }
 
     fn lines(&mut self, value: &[u8]) {
         let trimmed = value.trim_ascii();
-        self.part(Form::Line, trimmed);
+        self.add(Form::Line, trimmed);
         if !value.contains(&b'\n') {
             return;
         }
 
-        self.part(Form::Line, encode::terminal_newlines(trimmed, false).expose());
+        self.add(Form::Line, encode::terminal_newlines(trimmed, false).expose());
         for line in value.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
 
@@ -118,8 +111,8 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
                 .iter()
                 .any(|frame| line.trim_ascii().starts_with(frame));
             if !frame && !line.trim_ascii().is_empty() {
-                self.part(Form::Line, line);
-                self.part(Form::Line, line.trim_ascii());
+                self.add(Form::Line, line);
+                self.add(Form::Line, line.trim_ascii());
             }
         }
     }
@@ -128,40 +121,40 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
     fn escaped(&mut self, value: &[u8]) {
         let is_long = value.len() > LONG;
         if let Ok(text) = std::str::from_utf8(value) {
-            self.whole(Form::Escaped, encode::json(text, Json::PLAIN));
+            self.add(Form::Escaped, encode::json(text, Json::PLAIN).expose());
             if !is_long {
-                self.whole(Form::Escaped, encode::json(text, Json::ASCII));
+                self.add(Form::Escaped, encode::json(text, Json::ASCII).expose());
                 for how in Json::OTHERS {
-                    self.whole(Form::Escaped, encode::json(text, how));
+                    self.add(Form::Escaped, encode::json(text, how).expose());
                 }
             }
         }
 
         // A form of HTML has `+` for a blank.
-        self.whole(Form::Url, encode::replaced(value, b' ', b"+"));
+        self.add(Form::Url, encode::replaced(value, b' ', b"+").expose());
         if !is_long {
-            self.whole(Form::Url, encode::percent(value, encode::UNRESERVED));
-            self.whole(Form::Url, encode::percent(value, encode::COMPONENT));
+            self.add(Form::Url, encode::percent(value, encode::UNRESERVED).expose());
+            self.add(Form::Url, encode::percent(value, encode::COMPONENT).expose());
         }
     }
 
     fn quoted(&mut self, value: &[u8]) {
-        self.whole(Form::Shell, encode::replaced(value, b'\'', br"'\''"));
-        self.whole(Form::Shell, encode::replaced(value, b'\'', br#"'"'"'"#));
+        self.add(Form::Shell, encode::replaced(value, b'\'', br"'\''").expose());
+        self.add(Form::Shell, encode::replaced(value, b'\'', br#"'"'"'"#).expose());
 
         // make takes `$$` for `$`; systemd, printf and Python's configparser take `%%` for `%`.
-        self.whole(Form::Shell, encode::replaced(value, b'$', b"$$"));
-        self.whole(Form::Quoted, encode::replaced(value, b'%', b"%%"));
-        self.whole(Form::Quoted, encode::replaced(value, b'\'', b"''"));
-        self.whole(Form::Quoted, encode::replaced(value, b'"', br#""""#));
+        self.add(Form::Shell, encode::replaced(value, b'$', b"$$").expose());
+        self.add(Form::Quoted, encode::replaced(value, b'%', b"%%").expose());
+        self.add(Form::Quoted, encode::replaced(value, b'\'', b"''").expose());
+        self.add(Form::Quoted, encode::replaced(value, b'"', br#""""#).expose());
 
         // Some writers escape quotes and leave a backslash as it is.
-        self.whole(Form::Quoted, encode::replaced(value, b'"', br#"\""#));
+        self.add(Form::Quoted, encode::replaced(value, b'"', br#"\""#).expose());
     }
 
     fn base64(&mut self, value: &[u8]) {
-        for url in [false, true] {
-            for offset in 0..3 {
+        for offset in 0..3 {
+            for url in [false, true] {
                 let (text, foreign) = encode::base64(value, offset, url);
                 let text = &text.expose()[foreign..];
 
@@ -169,8 +162,8 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
                 let own = text
                     .len()
                     .saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(3)));
-                self.part(Form::Base64, &text[..own]);
-                self.part(Form::Base64, text);
+                self.add(Form::Base64, &text[..own]);
+                self.add(Form::Base64, text);
                 if offset == 0 && value.len() > WRAPS && value.len() <= LONG {
                     self.rows(&text[..own]);
                     self.rows(text);
@@ -182,7 +175,7 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
     fn rows(&mut self, text: &[u8]) {
         for columns in WRAPPED {
             let rows = text.chunks(columns);
-            rows.for_each(|row| self.part(Form::Base64, row));
+            rows.for_each(|row| self.add(Form::Base64, row));
         }
     }
 
@@ -196,8 +189,8 @@ impl<V: FnMut(Form, SecretBytes)> Forms<V> {
             let text = &text.expose()[foreign..];
             let own =
                 text.len().saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(5)));
-            self.part(Form::Base32, &text[..own]);
-            self.part(Form::Base32, text);
+            self.add(Form::Base32, &text[..own]);
+            self.add(Form::Base32, text);
         }
     }
 }

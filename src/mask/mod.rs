@@ -8,11 +8,13 @@ mod automaton;
 mod decode;
 mod encode;
 mod forms;
+mod links;
 mod masker;
 mod needles;
 mod pending;
 mod prefilter;
 mod reader;
+mod texts;
 mod transitions;
 
 pub use masker::Masker;

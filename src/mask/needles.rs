@@ -2,9 +2,9 @@
 
 use super::automaton::Automaton;
 use super::decode::Encoding;
-use super::forms;
 use super::prefilter::Prefilter;
-use crate::model::{SecretBytes, Tag};
+use super::texts::Texts;
+use crate::model::Tag;
 
 /// How a value may stand in a stream, in the order of precedence where two forms are the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,15 +62,15 @@ impl Form {
     }
 
     /// True for forms that programs write in lines of any width.
-    fn wraps(self) -> bool {
+    pub(super) fn wraps(self) -> bool {
         matches!(self, Self::Hex | Self::Base32 | Self::Base64)
     }
 }
 
 /// What is looked for: an automaton over all forms of all values, which is wiped when dropped.
 ///
-/// It takes about ten bytes of memory for each byte of each form; a value has some fifteen to fifty times its
-/// length in forms.
+/// It takes two to three bytes of memory for each byte of each form, and some fifty for each form; a value has some fifteen to
+/// fifty times its length in forms.
 pub struct Needles {
     pub(super) automaton: Automaton,
     pub(super) skip: Prefilter,
@@ -81,21 +81,14 @@ pub struct Needles {
 }
 
 /// One needle, without its bytes.
-struct Needle {
-    length: u64,
+#[derive(Clone, Copy)]
+pub(super) struct Needle {
+    pub(super) length: u32,
     /// Index of its tag
-    tag: usize,
-    form: Form,
+    pub(super) tag: u32,
+    pub(super) form: Form,
     /// The same bytes may be of another form as well
-    wraps: bool,
-}
-
-/// A needle while the automaton is built.
-struct Text {
-    bytes: SecretBytes,
-    tag: usize,
-    form: Form,
-    wraps: bool,
+    pub(super) wraps: bool,
 }
 
 impl Needles {
@@ -104,7 +97,7 @@ impl Needles {
 
     /// Takes the secrets in the order in which they win where two have the same bytes in some form.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a Tag, &'a [u8])>) -> Self {
-        let (mut tags, mut short, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tags, mut short, mut texts) = (Vec::new(), Vec::new(), Texts::default());
         for (tag, value) in secrets {
             if Self::is_short(value) {
                 short.push(tag.clone());
@@ -114,36 +107,13 @@ impl Needles {
                 continue;
             }
 
-            forms::each(value, |form, bytes| {
-                texts.push(Text { bytes, tag: tags.len(), form, wraps: form.wraps() });
-            });
-
+            texts.add_all(number(tags.len()), value);
             tags.push(tag.clone());
         }
 
-        // Of equal needles the first tag's first form stays.
-        let place = |text: &Text| (text.tag, text.form);
-        texts.sort_unstable_by(|a, b| {
-            a.bytes.expose().cmp(b.bytes.expose()).then_with(|| place(a).cmp(&place(b)))
-        });
-
-        texts.dedup_by(|later, first| {
-            let is_same = later.bytes.expose() == first.bytes.expose();
-            first.wraps |= is_same && later.wraps;
-            is_same
-        });
-
-        let wraps: Vec<bool> = texts.iter().map(|text| text.wraps).collect();
-        let bytes: Vec<&[u8]> = texts.iter().map(|text| text.bytes.expose()).collect();
-        let (automaton, skip) = (Automaton::new(&bytes, &wraps), Prefilter::new(&bytes));
-        let needle = |text: &Text| Needle {
-            length: text.bytes.len() as u64,
-            tag: text.tag,
-            form: text.form,
-            wraps: text.wraps,
-        };
-
-        Self { automaton, skip, list: texts.iter().map(needle).collect(), tags, short }
+        let sorted = texts.sorted();
+        let (automaton, skip) = (Automaton::new(&sorted), Prefilter::new(&sorted));
+        Self { automaton, skip, list: sorted.into_needles(), tags, short }
     }
 
     /// Returns at most how many bytes of memory the needles of some values take while they are made.
@@ -168,7 +138,7 @@ impl Needles {
 
     /// Length of a needle that the automaton named.
     pub(super) fn length(&self, needle: u32) -> u64 {
-        self.list[needle as usize].length
+        self.list[needle as usize].length.into()
     }
 
     /// True for a needle that programs write in lines of any width.
@@ -179,6 +149,11 @@ impl Needles {
     /// Whose value a needle is, and in which form.
     pub(super) fn origin(&self, needle: u32) -> (&Tag, Form) {
         let needle = &self.list[needle as usize];
-        (&self.tags[needle.tag], needle.form)
+        (&self.tags[needle.tag as usize], needle.form)
     }
+}
+
+/// A number of a tag or of a text's bytes, of which there are less than 2^32: memory ends before.
+pub(super) fn number(n: usize) -> u32 {
+    u32::try_from(n).expect("less than 2^32")
 }

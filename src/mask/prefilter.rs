@@ -1,11 +1,14 @@
 //! Where a needle may begin: a table of hashes that passes over most of a stream. It never misses one.
 
 use super::decode::{Encoding, Unit};
+use super::texts::Sorted;
 use crate::model::SecretBytes;
 
-/// Bits of a hash: 32 KiB of table stay in the processor's first cache.
-const BITS: u32 = 15;
-const SIZE: usize = 1 << BITS;
+/// Bits of a hash: at least 32 KiB of table, which stay in the processor's first cache, and at most a mebibyte.
+const BITS: std::ops::RangeInclusive<u32> = 15..=20;
+/// Slots of the table for each window of a needle, if it is not too large. With half as many, twice as many places of a stream
+/// are looked at that begin no needle.
+const SLOTS: usize = 32;
 
 /// Bytes of a needle that the table knows: windows of four bytes at its first five places. Any five places in a row
 /// have one that is looked at.
@@ -16,35 +19,51 @@ const PLACES: usize = 5;
 pub(super) const SKIPPED: usize = 64;
 
 /// For each hash of four bytes, a bit for each place in a needle where such bytes may stand.
-pub(super) struct Prefilter(SecretBytes);
+pub(super) struct Prefilter {
+    table: SecretBytes,
+    /// By how many bits a hash is shifted
+    shift: u32,
+}
 
 impl Prefilter {
     /// Takes needles of eight bytes or more.
-    pub(super) fn new(needles: &[&[u8]]) -> Self {
-        let mut table = SecretBytes::zeroed(SIZE);
-        for needle in needles {
-            for (place, window) in needle.windows(4).take(PLACES).enumerate() {
+    pub(super) fn new(needles: &Sorted) -> Self {
+        let wanted = (needles.count() * PLACES * SLOTS).next_power_of_two().trailing_zeros();
+        let bits = wanted.clamp(*BITS.start(), *BITS.end());
+        let mut skip = Self { table: SecretBytes::zeroed(1 << bits), shift: u32::BITS - bits };
+
+        for index in 0..needles.count() {
+            for (place, window) in needles.bytes(index).windows(4).take(PLACES).enumerate() {
                 let [a, b, c, d] = *window else { continue };
-                table.expose_mut()[hash(u32::from_le_bytes([a, b, c, d]))] |= 1 << place;
+                let slot = skip.slot(u32::from_le_bytes([a, b, c, d]));
+                skip.table.expose_mut()[slot] |= 1 << place;
             }
         }
 
-        Self(table)
+        skip
+    }
+
+    fn slot(&self, window: u32) -> usize {
+        (window.wrapping_mul(0x9e37_79b1) >> self.shift) as usize
+    }
+
+    /// The places in a needle where such bytes may stand.
+    fn places(&self, window: u32) -> u8 {
+        self.table.expose()[self.slot(window)]
     }
 
     /// The first place at or behind `from` where a needle may begin, seeing what is there of it. Where fewer than
     /// [`KNOWN`] bytes are left, that is the next.
     pub(super) fn next(&self, bytes: &[u8], mut from: usize) -> usize {
-        let Ok(table) = <&[u8; SIZE]>::try_from(self.0.expose()) else { return from };
         while let Some((_, middle)) = windows(bytes, from) {
-            let places = table[hash(middle)];
+            let places = self.places(middle);
             if places != 0 {
                 let mut starts = (0..PLACES)
                     .rev()
                     .filter(|place| places >> place & 1 == 1)
                     .map(|place| from + 4 - place);
 
-                if let Some(start) = starts.find(|start| may_begin(table, bytes, *start)) {
+                if let Some(start) = starts.find(|start| self.may_begin(bytes, *start)) {
                     return start;
                 }
             }
@@ -127,19 +146,18 @@ impl Prefilter {
 
     /// Looks at all places of a needle that the table knows, where [`next`](Self::next) looks at two.
     fn begins(&self, bytes: &[u8]) -> bool {
-        let Ok(table) = <&[u8; SIZE]>::try_from(self.0.expose()) else { return true };
         let windows = bytes.windows(4).take(PLACES).enumerate();
         windows.into_iter().all(|(place, window)| match *window {
-            [a, b, c, d] => table[hash(u32::from_le_bytes([a, b, c, d]))] >> place & 1 == 1,
+            [a, b, c, d] => self.places(u32::from_le_bytes([a, b, c, d])) >> place & 1 == 1,
             _ => true,
         })
     }
-}
 
-fn may_begin(table: &[u8; SIZE], bytes: &[u8], start: usize) -> bool {
-    windows(bytes, start).is_none_or(|(first, middle)| {
-        table[hash(first)] & 1 != 0 && table[hash(middle)] >> (PLACES - 1) & 1 != 0
-    })
+    fn may_begin(&self, bytes: &[u8], start: usize) -> bool {
+        windows(bytes, start).is_none_or(|(first, middle)| {
+            self.places(first) & 1 != 0 && self.places(middle) >> (PLACES - 1) & 1 != 0
+        })
+    }
 }
 
 /// The two windows of four bytes from a place on.
@@ -149,8 +167,4 @@ fn windows(bytes: &[u8], from: usize) -> Option<(u32, u32)> {
     };
 
     Some((u32::from_le_bytes(*first), u32::from_le_bytes(*middle)))
-}
-
-fn hash(window: u32) -> usize {
-    (window.wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize
 }

@@ -2,7 +2,7 @@
 //!
 //! No `Debug`, `Display`, `Clone`, `Serialize` or `PartialEq`; never reallocated without wiping the old place.
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, optimization_barrier};
 
 /// Bytes of stack that are overwritten after a command, and after a request to the agent: more than their cryptography uses.
 pub(crate) const DEEP: usize = 64 * 1024;
@@ -46,7 +46,7 @@ impl SecretBytes {
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.max(2 * self.0.capacity()));
             larger.extend_from_slice(&self.0);
-            self.0.zeroize();
+            wipe(&mut self.0);
             self.0 = larger;
         }
 
@@ -75,6 +75,11 @@ impl SecretBytes {
     /// Number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Number of bytes that it takes without moving.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
     }
 
     /// True without a byte.
@@ -106,8 +111,17 @@ impl std::io::Write for SecretBytes {
 
 impl Drop for SecretBytes {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe(&mut self.0);
     }
+}
+
+/// Overwrites all that a vector has room for, and empties it. `Vec::zeroize` writes byte by byte, which takes longer than all
+/// else that is done with a large buffer.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.resize(bytes.capacity(), 0);
+    optimization_barrier(bytes.as_slice());
+    bytes.clear();
 }
 
 #[cfg(test)]

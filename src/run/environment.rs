@@ -197,7 +197,7 @@ pub enum InheritedVariable {
     /// No placeholder of ours
     Plain,
     /// A single placeholder for the secret with the variable's own name, and nothing else
-    ManifestUsage,
+    OwnPlaceholder,
     /// Other placeholders in the namespaced form, which no other tool uses
     Placeholders,
     /// Text that starts like a namespaced placeholder but is invalid
@@ -217,7 +217,7 @@ impl InheritedVariable {
             && length == text.len()
             && name.as_bytes() == variables::name_of(&placeholder.tag).as_bytes()
         {
-            return Self::ManifestUsage;
+            return Self::OwnPlaceholder;
         }
 
         let mut template = Template::from_text("", text.to_vec());

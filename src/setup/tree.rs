@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ignore::{WalkParallel, WalkState};
+use ignore::{DirEntry, WalkState};
 use memchr::memmem::Finder;
 use zeroize::Zeroizing;
 
 use super::manifest::{MANIFEST, Manifest, TextPosition};
 use super::relative;
 use crate::model::Tag;
-use crate::scan::{Directories, enters, walk};
+use crate::scan::{Walk, is_directory_below};
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
 use crate::template::{Event, ScanDetails, ScanError, WINDOW, scan};
@@ -74,47 +74,43 @@ impl Tree {
         let default_grammar = Grammar::default();
         let (own, files) = (root.join(MANIFEST), AtomicU64::new(0));
         let tree = Mutex::new(Self::default());
-        let unread_rules = Directories::default();
-        let mut roots = vec![root.to_owned()];
 
-        while let Some(root) = roots.pop() {
-            walk_visible(&root, &unread_rules).run(|| {
-                let mut search = TreeSearch::new();
-                let (grammars, default_grammar) = (&grammars, &default_grammar);
-                let (own, files, tree) = (&own, &files, &tree);
-                Box::new(move |entry| {
-                    let found = match entry {
-                        Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                            let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
+        // Reading from a mounted file system such as `/proc` might never return.
+        let walk = Walk { root: relative(root), everything: false, one_file_system: true };
+        walk.run(is_of_this_project, || {
+            let mut search = TreeSearch::new();
+            let (grammars, default_grammar) = (&grammars, &default_grammar);
+            let (own, files, tree) = (&own, &files, &tree);
+            Box::new(move |entry| {
+                let found = match entry {
+                    Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                        let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
 
-                            // Templates are searched below, once for each entry that uses them.
-                            if grammars.contains_key(path) {
-                                return WalkState::Continue;
-                            }
-
-                            let number = files.fetch_add(1, Ordering::Relaxed) + 1;
-                            if number.is_multiple_of(256) {
-                                searched(number);
-                            }
-
-                            // The manifest's references are added below.
-                            if path == own {
-                                Ok(Vec::new())
-                            } else {
-                                search.file(path, default_grammar).map_err(|why| unread(path, &why))
-                            }
+                        // Templates are searched below, once for each entry that uses them.
+                        if grammars.contains_key(path) {
+                            return WalkState::Continue;
                         }
-                        Ok(_) => Ok(Vec::new()),
-                        Err(error) => Err(error.to_string()),
-                    };
 
-                    let has_room = tree.lock().is_ok_and(|mut tree| tree.take(found));
-                    if has_room { WalkState::Continue } else { WalkState::Quit }
-                })
-            });
+                        let number = files.fetch_add(1, Ordering::Relaxed) + 1;
+                        if number.is_multiple_of(256) {
+                            searched(number);
+                        }
 
-            roots.extend(unread_rules.take());
-        }
+                        // The manifest's references are added below.
+                        if path == own {
+                            Ok(Vec::new())
+                        } else {
+                            search.file(path, default_grammar).map_err(|why| unread(path, &why))
+                        }
+                    }
+                    Ok(_) => Ok(Vec::new()),
+                    Err(error) => Err(error.to_string()),
+                };
+
+                let has_room = tree.lock().is_ok_and(|mut tree| tree.take(found));
+                if has_room { WalkState::Continue } else { WalkState::Quit }
+            })
+        });
 
         let mut tree = tree.into_inner().unwrap_or_default();
         tree.files = files.into_inner();
@@ -177,21 +173,9 @@ impl Tree {
     }
 }
 
-/// Creates a walk through the files of a tree that git would see.
-fn walk_visible(root: &Path, unread_rules: &Directories) -> WalkParallel {
-    let mut walk = walk(relative(root), false);
-
-    // Reading from a mounted file system such as `/proc` might never return.
-    walk.same_file_system(true);
-
-    // A directory with its own manifest belongs to another project.
-    let unread_rules = unread_rules.clone();
-    walk.filter_entry(move |entry| {
-        let is_below = entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir());
-        !(is_below && entry.path().join(MANIFEST).is_file()) && enters(entry, false, &unread_rules)
-    });
-
-    walk.build_parallel()
+/// Returns false for a directory that has its own manifest, because it belongs to another project.
+fn is_of_this_project(entry: &DirEntry) -> bool {
+    !(is_directory_below(entry) && entry.path().join(MANIFEST).is_file())
 }
 
 fn unread(path: &Path, why: &io::Error) -> String {

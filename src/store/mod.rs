@@ -168,13 +168,13 @@ pub struct Committed {
 /// Why a store could not be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// IfExists is nothing at the path
+    /// There is nothing at the path
     #[error("no vault at `{}`", .0.display())]
     Missing(PathBuf),
     /// The directory in which a file is to be made is missing
     #[error("the directory `{}` does not exist", .0.display())]
     NoDirectory(PathBuf),
-    /// IfExists is something at the path already
+    /// There is something at the path already
     #[error("`{}` already exists", .0.display())]
     Exists(PathBuf),
     /// The path names no file

@@ -62,8 +62,10 @@ pub(crate) enum UiError {
     Terminal(io::Error),
     #[error("the value has several lines, but a prompt takes only one")]
     SeveralLines,
-    #[error("the typed value contains a control character, such as those from arrow keys or \
-             Ctrl-Z")]
+    #[error(
+        "the typed value contains a control character, such as those from arrow keys or \
+             Ctrl-Z"
+    )]
     ControlCharacter,
 }
 

@@ -81,7 +81,8 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
 
     while natural(&columns) > width + usize::from(GAP) {
         let over = natural(&columns) - width - usize::from(GAP);
-        if columns.iter().any(|column| column.rank == 3 && column.width() >= over + MIN_NAME_WIDTH) {
+        if columns.iter().any(|column| column.rank == 3 && column.width() >= over + MIN_NAME_WIDTH)
+        {
             break;
         }
 

@@ -1,4 +1,4 @@
-//! AgeReader everything for an export: the values of one project or of all, one after the other, from one state of the vault.
+//! Opens everything for an export: the values of one project or of all, one after the other, from one state of the vault.
 //!
 //! Never holds more than one value.
 

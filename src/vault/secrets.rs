@@ -36,9 +36,9 @@ pub struct SecretChanges {
     pub value: Option<SecretValue>,
 }
 
-/// HeadHistory this many secrets a miss offers no near one: it would open every name.
+/// Past this many secrets a miss offers no near one: it would open every name.
 const SUGGEST_AMONG: u64 = 10_000;
-/// HeadHistory this many misses of one reading no near one is offered any more.
+/// Past this many misses of one reading no near one is offered any more.
 const MOST_SUGGESTIONS: usize = 100;
 
 /// Projects that are searched for a tag that the current one does not have.
@@ -158,7 +158,7 @@ impl Vault {
         Ok(secrets)
     }
 
-    /// SecretChanges what `changes` names and nothing else. With `seen`, the version that was read before: where somebody
+    /// Changes what `changes` names and nothing else. With `seen`, the version that was read before: where somebody
     /// else has changed the secret since, nothing is written.
     pub fn update(
         &self,

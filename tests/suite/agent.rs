@@ -284,7 +284,7 @@ fn requests() -> Vec<SecretBytes> {
         Request::Open { rows: vec![] },
         Request::Open { rows: vec![row(1), row(2)] },
         Request::Seal { path, pid: [1; 16], epoch: 9, keyring: &[b'k'; 100] },
-        Request::AnchorKey,
+        Request::CheckpointKey,
     ]
     .iter()
     .map(|request| request.encode().unwrap())
@@ -316,7 +316,7 @@ fn answers() -> Vec<SecretBytes> {
         Answer::Keyrings(vec![b"one", b"", b"three"]),
     ];
 
-    all.extend(faults.map(Answer::AgentFault));
+    all.extend(faults.map(Answer::Failed));
     all.iter().map(|answer| answer.encode().unwrap()).collect()
 }
 
@@ -472,7 +472,7 @@ fn the_largest_frame_is_served() {
     }
 
     let answer = ask(&stream, &Request::Verify { mac: &[0; 32] });
-    assert!(decoded(&answer) == Answer::AgentFault(AgentFault::OtherKey));
+    assert!(decoded(&answer) == Answer::Failed(AgentFault::OtherKey));
 }
 
 #[test]
@@ -498,7 +498,7 @@ fn a_newer_client_is_told_and_may_end_the_agent() {
     let pid = home.pid().unwrap();
     let mut stream = home.dial();
     stream.write_all(&[0, 0, 0, 3, VERSION + 1, 200, 7]).unwrap();
-    assert!(decoded(&frame(&stream).unwrap()) == Answer::AgentFault(AgentFault::Version));
+    assert!(decoded(&frame(&stream).unwrap()) == Answer::Failed(AgentFault::Version));
     stream.write_all(&[0, 0, 0, 5, 255, 0, 1, 2, 3]).unwrap();
     assert!(decoded(&frame(&stream).unwrap()) == Answer::Done(true));
     ends(&home, pid);
@@ -978,7 +978,7 @@ fn a_stranger_in_the_agents_place_gets_no_key() {
     let answers = [
         Answer::Done(true),
         Answer::State { left: Some((1, 1)) },
-        Answer::AgentFault(AgentFault::OtherKey),
+        Answer::Failed(AgentFault::OtherKey),
     ];
 
     let mut answers: Vec<Vec<u8>> =
@@ -1033,7 +1033,7 @@ fn a_stranger_is_locked_out_by_lock() {
     let home = Home::new();
     impostor(&home, |mut stream| {
         while frame(&stream).is_ok() {
-            let fault = Answer::AgentFault(AgentFault::RolledBack).encode().unwrap();
+            let fault = Answer::Failed(AgentFault::RolledBack).encode().unwrap();
             if stream.write_all(fault.expose()).is_err() {
                 return;
             }
@@ -1847,7 +1847,7 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
         match answer.as_deref() {
             Some([]) => return assert!(cut < 40, "closed at {cut}"),
             Some(answer) => {
-                assert!(decoded(answer) == Answer::AgentFault(AgentFault::OtherSlots), "{cut}");
+                assert!(decoded(answer) == Answer::Failed(AgentFault::OtherSlots), "{cut}");
             }
             None => panic!("no answer at {cut}"),
         }

@@ -248,8 +248,11 @@ const MISTAKES: [(&str, &str); 49] = [
     ("get key --value", "`secrets render --reveal -e"),
     ("get key --value=x", "`secrets render --reveal -e"),
     ("get key --show", "`secrets run` to pass it to a program"),
-    ("get key --copy", "pipe the value to a clipboard program: `secrets render -e '{{ secrets.TAG \
-                        }}' | wl-copy`"),
+    (
+        "get key --copy",
+        "pipe the value to a clipboard program: `secrets render -e '{{ secrets.TAG \
+                        }}' | wl-copy`",
+    ),
     ("get a b", "`secrets list --filter TEXT` to find several"),
     ("list --tag key", "`secrets get TAG` to show one secret"),
     ("list web", "`secrets list --project NAME` for a project"),

@@ -126,8 +126,10 @@ fn what_is_there_stays_unless_it_is_an_earlier_copy() {
             .run(["--vault", "old.db", "backup", "--replace", vault.to_str().unwrap()])
             .fails_with(7);
 
-        run.stderr_has("is not an earlier copy of this vault: it contains changes that the vault \
-                        does not have\n");
+        run.stderr_has(
+            "is not an earlier copy of this vault: it contains changes that the vault \
+                        does not have\n",
+        );
         assert_eq!(sandbox.read("vault.db"), newest, "{tag}");
     };
 
@@ -721,8 +723,7 @@ fn no_vault_is_made_beside_a_journal() {
 
     for journal in ["vault.db-journal", "vault.db-wal"] {
         sandbox.write(journal, "of a file that is gone");
-        let told =
-            format!("error: `{}` already exists\n", sandbox.path(journal).display());
+        let told = format!("error: `{}` already exists\n", sandbox.path(journal).display());
         let init = ["init", "--kdf-memory", "19", "--kdf-iterations", "1"];
         sandbox.run(init).fails_with(4).stdout("").stderr_has(&told);
         sandbox

@@ -400,8 +400,9 @@ fn create_that_made_the_vault_ends_with_the_next_step() {
     terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("Repeat passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("Value of key: ").types("1234\n").waits_for("created `key`");
-    terminal.waits_for("next: use `secrets run -- CMD` to run a program with the project's \
-                        secrets\r\n");
+    terminal.waits_for(
+        "next: use `secrets run -- CMD` to run a program with the project's secrets\r\n",
+    );
     terminal.waits_for(HINT).ends_with(0);
 
     // The next one is told nothing more.

@@ -83,8 +83,12 @@ fn the_gravest_finding_is_the_exit_code() {
 
     project.git(&["rm", "-q", "--cached", ".env"]);
     project.run(&["setup", "--yes", "-q"]).succeeds();
-    check(0, &known, "project `web` has everything it needs and is up to date: 4 secrets, 2 \
-                      outputs\n");
+    check(
+        0,
+        &known,
+        "project `web` has everything it needs and is up to date: 4 secrets, 2 \
+                      outputs\n",
+    );
     stderr!(project.run(&["check", "-q", "-p", "elsewhere"]).fails_with(3).stdout_has("missing\tkey"), @"
     error: 3 secrets are missing
     hint: `secrets -p elsewhere setup` asks for what is missing

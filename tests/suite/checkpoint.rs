@@ -47,7 +47,7 @@ impl Seen {
         }
     }
 
-    /// SecretChanges secret `one` of project `alpha`, `times` over.
+    /// Changes secret `one` of project `alpha`, `times` over.
     fn change(&self, times: u64) {
         for number in 0..times {
             let changes = SecretChanges {
@@ -389,8 +389,7 @@ fn an_old_copy_from_before_new_keys_is_told_at_a_new_path() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    let told =
-        "warning: this vault was used at another path with different keys; this copy may be older\n";
+    let told = "warning: this vault was used at another path with different keys; this copy may be older\n";
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(told);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
@@ -607,9 +606,7 @@ fn where_nothing_can_be_remembered_verify_says_so() {
         .fails_with(1)
         .stderr_has("error: cannot read the vault's checkpoint `");
 
-    run.stderr_has(
-        "\nhint: fix or delete that file; deleting it skips rollback detection once\n",
-    );
+    run.stderr_has("\nhint: fix or delete that file; deleting it skips rollback detection once\n");
 }
 
 #[test]

@@ -361,10 +361,11 @@ fn create_without_a_vault_or_a_terminal_offers_none() {
     let sandbox = Sandbox::empty();
     let run = sandbox.command(["create", "--tag", "key"]).stdin("x").run();
     let path = sandbox.vault_path();
-    run.fails_with(3)
-        .stdout("")
-        .stderr(&format!("error: no vault at `{}`\nhint: create one with `secrets init`, or \
-                          restore a backup with `secrets restore PATH`\n", path.display()));
+    run.fails_with(3).stdout("").stderr(&format!(
+        "error: no vault at `{}`\nhint: create one with `secrets init`, or \
+                          restore a backup with `secrets restore PATH`\n",
+        path.display()
+    ));
     assert!(!path.exists());
 }
 

@@ -385,7 +385,10 @@ fn every_walk_through_pages_that_repeat_without_end_ends() {
         )
         .unwrap();
 
-        sandbox.run(["restore", "good.db", "--yes", "-q"]).succeeds().stderr_has("was renamed to `");
+        sandbox
+            .run(["restore", "good.db", "--yes", "-q"])
+            .succeeds()
+            .stderr_has("was renamed to `");
     }
 }
 

@@ -122,10 +122,7 @@ fn get_of_an_id_that_is_nowhere_says_so() {
 fn get_refuses_what_is_no_tag() {
     let sandbox = Sandbox::new();
     for bad in ["a b", "ä", "a.b", "_", "a/b"] {
-        sandbox
-            .run(["get", bad])
-            .fails_with(2)
-            .stderr_has("error: invalid `<TAG|ID>`: ");
+        sandbox.run(["get", bad]).fails_with(2).stderr_has("error: invalid `<TAG|ID>`: ");
     }
 }
 

@@ -307,8 +307,12 @@ fn a_broken_file_is_refused_without_a_byte_of_it() {
         ("A='hunter2hunter2\n", "dotenv", "f:1:3: the single quote is never closed"),
         ("{\"A\": \"hunter2hunter2\", \"B\": {\"hunter2hunter2\": 1}}", "json", "f:1:"),
         ("{\"A\": \"hunter2hunter2\"", "json", "f:1:"),
-        ("nothing\nhunter2hunter2\n", "1password", "f: the first row does not contain the column \
-                                                    names"),
+        (
+            "nothing\nhunter2hunter2\n",
+            "1password",
+            "f: the first row does not contain the column \
+                                                    names",
+        ),
         ("<KeePassFile><hunter2hunter2>", "keepass", "f"),
     ] {
         sandbox.write("f", text);

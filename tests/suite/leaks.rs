@@ -546,7 +546,7 @@ fn is_open_to_its_user(child: &Child) -> bool {
     let can_read = |file: &str| {
         let path = format!("/proc/{}/{file}", child.id());
 
-        // AgeReader is what is allowed or not; the first page of memory is no memory.
+        // Opening is what is allowed or not; the first page of memory is no memory.
         let mut probe = as_nobody(Path::new("sh"));
         probe
             .args(["-c", "exec 3< \"$0\"", &path])

@@ -193,7 +193,10 @@ fn what_is_no_plain_file_of_one_name_is_refused_and_untouched() {
         for options in [&["-q"][..], &["--mode", "666"], &["--check"]] {
             let mut run = sandbox.command(["render", "-e", "new", "-o"]);
             run.command.arg(&shown).args(options);
-            let told = format!("error: `{}` {why}\nhint: choose a new file, or a regular file", shown.display());
+            let told = format!(
+                "error: `{}` {why}\nhint: choose a new file, or a regular file",
+                shown.display()
+            );
             run.run().fails_with(7).stdout("").stderr_has(&told);
         }
     }

@@ -56,9 +56,10 @@ fn a_second_file_does_not_destroy_the_first_one_s_value() {
         .run()
         .fails_with(4);
 
-    run.stdout("")
-        .stderr(&format!("{taken}hint: use `--yes` to overwrite it for these outputs too; nothing \
-                          was written\n"));
+    run.stdout("").stderr(&format!(
+        "{taken}hint: use `--yes` to overwrite it for these outputs too; nothing \
+                          was written\n"
+    ));
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
     assert!(!sandbox.path("api/.env.production.tmpl").exists());
 
@@ -199,7 +200,9 @@ fn a_directory_that_only_runs_programs_is_named() {
     ] {
         write(&sandbox, "a/.secrets.toml", &text);
         let run = at(&sandbox, "b", &OVERWRITE).run().fails_with(4).stdout("");
-        run.stderr_has(&format!("`API_KEY` has a different value in project `s`, used by {used}\n"));
+        run.stderr_has(&format!(
+            "`API_KEY` has a different value in project `s`, used by {used}\n"
+        ));
     }
 
     // One in which nothing but `run` was used.

@@ -169,8 +169,10 @@ fn a_cost_that_was_chosen_is_not_mentioned() {
 
     sandbox.run(dearer).succeeds().stderr("");
     let run = sandbox.command(["passwd", "--upgrade-kdf"]).env("SECRETS_PASSPHRASE", NEW).run();
-    run.succeeds().stderr_has("already costs as much as with the default: 19 MiB, 41 passes, 1 \
-                               lane\n");
+    run.succeeds().stderr_has(
+        "already costs as much as with the default: 19 MiB, 41 passes, 1 \
+                               lane\n",
+    );
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
 

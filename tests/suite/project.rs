@@ -145,8 +145,7 @@ fn project_needs_a_command() {
     let (code, stdout, stderr) = two().run(["project"]).everything();
     assert_eq!((code, stdout), (Some(2), Vec::new()));
     assert!(
-        stderr.contains("Usage: secrets project")
-            && stderr.ends_with("error: no command given\n"),
+        stderr.contains("Usage: secrets project") && stderr.ends_with("error: no command given\n"),
         "{stderr}"
     );
 }

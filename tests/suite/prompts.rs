@@ -313,7 +313,9 @@ fn create_on_a_terminal_without_a_vault_offers_to_make_one() {
         let sandbox = Sandbox::empty();
         let mut terminal = Terminal::run(&sandbox, "create --tag key");
         let path = sandbox.vault_path().display().to_string();
-        terminal.waits_for(&format!("There is no vault yet. Create one at {path}? [Y/n] ")).types(no);
+        terminal
+            .waits_for(&format!("There is no vault yet. Create one at {path}? [Y/n] "))
+            .types(no);
         terminal
             .waits_for("\r\nthere is no vault")
             .waits_for("hint: create one with `secrets init`")
@@ -498,7 +500,8 @@ fn a_pasted_value_of_several_lines_is_refused_and_thrown_away() {
             .waits_for(question)
             .types("-----BEGIN KEY-----\nMARKER\nrm -rf everything\n-----END KEY-----\n");
         terminal.waits_for("error: the value has several lines, but a prompt takes only one");
-        terminal.waits_for("hint: pipe the value in, or use `--value-file PATH`; nothing was stored");
+        terminal
+            .waits_for("hint: pipe the value in, or use `--value-file PATH`; nothing was stored");
 
         let screen = terminal.ends_with(2);
         assert!(

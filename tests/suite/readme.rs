@@ -102,8 +102,11 @@ fn the_tour_shows_what_happens() {
             );
 
             let found = found
-                .replace("warning: these key derivation parameters make guessing cheaper than the \
-                          defaults\n", "")
+                .replace(
+                    "warning: these key derivation parameters make guessing cheaper than the \
+                          defaults\n",
+                    "",
+                )
                 .replace("(19 MiB, 1 pass, 1 lane)", "(256 MiB, 3 passes, 4 lanes)");
             assert_eq!(shape(&found), shape(&expected), "$ {command}");
             count += 1;

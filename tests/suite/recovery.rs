@@ -188,9 +188,8 @@ fn on_a_terminal_it_fits_and_is_typed_unseen() {
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" list --recovery");
 
     terminal.waits_for("Recovery code for ").types("7777\n");
-    terminal.waits_for(
-        "warning: invalid recovery code: it has 4 characters instead of 56, try again",
-    );
+    terminal
+        .waits_for("warning: invalid recovery code: it has 4 characters instead of 56, try again");
     terminal
         .waits_for("Recovery code for ")
         .types(&format!("{}\n", lines.concat().to_lowercase()))

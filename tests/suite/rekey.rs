@@ -208,8 +208,7 @@ fn another_passphrase_comes_with_the_new_keys() {
     ");
 
     sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
-    let told =
-        "warning: this vault was used at another path with different keys; this copy may be older\n";
+    let told = "warning: this vault was used at another path with different keys; this copy may be older\n";
     sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(told);
     let run =
         sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
@@ -342,7 +341,7 @@ fn new_keys_after_others_have_unlocked_are_no_damage() {
 
     assert!(matches!(before.rekey_project(&name, &|_| {}), Err(VaultError::SlotsChanged)));
 
-    // RootTables that do not hold under the slots that were opened are damaged.
+    // Tables that do not hold under the slots that were opened are damaged.
     let after = sandbox.vault();
     let connection = Connection::open(sandbox.vault_path()).unwrap();
     connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();

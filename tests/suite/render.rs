@@ -435,9 +435,7 @@ fn what_is_not_well_formed_is_told_before_a_vault_is_looked_for() {
     for case in cases {
         sandbox.write("a.tmpl", format!("one\r\n é{case}"));
         let run = bare(&sandbox, ["render", "a.tmpl", "-o", "out"]).run();
-        run.fails_with(2)
-            .stdout("")
-            .stderr_has("error: invalid placeholder\na.tmpl:2:4: ");
+        run.fails_with(2).stdout("").stderr_has("error: invalid placeholder\na.tmpl:2:4: ");
         assert!(!sandbox.path("out").exists());
     }
 
@@ -563,8 +561,11 @@ fn with_json_stderr_is_one_object_even_where_there_was_something_to_warn_of() {
     let arguments =
         ["render", "-e", "{{ ZZZZ }} {{ TOKEM }}", "--json", "--passphrase-file", "passphrase"];
     let error = sandbox.command(arguments).run().fails_with(3).stdout("").json_error();
-    let (kind, message) = ("NOT_FOUND", "2 placeholders refer to secrets that do not exist in \
-                                         project `default`");
+    let (kind, message) = (
+        "NOT_FOUND",
+        "2 placeholders refer to secrets that do not exist in \
+                                         project `default`",
+    );
     assert_eq!((error["type"].as_str(), error["message"].as_str()), (Some(kind), Some(message)));
 
     let expected = json!([

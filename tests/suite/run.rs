@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
+use crate::support::{PASSPHRASE, Prepared, Sandbox, behind, project, secret};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const URL: &str = "postgres://app:p%40ss@db/dev";
@@ -447,10 +447,7 @@ fn other_inherited_variables_are_expanded_where_they_are_named() {
         run.run().fails_with(125).stderr_has(words);
     };
 
-    fails(
-        &["--expand-env", "NOT_SET"],
-        "`--expand-env` names `NOT_SET`, which is not set",
-    );
+    fails(&["--expand-env", "NOT_SET"], "`--expand-env` names `NOT_SET`, which is not set");
 
     fails(&["--expand-env", "SECRETS_TOKEN"], "is never passed to a program");
     fails(&["--expand-env", "EDITOR"], "`EDITOR` steers programs");
@@ -476,8 +473,10 @@ fn a_value_that_is_too_large_for_a_variable_is_left_out_or_refused_where_it_was_
     for options in [["--only", "ca-bundle"], ["--env", "X={{ CA_BUNDLE }}{{ CA_BUNDLE }}"]] {
         let run =
             prepared(&sandbox, &[&options[..], &["--", "true"]].concat()).run().fails_with(125);
-        run.stderr_has("cannot be set: its value is too large for an environment variable\nhint: \
-                        pass it as a file with `--file");
+        run.stderr_has(
+            "cannot be set: its value is too large for an environment variable\nhint: \
+                        pass it as a file with `--file",
+        );
     }
 
     let line = ["--file", "CA_BUNDLE=ca-bundle", "--", "sh", "-c", "wc -c <\"$CA_BUNDLE\""];
@@ -1068,20 +1067,6 @@ fn killed_at_any_moment_it_leaves_nothing() {
                 String::from_utf8_lossy(&environment).contains(&marker)
             })
     });
-}
-
-/// A command line behind something that changes how a process begins: `env`, a shell, perl.
-fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
-    let mut command = Command::new(wrapper[0]);
-    command
-        .args(&wrapper[1..])
-        .arg(prepared.command.get_program())
-        .args(prepared.command.get_args())
-        .env_clear();
-
-    command.envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(prepared.command.get_current_dir().unwrap()).stdin(Stdio::null());
-    command
 }
 
 /// Processor time that a process has used, in clock ticks.

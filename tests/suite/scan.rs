@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Prepared, Sandbox};
+use crate::support::{Prepared, Sandbox, behind};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -748,6 +748,86 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
     error: 1 value in 1 file
     hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
     ");
+}
+
+#[test]
+fn findings_are_listed_by_path_whichever_thread_has_them_first() {
+    let sandbox = sandbox();
+
+    // In the order in which they are expected: a directory's files come behind its name, not behind a longer name.
+    let directories = (0..40).map(|n| format!("tree/d{n:02}"));
+    let mut files: Vec<String> = directories
+        .flat_map(|d| [format!("{d}/a"), format!("{d}/z/b"), format!("{d}.x")])
+        .collect();
+
+    files.push("tree/large".to_owned());
+    for (n, file) in files.iter().enumerate().rev() {
+        std::fs::create_dir_all(sandbox.path(file).parent().unwrap()).unwrap();
+
+        // Some take longer than others.
+        let before = "x\n".repeat(n * 7919 % 5 * 20_000);
+        sandbox.write(file, format!("{before}{TOKEN}\n{TOKEN}"));
+    }
+
+    let line = |(n, file): (usize, &String)| {
+        let line = n * 7919 % 5 * 20_000 + 1;
+        format!("{file}:{line}: api-token (raw)\n{file}:{}: api-token (raw)\n", line + 1)
+    };
+
+    let expected: String = files.iter().enumerate().map(line).collect();
+    for _ in 0..2 {
+        stderr!(scan(&sandbox, &["tree"]).run().fails_with(8).stdout(&expected), @"
+        error: 242 values in 121 files
+        hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+        ");
+    }
+}
+
+#[test]
+fn a_link_to_a_directory_is_followed_if_it_is_named() {
+    let sandbox = sandbox();
+    std::fs::create_dir_all(sandbox.path("real/below")).unwrap();
+    sandbox.write("real/below/a", TOKEN);
+    std::os::unix::fs::symlink("real", sandbox.path("link")).unwrap();
+    std::os::unix::fs::symlink("below", sandbox.path("real/inner")).unwrap();
+
+    let run =
+        scan(&sandbox, &["link"]).run().fails_with(8).stdout("link/below/a:1: api-token (raw)\n");
+    stderr!(run, @"
+    error: 1 value in 2 files
+    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    ");
+}
+
+#[test]
+fn without_threads_a_tree_is_searched_all_the_same() {
+    let sandbox = sandbox();
+    sandbox.write("a", format!("{TOKEN} {{{{ secrets.api-token }}}}"));
+    let places = [sandbox.path(""), sandbox.state()];
+    let changed =
+        Command::new("chown").args(["-R", "4444"]).args(&places).status().unwrap().success();
+
+    let wrapper = ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c"];
+    let limited = |arguments: &[&str]| {
+        let wrapper = [&wrapper[..], &["ulimit -u 1; exec \"$0\" \"$@\""]].concat();
+        behind(&wrapper, &sandbox.command(arguments)).output()
+    };
+
+    for (arguments, code, found) in [
+        (["scan", "a", "."], 8, "a:1: api-token (raw)\na:1: api-token (raw)\n"),
+        (["refs", "-q", "api-token"], 0, "a:1:24: api-token\n"),
+    ] {
+        // Who is not root cannot try it.
+        let Ok(output) = limited(&arguments) else { return };
+        let errors = String::from_utf8(output.stderr).unwrap();
+        if changed && !errors.contains("setpriv") && !errors.contains("Permission denied") {
+            assert_eq!(
+                (output.status.code(), &*String::from_utf8_lossy(&output.stdout)),
+                (Some(code), found),
+                "{errors}"
+            );
+        }
+    }
 }
 
 fn install(sandbox: &Sandbox, directory: &str) -> Prepared {

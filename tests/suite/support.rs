@@ -521,3 +521,17 @@ pub fn reset_ignored_signals() {
         }
     });
 }
+
+/// A command line behind something that changes how a process begins: `env`, a shell, perl.
+pub(crate) fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
+    let mut command = Command::new(wrapper[0]);
+    command
+        .args(&wrapper[1..])
+        .arg(prepared.command.get_program())
+        .args(prepared.command.get_args())
+        .env_clear();
+
+    command.envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(prepared.command.get_current_dir().unwrap()).stdin(Stdio::null());
+    command
+}

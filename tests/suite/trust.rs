@@ -318,8 +318,7 @@ fn an_option_or_a_variable_gives_consent_to_just_one_manifest() {
     // It covers the tags of templates as well.
     project.write("t.tmpl", "{{ secrets.other }}");
     assert_ne!(fingerprint(&project), named);
-    let told =
-        "error: `.secrets.toml` is not the manifest that `--trust-manifest` or its variable names\n";
+    let told = "error: `.secrets.toml` is not the manifest that `--trust-manifest` or its variable names\n";
     let hint = "hint: review it and find the SHA-256 to use with `secrets trust --show`\n";
 
     given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));

@@ -326,8 +326,10 @@ fn what_nothing_vouches_for_is_named() {
 
     assert!(stderr.contains(told), "{stderr}");
     let run = sandbox.run(["salvage", "again.db"]).fails_with(6);
-    run.stderr_has("warning: `one` of project `default` is genuine, but may not be the latest \
-                    version\n");
+    run.stderr_has(
+        "warning: `one` of project `default` is genuine, but may not be the latest \
+                    version\n",
+    );
 }
 
 #[test]

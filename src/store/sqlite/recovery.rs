@@ -51,7 +51,7 @@ impl SavedNames {
         same_content(&File::open(&self.journal)?, &File::open(journal)?)
     }
 
-    /// SavedNames both files, durably.
+    /// Copies both files, durably.
     fn make(&self, vault: &Path, journal: &Path) -> Result<(), StoreError> {
         for (from, to) in [(journal, &self.journal), (vault, &self.vault)] {
             let failed = |source: io::Error| match source.kind() {
@@ -148,7 +148,7 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
     outcome.map(|()| Some(connection))
 }
 
-/// SavedNames both files, unless they were copied before.
+/// Copies both files, unless they were copied before.
 fn keep(
     copies: &SavedNames,
     vault: &Path,
