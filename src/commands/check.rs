@@ -147,7 +147,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     };
 
     suggest(cx, &mut found.missing)?;
-    let foreign = outputs::at_paths(manifest, foreign);
+    let foreign = outputs::with_paths(manifest, foreign);
     let verdict = verdict(&found, &foreign, manifest, cx)?;
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
 

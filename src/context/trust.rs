@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Context, PATIENCE};
+use super::{AGENT_TIMEOUT, Context};
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
 use crate::run::variables::redirects;
@@ -323,7 +323,7 @@ impl Context {
     fn known_vault(&self) -> Option<Vault> {
         match self.given_credential().ok()? {
             Some(credential) => self.locked().ok()?.unlock(&*credential).ok(),
-            None => self.vault_of_agent(PATIENCE).ok()?,
+            None => self.vault_of_agent(AGENT_TIMEOUT).ok()?,
         }
     }
 }
