@@ -19,7 +19,7 @@ use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
 
 /// The maximum time for one answer of the agent. A Tab is answered within 50 ms or not at all.
-const PATIENCE: Duration = Duration::from_millis(40);
+const AGENT_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// Completes a tag of the current project.
 pub(crate) fn tags(current: &OsStr) -> Vec<CompletionCandidate> {
@@ -44,7 +44,7 @@ pub(crate) fn tag_of_variable(current: &OsStr) -> Vec<CompletionCandidate> {
 pub(crate) fn projects(current: &OsStr) -> Vec<CompletionCandidate> {
     let candidates = || {
         let current = current.to_str()?;
-        let projects = context().vault_of_agent(PATIENCE).ok()??.projects().ok()?;
+        let projects = context().vault_of_agent(AGENT_TIMEOUT).ok()??.projects().ok()?;
         let named = projects.into_iter().filter(|(name, _)| name.as_str().starts_with(current));
         Some(named.map(|(name, _)| CompletionCandidate::new(name.as_str())).collect())
     };
@@ -60,7 +60,7 @@ fn after_separator(current: &OsStr, separator: char) -> Vec<CompletionCandidate>
 
 fn tag_candidates(before: &str, current: &str) -> Option<Vec<CompletionCandidate>> {
     let cx = context();
-    let vault = cx.vault_of_agent(PATIENCE).ok()??;
+    let vault = cx.vault_of_agent(AGENT_TIMEOUT).ok()??;
     let key = as_key(current);
     let secrets =
         vault.list(Some(cx.project().ok()?), |it| it.tag.key().as_str().starts_with(&key)).ok()?;

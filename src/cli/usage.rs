@@ -252,17 +252,15 @@ fn get_hint(typed: &str) -> Option<&'static str> {
     match typed {
         "--reveal" | "--value" | "--show" | "--plain" | "--raw" | "--print" | "-r" | "-v"
         | "-s" => Some(
-            "use `secrets render --reveal -e '{{ secrets.TAG }}'` to print a value, or `secrets \
-             run` to pass it to \
-             a program; `get` never shows a value",
+            "use `secrets render --reveal -e '{{ secrets.TAG }}'` to print a value, or \
+             `secrets run` to pass it to a program; `get` never shows a value",
         ),
         "--copy" | "--clip" | "--clipboard" | "-c" => Some(
-            "pipe the value to a clipboard program: `secrets render -e '{{ secrets.TAG }}' | \
-             wl-copy`",
+            "pipe the value to a clipboard program: \
+             `secrets render -e '{{ secrets.TAG }}' | wl-copy`",
         ),
         "" => Some(
-            "use `secrets list --filter TEXT` to find several secrets; `get` takes one \
-                    tag or id",
+            "use `secrets list --filter TEXT` to find several secrets; `get` takes one tag or id",
         ),
         _ => None,
     }
@@ -271,8 +269,8 @@ fn get_hint(typed: &str) -> Option<&'static str> {
 fn list_hint(typed: &str) -> Option<&'static str> {
     match typed {
         "--tag" | "-t" | "--name" | "--search" | "--grep" => Some(
-            "use `secrets get TAG` to show one secret, or `secrets list --filter TEXT` to \
-                  find several",
+            "use `secrets get TAG` to show one secret, or `secrets list --filter TEXT` to find \
+             several",
         ),
         "" => Some(
             "use `secrets list --filter TEXT` to find secrets, or `secrets list --project NAME` \
@@ -319,8 +317,8 @@ fn recovery_hint(typed: &str) -> Option<&'static str> {
             Some("use `secrets recovery create --replace` to create another code")
         }
         "show" | "print" | "get" | "list" | "ls" => Some(
-            "use `secrets recovery create --replace` to create another code; a code is shown \
-             only once",
+            "use `secrets recovery create --replace` to create another code; a code is shown only \
+             once",
         ),
         "use" | "unlock" | "restore" => {
             Some("use `secrets passwd --recovery` to set a new passphrase with the recovery code")
@@ -334,8 +332,8 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
     Some(match typed {
         "-v" | "version" => "use `secrets --version` to print the version",
         "show" | "read" | "reveal" | "cat" | "print" => {
-            "use `secrets get` to show the hint, or `secrets render` to use the value; a value \
-             is never shown"
+            "use `secrets get` to show the hint, or `secrets render` to use the value; a value is \
+             never shown"
         }
         "add" | "set" | "new" | "put" | "insert" | "store" => {
             "store a secret with `secrets create TAG`"
@@ -350,12 +348,11 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
         "edit" | "rotate" | "change" => "did you mean `update`?",
         "cp" | "copy" => "did you mean `clone`?",
         "rename" | "mv" | "move" => {
-            "use `secrets clone OLD --tag NAME`, then `secrets delete OLD`, to rename a secret, or \
-             `secrets project rename` to rename a project"
+            "use `secrets clone OLD --tag NAME`, then `secrets delete OLD`, to rename a secret, \
+             or `secrets project rename` to rename a project"
         }
         "inject" if has_input() => {
-            "pass the template as an argument: `secrets render TEMPLATE \
-                                    -o OUT`"
+            "pass the template as an argument: `secrets render TEMPLATE -o OUT`"
         }
         "inject" | "substitute" => "did you mean `render`?",
         "exec" | "env" | "start" | "shell" => "did you mean `run`?",
@@ -372,9 +369,8 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
             "install the new version in the same way as this one; `secrets` does not update itself"
         }
         "upload" | "download" | "push" | "pull" | "sync" | "share" => {
-            "use `secrets backup FILE` to copy the vault, or `secrets export --encrypted FILE` \
-             to write secrets \
-             for other programs; nothing leaves this machine"
+            "use `secrets backup FILE` to copy the vault, or `secrets export --encrypted FILE` to \
+             write secrets for other programs; nothing leaves this machine"
         }
         "log" | "logs" | "history" | "audit" => {
             "use `secrets list` to see when each secret was last changed; no other history is kept"

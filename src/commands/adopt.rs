@@ -8,7 +8,7 @@ use serde_json::json;
 use super::conflicts::{OnTakenArg, Uses};
 use super::create::offer_a_vault;
 use super::import::store;
-use super::migrating::{on_taken, refused, stored_values};
+use super::migrating::{migration_error, on_taken, stored_values};
 use super::{outputs, project_file};
 use crate::context::Context;
 use crate::dotenv;
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
         Ok(adoption)
     };
 
-    let failed = |error: MigrationError| refused(&error, &name, &args.keep);
+    let failed = |error: MigrationError| migration_error(&error, &name, &args.keep);
 
     // Every problem is reported before the user is asked anything.
     adopted(&args.keep).map_err(failed)?;
@@ -150,8 +150,7 @@ fn check<'m>(
             args.file.display()
         ))
         .hint(
-            "use a file named `.env`, `.env.NAME` or `NAME.env`; only dotenv files have \
-               variables",
+            "use a file named `.env`, `.env.NAME` or `NAME.env`; only dotenv files have variables",
         ));
     }
 
@@ -291,8 +290,7 @@ fn write(
             cx,
             &import,
             &[],
-            "try again, because another process stored a value; nothing was \
-                                 written",
+            "try again, because another process stored a value; nothing was written",
         )?;
     }
 

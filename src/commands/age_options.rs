@@ -61,8 +61,8 @@ fn invalid_recipient(text: &str, place: &str) -> Error {
     let error = Error::usage(format!("{place} is not a recipient of the form `age1…`"));
     if text.trim().to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
         return error.hint(
-            "it is an identity, which decrypts files; print its recipient with `age-keygen -y \
-             FILE`",
+            "it is an identity, which decrypts files; print its recipient with \
+             `age-keygen -y FILE`",
         );
     }
 

@@ -48,11 +48,11 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
 
     cx.locked()?
         .check_backup(&args.path, args.replace)
-        .map_err(|error| refused(error, &args.path))?;
+        .map_err(|error| backup_error(error, &args.path))?;
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets checked");
     let copied = vault.backup(&args.path, args.replace, &|number| progress.on_progress(number));
-    let secrets = copied.map_err(|error| refused(error, &args.path))?;
+    let secrets = copied.map_err(|error| backup_error(error, &args.path))?;
 
     drop(progress);
     let path = args.path.display().to_string();
@@ -72,7 +72,7 @@ pub(super) fn no_space(path: &Path) -> Error {
         .hint("free some space there, or choose a file elsewhere; the vault was not changed")
 }
 
-fn refused(error: VaultError, path: &Path) -> Error {
+fn backup_error(error: VaultError, path: &Path) -> Error {
     match error {
         VaultError::Store(StoreError::Full) => no_space(path),
         VaultError::Store(StoreError::Exists(_)) => Error::new(Kind::Conflict, error.to_string())

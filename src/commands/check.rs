@@ -147,7 +147,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     };
 
     suggest(cx, &mut found.missing)?;
-    let foreign = outputs::at_paths(manifest, foreign);
+    let foreign = outputs::with_paths(manifest, foreign);
     let verdict = verdict(&found, &foreign, manifest, cx)?;
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
 
@@ -310,8 +310,8 @@ fn verdict(
             describe(stale, "an output is out of date", "outputs are out of date"),
         )
         .hint(format!(
-            "render outdated outputs with {}, which asks before it replaces a file that \
-             `secrets` did not write",
+            "render outdated outputs with {}, which asks before it replaces a file that `secrets` \
+             did not write",
             cx.hint_command("setup")
         ))
     } else if stale > 0 {
@@ -327,8 +327,7 @@ fn verdict(
             describe(tracked.len(), "an output is tracked by git", "outputs are tracked by git");
         Error::new(Kind::Refused, what).hint(format!(
             "remove outputs from git with `git rm --cached {file}`, and change every value that \
-             was \
-             committed"
+             was committed"
         ))
     } else if exposed > 0 {
         Error::new(

@@ -60,12 +60,12 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.vault()?;
 
     if let Some(existing) = vault.find(project, &tag)? {
-        return Err(taken(VaultError::Exists(vec![existing])));
+        return Err(exists_error(VaultError::Exists(vec![existing])));
     }
 
     let value = args.value.read(&format!("Value of {tag}"), &cx.ui)?;
     let new = NewSecret { tag, name, description, value };
-    let secret = cx.written(vault.create(project, new).map_err(taken)?);
+    let secret = cx.written(vault.create(project, new).map_err(exists_error)?);
     let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
 
     cx.ui.status(&format!("created `{tag}` in project `{project}`, hint {hint}"));
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         init::next(
             cx,
             &format!(
-                "run a program with the project's secrets with {}",
+                "use {} to run a program with the project's secrets",
                 cx.hint_command("run -- CMD")
             ),
         );
@@ -120,7 +120,7 @@ pub(super) fn label<T>(
     parsed.map(Option::flatten).map_err(|why| Error::usage(format!("invalid `--{option}`: {why}")))
 }
 
-fn taken(error: VaultError) -> Error {
+fn exists_error(error: VaultError) -> Error {
     let update = match &error {
         VaultError::Exists(existing) => existing.first().map(|secret| secret.metadata.tag.clone()),
         _ => None,

@@ -71,8 +71,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
 
     if path == Path::new("-") {
         return Err(Error::usage("an export cannot be written to stdout").hint(
-            "set a file with \
-                                                                        `--encrypted FILE`",
+            "set a file with `--encrypted FILE`",
         ));
     }
 
@@ -146,7 +145,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         Some(_) => "the file was read back and decrypted, and is complete",
         None => {
             "the file was read back byte for byte; only a recipient's key can show that it \
-                 decrypts"
+             decrypts"
         }
     });
 

@@ -110,7 +110,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let project = cx.trusted_project()?;
-    let Items { items, skipped, referring } = parsed(args, cx, &text, &file)?;
+    let Items { items, skipped, referring } = read_items(args, cx, &text, &file)?;
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
         cx.ui.warn(&format!("{file}{line}: `{}` is skipped: {}", left.source, left.why));
@@ -123,8 +123,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     for (name, line) in &referring {
         cx.ui.warn(&format!(
             "{file}:{line}: the value of `{name}` refers to another variable; it is stored as \
-             written, \
-             and programs get it unexpanded"
+             written, and programs get it unexpanded"
         ));
     }
 
@@ -316,7 +315,7 @@ fn decrypted(
     cx.open_by_passphrase(given, file, |passphrase| all(&DecryptWith::Passphrase(passphrase)))
 }
 
-fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<Items, Error> {
+fn read_items(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<Items, Error> {
     let name = args.file.file_name().and_then(|name| name.to_str());
     if let Some(container) = Container::of(name, text.expose()) {
         let word = if args.file == Path::new("-") { "FILE".to_owned() } else { quoted(&args.file) };
@@ -351,8 +350,7 @@ fn parsed(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Re
         let hint = match &error.why {
             Why::OneTag(_, name) => format!(
                 "remove one of the two from the file; `[run.env]` and `run --env {name}=...` can \
-                 give a \
-                 program a variable of any name; nothing was stored"
+                 give a program a variable of any name; nothing was stored"
             ),
             _ => format!("the file was read as {}; nothing was stored", format.name()),
         };

@@ -52,7 +52,7 @@ pub(super) fn warn_of_names(
 }
 
 /// Reports why a file, or its new part, cannot become a template. `keep` has the names of `--keep`.
-pub(super) fn refused(error: &MigrationError, file: &str, keep: &[String]) -> Error {
+pub(super) fn migration_error(error: &MigrationError, file: &str, keep: &[String]) -> Error {
     match error {
         MigrationError::Dotenv(error) => {
             Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column))

@@ -254,7 +254,7 @@ pub(super) fn memory(cx: &Context, have_secrets: bool) -> Result<OutputRecords, 
 }
 
 /// Returns outputs with their paths relative to the working directory.
-pub(super) fn at_paths(
+pub(super) fn with_paths(
     manifest: &Manifest,
     foreign: Vec<(&RenderEntry, ModifiedOutput)>,
 ) -> Vec<(PathBuf, ModifiedOutput)> {
@@ -377,7 +377,7 @@ pub(super) fn protect(
 ) -> Result<(), Error> {
     let project = cx.project()?;
     let foreign = outputs.foreign(memory).map_err(|error| error::setup(error, project))?;
-    let foreign = at_paths(cx.require_manifest()?, foreign);
+    let foreign = with_paths(cx.require_manifest()?, foreign);
     refuse_added(cx, &foreign)?;
 
     let Some((path, found)) = foreign.first().filter(|_| !is_confirmed) else { return Ok(()) };
@@ -489,12 +489,12 @@ pub(super) fn json(written: &[(PathBuf, OutputChange)]) -> serde_json::Value {
 
 /// Returns the existing outputs that a new value of a tag made stale, if the working directory
 /// belongs to this project.
-pub(super) fn made_stale(
+pub(super) fn outdated_by(
     cx: &Context,
     project: &ProjectName,
     tag: &Tag,
 ) -> Result<Vec<PathBuf>, Error> {
-    let Some(manifest) = of_tree(cx, project)? else { return Ok(Vec::new()) };
+    let Some(manifest) = tree_manifest(cx, project)? else { return Ok(Vec::new()) };
     let there = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok();
 
     Ok(open(cx, manifest)?.of(tag).into_iter().filter(there).collect())
@@ -502,7 +502,7 @@ pub(super) fn made_stale(
 
 /// Returns every reference in the tree if it belongs to this project, else none.
 pub(super) fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Reference>, Error> {
-    let Some(manifest) = of_tree(cx, project)? else { return Ok(Vec::new()) };
+    let Some(manifest) = tree_manifest(cx, project)? else { return Ok(Vec::new()) };
     let progress = cx.ui.progress("files searched");
     let tree =
         Tree::search(&manifest.directory, Some(manifest), &|number| progress.on_progress(number));
@@ -512,7 +512,7 @@ pub(super) fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Refe
     Ok(tree.references)
 }
 
-fn of_tree<'c>(cx: &'c Context, project: &ProjectName) -> Result<Option<&'c Manifest>, Error> {
+fn tree_manifest<'c>(cx: &'c Context, project: &ProjectName) -> Result<Option<&'c Manifest>, Error> {
     let is_ours = cx.tree_project()? == Some(project);
     Ok(cx.manifest()?.filter(|_| is_ours))
 }

@@ -55,8 +55,8 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
 
     if draft.secrets.is_empty() {
         cx.ui.status(
-            "no file here refers to a secret yet; turn a dotenv file into a template \
-                      with `secrets template .env`",
+            "no file here refers to a secret yet; turn a dotenv file into a template with \
+             `secrets template .env`",
         );
     } else {
         cx.ui.status("next: review the file, then run `secrets setup`");

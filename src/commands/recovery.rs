@@ -61,7 +61,7 @@ pub(crate) fn run(args: &RecoveryArgs, cx: &Context) -> Result<(), Error> {
 }
 
 fn create(replace: bool, cx: &Context) -> Result<(), Error> {
-    let taken = || {
+    let exists_error = || {
         Error::new(Kind::Conflict, "the vault already has a recovery code")
             .hint("use `--replace` to create another one; the old one then no longer works")
     };
@@ -69,12 +69,12 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
     // This early check saves the user from typing a passphrase. The check below is the verified
     // one.
     if !replace && cx.locked()?.has_recovery()? {
-        return Err(taken());
+        return Err(exists_error());
     }
 
     let vault = cx.unlock_with_credential()?;
     if !replace && vault.has_recovery()? {
-        return Err(taken());
+        return Err(exists_error());
     }
 
     show(&cx.written(vault.create_recovery()?), &[], cx)
@@ -96,8 +96,8 @@ pub(super) fn show(
     })?;
 
     cx.ui.status(
-        "write this recovery code down: it unlocks the vault like the passphrase does \
-                  and is not shown again",
+        "write this recovery code down: it unlocks the vault like the passphrase does and is not \
+         shown again",
     );
     Ok(())
 }

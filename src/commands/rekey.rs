@@ -56,7 +56,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             )
             .hint(
                 "remove these options; the keys of a project do not depend on how the vault is \
-                   unlocked",
+                 unlocked",
             ));
         }
         Some(project) => {
@@ -66,8 +66,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             if !args.yes {
                 require_terminal(WHAT)?;
                 require_confirmation(&format!(
-                    "Re-encrypt all of project `{project}` under new \
-                                               keys?"
+                    "Re-encrypt all of project `{project}` under new keys?"
                 ))?;
             }
 
@@ -90,8 +89,8 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
 
     if cx.project_option().is_none() {
         cx.ui.status(
-            "old copies still open with the old keys; create a new backup, and change the \
-             secrets that they contain",
+            "old copies still open with the old keys; create a new backup, and change the secrets \
+             that they contain",
         );
 
         if args.new_passphrase_file.is_none() {
@@ -130,8 +129,7 @@ fn renew(outputs: Option<IntactOutputs>, rekeyed: &RekeyOutcome) {
 fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     if cx.is_recovering() {
         return Err(Error::usage(
-            "`--recovery` cannot be used here, because the passphrase is \
-                                 needed",
+            "`--recovery` cannot be used here, because the passphrase is needed",
         )
         .hint("set a new passphrase with `secrets passwd --recovery`"));
     }

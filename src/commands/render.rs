@@ -67,7 +67,7 @@ pub(crate) struct RenderArgs {
     /// Write to a file instead of stdout; `-` is stdout
     #[arg(short, long, value_name = "OUT", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Set the permission bits of OUT, in octal [default: 600, or those bits of it that OUT has]
+    /// Set the permission bits of OUT, in octal [default: 600, or the bits of 600 that OUT has]
     #[arg(long, value_name = "OCTAL", requires = "output", value_parser = octal)]
     mode: Option<u32>,
     /// Write OUT even if git tracks it
@@ -336,8 +336,7 @@ fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
         Err(_) if force => return Ok(()),
         Err(error) => {
             return Err(Error::from(error).hint(
-                "use `--force` to write the file without checking \
-                                                git",
+                "use `--force` to write the file without checking git",
             ));
         }
     };

@@ -212,8 +212,8 @@ fn warn_of_old_credentials(
     } else if is_earlier && !is_same_root {
         let rekey = cx.hint_command("rekey");
         cx.ui.warn(&format!(
-            "the backup was made before `secrets rekey` and brings the old keys back; run \
-             {rekey} after restoring it"
+            "the backup was made before `secrets rekey` and brings the old keys back; run {rekey} \
+             after restoring it"
         ));
     } else if is_earlier && !backup.has_same_slots(current)? {
         cx.ui.warn(

@@ -314,8 +314,7 @@ impl<'a> RunRequests<'a> {
             }
             InheritedVariable::OwnPlaceholder if is_dangerous => {
                 cx.ui.warn(&format!(
-                    "`{shown}` is passed on unchanged; set it explicitly with \
-                                     `--env`"
+                    "`{shown}` is passed on unchanged; set it explicitly with `--env`"
                 ));
             }
             InheritedVariable::OwnPlaceholder | InheritedVariable::Placeholders
@@ -643,8 +642,8 @@ fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]), Error> {
     let name = std::str::from_utf8(&text[..at]).ok().filter(|name| variables::is_name(name));
     let name = name.ok_or_else(|| {
         Error::usage(format!(
-            "`{form}` requires the name of a variable: letters, digits and `_`, not starting \
-             with a digit"
+            "`{form}` requires the name of a variable: letters, digits and `_`, not starting with \
+             a digit"
         ))
     })?;
 
@@ -675,8 +674,7 @@ fn check_allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
 
     if !explicit && variables::is_dangerous(name) {
         let message = format!(
-            "{place}: `{name}` can change how programs behave and needs an explicit \
-                     `--env`"
+            "{place}: `{name}` can change how programs behave and needs an explicit `--env`"
         );
         return Err(Error::new(Kind::Refused, message)
             .hint(format!("if you want to set it, use `--env {name}=TEMPLATE`")));

@@ -66,8 +66,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let out = args.out.display().to_string();
     for (project, tag) in unproven.iter().take(SHOWN) {
         cx.ui.warn(&format!(
-            "`{tag}` of project `{project}` is genuine, but may not be the latest \
-                            version"
+            "`{tag}` of project `{project}` is genuine, but may not be the latest version"
         ));
     }
 
@@ -132,8 +131,7 @@ fn show_next_step(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
     if salvaged.report.recovery {
         let create = cx.hint_command("recovery create");
         cx.ui.status(&format!(
-            "it has no recovery code; after restoring it, create one with \
-                               {create}"
+            "it has no recovery code; after restoring it, create one with {create}"
         ));
     }
 }

@@ -135,7 +135,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 
     // Only with all values is it certain what would be lost and which files would change.
     let foreign = resolved.foreign(&memory).map_err(|error| error::setup(error, project))?;
-    let foreign = outputs::at_paths(manifest, foreign);
+    let foreign = outputs::with_paths(manifest, foreign);
     outputs::refuse_added(cx, &foreign)?;
     if !args.yes {
         // This question comes last because its answer is echoed, and text typed ahead may be a
@@ -299,8 +299,8 @@ fn ask_for_value(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, E
             }
             Err(UiError::ControlCharacter) => {
                 cx.ui.warn(
-                    "the input contained a control character, such as those from arrow \
-                            keys; try again",
+                    "the input contained a control character, such as those from arrow keys; try \
+                     again",
                 );
             }
             Err(UiError::SeveralLines) => {
@@ -375,7 +375,7 @@ fn replaced(
 
     foreign
         .extend(outputs::resolve_with(cx, files, &plan.stored)?.foreign(&memory).map_err(failed)?);
-    let foreign = outputs::at_paths(manifest, foreign);
+    let foreign = outputs::with_paths(manifest, foreign);
     outputs::refuse_added(cx, &foreign)?;
 
     Ok(foreign.into_iter().map(|(path, _)| path).collect())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::agent::Status;
-use crate::context::{Context, PATIENCE, ProjectSource};
+use crate::context::{AGENT_TIMEOUT, Context, ProjectSource};
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
 use crate::ui::escape::visible;
@@ -43,7 +43,7 @@ struct StatusJson {
 
 pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
     let vault_id = cx.locked()?.vault_id()?;
-    let status = match cx.agent(PATIENCE)? {
+    let status = match cx.agent(AGENT_TIMEOUT)? {
         Some(client) => client.status(Some(vault_id))?,
         None => Status { left: None },
     };

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::conflicts::{self, OnTakenArg, Uses};
 use super::create::{offer_a_vault, require_vault_unless_offered};
 use super::import::{is_tracked, store};
-use super::migrating::{on_taken, refused, stored_values, warn_of_names};
+use super::migrating::{migration_error, on_taken, stored_values, warn_of_names};
 use super::render::named_readers;
 use super::{outputs, project_file};
 use crate::context::Context;
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
         migration.rename(&tags);
         if let Some(stored) = stored_values(cx, &project)? {
             let found = migration.find_stored(text.expose(), &stored);
-            found.map_err(|error| refused(&error, &file, &args.keep))?;
+            found.map_err(|error| migration_error(&error, &file, &args.keep))?;
         }
     }
 
@@ -149,8 +149,8 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
             cx,
             &import,
             &[],
-            "the values differ; use the file's values with `--on-conflict overwrite`; nothing \
-             was stored",
+            "the values differ; use the file's values with `--on-conflict overwrite`; nothing was \
+             stored",
         )?;
     }
 
@@ -163,8 +163,8 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     let tracked = ignore_output(cx)?;
     if tracked || (!args.example && is_tracked(&args.file)) {
         cx.ui.warn(&format!(
-            "`{}` is tracked by git; remove it with `git rm --cached`, and change the values \
-             that were committed",
+            "`{}` is tracked by git; remove it with `git rm --cached`, and change the values that \
+             were committed",
             paths.output_shown.display()
         ));
     }
@@ -262,7 +262,7 @@ fn migrate(
     };
 
     let migration =
-        Migration::of(text, wanted).map_err(|error| refused(&error, file, &args.keep))?;
+        Migration::of(text, wanted).map_err(|error| migration_error(&error, file, &args.keep))?;
     if migration.secrets.is_empty() {
         let error = Error::usage(format!("`{file}` contains no values that look like secrets"));
         let kept = migration.left.iter().map(|(name, why)| format!("  {name}: {why}"));
@@ -485,13 +485,13 @@ impl Paths {
         let is_taken = fs::symlink_metadata(&self.shown)
             .is_ok_and(|found| !found.is_file() && !found.is_symlink());
         if is_taken {
-            Err(self.taken("choose another file with `-o TEMPLATE`; nothing was written".into()))
+            Err(self.exists_error("choose another file with `-o TEMPLATE`; nothing was written".into()))
         } else {
             Ok(())
         }
     }
 
-    fn taken(&self, hint: String) -> Error {
+    fn exists_error(&self, hint: String) -> Error {
         Error::new(Kind::Conflict, format!("`{}` already exists", self.shown.display())).hint(hint)
     }
 
@@ -505,13 +505,13 @@ impl Paths {
         match fs::symlink_metadata(&self.shown) {
             Err(_) => Ok(false),
             Ok(_) if fs::read(&self.shown).is_ok_and(|found| found == template) => Ok(true),
-            Ok(_) if is_output => Err(self.taken(format!(
+            Ok(_) if is_output => Err(self.exists_error(format!(
                 "adopt its new variables with `secrets adopt {}`; nothing was written",
                 quoted(&self.output_shown)
             ))),
             Ok(_) => {
                 Err(self
-                    .taken("choose another file with `-o TEMPLATE`; nothing was written".into()))
+                    .exists_error("choose another file with `-o TEMPLATE`; nothing was written".into()))
             }
         }
     }

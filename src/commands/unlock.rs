@@ -6,7 +6,7 @@ use super::kdf_options::described;
 use super::status;
 use crate::agent::Client;
 use crate::config::Environment;
-use crate::context::{Context, IDLE, NoticeSubject, PATIENCE, TTL};
+use crate::context::{AGENT_TIMEOUT, Context, IDLE, NoticeSubject, TTL};
 use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
@@ -38,7 +38,7 @@ pub(crate) struct UnlockArgs {
 pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     let place = cx.new_agent_place()?;
     let locked = cx.locked()?;
-    let client = Client::new(&place, &cx.canonical_vault_path()?, PATIENCE);
+    let client = Client::new(&place, &cx.canonical_vault_path()?, AGENT_TIMEOUT);
     let root = cx.root_key(&locked)?;
 
     // Damage is reported now instead of by the next command.

@@ -95,7 +95,7 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
 /// Lists the outputs that the new value made stale. Errors are only warnings, because the value is
 /// already stored.
 fn report_stale(cx: &Context, secret: &Secret) {
-    match outputs::made_stale(cx, &secret.project, &secret.metadata.tag) {
+    match outputs::outdated_by(cx, &secret.project, &secret.metadata.tag) {
         Ok(stale) if stale.is_empty() => {}
         Ok(stale) => {
             let names: Vec<String> =

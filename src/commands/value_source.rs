@@ -64,8 +64,7 @@ impl From<AlphabetArg> for Alphabet {
 /// Reports that a value was given on the command line.
 pub(super) fn never_from_an_argument() -> Error {
     Error::usage(
-        "a value cannot be an argument: other processes and the shell's history would \
-                  see it",
+        "a value cannot be an argument: other processes and the shell's history would see it",
     )
     .hint("omit it to type it hidden, pipe it in, or use `--value-file PATH` or `--generate`")
 }
@@ -148,8 +147,7 @@ impl ValueArgs {
         if newlines == 1 && bytes.ends_with(b"\n") && bytes.len() > 1 {
             ui.warn(
                 "the value ends with the newline of the file; use `secrets create TAG < FILE` to \
-                 drop it, or \
-                 `--exact` to store it without this warning",
+                 drop it, or `--exact` to store it without this warning",
             );
         }
     }

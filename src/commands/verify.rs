@@ -72,7 +72,7 @@ fn failure(report: &Report) -> Option<Error> {
         Error::new(Kind::Damaged, format!("the vault is damaged or was tampered with: {found}"))
             .hint(
                 "restore a backup with `secrets restore PATH`, or save what can be read with \
-                   `secrets salvage OUT`",
+                 `secrets salvage OUT`",
             ),
     )
 }

@@ -46,7 +46,7 @@ pub(crate) struct Options {
 }
 
 /// The maximum time to wait for the agent.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const AGENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A subject that is mentioned once per vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -465,12 +465,12 @@ impl Context {
     /// Makes every agent of this vault forget its key. Returns false if none held it.
     pub(crate) fn lock_in_agents(&self) -> Result<bool, Error> {
         let path = self.canonical_vault_path()?;
-        lock_in_all(&self.agent_places()?, |place| Client::new(place, &path, PATIENCE).lock())
+        lock_in_all(&self.agent_places()?, |place| Client::new(place, &path, AGENT_TIMEOUT).lock())
     }
 
     /// Makes every agent forget its key. Returns false if there was none. Needs no vault.
     pub(crate) fn lock_everything(&self) -> Result<bool, Error> {
-        lock_in_all(&self.agent_places()?, |place| Client::lock_all(place, PATIENCE))
+        lock_in_all(&self.agent_places()?, |place| Client::lock_all(place, AGENT_TIMEOUT))
     }
 
     /// Returns a client for the agent, if there is a runtime directory.
@@ -515,8 +515,7 @@ impl Context {
                 let copy = store::quoted(&copy);
                 error.hint(format!(
                     "if it is intact, restore `{copy}` with `secrets restore {copy}`; it is a \
-                     copy from before \
-                     an interrupted change was rolled back"
+                     copy from before an interrupted change was rolled back"
                 ))
             }
             _ => error,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Context, PATIENCE};
+use super::{AGENT_TIMEOUT, Context};
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
 use crate::run::variables::redirects;
@@ -243,8 +243,7 @@ impl Context {
         let message = match trust {
             _ if named.is_some() => {
                 format!(
-                    "`{path}` is not the manifest that `--trust-manifest` or its variable \
-                         names"
+                    "`{path}` is not the manifest that `--trust-manifest` or its variable names"
                 )
             }
             Trust::Changed(_) => format!("`{path}` asks for something other than what you trusted"),
@@ -261,15 +260,13 @@ impl Context {
 
         match named {
             Some(given) if given.eq_ignore_ascii_case(&coverage.manifest) => error.hint(
-                "use the SHA-256 that `secrets trust --show` prints; this one is of \
-                            the file alone",
+                "use the SHA-256 that `secrets trust --show` prints; this one is of the file alone",
             ),
             Some(_) => {
                 error.hint("review it and find the SHA-256 to use with `secrets trust --show`")
             }
             None => error.hint(
-                "review it with `secrets trust --show`, then trust it with \
-                                `secrets trust`",
+                "review it with `secrets trust --show`, then trust it with `secrets trust`",
             ),
         }
     }
@@ -326,7 +323,7 @@ impl Context {
     fn known_vault(&self) -> Option<Vault> {
         match self.given_credential().ok()? {
             Some(credential) => self.locked().ok()?.unlock(&*credential).ok(),
-            None => self.vault_of_agent(PATIENCE).ok()?,
+            None => self.vault_of_agent(AGENT_TIMEOUT).ok()?,
         }
     }
 }

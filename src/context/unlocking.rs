@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Context, NoticeSubject, PATIENCE};
+use super::{AGENT_TIMEOUT, Context, NoticeSubject};
 use crate::crypto::CryptoError;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::recovery::RecoveryCode;
@@ -39,7 +39,7 @@ impl Context {
     /// Returns the vault if it exists and can be opened without a prompt, through an agent or with
     /// a given credential. The context does not keep it, for commands that run for a long time.
     pub(crate) fn unkept_vault_without_asking(&self) -> Result<Option<Vault>, Error> {
-        if let Some(vault) = self.vault_of_agent(PATIENCE).ok().flatten() {
+        if let Some(vault) = self.vault_of_agent(AGENT_TIMEOUT).ok().flatten() {
             return Ok(self.verify_consent(&vault).is_ok().then_some(vault));
         }
 
@@ -60,7 +60,7 @@ impl Context {
         }
 
         if !self.options.recovery
-            && let Some(vault) = self.vault_of_agent(PATIENCE)?
+            && let Some(vault) = self.vault_of_agent(AGENT_TIMEOUT)?
         {
             return Ok(vault);
         }

@@ -139,7 +139,7 @@ impl<W: Write> AgeWriter<W> {
 
         let format = if armor { Format::AsciiArmor } else { Format::Binary };
         let encryptor =
-            encryptor.map_err(|_| io::Error::other("the recipients do not go together"))?;
+            encryptor.map_err(|_| io::Error::other("the recipients cannot be combined"))?;
         Ok(Self(encryptor.wrap_output(ArmoredWriter::wrap_output(out, format)?)?))
     }
 

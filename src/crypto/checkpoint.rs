@@ -9,7 +9,7 @@ use super::ids::{Hash, ProjectId, VaultId};
 use super::root_key::ROOT_TABLES;
 use crate::model::{ProjectName, SecretBytes};
 
-const ANCHOR: &str = "the record of what was last seen of the vault";
+const ANCHOR: &str = "the vault's checkpoint";
 
 /// So many changes of the root key are followed by whoever has not seen the vault meanwhile.
 pub const MOST_PAST: usize = 8;

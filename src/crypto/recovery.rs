@@ -37,7 +37,7 @@ impl RecoveryCode {
         for character in text.expose().iter().filter(|character| !b" -\t\r\n".contains(character)) {
             // Where, not what: a digit of it is a part of a secret.
             let digit = digit(*character).ok_or_else(|| {
-                Invalid(format!("its character {} is none of a recovery code's", count + 1))
+                Invalid(format!("character {} is not used in recovery codes", count + 1))
             })?;
 
             if let Some(place) = digits.get_mut(count) {
@@ -61,7 +61,7 @@ impl RecoveryCode {
         let mut code = Zeroizing::new([0_u8; 32]);
         code.copy_from_slice(&bytes[..32]);
         if checksum(&code) != bytes[32..] {
-            return Err(Invalid("a character of it is wrong: its checksum does not fit".into()));
+            return Err(Invalid("a character is wrong: the checksum does not match".into()));
         }
 
         Ok(Self(Key::copy_of(&code)))
@@ -143,7 +143,7 @@ mod tests {
                 let mut wrong = text.clone().into_bytes();
                 wrong[at] = *digit;
                 let wrong = parsed(str::from_utf8(&wrong).unwrap()).err().unwrap();
-                assert_eq!(wrong, "a character of it is wrong: its checksum does not fit");
+                assert_eq!(wrong, "a character is wrong: the checksum does not match");
             }
         }
 
@@ -154,7 +154,7 @@ mod tests {
             "it has 57 characters instead of 56"
         );
 
-        assert_eq!(parsed("0U").err().unwrap(), "its character 2 is none of a recovery code's");
-        assert_eq!(parsed("\u{e9}").err().unwrap(), "its character 1 is none of a recovery code's");
+        assert_eq!(parsed("0U").err().unwrap(), "character 2 is not used in recovery codes");
+        assert_eq!(parsed("\u{e9}").err().unwrap(), "character 1 is not used in recovery codes");
     }
 }

@@ -14,8 +14,8 @@ impl From<KeyServiceError> for Error {
                 Self::new(Kind::Locked, message).hint("unlock it with `secrets unlock`")
             }
             KeyServiceError::OtherKey => Self::new(Kind::Locked, message).hint(
-                "the keys were changed elsewhere, or the vault is damaged; run `secrets unlock` to \
-                 enter the passphrase again",
+                "the keys were changed elsewhere, or the vault is damaged; run `secrets unlock` \
+                 to enter the passphrase again",
             ),
             KeyServiceError::Replaced => Self::new(Kind::Damaged, message)
                 .hint("if you replaced it, run `secrets unlock` to use this one"),

@@ -248,8 +248,7 @@ impl From<UiError> for Error {
                  `--value-file PATH`; nothing was stored",
             ),
             UiError::SeveralLines => Self::usage(message).hint(
-                "pipe the value in, or use `--value-file PATH`; \
-                                           nothing was stored",
+                "pipe the value in, or use `--value-file PATH`; nothing was stored",
             ),
         }
     }
@@ -291,15 +290,14 @@ impl From<GitError> for Error {
         let failure = Self::new(Kind::Failure, message);
         match error {
             GitError::NoRepository(_) => failure.hint(
-                "change to the working tree of a repository, or create one with \
-                              `git init`",
+                "change to the working tree of a repository, or create one with `git init`",
             ),
             GitError::Invalid { .. } | GitError::Object { .. } => {
                 failure.hint("check the repository with `git fsck`")
             }
             GitError::Missing(_) => failure.hint(
                 "fetch it with `git fetch`; a partial clone omits objects, and `secrets` never \
-                     fetches them",
+                 fetches them",
             ),
             GitError::Io { .. } => failure,
         }
@@ -315,9 +313,8 @@ impl From<RunError> for Error {
                 let error = Self { code: Some(126), ..Self::new(Kind::Failure, message) };
                 match source.kind() {
                     std::io::ErrorKind::ArgumentListTooLong => error.hint(
-                        "select fewer secrets with `--only TAG,...`, or pass large ones as \
-                             files \
-                             with `--file NAME=TAG`",
+                        "select fewer secrets with `--only TAG,...`, or pass large ones as files \
+                         with `--file NAME=TAG`",
                     ),
                     _ => error,
                 }

@@ -16,12 +16,12 @@ impl From<CryptoError> for Error {
         let message = error.to_string();
         match error {
             CryptoError::WrongPassphrase => Self::new(Kind::Locked, message).hint(
-                "enter the one last set with `secrets init` or `secrets passwd`, or use a recovery \
-                 code with `--recovery`",
+                "enter the one last set with `secrets init` or `secrets passwd`, or use a \
+                 recovery code with `--recovery`",
             ),
             CryptoError::WrongRecoveryCode => Self::new(Kind::Locked, message).hint(
-                "enter the code that `secrets recovery create` or `secrets rekey` last printed for \
-                 this vault",
+                "enter the code that `secrets recovery create` or `secrets rekey` last printed \
+                 for this vault",
             ),
             CryptoError::NoRecoveryCode => Self::new(Kind::Locked, message).hint(
                 "enter the passphrase; `secrets recovery create` then creates a recovery code",
@@ -31,7 +31,7 @@ impl From<CryptoError> for Error {
                     "with a recovery code, save what can be read with \
                      `secrets salvage OUT --recovery`",
                 )
-                .hint("or replace it with a backup with `secrets restore PATH`"),
+                .hint("or restore a backup with `secrets restore PATH`"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) => Self::new(Kind::Locked, message).hint(
@@ -43,7 +43,7 @@ impl From<CryptoError> for Error {
     }
 }
 
-const RESTORE: &str = "run `secrets verify` for details, or replace it with a backup with \
+const RESTORE: &str = "run `secrets verify` for details, or restore a backup with \
                        `secrets restore PATH`; nothing damaged was used";
 
 impl From<StoreError> for Error {
@@ -51,12 +51,10 @@ impl From<StoreError> for Error {
         let message = error.to_string();
         match error {
             StoreError::Missing(_) => Self::new(Kind::NotFound, message).hint(
-                "create one with `secrets init`, or restore a backup with `secrets restore \
-                       PATH`",
+                "create one with `secrets init`, or restore a backup with `secrets restore PATH`",
             ),
             StoreError::NoDirectory(_) => Self::new(Kind::NotFound, message).hint(
-                "check that the disk is mounted, or create it with `mkdir -p`; nothing was \
-                     written",
+                "check that the disk is mounted, or create it with `mkdir -p`; nothing was written",
             ),
             StoreError::Exists(_) => Self::new(Kind::Conflict, message)
                 .hint("choose another path with `secrets init --vault PATH`"),
@@ -80,18 +78,17 @@ impl From<StoreError> for Error {
                     ))
             }
             StoreError::NoLocks => Self::new(Kind::Failure, message).hint(
-                "keep the vault on a local disk, and back it up there with `secrets backup \
-                       PATH`",
+                "keep the vault on a local disk, and copy it to this file system with \
+                 `secrets backup PATH`",
             ),
             StoreError::NotAVault(_) => Self::new(Kind::Damaged, message)
                 .hint("set the vault's path with `--vault PATH` or SECRETS_VAULT")
                 .hint(
-                    "if it was a vault, replace it with a backup with `secrets restore PATH`; the \
-                     damaged file is kept next to it",
+                    "if it was a vault, restore a backup with `secrets restore PATH`; the damaged \
+                     file is kept next to it",
                 ),
             StoreError::Format(_) => Self::new(Kind::Damaged, message).hint(
-                "use the version of `secrets` that \
-                                                        created it",
+                "use the version of `secrets` that created it",
             ),
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             StoreError::Checkpoint { .. } => Self::new(Kind::Failure, message)
@@ -126,8 +123,8 @@ impl From<VaultError> for Error {
                 let error = match &wanted {
                     SecretRef::Tag(tag) if resembles_a_key(tag.as_str()) => {
                         format!(
-                            "unknown secret in project `{project}` (name not shown, in case it \
-                             is a value)"
+                            "unknown secret in project `{project}` (name not shown, in case it is \
+                             a value)"
                         )
                     }
                     SecretRef::Tag(_) => format!("{message} in project `{project}`"),

@@ -160,7 +160,7 @@ fn check_identifier(text: &str, besides: &str) -> Result<(), Invalid> {
     if text.is_empty() {
         Err(Invalid::new("it is empty"))
     } else if text.len() > TAG_MAX && text.chars().all(allowed) {
-        Err(Invalid::new(format!("it has {} characters, at most {TAG_MAX} fit", text.len())))
+        Err(Invalid::new(format!("it has {} characters; the maximum is {TAG_MAX}", text.len())))
     } else if !text.chars().all(allowed) {
         let dot = if besides.contains('.') { ", `.`" } else { "" };
         Err(Invalid::new(format!("only ASCII letters, digits, `_`{dot} and `-` are allowed")))
@@ -179,7 +179,7 @@ impl Name {
     /// Checks the bounds; the empty text is `None`, which clears a name.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         if text.chars().any(char::is_control) {
-            return Err(Invalid::new("it holds a control character"));
+            return Err(Invalid::new("it contains a control character"));
         }
 
         check_length(text, NAME_MAX)?;
@@ -206,7 +206,7 @@ impl Description {
     /// Checks the bounds; the empty text is `None`, which clears a description.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-            return Err(Invalid::new("it holds a control character other than newline and tab"));
+            return Err(Invalid::new("it contains a control character other than newline and tab"));
         }
 
         check_length(text, DESCRIPTION_MAX)?;
@@ -228,7 +228,7 @@ impl Description {
 fn check_length(text: &str, most: usize) -> Result<(), Invalid> {
     let length = text.chars().count();
     if length > most {
-        return Err(Invalid::new(format!("it has {length} characters, at most {most} fit")));
+        return Err(Invalid::new(format!("it has {length} characters; the maximum is {most}")));
     }
 
     Ok(())

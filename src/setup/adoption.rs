@@ -52,7 +52,7 @@ impl Adoption {
             }
         }
 
-        let plain: KeptNames = keep.iter().map(|name| (name.clone(), "as asked for")).collect();
+        let plain: KeptNames = keep.iter().map(|name| (name.clone(), "as requested")).collect();
         let (readers, namespaced) = (grammar.readers, grammar.namespaced);
         let wanted = Wanted { plain: &plain, example: false, readers, namespaced, is_part: true };
         let before_blocks: Vec<u64> =

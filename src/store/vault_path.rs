@@ -71,7 +71,7 @@ pub(super) fn existing(path: &Path) -> Result<ExistingVault, StoreError> {
     }
 
     let (why, fix) = if kind.is_symlink() {
-        ("is a symbolic link; a vault is opened by its own name", None)
+        ("is a symbolic link; use the path of the vault itself", None)
     } else if kind.is_dir() {
         ("is a directory, not a vault", None)
     } else if !kind.is_file() {

@@ -138,9 +138,9 @@ pub(crate) fn passphrase(question: &str, hint: Option<&str>) -> Result<SecretByt
     })
 }
 
-/// Asks for a value. Every byte counts: a tab is kept, and a key that sends other control characters
-/// (an arrow, Ctrl-Z) is refused instead of dropped. Several pasted lines are discarded and refused:
-/// otherwise only the first would be read, and the shell would read the rest.
+/// Asks for a value. Every byte counts: a tab is kept, and a key that sends other control
+/// characters (an arrow, Ctrl-Z) is refused instead of dropped. Several pasted lines are discarded
+/// and refused: otherwise only the first would be read, and the shell would read the rest.
 pub(crate) fn value(question: &str) -> Result<SecretBytes, UiError> {
     let mut several = false;
     let answer = ask(question, None, |mut keyboard| {

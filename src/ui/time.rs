@@ -1,5 +1,5 @@
-//! Formats timestamps and durations for people, and parses durations. Timestamps are shown in the time
-//! zone of TZ or of the system. JSON uses UTC.
+//! Formats timestamps and durations for people, and parses durations. Timestamps are shown in the
+//! time zone of TZ or of the system. JSON uses UTC.
 
 use std::fs;
 use std::sync::LazyLock;

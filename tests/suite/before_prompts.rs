@@ -403,8 +403,7 @@ fn create_that_created_the_vault_ends_with_the_next_step() {
     terminal.waits_for("Repeat passphrase: ").types(PASSPHRASE).types("\n");
     terminal.waits_for("Value of key: ").types("1234\n").waits_for("created `key`");
     terminal.waits_for(
-        "next: run a program with the project's secrets with `secrets run -- \
-                        CMD`\r\n",
+        "next: use `secrets run -- CMD` to run a program with the project's secrets\r\n",
     );
     terminal.waits_for(HINT).ends_with(0);
 

@@ -278,7 +278,7 @@ fn create_refuses_an_invalid_tag() {
         ("__", "it has no letter and no digit"),
         ("se0123456789abcdef", "it has the shape of an id (`se` and 16 hex digits)"),
         ("SE0123456789ABCDEF", "it has the shape of an id (`se` and 16 hex digits)"),
-        (&too_long, "it has 129 characters, at most 128 fit"),
+        (&too_long, "it has 129 characters; the maximum is 128"),
         ("", "it is empty"),
     ] {
         let run = sandbox.command(["create".to_owned(), format!("--tag={tag}")]).stdin("x").run();
@@ -317,15 +317,15 @@ fn create_limits_name_and_description() {
     );
 
     for (option, text, why) in [
-        ("--name", "a\tb".to_owned(), "it holds a control character"),
-        ("--name", "a\u{9b}b".to_owned(), "it holds a control character"),
-        ("--name", "x".repeat(257), "it has 257 characters, at most 256 fit"),
+        ("--name", "a\tb".to_owned(), "it contains a control character"),
+        ("--name", "a\u{9b}b".to_owned(), "it contains a control character"),
+        ("--name", "x".repeat(257), "it has 257 characters; the maximum is 256"),
         (
             "--description",
             "a\u{1b}b".to_owned(),
-            "it holds a control character other than newline and tab",
+            "it contains a control character other than newline and tab",
         ),
-        ("--description", "x".repeat(4097), "it has 4097 characters, at most 4096 fit"),
+        ("--description", "x".repeat(4097), "it has 4097 characters; the maximum is 4096"),
     ] {
         let run = sandbox.command(["create", "--tag", "other", option, &text]).stdin("x").run();
         run.fails_with(2)

@@ -229,7 +229,7 @@ fn no_value_stays_in_the_template() {
 }
 
 fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
-    let plain: KeptNames = keep.iter().map(|name| ((*name).to_owned(), "as asked for")).collect();
+    let plain: KeptNames = keep.iter().map(|name| ((*name).to_owned(), "as requested")).collect();
     Migration::of(
         text.as_bytes(),
         Wanted {
