@@ -320,6 +320,7 @@ impl Client {
     ) -> Result<Vec<Keyring>, VaultError> {
         let mut keyrings = Vec::with_capacity(rows.len());
         let mut rest = rows;
+
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(batch(rest)?);
             let answer = connection.ask(&Request::Open { rows: batch.to_vec() })?;
@@ -358,6 +359,7 @@ impl Client {
                 Ok(Answer::Keyrings(opened)) => {
                     Keyring::decode(&pid, opened.first()?).map(|keyring| keyring.name.clone())
                 }
+
                 _ => None,
             });
 

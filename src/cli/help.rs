@@ -23,6 +23,7 @@ pub(super) fn requested(root: Command, arguments: &[OsString]) -> Option<clap::E
         "{{before-help}}{{about-with-newline}}\n{{usage-heading}} \
          {{usage}}\n\n{commands}{{all-args}}{{after-help}}"
     );
+
     let grouped = root
         .override_usage("secrets [OPTIONS] <COMMAND>")
         .help_template(template)

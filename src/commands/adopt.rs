@@ -73,6 +73,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     outputs::require_vault(cx, manifest, |other| {
         absolute(&manifest.at(&other.output)).ok() == path
     })?;
+
     cx.require_trust(manifest)?;
     let rendering = check(args, manifest, cx)?;
     let (file, name) = input::named(&args.file)?;

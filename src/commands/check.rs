@@ -166,6 +166,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
                 "project `{project}` has everything it needs and is up to date: {secrets}, \
                  {outputs}"
             ));
+
             Ok(())
         }
     }

@@ -70,9 +70,8 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     };
 
     if path == Path::new("-") {
-        return Err(Error::usage("an export cannot be written to stdout").hint(
-            "set a file with `--encrypted FILE`",
-        ));
+        return Err(Error::usage("an export cannot be written to stdout")
+            .hint("set a file with `--encrypted FILE`"));
     }
 
     let output = Output::new(path, None, &protected(cx))?;

@@ -315,7 +315,12 @@ fn decrypted(
     cx.open_by_passphrase(given, file, |passphrase| all(&DecryptWith::Passphrase(passphrase)))
 }
 
-fn read_items(args: &ImportArgs, cx: &Context, text: &SecretBytes, file: &str) -> Result<Items, Error> {
+fn read_items(
+    args: &ImportArgs,
+    cx: &Context,
+    text: &SecretBytes,
+    file: &str,
+) -> Result<Items, Error> {
     let name = args.file.file_name().and_then(|name| name.to_str());
     if let Some(container) = Container::of(name, text.expose()) {
         let word = if args.file == Path::new("-") { "FILE".to_owned() } else { quoted(&args.file) };

@@ -512,7 +512,10 @@ pub(super) fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Refe
     Ok(tree.references)
 }
 
-fn tree_manifest<'c>(cx: &'c Context, project: &ProjectName) -> Result<Option<&'c Manifest>, Error> {
+fn tree_manifest<'c>(
+    cx: &'c Context,
+    project: &ProjectName,
+) -> Result<Option<&'c Manifest>, Error> {
     let is_ours = cx.tree_project()? == Some(project);
     Ok(cx.manifest()?.filter(|_| is_ours))
 }

@@ -99,6 +99,7 @@ pub(super) fn show(
         "write this recovery code down: it unlocks the vault like the passphrase does and is not \
          shown again",
     );
+
     Ok(())
 }
 

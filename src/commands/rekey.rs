@@ -63,6 +63,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             cx.require_vault()?;
             let vault = vault_to_change(cx, args.yes, WHAT)?;
             vault.require_project(project)?;
+
             if !args.yes {
                 require_terminal(WHAT)?;
                 require_confirmation(&format!(

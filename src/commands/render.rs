@@ -335,9 +335,9 @@ fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
         Err(error) => {
-            return Err(Error::from(error).hint(
-                "use `--force` to write the file without checking git",
-            ));
+            return Err(
+                Error::from(error).hint("use `--force` to write the file without checking git")
+            );
         }
     };
 

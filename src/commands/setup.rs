@@ -137,6 +137,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     let foreign = resolved.foreign(&memory).map_err(|error| error::setup(error, project))?;
     let foreign = outputs::with_paths(manifest, foreign);
     outputs::refuse_added(cx, &foreign)?;
+
     if !args.yes {
         // This question comes last because its answer is echoed, and text typed ahead may be a
         // value.

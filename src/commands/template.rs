@@ -354,6 +354,7 @@ fn readers(
         "`{output}` is read by {}; change this with `--readers`",
         names.join(", ")
     ));
+
     Ok(Some(found.into_iter().map(|(reader, _)| reader).collect()))
 }
 
@@ -485,7 +486,8 @@ impl Paths {
         let is_taken = fs::symlink_metadata(&self.shown)
             .is_ok_and(|found| !found.is_file() && !found.is_symlink());
         if is_taken {
-            Err(self.exists_error("choose another file with `-o TEMPLATE`; nothing was written".into()))
+            Err(self
+                .exists_error("choose another file with `-o TEMPLATE`; nothing was written".into()))
         } else {
             Ok(())
         }
@@ -509,10 +511,9 @@ impl Paths {
                 "adopt its new variables with `secrets adopt {}`; nothing was written",
                 quoted(&self.output_shown)
             ))),
-            Ok(_) => {
-                Err(self
-                    .exists_error("choose another file with `-o TEMPLATE`; nothing was written".into()))
-            }
+            Ok(_) => Err(self.exists_error(
+                "choose another file with `-o TEMPLATE`; nothing was written".into(),
+            )),
         }
     }
 

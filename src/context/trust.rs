@@ -265,9 +265,8 @@ impl Context {
             Some(_) => {
                 error.hint("review it and find the SHA-256 to use with `secrets trust --show`")
             }
-            None => error.hint(
-                "review it with `secrets trust --show`, then trust it with `secrets trust`",
-            ),
+            None => error
+                .hint("review it with `secrets trust --show`, then trust it with `secrets trust`"),
         }
     }
 

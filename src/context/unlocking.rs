@@ -378,6 +378,7 @@ impl Context {
         prompt::show_words("Write down these six random words", &words)
             .map_err(map_prompt_error)?;
         let first = ask("New passphrase (press Enter to use these words)")?;
+
         if !first.is_empty() {
             parse_passphrase(&first)?;
             return self.ask_to_repeat(first);

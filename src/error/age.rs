@@ -13,9 +13,8 @@ pub(crate) fn age_file(error: &AgeError, file: &str) -> Error {
         AgeError::WrongIdentity => {
             failure(Kind::Locked).hint("pass the matching identity with `--identity FILE`")
         }
-        AgeError::NeedsPassphrase => failure(Kind::Locked).hint(
-            "remove `--identity` and enter the passphrase; nothing was stored",
-        ),
+        AgeError::NeedsPassphrase => failure(Kind::Locked)
+            .hint("remove `--identity` and enter the passphrase; nothing was stored"),
         AgeError::NeedsIdentity => {
             failure(Kind::Locked).hint("pass the key's file with `--identity FILE`")
         }

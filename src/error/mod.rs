@@ -247,9 +247,8 @@ impl From<UiError> for Error {
                 "type it again; if the value needs that character, pipe the value in or use \
                  `--value-file PATH`; nothing was stored",
             ),
-            UiError::SeveralLines => Self::usage(message).hint(
-                "pipe the value in, or use `--value-file PATH`; nothing was stored",
-            ),
+            UiError::SeveralLines => Self::usage(message)
+                .hint("pipe the value in, or use `--value-file PATH`; nothing was stored"),
         }
     }
 }
@@ -289,9 +288,8 @@ impl From<GitError> for Error {
         let message = error.to_string();
         let failure = Self::new(Kind::Failure, message);
         match error {
-            GitError::NoRepository(_) => failure.hint(
-                "change to the working tree of a repository, or create one with `git init`",
-            ),
+            GitError::NoRepository(_) => failure
+                .hint("change to the working tree of a repository, or create one with `git init`"),
             GitError::Invalid { .. } | GitError::Object { .. } => {
                 failure.hint("check the repository with `git fsck`")
             }

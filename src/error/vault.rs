@@ -87,9 +87,8 @@ impl From<StoreError> for Error {
                     "if it was a vault, restore a backup with `secrets restore PATH`; the damaged \
                      file is kept next to it",
                 ),
-            StoreError::Format(_) => Self::new(Kind::Damaged, message).hint(
-                "use the version of `secrets` that created it",
-            ),
+            StoreError::Format(_) => Self::new(Kind::Damaged, message)
+                .hint("use the version of `secrets` that created it"),
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             StoreError::Checkpoint { .. } => Self::new(Kind::Failure, message)
                 .hint("fix or delete that file; deleting it skips rollback detection once"),

@@ -59,6 +59,7 @@ impl Git {
              # Written by `secrets scan --install-hook`. It stops commits that contain a value.\n\
              exec {command}\n"
         );
+
         let opened = crate::process::as_before(|| {
             OpenOptions::new().write(true).create_new(true).mode(0o777).open(&path)
         });

@@ -83,6 +83,7 @@ fn first_row(text: &str) -> Option<Vec<String>> {
     let mut row = ByteRecord::new();
     let has_row = rows.read_byte_record(&mut row).ok()?;
     let trimmed = |cell: &[u8]| String::from_utf8_lossy(cell).trim().to_owned();
+
     has_row.then(|| row.iter().map(trimmed).collect())
 }
 

@@ -200,6 +200,7 @@ fn manifest_references(manifest: &Manifest) -> Vec<Reference> {
         let grammar = Grammar::default();
         let mut text = variable.text.as_bytes();
         let (mut column, mut line) = (variable.place.column + 1, variable.place.line);
+
         if variable.text.contains('\n') || variable.span.len() != variable.text.len() + 2 {
             // The text has escapes or several lines, so the exact position of a placeholder is not
             // known.

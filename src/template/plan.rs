@@ -91,6 +91,7 @@ impl fmt::Display for Suspicion {
                     f,
                     "{number} backslashes before a placeholder become {half}, then {what}; "
                 )?;
+
                 write!(f, "in version 0.1.0 they became {before}, then the placeholder's text")
             }
         }

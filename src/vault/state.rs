@@ -18,7 +18,10 @@ use crate::store::Snapshot;
 pub(super) fn checked_row(snapshot: &dyn Snapshot) -> Result<VaultRow, VaultError> {
     let vault = snapshot.vault()?;
     if vault.suite != SUITE {
-        return Err(CryptoError::Unsupported("this version does not support the vault's cipher suite").into());
+        return Err(CryptoError::Unsupported(
+            "this version does not support the vault's cipher suite",
+        )
+        .into());
     }
 
     Ok(vault)

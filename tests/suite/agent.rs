@@ -1633,7 +1633,10 @@ fn the_root_key_is_in_no_answer() {
 
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let said = said.lock().unwrap();
-    assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the eavesdropper recorded the traffic");
+    assert!(
+        said.len() > 500 && memmem::find(&said, b"site").is_some(),
+        "the eavesdropper recorded the traffic"
+    );
 
     // Not even eight bytes of the key were sent.
     assert!(root.expose().windows(8).all(|piece| memmem::find(&said, piece).is_none()));
@@ -2152,11 +2155,7 @@ fn derived_keys_are_wiped_from_memory() {
     }
 
     let keys = keys(&home.vault_path(), &passphrase());
-    assert_eq!(
-        places(pid, &keys[0].1).len(),
-        1,
-        "the search finds the root key once"
-    );
+    assert_eq!(places(pid, &keys[0].1).len(), 1, "the search finds the root key once");
 
     // Keys that were derived for an answer are wiped.
     let left = remains(pid, &keys[1..]);

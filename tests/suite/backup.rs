@@ -130,6 +130,7 @@ fn backup_replaces_only_an_earlier_copy_of_the_same_vault() {
             "is not an earlier copy of this vault: it contains changes that the vault \
                         does not have\n",
         );
+
         assert_eq!(sandbox.read("vault.db"), newest, "{tag}");
     };
 

@@ -90,6 +90,7 @@ fn the_most_severe_finding_is_the_exit_code() {
         "project `web` has everything it needs and is up to date: 4 secrets, 2 \
                       outputs\n",
     );
+
     stderr!(project.run(&["check", "-q", "-p", "elsewhere"]).fails_with(3).stdout_has("missing\tkey"), @"
     error: 3 secrets are missing
     hint: `secrets -p elsewhere setup` asks for what is missing

@@ -393,6 +393,7 @@ fn a_copy_from_before_rekey_is_a_warning_at_a_new_path() {
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     let told = "warning: this vault was used at another path with different keys; this copy may be older\n";
+
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(told);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }

@@ -77,6 +77,7 @@ fn an_empty_vault_path_or_a_directory_is_refused() {
             "error: `{path}` is not the path of a file\nhint: give the path of a file, such as \
              `DIRECTORY/vault.db`\n"
         );
+
         sandbox.run(["list", "--vault", path]).fails_with(2).stderr(&expected);
     }
 }

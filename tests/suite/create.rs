@@ -143,6 +143,7 @@ fn create_takes_a_mebibyte_and_no_byte_more() {
     let (fits, too_much) = (vec![b'x'; MIB], vec![b'x'; MIB + 1]);
     let too_large = "error: the value is larger than 1 MiB; nothing was stored\nhint: use a value \
                      of at most 1,048,576 bytes\n";
+
     sandbox.command(["create", "--tag", "a", "-q"]).stdin(&fits).run().succeeds();
     sandbox
         .command(["create", "--tag", "b", "-q"])
@@ -367,6 +368,7 @@ fn create_without_a_terminal_does_not_offer_to_create_a_vault() {
                           restore a backup with `secrets restore PATH`\n",
         path.display()
     ));
+
     assert!(!path.exists());
 }
 

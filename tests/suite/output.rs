@@ -200,6 +200,7 @@ fn special_and_linked_files_are_refused_and_unchanged() {
                 "error: `{}` {why}\nhint: choose a new file, or a regular file",
                 shown.display()
             );
+
             run.run().fails_with(7).stdout("").stderr_has(&told);
         }
     }

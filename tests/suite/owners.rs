@@ -53,6 +53,7 @@ fn a_second_file_does_not_overwrite_the_first_one_s_value() {
         "{taken}hint: use `--on-conflict overwrite --yes` to overwrite it for these outputs too; \
          nothing was written\n"
     ));
+
     let run = at(&sandbox, "api", &["template", ".env.production", "--on-conflict", "overwrite"])
         .run()
         .fails_with(4);
@@ -61,6 +62,7 @@ fn a_second_file_does_not_overwrite_the_first_one_s_value() {
         "{taken}hint: use `--yes` to overwrite it for these outputs too; nothing \
                           was written\n"
     ));
+
     assert_eq!(value(&sandbox, "API_KEY"), "dev-key-aaaa1111");
     assert!(!sandbox.path("api/.env.production.tmpl").exists());
 

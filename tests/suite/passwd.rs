@@ -174,6 +174,7 @@ fn a_chosen_cost_is_not_mentioned() {
         "already costs as much as with the default: 19 MiB, 41 passes, 1 \
                                lane\n",
     );
+
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
 

@@ -109,6 +109,7 @@ fn the_tour_matches_the_output() {
                     "",
                 )
                 .replace("(19 MiB, 1 pass, 1 lane)", "(256 MiB, 3 passes, 4 lanes)");
+
             assert_eq!(shape(&found), shape(&expected), "$ {command}");
             count += 1;
         }

@@ -261,6 +261,7 @@ fn without_a_record_a_file_is_ours_if_it_matches_the_template() {
     fs::remove_dir_all(project.0.state().join("secrets/outputs")).unwrap();
     let refused = "error: `.env` was not rendered by `secrets`\nhint: use `--yes` to replace it; \
                    nothing was written\n";
+
     project.changes_nothing(&["render", "--stale"]).fails_with(7).stderr(refused);
 
     // With the old value, the file equals what the template gives. It is recorded from now on.

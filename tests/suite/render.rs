@@ -140,6 +140,7 @@ fn a_near_miss_of_an_existing_tag_is_copied_with_a_warning() {
     let maybe = "warning: --text:1:1: this text is copied unchanged; if `stripe-key` is a secret, \
                  write `{{ secrets.stripe-key }}` to insert its value\n";
     let near = ["render", "-e", "{{ stripe-key }}"];
+
     for given in [None, Some("a wrong passphrase")] {
         let mut command = sandbox.command(near).without_env("SECRETS_PASSPHRASE");
         if let Some(given) = given {
@@ -568,6 +569,7 @@ fn with_json_stderr_is_one_object_even_after_warnings() {
         "2 placeholders refer to secrets that do not exist in \
                                          project `default`",
     );
+
     assert_eq!((error["type"].as_str(), error["message"].as_str()), (Some(kind), Some(message)));
 
     let expected = json!([

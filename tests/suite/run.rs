@@ -1114,7 +1114,10 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
 
         // The program has ended, and its output fills the pipe that nobody reads.
         let children = format!("/proc/{0}/task/{0}/children", running.0.id());
-        until("the program is still running", || std::fs::read_to_string(&children).unwrap().is_empty());
+        until("the program is still running", || {
+            std::fs::read_to_string(&children).unwrap().is_empty()
+        });
+
         std::thread::sleep(Duration::from_millis(150));
         let before = ticks(running.0.id());
 

@@ -154,6 +154,7 @@ fn oddity(text: &str) -> Option<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .collect();
+
     let spaced = format!(" {} ", words.join(" "));
     let phrase = PHRASES.iter().find(|(phrase, _)| spaced.contains(&format!(" {phrase} ")));
     if let Some((phrase, instead)) = phrase {
@@ -213,6 +214,7 @@ fn comments_are_plain() {
         .filter(|path| !path.ends_with(own))
         .flat_map(|path| blocks(&path, comment))
         .collect();
+
     check("comment blocks", &found);
 }
 

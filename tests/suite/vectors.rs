@@ -488,6 +488,7 @@ fn value_sizes(case: &Case) {
     let size = |length: &Value| {
         padding::value_size(4 + usize::try_from(length.as_u64().unwrap()).unwrap())
     };
+
     let found: Vec<Value> =
         case.input.list("lengths").iter().map(|length| size(length).into()).collect();
     assert_eq!(found, case.expected.list("padded"), "{}", case.name);
