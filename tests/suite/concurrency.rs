@@ -336,7 +336,7 @@ fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
         let present =
             reveal(&vault, "default", &own).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
         let known = present == ledger.value || (present.is_some() && present == ledger.perhaps);
-        assert!(known, "seed {seed}: {own} is {present:?}, but {:?} was acknowledged", ledger.value);
+        assert!(known, "seed {seed}: {own} is {present:?}, not {:?}", ledger.value);
         (ledger.value, ledger.perhaps) = (present, None);
         found.remove(&own);
         for tag in &ledger.tags {

@@ -185,7 +185,7 @@ fn run_dies_of_the_programs_keyboard_signals_only() {
     let sandbox = sandbox();
     let ended = |line: &[&str]| {
         let program = prepared(&sandbox, line);
-        let mut command = behind(&["env", "--default-signal=INT,QUIT"], &program);
+        let mut command = wrapped(&["env", "--default-signal=INT,QUIT"], &program);
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
     };
 
@@ -204,7 +204,7 @@ fn run_dies_of_the_programs_keyboard_signals_only() {
         }
     }
 
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 
     // A program that handles the signal and exits with this code did not die of it.
     let line = "trap 'exit 130' INT; kill -INT $$";
@@ -605,11 +605,11 @@ fn a_private_file_lives_as_long_as_the_program() {
     hint: `secrets list` shows the secrets of the project
     ");
 
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 }
 
 /// Returns the private directories that still exist.
-fn left_in(sandbox: &Sandbox) -> Vec<PathBuf> {
+fn private_directories(sandbox: &Sandbox) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(sandbox.path("secrets")).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
@@ -631,7 +631,7 @@ fn a_killed_run_leaves_no_program_and_no_file() {
     running.signal(Signal::KILL);
     running.code();
     until("the program is still running", || !is_alive(&pid));
-    until("the file still exists", || left_in(&sandbox).is_empty());
+    until("the file still exists", || private_directories(&sandbox).is_empty());
 }
 
 #[test]
@@ -643,7 +643,7 @@ fn every_signal_that_can_be_caught_is_passed_on() {
         "for s in {names}; do trap \"echo got $s\" $s; done; echo ready; while :; do read -t 0.01 <> <(:); done"
     );
     let program = prepared(&sandbox, &["--only", "api-token", "--", "bash", "-c", &line]);
-    let mut command = behind(&["env", "--default-signal"], &program);
+    let mut command = wrapped(&["env", "--default-signal"], &program);
     let mut running =
         Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
 
@@ -926,7 +926,7 @@ fn a_reader_that_goes_away_ends_the_program_as_without_run() {
 fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
     let sandbox = sandbox();
     let mut bytes = vec![0; 3_000_000];
-    disorder(&mut bytes);
+    fill_without_pattern(&mut bytes);
     sandbox.write("large", &bytes);
 
     let mut command = script(&sandbox, "cat large; cat large >&2; cat large").command;
@@ -935,7 +935,7 @@ fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
 }
 
 /// Fills the buffer with letters without a pattern, the same in every run.
-fn disorder(bytes: &mut [u8]) {
+fn fill_without_pattern(bytes: &mut [u8]) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for byte in bytes {
         state =
@@ -1008,7 +1008,7 @@ fn a_dry_run_lists_names_and_no_value() {
     });
 
     assert_eq!(run.json(), expected);
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 }
 
 #[test]
@@ -1055,7 +1055,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
         running.code();
     }
 
-    until("files still exist", || left_in(&sandbox).is_empty());
+    until("files still exist", || private_directories(&sandbox).is_empty());
     let marker = sandbox.path("").display().to_string();
     until("a process is still running", || {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -1072,7 +1072,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
 
 /// Starts a command line through a wrapper that changes the initial state of a process: `env`, a
 /// shell, perl.
-fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
+fn wrapped(wrapper: &[&str], prepared: &Prepared) -> Command {
     let mut command = Command::new(wrapper[0]);
     command
         .args(&wrapper[1..])
@@ -1119,7 +1119,7 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
         [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
     {
         let program = script(&sandbox, "head -c 1000000 /dev/zero & sleep 0.1; kill $!; echo >&2");
-        let mut command = behind(&["env", "--default-signal=INT,QUIT,HUP"], &program);
+        let mut command = wrapped(&["env", "--default-signal=INT,QUIT,HUP"], &program);
         let mut running =
             Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut errors = BufReader::new(running.0.stderr.take().unwrap());
@@ -1128,7 +1128,7 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
 
         // The program has ended, and its output fills the pipe that nobody reads.
         let children = format!("/proc/{0}/task/{0}/children", running.0.id());
-        until("the program is still running", || std::fs::read_to_string(&children).unwrap().is_empty());
+        until("the program still runs", || std::fs::read_to_string(&children).unwrap().is_empty());
         std::thread::sleep(Duration::from_millis(150));
         let before = ticks(running.0.id());
 
@@ -1177,7 +1177,7 @@ fn blocked_signals_stay_blocked() {
         &["--no-mask", "--stdin", "pin"],
     ] {
         let program = prepared(&sandbox, &[options, &line].concat());
-        let Ok(output) = behind(&["perl", "-e", block], &program).output() else { return };
+        let Ok(output) = wrapped(&["perl", "-e", block], &program).output() else { return };
         let printed = String::from_utf8(output.stdout).unwrap();
         let blocked =
             u64::from_str_radix(printed.trim_start_matches("SigBlk:").trim(), 16).unwrap();
@@ -1322,7 +1322,7 @@ fn only_descriptors_from_the_caller_reach_the_program() {
     ] {
         let program = prepared(&sandbox, &[options, &list].concat());
         let output =
-            behind(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
+            wrapped(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
         let with = String::from_utf8(output.stdout).unwrap();
         let line = ["-c", "exec \"$@\" 7</dev/null", "sh", "sh", "-c", "exec ls /proc/self/fd"];
         let without = Command::new("sh").args(line).stdin(Stdio::null()).output().unwrap();
@@ -1435,7 +1435,7 @@ fn a_vault_opens_without_threads() {
         ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c", line];
 
     // Without root this cannot be tested.
-    let Ok(output) = behind(&wrapper, &program).output() else { return };
+    let Ok(output) = wrapped(&wrapper, &program).output() else { return };
     let errors = String::from_utf8(output.stderr).unwrap();
     if changed && !errors.contains("setpriv") && !errors.contains("Permission denied") {
         assert!(output.status.success() && output.stdout.starts_with(b"api-token"), "{errors}");
@@ -1508,7 +1508,7 @@ fn private_files_are_removed_in_any_state() {
         ];
         let run = prepared(&sandbox, &[&options[..], &[&line]].concat()).run().fails_with(code);
         run.stdout("").stderr("");
-        assert!(left_in(&sandbox).is_empty(), "{line}");
+        assert!(private_directories(&sandbox).is_empty(), "{line}");
     }
 
     assert_eq!(sandbox.read("kept"), b"x");
@@ -1517,7 +1517,7 @@ fn private_files_are_removed_in_any_state() {
         .fails_with(127);
 
     stderr!(run, @"error: there is no program `no-such-program`");
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 
     // A process that no longer exists left this behind, for example after a power failure.
     let old = sandbox.path("secrets/run-999999999-0");
@@ -1537,12 +1537,12 @@ fn a_killed_process_group_leaves_no_file() {
         let mut running =
             Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
         assert_eq!(Running::line(&mut running.output()), "ready");
-        assert_eq!(left_in(&sandbox).len(), 1);
+        assert_eq!(private_directories(&sandbox).len(), 1);
 
         let group = Pid::from_raw(running.0.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process_group(group, signal).unwrap();
         running.code();
-        until("the file still exists", || left_in(&sandbox).is_empty());
+        until("the file still exists", || private_directories(&sandbox).is_empty());
     }
 }
 
@@ -1550,12 +1550,12 @@ fn a_killed_process_group_leaves_no_file() {
 fn output_into_a_file_is_masked() {
     let sandbox = sandbox();
     let program = script(&sandbox, "echo $API_TOKEN; echo $API_TOKEN >&2; echo end");
-    let status = behind(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
+    let status = wrapped(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
     assert!(status.success());
     assert_eq!(String::from_utf8(sandbox.read("both")).unwrap(), "‹api-token›\n‹api-token›\nend\n");
 
     // The output is appended and overwrites nothing.
-    behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
+    wrapped(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
         .stderr(Stdio::null())
         .status()
         .unwrap();

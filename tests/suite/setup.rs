@@ -212,7 +212,7 @@ fn missing_secrets_come_from_a_file_or_a_generator_and_a_second_run_changes_noth
 /// writes to.
 #[test]
 fn no_template_is_read_before_the_directory_is_trusted() {
-    let project = Project(Sandbox::new().trusting_nothing());
+    let project = Project(Sandbox::new().without_trust());
     fs::create_dir(project.path("")).unwrap();
     project.write(".secrets.toml", MANIFEST);
     project.write("v.env", "KEY=x\n");
@@ -929,7 +929,7 @@ fn a_first_manifest_is_always_valid() {
 
 /// Runs with a second output that cannot be written, and asserts that the first stays unchanged.
 #[track_caller]
-fn none_is_started(project: &Project, code: i32, said: &str) {
+fn writes_nothing(project: &Project, code: i32, said: &str) {
     for command in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
         let before = (project.files(), project.secrets());
         let run = project.run(command);
@@ -963,46 +963,46 @@ fn all_outputs_are_written_or_none_is_started() {
 
     let project = make(second);
     project.write("second", "{{ secrets.kay }}");
-    none_is_started(&project, 3, "names no secret");
+    writes_nothing(&project, 3, "names no secret");
     let project = make(second);
 
     project.write("second", "x\n{{ secrets.key | nothing }}");
-    none_is_started(&project, 2, "second:2:1");
+    writes_nothing(&project, 2, "second:2:1");
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
-    none_is_started(&project, 1, "`second`");
+    writes_nothing(&project, 1, "`second`");
 
     let project = make(second);
     symlink("elsewhere", project.path("two")).unwrap();
-    none_is_started(&project, 7, "error: `two` is a symbolic link");
+    writes_nothing(&project, 7, "error: `two` is a symbolic link");
     let project = make(second);
 
     fs::create_dir(project.path("two")).unwrap();
-    none_is_started(&project, 7, "error: `two` is a directory");
+    writes_nothing(&project, 7, "error: `two` is a directory");
     let project = make(second);
     project.write("two", "x");
     fs::hard_link(project.path("two"), project.path("name")).unwrap();
-    none_is_started(&project, 7, "error: `two` has several names");
+    writes_nothing(&project, 7, "error: `two` has several names");
 
     let project = make(&at("first/two"));
-    none_is_started(&project, 1, "first");
+    writes_nothing(&project, 1, "first");
     let project = make(&at("one/two"));
-    none_is_started(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
+    writes_nothing(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
 
     let project = make(&at("three/two"));
-    none_is_started(&project, 2, "7:1: another output lies in the output `three`");
+    writes_nothing(&project, 2, "7:1: another output lies in the output `three`");
 
     let project = make(&at("out/two"));
     symlink("..", project.path("out")).unwrap();
-    none_is_started(&project, 7, "error: `out/two` leads out of the directory of `.secrets.toml`");
+    writes_nothing(&project, 7, "error: `out/two` leads out of the directory of `.secrets.toml`");
     let project = make(&at("link/one"));
 
     symlink(".", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/one` is another output as well, by a link");
+    writes_nothing(&project, 7, "error: `link/one` is another output as well, by a link");
     let project = make(&at("link/hooks/x"));
     fs::create_dir(project.path(".git")).unwrap();
     symlink(".git", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/hooks/x` lies in a git directory");
+    writes_nothing(&project, 7, "error: `link/hooks/x` lies in a git directory");
 
     // A committed repository with another name, and a template that is a link into it.
     let bare = |project: &Project| {
@@ -1014,12 +1014,12 @@ fn all_outputs_are_written_or_none_is_started() {
 
     let project = make(&at("store/hooks/pre-commit"));
     bare(&project);
-    none_is_started(&project, 7, "error: `store/hooks/pre-commit` lies in a git directory");
+    writes_nothing(&project, 7, "error: `store/hooks/pre-commit` lies in a git directory");
     let project = make(&at("link/config"));
 
     bare(&project);
     symlink("store", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/config` lies in a git directory");
+    writes_nothing(&project, 7, "error: `link/config` lies in a git directory");
 
     for (directory, target) in [("store", "store/config"), (".git", ".git/config")] {
         let project = make(second);
@@ -1030,7 +1030,7 @@ fn all_outputs_are_written_or_none_is_started() {
 
         fs::remove_file(project.path("second")).unwrap();
         symlink(target, project.path("second")).unwrap();
-        none_is_started(&project, 7, "error: `second` lies in a git directory");
+        writes_nothing(&project, 7, "error: `second` lies in a git directory");
     }
 
     // A template that leads elsewhere, or never ends.
@@ -1040,13 +1040,13 @@ fn all_outputs_are_written_or_none_is_started() {
         let project = make(second);
         fs::remove_file(project.path("second")).unwrap();
         symlink(elsewhere, project.path("second")).unwrap();
-        none_is_started(&project, 7, said);
+        writes_nothing(&project, 7, said);
     }
 
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
     assert!(Command::new("mkfifo").arg(project.path("second")).status().unwrap().success());
-    none_is_started(&project, 1, "cannot read `second`: it is no regular file");
+    writes_nothing(&project, 1, "cannot read `second`: it is no regular file");
     stderr!(project.run(&["refs", "-q"]).fails_with(1).stdout("first:1:1: key\n"), @"
     warning: cannot read `second`: it is no regular file
     error: 1 file could not be searched
@@ -1282,7 +1282,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
 
 /// Sets a repository up twice and checks it.
 #[track_caller]
-fn is_set_up(project: &Project, from: &str) {
+fn assert_set_up(project: &Project, from: &str) {
     project.0.write("given.env", from);
     project.run(&["setup", "--from", "../given.env", "--yes", "-q"]).succeeds();
     project.changes_nothing(&["setup", "-q"]).succeeds();
@@ -1324,7 +1324,7 @@ fn a_node_app_is_set_up() {
     let references = ".env.tmpl:1:14: database-url\n.env.tmpl:2:14: SESSION_KEY\nsrc/index.js:2:14: stripe-key | json\n";
     project.run(&["refs"]).succeeds().stdout(references);
     project.run(&["setup", "--new", "-q", "-p", "shop"]).succeeds();
-    is_set_up(
+    assert_set_up(
         &project,
         &format!("DATABASE_URL=postgres://{MARKER}\nSESSION_KEY='a b'\nSTRIPE_KEY=sk_1\nPORT=1\n"),
     );
@@ -1368,7 +1368,7 @@ fn a_helm_chart_is_set_up_and_its_own_braces_are_left_alone() {
         "chart/secret-values.yaml.tmpl:2:14: db-password | json\nchart/templates/secret.yaml.tmpl:7:8: tls-key | base64\n",
     );
     project.run(&["setup", "--new", "-q"]).succeeds();
-    is_set_up(&project, &format!("DB_PASSWORD='{MARKER}\"'\nTLS_KEY=key\n"));
+    assert_set_up(&project, &format!("DB_PASSWORD='{MARKER}\"'\nTLS_KEY=key\n"));
     assert_eq!(
         project.read("chart/secret-values.yaml"),
         format!("db:\n  password: \"{MARKER}\\\"\"\n")
@@ -1466,7 +1466,7 @@ fn sets_up_a_tree(number: usize) {
         assert_eq!(manifest.contains(&format!("[secrets.{tag}]")), is_there, "{tag}");
     }
 
-    is_set_up(
+    assert_set_up(
         &project,
         &format!("DB={MARKER}\nSECRET_KEY=k\nDEPLOY=d\nKEPT=k\nDEEP=d\nFAR_DOWN=f\n"),
     );

@@ -137,13 +137,13 @@ impl Sandbox {
     }
 
     /// Creates the same with the program's state in its subdirectory `state`.
-    pub fn with_its_memory() -> Self {
+    pub fn with_state_inside() -> Self {
         Self { remembers_inside: true, ..Self::empty() }
     }
 
     /// Returns the same sandbox, but no manifest is trusted unless the test does it.
     #[must_use]
-    pub fn trusting_nothing(self) -> Self {
+    pub fn without_trust(self) -> Self {
         Self { trusts: false, ..self }
     }
 

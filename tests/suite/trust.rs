@@ -21,7 +21,7 @@ const HINT: &str =
 /// Returns a stranger's repository without any trust. The vault has a secret for it and one in
 /// another project.
 fn cloned(files: &[(&str, &str)]) -> Project {
-    let project = Project(Sandbox::new().trusting_nothing());
+    let project = Project(Sandbox::new().without_trust());
     fs::create_dir(project.path("")).unwrap();
     for (name, content) in files {
         project.write(name, content);
