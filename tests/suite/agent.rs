@@ -917,13 +917,13 @@ fn another_user_gets_no_answer() {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
 
-    let said = as_nobody(|| {
+    let answer = as_nobody(|| {
         let mut stream = dial(&socket).unwrap();
         let _ = stream.write_all(Request::LockAll.encode().unwrap().expose());
         rest(&stream)
     });
 
-    assert_eq!(said, Some(vec![]));
+    assert_eq!(answer, Some(vec![]));
     fs::set_permissions(home.directory(), Permissions::from_mode(0o700)).unwrap();
     assert!(home.is_unlocked());
 }
@@ -1597,8 +1597,8 @@ fn the_root_key_is_in_no_answer() {
     // The commands find another runtime directory. An eavesdropper there forwards everything.
     fs::create_dir(home.path("ear")).unwrap();
     let place = RuntimeDir::made(&home.path("ear/secrets")).unwrap();
-    let (socket, said) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
-    let ear = Arc::clone(&said);
+    let (socket, data) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
+    let ear = Arc::clone(&data);
 
     impostor_at(&place.socket(home.vault.as_os_str().as_encoded_bytes()), move |mut client| {
         let mut agent = UnixStream::connect(&socket).unwrap();
@@ -1632,11 +1632,11 @@ fn the_root_key_is_in_no_answer() {
     free(&["lock", "-q"]).run().succeeds();
 
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
-    let said = said.lock().unwrap();
-    assert!(said.len() > 500 && memmem::find(&said, b"site").is_some(), "the traffic was recorded");
+    let data = data.lock().unwrap();
+    assert!(data.len() > 500 && memmem::find(&data, b"site").is_some(), "the traffic was recorded");
 
     // Not even eight bytes of the key were sent.
-    assert!(root.expose().windows(8).all(|piece| memmem::find(&said, piece).is_none()));
+    assert!(root.expose().windows(8).all(|piece| memmem::find(&data, piece).is_none()));
 }
 
 #[test]
@@ -1973,18 +1973,18 @@ fn bombard(home: &Home, frames: usize) {
         let stream = home.dial();
         let _ = (&stream).write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
-        let said =
+        let data =
             rest(&stream).unwrap_or_else(|| panic!("seed {seed}: no end after {bytes:02x?}"));
 
-        let mut said = said.as_slice();
-        while let Some((length, rest)) = said.split_first_chunk() {
+        let mut data = data.as_slice();
+        while let Some((length, rest)) = data.split_first_chunk() {
             let (answer, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
             assert!(Answer::decode(answer).is_ok(), "seed {seed}");
             answered += 1;
-            said = rest;
+            data = rest;
         }
 
-        assert!(said.is_empty(), "seed {seed}");
+        assert!(data.is_empty(), "seed {seed}");
     }
 
     assert!(answered > frames / 100, "seed {seed}: only {answered} of {sent} answered");

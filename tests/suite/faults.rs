@@ -526,7 +526,7 @@ impl<'a> Disk<'a> {
     }
 
     fn take(&mut self, call: &Call) {
-        if call.name == "exit_group" && call.arguments.starts_with("0)") || Self::acknowledges(call) {
+        if call.name == "exit_group" && call.arguments.starts_with("0)") || Self::reports(call) {
             self.check_flushed(call);
         }
 
@@ -598,11 +598,11 @@ impl<'a> Disk<'a> {
     }
 
     /// Returns true if the call reports success to somebody.
-    fn acknowledges(call: &Call) -> bool {
-        let said = call.paths().next().unwrap_or_default();
+    fn reports(call: &Call) -> bool {
+        let text = call.paths().next().unwrap_or_default();
         call.name == "write"
             && matches!(call.arguments.as_bytes(), [b'1' | b'2', b'<', ..])
-            && !["warning", "error", "hint"].iter().any(|begin| said.starts_with(begin))
+            && !["warning", "error", "hint"].iter().any(|begin| text.starts_with(begin))
     }
 
     fn check_flushed(&mut self, call: &Call) {

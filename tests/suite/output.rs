@@ -196,8 +196,8 @@ fn special_and_linked_files_are_refused_and_unchanged() {
         for options in [&["-q"][..], &["--mode", "666"], &["--check"]] {
             let mut run = sandbox.command(["render", "-e", "new", "-o"]);
             run.command.arg(&shown).args(options);
-            let told = format!("error: `{}` {why}\nhint: name a regular file", shown.display());
-            run.run().fails_with(7).stdout("").stderr_has(&told);
+            let text = format!("error: `{}` {why}\nhint: name a regular file", shown.display());
+            run.run().fails_with(7).stdout("").stderr_has(&text);
         }
     }
 

@@ -208,9 +208,9 @@ fn rekey_can_change_the_passphrase() {
     ");
 
     sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
-    let told =
+    let text =
         "warning: this vault was seen at another path with other keys; this copy may be older\n";
-    sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(told);
+    sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(text);
     let run =
         sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
     stderr!(run, @"

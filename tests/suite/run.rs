@@ -185,7 +185,7 @@ fn run_dies_of_the_programs_keyboard_signals_only() {
     let sandbox = sandbox();
     let ended = |line: &[&str]| {
         let program = prepared(&sandbox, line);
-        let mut command = wrapped(&["env", "--default-signal=INT,QUIT"], &program);
+        let mut command = inside(&["env", "--default-signal=INT,QUIT"], &program);
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
     };
 
@@ -377,21 +377,21 @@ fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
     ];
 
     for (name, text) in valid {
-        let (value, told) = inherited(&["--env", "A=1"], name, text);
+        let (value, shown) = inherited(&["--env", "A=1"], name, text);
         assert_eq!(value, text);
         let words = format!(
             "warning: `{name}` holds a placeholder and is passed on as it is; `--expand-env {name}` expands it\n"
         );
 
-        assert_eq!(told, words);
+        assert_eq!(shown, words);
     }
 
     for text in ["x {{ secrets.a | b }}", "{{ secrets.", "{{ secrets.api-token }} {{ secrets.a! }}"]
     {
-        let (value, told) = inherited(&["--env", "A=1"], "MESSAGE", text);
+        let (value, shown) = inherited(&["--env", "A=1"], "MESSAGE", text);
         let words =
             "warning: `MESSAGE` holds a placeholder that is not valid; it is passed on as it is\n";
-        assert_eq!((value.as_str(), told.as_str()), (text, words));
+        assert_eq!((value.as_str(), shown.as_str()), (text, words));
     }
 
     // The braces belong to another tool.
@@ -400,10 +400,10 @@ fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
     }
 
     // The variable's own secret does not exist. A stranger may know such a name.
-    let (value, told) = inherited(&["--env", "A=1"], "CI_BRANCH", "{{ secrets.ci-branch }}");
+    let (value, shown) = inherited(&["--env", "A=1"], "CI_BRANCH", "{{ secrets.ci-branch }}");
     assert_eq!(value, "{{ secrets.ci-branch }}");
     assert_eq!(
-        told,
+        shown,
         "warning: `{{ci-branch}}` in `CI_BRANCH` is left as it is: it names no secret\n"
     );
 }
@@ -411,11 +411,11 @@ fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
 #[test]
 fn with_only_no_inherited_variable_is_expanded() {
     let text = "{{ secrets.database-url }}";
-    let (value, told) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
+    let (value, shown) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
     assert_eq!(value, text);
     let words = "with `--only`, just `--expand-env` expands it";
 
-    assert!(told.contains(words), "{told}");
+    assert!(shown.contains(words), "{shown}");
     let line = ["--only", "api-token", "--expand-env", "DATABASE_URL"];
     assert_eq!(inherited(&line, "DATABASE_URL", text), (URL.to_owned(), String::new()));
 }
@@ -433,11 +433,11 @@ fn other_inherited_variables_are_expanded_if_named() {
     stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is left as it is: it names no secret");
 
     // An invalid placeholder stays unchanged.
-    let (value, told) =
+    let (value, text) =
         inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
     assert!(
-        value == "1234 {{ secrets.a! }}" && told.contains("a placeholder that is not valid"),
-        "{value} {told}"
+        value == "1234 {{ secrets.a! }}" && text.contains("a placeholder that is not valid"),
+        "{value} {text}"
     );
 
     let fails = |line: &[&str], words: &str| {
@@ -643,7 +643,7 @@ fn every_signal_that_can_be_caught_is_passed_on() {
         "for s in {names}; do trap \"echo got $s\" $s; done; echo ready; while :; do read -t 0.01 <> <(:); done"
     );
     let program = prepared(&sandbox, &["--only", "api-token", "--", "bash", "-c", &line]);
-    let mut command = wrapped(&["env", "--default-signal"], &program);
+    let mut command = inside(&["env", "--default-signal"], &program);
     let mut running =
         Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
 
@@ -810,9 +810,9 @@ fn no_program_starts_without_memory_for_the_needles() {
         command.run()
     };
 
-    let told = "error: not enough memory: looking for these values needs 381 MiB\n\
+    let text = "error: not enough memory: looking for these values needs 381 MiB\n\
                 hint: name the values that are needed with `--only`; `big` is the largest\n";
-    limited("run --file BIG=big -- touch started").fails_with(125).stderr(told);
+    limited("run --file BIG=big -- touch started").fails_with(125).stderr(text);
     assert!(!sandbox.path("started").exists());
     stderr!(limited("redact").fails_with(1), @"
     error: not enough memory: looking for these values needs 381 MiB
@@ -1072,7 +1072,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
 
 /// Starts a command line through a wrapper that changes the initial state of a process: `env`, a
 /// shell, perl.
-fn wrapped(wrapper: &[&str], prepared: &Prepared) -> Command {
+fn inside(wrapper: &[&str], prepared: &Prepared) -> Command {
     let mut command = Command::new(wrapper[0]);
     command
         .args(&wrapper[1..])
@@ -1119,7 +1119,7 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
         [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
     {
         let program = script(&sandbox, "head -c 1000000 /dev/zero & sleep 0.1; kill $!; echo >&2");
-        let mut command = wrapped(&["env", "--default-signal=INT,QUIT,HUP"], &program);
+        let mut command = inside(&["env", "--default-signal=INT,QUIT,HUP"], &program);
         let mut running =
             Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut errors = BufReader::new(running.0.stderr.take().unwrap());
@@ -1177,7 +1177,7 @@ fn blocked_signals_stay_blocked() {
         &["--no-mask", "--stdin", "pin"],
     ] {
         let program = prepared(&sandbox, &[options, &line].concat());
-        let Ok(output) = wrapped(&["perl", "-e", block], &program).output() else { return };
+        let Ok(output) = inside(&["perl", "-e", block], &program).output() else { return };
         let printed = String::from_utf8(output.stdout).unwrap();
         let blocked =
             u64::from_str_radix(printed.trim_start_matches("SigBlk:").trim(), 16).unwrap();
@@ -1322,7 +1322,7 @@ fn only_descriptors_from_the_caller_reach_the_program() {
     ] {
         let program = prepared(&sandbox, &[options, &list].concat());
         let output =
-            wrapped(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
+            inside(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
         let with = String::from_utf8(output.stdout).unwrap();
         let line = ["-c", "exec \"$@\" 7</dev/null", "sh", "sh", "-c", "exec ls /proc/self/fd"];
         let without = Command::new("sh").args(line).stdin(Stdio::null()).output().unwrap();
@@ -1435,7 +1435,7 @@ fn a_vault_opens_without_threads() {
         ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c", line];
 
     // Without root this cannot be tested.
-    let Ok(output) = wrapped(&wrapper, &program).output() else { return };
+    let Ok(output) = inside(&wrapper, &program).output() else { return };
     let errors = String::from_utf8(output.stderr).unwrap();
     if changed && !errors.contains("setpriv") && !errors.contains("Permission denied") {
         assert!(output.status.success() && output.stdout.starts_with(b"api-token"), "{errors}");
@@ -1550,12 +1550,12 @@ fn a_killed_process_group_leaves_no_file() {
 fn output_into_a_file_is_masked() {
     let sandbox = sandbox();
     let program = script(&sandbox, "echo $API_TOKEN; echo $API_TOKEN >&2; echo end");
-    let status = wrapped(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
+    let status = inside(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
     assert!(status.success());
     assert_eq!(String::from_utf8(sandbox.read("both")).unwrap(), "‹api-token›\n‹api-token›\nend\n");
 
     // The output is appended and overwrites nothing.
-    wrapped(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
+    inside(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
         .stderr(Stdio::null())
         .status()
         .unwrap();

@@ -549,14 +549,14 @@ fn setup_works_without_a_git_program() {
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
 
-    let said = "wrote `.env`\nproject `web` is set up: 1 secret, 1 output\n";
-    assert_eq!(run(&project), (0, said.into()));
+    let text = "wrote `.env`\nproject `web` is set up: 1 secret, 1 output\n";
+    assert_eq!(run(&project), (0, text.into()));
     assert!(!project.path(".gitignore").exists());
     let project = simple();
     let before = project.files();
-    let said = format!("added `/.env` to .gitignore\n{said}");
+    let text = format!("added `/.env` to .gitignore\n{text}");
 
-    assert_eq!(run(&project), (0, said));
+    assert_eq!(run(&project), (0, text));
     assert_ne!(before, project.files());
 }
 
@@ -929,16 +929,16 @@ fn a_first_manifest_is_always_valid() {
 
 /// Runs with a second output that cannot be written, and asserts that the first stays unchanged.
 #[track_caller]
-fn writes_nothing(project: &Project, code: i32, said: &str) {
+fn writes_nothing(project: &Project, code: i32, text: &str) {
     for command in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
         let before = (project.files(), project.secrets());
         let run = project.run(command);
         let after = (project.files(), project.secrets());
         assert_eq!(before, after, "{command:?}");
 
-        let code = if command[0] == "setup" && said.contains("names no secret") { 3 } else { code };
-        let said = if command[0] == "setup" && code == 3 { "is missing" } else { said };
-        run.fails_with(code).stdout("").stderr_has(said);
+        let code = if command[0] == "setup" && text.contains("names no secret") { 3 } else { code };
+        let text = if command[0] == "setup" && code == 3 { "is missing" } else { text };
+        run.fails_with(code).stdout("").stderr_has(text);
     }
 }
 
@@ -1034,13 +1034,13 @@ fn all_outputs_are_written_or_none_is_started() {
     }
 
     // A template that leads elsewhere, or never ends.
-    for (elsewhere, said) in
+    for (elsewhere, text) in
         [("../vault.db", "`second` leads out"), ("/dev/zero", "`second` leads out")]
     {
         let project = make(second);
         fs::remove_file(project.path("second")).unwrap();
         symlink(elsewhere, project.path("second")).unwrap();
-        writes_nothing(&project, 7, said);
+        writes_nothing(&project, 7, text);
     }
 
     let project = make(second);
@@ -1108,8 +1108,8 @@ fn render_all_check_and_stale_report_and_update_outdated_outputs() {
     project.changes_nothing(&["render", "--all", "-q"]).succeeds();
     fs::set_permissions(project.path("a"), fs::Permissions::from_mode(0o640)).unwrap();
 
-    let said = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
-    stderr!(said, @"
+    let run = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
+    stderr!(run, @"
     error: `a` has the mode 640, which is too wide
     hint: `secrets render --stale` renders what is out of date
     ");
@@ -1265,8 +1265,8 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     let stale = "`.env` is out of date now; `secrets render --stale` renders it anew\n";
 
     update(&[]).succeeds().stderr_has(stale);
-    let (_, _, said) = update(&["--name", "x"]).everything();
-    assert!(!said.contains("out of date"), "{said}");
+    let (_, _, text) = update(&["--name", "x"]).everything();
+    assert!(!text.contains("out of date"), "{text}");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=a new value of it\n");
 
@@ -1493,9 +1493,9 @@ fn a_value_that_readers_disagree_about_is_a_warning() {
         ),
     ]);
 
-    let warning = |said: &str| {
+    let warning = |text: &str| {
         let advice = "write the placeholder without quotes and with the filter `dotenv`, or name the file's `readers`";
-        format!("warning: `a.env`: {said}; {advice}\n")
+        format!("warning: `a.env`: {text}; {advice}\n")
     };
 
     let all = "`bash`, `compose`, `node`, `npm-dotenv` and `python-dotenv` read another value of";
@@ -1503,7 +1503,7 @@ fn a_value_that_readers_disagree_about_is_a_warning() {
         project.store("web", tag, value);
     }
 
-    for (tag, value, said) in [
+    for (tag, value, text) in [
         ("a", "fine # $HOME; x", Vec::new()),
         ("b", "abc#def", vec!["`node` and `npm-dotenv` read another value of `B`".to_owned()]),
         ("b", "#x", vec!["`node` and `npm-dotenv` read another value of `B`".to_owned()]),
@@ -1524,10 +1524,10 @@ fn a_value_that_readers_disagree_about_is_a_warning() {
     ] {
         project.command(&["update", tag, "-q"]).stdin(value).run().succeeds();
         let run = project.run(&["render", "--all"]).succeeds();
-        let warnings: String = said.iter().map(|said| warning(said)).collect();
+        let warnings: String = text.iter().map(|text| warning(text)).collect();
         run.stderr(&(warnings + "wrote `a.env`\n"));
-        if let Some(said) = said.first() {
-            project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has(said);
+        if let Some(text) = text.first() {
+            project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has(text);
         }
     }
 
@@ -1566,7 +1566,7 @@ fn json_and_yaml_that_a_value_breaks_are_a_warning() {
 
     project.store("web", "n", "1");
     project.store("web", "p", "x");
-    let said = |format: &str| {
+    let text = |format: &str| {
         let file = if format == "JSON" { "c.json" } else { "v.yaml" };
         let advice = "write its placeholder between double quotes and with the filter `json`";
         format!("warning: `{file}`: the value of `p` breaks the {format}; {advice}\n")
@@ -1588,7 +1588,7 @@ fn json_and_yaml_that_a_value_breaks_are_a_warning() {
         project.command(&["update", "p", "-q"]).stdin(p).run().succeeds();
         let (code, _, stderr) = project.run(&["render", "--all"]).everything();
         assert_eq!(code, Some(0));
-        let warnings: String = formats.iter().map(|format| said(format)).collect();
+        let warnings: String = formats.iter().map(|format| text(format)).collect();
         let found: String = stderr
             .lines()
             .filter(|line| line.starts_with("warning"))
