@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests the checked-in completions in real shells. Each shell must offer `render` for `secrets re`, `--escape` for
-# `secrets render --esc`, a file's name for `secrets render some`, and programs and files after `run --`. With an unlocked
-# agent it must offer projects, and tags in any spelling. With a locked vault it must silently offer neither.
+# `secrets render --esc`, a file's name for `secrets render some`, and programs and files after `run --`. With an
+# unlocked agent it must offer projects, and tags in any spelling. With a locked vault it must silently offer neither.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -6,7 +6,7 @@
     check.py --open VAULT --passphrase-file FILE  verify a whole vault and print its content as JSON
 
 Needs Python's `cryptography`, version 44 or later. Each file holds one known answer. Its `kind` names the computation
-(KINDS), and `section` names the section of the page. Bytes are in hex. Labels, names and the fields of metadata are text.
+(KINDS), and `section` names the section of the page. Bytes are in hex. Labels, names and metadata fields are text.
 Nothing here is hardened. The code is for reading and comparing, not for keeping secrets.
 """
 
@@ -116,7 +116,7 @@ def unpad(padded: bytes, size: Callable[[int], int]) -> bytes:
 
 
 def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, bytes]:
-    """Returns the key that wraps the root key, and the commitment. For a recovery slot, `passphrase` is the code's 32 bytes."""
+    """Returns the key that wraps the root key, and the commitment. A recovery slot takes the code's 32 bytes as passphrase."""
     need(len(row["salt"]) == len(row["slot_id"]) == 16)
     if row["type"] == RECOVERY:
         need(row["params"] == b"")
