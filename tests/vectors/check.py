@@ -116,7 +116,7 @@ def unpad(padded: bytes, size: Callable[[int], int]) -> bytes:
 
 
 def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, bytes]:
-    """Returns the key that wraps the root key, and the commitment. A recovery slot's passphrase is its code's 32 bytes."""
+    """Returns the key that wraps the root key, and the commitment. A recovery slot's passphrase is 32 bytes of code."""
     need(len(row["salt"]) == len(row["slot_id"]) == 16)
     if row["type"] == RECOVERY:
         need(row["params"] == b"")
