@@ -80,10 +80,15 @@ def main():
             file.writelines(f"NAME_{number:05}={random.getrandbits(160):040x}\n" for number in range(100_000))
         for side in sides:
             side.run(["--vault", "large.db", *INIT])
-            side.run(["--vault", "large.db", "import", "-q", str(work / "many.env")])
+        compare(sides, "import of 100,000", ["--vault", "large.db", "import", "-q", str(work / "many.env")], 1)
+        (work / "some.tmpl").write_text("".join(f"{{{{ secrets.NAME_{number:05} }}}}\n" for number in
+                                                random.sample(range(100_000), 4000)))
+        compare(sides, "render of 4,000", ["--vault", "large.db", "render", str(work / "some.tmpl")], 9)
         for name, line in (("list of 100,000", "list --all --json"), ("verify of 100,000", "verify"),
                            ("backup of 100,000", "backup --replace copy.db"), ("rekey of 100,000", "rekey --yes")):
             compare(sides, name, ["--vault", "large.db", *line.split()], 5)
+        doomed = [f"NAME_{number:05}" for number in random.sample(range(100_000), 4000)]
+        compare(sides, "delete of 4,000", ["--vault", "large.db", "delete", "--yes", *doomed], 1)
         for side in sides:
             side.run(["unlock", "-q", "--ttl", "1h", "--idle", "1h"])
             del side.environment["SECRETS_PASSPHRASE"]

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The completions that are checked in, in real shells: each must offer `render` for `secrets re`, `--escape` for
-# `secrets render --esc`, a file's name for `secrets render some`, programs and files behind `run --`, and, through an
-# unlocked agent, tags in any spelling and projects; once it is locked again, silently none.
+# Tests the checked-in completions in real shells. Each shell must offer `render` for `secrets re`, `--escape` for
+# `secrets render --esc`, a file's name for `secrets render some`, and programs and files after `run --`. With an
+# unlocked agent it must offer projects, and tags in any spelling. With a locked vault it must silently offer neither.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +16,7 @@ mkdir programs
 ln -s /bin/true programs/some-program
 PATH=$PATH:$directory/programs
 
-# A vault and an agent of this test's own.
+# This test has its own vault and agent.
 mkdir -m 700 run
 export HOME="$directory" XDG_RUNTIME_DIR="$directory/run" SECRETS_VAULT="$directory/vault.db"
 unset SECRETS_PASSPHRASE_FILE SECRETS_PROJECT
@@ -38,12 +38,12 @@ expect() { # SHELL WHAT CANDIDATES
 
 expect_nothing() { # SHELL CANDIDATES
     case $2 in
-        *-key*|*staging*|*rror*) echo "$1 offers what is locked: $2" >&2; exit 1 ;;
-        *) echo "ok $1: nothing while locked" ;;
+        *-key*|*staging*|*rror*) echo "$1 offers names of a locked vault: $2" >&2; exit 1 ;;
+        *) echo "ok $1: nothing from a locked vault" ;;
     esac
 }
 
-# Readline takes `A=str` apart: its words are given here as it gives them.
+# Readline splits `A=str`, so the words are passed as Readline would pass them.
 bash_offers() {
     bash --norc -c '
         source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
@@ -54,7 +54,7 @@ bash_offers() {
 
 fish_offers() { fish --no-config -c "source $root/completions/secrets.fish; complete -C '$*'"; }
 
-# zsh completes only at a prompt: on a pseudo-terminal of its own, where Ctrl-X lists the candidates.
+# zsh completes only at a prompt, so it gets its own pseudo-terminal. Ctrl-X lists the candidates there.
 cat >zsh-prompt <<'END'
 zmodload zsh/zpty
 zpty prompt zsh -f -i

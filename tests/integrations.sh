@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every block of docs/integrations.md, with the real programs, on a vault and projects of this test's own. A program that is
-# not installed is skipped; with --strict a missing direnv, git, just or make is a failure.
-# shellcheck disable=SC2016 # what stands in single quotes is for programs, or for the page
+# Runs every block of docs/integrations.md with the real programs, on a vault and projects that belong to this test. A
+# program that is not installed is skipped. With --strict, a missing direnv, git, just or make is a failure.
+# shellcheck disable=SC2016 # single quotes hold text for other programs, or for the page
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,7 +12,7 @@ strict=false
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
 
-# Nothing of the caller's is read or written, but for Docker's plugins.
+# The caller's files are neither read nor written, except Docker's plugins.
 export DOCKER_CONFIG=${DOCKER_CONFIG:-$HOME/.docker}
 for name in $(compgen -e | grep -E '^(SECRETS|GIT|DIRENV|COMPOSE|XDG|MAKE|MFLAGS|JUST|PRE_COMMIT)' || true); do unset "$name"; done
 mkdir -m 700 "$directory/home" "$directory/run" "$directory/bin"
@@ -21,7 +21,7 @@ export PATH=$directory/bin:$PATH SECRETS_VAULT=$directory/vault.db SECRETS_PASSP
 ln -s "$(realpath "$binary")" "$directory/bin/secrets"
 cheap='--kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1'
 stripe=sk_test_51Hx0aBcDeFgHiJkLmNoPq9Qz7
-# What a single-quoted line can hold: everything but a quote, a newline and a backslash at the end.
+# A single-quoted line can hold everything except a quote, a newline and a trailing backslash.
 password="p\$\$w\$HOME#1 \"x\" \\n \`id\` {{x}} %d;&"
 (umask 077 && echo 'correct horse battery staple' >"$SECRETS_PASSPHRASE_FILE")
 
@@ -60,7 +60,7 @@ check() { # NAME FUNCTION, which runs in a copy of the project and of the vault
         cp -R "$directory/web" "$work"
         cp -p "$directory/vault.db" "$work"
         SECRETS_VAULT=$work/vault.db
-        # Each copy is a directory of its own.
+        # Each copy gets its own directory.
         secrets trust -q "$work/web" >/dev/null
     fi
     set +e
@@ -74,7 +74,7 @@ check() { # NAME FUNCTION, which runs in a copy of the project and of the vault
     esac
 }
 
-# The first Python that reads YAML, which JSON is too.
+# The first Python that reads YAML, and therefore JSON.
 python=
 for name in python3 /usr/bin/python3; do
     if [ -z "$python" ] && "$name" -c 'import yaml' 2>/dev/null; then python=$name; fi
@@ -94,7 +94,7 @@ project() {
     git init -q
     # shellcheck disable=SC2086 # options
     secrets init -q $cheap
-    # Nothing is used before the manifest is trusted.
+    # Nothing works before the manifest is trusted.
     refused secrets setup --yes
     example 'project commands' | grep -v '^secrets setup$' | sh
     printf %s "$stripe" | secrets create -q --tag stripe-key
@@ -129,7 +129,7 @@ direnv_values() {
     direnv allow
     direnv exec . ./server
     same 'in direnv' "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
-    # A value that changed comes with the next load, and DIRENV_DIFF holds it as the page says.
+    # The next load picks up a changed value, and DIRENV_DIFF holds it, as the page says.
     printf 'another value of it' | secrets update -q db-password
     direnv exec . ./server
     same 'after an update' 'another value of it' "$(sed -n 2p seen)"
@@ -138,11 +138,11 @@ direnv_values() {
         python3 -c 'import base64, os, zlib; print(zlib.decompress(base64.urlsafe_b64decode(os.environ["DIRENV_DIFF"])))'
     ) >unpacked
     grep -q "$stripe" unpacked
-    # Locked, it has nothing.
+    # A locked vault gives no value.
     same locked '' "$(SECRETS_PASSPHRASE_FILE='' setsid -w direnv exec . printenv STRIPE_KEY </dev/null || true)"
 }
 
-# A branch of a stranger with another manifest and template, on which the same shell loads the same `.envrc`.
+# A stranger's branch has another manifest and template. The same shell loads the same `.envrc` on it.
 direnv_hostile_branch() {
     needs direnv
     printf 'a production password' | secrets -p prod create -q --tag db-password
@@ -155,7 +155,7 @@ direnv_hostile_branch() {
     direnv exec . ./server
     same 'on their branch' "$(printf '%s\n' "$stripe" "$password")" "$(cat seen)"
     same 'not preloaded' '' "$(direnv exec . printenv LD_PRELOAD || true)"
-    # Nor by what a page of ours recommended before, nor by the other recipes.
+    # The recipe that our page recommended before and the other recipes leak nothing either.
     for recipe in 'secrets render --stale -q' 'secrets render --all' 'secrets run -- ./server' 'secrets setup --yes'; do
         refused setsid -w sh -c "$recipe" </dev/null
     done
@@ -171,7 +171,7 @@ direnv_placeholders() {
     grep -qF '`secrets run -- ./server`' "$page"
     direnv exec . secrets run -- ./server
     same 'in the program' "$stripe" "$(sed -n 1p seen)"
-    # A variable of another name waits until it is named.
+    # A variable with another name is expanded only if it is named.
     echo "export OTHER_KEY='{{ secrets.stripe-key }}'" >>.envrc
     direnv allow
     same 'another name' '{{ secrets.stripe-key }}' "$(direnv exec . secrets run --no-mask -- printenv OTHER_KEY)"
@@ -196,7 +196,7 @@ resolved() { # NAME: of the service's environment, from what Compose says it mad
 compose_environment() {
     compose_needed
     example 'compose environment compose.yaml' >compose.yaml
-    # Without a daemon: what `up` would be given.
+    # Without a daemon, this shows what `up` would get.
     example 'compose environment run' | sed 's/compose up$/compose config/' >run
     sed 's/run --/run --no-mask --/' run | sh >config.yaml
     same 'STRIPE_KEY' "$stripe" "$(yaml config.yaml "d['services']['web']['environment']['STRIPE_KEY']")"
@@ -212,7 +212,7 @@ compose_env_file() {
     example 'compose env_file compose.yaml' >compose.yaml
     same 'DB_PASSWORD' "$password" "$(resolved DB_PASSWORD)"
     same 'STRIPE_KEY' "$stripe" "$(resolved STRIPE_KEY)"
-    # `${…}` needs the quotes, which Compose 1 does not heed; the filter `shell` is no way to write a quote.
+    # `${…}` needs the quotes, which Compose 1 ignores. The filter `shell` cannot write a quote for Compose.
     printf 'a${HOME}b' | secrets update -q db-password
     secrets render --stale
     case $(docker compose version --short) in
@@ -233,7 +233,7 @@ compose_raw() {
     compose_needed
     local version
     version=$(docker compose version --short)
-    [ "$(printf '%s\n' 2.30 "${version#v}" | sort -V | head -n 1)" = 2.30 ] || skip "it needs Compose 2.30, this is $version"
+    [ "$(printf '%s\n' 2.30 "${version#v}" | sort -V | head -n 1)" = 2.30 ] || skip "needs Compose 2.30, found $version"
     grep -qF '`env_file: [{path: .env, format: raw}]`' "$page"
     example 'compose env_file compose.yaml' | sed 's/env_file:.*/env_file: [{path: .env, format: raw}]/' >compose.yaml
     sed -i "s/'//g" app.env.tmpl
@@ -257,7 +257,7 @@ compose_secrets() {
 
 # --- systemd
 
-# The paths of the unit's programs and files become those of this test.
+# Replaces the paths in the unit with those of this test.
 here() {
     printf '#!/bin/sh\ncat "$2"\n' >"$PWD/web-server"
     chmod +x "$PWD/web-server"
@@ -272,7 +272,7 @@ verified() { # UNIT: systemd knows every key and finds every program
     same 'systemd-analyze verify' '' "$said"
 }
 
-# A manager that runs starts the unit itself. The user's is left alone: this test has a home of its own.
+# A running manager starts the unit itself. The user's own manager is left alone, because this test has its own home.
 started() { # UNIT OUTPUT
     [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] || return 0
     local unit=secrets-test-$$.service
@@ -290,7 +290,7 @@ started() { # UNIT OUTPUT
 systemd_file() {
     needs systemd-analyze
     example 'systemd web.service' >unit
-    # Its user has no way into this test's directory but by what it is given.
+    # The unit's dynamic user has no access to this test's directory.
     here unit | sed '/^DynamicUser=/d' >web.service
     verified "$PWD/web.service"
     started web.service .env
@@ -302,7 +302,7 @@ systemd_rendering() {
     here unit >web.service
     verified "$PWD/web.service"
     started web.service .env
-    # What the manager would do with it: the environment, then both programs.
+    # Does what the manager would do: sets the environment, then runs both programs.
     mkdir -p credentials "$directory/run/web"
     chmod 700 credentials
     cp "$SECRETS_PASSPHRASE_FILE" credentials/vault-passphrase
@@ -316,7 +316,7 @@ systemd_rendering() {
 
 systemd_manager() {
     needs systemd-analyze
-    [ -e "$directory/managed" ] || skip 'no manager is running: units were verified, not started'
+    [ -e "$directory/managed" ] || skip 'no systemd manager is running: the units were verified but not started'
 }
 
 # --- git
@@ -342,7 +342,7 @@ git_hook() {
     git commit -qm unlocked
 }
 
-# The entry as git's own hook: what the program pre-commit does with it.
+# Runs the entry as git's own hook, as the program pre-commit would.
 git_entry() {
     needs git
     example 'git .pre-commit-config.yaml' >.pre-commit-config.yaml
@@ -373,12 +373,12 @@ actions() {
     local workflow=.github/workflows/secrets.yml
     example 'actions .github/workflows/secrets.yml' >$workflow
     [ -z "$python" ] || same 'steps' 4 "$(yaml $workflow "len(d['jobs']['check']['steps'])")"
-    # GitHub's placeholders are not ours.
+    # GitHub's placeholders are not touched.
     secrets render $workflow | cmp - $workflow
     [ "$(grep -cF '${{' $workflow)" = 3 ]
     refused grep VAULT_PASSPHRASE <(secrets refs)
 
-    # The vault, with what would be typed given by a file and the passphrase by the environment.
+    # Creates the vault. A file gives the values that would be typed, and the environment gives the passphrase.
     printf '%s\n' "STRIPE_KEY=$stripe" >given
     example 'actions vault' | sed "s/^secrets init/& $cheap/; s/^secrets setup/& --yes --from given/" >vault
     unset SECRETS_PASSPHRASE_FILE SECRETS_VAULT
@@ -388,7 +388,7 @@ actions() {
     manifest=$(secrets trust --show | sed -n 's/^sha256 *//p')
     git add . && git commit -qm ci
 
-    # A checkout; the passphrase from GitHub; each step but the building of this program.
+    # Simulates a checkout, with the passphrase from GitHub. Runs every step except building this program.
     git clone -q . ../checkout
     cd ../checkout
     grep -q '^ *SECRETS_VAULT: ci/vault.db$' $workflow
@@ -408,7 +408,7 @@ found = json.load(open("check.json"))
 assert found["exit"] == 0 and found["missing"] == [], found
 END
     refused grep -q "$stripe" refs.json check.json
-    # What is missing fails the job.
+    # A missing secret fails the job.
     echo 'NEW={{ secrets.new-key }}' >>app.env.tmpl
     refused env SECRETS_TRUST_MANIFEST="$manifest" bash -e step
     manifest=$(secrets trust --show | sed -n 's/^sha256 *//p')
@@ -453,7 +453,7 @@ duplicate() {
     grep -q '^project = "web-staging"$' .secrets.toml
     grep -qF "STRIPE_KEY='$stripe'" .env
     refused grep -qF "$password" .env
-    # The first one is as it was.
+    # The first project is unchanged.
     cd ../web
     secrets check
 }

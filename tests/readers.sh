@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compares what src/dotenv/dialects.rs says of the readers of dotenv files with the real programs: bash, node, the npm
-# packages dotenv, dotenv-expand and @next/env, python-dotenv. They are installed into target/readers/. A program that
-# cannot be installed is skipped; with --strict it is a failure.
+# Compares src/dotenv/dialects.rs with the real readers of dotenv files: bash, node, the npm packages dotenv,
+# dotenv-expand and @next/env, and python-dotenv. They are installed into target/readers/. A program that cannot be
+# installed is skipped. With --strict it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

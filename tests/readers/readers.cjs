@@ -1,5 +1,5 @@
-// Reads dotenv files with one of npm's readers. stdin: for each file its length (32 bits, little-endian) and its bytes.
-// stdout: for each file a byte, 1 if it has a variable `A`, and the length and bytes of its value.
+// Reads dotenv files with one of npm's readers. stdin has the length (32 bits, little-endian) and the bytes of each file.
+// stdout gets a byte for each file, 1 if it has a variable `A`, and the length and bytes of the value.
 const [reader] = process.argv.slice(2);
 
 const read = {

@@ -1,4 +1,4 @@
-"""Reads dotenv files with python-dotenv. The protocol is that of readers.cjs."""
+"""Reads dotenv files with python-dotenv. The protocol is the same as in readers.cjs."""
 
 import logging
 import os

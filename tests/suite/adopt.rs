@@ -73,7 +73,7 @@ fn options_decide_and_json_lists_the_result() {
 fn a_refused_adoption_changes_nothing() {
     let project = added();
     project.write("other.env", "A=1\n");
-    for (line, code, said) in [
+    for (line, code, text) in [
         (
             &["template", ".env"][..],
             4,
@@ -102,7 +102,7 @@ fn a_refused_adoption_changes_nothing() {
         ),
         (&["-p", "other", "adopt", ".env"], 2, "`.secrets.toml` names another project"),
     ] {
-        project.changes_nothing(line).fails_with(code).stdout("").stderr_has(said);
+        project.changes_nothing(line).fails_with(code).stdout("").stderr_has(text);
     }
 
     // The project has this tag with another value. Either nothing uses it or another output does.

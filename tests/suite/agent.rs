@@ -89,12 +89,12 @@ impl Home {
     /// Creates a sandbox with an agent that holds an arbitrary key, for a path without a vault.
     fn with_agent() -> Self {
         let home = Self::empty("/steady");
-        home.hold(HOUR, HOUR);
+        home.start_agent(HOUR, HOUR);
         home
     }
 
     /// Starts an agent that holds the arbitrary key.
-    fn hold(&self, ttl: Duration, idle: Duration) {
+    fn start_agent(&self, ttl: Duration, idle: Duration) {
         let root = RootKey::from_bytes(&[2; 32]).unwrap();
         self.client().start(program(), [1; 16], &root, (ttl, idle)).unwrap();
     }
@@ -136,7 +136,7 @@ impl Home {
 
     /// Asserts that the agent gives the right answer within five seconds.
     #[track_caller]
-    fn serves(&self) {
+    fn assert_serves(&self) {
         let begun = Instant::now();
         let answer = ask(&self.dial(), &Request::Status { path: b"/nothing", vault_id: None });
         assert!(matches!(decoded(&answer), Answer::State { left: None, .. }));
@@ -176,12 +176,12 @@ fn frame(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-fn tell(mut stream: &UnixStream, request: &Request<'_>) {
+fn send_request(mut stream: &UnixStream, request: &Request<'_>) {
     stream.write_all(request.encode().unwrap().expose()).unwrap();
 }
 
 fn ask(stream: &UnixStream, request: &Request<'_>) -> Vec<u8> {
-    tell(stream, request);
+    send_request(stream, request);
     frame(stream).unwrap()
 }
 
@@ -201,7 +201,7 @@ fn rest(mut stream: &UnixStream) -> Option<Vec<u8>> {
 }
 
 /// Returns true if a process has ended, even if nobody has reaped it.
-fn is_gone(pid: Pid) -> bool {
+fn has_ended(pid: Pid) -> bool {
     let stat =
         fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     stat.is_empty() || stat.contains(") Z ")
@@ -218,8 +218,8 @@ fn within(time: Duration, what: &str, condition: impl Fn() -> bool) {
 
 /// Asserts that the agent ends and removes its socket.
 #[track_caller]
-fn ends(home: &Home, pid: Pid) {
-    within(AT_MOST, "the agent ends", || is_gone(pid));
+fn assert_ends(home: &Home, pid: Pid) {
+    within(AT_MOST, "the agent ends", || has_ended(pid));
     assert!(!home.socket().exists());
 }
 
@@ -322,7 +322,7 @@ fn answers() -> Vec<SecretBytes> {
 }
 
 /// Decodes a frame and encodes it again.
-fn again(frame: &[u8]) -> Option<SecretBytes> {
+fn reencoded(frame: &[u8]) -> Option<SecretBytes> {
     match frame.get(1) {
         Some(kind) if *kind < 128 => Request::decode(frame).ok()?.encode(),
         _ => Answer::decode(frame).ok()?.encode(),
@@ -335,7 +335,7 @@ fn a_frame_round_trips() {
         let (length, body) = frame.expose().split_first_chunk().unwrap();
         assert_eq!(u32::from_be_bytes(*length) as usize, body.len());
         assert_eq!(body[0], VERSION);
-        assert_eq!(again(body).unwrap().expose(), frame.expose());
+        assert_eq!(reencoded(body).unwrap().expose(), frame.expose());
     }
 }
 
@@ -375,14 +375,14 @@ fn an_incomplete_frame_is_refused() {
         // Lists end with their frame. The body of kind 0 is never read.
         let (list, lock_all) = ([8, 131].contains(&body[1]), body[1] == 0);
         for cut in 0..body.len() {
-            if let Some(read) = again(&body[..cut]) {
+            if let Some(read) = reencoded(&body[..cut]) {
                 assert!(list && read.expose()[4..] == body[..cut], "{cut} of {body:02x?}");
             }
         }
 
         for extra in [0, 1, 255] {
             assert_eq!(
-                again(&[body, &[extra]].concat()).is_some(),
+                reencoded(&[body, &[extra]].concat()).is_some(),
                 lock_all,
                 "{body:02x?} and {extra}"
             );
@@ -390,7 +390,7 @@ fn an_incomplete_frame_is_refused() {
 
         for version in [0, VERSION + 1, 255] {
             let other = [&[version], &body[1..]].concat();
-            assert_eq!(again(&other).is_some(), lock_all);
+            assert_eq!(reencoded(&other).is_some(), lock_all);
         }
     }
 }
@@ -450,7 +450,7 @@ fn malformed_frames_get_no_answer() {
     // The message that gave a version 2 agent its key, with the present version number.
     let unlock = [&[VERSION, 2, 0, 0, 0, 2, b'/', b'x'], &[3; 16][..], &[9; 16], &[5; 32]].concat();
     bad.push(with_length(&unlock));
-    bad.retain(|bytes| again(bytes.get(4..).unwrap_or_default()).is_none_or(|_| bytes[5] >= 5));
+    bad.retain(|bytes| reencoded(bytes.get(4..).unwrap_or_default()).is_none_or(|_| bytes[5] >= 5));
 
     for bytes in &bad {
         let mut stream = home.dial();
@@ -458,7 +458,7 @@ fn malformed_frames_get_no_answer() {
         assert_eq!(rest(&stream).as_deref(), Some(&[][..]), "{bytes:02x?}");
     }
 
-    home.serves();
+    home.assert_serves();
 }
 
 #[test]
@@ -468,9 +468,9 @@ fn the_largest_frame_is_served() {
     let bytes = vec![0; LARGEST_FRAME - 6];
     let row_and_slots = row_of_steady();
 
-    tell(&stream, &Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots });
+    send_request(&stream, &Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots });
     for _ in 0..20 {
-        tell(&stream, &Request::MoreMac { bytes: &bytes });
+        send_request(&stream, &Request::MoreMac { bytes: &bytes });
     }
 
     let answer = ask(&stream, &Request::Verify { mac: &[0; 32] });
@@ -503,7 +503,7 @@ fn a_newer_client_gets_an_error_and_can_end_the_agent() {
     assert!(decoded(&frame(&stream).unwrap()) == Answer::Failed(AgentFault::Version));
     stream.write_all(&[0, 0, 0, 5, 255, 0, 1, 2, 3]).unwrap();
     assert!(decoded(&frame(&stream).unwrap()) == Answer::Done(true));
-    ends(&home, pid);
+    assert_ends(&home, pid);
 }
 
 // Commands
@@ -547,7 +547,7 @@ fn an_unlocked_vault_needs_no_passphrase() {
     hint: or unlock the vault for a while, where there is one: `secrets unlock`
     ");
 
-    ends(&home, pid);
+    assert_ends(&home, pid);
 
     // The command line reads what the library wrote, and the other way round.
     assert_eq!(reveal(&home.vault(), "default", "key").unwrap().unwrap(), b"another value");
@@ -631,12 +631,12 @@ fn each_vault_has_its_own_agent() {
     ");
 
     home.free(["status", "--vault", "other.db", "-q"]).run().succeeds().stdout_has("other.db");
-    ends(&home, pid);
+    assert_ends(&home, pid);
     home.run(["unlock", "-q"]).succeeds();
     let pid = home.pid().unwrap();
 
     home.free(["lock", "--all", "-q"]).run().succeeds();
-    ends(&home, pid);
+    assert_ends(&home, pid);
     within(AT_MOST, "the other agent ends", || agents_in(&home.directory()) == 0);
     stderr!(home.free(["status", "--vault", "other.db", "-q"]).run().fails_with(5), @"
     `other.db` is locked
@@ -662,7 +662,7 @@ fn foreign_sockets_block_neither_unlock_nor_lock() {
     ));
 
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
-    ends(&home, pid);
+    assert_ends(&home, pid);
     drop(strangers);
     assert!(!Client::lock_all(&place, PATIENCE).unwrap(), "no agent is left");
     assert_eq!(fs::read_dir(home.directory()).unwrap().count(), 1, "only the lock file is left");
@@ -708,7 +708,7 @@ fn unlocking_again_restarts_the_time_limit() {
     home.run(["unlock", "--ttl", "1h", "--idle", "1h", "-q"]).succeeds();
     let pid = home.pid().unwrap();
     home.run(["unlock", "--ttl", "3h", "--idle", "2h", "-q"]).succeeds();
-    within(Duration::from_secs(2), "the earlier agent ends", || is_gone(pid));
+    within(Duration::from_secs(2), "the earlier agent ends", || has_ended(pid));
 
     let (ttl, idle) = home.client().status(None).unwrap().left.unwrap();
     assert!(ttl > 2 * HOUR && idle > HOUR, "{ttl:?} {idle:?}");
@@ -917,13 +917,13 @@ fn another_user_gets_no_answer() {
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
     }
 
-    let said = as_nobody(|| {
+    let answer = as_nobody(|| {
         let mut stream = dial(&socket).unwrap();
         let _ = stream.write_all(Request::LockAll.encode().unwrap().expose());
         rest(&stream)
     });
 
-    assert_eq!(said, Some(vec![]));
+    assert_eq!(answer, Some(vec![]));
     fs::set_permissions(home.directory(), Permissions::from_mode(0o700)).unwrap();
     assert!(home.is_unlocked());
 }
@@ -1197,7 +1197,7 @@ fn a_stopped_agent_is_an_error_and_not_an_endless_wait() {
     let next = home.pid().unwrap();
     assert_ne!(next, pid);
     kill_process(pid, Signal::CONT).unwrap();
-    within(AT_MOST, "the stopped agent ends", || is_gone(pid));
+    within(AT_MOST, "the stopped agent ends", || has_ended(pid));
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 
     // An agent that `lock` could not reach ends in the same way.
@@ -1209,7 +1209,7 @@ fn a_stopped_agent_is_an_error_and_not_an_endless_wait() {
     ");
 
     kill_process(next, Signal::CONT).unwrap();
-    within(AT_MOST, "it ends", || is_gone(next));
+    within(AT_MOST, "it ends", || has_ended(next));
 }
 
 #[test]
@@ -1217,7 +1217,7 @@ fn a_killed_agent_does_not_block_the_next_one() {
     let home = Home::unlocked();
     let pid = home.pid().unwrap();
     kill_process(pid, Signal::KILL).unwrap();
-    within(AT_MOST, "the agent is killed", || is_gone(pid));
+    within(AT_MOST, "the agent is killed", || has_ended(pid));
     assert!(home.socket().exists());
     stderr!(home.free(["list"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
@@ -1254,7 +1254,7 @@ fn an_agent_whose_socket_was_removed_ends() {
     // An `unlock` in the meantime waits for the old agent.
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
-    within(AT_MOST, "the agents end", || is_gone(pid) && is_gone(others));
+    within(AT_MOST, "the agents end", || has_ended(pid) && has_ended(others));
     assert!(other.socket().exists(), "an agent must not remove another one's socket");
 }
 
@@ -1266,7 +1266,7 @@ fn signals_end_the_agent() {
         let home = Home::unlocked();
         let pid = home.pid().unwrap();
         kill_process(pid, signal).unwrap();
-        ends(&home, pid);
+        assert_ends(&home, pid);
         stderr!(home.free(["list"]).run().fails_with(5), @"
         error: no passphrase was given and there is no terminal to ask on
         hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
@@ -1287,13 +1287,13 @@ fn the_time_limit_holds_whatever_happens() {
     }
 
     assert!(begun.elapsed() > Duration::from_secs(2));
-    ends(&home, pid);
+    assert_ends(&home, pid);
 }
 
 #[test]
 fn the_idle_limit_is_extended_only_by_requests() {
     let home = Home::empty("/steady");
-    home.hold(Duration::from_millis(1500), Duration::from_millis(500));
+    home.start_agent(Duration::from_millis(1500), Duration::from_millis(500));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
     let state =
         || match decoded(&ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None }))
@@ -1308,34 +1308,34 @@ fn the_idle_limit_is_extended_only_by_requests() {
         sleep(Duration::from_millis(150));
     }
 
-    ends(&home, pid);
+    assert_ends(&home, pid);
     assert!((1300..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
-    home.hold(HOUR, Duration::from_millis(700));
+    home.start_agent(HOUR, Duration::from_millis(700));
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
 
     // A question about another vault does not count as use of this one.
     while begun.elapsed() < Duration::from_millis(500) {
-        home.serves();
+        home.assert_serves();
         sleep(Duration::from_millis(100));
     }
 
-    ends(&home, pid);
+    assert_ends(&home, pid);
     assert!((500..2500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
 
 fn the_longest_and_the_shortest_time_are_served() {
     let home = Home::empty("/steady");
-    home.hold(Duration::MAX, Duration::MAX);
+    home.start_agent(Duration::MAX, Duration::MAX);
     let pid = home.pid().unwrap();
     let state = ask(&home.dial(), &Request::Status { path: b"/steady", vault_id: None });
 
     assert!(matches!(decoded(&state), Answer::State { left: Some(_), .. }));
     for (ttl, idle) in [(Duration::ZERO, Duration::MAX), (Duration::MAX, Duration::ZERO)] {
-        home.hold(ttl, idle);
+        home.start_agent(ttl, idle);
         within(AT_MOST, "the agent ends", || !home.socket().exists());
     }
 
-    within(AT_MOST, "the first agent notices that it was replaced", || is_gone(pid));
+    within(AT_MOST, "the first agent notices that it was replaced", || has_ended(pid));
 }
 
 // Many connections and slow ones
@@ -1347,7 +1347,7 @@ fn a_new_client_is_served_despite_silent_connections() {
     let mut silent: Vec<UnixStream> = (0..100).map(|_| home.dial()).collect();
     sleep(Duration::from_millis(100));
     silent.extend((0..200).map(|_| home.dial()));
-    home.serves();
+    home.assert_serves();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
 
@@ -1396,7 +1396,7 @@ fn unread_answers_time_out() {
         }
     }
 
-    home.serves();
+    home.assert_serves();
     within(AT_MOST, "the connections are closed", || descriptors(pid).len() < 16);
     assert!(kib(pid, "VmRSS") < 64 * 1024);
 }
@@ -1412,14 +1412,14 @@ fn a_new_client_is_served_despite_a_flood_of_small_frames() {
 
     thread::scope(|scope| {
         for mut stream in &streams {
-            tell(stream, &first);
+            send_request(stream, &first);
             let flood = &flood;
             scope.spawn(move || while stream.write_all(flood).is_ok() {});
         }
 
         sleep(Duration::from_millis(500));
         let begun = Instant::now();
-        let served = thread::scope(|scope| scope.spawn(|| home.serves()).join());
+        let served = thread::scope(|scope| scope.spawn(|| home.assert_serves()).join());
         let took = begun.elapsed();
 
         for stream in &streams {
@@ -1491,7 +1491,7 @@ fn the_agent_inherits_nothing_from_its_first_caller() {
 
     // The agent ends on a signal even if its caller ignored that signal.
     kill_process(pid, Signal::HUP).unwrap();
-    ends(&home, pid);
+    assert_ends(&home, pid);
 }
 
 /// Returns the memory mappings, each with its lines of smaps.
@@ -1511,7 +1511,7 @@ pub fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
 }
 
 /// Returns the addresses of `wanted` in a process's writable memory.
-fn places(pid: Pid, wanted: &[u8]) -> Vec<(u64, String)> {
+fn find_in_memory(pid: Pid, wanted: &[u8]) -> Vec<(u64, String)> {
     let memory = fs::File::open(format!("/proc/{}/mem", pid.as_raw_nonzero())).unwrap();
     let mut found = Vec::new();
     for (from, to, lines) in mappings(pid) {
@@ -1544,7 +1544,7 @@ fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
     home.free(["create", "--tag", "x", "-q"]).stdin("value").run().succeeds();
     let pid = home.pid().unwrap();
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
-    let found = places(pid, root.expose());
+    let found = find_in_memory(pid, root.expose());
     let [(_, lines)] = found.as_slice() else { panic!("{} places: {found:#?}", found.len()) };
     let flags: Vec<&str> =
         lines.lines().find(|line| line.starts_with("VmFlags:")).unwrap().split(' ').collect();
@@ -1597,8 +1597,8 @@ fn the_root_key_is_in_no_answer() {
     // The commands find another runtime directory. An eavesdropper there forwards everything.
     fs::create_dir(home.path("ear")).unwrap();
     let place = RuntimeDir::made(&home.path("ear/secrets")).unwrap();
-    let (socket, said) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
-    let ear = Arc::clone(&said);
+    let (socket, data) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
+    let ear = Arc::clone(&data);
 
     impostor_at(&place.socket(home.vault.as_os_str().as_encoded_bytes()), move |mut client| {
         let mut agent = UnixStream::connect(&socket).unwrap();
@@ -1632,14 +1632,11 @@ fn the_root_key_is_in_no_answer() {
     free(&["lock", "-q"]).run().succeeds();
 
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
-    let said = said.lock().unwrap();
-    assert!(
-        said.len() > 500 && memmem::find(&said, b"site").is_some(),
-        "the eavesdropper recorded the traffic"
-    );
+    let data = data.lock().unwrap();
+    assert!(data.len() > 500 && memmem::find(&data, b"site").is_some(), "the traffic was recorded");
 
     // Not even eight bytes of the key were sent.
-    assert!(root.expose().windows(8).all(|piece| memmem::find(&said, piece).is_none()));
+    assert!(root.expose().windows(8).all(|piece| memmem::find(&data, piece).is_none()));
 }
 
 #[test]
@@ -1651,7 +1648,7 @@ fn an_agent_that_is_locked_ends() {
 
     let answer = ask(&home.dial(), &Request::Lock { path: b"/steady" });
     assert!(decoded(&answer) == Answer::Done(true));
-    ends(&home, pid);
+    assert_ends(&home, pid);
 }
 
 // Rollback detection
@@ -1697,7 +1694,7 @@ impl Watched {
     }
 
     #[track_caller]
-    fn is_alarmed(&self, name: Option<&str>) {
+    fn notices_a_rollback(&self, name: Option<&str>) {
         match self.look() {
             Err(VaultError::Holder(KeyServiceError::RolledBack(found))) => {
                 assert_eq!(found, name.map(project));
@@ -1712,12 +1709,12 @@ fn a_rollback_of_the_vault_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let now = watched.specimen.bytes();
     watched.specimen.overwrite(&Specimen::earlier().bytes());
-    watched.is_alarmed(Some("alpha"));
+    watched.notices_a_rollback(Some("alpha"));
 
     // The second attempt is refused as well, and so is a write.
     let refused = watched.vault().create(&project("alpha"), secret("x", b"x"));
     assert!(matches!(refused, Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
-    watched.is_alarmed(Some("alpha"));
+    watched.notices_a_rollback(Some("alpha"));
     watched.specimen.overwrite(&now);
     assert_eq!(watched.look().unwrap(), 3);
 }
@@ -1726,7 +1723,7 @@ fn a_rollback_of_the_vault_is_noticed() {
 fn a_fork_of_a_vault_is_noticed() {
     let watched = Watched::new(Specimen::new());
     watched.specimen.overwrite(&Specimen::fork().bytes());
-    watched.is_alarmed(Some("alpha"));
+    watched.notices_a_rollback(Some("alpha"));
 }
 
 #[test]
@@ -1735,7 +1732,7 @@ fn a_rollback_to_before_a_project_existed_is_noticed() {
     let before = watched.specimen.bytes();
     watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
     watched.specimen.overwrite(&before);
-    watched.is_alarmed(None);
+    watched.notices_a_rollback(None);
 }
 
 /// A writer shows the agent its new state, so rolling that back is noticed too.
@@ -1746,7 +1743,7 @@ fn a_rollback_of_the_last_write_is_noticed() {
     let changes = SecretChanges { value: Some(value(b"newer")), ..SecretChanges::default() };
     watched.vault().update(&project("beta"), &"three".parse().unwrap(), None, changes).unwrap();
     watched.specimen.overwrite(&before);
-    watched.is_alarmed(Some("beta"));
+    watched.notices_a_rollback(Some("beta"));
 }
 
 #[test]
@@ -1762,7 +1759,7 @@ fn a_rollback_of_one_project_is_noticed() {
          DELETE FROM projects; INSERT INTO projects SELECT * FROM old.projects;"
     ));
 
-    watched.is_alarmed(Some("alpha"));
+    watched.notices_a_rollback(Some("alpha"));
 }
 
 #[test]
@@ -1791,7 +1788,7 @@ fn unlocking_again_keeps_the_checkpoint() {
     assert_ne!(watched.home.pid(), pid);
     watched.specimen.overwrite(&Specimen::earlier().bytes());
     assert!(matches!(watched.unlock(), Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
-    watched.is_alarmed(Some("alpha"));
+    watched.notices_a_rollback(Some("alpha"));
 
     // `lock` does reset it. That is how a user accepts an older copy.
     assert!(watched.client().lock().unwrap());
@@ -1848,7 +1845,7 @@ fn slots_are_signed_only_after_they_were_verified() {
 
     for cut in 0..bytes.len() {
         let path = path.as_os_str().as_encoded_bytes();
-        tell(&stream, &Request::BeginMac { path, row_and_slots: &bytes[..cut] });
+        send_request(&stream, &Request::BeginMac { path, row_and_slots: &bytes[..cut] });
         let _ = (&stream)
             .write_all(Request::MoreMac { bytes: &bytes[cut..] }.encode().unwrap().expose());
         let answer = if cut < 40 { rest(&stream) } else { Some(ask(&stream, &Request::Sign)) };
@@ -1976,18 +1973,18 @@ fn bombard(home: &Home, frames: usize) {
         let stream = home.dial();
         let _ = (&stream).write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
-        let said =
+        let data =
             rest(&stream).unwrap_or_else(|| panic!("seed {seed}: no end after {bytes:02x?}"));
 
-        let mut said = said.as_slice();
-        while let Some((length, rest)) = said.split_first_chunk() {
+        let mut data = data.as_slice();
+        while let Some((length, rest)) = data.split_first_chunk() {
             let (answer, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
             assert!(Answer::decode(answer).is_ok(), "seed {seed}");
             answered += 1;
-            said = rest;
+            data = rest;
         }
 
-        assert!(said.is_empty(), "seed {seed}");
+        assert!(data.is_empty(), "seed {seed}");
     }
 
     assert!(answered > frames / 100, "seed {seed}: only {answered} of {sent} answered");
@@ -2000,7 +1997,7 @@ fn survives(frames: usize) {
     let before = kib(pid, "VmRSS");
 
     bombard(&home, frames);
-    home.serves();
+    home.assert_serves();
     assert_eq!(home.pid(), Some(pid));
     let after = kib(pid, "VmRSS");
 
@@ -2045,12 +2042,12 @@ fn ten_thousand_connections_do_no_harm() {
         }
 
         if n % 500 == 0 {
-            home.serves();
+            home.assert_serves();
             assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
         }
     }
 
-    home.serves();
+    home.assert_serves();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
     let after = kib(pid, "VmRSS");
     assert!(after < before + 16 * 1024, "{before} KiB, then {after}");
@@ -2069,7 +2066,7 @@ fn three_hundred_slow_connections_time_out() {
             let _ = stream.write_all(&[*byte]);
         }
 
-        home.serves();
+        home.assert_serves();
         home.free(["list", "-q"]).run().succeeds().stdout_has("key");
         sleep(Duration::from_secs(1));
     }
@@ -2120,7 +2117,7 @@ fn remains(pid: Pid, keys: &[(&'static str, [u8; 32])]) -> Vec<String> {
         for (part, bytes) in
             [("whole", &key[..]), ("first half", &key[..16]), ("second half", &key[16..])]
         {
-            for (at, lines) in places(pid, bytes) {
+            for (at, lines) in find_in_memory(pid, bytes) {
                 found.push(format!(
                     "{part} of {name} at {at:x} in {}",
                     lines.lines().next().unwrap()
@@ -2155,13 +2152,13 @@ fn derived_keys_are_wiped_from_memory() {
     }
 
     let keys = keys(&home.vault_path(), &passphrase());
-    assert_eq!(places(pid, &keys[0].1).len(), 1, "the search finds the root key once");
+    assert_eq!(find_in_memory(pid, &keys[0].1).len(), 1, "the search finds the root key once");
 
     // Keys that were derived for an answer are wiped.
     let left = remains(pid, &keys[1..]);
     assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
     home.run(["lock", "-q"]).succeeds();
-    ends(&home, pid);
+    assert_ends(&home, pid);
 }
 
 #[test]

@@ -93,10 +93,8 @@ fn imports_point_down() {
         };
 
         for named in named_rooms(&code(&text)) {
-            let there = row(&named).unwrap_or_else(|| {
-                panic!("{}: `{named}` is not a module of any row", path.display())
-            });
-
+            let there =
+                row(&named).unwrap_or_else(|| panic!("{}: `{named}` is in no row", path.display()));
             assert!(there >= own, "{} imports `{named}`, which is above it", path.display());
             checked += 1;
         }

@@ -724,17 +724,17 @@ fn no_vault_is_created_next_to_a_journal() {
 
     for journal in ["vault.db-journal", "vault.db-wal"] {
         sandbox.write(journal, "of a file that is gone");
-        let told = format!("error: `{}` already exists\n", sandbox.path(journal).display());
+        let text = format!("error: `{}` already exists\n", sandbox.path(journal).display());
         let init = ["init", "--kdf-memory", "19", "--kdf-iterations", "1"];
-        sandbox.run(init).fails_with(4).stdout("").stderr_has(&told);
+        sandbox.run(init).fails_with(4).stdout("").stderr_has(&text);
         sandbox
             .run(["--vault", "copy.db", "backup", "vault.db"])
             .fails_with(4)
             .stdout("")
-            .stderr_has(&told);
+            .stderr_has(&text);
 
         let run = sandbox.run(["--vault", "copy.db", "salvage", "vault.db"]).fails_with(4);
-        run.stdout("").stderr_has(&told);
+        run.stdout("").stderr_has(&text);
         assert!(!sandbox.vault_path().exists());
         std::fs::remove_file(sandbox.path(journal)).unwrap();
     }

@@ -14,7 +14,7 @@ const QUESTIONS: [&str; 6] =
 /// Runs command lines one after the other on a terminal, without a passphrase. Each must end with
 /// its code and ask nothing.
 #[track_caller]
-fn nothing_is_asked(sandbox: &Sandbox, cases: &[(&str, u8)]) {
+fn assert_no_prompt(sandbox: &Sandbox, cases: &[(&str, u8)]) {
     let mut script = String::new();
     for (number, (line, _)) in cases.iter().enumerate() {
         writeln!(script, "{line}\necho \"case {number} ends with $?.\"").unwrap();
@@ -47,7 +47,7 @@ const MANIFEST: &str = "project = \"web\"\n[secrets.key]\n[[render]]\ntemplate =
 
 /// Returns the sandbox with a manifest that is not trusted yet, so using it would ask a question.
 fn untrusted(sandbox: Sandbox) -> Sandbox {
-    let sandbox = sandbox.trusting_nothing();
+    let sandbox = sandbox.without_trust();
     std::fs::create_dir(sandbox.path("clone")).unwrap();
     sandbox.write("clone/.secrets.toml", MANIFEST);
     sandbox.write("clone/t.tmpl", "KEY={{ secrets.key }}\n");
@@ -61,7 +61,7 @@ fn without_a_vault_no_passphrase_is_asked_for() {
     let sandbox = untrusted(Sandbox::empty());
     sandbox.write("t.tmpl", "KEY={{ secrets.key }}\n");
     sandbox.write("a.env", "KEY=value\n");
-    nothing_is_asked(
+    assert_no_prompt(
         &sandbox,
         &[
             (r#""$secrets" list"#, 3),
@@ -132,7 +132,7 @@ fn invalid_arguments_and_files_fail_before_the_passphrase_prompt() {
         format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
     sandbox.write("in.age", header + &"x".repeat(100));
     stderr!(sandbox.run(["init", "-q", "--vault", "other.db", "--kdf-memory", "19"]).succeeds(), @"warning: these key derivation parameters make guessing cheaper than the default ones");
-    nothing_is_asked(
+    assert_no_prompt(
         &sandbox,
         &[
             (r#""$secrets" create 'a b'"#, 2),
@@ -233,7 +233,7 @@ fn an_output_that_git_tracks_is_refused_before_the_passphrase_prompt() {
         assert!(git.status().unwrap().success());
     }
 
-    nothing_is_asked(
+    assert_no_prompt(
         &sandbox,
         &[
             (r#""$secrets" render --all"#, 7),
@@ -248,7 +248,7 @@ fn an_output_that_git_tracks_is_refused_before_the_passphrase_prompt() {
 fn names_are_checked_before_a_confirmation_or_value_prompt() {
     let sandbox = Sandbox::with_secrets(&[("key", "x"), ("other", "x")]);
     sandbox.run(["unlock", "-q"]).succeeds();
-    nothing_is_asked(
+    assert_no_prompt(
         &sandbox,
         &[
             (r#""$secrets" delete nowhere"#, 3),
@@ -277,7 +277,7 @@ fn a_recovery_code_for_a_vault_without_one_is_refused_before_any_prompt() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
 
     sandbox.write("code", code);
-    nothing_is_asked(&sandbox, &[(r#""$secrets" rekey --recovery-file code"#, 5)]);
+    assert_no_prompt(&sandbox, &[(r#""$secrets" rekey --recovery-file code"#, 5)]);
 }
 
 /// Without a terminal and without `--yes` nothing is changed. A missing name is reported first.
@@ -366,7 +366,7 @@ fn users_of_unlock_do_not_get_the_hint() {
 
 #[test]
 fn without_stored_state_the_prompts_have_no_hint() {
-    let sandbox = Sandbox::with_its_memory();
+    let sandbox = Sandbox::with_state_inside();
     crate::prompts::init(&sandbox);
     let _ = std::fs::remove_dir_all(sandbox.path("state"));
     sandbox.write("state", "no directory");

@@ -24,11 +24,11 @@ fn the_most_severe_finding_is_the_exit_code() {
     project.store("web", "extra", MARKER);
     project.store("web", "stored-only", MARKER);
     project.store("web", "from-code", MARKER);
-    let check = |code: i32, rows: &str, said: &str| {
-        project.changes_nothing(&["check"]).fails_with(code).stdout(rows).stderr(said);
+    let check = |code: i32, rows: &str, words: &str| {
+        project.changes_nothing(&["check"]).fails_with(code).stdout(rows).stderr(words);
     };
 
-    let told = "undeclared\textra\tb.tmpl:1:1 and 1 more\n";
+    let text = "undeclared\textra\tb.tmpl:1:1 and 1 more\n";
     let unused = "unused\tstored-only\tstored, but nothing refers to it\n";
     let idle = "unused\tidle\tdeclared, but nothing refers to it\n";
     let optional = "optional\tdsn\t.secrets.toml:14:8\n";
@@ -36,14 +36,14 @@ fn the_most_severe_finding_is_the_exit_code() {
     check(
         3,
         &format!(
-            "missing\tkey\t\"the key\"\nmissing\tidle\t\n{optional}{told}{unused}unknown\t.env\tone of its secrets is missing\nstale\tb\trendered from b.tmpl\nexposed\tb\tgit does not ignore it\n"
+            "missing\tkey\t\"the key\"\nmissing\tidle\t\n{optional}{text}{unused}unknown\t.env\tone of its secrets is missing\nstale\tb\trendered from b.tmpl\nexposed\tb\tgit does not ignore it\n"
         ),
         "error: 2 secrets are missing\nhint: enter missing secrets with `secrets setup`\n",
     );
 
     project.store("web", "KEY", MARKER);
     project.store("web", "idle", MARKER);
-    let known = format!("{optional}{told}{idle}{unused}");
+    let known = format!("{optional}{text}{idle}{unused}");
     check(
         8,
         &format!(

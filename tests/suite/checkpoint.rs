@@ -168,8 +168,8 @@ fn a_fork_is_distinguished_from_a_rollback() {
         for (vault, _) in [&theirs[0], &theirs[at], &theirs[24]] {
             fs::write(file, memory).unwrap();
             seen.specimen.overwrite(vault);
-            let told = seen.departure();
-            assert!(told.is_fork() && alpha(&told) == Some(Relation::Diverged), "{at}");
+            let found = seen.departure();
+            assert!(found.is_fork() && alpha(&found) == Some(Relation::Diverged), "{at}");
         }
     }
 }
@@ -241,9 +241,9 @@ fn keys_changed_elsewhere_are_accepted_and_old_ones_are_not() {
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
     sandbox.write("vault.db", &before);
 
-    let told = "error: the vault has different keys than at its last checkpoint here, or that \
+    let text = "error: the vault has different keys than at its last checkpoint here, or that \
                 checkpoint is damaged\n";
-    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(told);
+    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(text);
 
     // Further changes under the old keys do not help an attacker.
     for number in 0..5 {
@@ -251,7 +251,7 @@ fn keys_changed_elsewhere_are_accepted_and_old_ones_are_not() {
         sandbox.vault().create(&name, secret("key", b"planted")).unwrap();
     }
 
-    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(told);
+    sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(text);
 }
 
 #[test]
@@ -370,12 +370,12 @@ fn a_fork_is_a_warning_at_a_new_path_and_refused_at_a_known_one() {
     sandbox.run(["--vault", "same.db", "list", "-q"]).succeeds().stdout_has("key");
     sandbox.run(["create", "--tag", "ours", "--generate", "-q"]).succeeds();
 
-    let told = format!(
+    let text = format!(
         "warning: this copy has diverged from the vault that was used at `{}`\n",
         sandbox.vault_path().display()
     );
 
-    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs").stderr(&told);
+    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs").stderr(&text);
     sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("theirs");
     sandbox.run(["list", "-q"]).succeeds().stdout_has("ours");
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
@@ -392,9 +392,9 @@ fn a_copy_from_before_rekey_is_a_warning_at_a_new_path() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     fs::copy(sandbox.vault_path(), sandbox.path("copy.db")).unwrap();
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    let told = "warning: this vault was used at another path with different keys; this copy may be older\n";
+    let text = "warning: this vault was used at another path with different keys; this copy may be older\n";
 
-    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(told);
+    sandbox.run(["--vault", "copy.db", "list", "-q"]).succeeds().stdout_has("key").stderr(text);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 }
 
@@ -479,7 +479,7 @@ fn the_difference_is_reported() {
 
     let after = sandbox.read("vault.db");
     sandbox.write("vault.db", &before);
-    let told = "error: the vault was rolled back to a state before its last checkpoint here\n  \
+    let text = "error: the vault was rolled back to a state before its last checkpoint here\n  \
                 project `default`: 2 changes behind\nhint: put the right file back, or restore a \
                 backup with `secrets restore PATH`; nothing was used\nhint: if you want this \
                 state, accept it with `secrets restore --accept`\n";
@@ -491,7 +491,7 @@ fn the_difference_is_reported() {
         &["unlock"],
         &["rekey", "-y"],
     ] {
-        sandbox.run(line).fails_with(6).stdout("").stderr(told);
+        sandbox.run(line).fails_with(6).stdout("").stderr(text);
     }
 
     sandbox
@@ -500,7 +500,7 @@ fn the_difference_is_reported() {
         .run()
         .fails_with(6)
         .stdout("")
-        .stderr(told);
+        .stderr(text);
 
     let error = sandbox.run(["list", "--json"]).fails_with(6).json_error();
     assert_eq!(error["type"], "UNPROCESSABLE_CONTENT");
@@ -508,8 +508,8 @@ fn the_difference_is_reported() {
     assert_eq!(error["details"]["forked"], false);
 
     // An unchanged project is refused as well, because the vault is checked as a whole.
-    sandbox.run(["-p", "web", "list"]).fails_with(6).stderr(told);
-    sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      2\n").stderr(told);
+    sandbox.run(["-p", "web", "list"]).fails_with(6).stderr(text);
+    sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      2\n").stderr(text);
     assert_eq!(sandbox.read("vault.db"), before);
     sandbox.write("vault.db", &after);
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
@@ -585,13 +585,13 @@ fn verify_reports_that_no_checkpoint_can_be_stored() {
     fs::write(&checkpoints, "").unwrap();
     sandbox.run(["list", "-q"]).succeeds().stdout_has("one");
 
-    let told = format!(
+    let text = format!(
         "the vault is intact\nwarning: cannot write the vault's checkpoint in `{}`: a rollback \
          would not be detected\n",
         checkpoints.display()
     );
 
-    sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr(&told);
+    sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr(&text);
     fs::remove_file(&checkpoints).unwrap();
     stderr!(sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n"), @"everything holds");
 

@@ -154,7 +154,7 @@ fn tags_are_offered_in_the_typed_spelling() {
         eventually(expected, || offered(&sandbox, words).first().cloned().unwrap_or_default());
     }
 
-    bash_takes_a_variable_and_its_tag_as_one_word(&sandbox);
+    bash_completes_a_variable_and_its_tag_as_one_word(&sandbox);
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
 
@@ -165,7 +165,7 @@ fn eventually(expected: &str, offered: impl Fn() -> String) {
 }
 
 /// Readline splits `A=str`, and replaces only the part after the `=`.
-fn bash_takes_a_variable_and_its_tag_as_one_word(sandbox: &Sandbox) {
+fn bash_completes_a_variable_and_its_tag_as_one_word(sandbox: &Sandbox) {
     let program = sandbox.command(["completions", "bash"]).command;
     let script = "secrets() { \"$program\" \"$@\"; }; source <(secrets completions bash | sed 's/\"secrets\" --/\"$program\" --/')\n\
         COMP_WORDBREAKS=' =:'; COMP_TYPE=9; COMP_CWORD=$(($# - 1)); COMP_WORDS=(\"$@\"); last=${!#}; [[ $last == = ]] && last=\n\

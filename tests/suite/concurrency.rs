@@ -172,7 +172,7 @@ struct Ledger {
     /// The last acknowledged value of its own secret
     value: Option<String>,
     /// The value that it was writing when it was killed
-    perhaps: Option<String>,
+    possible: Option<String>,
     /// Its acknowledged tags that were not deleted since
     tags: BTreeSet<String>,
     /// Tags whose creation or deletion was interrupted
@@ -190,7 +190,7 @@ fn kill_writers(kills: usize) {
     let mut ledgers: Vec<Ledger> = (0..WRITERS)
         .map(|_| Ledger {
             value: None,
-            perhaps: None,
+            possible: None,
             tags: BTreeSet::new(),
             open: BTreeSet::new(),
         })
@@ -291,7 +291,7 @@ fn begin(sandbox: &Sandbox, at: usize, round: usize, ledger: &Ledger) -> (Child,
         return (spawn(sandbox, &["delete", tag, "--yes", "-q"]), Deed::Delete(tag.clone()));
     }
 
-    if round % 3 == 1 || (ledger.value.is_none() && ledger.perhaps.is_some()) {
+    if round % 3 == 1 || (ledger.value.is_none() && ledger.possible.is_some()) {
         let tag = format!("t{at}-{round}");
         return (spawn(sandbox, &["create", "--tag", &tag, "--generate", "-q"]), Deed::Create(tag));
     }
@@ -314,8 +314,8 @@ impl Ledger {
                 self.tags.remove(tag);
                 self.open.insert(tag.clone());
             }
-            (Deed::Update(text), true) => (self.value, self.perhaps) = (Some(text.clone()), None),
-            (Deed::Update(text), false) => self.perhaps = Some(text.clone()),
+            (Deed::Update(text), true) => (self.value, self.possible) = (Some(text.clone()), None),
+            (Deed::Update(text), false) => self.possible = Some(text.clone()),
         }
     }
 }
@@ -335,14 +335,9 @@ fn verify(path: &Path, ledgers: &mut [Ledger], seed: u64) {
         let own = format!("own{at}");
         let present =
             reveal(&vault, "default", &own).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
-        let known = present == ledger.value || (present.is_some() && present == ledger.perhaps);
-        assert!(
-            known,
-            "seed {seed}: {own} is {present:?}, but {:?} was acknowledged",
-            ledger.value
-        );
-
-        (ledger.value, ledger.perhaps) = (present, None);
+        let known = present == ledger.value || (present.is_some() && present == ledger.possible);
+        assert!(known, "seed {seed}: {own} is {present:?}, not {:?}", ledger.value);
+        (ledger.value, ledger.possible) = (present, None);
         found.remove(&own);
         for tag in &ledger.tags {
             assert!(found.remove(tag), "seed {seed}: {tag} was acknowledged and then lost");

@@ -120,9 +120,7 @@ fn wrong_answers(
                 let fault = match answer {
                     Ok(true) => continue,
                     Ok(false) => "another answer".to_owned(),
-                    Err(error)
-                        if [3, 5, 6].contains(&code(&error)) && !says_it_is_not_there(&error) =>
-                    {
+                    Err(error) if [3, 5, 6].contains(&code(&error)) && !is_not_found(&error) => {
                         continue;
                     }
                     Err(error) => format!("{error:?}"),
@@ -142,7 +140,7 @@ fn wrong_answers(
 
 /// Returns true if the error claims that something does not exist. That is wrong, because
 /// everything asked for exists.
-fn says_it_is_not_there(error: &VaultError) -> bool {
+fn is_not_found(error: &VaultError) -> bool {
     matches!(error, VaultError::NoSecret { .. } | VaultError::NoProject { .. })
 }
 
@@ -294,7 +292,7 @@ fn pages_zeroed_filled_or_swapped_give_the_same_answer_or_an_error() {
 
 /// Returns a vault of one project whose `table` has `nesting` interior pages. All cells of a page
 /// point at the next page.
-fn repeating(table: &str, nesting: usize) -> Specimen {
+fn repeating_pages(table: &str, nesting: usize) -> Specimen {
     const PAGE: usize = 4096;
     let sandbox = Sandbox::new();
 
@@ -355,7 +353,7 @@ fn every_walk_through_endlessly_repeating_pages_ends() {
     let sandbox = Sandbox::new();
     let own = sandbox.read("vault.db");
     for table in ["records", "vals"] {
-        let specimen = repeating(table, 17);
+        let specimen = repeating_pages(table, 17);
         for line in LINES {
             let hostile = specimen.bytes();
             for copy in ["out.db", "copy.db"] {
@@ -404,7 +402,7 @@ fn every_walk_through_endlessly_repeating_pages_ends() {
 #[test]
 fn endlessly_repeating_rows_are_refused_at_once() {
     const NESTING: usize = 12;
-    let specimen = repeating("records", NESTING);
+    let specimen = repeating_pages("records", NESTING);
     let begin = std::time::Instant::now();
     let vault = Locked::open(&specimen.path()).unwrap().unlock(&passphrase()).unwrap();
     let tag: SecretRef = "tag7".parse().unwrap();

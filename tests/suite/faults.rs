@@ -73,8 +73,8 @@ const CASES: &[Case] = &[
     Case { line: "restore @copy.db --yes", prepare: backup },
     Case { line: "salvage @copy.db", prepare: nothing },
     // A killed writer left a journal. Reading rolls it back first.
-    Case { line: "list --all-projects", prepare: torn },
-    Case { line: "update key --value-file value", prepare: torn },
+    Case { line: "list --all-projects", prepare: half_written },
+    Case { line: "update key --value-file value", prepare: half_written },
 ];
 
 fn nothing(_: &Sandbox) {}
@@ -114,7 +114,7 @@ fn template_over_an_output(sandbox: &Sandbox) {
 }
 
 /// Leaves the vault as a writer does that was killed when half of its pages were written.
-fn torn(sandbox: &Sandbox) {
+fn half_written(sandbox: &Sandbox) {
     let case = Case { line: "update key --value-file value", prepare: nothing };
     let trace = traced(sandbox, &case, None);
     restore(sandbox, &base(case.prepare));
@@ -181,7 +181,7 @@ fn restore(sandbox: &Sandbox, tree: &Tree) {
 /// Returns the sandbox that a command starts in. The root key of its vault is known, so that checks
 /// need no key derivation.
 fn base(prepare: fn(&Sandbox)) -> Tree {
-    let sandbox = Sandbox::with_its_memory();
+    let sandbox = Sandbox::with_state_inside();
     let (row, slot) = vault_rows();
     let store = SqliteStore::create(&sandbox.vault_path(), &row, &slot).unwrap();
     let vault = Locked::over(Box::new(store)).unlocked(root());
@@ -211,7 +211,7 @@ struct State {
 /// Returns true for files that nobody reads and the next command removes: a journal, the mark that
 /// a VACUUM is due, the staged file of an output.
 fn is_left_behind(name: &Path) -> bool {
-    if is_in_the_making(name) {
+    if is_staged(name) {
         return true;
     }
 
@@ -222,7 +222,7 @@ fn is_left_behind(name: &Path) -> bool {
 /// Returns true for what a killed command leaves of a new file next to the vault, under a separate
 /// name: an `init`'s empty vault, or a copy from before a journal was replayed. The next command
 /// that creates such a file removes it if it is an hour old.
-fn is_in_the_making(name: &Path) -> bool {
+fn is_staged(name: &Path) -> bool {
     let name = name.file_name().unwrap().to_str().unwrap();
     let made = [
         "-vault.db",
@@ -237,7 +237,7 @@ fn is_in_the_making(name: &Path) -> bool {
 }
 
 /// Returns true for checkpoints: they differ with every run, and they are never flushed.
-fn is_memory(name: &Path) -> bool {
+fn is_checkpoint(name: &Path) -> bool {
     name.starts_with("state")
 }
 
@@ -274,7 +274,7 @@ fn state(sandbox: &Sandbox) -> State {
             .filter(|(name, (_, content))| {
                 content.is_some() && !is_vault(name) && !is_left_behind(name)
             })
-            .filter(|(name, _)| !is_memory(name) && !is_copy(name) && !is_kept(name))
+            .filter(|(name, _)| !is_checkpoint(name) && !is_copy(name) && !is_kept(name))
             .collect(),
     }
 }
@@ -307,7 +307,7 @@ impl Call {
         !self.result.starts_with('-') && !self.result.starts_with('?')
     }
 
-    fn makes(&self) -> bool {
+    fn creates(&self) -> bool {
         self.name.starts_with("open") && self.arguments.contains("O_CREAT")
     }
 
@@ -448,7 +448,7 @@ impl Trace {
     }
 
     /// Returns the calls that touch the sandbox. All of them belong to the main thread.
-    fn of_ours<'t>(&'t self, sandbox: &Sandbox) -> impl Iterator<Item = &'t Call> {
+    fn calls_in<'t>(&'t self, sandbox: &Sandbox) -> impl Iterator<Item = &'t Call> {
         let main = &self.calls[0].pid;
         let directory = directory(sandbox);
         self.calls.iter().filter(move |call| {
@@ -459,21 +459,21 @@ impl Trace {
     }
 
     /// Returns true if the fault hit a call that touches the sandbox, and no other call.
-    fn met(&self, fault: &Fault, sandbox: &Sandbox) -> bool {
+    fn hit_only(&self, fault: &Fault, sandbox: &Sandbox) -> bool {
         let directory = directory(sandbox);
-        let of_ours = |call: &Call| {
+        let touches_sandbox = |call: &Call| {
             call.pid == self.calls[0].pid && call.touches(directory.to_str().unwrap())
         };
 
         if fault.what == What::Kill {
             let last = self.calls.iter().rev().find(|call| call.pid == self.calls[0].pid);
             return self.killed
-                && last.is_some_and(|call| of_ours(call) && call.name == fault.call);
+                && last.is_some_and(|call| touches_sandbox(call) && call.name == fault.call);
         }
 
-        let met: Vec<&Call> =
+        let hit: Vec<&Call> =
             self.calls.iter().filter(|call| call.result.contains("(INJECTED)")).collect();
-        met.len() == 1 && of_ours(met[0])
+        hit.len() == 1 && touches_sandbox(hit[0])
     }
 
     /// Returns what was not flushed when success was reported, or was done in the wrong order.
@@ -526,8 +526,8 @@ impl<'a> Disk<'a> {
     }
 
     fn take(&mut self, call: &Call) {
-        if call.name == "exit_group" && call.arguments.starts_with("0)") || Self::tells(call) {
-            self.told(call);
+        if call.name == "exit_group" && call.arguments.starts_with("0)") || Self::reports(call) {
+            self.check_flushed(call);
         }
 
         let memory = self.directory.join("state");
@@ -568,7 +568,7 @@ impl<'a> Disk<'a> {
                 self.committed |=
                     flushed.intersection(&self.unlinked).any(|name| name.ends_with("-journal"));
             }
-            _ if call.makes() && call.succeeded() => {
+            _ if call.creates() && call.succeeded() => {
                 let path = Path::new(&paths[0]).strip_prefix(self.directory).unwrap();
                 if !self.before.contains_key(path) {
                     self.names.insert(paths[0].clone());
@@ -598,14 +598,14 @@ impl<'a> Disk<'a> {
     }
 
     /// Returns true if the call reports success to somebody.
-    fn tells(call: &Call) -> bool {
-        let said = call.paths().next().unwrap_or_default();
+    fn reports(call: &Call) -> bool {
+        let text = call.paths().next().unwrap_or_default();
         call.name == "write"
             && matches!(call.arguments.as_bytes(), [b'1' | b'2', b'<', ..])
-            && !["warning", "error", "hint"].iter().any(|begin| said.starts_with(begin))
+            && !["warning", "error", "hint"].iter().any(|begin| text.starts_with(begin))
     }
 
-    fn told(&mut self, call: &Call) {
+    fn check_flushed(&mut self, call: &Call) {
         // The next command removes any of these that comes back, and also a dead writer's journal.
         // Replaying that one again has the same result.
         let was_there =
@@ -683,7 +683,7 @@ impl Plan {
         );
 
         let mut faults = Vec::new();
-        for call in trace.of_ours(sandbox) {
+        for call in trace.calls_in(sandbox) {
             let kinds: &[What] = match (&*call.name, call.ordinal % 2) {
                 // SQLite reacts in the same way to every failed write. So half of the many calls
                 // get a full disk, and half a broken one.
@@ -711,7 +711,7 @@ impl Plan {
     }
 
     /// Runs the command with a fault and returns the broken promises.
-    fn suffer(&self, fault: &Fault, sandbox: &Sandbox) -> Vec<String> {
+    fn run_with(&self, fault: &Fault, sandbox: &Sandbox) -> Vec<String> {
         restore(sandbox, &self.before);
         let trace = traced(sandbox, self.case, Some(fault));
         let mut wrong = Vec::new();
@@ -721,7 +721,7 @@ impl Plan {
             }
         };
 
-        check(trace.met(fault, sandbox), "the fault met another call");
+        check(trace.hit_only(fault, sandbox), "the fault met another call");
         check(is_clean(&trace.stdout) && is_clean(&trace.stderr), "a value was printed");
         match (fault.what, trace.code) {
             (What::Kill, _) => check(trace.killed, "was not killed"),
@@ -759,14 +759,13 @@ impl Plan {
         let expected: BTreeSet<&Path> =
             self.before.keys().chain(&self.after).map(PathBuf::as_path).collect();
 
-        let dead = |name: &Path| {
-            is_in_the_making(name) && (fault.what == What::Kill || fault.call == "unlink")
-        };
+        let dead =
+            |name: &Path| is_staged(name) && (fault.what == What::Kill || fault.call == "unlink");
 
         let left: Vec<&Path> = names(&after)
             .into_iter()
             .filter(|name| !is_kept(name))
-            .filter(|name| !is_memory(name) || name.to_str().unwrap().contains(".new-"))
+            .filter(|name| !is_checkpoint(name) || name.to_str().unwrap().contains(".new-"))
             .filter(|name| (!expected.contains(name) || is_left_behind(name)) && !dead(name))
             .collect();
 
@@ -840,7 +839,7 @@ fn inject(stride: usize) {
     }
 
     let plans: Vec<Plan> =
-        CASES.iter().map(|case| Plan::of(case, &Sandbox::with_its_memory())).collect();
+        CASES.iter().map(|case| Plan::of(case, &Sandbox::with_state_inside())).collect();
     let jobs: Vec<(&Plan, &Fault)> = plans
         .iter()
         .flat_map(|plan| plan.faults.iter().map(move |fault| (plan, fault)))
@@ -852,9 +851,9 @@ fn inject(stride: usize) {
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
-                let sandbox = Sandbox::with_its_memory();
+                let sandbox = Sandbox::with_state_inside();
                 while let Some((plan, fault)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = plan.suffer(fault, &sandbox);
+                    let found = plan.run_with(fault, &sandbox);
                     wrong.lock().unwrap().extend(found);
                 }
             });

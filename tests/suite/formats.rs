@@ -136,12 +136,12 @@ fn a_rollback_to_an_earlier_format_is_noticed() {
     sandbox.run(["verify", "-q"]).succeeds().stdout_has("secrets      4\n");
     for format in [0, -1, FORMAT + 1, i32::MAX] {
         lie(format);
-        let told = format!(
+        let text = format!(
             "error: the vault has format {format}; this version of `secrets` reads formats 1 to \
              {FORMAT}\n"
         );
 
-        sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(&told);
+        sandbox.run(["list"]).fails_with(6).stdout("").stderr_has(&text);
     }
 }
 

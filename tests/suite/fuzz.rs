@@ -50,10 +50,7 @@ fn every_target_is_registered_and_every_folder_has_a_target() {
     for of in ["corpus", "regressions", "targets"] {
         for entry in fs::read_dir(folder(of)).unwrap() {
             let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
-            assert!(
-                known.contains(&name.as_str()),
-                "fuzz/{of} has `{name}`, which is not a target"
-            );
+            assert!(known.contains(&name.as_str()), "fuzz/{of} has `{name}`, not a target");
         }
     }
 }

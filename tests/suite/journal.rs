@@ -259,13 +259,13 @@ fn the_hint_moves_the_journal_away() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let journal = sandbox.path("vault.db-journal");
     mkfifoat(CWD, &journal, Mode::RUSR | Mode::WUSR).unwrap();
-    let told = format!(
+    let text = format!(
         "error: `{0}` is not a regular file\nhint: fix it with `mv {0} {0}.aside`\n",
         journal.display()
     );
 
     for line in [&["list"][..], &["compact"], &["status"], &["verify"]] {
-        sandbox.run(line).fails_with(7).stdout("").stderr(&told);
+        sandbox.run(line).fails_with(7).stdout("").stderr(&text);
     }
 
     fs::rename(&journal, next_to(&journal, ".aside")).unwrap();

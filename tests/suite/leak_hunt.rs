@@ -215,7 +215,7 @@ impl Held {
         let strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begun = Instant::now();
         let pid = loop {
-            match Self::at_its_exit(strace.id()) {
+            match Self::child_at_exit(strace.id()) {
                 Some(pid) => break pid,
                 None if begun.elapsed() > Duration::from_secs(20) => break Pid::INIT,
                 None => std::thread::sleep(Duration::from_millis(2)),
@@ -227,7 +227,7 @@ impl Held {
     }
 
     /// Returns the child of a strace if it is held.
-    fn at_its_exit(strace: u32) -> Option<Pid> {
+    fn child_at_exit(strace: u32) -> Option<Pid> {
         let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).ok()?;
         let pid = children.split(' ').next()?;
         let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
@@ -304,7 +304,7 @@ fn is_zero(page: &[u8]) -> bool {
     *page == [0; 4096][..page.len()]
 }
 
-fn may_look() -> bool {
+fn can_read_memory() -> bool {
     if !am_root() {
         skipped("only root can read the memory of an undumpable process");
     }
@@ -313,8 +313,8 @@ fn may_look() -> bool {
 }
 
 /// Searches the memory, the arguments and the environment of each of these commands at its end.
-fn hunt(rows: &[Row]) {
-    if !may_look() {
+fn search_memory(rows: &[Row]) {
+    if !can_read_memory() {
         return;
     }
 
@@ -347,19 +347,19 @@ fn hunt(rows: &[Row]) {
 
 #[test]
 fn some_finished_commands_leave_nothing_in_memory() {
-    hunt(&ROWS[..SAMPLE]);
+    search_memory(&ROWS[..SAMPLE]);
 }
 
 #[test]
 #[ignore = "half a minute; needs strace and root"]
 fn every_finished_command_leaves_nothing_in_memory() {
-    hunt(ROWS);
+    search_memory(ROWS);
 }
 
 /// The program's own memory holds a value while it is in use. So the search can find one.
 #[test]
 fn the_search_finds_what_is_in_memory() {
-    if !may_look() {
+    if !can_read_memory() {
         return;
     }
 
@@ -380,7 +380,7 @@ fn the_search_finds_what_is_in_memory() {
 #[test]
 #[ignore = "needs root"]
 fn the_agents_memory_holds_no_passphrase_and_no_value() {
-    if !may_look() {
+    if !can_read_memory() {
         return;
     }
 
@@ -439,7 +439,7 @@ fn has_secret(line: &str) -> bool {
 
 /// Checks every byte that these commands and their programs write, and how the programs are
 /// started.
-fn listen(rows: &[Row]) {
+fn check_writes(rows: &[Row]) {
     if !strace_is_here() {
         return;
     }
@@ -487,13 +487,13 @@ fn listen(rows: &[Row]) {
 
 #[test]
 fn some_commands_write_no_secret_elsewhere() {
-    listen(&ROWS[..SAMPLE]);
+    check_writes(&ROWS[..SAMPLE]);
 }
 
 #[test]
 #[ignore = "half a minute; needs strace"]
 fn every_command_writes_no_secret_elsewhere() {
-    listen(ROWS);
+    check_writes(ROWS);
 }
 
 /// Sends a crash signal to a process without a limit on core files. Returns true if it left one.

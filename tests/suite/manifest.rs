@@ -12,7 +12,7 @@ const RENDER: &str = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
 #[test]
 fn errors_have_their_position_and_no_values() {
     let project = Project::new(&[]);
-    for (text, said) in [
+    for (text, words) in [
         // Invalid TOML
         ("project = MARKER\n", "1:11: string values must be quoted"),
         ("[secrets.a]\ndescription = \"MARKER\n", "2:"),
@@ -147,12 +147,12 @@ fn errors_have_their_position_and_no_values() {
         project.write(".secrets.toml", text.replace("MARKER", MARKER));
         for command in [&["check"][..], &["setup", "--yes"], &["refs"], &["render", "--all"]] {
             let run = project.changes_nothing(command).fails_with(2).stdout("");
-            let hints = run.stderr_has(&format!("error: .secrets.toml:{said}")).stderr_has(HINT);
+            let hints = run.stderr_has(&format!("error: .secrets.toml:{words}")).stderr_has(HINT);
             drop(hints);
         }
     }
 
-    for (text, said) in [
+    for (text, words) in [
         (RENDER.repeat(2), "4:1: the output `o` is rendered twice"),
         (
             format!("{RENDER}[[render]]\ntemplate = \"o\"\noutput = \"p\"\n"),
@@ -169,21 +169,21 @@ fn errors_have_their_position_and_no_values() {
     ] {
         project.write(".secrets.toml", text);
         let run = project.changes_nothing(&["check"]).fails_with(2).stdout("");
-        run.stderr(&format!("error: .secrets.toml:{said}\n{HINT}"));
+        run.stderr(&format!("error: .secrets.toml:{words}\n{HINT}"));
     }
 }
 
 #[test]
 fn a_binary_or_huge_file_is_refused() {
     let project = Project::new(&[]);
-    for (content, said) in [
+    for (content, text) in [
         (&b"project = \"\xff\"\n"[..], "is not UTF-8"),
         (&b"\xff\xfep\0r\0"[..], "is not UTF-8"),
         (&b"#".repeat(1024 * 1024 + 1), "is larger than 1 MiB"),
     ] {
         project.write(".secrets.toml", content);
         let run = project.changes_nothing(&["check"]).fails_with(2).stdout("");
-        run.stderr(&format!("error: .secrets.toml: {said}\n{HINT}"));
+        run.stderr(&format!("error: .secrets.toml: {text}\n{HINT}"));
     }
 
     project.write(".secrets.toml", "#".repeat(1024 * 1024));

@@ -457,16 +457,16 @@ fn a_name_that_a_reader_does_not_support_is_a_warning() {
     let sandbox = Sandbox::new();
     sandbox
         .write(".env", "x.y.z=secret-value-1\nA-B=secret-value-2\nFINE=secret-value-3\n1-X=3000\n");
-    let said = "warning: `.env`: `bash` cannot have variables named `x.y.z` and `A-B`; \
+    let text = "warning: `.env`: `bash` cannot have variables named `x.y.z` and `A-B`; \
                 list the programs that read the file in `readers`\n";
 
-    sandbox.run(["template", ".env", "--keep", "1-X"]).succeeds().stderr_has(said);
-    let run = sandbox.run(["setup"]).succeeds().stderr_has(said).without("a different value");
+    sandbox.run(["template", ".env", "--keep", "1-X"]).succeeds().stderr_has(text);
+    let run = sandbox.run(["setup"]).succeeds().stderr_has(text).without("a different value");
     run.stderr_has("`.env` is up to date");
-    sandbox.run(["check"]).succeeds().stderr_has(said);
+    sandbox.run(["check"]).succeeds().stderr_has(text);
 
     // Named readers are checked for all variables. Readers that can have the names give no warning.
-    for (readers, said) in [
+    for (readers, text) in [
         ("node,npm-dotenv", None),
         ("bash,node", Some("`bash` cannot have variables named `x.y` and `1X`; ")),
         ("bash,systemd", Some("`bash` and `systemd` do not read the variable `x.y`; ")),
@@ -476,8 +476,8 @@ fn a_name_that_a_reader_does_not_support_is_a_warning() {
         let run = sandbox
             .run(["template", "a.env", "--keep", "1X", "-q", "--readers", readers])
             .succeeds();
-        match said {
-            Some(said) => drop(run.stderr_has(said)),
+        match text {
+            Some(text) => drop(run.stderr_has(text)),
             None => drop(run.stderr("")),
         }
     }

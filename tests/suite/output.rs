@@ -196,12 +196,12 @@ fn special_and_linked_files_are_refused_and_unchanged() {
         for options in [&["-q"][..], &["--mode", "666"], &["--check"]] {
             let mut run = sandbox.command(["render", "-e", "new", "-o"]);
             run.command.arg(&shown).args(options);
-            let told = format!(
+            let text = format!(
                 "error: `{}` {why}\nhint: choose a new file, or a regular file",
                 shown.display()
             );
 
-            run.run().fails_with(7).stdout("").stderr_has(&told);
+            run.run().fails_with(7).stdout("").stderr_has(&text);
         }
     }
 

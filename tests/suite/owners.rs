@@ -159,7 +159,8 @@ fn a_use_is_known_after_rekey_and_without_the_output() {
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     is_named(&sandbox, &used);
 
-    // A record of an output may be from an earlier key. The manifest is not needed to find it.
+    // This record stays under an earlier key, like those of another machine. It is found without
+    // the manifest.
     write(&sandbox, "a/.env", "API_KEY=by hand\n");
     sandbox.run(["rekey", "--yes", "-q"]).succeeds();
     fs::rename(sandbox.path("a/.secrets.toml"), sandbox.path("a/away")).unwrap();

@@ -176,8 +176,8 @@ fn init_suggests_six_random_words() {
             .ends_with(0);
 
         // The passphrase appears only on the terminal, not in redirected output.
-        let told = [sandbox.read("out"), sandbox.read("err")].concat();
-        assert!(!String::from_utf8(told).unwrap().contains(words.split(' ').next().unwrap()));
+        let text = [sandbox.read("out"), sandbox.read("err")].concat();
+        assert!(!String::from_utf8(text).unwrap().contains(words.split(' ').next().unwrap()));
         sandbox.command(["list", "-q"]).env("SECRETS_PASSPHRASE", passphrase).run().succeeds();
         words
     };

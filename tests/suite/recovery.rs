@@ -143,17 +143,17 @@ fn a_code_that_could_not_be_shown_is_reported() {
     let mut command = sandbox.command(["recovery", "create"]).command;
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
 
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        told.starts_with("error: the vault has a new recovery code, which could not be shown: "),
-        "{told}"
+        text.starts_with("error: the vault has a new recovery code, which could not be shown: "),
+        "{text}"
     );
 
     assert!(
-        told.ends_with("hint: create another one with `secrets recovery create --replace`\n"),
-        "{told}"
+        text.ends_with("hint: create another one with `secrets recovery create --replace`\n"),
+        "{text}"
     );
 
     // A reader that went away is not a success either.
@@ -167,10 +167,10 @@ fn a_code_that_could_not_be_shown_is_reported() {
     let prepared = sandbox.command([""; 0]).command;
     shell.env_clear().env("PATH", "/usr/bin:/bin").current_dir(sandbox.path(""));
     shell.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let told = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+    let text = String::from_utf8(shell.output().unwrap().stdout).unwrap();
 
     // The pipe may have been read in time. Then the code counts as shown.
-    assert!(told == SHOWN || told.contains("could not be shown"), "{told}");
+    assert!(text == SHOWN || text.contains("could not be shown"), "{text}");
 }
 
 #[test]

@@ -208,8 +208,8 @@ fn rekey_can_change_the_passphrase() {
     ");
 
     sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
-    let told = "warning: this vault was used at another path with different keys; this copy may be older\n";
-    sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(told);
+    let text = "warning: this vault was used at another path with different keys; this copy may be older\n";
+    sandbox.run(["--vault", "old.db", "list"]).succeeds().stdout_has("one").stderr(text);
     let run =
         sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
     stderr!(run, @"

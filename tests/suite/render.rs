@@ -512,12 +512,12 @@ fn a_filter_that_cannot_take_a_value_names_the_tag_and_not_the_value() {
     vault.create(&project("default"), secret("nul", b"mark\0er")).unwrap();
     vault.create(&project("default"), secret("raw", b"mark\xffer")).unwrap();
 
-    let told = "error: `nul`: the filter `shell` cannot quote a value with a NUL byte\n";
+    let text = "error: `nul`: the filter `shell` cannot quote a value with a NUL byte\n";
     sandbox
         .run(["render", "-e", "a {{ secrets.nul | shell }}"])
         .fails_with(2)
         .stdout("")
-        .stderr(told);
+        .stderr(text);
 
     let error = sandbox
         .run(["render", "-e", "a {{ RAW | json }}", "--json"])

@@ -69,8 +69,8 @@ fn a_template_may_be_a_fifo_or_a_descriptor() {
 
     // Only the last script reports on stderr what it wrote.
     for script in scripts {
-        let told = if script.contains("-o out") { "wrote `out`\n" } else { "" };
-        bash(&sandbox, script).run().succeeds().stdout("vx\n").stderr(told);
+        let text = if script.contains("-o out") { "wrote `out`\n" } else { "" };
+        bash(&sandbox, script).run().succeeds().stdout("vx\n").stderr(text);
     }
 }
 

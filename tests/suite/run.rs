@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::support::{PASSPHRASE, Prepared, Sandbox, behind, project, secret};
+use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret, wrapped_in};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const URL: &str = "postgres://app:p%40ss@db/dev";
@@ -185,7 +185,7 @@ fn run_dies_of_the_programs_keyboard_signals_only() {
     let sandbox = sandbox();
     let ended = |line: &[&str]| {
         let program = prepared(&sandbox, line);
-        let mut command = behind(&["env", "--default-signal=INT,QUIT"], &program);
+        let mut command = wrapped_in(&["env", "--default-signal=INT,QUIT"], &program);
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
     };
 
@@ -204,7 +204,7 @@ fn run_dies_of_the_programs_keyboard_signals_only() {
         }
     }
 
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 
     // A program that handles the signal and exits with this code did not die of it.
     let line = "trap 'exit 130' INT; kill -INT $$";
@@ -377,22 +377,22 @@ fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
     ];
 
     for (name, text) in valid {
-        let (value, told) = inherited(&["--env", "A=1"], name, text);
+        let (value, shown) = inherited(&["--env", "A=1"], name, text);
         assert_eq!(value, text);
         let words = format!(
             "warning: `{name}` contains a placeholder and is passed on unchanged; expand it with \
              `--expand-env {name}`\n"
         );
 
-        assert_eq!(told, words);
+        assert_eq!(shown, words);
     }
 
     for text in ["x {{ secrets.a | b }}", "{{ secrets.", "{{ secrets.api-token }} {{ secrets.a! }}"]
     {
-        let (value, told) = inherited(&["--env", "A=1"], "MESSAGE", text);
+        let (value, shown) = inherited(&["--env", "A=1"], "MESSAGE", text);
         let words =
             "warning: `MESSAGE` contains an invalid placeholder; it is passed on unchanged\n";
-        assert_eq!((value.as_str(), told.as_str()), (text, words));
+        assert_eq!((value.as_str(), shown.as_str()), (text, words));
     }
 
     // The braces belong to another tool.
@@ -401,10 +401,10 @@ fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
     }
 
     // The variable's own secret does not exist. A stranger may know such a name.
-    let (value, told) = inherited(&["--env", "A=1"], "CI_BRANCH", "{{ secrets.ci-branch }}");
+    let (value, shown) = inherited(&["--env", "A=1"], "CI_BRANCH", "{{ secrets.ci-branch }}");
     assert_eq!(value, "{{ secrets.ci-branch }}");
     assert_eq!(
-        told,
+        shown,
         "warning: `{{ci-branch}}` in `CI_BRANCH` is kept unchanged: the secret does not exist\n"
     );
 }
@@ -412,11 +412,11 @@ fn an_inherited_variable_from_a_stranger_gets_no_secret_and_stops_nothing() {
 #[test]
 fn with_only_no_inherited_variable_is_expanded() {
     let text = "{{ secrets.database-url }}";
-    let (value, told) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
+    let (value, shown) = inherited(&["--only", "api-token"], "DATABASE_URL", text);
     assert_eq!(value, text);
     let words = "with `--only`, expand it with `--expand-env`";
 
-    assert!(told.contains(words), "{told}");
+    assert!(shown.contains(words), "{shown}");
     let line = ["--only", "api-token", "--expand-env", "DATABASE_URL"];
     assert_eq!(inherited(&line, "DATABASE_URL", text), (URL.to_owned(), String::new()));
 }
@@ -434,11 +434,11 @@ fn other_inherited_variables_are_expanded_if_named() {
     stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is left as it is: it names no secret");
 
     // An invalid placeholder stays unchanged.
-    let (value, told) =
+    let (value, text) =
         inherited(&["--expand-env", "A"], "A", "{{ secrets.pin }} {{ secrets.a! }}");
     assert!(
-        value == "1234 {{ secrets.a! }}" && told.contains("an invalid placeholder"),
-        "{value} {told}"
+        value == "1234 {{ secrets.a! }}" && text.contains("an invalid placeholder"),
+        "{value} {text}"
     );
 
     let fails = |line: &[&str], words: &str| {
@@ -606,11 +606,11 @@ fn a_private_file_lives_as_long_as_the_program() {
     hint: `secrets list` shows the secrets of the project
     ");
 
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 }
 
 /// Returns the private directories that still exist.
-fn left_in(sandbox: &Sandbox) -> Vec<PathBuf> {
+fn private_directories(sandbox: &Sandbox) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(sandbox.path("secrets")).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
@@ -632,7 +632,7 @@ fn a_killed_run_leaves_no_program_and_no_file() {
     running.signal(Signal::KILL);
     running.code();
     until("the program is still running", || !is_alive(&pid));
-    until("the file still exists", || left_in(&sandbox).is_empty());
+    until("the file still exists", || private_directories(&sandbox).is_empty());
 }
 
 #[test]
@@ -644,7 +644,7 @@ fn every_signal_that_can_be_caught_is_passed_on() {
         "for s in {names}; do trap \"echo got $s\" $s; done; echo ready; while :; do read -t 0.01 <> <(:); done"
     );
     let program = prepared(&sandbox, &["--only", "api-token", "--", "bash", "-c", &line]);
-    let mut command = behind(&["env", "--default-signal"], &program);
+    let mut command = wrapped_in(&["env", "--default-signal"], &program);
     let mut running =
         Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
 
@@ -811,9 +811,9 @@ fn no_program_starts_without_memory_for_the_needles() {
         command.run()
     };
 
-    let told = "error: not enough memory: searching for these values needs 381 MiB\nhint: select \
+    let text = "error: not enough memory: searching for these values needs 381 MiB\nhint: select \
                 fewer values with `--only`; `big` is the largest\n";
-    limited("run --file BIG=big -- touch started").fails_with(125).stderr(told);
+    limited("run --file BIG=big -- touch started").fails_with(125).stderr(text);
     assert!(!sandbox.path("started").exists());
     stderr!(limited("redact").fails_with(1), @"
     error: not enough memory: looking for these values needs 381 MiB
@@ -927,7 +927,7 @@ fn a_reader_that_goes_away_ends_the_program_as_without_run() {
 fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
     let sandbox = sandbox();
     let mut bytes = vec![0; 3_000_000];
-    disorder(&mut bytes);
+    fill_without_pattern(&mut bytes);
     sandbox.write("large", &bytes);
 
     let mut command = script(&sandbox, "cat large; cat large >&2; cat large").command;
@@ -936,7 +936,7 @@ fn large_output_is_copied_byte_for_byte_and_streams_stay_apart() {
 }
 
 /// Fills the buffer with letters without a pattern, the same in every run.
-fn disorder(bytes: &mut [u8]) {
+fn fill_without_pattern(bytes: &mut [u8]) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for byte in bytes {
         state =
@@ -1009,7 +1009,7 @@ fn a_dry_run_lists_names_and_no_value() {
     });
 
     assert_eq!(run.json(), expected);
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 }
 
 #[test]
@@ -1056,7 +1056,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
         running.code();
     }
 
-    until("files still exist", || left_in(&sandbox).is_empty());
+    until("files still exist", || private_directories(&sandbox).is_empty());
     let marker = sandbox.path("").display().to_string();
     until("a process is still running", || {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -1105,7 +1105,7 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
         [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
     {
         let program = script(&sandbox, "head -c 1000000 /dev/zero & sleep 0.1; kill $!; echo >&2");
-        let mut command = behind(&["env", "--default-signal=INT,QUIT,HUP"], &program);
+        let mut command = wrapped_in(&["env", "--default-signal=INT,QUIT,HUP"], &program);
         let mut running =
             Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut errors = BufReader::new(running.0.stderr.take().unwrap());
@@ -1114,10 +1114,7 @@ fn while_a_reader_pauses_run_neither_spins_nor_outlives_a_signal() {
 
         // The program has ended, and its output fills the pipe that nobody reads.
         let children = format!("/proc/{0}/task/{0}/children", running.0.id());
-        until("the program is still running", || {
-            std::fs::read_to_string(&children).unwrap().is_empty()
-        });
-
+        until("the program still runs", || std::fs::read_to_string(&children).unwrap().is_empty());
         std::thread::sleep(Duration::from_millis(150));
         let before = ticks(running.0.id());
 
@@ -1166,7 +1163,7 @@ fn blocked_signals_stay_blocked() {
         &["--no-mask", "--stdin", "pin"],
     ] {
         let program = prepared(&sandbox, &[options, &line].concat());
-        let Ok(output) = behind(&["perl", "-e", block], &program).output() else { return };
+        let Ok(output) = wrapped_in(&["perl", "-e", block], &program).output() else { return };
         let printed = String::from_utf8(output.stdout).unwrap();
         let blocked =
             u64::from_str_radix(printed.trim_start_matches("SigBlk:").trim(), 16).unwrap();
@@ -1311,7 +1308,7 @@ fn only_descriptors_from_the_caller_reach_the_program() {
     ] {
         let program = prepared(&sandbox, &[options, &list].concat());
         let output =
-            behind(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
+            wrapped_in(&["sh", "-c", "exec \"$0\" \"$@\" 7</dev/null"], &program).output().unwrap();
         let with = String::from_utf8(output.stdout).unwrap();
         let line = ["-c", "exec \"$@\" 7</dev/null", "sh", "sh", "-c", "exec ls /proc/self/fd"];
         let without = Command::new("sh").args(line).stdin(Stdio::null()).output().unwrap();
@@ -1424,7 +1421,7 @@ fn a_vault_opens_without_threads() {
         ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c", line];
 
     // Without root this cannot be tested.
-    let Ok(output) = behind(&wrapper, &program).output() else { return };
+    let Ok(output) = wrapped_in(&wrapper, &program).output() else { return };
     let errors = String::from_utf8(output.stderr).unwrap();
     if changed && !errors.contains("setpriv") && !errors.contains("Permission denied") {
         assert!(output.status.success() && output.stdout.starts_with(b"api-token"), "{errors}");
@@ -1497,7 +1494,7 @@ fn private_files_are_removed_in_any_state() {
         ];
         let run = prepared(&sandbox, &[&options[..], &[&line]].concat()).run().fails_with(code);
         run.stdout("").stderr("");
-        assert!(left_in(&sandbox).is_empty(), "{line}");
+        assert!(private_directories(&sandbox).is_empty(), "{line}");
     }
 
     assert_eq!(sandbox.read("kept"), b"x");
@@ -1506,9 +1503,9 @@ fn private_files_are_removed_in_any_state() {
         .fails_with(127);
 
     stderr!(run, @"error: there is no program `no-such-program`");
-    assert!(left_in(&sandbox).is_empty());
+    assert!(private_directories(&sandbox).is_empty());
 
-    // A process that no longer exists left this behind, for example after a power failure.
+    // A process that no longer exists left this wrapped_in, for example after a power failure.
     let old = sandbox.path("secrets/run-999999999-0");
     std::fs::create_dir(&old).unwrap();
     std::fs::write(old.join("api_token"), TOKEN).unwrap();
@@ -1526,12 +1523,12 @@ fn a_killed_process_group_leaves_no_file() {
         let mut running =
             Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
         assert_eq!(Running::line(&mut running.output()), "ready");
-        assert_eq!(left_in(&sandbox).len(), 1);
+        assert_eq!(private_directories(&sandbox).len(), 1);
 
         let group = Pid::from_raw(running.0.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process_group(group, signal).unwrap();
         running.code();
-        until("the file still exists", || left_in(&sandbox).is_empty());
+        until("the file still exists", || private_directories(&sandbox).is_empty());
     }
 }
 
@@ -1539,12 +1536,13 @@ fn a_killed_process_group_leaves_no_file() {
 fn output_into_a_file_is_masked() {
     let sandbox = sandbox();
     let program = script(&sandbox, "echo $API_TOKEN; echo $API_TOKEN >&2; echo end");
-    let status = behind(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
+    let status =
+        wrapped_in(&["sh", "-c", "exec \"$0\" \"$@\" >both 2>&1"], &program).status().unwrap();
     assert!(status.success());
     assert_eq!(String::from_utf8(sandbox.read("both")).unwrap(), "‹api-token›\n‹api-token›\nend\n");
 
     // The output is appended and overwrites nothing.
-    behind(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
+    wrapped_in(&["sh", "-c", "exec \"$0\" \"$@\" >>both"], &program)
         .stderr(Stdio::null())
         .status()
         .unwrap();

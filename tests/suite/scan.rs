@@ -813,7 +813,7 @@ fn without_threads_a_tree_is_searched_all_the_same() {
     let wrapper = ["setpriv", "--reuid", "4444", "--regid", "4444", "--clear-groups", "bash", "-c"];
     let limited = |arguments: &[&str]| {
         let wrapper = [&wrapper[..], &["ulimit -u 1; exec \"$0\" \"$@\""]].concat();
-        behind(&wrapper, &sandbox.command(arguments)).output()
+        wrapped_in(&wrapper, &sandbox.command(arguments)).output()
     };
 
     for (arguments, code, found) in [

@@ -212,7 +212,7 @@ fn missing_secrets_come_from_a_file_or_a_generator_and_a_second_run_changes_noth
 /// writes to.
 #[test]
 fn no_template_is_read_before_the_directory_is_trusted() {
-    let project = Project(Sandbox::new().trusting_nothing());
+    let project = Project(Sandbox::new().without_trust());
     fs::create_dir(project.path("")).unwrap();
     project.write(".secrets.toml", MANIFEST);
     project.write("v.env", "KEY=x\n");
@@ -550,14 +550,14 @@ fn setup_works_without_a_git_program() {
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
 
-    let said = "wrote `.env`\nproject `web` is set up: 1 secret, 1 output\n";
-    assert_eq!(run(&project), (0, said.into()));
+    let text = "wrote `.env`\nproject `web` is set up: 1 secret, 1 output\n";
+    assert_eq!(run(&project), (0, text.into()));
     assert!(!project.path(".gitignore").exists());
     let project = simple();
     let before = project.files();
-    let said = format!("added `/.env` to .gitignore\n{said}");
+    let text = format!("added `/.env` to .gitignore\n{text}");
 
-    assert_eq!(run(&project), (0, said));
+    assert_eq!(run(&project), (0, text));
     assert_ne!(before, project.files());
 }
 
@@ -930,16 +930,16 @@ fn a_first_manifest_is_always_valid() {
 
 /// Runs with a second output that cannot be written, and asserts that the first stays unchanged.
 #[track_caller]
-fn none_is_started(project: &Project, code: i32, said: &str) {
+fn writes_nothing(project: &Project, code: i32, text: &str) {
     for command in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
         let before = (project.files(), project.secrets());
         let run = project.run(command);
         let after = (project.files(), project.secrets());
         assert_eq!(before, after, "{command:?}");
 
-        let code = if command[0] == "setup" && said.contains("does not exist") { 3 } else { code };
-        let said = if command[0] == "setup" && code == 3 { "is missing" } else { said };
-        run.fails_with(code).stdout("").stderr_has(said);
+        let code = if command[0] == "setup" && text.contains("does not exist") { 3 } else { code };
+        let text = if command[0] == "setup" && code == 3 { "is missing" } else { text };
+        run.fails_with(code).stdout("").stderr_has(text);
     }
 }
 
@@ -964,46 +964,46 @@ fn all_outputs_are_written_or_none_is_started() {
 
     let project = make(second);
     project.write("second", "{{ secrets.kay }}");
-    none_is_started(&project, 3, "does not exist");
+    writes_nothing(&project, 3, "does not exist");
     let project = make(second);
 
     project.write("second", "x\n{{ secrets.key | nothing }}");
-    none_is_started(&project, 2, "second:2:1");
+    writes_nothing(&project, 2, "second:2:1");
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
-    none_is_started(&project, 1, "`second`");
+    writes_nothing(&project, 1, "`second`");
 
     let project = make(second);
     symlink("elsewhere", project.path("two")).unwrap();
-    none_is_started(&project, 7, "error: `two` is a symbolic link");
+    writes_nothing(&project, 7, "error: `two` is a symbolic link");
     let project = make(second);
 
     fs::create_dir(project.path("two")).unwrap();
-    none_is_started(&project, 7, "error: `two` is a directory");
+    writes_nothing(&project, 7, "error: `two` is a directory");
     let project = make(second);
     project.write("two", "x");
     fs::hard_link(project.path("two"), project.path("name")).unwrap();
-    none_is_started(&project, 7, "error: `two` has several names");
+    writes_nothing(&project, 7, "error: `two` has several names");
 
     let project = make(&at("first/two"));
-    none_is_started(&project, 1, "first");
+    writes_nothing(&project, 1, "first");
     let project = make(&at("one/two"));
-    none_is_started(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
+    writes_nothing(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
 
     let project = make(&at("three/two"));
-    none_is_started(&project, 2, "7:1: another output lies in the output `three`");
+    writes_nothing(&project, 2, "7:1: another output lies in the output `three`");
 
     let project = make(&at("out/two"));
     symlink("..", project.path("out")).unwrap();
-    none_is_started(&project, 7, "error: `out/two` leads out of the directory of `.secrets.toml`");
+    writes_nothing(&project, 7, "error: `out/two` leads out of the directory of `.secrets.toml`");
     let project = make(&at("link/one"));
 
     symlink(".", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/one` is also another output, through a link");
+    writes_nothing(&project, 7, "error: `link/one` is also another output, through a link");
     let project = make(&at("link/hooks/x"));
     fs::create_dir(project.path(".git")).unwrap();
     symlink(".git", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/hooks/x` is inside a git directory");
+    writes_nothing(&project, 7, "error: `link/hooks/x` is inside a git directory");
 
     // A committed repository with another name, and a template that is a link into it.
     let bare = |project: &Project| {
@@ -1015,12 +1015,12 @@ fn all_outputs_are_written_or_none_is_started() {
 
     let project = make(&at("store/hooks/pre-commit"));
     bare(&project);
-    none_is_started(&project, 7, "error: `store/hooks/pre-commit` is inside a git directory");
+    writes_nothing(&project, 7, "error: `store/hooks/pre-commit` is inside a git directory");
     let project = make(&at("link/config"));
 
     bare(&project);
     symlink("store", project.path("link")).unwrap();
-    none_is_started(&project, 7, "error: `link/config` is inside a git directory");
+    writes_nothing(&project, 7, "error: `link/config` is inside a git directory");
 
     for (directory, target) in [("store", "store/config"), (".git", ".git/config")] {
         let project = make(second);
@@ -1031,23 +1031,23 @@ fn all_outputs_are_written_or_none_is_started() {
 
         fs::remove_file(project.path("second")).unwrap();
         symlink(target, project.path("second")).unwrap();
-        none_is_started(&project, 7, "error: `second` is inside a git directory");
+        writes_nothing(&project, 7, "error: `second` is inside a git directory");
     }
 
     // A template that leads elsewhere, or never ends.
-    for (elsewhere, said) in
+    for (elsewhere, text) in
         [("../vault.db", "`second` leads out"), ("/dev/zero", "`second` leads out")]
     {
         let project = make(second);
         fs::remove_file(project.path("second")).unwrap();
         symlink(elsewhere, project.path("second")).unwrap();
-        none_is_started(&project, 7, said);
+        writes_nothing(&project, 7, text);
     }
 
     let project = make(second);
     fs::remove_file(project.path("second")).unwrap();
     assert!(Command::new("mkfifo").arg(project.path("second")).status().unwrap().success());
-    none_is_started(&project, 1, "cannot read `second`: it is not a regular file");
+    writes_nothing(&project, 1, "cannot read `second`: it is not a regular file");
     stderr!(project.run(&["refs", "-q"]).fails_with(1).stdout("first:1:1: key\n"), @"
     warning: cannot read `second`: it is not a regular file
     error: 1 file could not be searched
@@ -1109,8 +1109,8 @@ fn render_all_check_and_stale_report_and_update_outdated_outputs() {
     project.changes_nothing(&["render", "--all", "-q"]).succeeds();
     fs::set_permissions(project.path("a"), fs::Permissions::from_mode(0o640)).unwrap();
 
-    let said = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
-    stderr!(said, @"
+    let run = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
+    stderr!(run, @"
     error: `a` has the mode 640, which is too wide
     hint: `secrets render --stale` renders what is out of date
     ");
@@ -1266,8 +1266,8 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     let stale = "`.env` is now out of date; render it with `secrets render --stale`\n";
 
     update(&[]).succeeds().stderr_has(stale);
-    let (_, _, said) = update(&["--name", "x"]).everything();
-    assert!(!said.contains("out of date"), "{said}");
+    let (_, _, text) = update(&["--name", "x"]).everything();
+    assert!(!text.contains("out of date"), "{text}");
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=a new value of it\n");
 
@@ -1283,7 +1283,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
 
 /// Sets a repository up twice and checks it.
 #[track_caller]
-fn is_set_up(project: &Project, from: &str) {
+fn assert_set_up(project: &Project, from: &str) {
     project.0.write("given.env", from);
     project.run(&["setup", "--from", "../given.env", "--yes", "-q"]).succeeds();
     project.changes_nothing(&["setup", "-q"]).succeeds();
@@ -1325,7 +1325,7 @@ fn a_node_app_is_set_up() {
     let references = ".env.tmpl:1:14: database-url\n.env.tmpl:2:14: SESSION_KEY\nsrc/index.js:2:14: stripe-key | json\n";
     project.run(&["refs"]).succeeds().stdout(references);
     project.run(&["setup", "--new", "-q", "-p", "shop"]).succeeds();
-    is_set_up(
+    assert_set_up(
         &project,
         &format!("DATABASE_URL=postgres://{MARKER}\nSESSION_KEY='a b'\nSTRIPE_KEY=sk_1\nPORT=1\n"),
     );
@@ -1369,7 +1369,7 @@ fn a_helm_chart_is_set_up_and_its_own_braces_are_left_alone() {
         "chart/secret-values.yaml.tmpl:2:14: db-password | json\nchart/templates/secret.yaml.tmpl:7:8: tls-key | base64\n",
     );
     project.run(&["setup", "--new", "-q"]).succeeds();
-    is_set_up(&project, &format!("DB_PASSWORD='{MARKER}\"'\nTLS_KEY=key\n"));
+    assert_set_up(&project, &format!("DB_PASSWORD='{MARKER}\"'\nTLS_KEY=key\n"));
     assert_eq!(
         project.read("chart/secret-values.yaml"),
         format!("db:\n  password: \"{MARKER}\\\"\"\n")
@@ -1467,7 +1467,7 @@ fn sets_up_a_tree(number: usize) {
         assert_eq!(manifest.contains(&format!("[secrets.{tag}]")), is_there, "{tag}");
     }
 
-    is_set_up(
+    assert_set_up(
         &project,
         &format!("DB={MARKER}\nSECRET_KEY=k\nDEPLOY=d\nKEPT=k\nDEEP=d\nFAR_DOWN=f\n"),
     );
@@ -1494,9 +1494,9 @@ fn a_value_that_readers_disagree_about_is_a_warning() {
         ),
     ]);
 
-    let warning = |said: &str| {
+    let warning = |text: &str| {
         let advice = "write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file";
-        format!("warning: `a.env`: {said}; {advice}\n")
+        format!("warning: `a.env`: {text}; {advice}\n")
     };
 
     let all =
@@ -1505,7 +1505,7 @@ fn a_value_that_readers_disagree_about_is_a_warning() {
         project.store("web", tag, value);
     }
 
-    for (tag, value, said) in [
+    for (tag, value, text) in [
         ("a", "fine # $HOME; x", Vec::new()),
         ("b", "abc#def", vec!["`node` and `npm-dotenv` read a different value for `B`".to_owned()]),
         ("b", "#x", vec!["`node` and `npm-dotenv` read a different value for `B`".to_owned()]),
@@ -1530,10 +1530,10 @@ fn a_value_that_readers_disagree_about_is_a_warning() {
     ] {
         project.command(&["update", tag, "-q"]).stdin(value).run().succeeds();
         let run = project.run(&["render", "--all"]).succeeds();
-        let warnings: String = said.iter().map(|said| warning(said)).collect();
+        let warnings: String = text.iter().map(|text| warning(text)).collect();
         run.stderr(&(warnings + "wrote `a.env`\n"));
-        if let Some(said) = said.first() {
-            project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has(said);
+        if let Some(text) = text.first() {
+            project.run(&["check"]).succeeds().stdout_has("undeclared").stderr_has(text);
         }
     }
 
@@ -1572,7 +1572,7 @@ fn json_and_yaml_that_a_value_breaks_are_a_warning() {
 
     project.store("web", "n", "1");
     project.store("web", "p", "x");
-    let said = |format: &str| {
+    let text = |format: &str| {
         let file = if format == "JSON" { "c.json" } else { "v.yaml" };
         let advice = "write its placeholder between double quotes and with the filter `json`";
         format!("warning: `{file}`: the value of `p` breaks the {format}; {advice}\n")
@@ -1594,7 +1594,7 @@ fn json_and_yaml_that_a_value_breaks_are_a_warning() {
         project.command(&["update", "p", "-q"]).stdin(p).run().succeeds();
         let (code, _, stderr) = project.run(&["render", "--all"]).everything();
         assert_eq!(code, Some(0));
-        let warnings: String = formats.iter().map(|format| said(format)).collect();
+        let warnings: String = formats.iter().map(|format| text(format)).collect();
         let found: String = stderr
             .lines()
             .filter(|line| line.starts_with("warning"))

@@ -285,9 +285,9 @@ fn fail_everywhere<S: Store + Clone + 'static>(
             }
 
             calls += 1;
-            let told =
+            let reported =
                 matches!(outcome, Err(VaultError::Store(StoreError::Busy | StoreError::Full)));
-            assert!(told, "{name}, call {fails_at}: {outcome:?}");
+            assert!(reported, "{name}, call {fails_at}: {outcome:?}");
             assert!(
                 everything(&healthy) == before,
                 "{name}, call {fails_at}: the rows have changed"

@@ -137,13 +137,13 @@ impl Sandbox {
     }
 
     /// Creates the same with the program's state in its subdirectory `state`.
-    pub fn with_its_memory() -> Self {
+    pub fn with_state_inside() -> Self {
         Self { remembers_inside: true, ..Self::empty() }
     }
 
     /// Returns the same sandbox, but no manifest is trusted unless the test does it.
     #[must_use]
-    pub fn trusting_nothing(self) -> Self {
+    pub fn without_trust(self) -> Self {
         Self { trusts: false, ..self }
     }
 
@@ -530,7 +530,7 @@ pub fn reset_ignored_signals() {
 }
 
 /// A command line behind something that changes how a process begins: `env`, a shell, perl.
-pub(crate) fn behind(wrapper: &[&str], prepared: &Prepared) -> Command {
+pub(crate) fn wrapped_in(wrapper: &[&str], prepared: &Prepared) -> Command {
     let mut command = Command::new(wrapper[0]);
     command
         .args(&wrapper[1..])

@@ -71,7 +71,7 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
         let before = if at == 0 { b' ' } else { template[at - 1] };
         let ours = rest.starts_with(style.open.as_bytes()) && before != b'$';
 
-        match well_formed(rest, style).filter(|_| ours) {
+        match parse_placeholder(rest, style).filter(|_| ours) {
             Some((length, tag, filters)) => {
                 // Half of the backslashes before it disappear. A backslash without a partner makes
                 // it literal.
@@ -99,7 +99,7 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
                 at += length;
             }
             None => {
-                if ours && plainly_meant_us(rest, style) {
+                if ours && has_our_prefix(rest, style) {
                     parts.push(Part::Text(std::mem::take(&mut text)));
                     parts.push(Part::Malformed { place: place(template, at) });
                 }
@@ -115,7 +115,7 @@ fn reference(template: &[u8], style: Style) -> Vec<Part> {
 }
 
 /// Returns the length, tag and filters of a placeholder at the start of `rest`.
-fn well_formed(rest: &[u8], style: Style) -> Option<(usize, String, Vec<String>)> {
+fn parse_placeholder(rest: &[u8], style: Style) -> Option<(usize, String, Vec<String>)> {
     let inner = rest[..rest.len().min(512)].strip_prefix(style.open.as_bytes())?;
     let end = (0..inner.len()).find(|at| inner[*at..].starts_with(style.close.as_bytes()))?;
     let inner = std::str::from_utf8(&inner[..end]).ok()?;
@@ -160,7 +160,7 @@ fn is_tag(tag: &str) -> bool {
 }
 
 /// Returns true for `secrets.` after blanks, within the 512 bytes that a placeholder may have.
-fn plainly_meant_us(rest: &[u8], style: Style) -> bool {
+fn has_our_prefix(rest: &[u8], style: Style) -> bool {
     let inner = &rest[style.open.len()..rest.len().min(512)];
     let blanks = inner.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     inner[blanks..].starts_with(b"secrets.")

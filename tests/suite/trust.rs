@@ -21,7 +21,7 @@ const HINT: &str =
 /// Returns a stranger's repository without any trust. The vault has a secret for it and one in
 /// another project.
 fn cloned(files: &[(&str, &str)]) -> Project {
-    let project = Project(Sandbox::new().trusting_nothing());
+    let project = Project(Sandbox::new().without_trust());
     fs::create_dir(project.path("")).unwrap();
     for (name, content) in files {
         project.write(name, content);
@@ -85,20 +85,20 @@ fn an_untrusted_manifest_is_not_used_and_causes_no_passphrase_prompt() {
         &["export", "--encrypted", "all.age"],
     ];
 
-    let told = format!("error: `.secrets.toml` is not trusted\n{HINT}");
+    let text = format!("error: `.secrets.toml` is not trusted\n{HINT}");
     let before = project.files();
     for line in needing {
-        keyless(&project, line).fails_with(7).stdout("").stderr(&told);
+        keyless(&project, line).fails_with(7).stdout("").stderr(&text);
 
         // A given passphrase is not used for it either.
-        project.run(line).fails_with(7).stdout("").stderr(&told);
+        project.run(line).fails_with(7).stdout("").stderr(&text);
     }
 
-    keyless(&project, &["template", "f.env"]).fails_with(7).stderr(&told);
+    keyless(&project, &["template", "f.env"]).fails_with(7).stderr(&text);
     for line in
         [&["run", "--", "true"][..], &["run", "--dry-run"], &["run", "--only", "key", "--", "true"]]
     {
-        keyless(&project, line).fails_with(125).stdout("").stderr(&told);
+        keyless(&project, line).fails_with(125).stdout("").stderr(&text);
     }
 
     assert!(before == project.files());
@@ -243,7 +243,7 @@ fn consent_is_given_shown_listed_and_revoked() {
 #[test]
 fn every_change_except_a_templates_text_needs_new_consent() {
     let project = trusted();
-    for (manifest, template, told) in [
+    for (manifest, template, text) in [
         (MANIFEST.replace("\"web\"", "\"prod\""), TEMPLATE, "  project `prod`, previously `web`\n"),
         (
             MANIFEST.replace("\".env\"", "\"public/x\""),
@@ -284,7 +284,7 @@ fn every_change_except_a_templates_text_needs_new_consent() {
         let run = keyless(&project, &["render", "--stale"]).fails_with(7).stdout("");
         let run = run
             .stderr_has("error: `.secrets.toml` asks for something other than what you trusted\n");
-        run.stderr_has(told).stderr_has(HINT);
+        run.stderr_has(text).stderr_has(HINT);
     }
 
     project.write(".secrets.toml", MANIFEST);
@@ -321,13 +321,13 @@ fn an_option_or_a_variable_consents_to_exactly_one_manifest() {
     // The fingerprint covers the tags of templates as well.
     project.write("t.tmpl", "{{ secrets.other }}");
     assert_ne!(fingerprint(&project), named);
-    let told = "error: `.secrets.toml` is not the manifest that `--trust-manifest` or its variable names\n";
+    let text = "error: `.secrets.toml` is not the manifest that `--trust-manifest` or its variable names\n";
     let hint = "hint: review it and find the SHA-256 to use with `secrets trust --show`\n";
 
-    given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));
+    given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{text}{hint}"));
     project.write("t.tmpl", TEMPLATE);
     project.write(".secrets.toml", format!("# new\n{MANIFEST}"));
-    given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{told}{hint}"));
+    given(&["render", "--all"], &named).fails_with(7).stderr(&format!("{text}{hint}"));
 
     let alone = record_of(&project);
     stderr!(given(&["render", "--all"], &alone).fails_with(7), @"
@@ -414,25 +414,25 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
     let project = trusted();
     let [file] = &records(&project)[..] else { panic!("one record") };
     let aside = project.0.path("aside");
-    let told = |why: &str| {
+    let text = |why: &str| {
         let run = keyless(&project, &["render", "--all"]).fails_with(7);
         run.stderr_has(&format!("is not trusted: its record of trust is invalid: {why}"));
     };
 
     fs::set_permissions(file, fs::Permissions::from_mode(0o622)).unwrap();
-    told("other users can write to it\n");
+    text("other users can write to it\n");
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(file, &aside).unwrap();
     symlink(&aside, file).unwrap();
-    told("");
+    text("");
     fs::remove_file(file).unwrap();
     fs::write(file, "{\"version\":1}").unwrap();
-    told("it is invalid\n");
+    text("it is invalid\n");
 
     // A record of another directory does not count.
     let other = fs::read_to_string(&aside).unwrap().replace("/repo\"", "/other\"");
     fs::write(file, other).unwrap();
-    told("it is invalid\n");
+    text("it is invalid\n");
     fs::rename(&aside, file).unwrap();
     project.run(&["render", "--all", "-q"]).succeeds();
 }

@@ -324,9 +324,9 @@ fn secrets_that_cannot_be_verified_are_named() {
         found["unproven"].as_array().unwrap().iter().map(|one| one["tag"].to_string()).collect();
     tags.sort();
     assert_eq!(tags, ["\"one\"", "\"two\""]);
-    let told = "the vault is damaged, but every secret that was found could be read";
+    let text = "the vault is damaged, but every secret that was found could be read";
 
-    assert!(stderr.contains(told), "{stderr}");
+    assert!(stderr.contains(text), "{stderr}");
     let run = sandbox.run(["salvage", "again.db"]).fails_with(6);
     run.stderr_has(
         "warning: `one` of project `default` is genuine, but may not be the latest \

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The vault format a second time, written from docs/format.md alone.
+"""A second implementation of the vault format, written from docs/format.md alone.
 
     check.py                                      recompute every known answer in this folder
-    check.py --write                              write them anew; the same bytes every time
-    check.py --open VAULT --passphrase-file FILE  verify a whole vault and print what is in it, as JSON
+    check.py --write                              write them again; the bytes are the same every time
+    check.py --open VAULT --passphrase-file FILE  verify a whole vault and print its content as JSON
 
-Needs Python's `cryptography`, version 44 or later. A known answer is one file: its `kind` names the computation
-(KINDS), `section` the section of the page. Bytes are in hex; labels, names and the fields of metadata are text.
-Nothing here is hardened: it is for reading and for comparing, not for keeping secrets.
+Needs Python's `cryptography`, version 44 or later. Each file holds one known answer. Its `kind` names the computation
+(KINDS), and `section` names the section of the page. Bytes are in hex. Labels, names and metadata fields are text.
+Nothing here is hardened. The code is for reading and comparing, not for keeping secrets.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Data = dict[str, Any]
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
-TEXT = {"label", "name", "text", "fields", "spellings", "error"}  # the members of a known answer that are not hex
+TEXT = {"label", "name", "text", "fields", "spellings", "error"}  # members of a known answer that are not hex
 SUITE, PASSPHRASE, RECOVERY = 1, 1, 2
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 APPLICATION_ID, USER_VERSIONS = 0x53435254, (1, 2)
@@ -42,7 +42,7 @@ FIELDS = ["tag", "name", "description", "hint", "created", "updated"]  # metadat
 
 
 class Refused(Exception):
-    """Why something was refused: a code, and for a vault also where."""
+    """The reason for a refusal: a code, and for a vault also the place."""
 
 
 def need(condition: bool, code: str = "damaged", where: str = "") -> None:
@@ -116,7 +116,7 @@ def unpad(padded: bytes, size: Callable[[int], int]) -> bytes:
 
 
 def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, bytes]:
-    """The key that wraps the root key, and the commitment; of a recovery slot, `passphrase` is the code's 32 bytes."""
+    """Returns the key that wraps the root key, and the commitment. A recovery slot's passphrase is 32 bytes of code."""
     need(len(row["salt"]) == len(row["slot_id"]) == 16)
     if row["type"] == RECOVERY:
         need(row["params"] == b"")
@@ -156,7 +156,7 @@ def public_key(seed: bytes) -> Ed25519PublicKey:
     return Ed25519PrivateKey.from_private_bytes(seed).public_key()
 
 
-# Section 4: what is sealed
+# Section 4: sealed data
 
 
 def record_size(length: int) -> int:
@@ -258,8 +258,8 @@ def encode_head(vault_id: bytes, pid: bytes, head: Data) -> bytes:
 def open_head(keys: Data, vault_id: bytes, pid: bytes, epoch: int, sealed: bytes, signature: bytes) -> Data:
     encoded = unseal(keys["pmk"], vault_id, "head", pid + u32(epoch), sealed)
     try:
-        # Strict for a key made from its own seed: OpenSSL refuses other encodings of R and S, and no seed gives a
-        # key of small order.
+        # This is strict for a key that was made from its own seed: OpenSSL refuses other encodings of R and S, and no
+        # seed gives a key of small order.
         public_key(keys["psk"]).verify(signature, encoded)
     except InvalidSignature:
         raise Refused("damaged", "head: signature") from None
@@ -287,7 +287,7 @@ def root_mac(root_key: bytes, vault: Data, slots: list[Data], projects: list[Dat
     return mac(expand(root_key, "root-mac", b""), b"".join(parts))
 
 
-# A whole vault: section 5, "What a reader checks", for a list of everything
+# A whole vault: section 5, "What a reader checks", for a full list
 
 
 def open_vault(path: Path, passphrase: bytes) -> Data:
@@ -302,7 +302,7 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
     need(rows("PRAGMA user_version")[0]["user_version"] in USER_VERSIONS, "unsupported", "user_version")
     schema = re.findall(r"^(CREATE TABLE (\w+)\(.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     objects = {("table", name, name, sql) for sql, name in schema}
-    objects |= {("index", "sqlite_autoindex_records_1", "records", None)}  # SQLite's own, of `rid UNIQUE`
+    objects |= {("index", "sqlite_autoindex_records_1", "records", None)}  # created by SQLite for `rid UNIQUE`
     found = {tuple(row.values()) for row in rows("SELECT type, name, tbl_name, sql FROM sqlite_schema")}
     need(len(schema) == 8 and found == objects, "damaged", "schema")
 
@@ -359,7 +359,7 @@ def open_record(vault_id: bytes, keys: Data, row: Data, rows: Callable[..., list
     return {"id": name, **fields, "value": base64.b64encode(value).decode()}
 
 
-# Known answers: what each kind computes from its input
+# Known answers: the computation of each kind
 
 
 def known_value(i: Data) -> Data:
@@ -409,7 +409,7 @@ def known_head(i: Data) -> Data:
 
 
 def known_opened(i: Data, key: str, label: str, version: str, read: Callable[[bytes], Data]) -> Data:
-    """Shows what the seal holds too: what is refused is then refused for its content, not for its seal."""
+    """Includes the content of the seal, so that a refusal is about the content and not about the seal."""
     padded = unseal(i[key], i["vault_id"], label, record_ctx(i, i[version]), i["sealed"])
     try:
         return {"padded": padded, **read(padded)}
@@ -453,7 +453,7 @@ def fixed(name: str, length: int) -> bytes:
 
 
 def cases() -> Iterator[tuple[str, str, str, str, Data]]:
-    """Name, kind, section, description and input of every known answer."""
+    """Yields the name, kind, section, description and input of every known answer."""
     vault_id, pid, root_key = fixed("vault", 16), fixed("project", 16), fixed("root", 32)
     rid, salt = fixed("record", 8), fixed("salt", 24)
     ring = {"pmk": fixed("pmk", 32), "pvk": fixed("pvk", 32), "psk": fixed("psk", 32)}
@@ -565,7 +565,7 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     opened = place | {"pmk": pmk, "psk": psk, "sealed": known["sealed"]}
     yield "signature-right", "head-opened", "5", "A head that opens", opened | {"sig": known["sig"]}
     yield "signature-wrong", "head-opened", "5", "Its signature is another", opened | {"sig": flipped(known["sig"])}
-    order = (1 << 252) + 27742317777372353535851937790883648493  # of Ed25519's group; S + order is S, written otherwise
+    order = (1 << 252) + 27742317777372353535851937790883648493  # of Ed25519's group; S + order is another encoding of S
     unreduced = (int.from_bytes(known["sig"][32:], "little") + order).to_bytes(32, "little")
     yield "signature-malleable", "head-opened", "5", "S is not reduced", opened | {"sig": known["sig"][:32] + unreduced}
 
@@ -633,7 +633,7 @@ def check() -> int:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--write", action="store_true", help="write the known answers anew")
+    arguments.add_argument("--write", action="store_true", help="write the known answers again")
     arguments.add_argument("--open", type=Path, metavar="VAULT", help="verify a vault and print its content")
     arguments.add_argument("--passphrase-file", type=Path, metavar="FILE", help="one line, for --open")
     given = arguments.parse_args()
@@ -650,7 +650,7 @@ def main() -> int:
     except Refused as refused:
         print(": ".join(filter(None, refused.args)), file=sys.stderr)
     except (LookupError, OSError, OverflowError, TypeError, ValueError, sqlite3.Error) as error:
-        print(f"damaged: {error}", file=sys.stderr)  # of a wrong type or length: a hostile file may hold anything
+        print(f"damaged: {error}", file=sys.stderr)  # a wrong type or length; a hostile file may hold anything
     else:
         return 0
     return 1
